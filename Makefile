@@ -1,0 +1,35 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.8
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## make .venv with everything at the pinned versions
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install ## FedDST against FedAvg on real digits, on a local Ray
+	$(BIN)/sparsefleet demo
+
+test: install ## the whole test suite
+	$(BIN)/python -m pytest
+
+fast: install ## the tests that start no Ray
+	$(BIN)/python -m pytest -m "not ray and not browser"
+
+lint: install ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install ## the benchmark of docs/benchmarks.md
+	$(BIN)/python -m tests.benchmarks.round_time
+
+.PHONY: help install demo test fast lint bench

@@ -1,0 +1,17 @@
+"""FedAvg: McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data",
+AISTATS 2017, arXiv 1602.05629, https://arxiv.org/abs/1602.05629
+
+Every selected client trains the global model for E epochs; the server takes the mean weighted by samples.
+
+Symbols: w = state.params, n_k = num_examples, E = training.local_epochs, B = training.batch_size,
+eta = training.lr.
+"""
+
+from typing import final
+
+from orchestrator.federation.algorithm import Algorithm, ServerState
+
+
+@final
+class FedAvg(Algorithm[ServerState, None]):
+    """Dense federated averaging; every hook is the contract's default."""

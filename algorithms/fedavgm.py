@@ -1,0 +1,56 @@
+"""FedAvgM: Hsu, Qi and Brown, "Measuring the Effects of Non-Identical Data Distribution for Federated Visual
+Classification", 2019, arXiv 1909.06335, https://arxiv.org/abs/1909.06335
+
+FedAvg with momentum at the server: with g = w - mean(w_k), v <- beta v + g and w <- w - eta_s v.
+
+Symbols: v = state.velocity, beta = algorithm.server_momentum, eta_s = algorithm.server_lr.
+
+Deviations: the step is computed as mean(w_k) + (1 - eta_s)(w - mean(w_k)) - eta_s beta v, which is the same
+in exact arithmetic and makes beta = 0, eta_s = 1 end bit for bit where FedAvg ends.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from orchestrator.config import AlgorithmConfig
+from orchestrator.federation.aggregate import Aggregate
+from orchestrator.federation.algorithm import Algorithm, ServerState
+
+
+class FedAvgMConfig(AlgorithmConfig):
+    """Options of FedAvgM."""
+
+    server_momentum: float = Field(0.9, ge=0.0, lt=1.0, description="beta; 0 is FedAvg")
+    server_lr: float = Field(1.0, gt=0.0, description="eta_s")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FedAvgMState(ServerState):
+    """Adds the float64[D] velocity v."""
+
+    velocity: Tensor
+
+
+@final
+class FedAvgM(Algorithm[FedAvgMState, None]):
+    """FedAvg with server momentum."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = FedAvgMConfig
+    config: FedAvgMConfig
+
+    def init(self, params: Tensor) -> FedAvgMState:
+        """The velocity starts at 0, so that the first round's is the pseudo-gradient itself."""
+        return FedAvgMState(params=params, velocity=torch.zeros_like(params, dtype=torch.float64))
+
+    def server_update(self, state: FedAvgMState, aggregate: Aggregate, round_idx: int) -> FedAvgMState:
+        """Momentum on the pseudo-gradient."""
+        mean, lr, momentum = aggregate.values, self.config.server_lr, self.config.server_momentum
+        pseudo_gradient = state.params.to(torch.float64) - mean
+        params = mean + (1.0 - lr) * pseudo_gradient - lr * momentum * state.velocity
+        return FedAvgMState(
+            params=params.to(torch.float32), velocity=momentum * state.velocity + pseudo_gradient
+        )

@@ -1,0 +1,133 @@
+"""FedDST: Bibikar, Vikalo, Wang and Chen, "Federated Dynamic Sparse Training: Computing Less, Communicating
+Less, Yet Learning Better", AAAI 2022, arXiv 2112.09824, https://arxiv.org/abs/2112.09824
+
+FedAvg inside one global mask that moves: on readjustment rounds each client drops its smallest weights and
+grows the masked ones with the largest gradient, the server averages every weight over the clients that hold
+it and prunes the union of their masks back to the target density.
+
+Symbols: theta = state.params, m = state.mask, S = sparsity.level, T_l(S) = allocate(...), R = training.rounds,
+R_end = algorithm.end_round, Delta R = algorithm.readjust_every, alpha = algorithm.alpha.
+
+Deviations, all towards what the method describes where the public code departs from it (the paper's body was
+not at hand): alpha is annealed by the cosine (`constant_alpha` keeps it constant, as the code does); weights
+grow only where the mask is 0 (`grow_over_all` ranks all positions, as the code does); the readjustment comes
+after half of the local epochs and training goes on, since a weight grown after the last epoch is exactly 0
+and the server prunes it again (`adjust_after_epoch` = local_epochs is the code's place); clients are weighted
+by samples; the server ranks only weights inside the union; layer targets are capped at the layer's size.
+"""
+
+from typing import ClassVar, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from orchestrator.config import AlgorithmConfig
+from orchestrator.errors import ConfigError
+from orchestrator.federation.aggregate import Aggregate, AggregationName
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.local import LocalRun
+from orchestrator.sparsity.allocation import allocate
+from orchestrator.sparsity.masks import magnitude_mask
+from orchestrator.sparsity.schedules import cosine_anneal
+from orchestrator.sparsity.scores import grow_top, keep_top
+
+
+class FedDSTConfig(AlgorithmConfig):
+    """Options of FedDST."""
+
+    alpha: float = Field(0.05, ge=0.0, lt=1.0, description="share of active weights replaced at round 0")
+    readjust_every: int = Field(10, ge=1, description="Delta R: rounds 1, 1 + Delta R, ... readjust")
+    end_round: int | None = Field(None, ge=0, description="R_end: no readjustment from here on; None: R / 2")
+    adjust_after_epoch: int | None = Field(
+        None, ge=1, description="local epochs before the readjustment; None: half of them, or the only one"
+    )
+    constant_alpha: bool = Field(False, description="compatibility: do not anneal alpha")
+    grow_over_all: bool = Field(False, description="compatibility: grow over active positions as well")
+
+
+@final
+class FedDST(Algorithm[ServerState, None]):
+    """Federated dynamic sparse training."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = FedDSTConfig
+    config: FedDSTConfig
+    aggregation: ClassVar[AggregationName] = "covmean"
+    default_level: ClassVar[float | None] = 0.8
+    follows_schedule: ClassVar[bool] = True
+
+    def check(self) -> None:
+        """The readjustment must fall into the local epochs, and leave every layer at least one weight."""
+        epochs, after = self.setting.training.local_epochs, self.config.adjust_after_epoch
+        if after is not None and after > epochs:
+            raise ConfigError(
+                "algorithm.adjust_after_epoch",
+                after,
+                f"clients train {epochs} epochs",
+                f"use at most {epochs}",
+            )
+        for level in (self.level(0), self.level(self.setting.training.rounds - 1)):
+            self.targets(level + (1.0 - level) * self.config.alpha)
+
+    @property
+    def adjust_after_epoch(self) -> int:
+        """Local epochs done when a client readjusts its mask."""
+        return self.config.adjust_after_epoch or max(1, self.setting.training.local_epochs // 2)
+
+    def alpha_at(self, round_idx: int) -> float:
+        """alpha_r: share of active weights to replace; 0 where the round does not readjust."""
+        end = self.config.end_round
+        end = self.setting.training.rounds // 2 if end is None else end
+        if round_idx >= end or (round_idx - 1) % self.config.readjust_every:
+            return 0.0
+        if self.config.constant_alpha:
+            return self.config.alpha
+        return cosine_anneal(self.config.alpha, round_idx, end)
+
+    def targets(self, level: float) -> dict[str, int]:
+        """T_l: non-zero weights of each layer at a sparsity level."""
+        return allocate(self.setting.layout, 1.0 - level, self.setting.sparsity.allocation)
+
+    def init(self, params: Tensor) -> ServerState:
+        """The mask keeps the largest initial weights of each layer."""
+        mask = magnitude_mask(self.setting.layout, params, self.targets(self.level(0)))
+        return ServerState(params=params * mask, mask=mask)
+
+    def on_epoch(self, run: LocalRun[None], epochs_done: int) -> None:
+        """Readjust once, after the configured epoch of a readjustment round."""
+        round_idx = run.task.round_idx
+        alpha = self.alpha_at(round_idx)
+        if alpha > 0.0 and epochs_done == self.adjust_after_epoch:
+            self._readjust(run, self.level(round_idx), alpha)
+
+    def _readjust(self, run: LocalRun[None], level: float, alpha: float) -> None:
+        """Prune to T_l(S + (1 - S) alpha) by magnitude, grow back to T_l(S) by gradient, from 0."""
+        assert run.mask is not None
+        assert run.last_batch is not None
+        layout, before = self.setting.layout, run.mask
+        gradient = run.dense_gradient(run.last_batch).abs().cpu()
+        gradient = torch.cat([gradient, gradient.new_zeros(layout.size - gradient.numel())])
+        magnitude = run.values.abs().cpu()
+        kept = keep_top(layout, before, magnitude, self.targets(level + (1.0 - level) * alpha))
+        if self.config.grow_over_all:
+            missing = {name: n - layout.active(kept)[name] for name, n in self.targets(level).items()}
+            picked = keep_top(layout, layout.full_mask(), gradient, missing) & self._maskable()
+            after, fresh = kept | picked, picked
+        else:
+            after = grow_top(layout, kept, gradient, self.targets(level))
+            fresh = after & ~kept
+        run.values.mul_((~fresh).to(run.values.device))
+        run.set_mask(after)
+        run.forget_moments((before & ~after) | fresh)
+
+    def _maskable(self) -> Tensor:
+        layout = self.setting.layout
+        return ~layout.expand(torch.zeros(layout.num_maskable, dtype=torch.bool))
+
+    def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
+        """Prune the union of the client masks to T_l by the averaged magnitude; ties to the better covered."""
+        union, coverage = aggregate.union, aggregate.coverage
+        assert union is not None
+        targets = self.targets(self.level(round_idx))
+        mask = keep_top(self.setting.layout, union, aggregate.values.abs(), targets, coverage)
+        return ServerState(params=(aggregate.values * mask).to(torch.float32), mask=mask)

@@ -1,0 +1,39 @@
+"""FedProx: Li et al., "Federated Optimization in Heterogeneous Networks", MLSys 2020, arXiv 1812.06127,
+https://arxiv.org/abs/1812.06127
+
+FedAvg whose clients minimise f_k(w) + (mu / 2) ||w - w_r||^2, w_r being the model they received.
+
+Symbols: mu = algorithm.mu, w_r = run.start.
+
+Deviations: the proximal gradient mu (w - w_r) is added to the gradient directly instead of through the loss,
+which is the same number; the reported training loss is therefore without the penalty. Clients do not stop
+early.
+"""
+
+from typing import ClassVar, final
+
+from pydantic import Field
+
+from orchestrator.config import AlgorithmConfig
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.local import LocalRun
+
+
+class FedProxConfig(AlgorithmConfig):
+    """Options of FedProx."""
+
+    mu: float = Field(0.01, ge=0.0, description="weight of the proximal term; 0 is FedAvg")
+
+
+@final
+class FedProx(Algorithm[ServerState, None]):
+    """FedAvg with a proximal term."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = FedProxConfig
+    config: FedProxConfig
+
+    def grad_hook(self, run: LocalRun[None]) -> None:
+        """Add mu (w - w_r) over the trainable entries."""
+        if self.config.mu:
+            num_trainable = run.grad.numel()
+            run.grad.add_(run.values[:num_trainable] - run.start[:num_trainable], alpha=self.config.mu)

@@ -1,0 +1,48 @@
+"""RandomMask: one unstructured mask drawn before round 0 and never changed; the baseline against which
+FedDST (arXiv 2112.09824) and SSFL (arXiv 2405.09037) are judged.
+
+Symbols: m = state.mask, S = sparsity.level.
+
+Deviations: the public FedDST code prunes the random initialisation by magnitude and calls the result random;
+that is `criterion=magnitude`, the default here; `criterion=random` draws the positions uniformly.
+"""
+
+from typing import ClassVar, Literal, final
+
+from pydantic import Field
+from torch import Tensor
+
+from orchestrator.config import AlgorithmConfig
+from orchestrator.federation.aggregate import AggregationName
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.seeds import stream
+from orchestrator.sparsity.allocation import allocate
+from orchestrator.sparsity.masks import magnitude_mask, random_mask
+
+
+class RandomMaskConfig(AlgorithmConfig):
+    """Options of RandomMask."""
+
+    criterion: Literal["magnitude", "random"] = Field(
+        "magnitude", description="keep the largest initial weights of each layer, or uniformly random ones"
+    )
+
+
+@final
+class RandomMask(Algorithm[ServerState, None]):
+    """FedAvg inside a fixed mask."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = RandomMaskConfig
+    config: RandomMaskConfig
+    aggregation: ClassVar[AggregationName] = "covmean"
+    default_level: ClassVar[float | None] = 0.8
+
+    def init(self, params: Tensor) -> ServerState:
+        """Draw the mask and zero the weights outside it."""
+        layout = self.setting.layout
+        counts = allocate(layout, 1.0 - self.level(0), self.setting.sparsity.allocation)
+        if self.config.criterion == "magnitude":
+            mask = magnitude_mask(layout, params, counts)
+        else:
+            mask = random_mask(layout, counts, stream(self.setting.seed, "server", "mask"))
+        return ServerState(params=params * mask, mask=mask)

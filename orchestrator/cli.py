@@ -1,0 +1,203 @@
+"""The command line. Exit codes: 0 done, 1 the run failed, 2 the request was wrong, 130 interrupted."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from traceback import format_exception
+from typing import TYPE_CHECKING, Annotated
+
+import click
+import typer
+from rich.console import Console
+
+from orchestrator.errors import SparsefleetError
+
+if TYPE_CHECKING:
+    from orchestrator.runtime.summary import RunSummary
+
+app = typer.Typer(
+    name="sparsefleet",
+    help="Experiments in sparse, heterogeneous, personalised federated learning, on Ray.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Config keys, as in training.rounds=50.")
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="YAML config file.")]
+SummaryFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the result as one JSON object.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and Ray's own log.")]
+Storage = Annotated[Path, typer.Option(metavar="DIR", help="Folder with the runs (runtime.storage).")]
+
+RUN_EXAMPLES = """
+Run one experiment and print what it came to.
+
+Examples:
+
+  sparsefleet run
+
+  sparsefleet run algorithm.name=feddst sparsity.level=0.9 training.rounds=50
+
+  sparsefleet run -c experiment.yaml seed=3 --summary result.json
+"""
+
+
+@app.command("run", help=RUN_EXAMPLES)
+def run_command(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    summary: SummaryFile = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """See RUN_EXAMPLES."""
+    from orchestrator.config_loading import load_config
+    from orchestrator.runtime import session
+    from orchestrator.tracking.progress import Progress
+
+    loaded = load_config(config, overrides or [])
+    result = session.run(loaded, Progress(quiet=quiet), verbose=verbose)
+    _report(result, loaded.runtime.storage, summary, quiet)
+
+
+@app.command("resume")
+def resume_command(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id or folder.")],
+    overrides: Overrides = None,
+    storage: Storage = Path("runs"),
+    summary: SummaryFile = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Go on with a run from its last commit; with training.rounds=N also beyond its end.
+
+    Example:  sparsefleet resume feddst-20260101-120000-ab12 training.rounds=100
+    """
+    from orchestrator.runtime import session
+    from orchestrator.runtime.store import find_run
+    from orchestrator.tracking.progress import Progress
+
+    folder = find_run(run, storage)
+    result = session.resume(folder, overrides or [], Progress(quiet=quiet), verbose=verbose)
+    _report(result, folder.parent, summary, quiet)
+
+
+@app.command()
+def demo(storage: Storage = Path("runs"), quiet: Quiet = False, verbose: Verbose = False) -> None:
+    """FedDST at sparsity 0.8 against FedAvg, with the same seed and split, on real digits. About a minute."""
+    from orchestrator.demo import run_demo
+    from orchestrator.tracking.progress import Progress
+
+    results = run_demo(storage, Progress(quiet=quiet), verbose=verbose)
+    _print_results(results, storage)
+
+
+@app.command()
+def ui(
+    storage: Storage = Path("runs"),
+    port: Annotated[int, typer.Option(help="Port on this machine.", min=1, max=65535)] = 5000,
+) -> None:
+    """Open the MLflow UI on the runs in a folder (on this machine only; Ctrl-C ends it)."""
+    from orchestrator.inspection import serve_ui
+
+    serve_ui(storage, port)
+
+
+@app.command("list")
+def list_command(
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="algorithms, models, datasets, fleets or keys.")
+    ],
+) -> None:
+    """Show what a config key can name, or all config keys with their defaults.
+
+    Example:  sparsefleet list algorithms
+    """
+    from orchestrator.inspection import listing
+
+    Console().print(listing(what))
+
+
+@app.command()
+def partition(overrides: Overrides = None, config: ConfigFile = None) -> None:
+    """Show how a config deals the images to clients, without running it.
+
+    Example:  sparsefleet partition data.partition.kind=shards fleet.num_clients=10
+    """
+    from orchestrator.config_loading import load_config
+    from orchestrator.inspection import partition_table
+
+    Console().print(partition_table(load_config(config, overrides or [])))
+
+
+@app.command()
+def doctor(storage: Storage = Path("runs")) -> None:
+    """Check this machine: packages, cores, memory, storage, Ray, MLflow. Exits 1 when something is wrong."""
+    from orchestrator.inspection import checkup
+
+    table, healthy = checkup(storage)
+    Console().print(table)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def _report(result: "RunSummary", storage: Path, summary: Path | None, quiet: bool) -> None:
+    if summary is not None:
+        summary.parent.mkdir(parents=True, exist_ok=True)
+        summary.write_text(result.to_json() + "\n")
+    if result.interrupted:
+        print(
+            f"stopped after {result.num_rounds} rounds; go on with: "
+            f"sparsefleet resume {storage / result.run_id}",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130)
+    if not quiet:
+        _print_results([result], storage)
+
+
+def _print_results(results: "Sequence[RunSummary]", storage: Path) -> None:
+    from orchestrator.tracking.progress import summary_table
+
+    console = Console()
+    console.print(summary_table([result.to_dict() for result in results]))
+    console.print(
+        f"Open in the MLflow UI: sparsefleet ui --storage {storage}", highlight=False, soft_wrap=True
+    )
+
+
+def main() -> None:
+    """Entry point: run a command and end with its exit code."""
+    sys.exit(_main(sys.argv[1:]))
+
+
+def _main(arguments: Sequence[str]) -> int:
+    verbose = "--verbose" in arguments or "-v" in arguments
+    try:
+        code = app(args=list(arguments), prog_name="sparsefleet", standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except KeyboardInterrupt:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except SparsefleetError as error:
+        return _fail(error, error.exit_code, verbose)
+    except Exception as error:
+        return _fail(error, 1, verbose)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(error: Exception, code: int, verbose: bool) -> int:
+    if verbose:
+        print("".join(format_exception(error)), file=sys.stderr, end="")
+    known = isinstance(error, SparsefleetError)
+    line = str(error).splitlines()[0] if known else f"unexpected {type(error).__name__}: {error}"
+    print(f"error: {line}" + ("" if verbose or known else " (--verbose shows where)"), file=sys.stderr)
+    return code

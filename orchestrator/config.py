@@ -1,0 +1,244 @@
+"""The experiment config: one strict, frozen pydantic tree, from a YAML file and dotted `KEY=VALUE` overrides.
+
+Every key has a default, so that an empty config is a complete experiment. Units stand in the names
+(`_s`, `_bytes`, `num_`); None means what the field's description says it means.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
+
+from orchestrator.config_errors import as_request_error
+
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Section(BaseModel):
+    """A part of the tree: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), coerce_numbers_to_str=True
+    )
+
+
+class AlgorithmConfig(Section):
+    """Base of every method's own options, which stand beside its name under `algorithm`."""
+
+    name: str = Field(
+        "fedavg", description="registry name, `path/to/file.py:Class` or `package.module:Class`"
+    )
+
+
+class ScheduleConfig(Section):
+    """How the sparsity level moves over the rounds (methods with a fixed mask accept only `constant`)."""
+
+    kind: Literal["constant", "linear", "cosine", "cubic"] = Field(
+        "constant", description="shape of the curve"
+    )
+    final_level: Fraction | None = Field(None, description="level at `end_round`; None: `sparsity.level`")
+    end_round: Positive | None = Field(
+        None, description="round at which the level arrives; None: half the rounds"
+    )
+
+
+class SparsityConfig(Section):
+    """How sparse the model is and how the density is shared out over its layers."""
+
+    level: Fraction | None = Field(None, description="1 - density; 0 = dense; None: the method's own default")
+    allocation: Literal["uniform", "er", "erk", "erk_rescaled"] = Field(
+        "erk_rescaled",
+        description="density per layer: uniform; er or erk with saturating layers; erk_rescaled as in FedDST's code",
+    )
+    schedule: ScheduleConfig = Field(ScheduleConfig(), description="change of the level over the rounds")
+
+
+class PartitionConfig(Section):
+    """How the training images are dealt to clients."""
+
+    kind: Literal["iid", "shards", "dirichlet", "balanced_dirichlet", "quantity", "natural"] = Field(
+        "dirichlet",
+        description="iid; label-sorted shards; Dirichlet by class; its balanced form; quantity skew; client-id column",
+    )
+    alpha: float = Field(0.5, gt=0.0, description="Dirichlet concentration; small is skewed")
+    classes_per_client: Positive = Field(2, description="shards each client takes (kind=shards)")
+    shard_size: Positive | None = Field(
+        None, description="images per shard (kind=shards); None: all images, dealt equally"
+    )
+    min_samples: Positive = Field(
+        2, description="fewest training images a client may get, validation included"
+    )
+
+
+class DataConfig(Section):
+    """Which images, and how they are split."""
+
+    name: str = Field(
+        "digits",
+        description="digits, mnist, fashionmnist, emnist, cifar10, cifar100, or parquet, imagefolder, npz in `root`",
+    )
+    root: Path | None = Field(
+        None, description="folder (or .npz file) with the data; None: torchvision downloads"
+    )
+    augment: bool = Field(False, description="random crop with padding 4, and horizontal flip, when training")
+    image_size: Positive | None = Field(None, description="resize images to a square of this many pixels")
+    client_column: str | None = Field(None, description="column with client ids (Parquet); for kind=natural")
+    validation_fraction: Fraction = Field(
+        0.1, description="share of a client's training images kept for validation"
+    )
+    test_fraction: float = Field(
+        0.2,
+        gt=0.0,
+        lt=1.0,
+        description="share held out as central test set where the data has none of its own",
+    )
+    partition: PartitionConfig = Field(PartitionConfig(), description="how the images are dealt to clients")
+
+
+class ModelConfig(Section):
+    """Which network, and where it starts."""
+
+    name: str = Field(
+        "auto",
+        description="a built-in model, `auto` (the data set's usual one), `package.module:function` or a file",
+    )
+    init: Path | None = Field(
+        None, description="safetensors file to start from; None: seeded framework default"
+    )
+    double_softmax: bool = Field(
+        False, description="append a softmax before the cross-entropy, as the public FedDST code does"
+    )
+
+
+class FleetConfig(Section):
+    """Who takes part, and on what devices."""
+
+    name: str = Field("uniform", description="a built-in fleet: `sparsefleet list fleets`")
+    num_clients: Positive = Field(20, description="clients in the population")
+
+
+class TrainingConfig(Section):
+    """The federated rounds and what a client does in one."""
+
+    rounds: Positive = Field(20, description="rounds to run")
+    clients_per_round: Positive = Field(5, description="clients drawn each round, without replacement")
+    with_replacement: bool = Field(False, description="draw with replacement, as the public FedDST code does")
+    local_epochs: Positive = Field(5, description="passes over a client's images per round")
+    batch_size: Positive = Field(20, description="images per step")
+    reshuffle: bool = Field(
+        True, description="new batches each epoch; False: the same batches for the whole run"
+    )
+    optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="local optimiser, new each round")
+    lr: float = Field(0.05, gt=0.0, description="local learning rate in round 0")
+    lr_decay: float = Field(1.0, gt=0.0, le=1.0, description="factor on the learning rate per round")
+    momentum: float = Field(0.9, ge=0.0, lt=1.0, description="SGD momentum (sgd only)")
+    weight_decay: float = Field(0.0, ge=0.0, description="L2 decay on all parameters (decoupled for adamw)")
+    clip_norm: float | None = Field(None, gt=0.0, description="largest gradient norm; None: no clipping")
+    eval_every: Positive = Field(1, description="evaluate every so many rounds, and after the last one")
+
+
+class WireConfig(Section):
+    """How payloads are encoded."""
+
+    value_dtype: Literal["float32", "float16"] = Field("float32", description="dtype of weights on the wire")
+
+
+class RuntimeConfig(Section):
+    """Where and how it runs; nothing here changes a result."""
+
+    executor: Literal["inprocess", "ray"] = Field("ray", description="one process, or actors on Ray")
+    actors: Literal["auto", "dedicated", "pooled"] = Field(
+        "auto", description="one actor per client, a pool of actors, or dedicated where that fits"
+    )
+    pool_size: Positive | None = Field(None, description="pooled actors in all; None: one per core")
+    address: str | None = Field(
+        None, description="Ray cluster to join (`auto`, `ray://...`); None: a local one"
+    )
+    dashboard: bool = Field(False, description="start Ray's dashboard with a local Ray (costs start-up time)")
+    storage: Path = Field(
+        Path("runs"), description="folder in which each run keeps its commits and artifacts"
+    )
+    failure_policy: Literal["retry", "drop"] = Field(
+        "retry", description="a failed client is tried again, then the run fails; or its update is left out"
+    )
+    max_retries: Annotated[int, Field(ge=0)] = Field(
+        2, description="further tries of a failed client (retry)"
+    )
+    min_clients: Positive = Field(1, description="fewest updates a round may end with (drop)")
+
+
+class TrackingConfig(Section):
+    """Where MLflow keeps the metrics."""
+
+    uri: str | None = Field(None, description="MLflow server; None: a SQLite file in `runtime.storage`")
+    experiment: str = Field("sparsefleet", min_length=1, description="MLflow experiment name")
+    enabled: bool = Field(True, description="write to MLflow; the run's own folder is always written")
+    flush_timeout_s: float = Field(60.0, gt=0.0, description="how long to wait for a lost server at the end")
+
+
+def _resolve_algorithm(value: object) -> object:
+    """Turn `{name: ..., option: ...}` into the named method's own config class."""
+    if isinstance(value, AlgorithmConfig):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError("must be a mapping with a name")
+    from algorithms import load_algorithm
+
+    options = load_algorithm(str(value.get("name", "fedavg"))).Config
+    try:
+        return options.model_validate(value)
+    except ValidationError as error:
+        raise as_request_error(error, options, "algorithm") from error
+
+
+class ExperimentConfig(Section):
+    """A whole experiment. `ExperimentConfig()` is FedAvg on the bundled digits."""
+
+    #: keys that may differ between a run and its resumption
+    RESUMABLE: ClassVar[tuple[str, ...]] = ("training.rounds", "runtime", "tracking")
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="root of every random stream")
+    algorithm: Annotated[SerializeAsAny[AlgorithmConfig], BeforeValidator(_resolve_algorithm)] = Field(
+        default_factory=lambda: AlgorithmConfig(name="fedavg"),
+        validate_default=True,
+        description="the method and its own options",
+    )
+    sparsity: SparsityConfig = Field(SparsityConfig(), description="sparsity of the model")
+    data: DataConfig = Field(DataConfig(), description="data set and split")
+    model: ModelConfig = Field(ModelConfig(), description="network")
+    fleet: FleetConfig = Field(FleetConfig(), description="population and devices")
+    training: TrainingConfig = Field(TrainingConfig(), description="rounds and local training")
+    wire: WireConfig = Field(WireConfig(), description="encoding of payloads")
+    runtime: RuntimeConfig = Field(RuntimeConfig(), description="execution")
+    tracking: TrackingConfig = Field(TrackingConfig(), description="MLflow")
+
+    @model_validator(mode="after")
+    def _cohort_fits(self) -> Self:
+        cohort, population = self.training.clients_per_round, self.fleet.num_clients
+        if cohort > population and not self.training.with_replacement:
+            raise ValueError(
+                f"training.clients_per_round={cohort} is more than fleet.num_clients={population}; draw fewer"
+            )
+        return self
+
+    @classmethod
+    def parse(cls, tree: Mapping[str, Any]) -> Self:
+        """Validate a nested mapping. Raises ConfigError: one line with the key, the value and the remedy."""
+        try:
+            return cls.model_validate(dict(tree))
+        except ValidationError as error:
+            raise as_request_error(error, cls) from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dict (YAML types only); `ExperimentConfig.model_validate` takes it back."""
+        return self.model_dump(mode="json")

@@ -1,0 +1,87 @@
+"""From a YAML file and dotted `KEY=VALUE` overrides to a checked config."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator.config import ExperimentConfig
+from orchestrator.errors import ConfigError
+
+
+def load_config(file: Path | None, overrides: Sequence[str]) -> ExperimentConfig:
+    """Read the file (None: all defaults), apply the overrides in order. Raises ConfigError."""
+    return ExperimentConfig.parse(apply_overrides(read_yaml(file) if file else {}, overrides))
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The nested mapping in a YAML file. Raises ConfigError when it cannot be read or is none."""
+    try:
+        content = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise ConfigError(
+            "--config", file, f"cannot be read ({error.strerror})", "name a YAML file"
+        ) from error
+    except yaml.YAMLError as error:
+        problem = f"is not YAML ({' '.join(str(error).split())})"
+        raise ConfigError("--config", file, problem, "correct it") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError("--config", file, "does not hold a mapping", "write `section: {key: value}`")
+    return content
+
+
+def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of a nested mapping with each `a.b=value` put in; values are read as YAML."""
+    changed = deepcopy(dict(tree))
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(
+                "KEY=VALUE", override, "this is no assignment", "write a dotted key, =, and a value"
+            )
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        _put(changed, key, value)
+    return changed
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> leaf value of a nested mapping."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        dotted = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, Mapping):
+            flat |= flatten(value, dotted)
+        else:
+            flat[dotted] = value
+    return flat
+
+
+def resumed_config(stored: Mapping[str, Any], overrides: Sequence[str]) -> ExperimentConfig:
+    """A run's stored config with overrides that leave its past valid. Raises ConfigError for any other."""
+    allowed = ExperimentConfig.RESUMABLE
+    before, after = ExperimentConfig.parse(stored), ExperimentConfig.parse(apply_overrides(stored, overrides))
+    old, new = flatten(before.to_dict()), flatten(after.to_dict())
+    for key, value in new.items():
+        if value != old.get(key) and not any(key == a or key.startswith(f"{a}.") for a in allowed):
+            problem = f"the run has {old.get(key)}, and a resumed run keeps it"
+            remedy = f"start a new run, or change only {', '.join(allowed)}"
+            raise ConfigError(key, value, problem, remedy)
+    return after
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for depth, section in enumerate(sections):
+        inner = tree.setdefault(section, {})
+        if not isinstance(inner, dict):
+            problem = f"{'.'.join(sections[: depth + 1])} is a value, not a section"
+            raise ConfigError(key, value, problem, "see `sparsefleet list keys`")
+        tree = inner
+    tree[last] = value

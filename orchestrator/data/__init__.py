@@ -1,0 +1,1 @@
+"""Data sets, their split over clients, and the tensors a client trains on."""

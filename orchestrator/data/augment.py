@@ -1,0 +1,29 @@
+"""Training augmentation on raw images, before normalisation, so that the padding is black."""
+
+import numpy as np
+from numpy.random import Generator
+
+from orchestrator.data.dataset import Images
+
+
+def crop_flip(images: Images, rng: Generator, padding: int = 4) -> Images:
+    """A random crop of each zero-padded image, flipped left to right with probability 1/2.
+
+    Takes and returns [n, C, H, W] of the same dtype. The crop's corner is uniform over the
+    (2 * padding + 1)^2 places, independently per image.
+    """
+    num_images, channels, height, width = images.shape
+    margin = (padding, padding)
+    padded = np.pad(images, ((0, 0), (0, 0), margin, margin))
+    corners = rng.integers(0, 2 * padding + 1, size=(num_images, 2))
+    flipped = rng.random(num_images) < 0.5
+    rows = corners[:, :1] + np.arange(height)  # [n, H]
+    columns = corners[:, 1:] + np.arange(width)  # [n, W]
+    columns[flipped] = columns[flipped, ::-1]
+    cropped: Images = padded[
+        np.arange(num_images)[:, None, None, None],
+        np.arange(channels)[None, :, None, None],
+        rows[:, None, :, None],
+        columns[:, None, None, :],
+    ]
+    return cropped

@@ -1,0 +1,32 @@
+"""A client's training images on the device it trains on."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from orchestrator.data.augment import crop_flip
+from orchestrator.data.dataset import Dataset
+
+
+class ClientImages:
+    """Rows of the shared training part, in new memory; `augment` crops and flips anew each epoch."""
+
+    def __init__(
+        self, dataset: Dataset, rows: NDArray[np.int64], *, augment: bool, device: torch.device
+    ) -> None:
+        self._dataset, self._augment, self._device = dataset, augment, device
+        self._raw = dataset.train_images[rows]
+        self._labels = torch.from_numpy(dataset.train_labels[rows]).to(device)
+        self._images = dataset.normalise(self._raw).to(device)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def epoch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """All images float32[n, C, H, W] and labels int64[n] in a fresh random order."""
+        order = rng.permutation(len(self))
+        labels = self._labels[torch.from_numpy(order).to(self._device)]
+        if self._augment:
+            return self._dataset.normalise(crop_flip(self._raw[order], rng)).to(self._device), labels
+        return self._images[torch.from_numpy(order).to(self._device)], labels

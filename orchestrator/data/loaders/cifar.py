@@ -1,0 +1,42 @@
+"""CIFAR-10 and CIFAR-100 (fine labels) in torchvision's layout; torchvision checks them by their digests."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orchestrator.config import DataConfig
+from orchestrator.data.loaders.locate import root_or_download
+from orchestrator.data.splits import Rows, Splits
+from orchestrator.errors import DataError
+
+#: those of the FedDST experiments (arXiv:2112.09824) for both sets; SSFL's differ in the third digit
+_CONSTANTS = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+_CLASSES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
+_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+
+
+def load(config: DataConfig) -> Splits:
+    """uint8[N, 3, 32, 32] images; downloads with torchvision when `data.root` is None."""
+    import torchvision
+
+    make = getattr(torchvision.datasets, _CLASSES[config.name])
+    layout = f"a folder with {_FOLDERS[config.name]}/ as unpacked from the CIFAR web site"
+    root = root_or_download(config, layout, lambda folder: make(str(folder), download=True))
+    return Splits(_part(config, make, root, True), _part(config, make, root, False), _CONSTANTS)
+
+
+def _part(config: DataConfig, make: Callable[..., Any], root: Path, train: bool) -> Rows:
+    try:
+        with warnings.catch_warnings():
+            # the published pickles spell a dtype in a way that newer numpy versions deprecate
+            warnings.simplefilter("ignore", category=np.exceptions.VisibleDeprecationWarning)
+            part = make(str(root), train=train)
+    except (OSError, RuntimeError) as error:
+        problem = f"{_FOLDERS[config.name]}/ is missing there or differs from the published files"
+        raise DataError(
+            "data.root", root, problem, "unpack the archive there, or leave data.root out"
+        ) from error
+    return Rows(part.data.transpose(0, 3, 1, 2), np.asarray(part.targets))

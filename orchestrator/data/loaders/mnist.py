@@ -1,0 +1,93 @@
+"""MNIST, FashionMNIST and EMNIST (byclass) in torchvision's layout: idx files, packed with gzip or not."""
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.config import DataConfig
+from orchestrator.data.loaders.locate import root_or_download
+from orchestrator.data.splits import Constants, Rows, Splits
+from orchestrator.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    torchvision_name: str
+    train_prefix: str
+    test_prefix: str
+    constants: Constants
+    options: tuple[tuple[str, str], ...] = ()
+    transposed: bool = False
+
+
+#: MNIST's constants are those of the FedDST experiments (arXiv:2112.09824); the other two are the mean and
+#: standard deviation of the training pixels, as they are commonly quoted
+_FAMILIES = {
+    "mnist": _Family("MNIST", "train", "t10k", ((0.1307,), (0.3081,))),
+    "fashionmnist": _Family("FashionMNIST", "train", "t10k", ((0.2860,), (0.3530,))),
+    "emnist": _Family(
+        "EMNIST",
+        "emnist-byclass-train",
+        "emnist-byclass-test",
+        ((0.1736,), (0.3317,)),
+        options=(("split", "byclass"),),
+        transposed=True,
+    ),
+}
+
+
+def load(config: DataConfig) -> Splits:
+    """uint8[N, 1, 28, 28] images upright and their labels; EMNIST's files hold the images transposed.
+
+    Reads `<root>/<MNIST | FashionMNIST | EMNIST>/raw`, downloading with torchvision when `data.root` is None.
+    """
+    family = _FAMILIES[config.name]
+    first = f"{family.torchvision_name}/raw/{family.train_prefix}-images-idx3-ubyte"
+    layout = f"a folder with {first}[.gz] and the other three files"
+
+    def download(root: Path) -> object:
+        import torchvision
+
+        make = getattr(torchvision.datasets, family.torchvision_name)
+        return make(str(root), download=True, **dict(family.options))
+
+    folder = root_or_download(config, layout, download) / family.torchvision_name / "raw"
+    return Splits(
+        _part(folder, family.train_prefix, family.transposed),
+        _part(folder, family.test_prefix, family.transposed),
+        family.constants,
+    )
+
+
+def _part(folder: Path, prefix: str, transposed: bool) -> Rows:
+    images = read_idx(folder / f"{prefix}-images-idx3-ubyte", 3)
+    if transposed:
+        images = images.transpose(0, 2, 1)
+    return Rows(images[:, None], read_idx(folder / f"{prefix}-labels-idx1-ubyte", 1))
+
+
+def read_idx(path: Path, num_dimensions: int) -> NDArray[np.uint8]:
+    """A uint8 idx file, or `path` + `.gz`: 0, 0, type 8, rank, sizes as big-endian uint32, then the values.
+
+    Raises DataError for a file that is missing, corrupt or of another form.
+    """
+    packed = path.with_name(path.name + ".gz")
+    found = path if path.exists() else packed
+    if not found.exists():
+        raise DataError(
+            "data.root", path.parent, f"neither {path.name} nor {packed.name} is there", "add the file"
+        )
+    try:
+        content = gzip.decompress(found.read_bytes()) if found is packed else found.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError("data.root", found, f"cannot be read ({error})", "fetch the file again") from error
+    start = 4 + 4 * num_dimensions
+    sizes = np.frombuffer(content[4:start], dtype=">u4").tolist() if len(content) >= start else []
+    if content[:4] != bytes((0, 0, 8, num_dimensions)) or len(content) != start + prod(sizes):
+        raise DataError("data.root", found, "is not the idx file it should be", "fetch the file again")
+    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(sizes)

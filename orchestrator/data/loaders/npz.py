@@ -1,0 +1,92 @@
+"""Arrays in one .npz file: x, y and optionally x_test, y_test; client_ids, client_ids_test.
+
+`x` is [N, H, W] (grey), [N, C, H, W] or [N, H, W, C] with C of 1 or 3: the second axis is taken as the
+channels where it has 1 or 3 entries, else the last one. Pixels are uint8 (or other integers from 0 to 255),
+or floats, which are taken as they are. `y` is a vector of classes 0, 1, 2, ...
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.config import DataConfig
+from orchestrator.data.dataset import Images
+from orchestrator.data.loaders.locate import existing_root
+from orchestrator.data.splits import Rows, Splits
+from orchestrator.errors import DataError
+
+_LAYOUT = "an .npz file with arrays x and y, or a folder with one such file"
+
+
+def load(config: DataConfig) -> Splits:
+    """Images uint8 or float32 [N, C, H, W]; raises DataError for arrays missing or of another form."""
+    root = existing_root(config, _LAYOUT)
+    files = [root] if root.is_file() else sorted(root.glob("*.npz"))
+    if len(files) != 1:
+        raise DataError(
+            "data.root", root, f"the folder holds {len(files)} .npz files", f"point it at {_LAYOUT}"
+        )
+    arrays = _read(files[0])
+    train = _rows(files[0], arrays, "x", "y", "client_ids")
+    if "x_test" not in arrays and "y_test" not in arrays:
+        return Splits(train)
+    return Splits(train, _rows(files[0], arrays, "x_test", "y_test", "client_ids_test"))
+
+
+def _read(file: Path) -> dict[str, NDArray[np.generic]]:
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            "data.root", file, f"is not a readable .npz file ({error})", "write it again"
+        ) from error
+
+
+def _rows(file: Path, arrays: dict[str, NDArray[np.generic]], x: str, y: str, ids: str) -> Rows:
+    for name in (x, y):
+        if name not in arrays:
+            raise DataError("data.root", file, f"it lacks the array {name}", f"point it at {_LAYOUT}")
+    images, labels, client_ids = _images(file, x, arrays[x]), arrays[y], arrays.get(ids)
+    if labels.shape != (len(images),):
+        raise DataError(
+            "data.root", file, f"{y} has shape {labels.shape} for {len(images)} images", "give one each"
+        )
+    if client_ids is not None and (client_ids.shape != labels.shape or client_ids.dtype.kind not in "iuU"):
+        problem = f"{ids} is {client_ids.dtype}{client_ids.shape}"
+        raise DataError("data.root", file, problem, "give one integer or string for each image")
+    return Rows(images, labels, client_ids)
+
+
+def _images(file: Path, name: str, array: NDArray[np.generic]) -> Images:
+    if array.ndim == 3:
+        array = array[:, None]
+    elif array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
+        array = array.transpose(0, 3, 1, 2)
+    if array.ndim != 4 or array.shape[1] not in (1, 3) or not array.size:
+        raise DataError(
+            "data.root",
+            file,
+            f"{name} has shape {array.shape}",
+            "use [N, H, W], [N, C, H, W] or [N, H, W, C], C 1 or 3",
+        )
+    return _pixels(file, name, array)
+
+
+def _pixels(file: Path, name: str, array: NDArray[np.generic]) -> Images:
+    if np.issubdtype(array.dtype, np.integer):
+        if int(array.min()) < 0 or int(array.max()) > 255:
+            raise DataError(
+                "data.root", file, f"{name} has integers outside 0 to 255", "use uint8, or floats"
+            )
+        return array.astype(np.uint8)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise DataError("data.root", file, f"{name} is {array.dtype}", "use uint8, or floats")
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        images = array.astype(np.float32)
+    if not np.isfinite(images).all():
+        raise DataError("data.root", file, f"{name} has values that are not finite", "replace them")
+    return images

@@ -1,0 +1,109 @@
+"""Splits over clients as index arrays: who trains, validates and tests on which image.
+
+A client's validation part is floor(validation_fraction * n) of its n training images, drawn at random: at
+least 1 when the fraction is above 0 and n >= 2, never all.
+
+The test part of a client follows the kind of split; parts of different clients may overlap:
+- iid, quantity: the whole central test set, since all clients share one distribution;
+- shards: every test image of the labels the client holds;
+- dirichlet, balanced_dirichlet: of each class c, ceil(share of c in the client's training images * n_ref)
+  random test images, at most what the class has, with n_ref = max(ceil(N_test / K), min(N_test, 100)). This
+  is the label-mix test part of DisPFL (arXiv:2206.00187) with a floor of about 100 images;
+- natural: the client's own rows of the test part.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from orchestrator.config import DataConfig
+from orchestrator.data.assignment import ASSIGNMENTS
+from orchestrator.data.client_index import ClientIndex
+from orchestrator.data.dataset import Dataset, update_digest
+from orchestrator.data.grouping import group_rows, ranks
+from orchestrator.data.test_parts import class_counts, test_index
+from orchestrator.errors import PartitionError
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Partition:
+    """For K clients, rows of the training part (`train` and `validation`, disjoint) and of the test part."""
+
+    train: ClientIndex
+    validation: ClientIndex
+    test: ClientIndex
+    kind: str
+
+    @property
+    def num_clients(self) -> int:
+        """K."""
+        return len(self.train)
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over the kind and every index."""
+        digest = hashlib.sha256(self.kind.encode())
+        for index in (self.train, self.validation, self.test):
+            for array in (index.starts, index.stops, index.indices):
+                update_digest(digest, array)
+        return digest.hexdigest()
+
+    def table(self, dataset: Dataset) -> dict[str, Int64]:
+        """One row per client: client_id, num_train, num_validation, num_test and class_0, class_1, ...
+
+        The class columns count the training images, validation included.
+        """
+        owner = np.full(len(dataset.train_labels), -1, dtype=np.int64)
+        for index in (self.train, self.validation):
+            owner[index.indices] = np.repeat(np.arange(len(index)), index.sizes())
+        counts = class_counts(dataset, owner, self.num_clients)
+        return {
+            "client_id": np.arange(self.num_clients),
+            "num_train": self.train.sizes(),
+            "num_validation": self.validation.sizes(),
+            "num_test": self.test.sizes(),
+        } | {f"class_{label}": counts[:, label] for label in range(dataset.num_classes)}
+
+
+def make_partition(dataset: Dataset, config: DataConfig, num_clients: int, rng: Generator) -> Partition:
+    """Deal the images to clients as `data.partition` says. The same `rng` state gives the same partition.
+
+    Images that no client takes (shards of a given size, unchosen natural clients) are left unused.
+    Raises PartitionError when the split cannot be made, or leaves a client without a test image.
+    """
+    kind = config.partition.kind
+    _check_population(dataset, config, num_clients)
+    owner = ASSIGNMENTS[kind](dataset, config.partition, num_clients, rng)
+    rows, sizes = group_rows(owner, num_clients, rng)
+    fraction = config.validation_fraction
+    num_validation = np.floor(fraction * sizes).astype(np.int64)
+    if fraction > 0.0:
+        num_validation = np.clip(num_validation, 1, None)
+    num_validation = np.minimum(num_validation, sizes - 1)
+    validates = ranks(sizes) < np.repeat(num_validation, sizes)
+    test = test_index(dataset, kind, owner, num_clients, rng)
+    empty = np.flatnonzero(test.sizes() == 0)
+    if empty.size:
+        problem = f"the test set has no image of the classes that client {empty[0]} holds"
+        raise PartitionError("data.partition.kind", kind, problem, "give the test set images of every class")
+    return Partition(
+        train=ClientIndex.of_sizes(sizes - num_validation, rows[~validates]),
+        validation=ClientIndex.of_sizes(num_validation, rows[validates]),
+        test=test,
+        kind=kind,
+    )
+
+
+def _check_population(dataset: Dataset, config: DataConfig, num_clients: int) -> None:
+    num_images, fewest = len(dataset.train_labels), config.partition.min_samples
+    if num_clients * fewest > num_images:
+        raise PartitionError(
+            "fleet.num_clients",
+            num_clients,
+            f"{num_images} training images are too few for data.partition.min_samples={fewest} each",
+            f"ask for at most {num_images // fewest} clients",
+        )

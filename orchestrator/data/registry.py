@@ -1,0 +1,62 @@
+"""The data sets by name. Listing them imports no loader; loading imports only the one asked for."""
+
+import difflib
+import importlib
+from dataclasses import dataclass
+
+from orchestrator.config import DataConfig
+from orchestrator.data.dataset import Dataset
+from orchestrator.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetEntry:
+    """`loader` is `module:function`; `default_model` None means that the image shape decides."""
+
+    loader: str
+    summary: str
+    default_model: str | None = None
+    needs_root: bool = False
+
+
+_LOADERS = "orchestrator.data.loaders"
+
+DATASETS: dict[str, DatasetEntry] = {
+    "digits": DatasetEntry(f"{_LOADERS}.digits:load", "1,797 digits, 8x8 grey, bundled: no download", "mlp"),
+    "mnist": DatasetEntry(f"{_LOADERS}.mnist:load", "70,000 digits, 28x28 grey", "lenet_mnist"),
+    "fashionmnist": DatasetEntry(f"{_LOADERS}.mnist:load", "70,000 garments, 28x28 grey", "lenet_mnist"),
+    "emnist": DatasetEntry(
+        f"{_LOADERS}.mnist:load", "814,255 characters, 62 classes, 28x28 grey", "cnn_emnist"
+    ),
+    "cifar10": DatasetEntry(
+        f"{_LOADERS}.cifar:load", "60,000 photos, 10 classes, 32x32 colour", "lenet_cifar"
+    ),
+    "cifar100": DatasetEntry(
+        f"{_LOADERS}.cifar:load", "60,000 photos, 100 classes, 32x32 colour", "lenet_cifar100"
+    ),
+    "parquet": DatasetEntry(f"{_LOADERS}.parquet:load", "your Parquet files of images", needs_root=True),
+    "imagefolder": DatasetEntry(f"{_LOADERS}.image_folder:load", "your folders of images", needs_root=True),
+    "npz": DatasetEntry(f"{_LOADERS}.npz:load", "your numpy arrays", needs_root=True),
+}
+
+
+def load_dataset(config: DataConfig) -> Dataset:
+    """Read the data set that `config` names; the result depends on the data section alone, not on the seed.
+
+    Raises ConfigError for an unknown name and DataError for data that is missing, unreadable or unusable.
+    """
+    entry = DATASETS.get(config.name)
+    if entry is None:
+        near = difflib.get_close_matches(config.name.lower(), DATASETS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(DATASETS)}"
+        raise ConfigError("data.name", config.name, "no data set has this name", hint)
+    if entry.needs_root and config.root is None:
+        raise DataError("data.root", None, f"data.name={config.name} reads your files", "say where they are")
+    if config.client_column is not None and config.name != "parquet":
+        raise DataError(
+            "data.client_column", config.client_column, "only data.name=parquet has columns", "leave it out"
+        )
+    from orchestrator.data.splits import assemble
+
+    module, function = entry.loader.split(":")
+    return assemble(config, getattr(importlib.import_module(module), function)(config))

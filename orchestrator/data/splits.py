@@ -1,0 +1,177 @@
+"""From what a loader read to a checked `Dataset`: labels, client ids, held-out test part, normalisation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.config import DataConfig
+from orchestrator.data.dataset import Dataset, Images
+from orchestrator.data.grouping import group_rows, ranks
+from orchestrator.errors import DataError
+
+Int64 = NDArray[np.int64]
+Constants = tuple[tuple[float, ...], tuple[float, ...]]
+
+_HOLDOUT_SEED = (
+    2_112_098  # fixed: the test part is a property of the data, the same for every experiment seed
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """One part as read: images [N, C, H, W], labels [N], client ids [N] (integers or strings) or None."""
+
+    images: Images
+    labels: NDArray[np.generic]
+    client_ids: NDArray[np.generic] | None = None
+
+    def take(self, chosen: NDArray[np.bool_]) -> "Rows":
+        """The chosen rows, in order."""
+        ids = None if self.client_ids is None else self.client_ids[chosen]
+        return Rows(self.images[chosen], self.labels[chosen], ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Splits:
+    """What a loader returns. `test` None: one is held out. `constants` (mean, std) None: computed."""
+
+    train: Rows
+    test: Rows | None = None
+    constants: Constants | None = None
+
+
+def assemble(config: DataConfig, splits: Splits) -> Dataset:
+    """Check and complete what a loader read.
+
+    Without a test part of its own, `data.test_fraction` of the images is held out with a fixed random
+    stream: of each client's images where the data has client ids, else of each class's, at least one and
+    never all. Without published constants, mean and standard deviation are those of the training pixels
+    per channel. Raises DataError for what no model could be trained on.
+    """
+    train, test = splits.train, splits.test
+    num_classes = _num_classes(config, train, test)
+    if test is None:
+        train, test = _hold_out(config, train)
+    if config.image_size is not None:
+        train, test = _resized(train, config.image_size), _resized(test, config.image_size)
+    forms = [(rows.images.dtype, rows.images.shape[1:]) for rows in (train, test)]
+    if forms[0] != forms[1]:
+        raise _unusable(
+            config, f"training images are {forms[0]} but test images {forms[1]}", "make them alike"
+        )
+    mean, std = splits.constants or channel_statistics(train.images)
+    train_ids, test_ids = _dense_ids(config, train.client_ids, test.client_ids)
+    channels, height, width = train.images.shape[1:]
+    return Dataset(
+        name=config.name,
+        input_shape=(channels, height, width),
+        num_classes=num_classes,
+        train_images=_contiguous(train.images),
+        train_labels=train.labels.astype(np.int64),
+        test_images=_contiguous(test.images),
+        test_labels=test.labels.astype(np.int64),
+        mean=mean,
+        std=std,
+        train_client_ids=train_ids,
+        test_client_ids=test_ids,
+    )
+
+
+def channel_statistics(images: Images) -> Constants:
+    """Mean and standard deviation by channel, uint8 on the scale of pixel / 255; 1 for a std that is 0."""
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        plane = images[:, channel]
+        if plane.dtype == np.uint8:
+            levels = np.arange(256) / 255.0
+            share = np.bincount(plane.ravel(), minlength=256) / plane.size
+            mean = float(share @ levels)
+            std = float(np.sqrt(share @ (levels - mean) ** 2))
+        else:
+            mean, std = float(plane.mean(dtype=np.float64)), float(plane.std(dtype=np.float64))
+        means.append(mean)
+        stds.append(std if std > 0.0 else 1.0)
+    return tuple(means), tuple(stds)
+
+
+def _num_classes(config: DataConfig, train: Rows, test: Rows | None) -> int:
+    for name, rows in (("training", train), ("test", test)):
+        if rows is None:
+            continue
+        if not len(rows.labels):
+            raise _unusable(config, f"there is no {name} image", "give some")
+        if len(rows.labels) != len(rows.images):
+            raise _unusable(
+                config, f"{len(rows.images)} {name} images but {len(rows.labels)} labels", "make them match"
+            )
+        if not np.issubdtype(rows.labels.dtype, np.integer):
+            raise _unusable(
+                config, f"the {name} labels are {rows.labels.dtype}", "number the classes 0, 1, 2, ..."
+            )
+    classes = np.unique(train.labels)
+    if not np.array_equal(classes, np.arange(len(classes))):
+        found = ", ".join(map(str, classes[:8])) + (", ..." if len(classes) > 8 else "")
+        raise _unusable(
+            config, f"the training labels are {found}", "number the classes 0, 1, 2, ... without a gap"
+        )
+    if test is not None:
+        unknown = np.setdiff1d(test.labels, classes)
+        if unknown.size:
+            raise _unusable(
+                config,
+                f"test label {unknown[0]} has no training image",
+                f"use only labels 0 to {len(classes) - 1}",
+            )
+    return len(classes)
+
+
+def _hold_out(config: DataConfig, rows: Rows) -> tuple[Rows, Rows]:
+    by = rows.labels if rows.client_ids is None else rows.client_ids
+    _, groups = np.unique(by, return_inverse=True)
+    order, sizes = group_rows(groups, int(groups.max()) + 1, np.random.default_rng(_HOLDOUT_SEED))
+    wanted = np.maximum(np.rint(config.test_fraction * sizes), 1).astype(np.int64)
+    held = np.zeros(len(groups), dtype=np.bool_)
+    held[order[ranks(sizes) < np.repeat(np.minimum(wanted, sizes - 1), sizes)]] = True
+    if not held.any():
+        kind = "class" if rows.client_ids is None else "client"
+        raise _unusable(config, f"no {kind} has a second image to hold out for testing", "give a test part")
+    train = rows.take(~held)
+    lost = np.setdiff1d(rows.labels[held], train.labels)
+    if lost.size:
+        raise _unusable(
+            config, f"holding out a test part leaves class {lost[0]} no training image", "give a test part"
+        )
+    return train, rows.take(held)
+
+
+def _contiguous(images: Images) -> Images:
+    return images if images.flags.c_contiguous else images.copy(order="C")
+
+
+def _resized(rows: Rows, size: int) -> Rows:
+    if rows.images.shape[2:] == (size, size):
+        return rows
+    from orchestrator.data.loaders.images import resize
+
+    return Rows(resize(rows.images, size), rows.labels, rows.client_ids)
+
+
+def _dense_ids(
+    config: DataConfig, train: NDArray[np.generic] | None, test: NDArray[np.generic] | None
+) -> tuple[Int64 | None, Int64 | None]:
+    if train is None:
+        return None, None
+    known, train_ids = np.unique(train, return_inverse=True)
+    if test is None:
+        return train_ids.astype(np.int64), None
+    if (train.dtype.kind == "U") != (test.dtype.kind == "U"):
+        raise _unusable(
+            config, "client ids are words in one part and numbers in the other", "make them alike"
+        )
+    places = np.minimum(np.searchsorted(known, test), len(known) - 1)
+    return train_ids.astype(np.int64), np.where(known[places] == test, places, -1).astype(np.int64)
+
+
+def _unusable(config: DataConfig, problem: str, remedy: str) -> DataError:
+    return DataError("data.root", config.root, problem, remedy)

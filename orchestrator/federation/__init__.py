@@ -1,0 +1,1 @@
+"""What a round is: the Algorithm contract, local training, aggregation; no Ray, no MLflow."""

@@ -1,0 +1,50 @@
+"""Evaluation: every test image is predicted once, and every client's score is read off that."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from orchestrator.models.parameters import FlatModule
+
+#: fixed, because a model that normalises by batch statistics depends on it
+EVALUATION_BATCH = 250
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """Per test image: bool[N] `correct`, float64[N] cross-entropy `loss`."""
+
+    correct: NDArray[np.bool_]
+    loss: NDArray[np.float64]
+
+
+def predict(flat: FlatModule, params: Tensor, images: Tensor, labels: Tensor) -> Predictions:
+    """Run a float32[D] model over images float32[N, C, H, W] in eval mode, in order, in fixed batches."""
+    flat.load(params)
+    flat.module.eval()
+    correct, loss = [], []
+    with torch.no_grad():
+        for x, y in _batches(images, labels):
+            logits = flat.module(x)
+            correct.append(logits.argmax(dim=1) == y)
+            loss.append(cross_entropy(logits.to(torch.float64), y, reduction="none"))
+    return Predictions(torch.cat(correct).numpy(), torch.cat(loss).numpy())
+
+
+def _batches(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(torch.split(images, EVALUATION_BATCH), torch.split(labels, EVALUATION_BATCH), strict=True)
+
+
+def spread(scores: NDArray[np.float64], prefix: str) -> dict[str, float]:
+    """Mean, population standard deviation, 10th percentile and minimum over clients, unweighted."""
+    return {
+        f"{prefix}_mean": float(scores.mean()),
+        f"{prefix}_std": float(scores.std()),
+        f"{prefix}_p10": float(np.percentile(scores, 10)),
+        f"{prefix}_min": float(scores.min()),
+    }

@@ -1,0 +1,90 @@
+"""Local optimisers on one flat vector.
+
+torch.optim's update rules, written out: building a torch.optim optimiser imports torch's compiler, which costs
+every client actor more than 3 s of CPU and 150 MiB (benchmarks/footprint.py). The tests hold SGD to torch.optim
+bit for bit, and the Adams to a few units in the last place.
+"""
+
+from typing import Protocol, final
+
+import torch
+from torch import Tensor
+
+from orchestrator.config import TrainingConfig
+
+_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8  # torch.optim's defaults
+
+
+class Optimizer(Protocol):
+    """Updates float32[T] values in place from float32[T] gradients; state starts empty and lives one task."""
+
+    def step(self, values: Tensor, grad: Tensor) -> None:
+        """One step; `grad` may be overwritten."""
+
+    def forget(self, entries: Tensor) -> None:
+        """Zero the state of the entries where bool[T] is True."""
+
+
+def make_optimizer(training: TrainingConfig, round_idx: int) -> Optimizer:
+    """A fresh optimiser with the learning rate of the round, lr * lr_decay ** round_idx."""
+    lr = training.lr * training.lr_decay**round_idx
+    if training.optimizer == "sgd":
+        return SGD(lr, training.momentum, training.weight_decay)
+    return Adam(lr, training.weight_decay, decoupled=training.optimizer == "adamw")
+
+
+@final
+class SGD:
+    """Stochastic gradient descent with momentum (no dampening) and L2 decay."""
+
+    def __init__(self, lr: float, momentum: float, weight_decay: float) -> None:
+        self._lr, self._momentum, self._weight_decay = lr, momentum, weight_decay
+        self._velocity: Tensor | None = None
+
+    def step(self, values: Tensor, grad: Tensor) -> None:
+        """See Optimizer."""
+        if self._weight_decay:
+            grad.add_(values, alpha=self._weight_decay)
+        if self._momentum:
+            if self._velocity is None:
+                self._velocity = grad.clone()
+            else:
+                self._velocity.mul_(self._momentum).add_(grad)
+            grad = self._velocity
+        values.add_(grad, alpha=-self._lr)
+
+    def forget(self, entries: Tensor) -> None:
+        """See Optimizer."""
+        if self._velocity is not None:
+            self._velocity[entries] = 0
+
+
+@final
+class Adam:
+    """Adam (Kingma and Ba, arXiv 1412.6980), or AdamW with `decoupled` decay (arXiv 1711.05101)."""
+
+    def __init__(self, lr: float, weight_decay: float, *, decoupled: bool) -> None:
+        self._lr, self._weight_decay, self._decoupled = lr, weight_decay, decoupled
+        self._moments: tuple[Tensor, Tensor] | None = None
+        self._num_steps = 0
+
+    def step(self, values: Tensor, grad: Tensor) -> None:
+        """See Optimizer."""
+        if self._decoupled:
+            values.mul_(1.0 - self._lr * self._weight_decay)
+        elif self._weight_decay:
+            grad.add_(values, alpha=self._weight_decay)
+        if self._moments is None:
+            self._moments = torch.zeros_like(values), torch.zeros_like(values)
+        mean, square = self._moments
+        self._num_steps += 1
+        mean.lerp_(grad, 1.0 - _BETA_1)
+        square.mul_(_BETA_2).addcmul_(grad, grad, value=1.0 - _BETA_2)
+        step_size = self._lr / (1.0 - _BETA_1**self._num_steps)
+        scale = (1.0 - _BETA_2**self._num_steps) ** 0.5
+        values.addcdiv_(mean, (square.sqrt() / scale).add_(_EPSILON), value=-step_size)
+
+    def forget(self, entries: Tensor) -> None:
+        """See Optimizer."""
+        for moment in self._moments or ():
+            moment[entries] = 0

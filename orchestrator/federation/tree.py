@@ -1,0 +1,55 @@
+"""Plain trees of tensors and numbers, flattened for a commit and rebuilt from a template."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+Scalar = bool | int | float | str | None
+
+
+def flatten(tree: object, path: str = "") -> Iterator[tuple[str, Tensor | Scalar]]:
+    """(path, leaf) of every leaf of a tree of dataclasses, mappings with string keys, tuples and leaves.
+
+    Raises TypeError, naming the path, for anything else.
+    """
+    if isinstance(tree, Tensor | bool | int | float | str) or tree is None:
+        yield path, tree
+        return
+    for key, child in _children(tree, path):
+        yield from flatten(child, f"{path}/{key}" if path else key)
+
+
+def rebuild(template: Any, leaves: Mapping[str, Tensor | Scalar], path: str = "") -> Any:
+    """The tree of the template's form with those leaves. Raises KeyError for a leaf that is missing.
+
+    A mapping takes the keys that the leaves have, not the template's, so that it may grow over the rounds.
+    """
+    here = f"{path}/" if path else ""
+    if is_dataclass(template) and not isinstance(template, type):
+        values = {f.name: rebuild(getattr(template, f.name), leaves, here + f.name) for f in fields(template)}
+        return replace(template, **values)
+    if isinstance(template, Mapping):
+        keys = dict.fromkeys(k.removeprefix(here).split("/")[0] for k in leaves if k.startswith(here))
+        return {key: rebuild(template.get(key), leaves, here + key) for key in keys}
+    if isinstance(template, tuple):
+        return tuple(rebuild(child, leaves, f"{here}{i}") for i, child in enumerate(template))
+    return leaves[path]
+
+
+def _children(tree: object, path: str) -> Iterator[tuple[str, object]]:
+    if is_dataclass(tree) and not isinstance(tree, type):
+        yield from ((f.name, getattr(tree, f.name)) for f in fields(tree))
+    elif isinstance(tree, Mapping):
+        for key, child in tree.items():
+            if not isinstance(key, str) or "/" in key:
+                raise TypeError(f"state at {path or 'the root'} has the key {key!r}; use strings without /")
+            yield key, child
+    elif isinstance(tree, tuple):
+        yield from ((str(i), child) for i, child in enumerate(tree))
+    else:
+        raise TypeError(
+            f"state at {path or 'the root'} is a {type(tree).__name__}; "
+            "use dataclasses, mappings, tuples, tensors and numbers"
+        )

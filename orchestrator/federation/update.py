@@ -1,0 +1,57 @@
+"""What a client's task comes back as: an update, or a failure that names its cause."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.sparsity.payload import Payload
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LocalResult(Generic[C]):
+    """What a method's `client_update` returns: the payload to upload and the state the client keeps."""
+
+    payload: Payload
+    num_examples: int
+    train_flops: float
+    train_flops_dense: float
+    client_state: C
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ClientUpdate(Generic[C]):
+    """A local result as it left the client: `buffer` (uint8[n]) is the encoded payload that moved."""
+
+    round_idx: int
+    position: int
+    client_id: int
+    buffer: NDArray[np.uint8]
+    num_examples: int
+    train_flops: float
+    train_flops_dense: float
+    client_state: C
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientFailure:
+    """A task that gave no update: where it failed (`stage`), why (`cause`, one line), and the traceback."""
+
+    round_idx: int
+    position: int
+    client_id: int
+    stage: str
+    cause: str
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        return f"client {self.client_id}, round {self.round_idx}, {self.stage}: {self.cause}"
+
+
+Outcome = ClientUpdate[C] | ClientFailure

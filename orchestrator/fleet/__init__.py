@@ -1,0 +1,1 @@
+"""Devices, their virtual clock, and who is drawn for a round."""

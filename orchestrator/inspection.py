@@ -1,0 +1,190 @@
+"""Looking around: what can be named, how a split looks, whether the machine is fit, and the MLflow UI."""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich.table import Table
+
+from orchestrator.config import ExperimentConfig
+from orchestrator.config_errors import dotted_keys
+from orchestrator.errors import ConfigError, RequestError, SparsefleetError
+
+
+def listing(what: str) -> Table:
+    """A table of everything that a kind of key can name. Raises RequestError for a kind there is none of."""
+    if what not in _LISTINGS:
+        raise RequestError("WHAT", what, "there is no such list", f"choose one of {', '.join(_LISTINGS)}")
+    return _LISTINGS[what]()
+
+
+def _algorithms() -> Table:
+    from algorithms import algorithm_names, load_algorithm
+
+    table = _table("algorithm", "what it is", "aggregation", "sparsity", "options")
+    for name in algorithm_names():
+        method = load_algorithm(name)
+        options = [key for key in method.Config.model_fields if key != "name"]
+        level = "dense" if method.default_level is None else f"{method.default_level:g}"
+        summary = (method.__doc__ or "").strip().splitlines()[0]
+        table.add_row(name, summary, method.aggregation, level, ", ".join(options) or "-")
+    return table
+
+
+def _models() -> Table:
+    from orchestrator.models.registry import MODELS
+
+    table = _table("model", "what it is")
+    for name, entry in MODELS.items():
+        table.add_row(name, entry.summary)
+    return table
+
+
+def _datasets() -> Table:
+    from orchestrator.data.registry import DATASETS
+
+    table = _table("data set", "what it is", "usual model", "data.root")
+    for name, entry in DATASETS.items():
+        table.add_row(
+            name, entry.summary, entry.default_model or "by shape", "needed" if entry.needs_root else ""
+        )
+    return table
+
+
+def _fleets() -> Table:
+    from orchestrator.fleet.profiles import FLEETS
+
+    table = _table("fleet", "what it is", "profiles", "reserved on Ray by each client")
+    for name, fleet in FLEETS.items():
+        footprint = ", ".join(f"{amount:g} {r}" for r, amount in fleet.profiles[0].footprint().items())
+        table.add_row(name, fleet.summary, ", ".join(p.name for p in fleet.profiles), footprint)
+    return table
+
+
+def _keys() -> Table:
+    from algorithms import algorithm_names, load_algorithm
+
+    table = _table("key", "default", "what it is")
+    for key, (description, default) in dotted_keys(ExperimentConfig).items():
+        if key != "algorithm.name":
+            table.add_row(key, str(default), description)
+    table.add_row("algorithm.name", "fedavg", "registry name, path/to/file.py:Class or package.module:Class")
+    for name in algorithm_names():
+        for key, (description, default) in dotted_keys(load_algorithm(name).Config, "algorithm").items():
+            if key != "algorithm.name":
+                table.add_row(key, str(default), f"{name}: {description}")
+    return table
+
+
+_LISTINGS: dict[str, Callable[[], Table]] = {
+    "algorithms": _algorithms,
+    "models": _models,
+    "datasets": _datasets,
+    "fleets": _fleets,
+    "keys": _keys,
+}
+
+
+def partition_table(config: ExperimentConfig) -> Table:
+    """One row per client: its parts and its classes. Raises a RequestError when the split cannot be made."""
+    from orchestrator.data.partition import make_partition
+    from orchestrator.data.registry import load_dataset
+    from orchestrator.federation.seeds import stream
+
+    dataset = load_dataset(config.data)
+    split = make_partition(dataset, config.data, config.fleet.num_clients, stream(config.seed, "partition"))
+    columns = split.table(dataset)
+    classes = [name for name in columns if name.startswith("class_")]
+    table = _table("client", "train", "validation", "test", "training images by class")
+    for k in range(split.num_clients):
+        counts = [(name.removeprefix("class_"), int(columns[name][k])) for name in classes]
+        held = "  ".join(f"{label}:{count}" for label, count in counts if count)
+        parts = [str(columns[f"num_{part}"][k]) for part in ("train", "validation", "test")]
+        table.add_row(str(k), *parts, held)
+    table.caption = f"{config.data.name}, {split.kind}; fingerprint {split.fingerprint()[:16]}"
+    return table
+
+
+def checkup(storage: Path) -> tuple[Table, bool]:
+    """A table of checks with what was found, and whether all passed."""
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("Python", lambda: sys.version.split()[0]),
+        *((name, _import_check(name)) for name in ("torch", "torchvision", "ray", "mlflow")),
+        ("cores", lambda: str(os.cpu_count())),
+        ("memory", _memory),
+        ("GPU", _gpu),
+        ("storage", lambda: _writable(storage)),
+        ("Ray starts", _ray_starts),
+    ]
+    table, healthy = _table("check", "", "found"), True
+    for name, check in checks:
+        try:
+            found, good = check(), True
+        except (SparsefleetError, ImportError, PackageNotFoundError, OSError, RuntimeError) as error:
+            found, good = f"{type(error).__name__}: {' '.join(str(error).split())}", False
+        healthy &= good
+        table.add_row(name, "[green]ok[/]" if good else "[red]wrong[/]", found)
+    return table, healthy
+
+
+def serve_ui(storage: Path, port: int) -> None:
+    """Run the MLflow UI on the store in a folder until interrupted. Raises ConfigError when there is none."""
+    database = storage.resolve() / "mlflow.db"
+    if not database.is_file():
+        raise ConfigError("--storage", storage, "it has no MLflow store", "run an experiment first")
+    print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    command = [
+        sys.executable,
+        *("-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)),
+        *("--backend-store-uri", f"sqlite:///{database}"),
+    ]
+    subprocess.run(command, check=False)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _import_check(name: str) -> Callable[[], str]:
+    def check() -> str:
+        importlib.import_module(name)
+        return version(name)
+
+    return check
+
+
+def _memory() -> str:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{total / 2**30:.1f} GiB"
+
+
+def _gpu() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "none (not needed)"
+
+
+def _writable(storage: Path) -> str:
+    storage.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=storage):
+        free = shutil.disk_usage(storage).free / 2**30
+    return f"{storage.resolve()} is writable, {free:.0f} GiB free"
+
+
+def _ray_starts() -> str:
+    from orchestrator.config import RuntimeConfig
+    from orchestrator.runtime.driver_actor import cluster_capacity
+    from orchestrator.runtime.ray_backend import ray_session
+
+    with ray_session(RuntimeConfig()):
+        capacity = cluster_capacity()
+        return f"{capacity.total('CPU'):g} CPU, {capacity.total('memory') / 2**30:.1f} GiB for actors"

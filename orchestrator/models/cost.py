@@ -1,0 +1,130 @@
+"""Floating-point operations of a model, counted on a forward pass and split by maskable parameter.
+
+Two operations per multiply-accumulate (MAC); biases, norms, activations and pools are not counted.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from orchestrator.errors import ModelError
+from orchestrator.models.parameters import ParameterLayout
+from orchestrator.models.shapes import InputShape
+
+#: batch norm without running statistics needs two images where its map has a single pixel
+_BATCH_SIZE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCost:
+    """What one sample costs: each active entry of the parameter `name` takes `positions[name]` MACs.
+
+    A convolution uses a weight once per output pixel, a linear layer once per row of its input; a layer
+    called several times counts several times. `sizes` holds the entries of the dense parameters, and
+    `other_macs` what no maskable parameter takes part in, such as attention between tokens.
+    """
+
+    positions: Mapping[str, float]
+    sizes: Mapping[str, int]
+    other_macs: float
+
+    def forward_flops(self, active: Mapping[str, int] | None = None) -> float:
+        """Operations of one sample's forward pass with so many active entries by name; None: dense."""
+        counts = self.sizes if active is None else active
+        macs = sum(counts[name] * positions for name, positions in self.positions.items())
+        return 2.0 * (macs + self.other_macs)
+
+    def training_flops(self, active: Mapping[str, int] | None = None) -> float:
+        """Operations of one sample's forward and backward pass, counted as three forward passes."""
+        return 3.0 * self.forward_flops(active)
+
+
+@torch.inference_mode(False)
+def measure_cost(module: nn.Module, layout: ParameterLayout, input_shape: InputShape) -> ModelCost:
+    """Count on a copy of the module, in evaluation mode; `layout` is the module's own.
+
+    Raises ModelError for a maskable parameter that is in no product which can be counted (an unknown cost
+    is not zero), or that is multiplied with another one.
+    """
+    replica = copy.deepcopy(module).to("cpu").eval()
+    parameters = dict(replica.named_parameters())
+    maskable = {segment.name: parameters[segment.name] for segment in layout.maskable}
+    attribution = _Attribution(maskable)
+    # fused attention kernels are not counted; gradients keep transformer layers off theirs
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), attribution:
+        replica(torch.zeros(_BATCH_SIZE, *input_shape))
+    for name in maskable:
+        if name not in attribution.macs:
+            raise ModelError(
+                "model",
+                name,
+                "its cost is unknown: no countable matrix product, convolution or embedding uses it",
+                "use it in such an operation, or store it with one dimension, so that it stays dense",
+            )
+    return ModelCost(
+        positions={n: attribution.macs[n] / (_BATCH_SIZE * p.numel()) for n, p in maskable.items()},
+        sizes={name: parameter.numel() for name, parameter in maskable.items()},
+        other_macs=attribution.other_macs / _BATCH_SIZE,
+    )
+
+
+class _Attribution(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Charges the MACs of every operator to the maskable parameter among its arguments.
+
+    The counts are torch's own formulas. `macs` has an entry for each parameter whose use is understood, also
+    one of zero MACs (a table lookup).
+    """
+
+    def __init__(self, maskable: Mapping[str, Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.macs: dict[str, float] = {}
+        self.other_macs = 0.0
+        starts = {name: tensor.data_ptr() for name, tensor in maskable.items()}
+        self._spans = {name: range(starts[name], starts[name] + maskable[name].nbytes) for name in maskable}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # torch wraps a mode that says True, which loads its compiler on first use: seconds for nothing
+        return False
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: object,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self._charge(formula(*args, **kwargs, out_val=output) / 2, tuple(self._parameters_among(args)))
+        elif func.overloadpacket is torch.ops.aten.embedding:
+            self._charge(0.0, tuple(self._parameters_among(args)))
+        return output
+
+    def _parameters_among(self, args: Sequence[object]) -> Iterator[str]:
+        # a transposed or sliced parameter is another tensor, but over the same memory
+        for tensor in args:
+            if isinstance(tensor, Tensor):
+                yield from (name for name, span in self._spans.items() if tensor.data_ptr() in span)
+
+    def _charge(self, macs: float, names: tuple[str, ...]) -> None:
+        if len(names) > 1:
+            raise ModelError(
+                "model",
+                names[0],
+                f"its cost is unknown: it is multiplied with another parameter, {names[1]}",
+                "multiply each with activations instead",
+            )
+        if names:
+            self.macs[names[0]] = self.macs.get(names[0], 0.0) + macs
+        else:
+            self.other_macs += macs

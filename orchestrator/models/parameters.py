@@ -1,0 +1,178 @@
+"""One flat float32 vector for a whole model: `ParameterLayout` names its parts, `FlatModule` binds them.
+
+Legend: D = entries of the flat vector, T = trainable entries (they come first), W = maskable entries,
+U = D - W = entries that are always dense.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator.errors import ModelError
+
+Kind = Literal["weight", "bias", "norm", "buffer"]
+
+_NORMS = (
+    nn.modules.batchnorm._NormBase,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.RMSNorm,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One tensor of the model inside the flat vector: entries `offset` to `offset + size`."""
+
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+    kind: Kind
+    maskable: bool
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return prod(self.shape)
+
+    @property
+    def slice(self) -> slice:
+        """Where the segment lies in the flat vector."""
+        return slice(self.offset, self.offset + self.size)
+
+
+@dataclass(frozen=True)
+class ParameterLayout:
+    """Ordered segments of a flat float32[D] vector: trained parameters in module order, then the rest.
+
+    The rest is float32 buffers and frozen parameters (`requires_grad=False`).
+
+    Parameters of two or more dimensions (conv, linear, recurrent and embedding weights) are maskable,
+    the first and the last layer included; biases, norm parameters and buffers are always dense.
+    Buffers of other dtypes (BatchNorm's counters) are not part of the vector.
+    """
+
+    segments: tuple[Segment, ...]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> "ParameterLayout":
+        """Lay out a module. Raises ModelError for a parameter that is not float32 or a model without any."""
+        norms = {
+            id(p) for m in module.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)
+        }
+        segments: list[Segment] = []
+        offset = 0
+        for name, tensor in _tensors(module):
+            if isinstance(tensor, nn.Parameter) and tensor.dtype != torch.float32:
+                raise ModelError(
+                    "model", name, f"the parameter is {tensor.dtype}", "build the model in float32"
+                )
+            kind: Kind = "weight" if tensor.ndim >= 2 else "bias"
+            if not tensor.requires_grad:
+                kind = "buffer"
+            elif id(tensor) in norms:
+                kind = "norm"
+            segments.append(Segment(name, tuple(tensor.shape), offset, kind, kind == "weight"))
+            offset += tensor.numel()
+        if not any(s.kind != "buffer" for s in segments):
+            raise ModelError("model", type(module).__name__, "the model has no parameters", "give it some")
+        return cls(tuple(segments))
+
+    @cached_property
+    def size(self) -> int:
+        """D: entries of the flat vector."""
+        return sum(s.size for s in self.segments)
+
+    @cached_property
+    def num_trainable(self) -> int:
+        """T: the optimiser owns the entries [0, T)."""
+        return sum(s.size for s in self.segments if s.kind != "buffer")
+
+    @cached_property
+    def maskable(self) -> tuple[Segment, ...]:
+        """The segments a mask may thin out, in order."""
+        return tuple(s for s in self.segments if s.maskable)
+
+    @cached_property
+    def num_maskable(self) -> int:
+        """W: bits of a mask on the wire."""
+        return sum(s.size for s in self.maskable)
+
+    @property
+    def num_dense(self) -> int:
+        """U: entries that are always present."""
+        return self.size - self.num_maskable
+
+    def full_mask(self) -> Tensor:
+        """bool[D], all True: nothing is masked."""
+        return torch.ones(self.size, dtype=torch.bool)
+
+    def restrict(self, mask: Tensor) -> Tensor:
+        """bool[D] -> bool[W]: the maskable entries of a mask, in order."""
+        return torch.cat([mask[s.slice] for s in self.maskable]) if self.maskable else mask[:0]
+
+    def expand(self, bits: Tensor) -> Tensor:
+        """bool[W] -> bool[D]: the mask with those maskable entries and every dense entry True."""
+        mask = self.full_mask()
+        start = 0
+        for segment in self.maskable:
+            mask[segment.slice] = bits[start : start + segment.size]
+            start += segment.size
+        return mask
+
+    def views(self, vector: Tensor) -> dict[str, Tensor]:
+        """The named, shaped tensors of a float32[D] vector, without a copy."""
+        return {s.name: vector[s.slice].view(s.shape) for s in self.segments}
+
+    def active(self, mask: Tensor) -> dict[str, int]:
+        """Number of True entries of a bool[D] mask in each maskable segment, by name."""
+        return {s.name: int(torch.count_nonzero(mask[s.slice])) for s in self.maskable}
+
+    def density(self, mask: Tensor | None) -> float:
+        """Share of maskable entries that a bool[D] mask keeps; 1.0 for no mask or no maskable entry."""
+        if mask is None or not self.num_maskable:
+            return 1.0
+        return sum(self.active(mask).values()) / self.num_maskable
+
+
+class FlatModule:
+    """A module whose parameters, float32 buffers and gradients are views into flat vectors.
+
+    `values` is float32[D], `grad` float32[T]; writing either writes the module's tensors and the other
+    way round, so that loading a model is one copy and an optimiser step a handful of vector operations.
+    """
+
+    def __init__(self, module: nn.Module, device: torch.device | None = None) -> None:
+        """Takes the module over: its tensors are replaced by views (on `device`, the CPU when None)."""
+        device = device or torch.device("cpu")
+        self.layout = ParameterLayout.of(module)
+        self.module = module.to(device)
+        self.values = torch.empty(self.layout.size, device=device)
+        self.grad = torch.zeros(self.layout.num_trainable, device=device)
+        tensors = dict(_tensors(module))
+        self._counters = {n: b.clone() for n, b in module.named_buffers() if n not in tensors}
+        for segment in self.layout.segments:
+            tensor, view = tensors[segment.name], self.values[segment.slice].view(segment.shape)
+            view.copy_(tensor.detach())
+            tensor.data = view
+            if segment.kind != "buffer":
+                tensor.grad = self.grad[segment.slice].view(segment.shape)
+
+    def load(self, values: Tensor) -> None:
+        """Copy a float32[D] vector in, zero the gradients and put counters back to where they started."""
+        self.values.copy_(values)
+        self.grad.zero_()
+        buffers = dict(self.module.named_buffers())
+        for name, start in self._counters.items():
+            buffers[name].copy_(start)
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from ((n, p) for n, p in module.named_parameters() if p.requires_grad)
+    yield from ((n, p) for n, p in module.named_parameters() if not p.requires_grad)
+    yield from ((n, b) for n, b in module.named_buffers() if b.dtype == torch.float32)

@@ -1,0 +1,143 @@
+"""The built-in models by name, and how a config becomes a module."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import cast
+
+import torch
+from torch import nn
+
+from orchestrator.config import ModelConfig
+from orchestrator.errors import ModelError, RequestError
+from orchestrator.models.plugin import load_object
+from orchestrator.models.shapes import InputShape
+
+#: (input_shape, num_classes) -> module from float32[B, *input_shape] to float32[B, num_classes] logits
+Builder = Callable[[InputShape, int], nn.Module]
+
+#: shorter sides, in pixels, for which `auto` takes a perceptron; `cnn_cifar` fits all others
+_SMALL_SIDE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A built-in model: `path` is `module:function`, `summary` one line for a listing."""
+
+    path: str
+    summary: str
+
+
+MODELS: dict[str, ModelEntry] = {
+    "mlp": ModelEntry("orchestrator.models.mlp:mlp", "perceptron, 200 and 100 hidden units"),
+    "lenet_mnist": ModelEntry("orchestrator.models.cnn:lenet_mnist", "FedDST's net for MNIST"),
+    "lenet_cifar": ModelEntry("orchestrator.models.cnn:lenet_cifar", "FedDST's net for CIFAR-10"),
+    "lenet_cifar100": ModelEntry("orchestrator.models.cnn:lenet_cifar100", "FedDST's net for CIFAR-100"),
+    "cnn_emnist": ModelEntry("orchestrator.models.cnn:cnn_emnist", "FedDST's net for EMNIST"),
+    "cnn_mnist": ModelEntry("orchestrator.models.cnn:cnn_mnist", "FedLPS's small net for MNIST"),
+    "cnn_cifar": ModelEntry("orchestrator.models.cnn:cnn_cifar", "DisPFL's net for CIFAR"),
+    "vgg11": ModelEntry(
+        "orchestrator.models.vgg:vgg11", "FedLPS's VGG-11, batch norm without running statistics"
+    ),
+    "resnet18": ModelEntry("orchestrator.models.resnet:resnet18", "SSFL's ResNet-18, group norm"),
+}
+
+
+def resolve_name(name: str, input_shape: InputShape, default: str | None) -> str:
+    """The model that a `model.name` means: itself, or for `auto` the data set's usual model, `default`.
+
+    With no default, `auto` is `mlp` for images with a side under 16 pixels and `cnn_cifar` for larger ones.
+    """
+    if name != "auto":
+        return name
+    if default is not None:
+        return default
+    return "mlp" if min(input_shape[1:]) < _SMALL_SIDE else "cnn_cifar"
+
+
+def resolve_builder(name: str) -> Builder:
+    """The builder of a built-in model, or of `package.module:function` or `path/to/file.py:function`.
+
+    Raises ModelError for an unknown name and for an object that cannot be called, ConfigError for one that
+    cannot be loaded.
+    """
+    if name not in MODELS and ":" not in name:
+        near = get_close_matches(name, MODELS, n=1)
+        known = f"take one of {', '.join(MODELS)}, or path/to/file.py:function"
+        hint = f"did you mean {near[0]}?" if near else known
+        raise ModelError("model.name", name, "there is no such model", hint)
+    builder = load_object(MODELS[name].path if name in MODELS else name, "model.name")
+    if not callable(builder):
+        raise ModelError(
+            "model.name",
+            name,
+            f"it is a {type(builder).__name__}",
+            "name a function (input_shape, num_classes)",
+        )
+    return cast(Builder, builder)
+
+
+def build_model(
+    config: ModelConfig, input_shape: InputShape, num_classes: int, default: str | None
+) -> nn.Module:
+    """`construct` for what a config names; `config.init` is left to the caller."""
+    name = resolve_name(config.name, input_shape, default)
+    builder = resolve_builder(name)
+    return construct(name, builder, input_shape, num_classes, double_softmax=config.double_softmax)
+
+
+def construct(
+    name: str, builder: Builder, input_shape: InputShape, num_classes: int, *, double_softmax: bool = False
+) -> nn.Module:
+    """A new module from float32[B, *input_shape] to float32[B, num_classes], in training mode.
+
+    Its initial weights come from torch's global generator, which the caller seeds. With `double_softmax` a
+    softmax follows the logits. `name` is what errors call the model.
+    Raises ModelError where building or a batch of two black images fails or gives another shape.
+    """
+    try:
+        model = builder(input_shape, num_classes)
+    except RequestError:
+        raise
+    except Exception as error:
+        raise _failure(name, f"building it for images of {input_shape} raised", error) from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            "model.name",
+            name,
+            f"it built a {type(model).__name__}",
+            "return a torch.nn.Module from the function",
+        )
+    _check_output(name, model, input_shape, num_classes)
+    return _with_softmax(model) if double_softmax else model
+
+
+def _check_output(name: str, model: nn.Module, input_shape: InputShape, num_classes: int) -> None:
+    model.eval()
+    try:
+        with torch.no_grad():
+            output = model(torch.zeros(2, *input_shape))
+    except Exception as error:
+        raise _failure(name, f"a batch of images of {input_shape} raised", error) from error
+    model.train()
+    shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if shape != (2, num_classes):
+        raise ModelError(
+            "model.name",
+            name,
+            f"two images give {shape}, not {(2, num_classes)}",
+            "return one logit per image and class",
+        )
+
+
+def _with_softmax(model: nn.Module) -> nn.Module:
+    """Append where that keeps the parameters' names, so that weights saved without a softmax still load."""
+    if type(model) is nn.Sequential:
+        return model.append(nn.Softmax(dim=1))
+    return nn.Sequential(model, nn.Softmax(dim=1))
+
+
+def _failure(name: str, doing: str, error: Exception) -> ModelError:
+    return ModelError(
+        "model.name", name, f"{doing} {type(error).__name__}: {error}", "correct the model or choose another"
+    )

@@ -1,0 +1,27 @@
+"""The Ray shell around ClientHost."""
+
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.update import Outcome
+from orchestrator.runtime.client import ClientHost
+from orchestrator.runtime.experiment import Experiment
+
+
+@final
+class ClientActor:
+    """One client (dedicated), or whichever client a task embodies (pooled); the same code either way.
+
+    It holds caches only, so that a restarted actor needs nothing restored. Ray makes it remote where it is
+    created, with its profile's footprint.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._host = ClientHost(experiment)
+
+    def run(self, task: ClientTask, buffer: NDArray[np.uint8], client_state: Any) -> Outcome[Any]:
+        """Train one task."""
+        return self._host.run(task, buffer, client_state)

@@ -1,0 +1,67 @@
+"""The Ray shell around Driver: it starts the client actors and streams each round's record."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, final
+
+import ray
+import torch
+
+from orchestrator.runtime.driver import Driver
+from orchestrator.runtime.experiment import Experiment
+from orchestrator.runtime.placement import Capacity, place
+from orchestrator.runtime.ray_executor import RayExecutor
+from orchestrator.runtime.store import RunStore
+from orchestrator.tracking.record import RoundRecord
+
+
+@final
+class DriverActor:
+    """Drives one run. `stop` may be called while `run` is in progress."""
+
+    def __init__(self, experiment_ref: list[ray.ObjectRef[Experiment]], run_dir: str) -> None:
+        """The reference comes in a list, so that it can be handed on to the client actors."""
+        experiment = ray.get(experiment_ref[0])
+        store, capacity = RunStore(Path(run_dir)), cluster_capacity()
+        placement = place(
+            experiment.config.runtime,
+            capacity,
+            experiment.fleet.profiles,
+            experiment.assignment.tolist(),
+            experiment.config.training.clients_per_round,
+        )
+        self._executor = RayExecutor(
+            experiment, experiment_ref[0], placement, run_id=store.run_id, num_cores=capacity.num_cores
+        )
+        self._driver = Driver(experiment, self._executor, store)
+
+    def describe(self) -> str:
+        """How the clients are embodied, and why so."""
+        return self._executor.description
+
+    def ready(self) -> None:
+        """Wait until every client actor is up."""
+        self._executor.ready()
+
+    def run(self) -> Iterator[RoundRecord]:
+        """Yield each round's record once it is committed."""
+        torch.set_num_threads(1)
+        yield from self._driver.run()
+
+    def params_sha256(self) -> str:
+        """Digest of the global parameters after the last completed round."""
+        return self._driver.params_sha256()
+
+    def stop(self) -> None:
+        """End after the round in progress."""
+        self._driver.stop()
+
+    def close(self) -> None:
+        """Stop the client actors."""
+        self._executor.close()
+
+
+def cluster_capacity() -> Capacity:
+    """What the alive nodes of the connected cluster offer."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return Capacity(tuple(node["Resources"] for node in nodes if node["Alive"]))

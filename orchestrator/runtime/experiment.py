@@ -1,0 +1,140 @@
+"""From a config to everything a run needs, checked: data, split, model, method and fleet."""
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from algorithms import load_algorithm
+from orchestrator.config import ExperimentConfig
+from orchestrator.data.dataset import Dataset
+from orchestrator.data.partition import Partition, make_partition
+from orchestrator.data.registry import DATASETS, load_dataset
+from orchestrator.errors import ModelError
+from orchestrator.federation.algorithm import AnyAlgorithm
+from orchestrator.federation.local import Setting
+from orchestrator.federation.seeds import forked_torch_seed, stream
+from orchestrator.fleet.profiles import DeviceProfile, Fleet, get_fleet
+from orchestrator.models.cost import measure_cost
+from orchestrator.models.parameters import FlatModule, ParameterLayout
+from orchestrator.models.registry import construct, resolve_builder, resolve_name
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Experiment:
+    """A resolved experiment. Immutable, and shipped whole to every process that takes part.
+
+    `build` makes a new module; it carries the builder itself, so that a user's file need not be on every node.
+    `initial` is the float32[D] start vector (numpy, so that processes of one node share it), `assignment`
+    int64[K] each client's profile in `fleet.profiles`.
+    """
+
+    config: ExperimentConfig
+    algorithm: AnyAlgorithm
+    dataset: Dataset
+    partition: Partition
+    model_spec: str
+    build: Callable[[], nn.Module]
+    initial: NDArray[np.float32]
+    fleet: Fleet
+    assignment: NDArray[np.int64]
+
+    @property
+    def setting(self) -> Setting:
+        """The surroundings that hooks may read."""
+        return self.algorithm.setting
+
+    def profile_of(self, client_id: int) -> DeviceProfile:
+        """The device a client runs on."""
+        return self.fleet.profiles[int(self.assignment[client_id])]
+
+    def fingerprint(self) -> dict[str, str]:
+        """What must agree for a resumed run to end where the undisturbed one ends, by name."""
+        layout = [(s.name, s.shape, s.kind) for s in self.setting.layout.segments]
+        return {
+            "data": self.dataset.fingerprint(),
+            "partition": self.partition.fingerprint(),
+            "model": sha256(repr(layout).encode()).hexdigest(),
+            "initial_parameters": params_sha256(self.initial),
+        }
+
+
+def prepare(config: ExperimentConfig) -> Experiment:
+    """Load and check everything. Raises a RequestError for whatever cannot be done as asked."""
+    fleet = get_fleet(config.fleet.name)
+    algorithm_type = load_algorithm(config.algorithm.name)
+    dataset = load_dataset(config.data)
+    num_clients = config.fleet.num_clients
+    partition = make_partition(dataset, config.data, num_clients, stream(config.seed, "partition"))
+    model_spec = resolve_name(
+        config.model.name, dataset.input_shape, DATASETS[config.data.name].default_model
+    )
+    build = partial(
+        construct,
+        model_spec,
+        resolve_builder(model_spec),
+        dataset.input_shape,
+        dataset.num_classes,
+        double_softmax=config.model.double_softmax,
+    )
+    with forked_torch_seed(config.seed, "model"):
+        flat = FlatModule(build())
+    setting = Setting(
+        layout=flat.layout,
+        cost=measure_cost(flat.module, flat.layout, dataset.input_shape),
+        training=config.training,
+        sparsity=config.sparsity,
+        num_clients=num_clients,
+        seed=config.seed,
+    )
+    initial = flat.values if config.model.init is None else _load_initial(config.model.init, flat.layout)
+    return Experiment(
+        config=config,
+        algorithm=algorithm_type(config.algorithm, setting),
+        dataset=dataset,
+        partition=partition,
+        model_spec=model_spec,
+        build=build,
+        initial=initial.numpy().copy(),
+        fleet=fleet,
+        assignment=fleet.assign(num_clients, stream(config.seed, "fleet")),
+    )
+
+
+def params_sha256(params: Tensor | NDArray[np.float32]) -> str:
+    """Hex digest of a float32[D] vector's little-endian bytes."""
+    return sha256(np.asarray(params, dtype="<f4").tobytes()).hexdigest()
+
+
+def machine_fingerprint() -> dict[str, str]:
+    """The torch build, CPU and threads under which results are bit-identical."""
+    return {
+        "torch": torch.__version__,
+        "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "mkldnn": str(torch.backends.mkldnn.is_available()),  # type: ignore[no-untyped-call]
+    }
+
+
+def _load_initial(path: Path, layout: ParameterLayout) -> Tensor:
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            "model.init", path, f"cannot be read ({error})", "name a .safetensors file of this model"
+        ) from error
+    expected = {s.name: s.shape for s in layout.segments}
+    got = {name: tuple(t.shape) for name, t in tensors.items()}
+    if got != expected:
+        name = next(n for n in [*expected, *got] if expected.get(n) != got.get(n))
+        problem = f"tensor {name} has shape {got.get(name)}, the model wants {expected.get(name)}"
+        raise ModelError("model.init", path, problem, "use a file saved from the same model")
+    return torch.cat([tensors[s.name].to(torch.float32).reshape(-1) for s in layout.segments])

@@ -1,0 +1,104 @@
+"""What a round cost: bytes measured, FLOPs counted, seconds emulated; per client and in running totals."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from orchestrator.federation.update import ClientUpdate
+from orchestrator.fleet.clock import client_time
+from orchestrator.fleet.profiles import DeviceProfile
+
+#: metrics that are also summed over the run, under `<name>_total`
+TOTALLED = (
+    "comm/upload_bytes",
+    "comm/download_bytes",
+    "compute/train_flops",
+    "compute/train_flops_dense",
+    "time/emulated_s",
+    "time/wall_s",
+    "fleet/failures",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientEvent:
+    """One client's participation in one round."""
+
+    round_idx: int
+    position: int
+    client_id: int
+    profile: str
+    download_bytes: int
+    upload_bytes: int
+    train_flops: float
+    train_flops_dense: float
+    download_s: float
+    compute_s: float
+    upload_s: float
+    num_examples: int
+    train_loss: float
+
+    @property
+    def total_s(self) -> float:
+        """Emulated seconds from download to upload."""
+        return self.download_s + self.compute_s + self.upload_s
+
+    def to_line(self) -> str:
+        """The event as one line of JSON."""
+        return json.dumps(asdict(self))
+
+
+def participation(update: ClientUpdate[Any], profile: DeviceProfile, download_bytes: int) -> ClientEvent:
+    """The event of an update whose client received so many bytes."""
+    time = client_time(
+        profile,
+        download_bytes=download_bytes,
+        train_flops=update.train_flops,
+        upload_bytes=update.buffer.nbytes,
+    )
+    return ClientEvent(
+        round_idx=update.round_idx,
+        position=update.position,
+        client_id=update.client_id,
+        profile=profile.name,
+        download_bytes=download_bytes,
+        upload_bytes=update.buffer.nbytes,
+        train_flops=update.train_flops,
+        train_flops_dense=update.train_flops_dense,
+        download_s=time.download_s,
+        compute_s=time.compute_s,
+        upload_s=time.upload_s,
+        num_examples=update.num_examples,
+        train_loss=update.metrics.get("loss", float("nan")),
+    )
+
+
+def round_costs(events: Sequence[ClientEvent], num_failures: int, wall_s: float) -> dict[str, float]:
+    """The round's metrics; a synchronous round ends, in emulated time, at its slowest client."""
+    examples = sum(e.num_examples for e in events)
+    return {
+        "comm/upload_bytes": sum(e.upload_bytes for e in events),
+        "comm/download_bytes": sum(e.download_bytes for e in events),
+        "compute/train_flops": sum(e.train_flops for e in events),
+        "compute/train_flops_dense": sum(e.train_flops_dense for e in events),
+        "time/emulated_s": max((e.total_s for e in events), default=0.0),
+        "time/wall_s": wall_s,
+        "train/loss": sum(e.train_loss * e.num_examples for e in events) / max(1, examples),
+        "fleet/participants": len(events),
+        "fleet/failures": num_failures,
+    }
+
+
+def add_totals(totals: Mapping[str, float], costs: Mapping[str, float]) -> dict[str, float]:
+    """Running totals after one more round."""
+    return {f"{name}_total": totals.get(f"{name}_total", 0.0) + costs[name] for name in TOTALLED}
+
+
+def mask_digest(mask: Tensor) -> str:
+    """A short stable name for a bool[D] mask, by which the server knows who holds it."""
+    return blake2b(np.packbits(mask.numpy()).tobytes(), digest_size=16).hexdigest()

@@ -1,0 +1,125 @@
+"""Where clients live: one actor each, or a pool of actors per device profile. Pure arithmetic; no Ray."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.config import RuntimeConfig
+from orchestrator.errors import ResourceError
+from orchestrator.fleet.profiles import DeviceProfile
+
+#: resident memory of a client actor once it trains: Python, Ray and torch (benchmarks/footprint.py)
+ACTOR_BYTES = 430 * 2**20
+#: an actor costs several seconds of CPU to start, so that more than this many a core are slow to come up
+QUICK_ACTORS_PER_CORE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Ray resources of each alive node (`CPU`, `GPU`, `memory` in bytes, custom ones)."""
+
+    nodes: tuple[Mapping[str, float], ...]
+
+    def total(self, resource: str) -> float:
+        """Sum over the nodes."""
+        return sum(node.get(resource, 0.0) for node in self.nodes)
+
+    @property
+    def num_cores(self) -> int:
+        """Trainings that may run at once."""
+        return max(1, int(self.total("CPU")))
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """`actors` are (name, profile index); a dedicated actor's name ends in its client's id."""
+
+    mode: Literal["dedicated", "pooled"]
+    reason: str
+    actors: tuple[tuple[str, int], ...]
+
+    def __str__(self) -> str:
+        return f"{len(self.actors)} {self.mode} actors ({self.reason})"
+
+
+def place(
+    runtime: RuntimeConfig,
+    capacity: Capacity,
+    profiles: Sequence[DeviceProfile],
+    assignment: Sequence[int],
+    clients_per_round: int,
+) -> Placement:
+    """Choose the actors for a population (`assignment`: each client's profile index).
+
+    Raises ResourceError when a footprint fits on no node, or the demanded mode does not fit the cluster.
+    """
+    counts = Counter(int(index) for index in assignment)
+    for index in counts:
+        _require_feasible(profiles[index], capacity)
+    obstacle = _obstacle_to_dedicated(capacity, profiles, counts)
+    if runtime.actors == "dedicated" and obstacle is not None:
+        raise ResourceError("runtime.actors", "dedicated", obstacle, "use pooled or auto, or fewer clients")
+    slow = len(assignment) > QUICK_ACTORS_PER_CORE * capacity.num_cores
+    if runtime.actors == "dedicated" or (runtime.actors == "auto" and obstacle is None and not slow):
+        named = tuple((f"client-{k}", int(index)) for k, index in enumerate(assignment))
+        reason = "as configured" if runtime.actors == "dedicated" else "one per client fits this machine"
+        return Placement("dedicated", reason, named)
+    if runtime.actors == "pooled":
+        reason = "as configured"
+    elif obstacle is not None:
+        reason = obstacle
+    else:
+        reason = f"{len(assignment)} clients are more than the {QUICK_ACTORS_PER_CORE} actors a core starts quickly"
+    return Placement("pooled", reason, _pool(runtime, capacity, profiles, counts, clients_per_round))
+
+
+def _require_feasible(profile: DeviceProfile, capacity: Capacity) -> None:
+    footprint = profile.footprint()
+    if any(all(node.get(r, 0.0) >= amount for r, amount in footprint.items()) for node in capacity.nodes):
+        return
+    for resource, amount in footprint.items():
+        most = max((node.get(resource, 0.0) for node in capacity.nodes), default=0.0)
+        if most < amount:
+            problem = f"profile {profile.name} needs {amount:g} {resource}, the largest node has {most:g}"
+            break
+    else:
+        problem = f"no single node has all of what profile {profile.name} needs: {footprint}"
+    raise ResourceError(
+        "fleet.name", profile.name, problem, "choose a fleet with a smaller footprint or a larger cluster"
+    )
+
+
+def _obstacle_to_dedicated(
+    capacity: Capacity, profiles: Sequence[DeviceProfile], counts: Mapping[int, int]
+) -> str | None:
+    num_clients = sum(counts.values())
+    for resource in sorted({r for index in counts for r in profiles[index].footprint()}):
+        wanted = sum(n * profiles[index].footprint().get(resource, 0.0) for index, n in counts.items())
+        if wanted > capacity.total(resource) + 1e-9:
+            return (
+                f"{num_clients} clients reserve {wanted:g} {resource}, there are {capacity.total(resource):g}"
+            )
+    if num_clients * ACTOR_BYTES > capacity.total("memory"):
+        need, have = num_clients * ACTOR_BYTES / 2**30, capacity.total("memory") / 2**30
+        return f"{num_clients} actors need about {need:.1f} GiB of memory, there are {have:.1f}"
+    return None
+
+
+def _pool(
+    runtime: RuntimeConfig,
+    capacity: Capacity,
+    profiles: Sequence[DeviceProfile],
+    counts: Mapping[int, int],
+    clients_per_round: int,
+) -> tuple[tuple[str, int], ...]:
+    """Actors in proportion to each profile's clients, at least one each, within what the footprints allow."""
+    size = runtime.pool_size or min(capacity.num_cores, clients_per_round)
+    num_clients = sum(counts.values())
+    shares = {index: max(1, round(size * n / num_clients)) for index, n in sorted(counts.items())}
+    for resource in ("CPU", "GPU", "memory"):
+        wanted = sum(n * profiles[index].footprint().get(resource, 0.0) for index, n in shares.items())
+        if wanted > capacity.total(resource) + 1e-9:
+            problem = f"the pool reserves {wanted:g} {resource}, there are {capacity.total(resource):g}"
+            raise ResourceError("runtime.pool_size", size, problem, "use a smaller pool or a larger cluster")
+    return tuple((f"pool-{profiles[index].name}-{i}", index) for index, n in shares.items() for i in range(n))

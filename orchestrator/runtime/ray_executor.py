@@ -1,0 +1,141 @@
+"""The Ray executor: client tasks on dedicated or pooled actors."""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import ray
+
+from orchestrator.federation.update import ClientFailure, Outcome
+from orchestrator.runtime.client_actor import ClientActor
+from orchestrator.runtime.executor import Job, Message, Ticket
+from orchestrator.runtime.experiment import Experiment
+from orchestrator.runtime.placement import Placement
+
+#: tasks given to one pooled actor at a time: one that it runs, and one to go on with at once
+POOLED_DEPTH = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """A submitted job that no actor has yet."""
+
+    ticket: Ticket
+    message: ray.ObjectRef[Any]
+    job: Job
+
+
+@final
+class RayExecutor:
+    """Keeps actors busy from one backlog, in submission order; results come back by ticket."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        experiment_ref: ray.ObjectRef[Experiment],
+        placement: Placement,
+        *,
+        run_id: str,
+        num_cores: int,
+    ) -> None:
+        """Starts the actors side by side and does not wait for them."""
+        self.description = f"Ray, {placement}"
+        self._experiment, self._dedicated = experiment, placement.mode == "dedicated"
+        self._most_in_flight = num_cores if self._dedicated else len(placement.actors) * POOLED_DEPTH
+        self._actors = [
+            self._start(experiment_ref, f"{run_id}/{name}", profile) for name, profile in placement.actors
+        ]
+        self._profile_actors: dict[int, list[int]] = {}
+        for number, (_, profile) in enumerate(placement.actors):
+            self._profile_actors.setdefault(profile, []).append(number)
+        self._load: Counter[int] = Counter()
+        self._backlog: deque[_Waiting] = deque()
+        self._in_flight: dict[ray.ObjectRef[Any], tuple[Ticket, Job, int]] = {}
+        self._done: dict[Ticket, Outcome[Any]] = {}
+        self._message: tuple[Message, ray.ObjectRef[Any]] | None = None
+        self._issued = 0
+
+    def ready(self) -> None:
+        """Wait until every actor is up; raises ray.exceptions.ActorDiedError when one cannot start."""
+        ray.get([actor.__ray_ready__.remote() for actor in self._actors])
+
+    def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
+        """See Executor. A message goes into the object store once, however many jobs it is for."""
+        if self._message is None or self._message[0] is not message:
+            self._message = message, ray.put(message.buffer)
+        first = self._issued
+        for job in jobs:
+            self._backlog.append(_Waiting(Ticket(self._issued), self._message[1], job))
+            self._issued += 1
+        self._dispatch()
+        return tuple(Ticket(number) for number in range(first, self._issued))
+
+    def result(self, ticket: Ticket) -> Outcome[Any]:
+        """See Executor."""
+        while ticket not in self._done:
+            if not self._in_flight:
+                raise KeyError(ticket)
+            ready, _ = ray.wait(list(self._in_flight), num_returns=1)
+            for ref in ready:
+                self._receive(ref)
+            self._dispatch()
+        return self._done.pop(ticket)
+
+    def close(self) -> None:
+        """See Executor."""
+        for actor in self._actors:
+            ray.kill(actor)
+
+    def _start(self, experiment_ref: ray.ObjectRef[Experiment], name: str, profile_index: int) -> Any:
+        profile = self._experiment.fleet.profiles[profile_index]
+        retries = self._experiment.config.runtime.max_retries
+        return (
+            ray.remote(ClientActor)
+            .options(
+                name=name,
+                num_cpus=profile.num_cpus,
+                num_gpus=profile.num_gpus,
+                memory=profile.ray_memory_bytes or None,
+                max_restarts=-1,
+                max_task_retries=retries,
+            )
+            .remote(experiment_ref)
+        )
+
+    def _dispatch(self) -> None:
+        """Give waiting jobs to actors with room, oldest first; a job without room lets later ones pass."""
+        kept: deque[_Waiting] = deque()
+        while self._backlog and len(self._in_flight) < self._most_in_flight:
+            waiting = self._backlog.popleft()
+            number = self._free_actor(waiting.job.task.client_id)
+            if number is None:
+                kept.append(waiting)
+                continue
+            job = waiting.job
+            ref = self._actors[number].run.remote(job.task, waiting.message, job.client_state)
+            self._in_flight[ref] = waiting.ticket, job, number
+            self._load[number] += 1
+        self._backlog.extendleft(reversed(kept))
+
+    def _free_actor(self, client_id: int) -> int | None:
+        if self._dedicated:
+            return client_id
+        profile = int(self._experiment.assignment[client_id])
+        number = min(self._profile_actors[profile], key=lambda n: (self._load[n], n))
+        return number if self._load[number] < POOLED_DEPTH else None
+
+    def _receive(self, ref: ray.ObjectRef[Any]) -> None:
+        ticket, job, number = self._in_flight.pop(ref)
+        self._load[number] -= 1
+        try:
+            self._done[ticket] = ray.get(ref)
+        except ray.exceptions.RayError as error:
+            task = job.task
+            self._done[ticket] = ClientFailure(
+                round_idx=task.round_idx,
+                position=task.position,
+                client_id=task.client_id,
+                stage="actor",
+                cause=f"{type(error).__name__}: {' '.join(str(error).split())}",
+            )

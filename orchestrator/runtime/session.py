@@ -1,0 +1,217 @@
+"""A whole run from config to summary: prepare, execute, track; and the same for a run that goes on."""
+
+import secrets
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+import yaml
+
+from orchestrator.config import ExperimentConfig
+from orchestrator.config_loading import flatten, resumed_config
+from orchestrator.errors import CheckpointError, SparsefleetError
+from orchestrator.runtime.backend import Backend, InProcessBackend
+from orchestrator.runtime.checkpoint import write_durably
+from orchestrator.runtime.experiment import Experiment, machine_fingerprint, prepare
+from orchestrator.runtime.store import RunStore
+from orchestrator.runtime.summary import RunSummary
+from orchestrator.tracking.reachable import check_reachable
+from orchestrator.tracking.record import RoundRecord, RunInfo, read_records
+from orchestrator.tracking.tracker import Status
+
+
+class Display(Protocol):
+    """What the person at the terminal sees of a run."""
+
+    def start(self, name: str, num_rounds: int, first_round: int) -> None:
+        """A run begins, or goes on at `first_round`."""
+
+    def update(self, record: RoundRecord) -> None:
+        """A round is committed."""
+
+    def note(self, text: str) -> None:
+        """One line worth knowing."""
+
+    def stop(self) -> None:
+        """The run has ended."""
+
+
+def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) -> RunSummary:
+    """Run an experiment in a new folder of `runtime.storage`.
+
+    Raises a RequestError for what cannot be done as asked, RoundError when a round fails, TrackingError when
+    the server is unreachable at the start or what it lacks cannot be delivered at the end.
+    """
+    check_reachable(tracking_uri(config))
+    experiment = prepare(config)
+    folder = _new_folder(config)
+    store = RunStore(folder)
+    about = {
+        "run_id": store.run_id,
+        "fingerprint": experiment.fingerprint(),
+        "machine": machine_fingerprint(),
+        "packages": {name: version(name) for name in ("sparsefleet", "torch", "ray", "numpy")},
+        "git_commit": _git_commit(),
+    }
+    store.describe(config.to_dict(), about)
+    _write_partition(experiment, folder)
+    return _execute(experiment, store, display, verbose)
+
+
+def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose: bool = False) -> RunSummary:
+    """Go on with a run from its last commit; `training.rounds` may be raised to extend a finished one.
+
+    Raises ConfigError for a change that the run's past forbids, CheckpointError when data, split or model are
+    no longer what they were.
+    """
+    store = RunStore(folder)
+    about = store.about()
+    try:
+        stored = yaml.safe_load((folder / "config.yaml").read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{folder / 'config.yaml'} cannot be read ({error})") from error
+    config = resumed_config(stored, overrides)
+    check_reachable(tracking_uri(config))
+    experiment = prepare(config)
+    for name, digest in experiment.fingerprint().items():
+        if about["fingerprint"].get(name) != digest:
+            raise CheckpointError(
+                f"{name} is not what the run {store.run_id} was started with (fingerprint "
+                f"{about['fingerprint'].get(name)}, now {digest}); restore it, or start a new run"
+            )
+    store.describe(config.to_dict(), about)
+    for name, value in machine_fingerprint().items():
+        if about["machine"].get(name) != value:
+            display.note(
+                f"{name} was {about['machine'].get(name)} and is {value} now: results agree to rounding only"
+            )
+    return _execute(experiment, store, display, verbose)
+
+
+def tracking_uri(config: ExperimentConfig) -> str:
+    """The configured tracking server, or the SQLite file in the storage folder."""
+    return config.tracking.uri or f"sqlite:///{config.runtime.storage.resolve() / 'mlflow.db'}"
+
+
+def _execute(experiment: Experiment, store: RunStore, display: Display, verbose: bool) -> RunSummary:
+    config = experiment.config
+    with _backend(experiment, store.folder, verbose) as backend:
+        tracker = backend.tracker()
+        tracker.start(_run_info(experiment, store))
+        display.note(f"{store.run_id}: {backend.description}")
+        first_round = len(read_records(store.folder / "metrics.jsonl"))
+        backend.ready()
+        display.start(store.run_id, config.training.rounds, first_round)
+        interrupted = False
+        status: Status = "FAILED"
+        try:
+            with _on_interrupt(backend, display) as was_interrupted:
+                for record in backend.records():
+                    tracker.log(record)
+                    display.update(record)
+            interrupted = was_interrupted()
+            status = "KILLED" if interrupted else "FINISHED"
+        finally:
+            display.stop()
+            if status == "FAILED":
+                tracker.finish(status, {})
+                tracker.close()
+        records = read_records(store.folder / "metrics.jsonl")
+        summary = RunSummary.of(config, store, records, backend.params_sha256(), interrupted)
+        write_durably(store.folder / "summary.json", summary.to_json().encode())
+        display.note("writing to MLflow" if config.tracking.enabled else "MLflow is off")
+        tracker.finish(status, summary.to_dict())
+        outcome = tracker.close()
+        if outcome.problem:
+            raise SparsefleetError(outcome.problem)
+        return summary
+
+
+@contextmanager
+def _backend(experiment: Experiment, folder: Path, verbose: bool) -> Iterator[Backend]:
+    with ExitStack() as stack:
+        if experiment.config.runtime.executor == "inprocess":
+            backend: Backend = InProcessBackend(experiment, folder)
+        else:
+            from orchestrator.runtime.ray_backend import RayBackend, ray_session
+
+            stack.enter_context(ray_session(experiment.config.runtime, verbose=verbose))
+            backend = RayBackend(experiment, folder)
+        stack.callback(backend.close)
+        yield backend
+
+
+@contextmanager
+def _on_interrupt(backend: Backend, display: Display) -> Iterator[Callable[[], bool]]:
+    """End cleanly at the first SIGINT, at once at the second; yields whether there was one."""
+    interrupts = 0
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        nonlocal interrupts
+        interrupts += 1
+        if interrupts > 1:
+            raise KeyboardInterrupt
+        display.note("stopping after this round; press Ctrl-C again to stop at once")
+        backend.stop()
+
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield lambda: interrupts > 0
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _new_folder(config: ExperimentConfig) -> Path:
+    method = Path(config.algorithm.name.partition(":")[0]).stem
+    moment = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = config.runtime.storage.resolve() / f"{method}-{moment}-{secrets.token_hex(2)}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _write_partition(experiment: Experiment, folder: Path) -> None:
+    import pandas as pd
+
+    pd.DataFrame(experiment.partition.table(experiment.dataset)).to_parquet(folder / "partition.parquet")
+
+
+def _run_info(experiment: Experiment, store: RunStore) -> RunInfo:
+    config, about = experiment.config, store.about()
+    tags = {
+        "method": config.algorithm.name,
+        "aggregation": experiment.algorithm.aggregation,
+        "sparsity": f"{experiment.algorithm.level(0):g}",
+        "fleet": config.fleet.name,
+        "data": config.data.name,
+        "seed": str(config.seed),
+        "git_commit": about.get("git_commit") or "unknown",
+        **{f"fingerprint.{name}": digest for name, digest in about["fingerprint"].items()},
+    }
+    return RunInfo(
+        run_id=store.run_id,
+        run_dir=str(store.folder),
+        uri=tracking_uri(config),
+        experiment=config.tracking.experiment,
+        artifact_root=None,
+        run_name=store.run_id,
+        params={key: str(value) for key, value in flatten(config.to_dict()).items()},
+        tags=tags,
+        flush_timeout_s=config.tracking.flush_timeout_s,
+    )
+
+
+def _git_commit() -> str | None:
+    """Commit of the working folder, where it is a git checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,86 @@
+"""A run's folder: its config, its commits and its logs.
+
+runs/<run_id>/config.yaml      the resolved config
+              run.json         run id, fingerprints, package versions, git commit
+              commits/         see checkpoint.py
+              metrics.jsonl    one committed RoundRecord a line; trackers follow this file
+              events.jsonl     one client's participation a line
+              partition.parquet  model/  tracking.json  summary.json
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator.errors import CheckpointError, ConfigError
+from orchestrator.runtime.checkpoint import Commit, CommitFolder, Templates, write_durably
+
+LOGS = ("metrics.jsonl", "events.jsonl")
+
+
+class RunStore:
+    """Reads and writes one run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._commits = CommitFolder(folder / "commits")
+
+    @property
+    def run_id(self) -> str:
+        """The run's name, which is the folder's."""
+        return self.folder.name
+
+    def describe(self, config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Write config.yaml and run.json."""
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        write_durably(self.folder / "config.yaml", text.encode())
+        write_durably(self.folder / "run.json", json.dumps(dict(about), indent=2).encode())
+
+    def about(self) -> dict[str, Any]:
+        """What `describe` wrote to run.json. Raises CheckpointError when it cannot be read."""
+        path = self.folder / "run.json"
+        try:
+            content: dict[str, Any] = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be read ({error}); the run cannot be resumed") from error
+        return content
+
+    def commit(self, commit: Commit, log_lines: Mapping[str, Iterable[str]]) -> None:
+        """Append to the logs, then commit; both or neither count when a run is resumed."""
+        lengths = {name: self._append(name, lines) for name, lines in log_lines.items()}
+        self._commits.write(replace(commit, log_bytes=lengths))
+
+    def restore(self, templates: Templates) -> Commit | None:
+        """The last commit, with the logs cut back to where they stood; None for a run without any."""
+        commit = self._commits.last(templates)
+        for name in LOGS:
+            self._cut(name, commit.log_bytes[name] if commit else 0)
+        return commit
+
+    def _append(self, name: str, lines: Iterable[str]) -> int:
+        with (self.folder / name).open("ab") as file:
+            file.write("".join(f"{line}\n" for line in lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
+            return file.tell()
+
+    def _cut(self, name: str, length: int) -> None:
+        path = self.folder / name
+        path.touch()
+        if path.stat().st_size < length:
+            raise CheckpointError(f"{path} is shorter than its last commit says; the run cannot be resumed")
+        os.truncate(path, length)
+
+
+def find_run(name: str, storage: Path) -> Path:
+    """The folder of a run named by its id or by a path. Raises ConfigError when there is none."""
+    for folder in (Path(name), storage / name):
+        if (folder / "run.json").is_file():
+            return folder.resolve()
+    problem = f"there is no such run, neither at that path nor in {storage}"
+    raise ConfigError("RUN", name, problem, "name a run's folder, or set runtime.storage")

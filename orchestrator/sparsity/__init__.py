@@ -1,0 +1,1 @@
+"""Masks, layer budgets, sparsity schedules, and the wire format that carries them."""

@@ -1,0 +1,128 @@
+"""How many weights each layer keeps at a given density.
+
+Legend: N_l = weights of layer l, n_l = its weights and biases, d = density, S = 1 - d, T_l = weights kept.
+The rules are evaluated in rational arithmetic, so that a floor never falls one short of an exact product.
+"""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from math import floor, prod
+from typing import Literal
+
+from orchestrator.errors import ConfigError
+from orchestrator.models.parameters import ParameterLayout, Segment
+
+AllocationKind = Literal["uniform", "er", "erk", "erk_rescaled"]
+
+#: a density read back from a float is the simplest fraction near it: 1 - 0.8 means 1/5
+_LARGEST_DENOMINATOR = 10**9
+#: resolution of the level that an error proposes
+_LEVEL_STEPS = 10**6
+
+
+def allocate(layout: ParameterLayout, density: float, kind: AllocationKind) -> dict[str, int]:
+    """Weights to keep in each maskable segment, 1 <= T_l <= N_l; density 1 gives T_l = N_l for every kind.
+
+    uniform: T_l = floor(d N_l).
+    er, erk: T_l = floor(d_l N_l) with d_l = min(1, eps * raw_l), raw_l = (sum of dims) / (product of dims) of
+    the weight tensor (er: input and output dims only), and eps such that sum d_l N_l = d sum N_l; layers that
+    would exceed 1 are dense and eps is solved again (Evci et al., RigL, arXiv 1911.11134, section 3).
+    erk_rescaled: T_l = floor((1 - s_l) n_l) with u_l = 1 - raw_l and s_l = u_l S sum(n_l) / sum(u_l n_l), as
+    in the public code of FedDST (Bibikar et al., arXiv 2112.09824). There n_l counts the bias `X.bias` that
+    belongs to `X.weight`, and T_l is capped at N_l.
+
+    Raises ConfigError for a density outside (0, 1], and where a layer would be left without a weight.
+    """
+    if not 0.0 < density <= 1.0:
+        raise ConfigError(
+            "sparsity.level", 1.0 - density, "the level must be at least 0 and below 1", "choose one between"
+        )
+    exact = Fraction(density).limit_denominator(_LARGEST_DENOMINATOR)
+    counts = _counts(layout, exact, kind)
+    layers = [s for s in layout.maskable if s.size]
+    starved = min(layers, key=lambda s: counts[s.name], default=None)
+    if starved is not None and counts[starved.name] < 1:
+        highest = _largest_level(layout, kind, layers)
+        raise ConfigError(
+            "sparsity.level",
+            float(1 - exact),
+            f"allocation {kind} leaves none of the {starved.size} weights of layer {starved.name}",
+            f"lower it to {highest} or less, or choose another sparsity.allocation",
+        )
+    return counts
+
+
+def _largest_level(layout: ParameterLayout, kind: AllocationKind, layers: list[Segment]) -> float:
+    """The highest level, in steps of 1e-6, that leaves every layer a weight: counts only fall as it rises."""
+    feasible, infeasible = 0, _LEVEL_STEPS
+    while infeasible - feasible > 1:
+        middle = (feasible + infeasible) // 2
+        counts = _counts(layout, 1 - Fraction(middle, _LEVEL_STEPS), kind)
+        if all(counts[s.name] >= 1 for s in layers):
+            feasible = middle
+        else:
+            infeasible = middle
+    return feasible / _LEVEL_STEPS
+
+
+def _counts(layout: ParameterLayout, density: Fraction, kind: AllocationKind) -> dict[str, int]:
+    """T_l by name, capped at N_l; below 1 where the rule says so."""
+    layers = [s for s in layout.maskable if s.size]
+    counts = {s.name: s.size for s in layout.maskable}
+    if density == 1 or not layers:
+        return counts
+    if kind == "uniform":
+        targets = {s.name: density * s.size for s in layers}
+    elif kind == "erk_rescaled":
+        targets = _rescaled(layers, _num_biases(layout), density)
+    else:
+        targets = _saturating(
+            layers, {s.name: _raw_density(s, kernel=kind == "erk") for s in layers}, density
+        )
+    return counts | {s.name: min(floor(targets[s.name]), s.size) for s in layers}
+
+
+def _raw_density(segment: Segment, *, kernel: bool) -> Fraction:
+    dims = segment.shape if kernel else segment.shape[:2]
+    return Fraction(sum(dims), prod(dims))
+
+
+def _num_biases(layout: ParameterLayout) -> dict[str, int]:
+    """Entries of the bias `X.bias` that belongs to each weight `X.weight`, by weight name; 0 for none."""
+    biases = {s.name: s.size for s in layout.segments if s.kind == "bias"}
+    counts: dict[str, int] = {}
+    for segment in layout.maskable:
+        prefix, dot, last = segment.name.rpartition(".")
+        counts[segment.name] = biases.get(f"{prefix}{dot}bias", 0) if last == "weight" else 0
+    return counts
+
+
+def _rescaled(layers: list[Segment], num_biases: Mapping[str, int], density: Fraction) -> dict[str, Fraction]:
+    """Scale the raw layer sparsities u_l by one factor."""
+    sizes = {s.name: s.size + num_biases[s.name] for s in layers}
+    raw = {s.name: 1 - _raw_density(s, kernel=True) for s in layers}
+    capacity = sum(raw[name] * size for name, size in sizes.items())
+    if capacity <= 0:
+        raise ConfigError(
+            "sparsity.allocation",
+            "erk_rescaled",
+            "the layers are too small to be thinned out by it",
+            "use uniform",
+        )
+    factor = (1 - density) * sum(sizes.values()) / capacity
+    return {name: (1 - raw[name] * factor) * size for name, size in sizes.items()}
+
+
+def _saturating(layers: list[Segment], raw: Mapping[str, Fraction], density: Fraction) -> dict[str, Fraction]:
+    """Scale the raw layer densities by eps; layers that overflow are dense and leave the others the rest."""
+    targets = {s.name: Fraction(s.size) for s in layers}
+    budget = density * sum(s.size for s in layers)
+    scaled = layers
+    while scaled:
+        eps = budget / sum(raw[s.name] * s.size for s in scaled)
+        largest = max(raw[s.name] for s in scaled)
+        if eps * largest <= 1:
+            return targets | {s.name: eps * raw[s.name] * s.size for s in scaled}
+        budget -= sum(s.size for s in scaled if raw[s.name] == largest)
+        scaled = [s for s in scaled if raw[s.name] < largest]
+    return targets

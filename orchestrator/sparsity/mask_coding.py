@@ -1,0 +1,155 @@
+"""How a mask is written: not at all, as a bitmap, or as varints of the gaps between its True entries.
+
+Legend: W = entries of the mask. The choice and the layout of each coding are described in `wire`.
+"""
+
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.errors import WireError
+from orchestrator.sparsity.payload import Bool
+from orchestrator.sparsity.wire_frame import Bytes, ItemHeader, MaskCoding, bitmap_bytes
+
+NO_BYTES: Bytes = np.empty(0, np.uint8)
+
+_PAYLOAD_BITS = 7
+_CONTINUES = 0x80
+#: bytes of the longest varint: 32 bits by 7
+_LONGEST_VARINT = 5
+
+
+def encode_mask(mask: Bool, known: Bool | None) -> tuple[MaskCoding, int, Bytes]:
+    """Coding, `extra` header field and section of a bool[W] mask; `known` is the mask the receiver holds."""
+    if known is not None and np.array_equal(mask, known):
+        return "implicit", mask_checksum(mask), NO_BYTES
+    num_kept = int(np.count_nonzero(mask))
+    if num_kept == mask.size:
+        return "full", 0, NO_BYTES
+    gaps = _short_gaps(mask, num_kept)
+    if gaps is None:
+        return "bitmap", 0, encode_bitmap(mask)
+    section = encode_varints(gaps)
+    return "indices", section.size, section
+
+
+def decode_mask(header: ItemHeader, section: Bytes, known: Bool | None) -> Bool:
+    """The read-only bool[W] mask of a masked item.
+
+    Raises WireError for a section that `encode_mask` would not have made, or that is of another mask than the
+    `known` one it stands for.
+    """
+    mask = _read_mask(header, section, known)
+    num_kept = int(np.count_nonzero(mask))
+    if num_kept > header.num_values:
+        raise WireError(f"item {header.name!r}: a mask of {num_kept} entries for {header.num_values} values")
+    if header.coding == "bitmap" and (num_kept == mask.size or _short_gaps(mask, num_kept) is not None):
+        raise WireError(f"item {header.name!r}: a bitmap is not the shortest coding of its mask")
+    if header.coding != "implicit" and known is not None and np.array_equal(mask, known):
+        raise WireError(
+            f"item {header.name!r}: a mask was sent that the receiver holds; pass both ends the same masks"
+        )
+    mask.flags.writeable = False
+    return mask
+
+
+def _read_mask(header: ItemHeader, section: Bytes, known: Bool | None) -> Bool:
+    match header.coding:
+        case "implicit":
+            if known is None:
+                raise WireError(
+                    f"item {header.name!r}: the sender left out a mask that the receiver does not hold"
+                )
+            if known.size != header.width or mask_checksum(known) != header.extra:
+                raise WireError(f"item {header.name!r}: sender and receiver hold different masks")
+            return known.view()
+        case "full":
+            return np.ones(header.width, np.bool_)
+        case "bitmap":
+            return decode_bitmap(header, section)
+        case _:
+            return _read_indices(header, section)
+
+
+def mask_checksum(mask: Bool) -> int:
+    """CRC-32 of the bitmap of a bool[W] mask."""
+    return zlib.crc32(encode_bitmap(mask).data)
+
+
+def encode_bitmap(bits: Bool) -> Bytes:
+    """bool[n] -> uint8[ceil(n / 8)], the first entry in the lowest bit."""
+    return np.packbits(bits, bitorder="little")
+
+
+def decode_bitmap(header: ItemHeader, section: Bytes) -> Bool:
+    """The bool[W] entries of a bitmap section. Raises WireError where a bit beyond W is set."""
+    unused = -header.width % 8
+    if unused and section[-1] >> (8 - unused):
+        raise WireError(f"item {header.name!r}: the bitmap has bits beyond its {header.width} entries")
+    return np.unpackbits(section, count=header.width, bitorder="little").view(np.bool_)
+
+
+def _short_gaps(mask: Bool, num_kept: int) -> NDArray[np.int64] | None:
+    """False entries before each True one, or None where their varints would be no shorter than the bitmap."""
+    limit = bitmap_bytes(mask.size)
+    if num_kept >= limit:
+        return None
+    indices = np.flatnonzero(mask)
+    gaps = np.diff(indices, prepend=-1) - 1
+    return gaps if int(_varint_lengths(gaps).sum()) < limit else None
+
+
+def _read_indices(header: ItemHeader, section: Bytes) -> Bool:
+    gaps = decode_varints(header.name, section)
+    indices = np.cumsum(gaps + 1) - 1
+    if gaps.size and (gaps.max() >= header.width or indices[-1] >= header.width):
+        raise WireError(f"item {header.name!r}: an index beyond the {header.width} entries of the mask")
+    mask = np.zeros(header.width, np.bool_)
+    mask[indices] = True
+    return mask
+
+
+def _varint_lengths(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Bytes of the minimal LEB128 varint of each number (int64, 0 to 2**32 - 1)."""
+    lengths = np.ones(numbers.size, np.int64)
+    largest = int(numbers.max(initial=0))
+    for length in range(1, _LONGEST_VARINT):
+        bound = 1 << (_PAYLOAD_BITS * length)
+        if largest < bound:
+            break
+        lengths += numbers >= bound
+    return lengths
+
+
+def encode_varints(numbers: NDArray[np.int64]) -> Bytes:
+    """LEB128: seven bits a byte, lowest first, the high bit set on all but the last byte of a number."""
+    lengths = _varint_lengths(numbers)
+    ends = np.cumsum(lengths)
+    section = np.empty(int(ends[-1]) if ends.size else 0, np.uint8)
+    starts = ends - lengths
+    for place in range(int(lengths.max(initial=0))):
+        present = lengths > place
+        digits = (numbers[present] >> (_PAYLOAD_BITS * place)) & (_CONTINUES - 1)
+        section[starts[present] + place] = digits | np.where(lengths[present] > place + 1, _CONTINUES, 0)
+    return section
+
+
+def decode_varints(name: str, section: Bytes) -> NDArray[np.int64]:
+    """The numbers in a section of item `name`. Raises WireError where they are not minimal varints."""
+    last = section < _CONTINUES
+    if section.size and not last[-1]:
+        raise WireError(f"item {name!r}: the mask section ends within a number")
+    if last.all():
+        return section.astype(np.int64)
+    ends = np.flatnonzero(last)
+    lengths = np.diff(ends, prepend=-1)
+    if int(lengths.max()) > _LONGEST_VARINT or np.any((section[ends] == 0) & (lengths > 1)):
+        raise WireError(f"item {name!r}: the mask section has a number that is not a minimal varint")
+    starts = ends - lengths + 1
+    numbers = np.zeros(ends.size, np.int64)
+    for place in range(int(lengths.max())):
+        present = lengths > place
+        digits = section[starts[present] + place].astype(np.int64) & (_CONTINUES - 1)
+        numbers[present] |= digits << (_PAYLOAD_BITS * place)
+    return numbers

@@ -1,0 +1,184 @@
+"""Payloads as self-checking buffers without pickle: what is counted as bytes is what these functions make.
+
+Format, version 1. Integers are little-endian and unsigned; W = entries of a mask, nnz = its True entries,
+U = values that no mask covers, n = entries of a vector.
+
+    message = message header, item headers, value sections, mask sections (each kind in item order)
+
+    message header, 12 bytes
+      0  3  magic "SFL"
+      3  1  version, 1
+      4  4  CRC-32 of everything from byte 8 on
+      8  2  number of items
+     10  1  dtype of values: 0 float32, 1 float16
+     11  1  0
+
+    item header, 16 + 4 ceil(name bytes / 4) bytes
+      0  1  kind: 0 dense, 1 masked, 2 bits, 3 scalar
+      1  1  mask coding: 0 none, 1 implicit, 2 full, 3 bitmap, 4 indices
+      2  2  bytes of the name
+      4  4  number of values: dense n, masked nnz + U, bits 0, scalar 1
+      8  4  W (masked) or n (bits), else 0
+     12  4  implicit: CRC-32 of the mask's bitmap; indices: bytes of the mask section; else 0
+     16     the name in UTF-8, zero-padded to a multiple of 4 bytes
+
+    value section: little-endian float32 or float16, so 4 (nnz + U) or 2 (nnz + U) bytes; a scalar is float64.
+    mask section, by coding:
+      none      dense and scalar items have no mask
+      implicit  0 bytes: both ends hold the mask under the item's name
+      full      0 bytes: every entry is True
+      bitmap    ceil(W / 8) bytes: entry i is bit i mod 8 of byte i // 8; bits beyond W are 0
+      indices   per True entry the number of False ones since the one before, as a minimal LEB128 varint
+
+A mask that both ends hold is implicit; else a mask that is all True is full; else the shorter of bitmap and
+indices is taken, bitmap if they are equal. A bits item is always a bitmap. For given dtype and known masks a
+payload has one encoding, and every other buffer is refused: both ends must pass the same `known_masks`.
+With float32 values every header and value section starts at a multiple of 4, hence is decoded without a copy.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+import numpy as np
+
+from orchestrator.errors import WireError
+from orchestrator.sparsity.mask_coding import NO_BYTES, decode_bitmap, decode_mask, encode_bitmap, encode_mask
+from orchestrator.sparsity.payload import Bits, Bool, Dense, Item, Masked, Payload, Scalar
+from orchestrator.sparsity.value_coding import (
+    check_vector,
+    decode_scalar,
+    decode_values,
+    encode_scalar,
+    encode_values,
+)
+from orchestrator.sparsity.wire_frame import (
+    MESSAGE_HEADER_BYTES,
+    Buffer,
+    Bytes,
+    ItemHeader,
+    MaskCoding,
+    ValueDtype,
+    item_header_bytes,
+    pack_frame,
+    parse_frame,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSections:
+    """Where the bytes of one encoded item went."""
+
+    name: str
+    header_bytes: int
+    mask_bytes: int
+    value_bytes: int
+    mask_coding: MaskCoding
+
+
+def header_bytes(payload: Payload) -> int:
+    """Encoded bytes that are neither values nor masks: 12 + sum over items of 16 + 4 ceil(name bytes / 4)."""
+    return MESSAGE_HEADER_BYTES + sum(item_header_bytes(item.name) for item in payload)
+
+
+def section_bytes(buffer: Buffer) -> tuple[ItemSections, ...]:
+    """Bytes by item and section: 12 + their sum is the length of the buffer. Reads (and checks) headers only.
+
+    Raises WireError where the headers are not valid or do not add up to the buffer.
+    """
+    frame = parse_frame(buffer, verify_checksum=False)
+    return tuple(
+        ItemSections(
+            h.name, item_header_bytes(h.name), h.mask_bytes, h.value_bytes(frame.value_dtype), h.coding
+        )
+        for h in frame.headers
+    )
+
+
+def encode(
+    payload: Payload,
+    *,
+    value_dtype: ValueDtype = "float32",
+    known_masks: Mapping[str, Bool] | None = None,
+) -> bytes:
+    """Encode a payload; `known_masks` are the masks (bool[W], by item name) that the receiver holds.
+
+    float16 rounds to nearest even and is for vectors only, scalars stay float64. NaN and infinities pass.
+    Raises WireError for duplicate names, arrays of another dtype or rank, a mask with more True entries than
+    there are values, and a finite value beyond the range of float16.
+    """
+    known = known_masks or {}
+    headers: list[ItemHeader] = []
+    values: list[Bytes] = []
+    masks: list[Bytes] = []
+    for item in payload:
+        header, value_section, mask_section = _encode_item(item, value_dtype, known.get(item.name))
+        headers.append(header)
+        values.append(value_section)
+        masks.append(mask_section)
+    return pack_frame(headers, value_dtype, values + masks)
+
+
+def decode(
+    buffer: Buffer,
+    *,
+    known_masks: Mapping[str, Bool] | None = None,
+    max_elements: int = 2**31,
+) -> Payload:
+    """Decode a buffer. All arrays are read-only; float32 values are views of the buffer where it is aligned.
+
+    float16 values come back as float32. `known_masks` must be those the sender passed. `max_elements` bounds
+    values and mask entries of the whole message together; it and the length of the buffer are checked before
+    anything is allocated.
+    Raises WireError, and nothing else, for a buffer that `encode` would not have made.
+    """
+    known = known_masks or {}
+    frame = parse_frame(buffer, max_elements=max_elements)
+    return tuple(
+        _decode_item(header, value_section, mask_section, frame.value_dtype, known.get(header.name))
+        for header, value_section, mask_section in frame.sections()
+    )
+
+
+def _encode_item(item: Item, value_dtype: ValueDtype, known: Bool | None) -> tuple[ItemHeader, Bytes, Bytes]:
+    """Header, value section and mask section."""
+    name = item.name
+    match item:
+        case Dense():
+            values = encode_values(name, item.values, value_dtype)
+            return ItemHeader(name, "dense", "none", item.values.size), values, NO_BYTES
+        case Masked():
+            check_vector(name, item.mask, np.bool_)
+            values = encode_values(name, item.values, value_dtype)
+            num_kept = int(np.count_nonzero(item.mask))
+            if num_kept > item.values.size:
+                raise WireError(f"item {name!r}: a mask of {num_kept} entries for {item.values.size} values")
+            coding, extra, section = encode_mask(item.mask, known)
+            header = ItemHeader(name, "masked", coding, item.values.size, item.mask.size, extra)
+            return header, values, section
+        case Bits():
+            check_vector(name, item.bits, np.bool_)
+            return ItemHeader(name, "bits", "bitmap", 0, item.bits.size), NO_BYTES, encode_bitmap(item.bits)
+        case Scalar():
+            return ItemHeader(name, "scalar", "none", 1), encode_scalar(item.value), NO_BYTES
+        case _:
+            assert_never(item)
+
+
+def _decode_item(
+    header: ItemHeader, value_section: Bytes, mask_section: Bytes, value_dtype: ValueDtype, known: Bool | None
+) -> Item:
+    match header.kind:
+        case "dense":
+            return Dense(header.name, decode_values(value_section, value_dtype))
+        case "masked":
+            mask = decode_mask(header, mask_section, known)
+            return Masked(header.name, decode_values(value_section, value_dtype), mask)
+        case "bits":
+            bits = decode_bitmap(header, mask_section)
+            bits.flags.writeable = False
+            return Bits(header.name, bits)
+        case "scalar":
+            return Scalar(header.name, decode_scalar(value_section))
+        case _:
+            assert_never(header.kind)

@@ -1,0 +1,58 @@
+"""The files that go to MLflow with a finished run, made from the run's own folder."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from orchestrator.tracking.plots import draw_curves, draw_partition
+from orchestrator.tracking.record import read_records
+from orchestrator.tracking.tables import write_clients, write_events
+
+Writer = Callable[[Path, Path], None]
+
+
+def write_artifacts(run_dir: Path, out: Path, summary: Mapping[str, float | int | str]) -> list[str]:
+    """Fill the folder `out`: each piece whose sources the run has. Returns a line for each that failed."""
+    (out / "summary.json").write_text(json.dumps(dict(summary), indent=1) + "\n", encoding="utf-8")
+    problems = []
+    for name, (sources, write) in _PIECES.items():
+        if not all((run_dir / source).exists() for source in sources):
+            continue
+        try:
+            write(run_dir, out / name)
+        except Exception as error:  # whatever is wrong with a picture, the metrics and the model still go
+            problems.append(f"the artifact {name} could not be made ({type(error).__name__}: {error})")
+    return problems
+
+
+def _copy(run_dir: Path, path: Path) -> None:
+    shutil.copyfile(run_dir / path.name, path)
+
+
+def _partition_picture(run_dir: Path, path: Path) -> None:
+    draw_partition(run_dir / "partition.parquet", path)
+
+
+def _curves_picture(run_dir: Path, path: Path) -> None:
+    draw_curves(read_records(run_dir / "metrics.jsonl"), path)
+
+
+def _events(run_dir: Path, path: Path) -> None:
+    write_events(run_dir / "events.jsonl", path)
+
+
+def _clients(run_dir: Path, path: Path) -> None:
+    write_clients(run_dir / "events.jsonl", run_dir / "partition.parquet", path)
+
+
+#: file name -> (files of the run that it needs, how it is made)
+_PIECES: dict[str, tuple[tuple[str, ...], Writer]] = {
+    "config.yaml": (("config.yaml",), _copy),
+    "metrics.jsonl": (("metrics.jsonl",), _copy),
+    "partition.parquet": (("partition.parquet",), _copy),
+    "partition.png": (("partition.parquet",), _partition_picture),
+    "curves.png": (("metrics.jsonl",), _curves_picture),
+    "events.parquet": (("events.jsonl",), _events),
+    "clients.parquet": (("events.jsonl", "partition.parquet"), _clients),
+}

@@ -1,0 +1,56 @@
+"""Opening an MLflow store: quietly, without touching any other network, and safely beside other processes."""
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.tracking.reachable import sqlite_path
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the sink tries again itself, within its time limit
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_UV_AUTO_DETECT": "false",
+}
+
+
+def connect(uri: str) -> "MlflowClient":
+    """A client of the store, which is created where it does not exist; raises what MLflow raises.
+
+    Sets MLflow's environment variables for this process where the user has not set them, and raises the
+    log level of MLflow and Alembic.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    for name, level in (
+        ("mlflow", logging.ERROR),
+        ("mlflow.store.db", logging.CRITICAL),
+        ("alembic", logging.ERROR),
+    ):
+        logging.getLogger(name).setLevel(level)
+    path = sqlite_path(uri)
+    with nullcontext() if path is None else _locked(path.parent):
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep others out while tables are made: MLflow's migrations fail when two processes run them at once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

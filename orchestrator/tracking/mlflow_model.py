@@ -1,0 +1,71 @@
+"""The final model as an MLflow model: `mlflow.pyfunc.load_model` loads it, and it predicts."""
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
+
+LOADER_MODULE = "orchestrator.tracking.served_model"
+
+
+def log_model(client: "MlflowClient", mlflow_run_id: str, model_dir: Path, step: int) -> str:
+    """Log a run's `model/` folder as a logged model `model`, an output of the run at `step`; returns its id.
+
+    Neither torch nor our own models are imported here: requirements and signature are given, not inferred.
+    """
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
+    from mlflow.pyfunc import save_model
+
+    experiment_id = client.get_run(mlflow_run_id).info.experiment_id
+    model = client.create_logged_model(experiment_id, name="model", source_run_id=mlflow_run_id)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        save_model(
+            path,
+            loader_module=LOADER_MODULE,
+            data_path=str(model_dir),
+            pip_requirements=_requirements(),
+            mlflow_model=Model(
+                artifact_path=model.artifact_location,
+                run_id=mlflow_run_id,
+                model_uuid=model.model_id,
+                model_id=model.model_id,
+                signature=_signature(model_dir),  # given to save_model itself, it would ask for an example
+            ),
+        )
+        client.log_model_artifacts(model.model_id, str(path))
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(mlflow_run_id, [LoggedModelOutput(model.model_id, step=step)])
+    return str(model.model_id)
+
+
+def _signature(model_dir: Path) -> "ModelSignature":
+    """float32[n, C, H, W] -> float32[n, num_classes]."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    description = json.loads((model_dir / "model.json").read_text(encoding="utf-8"))
+    dtype = np.dtype(np.float32)
+    images = TensorSpec(dtype, (-1, *description["input_shape"]), name=None)
+    scores = TensorSpec(dtype, (-1, description["num_classes"]), name=None)
+    return ModelSignature(inputs=Schema([images]), outputs=Schema([scores]))
+
+
+def _requirements() -> list[str]:
+    """What loading needs, at the versions here (without a build's local label, which no index knows)."""
+    requirements = []
+    for package in ("sparsefleet", "torch", "numpy", "safetensors"):
+        try:
+            requirements.append(f"{package}=={version(package).partition('+')[0]}")
+        except PackageNotFoundError:
+            if package != "sparsefleet":  # it may also run from a checkout
+                raise
+    return requirements

@@ -1,0 +1,98 @@
+"""The one MLflow run that follows a run of ours: found again, or made."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import TrackingError
+from orchestrator.tracking.delivery import Delivery
+from orchestrator.tracking.reachable import sqlite_path
+from orchestrator.tracking.record import RunInfo
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+MAX_ENTITIES_PER_CALL = 100
+MAX_PARAM_LENGTH = 6000
+RUN_ID_TAG = "sparsefleet.run_id"
+DELIVERY_ID_TAG = "sparsefleet.delivery_id"
+
+
+def open_run(client: "MlflowClient", info: RunInfo, noted: Delivery, start_time_ms: int) -> tuple[str, bool]:
+    """The id of the MLflow run of `info`, in status RUNNING with its params; and whether it is the noted one.
+
+    Else it is one that carries our delivery id in a tag (its maker died before noting it), or a new one. A
+    param that differs from the one logged before, which MLflow does not let change, is set as a tag
+    `sparsefleet.resumed.<param>`. Raises TrackingError for a deleted experiment, else what MLflow raises.
+    """
+    experiment_id = _experiment_id(client, info)
+    run = None if noted.mlflow_run_id is None else _existing(client, noted.mlflow_run_id)
+    is_noted = run is not None
+    if run is None:
+        marked = f"tags.`{DELIVERY_ID_TAG}` = '{noted.delivery_id}'"
+        run = next(iter(client.search_runs([experiment_id], marked, max_results=1)), None)
+    if run is None:
+        tags = {**info.tags, RUN_ID_TAG: info.run_id, DELIVERY_ID_TAG: noted.delivery_id}
+        run = client.create_run(experiment_id, start_time_ms, tags, info.run_name)
+    elif run.info.status != "RUNNING":
+        client.update_run(run.info.run_id, status="RUNNING")
+    _log_params(client, run, info.params)
+    return str(run.info.run_id), is_noted
+
+
+def _experiment_id(client: "MlflowClient", info: RunInfo) -> str:
+    from mlflow.exceptions import MlflowException
+
+    experiment = client.get_experiment_by_name(info.experiment)
+    if experiment is None:
+        try:
+            return str(client.create_experiment(info.experiment, artifact_location=_artifact_location(info)))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            experiment = client.get_experiment_by_name(info.experiment)  # another process was faster
+    if experiment.lifecycle_stage == "deleted":
+        raise TrackingError(
+            f"tracking.experiment={info.experiment}: this experiment is deleted in MLflow; "
+            "restore it there or choose another name"
+        )
+    return str(experiment.experiment_id)
+
+
+def _artifact_location(info: RunInfo) -> str | None:
+    """A URI for a SQLite store, None for a server, which decides for itself."""
+    path = sqlite_path(info.uri)
+    if path is None:
+        return None
+    if info.artifact_root is None:
+        return (path.parent / "mlartifacts").as_uri()
+    return info.artifact_root if "://" in info.artifact_root else Path(info.artifact_root).absolute().as_uri()
+
+
+def _existing(client: "MlflowClient", mlflow_run_id: str) -> "Run | None":
+    """The run, None when it was deleted."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(mlflow_run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return run if run.info.lifecycle_stage == "active" else None
+
+
+def _log_params(client: "MlflowClient", run: "Run", params: dict[str, str]) -> None:
+    from mlflow.entities import Param, RunTag
+
+    wanted = {name: value[:MAX_PARAM_LENGTH] for name, value in params.items()}
+    logged = run.data.params
+    new = [Param(name, value) for name, value in wanted.items() if name not in logged]
+    changed = [
+        RunTag(f"sparsefleet.resumed.{name}", value)
+        for name, value in wanted.items()
+        if logged.get(name, value) != value
+    ]
+    for start in range(0, max(len(new), len(changed)), MAX_ENTITIES_PER_CALL):
+        stop = start + MAX_ENTITIES_PER_CALL
+        client.log_batch(run.info.run_id, params=new[start:stop], tags=changed[start:stop])

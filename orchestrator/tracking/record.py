@@ -1,0 +1,107 @@
+"""What is tracked: one record a round, and what a tracking server is told about a run."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from orchestrator.errors import CheckpointError
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """The metrics of one committed round; `timestamp_ms` is Unix time at the commit."""
+
+    round_idx: int
+    timestamp_ms: int
+    metrics: dict[str, float]
+
+    def to_line(self) -> str:
+        """One line of JSON without its newline; floats keep every bit, and may be NaN or Infinity."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_line(cls, line: str | bytes) -> "RoundRecord":
+        """Inverse of `to_line`. Raises ValueError for anything that is not such a line."""
+        fields = json.loads(line)
+        if not isinstance(fields, dict) or fields.keys() != {"round_idx", "timestamp_ms", "metrics"}:
+            raise ValueError("not an object with round_idx, timestamp_ms and metrics")
+        round_idx, timestamp_ms, metrics = fields["round_idx"], fields["timestamp_ms"], fields["metrics"]
+        if type(round_idx) is not int or type(timestamp_ms) is not int or not isinstance(metrics, dict):
+            raise ValueError("round_idx and timestamp_ms are whole numbers, metrics an object")
+        if not all(type(value) in (int, float) for value in metrics.values()):
+            raise ValueError("a metric is not a number")
+        return cls(round_idx, timestamp_ms, {name: float(value) for name, value in metrics.items()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """What a tracker is told when a run starts or resumes.
+
+    `run_dir` is the run's own folder, which holds `metrics.jsonl`; `run_id` names that folder.
+    `artifact_root` is where an experiment created in a SQLite store keeps its artifacts (None: `mlartifacts`
+    beside the database); a server decides for itself. `params` is the resolved config, dotted. `tags` may
+    hold MLflow's own names (`mlflow.user`, `mlflow.parentRunId`). `flush_timeout_s` is how long `close`
+    waits for a server that is away.
+    """
+
+    run_id: str
+    run_dir: str
+    uri: str
+    experiment: str
+    artifact_root: str | None
+    run_name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    flush_timeout_s: float
+
+
+def read_records(path: Path, start: int = 0) -> list[RoundRecord]:
+    """The records of a `metrics.jsonl` from line `start` (0-based) on; none when there is no file.
+
+    A last line without a newline is one that was being written: it is left out. Raises CheckpointError,
+    naming the line (1-based), for any other line that is not a record.
+    """
+    records = []
+    for line_idx, line in enumerate(complete_lines(path)[start:], start):
+        try:
+            records.append(RoundRecord.from_line(line))
+        except ValueError as error:
+            raise CheckpointError(f"{path}, line {line_idx + 1}: {error}") from error
+    return records
+
+
+def complete_lines(path: Path) -> list[bytes]:
+    """The lines of a file that end in a newline, without it; none when there is no file."""
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
+METRICS: dict[str, str] = {
+    "eval/accuracy": "global model on the central test set, share correct",
+    "eval/loss": "global model on the central test set, mean cross-entropy in nats",
+    "eval/client_accuracy_mean": "global model on each client's test part, unweighted mean over clients",
+    "eval/client_accuracy_std": "global model on each client's test part, standard deviation over clients",
+    "eval/client_accuracy_p10": "global model on each client's test part, 10th percentile over clients",
+    "eval/client_accuracy_min": "global model on each client's test part, worst client",
+    "personal/accuracy_mean": "each client's own model on its test part, unweighted mean over clients",
+    "personal/accuracy_std": "each client's own model on its test part, standard deviation over clients",
+    "personal/accuracy_p10": "each client's own model on its test part, 10th percentile over clients",
+    "personal/accuracy_min": "each client's own model on its test part, worst client",
+    "comm/upload_bytes": "encoded bytes from all clients to the server in the round",
+    "comm/upload_bytes_total": "encoded bytes from clients to the server, this round and before",
+    "comm/download_bytes": "encoded bytes from the server to all clients in the round",
+    "comm/download_bytes_total": "encoded bytes from the server to clients, this round and before",
+    "compute/train_flops": "training FLOPs of all clients in the round, masked weights not counted",
+    "compute/train_flops_total": "training FLOPs, masked weights not counted, this round and before",
+    "compute/train_flops_dense": "training FLOPs of all clients in the round, as if no weight were masked",
+    "compute/train_flops_dense_total": "training FLOPs as if no weight were masked, this round and before",
+    "time/emulated_s": "virtual time the round takes on the emulated devices, seconds",
+    "time/emulated_s_total": "virtual time on the emulated devices, this round and before, seconds",
+    "time/wall_s": "time the round took on this machine, seconds",
+    "time/wall_s_total": "time on this machine, this round and before, seconds",
+    "train/loss": "clients' models on their training images while training, mean cross-entropy in nats",
+    "sparsity/density": "share of maskable weights of the global model that are kept, in (0, 1]",
+    "sparsity/mask_change": "share of maskable weights whose mask entry changed in the round",
+    "fleet/participants": "clients whose update was used in the round",
+    "fleet/failures": "client tasks that failed in the round",
+    "fleet/failures_total": "client tasks that failed, this round and before",
+}

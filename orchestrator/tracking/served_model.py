@@ -1,0 +1,86 @@
+"""How MLflow loads a logged model back: a run's `model/` folder becomes an object that predicts.
+
+The folder holds `model.safetensors` (every tensor of the model by name) and `model.json`; no pickle is
+read. MLflow calls `_load_pyfunc`, see `mlflow.pyfunc`, "loader_module".
+"""
+
+import json
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from orchestrator.config import ModelConfig
+from orchestrator.errors import ModelError
+from orchestrator.models.registry import build_model
+
+_BATCH_SIZE = 256
+
+
+@final
+class ServedModel:
+    """The final global model of a run, in evaluation mode on the CPU."""
+
+    def __init__(self, module: nn.Module, mean: Tensor, std: Tensor) -> None:
+        """`mean` and `std` are float32[C], for uint8 images on the scale of pixel / 255."""
+        self._module = module.eval()
+        self._mean, self._std = mean.view(-1, 1, 1), std.view(-1, 1, 1)
+
+    def predict(
+        self,
+        model_input: NDArray[np.float32] | NDArray[np.uint8],
+        params: dict[str, Any] | None = None,
+    ) -> NDArray[np.float32]:
+        """Images [n, C, H, W] -> float32[n, num_classes], the scores that the run's cross-entropy took.
+
+        uint8 pixels are divided by 255; float32 pixels are taken as they are: those of a data set of floats,
+        or those of a uint8 data set already divided by 255. Then both are normalised as in training.
+        The scores are logits, or their softmax in a run with `model.double_softmax`. `params` is ignored.
+        """
+        images = torch.from_numpy(np.array(model_input))
+        scale = 255.0 if images.dtype == torch.uint8 else 1.0
+        starts = range(0, max(len(images), 1), _BATCH_SIZE)
+        with torch.inference_mode():
+            batches = [self._scores(images[start : start + _BATCH_SIZE].float() / scale) for start in starts]
+        scores: NDArray[np.float32] = torch.cat(batches).numpy()
+        return scores
+
+    def _scores(self, images: Tensor) -> Tensor:
+        scores: Tensor = self._module((images - self._mean) / self._std)
+        return scores
+
+
+def _load_pyfunc(data_path: str) -> ServedModel:
+    """Rebuild the model from its folder. Raises ModelError when the tensors do not fit the model built."""
+    folder = Path(data_path)
+    description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    builder = description["builder"]
+    if description["file"] is not None:
+        builder = f"{folder / description['file']}:{builder.rpartition(':')[2]}"
+    config = ModelConfig(name=builder, double_softmax=description["double_softmax"])
+    channels, height, width = description["input_shape"]
+    module = build_model(config, (channels, height, width), description["num_classes"], None)
+    _load_tensors(module, folder / "model.safetensors")
+    mean, std = (torch.tensor(description[name], dtype=torch.float32) for name in ("mean", "std"))
+    return ServedModel(module, mean, std)
+
+
+def _load_tensors(module: nn.Module, path: Path) -> None:
+    tensors = load_file(path)
+    state = module.state_dict()
+    # counters of batch norm are no part of the parameter vector, and evaluation does not read them
+    required = {name for name, tensor in state.items() if tensor.dtype == torch.float32}
+    different = (required - tensors.keys()) | (tensors.keys() - state.keys())
+    different |= {name for name in required & tensors.keys() if tensors[name].shape != state[name].shape}
+    if different:
+        raise ModelError(
+            "model",
+            path,
+            f"{', '.join(sorted(different)[:3])}: missing, unknown or of another shape in the model built",
+            "load it with the version of the model's code that trained it",
+        )
+    module.load_state_dict(tensors, strict=False)

@@ -1,0 +1,53 @@
+"""The event log as Parquet, and what each client has cost over a run."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.tracking.record import complete_lines
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SUMMED_ENDINGS = ("_bytes", "_flops", "_flops_dense", "_s")
+
+
+def write_events(events: Path, path: Path) -> None:
+    """`events.jsonl` as Parquet, a row per participation. Raises ValueError for a line that is not JSON."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    parquet.write_table(pa.Table.from_pylist(_rows(events)), path)
+
+
+def write_clients(events: Path, partition: Path, path: Path) -> None:
+    """A row per client: its row of `partition.parquet`, `num_participations`, and the sums of its events.
+
+    Summed are the numeric fields that are additive by their names: bytes, FLOPs, seconds and `num_` counts.
+    Clients that never took part have zeros.
+    """
+    import pandas as pd
+
+    clients = pd.read_parquet(partition)
+    sums = _sums(pd.DataFrame(_rows(events)))
+    clients = clients.merge(sums, how="left", on="client_id", suffixes=("", "_trained"))
+    clients = clients.fillna(dict.fromkeys(sums.columns.drop("client_id"), 0))
+    clients["num_participations"] = clients["num_participations"].astype("int64")
+    clients.to_parquet(path, index=False)
+
+
+def _rows(events: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in complete_lines(events)]
+
+
+def _sums(events: "pd.DataFrame") -> "pd.DataFrame":
+    import pandas as pd
+
+    if events.empty:
+        return pd.DataFrame(
+            {"client_id": pd.Series(dtype="int64"), "num_participations": pd.Series(dtype="int64")}
+        )
+    numeric = events.select_dtypes("number").columns
+    added = [name for name in numeric if name.endswith(_SUMMED_ENDINGS) or name.startswith("num_")]
+    groups = events.groupby("client_id")
+    return groups[added].sum().assign(num_participations=groups.size()).reset_index()

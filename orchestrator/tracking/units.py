@@ -1,0 +1,30 @@
+"""Numbers as people read them: decimal prefixes, three significant digits."""
+
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E")
+
+
+def format_bytes(num_bytes: float) -> str:
+    """12_345_678 -> '12.3 MB' (1 MB = 10^6 bytes)."""
+    return f"{_scaled(num_bytes)}B"
+
+
+def format_flops(num_flops: float) -> str:
+    """1.2e12 -> '1.2 TFLOP'."""
+    return f"{_scaled(num_flops)}FLOP"
+
+
+def format_seconds(seconds: float) -> str:
+    """0.25 -> '0.25 s', 75 -> '1:15', 3675 -> '1:01:15'."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest_s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest_s:02}" if hours else f"{minutes}:{rest_s:02}"
+
+
+def _scaled(value: float) -> str:
+    for prefix in _PREFIXES:
+        if abs(value) < 999.5 or prefix == _PREFIXES[-1]:
+            break
+        value /= 1000
+    return f"{value:.3g} {prefix}"

@@ -1,0 +1,116 @@
+"""Arrays in .npz files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from orchestrator.config import DataConfig
+from orchestrator.data.dataset import Dataset
+from orchestrator.data.registry import load_dataset
+from orchestrator.errors import DataError
+
+
+def load(root: Path) -> Dataset:
+    return load_dataset(DataConfig(name="npz", root=root))
+
+
+def save(folder: Path, **arrays: NDArray[Any]) -> Path:
+    np.savez(folder / "data.npz", **arrays)
+    return folder / "data.npz"
+
+
+LABELS = np.array([0, 1] * 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((6, 4, 5), (1, 4, 5)),
+        ((6, 1, 4, 5), (1, 4, 5)),
+        ((6, 3, 4, 5), (3, 4, 5)),
+        ((6, 4, 5, 3), (3, 4, 5)),
+        ((6, 4, 5, 1), (1, 4, 5)),
+        ((6, 3, 4, 3), (3, 4, 3)),
+    ],
+)
+def test_layouts(tmp_path: Path, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    x = np.arange(np.prod(shape)).reshape(shape).astype(np.uint8)
+    dataset = load(save(tmp_path, x=x, y=LABELS, x_test=x, y_test=LABELS))
+    assert dataset.input_shape == expected
+    channels_last = len(shape) == 4 and shape[1] == 4
+    assert np.array_equal(
+        dataset.train_images, x.transpose(0, 3, 1, 2) if channels_last else x.reshape(6, *expected)
+    )
+    assert dataset.train_images.flags.c_contiguous
+
+
+def test_held_out_test_part_and_a_folder_with_one_file(tmp_path: Path) -> None:
+    save(tmp_path, x=np.zeros((6, 2, 2), np.uint8), y=LABELS)
+    assert len(load(tmp_path).test_labels) == 2
+
+
+def test_floats_become_float32_and_other_integers_uint8(tmp_path: Path) -> None:
+    x = np.linspace(-1, 1, 24).reshape(6, 2, 2)
+    floats = load(save(tmp_path, x=x, y=LABELS, x_test=x, y_test=LABELS))
+    assert floats.train_images.dtype == np.float32
+    assert floats.mean == pytest.approx((0.0,), abs=1e-7)
+    integers = load(save(tmp_path, x=np.full((6, 2, 2), 255, dtype=np.int64), y=LABELS))
+    assert integers.train_images.dtype == np.uint8
+
+
+def test_client_ids_of_both_parts(tmp_path: Path) -> None:
+    x = np.zeros((6, 2, 2), np.uint8)
+    ids = np.array(["b", "a"] * 3)
+    dataset = load(
+        save(tmp_path, x=x, y=LABELS, client_ids=ids, x_test=x, y_test=LABELS, client_ids_test=ids)
+    )
+    for found in (dataset.train_client_ids, dataset.test_client_ids):
+        assert found is not None
+        assert found.tolist() == [1, 0] * 3
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x": np.zeros((2, 2, 2))}, "lacks the array y"),
+        ({"y": LABELS}, "lacks the array x"),
+        ({"x": np.zeros((6, 2, 2)), "y": LABELS, "x_test": np.zeros((1, 2, 2))}, "lacks the array y_test"),
+        ({"x": np.zeros((6, 4)), "y": LABELS}, "x has shape (6, 4)"),
+        ({"x": np.zeros((6, 4, 4, 2)), "y": LABELS}, "x has shape (6, 4, 4, 2)"),
+        ({"x": np.zeros((6, 0, 4)), "y": LABELS}, "x has shape (6, 1, 0, 4)"),
+        ({"x": np.zeros((5, 2, 2)), "y": LABELS}, "y has shape (6,) for 5 images"),
+        ({"x": np.zeros((6, 2, 2)), "y": LABELS[:, None]}, "y has shape (6, 1)"),
+        ({"x": np.full((6, 2, 2), np.nan), "y": LABELS}, "not finite"),
+        ({"x": np.full((6, 2, 2), 1e300), "y": LABELS}, "not finite"),
+        ({"x": np.full((6, 2, 2), 256), "y": LABELS}, "outside 0 to 255"),
+        ({"x": np.full((6, 2, 2), -1), "y": LABELS}, "outside 0 to 255"),
+        ({"x": np.zeros((6, 2, 2), bool), "y": LABELS}, "x is bool"),
+        ({"x": np.zeros((6, 2, 2)), "y": LABELS / 2}, "the training labels are float64"),
+        ({"x": np.zeros((6, 2, 2)), "y": LABELS + 1}, "the training labels are 1, 2"),
+        ({"x": np.zeros((6, 2, 2)), "y": LABELS, "client_ids": np.zeros(6)}, "client_ids is float64(6,)"),
+        ({"x": np.zeros((6, 2, 2)), "y": LABELS, "client_ids": LABELS[:3]}, "client_ids is int64(3,)"),
+    ],
+)
+def test_refusals(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:
+    with pytest.raises(DataError) as caught:
+        load(save(tmp_path, **arrays))
+    assert caught.value.field == "data.root"
+    assert words in str(caught.value)
+
+
+def test_files_that_are_missing_or_no_npz(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the folder holds 0 \.npz files"):
+        load(tmp_path)
+    objects = np.array([{}], dtype=object)
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    np.savez(tmp_path / "objects.npz", x=objects, y=objects)
+    (tmp_path / "text.npz").write_text("hello")
+    (tmp_path / "torn.npz").write_bytes((tmp_path / "objects.npz").read_bytes()[:50])
+    for name in ("array.npy", "objects.npz", "text.npz", "torn.npz"):
+        with pytest.raises(DataError, match=r"is not a readable \.npz file"):
+            load(tmp_path / name)
+    with pytest.raises(DataError, match=r"the folder holds 3 \.npz files"):
+        load(tmp_path)

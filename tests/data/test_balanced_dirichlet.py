@@ -1,0 +1,86 @@
+"""The balanced Dirichlet split: its invariants, and its law against one that fills slot after slot."""
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import product
+
+import numpy as np
+import pytest
+
+from orchestrator.config import PartitionConfig
+from orchestrator.data.balanced_dirichlet import _fill, balanced_dirichlet
+from orchestrator.data.dataset import Dataset
+
+MakeDataset = Callable[..., Dataset]
+
+
+def config(alpha: float) -> PartitionConfig:
+    return PartitionConfig(kind="balanced_dirichlet", alpha=alpha)
+
+
+@pytest.mark.parametrize("alpha", [1e-300, 1e-3, 0.3, 100.0, 1e300])
+def test_sizes_differ_by_at_most_one_and_all_is_used(make_dataset: MakeDataset, alpha: float) -> None:
+    dataset = make_dataset(np.random.default_rng(0).integers(0, 10, 1003).tolist())
+    owner = balanced_dirichlet(dataset, config(alpha), 20, np.random.default_rng(1))
+    assert np.bincount(owner).tolist() == [51] * 3 + [50] * 17
+
+
+def test_small_alpha_is_nearly_one_class_each(make_dataset: MakeDataset) -> None:
+    """A tiny alpha gives each client one class until it runs dry, a huge one gives equal halves."""
+    dataset = make_dataset([0, 1] * 500)
+    skewed, mixed = (
+        balanced_dirichlet(dataset, config(alpha), 20, np.random.default_rng(0)) for alpha in (1e-6, 1e6)
+    )
+    top = [
+        np.mean([np.bincount(dataset.train_labels[owner == k]).max() / 50 for k in range(20)])
+        for owner in (skewed, mixed)
+    ]
+    assert top[0] > 0.7
+    assert top[1] < 0.62
+
+
+def test_images_of_a_class_are_shuffled(make_dataset: MakeDataset) -> None:
+    owner = balanced_dirichlet(make_dataset([0] * 400), config(1.0), 2, np.random.default_rng(0))
+    assert 60 < owner[:200].sum() < 140
+
+
+def sequential_law(priors: np.ndarray, slots: list[int], pools: list[int]) -> dict[tuple[int, ...], float]:
+    """Slow oracle: the probability of every sequence of classes when slots are filled one after another."""
+    law = {}
+    for sequence in product(range(len(pools)), repeat=len(slots)):
+        left, probability = list(pools), 1.0
+        for slot, label in zip(slots, sequence, strict=True):
+            weights = [p if n > 0 else 0.0 for p, n in zip(priors[slot], left, strict=True)]
+            if probability == 0.0:
+                break
+            if sum(weights) == 0.0:
+                weights = [float(n > 0) for n in left]
+            probability *= weights[label] / sum(weights)
+            left[label] -= 1
+        if probability > 0.0:
+            law[sequence] = probability
+    return law
+
+
+@pytest.mark.parametrize(
+    ("priors", "slots", "pools"),
+    [
+        ([[0.7, 0.3], [0.2, 0.8]], [0, 1, 0, 0], [2, 2]),
+        ([[0.6, 0.3, 0.1], [0.1, 0.1, 0.8]], [0, 1, 1, 0, 1], [2, 1, 2]),
+        ([[0.0, 1.0, 0.0], [0.5, 0.5, 0.0]], [0, 0, 1, 1], [1, 1, 2]),
+    ],
+)
+def test_law_is_that_of_filling_slots_in_turn(
+    priors: list[list[float]], slots: list[int], pools: list[int]
+) -> None:
+    """Frequencies over 20,000 draws lie within five standard deviations of the exact law."""
+    law = sequential_law(np.array(priors), slots, pools)
+    assert sum(law.values()) == pytest.approx(1.0)
+    rng, draws = np.random.default_rng(5), 20_000
+    seen = Counter(
+        tuple(_fill(np.array(priors), np.array(slots), np.array(pools), rng).tolist()) for _ in range(draws)
+    )
+    assert set(seen) <= set(law)
+    for sequence, probability in law.items():
+        deviation = (probability * (1 - probability) / draws) ** 0.5
+        assert abs(seen[sequence] / draws - probability) <= 5 * deviation

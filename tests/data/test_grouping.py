@@ -1,0 +1,52 @@
+"""The grouping primitive that every split rests on."""
+
+import numpy as np
+import pytest
+
+from orchestrator.data.grouping import cut, even_sizes, group_rows, ranks
+from orchestrator.data.shares import dirichlet_shares
+
+
+def test_group_rows_sorts_by_group_and_leaves_minus_one_out() -> None:
+    groups = np.array([2, 0, -1, 2, 0, 2])
+    rows, sizes = group_rows(groups, 4, np.random.default_rng(0))
+    assert sizes.tolist() == [2, 0, 3, 0]
+    assert sorted(rows[:2]) == [1, 4]
+    assert sorted(rows[2:]) == [0, 3, 5]
+
+
+def test_group_rows_shuffles_inside_groups() -> None:
+    """The three rows of group 0 come in each of their six orders about equally often."""
+    rng = np.random.default_rng(1)
+    orders = [tuple(group_rows(np.array([0, 0, 0, 1]), 2, rng)[0][:3]) for _ in range(600)]
+    _, counts = np.unique(orders, axis=0, return_counts=True)
+    assert len(counts) == 6
+    assert counts.min() > 60
+
+
+def test_ranks_count_inside_groups() -> None:
+    assert ranks(np.array([2, 0, 3])).tolist() == [0, 1, 0, 1, 2]
+    assert ranks(np.array([0, 0])).tolist() == []
+
+
+def test_even_sizes_differ_by_at_most_one() -> None:
+    assert even_sizes(11, 4).tolist() == [3, 3, 3, 2]
+    assert even_sizes(2, 3).tolist() == [1, 1, 0]
+
+
+def test_cut_floors_cumulated_shares() -> None:
+    """Of 10 at shares .25 .5 .25 the cuts are at 2.5 and 7.5; unnormalised shares give the same."""
+    assert cut(np.array([0.25, 0.5, 0.25]), 10).tolist() == [2, 5, 3]
+    assert cut(np.array([1.0, 2.0, 1.0]), 10).tolist() == [2, 5, 3]
+    assert cut(np.array([0.0, 1.0, 0.0]), 7).tolist() == [0, 7, 0]
+
+
+@pytest.mark.parametrize("alpha", [1e-320, 1e-9, 0.1, 1.0, 1e12, 1e308])
+def test_dirichlet_shares_add_up_at_any_alpha(alpha: float) -> None:
+    shares = dirichlet_shares(alpha, 7, 20, np.random.default_rng(0))
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0)
+    assert (shares >= 0).all()
+    if alpha <= 1e-9:
+        np.testing.assert_allclose(shares.max(axis=1), 1.0)
+    if alpha >= 1e12:
+        np.testing.assert_allclose(shares, 1 / 7, rtol=1e-5)

@@ -1,0 +1,210 @@
+"""What holds for every kind of split, and the refusals."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.config import DataConfig, PartitionConfig
+from orchestrator.data.client_index import ClientIndex
+from orchestrator.data.dataset import Dataset
+from orchestrator.data.partition import Partition, make_partition
+from orchestrator.errors import PartitionError
+
+MakeDataset = Callable[..., Dataset]
+
+KINDS = ["iid", "shards", "dirichlet", "balanced_dirichlet", "quantity", "natural"]
+USES_ALL = ["iid", "shards", "dirichlet", "balanced_dirichlet", "quantity"]
+
+
+def split(
+    dataset: Dataset,
+    kind: str,
+    num_clients: int,
+    seed: int = 0,
+    validation_fraction: float = 0.1,
+    **options: float,
+) -> Partition:
+    config = DataConfig(
+        validation_fraction=validation_fraction,
+        partition=PartitionConfig.model_validate({"kind": kind} | options),
+    )
+    return make_partition(dataset, config, num_clients, np.random.default_rng(seed))
+
+
+@pytest.fixture
+def toy(make_dataset: MakeDataset) -> Dataset:
+    """301 training and 63 test images of 3 classes, from 7 clients."""
+    rng = np.random.default_rng(42)
+    return make_dataset(
+        [*rng.integers(0, 3, 298), 0, 1, 2],
+        [*rng.integers(0, 3, 60), 0, 1, 2],
+        [*rng.integers(0, 7, 294), *range(7)],
+        [*rng.integers(-1, 7, 56), *range(7)],
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_and_validation_are_disjoint_over_all_clients(toy: Dataset, kind: str) -> None:
+    partition = split(toy, kind, 6, validation_fraction=0.2)
+    used = np.concatenate([partition.train.indices, partition.validation.indices])
+    assert len(np.unique(used)) == len(used)
+    assert used.min() >= 0
+    assert used.max() < 301
+    sizes = partition.train.sizes() + partition.validation.sizes()
+    assert sizes.min() >= 2
+    assert partition.validation.sizes().tolist() == [max(n // 5, 1) for n in sizes.tolist()]
+    if kind in USES_ALL:
+        assert len(used) == 301
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_client_test_parts_are_distinct_test_rows(toy: Dataset, kind: str) -> None:
+    partition = split(toy, kind, 6)
+    for client in range(6):
+        rows = partition.test[client]
+        assert 0 < len(rows) == len(set(rows.tolist()))
+        assert set(rows.tolist()) <= set(range(63))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_stream_same_partition(toy: Dataset, kind: str) -> None:
+    first, again, other = split(toy, kind, 6, 1), split(toy, kind, 6, 1), split(toy, kind, 6, 2)
+    assert first.fingerprint() == again.fingerprint() != other.fingerprint()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_owns_what_does_not_depend_on_the_validation_fraction(toy: Dataset, kind: str) -> None:
+    without, with_some = (split(toy, kind, 6, 1, fraction) for fraction in (0.0, 0.3))
+    assert without.validation.sizes().tolist() == [0] * 6
+    for client in range(6):
+        union = np.concatenate([with_some.train[client], with_some.validation[client]])
+        assert sorted(union) == sorted(without.train[client])
+
+
+def test_validation_is_at_least_one_and_never_all(make_dataset: MakeDataset) -> None:
+    """10 images over 5 clients: 2 each, so that 1 % gives 1 and 99 % gives 1; of single images none."""
+    dataset = make_dataset([0, 1] * 5)
+    for fraction in (0.01, 0.99):
+        assert split(dataset, "iid", 5, validation_fraction=fraction).validation.sizes().tolist() == [1] * 5
+    alone = split(dataset, "iid", 10, validation_fraction=0.5, min_samples=1)
+    assert alone.validation.sizes().tolist() == [0] * 10
+    assert alone.train.sizes().tolist() == [1] * 10
+
+
+def test_table_counts_classes_with_validation(toy: Dataset) -> None:
+    partition = split(toy, "dirichlet", 6, validation_fraction=0.2)
+    table = partition.table(toy)
+    columns = ["client_id", "num_train", "num_validation", "num_test", "class_0", "class_1", "class_2"]
+    assert list(table) == columns
+    assert table["client_id"].tolist() == list(range(6))
+    for client in range(6):
+        rows = [*partition.train[client], *partition.validation[client]]
+        for label in range(3):
+            assert table[f"class_{label}"][client] == sum(toy.train_labels[r] == label for r in rows)
+        assert table["num_train"][client] == len(partition.train[client])
+        assert table["num_validation"][client] == len(partition.validation[client])
+        assert table["num_test"][client] == len(partition.test[client])
+
+
+def test_client_index_is_views() -> None:
+    index = ClientIndex.of_sizes(np.array([2, 0, 1]), np.array([7, 5, 9]))
+    assert len(index) == 3
+    assert [rows.tolist() for rows in index] == [[7, 5], [], [9]]
+    assert index[-1].tolist() == [9]
+    assert np.shares_memory(index[0], index.indices)
+    with pytest.raises(IndexError):
+        index[3]
+
+
+def test_shared_index_is_stored_once() -> None:
+    index = ClientIndex.shared(np.arange(10), 1_000_000)
+    assert len(index.indices) == 10
+    assert index[999_999].tolist() == list(range(10))
+    assert index.sizes().sum() == 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "num_clients", "options", "field", "words"),
+    [
+        ("iid", 151, {}, "fleet.num_clients", "at most 150 clients"),
+        ("iid", 3, {"min_samples": 101}, "fleet.num_clients", "301 training images"),
+        ("quantity", 302, {"min_samples": 1}, "fleet.num_clients", "at most 301"),
+        (
+            "shards",
+            10,
+            {"shard_size": 16},
+            "data.partition.shard_size",
+            "need 20 of them, 301 training images make 18",
+        ),
+        ("shards", 10, {"classes_per_client": 4}, "data.partition.classes_per_client", "there are 3 classes"),
+        (
+            "shards",
+            10,
+            {"shard_size": 2, "min_samples": 5},
+            "data.partition.min_samples",
+            "give a client 4 images",
+        ),
+        (
+            "shards",
+            151,
+            {"min_samples": 1},
+            "data.partition.min_samples",
+            "302 shards give a client 0 images",
+        ),
+        ("dirichlet", 30, {"alpha": 1e-6}, "data.partition.alpha", "never had more than 0"),
+        ("natural", 8, {}, "fleet.num_clients", "of 7 clients in the data 7 have"),
+        ("natural", 2, {"min_samples": 150}, "fleet.num_clients", "ask for at most 0"),
+    ],
+)
+def test_refusals(
+    toy: Dataset, kind: str, num_clients: int, options: dict[str, float], field: str, words: str
+) -> None:
+    with pytest.raises(PartitionError) as caught:
+        split(toy, kind, num_clients, **options)
+    assert caught.value.field == field
+    assert words in str(caught.value)
+
+
+def test_test_set_without_a_clients_classes_is_refused(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset([0] * 10 + [1] * 10, [0] * 5)
+    for kind in ("shards", "dirichlet"):
+        with pytest.raises(PartitionError, match="no image of the classes that client") as caught:
+            split(dataset, kind, 2, seed=1, alpha=1e-6, classes_per_client=1)
+        assert caught.value.field == "data.partition.kind"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=20, max_size=80),
+    kind=st.sampled_from(USES_ALL),
+    num_clients=st.integers(1, 10),
+    alpha=st.floats(1e-3, 1e3),
+    fraction=st.floats(0.0, 0.99),
+)
+def test_any_split_is_refused_or_covers_every_image_once(
+    labels: list[int], kind: str, num_clients: int, alpha: float, fraction: float
+) -> None:
+    empty = np.zeros((0, 1, 1, 1), dtype=np.uint8)
+    dataset = Dataset(
+        name="any",
+        input_shape=(1, 1, 1),
+        num_classes=5,
+        train_images=empty,
+        train_labels=np.array(labels),
+        test_images=empty,
+        test_labels=np.arange(5),
+        mean=(0.0,),
+        std=(1.0,),
+    )
+    try:
+        partition = split(dataset, kind, num_clients, 0, fraction, alpha=alpha)
+    except PartitionError:
+        assert kind == "dirichlet"
+        return
+    used = np.concatenate([partition.train.indices, partition.validation.indices])
+    assert sorted(used) == list(range(len(labels)))
+    assert (partition.train.sizes() >= 1).all()
+    assert len(partition.train) == len(partition.validation) == len(partition.test) == num_clients

@@ -1,0 +1,117 @@
+"""What is done to rows once they are read: checks, hold-out, ids, statistics, resizing."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator.config import DataConfig
+from orchestrator.data.splits import Rows, Splits, assemble, channel_statistics
+from orchestrator.errors import DataError
+
+
+def rows(labels: list[Any], ids: list[Any] | None = None, size: int = 2, fill: int | None = None) -> Rows:
+    images = np.zeros((len(labels), 1, size, size), dtype=np.uint8)
+    images += np.arange(len(labels), dtype=np.uint8)[:, None, None, None] if fill is None else np.uint8(fill)
+    return Rows(images, np.array(labels), None if ids is None else np.array(ids))
+
+
+def test_hold_out_is_stratified_by_class() -> None:
+    """Of 20, 10 and 3 images a fifth is 4, 2 and (0.6) 1; of a single one nothing."""
+    dataset = assemble(DataConfig(), Splits(rows([0] * 20 + [1] * 10 + [2] * 3 + [3])))
+    assert np.bincount(dataset.test_labels).tolist() == [4, 2, 1]
+    assert np.bincount(dataset.train_labels).tolist() == [16, 8, 2, 1]
+    together = np.concatenate([dataset.train_images, dataset.test_images])[:, 0, 0, 0]
+    assert sorted(together.tolist()) == list(range(34))
+
+
+def test_hold_out_is_by_client_where_there_are_clients() -> None:
+    """Each client with a second image keeps one and gives one, whatever the classes."""
+    ids = ["b"] * 10 + ["a"] * 2 + ["c"]
+    dataset = assemble(DataConfig(), Splits(rows([0, 1] * 6 + [1], ids)))
+    assert dataset.train_client_ids is not None
+    assert dataset.test_client_ids is not None
+    assert np.bincount(dataset.train_client_ids).tolist() == [1, 8, 1]
+    assert np.bincount(dataset.test_client_ids).tolist() == [1, 2]
+
+
+def test_hold_out_is_the_same_every_time_and_follows_the_fraction() -> None:
+    splits = Splits(rows([0, 1] * 20))
+    first, again = assemble(DataConfig(), splits), assemble(DataConfig(), splits)
+    assert first.fingerprint() == again.fingerprint()
+    assert len(assemble(DataConfig(test_fraction=0.5), splits).test_labels) == 20
+
+
+def test_ids_are_dense_in_sorted_order_and_strangers_are_minus_one() -> None:
+    dataset = assemble(DataConfig(), Splits(rows([0, 1, 0], [30, 10, 30]), rows([0, 1, 1], [10, 20, 30])))
+    assert dataset.train_client_ids is not None
+    assert dataset.test_client_ids is not None
+    assert dataset.train_client_ids.tolist() == [1, 0, 1]
+    assert dataset.test_client_ids.tolist() == [0, -1, 1]
+
+
+def test_statistics_by_hand() -> None:
+    """Channel 0 is half 0 and half 255: mean and std 1/2. Channel 1 is constant: std 1."""
+    images = np.zeros((4, 2, 1, 1), dtype=np.uint8)
+    images[:2, 0] = 255
+    images[:, 1] = 51
+    mean, std = channel_statistics(images)
+    assert mean == pytest.approx((0.5, 0.2))
+    assert std == pytest.approx((0.5, 1.0))
+
+
+def test_statistics_of_floats() -> None:
+    images = np.array([1.0, 3.0], dtype=np.float32).reshape(2, 1, 1, 1)
+    assert channel_statistics(images) == ((2.0,), (1.0,))
+
+
+def test_published_constants_win() -> None:
+    assert assemble(DataConfig(), Splits(rows([0, 1] * 5), None, ((0.1,), (0.2,)))).mean == (0.1,)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_image_size_resizes_bilinearly(dtype: type) -> None:
+    """A 2x2 image of columns 0 and 100 doubled: 0, 25, 75, 100 (pixel centres at 1/4 and 3/4)."""
+    images = np.tile(np.array([[0, 100], [0, 100]], dtype=dtype), (4, 1, 1, 1))
+    dataset = assemble(DataConfig(image_size=4), Splits(Rows(images, np.array([0, 1, 0, 1]))))
+    assert dataset.input_shape == (1, 4, 4)
+    assert dataset.train_images.dtype == dtype
+    assert dataset.train_images[0, 0].tolist() == [[0, 25, 75, 100]] * 4
+
+
+@pytest.mark.parametrize(
+    ("splits", "words"),
+    [
+        (Splits(rows([])), "there is no training image"),
+        (Splits(rows([0, 1]), rows([])), "there is no test image"),
+        (Splits(Rows(np.zeros((2, 1, 1, 1), np.uint8), np.array([0]))), "2 training images but 1 labels"),
+        (Splits(rows([1, 2])), "the training labels are 1, 2"),
+        (Splits(rows([0, 2])), "without a gap"),
+        (Splits(rows([-1, 0])), "the training labels are -1, 0"),
+        (Splits(rows([0.0, 1.0])), "the training labels are float64"),
+        (Splits(rows(["cat", "dog"])), "number the classes"),
+        (Splits(rows([0, 1]), rows([2])), "test label 2 has no training image"),
+        (Splits(rows([0, 1]), rows([0], size=3)), "but test images"),
+        (Splits(rows([0, 1])), "no class has a second image"),
+        (Splits(rows([0, 1], ["a", "b"])), "no client has a second image"),
+        (Splits(rows([0, 1, 0, 0], ["a", "b", "b", "b"], fill=1), rows([0], [1])), "words in one part"),
+    ],
+)
+def test_refusals(splits: Splits, words: str) -> None:
+    with pytest.raises(DataError) as caught:
+        assemble(DataConfig(), splits)
+    assert caught.value.field == "data.root"
+    assert words in str(caught.value)
+
+
+def test_hold_out_that_takes_all_of_a_class_is_refused() -> None:
+    """Client b has one image of each class and gives one away: at one of the two places it is class 1's."""
+    outcomes = []
+    for place in range(2):
+        labels = [0, 0, 0, 0]
+        labels[2 + place] = 1
+        try:
+            outcomes.append(assemble(DataConfig(), Splits(rows(labels, ["a", "a", "b", "b"]))).num_classes)
+        except DataError as error:
+            outcomes.append(error.problem)
+    assert sorted(outcomes, key=str) == [2, "holding out a test part leaves class 1 no training image"]

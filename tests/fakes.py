@@ -1,0 +1,232 @@
+"""Stand-ins that tests share: data made of numbers, one client's task in hand, and whole rounds in this process.
+
+`play` drives the real hooks as the driver does, and keeps what the driver drops: every decoded update. It is
+slow and plain; `tests/algorithms/test_reductions.py` holds it to the driver.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from orchestrator.config import ExperimentConfig, SparsityConfig, TrainingConfig
+from orchestrator.config_loading import apply_overrides
+from orchestrator.federation.aggregate import Aggregate, Contribution
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.exchange import ModelValues, unpack_model
+from orchestrator.federation.local import Batch, LocalRun, Setting
+from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.update import ClientUpdate
+from orchestrator.models.cost import measure_cost
+from orchestrator.models.parameters import FlatModule
+from orchestrator.models.shapes import InputShape
+from orchestrator.runtime.broadcast import Broadcast
+from orchestrator.runtime.client import ClientHost
+from orchestrator.runtime.experiment import Experiment, prepare
+from orchestrator.sparsity.wire import decode
+
+#: eight clients with 74 to 299 images each, three a round
+BASE = {
+    "data.name": "digits",
+    "fleet.num_clients": 8,
+    "training.clients_per_round": 3,
+    "training.local_epochs": 2,
+    "training.rounds": 4,
+    "runtime.executor": "inprocess",
+    "tracking.enabled": False,
+}
+
+
+def experiment(options: Mapping[str, object] | None = None) -> Experiment:
+    """The experiment of `BASE` with dotted keys changed; made once for each set of options."""
+    return _prepared(tuple(sorted({**BASE, **(options or {})}.items())))
+
+
+@cache
+def _prepared(items: tuple[tuple[str, object], ...]) -> Experiment:
+    overrides = [f"{key}={value}" for key, value in items]
+    return prepare(ExperimentConfig.parse(apply_overrides({}, overrides)))
+
+
+class TensorData:
+    """Training images from tensors, in an order drawn anew for each epoch unless `shuffled` is False."""
+
+    def __init__(self, images: Tensor, labels: Tensor, *, shuffled: bool = True) -> None:
+        self.images, self.labels, self.shuffled = images, labels, shuffled
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def epoch(self, rng: np.random.Generator) -> Batch:
+        """See TrainingData."""
+        if not self.shuffled:
+            return self.images, self.labels
+        order = torch.from_numpy(rng.permutation(len(self)))
+        return self.images[order], self.labels[order]
+
+
+def random_data(num_images: int, shape: InputShape, num_classes: int, seed: int = 0) -> TensorData:
+    """Gaussian images with random labels."""
+    rng = np.random.default_rng(seed)
+    images = torch.from_numpy(rng.standard_normal((num_images, *shape)).astype(np.float32))
+    return TensorData(images, torch.from_numpy(rng.integers(0, num_classes, num_images)))
+
+
+def make_setting(
+    flat: FlatModule,
+    shape: InputShape,
+    *,
+    training: Mapping[str, object] | None = None,
+    sparsity: Mapping[str, object] | None = None,
+    num_clients: int = 10,
+    seed: int = 0,
+) -> Setting:
+    """The surroundings of a run with this model; `training` and `sparsity` are config options."""
+    options = {"clients_per_round": min(5, num_clients), **(training or {})}
+    return Setting(
+        layout=flat.layout,
+        cost=measure_cost(flat.module, flat.layout, shape),
+        training=TrainingConfig.model_validate(options),
+        sparsity=SparsityConfig.model_validate(sparsity or {}),
+        num_clients=num_clients,
+        seed=seed,
+    )
+
+
+class CheckedRun(LocalRun[Any]):
+    """A task that holds every step to the mask and counts the steps, however a method makes them."""
+
+    num_steps = 0
+
+    def batches(self) -> Iterator[Iterator[Batch]]:
+        """As in LocalRun; what follows a batch is run before the next one is taken."""
+        for epoch in super().batches():
+            yield self._checked(epoch)
+
+    def _checked(self, epoch: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in epoch:
+            yield batch
+            self.num_steps += 1
+            if self.mask is not None:
+                outside = int(self.values[~self.mask].count_nonzero())
+                assert outside == 0, f"step {self.num_steps} left {outside} weights outside the mask"
+
+
+def make_run(
+    setting: Setting,
+    flat: FlatModule,
+    data: TensorData,
+    *,
+    received: ModelValues | None = None,
+    round_idx: int = 0,
+    client_id: int = 0,
+    state: object = None,
+) -> CheckedRun:
+    """One client's task; by default it receives the model's present values, unmasked."""
+    return CheckedRun(
+        setting=setting,
+        task=ClientTask(round_idx=round_idx, position=0, client_id=client_id),
+        flat=flat,
+        received=received or ModelValues(flat.values.clone(), None),
+        payload=(),
+        data=data,
+        state=state,
+    )
+
+
+def seeded(build: Callable[[], nn.Module], seed: int = 0) -> FlatModule:
+    """A model with the initial weights of that torch seed; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return FlatModule(build())
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PlayedRound:
+    """Everything that happened in one round; `updates`, `models` and `download_bytes` are in plan order."""
+
+    round_idx: int
+    before: ServerState
+    after: ServerState
+    broadcast: Broadcast
+    updates: tuple[ClientUpdate[Any], ...]
+    models: tuple[ModelValues, ...]
+    download_bytes: tuple[int, ...]
+    aggregate: Aggregate
+    client_states: dict[int, Any]
+
+
+def play(
+    experiment: Experiment,
+    num_rounds: int | None = None,
+    *,
+    algorithm: Algorithm[Any, Any] | None = None,
+    start: ServerState | None = None,
+) -> list[PlayedRound]:
+    """Run rounds one after another; `start` is a state to begin round 0 with."""
+    algorithm = algorithm or experiment.algorithm
+    state = start or algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    host, client_states, held = ClientHost(experiment), dict[int, Any](), dict[int, str]()
+    rounds = []
+    for round_idx in range(num_rounds or experiment.config.training.rounds):
+        played = _play_round(algorithm, experiment, host, state, round_idx, client_states, held)
+        rounds.append(played)
+        state, client_states = played.after, played.client_states
+    return rounds
+
+
+def _play_round(
+    algorithm: Algorithm[Any, Any],
+    experiment: Experiment,
+    host: ClientHost,
+    state: ServerState,
+    round_idx: int,
+    client_states: Mapping[int, Any],
+    held: dict[int, str],
+) -> PlayedRound:
+    broadcast, aggregator = Broadcast.of(experiment, state), algorithm.aggregator()
+    updates, models, download_bytes, states = [], [], [], dict(client_states)
+    for task in algorithm.plan(state, round_idx).tasks:
+        k = task.client_id
+        before = client_states[k] if k in client_states else algorithm.init_client(k)
+        update = host.run(task, broadcast.message.buffer, before)
+        assert isinstance(update, ClientUpdate), update
+        model = unpack_model(
+            experiment.setting.layout, decode(update.buffer, known_masks=broadcast.known_masks)
+        )
+        contribution = Contribution(
+            weight=algorithm.weight(update.num_examples),
+            values=model.values,
+            mask=model.mask,
+            start=broadcast.received.values,
+        )
+        aggregator.add(contribution)
+        updates.append(update)
+        models.append(model)
+        download_bytes.append(broadcast.download_bytes(held.get(k)))
+        states[k] = update.client_state
+        if broadcast.mask_digest is not None:
+            held[k] = broadcast.mask_digest
+    aggregate = aggregator.finish(state.params)
+    return PlayedRound(
+        round_idx=round_idx,
+        before=state,
+        after=algorithm.server_update(state, aggregate, round_idx),
+        broadcast=broadcast,
+        updates=tuple(updates),
+        models=tuple(models),
+        download_bytes=tuple(download_bytes),
+        aggregate=aggregate,
+        client_states=states,
+    )
+
+
+def assert_same_params(left: list[PlayedRound], right: list[PlayedRound]) -> None:
+    """After each round the parameters agree bit for bit."""
+    assert len(left) == len(right)
+    for a, b in zip(left, right, strict=True):
+        assert torch.equal(a.after.params, b.after.params), f"round {a.round_idx} differs"

@@ -1,0 +1,141 @@
+"""Objects that a user names by file or by module."""
+
+import collections
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import ConfigError
+from orchestrator.models.plugin import load_object, shipped_modules
+
+
+@pytest.fixture(autouse=True)
+def _only_own_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for module in shipped_modules():
+        monkeypatch.delitem(sys.modules, module.__name__)
+    known = set(sys.modules)
+    yield
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
+
+
+def _write(path: Path, source: str) -> Path:
+    path.write_text(source)
+    return path
+
+
+def test_object_of_a_file(tmp_path: Path) -> None:
+    path = _write(tmp_path / "my.method.py", "answer = 42\n")
+    assert load_object(f"{path}:answer", "model.name") == 42
+
+
+def test_path_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(tmp_path / "method.py", "answer = 42\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_object("method.py:answer", "model.name") == 42
+    assert load_object("./method.py:answer", "model.name") == 42
+    assert len(shipped_modules()) == 1
+
+
+def test_file_is_run_once_so_that_classes_stay_the_same(tmp_path: Path) -> None:
+    path = _write(tmp_path / "method.py", "class Method: pass\n")
+    assert load_object(f"{path}:Method", "x") is load_object(f"{path}:Method", "x")
+
+
+def test_files_of_the_same_name_are_different_modules(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        _write(tmp_path / folder / "method.py", f"answer = {folder!r}\n")
+    assert [load_object(f"{tmp_path}/{folder}/method.py:answer", "x") for folder in ("a", "b")] == ["a", "b"]
+
+
+def test_file_may_look_its_own_module_up(tmp_path: Path) -> None:
+    imports = "from __future__ import annotations\nimport dataclasses\n"
+    path = _write(
+        tmp_path / "method.py", f"{imports}@dataclasses.dataclass\nclass Options:\n    a: int = 1\n"
+    )
+    options = load_object(f"{path}:Options", "x")
+    assert isinstance(options, type)
+    assert sys.modules[options.__module__] in shipped_modules()
+
+
+def test_shipped_modules_are_those_loaded_from_files(tmp_path: Path) -> None:
+    assert shipped_modules() == ()
+    load_object("collections:OrderedDict", "x")
+    assert shipped_modules() == ()
+    load_object(f"{_write(tmp_path / 'method.py', 'answer = 42')}:answer", "x")
+    (module,) = shipped_modules()
+    assert module.__name__.startswith("sparsefleet_plugin_method_")
+    assert sys.modules[module.__name__] is module
+
+
+def test_object_of_an_importable_module() -> None:
+    assert load_object("collections:OrderedDict", "x") is collections.OrderedDict
+
+
+@pytest.mark.parametrize("spec", ["method.py", "collections", ":name", "collections:", ""])
+def test_spec_without_module_and_name_is_refused(spec: str) -> None:
+    with pytest.raises(ConfigError, match="does not say which object") as caught:
+        load_object(spec, "algorithm.name")
+    assert (caught.value.field, caught.value.value) == ("algorithm.name", spec)
+
+
+def test_missing_file_is_refused_with_its_full_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=f"there is no file {tmp_path}/absent.py"):
+        load_object("absent.py:build", "x")
+
+
+def test_missing_name_is_refused_with_a_near_match(tmp_path: Path) -> None:
+    path = _write(tmp_path / "method.py", "def build(): pass\n")
+    with pytest.raises(ConfigError, match=r"has no biuld; did you mean build\?"):
+        load_object(f"{path}:biuld", "x")
+    with pytest.raises(ConfigError, match=r"has no qqq; define qqq there"):
+        load_object(f"{path}:qqq", "x")
+
+
+@pytest.mark.parametrize("missing", ["absent_package", "absent_package.module", "collections.absent"])
+def test_missing_module_is_refused(missing: str) -> None:
+    with pytest.raises(ConfigError, match=r"there is no module .*absent"):
+        load_object(f"{missing}:name", "x")
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("raise ValueError('bad')", "raised ValueError: bad"),
+        ("import absent_package", "raised ModuleNotFoundError: No module named 'absent_package'"),
+        ("import sys; sys.exit(3)", "raised SystemExit: 3"),
+        ("def (", "raised SyntaxError"),
+    ],
+)
+def test_file_that_does_not_import_is_refused_and_can_be_corrected(
+    tmp_path: Path, source: str, problem: str
+) -> None:
+    path = _write(tmp_path / "method.py", source)
+    with pytest.raises(ConfigError, match=f"importing {path} {problem}"):
+        load_object(f"{path}:answer", "x")
+    assert shipped_modules() == ()
+    _write(path, "answer = 'a longer file than before, so that no stale bytecode is read'\n")
+    assert load_object(f"{path}:answer", "x")
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("raise ValueError('bad')", "importing broken raised ValueError: bad"),
+        (
+            "import absent_package",
+            "importing broken raised ModuleNotFoundError: No module named 'absent_package'",
+        ),
+    ],
+)
+def test_module_that_does_not_import_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, problem: str
+) -> None:
+    _write(tmp_path / "broken.py", source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=problem):
+        load_object("broken:answer", "x")

@@ -1,0 +1,185 @@
+"""Layer budgets against published counts and sums done by hand."""
+
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from orchestrator.errors import ConfigError
+from orchestrator.models.parameters import ParameterLayout
+from orchestrator.sparsity.allocation import AllocationKind, allocate
+
+KINDS: tuple[AllocationKind, ...] = get_args(AllocationKind)
+
+# The networks of FedDST (arXiv 2112.09824): 5x5 convolutions, then linear layers.
+MNIST = ParameterLayout.of(
+    nn.Sequential(nn.Conv2d(1, 10, 5), nn.Conv2d(10, 20, 5), nn.Linear(5120, 50), nn.Linear(50, 10))
+)
+CIFAR10 = ParameterLayout.of(
+    nn.Sequential(
+        nn.Conv2d(3, 6, 5), nn.Conv2d(6, 16, 5), nn.Linear(6400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
+    )
+)
+CIFAR100 = ParameterLayout.of(
+    nn.Sequential(nn.Conv2d(3, 6, 5), nn.Conv2d(6, 16, 5), nn.Linear(6400, 120), nn.Linear(120, 100))
+)
+# The CNN of DisPFL's public code.
+WIDE_CNN = ParameterLayout.of(
+    nn.Sequential(
+        nn.Conv2d(3, 64, 5),
+        nn.Conv2d(64, 64, 5),
+        nn.Linear(1600, 384),
+        nn.Linear(384, 192),
+        nn.Linear(192, 10),
+    )
+)
+
+
+def counts(layout: ParameterLayout, level: float, kind: AllocationKind) -> list[int]:
+    return list(allocate(layout, 1 - level, kind).values())
+
+
+@pytest.mark.parametrize(
+    ("layout", "num_weights", "level", "expected", "total"),
+    [
+        (MNIST, 261750, 0.5, [138, 2478, 128021, 280], 130917),
+        (MNIST, 261750, 0.8, [65, 953, 51204, 143], 52365),
+        (MNIST, 261750, 0.9, [41, 445, 25599, 97], 26182),
+        (CIFAR10, 781770, 0.5, [235, 1213, 383943, 5140, 469], 391000),
+        (CIFAR10, 781770, 0.8, [103, 492, 153438, 2126, 240], 156399),
+        (CIFAR10, 781770, 0.9, [59, 251, 76602, 1122, 164], 78198),
+        (CIFAR10, 781770, 0.95, [37, 131, 38185, 619, 126], 39098),
+        (CIFAR100, 782850, 0.5, [235, 1213, 383987, 6108], 391543),
+    ],
+)
+def test_erk_rescaled_gives_the_counts_of_feddst(
+    layout: ParameterLayout, num_weights: int, level: float, expected: list[int], total: int
+) -> None:
+    result = counts(layout, level, "erk_rescaled")
+    assert result == expected
+    assert sum(result) == total
+    assert layout.num_maskable == num_weights
+
+
+@pytest.mark.parametrize(
+    ("layout", "level", "share", "dropped"),
+    [
+        (CIFAR10, 0.8, 0.01, [1, 5, 1537, 20, 1]),
+        (MNIST, 0.8, 0.05, [2, 50, 2560, 5]),
+        (MNIST, 0.8, 0.01, [0, 10, 512, 1]),
+        (CIFAR10, 0.5, 0.01, [2, 12, 3841, 50, 4]),
+    ],
+)
+def test_erk_rescaled_gives_the_drop_counts_of_feddst(
+    layout: ParameterLayout, level: float, share: float, dropped: list[int]
+) -> None:
+    raised = level + (1 - level) * share
+    before, after = counts(layout, level, "erk_rescaled"), counts(layout, raised, "erk_rescaled")
+    assert [b - a for b, a in zip(before, after, strict=True)] == dropped
+
+
+@pytest.mark.parametrize(
+    ("layout", "level", "expected", "total"),
+    [
+        (CIFAR10, 0.8, [436, 734, 149660, 4682, 840], 156352),
+        (MNIST, 0.8, [208, 396, 51245, 500], 52349),
+        (WIDE_CNN, 0.5, [4800, 20691, 297484, 73728, 1920], 398623),
+        (WIDE_CNN, 0.8, [4371, 7833, 112626, 32698, 1920], 159448),
+    ],
+)
+def test_erk_saturates_small_layers(
+    layout: ParameterLayout, level: float, expected: list[int], total: int
+) -> None:
+    result = counts(layout, level, "erk")
+    assert result == expected
+    assert sum(result) == total
+
+
+def test_er_ignores_the_kernel() -> None:
+    """Raw densities are 6/8 and 12/32, so eps * (6/8 * 32 + 12/32 * 32) = 64/4 and eps = 4/9."""
+    layout = ParameterLayout.of(nn.Sequential(nn.Conv2d(4, 2, 2), nn.Linear(8, 4)))
+    assert allocate(layout, 0.25, "er") == {"0.weight": 10, "1.weight": 5}
+    # erk: 10/32 and 12/32 share 16 weights as 10 : 12, i.e. 7.27 and 8.73
+    assert allocate(layout, 0.25, "erk") == {"0.weight": 7, "1.weight": 8}
+
+
+def test_uniform_floors_each_layer() -> None:
+    layout = ParameterLayout.of(nn.Sequential(nn.Linear(7, 3), nn.Linear(3, 5)))
+    assert allocate(layout, 0.3, "uniform") == {"0.weight": 6, "1.weight": 4}
+
+
+@pytest.mark.parametrize("level", [0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9])
+def test_exact_products_are_not_floored_away(level: float) -> None:
+    """1 - 0.9 is slightly below 1/10 as a float; 100 weights at that density are 10, not 9."""
+    layout = ParameterLayout.of(nn.Linear(10, 10))
+    assert allocate(layout, 1 - level, "uniform") == {"weight": 100 - round(100 * level)}
+
+
+def test_biases_count_only_with_their_own_weight() -> None:
+    """Raw sparsities 1 - 8/16 and 1 - 6/8: with 16 + 4 and 8 entries, the factor is 0.5 * 28 / (10 + 2)."""
+    layout = ParameterLayout.of(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2, bias=False)))
+    # (1 - 0.5 * 7/6) * 20 = 8.33 and (1 - 0.25 * 7/6) * 8 = 5.67
+    assert allocate(layout, 0.5, "erk_rescaled") == {"0.weight": 8, "1.weight": 5}
+
+
+def test_erk_rescaled_caps_at_the_layer_without_a_word() -> None:
+    """A 2x1 layer has raw sparsity 1 - 3/2 and would get more weights than it has."""
+    layout = ParameterLayout.of(nn.Sequential(nn.Linear(2, 1), nn.Linear(8, 8)))
+    assert allocate(layout, 0.5, "erk_rescaled")["0.weight"] == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layout", [MNIST, CIFAR10, CIFAR100, WIDE_CNN])
+def test_density_one_keeps_everything(layout: ParameterLayout, kind: AllocationKind) -> None:
+    assert allocate(layout, 1.0, kind) == {s.name: s.size for s in layout.maskable}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_model_without_maskable_layers_gives_an_empty_budget(kind: AllocationKind) -> None:
+    assert allocate(ParameterLayout.of(nn.BatchNorm1d(4)), 0.1, kind) == {}
+
+
+@given(level=st.floats(0.0, 0.9), kind=st.sampled_from(KINDS))
+def test_budgets_are_whole_weights_within_the_layer(level: float, kind: AllocationKind) -> None:
+    budget = allocate(CIFAR100, 1 - level, kind)
+    assert list(budget) == [s.name for s in CIFAR100.maskable]
+    assert all(1 <= budget[s.name] <= s.size for s in CIFAR100.maskable)
+    if kind != "erk_rescaled":
+        wanted = (1 - level) * CIFAR100.num_maskable
+        assert wanted - len(budget) - 1e-6 <= sum(budget.values()) <= wanted + 1e-6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_starved_layer_is_named_and_the_remedy_is_tight(kind: AllocationKind) -> None:
+    with pytest.raises(ConfigError) as caught:
+        allocate(MNIST, 1 - 0.9999, kind)
+    error = caught.value
+    assert error.field == "sparsity.level"
+    assert error.value == 0.9999
+    layer = error.problem.rsplit(" ", 1)[-1]
+    assert layer in {s.name for s in MNIST.maskable}
+    level = float(error.remedy.split()[3])
+    assert min(counts(MNIST, level, kind)) == 1
+    with pytest.raises(ConfigError):
+        counts(MNIST, level + 1e-6, kind)
+
+
+def test_starved_layer_of_feddst_at_99_percent() -> None:
+    """The rescaled target of the second convolution is -12 there; the public code leaves it dense."""
+    with pytest.raises(
+        ConfigError, match=r"sparsity\.level=0\.99: .*none of the 5000 weights of layer 1\.weight"
+    ):
+        counts(MNIST, 0.99, "erk_rescaled")
+
+
+@pytest.mark.parametrize("density", [0.0, -0.5, 1.1, float("nan")])
+def test_density_out_of_range_is_refused(density: float) -> None:
+    with pytest.raises(ConfigError, match=r"sparsity\.level"):
+        allocate(MNIST, density, "uniform")
+
+
+def test_erk_rescaled_refuses_layers_without_capacity() -> None:
+    with pytest.raises(ConfigError, match=r"sparsity\.allocation=erk_rescaled"):
+        allocate(ParameterLayout.of(nn.Linear(2, 2)), 0.5, "erk_rescaled")

@@ -1,0 +1,64 @@
+"""Schedules against values done by hand."""
+
+from typing import Literal
+
+import pytest
+
+from orchestrator.config import ScheduleConfig
+from orchestrator.sparsity.schedules import cosine_anneal, level_at
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("constant", [0.2, 0.2, 0.2, 0.2, 0.2]),
+        ("linear", [0.2, 0.35, 0.5, 0.65, 0.8]),
+        # cosine: shares 0, (1 - sqrt(1/2)) / 2, 1/2, (1 + sqrt(1/2)) / 2, 1 of the way from 0.2 to 0.8
+        ("cosine", [0.2, 0.2878679656, 0.5, 0.7121320344, 0.8]),
+        # cubic: shares 0, 1 - 27/64, 1 - 1/8, 1 - 1/64, 1
+        ("cubic", [0.2, 0.546875, 0.725, 0.790625, 0.8]),
+    ],
+)
+def test_curves_at_quarters(
+    kind: Literal["constant", "linear", "cosine", "cubic"], expected: list[float]
+) -> None:
+    schedule = ScheduleConfig(kind=kind, final_level=0.8, end_round=8)
+    assert [level_at(schedule, 0.2, r, 100) for r in (0, 2, 4, 6, 8)] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "cubic"])
+def test_ends_are_exact(kind: Literal["linear", "cosine", "cubic"]) -> None:
+    schedule = ScheduleConfig(kind=kind, final_level=0.9, end_round=7)
+    assert level_at(schedule, 0.1, 0, 100) == 0.1
+    assert [level_at(schedule, 0.1, r, 100) for r in (7, 8, 99)] == [0.9, 0.9, 0.9]
+
+
+def test_level_arrives_at_half_the_rounds_by_default() -> None:
+    schedule = ScheduleConfig(kind="linear", final_level=0.5)
+    assert level_at(schedule, 0.0, 9, 21) == pytest.approx(0.45)
+    assert level_at(schedule, 0.0, 10, 21) == 0.5
+    assert level_at(schedule, 0.0, 0, 1) == 0.5
+
+
+@pytest.mark.parametrize("kind", ["constant", "linear", "cosine", "cubic"])
+def test_level_stays_without_a_final_level(kind: Literal["constant", "linear", "cosine", "cubic"]) -> None:
+    schedule = ScheduleConfig(kind=kind)
+    assert {level_at(schedule, 0.7, r, 10) for r in range(10)} == {0.7}
+
+
+def test_level_may_fall() -> None:
+    schedule = ScheduleConfig(kind="linear", final_level=0.0, end_round=4)
+    assert level_at(schedule, 0.8, 3, 10) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("round_idx", "share"),
+    [(0, 0.01), (1, 0.0099994), (16, 0.0098429), (100, 0.005), (200, 0.0), (399, 0.0)],
+)
+def test_cosine_anneal_gives_the_shares_of_feddst(round_idx: int, share: float) -> None:
+    assert cosine_anneal(0.01, round_idx, 200) == pytest.approx(share, abs=5e-8)
+
+
+def test_cosine_anneal_ends_at_exactly_zero() -> None:
+    assert cosine_anneal(0.3, 5, 5) == 0.0
+    assert cosine_anneal(0.3, 0, 0) == 0.0

@@ -1,0 +1,304 @@
+"""Encoding: golden bytes, closed forms, round trips, refusals of the sender."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from orchestrator.errors import WireError
+from orchestrator.sparsity.payload import Bits, Bool, Dense, Item, Masked, Payload, Scalar
+from orchestrator.sparsity.wire import decode, encode, header_bytes, section_bytes
+from orchestrator.sparsity.wire_frame import ValueDtype
+
+FLOAT32 = np.float32
+
+
+def contents(item: Item) -> tuple[object, ...]:
+    """What an item holds, comparable also where it holds NaN."""
+    match item:
+        case Dense(name, values):
+            return "dense", name, values.dtype.str, values.tobytes()
+        case Masked(name, values, mask):
+            return "masked", name, values.dtype.str, values.tobytes(), mask.dtype.str, mask.tobytes()
+        case Bits(name, bits):
+            return "bits", name, bits.dtype.str, bits.tobytes()
+        case Scalar(name, value):
+            return "scalar", name, struct.pack("<d", value)
+
+
+def rounded(item: Item) -> Item:
+    """The item as float16 carries it."""
+    if isinstance(item, Dense | Masked):
+        with np.errstate(all="ignore"):
+            values = item.values.astype(np.float16).astype(FLOAT32)
+        return Dense(item.name, values) if isinstance(item, Dense) else Masked(item.name, values, item.mask)
+    return item
+
+
+def masked(name: str, mask: Bool, num_dense: int = 0) -> Masked:
+    values = np.arange(int(mask.sum()) + num_dense, dtype=FLOAT32)
+    return Masked(name, values, mask)
+
+
+def mask_of(width: int, *true: int) -> Bool:
+    mask = np.zeros(width, np.bool_)
+    mask[list(true)] = True
+    return mask
+
+
+@st.composite
+def masked_items(draw: st.DrawFn, name: str) -> Masked:
+    width = draw(st.integers(0, 70) | st.integers(300, 900))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    mask = rng.random(width) < draw(st.sampled_from([0.0, 0.01, 0.1, 0.5, 0.99, 1.0]))
+    values = draw(st.integers(0, 3)) + int(mask.sum())
+    return Masked(name, rng.standard_normal(values).astype(FLOAT32), mask)
+
+
+HALF_FLOATS = st.floats(width=32, min_value=-65504, max_value=65504) | st.sampled_from(
+    [np.nan, np.inf, -np.inf]
+)
+
+
+@st.composite
+def items(draw: st.DrawFn, name: str) -> Item:
+    kind = draw(st.integers(0, 3))
+    if kind == 0:
+        return Dense(name, draw(hnp.arrays(FLOAT32, st.integers(0, 20), elements=HALF_FLOATS)))
+    if kind == 1:
+        return draw(masked_items(name))
+    if kind == 2:
+        return Bits(name, draw(hnp.arrays(np.bool_, st.integers(0, 40))))
+    return Scalar(name, draw(st.floats()))
+
+
+@st.composite
+def payloads(draw: st.DrawFn) -> Payload:
+    names = draw(st.lists(st.text(max_size=6), max_size=4, unique=True))
+    return tuple(draw(items(name)) for name in names)
+
+
+def test_golden_bytes() -> None:
+    """A whole message, spelled out."""
+    mask = mask_of(10, 1, 8)
+    payload = (
+        Masked("model", np.array([1.0, -2.0, 0.5], FLOAT32), mask),
+        Bits("grown", np.array([True, False, True])),
+        Scalar("n", 40.0),
+    )
+    body = bytes.fromhex(
+        "0300 00 00"  # three items, float32
+        "01 03 0500 03000000 0a000000 00000000 6d6f64656c000000"  # masked, bitmap, 3 values, W = 10, "model"
+        "02 03 0500 00000000 03000000 00000000 67726f776e000000"  # bits, bitmap, n = 3, "grown"
+        "03 00 0100 01000000 00000000 00000000 6e000000"  # scalar, "n"
+        "0000803f 000000c0 0000003f"  # 1, -2, 0.5
+        "0000000000004440"  # 40
+        "0201"  # entries 1 and 8
+        "05"  # entries 0 and 2
+    )
+    assert encode(payload) == b"SFL\x01" + struct.pack("<I", zlib.crc32(body)) + body
+
+
+def test_golden_index_section() -> None:
+    """Gaps 3, 0, 127, 128, 300: five numbers in seven bytes, where a bitmap takes 250."""
+    mask = mask_of(2000, 3, 4, 132, 261, 562)
+    buffer = encode((masked("m", mask),))
+    assert buffer[-7:] == bytes.fromhex("03 00 7f 8001 ac02")
+    (sections,) = section_bytes(buffer)
+    assert (sections.mask_coding, sections.mask_bytes, sections.value_bytes) == ("indices", 7, 20)
+
+
+@pytest.mark.parametrize("value_dtype", ["float32", "float16"])
+@given(payload=payloads())
+def test_round_trip(payload: Payload, value_dtype: ValueDtype) -> None:
+    buffer = encode(payload, value_dtype=value_dtype)
+    decoded = decode(buffer)
+    expected = payload if value_dtype == "float32" else tuple(map(rounded, payload))
+    assert list(map(contents, decoded)) == list(map(contents, expected))
+    assert encode(decoded, value_dtype=value_dtype) == buffer
+
+
+@given(payload=payloads(), flips=st.lists(st.booleans(), min_size=4, max_size=4))
+def test_round_trip_with_known_masks(payload: Payload, flips: list[bool]) -> None:
+    """Some masks are known, others are known in another version."""
+    known = {
+        item.name: np.roll(item.mask, int(flip))
+        for item, flip in zip(payload, flips, strict=False)
+        if isinstance(item, Masked)
+    }
+    buffer = encode(payload, known_masks=known)
+    decoded = decode(buffer, known_masks=known)
+    assert list(map(contents, decoded)) == list(map(contents, payload))
+    assert encode(decoded, known_masks=known) == buffer
+    for item, sections in zip(payload, section_bytes(buffer), strict=True):
+        implicit = isinstance(item, Masked) and np.array_equal(item.mask, known[item.name])
+        assert (sections.mask_coding == "implicit") == implicit
+
+
+@given(payload=payloads())
+def test_total_is_the_documented_header_and_the_sections(payload: Payload) -> None:
+    for value_dtype, size in (("float32", 4), ("float16", 2)):
+        buffer = encode(payload, value_dtype=value_dtype)
+        sections = section_bytes(buffer)
+        headers = 12 + sum(16 + 4 * ((len(item.name.encode()) + 3) // 4) for item in payload)
+        assert header_bytes(payload) == headers == 12 + sum(s.header_bytes for s in sections)
+        assert len(buffer) == headers + sum(s.mask_bytes + s.value_bytes for s in sections)
+        for item, section in zip(payload, sections, strict=True):
+            assert section.name == item.name
+            match item:
+                case Dense(values=values):
+                    assert (section.value_bytes, section.mask_bytes) == (size * len(values), 0)
+                case Masked(values=values, mask=mask):
+                    assert section.value_bytes == size * len(values)
+                    assert section.mask_bytes <= (len(mask) + 7) // 8
+                case Bits(bits=bits):
+                    assert (section.value_bytes, section.mask_bytes) == (0, (len(bits) + 7) // 8)
+                case Scalar():
+                    assert (section.value_bytes, section.mask_bytes) == (8, 0)
+
+
+@pytest.mark.parametrize(
+    ("num_kept", "num_weights", "num_biases", "value_bytes", "bitmap_bytes"),
+    [
+        (52365, 261750, 90, 209820, 32719),
+        (156399, 781770, 236, 626540, 97722),
+        (391543, 782850, 242, 1567140, 97857),
+    ],
+)
+def test_bytes_of_feddst_networks(
+    num_kept: int, num_weights: int, num_biases: int, value_bytes: int, bitmap_bytes: int
+) -> None:
+    """4 (nnz + U) for the values and ceil(W / 8) for the mask (FedDST, arXiv 2112.09824)."""
+    mask = np.random.default_rng(0).permutation(num_weights) < num_kept
+    payload = (masked("model", mask, num_biases),)
+    (explicit,) = section_bytes(encode(payload))
+    (implicit,) = section_bytes(encode(payload, known_masks={"model": mask}))
+    assert (explicit.value_bytes, explicit.mask_bytes, explicit.mask_coding) == (
+        value_bytes,
+        bitmap_bytes,
+        "bitmap",
+    )
+    assert (implicit.value_bytes, implicit.mask_bytes, implicit.mask_coding) == (value_bytes, 0, "implicit")
+
+
+@pytest.mark.parametrize(
+    ("mask", "coding", "mask_bytes"),
+    [
+        (mask_of(0), "full", 0),
+        (np.ones(9, np.bool_), "full", 0),
+        (mask_of(9), "indices", 0),
+        (mask_of(9, 0), "indices", 1),
+        (mask_of(8, 7), "bitmap", 1),
+        (mask_of(9, 0, 8), "bitmap", 2),
+        (mask_of(17, 0, 16), "indices", 2),
+        (mask_of(129, 128), "indices", 2),
+        (mask_of(2**21 + 1, 2**21), "indices", 4),
+    ],
+)
+def test_the_shortest_mask_coding_is_taken(mask: Bool, coding: str, mask_bytes: int) -> None:
+    item = masked("m", mask, num_dense=2)
+    buffer = encode((item,))
+    (sections,) = section_bytes(buffer)
+    assert (sections.mask_coding, sections.mask_bytes) == (coding, mask_bytes)
+    assert contents(decode(buffer)[0]) == contents(item)
+
+
+def test_full_mask_that_is_known_is_implicit() -> None:
+    mask = np.ones(5, np.bool_)
+    (sections,) = section_bytes(encode((masked("m", mask),), known_masks={"m": mask}))
+    assert sections.mask_coding == "implicit"
+
+
+def test_float16_rounds_to_nearest_even() -> None:
+    """Between 2048 and 4096 float16 holds even numbers only."""
+    values = np.array([2049.0, 2051.0, 65519.0, 1e-9, -0.0, np.nan, -np.inf], FLOAT32)
+    (item,) = decode(encode((Dense("v", values),), value_dtype="float16"))
+    assert isinstance(item, Dense)
+    assert item.values.dtype == FLOAT32
+    assert item.values.tobytes() == np.array([2048, 2052, 65504, 0, -0.0, np.nan, -np.inf], FLOAT32).tobytes()
+
+
+def test_every_float16_pattern_comes_back_as_it_was() -> None:
+    patterns = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(FLOAT32)
+    buffer = encode((Dense("v", patterns),), value_dtype="float16")
+    assert encode(decode(buffer), value_dtype="float16") == buffer
+
+
+def test_scalars_stay_float64() -> None:
+    assert decode(encode((Scalar("s", 1 / 3),), value_dtype="float16")) == (Scalar("s", 1 / 3),)
+
+
+@pytest.mark.parametrize("value", [65520.0, -65520.0, 3e38])
+def test_float16_overflow_names_item_and_remedy(value: float) -> None:
+    item = Dense("layer.weight", np.array([0.0, value], FLOAT32))
+    with pytest.raises(WireError, match=r"'layer\.weight'.*wire\.value_dtype=float32"):
+        encode((item,), value_dtype="float16")
+
+
+def test_float32_values_are_read_only_views_of_the_buffer() -> None:
+    payload = (
+        Dense("a name", np.arange(5, dtype=FLOAT32)),
+        Masked("another", np.arange(3, dtype=FLOAT32), mask_of(9, 0, 8)),
+        Scalar("s", 1.0),
+        Dense("odd", np.arange(7, dtype=FLOAT32)),
+    )
+    buffer = np.frombuffer(encode(payload), np.uint8)
+    for item in decode(buffer):
+        if isinstance(item, Dense | Masked):
+            assert np.shares_memory(item.values, buffer)
+            assert item.values.flags.aligned
+            assert not item.values.flags.writeable
+        if isinstance(item, Masked):
+            assert not item.mask.flags.writeable
+
+
+def test_misaligned_and_writable_buffers_decode_alike() -> None:
+    payload = (Dense("d", np.arange(5, dtype=FLOAT32)), Bits("b", mask_of(9, 8)))
+    buffer = encode(payload)
+    shifted = np.frombuffer(b"x" + buffer, np.uint8)[1:]
+    for other in (shifted, memoryview(bytearray(buffer)), np.frombuffer(buffer, np.uint8).copy()):
+        decoded = decode(other)
+        assert list(map(contents, decoded)) == list(map(contents, payload))
+        assert isinstance(decoded[0], Dense)
+        assert decoded[0].values.flags.aligned
+        assert not decoded[0].values.flags.writeable
+
+
+def test_decoded_implicit_mask_cannot_write_the_known_one() -> None:
+    known = mask_of(9, 3)
+    (item,) = decode(encode((masked("m", known),), known_masks={"m": known}), known_masks={"m": known})
+    assert isinstance(item, Masked)
+    assert not item.mask.flags.writeable
+    assert known.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        ((Scalar("s", 1.0), Scalar("s", 2.0)), "same name"),
+        ((Dense("d", np.zeros(3, np.float64)),), r"'d'.*float32.*float64"),
+        ((Dense("d", np.zeros((2, 2), FLOAT32)),), r"'d'.*\[2, 2\]"),
+        ((Masked("m", np.zeros(3, FLOAT32), np.zeros(3, np.uint8)),), r"'m'.*bool.*uint8"),
+        ((Masked("m", np.zeros(1, FLOAT32), np.ones(2, np.bool_)),), r"'m'.*2 entries for 1 values"),
+        ((Bits("b", np.zeros(3, np.int64)),), r"'b'.*bool"),
+        ((Scalar("\ud800", 1.0),), "UTF-8"),
+        ((Scalar("n" * 2**16, 1.0),), "65536 bytes"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused(payload: Payload, message: str) -> None:
+    with pytest.raises(WireError, match=message):
+        encode(payload)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32))
+def test_non_contiguous_values_are_encoded_in_order(seed: int) -> None:
+    values = np.random.default_rng(seed).standard_normal(20).astype(FLOAT32)
+    mask = np.random.default_rng(seed).random(40) < 0.5
+    strided = (Dense("d", values[::-2]), Bits("b", mask[::3]))
+    copied = (Dense("d", values[::-2].copy()), Bits("b", mask[::3].copy()))
+    assert encode(strided) == encode(copied)

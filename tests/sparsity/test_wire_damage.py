@@ -1,0 +1,239 @@
+"""Decoding refuses whatever `encode` would not have made, with WireError and within bounded memory."""
+
+import struct
+import tracemalloc
+import zlib
+from typing import Literal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.errors import WireError
+from orchestrator.sparsity.payload import Bits, Bool, Dense, Masked, Payload, Scalar
+from orchestrator.sparsity.wire import decode, encode, section_bytes
+
+
+def sealed(body: bytes) -> bytes:
+    """A message with a valid checksum, whatever its body says."""
+    return b"SFL\x01" + struct.pack("<I", zlib.crc32(body)) + body
+
+
+def header(
+    name: bytes,
+    kind: int,
+    coding: int,
+    num_values: int = 0,
+    width: int = 0,
+    extra: int = 0,
+    pad: bytes = b"\0",
+) -> bytes:
+    fields = struct.pack("<BBHIII", kind, coding, len(name), num_values, width, extra)
+    return fields + name + pad * (-len(name) % 4)
+
+
+def message(*headers: bytes, sections: bytes = b"", dtype: int = 0, reserved: int = 0) -> bytes:
+    return sealed(struct.pack("<HBB", len(headers), dtype, reserved) + b"".join(headers) + sections)
+
+
+def mask_of(width: int, *true: int) -> Bool:
+    mask = np.zeros(width, np.bool_)
+    mask[list(true)] = True
+    return mask
+
+
+SPARSE = mask_of(40, 2, 30)
+PAYLOAD: Payload = (
+    Masked("sparse", np.array([1.0, 2.0, 3.0], np.float32), SPARSE),
+    Masked("half", np.arange(6, dtype=np.float32), mask_of(11, 0, 2, 4, 6, 8, 10)),
+    Masked("held", np.arange(2, dtype=np.float32), mask_of(5, 1)),
+    Dense("bias", np.array([0.5], np.float32)),
+    Bits("grown", mask_of(3, 1)),
+    Scalar("count", 7.0),
+)
+KNOWN = {"held": mask_of(5, 1)}
+BUFFER = encode(PAYLOAD, known_masks=KNOWN)
+
+
+def test_crafted_messages_are_otherwise_valid() -> None:
+    """The helpers above write what `encode` writes, so that the refusals below have one cause each."""
+    crafted = message(header(b"sparse", 1, 4, 1, 40, 2), sections=struct.pack("<f", 1.0) + b"\x02\x1b")
+    with pytest.raises(WireError, match="2 entries for 1 values"):
+        decode(crafted)
+    crafted = message(header(b"sparse", 1, 4, 2, 40, 2), sections=struct.pack("<2f", 1, 2) + b"\x02\x1b")
+    assert crafted == encode((Masked("sparse", np.array([1, 2], np.float32), SPARSE),))
+
+
+def test_every_truncation_is_refused() -> None:
+    for length in range(len(BUFFER)):
+        with pytest.raises(WireError):
+            decode(BUFFER[:length], known_masks=KNOWN)
+        with pytest.raises(WireError):
+            section_bytes(BUFFER[:length])
+
+
+def test_every_truncation_with_a_new_checksum_is_refused() -> None:
+    for length in range(8, len(BUFFER)):
+        with pytest.raises(WireError):
+            decode(sealed(BUFFER[8:length]), known_masks=KNOWN)
+
+
+def test_every_flipped_bit_is_refused() -> None:
+    for position in range(len(BUFFER)):
+        for bit in range(8):
+            damaged = bytearray(BUFFER)
+            damaged[position] ^= 1 << bit
+            with pytest.raises(WireError):
+                decode(bytes(damaged), known_masks=KNOWN)
+
+
+@pytest.mark.parametrize("garbage", [b"\0", b"garbage"])
+def test_trailing_bytes_are_refused(garbage: bytes) -> None:
+    with pytest.raises(WireError):
+        decode(BUFFER + garbage, known_masks=KNOWN)
+    with pytest.raises(WireError, match="headers say"):
+        decode(sealed(BUFFER[8:] + garbage), known_masks=KNOWN)
+
+
+def accept(buffer: bytes, known: dict[str, Bool]) -> None:
+    """Decode; where that succeeds, the buffer is the one encoding of what came out."""
+    try:
+        payload = decode(buffer, known_masks=known, max_elements=10_000)
+    except WireError:
+        return
+    value_dtype: Literal["float32", "float16"] = "float16" if buffer[10] else "float32"
+    assert encode(payload, value_dtype=value_dtype, known_masks=known) == buffer
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(WireError):
+        decode(data)
+    accept(sealed(data), {})
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(st.tuples(st.integers(8, len(BUFFER) - 1), st.integers(0, 255)), min_size=1, max_size=3),
+    st.booleans(),
+)
+def test_changed_bytes_are_refused_or_canonical(changes: list[tuple[int, int]], holds: bool) -> None:
+    damaged = bytearray(BUFFER)
+    for position, value in changes:
+        damaged[position] = value
+    accept(sealed(bytes(damaged[8:])), KNOWN if holds else {})
+
+
+@settings(max_examples=400)
+@given(data=st.binary(max_size=8), width=st.integers(0, 70), coding=st.integers(0, 5), num=st.integers(0, 4))
+def test_random_mask_sections_are_refused_or_canonical(
+    data: bytes, width: int, coding: int, num: int
+) -> None:
+    extra = len(data) if coding == 4 else 0
+    values = struct.pack(f"<{num}f", *range(num))
+    accept(message(header(b"m", 1, coding, num, width, extra), sections=values + data), {})
+
+
+ONE = struct.pack("<f", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("buffer", "match"),
+    [
+        (b"", "0 bytes"),
+        (b"PK\x03\x04" + BUFFER[4:], "not a Sparsefleet message"),
+        (b"SFL\x02" + BUFFER[4:], "version 2"),
+        (message(dtype=2), "message header"),
+        (message(reserved=1), "message header"),
+        (sealed(struct.pack("<HBB", 2, 0, 0) + header(b"d", 0, 0)), "within an item header"),
+        (sealed(struct.pack("<HBB", 1, 0, 0) + header(b"name", 0, 0)[:-1]), "within an item name"),
+        (message(header(b"d", 0, 0), header(b"d", 2, 3)), "two items have the name 'd'"),
+        (message(header(b"\xff\xfe", 0, 0)), "UTF-8"),
+        (message(header(b"\xed\xa0\x80", 0, 0)), "UTF-8"),
+        (message(header(b"d", 0, 0, pad=b"x")), "not valid"),
+        (message(header(b"d", 4, 0)), "kind 4"),
+        (message(header(b"d", 0, 5)), "coding 5"),
+        (message(header(b"d", 0, 2)), "contradicts"),
+        (message(header(b"d", 0, 0, 1, width=1), sections=ONE), "contradicts"),
+        (message(header(b"d", 0, 0, 1, extra=1), sections=ONE), "contradicts"),
+        (message(header(b"m", 1, 0, 1, 1), sections=ONE), "contradicts"),
+        (message(header(b"b", 2, 2, width=1)), "contradicts"),
+        (message(header(b"b", 2, 3, 1, 1), sections=ONE + b"\1"), "contradicts"),
+        (message(header(b"s", 3, 0, 2), sections=bytes(16)), "contradicts"),
+        (message(header(b"s", 3, 0, 0)), "contradicts"),
+        (message(header(b"m", 1, 3, 1, 9, 7), sections=ONE + b"\1\1"), "contradicts"),
+        (message(header(b"m", 1, 2, 1, 2), sections=ONE), "contradicts"),
+        (message(header(b"m", 1, 4, 2, 16, 2), sections=ONE + ONE + b"\1\1"), "contradicts"),
+        (message(header(b"m", 1, 3, 1, 3), sections=ONE + b"\x09"), "beyond its 3 entries"),
+        (message(header(b"b", 2, 3, width=3), sections=b"\x08"), "beyond its 3 entries"),
+        (message(header(b"m", 1, 3, 1, 8), sections=ONE + b"\x03"), "2 entries for 1 values"),
+        (message(header(b"m", 1, 3, 1, 16), sections=ONE + b"\0\1"), "not the shortest"),
+        (message(header(b"m", 1, 3, 8, 8), sections=ONE * 8 + b"\xff"), "not the shortest"),
+        (message(header(b"m", 1, 3, 0, 8), sections=b"\0"), "not the shortest"),
+        (message(header(b"m", 1, 4, 1, 40, 1), sections=ONE + b"\x28"), "beyond the 40 entries"),
+        (message(header(b"m", 1, 4, 2, 40, 2), sections=ONE + ONE + b"\x14\x13"), "beyond the 40 entries"),
+        (message(header(b"m", 1, 4, 1, 400, 1), sections=ONE + b"\x80"), "ends within a number"),
+        (message(header(b"m", 1, 4, 1, 400, 2), sections=ONE + b"\x83\x00"), "minimal varint"),
+        (message(header(b"m", 1, 4, 1, 400, 6), sections=ONE + b"\x80" * 5 + b"\x01"), "minimal varint"),
+        (message(header(b"m", 1, 1, 1, 5, 0), sections=ONE), "receiver does not hold"),
+    ],
+)
+def test_forged_message_is_refused_with_its_cause(buffer: bytes, match: str) -> None:
+    with pytest.raises(WireError, match=match):
+        decode(buffer)
+
+
+def test_implicit_mask_needs_the_same_mask_at_the_receiver() -> None:
+    item = Masked("m", np.ones(2, np.float32), mask_of(9, 1, 5))
+    buffer = encode((item,), known_masks={"m": item.mask})
+    for held in (mask_of(9, 1, 6), mask_of(10, 1, 5), mask_of(0)):
+        with pytest.raises(WireError, match=r"'m'.*different masks"):
+            decode(buffer, known_masks={"m": held})
+    with pytest.raises(WireError, match=r"'m'.*does not hold"):
+        decode(buffer, known_masks={"other": item.mask})
+
+
+@pytest.mark.parametrize("mask", [mask_of(9, 1, 5), mask_of(100, 7), np.ones(4, np.bool_)])
+def test_mask_that_the_receiver_holds_must_be_implicit(mask: Bool) -> None:
+    buffer = encode((Masked("m", np.ones(int(mask.sum()), np.float32), mask),))
+    with pytest.raises(WireError, match=r"'m'.*same masks"):
+        decode(buffer, known_masks={"m": mask})
+
+
+@pytest.mark.parametrize("buffer", [np.zeros(20, np.float32), np.frombuffer(BUFFER, np.uint8)[::2]])
+def test_arrays_that_are_not_bytes_are_refused(buffer: np.ndarray) -> None:
+    with pytest.raises(WireError, match="contiguous bytes"):
+        decode(buffer)
+
+
+@pytest.mark.parametrize(
+    "buffer",
+    [
+        message(header(b"d", 0, 0, 2**32 - 1)),
+        message(header(b"m", 1, 1, 0, 2**32 - 1)),
+        message(header(b"m", 1, 2, 2**31, 2**31)),
+        message(header(b"m", 1, 3, 0, 2**31 - 1)),
+        message(header(b"m", 1, 4, 0, 2**31 + 1)),
+        message(header(b"m", 1, 4, 0, 2**31 - 1, 2**27)),
+        message(header(b"b", 2, 3, width=2**31 - 1)),
+        message(header(b"a", 1, 4, 0, 2**30 + 1), header(b"b", 1, 4, 0, 2**30)),
+        sealed(struct.pack("<HBB", 2**16 - 1, 0, 0)),
+    ],
+)
+def test_claimed_sizes_are_refused_before_anything_is_allocated(buffer: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(WireError):
+            decode(buffer)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 100_000
+
+
+def test_max_elements_bounds_values_and_mask_entries_together() -> None:
+    buffer = encode((Masked("m", np.ones(2, np.float32), mask_of(40, 3)), Dense("d", np.ones(8, np.float32))))
+    assert len(decode(buffer, max_elements=50)) == 2
+    with pytest.raises(WireError, match="50 elements; at most 49"):
+        decode(buffer, max_elements=49)

@@ -1,0 +1,77 @@
+"""Records on disk: every bit comes back, a torn end is left out, anything else is named."""
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import CheckpointError
+from orchestrator.tracking.record import METRICS, RoundRecord, read_records
+
+LINE = '{"round_idx":3,"timestamp_ms":1700000000123,"metrics":{"eval/accuracy":0.5}}'
+
+
+def test_line_is_the_documented_one() -> None:
+    record = RoundRecord(3, 1_700_000_000_123, {"eval/accuracy": 0.5})
+    assert record.to_line() == LINE
+    assert RoundRecord.from_line(LINE) == record
+
+
+@given(st.dictionaries(st.text(), st.floats(allow_nan=False)), st.integers(0, 10**9), st.integers(0, 2**62))
+def test_line_round_trips(metrics: dict[str, float], round_idx: int, timestamp_ms: int) -> None:
+    record = RoundRecord(round_idx, timestamp_ms, metrics)
+    line = record.to_line()
+    assert "\n" not in line
+    assert RoundRecord.from_line(line.encode()) == record
+
+
+def test_a_diverged_loss_survives() -> None:
+    read = RoundRecord.from_line(RoundRecord(0, 0, {"a": math.nan, "b": math.inf}).to_line())
+    assert math.isnan(read.metrics["a"])
+    assert read.metrics["b"] == math.inf
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "[]",
+        '{"round_idx":1}',
+        '{"round_idx":1.5,"timestamp_ms":1,"metrics":{}}',
+        '{"round_idx":1,"timestamp_ms":1,"metrics":{"a":"high"}}',
+        '{"round_idx":1,"timestamp_ms":1,"metrics":{"a":true}}',
+        '{"round_idx":1,"timestamp_ms":1,"metrics":[1]}',
+        '{"round_idx":1,"timestamp_ms":1,"metrics":{},"more":1}',
+    ],
+)
+def test_other_lines_are_refused(line: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        RoundRecord.from_line(line)
+
+
+def test_reading_leaves_a_torn_last_line_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    whole = [RoundRecord(r, 10 + r, {"a": r / 3}) for r in range(3)]
+    path.write_text("".join(record.to_line() + "\n" for record in whole) + LINE[:-20])
+    assert read_records(path) == whole
+    assert read_records(path, start=2) == whole[2:]
+    assert read_records(path, start=9) == []
+    assert read_records(tmp_path / "absent.jsonl") == []
+
+
+def test_reading_names_a_bad_line(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f"{LINE}\nnonsense\n{LINE}\n")
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl, line 2"):
+        read_records(path)
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl, line 2"):
+        read_records(path, start=1)
+
+
+def test_totals_are_described_beside_their_parts() -> None:
+    totals = [name for name in METRICS if name.endswith("_total")]
+    assert len(totals) == 7
+    assert all(name.removesuffix("_total") in METRICS for name in totals)
+    assert all(text and "\n" not in text for text in METRICS.values())
