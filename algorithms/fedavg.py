@@ -14,4 +14,4 @@ from orchestrator.federation.algorithm import Algorithm, ServerState
 
 @final
 class FedAvg(Algorithm[ServerState, None]):
-    """Dense federated averaging; every hook is the contract's default."""
+    """Dense federated averaging."""

@@ -111,7 +111,7 @@ def ui(
 @app.command("list")
 def list_command(
     what: Annotated[
-        str, typer.Argument(metavar="WHAT", help="algorithms, models, datasets, fleets or keys.")
+        str, typer.Argument(metavar="WHAT", help="algorithms, models, datasets, fleets, spaces or keys.")
     ],
 ) -> None:
     """Show what a config key can name, or all config keys with their defaults.
@@ -166,9 +166,15 @@ def _print_results(results: "Sequence[RunSummary]", storage: Path) -> None:
 
     console = Console()
     console.print(summary_table([result.to_dict() for result in results]))
-    console.print(
-        f"Open in the MLflow UI: sparsefleet ui --storage {storage}", highlight=False, soft_wrap=True
-    )
+    lines = ["", *(f"{result.algorithm}: {storage / result.run_id}" for result in results)]
+    lines.append(f"Open in the MLflow UI: {_program()} ui --storage {storage}")
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _program() -> str:
+    """How the user can call this program again: as it was called, where that was the installed script."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "sparsefleet" else "sparsefleet"
 
 
 def main() -> None:
@@ -201,3 +207,7 @@ def _fail(error: Exception, code: int, verbose: bool) -> int:
     line = str(error).splitlines()[0] if known else f"unexpected {type(error).__name__}: {error}"
     print(f"error: {line}" + ("" if verbose or known else " (--verbose shows where)"), file=sys.stderr)
     return code
+
+
+if __name__ == "__main__":
+    main()

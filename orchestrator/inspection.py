@@ -67,6 +67,16 @@ def _fleets() -> Table:
     return table
 
 
+def _spaces() -> Table:
+    from search_spaces import SPACES
+
+    table = _table("search space", "what it compares", "dimensions")
+    for name, path in SPACES.items():
+        module = importlib.import_module(path)
+        table.add_row(name, (module.__doc__ or "").strip(), ", ".join(module.SPACE))
+    return table
+
+
 def _keys() -> Table:
     from algorithms import algorithm_names, load_algorithm
 
@@ -87,6 +97,7 @@ _LISTINGS: dict[str, Callable[[], Table]] = {
     "models": _models,
     "datasets": _datasets,
     "fleets": _fleets,
+    "spaces": _spaces,
     "keys": _keys,
 }
 

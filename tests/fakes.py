@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from orchestrator.config import ExperimentConfig, SparsityConfig, TrainingConfig
 from orchestrator.config_loading import apply_overrides
 from orchestrator.federation.aggregate import Aggregate, Contribution
-from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.exchange import ModelValues, unpack_model
 from orchestrator.federation.local import Batch, LocalRun, Setting
 from orchestrator.federation.plan import ClientTask
@@ -44,6 +44,19 @@ BASE = {
 def experiment(options: Mapping[str, object] | None = None) -> Experiment:
     """The experiment of `BASE` with dotted keys changed; made once for each set of options."""
     return _prepared(tuple(sorted({**BASE, **(options or {})}.items())))
+
+
+def normalised_net(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """A model with running statistics, for `model.name=tests.fakes:normalised_net`."""
+    channels, height, width = input_shape
+    positions = (height - 2) * (width - 2)
+    return nn.Sequential(
+        nn.Conv2d(channels, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(4 * positions, num_classes),
+    )
 
 
 @cache
@@ -147,12 +160,17 @@ def seeded(build: Callable[[], nn.Module], seed: int = 0) -> FlatModule:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PlayedRound:
-    """Everything that happened in one round; `updates`, `models` and `download_bytes` are in plan order."""
+    """Everything that happened in one round.
+
+    `brought` (the states with which clients came), `updates`, `models` and `download_bytes` are in plan order;
+    `client_states` are those of all clients after the round.
+    """
 
     round_idx: int
     before: ServerState
     after: ServerState
     broadcast: Broadcast
+    brought: tuple[Any, ...]
     updates: tuple[ClientUpdate[Any], ...]
     models: tuple[ModelValues, ...]
     download_bytes: tuple[int, ...]
@@ -164,23 +182,20 @@ def play(
     experiment: Experiment,
     num_rounds: int | None = None,
     *,
-    algorithm: Algorithm[Any, Any] | None = None,
     start: ServerState | None = None,
 ) -> list[PlayedRound]:
     """Run rounds one after another; `start` is a state to begin round 0 with."""
-    algorithm = algorithm or experiment.algorithm
-    state = start or algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    state = start or experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
     host, client_states, held = ClientHost(experiment), dict[int, Any](), dict[int, str]()
     rounds = []
     for round_idx in range(num_rounds or experiment.config.training.rounds):
-        played = _play_round(algorithm, experiment, host, state, round_idx, client_states, held)
+        played = _play_round(experiment, host, state, round_idx, client_states, held)
         rounds.append(played)
         state, client_states = played.after, played.client_states
     return rounds
 
 
 def _play_round(
-    algorithm: Algorithm[Any, Any],
     experiment: Experiment,
     host: ClientHost,
     state: ServerState,
@@ -188,12 +203,14 @@ def _play_round(
     client_states: Mapping[int, Any],
     held: dict[int, str],
 ) -> PlayedRound:
+    algorithm = experiment.algorithm
     broadcast, aggregator = Broadcast.of(experiment, state), algorithm.aggregator()
-    updates, models, download_bytes, states = [], [], [], dict(client_states)
+    brought, updates, models, download_bytes = [], [], [], []
+    states = dict(client_states)
     for task in algorithm.plan(state, round_idx).tasks:
         k = task.client_id
-        before = client_states[k] if k in client_states else algorithm.init_client(k)
-        update = host.run(task, broadcast.message.buffer, before)
+        brought.append(client_states[k] if k in client_states else algorithm.init_client(k))
+        update = host.run(task, broadcast.message.buffer, brought[-1])
         assert isinstance(update, ClientUpdate), update
         model = unpack_model(
             experiment.setting.layout, decode(update.buffer, known_masks=broadcast.known_masks)
@@ -217,6 +234,7 @@ def _play_round(
         before=state,
         after=algorithm.server_update(state, aggregate, round_idx),
         broadcast=broadcast,
+        brought=tuple(brought),
         updates=tuple(updates),
         models=tuple(models),
         download_bytes=tuple(download_bytes),

@@ -26,7 +26,15 @@ def stream(root_seed: int, *path: str | int) -> np.random.Generator:
 
 @contextmanager
 def forked_torch_seed(root_seed: int, *path: str | int) -> Iterator[None]:
-    """Seed torch's global CPU generator for the block, and put its state back afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(root_seed, *path) % 2**63)
+    """Seed torch's global generators for the block, and put the CPU's state back afterwards.
+
+    torch.manual_seed would do, but costs more than a training step where torch was built for GPUs.
+    """
+    state, seed = torch.get_rng_state(), derive(root_seed, *path)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(seed)
+    try:
         yield
+    finally:
+        torch.set_rng_state(state)

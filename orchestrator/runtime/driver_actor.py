@@ -17,10 +17,13 @@ from orchestrator.tracking.record import RoundRecord
 
 @final
 class DriverActor:
-    """Drives one run. `stop` may be called while `run` is in progress."""
+    """Drives one run: `open` first; `stop` may be called while `run` is in progress."""
 
-    def __init__(self, experiment_ref: list[ray.ObjectRef[Experiment]], run_dir: str) -> None:
-        """The reference comes in a list, so that it can be handed on to the client actors."""
+    def open(self, experiment_ref: list[ray.ObjectRef[Experiment]], run_dir: str) -> str:
+        """Restore the run, start the client actors, and say how the clients are embodied and why so.
+
+        The reference comes in a list, so that it can be handed on to the client actors.
+        """
         experiment = ray.get(experiment_ref[0])
         store, capacity = RunStore(Path(run_dir)), cluster_capacity()
         placement = place(
@@ -34,9 +37,6 @@ class DriverActor:
             experiment, experiment_ref[0], placement, run_id=store.run_id, num_cores=capacity.num_cores
         )
         self._driver = Driver(experiment, self._executor, store)
-
-    def describe(self) -> str:
-        """How the clients are embodied, and why so."""
         return self._executor.description
 
     def ready(self) -> None:

@@ -88,18 +88,18 @@ class RayBackend:
             ray.cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
         self._tracked, self._run_id = experiment.config.tracking.enabled, run_dir.name
         self._experiment_ref = ray.put(experiment)
-        self._driver = driver = self._start_driver(run_dir)
+        self._driver = driver = self._start_driver()
         try:
-            self.description: str = _get(driver.describe.remote())
+            self.description: str = _get(driver.open.remote([self._experiment_ref], str(run_dir)))
         except BaseException:
             ray.kill(driver)
             raise
 
-    def _start_driver(self, run_dir: Path) -> Any:
+    def _start_driver(self) -> Any:
         return (
             ray.remote(DriverActor)
             .options(name=f"{self._run_id}/driver", num_cpus=0, max_concurrency=2)
-            .remote([self._experiment_ref], str(run_dir))
+            .remote()
         )
 
     def tracker(self) -> Tracker:

@@ -1,6 +1,9 @@
 """A whole run from config to summary: prepare, execute, track; and the same for a run that goes on."""
 
+import getpass
+import os
 import secrets
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -15,15 +18,15 @@ import yaml
 
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import flatten, resumed_config
-from orchestrator.errors import CheckpointError, SparsefleetError
+from orchestrator.errors import CheckpointError, RequestError, SparsefleetError, TrackingError
 from orchestrator.runtime.backend import Backend, InProcessBackend
 from orchestrator.runtime.checkpoint import write_durably
 from orchestrator.runtime.experiment import Experiment, machine_fingerprint, prepare
 from orchestrator.runtime.store import RunStore
 from orchestrator.runtime.summary import RunSummary
-from orchestrator.tracking.reachable import check_reachable
+from orchestrator.tracking.reachable import check_reachable, sqlite_path
 from orchestrator.tracking.record import RoundRecord, RunInfo, read_records
-from orchestrator.tracking.tracker import Status
+from orchestrator.tracking.tracker import Tracker
 
 
 class Display(Protocol):
@@ -61,7 +64,11 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
     }
     store.describe(config.to_dict(), about)
     _write_partition(experiment, folder)
-    return _execute(experiment, store, display, verbose)
+    try:
+        return _execute(experiment, store, display, verbose)
+    except RequestError:
+        shutil.rmtree(folder)  # refused before its first round: there is nothing to resume
+        raise
 
 
 def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose: bool = False) -> RunSummary:
@@ -95,42 +102,57 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
 
 
 def tracking_uri(config: ExperimentConfig) -> str:
-    """The configured tracking server, or the SQLite file in the storage folder."""
-    return config.tracking.uri or f"sqlite:///{config.runtime.storage.resolve() / 'mlflow.db'}"
+    """The configured tracking server, or the SQLite file in the storage folder; files by absolute path."""
+    uri = config.tracking.uri or f"sqlite:///{config.runtime.storage.resolve() / 'mlflow.db'}"
+    path = sqlite_path(uri)
+    return uri if path is None else f"sqlite:///{path}"
 
 
 def _execute(experiment: Experiment, store: RunStore, display: Display, verbose: bool) -> RunSummary:
     config = experiment.config
     with _backend(experiment, store.folder, verbose) as backend:
+        display.note(f"{store.run_id}: {backend.description}")
         tracker = backend.tracker()
         tracker.start(_run_info(experiment, store))
-        display.note(f"{store.run_id}: {backend.description}")
-        first_round = len(read_records(store.folder / "metrics.jsonl"))
-        backend.ready()
-        display.start(store.run_id, config.training.rounds, first_round)
-        interrupted = False
-        status: Status = "FAILED"
         try:
-            with _on_interrupt(backend, display) as was_interrupted:
-                for record in backend.records():
-                    tracker.log(record)
-                    display.update(record)
-            interrupted = was_interrupted()
-            status = "KILLED" if interrupted else "FINISHED"
-        finally:
-            display.stop()
-            if status == "FAILED":
-                tracker.finish(status, {})
-                tracker.close()
+            interrupted = _follow(backend, tracker, store, config.training.rounds, display)
+        except Exception:
+            _give_up(tracker, display)
+            raise
         records = read_records(store.folder / "metrics.jsonl")
         summary = RunSummary.of(config, store, records, backend.params_sha256(), interrupted)
         write_durably(store.folder / "summary.json", summary.to_json().encode())
         display.note("writing to MLflow" if config.tracking.enabled else "MLflow is off")
-        tracker.finish(status, summary.to_dict())
+        tracker.finish("KILLED" if interrupted else "FINISHED", summary.to_dict())
         outcome = tracker.close()
         if outcome.problem:
-            raise SparsefleetError(outcome.problem)
+            raise TrackingError(f"{outcome.problem} (the run itself is complete: {store.folder})")
         return summary
+
+
+def _follow(backend: Backend, tracker: Tracker, store: RunStore, num_rounds: int, display: Display) -> bool:
+    """Hand each committed round to the tracker and the display; True when SIGINT ended it early."""
+    backend.ready()
+    display.start(store.run_id, num_rounds, len(read_records(store.folder / "metrics.jsonl")))
+    try:
+        with _on_interrupt(backend) as was_interrupted:
+            for record in backend.records():
+                tracker.log(record)
+                display.update(record)
+        return was_interrupted()
+    finally:
+        display.stop()
+
+
+def _give_up(tracker: Tracker, display: Display) -> None:
+    """Mark a failed run as such; what tracking has to complain about must not hide why it failed."""
+    try:
+        tracker.finish("FAILED", {})
+        problem = tracker.close().problem
+    except SparsefleetError as error:
+        problem = str(error)
+    if problem:
+        display.note(problem)
 
 
 @contextmanager
@@ -148,8 +170,11 @@ def _backend(experiment: Experiment, folder: Path, verbose: bool) -> Iterator[Ba
 
 
 @contextmanager
-def _on_interrupt(backend: Backend, display: Display) -> Iterator[Callable[[], bool]]:
-    """End cleanly at the first SIGINT, at once at the second; yields whether there was one."""
+def _on_interrupt(backend: Backend) -> Iterator[Callable[[], bool]]:
+    """End cleanly at the first SIGINT, at once at the second; yields whether there was one.
+
+    The handler writes to the file descriptor: the signal may arrive in the middle of the display's own output.
+    """
     interrupts = 0
 
     def handle(signum: int, frame: FrameType | None) -> None:
@@ -157,7 +182,7 @@ def _on_interrupt(backend: Backend, display: Display) -> Iterator[Callable[[], b
         interrupts += 1
         if interrupts > 1:
             raise KeyboardInterrupt
-        display.note("stopping after this round; press Ctrl-C again to stop at once")
+        os.write(2, b"\nstopping after this round; press Ctrl-C again to stop at once\n")
         backend.stop()
 
     previous = signal.signal(signal.SIGINT, handle)
@@ -184,6 +209,7 @@ def _write_partition(experiment: Experiment, folder: Path) -> None:
 def _run_info(experiment: Experiment, store: RunStore) -> RunInfo:
     config, about = experiment.config, store.about()
     tags = {
+        "mlflow.user": getpass.getuser(),
         "method": config.algorithm.name,
         "aggregation": experiment.algorithm.aggregation,
         "sparsity": f"{experiment.algorithm.level(0):g}",

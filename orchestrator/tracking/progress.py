@@ -77,14 +77,13 @@ class Progress:
 
 
 def summary_table(rows: Sequence[Mapping[str, object]]) -> Table:
-    """One row a run, from summaries (`run_id`, `algorithm`, `accuracy`, ...); what a row lacks is a dash."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("run", "algorithm"):
-        table.add_column(heading, overflow="fold")
+    """One row a run, from summaries (`algorithm`, `accuracy`, ...); what a row lacks is a dash."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("method", overflow="fold", min_width=6)
     for heading, *_ in _COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        cells = [str(row.get("run_id", "-")), str(row.get("algorithm", "-"))]
+        cells = [str(row.get("algorithm", "-"))]
         for _, key, formatter in _COLUMNS:
             value = row.get(key)
             cells.append(formatter(value) if isinstance(value, (int, float)) else "-")
@@ -93,7 +92,7 @@ def summary_table(rows: Sequence[Mapping[str, object]]) -> Table:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
+    return f"{100 * share:.2f}%"
 
 
 _COLUMNS = (

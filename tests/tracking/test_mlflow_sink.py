@@ -396,7 +396,3 @@ def test_a_damaged_file_of_the_run_is_an_error(tmp_path: Path) -> None:
     (run_dir / "metrics.jsonl").write_text("nonsense\n")
     with pytest.raises(CheckpointError, match="line 1"):
         sink.log(record(0))
-
-
-def test_closing_what_was_never_started() -> None:
-    assert sink_on(MemoryStore()).close() == TrackingOutcome(None, 0, None)

@@ -3,9 +3,8 @@
 import json
 import os
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import mlflow
@@ -22,9 +21,13 @@ from orchestrator.tracking.mlflow_sink import MlflowSink
 from orchestrator.tracking.record import RoundRecord, RunInfo
 from orchestrator.tracking.tracker import TrackingOutcome
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The ..noload.. loader strategy is deprecated:DeprecationWarning:mlflow.store.tracking"
-)
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:{text}:{category}:{module}")
+    for text, category, module in (
+        ("The ..noload.. loader strategy is deprecated", "DeprecationWarning", "mlflow.store.tracking"),
+        (".*Any type hint is inferred as AnyType", "UserWarning", "mlflow.types"),
+    )
+]
 
 NUM_ROUNDS = 4
 
@@ -42,14 +45,13 @@ def uri(root: Path) -> str:
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any connection fails the test."""
 
-    def connect(*args: object) -> None:
+    def refuse(*args: object) -> None:
         raise AssertionError(f"connects to {args[1:]}")
 
-    monkeypatch.setattr(socket.socket, "connect", connect)
-    yield
+    monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
 def record(round_idx: int) -> RoundRecord:
@@ -156,6 +158,7 @@ def test_a_run_is_all_there_and_its_model_predicts(root: Path, uri: str) -> None
 def test_delivering_everything_again_doubles_nothing(root: Path, uri: str) -> None:
     make_run(root / "r2")
     first = follow(root / "r2", uri)
+    assert first.problem is None
     client, mlflow_run_id = connect(uri), str(first.mlflow_run_id)
     points = history(client, mlflow_run_id)
     noted = json.loads((root / "r2" / "tracking.json").read_text())
@@ -189,23 +192,27 @@ def test_a_deleted_experiment_says_what_to_do(root: Path, uri: str) -> None:
     assert outcome.mlflow_run_id is None
 
 
-def test_two_processes_may_make_the_store_and_experiment_at_once(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from orchestrator.tracking.mlflow_sink import MlflowSink; "
-        "from orchestrator.tracking.record import RunInfo; sink = MlflowSink(); name, root = sys.argv[1:]; "
-        "sink.start(RunInfo(run_id=name, run_dir=f'{root}/{name}', uri=f'sqlite:///{root}/m.db', experiment='e', "
-        "artifact_root=None, run_name=name, params={}, tags={}, flush_timeout_s=0.01)); "
-        "outcome = sink.close(); sys.exit(outcome.problem)"
-    )
-    processes = []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        command = [sys.executable, "-c", code, name, str(tmp_path)]
-        processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+def test_processes_may_make_the_store_and_the_experiment_at_once(tmp_path: Path) -> None:
+    """Forked, as each importing MLflow anew takes seconds; unlocked, most tries of this fail."""
+    context = get_context("fork")
+    uri, barrier = f"sqlite:///{tmp_path}/m.db", context.Barrier(3)
+    processes = [context.Process(target=_join_in, args=(tmp_path / name, uri, barrier)) for name in "abc"]
     for process in processes:
-        _, stderr = process.communicate()
-        assert (process.returncode, stderr) == (0, "")
-    client = connect(f"sqlite:///{tmp_path}/m.db")
-    experiment = client.get_experiment_by_name("e")
-    runs = client.search_runs([experiment.experiment_id])
-    assert {run.info.run_name for run in runs} == {"a", "b"}
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    client = connect(uri)
+    runs = client.search_runs([client.get_experiment_by_name("e").experiment_id])
+    assert {run.data.tags["sparsefleet.run_id"] for run in runs} == {"a", "b", "c"}
+
+
+def _join_in(run_dir: Path, uri: str, barrier: Barrier) -> None:
+    run_dir.mkdir()
+    barrier.wait()
+    connect(uri)  # the sink would try again, and hide a collision
+    assert follow(run_dir, uri).problem is None
+
+
+def test_closing_what_was_never_started() -> None:
+    assert MlflowSink().close() == TrackingOutcome(None, 0, None)

@@ -1,0 +1,9 @@
+"""Sparse methods by sparsity level and by how the density is shared out over the layers."""
+
+from ray import tune
+
+SPACE = {
+    "algorithm.name": tune.grid_search(["randommask", "feddst"]),
+    "sparsity.level": tune.grid_search([0.5, 0.8, 0.9, 0.95]),
+    "sparsity.allocation": tune.grid_search(["uniform", "erk", "erk_rescaled"]),
+}

@@ -1,0 +1,84 @@
+"""FedDST's traffic: the closed form 4 (nnz + U) + [mask] ceil(W / 8), on the buffers that moved."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from orchestrator.runtime.driver import Driver
+from orchestrator.runtime.executor import InProcessExecutor
+from orchestrator.runtime.store import RunStore
+from orchestrator.sparsity.wire import section_bytes
+from tests.fakes import PlayedRound, experiment, play
+
+#: R_end = 4, so that rounds 1 and 3 readjust, and the mask stands still from round 4 on
+OPTIONS: Mapping[str, object] = {
+    "algorithm.name": "feddst",
+    "algorithm.readjust_every": 2,
+    "training.rounds": 8,
+    "training.local_epochs": 2,
+    "training.clients_per_round": 5,
+    "training.with_replacement": True,
+}
+READJUSTED = {1, 3}
+#: 12 of the message, 16 of the item, 8 of the name "theta" padded to a multiple of 4
+HEADER_BYTES = 36
+#: mlp on digits: 64 x 200 + 200 x 100 + 100 x 10 weights, 310 biases
+NUM_WEIGHTS, NUM_BIASES = 33_800, 310
+BITMAP_BYTES = 4225
+
+
+@pytest.fixture(scope="module")
+def rounds() -> list[PlayedRound]:
+    return play(experiment(OPTIONS))
+
+
+def nnz(mask: Tensor | None) -> int:
+    """Kept weights, biases not counted."""
+    assert mask is not None
+    return int(mask.sum()) - NUM_BIASES
+
+
+def test_the_sizes_this_file_counts_with() -> None:
+    layout = experiment(OPTIONS).setting.layout
+    assert (layout.num_maskable, layout.num_dense) == (NUM_WEIGHTS, NUM_BIASES)
+    assert BITMAP_BYTES == (NUM_WEIGHTS + 7) // 8
+
+
+def test_an_upload_carries_its_mask_on_readjustment_rounds_only(rounds: list[PlayedRound]) -> None:
+    for played in rounds:
+        for update, model in zip(played.updates, played.models, strict=True):
+            value_bytes = 4 * (nnz(model.mask) + NUM_BIASES)
+            mask_bytes = BITMAP_BYTES if played.round_idx in READJUSTED else 0
+            (sections,) = section_bytes(update.buffer)
+            assert (sections.value_bytes, sections.mask_bytes) == (value_bytes, mask_bytes)
+            assert update.buffer.nbytes == HEADER_BYTES + value_bytes + mask_bytes
+
+
+def test_a_download_carries_the_mask_only_to_clients_that_lack_it(rounds: list[PlayedRound]) -> None:
+    """Who holds which mask is followed here by the masks themselves; a client drawn twice pays once."""
+    held: dict[int, list[bool]] = {}
+    with_mask = 0
+    for played in rounds:
+        assert played.before.mask is not None
+        mask = played.before.mask.tolist()
+        value_bytes = 4 * (nnz(played.before.mask) + NUM_BIASES)
+        for update, downloaded in zip(played.updates, played.download_bytes, strict=True):
+            lacks = held.get(update.client_id) != mask
+            assert downloaded == HEADER_BYTES + value_bytes + (BITMAP_BYTES if lacks else 0)
+            held[update.client_id] = mask
+            with_mask += lacks
+    draws = [u.client_id for r in rounds for u in r.updates]
+    assert any(len({u.client_id for u in r.updates}) < 5 for r in rounds)
+    assert len(set(draws)) < with_mask < len(draws)
+
+
+def test_totals_are_sums_over_draws(rounds: list[PlayedRound], tmp_path: Path) -> None:
+    """A client that is drawn twice in a round counts twice."""
+    run = experiment(OPTIONS)
+    records = list(Driver(run, InProcessExecutor(run), RunStore(tmp_path / "run")).run())
+    uploaded = sum(u.buffer.nbytes for r in rounds for u in r.updates)
+    downloaded = sum(sum(r.download_bytes) for r in rounds)
+    assert records[-1].metrics["comm/upload_bytes_total"] == uploaded
+    assert records[-1].metrics["comm/download_bytes_total"] == downloaded

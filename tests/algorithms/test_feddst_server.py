@@ -1,0 +1,104 @@
+"""FedDST's server step by hand: one layer of 2 x 4 weights, of which 4 stay, and 2 biases."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import nn
+
+from algorithms.feddst import FedDST, FedDSTConfig
+from orchestrator.federation.aggregate import Contribution
+from orchestrator.federation.algorithm import ServerState
+from tests.fakes import make_setting, seeded
+
+Client = tuple[float, Sequence[float], Sequence[int]]
+
+
+def method() -> FedDST:
+    flat = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(4, 2)))
+    setting = make_setting(flat, (1, 2, 2), sparsity={"level": 0.5, "allocation": "uniform"})
+    return FedDST(FedDSTConfig(name="feddst", alpha=0.1), setting)
+
+
+def step(clients: Sequence[Client], server: Sequence[float] = (0.0,) * 10) -> tuple[list[float], list[int]]:
+    """Next parameters and mask after clients of (examples, 8 weights, mask); biases are 0."""
+    algorithm = method()
+    state = ServerState(params=torch.tensor(server), mask=torch.ones(10, dtype=torch.bool))
+    aggregator = algorithm.aggregator()
+    for weight, values, mask in clients:
+        held = torch.tensor([*mask, 1, 1], dtype=torch.bool)
+        vector = torch.tensor([*values, 0.0, 0.0]) * held
+        aggregator.add(Contribution(weight=weight, values=vector, mask=held, start=state.params))
+    after = algorithm.server_update(state, aggregator.finish(state.params), 1)
+    assert after.mask is not None
+    assert after.mask[8:].tolist() == [True, True]
+    return after.params[:8].tolist(), after.mask[:8].int().tolist()
+
+
+def test_each_weight_is_averaged_over_those_that_hold_it_and_the_largest_stay() -> None:
+    """Examples 1 and 3. Both hold 0 and 1: (4 + 3 * 8) / 4 = 7 and 0. Alone: 5, -6, 1, 2. Kept: 7, 5, -6, 2."""
+    params, mask = step(
+        [
+            (1, [4, 3, 5, -6, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0]),
+            (3, [8, -1, 0, 0, 1, 2, 0, 0], [1, 1, 0, 0, 1, 1, 0, 0]),
+        ]
+    )
+    assert params == [7, 0, 5, -6, 0, 2, 0, 0]
+    assert mask == [1, 0, 1, 1, 0, 1, 0, 0]
+
+
+def test_only_the_union_is_ranked() -> None:
+    """The server's own large weights, which no client kept, do not come back."""
+    params, mask = step([(2, [1, 2, 3, 4, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0])], [9.0] * 10)
+    assert params == [1, 2, 3, 4, 0, 0, 0, 0]
+    assert mask == [1, 1, 1, 1, 0, 0, 0, 0]
+
+
+def test_ties_go_to_the_better_covered_then_to_the_lower_index() -> None:
+    """All 2 in size: 6 and 7 are held by both, 5 by the one with 3 examples, 0 and 4 by the one with 1."""
+    params, mask = step(
+        [
+            (1, [2, 0, 0, 0, 2, 0, 2, -2], [1, 0, 0, 0, 1, 0, 1, 1]),
+            (3, [0, 0, 0, 0, 0, 2, 2, -2], [0, 0, 0, 0, 0, 1, 1, 1]),
+        ]
+    )
+    assert mask == [1, 0, 0, 0, 0, 1, 1, 1]
+    assert params == [2, 0, 0, 0, 0, 2, 2, -2]
+
+
+def test_a_grown_zero_stays_only_where_there_is_room() -> None:
+    """Union of five: the two grown zeros compete for one place, which the better covered one gets."""
+    _, mask = step(
+        [
+            (1, [5, 4, 3, 0, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0]),
+            (3, [5, 4, 3, 0, 0, 0, 0, 0], [1, 1, 1, 0, 1, 0, 0, 0]),
+        ]
+    )
+    assert mask == [1, 1, 1, 0, 1, 0, 0, 0]
+
+
+def test_a_union_below_the_target_stays_below() -> None:
+    params, mask = step([(1, [1, 0, 0, 3, 0, 0, 0, 0], [1, 0, 0, 1, 0, 0, 0, 0])], [7.0] * 10)
+    assert mask == [1, 0, 0, 1, 0, 0, 0, 0]
+    assert params == [1, 0, 0, 3, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_the_order_of_clients_does_not_matter(swap: bool) -> None:
+    clients: list[Client] = [
+        (1, [4, 3, 5, -6, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0]),
+        (3, [8, -1, 0, 0, 1, 2, 0, 0], [1, 1, 0, 0, 1, 1, 0, 0]),
+    ]
+    assert step(clients[::-1] if swap else clients) == step(clients)
+
+
+def test_the_old_state_is_left_as_it_was() -> None:
+    algorithm = method()
+    params, mask = torch.arange(10, dtype=torch.float32), torch.ones(10, dtype=torch.bool)
+    state = ServerState(params=params.clone(), mask=mask.clone())
+    aggregator = algorithm.aggregator()
+    aggregator.add(Contribution(weight=1, values=torch.ones(10), mask=mask, start=params))
+    algorithm.server_update(state, aggregator.finish(state.params), 0)
+    assert torch.equal(state.params, params)
+    assert state.mask is not None
+    assert torch.equal(state.mask, mask)

@@ -1,0 +1,86 @@
+"""RandomMask: a mask drawn once by either criterion, and held to for the whole run."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from orchestrator.errors import ConfigError
+from orchestrator.runtime.experiment import Experiment
+from orchestrator.sparsity.allocation import allocate
+from orchestrator.sparsity.wire import section_bytes
+from tests.fakes import experiment, play
+
+CRITERIA = ["magnitude", "random"]
+
+
+def masked(criterion: str, level: float = 0.7, **more: object) -> Experiment:
+    options = {"algorithm.name": "randommask", "algorithm.criterion": criterion, "sparsity.level": level}
+    return experiment(options | more)
+
+
+def initial_mask(run: Experiment) -> Tensor:
+    mask = run.algorithm.init(torch.from_numpy(run.initial.copy())).mask
+    assert mask is not None
+    return mask
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_the_mask_and_its_zeros_stay_for_the_whole_run(criterion: str) -> None:
+    run = masked(criterion)
+    mask = initial_mask(run)
+    for played in play(run):
+        assert torch.equal(played.after.mask, mask)  # type: ignore[arg-type]
+        assert int(played.after.params[~mask].count_nonzero()) == 0
+        assert all(torch.equal(m.mask, mask) for m in played.models)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("allocation", ["uniform", "erk", "erk_rescaled"])
+def test_every_layer_keeps_its_allocation_and_all_biases(criterion: str, allocation: str) -> None:
+    run = masked(criterion, **{"sparsity.allocation": allocation})
+    layout, mask = run.setting.layout, initial_mask(run)
+    assert layout.active(mask) == allocate(layout, 1 - 0.7, run.setting.sparsity.allocation)
+    assert all(bool(mask[s.slice].all()) for s in layout.segments if not s.maskable)
+
+
+def test_uniform_counts_by_hand() -> None:
+    """mlp on 8x8 digits: 64 x 200, 200 x 100 and 100 x 10 weights, of which 3/10 stay."""
+    run = masked("magnitude", **{"sparsity.allocation": "uniform"})
+    counts = {"fc1.weight": 3840, "fc2.weight": 6000, "fc3.weight": 300}
+    assert run.setting.layout.active(initial_mask(run)) == counts
+
+
+def test_magnitude_keeps_the_largest_initial_weights_of_each_layer() -> None:
+    run = masked("magnitude")
+    mask, initial = initial_mask(run), torch.from_numpy(run.initial).abs()
+    for segment in run.setting.layout.maskable:
+        kept, size = mask[segment.slice], initial[segment.slice]
+        assert size[kept].min() >= size[~kept].max()
+
+
+def test_random_positions_do_not_depend_on_the_weights() -> None:
+    run = masked("random")
+    zeros, mask = run.algorithm.init(torch.zeros(run.setting.layout.size)).mask, initial_mask(run)
+    assert zeros is not None
+    assert torch.equal(zeros, mask)
+    assert not torch.equal(mask, initial_mask(masked("random", seed=1)))
+    assert not torch.equal(mask, initial_mask(masked("magnitude")))
+
+
+def test_the_mask_travels_once_to_each_client_and_never_back() -> None:
+    run = masked("magnitude")
+    layout, nnz = run.setting.layout, int(initial_mask(run).sum())
+    seen: set[int] = set()
+    for played in play(run, 6):
+        for update, downloaded in zip(played.updates, played.download_bytes, strict=True):
+            (sections,) = section_bytes(update.buffer)
+            assert (sections.value_bytes, sections.mask_bytes) == (4 * nnz, 0)
+            mask_bytes = 0 if update.client_id in seen else (layout.num_maskable + 7) // 8
+            assert downloaded == 12 + sections.header_bytes + 4 * nnz + mask_bytes
+            seen.add(update.client_id)
+    assert len(seen) < 18
+
+
+def test_a_moving_schedule_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"sparsity.schedule.kind=linear: randommask keeps its sparsity"):
+        masked("magnitude", **{"sparsity.schedule.kind": "linear"})

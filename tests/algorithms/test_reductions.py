@@ -1,0 +1,89 @@
+"""Methods at their neutral setting are FedAvg, bit for bit: unequal clients, partial participation."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator.runtime.driver import Driver
+from orchestrator.runtime.executor import InProcessExecutor
+from orchestrator.runtime.experiment import params_sha256
+from orchestrator.runtime.store import RunStore
+from tests.fakes import assert_same_params, experiment, play
+
+Options = Mapping[str, object]
+
+NEUTRAL: dict[str, Options] = {
+    "fedprox": {"algorithm.name": "fedprox", "algorithm.mu": 0},
+    "fedavgm": {"algorithm.name": "fedavgm", "algorithm.server_momentum": 0},
+    "randommask": {"algorithm.name": "randommask", "sparsity.level": 0},
+    "random mask drawn": {
+        "algorithm.name": "randommask",
+        "algorithm.criterion": "random",
+        "sparsity.level": 0,
+    },
+    "feddst": {"algorithm.name": "feddst", "algorithm.alpha": 0, "sparsity.level": 0},
+}
+ACTIVE: dict[str, Options] = {
+    "fedprox": {"algorithm.name": "fedprox", "algorithm.mu": 0.1},
+    "fedavgm": {"algorithm.name": "fedavgm", "algorithm.server_momentum": 0.5},
+    "randommask": {"algorithm.name": "randommask", "sparsity.level": 0.5},
+    "feddst": {"algorithm.name": "feddst", "sparsity.level": 0.5},
+}
+SETTINGS: dict[str, Options] = {
+    "mlp": {},
+    "running statistics": {"model.name": "tests.fakes:normalised_net"},
+    "other options": {
+        "training.clip_norm": 1.0,
+        "training.weight_decay": 0.01,
+        "training.lr_decay": 0.9,
+        "training.with_replacement": True,
+        "wire.value_dtype": "float16",
+    },
+}
+
+
+def test_the_clients_of_these_runs_are_unequal_and_partly_present() -> None:
+    run = experiment()
+    assert len(set(run.partition.train.sizes().tolist())) == 8
+    cohorts = [[u.client_id for u in r.updates] for r in play(run)]
+    assert len({tuple(c) for c in cohorts}) > 1
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("method", NEUTRAL)
+def test_a_neutral_setting_is_fedavg(method: str, setting: str) -> None:
+    assert_same_params(
+        play(experiment(SETTINGS[setting] | NEUTRAL[method])), play(experiment(SETTINGS[setting]))
+    )
+
+
+@pytest.mark.parametrize("method", ACTIVE)
+def test_another_setting_is_not(method: str) -> None:
+    """Else the test above would hold for a method that does nothing."""
+    assert not torch.equal(
+        play(experiment(ACTIVE[method]))[-1].after.params, play(experiment())[-1].after.params
+    )
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8])
+def test_feddst_that_never_readjusts_is_randommask(level: float) -> None:
+    frozen = play(experiment({"algorithm.name": "feddst", "algorithm.alpha": 0, "sparsity.level": level}))
+    fixed = play(experiment({"algorithm.name": "randommask", "sparsity.level": level}))
+    assert_same_params(frozen, fixed)
+    assert torch.equal(frozen[-1].after.mask, fixed[-1].after.mask)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{}, *NEUTRAL.values(), {"algorithm.name": "feddst"}])
+def test_the_driver_ends_where_these_rounds_end(options: Options, tmp_path: Path) -> None:
+    """The helper that the other tests use, held to the real thing."""
+    run = experiment(options)
+    driver = Driver(run, InProcessExecutor(run), RunStore(tmp_path / "run"))
+    records = list(driver.run())
+    rounds = play(run)
+    assert driver.params_sha256() == params_sha256(rounds[-1].after.params)
+    for record, played in zip(records, rounds, strict=True):
+        uploaded = sum(u.buffer.nbytes for u in played.updates)
+        assert record.metrics["comm/upload_bytes"] == uploaded
+        assert record.metrics["comm/download_bytes"] == sum(played.download_bytes)

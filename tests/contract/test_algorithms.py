@@ -1,0 +1,83 @@
+"""Every registered method against every promise."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from algorithms import algorithm_names
+from orchestrator.sparsity.payload import Bits, Dense, Masked, Scalar
+from tests.contract.suite import CHECKS, closed_form_bytes, contract_experiment
+
+#: (method, options) beyond the defaults
+VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
+    **{name: (name, {}) for name in sorted(algorithm_names())},
+    "randommask, random": ("randommask", {"algorithm.criterion": "random", "sparsity.level": 0.95}),
+    "feddst, as the public code": (
+        "feddst",
+        {
+            "algorithm.adjust_after_epoch": 2,
+            "algorithm.grow_over_all": True,
+            "algorithm.constant_alpha": True,
+        },
+    ),
+    "feddst, schedule": (
+        "feddst",
+        {"sparsity.schedule.kind": "cubic", "sparsity.schedule.final_level": 0.95, "algorithm.alpha": 0.3},
+    ),
+    "feddst, running statistics": ("feddst", {"model.name": "tests.fakes:normalised_net"}),
+    "fedavgm, running statistics": ("fedavgm", {"model.name": "tests.fakes:normalised_net"}),
+    "fedprox, drawn twice": ("fedprox", {"training.with_replacement": True, "training.clients_per_round": 6}),
+}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_method_keeps_its_promises(variant: str, check: str) -> None:
+    CHECKS[check](contract_experiment(*VARIANTS[variant]))
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "message"),
+    [
+        ("Remembers", "pickled copy is the same", "the method keeps {'num_rounds'}"),
+        ("Unseeded", "deterministic", "the update of client .* differs"),
+        ("SharesAcrossRuns", "deterministic", "the update of client .* differs"),
+        ("RemembersInTheHost", "independent of the host", "a new process gives another update"),
+        ("WritesIntoTheState", "inputs are left alone", "a server hook wrote into the state"),
+        ("WritesIntoTheReceived", "inputs are left alone", "a client hook wrote into the received model"),
+        ("WritesIntoTheClientState", "inputs are left alone", "a client hook wrote into the received model"),
+        ("StepsOutOfTheMask", "the mask holds after every step", "step 1 left .* weights outside the mask"),
+        ("LeavesTheServerDense", "the mask holds after every step", "the server state has weights outside"),
+        ("SendsTooMuch", "payloads are within their density", "weights sent"),
+    ],
+)
+def test_a_broken_promise_is_seen(name: str, check: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        CHECKS[check](contract_experiment(f"tests.contract.broken:{name}"))
+
+
+def test_a_state_that_is_no_tree_is_seen() -> None:
+    with pytest.raises(TypeError, match="state at history is a list"):
+        CHECKS["states survive a commit"](contract_experiment("tests.contract.broken:KeepsAList"))
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_correct_method_from_elsewhere_passes(check: str) -> None:
+    CHECKS[check](contract_experiment("tests.contract.broken:Masked"))
+
+
+def test_closed_form_bytes_by_hand() -> None:
+    """12 for the message; 16 and the name, to a multiple of 4, for each item; then values and masks.
+
+    Of 80 entries 3 are kept, after 0, 9 and 68 others: one byte each, against 10 for the bitmap.
+    """
+    mask = np.zeros(80, np.bool_)
+    mask[[0, 10, 79]] = True
+    values = np.zeros(5, np.float32)
+    masked = Masked("theta", values, mask)
+    assert closed_form_bytes((masked,), {}) == 12 + 24 + 20 + 3
+    assert closed_form_bytes((masked,), {"theta": mask}) == 12 + 24 + 20
+    assert closed_form_bytes((masked,), {"theta": ~mask}) == 12 + 24 + 20 + 3
+    others = (Dense("a", values), Bits("bits", np.zeros(9, np.bool_)), Scalar("loss!", 1.0))
+    assert closed_form_bytes(others, {}) == 12 + (20 + 20) + (20 + 2) + (24 + 8)

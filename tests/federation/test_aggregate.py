@@ -1,0 +1,228 @@
+"""The four averages: told apart by hand, and held to a slow oracle that walks the coordinates one by one."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from orchestrator.federation.aggregate import AGGREGATORS, Aggregate, AggregationName, Contribution
+
+NAMES: tuple[AggregationName, ...] = ("wmean", "covmean", "dmean", "ipart")
+
+
+def contribution(
+    weight: float, values: Sequence[float], mask: Sequence[int] | None = None, start: float = 0.0
+) -> Contribution:
+    held = None if mask is None else torch.tensor(mask, dtype=torch.bool)
+    return Contribution(
+        weight=weight,
+        values=torch.tensor(values, dtype=torch.float32),
+        mask=held,
+        start=torch.full((len(values),), start),
+    )
+
+
+def fold(name: AggregationName, contributions: Sequence[Contribution], server: Tensor) -> Aggregate:
+    aggregator = AGGREGATORS[name]()
+    for one in contributions:
+        aggregator.add(one)
+    return aggregator.finish(server)
+
+
+def oracle(name: AggregationName, contributions: Sequence[Contribution], server: Tensor) -> list[float]:
+    """The definitions, coordinate by coordinate, in Python floats."""
+    total = sum(c.weight for c in contributions)
+    result = []
+    for j in range(server.numel()):
+        held = [c for c in contributions if c.mask is None or bool(c.mask[j])]
+        weight = sum(c.weight for c in held)
+        mean_of = [c.weight * float(c.values[j]) for c in held]
+        old = float(server[j])
+        if weight == 0 or (name == "ipart" and len(held) < len(contributions)):
+            result.append(old)
+        elif name == "dmean":
+            result.append(
+                old + sum(c.weight * (float(c.values[j]) - float(c.start[j])) for c in held) / total
+            )
+        elif name == "wmean":
+            result.append(sum(mean_of) / total)
+        else:
+            result.append(sum(mean_of) / weight)
+    return result
+
+
+def test_disjoint_masks_from_an_old_value_of_zero() -> None:
+    """Values 2 and 4, half coverage: dmean says 1 and 2, covmean 2 and 4; the other two follow."""
+    clients = [contribution(1, [2, 0], [1, 0]), contribution(1, [0, 4], [0, 1])]
+    found = {name: fold(name, clients, torch.zeros(2)).values.tolist() for name in NAMES}
+    assert found == {"wmean": [1, 2], "covmean": [2, 4], "dmean": [1, 2], "ipart": [0, 0]}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("wmean", [6, 7, 15]),
+        ("covmean", [12, 14, 15]),
+        ("dmean", [11, 12, 15]),
+        ("ipart", [10, 10, 15]),
+    ],
+)
+def test_an_old_value_of_ten_tells_all_four_apart(name: AggregationName, expected: list[float]) -> None:
+    """Client A holds coordinates 0 and 2, client B 1 and 2; both started from 10."""
+    clients = [
+        contribution(1, [12, 0, 13], [1, 0, 1], start=10),
+        contribution(1, [0, 14, 17], [0, 1, 1], start=10),
+    ]
+    assert fold(name, clients, torch.full((3,), 10.0)).values.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # weights 1 and 3: 4 and 8 where both hold, 4 where only the first does
+        ("wmean", [7.0, 1.0]),
+        ("covmean", [7.0, 4.0]),
+        ("dmean", [7.0, 2.5]),
+        ("ipart", [7.0, 2.0]),
+    ],
+)
+def test_unequal_weights(name: AggregationName, expected: list[float]) -> None:
+    clients = [contribution(1, [4, 4], [1, 1], start=2), contribution(3, [8, 0], [1, 0], start=2)]
+    aggregate = fold(name, clients, torch.tensor([2.0, 2.0]))
+    assert aggregate.values.tolist() == expected
+    assert aggregate.total_weight == 4
+    assert aggregate.coverage is not None
+    assert aggregate.coverage.tolist() == [4, 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_coordinate_that_nobody_held_keeps_the_server_value(name: AggregationName) -> None:
+    clients = [contribution(2, [5, 0], [1, 0], start=5), contribution(3, [5, 0], [1, 0], start=5)]
+    aggregate = fold(name, clients, torch.tensor([5.0, -7.5]))
+    assert aggregate.values.tolist() == [5.0, -7.5]
+    assert aggregate.union is not None
+    assert aggregate.union.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("masked_first", [True, False])
+def test_masked_and_unmasked_contributions_mix(name: AggregationName, masked_first: bool) -> None:
+    """A contribution without a mask counts as one that holds everything, before and after a masked one."""
+    server = torch.tensor([1.0, 1.0])
+    masked = contribution(1, [3, 0], [1, 0], start=1)
+    whole = contribution(1, [5, 7], None, start=1)
+    spelled_out = contribution(1, [5, 7], [1, 1], start=1)
+    order = [masked, whole, whole] if masked_first else [whole, whole, masked]
+    aggregate = fold(name, order, server)
+    expected = oracle(name, [masked, spelled_out, spelled_out], server)
+    assert aggregate.values.tolist() == pytest.approx(expected, rel=1e-15)
+    assert aggregate.coverage is not None
+    assert aggregate.coverage.tolist() == [3, 2]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_masks_all_four_are_the_weighted_mean(name: AggregationName) -> None:
+    clients = [contribution(1, [1, 2], start=4), contribution(3, [5, 6], start=4)]
+    aggregate = fold(name, clients, torch.full((2,), 4.0))
+    assert aggregate.values.tolist() == [4.0, 5.0]
+    assert aggregate.coverage is None
+    assert aggregate.union is None
+
+
+@pytest.mark.parametrize("name", ["covmean", "ipart"])
+def test_masks_of_ones_give_the_bits_of_the_weighted_mean(name: AggregationName) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((3, 500)).astype(np.float32)
+    plain = [contribution(w, v.tolist()) for w, v in zip((3, 11, 7), values, strict=True)]
+    masked = [contribution(c.weight, c.values.tolist(), [1] * 500) for c in plain]
+    server = torch.zeros(500)
+    assert torch.equal(fold(name, masked, server).values, fold("wmean", plain, server).values)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_to_average_is_an_error(name: AggregationName) -> None:
+    with pytest.raises(ValueError, match="nothing to aggregate"):
+        AGGREGATORS[name]().finish(torch.zeros(3))
+    with pytest.raises(ValueError, match="nothing to aggregate"):
+        fold(name, [contribution(0, [1, 2, 3])], torch.zeros(3))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sums_are_in_float64(name: AggregationName) -> None:
+    """In float32, 2**24 + 1 is 2**24 and the sum would be 0."""
+    clients = [contribution(1, [v]) for v in (2.0**24, 1.0, -(2.0**24))]
+    values = fold(name, clients, torch.zeros(1)).values
+    assert values.dtype == torch.float64
+    assert values.tolist() == [1 / 3]
+
+
+@given(
+    st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20),
+    st.integers(1, 2**29 - 1),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_single_contributor_keeps_its_value_exactly(values: list[float], num_examples: int) -> None:
+    """A count below 2**29 times a float32 is exact in float64, and so is the division by the count."""
+    other = contribution(17, [0.0] * len(values), [0] * len(values))
+    alone = contribution(num_examples, values, [1] * len(values))
+    found = fold("covmean", [other, alone], torch.full((len(values),), 9.0)).values.to(torch.float32)
+    assert found.tolist() == alone.values.tolist()
+
+
+@st.composite
+def cohorts(draw: st.DrawFn) -> tuple[list[Contribution], Tensor]:
+    """Up to five clients over six coordinates, with any masks, and what the server had."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    server = torch.from_numpy(rng.standard_normal(6).astype(np.float32))
+    clients = []
+    for _ in range(draw(st.integers(1, 5))):
+        density = draw(st.sampled_from([0.0, 0.3, 0.7, 1.0]))
+        mask = torch.from_numpy(rng.random(6) < density) if draw(st.booleans()) else None
+        values = torch.from_numpy(rng.standard_normal(6).astype(np.float32))
+        held = values if mask is None else values * mask
+        start = server if mask is None else server * mask
+        clients.append(Contribution(weight=draw(st.integers(1, 500)), values=held, mask=mask, start=start))
+    return clients, server
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(cohort=cohorts())
+@settings(max_examples=40, deadline=None)
+def test_every_cohort_agrees_with_the_oracle_and_has_no_nan(
+    name: AggregationName, cohort: tuple[list[Contribution], Tensor]
+) -> None:
+    clients, server = cohort
+    values = fold(name, clients, server).values
+    assert bool(values.isfinite().all())
+    assert values.tolist() == pytest.approx(oracle(name, clients, server), rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(cohort=cohorts(), shuffle=st.randoms(use_true_random=False))
+@settings(max_examples=25, deadline=None)
+def test_order_changes_nothing_but_the_last_bits(
+    name: AggregationName, cohort: tuple[list[Contribution], Tensor], shuffle: object
+) -> None:
+    clients, server = cohort
+    shuffled = list(clients)
+    shuffle.shuffle(shuffled)  # type: ignore[attr-defined]
+    values = fold(name, clients, server).values
+    assert torch.equal(fold(name, clients, server).values, values)
+    assert torch.allclose(fold(name, shuffled, server).values, values, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_contributions_and_server_are_left_as_they_were(name: AggregationName) -> None:
+    clients = [contribution(2, [1, 0], [1, 0], start=3), contribution(1, [4, 5], start=3)]
+    server = torch.tensor([3.0, 3.0])
+    kept = [t.clone() for c in clients for t in (c.values, c.start)]
+    fold(name, clients, server)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(kept, [t for c in clients for t in (c.values, c.start)], strict=True)
+    )
+    assert server.tolist() == [3.0, 3.0]

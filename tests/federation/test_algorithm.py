@@ -1,0 +1,181 @@
+"""The contract's defaults: refusals, the plan of a round, weights, and the guard on what is packed."""
+
+import pytest
+import torch
+from torch import nn
+
+from orchestrator.config import AlgorithmConfig
+from orchestrator.errors import ConfigError
+from orchestrator.federation.aggregate import Aggregate, CoverageMean, WeightedMean
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.local import LocalRun
+from orchestrator.sparsity.payload import Dense, Masked, Payload
+from tests.fakes import make_run, make_setting, random_data, seeded
+
+SHAPE = (1, 3, 3)
+
+
+class Plain(Algorithm[ServerState, None]):
+    """FedAvg under another name."""
+
+
+class Sparse(Algorithm[ServerState, None]):
+    """A method with a mask, which follows a schedule."""
+
+    aggregation = "covmean"
+    default_level = 0.5
+    follows_schedule = True
+
+
+def net() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(9, 3))
+
+
+def make(
+    kind: type[Algorithm[ServerState, None]] = Plain,
+    *,
+    seed: int = 0,
+    num_clients: int = 10,
+    **options: object,
+) -> Algorithm[ServerState, None]:
+    sections: dict[str, dict[str, object]] = {"training": {}, "sparsity": {}}
+    for key, value in options.items():
+        section, _, name = key.partition("__")
+        sections[section][name] = value
+    setting = make_setting(seeded(net), SHAPE, num_clients=num_clients, seed=seed, **sections)
+    return kind(AlgorithmConfig(name=kind.__name__.lower()), setting)
+
+
+def test_a_dense_method_refuses_a_sparsity_level() -> None:
+    with pytest.raises(
+        ConfigError, match=r"sparsity.level=0.5: plain is a dense method; leave it unset or 0"
+    ):
+        make(sparsity__level=0.5)
+    assert make(sparsity__level=0.0).level(0) == 0.0
+
+
+def test_a_method_that_keeps_its_sparsity_refuses_a_schedule() -> None:
+    with pytest.raises(ConfigError, match=r"sparsity.schedule.kind=linear: plain keeps its sparsity"):
+        make(sparsity__schedule={"kind": "linear", "final_level": 0.5})
+
+
+def test_the_level_is_the_configured_one_else_the_methods_own() -> None:
+    assert make(Sparse).level(3) == 0.5
+    assert make(Sparse, sparsity__level=0.75).level(3) == 0.75
+    assert make(Sparse, sparsity__level=0.0).level(3) == 0.0
+
+
+def test_the_level_follows_the_schedule() -> None:
+    """0.5 to 0.9 over half of 8 rounds, linearly."""
+    moving = make(Sparse, sparsity__schedule={"kind": "linear", "final_level": 0.9}, training__rounds=8)
+    assert [moving.level(r) for r in (0, 1, 4, 7)] == pytest.approx([0.5, 0.6, 0.9, 0.9])
+
+
+def test_a_plan_has_the_selected_clients_in_the_order_drawn() -> None:
+    algorithm = make()
+    state = algorithm.init(torch.zeros(30))
+    plan = algorithm.plan(state, 4)
+    assert plan.round_idx == 4
+    assert tuple(t.client_id for t in plan.tasks) == algorithm.select(state, 4)
+    assert [t.position for t in plan.tasks] == [0, 1, 2, 3, 4]
+    assert {(t.round_idx, t.kind) for t in plan.tasks} == {(4, "train")}
+
+
+def test_selection_depends_on_seed_and_round_alone() -> None:
+    state = ServerState(params=torch.zeros(30))
+    other = ServerState(params=torch.ones(30))
+    draws = [make(seed=s).select(state, r) for s in range(3) for r in range(3)]
+    assert len(set(draws)) == 9
+    assert make(seed=1).select(other, 2) == make(seed=1).select(state, 2)
+    assert all(len(set(d)) == 5 and set(d) <= set(range(10)) for d in draws)
+
+
+def test_drawing_with_replacement_repeats_clients_under_their_own_positions() -> None:
+    algorithm = make(num_clients=3, training__clients_per_round=8, training__with_replacement=True)
+    plan = algorithm.plan(ServerState(params=torch.zeros(30)), 0)
+    assert len(plan.tasks) == 8
+    assert len({t.client_id for t in plan.tasks}) <= 3
+    assert [t.position for t in plan.tasks] == list(range(8))
+
+
+def test_weights_are_sample_counts() -> None:
+    assert [make().weight(n) for n in (1, 40, 299)] == [1.0, 40.0, 299.0]
+
+
+def test_the_named_average_is_the_one_used_and_new_each_time() -> None:
+    assert isinstance(make().aggregator(), WeightedMean)
+    sparse = make(Sparse)
+    assert isinstance(sparse.aggregator(), CoverageMean)
+    assert sparse.aggregator() is not sparse.aggregator()
+
+
+def test_the_server_rounds_once() -> None:
+    """1 + 2**-30 is no float32; it must reach `server_update` whole and leave it as 1."""
+    algorithm = make()
+    aggregate = Aggregate(torch.full((30,), 1.0 + 2.0**-30, dtype=torch.float64), None, 1.0)
+    state = algorithm.server_update(ServerState(params=torch.zeros(30)), aggregate, 0)
+    assert state.params.dtype == torch.float32
+    assert state.params.tolist() == [1.0] * 30
+
+
+def test_a_stateless_method_keeps_nothing_per_client() -> None:
+    assert make().init_client(3) is None
+
+
+def test_the_broadcast_is_the_model_under_the_servers_mask() -> None:
+    algorithm, params = make(Sparse), torch.arange(30, dtype=torch.float32)
+    (whole,) = algorithm.broadcast(ServerState(params=params))
+    assert isinstance(whole, Dense)
+    assert whole.values.tolist() == params.tolist()
+    mask = torch.ones(30, dtype=torch.bool)
+    mask[:20] = False
+    (kept,) = algorithm.broadcast(ServerState(params=params, mask=mask))
+    assert isinstance(kept, Masked)
+    assert kept.values.tolist() == list(range(20, 30))
+
+
+def test_an_update_that_is_not_finite_is_an_error_that_names_the_remedy() -> None:
+    flat = seeded(net)
+    setting = make_setting(flat, SHAPE, training={"lr": 1e38})
+    algorithm = Plain(AlgorithmConfig(), setting)
+    with pytest.raises(FloatingPointError, match=r"lower training.lr or set clip_norm"):
+        algorithm.client_update(make_run(setting, flat, random_data(9, SHAPE, 3)))
+
+
+Trace = tuple[str, ...]
+
+
+class Tracer(Algorithm[ServerState, Trace]):
+    """Writes down the order of the hooks in the client's state."""
+
+    def load(self, run: LocalRun[Trace]) -> None:
+        super().load(run)
+        run.state = ("load",)
+
+    def on_train_start(self, run: LocalRun[Trace]) -> None:
+        run.state += ("start",)
+
+    def grad_hook(self, run: LocalRun[Trace]) -> None:
+        run.state += ("grad",)
+
+    def on_epoch(self, run: LocalRun[Trace], epochs_done: int) -> None:
+        run.state += (f"epoch {epochs_done}",)
+
+    def after_train(self, run: LocalRun[Trace]) -> None:
+        run.state += ("after",)
+
+    def pack(self, run: LocalRun[Trace]) -> Payload:
+        run.state += ("pack",)
+        return super().pack(run)
+
+
+def test_hooks_are_called_in_their_order() -> None:
+    """Five images in batches of three: two steps an epoch. What `pack` says of the state counts, too."""
+    flat = seeded(net)
+    setting = make_setting(flat, SHAPE, training={"batch_size": 3, "local_epochs": 2})
+    run = make_run(setting, flat, random_data(5, SHAPE, 3))
+    result = Tracer(AlgorithmConfig(), setting).client_update(run)
+    steps = ("grad", "grad")
+    expected = ("load", "start", *steps, "epoch 1", *steps, "epoch 2", "after", "pack")
+    assert result.client_state == expected
+    assert result.num_examples == 5

@@ -1,0 +1,57 @@
+"""Predictions and their spread over clients."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from orchestrator.federation.evaluate import EVALUATION_BATCH, predict, spread
+from orchestrator.models.parameters import FlatModule
+
+
+def test_predictions_by_hand() -> None:
+    """Logits are the two pixels: (2, 0) is class 0, (0, 1) class 1; loss is log(1 + e^-margin)."""
+    flat = FlatModule(nn.Sequential(nn.Flatten(), nn.Linear(2, 2)))
+    params = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 0.0])
+    images = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 1.0]]).view(3, 1, 1, 2)
+    found = predict(flat, params, images, torch.tensor([0, 1, 0]))
+    assert found.correct.tolist() == [True, True, False]
+    assert found.loss.dtype == np.float64
+    assert found.loss.tolist() == pytest.approx([np.log1p(np.exp(-m)) for m in (2, 1, -1)], rel=1e-12)
+
+
+def test_images_keep_their_order_over_several_batches() -> None:
+    flat = FlatModule(nn.Sequential(nn.Flatten(), nn.Linear(1, 2)))
+    params = torch.tensor([1.0, -1.0, 0.0, 0.0])
+    count = 2 * EVALUATION_BATCH + 3
+    signs = torch.from_numpy(np.random.default_rng(0).choice([-1.0, 1.0], count).astype(np.float32))
+    found = predict(flat, params, signs.view(-1, 1, 1, 1), torch.zeros(count, dtype=torch.int64))
+    assert found.correct.tolist() == (signs > 0).tolist()
+
+
+def test_the_model_is_in_evaluation_mode_and_unchanged() -> None:
+    """Dropout is off, batch norm uses its running statistics and leaves them."""
+    flat = FlatModule(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(2), nn.Dropout(0.9), nn.Linear(2, 2)))
+    flat.module.train()
+    params = flat.values.clone()
+    images, labels = (
+        torch.randn(40, 1, 1, 2, generator=torch.Generator().manual_seed(0)),
+        torch.zeros(40).long(),
+    )
+    first, second = (predict(flat, params, images, labels) for _ in range(2))
+    assert np.array_equal(first.loss, second.loss)
+    assert torch.equal(flat.values, params)
+
+
+def test_the_given_parameters_are_used_and_not_the_models() -> None:
+    flat = FlatModule(nn.Sequential(nn.Flatten(), nn.Linear(1, 2)))
+    images, labels = torch.ones(1, 1, 1, 1), torch.tensor([1])
+    right = predict(flat, torch.tensor([0.0, 1.0, 0.0, 0.0]), images, labels)
+    wrong = predict(flat, torch.tensor([1.0, 0.0, 0.0, 0.0]), images, labels)
+    assert (right.correct.tolist(), wrong.correct.tolist()) == ([True], [False])
+
+
+def test_spread_by_hand() -> None:
+    """0, 0.5, 1, 1: mean .625; variance (.625^2 + .125^2 + 2 * .375^2) / 4; 10th percentile .3 of the way to .5."""
+    found = spread(np.array([1.0, 0.0, 1.0, 0.5]), "p")
+    assert found == pytest.approx({"p_mean": 0.625, "p_std": 0.171875**0.5, "p_p10": 0.15, "p_min": 0.0})

@@ -1,0 +1,94 @@
+"""Flat vectors to payload items and back."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from orchestrator.errors import WireError
+from orchestrator.federation.exchange import MODEL_ITEM, find_model, pack_model, unpack_model
+from orchestrator.models.parameters import ParameterLayout
+from orchestrator.sparsity.payload import Bits, Dense, Masked, Scalar
+from orchestrator.sparsity.wire import decode, encode
+
+#: conv 2*1*2*2 = 8 weights and 2 biases, batch norm 2 + 2 and two running statistics of 2, linear 6 and 3
+LAYOUT = ParameterLayout.of(
+    nn.Sequential(nn.Conv2d(1, 2, 2), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 3))
+)
+D, W = 27, 14
+
+
+def test_the_layout_of_this_file() -> None:
+    assert (LAYOUT.size, LAYOUT.num_maskable) == (D, W)
+
+
+@given(st.lists(st.booleans(), min_size=W, max_size=W), st.integers(0, 2**32))
+@settings(max_examples=50, deadline=None)
+def test_a_masked_model_comes_back_exactly_through_the_wire(bits: list[bool], seed: int) -> None:
+    mask = LAYOUT.expand(torch.tensor(bits))
+    values = torch.from_numpy(np.random.default_rng(seed).standard_normal(D).astype(np.float32))
+    item = pack_model(LAYOUT, values, mask)
+    assert isinstance(item, Masked)
+    assert (item.name, item.values.size, item.mask.tolist()) == (MODEL_ITEM, sum(bits) + D - W, bits)
+    model = unpack_model(LAYOUT, decode(encode((item,))))
+    assert model.mask is not None
+    assert torch.equal(model.mask, mask)
+    assert torch.equal(model.values, values * mask)
+
+
+def test_a_dense_model_comes_back_exactly_through_the_wire() -> None:
+    values = torch.arange(D, dtype=torch.float32) - 13
+    item = pack_model(LAYOUT, values, None)
+    assert isinstance(item, Dense)
+    model = unpack_model(LAYOUT, decode(encode((item,))))
+    assert model.mask is None
+    assert torch.equal(model.values, values)
+
+
+def test_masked_values_stand_in_vector_order() -> None:
+    """Of the conv weights entries 1 and 6, of the linear weights entry 2; then 13 entries no mask covers."""
+    bits = torch.zeros(W, dtype=torch.bool)
+    bits[[1, 6, 8 + 2]] = True
+    item = pack_model(LAYOUT, torch.arange(D, dtype=torch.float32), LAYOUT.expand(bits))
+    names = [s.name for s in LAYOUT.segments]
+    assert names[:2] == ["0.weight", "0.bias"]
+    linear = next(s for s in LAYOUT.segments if s.name == "3.weight").offset
+    dense = [i for s in LAYOUT.segments if not s.maskable for i in range(s.offset, s.offset + s.size)]
+    assert item.values.tolist() == sorted([1, 6, linear + 2, *dense])
+
+
+def test_an_unpacked_model_owns_its_memory() -> None:
+    """Decoded arrays are read-only views of a buffer that others share; the model must not be one."""
+    buffer = np.frombuffer(encode((pack_model(LAYOUT, torch.ones(D), None),)), dtype=np.uint8)
+    kept = buffer.copy()
+    unpack_model(LAYOUT, decode(buffer)).values.zero_()
+    assert np.array_equal(buffer, kept)
+
+
+def test_other_items_do_not_hide_the_model() -> None:
+    model = Dense(MODEL_ITEM, np.zeros(D, np.float32))
+    assert find_model((Scalar("loss", 1.0), Bits("votes", np.zeros(3, np.bool_)), model)) is model
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        ((), "no model item 'theta', only \\[\\]"),
+        ((Scalar("loss", 1.0),), "no model item 'theta', only \\['loss'\\]"),
+        ((Bits(MODEL_ITEM, np.zeros(W, np.bool_)),), "no model item"),
+        ((Dense(MODEL_ITEM, np.zeros(D - 1, np.float32)),), "26 values, the layout wants 27"),
+        (
+            (Masked(MODEL_ITEM, np.zeros(20, np.float32), np.zeros(W + 1, np.bool_)),),
+            "15 mask bits, the layout wants 14",
+        ),
+        (
+            (Masked(MODEL_ITEM, np.zeros(20, np.float32), np.zeros(W, np.bool_)),),
+            "20 values, the layout wants 13",
+        ),
+    ],
+)
+def test_a_payload_that_does_not_fit_is_refused(payload: tuple[Dense | Masked, ...], message: str) -> None:
+    with pytest.raises(WireError, match=message):
+        unpack_model(LAYOUT, payload)

@@ -1,0 +1,287 @@
+"""The local engine: masks, clipping, FLOPs, the growth gradient, batches and the loss it reports."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.exchange import ModelValues
+from orchestrator.models.parameters import FlatModule
+from tests.fakes import CheckedRun, TensorData, make_run, make_setting, random_data, seeded
+
+SHAPE = (1, 4, 4)
+FedAvg = Algorithm[ServerState, None]
+
+
+def tiny_net() -> nn.Module:
+    """18 weights used at 4 positions each, then 24 used once: 96 MACs."""
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3))
+
+
+def run_of(
+    build: Callable[[], nn.Module] = tiny_net,
+    *,
+    mask: Tensor | None = None,
+    num_images: int = 5,
+    round_idx: int = 0,
+    client_id: int = 0,
+    **training: object,
+) -> CheckedRun:
+    flat = seeded(build)
+    setting = make_setting(flat, SHAPE, training={"batch_size": 2, "local_epochs": 2, **training})
+    values = flat.values.clone() if mask is None else flat.values * mask
+    data = random_data(num_images, SHAPE, 3)
+    return make_run(
+        setting, flat, data, received=ModelValues(values, mask), round_idx=round_idx, client_id=client_id
+    )
+
+
+def finish(run: CheckedRun) -> None:
+    FedAvg(FedAvg.Config(name="fedavg"), run.setting).client_update(run)
+
+
+def five_and_seven() -> Tensor:
+    """bool[47] for `tiny_net`: 5 of conv's 18 weights, 7 of linear's 24, and all biases."""
+    mask = torch.zeros(47, dtype=torch.bool)
+    mask[[0, 3, 8, 9, 17]] = True
+    mask[18:20] = True
+    mask[20:27] = True
+    mask[44:] = True
+    return mask
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_masked_weights_are_exactly_zero_after_every_step(optimizer: str) -> None:
+    """`CheckedRun` looks after each step; momentum and weight decay are on."""
+    run = run_of(mask=five_and_seven(), optimizer=optimizer, momentum=0.9, weight_decay=0.1)
+    finish(run)
+    assert run.num_steps == 6
+    assert bool(run.values[five_and_seven()].all())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_no_momentum_gathers_under_the_mask(optimizer: str) -> None:
+    """Once the mask is lifted, a step with a zero gradient moves only what was trained."""
+    mask = five_and_seven()
+    run = run_of(mask=mask, optimizer=optimizer, momentum=0.9)
+    finish(run)
+    run.set_mask(None)
+    before = run.values.clone()
+    run.grad.zero_()
+    run.apply_gradient()
+    moved = run.values != before
+    assert not bool(moved[~mask].any())
+    assert bool(moved[mask].any())
+
+
+def test_a_mask_of_ones_trains_as_no_mask_does() -> None:
+    dense, masked = run_of(), run_of(mask=torch.ones(47, dtype=torch.bool))
+    finish(dense)
+    finish(masked)
+    assert torch.equal(dense.values, masked.values)
+    assert masked.train_flops == masked.train_flops_dense == dense.train_flops
+
+
+def test_weights_outside_the_mask_change_nothing_but_their_own_gradient() -> None:
+    """The values under the mask do not reach the forward pass: they are zeroed when the mask is installed."""
+    mask = five_and_seven()
+    clean, dirty = run_of(mask=mask), run_of(mask=mask)
+    dirty.start = torch.where(mask, dirty.start, 1e6)
+    finish(clean)
+    finish(dirty)
+    assert torch.equal(clean.values, dirty.values)
+
+
+def test_clipping_measures_the_masked_gradient_alone() -> None:
+    """Gradient (3, 4) inside the mask has norm 5; 10^6 outside it must not count. Limit 2.5 halves it."""
+    mask = torch.zeros(47, dtype=torch.bool)
+    mask[[0, 1]] = True
+    run = run_of(mask=mask, clip_norm=2.5, momentum=0.0, lr=1.0)
+    run.load(torch.zeros(47), mask)
+    run.grad.fill_(1e6)
+    run.grad[0], run.grad[1] = 3.0, 4.0
+    run.apply_gradient()
+    assert run.values[:2].tolist() == pytest.approx([-1.5, -2.0], rel=1e-6)
+    assert int(run.values[2:].count_nonzero()) == 0
+
+
+def test_a_gradient_below_the_limit_is_not_scaled() -> None:
+    run = run_of(clip_norm=6.0, momentum=0.0, lr=1.0)
+    run.load(torch.zeros(47), None)
+    run.grad.zero_()
+    run.grad[0], run.grad[1] = 3.0, 4.0
+    run.apply_gradient()
+    assert run.values[:2].tolist() == [-3.0, -4.0]
+
+
+def test_flops_of_dense_training_by_hand() -> None:
+    """96 MACs -> 192 FLOPs forward, 576 per sample and step; 5 images, 2 epochs."""
+    run = run_of()
+    finish(run)
+    assert run.train_flops == run.train_flops_dense == 5 * 2 * 576
+
+
+def test_flops_of_masked_training_by_hand() -> None:
+    """5 weights at 4 positions and 7 at one: 27 MACs -> 162 FLOPs per sample and step."""
+    run = run_of(mask=five_and_seven())
+    finish(run)
+    assert run.train_flops == 5 * 2 * 162
+    assert run.train_flops_dense == 5 * 2 * 576
+
+
+def test_flops_follow_a_mask_that_changes() -> None:
+    run = run_of(mask=five_and_seven())
+    run.load(run.start, run.received_mask)
+    batch = (run.data.images, run.data.labels)  # type: ignore[attr-defined]
+    run.backward(batch)
+    run.set_mask(None)
+    run.backward(batch)
+    assert run.train_flops == 5 * (162 + 576)
+
+
+def test_flops_of_the_growth_gradient_by_hand() -> None:
+    """Forward at the mask's density, 2 * 27 FLOPs, and a dense backward, 2 * 192, per sample."""
+    run = run_of(mask=five_and_seven())
+    run.load(run.start, run.received_mask)
+    run.dense_gradient((run.data.images[:2], run.data.labels[:2]))  # type: ignore[attr-defined]
+    assert run.train_flops == 2 * (54 + 2 * 192)
+    assert run.train_flops_dense == 2 * 576
+
+
+def mlp_loss(parameters: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.int64]) -> float:
+    """Mean cross-entropy of tanh(x W1^T + b1) W2^T + b2 in float64; 16 inputs, 4 hidden units, 3 classes."""
+    w1, b1 = parameters[:64].reshape(4, 16), parameters[64:68]
+    w2, b2 = parameters[68:80].reshape(3, 4), parameters[80:]
+    logits = np.tanh(x @ w1.T + b1) @ w2.T + b2
+    return float((np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(y)), y]).mean())
+
+
+def test_the_growth_gradient_is_the_finite_difference_of_the_plain_loss() -> None:
+    """For every weight, masked ones included, at the masked weights; the buffer held garbage before."""
+    flat = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.Tanh(), nn.Linear(4, 3)))
+    setting = make_setting(flat, SHAPE, training={"weight_decay": 0.5})
+    mask = torch.from_numpy(np.random.default_rng(0).random(83) < 0.5)
+    mask[64:68] = mask[80:] = True
+    data = random_data(7, SHAPE, 3)
+    run = make_run(setting, flat, data, received=ModelValues(flat.values * mask, mask))
+    run.load(run.start, mask)
+    run.grad.fill_(1e3)
+    found = run.dense_gradient((data.images, data.labels)).numpy()
+
+    point = run.values.numpy().astype(np.float64)
+    x, y = data.images.flatten(1).numpy().astype(np.float64), data.labels.numpy()
+    step = 1e-5
+    expected = np.array(
+        [
+            (mlp_loss(point + step * e, x, y) - mlp_loss(point - step * e, x, y)) / (2 * step)
+            for e in np.eye(83)
+        ]
+    )
+    assert np.allclose(found, expected, rtol=1e-3, atol=1e-6)
+    assert np.abs(found[~mask.numpy()]).min() > 0
+
+
+def normalised_net(momentum: float | None = 0.1) -> nn.Module:
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(16, 4), nn.BatchNorm1d(4, momentum=momentum), nn.Linear(4, 3)
+    )
+
+
+def test_the_growth_gradient_is_taken_in_train_mode() -> None:
+    run = run_of(normalised_net)
+    run.load(run.start, None)
+    batch = (run.data.images, run.data.labels)  # type: ignore[attr-defined]
+    run.flat.module.train()
+    found = run.dense_gradient(batch)
+
+    other = FlatModule(normalised_net())
+    other.load(run.start)
+    other.module.train()
+    cross_entropy(other.module(batch[0]), batch[1]).backward()
+    assert torch.equal(found, other.grad)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_the_growth_gradient_leaves_the_model_as_it_was(momentum: float | None) -> None:
+    """Weights, running statistics and the counter that weighs a cumulative average (momentum None)."""
+    run = run_of(lambda: normalised_net(momentum))
+    run.load(run.start, None)
+    run.flat.module.train()
+    before = {name: t.clone() for name, t in run.flat.module.state_dict().items()}
+    run.dense_gradient((run.data.images, run.data.labels))  # type: ignore[attr-defined]
+    after = run.flat.module.state_dict()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+
+
+def epochs_of(run: CheckedRun) -> list[list[list[int]]]:
+    """Per epoch and batch the labels, which in these runs number the images."""
+    return [[labels.tolist() for _, labels in epoch] for epoch in run.batches()]
+
+
+def numbered(round_idx: int = 0, client_id: int = 0, **training: object) -> list[list[list[int]]]:
+    run = run_of(round_idx=round_idx, client_id=client_id, batch_size=3, local_epochs=3, **training)
+    run.data = TensorData(torch.zeros(7, *SHAPE), torch.arange(7))
+    return epochs_of(run)
+
+
+def test_every_epoch_holds_every_image_once() -> None:
+    for epoch in numbered():
+        assert [len(batch) for batch in epoch] == [3, 3, 1]
+        assert sorted(sum(epoch, [])) == list(range(7))
+
+
+def test_batches_are_reshuffled_by_epoch_round_and_client() -> None:
+    first, second, third = numbered()
+    assert first != second != third != first
+    assert numbered() == [first, second, third]
+    assert numbered(round_idx=1)[0] != first
+    assert numbered(client_id=1)[0] != first
+
+
+def test_without_reshuffling_the_batches_stay_for_the_whole_run() -> None:
+    first, second, third = numbered(reshuffle=False)
+    assert first == second == third
+    assert numbered(round_idx=5, reshuffle=False)[0] == first
+    assert numbered(client_id=1, reshuffle=False)[0] != first
+    assert sorted(sum(first, [])) == list(range(7))
+
+
+def test_the_loss_is_the_mean_over_images_not_over_batches() -> None:
+    """With one epoch and hardly any step size, batches of 2, 2 and 1 give the loss at the start."""
+    run = run_of(lr=1e-12, momentum=0.0, local_epochs=1)
+    with torch.no_grad():
+        expected = cross_entropy(run.flat.module(run.data.images), run.data.labels)  # type: ignore[attr-defined]
+    finish(run)
+    assert run.metrics["loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_task_before_its_first_batch_has_a_loss_of_zero() -> None:
+    assert run_of().mean_loss() == 0.0
+
+
+def test_a_new_task_starts_without_optimiser_state() -> None:
+    """Two tasks on the same model object, one after the other, end at the same values."""
+    flat = seeded(tiny_net)
+    setting = make_setting(flat, SHAPE, training={"momentum": 0.9, "batch_size": 2})
+    data, start = random_data(5, SHAPE, 3), flat.values.clone()
+    ends = []
+    for _ in range(2):
+        run = make_run(setting, flat, data, received=ModelValues(start, None))
+        finish(run)
+        ends.append(run.values.clone())
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[0], start)
+
+
+def test_the_received_model_is_not_written_to() -> None:
+    run = run_of(mask=five_and_seven())
+    start, mask = run.start.clone(), five_and_seven()
+    finish(run)
+    assert torch.equal(run.start, start)
+    assert run.received_mask is not None
+    assert torch.equal(run.received_mask, mask)

@@ -1,0 +1,110 @@
+"""Local optimisers: held to torch.optim on the same gradients, and to numbers worked out by hand."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from orchestrator.config import TrainingConfig
+from orchestrator.federation.optimizers import SGD, Adam, Optimizer, make_optimizer
+
+SIZE = 1003
+
+
+def gradients(num_steps: int = 20) -> list[Tensor]:
+    """Gradients of very different sizes, some exactly 0."""
+    rng = np.random.default_rng(0)
+    scales = 10.0 ** rng.integers(-6, 3, SIZE)
+    draws = rng.standard_normal((num_steps, SIZE)) * scales * (rng.random((num_steps, SIZE)) < 0.9)
+    return [torch.from_numpy(row.astype(np.float32)) for row in draws]
+
+
+def trajectory(optimizer: Optimizer) -> list[Tensor]:
+    """The values after each step from a random start."""
+    values = torch.from_numpy(np.random.default_rng(1).standard_normal(SIZE).astype(np.float32))
+    steps = []
+    for grad in gradients():
+        optimizer.step(values, grad)
+        steps.append(values.clone())
+    return steps
+
+
+def torch_trajectory(make: Callable[[list[nn.Parameter]], torch.optim.Optimizer]) -> list[Tensor]:
+    """The same with torch.optim."""
+    start = torch.from_numpy(np.random.default_rng(1).standard_normal(SIZE).astype(np.float32))
+    parameter = nn.Parameter(start)
+    optimizer, steps = make([parameter]), []
+    for grad in gradients():
+        parameter.grad = grad
+        optimizer.step()
+        steps.append(parameter.detach().clone())
+    return steps
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("weight_decay", [0.0, 1e-2])
+def test_sgd_is_torch_sgd_bit_for_bit(momentum: float, weight_decay: float) -> None:
+    ours = trajectory(SGD(0.05, momentum, weight_decay))
+    theirs = torch_trajectory(
+        lambda p: torch.optim.SGD(p, lr=0.05, momentum=momentum, weight_decay=weight_decay)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 1e-2])
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_adam_is_torch_adam(weight_decay: float, decoupled: bool) -> None:
+    ours = trajectory(Adam(0.01, weight_decay, decoupled=decoupled))
+    method = torch.optim.AdamW if decoupled else torch.optim.Adam
+    theirs = torch_trajectory(lambda p: method(p, lr=0.01, weight_decay=weight_decay))
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_the_kinds_of_decay_differ() -> None:
+    """Else the two cases above could hold with the wrong one."""
+    coupled, decoupled = (trajectory(Adam(0.01, 1e-2, decoupled=d))[-1] for d in (False, True))
+    assert not torch.allclose(coupled, decoupled, rtol=1e-6, atol=1e-6)
+
+
+def test_sgd_with_momentum_by_hand() -> None:
+    """w=1, lr=.5, momentum .5, decay 1: g = 1 + 1 = 2, v = 2, w = 0; then g = 1 + 0, v = 2, w = -1."""
+    optimizer, values = SGD(0.5, 0.5, 1.0), torch.tensor([1.0])
+    optimizer.step(values, torch.tensor([1.0]))
+    assert values.tolist() == [0.0]
+    optimizer.step(values, torch.tensor([1.0]))
+    assert values.tolist() == [-1.0]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_forgotten_entries_start_over(name: str) -> None:
+    """After `forget`, a zero gradient moves the other entry, which still has momentum, but not this one."""
+    optimizer = make_optimizer(TrainingConfig.model_validate({"optimizer": name, "momentum": 0.9}), 0)
+    values = torch.ones(2)
+    optimizer.forget(torch.tensor([True, False]))
+    optimizer.step(values, torch.tensor([1.0, 1.0]))
+    optimizer.forget(torch.tensor([True, False]))
+    before = values.clone()
+    optimizer.step(values, torch.zeros(2))
+    assert values[0] == before[0]
+    assert values[1] < before[1]
+
+
+@pytest.mark.parametrize(("round_idx", "expected"), [(0, 0.5), (1, 0.75), (2, 0.875)])
+def test_the_learning_rate_decays_by_round(round_idx: int, expected: float) -> None:
+    """1 - lr * decay ** r with lr = decay = 1/2 and a gradient of 1."""
+    training = TrainingConfig.model_validate({"lr": 0.5, "lr_decay": 0.5, "momentum": 0.0})
+    values = torch.tensor([1.0])
+    make_optimizer(training, round_idx).step(values, torch.tensor([1.0]))
+    assert values.tolist() == [expected]
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_the_first_step_of_adam_is_the_learning_rate(name: str) -> None:
+    """Both moments are bias-corrected, so that the first step is lr * sign(g)."""
+    training = TrainingConfig.model_validate({"optimizer": name, "lr": 0.25, "lr_decay": 0.5})
+    values = torch.tensor([1.0, 1.0])
+    make_optimizer(training, 1).step(values, torch.tensor([3.0, -0.02]))
+    assert values.tolist() == pytest.approx([0.875, 1.125], rel=1e-5)

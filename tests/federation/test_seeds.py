@@ -1,0 +1,76 @@
+"""Random streams: a stable function of the path alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from orchestrator.federation.seeds import derive, forked_torch_seed, stream
+
+
+@pytest.mark.parametrize(
+    ("seed", "path", "expected"),
+    [
+        # b2sum -l 64 of "7\x1fstr:client\x1fint:3\x1fint:12\x1fstr:batches" is 7cc53726ddf1f964, and so on;
+        # the digest read as a little-endian integer
+        (7, ("client", 3, 12, "batches"), 7276112605125002620),
+        (7, ("client", "3"), 7643887589582268299),
+        (0, (), 8493733112532773764),
+    ],
+)
+def test_derivation_is_the_blake2b_digest_of_the_path(
+    seed: int, path: tuple[str | int, ...], expected: int
+) -> None:
+    assert derive(seed, *path) == expected
+
+
+def test_streams_do_not_change_between_releases() -> None:
+    """Numbers of numpy's documented PCG64, seeded with the integer of the first case above."""
+    direct = np.random.Generator(np.random.PCG64(7276112605125002620))
+    drawn = stream(7, "client", 3, 12, "batches").integers(0, 1000, 8)
+    assert drawn.tolist() == direct.integers(0, 1000, 8).tolist()
+
+
+def test_a_number_and_its_digits_are_different_parts() -> None:
+    assert derive(0, "client", 1) != derive(0, "client", "1")
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ((0, "client", 1), (1, "client", 1)),
+        ((0, "client", 1, 2), (0, "client", 2, 1)),
+        ((0, "client", 12), (0, "client", 1, 2)),
+        ((0, "ab", "c"), (0, "a", "bc")),
+        ((0, "client"), (0, "server")),
+    ],
+)
+def test_paths_that_differ_have_different_seeds(left: tuple[int, ...], right: tuple[int, ...]) -> None:
+    assert derive(*left) != derive(*right)
+
+
+def test_a_stream_does_not_depend_on_the_streams_drawn_before() -> None:
+    alone = stream(5, "b").random(4)
+    other = stream(5, "a")
+    other.random(100)
+    assert np.array_equal(stream(5, "b").random(4), alone)
+
+
+def test_forked_torch_seed_gives_the_same_numbers_and_restores_the_generator() -> None:
+    before = torch.random.get_rng_state()
+    with forked_torch_seed(3, "model"):
+        first = torch.rand(5)
+    with forked_torch_seed(3, "model"):
+        second = torch.rand(5)
+    with forked_torch_seed(3, "dropout"):
+        other = torch.rand(5)
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_forked_torch_seed_restores_the_generator_after_an_error() -> None:
+    before = torch.random.get_rng_state()
+    with pytest.raises(RuntimeError, match="inside"), forked_torch_seed(3, "model"):
+        torch.rand(1)
+        raise RuntimeError("inside")
+    assert torch.equal(torch.random.get_rng_state(), before)

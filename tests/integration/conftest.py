@@ -1,0 +1,38 @@
+"""One local Ray for all tests that need one, and tiny experiments to run on it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.config import ExperimentConfig, RuntimeConfig
+from orchestrator.config_loading import apply_overrides
+from orchestrator.runtime.ray_backend import ray_session
+
+MakeConfig = Callable[..., ExperimentConfig]
+
+TINY: dict[str, Any] = {
+    "algorithm": {"name": "feddst", "readjust_every": 2, "alpha": 0.2},
+    "model": {"name": "mlp"},
+    "fleet": {"num_clients": 6},
+    "training": {"rounds": 6, "clients_per_round": 3, "local_epochs": 2, "eval_every": 3},
+    "tracking": {"enabled": False},
+}
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """A Ray on this machine, as a run would start it."""
+    with ray_session(RuntimeConfig()):
+        yield
+
+
+@pytest.fixture
+def make_config(tmp_path: Path) -> MakeConfig:
+    """A tiny experiment, with overrides as on the command line, that keeps its runs in the test's folder."""
+
+    def make(*overrides: str) -> ExperimentConfig:
+        return ExperimentConfig.parse(apply_overrides(TINY, [f"runtime.storage={tmp_path}", *overrides]))
+
+    return make

@@ -1,0 +1,84 @@
+"""One seed, one result: whatever executes the clients, and however many actors there are."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import ray
+from ray.util import list_named_actors
+
+from orchestrator.config import ExperimentConfig
+from orchestrator.runtime import session
+from orchestrator.runtime.ray_backend import RayBackend
+from orchestrator.tracking.progress import Progress
+
+MakeConfig = Callable[..., ExperimentConfig]
+QUIET = Progress(quiet=True)
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+
+
+@pytest.fixture
+def reference(make_config: MakeConfig) -> str:
+    """Digest of the parameters that one process ends with."""
+    return session.run(make_config("runtime.executor=inprocess"), QUIET).params_sha256
+
+
+@pytest.mark.parametrize(
+    "placement",
+    [
+        ["runtime.actors=dedicated"],
+        ["runtime.actors=pooled", "runtime.pool_size=1"],
+        ["runtime.actors=pooled", "runtime.pool_size=2"],
+        ["runtime.actors=pooled", "runtime.pool_size=4"],
+    ],
+    ids=["dedicated", "pool of 1", "pool of 2", "pool of 4"],
+)
+def test_actors_end_where_one_process_ends(
+    make_config: MakeConfig, reference: str, placement: list[str]
+) -> None:
+    assert session.run(make_config(*placement), QUIET).params_sha256 == reference
+
+
+def test_two_profiles_end_where_one_process_ends(make_config: MakeConfig) -> None:
+    fleet = "fleet.name=five-tier"
+    alone = session.run(make_config(fleet, "runtime.executor=inprocess"), QUIET)
+    pooled = session.run(make_config(fleet, "runtime.actors=pooled"), QUIET)
+    assert pooled.params_sha256 == alone.params_sha256
+    assert pooled.emulated_s_total == alone.emulated_s_total
+
+
+def test_another_seed_ends_elsewhere(make_config: MakeConfig, reference: str) -> None:
+    other = session.run(make_config("runtime.executor=inprocess", "seed=1"), QUIET)
+    assert other.params_sha256 != reference
+
+
+def test_each_dedicated_client_is_an_actor_of_its_name(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(
+        "fleet.num_clients=12", "training.clients_per_round=4", "training.rounds=1", "runtime.actors=dedicated"
+    )
+    folder = tmp_path / "named"
+    store = session.RunStore(folder)
+    experiment = session.prepare(config)
+    backend = RayBackend(experiment, folder)
+    try:
+        backend.ready()
+        names = set(list_named_actors())
+        assert {f"{store.run_id}/client-{k}" for k in range(12)} <= names
+        list(backend.records())
+    finally:
+        backend.close()
+    assert not {name for name in list_named_actors() if name.startswith(f"{store.run_id}/")}
+
+
+def test_a_killed_client_actor_changes_nothing(make_config: MakeConfig, reference: str, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    session.RunStore(folder)
+    backend = RayBackend(session.prepare(make_config("runtime.actors=pooled", "runtime.pool_size=1")), folder)
+    try:
+        backend.ready()
+        for number, _ in enumerate(backend.records()):
+            if number == 1:
+                ray.kill(ray.get_actor("killed/pool-default-0"), no_restart=False)
+        assert backend.params_sha256() == reference
+    finally:
+        backend.close()

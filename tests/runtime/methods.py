@@ -1,0 +1,176 @@
+"""Methods that tests name as `tests.runtime.methods:Class`: one with state everywhere, some that misbehave."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from orchestrator.config import AlgorithmConfig
+from orchestrator.federation.aggregate import Aggregate, AggregationName
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.exchange import pack_model
+from orchestrator.federation.local import Batch, LocalRun
+from orchestrator.federation.seeds import stream
+from orchestrator.sparsity.allocation import allocate
+from orchestrator.sparsity.masks import magnitude_mask, random_mask
+from orchestrator.sparsity.payload import Payload, Scalar
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Memory:
+    """What a client of `Remembering` keeps: float32[D] `drift`, and how often it took part, by round."""
+
+    num_tasks: int
+    drift: Tensor
+    losses: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RememberedState(ServerState):
+    """Server state with a tree below it: float64[D] `mean`, `trace` by name, and `history`."""
+
+    mean: Tensor
+    trace: dict[str, Tensor]
+    history: tuple[int, float]
+
+
+@final
+class Remembering(Algorithm[RememberedState, Memory]):
+    """Every result depends on what server and clients remembered; the mask is drawn anew each second round."""
+
+    aggregation: ClassVar[AggregationName] = "covmean"
+    default_level: ClassVar[float | None] = 0.5
+
+    def _mask(self, number: int) -> Tensor:
+        counts = allocate(self.setting.layout, 1.0 - self.level(0), self.setting.sparsity.allocation)
+        return random_mask(self.setting.layout, counts, stream(self.setting.seed, "masks", number))
+
+    def init(self, params: Tensor) -> RememberedState:
+        mask = self._mask(0)
+        return RememberedState(
+            params=params * mask,
+            mask=mask,
+            mean=params.to(torch.float64),
+            trace={"first": params[:3].clone()},
+            history=(0, 0.0),
+        )
+
+    def init_client(self, client_id: int) -> Memory:
+        return Memory(num_tasks=0, drift=torch.zeros(self.setting.layout.size), losses={})
+
+    def grad_hook(self, run: LocalRun[Memory]) -> None:
+        run.grad.add_(run.state.drift[: run.grad.numel()], alpha=0.1)
+
+    def after_train(self, run: LocalRun[Memory]) -> None:
+        before = run.state
+        run.state = Memory(
+            num_tasks=before.num_tasks + 1,
+            drift=0.5 * before.drift + (run.values - run.start),
+            losses={**before.losses, f"round {run.task.round_idx}": run.mean_loss()},
+        )
+
+    def server_update(self, state: RememberedState, aggregate: Aggregate, round_idx: int) -> RememberedState:
+        mean = 0.9 * state.mean + 0.1 * aggregate.values
+        mask = self._mask((round_idx + 1) // 2)
+        params = (aggregate.values + 0.01 * mean).to(torch.float32) * mask
+        return RememberedState(
+            params=params,
+            mask=mask,
+            mean=mean,
+            trace={**state.trace, f"round {round_idx}": params[:3].clone()},
+            history=(state.history[0] + 1, aggregate.total_weight),
+        )
+
+
+class MisbehavingConfig(AlgorithmConfig):
+    """Who misbehaves, where."""
+
+    hook: Literal["load", "on_train_start", "grad_hook", "on_epoch", "after_train", "pack", "encode"] = Field(
+        "grad_hook", description="the hook that goes wrong"
+    )
+    client_id: int = Field(-1, description="the client in which it does; -1: none")
+    kind: Literal["raise", "nan"] = Field("raise", description="an error, or parameters that are no numbers")
+
+
+@final
+class Misbehaving(Algorithm[ServerState, None]):
+    """FedAvg, but one client raises in a hook, or trains to NaN."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = MisbehavingConfig
+    config: MisbehavingConfig
+
+    def _misbehave(self, hook: str, run: LocalRun[None]) -> None:
+        if (hook, run.task.client_id) == (self.config.hook, self.config.client_id):
+            if self.config.kind == "raise":
+                raise ZeroDivisionError(f"in {hook}")
+            run.values.fill_(float("nan"))
+
+    def load(self, run: LocalRun[None]) -> None:
+        run.load(run.start, run.received_mask)
+        self._misbehave("load", run)
+
+    def on_train_start(self, run: LocalRun[None]) -> None:
+        self._misbehave("on_train_start", run)
+
+    def grad_hook(self, run: LocalRun[None]) -> None:
+        self._misbehave("grad_hook", run)
+
+    def on_epoch(self, run: LocalRun[None], epochs_done: int) -> None:
+        self._misbehave("on_epoch", run)
+
+    def after_train(self, run: LocalRun[None]) -> None:
+        self._misbehave("after_train", run)
+
+    def pack(self, run: LocalRun[None]) -> Payload:
+        self._misbehave("pack", run)
+        model = pack_model(self.setting.layout, run.values, run.mask)
+        if (self.config.hook, self.config.client_id) == ("encode", run.task.client_id):
+            return (model, Scalar(model.name, 1.0))
+        return (model,)
+
+
+@final
+class Recording(Algorithm[ServerState, Any]):
+    """FedAvg whose clients keep what they received: float32[D] start and bool[D] mask."""
+
+    aggregation: ClassVar[AggregationName] = "covmean"
+    default_level: ClassVar[float | None] = 0.0
+
+    def init(self, params: Tensor) -> ServerState:
+        if not self.level(0):
+            return ServerState(params=params)
+        counts = allocate(self.setting.layout, 1.0 - self.level(0), "uniform")
+        mask = magnitude_mask(self.setting.layout, params, counts)
+        return ServerState(params=params * mask, mask=mask)
+
+    def on_train_start(self, run: LocalRun[Any]) -> None:
+        run.state = {"start": run.start.clone()}
+
+    def step(self, run: LocalRun[Any], batch: Batch) -> None:
+        run.backward(batch)
+        run.apply_gradient()
+
+
+@final
+class Sharing(Algorithm[ServerState, Any]):
+    """FedAvg whose clients, and whose server, keep one tensor in several places."""
+
+    def init(self, params: Tensor) -> ServerState:
+        return TwinState(params=params, twin=params, views=(params[:5], params[3:9]))
+
+    def after_train(self, run: LocalRun[Any]) -> None:
+        run.state = {"received": run.start, "again": run.start}
+
+    def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
+        params = aggregate.values.to(torch.float32)
+        return TwinState(params=params, twin=params, views=(params[:5], params[3:9]))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TwinState(ServerState):
+    """Server state in which one piece of memory appears four times."""
+
+    twin: Tensor
+    views: tuple[Tensor, Tensor]

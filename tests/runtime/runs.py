@@ -1,0 +1,110 @@
+"""Runs of a few rounds in this process, for tests that look at what they leave behind."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config import ExperimentConfig
+from orchestrator.config_loading import apply_overrides
+from orchestrator.federation.update import ClientFailure, Outcome
+from orchestrator.runtime.driver import Driver
+from orchestrator.runtime.executor import Executor, InProcessExecutor, Job, Message, Ticket
+from orchestrator.runtime.experiment import Experiment, prepare
+from orchestrator.runtime.store import RunStore
+from orchestrator.tracking.record import RoundRecord
+
+#: what differs between two runs that are the same: the wall clock
+TIMING = ("time/wall_s", "time/wall_s_total")
+REMEMBERING = "algorithm.name=tests.runtime.methods:Remembering"
+
+
+@cache
+def prepared(*overrides: str) -> Experiment:
+    """Six clients with 133 to 341 images each, three a round, four rounds of one epoch; made once."""
+    base = (
+        "fleet.num_clients=6",
+        "training.clients_per_round=3",
+        "training.rounds=4",
+        "training.local_epochs=1",
+        "runtime.executor=inprocess",
+        "tracking.enabled=false",
+    )
+    return prepare(ExperimentConfig.parse(apply_overrides({}, [*base, *overrides])))
+
+
+class Clock:
+    """Wall-clock seconds that go on by one each time somebody looks."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000_000.0
+
+    def __call__(self) -> float:
+        self.now_s += 1.0
+        return self.now_s
+
+
+def new_driver(experiment: Experiment, folder: Path, executor: Executor | None = None) -> Driver:
+    """A driver for the run in this folder, as a process that starts anew makes it."""
+    return Driver(experiment, executor or InProcessExecutor(experiment), RunStore(folder), now_s=Clock())
+
+
+def drive(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    executor: Executor | None = None,
+    killed_after: int | None = None,
+    stopped_after: int | None = None,
+) -> Driver:
+    """Run what is left; `killed_after` so many records nothing more happens, `stopped_after` a stop is asked for."""
+    driver = new_driver(experiment, folder, executor)
+    for num_records, _ in enumerate(driver.run(), 1):
+        if num_records == killed_after:
+            return driver
+        if num_records == stopped_after:
+            driver.stop()
+    return driver
+
+
+def comparable(records: Sequence[RoundRecord]) -> list[tuple[int, dict[str, float]]]:
+    """Round and metrics without the wall clock."""
+    return [(r.round_idx, {k: v for k, v in r.metrics.items() if k not in TIMING}) for r in records]
+
+
+class Flaky:
+    """An executor whose clients fail so often, by (round, position), before their task is really done."""
+
+    description = "flaky"
+
+    def __init__(self, experiment: Experiment, failures: dict[tuple[int, int], int]) -> None:
+        self._inner, self._failures = InProcessExecutor(experiment), dict(failures)
+        self._jobs: dict[Ticket, Job] = {}
+        self.submitted: list[tuple[int, int]] = []
+
+    def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
+        """See Executor."""
+        tickets = self._inner.submit(message, jobs)
+        self._jobs |= dict(zip(tickets, jobs, strict=True))
+        self.submitted += [(job.task.round_idx, job.task.position) for job in jobs]
+        return tickets
+
+    def result(self, ticket: Ticket) -> Outcome[Any]:
+        """See Executor."""
+        task = self._jobs.pop(ticket).task
+        key = task.round_idx, task.position
+        if self._failures.get(key, 0) > 0:
+            self._failures[key] -= 1
+            return ClientFailure(
+                round_idx=task.round_idx,
+                position=task.position,
+                client_id=task.client_id,
+                stage="actor",
+                cause="ActorDiedError: killed by the test",
+                traceback="Traceback: the test",
+            )
+        return self._inner.result(ticket)
+
+    def close(self) -> None:
+        """See Executor."""
+        self._inner.close()

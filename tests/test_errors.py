@@ -1,0 +1,43 @@
+"""The exception tree: every branch ends a command with its documented code."""
+
+import pytest
+
+from orchestrator import errors
+from orchestrator.errors import RequestError, SparsefleetError
+
+CODES = {
+    "SparsefleetError": 1,
+    "RequestError": 2,
+    "ConfigError": 2,
+    "DataError": 2,
+    "PartitionError": 2,
+    "ModelError": 2,
+    "ResourceError": 2,
+    "WireError": 1,
+    "CheckpointError": 1,
+    "TrackingError": 1,
+    "RoundError": 1,
+}
+
+
+def test_every_error_is_in_the_tree_with_its_exit_code() -> None:
+    found = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type)}
+    assert {n: k.exit_code for n, k in found.items() if issubclass(k, SparsefleetError)} == CODES
+    for name in found:
+        assert f"{name} " in str(errors.__doc__)
+
+
+def test_a_request_error_names_field_value_problem_and_remedy() -> None:
+    error = RequestError("training.lr", -1, "it must be positive", "raise it")
+    assert (error.field, error.value, error.problem, error.remedy) == (
+        "training.lr",
+        -1,
+        "it must be positive",
+        "raise it",
+    )
+    assert str(error) == "training.lr=-1: it must be positive; raise it"
+
+
+@pytest.mark.parametrize("name", [name for name, code in CODES.items() if code == 2])
+def test_a_wrong_request_is_a_value_error(name: str) -> None:
+    assert issubclass(getattr(errors, name), ValueError)

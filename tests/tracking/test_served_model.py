@@ -1,0 +1,113 @@
+"""A model folder becomes a predictor: the same numbers as the module, and no other weights."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from orchestrator.errors import ModelError
+from orchestrator.tracking.served_model import _load_pyfunc
+
+FILE = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_inputs, num_classes):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(2)
+        self.head = nn.Linear(num_inputs, num_classes)
+
+    def forward(self, x):
+        return self.head(self.norm(x).flatten(1))
+
+def tiny(input_shape, num_classes):
+    c, h, w = input_shape
+    return Net(c * h * w, num_classes)
+"""
+
+WEIGHTS = {
+    "norm.weight": torch.tensor([1.0, 2.0]),
+    "norm.bias": torch.tensor([0.0, 1.0]),
+    "norm.running_mean": torch.tensor([0.5, 0.0]),
+    "norm.running_var": torch.tensor([1.0, 4.0]),
+    "head.weight": torch.arange(6.0).view(3, 2) / 10,
+    "head.bias": torch.tensor([0.0, 0.0, 1.0]),
+}
+
+
+def write_model(
+    folder: Path, tensors: dict[str, Tensor], *, prefix: str = "", double_softmax: bool = False
+) -> str:
+    """A model of two channels of one pixel, three classes, that came from a user's file."""
+    folder.mkdir()
+    save_file({prefix + name: tensor for name, tensor in tensors.items()}, folder / "model.safetensors")
+    (folder / "mine.py").write_text(FILE)
+    description = {
+        "builder": "/somewhere/else/mine.py:tiny",
+        "file": "mine.py",
+        "input_shape": [2, 1, 1],
+        "num_classes": 3,
+        "double_softmax": double_softmax,
+        "mean": [0.5, 0.25],
+        "std": [0.5, 0.25],
+    }
+    (folder / "model.json").write_text(json.dumps(description))
+    return str(folder)
+
+
+def by_hand(pixels: list[float]) -> list[float]:
+    """Logits of one image: normalise, batch norm with its running statistics, linear."""
+    a, b = (pixels[0] - 0.5) / 0.5, (pixels[1] - 0.25) / 0.25
+    a, b = (a - 0.5) / (1.0 + 1e-5) ** 0.5, 2 * b / (4.0 + 1e-5) ** 0.5 + 1
+    return [0.0 * a + 0.1 * b, 0.2 * a + 0.3 * b, 0.4 * a + 0.5 * b + 1]
+
+
+def test_floats_and_bytes_give_the_logits_done_by_hand(tmp_path: Path) -> None:
+    model = _load_pyfunc(write_model(tmp_path / "model", WEIGHTS))
+    pixels = np.array([[0, 51], [255, 102], [51, 204]], dtype=np.uint8)
+    expected = [by_hand([a / 255, b / 255]) for a, b in pixels.tolist()]
+    from_bytes = model.predict(pixels.reshape(3, 2, 1, 1))
+    np.testing.assert_allclose(from_bytes, expected, rtol=1e-6)
+    assert from_bytes.dtype == np.float32
+    np.testing.assert_array_equal(
+        model.predict(pixels.reshape(3, 2, 1, 1).astype(np.float32) / np.float32(255)), from_bytes
+    )
+
+
+def test_any_number_of_images_may_come_and_read_only(tmp_path: Path) -> None:
+    model = _load_pyfunc(write_model(tmp_path / "model", WEIGHTS))
+    images = np.random.default_rng(0).random((600, 2, 1, 1), dtype=np.float32)
+    images.flags.writeable = False
+    scores = model.predict(images)
+    assert scores.shape == (600, 3)
+    np.testing.assert_allclose(scores[599], by_hand(images[599].ravel().tolist()), rtol=1e-5)
+    assert model.predict(images[:0]).shape == (0, 3)
+
+
+def test_double_softmax_gives_what_the_loss_took(tmp_path: Path) -> None:
+    model = _load_pyfunc(write_model(tmp_path / "model", WEIGHTS, prefix="0.", double_softmax=True))
+    scores = model.predict(np.array([0.1, 0.9], dtype=np.float32).reshape(1, 2, 1, 1))
+    np.testing.assert_allclose(
+        scores[0], nn.functional.softmax(torch.tensor(by_hand([0.1, 0.9])), dim=0), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"head.bias": None}, "head.bias"),
+        ({"other.bias": torch.zeros(1)}, "other.bias"),
+        ({"head.bias": torch.zeros(4)}, "head.bias"),
+    ],
+)
+def test_weights_of_another_model_are_refused(
+    tmp_path: Path, change: dict[str, Tensor | None], named: str
+) -> None:
+    changed = {**WEIGHTS, **change}
+    folder = write_model(tmp_path / "model", {n: t for n, t in changed.items() if t is not None})
+    with pytest.raises(ModelError, match=f"{named}: missing, unknown or of another shape"):
+        _load_pyfunc(folder)
