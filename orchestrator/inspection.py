@@ -3,12 +3,12 @@
 import importlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NoReturn
 
 from rich.table import Table
 
@@ -144,18 +144,20 @@ def checkup(storage: Path) -> tuple[Table, bool]:
     return table, healthy
 
 
-def serve_ui(storage: Path, port: int) -> None:
-    """Run the MLflow UI on the store in a folder until interrupted. Raises ConfigError when there is none."""
+def serve_ui(storage: Path, port: int) -> NoReturn:
+    """Become the MLflow UI on the store in a folder. Raises ConfigError when there is none."""
     database = storage.resolve() / "mlflow.db"
     if not database.is_file():
         raise ConfigError("--storage", storage, "it has no MLflow store", "run an experiment first")
     print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
     command = [
         sys.executable,
-        *("-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)),
+        *("-m", "mlflow", "ui", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)),
         *("--backend-store-uri", f"sqlite:///{database}"),
     ]
-    subprocess.run(command, check=False)
+    # nothing here runs in MLflow's background job queue, whose workers would only slow the start
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
+    os.execve(sys.executable, command, environment)
 
 
 def _table(*columns: str) -> Table:

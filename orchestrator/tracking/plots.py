@@ -17,7 +17,7 @@ _MAX_COLUMNS = 600
 _MAX_BARS = 60
 _IMAGE_ROWS = 600
 _MAX_CLASSES_NAMED = 20
-_ACCURACIES = {"eval/accuracy": "global model", "personal/accuracy_mean": "clients' own models"}
+_ACCURACIES = {"eval/accuracy": "global model", "personal/accuracy_mean": "mean over clients"}
 
 
 def draw_partition(partition: Path, path: Path) -> None:

@@ -87,7 +87,7 @@ class Reference:
     def train(self, epoch: list[tuple[Tensor, Tensor]]) -> None:
         for images, labels in epoch:
             self.optimizer.zero_grad()
-            cross_entropy(self.module(images), labels).backward()
+            torch.autograd.backward(cross_entropy(self.module(images), labels))
             for parameter, active in zip(self.weights, self.masks, strict=True):
                 assert parameter.grad is not None
                 outside = sorted(set(range(parameter.numel())) - active)
@@ -98,7 +98,7 @@ class Reference:
     def readjust(self, batch: tuple[Tensor, Tensor], *, over_all: bool = False) -> None:
         """Drop to 1 - (.5 + .5 alpha) of each layer, grow back to half; new weights and momentum start at 0."""
         self.optimizer.zero_grad()
-        cross_entropy(self.module(batch[0]), batch[1]).backward()
+        torch.autograd.backward(cross_entropy(self.module(batch[0]), batch[1]))
         for layer, parameter in enumerate(self.weights):
             assert parameter.grad is not None
             flat, gradient = parameter.data.view(-1), parameter.grad.view(-1)
@@ -245,7 +245,7 @@ def test_the_growth_gradient_is_free_of_a_methods_own_terms() -> None:
     found = ProxThatLooks(AlgorithmConfig(), setting).client_update(run).client_state
     other = seeded(net)
     other.load(run.values)
-    cross_entropy(other.module(batches[-1][0]), batches[-1][1]).backward()
+    torch.autograd.backward(cross_entropy(other.module(batches[-1][0]), batches[-1][1]))
     assert found is not None
     assert torch.equal(found, other.grad)
     assert not torch.equal(run.values, run.start)

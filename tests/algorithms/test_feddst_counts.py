@@ -152,7 +152,7 @@ def test_bytes_per_client(
 def test_a_very_sparse_mask_costs_less_than_its_bitmap() -> None:
     """Indices take over where one byte a weight is less than one bit an entry: below a density of 1 / 8."""
     algorithm = method("CIFAR-10", 0.95, alpha=0.05)
-    state, mask = initial("CIFAR-10", algorithm)
+    state, _ = initial("CIFAR-10", algorithm)
     (sections,) = section_bytes(encode(algorithm.broadcast(state)))
     nnz = sum(COUNTS["CIFAR-10", 0.95])
     assert sections.mask_coding == "indices"

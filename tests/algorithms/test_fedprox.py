@@ -17,7 +17,7 @@ def net() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
 
 
-def prepared(mu: float, mask: Tensor | None = None, **training: object) -> tuple[FedProx, CheckedRun]:
+def prepared(mu: float, mask: Tensor | None = None, **training: float) -> tuple[FedProx, CheckedRun]:
     flat = seeded(net)
     setting = make_setting(flat, SHAPE, training={"batch_size": 4, **training})
     values = flat.values.clone() if mask is None else flat.values * mask
@@ -43,17 +43,17 @@ def test_the_extra_gradient_is_mu_times_the_distance_elementwise() -> None:
 def test_training_is_that_of_the_penalty_in_the_loss() -> None:
     """Plain PyTorch: cross-entropy + mu / 2 ||w - w_r||^2 through autograd, SGD with momentum."""
     algorithm, run = prepared(0.5, local_epochs=3, lr=0.1, momentum=0.9)
-    batches = [list(epoch) for epoch in run.batches()]
+    batches = [batch for epoch in run.batches() for batch in epoch]
     algorithm.client_update(run)
 
     flat = seeded(net)
     parameters = list(flat.module.parameters())
     received = [p.detach().clone() for p in parameters]
     optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
-    for images, labels in sum(batches, []):
+    for images, labels in batches:
         flat.grad.zero_()
         distance = sum((p - r).square().sum() for p, r in zip(parameters, received, strict=True))
-        (cross_entropy(flat.module(images), labels) + 0.25 * distance).backward()
+        torch.autograd.backward(cross_entropy(flat.module(images), labels) + 0.25 * distance)
         optimizer.step()
     assert torch.allclose(run.values, flat.values, rtol=1e-4, atol=1e-6)
 
@@ -71,10 +71,9 @@ def test_the_term_stays_inside_the_mask() -> None:
 @pytest.mark.parametrize("mu", [0.0, 1.0, 9.0])
 def test_a_larger_mu_keeps_the_client_nearer(mu: float) -> None:
     """lr (1 + mu) stays below 2, beyond which plain gradient descent would diverge."""
-    options = {"local_epochs": 10, "lr": 0.05, "momentum": 0.0}
     moved = []
     for strength in (mu, 2 * mu + 1):
-        algorithm, run = prepared(strength, **options)
+        algorithm, run = prepared(strength, local_epochs=10, lr=0.05, momentum=0.0)
         algorithm.client_update(run)
         num_trainable = run.grad.numel()
         moved.append(float((run.values - run.start)[:num_trainable].norm()))

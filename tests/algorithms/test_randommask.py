@@ -1,5 +1,7 @@
 """RandomMask: a mask drawn once by either criterion, and held to for the whole run."""
 
+from collections.abc import Mapping
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,16 +12,17 @@ from orchestrator.sparsity.allocation import allocate
 from orchestrator.sparsity.wire import section_bytes
 from tests.fakes import experiment, play
 
+Options = Mapping[str, object]
 CRITERIA = ["magnitude", "random"]
 
 
-def masked(criterion: str, level: float = 0.7, **more: object) -> Experiment:
+def masked(criterion: str, level: float = 0.7, more: Options | None = None) -> Experiment:
     options = {"algorithm.name": "randommask", "algorithm.criterion": criterion, "sparsity.level": level}
-    return experiment(options | more)
+    return experiment(options | dict(more or {}))
 
 
 def initial_mask(run: Experiment) -> Tensor:
-    mask = run.algorithm.init(torch.from_numpy(run.initial.copy())).mask
+    mask: Tensor | None = run.algorithm.init(torch.from_numpy(run.initial.copy())).mask
     assert mask is not None
     return mask
 
@@ -37,7 +40,7 @@ def test_the_mask_and_its_zeros_stay_for_the_whole_run(criterion: str) -> None:
 @pytest.mark.parametrize("criterion", CRITERIA)
 @pytest.mark.parametrize("allocation", ["uniform", "erk", "erk_rescaled"])
 def test_every_layer_keeps_its_allocation_and_all_biases(criterion: str, allocation: str) -> None:
-    run = masked(criterion, **{"sparsity.allocation": allocation})
+    run = masked(criterion, more={"sparsity.allocation": allocation})
     layout, mask = run.setting.layout, initial_mask(run)
     assert layout.active(mask) == allocate(layout, 1 - 0.7, run.setting.sparsity.allocation)
     assert all(bool(mask[s.slice].all()) for s in layout.segments if not s.maskable)
@@ -45,7 +48,7 @@ def test_every_layer_keeps_its_allocation_and_all_biases(criterion: str, allocat
 
 def test_uniform_counts_by_hand() -> None:
     """mlp on 8x8 digits: 64 x 200, 200 x 100 and 100 x 10 weights, of which 3/10 stay."""
-    run = masked("magnitude", **{"sparsity.allocation": "uniform"})
+    run = masked("magnitude", more={"sparsity.allocation": "uniform"})
     counts = {"fc1.weight": 3840, "fc2.weight": 6000, "fc3.weight": 300}
     assert run.setting.layout.active(initial_mask(run)) == counts
 
@@ -63,7 +66,7 @@ def test_random_positions_do_not_depend_on_the_weights() -> None:
     zeros, mask = run.algorithm.init(torch.zeros(run.setting.layout.size)).mask, initial_mask(run)
     assert zeros is not None
     assert torch.equal(zeros, mask)
-    assert not torch.equal(mask, initial_mask(masked("random", seed=1)))
+    assert not torch.equal(mask, initial_mask(masked("random", more={"seed": 1})))
     assert not torch.equal(mask, initial_mask(masked("magnitude")))
 
 
@@ -83,4 +86,4 @@ def test_the_mask_travels_once_to_each_client_and_never_back() -> None:
 
 def test_a_moving_schedule_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"sparsity.schedule.kind=linear: randommask keeps its sparsity"):
-        masked("magnitude", **{"sparsity.schedule.kind": "linear"})
+        masked("magnitude", more={"sparsity.schedule.kind": "linear"})

@@ -1,6 +1,5 @@
 """Methods at their neutral setting are FedAvg, bit for bit: unequal clients, partial participation."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from orchestrator.runtime.experiment import params_sha256
 from orchestrator.runtime.store import RunStore
 from tests.fakes import assert_same_params, experiment, play
 
-Options = Mapping[str, object]
+Options = dict[str, object]
 
 NEUTRAL: dict[str, Options] = {
     "fedprox": {"algorithm.name": "fedprox", "algorithm.mu": 0},

@@ -39,6 +39,10 @@ WRONG_VALUES = {
     "no such choice": Row("training.optimizer=sdg", ("training.optimizer=sdg", "'sgd', 'adam' or 'adamw'")),
     "dtype that is not offered": Row("wire.value_dtype=bfloat16", ("'float32' or 'float16'",)),
     "null for a number": Row("fleet.num_clients=null", ("fleet.num_clients=None", "integer")),
+    "more updates demanded than drawn": Row(
+        "runtime.failure_policy=drop runtime.min_clients=3",
+        ("runtime.min_clients=3", "training.clients_per_round=2"),
+    ),
     "more drawn than there are": Row(
         "training.clients_per_round=5", ("training.clients_per_round=5", "fleet.num_clients=4", "draw fewer")
     ),

@@ -162,7 +162,7 @@ def test_a_run_keeps_its_config_and_its_table(
     assert first["params_sha256"] == second["params_sha256"]
 
 
-def test_a_run_without_the_words_of_a_test_uses_the_working_folder(
+def test_without_a_storage_folder_runs_are_kept_in_the_working_folder(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -170,3 +170,15 @@ def test_a_run_without_the_words_of_a_test_uses_the_working_folder(
     assert ended.code == 0
     assert "sparsefleet ui --storage runs" in ended.out
     assert len(list((tmp_path / "runs").glob("fedavg-*/summary.json"))) == 1
+
+
+def test_a_tilde_is_the_home_folder(
+    command: Command, quick: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell does not expand it after `runtime.storage=`."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    assert command("run", "-q", *quick, "runtime.storage=~/runs").code == 0
+    assert len(list((home / "runs").glob("fedavg-*/summary.json"))) == 1

@@ -31,6 +31,20 @@ class Interrupted(Algorithm[ServerState, None]):
             signal.raise_signal(signal.SIGINT)
         return super().server_update(state, aggregate, round_idx)
 '''
+#: cannot train in round 2 while the file `disk-is-full` lies beside it
+FAILING = '''
+from pathlib import Path
+
+from orchestrator.federation.algorithm import Algorithm, ServerState
+
+
+class Failing(Algorithm[ServerState, None]):
+    """FedAvg on a bad day."""
+
+    def on_train_start(self, run):
+        if run.task.round_idx == 2 and Path(__file__).with_name("disk-is-full").exists():
+            raise OSError("no space left")
+'''
 
 
 def _summary(folder: Path) -> dict[str, Any]:
@@ -199,6 +213,30 @@ def test_a_run_may_be_resumed_from_another_folder(
     assert (ended.code, ended.err) == (0, "")
     assert _rounds(folder) == [0, 1, 2]
     assert list(second.iterdir()) == []
+
+
+def test_a_run_that_failed_goes_on_once_the_cause_is_gone(
+    command: Command, quick: tuple[str, ...], storage: Path, tmp_path: Path
+) -> None:
+    method, flag = tmp_path / "failing.py", tmp_path / "disk-is-full"
+    method.write_text(FAILING)
+    words = ("run", "-q", *quick, f"algorithm.name={method}:Failing", "training.rounds=4")
+    assert command(*words).code == 0
+    (undisturbed,) = storage.glob("failing-*")
+    shutil.move(undisturbed, tmp_path / "undisturbed")
+    flag.touch()
+    ended = command(*words)
+    assert (ended.code, ended.out) == (1, "")
+    (line,) = ended.err.splitlines()
+    assert line.startswith("error: client ")
+    assert "round 2, train: OSError: no space left (tried 3 times)" in line
+    (folder,) = storage.glob("failing-*")
+    assert _rounds(folder) == [0, 1]
+    flag.unlink()
+    ended = command("resume", "-q", folder)
+    assert (ended.code, ended.err) == (0, "")
+    for key in ("params_sha256", "upload_bytes_total", "num_rounds", "accuracy"):
+        assert _summary(folder)[key] == _summary(tmp_path / "undisturbed")[key]
 
 
 class TestInterrupt:

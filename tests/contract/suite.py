@@ -16,6 +16,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -25,12 +26,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from orchestrator.data.client_images import ClientImages
 from orchestrator.federation import tree
 from orchestrator.federation.update import ClientUpdate
 from orchestrator.runtime.checkpoint import Commit, CommitFolder, Templates
-from orchestrator.runtime.client import ClientHost, ClientImages
+from orchestrator.runtime.client import ClientHost
 from orchestrator.runtime.experiment import Experiment
-from orchestrator.sparsity.payload import Bits, Dense, Masked, Payload, Scalar
+from orchestrator.sparsity.payload import Bits, Bool, Dense, Masked, Payload, Scalar
 from orchestrator.sparsity.wire import decode
 from tests.fakes import CheckedRun, PlayedRound, experiment, play, seeded
 
@@ -159,7 +161,7 @@ def check_states_survive_a_commit(experiment: Experiment) -> None:
     """Server and client states come back bit for bit from a commit, and the next round is the same."""
     algorithm = experiment.algorithm
     rounds = play(experiment)
-    for played, following in zip(rounds, rounds[1:], strict=False):
+    for played, following in pairwise(rounds):
         fresh = algorithm.init(torch.from_numpy(experiment.initial.copy()))
         templates = Templates(server=fresh, client=algorithm.init_client(0))
         commit = Commit(
@@ -195,7 +197,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
 )
 
 
-def closed_form_bytes(payload: Payload, known: Mapping[str, Any]) -> int:
+def closed_form_bytes(payload: Payload, known: Mapping[str, Bool]) -> int:
     """Bytes that the items must take by the wire's documented format, float32 values, counted without it."""
     total = _MESSAGE_BYTES
     for item in payload:
@@ -212,12 +214,12 @@ def closed_form_bytes(payload: Payload, known: Mapping[str, Any]) -> int:
     return total
 
 
-def _mask_bytes(mask: Any, known: Any) -> int:
+def _mask_bytes(mask: Bool, known: Bool | None) -> int:
     """0 if both ends hold the mask or it is all ones; else the shorter of a bitmap and 7 bits a byte of gaps."""
     if mask.all() or (known is not None and np.array_equal(mask, known)):
         return 0
     kept = [-1, *np.flatnonzero(mask).tolist()]
-    gaps = [b - a - 1 for a, b in zip(kept, kept[1:], strict=False)]
+    gaps = [b - a - 1 for a, b in pairwise(kept)]
     varints = sum(max(1, -(-gap.bit_length() // 7)) for gap in gaps)
     return min((mask.size + 7) // 8, varints)
 

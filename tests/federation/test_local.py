@@ -1,6 +1,7 @@
 """The local engine: masks, clipping, FLOPs, the growth gradient, batches and the loss it reports."""
 
 from collections.abc import Callable
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -202,7 +203,7 @@ def test_the_growth_gradient_is_taken_in_train_mode() -> None:
     other = FlatModule(normalised_net())
     other.load(run.start)
     other.module.train()
-    cross_entropy(other.module(batch[0]), batch[1]).backward()
+    torch.autograd.backward(cross_entropy(other.module(batch[0]), batch[1]))
     assert torch.equal(found, other.grad)
 
 
@@ -223,8 +224,8 @@ def epochs_of(run: CheckedRun) -> list[list[list[int]]]:
     return [[labels.tolist() for _, labels in epoch] for epoch in run.batches()]
 
 
-def numbered(round_idx: int = 0, client_id: int = 0, **training: object) -> list[list[list[int]]]:
-    run = run_of(round_idx=round_idx, client_id=client_id, batch_size=3, local_epochs=3, **training)
+def numbered(round_idx: int = 0, client_id: int = 0, reshuffle: bool = True) -> list[list[list[int]]]:
+    run = run_of(round_idx=round_idx, client_id=client_id, batch_size=3, local_epochs=3, reshuffle=reshuffle)
     run.data = TensorData(torch.zeros(7, *SHAPE), torch.arange(7))
     return epochs_of(run)
 
@@ -232,7 +233,7 @@ def numbered(round_idx: int = 0, client_id: int = 0, **training: object) -> list
 def test_every_epoch_holds_every_image_once() -> None:
     for epoch in numbered():
         assert [len(batch) for batch in epoch] == [3, 3, 1]
-        assert sorted(sum(epoch, [])) == list(range(7))
+        assert sorted(chain(*epoch)) == list(range(7))
 
 
 def test_batches_are_reshuffled_by_epoch_round_and_client() -> None:
@@ -248,7 +249,7 @@ def test_without_reshuffling_the_batches_stay_for_the_whole_run() -> None:
     assert first == second == third
     assert numbered(round_idx=5, reshuffle=False)[0] == first
     assert numbered(client_id=1, reshuffle=False)[0] != first
-    assert sorted(sum(first, [])) == list(range(7))
+    assert sorted(chain(*first)) == list(range(7))
 
 
 def test_the_loss_is_the_mean_over_images_not_over_batches() -> None:

@@ -60,7 +60,7 @@ def train_with_torch(
     optimizer = make(module)
     for images, labels in batches_of(setting, data, round_idx):
         optimizer.zero_grad()
-        cross_entropy(module(images), labels).backward()
+        torch.autograd.backward(cross_entropy(module(images), labels))
         if setting.training.clip_norm is not None:
             nn.utils.clip_grad_norm_(module.parameters(), setting.training.clip_norm)
         optimizer.step()

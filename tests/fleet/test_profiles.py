@@ -1,5 +1,7 @@
 """Device profiles and fleets: footprints, shares, refusals."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.fleet.profiles import FLEETS, DeviceProfile, Fleet, get_fleet
 
 
-def profile(name: str, **footprint: float) -> DeviceProfile:
+def profile(name: str, **footprint: Any) -> DeviceProfile:
     return DeviceProfile(
         name=name, flops_per_s=1e9, uplink_bytes_per_s=1e6, downlink_bytes_per_s=1e6, **footprint
     )

@@ -11,7 +11,7 @@ from orchestrator.config import AlgorithmConfig
 from orchestrator.federation.aggregate import Aggregate, AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import pack_model
-from orchestrator.federation.local import Batch, LocalRun
+from orchestrator.federation.local import LocalRun
 from orchestrator.federation.seeds import stream
 from orchestrator.sparsity.allocation import allocate
 from orchestrator.sparsity.masks import magnitude_mask, random_mask
@@ -38,7 +38,7 @@ class RememberedState(ServerState):
 
 @final
 class Remembering(Algorithm[RememberedState, Memory]):
-    """Every result depends on what server and clients remembered; the mask is drawn anew each second round."""
+    """Every result depends on what server and clients remembered; the mask is new in rounds 2, 4, ..."""
 
     aggregation: ClassVar[AggregationName] = "covmean"
     default_level: ClassVar[float | None] = 0.5
@@ -145,12 +145,11 @@ class Recording(Algorithm[ServerState, Any]):
         mask = magnitude_mask(self.setting.layout, params, counts)
         return ServerState(params=params * mask, mask=mask)
 
+    def init_client(self, client_id: int) -> Any:
+        return {}
+
     def on_train_start(self, run: LocalRun[Any]) -> None:
         run.state = {"start": run.start.clone()}
-
-    def step(self, run: LocalRun[Any], batch: Batch) -> None:
-        run.backward(batch)
-        run.apply_gradient()
 
 
 @final
@@ -159,6 +158,9 @@ class Sharing(Algorithm[ServerState, Any]):
 
     def init(self, params: Tensor) -> ServerState:
         return TwinState(params=params, twin=params, views=(params[:5], params[3:9]))
+
+    def init_client(self, client_id: int) -> Any:
+        return {}
 
     def after_train(self, run: LocalRun[Any]) -> None:
         run.state = {"received": run.start, "again": run.start}
@@ -174,3 +176,12 @@ class TwinState(ServerState):
 
     twin: Tensor
     views: tuple[Tensor, Tensor]
+
+
+@final
+class Exploding(Algorithm[ServerState, None]):
+    """FedAvg whose server leaves the range of float16 in round 1."""
+
+    def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
+        scale = 1e9 if round_idx == 1 else 1.0
+        return ServerState(params=(scale * aggregate.values).to(torch.float32))

@@ -5,13 +5,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import apply_overrides
-from orchestrator.federation.update import ClientFailure, Outcome
+from orchestrator.federation.exchange import unpack_model
+from orchestrator.federation.update import ClientFailure, ClientUpdate, Outcome
+from orchestrator.runtime.broadcast import Broadcast
+from orchestrator.runtime.checkpoint import Commit, CommitFolder, Templates
+from orchestrator.runtime.client import ClientHost
 from orchestrator.runtime.driver import Driver
 from orchestrator.runtime.executor import Executor, InProcessExecutor, Job, Message, Ticket
 from orchestrator.runtime.experiment import Experiment, prepare
 from orchestrator.runtime.store import RunStore
+from orchestrator.sparsity.wire import decode
 from orchestrator.tracking.record import RoundRecord
 
 #: what differs between two runs that are the same: the wall clock
@@ -21,7 +30,12 @@ REMEMBERING = "algorithm.name=tests.runtime.methods:Remembering"
 
 @cache
 def prepared(*overrides: str) -> Experiment:
-    """Six clients with 133 to 341 images each, three a round, four rounds of one epoch; made once."""
+    """As `fresh`, but made once for each set of overrides."""
+    return fresh(*overrides)
+
+
+def fresh(*overrides: str) -> Experiment:
+    """Six clients on the bundled digits, three a round, four rounds of one epoch."""
     base = (
         "fleet.num_clients=6",
         "training.clients_per_round=3",
@@ -67,6 +81,35 @@ def drive(
     return driver
 
 
+def committed(experiment: Experiment, folder: Path) -> Commit:
+    """What a new process would find: the last commit, with the latest state of every client."""
+    algorithm = experiment.algorithm
+    templates = Templates(
+        server=algorithm.init(torch.from_numpy(experiment.initial.copy())), client=algorithm.init_client(0)
+    )
+    commit = CommitFolder(folder / "commits").last(templates)
+    assert commit is not None
+    return commit
+
+
+def mean_by_samples(
+    experiment: Experiment, params: Tensor, round_idx: int, positions: Sequence[int]
+) -> Tensor:
+    """float32[D]: FedAvg's next model from the updates at these places of the plan, with plain sums in numpy."""
+    state = experiment.algorithm.init(params)
+    message = Broadcast.of(experiment, state).message.buffer
+    total, num_images = np.zeros(params.numel()), 0
+    for position in positions:
+        task = experiment.algorithm.plan(state, round_idx).tasks[position]
+        update = ClientHost(experiment).run(task, message, None)
+        assert isinstance(update, ClientUpdate), update
+        size = len(experiment.partition.train[task.client_id])
+        model = unpack_model(experiment.setting.layout, decode(update.buffer))
+        total += size * model.values.numpy().astype(np.float64)
+        num_images += size
+    return torch.from_numpy((total / num_images).astype(np.float32))
+
+
 def comparable(records: Sequence[RoundRecord]) -> list[tuple[int, dict[str, float]]]:
     """Round and metrics without the wall clock."""
     return [(r.round_idx, {k: v for k, v in r.metrics.items() if k not in TIMING}) for r in records]
@@ -81,6 +124,7 @@ class Flaky:
         self._inner, self._failures = InProcessExecutor(experiment), dict(failures)
         self._jobs: dict[Ticket, Job] = {}
         self.submitted: list[tuple[int, int]] = []
+        self.asked_for: list[tuple[int, int]] = []
 
     def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
         """See Executor."""
@@ -93,6 +137,7 @@ class Flaky:
         """See Executor."""
         task = self._jobs.pop(ticket).task
         key = task.round_idx, task.position
+        self.asked_for.append(key)
         if self._failures.get(key, 0) > 0:
             self._failures[key] -= 1
             return ClientFailure(
@@ -103,6 +148,52 @@ class Flaky:
                 cause="ActorDiedError: killed by the test",
                 traceback="Traceback: the test",
             )
+        return self._inner.result(ticket)
+
+    def close(self) -> None:
+        """See Executor."""
+        self._inner.close()
+
+
+class Eager:
+    """An executor that does everything at once when it is handed over, the last job first."""
+
+    description = "eager"
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._inner = InProcessExecutor(experiment)
+        self._done: dict[Ticket, Outcome[Any]] = {}
+
+    def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
+        """See Executor."""
+        tickets = self._inner.submit(message, jobs)
+        self._done |= {ticket: self._inner.result(ticket) for ticket in reversed(tickets)}
+        return tickets
+
+    def result(self, ticket: Ticket) -> Outcome[Any]:
+        """See Executor."""
+        return self._done.pop(ticket)
+
+    def close(self) -> None:
+        """See Executor."""
+        self._done.clear()
+
+
+class Forgetful:
+    """A wrong executor: each client comes to its task as if it had never taken part."""
+
+    description = "forgetful"
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._inner, self._algorithm = InProcessExecutor(experiment), experiment.algorithm
+
+    def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
+        """See Executor."""
+        blank = [Job(job.task, self._algorithm.init_client(job.task.client_id)) for job in jobs]
+        return self._inner.submit(message, blank)
+
+    def result(self, ticket: Ticket) -> Outcome[Any]:
+        """See Executor."""
         return self._inner.result(ticket)
 
     def close(self) -> None:

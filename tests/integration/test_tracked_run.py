@@ -1,0 +1,71 @@
+"""A run on Ray as MLflow holds it afterwards; and the machine's check-up."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestrator import cli
+from orchestrator.config import ExperimentConfig
+from orchestrator.runtime import session
+from orchestrator.runtime.experiment import prepare
+from orchestrator.tracking.progress import Progress
+from orchestrator.tracking.record import METRICS, read_records
+
+MakeConfig = Callable[..., ExperimentConfig]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+
+
+def test_mlflow_holds_every_metric_once_and_a_model_that_predicts(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    import mlflow
+    from mlflow.tracking import MlflowClient
+
+    config = make_config("tracking.enabled=true", "runtime.actors=pooled", "runtime.pool_size=1")
+    summary = session.run(config, Progress(quiet=True))
+
+    uri = session.tracking_uri(config)
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("sparsefleet")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    records = read_records(tmp_path / summary.run_id / "metrics.jsonl")
+    assert len(records) == 6
+    for name in {name for record in records for name in record.metrics}:
+        assert name in METRICS
+        logged = [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+        assert logged == [(r.round_idx, r.metrics[name]) for r in records if name in r.metrics]
+    assert run.info.status == "FINISHED"
+    assert run.data.params["algorithm.readjust_every"] == "2"
+    assert run.data.tags["sparsefleet.run_id"] == summary.run_id
+    artifacts = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"config.yaml", "partition.png", "curves.png", "clients.parquet", "events.parquet"} <= artifacts
+
+    mlflow.set_tracking_uri(uri)
+    model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+    dataset = prepare(config).dataset
+    logits = model.predict(dataset.test_images.astype(np.float32))
+    accuracy = float((np.asarray(logits).argmax(axis=1) == dataset.test_labels).mean())
+    assert accuracy == pytest.approx(summary.accuracy, abs=0.01)
+
+
+def test_doctor_finds_this_machine_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli._main(["doctor", "--storage", str(tmp_path)]) == 0
+    assert "Ray starts" in capsys.readouterr().out
+
+
+def test_doctor_exits_1_when_the_storage_cannot_be_written(tmp_path: Path) -> None:
+    blocked = tmp_path / "a-file"
+    blocked.touch()
+    assert cli._main(["doctor", "--storage", str(blocked)]) == 1
+
+
+def test_a_mode_that_does_not_fit_is_refused_and_leaves_nothing(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(
+        "runtime.actors=dedicated", "fleet.num_clients=400", "data.partition.kind=iid", "training.rounds=1"
+    )
+    with pytest.raises(session.RequestError, match=r"runtime\.actors=dedicated: 400 clients reserve 40 CPU"):
+        session.run(config, Progress(quiet=True))
+    assert not list(tmp_path.iterdir())
