@@ -108,3 +108,15 @@ def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:
     runs = {run(_config(tmp_path), Watching()).run_id for _ in range(3)}
     assert len(runs) == 3
     assert all(name.startswith("fedavg-") for name in runs)
+
+
+def test_a_user_without_a_name_may_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that is started under a number which its system does not know."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert run(_config(tmp_path), Watching()).num_rounds == 2

@@ -23,8 +23,8 @@ from orchestrator.config import DataConfig
 from orchestrator.data.assignment import ASSIGNMENTS
 from orchestrator.data.client_index import ClientIndex
 from orchestrator.data.dataset import Dataset, update_digest
+from orchestrator.data.evaluation_parts import class_counts, test_index
 from orchestrator.data.grouping import group_rows, ranks
-from orchestrator.data.test_parts import class_counts, test_index
 from orchestrator.errors import PartitionError
 
 Int64 = NDArray[np.int64]

@@ -14,6 +14,7 @@ from orchestrator.errors import ResourceError, SparsefleetError
 from orchestrator.models.plugin import shipped_modules
 from orchestrator.runtime.driver_actor import DriverActor
 from orchestrator.runtime.experiment import Experiment
+from orchestrator.runtime.ray_executor import one_line
 from orchestrator.tracking.mlflow_sink import MlflowSink
 from orchestrator.tracking.record import RoundRecord, RunInfo
 from orchestrator.tracking.tracker import NullTracker, Tracker, TrackingOutcome
@@ -39,7 +40,7 @@ def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[No
             **local,
         )
     except (ConnectionError, ValueError) as error:
-        problem = f"Ray cannot be reached ({' '.join(str(error).split())})"
+        problem = f"Ray cannot be reached ({one_line(error)})"
         raise ResourceError(
             "runtime.address", runtime.address, problem, "start the cluster, or leave the key unset"
         ) from error
@@ -144,5 +145,5 @@ def _get(ref: ray.ObjectRef[Any]) -> Any:
         if isinstance(cause, Exception):
             raise cause from error
         raise SparsefleetError(
-            f"the driver actor died ({' '.join(str(error).split())}); `sparsefleet resume` continues the run"
+            f"the driver actor died ({one_line(error)}); `sparsefleet resume` continues the run"
         ) from error

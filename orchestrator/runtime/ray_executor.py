@@ -1,5 +1,6 @@
 """The Ray executor: client tasks on dedicated or pooled actors."""
 
+import re
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Any, final
 
 import ray
 
+from orchestrator.errors import SparsefleetError
 from orchestrator.federation.update import ClientFailure, Outcome
 from orchestrator.runtime.client_actor import ClientActor
 from orchestrator.runtime.executor import Job, Message, Ticket
@@ -57,8 +59,11 @@ class RayExecutor:
         self._issued = 0
 
     def ready(self) -> None:
-        """Wait until every actor is up; raises ray.exceptions.ActorDiedError when one cannot start."""
-        ray.get([actor.__ray_ready__.remote() for actor in self._actors])
+        """Wait until every actor is up. Raises SparsefleetError when one cannot start."""
+        try:
+            ray.get([actor.__ray_ready__.remote() for actor in self._actors])
+        except ray.exceptions.RayActorError as error:
+            raise SparsefleetError(f"a client actor cannot start: {one_line(error)}") from error
 
     def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
         """See Executor. A message goes into the object store once, however many jobs it is for."""
@@ -137,5 +142,10 @@ class RayExecutor:
                 position=task.position,
                 client_id=task.client_id,
                 stage="actor",
-                cause=f"{type(error).__name__}: {' '.join(str(error).split())}",
+                cause=f"{type(error).__name__}: {one_line(error)}",
             )
+
+
+def one_line(error: Exception) -> str:
+    """Ray's message on one line, without the colours that Ray writes for terminals."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())

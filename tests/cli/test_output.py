@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import cli
 from tests.cli.command import QUICK, Command
 
 SUMMARY_KEYS = [
@@ -66,27 +65,22 @@ def test_rounds_without_an_evaluation_have_no_line(
     assert re.findall(r"round (\d)/5", ended.err) == ["2", "4", "5"]
 
 
+@pytest.mark.parametrize("columns", ["80", "500"])
 def test_the_end_is_a_table_and_where_to_look(
-    command: Command, quick: tuple[str, ...], storage: Path
-) -> None:
-    ended = command("run", *quick)
-    headings, row, hint = ended.out.splitlines()
-    assert headings.split()[0] == "run"
-    assert {"accuracy", "personal", "upload", "download"} <= set(headings.split())
-    assert row.split()[:2] == [_run_folder(storage).name, "fedavg"]
-    assert hint == f"Open in the MLflow UI: sparsefleet ui --storage {storage}"
-
-
-def test_a_narrow_log_still_names_the_run_in_one_piece(
-    capsys: pytest.CaptureFixture[str],
+    columns: str,
+    command: Command,
     monkeypatch: pytest.MonkeyPatch,
     quick: tuple[str, ...],
     storage: Path,
 ) -> None:
-    """Where there is no terminal, a name that can be copied matters more than 80 columns."""
-    monkeypatch.delenv("COLUMNS", raising=False)
-    assert cli._main(["run", *quick]) == 0
-    assert _run_folder(storage).name in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = command("run", *quick).out.splitlines()
+    headings, row, *rest = (line for line in lines if line)
+    assert {"accuracy", "personal", "upload", "download"} <= set(headings.split())
+    assert row.split()[0] == "fedavg"
+    assert "546 kB" in row
+    assert any(line.endswith(str(_run_folder(storage))) for line in rest), "the folder can be copied"
+    assert rest[-1] == f"Open in the MLflow UI: sparsefleet ui --storage {storage}"
 
 
 class TestSummary:

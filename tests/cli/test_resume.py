@@ -45,6 +45,20 @@ class Failing(Algorithm[ServerState, None]):
         if run.task.round_idx == 2 and Path(__file__).with_name("disk-is-full").exists():
             raise OSError("no space left")
 '''
+#: finds out in round 2 that it cannot go on
+REFUSING = '''
+from orchestrator.errors import ConfigError
+from orchestrator.federation.algorithm import Algorithm, ServerState
+
+
+class Refusing(Algorithm[ServerState, None]):
+    """FedAvg with little patience."""
+
+    def server_update(self, state, aggregate, round_idx):
+        if round_idx == 2:
+            raise ConfigError("algorithm.patience", round_idx, "it is used up", "be patient")
+        return super().server_update(state, aggregate, round_idx)
+'''
 
 
 def _summary(folder: Path) -> dict[str, Any]:
@@ -237,6 +251,19 @@ def test_a_run_that_failed_goes_on_once_the_cause_is_gone(
     assert (ended.code, ended.err) == (0, "")
     for key in ("params_sha256", "upload_bytes_total", "num_rounds", "accuracy"):
         assert _summary(folder)[key] == _summary(tmp_path / "undisturbed")[key]
+
+
+def test_a_method_that_refuses_late_costs_no_finished_round(
+    command: Command, quick: tuple[str, ...], storage: Path, tmp_path: Path
+) -> None:
+    """What is refused before the first round leaves nothing behind; later there is a run to keep."""
+    method = tmp_path / "refusing.py"
+    method.write_text(REFUSING)
+    ended = command("run", "-q", *quick, f"algorithm.name={method}:Refusing", "training.rounds=4")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "error: algorithm.patience=2: it is used up; be patient\n"
+    (folder,) = storage.glob("refusing-*")
+    assert _rounds(folder) == [0, 1]
 
 
 class TestInterrupt:

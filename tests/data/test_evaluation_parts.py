@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from orchestrator.data.dataset import Dataset
-from orchestrator.data.test_parts import class_counts
-from orchestrator.data.test_parts import test_index as index_of
+from orchestrator.data.evaluation_parts import class_counts
+from orchestrator.data.evaluation_parts import test_index as index_of
 
 MakeDataset = Callable[..., Dataset]
 
