@@ -50,6 +50,7 @@ class FedAvgM(Algorithm[FedAvgMState, None]):
         """Momentum on the pseudo-gradient."""
         mean, lr, momentum = aggregate.values, self.config.server_lr, self.config.server_momentum
         pseudo_gradient = state.params.to(torch.float64) - mean
+        pseudo_gradient[self.setting.layout.num_trainable :] = 0  # running statistics are not optimised
         params = mean + (1.0 - lr) * pseudo_gradient - lr * momentum * state.velocity
         return FedAvgMState(
             params=params.to(torch.float32), velocity=momentum * state.velocity + pseudo_gradient

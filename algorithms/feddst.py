@@ -27,7 +27,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Aggregate, AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.local import LocalRun
-from orchestrator.sparsity.allocation import allocate
+from orchestrator.sparsity.allocation import allocate, largest_level
 from orchestrator.sparsity.masks import magnitude_mask
 from orchestrator.sparsity.schedules import cosine_anneal
 from orchestrator.sparsity.scores import grow_top, keep_top
@@ -66,8 +66,16 @@ class FedDST(Algorithm[ServerState, None]):
                 f"clients train {epochs} epochs",
                 f"use at most {epochs}",
             )
+        allocation, alpha = self.setting.sparsity.allocation, self.config.alpha
+        highest = (largest_level(self.setting.layout, allocation) - alpha) / (1.0 - alpha)
         for level in (self.level(0), self.level(self.setting.training.rounds - 1)):
-            self.targets(level + (1.0 - level) * self.config.alpha)
+            if level > highest:
+                raise ConfigError(
+                    "sparsity.level",
+                    level,
+                    f"dropping alpha={alpha:g} of it leaves a layer without weights under {allocation}",
+                    f"lower it to {max(0.0, highest - 5e-7):.6f} or less, or choose another sparsity.allocation",
+                )
 
     @property
     def adjust_after_epoch(self) -> int:
@@ -78,7 +86,7 @@ class FedDST(Algorithm[ServerState, None]):
         """alpha_r: share of active weights to replace; 0 where the round does not readjust."""
         end = self.config.end_round
         end = self.setting.training.rounds // 2 if end is None else end
-        if round_idx >= end or (round_idx - 1) % self.config.readjust_every:
+        if not 1 <= round_idx < end or (round_idx - 1) % self.config.readjust_every:
             return 0.0
         if self.config.constant_alpha:
             return self.config.alpha

@@ -37,6 +37,10 @@ class RandomMask(Algorithm[ServerState, None]):
     aggregation: ClassVar[AggregationName] = "covmean"
     default_level: ClassVar[float | None] = 0.8
 
+    def check(self) -> None:
+        """Every layer must keep a weight."""
+        allocate(self.setting.layout, 1.0 - self.level(0), self.setting.sparsity.allocation)
+
     def init(self, params: Tensor) -> ServerState:
         """Draw the mask and zero the weights outside it."""
         layout = self.setting.layout

@@ -6,11 +6,10 @@ from pathlib import Path
 from traceback import format_exception
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 from rich.console import Console
 
-from orchestrator.errors import SparsefleetError
+from orchestrator.errors import RequestError, SparsefleetError
 
 if TYPE_CHECKING:
     from orchestrator.runtime.summary import RunSummary
@@ -60,6 +59,7 @@ def run_command(
     from orchestrator.runtime import session
     from orchestrator.tracking.progress import Progress
 
+    _check_summary(summary)
     loaded = load_config(config, overrides or [])
     result = session.run(loaded, Progress(quiet=quiet), verbose=verbose)
     _report(result, loaded.runtime.storage, summary, quiet)
@@ -82,6 +82,7 @@ def resume_command(
     from orchestrator.runtime.store import find_run
     from orchestrator.tracking.progress import Progress
 
+    _check_summary(summary)
     folder = find_run(run, storage)
     result = session.resume(folder, overrides or [], Progress(quiet=quiet), verbose=verbose)
     _report(result, folder.parent, summary, quiet)
@@ -146,6 +147,12 @@ def doctor(storage: Storage = Path("runs")) -> None:
         raise typer.Exit(1)
 
 
+def _check_summary(summary: Path | None) -> None:
+    """Refuse a place that cannot take the result before hours are spent on it."""
+    if summary is not None and summary.is_dir():
+        raise RequestError("--summary", summary, "this is a folder", "name a file")
+
+
 def _report(result: "RunSummary", storage: Path, summary: Path | None, quiet: bool) -> None:
     if summary is not None:
         summary.parent.mkdir(parents=True, exist_ok=True)
@@ -185,19 +192,16 @@ def main() -> None:
 def _main(arguments: Sequence[str]) -> int:
     verbose = "--verbose" in arguments or "-v" in arguments
     try:
-        code = app(args=list(arguments), prog_name="sparsefleet", standalone_mode=False)
-    except click.exceptions.Abort:
+        app(args=list(arguments), prog_name="sparsefleet")
+    except (typer.Abort, KeyboardInterrupt):
         return 130
-    except KeyboardInterrupt:
-        return 130
-    except click.ClickException as error:
-        error.show()
-        return 2
+    except SystemExit as ended:  # Typer has said what was wrong with the words themselves
+        return ended.code if isinstance(ended.code, int) else 0
     except SparsefleetError as error:
         return _fail(error, error.exit_code, verbose)
     except Exception as error:
         return _fail(error, 1, verbose)
-    return code if isinstance(code, int) else 0
+    return 0
 
 
 def _fail(error: Exception, code: int, verbose: bool) -> int:

@@ -6,20 +6,26 @@ Every key has a default, so that an empty config is a complete experiment. Units
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     SerializeAsAny,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
+from pydantic_core import PydanticKnownError
 
 from orchestrator.config_errors import as_request_error
+from orchestrator.errors import ConfigError
 
+UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -30,6 +36,17 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), coerce_numbers_to_str=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        """Python counts True as 1; a config does not."""
+        assert info.field_name is not None
+        wanted = cls.model_fields[info.field_name].annotation
+        numbers = {int, float} & {wanted, *get_args(wanted)}
+        if isinstance(value, bool) and numbers:
+            raise PydanticKnownError("int_type" if int in numbers else "float_type")
+        return value
 
 
 class AlgorithmConfig(Section):
@@ -87,7 +104,7 @@ class DataConfig(Section):
         "digits",
         description="digits, mnist, fashionmnist, emnist, cifar10, cifar100, or parquet, imagefolder, npz in `root`",
     )
-    root: Path | None = Field(
+    root: UserPath | None = Field(
         None, description="folder (or .npz file) with the data; None: torchvision downloads"
     )
     augment: bool = Field(False, description="random crop with padding 4, and horizontal flip, when training")
@@ -112,7 +129,7 @@ class ModelConfig(Section):
         "auto",
         description="a built-in model, `auto` (the data set's usual one), `package.module:function` or a file",
     )
-    init: Path | None = Field(
+    init: UserPath | None = Field(
         None, description="safetensors file to start from; None: seeded framework default"
     )
     double_softmax: bool = Field(
@@ -165,7 +182,7 @@ class RuntimeConfig(Section):
         None, description="Ray cluster to join (`auto`, `ray://...`); None: a local one"
     )
     dashboard: bool = Field(False, description="start Ray's dashboard with a local Ray (costs start-up time)")
-    storage: Path = Field(
+    storage: UserPath = Field(
         Path("runs"), description="folder in which each run keeps its commits and artifacts"
     )
     failure_policy: Literal["retry", "drop"] = Field(
@@ -226,8 +243,15 @@ class ExperimentConfig(Section):
     def _cohort_fits(self) -> Self:
         cohort, population = self.training.clients_per_round, self.fleet.num_clients
         if cohort > population and not self.training.with_replacement:
-            raise ValueError(
-                f"training.clients_per_round={cohort} is more than fleet.num_clients={population}; draw fewer"
+            raise ConfigError(
+                "training.clients_per_round",
+                cohort,
+                f"it is more than fleet.num_clients={population}",
+                "draw fewer",
+            )
+        if (least := self.runtime.min_clients) > cohort:
+            raise ConfigError(
+                "runtime.min_clients", least, f"training.clients_per_round={cohort} is less", "demand fewer"
             )
         return self
 

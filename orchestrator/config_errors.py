@@ -39,26 +39,30 @@ def dotted_keys(model: type[BaseModel], prefix: str = "") -> dict[str, tuple[str
 
 
 def near_match(key: str, known: Mapping[str, object]) -> str | None:
-    """The known dotted key most like this one, by its whole name or by its last part."""
-    if near := get_close_matches(key, known, n=1, cutoff=0.75):
-        return near[0]
-    last = key.rpartition(".")[2]
+    """The known dotted key that was probably meant.
+
+    In a section that exists, the sibling whose last part is like it; else the key that is like it as a whole,
+    or that has such a last part in another section.
+    """
+    section, _, last = key.rpartition(".")
+    siblings = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == section}
+    if found := get_close_matches(last, siblings, n=1):
+        return siblings[found[0]]
+    if not siblings and (found := get_close_matches(key, known, n=1, cutoff=0.8)):
+        return found[0]
     by_last: dict[str, str] = {}
     for name in known:
         by_last.setdefault(name.rpartition(".")[2], name)
-    found = get_close_matches(last, by_last, n=1, cutoff=0.75)
+    found = get_close_matches(last, by_last, n=1, cutoff=0.8)
     return by_last[found[0]] if found else None
 
 
 def _unknown_key(field: str, first: ErrorDetails, model: type[BaseModel], prefix: str) -> ConfigError:
-    sections = {name: None for name in _sections(model, prefix)}
-    near = near_match(field, {**dotted_keys(model, prefix), **sections})
+    keys = dotted_keys(model, prefix)
+    sections = {name.rsplit(".", depth)[0]: None for name in keys for depth in range(1, name.count(".") + 1)}
+    near = near_match(field, {**sections, **keys})
     remedy = f"did you mean {near}?" if near else "see `sparsefleet list keys`"
     return ConfigError(field, _shown(first["input"]), "there is no such key", remedy)
-
-
-def _sections(model: type[BaseModel], prefix: str) -> list[str]:
-    return [f"{prefix}.{name}" if prefix else name for name in model.model_fields]
 
 
 def _shown(value: object) -> str:

@@ -1,7 +1,9 @@
 """From a YAML file and dotted `KEY=VALUE` overrides to a checked config."""
 
+import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ def read_yaml(file: Path) -> dict[str, Any]:
         raise ConfigError(
             "--config", file, f"cannot be read ({error.strerror})", "name a YAML file"
         ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("--config", file, "is not text", "name a YAML file in UTF-8") from error
     except yaml.YAMLError as error:
         problem = f"is not YAML ({' '.join(str(error).split())})"
         raise ConfigError("--config", file, problem, "correct it") from error
@@ -43,11 +47,7 @@ def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
             raise ConfigError(
                 "KEY=VALUE", override, "this is no assignment", "write a dotted key, =, and a value"
             )
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            value = text
-        _put(changed, key, value)
+        _put(changed, key, _value(text))
     return changed
 
 
@@ -74,6 +74,17 @@ def resumed_config(stored: Mapping[str, Any], overrides: Sequence[str]) -> Exper
             remedy = f"start a new run, or change only {', '.join(allowed)}"
             raise ConfigError(key, value, problem, remedy)
     return after
+
+
+def _value(text: str) -> Any:
+    """A value as YAML reads it, but as it was written where reading loses that: 007, 1.50, a date."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, int | float) and math.isfinite(value):
+        return value if isinstance(value, bool) or str(value) == text else text
+    return text if isinstance(value, date) else value
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:

@@ -33,7 +33,7 @@ class RequestError(SparsefleetError, ValueError):
         self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
 
     def __str__(self) -> str:
-        return f"{self.field}={self.value}: {self.problem}; {self.remedy}"
+        return " ".join(f"{self.field}={self.value}: {self.problem}; {self.remedy}".split())
 
 
 class ConfigError(RequestError):

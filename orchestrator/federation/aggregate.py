@@ -100,8 +100,10 @@ class WeightedMean:
 
     def finish(self, server: Tensor) -> Aggregate:
         """See the module's docstring."""
-        values = self._sums.closed() / self._sums.total_weight
-        return Aggregate(values, self._sums.coverage, self._sums.total_weight)
+        values, coverage = self._sums.closed() / self._sums.total_weight, self._sums.coverage
+        if coverage is not None:
+            values = torch.where(coverage > 0, values, server.to(torch.float64))
+        return Aggregate(values, coverage, self._sums.total_weight)
 
 
 @final

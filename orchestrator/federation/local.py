@@ -79,7 +79,7 @@ class LocalRun(Generic[C]):
     ) -> None:
         self.setting, self.task, self.flat = setting, task, flat
         self.payload, self.data, self.state = payload, data, state
-        self.start, self.received_mask = received.values, received.mask
+        self.start, self.received_mask = received.values.to(flat.values.device), received.mask
         self.values, self.grad = flat.values, flat.grad
         self.optimizer = make_optimizer(setting.training, task.round_idx)
         self.train_flops = 0.0
@@ -128,10 +128,9 @@ class LocalRun(Generic[C]):
         dense backward pass (FedRTS's accounting of FedDST); it is no step and counts towards no loss.
         """
         images, labels = batch
-        buffers = self.values[self.setting.layout.num_trainable :].clone()
         self.grad.zero_()
-        cross_entropy(self.flat.module(images), labels).backward()  # type: ignore[no-untyped-call]
-        self.values[self.setting.layout.num_trainable :] = buffers
+        with self.flat.untouched_buffers():
+            cross_entropy(self.flat.module(images), labels).backward()  # type: ignore[no-untyped-call]
         gradient = self.grad.clone()
         self.train_flops += len(labels) * (self._sparse_flops + 2 * self._dense_flops) / 3
         self.train_flops_dense += len(labels) * self._dense_flops

@@ -15,7 +15,9 @@ import torch
 
 def derive(root_seed: int, *path: str | int) -> int:
     """A 64-bit seed for that path: blake2b of the root seed and the path's parts, each with its type."""
-    text = "\x1f".join([str(root_seed), *(f"{type(part).__name__}:{part}" for part in path)])
+    text = "\x1f".join(
+        [str(root_seed), *(f"{'str' if isinstance(part, str) else 'int'}:{part}" for part in path)]
+    )
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 

@@ -24,7 +24,8 @@ def flatten(tree: object, path: str = "") -> Iterator[tuple[str, Tensor | Scalar
 def rebuild(template: Any, leaves: Mapping[str, Tensor | Scalar], path: str = "") -> Any:
     """The tree of the template's form with those leaves. Raises KeyError for a leaf that is missing.
 
-    A mapping takes the keys that the leaves have, not the template's, so that it may grow over the rounds.
+    A mapping takes the keys that the leaves have, not the template's, so that it may grow over the rounds by
+    entries of the form that its first one has.
     """
     here = f"{path}/" if path else ""
     if is_dataclass(template) and not isinstance(template, type):
@@ -32,7 +33,8 @@ def rebuild(template: Any, leaves: Mapping[str, Tensor | Scalar], path: str = ""
         return replace(template, **values)
     if isinstance(template, Mapping):
         keys = dict.fromkeys(k.removeprefix(here).split("/")[0] for k in leaves if k.startswith(here))
-        return {key: rebuild(template.get(key), leaves, here + key) for key in keys}
+        kind = next(iter(template.values()), None)
+        return {key: rebuild(template.get(key, kind), leaves, here + key) for key in keys}
     if isinstance(template, tuple):
         return tuple(rebuild(child, leaves, f"{here}{i}") for i, child in enumerate(template))
     return leaves[path]

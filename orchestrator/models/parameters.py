@@ -5,6 +5,7 @@ U = D - W = entries that are always dense.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -162,6 +163,16 @@ class FlatModule:
             tensor.data = view
             if segment.kind != "buffer":
                 tensor.grad = self.grad[segment.slice].view(segment.shape)
+
+    @contextmanager
+    def untouched_buffers(self) -> Iterator[None]:
+        """Put every buffer, counters included, back as it was when the block ends."""
+        before = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
+        try:
+            yield
+        finally:
+            for name, buffer in self.module.named_buffers():
+                buffer.copy_(before[name])
 
     def load(self, values: Tensor) -> None:
         """Copy a float32[D] vector in, zero the gradients and put counters back to where they started."""

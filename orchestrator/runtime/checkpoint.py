@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -74,7 +75,7 @@ class CommitFolder:
             "totals": dict(commit.totals),
             "log_bytes": dict(commit.log_bytes),
         }
-        write_durably(self._folder / f"round-{number}.json", _seal(pointer))
+        write_durably(self._folder / _pointer_name(commit.round_idx), _seal(pointer))
         old = self._folder / f"server-{commit.round_idx - KEEP_SERVER_STATES:06d}.safetensors"
         old.unlink(missing_ok=True)
 
@@ -87,6 +88,12 @@ class CommitFolder:
         if not pointers:
             return None
         newest = self._read_pointer(pointers[-1])
+        if len(pointers) != newest["round_idx"] + 1:
+            present = {path.name for path in pointers}
+            missing = next(n for n in map(_pointer_name, range(newest["round_idx"])) if n not in present)
+            raise CheckpointError(
+                f"commit {self._folder / missing} is missing; restore it, or start a new run"
+            )
         client_states: dict[int, Any] = {}
         held: dict[int, str] = {}
         for path in pointers:
@@ -134,6 +141,10 @@ class CommitFolder:
 _REMEDY = "delete this round's files in that folder to go back to the commit before, or start a new run"
 
 
+def _pointer_name(round_idx: int) -> str:
+    return f"round-{round_idx:06d}.json"
+
+
 def write_durably(path: Path, data: bytes) -> None:
     """Write a file so that it is there whole or not at all, also after a power cut."""
     temporary = path.with_name(path.name + ".tmp")
@@ -154,7 +165,7 @@ def _encode(trees: Mapping[str, Any]) -> bytes:
     for prefix, state in trees.items():
         for path, leaf in tree.flatten(state, prefix):
             if isinstance(leaf, Tensor):
-                tensors[path] = leaf.contiguous()
+                tensors[path] = leaf.detach().clone(memory_format=torch.contiguous_format)
             else:
                 numbers[path] = leaf
     return save(tensors, metadata={"numbers": json.dumps(numbers)})

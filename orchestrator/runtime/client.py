@@ -62,7 +62,7 @@ class ClientHost:
             torch.set_num_threads(threads)
         device = torch.device("cuda" if profile.num_gpus > 0 else "cpu")
         if device not in self._flat:
-            self._flat[device] = FlatModule(experiment.build(), device)
+            self._flat[device] = experiment.new_model(device)
         run = LocalRun(
             setting=experiment.setting,
             task=task,

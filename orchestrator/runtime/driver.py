@@ -84,10 +84,12 @@ class Driver:
         previous: FinishedRound | None = None
         started_s = self._now_s()
         while progress.next_round < self._config.training.rounds and not self._stop_requested:
-            broadcast = Broadcast.of(self._experiment, progress.server_state)
-            jobs, tickets = self._launch(progress, broadcast)
-            if previous is not None:
-                yield self._conclude(previous)
+            try:
+                broadcast = Broadcast.of(self._experiment, progress.server_state)
+                jobs, tickets = self._launch(progress, broadcast)
+            finally:  # a round that cannot begin must not cost the one before, which is not yet committed
+                if previous is not None:
+                    yield self._conclude(previous)
             previous = self._fold(progress, broadcast, jobs, tickets, started_s)
             started_s += previous.metrics["time/wall_s"]
             progress = Progress(
@@ -209,8 +211,9 @@ class Driver:
         density = self._experiment.setting.layout.density(after.mask)
         if before.mask is None or after.mask is None:
             return {"sparsity/density": density, "sparsity/mask_change": 0.0}
-        changed = int((before.mask != after.mask).sum()) / max(1, int(before.mask.sum()))
-        return {"sparsity/density": density, "sparsity/mask_change": changed}
+        changed = int(torch.count_nonzero(before.mask != after.mask))
+        share = changed / max(1, self._experiment.setting.layout.num_maskable)
+        return {"sparsity/density": density, "sparsity/mask_change": share}
 
     def _conclude(self, finished: FinishedRound) -> RoundRecord:
         """Evaluate, commit, and only then report a round."""

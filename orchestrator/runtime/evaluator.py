@@ -26,7 +26,7 @@ class Evaluator:
         """
         if self._flat is None or self._test is None:
             dataset = self._experiment.dataset
-            self._flat = FlatModule(self._experiment.build())
+            self._flat = self._experiment.new_model()
             images = dataset.normalise(dataset.test_images)
             self._test = images, torch.from_numpy(np.array(dataset.test_labels))
         predictions = predict(self._flat, params, *self._test)

@@ -57,6 +57,11 @@ class Experiment:
         """The device a client runs on."""
         return self.fleet.profiles[int(self.assignment[client_id])]
 
+    def new_model(self, device: torch.device | None = None) -> FlatModule:
+        """A new model, the same in every process, whatever parts of it lie outside the flat vector."""
+        with forked_torch_seed(self.config.seed, "model"):
+            return FlatModule(self.build(), device)
+
     def fingerprint(self) -> dict[str, str]:
         """What must agree for a resumed run to end where the undisturbed one ends, by name."""
         layout = [(s.name, s.shape, s.kind) for s in self.setting.layout.segments]

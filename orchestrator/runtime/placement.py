@@ -13,6 +13,8 @@ from orchestrator.fleet.profiles import DeviceProfile
 ACTOR_BYTES = 430 * 2**20
 #: an actor costs several seconds of CPU to start, so that more than this many a core are slow to come up
 QUICK_ACTORS_PER_CORE = 4
+#: sums of fractions of a core may be off by this much
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +96,39 @@ def _obstacle_to_dedicated(
     capacity: Capacity, profiles: Sequence[DeviceProfile], counts: Mapping[int, int]
 ) -> str | None:
     num_clients = sum(counts.values())
-    for resource in sorted({r for index in counts for r in profiles[index].footprint()}):
-        wanted = sum(n * profiles[index].footprint().get(resource, 0.0) for index, n in counts.items())
-        if wanted > capacity.total(resource) + 1e-9:
-            return (
-                f"{num_clients} clients reserve {wanted:g} {resource}, there are {capacity.total(resource):g}"
-            )
+    lack = _lack(capacity, profiles, counts)
+    if lack is not None:
+        return f"{num_clients} clients {lack}"
     if num_clients * ACTOR_BYTES > capacity.total("memory"):
         need, have = num_clients * ACTOR_BYTES / 2**30, capacity.total("memory") / 2**30
         return f"{num_clients} actors need about {need:.1f} GiB of memory, there are {have:.1f}"
     return None
+
+
+def _lack(capacity: Capacity, profiles: Sequence[DeviceProfile], counts: Mapping[int, int]) -> str | None:
+    """What keeps that many actors of each profile from being placed; None when they fit.
+
+    After the sums, the largest footprints are put first on the first node that has room.
+    """
+    footprints = {index: profiles[index].footprint() for index in counts}
+    for resource in sorted({r for footprint in footprints.values() for r in footprint}):
+        wanted = sum(n * footprints[index].get(resource, 0.0) for index, n in counts.items())
+        if wanted > capacity.total(resource) + _ROUNDING:
+            return f"reserve {wanted:g} {resource}, there are {capacity.total(resource):g}"
+    free = [dict(node) for node in capacity.nodes]
+    for index in sorted(counts, key=lambda i: sorted(footprints[i].values(), reverse=True), reverse=True):
+        footprint = footprints[index]
+        for _ in range(counts[index] if footprint else 0):
+            node = next((n for n in free if _has_room(n, footprint)), None)
+            if node is None:
+                return f"do not fit node by node: none has room left for {profiles[index].name} ({footprint})"
+            for resource, amount in footprint.items():
+                node[resource] -= amount
+    return None
+
+
+def _has_room(node: Mapping[str, float], footprint: Mapping[str, float]) -> bool:
+    return all(node.get(resource, 0.0) >= amount - _ROUNDING for resource, amount in footprint.items())
 
 
 def _pool(
@@ -115,11 +140,21 @@ def _pool(
 ) -> tuple[tuple[str, int], ...]:
     """Actors in proportion to each profile's clients, at least one each, within what the footprints allow."""
     size = runtime.pool_size or min(capacity.num_cores, clients_per_round)
-    num_clients = sum(counts.values())
-    shares = {index: max(1, round(size * n / num_clients)) for index, n in sorted(counts.items())}
-    for resource in ("CPU", "GPU", "memory"):
-        wanted = sum(n * profiles[index].footprint().get(resource, 0.0) for index, n in shares.items())
-        if wanted > capacity.total(resource) + 1e-9:
-            problem = f"the pool reserves {wanted:g} {resource}, there are {capacity.total(resource):g}"
-            raise ResourceError("runtime.pool_size", size, problem, "use a smaller pool or a larger cluster")
+    shares = _apportion(size, counts)
+    if runtime.pool_size is None:
+        while _lack(capacity, profiles, shares) and size > len(counts):
+            size -= 1
+            shares = _apportion(size, counts)
+    if lack := _lack(capacity, profiles, shares):
+        problem = f"the pool {lack.replace('reserve', 'reserves', 1)}"
+        raise ResourceError("runtime.pool_size", size, problem, "use a smaller pool or a larger cluster")
     return tuple((f"pool-{profiles[index].name}-{i}", index) for index, n in shares.items() for i in range(n))
+
+
+def _apportion(size: int, counts: Mapping[int, int]) -> dict[int, int]:
+    """`size` seats by the highest averages (D'Hondt), after one for each profile."""
+    shares = dict.fromkeys(sorted(counts), 1)
+    for _ in range(size - len(shares)):
+        best = max(shares, key=lambda index: (counts[index] / (shares[index] + 1), -index))
+        shares[best] += 1
+    return shares

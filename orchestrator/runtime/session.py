@@ -14,11 +14,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-import yaml
-
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import flatten, resumed_config
-from orchestrator.errors import CheckpointError, RequestError, SparsefleetError, TrackingError
+from orchestrator.errors import CheckpointError, ConfigError, RequestError, SparsefleetError, TrackingError
 from orchestrator.runtime.backend import Backend, InProcessBackend
 from orchestrator.runtime.checkpoint import write_durably
 from orchestrator.runtime.experiment import Experiment, machine_fingerprint, prepare
@@ -51,7 +49,7 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
     Raises a RequestError for what cannot be done as asked, RoundError when a round fails, TrackingError when
     the server is unreachable at the start or what it lacks cannot be delivered at the end.
     """
-    check_reachable(tracking_uri(config))
+    _check_places(config)
     experiment = prepare(config)
     folder = _new_folder(config)
     store = RunStore(folder)
@@ -67,7 +65,8 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
     try:
         return _execute(experiment, store, display, verbose)
     except RequestError:
-        shutil.rmtree(folder)  # refused before its first round: there is nothing to resume
+        if not read_records(folder / "metrics.jsonl"):
+            shutil.rmtree(folder)  # refused before its first round: there is nothing to resume
         raise
 
 
@@ -79,12 +78,12 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
     """
     store = RunStore(folder)
     about = store.about()
-    try:
-        stored = yaml.safe_load((folder / "config.yaml").read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise CheckpointError(f"{folder / 'config.yaml'} cannot be read ({error})") from error
-    config = resumed_config(stored, overrides)
-    check_reachable(tracking_uri(config))
+    if not all(isinstance(about.get(key), dict) for key in ("fingerprint", "machine")):
+        raise CheckpointError(f"{folder / 'run.json'} has no fingerprints; the run cannot be resumed")
+    config = resumed_config(store.config(), overrides)
+    runtime = config.runtime.model_copy(update={"storage": folder.parent})
+    config = config.model_copy(update={"runtime": runtime})
+    _check_places(config)
     experiment = prepare(config)
     for name, digest in experiment.fingerprint().items():
         if about["fingerprint"].get(name) != digest:
@@ -99,6 +98,18 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
                 f"{name} was {about['machine'].get(name)} and is {value} now: results agree to rounding only"
             )
     return _execute(experiment, store, display, verbose)
+
+
+def _check_places(config: ExperimentConfig) -> None:
+    """Refuse a storage folder that cannot be written and a tracking server that does not answer."""
+    storage = config.runtime.storage
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"the folder cannot be made ({error.strerror})"
+        raise ConfigError("runtime.storage", storage, problem, "choose one that can") from error
+    if config.tracking.enabled:
+        check_reachable(tracking_uri(config))
 
 
 def tracking_uri(config: ExperimentConfig) -> str:
@@ -209,7 +220,7 @@ def _write_partition(experiment: Experiment, folder: Path) -> None:
 def _run_info(experiment: Experiment, store: RunStore) -> RunInfo:
     config, about = experiment.config, store.about()
     tags = {
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
         "method": config.algorithm.name,
         "aggregation": experiment.algorithm.aggregation,
         "sparsity": f"{experiment.algorithm.level(0):g}",
@@ -230,6 +241,14 @@ def _run_info(experiment: Experiment, store: RunStore) -> RunInfo:
         tags=tags,
         flush_timeout_s=config.tracking.flush_timeout_s,
     )
+
+
+def _user() -> str:
+    """Who runs this; a container's user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def _git_commit() -> str | None:

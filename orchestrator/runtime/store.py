@@ -10,7 +10,7 @@ runs/<run_id>/config.yaml      the resolved config
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,21 @@ class RunStore:
 
     def about(self) -> dict[str, Any]:
         """What `describe` wrote to run.json. Raises CheckpointError when it cannot be read."""
-        path = self.folder / "run.json"
+        return self._mapping("run.json", json.loads)
+
+    def config(self) -> dict[str, Any]:
+        """What `describe` wrote to config.yaml. Raises CheckpointError when it cannot be read."""
+        return self._mapping("config.yaml", yaml.safe_load)
+
+    def _mapping(self, name: str, load: Callable[[bytes], Any]) -> dict[str, Any]:
+        path = self.folder / name
         try:
-            content: dict[str, Any] = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be read ({error}); the run cannot be resumed") from error
+            content = load(path.read_bytes())
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            problem = " ".join(str(error).split())
+            raise CheckpointError(f"{path} cannot be read ({problem}); the run cannot be resumed") from error
+        if not isinstance(content, dict):
+            raise CheckpointError(f"{path} does not hold a mapping; the run cannot be resumed")
         return content
 
     def commit(self, commit: Commit, log_lines: Mapping[str, Iterable[str]]) -> None:

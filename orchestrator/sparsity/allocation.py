@@ -42,7 +42,7 @@ def allocate(layout: ParameterLayout, density: float, kind: AllocationKind) -> d
     layers = [s for s in layout.maskable if s.size]
     starved = min(layers, key=lambda s: counts[s.name], default=None)
     if starved is not None and counts[starved.name] < 1:
-        highest = _largest_level(layout, kind, layers)
+        highest = largest_level(layout, kind)
         raise ConfigError(
             "sparsity.level",
             float(1 - exact),
@@ -52,8 +52,9 @@ def allocate(layout: ParameterLayout, density: float, kind: AllocationKind) -> d
     return counts
 
 
-def _largest_level(layout: ParameterLayout, kind: AllocationKind, layers: list[Segment]) -> float:
+def largest_level(layout: ParameterLayout, kind: AllocationKind) -> float:
     """The highest level, in steps of 1e-6, that leaves every layer a weight: counts only fall as it rises."""
+    layers = [s for s in layout.maskable if s.size]
     feasible, infeasible = 0, _LEVEL_STEPS
     while infeasible - feasible > 1:
         middle = (feasible + infeasible) // 2

@@ -18,7 +18,7 @@ OPTIONS: Mapping[str, object] = {
     "algorithm.readjust_every": 2,
     "training.rounds": 8,
     "training.local_epochs": 2,
-    "training.clients_per_round": 5,
+    "training.clients_per_round": 8,
     "training.with_replacement": True,
 }
 READJUSTED = {1, 3}
@@ -70,7 +70,9 @@ def test_a_download_carries_the_mask_only_to_clients_that_lack_it(rounds: list[P
             held[update.client_id] = mask
             with_mask += lacks
     draws = [u.client_id for r in rounds for u in r.updates]
-    assert any(len({u.client_id for u in r.updates}) < 5 for r in rounds)
+    assert (
+        len({u.client_id for u in rounds[0].updates}) < 8
+    )  # somebody is drawn twice before holding any mask
     assert len(set(draws)) < with_mask < len(draws)
 
 

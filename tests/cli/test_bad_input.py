@@ -238,7 +238,7 @@ def test_a_command_that_does_not_exist_is_a_wrong_request(words: str, said: str,
     ended = command(*words.split())
     assert ended.code == 2
     assert said in ended.err
-    assert "unexpected" not in ended.err
+    assert "error: unexpected" not in ended.err
     assert "Traceback" not in ended.err
 
 
