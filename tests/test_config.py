@@ -265,7 +265,9 @@ class TestAlgorithm:
 
 def test_a_cohort_is_at_most_the_population() -> None:
     assert _config({"fleet.num_clients": 5, "training.clients_per_round": 5}).fleet.num_clients == 5
-    with pytest.raises(ConfigError, match=r"training\.clients_per_round=6: it is more than fleet\.num_clients=5"):
+    with pytest.raises(
+        ConfigError, match=r"training\.clients_per_round=6: it is more than fleet\.num_clients=5"
+    ):
         _config({"fleet.num_clients": 5, "training.clients_per_round": 6})
 
 

@@ -1,7 +1,8 @@
 """What one client actor costs: `python -m tests.benchmarks.footprint`.
 
-Prints the CPU seconds that a client actor has used by the time it has trained one client, its resident memory
-then (shared pages divided among the processes that share them), and what building a torch.optim optimiser would have added to both.
+Prints the CPU seconds that a client actor has used by the time it has trained one client, its memory then
+(shared pages divided among the processes that share them), and what building a torch.optim optimiser would
+have added to both.
 """
 
 import json

@@ -1,14 +1,13 @@
-"""One local Ray for all tests that need one, and tiny experiments to run on it."""
+"""Tiny experiments to run on Ray."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.config import ExperimentConfig, RuntimeConfig
+from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import apply_overrides
-from orchestrator.runtime.ray_backend import ray_session
 
 MakeConfig = Callable[..., ExperimentConfig]
 
@@ -19,13 +18,6 @@ TINY: dict[str, Any] = {
     "training": {"rounds": 6, "clients_per_round": 3, "local_epochs": 2, "eval_every": 3},
     "tracking": {"enabled": False},
 }
-
-
-@pytest.fixture(scope="session")
-def local_ray() -> Iterator[None]:
-    """A Ray on this machine, as a run would start it."""
-    with ray_session(RuntimeConfig()):
-        yield
 
 
 @pytest.fixture

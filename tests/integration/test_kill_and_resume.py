@@ -75,7 +75,10 @@ def descendants(pid: int) -> list[int]:
 def long_config(make_config: MakeConfig, tmp_path: Path) -> ExperimentConfig:
     """Long enough to be hit in the middle."""
     return make_config(
-        "training.rounds=60", "training.eval_every=1", "runtime.pool_size=2", f"runtime.storage={tmp_path / 'a'}"
+        "training.rounds=60",
+        "training.eval_every=1",
+        "runtime.pool_size=2",
+        f"runtime.storage={tmp_path / 'a'}",
     )
 
 

@@ -54,7 +54,10 @@ def test_another_seed_ends_elsewhere(make_config: MakeConfig, reference: str) ->
 
 def test_each_dedicated_client_is_an_actor_of_its_name(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(
-        "fleet.num_clients=12", "training.clients_per_round=4", "training.rounds=1", "runtime.actors=dedicated"
+        "fleet.num_clients=12",
+        "training.clients_per_round=4",
+        "training.rounds=1",
+        "runtime.actors=dedicated",
     )
     folder = tmp_path / "named"
     store = session.RunStore(folder)
@@ -70,7 +73,9 @@ def test_each_dedicated_client_is_an_actor_of_its_name(make_config: MakeConfig, 
     assert not {name for name in list_named_actors() if name.startswith(f"{store.run_id}/")}
 
 
-def test_a_killed_client_actor_changes_nothing(make_config: MakeConfig, reference: str, tmp_path: Path) -> None:
+def test_a_killed_client_actor_changes_nothing(
+    make_config: MakeConfig, reference: str, tmp_path: Path
+) -> None:
     folder = tmp_path / "killed"
     session.RunStore(folder)
     backend = RayBackend(session.prepare(make_config("runtime.actors=pooled", "runtime.pool_size=1")), folder)

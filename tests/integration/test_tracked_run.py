@@ -62,7 +62,9 @@ def test_doctor_exits_1_when_the_storage_cannot_be_written(tmp_path: Path) -> No
     assert cli._main(["doctor", "--storage", str(blocked)]) == 1
 
 
-def test_a_mode_that_does_not_fit_is_refused_and_leaves_nothing(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_mode_that_does_not_fit_is_refused_and_leaves_nothing(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
     config = make_config(
         "runtime.actors=dedicated", "fleet.num_clients=400", "data.partition.kind=iid", "training.rounds=1"
     )

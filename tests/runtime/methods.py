@@ -185,3 +185,21 @@ class Exploding(Algorithm[ServerState, None]):
     def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
         scale = 1e9 if round_idx == 1 else 1.0
         return ServerState(params=(scale * aggregate.values).to(torch.float32))
+
+
+@final
+class Drawing(Algorithm[ServerState, Any]):
+    """FedAvg whose clients keep three numbers of torch's own generator."""
+
+    def init_client(self, client_id: int) -> Any:
+        return {}
+
+    def on_train_start(self, run: LocalRun[Any]) -> None:
+        run.state = {"drawn": torch.rand(3)}
+
+
+@final
+class Moving(Algorithm[ServerState, None]):
+    """The mean of the clients' changes, each from what it started from."""
+
+    aggregation: ClassVar[AggregationName] = "dmean"

@@ -145,6 +145,19 @@ class TestHost:
         other = ClientHost(experiment).run(_task(round_idx=6), _broadcast(experiment).message.buffer, None)
         assert _update(other).buffer.tobytes() != buffers[0]
 
+    def test_every_task_has_its_own_numbers_of_torch_s_generator(self) -> None:
+        drawn = []
+        for seed in (0, 1):
+            experiment = prepared("algorithm.name=tests.runtime.methods:Drawing", f"seed={seed}")
+            buffer = _broadcast(experiment).message.buffer
+            for client_id, round_idx in ((0, 0), (1, 0), (0, 1)):
+                task = _task(client_id, round_idx)
+                pair = [_update(ClientHost(experiment).run(task, buffer, {})) for _ in range(2)]
+                first, second = (update.client_state["drawn"].tolist() for update in pair)
+                assert first == second
+                drawn.append(tuple(first))
+        assert len(set(drawn)) == len(drawn) == 6
+
     def test_every_host_builds_the_same_model(self) -> None:
         """Also what is drawn in building it and is no parameter, so that no message carries it."""
         experiment = prepared("model.name=tests.runtime.models:shuffled")

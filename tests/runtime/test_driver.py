@@ -255,6 +255,20 @@ class TestFloat16:
         assert params.dtype == torch.float32
         assert not torch.equal(params, params.half().float())
 
+    def test_changes_are_measured_from_the_rounded_model(self, tmp_path: Path) -> None:
+        """dmean: the server's float32 values, plus the mean of what the clients added to what they decoded."""
+        experiment = prepared(
+            "wire.value_dtype=float16", "algorithm.name=tests.runtime.methods:Moving", "training.rounds=1"
+        )
+        driver = drive(experiment, tmp_path)
+        start = torch.from_numpy(experiment.initial.copy())
+        mean = mean_by_samples(experiment, start, 0, [0, 1, 2]).double()
+        expected = (start.double() + (mean - start.half().double())).float()
+        found = committed(experiment, tmp_path).server_state.params
+        assert torch.allclose(found, expected, rtol=0, atol=1e-7)
+        assert not torch.allclose(found, mean.float(), rtol=0, atol=1e-5)
+        assert driver.params_sha256() == params_sha256(found)
+
     def test_it_is_another_run_than_in_float32(self, tmp_path: Path) -> None:
         half = drive(prepared("wire.value_dtype=float16"), tmp_path / "half")
         whole = drive(prepared(), tmp_path / "whole")

@@ -38,5 +38,7 @@ def test_every_file_is_named_and_imports_nothing_of_ours() -> None:
     files = {path.stem: path for path in FOLDER.glob("*.py") if path.stem != "__init__"}
     assert set(search_spaces.SPACES) == set(files)
     for path in files.values():
-        imported = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        imported = [
+            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)
+        ]
         assert {node.module for node in imported} == {"ray"}
