@@ -1,5 +1,6 @@
 """The command line. Exit codes: 0 done, 1 the run failed, 2 the request was wrong, 130 interrupted."""
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -190,7 +191,7 @@ def main() -> None:
 
 
 def _main(arguments: Sequence[str]) -> int:
-    verbose = "--verbose" in arguments or "-v" in arguments
+    verbose = any(re.fullmatch("--verbose|-[a-z]*v[a-z]*", argument) for argument in arguments)
     try:
         app(args=list(arguments), prog_name="sparsefleet")
     except (typer.Abort, KeyboardInterrupt):

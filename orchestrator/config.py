@@ -25,7 +25,15 @@ from pydantic_core import PydanticKnownError
 from orchestrator.config_errors import as_request_error
 from orchestrator.errors import ConfigError
 
-UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
+
+def _expand_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{error}") from error
+
+
+UserPath = Annotated[Path, AfterValidator(_expand_home)]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -43,7 +51,8 @@ class Section(BaseModel):
         """Python counts True as 1; a config does not."""
         assert info.field_name is not None
         wanted = cls.model_fields[info.field_name].annotation
-        numbers = {int, float} & {wanted, *get_args(wanted)}
+        kinds = {wanted, *get_args(wanted)}
+        numbers = {int, float} & (kinds | {inner for kind in kinds for inner in get_args(kind)})
         if isinstance(value, bool) and numbers:
             raise PydanticKnownError("int_type" if int in numbers else "float_type")
         return value

@@ -28,7 +28,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError("--config", file, "is not text", "name a YAML file in UTF-8") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         problem = f"is not YAML ({' '.join(str(error).split())})"
         raise ConfigError("--config", file, problem, "correct it") from error
     if content is None:
@@ -80,9 +80,9 @@ def _value(text: str) -> Any:
     """A value as YAML reads it, but as it was written where reading loses that: 007, 1.50, a date."""
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         return text
-    if isinstance(value, int | float) and math.isfinite(value):
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return value if isinstance(value, bool) or str(value) == text else text
     return text if isinstance(value, date) else value
 

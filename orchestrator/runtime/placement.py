@@ -83,7 +83,8 @@ def _require_feasible(profile: DeviceProfile, capacity: Capacity) -> None:
     for resource, amount in footprint.items():
         most = max((node.get(resource, 0.0) for node in capacity.nodes), default=0.0)
         if most < amount:
-            problem = f"profile {profile.name} needs {amount:g} {resource}, the largest node has {most:g}"
+            compared = _compare(resource, amount, "the largest node has", most)
+            problem = f"profile {profile.name} needs {compared}"
             break
     else:
         problem = f"no single node has all of what profile {profile.name} needs: {footprint}"
@@ -114,7 +115,7 @@ def _lack(capacity: Capacity, profiles: Sequence[DeviceProfile], counts: Mapping
     for resource in sorted({r for footprint in footprints.values() for r in footprint}):
         wanted = sum(n * footprints[index].get(resource, 0.0) for index, n in counts.items())
         if wanted > capacity.total(resource) + _ROUNDING:
-            return f"reserve {wanted:g} {resource}, there are {capacity.total(resource):g}"
+            return f"reserve {_compare(resource, wanted, 'there are', capacity.total(resource))}"
     free = [dict(node) for node in capacity.nodes]
     for index in sorted(counts, key=lambda i: sorted(footprints[i].values(), reverse=True), reverse=True):
         footprint = footprints[index]
@@ -146,9 +147,14 @@ def _pool(
             size -= 1
             shares = _apportion(size, counts)
     if lack := _lack(capacity, profiles, shares):
-        problem = f"the pool {lack.replace('reserve', 'reserves', 1)}"
+        problem = f"{size} pooled actors {lack}"
         raise ResourceError("runtime.pool_size", size, problem, "use a smaller pool or a larger cluster")
     return tuple((f"pool-{profiles[index].name}-{i}", index) for index, n in shares.items() for i in range(n))
+
+
+def _compare(resource: str, wanted: float, words: str, have: float) -> str:
+    scale, unit = (2**30, "GiB of memory") if resource == "memory" else (1, resource)
+    return f"{wanted / scale:.4g} {unit}, {words} {have / scale:.4g}"
 
 
 def _apportion(size: int, counts: Mapping[int, int]) -> dict[int, int]:

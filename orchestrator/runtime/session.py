@@ -80,7 +80,7 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
     about = store.about()
     if not all(isinstance(about.get(key), dict) for key in ("fingerprint", "machine")):
         raise CheckpointError(f"{folder / 'run.json'} has no fingerprints; the run cannot be resumed")
-    config = resumed_config(store.config(), overrides)
+    config = _check_resumable(store, resumed_config(store.config(), overrides), overrides, display)
     runtime = config.runtime.model_copy(update={"storage": folder.parent})
     config = config.model_copy(update={"runtime": runtime})
     _check_places(config)
@@ -98,6 +98,26 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
                 f"{name} was {about['machine'].get(name)} and is {value} now: results agree to rounding only"
             )
     return _execute(experiment, store, display, verbose)
+
+
+def _check_resumable(
+    store: RunStore, config: ExperimentConfig, overrides: Sequence[str], display: Display
+) -> ExperimentConfig:
+    """Refuse what a run with this past cannot become, and say what an extension moves."""
+    if any(override.startswith("runtime.storage=") for override in overrides):
+        problem = "a resumed run stays where it is"
+        raise ConfigError(
+            "runtime.storage", config.runtime.storage, problem, "move its folder, then resume it"
+        )
+    rounds, done = config.training.rounds, len(read_records(store.folder / "metrics.jsonl"))
+    if rounds < done:
+        raise ConfigError("training.rounds", rounds, f"the run has done {done}", f"ask for at least {done}")
+    before = store.config()["training"]["rounds"]
+    if rounds != before:
+        display.note(
+            f"{before} rounds become {rounds}: whatever ends at a share of the rounds moves with them"
+        )
+    return config
 
 
 def _check_places(config: ExperimentConfig) -> None:
@@ -204,7 +224,7 @@ def _on_interrupt(backend: Backend) -> Iterator[Callable[[], bool]]:
 
 
 def _new_folder(config: ExperimentConfig) -> Path:
-    method = Path(config.algorithm.name.partition(":")[0]).stem
+    method = config.algorithm.name.rpartition(":")[2].lower()
     moment = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = config.runtime.storage.resolve() / f"{method}-{moment}-{secrets.token_hex(2)}"
     folder.mkdir(parents=True)

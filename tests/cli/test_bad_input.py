@@ -32,6 +32,8 @@ WRONG_VALUES = {
     "word for a number": Row("training.rounds=many", ("training.rounds=many", "valid integer")),
     "fraction for a whole number": Row("training.rounds=2.5", ("training.rounds=2.5", "integer")),
     "truth for a number": Row("training.rounds=true", ("training.rounds=", "valid integer")),
+    "number beyond all bounds": Row(f"seed={'9' * 400}", ("seed=9", "less than")),
+    "number beyond what Python reads": Row(f"seed={'9' * 5000}", ("seed=9", "integer")),
     "list for a number": Row("training.lr=[1]", ("training.lr=[1]", "valid number")),
     "out of range below": Row("training.lr=0", ("training.lr=0", "greater than 0")),
     "out of range above": Row("sparsity.level=1", ("sparsity.level=1", "less than 1")),
@@ -94,6 +96,7 @@ WRONG_FILES = {
     "data root missing": Row(
         "data.name=mnist data.root={tmp}/none", ("data.root=", "there is no such file or folder", "MNIST/raw")
     ),
+    "data root of nobody": Row("data.name=npz data.root=~no-such-user/x.npz", ("data.root=~no-such-user",)),
     "data root not given": Row("data.name=npz", ("data.root=None", "say where they are")),
     "data root not wanted": Row("data.root={tmp}", ("data.root=", "leave it out")),
     "data root without the data": Row(

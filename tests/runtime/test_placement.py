@@ -188,7 +188,7 @@ class TestPooled:
         with pytest.raises(ResourceError) as caught:
             _place([0] * 9, [_node(2)], [_profile(num_cpus=1.0)], actors="pooled", pool_size=3)
         assert (caught.value.field, caught.value.value) == ("runtime.pool_size", 3)
-        assert caught.value.problem == "the pool reserves 3 CPU, there are 2"
+        assert caught.value.problem == "3 pooled actors reserve 3 CPU, there are 2"
 
     def test_a_pool_of_no_given_size_takes_what_the_footprints_leave(self) -> None:
         placement = _place([0] * 100, [_node(16, GPU=2.0)], [_profile(num_gpus=1.0)], cohort=10)
