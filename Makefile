@@ -22,7 +22,7 @@ test: install ## the whole test suite
 	$(BIN)/python -m pytest
 
 fast: install ## the tests that start no Ray
-	$(BIN)/python -m pytest -m "not ray and not browser"
+	$(BIN)/python -m pytest -m "not ray"
 
 lint: install ## ruff and mypy
 	$(BIN)/ruff check .

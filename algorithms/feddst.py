@@ -16,7 +16,8 @@ and the server prunes it again (`adjust_after_epoch` = local_epochs is the code'
 by samples; the server ranks only weights inside the union; layer targets are capped at the layer's size.
 """
 
-from typing import ClassVar, final
+from collections.abc import Mapping
+from typing import ClassVar, Literal, final
 
 import torch
 from pydantic import Field
@@ -27,8 +28,9 @@ from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Aggregate, AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.local import LocalRun
+from orchestrator.federation.seeds import stream
 from orchestrator.sparsity.allocation import allocate, largest_level
-from orchestrator.sparsity.masks import magnitude_mask
+from orchestrator.sparsity.masks import initial_mask
 from orchestrator.sparsity.schedules import cosine_anneal
 from orchestrator.sparsity.scores import grow_top, keep_top
 
@@ -41,6 +43,10 @@ class FedDSTConfig(AlgorithmConfig):
     end_round: int | None = Field(None, ge=0, description="R_end: no readjustment from here on; None: R / 2")
     adjust_after_epoch: int | None = Field(
         None, ge=1, description="local epochs before the readjustment; None: half of them, or the only one"
+    )
+    mu: float = Field(0.0, ge=0.0, description="weight of FedProx's proximal term; 0: none")
+    criterion: Literal["magnitude", "random"] = Field(
+        "magnitude", description="initial mask: the largest initial weights of each layer, or random ones"
     )
     constant_alpha: bool = Field(False, description="compatibility: do not anneal alpha")
     grow_over_all: bool = Field(False, description="compatibility: grow over active positions as well")
@@ -97,9 +103,16 @@ class FedDST(Algorithm[ServerState, None]):
         return allocate(self.setting.layout, 1.0 - level, self.setting.sparsity.allocation)
 
     def init(self, params: Tensor) -> ServerState:
-        """The mask keeps the largest initial weights of each layer."""
-        mask = magnitude_mask(self.setting.layout, params, self.targets(self.level(0)))
+        """The mask keeps T_l(S) weights of each layer, the largest or random ones."""
+        rng = stream(self.setting.seed, "server", "mask")
+        mask = initial_mask(
+            self.setting.layout, params, self.targets(self.level(0)), self.config.criterion, rng
+        )
         return ServerState(params=params * mask, mask=mask)
+
+    def grad_hook(self, run: LocalRun[None]) -> None:
+        """FedDST + FedProx: the pull acts on the steps; the growth gradient is taken without it."""
+        run.pull_to_start(self.config.mu)
 
     def on_epoch(self, run: LocalRun[None], epochs_done: int) -> None:
         """Readjust once, after the configured epoch of a readjustment round."""
@@ -139,3 +152,18 @@ class FedDST(Algorithm[ServerState, None]):
         targets = self.targets(self.level(round_idx))
         mask = keep_top(self.setting.layout, union, aggregate.values.abs(), targets, coverage)
         return ServerState(params=(aggregate.values * mask).to(torch.float32), mask=mask)
+
+    def server_metrics(
+        self, before: ServerState, aggregate: Aggregate, after: ServerState
+    ) -> Mapping[str, float]:
+        """How far the clients' masks spread, and what of it outlived the server's pruning."""
+        assert before.mask is not None
+        assert after.mask is not None
+        assert aggregate.union is not None
+        layout, union = self.setting.layout, aggregate.union
+        shares = {
+            "sparsity/union": union & self._maskable(),
+            "sparsity/new_survivors": after.mask & ~before.mask,
+            "sparsity/removed": union & ~after.mask,
+        }
+        return {name: int(torch.count_nonzero(m)) / layout.num_maskable for name, m in shares.items()}

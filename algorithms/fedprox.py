@@ -34,6 +34,4 @@ class FedProx(Algorithm[ServerState, None]):
 
     def grad_hook(self, run: LocalRun[None]) -> None:
         """Add mu (w - w_r) over the trainable entries."""
-        if self.config.mu:
-            num_trainable = run.grad.numel()
-            run.grad.add_(run.values[:num_trainable] - run.start[:num_trainable], alpha=self.config.mu)
+        run.pull_to_start(self.config.mu)

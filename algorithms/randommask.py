@@ -17,7 +17,7 @@ from orchestrator.federation.aggregate import AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.seeds import stream
 from orchestrator.sparsity.allocation import allocate
-from orchestrator.sparsity.masks import magnitude_mask, random_mask
+from orchestrator.sparsity.masks import initial_mask
 
 
 class RandomMaskConfig(AlgorithmConfig):
@@ -45,8 +45,6 @@ class RandomMask(Algorithm[ServerState, None]):
         """Draw the mask and zero the weights outside it."""
         layout = self.setting.layout
         counts = allocate(layout, 1.0 - self.level(0), self.setting.sparsity.allocation)
-        if self.config.criterion == "magnitude":
-            mask = magnitude_mask(layout, params, counts)
-        else:
-            mask = random_mask(layout, counts, stream(self.setting.seed, "server", "mask"))
+        rng = stream(self.setting.seed, "server", "mask")
+        mask = initial_mask(layout, params, counts, self.config.criterion, rng)
         return ServerState(params=params * mask, mask=mask)

@@ -1,6 +1,7 @@
 """The command line. Exit codes: 0 done, 1 the run failed, 2 the request was wrong, 130 interrupted."""
 
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.console import Console
 from orchestrator.errors import RequestError, SparsefleetError
 
 if TYPE_CHECKING:
+    from orchestrator.config import ExperimentConfig
     from orchestrator.runtime.summary import RunSummary
 
 app = typer.Typer(
@@ -63,7 +65,8 @@ def run_command(
     _check_summary(summary)
     loaded = load_config(config, overrides or [])
     result = session.run(loaded, Progress(quiet=quiet), verbose=verbose)
-    _report(result, loaded.runtime.storage, summary, quiet)
+    _write_summary(result, summary)
+    _report([result], loaded.runtime.storage, _where(loaded), quiet)
 
 
 @app.command("resume")
@@ -86,7 +89,8 @@ def resume_command(
     _check_summary(summary)
     folder = find_run(run, storage)
     result = session.resume(folder, overrides or [], Progress(quiet=quiet), verbose=verbose)
-    _report(result, folder.parent, summary, quiet)
+    _write_summary(result, summary)
+    _report([result], folder.parent, f"{_program()} ui --storage {shlex.quote(str(folder.parent))}", quiet)
 
 
 @app.command()
@@ -96,7 +100,7 @@ def demo(storage: Storage = Path("runs"), quiet: Quiet = False, verbose: Verbose
     from orchestrator.tracking.progress import Progress
 
     results = run_demo(storage, Progress(quiet=quiet), verbose=verbose)
-    _print_results(results, storage)
+    _report(results, storage, f"{_program()} ui --storage {shlex.quote(str(storage))}", quiet)
 
 
 @app.command()
@@ -154,29 +158,42 @@ def _check_summary(summary: Path | None) -> None:
         raise RequestError("--summary", summary, "this is a folder", "name a file")
 
 
-def _report(result: "RunSummary", storage: Path, summary: Path | None, quiet: bool) -> None:
-    if summary is not None:
-        summary.parent.mkdir(parents=True, exist_ok=True)
-        summary.write_text(result.to_json() + "\n")
-    if result.interrupted:
-        print(
-            f"stopped after {result.num_rounds} rounds; go on with: "
-            f"sparsefleet resume {storage / result.run_id}",
-            file=sys.stderr,
-        )
+def _report(results: "Sequence[RunSummary]", storage: Path, uri: str | None, quiet: bool) -> None:
+    """Say what the runs came to; exits 130 when the last was interrupted."""
+    last = results[-1]
+    if last.interrupted:
+        words = f"{_program()} resume {shlex.quote(str(storage / last.run_id))}"
+        print(f"stopped after {last.num_rounds} rounds; go on with: {words}", file=sys.stderr)
         raise typer.Exit(130)
-    if not quiet:
-        _print_results([result], storage)
-
-
-def _print_results(results: "Sequence[RunSummary]", storage: Path) -> None:
+    if quiet:
+        return
     from orchestrator.tracking.progress import summary_table
 
     console = Console()
     console.print(summary_table([result.to_dict() for result in results]))
     lines = ["", *(f"{result.algorithm}: {storage / result.run_id}" for result in results)]
-    lines.append(f"Open in the MLflow UI: {_program()} ui --storage {storage}")
+    if uri is not None:
+        lines.append(f"Open in the MLflow UI: {uri}")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _where(config: "ExperimentConfig") -> str | None:
+    """How to open the runs in the MLflow UI; None where nothing is tracked."""
+    from orchestrator.tracking.reachable import public_uri
+
+    if not config.tracking.enabled:
+        return None
+    if config.tracking.uri is None:
+        return f"{_program()} ui --storage {shlex.quote(str(config.runtime.storage))}"
+    if config.tracking.uri.startswith("sqlite:"):
+        return f"mlflow ui --backend-store-uri {shlex.quote(config.tracking.uri)}"
+    return public_uri(config.tracking.uri)
+
+
+def _write_summary(result: "RunSummary", summary: Path | None) -> None:
+    if summary is not None:
+        summary.parent.mkdir(parents=True, exist_ok=True)
+        summary.write_text(result.to_json() + "\n")
 
 
 def _program() -> str:

@@ -151,6 +151,11 @@ class FleetConfig(Section):
 
     name: str = Field("uniform", description="a built-in fleet: `sparsefleet list fleets`")
     num_clients: Positive = Field(20, description="clients in the population")
+    deadline_s: float | None = Field(
+        None,
+        gt=0.0,
+        description="emulated seconds after which a round ends without its stragglers; None: never",
+    )
 
 
 class TrainingConfig(Section):
@@ -180,7 +185,7 @@ class WireConfig(Section):
 
 
 class RuntimeConfig(Section):
-    """Where and how it runs; nothing here changes a result."""
+    """Where and how it runs. Nothing here changes a result, unless clients fail and are left out (`drop`)."""
 
     executor: Literal["inprocess", "ray"] = Field("ray", description="one process, or actors on Ray")
     actors: Literal["auto", "dedicated", "pooled"] = Field(
@@ -188,7 +193,7 @@ class RuntimeConfig(Section):
     )
     pool_size: Positive | None = Field(None, description="pooled actors in all; None: one per core")
     address: str | None = Field(
-        None, description="Ray cluster to join (`auto`, `ray://...`); None: a local one"
+        None, description="Ray cluster to join (`auto` or host:port); None: a local one"
     )
     dashboard: bool = Field(False, description="start Ray's dashboard with a local Ray (costs start-up time)")
     storage: UserPath = Field(

@@ -18,7 +18,10 @@ DEMO: dict[str, Any] = {
 
 
 def run_demo(storage: Path, display: Display, *, verbose: bool = False) -> list[RunSummary]:
-    """Run both methods on one local Ray; the summaries in the order FedDST, FedAvg."""
+    """Run both methods on one local Ray; the summaries in the order FedDST, FedAvg.
+
+    Interrupted, it ends with the run in progress.
+    """
     from orchestrator.runtime.ray_backend import ray_session
 
     methods: list[dict[str, Any]] = [
@@ -29,4 +32,9 @@ def run_demo(storage: Path, display: Display, *, verbose: bool = False) -> list[
         ExperimentConfig.parse({**DEMO, **method, "runtime": {"storage": str(storage)}}) for method in methods
     ]
     with ray_session(configs[0].runtime, verbose=verbose):
-        return [session.run(config, display, verbose=verbose) for config in configs]
+        results: list[RunSummary] = []
+        for config in configs:
+            results.append(session.run(config, display, verbose=verbose))
+            if results[-1].interrupted:
+                break
+        return results

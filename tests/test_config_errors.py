@@ -88,7 +88,7 @@ def test_the_key_that_was_meant(key: str, meant: str | None) -> None:
         ("readjust_evry", "algorithm.readjust_every"),
         ("alhpa", "algorithm.alpha"),
         ("endround", "algorithm.end_round"),
-        ("mu", None),
+        ("nu_zero", None),
         ("xyz", None),
     ],
 )

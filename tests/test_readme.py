@@ -61,3 +61,10 @@ def test_an_installed_package_offers_a_method_by_name(
     plain = summary_of(tmp_path, "algorithm.name=fedavg", "runtime.executor=inprocess")
     assert offered.algorithm == "offered"
     assert offered.params_sha256 == plain.params_sha256
+
+
+def test_every_link_leads_somewhere() -> None:
+    root = Path(__file__).parent.parent
+    for page in [root / "README.md", root / "CONTRIBUTING.md", *(root / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert target.startswith("http") or (page.parent / target).exists(), f"{page.name}: {target}"

@@ -6,6 +6,7 @@ so that checkpoints need no code of the method's own. No hook may write into a t
 through `LocalRun`, which belongs to one task.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, TypeVar, cast, final
 
@@ -118,6 +119,10 @@ class Algorithm(Generic[S, C]):
     def server_update(self, state: S, aggregate: Aggregate, round_idx: int) -> S:
         """The next server state; rounding to float32 happens here, once."""
         return replace(state, params=aggregate.values.to(torch.float32))
+
+    def server_metrics(self, before: S, aggregate: Aggregate, after: S) -> Mapping[str, float]:
+        """What the method adds to the round's metrics (names in tracking/record.py); nothing by default."""
+        return {}
 
     # Client hooks
 

@@ -148,6 +148,12 @@ class LocalRun(Generic[C]):
         if self._keep is not None:
             trained.mul_(self._keep)
 
+    def pull_to_start(self, mu: float) -> None:
+        """Add the gradient mu (w - w_r) of a proximal term around the received model to `grad`."""
+        if mu:
+            num_trainable = self.grad.numel()
+            self.grad.add_(self.values[:num_trainable] - self.start[:num_trainable], alpha=mu)
+
     def forget_moments(self, changed: Tensor) -> None:
         """Zero the optimiser's state where bool[D] `changed` is True."""
         self.optimizer.forget(changed[: self.grad.numel()].to(self.values.device))

@@ -1,9 +1,6 @@
 """What a round asks of its clients. `round_idx` is 0-based everywhere: in code, in metrics and in file names."""
 
 from dataclasses import dataclass
-from typing import Literal
-
-TaskKind = Literal["train", "probe", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +14,6 @@ class ClientTask:
     round_idx: int
     position: int
     client_id: int
-    kind: TaskKind = "train"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ def rebuild(template: Any, leaves: Mapping[str, Tensor | Scalar], path: str = ""
     entries of the form that its first one has.
     """
     here = f"{path}/" if path else ""
+    if path in leaves:
+        return leaves[path]
     if is_dataclass(template) and not isinstance(template, type):
         values = {f.name: rebuild(getattr(template, f.name), leaves, here + f.name) for f in fields(template)}
         return replace(template, **values)
@@ -36,8 +38,10 @@ def rebuild(template: Any, leaves: Mapping[str, Tensor | Scalar], path: str = ""
         kind = next(iter(template.values()), None)
         return {key: rebuild(template.get(key, kind), leaves, here + key) for key in keys}
     if isinstance(template, tuple):
+        if any(k.startswith(f"{here}{len(template)}") for k in leaves):
+            raise KeyError(f"{here}{len(template)}")
         return tuple(rebuild(child, leaves, f"{here}{i}") for i, child in enumerate(template))
-    return leaves[path]
+    raise KeyError(path)
 
 
 def _children(tree: object, path: str) -> Iterator[tuple[str, object]]:

@@ -1,7 +1,8 @@
 """What a client's task comes back as: an update, or a failure that names its cause."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -49,6 +50,10 @@ class ClientFailure:
     stage: str
     cause: str
     traceback: str = ""
+
+    def to_line(self) -> str:
+        """The failure as one line of JSON."""
+        return json.dumps(asdict(self))
 
     def __str__(self) -> str:
         return f"client {self.client_id}, round {self.round_idx}, {self.stage}: {self.cause}"

@@ -25,6 +25,11 @@ class DeviceProfile:
     uplink_bytes_per_s: float
     downlink_bytes_per_s: float
 
+    @property
+    def num_threads(self) -> int:
+        """Torch threads of a client on this device: one for each whole core it reserves, at least one."""
+        return max(1, int(self.num_cpus))
+
     def footprint(self) -> dict[str, float]:
         """Ray resources that one actor of this profile reserves."""
         wanted = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": float(self.ray_memory_bytes)}

@@ -32,8 +32,9 @@ KEEP_SERVER_STATES = 2
 class Commit:
     """The run as it stood after a round.
 
-    `client_states` are those that changed in this round, by client id; `held_masks` the digest of the mask
-    each of the round's participants now holds; `totals` the running sums; `log_bytes` the length of each log.
+    `client_states` are those that changed in this round, by client id (None: the client keeps none now);
+    `held_masks` the digest of the mask each of the round's participants now holds; `totals` the running sums;
+    `log_bytes` the length of each log.
     """
 
     round_idx: int
@@ -63,7 +64,7 @@ class CommitFolder:
         """Make a commit durable; when this returns, a kill cannot undo it."""
         number = f"{commit.round_idx:06d}"
         files = {f"server-{number}.safetensors": _encode({"": commit.server_state})}
-        states = {str(k): state for k, state in commit.client_states.items() if state is not None}
+        states = {str(k): state for k, state in commit.client_states.items()}
         if states:
             files[f"clients-{number}.safetensors"] = _encode(states)
         for name, data in files.items():
@@ -71,6 +72,7 @@ class CommitFolder:
         pointer = {
             "round_idx": commit.round_idx,
             "files": {name: sha256(data).hexdigest() for name, data in files.items()},
+            "client_states": list(states),
             "held_masks": {str(k): digest for k, digest in commit.held_masks.items()},
             "totals": dict(commit.totals),
             "log_bytes": dict(commit.log_bytes),
@@ -114,8 +116,8 @@ class CommitFolder:
 
     def _read_clients(self, pointer: Mapping[str, Any], name: str, template: Any) -> dict[int, Any]:
         data = self._read(pointer, name)
-        ids = {key.split("/")[0] for key in _leaves(data)}
-        return {int(k): state for k, state in _decode(data, dict.fromkeys(ids, template)).items()}
+        states = _decode(data, dict.fromkeys(pointer["client_states"], template))
+        return {int(k): state for k, state in states.items()}
 
     def _read(self, pointer: Mapping[str, Any], name: str) -> bytes:
         path = self._folder / name

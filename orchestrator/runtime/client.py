@@ -1,5 +1,7 @@
 """One client's task from received bytes to encoded bytes; the plain class inside every executor."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from traceback import format_exc
 from typing import Any
 
@@ -17,6 +19,17 @@ from orchestrator.models.parameters import FlatModule
 from orchestrator.runtime.experiment import Experiment
 from orchestrator.sparsity.payload import Payload
 from orchestrator.sparsity.wire import decode, encode
+
+
+@contextmanager
+def torch_threads(num_threads: int) -> Iterator[None]:
+    """Let torch use that many threads for the block; it counts them per thread of the process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class ClientHost:
@@ -58,8 +71,6 @@ class ClientHost:
     ) -> LocalResult[Any]:
         experiment = self._experiment
         profile = experiment.profile_of(task.client_id)
-        if torch.get_num_threads() != (threads := max(1, int(profile.num_cpus))):
-            torch.set_num_threads(threads)
         device = torch.device("cuda" if profile.num_gpus > 0 else "cpu")
         if device not in self._flat:
             self._flat[device] = experiment.new_model(device)
@@ -77,7 +88,8 @@ class ClientHost:
             ),
             state=client_state,
         )
-        with forked_torch_seed(experiment.config.seed, "client", task.round_idx, task.client_id, "torch"):
+        seed = forked_torch_seed(experiment.config.seed, "client", task.round_idx, task.client_id, "torch")
+        with torch_threads(profile.num_threads), seed:
             return experiment.algorithm.client_update(run)
 
     def _stamp(self, task: ClientTask, received: ModelValues, result: LocalResult[Any]) -> ClientUpdate[Any]:

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from orchestrator.errors import RoundError
+from orchestrator.errors import RoundError, WireError
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.exchange import unpack_model
-from orchestrator.federation.update import ClientFailure, Outcome
+from orchestrator.federation.exchange import ModelValues, unpack_model
+from orchestrator.federation.update import ClientFailure, ClientUpdate, Outcome
 from orchestrator.runtime.broadcast import Broadcast
 from orchestrator.runtime.checkpoint import Commit, Templates
 from orchestrator.runtime.evaluator import Evaluator
@@ -50,6 +50,7 @@ class FinishedRound:
     totals: dict[str, float]
     metrics: dict[str, float]
     events: Sequence[ClientEvent]
+    failures: Sequence[ClientFailure]
 
 
 class Driver:
@@ -142,18 +143,27 @@ class Driver:
     ) -> FinishedRound:
         """Fold the updates in plan order and take the server's step."""
         round_idx, state = progress.next_round, progress.server_state
-        layout = self._experiment.setting.layout
         aggregator = self._algorithm.aggregator()
         events: list[ClientEvent] = []
         client_states: dict[int, Any] = {}
         held_masks: dict[int, str] = {}
         failures: list[ClientFailure] = []
+        deadline_s, num_folded = self._config.fleet.deadline_s, 0
         for job, ticket in zip(jobs, tickets, strict=True):
-            outcome = self._collect(broadcast, job, ticket, failures)
-            if isinstance(outcome, ClientFailure):
+            collected = self._collect(broadcast, job, ticket, failures)
+            if collected is None:
                 continue
-            payload = decode(outcome.buffer, known_masks=broadcast.known_masks)
-            model = unpack_model(layout, payload)
+            outcome, model = collected
+            profile = self._experiment.profile_of(outcome.client_id)
+            held = held_masks.get(outcome.client_id, progress.held_masks.get(outcome.client_id))
+            events.append(participation(outcome, profile, broadcast.download_bytes(held)))
+            if broadcast.mask_digest is not None:
+                held_masks[outcome.client_id] = broadcast.mask_digest
+            if deadline_s is not None and events[-1].total_s > deadline_s:
+                continue
+            if outcome.client_state is not None or outcome.client_id in progress.client_states:
+                client_states[outcome.client_id] = outcome.client_state
+            num_folded += 1
             aggregator.add(
                 Contribution(
                     weight=self._algorithm.weight(outcome.num_examples),
@@ -162,15 +172,10 @@ class Driver:
                     start=broadcast.received.values,
                 )
             )
-            held = held_masks.get(outcome.client_id, progress.held_masks.get(outcome.client_id))
-            profile = self._experiment.profile_of(outcome.client_id)
-            events.append(participation(outcome, profile, broadcast.download_bytes(held)))
-            client_states[outcome.client_id] = outcome.client_state
-            if broadcast.mask_digest is not None:
-                held_masks[outcome.client_id] = broadcast.mask_digest
-        self._require_enough(round_idx, len(events), failures)
-        next_state = self._algorithm.server_update(state, aggregator.finish(state.params), round_idx)
-        costs = round_costs(events, len(failures), self._now_s() - started_s)
+        self._require_enough(round_idx, num_folded, failures)
+        aggregate = aggregator.finish(state.params)
+        next_state = self._algorithm.server_update(state, aggregate, round_idx)
+        costs = round_costs(events, len(failures), self._now_s() - started_s, deadline_s)
         totals = add_totals(progress.totals, costs)
         return FinishedRound(
             round_idx=round_idx,
@@ -178,27 +183,51 @@ class Driver:
             client_states=client_states,
             held_masks=held_masks,
             totals=totals,
-            metrics=costs | totals | self._sparsity(state, next_state),
+            metrics=costs
+            | totals
+            | self._sparsity(state, next_state)
+            | dict(self._algorithm.server_metrics(state, aggregate, next_state)),
             events=events,
+            failures=failures,
         )
 
     def _collect(
         self, broadcast: Broadcast, job: Job, ticket: Ticket, failures: list[ClientFailure]
-    ) -> Outcome[Any]:
-        """One outcome, after as many further tries as the failure policy grants."""
+    ) -> tuple[ClientUpdate[Any], ModelValues] | None:
+        """One update and the model in it, after as many further tries as the failure policy grants.
+
+        None where the policy leaves the client out.
+        """
         runtime = self._config.runtime
-        tries = runtime.max_retries if runtime.failure_policy == "retry" else 0
-        outcome = self._executor.result(ticket)
-        while isinstance(outcome, ClientFailure):
+        tries = 1 + (runtime.max_retries if runtime.failure_policy == "retry" else 0)
+        for further in reversed(range(tries)):
+            outcome = self._decode(broadcast, self._executor.result(ticket))
+            if not isinstance(outcome, ClientFailure):
+                return outcome
             failures.append(outcome)
-            if tries == 0:
-                break
-            tries -= 1
-            (ticket,) = self._executor.submit(broadcast.message, [job])
-            outcome = self._executor.result(ticket)
-        if isinstance(outcome, ClientFailure) and runtime.failure_policy == "retry":
-            raise RoundError(f"{outcome} (tried {runtime.max_retries + 1} times)\n{outcome.traceback}")
-        return outcome
+            if further:
+                (ticket,) = self._executor.submit(broadcast.message, [job])
+        if runtime.failure_policy == "retry":
+            raise RoundError(f"{failures[-1]} (tried {tries} times)\n{failures[-1].traceback}")
+        return None
+
+    def _decode(
+        self, broadcast: Broadcast, outcome: Outcome[Any]
+    ) -> tuple[ClientUpdate[Any], ModelValues] | ClientFailure:
+        """The model in an update; what is not a valid message is its client's failure."""
+        if isinstance(outcome, ClientFailure):
+            return outcome
+        try:
+            payload = decode(outcome.buffer, known_masks=broadcast.known_masks)
+            return outcome, unpack_model(self._experiment.setting.layout, payload)
+        except WireError as error:
+            return ClientFailure(
+                round_idx=outcome.round_idx,
+                position=outcome.position,
+                client_id=outcome.client_id,
+                stage="decode",
+                cause=f"{type(error).__name__}: {error}",
+            )
 
     def _require_enough(self, round_idx: int, num_updates: int, failures: Sequence[ClientFailure]) -> None:
         if num_updates < (least := self._config.runtime.min_clients):
@@ -232,5 +261,7 @@ class Driver:
             log_bytes={},
         )
         events = [event.to_line() for event in finished.events]
-        self._store.commit(commit, {"metrics.jsonl": [record.to_line()], "events.jsonl": events})
+        failures = [failure.to_line() for failure in finished.failures]
+        logs = {"metrics.jsonl": [record.to_line()], "events.jsonl": events, "failures.jsonl": failures}
+        self._store.commit(commit, logs)
         return record

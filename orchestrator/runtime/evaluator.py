@@ -8,6 +8,7 @@ from torch import Tensor
 from orchestrator.data.client_index import ClientIndex
 from orchestrator.federation.evaluate import predict, spread
 from orchestrator.models.parameters import FlatModule
+from orchestrator.runtime.client import torch_threads
 from orchestrator.runtime.experiment import Experiment
 
 
@@ -29,7 +30,8 @@ class Evaluator:
             self._flat = self._experiment.new_model()
             images = dataset.normalise(dataset.test_images)
             self._test = images, torch.from_numpy(np.array(dataset.test_labels))
-        predictions = predict(self._flat, params, *self._test)
+        with torch_threads(1):
+            predictions = predict(self._flat, params, *self._test)
         scores = client_means(predictions.correct, self._experiment.partition.test)
         return {
             "eval/accuracy": float(predictions.correct.mean()),

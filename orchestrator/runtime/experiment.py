@@ -120,9 +120,10 @@ def params_sha256(params: Tensor | NDArray[np.float32]) -> str:
     return sha256(np.asarray(params, dtype="<f4").tobytes()).hexdigest()
 
 
-def machine_fingerprint() -> dict[str, str]:
+def machine_fingerprint(fleet: Fleet) -> dict[str, str]:
     """The torch build, CPU and threads under which results are bit-identical."""
     return {
+        "threads": ", ".join(f"{profile.name}: {profile.num_threads}" for profile in fleet.profiles),
         "torch": torch.__version__,
         "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         "mkldnn": str(torch.backends.mkldnn.is_available()),  # type: ignore[no-untyped-call]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.config import RuntimeConfig
-from orchestrator.errors import ResourceError, SparsefleetError
+from orchestrator.errors import ResourceError, SparsefleetError, TrackingError
 from orchestrator.models.plugin import shipped_modules
 from orchestrator.runtime.driver_actor import DriverActor
 from orchestrator.runtime.experiment import Experiment
@@ -55,7 +56,11 @@ class RayTracker:
     """A sink in an actor of its own (Tracker); calls are sent in order and awaited only by `close`."""
 
     def __init__(self, run_id: str) -> None:
-        self._sink: Any = ray.remote(MlflowSink).options(name=f"{run_id}/tracker", num_cpus=0).remote()
+        self._sink: Any = (
+            ray.remote(MlflowSink)
+            .options(name=f"{run_id}/tracker", num_cpus=0, scheduling_strategy=_this_node())
+            .remote()
+        )
         self._calls: list[ray.ObjectRef[Any]] = []
 
     def start(self, info: RunInfo) -> None:
@@ -74,9 +79,13 @@ class RayTracker:
 
     def close(self) -> TrackingOutcome:
         """See Tracker."""
-        ray.get(self._calls)
-        outcome: TrackingOutcome = ray.get(self._sink.close.remote())
-        ray.kill(self._sink)
+        try:
+            ray.get(self._calls)
+            outcome: TrackingOutcome = ray.get(self._sink.close.remote())
+        except ray.exceptions.RayError as error:
+            raise TrackingError(f"tracking failed: {one_line(error)}") from error
+        finally:
+            ray.kill(self._sink)
         return outcome
 
 
@@ -99,7 +108,12 @@ class RayBackend:
     def _start_driver(self) -> Any:
         return (
             ray.remote(DriverActor)
-            .options(name=f"{self._run_id}/driver", num_cpus=0, max_concurrency=2)
+            .options(
+                name=f"{self._run_id}/driver",
+                num_cpus=0,
+                max_concurrency=2,
+                scheduling_strategy=_this_node(),
+            )
             .remote()
         )
 
@@ -132,6 +146,11 @@ class RayBackend:
         except ray.exceptions.RayError:
             logging.getLogger(__name__).debug("the driver actor was gone already", exc_info=True)
         ray.kill(self._driver)
+
+
+def _this_node() -> NodeAffinitySchedulingStrategy:
+    """Driver and tracker write to the run's folder, which is on the node where the command runs."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def _get(ref: ray.ObjectRef[Any]) -> Any:

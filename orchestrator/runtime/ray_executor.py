@@ -94,7 +94,8 @@ class RayExecutor:
 
     def _start(self, experiment_ref: ray.ObjectRef[Experiment], name: str, profile_index: int) -> Any:
         profile = self._experiment.fleet.profiles[profile_index]
-        retries = self._experiment.config.runtime.max_retries
+        runtime = self._experiment.config.runtime
+        retries = runtime.max_retries if runtime.failure_policy == "retry" else 0
         return (
             ray.remote(ClientActor)
             .options(

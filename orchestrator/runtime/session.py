@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -22,7 +23,7 @@ from orchestrator.runtime.checkpoint import write_durably
 from orchestrator.runtime.experiment import Experiment, machine_fingerprint, prepare
 from orchestrator.runtime.store import RunStore
 from orchestrator.runtime.summary import RunSummary
-from orchestrator.tracking.reachable import check_reachable, sqlite_path
+from orchestrator.tracking.reachable import check_reachable, public_uri, sqlite_path
 from orchestrator.tracking.record import RoundRecord, RunInfo, read_records
 from orchestrator.tracking.tracker import Tracker
 
@@ -55,8 +56,8 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
     store = RunStore(folder)
     about = {
         "run_id": store.run_id,
-        "fingerprint": experiment.fingerprint(),
-        "machine": machine_fingerprint(),
+        "fingerprint": _fingerprint(experiment),
+        "machine": machine_fingerprint(experiment.fleet),
         "packages": {name: version(name) for name in ("sparsefleet", "torch", "ray", "numpy")},
         "git_commit": _git_commit(),
     }
@@ -85,14 +86,14 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
     config = config.model_copy(update={"runtime": runtime})
     _check_places(config)
     experiment = prepare(config)
-    for name, digest in experiment.fingerprint().items():
+    for name, digest in _fingerprint(experiment).items():
         if about["fingerprint"].get(name) != digest:
             raise CheckpointError(
                 f"{name} is not what the run {store.run_id} was started with (fingerprint "
                 f"{about['fingerprint'].get(name)}, now {digest}); restore it, or start a new run"
             )
     store.describe(config.to_dict(), about)
-    for name, value in machine_fingerprint().items():
+    for name, value in machine_fingerprint(experiment.fleet).items():
         if about["machine"].get(name) != value:
             display.note(
                 f"{name} was {about['machine'].get(name)} and is {value} now: results agree to rounding only"
@@ -141,12 +142,17 @@ def tracking_uri(config: ExperimentConfig) -> str:
 
 def _execute(experiment: Experiment, store: RunStore, display: Display, verbose: bool) -> RunSummary:
     config = experiment.config
-    with _backend(experiment, store.folder, verbose) as backend:
+    with store.locked(), _backend(experiment, store.folder, verbose) as backend:
         display.note(f"{store.run_id}: {backend.description}")
         tracker = backend.tracker()
         tracker.start(_run_info(experiment, store))
         try:
             interrupted = _follow(backend, tracker, store, config.training.rounds, display)
+        except KeyboardInterrupt:
+            display.note(
+                f"stopped at once; `sparsefleet resume {store.folder}` goes on after the last commit"
+            )
+            raise
         except Exception:
             _give_up(tracker, display)
             raise
@@ -170,6 +176,10 @@ def _follow(backend: Backend, tracker: Tracker, store: RunStore, num_rounds: int
             for record in backend.records():
                 tracker.log(record)
                 display.update(record)
+                if failed := int(record.metrics.get("fleet/failures", 0)):
+                    display.note(
+                        f"round {record.round_idx}: {failed} failed tasks, see {store.folder / 'failures.jsonl'}"
+                    )
         return was_interrupted()
     finally:
         display.stop()
@@ -237,6 +247,17 @@ def _write_partition(experiment: Experiment, folder: Path) -> None:
     pd.DataFrame(experiment.partition.table(experiment.dataset)).to_parquet(folder / "partition.parquet")
 
 
+def _fingerprint(experiment: Experiment) -> dict[str, str]:
+    """The experiment's, and a digest of all config keys that a resumed run keeps."""
+    kept = {
+        key: value
+        for key, value in flatten(experiment.config.to_dict()).items()
+        if not any(key == k or key.startswith(f"{k}.") for k in ExperimentConfig.RESUMABLE)
+    }
+    config = sha256(repr(sorted(kept.items())).encode()).hexdigest()
+    return {"config": config, **experiment.fingerprint()}
+
+
 def _run_info(experiment: Experiment, store: RunStore) -> RunInfo:
     config, about = experiment.config, store.about()
     tags = {
@@ -257,7 +278,10 @@ def _run_info(experiment: Experiment, store: RunStore) -> RunInfo:
         experiment=config.tracking.experiment,
         artifact_root=None,
         run_name=store.run_id,
-        params={key: str(value) for key, value in flatten(config.to_dict()).items()},
+        params={
+            key: public_uri(str(value)) if key == "tracking.uri" else str(value)
+            for key, value in flatten(config.to_dict()).items()
+        },
         tags=tags,
         flush_timeout_s=config.tracking.flush_timeout_s,
     )

@@ -5,12 +5,15 @@ runs/<run_id>/config.yaml      the resolved config
               commits/         see checkpoint.py
               metrics.jsonl    one committed RoundRecord a line; trackers follow this file
               events.jsonl     one client's participation a line
+              failures.jsonl   one failed task a line, with its traceback
               partition.parquet  model/  tracking.json  summary.json
 """
 
+import fcntl
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ import yaml
 from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.runtime.checkpoint import Commit, CommitFolder, Templates, write_durably
 
-LOGS = ("metrics.jsonl", "events.jsonl")
+LOGS = ("metrics.jsonl", "events.jsonl", "failures.jsonl")
 
 
 class RunStore:
@@ -34,6 +37,18 @@ class RunStore:
     def run_id(self) -> str:
         """The run's name, which is the folder's."""
         return self.folder.name
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process. Raises CheckpointError when another one has it."""
+        with (self.folder / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise CheckpointError(
+                    f"{self.folder} is in use by another process; wait until it ends"
+                ) from error
+            yield
 
     def describe(self, config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Write config.yaml and run.json."""
@@ -68,8 +83,13 @@ class RunStore:
     def restore(self, templates: Templates) -> Commit | None:
         """The last commit, with the logs cut back to where they stood; None for a run without any."""
         commit = self._commits.last(templates)
+        metrics = self.folder / "metrics.jsonl"
+        if commit is None and metrics.exists() and metrics.read_bytes().count(b"\n") > 1:
+            raise CheckpointError(
+                f"{self.folder} has metrics but its commits are gone; restore its commits folder"
+            )
         for name in LOGS:
-            self._cut(name, commit.log_bytes[name] if commit else 0)
+            self._cut(name, commit.log_bytes.get(name, 0) if commit else 0)
         return commit
 
     def _append(self, name: str, lines: Iterable[str]) -> int:

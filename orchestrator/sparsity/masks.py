@@ -1,6 +1,7 @@
 """Initial masks. A mask is bool[D] over the flat vector of a `ParameterLayout`, True where none applies."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,3 +30,16 @@ def random_mask(layout: ParameterLayout, counts: Mapping[str, int], rng: np.rand
         chosen[rng.choice(segment.size, counts[segment.name], replace=False, shuffle=False)] = True
         mask[segment.slice] = torch.from_numpy(chosen)
     return mask
+
+
+def initial_mask(
+    layout: ParameterLayout,
+    values: Tensor,
+    counts: Mapping[str, int],
+    criterion: Literal["magnitude", "random"],
+    rng: np.random.Generator,
+) -> Tensor:
+    """`magnitude_mask` of the float32[D] start vector, or `random_mask`; bool[D]."""
+    if criterion == "magnitude":
+        return magnitude_mask(layout, values, counts)
+    return random_mask(layout, counts, rng)

@@ -5,7 +5,10 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import yaml
+
 from orchestrator.tracking.plots import draw_curves, draw_partition
+from orchestrator.tracking.reachable import public_uri
 from orchestrator.tracking.record import read_records
 from orchestrator.tracking.tables import write_clients, write_events
 
@@ -38,6 +41,14 @@ def _curves_picture(run_dir: Path, path: Path) -> None:
     draw_curves(read_records(run_dir / "metrics.jsonl"), path)
 
 
+def _config(run_dir: Path, path: Path) -> None:
+    """The resolved config, without the password that a server's address may carry."""
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    if uri := config.get("tracking", {}).get("uri"):
+        config["tracking"]["uri"] = public_uri(uri)
+    path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
 def _events(run_dir: Path, path: Path) -> None:
     write_events(run_dir / "events.jsonl", path)
 
@@ -48,8 +59,9 @@ def _clients(run_dir: Path, path: Path) -> None:
 
 #: file name -> (files of the run that it needs, how it is made)
 _PIECES: dict[str, tuple[tuple[str, ...], Writer]] = {
-    "config.yaml": (("config.yaml",), _copy),
+    "config.yaml": (("config.yaml",), _config),
     "metrics.jsonl": (("metrics.jsonl",), _copy),
+    "failures.jsonl": (("failures.jsonl",), _copy),
     "partition.parquet": (("partition.parquet",), _copy),
     "partition.png": (("partition.parquet",), _partition_picture),
     "curves.png": (("metrics.jsonl",), _curves_picture),

@@ -102,3 +102,22 @@ def test_the_old_state_is_left_as_it_was() -> None:
     assert torch.equal(state.params, params)
     assert state.mask is not None
     assert torch.equal(state.mask, mask)
+
+
+def test_what_the_server_s_pruning_did_is_measured() -> None:
+    """Held before: 0-3. Clients hold 0, 1, 4 and 0, 1, 5: a union of 4; all 4 stay, 2 of them new, none removed."""
+    algorithm = method()
+    before = torch.tensor([1, 1, 1, 1, 0, 0, 0, 0, 1, 1], dtype=torch.bool)
+    state = ServerState(params=torch.zeros(10), mask=before)
+    aggregator = algorithm.aggregator()
+    for grown in (4, 5):
+        held = torch.tensor([1, 1, 0, 0, 0, 0, 0, 0, 1, 1], dtype=torch.bool)
+        held[grown] = True
+        aggregator.add(Contribution(weight=1.0, values=held * 2.0, mask=held, start=state.params))
+    aggregate = aggregator.finish(state.params)
+    after = algorithm.server_update(state, aggregate, 1)
+    assert algorithm.server_metrics(state, aggregate, after) == {
+        "sparsity/union": 4 / 8,
+        "sparsity/new_survivors": 2 / 8,
+        "sparsity/removed": 0.0,
+    }

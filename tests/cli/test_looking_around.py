@@ -49,10 +49,11 @@ def test_the_list_of_keys_has_every_key_with_default_and_meaning(command: Comman
         options = dotted_keys(load_algorithm(name).Config, "algorithm")
         expected += [key for key in options if key != "algorithm.name"]
     assert sorted(found) == sorted([*expected, "algorithm.name"])
-    lines = {line.split()[0]: line for line in ended.out.splitlines()[1:]}
+    lines = {line.split()[0]: line for line in reversed(ended.out.splitlines()[1:])}
     assert re.fullmatch(r"training\.lr +0\.05 +local learning rate in round 0 *", lines["training.lr"])
     assert "Undefined" not in ended.out
     assert "fedprox: " in lines["algorithm.mu"]
+    assert "feddst: " in lines["algorithm.alpha"]
 
 
 def test_a_partition_shows_every_client(command: Command) -> None:

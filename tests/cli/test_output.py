@@ -80,7 +80,13 @@ def test_the_end_is_a_table_and_where_to_look(
     assert row.split()[0] == "fedavg"
     assert "546 kB" in row
     assert any(line.endswith(str(_run_folder(storage))) for line in rest), "the folder can be copied"
-    assert rest[-1] == f"Open in the MLflow UI: sparsefleet ui --storage {storage}"
+    assert "MLflow UI" not in rest[-1], "nothing was tracked"
+
+
+def test_what_is_tracked_can_be_opened(command: Command, quick: tuple[str, ...], tmp_path: Path) -> None:
+    storage = tmp_path / "my runs"
+    ended = command("run", *quick, "tracking.enabled=true", f"runtime.storage={storage}")
+    assert ended.out.splitlines()[-1] == f"Open in the MLflow UI: sparsefleet ui --storage '{storage}'"
 
 
 class TestSummary:
@@ -162,7 +168,7 @@ def test_without_a_storage_folder_runs_are_kept_in_the_working_folder(
     monkeypatch.chdir(tmp_path)
     ended = command("run", *QUICK)
     assert ended.code == 0
-    assert "sparsefleet ui --storage runs" in ended.out
+    assert "fedavg: runs/fedavg-" in ended.out
     assert len(list((tmp_path / "runs").glob("fedavg-*/summary.json"))) == 1
 
 

@@ -78,7 +78,7 @@ def test_a_plan_has_the_selected_clients_in_the_order_drawn() -> None:
     assert plan.round_idx == 4
     assert tuple(t.client_id for t in plan.tasks) == algorithm.select(state, 4)
     assert [t.position for t in plan.tasks] == [0, 1, 2, 3, 4]
-    assert {(t.round_idx, t.kind) for t in plan.tasks} == {(4, "train")}
+    assert {t.round_idx for t in plan.tasks} == {4}
 
 
 def test_selection_depends_on_seed_and_round_alone() -> None:

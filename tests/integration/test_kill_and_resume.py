@@ -122,7 +122,7 @@ def test_interrupted_ends_cleanly_and_says_how_to_go_on(
     assert f"sparsefleet resume {folder}" in said
     assert json.loads((folder / "summary.json").read_text())["interrupted"] is True
 
-    summary = session.resume(folder, ["runtime.executor=inprocess"], QUIET)
+    summary = session.resume(folder, ["runtime.actors=pooled"], QUIET)
 
     assert summary.params_sha256 == undisturbed
     assert summary.interrupted is False

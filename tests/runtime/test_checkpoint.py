@@ -156,9 +156,17 @@ def test_the_order_of_rounds_is_by_number(folder: CommitFolder) -> None:
 
 
 def test_stateless_clients_have_no_file(folder: CommitFolder, path: Path) -> None:
-    folder.write(_commit(0, {1: None, 2: None}))
+    folder.write(_commit(0, {}))
     assert sorted(p.name for p in path.iterdir()) == ["round-000000.json", "server-000000.safetensors"]
     assert _last(folder).client_states == {}
+
+
+def test_a_client_that_no_longer_keeps_a_state_is_remembered_so(folder: CommitFolder) -> None:
+    folder.write(_commit(0, {1: _client(1), 2: _client(2)}))
+    folder.write(_commit(1, {1: None}))
+    states = _last(folder).client_states
+    assert states[1] is None
+    assert states[2] is not None
 
 
 def test_only_the_last_two_server_states_are_kept(folder: CommitFolder, path: Path) -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from orchestrator.errors import ModelError, RequestError
+from orchestrator.fleet.profiles import get_fleet
 from orchestrator.models.parameters import FlatModule
 from orchestrator.runtime.experiment import Experiment, machine_fingerprint, params_sha256
 from tests.runtime.runs import fresh, prepared
@@ -88,10 +89,12 @@ def test_two_runs_of_one_seed_share_split_and_start_whatever_the_method() -> Non
 
 
 def test_a_machine_is_named_by_torch_cpu_and_kernels() -> None:
-    found = machine_fingerprint()
+    fleet = get_fleet("uniform")
+    found = machine_fingerprint(fleet)
     assert found.keys() >= {"torch", "cpu"}
     assert found["torch"] == torch.__version__
-    assert found == machine_fingerprint()
+    assert found["threads"] == "default: 1"
+    assert found == machine_fingerprint(fleet)
 
 
 def test_the_digest_is_over_little_endian_float32() -> None:

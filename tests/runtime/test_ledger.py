@@ -81,7 +81,7 @@ def test_a_round_adds_up_its_clients_and_lasts_as_long_as_the_slowest() -> None:
         _event(
             client_id=1, upload_bytes=3, download_bytes=5, compute_s=100.0, num_examples=30, train_loss=1.5
         ),
-        _event(client_id=1, train_flops=1.0, train_flops_dense=2.0, download_s=0.0),
+        _event(client_id=2, train_flops=1.0, train_flops_dense=2.0, download_s=0.0),
     ]
     assert round_costs(events, num_failures=2, wall_s=1.25) == {
         "comm/upload_bytes": 8 + 3 + 8,
@@ -93,7 +93,21 @@ def test_a_round_adds_up_its_clients_and_lasts_as_long_as_the_slowest() -> None:
         "train/loss": (0.5 * 10 + 1.5 * 30 + 0.5 * 10) / 50,
         "fleet/participants": 3,
         "fleet/failures": 2,
+        "fleet/stragglers": 0,
     }
+
+
+def test_a_client_drawn_twice_does_one_task_after_the_other() -> None:
+    events = [_event(client_id=1), _event(client_id=1), _event(client_id=2)]
+    assert round_costs(events, 0, 1.0)["time/emulated_s"] == 2 * events[0].total_s
+
+
+def test_a_straggler_ends_the_round_at_the_deadline() -> None:
+    slow = _event(client_id=1, compute_s=100.0)
+    costs = round_costs([_event(), slow], 0, 1.0, deadline_s=50.0)
+    assert (costs["time/emulated_s"], costs["fleet/stragglers"]) == (50.0, 1)
+    costs = round_costs([_event(), slow], 0, 1.0, deadline_s=slow.total_s)
+    assert (costs["time/emulated_s"], costs["fleet/stragglers"]) == (slow.total_s, 0)
 
 
 def test_a_round_without_clients_costs_nothing() -> None:

@@ -25,7 +25,9 @@ def _commit(store: RunStore, round_idx: int, *, num_events: int = 2) -> None:
         log_bytes={},
     )
     events = [f"event {round_idx}.{i}" for i in range(num_events)]
-    store.commit(commit, {"metrics.jsonl": [f"round {round_idx}"], "events.jsonl": events})
+    failures = [f"failure {round_idx}"]
+    logs = {"metrics.jsonl": [f"round {round_idx}"], "events.jsonl": events, "failures.jsonl": failures}
+    store.commit(commit, logs)
 
 
 def _lines(store: RunStore, name: str) -> list[str]:
@@ -49,7 +51,11 @@ def test_a_commit_appends_to_the_logs_and_knows_their_length(store: RunStore) ->
     commit = RunStore(store.folder).restore(TEMPLATES)
     assert commit is not None
     assert (commit.round_idx, commit.server_state["w"].tolist()) == (1, [1.0])
-    assert commit.log_bytes == {"metrics.jsonl": len("round 0\nround 1\n"), "events.jsonl": 20}
+    assert commit.log_bytes == {
+        "metrics.jsonl": len("round 0\nround 1\n"),
+        "events.jsonl": 20,
+        "failures.jsonl": 20,
+    }
 
 
 @pytest.mark.parametrize("name", LOGS)
@@ -73,7 +79,24 @@ def test_a_run_killed_before_its_first_commit_begins_with_empty_logs(store: RunS
     for name in LOGS:
         (store.folder / name).write_text("round 0, never committed\n")
     assert store.restore(TEMPLATES) is None
-    assert [(store.folder / name).read_bytes() for name in LOGS] == [b"", b""]
+    assert {(store.folder / name).read_bytes() for name in LOGS} == {b""}
+
+
+def test_metrics_without_any_commit_are_not_thrown_away(store: RunStore) -> None:
+    (store.folder / "metrics.jsonl").write_text("round 0\nround 1\n")
+    with pytest.raises(CheckpointError, match="its commits are gone"):
+        store.restore(TEMPLATES)
+    assert _lines(store, "metrics.jsonl") == ["round 0", "round 1"]
+
+
+def test_a_run_belongs_to_one_process_at_a_time(store: RunStore) -> None:
+    with (
+        store.locked(), pytest.raises(CheckpointError, match="in use by another process"),
+        RunStore(store.folder).locked(),
+    ):
+        pass
+    with store.locked():
+        pass
 
 
 @pytest.mark.parametrize("name", LOGS)

@@ -1,0 +1,24 @@
+"""FedDST with FedProx's term, and from a random mask."""
+
+import torch
+
+from tests.fakes import experiment, play
+
+BASE = {"algorithm.name": "feddst", "sparsity.level": 0.5}
+
+
+def test_the_proximal_term_holds_clients_back() -> None:
+    """The larger mu, the nearer to the start; masks are as dense as without it."""
+    far, near = (play(experiment({**BASE, "algorithm.mu": mu}), 1)[0] for mu in (0.0, 5.0))
+    start = experiment(BASE).algorithm.init(torch.from_numpy(experiment(BASE).initial.copy())).params
+    moved = [float((played.after.params - start).norm()) for played in (far, near)]
+    assert moved[1] < 0.8 * moved[0]
+    assert torch.equal(far.after.mask, near.after.mask)
+
+
+def test_a_random_mask_has_the_same_counts_elsewhere() -> None:
+    made = [experiment({**BASE, "algorithm.criterion": c}) for c in ("magnitude", "random")]
+    masks = [e.algorithm.init(torch.from_numpy(e.initial.copy())).mask for e in made]
+    layout = made[0].setting.layout
+    assert layout.active(masks[0]) == layout.active(masks[1])
+    assert not torch.equal(*masks)
