@@ -15,7 +15,7 @@ from orchestrator.errors import ResourceError, SparsefleetError, TrackingError
 from orchestrator.models.plugin import shipped_modules
 from orchestrator.runtime.driver_actor import DriverActor
 from orchestrator.runtime.experiment import Experiment
-from orchestrator.runtime.ray_executor import one_line
+from orchestrator.runtime.ray_executor import end_actors, one_line
 from orchestrator.tracking.mlflow_sink import MlflowSink
 from orchestrator.tracking.record import RoundRecord, RunInfo
 from orchestrator.tracking.tracker import NullTracker, Tracker, TrackingOutcome
@@ -85,7 +85,7 @@ class RayTracker:
         except ray.exceptions.RayError as error:
             raise TrackingError(f"tracking failed: {one_line(error)}") from error
         finally:
-            ray.kill(self._sink)
+            end_actors([self._sink])
         return outcome
 
 
@@ -102,7 +102,7 @@ class RayBackend:
         try:
             self.description: str = _get(driver.open.remote([self._experiment_ref], str(run_dir)))
         except BaseException:
-            ray.kill(driver)
+            end_actors([driver])
             raise
 
     def _start_driver(self) -> Any:
@@ -142,10 +142,10 @@ class RayBackend:
     def close(self) -> None:
         """See Backend."""
         try:
-            ray.get(self._driver.close.remote(), timeout=10)
+            ray.get(self._driver.close.remote(), timeout=60)
         except ray.exceptions.RayError:
             logging.getLogger(__name__).debug("the driver actor was gone already", exc_info=True)
-        ray.kill(self._driver)
+        end_actors([self._driver])
 
 
 def _this_node() -> NodeAffinitySchedulingStrategy:

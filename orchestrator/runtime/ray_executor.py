@@ -3,6 +3,7 @@
 import re
 from collections import Counter, deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -89,8 +90,7 @@ class RayExecutor:
 
     def close(self) -> None:
         """See Executor."""
-        for actor in self._actors:
-            ray.kill(actor)
+        end_actors(self._actors)
 
     def _start(self, experiment_ref: ray.ObjectRef[Experiment], name: str, profile_index: int) -> Any:
         profile = self._experiment.fleet.profiles[profile_index]
@@ -145,6 +145,15 @@ class RayExecutor:
                 stage="actor",
                 cause=f"{type(error).__name__}: {one_line(error)}",
             )
+
+
+def end_actors(actors: Sequence[Any]) -> None:
+    """Kill actors and wait until Ray knows them dead, so that their names and footprints are free."""
+    for actor in actors:
+        ray.kill(actor)
+    for actor in actors:
+        with suppress(ray.exceptions.RayActorError):
+            ray.get(actor.__ray_ready__.remote(), timeout=30)
 
 
 def one_line(error: Exception) -> str:

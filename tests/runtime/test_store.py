@@ -91,7 +91,8 @@ def test_metrics_without_any_commit_are_not_thrown_away(store: RunStore) -> None
 
 def test_a_run_belongs_to_one_process_at_a_time(store: RunStore) -> None:
     with (
-        store.locked(), pytest.raises(CheckpointError, match="in use by another process"),
+        store.locked(),
+        pytest.raises(CheckpointError, match="in use by another process"),
         RunStore(store.folder).locked(),
     ):
         pass
