@@ -153,7 +153,7 @@ def end_actors(actors: Sequence[Any]) -> None:
         ray.kill(actor)
     for actor in actors:
         with suppress(ray.exceptions.RayActorError):
-            ray.get(actor.__ray_ready__.remote(), timeout=30)
+            ray.get(actor.__ray_ready__.options(max_task_retries=0).remote(), timeout=30)
 
 
 def one_line(error: Exception) -> str:
