@@ -231,7 +231,8 @@ class Driver:
 
     def _require_enough(self, round_idx: int, num_updates: int, failures: Sequence[ClientFailure]) -> None:
         if num_updates < (least := self._config.runtime.min_clients):
-            causes = "; ".join(str(f) for f in failures[:3])
+            late = f"no update came within fleet.deadline_s={self._config.fleet.deadline_s}"
+            causes = "; ".join(str(f) for f in failures[:3]) or late
             raise RoundError(
                 f"round {round_idx} has {num_updates} updates, runtime.min_clients={least}: {causes}"
             )

@@ -9,7 +9,7 @@ from orchestrator.config import RuntimeConfig
 from orchestrator.errors import ResourceError
 from orchestrator.fleet.profiles import DeviceProfile
 
-#: resident memory of a client actor once it trains: Python, Ray and torch (benchmarks/footprint.py)
+#: resident memory of a client actor once it trains: Python, Ray and torch (tests/benchmarks/footprint.py)
 ACTOR_BYTES = 430 * 2**20
 #: an actor costs several seconds of CPU to start, so that more than this many a core are slow to come up
 QUICK_ACTORS_PER_CORE = 4
