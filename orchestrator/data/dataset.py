@@ -27,9 +27,9 @@ class Dataset:
     name: str
     input_shape: tuple[int, int, int]
     num_classes: int
-    train_images: Images
+    train_inputs: Images
     train_labels: Int64
-    test_images: Images
+    test_inputs: Images
     test_labels: Int64
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -51,10 +51,10 @@ class Dataset:
         """SHA-256 (hex) over everything a result can depend on: pixels, labels, client ids, normalisation."""
         digest = hashlib.sha256(repr((self.num_classes, self.mean, self.std)).encode())
         for array in (
-            self.train_images,
+            self.train_inputs,
             self.train_labels,
             self.train_client_ids,
-            self.test_images,
+            self.test_inputs,
             self.test_labels,
             self.test_client_ids,
         ):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from orchestrator.data.client_images import ClientImages
+from orchestrator.data.client_samples import ClientSamples
 from orchestrator.federation.exchange import MODEL_ITEM, ModelValues, unpack_model
 from orchestrator.federation.local import LocalRun
 from orchestrator.federation.plan import ClientTask
@@ -80,7 +80,7 @@ class ClientHost:
             flat=self._flat[device],
             received=received,
             payload=payload,
-            data=ClientImages(
+            data=ClientSamples(
                 experiment.dataset,
                 experiment.partition.train[task.client_id],
                 augment=experiment.config.data.augment,

@@ -28,7 +28,7 @@ class Evaluator:
         if self._flat is None or self._test is None:
             dataset = self._experiment.dataset
             self._flat = self._experiment.new_model()
-            images = dataset.normalise(dataset.test_images)
+            images = dataset.normalise(dataset.test_inputs)
             self._test = images, torch.from_numpy(np.array(dataset.test_labels))
         with torch_threads(1):
             predictions = predict(self._flat, params, *self._test)

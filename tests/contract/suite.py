@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orchestrator.data.client_images import ClientImages
+from orchestrator.data.client_samples import ClientSamples
 from orchestrator.federation import tree
 from orchestrator.federation.update import ClientUpdate
 from orchestrator.runtime.checkpoint import Commit, CommitFolder, Templates
@@ -267,7 +267,7 @@ def _checked_run(experiment: Experiment, played: PlayedRound, position: int) -> 
         flat=seeded(experiment.build),
         received=type(received)(received.values.clone(), received.mask),
         payload=played.broadcast.payload,
-        data=ClientImages(
+        data=ClientSamples(
             experiment.dataset,
             experiment.partition.train[task.client_id],
             augment=False,

@@ -36,19 +36,19 @@ def test_normalise_leaves_read_only_images_alone(make_dataset: MakeDataset, dtyp
 
 def test_fingerprint_is_of_content_alone(make_dataset: MakeDataset) -> None:
     first, second = make_dataset([0, 1, 2]), make_dataset([0, 1, 2])
-    strided = replace(second, train_images=np.asfortranarray(second.train_images))
+    strided = replace(second, train_inputs=np.asfortranarray(second.train_inputs))
     assert first.fingerprint() == second.fingerprint() == strided.fingerprint()
     assert len(first.fingerprint()) == 64
 
 
 def test_fingerprint_sees_every_field(make_dataset: MakeDataset) -> None:
     dataset = make_dataset([0, 1, 2], [0, 1, 2])
-    pixels = dataset.train_images.copy()
+    pixels = dataset.train_inputs.copy()
     pixels[2, 0, 1, 1] += 1
     labels = np.array([0, 2, 1])
     changed = [
-        replace(dataset, train_images=pixels),
-        replace(dataset, test_images=pixels),
+        replace(dataset, train_inputs=pixels),
+        replace(dataset, test_inputs=pixels),
         replace(dataset, train_labels=labels),
         replace(dataset, test_labels=labels),
         replace(dataset, train_client_ids=labels),
@@ -56,7 +56,7 @@ def test_fingerprint_sees_every_field(make_dataset: MakeDataset) -> None:
         replace(dataset, mean=(0.1,)),
         replace(dataset, std=(0.1,)),
         replace(dataset, num_classes=4),
-        replace(dataset, train_images=dataset.train_images.astype(np.float32)),
-        replace(dataset, train_images=dataset.train_images.reshape(3, 1, 1, 4)),
+        replace(dataset, train_inputs=dataset.train_inputs.astype(np.float32)),
+        replace(dataset, train_inputs=dataset.train_inputs.reshape(3, 1, 1, 4)),
     ]
     assert len({d.fingerprint() for d in [dataset, *changed]}) == len(changed) + 1

@@ -31,21 +31,21 @@ def mnist(root: Path) -> Dataset:
 
 def test_mnist_is_the_published_one(mnist: Dataset) -> None:
     """The class sizes that are published, and the first training labels 5 0 4 1 9."""
-    assert mnist.train_images.shape == (60_000, 1, 28, 28)
+    assert mnist.train_inputs.shape == (60_000, 1, 28, 28)
     sizes = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert np.bincount(mnist.train_labels).tolist() == sizes
     assert np.bincount(mnist.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert mnist.train_labels[:5].tolist() == [5, 0, 4, 1, 9]
-    values = mnist.normalise(mnist.train_images[:20_000])
+    values = mnist.normalise(mnist.train_inputs[:20_000])
     assert float(values.mean()) == pytest.approx(0.0, abs=0.02)
     assert float(values.std()) == pytest.approx(1.0, abs=0.02)
 
 
 def test_mnist_fingerprint_sees_one_pixel(mnist: Dataset) -> None:
     before = mnist.fingerprint()
-    images = mnist.train_images.copy()
+    images = mnist.train_inputs.copy()
     images[31_415, 0, 14, 14] ^= 1
-    assert replace(mnist, train_images=images).fingerprint() != before
+    assert replace(mnist, train_inputs=images).fingerprint() != before
 
 
 def test_feddst_pathological_split(mnist: Dataset) -> None:

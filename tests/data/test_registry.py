@@ -36,7 +36,7 @@ def test_the_names_of_the_config_and_their_usual_models() -> None:
 
 
 def test_what_actors_import_stays_light() -> None:
-    modules = "registry, dataset, client_images, partition, augment"
+    modules = "registry, dataset, client_samples, partition, augment"
     heavy = "{'torchvision', 'sklearn', 'pandas', 'pyarrow', 'matplotlib', 'mlflow', 'ray', 'PIL'}"
     program = (
         f"from orchestrator.data import {modules}\nimport sys\nprint(sorted({heavy} & set(sys.modules)))"

@@ -21,7 +21,7 @@ def test_hold_out_is_stratified_by_class() -> None:
     dataset = assemble(DataConfig(), Splits(rows([0] * 20 + [1] * 10 + [2] * 3 + [3])))
     assert np.bincount(dataset.test_labels).tolist() == [4, 2, 1]
     assert np.bincount(dataset.train_labels).tolist() == [16, 8, 2, 1]
-    together = np.concatenate([dataset.train_images, dataset.test_images])[:, 0, 0, 0]
+    together = np.concatenate([dataset.train_inputs, dataset.test_inputs])[:, 0, 0, 0]
     assert sorted(together.tolist()) == list(range(34))
 
 
@@ -75,8 +75,8 @@ def test_image_size_resizes_bilinearly(dtype: type) -> None:
     images = np.tile(np.array([[0, 100], [0, 100]], dtype=dtype), (4, 1, 1, 1))
     dataset = assemble(DataConfig(image_size=4), Splits(Rows(images, np.array([0, 1, 0, 1]))))
     assert dataset.input_shape == (1, 4, 4)
-    assert dataset.train_images.dtype == dtype
-    assert dataset.train_images[0, 0].tolist() == [[0, 25, 75, 100]] * 4
+    assert dataset.train_inputs.dtype == dtype
+    assert dataset.train_inputs[0, 0].tolist() == [[0, 25, 75, 100]] * 4
 
 
 @pytest.mark.parametrize(

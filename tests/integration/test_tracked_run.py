@@ -46,7 +46,7 @@ def test_mlflow_holds_every_metric_once_and_a_model_that_predicts(
     mlflow.set_tracking_uri(uri)
     model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
     dataset = prepare(config).dataset
-    logits = model.predict(dataset.test_images.astype(np.float32))
+    logits = model.predict(dataset.test_inputs.astype(np.float32))
     accuracy = float((np.asarray(logits).argmax(axis=1) == dataset.test_labels).mean())
     assert accuracy == pytest.approx(summary.accuracy, abs=0.01)
 

@@ -19,7 +19,7 @@ def _oracle(experiment: Experiment, params: torch.Tensor) -> tuple[NDArray[np.bo
     layers = {n: v.numpy().astype(np.float64) for n, v in experiment.setting.layout.views(params).items()}
     dataset = experiment.dataset
     correct, losses = [], []
-    for image, label in zip(dataset.test_images, dataset.test_labels, strict=True):
+    for image, label in zip(dataset.test_inputs, dataset.test_labels, strict=True):
         x = (image.astype(np.float64).ravel() - dataset.mean[0]) / dataset.std[0]
         for name in ("fc1", "fc2"):
             x = np.maximum(layers[f"{name}.weight"] @ x + layers[f"{name}.bias"], 0.0)

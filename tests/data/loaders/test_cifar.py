@@ -43,7 +43,7 @@ def test_reads_channels_first(
     monkeypatch.setattr(make, "test_list", listed["test"])
     monkeypatch.setattr(make, "meta", {"filename": "meta", "key": names_key, "md5": meta[1]})
     dataset = load_dataset(DataConfig(name=name, root=tmp_path))
-    assert np.array_equal(dataset.train_images, images.reshape(2, 3, 32, 32))
+    assert np.array_equal(dataset.train_inputs, images.reshape(2, 3, 32, 32))
     assert dataset.test_labels.tolist() == [0, 1]
     assert dataset.std == (0.2023, 0.1994, 0.2010)
 

@@ -31,9 +31,9 @@ def test_train_and_test_folders(tmp_path: Path, test_name: str) -> None:
     (tmp_path / "train" / ".thumbnails").mkdir()
     dataset = load(tmp_path)
     assert dataset.train_labels.tolist() == [0, 0, 1]
-    assert dataset.train_images[:, 0, 0, 0].tolist() == [1, 2, 3]
+    assert dataset.train_inputs[:, 0, 0, 0].tolist() == [1, 2, 3]
     assert dataset.test_labels.tolist() == [1]
-    assert np.array_equal(dataset.test_images, np.full((1, 1, 2, 3), 4))
+    assert np.array_equal(dataset.test_inputs, np.full((1, 1, 2, 3), 4))
 
 
 def test_class_folders_alone_are_split(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def write_family(folder: Path, prefixes: tuple[str, str], packed: bool) -> np.nd
 def test_reads_the_usual_layout(tmp_path: Path, name: str, folder: str, packed: bool) -> None:
     images = write_family(tmp_path / folder / "raw", ("train", "t10k"), packed)
     dataset = load_dataset(DataConfig(name=name, root=tmp_path))
-    assert np.array_equal(dataset.train_images[:, 0], images)
+    assert np.array_equal(dataset.train_inputs[:, 0], images)
     assert dataset.test_labels.tolist() == [0, 1, 2] * 2
     assert dataset.mean == ((0.1307,) if name == "mnist" else (0.2860,))
 
@@ -41,8 +41,8 @@ def test_reads_the_usual_layout(tmp_path: Path, name: str, folder: str, packed: 
 def test_emnist_images_are_turned_upright(tmp_path: Path) -> None:
     images = write_family(tmp_path / "EMNIST" / "raw", ("emnist-byclass-train", "emnist-byclass-test"), True)
     dataset = load_dataset(DataConfig(name="emnist", root=tmp_path))
-    assert np.array_equal(dataset.train_images[2, 0], images[2].T)
-    assert dataset.train_images.flags.c_contiguous
+    assert np.array_equal(dataset.train_inputs[2, 0], images[2].T)
+    assert dataset.train_inputs.flags.c_contiguous
 
 
 def test_unpacked_file_wins_over_packed_one(tmp_path: Path) -> None:

@@ -42,9 +42,9 @@ def test_layouts(tmp_path: Path, shape: tuple[int, ...], expected: tuple[int, ..
     assert dataset.input_shape == expected
     channels_last = len(shape) == 4 and shape[1] == 4
     assert np.array_equal(
-        dataset.train_images, x.transpose(0, 3, 1, 2) if channels_last else x.reshape(6, *expected)
+        dataset.train_inputs, x.transpose(0, 3, 1, 2) if channels_last else x.reshape(6, *expected)
     )
-    assert dataset.train_images.flags.c_contiguous
+    assert dataset.train_inputs.flags.c_contiguous
 
 
 def test_held_out_test_part_and_a_folder_with_one_file(tmp_path: Path) -> None:
@@ -55,10 +55,10 @@ def test_held_out_test_part_and_a_folder_with_one_file(tmp_path: Path) -> None:
 def test_floats_become_float32_and_other_integers_uint8(tmp_path: Path) -> None:
     x = np.linspace(-1, 1, 24).reshape(6, 2, 2)
     floats = load(save(tmp_path, x=x, y=LABELS, x_test=x, y_test=LABELS))
-    assert floats.train_images.dtype == np.float32
+    assert floats.train_inputs.dtype == np.float32
     assert floats.mean == pytest.approx((0.0,), abs=1e-7)
     integers = load(save(tmp_path, x=np.full((6, 2, 2), 255, dtype=np.int64), y=LABELS))
-    assert integers.train_images.dtype == np.uint8
+    assert integers.train_inputs.dtype == np.uint8
 
 
 def test_client_ids_of_both_parts(tmp_path: Path) -> None:

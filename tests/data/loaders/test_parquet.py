@@ -39,9 +39,9 @@ def test_folder_with_several_training_files_and_a_test_file(tmp_path: Path) -> N
     write(tmp_path / "train-00001-of-00002.parquet", [cell(2)], label=[0])
     write(tmp_path / "test.parquet", [cell(9)], label=[1])
     dataset = load(tmp_path)
-    assert dataset.train_images[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert dataset.train_inputs[:, 0, 0, 0].tolist() == [0, 1, 2]
     assert dataset.train_labels.tolist() == [0, 1, 0]
-    assert dataset.test_images[:, 0, 0, 0].tolist() == [9]
+    assert dataset.test_inputs[:, 0, 0, 0].tolist() == [9]
     assert dataset.input_shape == (1, 2, 3)
     assert dataset.mean == pytest.approx((1 / 255,))
     assert dataset.train_client_ids is None
@@ -93,7 +93,7 @@ def test_images_by_path(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(cell(7)["bytes"])
     write(tmp_path / "train.parquet", [{"bytes": None, "path": "a.png"}, cell(1)], label=[0, 1])
     write(tmp_path / "test.parquet", [cell(0)], label=[0])
-    assert load(tmp_path).train_images[:, 0, 0, 0].tolist() == [7, 1]
+    assert load(tmp_path).train_inputs[:, 0, 0, 0].tolist() == [7, 1]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.data.client_images import ClientImages
+from orchestrator.data.client_samples import ClientSamples
 from orchestrator.data.dataset import Dataset
 
 MakeDataset = Callable[..., Dataset]
@@ -17,14 +17,14 @@ CPU = torch.device("cpu")
 def shared(make_dataset: MakeDataset) -> Dataset:
     """Read-only, as arrays in an object store are."""
     dataset = make_dataset([0, 1, 2, 1])
-    dataset.train_images.flags.writeable = False
+    dataset.train_inputs.flags.writeable = False
     dataset.train_labels.flags.writeable = False
     return dataset
 
 
 @pytest.mark.parametrize("augment", [False, True])
 def test_an_epoch_is_a_permutation_of_the_rows(shared: Dataset, augment: bool) -> None:
-    data = ClientImages(shared, np.array([3, 0, 2]), augment=augment, device=CPU)
+    data = ClientSamples(shared, np.array([3, 0, 2]), augment=augment, device=CPU)
     images, labels = data.epoch(np.random.default_rng(0))
     assert len(data) == 3
     assert sorted(labels.tolist()) == [0, 1, 2]
@@ -33,7 +33,7 @@ def test_an_epoch_is_a_permutation_of_the_rows(shared: Dataset, augment: bool) -
 
 
 def test_images_and_labels_stay_together(shared: Dataset) -> None:
-    data = ClientImages(shared, np.array([3, 0, 2]), augment=False, device=CPU)
+    data = ClientSamples(shared, np.array([3, 0, 2]), augment=False, device=CPU)
     images, labels = data.epoch(np.random.default_rng(1))
     of_label = {1: (3 / 255 - 0.5) * 4, 0: -2.0, 2: (2 / 255 - 0.5) * 4}
     expected = torch.tensor([of_label[label] for label in labels.tolist()])
@@ -41,7 +41,7 @@ def test_images_and_labels_stay_together(shared: Dataset) -> None:
 
 
 def test_the_same_stream_gives_the_same_epoch(shared: Dataset) -> None:
-    data = ClientImages(shared, np.arange(4), augment=True, device=CPU)
+    data = ClientSamples(shared, np.arange(4), augment=True, device=CPU)
     first, again = (data.epoch(np.random.default_rng(5)) for _ in range(2))
     other = data.epoch(np.random.default_rng(6))
     assert torch.equal(first[0], again[0])

@@ -9,14 +9,14 @@ from orchestrator.data.augment import crop_flip
 from orchestrator.data.dataset import Dataset
 
 
-class ClientImages:
+class ClientSamples:
     """Rows of the shared training part, in new memory; `augment` crops and flips anew each epoch."""
 
     def __init__(
         self, dataset: Dataset, rows: NDArray[np.int64], *, augment: bool, device: torch.device
     ) -> None:
         self._dataset, self._augment, self._device = dataset, augment, device
-        self._raw = dataset.train_images[rows]
+        self._raw = dataset.train_inputs[rows]
         self._labels = torch.from_numpy(dataset.train_labels[rows]).to(device)
         self._images = dataset.normalise(self._raw).to(device)
 
