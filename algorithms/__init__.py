@@ -15,11 +15,27 @@ if TYPE_CHECKING:
 #: registry name -> where the class is; imported on demand, so that listing names costs nothing
 ALGORITHMS: Mapping[str, str] = MappingProxyType(
     {
+        "feddst": "algorithms.feddst:FedDST",
+        "fedspa": "algorithms.fedspa:FedSpa",
+        "ssfl": "algorithms.ssfl:SSFL",
+        "fedlps": "algorithms.fedlps:FedLPS",
+        "fedlps_as_coded": "algorithms.fedlps_as_coded:FedLPSAsCoded",
         "fedavg": "algorithms.fedavg:FedAvg",
+        "fedavg_ft": "algorithms.fedavg_ft:FedAvgFT",
         "fedavgm": "algorithms.fedavgm:FedAvgM",
         "fedprox": "algorithms.fedprox:FedProx",
+        "ditto": "algorithms.ditto:Ditto",
+        "local": "algorithms.local:Local",
         "randommask": "algorithms.randommask:RandomMask",
-        "feddst": "algorithms.feddst:FedDST",
+        "snip": "algorithms.snip:SNIP",
+        "prunefl": "algorithms.prunefl:PruneFL",
+        "lotteryfl": "algorithms.lotteryfl:LotteryFL",
+        "subfedavg": "algorithms.subfedavg:SubFedAvg",
+        "fedpm": "algorithms.fedpm:FedPM",
+        "topk": "algorithms.topk:TopK",
+        "heterofl": "algorithms.heterofl:HeteroFL",
+        "fedrolex": "algorithms.fedrolex:FedRolex",
+        "fjord": "algorithms.fjord:FjORD",
     }
 )
 

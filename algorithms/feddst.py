@@ -29,6 +29,7 @@ from orchestrator.federation.aggregate import Aggregate, AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.local import LocalRun
 from orchestrator.federation.seeds import stream
+from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.allocation import allocate, largest_level
 from orchestrator.sparsity.masks import initial_mask
 from orchestrator.sparsity.schedules import cosine_anneal
@@ -58,6 +59,14 @@ class FedDST(Algorithm[ServerState, None]):
 
     Config: ClassVar[type[AlgorithmConfig]] = FedDSTConfig
     config: FedDSTConfig
+    traits: ClassVar[Traits] = Traits(
+        scope="global",
+        structure="unstructured",
+        when="dynamic",
+        density="fixed",
+        payload="the mask both ways, when it changed",
+        source="arXiv 2112.09824",
+    )
     aggregation: ClassVar[AggregationName] = "covmean"
     default_level: ClassVar[float | None] = 0.8
     follows_schedule: ClassVar[bool] = True
@@ -72,14 +81,14 @@ class FedDST(Algorithm[ServerState, None]):
                 f"clients train {epochs} epochs",
                 f"use at most {epochs}",
             )
-        allocation, alpha = self.setting.sparsity.allocation, self.config.alpha
-        highest = (largest_level(self.setting.layout, allocation) - alpha) / (1.0 - alpha)
+        sparsity, alpha = self.setting.sparsity, self.config.alpha
+        highest = (largest_level(self.setting.layout, sparsity) - alpha) / (1.0 - alpha)
         for level in (self.level(0), self.level(self.setting.training.rounds - 1)):
             if level > highest:
                 raise ConfigError(
                     "sparsity.level",
                     level,
-                    f"dropping alpha={alpha:g} of it leaves a layer without weights under {allocation}",
+                    f"dropping alpha={alpha:g} of it leaves a layer without weights under {sparsity.allocation}",
                     f"lower it to {max(0.0, highest - 5e-7):.6f} or less, or choose another sparsity.allocation",
                 )
 
@@ -100,7 +109,7 @@ class FedDST(Algorithm[ServerState, None]):
 
     def targets(self, level: float) -> dict[str, int]:
         """T_l: non-zero weights of each layer at a sparsity level."""
-        return allocate(self.setting.layout, 1.0 - level, self.setting.sparsity.allocation)
+        return allocate(self.setting.layout, 1.0 - level, self.setting.sparsity)
 
     def init(self, params: Tensor) -> ServerState:
         """The mask keeps T_l(S) weights of each layer, the largest or random ones."""

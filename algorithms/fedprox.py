@@ -17,6 +17,7 @@ from pydantic import Field
 from orchestrator.config import AlgorithmConfig
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.local import LocalRun
+from orchestrator.federation.traits import Traits
 
 
 class FedProxConfig(AlgorithmConfig):
@@ -31,6 +32,7 @@ class FedProx(Algorithm[ServerState, None]):
 
     Config: ClassVar[type[AlgorithmConfig]] = FedProxConfig
     config: FedProxConfig
+    traits: ClassVar[Traits] = Traits(source="arXiv 1812.06127")
 
     def grad_hook(self, run: LocalRun[None]) -> None:
         """Add mu (w - w_r) over the trainable entries."""

@@ -16,6 +16,7 @@ from orchestrator.config import AlgorithmConfig
 from orchestrator.federation.aggregate import AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.seeds import stream
+from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.allocation import allocate
 from orchestrator.sparsity.masks import initial_mask
 
@@ -34,17 +35,25 @@ class RandomMask(Algorithm[ServerState, None]):
 
     Config: ClassVar[type[AlgorithmConfig]] = RandomMaskConfig
     config: RandomMaskConfig
+    traits: ClassVar[Traits] = Traits(
+        scope="global",
+        structure="unstructured",
+        when="at start",
+        density="fixed",
+        payload="the mask once, down",
+        source="baseline of arXiv 2112.09824",
+    )
     aggregation: ClassVar[AggregationName] = "covmean"
     default_level: ClassVar[float | None] = 0.8
 
     def check(self) -> None:
         """Every layer must keep a weight."""
-        allocate(self.setting.layout, 1.0 - self.level(0), self.setting.sparsity.allocation)
+        allocate(self.setting.layout, 1.0 - self.level(0), self.setting.sparsity)
 
     def init(self, params: Tensor) -> ServerState:
         """Draw the mask and zero the weights outside it."""
         layout = self.setting.layout
-        counts = allocate(layout, 1.0 - self.level(0), self.setting.sparsity.allocation)
+        counts = allocate(layout, 1.0 - self.level(0), self.setting.sparsity)
         rng = stream(self.setting.seed, "server", "mask")
         mask = initial_mask(layout, params, counts, self.config.criterion, rng)
         return ServerState(params=params * mask, mask=mask)

@@ -34,8 +34,31 @@ def _expand_home(path: Path) -> Path:
 
 
 UserPath = Annotated[Path, AfterValidator(_expand_home)]
+
+
+def _no_truth(value: object) -> object:
+    if isinstance(value, bool):
+        raise PydanticKnownError("float_type")
+    return value
+
+
+def _dotted_names(value: object) -> object:
+    """`{a: {b: 1}}` as `{a.b: 1}`, so that `section.a.b=1` reaches a name that has a dot in it."""
+    if not isinstance(value, Mapping):
+        return value
+    flat: dict[str, object] = {}
+    for name, inner in value.items():
+        inner = _dotted_names(inner)
+        nested = isinstance(inner, dict) and inner
+        flat |= {f"{name}.{last}": leaf for last, leaf in nested.items()} if nested else {str(name): inner}
+    return flat
+
+
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Density = Annotated[float, BeforeValidator(_no_truth), Field(gt=0.0, le=1.0)]
+DeviceLevel = Annotated[float, BeforeValidator(_no_truth), Field(ge=0.0, lt=1.0)]
+AllocationKind = Literal["uniform", "er", "erk", "erk_rescaled", "explicit"]
 
 
 class Section(BaseModel):
@@ -69,58 +92,96 @@ class AlgorithmConfig(Section):
 class ScheduleConfig(Section):
     """How the sparsity level moves over the rounds (methods with a fixed mask accept only `constant`)."""
 
-    kind: Literal["constant", "linear", "cosine", "cubic"] = Field(
+    kind: Literal["constant", "linear", "cosine", "cubic", "step"] = Field(
         "constant", description="shape of the curve"
     )
     final_level: Fraction | None = Field(None, description="level at `end_round`; None: `sparsity.level`")
     end_round: Positive | None = Field(
         None, description="round at which the level arrives; None: half the rounds"
     )
+    num_steps: Positive = Field(
+        4, description="equal jumps of the level, the last at `end_round` (kind=step)"
+    )
 
 
 class SparsityConfig(Section):
     """How sparse the model is and how the density is shared out over its layers."""
 
-    level: Fraction | None = Field(None, description="1 - density; 0 = dense; None: the method's own default")
-    allocation: Literal["uniform", "er", "erk", "erk_rescaled"] = Field(
+    level: Fraction | None = Field(
+        None,
+        description="1 - density; 0 = dense; None: the method's own default, or what `layer_density` comes to",
+    )
+    allocation: AllocationKind = Field(
         "erk_rescaled",
-        description="density per layer: uniform; er or erk with saturating layers; erk_rescaled as in FedDST's code",
+        description="density per layer: uniform; er or erk with saturating layers; erk_rescaled as in FedDST's code; "
+        "explicit, as in `layer_density`",
+    )
+    layer_density: Annotated[Mapping[str, Density], BeforeValidator(_dotted_names)] = Field(
+        {},
+        description="density by tensor name, others dense (allocation=explicit); with a level, their proportions",
+    )
+    device_levels: Annotated[Mapping[str, DeviceLevel], BeforeValidator(_dotted_names)] = Field(
+        {}, description="level that clients of a device profile start from, by profile name; others: `level`"
     )
     schedule: ScheduleConfig = Field(ScheduleConfig(), description="change of the level over the rounds")
 
+    @model_validator(mode="after")
+    def _densities_go_with_explicit(self) -> Self:
+        if self.allocation == "explicit" and not self.layer_density:
+            raise ConfigError(
+                "sparsity.allocation",
+                "explicit",
+                "no layer has a density",
+                "set sparsity.layer_density={tensor name: density}",
+            )
+        if self.allocation != "explicit" and self.layer_density:
+            raise ConfigError(
+                "sparsity.layer_density",
+                dict(self.layer_density),
+                f"sparsity.allocation={self.allocation} sets the densities itself",
+                "use sparsity.allocation=explicit",
+            )
+        return self
+
 
 class PartitionConfig(Section):
-    """How the training images are dealt to clients."""
+    """How the training samples are dealt to clients."""
 
     kind: Literal["iid", "shards", "dirichlet", "balanced_dirichlet", "quantity", "natural"] = Field(
         "dirichlet",
-        description="iid; label-sorted shards; Dirichlet by class; its balanced form; quantity skew; client-id column",
+        description="iid; label-sorted shards; Dirichlet by class; balanced; quantity skew; the data's own clients",
     )
     alpha: float = Field(0.5, gt=0.0, description="Dirichlet concentration; small is skewed")
     classes_per_client: Positive = Field(2, description="shards each client takes (kind=shards)")
     shard_size: Positive | None = Field(
-        None, description="images per shard (kind=shards); None: all images, dealt equally"
+        None, description="samples per shard (kind=shards); None: all samples, dealt equally"
     )
     min_samples: Positive = Field(
-        2, description="fewest training images a client may get, validation included"
+        2, description="fewest training samples a client may get, validation included"
     )
 
 
 class DataConfig(Section):
-    """Which images, and how they are split."""
+    """Which samples, and how they are split."""
 
     name: str = Field(
         "digits",
-        description="digits, mnist, fashionmnist, emnist, cifar10, cifar100, or parquet, imagefolder, npz in `root`",
+        description="digits, mnist, fashionmnist, emnist, cifar10, cifar100; or parquet, imagefolder, npz, text "
+        "in `root`",
     )
     root: UserPath | None = Field(
-        None, description="folder (or .npz file) with the data; None: torchvision downloads"
+        None, description="folder or file with the data; None: torchvision downloads"
     )
     augment: bool = Field(False, description="random crop with padding 4, and horizontal flip, when training")
     image_size: Positive | None = Field(None, description="resize images to a square of this many pixels")
     client_column: str | None = Field(None, description="column with client ids (Parquet); for kind=natural")
+    sequence_length: Positive = Field(
+        40, description="characters from which the next one is predicted (text)"
+    )
+    stride: Positive = Field(10, description="characters between the starts of two samples (text)")
+    min_characters: Positive = Field(1000, description="roles with fewer characters are left out (text)")
     validation_fraction: Fraction = Field(
-        0.1, description="share of a client's training images kept for validation"
+        0.1, description="share of a client's training samples kept for validation"
     )
     test_fraction: float = Field(
         0.2,
@@ -128,7 +189,7 @@ class DataConfig(Section):
         lt=1.0,
         description="share held out as central test set where the data has none of its own",
     )
-    partition: PartitionConfig = Field(PartitionConfig(), description="how the images are dealt to clients")
+    partition: PartitionConfig = Field(PartitionConfig(), description="how the samples are dealt to clients")
 
 
 class ModelConfig(Section):
@@ -176,6 +237,22 @@ class TrainingConfig(Section):
     weight_decay: float = Field(0.0, ge=0.0, description="L2 decay on all parameters (decoupled for adamw)")
     clip_norm: float | None = Field(None, gt=0.0, description="largest gradient norm; None: no clipping")
     eval_every: Positive = Field(1, description="evaluate every so many rounds, and after the last one")
+
+
+class EvaluationConfig(Section):
+    """What is measured beside the global model's accuracy, whenever the run evaluates."""
+
+    personal_every: Positive | None = Field(
+        None,
+        description="score the clients' own models every so many rounds, and after the last one; None: at every evaluation",
+    )
+    central_personal: bool = Field(
+        False, description="score the clients' own models on the central test set too"
+    )
+    finetune_epochs: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="after the last round, score a copy that each client trains on for so many epochs; 0: none",
+    )
 
 
 class WireConfig(Section):
@@ -249,6 +326,7 @@ class ExperimentConfig(Section):
     model: ModelConfig = Field(ModelConfig(), description="network")
     fleet: FleetConfig = Field(FleetConfig(), description="population and devices")
     training: TrainingConfig = Field(TrainingConfig(), description="rounds and local training")
+    evaluation: EvaluationConfig = Field(EvaluationConfig(), description="what is measured")
     wire: WireConfig = Field(WireConfig(), description="encoding of payloads")
     runtime: RuntimeConfig = Field(RuntimeConfig(), description="execution")
     tracking: TrackingConfig = Field(TrackingConfig(), description="MLflow")

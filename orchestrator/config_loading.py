@@ -52,11 +52,11 @@ def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> leaf value of a nested mapping."""
+    """Dotted key -> leaf value of a nested mapping; an empty mapping is a leaf."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         dotted = f"{prefix}.{key}" if prefix else str(key)
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             flat |= flatten(value, dotted)
         else:
             flat[dotted] = value
@@ -68,7 +68,9 @@ def resumed_config(stored: Mapping[str, Any], overrides: Sequence[str]) -> Exper
     allowed = ExperimentConfig.RESUMABLE
     before, after = ExperimentConfig.parse(stored), ExperimentConfig.parse(apply_overrides(stored, overrides))
     old, new = flatten(before.to_dict()), flatten(after.to_dict())
-    for key, value in new.items():
+    # keys of the new config first: they name what was asked for, where names were added, changed or left out
+    for key in {**new, **old}:
+        value = new.get(key)
         if value != old.get(key) and not any(key == a or key.startswith(f"{a}.") for a in allowed):
             problem = f"the run has {old.get(key)}, and a resumed run keeps it"
             remedy = f"start a new run, or change only {', '.join(allowed)}"

@@ -60,10 +60,11 @@ def _datasets() -> Table:
 def _fleets() -> Table:
     from orchestrator.fleet.profiles import FLEETS
 
-    table = _table("fleet", "what it is", "profiles", "reserved on Ray by each client")
+    table = _table("fleet", "what it is", "profiles", "capability", "reserved on Ray by each client")
     for name, fleet in FLEETS.items():
         footprint = ", ".join(f"{amount:g} {r}" for r, amount in fleet.profiles[0].footprint().items())
-        table.add_row(name, fleet.summary, ", ".join(p.name for p in fleet.profiles), footprint)
+        names, shares = zip(*((p.name, f"{p.capability:g}") for p in fleet.profiles), strict=True)
+        table.add_row(name, fleet.summary, ", ".join(names), ", ".join(shares), footprint)
     return table
 
 

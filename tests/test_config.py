@@ -59,6 +59,12 @@ CHANGED: dict[str, dict[str, Any]] = {
         "runtime.address": "ray://[::1]:10001",
         "tracking.uri": "http://user:p@host/#x: y",
     },
+    "names with dots": {
+        "sparsity.allocation": "explicit",
+        "sparsity.layer_density.0.weight": 0.5,
+        "sparsity.layer_density.fc.weight": 1.0,
+        "sparsity.device_levels.tier-1-16": 0.9375,
+    },
     "unset": {
         "sparsity.level": None,
         "training.clip_norm": None,
@@ -138,7 +144,7 @@ def test_any_word_and_number_survives_a_file(experiment: str, lr: float, seed: i
 
 def test_a_config_holds_plain_values_only() -> None:
     tree = _config(CHANGED["paths"]).to_dict()
-    assert all(isinstance(v, str | int | float | bool | None) for v in flatten(tree).values())
+    assert all(v == {} or isinstance(v, str | int | float | bool | None) for v in flatten(tree).values())
     assert _config(CHANGED["paths"]).data.root == Path("some/folder")
 
 
@@ -185,8 +191,17 @@ def test_parsing_leaves_its_argument_alone() -> None:
         ("training.reshuffle", "perhaps", "boolean"),
         ("sparsity.level", 1, "less than 1"),
         ("sparsity.level", -0.1, "greater than or equal to 0"),
-        ("sparsity.allocation", "erdos", "'uniform', 'er', 'erk' or 'erk_rescaled'"),
-        ("sparsity.schedule.kind", "step", "'constant', 'linear', 'cosine' or 'cubic'"),
+        ("sparsity.allocation", "erdos", "'uniform', 'er', 'erk', 'erk_rescaled' or 'explicit'"),
+        ("sparsity.schedule.kind", "stairs", "'constant', 'linear', 'cosine', 'cubic' or 'step'"),
+        ("sparsity.schedule.num_steps", 0, "greater than or equal to 1"),
+        ("sparsity.layer_density.fc.weight", 0, "greater than 0"),
+        ("sparsity.layer_density.fc.weight", 1.5, "less than or equal to 1"),
+        ("sparsity.layer_density.fc.weight", True, "number"),
+        ("sparsity.layer_density", 0.5, "dictionary"),
+        ("sparsity.layer_density.fc", {}, "number"),
+        ("sparsity.device_levels.phone", 1, "less than 1"),
+        ("sparsity.device_levels.phone", -0.1, "greater than or equal to 0"),
+        ("sparsity.device_levels.phone", False, "number"),
         ("sparsity.schedule.end_round", 0, "greater than or equal to 1"),
         ("data.partition.alpha", 0, "greater than 0"),
         ("data.partition.kind", "random", "'iid', 'shards'"),
@@ -265,6 +280,45 @@ class TestAlgorithm:
             ExperimentConfig.parse({"algorithm": options})
         assert caught.value.field == field
         assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"layer_density": {"0.weight": 0.5, "block.1.weight": "1e-1"}},
+        {"layer_density": {0: {"weight": 0.5}, "block": {1: {"weight": 0.1}}}},
+    ],
+)
+def test_a_name_with_dots_may_be_written_nested(tree: dict[str, Any]) -> None:
+    config = ExperimentConfig.parse({"sparsity": {"allocation": "explicit", **tree}})
+    assert config.sparsity.layer_density == {"0.weight": 0.5, "block.1.weight": 0.1}
+
+
+def test_a_later_override_of_one_name_wins() -> None:
+    tree = {"sparsity": {"device_levels": {"big.phone": 0.5}}}
+    config = ExperimentConfig.parse(apply_overrides(tree, ["sparsity.device_levels.big.phone=0.25"]))
+    assert config.sparsity.device_levels == {"big.phone": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            {"sparsity.allocation": "explicit"},
+            "sparsity.allocation=explicit: no layer has a density; "
+            "set sparsity.layer_density={tensor name: density}",
+        ),
+        (
+            {"sparsity.layer_density.fc": 0.5},
+            "sparsity.layer_density={'fc': 0.5}: sparsity.allocation=erk_rescaled sets the densities itself; "
+            "use sparsity.allocation=explicit",
+        ),
+    ],
+)
+def test_explicit_allocation_and_densities_go_together(options: Mapping[str, Any], line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _config(options)
+    assert str(caught.value) == line
 
 
 def test_a_cohort_is_at_most_the_population() -> None:

@@ -68,7 +68,7 @@ def test_a_long_value_is_cut() -> None:
         ("data.alpha", "data.partition.alpha"),
         ("data.partition.alhpa", "data.partition.alpha"),
         ("sparsity.levl", "sparsity.level"),
-        ("sparsity.density", None),
+        ("sparsity.density", "sparsity.layer_density"),
         ("wire.dtype", "wire.value_dtype"),
         ("runtime.storge", "runtime.storage"),
         ("tracking.experimnt", "tracking.experiment"),

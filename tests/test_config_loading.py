@@ -145,7 +145,7 @@ class TestFiles:
 
 def test_flatten_gives_dotted_leaves() -> None:
     tree: dict[str, Any] = {"a": 1, "b": {"c": None, "d": {"e": [1, 2]}}, "f": {}}
-    assert flatten(tree) == {"a": 1, "b.c": None, "b.d.e": [1, 2]}
+    assert flatten(tree) == {"a": 1, "b.c": None, "b.d.e": [1, 2], "f": {}}
     assert flatten({"x": 1}, "a.b") == {"a.b.x": 1}
 
 
@@ -218,6 +218,22 @@ class TestResume:
         with pytest.raises(ConfigError) as caught:
             resumed_config(stored, [])
         assert caught.value.field == "no_longer"
+
+    @pytest.mark.parametrize(
+        ("override", "field"),
+        [
+            ("sparsity.device_levels={}", "sparsity.device_levels"),
+            ("sparsity.device_levels={phone: 0.5}", "sparsity.device_levels.tablet"),
+            ("sparsity.device_levels.phone=0.6", "sparsity.device_levels.phone"),
+            ("sparsity.device_levels.watch=0.9", "sparsity.device_levels.watch"),
+        ],
+    )
+    def test_a_name_in_a_mapping_is_neither_dropped_nor_added(self, override: str, field: str) -> None:
+        stored = self.stored("sparsity.device_levels={phone: 0.5, tablet: 0.25}")
+        with pytest.raises(ConfigError, match="a resumed run keeps it") as caught:
+            resumed_config(stored, [override])
+        assert caught.value.field == field
+        assert resumed_config(stored, ["sparsity.device_levels.phone=0.5"]).to_dict() == stored
 
     def test_a_method_s_option_cannot_be_dropped(self) -> None:
         stored = self.stored()

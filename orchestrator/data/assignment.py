@@ -1,6 +1,6 @@
-"""Who owns which training image: one function per kind of split, each giving int64[N] with -1 for unused.
+"""Who owns which training sample: one function per kind of split, each giving int64[N] with -1 for unused.
 
-Legend: N = training images, K = clients, C = classes.
+Legend: N = training samples, K = clients, C = classes.
 """
 
 from collections.abc import Callable
@@ -25,24 +25,24 @@ _MAX_DRAWS = 20_000_000  # numbers drawn over all tries, so that a large populat
 
 
 def iid(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Generator) -> Int64:
-    """Shuffled images in K parts whose sizes differ by at most one."""
+    """Shuffled samples in K parts whose sizes differ by at most one."""
     return _deal(even_sizes(len(dataset.train_labels), num_clients), rng)
 
 
 def quantity(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Generator) -> Int64:
-    """Shuffled images; each client has `min_samples` and a share ~ Dir(alpha) of the rest."""
+    """Shuffled samples; each client has `min_samples` and a share ~ Dir(alpha) of the rest."""
     rest = len(dataset.train_labels) - num_clients * config.min_samples
     return _deal(config.min_samples + cut(dirichlet_shares(config.alpha, num_clients, 1, rng)[0], rest), rng)
 
 
 def shards(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Generator) -> Int64:
-    """Images sorted by class (shuffled inside) in shards; each client takes `classes_per_client` of them.
+    """Samples sorted by class (shuffled inside) in shards; each client takes `classes_per_client` of them.
 
     The pathological split of FedAvg (arXiv:1602.05629) and FedDST (arXiv:2112.09824, 400 clients with 2
     shards of 20). A shard may straddle two classes, and a client's shards may be of one class. Without
-    `shard_size` all images are used, in shards whose sizes differ by at most one.
+    `shard_size` all samples are used, in shards whose sizes differ by at most one.
     """
-    num_images = len(dataset.train_labels)
+    num_samples = len(dataset.train_labels)
     wanted = num_clients * config.classes_per_client
     if config.classes_per_client > dataset.num_classes:
         _refuse(
@@ -51,30 +51,30 @@ def shards(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Gen
             f"there are {dataset.num_classes} classes",
             "take fewer",
         )
-    size = config.shard_size or num_images // wanted
-    if config.shard_size and num_images // size < wanted:
+    size = config.shard_size or num_samples // wanted
+    if config.shard_size and num_samples // size < wanted:
         _refuse(
             "shard_size",
             size,
             f"{num_clients} clients with {config.classes_per_client} shards need {wanted} of them, "
-            f"{num_images} training images make {num_images // size}",
+            f"{num_samples} training samples make {num_samples // size}",
             "make the shards smaller, or ask for fewer clients or shards per client",
         )
     if size * config.classes_per_client < config.min_samples:
         _refuse(
             "min_samples",
             config.min_samples,
-            f"{num_images} training images in {wanted} shards give a client "
-            f"{size * config.classes_per_client} images",
+            f"{num_samples} training samples in {wanted} shards give a client "
+            f"{size * config.classes_per_client} samples",
             "ask for fewer clients, or larger shards",
         )
     order, _ = group_rows(dataset.train_labels, dataset.num_classes, rng)
-    sizes = np.full(num_images // size, size) if config.shard_size else even_sizes(num_images, wanted)
+    sizes = np.full(num_samples // size, size) if config.shard_size else even_sizes(num_samples, wanted)
     client_of_shard = np.full(len(sizes), -1, dtype=np.int64)
     client_of_shard[rng.permutation(len(sizes))[:wanted]] = np.repeat(
         np.arange(num_clients), config.classes_per_client
     )
-    owner = np.full(num_images, -1, dtype=np.int64)
+    owner = np.full(num_samples, -1, dtype=np.int64)
     owner[order[: int(sizes.sum())]] = np.repeat(client_of_shard, sizes)
     return owner
 
@@ -100,7 +100,7 @@ def dirichlet(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: 
             "alpha",
             config.alpha,
             f"in {num_tries} draws for {num_clients} clients the smallest client never had more than {best} "
-            f"training images, data.partition.min_samples={config.min_samples}",
+            f"training samples, data.partition.min_samples={config.min_samples}",
             "raise it, ask for fewer clients, or use data.partition.kind=balanced_dirichlet",
         )
     order, _ = group_rows(dataset.train_labels, dataset.num_classes, rng)
@@ -110,7 +110,7 @@ def dirichlet(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: 
 
 
 def natural(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Generator) -> Int64:
-    """The data's own clients; of those with `min_samples` training images and a test image, K at random.
+    """The data's own clients; of those with `min_samples` training samples and a test sample, K at random.
 
     Clients keep the order of their ids.
     """
@@ -129,7 +129,7 @@ def natural(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Ge
             "fleet.num_clients",
             num_clients,
             f"of {len(sizes)} clients in the data {len(eligible)} have data.partition.min_samples="
-            f"{config.min_samples} training images and a test image",
+            f"{config.min_samples} training samples and a test sample",
             f"ask for at most {len(eligible)}",
         )
     client_of_id = np.full(len(sizes), -1, dtype=np.int64)

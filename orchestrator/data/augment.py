@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.random import Generator
 
-from orchestrator.data.dataset import Images
+from orchestrator.data.dataset import Inputs
 
 
-def crop_flip(images: Images, rng: Generator, padding: int = 4) -> Images:
+def crop_flip(images: Inputs, rng: Generator, padding: int = 4) -> Inputs:
     """A random crop of each zero-padded image, flipped left to right with probability 1/2.
 
     Takes and returns [n, C, H, W] of the same dtype. The crop's corner is uniform over the
@@ -20,7 +20,7 @@ def crop_flip(images: Images, rng: Generator, padding: int = 4) -> Images:
     rows = corners[:, :1] + np.arange(height)  # [n, H]
     columns = corners[:, 1:] + np.arange(width)  # [n, W]
     columns[flipped] = columns[flipped, ::-1]
-    cropped: Images = padded[
+    cropped: Inputs = padded[
         np.arange(num_images)[:, None, None, None],
         np.arange(channels)[None, :, None, None],
         rows[:, None, :, None],

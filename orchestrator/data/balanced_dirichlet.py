@@ -1,6 +1,6 @@
-"""The balanced Dirichlet split of SSFL (arXiv:2405.09037): skewed labels, equal sizes, every image used.
+"""The balanced Dirichlet split of SSFL (arXiv:2405.09037): skewed labels, equal sizes, every sample used.
 
-Legend: N = training images = slots, K = clients, C = classes.
+Legend: N = training samples = slots, K = clients, C = classes.
 """
 
 import numpy as np
@@ -18,10 +18,10 @@ _BLOCK = 65_536  # slots drawn at a time, which bounds memory
 
 
 def balanced_dirichlet(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Generator) -> Int64:
-    """int64[N]: the owner of each image. Sizes differ by at most one.
+    """int64[N]: the owner of each sample. Sizes differ by at most one.
 
     Each client has a prior q_k ~ Dir(alpha * 1_C). The clients' slots are filled in random order: each
-    takes an image of a class drawn from q_k over the classes that still have images.
+    takes a sample of a class drawn from q_k over the classes that still have samples.
     """
     order, pools = group_rows(dataset.train_labels, dataset.num_classes, rng)
     priors = dirichlet_shares(config.alpha, dataset.num_classes, num_clients, rng)

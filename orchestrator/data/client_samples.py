@@ -1,4 +1,4 @@
-"""A client's training images on the device it trains on."""
+"""A client's training samples on the device it trains on."""
 
 import numpy as np
 import torch
@@ -18,15 +18,15 @@ class ClientSamples:
         self._dataset, self._augment, self._device = dataset, augment, device
         self._raw = dataset.train_inputs[rows]
         self._labels = torch.from_numpy(dataset.train_labels[rows]).to(device)
-        self._images = dataset.normalise(self._raw).to(device)
+        self._inputs = dataset.to_tensor(self._raw).to(device)
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def epoch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """All images float32[n, C, H, W] and labels int64[n] in a fresh random order."""
+        """All inputs, as `Dataset.to_tensor` gives them, and labels int64[n] in a fresh random order."""
         order = rng.permutation(len(self))
         labels = self._labels[torch.from_numpy(order).to(self._device)]
         if self._augment:
-            return self._dataset.normalise(crop_flip(self._raw[order], rng)).to(self._device), labels
-        return self._images[torch.from_numpy(order).to(self._device)], labels
+            return self._dataset.to_tensor(crop_flip(self._raw[order], rng)).to(self._device), labels
+        return self._inputs[torch.from_numpy(order).to(self._device)], labels

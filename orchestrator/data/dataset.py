@@ -1,6 +1,6 @@
 """A data set in memory: plain numpy arrays, so that a cluster's object store can share it without a copy.
 
-Legend: N = images of a part, C = channels, H, W = height and width.
+Legend: N = samples of a part; C = channels, H, W = height and width of an image; T = characters of a text.
 """
 
 import hashlib
@@ -11,45 +11,58 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from orchestrator.models.shapes import InputShape
+
 Int64 = NDArray[np.int64]
 Images = NDArray[np.uint8] | NDArray[np.float32]
+Tokens = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.uint32]
+Inputs = Images | Tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dataset:
-    """Training and central test part. Images are uint8 (0..255) or float32, [N, C, H, W]; labels int64[N].
+    """Training and central test part. Inputs are images or, with a `vocabulary`, texts; labels int64[N].
 
-    `mean` and `std` hold one number per channel, for uint8 images on the scale of pixel / 255. Client ids
-    are dense int64[N] in sorted order of the original ids; None: the data says nothing about clients. A test
-    image whose client has no training image carries -1.
+    Images are uint8 (0..255) or float32, [N, C, H, W]; `mean` and `std` hold one number per channel, for uint8
+    images on the scale of pixel / 255. Texts are unsigned token ids [N, T]: token i is the character
+    `vocabulary[i]`, the label is the token that follows, and `mean` and `std` are empty.
+    Client ids are dense int64[N] in sorted order of the original ids; None: the data says nothing about
+    clients. A test sample whose client has no training sample carries -1.
     """
 
     name: str
-    input_shape: tuple[int, int, int]
+    input_shape: InputShape
     num_classes: int
-    train_inputs: Images
+    train_inputs: Inputs
     train_labels: Int64
-    test_inputs: Images
+    test_inputs: Inputs
     test_labels: Int64
     mean: tuple[float, ...]
     std: tuple[float, ...]
     train_client_ids: Int64 | None = None
     test_client_ids: Int64 | None = None
+    vocabulary: str | None = None
 
-    def normalise(self, images: Images) -> Tensor:
-        """Raw images [n, C, H, W] -> float32[n, C, H, W]: (x - mean) / std, uint8 divided by 255 first.
+    def to_tensor(self, inputs: Inputs) -> Tensor:
+        """What a model takes: images float32[n, C, H, W] normalised, texts int64[n, T].
 
-        The result is new memory; the images may be read-only.
+        An image becomes (x - mean) / std, uint8 divided by 255 first. The result is new memory; the inputs may
+        be read-only.
         """
-        values = torch.from_numpy(images.astype(np.float32, order="C"))
-        if images.dtype == np.uint8:
+        if self.vocabulary is not None:
+            return torch.from_numpy(inputs.astype(np.int64, order="C"))
+        values = torch.from_numpy(inputs.astype(np.float32, order="C"))
+        if inputs.dtype == np.uint8:
             values.div_(255.0)
         mean, std = (torch.tensor(c, dtype=torch.float32).view(-1, 1, 1) for c in (self.mean, self.std))
         return values.sub_(mean).div_(std)
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over everything a result can depend on: pixels, labels, client ids, normalisation."""
-        digest = hashlib.sha256(repr((self.num_classes, self.mean, self.std)).encode())
+        """SHA-256 (hex) over everything a result can depend on: inputs, their meaning, labels, client ids."""
+        meaning: tuple[object, ...] = (self.num_classes, self.mean, self.std)
+        if self.vocabulary is not None:
+            meaning += (self.vocabulary,)
+        digest = hashlib.sha256(repr(meaning).encode())
         for array in (
             self.train_inputs,
             self.train_labels,

@@ -1,6 +1,6 @@
-"""Each client's share of the test images, so that a personal model is tested on its own label mix.
+"""Each client's share of the test samples, so that a personal model is tested on its own label mix.
 
-Legend: K = clients, C = classes, N = training images, T = test images.
+Legend: K = clients, C = classes, N = training samples, T = test samples.
 """
 
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from orchestrator.data.grouping import group_rows, ranks
 
 Int64 = NDArray[np.int64]
 
-_REFERENCE_SIZE = 100  # a label-mix test part aims at no fewer images than this
+_REFERENCE_SIZE = 100  # a label-mix test part aims at no fewer samples than this
 
 
 def test_index(dataset: Dataset, kind: str, owner: Int64, num_clients: int, rng: Generator) -> ClientIndex:
-    """Test rows of each client for a kind of split; `owner` is int64[N], -1 for unused training images.
+    """Test rows of each client for a kind of split; `owner` is int64[N], -1 for unused training samples.
 
     A client may get no row where the test set lacks its classes.
     """
@@ -27,7 +27,7 @@ def test_index(dataset: Dataset, kind: str, owner: Int64, num_clients: int, rng:
 
 
 def class_counts(dataset: Dataset, owner: Int64, num_clients: int) -> Int64:
-    """int64[K, C]: training images of each class that each client owns."""
+    """int64[K, C]: training samples of each class that each client owns."""
     cells = owner * dataset.num_classes + dataset.train_labels
     counts = np.bincount(cells[owner >= 0], minlength=num_clients * dataset.num_classes)
     return counts.reshape(num_clients, dataset.num_classes)
@@ -38,7 +38,7 @@ def _whole(dataset: Dataset, owner: Int64, num_clients: int, rng: Generator) -> 
 
 
 def _held_labels(dataset: Dataset, owner: Int64, num_clients: int, rng: Generator) -> ClientIndex:
-    """All test images of the labels held; clients with the same set of labels share one stretch."""
+    """All test samples of the labels held; clients with the same set of labels share one stretch."""
     held = class_counts(dataset, owner, num_clients) > 0
     sets, set_of_client = np.unique(held, axis=0, return_inverse=True)
     index = ClientIndex.of_sizes(
@@ -49,7 +49,7 @@ def _held_labels(dataset: Dataset, owner: Int64, num_clients: int, rng: Generato
 
 
 def _label_mix(dataset: Dataset, owner: Int64, num_clients: int, rng: Generator) -> ClientIndex:
-    """Per client and class a stretch, from a random place and round, of the class's shuffled test images."""
+    """Per client and class a stretch, from a random place and round, of the class's shuffled test samples."""
     counts = class_counts(dataset, owner, num_clients)
     num_test = len(dataset.test_labels)
     reference = max(-(-num_test // num_clients), min(num_test, _REFERENCE_SIZE))

@@ -1,14 +1,14 @@
-"""Splits over clients as index arrays: who trains, validates and tests on which image.
+"""Splits over clients as index arrays: who trains, validates and tests on which sample.
 
-A client's validation part is floor(validation_fraction * n) of its n training images, drawn at random: at
+A client's validation part is floor(validation_fraction * n) of its n training samples, drawn at random: at
 least 1 when the fraction is above 0 and n >= 2, never all.
 
 The test part of a client follows the kind of split; parts of different clients may overlap:
 - iid, quantity: the whole central test set, since all clients share one distribution;
-- shards: every test image of the labels the client holds;
-- dirichlet, balanced_dirichlet: of each class c, ceil(share of c in the client's training images * n_ref)
-  random test images, at most what the class has, with n_ref = max(ceil(N_test / K), min(N_test, 100)). This
-  is the label-mix test part of DisPFL (arXiv:2206.00187) with a floor of about 100 images;
+- shards: every test sample of the labels the client holds;
+- dirichlet, balanced_dirichlet: of each class c, ceil(share of c in the client's training samples * n_ref)
+  random test samples, at most what the class has, with n_ref = max(ceil(N_test / K), min(N_test, 100)). This
+  is the label-mix test part of DisPFL (arXiv:2206.00187) with a floor of about 100 samples;
 - natural: the client's own rows of the test part.
 """
 
@@ -55,7 +55,7 @@ class Partition:
     def table(self, dataset: Dataset) -> dict[str, Int64]:
         """One row per client: client_id, num_train, num_validation, num_test and class_0, class_1, ...
 
-        The class columns count the training images, validation included.
+        The class columns count the training samples, validation included.
         """
         owner = np.full(len(dataset.train_labels), -1, dtype=np.int64)
         for index in (self.train, self.validation):
@@ -70,10 +70,10 @@ class Partition:
 
 
 def make_partition(dataset: Dataset, config: DataConfig, num_clients: int, rng: Generator) -> Partition:
-    """Deal the images to clients as `data.partition` says. The same `rng` state gives the same partition.
+    """Deal the samples to clients as `data.partition` says. The same `rng` state gives the same partition.
 
-    Images that no client takes (shards of a given size, unchosen natural clients) are left unused.
-    Raises PartitionError when the split cannot be made, or leaves a client without a test image.
+    Samples that no client takes (shards of a given size, unchosen natural clients) are left unused.
+    Raises PartitionError when the split cannot be made, or leaves a client without a test sample.
     """
     kind = config.partition.kind
     _check_population(dataset, config, num_clients)
@@ -88,8 +88,8 @@ def make_partition(dataset: Dataset, config: DataConfig, num_clients: int, rng: 
     test = test_index(dataset, kind, owner, num_clients, rng)
     empty = np.flatnonzero(test.sizes() == 0)
     if empty.size:
-        problem = f"the test set has no image of the classes that client {empty[0]} holds"
-        raise PartitionError("data.partition.kind", kind, problem, "give the test set images of every class")
+        problem = f"the test set has no sample of the classes that client {empty[0]} holds"
+        raise PartitionError("data.partition.kind", kind, problem, "give the test set samples of every class")
     return Partition(
         train=ClientIndex.of_sizes(sizes - num_validation, rows[~validates]),
         validation=ClientIndex.of_sizes(num_validation, rows[validates]),
@@ -99,11 +99,11 @@ def make_partition(dataset: Dataset, config: DataConfig, num_clients: int, rng: 
 
 
 def _check_population(dataset: Dataset, config: DataConfig, num_clients: int) -> None:
-    num_images, fewest = len(dataset.train_labels), config.partition.min_samples
-    if num_clients * fewest > num_images:
+    num_samples, fewest = len(dataset.train_labels), config.partition.min_samples
+    if num_clients * fewest > num_samples:
         raise PartitionError(
             "fleet.num_clients",
             num_clients,
-            f"{num_images} training images are too few for data.partition.min_samples={fewest} each",
-            f"ask for at most {num_images // fewest} clients",
+            f"{num_samples} training samples are too few for data.partition.min_samples={fewest} each",
+            f"ask for at most {num_samples // fewest} clients",
         )

@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from orchestrator.config import DataConfig
 from orchestrator.data.dataset import Dataset
 from orchestrator.errors import ConfigError, DataError
+from orchestrator.models.shapes import InputKind
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetEntry:
-    """`loader` is `module:function`; `default_model` None means that the image shape decides."""
+    """`loader` is `module:function`; `default_model` None means that the image shape decides.
+
+    A loader of images gives Splits, one of text the Dataset itself.
+    """
 
     loader: str
     summary: str
     default_model: str | None = None
     needs_root: bool = False
+    kind: InputKind = "image"
 
 
 _LOADERS = "orchestrator.data.loaders"
@@ -37,6 +42,13 @@ DATASETS: dict[str, DatasetEntry] = {
     "parquet": DatasetEntry(f"{_LOADERS}.parquet:load", "your Parquet files of images", needs_root=True),
     "imagefolder": DatasetEntry(f"{_LOADERS}.image_folder:load", "your folders of images", needs_root=True),
     "npz": DatasetEntry(f"{_LOADERS}.npz:load", "your numpy arrays", needs_root=True),
+    "text": DatasetEntry(
+        f"{_LOADERS}.text:load",
+        "your text file of roles and lines: the next character, a client for each role",
+        "char_lstm",
+        needs_root=True,
+        kind="text",
+    ),
 }
 
 
@@ -56,7 +68,21 @@ def load_dataset(config: DataConfig) -> Dataset:
         raise DataError(
             "data.client_column", config.client_column, "only data.name=parquet has columns", "leave it out"
         )
+    if entry.kind == "text":
+        _refuse_image_options(config)
     from orchestrator.data.splits import assemble
 
     module, function = entry.loader.split(":")
-    return assemble(config, getattr(importlib.import_module(module), function)(config))
+    loaded = getattr(importlib.import_module(module), function)(config)
+    return loaded if isinstance(loaded, Dataset) else assemble(config, loaded)
+
+
+def _refuse_image_options(config: DataConfig) -> None:
+    for key, value in (("augment", config.augment or None), ("image_size", config.image_size)):
+        if value is not None:
+            raise DataError(
+                f"data.{key}",
+                value,
+                f"data.name={config.name} holds texts, and it is for images",
+                "leave it out",
+            )

@@ -8,15 +8,20 @@ m_k its mask, w_k its values (0 outside m_k), w_k0 the values it started from.
     covmean  sum a_k m_k w_k / sum a_k m_k               over the clients that hold the coordinate
     dmean    w + sum a_k m_k (w_k - w_k0) / sum a_k      every sampled client in the denominator
     ipart    covmean where all clients hold the coordinate, the server's value elsewhere
+
+What an update carries beside the model (scores, bits, squared gradients) is averaged item by item, sum a_k x_k /
+sum a_k over the clients that sent it.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, Protocol, final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
+
+from orchestrator.sparsity.payload import Bits, Dense, Item, Masked, Payload
 
 AggregationName = Literal["wmean", "covmean", "dmean", "ipart"]
 
@@ -25,25 +30,31 @@ AggregationName = Literal["wmean", "covmean", "dmean", "ipart"]
 class Contribution:
     """One decoded update. float32[D] `values` are 0 outside `mask` (bool[D]; None: every coordinate is held).
 
-    `start` is what the client started from, float32[D].
+    `start` is what the client started from, float32[D]. Both are None where the update carries no model.
+    `items` is what it carries beside the model.
     """
 
+    client_id: int
     weight: float
-    values: Tensor
+    values: Tensor | None
     mask: Tensor | None
-    start: Tensor
+    start: Tensor | None
+    items: Payload = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Aggregate:
     """Result of a fold: float64[D] `values`, and float64[D] `coverage`, the weight that held each coordinate.
 
-    `coverage` is None where every contribution held every coordinate.
+    `coverage` is None where every contribution held every coordinate. `extras` holds the float64 mean of each
+    further item, by name; `num_updates` counts the contributions.
     """
 
     values: Tensor
     coverage: Tensor | None
     total_weight: float
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    num_updates: int = 0
 
     @property
     def union(self) -> Tensor | None:
@@ -51,124 +62,135 @@ class Aggregate:
         return None if self.coverage is None else self.coverage > 0
 
 
-class Aggregator(Protocol):
-    """Folds contributions: `add` each in plan order, then `finish` once. `server` is float32[D]."""
+class Aggregator:
+    """Folds contributions: `add` each in plan order, then `finish` once."""
+
+    def __init__(self) -> None:
+        self._num_updates = 0
+        self._total_weight = 0.0
+        self._weighted: Tensor | None = None
+        self._coverage: Tensor | None = None
+        self._extras: dict[str, Tensor] = {}
+        self._extra_weights: dict[str, float] = {}
 
     def add(self, contribution: Contribution) -> None:
         """Fold one contribution in."""
+        self._num_updates += 1
+        weight = contribution.weight
+        for item in contribution.items:
+            value = item_values(item)
+            total = self._extras.setdefault(item.name, torch.zeros_like(value))
+            total.add_(value, alpha=weight)
+            self._extra_weights[item.name] = self._extra_weights.get(item.name, 0.0) + weight
+        if contribution.values is not None:
+            self._add_model(weight, self._term(contribution), contribution.mask)
 
     def finish(self, server: Tensor) -> Aggregate:
-        """The aggregate; raises ValueError when nothing, or only zero weights, were added."""
+        """The aggregate, with float32[D] `server` where it applies.
 
-
-class _Sums:
-    """Running float64 sums that all four aggregators need."""
-
-    def __init__(self) -> None:
-        self.total_weight = 0.0
-        self.weighted: Tensor | None = None
-        self.coverage: Tensor | None = None
-
-    def add(self, weight: float, values: Tensor, mask: Tensor | None) -> None:
-        """`values` must be 0 outside `mask`."""
-        if self.weighted is None:
-            self.weighted = torch.zeros(values.numel(), dtype=torch.float64)
-        if mask is not None and self.coverage is None:
-            self.coverage = torch.full_like(self.weighted, self.total_weight)
-        self.weighted.add_(values.to(torch.float64), alpha=weight)
-        if self.coverage is not None:
-            self.coverage.add_(1.0 if mask is None else mask, alpha=weight)
-        self.total_weight += weight
-
-    def closed(self) -> Tensor:
-        """float64[D] sum of weighted values, checked to be divisible."""
-        if self.weighted is None or self.total_weight <= 0:
+        Raises ValueError when nothing, or only zero weights, were added.
+        """
+        if self._num_updates == 0 or (self._weighted is not None and self._total_weight <= 0):
             raise ValueError("nothing to aggregate: no contribution with a positive weight")
-        return self.weighted
+        extras = {name: total / self._extra_weights[name] for name, total in self._extras.items()}
+        values, coverage = server.to(torch.float64), torch.zeros_like(server, dtype=torch.float64)
+        if self._weighted is None:
+            return Aggregate(values, coverage, self._total_weight, extras, self._num_updates)
+        values = self._mean(self._weighted, values)
+        return Aggregate(values, self._coverage, self._total_weight, extras, self._num_updates)
+
+    def _term(self, contribution: Contribution) -> Tensor:
+        """What is summed: the client's values."""
+        assert contribution.values is not None
+        return contribution.values
+
+    def _mean(self, weighted: Tensor, server: Tensor) -> Tensor:
+        """float64[D] from the weighted sum; what the kinds differ in."""
+        raise NotImplementedError
+
+    def _add_model(self, weight: float, term: Tensor, mask: Tensor | None) -> None:
+        if self._weighted is None:
+            self._weighted = torch.zeros(term.numel(), dtype=torch.float64)
+        if mask is not None and self._coverage is None:
+            self._coverage = torch.full_like(self._weighted, self._total_weight)
+        self._weighted.add_(term.to(torch.float64), alpha=weight)
+        if self._coverage is not None:
+            self._coverage.add_(1.0 if mask is None else mask, alpha=weight)
+        self._total_weight += weight
+
+
+def item_values(item: Item) -> Tensor:
+    """float64 numbers of an item, bits as 0 and 1; a masked item's over all entries of its mask.
+
+    Raises ValueError for a masked item with values that its mask does not place.
+    """
+    match item:
+        case Dense():
+            return torch.from_numpy(item.values.astype("float64"))
+        case Bits():
+            return torch.from_numpy(item.bits.astype("float64"))
+        case Masked():
+            placed = torch.zeros(item.mask.size, dtype=torch.float64)
+            if int(item.mask.sum()) != item.values.size:
+                raise ValueError(f"item {item.name!r}: its mask does not place its {item.values.size} values")
+            placed[torch.from_numpy(item.mask.copy())] = torch.from_numpy(item.values.astype("float64"))
+            return placed
+        case _:
+            return torch.tensor(item.value, dtype=torch.float64)
 
 
 @final
-class WeightedMean:
+class WeightedMean(Aggregator):
     """`wmean` (FedAvg, arXiv 1602.05629)."""
 
-    def __init__(self) -> None:
-        self._sums = _Sums()
-
-    def add(self, contribution: Contribution) -> None:
-        """Fold one contribution in."""
-        self._sums.add(contribution.weight, contribution.values, contribution.mask)
-
-    def finish(self, server: Tensor) -> Aggregate:
-        """See the module's docstring."""
-        values, coverage = self._sums.closed() / self._sums.total_weight, self._sums.coverage
-        if coverage is not None:
-            values = torch.where(coverage > 0, values, server.to(torch.float64))
-        return Aggregate(values, coverage, self._sums.total_weight)
+    def _mean(self, weighted: Tensor, server: Tensor) -> Tensor:
+        values = weighted / self._total_weight
+        return values if self._coverage is None else torch.where(self._coverage > 0, values, server)
 
 
 @final
-class CoverageMean:
+class CoverageMean(Aggregator):
     """`covmean`: each coordinate over the clients that hold it (FedDST, Sub-FedAvg, HeteroFL)."""
 
-    def __init__(self) -> None:
-        self._sums = _Sums()
-
-    def add(self, contribution: Contribution) -> None:
-        """Fold one contribution in."""
-        self._sums.add(contribution.weight, contribution.values, contribution.mask)
-
-    def finish(self, server: Tensor) -> Aggregate:
-        """See the module's docstring."""
-        sums, coverage = self._sums.closed(), self._sums.coverage
-        if coverage is None:
-            values = sums / self._sums.total_weight
-        else:
-            values = torch.where(coverage > 0, sums / coverage, server.to(torch.float64))
-        return Aggregate(values, coverage, self._sums.total_weight)
+    def _mean(self, weighted: Tensor, server: Tensor) -> Tensor:
+        if self._coverage is None:
+            return weighted / self._total_weight
+        return torch.where(self._coverage > 0, weighted / self._coverage, server)
 
 
 @final
-class DeltaMean:
+class DeltaMean(Aggregator):
     """`dmean`: mean of masked changes over all sampled clients (FedSpa, arXiv 2201.11380)."""
 
-    def __init__(self) -> None:
-        self._sums = _Sums()
-
-    def add(self, contribution: Contribution) -> None:
-        """Fold one contribution in."""
+    def _term(self, contribution: Contribution) -> Tensor:
+        assert contribution.values is not None
+        assert contribution.start is not None
         delta = contribution.values.to(torch.float64) - contribution.start.to(torch.float64)
-        if contribution.mask is not None:
-            delta = delta * contribution.mask
-        self._sums.add(contribution.weight, delta, contribution.mask)
+        return delta if contribution.mask is None else delta * contribution.mask
 
-    def finish(self, server: Tensor) -> Aggregate:
-        """See the module's docstring."""
-        values = server.to(torch.float64) + self._sums.closed() / self._sums.total_weight
-        return Aggregate(values, self._sums.coverage, self._sums.total_weight)
+    def _mean(self, weighted: Tensor, server: Tensor) -> Tensor:
+        return server + weighted / self._total_weight
 
 
 @final
-class IntersectionMean:
+class IntersectionMean(Aggregator):
     """`ipart`: only coordinates that all clients hold are averaged (Hermes)."""
 
     def __init__(self) -> None:
-        self._sums = _Sums()
+        super().__init__()
         self._common: Tensor | None = None
 
-    def add(self, contribution: Contribution) -> None:
-        """Fold one contribution in."""
-        self._sums.add(contribution.weight, contribution.values, contribution.mask)
-        if contribution.mask is not None:
-            self._common = contribution.mask if self._common is None else self._common & contribution.mask
+    def _term(self, contribution: Contribution) -> Tensor:
+        assert contribution.values is not None
+        if (mask := contribution.mask) is not None:
+            self._common = mask if self._common is None else self._common & mask
+        return contribution.values
 
-    def finish(self, server: Tensor) -> Aggregate:
-        """See the module's docstring."""
-        values = self._sums.closed() / self._sums.total_weight
-        if self._common is not None:
-            values = torch.where(self._common, values, server.to(torch.float64))
-        return Aggregate(values, self._sums.coverage, self._sums.total_weight)
+    def _mean(self, weighted: Tensor, server: Tensor) -> Tensor:
+        values = weighted / self._total_weight
+        return values if self._common is None else torch.where(self._common, values, server)
 
 
-AGGREGATORS: Mapping[AggregationName, Callable[[], Aggregator]] = MappingProxyType(
+AGGREGATORS: Mapping[AggregationName, type[Aggregator]] = MappingProxyType(
     {"wmean": WeightedMean, "covmean": CoverageMean, "dmean": DeltaMean, "ipart": IntersectionMean}
 )

@@ -4,24 +4,32 @@ An algorithm object holds only its frozen config and setting. What survives a ro
 `S` or in the client state `C`, both plain trees of tensors and numbers (frozen dataclasses, mappings, tuples),
 so that checkpoints need no code of the method's own. No hook may write into a tensor it was given, except
 through `LocalRun`, which belongs to one task.
+
+A server hook that is given a client state may read in it only what both ends know: what the client has sent
+before, or what both can draw from the seed.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar, cast, final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from orchestrator.config import AlgorithmConfig
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import AGGREGATORS, Aggregate, AggregationName, Aggregator
-from orchestrator.federation.exchange import pack_model
-from orchestrator.federation.local import Batch, LocalRun, Setting, train
+from orchestrator.federation.exchange import ModelValues, pack_model, unpack_model
+from orchestrator.federation.local import Batch, LocalRun, train
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.seeds import stream
+from orchestrator.federation.setting import Setting
+from orchestrator.federation.traits import Traits
 from orchestrator.federation.update import LocalResult
 from orchestrator.fleet.selection import draw_uniform
+from orchestrator.sparsity.allocation import implied_level
 from orchestrator.sparsity.payload import Payload
 from orchestrator.sparsity.schedules import level_at
 
@@ -43,37 +51,61 @@ class Algorithm(Generic[S, C]):
 
     #: the method's options; a subclass of AlgorithmConfig beside the method
     Config: ClassVar[type[AlgorithmConfig]] = AlgorithmConfig
+    #: the method's row in docs/algorithms.md
+    traits: ClassVar[Traits] = Traits()
     #: which of the four averages the server takes (see federation/aggregate.py)
     aggregation: ClassVar[AggregationName] = "wmean"
-    #: sparsity level when `sparsity.level` is unset; None marks a dense method, which refuses any other than 0
+    #: sparsity level when `sparsity.level` is unset; None marks a method without one, which refuses any but 0
     default_level: ClassVar[float | None] = None
     #: whether the method follows a moving `sparsity.schedule`
     follows_schedule: ClassVar[bool] = False
+    #: whether its clients may have different `sparsity.device_levels`
+    follows_device_levels: ClassVar[bool] = False
+    #: whether the method cuts units, and `setting.units` must list them
+    uses_units: ClassVar[bool] = False
 
     @final
     def __init__(self, config: AlgorithmConfig, setting: Setting) -> None:
         """Raises ConfigError for a sparsity setting that the method cannot follow."""
         self.config, self.setting = config, setting
-        level, schedule = setting.sparsity.level, setting.sparsity.schedule
-        if self.default_level is None and level:
-            raise ConfigError(
-                "sparsity.level", level, f"{config.name} is a dense method", "leave it unset or 0"
-            )
-        if not self.follows_schedule and schedule.kind != "constant":
-            raise ConfigError(
-                "sparsity.schedule.kind", schedule.kind, f"{config.name} keeps its sparsity", "use constant"
-            )
+        sparsity = setting.sparsity
+        if self.default_level is None and sparsity.level:
+            problem = f"{config.name} does not take a sparsity level"
+            raise ConfigError("sparsity.level", sparsity.level, problem, "leave it unset or 0")
+        if not self.follows_schedule and sparsity.schedule.kind != "constant":
+            problem = f"{config.name} keeps its sparsity"
+            raise ConfigError("sparsity.schedule.kind", sparsity.schedule.kind, problem, "use constant")
+        if not self.follows_device_levels and sparsity.device_levels:
+            problem = f"the clients of {config.name} share one level"
+            raise ConfigError("sparsity.device_levels", sparsity.device_levels, problem, "leave it empty")
         self.check()
+
+    @property
+    def has_client_models(self) -> bool:
+        """Whether clients use other models than the global one, so that each must be scored by itself."""
+        return self.traits.personal or self.uses_units
 
     def check(self) -> None:
         """Raise ConfigError for options that do not fit one another or the setting; nothing by default."""
 
     @final
-    def level(self, round_idx: int) -> float:
-        """Sparsity level (1 - density) that the schedule asks for in this round."""
+    def level(self, round_idx: int, client_id: int | None = None) -> float:
+        """Sparsity level (1 - density) that the schedule asks for in this round, of a client's device if given."""
         sparsity = self.setting.sparsity
-        level = sparsity.level if sparsity.level is not None else self.default_level or 0.0
+        level = sparsity.level
+        if level is None and sparsity.allocation == "explicit":
+            level = implied_level(self.setting.layout, sparsity.layer_density)
+        if level is None:
+            level = self.default_level or 0.0
+        if client_id is not None:
+            level = sparsity.device_levels.get(self.setting.profile_of(client_id).name, level)
         return level_at(sparsity.schedule, level, round_idx, self.setting.training.rounds)
+
+    def max_density(self, round_idx: int, client_id: int) -> float:
+        """Largest share of the maskable weights that either end may send in this round."""
+        if self.default_level is None:
+            return 1.0
+        return 1.0 - min(self.level(r, client_id) for r in (max(0, round_idx - 1), round_idx))
 
     # Server hooks
 
@@ -98,23 +130,42 @@ class Algorithm(Generic[S, C]):
 
     def plan(self, state: S, round_idx: int) -> RoundPlan:
         """The round's tasks; by default every selected client trains."""
-        tasks = (
-            ClientTask(round_idx=round_idx, position=position, client_id=client_id)
-            for position, client_id in enumerate(self.select(state, round_idx))
-        )
-        return RoundPlan(round_idx, tuple(tasks))
+        return RoundPlan.of(round_idx, self.select(state, round_idx))
+
+    def plan_probe(self, state: S, round_idx: int) -> RoundPlan | None:
+        """Tasks of kind `probe` to run before the round trains; asked again after each, until it is None."""
+        return None
 
     def broadcast(self, state: S) -> Payload:
-        """What the server sends to every client of the round: the model under the server's mask."""
+        """What the server sends to every client of a phase, the same for all: the model under its mask."""
         return (pack_model(self.setting.layout, state.params, state.mask),)
 
+    def unicast(self, state: S, task: ClientTask, client_state: C) -> Payload:
+        """What the server sends to one client beside the broadcast; nothing by default."""
+        return ()
+
+    def held_mask(self, client_state: C) -> Tensor | None:
+        """bool[D] mask that a client is known to hold, which a unicast model under it need not repeat."""
+        return None
+
+    def unpack(self, payload: Payload, task: ClientTask, client_state: C) -> ModelValues | None:
+        """The model in what was sent, either way, in full coordinates; None where there is none.
+
+        `client_state` is what the client had before the task. Raises WireError for a model that does not fit.
+        """
+        return unpack_model(self.setting.layout, payload)
+
     def aggregator(self) -> Aggregator:
-        """An empty fold for one round."""
+        """An empty fold for one phase of a round."""
         return AGGREGATORS[self.aggregation]()
 
     def weight(self, num_examples: int) -> float:
-        """a_k, a client's weight in the average: its number of training images."""
+        """a_k, a client's weight in the average: its number of training samples."""
         return float(num_examples)
+
+    def probe_update(self, state: S, aggregate: Aggregate, round_idx: int) -> S:
+        """The server state after a probe."""
+        raise NotImplementedError(f"{type(self).__name__} plans probes without a probe_update")
 
     def server_update(self, state: S, aggregate: Aggregate, round_idx: int) -> S:
         """The next server state; rounding to float32 happens here, once."""
@@ -130,15 +181,19 @@ class Algorithm(Generic[S, C]):
     def client_update(self, run: LocalRun[C]) -> LocalResult[C]:
         """One task from the received model to the packed update; methods fill the hooks it calls."""
         self.load(run)
-        self.on_train_start(run)
-        train(run, self)
-        self.after_train(run)
+        if run.task.kind == "probe":
+            payload = self.on_probe(run)
+        else:
+            self.on_train_start(run)
+            train(run, self)
+            self.after_train(run)
+            payload = self.pack(run)
         if not bool(torch.isfinite(run.values).all()):
             raise FloatingPointError(
                 "the trained parameters are not finite; lower training.lr or set clip_norm"
             )
         return LocalResult(
-            payload=self.pack(run),
+            payload=payload,
             num_examples=len(run.data),
             train_flops=run.train_flops,
             train_flops_dense=run.train_flops_dense,
@@ -148,29 +203,45 @@ class Algorithm(Generic[S, C]):
 
     def load(self, run: LocalRun[C]) -> None:
         """Put the received values and mask into the model."""
-        run.load(run.start, run.received_mask)
+        assert run.received is not None
+        run.load(run.start, run.received.mask)
+
+    def on_probe(self, run: LocalRun[C]) -> Payload:
+        """The answer to a probe."""
+        raise NotImplementedError(f"{type(self).__name__} plans probes without an on_probe")
 
     def on_train_start(self, run: LocalRun[C]) -> None:
         """Called once before the first epoch."""
 
     def step(self, run: LocalRun[C], batch: Batch) -> None:
         """One optimiser step on one mini-batch."""
-        run.backward(batch)
+        run.backward(batch, partial(self.loss, run))
         self.grad_hook(run)
         run.apply_gradient()
 
+    def loss(self, run: LocalRun[C], logits: Tensor, labels: Tensor) -> Tensor:
+        """What a step minimises, from logits float32[B, classes] and labels int64[B]: the cross-entropy."""
+        return cross_entropy(logits, labels)
+
     def grad_hook(self, run: LocalRun[C]) -> None:
-        """Change `run.grad` (float32[T]) before it is masked, clipped and applied."""
+        """Change `run.grad` before it is masked, clipped and applied."""
 
     def on_epoch(self, run: LocalRun[C], epochs_done: int) -> None:
         """Called after each local epoch; `epochs_done` counts from 1."""
 
     def after_train(self, run: LocalRun[C]) -> None:
-        """Called once after the last epoch."""
+        """Called once after the last epoch; `run.values` are then packed, and scored as the trained model."""
 
     def pack(self, run: LocalRun[C]) -> Payload:
         """What the client uploads: its values under its mask."""
         return (pack_model(self.setting.layout, run.values, run.mask),)
+
+    def personal(self, run: LocalRun[C]) -> None:
+        """Put the model that this client would use now into `run`; what it received, by default.
+
+        Called only where `has_client_models`; the clients of other methods use the global model.
+        """
+        self.load(run)
 
 
 AnyAlgorithm = Algorithm[Any, Any]

@@ -1,4 +1,4 @@
-"""Evaluation: every test image is predicted once, and every client's score is read off that."""
+"""Evaluation: predictions of a model over test samples, and how scores spread over clients."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,27 +17,36 @@ EVALUATION_BATCH = 250
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """Per test image: bool[N] `correct`, float64[N] cross-entropy `loss`."""
+    """Per test sample: bool[N] `correct`, float64[N] cross-entropy `loss`."""
 
     correct: NDArray[np.bool_]
     loss: NDArray[np.float64]
 
 
-def predict(flat: FlatModule, params: Tensor, images: Tensor, labels: Tensor) -> Predictions:
-    """Run a float32[D] model over images float32[N, C, H, W] in eval mode, in order, in fixed batches."""
-    flat.load(params)
+def predict(flat: FlatModule, inputs: Tensor, labels: Tensor) -> Predictions:
+    """Run the present model over inputs [N, ...] in evaluation mode, in order, in fixed batches.
+
+    The model's mode is put back.
+    """
+    training = flat.module.training
     flat.module.eval()
     correct, loss = [], []
     with torch.no_grad():
-        for x, y in _batches(images, labels):
+        for x, y in _batches(inputs, labels):
             logits = flat.module(x)
             correct.append(logits.argmax(dim=1) == y)
             loss.append(cross_entropy(logits.to(torch.float64), y, reduction="none"))
-    return Predictions(torch.cat(correct).numpy(), torch.cat(loss).numpy())
+    flat.module.train(training)
+    return Predictions(torch.cat(correct).cpu().numpy(), torch.cat(loss).cpu().numpy())
 
 
-def _batches(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(torch.split(images, EVALUATION_BATCH), torch.split(labels, EVALUATION_BATCH), strict=True)
+def accuracy(flat: FlatModule, inputs: Tensor, labels: Tensor) -> float:
+    """Share of samples that the present model predicts right."""
+    return float(predict(flat, inputs, labels).correct.mean())
+
+
+def _batches(inputs: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(torch.split(inputs, EVALUATION_BATCH), torch.split(labels, EVALUATION_BATCH), strict=True)
 
 
 def spread(scores: NDArray[np.float64], prefix: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from orchestrator.errors import WireError
 from orchestrator.models.parameters import ParameterLayout
-from orchestrator.sparsity.payload import Dense, Masked, Payload
+from orchestrator.sparsity.payload import Bits, Bool, Dense, Float32, Masked, Payload
 
 MODEL_ITEM = "theta"
 
@@ -29,28 +29,57 @@ def pack_model(layout: ParameterLayout, values: Tensor, mask: Tensor | None) -> 
     return Masked(MODEL_ITEM, kept, layout.restrict(mask).numpy())
 
 
-def unpack_model(layout: ParameterLayout, payload: Payload) -> ModelValues:
-    """The model in a payload. Raises WireError when it is missing or does not fit the layout."""
+def unpack_model(layout: ParameterLayout, payload: Payload) -> ModelValues | None:
+    """The model in a payload, None where there is none. Raises WireError when it does not fit the layout."""
     item = find_model(payload)
+    if item is None:
+        return None
     if isinstance(item, Dense):
-        _check_size("values", item.values.size, layout.size)
+        check_size("values", item.values.size, layout.size)
         return ModelValues(torch.from_numpy(np.array(item.values)), None)
-    _check_size("mask bits", item.mask.size, layout.num_maskable)
+    check_size("mask bits", item.mask.size, layout.num_maskable)
     mask = layout.expand(torch.from_numpy(np.array(item.mask)))
-    _check_size("values", item.values.size, int(mask.sum()))
+    check_size("values", item.values.size, int(mask.sum()))
     values = torch.zeros(layout.size)
     values[mask] = torch.from_numpy(np.array(item.values))
     return ModelValues(values, mask)
 
 
-def find_model(payload: Payload) -> Dense | Masked:
-    """The model's item. Raises WireError when the payload has none."""
+def find_model(payload: Payload) -> Dense | Masked | None:
+    """The model's item, if the payload has one."""
     for item in payload:
         if item.name == MODEL_ITEM and isinstance(item, Dense | Masked):
             return item
-    raise WireError(f"the payload has no model item {MODEL_ITEM!r}, only {[item.name for item in payload]}")
+    return None
 
 
-def _check_size(what: str, got: int, expected: int) -> None:
+def beside_model(payload: Payload) -> Payload:
+    """The items that are not the model."""
+    return tuple(item for item in payload if item.name != MODEL_ITEM)
+
+
+def find_bits(payload: Payload, name: str) -> Bool:
+    """The bits of that name. Raises WireError when the payload has none."""
+    for item in payload:
+        if item.name == name and isinstance(item, Bits):
+            return item.bits
+    raise WireError(f"the payload has no bits {name!r}, only {[item.name for item in payload]}")
+
+
+def find_values(payload: Payload, name: str) -> Float32:
+    """The dense values of that name. Raises WireError when the payload has none."""
+    for item in payload:
+        if item.name == name and isinstance(item, Dense):
+            return item.values
+    raise WireError(f"the payload has no values {name!r}, only {[item.name for item in payload]}")
+
+
+def known_masks(layout: ParameterLayout, mask: Tensor | None) -> dict[str, Bool]:
+    """By item name, the masks that both ends hold when both hold this bool[D] mask of the model."""
+    return {} if mask is None else {MODEL_ITEM: layout.restrict(mask).numpy()}
+
+
+def check_size(what: str, got: int, expected: int) -> None:
+    """Raises WireError unless the model item has so many `what`."""
     if got != expected:
         raise WireError(f"the model item has {got} {what}, the layout wants {expected}")

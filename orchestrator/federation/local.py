@@ -4,8 +4,8 @@
 method's hooks. The engine alone re-applies the mask after every step, owns the optimiser and counts FLOPs.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -13,39 +13,31 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from orchestrator.config import SparsityConfig, TrainingConfig
+from orchestrator.errors import ConfigError
+from orchestrator.federation.evaluate import accuracy
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.optimizers import make_optimizer
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
-from orchestrator.models.cost import ModelCost
+from orchestrator.federation.setting import Setting
 from orchestrator.models.parameters import FlatModule, ParameterLayout
+from orchestrator.models.submodel import KeptUnits, submodel_index
 from orchestrator.sparsity.payload import Payload
 
 C = TypeVar("C")
 Batch = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """The frozen surroundings of a run that server and client hooks may read."""
-
-    layout: ParameterLayout
-    cost: ModelCost
-    training: TrainingConfig
-    sparsity: SparsityConfig
-    num_clients: int
-    seed: int
+#: (logits float32[B, classes], labels int64[B]) -> scalar
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class TrainingData(Protocol):
-    """A client's training images, as the engine sees them."""
+    """A client's training samples, as the engine sees them."""
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Number of samples."""
 
     def epoch(self, rng: np.random.Generator) -> Batch:
-        """All images float32[n, C, H, W] and labels int64[n] in a fresh random order."""
+        """All inputs [n, ...] and labels int64[n] in a fresh random order."""
 
 
 class LocalHooks(Protocol[C]):
@@ -58,12 +50,31 @@ class LocalHooks(Protocol[C]):
         """Called after each local epoch; `epochs_done` counts from 1."""
 
 
+class Host(Protocol):
+    """What the machine lends to a task: modules, which are costly to build, and samples."""
+
+    @property
+    def full(self) -> FlatModule:
+        """The whole model; one object, whatever is loaded into it."""
+
+    def narrow(self, num_kept: Mapping[str, int]) -> FlatModule:
+        """A smaller model with so many units in each group; its values are arbitrary."""
+
+    def training_data(self, client_id: int) -> TrainingData:
+        """The client's training samples."""
+
+    def validation_batch(self, client_id: int) -> Batch:
+        """All of the client's validation samples, in order; there may be none."""
+
+
 class LocalRun(Generic[C]):
     """One client's task in progress.
 
-    `values` (float32[D]) and `grad` (float32[T]) are the model's flat buffers, `start` (float32[D]) the model
-    as received, `mask` (bool[D]) what the client may use, None for everything. `state` is what the client
-    keeps between its participations; a hook that changes it assigns a new value.
+    `values` (float32[D]) and `grad` (float32[T]) are the flat buffers of the model in training, which `layout`
+    lays out: the full model, or after `load_submodel` a smaller one, whose entries stand at `index` (int64) in
+    the full vector. `mask` (bool, None for everything) is what the client may use of it. `received` is the
+    model that came with the task, in full coordinates. `state` is what the client keeps between its
+    participations; a hook that changes it assigns a new value.
     """
 
     def __init__(
@@ -71,52 +82,94 @@ class LocalRun(Generic[C]):
         *,
         setting: Setting,
         task: ClientTask,
-        flat: FlatModule,
-        received: ModelValues,
+        host: Host,
+        received: ModelValues | None,
         payload: Payload,
-        data: TrainingData,
         state: C,
     ) -> None:
-        self.setting, self.task, self.flat = setting, task, flat
-        self.payload, self.data, self.state = payload, data, state
-        self.start, self.received_mask = received.values.to(flat.values.device), received.mask
-        self.values, self.grad = flat.values, flat.grad
+        self.setting, self.task, self.host = setting, task, host
+        self.payload, self.state = payload, state
+        self.received = received
         self.optimizer = make_optimizer(setting.training, task.round_idx)
         self.train_flops = 0.0
         self.train_flops_dense = 0.0
         self.last_batch: Batch | None = None
         self.metrics: dict[str, float] = {}
-        self._loss_sum = torch.zeros((), device=flat.values.device)
-        self._num_seen = 0
         self.mask: Tensor | None = None
+        self.index: Tensor | None = None
         self._keep: Tensor | None = None
         self._dense_flops = setting.cost.training_flops(None)
-        self._sparse_flops = self._dense_flops
+        self._bind(host.full)
+        self._loss_sum = torch.zeros((), device=self.values.device)
+        self._num_correct = torch.zeros((), dtype=torch.int64, device=self.values.device)
+        self._num_seen = 0
+
+    @cached_property
+    def data(self) -> TrainingData:
+        """The client's training samples."""
+        return self.host.training_data(self.task.client_id)
+
+    @cached_property
+    def start(self) -> Tensor:
+        """float32[D]: the received model. Raises ValueError where the method sends none."""
+        if self.received is None:
+            raise ValueError("this task came without a model")
+        return self.received.values.to(self.host.full.values.device)
 
     def load(self, values: Tensor, mask: Tensor | None) -> None:
-        """Start from a float32[D] vector under a bool[D] mask (None: all entries)."""
+        """Start from a float32[D] vector of the full model under a bool[D] mask (None: all entries)."""
+        self._bind(self.host.full)
         self.flat.load(values)
         self.set_mask(mask)
 
+    def load_submodel(self, values: Tensor, kept: KeptUnits) -> None:
+        """Start from the units `kept` of a float32[D] vector, as a smaller dense model."""
+        groups, layout = self.setting.units, self.setting.layout
+        index = submodel_index(layout, groups, kept)
+        self._bind(self.host.narrow({name: len(units) for name, units in kept.items()}), index)
+        self.flat.load(values[index.to(values.device)])
+        self.set_mask(None)
+
+    def _bind(self, flat: FlatModule, index: Tensor | None = None) -> None:
+        self.flat, self.index = flat, index
+        self.layout: ParameterLayout = flat.layout
+        self.values, self.grad = flat.values, flat.grad
+        self._whole_flops = self._dense_flops
+        if index is not None:
+            sizes = {segment.name: segment.size for segment in flat.layout.maskable}
+            self._whole_flops = self.setting.cost.training_flops(sizes)
+        self._sparse_flops = self._whole_flops
+
     def set_mask(self, mask: Tensor | None) -> None:
-        """Install a bool[D] mask: zero the weights outside it, and from now on hold every step to it."""
+        """Install a mask over `values`: zero the weights outside it, and from now on hold every step to it."""
         self.mask = mask
-        layout, cost = self.setting.layout, self.setting.cost
         if mask is None or bool(mask.all()):
-            self._keep, self._sparse_flops = None, self._dense_flops
+            self._keep, self._sparse_flops = None, self._whole_flops
             return
         keep = mask.to(self.values.device, torch.float32)
         self.values.mul_(keep)
-        self._keep = keep[: layout.num_trainable]
-        self._sparse_flops = cost.training_flops(layout.active(mask))
+        self._keep = keep[: self.layout.num_trainable]
+        self._sparse_flops = self.setting.cost.training_flops(self.layout.active(mask))
 
-    def backward(self, batch: Batch) -> None:
-        """Leave the cross-entropy gradient of a batch in `grad`, for all entries, masked ones included."""
-        images, labels = batch
+    def in_full(self) -> ModelValues:
+        """The present model in full coordinates: float32[D] values, and the bool[D] entries it has."""
+        if self.index is None:
+            return ModelValues(self.values.detach().clone(), self.mask)
+        values = torch.zeros(self.setting.layout.size)
+        mask = torch.zeros(self.setting.layout.size, dtype=torch.bool)
+        values[self.index] = self.values.detach().cpu()
+        mask[self.index] = True if self.mask is None else self.mask
+        return ModelValues(values, mask)
+
+    def backward(self, batch: Batch, loss: Loss = cross_entropy) -> None:
+        """Leave the loss gradient of a batch in `grad`, for all entries, masked ones included."""
+        inputs, labels = batch
         self.grad.zero_()
-        loss = cross_entropy(self.flat.module(images), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._loss_sum += loss.detach() * len(labels)
+        logits = self.flat.module(inputs)
+        value = loss(logits, labels)
+        value.backward()  # type: ignore[no-untyped-call]
+        self._loss_sum += value.detach() * len(labels)
+        self._num_correct += (logits.detach().argmax(dim=1) == labels).sum()
         self._num_seen += len(labels)
         self.train_flops += self._sparse_flops * len(labels)
         self.train_flops_dense += self._dense_flops * len(labels)
@@ -127,14 +180,21 @@ class LocalRun(Generic[C]):
         Evaluated in train mode at the current weights. Costs one forward pass at the mask's density and a
         dense backward pass (FedRTS's accounting of FedDST); it is no step and counts towards no loss.
         """
-        images, labels = batch
-        self.grad.zero_()
-        with self.flat.untouched_buffers():
-            cross_entropy(self.flat.module(images), labels).backward()  # type: ignore[no-untyped-call]
-        gradient = self.grad.clone()
-        self.train_flops += len(labels) * (self._sparse_flops + 2 * self._dense_flops) / 3
-        self.train_flops_dense += len(labels) * self._dense_flops
-        return gradient
+        self.train_flops += len(batch[1]) * (self._sparse_flops + 2 * self._whole_flops) / 3
+        self.train_flops_dense += len(batch[1]) * self._dense_flops
+        return _gradient(self.flat, batch)
+
+    def full_gradient(self, values: Tensor, batch: Batch) -> Tensor:
+        """float32[T]: gradient of the plain cross-entropy of the full model at float32[D] `values`.
+
+        Costs a dense training step. Only while a submodel is in training, whose values it leaves alone.
+        """
+        assert self.index is not None
+        self.train_flops += len(batch[1]) * self._dense_flops
+        self.train_flops_dense += len(batch[1]) * self._dense_flops
+        self.host.full.load(values)
+        self.host.full.module.train()
+        return _gradient(self.host.full, batch)
 
     def apply_gradient(self) -> None:
         """One optimiser step with `grad` held to the mask, then the weights held to it."""
@@ -151,27 +211,56 @@ class LocalRun(Generic[C]):
     def pull_to_start(self, mu: float) -> None:
         """Add the gradient mu (w - w_r) of a proximal term around the received model to `grad`."""
         if mu:
+            start = self.start if self.index is None else self.start[self.index]
             num_trainable = self.grad.numel()
-            self.grad.add_(self.values[:num_trainable] - self.start[:num_trainable], alpha=mu)
+            self.grad.add_(self.values[:num_trainable] - start[:num_trainable], alpha=mu)
 
     def forget_moments(self, changed: Tensor) -> None:
-        """Zero the optimiser's state where bool[D] `changed` is True."""
+        """Zero the optimiser's state where the mask `changed` is True."""
         self.optimizer.forget(changed[: self.grad.numel()].to(self.values.device))
 
+    def renew_optimizer(self, round_idx: int | None = None) -> None:
+        """A fresh optimiser, with the learning rate of this round or of another one."""
+        self.optimizer = make_optimizer(
+            self.setting.training, self.task.round_idx if round_idx is None else round_idx
+        )
+
     def mean_loss(self) -> float:
-        """Mean training loss over all images seen in this task."""
+        """Mean training loss over all samples seen in this task."""
         return float(self._loss_sum) / max(1, self._num_seen)
 
-    def batches(self) -> Iterator[Iterator[Batch]]:
-        """The mini-batches of each local epoch in turn."""
+    def train_accuracy(self) -> float:
+        """Share of the training samples that were predicted right when they were seen in this task."""
+        return int(self._num_correct) / max(1, self._num_seen)
+
+    def validation_accuracy(self) -> float:
+        """Accuracy of the present model on the client's validation part.
+
+        Raises ConfigError where the split leaves the client none.
+        """
+        batch = self.host.validation_batch(self.task.client_id)
+        if not len(batch[1]):
+            raise ConfigError(
+                "data.validation_fraction",
+                0,
+                f"client {self.task.client_id} has no validation sample, which {self.task.kind}ing needs",
+                "raise it",
+            )
+        return accuracy(self.flat, *batch)
+
+    def batches(self, purpose: str = "batches", epochs: int | None = None) -> Iterator[Iterator[Batch]]:
+        """The mini-batches of each of `epochs` epochs in turn (None: training.local_epochs).
+
+        Each purpose has a random order of its own.
+        """
         training, task = self.setting.training, self.task
-        rng = stream(self.setting.seed, "client", task.round_idx, task.client_id, "batches")
-        for _ in range(training.local_epochs):
+        rng = stream(self.setting.seed, "client", task.round_idx, task.client_id, purpose)
+        for _ in range(training.local_epochs if epochs is None else epochs):
             if not training.reshuffle:
                 rng = stream(self.setting.seed, "client", task.client_id, "fixed-batches")
-            images, labels = self.data.epoch(rng)
+            inputs, labels = self.data.epoch(rng)
             size = training.batch_size
-            yield zip(torch.split(images, size), torch.split(labels, size), strict=True)
+            yield zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
 
 
 def train(run: LocalRun[C], hooks: LocalHooks[C]) -> None:
@@ -183,3 +272,21 @@ def train(run: LocalRun[C], hooks: LocalHooks[C]) -> None:
             run.last_batch = batch
         hooks.on_epoch(run, epochs_done)
     run.metrics["loss"] = run.mean_loss()
+
+
+def fine_tune(run: LocalRun[C], epochs: int) -> None:
+    """Train the present model on, under its mask, with plain steps at the learning rate of round 0."""
+    run.flat.module.train()
+    run.renew_optimizer(round_idx=0)
+    for epoch in run.batches("fine-tuning", epochs):
+        for batch in epoch:
+            run.backward(batch)
+            run.apply_gradient()
+
+
+def _gradient(flat: FlatModule, batch: Batch) -> Tensor:
+    inputs, labels = batch
+    flat.grad.zero_()
+    with flat.untouched_buffers():
+        cross_entropy(flat.module(inputs), labels).backward()  # type: ignore[no-untyped-call]
+    return flat.grad.clone()

@@ -1,24 +1,42 @@
 """What a round asks of its clients. `round_idx` is 0-based everywhere: in code, in metrics and in file names."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+TaskKind = Literal["train", "probe", "evaluate", "finetune"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientTask:
     """One client's work in one round.
 
-    `position` is its place in the plan: updates fold in that order, and (round_idx, position) is the
+    `train` gives an update. `probe` answers a question before the round trains, such as a saliency score.
+    `evaluate` scores the model that the client would use now; `finetune` scores it and then a copy trained
+    further. `score` asks a training client to score its model afterwards too.
+
+    `position` is its place in the plan: updates fold in that order, and (round_idx, kind, position) is the
     identity under which a replayed result is recognised, also when a client is drawn twice.
     """
 
     round_idx: int
     position: int
     client_id: int
+    kind: TaskKind = "train"
+    score: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RoundPlan:
-    """The tasks of one round, in the order in which their updates fold."""
+    """The tasks of one phase of a round, in the order in which their updates fold."""
 
     round_idx: int
     tasks: tuple[ClientTask, ...]
+
+    @classmethod
+    def of(cls, round_idx: int, client_ids: "tuple[int, ...]", kind: TaskKind = "train") -> "RoundPlan":
+        """One task of that kind for each client, in the given order."""
+        tasks = (
+            ClientTask(round_idx=round_idx, position=position, client_id=client_id, kind=kind)
+            for position, client_id in enumerate(client_ids)
+        )
+        return cls(round_idx, tuple(tasks))

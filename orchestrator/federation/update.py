@@ -59,4 +59,14 @@ class ClientFailure:
         return f"client {self.client_id}, round {self.round_idx}, {self.stage}: {self.cause}"
 
 
-Outcome = ClientUpdate[C] | ClientFailure
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientScore:
+    """What an evaluation task measured, by the names of runtime/evaluator.py."""
+
+    round_idx: int
+    position: int
+    client_id: int
+    scores: Mapping[str, float]
+
+
+Outcome = ClientUpdate[C] | ClientScore | ClientFailure

@@ -14,7 +14,8 @@ class DeviceProfile:
     """One kind of device: what its actor reserves on Ray, and how fast the emulated device is.
 
     The footprint (`num_cpus`, `num_gpus`, `ray_memory_bytes`) is reserved on Ray; 0 reserves nothing.
-    The speeds drive only the virtual clock.
+    The speeds drive only the virtual clock. `capability` is the share of a full model, in (0, 1], that the
+    device can hold and train.
     """
 
     name: str
@@ -24,6 +25,7 @@ class DeviceProfile:
     flops_per_s: float
     uplink_bytes_per_s: float
     downlink_bytes_per_s: float
+    capability: float = 1.0
 
     @property
     def num_threads(self) -> int:
@@ -61,6 +63,7 @@ _TIERS = tuple(
         flops_per_s=744_448e6 / divisor,
         uplink_bytes_per_s=14.0 * _MIB,
         downlink_bytes_per_s=110.6 * _MIB,
+        capability=1 / divisor,
     )
     for divisor in (1, 2, 4, 8, 16)
 )
@@ -73,7 +76,8 @@ FLEETS: dict[str, Fleet] = {
     ),
     "five-tier": Fleet(
         "five-tier",
-        "equal shares of five speeds, 1 to 1/16 of 744 GFLOP/s; 14 MiB/s up, 110.6 MiB/s down (FedLPS)",
+        "equal shares of five speeds and capabilities, 1 to 1/16 of 744 GFLOP/s and of a model; 14 MiB/s up, "
+        "110.6 MiB/s down (FedLPS)",
         _TIERS,
         (1.0,) * len(_TIERS),
     ),

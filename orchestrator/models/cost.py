@@ -16,7 +16,7 @@ from torch.utils.flop_counter import flop_registry
 
 from orchestrator.errors import ModelError
 from orchestrator.models.parameters import ParameterLayout
-from orchestrator.models.shapes import InputShape
+from orchestrator.models.shapes import InputShape, example_input
 
 #: batch norm without running statistics needs two images where its map has a single pixel
 _BATCH_SIZE = 2
@@ -26,9 +26,10 @@ _BATCH_SIZE = 2
 class ModelCost:
     """What one sample costs: each active entry of the parameter `name` takes `positions[name]` MACs.
 
-    A convolution uses a weight once per output pixel, a linear layer once per row of its input; a layer
-    called several times counts several times. `sizes` holds the entries of the dense parameters, and
-    `other_macs` what no maskable parameter takes part in, such as attention between tokens.
+    A convolution uses a weight once per output pixel, a linear layer once per row of its input, a recurrent
+    one once per step; a layer called several times counts several times. `sizes` holds the entries of the
+    dense parameters, and `other_macs` what no maskable parameter takes part in, such as attention between
+    tokens.
     """
 
     positions: Mapping[str, float]
@@ -59,7 +60,7 @@ def measure_cost(module: nn.Module, layout: ParameterLayout, input_shape: InputS
     attribution = _Attribution(maskable)
     # fused attention kernels are not counted; gradients keep transformer layers off theirs
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), attribution:
-        replica(torch.zeros(_BATCH_SIZE, *input_shape))
+        replica(example_input(input_shape, _BATCH_SIZE))
     for name in maskable:
         if name not in attribution.macs:
             raise ModelError(
@@ -108,7 +109,17 @@ class _Attribution(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._charge(formula(*args, **kwargs, out_val=output) / 2, tuple(self._parameters_among(args)))
         elif func.overloadpacket is torch.ops.aten.embedding:
             self._charge(0.0, tuple(self._parameters_among(args)))
+        elif func.overloadpacket is torch.ops.aten.mkldnn_rnn_layer:
+            self._charge_recurrent(*args[:3])
         return output
+
+    def _charge_recurrent(self, inputs: object, *weights: object) -> None:
+        """A fused LSTM layer in one direction: inputs [T, B, features], both weights used at each step."""
+        assert isinstance(inputs, Tensor)
+        num_steps = inputs.shape[0] * inputs.shape[1]
+        for weight in weights:
+            assert isinstance(weight, Tensor)
+            self._charge(num_steps * weight.numel(), tuple(self._parameters_among((weight,))))
 
     def _parameters_among(self, args: Sequence[object]) -> Iterator[str]:
         # a transposed or sliced parameter is another tensor, but over the same memory

@@ -11,10 +11,12 @@ from torch import nn
 from orchestrator.config import ModelConfig
 from orchestrator.errors import ModelError, RequestError
 from orchestrator.models.plugin import load_object
-from orchestrator.models.shapes import InputShape
+from orchestrator.models.shapes import InputKind, InputShape, example_input, input_kind
 
-#: (input_shape, num_classes) -> module from float32[B, *input_shape] to float32[B, num_classes] logits
+#: (input_shape, num_classes) -> module from float32[B, C, H, W] or int64[B, T] to float32[B, num_classes] logits
 Builder = Callable[[InputShape, int], nn.Module]
+
+_NOUNS: dict[InputKind, str] = {"image": "images", "text": "texts"}
 
 #: shorter sides, in pixels, for which `auto` takes a perceptron; `cnn_cifar` fits all others
 _SMALL_SIDE = 16
@@ -22,10 +24,11 @@ _SMALL_SIDE = 16
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A built-in model: `path` is `module:function`, `summary` one line for a listing."""
+    """A built-in model: `path` is `module:function`, `summary` one line for a listing, `takes` its inputs."""
 
     path: str
     summary: str
+    takes: InputKind = "image"
 
 
 MODELS: dict[str, ModelEntry] = {
@@ -40,18 +43,36 @@ MODELS: dict[str, ModelEntry] = {
         "orchestrator.models.vgg:vgg11", "FedLPS's VGG-11, batch norm without running statistics"
     ),
     "resnet18": ModelEntry("orchestrator.models.resnet:resnet18", "SSFL's ResNet-18, group norm"),
+    "char_lstm": ModelEntry(
+        "orchestrator.models.lstm:char_lstm",
+        "LSTM over the characters of a text, 64 hidden units",
+        takes="text",
+    ),
 }
 
 
 def resolve_name(name: str, input_shape: InputShape, default: str | None) -> str:
     """The model that a `model.name` means: itself, or for `auto` the data set's usual model, `default`.
 
-    With no default, `auto` is `mlp` for images with a side under 16 pixels and `cnn_cifar` for larger ones.
+    With no default, `auto` is `char_lstm` for text, `mlp` for images with a side under 16 pixels and `cnn_cifar`
+    for larger ones. Raises ModelError for a built-in model that takes inputs of another kind.
     """
-    if name != "auto":
-        return name
-    if default is not None:
-        return default
+    kind = input_kind(input_shape)
+    usual = default or _usual(input_shape)
+    chosen = usual if name == "auto" else name
+    if chosen in MODELS and MODELS[chosen].takes != kind:
+        raise ModelError(
+            "model.name",
+            chosen,
+            f"it takes {_NOUNS[MODELS[chosen].takes]}, but the data set holds {_NOUNS[kind]}",
+            f"use {usual}, or another data.name",
+        )
+    return chosen
+
+
+def _usual(input_shape: InputShape) -> str:
+    if input_kind(input_shape) == "text":
+        return "char_lstm"
     return "mlp" if min(input_shape[1:]) < _SMALL_SIDE else "cnn_cifar"
 
 
@@ -89,18 +110,20 @@ def build_model(
 def construct(
     name: str, builder: Builder, input_shape: InputShape, num_classes: int, *, double_softmax: bool = False
 ) -> nn.Module:
-    """A new module from float32[B, *input_shape] to float32[B, num_classes], in training mode.
+    """A new module from a batch like `example_input` to float32[B, num_classes], in training mode.
 
     Its initial weights come from torch's global generator, which the caller seeds. With `double_softmax` a
     softmax follows the logits. `name` is what errors call the model.
-    Raises ModelError where building or a batch of two black images fails or gives another shape.
+    Raises ModelError where building fails, or where two black images (texts of token 0) fail or give another
+    shape.
     """
+    noun = _NOUNS[input_kind(input_shape)]
     try:
         model = builder(input_shape, num_classes)
     except RequestError:
         raise
     except Exception as error:
-        raise _failure(name, f"building it for images of {input_shape} raised", error) from error
+        raise _failure(name, f"building it for {noun} of {input_shape} raised", error) from error
     if not isinstance(model, nn.Module):
         raise ModelError(
             "model.name",
@@ -108,25 +131,25 @@ def construct(
             f"it built a {type(model).__name__}",
             "return a torch.nn.Module from the function",
         )
-    _check_output(name, model, input_shape, num_classes)
+    _check_output(name, noun, model, input_shape, num_classes)
     return _with_softmax(model) if double_softmax else model
 
 
-def _check_output(name: str, model: nn.Module, input_shape: InputShape, num_classes: int) -> None:
+def _check_output(name: str, noun: str, model: nn.Module, input_shape: InputShape, num_classes: int) -> None:
     model.eval()
     try:
         with torch.no_grad():
-            output = model(torch.zeros(2, *input_shape))
+            output = model(example_input(input_shape))
     except Exception as error:
-        raise _failure(name, f"a batch of images of {input_shape} raised", error) from error
+        raise _failure(name, f"a batch of {noun} of {input_shape} raised", error) from error
     model.train()
     shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if shape != (2, num_classes):
         raise ModelError(
             "model.name",
             name,
-            f"two images give {shape}, not {(2, num_classes)}",
-            "return one logit per image and class",
+            f"two {noun} give {shape}, not {(2, num_classes)}",
+            "return one logit per sample and class",
         )
 
 

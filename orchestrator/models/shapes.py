@@ -1,12 +1,28 @@
-"""How convolutions and pools shrink an image, and the refusal of an image that is too small for a net."""
+"""What one input looks like, how convolutions and pools shrink an image, and the refusal of one that is too small."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
 
 from orchestrator.errors import ModelError
 
-#: (channels, height, width) of one image
-InputShape = tuple[int, int, int]
+#: (channels, height, width) of one image, or (characters,) of one text
+InputShape = tuple[int, ...]
+InputKind = Literal["image", "text"]
+
+
+def input_kind(input_shape: InputShape) -> InputKind:
+    """What inputs of this shape are: a text has one dimension."""
+    return "text" if len(input_shape) == 1 else "image"
+
+
+def example_input(input_shape: InputShape, batch_size: int = 2) -> Tensor:
+    """Black images float32[B, C, H, W], or texts int64[B, T] of token 0."""
+    dtype = torch.int64 if input_kind(input_shape) == "text" else torch.float32
+    return torch.zeros(batch_size, *input_shape, dtype=dtype)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """One client's task from received bytes to encoded bytes; the plain class inside every executor."""
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from traceback import format_exc
 from typing import Any
@@ -10,15 +11,22 @@ import torch
 from numpy.typing import NDArray
 
 from orchestrator.data.client_samples import ClientSamples
-from orchestrator.federation.exchange import MODEL_ITEM, ModelValues, unpack_model
-from orchestrator.federation.local import LocalRun
+from orchestrator.federation.evaluate import accuracy
+from orchestrator.federation.exchange import ModelValues, known_masks
+from orchestrator.federation.local import Batch, LocalRun, fine_tune
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import forked_torch_seed
-from orchestrator.federation.update import ClientFailure, ClientUpdate, LocalResult, Outcome
+from orchestrator.federation.update import ClientFailure, ClientScore, ClientUpdate, LocalResult, Outcome
 from orchestrator.models.parameters import FlatModule
+from orchestrator.models.submodel import shrink
 from orchestrator.runtime.experiment import Experiment
 from orchestrator.sparsity.payload import Payload
 from orchestrator.sparsity.wire import decode, encode
+
+#: smaller models that a host keeps for the next task of the same size
+_MOST_NARROW = 8
+
+Buffer = NDArray[np.uint8]
 
 
 @contextmanager
@@ -32,21 +40,86 @@ def torch_threads(num_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class Bench:
+    """What a client works with on one device: models and samples. See federation.local.Host."""
+
+    def __init__(self, experiment: Experiment, device: torch.device) -> None:
+        self._experiment, self._device = experiment, device
+        self.full = experiment.new_model(device)
+        self._narrow: OrderedDict[tuple[tuple[str, int], ...], FlatModule] = OrderedDict()
+
+    def narrow(self, num_kept: Mapping[str, int]) -> FlatModule:
+        """See Host. The last few sizes are kept."""
+        key = tuple(sorted(num_kept.items()))
+        if key not in self._narrow:
+            smaller = shrink(self.full.module, self._experiment.setting.units, num_kept)
+            self._narrow[key] = FlatModule(smaller, self._device)
+            if len(self._narrow) > _MOST_NARROW:
+                self._narrow.popitem(last=False)
+        self._narrow.move_to_end(key)
+        return self._narrow[key]
+
+    def training_data(self, client_id: int) -> ClientSamples:
+        """See Host."""
+        experiment = self._experiment
+        return ClientSamples(
+            experiment.dataset,
+            experiment.partition.train[client_id],
+            augment=experiment.config.data.augment,
+            device=self._device,
+        )
+
+    def validation_batch(self, client_id: int) -> Batch:
+        """See Host."""
+        dataset = self._experiment.dataset
+        rows = self._experiment.partition.validation[client_id]
+        return self._batch(dataset.train_inputs[rows], dataset.train_labels[rows])
+
+    def test_batch(self, client_id: int | None = None) -> Batch:
+        """A client's test part, or the central test set, in order."""
+        dataset = self._experiment.dataset
+        rows = slice(None) if client_id is None else self._experiment.partition.test[client_id]
+        return self._batch(dataset.test_inputs[rows], dataset.test_labels[rows])
+
+    def _batch(self, inputs: Any, labels: NDArray[np.int64]) -> Batch:
+        device = self._device
+        return self._experiment.dataset.to_tensor(inputs).to(device), torch.from_numpy(labels).to(device)
+
+
 class ClientHost:
     """Embodies one client at a time. Holds caches only: a new host gives the same results."""
 
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
-        self._flat: dict[torch.device, FlatModule] = {}
-        self._received: tuple[NDArray[np.uint8], Payload, ModelValues] | None = None
+        self._benches: dict[torch.device, Bench] = {}
+        self._received: tuple[Buffer, Payload, ModelValues | None] | None = None
 
-    def run(self, task: ClientTask, buffer: NDArray[np.uint8], client_state: Any) -> Outcome[Any]:
-        """Train one task; any error comes back as a ClientFailure that names its stage."""
+    def run(self, task: ClientTask, broadcast: Buffer, unicast: Buffer, client_state: Any) -> Outcome[Any]:
+        """Do one task; any error comes back as a ClientFailure that names its stage."""
         stage = "receive"
         try:
-            payload, received = self._receive(buffer)
-            stage = "train"
-            result = self._train(task, payload, received, client_state)
+            payload, received = self._receive(task, broadcast, unicast, client_state)
+            stage = task.kind
+            experiment = self._experiment
+            profile = experiment.profile_of(task.client_id)
+            seed = forked_torch_seed(
+                experiment.config.seed, "client", task.round_idx, task.client_id, "torch"
+            )
+            with torch_threads(profile.num_threads), seed:
+                bench = self._bench(torch.device("cuda" if profile.num_gpus > 0 else "cpu"))
+                run: LocalRun[Any] = LocalRun(
+                    setting=experiment.setting,
+                    task=task,
+                    host=bench,
+                    received=received,
+                    payload=payload,
+                    state=client_state,
+                )
+                if task.kind in ("evaluate", "finetune"):
+                    return self._score(run, bench)
+                result = experiment.algorithm.client_update(run)
+                if task.score:
+                    run.metrics["trained_accuracy"] = accuracy(run.flat, *bench.test_batch(task.client_id))
             stage = "send"
             return self._stamp(task, received, result)
         except Exception as error:
@@ -59,44 +132,49 @@ class ClientHost:
                 traceback=format_exc(),
             )
 
-    def _receive(self, buffer: NDArray[np.uint8]) -> tuple[Payload, ModelValues]:
-        """Decode a broadcast, once for all the clients that get the same bytes."""
-        if self._received is None or not np.array_equal(self._received[0], buffer):
-            payload = decode(buffer)
-            self._received = (buffer, payload, unpack_model(self._experiment.setting.layout, payload))
-        return self._received[1:]
+    def _receive(
+        self, task: ClientTask, broadcast: Buffer, unicast: Buffer, client_state: Any
+    ) -> tuple[Payload, ModelValues | None]:
+        """Decode what came, the broadcast once for all the clients that get the same bytes."""
+        algorithm = self._experiment.algorithm
+        if self._received is None or not np.array_equal(self._received[0], broadcast):
+            payload = decode(broadcast)
+            self._received = broadcast, payload, algorithm.unpack(payload, task, client_state)
+        _, payload, received = self._received
+        if not unicast.size:
+            return payload, received
+        known = known_masks(self._experiment.setting.layout, algorithm.held_mask(client_state))
+        payload = payload + decode(unicast, known_masks=known)
+        return payload, algorithm.unpack(payload, task, client_state)
 
-    def _train(
-        self, task: ClientTask, payload: Payload, received: ModelValues, client_state: Any
-    ) -> LocalResult[Any]:
-        experiment = self._experiment
-        profile = experiment.profile_of(task.client_id)
-        device = torch.device("cuda" if profile.num_gpus > 0 else "cpu")
-        if device not in self._flat:
-            self._flat[device] = experiment.new_model(device)
-        run = LocalRun(
-            setting=experiment.setting,
-            task=task,
-            flat=self._flat[device],
-            received=received,
-            payload=payload,
-            data=ClientSamples(
-                experiment.dataset,
-                experiment.partition.train[task.client_id],
-                augment=experiment.config.data.augment,
-                device=device,
-            ),
-            state=client_state,
+    def _bench(self, device: torch.device) -> Bench:
+        if device not in self._benches:
+            self._benches[device] = Bench(self._experiment, device)
+        return self._benches[device]
+
+    def _score(self, run: LocalRun[Any], bench: Bench) -> ClientScore:
+        """Accuracy of the model that the client would use now, and of a fine-tuned copy if asked for."""
+        experiment, task = self._experiment, run.task
+        own = bench.test_batch(task.client_id)
+        if experiment.algorithm.has_client_models:
+            experiment.algorithm.personal(run)
+        else:
+            experiment.algorithm.load(run)
+        scores = {"personal": accuracy(run.flat, *own)}
+        if experiment.config.evaluation.central_personal:
+            scores["central"] = accuracy(run.flat, *bench.test_batch())
+        if task.kind == "finetune":
+            fine_tune(run, experiment.config.evaluation.finetune_epochs)
+            scores["finetuned"] = accuracy(run.flat, *own)
+        return ClientScore(
+            round_idx=task.round_idx, position=task.position, client_id=task.client_id, scores=scores
         )
-        seed = forked_torch_seed(experiment.config.seed, "client", task.round_idx, task.client_id, "torch")
-        with torch_threads(profile.num_threads), seed:
-            return experiment.algorithm.client_update(run)
 
-    def _stamp(self, task: ClientTask, received: ModelValues, result: LocalResult[Any]) -> ClientUpdate[Any]:
+    def _stamp(
+        self, task: ClientTask, received: ModelValues | None, result: LocalResult[Any]
+    ) -> ClientUpdate[Any]:
         experiment = self._experiment
-        known = {}
-        if received.mask is not None:
-            known[MODEL_ITEM] = experiment.setting.layout.restrict(received.mask).numpy()
+        known = known_masks(experiment.setting.layout, None if received is None else received.mask)
         data = encode(result.payload, value_dtype=experiment.config.wire.value_dtype, known_masks=known)
         return ClientUpdate(
             round_idx=task.round_idx,

@@ -22,6 +22,8 @@ class ClientActor:
     def __init__(self, experiment: Experiment) -> None:
         self._host = ClientHost(experiment)
 
-    def run(self, task: ClientTask, buffer: NDArray[np.uint8], client_state: Any) -> Outcome[Any]:
-        """Train one task."""
-        return self._host.run(task, buffer, client_state)
+    def run(
+        self, task: ClientTask, broadcast: NDArray[np.uint8], unicast: NDArray[np.uint8], client_state: Any
+    ) -> Outcome[Any]:
+        """Do one task."""
+        return self._host.run(task, broadcast, unicast, client_state)

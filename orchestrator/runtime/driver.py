@@ -6,25 +6,24 @@ a round's path.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 
-from orchestrator.errors import RoundError, WireError
-from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.exchange import ModelValues, unpack_model
-from orchestrator.federation.update import ClientFailure, ClientUpdate, Outcome
+from orchestrator.federation.evaluate import spread
+from orchestrator.federation.update import ClientFailure
 from orchestrator.runtime.broadcast import Broadcast
 from orchestrator.runtime.checkpoint import Commit, Templates
 from orchestrator.runtime.evaluator import Evaluator
-from orchestrator.runtime.executor import Executor, Job, Ticket
+from orchestrator.runtime.executor import Executor
 from orchestrator.runtime.experiment import Experiment, params_sha256
 from orchestrator.runtime.export import export_model
-from orchestrator.runtime.ledger import ClientEvent, add_totals, participation, round_costs
+from orchestrator.runtime.ledger import add_totals, round_costs
+from orchestrator.runtime.phase import Folded, Launched, PhaseRunner
 from orchestrator.runtime.store import RunStore
-from orchestrator.sparsity.wire import decode
 from orchestrator.tracking.record import RoundRecord
 
 
@@ -40,8 +39,17 @@ class Progress:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class RoundInFlight:
+    """A round whose clients train: its probes are folded into `progress`."""
+
+    progress: Progress
+    probes: Sequence[Folded]
+    launched: Launched
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class FinishedRound:
-    """A folded round that is not yet evaluated and committed."""
+    """A folded round that is not yet committed; `scoring` are the clients that score their models after it."""
 
     round_idx: int
     state: ServerState
@@ -49,8 +57,9 @@ class FinishedRound:
     held_masks: dict[int, str]
     totals: dict[str, float]
     metrics: dict[str, float]
-    events: Sequence[ClientEvent]
-    failures: Sequence[ClientFailure]
+    phases: Sequence[Folded]
+    last: bool
+    scoring: Launched | None
 
 
 class Driver:
@@ -65,7 +74,8 @@ class Driver:
         now_s: Callable[[], float] = time.time,
     ) -> None:
         """Restores the last commit, if there is one. `now_s` gives the wall clock in seconds since the epoch."""
-        self._experiment, self._executor, self._store, self._now_s = experiment, executor, store, now_s
+        self._experiment, self._store, self._now_s = experiment, store, now_s
+        self._phases = PhaseRunner(experiment, executor)
         self._algorithm = experiment.algorithm
         self._config = experiment.config
         self._evaluator = Evaluator(experiment)
@@ -83,23 +93,17 @@ class Driver:
         """
         progress = self._progress
         previous: FinishedRound | None = None
+        broadcast: Broadcast | None = None
         started_s = self._now_s()
         while progress.next_round < self._config.training.rounds and not self._stop_requested:
             try:
-                broadcast = Broadcast.of(self._experiment, progress.server_state)
-                jobs, tickets = self._launch(progress, broadcast)
+                in_flight = self._begin(progress, broadcast)
             finally:  # a round that cannot begin must not cost the one before, which is not yet committed
                 if previous is not None:
                     yield self._conclude(previous)
-            previous = self._fold(progress, broadcast, jobs, tickets, started_s)
+            previous, broadcast = self._end(in_flight, started_s)
             started_s += previous.metrics["time/wall_s"]
-            progress = Progress(
-                next_round=previous.round_idx + 1,
-                server_state=previous.state,
-                client_states=progress.client_states | previous.client_states,
-                held_masks=progress.held_masks | previous.held_masks,
-                totals=previous.totals,
-            )
+            progress = _after(progress, previous)
         if previous is not None:
             yield self._conclude(previous)
         self._progress = progress
@@ -124,118 +128,72 @@ class Driver:
             totals=dict(commit.totals),
         )
 
-    def _launch(self, progress: Progress, broadcast: Broadcast) -> tuple[list[Job], tuple[Ticket, ...]]:
-        plan = self._algorithm.plan(progress.server_state, progress.next_round)
-        states = progress.client_states
-        jobs = [
-            Job(task, states[k] if (k := task.client_id) in states else self._algorithm.init_client(k))
-            for task in plan.tasks
-        ]
-        return jobs, self._executor.submit(broadcast.message, jobs)
-
-    def _fold(
-        self,
-        progress: Progress,
-        broadcast: Broadcast,
-        jobs: Sequence[Job],
-        tickets: Sequence[Ticket],
-        started_s: float,
-    ) -> FinishedRound:
-        """Fold the updates in plan order and take the server's step."""
-        round_idx, state = progress.next_round, progress.server_state
-        aggregator = self._algorithm.aggregator()
-        events: list[ClientEvent] = []
-        client_states: dict[int, Any] = {}
-        held_masks: dict[int, str] = {}
-        failures: list[ClientFailure] = []
-        deadline_s, num_folded = self._config.fleet.deadline_s, 0
-        for job, ticket in zip(jobs, tickets, strict=True):
-            collected = self._collect(broadcast, job, ticket, failures)
-            if collected is None:
-                continue
-            outcome, model = collected
-            profile = self._experiment.profile_of(outcome.client_id)
-            held = held_masks.get(outcome.client_id, progress.held_masks.get(outcome.client_id))
-            events.append(participation(outcome, profile, broadcast.download_bytes(held)))
-            if broadcast.mask_digest is not None:
-                held_masks[outcome.client_id] = broadcast.mask_digest
-            if deadline_s is not None and events[-1].total_s > deadline_s:
-                continue
-            if outcome.client_state is not None or outcome.client_id in progress.client_states:
-                client_states[outcome.client_id] = outcome.client_state
-            num_folded += 1
-            aggregator.add(
-                Contribution(
-                    weight=self._algorithm.weight(outcome.num_examples),
-                    values=model.values,
-                    mask=model.mask,
-                    start=broadcast.received.values,
-                )
+    def _begin(self, progress: Progress, broadcast: Broadcast | None) -> RoundInFlight:
+        """Run the probes that the method wants, then set the round's clients to work."""
+        round_idx, probes = progress.next_round, list[Folded]()
+        while plan := self._algorithm.plan_probe(progress.server_state, round_idx):
+            launched = self._phases.launch(
+                plan, progress.server_state, progress.client_states, broadcast=broadcast
             )
-        self._require_enough(round_idx, num_folded, failures)
-        aggregate = aggregator.finish(state.params)
-        next_state = self._algorithm.server_update(state, aggregate, round_idx)
-        costs = round_costs(events, len(failures), self._now_s() - started_s, deadline_s)
+            probes.append(self._phases.fold(launched, progress.held_masks, progress.client_states))
+            probed = self._algorithm.probe_update(progress.server_state, probes[-1].aggregate, round_idx)
+            progress = replace(
+                progress,
+                server_state=probed,
+                client_states={**progress.client_states, **probes[-1].client_states},
+                held_masks={**progress.held_masks, **probes[-1].held_masks},
+            )
+            broadcast = None
+        launched = self._phases.launch(
+            self._algorithm.plan(progress.server_state, round_idx),
+            progress.server_state,
+            progress.client_states,
+            broadcast=broadcast,
+            score=self._evaluator.is_due(round_idx, last=self._is_last(round_idx)),
+        )
+        return RoundInFlight(progress=progress, probes=probes, launched=launched)
+
+    def _end(self, in_flight: RoundInFlight, started_s: float) -> tuple[FinishedRound, Broadcast | None]:
+        """Fold the updates, take the server's step, and let clients score what they now have.
+
+        The broadcast that the scoring needed is the next round's, where there is one.
+        """
+        progress, round_idx = in_flight.progress, in_flight.launched.round_idx
+        training = self._phases.fold(in_flight.launched, progress.held_masks, progress.client_states)
+        state = progress.server_state
+        next_state = self._algorithm.server_update(state, training.aggregate, round_idx)
+        phases = [*in_flight.probes, training]
+        last = self._is_last(round_idx)
+        client_states = _merged(phases, "client_states")
+        scoring = None
+        plan = self._evaluator.plan(round_idx, last=last)
+        if plan.tasks:
+            scoring = self._phases.launch(plan, next_state, progress.client_states | client_states)
+        failures = sum(len(phase.failures) for phase in phases)
+        wall_s = self._now_s() - started_s
+        costs = round_costs(
+            [phase.events for phase in phases], failures, wall_s, self._config.fleet.deadline_s
+        )
         totals = add_totals(progress.totals, costs)
-        return FinishedRound(
+        metrics = costs | totals | self._sparsity(state, next_state)
+        if training.trained_accuracy:
+            metrics |= spread(np.array(training.trained_accuracy), "trained/accuracy")
+        metrics |= self._algorithm.server_metrics(state, training.aggregate, next_state)
+        finished = FinishedRound(
             round_idx=round_idx,
             state=next_state,
             client_states=client_states,
-            held_masks=held_masks,
+            held_masks=_merged(phases, "held_masks"),
             totals=totals,
-            metrics=costs
-            | totals
-            | self._sparsity(state, next_state)
-            | dict(self._algorithm.server_metrics(state, aggregate, next_state)),
-            events=events,
-            failures=failures,
+            metrics=metrics,
+            phases=phases,
+            last=last,
+            scoring=scoring,
         )
+        return finished, None if scoring is None else scoring.broadcast
 
-    def _collect(
-        self, broadcast: Broadcast, job: Job, ticket: Ticket, failures: list[ClientFailure]
-    ) -> tuple[ClientUpdate[Any], ModelValues] | None:
-        """One update and the model in it, after as many further tries as the failure policy grants.
-
-        None where the policy leaves the client out.
-        """
-        runtime = self._config.runtime
-        tries = 1 + (runtime.max_retries if runtime.failure_policy == "retry" else 0)
-        for further in reversed(range(tries)):
-            outcome = self._decode(broadcast, self._executor.result(ticket))
-            if not isinstance(outcome, ClientFailure):
-                return outcome
-            failures.append(outcome)
-            if further:
-                (ticket,) = self._executor.submit(broadcast.message, [job])
-        if runtime.failure_policy == "retry":
-            raise RoundError(f"{failures[-1]} (tried {tries} times)\n{failures[-1].traceback}")
-        return None
-
-    def _decode(
-        self, broadcast: Broadcast, outcome: Outcome[Any]
-    ) -> tuple[ClientUpdate[Any], ModelValues] | ClientFailure:
-        """The model in an update; what is not a valid message is its client's failure."""
-        if isinstance(outcome, ClientFailure):
-            return outcome
-        try:
-            payload = decode(outcome.buffer, known_masks=broadcast.known_masks)
-            return outcome, unpack_model(self._experiment.setting.layout, payload)
-        except WireError as error:
-            return ClientFailure(
-                round_idx=outcome.round_idx,
-                position=outcome.position,
-                client_id=outcome.client_id,
-                stage="decode",
-                cause=f"{type(error).__name__}: {error}",
-            )
-
-    def _require_enough(self, round_idx: int, num_updates: int, failures: Sequence[ClientFailure]) -> None:
-        if num_updates < (least := self._config.runtime.min_clients):
-            late = f"no update came within fleet.deadline_s={self._config.fleet.deadline_s}"
-            causes = "; ".join(str(f) for f in failures[:3]) or late
-            raise RoundError(
-                f"round {round_idx} has {num_updates} updates, runtime.min_clients={least}: {causes}"
-            )
+    def _is_last(self, round_idx: int) -> bool:
+        return self._stop_requested or round_idx + 1 == self._config.training.rounds
 
     def _sparsity(self, before: ServerState, after: ServerState) -> dict[str, float]:
         density = self._experiment.setting.layout.density(after.mask)
@@ -247,11 +205,14 @@ class Driver:
 
     def _conclude(self, finished: FinishedRound) -> RoundRecord:
         """Evaluate, commit, and only then report a round."""
-        training = self._config.training
-        last = self._stop_requested or finished.round_idx + 1 == training.rounds
         metrics = dict(finished.metrics)
-        if last or (finished.round_idx + 1) % training.eval_every == 0:
+        if self._evaluator.is_due(finished.round_idx, last=finished.last or self._stop_requested):
             metrics |= self._evaluator.evaluate(finished.state.params)
+        failures = [f for phase in finished.phases for f in phase.failures]
+        if finished.scoring is not None:
+            scores, failed = self._phases.scores(finished.scoring)
+            metrics |= self._evaluator.spread_scores(scores)
+            failures += failed
         record = RoundRecord(finished.round_idx, round(self._now_s() * 1000), metrics)
         commit = Commit(
             round_idx=finished.round_idx,
@@ -261,8 +222,25 @@ class Driver:
             totals=finished.totals,
             log_bytes={},
         )
-        events = [event.to_line() for event in finished.events]
-        failures = [failure.to_line() for failure in finished.failures]
-        logs = {"metrics.jsonl": [record.to_line()], "events.jsonl": events, "failures.jsonl": failures}
+        logs = {
+            "metrics.jsonl": [record.to_line()],
+            "events.jsonl": [event.to_line() for phase in finished.phases for event in phase.events],
+            "failures.jsonl": [failure.to_line() for failure in failures],
+        }
         self._store.commit(commit, logs)
         return record
+
+
+def _merged(phases: Sequence[Folded], what: str) -> dict[int, Any]:
+    """Client states or held masks after all phases of a round; the later phase wins."""
+    return {k: value for phase in phases for k, value in getattr(phase, what).items()}
+
+
+def _after(progress: Progress, finished: FinishedRound) -> Progress:
+    return Progress(
+        next_round=finished.round_idx + 1,
+        server_state=finished.state,
+        client_states=progress.client_states | finished.client_states,
+        held_masks=progress.held_masks | finished.held_masks,
+        totals=finished.totals,
+    )

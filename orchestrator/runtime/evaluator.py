@@ -1,4 +1,9 @@
-"""The driver's evaluation of the global model: centrally, and on each client's own test part."""
+"""Which model is scored on which data: the global one by the driver, the clients' own ones by tasks on them.
+
+Every method is scored on the same split: the central test set, and each client's own test part.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -7,38 +12,71 @@ from torch import Tensor
 
 from orchestrator.data.client_index import ClientIndex
 from orchestrator.federation.evaluate import predict, spread
+from orchestrator.federation.plan import RoundPlan
 from orchestrator.models.parameters import FlatModule
 from orchestrator.runtime.client import torch_threads
 from orchestrator.runtime.experiment import Experiment
 
+#: a score of a client (see ClientHost) -> the metric that spreads it over the clients
+_SCORES = {
+    "personal": "personal/accuracy",
+    "central": "personal/central_accuracy",
+    "finetuned": "finetuned/accuracy",
+}
+
 
 class Evaluator:
-    """Holds the model and the test images; both are made when first needed."""
+    """Holds the model and the test samples; both are made when first needed."""
 
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
         self._flat: FlatModule | None = None
         self._test: tuple[Tensor, Tensor] | None = None
 
-    def evaluate(self, params: Tensor) -> dict[str, float]:
-        """Accuracy and loss of a float32[D] global model: on the central test set, and over the clients.
+    def is_due(self, round_idx: int, *, last: bool) -> bool:
+        """Whether the global model is scored after this round."""
+        return last or (round_idx + 1) % self._experiment.config.training.eval_every == 0
 
-        The methods so far are global, so the model a client would use is the global one.
-        """
+    def plan(self, round_idx: int, *, last: bool) -> RoundPlan:
+        """The scoring tasks after this round: one for each client, or none."""
+        config = self._experiment.config.evaluation
+        clients = tuple(range(self._experiment.config.fleet.num_clients))
+        if last and config.finetune_epochs:
+            return RoundPlan.of(round_idx, clients, "finetune")
+        every = config.personal_every
+        due = self.is_due(round_idx, last=last) if every is None else last or (round_idx + 1) % every == 0
+        if due and self._experiment.algorithm.has_client_models:
+            return RoundPlan.of(round_idx, clients, "evaluate")
+        return RoundPlan(round_idx, ())
+
+    def evaluate(self, params: Tensor) -> dict[str, float]:
+        """Scores of a float32[D] global model: on the central test set, and over the clients."""
         if self._flat is None or self._test is None:
             dataset = self._experiment.dataset
             self._flat = self._experiment.new_model()
-            images = dataset.normalise(dataset.test_inputs)
-            self._test = images, torch.from_numpy(np.array(dataset.test_labels))
+            inputs = dataset.to_tensor(dataset.test_inputs)
+            self._test = inputs, torch.from_numpy(np.array(dataset.test_labels))
+        self._flat.load(params)
         with torch_threads(1):
-            predictions = predict(self._flat, params, *self._test)
+            predictions = predict(self._flat, *self._test)
         scores = client_means(predictions.correct, self._experiment.partition.test)
-        return {
+        metrics = {
             "eval/accuracy": float(predictions.correct.mean()),
             "eval/loss": float(predictions.loss.mean()),
             **spread(scores, "eval/client_accuracy"),
-            **spread(scores, "personal/accuracy"),
         }
+        if not self._experiment.algorithm.has_client_models:
+            metrics |= spread(scores, "personal/accuracy")
+        return metrics
+
+    def spread_scores(self, scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """Metrics from the clients' scores; empty for none."""
+        metrics: dict[str, float] = {}
+        for name, prefix in _SCORES.items():
+            values = [score[name] for score in scores if name in score]
+            if values:
+                metrics |= spread(np.array(values), prefix)
+        return metrics
 
 
 def client_means(correct: NDArray[np.bool_], parts: ClientIndex) -> NDArray[np.float64]:

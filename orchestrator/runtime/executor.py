@@ -1,7 +1,7 @@
 """The executor contract, and its reference: everything in this process."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NewType, Protocol, final
 
 import numpy as np
@@ -24,10 +24,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """A task, and the state that its client brings to it."""
+    """A task, the state that its client brings to it, and the encoded message to it alone, uint8[n]."""
 
     task: ClientTask
     client_state: Any
+    unicast: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
 
 
 class Executor(Protocol):
@@ -72,7 +73,7 @@ class InProcessExecutor:
     def result(self, ticket: Ticket) -> Outcome[Any]:
         """See Executor."""
         message, job = self._jobs.pop(ticket)
-        return self._host.run(job.task, message.buffer, job.client_state)
+        return self._host.run(job.task, message.buffer, job.unicast, job.client_state)
 
     def close(self) -> None:
         """See Executor."""

@@ -21,11 +21,12 @@ from orchestrator.data.partition import Partition, make_partition
 from orchestrator.data.registry import DATASETS, load_dataset
 from orchestrator.errors import ModelError
 from orchestrator.federation.algorithm import AnyAlgorithm
-from orchestrator.federation.local import Setting
+from orchestrator.federation.setting import Setting
 from orchestrator.federation.seeds import forked_torch_seed, stream
 from orchestrator.fleet.profiles import DeviceProfile, Fleet, get_fleet
 from orchestrator.models.cost import measure_cost
 from orchestrator.models.parameters import FlatModule, ParameterLayout
+from orchestrator.models.units import UnitGroup, trace_units
 from orchestrator.models.registry import construct, resolve_builder, resolve_name
 
 
@@ -34,8 +35,6 @@ class Experiment:
     """A resolved experiment. Immutable, and shipped whole to every process that takes part.
 
     `build` makes a new module; it carries the builder itself, so that a user's file need not be on every node.
-    `initial` is the float32[D] start vector (numpy, so that processes of one node share it), `assignment`
-    int64[K] each client's profile in `fleet.profiles`.
     """
 
     config: ExperimentConfig
@@ -44,18 +43,26 @@ class Experiment:
     partition: Partition
     model_spec: str
     build: Callable[[], nn.Module]
-    initial: NDArray[np.float32]
     fleet: Fleet
-    assignment: NDArray[np.int64]
 
     @property
     def setting(self) -> Setting:
         """The surroundings that hooks may read."""
         return self.algorithm.setting
 
+    @property
+    def initial(self) -> NDArray[np.float32]:
+        """float32[D] start vector (numpy, so that processes of one node share it)."""
+        return self.setting.initial
+
+    @property
+    def assignment(self) -> NDArray[np.int64]:
+        """int64[K]: each client's profile in `fleet.profiles`."""
+        return self.setting.assignment
+
     def profile_of(self, client_id: int) -> DeviceProfile:
         """The device a client runs on."""
-        return self.fleet.profiles[int(self.assignment[client_id])]
+        return self.setting.profile_of(client_id)
 
     def new_model(self, device: torch.device | None = None) -> FlatModule:
         """A new model, the same in every process, whatever parts of it lie outside the flat vector."""
@@ -93,6 +100,10 @@ def prepare(config: ExperimentConfig) -> Experiment:
     )
     with forked_torch_seed(config.seed, "model"):
         flat = FlatModule(build())
+    initial = flat.values if config.model.init is None else _load_initial(config.model.init, flat.layout)
+    units: tuple[UnitGroup, ...] = ()
+    if algorithm_type.uses_units:
+        units = trace_units(flat.module, dataset.to_tensor(dataset.train_inputs[:2]))
     setting = Setting(
         layout=flat.layout,
         cost=measure_cost(flat.module, flat.layout, dataset.input_shape),
@@ -100,8 +111,11 @@ def prepare(config: ExperimentConfig) -> Experiment:
         sparsity=config.sparsity,
         num_clients=num_clients,
         seed=config.seed,
+        initial=initial.numpy().copy(),
+        profiles=fleet.profiles,
+        assignment=fleet.assign(num_clients, stream(config.seed, "fleet")),
+        units=units,
     )
-    initial = flat.values if config.model.init is None else _load_initial(config.model.init, flat.layout)
     return Experiment(
         config=config,
         algorithm=algorithm_type(config.algorithm, setting),
@@ -109,9 +123,7 @@ def prepare(config: ExperimentConfig) -> Experiment:
         partition=partition,
         model_spec=model_spec,
         build=build,
-        initial=initial.numpy().copy(),
         fleet=fleet,
-        assignment=fleet.assign(num_clients, stream(config.seed, "fleet")),
     )
 
 

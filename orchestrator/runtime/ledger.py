@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientUpdate
 from orchestrator.fleet.clock import client_time
 from orchestrator.fleet.profiles import DeviceProfile
@@ -30,6 +31,7 @@ class ClientEvent:
     """One client's participation in one round."""
 
     round_idx: int
+    kind: str
     position: int
     client_id: int
     profile: str
@@ -53,8 +55,10 @@ class ClientEvent:
         return json.dumps(asdict(self))
 
 
-def participation(update: ClientUpdate[Any], profile: DeviceProfile, download_bytes: int) -> ClientEvent:
-    """The event of an update whose client received so many bytes."""
+def participation(
+    task: ClientTask, update: ClientUpdate[Any], profile: DeviceProfile, download_bytes: int
+) -> ClientEvent:
+    """The event of a task's update whose client received so many bytes."""
     time = client_time(
         profile,
         download_bytes=download_bytes,
@@ -63,6 +67,7 @@ def participation(update: ClientUpdate[Any], profile: DeviceProfile, download_by
     )
     return ClientEvent(
         round_idx=update.round_idx,
+        kind=task.kind,
         position=update.position,
         client_id=update.client_id,
         profile=profile.name,
@@ -79,31 +84,40 @@ def participation(update: ClientUpdate[Any], profile: DeviceProfile, download_by
 
 
 def round_costs(
-    events: Sequence[ClientEvent], num_failures: int, wall_s: float, deadline_s: float | None = None
+    phases: Sequence[Sequence[ClientEvent]], num_failures: int, wall_s: float, deadline_s: float | None = None
 ) -> dict[str, float]:
-    """The round's metrics.
+    """The round's metrics from its phases in order, of which the last one trains.
 
-    A synchronous round ends, in emulated time, at its slowest client, or at the deadline (None: there is none)
+    A synchronous phase ends, in emulated time, at its slowest client, or at the deadline (None: there is none)
     that a straggler misses; a client drawn twice does its tasks one after the other.
     """
-    busy_s: dict[int, float] = {}
-    for event in events:
-        busy_s[event.client_id] = busy_s.get(event.client_id, 0.0) + event.total_s
-    slowest_s = max(busy_s.values(), default=0.0)
-    num_late = 0 if deadline_s is None else sum(e.total_s > deadline_s for e in events)
-    examples = sum(e.num_examples for e in events)
+    events, training = [e for phase in phases for e in phase], phases[-1]
+    examples = sum(e.num_examples for e in training)
     return {
         "comm/upload_bytes": sum(e.upload_bytes for e in events),
         "comm/download_bytes": sum(e.download_bytes for e in events),
         "compute/train_flops": sum(e.train_flops for e in events),
         "compute/train_flops_dense": sum(e.train_flops_dense for e in events),
-        "time/emulated_s": deadline_s if num_late and deadline_s is not None else slowest_s,
+        "time/emulated_s": sum(_phase_s(phase, deadline_s) for phase in phases),
         "time/wall_s": wall_s,
-        "train/loss": sum(e.train_loss * e.num_examples for e in events) / max(1, examples),
-        "fleet/participants": len(events),
+        "train/loss": sum(e.train_loss * e.num_examples for e in training) / max(1, examples),
+        "fleet/participants": len(training),
         "fleet/failures": num_failures,
-        "fleet/stragglers": num_late,
+        "fleet/stragglers": _num_late(events, deadline_s),
     }
+
+
+def _phase_s(events: Sequence[ClientEvent], deadline_s: float | None) -> float:
+    if deadline_s is not None and _num_late(events, deadline_s):
+        return deadline_s
+    busy_s: dict[int, float] = {}
+    for event in events:
+        busy_s[event.client_id] = busy_s.get(event.client_id, 0.0) + event.total_s
+    return max(busy_s.values(), default=0.0)
+
+
+def _num_late(events: Sequence[ClientEvent], deadline_s: float | None) -> int:
+    return 0 if deadline_s is None else sum(e.total_s > deadline_s for e in events)
 
 
 def add_totals(totals: Mapping[str, float], costs: Mapping[str, float]) -> dict[str, float]:

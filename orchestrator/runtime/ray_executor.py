@@ -119,7 +119,7 @@ class RayExecutor:
                 kept.append(waiting)
                 continue
             job = waiting.job
-            ref = self._actors[number].run.remote(job.task, waiting.message, job.client_state)
+            ref = self._actors[number].run.remote(job.task, waiting.message, job.unicast, job.client_state)
             self._in_flight[ref] = waiting.ticket, job, number
             self._load[number] += 1
         self._backlog.extendleft(reversed(kept))

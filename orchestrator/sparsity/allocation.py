@@ -5,23 +5,26 @@ The rules are evaluated in rational arithmetic, so that a floor never falls one 
 """
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from fractions import Fraction
 from math import floor, prod
-from typing import Literal
 
+from orchestrator.config import SparsityConfig
 from orchestrator.errors import ConfigError
 from orchestrator.models.parameters import ParameterLayout, Segment
-
-AllocationKind = Literal["uniform", "er", "erk", "erk_rescaled"]
 
 #: a density read back from a float is the simplest fraction near it: 1 - 0.8 means 1/5
 _LARGEST_DENOMINATOR = 10**9
 #: resolution of the level that an error proposes
 _LEVEL_STEPS = 10**6
+#: a density this near to the one that explicit densities come to is that one; a level read back from a float is
+_SAME_DENSITY = Fraction(1, 10**12)
 
 
-def allocate(layout: ParameterLayout, density: float, kind: AllocationKind) -> dict[str, int]:
+def allocate(layout: ParameterLayout, density: float, sparsity: SparsityConfig) -> dict[str, int]:
     """Weights to keep in each maskable segment, 1 <= T_l <= N_l; density 1 gives T_l = N_l for every kind.
+
+    The rule is `sparsity.allocation`:
 
     uniform: T_l = floor(d N_l).
     er, erk: T_l = floor(d_l N_l) with d_l = min(1, eps * raw_l), raw_l = (sum of dims) / (product of dims) of
@@ -30,35 +33,49 @@ def allocate(layout: ParameterLayout, density: float, kind: AllocationKind) -> d
     erk_rescaled: T_l = floor((1 - s_l) n_l) with u_l = 1 - raw_l and s_l = u_l S sum(n_l) / sum(u_l n_l), as
     in the public code of FedDST (Bibikar et al., arXiv 2112.09824). There n_l counts the bias `X.bias` that
     belongs to `X.weight`, and T_l is capped at N_l.
+    explicit: as er with raw_l = `sparsity.layer_density[l]`, over the layers named there; the others are dense at
+    every density. At density 1 - implied_level(...), eps = 1 and T_l = floor(raw_l N_l).
 
-    Raises ConfigError for a density outside (0, 1], and where a layer would be left without a weight.
+    Raises ConfigError for a density outside (0, 1], where a layer would be left without a weight, and for a name
+    in `sparsity.layer_density` that no maskable segment has.
     """
     if not 0.0 < density <= 1.0:
         raise ConfigError(
             "sparsity.level", 1.0 - density, "the level must be at least 0 and below 1", "choose one between"
         )
     exact = Fraction(density).limit_denominator(_LARGEST_DENOMINATOR)
-    counts = _counts(layout, exact, kind)
+    if sparsity.allocation == "explicit":
+        implied = _implied_density(layout, sparsity.layer_density)
+        exact = implied if abs(Fraction(density) - implied) < _SAME_DENSITY else exact
+    counts = _counts(layout, exact, sparsity)
     layers = [s for s in layout.maskable if s.size]
     starved = min(layers, key=lambda s: counts[s.name], default=None)
     if starved is not None and counts[starved.name] < 1:
-        highest = largest_level(layout, kind)
+        highest = largest_level(layout, sparsity)
         raise ConfigError(
             "sparsity.level",
             float(1 - exact),
-            f"allocation {kind} leaves none of the {starved.size} weights of layer {starved.name}",
+            f"allocation {sparsity.allocation} leaves none of the {starved.size} weights of layer {starved.name}",
             f"lower it to {highest} or less, or choose another sparsity.allocation",
         )
     return counts
 
 
-def largest_level(layout: ParameterLayout, kind: AllocationKind) -> float:
+def implied_level(layout: ParameterLayout, layer_density: Mapping[str, float]) -> float:
+    """1 - sum d_l N_l / sum N_l, the sparsity level that explicit densities d_l come to; unnamed layers: d_l = 1.
+
+    0 for a model without maskable segments. Raises ConfigError for a name that no maskable segment has.
+    """
+    return float(1 - _implied_density(layout, layer_density))
+
+
+def largest_level(layout: ParameterLayout, sparsity: SparsityConfig) -> float:
     """The highest level, in steps of 1e-6, that leaves every layer a weight: counts only fall as it rises."""
     layers = [s for s in layout.maskable if s.size]
     feasible, infeasible = 0, _LEVEL_STEPS
     while infeasible - feasible > 1:
         middle = (feasible + infeasible) // 2
-        counts = _counts(layout, 1 - Fraction(middle, _LEVEL_STEPS), kind)
+        counts = _counts(layout, 1 - Fraction(middle, _LEVEL_STEPS), sparsity)
         if all(counts[s.name] >= 1 for s in layers):
             feasible = middle
         else:
@@ -66,21 +83,50 @@ def largest_level(layout: ParameterLayout, kind: AllocationKind) -> float:
     return feasible / _LEVEL_STEPS
 
 
-def _counts(layout: ParameterLayout, density: Fraction, kind: AllocationKind) -> dict[str, int]:
+def _counts(layout: ParameterLayout, density: Fraction, sparsity: SparsityConfig) -> dict[str, int]:
     """T_l by name, capped at N_l; below 1 where the rule says so."""
     layers = [s for s in layout.maskable if s.size]
     counts = {s.name: s.size for s in layout.maskable}
     if density == 1 or not layers:
         return counts
+    kind, budget = sparsity.allocation, density * layout.num_maskable
     if kind == "uniform":
         targets = {s.name: density * s.size for s in layers}
     elif kind == "erk_rescaled":
         targets = _rescaled(layers, _num_biases(layout), density)
+    elif kind == "explicit":
+        raw = _explicit(layout, sparsity.layer_density)
+        dense = [s for s in layers if s.name not in raw]
+        scaled = [s for s in layers if s.name in raw]
+        targets = _saturating(scaled, raw, budget - sum(s.size for s in dense))
+        targets |= {s.name: Fraction(s.size) for s in dense}
     else:
-        targets = _saturating(
-            layers, {s.name: _raw_density(s, kernel=kind == "erk") for s in layers}, density
-        )
+        raw = {s.name: _raw_density(s, kernel=kind == "erk") for s in layers}
+        targets = _saturating(layers, raw, budget)
     return counts | {s.name: min(floor(targets[s.name]), s.size) for s in layers}
+
+
+def _explicit(layout: ParameterLayout, layer_density: Mapping[str, float]) -> dict[str, Fraction]:
+    """The given densities as the decimals they were written as. Raises ConfigError for an unknown name."""
+    known = [s.name for s in layout.maskable]
+    for name, density in layer_density.items():
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = (
+                f"did you mean {near[0]}?" if near else f"choose from {', '.join(known) or 'no names at all'}"
+            )
+            raise ConfigError(
+                f"sparsity.layer_density.{name}", density, "the model has no weight tensor of that name", hint
+            )
+    return {n: Fraction(d).limit_denominator(_LARGEST_DENOMINATOR) for n, d in layer_density.items()}
+
+
+def _implied_density(layout: ParameterLayout, layer_density: Mapping[str, float]) -> Fraction:
+    raw = _explicit(layout, layer_density)
+    if not layout.num_maskable:
+        return Fraction(1)
+    kept = sum(raw.get(s.name, Fraction(1)) * s.size for s in layout.maskable)
+    return Fraction(kept) / layout.num_maskable
 
 
 def _raw_density(segment: Segment, *, kernel: bool) -> Fraction:
@@ -114,10 +160,9 @@ def _rescaled(layers: list[Segment], num_biases: Mapping[str, int], density: Fra
     return {name: (1 - raw[name] * factor) * size for name, size in sizes.items()}
 
 
-def _saturating(layers: list[Segment], raw: Mapping[str, Fraction], density: Fraction) -> dict[str, Fraction]:
+def _saturating(layers: list[Segment], raw: Mapping[str, Fraction], budget: Fraction) -> dict[str, Fraction]:
     """Scale the raw layer densities by eps; layers that overflow are dense and leave the others the rest."""
     targets = {s.name: Fraction(s.size) for s in layers}
-    budget = density * sum(s.size for s in layers)
     scaled = layers
     while scaled:
         eps = budget / sum(raw[s.name] * s.size for s in scaled)

@@ -9,7 +9,9 @@ def level_at(schedule: ScheduleConfig, level: float, round_idx: int, num_rounds:
     """Sparsity level (1 - density) in round r: `level` at r = 0, `final_level` from `end_round` R_end on.
 
     With p = r / R_end the share of the way gone is p (linear), (1 - cos(pi p)) / 2 (cosine) or 1 - (1 - p)^3
-    (cubic: gradual pruning, Zhu and Gupta, arXiv 1710.01878, eq. 1). A constant schedule stays at `level`.
+    (cubic: gradual pruning, Zhu and Gupta, arXiv 1710.01878, eq. 1). With n = `num_steps` it is floor(n p) / n
+    (step): jump i of n, all of one height, comes in round ceil(i R_end / n), the last in R_end; where n > R_end
+    several come in one round. A constant schedule stays at `level`.
     """
     final = level if schedule.final_level is None else schedule.final_level
     end_round = num_rounds // 2 if schedule.end_round is None else schedule.end_round
@@ -22,6 +24,8 @@ def level_at(schedule: ScheduleConfig, level: float, round_idx: int, num_rounds:
         progress = (1 - cos(pi * progress)) / 2
     elif schedule.kind == "cubic":
         progress = 1 - (1 - progress) ** 3
+    elif schedule.kind == "step":
+        progress = schedule.num_steps * round_idx // end_round / schedule.num_steps
     return level + (final - level) * progress
 
 

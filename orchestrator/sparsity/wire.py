@@ -5,6 +5,8 @@ U = values that no mask covers, n = entries of a vector.
 
     message = message header, item headers, value sections, mask sections (each kind in item order)
 
+A payload without items is no message: 0 bytes.
+
     message header, 12 bytes
       0  3  magic "SFL"
       3  1  version, 1
@@ -78,6 +80,8 @@ class ItemSections:
 
 def header_bytes(payload: Payload) -> int:
     """Encoded bytes that are neither values nor masks: 12 + sum over items of 16 + 4 ceil(name bytes / 4)."""
+    if not payload:
+        return 0
     return MESSAGE_HEADER_BYTES + sum(item_header_bytes(item.name) for item in payload)
 
 
@@ -107,6 +111,8 @@ def encode(
     Raises WireError for duplicate names, arrays of another dtype or rank, a mask with more True entries than
     there are values, and a finite value beyond the range of float16.
     """
+    if not payload:
+        return b""
     known = known_masks or {}
     headers: list[ItemHeader] = []
     values: list[Bytes] = []
@@ -132,6 +138,8 @@ def decode(
     anything is allocated.
     Raises WireError, and nothing else, for a buffer that `encode` would not have made.
     """
+    if len(buffer) == 0:
+        return ()
     known = known_masks or {}
     frame = parse_frame(buffer, max_elements=max_elements)
     return tuple(

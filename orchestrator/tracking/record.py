@@ -75,17 +75,25 @@ def complete_lines(path: Path) -> list[bytes]:
     return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
 
 
+def _spread(name: str, what: str) -> dict[str, str]:
+    return {
+        f"{name}_mean": f"{what}: unweighted mean over clients",
+        f"{name}_std": f"{what}: standard deviation over clients",
+        f"{name}_p10": f"{what}: 10th percentile over clients",
+        f"{name}_min": f"{what}: worst client",
+    }
+
+
 METRICS: dict[str, str] = {
     "eval/accuracy": "global model on the central test set, share correct",
     "eval/loss": "global model on the central test set, mean cross-entropy in nats",
-    "eval/client_accuracy_mean": "global model on each client's test part, unweighted mean over clients",
-    "eval/client_accuracy_std": "global model on each client's test part, standard deviation over clients",
-    "eval/client_accuracy_p10": "global model on each client's test part, 10th percentile over clients",
-    "eval/client_accuracy_min": "global model on each client's test part, worst client",
-    "personal/accuracy_mean": "each client's own model on its test part, unweighted mean over clients",
-    "personal/accuracy_std": "each client's own model on its test part, standard deviation over clients",
-    "personal/accuracy_p10": "each client's own model on its test part, 10th percentile over clients",
-    "personal/accuracy_min": "each client's own model on its test part, worst client",
+    **_spread("eval/client_accuracy", "global model on each client's own test part"),
+    **_spread("personal/accuracy", "the model each client would use now, on its own test part"),
+    **_spread("personal/central_accuracy", "the model each client would use now, on the central test set"),
+    **_spread(
+        "trained/accuracy", "the round's participants' models after local training, on their test parts"
+    ),
+    **_spread("finetuned/accuracy", "the client's model after fine-tuning at the end, on its own test part"),
     "comm/upload_bytes": "encoded bytes from all clients to the server in the round",
     "comm/upload_bytes_total": "encoded bytes from clients to the server, this round and before",
     "comm/download_bytes": "encoded bytes from the server to all clients in the round",
@@ -98,7 +106,7 @@ METRICS: dict[str, str] = {
     "time/emulated_s_total": "virtual time on the emulated devices, this round and before, seconds",
     "time/wall_s": "time the round took on this machine, seconds",
     "time/wall_s_total": "time on this machine, this round and before, seconds",
-    "train/loss": "clients' models on their training images while training, mean cross-entropy in nats",
+    "train/loss": "clients' models on their training samples while training: mean of the loss that they minimise",
     "sparsity/density": "share of maskable weights of the global model that are kept, in (0, 1]",
     "sparsity/union": "share of maskable weights that at least one client held, before the server pruned",
     "sparsity/new_survivors": "share of maskable weights that are active after the round and were not before",

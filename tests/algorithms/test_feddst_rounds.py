@@ -34,7 +34,7 @@ def mask_of(state: ServerState) -> Tensor:
 
 def test_every_layer_keeps_its_count_at_every_stage(rounds: list[PlayedRound]) -> None:
     layout = experiment(OPTIONS).setting.layout
-    targets = allocate(layout, 1 - 0.8, "erk_rescaled")
+    targets = allocate(layout, 1 - 0.8, experiment(OPTIONS).setting.sparsity)
     for played in rounds:
         masks = [mask_of(played.before), mask_of(played.after), *(m.mask for m in played.models)]
         assert all(layout.active(m) == targets for m in masks if m is not None)
@@ -119,7 +119,7 @@ def test_a_rising_level_prunes_to_its_target_every_round() -> None:
     layout = run.setting.layout
     for played in play(run):
         level = min(0.5 + 0.1 * played.round_idx, 0.9)
-        targets = allocate(layout, 1 - level, "erk_rescaled")
+        targets = allocate(layout, 1 - level, run.setting.sparsity)
         assert layout.active(mask_of(played.after)) == targets
         if played.round_idx in READJUSTED:
             assert all(layout.active(m.mask) == targets for m in played.models if m.mask is not None)
@@ -136,7 +136,7 @@ def test_a_falling_level_is_followed_at_the_readjustments() -> None:
     layout = run.setting.layout
     reached = {0: 0.9, 1: 0.8, 2: 0.8, 3: 0.6}
     for played in play(run, 4):
-        targets = allocate(layout, 1 - reached[played.round_idx], "erk_rescaled")
+        targets = allocate(layout, 1 - reached[played.round_idx], run.setting.sparsity)
         assert layout.active(mask_of(played.after)) == targets
 
 
@@ -149,3 +149,21 @@ def test_a_task_done_again_on_the_same_host_is_the_same_update() -> None:
     for position in (2, 0, 2, 1):
         update = host.run(tasks[position], played.broadcast.message.buffer, None)
         assert bytes(update.buffer) == bytes(played.updates[position].buffer)  # type: ignore[union-attr]
+
+
+def test_densities_given_by_layer_hold_through_readjustments() -> None:
+    """64 x 200, 200 x 100 and 100 x 10 weights; the last layer is not named, so it never loses one."""
+    names = [s.name for s in experiment(OPTIONS).setting.layout.maskable]
+    run = experiment(
+        {
+            **{key: value for key, value in OPTIONS.items() if key != "sparsity.level"},
+            "sparsity.allocation": "explicit",
+            f"sparsity.layer_density.{names[0]}": 0.2,
+            f"sparsity.layer_density.{names[1]}": 0.1,
+        }
+    )
+    layout = run.setting.layout
+    rounds = play(run)
+    for played in rounds:
+        assert list(layout.active(mask_of(played.after)).values()) == [2560, 2000, 1000]
+    assert any(not torch.equal(mask_of(p.after), mask_of(p.before)) for p in rounds)

@@ -42,8 +42,25 @@ def test_the_mask_and_its_zeros_stay_for_the_whole_run(criterion: str) -> None:
 def test_every_layer_keeps_its_allocation_and_all_biases(criterion: str, allocation: str) -> None:
     run = masked(criterion, more={"sparsity.allocation": allocation})
     layout, mask = run.setting.layout, initial_mask(run)
-    assert layout.active(mask) == allocate(layout, 1 - 0.7, run.setting.sparsity.allocation)
+    assert layout.active(mask) == allocate(layout, 1 - 0.7, run.setting.sparsity)
     assert all(bool(mask[s.slice].all()) for s in layout.segments if not s.maskable)
+
+
+def test_densities_given_by_layer_are_kept_exactly() -> None:
+    """Of 12,800, 20,000 and 1,000 weights 12.34 % and 5 %, and all of the layer that is not named."""
+    options: dict[str, object] = {"algorithm.name": "randommask", "sparsity.allocation": "explicit"}
+    names = [s.name for s in experiment().setting.layout.maskable]
+    options |= {f"sparsity.layer_density.{n}": d for n, d in zip(names[:2], (0.1234, 0.05), strict=True)}
+    run = experiment(options)
+    counts = run.setting.layout.active(initial_mask(run))
+    assert list(counts.values()) == [1579, 1000, 1000]
+    assert run.algorithm.level(0) == pytest.approx(1 - (0.1234 * 12_800 + 2000) / 33_800)
+    # half of what they come to: 789.76 + 500 + 500 of 33,800, 1,000 of them in the third layer
+    eps = (0.5 * (0.1234 * 12_800 + 2000) - 1000) / (0.1234 * 12_800 + 1000)
+    level = 1 - 0.5 * (0.1234 * 12_800 + 2000) / 33_800
+    halved = experiment(options | {"sparsity.level": level})
+    counts = halved.setting.layout.active(initial_mask(halved))
+    assert list(counts.values()) == [int(eps * 0.1234 * 12_800), int(eps * 1000), 1000]
 
 
 def test_uniform_counts_by_hand() -> None:

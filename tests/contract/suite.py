@@ -26,15 +26,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orchestrator.data.client_samples import ClientSamples
 from orchestrator.federation import tree
-from orchestrator.federation.update import ClientUpdate
+from orchestrator.federation.exchange import ModelValues, known_masks
+from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.update import ClientScore, ClientUpdate
 from orchestrator.runtime.checkpoint import Commit, CommitFolder, Templates
-from orchestrator.runtime.client import ClientHost
+from orchestrator.runtime.client import Bench, ClientHost
 from orchestrator.runtime.experiment import Experiment
 from orchestrator.sparsity.payload import Bits, Bool, Dense, Masked, Payload, Scalar
 from orchestrator.sparsity.wire import decode
-from tests.fakes import CheckedRun, PlayedRound, experiment, play, seeded
+from tests.fakes import CheckedRun, PlayedRound, experiment, known_upload_masks, play
 
 Check = Callable[[Experiment], None]
 
@@ -58,11 +59,11 @@ def check_deterministic(experiment: Experiment) -> None:
 
 def check_independent_of_the_host(experiment: Experiment) -> None:
     """A client in a new process sends the same bytes as one that shares its model object with others."""
-    for played in play(experiment):
-        for task, state, update in zip(
-            _tasks(experiment, played), played.brought, played.updates, strict=True
-        ):
-            alone = ClientHost(experiment).run(task, played.broadcast.message.buffer, state)
+    for played in _phases(play(experiment)):
+        for job, update in zip(played.jobs, played.updates, strict=True):
+            alone = ClientHost(experiment).run(
+                job.task, played.broadcast.message.buffer, job.unicast, job.client_state
+            )
             assert isinstance(alone, ClientUpdate), alone
             assert alone.buffer.tobytes() == update.buffer.tobytes(), (
                 f"round {played.round_idx}: a new process gives another update; "
@@ -94,19 +95,31 @@ def check_inputs_are_left_alone(experiment: Experiment) -> None:
     untouched = _digest(params)
     algorithm.init(params)
     assert _digest(params) == untouched, "init wrote into the initial parameters"
-    for played in play(experiment):
-        state, values = played.before, [m.values for m in played.models]
-        given = (state, played.aggregate.values, played.aggregate.coverage, played.models[0].mask, *values)
+    for played in _phases(play(experiment)):
+        state, aggregate = played.before, played.aggregate
+        contributed = [x for model in played.models if model for x in (model.values, model.mask)]
+        brought = [job.client_state for job in played.jobs]
+        given = (state, aggregate.values, aggregate.coverage, dict(aggregate.extras), *contributed, *brought)
         digests = [_digest(x) for x in given]
         algorithm.broadcast(state)
+        for job, payload in zip(played.jobs, played.payloads, strict=True):
+            algorithm.unicast(state, job.task, job.client_state)
+            algorithm.held_mask(job.client_state)
+            algorithm.unpack(payload, job.task, job.client_state)
         algorithm.plan(state, played.round_idx)
-        algorithm.server_update(state, played.aggregate, played.round_idx)
+        probing = played.jobs[0].task.kind == "probe"
+        absorb = algorithm.probe_update if probing else algorithm.server_update
+        absorb(state, aggregate, played.round_idx)
         assert [_digest(x) for x in given] == digests, (
             f"round {played.round_idx}: a server hook wrote into the state or the aggregate; return new tensors"
         )
-        for position, brought in enumerate(played.brought):
+        for position, job in enumerate(played.jobs):
             run = _checked_run(experiment, played, position)
-            taken = (run.start, run.received_mask, brought)
+            taken = (
+                run.received and run.received.values,
+                run.received and run.received.mask,
+                job.client_state,
+            )
             digests = [_digest(x) for x in taken]
             algorithm.client_update(run)
             assert [_digest(x) for x in taken] == digests, (
@@ -123,7 +136,7 @@ def check_the_mask_holds_after_every_step(experiment: Experiment) -> None:
             experiment.algorithm.client_update(run)
             assert run.num_steps > 0, "no batch was trained on"
         for model in played.models:
-            assert model.mask is None or not bool(model.values[~model.mask].any()), (
+            assert model is None or model.mask is None or not bool(model.values[~model.mask].any()), (
                 "an upload breaks its mask"
             )
         mask = played.after.mask
@@ -133,28 +146,34 @@ def check_the_mask_holds_after_every_step(experiment: Experiment) -> None:
 
 
 def check_payloads_are_within_their_density(experiment: Experiment) -> None:
-    """Neither end sends more than (1 - level) of the layers' entries, biases included as the rule counts them."""
+    """Neither end sends more than the method's `max_density` of the layers' entries, biases included."""
     layout, algorithm = experiment.setting.layout, experiment.algorithm
     for played in play(experiment):
-        level = min(algorithm.level(played.round_idx), algorithm.level(max(0, played.round_idx - 1)))
-        allowed = (1.0 - level) * layout.num_trainable
-        for model in (played.broadcast.received, *played.models):
-            kept = layout.density(model.mask) * layout.num_maskable
-            assert kept <= allowed + 1e-6, (
-                f"round {played.round_idx}: {kept:.0f} weights sent, {allowed:.0f} allowed"
-            )
+        for job, *models in zip(played.jobs, played.received, played.models, strict=True):
+            allowed = algorithm.max_density(played.round_idx, job.task.client_id) * layout.num_trainable
+            for model in models:
+                kept = 0.0 if model is None else layout.density(model.mask) * layout.num_maskable
+                assert kept <= allowed + 1e-6, (
+                    f"round {played.round_idx}: {kept:.0f} weights sent, {allowed:.0f} allowed"
+                )
 
 
 def check_bytes_are_the_closed_form(experiment: Experiment) -> None:
-    """An upload is 4 bytes a value, plus the shortest mask where the receiver lacks it, plus headers."""
-    for played in play(experiment):
-        known = played.broadcast.known_masks
-        for update in played.updates:
-            payload = decode(update.buffer, known_masks=known)
-            assert update.buffer.nbytes == closed_form_bytes(payload, known)
-        full = closed_form_bytes(played.broadcast.payload, {})
-        short = closed_form_bytes(played.broadcast.payload, known)
-        assert set(played.download_bytes) <= {full, short}
+    """Every message is 4 bytes a value, plus the shortest mask where the receiver lacks it, plus headers."""
+    layout, algorithm = experiment.setting.layout, experiment.algorithm
+    for played in _phases(play(experiment)):
+        sent = zip(
+            played.jobs, played.received, played.updates, played.payloads, played.download_bytes, strict=True
+        )
+        for job, received, update, payload, download_bytes in sent:
+            known = known_upload_masks(experiment, received)
+            assert update.buffer.nbytes == closed_form_bytes(payload, known), "an upload has another length"
+            held = algorithm.held_mask(job.client_state)
+            own = algorithm.unicast(played.before, job.task, job.client_state)
+            alone = closed_form_bytes(own, {} if held is None else {"theta": layout.restrict(held).numpy()})
+            broadcast = played.broadcast.payload
+            either = {closed_form_bytes(broadcast, masks) for masks in ({}, played.broadcast.known_masks)}
+            assert download_bytes - alone in either, "a download has another length"
 
 
 def check_states_survive_a_commit(experiment: Experiment) -> None:
@@ -179,8 +198,29 @@ def check_states_survive_a_commit(experiment: Experiment) -> None:
         assert _digest(restored.server_state) == _digest(played.after), "the server state changed in a commit"
         for client_id, state in restored.client_states.items():
             assert _digest(state) == _digest(played.client_states[client_id]), "a client's state changed"
-        again = algorithm.server_update(restored.server_state, following.aggregate, following.round_idx)
-        assert _digest(again) == _digest(following.after), "a restored state gives another next round"
+        if not following.probes:
+            again = algorithm.server_update(restored.server_state, following.aggregate, following.round_idx)
+            assert _digest(again) == _digest(following.after), "a restored state gives another next round"
+
+
+def check_scoring_leaves_no_trace(experiment: Experiment) -> None:
+    """A client's score is repeatable, and neither changes what it brings nor what it sends afterwards."""
+    last = play(experiment)[-1]
+    host = ClientHost(experiment)
+    for job, update in zip(last.jobs, last.updates, strict=True):
+        task = ClientTask(round_idx=last.round_idx, position=0, client_id=job.task.client_id, kind="evaluate")
+        scored = last.broadcast.job(task, job.client_state)
+        message, before = last.broadcast.message.buffer, _digest(job.client_state)
+        scores = [host.run(task, message, scored.unicast, job.client_state) for _ in range(2)]
+        assert isinstance(scores[0], ClientScore), scores[0]
+        assert scores[0] == scores[1], "the same client is scored differently; draw from seeds.stream alone"
+        assert 0.0 <= scores[0].scores["personal"] <= 1.0
+        assert _digest(job.client_state) == before, "`personal` wrote into the client's state"
+        again = host.run(job.task, message, job.unicast, job.client_state)
+        assert isinstance(again, ClientUpdate), again
+        assert again.buffer.tobytes() == update.buffer.tobytes(), (
+            "scoring a client changes its next update; put back what `personal` changes beside run.values"
+        )
 
 
 CHECKS: Mapping[str, Check] = MappingProxyType(
@@ -193,13 +233,14 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "payloads are within their density": check_payloads_are_within_their_density,
         "bytes are the closed form": check_bytes_are_the_closed_form,
         "states survive a commit": check_states_survive_a_commit,
+        "scoring leaves no trace": check_scoring_leaves_no_trace,
     }
 )
 
 
 def closed_form_bytes(payload: Payload, known: Mapping[str, Bool]) -> int:
     """Bytes that the items must take by the wire's documented format, float32 values, counted without it."""
-    total = _MESSAGE_BYTES
+    total = _MESSAGE_BYTES if payload else 0
     for item in payload:
         total += _ITEM_BYTES + (len(item.name.encode()) + 3) // 4 * 4
         match item:
@@ -254,24 +295,24 @@ def _by_name(client_states: Mapping[int, object]) -> dict[str, object]:
     return {str(k): state for k, state in client_states.items()}
 
 
-def _tasks(experiment: Experiment, played: PlayedRound) -> tuple[Any, ...]:
-    return experiment.algorithm.plan(played.before, played.round_idx).tasks
+def _phases(rounds: list[PlayedRound]) -> list[PlayedRound]:
+    """The probes too, in order."""
+    return [phase for played in rounds for phase in (*played.probes, played)]
 
 
 def _checked_run(experiment: Experiment, played: PlayedRound, position: int) -> CheckedRun:
-    task = _tasks(experiment, played)[position]
-    received = played.broadcast.received
+    """The task of that position, in a fresh host, with the received model as tensors of its own."""
+    job, received = played.jobs[position], played.received[position]
+    if received is not None:
+        mask = None if received.mask is None else received.mask.clone()
+        received = ModelValues(received.values.clone(), mask)
+    held = experiment.algorithm.held_mask(job.client_state)
+    own = decode(job.unicast, known_masks=known_masks(experiment.setting.layout, held))
     return CheckedRun(
         setting=experiment.setting,
-        task=task,
-        flat=seeded(experiment.build),
-        received=type(received)(received.values.clone(), received.mask),
-        payload=played.broadcast.payload,
-        data=ClientSamples(
-            experiment.dataset,
-            experiment.partition.train[task.client_id],
-            augment=False,
-            device=torch.device("cpu"),
-        ),
-        state=played.brought[position],
+        task=job.task,
+        host=Bench(experiment, torch.device("cpu")),
+        received=received,
+        payload=played.broadcast.decoded + own,
+        state=job.client_state,
     )

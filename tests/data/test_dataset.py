@@ -16,19 +16,19 @@ def test_normalise_uint8_divides_by_255_first(make_dataset: MakeDataset) -> None
     dataset = replace(make_dataset([0, 1]), mean=(0.5, 0.0), std=(0.25, 2.0))
     images = np.array([[[[0, 255]], [[51, 255]]]], dtype=np.uint8)  # [1, 2, 1, 2]
     expected = torch.tensor([[[[-2.0, 2.0]], [[0.1, 0.5]]]])
-    torch.testing.assert_close(dataset.normalise(images), expected)
+    torch.testing.assert_close(dataset.to_tensor(images), expected)
 
 
 def test_normalise_takes_floats_as_they_are(make_dataset: MakeDataset) -> None:
     images = np.array([[[[0.25, 0.75]]]], dtype=np.float32)
-    torch.testing.assert_close(make_dataset([0, 1]).normalise(images), torch.tensor([[[[-1.0, 1.0]]]]))
+    torch.testing.assert_close(make_dataset([0, 1]).to_tensor(images), torch.tensor([[[[-1.0, 1.0]]]]))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_normalise_leaves_read_only_images_alone(make_dataset: MakeDataset, dtype: type) -> None:
     images = np.ones((2, 1, 2, 2), dtype=dtype)
     images.flags.writeable = False
-    result = make_dataset([0, 1]).normalise(images)  # a warning would fail the test
+    result = make_dataset([0, 1]).to_tensor(images)  # a warning would fail the test
     result.zero_()
     assert images.sum() == 8
     assert result.dtype == torch.float32

@@ -36,7 +36,7 @@ def test_mnist_is_the_published_one(mnist: Dataset) -> None:
     assert np.bincount(mnist.train_labels).tolist() == sizes
     assert np.bincount(mnist.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert mnist.train_labels[:5].tolist() == [5, 0, 4, 1, 9]
-    values = mnist.normalise(mnist.train_inputs[:20_000])
+    values = mnist.to_tensor(mnist.train_inputs[:20_000])
     assert float(values.mean()) == pytest.approx(0.0, abs=0.02)
     assert float(values.std()) == pytest.approx(1.0, abs=0.02)
 

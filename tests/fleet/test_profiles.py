@@ -67,8 +67,14 @@ def test_who_has_which_device_is_random_and_repeatable() -> None:
 
 
 def test_the_five_tiers_halve_from_one_to_the_next() -> None:
-    speeds = [p.flops_per_s for p in get_fleet("five-tier").profiles]
-    assert speeds == [744_448e6 / 2**i for i in range(5)]
+    profiles = get_fleet("five-tier").profiles
+    assert [p.flops_per_s for p in profiles] == [744_448e6 / 2**i for i in range(5)]
+    assert [p.capability for p in profiles] == [1.0, 0.5, 0.25, 0.125, 0.0625]
+
+
+def test_a_device_holds_a_whole_model_unless_told_otherwise() -> None:
+    assert profile("default").capability == 1.0
+    assert profile("small", capability=0.25).capability == 0.25
 
 
 def test_every_built_in_fleet_is_consistent() -> None:
@@ -76,6 +82,7 @@ def test_every_built_in_fleet_is_consistent() -> None:
         assert fleet.name == name
         assert len(fleet.profiles) == len(fleet.shares)
         assert len({p.name for p in fleet.profiles}) == len(fleet.profiles)
+        assert all(0.0 < p.capability <= 1.0 for p in fleet.profiles)
 
 
 def test_an_unknown_fleet_is_refused_with_a_near_match() -> None:

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config import AlgorithmConfig
+from orchestrator.config import AlgorithmConfig, SparsityConfig
 from orchestrator.federation.aggregate import Aggregate, AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import pack_model
@@ -44,7 +44,7 @@ class Remembering(Algorithm[RememberedState, Memory]):
     default_level: ClassVar[float | None] = 0.5
 
     def _mask(self, number: int) -> Tensor:
-        counts = allocate(self.setting.layout, 1.0 - self.level(0), self.setting.sparsity.allocation)
+        counts = allocate(self.setting.layout, 1.0 - self.level(0), self.setting.sparsity)
         return random_mask(self.setting.layout, counts, stream(self.setting.seed, "masks", number))
 
     def init(self, params: Tensor) -> RememberedState:
@@ -141,7 +141,8 @@ class Recording(Algorithm[ServerState, Any]):
     def init(self, params: Tensor) -> ServerState:
         if not self.level(0):
             return ServerState(params=params)
-        counts = allocate(self.setting.layout, 1.0 - self.level(0), "uniform")
+        uniform = SparsityConfig(allocation="uniform")
+        counts = allocate(self.setting.layout, 1.0 - self.level(0), uniform)
         mask = magnitude_mask(self.setting.layout, params, counts)
         return ServerState(params=params * mask, mask=mask)
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from orchestrator.config import SparsityConfig
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.sparsity.allocation import allocate
 from orchestrator.sparsity.masks import magnitude_mask, random_mask
@@ -27,7 +28,7 @@ def test_magnitude_mask_of_a_real_initialisation_has_the_budget() -> None:
     module = nn.Sequential(nn.Conv2d(3, 6, 5), nn.Conv2d(6, 16, 5), nn.Linear(400, 30))
     layout = ParameterLayout.of(module)
     values = torch.cat([p.detach().flatten() for p in module.parameters()])
-    counts = allocate(layout, 0.2, "erk_rescaled")
+    counts = allocate(layout, 0.2, SparsityConfig(allocation="erk_rescaled"))
     mask = magnitude_mask(layout, values, counts)
     assert layout.active(mask) == counts
     for segment in layout.maskable:

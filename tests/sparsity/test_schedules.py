@@ -26,11 +26,42 @@ def test_curves_at_quarters(
     assert [level_at(schedule, 0.2, r, 100) for r in (0, 2, 4, 6, 8)] == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["linear", "cosine", "cubic"])
-def test_ends_are_exact(kind: Literal["linear", "cosine", "cubic"]) -> None:
+@pytest.mark.parametrize("kind", ["linear", "cosine", "cubic", "step"])
+def test_ends_are_exact(kind: Literal["linear", "cosine", "cubic", "step"]) -> None:
     schedule = ScheduleConfig(kind=kind, final_level=0.9, end_round=7)
     assert level_at(schedule, 0.1, 0, 100) == 0.1
     assert [level_at(schedule, 0.1, r, 100) for r in (7, 8, 99)] == [0.9, 0.9, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "end_round", "expected"),
+    [
+        # jump i of 4 in round ceil(8 i / 4)
+        (4, 8, [0.2, 0.2, 0.35, 0.35, 0.5, 0.5, 0.65, 0.65, 0.8, 0.8]),
+        # ceil(10 i / 3): rounds 4, 7 and 10
+        (3, 10, [0.2, 0.2, 0.2, 0.2, 0.4, 0.4, 0.4, 0.6, 0.6, 0.6, 0.8, 0.8]),
+        (1, 3, [0.2, 0.2, 0.2, 0.8, 0.8]),
+        # more jumps than rounds: two of six in each
+        (6, 3, [0.2, 0.4, 0.6, 0.8, 0.8]),
+    ],
+)
+def test_steps_are_equal_and_the_last_lands_at_the_end(
+    num_steps: int, end_round: int, expected: list[float]
+) -> None:
+    schedule = ScheduleConfig(kind="step", final_level=0.8, end_round=end_round, num_steps=num_steps)
+    levels = [level_at(schedule, 0.2, r, 100) for r in range(len(expected))]
+    assert levels == pytest.approx(expected, abs=1e-12)
+    assert levels[0] == 0.2
+    assert levels[-1] == 0.8
+
+
+def test_steps_are_four_by_default() -> None:
+    """They end at round 10 of 20: jumps of 0.2 in rounds ceil(2.5) = 3, 5, ceil(7.5) = 8 and 10."""
+    schedule = ScheduleConfig(kind="step", final_level=0.8)
+    levels = [level_at(schedule, 0.0, r, 20) for r in range(20)]
+    jumps = [r for r in range(1, 20) if levels[r] != levels[r - 1]]
+    assert jumps == [3, 5, 8, 10]
+    assert [levels[r] for r in jumps] == pytest.approx([0.2, 0.4, 0.6, 0.8])
 
 
 def test_level_arrives_at_half_the_rounds_by_default() -> None:
@@ -40,10 +71,17 @@ def test_level_arrives_at_half_the_rounds_by_default() -> None:
     assert level_at(schedule, 0.0, 0, 1) == 0.5
 
 
-@pytest.mark.parametrize("kind", ["constant", "linear", "cosine", "cubic"])
-def test_level_stays_without_a_final_level(kind: Literal["constant", "linear", "cosine", "cubic"]) -> None:
+@pytest.mark.parametrize("kind", ["constant", "linear", "cosine", "cubic", "step"])
+def test_level_stays_without_a_final_level(
+    kind: Literal["constant", "linear", "cosine", "cubic", "step"],
+) -> None:
     schedule = ScheduleConfig(kind=kind)
     assert {level_at(schedule, 0.7, r, 10) for r in range(10)} == {0.7}
+
+
+def test_level_may_fall_in_steps() -> None:
+    schedule = ScheduleConfig(kind="step", final_level=0.0, end_round=4, num_steps=2)
+    assert [level_at(schedule, 0.8, r, 10) for r in range(5)] == [0.8, 0.8, 0.4, 0.4, 0.0]
 
 
 def test_level_may_fall() -> None:

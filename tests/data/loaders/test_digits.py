@@ -24,7 +24,7 @@ def test_the_constants_normalise_and_a_fifth_is_held_out() -> None:
     assert dataset.input_shape == (1, 8, 8)
     assert dataset.num_classes == 10
     assert (len(dataset.train_labels), len(dataset.test_labels)) == (1438, 359)
-    values = dataset.normalise(np.concatenate([dataset.train_inputs, dataset.test_inputs]))
+    values = dataset.to_tensor(np.concatenate([dataset.train_inputs, dataset.test_inputs]))
     assert float(values.mean()) == pytest.approx(0.0, abs=1e-3)
     assert float(values.std()) == pytest.approx(1.0, abs=1e-3)
 

@@ -1,0 +1,139 @@
+"""Roles and their lines in one text file, for next-character prediction with one client for each role.
+
+The file is UTF-8, in blocks separated by blank lines. A block's first line is `ROLE:`, and the others are lines
+of that role, whose text is all of its lines in order, joined by newlines. Roles shorter than
+`data.min_characters` are left out; the vocabulary is that of all roles, so that it does not depend on this.
+
+A sample is `data.sequence_length` characters and, as its label, the character that follows. Each role's text is
+split in time: its last `data.test_fraction` is its test part, and no sample reaches over the cut.
+
+Legend: N = samples, T = characters of a sample, M = characters of a text.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from orchestrator.config import DataConfig
+from orchestrator.data.dataset import Dataset, Tokens
+from orchestrator.data.loaders.locate import existing_root
+from orchestrator.errors import DataError
+
+_LAYOUT = "a text file of roles and their lines, or a folder with one such .txt file"
+
+
+def load(config: DataConfig) -> Dataset:
+    """Token ids [N, T] in the smallest unsigned type, read-only; client ids are the roles in sorted order.
+
+    Raises DataError for a file that is missing, unreadable or of another form, where every role is too short,
+    and where the training or test part of a role is too short for one sample.
+    """
+    roles = _read_roles(_find_file(config))
+    vocabulary = "".join(sorted(set().union(*roles.values())))
+    kept = {role: text for role, text in sorted(roles.items()) if len(text) >= config.min_characters}
+    if not kept:
+        longest = max(roles, key=lambda role: len(roles[role]))
+        raise DataError(
+            "data.min_characters",
+            config.min_characters,
+            f"the longest of {len(roles)} roles, {longest}, has {len(roles[longest])} characters",
+            "lower it",
+        )
+    cuts = {role: len(text) - round(config.test_fraction * len(text)) for role, text in kept.items()}
+    _check_lengths(config, kept, cuts)
+    tokens = [(_encode(text, vocabulary), cuts[role]) for role, text in kept.items()]
+    train_inputs, train_labels, train_ids = _samples(config, [codes[:cut] for codes, cut in tokens])
+    test_inputs, test_labels, test_ids = _samples(config, [codes[cut:] for codes, cut in tokens])
+    return Dataset(
+        name=config.name,
+        input_shape=(config.sequence_length,),
+        num_classes=len(vocabulary),
+        train_inputs=train_inputs,
+        train_labels=train_labels,
+        test_inputs=test_inputs,
+        test_labels=test_labels,
+        mean=(),
+        std=(),
+        train_client_ids=train_ids,
+        test_client_ids=test_ids,
+        vocabulary=vocabulary,
+    )
+
+
+def _find_file(config: DataConfig) -> Path:
+    root = existing_root(config, _LAYOUT)
+    files = [root] if root.is_file() else sorted(root.glob("*.txt"))
+    if len(files) != 1:
+        problem = f"the folder holds {len(files)} .txt files"
+        raise DataError("data.root", root, problem, f"point it at {_LAYOUT}")
+    return files[0]
+
+
+def _read_roles(file: Path) -> dict[str, str]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            "data.root", file, f"is not a readable UTF-8 text ({error})", "write it again"
+        ) from error
+    lines: dict[str, list[str]] = {}
+    for number, (head, *body) in _blocks(text):
+        role, colon, rest = head.rstrip().rpartition(":")
+        if not role.strip() or not colon or rest:
+            raise DataError(
+                "data.root",
+                file,
+                f"line {number} begins a block, but is not a role and a colon",
+                "write `ROLE:` above it, or take the blank line before it out",
+            )
+        lines.setdefault(role.strip(), []).extend(body)
+    if not lines:
+        raise DataError("data.root", file, "it holds no block of a role and its lines", f"use {_LAYOUT}")
+    return {role: "\n".join(body) for role, body in lines.items()}
+
+
+def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
+    """The lines between blank ones, with the number (from 1) of the first."""
+    block: list[str] = []
+    for number, line in enumerate([*text.split("\n"), ""], start=1):
+        if line.strip():
+            block.append(line)
+        elif block:
+            yield number - len(block), block
+            block = []
+
+
+def _check_lengths(config: DataConfig, texts: dict[str, str], cuts: dict[str, int]) -> None:
+    parts = [
+        (size, part, role)
+        for role, text in texts.items()
+        for part, size in (("training", cuts[role]), ("test", len(text) - cuts[role]))
+    ]
+    size, part, role = min(parts)
+    if size <= config.sequence_length:
+        raise DataError(
+            "data.sequence_length",
+            config.sequence_length,
+            f"the {part} part of {role} has {size} characters, which hold no such sequence and its next one",
+            "shorten it, or raise data.min_characters",
+        )
+
+
+def _encode(text: str, vocabulary: str) -> Tokens:
+    points, known = (np.frombuffer(s.encode("utf-32-le"), dtype="<u4") for s in (text, vocabulary))
+    tokens: Tokens = np.searchsorted(known, points).astype(np.min_scalar_type(len(vocabulary) - 1))
+    return tokens
+
+
+def _samples(config: DataConfig, texts: list[Tokens]) -> tuple[Tokens, NDArray[np.int64], NDArray[np.int64]]:
+    """Inputs [N, T], labels and role numbers int64[N] of the windows in each text, in order; all read-only."""
+    windows = [sliding_window_view(text, config.sequence_length + 1)[:: config.stride] for text in texts]
+    inputs = np.concatenate([window[:, :-1] for window in windows])
+    labels = np.concatenate([window[:, -1] for window in windows]).astype(np.int64)
+    ids = np.repeat(np.arange(len(texts), dtype=np.int64), [len(window) for window in windows])
+    for array in (inputs, labels, ids):
+        array.flags.writeable = False
+    return inputs, labels, ids

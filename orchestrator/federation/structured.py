@@ -1,0 +1,147 @@
+"""The base of methods whose clients train a submodel: some units of each layer, as a smaller dense model.
+
+A method says which units a client keeps in a round (`kept`); gathering, training, scattering and the ratio's
+choice are here. Both ends derive the units from the task, so that no index travels.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import ClassVar, TypeVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from orchestrator.config import AlgorithmConfig
+from orchestrator.federation.aggregate import AggregationName
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.exchange import MODEL_ITEM, ModelValues, check_size, find_model
+from orchestrator.federation.local import LocalRun
+from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.seeds import stream
+from orchestrator.fleet.clock import client_time
+from orchestrator.fleet.ratio import Bandit, RatioPolicy, choose, credit, new_bandit, policy_ratio
+from orchestrator.models.submodel import KeptUnits, submodel_index
+from orchestrator.sparsity.payload import Dense, Payload
+
+_BYTES_PER_VALUE = 4
+
+
+class StructuredConfig(AlgorithmConfig):
+    """Options of a method with submodels."""
+
+    ratio_policy: RatioPolicy = Field(
+        "capability",
+        description="a client's keep ratio: `ratio`, its device's capability, or what a bandit finds below that",
+    )
+    ratio: float = Field(1.0, gt=0.0, le=1.0, description="share of units kept (ratio_policy=fixed)")
+    min_ratio: float = Field(
+        1 / 16, gt=0.0, le=1.0, description="smallest ratio that the bandit tries (ratio_policy=p_ucbv)"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClientRatio:
+    """A client's bandit over keep ratios; None unless the policy is `p_ucbv`."""
+
+    bandit: Bandit | None = None
+
+
+C = TypeVar("C", bound=ClientRatio)
+
+
+class StructuredAlgorithm(Algorithm[ServerState, C]):
+    """FedAvg over submodels: each coordinate is averaged over the clients that held it."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = StructuredConfig
+    config: StructuredConfig
+    aggregation: ClassVar[AggregationName] = "covmean"
+    uses_units: ClassVar[bool] = True
+
+    def kept(self, task: ClientTask, client_state: C) -> KeptUnits:
+        """Units of each group that the client holds in this task, known to both ends."""
+        raise NotImplementedError
+
+    def new_client_ratio(self, client_id: int) -> ClientRatio:
+        """The ratio state before the first participation."""
+        if self.config.ratio_policy != "p_ucbv":
+            return ClientRatio()
+        capability = self.setting.profile_of(client_id).capability
+        return ClientRatio(bandit=new_bandit(min(self.config.min_ratio, capability), capability))
+
+    def ratio(self, task: ClientTask, client_state: C) -> float:
+        """Keep ratio of the client in this task; to be evaluated, a bandit's client takes all it can hold."""
+        capability = self.setting.profile_of(task.client_id).capability
+        if client_state.bandit is None or task.kind != "train":
+            policy = "capability" if client_state.bandit is not None else self.config.ratio_policy
+            return policy_ratio(policy, self.config.ratio, capability)
+        return self._play(client_state.bandit, task)[1]
+
+    def counts(self, ratio: float) -> dict[str, int]:
+        """ceil(ratio * J) units of each group of J."""
+        return {group.name: max(1, ceil(ratio * group.num_units - 1e-9)) for group in self.setting.units}
+
+    def broadcast(self, state: ServerState) -> Payload:
+        """Nothing: every client gets its own units."""
+        return ()
+
+    def unicast(self, state: ServerState, task: ClientTask, client_state: C) -> Payload:
+        """The client's units of the global model, as one dense vector."""
+        return (Dense(MODEL_ITEM, state.params[self.index(self.kept(task, client_state))].numpy()),)
+
+    def index(self, kept: KeptUnits) -> Tensor:
+        """int64: where the entries of the submodel stand in the full vector."""
+        return submodel_index(self.setting.layout, self.setting.units, kept)
+
+    def unpack(self, payload: Payload, task: ClientTask, client_state: C) -> ModelValues | None:
+        """Scatter the submodel into the full vector; entries outside it are 0 and not held."""
+        item = find_model(payload)
+        return None if item is None else self.scatter(item.values, self.kept(task, client_state))
+
+    def scatter(self, sub: np.ndarray[tuple[int], np.dtype[np.float32]], kept: KeptUnits) -> ModelValues:
+        """A submodel's values in full coordinates. Raises WireError when they are too many or too few."""
+        index, size = self.index(kept), self.setting.layout.size
+        check_size("values", sub.size, index.numel())
+        values, mask = torch.zeros(size), torch.zeros(size, dtype=torch.bool)
+        values[index] = torch.from_numpy(np.array(sub))
+        mask[index] = True
+        return ModelValues(values, mask)
+
+    def load(self, run: LocalRun[C]) -> None:
+        """Put the client's units into a smaller model."""
+        run.load_submodel(run.start, self.kept(run.task, run.state))
+
+    def pack(self, run: LocalRun[C]) -> Payload:
+        """The trained submodel."""
+        return (Dense(MODEL_ITEM, run.values.detach().cpu().numpy()),)
+
+    def credited(self, run: LocalRun[C]) -> Bandit | None:
+        """The client's bandit after this participation's training accuracy and emulated cost."""
+        if run.state.bandit is None:
+            return None
+        played, _ = self._play(run.state.bandit, run.task)
+        return credit(played, 100.0 * run.train_accuracy(), self.cost(run))
+
+    def cost(self, run: LocalRun[C]) -> float:
+        """Emulated time of the client's task, in units of the full model's on a device of its profile at capability 1."""
+        profile = self.setting.profile_of(run.task.client_id)
+        sub, full = _BYTES_PER_VALUE * run.values.numel(), _BYTES_PER_VALUE * self.setting.layout.size
+        taken = client_time(
+            profile, download_bytes=sub, train_flops=run.train_flops, upload_bytes=sub
+        ).total_s
+        whole = client_time(
+            profile,
+            download_bytes=full,
+            train_flops=run.train_flops_dense * profile.capability,
+            upload_bytes=full,
+        ).total_s
+        return taken / whole
+
+    def _play(self, bandit: Bandit, task: ClientTask) -> tuple[Bandit, float]:
+        """The arm that this client plays in this round, the same wherever it is asked."""
+        training = self.setting.training
+        horizon = training.rounds * training.clients_per_round / self.setting.num_clients
+        rng = stream(self.setting.seed, "client", task.round_idx, task.client_id, "ratio")
+        capability = self.setting.profile_of(task.client_id).capability
+        return choose(bandit, horizon, rng, capability)

@@ -1,0 +1,134 @@
+"""P-UCBV as the public code of FedLPS runs it (arXiv 2412.07216), faults included; for parity with that code only.
+
+`orchestrator.fleet.ratio` has the method as described. Faults that are reproduced here:
+
+1. Arms cover [0.5, 1] while the ratio is min(capability, draw): below 0.5 the bandit has no effect.
+2. Rewards lie in the order in which their arms came to be, arms and pulls in order of ratio: from the first
+   split on, the score of an arm is made of its own pulls and another arm's rewards.
+3. The horizon is rounds / cohort, not the number of plays, so that the bonus is gone after a few plays.
+4. The reward goes to the arm that the ratio used falls into, not to the arm played: a ratio below all arms
+   credits the last one, a ratio above all lower bounds the first one.
+5. Accuracies are fractions where the utility and the drop that deletes an arm expect percent: no arm is deleted.
+6. The deletion, if it came to it, would drop the rewards of the arm after the one deleted.
+7. The first accuracy is compared with 0, so that the arm tried first is favoured.
+
+Legend: A = arms, now. All tensors are float64.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from orchestrator.fleet.ratio import LARGEST_DROP, ucbv_index, utility
+
+#: columns of `CodedBandit.arms`
+LOW, HIGH, PULLS = range(3)
+#: columns of `CodedBandit.rewards`
+KEY, NUM_REWARDS, REWARD_SUM, REWARD_SQUARES = range(4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CodedBandit:
+    """What one client's bandit holds: a plain tree.
+
+    `arms` is float64[A, 3] in order of ratio: low, high, pulls. `rewards` is float64[A, 4] in order of insertion:
+    the lower bound it is kept under, number of rewards, their sum, the sum of their squares. `last_ratio` is the
+    ratio that awaits its reward; accuracies are fractions, 0 before the first reward.
+    """
+
+    arms: Tensor
+    rewards: Tensor
+    num_plays: int = 0
+    last_ratio: float = 1.0
+    best_accuracy: float = 0.0
+    last_accuracy: float = 0.0
+
+
+def new_coded_bandit() -> CodedBandit:
+    """Arms [0.5, 0.6], ..., [0.9, 1], each with one pull and one reward of 0."""
+    edges = torch.linspace(0.5, 1.0, 6, dtype=torch.float64)
+    one, zero = torch.ones(5, dtype=torch.float64), torch.zeros(5, dtype=torch.float64)
+    return CodedBandit(
+        arms=torch.stack([edges[:-1], edges[1:], one], dim=1),
+        rewards=torch.stack([edges[:-1], one, zero, zero], dim=1),
+    )
+
+
+def choose_as_coded(
+    bandit: CodedBandit, num_rounds: int, cohort: int, rng: np.random.Generator, capability: float
+) -> tuple[CodedBandit, float]:
+    """Play once: the bandit with the played cell split at the draw, and min(capability, draw).
+
+    With probability 1 / max(m, 1), m = plays so far, the arm is uniform, else the first of largest `coded_scores`.
+    """
+    if rng.random() < 1.0 / max(bandit.num_plays, 1):
+        row = int(rng.integers(len(bandit.arms)))
+    else:
+        row = int(coded_scores(bandit, num_rounds, cohort).argmax())
+    low, high = (float(bound) for bound in bandit.arms[row, [LOW, HIGH]])
+    draw = float(rng.uniform(low, high))
+    arms = torch.cat([bandit.arms[: row + 1], bandit.arms[row:]])
+    arms[row, HIGH] = arms[row + 1, LOW] = draw
+    arms[row + 1, PULLS] += 1.0
+    inherited = bandit.rewards[_reward_row(bandit.rewards, low)].clone()
+    inherited[KEY] = draw
+    ratio = min(capability, draw)
+    return replace(
+        bandit,
+        arms=arms,
+        rewards=torch.cat([bandit.rewards, inherited[None]]),
+        num_plays=bandit.num_plays + 1,
+        last_ratio=ratio,
+    ), ratio
+
+
+def coded_scores(bandit: CodedBandit, num_rounds: int, cohort: int) -> Tensor:
+    """float64[A]: `ucbv_index` at horizon rounds / cohort, of the j-th rewards inserted and the j-th arm's pulls."""
+    count = bandit.rewards[:, NUM_REWARDS]
+    mean = bandit.rewards[:, REWARD_SUM] / count
+    variance = (bandit.rewards[:, REWARD_SQUARES] / count - mean**2).clamp(min=0.0)
+    return ucbv_index(mean, variance, bandit.arms[:, PULLS], num_rounds / cohort, bandit.num_plays)
+
+
+def credit_as_coded(bandit: CodedBandit, accuracy: float, cost: float) -> CodedBandit:
+    """Give (U(accuracy) - U(best earlier accuracy)) / cost to the arm that `credited_arm` finds.
+
+    `accuracy` is a fraction. A drop of more than 5, which fractions cannot reach, deletes that arm and the rewards
+    of the one after it; raises IndexError where none comes after it, as the public code would.
+    """
+    row = credited_arm(bandit.arms[:, LOW], bandit.last_ratio)
+    reward = (utility(accuracy) - utility(bandit.best_accuracy)) / cost
+    arms, rewards = bandit.arms, bandit.rewards.clone()
+    at = _reward_row(rewards, float(arms[row, LOW]))
+    rewards[at, NUM_REWARDS:] += torch.tensor([1.0, reward, reward**2], dtype=torch.float64)
+    if accuracy - bandit.last_accuracy < -LARGEST_DROP:
+        remaining = [i for i in range(len(arms)) if i != row % len(arms)]
+        arms = arms[remaining]
+        wrong = _reward_row(rewards, float(arms[row, LOW]))
+        rewards = torch.cat([rewards[:wrong], rewards[wrong + 1 :]])
+    return replace(
+        bandit,
+        arms=arms,
+        rewards=rewards,
+        best_accuracy=max(bandit.best_accuracy, accuracy),
+        last_accuracy=accuracy,
+    )
+
+
+def credited_arm(lows: Tensor, ratio: float) -> int:
+    """Index before the first lower bound (float64[A], ascending) above the ratio; 0 where no bound is above it.
+
+    -1, the last arm, for a ratio below all bounds.
+    """
+    above = (lows > ratio).nonzero().flatten()
+    return int(above[0]) - 1 if len(above) else 0
+
+
+def _reward_row(rewards: Tensor, low: float) -> int:
+    """Where the rewards kept under a lower bound are; KeyError if they were dropped."""
+    found = (rewards[:, KEY] == low).nonzero().flatten()
+    if not len(found):
+        raise KeyError(low)
+    return int(found[0])

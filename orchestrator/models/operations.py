@@ -1,0 +1,105 @@
+"""How torch's layers and functions treat the units that flow through them."""
+
+from enum import Enum
+
+from torch import fx, nn
+from torch.nn.modules import activation, pooling
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.rnn import RNNBase
+
+
+class Kind(Enum):
+    """What an operation does with units; `coupling` has a method of that name for each."""
+
+    PRODUCER = "producer"  # makes new units from those it receives
+    NORM = "norm"  # normalises or scales each channel, or each group of channels
+    LAYER_NORM = "layer_norm"
+    SOFTMAX = "softmax"
+    ELEMENTWISE = "elementwise"
+    SPATIAL = "spatial"  # works on each channel's map, the dimensions after the first two
+    PAD = "pad"
+    REDUCTION = "reduction"
+    MOVEMENT = "movement"  # only moves entries
+    MIX = "mix"  # uses several units for each of its outputs
+    UNKNOWN = "unknown"
+
+
+#: the first kind whose types a layer is an instance of
+MODULE_KINDS: tuple[tuple[tuple[type[nn.Module], ...], Kind], ...] = (
+    ((_ConvNd, nn.Linear, nn.Embedding, RNNBase), Kind.PRODUCER),
+    ((_NormBase, nn.GroupNorm, nn.PReLU), Kind.NORM),
+    ((nn.LayerNorm, nn.RMSNorm), Kind.LAYER_NORM),
+    ((nn.Softmax, nn.LogSoftmax), Kind.SOFTMAX),
+    ((nn.LocalResponseNorm, nn.Softmax2d), Kind.MIX),
+    (
+        (
+            _DropoutNd,
+            activation.ReLU,
+            activation.LeakyReLU,
+            activation.RReLU,
+            activation.ELU,
+            activation.CELU,
+            activation.SELU,
+            activation.GELU,
+            activation.SiLU,
+            activation.Mish,
+            activation.Hardtanh,
+            activation.Hardswish,
+            activation.Hardsigmoid,
+            activation.Sigmoid,
+            activation.LogSigmoid,
+            activation.Softplus,
+            activation.Softsign,
+            activation.Tanh,
+            nn.Identity,
+        ),
+        Kind.ELEMENTWISE,
+    ),
+    (
+        (
+            pooling._MaxPoolNd,
+            pooling._AvgPoolNd,
+            pooling._AdaptiveAvgPoolNd,
+            pooling._AdaptiveMaxPoolNd,
+            nn.Upsample,
+            nn.ZeroPad2d,
+        ),
+        Kind.SPATIAL,
+    ),
+    ((nn.Flatten,), Kind.MOVEMENT),
+)
+
+_FUNCTIONS: dict[Kind, str] = {
+    Kind.ELEMENTWISE: (
+        "add iadd sub isub mul imul div truediv itruediv neg pow abs exp sqrt maximum minimum clamp relu relu6 "
+        "leaky_relu elu celu selu gelu silu mish hardtanh hardswish hardsigmoid sigmoid logsigmoid softplus "
+        "softsign tanh dropout dropout1d dropout2d feature_dropout contiguous clone detach float to"
+    ),
+    Kind.SPATIAL: (
+        "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "
+        "adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
+        "adaptive_max_pool3d interpolate"
+    ),
+    Kind.SOFTMAX: "softmax log_softmax",
+    Kind.PAD: "pad",
+    Kind.REDUCTION: "mean sum amax amin std var",
+    Kind.MOVEMENT: (
+        "flatten view reshape permute transpose swapaxes movedim squeeze unsqueeze expand repeat getitem select "
+        "cat concat stack"
+    ),
+}
+
+_KIND_OF = {name: kind for kind, names in _FUNCTIONS.items() for name in names.split()}
+
+
+def function_kind(node: fx.Node) -> Kind:
+    """The kind of a called function or tensor method; `add_`, `torch.add` and `+` are one."""
+    target = node.target
+    if isinstance(target, str):
+        return _KIND_OF.get(target.rstrip("_"), Kind.UNKNOWN)
+    module = getattr(target, "__module__", None) or "torch"
+    if module.partition(".")[0] not in ("torch", "_operator"):
+        return Kind.UNKNOWN
+    return _KIND_OF.get(getattr(target, "__name__", "").rstrip("_"), Kind.UNKNOWN)
