@@ -72,12 +72,19 @@ class Algorithm(Generic[S, C]):
         if self.default_level is None and sparsity.level:
             problem = f"{config.name} does not take a sparsity level"
             raise ConfigError("sparsity.level", sparsity.level, problem, "leave it unset or 0")
+        if self.default_level is None and sparsity.layer_density:
+            problem = f"{config.name} does not take layer densities"
+            raise ConfigError("sparsity.layer_density", sparsity.layer_density, problem, "leave it empty")
         if not self.follows_schedule and sparsity.schedule.kind != "constant":
             problem = f"{config.name} keeps its sparsity"
             raise ConfigError("sparsity.schedule.kind", sparsity.schedule.kind, problem, "use constant")
         if not self.follows_device_levels and sparsity.device_levels:
             problem = f"the clients of {config.name} share one level"
             raise ConfigError("sparsity.device_levels", sparsity.device_levels, problem, "leave it empty")
+        names = [profile.name for profile in setting.profiles]
+        if unknown := [name for name in sparsity.device_levels if name not in names]:
+            problem = f"the fleet's profiles are {', '.join(names)}"
+            raise ConfigError("sparsity.device_levels", unknown[0], problem, "name one of these")
         self.check()
 
     @property
@@ -203,8 +210,7 @@ class Algorithm(Generic[S, C]):
 
     def load(self, run: LocalRun[C]) -> None:
         """Put the received values and mask into the model."""
-        assert run.received is not None
-        run.load(run.start, run.received.mask)
+        run.load(run.start, None if run.received is None else run.received.mask)
 
     def on_probe(self, run: LocalRun[C]) -> Payload:
         """The answer to a probe."""

@@ -72,9 +72,10 @@ class LocalRun(Generic[C]):
 
     `values` (float32[D]) and `grad` (float32[T]) are the flat buffers of the model in training, which `layout`
     lays out: the full model, or after `load_submodel` a smaller one, whose entries stand at `index` (int64) in
-    the full vector. `mask` (bool, None for everything) is what the client may use of it. `received` is the
-    model that came with the task, in full coordinates. `state` is what the client keeps between its
-    participations; a hook that changes it assigns a new value.
+    the full vector and whose units are `kept`. `mask` (bool, None for everything) is what the client may use of
+    it. `received` is the model that came with the task, in full coordinates. `state` is what the client keeps
+    between its participations; a hook that changes it assigns a new value. `scratch` is for what a method
+    remembers within the task.
     """
 
     def __init__(
@@ -97,6 +98,8 @@ class LocalRun(Generic[C]):
         self.metrics: dict[str, float] = {}
         self.mask: Tensor | None = None
         self.index: Tensor | None = None
+        self.kept: KeptUnits = {}
+        self.scratch: dict[str, Tensor] = {}
         self._keep: Tensor | None = None
         self._dense_flops = setting.cost.training_flops(None)
         self._bind(host.full)
@@ -128,6 +131,8 @@ class LocalRun(Generic[C]):
         index = submodel_index(layout, groups, kept)
         self._bind(self.host.narrow({name: len(units) for name, units in kept.items()}), index)
         self.flat.load(values[index.to(values.device)])
+        self.flat.module.train()
+        self.kept = kept
         self.set_mask(None)
 
     def _bind(self, flat: FlatModule, index: Tensor | None = None) -> None:
@@ -149,6 +154,10 @@ class LocalRun(Generic[C]):
         keep = mask.to(self.values.device, torch.float32)
         self.values.mul_(keep)
         self._keep = keep[: self.layout.num_trainable]
+        self.count_flops_of(mask)
+
+    def count_flops_of(self, mask: Tensor) -> None:
+        """From now on count a step at this mask's density, for a method that masks by itself."""
         self._sparse_flops = self.setting.cost.training_flops(self.layout.active(mask))
 
     def in_full(self) -> ModelValues:

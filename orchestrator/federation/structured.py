@@ -124,11 +124,15 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
         return credit(played, 100.0 * run.train_accuracy(), self.cost(run))
 
     def cost(self, run: LocalRun[C]) -> float:
-        """Emulated time of the client's task, in units of the full model's on a device of its profile at capability 1."""
+        """Emulated time of the client's task over the full model's at the speed that capability 1 would have."""
         profile = self.setting.profile_of(run.task.client_id)
-        sub, full = _BYTES_PER_VALUE * run.values.numel(), _BYTES_PER_VALUE * self.setting.layout.size
+        full = _BYTES_PER_VALUE * self.setting.layout.size
+        item = find_model(run.payload)
         taken = client_time(
-            profile, download_bytes=sub, train_flops=run.train_flops, upload_bytes=sub
+            profile,
+            download_bytes=0 if item is None else _BYTES_PER_VALUE * item.values.size,
+            train_flops=run.train_flops,
+            upload_bytes=_BYTES_PER_VALUE * run.values.numel(),
         ).total_s
         whole = client_time(
             profile,

@@ -24,8 +24,8 @@ def flatten(tree: object, path: str = "") -> Iterator[tuple[str, Tensor | Scalar
 def rebuild(template: Any, leaves: Mapping[str, Tensor | Scalar], path: str = "") -> Any:
     """The tree of the template's form with those leaves. Raises KeyError for a leaf that is missing.
 
-    A mapping takes the keys that the leaves have, not the template's, so that it may grow over the rounds by
-    entries of the form that its first one has.
+    A mapping takes the keys that the leaves have, the template's first and in its order, so that it may grow
+    over the rounds by entries of the form that its first one has.
     """
     here = f"{path}/" if path else ""
     if path in leaves:
@@ -34,7 +34,8 @@ def rebuild(template: Any, leaves: Mapping[str, Tensor | Scalar], path: str = ""
         values = {f.name: rebuild(getattr(template, f.name), leaves, here + f.name) for f in fields(template)}
         return replace(template, **values)
     if isinstance(template, Mapping):
-        keys = dict.fromkeys(k.removeprefix(here).split("/")[0] for k in leaves if k.startswith(here))
+        found = dict.fromkeys(k.removeprefix(here).split("/")[0] for k in leaves if k.startswith(here))
+        keys = [k for k in template if k in found] + sorted(k for k in found if k not in template)
         kind = next(iter(template.values()), None)
         return {key: rebuild(template.get(key, kind), leaves, here + key) for key in keys}
     if isinstance(template, tuple):

@@ -6,29 +6,19 @@ at each position of it; no flow means that the activation holds nothing that can
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
-from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.rnn import RNNBase
 
 from orchestrator.errors import ModelError
+from orchestrator.models.layers import Flow, LayerCall, TensorClaims, follow_layer
 from orchestrator.models.operations import MODULE_KINDS, Kind, function_kind
-from orchestrator.models.units import Couplings, Role
+from orchestrator.models.units import Couplings
 
 _METHOD_REMEDY = "or take a method that keeps the model whole"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Flow:
-    """`atoms`, int64[size of `dim`], of one activation."""
-
-    dim: int
-    atoms: NDArray[np.int64]
 
 
 def follow_units(module: nn.Module, example: Tensor, couplings: Couplings) -> None:
@@ -65,7 +55,7 @@ class _Follower(fx.Interpreter):
         self.extra_traceback = False  # it rewrites the arguments of errors, ours too
         self._couplings = couplings
         self._flows: dict[fx.Node, Any] = {}
-        self._names = {id(t): n for n, t in (*module.named_parameters(), *module.named_buffers())}
+        self._tensors = TensorClaims(module, couplings)
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
@@ -79,7 +69,7 @@ class _Follower(fx.Interpreter):
                 self._couplings.fix(flow.atoms)
             return None
         if node.op == "get_attr":
-            self._keep_whole(result)
+            self._tensors.keep_whole([result])
             return None
         if node.op == "call_module":
             layer = self.submodules[str(node.target)]
@@ -89,72 +79,22 @@ class _Follower(fx.Interpreter):
                 return None
             kind = function_kind(node)
         inputs = list(self._inputs(node))
-        if not inputs and kind not in (Kind.PRODUCER, Kind.NORM, Kind.UNKNOWN):
+        if not inputs and kind not in (Kind.LAYER, Kind.UNKNOWN):
             return None
         follow = getattr(self, f"_{kind.value}")
         return follow(node, inputs[0] if inputs else None, result)
 
-    def _producer(self, node: fx.Node, flow: Flow | None, result: Any) -> Any:
-        layer = self.submodules[str(node.target)]
-        if isinstance(layer, _ConvNd):
-            return self._convolution(node, layer, flow, result)
-        if isinstance(layer, RNNBase):
-            return self._recurrent(node, layer, flow, result[0].ndim - 1)
-        if isinstance(layer, nn.Linear):
-            received = self._received(node, flow, result.ndim - 1, layer.in_features)
-            self._claim(node, "weight", 1, received, "input")
-            outputs = self._couplings.produce(str(node.target), layer.out_features)
-            self._claim(node, "weight", 0, outputs, "output")
-        else:
-            if layer.max_norm is not None:
-                return self._opaque(node, "max_norm mixes the features of a row")
-            outputs = self._couplings.produce(str(node.target), layer.embedding_dim)
-            self._claim(node, "weight", 1, outputs, "output")
-        self._claim(node, "bias", 0, outputs, "output")
-        return Flow(result.ndim - 1, outputs)
-
-    def _convolution(self, node: fx.Node, layer: _ConvNd, flow: Flow | None, result: Tensor) -> Flow | None:
-        channel_dim = result.ndim - len(layer.kernel_size) - 1
-        received = self._received(node, flow, channel_dim, layer.in_channels)
-        input_dim, output_dim = (0, 1) if layer.transposed else (1, 0)
-        if layer.groups == 1:
-            outputs = self._couplings.produce(str(node.target), layer.out_channels)
-            self._claim(node, "weight", input_dim, received, "input")
-        elif layer.groups == layer.in_channels and not layer.transposed:
-            outputs = received.repeat(layer.out_channels // layer.in_channels)
-        else:
-            return self._opaque(node, "its channels are convolved in groups")
-        self._claim(node, "weight", output_dim, outputs, "output")
-        self._claim(node, "bias", 0, outputs, "output")
-        return Flow(channel_dim, outputs)
-
-    def _recurrent(self, node: fx.Node, layer: RNNBase, flow: Flow | None, dim: int) -> Any:
-        if layer.bidirectional or layer.proj_size or len(node.all_input_nodes) > 1:
-            return self._opaque(node, "it is bidirectional, projected or given its initial state")
-        received = self._received(node, flow, dim, layer.input_size)
-        # one hidden_size serves all layers of the module, so unit j is unit j of each of them
-        hidden = self._couplings.produce(str(node.target), layer.hidden_size)
-        for depth in range(layer.num_layers):
-            gates = np.tile(hidden, len(getattr(layer, f"weight_hh_l{depth}")) // layer.hidden_size)
-            self._claim(node, f"weight_ih_l{depth}", 1, hidden if depth else received, "input")
-            self._claim(node, f"weight_hh_l{depth}", 1, hidden, "input")
-            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-                self._claim(node, f"{name}_l{depth}", 0, gates, "output")
-        state = Flow(dim, hidden)
-        return state, (state, state) if isinstance(layer, nn.LSTM) else state
-
-    def _norm(self, node: fx.Node, flow: Flow | None, result: Tensor) -> Flow | None:
-        layer = self.submodules[str(node.target)]
-        if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
-            return flow
-        channels = self._received(node, flow, 1, result.shape[1])
-        if isinstance(layer, nn.GroupNorm):
-            by_norm = channels.reshape(layer.num_groups, -1)
-            for column in by_norm.T:
-                self._couplings.join(column, by_norm[:, 0])
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            self._claim(node, name, 0, channels, "output")
-        return Flow(1, channels)
+    def _layer(self, node: fx.Node, flow: Flow | None, result: Any) -> Any:
+        return follow_layer(
+            LayerCall(
+                name=str(node.target),
+                layer=self.submodules[str(node.target)],
+                flow=flow,
+                num_inputs=len(node.all_input_nodes),
+                result=result,
+                tensors=self._tensors,
+            )
+        )
 
     def _layer_norm(self, node: fx.Node, flow: Flow, result: Tensor) -> Flow | None:
         layer = self.submodules[str(node.target)]
@@ -260,46 +200,15 @@ class _Follower(fx.Interpreter):
 
     def _unknown(self, node: fx.Node, flow: Flow | None, result: Any) -> Flow | None:
         if node.op == "call_module":
-            for tensor in self.submodules[str(node.target)].parameters():
-                self._keep_whole(tensor)
+            self._tensors.keep_whole(self.submodules[str(node.target)].parameters())
         if any(self._couplings.can_cut(own.atoms) for own in self._inputs(node)):
-            self._refuse(node, "units cannot be followed through this operation")
+            raise ModelError(
+                "model.name",
+                _place(node),
+                "units cannot be followed through this operation",
+                f"use torch.nn layers and elementwise arithmetic instead, {_METHOD_REMEDY}",
+            )
         return None
-
-    def _refuse(self, node: fx.Node, problem: str) -> NoReturn:
-        remedy = f"use torch.nn layers and elementwise arithmetic instead, {_METHOD_REMEDY}"
-        raise ModelError("model.name", _place(node), problem, remedy)
-
-    def _opaque(self, node: fx.Node, problem: str) -> Flow | None:
-        for tensor in self.submodules[str(node.target)].parameters():
-            self._keep_whole(tensor)
-        for flow in self._inputs(node):
-            self._couplings.fix(flow.atoms, (_place(node), problem))
-        return None
-
-    def _keep_whole(self, tensor: object) -> None:
-        if isinstance(tensor, Tensor) and id(tensor) in self._names:
-            for dim, size in enumerate(tensor.shape):
-                self._couplings.claim(self._names[id(tensor)], dim, np.zeros(size, np.int64), "output")
-
-    def _received(self, node: fx.Node, flow: Flow | None, dim: int, size: int) -> NDArray[np.int64]:
-        """int64[size]: the atoms a layer finds along its input dimension; fixed ones where it has none."""
-        if flow is not None and flow.dim == dim:
-            return flow.atoms
-        if flow is not None:
-            self._couplings.fix(flow.atoms, (_place(node), "it works along another dimension than the units'"))
-        return np.zeros(size, np.int64)
-
-    def _claim(self, node: fx.Node, name: str, dim: int, atoms: NDArray[np.int64], role: Role) -> None:
-        tensor = getattr(self.submodules[str(node.target)], name, None)
-        qualified = f"{node.target}.{name}"
-        if tensor is not None and id(tensor) not in self._names:
-            self._refuse(node, f"its {name} is computed from other tensors")
-        if tensor is not None:
-            qualified = self._names[id(tensor)]
-        elif name != "weight":
-            return
-        self._couplings.claim(qualified, dim, atoms, role)
 
     def _inputs(self, node: fx.Node) -> Iterator[Flow]:
         for n in node.all_input_nodes:

@@ -11,10 +11,9 @@ from torch.nn.modules.rnn import RNNBase
 
 
 class Kind(Enum):
-    """What an operation does with units; `coupling` has a method of that name for each."""
+    """What an operation does with units; `coupling` follows each by a method of that name."""
 
-    PRODUCER = "producer"  # makes new units from those it receives
-    NORM = "norm"  # normalises or scales each channel, or each group of channels
+    LAYER = "layer"  # has tensors that its units own, see layers.py
     LAYER_NORM = "layer_norm"
     SOFTMAX = "softmax"
     ELEMENTWISE = "elementwise"
@@ -28,8 +27,7 @@ class Kind(Enum):
 
 #: the first kind whose types a layer is an instance of
 MODULE_KINDS: tuple[tuple[tuple[type[nn.Module], ...], Kind], ...] = (
-    ((_ConvNd, nn.Linear, nn.Embedding, RNNBase), Kind.PRODUCER),
-    ((_NormBase, nn.GroupNorm, nn.PReLU), Kind.NORM),
+    ((_ConvNd, nn.Linear, nn.Embedding, RNNBase, _NormBase, nn.GroupNorm, nn.PReLU), Kind.LAYER),
     ((nn.LayerNorm, nn.RMSNorm), Kind.LAYER_NORM),
     ((nn.Softmax, nn.LogSoftmax), Kind.SOFTMAX),
     ((nn.LocalResponseNorm, nn.Softmax2d), Kind.MIX),

@@ -4,7 +4,7 @@ Legend: D = entries of the full flat vector, D_sub = entries of the submodel's o
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from orchestrator.models.units import Role, UnitGroup, UnitSlice
 #: a group that is not in the mapping is whole
 KeptUnits = Mapping[str, Tensor]
 
+#: a slice and the units, int64[k], that it keeps
+_Cut = tuple[UnitSlice, NDArray[np.int64]]
+
 
 def first_units(groups: Sequence[UnitGroup], counts: Mapping[str, int]) -> KeptUnits:
     """The first `counts[name]` units of each group; a group without a count stays whole."""
@@ -34,7 +37,7 @@ def submodel_index(layout: ParameterLayout, groups: Sequence[UnitGroup], kept: K
     `full[index]` gathers the submodel's values, `full[index] = values` scatters them.
     """
     _check_names(groups, kept)
-    cuts: dict[str, list[tuple[UnitSlice, NDArray[np.int64]]]] = {}
+    cuts: dict[str, list[_Cut]] = {}
     for group in groups:
         if group.name in kept:
             units = kept[group.name].cpu().numpy()
@@ -43,13 +46,11 @@ def submodel_index(layout: ParameterLayout, groups: Sequence[UnitGroup], kept: K
                 cuts.setdefault(part.segment, []).append((part, units))
     pieces = []
     for segment in layout.segments:
-        index = torch.tensor(0)
-        for dim, size in enumerate(segment.shape):
-            positions = _kept_positions(
-                size, [cut for cut in cuts.get(segment.name, []) if cut[0].dim == dim]
-            )
-            index = index[..., None] * size + torch.from_numpy(positions)
-        pieces.append(segment.offset + index.reshape(-1))
+        index, stride = torch.tensor(segment.offset), segment.size
+        for size, positions in _axes(segment.shape, cuts.get(segment.name, [])):
+            stride //= size
+            index = index[..., None] + positions * stride
+        pieces.append(index.reshape(-1))
     return torch.cat(pieces)
 
 
@@ -139,10 +140,20 @@ def _check_names(groups: Sequence[UnitGroup], given: Mapping[str, object]) -> No
     assert not unknown, f"there is no group {sorted(unknown)}"
 
 
-def _kept_positions(size: int, cuts: Sequence[tuple[UnitSlice, NDArray[np.int64]]]) -> NDArray[np.int64]:
+def _axes(shape: tuple[int, ...], cuts: Sequence[_Cut]) -> Iterator[tuple[int, Tensor]]:
+    """(size, int64 positions that stay) along each cut dimension, and along those between them as one."""
+    whole = 1
+    for dim, size in enumerate(shape):
+        own = [cut for cut in cuts if cut[0].dim == dim]
+        if own:
+            yield whole, torch.arange(whole)
+            yield size, torch.from_numpy(_kept_positions(size, own))
+        whole = 1 if own else whole * size
+    yield whole, torch.arange(whole)
+
+
+def _kept_positions(size: int, cuts: Sequence[_Cut]) -> NDArray[np.int64]:
     """Positions along one dimension that stay, block by block, with the units of a block in their new order."""
-    if not cuts:
-        return np.arange(size)
     whole = np.ones(size, np.bool_)
     for part, _ in cuts:
         whole[part.index] = False

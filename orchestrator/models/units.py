@@ -49,9 +49,8 @@ class UnitSlice:
     def is_regular(self) -> bool:
         """Whether `index` is made of such blocks, so that a submodel can have them with fewer units."""
         starts = self.block_starts()
-        inner = np.array([np.count_nonzero(starts == start) for start in starts])
-        within = self.index[0] - starts
-        expected = starts + within + np.arange(len(self.index))[:, None] * inner
+        _, block, widths = np.unique(starts, return_inverse=True, return_counts=True)
+        expected = self.index[0] + np.arange(len(self.index))[:, None] * widths[block]
         return bool(np.array_equal(self.index, expected))
 
 
@@ -69,7 +68,8 @@ def trace_units(module: nn.Module, example: Tensor) -> tuple[UnitGroup, ...]:
 
     `example` is a batch of two or more inputs. Units that are added become one unit, and so do the channels
     that a group norm normalises together. What reaches the model's output, comes from its input, or is
-    mixed with all others by a norm or a softmax, is never cut and in no group.
+    mixed with all others by a norm or a softmax, is never cut and in no group. A forward pass that uses a
+    number of units as a value, as in `x / x.size(1)`, uses the smaller number in a submodel.
 
     Raises ModelError, naming the layer or operation, for a forward pass that torch.fx cannot trace, for an
     operation through which units cannot be followed, and for a model in which no unit can be cut.

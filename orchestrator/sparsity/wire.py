@@ -138,8 +138,6 @@ def decode(
     anything is allocated.
     Raises WireError, and nothing else, for a buffer that `encode` would not have made.
     """
-    if len(buffer) == 0:
-        return ()
     known = known_masks or {}
     frame = parse_frame(buffer, max_elements=max_elements)
     return tuple(

@@ -113,6 +113,8 @@ def parse_frame(buffer: Buffer, *, max_elements: int | None = None, verify_check
     any number) or do not add up to its length, or whose checksum is wrong.
     """
     data = _as_array(buffer)
+    if not data.size:
+        return Frame("float32", (), data)
     num_items, value_dtype = _parse_message_header(data.data, verify_checksum)
     headers: list[ItemHeader] = []
     names: set[str] = set()
@@ -157,6 +159,8 @@ def _parse_message_header(data: memoryview, verify_checksum: bool) -> tuple[int,
     num_items, dtype, reserved = _CONTENTS.unpack_from(data, _PREFIX.size)
     if dtype >= len(_VALUE_DTYPES) or reserved:
         raise WireError(f"the message header is not valid (dtype {dtype}, reserved {reserved})")
+    if not num_items:
+        raise WireError("the message has no items: a payload without any is 0 bytes")
     return num_items, _VALUE_DTYPES[dtype]
 
 

@@ -48,15 +48,16 @@ def log_model(client: "MlflowClient", mlflow_run_id: str, model_dir: Path, step:
 
 
 def _signature(model_dir: Path) -> "ModelSignature":
-    """float32[n, C, H, W] -> float32[n, num_classes]."""
+    """Images float32[n, C, H, W], or texts as token ids int64[n, T] -> float32[n, num_classes]."""
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     description = json.loads((model_dir / "model.json").read_text(encoding="utf-8"))
-    dtype = np.dtype(np.float32)
-    images = TensorSpec(dtype, (-1, *description["input_shape"]), name=None)
-    scores = TensorSpec(dtype, (-1, description["num_classes"]), name=None)
-    return ModelSignature(inputs=Schema([images]), outputs=Schema([scores]))
+    input_shape = description["input_shape"]
+    dtype = np.dtype(np.int64 if len(input_shape) == 1 else np.float32)
+    inputs = TensorSpec(dtype, (-1, *input_shape), name=None)
+    scores = TensorSpec(np.dtype(np.float32), (-1, description["num_classes"]), name=None)
+    return ModelSignature(inputs=Schema([inputs]), outputs=Schema([scores]))
 
 
 def _requirements() -> list[str]:

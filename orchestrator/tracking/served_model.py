@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from orchestrator.config import ModelConfig
 from orchestrator.errors import ModelError
 from orchestrator.models.registry import build_model
+from orchestrator.models.shapes import input_kind
 
 _BATCH_SIZE = 256
 
@@ -25,33 +26,36 @@ _BATCH_SIZE = 256
 class ServedModel:
     """The final global model of a run, in evaluation mode on the CPU."""
 
-    def __init__(self, module: nn.Module, mean: Tensor, std: Tensor) -> None:
-        """`mean` and `std` are float32[C], for uint8 images on the scale of pixel / 255."""
+    def __init__(self, module: nn.Module, constants: tuple[Tensor, Tensor] | None) -> None:
+        """`constants` are mean and std, float32[C], for uint8 images on the scale of pixel / 255; None: text."""
         self._module = module.eval()
-        self._mean, self._std = mean.view(-1, 1, 1), std.view(-1, 1, 1)
+        self._constants = constants
 
     def predict(
         self,
-        model_input: NDArray[np.float32] | NDArray[np.uint8],
+        model_input: NDArray[np.float32] | NDArray[np.uint8] | NDArray[np.int64],
         params: dict[str, Any] | None = None,
     ) -> NDArray[np.float32]:
-        """Images [n, C, H, W] -> float32[n, num_classes], the scores that the run's cross-entropy took.
+        """Images [n, C, H, W] or texts [n, T] -> float32[n, num_classes], the scores that the cross-entropy took.
 
         uint8 pixels are divided by 255; float32 pixels are taken as they are: those of a data set of floats,
-        or those of a uint8 data set already divided by 255. Then both are normalised as in training.
+        or those of a uint8 data set already divided by 255. Then both are normalised as in training. Texts are
+        integer token ids, the places of their characters in the vocabulary of the data set.
         The scores are logits, or their softmax in a run with `model.double_softmax`. `params` is ignored.
         """
-        images = torch.from_numpy(np.array(model_input))
-        scale = 255.0 if images.dtype == torch.uint8 else 1.0
-        starts = range(0, max(len(images), 1), _BATCH_SIZE)
+        inputs = torch.from_numpy(np.array(model_input))
+        starts = range(0, max(len(inputs), 1), _BATCH_SIZE)
         with torch.inference_mode():
-            batches = [self._scores(images[start : start + _BATCH_SIZE].float() / scale) for start in starts]
+            batches = [self._module(self._prepared(inputs[start : start + _BATCH_SIZE])) for start in starts]
         scores: NDArray[np.float32] = torch.cat(batches).numpy()
         return scores
 
-    def _scores(self, images: Tensor) -> Tensor:
-        scores: Tensor = self._module((images - self._mean) / self._std)
-        return scores
+    def _prepared(self, inputs: Tensor) -> Tensor:
+        if self._constants is None:
+            return inputs.long()
+        mean, std = (constant.view(-1, 1, 1) for constant in self._constants)
+        scale = 255.0 if inputs.dtype == torch.uint8 else 1.0
+        return (inputs.float() / scale - mean) / std
 
 
 def _load_pyfunc(data_path: str) -> ServedModel:
@@ -62,11 +66,13 @@ def _load_pyfunc(data_path: str) -> ServedModel:
     if description["file"] is not None:
         builder = f"{folder / description['file']}:{builder.rpartition(':')[2]}"
     config = ModelConfig(name=builder, double_softmax=description["double_softmax"])
-    channels, height, width = description["input_shape"]
-    module = build_model(config, (channels, height, width), description["num_classes"], None)
+    input_shape = tuple(description["input_shape"])
+    module = build_model(config, input_shape, description["num_classes"], None)
     _load_tensors(module, folder / "model.safetensors")
+    if input_kind(input_shape) == "text":
+        return ServedModel(module, None)
     mean, std = (torch.tensor(description[name], dtype=torch.float32) for name in ("mean", "std"))
-    return ServedModel(module, mean, std)
+    return ServedModel(module, (mean, std))
 
 
 def _load_tensors(module: nn.Module, path: Path) -> None:

@@ -191,7 +191,7 @@ def test_a_grown_weight_has_no_momentum_even_if_it_was_just_dropped() -> None:
     for segment, mask in zip(algorithm.setting.layout.maskable, masks, strict=True):
         old, new = before[segment.slice], run.values[segment.slice]
         grown = [i for i in mask if float(old[i]) == 0.0]
-        was_active = run.received_mask[segment.slice]  # type: ignore[index]
+        was_active = run.received.mask[segment.slice]  # type: ignore[union-attr, index]
         regrown += sum(bool(was_active[i]) for i in grown)
         assert all(float(new[i]) == 0.0 for i in grown)
         assert any(float(new[i]) != float(old[i]) for i in mask)

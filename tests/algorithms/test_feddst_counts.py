@@ -97,7 +97,7 @@ def test_every_layer_has_its_count_after_init_readjustment_and_server(name: str,
 
 
 def contribution(weight: float, values: Tensor, mask: Tensor, start: Tensor) -> Contribution:
-    return Contribution(weight=weight, values=values, mask=mask, start=start)
+    return Contribution(client_id=0, weight=weight, values=values, mask=mask, start=start)
 
 
 @pytest.mark.parametrize(

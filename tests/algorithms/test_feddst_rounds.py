@@ -145,9 +145,9 @@ def test_a_task_done_again_on_the_same_host_is_the_same_update() -> None:
     run = experiment(OPTIONS)
     played = play(run, 2)[1]
     host = ClientHost(run)
-    tasks = run.algorithm.plan(played.before, 1).tasks
     for position in (2, 0, 2, 1):
-        update = host.run(tasks[position], played.broadcast.message.buffer, None)
+        job = played.jobs[position]
+        update = host.run(job.task, played.broadcast.message.buffer, job.unicast, None)
         assert bytes(update.buffer) == bytes(played.updates[position].buffer)  # type: ignore[union-attr]
 
 

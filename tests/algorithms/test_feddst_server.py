@@ -28,7 +28,7 @@ def step(clients: Sequence[Client], server: Sequence[float] = (0.0,) * 10) -> tu
     for weight, values, mask in clients:
         held = torch.tensor([*mask, 1, 1], dtype=torch.bool)
         vector = torch.tensor([*values, 0.0, 0.0]) * held
-        aggregator.add(Contribution(weight=weight, values=vector, mask=held, start=state.params))
+        aggregator.add(Contribution(client_id=0, weight=weight, values=vector, mask=held, start=state.params))
     after = algorithm.server_update(state, aggregator.finish(state.params), 1)
     assert after.mask is not None
     assert after.mask[8:].tolist() == [True, True]
@@ -97,7 +97,7 @@ def test_the_old_state_is_left_as_it_was() -> None:
     params, mask = torch.arange(10, dtype=torch.float32), torch.ones(10, dtype=torch.bool)
     state = ServerState(params=params.clone(), mask=mask.clone())
     aggregator = algorithm.aggregator()
-    aggregator.add(Contribution(weight=1, values=torch.ones(10), mask=mask, start=params))
+    aggregator.add(Contribution(client_id=0, weight=1, values=torch.ones(10), mask=mask, start=params))
     algorithm.server_update(state, aggregator.finish(state.params), 0)
     assert torch.equal(state.params, params)
     assert state.mask is not None
@@ -113,7 +113,7 @@ def test_what_the_server_s_pruning_did_is_measured() -> None:
     for grown in (4, 5):
         held = torch.tensor([1, 1, 0, 0, 0, 0, 0, 0, 1, 1], dtype=torch.bool)
         held[grown] = True
-        aggregator.add(Contribution(weight=1.0, values=held * 2.0, mask=held, start=state.params))
+        aggregator.add(Contribution(client_id=0, weight=1.0, values=held * 2.0, mask=held, start=state.params))
     aggregate = aggregator.finish(state.params)
     after = algorithm.server_update(state, aggregate, 1)
     assert algorithm.server_metrics(state, aggregate, after) == {

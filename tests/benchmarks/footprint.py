@@ -32,7 +32,7 @@ class MeasuredActor:
     def train(self, buffer: NDArray[np.uint8]) -> bool:
         """Train client 0 once."""
         task = ClientTask(round_idx=0, position=0, client_id=0)
-        return isinstance(self._host.run(task, buffer, None), ClientUpdate)
+        return isinstance(self._host.run(task, buffer, np.empty(0, np.uint8), None), ClientUpdate)
 
     def build_torch_optimizer(self) -> None:
         """What the local engine avoids."""

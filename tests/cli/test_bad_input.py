@@ -52,7 +52,7 @@ WRONG_VALUES = {
 WRONG_NAMES = {
     "algorithm": Row("algorithm.name=fedavgg", ("algorithm.name=fedavgg", "did you mean fedavg?")),
     "algorithm like no other": Row(
-        "algorithm.name=zzz", ("choose one of fedavg, fedavgm, feddst, fedprox, randommask",)
+        "algorithm.name=zzz", (f"choose one of {', '.join(sorted(algorithm_names()))}",)
     ),
     "model": Row("model.name=mpl", ("model.name=mpl", "did you mean mlp?")),
     "data set": Row("data.name=digitz", ("data.name=digitz", "did you mean digits?")),
@@ -114,12 +114,12 @@ WRONG_FILES = {
     "storage that is a file": Row("runtime.storage={tmp}/own.py", ("runtime.storage=",)),
 }
 WRONG_SPLITS = {
-    "more clients than images": Row(
-        "fleet.num_clients=5000", ("fleet.num_clients=5000", "1438 training images", "at most 719 clients")
+    "more clients than samples": Row(
+        "fleet.num_clients=5000", ("fleet.num_clients=5000", "1438 training samples", "at most 719 clients")
     ),
-    "more shards than images": Row(
+    "more shards than samples": Row(
         "data.partition.kind=shards data.partition.shard_size=400",
-        ("data.partition.shard_size=400", "1438 training images make 3", "make the shards smaller"),
+        ("data.partition.shard_size=400", "1438 training samples make 3", "make the shards smaller"),
     ),
     "more classes than there are": Row(
         "data.partition.kind=shards data.partition.classes_per_client=11",
@@ -127,7 +127,7 @@ WRONG_SPLITS = {
     ),
     "shards too small": Row(
         "data.partition.kind=shards data.partition.shard_size=1 data.partition.min_samples=5",
-        ("data.partition.min_samples=5", "images"),
+        ("data.partition.min_samples=5", "1438 training samples in 8 shards"),
     ),
     "dirichlet too uneven": Row(
         "fleet.num_clients=100 data.partition.alpha=0.01 data.partition.min_samples=14",
@@ -141,7 +141,7 @@ WRONG_SPLITS = {
     ),
 }
 WRONG_SPARSITY = {
-    "a dense method": Row("sparsity.level=0.5", ("sparsity.level=0.5", "fedavg is a dense method")),
+    "a dense method": Row("sparsity.level=0.5", ("sparsity.level=0.5", "fedavg does not take a sparsity level")),
     "a layer emptied": Row(
         "algorithm.name=randommask sparsity.level=0.9999",
         ("sparsity.level=0.9999:", "20000 weights of layer fc2.weight", "lower it to 0.9949"),

@@ -1,5 +1,6 @@
-"""Normalisation and the data fingerprint."""
+"""What models are given, and the data fingerprint."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,26 +13,72 @@ from orchestrator.data.dataset import Dataset
 MakeDataset = Callable[..., Dataset]
 
 
-def test_normalise_uint8_divides_by_255_first(make_dataset: MakeDataset) -> None:
+def test_uint8_images_are_divided_by_255_and_normalised(make_dataset: MakeDataset) -> None:
     dataset = replace(make_dataset([0, 1]), mean=(0.5, 0.0), std=(0.25, 2.0))
     images = np.array([[[[0, 255]], [[51, 255]]]], dtype=np.uint8)  # [1, 2, 1, 2]
     expected = torch.tensor([[[[-2.0, 2.0]], [[0.1, 0.5]]]])
     torch.testing.assert_close(dataset.to_tensor(images), expected)
 
 
-def test_normalise_takes_floats_as_they_are(make_dataset: MakeDataset) -> None:
+def test_float_images_are_normalised_as_they_are(make_dataset: MakeDataset) -> None:
     images = np.array([[[[0.25, 0.75]]]], dtype=np.float32)
     torch.testing.assert_close(make_dataset([0, 1]).to_tensor(images), torch.tensor([[[[-1.0, 1.0]]]]))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_normalise_leaves_read_only_images_alone(make_dataset: MakeDataset, dtype: type) -> None:
+def test_read_only_images_are_left_alone(make_dataset: MakeDataset, dtype: type) -> None:
     images = np.ones((2, 1, 2, 2), dtype=dtype)
     images.flags.writeable = False
     result = make_dataset([0, 1]).to_tensor(images)  # a warning would fail the test
     result.zero_()
     assert images.sum() == 8
     assert result.dtype == torch.float32
+
+
+@pytest.fixture
+def texts() -> Dataset:
+    """Two training texts and one test text of three characters; read-only."""
+    parts = [np.array(rows, dtype=np.uint8) for rows in ([[0, 1, 2], [2, 2, 1]], [[1, 0, 0]])]
+    for part in parts:
+        part.flags.writeable = False
+    return Dataset(
+        name="text",
+        input_shape=(3,),
+        num_classes=3,
+        train_inputs=parts[0],
+        train_labels=np.array([0, 2]),
+        test_inputs=parts[1],
+        test_labels=np.array([1]),
+        mean=(),
+        std=(),
+        vocabulary="abc",
+    )
+
+
+def test_texts_become_int64_tokens_in_new_memory(texts: Dataset) -> None:
+    tokens = texts.to_tensor(texts.train_inputs)
+    assert tokens.dtype == torch.int64
+    assert tokens.tolist() == [[0, 1, 2], [2, 2, 1]]
+    tokens.zero_()
+    assert texts.train_inputs.tolist() == [[0, 1, 2], [2, 2, 1]]
+
+
+def test_fingerprint_of_texts_sees_the_vocabulary(texts: Dataset) -> None:
+    same, other = replace(texts), replace(texts, vocabulary="abd")
+    assert texts.fingerprint() == same.fingerprint() != other.fingerprint()
+
+
+def test_fingerprint_of_images_is_of_this_form(make_dataset: MakeDataset) -> None:
+    """Runs that were begun can be resumed only while it stays so."""
+    dataset = make_dataset([0, 1], [1], [0, 1])
+    digest = hashlib.sha256(b"(2, (0.5,), (0.25,))")
+    digest.update(b"|u1(2, 1, 2, 2)" + bytes([0] * 4 + [1] * 4))
+    digest.update(b"<i8(2,)" + bytes([0] * 8 + [1] + [0] * 7))
+    digest.update(b"<i8(2,)" + bytes([0] * 8 + [1] + [0] * 7))
+    digest.update(b"|u1(1, 1, 2, 2)" + bytes(4))
+    digest.update(b"<i8(1,)" + bytes([1] + [0] * 7))
+    digest.update(b"none")
+    assert dataset.fingerprint() == digest.hexdigest()
 
 
 def test_fingerprint_is_of_content_alone(make_dataset: MakeDataset) -> None:

@@ -130,14 +130,14 @@ def test_shared_index_is_stored_once() -> None:
     ("kind", "num_clients", "options", "field", "words"),
     [
         ("iid", 151, {}, "fleet.num_clients", "at most 150 clients"),
-        ("iid", 3, {"min_samples": 101}, "fleet.num_clients", "301 training images"),
+        ("iid", 3, {"min_samples": 101}, "fleet.num_clients", "301 training samples"),
         ("quantity", 302, {"min_samples": 1}, "fleet.num_clients", "at most 301"),
         (
             "shards",
             10,
             {"shard_size": 16},
             "data.partition.shard_size",
-            "need 20 of them, 301 training images make 18",
+            "need 20 of them, 301 training samples make 18",
         ),
         ("shards", 10, {"classes_per_client": 4}, "data.partition.classes_per_client", "there are 3 classes"),
         (
@@ -145,14 +145,14 @@ def test_shared_index_is_stored_once() -> None:
             10,
             {"shard_size": 2, "min_samples": 5},
             "data.partition.min_samples",
-            "give a client 4 images",
+            "give a client 4 samples",
         ),
         (
             "shards",
             151,
             {"min_samples": 1},
             "data.partition.min_samples",
-            "302 shards give a client 0 images",
+            "302 shards give a client 0 samples",
         ),
         ("dirichlet", 30, {"alpha": 1e-6}, "data.partition.alpha", "never had more than 0"),
         ("natural", 8, {}, "fleet.num_clients", "of 7 clients in the data 7 have"),
@@ -171,7 +171,7 @@ def test_refusals(
 def test_test_set_without_a_clients_classes_is_refused(make_dataset: MakeDataset) -> None:
     dataset = make_dataset([0] * 10 + [1] * 10, [0] * 5)
     for kind in ("shards", "dirichlet"):
-        with pytest.raises(PartitionError, match="no image of the classes that client") as caught:
+        with pytest.raises(PartitionError, match="no sample of the classes that client") as caught:
             split(dataset, kind, 2, seed=1, alpha=1e-6, classes_per_client=1)
         assert caught.value.field == "data.partition.kind"
 

@@ -30,9 +30,16 @@ def test_the_names_of_the_config_and_their_usual_models() -> None:
         "parquet": None,
         "imagefolder": None,
         "npz": None,
+        "text": "char_lstm",
     }
     assert {name: entry.default_model for name, entry in DATASETS.items()} == models
-    assert {name for name, entry in DATASETS.items() if entry.needs_root} == {"parquet", "imagefolder", "npz"}
+    assert {name for name, entry in DATASETS.items() if entry.needs_root} == {
+        "parquet",
+        "imagefolder",
+        "npz",
+        "text",
+    }
+    assert {name for name, entry in DATASETS.items() if entry.kind == "text"} == {"text"}
 
 
 def test_what_actors_import_stays_light() -> None:
@@ -56,7 +63,7 @@ def test_unknown_name(name: str, hint: str) -> None:
     assert hint in caught.value.remedy
 
 
-@pytest.mark.parametrize("name", ["parquet", "imagefolder", "npz"])
+@pytest.mark.parametrize("name", ["parquet", "imagefolder", "npz", "text"])
 def test_a_folder_is_needed_and_must_exist(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="reads your files") as caught:
         load_dataset(DataConfig(name=name))
@@ -69,3 +76,13 @@ def test_client_column_is_for_parquet_only() -> None:
     with pytest.raises(DataError) as caught:
         load_dataset(DataConfig(name="digits", client_column="writer"))
     assert caught.value.field == "data.client_column"
+
+
+@pytest.mark.parametrize(("key", "value"), [("augment", True), ("image_size", 32)])
+def test_what_is_for_images_is_refused_for_texts(tmp_path: Path, key: str, value: object) -> None:
+    file = tmp_path / "play.txt"
+    file.write_text("A:\nsome words\n")
+    config = DataConfig.model_validate({"name": "text", "root": file, key: value})
+    with pytest.raises(DataError, match="holds texts, and it is for images; leave it out") as caught:
+        load_dataset(config)
+    assert (caught.value.field, caught.value.value) == (f"data.{key}", value)

@@ -19,6 +19,7 @@ def contribution(
 ) -> Contribution:
     held = None if mask is None else torch.tensor(mask, dtype=torch.bool)
     return Contribution(
+        client_id=0,
         weight=weight,
         values=torch.tensor(values, dtype=torch.float32),
         mask=held,
@@ -179,13 +180,14 @@ def cohorts(draw: st.DrawFn) -> tuple[list[Contribution], Tensor]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     server = torch.from_numpy(rng.standard_normal(6).astype(np.float32))
     clients = []
-    for _ in range(draw(st.integers(1, 5))):
+    for k in range(draw(st.integers(1, 5))):
         density = draw(st.sampled_from([0.0, 0.3, 0.7, 1.0]))
         mask = torch.from_numpy(rng.random(6) < density) if draw(st.booleans()) else None
         values = torch.from_numpy(rng.standard_normal(6).astype(np.float32))
         held = values if mask is None else values * mask
         start = server if mask is None else server * mask
-        clients.append(Contribution(weight=draw(st.integers(1, 500)), values=held, mask=mask, start=start))
+        weight = draw(st.integers(1, 500))
+        clients.append(Contribution(client_id=k, weight=weight, values=held, mask=mask, start=start))
     return clients, server
 
 

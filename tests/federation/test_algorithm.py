@@ -48,7 +48,7 @@ def make(
 
 def test_a_dense_method_refuses_a_sparsity_level() -> None:
     with pytest.raises(
-        ConfigError, match=r"sparsity.level=0.5: plain is a dense method; leave it unset or 0"
+        ConfigError, match=r"sparsity.level=0.5: plain does not take a sparsity level; leave it unset or 0"
     ):
         make(sparsity__level=0.5)
     assert make(sparsity__level=0.0).level(0) == 0.0

@@ -5,16 +5,16 @@ import pytest
 import torch
 from torch import nn
 
-from orchestrator.federation.evaluate import EVALUATION_BATCH, predict, spread
+from orchestrator.federation.evaluate import EVALUATION_BATCH, accuracy, predict, spread
 from orchestrator.models.parameters import FlatModule
 
 
 def test_predictions_by_hand() -> None:
     """Logits are the two pixels: (2, 0) is class 0, (0, 1) class 1; loss is log(1 + e^-margin)."""
     flat = FlatModule(nn.Sequential(nn.Flatten(), nn.Linear(2, 2)))
-    params = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 0.0])
+    flat.load(torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 0.0]))
     images = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 1.0]]).view(3, 1, 1, 2)
-    found = predict(flat, params, images, torch.tensor([0, 1, 0]))
+    found = predict(flat, images, torch.tensor([0, 1, 0]))
     assert found.correct.tolist() == [True, True, False]
     assert found.loss.dtype == np.float64
     assert found.loss.tolist() == pytest.approx([np.log1p(np.exp(-m)) for m in (2, 1, -1)], rel=1e-12)
@@ -22,10 +22,10 @@ def test_predictions_by_hand() -> None:
 
 def test_images_keep_their_order_over_several_batches() -> None:
     flat = FlatModule(nn.Sequential(nn.Flatten(), nn.Linear(1, 2)))
-    params = torch.tensor([1.0, -1.0, 0.0, 0.0])
+    flat.load(torch.tensor([1.0, -1.0, 0.0, 0.0]))
     count = 2 * EVALUATION_BATCH + 3
     signs = torch.from_numpy(np.random.default_rng(0).choice([-1.0, 1.0], count).astype(np.float32))
-    found = predict(flat, params, signs.view(-1, 1, 1, 1), torch.zeros(count, dtype=torch.int64))
+    found = predict(flat, signs.view(-1, 1, 1, 1), torch.zeros(count, dtype=torch.int64))
     assert found.correct.tolist() == (signs > 0).tolist()
 
 
@@ -38,17 +38,34 @@ def test_the_model_is_in_evaluation_mode_and_unchanged() -> None:
         torch.randn(40, 1, 1, 2, generator=torch.Generator().manual_seed(0)),
         torch.zeros(40).long(),
     )
-    first, second = (predict(flat, params, images, labels) for _ in range(2))
+    first, second = (predict(flat, images, labels) for _ in range(2))
     assert np.array_equal(first.loss, second.loss)
     assert torch.equal(flat.values, params)
 
 
-def test_the_given_parameters_are_used_and_not_the_models() -> None:
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_s_mode_is_put_back(training: bool) -> None:
+    flat = FlatModule(nn.Sequential(nn.Flatten(), nn.Linear(1, 2)))
+    flat.module.train(training)
+    predict(flat, torch.ones(1, 1, 1, 1), torch.tensor([1]))
+    assert {module.training for module in flat.module.modules()} == {training}
+
+
+def test_the_present_parameters_are_used() -> None:
     flat = FlatModule(nn.Sequential(nn.Flatten(), nn.Linear(1, 2)))
     images, labels = torch.ones(1, 1, 1, 1), torch.tensor([1])
-    right = predict(flat, torch.tensor([0.0, 1.0, 0.0, 0.0]), images, labels)
-    wrong = predict(flat, torch.tensor([1.0, 0.0, 0.0, 0.0]), images, labels)
+    flat.load(torch.tensor([0.0, 1.0, 0.0, 0.0]))
+    right = predict(flat, images, labels)
+    flat.load(torch.tensor([1.0, 0.0, 0.0, 0.0]))
+    wrong = predict(flat, images, labels)
     assert (right.correct.tolist(), wrong.correct.tolist()) == ([True], [False])
+
+
+def test_accuracy_by_hand() -> None:
+    """The model always says class 1; two of the four labels are."""
+    flat = FlatModule(nn.Sequential(nn.Flatten(), nn.Linear(1, 2)))
+    flat.load(torch.tensor([0.0, 0.0, 0.0, 1.0]))
+    assert accuracy(flat, torch.ones(4, 1, 1, 1), torch.tensor([1, 0, 1, 0])) == 0.5
 
 
 def test_spread_by_hand() -> None:

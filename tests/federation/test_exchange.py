@@ -8,9 +8,18 @@ from hypothesis import strategies as st
 from torch import nn
 
 from orchestrator.errors import WireError
-from orchestrator.federation.exchange import MODEL_ITEM, find_model, pack_model, unpack_model
+from orchestrator.federation.exchange import (
+    MODEL_ITEM,
+    beside_model,
+    find_bits,
+    find_model,
+    find_values,
+    known_masks,
+    pack_model,
+    unpack_model,
+)
 from orchestrator.models.parameters import ParameterLayout
-from orchestrator.sparsity.payload import Bits, Dense, Masked, Scalar
+from orchestrator.sparsity.payload import Bits, Dense, Masked, Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode
 
 #: conv 2*1*2*2 = 8 weights and 2 biases, batch norm 2 + 2 and two running statistics of 2, linear 6 and 3
@@ -33,6 +42,7 @@ def test_a_masked_model_comes_back_exactly_through_the_wire(bits: list[bool], se
     assert isinstance(item, Masked)
     assert (item.name, item.values.size, item.mask.tolist()) == (MODEL_ITEM, sum(bits) + D - W, bits)
     model = unpack_model(LAYOUT, decode(encode((item,))))
+    assert model is not None
     assert model.mask is not None
     assert torch.equal(model.mask, mask)
     assert torch.equal(model.values, values * mask)
@@ -43,6 +53,7 @@ def test_a_dense_model_comes_back_exactly_through_the_wire() -> None:
     item = pack_model(LAYOUT, values, None)
     assert isinstance(item, Dense)
     model = unpack_model(LAYOUT, decode(encode((item,))))
+    assert model is not None
     assert model.mask is None
     assert torch.equal(model.values, values)
 
@@ -63,21 +74,50 @@ def test_an_unpacked_model_owns_its_memory() -> None:
     """Decoded arrays are read-only views of a buffer that others share; the model must not be one."""
     buffer = np.frombuffer(encode((pack_model(LAYOUT, torch.ones(D), None),)), dtype=np.uint8)
     kept = buffer.copy()
-    unpack_model(LAYOUT, decode(buffer)).values.zero_()
+    model = unpack_model(LAYOUT, decode(buffer))
+    assert model is not None
+    model.values.zero_()
     assert np.array_equal(buffer, kept)
 
 
 def test_other_items_do_not_hide_the_model() -> None:
     model = Dense(MODEL_ITEM, np.zeros(D, np.float32))
-    assert find_model((Scalar("loss", 1.0), Bits("votes", np.zeros(3, np.bool_)), model)) is model
+    others = (Scalar("loss", 1.0), Bits("votes", np.zeros(3, np.bool_)))
+    assert find_model((*others, model)) is model
+    assert beside_model((others[0], model, others[1])) == others
+
+
+@pytest.mark.parametrize(
+    "payload", [(), (Scalar("loss", 1.0),), (Bits(MODEL_ITEM, np.zeros(W, np.bool_)),)]
+)
+def test_a_payload_may_be_without_a_model(payload: Payload) -> None:
+    assert find_model(payload) is None
+    assert unpack_model(LAYOUT, payload) is None
+
+
+def test_bits_and_values_are_found_by_name_and_kind() -> None:
+    votes, scores = np.array([True, False]), np.array([1.5, -2.0], np.float32)
+    payload = (Scalar("loss", 1.0), Bits("votes", votes), Dense("scores", scores))
+    assert find_bits(payload, "votes") is votes
+    assert find_values(payload, "scores") is scores
+    with pytest.raises(WireError, match=r"no bits 'scores', only \['loss', 'votes', 'scores'\]"):
+        find_bits(payload, "scores")
+    with pytest.raises(WireError, match=r"no values 'votes', only \['loss', 'votes', 'scores'\]"):
+        find_values(payload, "votes")
+
+
+def test_the_masks_that_both_ends_know_are_those_of_the_model() -> None:
+    bits = torch.zeros(W, dtype=torch.bool)
+    bits[[2, 13]] = True
+    known = known_masks(LAYOUT, LAYOUT.expand(bits))
+    assert known.keys() == {MODEL_ITEM}
+    assert known[MODEL_ITEM].tolist() == bits.tolist()
+    assert known_masks(LAYOUT, None) == {}
 
 
 @pytest.mark.parametrize(
     ("payload", "message"),
     [
-        ((), "no model item 'theta', only \\[\\]"),
-        ((Scalar("loss", 1.0),), "no model item 'theta', only \\['loss'\\]"),
-        ((Bits(MODEL_ITEM, np.zeros(W, np.bool_)),), "no model item"),
         ((Dense(MODEL_ITEM, np.zeros(D - 1, np.float32)),), "26 values, the layout wants 27"),
         (
             (Masked(MODEL_ITEM, np.zeros(20, np.float32), np.zeros(W + 1, np.bool_)),),

@@ -148,7 +148,7 @@ def test_flops_of_masked_training_by_hand() -> None:
 
 def test_flops_follow_a_mask_that_changes() -> None:
     run = run_of(mask=five_and_seven())
-    run.load(run.start, run.received_mask)
+    run.load(run.start, five_and_seven())
     batch = (run.data.images, run.data.labels)  # type: ignore[attr-defined]
     run.backward(batch)
     run.set_mask(None)
@@ -159,7 +159,7 @@ def test_flops_follow_a_mask_that_changes() -> None:
 def test_flops_of_the_growth_gradient_by_hand() -> None:
     """Forward at the mask's density, 2 * 27 FLOPs, and a dense backward, 2 * 192, per sample."""
     run = run_of(mask=five_and_seven())
-    run.load(run.start, run.received_mask)
+    run.load(run.start, five_and_seven())
     run.dense_gradient((run.data.images[:2], run.data.labels[:2]))  # type: ignore[attr-defined]
     assert run.train_flops == 2 * (54 + 2 * 192)
     assert run.train_flops_dense == 2 * 576
@@ -304,5 +304,6 @@ def test_the_received_model_is_not_written_to() -> None:
     start, mask = run.start.clone(), five_and_seven()
     finish(run)
     assert torch.equal(run.start, start)
-    assert run.received_mask is not None
-    assert torch.equal(run.received_mask, mask)
+    assert run.received is not None
+    assert run.received.mask is not None
+    assert torch.equal(run.received.mask, mask)

@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import ModelValues
-from orchestrator.federation.local import Setting
 from orchestrator.federation.seeds import stream
+from orchestrator.federation.setting import Setting
 from orchestrator.models.parameters import FlatModule
 from tests.fakes import TensorData, make_run, make_setting, random_data, seeded
 

@@ -1,6 +1,7 @@
 """Operations per sample: published totals, layers counted by hand, and uses that cannot be counted."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from orchestrator.models.parameters import FlatModule, ParameterLayout
 from orchestrator.models.registry import resolve_builder
 
 
-def _measure(module: nn.Module, input_shape: tuple[int, int, int]) -> ModelCost:
+def _measure(module: nn.Module, input_shape: tuple[int, ...]) -> ModelCost:
     return measure_cost(module, ParameterLayout.of(module), input_shape)
 
 
@@ -187,14 +188,27 @@ class Scale(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """An LSTM over the rows of an image."""
+    """A recurrent layer over the rows of an image."""
+
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layer(images[:, 0])[0][:, -1]
+
+
+class Characters(nn.Module):
+    """A recurrent layer over embedded tokens, and a dense head on its last step."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.embedding = nn.Embedding(9, 2)
         self.lstm = nn.LSTM(2, 3, batch_first=True)
+        self.fc = nn.Linear(3, 9)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.lstm(images[:, 0])[0][:, -1]
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.fc(self.lstm(self.embedding(tokens))[0][:, -1])
 
 
 def test_layer_called_three_times_counts_three_times() -> None:
@@ -212,6 +226,36 @@ def test_table_lookup_is_free_and_tied_decoder_is_not(tied: bool, positions: dic
     assert _measure(Words(tied), (1, 2, 2)).positions == positions
 
 
+@pytest.mark.parametrize(
+    ("layer", "num_weights"),
+    [
+        (nn.LSTM(2, 3, batch_first=True), 2),
+        (nn.LSTM(2, 3, batch_first=True, bias=False), 2),
+        (nn.LSTM(2, 3, num_layers=2, dropout=0.5, batch_first=True), 4),
+        (nn.LSTM(2, 3, num_layers=2, bidirectional=True, batch_first=True), 8),
+        (nn.GRU(2, 3, num_layers=2, batch_first=True), 4),
+        (nn.RNN(2, 3, bidirectional=True, batch_first=True), 4),
+    ],
+)
+def test_recurrent_layer_uses_each_weight_once_a_step(layer: nn.RNNBase, num_weights: int) -> None:
+    cost = _measure(Recurrent(layer), (1, 7, 2))
+    assert len(cost.positions) == num_weights
+    assert set(cost.positions.values()) == {7}
+    assert cost.other_macs == 0
+
+
+@pytest.mark.parametrize("context", [nullcontext, torch.no_grad])
+def test_characters_by_hand(context: type[nullcontext[None]] | type[torch.no_grad]) -> None:
+    """5 steps of four gates of 3 units, from 2 features and 3 units; then 9 scores."""
+    with context():
+        cost = _measure(Characters(), (5,))
+    weights = {"embedding.weight": 0, "lstm.weight_ih_l0": 5, "lstm.weight_hh_l0": 5, "fc.weight": 1}
+    assert cost.positions == weights
+    assert cost.forward_flops() == 2 * (5 * (12 * 2 + 12 * 3) + 3 * 9)
+    active = {"embedding.weight": 4, "lstm.weight_ih_l0": 10, "lstm.weight_hh_l0": 6, "fc.weight": 2}
+    assert cost.training_flops(active) == 6 * (5 * 16 + 2)
+
+
 def test_attention_between_tokens_belongs_to_no_parameter() -> None:
     cost = _measure(Tokens().eval(), (1, 5, 4))
     assert set(cost.positions.values()) == {5.0}
@@ -226,7 +270,6 @@ def test_attention_between_tokens_belongs_to_no_parameter() -> None:
     ("module", "input_shape", "name"),
     [
         (Scale(), (1, 2, 2), "scale"),
-        (Recurrent(), (1, 4, 2), r"lstm\.weight_ih_l0"),
         (Product(), (1, 2, 2), "left"),
         (
             nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3))),

@@ -34,12 +34,37 @@ def test_every_entry_names_a_builder_and_says_what_it_is(name: str) -> None:
         ("auto", (1, 8, 8), None, "mlp"),
         ("auto", (1, 40, 15), None, "mlp"),
         ("auto", (3, 16, 16), None, "cnn_cifar"),
+        ("auto", (40,), None, "char_lstm"),
+        ("auto", (40,), "char_lstm", "char_lstm"),
+        ("mine.py:build", (40,), "char_lstm", "mine.py:build"),
     ],
 )
 def test_auto_is_the_data_sets_usual_model(
-    name: str, input_shape: tuple[int, int, int], default: str | None, expected: str
+    name: str, input_shape: tuple[int, ...], default: str | None, expected: str
 ) -> None:
     assert resolve_name(name, input_shape, default) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "input_shape", "default", "problem"),
+    [
+        (
+            "mlp",
+            (40,),
+            "char_lstm",
+            "model.name=mlp: it takes images, but the data set holds texts; use char_lstm",
+        ),
+        ("vgg11", (40,), None, "it takes images, but the data set holds texts; use char_lstm"),
+        ("char_lstm", (1, 8, 8), "lenet_mnist", "holds images; use lenet_mnist, or another data.name"),
+        ("char_lstm", (1, 8, 8), None, "it takes texts, but the data set holds images; use mlp"),
+    ],
+)
+def test_model_for_inputs_of_another_kind_is_refused(
+    name: str, input_shape: tuple[int, ...], default: str | None, problem: str
+) -> None:
+    with pytest.raises(ModelError) as caught:
+        resolve_name(name, input_shape, default)
+    assert problem in str(caught.value)
 
 
 @pytest.mark.parametrize("side", [1, 15, 16, 17, 64])
@@ -101,7 +126,7 @@ def test_unknown_name_is_refused_with_a_near_match() -> None:
 
 
 def test_unknown_name_without_a_near_match_lists_the_models() -> None:
-    with pytest.raises(ModelError, match=r"take one of mlp, .*resnet18, or path/to/file\.py:function"):
+    with pytest.raises(ModelError, match=r"take one of mlp, .*char_lstm, or path/to/file\.py:function"):
         resolve_builder("zzz")
 
 
@@ -134,6 +159,16 @@ def test_model_that_does_not_classify_these_images_is_refused(
 ) -> None:
     with pytest.raises(ModelError, match=problem):
         build_model(_from_source(tmp_path, source), SHAPE, 3, None)
+
+
+def test_model_of_the_user_is_tried_on_tokens_where_the_data_is_text(tmp_path: Path) -> None:
+    tokens = torch.tensor([[0, 1, 2], [2, 2, 2]])
+    bags = _from_source(tmp_path, "return nn.EmbeddingBag(5, num_classes)")
+    assert build_model(bags, (3,), 5, None)(tokens).shape == (2, 5)
+    (tmp_path / "other").mkdir()
+    dense = _from_source(tmp_path / "other", "return nn.Linear(3, num_classes)")
+    with pytest.raises(ModelError, match=r"a batch of texts of \(3,\) raised RuntimeError"):
+        build_model(dense, (3,), 5, None)
 
 
 def test_too_small_an_image_is_refused_by_the_nets_own_error() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from orchestrator.errors import ModelError
-from orchestrator.models.shapes import Window, output_positions
+from orchestrator.models.shapes import Window, example_input, input_kind, output_positions
 
 WINDOWS = [
     Window(5),
@@ -14,6 +14,13 @@ WINDOWS = [
     Window(5, padding=2),
     Window(3, stride=2, padding=1),
 ]
+
+
+def test_example_input_is_black_images_or_texts_of_token_0() -> None:
+    images, texts = example_input((3, 4, 5)), example_input((7,), batch_size=1)
+    assert (input_kind((3, 4, 5)), input_kind((7,))) == ("image", "text")
+    assert torch.equal(images, torch.zeros(2, 3, 4, 5, dtype=torch.float32))
+    assert torch.equal(texts, torch.zeros(1, 7, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("window", WINDOWS)

@@ -1,8 +1,8 @@
 """Submodels cut out of a model: their entries, and that they compute what the masked full model does."""
 
-import copy
 from collections.abc import Callable
 from math import ceil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from orchestrator.models.submodel import (
     unit_sums,
     units_to_bits,
 )
-from orchestrator.models.units import UnitGroup, trace_units
+from orchestrator.models.units import Role, UnitGroup, trace_units
 from tests.fakes import normalised_net
 
 RATIOS = (1.0, 0.5, 0.25, 1 / 16)
@@ -63,29 +63,29 @@ def _characters(num_layers: int = 1) -> nn.Module:
     )
 
 
-def _last_state(m: nn.Module, x: Tensor) -> Tensor:
+def _last_state(m: Any, x: Tensor) -> Any:
     _, (hidden, _) = m.lstm(m.embed(x))
     return m.head(hidden[-1])
 
 
 def _tied() -> nn.Module:
-    net = Forward(
+    embed, head = nn.Embedding(11, 8), nn.Linear(8, 11)
+    head.weight = embed.weight
+    return Forward(
         lambda m, x: m.head(m.lstm(m.embed(x))[0].mean(dim=1)),
-        embed=nn.Embedding(11, 8),
+        embed=embed,
         lstm=nn.LSTM(8, 8, batch_first=True),
-        head=nn.Linear(8, 11),
+        head=head,
     )
-    net.head.weight = net.embed.weight
-    return net
 
 
-def _squeeze_and_excite(m: nn.Module, x: Tensor) -> Tensor:
+def _squeeze_and_excite(m: Any, x: Tensor) -> Any:
     x = m.conv(x)
     gate = m.up(m.down(x.mean((2, 3))).relu()).sigmoid()
     return m.head((x * gate[:, :, None, None]).amax((-2, -1)))
 
 
-def _padded_shortcut(m: nn.Module, x: Tensor) -> Tensor:
+def _padded_shortcut(m: Any, x: Tensor) -> Any:
     x = m.stem(x)
     wide = pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))
     return m.head(torch.flatten(torch.relu(m.conv(x) + wide), 1))
@@ -98,9 +98,7 @@ OTHERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "lstm": (_characters, CHARACTERS),
     "lstm of two layers": (lambda: _characters(2), CHARACTERS),
     "lstm state": (
-        lambda: Forward(
-            _last_state, embed=nn.Embedding(11, 4), lstm=nn.LSTM(4, 8, 2), head=nn.Linear(8, 3)
-        ),
+        lambda: Forward(_last_state, embed=nn.Embedding(11, 4), lstm=nn.LSTM(4, 8, 2), head=nn.Linear(8, 3)),
         CHARACTERS,
     ),
     "flattened gru": (
@@ -228,6 +226,11 @@ def _builtin(name: str) -> Cut:
     return Cut(resolve_builder(name)(shape, 10), (2, *shape))
 
 
+def _other(name: str) -> Cut:
+    build, shape = OTHERS[name]
+    return Cut(build(), shape)
+
+
 def _assert_exact(cut: Cut, kept: KeptUnits) -> None:
     expected = cut.masked_output(kept)
     assert expected.std() > 1e-3
@@ -244,8 +247,7 @@ def test_builtin_submodel_computes_what_the_masked_model_does(name: str) -> None
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_submodel_of_any_model_computes_what_the_masked_model_does(name: str) -> None:
-    build, shape = OTHERS[name]
-    cut = Cut(build(), shape)
+    cut = _other(name)
     for ratio in RATIOS:
         _assert_exact(cut, cut.random_units(ratio))
         _assert_exact(cut, cut.random_units(ratio, ordered=False))
@@ -253,15 +255,12 @@ def test_submodel_of_any_model_computes_what_the_masked_model_does(name: str) ->
 
 @pytest.mark.parametrize("name", ["lstm of two layers", "flattened gru", "depthwise", "concatenation"])
 def test_reordering_all_units_changes_the_entries_but_not_the_function(name: str) -> None:
-    build, shape = OTHERS[name]
-    cut = Cut(build(), shape)
+    cut = _other(name)
     reordered = cut.random_units(1.0, ordered=False)
     index = submodel_index(cut.layout, cut.groups, reordered)
     assert not torch.equal(index, torch.arange(cut.layout.size))
     assert torch.equal(index.sort().values, torch.arange(cut.layout.size))
-    torch.testing.assert_close(
-        cut.submodel_output(reordered), cut.masked_output({}), atol=1e-5, rtol=0.0
-    )
+    torch.testing.assert_close(cut.submodel_output(reordered), cut.masked_output({}), atol=1e-5, rtol=0.0)
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn_mnist", "resnet18"])
@@ -269,7 +268,7 @@ def test_index_fits_the_layout_of_the_smaller_module(name: str) -> None:
     cut = _builtin(name)
     kept = cut.random_units(0.25)
     index, sub = submodel_index(cut.layout, cut.groups, kept), cut.submodel(kept).layout
-    assert len(index) == sub.size == len(index.unique())
+    assert len(index) == sub.size == len(set(index.tolist()))
     for full, small in zip(cut.layout.segments, sub.segments, strict=True):
         assert (full.name, full.kind, full.maskable) == (small.name, small.kind, small.maskable)
         part = index[small.slice]
@@ -294,9 +293,7 @@ def test_whole_model_is_its_own_submodel(name: str) -> None:
     cut = _builtin(name)
     everything = first_units(cut.groups, {group.name: group.num_units for group in cut.groups})
     for kept in (everything, first_units(cut.groups, {})):
-        assert torch.equal(
-            submodel_index(cut.layout, cut.groups, kept), torch.arange(cut.layout.size)
-        )
+        assert torch.equal(submodel_index(cut.layout, cut.groups, kept), torch.arange(cut.layout.size))
 
 
 def test_half_of_cnn_mnist_has_these_shapes() -> None:
@@ -312,9 +309,8 @@ def test_half_of_cnn_mnist_has_these_shapes() -> None:
         "fc2.weight": (10, 25),
         "fc2.bias": (10,),
     }
-    assert repr(sub) == repr(resolve_builder("cnn_mnist")((1, 28, 28), 10)).replace(
-        "(1, 10,", "(1, 5,"
-    ).replace("(10, 20,", "(5, 10,").replace("in_features=320, out_features=50", "in_features=160, out_features=25").replace("in_features=50", "in_features=25")
+    assert repr(sub.get_submodule("conv2")) == "Conv2d(5, 10, kernel_size=(5, 5), stride=(1, 1))"
+    assert repr(sub.get_submodule("fc1")) == "Linear(in_features=160, out_features=25, bias=True)"
 
 
 def test_hand_derived_entries_of_two_kept_channels() -> None:
@@ -350,7 +346,7 @@ def test_shrunken_group_norm_keeps_the_channels_of_a_group() -> None:
 
 
 def test_shrinking_shares_nothing_with_the_full_model() -> None:
-    cut = Cut(*[f() if callable(f) else f for f in OTHERS["batch norm"]])
+    cut = _other("batch norm")
     before, batches = cut.values.clone(), cut.flat.module.get_buffer("1.num_batches_tracked")
     sub = FlatModule(shrink(cut.flat.module, cut.groups, {"0": 2}).train())
     sub.module(cut.batch).sum().backward()
@@ -396,9 +392,9 @@ def _slow_sums(layout: ParameterLayout, group: UnitGroup, vector: Tensor, role: 
 
 
 @pytest.mark.parametrize("role", ["output", "input"])
-def test_sums_over_the_entries_of_each_unit(role: str) -> None:
-    for cut in (_builtin("cnn_mnist"), Cut(_characters(2), CHARACTERS), Cut(*_other("group norm"))):
-        sums = unit_sums(cut.layout, cut.groups, cut.values.square(), "output" if role == "output" else "input")
+def test_sums_over_the_entries_of_each_unit(role: Role) -> None:
+    for cut in (_builtin("cnn_mnist"), Cut(_characters(2), CHARACTERS), _other("group norm")):
+        sums = unit_sums(cut.layout, cut.groups, cut.values.square(), role)
         assert list(sums) == [group.name for group in cut.groups]
         for group in cut.groups:
             expected = _slow_sums(cut.layout, group, cut.values.square(), role)
@@ -437,8 +433,3 @@ def test_bits_of_another_model_and_empty_groups_are_refused() -> None:
     bits[10:30] = False
     with pytest.raises(WireError, match="no unit of conv2"):
         bits_to_units(groups, bits)
-
-
-def _other(name: str) -> tuple[nn.Module, tuple[int, ...]]:
-    build, shape = OTHERS[name]
-    return build(), shape

@@ -108,7 +108,7 @@ class Misbehaving(Algorithm[ServerState, None]):
             run.values.fill_(float("nan"))
 
     def load(self, run: LocalRun[None]) -> None:
-        run.load(run.start, run.received_mask)
+        super().load(run)
         self._misbehave("load", run)
 
     def on_train_start(self, run: LocalRun[None]) -> None:

@@ -1,6 +1,7 @@
 """Runs of a few rounds in this process, for tests that look at what they leave behind."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from orchestrator.tracking.record import RoundRecord
 #: what differs between two runs that are the same: the wall clock
 TIMING = ("time/wall_s", "time/wall_s_total")
 REMEMBERING = "algorithm.name=tests.runtime.methods:Remembering"
+#: the message to one client of a method that sends none
+NOTHING = np.empty(0, np.uint8)
 
 
 @cache
@@ -101,10 +104,11 @@ def mean_by_samples(
     total, num_images = np.zeros(params.numel()), 0
     for position in positions:
         task = experiment.algorithm.plan(state, round_idx).tasks[position]
-        update = ClientHost(experiment).run(task, message, None)
+        update = ClientHost(experiment).run(task, message, NOTHING, None)
         assert isinstance(update, ClientUpdate), update
         size = len(experiment.partition.train[task.client_id])
         model = unpack_model(experiment.setting.layout, decode(update.buffer))
+        assert model is not None
         total += size * model.values.numpy().astype(np.float64)
         num_images += size
     return torch.from_numpy((total / num_images).astype(np.float32))
@@ -189,7 +193,7 @@ class Forgetful:
 
     def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
         """See Executor."""
-        blank = [Job(job.task, self._algorithm.init_client(job.task.client_id)) for job in jobs]
+        blank = [replace(job, client_state=self._algorithm.init_client(job.task.client_id)) for job in jobs]
         return self._inner.submit(message, blank)
 
     def result(self, ticket: Ticket) -> Outcome[Any]:

@@ -6,7 +6,9 @@ import torch
 
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.exchange import unpack_model
+from orchestrator.federation.plan import ClientTask
 from orchestrator.runtime.broadcast import Broadcast
+from orchestrator.runtime.executor import Job
 from orchestrator.runtime.experiment import Experiment
 from orchestrator.runtime.ledger import mask_digest
 from orchestrator.sparsity.wire import decode
@@ -33,6 +35,10 @@ def _dense(experiment: Experiment) -> ServerState:
     return ServerState(params=torch.from_numpy(experiment.initial.copy()))
 
 
+#: a task whose client is sent nothing beside the broadcast
+JOB = Job(ClientTask(round_idx=0, position=0, client_id=0), None)
+
+
 def _varint_bytes(number: int) -> int:
     """Seven bits a byte, at least one."""
     return max(1, -(-number.bit_length() // 7))
@@ -48,15 +54,15 @@ class TestDownloadBytes:
         expected = HEADERS + value_bytes * (WEIGHTS + BIASES)
         assert broadcast.message.buffer.nbytes == expected
         assert broadcast.mask_digest is None
-        assert [broadcast.download_bytes(held) for held in (None, "another")] == [expected, expected]
+        assert [broadcast.download_bytes(JOB, held) for held in (None, "another")] == [expected, expected]
 
     def test_a_mask_costs_its_bitmap_unless_the_client_holds_it(self, dtype: str, value_bytes: int) -> None:
         experiment = prepared(f"wire.value_dtype={dtype}")
         broadcast = Broadcast.of(experiment, _masked(experiment, WEIGHTS // 2, step=2))
         values = HEADERS + value_bytes * (WEIGHTS // 2 + BIASES)
-        assert broadcast.download_bytes(None) == broadcast.message.buffer.nbytes == values + BITMAP
-        assert broadcast.download_bytes("another") == values + BITMAP
-        assert broadcast.download_bytes(broadcast.mask_digest) == values
+        assert broadcast.download_bytes(JOB, None) == broadcast.message.buffer.nbytes == values + BITMAP
+        assert broadcast.download_bytes(JOB, "another") == values + BITMAP
+        assert broadcast.download_bytes(JOB, broadcast.mask_digest) == values
 
     def test_a_thin_mask_costs_its_gaps(self, dtype: str, value_bytes: int) -> None:
         experiment = prepared(f"wire.value_dtype={dtype}")
@@ -65,14 +71,14 @@ class TestDownloadBytes:
         section = sum(_varint_bytes(gap) for gap in gaps)
         assert section == 80
         values = HEADERS + value_bytes * (40 + BIASES)
-        assert broadcast.download_bytes(None) == values + section
-        assert broadcast.download_bytes(broadcast.mask_digest) == values
+        assert broadcast.download_bytes(JOB, None) == values + section
+        assert broadcast.download_bytes(JOB, broadcast.mask_digest) == values
 
     def test_a_mask_that_leaves_nothing_out_costs_nothing(self, dtype: str, value_bytes: int) -> None:
         experiment = prepared(f"wire.value_dtype={dtype}")
         broadcast = Broadcast.of(experiment, _masked(experiment, WEIGHTS))
         expected = HEADERS + value_bytes * (WEIGHTS + BIASES)
-        assert {broadcast.download_bytes(h) for h in (None, broadcast.mask_digest)} == {expected}
+        assert {broadcast.download_bytes(JOB, h) for h in (None, broadcast.mask_digest)} == {expected}
 
 
 def test_two_masks_have_two_names_and_one_mask_one() -> None:
@@ -91,6 +97,8 @@ def test_what_the_server_computes_with_is_what_the_clients_decode() -> None:
     state = _masked(experiment, 1000, step=3)
     broadcast = Broadcast.of(experiment, state)
     model = unpack_model(experiment.setting.layout, decode(broadcast.message.buffer))
+    assert model is not None
+    assert broadcast.received is not None
     assert torch.equal(model.values, broadcast.received.values)
     assert state.mask is not None
     assert model.mask is not None
@@ -103,7 +111,9 @@ def test_what_the_server_computes_with_is_what_the_clients_decode() -> None:
 def test_float32_changes_no_bit() -> None:
     experiment = prepared()
     state = _dense(experiment)
-    assert torch.equal(Broadcast.of(experiment, state).received.values, state.params)
+    received = Broadcast.of(experiment, state).received
+    assert received is not None
+    assert torch.equal(received.values, state.params)
 
 
 def test_the_mask_that_both_ends_know_is_over_the_maskable_entries() -> None:

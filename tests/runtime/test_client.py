@@ -9,14 +9,16 @@ import torch
 from numpy.typing import NDArray
 
 from orchestrator.errors import WireError
-from orchestrator.federation.exchange import unpack_model
+from orchestrator.federation.exchange import ModelValues, unpack_model
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientFailure, ClientUpdate, Outcome
+from orchestrator.models.parameters import ParameterLayout
 from orchestrator.runtime.broadcast import Broadcast
 from orchestrator.runtime.client import ClientHost
 from orchestrator.runtime.experiment import Experiment
+from orchestrator.sparsity.payload import Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode
-from tests.runtime.runs import prepared
+from tests.runtime.runs import NOTHING, prepared
 
 Buffer = NDArray[np.uint8]
 
@@ -32,12 +34,18 @@ def _broadcast(experiment: Experiment) -> Broadcast:
 
 def _run(host: ClientHost, experiment: Experiment, client_id: int = 2) -> Outcome[Any]:
     state = experiment.algorithm.init_client(client_id)
-    return host.run(_task(client_id), _broadcast(experiment).message.buffer, state)
+    return host.run(_task(client_id), _broadcast(experiment).message.buffer, NOTHING, state)
 
 
 def _update(outcome: Outcome[Any]) -> ClientUpdate[Any]:
     assert isinstance(outcome, ClientUpdate), outcome
     return outcome
+
+
+def _model(layout: ParameterLayout, update: ClientUpdate[Any]) -> ModelValues:
+    model = unpack_model(layout, decode(update.buffer))
+    assert model is not None
+    return model
 
 
 def _misbehaving(hook: str, kind: str = "raise") -> Experiment:
@@ -68,6 +76,7 @@ class TestUpdate:
         experiment = prepared()
         update = _update(_run(ClientHost(experiment), experiment))
         model = unpack_model(experiment.setting.layout, decode(update.buffer))
+        assert model is not None
         assert model.mask is None
         assert not torch.equal(model.values, torch.from_numpy(experiment.initial))
         assert bool(torch.isfinite(model.values).all())
@@ -76,11 +85,13 @@ class TestUpdate:
         experiment = prepared("algorithm.name=randommask", "sparsity.level=0.9")
         broadcast = _broadcast(experiment)
         update = _update(_run(ClientHost(experiment), experiment))
+        assert broadcast.received is not None
         assert broadcast.received.mask is not None
         assert update.buffer.nbytes == 36 + 4 * int(broadcast.received.mask.sum())
         model = unpack_model(
             experiment.setting.layout, decode(update.buffer, known_masks=broadcast.known_masks)
         )
+        assert model is not None
         assert model.mask is not None
         assert torch.equal(model.mask, broadcast.received.mask)
         assert int(model.values[~model.mask].count_nonzero()) == 0
@@ -117,8 +128,8 @@ class TestHost:
         outcomes = []
         for scale in (1.0, 0.5, 1.0):
             state = algorithm.init(torch.from_numpy(experiment.initial * np.float32(scale)))
-            outcomes.append(_update(host.run(task, Broadcast.of(experiment, state).message.buffer, None)))
-        first, other, again = (unpack_model(layout, decode(u.buffer)).values for u in outcomes)
+            outcomes.append(_update(host.run(task, Broadcast.of(experiment, state).message.buffer, NOTHING, None)))
+        first, other, again = (_model(layout, u).values for u in outcomes)
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
 
@@ -126,7 +137,7 @@ class TestHost:
         experiment = prepared()
         buffer = _broadcast(experiment).message.buffer
         before = buffer.tobytes()
-        _update(ClientHost(experiment).run(_task(), buffer, None))
+        _update(ClientHost(experiment).run(_task(), buffer, NOTHING, None))
         assert buffer.tobytes() == before
 
     def test_torch_s_own_generator_is_left_alone(self) -> None:
@@ -142,7 +153,7 @@ class TestHost:
             torch.rand(3)
             buffers.append(_update(_run(ClientHost(experiment), experiment)).buffer.tobytes())
         assert buffers[0] == buffers[1]
-        other = ClientHost(experiment).run(_task(round_idx=6), _broadcast(experiment).message.buffer, None)
+        other = ClientHost(experiment).run(_task(round_idx=6), _broadcast(experiment).message.buffer, NOTHING, None)
         assert _update(other).buffer.tobytes() != buffers[0]
 
     def test_every_task_has_its_own_numbers_of_torch_s_generator(self) -> None:
@@ -152,7 +163,7 @@ class TestHost:
             buffer = _broadcast(experiment).message.buffer
             for client_id, round_idx in ((0, 0), (1, 0), (0, 1)):
                 task = _task(client_id, round_idx)
-                pair = [_update(ClientHost(experiment).run(task, buffer, {})) for _ in range(2)]
+                pair = [_update(ClientHost(experiment).run(task, buffer, NOTHING, {})) for _ in range(2)]
                 first, second = (update.client_state["drawn"].tolist() for update in pair)
                 assert first == second
                 drawn.append(tuple(first))
@@ -204,7 +215,6 @@ class TestFailure:
             (lambda b: b ^ np.uint8(1), "not a Sparsefleet message"),
             (lambda b: np.zeros(100, np.uint8), "not a Sparsefleet message"),
             (lambda b: np.concatenate([b[:-1], b[-1:] ^ np.uint8(1)]), "checksum"),
-            (lambda b: np.frombuffer(encode(()), np.uint8), "no model item"),
         ],
     )
     def test_a_message_that_is_garbage_fails_in_receiving(
@@ -212,7 +222,7 @@ class TestFailure:
     ) -> None:
         experiment = prepared()
         buffer = damage(_broadcast(experiment).message.buffer)
-        failure = ClientHost(experiment).run(_task(), buffer, None)
+        failure = ClientHost(experiment).run(_task(), buffer, NOTHING, None)
         assert isinstance(failure, ClientFailure)
         assert failure.stage == "receive"
         assert failure.cause.startswith("WireError: ")
@@ -221,10 +231,19 @@ class TestFailure:
     def test_a_model_of_another_size_fails_in_receiving(self) -> None:
         experiment = prepared()
         other = _broadcast(prepared("model.name=tests.runtime.models:dropout"))
-        failure = ClientHost(experiment).run(_task(), other.message.buffer, None)
+        failure = ClientHost(experiment).run(_task(), other.message.buffer, NOTHING, None)
         assert isinstance(failure, ClientFailure)
         assert failure.stage == "receive"
         assert f"the layout wants {experiment.setting.layout.size}" in failure.cause
+
+    @pytest.mark.parametrize("payload", [(), (Scalar("loss", 1.0),)])
+    def test_a_message_without_a_model_fails_in_a_task_that_starts_from_one(self, payload: Payload) -> None:
+        experiment = prepared()
+        failure = ClientHost(experiment).run(
+            _task(), np.frombuffer(encode(payload), np.uint8), NOTHING, None
+        )
+        assert isinstance(failure, ClientFailure)
+        assert (failure.stage, failure.cause) == ("train", "ValueError: this task came without a model")
 
     @pytest.mark.parametrize(("hook", "kind"), [("grad_hook", "raise"), ("after_train", "nan")])
     def test_a_failed_task_leaves_no_trace_in_the_next(self, hook: str, kind: str) -> None:
@@ -232,6 +251,6 @@ class TestFailure:
         host = ClientHost(experiment)
         before = _update(_run(host, experiment, 3))
         assert isinstance(_run(host, experiment, 2), ClientFailure)
-        host.run(_task(), np.zeros(3, np.uint8), None)
+        host.run(_task(), np.zeros(3, np.uint8), NOTHING, None)
         after = _update(_run(host, experiment, 3))
         assert before.buffer.tobytes() == after.buffer.tobytes()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientUpdate
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.runtime.ledger import (
@@ -22,6 +23,9 @@ from orchestrator.tracking.record import METRICS
 
 #: 100 FLOP/s, 2 bytes/s up, 5 bytes/s down
 SLOW = DeviceProfile(name="slow", flops_per_s=100.0, uplink_bytes_per_s=2.0, downlink_bytes_per_s=5.0)
+
+
+TASK = ClientTask(round_idx=3, position=1, client_id=7)
 
 
 def _update(**changes: Any) -> ClientUpdate[None]:
@@ -42,6 +46,7 @@ def _update(**changes: Any) -> ClientUpdate[None]:
 def _event(**changes: Any) -> ClientEvent:
     content: dict[str, Any] = {
         "round_idx": 0,
+        "kind": "train",
         "position": 0,
         "client_id": 0,
         "profile": "slow",
@@ -59,14 +64,14 @@ def _event(**changes: Any) -> ClientEvent:
 
 
 def test_an_event_takes_its_bytes_from_the_buffer_and_its_seconds_from_the_profile() -> None:
-    event = participation(_update(), SLOW, download_bytes=20)
+    event = participation(TASK, _update(), SLOW, download_bytes=20)
     expected = _event(round_idx=3, position=1, client_id=7)
     assert event == expected
     assert event.total_s == 4.0 + 2.5 + 4.0
 
 
 def test_an_update_without_a_loss_has_none() -> None:
-    assert math.isnan(participation(_update(metrics={}), SLOW, 20).train_loss)
+    assert math.isnan(participation(TASK, _update(metrics={}), SLOW, 20).train_loss)
 
 
 def test_an_event_is_one_line_of_json() -> None:
@@ -83,7 +88,7 @@ def test_a_round_adds_up_its_clients_and_lasts_as_long_as_the_slowest() -> None:
         ),
         _event(client_id=2, train_flops=1.0, train_flops_dense=2.0, download_s=0.0),
     ]
-    assert round_costs(events, num_failures=2, wall_s=1.25) == {
+    assert round_costs([events], num_failures=2, wall_s=1.25) == {
         "comm/upload_bytes": 8 + 3 + 8,
         "comm/download_bytes": 20 + 5 + 20,
         "compute/train_flops": 250.0 + 250.0 + 1.0,
@@ -99,24 +104,24 @@ def test_a_round_adds_up_its_clients_and_lasts_as_long_as_the_slowest() -> None:
 
 def test_a_client_drawn_twice_does_one_task_after_the_other() -> None:
     events = [_event(client_id=1), _event(client_id=1), _event(client_id=2)]
-    assert round_costs(events, 0, 1.0)["time/emulated_s"] == 2 * events[0].total_s
+    assert round_costs([events], 0, 1.0)["time/emulated_s"] == 2 * events[0].total_s
 
 
 def test_a_straggler_ends_the_round_at_the_deadline() -> None:
     slow = _event(client_id=1, compute_s=100.0)
-    costs = round_costs([_event(), slow], 0, 1.0, deadline_s=50.0)
+    costs = round_costs([[_event(), slow]], 0, 1.0, deadline_s=50.0)
     assert (costs["time/emulated_s"], costs["fleet/stragglers"]) == (50.0, 1)
-    costs = round_costs([_event(), slow], 0, 1.0, deadline_s=slow.total_s)
+    costs = round_costs([[_event(), slow]], 0, 1.0, deadline_s=slow.total_s)
     assert (costs["time/emulated_s"], costs["fleet/stragglers"]) == (slow.total_s, 0)
 
 
 def test_a_round_without_clients_costs_nothing() -> None:
-    costs = round_costs([], num_failures=0, wall_s=0.0)
+    costs = round_costs([[]], num_failures=0, wall_s=0.0)
     assert set(costs.values()) == {0}
 
 
 def test_totals_run_on() -> None:
-    costs = round_costs([_event()], num_failures=1, wall_s=0.5)
+    costs = round_costs([[_event()]], num_failures=1, wall_s=0.5)
     first = add_totals({}, costs)
     second = add_totals(first, costs)
     assert first == {
@@ -132,7 +137,7 @@ def test_totals_run_on() -> None:
 
 
 def test_every_total_is_of_a_metric_and_every_metric_is_described() -> None:
-    costs = round_costs([_event()], num_failures=0, wall_s=0.0)
+    costs = round_costs([[_event()]], num_failures=0, wall_s=0.0)
     assert set(TOTALLED) <= costs.keys()
     assert costs.keys() | add_totals({}, costs).keys() <= METRICS.keys()
 

@@ -113,6 +113,14 @@ def test_golden_index_section() -> None:
 
 
 @pytest.mark.parametrize("value_dtype", ["float32", "float16"])
+def test_a_payload_without_items_is_no_bytes(value_dtype: ValueDtype) -> None:
+    assert encode((), value_dtype=value_dtype) == b""
+    assert decode(b"") == decode(np.empty(0, np.uint8)) == ()
+    assert section_bytes(b"") == ()
+    assert header_bytes(()) == 0
+
+
+@pytest.mark.parametrize("value_dtype", ["float32", "float16"])
 @given(payload=payloads())
 def test_round_trip(payload: Payload, value_dtype: ValueDtype) -> None:
     buffer = encode(payload, value_dtype=value_dtype)
@@ -144,8 +152,9 @@ def test_total_is_the_documented_header_and_the_sections(payload: Payload) -> No
     for value_dtype, size in (("float32", 4), ("float16", 2)):
         buffer = encode(payload, value_dtype=value_dtype)
         sections = section_bytes(buffer)
-        headers = 12 + sum(16 + 4 * ((len(item.name.encode()) + 3) // 4) for item in payload)
-        assert header_bytes(payload) == headers == 12 + sum(s.header_bytes for s in sections)
+        prefix = 12 if payload else 0
+        headers = prefix + sum(16 + 4 * ((len(item.name.encode()) + 3) // 4) for item in payload)
+        assert header_bytes(payload) == headers == prefix + sum(s.header_bytes for s in sections)
         assert len(buffer) == headers + sum(s.mask_bytes + s.value_bytes for s in sections)
         for item, section in zip(payload, sections, strict=True):
             assert section.name == item.name

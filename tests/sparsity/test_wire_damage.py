@@ -66,7 +66,7 @@ def test_crafted_messages_are_otherwise_valid() -> None:
 
 
 def test_every_truncation_is_refused() -> None:
-    for length in range(len(BUFFER)):
+    for length in range(1, len(BUFFER)):
         with pytest.raises(WireError):
             decode(BUFFER[:length], known_masks=KNOWN)
         with pytest.raises(WireError):
@@ -106,7 +106,7 @@ def accept(buffer: bytes, known: dict[str, Bool]) -> None:
     assert encode(payload, value_dtype=value_dtype, known_masks=known) == buffer
 
 
-@given(st.binary(max_size=200))
+@given(st.binary(min_size=1, max_size=200))
 def test_random_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(WireError):
         decode(data)
@@ -141,7 +141,9 @@ ONE = struct.pack("<f", 1.0)
 @pytest.mark.parametrize(
     ("buffer", "match"),
     [
-        (b"", "0 bytes"),
+        (b"S", "1 bytes, too few for a message"),
+        (message(), "the message has no items"),
+        (np.empty(0, np.float64), "contiguous bytes, not a float64 array"),
         (b"PK\x03\x04" + BUFFER[4:], "not a Sparsefleet message"),
         (b"SFL\x02" + BUFFER[4:], "version 2"),
         (message(dtype=2), "message header"),

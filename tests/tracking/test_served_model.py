@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from orchestrator.errors import ModelError
+from orchestrator.models.lstm import char_lstm
 from orchestrator.tracking.served_model import _load_pyfunc
 
 FILE = """
@@ -94,6 +95,32 @@ def test_double_softmax_gives_what_the_loss_took(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         scores[0], nn.functional.softmax(torch.tensor(by_hand([0.1, 0.9])), dim=0), rtol=1e-5
     )
+
+
+def test_texts_are_token_ids_and_give_the_modules_logits(tmp_path: Path) -> None:
+    module = char_lstm((4,), 5).eval()
+    folder = tmp_path / "model"
+    folder.mkdir()
+    save_file(dict(module.state_dict()), folder / "model.safetensors")
+    description = {
+        "builder": "char_lstm",
+        "file": None,
+        "input_shape": [4],
+        "num_classes": 5,
+        "double_softmax": False,
+        "mean": [],
+        "std": [],
+    }
+    (folder / "model.json").write_text(json.dumps(description))
+    tokens = np.random.default_rng(0).integers(0, 5, (300, 4))
+    model = _load_pyfunc(str(folder))
+    scores = model.predict(tokens)
+    assert scores.dtype == np.float32
+    with torch.no_grad():
+        expected = module(torch.from_numpy(tokens)).numpy()
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    np.testing.assert_array_equal(model.predict(tokens.astype(np.uint8)), scores)
+    assert model.predict(tokens[:0]).shape == (0, 5)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,220 @@
+"""FedLPS: Jia et al., "FedLPS: Federated Learning with Learnable Personalized Sparsity", ICDE 2025, arXiv
+2412.07216, https://arxiv.org/abs/2412.07216
+
+Every client learns on its own data which units matter to it, and trains the submodel of the most important ones;
+how many it keeps, a bandit (P-UCBV) finds from training accuracy against emulated cost.
+
+Symbols: q = state.importance, sg = sigmoid, s = ratio, z = the device's capability, lambda = algorithm.penalty,
+W_j = the entries that produce unit j.
+
+Deviations: the paper's body was not at hand, and in its public code nothing is learned; what that code does is
+`fedlps_as_coded`. Here q is private, lives as long as the client, and moves once an epoch by the gradient of the
+loss at gates that scale what leaves a unit, with the straight-through estimator of the hard choice: dL/dq_j =
+sg'(q_j) (dL/dg_j + lambda d/dsg(q_j) mean_j (sg(q_j) - sg(||W_j||_1))^2). It is taken on `importance_batches`
+mini-batches of the dense model, whose FLOPs are counted, so that dropped units can return; between two choices the
+client trains a smaller dense model, residual couplings included. A unit is what can be cut out exactly: a hidden
+unit of an LSTM, not a gate row. The personal model is the last one trained, its epoch with the best validation
+accuracy unless `keep=last`; before its first participation a client uses the global model. The bandit is
+orchestrator/fleet/ratio.py, its cost the task's emulated time over the dense model's. `average=per_unit` averages a
+coordinate over the clients that held it, `mean_delta` (the code's) over all.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import floor
+from typing import ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from orchestrator.federation.aggregate import AGGREGATORS, Aggregator
+from orchestrator.federation.algorithm import ServerState
+from orchestrator.federation.exchange import ModelValues, find_bits, find_model, pack_model, unpack_model
+from orchestrator.federation.local import LocalRun
+from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.seeds import stream
+from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
+from orchestrator.federation.traits import Traits
+from orchestrator.fleet.ratio import RatioPolicy
+from orchestrator.models.submodel import KeptUnits, bits_to_units, unit_sums, units_to_bits
+from orchestrator.models.unit_gates import close_units, gate_gradient
+from orchestrator.sparsity.payload import Bits, Payload
+
+_UNITS = "units"
+
+
+class FedLPSConfig(StructuredConfig):
+    """Options of FedLPS."""
+
+    ratio_policy: RatioPolicy = Field(
+        "p_ucbv", description="keep ratio: a bandit's, the capability, or `ratio`"
+    )
+    pattern: Literal["learned", "magnitude", "ordered", "random"] = Field(
+        "learned",
+        description="units kept: of largest learned importance, of largest L1 norm, the first, random",
+    )
+    average: Literal["mean_delta", "per_unit"] = Field(
+        "per_unit",
+        description="changes averaged over all clients, or each coordinate over those that held it",
+    )
+    importance_lr: float = Field(1.0, ge=0.0, description="learning rate of the importance")
+    importance_std: float = Field(0.01, ge=0.0, description="standard deviation of its initial values")
+    importance_batches: int = Field(1, ge=1, description="mini-batches per epoch that move the importance")
+    penalty: float = Field(1.0, ge=0.0, description="lambda, pull of the importance to the weights' norm")
+    keep: Literal["best", "last"] = Field("best", description="epoch whose model becomes the personal one")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FedLPSClient(ClientRatio):
+    """Adds q by group (float32[J]), the personal model (float32[D]) and its units (bool[sum J])."""
+
+    importance: Mapping[str, Tensor]
+    personal: Tensor
+    units: Tensor
+    num_trained: int = 0
+
+
+@final
+class FedLPS(StructuredAlgorithm[FedLPSClient]):
+    """Learned personal submodels, their size found by a bandit."""
+
+    Config = FedLPSConfig
+    config: FedLPSConfig
+    traits: ClassVar[Traits] = Traits(
+        scope="personal",
+        structure="structured",
+        when="learned",
+        density="per device",
+        personal=True,
+        payload="unit bits up",
+        source="arXiv 2412.07216",
+    )
+
+    def init_client(self, client_id: int) -> FedLPSClient:
+        """q starts near 0, so that units begin as equals."""
+        rng, layout = stream(self.setting.seed, "client", client_id, "importance"), self.setting.layout
+        std = self.config.importance_std
+        importance = {
+            g.name: torch.from_numpy(rng.normal(0.0, std, g.num_units)).to(torch.float32)
+            for g in self.setting.units
+        }
+        num_units = sum(g.num_units for g in self.setting.units)
+        return FedLPSClient(
+            bandit=self.new_client_ratio(client_id).bandit,
+            importance=importance,
+            personal=torch.zeros(layout.size),
+            units=torch.ones(num_units, dtype=torch.bool),
+        )
+
+    def counts(self, ratio: float) -> dict[str, int]:
+        """max(1, floor(s J)) units of each group of J."""
+        return {g.name: max(1, floor(ratio * g.num_units + 1e-9)) for g in self.setting.units}
+
+    def broadcast(self, state: ServerState) -> Payload:
+        """The dense model: which units a client wants is its own affair."""
+        return (pack_model(self.setting.layout, state.params, None),)
+
+    def unicast(self, state: ServerState, task: ClientTask, client_state: FedLPSClient) -> Payload:
+        """Nothing more."""
+        return ()
+
+    def unpack(self, payload: Payload, task: ClientTask, client_state: FedLPSClient) -> ModelValues | None:
+        """The dense model on its way down; on its way up a submodel with the bits of its units."""
+        item = find_model(payload)
+        if item is None or len(payload) == 1:
+            return unpack_model(self.setting.layout, payload)
+        return self.scatter(item.values, bits_to_units(self.setting.units, find_bits(payload, _UNITS)))
+
+    def aggregator(self) -> Aggregator:
+        """By `average`."""
+        return AGGREGATORS["dmean" if self.config.average == "mean_delta" else "covmean"]()
+
+    def load(self, run: LocalRun[FedLPSClient]) -> None:
+        """Begin with the units that are most important so far."""
+        run.scratch |= {"full": run.start.clone(), "best": torch.tensor(-1.0)}
+        run.scratch |= {f"q/{name}": q for name, q in run.state.importance.items()}
+        run.load_submodel(run.start, self._choose(run))
+
+    def on_train_start(self, run: LocalRun[FedLPSClient]) -> None:
+        """Learn, then choose."""
+        self._learn(run)
+
+    def on_epoch(self, run: LocalRun[FedLPSClient], epochs_done: int) -> None:
+        """Keep the model if it is the best so far; learn and choose again unless training is over."""
+        last = epochs_done == self.setting.training.local_epochs
+        score = run.validation_accuracy() if self.config.keep == "best" else float(epochs_done)
+        if score >= float(run.scratch["best"]):
+            run.scratch |= {
+                "best": torch.tensor(score),
+                "personal": run.in_full().values,
+                "units": self._bits(run),
+            }
+        if not last:
+            self._learn(run)
+
+    def after_train(self, run: LocalRun[FedLPSClient]) -> None:
+        """Keep what was learned."""
+        run.state = replace(
+            run.state,
+            bandit=self.credited(run),
+            importance={name: run.scratch[f"q/{name}"] for name in run.state.importance},
+            personal=run.scratch["personal"],
+            units=run.scratch["units"],
+            num_trained=run.state.num_trained + 1,
+        )
+
+    def pack(self, run: LocalRun[FedLPSClient]) -> Payload:
+        """The submodel and which units it has."""
+        return (*super().pack(run), Bits(_UNITS, self._bits(run).numpy()))
+
+    def personal(self, run: LocalRun[FedLPSClient]) -> None:
+        """The client's own submodel, or the global model before its first participation."""
+        if run.state.num_trained:
+            kept = bits_to_units(self.setting.units, run.state.units.numpy())
+            run.load_submodel(run.state.personal, kept)
+        else:
+            run.load(run.start, None)
+
+    def _bits(self, run: LocalRun[FedLPSClient]) -> Tensor:
+        return torch.from_numpy(units_to_bits(self.setting.units, run.kept))
+
+    def _learn(self, run: LocalRun[FedLPSClient]) -> None:
+        """Move q by its gradient on a few mini-batches, and go on with the units that it then prefers."""
+        assert run.index is not None
+        if self.config.pattern != "learned":
+            return
+        layout, units, full = self.setting.layout, self.setting.units, run.scratch["full"]
+        full[run.index] = run.values.detach()
+        norms = unit_sums(layout, units, full.abs(), "output")
+        for batch in islice(next(run.batches("importance", 1)), self.config.importance_batches):
+            gradient = run.full_gradient(close_units(layout, units, run.kept, full), batch)
+            slopes = gate_gradient(layout, units, full, gradient)
+            for name, slope in slopes.items():
+                gate = torch.sigmoid(run.scratch[f"q/{name}"])
+                pull = 2.0 * self.config.penalty / len(gate) * (gate - torch.sigmoid(norms[name]))
+                step = self.config.importance_lr * gate * (1.0 - gate) * (slope + pull)
+                run.scratch[f"q/{name}"] = run.scratch[f"q/{name}"] - step
+        chosen = self._choose(run)
+        if any(not torch.equal(chosen[name], run.kept[name]) for name in chosen):
+            run.load_submodel(full, chosen)
+            run.renew_optimizer()
+
+    def _choose(self, run: LocalRun[FedLPSClient]) -> KeptUnits:
+        """The units to keep, in ascending order; ties go to the lower index."""
+        counts = self.counts(self.ratio(run.task, run.state))
+        match self.config.pattern:
+            case "learned":
+                scores = {name: run.scratch[f"q/{name}"] for name in counts}
+            case "magnitude":
+                scores = unit_sums(self.setting.layout, self.setting.units, run.start.abs(), "output")
+            case "ordered":
+                scores = {g.name: -torch.arange(g.num_units) for g in self.setting.units}
+            case "random":
+                rng = stream(self.setting.seed, "client", run.task.client_id, "random-units")
+                scores = {g.name: torch.from_numpy(rng.permutation(g.num_units)) for g in self.setting.units}
+        return {
+            name: torch.sort(torch.argsort(scores[name], descending=True, stable=True)[:count]).values
+            for name, count in counts.items()
+        }

@@ -1,0 +1,199 @@
+"""FedLPS as its public code runs it, faults included: for parity with that code only (Jia et al., ICDE 2025, arXiv
+2412.07216, https://arxiv.org/abs/2412.07216; repository sunnyxuejj/FedLPS-main). The method as described is `fedlps`.
+
+Rows of every weight but the classifier's are masked by an importance that is drawn anew, sorted, in every round and
+that no task gradient reaches: in effect a prefix of rows. Tensors keep their full size.
+
+Symbols: q = scratch "q", J = rows of a weight, s = ratio, kk = max(1, floor(s J)), sg = sigmoid, lambda =
+algorithm.penalty, z = the device's capability.
+
+Reproduced faults: the strict threshold keeps kk - 1 rows, none where kk = 1; the penalty sets each q against the mean
+of all targets; biases, norms and the next layer's columns of dropped rows stay active; changes are averaged over all
+clients, unweighted, and the server adds Gaussian noise; a personal model is only kept from rounds with s > 1/4, and
+may be old; the bandit's are listed in orchestrator/fleet/ratio_as_coded.py.
+
+Deviations: capabilities are the fleet's (the code redraws them each round); q steps without momentum. The reward's
+cost is the code's for MNIST, 3 * (relative FLOPs) / z + uploaded MiB, on every data set. FLOPs leave out the
+indicator's own, and take each step's mask where the code takes the last one's. The rows travel as bits and are counted,
+unlike there.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from orchestrator.config import AlgorithmConfig
+from orchestrator.federation.aggregate import Aggregate, AggregationName
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.exchange import (
+    MODEL_ITEM,
+    ModelValues,
+    check_size,
+    find_bits,
+    find_model,
+    unpack_model,
+)
+from orchestrator.federation.local import Batch, LocalRun
+from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.seeds import stream
+from orchestrator.federation.traits import Traits
+from orchestrator.fleet.ratio_as_coded import CodedBandit, choose_as_coded, credit_as_coded, new_coded_bandit
+from orchestrator.models.parameters import Segment
+from orchestrator.sparsity.payload import Bits, Dense, Payload
+
+_ROWS = "rows"
+_MIB = 2**20
+
+
+class FedLPSAsCodedConfig(AlgorithmConfig):
+    """Options of FedLPS's public code."""
+
+    penalty: float = Field(1.0, ge=0.0, description="lambda, weight of the importance's penalty")
+    noise: float = Field(
+        0.001, ge=0.0, description="standard deviation of what the server adds to every weight"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CodedClient:
+    """The bandit, and the last masked float32[D] model from a round with s > 1/4, if there was one."""
+
+    bandit: CodedBandit
+    personal: Tensor
+    has_personal: bool = False
+
+
+@final
+class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
+    """FedLPS's public code, faults included."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = FedLPSAsCodedConfig
+    config: FedLPSAsCodedConfig
+    aggregation: ClassVar[AggregationName] = "dmean"
+    traits: ClassVar[Traits] = Traits(
+        scope="personal",
+        structure="structured",
+        when="each round",
+        density="per device",
+        personal=True,
+        payload="row bits up",
+        source="code of arXiv 2412.07216",
+    )
+
+    def init_client(self, client_id: int) -> CodedClient:
+        """No personal model yet."""
+        return CodedClient(bandit=new_coded_bandit(), personal=torch.zeros(self.setting.layout.size))
+
+    def weight(self, num_examples: int) -> float:
+        """All clients count the same."""
+        return 1.0
+
+    def unpack(self, payload: Payload, task: ClientTask, client_state: CodedClient) -> ModelValues | None:
+        """The dense model on its way down; on its way up the kept rows with the bits that name them."""
+        item = find_model(payload)
+        if item is None or len(payload) == 1:
+            return unpack_model(self.setting.layout, payload)
+        mask = self._mask(torch.from_numpy(np.array(find_bits(payload, _ROWS))))
+        check_size("values", item.values.size, int(mask.sum()))
+        values = torch.zeros(self.setting.layout.size)
+        values[mask] = torch.from_numpy(np.array(item.values))
+        return ModelValues(values, mask)
+
+    def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
+        """Add the noise."""
+        rng = stream(self.setting.seed, "server", round_idx, "noise")
+        noise = self.config.noise * rng.standard_normal(self.setting.layout.size)
+        return replace(state, params=(aggregate.values + torch.from_numpy(noise)).to(torch.float32))
+
+    def on_train_start(self, run: LocalRun[CodedClient]) -> None:
+        """Draw q: N(0, 1) in descending order for each tensor, anew every round."""
+        rng = stream(self.setting.seed, "client", run.task.round_idx, run.task.client_id, "importance")
+        drawn = [np.sort(rng.standard_normal(s.shape[0]))[::-1] for s in self._rows]
+        run.scratch["q"] = torch.from_numpy(np.concatenate(drawn).astype(np.float32))
+        training = self.setting.training
+        rng = stream(self.setting.seed, "client", run.task.round_idx, run.task.client_id, "ratio")
+        capability = self.setting.profile_of(run.task.client_id).capability
+        bandit, ratio = choose_as_coded(
+            run.state.bandit, training.rounds, training.clients_per_round, rng, capability
+        )
+        run.state = replace(run.state, bandit=bandit)
+        run.scratch["ratio"] = torch.tensor(ratio, dtype=torch.float64)
+
+    def step(self, run: LocalRun[CodedClient], batch: Batch) -> None:
+        """Mask rows by q, step on what is left and on q, and put the other rows back as they were."""
+        rows = self._kept_rows(run)
+        mask = self._mask(rows)
+        stash = run.values * ~mask
+        run.values.mul_(mask)
+        run.count_flops_of(mask)
+        run.backward(batch)
+        run.grad.mul_(mask[: run.grad.numel()])
+        self._step_importance(run, rows)
+        run.apply_gradient()
+        run.scratch |= {"snapshot": run.values.clone(), "rows": rows}
+        run.values.add_(stash)
+
+    def after_train(self, run: LocalRun[CodedClient]) -> None:
+        """Credit the bandit; keep the last masked model as the personal one if s > 1/4."""
+        snapshot = run.scratch["snapshot"]
+        mask = self._mask(run.scratch["rows"])
+        relative = run.train_flops / run.train_flops_dense
+        cost = (
+            3.0 * relative / self.setting.profile_of(run.task.client_id).capability
+            + 4 * int(mask.sum()) / _MIB
+        )
+        state = replace(run.state, bandit=credit_as_coded(run.state.bandit, run.train_accuracy(), cost))
+        if float(run.scratch["ratio"]) > 0.25:
+            state = replace(state, personal=snapshot, has_personal=True)
+        run.state = state
+
+    def pack(self, run: LocalRun[CodedClient]) -> Payload:
+        """The rows that the last step kept, everything that is never masked, and which rows these are."""
+        mask, values = self._mask(run.scratch["rows"]), run.scratch["snapshot"]
+        return Dense(MODEL_ITEM, values[mask].numpy()), Bits(_ROWS, run.scratch["rows"].numpy())
+
+    def personal(self, run: LocalRun[CodedClient]) -> None:
+        """The personal model, or the global one."""
+        run.load(run.state.personal if run.state.has_personal else run.start, None)
+
+    @property
+    def _rows(self) -> tuple[Segment, ...]:
+        """Tensors whose rows are masked: every weight but the last."""
+        return self.setting.layout.maskable[:-1]
+
+    def _mask(self, rows: Tensor) -> Tensor:
+        """bool[D] from bool[sum J]."""
+        mask, start = self.setting.layout.full_mask(), 0
+        for segment in self._rows:
+            kept = rows[start : start + segment.shape[0]]
+            mask[segment.slice] = kept.repeat_interleave(segment.size // segment.shape[0])
+            start += segment.shape[0]
+        return mask
+
+    def _kept_rows(self, run: LocalRun[CodedClient]) -> Tensor:
+        """bool[sum J]: sg(q_j) above the kk-th largest, strictly."""
+        ratio, rows = float(run.scratch["ratio"]), []
+        for gate in torch.split(torch.sigmoid(run.scratch["q"]), [s.shape[0] for s in self._rows]):
+            kept = max(1, int(ratio * len(gate)))
+            rows.append(gate > torch.sort(gate, descending=True).values[kept - 1])
+        return torch.cat(rows)
+
+    def _step_importance(self, run: LocalRun[CodedClient], rows: Tensor) -> None:
+        """SGD on lambda mean_ij (q_i - target_j)^2, whose gradient is 2 lambda / J (q_i - mean_j target_j)."""
+        sizes = [s.shape[0] for s in self._rows]
+        gradient = torch.empty_like(run.scratch["q"])
+        parts = zip(
+            self._rows, torch.split(gradient, sizes), torch.split(run.scratch["q"], sizes), strict=True
+        )
+        for segment, into, q in parts:
+            norms = run.values[segment.slice].view(segment.shape[0], -1).abs().sum(dim=1)
+            target = torch.sigmoid(norms).mean()
+            into.copy_(2.0 * self.config.penalty / len(q) * (q - target))
+        training = self.setting.training
+        lr = training.lr * training.lr_decay**run.task.round_idx
+        step = gradient * rows + training.weight_decay * run.scratch["q"]
+        run.scratch["q"] = run.scratch["q"] - lr * step

@@ -1,0 +1,176 @@
+"""The layers whose tensors units own: which dimension of which tensor holds what they receive and produce."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.rnn import RNNBase
+
+from orchestrator.errors import ModelError
+from orchestrator.models.units import Couplings, Role
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flow:
+    """Which dimension of an activation holds units, and the atoms, int64[size of `dim`], along it."""
+
+    dim: int
+    atoms: NDArray[np.int64]
+
+
+class TensorClaims:
+    """Couplings of a module's tensors, by the names that ParameterLayout gives them."""
+
+    def __init__(self, module: nn.Module, couplings: Couplings) -> None:
+        self.couplings = couplings
+        self._names = {id(t): n for n, t in (*module.named_parameters(), *module.named_buffers())}
+
+    def claim(
+        self, layer: str, name: str, tensor: object, dim: int, atoms: NDArray[np.int64], role: Role
+    ) -> None:
+        """The tensor `name` of a layer has these atoms along `dim`; a missing `weight` is claimed all the same.
+
+        Raises ModelError for a tensor that is neither a parameter nor a buffer of the module.
+        """
+        if tensor is None:
+            qualified = f"{layer}.{name}"
+        elif id(tensor) in self._names:
+            qualified = self._names[id(tensor)]
+        else:
+            raise ModelError(
+                "model.name",
+                layer,
+                f"its {name} is computed from other tensors",
+                "use a layer with a plain parameter, or take a method that keeps the model whole",
+            )
+        if tensor is not None or name == "weight":
+            self.couplings.claim(qualified, dim, atoms, role)
+
+    def keep_whole(self, tensors: Iterable[object]) -> None:
+        """No dimension of these tensors is cut, whichever layers share them."""
+        for tensor in tensors:
+            if isinstance(tensor, Tensor) and id(tensor) in self._names:
+                for dim, size in enumerate(tensor.shape):
+                    self.couplings.claim(self._names[id(tensor)], dim, np.zeros(size, np.int64), "output")
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class LayerCall:
+    """One call of a layer: `flow` is that of its input, `result` what it returned on the example batch."""
+
+    name: str
+    layer: nn.Module
+    flow: Flow | None
+    num_inputs: int
+    result: Any
+    tensors: TensorClaims
+
+    def produce(self, num: int) -> NDArray[np.int64]:
+        """int64[num]: atoms of the units that the layer makes."""
+        return self.tensors.couplings.produce(self.name, num)
+
+    def received(self, dim: int, size: int) -> NDArray[np.int64]:
+        """int64[size]: the atoms along the input dimension that the layer works on; fixed where it has none."""
+        if self.flow is not None and self.flow.dim == dim:
+            return self.flow.atoms
+        self._fix("it works along another dimension than the units'")
+        return np.zeros(size, np.int64)
+
+    def claim(self, name: str, dim: int, atoms: NDArray[np.int64], role: Role) -> None:
+        """See TensorClaims."""
+        self.tensors.claim(self.name, name, getattr(self.layer, name, None), dim, atoms, role)
+
+    def keep_whole(self, problem: str) -> None:
+        """Neither the layer nor what it receives is cut."""
+        self.tensors.keep_whole(self.layer.parameters())
+        self._fix(problem)
+
+    def _fix(self, problem: str) -> None:
+        if self.flow is not None:
+            self.tensors.couplings.fix(self.flow.atoms, (self.name, problem))
+
+
+def follow_layer(call: LayerCall) -> Any:
+    """The flow of the result of a layer of Kind.LAYER; a tuple of flows for a recurrent one."""
+    layer = call.layer
+    if isinstance(layer, _ConvNd):
+        return _convolution(call, layer)
+    if isinstance(layer, nn.Linear):
+        return _linear(call, layer)
+    if isinstance(layer, nn.Embedding):
+        return _embedding(call, layer)
+    if isinstance(layer, RNNBase):
+        return _recurrent(call, layer)
+    return _per_channel(call, layer)
+
+
+def _convolution(call: LayerCall, layer: _ConvNd) -> Flow | None:
+    channel_dim = call.result.ndim - len(layer.kernel_size) - 1
+    received = call.received(channel_dim, layer.in_channels)
+    input_dim, output_dim = (0, 1) if layer.transposed else (1, 0)
+    if layer.groups == 1:
+        outputs = call.produce(layer.out_channels)
+        call.claim("weight", input_dim, received, "input")
+    elif layer.groups == layer.in_channels and not layer.transposed:
+        outputs = received.repeat(layer.out_channels // layer.in_channels)
+    else:
+        call.keep_whole("its channels are convolved in groups")
+        return None
+    call.claim("weight", output_dim, outputs, "output")
+    call.claim("bias", 0, outputs, "output")
+    return Flow(channel_dim, outputs)
+
+
+def _linear(call: LayerCall, layer: nn.Linear) -> Flow:
+    dim = call.result.ndim - 1
+    call.claim("weight", 1, call.received(dim, layer.in_features), "input")
+    outputs = call.produce(layer.out_features)
+    call.claim("weight", 0, outputs, "output")
+    call.claim("bias", 0, outputs, "output")
+    return Flow(dim, outputs)
+
+
+def _embedding(call: LayerCall, layer: nn.Embedding) -> Flow | None:
+    if layer.max_norm is not None:
+        call.keep_whole("max_norm mixes the features of a row")
+        return None
+    outputs = call.produce(layer.embedding_dim)
+    call.claim("weight", 1, outputs, "output")
+    return Flow(call.result.ndim - 1, outputs)
+
+
+def _recurrent(call: LayerCall, layer: RNNBase) -> Any:
+    if layer.bidirectional or layer.proj_size or call.num_inputs > 1:
+        call.keep_whole("it is bidirectional, projected or given its initial state")
+        return None
+    dim = call.result[0].ndim - 1
+    received = call.received(dim, layer.input_size)
+    # one hidden_size serves all layers of the module, so unit j is unit j of each of them
+    hidden = call.produce(layer.hidden_size)
+    num_gates = layer.get_parameter("weight_hh_l0").shape[0] // layer.hidden_size
+    rows = np.tile(hidden, num_gates)
+    for depth in range(layer.num_layers):
+        call.claim(f"weight_ih_l{depth}", 1, hidden if depth else received, "input")
+        call.claim(f"weight_hh_l{depth}", 1, hidden, "input")
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            call.claim(f"{name}_l{depth}", 0, rows, "output")
+    state = Flow(dim, hidden)
+    return state, (state, state) if isinstance(layer, nn.LSTM) else state
+
+
+def _per_channel(call: LayerCall, layer: nn.Module) -> Flow | None:
+    """A norm over each channel or group of channels, or PReLU."""
+    if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
+        return call.flow
+    channels = call.received(1, call.result.shape[1])
+    if isinstance(layer, nn.GroupNorm):
+        by_group = channels.reshape(layer.num_groups, -1)
+        for column in by_group.T:
+            call.tensors.couplings.join(column, by_group[:, 0])
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        call.claim(name, 0, channels, "output")
+    return Flow(1, channels)

@@ -1,0 +1,43 @@
+"""Gates on units: what a model computes when some units' outputs are held at 0, and how the loss feels a gate.
+
+A gate g_j scales everything that leaves unit j, which is the same as scaling the columns of the layers that
+consume it. The rows that produce a closed unit stay as they are, so that the loss has a gradient at its gate too.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from orchestrator.models.parameters import ParameterLayout
+from orchestrator.models.submodel import KeptUnits, unit_sums
+from orchestrator.models.units import UnitGroup
+
+
+def close_units(
+    layout: ParameterLayout, groups: Sequence[UnitGroup], kept: KeptUnits, vector: Tensor
+) -> Tensor:
+    """float32[D]: a copy of the vector in which nothing consumes the units that are not kept."""
+    closed = vector.clone()
+    views = layout.views(closed)
+    for group in groups:
+        dropped = torch.ones(group.num_units, dtype=torch.bool)
+        dropped[kept[group.name]] = False
+        for part in group.slices:
+            if part.role == "input" and part.segment in views:
+                positions = torch.from_numpy(part.index)[dropped].reshape(-1)
+                views[part.segment].index_fill_(part.dim, positions.to(vector.device), 0.0)
+    return closed
+
+
+def gate_gradient(
+    layout: ParameterLayout, groups: Sequence[UnitGroup], vector: Tensor, gradient: Tensor
+) -> dict[str, Tensor]:
+    """By group name, float32[num_units]: dL/dg_j = sum over consumers' entries of unit j of (dL/dw) w.
+
+    `gradient` is float32[T], taken at `close_units(...)` of the float32[D] `vector`, whose open entries g_j w
+    it is the derivative by.
+    """
+    product = torch.zeros_like(vector)
+    product[: gradient.numel()] = gradient * vector[: gradient.numel()]
+    return unit_sums(layout, groups, product, "input")
