@@ -10,9 +10,11 @@ W_j = the entries that produce unit j.
 Deviations: the paper's body was not at hand, and in its public code nothing is learned; what that code does is
 `fedlps_as_coded`. Here q is private, lives as long as the client, and moves once an epoch by the gradient of the
 loss at gates that scale what leaves a unit, with the straight-through estimator of the hard choice: dL/dq_j =
-sg'(q_j) (dL/dg_j + lambda d/dsg(q_j) mean_j (sg(q_j) - sg(||W_j||_1))^2). It is taken on `importance_batches`
-mini-batches of the dense model, whose FLOPs are counted, so that dropped units can return; between two choices the
-client trains a smaller dense model, residual couplings included. A unit is what can be cut out exactly: a hidden
+sg'(q_j) (dL/dg_j + lambda d/dsg(q_j) mean_j (sg(q_j) - sg(||W_j||_1))^2). The norms are standardised within a layer,
+since sg is flat where they lie, and q starts from them (`prior`) and not from noise alone, so that clients begin with
+units in common. The gradient is taken on `importance_batches` mini-batches of the dense model, whose FLOPs are
+counted, so that dropped units can return; between two choices the client trains a smaller dense model, residual
+couplings included. A unit is what can be cut out exactly: a hidden
 unit of an LSTM, not a gate row. The personal model is the last one trained, its epoch with the best validation
 accuracy unless `keep=last`; before its first participation a client uses the global model. The bandit is
 orchestrator/fleet/ratio.py, its cost the task's emulated time over the dense model's. `average=per_unit` averages a
@@ -59,8 +61,13 @@ class FedLPSConfig(StructuredConfig):
         "per_unit",
         description="changes averaged over all clients, or each coordinate over those that held it",
     )
-    importance_lr: float = Field(1.0, ge=0.0, description="learning rate of the importance")
-    importance_std: float = Field(0.01, ge=0.0, description="standard deviation of its initial values")
+    importance_lr: float = Field(3.0, ge=0.0, description="learning rate of the importance")
+    importance_std: float = Field(0.01, ge=0.0, description="standard deviation of its random initial values")
+    prior: float = Field(
+        1.0,
+        ge=0.0,
+        description="weight in it of the units' norms in the first model that the client receives",
+    )
     importance_batches: int = Field(1, ge=1, description="mini-batches per epoch that move the importance")
     penalty: float = Field(1.0, ge=0.0, description="lambda, pull of the importance to the weights' norm")
     keep: Literal["best", "last"] = Field("best", description="epoch whose model becomes the personal one")
@@ -93,7 +100,7 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
     )
 
     def init_client(self, client_id: int) -> FedLPSClient:
-        """q starts near 0, so that units begin as equals."""
+        """The random part of q's start; the norms are added when the first model is there."""
         rng, layout = stream(self.setting.seed, "client", client_id, "importance"), self.setting.layout
         std = self.config.importance_std
         importance = {
@@ -135,6 +142,9 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
         """Begin with the units that are most important so far."""
         run.scratch |= {"full": run.start.clone(), "best": torch.tensor(-1.0)}
         run.scratch |= {f"q/{name}": q for name, q in run.state.importance.items()}
+        if not run.state.num_trained:
+            for name, norm in self._norms(run.start).items():
+                run.scratch[f"q/{name}"] = run.scratch[f"q/{name}"] + self.config.prior * norm
         run.load_submodel(run.start, self._choose(run))
 
     def on_train_start(self, run: LocalRun[FedLPSClient]) -> None:
@@ -187,7 +197,7 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
             return
         layout, units, full = self.setting.layout, self.setting.units, run.scratch["full"]
         full[run.index] = run.values.detach()
-        norms = unit_sums(layout, units, full.abs(), "output")
+        norms = self._norms(full)
         for batch in islice(next(run.batches("importance", 1)), self.config.importance_batches):
             gradient = run.full_gradient(close_units(layout, units, run.kept, full), batch)
             slopes = gate_gradient(layout, units, full, gradient)
@@ -200,6 +210,11 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
         if any(not torch.equal(chosen[name], run.kept[name]) for name in chosen):
             run.load_submodel(full, chosen)
             run.renew_optimizer()
+
+    def _norms(self, vector: Tensor) -> dict[str, Tensor]:
+        """||W_j||_1 by group, with mean 0 and deviation 1 over its units."""
+        sums = unit_sums(self.setting.layout, self.setting.units, vector.abs(), "output")
+        return {name: (n - n.mean()) / (n.std(correction=0) + 1e-12) for name, n in sums.items()}
 
     def _choose(self, run: LocalRun[FedLPSClient]) -> KeptUnits:
         """The units to keep, in ascending order; ties go to the lower index."""

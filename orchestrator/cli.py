@@ -131,7 +131,7 @@ def list_command(
 
 @app.command()
 def partition(overrides: Overrides = None, config: ConfigFile = None) -> None:
-    """Show how a config deals the images to clients, without running it.
+    """Show how a config deals the samples to clients, without running it.
 
     Example:  sparsefleet partition data.partition.kind=shards fleet.num_clients=10
     """

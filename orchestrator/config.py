@@ -225,8 +225,8 @@ class TrainingConfig(Section):
     rounds: Positive = Field(20, description="rounds to run")
     clients_per_round: Positive = Field(5, description="clients drawn each round, without replacement")
     with_replacement: bool = Field(False, description="draw with replacement, as the public FedDST code does")
-    local_epochs: Positive = Field(5, description="passes over a client's images per round")
-    batch_size: Positive = Field(20, description="images per step")
+    local_epochs: Positive = Field(5, description="passes over a client's samples per round")
+    batch_size: Positive = Field(20, description="samples per step")
     reshuffle: bool = Field(
         True, description="new batches each epoch; False: the same batches for the whole run"
     )
@@ -244,7 +244,7 @@ class EvaluationConfig(Section):
 
     personal_every: Positive | None = Field(
         None,
-        description="score the clients' own models every so many rounds, and after the last one; None: at every evaluation",
+        description="score the clients' own models every so many rounds, and at the end; None: at every evaluation",
     )
     central_personal: bool = Field(
         False, description="score the clients' own models on the central test set too"

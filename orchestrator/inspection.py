@@ -113,7 +113,7 @@ def partition_table(config: ExperimentConfig) -> Table:
     split = make_partition(dataset, config.data, config.fleet.num_clients, stream(config.seed, "partition"))
     columns = split.table(dataset)
     classes = [name for name in columns if name.startswith("class_")]
-    table = _table("client", "train", "validation", "test", "training images by class")
+    table = _table("client", "train", "validation", "test", "training samples by class")
     for k in range(split.num_clients):
         counts = [(name.removeprefix("class_"), int(columns[name][k])) for name in classes]
         held = "  ".join(f"{label}:{count}" for label, count in counts if count)

@@ -83,7 +83,9 @@ class Bench:
 
     def _batch(self, inputs: Any, labels: NDArray[np.int64]) -> Batch:
         device = self._device
-        return self._experiment.dataset.to_tensor(inputs).to(device), torch.from_numpy(labels).to(device)
+        return self._experiment.dataset.to_tensor(inputs).to(device), torch.from_numpy(labels.copy()).to(
+            device
+        )
 
 
 class ClientHost:

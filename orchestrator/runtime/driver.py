@@ -14,7 +14,6 @@ import torch
 
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.evaluate import spread
-from orchestrator.federation.update import ClientFailure
 from orchestrator.runtime.broadcast import Broadcast
 from orchestrator.runtime.checkpoint import Commit, Templates
 from orchestrator.runtime.evaluator import Evaluator

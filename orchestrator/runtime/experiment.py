@@ -21,13 +21,14 @@ from orchestrator.data.partition import Partition, make_partition
 from orchestrator.data.registry import DATASETS, load_dataset
 from orchestrator.errors import ModelError
 from orchestrator.federation.algorithm import AnyAlgorithm
-from orchestrator.federation.setting import Setting
 from orchestrator.federation.seeds import forked_torch_seed, stream
+from orchestrator.federation.setting import Setting
 from orchestrator.fleet.profiles import DeviceProfile, Fleet, get_fleet
 from orchestrator.models.cost import measure_cost
 from orchestrator.models.parameters import FlatModule, ParameterLayout
-from orchestrator.models.units import UnitGroup, trace_units
 from orchestrator.models.registry import construct, resolve_builder, resolve_name
+from orchestrator.models.shapes import example_input
+from orchestrator.models.units import UnitGroup, trace_units
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -103,7 +104,7 @@ def prepare(config: ExperimentConfig) -> Experiment:
     initial = flat.values if config.model.init is None else _load_initial(config.model.init, flat.layout)
     units: tuple[UnitGroup, ...] = ()
     if algorithm_type.uses_units:
-        units = trace_units(flat.module, dataset.to_tensor(dataset.train_inputs[:2]))
+        units = trace_units(flat.module, example_input(dataset.input_shape))
     setting = Setting(
         layout=flat.layout,
         cost=measure_cost(flat.module, flat.layout, dataset.input_shape),

@@ -32,5 +32,6 @@ def export_model(experiment: Experiment, params: Tensor, folder: Path) -> None:
         "file": source.name if source is not None else None,
         "mean": list(dataset.mean),
         "std": list(dataset.std),
+        "vocabulary": dataset.vocabulary,
     }
     write_durably(folder / "model.json", json.dumps(about, indent=2).encode())

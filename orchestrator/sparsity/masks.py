@@ -1,6 +1,11 @@
-"""Initial masks. A mask is bool[D] over the flat vector of a `ParameterLayout`, True where none applies."""
+"""Initial masks, and masks pruned further.
+
+A mask is bool[D] over the flat vector of a `ParameterLayout`, True where none applies.
+"""
 
 from collections.abc import Mapping
+from fractions import Fraction
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -9,6 +14,9 @@ from torch import Tensor
 
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.sparsity.scores import keep_top
+
+#: a share read back from a float is the simplest fraction near it: 3 x 0.1 means 3/10
+_LARGEST_DENOMINATOR = 10**9
 
 
 def magnitude_mask(layout: ParameterLayout, values: Tensor, counts: Mapping[str, int]) -> Tensor:
@@ -43,3 +51,21 @@ def initial_mask(
     if criterion == "magnitude":
         return magnitude_mask(layout, values, counts)
     return random_mask(layout, counts, rng)
+
+
+def prune_share(layout: ParameterLayout, mask: Tensor, values: Tensor, share: float) -> Tensor:
+    """bool[D]: `mask` (bool[D]) without the `share` of each maskable segment's active entries of least |value|.
+
+    Of n active entries ceil(share (n - 1)) go: those below the share's percentile, interpolated linearly, if
+    no two are equal in size. So a segment keeps one entry at least. `values` is float[D], `share` in [0, 1];
+    equal sizes: the higher index goes first.
+    """
+    exact = Fraction(share).limit_denominator(_LARGEST_DENOMINATOR)
+    counts = {name: n - max(0, ceil(exact * (n - 1))) for name, n in layout.active(mask).items()}
+    return keep_top(layout, mask, values.abs(), counts)
+
+
+def mask_distance(layout: ParameterLayout, left: Tensor, right: Tensor) -> float:
+    """Share of entries in which two bool[D] masks differ, by segment, then the mean over maskable segments."""
+    shares = [float((left[s.slice] != right[s.slice]).sum()) / s.size for s in layout.maskable if s.size]
+    return sum(shares) / max(1, len(shares))

@@ -45,8 +45,8 @@ def draw_partition(partition: Path, path: Path) -> None:
         axes.set_xlabel("clients, ordered by their most frequent class")
     _class_key(axes, classes)
     part = f", {len(shown)} of them drawn" if len(shown) < num_clients else ""
-    axes.set_title(f"{counts.sum():,} training images over {num_clients:,} clients{part}")
-    axes.set(ylabel="training images", xlim=(-0.5, len(shown) - 0.5))
+    axes.set_title(f"{counts.sum():,} training samples over {num_clients:,} clients{part}")
+    axes.set(ylabel="training samples", xlim=(-0.5, len(shown) - 0.5))
     _whole_numbers(axes)
     figure.savefig(path)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from algorithms import algorithm_names
 from tests.cli.command import Command
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.local import Batch, LocalRun
+from orchestrator.federation.traits import Traits
 
 Run = LocalRun[Any]
 
@@ -104,6 +105,50 @@ class SendsTooMuch(Masked):
         for segment in self.setting.layout.maskable:
             mask[segment.offset : segment.offset + segment.size // 10] = False
         return ServerState(params=params * mask, mask=mask)
+
+
+class Personal(Algorithm[ServerState, Tensor]):
+    """Clients keep what they trained last, and use it. Correct; base of the three below."""
+
+    traits = Traits(personal=True)
+
+    def init_client(self, client_id: int) -> Tensor:
+        return torch.from_numpy(self.setting.initial.copy())
+
+    def after_train(self, run: Run) -> None:
+        run.state = run.values.clone()
+
+    def personal(self, run: Run) -> None:
+        run.load(run.state, None)
+
+
+class ScoringWritesIntoTheClientState(Personal):
+    """Mixes what it received into its own model, in place, to be scored."""
+
+    def personal(self, run: Run) -> None:
+        run.load(run.state.add_(run.start), None)
+
+
+class ScoringLeavesSomethingInTheHost(Personal):
+    """What is scored is added to what the next task starts from."""
+
+    def load(self, run: Run) -> None:
+        super().load(run)
+        run.values.add_(getattr(run.flat, "scored", torch.zeros_like(run.values)), alpha=1e-3)
+
+    def personal(self, run: Run) -> None:
+        super().personal(run)
+        run.flat.scored = run.values.clone()  # type: ignore[attr-defined]
+
+
+class ScoresAnotherModelEachTime(Personal):
+    """Every second time it is asked, a client shows its model with all signs changed."""
+
+    num_scores: ClassVar[list[int]] = [0]
+
+    def personal(self, run: Run) -> None:
+        self.num_scores[0] += 1
+        run.load(run.state if self.num_scores[0] % 2 else -run.state, None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -213,9 +213,9 @@ def check_scoring_leaves_no_trace(experiment: Experiment) -> None:
         message, before = last.broadcast.message.buffer, _digest(job.client_state)
         scores = [host.run(task, message, scored.unicast, job.client_state) for _ in range(2)]
         assert isinstance(scores[0], ClientScore), scores[0]
+        assert _digest(job.client_state) == before, "`personal` wrote into the client's state"
         assert scores[0] == scores[1], "the same client is scored differently; draw from seeds.stream alone"
         assert 0.0 <= scores[0].scores["personal"] <= 1.0
-        assert _digest(job.client_state) == before, "`personal` wrote into the client's state"
         again = host.run(job.task, message, job.unicast, job.client_state)
         assert isinstance(again, ClientUpdate), again
         assert again.buffer.tobytes() == update.buffer.tobytes(), (

@@ -27,6 +27,33 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     ),
     "feddst, running statistics": ("feddst", {"model.name": "tests.fakes:normalised_net"}),
     "fedavgm, running statistics": ("fedavgm", {"model.name": "tests.fakes:normalised_net"}),
+    "local, sampled": ("local", {"algorithm.participation": "sampled"}),
+    "ditto, running statistics": (
+        "ditto",
+        {"model.name": "tests.fakes:normalised_net", "algorithm.personal_epochs": 1, "algorithm.lam": 0.5},
+    ),
+    "fedpm, running statistics": (
+        "fedpm",
+        {
+            "model.name": "tests.fakes:normalised_net",
+            "algorithm.estimator": "straight_through",
+            "algorithm.reset_every": 2,
+        },
+    ),
+    "topk, layer by layer": (
+        "topk",
+        {
+            "algorithm.scope": "layer",
+            "algorithm.residual": "discount",
+            "sparsity.level": 0.9,
+            "sparsity.schedule.kind": "linear",
+            "sparsity.schedule.final_level": 0.5,
+        },
+    ),
+    "topk, running statistics": (
+        "topk",
+        {"model.name": "tests.fakes:normalised_net", "algorithm.residual": "drop", "algorithm.max_missed": 0},
+    ),
     "fedprox, drawn twice": ("fedprox", {"training.with_replacement": True, "training.clients_per_round": 6}),
 }
 
@@ -50,6 +77,9 @@ def test_a_method_keeps_its_promises(variant: str, check: str) -> None:
         ("StepsOutOfTheMask", "the mask holds after every step", "step 1 left .* weights outside the mask"),
         ("LeavesTheServerDense", "the mask holds after every step", "the server state has weights outside"),
         ("SendsTooMuch", "payloads are within their density", "weights sent"),
+        ("ScoringWritesIntoTheClientState", "scoring leaves no trace", "wrote into the client's state"),
+        ("ScoringLeavesSomethingInTheHost", "scoring leaves no trace", "changes its next update"),
+        ("ScoresAnotherModelEachTime", "scoring leaves no trace", "the same client is scored differently"),
     ],
 )
 def test_a_broken_promise_is_seen(name: str, check: str, message: str) -> None:
@@ -63,8 +93,9 @@ def test_a_state_that_is_no_tree_is_seen() -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_a_correct_method_from_elsewhere_passes(check: str) -> None:
-    CHECKS[check](contract_experiment("tests.contract.broken:Masked"))
+@pytest.mark.parametrize("name", ["Masked", "Personal"])
+def test_a_correct_method_from_elsewhere_passes(name: str, check: str) -> None:
+    CHECKS[check](contract_experiment(f"tests.contract.broken:{name}"))
 
 
 def test_closed_form_bytes_by_hand() -> None:

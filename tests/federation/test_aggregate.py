@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from orchestrator.federation.aggregate import AGGREGATORS, Aggregate, AggregationName, Contribution
+from orchestrator.sparsity.payload import Bits, Dense, Item, Masked, Scalar
 
 NAMES: tuple[AggregationName, ...] = ("wmean", "covmean", "dmean", "ipart")
 
@@ -228,3 +229,92 @@ def test_contributions_and_server_are_left_as_they_were(name: AggregationName) -
         for a, b in zip(kept, [t for c in clients for t in (c.values, c.start)], strict=True)
     )
     assert server.tolist() == [3.0, 3.0]
+
+
+class TestBesideTheModel:
+    """What an update carries beside the model is averaged by name, over the clients that sent it."""
+
+    @staticmethod
+    def _sent(weight: float, *items: Item, values: Sequence[float] | None = None) -> Contribution:
+        model = None if values is None else torch.tensor(values)
+        start = None if model is None else torch.zeros_like(model)
+        return Contribution(
+            client_id=0, weight=weight, values=model, mask=None, start=start, items=tuple(items)
+        )
+
+    @pytest.mark.parametrize(
+        ("one", "other", "expected"),
+        [
+            # weights 1 and 3
+            (Dense("x", np.float32([4, 0])), Dense("x", np.float32([8, -2])), [7.0, -1.5]),
+            (Bits("x", np.array([True, True, False])), Bits("x", np.array([False, True, False])), [0.25, 1, 0]),
+            (Scalar("x", 0.5), Scalar("x", -1.5), -1.0),
+            (
+                Masked("x", np.float32([4, 8]), np.array([True, False, True])),
+                Masked("x", np.float32([12]), np.array([False, False, True])),
+                [1.0, 0.0, 11.0],
+            ),
+        ],
+        ids=["dense", "bits", "scalar", "masked"],
+    )
+    @pytest.mark.parametrize("name", NAMES)
+    def test_two_clients_by_hand(
+        self, name: AggregationName, one: Item, other: Item, expected: list[float] | float
+    ) -> None:
+        clients = [self._sent(1, one, values=[1.0]), self._sent(3, other, values=[5.0])]
+        aggregate = fold(name, clients, torch.zeros(1))
+        assert aggregate.extras.keys() == {"x"}
+        assert aggregate.extras["x"].dtype == torch.float64
+        assert aggregate.extras["x"].tolist() == expected
+        assert aggregate.values.tolist() == [4.0]
+        assert aggregate.num_updates == 2
+
+    def test_each_name_counts_the_clients_that_sent_it(self) -> None:
+        """`a` from the first (weight 2) and the third (4), `b` from the second alone."""
+        clients = [
+            self._sent(2, Scalar("a", 3.0)),
+            self._sent(8, Scalar("b", 7.0)),
+            self._sent(4, Scalar("a", 9.0)),
+        ]
+        extras = fold("wmean", clients, torch.zeros(1)).extras
+        assert {name: float(value) for name, value in extras.items()} == {"a": 7.0, "b": 7.0}
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_updates_without_a_model_leave_the_servers_values(self, name: AggregationName) -> None:
+        server = torch.tensor([2.5, -1.0])
+        aggregate = fold(name, [self._sent(2, Scalar("a", 1.0)), self._sent(3, Scalar("a", 1.0))], server)
+        assert aggregate.values.dtype == torch.float64
+        assert aggregate.values.tolist() == [2.5, -1.0]
+        assert aggregate.union is not None
+        assert aggregate.union.tolist() == [False, False]
+        assert (aggregate.total_weight, aggregate.num_updates) == (0.0, 2)
+        aggregate.values.zero_()
+        assert server.tolist() == [2.5, -1.0]
+
+    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize("model_first", [True, False])
+    def test_a_client_without_a_model_has_no_say_in_the_model(
+        self, name: AggregationName, model_first: bool
+    ) -> None:
+        clients = [self._sent(1, Scalar("a", 1.0), values=[4.0, 8.0]), self._sent(3, Scalar("a", 5.0))]
+        aggregate = fold(name, clients if model_first else clients[::-1], torch.zeros(2))
+        assert aggregate.values.tolist() == [4.0, 8.0]
+        assert aggregate.total_weight == 1.0
+        assert float(aggregate.extras["a"]) == 4.0
+
+    def test_values_that_their_mask_does_not_place_are_refused(self) -> None:
+        loose = Masked("x", np.float32([1, 2]), np.array([True, False, False]))
+        with pytest.raises(ValueError, match="item 'x': its mask does not place its 2 values"):
+            fold("wmean", [self._sent(1, loose)], torch.zeros(1))
+
+    def test_sums_are_in_float64(self) -> None:
+        clients = [self._sent(1, Dense("x", np.float32([v]))) for v in (2.0**24, 1.0, -(2.0**24))]
+        assert fold("wmean", clients, torch.zeros(1)).extras["x"].tolist() == [1 / 3]
+
+    def test_items_are_left_as_they_were(self) -> None:
+        """Decoded items are read-only; the mean is a tensor of its own."""
+        values = np.float32([1, 2])
+        values.flags.writeable = False
+        extras = fold("wmean", [self._sent(2, Dense("x", values))], torch.zeros(1)).extras
+        extras["x"].zero_()
+        assert values.tolist() == [1, 2]

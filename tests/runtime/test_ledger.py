@@ -115,6 +115,34 @@ def test_a_straggler_ends_the_round_at_the_deadline() -> None:
     assert (costs["time/emulated_s"], costs["fleet/stragglers"]) == (slow.total_s, 0)
 
 
+def test_probes_cost_bytes_operations_and_time_but_are_no_participants() -> None:
+    """Phases follow one another: each waits for its slowest client."""
+    probes = [
+        _event(kind="probe", compute_s=1.0, train_loss=math.nan, num_examples=500),
+        _event(kind="probe", client_id=1, compute_s=0.0, train_loss=math.nan, num_examples=500),
+    ]
+    training = [_event(client_id=2), _event(client_id=3, compute_s=50.0, train_loss=1.5, num_examples=30)]
+    assert round_costs([probes, training], num_failures=1, wall_s=1.0) == {
+        "comm/upload_bytes": 4 * 8,
+        "comm/download_bytes": 4 * 20,
+        "compute/train_flops": 4 * 250.0,
+        "compute/train_flops_dense": 4 * 400.0,
+        "time/emulated_s": (4.0 + 1.0 + 4.0) + (4.0 + 50.0 + 4.0),
+        "time/wall_s": 1.0,
+        "train/loss": (0.5 * 10 + 1.5 * 30) / 40,
+        "fleet/participants": 2,
+        "fleet/failures": 1,
+        "fleet/stragglers": 0,
+    }
+
+
+def test_every_phase_has_the_deadline_for_itself() -> None:
+    """The probe of client 0 is late and ends its phase at 9 s; nobody is late in training, which takes 8 s."""
+    probes = [_event(kind="probe", compute_s=10.0), _event(kind="probe", client_id=1, compute_s=0.0)]
+    costs = round_costs([probes, [_event(compute_s=0.0)]], 0, 1.0, deadline_s=9.0)
+    assert (costs["time/emulated_s"], costs["fleet/stragglers"]) == (9.0 + 8.0, 1)
+
+
 def test_a_round_without_clients_costs_nothing() -> None:
     costs = round_costs([[]], num_failures=0, wall_s=0.0)
     assert set(costs.values()) == {0}

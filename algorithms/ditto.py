@@ -1,0 +1,75 @@
+"""Ditto: Li, Hu, Beirami and Smith, "Ditto: Fair and Robust Federated Learning Through Personalization", ICML 2021,
+arXiv 2012.04221, https://arxiv.org/abs/2012.04221
+
+FedAvg, and beside it a personal model v_k on each client, which minimises f_k(v) + (lambda / 2) ||v - w_r||^2
+around the global model w_r that the client received. Only what FedAvg sends travels.
+
+Symbols: w_r = run.start, v_k = client_state.personal, lambda = algorithm.lam, eta = training.lr.
+
+Deviations: the pull lambda (v - w_r) is added to the gradient, as in FedProx, so that momentum, clipping and weight
+decay act on the sum; the public code of DisPFL (arXiv 2206.00187) applies it after the optimiser's step. The
+official code takes two local iterations and can choose lambda for each client from its validation loss; here
+the personal pass takes epochs, and lambda is the same for all. v_k starts at w_0, also where a client is scored
+before its first participation.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from orchestrator.config import AlgorithmConfig
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.local import LocalRun
+from orchestrator.federation.traits import Traits
+
+
+class DittoConfig(AlgorithmConfig):
+    """Options of Ditto."""
+
+    lam: float = Field(
+        1.0, ge=0.0, description="lambda, pull of the personal model to the global one; 0: local training"
+    )
+    personal_epochs: int | None = Field(
+        None, ge=1, description="epochs of the personal pass; None: training.local_epochs"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DittoClient:
+    """The personal model v_k, float32[D]."""
+
+    personal: Tensor
+
+
+@final
+class Ditto(Algorithm[ServerState, DittoClient]):
+    """FedAvg with personal models that are pulled to the global one."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = DittoConfig
+    config: DittoConfig
+    traits: ClassVar[Traits] = Traits(personal=True, source="arXiv 2012.04221")
+
+    def init_client(self, client_id: int) -> DittoClient:
+        """v_k starts at w_0."""
+        return DittoClient(personal=torch.from_numpy(self.setting.initial.copy()))
+
+    def after_train(self, run: LocalRun[DittoClient]) -> None:
+        """Train v_k on batches of its own, then put back what FedAvg uploads."""
+        uploaded = run.values.detach().clone()
+        run.load(run.state.personal, run.mask)
+        run.renew_optimizer()
+        for epoch in run.batches("personal", self.config.personal_epochs):
+            for batch in epoch:
+                run.backward(batch)
+                run.pull_to_start(self.config.lam)
+                run.apply_gradient()
+        run.state = replace(run.state, personal=run.values.detach().cpu().clone())
+        run.load(uploaded, run.mask)
+
+    def personal(self, run: LocalRun[DittoClient]) -> None:
+        """v_k, under the mask in force."""
+        assert run.received is not None
+        run.load(run.state.personal, run.received.mask)

@@ -1,0 +1,186 @@
+"""FedPM: Isik, Pase, Gunduz, Weissman and Zorzi, "Sparse Random Networks for Communication-Efficient Federated
+Learning", ICLR 2023, arXiv 2209.15328, https://arxiv.org/abs/2209.15328
+
+The weights are random and never change; clients learn with which probability each is used, and upload one sampled
+bit a weight. The server turns the bits into the next probabilities. No weight ever travels.
+
+Symbols: s = run.scratch["scores"], theta = sigmoid(s) = state.probability, m = a sampled mask, lambda_0 =
+algorithm.prior, +-c = fixed_weights() with c = e sqrt(1 / fan_in), drawn from the seed by both ends.
+
+Deviations: biases and norm parameters stay at their initial values and are always present, where the public code
+masks biases too; running statistics, which its models have not, travel as values and are averaged. The server
+clamps theta to [.01, .99], for the clients send pure bits (in the public code they clamp the bits). Bits travel as
+a bitmap, without entropy coding. `estimator=authors` is the public code's gradient, theta dL/dm where
+`straight_through` has dL/dm, both times theta (1 - theta). That code starts the prior over in each round; what a
+slower schedule under partial participation should be is not known to us, and `reset_every` sets one. The global
+model is the weights with theta > .5, not a sample. Of `training`, only epochs and batches apply: scores are trained
+by Adam at `score_lr`. FLOPs count as dense: every score needs its gradient, and the mask is drawn anew for each
+batch.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from math import e, prod, sqrt
+from typing import ClassVar, Literal, final
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from orchestrator.config import AlgorithmConfig
+from orchestrator.federation.aggregate import Aggregate
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.exchange import find_values
+from orchestrator.federation.local import Batch, LocalRun
+from orchestrator.federation.optimizers import Adam
+from orchestrator.federation.seeds import stream
+from orchestrator.federation.traits import Traits
+from orchestrator.sparsity.payload import Bits, Dense, Payload
+
+_MASK, _PROBABILITY, _STATISTICS = "mask", "probability", "statistics"
+_LOWEST, _HIGHEST = 0.01, 0.99
+
+
+class FedPMConfig(AlgorithmConfig):
+    """Options of FedPM."""
+
+    score_lr: float = Field(0.1, gt=0.0, description="learning rate of Adam on the scores")
+    estimator: Literal["authors", "straight_through"] = Field(
+        "authors",
+        description="gradient through a sampled bit: times its probability, as in the public code, or as it is",
+    )
+    prior: float = Field(
+        1.0, ge=1.0, description="lambda_0: the prior of a probability is Beta(lambda_0, lambda_0)"
+    )
+    reset_every: int | None = Field(
+        1, ge=1, description="rounds after which the bits seen are forgotten; None: never"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FedPMState(ServerState):
+    """Adds theta, float32[W], and of the `num_bits` seen for each weight the number of ones, float32[W].
+
+    `params` and `mask` are the model to evaluate: the fixed weights with theta > .5.
+    """
+
+    probability: Tensor
+    ones: Tensor
+    num_bits: int
+
+
+@final
+class FedPM(Algorithm[FedPMState, None]):
+    """Probabilistic masks over random weights."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = FedPMConfig
+    config: FedPMConfig
+    traits: ClassVar[Traits] = Traits(
+        scope="global",
+        structure="unstructured",
+        when="learned",
+        density="adaptive",
+        payload="mask bits up, probabilities down, no weights",
+        source="arXiv 2209.15328",
+    )
+
+    def fixed_weights(self) -> Tensor:
+        """float32[D]: +-c at random where a mask applies, the initial values elsewhere."""
+        values = torch.from_numpy(self.setting.initial.copy())
+        rng = stream(self.setting.seed, "server", "signs")
+        for segment in self.setting.layout.maskable:
+            size = e * sqrt(1.0 / prod(segment.shape[1:]))
+            signed = rng.choice(np.array([-size, size], np.float32), segment.size)
+            values[segment.slice] = torch.from_numpy(signed)
+        return values
+
+    def init(self, params: Tensor) -> FedPMState:
+        """Scores start normally distributed; nothing has been seen."""
+        layout = self.setting.layout
+        rng = stream(self.setting.seed, "server", "scores")
+        scores = torch.from_numpy(rng.standard_normal(layout.num_maskable))
+        statistics = params[layout.num_trainable :]
+        return self._state(torch.sigmoid(scores), statistics, torch.zeros(layout.num_maskable), 0)
+
+    def broadcast(self, state: FedPMState) -> Payload:
+        """theta, and running statistics where the model has any."""
+        return (Dense(_PROBABILITY, state.probability.numpy()), *self._statistics(state.params))
+
+    def load(self, run: LocalRun[None]) -> None:
+        """The model to evaluate, from theta and the seed."""
+        layout, fixed = self.setting.layout, self.fixed_weights()
+        if layout.num_trainable < layout.size:
+            fixed[layout.num_trainable :] = torch.tensor(find_values(run.payload, _STATISTICS))
+        probability = torch.tensor(find_values(run.payload, _PROBABILITY))
+        run.load(fixed, layout.expand(probability > 0.5))
+        run.scratch["fixed"] = fixed[: layout.num_trainable].to(run.values.device)
+
+    def on_train_start(self, run: LocalRun[None]) -> None:
+        """s = logit theta, and infinite, so that the bit is always 1, where no mask applies."""
+        layout = self.setting.layout
+        probability = torch.tensor(find_values(run.payload, _PROBABILITY))
+        scores = torch.full((layout.size,), torch.inf)
+        scores[~layout.expand(torch.zeros_like(probability, dtype=torch.bool))] = torch.logit(probability)
+        run.scratch["scores"] = scores[: layout.num_trainable].to(run.values.device)
+        run.set_mask(None)
+        run.optimizer = Adam(self.config.score_lr, 0.0, decoupled=False)
+
+    def step(self, run: LocalRun[None], batch: Batch) -> None:
+        """One step of the scores, on a model sampled for this batch."""
+        scores, fixed = run.scratch["scores"], run.scratch["fixed"]
+        probability = torch.sigmoid(scores)
+        run.values[: scores.numel()] = torch.bernoulli(probability) * fixed
+        run.backward(batch, partial(self.loss, run))
+        gradient = run.grad * fixed * probability * (1.0 - probability)
+        if self.config.estimator == "authors":
+            gradient.mul_(probability)
+        run.optimizer.step(scores, gradient)
+
+    def after_train(self, run: LocalRun[None]) -> None:
+        """The client's own model is that of theta > .5. Raises FloatingPointError for a score that is NaN."""
+        scores = run.scratch["scores"]
+        if bool(scores.isnan().any()):
+            raise FloatingPointError("the trained scores are not finite; lower algorithm.score_lr")
+        run.values[: scores.numel()] = run.scratch["fixed"] * (scores > 0.0)
+
+    def pack(self, run: LocalRun[None]) -> Payload:
+        """One bit a weight, drawn by theta."""
+        bits = torch.bernoulli(torch.sigmoid(run.scratch["scores"])).bool()
+        return (Bits(_MASK, self.setting.layout.restrict(bits).cpu().numpy()), *self._statistics(run.values))
+
+    def weight(self, num_examples: int) -> float:
+        """Every client's bits count alike."""
+        return 1.0
+
+    def server_update(self, state: FedPMState, aggregate: Aggregate, round_idx: int) -> FedPMState:
+        """theta is the mode of Beta(lambda_0 + ones, lambda_0 + zeros)."""
+        num_bits = aggregate.num_updates
+        ones = torch.round(aggregate.extras[_MASK] * num_bits)
+        every = self.config.reset_every
+        if every is None or round_idx % every:
+            ones, num_bits = ones + state.ones, num_bits + state.num_bits
+        surplus = self.config.prior - 1.0
+        probability = (surplus + ones) / (2.0 * surplus + num_bits)
+        statistics = aggregate.extras.get(_STATISTICS, state.params[self.setting.layout.num_trainable :])
+        return self._state(probability, statistics, ones, num_bits)
+
+    def _state(self, probability: Tensor, statistics: Tensor, ones: Tensor, num_bits: int) -> FedPMState:
+        """The server state with these probabilities, clamped so that their logits are finite."""
+        layout = self.setting.layout
+        probability = probability.clamp(_LOWEST, _HIGHEST).to(torch.float32)
+        mask = layout.expand(probability > 0.5)
+        params = self.fixed_weights() * mask
+        params[layout.num_trainable :] = statistics
+        return FedPMState(
+            params=params,
+            mask=mask,
+            probability=probability,
+            ones=ones.to(torch.float32),
+            num_bits=num_bits,
+        )
+
+    def _statistics(self, values: Tensor) -> Payload:
+        """Running statistics of float32[D] values, if the model has any."""
+        statistics = values[self.setting.layout.num_trainable :].detach().cpu()
+        return (Dense(_STATISTICS, statistics.numpy()),) if statistics.numel() else ()

@@ -1,0 +1,76 @@
+"""Local: every client alone, without any traffic; the baseline that personalised methods must beat, among them
+Ditto (Li, Hu, Beirami and Smith, ICML 2021, arXiv 2012.04221, https://arxiv.org/abs/2012.04221)
+
+Each client trains a model of its own from the common start vector, with the learning rate of the round.
+
+Symbols: w_k = client_state.params, w_0 = setting.initial, R = training.rounds, E = training.local_epochs.
+
+Deviations: none known. The server's model stays w_0, so that only the `personal/` metrics say anything about this
+method. All clients train in every round, whatever `training.clients_per_round` is; `participation=sampled` trains
+the drawn ones only, as the other methods do.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from orchestrator.config import AlgorithmConfig
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.local import LocalRun
+from orchestrator.federation.traits import Traits
+from orchestrator.sparsity.payload import Payload
+
+
+class LocalConfig(AlgorithmConfig):
+    """Options of local training."""
+
+    participation: Literal["all", "sampled"] = Field(
+        "all", description="who trains in a round: every client, or training.clients_per_round drawn ones"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LocalClient:
+    """The client's own model, float32[D]."""
+
+    params: Tensor
+
+
+@final
+class Local(Algorithm[ServerState, LocalClient]):
+    """Local training without a federation."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = LocalConfig
+    config: LocalConfig
+    traits: ClassVar[Traits] = Traits(
+        personal=True, payload="no traffic", source="baseline of arXiv 2012.04221"
+    )
+
+    def init_client(self, client_id: int) -> LocalClient:
+        """Every client starts from w_0."""
+        return LocalClient(params=torch.from_numpy(self.setting.initial.copy()))
+
+    def select(self, state: ServerState, round_idx: int) -> tuple[int, ...]:
+        """Everyone, unless the clients are to be drawn."""
+        if self.config.participation == "all":
+            return tuple(range(self.setting.num_clients))
+        return super().select(state, round_idx)
+
+    def broadcast(self, state: ServerState) -> Payload:
+        """Nothing."""
+        return ()
+
+    def load(self, run: LocalRun[LocalClient]) -> None:
+        """Go on from the client's own model."""
+        run.load(run.state.params, None)
+
+    def after_train(self, run: LocalRun[LocalClient]) -> None:
+        """Keep it."""
+        run.state = replace(run.state, params=run.values.detach().cpu().clone())
+
+    def pack(self, run: LocalRun[LocalClient]) -> Payload:
+        """Nothing."""
+        return ()

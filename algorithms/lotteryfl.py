@@ -1,0 +1,86 @@
+"""LotteryFL: Li et al., "LotteryFL: Personalized and Communication-Efficient Federated Learning with Lottery
+Ticket Hypothesis on Non-IID Datasets", SEC 2021, arXiv 2008.03371, https://arxiv.org/abs/2008.03371
+
+Each client looks for its own lottery ticket: when the model that it received does well enough on its validation
+samples, it prunes the smallest weights of every layer and, for this round, trains what is left from its initial
+values. The server averages every weight over the clients that still hold it.
+
+Symbols: w = state.params, w_0 = setting.initial, m_k and rho_k = the client state's mask and remaining,
+p = algorithm.prune_share, a_min = algorithm.min_accuracy, rho_target = 1 - sparsity.level.
+
+Deviations: the gate reads accuracy on the client's validation part (the public code reads the test part).
+Weights are frozen by the mask (the code: by |w| < 1e-6, which freezes live weights that are near 0), and equal
+weights are pruned by index (the code keeps all that equal the percentile). Rewinding covers all trained
+parameters, biases included as in the code; running statistics stay the received ones. As in the code the gate
+is read before pruning, so the last pruning may take rho_k below its target: at p = .2 and a target of .1, rho_k
+ends at .8^11 = .086. p is the paper's .2 (the code's default is .1).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from pydantic import Field
+
+from orchestrator.config import AlgorithmConfig
+from orchestrator.federation.client_masks import ClientMask, ClientMaskAlgorithm
+from orchestrator.federation.local import LocalRun
+from orchestrator.federation.traits import Traits
+from orchestrator.sparsity.masks import prune_share
+
+#: rounding in a product of shares does not count as a rate above its target
+_ROUNDING = 1e-9
+
+
+class LotteryFLConfig(AlgorithmConfig):
+    """Options of LotteryFL."""
+
+    prune_share: float = Field(
+        0.2, gt=0.0, lt=1.0, description="p: share of each layer's remaining weights that a pruning takes"
+    )
+    min_accuracy: float = Field(
+        0.2, ge=0.0, le=1.0, description="a_min: validation accuracy above which a client prunes"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ticket(ClientMask):
+    """Adds rho_k: (1 - p) ^ (number of prunings so far)."""
+
+    remaining: float = 1.0
+
+
+@final
+class LotteryFL(ClientMaskAlgorithm[Ticket]):
+    """Personal lottery tickets."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = LotteryFLConfig
+    config: LotteryFLConfig
+    traits: ClassVar[Traits] = Traits(
+        scope="personal",
+        structure="unstructured",
+        when="iterative",
+        density="per device",
+        personal=True,
+        payload="the mask up, when it changed",
+        source="arXiv 2008.03371",
+    )
+    default_level: ClassVar[float | None] = 0.9
+    follows_device_levels: ClassVar[bool] = True
+
+    def init_client(self, client_id: int) -> Ticket:
+        """All weights."""
+        return Ticket(mask=self.setting.layout.full_mask())
+
+    def on_train_start(self, run: LocalRun[Ticket]) -> None:
+        """Prune and rewind, if the received model is good enough and the target is not yet reached."""
+        ticket, share = run.state, self.config.prune_share
+        target = 1.0 - self.level(run.task.round_idx, run.task.client_id)
+        if ticket.remaining <= target + _ROUNDING or run.validation_accuracy() <= self.config.min_accuracy:
+            return
+        layout = self.setting.layout
+        mask = prune_share(layout, ticket.mask, run.values.cpu(), share)
+        run.state = Ticket(mask=mask, remaining=ticket.remaining * (1.0 - share))
+        rewound, trained = run.start.clone(), layout.num_trainable
+        rewound[:trained] = torch.from_numpy(self.setting.initial[:trained].copy())
+        run.load(rewound, mask)

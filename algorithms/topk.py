@@ -1,0 +1,123 @@
+"""Top-k with error feedback: Stich, Cordonnier and Jaggi, "Sparsified SGD with Memory", NeurIPS 2018, arXiv
+1809.07599, https://arxiv.org/abs/1809.07599; over federated rounds as in Sattler et al., arXiv 1903.02891
+
+FedAvg whose clients upload only the k entries of their change that are largest in size, and add what they held
+back to their next change. The model stays dense.
+
+Symbols: Delta_k = w_k - w_r, e_k = client_state.residual, u = Delta_k + e_k, k / D = 1 - sparsity.level: here the
+level is that of the update, and a schedule or `sparsity.device_levels` move it.
+
+Deviations: values are sent as they are (Sattler et al. make them ternary), and the download is the whole model, not
+what changed since the client last took part. All D entries are ranked together, running statistics of a model
+included; `scope=layer` ranks each tensor by itself, every one at the same level, so that `sparsity.allocation` has
+no say. What to do with the residual of a client that was away is left open by the papers: `residual`. With
+`wire.value_dtype=float16` the residual does not get back what rounding on the wire takes.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from orchestrator.config import AlgorithmConfig
+from orchestrator.errors import ConfigError
+from orchestrator.federation.aggregate import Aggregate
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.local import LocalRun
+from orchestrator.federation.traits import Traits
+from orchestrator.sparsity.payload import Masked, Payload
+from orchestrator.sparsity.scores import select_top
+
+_UPDATE = "update"
+
+
+class TopKConfig(AlgorithmConfig):
+    """Options of top-k sparsification."""
+
+    scope: Literal["global", "layer"] = Field(
+        "global", description="rank the entries of the whole update, or those of each tensor by itself"
+    )
+    residual: Literal["keep", "discount", "drop"] = Field(
+        "keep",
+        description="residual of a client that was away: kept, shrunk for each round missed, dropped after some",
+    )
+    discount: float = Field(
+        0.9, ge=0.0, le=1.0, description="factor on the residual per round missed (residual=discount)"
+    )
+    max_missed: int = Field(
+        10, ge=0, description="rounds missed after which the residual goes (residual=drop)"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TopKClient:
+    """e_k, float32[D]: what the client has not sent yet; and the round of its last participation, -1 for none."""
+
+    residual: Tensor
+    last_round: int = -1
+
+
+@final
+class TopK(Algorithm[ServerState, TopKClient]):
+    """FedAvg with sparse updates and error feedback."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = TopKConfig
+    config: TopKConfig
+    traits: ClassVar[Traits] = Traits(
+        structure="update",
+        when="each round",
+        payload="positions of the values, up",
+        source="arXiv 1809.07599",
+    )
+    default_level: ClassVar[float | None] = 0.99
+    follows_schedule: ClassVar[bool] = True
+    follows_device_levels: ClassVar[bool] = True
+
+    def check(self) -> None:
+        """Densities by layer are the model's, which stays dense."""
+        if self.setting.sparsity.allocation == "explicit":
+            problem = "topk sends the largest entries, whichever layer they are in"
+            raise ConfigError("sparsity.allocation", "explicit", problem, "set sparsity.level instead")
+
+    def max_density(self, round_idx: int, client_id: int) -> float:
+        """The level is the update's; the model travels dense."""
+        return 1.0
+
+    def init_client(self, client_id: int) -> TopKClient:
+        """Nothing is held back yet."""
+        return TopKClient(residual=torch.zeros(self.setting.layout.size))
+
+    def pack(self, run: LocalRun[TopKClient]) -> Payload:
+        """Send the largest entries of u; e_k is the rest of it."""
+        task = run.task
+        update = (run.values - run.start).detach().cpu() + self.carried(run.state, task.round_idx)
+        sent = self.largest(update, 1.0 - self.level(task.round_idx, task.client_id))
+        run.state = TopKClient(residual=update.masked_fill(sent, 0.0), last_round=task.round_idx)
+        return (Masked(_UPDATE, update[sent].numpy(), sent.numpy()),)
+
+    def carried(self, client: TopKClient, round_idx: int) -> Tensor:
+        """float32[D]: what is left of the residual in this round."""
+        missed = round_idx - client.last_round - 1
+        if self.config.residual == "discount":
+            return client.residual * self.config.discount**missed
+        if self.config.residual == "drop" and missed > self.config.max_missed:
+            return torch.zeros_like(client.residual)
+        return client.residual
+
+    def largest(self, update: Tensor, density: float) -> Tensor:
+        """bool[D]: the round(density n), at least one, entries of largest size of all n or of each tensor's n."""
+        layout, chosen = self.setting.layout, torch.ones_like(update, dtype=torch.bool)
+        parts = (
+            [slice(0, layout.size)] if self.config.scope == "global" else [s.slice for s in layout.segments]
+        )
+        for part in parts:
+            count = max(1, round(density * update[part].numel()))
+            chosen[part] = select_top(chosen[part], update[part].abs(), count)
+        return chosen
+
+    def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
+        """Add the mean of what was sent, 0 where a client sent nothing."""
+        params = state.params.to(torch.float64) + aggregate.extras[_UPDATE]
+        return ServerState(params=params.to(torch.float32))

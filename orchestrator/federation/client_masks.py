@@ -1,0 +1,66 @@
+"""The base of methods whose clients each keep a mask of their own over one global model.
+
+The server's model is dense. It sends a client the weights inside that client's mask, which it knows from the
+client's last upload, and averages each weight over the clients that hold it.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+from torch import Tensor
+
+from orchestrator.errors import ConfigError
+from orchestrator.federation.aggregate import AggregationName
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.exchange import pack_model
+from orchestrator.federation.plan import ClientTask
+from orchestrator.sparsity.payload import Payload
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClientMask:
+    """bool[D] `mask` of one client: m_k."""
+
+    mask: Tensor
+
+
+C = TypeVar("C", bound=ClientMask)
+
+
+class ClientMaskAlgorithm(Algorithm[ServerState, C]):
+    """Each client trains inside its mask; the model it uses is the global one inside it.
+
+    A client's mask may change only in a task that uploads the model under the new one.
+    """
+
+    aggregation: ClassVar[AggregationName] = "covmean"
+
+    def check(self) -> None:
+        """Clients prune every layer by the same share, so that no layer has a density of its own."""
+        if self.setting.sparsity.layer_density:
+            raise ConfigError(
+                "sparsity.allocation",
+                "explicit",
+                f"the clients of {self.config.name} prune all layers by the same share",
+                "set sparsity.level instead",
+            )
+
+    def max_density(self, round_idx: int, client_id: int) -> float:
+        """1: clients start dense, and may stay so."""
+        return 1.0
+
+    def broadcast(self, state: ServerState) -> Payload:
+        """Nothing: every client gets its own weights."""
+        return ()
+
+    def unicast(self, state: ServerState, task: ClientTask, client_state: C) -> Payload:
+        """w m_k, and everything that no mask covers."""
+        return (pack_model(self.setting.layout, state.params, client_state.mask),)
+
+    def held_mask(self, client_state: C) -> Tensor:
+        """m_k, which the client uploaded last; all ones before."""
+        return client_state.mask
+
+    def weight(self, num_examples: int) -> float:
+        """Clients count alike, whatever they hold."""
+        return 1.0

@@ -1,0 +1,204 @@
+"""How the methods compare on real data: `python -m tests.benchmarks.accuracy mnist --out results.jsonl`.
+
+SPARSEFLEET_TEST_DATA names a folder with `MNIST/raw` and `cifar10/*.parquet`. Runs are in one process each, `--jobs` of
+them side by side; a run that the file has already is not repeated, so that an interrupted comparison goes on where it
+was. Prints a table: mean and standard deviation over the seeds.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+from orchestrator.config import ExperimentConfig
+from orchestrator.config_loading import apply_overrides
+from orchestrator.runtime.driver import Driver
+from orchestrator.runtime.executor import InProcessExecutor
+from orchestrator.runtime.experiment import prepare
+from orchestrator.runtime.store import RunStore
+
+Options = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs that differ in `variants`; `columns` are metrics of the last round."""
+
+    base: Options
+    variants: Mapping[str, Options]
+    columns: tuple[str, ...]
+
+
+_QUIET = {"runtime.executor": "inprocess", "tracking.enabled": False}
+_PERSONAL = (
+    "personal/accuracy_mean",
+    "personal/accuracy_p10",
+    "trained/accuracy_mean",
+    "finetuned/accuracy_mean",
+    "eval/accuracy",
+    "time/emulated_s_total",
+    "comm/upload_bytes_total",
+    "compute/train_flops_total",
+)
+_GLOBAL = ("eval/accuracy", "eval/loss", "comm/upload_bytes_total", "compute/train_flops_total")
+#: FedLPS's setting (arXiv 2412.07216): two shards of 100 images per client, 10 % of them for validation
+_MNIST = {
+    **_QUIET,
+    "data.name": "mnist",
+    "data.partition.kind": "shards",
+    "data.partition.shard_size": 100,
+    "data.partition.classes_per_client": 2,
+    "model.name": "cnn_mnist",
+    "fleet.name": "five-tier",
+    "fleet.num_clients": 100,
+    "training.clients_per_round": 10,
+    "training.local_epochs": 5,
+    "training.batch_size": 32,
+    "training.lr": 0.1,
+    "training.lr_decay": 0.998,
+    "training.momentum": 0.0,
+    "training.rounds": 100,
+    "training.eval_every": 100,
+    "evaluation.finetune_epochs": 5,
+}
+_PATTERN = {"algorithm.name": "fedlps", "algorithm.ratio_policy": "fixed", "algorithm.ratio": 0.2}
+#: FedDST's setting (arXiv 2112.09824) with fewer clients: two classes and 40 images each
+_CIFAR = {
+    **_QUIET,
+    "data.name": "cifar10",
+    "data.partition.kind": "shards",
+    "data.partition.shard_size": 20,
+    "data.partition.classes_per_client": 2,
+    "data.validation_fraction": 0.0,
+    "model.name": "lenet_cifar",
+    "fleet.num_clients": 400,
+    "training.clients_per_round": 20,
+    "training.local_epochs": 10,
+    "training.batch_size": 32,
+    "training.lr": 0.01,
+    "training.momentum": 0.9,
+    "training.weight_decay": 0.001,
+}
+#: 3.5 GB of upload each: dense rounds are five times as dear as rounds at a sparsity of 0.8
+_DENSE_ROUNDS = {"training.rounds": 56, "training.eval_every": 4}
+_SPARSE_ROUNDS = {"sparsity.level": 0.8, "training.rounds": 280, "training.eval_every": 20}
+_FEDAVGM = {"algorithm.name": "fedavgm", **_DENSE_ROUNDS}
+
+COMPARISONS: dict[str, Comparison] = {
+    "mnist": Comparison(
+        _MNIST,
+        {
+            "FedLPS": {"algorithm.name": "fedlps"},
+            "FedLPS, capability": {"algorithm.name": "fedlps", "algorithm.ratio_policy": "capability"},
+            "FedLPS, as coded": {"algorithm.name": "fedlps_as_coded"},
+            "FedAvg": {"algorithm.name": "fedavg"},
+            "HeteroFL": {"algorithm.name": "heterofl"},
+            "FedRolex": {"algorithm.name": "fedrolex"},
+        },
+        _PERSONAL,
+    ),
+    "patterns": Comparison(
+        _MNIST,
+        {
+            pattern: {**_PATTERN, "algorithm.pattern": pattern}
+            for pattern in ("learned", "magnitude", "ordered", "random")
+        },
+        _PERSONAL,
+    ),
+    "cifar10": Comparison(
+        _CIFAR,
+        {
+            "FedDST": {"algorithm.name": "feddst", "algorithm.readjust_every": 15, **_SPARSE_ROUNDS},
+            "RandomMask": {"algorithm.name": "randommask", **_SPARSE_ROUNDS},
+            "FedAvg": {"algorithm.name": "fedavg", **_DENSE_ROUNDS},
+            "FedAvgM, tuned": {**_FEDAVGM, "algorithm.server_momentum": 0.5},
+        },
+        _GLOBAL,
+    ),
+    "fedavgm": Comparison(
+        _CIFAR,
+        {
+            f"momentum {momentum:g}, lr {lr:g}": {
+                **_FEDAVGM,
+                "algorithm.server_momentum": momentum,
+                "algorithm.server_lr": lr,
+            }
+            for momentum, lr in ((0.3, 1.0), (0.5, 1.0), (0.7, 1.0), (0.9, 1.0), (0.9, 0.3), (0.9, 0.1))
+        },
+        _GLOBAL,
+    ),
+}
+
+
+def run_one(options: Options) -> list[dict[str, float]]:
+    """The metrics of every evaluated round of one run."""
+    items = [f"{key}={value}" for key, value in options.items()]
+    experiment = prepare(ExperimentConfig.parse(apply_overrides({}, items)))
+    with tempfile.TemporaryDirectory() as folder:
+        driver = Driver(experiment, InProcessExecutor(experiment), RunStore(Path(folder)))
+        records = [(record.round_idx, record.metrics) for record in driver.run()]
+    return [{"round_idx": r, **metrics} for r, metrics in records if "eval/accuracy" in metrics]
+
+
+def missing_runs(name: str, seeds: int, done: Mapping[str, object]) -> Iterator[tuple[str, Options]]:
+    """(key, options) of each run that is still to be made, seed by seed."""
+    comparison = COMPARISONS[name]
+    root = Path(os.environ["SPARSEFLEET_TEST_DATA"])
+    data = root if comparison.base["data.name"] == "mnist" else root / str(comparison.base["data.name"])
+    for seed in range(seeds):
+        for label, variant in comparison.variants.items():
+            if (key := f"{name}/{label}/{seed}") not in done:
+                yield key, {**comparison.base, "data.root": data, **variant, "seed": seed}
+
+
+def table(name: str, done: Mapping[str, list[dict[str, float]]]) -> str:
+    """The comparison as a Markdown table, over the seeds that there are."""
+    comparison = COMPARISONS[name]
+    lines = [f"| | seeds | rounds | {' | '.join(comparison.columns)} |"]
+    lines.append("| --- " * (len(comparison.columns) + 3) + "|")
+    for label in comparison.variants:
+        runs = [rounds[-1] for key, rounds in done.items() if key.startswith(f"{name}/{label}/")]
+        if runs:
+            cells = [
+                _spread([run.get(column, float("nan")) for run in runs]) for column in comparison.columns
+            ]
+            num_rounds = int(runs[0]["round_idx"]) + 1
+            lines.append(f"| {label} | {len(runs)} | {num_rounds} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _spread(values: list[float]) -> str:
+    deviation = f" ± {stdev(values):.2g}" if len(values) > 1 else ""
+    return f"{mean(values):.4g}{deviation}"
+
+
+def main() -> None:
+    """Make the runs that are missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("comparison", choices=COMPARISONS)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines; runs in it are not repeated")
+    arguments = parser.parse_args()
+    done: dict[str, list[dict[str, float]]] = {}
+    if arguments.out.exists():
+        done = {r["key"]: r["rounds"] for r in map(json.loads, arguments.out.read_text().splitlines())}
+    todo = dict(missing_runs(arguments.comparison, arguments.seeds, done))
+    with ProcessPoolExecutor(arguments.jobs, max_tasks_per_child=1) as pool:
+        futures = {pool.submit(run_one, options): key for key, options in todo.items()}
+        for number, future in enumerate(as_completed(futures), start=1):
+            key = futures[future]
+            done[key] = future.result()
+            with arguments.out.open("a") as file:
+                file.write(json.dumps({"key": key, "rounds": done[key]}) + "\n")
+            print(f"{number} of {len(todo)}: {key}", flush=True)
+    print(table(arguments.comparison, done))
+
+
+if __name__ == "__main__":
+    main()

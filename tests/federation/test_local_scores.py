@@ -1,0 +1,124 @@
+"""What a client's model is scored with: fine-tuning, and accuracies on its own parts."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from orchestrator.errors import ConfigError
+from orchestrator.federation.exchange import ModelValues
+from orchestrator.federation.local import fine_tune
+from orchestrator.federation.seeds import stream
+from orchestrator.models.parameters import FlatModule
+from tests.fakes import CheckedRun, TensorData, make_run, make_setting, random_data, seeded
+
+SHAPE = (1, 4, 4)
+OPTIONS = {"batch_size": 3, "lr": 0.2, "lr_decay": 0.5, "momentum": 0.9, "local_epochs": 5}
+
+
+def net() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+
+
+def tuned_with_torch(start: Tensor, keep: Tensor, epochs: int, round_idx: int) -> Tensor:
+    """Plain PyTorch at the learning rate of round 0, the weights outside `keep` set to 0 after each step."""
+    data, rng = random_data(7, SHAPE, 3), stream(0, "client", round_idx, 4, "fine-tuning")
+    other = FlatModule(net())
+    other.load(start * keep)
+    optimizer = torch.optim.SGD(other.module.parameters(), lr=0.2, momentum=0.9)
+    for _ in range(epochs):
+        images, labels = data.epoch(rng)
+        for first in range(0, 7, 3):
+            other.grad.zero_()
+            logits = other.module(images[first : first + 3])
+            torch.autograd.backward(cross_entropy(logits, labels[first : first + 3]))
+            other.grad.mul_(keep)
+            optimizer.step()
+            other.values.mul_(keep)
+    return other.values.clone()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("epochs", "round_idx"), [(1, 0), (2, 3)])
+def test_fine_tuning_is_plain_sgd_from_the_present_model(masked: bool, epochs: int, round_idx: int) -> None:
+    """So many epochs, whatever training asks for, and with none of its momentum."""
+    flat = seeded(net)
+    mask = torch.ones(51, dtype=torch.bool)
+    mask[torch.arange(0, 48, 2)] = not masked
+    setting = make_setting(flat, SHAPE, training=OPTIONS)
+    start = flat.values.clone()
+    run = make_run(
+        setting,
+        flat,
+        random_data(7, SHAPE, 3),
+        received=ModelValues(start, None),
+        round_idx=round_idx,
+        client_id=4,
+    )
+    run.load(start, None)
+    run.grad.fill_(5.0)
+    run.apply_gradient()
+    run.load(start, mask if masked else None)
+    fine_tune(run, epochs)
+    expected = tuned_with_torch(start, mask.float(), epochs, round_idx)
+    assert torch.equal(run.values, expected)
+    assert not torch.equal(run.values, start * mask)
+
+
+def test_fine_tuning_is_in_train_mode() -> None:
+    """Batch norm takes the batch's statistics and moves its own."""
+    flat = seeded(lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 3)))
+    run = make_run(make_setting(flat, SHAPE), flat, random_data(7, SHAPE, 3))
+    run.load(run.start, None)
+    flat.module.eval()
+    fine_tune(run, 1)
+    assert flat.module.training
+    assert not torch.equal(run.values[-32:], run.start[-32:])
+
+
+def constant_run(validation: TensorData | None) -> CheckedRun:
+    """A model that says class 1 whatever it sees, with 4 training images of class 1 and 1 of class 2."""
+    flat = seeded(net)
+    data = TensorData(torch.zeros(5, *SHAPE), torch.tensor([1, 1, 2, 1, 1]))
+    setting = make_setting(flat, SHAPE, training={"batch_size": 2, "local_epochs": 1})
+    run = make_run(setting, flat, data, validation=validation)
+    run.load(torch.tensor([0.0] * 49 + [1.0, 0.0]), None)
+    return run
+
+
+def test_validation_accuracy_is_the_share_of_the_validation_part() -> None:
+    kept = TensorData(torch.zeros(8, *SHAPE), torch.tensor([1, 0, 2, 1, 0, 1, 0, 0]))
+    run = constant_run(kept)
+    run.flat.module.train()
+    assert run.validation_accuracy() == 3 / 8
+    assert run.flat.module.training
+
+
+def test_a_client_without_a_validation_part_is_an_error_that_names_the_key() -> None:
+    with pytest.raises(ConfigError, match=r"data\.validation_fraction.*client 0 has no validation sample"):
+        constant_run(None).validation_accuracy()
+
+
+def test_training_accuracy_counts_what_was_seen() -> None:
+    """4 of 5, then, with labels that are all missed, 4 of 7; nothing seen is 0."""
+    run = constant_run(None)
+    assert run.train_accuracy() == 0.0
+    run.backward((run.data.images, run.data.labels))  # type: ignore[attr-defined]
+    assert run.train_accuracy() == 4 / 5
+    run.backward((torch.zeros(2, *SHAPE), torch.tensor([0, 2])))
+    assert run.train_accuracy() == 4 / 7
+
+
+def test_a_new_optimiser_takes_the_rate_of_the_round_it_is_made_for() -> None:
+    """0.2 halved each round, from round 2: steps of 0.05, of 0.2 for round 0, and of 0.05 again."""
+    flat = seeded(net)
+    setting = make_setting(flat, SHAPE, training={"lr": 0.2, "lr_decay": 0.5, "momentum": 0.0})
+    run = make_run(setting, flat, random_data(3, SHAPE, 3), round_idx=2)
+    run.load(torch.zeros(51), None)
+    run.grad.fill_(1.0)
+    ends = []
+    for renew in (lambda: None, lambda: run.renew_optimizer(0), run.renew_optimizer):
+        renew()
+        run.apply_gradient()
+        ends.append(float(run.values[0]))
+    assert ends == pytest.approx([-0.05, -0.25, -0.3], rel=1e-6)
