@@ -29,7 +29,10 @@ lint: install ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: install ## docs/algorithms.md from the methods themselves
+	$(BIN)/python -m orchestrator.catalogue > docs/algorithms.md
+
 bench: install ## the benchmark of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks.round_time
 
-.PHONY: help install demo test fast lint bench
+.PHONY: help install demo test fast lint docs bench

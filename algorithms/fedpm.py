@@ -13,9 +13,9 @@ clamps theta to [.01, .99], for the clients send pure bits (in the public code t
 a bitmap, without entropy coding. `estimator=authors` is the public code's gradient, theta dL/dm where
 `straight_through` has dL/dm, both times theta (1 - theta). That code starts the prior over in each round; what a
 slower schedule under partial participation should be is not known to us, and `reset_every` sets one. The global
-model is the weights with theta > .5, not a sample. Of `training`, only epochs and batches apply: scores are trained
-by Adam at `score_lr`. FLOPs count as dense: every score needs its gradient, and the mask is drawn anew for each
-batch.
+model is the weights with theta > .5, not a sample as in that code. Of `training`, only epochs and batches apply:
+scores are trained by Adam at `score_lr`, which starts afresh in each round, while in that code a client's moments live
+on. FLOPs count as dense: every score needs its gradient, and the mask is drawn anew for each batch.
 """
 
 from dataclasses import dataclass

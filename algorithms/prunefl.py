@@ -2,32 +2,29 @@
 arXiv 1909.12326, https://arxiv.org/abs/1909.12326
 
 One client first trains and prunes alone. Then FedAvg runs inside the mask that it found, and every so many
-rounds the server adjusts the mask: some of the smallest weights, and all the weights outside, stand for election,
-and those come in that raise the expected loss reduction per second, measured by squared gradients.
+rounds the server adjusts the mask: the smallest weights and all those outside stand for election, and those are
+chosen that raise the expected decrease of the loss per second, measured by squared gradients.
 
-Symbols: w = state.params, m = state.mask, g^2 = squared gradients, dec = algorithm.prune_share and its decay,
-Delta = sum of g^2 over what is kept, T = c + sum of t_l over kept weights, t_l = comm_s + local_steps comp_s
-positions_l (seconds a weight of layer l; positions_l = its uses for one sample), c = constant_share times the
-dense model's sum of t_l.
+Symbols: w = state.params, m = state.mask, g^2 = squared gradients, dec = algorithm.prune_share halved every
+half_life rounds, Delta = sum of g^2 over what is kept, T = c + sum of t_l over kept weights,
+t_l = comm_s + local_steps comp_s positions_l (seconds for a weight of layer l, which one sample uses positions_l
+times), c = constant_share times the sum of t_l over all weights.
 
-Deviations: the public code measured t_l and c on its devices. comm_s is its figure; comp_s is its figure for the
-second convolution of its FEMNIST model (7.1e-6 s a weight and step of 20 samples) over the 196 positions there;
-c is about .14 of the dense model's sum of t_l in its FEMNIST settings and .73 in its CIFAR-10 ones, hence
-constant_share. Clients train local_epochs, not 5 steps; a client's g^2 of one round is the square of its summed
-step gradients, kept up between adjustments, sent for all trained parameters, and averaged by samples. An
-iteration of the first stage is a pass over the client's first batches, as in the code, and accuracy there is
-looked at before every pass (the code: every tenth). `sparsity.level`, 0 unless set, caps what an adjustment may
-grow to, in the first stage too; what is kept anyway may lie above, so a cap is reached by and by. Regrown weights
-start at 0; `regrow=stale` takes the last value that the server had there, as the code does.
+Deviations: the public code has t_l and c measured on devices. comm_s is its figure; comp_s is that of the second
+convolution of its FEMNIST model, 7.1e-6 s a weight and step of 20 samples, over 196 positions; its c is about
+.14 of the dense model's t_l there and .73 for its CIFAR-10 model. Clients train local_epochs, not 5 steps. They
+square the summed gradient of a round, add that up between adjustments, and send it for all trained parameters;
+the server averages it by samples. An iteration of the first stage is a pass over the client's first batches, as
+in the code; the accuracy there is looked at before each pass (the code: each tenth). `sparsity.level`, 0 if
+unset, caps the density that an adjustment may grow to, in both stages; what is kept anyway may lie above it, so
+that a model comes down to its cap step by step. Regrown weights start at 0; `regrow=stale` takes the last value
+that the server had there, as the code does (within the first stage: 0).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
-from math import floor
+from itertools import islice, pairwise
 from typing import ClassVar, Literal, final
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -40,34 +37,39 @@ from orchestrator.federation.evaluate import accuracy
 from orchestrator.federation.local import Batch, LocalRun
 from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.traits import Traits
-from orchestrator.sparsity.gain_per_cost import best_ratio
+from orchestrator.sparsity.gain_per_cost import adjust_mask
 from orchestrator.sparsity.payload import Bits, Dense, Payload
-from orchestrator.sparsity.scores import keep_top
 
-SQUARES = "squared_gradient"
+MASK, SQUARES = "mask", "squared_gradient"
+
+#: the first stage adjusts once the client predicts this much better than chance
+_BETTER_THAN_CHANCE = 1.5
+#: and ends when so many changes of density in a row are at most so large, relative to the density before
+_NUM_SETTLED, _SETTLED_CHANGE = 5, 0.1
 
 
 class PruneFLConfig(AlgorithmConfig):
     """Options of PruneFL."""
 
-    adjust_every: int = Field(50, ge=1, description="rounds adjust_every, 2 adjust_every, ... adjust the mask")
+    adjust_every: int = Field(50, ge=1, description="rounds n, 2n, 3n, ... end with an adjustment")
     prune_share: float = Field(
-        0.3, ge=0.0, lt=1.0, description="dec: share of each layer's weights that stand for election, round 0"
+        0.3, ge=0.0, lt=1.0, description="dec in round 0: share of a layer's weights that stand for election"
     )
     half_life: float = Field(10_000.0, gt=0.0, description="rounds after which dec has halved")
     regrow: Literal["zero", "stale"] = Field("zero", description="where regrown weights start")
-    comm_s: float = Field(5.56e-6, gt=0.0, description="seconds to send one weight down and up")
-    comp_s: float = Field(3.6e-8, ge=0.0, description="seconds of a local step for one use of a weight")
-    local_steps: int = Field(5, ge=0, description="local steps that t_l counts")
+    comm_s: float = Field(5.56e-6, gt=0.0, description="seconds to move one weight in a round")
+    comp_s: float = Field(3.6e-8, ge=0.0, description="seconds a local step takes for one use of a weight")
+    local_steps: int = Field(5, ge=0, description="local steps that the time of a round counts")
     constant_share: float = Field(
-        0.14, gt=0.0, description="c, the time no weight takes, over that of all weights together"
+        0.14, gt=0.0, description="c: time that no weight causes, over that of all weights together"
     )
     initial_pruning: bool = Field(True, description="run the first stage")
     initial_batches: int = Field(10, ge=1, description="batches that the first stage trains on")
     initial_iterations: int = Field(1000, ge=1, description="most passes over them")
-    initial_adjust_every: int = Field(50, ge=1, description="passes between adjustments in the first stage")
+    initial_adjust_every: int = Field(50, ge=1, description="passes from one adjustment to the next")
     initial_weights: Literal["trained", "initial"] = Field(
-        "trained", description="what training begins with: the first stage's weights, or the initial ones"
+        "trained",
+        description="the second stage starts from the first one's weights, or from the initial ones",
     )
 
 
@@ -81,7 +83,7 @@ class PruneFLState(ServerState):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Squares:
-    """float32[T] sum of a client's squared gradients over its rounds since the last adjustment."""
+    """float32[T]: sum of a client's squared gradients, over its rounds since it last sent them."""
 
     total: Tensor
 
@@ -107,97 +109,151 @@ class PruneFL(Algorithm[PruneFLState, Squares]):
     def check(self) -> None:
         """The method itself decides on each layer's density."""
         if self.setting.sparsity.layer_density:
-            problem = f"{self.config.name} finds the layers' densities itself"
+            problem = f"{self.config.name} finds the densities of the layers itself"
             raise ConfigError("sparsity.allocation", "explicit", problem, "set sparsity.level to cap them")
 
     def max_density(self, round_idx: int, client_id: int) -> float:
         """1: the cap holds for what grows only."""
         return 1.0
 
-    def adjusts(self, round_idx: int) -> bool:
-        """Whether the round ends with an adjustment."""
-        return round_idx > 0 and round_idx % self.config.adjust_every == 0
-
     def init(self, params: Tensor) -> PruneFLState:
         """Dense."""
-        mask, stale = self.setting.layout.full_mask(), self.config.regrow == "stale"
         return PruneFLState(
             params=params,
-            mask=mask,
+            mask=self.setting.layout.full_mask(),
             initialised=not self.config.initial_pruning,
-            stale=params if stale else None,
+            stale=params if self.config.regrow == "stale" else None,
         )
 
     def init_client(self, client_id: int) -> Squares:
         """Nothing summed yet."""
         return Squares(total=torch.zeros(self.setting.layout.num_trainable))
 
-    # First stage
+    def adjusts(self, round_idx: int) -> bool:
+        """Whether a round ends with an adjustment."""
+        return round_idx > 0 and round_idx % self.config.adjust_every == 0
+
+    def times_s(self) -> dict[str, float]:
+        """t_l: seconds a round takes for one weight of each layer."""
+        config, positions = self.config, self.setting.cost.positions
+        return {n: config.comm_s + config.local_steps * config.comp_s * p for n, p in positions.items()}
+
+    def adjusted(self, mask: Tensor, values: Tensor, squares: Tensor, share: float, round_idx: int) -> Tensor:
+        """bool[D]: the mask after an adjustment that puts `share` of the active weights up for election."""
+        times, sizes = self.times_s(), self.setting.cost.sizes
+        return adjust_mask(
+            self.setting.layout,
+            mask,
+            values.cpu(),
+            squares.cpu(),
+            times,
+            share=share,
+            base_cost=self.config.constant_share * sum(t * sizes[name] for name, t in times.items()),
+            max_density=1.0 - self.level(round_idx),
+        )
 
     def plan_probe(self, state: PruneFLState, round_idx: int) -> RoundPlan | None:
-        """The client drawn first works alone."""
+        """First stage: the client that was drawn first works alone."""
         if state.initialised:
             return None
         return RoundPlan.of(round_idx, self.select(state, round_idx)[:1], "probe")
 
     def on_probe(self, run: LocalRun[Squares]) -> Payload:
-        """Train, and adjust until the density settles; answer with the model under its mask, or the mask alone."""
-        config, layout = self.config, self.setting.layout
-        batches = list(islice(next(run.batches("initial pruning", 1)), config.initial_batches))
+        """Train and adjust until the density settles; answer with the model, or with its mask alone."""
+        batches = list(islice(next(run.batches("initial pruning", 1)), self.config.initial_batches))
         run.flat.module.train()
-        squares, densities = torch.zeros_like(run.grad), list[float]()
-        first: int | None = None
-        for iteration in range(config.initial_iterations):
-            if first is None and _accuracy(run, batches) >= _FIRST_ACCURACY / _num_classes(run, batches[0]):
+        squares, densities, first = torch.zeros_like(run.grad), list[float](), None
+        for iteration in range(self.config.initial_iterations):
+            if first is None and _gain_over_chance(run, batches) >= _BETTER_THAN_CHANCE:
                 first = iteration
             for batch in batches:
                 run.backward(batch)
                 squares.addcmul_(run.grad, run.grad)
                 run.apply_gradient()
-            if first is not None and (iteration - first) % config.initial_adjust_every == 0:
-                self._readjust(run, squares)
-                squares.zero_()
-                densities.append(layout.density(run.mask))
-                if _settled(densities):
-                    break
+            if first is None or (iteration - first) % self.config.initial_adjust_every:
+                continue
+            densities.append(self._readjust(run, squares))
+            squares.zero_()
+            if _is_settled(densities):
+                break
         _count_dense_gradients(run)
-        if config.initial_weights == "trained":
-            return self._model(run)
+        if self.config.initial_weights == "trained":
+            return super().pack(run)
         assert run.mask is not None
-        return (Bits(MASK, layout.restrict(run.mask).numpy()),)
+        return (Bits(MASK, self.setting.layout.restrict(run.mask).numpy()),)
+
+    def _readjust(self, run: LocalRun[Squares], squares: Tensor) -> float:
+        """Adjust the mask of a model in training; its density."""
+        assert run.mask is not None
+        share, before = self.config.prune_share, run.mask
+        after = self.adjusted(before, run.values, squares, share, run.task.round_idx)
+        run.set_mask(after)
+        run.forget_moments(before != after)
+        return self.setting.layout.density(after)
 
     def probe_update(self, state: PruneFLState, aggregate: Aggregate, round_idx: int) -> PruneFLState:
-        """Take the mask over, and the weights too if the client sent them."""
-        layout, values, mask = self.setting.layout, aggregate.values, aggregate.union
+        """Take the mask over, and the weights if the client sent them."""
+        mask = aggregate.union
         if self.config.initial_weights == "initial":
-            mask = layout.expand(aggregate.extras[MASK] > 0)
+            mask = self.setting.layout.expand(aggregate.extras[MASK] > 0)
         assert mask is not None
-        return self._moved(replace(state, initialised=True, mask=mask), values, mask)
+        return _moved(replace(state, initialised=True, mask=mask), aggregate.values, mask)
 
-    # Second stage
+    def on_train_start(self, run: LocalRun[Squares]) -> None:
+        """The task's gradients are summed from here on."""
+        run.scratch[SQUARES] = torch.zeros_like(run.grad)
 
     def grad_hook(self, run: LocalRun[Squares]) -> None:
-        """Sum the task's gradients, those of masked weights included."""
-        run.scratch[SQUARES] = run.scratch.get(SQUARES, 0) + run.grad
+        """Sum them up, those of masked weights included."""
+        run.scratch[SQUARES].add_(run.grad)
 
     def after_train(self, run: LocalRun[Squares]) -> None:
-        """Add the square of the sum to what the client keeps."""
+        """Add the square of their sum to what the client keeps."""
         run.state = Squares(total=run.state.total + run.scratch[SQUARES].square().cpu())
         _count_dense_gradients(run)
 
     def pack(self, run: LocalRun[Squares]) -> Payload:
-        """The model; in a round that adjusts also the squares, which start anew."""
+        """The model; in a round that adjusts also the squares, which then start anew."""
         if not self.adjusts(run.task.round_idx):
-            return self._model(run)
+            return super().pack(run)
         squares = Dense(SQUARES, run.state.total.numpy())
         run.state = self.init_client(run.task.client_id)
-        return (*self._model(run), squares)
+        return (*super().pack(run), squares)
 
     def server_update(self, state: PruneFLState, aggregate: Aggregate, round_idx: int) -> PruneFLState:
-        """Average, and adjust the mask if the round is one that does."""
+        """Average, and adjust the mask where the round is one that does."""
         assert state.mask is not None
-        mask, values = state.mask, aggregate.values
+        mask = state.mask
         if self.adjusts(round_idx):
             share = self.config.prune_share * 0.5 ** (round_idx / self.config.half_life)
-            mask = self.adjusted(mask, values, aggregate.extras[SQUARES], share, round_idx)
-        return self._moved(state, values, mask)
+            mask = self.adjusted(mask, aggregate.values, aggregate.extras[SQUARES], share, round_idx)
+        return _moved(state, aggregate.values, mask)
+
+
+def _moved(state: PruneFLState, values: Tensor, mask: Tensor) -> PruneFLState:
+    """The state with float64[D] values, which are new inside `state.mask`, under the mask."""
+    stale = state.stale
+    if stale is not None:
+        assert state.mask is not None
+        values = torch.where(state.mask, values, stale)
+        stale = values.to(torch.float32)
+    return replace(state, params=(values * mask).to(torch.float32), mask=mask, stale=stale)
+
+
+def _gain_over_chance(run: LocalRun[Squares], batches: list[Batch]) -> float:
+    """Accuracy on the batches, times the number of classes."""
+    inputs, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    module = run.flat.module
+    with torch.no_grad(), run.flat.untouched_buffers():
+        num_classes = int(module(inputs[:2]).shape[1])
+    return accuracy(run.flat, inputs, labels) * num_classes
+
+
+def _is_settled(densities: list[float]) -> bool:
+    changes = [abs(b / a - 1.0) for a, b in pairwise(densities)]
+    return len(changes) >= _NUM_SETTLED and max(changes[-_NUM_SETTLED:]) <= _SETTLED_CHANGE
+
+
+def _count_dense_gradients(run: LocalRun[Squares]) -> None:
+    """Gradients of all weights, a third of a step's work, were dense however sparse the weights were."""
+    run.train_flops += (run.train_flops_dense - run.train_flops) / 3.0

@@ -10,23 +10,26 @@ from orchestrator.data.dataset import Dataset
 
 
 class ClientSamples:
-    """Rows of the shared training part, in new memory; `augment` crops and flips anew each epoch."""
+    """Rows of the shared training part, in new memory; `augment` crops and flips anew each epoch.
+
+    `labels` is int64[n], in the order of the rows.
+    """
 
     def __init__(
         self, dataset: Dataset, rows: NDArray[np.int64], *, augment: bool, device: torch.device
     ) -> None:
         self._dataset, self._augment, self._device = dataset, augment, device
         self._raw = dataset.train_inputs[rows]
-        self._labels = torch.from_numpy(dataset.train_labels[rows]).to(device)
+        self.labels = torch.from_numpy(dataset.train_labels[rows]).to(device)
         self._inputs = dataset.to_tensor(self._raw).to(device)
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.labels)
 
     def epoch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """All inputs, as `Dataset.to_tensor` gives them, and labels int64[n] in a fresh random order."""
         order = rng.permutation(len(self))
-        labels = self._labels[torch.from_numpy(order).to(self._device)]
+        labels = self.labels[torch.from_numpy(order).to(self._device)]
         if self._augment:
             return self._dataset.to_tensor(crop_flip(self._raw[order], rng)).to(self._device), labels
         return self._inputs[torch.from_numpy(order).to(self._device)], labels

@@ -4,13 +4,14 @@
 method's hooks. The engine alone re-applies the mask after every step, owns the optimiser and counts FLOPs.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from orchestrator.errors import ConfigError
@@ -32,6 +33,10 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 class TrainingData(Protocol):
     """A client's training samples, as the engine sees them."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64[n], in no particular order."""
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -135,14 +140,21 @@ class LocalRun(Generic[C]):
         self.kept = kept
         self.set_mask(None)
 
+    def own_module(self) -> nn.Module:
+        """Go on with a copy of the loaded model that no other task sees, so that it may carry hooks.
+
+        To be called before a mask is set.
+        """
+        assert self.mask is None
+        self._bind(FlatModule(copy.deepcopy(self.flat.module), self.values.device), self.index)
+        return self.flat.module
+
     def _bind(self, flat: FlatModule, index: Tensor | None = None) -> None:
         self.flat, self.index = flat, index
         self.layout: ParameterLayout = flat.layout
         self.values, self.grad = flat.values, flat.grad
-        self._whole_flops = self._dense_flops
-        if index is not None:
-            sizes = {segment.name: segment.size for segment in flat.layout.maskable}
-            self._whole_flops = self.setting.cost.training_flops(sizes)
+        self._places: dict[tuple[tuple[str, bytes], ...], Tensor] = {}
+        self._whole_flops = self._dense_flops if index is None else self._flops_of(flat.layout)
         self._sparse_flops = self._whole_flops
 
     def set_mask(self, mask: Tensor | None) -> None:
@@ -172,26 +184,76 @@ class LocalRun(Generic[C]):
 
     def backward(self, batch: Batch, loss: Loss = cross_entropy) -> None:
         """Leave the loss gradient of a batch in `grad`, for all entries, masked ones included."""
-        inputs, labels = batch
+        self._backward(self.flat, self._sparse_flops, batch, loss)
+
+    def backward_within(self, batch: Batch, kept: KeptUnits, loss: Loss = cross_entropy) -> None:
+        """As `backward`, of a smaller model within the submodel in training: `grad` is 0 outside it.
+
+        `kept` are units of the full model, all of which the submodel has. The running statistics that the
+        smaller model arrives at become the submodel's. Costs a step of the smaller model.
+        """
+        if {name: len(units) for name, units in kept.items()} == {n: len(u) for n, u in self.kept.items()}:
+            self.backward(batch, loss)
+            return
+        smaller = self.host.narrow({name: len(units) for name, units in kept.items()})
+        places, num_trainable = self._places_of(kept), smaller.layout.num_trainable
+        smaller.load(self.values[places])
+        smaller.module.train()
+        self._backward(smaller, self._flops_of(smaller.layout), batch, loss)
         self.grad.zero_()
-        logits = self.flat.module(inputs)
+        self.grad[places[:num_trainable]] = smaller.grad
+        self.values[places[num_trainable:]] = smaller.values[num_trainable:]
+
+    def _backward(self, flat: FlatModule, flops: float, batch: Batch, loss: Loss) -> None:
+        inputs, labels = batch
+        flat.grad.zero_()
+        logits = flat.module(inputs)
         value = loss(logits, labels)
         value.backward()  # type: ignore[no-untyped-call]
         self._loss_sum += value.detach() * len(labels)
         self._num_correct += (logits.detach().argmax(dim=1) == labels).sum()
         self._num_seen += len(labels)
-        self.train_flops += self._sparse_flops * len(labels)
+        self.train_flops += flops * len(labels)
         self.train_flops_dense += self._dense_flops * len(labels)
 
-    def dense_gradient(self, batch: Batch) -> Tensor:
+    def _flops_of(self, layout: ParameterLayout) -> float:
+        """FLOPs of a sample's training step in a submodel with this layout."""
+        return self.setting.cost.training_flops({s.name: s.size for s in layout.maskable})
+
+    def _places_of(self, kept: KeptUnits) -> Tensor:
+        """int64: where the entries of a smaller model stand in `values`; found once while a submodel trains."""
+        assert self.index is not None
+        key = tuple((name, units.numpy().tobytes()) for name, units in kept.items())
+        if key not in self._places:
+            positions = torch.full((self.setting.layout.size,), -1)
+            positions[self.index] = torch.arange(self.index.numel())
+            places = positions[submodel_index(self.setting.layout, self.setting.units, kept)]
+            assert bool((places >= 0).all()), "the submodel lacks some of these units"
+            self._places[key] = places.to(self.values.device)
+        return self._places[key]
+
+    def dense_gradient(self, batch: Batch, *, training: bool = True) -> Tensor:
         """float32[T]: gradient of the plain cross-entropy for all weights, masked ones included.
 
-        Evaluated in train mode at the current weights. Costs one forward pass at the mask's density and a
-        dense backward pass (FedRTS's accounting of FedDST); it is no step and counts towards no loss.
+        Evaluated at the current weights, in train mode or in evaluation mode. Costs one forward pass at the
+        mask's density and a dense backward pass (FedRTS's accounting of FedDST); it is no step and counts
+        towards no loss.
         """
         self.train_flops += len(batch[1]) * (self._sparse_flops + 2 * self._whole_flops) / 3
         self.train_flops_dense += len(batch[1]) * self._dense_flops
-        return _gradient(self.flat, batch)
+        before = self.flat.module.training
+        self.flat.module.train(training)
+        gradient = _gradient(self.flat, batch)
+        self.flat.module.train(before)
+        return gradient
+
+    def sampled_gradients(self, purpose: str, num_batches: int, *, training: bool = True) -> Iterator[Tensor]:
+        """`dense_gradient` of so many random mini-batches, each the first one of a fresh order.
+
+        The orders are those of `batches` for this purpose.
+        """
+        for epoch in self.batches(purpose, num_batches):
+            yield self.dense_gradient(next(epoch), training=training)
 
     def full_gradient(self, values: Tensor, batch: Batch) -> Tensor:
         """float32[T]: gradient of the plain cross-entropy of the full model at float32[D] `values`.

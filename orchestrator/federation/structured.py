@@ -4,9 +4,9 @@ A method says which units a client keeps in a round (`kept`); gathering, trainin
 choice are here. Both ends derive the units from the task, so that no index travels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TypeVar, cast
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from orchestrator.federation.seeds import stream
 from orchestrator.fleet.clock import client_time
 from orchestrator.fleet.ratio import Bandit, RatioPolicy, choose, credit, new_bandit, policy_ratio
 from orchestrator.models.submodel import KeptUnits, submodel_index
-from orchestrator.sparsity.payload import Dense, Payload
+from orchestrator.sparsity.payload import Dense, Payload, Scalar
 
 _BYTES_PER_VALUE = 4
 
@@ -62,6 +62,10 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
     def kept(self, task: ClientTask, client_state: C) -> KeptUnits:
         """Units of each group that the client holds in this task, known to both ends."""
         raise NotImplementedError
+
+    def init_client(self, client_id: int) -> C:
+        """The ratio's state alone."""
+        return cast(C, self.new_client_ratio(client_id))
 
     def new_client_ratio(self, client_id: int) -> ClientRatio:
         """The ratio state before the first participation."""
@@ -112,9 +116,19 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
         """Put the client's units into a smaller model."""
         run.load_submodel(run.start, self.kept(run.task, run.state))
 
+    def after_train(self, run: LocalRun[C]) -> None:
+        """Credit the bandit, if there is one."""
+        run.state = replace(run.state, bandit=self.credited(run))
+
     def pack(self, run: LocalRun[C]) -> Payload:
         """The trained submodel."""
         return (Dense(MODEL_ITEM, run.values.detach().cpu().numpy()),)
+
+    def report(self, run: LocalRun[C]) -> Payload:
+        """What a server that chooses the client's units has to be told to know the bandit's next play."""
+        if run.state.bandit is None:
+            return ()
+        return (Scalar("train_accuracy", run.train_accuracy()),)
 
     def credited(self, run: LocalRun[C]) -> Bandit | None:
         """The client's bandit after this participation's training accuracy and emulated cost."""

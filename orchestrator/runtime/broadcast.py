@@ -1,19 +1,20 @@
 """What the server sends in one phase of a round, and what it costs each client to receive."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.exchange import ModelValues, known_masks, unpack_model
+from orchestrator.federation.exchange import MODEL_ITEM, ModelValues, find_model, known_masks
 from orchestrator.federation.plan import ClientTask
 from orchestrator.runtime.executor import Job, Message
 from orchestrator.runtime.experiment import Experiment
 from orchestrator.runtime.ledger import mask_digest
-from orchestrator.sparsity.payload import Bool, Payload
+from orchestrator.sparsity.payload import Bool, Masked, Payload
 from orchestrator.sparsity.wire import decode, encode
 
 
@@ -21,7 +22,8 @@ from orchestrator.sparsity.wire import decode, encode
 class Broadcast:
     """The message for all, decoded again as the clients decode it, so that both ends compute with the same values.
 
-    `message` carries the mask; a client that already holds it needs only the shorter encoding without.
+    `message` carries the mask; a client that already holds it needs only the shorter encoding without. Where
+    nothing is sent to one client alone, what `unpack` makes of the message is the same for all.
     """
 
     experiment: Experiment
@@ -29,21 +31,19 @@ class Broadcast:
     payload: Payload
     decoded: Payload
     message: Message
-    received: ModelValues | None
+    _common: list[ModelValues | None] = field(default_factory=list)
 
     @classmethod
     def of(cls, experiment: Experiment, state: ServerState) -> "Broadcast":
         """Encode what the algorithm sends to every client from this state."""
         payload = experiment.algorithm.broadcast(state)
         buffer = _encode(experiment, payload)
-        decoded = decode(buffer)
         return cls(
             experiment=experiment,
             state=state,
             payload=payload,
-            decoded=decoded,
+            decoded=decode(buffer),
             message=Message(buffer),
-            received=unpack_model(experiment.setting.layout, decoded),
         )
 
     def job(self, task: ClientTask, client_state: Any) -> Job:
@@ -54,26 +54,27 @@ class Broadcast:
         return Job(task, client_state, _encode(experiment, payload, held))
 
     def received_by(self, job: Job) -> ModelValues | None:
-        """The model as the job's client received it, in full coordinates."""
+        """The model as the job's client received it, in full coordinates; one object where all get the same."""
+        algorithm = self.experiment.algorithm
         if not job.unicast.size:
-            return self.received
-        experiment, algorithm = self.experiment, self.experiment.algorithm
-        held = known_masks(experiment.setting.layout, algorithm.held_mask(job.client_state))
+            if not self._common:
+                self._common.append(algorithm.unpack(self.decoded, job.task, job.client_state))
+            return self._common[0]
+        held = known_masks(self.experiment.setting.layout, algorithm.held_mask(job.client_state))
         payload = self.decoded + decode(job.unicast, known_masks=held)
         return algorithm.unpack(payload, job.task, job.client_state)
 
     @cached_property
     def known_masks(self) -> dict[str, Bool]:
         """The mask that both ends know once a client has received the message, by item name."""
-        mask = None if self.received is None else self.received.mask
-        return known_masks(self.experiment.setting.layout, mask)
+        item = find_model(self.payload)
+        return {MODEL_ITEM: item.mask} if isinstance(item, Masked) else {}
 
     @cached_property
     def mask_digest(self) -> str | None:
         """Name of the mask in the message; None where nothing is masked."""
-        if self.received is None or self.received.mask is None:
-            return None
-        return mask_digest(self.received.mask)
+        mask = self.known_masks.get(MODEL_ITEM)
+        return None if mask is None else mask_digest(torch.from_numpy(mask))
 
     @cached_property
     def _bytes_without_mask(self) -> int:

@@ -15,7 +15,7 @@ class RunSummary:
     """What a run came to.
 
     `accuracy` is the global model's on the central test set, `personal_accuracy` the unweighted mean over
-    clients of the model each would use on its own test part, both from the last evaluated round (None
+    clients of the model each would use on its own test part, each from the last round that measured it (None
     before the first). `params_sha256` is the digest of the final global float32 parameter vector.
     """
 
@@ -43,14 +43,13 @@ class RunSummary:
         interrupted: bool,
     ) -> "RunSummary":
         """Summarise a run from its committed records."""
-        evaluated = next((r.metrics for r in reversed(records) if "eval/accuracy" in r.metrics), {})
         totals = records[-1].metrics if records else {}
         return cls(
             run_id=store.run_id,
             algorithm=config.algorithm.name,
             num_rounds=len(records),
-            accuracy=evaluated.get("eval/accuracy"),
-            personal_accuracy=evaluated.get("personal/accuracy_mean"),
+            accuracy=_last(records, "eval/accuracy"),
+            personal_accuracy=_last(records, "personal/accuracy_mean"),
             upload_bytes_total=int(totals.get("comm/upload_bytes_total", 0)),
             download_bytes_total=int(totals.get("comm/download_bytes_total", 0)),
             train_flops_total=totals.get("compute/train_flops_total", 0.0),
@@ -68,3 +67,7 @@ class RunSummary:
     def to_json(self) -> str:
         """One JSON object."""
         return json.dumps(self.to_dict(), indent=2)
+
+
+def _last(records: Sequence[RoundRecord], metric: str) -> float | None:
+    return next((r.metrics[metric] for r in reversed(records) if metric in r.metrics), None)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from orchestrator.errors import ConfigError
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.sparsity.scores import keep_top
 
@@ -69,3 +70,12 @@ def mask_distance(layout: ParameterLayout, left: Tensor, right: Tensor) -> float
     """Share of entries in which two bool[D] masks differ, by segment, then the mean over maskable segments."""
     shares = [float((left[s.slice] != right[s.slice]).sum()) / s.size for s in layout.maskable if s.size]
     return sum(shares) / max(1, len(shares))
+
+
+def refuse_empty_layers(layout: ParameterLayout, mask: Tensor, level: float) -> None:
+    """Raise ConfigError for a bool[D] mask at that sparsity level which keeps none of some layer's weights."""
+    active = layout.active(mask)
+    for segment in layout.maskable:
+        if segment.size and not active[segment.name]:
+            problem = f"the mask keeps none of the {segment.size} weights of layer {segment.name}"
+            raise ConfigError("sparsity.level", level, f"{problem}, which cuts the network", "lower it")

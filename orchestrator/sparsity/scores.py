@@ -1,7 +1,7 @@
-"""Exact top-k selection, layer by layer: what pruning keeps and what growth adds.
+"""Exact top-k selection, layer by layer or over all of them: what pruning keeps and what growth adds.
 
-Legend: D = entries of the flat vector. Scores are float32 or float64; a NaN ranks below every number.
-Every choice is a function of the values alone, whatever the number of threads.
+Legend: D = entries of the flat vector, W = maskable ones. Scores are float32 or float64; a NaN ranks below
+every number. Every choice is a function of the values alone, whatever the number of threads.
 """
 
 from collections.abc import Mapping
@@ -48,6 +48,23 @@ def grow_top(
     free = ~mask if exclude is None else ~(mask | exclude)
     missing = {s.name: counts[s.name] - int(mask[s.slice].count_nonzero()) for s in layout.maskable}
     return mask | keep_top(layout, free, score, missing)
+
+
+def keep_top_overall(layout: ParameterLayout, score: Tensor, count: int, least: int = 0) -> Tensor:
+    """bool[D]: the `count` maskable entries of largest score, all segments ranked together.
+
+    `score` is float[W], in the order of `layout.restrict`. The `least` best entries of each segment (all, if
+    it has fewer) come first and count towards `count`. Equal scores: the lower index first. Entries that no
+    mask covers are True.
+    """
+    kept = torch.zeros_like(score, dtype=torch.bool)
+    start = 0
+    for segment in layout.maskable:
+        part = slice(start, start + segment.size)
+        kept[part] = select_top(~kept[part], score[part], least)
+        start = part.stop
+    rest = select_top(~kept, score, count - int(kept.count_nonzero()))
+    return layout.expand(kept | rest)
 
 
 def select_top(candidates: Tensor, score: Tensor, count: int, tie_break: Tensor | None = None) -> Tensor:

@@ -23,12 +23,29 @@ NEUTRAL: dict[str, Options] = {
         "sparsity.level": 0,
     },
     "feddst": {"algorithm.name": "feddst", "algorithm.alpha": 0, "sparsity.level": 0},
+    "fedavg_ft": {"algorithm.name": "fedavg_ft"},
+    "ditto": {"algorithm.name": "ditto"},
+    "heterofl": {
+        "algorithm.name": "heterofl",
+        "algorithm.masked_loss": False,
+        "algorithm.agg_weight": "samples",
+    },
+    "random units of all": {
+        "algorithm.name": "fedrolex",
+        "algorithm.offset": "random",
+        "algorithm.masked_loss": False,
+        "algorithm.agg_weight": "samples",
+    },
+    "fjord": {"algorithm.name": "fjord", "algorithm.widths": "[1.0]"},
 }
 ACTIVE: dict[str, Options] = {
     "fedprox": {"algorithm.name": "fedprox", "algorithm.mu": 0.1},
     "fedavgm": {"algorithm.name": "fedavgm", "algorithm.server_momentum": 0.5},
     "randommask": {"algorithm.name": "randommask", "sparsity.level": 0.5},
     "feddst": {"algorithm.name": "feddst", "sparsity.level": 0.5},
+    "heterofl": {"algorithm.name": "heterofl"},
+    "fedrolex": {"algorithm.name": "fedrolex", "algorithm.ratio_policy": "fixed", "algorithm.ratio": 0.5},
+    "fjord": {"algorithm.name": "fjord"},
 }
 SETTINGS: dict[str, Options] = {
     "mlp": {},
@@ -66,6 +83,28 @@ def test_another_setting_is_not(method: str) -> None:
     )
 
 
+@pytest.mark.parametrize("setting", ["mlp", "running statistics"])
+def test_an_update_that_is_sent_whole_is_fedavg(setting: str) -> None:
+    """To 1e-6: the server adds the mean change, where FedAvg takes the mean of the models."""
+    whole = {"algorithm.name": "topk", "sparsity.level": 0}
+    pairs = zip(play(experiment(SETTINGS[setting] | whole)), play(experiment(SETTINGS[setting])), strict=True)
+    for ours, fedavg in pairs:
+        assert torch.allclose(ours.after.params, fedavg.after.params, rtol=0, atol=1e-6)
+    part = play(experiment(SETTINGS[setting] | {"algorithm.name": "topk", "sparsity.level": 0.5}))
+    assert not torch.allclose(part[-1].after.params, fedavg.after.params, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_first_round_of_one_client_by_itself_is_its_fedavg_update(setting: str) -> None:
+    """Same start, same batches; nothing goes over the wire, so that float32 values are compared."""
+    options = SETTINGS[setting] | {"wire.value_dtype": "float32"}
+    alone = play(experiment(options | {"algorithm.name": "local"}), 1)[0]
+    together = play(experiment(options), 1)[0]
+    for update, model in zip(together.updates, together.models, strict=True):
+        assert model is not None
+        assert torch.equal(alone.client_states[update.client_id].params, model.values)
+
+
 @pytest.mark.parametrize("level", [0.5, 0.8])
 def test_feddst_that_never_readjusts_is_randommask(level: float) -> None:
     frozen = play(experiment({"algorithm.name": "feddst", "algorithm.alpha": 0, "sparsity.level": level}))
@@ -74,7 +113,14 @@ def test_feddst_that_never_readjusts_is_randommask(level: float) -> None:
     assert torch.equal(frozen[-1].after.mask, fixed[-1].after.mask)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("options", [{}, *NEUTRAL.values(), {"algorithm.name": "feddst"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        *NEUTRAL.values(),
+        *({"algorithm.name": name} for name in ("feddst", "fedpm", "local", "topk")),
+    ],
+)
 def test_the_driver_ends_where_these_rounds_end(options: Options, tmp_path: Path) -> None:
     """The helper that the other tests use, held to the real thing."""
     run = experiment(options)

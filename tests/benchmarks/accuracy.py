@@ -70,7 +70,7 @@ _PATTERN = {"algorithm.name": "fedlps", "algorithm.ratio_policy": "fixed", "algo
 #: FedDST's setting (arXiv 2112.09824) with fewer clients: two classes and 40 images each
 _CIFAR = {
     **_QUIET,
-    "data.name": "cifar10",
+    "data.name": "parquet",
     "data.partition.kind": "shards",
     "data.partition.shard_size": 20,
     "data.partition.classes_per_client": 2,
@@ -149,7 +149,7 @@ def missing_runs(name: str, seeds: int, done: Mapping[str, object]) -> Iterator[
     """(key, options) of each run that is still to be made, seed by seed."""
     comparison = COMPARISONS[name]
     root = Path(os.environ["SPARSEFLEET_TEST_DATA"])
-    data = root if comparison.base["data.name"] == "mnist" else root / str(comparison.base["data.name"])
+    data = root if comparison.base["data.name"] == "mnist" else root / "cifar10"
     for seed in range(seeds):
         for label, variant in comparison.variants.items():
             if (key := f"{name}/{label}/{seed}") not in done:

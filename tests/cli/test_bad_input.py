@@ -142,7 +142,9 @@ WRONG_SPLITS = {
     ),
 }
 WRONG_SPARSITY = {
-    "a dense method": Row("sparsity.level=0.5", ("sparsity.level=0.5", "fedavg does not take a sparsity level")),
+    "a dense method": Row(
+        "sparsity.level=0.5", ("sparsity.level=0.5", "fedavg does not take a sparsity level")
+    ),
     "a layer emptied": Row(
         "algorithm.name=randommask sparsity.level=0.9999",
         ("sparsity.level=0.9999:", "20000 weights of layer fc2.weight", "lower it to 0.9949"),

@@ -20,7 +20,6 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
@@ -92,15 +91,15 @@ def check_inputs_are_left_alone(experiment: Experiment) -> None:
     """No hook writes into a tensor it was given."""
     algorithm = experiment.algorithm
     params = torch.from_numpy(experiment.initial.copy())
-    untouched = _digest(params)
+    untouched = digest(params)
     algorithm.init(params)
-    assert _digest(params) == untouched, "init wrote into the initial parameters"
+    assert digest(params) == untouched, "init wrote into the initial parameters"
     for played in _phases(play(experiment)):
         state, aggregate = played.before, played.aggregate
         contributed = [x for model in played.models if model for x in (model.values, model.mask)]
         brought = [job.client_state for job in played.jobs]
         given = (state, aggregate.values, aggregate.coverage, dict(aggregate.extras), *contributed, *brought)
-        digests = [_digest(x) for x in given]
+        digests = [digest(x) for x in given]
         algorithm.broadcast(state)
         for job, payload in zip(played.jobs, played.payloads, strict=True):
             algorithm.unicast(state, job.task, job.client_state)
@@ -110,7 +109,7 @@ def check_inputs_are_left_alone(experiment: Experiment) -> None:
         probing = played.jobs[0].task.kind == "probe"
         absorb = algorithm.probe_update if probing else algorithm.server_update
         absorb(state, aggregate, played.round_idx)
-        assert [_digest(x) for x in given] == digests, (
+        assert [digest(x) for x in given] == digests, (
             f"round {played.round_idx}: a server hook wrote into the state or the aggregate; return new tensors"
         )
         for position, job in enumerate(played.jobs):
@@ -120,9 +119,9 @@ def check_inputs_are_left_alone(experiment: Experiment) -> None:
                 run.received and run.received.mask,
                 job.client_state,
             )
-            digests = [_digest(x) for x in taken]
+            digests = [digest(x) for x in taken]
             algorithm.client_update(run)
-            assert [_digest(x) for x in taken] == digests, (
+            assert [digest(x) for x in taken] == digests, (
                 f"round {played.round_idx}: a client hook wrote into the received model or its old state; "
                 "assign a new value to run.state"
             )
@@ -195,12 +194,12 @@ def check_states_survive_a_commit(experiment: Experiment) -> None:
             CommitFolder(Path(folder)).write(commit)
             restored = CommitFolder(Path(folder)).last(templates)
         assert restored is not None
-        assert _digest(restored.server_state) == _digest(played.after), "the server state changed in a commit"
+        assert digest(restored.server_state) == digest(played.after), "the server state changed in a commit"
         for client_id, state in restored.client_states.items():
-            assert _digest(state) == _digest(played.client_states[client_id]), "a client's state changed"
+            assert digest(state) == digest(played.client_states[client_id]), "a client's state changed"
         if not following.probes:
             again = algorithm.server_update(restored.server_state, following.aggregate, following.round_idx)
-            assert _digest(again) == _digest(following.after), "a restored state gives another next round"
+            assert digest(again) == digest(following.after), "a restored state gives another next round"
 
 
 def check_scoring_leaves_no_trace(experiment: Experiment) -> None:
@@ -210,10 +209,10 @@ def check_scoring_leaves_no_trace(experiment: Experiment) -> None:
     for job, update in zip(last.jobs, last.updates, strict=True):
         task = ClientTask(round_idx=last.round_idx, position=0, client_id=job.task.client_id, kind="evaluate")
         scored = last.broadcast.job(task, job.client_state)
-        message, before = last.broadcast.message.buffer, _digest(job.client_state)
+        message, before = last.broadcast.message.buffer, digest(job.client_state)
         scores = [host.run(task, message, scored.unicast, job.client_state) for _ in range(2)]
         assert isinstance(scores[0], ClientScore), scores[0]
-        assert _digest(job.client_state) == before, "`personal` wrote into the client's state"
+        assert digest(job.client_state) == before, "`personal` wrote into the client's state"
         assert scores[0] == scores[1], "the same client is scored differently; draw from seeds.stream alone"
         assert 0.0 <= scores[0].scores["personal"] <= 1.0
         again = host.run(job.task, message, job.unicast, job.client_state)
@@ -265,7 +264,7 @@ def _mask_bytes(mask: Bool, known: Bool | None) -> int:
     return min((mask.size + 7) // 8, varints)
 
 
-def _digest(state: object) -> str:
+def digest(state: object) -> str:
     """A hash of every leaf of a tree: types, dtypes, shapes and bits. Raises TypeError for what is no tree."""
     digest = sha256()
     for path, leaf in tree.flatten(state):
@@ -283,10 +282,10 @@ def _assert_same_round(first: PlayedRound, second: PlayedRound, hint: str) -> No
         assert (one.client_id, one.buffer.tobytes()) == (other.client_id, other.buffer.tobytes()), (
             f"round {first.round_idx}: the update of client {one.client_id} differs; {hint}"
         )
-    assert _digest(first.after) == _digest(second.after), (
+    assert digest(first.after) == digest(second.after), (
         f"round {first.round_idx}: the server state differs; {hint}"
     )
-    assert _digest(_by_name(first.client_states)) == _digest(_by_name(second.client_states)), (
+    assert digest(_by_name(first.client_states)) == digest(_by_name(second.client_states)), (
         f"round {first.round_idx}: client states differ; {hint}"
     )
 

@@ -27,6 +27,136 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     ),
     "feddst, running statistics": ("feddst", {"model.name": "tests.fakes:normalised_net"}),
     "fedavgm, running statistics": ("fedavgm", {"model.name": "tests.fakes:normalised_net"}),
+    "lotteryfl": ("lotteryfl", {"data.validation_fraction": 0.3}),
+    "lotteryfl, device levels": (
+        "lotteryfl",
+        {
+            "data.validation_fraction": 0.3,
+            "algorithm.min_accuracy": 0.0,
+            "algorithm.prune_share": 0.5,
+            "fleet.name": "five-tier",
+            "sparsity.device_levels.tier-1-1": 0.2,
+            "model.name": "tests.fakes:normalised_net",
+        },
+    ),
+    "subfedavg": ("subfedavg", {"data.validation_fraction": 0.3}),
+    "subfedavg, one epoch": (
+        "subfedavg",
+        {
+            "data.validation_fraction": 0.3,
+            "training.local_epochs": 1,
+            "algorithm.min_accuracy": 0.1,
+            "algorithm.count_all": True,
+        },
+    ),
+    "prunefl": ("prunefl", {"algorithm.initial_iterations": 20, "algorithm.initial_adjust_every": 5}),
+    "prunefl, stale and capped": (
+        "prunefl",
+        {
+            "model.name": "tests.fakes:normalised_net",
+            "algorithm.initial_pruning": False,
+            "algorithm.adjust_every": 1,
+            "algorithm.regrow": "stale",
+            "sparsity.level": 0.2,
+            "sparsity.schedule.kind": "linear",
+            "sparsity.schedule.final_level": 0.6,
+        },
+    ),
+    "prunefl, mask alone": (
+        "prunefl",
+        {
+            "algorithm.initial_iterations": 10,
+            "algorithm.initial_adjust_every": 2,
+            "algorithm.initial_weights": "initial",
+            "algorithm.adjust_every": 2,
+        },
+    ),
+    "heterofl, five tiers": ("heterofl", {"fleet.name": "five-tier", "training.weight_decay": 0.01}),
+    "heterofl, running statistics": (
+        "heterofl",
+        {
+            "model.name": "tests.fakes:normalised_net",
+            "fleet.name": "five-tier",
+            "algorithm.masked_loss": False,
+            "algorithm.agg_weight": "samples",
+        },
+    ),
+    "heterofl, bandit": (
+        "heterofl",
+        {"algorithm.ratio_policy": "p_ucbv", "algorithm.min_ratio": 0.1, "training.clients_per_round": 6},
+    ),
+    "fedrolex, fixed ratio": ("fedrolex", {"algorithm.ratio_policy": "fixed", "algorithm.ratio": 0.3}),
+    "fedrolex, random": (
+        "fedrolex",
+        {
+            "model.name": "tests.fakes:normalised_net",
+            "algorithm.offset": "random",
+            "fleet.name": "five-tier",
+            "training.with_replacement": True,
+            "training.clients_per_round": 6,
+        },
+    ),
+    "fjord, five tiers": ("fjord", {"fleet.name": "five-tier", "algorithm.widths": "[0.25, 0.5, 1.0]"}),
+    "fjord, distilled": (
+        "fjord",
+        {"model.name": "tests.fakes:normalised_net", "algorithm.distill": True, "algorithm.temperature": 2.0},
+    ),
+    "fjord, bandit": ("fjord", {"algorithm.ratio_policy": "p_ucbv", "training.clients_per_round": 6}),
+    "fedspa, static masks": (
+        "fedspa",
+        {
+            "algorithm.variant": "rsm",
+            "algorithm.agg_weight": "samples",
+            "fleet.name": "five-tier",
+            "sparsity.device_levels.tier-1-1": 0.2,
+        },
+    ),
+    "fedspa, schedule": (
+        "fedspa",
+        {
+            "model.name": "tests.fakes:normalised_net",
+            "algorithm.growth": "random",
+            "algorithm.mask_seed": "per_client",
+            "algorithm.mu": 0.1,
+            "sparsity.schedule.kind": "linear",
+            "sparsity.schedule.final_level": 0.8,
+        },
+    ),
+    "fedspa, drawn twice": (
+        "fedspa",
+        {
+            "algorithm.growth_batches": 2,
+            "sparsity.allocation": "erk",
+            "training.with_replacement": True,
+            "training.clients_per_round": 6,
+        },
+    ),
+    "ssfl, after a warm-up": (
+        "ssfl",
+        {
+            "model.name": "tests.fakes:normalised_net",
+            "algorithm.warmup_rounds": 2,
+            "algorithm.saliency_batches": 2,
+            "algorithm.score_weight": "uniform",
+            "algorithm.score_mode": "train",
+        },
+    ),
+    "ssfl, random": ("ssfl", {"algorithm.variant": "random_global", "algorithm.warmup_rounds": 1}),
+    "ssfl, random in each layer": ("ssfl", {"algorithm.variant": "random_layerwise"}),
+    "ssfl, random for each client": (
+        "ssfl",
+        {"algorithm.variant": "random_clientwise", "model.name": "tests.fakes:normalised_net"},
+    ),
+    "snip, first round": ("snip", {"algorithm.score_from": "first_round"}),
+    "snip, all clients": (
+        "snip",
+        {
+            "model.name": "tests.fakes:normalised_net",
+            "algorithm.score_from": "all_clients",
+            "algorithm.batches": 3,
+            "sparsity.level": 0.95,
+        },
+    ),
     "local, sampled": ("local", {"algorithm.participation": "sampled"}),
     "ditto, running statistics": (
         "ditto",

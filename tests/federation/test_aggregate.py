@@ -247,7 +247,11 @@ class TestBesideTheModel:
         [
             # weights 1 and 3
             (Dense("x", np.float32([4, 0])), Dense("x", np.float32([8, -2])), [7.0, -1.5]),
-            (Bits("x", np.array([True, True, False])), Bits("x", np.array([False, True, False])), [0.25, 1, 0]),
+            (
+                Bits("x", np.array([True, True, False])),
+                Bits("x", np.array([False, True, False])),
+                [0.25, 1, 0],
+            ),
             (Scalar("x", 0.5), Scalar("x", -1.5), -1.0),
             (
                 Masked("x", np.float32([4, 8]), np.array([True, False, True])),

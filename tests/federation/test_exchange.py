@@ -87,9 +87,7 @@ def test_other_items_do_not_hide_the_model() -> None:
     assert beside_model((others[0], model, others[1])) == others
 
 
-@pytest.mark.parametrize(
-    "payload", [(), (Scalar("loss", 1.0),), (Bits(MODEL_ITEM, np.zeros(W, np.bool_)),)]
-)
+@pytest.mark.parametrize("payload", [(), (Scalar("loss", 1.0),), (Bits(MODEL_ITEM, np.zeros(W, np.bool_)),)])
 def test_a_payload_may_be_without_a_model(payload: Payload) -> None:
     assert find_model(payload) is None
     assert unpack_model(LAYOUT, payload) is None

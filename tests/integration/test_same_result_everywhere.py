@@ -11,6 +11,8 @@ from orchestrator.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.runtime.ray_backend import RayBackend
 from orchestrator.tracking.progress import Progress
+from orchestrator.tracking.record import read_records
+from tests.runtime.runs import comparable
 
 MakeConfig = Callable[..., ExperimentConfig]
 QUIET = Progress(quiet=True)
@@ -45,6 +47,24 @@ def test_two_profiles_end_where_one_process_ends(make_config: MakeConfig) -> Non
     pooled = session.run(make_config(fleet, "runtime.actors=pooled"), QUIET)
     assert pooled.params_sha256 == alone.params_sha256
     assert pooled.emulated_s_total == alone.emulated_s_total
+
+
+def test_clients_own_models_are_scored_alike(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Probes and scoring tasks too go to the actors; every metric but the wall clock is the same."""
+    mine = make_config("training.rounds=3", "training.eval_every=1").to_dict()
+    for name in ("Stubborn", "Asking", "Tailored"):
+        mine["algorithm"] = {"name": f"tests.runtime.methods:{name}"}
+        mine["evaluation"] |= {"finetune_epochs": 1, "central_personal": True}
+        found = []
+        for number, executor in enumerate(("inprocess", "ray")):
+            storage = tmp_path / f"{name}-{number}"
+            mine["runtime"] |= {"executor": executor, "storage": str(storage)}
+            summary = session.run(ExperimentConfig.parse(mine), QUIET)
+            records = read_records(storage / summary.run_id / "metrics.jsonl")
+            found.append((summary.params_sha256, comparable(records)))
+        assert found[0] == found[1]
+        assert ("personal/central_accuracy_mean" in found[0][1][0][1]) == (name == "Stubborn")
+        assert "finetuned/accuracy_mean" in found[0][1][-1][1]
 
 
 def test_another_seed_ends_elsewhere(make_config: MakeConfig, reference: str) -> None:

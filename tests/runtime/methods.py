@@ -1,8 +1,9 @@
 """Methods that tests name as `tests.runtime.methods:Class`: one with state everywhere, some that misbehave."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, final
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -12,10 +13,12 @@ from orchestrator.federation.aggregate import Aggregate, AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import pack_model
 from orchestrator.federation.local import LocalRun
+from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.seeds import stream
+from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.allocation import allocate
 from orchestrator.sparsity.masks import magnitude_mask, random_mask
-from orchestrator.sparsity.payload import Payload, Scalar
+from orchestrator.sparsity.payload import Bits, Dense, Payload, Scalar
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -204,3 +207,154 @@ class Moving(Algorithm[ServerState, None]):
     """The mean of the clients' changes, each from what it started from."""
 
     aggregation: ClassVar[AggregationName] = "dmean"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answered:
+    """How often a client of `Asking` was asked, and the float32[D] model that it last trained from."""
+
+    num_answers: int
+    start: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AskedState(ServerState):
+    """The rounds that have had their probe, and the float64 means of what the clients last answered."""
+
+    num_probed: int
+    images: Tensor
+
+
+@final
+class Asking(Algorithm[AskedState, Answered]):
+    """Before each even round clients 4 and 1 answer with their gradient, of which the server takes a step."""
+
+    def init(self, params: Tensor) -> AskedState:
+        return AskedState(params=params, num_probed=0, images=torch.zeros((), dtype=torch.float64))
+
+    def init_client(self, client_id: int) -> Answered:
+        return Answered(num_answers=0, start=torch.zeros(self.setting.layout.size))
+
+    def plan_probe(self, state: AskedState, round_idx: int) -> RoundPlan | None:
+        if round_idx % 2 or state.num_probed > round_idx:
+            return None
+        return RoundPlan.of(round_idx, (4, 1), "probe")
+
+    def on_probe(self, run: LocalRun[Answered]) -> Payload:
+        order = stream(self.setting.seed, "client", run.task.client_id, "order")
+        gradient = run.dense_gradient(run.data.epoch(order))
+        run.state = replace(run.state, num_answers=run.state.num_answers + 1)
+        return (Dense("gradient", gradient.numpy()), Scalar("images", float(len(run.data))))
+
+    def probe_update(self, state: AskedState, aggregate: Aggregate, round_idx: int) -> AskedState:
+        params = aggregate.values.clone()
+        gradient = aggregate.extras["gradient"]
+        params[: gradient.numel()] -= 0.5 * gradient
+        return AskedState(
+            params=params.to(torch.float32), num_probed=round_idx + 1, images=aggregate.extras["images"]
+        )
+
+    def on_train_start(self, run: LocalRun[Answered]) -> None:
+        run.state = replace(run.state, start=run.start.clone())
+
+
+class TailoredConfig(AlgorithmConfig):
+    """When the masks change."""
+
+    renew_every: int = Field(100, ge=1, description="rounds for which a client keeps its mask")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tailor:
+    """What a client of `Tailored` holds: the bool[D] mask that it was sent last, if any, and that model."""
+
+    holds: bool
+    mask: Tensor
+    start: Tensor
+
+
+@final
+class Tailored(Algorithm[ServerState, Tailor]):
+    """Nothing for all; each client gets its own half of the weights, and the mean is of the changes."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = TailoredConfig
+    config: TailoredConfig
+    aggregation: ClassVar[AggregationName] = "dmean"
+    default_level: ClassVar[float | None] = 0.5
+
+    def mask(self, task: ClientTask) -> Tensor:
+        counts = allocate(self.setting.layout, 1.0 - self.level(0), self.setting.sparsity)
+        number = task.round_idx // self.config.renew_every
+        rng = stream(self.setting.seed, "client", task.client_id, "mask", number)
+        return random_mask(self.setting.layout, counts, rng)
+
+    def init_client(self, client_id: int) -> Tailor:
+        size = self.setting.layout.size
+        return Tailor(holds=False, mask=torch.zeros(size, dtype=torch.bool), start=torch.zeros(size))
+
+    def broadcast(self, state: ServerState) -> Payload:
+        return ()
+
+    def unicast(self, state: ServerState, task: ClientTask, client_state: Tailor) -> Payload:
+        return (pack_model(self.setting.layout, state.params, self.mask(task)),)
+
+    def held_mask(self, client_state: Tailor) -> Tensor | None:
+        return client_state.mask if client_state.holds else None
+
+    def on_train_start(self, run: LocalRun[Tailor]) -> None:
+        assert run.received is not None
+        assert run.received.mask is not None
+        run.state = Tailor(holds=True, mask=run.received.mask.clone(), start=run.start.clone())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VotedState(ServerState):
+    """The float64 means of what the clients of `Voting` sent last."""
+
+    votes: Tensor
+    ids: Tensor
+
+
+@final
+class Voting(Algorithm[VotedState, None]):
+    """Clients train, and send three bits and their number instead of a model."""
+
+    def init(self, params: Tensor) -> VotedState:
+        zero = torch.zeros((), dtype=torch.float64)
+        return VotedState(params=params, votes=zero.expand(3).clone(), ids=zero)
+
+    def pack(self, run: LocalRun[None]) -> Payload:
+        k = run.task.client_id
+        return Bits("votes", np.array([k % 2 == 0, k > 2, True])), Scalar("id", float(k))
+
+    def server_update(self, state: VotedState, aggregate: Aggregate, round_idx: int) -> VotedState:
+        return VotedState(
+            params=aggregate.values.to(torch.float32),
+            votes=aggregate.extras["votes"],
+            ids=aggregate.extras["id"],
+        )
+
+
+@final
+class Stubborn(Algorithm[ServerState, int]):
+    """A client says one class to whatever it sees: its number, and one more for each time it took part.
+
+    Its accuracy is the share of that class, so that every score can be counted. What it trains is the same.
+    """
+
+    traits: ClassVar[Traits] = Traits(personal=True)
+
+    def init_client(self, client_id: int) -> int:
+        return 0
+
+    def _always(self, label: int) -> Tensor:
+        values = torch.zeros(self.setting.layout.size)
+        values[values.numel() - 10 + label % 10] = 1.0
+        return values
+
+    def after_train(self, run: LocalRun[int]) -> None:
+        run.state += 1
+        run.load(self._always(run.task.client_id + run.state), None)
+
+    def personal(self, run: LocalRun[int]) -> None:
+        run.load(self._always(run.task.client_id + run.state), None)

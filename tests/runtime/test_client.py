@@ -85,15 +85,16 @@ class TestUpdate:
         experiment = prepared("algorithm.name=randommask", "sparsity.level=0.9")
         broadcast = _broadcast(experiment)
         update = _update(_run(ClientHost(experiment), experiment))
-        assert broadcast.received is not None
-        assert broadcast.received.mask is not None
-        assert update.buffer.nbytes == 36 + 4 * int(broadcast.received.mask.sum())
+        received = broadcast.received_by(broadcast.job(_task(), None))
+        assert received is not None
+        assert received.mask is not None
+        assert update.buffer.nbytes == 36 + 4 * int(received.mask.sum())
         model = unpack_model(
             experiment.setting.layout, decode(update.buffer, known_masks=broadcast.known_masks)
         )
         assert model is not None
         assert model.mask is not None
-        assert torch.equal(model.mask, broadcast.received.mask)
+        assert torch.equal(model.mask, received.mask)
         assert int(model.values[~model.mask].count_nonzero()) == 0
         with pytest.raises(WireError):
             decode(update.buffer)
@@ -128,7 +129,9 @@ class TestHost:
         outcomes = []
         for scale in (1.0, 0.5, 1.0):
             state = algorithm.init(torch.from_numpy(experiment.initial * np.float32(scale)))
-            outcomes.append(_update(host.run(task, Broadcast.of(experiment, state).message.buffer, NOTHING, None)))
+            outcomes.append(
+                _update(host.run(task, Broadcast.of(experiment, state).message.buffer, NOTHING, None))
+            )
         first, other, again = (_model(layout, u).values for u in outcomes)
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
@@ -153,7 +156,9 @@ class TestHost:
             torch.rand(3)
             buffers.append(_update(_run(ClientHost(experiment), experiment)).buffer.tobytes())
         assert buffers[0] == buffers[1]
-        other = ClientHost(experiment).run(_task(round_idx=6), _broadcast(experiment).message.buffer, NOTHING, None)
+        other = ClientHost(experiment).run(
+            _task(round_idx=6), _broadcast(experiment).message.buffer, NOTHING, None
+        )
         assert _update(other).buffer.tobytes() != buffers[0]
 
     def test_every_task_has_its_own_numbers_of_torch_s_generator(self) -> None:
@@ -239,9 +244,7 @@ class TestFailure:
     @pytest.mark.parametrize("payload", [(), (Scalar("loss", 1.0),)])
     def test_a_message_without_a_model_fails_in_a_task_that_starts_from_one(self, payload: Payload) -> None:
         experiment = prepared()
-        failure = ClientHost(experiment).run(
-            _task(), np.frombuffer(encode(payload), np.uint8), NOTHING, None
-        )
+        failure = ClientHost(experiment).run(_task(), np.frombuffer(encode(payload), np.uint8), NOTHING, None)
         assert isinstance(failure, ClientFailure)
         assert (failure.stage, failure.cause) == ("train", "ValueError: this task came without a model")
 

@@ -300,7 +300,8 @@ def test_clients_may_share_memory_with_the_server(tmp_path: Path) -> None:
 
 
 def test_the_same_run_twice_is_the_same_run(tmp_path: Path) -> None:
-    for name in ("feddst", "fedavgm", "tests.runtime.methods:Remembering"):
+    mine = ("Remembering", "Asking", "Tailored", "Stubborn")
+    for name in ("feddst", "fedavgm", *(f"tests.runtime.methods:{own}" for own in mine)):
         experiment = prepared(f"algorithm.name={name}")
         runs = [drive(experiment, tmp_path / name / str(n)) for n in range(2)]
         assert runs[0].params_sha256() == runs[1].params_sha256()

@@ -15,6 +15,10 @@ METHODS = {
     "moving mask": ("algorithm.name=feddst", "algorithm.readjust_every=1", "algorithm.end_round=4"),
     "client state": (REMEMBERING,),
     "half precision": (REMEMBERING, "wire.value_dtype=float16"),
+    "probes": ("algorithm.name=tests.runtime.methods:Asking",),
+    "messages to one client": ("algorithm.name=tests.runtime.methods:Tailored", "algorithm.renew_every=2"),
+    "no model in updates": ("algorithm.name=tests.runtime.methods:Voting",),
+    "clients' own models": ("algorithm.name=tests.runtime.methods:Stubborn", "evaluation.personal_every=1"),
     "fixed batches": ("training.reshuffle=false", "training.with_replacement=true"),
 }
 

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy
 
 from orchestrator.data.client_index import ClientIndex
+from orchestrator.federation.seeds import stream
+from orchestrator.runtime.client import Bench
 from orchestrator.runtime.evaluator import Evaluator, client_means
 from orchestrator.runtime.experiment import Experiment
 from orchestrator.tracking.record import read_records
-from tests.runtime.runs import committed, drive, prepared
+from tests.runtime.runs import TIMING, Flaky, committed, drive, prepared
 
 
 def _oracle(experiment: Experiment, params: torch.Tensor) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
@@ -104,3 +107,181 @@ def test_an_untrained_net_guesses_and_a_trained_one_does_not(experiment: Experim
 
 def _last_metrics(folder: Path) -> dict[str, float]:
     return read_records(folder / "metrics.jsonl")[-1].metrics
+
+
+def _shares(experiment: Experiment, labels: dict[int, int]) -> list[float]:
+    """Share of client k's test images that show labels[k], counted one by one."""
+    shares = []
+    for k, label in labels.items():
+        mine = [int(experiment.dataset.test_labels[row]) for row in experiment.partition.test[k]]
+        shares.append(sum(each == label for each in mine) / len(mine))
+    return shares
+
+
+def _spread_by_hand(scores: list[float], prefix: str) -> dict[str, float]:
+    """The 10th percentile lies a tenth of the way through the sorted scores, between two of them."""
+    mean, ordered = sum(scores) / len(scores), sorted(scores)
+    place = 0.1 * (len(scores) - 1)
+    below = int(place)
+    return {
+        f"{prefix}_mean": mean,
+        f"{prefix}_std": (sum((s - mean) ** 2 for s in scores) / len(scores)) ** 0.5,
+        f"{prefix}_p10": ordered[below] + (place - below) * (ordered[below + 1] - ordered[below]),
+        f"{prefix}_min": ordered[0],
+    }
+
+
+def _rounds_with(folder: Path, prefix: str) -> list[int]:
+    records = read_records(folder / "metrics.jsonl")
+    return [r.round_idx for r in records if any(name.startswith(prefix) for name in r.metrics)]
+
+
+def _part(metrics: dict[str, float], prefix: str) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if name.startswith(prefix)}
+
+
+class TestClientsOwnModels:
+    """`Stubborn`: client k says class k + n after n tasks, so that its accuracy is a share of its test part."""
+
+    STUBBORN = ("algorithm.name=tests.runtime.methods:Stubborn", "data.partition.alpha=2")
+
+    @pytest.mark.parametrize("num_rounds", [1, 3])
+    def test_every_client_is_scored_with_what_it_would_use_now(self, tmp_path: Path, num_rounds: int) -> None:
+        """Also those that never took part, and those that have just done so."""
+        experiment = prepared(*self.STUBBORN, f"training.rounds={num_rounds}")
+        drive(experiment, tmp_path)
+        labels = dict.fromkeys(range(6), 0)
+        for k in labels:
+            drawn = sum(k in experiment.algorithm.select(None, r) for r in range(num_rounds))
+            labels[k] = (k + drawn) % 10
+        scores = _shares(experiment, labels)
+        assert len(set(scores)) > 2
+        metrics = _last_metrics(tmp_path)
+        assert _part(metrics, "personal/accuracy") == pytest.approx(
+            _spread_by_hand(scores, "personal/accuracy"), rel=1e-12
+        )
+        assert metrics["eval/client_accuracy_mean"] != metrics["personal/accuracy_mean"]
+
+    def test_what_a_round_trained_is_scored_on_its_participants(self, tmp_path: Path) -> None:
+        experiment = prepared(*self.STUBBORN, "training.rounds=1")
+        drive(experiment, tmp_path)
+        labels = {k: (k + 1) % 10 for k in experiment.algorithm.select(None, 0)}
+        expected = _spread_by_hand(_shares(experiment, labels), "trained/accuracy")
+        assert _part(_last_metrics(tmp_path), "trained/") == pytest.approx(expected, rel=1e-12)
+
+    @pytest.mark.parametrize("name", ["fedavg", "tests.runtime.methods:Stubborn"])
+    def test_trained_models_are_scored_where_the_run_evaluates(self, tmp_path: Path, name: str) -> None:
+        experiment = prepared(f"algorithm.name={name}", "training.rounds=5", "training.eval_every=2")
+        drive(experiment, tmp_path)
+        assert _rounds_with(tmp_path, "trained/") == _rounds_with(tmp_path, "eval/") == [1, 3, 4]
+
+    @pytest.mark.parametrize(
+        ("every", "scored"), [("null", [2, 4]), ("1", [0, 1, 2, 3, 4]), ("2", [1, 3, 4]), ("9", [4])]
+    )
+    def test_they_are_scored_as_often_as_asked(self, tmp_path: Path, every: str, scored: list[int]) -> None:
+        options = ("training.rounds=5", "training.eval_every=3", f"evaluation.personal_every={every}")
+        drive(prepared(*self.STUBBORN, *options), tmp_path)
+        assert _rounds_with(tmp_path, "personal/accuracy") == scored
+        assert _rounds_with(tmp_path, "eval/accuracy") == [2, 4]
+        assert _rounds_with(tmp_path, "personal/central_accuracy") == []
+
+    def test_how_often_changes_no_parameter_and_costs_no_byte(self, tmp_path: Path) -> None:
+        runs = {}
+        for every in ("null", "1", "9"):
+            experiment = prepared(*self.STUBBORN, f"evaluation.personal_every={every}")
+            digest = drive(experiment, tmp_path / every).params_sha256()
+            totals = _part(_last_metrics(tmp_path / every), "comm/") | _part(
+                _last_metrics(tmp_path / every), "compute/"
+            )
+            events = (tmp_path / every / "events.jsonl").read_text()
+            runs[every] = (digest, totals, events)
+        assert runs["null"] == runs["1"] == runs["9"]
+
+    def test_the_central_test_set_on_request(self, tmp_path: Path) -> None:
+        """The share of each class in the whole test set."""
+        experiment = prepared(*self.STUBBORN, "training.rounds=1", "evaluation.central_personal=true")
+        drive(experiment, tmp_path)
+        drawn = experiment.algorithm.select(None, 0)
+        everything = experiment.dataset.test_labels.tolist()
+        shares = [everything.count(k + (k in drawn)) / len(everything) for k in range(6)]
+        expected = _spread_by_hand(shares, "personal/central_accuracy")
+        assert _part(_last_metrics(tmp_path), "personal/central") == pytest.approx(expected, rel=1e-12)
+
+    def test_other_methods_score_the_global_model(self, tmp_path: Path) -> None:
+        drive(prepared("evaluation.personal_every=1", "training.eval_every=2"), tmp_path)
+        assert _rounds_with(tmp_path, "personal/") == [1, 3]
+        metrics = _last_metrics(tmp_path)
+        for what in ("mean", "std", "p10", "min"):
+            assert metrics[f"personal/accuracy_{what}"] == metrics[f"eval/client_accuracy_{what}"]
+
+    def test_a_client_that_cannot_be_scored_is_tried_again(self, tmp_path: Path) -> None:
+        """(3, 5) is only the place of a scoring task: three clients train."""
+        options = (*self.STUBBORN, "training.eval_every=4")
+        experiment = prepared(*options)
+        drive(experiment, tmp_path / "a")
+        drive(experiment, tmp_path / "b", executor=Flaky(experiment, {(3, 5): 1}))
+        for prefix in ("personal/", "comm/", "fleet/"):
+            assert _part(_last_metrics(tmp_path / "a"), prefix) == _part(
+                _last_metrics(tmp_path / "b"), prefix
+            )
+        (line,) = (tmp_path / "b" / "failures.jsonl").read_text().splitlines()
+        assert '"client_id": 5' in line
+
+    def test_a_client_that_is_dropped_is_not_scored(self, tmp_path: Path) -> None:
+        experiment = prepared(*self.STUBBORN, "training.rounds=1", "runtime.failure_policy=drop")
+        drive(experiment, tmp_path, executor=Flaky(experiment, {(0, 5): 1}))
+        drawn = experiment.algorithm.select(None, 0)
+        scores = _shares(experiment, {k: k + (k in drawn) for k in range(5)})
+        assert _part(_last_metrics(tmp_path), "personal/accuracy") == pytest.approx(
+            _spread_by_hand(scores, "personal/accuracy"), rel=1e-12
+        )
+
+
+class TestFineTuning:
+    """After the last round, on a copy."""
+
+    @pytest.mark.parametrize("name", ["fedavg", "feddst", "tests.runtime.methods:Stubborn"])
+    def test_it_is_measured_at_the_end_and_changes_nothing(self, tmp_path: Path, name: str) -> None:
+        with_it, without = (
+            prepared(f"algorithm.name={name}", f"evaluation.finetune_epochs={n}") for n in (1, 0)
+        )
+        tuned = drive(with_it, tmp_path / "tuned").params_sha256()
+        assert drive(without, tmp_path / "plain").params_sha256() == tuned
+        assert _rounds_with(tmp_path / "tuned", "finetuned/") == [3]
+        assert _rounds_with(tmp_path / "plain", "finetuned/") == []
+        ignored = (*TIMING, *_part(_last_metrics(tmp_path / "tuned"), "finetuned/"))
+        tuned_metrics, plain_metrics = (
+            {k: v for k, v in _last_metrics(tmp_path / name).items() if k not in ignored}
+            for name in ("tuned", "plain")
+        )
+        assert tuned_metrics == plain_metrics
+        for file in ("events.jsonl", "model/model.safetensors"):
+            assert (tmp_path / "tuned" / file).read_bytes() == (tmp_path / "plain" / file).read_bytes()
+
+    def test_it_is_training_from_the_global_model_on_the_client_s_own_images(self, tmp_path: Path) -> None:
+        """Held to `fine_tune`'s batches with plain softmax steps in PyTorch, one client at a time."""
+        experiment = prepared("evaluation.finetune_epochs=2", "training.rounds=1", "training.lr_decay=0.5")
+        drive(experiment, tmp_path)
+        params = committed(experiment, tmp_path).server_state.params
+        scores = []
+        for k, rows in enumerate(experiment.partition.test):
+            flat, data = experiment.new_model(), Bench(experiment, torch.device("cpu")).training_data(k)
+            flat.load(params)
+            training = experiment.config.training
+            optimizer = torch.optim.SGD(
+                flat.module.parameters(), training.lr, training.momentum, weight_decay=training.weight_decay
+            )
+            rng = stream(0, "client", 0, k, "fine-tuning")
+            for _ in range(2):
+                images, labels = data.epoch(rng)
+                for first in range(0, len(labels), training.batch_size):
+                    part = slice(first, first + training.batch_size)
+                    flat.grad.zero_()
+                    torch.autograd.backward(cross_entropy(flat.module(images[part]), labels[part]))
+                    optimizer.step()
+            correct, _ = _oracle(experiment, flat.values)
+            scores.append(float(correct[rows].mean()))
+        expected = _spread_by_hand(scores, "finetuned/accuracy")
+        metrics = _last_metrics(tmp_path)
+        assert _part(metrics, "finetuned/") == pytest.approx(expected, rel=1e-12)
+        assert metrics["finetuned/accuracy_mean"] > metrics["personal/accuracy_mean"]

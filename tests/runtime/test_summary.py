@@ -47,6 +47,17 @@ def test_totals_are_the_last_round_s_and_scores_the_last_evaluated_one_s(tmp_pat
     }
 
 
+def test_each_score_is_from_the_last_round_that_measured_it(tmp_path: Path) -> None:
+    summary = _of(
+        RunStore(tmp_path / "r"),
+        {"eval/accuracy": 0.1, "personal/accuracy_mean": 0.2},
+        {"personal/accuracy_mean": 0.3},
+        {"eval/accuracy": 0.5},
+        TOTALS,
+    )
+    assert (summary.accuracy, summary.personal_accuracy) == (0.5, 0.3)
+
+
 def test_a_run_without_a_round_has_no_accuracy(tmp_path: Path) -> None:
     summary = _of(RunStore(tmp_path / "r"), interrupted=True)
     assert (summary.num_rounds, summary.accuracy, summary.personal_accuracy) == (0, None, None)

@@ -1,4 +1,4 @@
-"""Initial masks: exact counts, the right entries, and seeds."""
+"""Initial and pruned masks: exact counts, the right entries, and seeds."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from torch import nn
 from orchestrator.config import SparsityConfig
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.sparsity.allocation import allocate
-from orchestrator.sparsity.masks import magnitude_mask, random_mask
+from orchestrator.sparsity.masks import magnitude_mask, mask_distance, prune_share, random_mask
 
 # weights 0-5, biases 6-7, weights 8-13, biases 14-16
 LAYOUT = ParameterLayout.of(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 3)))
@@ -55,3 +55,72 @@ def test_random_mask_is_uniform_over_positions() -> None:
 def test_random_mask_refuses_more_than_there_is() -> None:
     with pytest.raises(ValueError, match="larger"):
         random_mask(LAYOUT, {"0.weight": 7, "1.weight": 1}, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 10, 11, 100, 101])
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.1, 0.2, 0.5, 0.9, 1.0])
+def test_pruning_a_share_is_pruning_below_its_percentile(size: int, share: float) -> None:
+    """Against numpy's, in entries of different sizes; one stays at least."""
+    layout = ParameterLayout.of(nn.Linear(size, 1, bias=False))
+    values = torch.from_numpy(
+        np.random.default_rng(size).permutation(size).astype(np.float32) - size / 3 + 0.1
+    )
+    mask = prune_share(layout, layout.full_mask(), values, share)
+    magnitude = values.abs().double().numpy()
+    below = np.percentile(magnitude, 100 * share)
+    clear = (
+        np.abs(magnitude - below) > 1e-4
+    )  # where the percentile is an entry, it is that one up to rounding
+    assert mask.numpy()[clear].tolist() == (magnitude > below)[clear].tolist()
+    assert bool(mask.numpy()[~clear].all())
+    assert bool(mask.any())
+
+
+def test_pruning_a_share_counts_active_entries_by_segment() -> None:
+    """5 of 6 active, .5 of 4 is 2: the two smallest go; 2 of 6 active, .5 of 1 is .5: one goes."""
+    mask, values = LAYOUT.full_mask(), torch.zeros(LAYOUT.size)
+    mask[[0, 8, 9, 10, 11]] = False
+    values[:6] = torch.tensor([0.0, -5.0, 1.0, 4.0, -2.0, 3.0])
+    values[8:14] = torch.tensor([9.0, 9.0, 9.0, 9.0, -2.0, 1.0])
+    before = mask.clone()
+    after = prune_share(LAYOUT, mask, values, 0.5)
+    assert torch.equal(mask, before)
+    assert after[:6].tolist() == [False, True, False, True, False, True]
+    assert after[8:14].tolist() == [False, False, False, False, True, False]
+    assert bool(after[6:8].all())
+    assert bool(after[14:].all())
+
+
+def test_of_equal_entries_the_last_are_pruned() -> None:
+    after = prune_share(LAYOUT, LAYOUT.full_mask(), torch.ones(LAYOUT.size), 0.4)
+    assert after[:6].tolist() == [True, True, True, True, False, False]
+
+
+def test_a_product_that_is_whole_is_not_rounded_up() -> None:
+    """.1 of 31 - 1 are 3, although 30 x .1 may be more in binary."""
+    layout = ParameterLayout.of(nn.Linear(31, 1, bias=False))
+    after = prune_share(layout, layout.full_mask(), torch.arange(31, dtype=torch.float32), 0.1)
+    assert int((~after).sum()) == 3
+
+
+def test_a_segment_that_is_empty_stays_empty() -> None:
+    mask = LAYOUT.full_mask()
+    mask[:6] = False
+    after = prune_share(LAYOUT, mask, torch.ones(LAYOUT.size), 0.5)
+    assert LAYOUT.active(after) == {"0.weight": 0, "1.weight": 3}
+
+
+def test_the_distance_of_masks_is_the_mean_of_the_layers_shares() -> None:
+    """2 of 6 and 1 of 6 differ: (1/3 + 1/6) / 2; biases are no part of it."""
+    left, right = LAYOUT.full_mask(), LAYOUT.full_mask()
+    left[[0, 9]] = False
+    right[[5, 6]] = False
+    assert mask_distance(LAYOUT, left, right) == pytest.approx(0.25)
+    assert mask_distance(LAYOUT, left, left) == 0.0
+
+
+def test_small_layers_weigh_as_much_as_large_ones() -> None:
+    layout = ParameterLayout.of(nn.Sequential(nn.Linear(10, 10), nn.Linear(10, 1)))
+    left, right = layout.full_mask(), layout.full_mask()
+    right[layout.maskable[1].slice] = False
+    assert mask_distance(layout, left, right) == 0.5

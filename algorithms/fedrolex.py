@@ -1,0 +1,59 @@
+"""FedRolex: Alam, Liu, Yan and Zhang, "FedRolex: Model-Heterogeneous Federated Learning with Rolling Sub-Model
+Extraction", NeurIPS 2022, arXiv 2212.01548, https://arxiv.org/abs/2212.01548
+
+HeteroFL with a window that rolls: each round a client's units begin one further in every layer, so that all units are
+trained evenly, also those that no client could hold at once.
+
+Symbols: rho_k = ratio, K_l = num_units of a group, o_r = r mod K_l, I_l = kept = {(o_r + i) mod K_l, i < ceil(rho_k
+K_l)}, in that order.
+
+Deviations: `offset=random` draws the units anew for each client and round, as Federated Dropout does (Caldas et al.,
+arXiv 1812.07210). Rates stay with the devices (the public code redraws them each round). Of the code's weights in the
+average there are `uniform` and `samples`, none by width or by the number of earlier updates. Scaler, masked loss and
+running statistics are as in `heterofl`, from whose code FedRolex's is derived.
+"""
+
+from typing import ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+
+from orchestrator.federation.compensated import CompensatedAlgorithm, CompensatedConfig
+from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.seeds import stream
+from orchestrator.federation.structured import ClientRatio
+from orchestrator.federation.traits import Traits
+from orchestrator.models.submodel import KeptUnits
+
+
+class FedRolexConfig(CompensatedConfig):
+    """Options of FedRolex."""
+
+    offset: Literal["round", "random"] = Field(
+        "round", description="the window begins at the round's number, or the units are random each time"
+    )
+
+
+@final
+class FedRolex(CompensatedAlgorithm):
+    """Submodels from a rolling window."""
+
+    Config = FedRolexConfig
+    config: FedRolexConfig
+    traits: ClassVar[Traits] = Traits(
+        scope="per device",
+        structure="structured",
+        when="each round",
+        density="per device",
+        payload="class bits up",
+        source="arXiv 2212.01548",
+    )
+
+    def kept(self, task: ClientTask, client_state: ClientRatio) -> KeptUnits:
+        """The window of each group, wrapped around, or random units in ascending order."""
+        counts, groups = self.counts(self.ratio(task, client_state)), self.setting.units
+        if self.config.offset == "round":
+            return {g.name: (task.round_idx + torch.arange(counts[g.name])) % g.num_units for g in groups}
+        rng = stream(self.setting.seed, "client", task.round_idx, task.client_id, "units")
+        drawn = {g.name: rng.permutation(g.num_units)[: counts[g.name]] for g in groups}
+        return {name: torch.from_numpy(units).sort().values for name, units in drawn.items()}

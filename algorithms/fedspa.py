@@ -1,0 +1,163 @@
+"""FedSpa: Huang, Liu, Shen, He, Lin and Tao, "Achieving Personalized Federated Learning with Sparse Local Models",
+2022, arXiv 2201.11380, https://arxiv.org/abs/2201.11380
+
+Every client owns a sparse mask over one dense global model, trains the weights inside it and uploads their change.
+The server adds the mean change of all sampled clients, so that a weight which few of them hold moves little. With
+dynamic sparse training a client then replaces its smallest weights by masked ones; random static masks stay.
+
+Symbols: w = state.params, m_k = client_state.mask, d = 1 - sparsity.level, alpha_0 = algorithm.alpha, alpha_t =
+alpha_at(t), r_l = ceil(alpha_t n_l) with n_l the active weights of layer l, T = training.rounds, DST and RSM =
+algorithm.variant.
+
+Deviations: neither the paper's body nor code of its authors was at hand. What its abstract leaves open follows the
+code of its siblings DisPFL (arXiv 2206.00187) and Lockdown (NeurIPS 2023), and no published number is claimed:
+clients are weighted alike (`agg_weight`); masks are random with the same seed for all under DST and one seed each
+under RSM (`mask_seed`); pruning and growth come together after training, so that the density is constant; the
+growth gradient is that of one random mini-batch at the trained weights, in evaluation mode (`growth_batches` sums
+over more; Lockdown takes a whole pass), and `growth=random` draws the positions, as DisPFL's published scripts do;
+just-pruned weights may grow again; layers without masked weights are left alone, where the siblings drop and
+regrow the same ones. A grown weight takes the server's value. Only weight tensors are masked. The siblings
+distribute density by RigL's ERK, `sparsity.allocation=erk`, which is not the default here. A new mask travels as a
+bitmap. `mu` adds FedProx's term, which the paper does not have, and with a moving `sparsity.schedule` a client
+comes to the level of a round when it trains in that round.
+"""
+
+from math import ceil
+from typing import ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from orchestrator.config import AlgorithmConfig
+from orchestrator.errors import ConfigError
+from orchestrator.federation.aggregate import AggregationName
+from orchestrator.federation.client_masks import ClientMask, ClientMaskAlgorithm
+from orchestrator.federation.local import LocalRun
+from orchestrator.federation.seeds import stream
+from orchestrator.federation.traits import Traits
+from orchestrator.sparsity.allocation import allocate
+from orchestrator.sparsity.masks import random_mask
+from orchestrator.sparsity.payload import Bits, Payload
+from orchestrator.sparsity.schedules import cosine_anneal
+from orchestrator.sparsity.scores import grow_top, keep_top
+
+_NEXT_MASK = "next_mask"
+#: decimals of alpha_t n_l that count: 0.1 x 30 is 3, and not a little more
+_DECIMALS = 9
+
+
+class FedSpaConfig(AlgorithmConfig):
+    """Options of FedSpa."""
+
+    variant: Literal["dst", "rsm"] = Field("dst", description="dynamic masks, or random static ones")
+    alpha: float = Field(0.5, ge=0.0, le=1.0, description="share of active weights replaced at round 0")
+    growth: Literal["gradient", "random"] = Field("gradient", description="which masked weights grow")
+    growth_batches: int = Field(1, ge=1, description="mini-batches whose gradients are summed for growth")
+    mask_seed: Literal["shared", "per_client"] | None = Field(
+        None, description="first masks: the same for all or not; None: shared for dst, per_client for rsm"
+    )
+    agg_weight: Literal["uniform", "samples"] = Field("uniform", description="a client's weight in the mean")
+    mu: float = Field(0.0, ge=0.0, description="weight of FedProx's proximal term; 0: none")
+
+
+@final
+class FedSpa(ClientMaskAlgorithm[ClientMask]):
+    """Personal sparse masks over one dense model."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = FedSpaConfig
+    config: FedSpaConfig
+    traits: ClassVar[Traits] = Traits(
+        scope="personal",
+        structure="unstructured",
+        when="dynamic",
+        density="per device",
+        personal=True,
+        payload="the next mask up, when it changed",
+        source="arXiv 2201.11380",
+    )
+    aggregation: ClassVar[AggregationName] = "dmean"
+    default_level: ClassVar[float | None] = 0.5
+    follows_schedule: ClassVar[bool] = True
+    follows_device_levels: ClassVar[bool] = True
+
+    def check(self) -> None:
+        """Every layer must keep a weight on every device, and static masks cannot follow a schedule."""
+        setting, kind = self.setting, self.setting.sparsity.schedule.kind
+        if self.config.variant == "rsm" and kind != "constant":
+            problem = "the masks of algorithm.variant=rsm never change"
+            raise ConfigError(
+                "sparsity.schedule.kind", kind, problem, "use constant, or algorithm.variant=dst"
+            )
+        ends = (0, setting.training.rounds - 1)
+        for level in sorted({self.level(r, k) for r in ends for k in range(setting.num_clients)}):
+            self.targets(level)
+
+    def targets(self, level: float) -> dict[str, int]:
+        """n_l: active weights of each layer at a sparsity level."""
+        return allocate(self.setting.layout, 1.0 - level, self.setting.sparsity)
+
+    def alpha_at(self, round_idx: int) -> float:
+        """alpha_t = alpha_0 / 2 (1 + cos(pi t / T)), by the global round; 0 for RSM."""
+        if self.config.variant == "rsm":
+            return 0.0
+        return cosine_anneal(self.config.alpha, round_idx, self.setting.training.rounds)
+
+    def max_density(self, round_idx: int, client_id: int) -> float:
+        """The densest level so far: a mask may be as old as the run."""
+        return 1.0 - min(self.level(0, client_id), self.level(round_idx, client_id))
+
+    def weight(self, num_examples: int) -> float:
+        """Alike, or by samples."""
+        return 1.0 if self.config.agg_weight == "uniform" else float(num_examples)
+
+    def init_client(self, client_id: int) -> ClientMask:
+        """m_k,0: n_l random weights of each layer, which both ends draw from the seed."""
+        seed, chosen = self.setting.seed, self.config.mask_seed
+        shared = self.config.variant == "dst" if chosen is None else chosen == "shared"
+        rng = stream(seed, "server", "mask") if shared else stream(seed, "client", client_id, "mask")
+        counts = self.targets(self.level(0, client_id))
+        return ClientMask(mask=random_mask(self.setting.layout, counts, rng))
+
+    def grad_hook(self, run: LocalRun[ClientMask]) -> None:
+        """The proximal term acts on the steps; the growth gradient is taken without it."""
+        run.pull_to_start(self.config.mu)
+
+    def after_train(self, run: LocalRun[ClientMask]) -> None:
+        """Choose the mask of the next participation; what was trained is uploaded under the present one."""
+        if self.config.variant == "dst":
+            run.state = ClientMask(mask=self._adjusted(run))
+
+    def _adjusted(self, run: LocalRun[ClientMask]) -> Tensor:
+        """bool[D]: m_k without the r_l smallest weights of each layer, grown again to the level's counts."""
+        layout, mask, task = self.setting.layout, run.state.mask, run.task
+        alpha, active = self.alpha_at(task.round_idx), layout.active(mask)
+        targets = self.targets(self.level(task.round_idx, task.client_id))
+        staying = {}
+        for segment in layout.maskable:
+            count = min(active[segment.name], targets[segment.name])
+            num_replaced = ceil(round(alpha * count, _DECIMALS)) if count < segment.size else 0
+            staying[segment.name] = count - num_replaced
+        kept = keep_top(layout, mask, run.values.abs().cpu(), staying)
+        if staying == targets:
+            return kept
+        return grow_top(layout, kept, self._growth_score(run), targets)
+
+    def _growth_score(self, run: LocalRun[ClientMask]) -> Tensor:
+        """float[D]: |gradient| of the plain loss at the trained weights, or random numbers."""
+        size, task = self.setting.layout.size, run.task
+        if self.config.growth == "random":
+            rng = stream(self.setting.seed, "client", task.round_idx, task.client_id, "growth")
+            return torch.from_numpy(rng.random(size))
+        score = torch.zeros(size)
+        for gradient in run.sampled_gradients("growth", self.config.growth_batches, training=False):
+            score[: gradient.numel()] += gradient.cpu()
+        return score.abs()
+
+    def pack(self, run: LocalRun[ClientMask]) -> Payload:
+        """The trained weights under m_k, and the next mask if it is another."""
+        assert run.mask is not None
+        model = super().pack(run)
+        if torch.equal(run.state.mask, run.mask):
+            return model
+        return (*model, Bits(_NEXT_MASK, self.setting.layout.restrict(run.state.mask).numpy()))

@@ -1,0 +1,125 @@
+"""FjORD: Horvath, Laskaridis, Almeida, Leontiadis, Venieris and Lane, "FjORD: Fair and Accurate Federated Learning
+under heterogeneous targets with Ordered Dropout", NeurIPS 2021, arXiv 2102.13451, https://arxiv.org/abs/2102.13451
+
+A client holds the first units of each layer, as many as its device can, and trains for each mini-batch the still
+narrower model of a random width, so that any width up to its own is a usable model; the server averages each
+coordinate over the clients that hold it, by their samples.
+
+Symbols: P = algorithm.widths, p_max = ratio, p = width of a mini-batch, K_l = num_units of a group, prefix = the first
+ceil(p K_l) units.
+
+Deviations: written from general knowledge of the method. A device's p_max is the largest of `widths` that it can hold,
+or all that it can hold where even the smallest is too much. Paper and code keep a set of batch norm statistics for each
+width; here the widths share one, which is cut, carried from step to step and averaged like any other coordinate.
+Momentum and weight decay act on the whole p_max model in every step, also beside the prefix, as they do in the public
+code. How the paper weighs distillation was not seen: with `distill` a step's gradient is that of p_max on the labels
+plus `distill_weight` times that of p on p_max's softened outputs, both widths' FLOPs counted; the public code adds
+them without weight or temperature, which are the defaults.
+"""
+
+from functools import partial
+from typing import Annotated, ClassVar, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import cross_entropy, softmax
+
+from orchestrator.errors import ConfigError
+from orchestrator.federation.local import Batch, LocalRun
+from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.seeds import stream
+from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
+from orchestrator.federation.traits import Traits
+from orchestrator.models.submodel import KeptUnits, first_units
+from orchestrator.sparsity.payload import Payload
+
+_TOLERANCE = 1e-9
+
+
+class FjORDConfig(StructuredConfig):
+    """Options of FjORD."""
+
+    widths: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = Field(
+        (0.2, 0.4, 0.6, 0.8, 1.0), min_length=1, description="P: widths that a mini-batch may be trained at"
+    )
+    distill: bool = Field(False, description="narrower widths learn from the client's widest one")
+    distill_weight: float = Field(1.0, ge=0.0, description="weight of the narrower width's loss (distill)")
+    temperature: float = Field(1.0, gt=0.0, description="softens the outputs that are learned from (distill)")
+
+
+@final
+class FjORD(StructuredAlgorithm[ClientRatio]):
+    """Ordered dropout."""
+
+    Config = FjORDConfig
+    config: FjORDConfig
+    traits: ClassVar[Traits] = Traits(
+        scope="per device",
+        structure="structured",
+        when="each round",
+        density="per device",
+        source="arXiv 2102.13451",
+    )
+
+    def check(self) -> None:
+        """A width drawn by two names would be drawn too often."""
+        widths = self.config.widths
+        if len(set(widths)) < len(widths):
+            raise ConfigError("algorithm.widths", list(widths), "a width is listed twice", "list each once")
+
+    def ratio(self, task: ClientTask, client_state: ClientRatio) -> float:
+        """p_max: the largest width that the device can hold; what it can hold where there is none."""
+        limit = super().ratio(task, client_state)
+        return max((p for p in self.config.widths if p <= limit + _TOLERANCE), default=limit)
+
+    def kept(self, task: ClientTask, client_state: ClientRatio) -> KeptUnits:
+        """The prefix of p_max."""
+        return self.prefix(self.ratio(task, client_state))
+
+    def prefix(self, width: float) -> KeptUnits:
+        """The first ceil(p K_l) units of each group."""
+        return first_units(self.setting.units, self.counts(width))
+
+    def on_train_start(self, run: LocalRun[ClientRatio]) -> None:
+        """Note p_max; the steps are counted, so that each draws its own width."""
+        limit = torch.tensor(self.ratio(run.task, run.state), dtype=torch.float64)
+        run.scratch |= {"p_max": limit, "num_steps": torch.tensor(0)}
+
+    def draw(self, run: LocalRun[ClientRatio]) -> float:
+        """p of the next step: uniform on the widths up to p_max."""
+        task, limit = run.task, float(run.scratch["p_max"])
+        step = int(run.scratch["num_steps"])
+        run.scratch["num_steps"] = torch.tensor(step + 1)
+        rng = stream(self.setting.seed, "client", task.round_idx, task.client_id, "width", step)
+        fitting = [p for p in self.config.widths if p <= limit] or [limit]
+        return fitting[int(rng.integers(len(fitting)))]
+
+    def step(self, run: LocalRun[ClientRatio], batch: Batch) -> None:
+        """One step at a random width."""
+        width = self.draw(run)
+        if self.config.distill and width < float(run.scratch["p_max"]):
+            self._distill(run, batch, self.prefix(width))
+        else:
+            run.backward_within(batch, self.prefix(width))
+        run.apply_gradient()
+
+    def pack(self, run: LocalRun[ClientRatio]) -> Payload:
+        """The p_max model."""
+        return (*super().pack(run), *self.report(run))
+
+    def _distill(self, run: LocalRun[ClientRatio], batch: Batch, kept: KeptUnits) -> None:
+        """Leave the gradient of both widths in `run.grad`."""
+        taught: list[Tensor] = []
+
+        def teach(logits: Tensor, labels: Tensor) -> Tensor:
+            taught.append(softmax(logits.detach() / self.config.temperature, dim=1))
+            return cross_entropy(logits, labels)
+
+        run.backward(batch, teach)
+        gradient = run.grad.clone()
+        run.backward_within(batch, kept, partial(self._learn, taught[0]))
+        run.grad.add_(gradient)
+
+    def _learn(self, taught: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        return self.config.distill_weight * cross_entropy(logits / self.config.temperature, taught)

@@ -1,0 +1,126 @@
+"""SNIP: Lee, Ajanthan and Torr, "SNIP: Single-shot Network Pruning Based on Connection Sensitivity", ICLR 2019,
+arXiv 1810.02340, https://arxiv.org/abs/1810.02340
+
+Before training, the weights whose removal would change the loss most, by |gradient x weight| on the dense initial
+model, are kept, all layers ranked together; FedAvg runs inside that mask.
+
+Symbols: g = the gradient at w_0 = setting.initial, s = |g w_0|, m = state.mask, density = 1 - sparsity.level, P =
+layout.num_maskable.
+
+Deviations: the paper has no federation; `score_from` says whose gradient it is: one client's, which stands for a
+sample of data at the server; the first round's FedAvg step, g ~ (w_0 - mean(w_k)) / eta, as public code of PruneFL
+(arXiv 1909.12326) offers, after which training goes on from the averaged weights inside the mask; or each
+client's, the scores being averaged by samples. Scores are not normalised, which does not change the set.
+`least_per_layer` = 1 saves a layer from being cut off, which the paper leaves to chance. The gradient is taken in
+train mode, for statistics of batch norm at w_0 are those of no data.
+"""
+
+from typing import ClassVar, Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from orchestrator.config import AlgorithmConfig
+from orchestrator.errors import ConfigError
+from orchestrator.federation.aggregate import Aggregate, AggregationName
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.local import LocalRun
+from orchestrator.federation.plan import RoundPlan
+from orchestrator.federation.traits import Traits
+from orchestrator.sparsity.masks import refuse_empty_layers
+from orchestrator.sparsity.payload import Dense, Payload
+from orchestrator.sparsity.scores import keep_top_overall
+
+_SENSITIVITY = "sensitivity"
+
+
+class SNIPConfig(AlgorithmConfig):
+    """Options of SNIP."""
+
+    score_from: Literal["one_client", "first_round", "all_clients"] = Field(
+        "one_client",
+        description="whose gradient: one client's, the first round's mean step, or each client's",
+    )
+    probe_client: int = Field(0, ge=0, description="the client that scores (score_from=one_client)")
+    batches: int = Field(1, ge=1, description="mini-batches over which a client averages its gradient")
+    least_per_layer: int = Field(
+        1, ge=0, description="weights that each layer keeps at least; 0: a mask that empties one is refused"
+    )
+
+
+@final
+class SNIP(Algorithm[ServerState, None]):
+    """FedAvg inside a mask chosen by connection sensitivity."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = SNIPConfig
+    config: SNIPConfig
+    traits: ClassVar[Traits] = Traits(
+        scope="global",
+        structure="unstructured",
+        when="at start",
+        density="fixed",
+        payload="scores up once, the mask once, down",
+        source="arXiv 1810.02340",
+    )
+    aggregation: ClassVar[AggregationName] = "covmean"
+    default_level: ClassVar[float | None] = 0.8
+
+    def check(self) -> None:
+        """There must be such a client, and enough weights for every layer's least."""
+        layout, config, setting = self.setting.layout, self.config, self.setting
+        if setting.sparsity.allocation == "explicit":
+            problem = "snip ranks the weights of all layers together"
+            raise ConfigError("sparsity.allocation", "explicit", problem, "set sparsity.level instead")
+        if config.score_from == "one_client" and config.probe_client >= setting.num_clients:
+            problem = f"the clients are 0 to {setting.num_clients - 1}"
+            raise ConfigError("algorithm.probe_client", config.probe_client, problem, "choose one of them")
+        needed = sum(min(config.least_per_layer, s.size) for s in layout.maskable)
+        if self.num_kept < needed:
+            problem = f"{self.num_kept} weights stay, and {needed} are the least of all layers together"
+            raise ConfigError("sparsity.level", self.level(0), problem, "lower it")
+
+    @property
+    def num_kept(self) -> int:
+        """round(density P): weights that the mask keeps."""
+        return round((1.0 - self.level(0)) * self.setting.layout.num_maskable)
+
+    def max_density(self, round_idx: int, client_id: int) -> float:
+        """Dense in a first round that gives the scores; a probe is dense as well."""
+        dense = self.config.score_from == "first_round" and round_idx == 0
+        return 1.0 if dense else 1.0 - self.level(0)
+
+    def plan_probe(self, state: ServerState, round_idx: int) -> RoundPlan | None:
+        """Ask for scores, once."""
+        if self.config.score_from == "first_round" or state.mask is not None:
+            return None
+        one = (self.config.probe_client,)
+        everyone = tuple(range(self.setting.num_clients))
+        return RoundPlan.of(round_idx, one if self.config.score_from == "one_client" else everyone, "probe")
+
+    def on_probe(self, run: LocalRun[None]) -> Payload:
+        """s, float32[P], at the received model."""
+        total = torch.zeros_like(run.grad)
+        for gradient in run.sampled_gradients(_SENSITIVITY, self.config.batches):
+            total += gradient
+        score = (total / self.config.batches * run.values[: total.numel()]).abs().cpu()
+        return (Dense(_SENSITIVITY, self.setting.layout.restrict(score).numpy()),)
+
+    def probe_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
+        """Install the mask of the averaged scores."""
+        return self._masked(state.params, aggregate.extras[_SENSITIVITY])
+
+    def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
+        """The mean; after a first round that gives the scores, inside the mask that they choose."""
+        params = aggregate.values.to(torch.float32)
+        if state.mask is not None:
+            return ServerState(params=params, mask=state.mask)
+        step = state.params.to(torch.float64) - aggregate.values
+        return self._masked(params, self.setting.layout.restrict((step * state.params).abs()))
+
+    def _masked(self, params: Tensor, score: Tensor) -> ServerState:
+        """The state inside the mask of largest float64[P] score."""
+        layout = self.setting.layout
+        mask = keep_top_overall(layout, score, self.num_kept, self.config.least_per_layer)
+        refuse_empty_layers(layout, mask, self.level(0))
+        return ServerState(params=params * mask, mask=mask)

@@ -1,0 +1,107 @@
+"""Submodels whose training makes up for what they lack, as in HeteroFL (arXiv 2010.01264): units and classes.
+
+The Scaler divides a submodel's hidden activations by its keep ratio, so that they are as large as the full model's.
+The masked loss takes the logits of classes of which a client has no sample as 0, so that their classifier rows get no
+gradient; at the server such a row counts only from clients that have the class, which they say in one bit a class.
+"""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from orchestrator.config import AlgorithmConfig
+from orchestrator.errors import ConfigError, WireError
+from orchestrator.federation.exchange import ModelValues, find_bits
+from orchestrator.federation.local import LocalRun
+from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
+from orchestrator.models.parameters import Segment
+from orchestrator.models.scaler import divide_outputs, unit_producers
+from orchestrator.sparsity.payload import Bits, Payload
+
+_CLASSES = "classes"
+
+
+class CompensatedConfig(StructuredConfig):
+    """Options of HeteroFL's public code for training a submodel."""
+
+    scaler: bool = Field(True, description="divide hidden activations by the keep ratio")
+    masked_loss: bool = Field(
+        True,
+        description="logits of classes that a client lacks count as 0, and its classifier rows of them not at all",
+    )
+    agg_weight: Literal["uniform", "samples"] = Field(
+        "uniform", description="clients that hold a coordinate count the same, or by their samples"
+    )
+
+
+class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
+    """A submodel method with the Scaler and the masked loss; what is left is which units a client keeps."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = CompensatedConfig
+    config: CompensatedConfig
+
+    def check(self) -> None:
+        """A masked loss needs a last layer with one row for each class."""
+        last = self.setting.layout.maskable[-1].name
+        parts = [part for group in self.setting.units for part in group.slices]
+        if self.config.masked_loss and any(p.segment == last and p.dim == 0 for p in parts):
+            problem = f"the model's last weight, {last}, is no classifier"
+            raise ConfigError("algorithm.masked_loss", True, problem, "set it to false")
+
+    def weight(self, num_examples: int) -> float:
+        """By `agg_weight`."""
+        return 1.0 if self.config.agg_weight == "uniform" else float(num_examples)
+
+    def load(self, run: LocalRun[ClientRatio]) -> None:
+        """Put the client's units into a smaller model, with the Scaler in place."""
+        super().load(run)
+        ratio = self.ratio(run.task, run.state)
+        if self.config.scaler and ratio < 1.0:
+            layers = unit_producers(self.setting.layout, self.setting.units)
+            divide_outputs(run.own_module(), layers, ratio)
+
+    def on_train_start(self, run: LocalRun[ClientRatio]) -> None:
+        """Note which classes the client has."""
+        owned = torch.zeros(self.classifier[0].shape[0], dtype=torch.bool, device=run.values.device)
+        owned[run.data.labels] = True
+        run.scratch["owned"] = owned
+
+    def loss(self, run: LocalRun[ClientRatio], logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy, with 0 for the logits of classes that the client lacks."""
+        if self.config.masked_loss:
+            logits = logits.masked_fill(~run.scratch["owned"], 0.0)
+        return cross_entropy(logits, labels)
+
+    def pack(self, run: LocalRun[ClientRatio]) -> Payload:
+        """The trained submodel, and which classes it was trained for."""
+        payload = (*super().pack(run), *self.report(run))
+        if not self.config.masked_loss:
+            return payload
+        return (*payload, Bits(_CLASSES, run.scratch["owned"].cpu().numpy()))
+
+    def unpack(self, payload: Payload, task: ClientTask, client_state: ClientRatio) -> ModelValues | None:
+        """The submodel in full coordinates; on its way up without the rows of classes that the client lacks."""
+        model = super().unpack(payload, task, client_state)
+        if model is None or all(item.name != _CLASSES for item in payload):
+            return model
+        assert model.mask is not None
+        owned, num_classes = find_bits(payload, _CLASSES), self.classifier[0].shape[0]
+        if owned.size != num_classes:
+            raise WireError(f"expected a bit for each of {num_classes} classes, got {owned.size}")
+        lacking = torch.from_numpy(~np.asarray(owned))
+        for segment in self.classifier:
+            for vector in (model.values, model.mask):
+                vector[segment.slice].view(segment.shape)[lacking] = 0
+        return model
+
+    @property
+    def classifier(self) -> tuple[Segment, ...]:
+        """The last weight, and the bias beside it: tensors with a row for each class."""
+        layout = self.setting.layout
+        layer = layout.maskable[-1].name.rpartition(".")[0]
+        return tuple(s for s in layout.segments if s.name in (f"{layer}.weight", f"{layer}.bias"))

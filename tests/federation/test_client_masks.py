@@ -1,0 +1,126 @@
+"""Clients with masks of their own: what travels, what it costs, and how the server averages it."""
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from orchestrator.errors import ConfigError
+from orchestrator.federation.client_masks import ClientMask, ClientMaskAlgorithm
+from orchestrator.federation.local import LocalRun
+from orchestrator.runtime.client import Bench
+from orchestrator.sparsity.masks import prune_share
+from orchestrator.sparsity.wire import section_bytes
+from tests.fakes import PlayedRound, experiment, make_run, make_setting, play, random_data, seeded
+
+#: 12 of the message, 16 of the item, 8 of the name "theta" padded to a multiple of 4
+HEADER_BYTES = 36
+#: mlp on digits: 64 x 200 + 200 x 100 + 100 x 10 weights, 310 biases
+NUM_BIASES, BITMAP_BYTES = 310, 4225
+
+
+class Halving(ClientMaskAlgorithm[ClientMask]):
+    """Every client halves each layer in its even rounds."""
+
+    default_level = 0.5
+
+    def init_client(self, client_id: int) -> ClientMask:
+        return ClientMask(mask=self.setting.layout.full_mask())
+
+    def after_train(self, run: LocalRun[ClientMask]) -> None:
+        if run.task.round_idx % 2 == 0:
+            run.state = ClientMask(mask=prune_share(self.setting.layout, run.state.mask, run.values, 0.5))
+            run.set_mask(run.state.mask)
+
+
+OPTIONS: Mapping[str, object] = {
+    "algorithm.name": "tests.federation.test_client_masks:Halving",
+    "training.clients_per_round": 5,
+}
+
+
+@pytest.fixture(scope="module")
+def rounds() -> list[PlayedRound]:
+    return play(experiment(OPTIONS))
+
+
+def nnz(mask: Tensor) -> int:
+    """Kept weights, biases not counted."""
+    return int(mask.sum()) - NUM_BIASES
+
+
+def test_a_client_receives_the_global_weights_inside_its_mask(rounds: list[PlayedRound]) -> None:
+    masks: dict[int, Tensor] = {}
+    sparse = 0
+    for played in rounds:
+        assert played.broadcast.payload == ()
+        for update, received in zip(played.updates, played.received, strict=True):
+            mask = masks.get(update.client_id, torch.ones_like(played.before.params, dtype=torch.bool))
+            assert received is not None
+            assert received.mask is not None
+            assert torch.equal(received.mask, mask)
+            assert torch.equal(received.values, played.before.params * mask)
+            sparse += not bool(mask.all())
+        masks |= {k: s.mask for k, s in played.client_states.items()}
+    assert sparse
+
+
+def test_a_mask_costs_bytes_in_the_upload_that_changes_it_and_nowhere_else(rounds: list[PlayedRound]) -> None:
+    for played in rounds:
+        sent = zip(
+            played.jobs, played.received, played.updates, played.models, played.download_bytes, strict=True
+        )
+        for _, received, update, model, downloaded in sent:
+            assert received is not None
+            assert received.mask is not None
+            assert model is not None
+            assert model.mask is not None
+            assert downloaded == HEADER_BYTES + 4 * (nnz(received.mask) + NUM_BIASES)
+            (sections,) = section_bytes(update.buffer)
+            assert sections.value_bytes == 4 * (nnz(model.mask) + NUM_BIASES)
+            changed = played.round_idx % 2 == 0
+            assert 0 < sections.mask_bytes <= BITMAP_BYTES if changed else sections.mask_bytes == 0
+
+
+def test_each_weight_is_the_plain_mean_over_the_clients_that_hold_it(rounds: list[PlayedRound]) -> None:
+    """Whatever their numbers of samples; a weight that none holds stays, also in the global model."""
+    kept_by_nobody = 0
+    for played in rounds:
+        total, holders = torch.zeros(34_110, dtype=torch.float64), torch.zeros(34_110, dtype=torch.float64)
+        for model in played.models:
+            assert model is not None
+            assert model.mask is not None
+            total += model.values.to(torch.float64)
+            holders += model.mask
+        mean = torch.where(holders > 0, total / holders, played.before.params.to(torch.float64))
+        assert torch.equal(played.after.params, mean.to(torch.float32))
+        assert played.after.mask is None
+        kept_by_nobody += int((holders == 0).sum())
+    assert kept_by_nobody
+
+
+def test_a_client_uses_the_global_model_inside_its_mask(rounds: list[PlayedRound]) -> None:
+    run = experiment(OPTIONS)
+    last = rounds[-1]
+    flat = Bench(run, torch.device("cpu")).full
+    task = make_run(
+        run.setting,
+        flat,
+        random_data(4, (1, 8, 8), 10),
+        received=last.received[0],
+        state=last.jobs[0].client_state,
+    )
+    run.algorithm.personal(task)
+    assert torch.equal(task.values, last.before.params * last.jobs[0].client_state.mask)
+    assert (
+        run.algorithm.has_client_models is False
+    )  # this method does not say in its traits that it is personal
+
+
+def test_densities_by_layer_are_refused() -> None:
+    flat = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(9, 2)))
+    sparsity = {"allocation": "explicit", "layer_density": {"1.weight": 0.5}}
+    setting = make_setting(flat, (1, 3, 3), sparsity=sparsity)
+    with pytest.raises(ConfigError, match=r"sparsity.allocation=.*prune all layers by the same share"):
+        Halving(Halving.Config(name="halving"), setting)

@@ -1,0 +1,41 @@
+"""What the folders promise: methods are short and know nothing of one another, the core knows none of them."""
+
+import ast
+from pathlib import Path
+from statistics import median
+
+from algorithms import ALGORITHMS
+
+ROOT = Path(__file__).parents[1]
+METHODS = sorted(path for path in (ROOT / "algorithms").glob("*.py") if path.stem in ALGORITHMS)
+#: packages that any method goes through
+CORE = ("data", "federation", "fleet", "models", "runtime", "sparsity", "tracking")
+
+
+def test_a_method_is_short() -> None:
+    lengths = sorted(len(path.read_text().splitlines()) for path in METHODS)
+    assert len(lengths) == len(ALGORITHMS)
+    assert median(lengths) <= 100, lengths
+
+
+def test_no_method_imports_another() -> None:
+    for path in METHODS:
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                modules.append(node.module or "")
+            assert not [m for m in modules if m.split(".")[0] == "algorithms"], path.name
+
+
+def test_no_core_file_names_a_method() -> None:
+    """Neither as a name nor as a string; what is told in docstrings and descriptions is for readers."""
+    for path in (p for room in CORE for p in (ROOT / "orchestrator" / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            named = {
+                ast.Constant: lambda n: n.value,
+                ast.Name: lambda n: n.id.lower(),
+                ast.Attribute: lambda n: n.attr.lower(),
+            }.get(type(node), lambda n: None)(node)
+            assert not (isinstance(named, str) and named in set(ALGORITHMS) - {"local"}), (
+                f"{path.name}:{getattr(node, 'lineno', 0)} names {named}"
+            )
