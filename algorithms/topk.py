@@ -25,6 +25,7 @@ from orchestrator.config import AlgorithmConfig
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.exchange import as_sent
 from orchestrator.federation.local import LocalRun
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.payload import Masked, Payload
@@ -94,8 +95,11 @@ class TopK(Algorithm[ServerState, TopKClient]):
         task = run.task
         update = (run.values - run.start).detach().cpu() + self.carried(run.state, task.round_idx)
         sent = self.largest(update, 1.0 - self.level(task.round_idx, task.client_id))
-        run.state = TopKClient(residual=update.masked_fill(sent, 0.0), last_round=task.round_idx)
-        return (Masked(_UPDATE, update[sent].numpy(), sent.numpy()),)
+        values = as_sent(update[sent], self.setting.value_dtype)
+        residual = update.clone()
+        residual[sent] -= values
+        run.state = TopKClient(residual=residual, last_round=task.round_idx)
+        return (Masked(_UPDATE, values.numpy(), sent.numpy()),)
 
     def carried(self, client: TopKClient, round_idx: int) -> Tensor:
         """float32[D]: what is left of the residual in this round."""

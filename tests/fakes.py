@@ -276,14 +276,15 @@ def _play_phase(
         assert isinstance(update, ClientUpdate), update
         updates.append(update)
         payloads.append(decode(update.buffer, known_masks=known_upload_masks(experiment, received[-1])))
-        models.append(algorithm.unpack(payloads[-1], task, brought))
+        model, got = algorithm.unpack(payloads[-1], task, brought), received[-1]
+        models.append(model)
         aggregator.add(
             Contribution(
                 client_id=k,
                 weight=algorithm.weight(update.num_examples),
-                values=models[-1] and models[-1].values,
-                mask=models[-1] and models[-1].mask,
-                start=received[-1] and received[-1].values,
+                values=None if model is None else model.values,
+                mask=None if model is None else model.mask,
+                start=None if got is None else got.values,
                 items=beside_model(payloads[-1]),
             )
         )

@@ -9,6 +9,7 @@ from torch import Tensor
 from orchestrator.errors import WireError
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.sparsity.payload import Bits, Bool, Dense, Float32, Masked, Payload
+from orchestrator.sparsity.wire_frame import ValueDtype
 
 MODEL_ITEM = "theta"
 
@@ -43,6 +44,11 @@ def unpack_model(layout: ParameterLayout, payload: Payload) -> ModelValues | Non
     values = torch.zeros(layout.size)
     values[mask] = torch.from_numpy(np.array(item.values))
     return ModelValues(values, mask)
+
+
+def as_sent(values: Tensor, value_dtype: ValueDtype) -> Tensor:
+    """float32 values as the receiver will have them, rounded as the wire rounds."""
+    return values.to(torch.float16).to(torch.float32) if value_dtype == "float16" else values
 
 
 def find_model(payload: Payload) -> Dense | Masked | None:

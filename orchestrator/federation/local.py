@@ -127,6 +127,7 @@ class LocalRun(Generic[C]):
     def load(self, values: Tensor, mask: Tensor | None) -> None:
         """Start from a float32[D] vector of the full model under a bool[D] mask (None: all entries)."""
         self._bind(self.host.full)
+        self.kept = {}
         self.flat.load(values)
         self.set_mask(mask)
 

@@ -10,6 +10,7 @@ from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.models.cost import ModelCost
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.models.units import UnitGroup
+from orchestrator.sparsity.wire_frame import ValueDtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,8 @@ class Setting:
     """The frozen surroundings of a run that server and client hooks may read.
 
     `initial` is the float32[D] start vector, which every client can draw from the seed; `units` the model's
-    unit groups, () unless the method asks for them; `assignment` int64[K] each client's profile.
+    unit groups, () unless the method asks for them; `assignment` int64[K] each client's profile; `value_dtype`
+    what values are rounded to on the wire.
     """
 
     layout: ParameterLayout
@@ -30,6 +32,7 @@ class Setting:
     profiles: tuple[DeviceProfile, ...]
     assignment: NDArray[np.int64]
     units: tuple[UnitGroup, ...] = ()
+    value_dtype: ValueDtype = "float32"
 
     def profile_of(self, client_id: int) -> DeviceProfile:
         """The device a client runs on."""

@@ -116,6 +116,7 @@ def prepare(config: ExperimentConfig) -> Experiment:
         profiles=fleet.profiles,
         assignment=fleet.assign(num_clients, stream(config.seed, "fleet")),
         units=units,
+        value_dtype=config.wire.value_dtype,
     )
     return Experiment(
         config=config,

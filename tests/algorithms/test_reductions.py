@@ -118,7 +118,7 @@ def test_feddst_that_never_readjusts_is_randommask(level: float) -> None:
     [
         {},
         *NEUTRAL.values(),
-        *({"algorithm.name": name} for name in ("feddst", "fedpm", "local", "topk")),
+        *({"algorithm.name": name} for name in ("feddst", "fedspa", "fedpm", "local", "topk")),
     ],
 )
 def test_the_driver_ends_where_these_rounds_end(options: Options, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from algorithms.topk import TopK, TopKClient, TopKConfig
 from orchestrator.errors import ConfigError
-from orchestrator.federation.aggregate import Contribution
+from orchestrator.federation.aggregate import Contribution, item_values
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.sparsity.payload import Masked, Payload
 from orchestrator.sparsity.wire import encode, section_bytes
@@ -199,3 +199,22 @@ def test_k_follows_the_device() -> None:
 def test_densities_by_layer_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"sparsity.allocation=explicit: topk sends the largest entries"):
         method(0.5, sparsity={"allocation": "explicit", "layer_density": {"1.weight": 0.5}})
+
+
+def test_what_the_wire_rounds_away_stays_in_the_residual() -> None:
+    """On a float16 wire, sent + e_k is still the whole update, to the last bit of float32."""
+    rounded = experiment({"algorithm.name": "topk", "sparsity.level": 0.5, "wire.value_dtype": "float16"})
+    (played,) = play(rounded, 1)
+    for job, update, payload in zip(played.jobs, played.updates, played.payloads, strict=True):
+        (item,) = payload
+        assert isinstance(item, Masked)
+        assert np.array_equal(item.values, item.values.astype(np.float16).astype(np.float32))
+        sent = torch.zeros(rounded.setting.layout.size)
+        sent[torch.from_numpy(np.array(item.mask))] = torch.from_numpy(np.array(item.values))
+        exact = play(
+            experiment({"algorithm.name": "topk", "sparsity.level": 0.0, "wire.value_dtype": "float16"}), 1
+        )[0]
+        whole = exact.updates[job.task.position].client_state.residual + item_values(
+            exact.payloads[job.task.position][0]
+        )
+        assert torch.equal(sent + update.client_state.residual, whole.to(torch.float32))

@@ -1,5 +1,7 @@
 """The contract's defaults: refusals, the plan of a round, weights, and the guard on what is packed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -8,9 +10,12 @@ from orchestrator.config import AlgorithmConfig
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Aggregate, CoverageMean, WeightedMean
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.local import LocalRun
-from orchestrator.sparsity.payload import Dense, Masked, Payload
-from tests.fakes import make_run, make_setting, random_data, seeded
+from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.traits import Traits
+from orchestrator.sparsity.payload import Dense, Masked, Payload, Scalar
+from tests.fakes import DEVICE, make_run, make_setting, random_data, seeded
 
 SHAPE = (1, 3, 3)
 
@@ -179,3 +184,90 @@ def test_hooks_are_called_in_their_order() -> None:
     expected = ("load", "start", *steps, "epoch 1", *steps, "epoch 2", "after", "pack")
     assert result.client_state == expected
     assert result.num_examples == 5
+
+
+def test_by_default_nothing_is_asked_and_nobody_is_sent_anything_alone() -> None:
+    algorithm = make()
+    state = algorithm.init(torch.zeros(30))
+    task = ClientTask(round_idx=0, position=0, client_id=3)
+    assert algorithm.plan_probe(state, 0) is None
+    assert algorithm.unicast(state, task, None) == ()
+    assert algorithm.held_mask(None) is None
+    assert not algorithm.has_client_models
+    with pytest.raises(NotImplementedError, match="Plain plans probes without a probe_update"):
+        algorithm.probe_update(state, Aggregate(torch.zeros(30), None, 1.0), 0)
+
+
+@pytest.mark.parametrize(("personal", "cuts"), [(True, False), (False, True), (True, True)])
+def test_clients_have_models_of_their_own_if_personal_or_submodels(personal: bool, cuts: bool) -> None:
+    class Own(Plain):
+        traits = Traits(personal=personal)
+        uses_units = cuts
+
+    assert make(Own).has_client_models
+
+
+class PerDevice(Sparse):
+    """A method whose clients may have different levels."""
+
+    follows_device_levels = True
+
+
+def test_a_method_with_one_level_for_all_refuses_device_levels() -> None:
+    with pytest.raises(ConfigError, match=r"sparsity.device_levels=.*the clients of sparse share one level"):
+        make(Sparse, sparsity__device_levels={"default": 0.9})
+
+
+def test_a_level_for_a_device_that_the_fleet_lacks_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"sparsity.device_levels=slow: the fleet's profiles are default"):
+        make(PerDevice, sparsity__device_levels={"slow": 0.9})
+
+
+def test_a_client_has_the_level_of_its_device() -> None:
+    """Odd clients have the other device; the schedule moves 0.5 to 0.9 and 0.7 to 0.9 in 2 of 4 rounds."""
+    profiles = (DEVICE, replace(DEVICE, name="small"))
+    schedule = {"kind": "linear", "final_level": 0.9}
+    setting = make_setting(
+        seeded(net),
+        SHAPE,
+        profiles=profiles,
+        training={"rounds": 4},
+        sparsity={"device_levels": {"small": 0.7}, "schedule": schedule},
+    )
+    algorithm = PerDevice(AlgorithmConfig(name="perdevice"), setting)
+    assert [algorithm.level(r, 0) for r in range(3)] == pytest.approx([0.5, 0.7, 0.9])
+    assert [algorithm.level(r, 1) for r in range(3)] == pytest.approx([0.7, 0.8, 0.9])
+    assert algorithm.level(0) == 0.5
+    assert [algorithm.max_density(r, 1) for r in range(3)] == pytest.approx([0.3, 0.3, 0.2])
+    assert make().max_density(3, 1) == 1.0
+
+
+class Answering(Tracer):
+    """Answers a probe with its number."""
+
+    def on_probe(self, run: LocalRun[Trace]) -> Payload:
+        run.state += ("probe",)
+        return (Scalar("id", float(run.task.client_id)),)
+
+
+def test_a_probe_loads_and_answers_and_does_not_train() -> None:
+    flat = seeded(net)
+    setting = make_setting(flat, SHAPE)
+    run = make_run(setting, flat, random_data(5, SHAPE, 3), kind="probe", client_id=7)
+    result = Answering(AlgorithmConfig(), setting).client_update(run)
+    assert result.client_state == ("load", "probe")
+    assert result.payload == (Scalar("id", 7.0),)
+    assert (result.num_examples, result.train_flops, dict(result.metrics)) == (5, 0.0, {})
+    assert torch.equal(run.values, run.start)
+
+
+def test_the_model_that_a_client_would_use_is_what_it_received() -> None:
+    flat = seeded(net)
+    setting = make_setting(flat, SHAPE)
+    mask = torch.ones(30, dtype=torch.bool)
+    mask[:9] = False
+    received = ModelValues(torch.arange(30.0) * mask, mask)
+    run = make_run(setting, flat, random_data(5, SHAPE, 3), received=received, kind="evaluate")
+    Plain(AlgorithmConfig(), setting).personal(run)
+    assert torch.equal(run.values, received.values)
+    assert run.mask is mask

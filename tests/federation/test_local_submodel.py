@@ -65,6 +65,7 @@ def test_the_submodel_has_the_kept_units_entries() -> None:
     assert run.values.tolist() == run.start[INDEX].tolist()
     assert run.layout.size == run.values.numel() == run.grad.numel() == 43
     assert run.mask is None
+    assert [units.tolist() for units in run.kept.values()] == [[2, 0]]
     assert run.setting.layout.size == 83
 
 
@@ -150,6 +151,7 @@ def test_loading_the_full_model_again_leaves_nothing_of_the_submodel() -> None:
     run = narrow_run()
     run.load(run.start, None)
     assert run.index is None
+    assert run.kept == {}
     assert run.layout is run.setting.layout
     assert torch.equal(run.values, run.start)
     run.backward(all_images(run))

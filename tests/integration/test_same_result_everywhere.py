@@ -50,21 +50,19 @@ def test_two_profiles_end_where_one_process_ends(make_config: MakeConfig) -> Non
 
 
 def test_clients_own_models_are_scored_alike(make_config: MakeConfig, tmp_path: Path) -> None:
-    """Probes and scoring tasks too go to the actors; every metric but the wall clock is the same."""
-    mine = make_config("training.rounds=3", "training.eval_every=1").to_dict()
-    for name in ("Stubborn", "Asking", "Tailored"):
-        mine["algorithm"] = {"name": f"tests.runtime.methods:{name}"}
-        mine["evaluation"] |= {"finetune_epochs": 1, "central_personal": True}
-        found = []
-        for number, executor in enumerate(("inprocess", "ray")):
-            storage = tmp_path / f"{name}-{number}"
-            mine["runtime"] |= {"executor": executor, "storage": str(storage)}
-            summary = session.run(ExperimentConfig.parse(mine), QUIET)
-            records = read_records(storage / summary.run_id / "metrics.jsonl")
-            found.append((summary.params_sha256, comparable(records)))
-        assert found[0] == found[1]
-        assert ("personal/central_accuracy_mean" in found[0][1][0][1]) == (name == "Stubborn")
-        assert "finetuned/accuracy_mean" in found[0][1][-1][1]
+    """Scoring tasks too go to the actors; every metric but the wall clock is the same."""
+    mine = make_config("training.rounds=2", "training.eval_every=1", "runtime.actors=pooled").to_dict()
+    mine["algorithm"] = {"name": "tests.runtime.methods:Stubborn"}
+    mine["evaluation"] |= {"finetune_epochs": 1, "central_personal": True}
+    found = []
+    for executor in ("inprocess", "ray"):
+        mine["runtime"] |= {"executor": executor, "pool_size": 1}
+        summary = session.run(ExperimentConfig.parse(mine), QUIET)
+        records = read_records(tmp_path / summary.run_id / "metrics.jsonl")
+        found.append((summary.params_sha256, comparable(records)))
+    assert found[0] == found[1]
+    assert "personal/central_accuracy_mean" in found[0][1][0][1]
+    assert "finetuned/accuracy_mean" in found[0][1][1][1]
 
 
 def test_another_seed_ends_elsewhere(make_config: MakeConfig, reference: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from torch import Tensor, nn
 
 from orchestrator.models.parameters import ParameterLayout
-from orchestrator.sparsity.scores import grow_top, keep_top, select_top
+from orchestrator.sparsity.scores import grow_top, keep_top, keep_top_overall, select_top
 
 # weights 0-11, biases 12-14, weights 15-26, biases 27-30
 LAYOUT = ParameterLayout.of(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 4)))
@@ -62,6 +62,26 @@ def test_grow_top_agrees_with_a_sort(
     missing = {name: counts[name] - num for name, num in LAYOUT.active(mask).items()}
     expected = mask | slow_keep(free, values, missing, torch.zeros(LAYOUT.size))
     assert result.tolist() == expected.tolist()
+
+
+@given(hnp.arrays(np.float32, LAYOUT.num_maskable, elements=SCORES), st.integers(-1, 30), st.integers(0, 14))
+def test_keep_top_overall_agrees_with_a_sort(score: np.ndarray, count: int, least: int) -> None:
+    """The best `least` of the 12 weights of either layer, then the best of the rest until there are `count`."""
+    order = sorted(range(24), key=lambda i: (np.inf if np.isnan(score[i]) else -score[i], i))
+    chosen = {i for layer in (range(12), range(12, 24)) for i in [j for j in order if j in layer][:least]}
+    chosen |= set([i for i in order if i not in chosen][: max(0, count - len(chosen))])
+    result = keep_top_overall(LAYOUT, torch.from_numpy(score), count, least)
+    assert LAYOUT.restrict(result).tolist() == [i in chosen for i in range(24)]
+    assert bool(result[12:15].all())
+    assert bool(result[27:].all())
+
+
+def test_keep_top_overall_ranks_layers_together_and_can_save_each() -> None:
+    score = torch.arange(24.0)
+    assert LAYOUT.active(keep_top_overall(LAYOUT, score, 10)) == {"0.weight": 0, "1.weight": 10}
+    assert LAYOUT.active(keep_top_overall(LAYOUT, score, 10, least=2)) == {"0.weight": 2, "1.weight": 8}
+    assert LAYOUT.active(keep_top_overall(LAYOUT, score, 14, least=2)) == {"0.weight": 2, "1.weight": 12}
+    assert keep_top_overall(LAYOUT, score, 10, least=2)[:12].nonzero().view(-1).tolist() == [10, 11]
 
 
 def test_grow_top_adds_the_largest_scores_outside_the_mask() -> None:

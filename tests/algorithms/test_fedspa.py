@@ -1,0 +1,520 @@
+"""FedSpa: the clients' masks against sets of indices, the server's mean, and what travels."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import ceil, cos, pi
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from algorithms.fedspa import FedSpa, FedSpaConfig
+from orchestrator.config import AlgorithmConfig
+from orchestrator.errors import ConfigError
+from orchestrator.federation.aggregate import AggregationName, Contribution
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.client_masks import ClientMask
+from orchestrator.federation.exchange import ModelValues
+from orchestrator.federation.seeds import stream
+from orchestrator.models.registry import resolve_builder
+from orchestrator.sparsity.masks import random_mask
+from orchestrator.sparsity.payload import Bits, Masked
+from orchestrator.sparsity.wire import section_bytes
+from tests.fakes import (
+    CheckedRun,
+    PlayedRound,
+    assert_same_params,
+    experiment,
+    make_run,
+    make_setting,
+    normalised_net,
+    play,
+    random_data,
+    seeded,
+)
+
+Options = Mapping[str, Any]
+SHAPE = (1, 5, 5)
+#: mlp on digits: 64 x 200 + 200 x 100 + 100 x 10 weights, 310 biases
+NUM_WEIGHTS, NUM_BIASES = 33_800, 310
+
+
+def net() -> nn.Module:
+    """4 x 9 = 36 and 36 x 6 = 216 weights, of which uniform level .5 keeps 18 and 108."""
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 6))
+
+
+def make(
+    *,
+    seed: int = 0,
+    round_idx: int = 0,
+    level: float = 0.5,
+    training: Options | None = None,
+    sparsity: Options | None = None,
+    **options: object,
+) -> tuple[FedSpa, CheckedRun]:
+    """A client with 11 images in batches of 4, in a run of 4 rounds."""
+    flat = seeded(net, seed)
+    training = {
+        "local_epochs": 2,
+        "batch_size": 4,
+        "lr": 0.1,
+        "momentum": 0.9,
+        "rounds": 4,
+        **(training or {}),
+    }
+    sparsity = {"level": level, "allocation": "uniform", **(sparsity or {})}
+    setting = make_setting(flat, SHAPE, training=training, sparsity=sparsity, seed=seed)
+    algorithm = FedSpa(FedSpaConfig.model_validate({"name": "fedspa", **options}), setting)
+    state = algorithm.init_client(0)
+    received = ModelValues(flat.values * state.mask, state.mask)
+    data = random_data(11, SHAPE, 6, seed)
+    return algorithm, make_run(setting, flat, data, received=received, round_idx=round_idx, state=state)
+
+
+def finish(algorithm: FedSpa, run: CheckedRun) -> Tensor:
+    """The client's next mask; `CheckedRun` looked at the present one after every step."""
+    mask: Tensor = algorithm.client_update(run).client_state.mask
+    assert run.num_steps >= 6
+    return mask
+
+
+def spa(options: Options | None = None) -> list[PlayedRound]:
+    return play(experiment({"algorithm.name": "fedspa", **(options or {})}))
+
+
+def largest(score: Tensor, among: list[int], count: int) -> set[int]:
+    return set(sorted(among, key=lambda i: (-float(score[i]), i))[:count])
+
+
+def growth_gradient(run: CheckedRun, num_batches: int) -> Tensor:
+    """Plain PyTorch in evaluation mode: summed over the first batches of so many fresh orders."""
+    flat = seeded(net)
+    flat.load(run.values)
+    flat.module.eval()
+    total = torch.zeros_like(flat.grad)
+    for epoch in run.batches("growth", num_batches):
+        inputs, labels = next(iter(list(epoch)))
+        flat.grad.zero_()
+        torch.autograd.backward(cross_entropy(flat.module(inputs), labels))
+        total += flat.grad
+    return total
+
+
+# Client masks
+
+
+@pytest.mark.parametrize(
+    ("level", "counts"),
+    [(0.5, [4800, 20_691, 297_484, 73_728, 1920]), (0.8, [4371, 7833, 112_626, 32_698, 1920])],
+)
+def test_erk_counts_of_the_sibling_s_cnn(level: float, counts: list[int]) -> None:
+    """RigL's form over 797,248 weights, by a calculation outside this program: 398,623 and 159,448."""
+    flat = seeded(lambda: resolve_builder("cnn_cifar")((3, 32, 32), 10))
+    setting = make_setting(flat, (3, 32, 32), sparsity={"level": level, "allocation": "erk"})
+    mask = FedSpa(FedSpaConfig(name="fedspa"), setting).init_client(4).mask
+    assert list(flat.layout.active(mask).values()) == counts
+    assert sum(counts) == {0.5: 398_623, 0.8: 159_448}[level]
+    assert int(mask.sum()) == sum(counts) + 714
+
+
+@pytest.mark.parametrize(
+    ("variant", "mask_seed", "same"),
+    [
+        ("dst", None, True),
+        ("rsm", None, False),
+        ("dst", "per_client", False),
+        ("rsm", "shared", True),
+    ],
+)
+def test_first_masks_are_drawn_once_for_all_or_for_each_client(
+    variant: str, mask_seed: str | None, same: bool
+) -> None:
+    algorithm, _ = make(variant=variant, mask_seed=mask_seed)
+    masks = [algorithm.init_client(k).mask for k in (0, 1, 1)]
+    assert torch.equal(masks[1], masks[2])
+    assert torch.equal(masks[0], masks[1]) == same
+    assert list(algorithm.setting.layout.active(masks[1]).values()) == [18, 108]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("round_idx", "batches"), [(0, 1), (1, 1), (3, 1), (2, 3)])
+def test_a_step_of_dynamic_sparse_training_is_the_defined_one(
+    seed: int, round_idx: int, batches: int
+) -> None:
+    """Prune r_l = ceil(alpha_t n_l) of least size, grow r_l outside what is left by |gradient|, T = 4."""
+    algorithm, run = make(seed=seed, round_idx=round_idx, alpha=0.4, growth_batches=batches)
+    after = finish(algorithm, run)
+    before, gradient = algorithm.init_client(0).mask, growth_gradient(run, batches)
+    alpha = 0.2 * (1 + cos(pi * round_idx / 4))
+    expected_counts = {0: (8, 44), 1: (7, 37), 2: (4, 22), 3: (2, 7)}[round_idx]
+    assert expected_counts == tuple(ceil(alpha * n - 1e-12) for n in (18, 108))
+    for segment, count in zip(algorithm.setting.layout.maskable, expected_counts, strict=True):
+        was = set(before[segment.slice].nonzero().view(-1).tolist())
+        values, slope = run.values[segment.slice].abs(), gradient[segment.slice].abs()
+        kept = largest(values, sorted(was), len(was) - count)
+        free = [i for i in range(segment.size) if i not in kept]
+        grown = largest(slope, free, count)
+        now = set(after[segment.slice].nonzero().view(-1).tolist())
+        assert now == kept | grown
+        assert len(now) == len(was)
+        assert len(now ^ was) == 2 * (count - len(grown & was))
+    assert not torch.equal(after, before)
+
+
+def test_training_and_upload_keep_the_old_mask() -> None:
+    algorithm, run = make()
+    payload = algorithm.client_update(run).payload
+    before, after = algorithm.init_client(0).mask, run.state.mask
+    model, bits = payload
+    assert isinstance(model, Masked)
+    assert isinstance(bits, Bits)
+    layout = algorithm.setting.layout
+    assert model.mask.tolist() == layout.restrict(before).tolist()
+    assert model.values.tolist() == run.values[before].tolist()
+    assert bits.bits.tolist() == layout.restrict(after).tolist()
+    assert int(run.values[~before].count_nonzero()) == 0
+
+
+def test_alpha_follows_the_cosine_of_the_round_of_the_run() -> None:
+    algorithm, _ = make(alpha=0.5, training={"rounds": 500})
+    assert algorithm.alpha_at(0) == 0.5
+    assert algorithm.alpha_at(125) == pytest.approx(0.25 * (1 + 0.5**0.5))
+    assert algorithm.alpha_at(250) == pytest.approx(0.25)
+    assert 0 < algorithm.alpha_at(499) < 1e-5
+    assert algorithm.alpha_at(500) == 0
+    assert make(variant="rsm")[0].alpha_at(0) == 0
+
+
+def test_the_number_replaced_is_not_rounded_up_for_a_rounding_error() -> None:
+    """0.55 of 100 weights is 55.00000000000001 in floats; r_l must be 55."""
+    assert 0.55 * 100 > 55
+    flat = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(20, 10)))
+    setting = make_setting(flat, (1, 4, 5), sparsity={"level": 0.5, "allocation": "uniform"})
+    algorithm = FedSpa(FedSpaConfig(name="fedspa", alpha=0.55, growth="random"), setting)
+    state = algorithm.init_client(0)
+    received = ModelValues(flat.values * state.mask, state.mask)
+    run = make_run(setting, flat, random_data(8, (1, 4, 5), 10), received=received, state=state)
+    algorithm.client_update(run)
+    score = torch.from_numpy(stream(0, "client", 0, 0, "growth").random(210))
+    active = state.mask[:200].nonzero().view(-1).tolist()
+    kept = largest(run.values.abs(), active, 45)
+    grown = largest(score, [i for i in range(200) if i not in kept], 55)
+    assert set(run.state.mask[:200].nonzero().view(-1).tolist()) == kept | grown
+
+
+def test_random_growth_draws_among_all_places_that_are_free() -> None:
+    """The linear layer has 108 masked weights and 36 just pruned; 36 of the 144 come in, each in 1 round of 4."""
+    linear, times_grown, num_rounds = slice(40, 256), torch.zeros(216), 60
+    training = {"rounds": 10**6, "local_epochs": 1}
+    for round_idx in range(num_rounds):
+        algorithm, run = make(round_idx=round_idx, growth="random", alpha=1 / 3, training=training)
+        algorithm.client_update(run)
+        times_grown += run.state.mask[linear]
+    masked = ~algorithm.init_client(0).mask[linear]
+    assert float(times_grown[masked].mean()) == pytest.approx(num_rounds / 4, rel=0.1)
+    assert times_grown[masked].min() > 3
+    assert times_grown[masked].max() < 30
+
+
+def test_layers_without_masked_weights_are_left_alone() -> None:
+    """The densities are 1 and 1/2; no place is free in the first layer."""
+    sparsity = {"level": None, "allocation": "explicit", "layer_density": {"3.weight": 0.5}}
+    algorithm, run = make(sparsity=sparsity)
+    after = finish(algorithm, run)
+    assert algorithm.setting.layout.active(after) == {"0.weight": 36, "3.weight": 108}
+
+
+def test_a_dense_client_takes_no_growth_gradient() -> None:
+    algorithm, run = make(level=0.0)
+    assert bool(finish(algorithm, run).all())
+    assert run.train_flops == run.train_flops_dense == 22 * 6 * 540
+
+
+@pytest.mark.parametrize(
+    ("options", "growth"), [({}, True), ({"growth": "random"}, False), ({"variant": "rsm"}, False)]
+)
+def test_the_flops_of_a_round(options: Options, growth: bool) -> None:
+    """22 images at 3 x 2 x 270 FLOPs; the growth batch of 4 is a sparse forward and a dense backward pass.
+
+    MACs: conv weights serve 9 positions, so dense 36 x 9 + 216 = 540 and sparse 18 x 9 + 108 = 270. The siblings
+    count the growth batch as 3 dense forward passes.
+    """
+    algorithm, run = make(**options)
+    result = algorithm.client_update(run)
+    extra = 4 * (2 * 270 + 2 * 2 * 540) if growth else 0
+    assert result.train_flops == pytest.approx(22 * 6 * 270 + extra, rel=1e-12)
+    assert result.train_flops_dense == 22 * 6 * 540 + (4 * 6 * 540 if growth else 0)
+
+
+def test_the_proximal_term_pulls_to_what_was_received_and_stays_out_of_growth() -> None:
+    algorithm, run = make(mu=0.25)
+    algorithm.load(run)
+    run.values.add_(1.0)
+    run.grad.fill_(7.0)
+    algorithm.grad_hook(run)
+    assert torch.equal(run.grad, 7.0 + 0.25 * (run.values - run.start))
+    after = finish(*make(mu=3.0, training={"lr": 1e-12, "momentum": 0.0}))
+    assert torch.equal(after, finish(*make(mu=0.0, training={"lr": 1e-12, "momentum": 0.0})))
+    pulled, free = make(mu=3.0), make(mu=0.0)
+    finish(*pulled)
+    finish(*free)
+    assert (pulled[1].values - pulled[1].start).norm() < (free[1].values - free[1].start).norm()
+
+
+# Levels
+
+
+def test_a_rising_level_prunes_more_than_it_grows() -> None:
+    """Levels 0.5, 0.6, 0.7: 36 weights keep 18, 14 and 10, 216 keep 108, 86 and 64."""
+    schedule = {"kind": "linear", "final_level": 0.7, "end_round": 2}
+    for round_idx, counts in ((0, [18, 108]), (1, [14, 86]), (2, [10, 64])):
+        algorithm, run = make(round_idx=round_idx, sparsity={"schedule": schedule})
+        after = finish(algorithm, run)
+        assert list(algorithm.setting.layout.active(after).values()) == counts
+        assert algorithm.max_density(round_idx, 0) == 0.5  # a client may come with its first mask
+
+
+def test_a_falling_level_grows_more_than_it_prunes() -> None:
+    schedule = {"kind": "linear", "final_level": 0.25, "end_round": 1}
+    algorithm, run = make(round_idx=1, sparsity={"schedule": schedule})
+    assert list(algorithm.setting.layout.active(finish(algorithm, run)).values()) == [27, 162]
+    assert algorithm.max_density(1, 0) == 0.75
+
+
+def test_without_replacement_a_schedule_only_prunes() -> None:
+    schedule = {"kind": "linear", "final_level": 0.75, "end_round": 1}
+    algorithm, run = make(round_idx=1, alpha=0, sparsity={"schedule": schedule})
+    after = finish(algorithm, run)
+    assert list(algorithm.setting.layout.active(after).values()) == [9, 54]
+    assert not bool((after & ~algorithm.init_client(0).mask).any())
+    assert run.train_flops == 22 * 6 * 270  # no gradient was needed
+
+
+def test_every_device_has_its_own_density() -> None:
+    run = experiment(
+        {
+            "algorithm.name": "fedspa",
+            "fleet.name": "five-tier",
+            "sparsity.level": 0.5,
+            "sparsity.allocation": "uniform",
+            "sparsity.device_levels.tier-1-1": 0.25,
+        }
+    )
+    names = [run.setting.profile_of(k).name for k in range(8)]
+    assert len(set(names)) > 1
+    for played in play(run):
+        for update, model in zip(played.updates, played.models, strict=True):
+            level = 0.25 if names[update.client_id] == "tier-1-1" else 0.5
+            assert model is not None
+            assert int(model.mask.sum()) == (1 - level) * NUM_WEIGHTS + NUM_BIASES  # type: ignore[union-attr]
+
+
+# The server
+
+
+def mean_of(algorithm: FedSpa, server: Tensor, clients: list[tuple[float, Tensor, Tensor]]) -> Tensor:
+    """The server's next parameters after clients of (number of samples, change, mask)."""
+    state = ServerState(params=server)
+    aggregator = algorithm.aggregator()
+    for num_examples, change, mask in clients:
+        start = server * mask
+        aggregator.add(
+            Contribution(
+                client_id=0,
+                weight=algorithm.weight(int(num_examples)),
+                values=(start + change) * mask,
+                mask=mask,
+                start=start,
+            )
+        )
+    return algorithm.server_update(state, aggregator.finish(server), 0).params
+
+
+def test_a_weight_moves_by_the_share_of_clients_that_hold_it() -> None:
+    """All change by 8: held by 4, 3, 2, 1 and 0 of 4 clients, it moves by 8, 6, 4, 2 and 0."""
+    algorithm, _ = make()
+    server = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.1])
+    masks = [torch.arange(5) < n for n in (4, 3, 2, 1)]
+    after = mean_of(algorithm, server, [(1 + i, torch.full((5,), 8.0), m) for i, m in enumerate(masks)])
+    assert after.tolist()[:4] == [9, 7, 5, 3]
+    assert torch.equal(after[4], server[4])
+
+
+def test_clients_count_alike_or_by_samples() -> None:
+    """Changes 4 and 8 with 1 and 3 samples: mean 6, or 7."""
+    everything = torch.ones(1, dtype=torch.bool)
+    clients = [(1.0, torch.tensor([4.0]), everything), (3.0, torch.tensor([8.0]), everything)]
+    assert mean_of(make()[0], torch.zeros(1), clients).tolist() == [6]
+    assert mean_of(make(agg_weight="samples")[0], torch.zeros(1), clients).tolist() == [7]
+
+
+def test_weights_that_nobody_held_stay_as_they_are_and_the_server_stays_dense() -> None:
+    for played in spa():
+        union = torch.stack([m.mask for m in played.models if m and m.mask is not None]).any(dim=0)
+        before, after = played.before.params, played.after.params
+        assert int((~union).sum()) > 0
+        assert torch.equal(after[~union], before[~union])
+        assert played.after.mask is None
+        assert int(after.count_nonzero()) >= int(before.count_nonzero())
+
+
+def test_the_first_step_goes_against_the_gradient() -> None:
+    """One client, one full-batch step: w_1 - w_0 = -lr g on the mask, 0 outside."""
+    flat = seeded(net)
+    algorithm, run = make(training={"batch_size": 11, "local_epochs": 1, "momentum": 0.0})
+    model = algorithm.client_update(run).payload
+    received = algorithm.unpack(model, run.task, run.state)
+    assert received is not None
+    mask = algorithm.init_client(0).mask
+    after = mean_of(algorithm, flat.values.clone(), [(11, received.values - flat.values * mask, mask)])
+    initial = flat.values.clone()
+    flat.load(initial * mask)
+    inputs, labels = run.data.images, run.data.labels  # type: ignore[attr-defined]
+    torch.autograd.backward(cross_entropy(flat.module(inputs), labels))
+    moved = after - initial
+    assert torch.allclose(moved, -0.1 * flat.grad * mask, atol=1e-6)
+    strong = flat.grad.abs() > 1e-3
+    assert torch.equal(moved[mask & strong].sign(), -flat.grad[mask & strong].sign())
+
+
+# Whole runs
+
+
+class UpdateForm(Algorithm[ServerState, None]):
+    """FedAvg that adds the plain mean of its clients' changes."""
+
+    aggregation: AggregationName = "dmean"  # type: ignore[misc]
+
+    def weight(self, num_examples: int) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize("model", ["mlp", "tests.fakes:normalised_net"])
+@pytest.mark.parametrize("variant", ["dst", "rsm"])
+def test_dense_it_is_fedavg_in_update_form(variant: str, model: str) -> None:
+    dense = spa({"algorithm.variant": variant, "sparsity.level": 0, "model.name": model})
+    plain = experiment({"model.name": model})
+    fedavg = replace(plain, algorithm=UpdateForm(AlgorithmConfig(), plain.setting))
+    assert_same_params(dense, play(fedavg))
+
+
+def test_without_replacement_it_is_the_static_variant() -> None:
+    frozen = spa({"algorithm.alpha": 0})
+    static = spa({"algorithm.variant": "rsm", "algorithm.mask_seed": "shared"})
+    assert_same_params(frozen, static)
+    for one, other in zip(frozen, static, strict=True):
+        assert [u.buffer.tobytes() for u in one.updates] == [u.buffer.tobytes() for u in other.updates]
+    assert not torch.equal(spa()[-1].after.params, frozen[-1].after.params)
+
+
+def test_static_masks_are_those_of_the_seed_for_the_whole_run() -> None:
+    run = experiment(
+        {"algorithm.name": "fedspa", "algorithm.variant": "rsm", "sparsity.allocation": "uniform"}
+    )
+    counts = {"fc1.weight": 6400, "fc2.weight": 10_000, "fc3.weight": 500}
+    for played in play(run):
+        for update, model in zip(played.updates, played.models, strict=True):
+            k = update.client_id
+            drawn = random_mask(run.setting.layout, counts, stream(run.setting.seed, "client", k, "mask"))
+            assert model is not None
+            assert torch.equal(model.mask, drawn)  # type: ignore[arg-type]
+            assert torch.equal(update.client_state.mask, drawn)
+
+
+def test_one_client_by_itself_is_sparse_local_training() -> None:
+    """S = K = 1, alpha = 0: round after round the weights inside the mask go on where they were."""
+    options = {"fleet.num_clients": 1, "training.clients_per_round": 1, "training.rounds": 3}
+    run = experiment({"algorithm.name": "fedspa", "algorithm.alpha": 0, **options})
+    mask = run.algorithm.init_client(0).mask
+    start = torch.from_numpy(run.initial.copy())
+    for played in play(run):
+        (model,), (received,) = played.models, played.received
+        assert model is not None
+        assert received is not None
+        assert torch.equal(received.values, start * mask)
+        assert torch.allclose(played.after.params[mask], model.values[mask], rtol=1e-7, atol=0)
+        assert torch.equal(played.after.params[~mask], start[~mask])
+        start = played.after.params
+
+
+def test_density_stays_and_only_participants_change_their_masks() -> None:
+    """A grown weight then starts from the server's value."""
+    known: dict[int, Tensor] = {}
+    num_returned = 0
+    for played in spa({"sparsity.allocation": "erk", "training.rounds": 6}):
+        states: dict[int, ClientMask] = played.client_states
+        taking_part = {u.client_id for u in played.updates}
+        for k, mask in known.items():
+            assert k in taking_part or torch.equal(states[k].mask, mask)
+        for update, received in zip(played.updates, played.received, strict=True):
+            k = update.client_id
+            assert received is not None
+            assert received.mask is not None
+            if k in known:
+                num_returned += 1
+                assert torch.equal(received.mask, known[k])
+                assert torch.equal(received.values, played.before.params * known[k])
+            assert int(states[k].mask.sum()) == int(received.mask.sum())
+            assert not torch.equal(states[k].mask, received.mask)
+        known = {k: state.mask for k, state in states.items()}
+    assert num_returned > 3
+
+
+@pytest.mark.parametrize("variant", ["dst", "rsm"])
+def test_values_travel_both_ways_and_a_new_mask_up(variant: str) -> None:
+    """12 + (16 + 8) + 4 (nnz + U) down, and up with 16 + 12 + ceil(W / 8) more for DST."""
+    kept = (NUM_WEIGHTS // 2) + NUM_BIASES
+    for played in spa({"algorithm.variant": variant, "sparsity.allocation": "uniform"}):
+        for update, down in zip(played.updates, played.download_bytes, strict=True):
+            sections = section_bytes(update.buffer)
+            bitmap = [4225] if variant == "dst" else []
+            assert (sections[0].value_bytes, sections[0].mask_bytes) == (4 * kept, 0)
+            assert [s.mask_bytes for s in sections[1:]] == bitmap
+            assert down == 36 + 4 * kept
+            assert update.buffer.nbytes == 36 + 4 * kept + sum(28 + n for n in bitmap)
+
+
+def test_bytes_count_the_mask_and_not_the_values() -> None:
+    """A weight inside the mask that is exactly 0 is sent all the same."""
+    algorithm, run = make()
+    run.load(torch.zeros_like(run.values), run.state.mask)
+    (model,) = algorithm.pack(run)
+    assert isinstance(model, Masked)
+    assert model.values.size == 18 + 108 + 4 + 6
+
+
+def test_a_client_s_own_model_is_the_global_one_inside_its_next_mask() -> None:
+    rounds = spa({"training.rounds": 2})
+    run = experiment({"algorithm.name": "fedspa", "training.rounds": 2})
+    assert run.algorithm.has_client_models
+    state = rounds[-1].client_states[rounds[-1].updates[0].client_id]
+    (sent,) = run.algorithm.unicast(rounds[-1].after, rounds[-1].jobs[0].task, state)
+    model = run.algorithm.unpack((sent,), rounds[-1].jobs[0].task, state)
+    assert model is not None
+    assert torch.equal(model.values, rounds[-1].after.params * state.mask)
+    assert torch.equal(run.algorithm.held_mask(state), state.mask)  # type: ignore[arg-type]
+
+
+def test_running_statistics_are_averaged_whole() -> None:
+    flat = seeded(lambda: normalised_net((1, 8, 8), 10))
+    played = spa({"model.name": "tests.fakes:normalised_net", "training.rounds": 1})[0]
+    statistics = slice(flat.layout.num_trainable, None)
+    sent = torch.stack([m.values[statistics].double() for m in played.models if m])
+    assert torch.allclose(played.after.params[statistics].double(), sent.mean(dim=0), rtol=1e-6)
+
+
+def test_a_schedule_over_static_masks_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"sparsity.schedule.kind=linear: the masks of .*rsm never change"):
+        make(variant="rsm", sparsity={"schedule": {"kind": "linear", "final_level": 0.7}})
+
+
+def test_a_level_that_starves_a_layer_is_refused_wherever_it_comes_from() -> None:
+    with pytest.raises(ConfigError, match=r"sparsity.level=0.99: .* none of the 36 weights"):
+        make(level=0.99)
+    with pytest.raises(ConfigError, match=r"sparsity.level=0.99: .* none of the 36 weights"):
+        make(sparsity={"schedule": {"kind": "linear", "final_level": 0.99}})
+    with pytest.raises(ConfigError, match=r"sparsity.level=0.99: .* none of the 36 weights"):
+        make(sparsity={"device_levels": {"default": 0.99}})

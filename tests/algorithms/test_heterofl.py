@@ -1,0 +1,100 @@
+"""HeteroFL: nested prefixes by capability, what they cost, and what a round does to every coordinate."""
+
+from math import ceil
+
+import pytest
+import torch
+
+from algorithms.heterofl import HeteroFL
+from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.structured import ClientRatio
+from tests.contract.suite import closed_form_bytes
+from tests.fakes import experiment, play
+
+TIERS = {"algorithm.name": "heterofl", "fleet.name": "five-tier"}
+#: hidden units of the digits' perceptron
+UNITS = {"fc1": 200, "fc2": 100}
+
+
+def size_of(ratio: float) -> int:
+    """Entries of the perceptron 64-200-100-10 with that share of its hidden units."""
+    first, second = (ceil(ratio * num) for num in UNITS.values())
+    return 65 * first + (first + 1) * second + (second + 1) * 10
+
+
+def method(**options: object) -> HeteroFL:
+    algorithm = experiment({**TIERS, **options}).algorithm
+    assert isinstance(algorithm, HeteroFL)
+    return algorithm
+
+
+def test_units_are_the_first_ones_in_every_round() -> None:
+    algorithm = method()
+    for client_id in range(8):
+        capability = algorithm.setting.profile_of(client_id).capability
+        for round_idx in (0, 5):
+            task = ClientTask(round_idx=round_idx, position=0, client_id=client_id)
+            kept = algorithm.kept(task, ClientRatio())
+            assert {name: units.tolist() for name, units in kept.items()} == {
+                name: list(range(ceil(capability * num))) for name, num in UNITS.items()
+            }
+
+
+def test_the_options_are_the_public_codes_unless_set() -> None:
+    config = method().config
+    assert (config.scaler, config.masked_loss, config.agg_weight) == (True, True, "uniform")
+    assert config.ratio_policy == "capability"
+
+
+def test_bytes_of_every_message_by_the_closed_form() -> None:
+    """4 bytes an entry both ways, and a bit a class up; headers are 12 + 24 bytes, 24 more with the bits."""
+    run = experiment(TIERS)
+    for played in play(run):
+        for job, update, down in zip(played.jobs, played.updates, played.download_bytes, strict=True):
+            size = size_of(run.profile_of(job.task.client_id).capability)
+            empty = closed_form_bytes(played.broadcast.payload, {})
+            assert down == empty + 36 + 4 * size
+            assert update.buffer.nbytes == 36 + 4 * size + 24 + 2
+
+
+def test_flops_of_every_client_are_those_of_its_narrow_net() -> None:
+    run = experiment(TIERS)
+    for played in play(run):
+        for update in played.updates:
+            ratio = run.profile_of(update.client_id).capability
+            macs = size_of(ratio) - sum(ceil(ratio * num) for num in UNITS.values()) - 10
+            assert update.train_flops == update.num_examples * 2 * 6 * macs
+            assert update.train_flops_dense == update.num_examples * 2 * 6 * (64 * 200 + 200 * 100 + 1000)
+
+
+@pytest.mark.parametrize("masked_loss", [True, False])
+def test_a_round_coordinate_by_coordinate(masked_loss: bool) -> None:
+    """Each is the plain mean over the clients whose model has it, and keeps its bits where none has."""
+    run = experiment({**TIERS, "algorithm.masked_loss": masked_loss, "training.clients_per_round": 4})
+    num_kept = 0
+    for played in play(run):
+        models = [(model.values.double(), model.mask) for model in played.models if model]
+        total = torch.zeros(run.setting.layout.size, dtype=torch.float64)
+        holders = torch.zeros(run.setting.layout.size)
+        for values, mask in models:
+            assert mask is not None
+            total[mask] += values[mask]
+            holders += mask
+        held = holders > 0
+        assert torch.equal(played.after.params[held], (total[held] / holders[held]).float())
+        assert torch.equal(played.after.params[~held], played.before.params[~held])
+        num_kept += int((~held).sum())
+    assert num_kept > 0
+
+
+def test_the_innermost_block_is_everybodys_and_the_outermost_the_full_clients_alone() -> None:
+    run = experiment({**TIERS, "algorithm.masked_loss": False, "training.clients_per_round": 8})
+    played = play(run, 1)[0]
+    coverage = played.aggregate.coverage
+    assert coverage is not None
+    views = run.setting.layout.views(coverage)
+    capabilities = [run.profile_of(k).capability for k in range(8)]
+    assert (views["fc2.weight"][0, 0], views["fc2.weight"][99, 199]) == (8, capabilities.count(1.0))
+    rows = views["fc1.weight"][:, 0].tolist()
+    assert rows == [sum(j < ceil(c * 200) for c in capabilities) for j in range(200)]
+    assert views["fc3.bias"].tolist() == [8] * 10

@@ -1,0 +1,451 @@
+"""SSFL: scores, the mask that they choose, what travels, and the variants."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, cross_entropy, linear, relu
+
+from algorithms.ssfl import SSFL, SSFLConfig
+from orchestrator.errors import ConfigError
+from orchestrator.federation.aggregate import Contribution
+from orchestrator.federation.algorithm import ServerState
+from orchestrator.federation.exchange import ModelValues, find_values
+from orchestrator.federation.seeds import stream
+from orchestrator.models.registry import resolve_builder
+from orchestrator.runtime.driver import Driver
+from orchestrator.runtime.executor import InProcessExecutor
+from orchestrator.runtime.experiment import params_sha256
+from orchestrator.runtime.store import RunStore
+from orchestrator.sparsity.masks import random_mask
+from orchestrator.sparsity.payload import Dense, Float32, Payload
+from orchestrator.sparsity.wire import encode, section_bytes
+from tests.fakes import (
+    CheckedRun,
+    PlayedRound,
+    assert_same_params,
+    experiment,
+    make_run,
+    make_setting,
+    play,
+    random_data,
+    seeded,
+)
+
+Options = Mapping[str, Any]
+SHAPE = (1, 5, 5)
+#: mlp on digits: 64 x 200 + 200 x 100 + 100 x 10 weights, 310 biases
+NUM_WEIGHTS, NUM_BIASES, BITMAP_BYTES = 33_800, 310, 4225
+
+
+def net() -> nn.Module:
+    """36 and 216 weights; in the flat vector 0-35 and 40-255."""
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 6))
+
+
+def flat_layer() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(25, 6, bias=False))
+
+
+def normalised() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(25, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 6))
+
+
+def make(
+    build: Callable[[], nn.Module] = net, *, num_images: int = 11, level: float = 0.5, **options: Any
+) -> tuple[SSFL, CheckedRun]:
+    """A client that is to score the model, with images in batches of 4."""
+    flat = seeded(build)
+    setting = make_setting(
+        flat, SHAPE, training={"batch_size": 4, "weight_decay": 0.5, "rounds": 4}, sparsity={"level": level}
+    )
+    algorithm = SSFL(SSFLConfig.model_validate({"name": "ssfl", **options}), setting)
+    return algorithm, make_run(setting, flat, random_data(num_images, SHAPE, 6), kind="probe")
+
+
+def scores(algorithm: SSFL, run: CheckedRun) -> Float32:
+    return find_values(algorithm.client_update(run).payload, "saliency")
+
+
+def batches(run: CheckedRun, count: int) -> list[tuple[Tensor, Tensor]]:
+    """The first mini-batch of each of so many fresh orders."""
+    return [next(epoch) for epoch in run.batches("saliency", count)]
+
+
+def ssfl(options: Options | None = None, num_rounds: int | None = None) -> list[PlayedRound]:
+    return play(experiment({"algorithm.name": "ssfl", **(options or {})}), num_rounds)
+
+
+# Saliency
+
+
+def test_scores_are_the_slopes_of_gates_on_the_weights() -> None:
+    """|dL/dc| at c = 1 where every weight is multiplied by its own c: the same number, by other means."""
+    algorithm, run = make()
+    found = scores(algorithm, run)
+    (inputs, labels) = batches(run, 1)[0]
+    flat = seeded(net)
+    views = flat.layout.views(flat.values)
+    gates = [torch.ones_like(views[n], requires_grad=True) for n in ("0.weight", "3.weight")]
+    hidden = relu(conv2d(inputs, views["0.weight"] * gates[0], views["0.bias"])).flatten(1)
+    logits = linear(hidden, views["3.weight"] * gates[1], views["3.bias"])
+    slopes = torch.autograd.grad(cross_entropy(logits, labels), gates)
+    expected = torch.cat([s.abs().flatten() for s in slopes]).numpy()
+    assert found.dtype == np.float32
+    assert found.shape == (36 + 216,)
+    assert np.allclose(found, expected, rtol=1e-4, atol=1e-7)
+    assert found.min() >= 0
+    assert found.max() > 0
+
+
+def test_scores_are_averaged_over_batches_in_size() -> None:
+    algorithm, run = make(saliency_batches=3)
+    found = scores(algorithm, run)
+    flat = seeded(net)
+    parts = []
+    for inputs, labels in batches(run, 3):
+        flat.grad.zero_()
+        torch.autograd.backward(cross_entropy(flat.module(inputs), labels))
+        parts.append((flat.grad * flat.values).abs())
+    mean = torch.stack(parts).mean(dim=0)
+    assert np.allclose(found, torch.cat([mean[:36], mean[40:256]]).numpy(), rtol=1e-5, atol=1e-8)
+    assert not np.allclose(found, scores(*make()), rtol=1e-2)
+
+
+def test_scores_do_not_depend_on_the_signs_of_a_linear_layer() -> None:
+    """Of w x with both signs changed, |g w| is the same."""
+    algorithm, run = make(flat_layer)
+    found = scores(algorithm, run)
+    flipped = make_run(
+        algorithm.setting,
+        run.flat,
+        random_data(11, SHAPE, 6),
+        kind="probe",
+        received=ModelValues(-run.start, None),
+    )
+    data = flipped.data
+    data.images.neg_()  # type: ignore[attr-defined]
+    assert np.array_equal(found, scores(algorithm, flipped))
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_scores_are_taken_in_the_asked_mode_and_leave_the_model_as_it_is(mode: str) -> None:
+    algorithm, run = make(normalised, score_mode=mode)
+    before = run.flat.values.clone()
+    found = scores(algorithm, run)
+    assert torch.equal(run.flat.values, before)
+    other = seeded(normalised)
+    other.module.train(mode == "train")
+    inputs, labels = batches(run, 1)[0]
+    torch.autograd.backward(cross_entropy(other.module(inputs), labels))
+    score = (other.grad * before[: other.grad.numel()]).abs()
+    assert np.array_equal(found, torch.cat([score[:200], score[224:272]]).numpy())
+
+
+def test_a_probe_costs_its_batches() -> None:
+    """2 batches of 4 images at 6 x (36 x 9 + 216) FLOPs, dense."""
+    algorithm, run = make(saliency_batches=2)
+    result = algorithm.client_update(run)
+    assert result.train_flops == result.train_flops_dense == 8 * 6 * 540
+
+
+# The mask
+
+
+def probed(algorithm: SSFL, uploads: list[tuple[int, Tensor]]) -> ServerState:
+    """The server's state after uploads of (number of samples, float32[W] scores)."""
+    initial = torch.from_numpy(algorithm.setting.initial.copy())
+    aggregator = algorithm.aggregator()
+    for n, score in uploads:
+        items: Payload = (Dense("saliency", score.numpy()),)
+        aggregator.add(
+            Contribution(
+                client_id=0, weight=algorithm.weight(n), values=None, mask=None, start=None, items=items
+            )
+        )
+    return algorithm.probe_update(algorithm.init(initial), aggregator.finish(initial), 0)
+
+
+def random_scores(seed: int = 0) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).random(252).astype(np.float32))
+
+
+def kept(state: ServerState) -> list[int]:
+    """Indices into the 252 weights."""
+    assert state.mask is not None
+    return torch.cat([state.mask[:36], state.mask[40:256]]).nonzero().view(-1).tolist()
+
+
+@pytest.mark.parametrize(("level", "count"), [(0.5, 126), (0.7, 75), (0.9, 25), (0.95, 12), (0.0, 252)])
+def test_exactly_floor_of_density_times_weights_are_kept_over_all_layers(level: float, count: int) -> None:
+    score = random_scores()
+    state = probed(make(level=level)[0], [(5, score)])
+    assert kept(state) == sorted(sorted(range(252), key=lambda i: -float(score[i]))[:count])
+    assert state.mask is not None
+    assert bool(state.mask[36:40].all())
+    assert bool(state.mask[256:].all())
+    initial = seeded(net).values
+    assert torch.equal(state.params, initial * state.mask)
+
+
+def test_a_sparser_mask_is_a_part_of_a_denser_one() -> None:
+    masks = [set(kept(probed(make(level=level)[0], [(1, random_scores())]))) for level in (0.9, 0.5, 0.1)]
+    assert masks[0] < masks[1] < masks[2]
+
+
+def test_neither_the_scale_of_scores_nor_the_order_of_clients_matters() -> None:
+    algorithm, _ = make()
+    uploads = [(n, random_scores(n)) for n in (1, 5, 3)]
+    expected = kept(probed(algorithm, uploads))
+    assert kept(probed(algorithm, uploads[::-1])) == expected
+    assert kept(probed(algorithm, [(n, 8 * score) for n, score in uploads])) == expected
+
+
+def test_clients_count_by_their_samples() -> None:
+    algorithm, _ = make()
+    one, other = random_scores(1), random_scores(2)
+    mean = (1 * one.double() + 3 * other.double()) / 4
+    by_hand = sorted(sorted(range(252), key=lambda i: -float(mean[i]))[:126])
+    assert kept(probed(algorithm, [(1, one), (3, other)])) == by_hand
+    assert kept(probed(algorithm, [(1, one), (1, other)])) == kept(probed(algorithm, [(7, one), (7, other)]))
+    assert kept(probed(algorithm, [(1, one), (1, other)])) != by_hand
+
+
+def test_uniform_weights_rank_by_the_plain_mean() -> None:
+    """Two clients with 5 and 11 images; weighted by samples, another mask comes out."""
+    plain, uniform = [], []
+    for num_images in (5, 11):
+        algorithm, run = make(num_images=num_images)
+        plain.append((num_images, torch.from_numpy(scores(algorithm, run).copy())))
+        algorithm, run = make(num_images=num_images, score_weight="uniform")
+        uniform.append((num_images, torch.from_numpy(scores(algorithm, run).copy())))
+    mean = (plain[0][1].double() + plain[1][1].double()) / 2
+    by_hand = sorted(sorted(range(252), key=lambda i: -float(mean[i]))[:126])
+    assert kept(probed(algorithm, uniform)) == by_hand
+    assert kept(probed(algorithm, plain)) != by_hand
+
+
+def test_equal_scores_go_by_the_lower_index() -> None:
+    assert kept(probed(make()[0], [(1, torch.zeros(252))])) == list(range(126))
+
+
+def test_a_mask_that_empties_a_layer_is_refused_by_name() -> None:
+    score = random_scores()
+    score[:36] = 0
+    with pytest.raises(ConfigError, match=r"sparsity.level=0.5: .*none of the 36 weights of layer 0.weight"):
+        probed(make()[0], [(1, score)])
+
+
+@pytest.mark.parametrize(
+    ("classes", "num_kept", "dense_bytes", "sparse_bytes", "score_bytes", "bitmap_bytes"),
+    [
+        (10, 5_582_176, 44_695_848, 22_367_144, 44_657_408, 1_395_544),
+        (100, 5_605_216, 44_880_528, 22_459_664, 44_841_728, 1_401_304),
+    ],
+)
+def test_sizes_of_resnet18_at_half_density(
+    classes: int, num_kept: int, dense_bytes: int, sparse_bytes: int, score_bytes: int, bitmap_bytes: int
+) -> None:
+    """11,164,352 and 11,210,432 weights, 9,610 and 9,700 others; what is sent beside the headers."""
+    flat = seeded(lambda: resolve_builder("resnet18")((3, 32, 32), classes))
+    setting = make_setting(flat, (3, 32, 32), sparsity={"level": 0.5})
+    algorithm = SSFL(SSFLConfig(name="ssfl"), setting)
+    dense = algorithm.init(flat.values.clone())
+    assert values_and_masks(algorithm.broadcast(dense)) == (dense_bytes, 0)
+    score = np.random.default_rng(0).random(flat.layout.num_maskable, dtype=np.float32)
+    upload = Dense("saliency", score)
+    assert values_and_masks((upload,)) == (score_bytes, 0)
+    aggregator = algorithm.aggregator()
+    contribution = Contribution(client_id=0, weight=1.0, values=None, mask=None, start=None, items=(upload,))
+    aggregator.add(contribution)
+    state = algorithm.probe_update(dense, aggregator.finish(dense.params), 0)
+    assert algorithm.num_kept == num_kept
+    assert flat.layout.density(state.mask) == num_kept / flat.layout.num_maskable
+    assert values_and_masks(algorithm.broadcast(state)) == (sparse_bytes, bitmap_bytes)
+
+
+def values_and_masks(payload: Payload) -> tuple[int, int]:
+    (sections,) = section_bytes(encode(payload))
+    return sections.value_bytes, sections.mask_bytes
+
+
+# Whole runs
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"model.name": "tests.fakes:normalised_net", "algorithm.score_mode": "train"},
+        {"algorithm.warmup_rounds": 2, "algorithm.saliency_batches": 3},
+        {"algorithm.variant": "random_global"},
+        {"algorithm.variant": "random_layerwise", "algorithm.warmup_rounds": 1},
+    ],
+)
+def test_dense_it_is_fedavg(options: Options) -> None:
+    """Bit for bit: neither a probe nor a drawn mask takes anything from training's random numbers."""
+    plain = {name: value for name, value in options.items() if not name.startswith("algorithm")}
+    dense = ssfl({**options, "sparsity.level": 0})
+    assert_same_params(dense, play(experiment(plain)))
+    assert dense[-1].after.mask is not None
+    assert bool(dense[-1].after.mask.all())
+
+
+def test_all_clients_score_once_before_the_first_round() -> None:
+    rounds = ssfl()
+    (probe,) = rounds[0].probes
+    assert [update.client_id for update in probe.updates] == list(range(8))
+    assert all(not played.probes for played in rounds[1:])
+    assert all([item.name for item in payload] == ["saliency"] for payload in probe.payloads)
+    assert probe.broadcast.payload[0].name == "theta"
+    for update in probe.updates:
+        (sections,) = section_bytes(update.buffer)
+        assert (sections.value_bytes, sections.mask_bytes) == (4 * NUM_WEIGHTS, 0)
+    assert set(probe.download_bytes) == {36 + 4 * (NUM_WEIGHTS + NUM_BIASES)}
+
+
+def test_the_mask_stays_and_travels_down_once() -> None:
+    rounds = ssfl({"training.rounds": 6})
+    mask = rounds[0].before.mask
+    assert mask is not None
+    nnz = int(mask.sum())
+    assert nnz == NUM_WEIGHTS // 2 + NUM_BIASES
+    seen: set[int] = set()
+    for played in rounds:
+        assert torch.equal(played.after.mask, mask)  # type: ignore[arg-type]
+        assert int(played.after.params[~mask].count_nonzero()) == 0
+        for update, model, down in zip(played.updates, played.models, played.download_bytes, strict=True):
+            (sections,) = section_bytes(update.buffer)
+            assert (sections.value_bytes, sections.mask_bytes) == (4 * nnz, 0)
+            assert model is not None
+            assert torch.equal(model.mask, mask)  # type: ignore[arg-type]
+            assert down == 36 + 4 * nnz + (0 if update.client_id in seen else BITMAP_BYTES)
+            seen.add(update.client_id)
+    assert len(seen) < 18
+
+
+def test_biases_train_and_are_averaged_by_samples() -> None:
+    played = ssfl(num_rounds=1)[0]
+    weights = torch.tensor([float(update.num_examples) for update in played.updates], dtype=torch.float64)
+    stacked = torch.stack([m.values.double() for m in played.models if m])
+    mean = (weights[:, None] * stacked).sum(dim=0) / weights.sum()
+    assert torch.allclose(played.after.params.double(), mean, rtol=1e-6, atol=1e-9)
+    for name, bias in experiment().setting.layout.views(played.after.params - played.before.params).items():
+        assert not name.endswith("bias") or bool(bias.any())
+
+
+def test_the_mask_is_found_on_the_model_after_the_warm_up() -> None:
+    rounds = ssfl({"algorithm.warmup_rounds": 2})
+    plain = play(experiment())
+    assert [len(played.probes) for played in rounds] == [0, 0, 1, 0]
+    assert_same_params(rounds[:2], plain[:2])
+    probe = rounds[2].probes[0]
+    assert torch.equal(probe.before.params, plain[1].after.params)
+    score = probe.aggregate.extras["saliency"]
+    assert experiment().setting.layout.restrict(rounds[3].after.mask)[score.argmax()]  # type: ignore[arg-type]
+    assert not torch.equal(rounds[3].after.mask, ssfl()[0].after.mask)  # type: ignore[arg-type]
+
+
+def test_the_driver_finds_the_same_mask_and_counts_the_probe(tmp_path: Path) -> None:
+    run = experiment({"algorithm.name": "ssfl", "algorithm.warmup_rounds": 1})
+    driver = Driver(run, InProcessExecutor(run), RunStore(tmp_path / "run"))
+    records = list(driver.run())
+    rounds = play(run)
+    assert driver.params_sha256() == params_sha256(rounds[-1].after.params)
+    for record, played in zip(records, rounds, strict=True):
+        phases = [*played.probes, played]
+        uploaded = sum(update.buffer.nbytes for phase in phases for update in phase.updates)
+        assert record.metrics["comm/upload_bytes"] == uploaded
+        assert record.metrics["comm/download_bytes"] == sum(sum(phase.download_bytes) for phase in phases)
+    assert [record.metrics["sparsity/density"] for record in records] == [1, 0.5, 0.5, 0.5]
+
+
+# Random masks
+
+
+@pytest.mark.parametrize("variant", ["random_global", "random_layerwise"])
+@pytest.mark.parametrize("warmup", [0, 2])
+def test_a_random_mask_needs_no_probe(variant: str, warmup: int) -> None:
+    rounds = ssfl({"algorithm.variant": variant, "algorithm.warmup_rounds": warmup, "sparsity.level": 0.7})
+    layout = experiment().setting.layout
+    for played in rounds:
+        mask = played.before.mask
+        assert not played.probes
+        assert (mask is None) == (played.round_idx < warmup)
+        if mask is None:
+            continue
+        counts = list(layout.active(mask).values())
+        assert sum(counts) == 10_140
+        assert (counts == [3840, 6000, 300]) == (variant == "random_layerwise")
+        assert torch.equal(mask, rounds[-1].after.mask)  # type: ignore[arg-type]
+        assert int(played.before.params[~mask].count_nonzero()) == 0
+
+
+def test_random_masks_come_from_the_seed() -> None:
+    masks = [
+        ssfl({"algorithm.variant": "random_global", "seed": seed}, 1)[0].after.mask for seed in (0, 0, 1)
+    ]
+    assert torch.equal(masks[0], masks[1])  # type: ignore[arg-type]
+    assert not torch.equal(masks[0], masks[2])  # type: ignore[arg-type]
+
+
+def test_masks_of_each_client_average_zeros_in() -> None:
+    """Plain weighted mean of models that are 0 outside their masks; the server is held to none."""
+    run = experiment({"algorithm.name": "ssfl", "algorithm.variant": "random_clientwise"})
+    layout = run.setting.layout
+    counts = {"fc1.weight": 6400, "fc2.weight": 10_000, "fc3.weight": 500}
+    for played in play(run):
+        stacked, weights = [], []
+        for update, model, received in zip(played.updates, played.models, played.received, strict=True):
+            rng = stream(run.setting.seed, "client", update.client_id, "mask")
+            own = random_mask(layout, counts, rng)
+            assert model is not None
+            assert received is not None
+            assert torch.equal(model.mask, own)  # type: ignore[arg-type]
+            assert torch.equal(received.values, played.before.params * own)
+            (sections,) = section_bytes(update.buffer)
+            assert sections.mask_bytes == 0
+            stacked.append(model.values.double())
+            weights.append(float(update.num_examples))
+        assert set(played.download_bytes) == {36 + 4 * (16_900 + NUM_BIASES)}
+        share = torch.tensor(weights, dtype=torch.float64)[:, None] / sum(weights)
+        assert torch.allclose(
+            played.after.params.double(), (share * torch.stack(stacked)).sum(dim=0), atol=1e-7
+        )
+        assert played.after.mask is None
+        nobody = torch.stack(stacked).eq(0).all(dim=0)
+        assert int(nobody.sum()) > 2000
+        assert int(played.after.params[nobody].count_nonzero()) == 0
+
+
+def test_only_masks_of_their_own_make_client_models() -> None:
+    for variant in ("saliency", "random_clientwise"):
+        run = experiment({"algorithm.name": "ssfl", "algorithm.variant": variant})
+        assert run.algorithm.has_client_models == (variant == "random_clientwise")
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"warmup_rounds": 4}, "algorithm.warmup_rounds=4: the run ends after 4 rounds.*; stay below 4"),
+        ({"variant": "random_clientwise", "warmup_rounds": 1}, "algorithm.warmup_rounds=1: the masks of"),
+        ({"variant": "random_layerwise", "level": 0.99}, "sparsity.level=0.99: .*none of the 36 weights"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: Options, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(**options)
+
+
+def test_densities_by_layer_are_refused() -> None:
+    flat = seeded(net)
+    sparsity = {"allocation": "explicit", "layer_density": {"0.weight": 0.5}}
+    with pytest.raises(ConfigError, match="ssfl ranks the weights of all layers together"):
+        SSFL(SSFLConfig(name="ssfl"), make_setting(flat, SHAPE, sparsity=sparsity))
