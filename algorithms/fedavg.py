@@ -7,11 +7,14 @@ Symbols: w = state.params, n_k = num_examples, E = training.local_epochs, B = tr
 eta = training.lr.
 """
 
-from typing import final
+from typing import ClassVar, final
 
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.traits import Traits
 
 
 @final
 class FedAvg(Algorithm[ServerState, None]):
     """Dense federated averaging."""
+
+    traits: ClassVar[Traits] = Traits(source="arXiv 1602.05629")

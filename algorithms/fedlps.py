@@ -157,7 +157,7 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
         score = run.validation_accuracy() if self.config.keep == "best" else float(epochs_done)
         if score >= float(run.scratch["best"]):
             run.scratch |= {
-                "best": torch.tensor(score),
+                "best": torch.tensor(score, dtype=torch.float64),
                 "personal": run.in_full().values,
                 "units": self._bits(run),
             }

@@ -23,13 +23,10 @@ import torch
 from pydantic import Field
 
 from orchestrator.config import AlgorithmConfig
-from orchestrator.federation.client_masks import ClientMask, ClientMaskAlgorithm
+from orchestrator.federation.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.local import LocalRun
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.masks import prune_share
-
-#: rounding in a product of shares does not count as a rate above its target
-_ROUNDING = 1e-9
 
 
 class LotteryFLConfig(AlgorithmConfig):
@@ -76,7 +73,7 @@ class LotteryFL(ClientMaskAlgorithm[Ticket]):
         """Prune and rewind, if the received model is good enough and the target is not yet reached."""
         ticket, share = run.state, self.config.prune_share
         target = 1.0 - self.level(run.task.round_idx, run.task.client_id)
-        if ticket.remaining <= target + _ROUNDING or run.validation_accuracy() <= self.config.min_accuracy:
+        if ticket.remaining <= target + ROUNDING or run.validation_accuracy() <= self.config.min_accuracy:
             return
         layout = self.setting.layout
         mask = prune_share(layout, ticket.mask, run.values.cpu(), share)

@@ -235,7 +235,7 @@ def _moved(state: PruneFLState, values: Tensor, mask: Tensor) -> PruneFLState:
     stale = state.stale
     if stale is not None:
         assert state.mask is not None
-        pass
+        values = torch.where(state.mask, values, stale)
         stale = values.to(torch.float32)
     return replace(state, params=(values * mask).to(torch.float32), mask=mask, stale=stale)
 

@@ -1,5 +1,5 @@
-"""SSFL: "SSFL: Discovering Sparse Unified Subnetworks at Initialization for Efficient Federated Learning", 2024,
-arXiv 2405.09037, https://arxiv.org/abs/2405.09037
+"""SSFL: Ohib, Thapaliya, Dziugaite, Liu, Calhoun and Plis, "SSFL: Discovering Sparse Unified Subnetworks at
+Initialization for Efficient Federated Learning", 2024, arXiv 2405.09037, https://arxiv.org/abs/2405.09037
 
 Before training, every client scores each weight by how much removing it would change its loss, |gradient x weight|
 on the dense initial model. The server averages the scores, keeps the largest of all layers together, and FedAvg
@@ -12,9 +12,10 @@ Deviations: the paper's body was not at hand; this follows the authors' README a
 differ the README. Scores are weighted by samples as there, the code averages them plainly
 (`score_weight=uniform`, for which clients send s_k / n_k: the same ranking). Exactly floor(rho d) weights are
 kept, equal scores by the lower index, where the code keeps all ties. Scores are taken in evaluation mode, which
-matters only for batch norm and dropout (`score_mode`). The first round starts from the masked model. Clients get
-the mask with the first model that they train. A mask that leaves a layer empty is refused. `random_clientwise` averages
-zeros in, as the code does. Adaptation to shifted data, which the paper has, is not here.
+matters only for batch norm and dropout (`score_mode`). The first round starts from the masked model. Clients
+get the mask with the first model that they train. A mask that leaves a layer empty is refused.
+`random_clientwise` averages zeros in, as the code does. Adaptation to shifted data, which the paper has, is not
+here.
 """
 
 from dataclasses import replace

@@ -3,51 +3,39 @@ Pruning under Data Heterogeneity", ICDCS Workshops 2021, arXiv 2105.00562, https
 
 While it trains, a client works out twice which weights it would prune: early and late. When the two masks still
 differ, its target is not reached and the model pruned by the late one does well enough on its validation
-samples, the late mask is its mask from then on. The server averages every weight over the clients that hold it.
+samples, the late one is its mask from then on. The server averages every weight over the clients that hold it.
 
 Symbols: m_k = the client state's mask, p = algorithm.prune_share, epsilon = algorithm.min_distance,
-a_min = algorithm.min_accuracy, target = sparsity.level, p' = last_share(...).
+a_min = algorithm.min_accuracy, target = sparsity.level, p' = share(...).
 
-Deviations: the gate reads accuracy on the client's validation part (the public code reads the test part). The late
-mask is taken after the last local epoch (the code: after the fifth, whatever the number of epochs), and the
-early one after the first, or before training where there is only one epoch. What is pruned is counted over
-the weights that can be pruned, as `sparsity.level` is everywhere here; `count_all` counts over all parameters,
-biases included, as the code does. Equal weights are pruned by index.
+Deviations: the gate reads accuracy on the client's validation part (the public code: on the test part). The late
+mask is taken after the last local epoch (the code: after the fifth, however many there are), the early one after
+the first, or before training where there is only one. The target is a share of the weights that can be pruned,
+as `sparsity.level` is everywhere here; `count_all` takes all parameters, biases included, as the code does.
+Equal weights are pruned by index.
 """
 
 from typing import ClassVar, final
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from orchestrator.config import AlgorithmConfig
-from orchestrator.federation.client_masks import ClientMask, ClientMaskAlgorithm
+from orchestrator.federation.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.local import LocalRun
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.masks import mask_distance, prune_share
-
-#: rounding in a share does not count as below its target
-_ROUNDING = 1e-9
 
 
 class SubFedAvgConfig(AlgorithmConfig):
     """Options of Sub-FedAvg."""
 
-    prune_share: float = Field(
-        0.1, gt=0.0, lt=1.0, description="p: share of each layer's remaining weights that a pruning takes"
-    )
-    last_share: float = Field(
-        0.05, gt=0.0, lt=1.0, description="most that a pruning takes once the target is nearer than p"
-    )
-    min_distance: float = Field(
-        1e-4, ge=0.0, description="epsilon: share of mask entries that must differ between the two masks"
-    )
-    min_accuracy: float = Field(
-        0.5, ge=0.0, le=1.0, description="a_min: validation accuracy that the pruned model must exceed"
-    )
-    count_all: bool = Field(
-        False, description="compatibility: the target is a share of all parameters, biases included"
-    )
+    prune_share: float = Field(0.1, gt=0.0, lt=1.0, description="p: share of a layer pruned at once")
+    last_share: float = Field(0.05, gt=0.0, lt=1.0, description="at most this when nearer to the target")
+    min_distance: float = Field(1e-4, ge=0.0, description="epsilon: share in which the masks must differ")
+    min_accuracy: float = Field(0.5, ge=0.0, le=1.0, description="a_min: to be exceeded when pruned")
+    count_all: bool = Field(False, description="compatibility: the target counts all parameters")
 
 
 @final
@@ -68,39 +56,34 @@ class SubFedAvg(ClientMaskAlgorithm[ClientMask]):
     default_level: ClassVar[float | None] = 0.3
     follows_device_levels: ClassVar[bool] = True
 
-    def init_client(self, client_id: int) -> ClientMask:
-        """All weights."""
-        return ClientMask(mask=self.setting.layout.full_mask())
-
     def pruned(self, mask: Tensor) -> float:
         """Share pruned so far, of what the target counts."""
         layout = self.setting.layout
-        num_pruned = layout.num_maskable - sum(layout.active(mask).values())
-        return num_pruned / max(1, layout.num_trainable if self.config.count_all else layout.num_maskable)
+        counted = layout.num_trainable if self.config.count_all else layout.num_maskable
+        return int(torch.count_nonzero(~mask)) / max(1, counted)
 
     def share(self, pruned: float, target: float) -> float:
         """Share of the remaining weights to prune: p, or p' = min(last_share, (target - pruned) / (1 - pruned))."""
-        if target - pruned >= self.config.prune_share - _ROUNDING:
+        if target - pruned >= self.config.prune_share - ROUNDING:
             return self.config.prune_share
         return min(self.config.last_share, (target - pruned) / (1.0 - pruned))
 
     def on_train_start(self, run: LocalRun[ClientMask]) -> None:
-        """With one epoch, the early mask is what the received model would give."""
+        """Where there is only one epoch, take the early mask before it."""
         if self.setting.training.local_epochs == 1:
-            run.scratch["early"] = self._candidate(run, self.config.prune_share)
+            run.scratch["early"] = self._candidate(run)
 
     def on_epoch(self, run: LocalRun[ClientMask], epochs_done: int) -> None:
         """Take the early mask."""
-        if epochs_done == 1 and "early" not in run.scratch:
-            run.scratch["early"] = self._candidate(run, self.config.prune_share)
+        if "early" not in run.scratch:
+            run.scratch["early"] = self._candidate(run)
 
     def after_train(self, run: LocalRun[ClientMask]) -> None:
         """Take the late mask, and keep to it if all gates are open."""
-        layout, mask = self.setting.layout, run.state.mask
-        pruned, target = self.pruned(mask), self.level(run.task.round_idx, run.task.client_id)
-        late = self._candidate(run, self.config.prune_share)
-        moved = mask_distance(layout, run.scratch["early"], late)
-        if pruned >= target - _ROUNDING or moved <= self.config.min_distance:
+        mask, target = run.state.mask, self.level(run.task.round_idx, run.task.client_id)
+        pruned = self.pruned(mask)
+        moved = mask_distance(self.setting.layout, run.scratch["early"], self._candidate(run))
+        if pruned >= target - ROUNDING or moved <= self.config.min_distance:
             return
         late = self._candidate(run, self.share(pruned, target))
         trained = run.values.clone()
@@ -111,5 +94,6 @@ class SubFedAvg(ClientMaskAlgorithm[ClientMask]):
             run.values.copy_(trained)
             run.set_mask(mask)
 
-    def _candidate(self, run: LocalRun[ClientMask], share: float) -> Tensor:
+    def _candidate(self, run: LocalRun[ClientMask], share: float | None = None) -> Tensor:
+        share = share or self.config.prune_share
         return prune_share(self.setting.layout, run.state.mask, run.values.cpu(), share)

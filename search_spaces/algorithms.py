@@ -3,6 +3,30 @@
 from ray import tune
 
 SPACE = {
-    "algorithm.name": tune.grid_search(["fedavg", "fedavgm", "fedprox", "randommask", "feddst"]),
+    "algorithm.name": tune.grid_search(
+        [
+            "feddst",
+            "fedspa",
+            "ssfl",
+            "fedlps",
+            "fedlps_as_coded",
+            "fedavg",
+            "fedavg_ft",
+            "fedavgm",
+            "fedprox",
+            "ditto",
+            "local",
+            "randommask",
+            "snip",
+            "prunefl",
+            "lotteryfl",
+            "subfedavg",
+            "fedpm",
+            "topk",
+            "heterofl",
+            "fedrolex",
+            "fjord",
+        ]
+    ),
     "seed": tune.grid_search([0, 1, 2]),
 }

@@ -158,7 +158,8 @@ class Algorithm(Generic[S, C]):
     def unpack(self, payload: Payload, task: ClientTask, client_state: C) -> ModelValues | None:
         """The model in what was sent, either way, in full coordinates; None where there is none.
 
-        `client_state` is what the client had before the task. Raises WireError for a model that does not fit.
+        `client_state` is what the client had before the task. A broadcast that comes without a unicast must read
+        the same for every client. Raises WireError for a model that does not fit.
         """
         return unpack_model(self.setting.layout, payload)
 

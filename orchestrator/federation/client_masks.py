@@ -5,7 +5,7 @@ client's last upload, and averages each weight over the clients that hold it.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TypeVar, cast
 
 from torch import Tensor
 
@@ -15,6 +15,9 @@ from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import pack_model
 from orchestrator.federation.plan import ClientTask
 from orchestrator.sparsity.payload import Payload
+
+#: by so much a share may miss its target and count as there: products of shares are rounded
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,6 +51,10 @@ class ClientMaskAlgorithm(Algorithm[ServerState, C]):
     def max_density(self, round_idx: int, client_id: int) -> float:
         """1: clients start dense, and may stay so."""
         return 1.0
+
+    def init_client(self, client_id: int) -> C:
+        """All weights; to be overridden where a client keeps more than its mask."""
+        return cast(C, ClientMask(mask=self.setting.layout.full_mask()))
 
     def broadcast(self, state: ServerState) -> Payload:
         """Nothing: every client gets its own weights."""

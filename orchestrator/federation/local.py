@@ -315,8 +315,8 @@ class LocalRun(Generic[C]):
             raise ConfigError(
                 "data.validation_fraction",
                 0,
-                f"client {self.task.client_id} has no validation sample, which {self.task.kind}ing needs",
-                "raise it",
+                f"client {self.task.client_id} has no validation sample, and the method asks for its accuracy on some",
+                "raise it, or give clients more samples",
             )
         return accuracy(self.flat, *batch)
 

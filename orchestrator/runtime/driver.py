@@ -203,15 +203,18 @@ class Driver:
         return {"sparsity/density": density, "sparsity/mask_change": share}
 
     def _conclude(self, finished: FinishedRound) -> RoundRecord:
-        """Evaluate, commit, and only then report a round."""
+        """Evaluate, commit, and only then report a round.
+
+        Raises RoundError, after the commit, when the clients could not be scored under the failure policy.
+        """
         metrics = dict(finished.metrics)
         if self._evaluator.is_due(finished.round_idx, last=finished.last or self._stop_requested):
             metrics |= self._evaluator.evaluate(finished.state.params)
         failures = [f for phase in finished.phases for f in phase.failures]
+        problem = None
         if finished.scoring is not None:
-            scores, failed = self._phases.scores(finished.scoring)
-            metrics |= self._evaluator.spread_scores(scores)
-            failures += failed
+            scores, problem = self._phases.scores(finished.scoring, failures)
+            metrics |= {} if problem else self._evaluator.spread_scores(scores)
         record = RoundRecord(finished.round_idx, round(self._now_s() * 1000), metrics)
         commit = Commit(
             round_idx=finished.round_idx,
@@ -227,6 +230,8 @@ class Driver:
             "failures.jsonl": [failure.to_line() for failure in failures],
         }
         self._store.commit(commit, logs)
+        if problem is not None:
+            raise problem
         return record
 
 

@@ -117,15 +117,23 @@ class PhaseRunner:
             trained_accuracy=tally.trained_accuracy,
         )
 
-    def scores(self, launched: Launched) -> tuple[list[Mapping[str, float]], list[ClientFailure]]:
-        """Wait for the scores of a plan of evaluation tasks, and for the failures on the way."""
-        failures: list[ClientFailure] = []
-        collected = []
+    def scores(
+        self, launched: Launched, failures: list[ClientFailure]
+    ) -> tuple[list[Mapping[str, float]], RoundError | None]:
+        """Wait for the scores of a plan of evaluation tasks; what fails on the way is added to `failures`.
+
+        An error, where the failure policy makes one of it, is returned and not raised: the round that the
+        clients were scored after is good all the same.
+        """
+        collected: list[Mapping[str, float]] = []
         for job, ticket in zip(launched.jobs, launched.tickets, strict=True):
-            score = self._retried(launched, job, ticket, failures, _score)
+            try:
+                score = self._retried(launched, job, ticket, failures, _score)
+            except RoundError as error:
+                return collected, error
             if score is not None:
                 collected.append(score.scores)
-        return collected, failures
+        return collected, None
 
     def _add(
         self,

@@ -188,20 +188,56 @@ def test_alpha_follows_the_cosine_of_the_round_of_the_run() -> None:
     assert make(variant="rsm")[0].alpha_at(0) == 0
 
 
-def test_the_number_replaced_is_not_rounded_up_for_a_rounding_error() -> None:
+def randomly_adjusted(
+    run: CheckedRun, part: slice, before: Tensor, num_kept: int, num_after: int
+) -> set[int]:
+    """Where one layer's mask must be after random growth."""
+    task = run.task
+    rng = stream(run.setting.seed, "client", task.round_idx, task.client_id, "growth")
+    score = torch.from_numpy(rng.random(run.setting.layout.size))[part]
+    active = before[part].nonzero().view(-1).tolist()
+    kept = largest(run.values[part].abs(), active, num_kept)
+    free = [i for i in range(before[part].numel()) if i not in kept]
+    return kept | largest(score, free, num_after - num_kept)
+
+
+@pytest.mark.parametrize("client_id", range(8))
+def test_the_number_replaced_is_not_rounded_up_for_a_rounding_error(client_id: int) -> None:
     """0.55 of 100 weights is 55.00000000000001 in floats; r_l must be 55."""
     assert 0.55 * 100 > 55
     flat = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(20, 10)))
     setting = make_setting(flat, (1, 4, 5), sparsity={"level": 0.5, "allocation": "uniform"})
     algorithm = FedSpa(FedSpaConfig(name="fedspa", alpha=0.55, growth="random"), setting)
-    state = algorithm.init_client(0)
+    state = algorithm.init_client(client_id)
     received = ModelValues(flat.values * state.mask, state.mask)
-    run = make_run(setting, flat, random_data(8, (1, 4, 5), 10), received=received, state=state)
+    data = random_data(8, (1, 4, 5), 10)
+    run = make_run(setting, flat, data, received=received, state=state, client_id=client_id)
     algorithm.client_update(run)
-    score = torch.from_numpy(stream(0, "client", 0, 0, "growth").random(210))
-    active = state.mask[:200].nonzero().view(-1).tolist()
-    kept = largest(run.values.abs(), active, 45)
-    grown = largest(score, [i for i in range(200) if i not in kept], 55)
+    expected = randomly_adjusted(run, slice(0, 200), state.mask, 45, 100)
+    assert set(run.state.mask[:200].nonzero().view(-1).tolist()) == expected
+
+
+def test_the_growth_gradient_is_taken_in_evaluation_mode() -> None:
+    """Same counts as ever, and by the ranking of a gradient with running statistics."""
+
+    def normalised() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(25, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 6))
+
+    flat = seeded(normalised)
+    sparsity = {"level": 0.5, "allocation": "uniform"}
+    setting = make_setting(flat, SHAPE, training={"batch_size": 4, "lr": 0.1}, sparsity=sparsity)
+    algorithm = FedSpa(FedSpaConfig(name="fedspa"), setting)
+    before = algorithm.init_client(0)
+    received = ModelValues(flat.values * before.mask, before.mask)
+    run = make_run(setting, flat, random_data(11, SHAPE, 6), received=received, state=before)
+    algorithm.client_update(run)
+    other = seeded(normalised)
+    other.load(run.values)
+    other.module.eval()
+    inputs, labels = next(next(run.batches("growth", 1)))
+    torch.autograd.backward(cross_entropy(other.module(inputs), labels))
+    kept = largest(run.values[:200].abs(), before.mask[:200].nonzero().view(-1).tolist(), 50)
+    grown = largest(other.grad[:200].abs(), [i for i in range(200) if i not in kept], 50)
     assert set(run.state.mask[:200].nonzero().view(-1).tolist()) == kept | grown
 
 
@@ -278,9 +314,13 @@ def test_a_rising_level_prunes_more_than_it_grows() -> None:
 
 
 def test_a_falling_level_grows_more_than_it_prunes() -> None:
+    """alpha_1 = .4268: of 18 and 108 weights ceil(7.7) and ceil(46.1) go, and 27 and 162 there are then."""
     schedule = {"kind": "linear", "final_level": 0.25, "end_round": 1}
-    algorithm, run = make(round_idx=1, sparsity={"schedule": schedule})
-    assert list(algorithm.setting.layout.active(finish(algorithm, run)).values()) == [27, 162]
+    algorithm, run = make(round_idx=1, growth="random", sparsity={"schedule": schedule})
+    before, after = algorithm.init_client(0).mask, finish(algorithm, run)
+    for part, num_kept, num_after in ((slice(0, 36), 10, 27), (slice(40, 256), 61, 162)):
+        expected = randomly_adjusted(run, part, before, num_kept, num_after)
+        assert set(after[part].nonzero().view(-1).tolist()) == expected
     assert algorithm.max_density(1, 0) == 0.75
 
 

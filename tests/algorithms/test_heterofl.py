@@ -70,7 +70,7 @@ def test_flops_of_every_client_are_those_of_its_narrow_net() -> None:
 @pytest.mark.parametrize("masked_loss", [True, False])
 def test_a_round_coordinate_by_coordinate(masked_loss: bool) -> None:
     """Each is the plain mean over the clients whose model has it, and keeps its bits where none has."""
-    run = experiment({**TIERS, "algorithm.masked_loss": masked_loss, "training.clients_per_round": 4})
+    run = experiment({**TIERS, "algorithm.masked_loss": masked_loss, "training.clients_per_round": 2})
     num_kept = 0
     for played in play(run):
         models = [(model.values.double(), model.mask) for model in played.models if model]
@@ -94,7 +94,8 @@ def test_the_innermost_block_is_everybodys_and_the_outermost_the_full_clients_al
     assert coverage is not None
     views = run.setting.layout.views(coverage)
     capabilities = [run.profile_of(k).capability for k in range(8)]
-    assert (views["fc2.weight"][0, 0], views["fc2.weight"][99, 199]) == (8, capabilities.count(1.0))
+    assert float(views["fc2.weight"][0, 0]) == 8
+    assert float(views["fc2.weight"][99, 199]) == capabilities.count(1.0) > 0
     rows = views["fc1.weight"][:, 0].tolist()
     assert rows == [sum(j < ceil(c * 200) for c in capabilities) for j in range(200)]
     assert views["fc3.bias"].tolist() == [8] * 10

@@ -157,6 +157,60 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
             "sparsity.level": 0.95,
         },
     ),
+    "fedlps, best of three epochs": (
+        "fedlps",
+        {
+            "fleet.name": "five-tier",
+            "training.local_epochs": 3,
+            "algorithm.importance_lr": 30.0,
+            "algorithm.importance_batches": 2,
+        },
+    ),
+    "fedlps, magnitude": (
+        "fedlps",
+        {
+            "model.name": "tests.fakes:normalised_net",
+            "fleet.name": "five-tier",
+            "algorithm.pattern": "magnitude",
+            "algorithm.ratio_policy": "capability",
+            "algorithm.average": "mean_delta",
+            "algorithm.keep": "last",
+        },
+    ),
+    "fedlps, ordered": (
+        "fedlps",
+        {"algorithm.pattern": "ordered", "algorithm.ratio_policy": "fixed", "algorithm.ratio": 0.2},
+    ),
+    "fedlps, random": (
+        "fedlps",
+        {"algorithm.pattern": "random", "fleet.name": "five-tier", "algorithm.min_ratio": 0.25},
+    ),
+    "fedlps, residual": (
+        "fedlps",
+        {"model.name": "tests.models.nets:residual", "algorithm.average": "mean_delta"},
+    ),
+    "fedlps, recurrent": (
+        "fedlps",
+        {
+            "model.name": "tests.models.nets:row_lstm",
+            "fleet.name": "five-tier",
+            "training.with_replacement": True,
+            "training.clients_per_round": 6,
+        },
+    ),
+    "fedlps_as_coded, without noise": (
+        "fedlps_as_coded",
+        {"model.name": "tests.fakes:normalised_net", "fleet.name": "five-tier", "algorithm.noise": 0.0},
+    ),
+    "fedlps_as_coded, recurrent": (
+        "fedlps_as_coded",
+        {
+            "model.name": "tests.models.nets:row_lstm",
+            "algorithm.penalty": 0.1,
+            "training.with_replacement": True,
+            "training.clients_per_round": 6,
+        },
+    ),
     "local, sampled": ("local", {"algorithm.participation": "sampled"}),
     "ditto, running statistics": (
         "ditto",

@@ -25,9 +25,6 @@ class Halving(ClientMaskAlgorithm[ClientMask]):
 
     default_level = 0.5
 
-    def init_client(self, client_id: int) -> ClientMask:
-        return ClientMask(mask=self.setting.layout.full_mask())
-
     def after_train(self, run: LocalRun[ClientMask]) -> None:
         if run.task.round_idx % 2 == 0:
             run.state = ClientMask(mask=prune_share(self.setting.layout, run.state.mask, run.values, 0.5))

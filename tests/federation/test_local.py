@@ -218,6 +218,34 @@ def test_the_growth_gradient_is_taken_in_train_mode() -> None:
     assert torch.equal(found, other.grad)
 
 
+def test_the_gradient_can_be_taken_in_evaluation_mode() -> None:
+    """With the running statistics, at 0 and 1 here; training goes on in train mode."""
+    run = run_of(normalised_net)
+    run.load(run.start, None)
+    batch = (run.data.images, run.data.labels)  # type: ignore[attr-defined]
+    run.flat.module.train()
+    found = run.dense_gradient(batch, training=False)
+    assert run.flat.module.training
+    other = FlatModule(normalised_net())
+    other.load(run.start)
+    other.module.eval()
+    torch.autograd.backward(cross_entropy(other.module(batch[0]), batch[1]))
+    assert torch.equal(found, other.grad)
+    assert not torch.equal(found, run.dense_gradient(batch))
+
+
+def test_sampled_gradients_are_those_of_first_batches_of_fresh_orders() -> None:
+    """Batches of 2 of 5 images: 3 samples of 2 images each, at 576 FLOPs."""
+    run = run_of()
+    run.load(run.start, None)
+    found = list(run.sampled_gradients("scores", 3))
+    assert run.train_flops == 6 * 576
+    firsts = [next(epoch) for epoch in run.batches("scores", 3)]
+    for gradient, batch in zip(found, firsts, strict=True):
+        assert torch.equal(gradient, run.dense_gradient(batch))
+    assert not torch.equal(found[0], found[1])
+
+
 def changed_by_the_growth_gradient(momentum: float | None) -> list[str]:
     run = run_of(lambda: normalised_net(momentum))
     run.load(run.start, None)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
 from orchestrator.data.client_index import ClientIndex
+from orchestrator.errors import RoundError
 from orchestrator.federation.seeds import stream
 from orchestrator.runtime.client import Bench
 from orchestrator.runtime.evaluator import Evaluator, client_means
@@ -226,6 +227,18 @@ class TestClientsOwnModels:
             )
         (line,) = (tmp_path / "b" / "failures.jsonl").read_text().splitlines()
         assert '"client_id": 5' in line
+
+    def test_a_round_is_kept_though_its_clients_cannot_be_scored(self, tmp_path: Path) -> None:
+        """The run ends, and goes on from the round that was trained."""
+        experiment = prepared(*self.STUBBORN, "training.rounds=2", "runtime.max_retries=1")
+        with pytest.raises(RoundError, match="client 5, round 0"):
+            drive(experiment, tmp_path, executor=Flaky(experiment, {(0, 5): 9}))
+        (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+        assert "eval/accuracy" in line
+        assert "personal/accuracy_mean" not in line
+        assert len((tmp_path / "failures.jsonl").read_text().splitlines()) == 2
+        resumed = drive(experiment, tmp_path)
+        assert resumed.params_sha256() == drive(experiment, tmp_path / "undisturbed").params_sha256()
 
     def test_a_client_that_is_dropped_is_not_scored(self, tmp_path: Path) -> None:
         experiment = prepared(*self.STUBBORN, "training.rounds=1", "runtime.failure_policy=drop")

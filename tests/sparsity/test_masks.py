@@ -6,9 +6,16 @@ import torch
 from torch import nn
 
 from orchestrator.config import SparsityConfig
+from orchestrator.errors import ConfigError
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.sparsity.allocation import allocate
-from orchestrator.sparsity.masks import magnitude_mask, mask_distance, prune_share, random_mask
+from orchestrator.sparsity.masks import (
+    magnitude_mask,
+    mask_distance,
+    prune_share,
+    random_mask,
+    refuse_empty_layers,
+)
 
 # weights 0-5, biases 6-7, weights 8-13, biases 14-16
 LAYOUT = ParameterLayout.of(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 3)))
@@ -124,3 +131,12 @@ def test_small_layers_weigh_as_much_as_large_ones() -> None:
     left, right = layout.full_mask(), layout.full_mask()
     right[layout.maskable[1].slice] = False
     assert mask_distance(layout, left, right) == 0.5
+
+
+def test_a_mask_without_a_weight_of_some_layer_is_refused_by_its_name() -> None:
+    mask = LAYOUT.full_mask()
+    mask[8:13] = False
+    refuse_empty_layers(LAYOUT, mask, 0.5)
+    mask[13] = False
+    with pytest.raises(ConfigError, match=r"sparsity.level=0.5: .*none of the 6 weights of layer 1.weight"):
+        refuse_empty_layers(LAYOUT, mask, 0.5)

@@ -1,0 +1,164 @@
+"""FedLPS over rounds: what travels, what the server makes of it, and how large the submodels get."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from algorithms.fedlps import FedLPS, FedLPSClient
+from orchestrator.federation.aggregate import Contribution
+from orchestrator.federation.algorithm import ServerState
+from orchestrator.fleet.ratio import HIGH, LOW
+from orchestrator.models.submodel import bits_to_units
+from orchestrator.sparsity.payload import Bits, Dense
+from tests.algorithms.fedlps_client import Client
+from tests.fakes import PlayedRound, assert_same_params, experiment, play
+
+TIERS = {"algorithm.name": "fedlps", "fleet.name": "five-tier"}
+ALONE = {"algorithm.ratio_policy": "fixed", "algorithm.ratio": 0.2}
+
+
+def kept_counts(played: PlayedRound, position: int) -> list[int]:
+    """Units of the two hidden layers, 200 and 100, in an upload."""
+    bits = next(item for item in played.payloads[position] if isinstance(item, Bits))
+    return [int(bits.bits[:200].sum()), int(bits.bits[200:].sum())]
+
+
+@pytest.mark.parametrize("pattern", ["learned", "ordered"])
+@pytest.mark.parametrize("setting", [{}, {"model.name": "tests.fakes:normalised_net"}])
+def test_clients_that_keep_everything_are_fedavg(setting: dict[str, object], pattern: str) -> None:
+    whole = {"algorithm.name": "fedlps", "algorithm.ratio_policy": "fixed", "algorithm.pattern": pattern}
+    assert_same_params(play(experiment(setting | whole)), play(experiment(setting)))
+
+
+def test_the_mean_change_of_clients_that_keep_everything_is_fedavgs() -> None:
+    """To 1e-6: the server adds the mean change, where FedAvg takes the mean of the models."""
+    whole = {"algorithm.ratio_policy": "fixed", "algorithm.average": "mean_delta", "algorithm.name": "fedlps"}
+    for ours, fedavg in zip(play(experiment(whole)), play(experiment()), strict=True):
+        assert torch.allclose(ours.after.params, fedavg.after.params, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("average", ["per_unit", "mean_delta"])
+def test_what_no_client_held_stays_bit_for_bit(average: str) -> None:
+    for played in play(experiment(TIERS | ALONE | {"algorithm.average": average})):
+        union = played.aggregate.union
+        assert union is not None
+        before, after = played.before.params, played.after.params
+        assert 0.2 < float((~union).float().mean()) < 0.9
+        assert torch.equal(after[~union], before[~union])
+        assert float((after[union] != before[union]).float().mean()) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("average", "rows"), [("per_unit", [3.0, 6.0, 7.0, 1.0]), ("mean_delta", [1.5, 6.0, 5.5, 1.0])]
+)
+def test_the_averages_of_two_clients_by_hand(average: str, rows: list[float]) -> None:
+    """All weights are 1. Client 0 (10 images) holds units 0, 1 and makes them 3, client 1 (30) 1, 2 and 7.
+
+    Both hold unit 1: (10 * 3 + 30 * 7) / 40 = 6 either way; unit 0 alone changes by 2, or by 10 / 40 of that.
+    """
+    method = Client(average=average).method
+    start, aggregator = torch.ones(55), method.aggregator()
+    for client_id, units, weight, value in ((0, [0, 1], 10.0, 3.0), (1, [1, 2], 30.0, 7.0)):
+        client = Client(client_id=client_id)
+        bits = np.isin(np.arange(4), units)
+        payload = (Dense("theta", np.full(2 * 13 + 3, value, np.float32)), Bits("units", bits))
+        model = method.unpack(payload, client.run.task, client.run.state)
+        assert model is not None
+        aggregator.add(
+            Contribution(
+                client_id=client_id, weight=weight, values=model.values, mask=model.mask, start=start
+            )
+        )
+    after = method.server_update(ServerState(params=start), aggregator.finish(start), 0).params
+    w1, b1, w2, b2 = torch.split(after, [36, 4, 12, 3])
+    assert w1.view(4, 9).tolist() == [[pytest.approx(row)] * 9 for row in rows]
+    assert b1.tolist() == pytest.approx(rows)
+    assert w2.view(3, 4).tolist() == [pytest.approx(rows)] * 3
+    assert b2.tolist() == pytest.approx([6.0] * 3)
+
+
+def test_importance_and_personal_models_never_travel() -> None:
+    """Down goes the dense model, up a submodel and which units it has."""
+    for played in play(experiment(TIERS)):
+        assert [(item.name, type(item)) for item in played.broadcast.payload] == [("theta", Dense)]
+        assert all(job.unicast.size == 0 for job in played.jobs)
+        for payload in played.payloads:
+            assert [(item.name, type(item)) for item in payload] == [("theta", Dense), ("units", Bits)]
+
+
+def test_an_upload_is_the_trained_submodel() -> None:
+    """The epoch kept last is what is sent; what a client keeps for itself has the same entries."""
+    run = experiment(TIERS | {"algorithm.keep": "last"})
+    for played in play(run):
+        for update, model in zip(played.updates, played.models, strict=True):
+            state = update.client_state
+            assert model is not None
+            assert model.mask is not None
+            assert torch.equal(state.personal, model.values)
+            kept = bits_to_units(run.setting.units, state.units.numpy())
+            assert isinstance(run.algorithm, FedLPS)
+            assert torch.equal(torch.nonzero(model.mask).flatten(), run.algorithm.index(kept).sort().values)
+
+
+@pytest.mark.parametrize("policy", ["p_ucbv", "capability", "fixed"])
+def test_a_submodel_has_the_whole_part_of_its_share_of_each_layer(policy: str) -> None:
+    """At most what the device can hold, unless the ratio is fixed."""
+    run = experiment(TIERS | {"algorithm.ratio_policy": policy, "algorithm.ratio": 0.3})
+    capabilities = set()
+    for played in play(run):
+        for position, job in enumerate(played.jobs):
+            z = run.setting.profile_of(job.task.client_id).capability
+            capabilities.add(z)
+            most = [max(1, int(z * 200)), max(1, int(z * 100))]
+            found = kept_counts(played, position)
+            assert isinstance(run.algorithm, FedLPS)
+            ratio = run.algorithm.ratio(job.task, job.client_state)
+            assert found == [max(1, int(ratio * 200)), max(1, int(ratio * 100))]
+            match policy:
+                case "capability":
+                    assert found == most
+                case "fixed":
+                    assert found == [60, 30]
+                case _:
+                    assert ratio <= z
+                    assert all(f <= m for f, m in zip(found, most, strict=True))
+    assert len(capabilities) >= 3
+
+
+def test_the_bandit_advances_with_each_participation() -> None:
+    """Cells stay in order, below the capability; each play splits one and each drop deletes one."""
+    run = experiment(TIERS | {"training.clients_per_round": 6})
+    num_plays = dict.fromkeys(range(8), 0)
+    for played in play(run):
+        for update, job in zip(played.updates, played.jobs, strict=True):
+            k, state = update.client_id, update.client_state
+            num_plays[k] += 1
+            z = run.setting.profile_of(k).capability
+            bandit, earlier = state.bandit, job.client_state.bandit
+            assert isinstance(state, FedLPSClient)
+            assert (state.num_trained, bandit.num_plays, bandit.played) == (num_plays[k], num_plays[k], -1)
+            assert bandit.last_accuracy > 0.0
+            assert bandit.best_accuracy >= bandit.last_accuracy
+            bounds = bandit.arms[:, [LOW, HIGH]].tolist()
+            assert min(1 / 16, z) <= bounds[0][0]
+            assert bounds[-1][1] <= z
+            assert all(left[1] <= right[0] for left, right in pairwise(bounds))
+            if z == 1 / 16:
+                assert bounds == [[z, z]]
+            else:
+                deleted = earlier.last_accuracy - bandit.last_accuracy > 5.0
+                assert len(bandit.arms) == len(earlier.arms) + 1 - deleted
+    assert max(num_plays.values()) >= 3
+
+
+def test_who_trained_before_changes_nothing_for_another_client() -> None:
+    """A client's update in round 0 is the same whatever the cohort."""
+    few = play(experiment(TIERS), 1)[0]
+    many = play(experiment(TIERS | {"training.clients_per_round": 8, "algorithm.ratio_policy": "p_ucbv"}), 1)[
+        0
+    ]
+    buffers = {u.client_id: u.buffer.tobytes() for u in many.updates}
+    for update in few.updates:
+        assert update.buffer.tobytes() == buffers[update.client_id]

@@ -1,0 +1,152 @@
+"""FedLPS's submodel: how many units and which, what they cost, and which model becomes the personal one."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from algorithms.fedlps import FedLPS
+from orchestrator.fleet.ratio import NUM_REWARDS, REWARD_SUM, utility
+from tests.algorithms.fedlps_client import NUM_IMAGES, PARTS, SHAPE, Client, vector
+from tests.fakes import DEVICE, TensorData
+
+
+@pytest.mark.parametrize(
+    ("ratio", "kept"), [(1.0, 4), (0.99, 3), (0.75, 3), (0.5, 2), (0.49, 1), (0.25, 1), (0.01, 1)]
+)
+def test_a_layer_keeps_the_whole_part_of_its_share_and_one_unit_at_least(ratio: float, kept: int) -> None:
+    assert len(Client(ratio=ratio).loaded().units) == kept
+
+
+def test_a_share_is_not_lost_to_rounding() -> None:
+    """0.29 * 100 is 28.999999999999996."""
+    client = Client()
+    setting = replace(client.method.setting, units=(replace(client.method.setting.units[0], num_units=100),))
+    assert FedLPS(client.method.config, setting).counts(0.29) == {"1": 29}
+
+
+def test_patterns_choose_what_they_say() -> None:
+    mixed = vector(torch.tensor([1.0, -4.0, 3.0, -2.0])[:, None].expand(4, 9), torch.ones(3, 4))
+    assert Client(received=mixed, pattern="magnitude").loaded().units == [1, 2]
+    assert Client(received=mixed, pattern="ordered").loaded().units == [0, 1]
+    assert Client(received=mixed, pattern="learned", prior=0.0, importance_std=0.0).loaded().units == [0, 1]
+    assert Client(received=mixed, pattern="learned").loaded().units == [1, 2]
+
+
+@pytest.mark.parametrize("pattern", ["magnitude", "learned"])
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75, 1.0])
+def test_ties_go_to_the_lower_index(pattern: str, ratio: float) -> None:
+    equal = vector(torch.ones(4, 9), torch.ones(3, 4))
+    client = Client(received=equal, pattern=pattern, ratio=ratio, prior=0.0, importance_std=0.0).loaded()
+    assert client.units == list(range(int(4 * ratio)))
+
+
+def test_a_random_pattern_is_the_clients_own_for_the_run_and_nested_in_the_ratio() -> None:
+    chosen = [tuple(Client(pattern="random", client_id=k).loaded().units) for k in range(8)]
+    assert chosen == [
+        tuple(Client(pattern="random", client_id=k, round_idx=5).loaded().units) for k in range(8)
+    ]
+    assert len(set(chosen)) > 2
+    for client_id, units in enumerate(chosen):
+        wider = Client(pattern="random", client_id=client_id, ratio=0.75).loaded().units
+        assert set(units) < set(wider)
+
+
+@pytest.mark.parametrize("pattern", ["magnitude", "ordered", "random"])
+def test_other_patterns_learn_nothing(pattern: str) -> None:
+    client = Client(pattern=pattern, training={"local_epochs": 3}).loaded()
+    before, units = client.importance.clone(), client.units
+    client.method.client_update(client.run)
+    assert torch.equal(client.run.state.importance["1"], before)
+    assert client.units == units
+
+
+def test_flops_count_each_importance_batch_as_a_dense_step() -> None:
+    """Two epochs of 12 images at 6 * 24, and before each of them b batches of 4 at 6 * 48; b = 5 is all three."""
+    for num_batches, num_images in ((1, 4), (2, 8), (5, 12)):
+        client = Client(training={"local_epochs": 2}, importance_batches=num_batches)
+        client.method.client_update(client.run)
+        assert client.run.train_flops == 2 * (NUM_IMAGES * 6 * 24 + num_images * 6 * 48)
+    client = Client(training={"local_epochs": 2}, pattern="ordered")
+    client.method.client_update(client.run)
+    assert client.run.train_flops == 2 * NUM_IMAGES * 6 * 24
+
+
+def favouring(client: Client, label: int, mark: float) -> None:
+    """Make the model in training predict one class for every image; `mark` tells it from others."""
+    client.run.values.zero_()
+    client.run.values[-3:][label] = mark
+
+
+@pytest.mark.parametrize(
+    ("keep", "epochs", "kept"),
+    [
+        ("best", [1, 0, 2], 2.0),
+        ("last", [1, 0, 2], 3.0),
+        ("best", [0, 1, 2], 1.0),
+        ("best", [0, 0, 1], 2.0),
+        ("best", [2, 2, 2], 3.0),
+    ],
+)
+def test_the_personal_model_is_that_of_the_best_or_the_last_epoch(
+    keep: str, epochs: list[int], kept: float
+) -> None:
+    """Of three validation images two are of class 0, one of class 1; of equal epochs the later one counts."""
+    validation = TensorData(torch.zeros(3, *SHAPE), torch.tensor([0, 0, 1]))
+    client = Client(
+        keep=keep, pattern="ordered", training={"local_epochs": 3}, validation=validation
+    ).loaded()
+    for number, label in enumerate(epochs, start=1):
+        favouring(client, label, float(number))
+        client.method.on_epoch(client.run, number)
+    client.method.after_train(client.run)
+    state = client.run.state
+    assert float(state.personal.max()) == kept
+    assert state.units.tolist() == [True, True, False, False]
+    assert state.num_trained == 1
+
+
+def test_before_its_first_participation_a_client_uses_the_global_model() -> None:
+    client = Client()
+    client.method.personal(client.run)
+    assert client.run.index is None
+    assert torch.equal(client.run.values, client.run.start)
+
+
+def test_afterwards_it_uses_its_own_submodel_which_is_the_masked_full_model() -> None:
+    """On another global model, in another round."""
+    first = Client(ratio=0.5)
+    first.method.client_update(first.run)
+    kept, trained = first.units, first.run.in_full()
+    assert trained.mask is not None
+    later = Client(received=torch.full((55,), 9.0), state=first.run.state, round_idx=4, ratio=1.0)
+    later.method.personal(later.run)
+    assert later.units == kept
+    assert torch.equal(later.run.state.personal, trained.values)
+    inputs = later.data.images
+    w1, b1, w2, b2 = torch.split(trained.values, list(PARTS))
+    with torch.no_grad():
+        hidden = torch.relu(inputs.flatten(1) @ w1.view(4, 9).T + b1)
+        expected = hidden @ w2.view(3, 4).T + b2
+        assert torch.allclose(later.run.flat.module(inputs), expected, atol=1e-6)
+
+
+def test_the_bandit_is_credited_with_accuracy_over_emulated_cost() -> None:
+    """Both transfers of all 55 values for the whole model; the submodel with n units has 13 n + 3 of them."""
+    client = Client(ratio_policy="p_ucbv", capability=0.5, min_ratio=0.25, pattern="ordered")
+    run = client.run
+    client.run.payload = client.method.broadcast(client.method.init(run.start))
+    before = client.method.ratio(run.task, run.state)
+    client.method.client_update(run)
+    num_units = len(client.units)
+    assert 0.25 <= before <= 0.5
+    assert num_units == max(1, int(4 * before))
+    up, down, speed = DEVICE.uplink_bytes_per_s, DEVICE.downlink_bytes_per_s, DEVICE.flops_per_s
+    taken = 220 / down + NUM_IMAGES * 6 * 12 * num_units / speed + 4 * (13 * num_units + 3) / up
+    whole = 220 / down + NUM_IMAGES * 6 * 48 * 0.5 / speed + 220 / up
+    bandit = run.state.bandit
+    assert bandit is not None
+    assert (bandit.num_plays, bandit.played, len(bandit.arms)) == (1, -1, 6)
+    rewarded = bandit.arms[bandit.arms[:, NUM_REWARDS] > 0]
+    expected = utility(100.0 * run.train_accuracy()) / (taken / whole)
+    assert rewarded[:, REWARD_SUM].tolist() == pytest.approx([expected])

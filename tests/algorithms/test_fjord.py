@@ -1,0 +1,215 @@
+"""FjORD: widths of a device, one step at one of them, distillation, and what the widths share."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, kl_div
+
+from algorithms.fjord import FjORD, FjORDConfig
+from orchestrator.errors import ConfigError
+from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.structured import ClientRatio
+from orchestrator.fleet.profiles import FLEETS
+from orchestrator.models.parameters import FlatModule
+from orchestrator.models.units import trace_units
+from orchestrator.sparsity.payload import Dense
+from tests.fakes import CheckedRun, TensorData, experiment, make_run, make_setting, play, random_data, seeded
+
+SHAPE = (1, 1, 3)
+
+
+def net(num_hidden: int = 4) -> nn.Sequential:
+    """3 inputs, 2 classes: weights 0-11, biases 12-15, weights 16-23, biases 24-25."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(3, num_hidden), nn.ReLU(), nn.Linear(num_hidden, 2))
+
+
+#: entries of the first one and the first two of the four hidden units, with the classes' biases
+QUARTER = [0, 1, 2, 12, 16, 20, 24, 25]
+HALF = [*range(6), 12, 13, 16, 17, 20, 21, 24, 25]
+
+
+def prepared(
+    ratio: float | None = None, client_id: int = 0, round_idx: int = 0, epochs: int = 1, **options: Any
+) -> tuple[FjORD, CheckedRun]:
+    """Six images in batches of three; plain SGD at 0.1. No `ratio`: client k's capability is 2^-k."""
+    flat = seeded(net)
+    setting = make_setting(
+        flat,
+        SHAPE,
+        training={"batch_size": 3, "local_epochs": epochs, "momentum": 0.0, "lr": 0.1},
+        profiles=FLEETS["five-tier"].profiles,
+        units=trace_units(flat.module, torch.zeros(2, *SHAPE)),
+    )
+    policy = {} if ratio is None else {"ratio_policy": "fixed", "ratio": ratio}
+    algorithm = FjORD(FjORDConfig(name="fjord", **{**policy, **options}), setting)
+    data = random_data(6, SHAPE, 2)
+    ordered = TensorData(data.images, data.labels, shuffled=False)
+    return algorithm, make_run(
+        setting, flat, ordered, state=ClientRatio(), client_id=client_id, round_idx=round_idx
+    )
+
+
+def task(client_id: int) -> ClientTask:
+    return ClientTask(round_idx=0, position=0, client_id=client_id)
+
+
+def widths_drawn(algorithm: FjORD, run: CheckedRun, num: int = 200) -> list[float]:
+    algorithm.on_train_start(run)
+    return [algorithm.draw(run) for _ in range(num)]
+
+
+@pytest.mark.parametrize(
+    ("widths", "expected"),
+    [
+        ((0.2, 0.4, 0.6, 0.8, 1.0), [1.0, 0.4, 0.2, 0.125, 0.0625]),
+        ((1.0,), [1.0, 0.5, 0.25, 0.125, 0.0625]),
+        ((0.5, 0.25, 0.125), [0.5, 0.5, 0.25, 0.125, 0.0625]),
+    ],
+)
+def test_a_devices_widest_model(widths: tuple[float, ...], expected: list[float]) -> None:
+    algorithm, _ = prepared(widths=widths)
+    assert [algorithm.ratio(task(k), ClientRatio()) for k in range(5)] == expected
+
+
+def test_widths_are_drawn_uniformly_up_to_the_devices() -> None:
+    algorithm, run = prepared(0.7)
+    drawn = widths_drawn(algorithm, run, 600)
+    assert {p: drawn.count(p) for p in (0.2, 0.4, 0.6)}.keys() == set(drawn)
+    assert all(160 <= drawn.count(p) <= 240 for p in (0.2, 0.4, 0.6))
+    assert drawn == widths_drawn(*prepared(0.7), 600)
+
+
+def test_clients_and_rounds_draw_their_own() -> None:
+    drawn = [widths_drawn(*prepared(1.0, k, r)) for k in range(2) for r in range(2)]
+    assert len({tuple(widths) for widths in drawn}) == 4
+
+
+def test_a_device_below_every_width_trains_all_that_it_holds() -> None:
+    algorithm, run = prepared(0.1)
+    assert set(widths_drawn(algorithm, run)) == {0.1}
+
+
+def step_by_hand(start: Tensor, entries: list[int], num_units: int, run: CheckedRun, batch: int) -> Tensor:
+    """float32[26]: plain PyTorch on the narrow net whose values stand at `entries`; the rest stays."""
+    model, after = net(num_units), start.clone()
+    torch.nn.utils.vector_to_parameters(start[entries], model.parameters())
+    assert isinstance(run.data, TensorData)
+    rows = slice(3 * batch, 3 * batch + 3)
+    cross_entropy(model(run.data.images[rows]), run.data.labels[rows]).backward()  # type: ignore[no-untyped-call]
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    after[entries] -= 0.1 * gradient
+    return after
+
+
+def test_every_step_trains_the_prefix_of_its_width_alone() -> None:
+    algorithm, run = prepared(1.0, widths=(0.25, 0.5, 1.0), epochs=4)
+    drawn = widths_drawn(*prepared(1.0, widths=(0.25, 0.5, 1.0)), 8)
+    assert set(drawn) == {0.25, 0.5, 1.0}
+    expected = run.start.clone()
+    entries = {0.25: QUARTER, 0.5: HALF, 1.0: list(range(26))}
+    for step, width in enumerate(drawn):
+        expected = step_by_hand(expected, entries[width], int(4 * width), run, step % 2)
+    algorithm.client_update(run)
+    assert torch.allclose(run.values, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_flops_are_those_of_the_widths_that_ran() -> None:
+    """5 MACs a unit, 6 FLOPs a MAC, 3 images a step."""
+    algorithm, run = prepared(0.5, widths=(0.25, 0.5), epochs=4)
+    drawn = widths_drawn(*prepared(0.5, widths=(0.25, 0.5)), 8)
+    result = algorithm.client_update(run)
+    assert result.train_flops == sum(4 * p * 5 * 6 * 3 for p in drawn)
+    assert result.train_flops_dense == 8 * 20 * 6 * 3
+
+
+def test_only_the_widest_model_is_uploaded() -> None:
+    algorithm, run = prepared(0.5, widths=(0.25, 0.5), epochs=4)
+    (item,) = algorithm.client_update(run).payload
+    assert isinstance(item, Dense)
+    assert item.values.size == len(HALF)
+    model = algorithm.unpack((item,), run.task, ClientRatio())
+    assert model is not None
+    assert model.mask is not None
+    assert model.mask.nonzero().flatten().tolist() == HALF
+
+
+def test_no_client_changes_what_lies_outside_its_prefix() -> None:
+    options = {"algorithm.name": "fjord", "fleet.name": "five-tier"}
+    run = experiment(options)
+    for played in play(run):
+        for model, received in zip(played.models, played.received, strict=True):
+            assert model is not None
+            assert received is not None
+            assert model.mask is not None
+            assert received.mask is not None
+            assert torch.equal(model.mask, received.mask)
+            assert bool((model.values != received.values)[model.mask].any())
+        union = played.aggregate.union
+        assert union is not None
+        assert torch.equal(played.after.params[~union], played.before.params[~union])
+
+
+@pytest.mark.parametrize(("weight", "temperature"), [(1.0, 1.0), (0.5, 3.0)])
+def test_a_distilled_step_by_autograd(weight: float, temperature: float) -> None:
+    """CE of p_max, plus the divergence of the half's softened outputs from p_max's, times the weight."""
+    algorithm, run = prepared(
+        1.0, widths=(0.5, 1.0), distill=True, distill_weight=weight, temperature=temperature
+    )
+    drawn = widths_drawn(*prepared(1.0, widths=(0.5, 1.0)), 20)
+    skipped = drawn.index(0.5)
+    algorithm.load(run)
+    algorithm.on_train_start(run)
+    for _ in range(skipped):
+        algorithm.draw(run)
+    assert isinstance(run.data, TensorData)
+    inputs, labels = run.data.images[:3], run.data.labels[:3]
+    algorithm.step(run, (inputs, labels))
+
+    whole = run.start.clone().requires_grad_()
+    logits = [functional(whole, entries, units, inputs) for entries, units in ((range(26), 4), (HALF, 2))]
+    target = (logits[0].detach() / temperature).softmax(dim=1)
+    divergence = kl_div((logits[1] / temperature).log_softmax(dim=1), target, reduction="batchmean")
+    (cross_entropy(logits[0], labels) + weight * divergence).backward()  # type: ignore[no-untyped-call]
+    assert whole.grad is not None
+    assert torch.allclose(run.values, run.start - 0.1 * whole.grad, rtol=1e-5, atol=1e-7)
+    assert run.train_flops == (20 + 10) * 6 * 3
+
+
+def functional(whole: Tensor, entries: Any, num_units: int, inputs: Tensor) -> Tensor:
+    """The net's logits as a function of the full vector."""
+    w1, b1, w2, b2 = torch.split(whole[list(entries)], [3 * num_units, num_units, 2 * num_units, 2])
+    hidden = (inputs.flatten(1) @ w1.view(num_units, 3).T + b1).relu()
+    logits: Tensor = hidden @ w2.view(2, num_units).T + b2
+    return logits
+
+
+def test_at_the_widest_there_is_nothing_to_distill() -> None:
+    found = []
+    for distill in (False, True):
+        algorithm, run = prepared(0.5, widths=(0.5, 1.0), distill=distill)
+        algorithm.client_update(run)
+        found.append(run.values.clone())
+    assert torch.equal(*found)
+
+
+def test_a_narrow_width_of_the_trained_model_is_a_model_too() -> None:
+    """A fifth of the units, from one set of weights; the same fifth of FedAvg's model is near chance."""
+    accuracies = {}
+    for widths in ("[0.2, 0.6, 1.0]", "[1.0]"):
+        run = experiment(
+            {"algorithm.name": "fjord", "algorithm.widths": widths, "training.clients_per_round": 8}
+        )
+        params, data = play(run)[-1].after.params, run.dataset.to_tensor(run.dataset.test_inputs)
+        client = make_run(run.setting, FlatModule(run.build()), random_data(1, (1, 8, 8), 10))
+        client.load_submodel(params, FjORD(FjORDConfig(name="fjord"), run.setting).prefix(0.2))
+        with torch.no_grad():
+            found = client.flat.module.eval()(data).argmax(dim=1).numpy()
+        accuracies[widths] = float((found == run.dataset.test_labels).mean())
+    assert accuracies["[0.2, 0.6, 1.0]"] > 0.6 > 0.4 > accuracies["[1.0]"], accuracies
+
+
+def test_a_width_that_is_listed_twice_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"algorithm.widths=.*listed twice"):
+        prepared(widths=(0.5, 1.0, 0.5))

@@ -1,0 +1,248 @@
+"""SNIP: whose gradient gives the scores, the mask that they choose, and what travels."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from algorithms.snip import SNIP, SNIPConfig
+from orchestrator.errors import ConfigError
+from orchestrator.federation.aggregate import Contribution
+from orchestrator.federation.algorithm import ServerState
+from orchestrator.federation.exchange import find_values
+from orchestrator.sparsity.payload import Dense
+from orchestrator.sparsity.wire import section_bytes
+from tests.fakes import (
+    CheckedRun,
+    PlayedRound,
+    assert_same_params,
+    experiment,
+    make_run,
+    make_setting,
+    play,
+    random_data,
+    seeded,
+)
+
+Options = Mapping[str, Any]
+SHAPE = (1, 5, 5)
+SOURCES = ["one_client", "first_round", "all_clients"]
+#: mlp on digits: 64 x 200 + 200 x 100 + 100 x 10 weights, 310 biases
+NUM_WEIGHTS, NUM_BIASES = 33_800, 310
+
+
+def net() -> nn.Module:
+    """36 and 216 weights; in the flat vector 0-35 and 40-255."""
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 6))
+
+
+def make(
+    build: Callable[[], nn.Module] = net, *, level: float = 0.75, **options: Any
+) -> tuple[SNIP, CheckedRun]:
+    """A client with 11 images in batches of 4, asked for scores."""
+    flat = seeded(build)
+    setting = make_setting(flat, SHAPE, training={"batch_size": 4}, sparsity={"level": level})
+    algorithm = SNIP(SNIPConfig.model_validate({"name": "snip", **options}), setting)
+    return algorithm, make_run(setting, flat, random_data(11, SHAPE, 6), kind="probe")
+
+
+def snip(options: Options | None = None, num_rounds: int | None = None) -> list[PlayedRound]:
+    return play(experiment({"algorithm.name": "snip", **(options or {})}), num_rounds)
+
+
+def kept(state: ServerState) -> list[int]:
+    """Indices into the 252 weights."""
+    assert state.mask is not None
+    return torch.cat([state.mask[:36], state.mask[40:256]]).nonzero().view(-1).tolist()
+
+
+def probed(algorithm: SNIP, *uploads: tuple[int, Tensor]) -> ServerState:
+    """The server's state after uploads of (number of samples, float32[P] scores)."""
+    initial = torch.from_numpy(algorithm.setting.initial.copy())
+    aggregator = algorithm.aggregator()
+    for n, score in uploads:
+        items = (Dense("sensitivity", score.numpy()),)
+        weight = algorithm.weight(n)
+        aggregator.add(
+            Contribution(client_id=0, weight=weight, values=None, mask=None, start=None, items=items)
+        )
+    return algorithm.probe_update(algorithm.init(initial), aggregator.finish(initial), 0)
+
+
+def random_scores(seed: int = 0) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).random(252).astype(np.float32))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_score_is_the_size_of_mean_gradient_times_weight(count: int) -> None:
+    algorithm, run = make(batches=count)
+    found = find_values(algorithm.client_update(run).payload, "sensitivity")
+    flat = seeded(net)
+    for epoch in run.batches("sensitivity", count):
+        inputs, labels = next(epoch)
+        torch.autograd.backward(cross_entropy(flat.module(inputs), labels) / count)
+    score = (flat.grad * flat.values).abs()
+    assert np.allclose(found, torch.cat([score[:36], score[40:256]]).numpy(), rtol=1e-5, atol=1e-8)
+
+
+def test_larger_weights_with_smaller_gradients_score_the_same() -> None:
+    """Doubling a layer before a ReLU and halving the next one doubles w and halves g, and the other way round."""
+    algorithm, run = make()
+    expected = find_values(algorithm.client_update(run).payload, "sensitivity").copy()
+    algorithm, run = make()
+    run.start[:40] *= 2
+    run.start[40:256] /= 2
+    scaled = find_values(algorithm.client_update(run).payload, "sensitivity")
+    assert np.allclose(scaled, expected, rtol=1e-5, atol=1e-8)
+
+
+def test_the_gradient_is_taken_in_train_mode() -> None:
+    def normalised() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(25, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 6))
+
+    algorithm, run = make(normalised)
+    found = find_values(algorithm.client_update(run).payload, "sensitivity")
+    flat = seeded(normalised)
+    inputs, labels = next(next(run.batches("sensitivity", 1)))
+    initial = flat.values.clone()
+    torch.autograd.backward(cross_entropy(flat.module(inputs), labels))
+    score = (flat.grad * initial[: flat.grad.numel()]).abs()
+    assert np.array_equal(found, torch.cat([score[:200], score[224:272]]).numpy())
+
+
+@pytest.mark.parametrize(("level", "count"), [(0.75, 63), (0.9, 25), (0.95, 13), (0.0, 252)])
+def test_the_rounded_share_of_all_weights_is_kept(level: float, count: int) -> None:
+    score = random_scores()
+    state = probed(make(level=level)[0], (5, score))
+    assert kept(state) == sorted(sorted(range(252), key=lambda i: -float(score[i]))[:count])
+    assert state.mask is not None
+    assert bool(state.mask[36:40].all())
+    assert torch.equal(state.params, seeded(net).values * state.mask)
+
+
+def test_the_scale_of_the_scores_does_not_matter() -> None:
+    algorithm, score = make()[0], random_scores()
+    assert kept(probed(algorithm, (1, score))) == kept(probed(algorithm, (1, score / score.sum())))
+
+
+def test_clients_scores_are_averaged_by_samples() -> None:
+    algorithm, (one, other) = make(score_from="all_clients")[0], (random_scores(1), random_scores(2))
+    mean = (1 * one.double() + 3 * other.double()) / 4
+    by_hand = sorted(sorted(range(252), key=lambda i: -float(mean[i]))[:63])
+    assert kept(probed(algorithm, (1, one), (3, other))) == by_hand
+
+
+def test_no_layer_is_cut_off() -> None:
+    """All 36 scores of the first layer are below the others; it keeps its best 2, and 61 are left for the rest."""
+    score = random_scores() + 1
+    score[:36] -= 1
+    best = sorted(sorted(range(36), key=lambda i: -float(score[i]))[:2])
+    found = kept(probed(make(least_per_layer=2)[0], (1, score)))
+    assert found[:2] == best
+    assert len(found) == 63
+    assert set(found[2:]) == set(sorted(range(36, 252), key=lambda i: -float(score[i]))[:61])
+
+
+def test_without_a_least_number_an_empty_layer_is_refused() -> None:
+    score = random_scores() + 1
+    score[:36] = 0
+    with pytest.raises(ConfigError, match=r"none of the 36 weights of layer 0.weight"):
+        probed(make(least_per_layer=0)[0], (1, score))
+
+
+# Whole runs
+
+
+def test_who_is_asked() -> None:
+    asked = {}
+    for source in SOURCES:
+        rounds = snip({"algorithm.score_from": source, "algorithm.probe_client": 5})
+        assert all(not played.probes for played in rounds[1:])
+        asked[source] = [u.client_id for probe in rounds[0].probes for u in probe.updates]
+    assert asked == {"one_client": [5], "first_round": [], "all_clients": list(range(8))}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_mask_stays_from_when_it_is_made(source: str) -> None:
+    first = 1 if source == "first_round" else 0
+    rounds = snip({"algorithm.score_from": source})
+    mask = rounds[first].before.mask
+    assert mask is not None
+    assert int(mask.sum()) == 6760 + NUM_BIASES
+    assert all(n >= 1 for n in experiment().setting.layout.active(mask).values())
+    for played in rounds[first:]:
+        assert torch.equal(played.after.mask, mask)  # type: ignore[arg-type]
+        assert int(played.after.params[~mask].count_nonzero()) == 0
+        for update in played.updates:
+            (sections,) = section_bytes(update.buffer)
+            assert (sections.value_bytes, sections.mask_bytes) == (4 * int(mask.sum()), 0)
+
+
+def test_a_probe_sends_the_model_down_and_a_score_a_weight_up() -> None:
+    (probe,) = snip({"algorithm.score_from": "all_clients"}, 1)[0].probes
+    for update, down in zip(probe.updates, probe.download_bytes, strict=True):
+        (sections,) = section_bytes(update.buffer)
+        assert (sections.value_bytes, sections.mask_bytes) == (4 * NUM_WEIGHTS, 0)
+        assert down == 36 + 4 * (NUM_WEIGHTS + NUM_BIASES)
+
+
+def test_the_first_round_is_dense_fedavg_and_its_step_gives_the_scores() -> None:
+    """Of |(w_0 - mean) w_0| over all layers the largest fifth; the mean goes on inside it."""
+    rounds, plain = snip({"algorithm.score_from": "first_round"}), play(experiment(), 1)
+    mean, initial = rounds[0].aggregate.values, rounds[0].before.params
+    assert torch.equal(mean, plain[0].aggregate.values)
+    layout, mask = experiment().setting.layout, rounds[0].after.mask
+    assert mask is not None
+    score = torch.cat([((initial.double() - mean) * initial)[s.slice].abs() for s in layout.maskable])
+    chosen = layout.restrict(mask)
+    assert int(chosen.sum()) == 6760
+    assert float(score[chosen].min()) >= float(score[~chosen].max())
+    assert torch.equal(rounds[0].after.params, plain[0].after.params * mask)
+
+
+def test_one_client_in_all_is_the_same_by_either_source() -> None:
+    options = {"fleet.num_clients": 1, "training.clients_per_round": 1, "training.rounds": 2}
+    one, everyone = (snip({"algorithm.score_from": s, **options}) for s in ("one_client", "all_clients"))
+    assert_same_params(one, everyone)
+    assert torch.equal(one[-1].after.mask, everyone[-1].after.mask)  # type: ignore[arg-type]
+
+
+def test_with_one_batch_all_clients_choose_as_ssfl_does() -> None:
+    """Same formula and average; without normalisation layers the mode of the model makes no difference."""
+    options = {"fleet.num_clients": 1, "training.clients_per_round": 1, "training.batch_size": 10_000}
+    ours = snip({"algorithm.score_from": "all_clients", "sparsity.level": 0.5, **options}, 1)
+    theirs = play(experiment({"algorithm.name": "ssfl", "sparsity.level": 0.5, **options}), 1)
+    changed = torch.logical_xor(ours[0].after.mask, theirs[0].after.mask)  # type: ignore[arg-type]
+    assert (
+        int(torch.count_nonzero(changed)) <= 4
+    )  # the order of the one batch's images differs, and so may the last bits
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_dense_it_is_fedavg(source: str) -> None:
+    assert_same_params(snip({"algorithm.score_from": source, "sparsity.level": 0}), play(experiment()))
+    sparse = snip({"algorithm.score_from": source})
+    assert not torch.equal(sparse[-1].after.params, play(experiment())[-1].after.params)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"probe_client": 10}, "algorithm.probe_client=10: the clients are 0 to 9; choose one of them"),
+        ({"least_per_layer": 40}, "sparsity.level=0.75: 63 weights stay, and 76 are the least"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: Options, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(**options)
+    assert make(score_from="all_clients", probe_client=10)
+
+
+def test_densities_by_layer_are_refused() -> None:
+    sparsity = {"allocation": "explicit", "layer_density": {"0.weight": 0.5}}
+    with pytest.raises(ConfigError, match="snip ranks the weights of all layers together"):
+        SNIP(SNIPConfig(name="snip"), make_setting(seeded(net), SHAPE, sparsity=sparsity))

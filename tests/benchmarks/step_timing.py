@@ -1,0 +1,49 @@
+"""Training steps of one client, timed in turn: what the step benchmarks share."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+from orchestrator.models.parameters import FlatModule
+from orchestrator.models.units import UnitGroup
+from tests.fakes import CheckedRun, TensorData, make_run, make_setting, random_data
+
+SHAPE, NUM_CLASSES, BATCH = (3, 32, 32), 10, 32
+
+
+def run_of(flat: FlatModule, units: tuple[UnitGroup, ...] = ()) -> CheckedRun:
+    """A client's task with one batch of made-up images; SGD with momentum."""
+    setting = make_setting(flat, SHAPE, training={"batch_size": BATCH, "lr": 0.01}, units=units)
+    run = make_run(setting, flat, random_data(BATCH, SHAPE, NUM_CLASSES))
+    run.flat.module.train()
+    return run
+
+
+def step_of(run: CheckedRun) -> Callable[[], None]:
+    """One optimiser step on the task's batch."""
+    assert isinstance(run.data, TensorData)
+    batch = run.data.images, run.data.labels
+
+    def step() -> None:
+        run.backward(batch)
+        run.apply_gradient()
+
+    return step
+
+
+def medians(steps: Mapping[str, Callable[[], None]], repeats: int, warmup: int = 3) -> dict[str, float]:
+    """Seconds of each step by name: medians of calls that take turns.
+
+    All work is on this thread, whose CPU time is taken, so that other processes count less.
+    """
+    torch.set_num_threads(1)
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for repeat in range(warmup + repeats):
+        for name, step in steps.items():
+            started = time.thread_time()
+            step()
+            if repeat >= warmup:
+                seconds[name].append(time.thread_time() - started)
+    return {name: statistics.median(values) for name, values in seconds.items()}
