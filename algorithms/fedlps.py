@@ -99,6 +99,11 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
         source="arXiv 2412.07216",
     )
 
+    @property
+    def needs_validation(self) -> bool:
+        """To find the best epoch."""
+        return self.config.keep == "best"
+
     def init_client(self, client_id: int) -> FedLPSClient:
         """The random part of q's start; the norms are added when the first model is there."""
         rng, layout = stream(self.setting.seed, "client", client_id, "importance"), self.setting.layout

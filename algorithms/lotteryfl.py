@@ -64,6 +64,7 @@ class LotteryFL(ClientMaskAlgorithm[Ticket]):
     )
     default_level: ClassVar[float | None] = 0.9
     follows_device_levels: ClassVar[bool] = True
+    gated: ClassVar[bool] = True
 
     def init_client(self, client_id: int) -> Ticket:
         """All weights."""

@@ -55,6 +55,7 @@ class SubFedAvg(ClientMaskAlgorithm[ClientMask]):
     )
     default_level: ClassVar[float | None] = 0.3
     follows_device_levels: ClassVar[bool] = True
+    gated: ClassVar[bool] = True
 
     def pruned(self, mask: Tensor) -> float:
         """Share pruned so far, of what the target counts."""
@@ -80,8 +81,8 @@ class SubFedAvg(ClientMaskAlgorithm[ClientMask]):
 
     def after_train(self, run: LocalRun[ClientMask]) -> None:
         """Take the late mask, and keep to it if all gates are open."""
-        mask, target = run.state.mask, self.level(run.task.round_idx, run.task.client_id)
-        pruned = self.pruned(mask)
+        mask, pruned = run.state.mask, self.pruned(run.state.mask)
+        target = self.level(run.task.round_idx, run.task.client_id)
         moved = mask_distance(self.setting.layout, run.scratch["early"], self._candidate(run))
         if pruned >= target - ROUNDING or moved <= self.config.min_distance:
             return
@@ -95,5 +96,5 @@ class SubFedAvg(ClientMaskAlgorithm[ClientMask]):
             run.set_mask(mask)
 
     def _candidate(self, run: LocalRun[ClientMask], share: float | None = None) -> Tensor:
-        share = share or self.config.prune_share
-        return prune_share(self.setting.layout, run.state.mask, run.values.cpu(), share)
+        taken = share or self.config.prune_share
+        return prune_share(self.setting.layout, run.state.mask, run.values.cpu(), taken)

@@ -92,6 +92,11 @@ class Algorithm(Generic[S, C]):
         """Whether clients use other models than the global one, so that each must be scored by itself."""
         return self.traits.personal or self.uses_units
 
+    @property
+    def needs_validation(self) -> bool:
+        """Whether clients ask for their accuracy on validation samples, of which each must then have some."""
+        return False
+
     def check(self) -> None:
         """Raise ConfigError for options that do not fit one another or the setting; nothing by default."""
 

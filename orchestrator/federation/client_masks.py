@@ -37,6 +37,13 @@ class ClientMaskAlgorithm(Algorithm[ServerState, C]):
     """
 
     aggregation: ClassVar[AggregationName] = "covmean"
+    #: whether a client's accuracy on its validation samples decides about its mask
+    gated: ClassVar[bool] = False
+
+    @property
+    def needs_validation(self) -> bool:
+        """For the gate."""
+        return self.gated
 
     def check(self) -> None:
         """Clients prune every layer by the same share, so that no layer has a density of its own."""

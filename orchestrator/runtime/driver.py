@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.evaluate import spread
 from orchestrator.runtime.broadcast import Broadcast
@@ -174,7 +175,7 @@ class Driver:
             [phase.events for phase in phases], failures, wall_s, self._config.fleet.deadline_s
         )
         totals = add_totals(progress.totals, costs)
-        metrics = costs | totals | self._sparsity(state, next_state)
+        metrics = costs | totals | self._sparsity(state, training.aggregate, next_state)
         if training.trained_accuracy:
             metrics |= spread(np.array(training.trained_accuracy), "trained/accuracy")
         metrics |= self._algorithm.server_metrics(state, training.aggregate, next_state)
@@ -194,13 +195,16 @@ class Driver:
     def _is_last(self, round_idx: int) -> bool:
         return self._stop_requested or round_idx + 1 == self._config.training.rounds
 
-    def _sparsity(self, before: ServerState, after: ServerState) -> dict[str, float]:
-        density = self._experiment.setting.layout.density(after.mask)
-        if before.mask is None or after.mask is None:
-            return {"sparsity/density": density, "sparsity/mask_change": 0.0}
-        changed = int(torch.count_nonzero(before.mask != after.mask))
-        share = changed / max(1, self._experiment.setting.layout.num_maskable)
-        return {"sparsity/density": density, "sparsity/mask_change": share}
+    def _sparsity(self, before: ServerState, aggregate: Aggregate, after: ServerState) -> dict[str, float]:
+        layout, mask_change = self._experiment.setting.layout, 0.0
+        if before.mask is not None and after.mask is not None:
+            changed = int(torch.count_nonzero(before.mask != after.mask))
+            mask_change = changed / max(1, layout.num_maskable)
+        metrics = {"sparsity/density": layout.density(after.mask), "sparsity/mask_change": mask_change}
+        if aggregate.coverage is not None and aggregate.total_weight and layout.num_maskable:
+            held = sum(float(aggregate.coverage[s.slice].sum()) for s in layout.maskable)
+            metrics["sparsity/client_density"] = held / (aggregate.total_weight * layout.num_maskable)
+        return metrics
 
     def _conclude(self, finished: FinishedRound) -> RoundRecord:
         """Evaluate, commit, and only then report a round.

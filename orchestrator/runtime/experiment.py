@@ -19,7 +19,7 @@ from orchestrator.config import ExperimentConfig
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition, make_partition
 from orchestrator.data.registry import DATASETS, load_dataset
-from orchestrator.errors import ModelError
+from orchestrator.errors import ConfigError, ModelError
 from orchestrator.federation.algorithm import AnyAlgorithm
 from orchestrator.federation.seeds import forked_torch_seed, stream
 from orchestrator.federation.setting import Setting
@@ -118,9 +118,17 @@ def prepare(config: ExperimentConfig) -> Experiment:
         units=units,
         value_dtype=config.wire.value_dtype,
     )
+    algorithm = algorithm_type(config.algorithm, setting)
+    if algorithm.needs_validation and not (sizes := partition.validation.sizes()).all():
+        raise ConfigError(
+            "data.validation_fraction",
+            config.data.validation_fraction,
+            f"client {int(sizes.argmin())} has no validation sample, which {config.algorithm.name} needs",
+            "raise it",
+        )
     return Experiment(
         config=config,
-        algorithm=algorithm_type(config.algorithm, setting),
+        algorithm=algorithm,
         dataset=dataset,
         partition=partition,
         model_spec=model_spec,

@@ -88,8 +88,8 @@ def round_costs(
 ) -> dict[str, float]:
     """The round's metrics from its phases in order, of which the last one trains.
 
-    A synchronous phase ends, in emulated time, at its slowest client, or at the deadline (None: there is none)
-    that a straggler misses; a client drawn twice does its tasks one after the other.
+    A synchronous phase ends, in emulated time, at its slowest client; training ends at the deadline (None: there
+    is none) that a straggler misses. A client drawn twice does its tasks one after the other.
     """
     events, training = [e for phase in phases for e in phase], phases[-1]
     examples = sum(e.num_examples for e in training)
@@ -98,12 +98,13 @@ def round_costs(
         "comm/download_bytes": sum(e.download_bytes for e in events),
         "compute/train_flops": sum(e.train_flops for e in events),
         "compute/train_flops_dense": sum(e.train_flops_dense for e in events),
-        "time/emulated_s": sum(_phase_s(phase, deadline_s) for phase in phases),
+        "time/emulated_s": sum(_phase_s(phase, None) for phase in phases[:-1])
+        + _phase_s(training, deadline_s),
         "time/wall_s": wall_s,
         "train/loss": sum(e.train_loss * e.num_examples for e in training) / max(1, examples),
         "fleet/participants": len(training),
         "fleet/failures": num_failures,
-        "fleet/stragglers": _num_late(events, deadline_s),
+        "fleet/stragglers": _num_late(training, deadline_s),
     }
 
 

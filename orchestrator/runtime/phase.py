@@ -152,7 +152,7 @@ class PhaseRunner:
         tally.events.append(event)
         if broadcast.mask_digest is not None:
             tally.held_masks[k] = broadcast.mask_digest
-        if deadline_s is not None and event.total_s > deadline_s:
+        if deadline_s is not None and update.job.task.kind == "train" and event.total_s > deadline_s:
             return
         if sent.client_state is not None or k in known:
             tally.client_states[k] = sent.client_state

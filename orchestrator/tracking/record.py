@@ -108,6 +108,7 @@ METRICS: dict[str, str] = {
     "time/wall_s_total": "time on this machine, this round and before, seconds",
     "train/loss": "clients' models on their training samples while training: mean of the loss that they minimise",
     "sparsity/density": "share of maskable weights of the global model that are kept, in (0, 1]",
+    "sparsity/client_density": "share of maskable weights that clients held, mean weighted as their updates are",
     "sparsity/union": "share of maskable weights that at least one client held, before the server pruned",
     "sparsity/new_survivors": "share of maskable weights that are active after the round and were not before",
     "sparsity/removed": "share of maskable weights that clients held and the server pruned",
