@@ -19,10 +19,8 @@ from orchestrator.models.registry import resolve_builder
 from orchestrator.sparsity.payload import Bits, Masked
 from tests.fakes import (
     CheckedRun,
-    experiment,
     make_run,
     make_setting,
-    play,
     random_data,
     seeded,
 )
@@ -317,25 +315,6 @@ def test_without_replacement_a_schedule_only_prunes() -> None:
     assert list(algorithm.setting.layout.active(after).values()) == [9, 54]
     assert not bool((after & ~algorithm.init_client(0).mask).any())
     assert run.train_flops == 22 * 6 * 270  # no gradient was needed
-
-
-def test_every_device_has_its_own_density() -> None:
-    run = experiment(
-        {
-            "algorithm.name": "fedspa",
-            "fleet.name": "five-tier",
-            "sparsity.level": 0.5,
-            "sparsity.allocation": "uniform",
-            "sparsity.device_levels.tier-1-1": 0.25,
-        }
-    )
-    names = [run.setting.profile_of(k).name for k in range(8)]
-    assert len(set(names)) > 1
-    for played in play(run):
-        for update, model in zip(played.updates, played.models, strict=True):
-            level = 0.25 if names[update.client_id] == "tier-1-1" else 0.5
-            assert model is not None
-            assert int(model.mask.sum()) == (1 - level) * NUM_WEIGHTS + NUM_BIASES  # type: ignore[union-attr]
 
 
 # The server

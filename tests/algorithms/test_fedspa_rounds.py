@@ -155,3 +155,22 @@ def test_running_statistics_are_averaged_whole() -> None:
     statistics = slice(flat.layout.num_trainable, None)
     sent = torch.stack([m.values[statistics].double() for m in played.models if m])
     assert torch.allclose(played.after.params[statistics].double(), sent.mean(dim=0), rtol=1e-6)
+
+
+def test_every_device_has_its_own_density() -> None:
+    run = experiment(
+        {
+            "algorithm.name": "fedspa",
+            "fleet.name": "five-tier",
+            "sparsity.level": 0.5,
+            "sparsity.allocation": "uniform",
+            "sparsity.device_levels.tier-1-1": 0.25,
+        }
+    )
+    names = [run.setting.profile_of(k).name for k in range(8)]
+    assert len(set(names)) > 1
+    for played in play(run):
+        for update, model in zip(played.updates, played.models, strict=True):
+            level = 0.25 if names[update.client_id] == "tier-1-1" else 0.5
+            assert model is not None
+            assert int(model.mask.sum()) == (1 - level) * NUM_WEIGHTS + NUM_BIASES  # type: ignore[union-attr]
