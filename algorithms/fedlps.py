@@ -154,7 +154,7 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
 
     def on_train_start(self, run: LocalRun[FedLPSClient]) -> None:
         """Learn, then choose."""
-        self._learn(run)
+        self._learn(run, 0)
 
     def on_epoch(self, run: LocalRun[FedLPSClient], epochs_done: int) -> None:
         """Keep the model if it is the best so far; learn and choose again unless training is over."""
@@ -167,7 +167,7 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
                 "units": self._bits(run),
             }
         if not last:
-            self._learn(run)
+            self._learn(run, epochs_done)
 
     def after_train(self, run: LocalRun[FedLPSClient]) -> None:
         """Keep what was learned."""
@@ -195,15 +195,17 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
     def _bits(self, run: LocalRun[FedLPSClient]) -> Tensor:
         return torch.from_numpy(units_to_bits(self.setting.units, run.kept))
 
-    def _learn(self, run: LocalRun[FedLPSClient]) -> None:
-        """Move q by its gradient on a few mini-batches, and go on with the units that it then prefers."""
+    def _learn(self, run: LocalRun[FedLPSClient], epochs_done: int) -> None:
+        """Move q by its gradient on a few new mini-batches, and go on with the units that it then prefers."""
         assert run.index is not None
         if self.config.pattern != "learned":
             return
         layout, units, full = self.setting.layout, self.setting.units, run.scratch["full"]
         full[run.index] = run.values.detach()
         norms = self._norms(full)
-        for batch in islice(next(run.batches("importance", 1)), self.config.importance_batches):
+        for batch in islice(
+            next(run.batches(f"importance-{epochs_done}", 1)), self.config.importance_batches
+        ):
             gradient = run.full_gradient(close_units(layout, units, run.kept, full), batch)
             slopes = gate_gradient(layout, units, full, gradient)
             for name, slope in slopes.items():

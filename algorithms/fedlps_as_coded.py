@@ -12,10 +12,10 @@ of all targets; biases, norms and the next layer's columns of dropped rows stay 
 clients, unweighted, and the server adds Gaussian noise; a personal model is only kept from rounds with s > 1/4, and
 may be old; the bandit's are listed in orchestrator/fleet/ratio_as_coded.py.
 
-Deviations: capabilities are the fleet's (the code redraws them each round); q steps without momentum. The reward's
-cost is the code's for MNIST, 3 * (relative FLOPs) / z + uploaded MiB, on every data set. FLOPs leave out the
-indicator's own, and take each step's mask where the code takes the last one's. The rows travel as bits and are counted,
-unlike there.
+Deviations: capabilities are the fleet's (the code redraws them each round); q steps without momentum; a gradient is
+clipped after its rows are masked. The reward's cost is the code's for MNIST, 3 * (relative FLOPs) / z + uploaded MiB,
+on every data set. FLOPs leave out the indicator's own, and take each step's mask where the code takes the last one's.
+The rows travel as bits and are counted, unlike there.
 """
 
 from dataclasses import dataclass, replace
@@ -27,6 +27,7 @@ from pydantic import Field
 from torch import Tensor
 
 from orchestrator.config import AlgorithmConfig
+from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Aggregate, AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import (
@@ -83,6 +84,16 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
         payload="row bits up",
         source="code of arXiv 2412.07216",
     )
+
+    def check(self) -> None:
+        """There must be rows to mask before the classifier."""
+        if len(self.setting.layout.maskable) < 2:
+            raise ConfigError(
+                "algorithm.name",
+                self.config.name,
+                "the model has one weight, its classifier",
+                "take another model",
+            )
 
     def init_client(self, client_id: int) -> CodedClient:
         """No personal model yet."""

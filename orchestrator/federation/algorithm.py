@@ -114,7 +114,7 @@ class Algorithm(Generic[S, C]):
         return level_at(sparsity.schedule, level, round_idx, self.setting.training.rounds)
 
     def max_density(self, round_idx: int, client_id: int) -> float:
-        """Largest share of the maskable weights that either end may send in this round."""
+        """Largest share of the maskable weights that either end may send when this round trains."""
         if self.default_level is None:
             return 1.0
         return 1.0 - min(self.level(r, client_id) for r in (max(0, round_idx - 1), round_idx))

@@ -1,7 +1,7 @@
 """The base of methods whose clients each keep a mask of their own over one global model.
 
 The server's model is dense. It sends a client the weights inside that client's mask, which it knows from the
-client's last upload, and averages each weight over the clients that hold it.
+client's last upload, and averages each weight over the clients that hold it unless the method says otherwise.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,8 @@ C = TypeVar("C", bound=ClientMask)
 class ClientMaskAlgorithm(Algorithm[ServerState, C]):
     """Each client trains inside its mask; the model it uses is the global one inside it.
 
-    A client's mask may change only in a task that uploads the model under the new one.
+    A client's mask may change only in a task that uploads the new one: as that of the model, or as an item of
+    its own.
     """
 
     aggregation: ClassVar[AggregationName] = "covmean"

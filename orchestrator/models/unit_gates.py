@@ -2,6 +2,7 @@
 
 A gate g_j scales everything that leaves unit j, which is the same as scaling the columns of the layers that
 consume it. The rows that produce a closed unit stay as they are, so that the loss has a gradient at its gate too.
+A tensor that both produces and consumes a unit, as a tied embedding does, counts as its producer and stays open.
 """
 
 from collections.abc import Sequence

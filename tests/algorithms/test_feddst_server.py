@@ -113,7 +113,9 @@ def test_what_the_server_s_pruning_did_is_measured() -> None:
     for grown in (4, 5):
         held = torch.tensor([1, 1, 0, 0, 0, 0, 0, 0, 1, 1], dtype=torch.bool)
         held[grown] = True
-        aggregator.add(Contribution(client_id=0, weight=1.0, values=held * 2.0, mask=held, start=state.params))
+        aggregator.add(
+            Contribution(client_id=0, weight=1.0, values=held * 2.0, mask=held, start=state.params)
+        )
     aggregate = aggregator.finish(state.params)
     after = algorithm.server_update(state, aggregate, 1)
     assert algorithm.server_metrics(state, aggregate, after) == {

@@ -72,7 +72,7 @@ def relaxed_loss(values: Array, gates: Array, inputs: Array, labels: Array) -> f
     return float((log_sum - logits[np.arange(len(labels)), labels]).mean())
 
 
-def learned(client: Client, full: Tensor, penalty: float) -> Array:
+def learned(client: Client, full: Tensor, penalty: float, epochs_done: int = 0) -> Array:
     """What q becomes in the batches of this epoch: steps down central differences of the relaxed loss.
 
     The hard choice stays; a gate moves with sg(q). The norm of a unit includes its bias.
@@ -82,7 +82,7 @@ def learned(client: Client, full: Tensor, penalty: float) -> Array:
     norms = np.abs(values[:36]).reshape(4, 9).sum(axis=1) + np.abs(values[36:40])
     target = sigmoid((norms - norms.mean()) / norms.std())
     hard = np.isin(np.arange(4), client.units).astype(np.float64)
-    batches = list(next(run.batches("importance", 1)))[: config.importance_batches]
+    batches = list(next(run.batches(f"importance-{epochs_done}", 1)))[: config.importance_batches]
     for images, classes in batches:
         inputs, labels, at = images.flatten(1).double().numpy(), classes.numpy(), q.copy()
 
@@ -120,13 +120,25 @@ def test_the_next_epoch_learns_on_what_was_trained_and_may_choose_other_units() 
     client.run.values.add_(0.1)
     trained = client.run.start.clone()
     trained[index] += 0.1
-    expected = learned(client, trained, 0.0)
+    expected = learned(client, trained, 0.0, epochs_done=1)
     client.method.on_epoch(client.run, 1)
     assert client.importance.numpy() == pytest.approx(expected, rel=2e-3, abs=1e-4)
     assert client.units == sorted(np.argsort(-expected)[:2].tolist()) != first
     assert client.run.index is not None
     assert torch.equal(client.run.values, trained[client.run.index])
     assert client.run.optimizer is not optimizer
+
+
+def test_every_epoch_learns_on_other_samples() -> None:
+    """After an epoch in which nothing was trained and no unit changed, q moves by another gradient."""
+    training = {"local_epochs": 2, "batch_size": NUM_IMAGES // 3}
+    client = Client(training=training, importance_lr=1e-3, penalty=0.0, prior=1.0).loaded()
+    start = client.importance.clone()
+    client.method.on_train_start(client.run)
+    first = client.importance - start
+    client.method.on_epoch(client.run, 1)
+    second = client.importance - start - first
+    assert float((first - second).abs().max()) > 0.01 * float(first.abs().max()) > 0.0
 
 
 def test_units_that_stay_keep_their_training_and_optimiser() -> None:

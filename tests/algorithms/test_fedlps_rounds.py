@@ -102,6 +102,16 @@ def test_an_upload_is_the_trained_submodel() -> None:
             assert torch.equal(torch.nonzero(model.mask).flatten(), run.algorithm.index(kept).sort().values)
 
 
+def test_ties_among_many_units_go_to_the_lower_index() -> None:
+    """Sorts that are not stable show it above 16 entries only."""
+    equal = {"algorithm.prior": 0.0, "algorithm.importance_std": 0.0, "algorithm.importance_lr": 0.0}
+    for payload in play(experiment(TIERS | ALONE | equal | {"algorithm.ratio_policy": "fixed"}), 1)[
+        0
+    ].payloads:
+        bits = next(item.bits for item in payload if isinstance(item, Bits))
+        assert np.flatnonzero(bits).tolist() == [*range(40), *range(200, 220)]
+
+
 @pytest.mark.parametrize("policy", ["p_ucbv", "capability", "fixed"])
 def test_a_submodel_has_the_whole_part_of_its_share_of_each_layer(policy: str) -> None:
     """At most what the device can hold, unless the ratio is fixed."""

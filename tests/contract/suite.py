@@ -15,6 +15,7 @@ a state that is no tree of tensors and numbers.
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -50,15 +51,21 @@ def contract_experiment(name: str, options: Mapping[str, object] | None = None) 
     return experiment({"algorithm.name": name, "data.test_fraction": 0.7, **(options or {})})
 
 
+@lru_cache(maxsize=2)
+def played_rounds(experiment: Experiment) -> list[PlayedRound]:
+    """The rounds of an experiment, played once for all the checks that only look at them."""
+    return play(experiment)
+
+
 def check_deterministic(experiment: Experiment) -> None:
     """Two runs are one: the same bytes from every client, the same state after every round."""
-    for first, second in zip(play(experiment), play(experiment), strict=True):
+    for first, second in zip(played_rounds(experiment), play(experiment), strict=True):
         _assert_same_round(first, second, "draw random numbers from seeds.stream alone")
 
 
 def check_independent_of_the_host(experiment: Experiment) -> None:
     """A client in a new process sends the same bytes as one that shares its model object with others."""
-    for played in _phases(play(experiment)):
+    for played in _phases(played_rounds(experiment)):
         for job, update in zip(played.jobs, played.updates, strict=True):
             alone = ClientHost(experiment).run(
                 job.task, played.broadcast.message.buffer, job.unicast, job.client_state
@@ -72,7 +79,7 @@ def check_independent_of_the_host(experiment: Experiment) -> None:
 
 def check_pickled_copy_is_the_same(experiment: Experiment) -> None:
     """The method holds only its config and setting: it survives pickling, and no round changes it."""
-    play(experiment, 1)  # the layout remembers its sizes once they were asked for
+    played_rounds(experiment)  # the layout remembers its sizes once they were asked for
     before = pickle.dumps(experiment.algorithm)
     attributes = set(vars(experiment.algorithm))
     rounds = play(experiment)
@@ -94,7 +101,7 @@ def check_inputs_are_left_alone(experiment: Experiment) -> None:
     untouched = digest(params)
     algorithm.init(params)
     assert digest(params) == untouched, "init wrote into the initial parameters"
-    for played in _phases(play(experiment)):
+    for played in _phases(played_rounds(experiment)):
         state, aggregate = played.before, played.aggregate
         contributed = [x for model in played.models if model for x in (model.values, model.mask)]
         brought = [job.client_state for job in played.jobs]
@@ -129,7 +136,7 @@ def check_inputs_are_left_alone(experiment: Experiment) -> None:
 
 def check_the_mask_holds_after_every_step(experiment: Experiment) -> None:
     """Weights outside the mask are exactly 0 after each step, in the upload and at the server."""
-    for played in play(experiment):
+    for played in played_rounds(experiment):
         for position in range(len(played.updates)):
             run = _checked_run(experiment, played, position)
             experiment.algorithm.client_update(run)
@@ -147,7 +154,7 @@ def check_the_mask_holds_after_every_step(experiment: Experiment) -> None:
 def check_payloads_are_within_their_density(experiment: Experiment) -> None:
     """Neither end sends more than the method's `max_density` of the layers' entries, biases included."""
     layout, algorithm = experiment.setting.layout, experiment.algorithm
-    for played in play(experiment):
+    for played in played_rounds(experiment):
         for job, *models in zip(played.jobs, played.received, played.models, strict=True):
             allowed = algorithm.max_density(played.round_idx, job.task.client_id) * layout.num_trainable
             for model in models:
@@ -160,7 +167,7 @@ def check_payloads_are_within_their_density(experiment: Experiment) -> None:
 def check_bytes_are_the_closed_form(experiment: Experiment) -> None:
     """Every message is 4 bytes a value, plus the shortest mask where the receiver lacks it, plus headers."""
     layout, algorithm = experiment.setting.layout, experiment.algorithm
-    for played in _phases(play(experiment)):
+    for played in _phases(played_rounds(experiment)):
         sent = zip(
             played.jobs, played.received, played.updates, played.payloads, played.download_bytes, strict=True
         )
@@ -178,7 +185,7 @@ def check_bytes_are_the_closed_form(experiment: Experiment) -> None:
 def check_states_survive_a_commit(experiment: Experiment) -> None:
     """Server and client states come back bit for bit from a commit, and the next round is the same."""
     algorithm = experiment.algorithm
-    rounds = play(experiment)
+    rounds = played_rounds(experiment)
     for played, following in pairwise(rounds):
         fresh = algorithm.init(torch.from_numpy(experiment.initial.copy()))
         templates = Templates(server=fresh, client=algorithm.init_client(0))
@@ -204,7 +211,7 @@ def check_states_survive_a_commit(experiment: Experiment) -> None:
 
 def check_scoring_leaves_no_trace(experiment: Experiment) -> None:
     """A client's score is repeatable, and neither changes what it brings nor what it sends afterwards."""
-    last = play(experiment)[-1]
+    last = played_rounds(experiment)[-1]
     host = ClientHost(experiment)
     for job, update in zip(last.jobs, last.updates, strict=True):
         task = ClientTask(round_idx=last.round_idx, position=0, client_id=job.task.client_id, kind="evaluate")

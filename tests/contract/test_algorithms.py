@@ -243,7 +243,9 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [pytest.param(variant, marks=pytest.mark.xdist_group(variant)) for variant in VARIANTS]
+)
 def test_a_method_keeps_its_promises(variant: str, check: str) -> None:
     CHECKS[check](contract_experiment(*VARIANTS[variant]))
 
