@@ -86,6 +86,7 @@ def test_the_description_says_what_goes_in_and_comes_out(tmp_path: Path) -> None
         "file": None,
         "mean": list(experiment.dataset.mean),
         "std": list(experiment.dataset.std),
+        "vocabulary": None,
     }
 
 
