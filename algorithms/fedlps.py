@@ -5,18 +5,18 @@ Every client learns on its own data which units matter to it, and trains the sub
 how many it keeps, a bandit (P-UCBV) finds from training accuracy against emulated cost.
 
 Symbols: q = state.importance, sg = sigmoid, s = ratio, z = the device's capability, lambda = algorithm.penalty,
-W_j = the entries that produce unit j.
+W_j = the entries that produce unit j, n_j = their L1 norm standardised within the layer, pi = algorithm.prior,
+u_j = q_j + pi n_j.
 
 Deviations: the paper's body was not at hand, and in its public code nothing is learned; what that code does is
-`fedlps_as_coded`. Here q is private, lives as long as the client, and moves once an epoch by the gradient of the
-loss at gates that scale what leaves a unit, with the straight-through estimator of the hard choice: dL/dq_j =
-sg'(q_j) (dL/dg_j + lambda d/dsg(q_j) mean_j (sg(q_j) - sg(||W_j||_1))^2). The norms are standardised within a layer,
-since sg is flat where they lie, and q starts from them (`prior`) and not from noise alone, so that clients begin with
-units in common. The gradient is taken on `importance_batches` mini-batches of the dense model, whose FLOPs are
-counted, so that dropped units can return; between two choices the client trains a smaller dense model, residual
-couplings included. A unit is what can be cut out exactly: a hidden
-unit of an LSTM, not a gate row. The personal model is the last one trained, its epoch with the best validation
-accuracy unless `keep=last`; before its first participation a client uses the global model. The bandit is
+`fedlps_as_coded`. Here q is private and lives as long as the client. A unit is ranked by u, so that clients begin with
+units in common, the strong ones of the model at hand; norms are standardised because sg is flat where they lie. Once
+an epoch q moves by the gradient of the loss at gates that scale what leaves a unit, with the straight-through estimator
+of the hard choice: dL/dq_j = sg'(u_j) (dL/dg_j + lambda d/dsg(u_j) mean_j (sg(u_j) - sg(pi n_j))^2). It is taken on
+`importance_batches` mini-batches of the dense model, whose FLOPs are counted, so that dropped units can return; between
+two choices the client trains a smaller dense model, residual couplings included. A unit is what can be cut out
+exactly: a hidden unit of an LSTM, not a gate row. The personal model is the last one trained, its epoch with the best
+validation accuracy unless `keep=last`; before its first participation a client uses the global model. The bandit is
 orchestrator/fleet/ratio.py, its cost the task's emulated time over the dense model's. `average=per_unit` averages a
 coordinate over the clients that held it, `mean_delta` (the code's) over all.
 """
@@ -61,7 +61,8 @@ class FedLPSConfig(StructuredConfig):
         "per_unit",
         description="changes averaged over all clients, or each coordinate over those that held it",
     )
-    importance_lr: float = Field(3.0, ge=0.0, description="learning rate of the importance")
+    agg_weight: Literal["uniform", "samples"] = Field("uniform", description="a client's weight in the mean")
+    importance_lr: float = Field(5.0, ge=0.0, description="learning rate of the importance")
     importance_std: float = Field(0.01, ge=0.0, description="standard deviation of its random initial values")
     prior: float = Field(
         1.0,
@@ -105,7 +106,7 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
         return self.config.keep == "best"
 
     def init_client(self, client_id: int) -> FedLPSClient:
-        """The random part of q's start; the norms are added when the first model is there."""
+        """q starts near 0."""
         rng, layout = stream(self.setting.seed, "client", client_id, "importance"), self.setting.layout
         std = self.config.importance_std
         importance = {
@@ -139,17 +140,18 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
             return unpack_model(self.setting.layout, payload)
         return self.scatter(item.values, bits_to_units(self.setting.units, find_bits(payload, _UNITS)))
 
+    def weight(self, num_examples: int) -> float:
+        """By `agg_weight`."""
+        return 1.0 if self.config.agg_weight == "uniform" else float(num_examples)
+
     def aggregator(self) -> Aggregator:
         """By `average`."""
         return AGGREGATORS["dmean" if self.config.average == "mean_delta" else "covmean"]()
 
     def load(self, run: LocalRun[FedLPSClient]) -> None:
         """Begin with the units that are most important so far."""
-        run.scratch |= {"full": run.start.clone(), "best": torch.tensor(-1.0)}
+        run.scratch |= {"full": run.start.cpu().clone(), "best": torch.tensor(-1.0)}
         run.scratch |= {f"q/{name}": q for name, q in run.state.importance.items()}
-        if not run.state.num_trained:
-            for name, norm in self._norms(run.start).items():
-                run.scratch[f"q/{name}"] = run.scratch[f"q/{name}"] + self.config.prior * norm
         run.load_submodel(run.start, self._choose(run))
 
     def on_train_start(self, run: LocalRun[FedLPSClient]) -> None:
@@ -201,16 +203,15 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
         if self.config.pattern != "learned":
             return
         layout, units, full = self.setting.layout, self.setting.units, run.scratch["full"]
-        full[run.index] = run.values.detach()
-        norms = self._norms(full)
+        full[run.index] = run.values.detach().cpu()
+        prior = self._prior(full)
         for batch in islice(
             next(run.batches(f"importance-{epochs_done}", 1)), self.config.importance_batches
         ):
-            gradient = run.full_gradient(close_units(layout, units, run.kept, full), batch)
-            slopes = gate_gradient(layout, units, full, gradient)
-            for name, slope in slopes.items():
-                gate = torch.sigmoid(run.scratch[f"q/{name}"])
-                pull = 2.0 * self.config.penalty / len(gate) * (gate - torch.sigmoid(norms[name]))
+            gradient = run.full_gradient(close_units(layout, units, run.kept, full), batch).cpu()
+            for name, slope in gate_gradient(layout, units, full, gradient).items():
+                gate = torch.sigmoid(run.scratch[f"q/{name}"] + prior[name])
+                pull = 2.0 * self.config.penalty / len(gate) * (gate - torch.sigmoid(prior[name]))
                 step = self.config.importance_lr * gate * (1.0 - gate) * (slope + pull)
                 run.scratch[f"q/{name}"] = run.scratch[f"q/{name}"] - step
         chosen = self._choose(run)
@@ -218,19 +219,21 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
             run.load_submodel(full, chosen)
             run.renew_optimizer()
 
-    def _norms(self, vector: Tensor) -> dict[str, Tensor]:
-        """||W_j||_1 by group, with mean 0 and deviation 1 over its units."""
+    def _prior(self, vector: Tensor) -> dict[str, Tensor]:
+        """pi n_j by group: L1 norms with mean 0 and deviation 1 over the units of a layer, times pi."""
         sums = unit_sums(self.setting.layout, self.setting.units, vector.abs(), "output")
-        return {name: (n - n.mean()) / (n.std(correction=0) + 1e-12) for name, n in sums.items()}
+        scaled = {name: (n - n.mean()) / (n.std(correction=0) + 1e-12) for name, n in sums.items()}
+        return {name: self.config.prior * n for name, n in scaled.items()}
 
     def _choose(self, run: LocalRun[FedLPSClient]) -> KeptUnits:
         """The units to keep, in ascending order; ties go to the lower index."""
         counts = self.counts(self.ratio(run.task, run.state))
         match self.config.pattern:
             case "learned":
-                scores = {name: run.scratch[f"q/{name}"] for name in counts}
+                prior = self._prior(run.scratch["full"])
+                scores = {name: run.scratch[f"q/{name}"] + prior[name] for name in counts}
             case "magnitude":
-                scores = unit_sums(self.setting.layout, self.setting.units, run.start.abs(), "output")
+                scores = unit_sums(self.setting.layout, self.setting.units, run.start.abs().cpu(), "output")
             case "ordered":
                 scores = {g.name: -torch.arange(g.num_units) for g in self.setting.units}
             case "random":

@@ -137,7 +137,7 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
     def step(self, run: LocalRun[CodedClient], batch: Batch) -> None:
         """Mask rows by q, step on what is left and on q, and put the other rows back as they were."""
         rows = self._kept_rows(run)
-        mask = self._mask(rows)
+        mask = self._mask(rows).to(run.values.device)
         stash = run.values * ~mask
         run.values.mul_(mask)
         run.count_flops_of(mask)
@@ -150,7 +150,8 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
 
     def after_train(self, run: LocalRun[CodedClient]) -> None:
         """Credit the bandit; keep the last masked model as the personal one if s > 1/4."""
-        snapshot = run.scratch["snapshot"]
+        snapshot = run.scratch["snapshot"].cpu()
+        run.values.copy_(snapshot)
         mask = self._mask(run.scratch["rows"])
         relative = run.train_flops / run.train_flops_dense
         cost = (
@@ -164,8 +165,8 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
 
     def pack(self, run: LocalRun[CodedClient]) -> Payload:
         """The rows that the last step kept, everything that is never masked, and which rows these are."""
-        mask, values = self._mask(run.scratch["rows"]), run.scratch["snapshot"]
-        return Dense(MODEL_ITEM, values[mask].numpy()), Bits(_ROWS, run.scratch["rows"].numpy())
+        values = run.values.detach().cpu()[self._mask(run.scratch["rows"])]
+        return Dense(MODEL_ITEM, values.numpy()), Bits(_ROWS, run.scratch["rows"].numpy())
 
     def personal(self, run: LocalRun[CodedClient]) -> None:
         """The personal model, or the global one."""
@@ -201,7 +202,7 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
             self._rows, torch.split(gradient, sizes), torch.split(run.scratch["q"], sizes), strict=True
         )
         for segment, into, q in parts:
-            norms = run.values[segment.slice].view(segment.shape[0], -1).abs().sum(dim=1)
+            norms = run.values[segment.slice].view(segment.shape[0], -1).abs().sum(dim=1).cpu()
             target = torch.sigmoid(norms).mean()
             into.copy_(2.0 * self.config.penalty / len(q) * (q - target))
         training = self.setting.training

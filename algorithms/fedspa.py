@@ -78,8 +78,6 @@ class FedSpa(ClientMaskAlgorithm[ClientMask]):
     )
     aggregation: ClassVar[AggregationName] = "dmean"
     default_level: ClassVar[float | None] = 0.5
-    follows_schedule: ClassVar[bool] = True
-    follows_device_levels: ClassVar[bool] = True
 
     def check(self) -> None:
         """Every layer must keep a weight on every device, and static masks cannot follow a schedule."""

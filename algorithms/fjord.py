@@ -63,7 +63,11 @@ class FjORD(StructuredAlgorithm[ClientRatio]):
     )
 
     def check(self) -> None:
-        """A width drawn by two names would be drawn too often."""
+        """A width listed twice would be drawn too often; a bandit's ratio would not be the width that is trained."""
+        super().check()
+        if self.config.ratio_policy == "p_ucbv":
+            problem = "a client's widest model is one of algorithm.widths, which the bandit knows nothing of"
+            raise ConfigError("algorithm.ratio_policy", "p_ucbv", problem, "use capability or fixed")
         widths = self.config.widths
         if len(set(widths)) < len(widths):
             raise ConfigError("algorithm.widths", list(widths), "a width is listed twice", "list each once")

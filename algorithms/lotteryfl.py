@@ -63,7 +63,6 @@ class LotteryFL(ClientMaskAlgorithm[Ticket]):
         source="arXiv 2008.03371",
     )
     default_level: ClassVar[float | None] = 0.9
-    follows_device_levels: ClassVar[bool] = True
     gated: ClassVar[bool] = True
 
     def init_client(self, client_id: int) -> Ticket:

@@ -54,7 +54,6 @@ class SubFedAvg(ClientMaskAlgorithm[ClientMask]):
         source="arXiv 2105.00562",
     )
     default_level: ClassVar[float | None] = 0.3
-    follows_device_levels: ClassVar[bool] = True
     gated: ClassVar[bool] = True
 
     def pruned(self, mask: Tensor) -> float:

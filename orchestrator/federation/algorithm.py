@@ -84,7 +84,8 @@ class Algorithm(Generic[S, C]):
         names = [profile.name for profile in setting.profiles]
         if unknown := [name for name in sparsity.device_levels if name not in names]:
             problem = f"the fleet's profiles are {', '.join(names)}"
-            raise ConfigError("sparsity.device_levels", unknown[0], problem, "name one of these")
+            level = sparsity.device_levels[unknown[0]]
+            raise ConfigError(f"sparsity.device_levels.{unknown[0]}", level, problem, "name one of these")
         self.check()
 
     @property
@@ -201,10 +202,7 @@ class Algorithm(Generic[S, C]):
             train(run, self)
             self.after_train(run)
             payload = self.pack(run)
-        if not bool(torch.isfinite(run.values).all()):
-            raise FloatingPointError(
-                "the trained parameters are not finite; lower training.lr or set clip_norm"
-            )
+        run.require_finite()
         return LocalResult(
             payload=payload,
             num_examples=len(run.data),

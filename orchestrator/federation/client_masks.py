@@ -38,6 +38,8 @@ class ClientMaskAlgorithm(Algorithm[ServerState, C]):
     """
 
     aggregation: ClassVar[AggregationName] = "covmean"
+    follows_schedule: ClassVar[bool] = True
+    follows_device_levels: ClassVar[bool] = True
     #: whether a client's accuracy on its validation samples decides about its mask
     gated: ClassVar[bool] = False
 

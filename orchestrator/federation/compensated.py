@@ -47,6 +47,7 @@ class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
 
     def check(self) -> None:
         """A masked loss needs a last layer with one row for each class."""
+        super().check()
         last = self.setting.layout.maskable[-1].name
         parts = [part for group in self.setting.units for part in group.slices]
         if self.config.masked_loss and any(p.segment == last and p.dim == 0 for p in parts):

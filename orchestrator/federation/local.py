@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from orchestrator.errors import ConfigError
+from orchestrator.federation import tree
 from orchestrator.federation.evaluate import accuracy
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.optimizers import make_optimizer
@@ -297,6 +298,14 @@ class LocalRun(Generic[C]):
             self.setting.training, self.task.round_idx if round_idx is None else round_idx
         )
 
+    def require_finite(self) -> None:
+        """Raises FloatingPointError unless the model and what the client keeps are numbers."""
+        kept = (leaf for _, leaf in tree.flatten(self.state) if isinstance(leaf, Tensor))
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in (self.values, *kept)):
+            raise FloatingPointError(
+                "what was trained is not finite; lower training.lr or the method's own rate, or set clip_norm"
+            )
+
     def mean_loss(self) -> float:
         """Mean training loss over all samples seen in this task."""
         return float(self._loss_sum) / max(1, self._num_seen)
@@ -306,7 +315,7 @@ class LocalRun(Generic[C]):
         return int(self._num_correct) / max(1, self._num_seen)
 
     def validation_accuracy(self) -> float:
-        """Accuracy of the present model on the client's validation part.
+        """Accuracy of the present model on the client's validation part, for a forward pass of its FLOPs.
 
         Raises ConfigError where the split leaves the client none.
         """
@@ -318,6 +327,8 @@ class LocalRun(Generic[C]):
                 f"client {self.task.client_id} has no validation sample, and the method asks for its accuracy on some",
                 "raise it, or give clients more samples",
             )
+        self.train_flops += len(batch[1]) * self._sparse_flops / 3
+        self.train_flops_dense += len(batch[1]) * self._dense_flops / 3
         return accuracy(self.flat, *batch)
 
     def batches(self, purpose: str = "batches", epochs: int | None = None) -> Iterator[Iterator[Batch]]:
@@ -354,6 +365,7 @@ def fine_tune(run: LocalRun[C], epochs: int) -> None:
         for batch in epoch:
             run.backward(batch)
             run.apply_gradient()
+    run.require_finite()
 
 
 def _gradient(flat: FlatModule, batch: Batch) -> Tensor:

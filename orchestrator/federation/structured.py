@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from orchestrator.config import AlgorithmConfig
+from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import MODEL_ITEM, ModelValues, check_size, find_model
@@ -58,6 +59,14 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
     config: StructuredConfig
     aggregation: ClassVar[AggregationName] = "covmean"
     uses_units: ClassVar[bool] = True
+
+    def check(self) -> None:
+        """A ratio that nobody asks for would be ignored."""
+        if "ratio" in self.config.model_fields_set and self.config.ratio_policy != "fixed":
+            problem = f"algorithm.ratio_policy={self.config.ratio_policy} chooses the ratio"
+            raise ConfigError(
+                "algorithm.ratio", self.config.ratio, problem, "set algorithm.ratio_policy=fixed"
+            )
 
     def kept(self, task: ClientTask, client_state: C) -> KeptUnits:
         """Units of each group that the client holds in this task, known to both ends."""

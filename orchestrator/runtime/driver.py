@@ -1,7 +1,7 @@
 """The driver: runs the rounds, folds the updates, commits. Plain Python; Ray wraps it elsewhere.
 
-While the clients of round r + 1 train, the driver evaluates, commits and reports round r: none of that is on
-a round's path.
+While the clients of round r + 1 train, the driver evaluates the global model, commits and reports round r: none
+of that is on a round's path. Where clients score models of their own, their tasks come before that training.
 """
 
 import time

@@ -1,6 +1,7 @@
 """What a round cost: bytes measured, FLOPs counted, seconds emulated; per client and in running totals."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -51,8 +52,9 @@ class ClientEvent:
         return self.download_s + self.compute_s + self.upload_s
 
     def to_line(self) -> str:
-        """The event as one line of JSON."""
-        return json.dumps(asdict(self))
+        """The event as one line of JSON; a loss that is no number, as a probe's, is null."""
+        loss = None if math.isnan(self.train_loss) else self.train_loss
+        return json.dumps(asdict(self) | {"train_loss": loss})
 
 
 def participation(
@@ -102,7 +104,7 @@ def round_costs(
         + _phase_s(training, deadline_s),
         "time/wall_s": wall_s,
         "train/loss": sum(e.train_loss * e.num_examples for e in training) / max(1, examples),
-        "fleet/participants": len(training),
+        "fleet/participants": len(training) - _num_late(training, deadline_s),
         "fleet/failures": num_failures,
         "fleet/stragglers": _num_late(training, deadline_s),
     }

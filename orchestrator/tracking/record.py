@@ -88,12 +88,22 @@ METRICS: dict[str, str] = {
     "eval/accuracy": "global model on the central test set, share correct",
     "eval/loss": "global model on the central test set, mean cross-entropy in nats",
     **_spread("eval/client_accuracy", "global model on each client's own test part"),
-    **_spread("personal/accuracy", "the model each client would use now, on its own test part"),
-    **_spread("personal/central_accuracy", "the model each client would use now, on the central test set"),
     **_spread(
-        "trained/accuracy", "the round's participants' models after local training, on their test parts"
+        "personal/accuracy",
+        "what each client uses after the round (its own model, a submodel or the global one) on its own test part",
     ),
-    **_spread("finetuned/accuracy", "the client's model after fine-tuning at the end, on its own test part"),
+    **_spread(
+        "personal/central_accuracy",
+        "what each client uses after the round (its own model, a submodel or the global one) on the central test set",
+    ),
+    **_spread(
+        "trained/accuracy",
+        "this round's participants right after local training, before the server's step, on their own test parts",
+    ),
+    **_spread(
+        "finetuned/accuracy",
+        "what each client uses at the end, after evaluation.finetune_epochs more epochs, on its own test part",
+    ),
     "comm/upload_bytes": "encoded bytes from all clients to the server in the round",
     "comm/upload_bytes_total": "encoded bytes from clients to the server, this round and before",
     "comm/download_bytes": "encoded bytes from the server to all clients in the round",
@@ -108,7 +118,7 @@ METRICS: dict[str, str] = {
     "time/wall_s_total": "time on this machine, this round and before, seconds",
     "train/loss": "clients' models on their training samples while training: mean of the loss that they minimise",
     "sparsity/density": "share of maskable weights of the global model that are kept, in (0, 1]",
-    "sparsity/client_density": "share of maskable weights that clients held, mean weighted as their updates are",
+    "sparsity/client_density": "share of maskable weights counted in a client's update, mean weighted as updates are",
     "sparsity/union": "share of maskable weights that at least one client held, before the server pruned",
     "sparsity/new_survivors": "share of maskable weights that are active after the round and were not before",
     "sparsity/removed": "share of maskable weights that clients held and the server pruned",

@@ -46,7 +46,8 @@ class Client:
             profiles=(replace(DEVICE, capability=capability),),
             units=trace_units(flat.module, torch.zeros(2, *SHAPE)),
         )
-        options = {"ratio_policy": "fixed", "ratio": 0.5, "keep": "last", **options}
+        half = {"ratio_policy": "fixed", "ratio": 0.5} if "ratio_policy" not in options else {}
+        options = {**half, "keep": "last", **options}
         self.method = FedLPS(FedLPSConfig.model_validate({"name": "fedlps", **options}), setting)
         self.data = random_data(NUM_IMAGES, SHAPE, 3)
         self.run: CheckedRun = make_run(

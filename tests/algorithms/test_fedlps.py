@@ -12,26 +12,25 @@ from tests.algorithms.fedlps_client import NUM_IMAGES, PARTS, Client, vector
 
 Array = NDArray[np.float64]
 
-#: units of L1 norm 1, 2, 3, 4; (n - 2.5) / sqrt(1.25)
+#: units of L1 norm 1, 2, 3, 4; standardised -1.341641, -0.447214, 0.447214, 1.341641
 RISING = vector(torch.arange(1.0, 5.0)[:, None].expand(4, 9) / 9, torch.zeros(3, 4))
-STANDARDISED = [-1.341641, -0.447214, 0.447214, 1.341641]
 
 
-def test_importance_starts_from_the_norms_and_a_little_noise() -> None:
-    client = Client(received=RISING, prior=2.0, importance_std=0.0).loaded()
-    assert client.importance.tolist() == pytest.approx([2 * n for n in STANDARDISED], abs=1e-5)
-    noisy = Client(received=RISING, prior=2.0).loaded()
-    noise = noisy.run.state.importance["1"]
-    assert 0.0 < float(noise.abs().max()) < 0.05
-    assert torch.allclose(noisy.importance, client.importance + noise)
+def test_importance_starts_near_zero() -> None:
+    client = Client(received=RISING).loaded()
+    assert 0.0 < float(client.importance.abs().max()) < 0.05
+    assert torch.equal(client.importance, client.run.state.importance["1"])
 
 
-def test_the_norms_are_added_before_the_first_participation_only() -> None:
-    first = Client(received=RISING)
-    kept = replace(first.run.state, importance={"1": torch.tensor([3.0, 1.0, 2.0, 0.0])}, num_trained=1)
-    again = Client(received=RISING, state=kept).loaded()
-    assert again.importance.tolist() == [3.0, 1.0, 2.0, 0.0]
-    assert again.units == [0, 2]
+def test_units_rank_by_importance_and_by_the_norms_of_the_model_in_hand() -> None:
+    """q + pi n: with pi = 0, 1 and 3 [3, 1, 2, 0], [1.66, 0.55, 2.45, 1.34] and [-1.02, -0.34, 3.34, 4.02]."""
+    importance = {"1": torch.tensor([3.0, 1.0, 2.0, 0.0])}
+    for prior, units in ((0.0, [0, 2]), (1.0, [0, 2]), (3.0, [2, 3])):
+        fresh = Client(received=RISING)
+        state = replace(fresh.run.state, importance=importance, num_trained=1)
+        client = Client(received=RISING, state=state, prior=prior).loaded()
+        assert client.units == units
+        assert client.importance.tolist() == [3.0, 1.0, 2.0, 0.0]
 
 
 def test_the_noise_is_the_clients_own() -> None:
@@ -41,22 +40,25 @@ def test_the_noise_is_the_clients_own() -> None:
 
 
 def test_the_penalty_pulls_importance_to_the_norms_by_hand() -> None:
-    """Nothing consumes a unit, so that the loss is silent. q = 0: sg = 1/2, sg' = 1/4.
+    """Nothing consumes a unit, so that the loss is silent, and pi = 0: to sg(0) = 1/2.
 
-    sg(1.341641) = 0.792766 and sg(0.447214) = 0.609977: 3 * 1/4 * 2/4 * 0.292766 = 0.109787, and 0.041241.
+    sg(1) = 0.731059 with sg' = 0.196612: 3 * 2/4 * 0.231059 * 0.196612 = 0.068143; sg(2) = 0.880797 with sg' =
+    0.104994: 3 * 2/4 * 0.380797 * 0.104994 = 0.059972.
     """
-    client = Client(received=RISING, prior=0.0, importance_std=0.0, importance_lr=3.0, penalty=1.0).loaded()
-    client.method.on_train_start(client.run)
-    assert client.importance.tolist() == pytest.approx([-0.109787, -0.041241, 0.041241, 0.109787], abs=1e-5)
-    twice = Client(received=RISING, prior=0.0, importance_std=0.0, importance_lr=3.0, penalty=2.0).loaded()
-    twice.method.on_train_start(twice.run)
-    assert torch.allclose(twice.importance, 2 * client.importance)
+    state = replace(Client().run.state, importance={"1": torch.tensor([0.0, 1.0, -1.0, 2.0])})
+    moved = []
+    for penalty in (1.0, 2.0):
+        client = Client(received=RISING, state=state, prior=0.0, importance_lr=3.0, penalty=penalty).loaded()
+        client.method.on_train_start(client.run)
+        moved.append(client.importance - state.importance["1"])
+    assert moved[0].tolist() == pytest.approx([0.0, -0.068143, 0.068143, -0.059972], abs=1e-5)
+    assert torch.allclose(moved[1], 2 * moved[0])
 
 
-def test_importance_at_the_norms_is_not_pulled() -> None:
+def test_a_unit_of_no_importance_of_its_own_is_not_pulled() -> None:
     client = Client(received=RISING, prior=1.0, importance_std=0.0).loaded()
     client.method.on_train_start(client.run)
-    assert client.importance.tolist() == pytest.approx(STANDARDISED, abs=1e-5)
+    assert client.importance.tolist() == pytest.approx([0.0] * 4, abs=1e-6)
 
 
 def sigmoid(x: Array) -> Array:
@@ -75,20 +77,21 @@ def relaxed_loss(values: Array, gates: Array, inputs: Array, labels: Array) -> f
 def learned(client: Client, full: Tensor, penalty: float, epochs_done: int = 0) -> Array:
     """What q becomes in the batches of this epoch: steps down central differences of the relaxed loss.
 
-    The hard choice stays; a gate moves with sg(q). The norm of a unit includes its bias.
+    The hard choice stays; a gate moves with sg(q + pi n). The norm of a unit includes its bias.
     """
     run, config = client.run, client.method.config
     values, q = full.double().numpy(), client.importance.double().numpy()
     norms = np.abs(values[:36]).reshape(4, 9).sum(axis=1) + np.abs(values[36:40])
-    target = sigmoid((norms - norms.mean()) / norms.std())
+    prior = config.prior * (norms - norms.mean()) / norms.std()
+    target = sigmoid(prior)
     hard = np.isin(np.arange(4), client.units).astype(np.float64)
     batches = list(next(run.batches(f"importance-{epochs_done}", 1)))[: config.importance_batches]
     for images, classes in batches:
         inputs, labels, at = images.flatten(1).double().numpy(), classes.numpy(), q.copy()
 
         def objective(x: Array, inputs: Array = inputs, labels: Array = labels, at: Array = at) -> float:
-            gates = hard + sigmoid(x) - sigmoid(at)
-            pull = penalty * ((sigmoid(x) - target) ** 2).mean()
+            gates = hard + sigmoid(x + prior) - sigmoid(at + prior)
+            pull = penalty * ((sigmoid(x + prior) - target) ** 2).mean()
             return relaxed_loss(values, gates, inputs, labels) + float(pull)
 
         steps = 1e-5 * np.eye(4)
@@ -142,7 +145,7 @@ def test_every_epoch_learns_on_other_samples() -> None:
 
 
 def test_units_that_stay_keep_their_training_and_optimiser() -> None:
-    client = Client(training={"local_epochs": 2}, importance_lr=0.0).loaded()
+    client = Client(training={"local_epochs": 2}, importance_lr=0.0, prior=0.0).loaded()
     client.run.values.add_(0.1)
     values, optimizer = client.run.values.clone(), client.run.optimizer
     client.method.on_epoch(client.run, 1)

@@ -28,13 +28,23 @@ def kept_counts(played: PlayedRound, position: int) -> list[int]:
 @pytest.mark.parametrize("pattern", ["learned", "ordered"])
 @pytest.mark.parametrize("setting", [{}, {"model.name": "tests.fakes:normalised_net"}])
 def test_clients_that_keep_everything_are_fedavg(setting: dict[str, object], pattern: str) -> None:
-    whole = {"algorithm.name": "fedlps", "algorithm.ratio_policy": "fixed", "algorithm.pattern": pattern}
+    whole = {
+        "algorithm.name": "fedlps",
+        "algorithm.ratio_policy": "fixed",
+        "algorithm.pattern": pattern,
+        "algorithm.agg_weight": "samples",
+    }
     assert_same_params(play(experiment(setting | whole)), play(experiment(setting)))
 
 
 def test_the_mean_change_of_clients_that_keep_everything_is_fedavgs() -> None:
     """To 1e-6: the server adds the mean change, where FedAvg takes the mean of the models."""
-    whole = {"algorithm.ratio_policy": "fixed", "algorithm.average": "mean_delta", "algorithm.name": "fedlps"}
+    whole = {
+        "algorithm.name": "fedlps",
+        "algorithm.ratio_policy": "fixed",
+        "algorithm.average": "mean_delta",
+        "algorithm.agg_weight": "samples",
+    }
     for ours, fedavg in zip(play(experiment(whole)), play(experiment()), strict=True):
         assert torch.allclose(ours.after.params, fedavg.after.params, rtol=0, atol=1e-6)
 
@@ -115,7 +125,8 @@ def test_ties_among_many_units_go_to_the_lower_index() -> None:
 @pytest.mark.parametrize("policy", ["p_ucbv", "capability", "fixed"])
 def test_a_submodel_has_the_whole_part_of_its_share_of_each_layer(policy: str) -> None:
     """At most what the device can hold, unless the ratio is fixed."""
-    run = experiment(TIERS | {"algorithm.ratio_policy": policy, "algorithm.ratio": 0.3})
+    ratio = {"algorithm.ratio": 0.3} if policy == "fixed" else {}
+    run = experiment(TIERS | {"algorithm.ratio_policy": policy} | ratio)
     capabilities = set()
     for played in play(run):
         for position, job in enumerate(played.jobs):
@@ -124,15 +135,15 @@ def test_a_submodel_has_the_whole_part_of_its_share_of_each_layer(policy: str) -
             most = [max(1, int(z * 200)), max(1, int(z * 100))]
             found = kept_counts(played, position)
             assert isinstance(run.algorithm, FedLPS)
-            ratio = run.algorithm.ratio(job.task, job.client_state)
-            assert found == [max(1, int(ratio * 200)), max(1, int(ratio * 100))]
+            s = run.algorithm.ratio(job.task, job.client_state)
+            assert found == [max(1, int(s * 200)), max(1, int(s * 100))]
             match policy:
                 case "capability":
                     assert found == most
                 case "fixed":
                     assert found == [60, 30]
                 case _:
-                    assert ratio <= z
+                    assert s <= z
                     assert all(f <= m for f, m in zip(found, most, strict=True))
     assert len(capabilities) >= 3
 
@@ -172,3 +183,10 @@ def test_who_trained_before_changes_nothing_for_another_client() -> None:
     buffers = {u.client_id: u.buffer.tobytes() for u in many.updates}
     for update in few.updates:
         assert update.buffer.tobytes() == buffers[update.client_id]
+
+
+def test_clients_count_alike_unless_by_samples() -> None:
+    method = experiment(TIERS).algorithm
+    assert (method.weight(70), method.weight(7)) == (1.0, 1.0)
+    by_samples = experiment(TIERS | {"algorithm.agg_weight": "samples"}).algorithm
+    assert (by_samples.weight(70), by_samples.weight(7)) == (70.0, 7.0)

@@ -62,6 +62,7 @@ _MNIST = {
     "training.lr": 0.1,
     "training.lr_decay": 0.998,
     "training.momentum": 0.0,
+    "training.weight_decay": 1.2e-6,
     "training.rounds": 100,
     "training.eval_every": 100,
     "evaluation.finetune_epochs": 5,
@@ -69,7 +70,7 @@ _MNIST = {
 #: the Scaler makes gradients of a net without norms larger by 1 / ratio a layer; both methods do better without
 _NO_SCALER = {"algorithm.scaler": False}
 _PATTERN = {"algorithm.name": "fedlps", "algorithm.ratio_policy": "fixed", "algorithm.ratio": 0.2}
-#: FedDST's setting (arXiv 2112.09824) with fewer clients: two classes and 40 images each
+#: FedDST's setting (arXiv 2112.09824) with fewer rounds: 400 clients with two shards of 20 images each
 _CIFAR = {
     **_QUIET,
     "data.name": "parquet",
@@ -115,7 +116,12 @@ COMPARISONS: dict[str, Comparison] = {
     "cifar10": Comparison(
         _CIFAR,
         {
-            "FedDST": {"algorithm.name": "feddst", "algorithm.readjust_every": 15, **_SPARSE_ROUNDS},
+            "FedDST": {
+                "algorithm.name": "feddst",
+                "algorithm.alpha": 0.01,
+                "algorithm.readjust_every": 15,
+                **_SPARSE_ROUNDS,
+            },
             "RandomMask": {"algorithm.name": "randommask", **_SPARSE_ROUNDS},
             "FedAvg": {"algorithm.name": "fedavg", **_DENSE_ROUNDS},
             "FedAvgM, tuned": {**_FEDAVGM, "algorithm.server_momentum": 0.5},

@@ -101,7 +101,6 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
         "fjord",
         {"model.name": "tests.fakes:normalised_net", "algorithm.distill": True, "algorithm.temperature": 2.0},
     ),
-    "fjord, bandit": ("fjord", {"algorithm.ratio_policy": "p_ucbv", "training.clients_per_round": 6}),
     "fedspa, static masks": (
         "fedspa",
         {

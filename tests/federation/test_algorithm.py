@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from orchestrator.config import AlgorithmConfig
 from orchestrator.errors import ConfigError
@@ -143,8 +143,22 @@ def test_an_update_that_is_not_finite_is_an_error_that_names_the_remedy() -> Non
     flat = seeded(net)
     setting = make_setting(flat, SHAPE, training={"lr": 1e38})
     algorithm = Plain(AlgorithmConfig(), setting)
-    with pytest.raises(FloatingPointError, match=r"lower training.lr or set clip_norm"):
+    with pytest.raises(FloatingPointError, match=r"lower training.lr or .* set clip_norm"):
         algorithm.client_update(make_run(setting, flat, random_data(9, SHAPE, 3)))
+
+
+class Diverging(Algorithm[ServerState, Tensor]):
+    """A sound model, and a state that is none."""
+
+    def after_train(self, run: LocalRun[Tensor]) -> None:
+        run.state = torch.tensor([0.0, float("nan")])
+
+
+def test_a_state_that_is_not_finite_is_an_error_too() -> None:
+    flat = seeded(net)
+    setting = make_setting(flat, SHAPE)
+    with pytest.raises(FloatingPointError, match=r"what was trained is not finite"):
+        Diverging(AlgorithmConfig(), setting).client_update(make_run(setting, flat, random_data(9, SHAPE, 3)))
 
 
 Trace = tuple[str, ...]
@@ -219,7 +233,9 @@ def test_a_method_with_one_level_for_all_refuses_device_levels() -> None:
 
 
 def test_a_level_for_a_device_that_the_fleet_lacks_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"sparsity.device_levels=slow: the fleet's profiles are default"):
+    with pytest.raises(
+        ConfigError, match=r"sparsity.device_levels.slow=0.9: the fleet's profiles are default"
+    ):
         make(PerDevice, sparsity__device_levels={"slow": 0.9})
 
 
