@@ -21,8 +21,8 @@ demo: install ## FedDST against FedAvg on real digits, on a local Ray
 test: install ## the whole test suite
 	$(BIN)/python -m pytest
 
-fast: install ## the tests that start no Ray
-	$(BIN)/python -m pytest -m "not ray"
+fast: install ## the tests that start no Ray, without further variants
+	$(BIN)/python -m pytest -m "not ray and not thorough"
 
 lint: install ## ruff and mypy
 	$(BIN)/ruff check .

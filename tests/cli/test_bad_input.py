@@ -67,6 +67,26 @@ WRONG_NAMES = {
     "value of an option": Row(
         "algorithm.name=fedprox algorithm.mu=-1", ("algorithm.mu=-1", "greater than or equal to 0")
     ),
+    "ratio that nobody asks for": Row(
+        "algorithm.name=heterofl algorithm.ratio=0.25",
+        ("algorithm.ratio=0.25", "ratio_policy=capability chooses the ratio", "algorithm.ratio_policy=fixed"),
+    ),
+    "bandit over widths": Row(
+        "algorithm.name=fjord algorithm.ratio_policy=p_ucbv",
+        ("algorithm.ratio_policy=p_ucbv", "algorithm.widths", "capability or fixed"),
+    ),
+    "gate without validation": Row(
+        "algorithm.name=lotteryfl data.validation_fraction=0",
+        (
+            "data.validation_fraction=0.0",
+            "client 0 has no validation sample, which lotteryfl needs",
+            "raise it",
+        ),
+    ),
+    "device that the fleet lacks": Row(
+        "algorithm.name=fedspa sparsity.device_levels.tier9=0.5",
+        ("sparsity.device_levels.tier9=0.5", "the fleet's profiles are default", "name one of these"),
+    ),
     "options that contradict the training": Row(
         "algorithm.name=feddst algorithm.adjust_after_epoch=2",
         ("algorithm.adjust_after_epoch=2", "at most 1"),

@@ -9,9 +9,10 @@ from algorithms import algorithm_names
 from orchestrator.sparsity.payload import Bits, Dense, Masked, Scalar
 from tests.contract.suite import CHECKS, closed_form_bytes, contract_experiment
 
+NAMES = sorted(algorithm_names())
 #: (method, options) beyond the defaults
 VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
-    **{name: (name, {}) for name in sorted(algorithm_names())},
+    **{name: (name, {}) for name in NAMES},
     "randommask, random": ("randommask", {"algorithm.criterion": "random", "sparsity.level": 0.95}),
     "feddst, as the public code": (
         "feddst",
@@ -243,7 +244,14 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
 
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize(
-    "variant", [pytest.param(variant, marks=pytest.mark.xdist_group(variant)) for variant in VARIANTS]
+    "variant",
+    [
+        pytest.param(
+            variant,
+            marks=[pytest.mark.xdist_group(variant), *([] if variant in NAMES else [pytest.mark.thorough])],
+        )
+        for variant in VARIANTS
+    ],
 )
 def test_a_method_keeps_its_promises(variant: str, check: str) -> None:
     CHECKS[check](contract_experiment(*VARIANTS[variant]))
