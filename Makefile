@@ -34,5 +34,7 @@ docs: install ## docs/algorithms.md from the methods themselves
 
 bench: install ## the benchmark of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks.round_time
+	$(BIN)/python -m tests.benchmarks.submodel_step
+	$(BIN)/python -m tests.benchmarks.masked_step
 
 .PHONY: help install demo test fast lint docs bench
