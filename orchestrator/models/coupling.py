@@ -232,8 +232,14 @@ def _is_tensor(value: object) -> bool:
 
 
 def _place(node: fx.Node) -> str:
+    """Where an operation stands: its layer, or its name and the layer that it follows."""
     if node.op == "call_module":
         return str(node.target)
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
     scopes = [scope for scope in node.meta.get("nn_module_stack", {}) if scope]
-    return f"{scopes[-1]}.{name}" if scopes else name
+    if scopes:
+        return f"{scopes[-1]}.{name}"
+    before = next(iter(node.all_input_nodes), None)
+    while before is not None and before.op != "call_module":
+        before = next(iter(before.all_input_nodes), None)
+    return f"{name} after {before.target}" if before is not None else name

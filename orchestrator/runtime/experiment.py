@@ -102,9 +102,6 @@ def prepare(config: ExperimentConfig) -> Experiment:
     with forked_torch_seed(config.seed, "model"):
         flat = FlatModule(build())
     initial = flat.values if config.model.init is None else _load_initial(config.model.init, flat.layout)
-    units: tuple[UnitGroup, ...] = ()
-    if algorithm_type.uses_units:
-        units = trace_units(flat.module, example_input(dataset.input_shape))
     setting = Setting(
         layout=flat.layout,
         cost=measure_cost(flat.module, flat.layout, dataset.input_shape),
@@ -115,17 +112,12 @@ def prepare(config: ExperimentConfig) -> Experiment:
         initial=initial.numpy().copy(),
         profiles=fleet.profiles,
         assignment=fleet.assign(num_clients, stream(config.seed, "fleet")),
-        units=units,
+        units=_trace(model_spec, flat, dataset) if algorithm_type.uses_units else (),
         value_dtype=config.wire.value_dtype,
     )
     algorithm = algorithm_type(config.algorithm, setting)
-    if algorithm.needs_validation and not (sizes := partition.validation.sizes()).all():
-        raise ConfigError(
-            "data.validation_fraction",
-            config.data.validation_fraction,
-            f"client {int(sizes.argmin())} has no validation sample, which {config.algorithm.name} needs",
-            "raise it",
-        )
+    if algorithm.needs_validation:
+        _require_validation(config, partition)
     return Experiment(
         config=config,
         algorithm=algorithm,
@@ -135,6 +127,25 @@ def prepare(config: ExperimentConfig) -> Experiment:
         build=build,
         fleet=fleet,
     )
+
+
+def _trace(model_spec: str, flat: FlatModule, dataset: Dataset) -> tuple[UnitGroup, ...]:
+    """The model's units. Raises ModelError, naming the place in the model, where it cannot be cut."""
+    try:
+        return trace_units(flat.module, example_input(dataset.input_shape))
+    except ModelError as error:
+        raise ModelError("model.name", model_spec, f"{error.value}: {error.problem}", error.remedy) from error
+
+
+def _require_validation(config: ExperimentConfig, partition: Partition) -> None:
+    sizes = partition.validation.sizes()
+    if not sizes.all():
+        raise ConfigError(
+            "data.validation_fraction",
+            config.data.validation_fraction,
+            f"client {int(sizes.argmin())} has no validation sample, which {config.algorithm.name} needs",
+            "raise it",
+        )
 
 
 def params_sha256(params: Tensor | NDArray[np.float32]) -> str:

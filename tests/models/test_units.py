@@ -245,7 +245,9 @@ def test_operation_before_the_first_layer_need_not_be_understood() -> None:
 
 def test_size_written_into_a_reshape_is_refused_with_the_remedy() -> None:
     net = Forward(lambda m, x: m.fc(m.conv(x).view(-1, 256)), conv=nn.Conv2d(3, 4, 1), fc=nn.Linear(256, 2))
-    with pytest.raises(ModelError, match=r"^model\.name=view: the size 256 is written .* flatten\(1\)"):
+    with pytest.raises(
+        ModelError, match=r"^model\.name=view after conv: the size 256 is written .* flatten\(1\)"
+    ):
         trace_units(net, IMAGES)
 
 

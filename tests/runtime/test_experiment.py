@@ -190,3 +190,24 @@ def test_what_cannot_be_run_is_refused_before_anything_is_made(
     with pytest.raises(RequestError) as caught:
         fresh(*overrides)
     assert caught.value.field == field
+
+
+def test_a_model_that_cannot_be_cut_is_named_with_the_layer(tmp_path: Path) -> None:
+    """Only a method with submodels minds; the file is the user's."""
+    file = tmp_path / "net.py"
+    file.write_text(
+        "from torch import nn\n\n\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, num_classes):\n"
+        "        super().__init__()\n"
+        "        self.conv, self.fc = nn.Conv2d(1, 4, 1), nn.Linear(256, num_classes)\n\n"
+        "    def forward(self, images):\n"
+        "        return self.fc(self.conv(images).view(-1, 256))\n\n\n"
+        "def net(input_shape, num_classes):\n"
+        "    return Net(num_classes)\n"
+    )
+    assert prepared(f"model.name={file}:net").setting.units == ()
+    with pytest.raises(
+        ModelError, match=rf"model\.name={file}:net: view after conv: the size 256 .* flatten"
+    ):
+        prepared(f"model.name={file}:net", "algorithm.name=heterofl")
