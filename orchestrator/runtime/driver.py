@@ -22,7 +22,7 @@ from orchestrator.runtime.executor import Executor
 from orchestrator.runtime.experiment import Experiment, params_sha256
 from orchestrator.runtime.export import export_model
 from orchestrator.runtime.ledger import add_totals, round_costs
-from orchestrator.runtime.phase import Folded, Launched, PhaseRunner
+from orchestrator.runtime.phase import Folded, Launched, PhaseRunner, Scoring
 from orchestrator.runtime.store import RunStore
 from orchestrator.tracking.record import RoundRecord
 
@@ -59,7 +59,7 @@ class FinishedRound:
     metrics: dict[str, float]
     phases: Sequence[Folded]
     last: bool
-    scoring: Launched | None
+    scoring: Scoring | None
 
 
 class Driver:
@@ -168,7 +168,7 @@ class Driver:
         scoring = None
         plan = self._evaluator.plan(round_idx, last=last)
         if plan.tasks:
-            scoring = self._phases.launch(plan, next_state, progress.client_states | client_states)
+            scoring = self._phases.score(plan, next_state, progress.client_states | client_states)
         failures = sum(len(phase.failures) for phase in phases)
         wall_s = self._now_s() - started_s
         costs = round_costs(
@@ -217,7 +217,7 @@ class Driver:
         failures = [f for phase in finished.phases for f in phase.failures]
         problem = None
         if finished.scoring is not None:
-            scores, problem = self._phases.scores(finished.scoring, failures)
+            scores, problem = finished.scoring.collect(failures)
             metrics |= {} if problem else self._evaluator.spread_scores(scores)
         record = RoundRecord(finished.round_idx, round(self._now_s() * 1000), metrics)
         commit = Commit(

@@ -1,5 +1,6 @@
 """One phase of a round: tasks out, outcomes in, updates folded. A round is its probes, if any, and its training."""
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -18,6 +19,9 @@ from orchestrator.sparsity.payload import Payload
 from orchestrator.sparsity.wire import decode
 
 R = TypeVar("R")
+
+#: clients in a chunk of evaluation tasks; two chunks are under way
+SCORED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +121,14 @@ class PhaseRunner:
             trained_accuracy=tally.trained_accuracy,
         )
 
+    def score(self, plan: RoundPlan, state: ServerState, client_states: Mapping[int, Any]) -> "Scoring":
+        """Let clients score their models after this state; a few of them at a time, however many there are."""
+        return Scoring(self, plan, state, client_states)
+
     def scores(
         self, launched: Launched, failures: list[ClientFailure]
     ) -> tuple[list[Mapping[str, float]], RoundError | None]:
-        """Wait for the scores of a plan of evaluation tasks; what fails on the way is added to `failures`.
+        """Wait for the scores of evaluation tasks; what fails on the way is added to `failures`.
 
         An error, where the failure policy makes one of it, is returned and not raised: the round that the
         clients were scored after is good all the same.
@@ -222,6 +230,41 @@ class PhaseRunner:
             causes = "; ".join(str(f) for f in tally.failures[:3]) or late
             raise RoundError(
                 f"round {round_idx} has {tally.num_folded} updates, runtime.min_clients={least}: {causes}"
+            )
+
+
+class Scoring:
+    """Evaluation tasks that go out in chunks, so that not every client's message and state is held at once."""
+
+    def __init__(
+        self, runner: PhaseRunner, plan: RoundPlan, state: ServerState, client_states: Mapping[int, Any]
+    ) -> None:
+        """Launches the first two chunks; `broadcast` is the state's message."""
+        self._runner, self._plan, self._state, self._client_states = runner, plan, state, client_states
+        self._launched: deque[Launched] = deque()
+        self._num_launched = 0
+        self._launch(None)
+        self.broadcast = self._launched[0].broadcast
+        self._launch(self.broadcast)
+
+    def collect(self, failures: list[ClientFailure]) -> tuple[list[Mapping[str, float]], RoundError | None]:
+        """All scores, in the plan's order, as `PhaseRunner.scores` gives them."""
+        collected: list[Mapping[str, float]] = []
+        while self._launched:
+            scores, error = self._runner.scores(self._launched.popleft(), failures)
+            collected += scores
+            if error is not None:
+                return collected, error
+            self._launch(self.broadcast)
+        return collected, None
+
+    def _launch(self, broadcast: Broadcast | None) -> None:
+        tasks = self._plan.tasks[self._num_launched : self._num_launched + SCORED_AT_ONCE]
+        if tasks:
+            self._num_launched += len(tasks)
+            chunk = RoundPlan(self._plan.round_idx, tasks)
+            self._launched.append(
+                self._runner.launch(chunk, self._state, self._client_states, broadcast=broadcast)
             )
 
 

@@ -1,6 +1,8 @@
 """Evaluation against a slow forward pass in numpy, one image at a time."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,12 @@ from torch.nn.functional import cross_entropy
 from orchestrator.data.client_index import ClientIndex
 from orchestrator.errors import RoundError
 from orchestrator.federation.seeds import stream
+from orchestrator.federation.update import Outcome
 from orchestrator.runtime.client import Bench
 from orchestrator.runtime.evaluator import Evaluator, client_means
+from orchestrator.runtime.executor import Job, Message, Ticket
 from orchestrator.runtime.experiment import Experiment
+from orchestrator.runtime.phase import SCORED_AT_ONCE
 from orchestrator.tracking.record import read_records
 from tests.runtime.runs import TIMING, Flaky, committed, drive, prepared
 
@@ -141,6 +146,24 @@ def _part(metrics: dict[str, float], prefix: str) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name.startswith(prefix)}
 
 
+class Counting(Flaky):
+    """How many jobs are in the executor's hands at most."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        super().__init__(experiment, {})
+        self.outstanding = self.most = self.num_done = 0
+
+    def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
+        self.outstanding += len(jobs)
+        self.most = max(self.most, self.outstanding)
+        return super().submit(message, jobs)
+
+    def result(self, ticket: Ticket) -> Outcome[Any]:
+        self.outstanding -= 1
+        self.num_done += 1
+        return super().result(ticket)
+
+
 class TestClientsOwnModels:
     """`Stubborn`: client k says class k + n after n tasks, so that its accuracy is a share of its test part."""
 
@@ -162,6 +185,21 @@ class TestClientsOwnModels:
             _spread_by_hand(scores, "personal/accuracy"), rel=1e-12
         )
         assert metrics["eval/client_accuracy_mean"] != metrics["personal/accuracy_mean"]
+
+    def test_many_clients_are_scored_a_few_at_a_time(self, tmp_path: Path) -> None:
+        """All of 40, with no more than two chunks' messages and states in the executor's hands."""
+        experiment = prepared(
+            *self.STUBBORN, "training.rounds=1", "fleet.num_clients=40", "data.partition.kind=iid"
+        )
+        executor = Counting(experiment)
+        drive(experiment, tmp_path, executor=executor)
+        drawn = experiment.algorithm.select(None, 0)
+        scores = _shares(experiment, {k: (k + (k in drawn)) % 10 for k in range(40)})
+        assert _part(_last_metrics(tmp_path), "personal/accuracy") == pytest.approx(
+            _spread_by_hand(scores, "personal/accuracy"), rel=1e-12
+        )
+        assert executor.num_done == 40 + len(drawn)
+        assert executor.most == 2 * SCORED_AT_ONCE
 
     def test_what_a_round_trained_is_scored_on_its_participants(self, tmp_path: Path) -> None:
         experiment = prepared(*self.STUBBORN, "training.rounds=1")
