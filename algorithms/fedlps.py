@@ -15,8 +15,9 @@ an epoch q moves by the gradient of the loss at gates that scale what leaves a u
 of the hard choice: dL/dq_j = sg'(u_j) (dL/dg_j + lambda d/dsg(u_j) mean_j (sg(u_j) - sg(pi n_j))^2). It is taken on
 `importance_batches` mini-batches of the dense model, whose FLOPs are counted, so that dropped units can return; between
 two choices the client trains a smaller dense model, residual couplings included. A unit is what can be cut out
-exactly: a hidden unit of an LSTM, not a gate row. The personal model is the last one trained, its epoch with the best
-validation accuracy unless `keep=last`; before its first participation a client uses the global model. The bandit is
+exactly: a hidden unit of an LSTM, not a gate row. The personal model is the client's latest of the best validation
+accuracy, over all epochs that it has trained, unless `keep=last`: a submodel of few units may die in a round. Before
+its first participation a client uses the global model. The bandit is
 orchestrator/fleet/ratio.py, its cost the task's emulated time over the dense model's. `average=per_unit` averages a
 coordinate over the clients that held it, `mean_delta` (the code's) over all.
 """
@@ -71,16 +72,19 @@ class FedLPSConfig(StructuredConfig):
     )
     importance_batches: int = Field(1, ge=1, description="mini-batches per epoch that move the importance")
     penalty: float = Field(1.0, ge=0.0, description="lambda, pull of the importance to the weights' norm")
-    keep: Literal["best", "last"] = Field("best", description="epoch whose model becomes the personal one")
+    keep: Literal["best", "last"] = Field(
+        "best", description="of all epochs a client has trained, whose model is its personal one"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FedLPSClient(ClientRatio):
-    """Adds q by group (float32[J]), the personal model (float32[D]) and its units (bool[sum J])."""
+    """Adds q by group (float32[J]); the personal model (float32[D]), its units (bool[sum J]) and its score."""
 
     importance: Mapping[str, Tensor]
     personal: Tensor
     units: Tensor
+    best: float = -1.0
     num_trained: int = 0
 
 
@@ -150,7 +154,12 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
 
     def load(self, run: LocalRun[FedLPSClient]) -> None:
         """Begin with the units that are most important so far."""
-        run.scratch |= {"full": run.start.cpu().clone(), "best": torch.tensor(-1.0)}
+        run.scratch |= {
+            "full": run.start.cpu().clone(),
+            "personal": run.state.personal,
+            "units": run.state.units,
+        }
+        run.scratch["best"] = torch.tensor(run.state.best, dtype=torch.float64)
         run.scratch |= {f"q/{name}": q for name, q in run.state.importance.items()}
         run.load_submodel(run.start, self._choose(run))
 
@@ -159,7 +168,7 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
         self._learn(run, 0)
 
     def on_epoch(self, run: LocalRun[FedLPSClient], epochs_done: int) -> None:
-        """Keep the model if it is the best so far; learn and choose again unless training is over."""
+        """Keep the model if none before was better; learn and choose again unless training is over."""
         last = epochs_done == self.setting.training.local_epochs
         score = run.validation_accuracy() if self.config.keep == "best" else float(epochs_done)
         if score >= float(run.scratch["best"]):
@@ -179,6 +188,7 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
             importance={name: run.scratch[f"q/{name}"] for name in run.state.importance},
             personal=run.scratch["personal"],
             units=run.scratch["units"],
+            best=float(run.scratch["best"]),
             num_trained=run.state.num_trained + 1,
         )
 

@@ -8,7 +8,7 @@ import torch
 from algorithms.fedlps import FedLPS
 from orchestrator.fleet.ratio import NUM_REWARDS, REWARD_SUM, utility
 from tests.algorithms.fedlps_client import NUM_IMAGES, PARTS, SHAPE, Client, vector
-from tests.fakes import DEVICE, TensorData
+from tests.fakes import DEVICE, TensorData, random_data
 
 
 @pytest.mark.parametrize(
@@ -150,3 +150,18 @@ def test_the_bandit_is_credited_with_accuracy_over_emulated_cost() -> None:
     rewarded = bandit.arms[bandit.arms[:, NUM_REWARDS] > 0]
     expected = utility(100.0 * run.train_accuracy()) / (taken / whole)
     assert rewarded[:, REWARD_SUM].tolist() == pytest.approx([expected])
+
+
+@pytest.mark.parametrize(("keep", "stays"), [("best", True), ("last", False)])
+def test_a_better_model_of_an_earlier_round_stays_the_personal_one(keep: str, stays: bool) -> None:
+    """1.5 is more than any accuracy; the last epoch is the last one whatever came before."""
+    validation = random_data(6, SHAPE, 3, seed=5)
+    fresh = Client().run.state
+    earlier = replace(
+        fresh, personal=torch.full((55,), 0.5), num_trained=1, best=1.5 if keep == "best" else 1.0
+    )
+    client = Client(state=earlier, keep=keep, validation=validation)
+    client.method.client_update(client.run)
+    assert torch.equal(client.run.state.personal, earlier.personal) == stays
+    assert client.run.state.num_trained == 2
+    assert client.run.state.best == earlier.best
