@@ -202,7 +202,7 @@ class TestFailure:
         failure = _run(ClientHost(experiment), experiment)
         assert isinstance(failure, ClientFailure)
         assert failure.stage == "train"
-        assert failure.cause.startswith("FloatingPointError: the trained parameters are not finite")
+        assert failure.cause.startswith("FloatingPointError: what was trained is not finite")
         assert "training.lr" in failure.cause
 
     def test_a_payload_that_cannot_be_encoded_fails_in_sending(self) -> None:
