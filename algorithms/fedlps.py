@@ -64,12 +64,8 @@ class FedLPSConfig(StructuredConfig):
     )
     agg_weight: Literal["uniform", "samples"] = Field("uniform", description="a client's weight in the mean")
     importance_lr: float = Field(5.0, ge=0.0, description="learning rate of the importance")
-    importance_std: float = Field(0.01, ge=0.0, description="standard deviation of its random initial values")
-    prior: float = Field(
-        1.0,
-        ge=0.0,
-        description="weight in it of the units' norms in the first model that the client receives",
-    )
+    importance_std: float = Field(0.01, ge=0.0, description="standard deviation of its initial values")
+    prior: float = Field(1.0, ge=0.0, description="pi, weight of a unit's norm beside what is learned")
     importance_batches: int = Field(1, ge=1, description="mini-batches per epoch that move the importance")
     penalty: float = Field(1.0, ge=0.0, description="lambda, pull of the importance to the weights' norm")
     keep: Literal["best", "last"] = Field(

@@ -69,6 +69,7 @@ class TopK(Algorithm[ServerState, TopKClient]):
     traits: ClassVar[Traits] = Traits(
         structure="update",
         when="each round",
+        density="fixed",
         payload="positions of the values, up",
         source="arXiv 1809.07599",
     )

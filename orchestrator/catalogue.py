@@ -49,9 +49,9 @@ def algorithms_page() -> str:
 
 def _cells(name: str, method: AlgorithmType) -> tuple[str, ...]:
     traits = method.traits
-    density = (
-        traits.density if method.default_level is None else f"{traits.density} ({method.default_level:g})"
-    )
+    density = f"{traits.density} ({method.default_level:g})" if method.default_level else traits.density
+    if traits.structure == "update":
+        density = f"1, of the update {traits.density} ({method.default_level:g})"
     personal = "yes" if traits.personal else "-"
     return (
         f"[`{name}`](#{name})",

@@ -13,6 +13,7 @@ What an update carries beside the model (scores, bits, squared gradients) is ave
 sum a_k over the clients that sent it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -62,7 +63,7 @@ class Aggregate:
         return None if self.coverage is None else self.coverage > 0
 
 
-class Aggregator:
+class Aggregator(ABC):
     """Folds contributions: `add` each in plan order, then `finish` once."""
 
     def __init__(self) -> None:
@@ -104,9 +105,9 @@ class Aggregator:
         assert contribution.values is not None
         return contribution.values
 
+    @abstractmethod
     def _mean(self, weighted: Tensor, server: Tensor) -> Tensor:
         """float64[D] from the weighted sum; what the kinds differ in."""
-        raise NotImplementedError
 
     def _add_model(self, weight: float, term: Tensor, mask: Tensor | None) -> None:
         if self._weighted is None:

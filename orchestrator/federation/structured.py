@@ -69,8 +69,11 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
             )
 
     def kept(self, task: ClientTask, client_state: C) -> KeptUnits:
-        """Units of each group that the client holds in this task, known to both ends."""
-        raise NotImplementedError
+        """Units of each group that the client holds in this task, known to both ends.
+
+        A method whose clients choose for themselves overrides `unicast`, `unpack` and `load` instead.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say which units a client keeps")
 
     def init_client(self, client_id: int) -> C:
         """The ratio's state alone."""
