@@ -10,16 +10,17 @@ u_j = q_j + pi n_j.
 
 Deviations: the paper's body was not at hand, and in its public code nothing is learned; what that code does is
 `fedlps_as_coded`. Here q is private and lives as long as the client. A unit is ranked by u, so that clients begin with
-units in common, the strong ones of the model at hand; norms are standardised because sg is flat where they lie. Once
-an epoch q moves by the gradient of the loss at gates that scale what leaves a unit, with the straight-through estimator
-of the hard choice: dL/dq_j = sg'(u_j) (dL/dg_j + lambda d/dsg(u_j) mean_j (sg(u_j) - sg(pi n_j))^2). It is taken on
-`importance_batches` mini-batches of the dense model, whose FLOPs are counted, so that dropped units can return; between
-two choices the client trains a smaller dense model, residual couplings included. A unit is what can be cut out
-exactly: a hidden unit of an LSTM, not a gate row. The personal model is the client's latest of the best validation
-accuracy, over all epochs that it has trained, unless `keep=last`: a submodel of few units may die in a round. Before
-its first participation a client uses the global model. The bandit is
-orchestrator/fleet/ratio.py, its cost the task's emulated time over the dense model's. `average=per_unit` averages a
-coordinate over the clients that held it, `mean_delta` (the code's) over all.
+units in common, the strong ones of the model at hand; norms are standardised because sg is flat where they lie. At
+the start of a participation (and of its epochs before `importance_epochs`) q moves by the gradient of the loss at
+gates that scale what leaves a unit, with the straight-through estimator of the hard choice:
+dL/dq_j = sg'(u_j) (dL/dg_j + lambda d/dsg(u_j) mean_j (sg(u_j) - sg(pi n_j))^2). It is taken on `importance_batches`
+mini-batches of the dense model, whose FLOPs are counted, so that dropped units can return; between two choices the
+client trains a smaller dense model, residual couplings included. A unit is what can be cut out exactly: a hidden unit
+of an LSTM, not a gate row. The personal model is the client's latest of the best validation accuracy, over all epochs
+that it has trained, unless `keep=last`: a submodel of few units may die in a round. Before its first participation a
+client uses the global model. The bandit is orchestrator/fleet/ratio.py, its cost the task's emulated time over the
+dense model's. `average=mean_delta` (the code's) averages changes over all clients, `per_unit` each coordinate over
+those that held it.
 """
 
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.federation.aggregate import AGGREGATORS, Aggregator
+from orchestrator.federation.aggregate import AGGREGATORS, AggregationName, Aggregator
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.exchange import ModelValues, find_bits, find_model, pack_model, unpack_model
 from orchestrator.federation.local import LocalRun
@@ -59,14 +60,17 @@ class FedLPSConfig(StructuredConfig):
         description="units kept: of largest learned importance, of largest L1 norm, the first, random",
     )
     average: Literal["mean_delta", "per_unit"] = Field(
-        "per_unit",
+        "mean_delta",
         description="changes averaged over all clients, or each coordinate over those that held it",
     )
     agg_weight: Literal["uniform", "samples"] = Field("uniform", description="a client's weight in the mean")
     importance_lr: float = Field(5.0, ge=0.0, description="learning rate of the importance")
     importance_std: float = Field(0.01, ge=0.0, description="standard deviation of its initial values")
     prior: float = Field(1.0, ge=0.0, description="pi, weight of a unit's norm beside what is learned")
-    importance_batches: int = Field(1, ge=1, description="mini-batches per epoch that move the importance")
+    importance_epochs: int = Field(
+        1, ge=1, description="epochs of a participation, from the first, that begin by moving the importance"
+    )
+    importance_batches: int = Field(1, ge=1, description="mini-batches that move it each time")
     penalty: float = Field(1.0, ge=0.0, description="lambda, pull of the importance to the weights' norm")
     keep: Literal["best", "last"] = Field(
         "best", description="of all epochs a client has trained, whose model is its personal one"
@@ -90,6 +94,7 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
 
     Config = FedLPSConfig
     config: FedLPSConfig
+    aggregation: ClassVar[AggregationName] = "dmean"
     traits: ClassVar[Traits] = Traits(
         scope="personal",
         structure="structured",
@@ -164,8 +169,7 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
         self._learn(run, 0)
 
     def on_epoch(self, run: LocalRun[FedLPSClient], epochs_done: int) -> None:
-        """Keep the model if none before was better; learn and choose again unless training is over."""
-        last = epochs_done == self.setting.training.local_epochs
+        """Keep the model if none before was better; learn and choose again where that is still to come."""
         score = run.validation_accuracy() if self.config.keep == "best" else float(epochs_done)
         if score >= float(run.scratch["best"]):
             run.scratch |= {
@@ -173,7 +177,7 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
                 "personal": run.in_full().values,
                 "units": self._bits(run),
             }
-        if not last:
+        if epochs_done < min(self.config.importance_epochs, self.setting.training.local_epochs):
             self._learn(run, epochs_done)
 
     def after_train(self, run: LocalRun[FedLPSClient]) -> None:

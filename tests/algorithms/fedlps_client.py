@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.fedlps import FedLPS, FedLPSConfig
+from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.models.units import trace_units
-from tests.fakes import DEVICE, CheckedRun, TensorData, make_run, make_setting, random_data, seeded
+from tests.fakes import DEVICE, TensorData, make_run, make_setting, random_data, seeded
 
 SHAPE = (1, 3, 3)
 NUM_IMAGES = 12

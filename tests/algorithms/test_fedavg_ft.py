@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from algorithms.fedavg_ft import FedAvgFT, FedAvgFTConfig
+from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.models.parameters import FlatModule
 from orchestrator.runtime.driver import Driver
 from orchestrator.runtime.executor import InProcessExecutor
 from orchestrator.runtime.store import RunStore
-from tests.fakes import CheckedRun, experiment, make_run, make_setting, random_data, seeded
+from tests.fakes import experiment, make_run, make_setting, random_data, seeded
 
 SHAPE = (1, 3, 3)
 

@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 from torch import Tensor
 
+from orchestrator.contract.rounds import PlayedRound, play
+from orchestrator.fleet.selection import Urn
 from orchestrator.runtime.driver import Driver
 from orchestrator.runtime.executor import InProcessExecutor
 from orchestrator.runtime.store import RunStore
 from orchestrator.sparsity.wire import section_bytes
-from tests.fakes import PlayedRound, experiment, play
+from tests.fakes import experiment
 
 #: R_end = 4, so that rounds 1 and 3 readjust, and the mask stands still from round 4 on
 OPTIONS: Mapping[str, object] = {
@@ -84,3 +87,14 @@ def test_totals_are_sums_over_draws(rounds: list[PlayedRound], tmp_path: Path) -
     downloaded = sum(sum(r.download_bytes) for r in rounds)
     assert records[-1].metrics["comm/upload_bytes_total"] == uploaded
     assert records[-1].metrics["comm/download_bytes_total"] == downloaded
+
+
+def test_counting_each_client_once_would_miss_a_fifth_of_the_draws() -> None:
+    """Ten rounds of 20 out of 400, drawn with replacement: 157 clients, the public code's 21 % under-count."""
+    expected = 400 * (1 - (1 - 1 / 400) ** 200)
+    assert int(expected) == 157
+    assert round(1 - expected / 200, 2) == 0.21
+    urn, rng = Urn(400), np.random.default_rng(0)
+    hit = [len({k for _ in range(10) for k in urn.draw(20, rng, with_replacement=True)}) for _ in range(500)]
+    # one run's standard deviation is 4.7
+    assert np.mean(hit) == pytest.approx(expected, abs=5 * 4.7 / 500**0.5)

@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from algorithms.fedavg import FedAvg
 from algorithms.feddst import FedDST, FedDSTConfig
+from orchestrator.config import AlgorithmConfig
 from orchestrator.federation.aggregate import Contribution
-from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.exchange import ModelValues
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.exchange import ModelValues, known_masks
 from orchestrator.models.cnn import lenet_cifar, lenet_cifar100, lenet_mnist
 from orchestrator.models.parameters import FlatModule
 from orchestrator.sparsity.wire import encode, section_bytes
@@ -101,18 +103,21 @@ def contribution(weight: float, values: Tensor, mask: Tensor, start: Tensor) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "level", "alpha", "expected"),
+    ("name", "level", "alpha", "expected", "total"),
     [
-        ("CIFAR-10", 0.8, 0.01, [1, 5, 1537, 20, 1]),
-        ("MNIST", 0.8, 0.05, [2, 50, 2560, 5]),
-        ("MNIST", 0.8, 0.01, [0, 10, 512, 1]),
-        ("CIFAR-10", 0.5, 0.01, [2, 12, 3841, 50, 4]),
+        ("CIFAR-10", 0.8, 0.01, [1, 5, 1537, 20, 1], 1564),
+        ("MNIST", 0.8, 0.05, [2, 50, 2560, 5], 2617),
+        ("MNIST", 0.8, 0.01, [0, 10, 512, 1], 523),
+        ("CIFAR-10", 0.5, 0.01, [2, 12, 3841, 50, 4], 3909),
     ],
 )
 def test_so_many_weights_are_dropped_and_grown_per_layer(
-    name: str, level: float, alpha: float, expected: list[int]
+    name: str, level: float, alpha: float, expected: list[int], total: int
 ) -> None:
-    """After the last epoch, grown weights are those that are 0 inside the mask."""
+    """After the last epoch, grown weights are those that are 0 inside the mask.
+
+    Of all active weights that is a share alpha, to within one a layer.
+    """
     algorithm = method(name, level, alpha, epochs=1)
     values, mask = readjusted(name, algorithm, 0)
     _, before = initial(name, algorithm)
@@ -124,6 +129,8 @@ def test_so_many_weights_are_dropped_and_grown_per_layer(
         n - int(survived[s.slice].sum()) for n, s in zip(COUNTS[name, level], layout.maskable, strict=True)
     ]
     assert dropped == expected
+    assert sum(dropped) == total
+    assert abs(total - alpha * sum(COUNTS[name, level])) < len(expected)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +156,61 @@ def test_bytes_per_client(
     assert (later.value_bytes, later.mask_bytes) == (sparse_bytes, 0)
 
 
+def uploaded_value_bytes(algorithm: Algorithm[ServerState, None], name: str) -> int:
+    """Of what a client sends in round 0, in which FedDST does not readjust."""
+    state = algorithm.init(seeded_values(name))
+    data = random_data(2, NETS[name][1], NETS[name][2])
+    run = make_run(algorithm.setting, net(name), data, received=ModelValues(state.params, state.mask))
+    known = known_masks(algorithm.setting.layout, state.mask)
+    (sections,) = section_bytes(encode(algorithm.client_update(run).payload, known_masks=known))
+    assert sections.mask_bytes == 0
+    return sections.value_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "megabytes", "gibibytes", "rounds_within"),
+    [
+        (
+            "MNIST",
+            0.8,
+            (20.947, 4.196),
+            (7.803, 1.563),
+            {1: (51, 256), 2: (103, 512), 4: (205, 1023)},
+        ),
+        (
+            "CIFAR-10",
+            0.8,
+            (62.560, 12.531),
+            (23.306, 4.668),
+            {4: (69, 343), 8: (137, 686), 12: (206, 1028), 16: (275, 1371)},
+        ),
+        (
+            "CIFAR-100",
+            0.5,
+            (62.647, 31.343),
+            (23.338, 11.676),
+            {4: (69, 137), 8: (137, 274), 12: (206, 411), 16: (274, 548)},
+        ),
+    ],
+)
+def test_uploads_of_whole_runs(
+    name: str,
+    level: float,
+    megabytes: tuple[float, float],
+    gibibytes: tuple[float, float],
+    rounds_within: Mapping[int, tuple[int, int]],
+) -> None:
+    """Values only, dense and sparse: MB a round of 20 clients, GiB in 400 rounds, rounds (nearest) within a GiB cap."""
+    feddst = method(name, level, alpha=0.05)
+    dense = FedAvg(AlgorithmConfig(name="fedavg"), make_setting(net(name), NETS[name][1]))
+    for i, algorithm in enumerate((dense, feddst)):
+        round_bytes = 20 * uploaded_value_bytes(algorithm, name)
+        assert round(round_bytes / 1e6, 3) == megabytes[i]
+        assert round(400 * round_bytes / 2**30, 3) == gibibytes[i]
+        for cap_gib, rounds in rounds_within.items():
+            assert round(cap_gib * 2**30 / round_bytes) == rounds[i]
+
+
 def test_a_very_sparse_mask_costs_less_than_its_bitmap() -> None:
     """Indices take over where one byte a weight is less than one bit an entry: below a density of 1 / 8."""
     algorithm = method("CIFAR-10", 0.95, alpha=0.05)
@@ -160,16 +222,17 @@ def test_a_very_sparse_mask_costs_less_than_its_bitmap() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "level", "dense_macs", "sparse_macs"),
+    ("name", "level", "dense_macs", "sparse_macs", "percent"),
     [
-        ("MNIST", 0.8, 2_020_500, 397_559),
-        ("CIFAR-10", 0.8, 2_293_320, 474_684),
-        ("CIFAR-100", 0.5, 2_294_400, 1_161_427),
+        ("MNIST", 0.8, 2_020_500, 397_559, 19.7),
+        ("CIFAR-10", 0.8, 2_293_320, 474_684, 20.7),
+        ("CIFAR-100", 0.5, 2_294_400, 1_161_427, 50.6),
     ],
 )
-def test_flops_per_sample(name: str, level: float, dense_macs: int, sparse_macs: int) -> None:
+def test_flops_per_sample(name: str, level: float, dense_macs: int, sparse_macs: int, percent: float) -> None:
     algorithm = method(name, level, alpha=0.05)
     _, mask = initial(name, algorithm)
     cost = algorithm.setting.cost
     assert cost.forward_flops() == 2 * dense_macs
     assert cost.forward_flops(algorithm.setting.layout.active(mask)) == 2 * sparse_macs
+    assert round(100 * sparse_macs / dense_macs, 1) == percent

@@ -2,7 +2,8 @@
 
 import torch
 
-from tests.fakes import experiment, play
+from orchestrator.contract.rounds import play
+from tests.fakes import experiment
 
 BASE = {"algorithm.name": "feddst", "sparsity.level": 0.5}
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from orchestrator.contract.rounds import PlayedRound, play
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.runtime.client import ClientHost
 from orchestrator.sparsity.allocation import allocate
-from tests.fakes import PlayedRound, experiment, play
+from tests.fakes import experiment
 
 #: R_end = 4, so that rounds 1 and 3 readjust
 OPTIONS: Mapping[str, object] = {

@@ -116,7 +116,12 @@ def test_the_next_epoch_learns_on_what_was_trained_and_may_choose_other_units() 
     """Dropped entries come back as the client last had them: as received."""
     training = {"local_epochs": 2, "batch_size": NUM_IMAGES}
     client = Client(
-        training=training, importance_lr=30.0, penalty=0.0, prior=0.0, importance_std=0.0
+        training=training,
+        importance_epochs=2,
+        importance_lr=30.0,
+        penalty=0.0,
+        prior=0.0,
+        importance_std=0.0,
     ).loaded()
     first, index, optimizer = client.units, client.run.index, client.run.optimizer
     assert index is not None
@@ -132,16 +137,35 @@ def test_the_next_epoch_learns_on_what_was_trained_and_may_choose_other_units() 
     assert client.run.optimizer is not optimizer
 
 
+@pytest.mark.parametrize(("importance_epochs", "passes"), [(1, 1), (2, 2), (9, 3)])
+def test_so_many_epochs_begin_by_learning(importance_epochs: int, passes: int) -> None:
+    """Of three epochs; a pass moves q, which starts at 0."""
+    client = Client(
+        training={"local_epochs": 3}, importance_epochs=importance_epochs, importance_std=0.0
+    ).loaded()
+    moved, before = 0, client.importance.clone()
+    for epochs_done in range(4):
+        if epochs_done:
+            client.method.on_epoch(client.run, epochs_done)
+        else:
+            client.method.on_train_start(client.run)
+        moved += not torch.equal(client.importance, before)
+        before = client.importance.clone()
+    assert moved == passes
+
+
 def test_every_epoch_learns_on_other_samples() -> None:
     """After an epoch in which nothing was trained and no unit changed, q moves by another gradient."""
     training = {"local_epochs": 2, "batch_size": NUM_IMAGES // 3}
-    client = Client(training=training, importance_lr=1e-3, penalty=0.0, prior=1.0).loaded()
+    options = {"importance_epochs": 2, "importance_lr": 1e-3, "penalty": 0.0, "prior": 1.0}
+    client = Client(training=training, **options).loaded()
     start = client.importance.clone()
     client.method.on_train_start(client.run)
     first = client.importance - start
     client.method.on_epoch(client.run, 1)
     second = client.importance - start - first
     assert float((first - second).abs().max()) > 0.01 * float(first.abs().max()) > 0.0
+    assert float(second.abs().max()) > 0.0
 
 
 def test_units_that_stay_keep_their_training_and_optimiser() -> None:

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from algorithms.fedlps_as_coded import FedLPSAsCoded, FedLPSAsCodedConfig
+from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.federation.local import train
 from orchestrator.federation.seeds import stream
 from orchestrator.sparsity.payload import Bits, Dense
-from tests.fakes import DEVICE, CheckedRun, make_run, make_setting, random_data, seeded
+from tests.fakes import DEVICE, make_run, make_setting, random_data, seeded
 
 SHAPE = (1, 3, 3)
 #: rows of the layers that are masked

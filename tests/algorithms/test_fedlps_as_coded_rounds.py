@@ -5,13 +5,14 @@ import pytest
 import torch
 
 from algorithms.fedlps_as_coded import FedLPSAsCoded
+from orchestrator.contract.rounds import PlayedRound, play
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.seeds import stream
 from orchestrator.fleet.ratio import utility
 from orchestrator.fleet.ratio_as_coded import REWARD_SUM
 from orchestrator.sparsity.payload import Bits, Dense
-from tests.fakes import PlayedRound, experiment, play
+from tests.fakes import experiment
 
 CODED = {"algorithm.name": "fedlps_as_coded", "fleet.name": "five-tier", "training.clients_per_round": 6}
 QUIET = CODED | {"algorithm.noise": 0.0}
@@ -97,7 +98,7 @@ def test_every_layer_but_the_classifier_loses_rows_by_the_clients_ratio() -> Non
     run = experiment(CODED)
     for played in play(run):
         for update, payload in zip(played.updates, played.payloads, strict=True):
-            z = run.setting.profile_of(update.client_id).capability
+            z = run.setting.profile_of(update.client_id, 0).capability
             ratio = update.client_state.bandit.last_ratio
             assert ratio <= z
             bits = next(item.bits for item in payload if isinstance(item, Bits))
@@ -109,7 +110,7 @@ def test_only_clients_above_a_quarter_ever_have_a_personal_model() -> None:
     run = experiment(CODED)
     states = play(run)[-1].client_states
     has = {k: state.has_personal for k, state in states.items()}
-    assert has == {k: run.setting.profile_of(k).capability > 0.25 for k in states}
+    assert has == {k: run.setting.profile_of(k, 0).capability > 0.25 for k in states}
     assert set(has.values()) == {False, True}
 
 
@@ -127,7 +128,7 @@ def test_bandits_advance_and_are_credited_by_the_code_s_cost() -> None:
             assert after.last_accuracy > 0.0
             if before.num_plays:
                 continue
-            z = run.setting.profile_of(update.client_id).capability
+            z = run.setting.profile_of(update.client_id, 0).capability
             values = next(item.values for item in payload if isinstance(item, Dense))
             cost = 3 * update.train_flops / update.train_flops_dense / z + 4 * values.size / 2**20
             rewards = after.rewards[:, REWARD_SUM]

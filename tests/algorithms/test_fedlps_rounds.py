@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from algorithms.fedlps import FedLPS, FedLPSClient
+from orchestrator.contract.rounds import PlayedRound, play
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.fleet.ratio import HIGH, LOW
 from orchestrator.models.submodel import bits_to_units
 from orchestrator.sparsity.payload import Bits, Dense
 from tests.algorithms.fedlps_client import Client
-from tests.fakes import PlayedRound, assert_same_params, experiment, play
+from tests.fakes import assert_same_params, experiment
 
 TIERS = {"algorithm.name": "fedlps", "fleet.name": "five-tier"}
 ALONE = {"algorithm.ratio_policy": "fixed", "algorithm.ratio": 0.2}
@@ -130,7 +131,7 @@ def test_a_submodel_has_the_whole_part_of_its_share_of_each_layer(policy: str) -
     capabilities = set()
     for played in play(run):
         for position, job in enumerate(played.jobs):
-            z = run.setting.profile_of(job.task.client_id).capability
+            z = run.setting.profile_of(job.task.client_id, 0).capability
             capabilities.add(z)
             most = [max(1, int(z * 200)), max(1, int(z * 100))]
             found = kept_counts(played, position)
@@ -156,7 +157,7 @@ def test_the_bandit_advances_with_each_participation() -> None:
         for update, job in zip(played.updates, played.jobs, strict=True):
             k, state = update.client_id, update.client_state
             num_plays[k] += 1
-            z = run.setting.profile_of(k).capability
+            z = run.setting.profile_of(k, 0).capability
             bandit, earlier = state.bandit, job.client_state.bandit
             assert isinstance(state, FedLPSClient)
             assert (state.num_trained, bandit.num_plays, bandit.played) == (num_plays[k], num_plays[k], -1)

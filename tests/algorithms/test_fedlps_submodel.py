@@ -62,11 +62,13 @@ def test_other_patterns_learn_nothing(pattern: str) -> None:
 
 
 def test_flops_count_each_importance_batch_as_a_dense_step() -> None:
-    """Two epochs of 12 images at 6 * 24, and before each of them b batches of 4 at 6 * 48; b = 5 is all three."""
+    """Two epochs of 12 images at 6 * 24, and before e of them b batches of 4 at 6 * 48; b = 5 is all three."""
     for num_batches, num_images in ((1, 4), (2, 8), (5, 12)):
-        client = Client(training={"local_epochs": 2}, importance_batches=num_batches)
-        client.method.client_update(client.run)
-        assert client.run.train_flops == 2 * (NUM_IMAGES * 6 * 24 + num_images * 6 * 48)
+        for epochs in (1, 2):
+            options = {"importance_batches": num_batches, "importance_epochs": epochs}
+            client = Client(training={"local_epochs": 2}, **options)
+            client.method.client_update(client.run)
+            assert client.run.train_flops == 2 * NUM_IMAGES * 6 * 24 + epochs * num_images * 6 * 48
     client = Client(training={"local_epochs": 2}, pattern="ordered")
     client.method.client_update(client.run)
     assert client.run.train_flops == 2 * NUM_IMAGES * 6 * 24

@@ -11,11 +11,13 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from algorithms.fedpm import FedPM, FedPMConfig, FedPMState
+from orchestrator.contract.checked_run import CheckedRun
+from orchestrator.contract.rounds import play
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.seeds import forked_torch_seed
 from orchestrator.models.shapes import InputShape
 from orchestrator.sparsity.payload import Bits, Dense
-from tests.fakes import CheckedRun, experiment, make_run, make_setting, play, random_data, seeded
+from tests.fakes import experiment, make_run, make_setting, random_data, seeded
 
 SHAPE: InputShape = (2, 4, 4)
 Options = dict[str, object]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from algorithms.fedrolex import FedRolex, FedRolexConfig
+from orchestrator.contract.rounds import play
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.setting import Setting
@@ -17,7 +18,6 @@ from tests.fakes import (
     make_run,
     make_setting,
     normalised_net,
-    play,
     random_data,
     seeded,
 )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from algorithms.fedspa import FedSpa, FedSpaConfig
+from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
@@ -17,13 +18,7 @@ from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.seeds import stream
 from orchestrator.models.registry import resolve_builder
 from orchestrator.sparsity.payload import Bits, Masked
-from tests.fakes import (
-    CheckedRun,
-    make_run,
-    make_setting,
-    random_data,
-    seeded,
-)
+from tests.fakes import make_run, make_setting, random_data, seeded
 
 Options = Mapping[str, Any]
 SHAPE = (1, 5, 5)
@@ -94,10 +89,12 @@ def growth_gradient(run: CheckedRun, num_batches: int) -> Tensor:
     ("level", "counts"),
     [(0.5, [4800, 20_691, 297_484, 73_728, 1920]), (0.8, [4371, 7833, 112_626, 32_698, 1920])],
 )
-def test_erk_counts_of_the_sibling_s_cnn(level: float, counts: list[int]) -> None:
+def test_the_usual_allocation_is_erk_with_the_counts_of_the_sibling_s_cnn(
+    level: float, counts: list[int]
+) -> None:
     """RigL's form over 797,248 weights, by a calculation outside this program: 398,623 and 159,448."""
     flat = seeded(lambda: resolve_builder("cnn_cifar")((3, 32, 32), 10))
-    setting = make_setting(flat, (3, 32, 32), sparsity={"level": level, "allocation": "erk"})
+    setting = make_setting(flat, (3, 32, 32), sparsity={"level": level})
     mask = FedSpa(FedSpaConfig(name="fedspa"), setting).init_client(4).mask
     assert list(flat.layout.active(mask).values()) == counts
     assert sum(counts) == {0.5: 398_623, 0.8: 159_448}[level]

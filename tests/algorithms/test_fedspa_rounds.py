@@ -9,20 +9,14 @@ import torch
 from torch import Tensor
 
 from orchestrator.config import AlgorithmConfig
+from orchestrator.contract.rounds import PlayedRound, play
 from orchestrator.federation.aggregate import AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.client_masks import ClientMask
 from orchestrator.federation.seeds import stream
 from orchestrator.sparsity.masks import random_mask
 from orchestrator.sparsity.wire import section_bytes
-from tests.fakes import (
-    PlayedRound,
-    assert_same_params,
-    experiment,
-    normalised_net,
-    play,
-    seeded,
-)
+from tests.fakes import assert_same_params, experiment, normalised_net, seeded
 
 Options = Mapping[str, Any]
 #: mlp on digits: 64 x 200 + 200 x 100 + 100 x 10 weights, 310 biases
@@ -167,7 +161,7 @@ def test_every_device_has_its_own_density() -> None:
             "sparsity.device_levels.tier-1-1": 0.25,
         }
     )
-    names = [run.setting.profile_of(k).name for k in range(8)]
+    names = [run.setting.profile_of(k, 0).name for k in range(8)]
     assert len(set(names)) > 1
     for played in play(run):
         for update, model in zip(played.updates, played.models, strict=True):

@@ -8,14 +8,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from algorithms.fjord import FjORD, FjORDConfig
+from orchestrator.contract.checked_run import CheckedRun
+from orchestrator.contract.rounds import play
 from orchestrator.errors import ConfigError
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.structured import ClientRatio
-from orchestrator.fleet.profiles import FLEETS
+from orchestrator.fleet.fleets import FLEETS
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.units import trace_units
 from orchestrator.sparsity.payload import Dense
-from tests.fakes import CheckedRun, TensorData, experiment, make_run, make_setting, play, random_data, seeded
+from tests.fakes import TensorData, experiment, make_run, make_setting, random_data, seeded
 
 SHAPE = (1, 1, 3)
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from algorithms.heterofl import HeteroFL
+from orchestrator.contract.closed_form import closed_form_bytes
+from orchestrator.contract.rounds import play
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.structured import ClientRatio
-from tests.contract.suite import closed_form_bytes
-from tests.fakes import experiment, play
+from tests.fakes import experiment
 
 TIERS = {"algorithm.name": "heterofl", "fleet.name": "five-tier"}
 #: hidden units of the digits' perceptron
@@ -31,7 +32,7 @@ def method(**options: object) -> HeteroFL:
 def test_units_are_the_first_ones_in_every_round() -> None:
     algorithm = method()
     for client_id in range(8):
-        capability = algorithm.setting.profile_of(client_id).capability
+        capability = algorithm.setting.profile_of(client_id, 0).capability
         for round_idx in (0, 5):
             task = ClientTask(round_idx=round_idx, position=0, client_id=client_id)
             kept = algorithm.kept(task, ClientRatio())
@@ -51,7 +52,7 @@ def test_bytes_of_every_message_by_the_closed_form() -> None:
     run = experiment(TIERS)
     for played in play(run):
         for job, update, down in zip(played.jobs, played.updates, played.download_bytes, strict=True):
-            size = size_of(run.profile_of(job.task.client_id).capability)
+            size = size_of(run.setting.profile_of(job.task.client_id, 0).capability)
             empty = closed_form_bytes(played.broadcast.payload, {})
             assert down == empty + 36 + 4 * size
             assert update.buffer.nbytes == 36 + 4 * size + 24 + 2
@@ -61,7 +62,7 @@ def test_flops_of_every_client_are_those_of_its_narrow_net() -> None:
     run = experiment(TIERS)
     for played in play(run):
         for update in played.updates:
-            ratio = run.profile_of(update.client_id).capability
+            ratio = run.setting.profile_of(update.client_id, 0).capability
             macs = size_of(ratio) - sum(ceil(ratio * num) for num in UNITS.values()) - 10
             assert update.train_flops == update.num_examples * 2 * 6 * macs
             assert update.train_flops_dense == update.num_examples * 2 * 6 * (64 * 200 + 200 * 100 + 1000)
@@ -93,7 +94,7 @@ def test_the_innermost_block_is_everybodys_and_the_outermost_the_full_clients_al
     coverage = played.aggregate.coverage
     assert coverage is not None
     views = run.setting.layout.views(coverage)
-    capabilities = [run.profile_of(k).capability for k in range(8)]
+    capabilities = [run.setting.profile_of(k, 0).capability for k in range(8)]
     assert float(views["fc2.weight"][0, 0]) == 8
     assert float(views["fc2.weight"][99, 199]) == capabilities.count(1.0) > 0
     rows = views["fc1.weight"][:, 0].tolist()

@@ -8,13 +8,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from algorithms.local import Local, LocalClient, LocalConfig
+from orchestrator.contract.rounds import play
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientScore
 from orchestrator.runtime.client import ClientHost
 from orchestrator.runtime.driver import Driver
 from orchestrator.runtime.executor import InProcessExecutor
 from orchestrator.runtime.store import RunStore
-from tests.fakes import experiment, make_run, make_setting, play, random_data, seeded
+from tests.fakes import experiment, make_run, make_setting, random_data, seeded
 
 SHAPE = (1, 3, 3)
 
@@ -103,6 +104,6 @@ def test_clients_differ_in_what_they_score() -> None:
         job = last.broadcast.job(task, last.client_states[k])
         score = host.run(task, last.broadcast.message.buffer, job.unicast, job.client_state)
         assert isinstance(score, ClientScore), score
-        scores.append(score.scores["personal"])
+        scores.append(score.scores["personal/accuracy"])
     assert max(scores) == scores[0]
     assert len(set(scores)) > 2

@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.lotteryfl import LotteryFL, LotteryFLConfig, Ticket
+from orchestrator.contract.checked_run import CheckedRun
+from orchestrator.contract.rounds import play
 from orchestrator.errors import ConfigError
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.models.parameters import FlatModule
 from tests.fakes import (
-    CheckedRun,
     TensorData,
     assert_same_params,
     experiment,
     make_run,
     make_setting,
-    play,
     random_data,
     seeded,
 )

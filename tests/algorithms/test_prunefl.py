@@ -9,22 +9,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from algorithms.prunefl import PruneFL, PruneFLConfig, PruneFLState, Squares
+from orchestrator.contract.checked_run import CheckedRun
+from orchestrator.contract.rounds import play
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.models.parameters import FlatModule
 from orchestrator.sparsity.payload import Dense
 from orchestrator.sparsity.wire import section_bytes
-from tests.fakes import (
-    CheckedRun,
-    assert_same_params,
-    experiment,
-    make_run,
-    make_setting,
-    play,
-    random_data,
-    seeded,
-)
+from tests.fakes import assert_same_params, experiment, make_run, make_setting, random_data, seeded
 
 SHAPE = (1, 4, 4)
 OPTIONS: Mapping[str, object] = {

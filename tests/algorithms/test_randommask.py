@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from orchestrator.contract.rounds import play
 from orchestrator.errors import ConfigError
 from orchestrator.runtime.experiment import Experiment
 from orchestrator.sparsity.allocation import allocate
 from orchestrator.sparsity.wire import section_bytes
-from tests.fakes import experiment, play
+from tests.fakes import experiment
 
 Options = Mapping[str, object]
 CRITERIA = ["magnitude", "random"]

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from orchestrator.contract.rounds import play
 from orchestrator.runtime.driver import Driver
 from orchestrator.runtime.executor import InProcessExecutor
 from orchestrator.runtime.experiment import params_sha256
 from orchestrator.runtime.store import RunStore
-from tests.fakes import assert_same_params, experiment, play
+from tests.fakes import assert_same_params, experiment
 
 Options = dict[str, object]
 

@@ -10,23 +10,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from algorithms.snip import SNIP, SNIPConfig
+from orchestrator.contract.checked_run import CheckedRun
+from orchestrator.contract.rounds import PlayedRound, play
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.exchange import find_values
 from orchestrator.sparsity.payload import Dense
 from orchestrator.sparsity.wire import section_bytes
-from tests.fakes import (
-    CheckedRun,
-    PlayedRound,
-    assert_same_params,
-    experiment,
-    make_run,
-    make_setting,
-    play,
-    random_data,
-    seeded,
-)
+from tests.fakes import assert_same_params, experiment, make_run, make_setting, random_data, seeded
 
 Options = Mapping[str, Any]
 SHAPE = (1, 5, 5)

@@ -9,17 +9,17 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from algorithms.subfedavg import SubFedAvg, SubFedAvgConfig
+from orchestrator.contract.checked_run import CheckedRun
+from orchestrator.contract.rounds import play
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.client_masks import ClientMask
 from orchestrator.federation.exchange import ModelValues
 from tests.fakes import (
-    CheckedRun,
     TensorData,
     assert_same_params,
     experiment,
     make_run,
     make_setting,
-    play,
     random_data,
     seeded,
 )

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from algorithms.topk import TopK, TopKClient, TopKConfig
+from orchestrator.contract.checked_run import CheckedRun
+from orchestrator.contract.rounds import play
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Contribution, item_values
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.sparsity.payload import Masked, Payload
 from orchestrator.sparsity.wire import encode, section_bytes
-from tests.fakes import DEVICE, CheckedRun, experiment, make_run, make_setting, play, random_data, seeded
+from tests.fakes import DEVICE, experiment, make_run, make_setting, random_data, seeded
 
 SHAPE = (1, 1, 2)
 
