@@ -9,7 +9,7 @@ from algorithms import ALGORITHMS
 ROOT = Path(__file__).parents[1]
 METHODS = sorted(path for path in (ROOT / "algorithms").glob("*.py") if path.stem in ALGORITHMS)
 #: packages that any method goes through
-CORE = ("data", "federation", "fleet", "models", "runtime", "sparsity", "tracking")
+CORE = ("contract", "data", "federation", "fleet", "models", "runtime", "sparsity", "tracking")
 
 
 def test_a_method_is_short() -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 import ray
 
+from orchestrator.contract.digest import digest
+from orchestrator.contract.rounds import play
 from orchestrator.federation.update import ClientUpdate, Outcome
 from orchestrator.runtime.client_actor import ClientActor
 from orchestrator.runtime.executor import Job
 from orchestrator.runtime.experiment import Experiment
-from tests.contract.suite import digest
-from tests.fakes import play
 
 
 @ray.remote(num_cpus=0.5)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from algorithms import algorithm_names
+from orchestrator.contract import CHECKS, contract_experiment
+from orchestrator.contract.closed_form import closed_form_bytes
 from orchestrator.sparsity.payload import Bits, Dense, Masked, Scalar
-from tests.contract.suite import CHECKS, closed_form_bytes, contract_experiment
 
 NAMES = sorted(algorithm_names())
 #: (method, options) beyond the defaults
@@ -254,7 +255,8 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     ],
 )
 def test_a_method_keeps_its_promises(variant: str, check: str) -> None:
-    CHECKS[check](contract_experiment(*VARIANTS[variant]))
+    name, options = VARIANTS[variant]
+    CHECKS[check](contract_experiment(name, [f"{key}={value}" for key, value in options.items()]))
 
 
 @pytest.mark.parametrize(
@@ -303,5 +305,6 @@ def test_closed_form_bytes_by_hand() -> None:
     assert closed_form_bytes((masked,), {}) == 12 + 24 + 20 + 3
     assert closed_form_bytes((masked,), {"theta": mask}) == 12 + 24 + 20
     assert closed_form_bytes((masked,), {"theta": ~mask}) == 12 + 24 + 20 + 3
+    assert closed_form_bytes((masked,), {}, value_bytes=2) == 12 + 24 + 10 + 3
     others = (Dense("a", values), Bits("bits", np.zeros(9, np.bool_)), Scalar("loss!", 1.0))
     assert closed_form_bytes(others, {}) == 12 + (20 + 20) + (20 + 2) + (24 + 8)

@@ -1,0 +1,156 @@
+"""Whole rounds in this process, with everything that happened in them.
+
+`play` drives the real hooks as the driver does, and keeps what the driver drops: every decoded update. It is
+slow and plain; `tests/algorithms/test_reductions.py` holds it to the driver.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from orchestrator.contract.promise import updated
+from orchestrator.federation.aggregate import Aggregate, Contribution
+from orchestrator.federation.algorithm import ServerState
+from orchestrator.federation.exchange import ModelValues, beside_model, known_masks
+from orchestrator.federation.plan import RoundPlan
+from orchestrator.federation.update import ClientUpdate
+from orchestrator.runtime.broadcast import Broadcast
+from orchestrator.runtime.client import ClientHost
+from orchestrator.runtime.executor import Job
+from orchestrator.runtime.experiment import Experiment
+from orchestrator.runtime.selector import Selector
+from orchestrator.sparsity.payload import Bool, Payload
+from orchestrator.sparsity.wire import decode
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PlayedRound:
+    """Everything that happened in one round, or in one of the `probes` before it.
+
+    `jobs`, `received` (in full coordinates), `updates`, what is in them (`payloads`, `models`) and
+    `download_bytes` are in plan order; `client_states` are those of all clients after the round.
+    """
+
+    round_idx: int
+    before: ServerState
+    after: ServerState
+    broadcast: Broadcast
+    jobs: tuple[Job, ...]
+    received: tuple[ModelValues | None, ...]
+    updates: tuple[ClientUpdate[Any], ...]
+    payloads: tuple[Payload, ...]
+    models: tuple[ModelValues | None, ...]
+    download_bytes: tuple[int, ...]
+    aggregate: Aggregate
+    client_states: dict[int, Any]
+    probes: "tuple[PlayedRound, ...]" = ()
+
+
+def play(
+    experiment: Experiment,
+    num_rounds: int | None = None,
+    *,
+    start: ServerState | None = None,
+) -> list[PlayedRound]:
+    """Run rounds one after another; `start` is a state to begin round 0 with, None the method's own.
+
+    Raises AssertionError, with the client's traceback, for a task that gives no update.
+    """
+    algorithm = experiment.algorithm
+    state = start or algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    selector = Selector(experiment)
+    host, client_states, held = ClientHost(experiment), dict[int, Any](), dict[int, str]()
+    rounds = []
+    for round_idx in range(num_rounds or experiment.config.training.rounds):
+        probes, cohort = [], selector.cohort(round_idx)
+        while plan := algorithm.plan_probe(state, round_idx, cohort):
+            probes.append(_play_phase(experiment, host, state, plan, client_states, held))
+            state, client_states = probes[-1].after, probes[-1].client_states
+        played = _play_phase(
+            experiment,
+            host,
+            state,
+            algorithm.plan(state, round_idx, cohort),
+            client_states,
+            held,
+            tuple(probes),
+        )
+        rounds.append(played)
+        state, client_states = played.after, played.client_states
+    return rounds
+
+
+@lru_cache(maxsize=2)
+def played_rounds(experiment: Experiment) -> list[PlayedRound]:
+    """The rounds of an experiment, played once for all the checks that only look at them."""
+    return play(experiment)
+
+
+def phases(rounds: list[PlayedRound]) -> list[PlayedRound]:
+    """The probes too, in order."""
+    return [phase for played in rounds for phase in (*played.probes, played)]
+
+
+def known_upload_masks(experiment: Experiment, received: ModelValues | None) -> dict[str, Bool]:
+    """The masks that an upload need not repeat: that of the received model."""
+    return known_masks(experiment.setting.layout, None if received is None else received.mask)
+
+
+def _play_phase(
+    experiment: Experiment,
+    host: ClientHost,
+    state: ServerState,
+    plan: RoundPlan,
+    client_states: Mapping[int, Any],
+    held: dict[int, str],
+    probes: tuple[PlayedRound, ...] = (),
+) -> PlayedRound:
+    algorithm = experiment.algorithm
+    broadcast, aggregator = Broadcast.of(experiment, state), algorithm.aggregator()
+    jobs, received, updates, payloads, models, download_bytes = [], [], [], [], [], []
+    states = dict(client_states)
+    for task in plan.tasks:
+        k = task.client_id
+        brought = client_states[k] if k in client_states else algorithm.init_client(k)
+        jobs.append(broadcast.job(task, brought))
+        received.append(broadcast.received_by(jobs[-1]))
+        update = updated(host.run(task, broadcast.message.buffer, jobs[-1].unicast, brought))
+        updates.append(update)
+        payloads.append(decode(update.buffer, known_masks=known_upload_masks(experiment, received[-1])))
+        model, got = algorithm.unpack(payloads[-1], task, brought), received[-1]
+        models.append(model)
+        aggregator.add(
+            Contribution(
+                client_id=k,
+                weight=algorithm.weight(update.num_examples),
+                values=None if model is None else model.values,
+                mask=None if model is None else model.mask,
+                start=None if got is None else got.values,
+                items=beside_model(payloads[-1]),
+            )
+        )
+        download_bytes.append(broadcast.download_bytes(jobs[-1], held.get(k)))
+        states[k] = update.client_state
+        if broadcast.mask_digest is not None:
+            held[k] = broadcast.mask_digest
+    aggregate = aggregator.finish(state.params)
+    probing = any(task.kind == "probe" for task in plan.tasks)
+    absorb = algorithm.probe_update if probing else algorithm.server_update
+    return PlayedRound(
+        round_idx=plan.round_idx,
+        before=state,
+        after=absorb(state, aggregate, plan.round_idx),
+        broadcast=broadcast,
+        jobs=tuple(jobs),
+        received=tuple(received),
+        updates=tuple(updates),
+        payloads=tuple(payloads),
+        models=tuple(models),
+        download_bytes=tuple(download_bytes),
+        aggregate=aggregate,
+        client_states=states,
+        probes=probes,
+    )
