@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NoReturn
 
+from rich.console import RenderableType
 from rich.table import Table
 
 from orchestrator.config import ExperimentConfig
@@ -17,11 +18,18 @@ from orchestrator.config_errors import dotted_keys
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError
 
 
-def listing(what: str) -> Table:
-    """A table of everything that a kind of key can name. Raises RequestError for a kind there is none of."""
+def listing(what: str, fleet: str | None = None) -> RenderableType:
+    """Everything that a kind of key can name; of the fleets the one of that name or file, if one is given.
+
+    Raises RequestError for a kind there is none of, and for a fleet there is none of.
+    """
     if what not in _LISTINGS:
         raise RequestError("WHAT", what, "there is no such list", f"choose one of {', '.join(_LISTINGS)}")
-    return _LISTINGS[what]()
+    if fleet is None:
+        return _LISTINGS[what]()
+    if what != "fleets":
+        raise RequestError("FLEET", fleet, "only fleets are shown one by one", "leave it out")
+    return _fleets(fleet)
 
 
 def _algorithms() -> Table:
@@ -57,15 +65,10 @@ def _datasets() -> Table:
     return table
 
 
-def _fleets() -> Table:
-    from orchestrator.fleet.profiles import FLEETS
+def _fleets(name: str | None = None) -> RenderableType:
+    from orchestrator.fleet_table import fleet_tables
 
-    table = _table("fleet", "what it is", "profiles", "capability", "reserved on Ray by each client")
-    for name, fleet in FLEETS.items():
-        footprint = ", ".join(f"{amount:g} {r}" for r, amount in fleet.profiles[0].footprint().items())
-        names, shares = zip(*((p.name, f"{p.capability:g}") for p in fleet.profiles), strict=True)
-        table.add_row(name, fleet.summary, ", ".join(names), ", ".join(shares), footprint)
-    return table
+    return fleet_tables(name)
 
 
 def _spaces() -> Table:
@@ -93,7 +96,7 @@ def _keys() -> Table:
     return table
 
 
-_LISTINGS: dict[str, Callable[[], Table]] = {
+_LISTINGS: dict[str, Callable[[], RenderableType]] = {
     "algorithms": _algorithms,
     "models": _models,
     "datasets": _datasets,
@@ -114,12 +117,13 @@ def partition_table(config: ExperimentConfig) -> Table:
     columns = split.table(dataset)
     classes = [name for name in columns if name.startswith("class_")]
     table = _table("client", "train", "validation", "test", "training samples by class")
-    for k in range(split.num_clients):
+    for k in range(split.num_distinct):
         counts = [(name.removeprefix("class_"), int(columns[name][k])) for name in classes]
         held = "  ".join(f"{label}:{count}" for label, count in counts if count)
         parts = [str(columns[f"num_{part}"][k]) for part in ("train", "validation", "test")]
         table.add_row(str(k), *parts, held)
-    table.caption = f"{config.data.name}, {split.kind}; fingerprint {split.fingerprint()[:16]}"
+    repeated = f"; {split.num_clients} clients repeat them" if split.num_distinct < split.num_clients else ""
+    table.caption = f"{config.data.name}, {split.kind}{repeated}; fingerprint {split.fingerprint()[:16]}"
     return table
 
 

@@ -1,6 +1,7 @@
 """`list` and `partition`: everything that can be named, and every client's part."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +9,7 @@ from algorithms import algorithm_names, load_algorithm
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_errors import dotted_keys
 from orchestrator.data.registry import DATASETS
-from orchestrator.fleet.profiles import FLEETS
+from orchestrator.fleet.fleets import FLEETS
 from orchestrator.models.registry import MODELS
 from tests.cli.command import Command
 
@@ -23,7 +24,6 @@ def _first_words(table: str) -> list[str]:
         ("algorithms", [*algorithm_names()]),
         ("models", [*MODELS]),
         ("datasets", [*DATASETS]),
-        ("fleets", [*FLEETS]),
     ],
 )
 def test_a_list_names_everything(kind: str, names: list[str], command: Command) -> None:
@@ -31,6 +31,81 @@ def test_a_list_names_everything(kind: str, names: list[str], command: Command) 
     assert (ended.code, ended.err) == (0, "")
     assert sorted(_first_words(ended.out)) == sorted(names)
     assert all(len(line.split()) > 2 for line in ended.out.splitlines())
+
+
+def _fleet_rows(table: str) -> dict[str, str]:
+    """Each profile's row by its name, with one blank between words."""
+    lines = [line.split() for line in table.splitlines() if line.startswith("  ")]
+    return {words[0]: " ".join(words[1:]) for words in lines if len(words) > 8 and words[1].endswith("%")}
+
+
+def test_the_list_of_fleets_has_every_profile(command: Command) -> None:
+    ended = command("list", "fleets")
+    assert (ended.code, ended.err) == (0, "")
+    assert re.match(r"This machine: \d+ CPU, (no|\d+) GPU, [\d.]+ GiB of memory\.\n", ended.out)
+    headings = [line.split(": ")[0] for line in ended.out.splitlines() if line.split(":")[0] in FLEETS]
+    assert headings == [*FLEETS]
+    rows = _fleet_rows(ended.out)
+    assert [*rows] == [profile.name for fleet in FLEETS.values() for profile in fleet.profiles]
+    # 744.448 GFLOP/s / 8, 14 and 110.6 MiB/s
+    assert rows["tier-1-8"] == "20% 12.5% 93.1 14.7 116 - 100% 0% 0.1 CPU"
+    assert rows["phone-basic"] == "35% 25% 11.2 0.621 1.61 2 33.3% 10% 0.1 CPU"
+    assert rows["edge-box"] == "5% 100% 1,325 5.51 10.5 64 100% 0% 0.5 CPU, 0.25 GPU"
+
+
+def test_the_list_of_fleets_says_what_a_population_would_take(command: Command) -> None:
+    """85 phones at 0.1 CPU, 10 boards at 0.25 CPU and 0.1 GPU, 5 boxes at 0.5 CPU and 0.25 GPU."""
+    out = command("list", "fleets", "phones-and-edge").out
+    assert "uniform" not in out
+    (line,) = [line for line in out.splitlines() if "100 clients" in line]
+    assert "100 clients with an actor each reserve 13.5 CPU, 2.25 GPU. " in line
+    assert re.search(
+        r"On Ray here: (pooled|dedicated) actors, |Not on Ray here: profile edge-board needs 0.1 GPU", line
+    )
+
+
+def test_the_list_of_fleets_takes_a_file(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "who.csv").write_text(
+        "client,profile,flops_per_s,uplink_bytes_per_s,downlink_bytes_per_s,available_from_s,available_until_s\n"
+        "a,phone,1e9,1e6,2e6,0,10\nb,phone,3e9,2e6,4e6,0,10\nc,box,9e9,1e6,1e6,0,10\nd,box,9e9,1e6,1e6,0,10\n"
+    )
+    speeds = "flops_per_s: 1, uplink_bytes_per_s: 1, downlink_bytes_per_s: 1"
+    (tmp_path / "street.yaml").write_text(
+        "summary: of our street\ntrace: who.csv\nprofiles:\n"
+        f"- {{name: phone, {speeds}, memory_bytes: 4294967296}}\n"
+        f"- {{name: box, {speeds}, resources: {{npu: 1}}, accelerator_type: H200, ray_memory_bytes: 1073741824}}\n"
+    )
+    ended = command("list", "fleets", tmp_path / "street.yaml")
+    assert (ended.code, ended.err) == (0, "")
+    assert "street: of our street" in ended.out
+    rows = _fleet_rows(ended.out)
+    assert rows["phone"] == "50% 100% ~2 ~1.5 ~3 4 trace 0% 0.1 CPU"
+    assert rows["box"] == "50% 100% ~9 ~1 ~1 - trace 0% 0.1 CPU, 1 GiB of memory, on H200, 1 npu"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("fleets", "unifrom"), "fleet.name=unifrom: there is no such fleet; did you mean uniform?"),
+        (("fleets", "no.yaml"), "fleet.name=no.yaml: there is no such file; name a YAML fleet or a trace"),
+        (("models", "cnn"), "FLEET=cnn: only fleets are shown one by one; leave it out"),
+    ],
+)
+def test_a_fleet_that_cannot_be_listed(words: tuple[str, ...], told: str, command: Command) -> None:
+    ended = command("list", *words)
+    assert (ended.code, ended.out, ended.err) == (2, "", f"error: {told}\n")
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_the_list_of_fleets_is_readable_in_a_terminal(
+    columns: int, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No word is broken: every profile's name, number and footprint stands in one row."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    narrow = command("list", "fleets").out
+    assert max(len(line) for line in narrow.splitlines()) <= columns
+    monkeypatch.setenv("COLUMNS", "500")
+    assert _fleet_rows(narrow) == _fleet_rows(command("list", "fleets").out)
 
 
 def test_the_list_of_methods_says_how_each_averages_and_how_sparse_it_is(command: Command) -> None:

@@ -1,5 +1,6 @@
 """Device profiles and fleets: footprints, shares, refusals."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError
-from orchestrator.fleet.profiles import FLEETS, DeviceProfile, Fleet, get_fleet
+from orchestrator.fleet.devices import Devices
+from orchestrator.fleet.fleets import FLEETS, Fleet, get_fleet
+from orchestrator.fleet.profiles import DeviceProfile
 
 
 def profile(name: str, **footprint: Any) -> DeviceProfile:
@@ -29,6 +32,14 @@ def test_a_footprint_names_only_what_is_reserved() -> None:
         "memory": 2.0**30,
     }
     assert profile("nothing", num_cpus=0).footprint() == {}
+    assert profile(
+        "kind", num_gpus=1, accelerator_type="H200", resources={"npu": 2, "none": 0}
+    ).footprint() == {
+        "CPU": 0.1,
+        "GPU": 1,
+        "accelerator_type:H200": 0.001,
+        "npu": 2,
+    }
 
 
 @pytest.mark.parametrize(
@@ -43,24 +54,83 @@ def test_a_footprint_names_only_what_is_reserved() -> None:
 def test_shares_that_divide_evenly_are_met_exactly(
     shares: tuple[float, ...], num_clients: int, counts: list[int]
 ) -> None:
-    assigned = fleet_of(*shares).assign(num_clients, np.random.default_rng(0))
-    assert assigned.dtype == np.int64
+    assigned = fleet_of(*shares).populate(num_clients, np.random.default_rng(0)).assignment
+    assert assigned.dtype == np.int32
     assert np.bincount(assigned, minlength=len(shares)).tolist() == counts
 
 
 @given(st.lists(st.floats(0.01, 100), min_size=1, max_size=6), st.integers(1, 500))
 def test_counts_follow_the_shares_to_within_one(shares: list[float], num_clients: int) -> None:
-    counts = np.bincount(
-        fleet_of(*shares).assign(num_clients, np.random.default_rng(0)), minlength=len(shares)
-    )
+    assigned = fleet_of(*shares).populate(num_clients, np.random.default_rng(0)).assignment
+    counts = np.bincount(assigned, minlength=len(shares))
     wanted = num_clients * np.array(shares) / sum(shares)
     assert counts.sum() == num_clients
     assert np.all(np.abs(counts - wanted) <= 1 + 1e-9)
 
 
+def test_shares_that_do_not_add_up_to_their_sum_are_met() -> None:
+    """Ten times 0.1, added one after the other, is not quite 1."""
+    assigned = fleet_of(*[0.1] * 10).populate(1000, np.random.default_rng(0)).assignment
+    assert np.bincount(assigned, minlength=10).tolist() == [100] * 10
+
+
+def test_a_profile_without_a_share_has_no_clients() -> None:
+    assigned = fleet_of(0.0, 1.0, 0.0, 1.0, 0.0).populate(6, np.random.default_rng(0)).assignment
+    assert np.bincount(assigned, minlength=5).tolist() == [0, 3, 0, 3, 0]
+
+
+def of_trace(num_devices: int) -> Fleet:
+    devices = Devices(profile=np.zeros(num_devices, dtype=np.int32))
+    return Fleet("traced", "", (profile("0"),), devices=devices)
+
+
+@pytest.mark.parametrize("num_clients", [4, 7, 14, 17])
+def test_devices_of_a_trace_are_dealt_and_dealt_again(num_clients: int) -> None:
+    assigned = of_trace(7).populate(num_clients, np.random.default_rng(0)).assignment
+    assert assigned.dtype == np.int32
+    counts = np.bincount(assigned, minlength=7)
+    assert counts.sum() == num_clients
+    assert counts.max() - counts.min() <= 1
+    assert np.array_equal(assigned[7:], assigned[: num_clients - 7] if num_clients > 7 else [])
+    assert len(set(assigned[:7].tolist())) == min(num_clients, 7)
+
+
+def test_which_device_of_a_trace_a_client_gets_is_random() -> None:
+    first, same, other = (
+        of_trace(50).populate(50, np.random.default_rng(seed)).assignment for seed in (0, 0, 1)
+    )
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)
+
+
+def test_part_time_devices_begin_their_day_each_at_a_time_of_its_own() -> None:
+    whole, part = profile("0"), profile("1", available_share=0.5)
+    assert Fleet("test", "", (whole,)).populate(3, np.random.default_rng(0)).phase is None
+    phase = Fleet("test", "", (whole, part), (1, 1)).populate(1000, np.random.default_rng(0)).phase
+    assert phase is not None
+    assert phase.dtype == np.float32
+    assert 0.0 <= phase.min() < 0.01
+    assert 0.99 < phase.max() < 1.0
+
+
+@pytest.mark.parametrize(
+    ("fleet", "told"),
+    [
+        (of_trace(3), "fleet traced says which device each client has; leave it false"),
+        (
+            Fleet("test", "", (profile("0", available_share=0.5),)),
+            "devices of fleet test are there only at times",
+        ),
+    ],
+)
+def test_fleets_whose_devices_cannot_be_drawn_anew(fleet: Fleet, told: str) -> None:
+    with pytest.raises(ConfigError, match=f"^fleet.redraw=True: {told}"):
+        fleet.populate(3, np.random.default_rng(0), redraw=True)
+
+
 def test_who_has_which_device_is_random_and_repeatable() -> None:
     fleet = fleet_of(1, 1)
-    first, same, other = (fleet.assign(50, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    first, same, other = (fleet.populate(50, np.random.default_rng(seed)).assignment for seed in (0, 0, 1))
     assert np.array_equal(first, same)
     assert not np.array_equal(first, other)
     assert not np.array_equal(first, np.sort(first))
@@ -83,6 +153,33 @@ def test_every_built_in_fleet_is_consistent() -> None:
         assert len(fleet.profiles) == len(fleet.shares)
         assert len({p.name for p in fleet.profiles}) == len(fleet.profiles)
         assert all(0.0 < p.capability <= 1.0 for p in fleet.profiles)
+
+
+def test_phones_and_edge_boxes_are_in_order() -> None:
+    """Faster and larger from one profile to the next; only boards and boxes take a GPU, a part of one each."""
+    profiles = get_fleet("phones-and-edge").profiles
+    for smaller, larger in pairwise(profiles):
+        assert smaller.flops_per_s < larger.flops_per_s
+        assert smaller.uplink_bytes_per_s <= larger.uplink_bytes_per_s < larger.downlink_bytes_per_s
+        assert smaller.memory_bytes is not None
+        assert larger.memory_bytes is not None
+        assert smaller.memory_bytes < larger.memory_bytes
+        assert smaller.capability <= larger.capability
+    for device in profiles:
+        phone = device.name.startswith("phone")
+        assert (device.num_gpus == 0.0) == phone
+        assert device.num_gpus < 1.0
+        assert (device.available_share < 1.0) == (device.dropout > 0.0) == phone
+
+
+def test_figures_of_phones_and_edge_by_hand() -> None:
+    """A quarter of 44.9 GFLOP/s and of 5.3 TFLOP/s; 4.97 and 84.33 Mbit/s in bytes."""
+    basic, *_, box = get_fleet("phones-and-edge").profiles
+    assert basic.flops_per_s == pytest.approx(11.225e9)
+    assert box.flops_per_s == pytest.approx(1.325e12)
+    assert basic.uplink_bytes_per_s == pytest.approx(621_250)
+    assert box.downlink_bytes_per_s == pytest.approx(10_541_250)
+    assert basic.available_share * basic.available_period_s == pytest.approx(8 * 3600)
 
 
 def test_an_unknown_fleet_is_refused_with_a_near_match() -> None:
