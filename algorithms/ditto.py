@@ -51,6 +51,7 @@ class Ditto(Algorithm[ServerState, DittoClient]):
     Config: ClassVar[type[AlgorithmConfig]] = DittoConfig
     config: DittoConfig
     traits: ClassVar[Traits] = Traits(personal=True, source="arXiv 2012.04221")
+    steady_cost: ClassVar[bool] = True
 
     def init_client(self, client_id: int) -> DittoClient:
         """v_k starts at w_0."""

@@ -18,3 +18,4 @@ class FedAvg(Algorithm[ServerState, None]):
     """Dense federated averaging."""
 
     traits: ClassVar[Traits] = Traits(source="arXiv 1602.05629")
+    steady_cost: ClassVar[bool] = True

@@ -39,6 +39,7 @@ class FedAvgFT(Algorithm[ServerState, None]):
     Config: ClassVar[type[AlgorithmConfig]] = FedAvgFTConfig
     config: FedAvgFTConfig
     traits: ClassVar[Traits] = Traits(personal=True, source="baseline of arXiv 2206.00187")
+    steady_cost: ClassVar[bool] = True
 
     def personal(self, run: LocalRun[None]) -> None:
         """The global model, trained further on the client's samples."""

@@ -43,6 +43,7 @@ class FedAvgM(Algorithm[FedAvgMState, None]):
     Config: ClassVar[type[AlgorithmConfig]] = FedAvgMConfig
     config: FedAvgMConfig
     traits: ClassVar[Traits] = Traits(source="arXiv 1909.06335")
+    steady_cost: ClassVar[bool] = True
 
     def init(self, params: Tensor) -> FedAvgMState:
         """The velocity starts at 0, so that the first round's is the pseudo-gradient itself."""

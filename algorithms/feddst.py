@@ -69,6 +69,7 @@ class FedDST(Algorithm[ServerState, None]):
     )
     aggregation: ClassVar[AggregationName] = "covmean"
     default_level: ClassVar[float | None] = 0.8
+    steady_cost: ClassVar[bool] = True
     follows_schedule: ClassVar[bool] = True
 
     def check(self) -> None:
@@ -91,6 +92,11 @@ class FedDST(Algorithm[ServerState, None]):
                     f"dropping alpha={alpha:g} of it leaves a layer without weights under {sparsity.allocation}",
                     f"lower it to {max(0.0, highest - 5e-7):.6f} or less, or choose another sparsity.allocation",
                 )
+
+    @property
+    def has_steady_cost(self) -> bool:
+        """Not where a weight that stays active may be grown again, which leaves the mask with fewer weights."""
+        return super().has_steady_cost and not self.config.grow_over_all
 
     @property
     def adjust_after_epoch(self) -> int:

@@ -85,6 +85,11 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
         source="code of arXiv 2412.07216",
     )
 
+    @classmethod
+    def depends_on_devices(cls, config: AlgorithmConfig) -> bool:
+        """Its bandit knows the capability."""
+        return True
+
     def check(self) -> None:
         """There must be rows to mask before the classifier."""
         if len(self.setting.layout.maskable) < 2:
@@ -127,7 +132,7 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
         run.scratch["q"] = torch.from_numpy(np.concatenate(drawn).astype(np.float32))
         training = self.setting.training
         rng = stream(self.setting.seed, "client", run.task.round_idx, run.task.client_id, "ratio")
-        capability = self.setting.profile_of(run.task.client_id).capability
+        capability = self.setting.profile_of(run.task.client_id, run.task.round_idx).capability
         bandit, ratio = choose_as_coded(
             run.state.bandit, training.rounds, training.clients_per_round, rng, capability
         )
@@ -155,7 +160,7 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
         mask = self._mask(run.scratch["rows"])
         relative = run.train_flops / run.train_flops_dense
         cost = (
-            3.0 * relative / self.setting.profile_of(run.task.client_id).capability
+            3.0 * relative / self.setting.profile_of(run.task.client_id, run.task.round_idx).capability
             + 4 * int(mask.sum()) / _MIB
         )
         state = replace(run.state, bandit=credit_as_coded(run.state.bandit, run.train_accuracy(), cost))

@@ -33,6 +33,7 @@ class FedProx(Algorithm[ServerState, None]):
     Config: ClassVar[type[AlgorithmConfig]] = FedProxConfig
     config: FedProxConfig
     traits: ClassVar[Traits] = Traits(source="arXiv 1812.06127")
+    steady_cost: ClassVar[bool] = True
 
     def grad_hook(self, run: LocalRun[None]) -> None:
         """Add mu (w - w_r) over the trainable entries."""

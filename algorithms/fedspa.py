@@ -17,7 +17,7 @@ growth gradient is that of one random mini-batch at the trained weights, in eval
 over more; Lockdown takes a whole pass), and `growth=random` draws the positions, as DisPFL's published scripts do;
 just-pruned weights may grow again; layers without masked weights are left alone, where the siblings drop and
 regrow the same ones. A grown weight takes the server's value. Only weight tensors are masked. The siblings
-distribute density by RigL's ERK, `sparsity.allocation=erk`, which is not the default here. A new mask travels as a
+distribute density by RigL's ERK, and so does this by default (`sparsity.allocation=erk`). A new mask travels as a
 bitmap. `mu` adds FedProx's term, which the paper does not have, and with a moving `sparsity.schedule` a client
 comes to the level of a round when it trains in that round.
 """
@@ -29,7 +29,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config import AlgorithmConfig
+from orchestrator.config import AlgorithmConfig, AllocationKind
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import AggregationName
 from orchestrator.federation.client_masks import ClientMask, ClientMaskAlgorithm
@@ -78,6 +78,8 @@ class FedSpa(ClientMaskAlgorithm[ClientMask]):
     )
     aggregation: ClassVar[AggregationName] = "dmean"
     default_level: ClassVar[float | None] = 0.5
+    steady_cost: ClassVar[bool] = True
+    default_allocation: ClassVar[AllocationKind] = "erk"
 
     def check(self) -> None:
         """Every layer must keep a weight on every device, and static masks cannot follow a schedule."""

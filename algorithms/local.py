@@ -20,6 +20,7 @@ from torch import Tensor
 from orchestrator.config import AlgorithmConfig
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.local import LocalRun
+from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.payload import Payload
 
@@ -53,11 +54,10 @@ class Local(Algorithm[ServerState, LocalClient]):
         """Every client starts from w_0."""
         return LocalClient(params=torch.from_numpy(self.setting.initial.copy()))
 
-    def select(self, state: ServerState, round_idx: int) -> tuple[int, ...]:
+    def plan(self, state: ServerState, round_idx: int, cohort: tuple[int, ...]) -> RoundPlan:
         """Everyone, unless the clients are to be drawn."""
-        if self.config.participation == "all":
-            return tuple(range(self.setting.num_clients))
-        return super().select(state, round_idx)
+        everyone = tuple(range(self.setting.num_clients))
+        return RoundPlan.of(round_idx, everyone if self.config.participation == "all" else cohort)
 
     def broadcast(self, state: ServerState) -> Payload:
         """Nothing."""

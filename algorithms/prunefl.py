@@ -152,11 +152,11 @@ class PruneFL(Algorithm[PruneFLState, Squares]):
             max_density=1.0 - self.level(round_idx),
         )
 
-    def plan_probe(self, state: PruneFLState, round_idx: int) -> RoundPlan | None:
+    def plan_probe(self, state: PruneFLState, round_idx: int, cohort: tuple[int, ...]) -> RoundPlan | None:
         """First stage: the client that was drawn first works alone."""
         if state.initialised:
             return None
-        return RoundPlan.of(round_idx, self.select(state, round_idx)[:1], "probe")
+        return RoundPlan.of(round_idx, cohort[:1], "probe")
 
     def on_probe(self, run: LocalRun[Squares]) -> Payload:
         """Train and adjust until the density settles; answer with the model, or with its mask alone."""

@@ -45,6 +45,7 @@ class RandomMask(Algorithm[ServerState, None]):
     )
     aggregation: ClassVar[AggregationName] = "covmean"
     default_level: ClassVar[float | None] = 0.8
+    steady_cost: ClassVar[bool] = True
 
     def check(self) -> None:
         """Every layer must keep a weight."""

@@ -90,7 +90,7 @@ class SNIP(Algorithm[ServerState, None]):
         dense = self.config.score_from == "first_round" and round_idx == 0
         return 1.0 if dense else 1.0 - self.level(0)
 
-    def plan_probe(self, state: ServerState, round_idx: int) -> RoundPlan | None:
+    def plan_probe(self, state: ServerState, round_idx: int, cohort: tuple[int, ...]) -> RoundPlan | None:
         """Ask for scores, once."""
         if self.config.score_from == "first_round" or state.mask is not None:
             return None

@@ -129,7 +129,7 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
         rng = stream(self.setting.seed, "client", client_id, "mask")
         return ClientMask(mask=random_mask(self.setting.layout, self._layer_counts(), rng))
 
-    def plan_probe(self, state: ServerState, round_idx: int) -> RoundPlan | None:
+    def plan_probe(self, state: ServerState, round_idx: int, cohort: tuple[int, ...]) -> RoundPlan | None:
         """After the warm-up, all clients score once."""
         due = round_idx >= self.config.warmup_rounds and state.mask is None
         if self.config.variant != "saliency" or not due:

@@ -74,6 +74,7 @@ class TopK(Algorithm[ServerState, TopKClient]):
         source="arXiv 1809.07599",
     )
     default_level: ClassVar[float | None] = 0.99
+    steady_cost: ClassVar[bool] = True
     follows_schedule: ClassVar[bool] = True
     follows_device_levels: ClassVar[bool] = True
 

@@ -48,6 +48,28 @@ Examples:
   sparsefleet run -c experiment.yaml seed=3 --summary result.json
 """
 
+RETIME_EXAMPLES = """
+Compute how long a run would have taken on another fleet, from its counted bytes and FLOPs: nothing is trained again.
+
+Refused for runs whose result depends on the time (asynchronous, with a deadline) or on what their devices can hold.
+
+Examples:
+
+  sparsefleet retime RUN --fleet five-tier
+
+  sparsefleet retime RUN --fleet five-tier --redraw --out rounds.csv
+"""
+
+CHECK_EXAMPLES = """
+Check that a method keeps the promises of the contract, in a few rounds on the digits. Exits 1 when one is broken.
+
+Examples:
+
+  sparsefleet check path/to/file.py:Class
+
+  sparsefleet check feddst sparsity.level=0.9
+"""
+
 
 @app.command("run", help=RUN_EXAMPLES)
 def run_command(
@@ -119,6 +141,9 @@ def list_command(
     what: Annotated[
         str, typer.Argument(metavar="WHAT", help="algorithms, models, datasets, fleets, spaces or keys.")
     ],
+    fleet: Annotated[
+        str | None, typer.Argument(metavar="FLEET", help="Of the fleets only this one, or the one in a file.")
+    ] = None,
 ) -> None:
     """Show what a config key can name, or all config keys with their defaults.
 
@@ -126,7 +151,7 @@ def list_command(
     """
     from orchestrator.inspection import listing
 
-    Console().print(listing(what))
+    Console().print(listing(what, fleet))
 
 
 @app.command()
@@ -139,6 +164,49 @@ def partition(overrides: Overrides = None, config: ConfigFile = None) -> None:
     from orchestrator.inspection import partition_table
 
     Console().print(partition_table(load_config(config, overrides or [])))
+
+
+@app.command("retime", help=RETIME_EXAMPLES)
+def retime_command(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id or folder.")],
+    fleet: Annotated[str, typer.Option(metavar="FLEET", help="A built-in fleet, or a fleet file.")],
+    redraw: Annotated[
+        bool | None,
+        typer.Option(
+            "--redraw/--no-redraw", help="A new device for every client in every round; else as in the run."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Write all rounds, in both fleets' seconds.")
+    ] = None,
+    storage: Storage = Path("runs"),
+) -> None:
+    """See RETIME_EXAMPLES."""
+    from orchestrator.retiming import print_report, retime, write_csv
+    from orchestrator.runtime.store import find_run
+
+    retiming = retime(find_run(run, storage), fleet, redraw=redraw)
+    if out is not None:
+        write_csv(retiming, out)
+    print_report(Console(), retiming)
+
+
+@app.command("check", help=CHECK_EXAMPLES)
+def check_command(
+    method: Annotated[
+        str,
+        typer.Argument(
+            metavar="METHOD", help="Registry name, path/to/file.py:Class or package.module:Class."
+        ),
+    ],
+    overrides: Overrides = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
+) -> None:
+    """See CHECK_EXAMPLES."""
+    from orchestrator.contract.report import report
+
+    if not report(method, overrides or [], verbose=verbose):
+        raise typer.Exit(1)
 
 
 @app.command()

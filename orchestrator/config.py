@@ -111,10 +111,10 @@ class SparsityConfig(Section):
         None,
         description="1 - density; 0 = dense; None: the method's own default, or what `layer_density` comes to",
     )
-    allocation: AllocationKind = Field(
-        "erk_rescaled",
+    allocation: AllocationKind | None = Field(
+        None,
         description="density per layer: uniform; er or erk with saturating layers; erk_rescaled as in FedDST's code; "
-        "explicit, as in `layer_density`",
+        "explicit, as in `layer_density`; None: the method's own default, erk_rescaled where it has none",
     )
     layer_density: Annotated[Mapping[str, Density], BeforeValidator(_dotted_names)] = Field(
         {},
@@ -138,7 +138,7 @@ class SparsityConfig(Section):
             raise ConfigError(
                 "sparsity.layer_density",
                 dict(self.layer_density),
-                f"sparsity.allocation={self.allocation} sets the densities itself",
+                f"sparsity.allocation={self.allocation or 'unset'} sets the densities itself",
                 "use sparsity.allocation=explicit",
             )
         return self
@@ -155,6 +155,10 @@ class PartitionConfig(Section):
     classes_per_client: Positive = Field(2, description="shards each client takes (kind=shards)")
     shard_size: Positive | None = Field(
         None, description="samples per shard (kind=shards); None: all samples, dealt equally"
+    )
+    distinct_clients: Positive | None = Field(
+        None,
+        description="deal the samples to so many clients, whose parts the others repeat in turn; None: to all of them",
     )
     min_samples: Positive = Field(
         2, description="fewest training samples a client may get, validation included"
@@ -210,12 +214,63 @@ class ModelConfig(Section):
 class FleetConfig(Section):
     """Who takes part, and on what devices."""
 
-    name: str = Field("uniform", description="a built-in fleet: `sparsefleet list fleets`")
+    name: str = Field(
+        "uniform",
+        description="a built-in fleet (`sparsefleet list fleets`), a YAML fleet, or a CSV or Parquet trace",
+    )
     num_clients: Positive = Field(20, description="clients in the population")
+    redraw: bool = Field(
+        False, description="a new device for every client in every round, drawn by the fleet's shares"
+    )
     deadline_s: float | None = Field(
         None,
         gt=0.0,
         description="emulated seconds after which a round ends without its stragglers; None: never",
+    )
+    late: Literal["drop", "keep"] = Field(
+        "drop", description="an update after the deadline is lost, or counts in the round in which it arrives"
+    )
+    over_selection: float = Field(
+        1.0,
+        ge=1.0,
+        description="clients drawn for each that is needed; a round ends when enough have answered",
+    )
+
+
+class SelectionConfig(Section):
+    """Who is drawn for a round. No client is drawn twice, unless `training.with_replacement`."""
+
+    kind: Literal["uniform", "samples", "available", "power_of_choice"] = Field(
+        "uniform",
+        description="all alike; by their samples; those that stay longest; of some candidates those of largest loss",
+    )
+    candidates: Positive | None = Field(
+        None, description="clients that are asked first (available, power_of_choice); None: twice the cohort"
+    )
+
+
+class AsynchronyConfig(Section):
+    """Rounds without waiting: the server takes a step whenever enough updates have arrived."""
+
+    kind: Literal["none", "fedbuff", "fedasync"] = Field(
+        "none",
+        description="none: synchronous; fedbuff: mean of buffered changes; fedasync: mix each model in as it comes",
+    )
+    buffer_size: Positive = Field(5, description="updates that make a round (fedbuff)")
+    mixing: float = Field(
+        0.6, gt=0.0, le=1.0, description="alpha, weight of an update without staleness (fedasync)"
+    )
+    staleness: Literal["constant", "polynomial", "hinge"] = Field(
+        "polynomial", description="s(tau): 1; (1 + tau)^-a; or 1 up to b, then 1 / (a (tau - b) + 1)"
+    )
+    exponent: float = Field(0.5, ge=0.0, description="a")
+    hinge: Annotated[int, Field(ge=0)] = Field(4, description="b (staleness=hinge)")
+    max_staleness: Positive | None = Field(
+        None, description="updates that are staler than so many rounds are left out; None: none is"
+    )
+    weight: Literal["uniform", "method"] = Field(
+        "uniform",
+        description="updates of a buffer count alike, or as the method weighs its clients (fedbuff)",
     )
 
 
@@ -247,7 +302,11 @@ class EvaluationConfig(Section):
         description="score the clients' own models every so many rounds, and at the end; None: at every evaluation",
     )
     central_personal: bool = Field(
-        False, description="score the clients' own models on the central test set too"
+        False,
+        description="score the clients' models, trained and fine-tuned ones too, on the central test set",
+    )
+    max_clients: Positive | None = Field(
+        None, description="score the models of so many clients, drawn once; None: of all"
     )
     finetune_epochs: Annotated[int, Field(ge=0)] = Field(
         0,
@@ -325,6 +384,8 @@ class ExperimentConfig(Section):
     data: DataConfig = Field(DataConfig(), description="data set and split")
     model: ModelConfig = Field(ModelConfig(), description="network")
     fleet: FleetConfig = Field(FleetConfig(), description="population and devices")
+    selection: SelectionConfig = Field(SelectionConfig(), description="who is drawn for a round")
+    asynchrony: AsynchronyConfig = Field(AsynchronyConfig(), description="rounds that wait for nobody")
     training: TrainingConfig = Field(TrainingConfig(), description="rounds and local training")
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="what is measured")
     wire: WireConfig = Field(WireConfig(), description="encoding of payloads")
@@ -341,11 +402,65 @@ class ExperimentConfig(Section):
                 f"it is more than fleet.num_clients={population}",
                 "draw fewer",
             )
+        if self.training.with_replacement and self.fleet.over_selection > 1.0:
+            raise ConfigError(
+                "fleet.over_selection",
+                self.fleet.over_selection,
+                "training.with_replacement=true draws clients twice, whose tasks do not end one by one",
+                "draw without replacement",
+            )
         if (least := self.runtime.min_clients) > cohort:
             raise ConfigError(
                 "runtime.min_clients", least, f"training.clients_per_round={cohort} is less", "demand fewer"
             )
         return self
+
+    @model_validator(mode="after")
+    def _rounds_fit_together(self) -> Self:
+        kind, fleet = self.asynchrony.kind, self.fleet
+        self._selection_fits()
+        if fleet.late == "keep" and fleet.deadline_s is None:
+            raise ConfigError(
+                "fleet.late", "keep", "no update is late without a deadline", "set fleet.deadline_s"
+            )
+        if fleet.late == "keep" and self.training.with_replacement:
+            problem = "training.with_replacement=true may draw a client again while its update is on its way"
+            raise ConfigError("fleet.late", "keep", problem, "use drop, or draw without replacement")
+        if kind == "none":
+            return self
+        synchronous = {
+            "fleet.deadline_s": fleet.deadline_s is not None,
+            "fleet.over_selection": fleet.over_selection > 1.0,
+            "training.with_replacement": self.training.with_replacement,
+            "selection.kind=power_of_choice": self.selection.kind == "power_of_choice",
+        }
+        for what, asked in synchronous.items():
+            if asked:
+                problem = f"rounds that wait for nobody do not go with {what}"
+                raise ConfigError("asynchrony.kind", kind, problem, "take that back, or use none")
+        step = self.asynchrony.buffer_size if kind == "fedbuff" else 1
+        if (least := self.runtime.min_clients) > step:
+            problem = f"with asynchrony.kind={kind} a round has {step} updates"
+            raise ConfigError("runtime.min_clients", least, problem, "demand fewer")
+        return self
+
+    def _selection_fits(self) -> None:
+        kind, candidates = self.selection.kind, self.selection.candidates
+        if kind in ("available", "power_of_choice") and self.training.with_replacement:
+            problem = "training.with_replacement=true draws clients twice, and these are the best of several"
+            raise ConfigError("selection.kind", kind, problem, "draw without replacement")
+        if candidates is None:
+            return
+        if kind in ("uniform", "samples"):
+            problem = f"selection.kind={kind} asks nobody first"
+            remedy = "leave it unset, or use available or power_of_choice"
+            raise ConfigError("selection.candidates", candidates, problem, remedy)
+        if candidates < (cohort := self.training.clients_per_round):
+            problem = f"training.clients_per_round={cohort} are to be found among them"
+            raise ConfigError("selection.candidates", candidates, problem, "ask more")
+        if candidates > (population := self.fleet.num_clients):
+            problem = f"it is more than fleet.num_clients={population}"
+            raise ConfigError("selection.candidates", candidates, problem, "ask fewer")
 
     @classmethod
     def parse(cls, tree: Mapping[str, Any]) -> Self:

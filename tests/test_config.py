@@ -94,7 +94,7 @@ def test_an_empty_file_is_a_whole_experiment() -> None:
         20,
         5,
     )
-    assert (config.sparsity.level, config.sparsity.allocation) == (None, "erk_rescaled")
+    assert (config.sparsity.level, config.sparsity.allocation) == (None, None)
     assert (config.runtime.executor, config.runtime.failure_policy) == ("ray", "retry")
 
 
@@ -310,7 +310,7 @@ def test_a_later_override_of_one_name_wins() -> None:
         ),
         (
             {"sparsity.layer_density.fc": 0.5},
-            "sparsity.layer_density={'fc': 0.5}: sparsity.allocation=erk_rescaled sets the densities itself; "
+            "sparsity.layer_density={'fc': 0.5}: sparsity.allocation=unset sets the densities itself; "
             "use sparsity.allocation=explicit",
         ),
     ],
@@ -342,3 +342,123 @@ def test_overrides_reach_every_leaf() -> None:
         for key, value in tree.items()
     ]
     assert ExperimentConfig.parse(apply_overrides({}, overrides)) == ExperimentConfig()
+
+
+FEDBUFF = {"asynchrony.kind": "fedbuff"}
+WAITS = "rounds that wait for nobody do not go with"
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            {"fleet.late": "keep"},
+            "fleet.late=keep: no update is late without a deadline; set fleet.deadline_s",
+        ),
+        (
+            {"fleet.late": "keep", "fleet.deadline_s": 3, "training.with_replacement": True},
+            "fleet.late=keep: training.with_replacement=true may draw a client again while its update is on its way; "
+            "use drop, or draw without replacement",
+        ),
+        (
+            {"fleet.over_selection": 1.5, "training.with_replacement": True},
+            "fleet.over_selection=1.5: training.with_replacement=true draws clients twice, whose tasks do not end one "
+            "by one; draw without replacement",
+        ),
+        (
+            {"selection.candidates": 9},
+            "selection.candidates=9: selection.kind=uniform asks nobody first; leave it unset, or use available or "
+            "power_of_choice",
+        ),
+        (
+            {"selection.kind": "samples", "selection.candidates": 9},
+            "selection.candidates=9: selection.kind=samples asks nobody first; leave it unset, or use available or "
+            "power_of_choice",
+        ),
+        (
+            {"selection.kind": "available", "selection.candidates": 4},
+            "selection.candidates=4: training.clients_per_round=5 are to be found among them; ask more",
+        ),
+        (
+            {"selection.kind": "power_of_choice", "selection.candidates": 21},
+            "selection.candidates=21: it is more than fleet.num_clients=20; ask fewer",
+        ),
+        (
+            {"selection.kind": "power_of_choice", "training.with_replacement": True},
+            "selection.kind=power_of_choice: training.with_replacement=true draws clients twice, and these are the "
+            "best of several; draw without replacement",
+        ),
+        (
+            {**FEDBUFF, "fleet.deadline_s": 3},
+            f"asynchrony.kind=fedbuff: {WAITS} fleet.deadline_s; take that back, or use none",
+        ),
+        (
+            {"asynchrony.kind": "fedasync", "fleet.over_selection": 1.1},
+            f"asynchrony.kind=fedasync: {WAITS} fleet.over_selection; take that back, or use none",
+        ),
+        (
+            {**FEDBUFF, "training.with_replacement": True},
+            f"asynchrony.kind=fedbuff: {WAITS} training.with_replacement; take that back, or use none",
+        ),
+        (
+            {**FEDBUFF, "selection.kind": "power_of_choice"},
+            f"asynchrony.kind=fedbuff: {WAITS} selection.kind=power_of_choice; take that back, or use none",
+        ),
+        (
+            {"runtime.min_clients": 6},
+            "runtime.min_clients=6: training.clients_per_round=5 is less; demand fewer",
+        ),
+        (
+            {**FEDBUFF, "asynchrony.buffer_size": 3, "runtime.min_clients": 4},
+            "runtime.min_clients=4: with asynchrony.kind=fedbuff a round has 3 updates; demand fewer",
+        ),
+        (
+            {"asynchrony.kind": "fedasync", "runtime.min_clients": 2},
+            "runtime.min_clients=2: with asynchrony.kind=fedasync a round has 1 updates; demand fewer",
+        ),
+    ],
+)
+def test_rounds_that_cannot_be_are_refused_in_one_line(options: Mapping[str, Any], line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _config(options)
+    assert str(caught.value) == line
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("fleet.deadline_s", 0.0),
+        ("fleet.late", "never"),
+        ("fleet.over_selection", 0.9),
+        ("fleet.over_selection", float("inf")),
+        ("selection.kind", "random"),
+        ("selection.candidates", 0),
+        ("asynchrony.kind", "fedbuf"),
+        ("asynchrony.buffer_size", 0),
+        ("asynchrony.mixing", 0.0),
+        ("asynchrony.mixing", 1.1),
+        ("asynchrony.exponent", -0.5),
+        ("asynchrony.hinge", -1),
+        ("asynchrony.max_staleness", 0),
+        ("asynchrony.weight", "samples"),
+    ],
+)
+def test_values_out_of_range_are_refused_by_their_key(key: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _config({key: value})
+    assert caught.value.field == key
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fleet.late": "keep", "fleet.deadline_s": 3, "fleet.over_selection": 1.5},
+        {"selection.kind": "samples", "training.with_replacement": True},
+        {"selection.kind": "available", "selection.candidates": 5, **FEDBUFF},
+        {"selection.kind": "power_of_choice", "selection.candidates": 20, "fleet.over_selection": 2},
+        {**FEDBUFF, "asynchrony.buffer_size": 50, "runtime.min_clients": 5},
+        {"asynchrony.kind": "fedasync", "asynchrony.mixing": 1, "asynchrony.exponent": 0},
+    ],
+)
+def test_rounds_that_can_be(options: Mapping[str, Any]) -> None:
+    assert flatten(_config(options).to_dict()).items() >= options.items()

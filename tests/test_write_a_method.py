@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from algorithms import load_algorithm
-from tests.contract.suite import CHECKS, contract_experiment
-from tests.fakes import play
+from orchestrator.contract import CHECKS, contract_experiment
+from orchestrator.contract.rounds import play
 
 PAGE = Path(__file__).parents[1] / "docs" / "write-a-method.md"
 

@@ -10,6 +10,8 @@ The test part of a client follows the kind of split; parts of different clients 
   random test samples, at most what the class has, with n_ref = max(ceil(N_test / K), min(N_test, 100)). This
   is the label-mix test part of DisPFL (arXiv:2206.00187) with a floor of about 100 samples;
 - natural: the client's own rows of the test part.
+
+With `distinct_clients` = B all this is done for B clients, and client k has the parts of client k mod B.
 """
 
 import hashlib
@@ -32,12 +34,16 @@ Int64 = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Partition:
-    """For K clients, rows of the training part (`train` and `validation`, disjoint) and of the test part."""
+    """For K clients, rows of the training part (`train` and `validation`, disjoint) and of the test part.
+
+    The clients from number `num_distinct` on repeat the parts of those before.
+    """
 
     train: ClientIndex
     validation: ClientIndex
     test: ClientIndex
     kind: str
+    num_distinct: int
 
     @property
     def num_clients(self) -> int:
@@ -53,19 +59,20 @@ class Partition:
         return digest.hexdigest()
 
     def table(self, dataset: Dataset) -> dict[str, Int64]:
-        """One row per client: client_id, num_train, num_validation, num_test and class_0, class_1, ...
+        """One row per distinct client: client_id, num_train, num_validation, num_test and class_0, class_1, ...
 
         The class columns count the training samples, validation included.
         """
+        distinct = slice(self.num_distinct)
         owner = np.full(len(dataset.train_labels), -1, dtype=np.int64)
         for index in (self.train, self.validation):
-            owner[index.indices] = np.repeat(np.arange(len(index)), index.sizes())
-        counts = class_counts(dataset, owner, self.num_clients)
+            owner[index.indices] = np.repeat(np.arange(self.num_distinct), index.sizes()[distinct])
+        counts = class_counts(dataset, owner, self.num_distinct)
         return {
-            "client_id": np.arange(self.num_clients),
-            "num_train": self.train.sizes(),
-            "num_validation": self.validation.sizes(),
-            "num_test": self.test.sizes(),
+            "client_id": np.arange(self.num_distinct),
+            "num_train": self.train.sizes()[distinct],
+            "num_validation": self.validation.sizes()[distinct],
+            "num_test": self.test.sizes()[distinct],
         } | {f"class_{label}": counts[:, label] for label in range(dataset.num_classes)}
 
 
@@ -75,7 +82,9 @@ def make_partition(dataset: Dataset, config: DataConfig, num_clients: int, rng: 
     Samples that no client takes (shards of a given size, unchosen natural clients) are left unused.
     Raises PartitionError when the split cannot be made, or leaves a client without a test sample.
     """
-    kind = config.partition.kind
+    kind, population = config.partition.kind, num_clients
+    if config.partition.distinct_clients is not None:
+        num_clients = _distinct(config.partition.distinct_clients, population)
     _check_population(dataset, config, num_clients)
     owner = ASSIGNMENTS[kind](dataset, config.partition, num_clients, rng)
     rows, sizes = group_rows(owner, num_clients, rng)
@@ -90,12 +99,22 @@ def make_partition(dataset: Dataset, config: DataConfig, num_clients: int, rng: 
     if empty.size:
         problem = f"the test set has no sample of the classes that client {empty[0]} holds"
         raise PartitionError("data.partition.kind", kind, problem, "give the test set samples of every class")
-    return Partition(
-        train=ClientIndex.of_sizes(sizes - num_validation, rows[~validates]),
-        validation=ClientIndex.of_sizes(num_validation, rows[validates]),
-        test=test,
-        kind=kind,
-    )
+    train = ClientIndex.of_sizes(sizes - num_validation, rows[~validates])
+    validation = ClientIndex.of_sizes(num_validation, rows[validates])
+    if num_clients < population:
+        train, validation, test = (index.repeated(population) for index in (train, validation, test))
+    return Partition(train=train, validation=validation, test=test, kind=kind, num_distinct=num_clients)
+
+
+def _distinct(wanted: int, population: int) -> int:
+    if wanted > population:
+        raise PartitionError(
+            "data.partition.distinct_clients",
+            wanted,
+            f"fleet.num_clients={population} is less",
+            "leave it unset, or take fewer",
+        )
+    return wanted
 
 
 def _check_population(dataset: Dataset, config: DataConfig, num_clients: int) -> None:
@@ -105,5 +124,5 @@ def _check_population(dataset: Dataset, config: DataConfig, num_clients: int) ->
             "fleet.num_clients",
             num_clients,
             f"{num_samples} training samples are too few for data.partition.min_samples={fewest} each",
-            f"ask for at most {num_samples // fewest} clients",
+            f"ask for at most {num_samples // fewest} clients, or repeat parts (data.partition.distinct_clients)",
         )

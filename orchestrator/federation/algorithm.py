@@ -18,17 +18,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from orchestrator.config import AlgorithmConfig
+from orchestrator.config import AlgorithmConfig, AllocationKind
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import AGGREGATORS, Aggregate, AggregationName, Aggregator
 from orchestrator.federation.exchange import ModelValues, pack_model, unpack_model
 from orchestrator.federation.local import Batch, LocalRun, train
 from orchestrator.federation.plan import ClientTask, RoundPlan
-from orchestrator.federation.seeds import stream
 from orchestrator.federation.setting import Setting
 from orchestrator.federation.traits import Traits
 from orchestrator.federation.update import LocalResult
-from orchestrator.fleet.selection import draw_uniform
 from orchestrator.sparsity.allocation import implied_level
 from orchestrator.sparsity.payload import Payload
 from orchestrator.sparsity.schedules import level_at
@@ -57,18 +55,25 @@ class Algorithm(Generic[S, C]):
     aggregation: ClassVar[AggregationName] = "wmean"
     #: sparsity level when `sparsity.level` is unset; None marks a method without one, which refuses any but 0
     default_level: ClassVar[float | None] = None
+    #: how density is shared out over the layers when `sparsity.allocation` is unset
+    default_allocation: ClassVar[AllocationKind] = "erk_rescaled"
     #: whether the method follows a moving `sparsity.schedule`
     follows_schedule: ClassVar[bool] = False
     #: whether its clients may have different `sparsity.device_levels`
     follows_device_levels: ClassVar[bool] = False
+    #: whether a training task costs at least `local_epochs` passes under the mask that its client receives, unless the
+    #: schedule moves: asynchronous rounds then know a bound of its time, and let more trainings run side by side
+    steady_cost: ClassVar[bool] = False
     #: whether the method cuts units, and `setting.units` must list them
     uses_units: ClassVar[bool] = False
 
     @final
     def __init__(self, config: AlgorithmConfig, setting: Setting) -> None:
         """Raises ConfigError for a sparsity setting that the method cannot follow."""
-        self.config, self.setting = config, setting
         sparsity = setting.sparsity
+        if sparsity.allocation is None:
+            sparsity = sparsity.model_copy(update={"allocation": self.default_allocation})
+        self.config, self.setting = config, replace(setting, sparsity=sparsity)
         if self.default_level is None and sparsity.level:
             problem = f"{config.name} does not take a sparsity level"
             raise ConfigError("sparsity.level", sparsity.level, problem, "leave it unset or 0")
@@ -94,8 +99,18 @@ class Algorithm(Generic[S, C]):
         return self.traits.personal or self.uses_units
 
     @property
+    def has_steady_cost(self) -> bool:
+        """Whether `steady_cost` holds under the options given."""
+        return self.steady_cost and self.setting.sparsity.schedule.kind == "constant"
+
+    @property
     def needs_validation(self) -> bool:
         """Whether clients ask for their accuracy on validation samples, of which each must then have some."""
+        return False
+
+    @classmethod
+    def depends_on_devices(cls, config: AlgorithmConfig) -> bool:
+        """Whether, under these options, its device decides what a client trains or sends, not only how fast it is."""
         return False
 
     def check(self) -> None:
@@ -111,7 +126,7 @@ class Algorithm(Generic[S, C]):
         if level is None:
             level = self.default_level or 0.0
         if client_id is not None:
-            level = sparsity.device_levels.get(self.setting.profile_of(client_id).name, level)
+            level = sparsity.device_levels.get(self.setting.profile_of(client_id, round_idx).name, level)
         return level_at(sparsity.schedule, level, round_idx, self.setting.training.rounds)
 
     def max_density(self, round_idx: int, client_id: int) -> float:
@@ -130,22 +145,11 @@ class Algorithm(Generic[S, C]):
         """What a client holds before its first participation; None for a stateless method."""
         return cast(C, None)
 
-    def select(self, state: S, round_idx: int) -> tuple[int, ...]:
-        """Ids of the clients drawn for this round: uniform, without replacement unless configured."""
-        training = self.setting.training
-        rng = stream(self.setting.seed, "server", round_idx, "selection")
-        return draw_uniform(
-            self.setting.num_clients,
-            training.clients_per_round,
-            rng,
-            with_replacement=training.with_replacement,
-        )
+    def plan(self, state: S, round_idx: int, cohort: tuple[int, ...]) -> RoundPlan:
+        """The round's tasks; by default every client of the cohort, which was drawn for the round, trains."""
+        return RoundPlan.of(round_idx, cohort)
 
-    def plan(self, state: S, round_idx: int) -> RoundPlan:
-        """The round's tasks; by default every selected client trains."""
-        return RoundPlan.of(round_idx, self.select(state, round_idx))
-
-    def plan_probe(self, state: S, round_idx: int) -> RoundPlan | None:
+    def plan_probe(self, state: S, round_idx: int, cohort: tuple[int, ...]) -> RoundPlan | None:
         """Tasks of kind `probe` to run before the round trains; asked again after each, until it is None."""
         return None
 

@@ -81,7 +81,7 @@ class LocalRun(Generic[C]):
     the full vector and whose units are `kept`. `mask` (bool, None for everything) is what the client may use of
     it. `received` is the model that came with the task, in full coordinates. `state` is what the client keeps
     between its participations; a hook that changes it assigns a new value. `scratch` is for what a method
-    remembers within the task.
+    remembers within the task; `trained` are the models that a gradient was taken of.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class LocalRun(Generic[C]):
         self.train_flops_dense = 0.0
         self.last_batch: Batch | None = None
         self.metrics: dict[str, float] = {}
+        self.trained: set[FlatModule] = set()
         self.mask: Tensor | None = None
         self.index: Tensor | None = None
         self.kept: KeptUnits = {}
@@ -170,6 +171,11 @@ class LocalRun(Generic[C]):
         self._keep = keep[: self.layout.num_trainable]
         self.count_flops_of(mask)
 
+    @property
+    def forward_flops(self) -> float:
+        """Operations of one sample's forward pass through the model in hand."""
+        return self._sparse_flops / 3.0
+
     def count_flops_of(self, mask: Tensor) -> None:
         """From now on count a step at this mask's density, for a method that masks by itself."""
         self._sparse_flops = self.setting.cost.training_flops(self.layout.active(mask))
@@ -208,6 +214,7 @@ class LocalRun(Generic[C]):
 
     def _backward(self, flat: FlatModule, flops: float, batch: Batch, loss: Loss) -> None:
         inputs, labels = batch
+        self.trained.add(flat)
         flat.grad.zero_()
         logits = flat.module(inputs)
         value = loss(logits, labels)
@@ -265,6 +272,7 @@ class LocalRun(Generic[C]):
         assert self.index is not None
         self.train_flops += len(batch[1]) * self._dense_flops
         self.train_flops_dense += len(batch[1]) * self._dense_flops
+        self.trained.add(self.host.full)
         self.host.full.load(values)
         self.host.full.module.train()
         return _gradient(self.host.full, batch)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-TaskKind = Literal["train", "probe", "evaluate", "finetune"]
+TaskKind = Literal["train", "probe", "loss", "evaluate", "finetune"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,6 +11,7 @@ class ClientTask:
     """One client's work in one round.
 
     `train` gives an update. `probe` answers a question before the round trains, such as a saliency score.
+    `loss` says how the received model does on the client's samples, for who selects by it.
     `evaluate` scores the model that the client would use now; `finetune` scores it and then a copy trained
     further. `score` asks a training client to score its model afterwards too.
 

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.config import SparsityConfig, TrainingConfig
+from orchestrator.federation.device_draws import device_of, device_stream
+from orchestrator.fleet.population import Population
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.models.cost import ModelCost
 from orchestrator.models.parameters import ParameterLayout
@@ -18,8 +20,8 @@ class Setting:
     """The frozen surroundings of a run that server and client hooks may read.
 
     `initial` is the float32[D] start vector, which every client can draw from the seed; `units` the model's
-    unit groups, () unless the method asks for them; `assignment` int64[K] each client's profile; `value_dtype`
-    what values are rounded to on the wire.
+    unit groups, () unless the method asks for them; `population` says which device each client has; `value_dtype`
+    is what values are rounded to on the wire.
     """
 
     layout: ParameterLayout
@@ -29,11 +31,20 @@ class Setting:
     num_clients: int
     seed: int
     initial: NDArray[np.float32]
-    profiles: tuple[DeviceProfile, ...]
-    assignment: NDArray[np.int64]
+    population: Population
     units: tuple[UnitGroup, ...] = ()
     value_dtype: ValueDtype = "float32"
 
-    def profile_of(self, client_id: int) -> DeviceProfile:
-        """The device a client runs on."""
-        return self.profiles[int(self.assignment[client_id])]
+    @property
+    def profiles(self) -> tuple[DeviceProfile, ...]:
+        """The fleet's kinds of device."""
+        return self.population.profiles
+
+    def profile_of(self, client_id: int, round_idx: int) -> DeviceProfile:
+        """The device that a client runs on in a round."""
+        return device_of(self.population, self.seed, client_id, round_idx)
+
+    def profile_index(self, client_id: int, round_idx: int) -> int:
+        """Where in `profiles` the kind of that device stands."""
+        rng = device_stream(self.population, self.seed, client_id, round_idx)
+        return self.population.profile_index(client_id, rng)

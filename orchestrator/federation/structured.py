@@ -60,6 +60,12 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
     aggregation: ClassVar[AggregationName] = "covmean"
     uses_units: ClassVar[bool] = True
 
+    @classmethod
+    def depends_on_devices(cls, config: AlgorithmConfig) -> bool:
+        """Unless all keep the same share of units; a bandit is bounded by the capability and learns from the time."""
+        assert isinstance(config, StructuredConfig)
+        return config.ratio_policy != "fixed"
+
     def check(self) -> None:
         """A ratio that nobody asks for would be ignored."""
         if "ratio" in self.config.model_fields_set and self.config.ratio_policy != "fixed":
@@ -83,12 +89,12 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
         """The ratio state before the first participation."""
         if self.config.ratio_policy != "p_ucbv":
             return ClientRatio()
-        capability = self.setting.profile_of(client_id).capability
+        capability = self.setting.population.largest_capability(client_id)
         return ClientRatio(bandit=new_bandit(min(self.config.min_ratio, capability), capability))
 
     def ratio(self, task: ClientTask, client_state: C) -> float:
         """Keep ratio of the client in this task; to be evaluated, a bandit's client takes all it can hold."""
-        capability = self.setting.profile_of(task.client_id).capability
+        capability = self.setting.profile_of(task.client_id, task.round_idx).capability
         if client_state.bandit is None or task.kind != "train":
             policy = "capability" if client_state.bandit is not None else self.config.ratio_policy
             return policy_ratio(policy, self.config.ratio, capability)
@@ -151,7 +157,7 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
 
     def cost(self, run: LocalRun[C]) -> float:
         """Emulated time of the client's task over the full model's at the speed that capability 1 would have."""
-        profile = self.setting.profile_of(run.task.client_id)
+        profile = self.setting.profile_of(run.task.client_id, run.task.round_idx)
         full = _BYTES_PER_VALUE * self.setting.layout.size
         item = find_model(run.payload)
         taken = client_time(
@@ -173,5 +179,5 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
         training = self.setting.training
         horizon = training.rounds * training.clients_per_round / self.setting.num_clients
         rng = stream(self.setting.seed, "client", task.round_idx, task.client_id, "ratio")
-        capability = self.setting.profile_of(task.client_id).capability
+        capability = self.setting.profile_of(task.client_id, task.round_idx).capability
         return choose(bandit, horizon, rng, capability)

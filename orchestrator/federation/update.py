@@ -12,6 +12,14 @@ from orchestrator.sparsity.payload import Payload
 
 C = TypeVar("C")
 
+#: accuracies that clients measure: of the model in use, of the one just trained, of a fine-tuned copy; each on
+#: the client's own test part and on the central test set
+SCORES = tuple(
+    f"{model}/{data}"
+    for model in ("personal", "trained", "finetuned")
+    for data in ("accuracy", "central_accuracy")
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LocalResult(Generic[C]):
@@ -61,7 +69,7 @@ class ClientFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientScore:
-    """What an evaluation task measured, by the names of runtime/evaluator.py."""
+    """What an evaluation task measured, by the names of `SCORES`."""
 
     round_idx: int
     position: int

@@ -11,16 +11,18 @@ import torch
 from numpy.typing import NDArray
 
 from orchestrator.data.client_samples import ClientSamples
-from orchestrator.federation.evaluate import accuracy
+from orchestrator.federation.evaluate import accuracy, predict
 from orchestrator.federation.exchange import ModelValues, known_masks
 from orchestrator.federation.local import Batch, LocalRun, fine_tune
 from orchestrator.federation.plan import ClientTask
-from orchestrator.federation.seeds import forked_torch_seed
+from orchestrator.federation.seeds import forked_torch_seed, stream
 from orchestrator.federation.update import ClientFailure, ClientScore, ClientUpdate, LocalResult, Outcome
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.submodel import shrink
+from orchestrator.runtime.client_device import client_device
+from orchestrator.runtime.device_memory import DeviceMemory
 from orchestrator.runtime.experiment import Experiment
-from orchestrator.sparsity.payload import Payload
+from orchestrator.sparsity.payload import Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode
 
 #: smaller models that a host keeps for the next task of the same size
@@ -93,6 +95,7 @@ class ClientHost:
 
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
+        self._memory = DeviceMemory(experiment.config.training, experiment.dataset.input_shape)
         self._benches: dict[torch.device, Bench] = {}
         self._received: tuple[Buffer, Payload, ModelValues | None] | None = None
 
@@ -103,12 +106,13 @@ class ClientHost:
             payload, received = self._receive(task, broadcast, unicast, client_state)
             stage = task.kind
             experiment = self._experiment
-            profile = experiment.profile_of(task.client_id)
+            profile = experiment.setting.profile_of(task.client_id, task.round_idx)
             seed = forked_torch_seed(
                 experiment.config.seed, "client", task.round_idx, task.client_id, "torch"
             )
+            # the bench first: CUDA has random numbers to seed only once something is on the GPU
+            bench = self._bench(client_device(profile.num_gpus, cuda=torch.cuda.is_available()))
             with torch_threads(profile.num_threads), seed:
-                bench = self._bench(torch.device("cuda" if profile.num_gpus > 0 else "cpu"))
                 run: LocalRun[Any] = LocalRun(
                     setting=experiment.setting,
                     task=task,
@@ -119,9 +123,13 @@ class ClientHost:
                 )
                 if task.kind in ("evaluate", "finetune"):
                     return self._score(run, bench)
-                result = experiment.algorithm.client_update(run)
+                if task.kind == "loss":
+                    result = self._loss(run)
+                else:
+                    result = experiment.algorithm.client_update(run)
+                self._memory.require(profile, run.trained, len(run.data))
                 if task.score:
-                    run.metrics["trained_accuracy"] = accuracy(run.flat, *bench.test_batch(task.client_id))
+                    run.metrics |= {f"trained{name}": x for name, x in self._accuracies(run, bench).items()}
             stage = "send"
             return self._stamp(task, received, result)
         except Exception as error:
@@ -157,20 +165,38 @@ class ClientHost:
     def _score(self, run: LocalRun[Any], bench: Bench) -> ClientScore:
         """Accuracy of the model that the client would use now, and of a fine-tuned copy if asked for."""
         experiment, task = self._experiment, run.task
-        own = bench.test_batch(task.client_id)
         if experiment.algorithm.has_client_models:
             experiment.algorithm.personal(run)
         else:
             experiment.algorithm.load(run)
-        scores = {"personal": accuracy(run.flat, *own)}
-        if experiment.config.evaluation.central_personal:
-            scores["central"] = accuracy(run.flat, *bench.test_batch())
+        scores = {f"personal{name}": x for name, x in self._accuracies(run, bench).items()}
         if task.kind == "finetune":
             fine_tune(run, experiment.config.evaluation.finetune_epochs)
-            scores["finetuned"] = accuracy(run.flat, *own)
+            scores |= {f"finetuned{name}": x for name, x in self._accuracies(run, bench).items()}
         return ClientScore(
             round_idx=task.round_idx, position=task.position, client_id=task.client_id, scores=scores
         )
+
+    def _loss(self, run: LocalRun[Any]) -> LocalResult[Any]:
+        """The received model's mean cross-entropy on the client's training samples, for one forward pass of them."""
+        self._experiment.algorithm.load(run)
+        rng = stream(self._experiment.config.seed, "client", run.task.round_idx, run.task.client_id, "loss")
+        loss = float(predict(run.flat, *run.data.epoch(rng)).loss.mean())
+        dense = self._experiment.setting.cost.forward_flops()
+        return LocalResult(
+            payload=(Scalar("loss", loss),),
+            num_examples=len(run.data),
+            train_flops=run.forward_flops * len(run.data),
+            train_flops_dense=dense * len(run.data),
+            client_state=run.state,
+        )
+
+    def _accuracies(self, run: LocalRun[Any], bench: Bench) -> dict[str, float]:
+        """Of the model in hand: on the client's own test part and, if asked for, on the central test set."""
+        scores = {"/accuracy": accuracy(run.flat, *bench.test_batch(run.task.client_id))}
+        if self._experiment.config.evaluation.central_personal:
+            scores["/central_accuracy"] = accuracy(run.flat, *bench.test_batch())
+        return scores
 
     def _stamp(
         self, task: ClientTask, received: ModelValues | None, result: LocalResult[Any]

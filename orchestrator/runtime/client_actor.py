@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import Outcome
 from orchestrator.runtime.client import ClientHost
+from orchestrator.runtime.client_device import hold_to_share
 from orchestrator.runtime.experiment import Experiment
 
 
@@ -19,7 +20,9 @@ class ClientActor:
     created, with its profile's footprint.
     """
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, num_gpus: float = 0.0) -> None:
+        """`num_gpus` is what the actor reserves, of which it takes no more than its share of memory."""
+        hold_to_share(num_gpus)
         self._host = ClientHost(experiment)
 
     def run(

@@ -6,45 +6,37 @@ of that is on a round's path. Where clients score models of their own, their tas
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.evaluate import spread
+from orchestrator.runtime.asynchronous import AsynchronousRounds
 from orchestrator.runtime.broadcast import Broadcast
-from orchestrator.runtime.checkpoint import Commit, Templates
-from orchestrator.runtime.evaluator import Evaluator
+from orchestrator.runtime.checkpoint import Commit, Restored, Templates
+from orchestrator.runtime.evaluator import Evaluator, spread_scores
 from orchestrator.runtime.executor import Executor
 from orchestrator.runtime.experiment import Experiment, params_sha256
 from orchestrator.runtime.export import export_model
+from orchestrator.runtime.flight import Flight
+from orchestrator.runtime.fold import Folded
 from orchestrator.runtime.ledger import add_totals, round_costs
-from orchestrator.runtime.phase import Folded, Launched, PhaseRunner, Scoring
+from orchestrator.runtime.phase import PhaseRunner, Scoring
+from orchestrator.runtime.rounds import Begun, ClientMemory, Rounds
 from orchestrator.runtime.store import RunStore
+from orchestrator.runtime.synchronous import SynchronousRounds
 from orchestrator.tracking.record import RoundRecord
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Progress:
-    """The run between two rounds: what a commit holds, with every client's state and not only the last round's."""
+    """The run between two rounds, but for what its clients keep."""
 
     next_round: int
     server_state: Any
-    client_states: dict[int, Any] = field(default_factory=dict)
-    held_masks: dict[int, str] = field(default_factory=dict)
     totals: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class RoundInFlight:
-    """A round whose clients train: its probes are folded into `progress`."""
-
-    progress: Progress
-    probes: Sequence[Folded]
-    launched: Launched
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -53,11 +45,11 @@ class FinishedRound:
 
     round_idx: int
     state: ServerState
-    client_states: dict[int, Any]
     held_masks: dict[int, str]
     totals: dict[str, float]
     metrics: dict[str, float]
     phases: Sequence[Folded]
+    flights: Sequence[Flight]
     last: bool
     scoring: Scoring | None
 
@@ -80,7 +72,15 @@ class Driver:
         self._config = experiment.config
         self._evaluator = Evaluator(experiment)
         self._stop_requested = False
-        self._progress = self._restore()
+        fresh = self._algorithm.init(torch.from_numpy(experiment.initial.copy()))
+        last = store.restore(Templates(server=fresh, client=self._algorithm.init_client(0)))
+        self._progress, self._memory = self._resumed(last) if last else self._new(fresh)
+        kind = AsynchronousRounds if self._config.asynchrony.kind != "none" else SynchronousRounds
+        self._rounds: Rounds = kind(experiment, self._phases, self._memory)
+        if last is not None and self._progress.next_round < self._config.training.rounds:
+            self._rounds.restore(
+                last.flights, lambda round_idx: last.earlier_states[round_idx - 1] if round_idx else fresh
+            )
 
     def stop(self) -> None:
         """Ask for an end after the round in progress; it is still committed."""
@@ -97,11 +97,11 @@ class Driver:
         started_s = self._now_s()
         while progress.next_round < self._config.training.rounds and not self._stop_requested:
             try:
-                in_flight = self._begin(progress, broadcast)
+                begun = self._begin(progress, broadcast)
             finally:  # a round that cannot begin must not cost the one before, which is not yet committed
                 if previous is not None:
                     yield self._conclude(previous)
-            previous, broadcast = self._end(in_flight, started_s)
+            previous, broadcast = self._end(begun, progress, started_s)
             started_s += previous.metrics["time/wall_s"]
             progress = _after(progress, previous)
         if previous is not None:
@@ -114,79 +114,62 @@ class Driver:
         """Digest of the global parameters after the last round that `run` completed."""
         return params_sha256(self._progress.server_state.params)
 
-    def _restore(self) -> Progress:
-        fresh = self._algorithm.init(torch.from_numpy(self._experiment.initial.copy()))
-        templates = Templates(server=fresh, client=self._algorithm.init_client(0))
-        commit = self._store.restore(templates)
-        if commit is None:
-            return Progress(next_round=0, server_state=fresh)
-        return Progress(
-            next_round=commit.round_idx + 1,
-            server_state=commit.server_state,
-            client_states=dict(commit.client_states),
-            held_masks=dict(commit.held_masks),
-            totals=dict(commit.totals),
-        )
+    def _new(self, fresh: ServerState) -> tuple[Progress, ClientMemory]:
+        states = self._store.client_states(self._algorithm.init_client(0))
+        return Progress(next_round=0, server_state=fresh), ClientMemory(states=states)
 
-    def _begin(self, progress: Progress, broadcast: Broadcast | None) -> RoundInFlight:
-        """Run the probes that the method wants, then set the round's clients to work."""
-        round_idx, probes = progress.next_round, list[Folded]()
-        while plan := self._algorithm.plan_probe(progress.server_state, round_idx):
-            launched = self._phases.launch(
-                plan, progress.server_state, progress.client_states, broadcast=broadcast
-            )
-            probes.append(self._phases.fold(launched, progress.held_masks, progress.client_states))
-            probed = self._algorithm.probe_update(progress.server_state, probes[-1].aggregate, round_idx)
-            progress = replace(
-                progress,
-                server_state=probed,
-                client_states={**progress.client_states, **probes[-1].client_states},
-                held_masks={**progress.held_masks, **probes[-1].held_masks},
-            )
-            broadcast = None
-        launched = self._phases.launch(
-            self._algorithm.plan(progress.server_state, round_idx),
+    def _resumed(self, last: Restored) -> tuple[Progress, ClientMemory]:
+        progress = Progress(
+            next_round=last.round_idx + 1, server_state=last.server_state, totals=dict(last.totals)
+        )
+        return progress, ClientMemory(states=last.client_states, held_masks=last.held_masks)
+
+    def _begin(self, progress: Progress, broadcast: Broadcast | None) -> Begun:
+        round_idx = progress.next_round
+        return self._rounds.begin(
             progress.server_state,
-            progress.client_states,
-            broadcast=broadcast,
+            round_idx,
+            progress.totals.get("time/emulated_s_total", 0.0),
+            broadcast,
             score=self._evaluator.is_due(round_idx, last=self._is_last(round_idx)),
         )
-        return RoundInFlight(progress=progress, probes=probes, launched=launched)
 
-    def _end(self, in_flight: RoundInFlight, started_s: float) -> tuple[FinishedRound, Broadcast | None]:
+    def _end(
+        self, begun: Begun, progress: Progress, started_s: float
+    ) -> tuple[FinishedRound, Broadcast | None]:
         """Fold the updates, take the server's step, and let clients score what they now have.
 
         The broadcast that the scoring needed is the next round's, where there is one.
         """
-        progress, round_idx = in_flight.progress, in_flight.launched.round_idx
-        training = self._phases.fold(in_flight.launched, progress.held_masks, progress.client_states)
-        state = progress.server_state
+        round_idx, state = begun.round_idx, begun.state
+        training = self._rounds.end(begun)
+        self._memory.remember(round_idx, training)
         next_state = self._algorithm.server_update(state, training.aggregate, round_idx)
-        phases = [*in_flight.probes, training]
+        phases = [*begun.phases, training]
         last = self._is_last(round_idx)
-        client_states = _merged(phases, "client_states")
         scoring = None
         plan = self._evaluator.plan(round_idx, last=last)
         if plan.tasks:
-            scoring = self._phases.score(plan, next_state, progress.client_states | client_states)
-        failures = sum(len(phase.failures) for phase in phases)
-        wall_s = self._now_s() - started_s
+            scoring = self._phases.score(plan, next_state, self._memory.states.after(round_idx))
         costs = round_costs(
-            [phase.events for phase in phases], failures, wall_s, self._config.fleet.deadline_s
+            [event for phase in phases for event in phase.events],
+            emulated_s=begun.waited_s + sum(phase.seconds for phase in phases),
+            num_failures=sum(len(phase.failures) for phase in phases),
+            wall_s=self._now_s() - started_s,
         )
+        costs["fleet/in_flight"] = len(self._rounds.flights())
         totals = add_totals(progress.totals, costs)
         metrics = costs | totals | self._sparsity(state, training.aggregate, next_state)
-        if training.trained_accuracy:
-            metrics |= spread(np.array(training.trained_accuracy), "trained/accuracy")
+        metrics |= spread_scores(training.trained_scores)
         metrics |= self._algorithm.server_metrics(state, training.aggregate, next_state)
         finished = FinishedRound(
             round_idx=round_idx,
             state=next_state,
-            client_states=client_states,
-            held_masks=_merged(phases, "held_masks"),
+            held_masks={k: digest for phase in phases for k, digest in phase.held_masks.items()},
             totals=totals,
             metrics=metrics,
             phases=phases,
+            flights=self._rounds.flights(),
             last=last,
             scoring=scoring,
         )
@@ -218,13 +201,14 @@ class Driver:
         problem = None
         if finished.scoring is not None:
             scores, problem = finished.scoring.collect(failures)
-            metrics |= {} if problem else self._evaluator.spread_scores(scores)
+            metrics |= {} if problem else spread_scores(scores)
         record = RoundRecord(finished.round_idx, round(self._now_s() * 1000), metrics)
         commit = Commit(
             round_idx=finished.round_idx,
             server_state=finished.state,
-            client_states=finished.client_states,
+            client_states=self._memory.states.staged(finished.round_idx),
             held_masks=finished.held_masks,
+            flights=finished.flights,
             totals=finished.totals,
             log_bytes={},
         )
@@ -234,21 +218,15 @@ class Driver:
             "failures.jsonl": [failure.to_line() for failure in failures],
         }
         self._store.commit(commit, logs)
+        self._memory.states.commit(finished.round_idx)
         if problem is not None:
             raise problem
         return record
-
-
-def _merged(phases: Sequence[Folded], what: str) -> dict[int, Any]:
-    """Client states or held masks after all phases of a round; the later phase wins."""
-    return {k: value for phase in phases for k, value in getattr(phase, what).items()}
 
 
 def _after(progress: Progress, finished: FinishedRound) -> Progress:
     return Progress(
         next_round=finished.round_idx + 1,
         server_state=finished.state,
-        client_states=progress.client_states | finished.client_states,
-        held_masks=progress.held_masks | finished.held_masks,
         totals=finished.totals,
     )

@@ -29,8 +29,7 @@ class DriverActor:
         placement = place(
             experiment.config.runtime,
             capacity,
-            experiment.fleet.profiles,
-            experiment.assignment.tolist(),
+            experiment.setting.population,
             experiment.config.training.clients_per_round,
         )
         self._executor = RayExecutor(

@@ -13,16 +13,12 @@ from torch import Tensor
 from orchestrator.data.client_index import ClientIndex
 from orchestrator.federation.evaluate import predict, spread
 from orchestrator.federation.plan import RoundPlan
+from orchestrator.federation.seeds import stream
+from orchestrator.federation.update import SCORES
+from orchestrator.fleet.selection import Urn
 from orchestrator.models.parameters import FlatModule
 from orchestrator.runtime.client import torch_threads
 from orchestrator.runtime.experiment import Experiment
-
-#: a score of a client (see ClientHost) -> the metric that spreads it over the clients
-_SCORES = {
-    "personal": "personal/accuracy",
-    "central": "personal/central_accuracy",
-    "finetuned": "finetuned/accuracy",
-}
 
 
 class Evaluator:
@@ -40,7 +36,7 @@ class Evaluator:
     def plan(self, round_idx: int, *, last: bool) -> RoundPlan:
         """The scoring tasks after this round: one for each client, or none."""
         config = self._experiment.config.evaluation
-        clients = tuple(range(self._experiment.config.fleet.num_clients))
+        clients = self._scored_clients()
         if last and config.finetune_epochs:
             return RoundPlan.of(round_idx, clients, "finetune")
         every = config.personal_every
@@ -48,6 +44,15 @@ class Evaluator:
         if due and self._experiment.algorithm.has_client_models:
             return RoundPlan.of(round_idx, clients, "evaluate")
         return RoundPlan(round_idx, ())
+
+    def _scored_clients(self) -> tuple[int, ...]:
+        """All clients, or as many as are to be scored: the same ones whenever the run evaluates."""
+        config = self._experiment.config
+        num_clients, most = config.fleet.num_clients, config.evaluation.max_clients
+        if most is None or most >= num_clients:
+            return tuple(range(num_clients))
+        drawn = Urn(num_clients).draw(most, stream(config.seed, "scored clients"))
+        return tuple(sorted(drawn))
 
     def evaluate(self, params: Tensor) -> dict[str, float]:
         """Scores of a float32[D] global model: on the central test set, and over the clients."""
@@ -69,16 +74,19 @@ class Evaluator:
             metrics |= spread(scores, "personal/accuracy")
         return metrics
 
-    def spread_scores(self, scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-        """Metrics from the clients' scores; empty for none."""
-        metrics: dict[str, float] = {}
-        for name, prefix in _SCORES.items():
-            values = [score[name] for score in scores if name in score]
-            if values:
-                metrics |= spread(np.array(values), prefix)
-        return metrics
+
+def spread_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Metrics from the clients' scores; empty for none."""
+    metrics: dict[str, float] = {}
+    for name in SCORES:
+        values = [score[name] for score in scores if name in score]
+        if values:
+            metrics |= spread(np.array(values), name)
+    return metrics
 
 
 def client_means(correct: NDArray[np.bool_], parts: ClientIndex) -> NDArray[np.float64]:
     """float64[K]: each client's share of correct predictions on its own test part."""
-    return np.array([correct[parts[k]].mean() for k in range(len(parts))], dtype=np.float64)
+    running = np.concatenate([[0], np.cumsum(correct[parts.indices])])
+    means: NDArray[np.float64] = (running[parts.stops] - running[parts.starts]) / parts.sizes()
+    return means

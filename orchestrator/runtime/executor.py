@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, NewType, Protocol, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import Outcome
 from orchestrator.runtime.client import ClientHost
+from orchestrator.runtime.client_device import cpu_instead
 from orchestrator.runtime.experiment import Experiment
 
 Ticket = NewType("Ticket", int)
@@ -56,7 +58,10 @@ class InProcessExecutor:
     """One client after another in this process, each when its result is asked for."""
 
     def __init__(self, experiment: Experiment) -> None:
-        self.description = "in-process, one client after another"
+        setting = experiment.setting
+        in_use = [setting.profiles[index] for index in setting.population.profile_counts()]
+        instead = cpu_instead(in_use, cuda=torch.cuda.is_available())
+        self.description = f"in-process, one client after another{instead}"
         self._host = ClientHost(experiment)
         self._jobs: dict[Ticket, tuple[Message, Job]] = {}
         self._issued = 0

@@ -20,10 +20,11 @@ from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition, make_partition
 from orchestrator.data.registry import DATASETS, load_dataset
 from orchestrator.errors import ConfigError, ModelError
-from orchestrator.federation.algorithm import AnyAlgorithm
+from orchestrator.federation.algorithm import Algorithm, AnyAlgorithm
+from orchestrator.federation.device_draws import draw_population
 from orchestrator.federation.seeds import forked_torch_seed, stream
 from orchestrator.federation.setting import Setting
-from orchestrator.fleet.profiles import DeviceProfile, Fleet, get_fleet
+from orchestrator.fleet.fleets import Fleet, get_fleet
 from orchestrator.models.cost import measure_cost
 from orchestrator.models.parameters import FlatModule, ParameterLayout
 from orchestrator.models.registry import construct, resolve_builder, resolve_name
@@ -56,15 +57,6 @@ class Experiment:
         """float32[D] start vector (numpy, so that processes of one node share it)."""
         return self.setting.initial
 
-    @property
-    def assignment(self) -> NDArray[np.int64]:
-        """int64[K]: each client's profile in `fleet.profiles`."""
-        return self.setting.assignment
-
-    def profile_of(self, client_id: int) -> DeviceProfile:
-        """The device a client runs on."""
-        return self.setting.profile_of(client_id)
-
     def new_model(self, device: torch.device | None = None) -> FlatModule:
         """A new model, the same in every process, whatever parts of it lie outside the flat vector."""
         with forked_torch_seed(self.config.seed, "model"):
@@ -78,6 +70,7 @@ class Experiment:
             "partition": self.partition.fingerprint(),
             "model": sha256(repr(layout).encode()).hexdigest(),
             "initial_parameters": params_sha256(self.initial),
+            "fleet": self.setting.population.fingerprint(),
         }
 
 
@@ -110,12 +103,12 @@ def prepare(config: ExperimentConfig) -> Experiment:
         num_clients=num_clients,
         seed=config.seed,
         initial=initial.numpy().copy(),
-        profiles=fleet.profiles,
-        assignment=fleet.assign(num_clients, stream(config.seed, "fleet")),
+        population=draw_population(fleet, num_clients, config.seed, redraw=config.fleet.redraw),
         units=_trace(model_spec, flat, dataset) if algorithm_type.uses_units else (),
         value_dtype=config.wire.value_dtype,
     )
     algorithm = algorithm_type(config.algorithm, setting)
+    _require_plain_rounds(config, algorithm)
     if algorithm.needs_validation:
         _require_validation(config, partition)
     return Experiment(
@@ -127,6 +120,22 @@ def prepare(config: ExperimentConfig) -> Experiment:
         build=build,
         fleet=fleet,
     )
+
+
+def _require_plain_rounds(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
+    """Tasks that outlive their round need methods whose rounds are one training phase of the clients drawn."""
+    if config.asynchrony.kind == "none" and config.fleet.late == "drop":
+        return
+    key, value, remedy = "fleet.late", "keep", "use drop"
+    if config.asynchrony.kind != "none":
+        key, value, remedy = "asynchrony.kind", config.asynchrony.kind, "use none"
+    own = type(algorithm)
+    for hook, what in (
+        ("plan_probe", "asks clients before it trains"),
+        ("plan", "decides itself who trains"),
+    ):
+        if getattr(own, hook) is not getattr(Algorithm, hook):
+            raise ConfigError(key, value, f"{config.algorithm.name} {what}, in rounds of its own", remedy)
 
 
 def _trace(model_spec: str, flat: FlatModule, dataset: Dataset) -> tuple[UnitGroup, ...]:
@@ -154,12 +163,16 @@ def params_sha256(params: Tensor | NDArray[np.float32]) -> str:
 
 
 def machine_fingerprint(fleet: Fleet) -> dict[str, str]:
-    """The torch build, CPU and threads under which results are bit-identical."""
+    """The torch build, CPU and threads under which results are bit-identical; of a fleet with GPUs the GPU too."""
+    gpu = {}
+    if any(profile.num_gpus > 0 for profile in fleet.profiles):
+        gpu["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "threads": ", ".join(f"{profile.name}: {profile.num_threads}" for profile in fleet.profiles),
         "torch": torch.__version__,
         "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         "mkldnn": str(torch.backends.mkldnn.is_available()),  # type: ignore[no-untyped-call]
+        **gpu,
     }
 
 

@@ -2,10 +2,11 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -27,9 +28,17 @@ TOTALLED = (
 )
 
 
+#: used; after the deadline; after enough others had answered; from too old a model; the device vanished
+Fate = Literal["used", "late", "surplus", "stale", "vanished"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientEvent:
-    """One client's participation in one round."""
+    """One client's participation in one round.
+
+    `start_s` is the emulated time since the run began at which its download starts; `outcome` says what became of
+    its update; `staleness` counts the server's steps since the model that it began with.
+    """
 
     round_idx: int
     kind: str
@@ -45,6 +54,9 @@ class ClientEvent:
     upload_s: float
     num_examples: int
     train_loss: float
+    start_s: float = 0.0
+    outcome: Fate = "used"
+    staleness: int = 0
 
     @property
     def total_s(self) -> float:
@@ -58,9 +70,14 @@ class ClientEvent:
 
 
 def participation(
-    task: ClientTask, update: ClientUpdate[Any], profile: DeviceProfile, download_bytes: int
+    task: ClientTask,
+    update: ClientUpdate[Any],
+    profile: DeviceProfile,
+    download_bytes: int,
+    *,
+    start_s: float = 0.0,
 ) -> ClientEvent:
-    """The event of a task's update whose client received so many bytes."""
+    """The event of a task's update whose client received so many bytes, from emulated time `start_s` on."""
     time = client_time(
         profile,
         download_bytes=download_bytes,
@@ -82,45 +99,69 @@ def participation(
         upload_s=time.upload_s,
         num_examples=update.num_examples,
         train_loss=update.metrics.get("loss", float("nan")),
+        start_s=start_s,
+    )
+
+
+def cut_short(event: ClientEvent, after_s: float) -> ClientEvent:
+    """The event of a device that is gone so many seconds after the start: what it did by then, and no upload.
+
+    Its download counts whole once it has begun.
+    """
+    after_s = max(after_s, 0.0)
+    compute_s = min(event.compute_s, max(0.0, after_s - event.download_s))
+    share = compute_s / event.compute_s if event.compute_s else 0.0
+    download_s = min(event.download_s, after_s)
+    return replace(
+        event,
+        download_bytes=event.download_bytes if after_s > 0.0 else 0,
+        upload_bytes=0,
+        train_flops=event.train_flops * share,
+        train_flops_dense=event.train_flops_dense * share,
+        download_s=download_s,
+        compute_s=compute_s,
+        upload_s=after_s - download_s - compute_s,
+        outcome="vanished",
     )
 
 
 def round_costs(
-    phases: Sequence[Sequence[ClientEvent]], num_failures: int, wall_s: float, deadline_s: float | None = None
+    events: Sequence[ClientEvent], *, emulated_s: float, num_failures: int, wall_s: float
 ) -> dict[str, float]:
-    """The round's metrics from its phases in order, of which the last one trains.
-
-    A synchronous phase ends, in emulated time, at its slowest client; training ends at the deadline (None: there
-    is none) that a straggler misses. A client drawn twice does its tasks one after the other.
-    """
-    events, training = [e for phase in phases for e in phase], phases[-1]
-    examples = sum(e.num_examples for e in training)
+    """The round's metrics from the events of all its phases; `emulated_s` is how long it took on the devices."""
+    training = [e for e in events if e.kind == "train"]
+    used = [e for e in training if e.outcome == "used"]
+    fates = Counter(e.outcome for e in training)
+    trained = [e for e in training if e.outcome != "vanished"]
+    examples = sum(e.num_examples for e in trained)
     return {
         "comm/upload_bytes": sum(e.upload_bytes for e in events),
         "comm/download_bytes": sum(e.download_bytes for e in events),
         "compute/train_flops": sum(e.train_flops for e in events),
         "compute/train_flops_dense": sum(e.train_flops_dense for e in events),
-        "time/emulated_s": sum(_phase_s(phase, None) for phase in phases[:-1])
-        + _phase_s(training, deadline_s),
+        "time/emulated_s": emulated_s,
         "time/wall_s": wall_s,
-        "train/loss": sum(e.train_loss * e.num_examples for e in training) / max(1, examples),
-        "fleet/participants": len(training) - _num_late(training, deadline_s),
+        "train/loss": sum(e.train_loss * e.num_examples for e in trained) / max(1, examples),
+        "fleet/participants": len(used),
         "fleet/failures": num_failures,
-        "fleet/stragglers": _num_late(training, deadline_s),
+        "fleet/stragglers": fates["late"],
+        "fleet/surplus": fates["surplus"],
+        "fleet/vanished": fates["vanished"],
+        "fleet/stale": fates["stale"],
+        "fleet/staleness_mean": sum(e.staleness for e in used) / max(1, len(used)),
+        "fleet/staleness_max": max((e.staleness for e in used), default=0),
     }
 
 
-def _phase_s(events: Sequence[ClientEvent], deadline_s: float | None) -> float:
-    if deadline_s is not None and _num_late(events, deadline_s):
-        return deadline_s
+def phase_s(events: Sequence[ClientEvent]) -> float:
+    """How long a synchronous phase takes that waits for everybody: its slowest client's emulated seconds.
+
+    A client drawn twice does its tasks one after the other.
+    """
     busy_s: dict[int, float] = {}
     for event in events:
         busy_s[event.client_id] = busy_s.get(event.client_id, 0.0) + event.total_s
     return max(busy_s.values(), default=0.0)
-
-
-def _num_late(events: Sequence[ClientEvent], deadline_s: float | None) -> int:
-    return 0 if deadline_s is None else sum(e.total_s > deadline_s for e in events)
 
 
 def add_totals(totals: Mapping[str, float], costs: Mapping[str, float]) -> dict[str, float]:

@@ -1,20 +1,19 @@
 """Where clients live: one actor each, or a pool of actors per device profile. Pure arithmetic; no Ray."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.config import RuntimeConfig
 from orchestrator.errors import ResourceError
+from orchestrator.fleet.population import Population
 from orchestrator.fleet.profiles import DeviceProfile
+from orchestrator.runtime.packing import ACCELERATOR_TYPE, first_lack, fits, grains, without_room
 
 #: resident memory of a client actor once it trains: Python, Ray and torch (tests/benchmarks/footprint.py)
 ACTOR_BYTES = 430 * 2**20
 #: an actor costs several seconds of CPU to start, so that more than this many a core are slow to come up
 QUICK_ACTORS_PER_CORE = 4
-#: sums of fractions of a core may be off by this much
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +47,26 @@ class Placement:
 def place(
     runtime: RuntimeConfig,
     capacity: Capacity,
-    profiles: Sequence[DeviceProfile],
-    assignment: Sequence[int],
+    population: Population,
     clients_per_round: int,
 ) -> Placement:
-    """Choose the actors for a population (`assignment`: each client's profile index).
+    """Choose the actors for a population.
 
     Raises ResourceError when a footprint fits on no node, or the demanded mode does not fit the cluster.
     """
-    counts = Counter(int(index) for index in assignment)
+    profiles, counts, num_clients = population.profiles, population.profile_counts(), len(population)
     for index in counts:
         _require_feasible(profiles[index], capacity)
-    obstacle = _obstacle_to_dedicated(capacity, profiles, counts)
+    obstacle = _obstacle_to_dedicated(capacity, population, counts)
     if runtime.actors == "dedicated" and obstacle is not None:
         raise ResourceError("runtime.actors", "dedicated", obstacle, "use pooled or auto, or fewer clients")
-    slow = len(assignment) > QUICK_ACTORS_PER_CORE * capacity.num_cores
+    slow = num_clients > QUICK_ACTORS_PER_CORE * capacity.num_cores
     if runtime.actors == "dedicated" or (runtime.actors == "auto" and obstacle is None and not slow):
-        named = tuple((f"client-{k}", int(index)) for k, index in enumerate(assignment))
+        first = min(counts)
+        named = tuple(
+            (f"client-{k}", first if population.redraw else population.profile_index(k))
+            for k in range(num_clients)
+        )
         reason = "as configured" if runtime.actors == "dedicated" else "one per client fits this machine"
         return Placement("dedicated", reason, named)
     if runtime.actors == "pooled":
@@ -72,31 +74,41 @@ def place(
     elif obstacle is not None:
         reason = obstacle
     else:
-        reason = f"{len(assignment)} clients are more than the {QUICK_ACTORS_PER_CORE} actors a core starts quickly"
+        reason = (
+            f"{num_clients} clients are more than the {QUICK_ACTORS_PER_CORE} actors a core starts quickly"
+        )
     return Placement("pooled", reason, _pool(runtime, capacity, profiles, counts, clients_per_round))
 
 
 def _require_feasible(profile: DeviceProfile, capacity: Capacity) -> None:
-    footprint = profile.footprint()
-    if any(all(node.get(r, 0.0) >= amount for r, amount in footprint.items()) for node in capacity.nodes):
+    footprint, name = profile.footprint(), profile.name
+    lack = first_lack(footprint, capacity.nodes)
+    if lack is None and fits(footprint, capacity.nodes):
         return
-    for resource, amount in footprint.items():
-        most = max((node.get(resource, 0.0) for node in capacity.nodes), default=0.0)
-        if most < amount:
-            compared = _compare(resource, amount, "the largest node has", most)
-            problem = f"profile {profile.name} needs {compared}"
-            break
+    if lack is None:
+        problem = f"no single node has all of what profile {name} needs: {footprint}"
+    elif lack[0].startswith(ACCELERATOR_TYPE):
+        kind = lack[0].removeprefix(ACCELERATOR_TYPE)
+        problem = f"profile {name} needs a node with accelerator_type {kind}, there is none"
     else:
-        problem = f"no single node has all of what profile {profile.name} needs: {footprint}"
-    raise ResourceError(
-        "fleet.name", profile.name, problem, "choose a fleet with a smaller footprint or a larger cluster"
+        resource, most = lack
+        compared = _compare(resource, footprint[resource], "the largest node has", most)
+        problem = f"profile {name} needs {compared}"
+    remedy = (
+        "choose a fleet with a smaller footprint, a larger cluster, or runtime.executor=inprocess, which "
+        "reserves nothing"
     )
+    raise ResourceError("fleet.name", name, problem, remedy)
 
 
 def _obstacle_to_dedicated(
-    capacity: Capacity, profiles: Sequence[DeviceProfile], counts: Mapping[int, int]
+    capacity: Capacity, population: Population, counts: Mapping[int, int]
 ) -> str | None:
-    num_clients = sum(counts.values())
+    num_clients, profiles = len(population), population.profiles
+    if population.redraw and len({frozenset(profiles[index].footprint().items()) for index in counts}) > 1:
+        return (
+            "devices that change from round to round reserve different footprints, and an actor keeps its own"
+        )
     lack = _lack(capacity, profiles, counts)
     if lack is not None:
         return f"{num_clients} clients {lack}"
@@ -107,29 +119,20 @@ def _obstacle_to_dedicated(
 
 
 def _lack(capacity: Capacity, profiles: Sequence[DeviceProfile], counts: Mapping[int, int]) -> str | None:
-    """What keeps that many actors of each profile from being placed; None when they fit.
-
-    After the sums, the largest footprints are put first on the first node that has room.
-    """
+    """What keeps that many actors of each profile from being placed; None when they fit."""
     footprints = {index: profiles[index].footprint() for index in counts}
     for resource in sorted({r for footprint in footprints.values() for r in footprint}):
         wanted = sum(n * footprints[index].get(resource, 0.0) for index, n in counts.items())
-        if wanted > capacity.total(resource) + _ROUNDING:
+        in_grains = sum(n * grains(footprints[index].get(resource, 0.0)) for index, n in counts.items())
+        if in_grains > sum(grains(node.get(resource, 0.0)) for node in capacity.nodes):
             return f"reserve {_compare(resource, wanted, 'there are', capacity.total(resource))}"
-    free = [dict(node) for node in capacity.nodes]
-    for index in sorted(counts, key=lambda i: sorted(footprints[i].values(), reverse=True), reverse=True):
-        footprint = footprints[index]
-        for _ in range(counts[index] if footprint else 0):
-            node = next((n for n in free if _has_room(n, footprint)), None)
-            if node is None:
-                return f"do not fit node by node: none has room left for {profiles[index].name} ({footprint})"
-            for resource, amount in footprint.items():
-                node[resource] -= amount
+    homeless = without_room(profiles, counts, capacity.nodes)
+    if homeless is not None:
+        return (
+            f"do not fit node by node and GPU by GPU: none has room left for {homeless.name} "
+            f"({homeless.footprint()})"
+        )
     return None
-
-
-def _has_room(node: Mapping[str, float], footprint: Mapping[str, float]) -> bool:
-    return all(node.get(resource, 0.0) >= amount - _ROUNDING for resource, amount in footprint.items())
 
 
 def _pool(
@@ -139,28 +142,32 @@ def _pool(
     counts: Mapping[int, int],
     clients_per_round: int,
 ) -> tuple[tuple[str, int], ...]:
-    """Actors in proportion to each profile's clients, at least one each, within what the footprints allow."""
+    """Actors by the highest averages (D'Hondt) of clients per actor, after one for each profile.
+
+    Where no size is given, a profile gets no more than its footprints leave room for, nor than it has clients.
+    """
+    given = runtime.pool_size is not None
     size = runtime.pool_size or min(capacity.num_cores, clients_per_round)
-    shares = _apportion(size, counts)
-    if runtime.pool_size is None:
-        while _lack(capacity, profiles, shares) and size > len(counts):
-            size -= 1
-            shares = _apportion(size, counts)
+    shares = dict.fromkeys(sorted(counts), 1)
+    growing = set(shares)
+    while sum(shares.values()) < size and growing:
+        largest = max(growing, key=lambda index: (counts[index] / (shares[index] + 1), -index))
+        grown = shares | {largest: shares[largest] + 1}
+        if not given and (grown[largest] > counts[largest] or _lack(capacity, profiles, grown)):
+            growing.remove(largest)
+        else:
+            shares = grown
     if lack := _lack(capacity, profiles, shares):
-        problem = f"{size} pooled actors {lack}"
-        raise ResourceError("runtime.pool_size", size, problem, "use a smaller pool or a larger cluster")
+        num_actors = sum(shares.values())
+        remedy = "use a smaller pool or a larger cluster"
+        if num_actors == len(counts):
+            remedy = "every profile needs one: choose a fleet with smaller footprints or a larger cluster"
+        raise ResourceError(
+            "runtime.pool_size", runtime.pool_size, f"{num_actors} pooled actors {lack}", remedy
+        )
     return tuple((f"pool-{profiles[index].name}-{i}", index) for index, n in shares.items() for i in range(n))
 
 
 def _compare(resource: str, wanted: float, words: str, have: float) -> str:
     scale, unit = (2**30, "GiB of memory") if resource == "memory" else (1, resource)
     return f"{wanted / scale:.4g} {unit}, {words} {have / scale:.4g}"
-
-
-def _apportion(size: int, counts: Mapping[int, int]) -> dict[int, int]:
-    """`size` seats by the highest averages (D'Hondt), after one for each profile."""
-    shares = dict.fromkeys(sorted(counts), 1)
-    for _ in range(size - len(shares)):
-        best = max(shares, key=lambda index: (counts[index] / (shares[index] + 1), -index))
-        shares[best] += 1
-    return shares

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import ray
+import torch
 
 from orchestrator.errors import SparsefleetError
+from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientFailure, Outcome
+from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.runtime.client_actor import ClientActor
+from orchestrator.runtime.client_device import cpu_instead
 from orchestrator.runtime.executor import Job, Message, Ticket
 from orchestrator.runtime.experiment import Experiment
+from orchestrator.runtime.packing import hardest_first
 from orchestrator.runtime.placement import Placement
 
 #: tasks given to one pooled actor at a time: one that it runs, and one to go on with at once
@@ -43,12 +48,12 @@ class RayExecutor:
         num_cores: int,
     ) -> None:
         """Starts the actors side by side and does not wait for them."""
-        self.description = f"Ray, {placement}"
+        profiles = experiment.setting.profiles
+        in_use = [profiles[index] for index in sorted({index for _, index in placement.actors})]
+        self.description = f"Ray, {placement}{cpu_instead(in_use, cuda=torch.cuda.is_available())}"
         self._experiment, self._dedicated = experiment, placement.mode == "dedicated"
         self._most_in_flight = num_cores if self._dedicated else len(placement.actors) * POOLED_DEPTH
-        self._actors = [
-            self._start(experiment_ref, f"{run_id}/{name}", profile) for name, profile in placement.actors
-        ]
+        self._actors = self._start(experiment_ref, run_id, placement)
         self._profile_actors: dict[int, list[int]] = {}
         for number, (_, profile) in enumerate(placement.actors):
             self._profile_actors.setdefault(profile, []).append(number)
@@ -92,29 +97,30 @@ class RayExecutor:
         """See Executor."""
         end_actors(self._actors)
 
-    def _start(self, experiment_ref: ray.ObjectRef[Experiment], name: str, profile_index: int) -> Any:
-        profile = self._experiment.fleet.profiles[profile_index]
-        runtime = self._experiment.config.runtime
+    def _start(
+        self, experiment_ref: ray.ObjectRef[Experiment], run_id: str, placement: Placement
+    ) -> list[Any]:
+        """The actors in the order of the placement, started in the order in which it found room for them."""
+        runtime, profiles = self._experiment.config.runtime, self._experiment.setting.profiles
         retries = runtime.max_retries if runtime.failure_policy == "retry" else 0
-        return (
-            ray.remote(ClientActor)
-            .options(
-                name=name,
-                num_cpus=profile.num_cpus,
-                num_gpus=profile.num_gpus,
-                memory=profile.ray_memory_bytes or None,
+        actor_class, started = ray.remote(ClientActor), dict[str, Any]()
+        in_order = sorted(placement.actors, key=lambda actor: (hardest_first(profiles[actor[1]]), actor[1]))
+        for name, index in in_order:
+            reserving = actor_class.options(
+                name=f"{run_id}/{name}",
                 max_restarts=-1,
                 max_task_retries=retries,
+                **reservation(profiles[index]),
             )
-            .remote(experiment_ref)
-        )
+            started[name] = reserving.remote(experiment_ref, profiles[index].num_gpus)
+        return [started[name] for name, _ in placement.actors]
 
     def _dispatch(self) -> None:
         """Give waiting jobs to actors with room, oldest first; a job without room lets later ones pass."""
         kept: deque[_Waiting] = deque()
         while self._backlog and len(self._in_flight) < self._most_in_flight:
             waiting = self._backlog.popleft()
-            number = self._free_actor(waiting.job.task.client_id)
+            number = self._free_actor(waiting.job.task)
             if number is None:
                 kept.append(waiting)
                 continue
@@ -124,10 +130,10 @@ class RayExecutor:
             self._load[number] += 1
         self._backlog.extendleft(reversed(kept))
 
-    def _free_actor(self, client_id: int) -> int | None:
+    def _free_actor(self, task: ClientTask) -> int | None:
         if self._dedicated:
-            return client_id
-        profile = int(self._experiment.assignment[client_id])
+            return task.client_id
+        profile = self._experiment.setting.profile_index(task.client_id, task.round_idx)
         number = min(self._profile_actors[profile], key=lambda n: (self._load[n], n))
         return number if self._load[number] < POOLED_DEPTH else None
 
@@ -145,6 +151,17 @@ class RayExecutor:
                 stage="actor",
                 cause=f"{type(error).__name__}: {one_line(error)}",
             )
+
+
+def reservation(profile: DeviceProfile) -> dict[str, Any]:
+    """The options under which Ray reserves a profile's footprint for an actor."""
+    return {
+        "num_cpus": profile.num_cpus,
+        "num_gpus": profile.num_gpus,
+        "memory": profile.ray_memory_bytes or None,
+        "resources": {name: amount for name, amount in profile.resources.items() if amount > 0},
+        "accelerator_type": profile.accelerator_type,
+    }
 
 
 def end_actors(actors: Sequence[Any]) -> None:

@@ -20,6 +20,7 @@ from orchestrator.config_loading import flatten, resumed_config
 from orchestrator.errors import CheckpointError, ConfigError, RequestError, SparsefleetError, TrackingError
 from orchestrator.runtime.backend import Backend, InProcessBackend
 from orchestrator.runtime.checkpoint import write_durably
+from orchestrator.runtime.event_log import save_events
 from orchestrator.runtime.experiment import Experiment, machine_fingerprint, prepare
 from orchestrator.runtime.store import RunStore
 from orchestrator.runtime.summary import RunSummary
@@ -48,7 +49,8 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
     """Run an experiment in a new folder of `runtime.storage`.
 
     Raises a RequestError for what cannot be done as asked, RoundError when a round fails, TrackingError when
-    the server is unreachable at the start or what it lacks cannot be delivered at the end.
+    the server is unreachable at the start or what it lacks cannot be delivered at the end, another
+    SparsefleetError when the table of events cannot be written.
     """
     _check_places(config)
     experiment = prepare(config)
@@ -152,18 +154,22 @@ def _execute(experiment: Experiment, store: RunStore, display: Display, verbose:
             display.note(
                 f"stopped at once; `sparsefleet resume {store.folder}` goes on after the last commit"
             )
+            _note_unsaved(store, display)
             raise
         except Exception:
+            _note_unsaved(store, display)
             _give_up(tracker, display)
             raise
         records = read_records(store.folder / "metrics.jsonl")
         summary = RunSummary.of(config, store, records, backend.params_sha256(), interrupted)
         write_durably(store.folder / "summary.json", summary.to_json().encode())
+        unsaved = _save_events(store)
         display.note("writing to MLflow" if config.tracking.enabled else "MLflow is off")
         tracker.finish("KILLED" if interrupted else "FINISHED", summary.to_dict())
         outcome = tracker.close()
-        if outcome.problem:
-            raise TrackingError(f"{outcome.problem} (the run itself is complete: {store.folder})")
+        if problems := [str(problem) for problem in (outcome.problem, unsaved) if problem]:
+            kind = TrackingError if outcome.problem else SparsefleetError
+            raise kind(f"{'; '.join(problems)} (the run itself is complete: {store.folder})") from unsaved
         return summary
 
 
@@ -183,6 +189,21 @@ def _follow(backend: Backend, tracker: Tracker, store: RunStore, num_rounds: int
         return was_interrupted()
     finally:
         display.stop()
+
+
+def _save_events(store: RunStore) -> SparsefleetError | None:
+    """Make the table of events; a failure is for later, since it must not keep the rest of an ending from its place."""
+    try:
+        save_events(store.folder)
+    except SparsefleetError as error:
+        return error
+    return None
+
+
+def _note_unsaved(store: RunStore, display: Display) -> None:
+    """Make the table of events of a run that has failed, which a failure here must not hide."""
+    if unsaved := _save_events(store):
+        display.note(str(unsaved))
 
 
 def _give_up(tracker: Tracker, display: Display) -> None:

@@ -4,7 +4,7 @@ runs/<run_id>/config.yaml      the resolved config
               run.json         run id, fingerprints, package versions, git commit
               commits/         see checkpoint.py
               metrics.jsonl    one committed RoundRecord a line; trackers follow this file
-              events.jsonl     one client's participation a line
+              events.jsonl     one client's participation a line; events.parquet is made of it at the end
               failures.jsonl   one failed task a line, with its traceback
               partition.parquet  model/  tracking.json  summary.json
 """
@@ -21,7 +21,9 @@ from typing import Any
 import yaml
 
 from orchestrator.errors import CheckpointError, ConfigError
-from orchestrator.runtime.checkpoint import Commit, CommitFolder, Templates, write_durably
+from orchestrator.runtime.checkpoint import Commit, CommitFolder, Restored, Templates, write_durably
+from orchestrator.runtime.client_states import ClientStates
+from orchestrator.runtime.committed_states import CACHE_BYTES
 
 LOGS = ("metrics.jsonl", "events.jsonl", "failures.jsonl")
 
@@ -29,9 +31,10 @@ LOGS = ("metrics.jsonl", "events.jsonl", "failures.jsonl")
 class RunStore:
     """Reads and writes one run's folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, cache_bytes: int = CACHE_BYTES) -> None:
+        """`cache_bytes` bounds the memory for client states that are committed."""
         self.folder = folder
-        self._commits = CommitFolder(folder / "commits")
+        self._commits = CommitFolder(folder / "commits", cache_bytes=cache_bytes)
 
     @property
     def run_id(self) -> str:
@@ -80,7 +83,11 @@ class RunStore:
         lengths = {name: self._append(name, lines) for name, lines in log_lines.items()}
         self._commits.write(replace(commit, log_bytes=lengths))
 
-    def restore(self, templates: Templates) -> Commit | None:
+    def client_states(self, template: Any) -> ClientStates:
+        """Those of a new run: none yet. `template` is a fresh client state."""
+        return self._commits.client_states(template)
+
+    def restore(self, templates: Templates) -> Restored | None:
         """The last commit, with the logs cut back to where they stood; None for a run without any."""
         commit = self._commits.last(templates)
         metrics = self.folder / "metrics.jsonl"

@@ -24,7 +24,7 @@ _SAME_DENSITY = Fraction(1, 10**12)
 def allocate(layout: ParameterLayout, density: float, sparsity: SparsityConfig) -> dict[str, int]:
     """Weights to keep in each maskable segment, 1 <= T_l <= N_l; density 1 gives T_l = N_l for every kind.
 
-    The rule is `sparsity.allocation`:
+    The rule is `sparsity.allocation`, erk_rescaled where that is None:
 
     uniform: T_l = floor(d N_l).
     er, erk: T_l = floor(d_l N_l) with d_l = min(1, eps * raw_l), raw_l = (sum of dims) / (product of dims) of
@@ -89,7 +89,7 @@ def _counts(layout: ParameterLayout, density: Fraction, sparsity: SparsityConfig
     counts = {s.name: s.size for s in layout.maskable}
     if density == 1 or not layers:
         return counts
-    kind, budget = sparsity.allocation, density * layout.num_maskable
+    kind, budget = sparsity.allocation or "erk_rescaled", density * layout.num_maskable
     if kind == "uniform":
         targets = {s.name: density * s.size for s in layers}
     elif kind == "erk_rescaled":

@@ -10,7 +10,7 @@ import yaml
 from orchestrator.tracking.plots import draw_curves, draw_partition
 from orchestrator.tracking.reachable import public_uri
 from orchestrator.tracking.record import read_records
-from orchestrator.tracking.tables import write_clients, write_events
+from orchestrator.tracking.tables import write_clients
 
 Writer = Callable[[Path, Path], None]
 
@@ -49,10 +49,6 @@ def _config(run_dir: Path, path: Path) -> None:
     path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
-def _events(run_dir: Path, path: Path) -> None:
-    write_events(run_dir / "events.jsonl", path)
-
-
 def _clients(run_dir: Path, path: Path) -> None:
     write_clients(run_dir / "events.jsonl", run_dir / "partition.parquet", path)
 
@@ -65,6 +61,6 @@ _PIECES: dict[str, tuple[tuple[str, ...], Writer]] = {
     "partition.parquet": (("partition.parquet",), _copy),
     "partition.png": (("partition.parquet",), _partition_picture),
     "curves.png": (("metrics.jsonl",), _curves_picture),
-    "events.parquet": (("events.jsonl",), _events),
+    "events.parquet": (("events.parquet",), _copy),
     "clients.parquet": (("events.jsonl", "partition.parquet"), _clients),
 }

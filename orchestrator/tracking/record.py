@@ -96,14 +96,23 @@ METRICS: dict[str, str] = {
         "personal/central_accuracy",
         "what each client uses after the round (its own model, a submodel or the global one) on the central test set",
     ),
-    **_spread(
-        "trained/accuracy",
-        "this round's participants right after local training, before the server's step, on their own test parts",
-    ),
-    **_spread(
-        "finetuned/accuracy",
-        "what each client uses at the end, after evaluation.finetune_epochs more epochs, on its own test part",
-    ),
+    **{
+        metric: text
+        for data, where in (
+            ("accuracy", "their own test parts"),
+            ("central_accuracy", "the central test set"),
+        )
+        for metric, text in {
+            **_spread(
+                f"trained/{data}",
+                "this round's participants right after local training, before the server's step, on " + where,
+            ),
+            **_spread(
+                f"finetuned/{data}",
+                "what clients use at the end, after evaluation.finetune_epochs more epochs, on " + where,
+            ),
+        }.items()
+    },
     "comm/upload_bytes": "encoded bytes from all clients to the server in the round",
     "comm/upload_bytes_total": "encoded bytes from clients to the server, this round and before",
     "comm/download_bytes": "encoded bytes from the server to all clients in the round",
@@ -123,6 +132,12 @@ METRICS: dict[str, str] = {
     "sparsity/new_survivors": "share of maskable weights that are active after the round and were not before",
     "sparsity/removed": "share of maskable weights that clients held and the server pruned",
     "fleet/stragglers": "clients whose update came after fleet.deadline_s and was left out",
+    "fleet/in_flight": "clients at work when the round ended, whose updates may count later",
+    "fleet/surplus": "clients whose update came after enough others had answered (fleet.over_selection)",
+    "fleet/vanished": "clients whose device left before its update was there",
+    "fleet/stale": "clients whose update was staler than asynchrony.max_staleness and was left out",
+    "fleet/staleness_mean": "server steps between the model that an update began with and its use, mean over updates",
+    "fleet/staleness_max": "server steps between the model that an update began with and its use, largest",
     "sparsity/mask_change": "share of maskable weights whose mask entry changed in the round",
     "fleet/participants": "clients whose update was used in the round",
     "fleet/failures": "client tasks that failed in the round",

@@ -1,4 +1,4 @@
-"""The event log as Parquet, and what each client has cost over a run."""
+"""What each client has cost over a run, as Parquet."""
 
 import json
 from pathlib import Path
@@ -10,14 +10,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SUMMED_ENDINGS = ("_bytes", "_flops", "_flops_dense", "_s")
-
-
-def write_events(events: Path, path: Path) -> None:
-    """`events.jsonl` as Parquet, a row per participation. Raises ValueError for a line that is not JSON."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    parquet.write_table(pa.Table.from_pylist(_rows(events)), path)
 
 
 def write_clients(events: Path, partition: Path, path: Path) -> None:

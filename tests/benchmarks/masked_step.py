@@ -8,12 +8,13 @@ medians are compared and the ratios printed beside the bound that they are to st
 import argparse
 import json
 
+from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.federation.seeds import stream
 from orchestrator.models.registry import resolve_builder
 from orchestrator.sparsity.allocation import allocate
 from orchestrator.sparsity.masks import random_mask
 from tests.benchmarks.step_timing import NUM_CLASSES, SHAPE, medians, run_of, step_of
-from tests.fakes import CheckedRun, seeded
+from tests.fakes import seeded
 
 DENSITIES = (0.5, 0.2)
 BOUND = 1.05

@@ -208,3 +208,28 @@ def test_any_split_is_refused_or_covers_every_image_once(
     assert sorted(used) == list(range(len(labels)))
     assert (partition.train.sizes() >= 1).all()
     assert len(partition.train) == len(partition.validation) == len(partition.test) == num_clients
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_clients_beyond_the_distinct_ones_repeat_their_parts_in_turn(toy: Dataset, kind: str) -> None:
+    """Seven clients over the parts of three; the table has the three."""
+    few, many = split(toy, kind, 3), split(toy, kind, 7, distinct_clients=3)
+    assert (many.num_clients, many.num_distinct, few.num_distinct) == (7, 3, 3)
+    for k in range(7):
+        for part in ("train", "validation", "test"):
+            assert getattr(many, part)[k].tolist() == getattr(few, part)[k % 3].tolist()
+    assert {name: column.tolist() for name, column in many.table(toy).items()} == {
+        name: column.tolist() for name, column in few.table(toy).items()
+    }
+    assert many.fingerprint() != few.fingerprint()
+
+
+def test_more_distinct_clients_than_clients_are_refused(toy: Dataset) -> None:
+    with pytest.raises(PartitionError, match=r"distinct_clients=8: fleet.num_clients=7 is less"):
+        split(toy, "iid", 7, distinct_clients=8)
+
+
+def test_a_million_clients_share_the_rows_of_a_few(toy: Dataset) -> None:
+    many = split(toy, "iid", 1_000_000, distinct_clients=3)
+    assert many.train.indices.size <= 301
+    assert len(many.train) == 1_000_000

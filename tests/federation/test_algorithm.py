@@ -76,31 +76,11 @@ def test_the_level_follows_the_schedule() -> None:
     assert [moving.level(r) for r in (0, 1, 4, 7)] == pytest.approx([0.5, 0.6, 0.9, 0.9])
 
 
-def test_a_plan_has_the_selected_clients_in_the_order_drawn() -> None:
+def test_a_plan_has_the_cohort_in_the_order_drawn() -> None:
     algorithm = make()
-    state = algorithm.init(torch.zeros(30))
-    plan = algorithm.plan(state, 4)
+    plan = algorithm.plan(algorithm.init(torch.zeros(30)), 4, (7, 1, 7))
     assert plan.round_idx == 4
-    assert tuple(t.client_id for t in plan.tasks) == algorithm.select(state, 4)
-    assert [t.position for t in plan.tasks] == [0, 1, 2, 3, 4]
-    assert {t.round_idx for t in plan.tasks} == {4}
-
-
-def test_selection_depends_on_seed_and_round_alone() -> None:
-    state = ServerState(params=torch.zeros(30))
-    other = ServerState(params=torch.ones(30))
-    draws = [make(seed=s).select(state, r) for s in range(3) for r in range(3)]
-    assert len(set(draws)) == 9
-    assert make(seed=1).select(other, 2) == make(seed=1).select(state, 2)
-    assert all(len(set(d)) == 5 and set(d) <= set(range(10)) for d in draws)
-
-
-def test_drawing_with_replacement_repeats_clients_under_their_own_positions() -> None:
-    algorithm = make(num_clients=3, training__clients_per_round=8, training__with_replacement=True)
-    plan = algorithm.plan(ServerState(params=torch.zeros(30)), 0)
-    assert len(plan.tasks) == 8
-    assert len({t.client_id for t in plan.tasks}) <= 3
-    assert [t.position for t in plan.tasks] == list(range(8))
+    assert [(t.round_idx, t.position, t.client_id) for t in plan.tasks] == [(4, 0, 7), (4, 1, 1), (4, 2, 7)]
 
 
 def test_weights_are_sample_counts() -> None:
@@ -204,7 +184,7 @@ def test_by_default_nothing_is_asked_and_nobody_is_sent_anything_alone() -> None
     algorithm = make()
     state = algorithm.init(torch.zeros(30))
     task = ClientTask(round_idx=0, position=0, client_id=3)
-    assert algorithm.plan_probe(state, 0) is None
+    assert algorithm.plan_probe(state, 0, (1, 2)) is None
     assert algorithm.unicast(state, task, None) == ()
     assert algorithm.held_mask(None) is None
     assert not algorithm.has_client_models

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.errors import ConfigError, WireError
 from orchestrator.federation.aggregate import AGGREGATORS, Contribution
 from orchestrator.federation.algorithm import ServerState
@@ -18,7 +19,7 @@ from orchestrator.federation.structured import ClientRatio
 from orchestrator.models.submodel import KeptUnits, first_units
 from orchestrator.models.units import trace_units
 from orchestrator.sparsity.payload import Bits, Dense, Payload
-from tests.fakes import CheckedRun, TensorData, make_run, make_setting, random_data, seeded
+from tests.fakes import TensorData, make_run, make_setting, random_data, seeded
 
 SHAPE = (1, 2, 2)
 NUM_CLASSES = 3

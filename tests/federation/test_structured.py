@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.errors import WireError
 from orchestrator.federation.aggregate import AGGREGATORS, Contribution
 from orchestrator.federation.algorithm import ServerState
@@ -14,13 +15,13 @@ from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.plan import ClientTask, TaskKind
 from orchestrator.federation.setting import Setting
 from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
-from orchestrator.fleet.profiles import FLEETS
+from orchestrator.fleet.fleets import FLEETS
 from orchestrator.fleet.ratio import NUM_REWARDS, REWARD_SUM, utility
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.submodel import KeptUnits, first_units
 from orchestrator.models.units import UnitGroup, trace_units
 from orchestrator.sparsity.payload import Dense, Scalar
-from tests.fakes import CheckedRun, make_run, make_setting, random_data, seeded
+from tests.fakes import make_run, make_setting, random_data, seeded
 
 SHAPE = (1, 1, 2)
 #: entries of `net` that a client with the first of its two hidden units holds

@@ -3,11 +3,11 @@
 import pytest
 
 from algorithms import algorithm_names
+from orchestrator.contract import contract_experiment
 from tests.contract.ray_suite import check_same_in_other_processes
-from tests.contract.suite import contract_experiment
 
 
 @pytest.mark.ray
 @pytest.mark.parametrize("name", sorted(algorithm_names()))
 def test_a_method_does_not_depend_on_its_process(name: str, local_ray: None) -> None:
-    check_same_in_other_processes(contract_experiment(name, {"training.rounds": 2}))
+    check_same_in_other_processes(contract_experiment(name, ["training.rounds=2"]))

@@ -49,6 +49,29 @@ def test_two_profiles_end_where_one_process_ends(make_config: MakeConfig) -> Non
     assert pooled.emulated_s_total == alone.emulated_s_total
 
 
+@pytest.mark.parametrize(
+    "rounds",
+    [
+        ["asynchrony.kind=fedbuff", "asynchrony.buffer_size=2"],
+        ["asynchrony.kind=fedasync"],
+        ["fleet.over_selection=1.5", "selection.kind=power_of_choice"],
+    ],
+    ids=["fedbuff", "fedasync", "power of choice, over-selected"],
+)
+def test_emulated_time_alone_orders_updates(
+    make_config: MakeConfig, tmp_path: Path, rounds: list[str]
+) -> None:
+    """With 1, 2 and 4 pooled actors: parameters, every metric but the wall clock, and every client's events."""
+    found = []
+    for where in (["runtime.executor=inprocess"], *(["runtime.pool_size=" + n] for n in ("1", "2", "4"))):
+        config = make_config("runtime.actors=pooled", *rounds, *where)
+        summary = session.run(config, QUIET)
+        folder = tmp_path / summary.run_id
+        records = read_records(folder / "metrics.jsonl")
+        found.append((summary.params_sha256, comparable(records), (folder / "events.jsonl").read_text()))
+    assert found[0] == found[1] == found[2] == found[3]
+
+
 def test_clients_own_models_are_scored_alike(make_config: MakeConfig, tmp_path: Path) -> None:
     """Scoring tasks too go to the actors; every metric but the wall clock is the same."""
     mine = make_config("training.rounds=2", "training.eval_every=1", "runtime.actors=pooled").to_dict()

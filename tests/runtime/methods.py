@@ -12,7 +12,7 @@ from orchestrator.config import AlgorithmConfig, SparsityConfig
 from orchestrator.federation.aggregate import Aggregate, AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import pack_model
-from orchestrator.federation.local import LocalRun
+from orchestrator.federation.local import Batch, LocalRun
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.traits import Traits
@@ -235,7 +235,7 @@ class Asking(Algorithm[AskedState, Answered]):
     def init_client(self, client_id: int) -> Answered:
         return Answered(num_answers=0, start=torch.zeros(self.setting.layout.size))
 
-    def plan_probe(self, state: AskedState, round_idx: int) -> RoundPlan | None:
+    def plan_probe(self, state: AskedState, round_idx: int, cohort: tuple[int, ...]) -> RoundPlan | None:
         if round_idx % 2 or state.num_probed > round_idx:
             return None
         return RoundPlan.of(round_idx, (4, 1), "probe")
@@ -358,3 +358,45 @@ class Stubborn(Algorithm[ServerState, int]):
 
     def personal(self, run: LocalRun[int]) -> None:
         run.load(self._always(run.task.client_id + run.state), None)
+
+
+@final
+class Prompted(Algorithm[AskedState, int]):
+    """`Stubborn`, with a probe of client 39 before each round, after which it says the next class."""
+
+    traits: ClassVar[Traits] = Traits(personal=True)
+
+    def init(self, params: Tensor) -> AskedState:
+        return AskedState(params=params, num_probed=0, images=torch.zeros((), dtype=torch.float64))
+
+    def init_client(self, client_id: int) -> int:
+        return 0
+
+    def plan_probe(self, state: AskedState, round_idx: int, cohort: tuple[int, ...]) -> RoundPlan | None:
+        return None if state.num_probed > round_idx else RoundPlan.of(round_idx, (39,), "probe")
+
+    def on_probe(self, run: LocalRun[int]) -> Payload:
+        run.state += 1
+        return (Scalar("images", float(len(run.data))),)
+
+    def probe_update(self, state: AskedState, aggregate: Aggregate, round_idx: int) -> AskedState:
+        return replace(state, num_probed=round_idx + 1)
+
+    def server_update(self, state: AskedState, aggregate: Aggregate, round_idx: int) -> AskedState:
+        return replace(state, params=aggregate.values.to(torch.float32))
+
+    def personal(self, run: LocalRun[int]) -> None:
+        values = torch.zeros(self.setting.layout.size)
+        values[values.numel() - 10 + (run.task.client_id + run.state) % 10] = 1.0
+        run.load(values, None)
+
+
+@final
+class Hurried(Algorithm[ServerState, None]):
+    """FedAvg that promises to train on all of a client's samples, and trains on one batch."""
+
+    steady_cost: ClassVar[bool] = True
+
+    def step(self, run: LocalRun[None], batch: Batch) -> None:
+        if not run.train_flops:
+            super().step(run, batch)

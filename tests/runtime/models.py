@@ -19,6 +19,11 @@ def dropout(input_shape: InputShape, num_classes: int) -> nn.Module:
     )
 
 
+def linear(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """One layer, which is quick to train."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(prod(input_shape), num_classes))
+
+
 def shuffled(input_shape: InputShape, num_classes: int) -> nn.Module:
     """A net that looks at the pixels in an order drawn when it is built."""
     return nn.Sequential(Shuffle(prod(input_shape)), nn.Linear(prod(input_shape), num_classes))

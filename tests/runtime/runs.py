@@ -15,7 +15,7 @@ from orchestrator.config_loading import apply_overrides
 from orchestrator.federation.exchange import unpack_model
 from orchestrator.federation.update import ClientFailure, ClientUpdate, Outcome
 from orchestrator.runtime.broadcast import Broadcast
-from orchestrator.runtime.checkpoint import Commit, CommitFolder, Templates
+from orchestrator.runtime.checkpoint import CommitFolder, Restored, Templates
 from orchestrator.runtime.client import ClientHost
 from orchestrator.runtime.driver import Driver
 from orchestrator.runtime.executor import Executor, InProcessExecutor, Job, Message, Ticket
@@ -23,6 +23,7 @@ from orchestrator.runtime.experiment import Experiment, prepare
 from orchestrator.runtime.store import RunStore
 from orchestrator.sparsity.wire import decode
 from orchestrator.tracking.record import RoundRecord
+from tests.fakes import cohort
 
 #: what differs between two runs that are the same: the wall clock
 TIMING = ("time/wall_s", "time/wall_s_total")
@@ -84,7 +85,7 @@ def drive(
     return driver
 
 
-def committed(experiment: Experiment, folder: Path) -> Commit:
+def committed(experiment: Experiment, folder: Path) -> Restored:
     """What a new process would find: the last commit, with the latest state of every client."""
     algorithm = experiment.algorithm
     templates = Templates(
@@ -103,7 +104,7 @@ def mean_by_samples(
     message = Broadcast.of(experiment, state).message.buffer
     total, num_images = np.zeros(params.numel()), 0
     for position in positions:
-        task = experiment.algorithm.plan(state, round_idx).tasks[position]
+        task = experiment.algorithm.plan(state, round_idx, cohort(experiment, round_idx)).tasks[position]
         update = ClientHost(experiment).run(task, message, NOTHING, None)
         assert isinstance(update, ClientUpdate), update
         size = len(experiment.partition.train[task.client_id])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.errors import CheckpointError
-from orchestrator.runtime.checkpoint import Commit, CommitFolder, Templates, write_durably
+from orchestrator.runtime.checkpoint import Commit, CommitFolder, Restored, Templates, write_durably
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,7 +101,7 @@ def _assert_same(found: object, expected: object) -> None:
         assert repr(found) == repr(expected)
 
 
-def _last(folder: CommitFolder) -> Commit:
+def _last(folder: CommitFolder) -> Restored:
     commit = folder.last(TEMPLATES)
     assert commit is not None
     return commit

@@ -1,6 +1,7 @@
 """One client's task: the same from any host, and no failure without its name."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from orchestrator.runtime.client import ClientHost
 from orchestrator.runtime.experiment import Experiment
 from orchestrator.sparsity.payload import Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode
+from tests.fakes import DEVICE
+from tests.runtime.fleets import with_profiles
 from tests.runtime.runs import NOTHING, prepared
 
 Buffer = NDArray[np.uint8]
@@ -179,6 +182,15 @@ class TestHost:
         experiment = prepared("model.name=tests.runtime.models:shuffled")
         buffers = [_update(_run(ClientHost(experiment), experiment)).buffer.tobytes() for _ in range(3)]
         assert len(set(buffers)) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="what a machine without CUDA does")
+@pytest.mark.parametrize("name", ["feddst", "tests.runtime.methods:Remembering"])
+def test_without_cuda_a_client_with_a_gpu_sends_what_one_without_sends(name: str) -> None:
+    experiment = prepared(f"algorithm.name={name}")
+    plain, on_gpu = (with_profiles(experiment, [replace(DEVICE, num_gpus=share)]) for share in (0.0, 0.5))
+    first, second = (_update(_run(ClientHost(e), e)).buffer.tobytes() for e in (plain, on_gpu))
+    assert first == second
 
 
 class TestFailure:

@@ -12,6 +12,7 @@ import torch
 from orchestrator.errors import RoundError
 from orchestrator.runtime.experiment import params_sha256
 from orchestrator.tracking.record import METRICS, read_records
+from tests.fakes import cohort
 from tests.runtime.runs import (
     REMEMBERING,
     committed,
@@ -50,7 +51,7 @@ def test_every_round_is_written_down_once(tmp_path: Path) -> None:
     assert [(e["round_idx"], e["position"]) for e in events] == [(r, p) for r in range(4) for p in range(3)]
     for round_idx in range(4):
         drawn = {e["client_id"] for e in events if e["round_idx"] == round_idx}
-        assert drawn == set(experiment.algorithm.select(experiment.algorithm.init(torch.zeros(3)), round_idx))
+        assert drawn == set(cohort(experiment, round_idx))
         assert len(drawn) == 3
 
 
@@ -76,7 +77,7 @@ def test_bytes_flops_and_seconds_are_those_of_the_clients(tmp_path: Path) -> Non
         assert metrics["comm/upload_bytes_total"] == 3 * MESSAGE_BYTES * (round_idx + 1)
         seconds = []
         for event in mine:
-            profile = experiment.profile_of(event["client_id"])
+            profile = experiment.setting.profile_of(event["client_id"], 0)
             flops = 6 * 33_800 * len(experiment.partition.train[event["client_id"]])
             assert (event["profile"], event["train_flops"]) == (profile.name, flops)
             seconds.append(

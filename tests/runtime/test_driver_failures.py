@@ -9,6 +9,7 @@ import torch
 from orchestrator.errors import RoundError, WireError
 from orchestrator.runtime.experiment import params_sha256
 from orchestrator.tracking.record import RoundRecord, read_records
+from tests.fakes import cohort
 from tests.runtime.runs import (
     REMEMBERING,
     Eager,
@@ -66,7 +67,7 @@ class TestRetry:
         flaky = Flaky(experiment, {(2, 1): max_retries + 1})
         with pytest.raises(RoundError) as caught:
             drive(experiment, tmp_path, executor=flaky)
-        client_id = experiment.algorithm.plan(None, 2).tasks[1].client_id
+        client_id = experiment.algorithm.plan(None, 2, cohort(experiment, 2)).tasks[1].client_id
         first_line, *rest = str(caught.value).splitlines()
         assert first_line == (
             f"client {client_id}, round 2, actor: ActorDiedError: killed by the test "
@@ -119,7 +120,9 @@ class TestDrop:
     def test_a_dropped_client_costs_and_remembers_nothing(self, tmp_path: Path) -> None:
         experiment = prepared(*self.OPTIONS, "training.rounds=1")
         drive(experiment, tmp_path, executor=Flaky(experiment, {(0, 0): 1}))
-        _, *others = (task.client_id for task in experiment.algorithm.plan(None, 0).tasks)
+        _, *others = (
+            task.client_id for task in experiment.algorithm.plan(None, 0, cohort(experiment, 0)).tasks
+        )
         commit = committed(experiment, tmp_path)
         assert commit.client_states.keys() == commit.held_masks.keys() == set(others)
 

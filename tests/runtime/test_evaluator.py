@@ -20,6 +20,7 @@ from orchestrator.runtime.executor import Job, Message, Ticket
 from orchestrator.runtime.experiment import Experiment
 from orchestrator.runtime.phase import SCORED_AT_ONCE
 from orchestrator.tracking.record import read_records
+from tests.fakes import cohort
 from tests.runtime.runs import TIMING, Flaky, committed, drive, prepared
 
 
@@ -176,7 +177,7 @@ class TestClientsOwnModels:
         drive(experiment, tmp_path)
         labels = dict.fromkeys(range(6), 0)
         for k in labels:
-            drawn = sum(k in experiment.algorithm.select(None, r) for r in range(num_rounds))
+            drawn = sum(k in cohort(experiment, r) for r in range(num_rounds))
             labels[k] = (k + drawn) % 10
         scores = _shares(experiment, labels)
         assert len(set(scores)) > 2
@@ -193,7 +194,7 @@ class TestClientsOwnModels:
         )
         executor = Counting(experiment)
         drive(experiment, tmp_path, executor=executor)
-        drawn = experiment.algorithm.select(None, 0)
+        drawn = cohort(experiment, 0)
         scores = _shares(experiment, {k: (k + (k in drawn)) % 10 for k in range(40)})
         assert _part(_last_metrics(tmp_path), "personal/accuracy") == pytest.approx(
             _spread_by_hand(scores, "personal/accuracy"), rel=1e-12
@@ -204,7 +205,7 @@ class TestClientsOwnModels:
     def test_what_a_round_trained_is_scored_on_its_participants(self, tmp_path: Path) -> None:
         experiment = prepared(*self.STUBBORN, "training.rounds=1")
         drive(experiment, tmp_path)
-        labels = {k: (k + 1) % 10 for k in experiment.algorithm.select(None, 0)}
+        labels = {k: (k + 1) % 10 for k in cohort(experiment, 0)}
         expected = _spread_by_hand(_shares(experiment, labels), "trained/accuracy")
         assert _part(_last_metrics(tmp_path), "trained/") == pytest.approx(expected, rel=1e-12)
 
@@ -240,11 +241,21 @@ class TestClientsOwnModels:
         """The share of each class in the whole test set."""
         experiment = prepared(*self.STUBBORN, "training.rounds=1", "evaluation.central_personal=true")
         drive(experiment, tmp_path)
-        drawn = experiment.algorithm.select(None, 0)
+        drawn = cohort(experiment, 0)
         everything = experiment.dataset.test_labels.tolist()
         shares = [everything.count(k + (k in drawn)) / len(everything) for k in range(6)]
         expected = _spread_by_hand(shares, "personal/central_accuracy")
         assert _part(_last_metrics(tmp_path), "personal/central") == pytest.approx(expected, rel=1e-12)
+        trained = [everything.count(k + 1) / len(everything) for k in drawn]
+        expected = _spread_by_hand(trained, "trained/central_accuracy")
+        assert _part(_last_metrics(tmp_path), "trained/central") == pytest.approx(expected, rel=1e-12)
+
+    def test_fine_tuned_copies_on_the_central_test_set_on_request(self, tmp_path: Path) -> None:
+        options = ("training.rounds=1", "evaluation.finetune_epochs=1", "evaluation.central_personal=true")
+        drive(prepared(*self.STUBBORN, *options), tmp_path)
+        metrics = _last_metrics(tmp_path)
+        assert 0.0 < metrics["finetuned/central_accuracy_min"] <= metrics["finetuned/central_accuracy_mean"]
+        assert metrics["finetuned/central_accuracy_mean"] != metrics["finetuned/accuracy_mean"]
 
     def test_other_methods_score_the_global_model(self, tmp_path: Path) -> None:
         drive(prepared("evaluation.personal_every=1", "training.eval_every=2"), tmp_path)
@@ -281,7 +292,7 @@ class TestClientsOwnModels:
     def test_a_client_that_is_dropped_is_not_scored(self, tmp_path: Path) -> None:
         experiment = prepared(*self.STUBBORN, "training.rounds=1", "runtime.failure_policy=drop")
         drive(experiment, tmp_path, executor=Flaky(experiment, {(0, 5): 1}))
-        drawn = experiment.algorithm.select(None, 0)
+        drawn = cohort(experiment, 0)
         scores = _shares(experiment, {k: k + (k in drawn) for k in range(5)})
         assert _part(_last_metrics(tmp_path), "personal/accuracy") == pytest.approx(
             _spread_by_hand(scores, "personal/accuracy"), rel=1e-12

@@ -1,5 +1,6 @@
 """The executor contract, on the one that runs everything in this process."""
 
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -10,6 +11,8 @@ from orchestrator.federation.update import ClientFailure, ClientUpdate
 from orchestrator.runtime.broadcast import Broadcast
 from orchestrator.runtime.executor import InProcessExecutor, Job, Message, Ticket
 from orchestrator.runtime.experiment import Experiment
+from tests.fakes import DEVICE, cohort
+from tests.runtime.fleets import with_profiles
 from tests.runtime.runs import REMEMBERING, prepared
 
 
@@ -20,7 +23,7 @@ def _message(experiment: Experiment, scale: float = 1.0) -> Message:
 
 def _jobs(experiment: Experiment, round_idx: int = 0) -> list[Job]:
     state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
-    tasks = experiment.algorithm.plan(state, round_idx).tasks
+    tasks = experiment.algorithm.plan(state, round_idx, cohort(experiment, round_idx)).tasks
     return [Job(task, experiment.algorithm.init_client(task.client_id)) for task in tasks]
 
 
@@ -92,6 +95,17 @@ def test_the_same_job_twice_is_the_same_update() -> None:
     executor, job = InProcessExecutor(experiment), _jobs(experiment)[1]
     first, second = executor.submit(_message(experiment), [job, job])
     assert _bits(executor.result(second)) == _bits(executor.result(first))
+
+
+def test_it_says_that_a_gpu_it_does_not_have_is_not_used() -> None:
+    experiment = prepared()
+    on_gpu = with_profiles(
+        experiment, [replace(DEVICE, name="board"), replace(DEVICE, name="phone", num_gpus=0.5)]
+    )
+    plain, described = (InProcessExecutor(e).description for e in (experiment, on_gpu))
+    assert plain == "in-process, one client after another"
+    added = "; no CUDA on this machine: its clients of profile phone train on the CPU"
+    assert described == plain + ("" if torch.cuda.is_available() else added)
 
 
 def test_a_failure_is_a_result() -> None:

@@ -1,6 +1,7 @@
 """From a config to a checked experiment: what it holds, and what tells two of them apart."""
 
 import struct
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from orchestrator.errors import ModelError, RequestError
-from orchestrator.fleet.profiles import get_fleet
+from orchestrator.fleet.fleets import Fleet, get_fleet
 from orchestrator.models.parameters import FlatModule
 from orchestrator.runtime.experiment import Experiment, machine_fingerprint, params_sha256
 from tests.runtime.runs import fresh, prepared
@@ -22,12 +23,13 @@ def test_it_holds_everything_a_run_needs() -> None:
     assert experiment.model_spec == "mlp"
     assert experiment.dataset.name == "digits"
     assert experiment.partition.num_clients == 10
-    assert sorted(experiment.assignment.tolist()) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assignment = experiment.setting.population.assignment
+    assert sorted(assignment.tolist()) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert experiment.setting is experiment.algorithm.setting
     assert (experiment.setting.num_clients, experiment.setting.seed) == (10, 0)
     for client_id in range(10):
-        expected = experiment.fleet.profiles[experiment.assignment[client_id]]
-        assert experiment.profile_of(client_id) is expected
+        expected = experiment.fleet.profiles[assignment[client_id]]
+        assert experiment.setting.profile_of(client_id, 0) is expected
 
 
 def test_it_starts_from_what_the_framework_would_draw_under_the_seed() -> None:
@@ -56,7 +58,7 @@ def test_the_same_config_gives_the_same_fingerprint() -> None:
     first, second = (fresh("seed=5") for _ in range(2))
     assert first is not second
     assert first.fingerprint() == second.fingerprint()
-    assert set(first.fingerprint()) == {"data", "partition", "model", "initial_parameters"}
+    assert set(first.fingerprint()) == {"data", "partition", "model", "initial_parameters", "fleet"}
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,9 @@ def test_the_same_config_gives_the_same_fingerprint() -> None:
         ("seed=1", {"partition", "initial_parameters"}),
         ("data.partition.kind=iid", {"partition"}),
         ("data.partition.alpha=0.6", {"partition"}),
-        ("fleet.num_clients=7", {"partition"}),
+        ("fleet.num_clients=7", {"partition", "fleet"}),
+        ("fleet.name=five-tier", {"fleet"}),
+        ("fleet.redraw=true", {"fleet"}),
         ("data.validation_fraction=0.2", {"partition"}),
         ("data.test_fraction=0.3", {"data", "partition"}),
         ("model.name=tests.runtime.models:dropout", {"model", "initial_parameters"}),
@@ -95,6 +99,14 @@ def test_a_machine_is_named_by_torch_cpu_and_kernels() -> None:
     assert found["torch"] == torch.__version__
     assert found["threads"] == "default: 1"
     assert found == machine_fingerprint(fleet)
+    assert "gpu" not in found
+
+
+def test_a_machine_is_named_by_its_gpu_too_where_clients_compute_on_it() -> None:
+    cpu_only = get_fleet("uniform").profiles[0]
+    fleet = Fleet("mixed", "", (cpu_only, replace(cpu_only, name="phone", num_gpus=0.25)), (1.0, 1.0))
+    expected = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    assert machine_fingerprint(fleet)["gpu"] == expected
 
 
 def test_the_digest_is_over_little_endian_float32() -> None:

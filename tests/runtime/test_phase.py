@@ -22,6 +22,7 @@ from orchestrator.runtime.experiment import Experiment, params_sha256
 from orchestrator.sparsity.payload import Masked
 from orchestrator.sparsity.wire import decode, encode
 from orchestrator.tracking.record import read_records
+from tests.fakes import cohort
 from tests.runtime.runs import Eager, Flaky, committed, drive, prepared
 
 ASKING = "algorithm.name=tests.runtime.methods:Asking"
@@ -71,7 +72,7 @@ class TestProbes:
         start = torch.from_numpy(experiment.initial.copy())
         expected = gradient_step(experiment, start, (4, 1))
         commit = committed(experiment, tmp_path)
-        drawn = experiment.algorithm.select(commit.server_state, 0)
+        drawn = cohort(experiment, 0)
         for k in drawn:
             assert torch.allclose(commit.client_states[k].start, expected, rtol=0, atol=1e-6)
             assert not torch.allclose(commit.client_states[k].start, start, rtol=0, atol=1e-3)
@@ -105,7 +106,7 @@ class TestProbes:
             training = [e for e in mine if e["kind"] == "train"]
             for event in probes:
                 flops = 6 * WEIGHTS * len(experiment.partition.train[event["client_id"]])
-                profile = experiment.profile_of(event["client_id"])
+                profile = experiment.setting.profile_of(event["client_id"], 0)
                 assert (event["download_bytes"], event["upload_bytes"]) == (down, up)
                 assert event["train_flops"] == event["train_flops_dense"] == pytest.approx(flops)
                 assert event["compute_s"] == pytest.approx(flops / profile.flops_per_s)
@@ -207,7 +208,7 @@ class TestUnicast:
         start = torch.from_numpy(experiment.initial.copy())
         layout, algorithm = experiment.setting.layout, experiment.algorithm
         total, from_unrounded, num_images = torch.zeros(SIZE).double(), torch.zeros(SIZE).double(), 0
-        for task in algorithm.plan(None, 0).tasks:
+        for task in algorithm.plan(None, 0, cohort(experiment, 0)).tasks:
             mask = algorithm.mask(task)
             item = Masked("theta", start[mask].numpy(), layout.restrict(mask).numpy())
             buffer = np.frombuffer(encode((item,), value_dtype=dtype), np.uint8)  # type: ignore[arg-type]
@@ -236,7 +237,7 @@ class TestUnicast:
             "training.rounds=2",
         )
         drive(experiment, tmp_path, executor=Flaky(experiment, {(0, 3): 1}))
-        lost = experiment.algorithm.plan(None, 0).tasks[3].client_id
+        lost = experiment.algorithm.plan(None, 0, cohort(experiment, 0)).tasks[3].client_id
         later = {
             e["client_id"]: e["download_bytes"] - e["upload_bytes"]
             for e in events(tmp_path)
@@ -259,7 +260,7 @@ class TestWithoutAModel:
 
     def test_what_they_send_is_averaged_by_samples(self, tmp_path: Path) -> None:
         experiment, _ = self._voted(tmp_path)
-        clients = experiment.algorithm.select(None, 2)
+        clients = cohort(experiment, 2)
         sizes = [len(experiment.partition.train[k]) for k in clients]
         total = sum(sizes)
         state = committed(experiment, tmp_path).server_state

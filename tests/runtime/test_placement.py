@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from orchestrator.config import RuntimeConfig
 from orchestrator.errors import ResourceError
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.runtime.placement import ACTOR_BYTES, Capacity, Placement, place
+from tests.fakes import population_of
 
 GIB = 2**30
 
@@ -34,8 +36,7 @@ def _place(
     return place(
         RuntimeConfig.model_validate(runtime),
         Capacity(tuple(nodes)),
-        profiles or [_profile()],
-        assignment,
+        population_of(profiles or [_profile()], assignment),
         cohort,
     )
 
@@ -105,6 +106,15 @@ class TestDedicated:
             "3 clients reserve 1.5 GPU, there are 1"
         )
 
+    def test_custom_resources_and_accelerator_types_count_too(self) -> None:
+        board = [_profile(resources={"npu": 0.5})]
+        assert _place([0] * 4, [_node(8, npu=2.0)], board).mode == "dedicated"
+        assert _place([0] * 5, [_node(8, npu=2.0)], board).reason == "5 clients reserve 2.5 npu, there are 2"
+        picky = [_profile(num_gpus=0.5, accelerator_type="H100")]
+        nodes = [_node(8, GPU=4.0), _node(8, GPU=1.0, **{"accelerator_type:H100": 1.0})]
+        assert _place([0] * 2, nodes, picky).mode == "dedicated"
+        assert _place([0] * 3, nodes, picky).mode == "pooled"
+
     def test_as_configured_it_may_be_slow_to_start(self) -> None:
         placement = _place([0] * 20, [_node(2)], actors="dedicated")
         assert (placement.mode, placement.reason, len(placement.actors)) == ("dedicated", "as configured", 20)
@@ -130,6 +140,27 @@ class TestDedicated:
         placement = _place([0] * 3, [_node(1), _node(1)], [_profile(num_cpus=0.6)])
         assert placement.mode == "pooled"
         assert len(placement.actors) <= 2
+
+
+class TestRedrawn:
+    """Clients whose devices change from round to round."""
+
+    @pytest.mark.parametrize(
+        ("second", "mode"),
+        [
+            ({"resources": {"npu": 1.0, "dsp": 0.5}}, "dedicated"),
+            ({"resources": {"dsp": 0.5, "npu": 1.0}}, "dedicated"),
+            ({"resources": {"npu": 1.0, "dsp": 0.25}}, "pooled"),
+            ({"resources": {"npu": 1.0}}, "pooled"),
+        ],
+    )
+    def test_an_actor_of_their_own_must_suit_all_of_them(self, second: dict[str, Any], mode: str) -> None:
+        profiles = [_profile("first", resources={"npu": 1.0, "dsp": 0.5}), _profile("second", **second)]
+        population = replace(population_of(profiles, [0, 1, 0]), redraw=True)
+        node = _node(8, npu=8.0, dsp=8.0)
+        placement = place(RuntimeConfig(), Capacity((node,)), population, 3)
+        assert placement.mode == mode
+        assert mode == "dedicated" or "reserve different footprints" in placement.reason
 
 
 class TestPooled:
@@ -194,6 +225,30 @@ class TestPooled:
         placement = _place([0] * 100, [_node(16, GPU=2.0)], [_profile(num_gpus=1.0)], cohort=10)
         assert (placement.mode, len(placement.actors)) == ("pooled", 2)
 
+    def test_a_scarce_profile_does_not_shrink_the_others(self) -> None:
+        """Two of the eight seats can be on the NPUs; the six others go to those that need none."""
+        profiles = [_profile("board"), _profile("jetson", resources={"npu": 1.0})]
+        placement = _place([0, 1] * 50, [_node(8, npu=2.0)], profiles, cohort=20)
+        assert (placement.mode, _by_profile(placement)) == ("pooled", {0: 6, 1: 2})
+
+    def test_a_profile_gets_no_more_actors_than_it_has_clients(self) -> None:
+        profiles = [_profile("board"), _profile("jetson", resources={"npu": 1.0})]
+        placement = _place([0] * 3 + [1] * 50, [_node(16, npu=4.0)], profiles, cohort=40)
+        assert _by_profile(placement) == {0: 3, 1: 4}
+
+    def test_profiles_that_cannot_live_side_by_side_are_refused(self) -> None:
+        profiles = [_profile("a", num_gpus=1.0), _profile("b", num_gpus=1.0)]
+        with pytest.raises(ResourceError) as caught:
+            _place([0, 1], [_node(8, GPU=1.0)], profiles)
+        assert caught.value.problem == "2 pooled actors reserve 2 GPU, there are 1"
+        assert caught.value.remedy.startswith("every profile needs one")
+
+    def test_shares_of_a_gpu_are_packed_gpu_by_gpu(self) -> None:
+        """Two GPUs hold two actors of 0.6, though 3 x 0.6 < 2."""
+        placement = _place([0] * 3, [_node(8, GPU=2.0)], [_profile(num_gpus=0.6)], cohort=3)
+        assert (placement.mode, len(placement.actors)) == ("pooled", 2)
+        assert "3 clients do not fit node by node and GPU by GPU" in placement.reason
+
     def test_a_million_clients_are_placed_like_a_hundred(self) -> None:
         placement = _place([0, 1] * 500_000, [_node(2)], [_profile("a"), _profile("b")])
         assert _by_profile(placement) == {0: 1, 1: 1}
@@ -212,6 +267,16 @@ class TestInfeasible:
             ({"ray_memory_bytes": 8 * GIB}, [_node(8, 4)], "memory, the largest node has "),
             ({"num_cpus": 2.0, "num_gpus": 1.0}, [_node(4), _node(1, GPU=1.0)], "no single node has all"),
             ({"num_cpus": 0.1}, [], "needs 0.1 CPU, the largest node has 0"),
+            (
+                {"resources": {"npu": 2.0}},
+                [_node(8), _node(8, npu=1.0)],
+                "needs 2 npu, the largest node has 1",
+            ),
+            (
+                {"num_gpus": 0.5, "accelerator_type": "H100"},
+                [_node(8, GPU=4.0, **{"accelerator_type:T4": 1.0})],
+                "needs a node with accelerator_type H100, there is none",
+            ),
         ],
     )
     def test_the_missing_resource_is_named(

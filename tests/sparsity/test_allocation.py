@@ -1,5 +1,7 @@
 """Layer budgets against published counts and sums done by hand."""
 
+from fractions import Fraction
+from math import floor, prod
 from typing import get_args
 
 import pytest
@@ -103,6 +105,14 @@ def test_erk_saturates_small_layers(
     assert sum(result) == total
 
 
+def test_erk_densities_of_the_wide_cnn() -> None:
+    """At density .5: three layers are dense, and the others leave room for them."""
+    kept = counts(WIDE_CNN, 0.5, "erk")
+    shares = [n / segment.size for n, segment in zip(kept, WIDE_CNN.maskable, strict=True)]
+    assert [round(share, 4) for share in shares] == [1.0, 0.2021, 0.4842, 1.0, 1.0]
+    assert WIDE_CNN.num_maskable == 797_248
+
+
 def test_er_ignores_the_kernel() -> None:
     """Raw densities are 6/8 and 12/32, so eps * (6/8 * 32 + 12/32 * 32) = 64/4 and eps = 4/9."""
     layout = ParameterLayout.of(nn.Sequential(nn.Conv2d(4, 2, 2), nn.Linear(8, 4)))
@@ -173,8 +183,21 @@ def test_starved_layer_is_named_and_the_remedy_is_tight(kind: AllocationKind) ->
         counts(MNIST, level + 1e-6, kind)
 
 
+def rescaled_targets(level: Fraction) -> list[int]:
+    """FedDST's floor((1 - s_l) n_l) on its MNIST net, below 0 where that is so."""
+    shapes = [segment.shape for segment in MNIST.maskable]
+    entries = [prod(shape) + shape[0] for shape in shapes]
+    raw = [1 - Fraction(sum(shape), prod(shape)) for shape in shapes]
+    factor = level * sum(entries) / sum(u * n for u, n in zip(raw, entries, strict=True))
+    return [floor((1 - u * factor) * n) for u, n in zip(raw, entries, strict=True)]
+
+
 def test_starved_layer_of_feddst_at_99_percent() -> None:
-    """The rescaled target of the second convolution is -12 there; the public code leaves it dense."""
+    """The rescaled target of the second convolution is -12 there; the public code leaves it dense: 2.9 % in all."""
+    assert rescaled_targets(Fraction(8, 10)) == counts(MNIST, 0.8, "erk_rescaled")
+    targets = rescaled_targets(Fraction(99, 100))
+    assert targets[1] == -12
+    assert round(100 * (sum(targets) + 12 + 5000) / 261_750, 1) == 2.9
     with pytest.raises(
         ConfigError, match=r"sparsity\.level=0\.99: .*none of the 5000 weights of layer 1\.weight"
     ):

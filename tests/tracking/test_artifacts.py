@@ -13,7 +13,7 @@ from PIL import Image
 from orchestrator.tracking.artifacts import write_artifacts
 from orchestrator.tracking.plots import draw_curves, draw_partition
 from orchestrator.tracking.record import RoundRecord
-from orchestrator.tracking.tables import write_clients, write_events
+from orchestrator.tracking.tables import write_clients
 
 
 def write_lines(path: Path, *rows: Mapping[str, object]) -> Path:
@@ -62,15 +62,6 @@ def test_clients_of_a_run_without_events(tmp_path: Path) -> None:
     partition = write_partition(tmp_path / "partition.parquet", np.array([[4, 0], [1, 1]]))
     write_clients(write_lines(tmp_path / "events.jsonl"), partition, tmp_path / "clients.parquet")
     assert pd.read_parquet(tmp_path / "clients.parquet")["num_participations"].tolist() == [0, 0]
-
-
-def test_events_keep_fields_that_only_some_have(tmp_path: Path) -> None:
-    events = write_lines(tmp_path / "events.jsonl", event(0, 1, train_loss=0.5), event(1, 1, cause="away"))
-    write_events(events, tmp_path / "events.parquet")
-    table = pd.read_parquet(tmp_path / "events.parquet")
-    assert table["round_idx"].tolist() == [0, 1]
-    assert table["train_loss"].tolist()[0] == 0.5
-    assert table["train_loss"].isna().tolist() == [False, True]
 
 
 def colours(path: Path) -> set[object]:
@@ -135,7 +126,9 @@ def test_missing_sources_are_skipped_and_bad_ones_named(tmp_path: Path) -> None:
     assert write_artifacts(run_dir, out, {"accuracy": 0.5}) == []
     assert [path.name for path in out.iterdir()] == ["summary.json"]
     assert json.loads((out / "summary.json").read_text()) == {"accuracy": 0.5}
-    (run_dir / "events.jsonl").write_text("nonsense\n")
+    (run_dir / "events.parquet").write_bytes(b"a table")
+    (run_dir / "config.yaml").write_text("a: [1\n")
     problems = write_artifacts(run_dir, out, {})
     assert len(problems) == 1
-    assert problems[0].startswith("the artifact events.parquet could not be made (JSONDecodeError")
+    assert problems[0].startswith("the artifact config.yaml could not be made (ParserError")
+    assert (out / "events.parquet").read_bytes() == b"a table"

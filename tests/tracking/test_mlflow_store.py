@@ -69,6 +69,7 @@ def make_run(run_dir: Path) -> None:
     (run_dir / "metrics.jsonl").write_text("".join(record(r).to_line() + "\n" for r in range(NUM_ROUNDS)))
     events = [{"round_idx": r, "client_id": r % 2, "upload_bytes": 10} for r in range(NUM_ROUNDS)]
     (run_dir / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    pd.DataFrame(events).to_parquet(run_dir / "events.parquet")
     partition = {"client_id": [0, 1], "num_train": [3, 4], "class_0": [1, 4], "class_1": [2, 0]}
     pd.DataFrame(partition).to_parquet(run_dir / "partition.parquet")
     save_file(dict(module().state_dict()), run_dir / "model" / "model.safetensors")

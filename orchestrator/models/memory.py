@@ -1,0 +1,69 @@
+"""Memory that training a model takes on a device, estimated from what must be held at once.
+
+float32 weights, gradients and optimiser moments, and every value that a forward pass of a mini-batch makes anew: that
+is what the backward pass may need. Work space of kernels, the framework itself and the samples are not counted.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from orchestrator.models.shapes import InputShape, example_input
+
+_BYTES_PER_VALUE = 4
+#: batch norm without running statistics needs two samples where its map has a single pixel
+_BATCH_SIZE = 2
+
+
+def training_bytes(
+    num_values: int, num_moments: int, activations_per_sample: float, batch_size: int
+) -> float:
+    """Bytes for a model of `num_values` weights, with so many moments of each, and a batch's activations."""
+    return _BYTES_PER_VALUE * (num_values * (2 + num_moments) + batch_size * activations_per_sample)
+
+
+@torch.inference_mode(False)
+def count_activations(module: nn.Module, input_shape: InputShape) -> float:
+    """Values that a training forward pass makes per sample; views of values that are there already count nothing."""
+    replica = copy.deepcopy(module).to("cpu").train()
+    counter, inputs = _NewValues(replica), example_input(input_shape, _BATCH_SIZE)
+    with torch.enable_grad(), counter:
+        replica(inputs)
+    return counter.num_values / _BATCH_SIZE
+
+
+class _NewValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the outputs of operators that are not in the memory of one of their inputs."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.num_values = 0
+        self._own = {
+            tensor.untyped_storage().data_ptr() for tensor in (*module.parameters(), *module.buffers())
+        }
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # torch wraps a mode that says True, which loads its compiler on first use: seconds for nothing
+        return False
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: object,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        output = func(*args, **(kwargs or {}))
+        there = {x.untyped_storage().data_ptr() for x in args if isinstance(x, Tensor)} | self._own
+        made = output if isinstance(output, tuple | list) else (output,)
+        self.num_values += sum(
+            x.numel()
+            for x in made
+            if isinstance(x, Tensor) and x.is_floating_point() and x.untyped_storage().data_ptr() not in there
+        )
+        return output

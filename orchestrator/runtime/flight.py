@@ -1,0 +1,19 @@
+"""Training tasks that outlive their round, as commits name them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flight:
+    """A training task that outlives its round: all that it takes to run it again after a resumption.
+
+    `round_idx` is the round of the model that it began with, `number` its place among all tasks of the run.
+    """
+
+    round_idx: int
+    position: int
+    client_id: int
+    score: bool
+    start_s: float
+    download_bytes: int
+    number: int = 0

@@ -1,0 +1,184 @@
+"""Stale updates: how far they count, and where they go, worked out by hand."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from orchestrator.config import AsynchronyConfig
+from orchestrator.federation.aggregate import AGGREGATORS, Contribution
+from orchestrator.federation.staleness import at_present, discount
+from orchestrator.sparsity.payload import Dense
+
+
+def _config(kind: str = "fedbuff", staleness: str = "constant", **options: Any) -> AsynchronyConfig:
+    return AsynchronyConfig.model_validate({"kind": kind, "staleness": staleness, **options})
+
+
+def _floats(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def _update(
+    values: Tensor | None, start: Tensor | None = None, mask: list[bool] | None = None, weight: float = 4.0
+) -> Contribution:
+    return Contribution(
+        client_id=7,
+        weight=weight,
+        values=values,
+        mask=None if mask is None else torch.tensor(mask),
+        start=start,
+        items=(Dense("scores", np.ones(2, np.float32)),),
+    )
+
+
+class TestDiscount:
+    """s(tau)."""
+
+    @pytest.mark.parametrize("staleness", [0, 1, 1000])
+    def test_constant(self, staleness: int) -> None:
+        assert discount(_config(), staleness) == 1.0
+
+    @pytest.mark.parametrize(
+        ("exponent", "staleness", "expected"),
+        [(0.5, 0, 1.0), (0.5, 3, 0.5), (0.5, 8, 1 / 3), (2.0, 1, 0.25), (1.0, 99, 0.01), (0.0, 5, 1.0)],
+    )
+    def test_polynomial(self, exponent: float, staleness: int, expected: float) -> None:
+        found = discount(_config(staleness="polynomial", exponent=exponent), staleness)
+        assert found == pytest.approx(expected, rel=1e-15)
+
+    @pytest.mark.parametrize(
+        ("hinge", "exponent", "staleness", "expected"),
+        [
+            (4, 0.5, 0, 1.0),
+            (4, 0.5, 4, 1.0),
+            (4, 0.5, 5, 1 / 1.5),
+            (4, 10.0, 5, 1 / 11),
+            (4, 0.5, 14, 1 / 6),
+            (0, 1.0, 1, 0.5),
+            (0, 1.0, 0, 1.0),
+            (2, 0.0, 9, 1.0),
+        ],
+    )
+    def test_hinge(self, hinge: int, exponent: float, staleness: int, expected: float) -> None:
+        found = discount(_config(staleness="hinge", hinge=hinge, exponent=exponent), staleness)
+        assert found == pytest.approx(expected, rel=1e-15)
+
+    def test_the_default_is_one_over_the_root(self) -> None:
+        assert discount(AsynchronyConfig(), 3) == 0.5
+
+
+class TestFedBuff:
+    """x = w + s (w_k - w_k0)."""
+
+    def test_the_change_is_added_to_the_present_model(self) -> None:
+        update = _update(_floats(3.0, 0.0), start=_floats(1.0, 1.0))
+        moved = at_present(update, _floats(10.0, 20.0), _config(), 1)
+        assert moved.values is not None
+        assert moved.values.dtype == torch.float32
+        assert moved.values.tolist() == [12.0, 19.0]
+        assert moved.start is not None
+        assert moved.start.tolist() == [10.0, 20.0]
+        assert (moved.weight, moved.client_id, moved.items) == (4.0, 7, update.items)
+
+    def test_the_change_is_discounted_and_the_weight_is_not(self) -> None:
+        update = _update(_floats(3.0, 0.0), start=_floats(1.0, 1.0))
+        moved = at_present(update, _floats(10.0, 20.0), _config(staleness="polynomial"), 3)
+        assert moved.values is not None
+        assert moved.values.tolist() == [11.0, 19.5]
+        assert moved.weight == 4.0
+
+    def test_a_fresh_update_comes_back_as_it_is(self) -> None:
+        """Its start may be the model as the wire rounded it, or as its mask cut it: the bits must not move."""
+        update = _update(_floats(0.1, 0.7), start=_floats(0.3, 0.3))
+        assert at_present(update, _floats(0.30000001, 5.0), _config(staleness="polynomial"), 0) is update
+
+    def test_a_stale_sparse_update_stays_within_its_own_mask(self) -> None:
+        """Entry 1 is the server's alone by now, entry 2 the client's alone: the server has pruned it since."""
+        update = _update(
+            _floats(3.0, 0.0, 5.0, 0.0), start=_floats(1.0, 0.0, 4.0, 0.0), mask=[True, False, True, False]
+        )
+        present = _floats(10.0, 20.0, 0.0, 0.0)
+        moved = at_present(update, present, _config(staleness="polynomial"), 3)
+        assert moved.values is not None
+        assert moved.values.tolist() == [11.0, 0.0, 0.5, 0.0]
+        assert moved.mask is update.mask
+        averaged = {name: _average(name, moved, present) for name in AGGREGATORS}
+        assert averaged == {
+            "covmean": [11.0, 20.0, 0.5, 0.0],
+            "dmean": [11.0, 20.0, 0.5, 0.0],
+            "ipart": [11.0, 20.0, 0.5, 0.0],
+            "wmean": [11.0, 20.0, 0.5, 0.0],
+        }
+
+    def test_a_buffer_is_the_mean_of_the_discounted_changes(self) -> None:
+        """FedBuff, algorithm 1 with a server rate of 1: w + (1 / K) sum s(tau_k) (w_k - w_k0)."""
+        rng = np.random.default_rng(0)
+        present = rng.standard_normal(50).astype(np.float32)
+        starts, ends = rng.standard_normal((2, 3, 50)).astype(np.float32)
+        staleness, aggregator = (0, 2, 5), AGGREGATORS["wmean"]()
+        starts[0] = present
+        for start, end, tau in zip(starts, ends, staleness, strict=True):
+            update = _update(torch.from_numpy(end), start=torch.from_numpy(start), weight=1.0)
+            config = _config(staleness="polynomial", exponent=1.0)
+            aggregator.add(at_present(update, torch.from_numpy(present), config, tau))
+        changes = [
+            (e - s.astype(float)) / (1 + tau) for s, e, tau in zip(starts, ends, staleness, strict=True)
+        ]
+        found = aggregator.finish(torch.from_numpy(present)).values.numpy()
+        np.testing.assert_allclose(found, present + sum(changes) / 3, rtol=0, atol=1e-6)
+
+    def test_nothing_that_it_was_given_is_written_to(self) -> None:
+        values, start, present = _floats(3.0, 0.0), _floats(1.0, 1.0), _floats(10.0, 20.0)
+        at_present(_update(values, start=start, mask=[True, False]), present, _config(), 2)
+        assert (values.tolist(), start.tolist(), present.tolist()) == ([3.0, 0.0], [1.0, 1.0], [10.0, 20.0])
+
+
+class TestFedAsync:
+    """x = w + alpha s (w_k - w)."""
+
+    def test_the_model_is_mixed_in_whatever_it_began_with(self) -> None:
+        config = _config("fedasync", "polynomial", mixing=0.5)
+        for start in (_floats(0.0, 0.0), _floats(9.0, 9.0)):
+            moved = at_present(_update(_floats(3.0, 1.0), start=start), _floats(1.0, 5.0), config, 3)
+            assert moved.values is not None
+            assert moved.values.tolist() == [1.0 + 0.25 * 2.0, 5.0 - 0.25 * 4.0]
+
+    def test_a_fresh_one_is_mixed_too(self) -> None:
+        update = _update(_floats(3.0, 1.0), start=_floats(1.0, 5.0))
+        moved = at_present(update, _floats(1.0, 5.0), _config("fedasync", mixing=0.6), 0)
+        assert moved.values is not None
+        assert moved.values.tolist() == pytest.approx([2.2, 2.6], rel=1e-6)
+
+    def test_all_of_it_is_the_client_s_model(self) -> None:
+        update = _update(_floats(3.0, 1.0), start=_floats(1.0, 5.0))
+        assert at_present(update, _floats(7.0, 7.0), _config("fedasync", mixing=1.0), 9) is update
+
+    def test_a_sparse_model_is_mixed_in_on_its_mask(self) -> None:
+        update = _update(_floats(3.0, 0.0), start=_floats(0.0, 0.0), mask=[True, False])
+        moved = at_present(update, _floats(1.0, 5.0), _config("fedasync", mixing=0.5), 1)
+        assert moved.values is not None
+        assert moved.values.tolist() == [2.0, 0.0]
+        assert _average("covmean", moved, _floats(1.0, 5.0)) == [2.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [(_config(staleness="polynomial"), 2.0), (_config("fedasync", "polynomial", mixing=0.5), 1.0)],
+)
+@pytest.mark.parametrize("start", [None, _floats(1.0)])
+def test_without_a_model_the_discount_is_the_weight_s(
+    config: AsynchronyConfig, expected: float, start: Tensor | None
+) -> None:
+    update = _update(None, start=start)
+    moved = at_present(update, _floats(1.0), config, 3)
+    assert (moved.values, moved.weight, moved.items) == (None, expected, update.items)
+
+
+def _average(name: Any, contribution: Contribution, server: Tensor) -> list[float]:
+    """What one update makes of the server's model."""
+    aggregator = AGGREGATORS[name]()
+    aggregator.add(contribution)
+    return aggregator.finish(server).values.tolist()
