@@ -123,19 +123,18 @@ def prepare(config: ExperimentConfig) -> Experiment:
 
 
 def _require_plain_rounds(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
-    """Tasks that outlive their round need methods whose rounds are one training phase of the clients drawn."""
-    if config.asynchrony.kind == "none" and config.fleet.late == "drop":
-        return
-    key, value, remedy = "fleet.late", "keep", "use drop"
-    if config.asynchrony.kind != "none":
-        key, value, remedy = "asynchrony.kind", config.asynchrony.kind, "use none"
-    own = type(algorithm)
-    for hook, what in (
-        ("plan_probe", "asks clients before it trains"),
-        ("plan", "decides itself who trains"),
+    """Tasks that outlive their round, or are not needed, want rounds that are one training phase of those drawn."""
+    probes = ("plan_probe", "asks clients before it trains")
+    plans = ("plan", "decides itself who trains")
+    asynchronous, fleet = config.asynchrony.kind != "none", config.fleet
+    for asked, key, value, remedy, hooks in (
+        (asynchronous, "asynchrony.kind", config.asynchrony.kind, "use none", (probes, plans)),
+        (fleet.late == "keep", "fleet.late", "keep", "use drop", (probes, plans)),
+        (fleet.over_selection > 1.0, "fleet.over_selection", fleet.over_selection, "use 1", (plans,)),
     ):
-        if getattr(own, hook) is not getattr(Algorithm, hook):
-            raise ConfigError(key, value, f"{config.algorithm.name} {what}, in rounds of its own", remedy)
+        for hook, what in hooks:
+            if asked and getattr(type(algorithm), hook) is not getattr(Algorithm, hook):
+                raise ConfigError(key, value, f"{config.algorithm.name} {what}, in rounds of its own", remedy)
 
 
 def _trace(model_spec: str, flat: FlatModule, dataset: Dataset) -> tuple[UnitGroup, ...]:

@@ -43,7 +43,7 @@ def config(num_clients: int, rounds: int, algorithm: str) -> ExperimentConfig:
                 "batch_size": 3,
                 "eval_every": rounds,
             },
-            "runtime": {"actors": "pooled", "pool_size": 2},
+            "runtime": {"actors": "pooled", "pool_size": 2, "dashboard": True},
             "tracking": {"enabled": False},
         }
     )

@@ -225,6 +225,20 @@ class TestClientsOwnModels:
         assert _rounds_with(tmp_path, "eval/accuracy") == [2, 4]
         assert _rounds_with(tmp_path, "personal/central_accuracy") == []
 
+    def test_so_many_clients_are_scored_the_same_ones_every_time(self, tmp_path: Path) -> None:
+        """Four of six; their number of correct answers follows from who was drawn before."""
+        options = ("training.rounds=3", "evaluation.personal_every=1", "evaluation.max_clients=4")
+        experiment = prepared(*self.STUBBORN, *options)
+        plans = [Evaluator(experiment).plan(r, last=r == 2) for r in range(3)]
+        scored = [tuple(task.client_id for task in plan.tasks) for plan in plans]
+        assert len(set(scored)) == 1
+        assert len(set(scored[0])) == 4
+        drive(experiment, tmp_path)
+        labels = {k: (k + sum(k in cohort(experiment, r) for r in range(3))) % 10 for k in scored[0]}
+        assert _part(_last_metrics(tmp_path), "personal/accuracy") == pytest.approx(
+            _spread_by_hand(_shares(experiment, labels), "personal/accuracy"), rel=1e-12
+        )
+
     def test_how_often_changes_no_parameter_and_costs_no_byte(self, tmp_path: Path) -> None:
         runs = {}
         for every in ("null", "1", "9"):

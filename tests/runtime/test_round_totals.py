@@ -54,6 +54,9 @@ def test_the_event_log_adds_up_to_the_round_metrics(tmp_path: Path, mode: str) -
     for round_idx, row in enumerate(rows):
         mine = [e for e in log if e["round_idx"] == round_idx]
         training = [e for e in mine if e["kind"] == "train"]
+        assert all(e["upload_bytes"] == 40 for e in mine if e["kind"] == "loss"), (
+            "only trainings are cut short"
+        )
         for name in ("upload_bytes", "download_bytes"):
             assert row[f"comm/{name}"] == sum(e[name] for e in mine)
         for name in ("train_flops", "train_flops_dense"):

@@ -185,6 +185,12 @@ class TestOverSelection:
         drive(experiment, tmp_path / "shuffled", executor=Shuffled(experiment, 1))
         assert_same_run(tmp_path / "shuffled", tmp_path / "lazy")
 
+    def test_a_method_that_decides_who_trains_is_refused(self) -> None:
+        """`local` trains everybody: of whom the fastest two would count, and the others never."""
+        with pytest.raises(ConfigError, match=r"^fleet\.over_selection=1\.5: local decides .*; use 1$"):
+            fresh("algorithm.name=local", *self.OPTIONS)
+        assert prepared("algorithm.name=ssfl", *self.OPTIONS).config.fleet.over_selection == 1.5
+
     def test_where_nobody_is_spared_it_is_a_plain_round(self, tmp_path: Path) -> None:
         """Five of six drawn for five that are needed, and the five fold in plan order."""
         seconds = (6.0, 5.0, 4.0, 3.0, 2.0, 1.0)
