@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticKnownError
 
 from orchestrator.config_errors import as_request_error
+from orchestrator.config_rounds import check_rounds
 from orchestrator.errors import ConfigError
 
 
@@ -225,10 +226,12 @@ class FleetConfig(Section):
     deadline_s: float | None = Field(
         None,
         gt=0.0,
-        description="emulated seconds after which a round ends without its stragglers; None: never",
+        description="emulated seconds after which a round's training ends without its stragglers; None: never",
     )
     late: Literal["drop", "keep"] = Field(
-        "drop", description="an update after the deadline is lost, or counts in the round in which it arrives"
+        "drop",
+        description="an update after the deadline is lost, or counts in the round in which it arrives, discounted as "
+        "asynchrony.staleness says",
     )
     over_selection: float = Field(
         1.0,
@@ -306,7 +309,7 @@ class EvaluationConfig(Section):
         description="score the clients' models, trained and fine-tuned ones too, on the central test set",
     )
     max_clients: Positive | None = Field(
-        None, description="score the models of so many clients, drawn once; None: of all"
+        None, description="score the own models of so many clients, drawn once; None: of all"
     )
     finetune_epochs: Annotated[int, Field(ge=0)] = Field(
         0,
@@ -402,13 +405,6 @@ class ExperimentConfig(Section):
                 f"it is more than fleet.num_clients={population}",
                 "draw fewer",
             )
-        if self.training.with_replacement and self.fleet.over_selection > 1.0:
-            raise ConfigError(
-                "fleet.over_selection",
-                self.fleet.over_selection,
-                "training.with_replacement=true draws clients twice, whose tasks do not end one by one",
-                "draw without replacement",
-            )
         if (least := self.runtime.min_clients) > cohort:
             raise ConfigError(
                 "runtime.min_clients", least, f"training.clients_per_round={cohort} is less", "demand fewer"
@@ -417,50 +413,8 @@ class ExperimentConfig(Section):
 
     @model_validator(mode="after")
     def _rounds_fit_together(self) -> Self:
-        kind, fleet = self.asynchrony.kind, self.fleet
-        self._selection_fits()
-        if fleet.late == "keep" and fleet.deadline_s is None:
-            raise ConfigError(
-                "fleet.late", "keep", "no update is late without a deadline", "set fleet.deadline_s"
-            )
-        if fleet.late == "keep" and self.training.with_replacement:
-            problem = "training.with_replacement=true may draw a client again while its update is on its way"
-            raise ConfigError("fleet.late", "keep", problem, "use drop, or draw without replacement")
-        if kind == "none":
-            return self
-        synchronous = {
-            "fleet.deadline_s": fleet.deadline_s is not None,
-            "fleet.over_selection": fleet.over_selection > 1.0,
-            "training.with_replacement": self.training.with_replacement,
-            "selection.kind=power_of_choice": self.selection.kind == "power_of_choice",
-        }
-        for what, asked in synchronous.items():
-            if asked:
-                problem = f"rounds that wait for nobody do not go with {what}"
-                raise ConfigError("asynchrony.kind", kind, problem, "take that back, or use none")
-        step = self.asynchrony.buffer_size if kind == "fedbuff" else 1
-        if (least := self.runtime.min_clients) > step:
-            problem = f"with asynchrony.kind={kind} a round has {step} updates"
-            raise ConfigError("runtime.min_clients", least, problem, "demand fewer")
+        check_rounds(self)
         return self
-
-    def _selection_fits(self) -> None:
-        kind, candidates = self.selection.kind, self.selection.candidates
-        if kind in ("available", "power_of_choice") and self.training.with_replacement:
-            problem = "training.with_replacement=true draws clients twice, and these are the best of several"
-            raise ConfigError("selection.kind", kind, problem, "draw without replacement")
-        if candidates is None:
-            return
-        if kind in ("uniform", "samples"):
-            problem = f"selection.kind={kind} asks nobody first"
-            remedy = "leave it unset, or use available or power_of_choice"
-            raise ConfigError("selection.candidates", candidates, problem, remedy)
-        if candidates < (cohort := self.training.clients_per_round):
-            problem = f"training.clients_per_round={cohort} are to be found among them"
-            raise ConfigError("selection.candidates", candidates, problem, "ask more")
-        if candidates > (population := self.fleet.num_clients):
-            problem = f"it is more than fleet.num_clients={population}"
-            raise ConfigError("selection.candidates", candidates, problem, "ask fewer")
 
     @classmethod
     def parse(cls, tree: Mapping[str, Any]) -> Self:

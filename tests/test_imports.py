@@ -21,7 +21,8 @@ CONFIG = ("orchestrator.errors", "orchestrator.config", "orchestrator.config_err
 MAY_IMPORT = {
     "orchestrator.errors": (),
     "orchestrator.config_errors": ("orchestrator.errors",),
-    "orchestrator.config": (*CONFIG, "algorithms"),
+    "orchestrator.config_rounds": CONFIG,
+    "orchestrator.config": (*CONFIG, "orchestrator.config_rounds", "algorithms"),
     "orchestrator.config_loading": CONFIG,
     "orchestrator.models": (*CONFIG, "orchestrator.models"),
     "orchestrator.sparsity": (*CONFIG, "orchestrator.models", "orchestrator.sparsity"),

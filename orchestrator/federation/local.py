@@ -345,7 +345,7 @@ class LocalRun(Generic[C]):
         Each purpose has a random order of its own.
         """
         training, task = self.setting.training, self.task
-        rng = stream(self.setting.seed, "client", task.round_idx, task.client_id, purpose)
+        rng = stream(self.setting.seed, *task.stream_path, purpose)
         for _ in range(training.local_epochs if epochs is None else epochs):
             if not training.reshuffle:
                 rng = stream(self.setting.seed, "client", task.client_id, "fixed-batches")

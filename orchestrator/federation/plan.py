@@ -16,7 +16,8 @@ class ClientTask:
     further. `score` asks a training client to score its model afterwards too.
 
     `position` is its place in the plan: updates fold in that order, and (round_idx, kind, position) is the
-    identity under which a replayed result is recognised, also when a client is drawn twice.
+    identity under which a replayed result is recognised, also when a client is drawn twice. `repeat` counts how
+    often its client was drawn before for the same model, so that it trains on other batches then.
     """
 
     round_idx: int
@@ -24,6 +25,13 @@ class ClientTask:
     client_id: int
     kind: TaskKind = "train"
     score: bool = False
+    repeat: int = 0
+
+    @property
+    def stream_path(self) -> tuple[str | int, ...]:
+        """Where the task's own random streams begin."""
+        again = ("repeat", self.repeat) if self.repeat else ()
+        return ("client", self.round_idx, self.client_id, *again)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +44,15 @@ class RoundPlan:
     @classmethod
     def of(cls, round_idx: int, client_ids: "tuple[int, ...]", kind: TaskKind = "train") -> "RoundPlan":
         """One task of that kind for each client, in the given order."""
+        repeated = len(set(client_ids)) < len(client_ids)
         tasks = (
-            ClientTask(round_idx=round_idx, position=position, client_id=client_id, kind=kind)
+            ClientTask(
+                round_idx=round_idx,
+                position=position,
+                client_id=client_id,
+                kind=kind,
+                repeat=client_ids[:position].count(client_id) if repeated else 0,
+            )
             for position, client_id in enumerate(client_ids)
         )
         return cls(round_idx, tuple(tasks))

@@ -5,7 +5,7 @@
 
 w is the present model, w_k0 what the client began with, w_k what it trained, tau the server's steps between the two.
 Both hold on the entries that the client's own mask has; the method's aggregator then averages x as if it had been
-trained from w. The discount of an update without a model is its weight.
+trained from w. The discount of an update without a model is its weight, which counts among others of its buffer only.
 """
 
 from collections.abc import Callable, Mapping

@@ -50,7 +50,10 @@ class ClientUpdate(Generic[C]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientFailure:
-    """A task that gave no update: where it failed (`stage`), why (`cause`, one line), and the traceback."""
+    """A task that gave no update: where it failed (`stage`), why (`cause`, one line), and the traceback.
+
+    A `final` one would fail again however often it was tried.
+    """
 
     round_idx: int
     position: int
@@ -58,6 +61,7 @@ class ClientFailure:
     stage: str
     cause: str
     traceback: str = ""
+    final: bool = False
 
     def to_line(self) -> str:
         """The failure as one line of JSON."""

@@ -5,8 +5,9 @@ taken only when no other can still come before it, which `least_s` tells for tho
 then trainings run side by side, in whatever order and on whatever machine.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import final
 
@@ -56,13 +57,18 @@ class _Task:
 
 @dataclass(eq=False, kw_only=True)
 class _Version:
-    """The model that clients begin with now, and how many of them did."""
+    """The model that clients begin with now, and how often each of them did."""
 
     round_idx: int
     state: ServerState
     broadcast: Broadcast
     score: bool
-    num_given: int = 0
+    given: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def num_given(self) -> int:
+        """Tasks that began with it."""
+        return self.given.total()
 
 
 @final
@@ -99,14 +105,17 @@ class AsynchronousRounds:
         sees a server step before its time.
         """
         fold = Fold(self._experiment, begun.round_idx, self._memory.states)
-        now_s, num_taken = begun.start_s, 0
+        now_s, waited_s, num_taken = begun.start_s, 0.0, 0
         while fold.num_used < self._buffer_size:
+            if self._none_before(now_s) and self._fill(now_s):
+                continue
             task = self._first(fold)
             if len(self._tasks) < self._concurrency and (task is None or task.order[0] > now_s):
                 if self._fill(now_s):
                     continue
                 if task is None:
-                    now_s = self._wait(begun.round_idx, now_s)
+                    until_s = self._wait(begun.round_idx, now_s)
+                    now_s, waited_s = until_s, waited_s + until_s - now_s
                     continue
             assert task is not None
             # the sum of the rounds' seconds, at which this one began, may be a rounding beyond the task's end
@@ -119,7 +128,7 @@ class AsynchronousRounds:
                     f"{self._buffer_size} are needed{causes}"
                 )
         self._ended = tuple(task.flight for task in self._tasks)
-        return fold.finish(begun.state.params, now_s - begun.start_s)
+        return fold.finish(begun.state.params, now_s - begun.start_s, waited_s=waited_s)
 
     def flights(self) -> Sequence[Flight]:
         """See Rounds: the tasks under way when the buffer was full."""
@@ -132,10 +141,7 @@ class AsynchronousRounds:
             version = flight.round_idx
             if version not in broadcasts:
                 broadcasts[version] = Broadcast.of(self._experiment, state_before(version))
-            task = ClientTask(
-                round_idx=version, position=flight.position, client_id=flight.client_id, score=flight.score
-            )
-            self._give(task, broadcasts[version], flight)
+            self._give(flight.task, broadcasts[version], flight)
             self._num_given = flight.number + 1
 
     def _wait(self, round_idx: int, now_s: float) -> float:
@@ -159,18 +165,19 @@ class AsynchronousRounds:
             version.round_idx, now_s=now_s, busy=busy, count=free, part=version.num_given
         )
         for task in self._algorithm.plan(version.state, version.round_idx, cohort).tasks:
-            task = replace(task, position=version.num_given, score=version.score)
+            k = task.client_id
             flight = Flight(
-                round_idx=task.round_idx,
-                position=task.position,
-                client_id=task.client_id,
-                score=task.score,
+                round_idx=version.round_idx,
+                position=version.num_given,
+                client_id=k,
+                score=version.score,
                 start_s=now_s,
                 download_bytes=-1,
                 number=self._num_given,
+                repeat=version.given[k],
             )
-            self._give(task, version.broadcast, flight)
-            version.num_given += 1
+            self._give(flight.task, version.broadcast, flight)
+            version.given[k] += 1
             self._num_given += 1
         return bool(cohort)
 
@@ -207,6 +214,10 @@ class AsynchronousRounds:
         ).total_s
         available_s, share = leaves(self._experiment, job, profile, flight.start_s)
         return flight.start_s + _ROUNDING * min(time * share, available_s)
+
+    def _none_before(self, now_s: float) -> bool:
+        """Whether it is certain, without waiting for a training, that nothing more arrives at this moment."""
+        return all(task.order[0] > now_s for task in self._tasks)
 
     def _first(self, fold: Fold) -> _Task | None:
         """The task that is over first in emulated time, once that is certain; None where nobody is at work."""

@@ -145,7 +145,7 @@ class CommitFolder:
             held |= {int(k): sys.intern(digest) for k, digest in pointer["held_masks"].items()}
             states.index(pointer["round_idx"], map(int, pointer["client_states"]))
         states.verify(digests)
-        flights = tuple(Flight(**flight) for flight in newest["flights"])
+        flights = tuple(Flight(**flight) for flight in newest.get("flights", ()))
         self._needed = _earlier(flights)
 
         def server_state(round_idx: int) -> Any:

@@ -20,7 +20,7 @@ from orchestrator.federation.update import ClientFailure, ClientScore, ClientUpd
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.submodel import shrink
 from orchestrator.runtime.client_device import client_device
-from orchestrator.runtime.device_memory import DeviceMemory
+from orchestrator.runtime.device_memory import DeviceMemory, DeviceMemoryError
 from orchestrator.runtime.experiment import Experiment
 from orchestrator.sparsity.payload import Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode
@@ -107,9 +107,7 @@ class ClientHost:
             stage = task.kind
             experiment = self._experiment
             profile = experiment.setting.profile_of(task.client_id, task.round_idx)
-            seed = forked_torch_seed(
-                experiment.config.seed, "client", task.round_idx, task.client_id, "torch"
-            )
+            seed = forked_torch_seed(experiment.config.seed, *task.stream_path, "torch")
             # the bench first: CUDA has random numbers to seed only once something is on the GPU
             bench = self._bench(client_device(profile.num_gpus, cuda=torch.cuda.is_available()))
             with torch_threads(profile.num_threads), seed:
@@ -140,6 +138,7 @@ class ClientHost:
                 stage=stage,
                 cause=f"{type(error).__name__}: {error}",
                 traceback=format_exc(),
+                final=isinstance(error, DeviceMemoryError),
             )
 
     def _receive(

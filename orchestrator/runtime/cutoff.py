@@ -29,17 +29,17 @@ class Cutoff:
         return phase_s(events)
 
     def fates(self, events: Sequence[ClientEvent]) -> list[Fate]:
-        """What becomes of each update; of several that come at the same moment, those planned first are needed."""
+        """What becomes of each update; of several that come at the same moment, those planned first are needed.
+
+        Once enough have answered nobody is waited for, so that nobody is late either.
+        """
         limit_s = inf if self.deadline_s is None else self.deadline_s
         in_time = [i for i, e in enumerate(events) if e.outcome != "vanished" and e.total_s <= limit_s]
-        first = sorted(in_time, key=lambda i: (events[i].total_s, i))[: self.needed]
-        return [
-            "used"
-            if i in first
-            else "vanished"
-            if event.outcome == "vanished"
-            else "late"
-            if event.total_s > limit_s
-            else "surplus"
-            for i, event in enumerate(events)
-        ]
+        used = set(sorted(in_time, key=lambda i: (events[i].total_s, i))[: self.needed])
+        enough = self.needed is not None and len(in_time) >= self.needed
+        fates: list[Fate] = []
+        for i, event in enumerate(events):
+            missed: Fate = "surplus" if enough else "late"
+            gone: Fate = "vanished" if event.outcome == "vanished" else missed
+            fates.append("used" if i in used else gone)
+        return fates

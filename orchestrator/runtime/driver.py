@@ -157,6 +157,8 @@ class Driver:
             num_failures=sum(len(phase.failures) for phase in phases),
             wall_s=self._now_s() - started_s,
         )
+        costs["time/waited_s"] = begun.waited_s + training.waited_s
+        costs["fleet/stragglers"] += training.num_kept
         costs["fleet/in_flight"] = len(self._rounds.flights())
         totals = add_totals(progress.totals, costs)
         metrics = costs | totals | self._sparsity(state, training.aggregate, next_state)

@@ -36,13 +36,12 @@ class Evaluator:
     def plan(self, round_idx: int, *, last: bool) -> RoundPlan:
         """The scoring tasks after this round: one for each client, or none."""
         config = self._experiment.config.evaluation
-        clients = self._scored_clients()
         if last and config.finetune_epochs:
-            return RoundPlan.of(round_idx, clients, "finetune")
+            return RoundPlan.of(round_idx, self._scored_clients(), "finetune")
         every = config.personal_every
         due = self.is_due(round_idx, last=last) if every is None else last or (round_idx + 1) % every == 0
         if due and self._experiment.algorithm.has_client_models:
-            return RoundPlan.of(round_idx, clients, "evaluate")
+            return RoundPlan.of(round_idx, self._scored_clients(), "evaluate")
         return RoundPlan(round_idx, ())
 
     def _scored_clients(self) -> tuple[int, ...]:

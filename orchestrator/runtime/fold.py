@@ -17,7 +17,10 @@ from orchestrator.runtime.ledger import ClientEvent, Fate
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Folded:
-    """A phase that is over: what its updates came to, the emulated seconds it took, and what clients now hold."""
+    """A phase that is over: what its updates came to, the emulated seconds it took, and what clients now hold.
+
+    `num_kept` late updates are still on their way; for `waited_s` of the seconds no client was there to be asked.
+    """
 
     aggregate: Aggregate
     seconds: float
@@ -26,6 +29,8 @@ class Folded:
     client_states: Mapping[int, Any]
     held_masks: Mapping[int, str]
     trained_scores: Sequence[Mapping[str, float]]
+    num_kept: int = 0
+    waited_s: float = 0.0
 
 
 class Fold:
@@ -42,6 +47,7 @@ class Fold:
         self.held_masks: dict[int, str] = {}
         self._trained_scores: list[Mapping[str, float]] = []
         self.num_used = 0
+        self.num_kept = 0
 
     def received(self, arrival: Arrival) -> None:
         """Note that the client has the mask that came with its message, whatever becomes of its update."""
@@ -68,11 +74,14 @@ class Fold:
         contribution = arrival.decoded.contribution(
             1.0 if alike else self._algorithm.weight(sent.num_examples)
         )
+        if asynchrony.kind == "fedasync" and contribution.values is None:
+            name = self._experiment.config.algorithm.name
+            raise RoundError(f"asynchrony.kind=fedasync mixes models, and {name} sends none; use fedbuff")
         if present is not None:
             contribution = at_present(contribution, present, asynchrony, staleness)
         self._aggregator.add(contribution)
 
-    def finish(self, server: Tensor, seconds: float) -> Folded:
+    def finish(self, server: Tensor, seconds: float, *, waited_s: float = 0.0) -> Folded:
         """The aggregate, with the server's float32[D] model where it applies.
 
         Raises RoundError when fewer updates were used than the failure policy wants.
@@ -90,6 +99,8 @@ class Fold:
             client_states=self.client_states,
             held_masks=self.held_masks,
             trained_scores=self._trained_scores,
+            num_kept=self.num_kept,
+            waited_s=waited_s,
         )
 
     def _causes(self) -> str:
@@ -98,6 +109,7 @@ class Fold:
         if num_vanished := sum(event.outcome == "vanished" for event in self.events):
             causes.append(f"{num_vanished} of the devices vanished")
         elif not causes:
-            late = f"no other update came within fleet.deadline_s={deadline_s}"
-            causes.append("no other client was there" if deadline_s is None else late)
+            other = "other " if self.num_used else ""
+            late = f"no {other}update came within fleet.deadline_s={deadline_s}"
+            causes.append(f"no {other}client was there" if deadline_s is None else late)
         return "; ".join(causes)

@@ -157,6 +157,9 @@ class PhaseRunner:
             if not isinstance(result, ClientFailure):
                 return result
             failures.append(result)
+            if result.final:
+                tries = 1
+                break
             if further:
                 (ticket,) = self._executor.submit(broadcast.message, [job])
         if runtime.failure_policy == "retry":

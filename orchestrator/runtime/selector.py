@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from math import ceil
+from types import MappingProxyType
 
 from orchestrator.errors import RoundError
 from orchestrator.federation.seeds import stream
@@ -10,6 +11,8 @@ from orchestrator.runtime.experiment import Experiment
 
 #: emulated seconds between two looks at who has come back, and the looks before the run gives up: a week
 LOOK_S, MAX_LOOKS = 60.0, 7 * 24 * 60
+
+_NOBODY: Mapping[int, float] = MappingProxyType({})
 
 
 class Selector:
@@ -65,13 +68,16 @@ class Selector:
         return drawn
 
     def wait_for_cohort(
-        self, round_idx: int, now_s: float, busy: Collection[int] = ()
+        self, round_idx: int, now_s: float, busy_until_s: Mapping[int, float] = _NOBODY
     ) -> tuple[tuple[int, ...], float]:
         """A cohort of at least one client, and the emulated time at which there is one.
+
+        `busy_until_s` says when clients that still work will be done.
 
         Raises RoundError when no client comes for a week.
         """
         for _ in range(MAX_LOOKS):
+            busy = {k for k, until_s in busy_until_s.items() if until_s > now_s}
             if cohort := self.cohort(round_idx, now_s=now_s, busy=busy):
                 return cohort, now_s
             now_s += LOOK_S

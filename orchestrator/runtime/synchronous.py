@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import final
 
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.plan import ClientTask, RoundPlan
+from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.update import ClientFailure
 from orchestrator.runtime.arrival import Arrival
 from orchestrator.runtime.broadcast import Broadcast
@@ -39,8 +39,8 @@ class SynchronousRounds:
         self, state: ServerState, round_idx: int, now_s: float, broadcast: Broadcast | None, *, score: bool
     ) -> Begun:
         """Draw the cohort, run the probes that the method wants, let candidates say their losses, then train."""
-        busy = {arrival.event.client_id for arrival in self._waiting}
-        cohort, start_s = self._selector.wait_for_cohort(round_idx, now_s, busy)
+        busy_until_s = {arrival.event.client_id: arrival.at_s for arrival in self._waiting}
+        cohort, start_s = self._selector.wait_for_cohort(round_idx, now_s, busy_until_s)
         waited_s, phases = start_s - now_s, list[Folded]()
         while plan := self._algorithm.plan_probe(state, round_idx, cohort):
             launched = self._launch(plan, state, broadcast, start_s)
@@ -89,6 +89,7 @@ class SynchronousRounds:
                 score=a.decoded.job.task.score,
                 start_s=a.event.start_s,
                 download_bytes=a.event.download_bytes,
+                repeat=a.decoded.job.task.repeat,
             )
             for a in self._waiting
         )
@@ -96,10 +97,7 @@ class SynchronousRounds:
     def restore(self, flights: Sequence[Flight], state_before: Callable[[int], ServerState]) -> None:
         """See Rounds."""
         for flight in flights:
-            task = ClientTask(
-                round_idx=flight.round_idx, position=flight.position, client_id=flight.client_id
-            )
-            plan = RoundPlan(flight.round_idx, (task,))
+            plan = RoundPlan(flight.round_idx, (flight.task,))
             launched = self._launch(
                 plan, state_before(flight.round_idx), None, flight.start_s, score=flight.score
             )
@@ -158,6 +156,7 @@ class SynchronousRounds:
     def _settle(self, fold: Fold, arrival: Arrival, fate: Fate) -> None:
         if fate == "late" and self._fleet.late == "keep":
             self._waiting.append(arrival)
+            fold.num_kept += 1
         else:
             fold.take(arrival, fate)
 
@@ -165,5 +164,7 @@ class SynchronousRounds:
         """Late updates of earlier rounds that have arrived by now, in the order in which they came."""
         due = [a for a in self._waiting if a.at_s <= end_s and a.event.round_idx < begun.round_idx]
         for arrival in sorted(due, key=lambda a: (a.at_s, a.event.round_idx, a.event.position)):
-            fold.take(arrival, "used", begun.state.params)
+            oldest = self._experiment.config.asynchrony.max_staleness
+            stale = oldest is not None and begun.round_idx - arrival.event.round_idx > oldest
+            fold.take(arrival, "stale" if stale else "used", begun.state.params)
         self._waiting = [a for a in self._waiting if a not in due]

@@ -12,7 +12,7 @@ from orchestrator.config import AlgorithmConfig, SparsityConfig
 from orchestrator.federation.aggregate import Aggregate, AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import pack_model
-from orchestrator.federation.local import Batch, LocalRun
+from orchestrator.federation.local import LocalRun
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.traits import Traits
@@ -389,14 +389,3 @@ class Prompted(Algorithm[AskedState, int]):
         values = torch.zeros(self.setting.layout.size)
         values[values.numel() - 10 + (run.task.client_id + run.state) % 10] = 1.0
         run.load(values, None)
-
-
-@final
-class Hurried(Algorithm[ServerState, None]):
-    """FedAvg that promises to train on all of a client's samples, and trains on one batch."""
-
-    steady_cost: ClassVar[bool] = True
-
-    def step(self, run: LocalRun[None], batch: Batch) -> None:
-        if not run.train_flops:
-            super().step(run, batch)

@@ -181,13 +181,18 @@ class TestTwice:
         extra = [e["download_bytes"] - e["upload_bytes"] for e in _events(tmp_path)]
         assert extra == [-(-33_800 // 8), 0, 0, 0]
 
-    def test_two_equal_updates_are_one(self, tmp_path: Path) -> None:
-        """Both tasks are the same task, so their mean is the update of one."""
-        twice = drive(prepared(*self.OPTIONS), tmp_path / "twice")
+    @pytest.mark.parametrize(("reshuffle", "equal"), [("false", True), ("true", False)])
+    def test_it_trains_on_other_batches_unless_they_are_fixed(
+        self, tmp_path: Path, reshuffle: str, equal: bool
+    ) -> None:
+        """With the same batches both tasks are the same task, so that their mean is the update of one."""
+        fixed = f"training.reshuffle={reshuffle}"
+        twice = drive(prepared(*self.OPTIONS, fixed), tmp_path / "twice")
         once = drive(
-            prepared("fleet.num_clients=1", "training.clients_per_round=1", "training.rounds=2"), tmp_path
+            prepared("fleet.num_clients=1", "training.clients_per_round=1", "training.rounds=2", fixed),
+            tmp_path,
         )
-        assert twice.params_sha256() == once.params_sha256()
+        assert (twice.params_sha256() == once.params_sha256()) == equal
 
 
 class TestEvaluation:

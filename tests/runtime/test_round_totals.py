@@ -63,13 +63,16 @@ def test_the_event_log_adds_up_to_the_round_metrics(tmp_path: Path, mode: str) -
             assert row[f"compute/{name}"] == pytest.approx(sum(e[name] for e in mine), rel=1e-9)
         used = [e for e in training if e["outcome"] == "used"]
         assert row["fleet/participants"] == len(used)
+        before = rows[round_idx - 1]["fleet/in_flight"] if round_idx else 0
+        num_kept = row["fleet/in_flight"] - before + sum(e["staleness"] > 0 for e in mine)
+        if mode in ("fedbuff", "fedasync"):
+            num_kept = 0
         for outcome, name in OUTCOMES.items():
-            assert row[f"fleet/{name}"] == sum(e["outcome"] == outcome for e in training)
+            kept = num_kept if outcome == "late" else 0
+            assert row[f"fleet/{name}"] == kept + sum(e["outcome"] == outcome for e in training)
         staleness = [e["staleness"] for e in used]
         assert row["fleet/staleness_mean"] == pytest.approx(sum(staleness) / len(staleness), rel=1e-12)
         assert row["fleet/staleness_max"] == max(staleness)
-        before = rows[round_idx - 1]["fleet/in_flight"] if round_idx else 0
-        num_kept = row["fleet/in_flight"] - before + sum(e["staleness"] > 0 for e in mine)
         end_s = _end_s(experiment, mode, mine, num_kept)
         assert row["time/emulated_s"] == pytest.approx(end_s - begin_s, rel=1e-9, abs=1e-9)
         assert row["time/emulated_s_total"] == pytest.approx(end_s, rel=1e-9)

@@ -1,6 +1,7 @@
 """Who takes part: by the configured policy, by who is there, and by who is still at work."""
 
 from collections import Counter
+from math import inf
 
 import pytest
 
@@ -149,7 +150,7 @@ class TestWaiting:
         experiment = there_in(
             prepared("fleet.num_clients=2", "training.clients_per_round=2"), [[(0, 999)], [(130, 999)]]
         )
-        assert Selector(experiment).wait_for_cohort(0, 7.0, busy={0}) == ((1,), 7.0 + 3 * LOOK_S)
+        assert Selector(experiment).wait_for_cohort(0, 7.0, {0: inf}) == ((1,), 7.0 + 3 * LOOK_S)
 
     def test_where_somebody_is_there_it_stands_still(self) -> None:
         experiment = prepared()
@@ -169,4 +170,4 @@ class TestWaiting:
         with pytest.raises(
             RoundError, match=r"^round 3: no client was available for a week of emulated time$"
         ):
-            Selector(experiment).wait_for_cohort(3, 9.0, busy={1})
+            Selector(experiment).wait_for_cohort(3, 9.0, {1: inf})

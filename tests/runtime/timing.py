@@ -30,6 +30,10 @@ from tests.runtime.runs import comparable, new_driver, prepared
 #: a model of 64 x 10 weights and 10 biases, trained in steps of 100 images and scored once
 SMALL = ("model.name=tests.runtime.models:linear", "training.batch_size=100", "training.eval_every=1000")
 SIZE = 64 * 10 + 10
+FEDBUFF = ("asynchrony.kind=fedbuff", "asynchrony.buffer_size=2")
+FEDASYNC = ("asynchrony.kind=fedasync",)
+#: six clients of five speeds, three at work, two to a round
+TIERS = (*SMALL, *FEDBUFF, "fleet.name=five-tier")
 #: bytes of the dense model on the wire, either way
 MODEL_BYTES = 12 + 16 + 8 + 4 * SIZE
 
@@ -82,6 +86,11 @@ def events(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+def brief(event: dict[str, Any]) -> tuple[int, int, float, float, int]:
+    """(round, client, start, end, staleness)."""
+    return (event["round_idx"], event["client_id"], event["start_s"], event["at_s"], event["staleness"])
+
+
 def metrics(folder: Path) -> list[dict[str, float]]:
     """The metrics of a run's rounds."""
     return [record.metrics for record in read_records(folder / "metrics.jsonl")]
@@ -97,10 +106,12 @@ def models_of(experiment: Experiment, folder: Path, executor: Executor | None = 
     return models
 
 
-def trained(experiment: Experiment, state: ServerState, round_idx: int, client_id: int) -> ModelValues:
+def trained(
+    experiment: Experiment, state: ServerState, round_idx: int, client_id: int, repeat: int = 0
+) -> ModelValues:
     """What a stateless client sends that begins with this state, decoded, in full coordinates."""
     broadcast = Broadcast.of(experiment, state)
-    job = broadcast.job(ClientTask(round_idx=round_idx, position=0, client_id=client_id), None)
+    job = broadcast.job(ClientTask(round_idx=round_idx, position=0, client_id=client_id, repeat=repeat), None)
     update = ClientHost(experiment).run(job.task, broadcast.message.buffer, job.unicast, None)
     assert isinstance(update, ClientUpdate), update
     received = broadcast.received_by(job)
@@ -111,11 +122,11 @@ def trained(experiment: Experiment, state: ServerState, round_idx: int, client_i
 
 
 def trained_from(
-    experiment: Experiment, params: Tensor, round_idx: int, client_id: int
+    experiment: Experiment, params: Tensor, round_idx: int, client_id: int, repeat: int = 0
 ) -> NDArray[np.float64]:
     """float64[D]: `trained` for a dense model."""
     state = ServerState(params=params)
-    return trained(experiment, state, round_idx, client_id).values.numpy().astype(np.float64)
+    return trained(experiment, state, round_idx, client_id, repeat).values.numpy().astype(np.float64)
 
 
 def assert_same_run(folder: Path, undisturbed: Path) -> None:
