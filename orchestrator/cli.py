@@ -144,6 +144,9 @@ def list_command(
     fleet: Annotated[
         str | None, typer.Argument(metavar="FLEET", help="Of the fleets only this one, or the one in a file.")
     ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Reckon fleets against this Ray cluster, `auto` or host:port.")
+    ] = None,
 ) -> None:
     """Show what a config key can name, or all config keys with their defaults.
 
@@ -151,7 +154,7 @@ def list_command(
     """
     from orchestrator.inspection import listing
 
-    Console().print(listing(what, fleet))
+    Console().print(listing(what, fleet, address))
 
 
 @app.command()

@@ -40,14 +40,24 @@ _LEGEND = (
 )
 
 
-def fleet_tables(name: str | None = None) -> RenderableType:
-    """All built-in fleets, or the one of that name or file. Raises ConfigError where there is none."""
+def fleet_tables(name: str | None = None, cluster: Capacity | None = None) -> RenderableType:
+    """All built-in fleets, or the one of that name or file, against a cluster (None: this machine, without Ray).
+
+    Raises ConfigError where there is no such fleet.
+    """
     fleets = [*FLEETS.values()] if name is None else [get_fleet(name)]
-    machine = this_machine()
-    parts = [part for fleet in fleets for part in _parts(fleet, machine)]
-    return Group(
-        Text(f"This machine: {amounts(machine, keep_zero=True)}.\n"), *parts, Text(_LEGEND, style="dim")
+    name_of, where = (
+        ("This machine", Capacity((this_machine(),)))
+        if cluster is None
+        else (_cluster_name(cluster), cluster)
     )
+    total = {resource: where.total(resource) for resource in ("CPU", "GPU", "memory")}
+    parts = [part for fleet in fleets for part in _parts(fleet, where, known=cluster is not None)]
+    return Group(Text(f"{name_of}: {amounts(total, keep_zero=True)}.\n"), *parts, Text(_LEGEND, style="dim"))
+
+
+def _cluster_name(cluster: Capacity) -> str:
+    return f"The cluster's {len(cluster.nodes)} nodes" if len(cluster.nodes) > 1 else "The cluster's one node"
 
 
 def this_machine() -> dict[str, float]:
@@ -67,7 +77,7 @@ def reserved(population: Population) -> dict[str, float]:
     return total
 
 
-def _parts(fleet: Fleet, machine: Mapping[str, float]) -> Sequence[RenderableType]:
+def _parts(fleet: Fleet, where: Capacity, *, known: bool) -> Sequence[RenderableType]:
     heading = Text.assemble((fleet.name, "bold"), f": {fleet.summary}" if fleet.summary else "")
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for column in _HEADINGS:
@@ -75,7 +85,7 @@ def _parts(fleet: Fleet, machine: Mapping[str, float]) -> Sequence[RenderableTyp
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for index, profile in enumerate(fleet.profiles):
         table.add_row(*_cells(fleet, index, profile))
-    verdict = Text(_verdict(fleet.populate(NUM_CLIENTS, np.random.default_rng(0)), machine))
+    verdict = Text(_verdict(fleet.populate(NUM_CLIENTS, np.random.default_rng(0)), where, known=known))
     return heading, *(Padding(part, (0, 0, 0, 2), expand=False) for part in (table, verdict)), Text()
 
 
@@ -103,13 +113,15 @@ def _cells(fleet: Fleet, index: int, profile: DeviceProfile) -> Sequence[str]:
     )
 
 
-def _verdict(population: Population, machine: Mapping[str, float]) -> str:
+def _verdict(population: Population, where: Capacity, *, known: bool) -> str:
+    """What the population reserves, and how a run would place it; `known`: of all resources, also custom ones."""
     wanted = reserved(population)
-    only_ray_knows = dict.fromkeys(wanted.keys() - machine.keys(), _PLENTY)
+    if not known:
+        (machine,) = where.nodes
+        where = Capacity(({**machine, **dict.fromkeys(wanted.keys() - machine.keys(), _PLENTY)},))
     demand = f"{len(population)} clients with an actor each reserve {amounts(wanted)}."
     try:
-        here = Capacity(({**machine, **only_ray_knows},))
-        placement = place(RuntimeConfig(), here, population, COHORT)
+        placement = place(RuntimeConfig(), where, population, COHORT)
     except ResourceError as error:
         return f"{demand} Not on Ray here: {error.problem}. runtime.executor=inprocess reserves nothing."
     return f"{demand} On Ray here: {placement.mode} actors, {placement.reason}."

@@ -18,18 +18,21 @@ from orchestrator.config_errors import dotted_keys
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError
 
 
-def listing(what: str, fleet: str | None = None) -> RenderableType:
+def listing(what: str, fleet: str | None = None, address: str | None = None) -> RenderableType:
     """Everything that a kind of key can name; of the fleets the one of that name or file, if one is given.
 
-    Raises RequestError for a kind there is none of, and for a fleet there is none of.
+    Fleets are reckoned against the Ray cluster at `address` (None: this machine). Raises RequestError for a kind
+    there is none of, for a fleet there is none of, and for a cluster that cannot be reached.
     """
     if what not in _LISTINGS:
         raise RequestError("WHAT", what, "there is no such list", f"choose one of {', '.join(_LISTINGS)}")
-    if fleet is None:
-        return _LISTINGS[what]()
-    if what != "fleets":
+    if what == "fleets":
+        return _fleets(fleet, address)
+    if fleet is not None:
         raise RequestError("FLEET", fleet, "only fleets are shown one by one", "leave it out")
-    return _fleets(fleet)
+    if address is not None:
+        raise RequestError("--address", address, "only fleets need a cluster", "leave it out")
+    return _LISTINGS[what]()
 
 
 def _algorithms() -> Table:
@@ -65,10 +68,17 @@ def _datasets() -> Table:
     return table
 
 
-def _fleets(name: str | None = None) -> RenderableType:
+def _fleets(name: str | None = None, address: str | None = None) -> RenderableType:
     from orchestrator.fleet_table import fleet_tables
 
-    return fleet_tables(name)
+    if address is None:
+        return fleet_tables(name)
+    from orchestrator.config import RuntimeConfig
+    from orchestrator.runtime.driver_actor import cluster_capacity
+    from orchestrator.runtime.ray_backend import ray_session
+
+    with ray_session(RuntimeConfig(address=address)):
+        return fleet_tables(name, cluster_capacity())
 
 
 def _spaces() -> Table:

@@ -43,7 +43,10 @@ def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[No
     except (ConnectionError, ValueError) as error:
         problem = f"Ray cannot be reached ({one_line(error)})"
         raise ResourceError(
-            "runtime.address", runtime.address, problem, "start the cluster, or leave the key unset"
+            "runtime.address",
+            runtime.address,
+            problem,
+            "start the cluster (one with tokens wants RAY_AUTH_MODE=token), or leave the key unset",
         ) from error
     try:
         yield
