@@ -1,7 +1,7 @@
 """Local optimisers on one flat vector.
 
 torch.optim's update rules, written out: building a torch.optim optimiser imports torch's compiler, which costs
-every client actor more than 3 s of CPU and 150 MiB (tests/benchmarks/footprint.py). The tests hold SGD to
+every client actor more than 3 s of CPU and 80 MiB (tests/benchmarks/footprint.py). The tests hold SGD to
 torch.optim bit for bit, and the Adams to 1e-6.
 """
 
