@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from orchestrator.errors import ModelError
+from orchestrator.models.operator_watch import OperatorWatch
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.models.shapes import InputShape, example_input
 
@@ -76,7 +76,7 @@ def measure_cost(module: nn.Module, layout: ParameterLayout, input_shape: InputS
     )
 
 
-class _Attribution(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Attribution(OperatorWatch):  # type: ignore[no-untyped-call]
     """Charges the MACs of every operator to the maskable parameter among its arguments.
 
     The counts are torch's own formulas. `macs` has an entry for each parameter whose use is understood, also
@@ -84,26 +84,16 @@ class _Attribution(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, maskable: Mapping[str, Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.macs: dict[str, float] = {}
         self.other_macs = 0.0
         starts = {name: tensor.data_ptr() for name, tensor in maskable.items()}
         self._spans = {name: range(starts[name], starts[name] + maskable[name].nbytes) for name in maskable}
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # torch wraps a mode that says True, which loads its compiler on first use: seconds for nothing
-        return False
-
-    def __torch_dispatch__(
-        self,
-        func: OpOverload,
-        types: object,
-        args: Sequence[object] = (),
-        kwargs: Mapping[str, object] | None = None,
-    ) -> object:
-        kwargs = kwargs or {}
-        output = func(*args, **kwargs)
+    def seen(
+        self, func: OpOverload, args: Sequence[object], kwargs: Mapping[str, object], output: object
+    ) -> None:
+        """Charge this operator."""
         formula = flop_registry.get(func.overloadpacket)
         if formula is not None:
             self._charge(formula(*args, **kwargs, out_val=output) / 2, tuple(self._parameters_among(args)))
@@ -111,7 +101,6 @@ class _Attribution(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._charge(0.0, tuple(self._parameters_among(args)))
         elif func.overloadpacket is torch.ops.aten.mkldnn_rnn_layer:
             self._charge_recurrent(*args[:3])
-        return output
 
     def _charge_recurrent(self, inputs: object, *weights: object) -> None:
         """A fused LSTM layer in one direction: inputs [T, B, features], both weights used at each step."""

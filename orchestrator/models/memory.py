@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from orchestrator.models.operator_watch import OperatorWatch
 from orchestrator.models.shapes import InputShape, example_input
 
 _BYTES_PER_VALUE = 4
@@ -36,29 +36,20 @@ def count_activations(module: nn.Module, input_shape: InputShape) -> float:
     return counter.num_values / _BATCH_SIZE
 
 
-class _NewValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _NewValues(OperatorWatch):  # type: ignore[no-untyped-call]
     """Adds up the outputs of operators that are not in the memory of one of their inputs."""
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.num_values = 0
         self._own = {
             tensor.untyped_storage().data_ptr() for tensor in (*module.parameters(), *module.buffers())
         }
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # torch wraps a mode that says True, which loads its compiler on first use: seconds for nothing
-        return False
-
-    def __torch_dispatch__(
-        self,
-        func: OpOverload,
-        types: object,
-        args: Sequence[object] = (),
-        kwargs: Mapping[str, object] | None = None,
-    ) -> object:
-        output = func(*args, **(kwargs or {}))
+    def seen(
+        self, func: OpOverload, args: Sequence[object], kwargs: Mapping[str, object], output: object
+    ) -> None:
+        """Add what this operator made."""
         there = {x.untyped_storage().data_ptr() for x in args if isinstance(x, Tensor)} | self._own
         made = output if isinstance(output, tuple | list) else (output,)
         self.num_values += sum(
@@ -66,4 +57,3 @@ class _NewValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for x in made
             if isinstance(x, Tensor) and x.is_floating_point() and x.untyped_storage().data_ptr() not in there
         )
-        return output

@@ -141,7 +141,7 @@ class AsynchronousRounds:
             version = flight.round_idx
             if version not in broadcasts:
                 broadcasts[version] = Broadcast.of(self._experiment, state_before(version))
-            self._give(flight.task, broadcasts[version], flight)
+            self._add(flight, self._launch(flight.task, broadcasts[version], flight.start_s))
             self._num_given = flight.number + 1
 
     def _wait(self, round_idx: int, now_s: float) -> float:
@@ -164,39 +164,35 @@ class AsynchronousRounds:
         cohort = self._selector.cohort(
             version.round_idx, now_s=now_s, busy=busy, count=free, part=version.num_given
         )
-        for task in self._algorithm.plan(version.state, version.round_idx, cohort).tasks:
-            k = task.client_id
+        for planned in self._algorithm.plan(version.state, version.round_idx, cohort).tasks:
+            k = planned.client_id
+            task = replace(planned, position=version.num_given, score=version.score, repeat=version.given[k])
+            launched = self._launch(task, version.broadcast, now_s)
+            held = self._memory.held_masks.get(k)
             flight = Flight(
-                round_idx=version.round_idx,
-                position=version.num_given,
+                round_idx=task.round_idx,
+                position=task.position,
                 client_id=k,
-                score=version.score,
+                score=task.score,
                 start_s=now_s,
-                download_bytes=-1,
+                download_bytes=version.broadcast.download_bytes(launched.jobs[0], held),
                 number=self._num_given,
-                repeat=version.given[k],
+                repeat=task.repeat,
             )
-            self._give(flight.task, version.broadcast, flight)
+            self._add(flight, launched)
             version.given[k] += 1
             self._num_given += 1
         return bool(cohort)
 
-    def _give(self, task: ClientTask, broadcast: Broadcast, flight: Flight) -> None:
+    def _launch(self, task: ClientTask, broadcast: Broadcast, start_s: float) -> Launched:
         plan = RoundPlan(task.round_idx, (task,))
-        launched = self._phases.launch(
-            plan,
-            broadcast.state,
-            self._memory.states,
-            broadcast=broadcast,
-            score=task.score,
-            start_s=flight.start_s,
+        return self._phases.launch(
+            plan, broadcast.state, self._memory.states, broadcast=broadcast, score=task.score, start_s=start_s
         )
-        if flight.download_bytes < 0:
-            held = self._memory.held_masks.get(task.client_id)
-            flight = replace(flight, download_bytes=broadcast.download_bytes(launched.jobs[0], held))
-        self._tasks.append(
-            _Task(flight, broadcast, launched.jobs[0], launched.tickets[0], self._least_s(flight, launched))
-        )
+
+    def _add(self, flight: Flight, launched: Launched) -> None:
+        least_s = self._least_s(flight, launched)
+        self._tasks.append(_Task(flight, launched.broadcast, launched.jobs[0], launched.tickets[0], least_s))
 
     def _least_s(self, flight: Flight, launched: Launched) -> float:
         """A lower bound of the emulated time at which the task's update can be there, or its device gone."""

@@ -38,6 +38,7 @@ _QUIET = {"runtime.executor": "inprocess", "tracking.enabled": False}
 _PERSONAL = (
     "personal/accuracy_mean",
     "personal/accuracy_p10",
+    "personal/accuracy_min",
     "trained/accuracy_mean",
     "finetuned/accuracy_mean",
     "eval/accuracy",
@@ -69,6 +70,8 @@ _MNIST = {
 }
 #: the Scaler makes gradients of a net without norms larger by 1 / ratio a layer; both methods do better without
 _NO_SCALER = {"algorithm.scaler": False}
+_EVERY_EPOCH = {"algorithm.importance_epochs": 5}
+_PER_UNIT = {"algorithm.average": "per_unit"}
 _PATTERN = {"algorithm.name": "fedlps", "algorithm.ratio_policy": "fixed", "algorithm.ratio": 0.2}
 #: FedDST's setting (arXiv 2112.09824) with fewer rounds: 400 clients with two shards of 20 images each
 _CIFAR = {
@@ -102,6 +105,22 @@ COMPARISONS: dict[str, Comparison] = {
             "FedAvg": {"algorithm.name": "fedavg"},
             "HeteroFL": {"algorithm.name": "heterofl", **_NO_SCALER},
             "FedRolex": {"algorithm.name": "fedrolex", **_NO_SCALER},
+        },
+        _PERSONAL,
+    ),
+    # what FedLPS's defaults are chosen from
+    "fedlps": Comparison(
+        _MNIST,
+        {
+            "as it is": {"algorithm.name": "fedlps"},
+            "a pass every epoch": {"algorithm.name": "fedlps", **_EVERY_EPOCH},
+            "and per unit": {"algorithm.name": "fedlps", **_EVERY_EPOCH, **_PER_UNIT},
+            "and the last model": {
+                "algorithm.name": "fedlps",
+                **_EVERY_EPOCH,
+                **_PER_UNIT,
+                "algorithm.keep": "last",
+            },
         },
         _PERSONAL,
     ),
