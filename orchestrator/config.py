@@ -6,80 +6,24 @@ Every key has a default, so that an empty config is a complete experiment. Units
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializeAsAny,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticKnownError
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from orchestrator.config_errors import as_request_error
-from orchestrator.config_rounds import check_rounds
+from orchestrator.config_rounds import AsynchronyConfig, FleetConfig, SelectionConfig, check_rounds
+from orchestrator.config_section import (
+    Density,
+    DeviceLevel,
+    Fraction,
+    Positive,
+    Section,
+    UserPath,
+    dotted_names,
+)
 from orchestrator.errors import ConfigError
 
-
-def _expand_home(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"{error}") from error
-
-
-UserPath = Annotated[Path, AfterValidator(_expand_home)]
-
-
-def _no_truth(value: object) -> object:
-    if isinstance(value, bool):
-        raise PydanticKnownError("float_type")
-    return value
-
-
-def _dotted_names(value: object) -> object:
-    """`{a: {b: 1}}` as `{a.b: 1}`, so that `section.a.b=1` reaches a name that has a dot in it."""
-    if not isinstance(value, Mapping):
-        return value
-    flat: dict[str, object] = {}
-    for name, inner in value.items():
-        inner = _dotted_names(inner)
-        nested = isinstance(inner, dict) and inner
-        flat |= {f"{name}.{last}": leaf for last, leaf in nested.items()} if nested else {str(name): inner}
-    return flat
-
-
-Positive = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Density = Annotated[float, BeforeValidator(_no_truth), Field(gt=0.0, le=1.0)]
-DeviceLevel = Annotated[float, BeforeValidator(_no_truth), Field(ge=0.0, lt=1.0)]
 AllocationKind = Literal["uniform", "er", "erk", "erk_rescaled", "explicit"]
-
-
-class Section(BaseModel):
-    """A part of the tree: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), coerce_numbers_to_str=True
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
-        """Python counts True as 1; a config does not."""
-        assert info.field_name is not None
-        wanted = cls.model_fields[info.field_name].annotation
-        kinds = {wanted, *get_args(wanted)}
-        numbers = {int, float} & (kinds | {inner for kind in kinds for inner in get_args(kind)})
-        if isinstance(value, bool) and numbers:
-            raise PydanticKnownError("int_type" if int in numbers else "float_type")
-        return value
 
 
 class AlgorithmConfig(Section):
@@ -117,11 +61,11 @@ class SparsityConfig(Section):
         description="density per layer: uniform; er or erk with saturating layers; erk_rescaled as in FedDST's code; "
         "explicit, as in `layer_density`; None: the method's own default, erk_rescaled where it has none",
     )
-    layer_density: Annotated[Mapping[str, Density], BeforeValidator(_dotted_names)] = Field(
+    layer_density: Annotated[Mapping[str, Density], BeforeValidator(dotted_names)] = Field(
         {},
         description="density by tensor name, others dense (allocation=explicit); with a level, their proportions",
     )
-    device_levels: Annotated[Mapping[str, DeviceLevel], BeforeValidator(_dotted_names)] = Field(
+    device_levels: Annotated[Mapping[str, DeviceLevel], BeforeValidator(dotted_names)] = Field(
         {}, description="level that clients of a device profile start from, by profile name; others: `level`"
     )
     schedule: ScheduleConfig = Field(ScheduleConfig(), description="change of the level over the rounds")
@@ -209,71 +153,6 @@ class ModelConfig(Section):
     )
     double_softmax: bool = Field(
         False, description="append a softmax before the cross-entropy, as the public FedDST code does"
-    )
-
-
-class FleetConfig(Section):
-    """Who takes part, and on what devices."""
-
-    name: str = Field(
-        "uniform",
-        description="a built-in fleet (`sparsefleet list fleets`), a YAML fleet, or a CSV or Parquet trace",
-    )
-    num_clients: Positive = Field(20, description="clients in the population")
-    redraw: bool = Field(
-        False, description="a new device for every client in every round, drawn by the fleet's shares"
-    )
-    deadline_s: float | None = Field(
-        None,
-        gt=0.0,
-        description="emulated seconds after which a round's training ends without its stragglers; None: never",
-    )
-    late: Literal["drop", "keep"] = Field(
-        "drop",
-        description="an update after the deadline is lost, or counts in the round in which it arrives, discounted as "
-        "asynchrony.staleness says",
-    )
-    over_selection: float = Field(
-        1.0,
-        ge=1.0,
-        description="clients drawn for each that is needed; a round ends when enough have answered",
-    )
-
-
-class SelectionConfig(Section):
-    """Who is drawn for a round. No client is drawn twice, unless `training.with_replacement`."""
-
-    kind: Literal["uniform", "samples", "available", "power_of_choice"] = Field(
-        "uniform",
-        description="all alike; by their samples; those that stay longest; of some candidates those of largest loss",
-    )
-    candidates: Positive | None = Field(
-        None, description="clients that are asked first (available, power_of_choice); None: twice the cohort"
-    )
-
-
-class AsynchronyConfig(Section):
-    """Rounds without waiting: the server takes a step whenever enough updates have arrived."""
-
-    kind: Literal["none", "fedbuff", "fedasync"] = Field(
-        "none",
-        description="none: synchronous; fedbuff: mean of buffered changes; fedasync: mix each model in as it comes",
-    )
-    buffer_size: Positive = Field(5, description="updates that make a round (fedbuff)")
-    mixing: float = Field(
-        0.6, gt=0.0, le=1.0, description="alpha, weight of an update without staleness (fedasync)"
-    )
-    staleness: Literal["constant", "polynomial", "hinge"] = Field(
-        "polynomial", description="s(tau): 1; (1 + tau)^-a; or 1 up to b, then 1 / (a (tau - b) + 1)"
-    )
-    exponent: float = Field(0.5, ge=0.0, description="a")
-    hinge: Annotated[int, Field(ge=0)] = Field(4, description="b (staleness=hinge)")
-    max_staleness: Positive | None = Field(
-        None, description="updates that are staler than so many rounds are left out; None: none is"
-    )
-    weight: Literal["uniform", "method"] = Field(
-        "uniform",
-        description="updates of a buffer count alike, or as the method weighs its clients (fedbuff)",
     )
 
 

@@ -6,8 +6,9 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from algorithms.feddst import FedDSTConfig
-from orchestrator.config import ExperimentConfig, Section
+from orchestrator.config import ExperimentConfig
 from orchestrator.config_errors import as_request_error, dotted_keys, near_match
+from orchestrator.config_section import Section
 from orchestrator.errors import ConfigError
 
 

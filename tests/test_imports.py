@@ -16,13 +16,20 @@ from algorithms import ALGORITHMS, load_algorithm
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("orchestrator", "algorithms", "search_spaces")
 
-CONFIG = ("orchestrator.errors", "orchestrator.config", "orchestrator.config_errors")
+CONFIG = (
+    "orchestrator.errors",
+    "orchestrator.config_section",
+    "orchestrator.config_rounds",
+    "orchestrator.config",
+    "orchestrator.config_errors",
+)
 #: package -> what of ours it may import, at any level
 MAY_IMPORT = {
     "orchestrator.errors": (),
     "orchestrator.config_errors": ("orchestrator.errors",),
     "orchestrator.config_rounds": CONFIG,
-    "orchestrator.config": (*CONFIG, "orchestrator.config_rounds", "algorithms"),
+    "orchestrator.config_section": (),
+    "orchestrator.config": (*CONFIG, "algorithms"),
     "orchestrator.config_loading": CONFIG,
     "orchestrator.models": (*CONFIG, "orchestrator.models"),
     "orchestrator.sparsity": (*CONFIG, "orchestrator.models", "orchestrator.sparsity"),
