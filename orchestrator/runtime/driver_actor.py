@@ -8,9 +8,9 @@ import ray
 import torch
 
 from orchestrator.runtime.driver import Driver
-from orchestrator.runtime.experiment import Experiment
 from orchestrator.runtime.placement import Capacity, place
 from orchestrator.runtime.ray_executor import RayExecutor
+from orchestrator.runtime.ray_sharing import SharedExperiment
 from orchestrator.runtime.store import RunStore
 from orchestrator.tracking.record import RoundRecord
 
@@ -19,12 +19,9 @@ from orchestrator.tracking.record import RoundRecord
 class DriverActor:
     """Drives one run: `open` first; `stop` may be called while `run` is in progress."""
 
-    def open(self, experiment_ref: list[ray.ObjectRef[Experiment]], run_dir: str) -> str:
-        """Restore the run, start the client actors, and say how the clients are embodied and why so.
-
-        The reference comes in a list, so that it can be handed on to the client actors.
-        """
-        experiment = ray.get(experiment_ref[0])
+    def open(self, shared: SharedExperiment, run_dir: str) -> str:
+        """Restore the run, start the client actors, and say how the clients are embodied and why so."""
+        experiment = shared.get()
         store, capacity = RunStore(Path(run_dir)), cluster_capacity()
         placement = place(
             experiment.config.runtime,
@@ -33,7 +30,7 @@ class DriverActor:
             experiment.config.training.clients_per_round,
         )
         self._executor = RayExecutor(
-            experiment, experiment_ref[0], placement, run_id=store.run_id, num_cores=capacity.num_cores
+            experiment, shared, placement, run_id=store.run_id, num_cores=capacity.num_cores
         )
         self._driver = Driver(experiment, self._executor, store)
         return self._executor.description

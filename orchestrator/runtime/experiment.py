@@ -33,19 +33,36 @@ from orchestrator.models.units import UnitGroup, trace_units
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Experiment:
-    """A resolved experiment. Immutable, and shipped whole to every process that takes part.
+class Recipe:
+    """A resolved experiment but for its samples.
 
     `build` makes a new module; it carries the builder itself, so that a user's file need not be on every node.
     """
 
     config: ExperimentConfig
     algorithm: AnyAlgorithm
-    dataset: Dataset
-    partition: Partition
     model_spec: str
     build: Callable[[], nn.Module]
     fleet: Fleet
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Experiment(Recipe):
+    """A resolved experiment. Immutable; every process that takes part has all of it."""
+
+    dataset: Dataset
+    partition: Partition
+
+    @property
+    def recipe(self) -> Recipe:
+        """What is left without the samples, which several experiments may share."""
+        return Recipe(
+            config=self.config,
+            algorithm=self.algorithm,
+            model_spec=self.model_spec,
+            build=self.build,
+            fleet=self.fleet,
+        )
 
     @property
     def setting(self) -> Setting:
@@ -74,13 +91,37 @@ class Experiment:
         }
 
 
-def prepare(config: ExperimentConfig) -> Experiment:
-    """Load and check everything. Raises a RequestError for whatever cannot be done as asked."""
+def split_samples(dataset: Dataset, config: ExperimentConfig) -> Partition:
+    """The config's split of the samples over its clients. Raises PartitionError when it cannot be made."""
+    return make_partition(dataset, config.data, config.fleet.num_clients, stream(config.seed, "partition"))
+
+
+def with_samples(recipe: Recipe, dataset: Dataset, partition: Partition) -> Experiment:
+    """The experiment that a recipe and its samples make."""
+    return Experiment(
+        config=recipe.config,
+        algorithm=recipe.algorithm,
+        model_spec=recipe.model_spec,
+        build=recipe.build,
+        fleet=recipe.fleet,
+        dataset=dataset,
+        partition=partition,
+    )
+
+
+def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None = None) -> Experiment:
+    """Load and check everything; `samples` are the config's own, where they are loaded already.
+
+    Raises a RequestError for whatever cannot be done as asked.
+    """
     fleet = get_fleet(config.fleet.name)
     algorithm_type = load_algorithm(config.algorithm.name)
-    dataset = load_dataset(config.data)
+    if samples is None:
+        dataset = load_dataset(config.data)
+        partition = split_samples(dataset, config)
+    else:
+        dataset, partition = samples
     num_clients = config.fleet.num_clients
-    partition = make_partition(dataset, config.data, num_clients, stream(config.seed, "partition"))
     model_spec = resolve_name(
         config.model.name, dataset.input_shape, DATASETS[config.data.name].default_model
     )

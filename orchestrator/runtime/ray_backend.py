@@ -12,10 +12,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.config import RuntimeConfig
 from orchestrator.errors import ResourceError, SparsefleetError, TrackingError
-from orchestrator.models.plugin import shipped_modules
 from orchestrator.runtime.driver_actor import DriverActor
 from orchestrator.runtime.experiment import Experiment
 from orchestrator.runtime.ray_executor import end_actors, one_line
+from orchestrator.runtime.ray_sharing import share
 from orchestrator.tracking.mlflow_sink import MlflowSink
 from orchestrator.tracking.record import RoundRecord, RunInfo
 from orchestrator.tracking.tracker import NullTracker, Tracker, TrackingOutcome
@@ -97,13 +97,11 @@ class RayBackend:
     """Driver, clients and tracker as actors of the connected cluster."""
 
     def __init__(self, experiment: Experiment, run_dir: Path) -> None:
-        for module in shipped_modules():
-            ray.cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
         self._tracked, self._run_id = experiment.config.tracking.enabled, run_dir.name
-        self._experiment_ref = ray.put(experiment)
+        self._shared = share(experiment)
         self._driver = driver = self._start_driver()
         try:
-            self.description: str = _get(driver.open.remote([self._experiment_ref], str(run_dir)))
+            self.description: str = _get(driver.open.remote(self._shared, str(run_dir)))
         except BaseException:
             end_actors([driver])
             raise

@@ -20,6 +20,7 @@ from orchestrator.runtime.executor import Job, Message, Ticket
 from orchestrator.runtime.experiment import Experiment
 from orchestrator.runtime.packing import hardest_first
 from orchestrator.runtime.placement import Placement
+from orchestrator.runtime.ray_sharing import SharedExperiment
 
 #: tasks given to one pooled actor at a time: one that it runs, and one to go on with at once
 POOLED_DEPTH = 2
@@ -41,7 +42,7 @@ class RayExecutor:
     def __init__(
         self,
         experiment: Experiment,
-        experiment_ref: ray.ObjectRef[Experiment],
+        shared: SharedExperiment,
         placement: Placement,
         *,
         run_id: str,
@@ -53,7 +54,7 @@ class RayExecutor:
         self.description = f"Ray, {placement}{cpu_instead(in_use, cuda=torch.cuda.is_available())}"
         self._experiment, self._dedicated = experiment, placement.mode == "dedicated"
         self._most_in_flight = num_cores if self._dedicated else len(placement.actors) * POOLED_DEPTH
-        self._actors = self._start(experiment_ref, run_id, placement)
+        self._actors = self._start(shared, run_id, placement)
         self._profile_actors: dict[int, list[int]] = {}
         for number, (_, profile) in enumerate(placement.actors):
             self._profile_actors.setdefault(profile, []).append(number)
@@ -97,9 +98,7 @@ class RayExecutor:
         """See Executor."""
         end_actors(self._actors)
 
-    def _start(
-        self, experiment_ref: ray.ObjectRef[Experiment], run_id: str, placement: Placement
-    ) -> list[Any]:
+    def _start(self, shared: SharedExperiment, run_id: str, placement: Placement) -> list[Any]:
         """The actors in the order of the placement, started in the order in which it found room for them."""
         runtime, profiles = self._experiment.config.runtime, self._experiment.setting.profiles
         retries = runtime.max_retries if runtime.failure_policy == "retry" else 0
@@ -112,7 +111,8 @@ class RayExecutor:
                 max_task_retries=retries,
                 **reservation(profiles[index]),
             )
-            started[name] = reserving.remote(experiment_ref, profiles[index].num_gpus)
+            parts = shared.recipe, shared.samples.dataset, shared.samples.partition
+            started[name] = reserving.remote(*parts, profiles[index].num_gpus)
         return [started[name] for name, _ in placement.actors]
 
     def _dispatch(self) -> None:

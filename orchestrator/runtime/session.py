@@ -1,31 +1,26 @@
 """A whole run from config to summary: prepare, execute, track; and the same for a run that goes on."""
 
-import getpass
 import os
-import secrets
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
-from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
 from orchestrator.config import ExperimentConfig
-from orchestrator.config_loading import flatten, resumed_config
-from orchestrator.errors import CheckpointError, ConfigError, RequestError, SparsefleetError, TrackingError
+from orchestrator.config_loading import resumed_config
+from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError
 from orchestrator.runtime.backend import Backend, InProcessBackend
 from orchestrator.runtime.checkpoint import write_durably
 from orchestrator.runtime.event_log import save_events
-from orchestrator.runtime.experiment import Experiment, machine_fingerprint, prepare
-from orchestrator.runtime.store import RunStore
+from orchestrator.runtime.experiment import Experiment, prepare
+from orchestrator.runtime.run_folder import begin_run, run_info, tracking_uri, unique_name, verify_run
+from orchestrator.runtime.store import SWEEP_FILE, RunStore
 from orchestrator.runtime.summary import RunSummary
-from orchestrator.tracking.reachable import check_reachable, public_uri, sqlite_path
-from orchestrator.tracking.record import RoundRecord, RunInfo, read_records
+from orchestrator.tracking.reachable import check_reachable
+from orchestrator.tracking.record import RoundRecord, read_records
 from orchestrator.tracking.tracker import Tracker
 
 
@@ -52,19 +47,11 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
     the server is unreachable at the start or what it lacks cannot be delivered at the end, another
     SparsefleetError when the table of events cannot be written.
     """
-    _check_places(config)
+    check_places(config)
     experiment = prepare(config)
-    folder = _new_folder(config)
-    store = RunStore(folder)
-    about = {
-        "run_id": store.run_id,
-        "fingerprint": _fingerprint(experiment),
-        "machine": machine_fingerprint(experiment.fleet),
-        "packages": {name: version(name) for name in ("sparsefleet", "torch", "ray", "numpy")},
-        "git_commit": _git_commit(),
-    }
-    store.describe(config.to_dict(), about)
-    _write_partition(experiment, folder)
+    method = config.algorithm.name.rpartition(":")[2].lower()
+    folder = config.runtime.storage.resolve() / unique_name(method)
+    store = begin_run(experiment, folder)
     try:
         return _execute(experiment, store, display, verbose)
     except RequestError:
@@ -81,26 +68,21 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
     """
     store = RunStore(folder)
     about = store.about()
-    if not all(isinstance(about.get(key), dict) for key in ("fingerprint", "machine")):
-        raise CheckpointError(f"{folder / 'run.json'} has no fingerprints; the run cannot be resumed")
     config = _check_resumable(store, resumed_config(store.config(), overrides), overrides, display)
-    runtime = config.runtime.model_copy(update={"storage": folder.parent})
+    runtime = config.runtime.model_copy(update={"storage": _storage(folder, config)})
     config = config.model_copy(update={"runtime": runtime})
-    _check_places(config)
+    check_places(config)
     experiment = prepare(config)
-    for name, digest in _fingerprint(experiment).items():
-        if about["fingerprint"].get(name) != digest:
-            raise CheckpointError(
-                f"{name} is not what the run {store.run_id} was started with (fingerprint "
-                f"{about['fingerprint'].get(name)}, now {digest}); restore it, or start a new run"
-            )
+    differences = verify_run(store, experiment)
     store.describe(config.to_dict(), about)
-    for name, value in machine_fingerprint(experiment.fleet).items():
-        if about["machine"].get(name) != value:
-            display.note(
-                f"{name} was {about['machine'].get(name)} and is {value} now: results agree to rounding only"
-            )
+    for line in differences:
+        display.note(line)
     return _execute(experiment, store, display, verbose)
+
+
+def _storage(folder: Path, config: ExperimentConfig) -> Path:
+    """Where a run that may have been moved keeps its tracking database: beside it, a sweep's trial beside the sweep."""
+    return folder.parent.parent if (folder.parent / SWEEP_FILE).is_file() else folder.parent
 
 
 def _check_resumable(
@@ -123,7 +105,7 @@ def _check_resumable(
     return config
 
 
-def _check_places(config: ExperimentConfig) -> None:
+def check_places(config: ExperimentConfig) -> None:
     """Refuse a storage folder that cannot be written and a tracking server that does not answer."""
     storage = config.runtime.storage
     try:
@@ -135,19 +117,12 @@ def _check_places(config: ExperimentConfig) -> None:
         check_reachable(tracking_uri(config))
 
 
-def tracking_uri(config: ExperimentConfig) -> str:
-    """The configured tracking server, or the SQLite file in the storage folder; files by absolute path."""
-    uri = config.tracking.uri or f"sqlite:///{config.runtime.storage.resolve() / 'mlflow.db'}"
-    path = sqlite_path(uri)
-    return uri if path is None else f"sqlite:///{path}"
-
-
 def _execute(experiment: Experiment, store: RunStore, display: Display, verbose: bool) -> RunSummary:
     config = experiment.config
     with store.locked(), _backend(experiment, store.folder, verbose) as backend:
         display.note(f"{store.run_id}: {backend.description}")
         tracker = backend.tracker()
-        tracker.start(_run_info(experiment, store))
+        tracker.start(run_info(store, config))
         try:
             interrupted = _follow(backend, tracker, store, config.training.rounds, display)
         except KeyboardInterrupt:
@@ -252,76 +227,3 @@ def _on_interrupt(backend: Backend) -> Iterator[Callable[[], bool]]:
         yield lambda: interrupts > 0
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-def _new_folder(config: ExperimentConfig) -> Path:
-    method = config.algorithm.name.rpartition(":")[2].lower()
-    moment = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = config.runtime.storage.resolve() / f"{method}-{moment}-{secrets.token_hex(2)}"
-    folder.mkdir(parents=True)
-    return folder
-
-
-def _write_partition(experiment: Experiment, folder: Path) -> None:
-    import pandas as pd
-
-    pd.DataFrame(experiment.partition.table(experiment.dataset)).to_parquet(folder / "partition.parquet")
-
-
-def _fingerprint(experiment: Experiment) -> dict[str, str]:
-    """The experiment's, and a digest of all config keys that a resumed run keeps."""
-    kept = {
-        key: value
-        for key, value in flatten(experiment.config.to_dict()).items()
-        if not any(key == k or key.startswith(f"{k}.") for k in ExperimentConfig.RESUMABLE)
-    }
-    config = sha256(repr(sorted(kept.items())).encode()).hexdigest()
-    return {"config": config, **experiment.fingerprint()}
-
-
-def _run_info(experiment: Experiment, store: RunStore) -> RunInfo:
-    config, about = experiment.config, store.about()
-    tags = {
-        "mlflow.user": _user(),
-        "method": config.algorithm.name,
-        "aggregation": experiment.algorithm.aggregation,
-        "sparsity": f"{experiment.algorithm.level(0):g}",
-        "fleet": config.fleet.name,
-        "data": config.data.name,
-        "seed": str(config.seed),
-        "git_commit": about.get("git_commit") or "unknown",
-        **{f"fingerprint.{name}": digest for name, digest in about["fingerprint"].items()},
-    }
-    return RunInfo(
-        run_id=store.run_id,
-        run_dir=str(store.folder),
-        uri=tracking_uri(config),
-        experiment=config.tracking.experiment,
-        artifact_root=None,
-        run_name=store.run_id,
-        params={
-            key: public_uri(str(value)) if key == "tracking.uri" else str(value)
-            for key, value in flatten(config.to_dict()).items()
-        },
-        tags=tags,
-        flush_timeout_s=config.tracking.flush_timeout_s,
-    )
-
-
-def _user() -> str:
-    """Who runs this; a container's user may have no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
-
-
-def _git_commit() -> str | None:
-    """Commit of the working folder, where it is a git checkout."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

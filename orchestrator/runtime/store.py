@@ -25,6 +25,8 @@ from orchestrator.runtime.checkpoint import Commit, CommitFolder, Restored, Temp
 from orchestrator.runtime.client_states import ClientStates
 from orchestrator.runtime.committed_states import CACHE_BYTES
 
+#: what makes a folder in the storage a sweep's, whose trials' folders are in it
+SWEEP_FILE = "sweep.json"
 LOGS = ("metrics.jsonl", "events.jsonl", "failures.jsonl")
 
 
@@ -115,8 +117,12 @@ class RunStore:
 
 
 def find_run(name: str, storage: Path) -> Path:
-    """The folder of a run named by its id or by a path. Raises ConfigError when there is none."""
-    for folder in (Path(name), storage / name):
+    """The folder of a run named by its id, a sweep's trial too, or by a path. Raises ConfigError when there is none."""
+    for folder in (
+        Path(name),
+        storage / name,
+        *(file.parent / name for file in storage.glob(f"*/{SWEEP_FILE}")),
+    ):
         if (folder / "run.json").is_file():
             return folder.resolve()
     problem = f"there is no such run, neither at that path nor in {storage}"

@@ -19,7 +19,8 @@ from orchestrator.runtime.experiment import Experiment
 @ray.remote(num_cpus=0.5)
 def _do(experiment: Experiment, job: Job, message: Any) -> Outcome[Any]:
     """A client's task as its actor does it, in whichever process Ray has free."""
-    return ClientActor(experiment).run(job.task, message, job.unicast, job.client_state)
+    actor = ClientActor(experiment.recipe, experiment.dataset, experiment.partition)
+    return actor.run(job.task, message, job.unicast, job.client_state)
 
 
 def check_same_in_other_processes(experiment: Experiment) -> None:

@@ -10,6 +10,7 @@ from orchestrator import cli
 from orchestrator.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.runtime.experiment import prepare
+from orchestrator.runtime.run_folder import tracking_uri
 from orchestrator.tracking.progress import Progress
 from orchestrator.tracking.record import METRICS, read_records
 
@@ -26,7 +27,7 @@ def test_mlflow_holds_every_metric_once_and_a_model_that_predicts(
     config = make_config("tracking.enabled=true", "runtime.actors=pooled", "runtime.pool_size=1")
     summary = session.run(config, Progress(quiet=True))
 
-    uri = session.tracking_uri(config)
+    uri = tracking_uri(config)
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("sparsefleet")
     assert experiment is not None
