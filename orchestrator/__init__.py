@@ -7,10 +7,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.api import resume, run
+    from orchestrator.api import resume, resume_sweep, run, sweep
     from orchestrator.config import ExperimentConfig
 
-__all__ = ["ExperimentConfig", "resume", "run"]
+__all__ = ["ExperimentConfig", "resume", "resume_sweep", "run", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

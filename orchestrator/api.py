@@ -1,14 +1,22 @@
 """The public functions: the same runs as from the command line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from orchestrator.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.runtime.session import Display
 from orchestrator.runtime.store import find_run
 from orchestrator.runtime.summary import RunSummary
+from orchestrator.sweep.display import SweepProgress
+from orchestrator.sweep.request import SweepRequest, as_option_error
 from orchestrator.tracking.progress import Progress
+
+if TYPE_CHECKING:
+    from orchestrator.sweep.result import SweepResult
 
 
 def run(config: ExperimentConfig, display: Display | None = None) -> RunSummary:
@@ -25,3 +33,40 @@ def resume(run: str | Path, overrides: Sequence[str] = (), display: Display | No
     Raises ConfigError for other overrides, CheckpointError when the run cannot be resumed.
     """
     return session.resume(find_run(str(run), Path("runs")), list(overrides), display or Progress())
+
+
+def sweep(
+    space: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    config: Mapping[str, Any] | None = None,
+    display: SweepProgress | None = None,
+    verbose: bool = False,
+    **options: Any,
+) -> "SweepResult":
+    """Run a search space's trials: a name of `sparsefleet list spaces`, or a `.py` file.
+
+    `overrides` maps dotted config keys to a value that all trials have, or to a list that is a dimension; `config` is
+    a nested config tree that the trials begin with. `options` are the fields of SweepRequest: search, scheduler,
+    objective, num_samples, seeds, max_concurrent, grace_rounds, perturb_rounds. `display` None shows a progress bar.
+    Trials that fail are in the result and end nothing. Raises a RequestError for what cannot be done as asked.
+    """
+    from orchestrator.sweep.tune_session import sweep as run_sweep
+
+    asked = {"space": space, "overrides": dict(overrides or {}), "config": dict(config or {}), **options}
+    try:
+        request = SweepRequest.model_validate(asked)
+    except ValidationError as error:
+        raise as_option_error(error) from error
+    return run_sweep(request, display or SweepProgress(), verbose=verbose)
+
+
+def resume_sweep(
+    sweep: str | Path, *, max_concurrent: int | None = None, display: SweepProgress | None = None
+) -> "SweepResult":
+    """Finish a sweep, named by its folder; trials that have ended are not run again."""
+    from orchestrator.sweep.store import find_sweep
+    from orchestrator.sweep.tune_session import resume_sweep as go_on
+
+    folder = find_sweep(str(sweep), Path("runs"))
+    return go_on(folder, display or SweepProgress(), max_concurrent=max_concurrent)

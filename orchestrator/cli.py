@@ -11,10 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from orchestrator.errors import RequestError, SparsefleetError
+from orchestrator.cli_options import (
+    ConfigFile,
+    Overrides,
+    Quiet,
+    Storage,
+    SummaryFile,
+    Verbose,
+    check_summary,
+    program,
+    where_to_look,
+)
+from orchestrator.cli_sweep import COMPARE_EXAMPLES, SWEEP_EXAMPLES, compare_command, sweep_command
+from orchestrator.errors import SparsefleetError
 
 if TYPE_CHECKING:
-    from orchestrator.config import ExperimentConfig
     from orchestrator.runtime.summary import RunSummary
 
 app = typer.Typer(
@@ -24,17 +35,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
 )
-
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Config keys, as in training.rounds=50.")
-]
-ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="YAML config file.")]
-SummaryFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write the result as one JSON object.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and Ray's own log.")]
-Storage = Annotated[Path, typer.Option(metavar="DIR", help="Folder with the runs (runtime.storage).")]
 
 RUN_EXAMPLES = """
 Run one experiment and print what it came to.
@@ -84,11 +84,11 @@ def run_command(
     from orchestrator.runtime import session
     from orchestrator.tracking.progress import Progress
 
-    _check_summary(summary)
+    check_summary(summary)
     loaded = load_config(config, overrides or [])
     result = session.run(loaded, Progress(quiet=quiet), verbose=verbose)
     _write_summary(result, summary)
-    _report([result], loaded.runtime.storage, _where(loaded), quiet)
+    _report([result], loaded.runtime.storage, where_to_look(loaded), quiet)
 
 
 @app.command("resume")
@@ -108,11 +108,15 @@ def resume_command(
     from orchestrator.runtime.store import find_run
     from orchestrator.tracking.progress import Progress
 
-    _check_summary(summary)
+    check_summary(summary)
     folder = find_run(run, storage)
     result = session.resume(folder, overrides or [], Progress(quiet=quiet), verbose=verbose)
     _write_summary(result, summary)
-    _report([result], folder.parent, f"{_program()} ui --storage {shlex.quote(str(folder.parent))}", quiet)
+    _report([result], folder.parent, f"{program()} ui --storage {shlex.quote(str(folder.parent))}", quiet)
+
+
+app.command("sweep", help=SWEEP_EXAMPLES)(sweep_command)
+app.command("compare", help=COMPARE_EXAMPLES)(compare_command)
 
 
 @app.command()
@@ -122,7 +126,7 @@ def demo(storage: Storage = Path("runs"), quiet: Quiet = False, verbose: Verbose
     from orchestrator.tracking.progress import Progress
 
     results = run_demo(storage, Progress(quiet=quiet), verbose=verbose)
-    _report(results, storage, f"{_program()} ui --storage {shlex.quote(str(storage))}", quiet)
+    _report(results, storage, f"{program()} ui --storage {shlex.quote(str(storage))}", quiet)
 
 
 @app.command()
@@ -223,17 +227,11 @@ def doctor(storage: Storage = Path("runs")) -> None:
         raise typer.Exit(1)
 
 
-def _check_summary(summary: Path | None) -> None:
-    """Refuse a place that cannot take the result before hours are spent on it."""
-    if summary is not None and summary.is_dir():
-        raise RequestError("--summary", summary, "this is a folder", "name a file")
-
-
 def _report(results: "Sequence[RunSummary]", storage: Path, uri: str | None, quiet: bool) -> None:
     """Say what the runs came to; exits 130 when the last was interrupted."""
     last = results[-1]
     if last.interrupted:
-        words = f"{_program()} resume {shlex.quote(str(storage / last.run_id))}"
+        words = f"{program()} resume {shlex.quote(str(storage / last.run_id))}"
         print(f"stopped after {last.num_rounds} rounds; go on with: {words}", file=sys.stderr)
         raise typer.Exit(130)
     if quiet:
@@ -248,29 +246,10 @@ def _report(results: "Sequence[RunSummary]", storage: Path, uri: str | None, qui
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
-def _where(config: "ExperimentConfig") -> str | None:
-    """How to open the runs in the MLflow UI; None where nothing is tracked."""
-    from orchestrator.tracking.reachable import public_uri
-
-    if not config.tracking.enabled:
-        return None
-    if config.tracking.uri is None:
-        return f"{_program()} ui --storage {shlex.quote(str(config.runtime.storage))}"
-    if config.tracking.uri.startswith("sqlite:"):
-        return f"mlflow ui --backend-store-uri {shlex.quote(config.tracking.uri)}"
-    return public_uri(config.tracking.uri)
-
-
 def _write_summary(result: "RunSummary", summary: Path | None) -> None:
     if summary is not None:
         summary.parent.mkdir(parents=True, exist_ok=True)
         summary.write_text(result.to_json() + "\n")
-
-
-def _program() -> str:
-    """How the user can call this program again: as it was called, where that was the installed script."""
-    called = Path(sys.argv[0])
-    return str(called) if called.name == "sparsefleet" else "sparsefleet"
 
 
 def main() -> None:

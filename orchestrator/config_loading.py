@@ -40,15 +40,28 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """A copy of a nested mapping with each `a.b=value` put in; values are read as YAML."""
+    return put_values(tree, parse_overrides(overrides))
+
+
+def put_values(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a nested mapping with each dotted key set to its value. Raises ConfigError as `apply_overrides`."""
     changed = deepcopy(dict(tree))
+    for key, value in values.items():
+        _put(changed, key, value)
+    return changed
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Dotted key -> value of each `a.b=value`, read as YAML; the last one counts. Raises ConfigError."""
+    values = {}
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise ConfigError(
                 "KEY=VALUE", override, "this is no assignment", "write a dotted key, =, and a value"
             )
-        _put(changed, key, _value(text))
-    return changed
+        values[key] = _value(text)
+    return values
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

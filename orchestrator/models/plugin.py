@@ -26,16 +26,23 @@ def load_object(spec: str, field: str) -> object:
         raise ConfigError(
             field, spec, "it does not say which object", "write path/to/file.py:name or package.module:name"
         )
-    if source.endswith(".py"):
-        module = _file_module(Path(source), spec, field)
-    else:
-        module = _named_module(source, spec, field)
+    module = load_module(source, spec, field)
     try:
         return getattr(module, name)
     except AttributeError as error:
         near = get_close_matches(name, vars(module), n=1)
         remedy = f"did you mean {near[0]}?" if near else f"define {name} there, or name another object"
         raise ConfigError(field, spec, f"{source} has no {name}", remedy) from error
+
+
+def load_module(source: str, spec: str, field: str) -> ModuleType:
+    """The module in a `.py` file, or of a dotted name; `spec` and `field` are for the error.
+
+    A file is run once per process and kept. Raises ConfigError when it is missing or its import raises.
+    """
+    if source.endswith(".py"):
+        return _file_module(Path(source), spec, field)
+    return _named_module(source, spec, field)
 
 
 def shipped_modules() -> tuple[ModuleType, ...]:

@@ -5,7 +5,7 @@ of that is on a round's path. Where clients score models of their own, their tas
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,7 +86,7 @@ class Driver:
         """Ask for an end after the round in progress; it is still committed."""
         self._stop_requested = True
 
-    def run(self) -> Iterator[RoundRecord]:
+    def run(self) -> Generator[RoundRecord, None, None]:
         """Run the rounds that are left, yielding each one's record once it is committed.
 
         Raises RoundError when a round cannot be completed under the failure policy.

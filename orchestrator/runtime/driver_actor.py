@@ -9,7 +9,13 @@ import torch
 
 from orchestrator.runtime.driver import Driver
 from orchestrator.runtime.placement import Capacity, place
-from orchestrator.runtime.ray_executor import RayExecutor
+from orchestrator.runtime.ray_executor import (
+    RayExecutor,
+    end_actors,
+    start_actors,
+    task_retries,
+    wait_for_actors,
+)
 from orchestrator.runtime.ray_sharing import SharedExperiment
 from orchestrator.runtime.store import RunStore
 from orchestrator.tracking.record import RoundRecord
@@ -29,15 +35,21 @@ class DriverActor:
             experiment.setting.population,
             experiment.config.training.clients_per_round,
         )
+        self._clients = start_actors(
+            experiment.setting.profiles,
+            placement,
+            store.run_id,
+            retries=task_retries(experiment.config.runtime),
+        )
         self._executor = RayExecutor(
-            experiment, shared, placement, run_id=store.run_id, num_cores=capacity.num_cores
+            experiment, shared, placement, self._clients, num_cores=capacity.num_cores
         )
         self._driver = Driver(experiment, self._executor, store)
         return self._executor.description
 
     def ready(self) -> None:
         """Wait until every client actor is up."""
-        self._executor.ready()
+        wait_for_actors(self._clients)
 
     def run(self) -> Iterator[RoundRecord]:
         """Yield each round's record once it is committed."""
@@ -54,7 +66,7 @@ class DriverActor:
 
     def close(self) -> None:
         """Stop the client actors."""
-        self._executor.close()
+        end_actors(self._clients)
 
 
 def cluster_capacity() -> Capacity:

@@ -77,7 +77,35 @@ def place(
         reason = (
             f"{num_clients} clients are more than the {QUICK_ACTORS_PER_CORE} actors a core starts quickly"
         )
-    return Placement("pooled", reason, _pool(runtime, capacity, profiles, counts, clients_per_round))
+    insists = runtime.pool_size is not None
+    size = runtime.pool_size or min(capacity.num_cores, clients_per_round)
+    return Placement("pooled", reason, _pool(size, capacity, profiles, counts, insists=insists))
+
+
+def place_trial(
+    runtime: RuntimeConfig,
+    capacity: Capacity,
+    population: Population,
+    clients_per_round: int,
+    *,
+    share: int,
+) -> Placement:
+    """Choose the actors of a sweep's trial, beside its driver in `capacity`.
+
+    They are pooled unless `runtime.actors` demands dedicated ones: `runtime.pool_size` of them, else `share`, but no
+    more than the clients of a round, and no more than there is room for. Raises ResourceError when not even one of
+    each profile finds room, or the dedicated ones do not.
+    """
+    if runtime.actors == "dedicated":
+        return place(runtime, capacity, population, clients_per_round)
+    profiles, counts = population.profiles, population.profile_counts()
+    for index in counts:
+        _require_feasible(profiles[index], capacity)
+    size = min(runtime.pool_size or share, clients_per_round)
+    actors = _pool(size, capacity, profiles, counts, insists=False)
+    asked = runtime.pool_size
+    reason = "a trial's share" if asked is None else f"what fits of runtime.pool_size={asked}"
+    return Placement("pooled", reason, actors)
 
 
 def _require_feasible(profile: DeviceProfile, capacity: Capacity) -> None:
@@ -136,24 +164,23 @@ def _lack(capacity: Capacity, profiles: Sequence[DeviceProfile], counts: Mapping
 
 
 def _pool(
-    runtime: RuntimeConfig,
+    size: int,
     capacity: Capacity,
     profiles: Sequence[DeviceProfile],
     counts: Mapping[int, int],
-    clients_per_round: int,
+    *,
+    insists: bool,
 ) -> tuple[tuple[str, int], ...]:
     """Actors by the highest averages (D'Hondt) of clients per actor, after one for each profile.
 
-    Where no size is given, a profile gets no more than its footprints leave room for, nor than it has clients.
+    Where nobody insists on the size, a profile gets no more than there is room for, nor than it has clients.
     """
-    given = runtime.pool_size is not None
-    size = runtime.pool_size or min(capacity.num_cores, clients_per_round)
     shares = dict.fromkeys(sorted(counts), 1)
     growing = set(shares)
     while sum(shares.values()) < size and growing:
         largest = max(growing, key=lambda index: (counts[index] / (shares[index] + 1), -index))
         grown = shares | {largest: shares[largest] + 1}
-        if not given and (grown[largest] > counts[largest] or _lack(capacity, profiles, grown)):
+        if not insists and (grown[largest] > counts[largest] or _lack(capacity, profiles, grown)):
             growing.remove(largest)
         else:
             shares = grown
@@ -163,7 +190,7 @@ def _pool(
         if num_actors == len(counts):
             remedy = "every profile needs one: choose a fleet with smaller footprints or a larger cluster"
         raise ResourceError(
-            "runtime.pool_size", runtime.pool_size, f"{num_actors} pooled actors {lack}", remedy
+            "runtime.pool_size", size if insists else None, f"{num_actors} pooled actors {lack}", remedy
         )
     return tuple((f"pool-{profiles[index].name}-{i}", index) for index, n in shares.items() for i in range(n))
 

@@ -61,7 +61,7 @@ class RayTracker:
     def __init__(self, run_id: str) -> None:
         self._sink: Any = (
             ray.remote(MlflowSink)
-            .options(name=f"{run_id}/tracker", num_cpus=0, scheduling_strategy=_this_node())
+            .options(name=f"{run_id}/tracker", num_cpus=0, scheduling_strategy=this_node())
             .remote()
         )
         self._calls: list[ray.ObjectRef[Any]] = []
@@ -101,7 +101,7 @@ class RayBackend:
         self._shared = share(experiment)
         self._driver = driver = self._start_driver()
         try:
-            self.description: str = _get(driver.open.remote(self._shared, str(run_dir)))
+            self.description: str = get_unwrapped(driver.open.remote(self._shared, str(run_dir)))
         except BaseException:
             end_actors([driver])
             raise
@@ -113,7 +113,7 @@ class RayBackend:
                 name=f"{self._run_id}/driver",
                 num_cpus=0,
                 max_concurrency=2,
-                scheduling_strategy=_this_node(),
+                scheduling_strategy=this_node(),
             )
             .remote()
         )
@@ -124,12 +124,12 @@ class RayBackend:
 
     def ready(self) -> None:
         """See Backend."""
-        _get(self._driver.ready.remote())
+        get_unwrapped(self._driver.ready.remote())
 
     def records(self) -> Iterator[RoundRecord]:
         """See Backend."""
         for ref in self._driver.run.options(num_returns="streaming").remote():
-            yield _get(ref)
+            yield get_unwrapped(ref)
 
     def stop(self) -> None:
         """See Backend."""
@@ -137,7 +137,7 @@ class RayBackend:
 
     def params_sha256(self) -> str:
         """See Backend."""
-        digest: str = _get(self._driver.params_sha256.remote())
+        digest: str = get_unwrapped(self._driver.params_sha256.remote())
         return digest
 
     def close(self) -> None:
@@ -149,13 +149,13 @@ class RayBackend:
         end_actors([self._driver])
 
 
-def _this_node() -> NodeAffinitySchedulingStrategy:
-    """Driver and tracker write to the run's folder, which is on the node where the command runs."""
+def this_node() -> NodeAffinitySchedulingStrategy:
+    """Where the command runs: driver and tracker write to the run's folder, which is there."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
-def _get(ref: ray.ObjectRef[Any]) -> Any:
-    """ray.get, with the error that the actor raised rather than Ray's wrapping of it."""
+def get_unwrapped(ref: ray.ObjectRef[Any], who: str = "the driver actor") -> Any:
+    """ray.get, with the error that the actor raised rather than Ray's wrapping of it; `who` is for its death."""
     try:
         return ray.get(ref)
     except ray.exceptions.RayTaskError as error:
@@ -165,5 +165,5 @@ def _get(ref: ray.ObjectRef[Any]) -> Any:
         if isinstance(cause, Exception):
             raise cause from error
         raise SparsefleetError(
-            f"the driver actor died ({one_line(error)}); `sparsefleet resume` continues the run"
+            f"{who} died ({one_line(error)}); `sparsefleet resume` continues the run"
         ) from error

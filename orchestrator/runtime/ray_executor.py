@@ -10,6 +10,7 @@ from typing import Any, final
 import ray
 import torch
 
+from orchestrator.config import RuntimeConfig
 from orchestrator.errors import SparsefleetError
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientFailure, Outcome
@@ -44,17 +45,17 @@ class RayExecutor:
         experiment: Experiment,
         shared: SharedExperiment,
         placement: Placement,
+        actors: Sequence[Any],
         *,
-        run_id: str,
         num_cores: int,
     ) -> None:
-        """Starts the actors side by side and does not wait for them."""
+        """`actors` are those of the placement, in its order; whoever started them ends them."""
         profiles = experiment.setting.profiles
         in_use = [profiles[index] for index in sorted({index for _, index in placement.actors})]
         self.description = f"Ray, {placement}{cpu_instead(in_use, cuda=torch.cuda.is_available())}"
-        self._experiment, self._dedicated = experiment, placement.mode == "dedicated"
+        self._experiment, self._shared, self._dedicated = experiment, shared, placement.mode == "dedicated"
         self._most_in_flight = num_cores if self._dedicated else len(placement.actors) * POOLED_DEPTH
-        self._actors = self._start(shared, run_id, placement)
+        self._actors = actors
         self._profile_actors: dict[int, list[int]] = {}
         for number, (_, profile) in enumerate(placement.actors):
             self._profile_actors.setdefault(profile, []).append(number)
@@ -64,13 +65,6 @@ class RayExecutor:
         self._done: dict[Ticket, Outcome[Any]] = {}
         self._message: tuple[Message, ray.ObjectRef[Any]] | None = None
         self._issued = 0
-
-    def ready(self) -> None:
-        """Wait until every actor is up. Raises SparsefleetError when one cannot start."""
-        try:
-            ray.get([actor.__ray_ready__.remote() for actor in self._actors])
-        except ray.exceptions.RayActorError as error:
-            raise SparsefleetError(f"a client actor cannot start: {one_line(error)}") from error
 
     def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
         """See Executor. A message goes into the object store once, however many jobs it is for."""
@@ -95,25 +89,8 @@ class RayExecutor:
         return self._done.pop(ticket)
 
     def close(self) -> None:
-        """See Executor."""
-        end_actors(self._actors)
-
-    def _start(self, shared: SharedExperiment, run_id: str, placement: Placement) -> list[Any]:
-        """The actors in the order of the placement, started in the order in which it found room for them."""
-        runtime, profiles = self._experiment.config.runtime, self._experiment.setting.profiles
-        retries = runtime.max_retries if runtime.failure_policy == "retry" else 0
-        actor_class, started = ray.remote(ClientActor), dict[str, Any]()
-        in_order = sorted(placement.actors, key=lambda actor: (hardest_first(profiles[actor[1]]), actor[1]))
-        for name, index in in_order:
-            reserving = actor_class.options(
-                name=f"{run_id}/{name}",
-                max_restarts=-1,
-                max_task_retries=retries,
-                **reservation(profiles[index]),
-            )
-            parts = shared.recipe, shared.samples.dataset, shared.samples.partition
-            started[name] = reserving.remote(*parts, profiles[index].num_gpus)
-        return [started[name] for name, _ in placement.actors]
+        """See Executor. The actors stay."""
+        self._backlog.clear()
 
     def _dispatch(self) -> None:
         """Give waiting jobs to actors with room, oldest first; a job without room lets later ones pass."""
@@ -125,7 +102,9 @@ class RayExecutor:
                 kept.append(waiting)
                 continue
             job = waiting.job
-            ref = self._actors[number].run.remote(job.task, waiting.message, job.unicast, job.client_state)
+            ref = self._actors[number].run.remote(
+                self._shared, job.task, waiting.message, job.unicast, job.client_state
+            )
             self._in_flight[ref] = waiting.ticket, job, number
             self._load[number] += 1
         self._backlog.extendleft(reversed(kept))
@@ -151,6 +130,39 @@ class RayExecutor:
                 stage="actor",
                 cause=f"{type(error).__name__}: {one_line(error)}",
             )
+
+
+def start_actors(
+    profiles: Sequence[DeviceProfile], placement: Placement, prefix: str, *, retries: int
+) -> list[Any]:
+    """Start a placement's client actors side by side, named `<prefix>/<name>`, without waiting for them.
+
+    They are started in the order in which the placement found room for them, and returned in its own. A task that its
+    actor dies with is repeated so many times.
+    """
+    actor_class, started = ray.remote(ClientActor), dict[str, Any]()
+    for name, index in sorted(placement.actors, key=lambda one: (hardest_first(profiles[one[1]]), one[1])):
+        reserving = actor_class.options(
+            name=f"{prefix}/{name}",
+            max_restarts=-1,
+            max_task_retries=retries,
+            **reservation(profiles[index]),
+        )
+        started[name] = reserving.remote(profiles[index].num_gpus)
+    return [started[name] for name, _ in placement.actors]
+
+
+def wait_for_actors(actors: Sequence[Any]) -> None:
+    """Wait until every actor is up. Raises SparsefleetError when one cannot start."""
+    try:
+        ray.get([actor.__ray_ready__.remote() for actor in actors])
+    except ray.exceptions.RayActorError as error:
+        raise SparsefleetError(f"a client actor cannot start: {one_line(error)}") from error
+
+
+def task_retries(runtime: RuntimeConfig) -> int:
+    """How often a task is repeated whose actor died."""
+    return runtime.max_retries if runtime.failure_policy == "retry" else 0
 
 
 def reservation(profile: DeviceProfile) -> dict[str, Any]:

@@ -26,11 +26,16 @@ def unique_name(stem: str) -> str:
 
 
 def begin_run(
-    experiment: Experiment, folder: Path, *, name: str | None = None, tags: Mapping[str, str] | None = None
+    experiment: Experiment,
+    folder: Path,
+    *,
+    name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> RunStore:
     """Write what a new run's folder begins with: its config, run.json and the table of its split.
 
-    `name` is what people read (None: the run id), `tags` are added to those that every run has.
+    `name` is what people read (None: the run id), `tags` are added to those that every run has, `notes` to run.json.
     """
     import pandas as pd
 
@@ -44,9 +49,10 @@ def begin_run(
         "machine": machine_fingerprint(experiment.fleet),
         "packages": {package: version(package) for package in ("sparsefleet", "torch", "ray", "numpy")},
         "git_commit": commit,
+        **(notes or {}),
     }
-    store.describe(experiment.config.to_dict(), about)
     pd.DataFrame(experiment.partition.table(experiment.dataset)).to_parquet(folder / "partition.parquet")
+    store.describe(experiment.config.to_dict(), about)
     return store
 
 
@@ -106,7 +112,7 @@ def run_info(store: RunStore, config: ExperimentConfig) -> RunInfo:
         artifact_root=None,
         run_name=about.get("name", store.run_id),
         params=public_params(config.to_dict()),
-        tags={"mlflow.user": _user(), **about.get("tags", {}), **digests},
+        tags={"mlflow.user": user_name(), **about.get("tags", {}), **digests},
         flush_timeout_s=config.tracking.flush_timeout_s,
     )
 
@@ -132,7 +138,7 @@ def _tags(experiment: Experiment) -> dict[str, str]:
     }
 
 
-def _user() -> str:
+def user_name() -> str:
     """Who runs this; a container's user may have no name."""
     try:
         return getpass.getuser()

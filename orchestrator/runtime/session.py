@@ -153,7 +153,7 @@ def _follow(backend: Backend, tracker: Tracker, store: RunStore, num_rounds: int
     backend.ready()
     display.start(store.run_id, num_rounds, len(read_records(store.folder / "metrics.jsonl")))
     try:
-        with _on_interrupt(backend) as was_interrupted:
+        with on_interrupt(backend.stop, "stopping after this round") as was_interrupted:
             for record in backend.records():
                 tracker.log(record)
                 display.update(record)
@@ -207,8 +207,8 @@ def _backend(experiment: Experiment, folder: Path, verbose: bool) -> Iterator[Ba
 
 
 @contextmanager
-def _on_interrupt(backend: Backend) -> Iterator[Callable[[], bool]]:
-    """End cleanly at the first SIGINT, at once at the second; yields whether there was one.
+def on_interrupt(stop: Callable[[], None], words: str) -> Iterator[Callable[[], bool]]:
+    """Call `stop` at the first SIGINT and say so in those words, end at once at the second; yields whether one came.
 
     The handler writes to the file descriptor: the signal may arrive in the middle of the display's own output.
     """
@@ -219,8 +219,8 @@ def _on_interrupt(backend: Backend) -> Iterator[Callable[[], bool]]:
         interrupts += 1
         if interrupts > 1:
             raise KeyboardInterrupt
-        os.write(2, b"\nstopping after this round; press Ctrl-C again to stop at once\n")
-        backend.stop()
+        os.write(2, f"\n{words}; press Ctrl-C again to stop at once\n".encode())
+        stop()
 
     previous = signal.signal(signal.SIGINT, handle)
     try:

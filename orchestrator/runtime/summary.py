@@ -3,9 +3,11 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.config import ExperimentConfig
+from orchestrator.errors import CheckpointError
 from orchestrator.runtime.store import RunStore
 from orchestrator.tracking.record import RoundRecord
 
@@ -16,7 +18,8 @@ class RunSummary:
 
     `accuracy` is the global model's on the central test set, `personal_accuracy` the unweighted mean over
     clients of the model each would use on its own test part, each from the last round that measured it (None
-    before the first). `params_sha256` is the digest of the final global float32 parameter vector.
+    before the first). `params_sha256` is the digest of the final global float32 parameter vector (None: a
+    trial that its sweep has stopped, whose last vector nobody asked for).
     """
 
     run_id: str
@@ -29,7 +32,7 @@ class RunSummary:
     train_flops_total: float
     emulated_s_total: float
     wall_s_total: float
-    params_sha256: str
+    params_sha256: str | None
     num_failures: int
     interrupted: bool
 
@@ -39,7 +42,7 @@ class RunSummary:
         config: ExperimentConfig,
         store: RunStore,
         records: Sequence[RoundRecord],
-        params_sha256: str,
+        params_sha256: str | None,
         interrupted: bool,
     ) -> "RunSummary":
         """Summarise a run from its committed records."""
@@ -59,6 +62,16 @@ class RunSummary:
             num_failures=int(totals.get("fleet/failures_total", 0)),
             interrupted=interrupted,
         )
+
+    @classmethod
+    def read(cls, path: Path) -> "RunSummary":
+        """The summary in a run's folder. Raises CheckpointError for a file that holds none."""
+        try:
+            return cls(**json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise CheckpointError(
+                f"{path} holds no summary ({error}); delete it, and resume the run"
+            ) from error
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict in the order of the fields."""

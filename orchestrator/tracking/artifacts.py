@@ -1,4 +1,4 @@
-"""The files that go to MLflow with a finished run, made from the run's own folder."""
+"""The files that go to MLflow with a finished run or sweep, made from its own folder."""
 
 import json
 import shutil
@@ -33,6 +33,10 @@ def _copy(run_dir: Path, path: Path) -> None:
     shutil.copyfile(run_dir / path.name, path)
 
 
+def _copy_folder(run_dir: Path, path: Path) -> None:
+    shutil.copytree(run_dir / path.name, path)
+
+
 def _partition_picture(run_dir: Path, path: Path) -> None:
     draw_partition(run_dir / "partition.parquet", path)
 
@@ -63,4 +67,8 @@ _PIECES: dict[str, tuple[tuple[str, ...], Writer]] = {
     "curves.png": (("metrics.jsonl",), _curves_picture),
     "events.parquet": (("events.parquet",), _copy),
     "clients.parquet": (("events.jsonl", "partition.parquet"), _clients),
+    "sweep.json": (("sweep.json",), _copy),
+    "trials.jsonl": (("trials.jsonl",), _copy),
+    "endings.jsonl": (("endings.jsonl",), _copy),
+    "report": (("report",), _copy_folder),
 }

@@ -16,7 +16,8 @@ class Delivery:
     `delivery_id` is made once for a run's folder and marks its MLflow run, so that it is found again by a
     process that does not know `mlflow_run_id` (None until noted). `num_delivered` counts lines of
     `metrics.jsonl`; the store may hold more (sent, but the process died before it noted that), never fewer.
-    `model_sha256` is the digest of the last `model.safetensors` that was logged, None before the first.
+    `model_sha256` is the digest of the last `model.safetensors` that was logged, None before the first. `ended`
+    says that summary, artifacts and final status are there too.
     """
 
     uri: str
@@ -25,6 +26,7 @@ class Delivery:
     mlflow_run_id: str | None = None
     num_delivered: int = 0
     model_sha256: str | None = None
+    ended: bool = False
 
     @classmethod
     def to(cls, uri: str, experiment: str, run_dir: Path) -> "Delivery":
@@ -33,7 +35,7 @@ class Delivery:
         Nothing has been delivered yet to a store or an experiment other than the last one. Raises
         CheckpointError for a file that is not one of ours.
         """
-        noted = cls._load(run_dir / "tracking.json")
+        noted = cls.noted(run_dir)
         if noted is not None and (noted.uri, noted.experiment) == (uri, experiment):
             return noted
         delivery = cls(
@@ -53,7 +55,9 @@ class Delivery:
         part.replace(path)
 
     @classmethod
-    def _load(cls, path: Path) -> "Delivery | None":
+    def noted(cls, run_dir: Path) -> "Delivery | None":
+        """What the folder's `tracking.json` says, None where there is none. Raises CheckpointError for another file."""
+        path = run_dir / "tracking.json"
         if not path.exists():
             return None
         try:

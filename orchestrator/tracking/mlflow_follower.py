@@ -47,7 +47,9 @@ class MlflowFollower:
             mlflow_run_id, is_noted = open_run(client, self._info, self.delivery, min(times))
             if not is_noted:
                 fresh = replace(self.delivery, num_delivered=0, model_sha256=None)
-                self._note(replace(fresh, mlflow_run_id=mlflow_run_id))
+                self._note(replace(fresh, mlflow_run_id=mlflow_run_id, ended=False))
+            elif self.delivery.ended:
+                self._note(replace(self.delivery, ended=False))
             self._opened = client, mlflow_run_id
 
     def send_records(self, last_committed: float) -> None:
@@ -74,6 +76,7 @@ class MlflowFollower:
             self._send_files(summary, records[-1].round_idx if records else 0)
         finally:
             client.set_terminated(mlflow_run_id, status, records[-1].timestamp_ms if records else None)
+        self._note(replace(self.delivery, ended=True))
 
     def _send_files(self, summary: Mapping[str, float | int | str], step: int) -> None:
         from mlflow.entities import RunTag

@@ -62,23 +62,37 @@ class MlflowSink:
 
     def finish(self, status: Status, summary: Mapping[str, float | int | str]) -> None:
         """Deliver the rest of the metrics, the artifacts and the model, and set the final status."""
-        self._last_committed = math.inf
-        self._ending = (status, summary)
-        self._insist()
+        assert self._info is not None, "start comes first"
+        self._last_committed, self._ending = math.inf, (status, summary)
+        self._insist(self._info.flush_timeout_s)
+
+    def end(self, status: Status, summary: Mapping[str, float | int | str]) -> None:
+        """Like `finish`, but a store that is away is not waited for: `close` or `close_within` tries again."""
+        self._last_committed, self._ending = math.inf, (status, summary)
+        if self._clock() >= self._retry_at:
+            self._attempt()
 
     def close(self) -> TrackingOutcome:
         """Deliver what is left, and say what did not arrive."""
+        return self.close_within(0.0 if self._info is None else self._info.flush_timeout_s)[0]
+
+    def close_within(self, patience_s: float) -> tuple[TrackingOutcome, float]:
+        """Like `close`, with a time limit of its own; also the seconds that were spent on a store that is away."""
+        started_s = self._clock()
+        if self._follower is not None and not self._gave_up:
+            self._insist(patience_s)
+        return self.outcome(), self._clock() - started_s if self._error else 0.0
+
+    def outcome(self) -> TrackingOutcome:
+        """What has arrived up to now."""
         if self._follower is None:
             return TrackingOutcome(None, 0, None)
-        if not self._gave_up:
-            self._insist()
         problems = [*self._follower.artifact_problems, *self._undelivered()]
         delivery = self._follower.delivery
         return TrackingOutcome(delivery.mlflow_run_id, delivery.num_delivered, "; ".join(problems) or None)
 
-    def _insist(self) -> None:
-        assert self._info is not None, "start comes first"
-        deadline = self._clock() + self._info.flush_timeout_s
+    def _insist(self, patience_s: float) -> None:
+        deadline = self._clock() + patience_s
         while not self._attempt():
             wait_s = min(self._retry_at, deadline) - self._clock()
             if wait_s <= 0 or _is_final(self._error):

@@ -14,18 +14,18 @@ from orchestrator.federation.update import ClientUpdate, Outcome
 from orchestrator.runtime.client_actor import ClientActor
 from orchestrator.runtime.executor import Job
 from orchestrator.runtime.experiment import Experiment
+from orchestrator.runtime.ray_sharing import SharedExperiment, share
 
 
 @ray.remote(num_cpus=0.5)
-def _do(experiment: Experiment, job: Job, message: Any) -> Outcome[Any]:
+def _do(shared: SharedExperiment, job: Job, message: Any) -> Outcome[Any]:
     """A client's task as its actor does it, in whichever process Ray has free."""
-    actor = ClientActor(experiment.recipe, experiment.dataset, experiment.partition)
-    return actor.run(job.task, message, job.unicast, job.client_state)
+    return ClientActor().run(shared, job.task, message, job.unicast, job.client_state)
 
 
 def check_same_in_other_processes(experiment: Experiment) -> None:
     """Every client of the last round, its probes included, sends the same bytes and keeps the same state."""
-    shared = ray.put(experiment)
+    shared = share(experiment)
     last = play(experiment)[-1]
     for played in (*last.probes, last):
         message = played.broadcast.message.buffer

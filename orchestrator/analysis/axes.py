@@ -1,0 +1,41 @@
+"""Units that keep the numbers of an axis short."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrator.analysis.options import COST_TITLES, Cost
+
+_PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+_SYMBOLS: dict[Cost, str] = {"upload": "B", "download": "B", "flops": "FLOP"}
+#: from this many seconds on an axis is in hours, in minutes
+_HOURS_FROM_S, _MINUTES_FROM_S = 7200.0, 600.0
+#: a logarithmic axis when the largest is as many times the smallest
+_LOG_FROM = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """What one unit of the axis is, in bytes, FLOPs or seconds, and what to write on it."""
+
+    unit: float = 1.0
+    label: str = ""
+
+
+def cost_axis(cost: Cost, values: Iterable[float]) -> Axis:
+    """An axis on which the largest value has at most a few digits."""
+    largest = max(values, default=0.0)
+    if cost == "time":
+        if largest >= _HOURS_FROM_S:
+            unit, symbol = 3600.0, "h"
+        else:
+            unit, symbol = (60.0, "min") if largest >= _MINUTES_FROM_S else (1.0, "s")
+    else:
+        unit, prefix = next((pair for pair in _PREFIXES if largest >= pair[0]), _PREFIXES[-1])
+        symbol = f"{prefix}{_SYMBOLS[cost]}"
+    return Axis(unit=unit, label=f"{COST_TITLES[cost]}, {symbol}")
+
+
+def spread_out(values: Iterable[float]) -> bool:
+    """Whether positive values lie so far apart that a linear axis would press most of them together."""
+    given = list(values)
+    return bool(given) and min(given) > 0 and max(given) >= _LOG_FROM * min(given)

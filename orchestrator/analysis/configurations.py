@@ -1,0 +1,68 @@
+"""Runs that differ in nothing but their seed are one configuration."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.analysis.labels import labels_of
+from orchestrator.analysis.runs import ComparedRun
+
+#: what repeats an experiment, or says where it runs and is recorded
+_APART = ("seed", "runtime", "tracking")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """`label` is its name in the comparison, and no other's. `runs` are by seed, ascending.
+
+    `key_values` are the dotted keys that differ between the configurations compared; a method's own options
+    are among them where they differ between configurations of that method.
+    """
+
+    label: str
+    method: str
+    key_values: Mapping[str, Any]
+    runs: Mapping[int, ComparedRun]
+
+
+def group_runs(runs: Sequence[ComparedRun]) -> tuple[list[Configuration], list[str]]:
+    """The configurations, ordered by label, and a note for each run that is left out.
+
+    Of two runs with the same configuration and seed the one that began last counts.
+    """
+    groups: dict[str, dict[int, ComparedRun]] = {}
+    notes = []
+    for run in sorted(runs, key=_began, reverse=True):
+        group = groups.setdefault(_identity(run), {})
+        newer = group.setdefault(run.seed, run)
+        if newer is not run:
+            notes.append(
+                f"{run.run_id} is left out: {newer.run_id} has the same configuration and seed {run.seed} "
+                "and is newer"
+            )
+    firsts = [next(iter(group.values())) for group in groups.values()]
+    labels = labels_of([(run.method, compared_config(run)) for run in firsts])
+    configurations = [
+        Configuration(
+            label=label.text,
+            method=first.method,
+            key_values=label.key_values,
+            runs=dict(sorted(group.items())),
+        )
+        for label, first, group in zip(labels, firsts, groups.values(), strict=True)
+    ]
+    return sorted(configurations, key=lambda configuration: configuration.label), notes
+
+
+def compared_config(run: ComparedRun) -> dict[str, Any]:
+    """The part of a run's config that makes its configuration."""
+    return {key: value for key, value in run.config.items() if key.split(".")[0] not in _APART}
+
+
+def _identity(run: ComparedRun) -> str:
+    return json.dumps(compared_config(run), sort_keys=True, default=str)
+
+
+def _began(run: ComparedRun) -> tuple[int, str]:
+    return (run.records[0].timestamp_ms if run.records else 0, run.run_id)

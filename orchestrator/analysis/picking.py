@@ -1,0 +1,178 @@
+"""Which runs a comparison is about: those that are named, or all that fit."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+
+from orchestrator.analysis.near import near
+from orchestrator.analysis.options import METRICS
+from orchestrator.analysis.runs import ComparedRun, mlflow_run_id, read_head, with_records
+from orchestrator.errors import CheckpointError, RequestError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PickedRuns:
+    """The runs that were asked for, ordered by run id, and a line about each that was left out."""
+
+    runs: tuple[ComparedRun, ...]
+    notes: tuple[str, ...]
+
+
+def pick_runs(
+    storage: Path,
+    names: Sequence[str] = (),
+    *,
+    sweep: str | None = None,
+    name: str | None = None,
+    tags: Mapping[str, str] = {},
+) -> PickedRuns:
+    """Find runs in a storage folder, in its sweeps too.
+
+    `names` are run ids, folders, MLflow run ids, or glob patterns over run ids; a run that fits one of them
+    is meant. `sweep` (an id or a folder), `name` (a glob over display names) and `tags` each narrow what is
+    meant further; without `names` that is the trials of `sweep`, or with `name` or `tags` all runs. With
+    nothing given it is the runs outside of sweeps.
+
+    Left out, with a note, are runs that no round was evaluated of, that cannot be read, and, unless they are
+    named exactly, those that another run superseded. Raises RequestError for a criterion that nothing fits.
+    """
+    folders = run_folders(storage)
+    exact: set[Path] = set()
+    if names:
+        found, exact = _named(names, storage, folders)
+    elif sweep is not None or name is not None or tags:
+        found = folders
+    else:
+        found = [folder for folder in folders if folder.parent == storage.resolve()]
+    if sweep is not None:
+        found = _trials(sweep, storage, found, named=bool(names))
+    runs, notes = _readable((folder.name, partial(read_head, folder)) for folder in found)
+    runs = _matching(runs, name, tags)
+    runs, superseded = _without_superseded(runs, exact)
+    runs, unreadable = _readable((run.run_id, partial(with_records, run)) for run in runs)
+    runs, unevaluated = _evaluated(runs)
+    notes += superseded + unreadable + unevaluated
+    if not runs:
+        raise RequestError(
+            "runtime.storage", storage, _nothing(notes), "name runs, or another storage folder"
+        )
+    return PickedRuns(runs=tuple(sorted(runs, key=lambda run: (run.run_id, run.folder))), notes=tuple(notes))
+
+
+def run_folders(storage: Path) -> list[Path]:
+    """The folders of all runs, those of sweeps among them, as absolute paths."""
+    if not storage.is_dir():
+        raise RequestError(
+            "runtime.storage", storage, "there is no such folder", "name the one with the runs"
+        )
+    folders = []
+    for folder in sorted(path for path in storage.resolve().iterdir() if path.is_dir()):
+        if (folder / "run.json").is_file():
+            folders.append(folder)
+        elif (folder / "sweep.json").is_file():
+            folders += sorted(trial for trial in folder.iterdir() if (trial / "run.json").is_file())
+    return folders
+
+
+def _named(names: Iterable[str], storage: Path, folders: Sequence[Path]) -> tuple[list[Path], set[Path]]:
+    """What the names mean, each run once, and which of these are named exactly rather than by a pattern."""
+    found: dict[Path, None] = {}
+    exact: set[Path] = set()
+    for name in names:
+        meant = _exactly(name, storage, folders)
+        exact.update(meant)
+        meant = meant or [folder for folder in folders if fnmatchcase(folder.name, name)]
+        if not meant:
+            raise _unknown_run(name, storage, folders)
+        found |= dict.fromkeys(meant)
+    return list(found), exact
+
+
+def _exactly(name: str, storage: Path, folders: Sequence[Path]) -> list[Path]:
+    for folder in (Path(name), storage / name):
+        if (folder / "run.json").is_file():
+            return [folder.resolve()]
+    return [folder for folder in folders if folder.name == name] or [
+        folder for folder in folders if mlflow_run_id(folder) == name
+    ]
+
+
+def _unknown_run(name: str, storage: Path, folders: Sequence[Path]) -> RequestError:
+    if any((folder / "sweep.json").is_file() for folder in (Path(name), storage / name)):
+        return RequestError("RUN", name, "that is a sweep, not a run", f"ask for --sweep {name}")
+    known = near(name, [folder.name for folder in folders])
+    return RequestError("RUN", name, f"no run has that id or fits that pattern; {known}", "name a run")
+
+
+def _trials(sweep: str, storage: Path, found: Sequence[Path], *, named: bool) -> list[Path]:
+    places = [path for path in (Path(sweep), storage / sweep) if (path / "sweep.json").is_file()]
+    if not places:
+        ids = [path.parent.name for path in sorted(storage.glob("*/sweep.json"))]
+        problem = f"there is no such sweep, neither at that path nor in {storage}; {near(sweep, ids)}"
+        raise RequestError("--sweep", sweep, problem, "name a sweep's id or folder")
+    place = places[0].resolve()
+    if not named:
+        found = sorted(trial for trial in place.iterdir() if (trial / "run.json").is_file())
+    trials = [folder for folder in found if folder.parent == place]
+    if not trials:
+        problem = "none of the runs named is one of its trials" if named else "it has no trials yet"
+        raise RequestError("--sweep", sweep, problem, "name another sweep")
+    return trials
+
+
+def _matching(runs: list[ComparedRun], name: str | None, tags: Mapping[str, str]) -> list[ComparedRun]:
+    if name is not None and runs:
+        known = near(name, [run.name for run in runs])
+        runs = [run for run in runs if fnmatchcase(run.name, name)]
+        if not runs:
+            raise RequestError("--name", name, f"no run's name fits that; {known}", "name a run or a pattern")
+    for tag, value in tags.items():
+        if not runs:
+            break
+        values = sorted({run.tags[tag] for run in runs if tag in run.tags})
+        existing = sorted({tag for run in runs for tag in run.tags})
+        runs = [run for run in runs if run.tags.get(tag) == value]
+        if not runs:
+            problem = f"no run has that value; {near(value, values)}"
+            if not values:
+                problem = f"no run has that tag; {near(tag, existing)}"
+            raise RequestError("--tag", f"{tag}={value}", problem, "name a tag and a value that a run has")
+    return runs
+
+
+def _readable(
+    reads: Iterable[tuple[str, Callable[[], ComparedRun]]],
+) -> tuple[list[ComparedRun], list[str]]:
+    runs, notes = [], []
+    for run_id, read in reads:
+        try:
+            runs.append(read())
+        except CheckpointError as error:
+            notes.append(f"{run_id} is left out: {error}")
+    return runs, notes
+
+
+def _without_superseded(runs: list[ComparedRun], exact: set[Path]) -> tuple[list[ComparedRun], list[str]]:
+    notes = [
+        f"{run.run_id} is left out: {run.superseded_by} went on in its place"
+        for run in runs
+        if run.superseded_by and run.folder not in exact
+    ]
+    return [run for run in runs if not run.superseded_by or run.folder in exact], notes
+
+
+def _evaluated(runs: list[ComparedRun]) -> tuple[list[ComparedRun], list[str]]:
+    names = set(METRICS.values())
+    kept, notes = [], []
+    for run in runs:
+        if any(names & record.metrics.keys() for record in run.records):
+            kept.append(run)
+        else:
+            notes.append(f"{run.run_id} is left out: none of its {len(run.records)} rounds was evaluated")
+    return kept, notes
+
+
+def _nothing(notes: Sequence[str]) -> str:
+    return f"there is no run to compare: {'; '.join(notes)}" if notes else "there is no run in it"

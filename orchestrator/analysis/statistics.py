@@ -1,0 +1,53 @@
+"""A mean over seeds and how far it can be trusted."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """A measure over seeds; `values` has one entry a seed, None where that seed has no result.
+
+    `mean` is None unless every seed has a result: a mean over those that happen to have one would be of
+    another thing. `half_width` is that of the 95 % Student-t interval around it, None for fewer than two.
+    """
+
+    values: tuple[float | None, ...]
+    mean: float | None
+    half_width: float | None
+
+    @property
+    def num_seeds(self) -> int:
+        """All seeds."""
+        return len(self.values)
+
+    @property
+    def num_reached(self) -> int:
+        """Seeds that have a result."""
+        return sum(value is not None for value in self.values)
+
+
+def spread(values: Iterable[float | None]) -> Spread:
+    """Mean and interval of values that are finite or None."""
+    given = tuple(values)
+    known = [value for value in given if value is not None]
+    assert all(math.isfinite(value) for value in known)
+    complete = bool(given) and len(known) == len(given)
+    mean = math.fsum(known) / len(known) if complete else None
+    return Spread(values=given, mean=mean, half_width=half_width(known) if complete else None)
+
+
+def half_width(values: Sequence[float]) -> float | None:
+    """Half width of the 95 % Student-t interval of the mean; None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    from scipy.special import stdtrit
+
+    num = len(values)
+    mean = math.fsum(values) / num
+    variance = math.fsum((value - mean) ** 2 for value in values) / (num - 1)
+    quantile = float(stdtrit(num - 1, (1 + _CONFIDENCE) / 2))
+    return quantile * math.sqrt(variance / num)

@@ -1,0 +1,100 @@
+"""What a sweep looks for: numbers computed from a trial's records, and which way each should go."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Literal
+
+from orchestrator.analysis.measures import cost_to_reach, final_value, total, value_at_cap
+from orchestrator.errors import RequestError
+from orchestrator.tracking.record import RoundRecord
+from orchestrator.tracking.units import parse_bytes
+
+Mode = Literal["max", "min"]
+ACCURACY, PERSONAL, UPLOAD, TIME = (
+    "eval/accuracy",
+    "personal/accuracy_mean",
+    "comm/upload_bytes_total",
+    "time/emulated_s_total",
+)
+_FORMS = "accuracy, personal_accuracy, accuracy_at_upload=BYTES, time_to_accuracy=ACCURACY or pareto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """One number, and whether more or less of it is better."""
+
+    name: str
+    mode: Mode
+
+    def key(self, value: float) -> float:
+        """Ascending sort key: the best value has the smallest."""
+        return -value if self.mode == "max" else value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """`text` is how it was asked for; `limit` the bytes or the accuracy in it, None where it has none."""
+
+    text: str
+    kind: str
+    limit: float | None
+    goals: tuple[Goal, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "Objective":
+        """Raises RequestError for any other form, and for a limit that cannot be one."""
+        kind, equals, limit = text.partition("=")
+        goals = _GOALS.get(kind)
+        wants_limit = kind in ("accuracy_at_upload", "time_to_accuracy")
+        if goals is None or bool(equals) != wants_limit:
+            raise RequestError("--objective", text, "there is no such objective", f"choose {_FORMS}")
+        value = _limit(text, kind, limit) if wants_limit else None
+        return cls(text=text, kind=kind, limit=value, goals=goals)
+
+    @property
+    def is_known_early(self) -> bool:
+        """Whether the number of a trial that goes on tells how it will end, so that a scheduler may stop it."""
+        return len(self.goals) == 1 and self.kind != "time_to_accuracy"
+
+    def measure(self, records: Sequence[RoundRecord]) -> dict[str, float]:
+        """Each goal's value after these records; an accuracy that is not there yet, or not finite, counts as 0.
+
+        `accuracy_at_upload` is the accuracy of the last evaluated round whose uploads so far are within the bytes, 0
+        before there is one; `time_to_accuracy` the emulated seconds up to the first evaluated round with that
+        accuracy, infinite before there is one.
+        """
+        if self.kind == "time_to_accuracy":
+            assert self.limit is not None
+            reached = cost_to_reach(records, ACCURACY, TIME, self.limit)
+            return {"time_to_accuracy_s": inf if reached is None else reached}
+        if self.kind == "accuracy_at_upload":
+            assert self.limit is not None
+            return {"accuracy_at_upload": value_at_cap(records, ACCURACY, UPLOAD, self.limit) or 0.0}
+        if self.kind == "personal_accuracy":
+            return {"personal_accuracy": final_value(records, PERSONAL) or 0.0}
+        values = {"accuracy": final_value(records, ACCURACY) or 0.0}
+        if self.kind == "pareto":
+            values["upload_bytes"] = total(records, UPLOAD) or 0.0
+        return values
+
+
+_GOALS: dict[str, tuple[Goal, ...]] = {
+    "accuracy": (Goal(name="accuracy", mode="max"),),
+    "personal_accuracy": (Goal(name="personal_accuracy", mode="max"),),
+    "accuracy_at_upload": (Goal(name="accuracy_at_upload", mode="max"),),
+    "time_to_accuracy": (Goal(name="time_to_accuracy_s", mode="min"),),
+    "pareto": (Goal(name="accuracy", mode="max"), Goal(name="upload_bytes", mode="min")),
+}
+
+
+def _limit(text: str, kind: str, limit: str) -> float:
+    try:
+        value = parse_bytes(limit) if kind == "accuracy_at_upload" else float(limit)
+    except ValueError as error:
+        raise RequestError("--objective", text, f"{limit!r} is no number", f"choose {_FORMS}") from error
+    if not (isfinite(value) and value > 0):
+        raise RequestError("--objective", text, "the limit must be above 0", "give one that is")
+    if kind == "time_to_accuracy" and value > 1:
+        raise RequestError("--objective", text, "accuracy is a share, at most 1", "write 0.9 for 90 %")
+    return value

@@ -1,0 +1,99 @@
+"""From a request to a sweep that can start: what all trials share, which keys vary, and the trials known beforehand."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.config import ExperimentConfig
+from orchestrator.config_loading import flatten, put_values
+from orchestrator.errors import ConfigError
+from orchestrator.federation.seeds import stream
+from orchestrator.sweep.objective import Objective
+from orchestrator.sweep.request import ADAPTIVE, SweepRequest, check_request
+from orchestrator.sweep.space import Space, load_space, plain, varied, with_overrides
+from orchestrator.sweep.store import SweepStore
+from orchestrator.sweep.trials import TrialSpec, check_configs, draw_values, with_seeds
+
+#: sections that trials cannot differ in, since they share one Ray, one folder and one tracker
+SHARED_SECTIONS = ("runtime", "tracking")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepPlan:
+    """`base` is the config tree that all trials begin with, `dimensions` what varies.
+
+    `config` is some trial's: its runtime and tracking are all trials'. `seed` is the root of what is drawn.
+    """
+
+    request: SweepRequest
+    space: Space
+    objective: Objective
+    base: Mapping[str, Any]
+    dimensions: Mapping[str, Any]
+    config: ExperimentConfig
+    seed: int
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether trials are chosen by what earlier ones came to."""
+        return self.request.search in ADAPTIVE
+
+    @property
+    def mutable(self) -> tuple[str, ...]:
+        """The keys that population-based training may change; none under another scheduler."""
+        return tuple(self.space.mutations) if self.request.scheduler == "pbt" else ()
+
+    def trials(self) -> list[TrialSpec]:
+        """The trials of a grid or random search. Raises a RequestError for one that cannot be as it is."""
+        rng = stream(self.seed, "sweep")
+        specs: list[TrialSpec] = []
+        for values in draw_values(self.dimensions, self.request, rng):
+            for seeded in with_seeds(values, self.seed, self.request.seeds):
+                specs.append(TrialSpec(number=len(specs), values=seeded))
+        check_configs(specs, self.base)
+        return specs
+
+
+def plan_sweep(request: SweepRequest) -> SweepPlan:
+    """Raises a RequestError for what cannot be done as asked."""
+    space = load_space(request.space)
+    dimensions = with_overrides(space.dimensions, request.overrides)
+    objective = check_request(request, space, dimensions)
+    open_keys = varied(dimensions)
+    for key in open_keys:
+        if key.partition(".")[0] in SHARED_SECTIONS:
+            problem = "all trials of a sweep share their runtime and tracking"
+            raise ConfigError(key, "(several values)", problem, "give it one value")
+    fixed = flatten(
+        plain({key: value for key, value in dimensions.items() if key not in open_keys}),
+    )
+    base = put_values(request.config, fixed)
+    drawn = {**_method(base, open_keys), **{key: dimensions[key] for key in open_keys}}
+    seed = ExperimentConfig.parse({"seed": base.get("seed", 0)}).seed
+    asked = request.model_copy(update={"search": "random", "num_samples": 1})
+    some = TrialSpec(number=0, values=next(draw_values(drawn, asked, stream(seed, "sweep", "probe"))))
+    return SweepPlan(
+        request=request,
+        space=space,
+        objective=objective,
+        base=base,
+        dimensions=drawn,
+        config=some.config(base),
+        seed=seed,
+    )
+
+
+def _method(base: Mapping[str, Any], open_keys: Sequence[str]) -> dict[str, str]:
+    """The method as a value of every trial, so that each is called by it, where the space does not vary it."""
+    if "algorithm" in open_keys or "algorithm.name" in open_keys:
+        return {}
+    return {"algorithm.name": str(base.get("algorithm", {}).get("name", "fedavg"))}
+
+
+def plan_again(store: SweepStore, **changes: object) -> SweepPlan:
+    """The plan of a sweep that is there, with changes to its request.
+
+    Raises CheckpointError when its folder does not say what was asked for, and what `plan_sweep` raises.
+    """
+    request = SweepRequest.model_validate(store.about()["request"])
+    return plan_sweep(request.model_copy(update=changes))

@@ -1,0 +1,19 @@
+"""FedLPS's importance and penalty, on unequal devices whose keep ratio is fixed or learned."""
+
+from ray import tune
+
+SPACE = {
+    "algorithm.name": "fedlps",
+    "fleet.name": "five-tier",
+    "training.lr": tune.loguniform(0.01, 0.2),
+    "algorithm.ratio_policy": tune.choice(["bandit", "capability"]),
+    "algorithm.importance_lr": tune.loguniform(0.5, 20.0),
+    "algorithm.penalty": tune.loguniform(0.1, 10.0),
+    "algorithm.prior": tune.choice([0.0, 0.5, 1.0]),
+}
+
+MUTATIONS = {
+    "training.lr": tune.loguniform(0.01, 0.2),
+    "algorithm.importance_lr": tune.loguniform(0.5, 20.0),
+    "algorithm.penalty": tune.loguniform(0.1, 10.0),
+}
