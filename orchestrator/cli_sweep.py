@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -112,7 +113,15 @@ def sweep_command(
         "perturb_rounds": perturb_rounds,
     }
     if resume:
-        result = _resume(space, storage, max_concurrent, overrides or config, asked, quiet, verbose)
+        result = _resume(
+            space,
+            storage,
+            max_concurrent,
+            [*(overrides or []), *([config] if config else [])],
+            asked,
+            quiet,
+            verbose,
+        )
     else:
         from orchestrator.api import sweep
         from orchestrator.config_loading import parse_overrides, read_yaml
@@ -139,7 +148,7 @@ def _resume(
     name: str,
     storage: Path,
     max_concurrent: int | None,
-    changes: object,
+    changes: Sequence[object],
     asked: dict[str, Any],
     quiet: bool,
     verbose: bool,
@@ -149,12 +158,12 @@ def _resume(
     from orchestrator.sweep.store import find_sweep
     from orchestrator.sweep.tune_session import resume_sweep
 
-    changed = [key for key, value in asked.items() if value != SweepRequest.model_fields[key].default]
-    if changes or changed:
-        what = f"--{changed[0].replace('_', '-')}" if changed else "KEY=VALUE"
+    changed = {key: value for key, value in asked.items() if value != SweepRequest.model_fields[key].default}
+    options = [(f"--{key.replace('_', '-')}", value) for key, value in changed.items()]
+    for what, value in [*(("KEY=VALUE", change) for change in changes), *options]:
         problem = "a sweep that goes on keeps what it was started with"
         raise RequestError(
-            what, "", problem, "leave it out (--max-concurrent may change), or start a new sweep"
+            what, value, problem, "leave it out (--max-concurrent may change), or start a new sweep"
         )
     folder = find_sweep(name, storage)
     return resume_sweep(folder, SweepProgress(quiet), max_concurrent=max_concurrent, verbose=verbose)
@@ -177,7 +186,7 @@ def _report(result: "SweepResult", quiet: bool) -> None:
     if result.num_failed:
         words = f"{program()} sweep {shlex.quote(str(result.folder))} --resume"
         print(
-            f"{result.num_failed} of {result.num_trials} trials failed, see {result.folder / 'endings.jsonl'}; "
+            f"{result.num_failed} of {result.num_trials} trials failed, see {result.folder / 'failures'}; "
             f"{words} tries them again",
             file=sys.stderr,
         )

@@ -82,12 +82,13 @@ def _fleets(name: str | None = None, address: str | None = None) -> RenderableTy
 
 
 def _spaces() -> Table:
-    from search_spaces import SPACES
+    from orchestrator.sweep.space import load_space, space_names, varied
 
-    table = _table("search space", "what it compares", "dimensions")
-    for name, path in SPACES.items():
-        module = importlib.import_module(path)
-        table.add_row(name, (module.__doc__ or "").strip(), ", ".join(module.SPACE))
+    table = _table("search space", "what it compares", "dimensions", "changed by pbt")
+    for name in space_names():
+        space = load_space(name)
+        dimensions, mutable = ", ".join(varied(space.dimensions)), ", ".join(space.mutations)
+        table.add_row(name, space.summary, dimensions, mutable or "-")
     return table
 
 

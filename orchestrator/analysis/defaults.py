@@ -5,15 +5,20 @@ from collections.abc import Iterable
 
 
 def default_caps(upload_bytes: Iterable[float | None]) -> tuple[float, ...]:
-    """A quarter, a half and all of the smallest total upload above 0, each to 2 significant digits, downwards.
+    """Three caps, each to 2 significant digits, downwards; none at all when nobody uploads anything.
 
-    None at all when nobody uploads anything.
+    Where the total uploads above 0 are alike, a quarter, a half and all of the smallest; where they differ by more
+    than 4 times, the smallest, the largest, and their geometric mean.
     """
     totals = [total for total in upload_bytes if total is not None and total > 0]
     if not totals:
         return ()
-    smallest = min(totals)
-    return tuple(sorted({_two_digits(share * smallest) for share in (0.25, 0.5, 1.0)}))
+    smallest, largest = min(totals), max(totals)
+    if largest > 4 * smallest:
+        chosen = (smallest, math.sqrt(smallest * largest), largest)
+    else:
+        chosen = (smallest / 4, smallest / 2, smallest)
+    return tuple(sorted({_two_digits(cap) for cap in chosen}))
 
 
 def default_targets(values: Iterable[float | None]) -> tuple[float, ...]:

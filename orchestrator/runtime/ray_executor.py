@@ -185,6 +185,6 @@ def end_actors(actors: Sequence[Any]) -> None:
             ray.get(actor.__ray_ready__.options(max_task_retries=0).remote(), timeout=30)
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: Exception | str) -> str:
     """Ray's message on one line, without the colours that Ray writes for terminals."""
     return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())

@@ -59,28 +59,37 @@ def plan_sweep(request: SweepRequest) -> SweepPlan:
     space = load_space(request.space)
     dimensions = with_overrides(space.dimensions, request.overrides)
     objective = check_request(request, space, dimensions)
+    _check_mutable(request, space, dimensions)
     open_keys = varied(dimensions)
     for key in open_keys:
         if key.partition(".")[0] in SHARED_SECTIONS:
             problem = "all trials of a sweep share their runtime and tracking"
             raise ConfigError(key, "(several values)", problem, "give it one value")
-    fixed = flatten(
-        plain({key: value for key, value in dimensions.items() if key not in open_keys}),
-    )
-    base = put_values(request.config, fixed)
-    drawn = {**_method(base, open_keys), **{key: dimensions[key] for key in open_keys}}
+    of_trials = {*open_keys, *(space.mutations if request.scheduler == "pbt" else ())}
+    fixed = {key: value for key, value in dimensions.items() if key not in of_trials}
+    base = put_values(request.config, flatten(plain(fixed)))
+    drawn = _method(base, open_keys) | {key: dimensions[key] for key in dimensions if key in of_trials}
     seed = ExperimentConfig.parse({"seed": base.get("seed", 0)}).seed
     asked = request.model_copy(update={"search": "random", "num_samples": 1})
-    some = TrialSpec(number=0, values=next(draw_values(drawn, asked, stream(seed, "sweep", "probe"))))
+    some = next(draw_values(drawn, asked, stream(seed, "sweep", "probe")))
     return SweepPlan(
         request=request,
         space=space,
         objective=objective,
         base=base,
         dimensions=drawn,
-        config=some.config(base),
+        config=ExperimentConfig.parse(put_values(base, some)),
         seed=seed,
     )
+
+
+def _check_mutable(request: SweepRequest, space: Space, dimensions: Mapping[str, Any]) -> None:
+    for key in space.mutations if request.scheduler == "pbt" else ():
+        if key not in dimensions:
+            problem = (
+                f"MUTATIONS of space {space.name} has {key}, which its SPACE gives no value to begin with"
+            )
+            raise ConfigError(key, "(none)", problem, "add it to SPACE")
 
 
 def _method(base: Mapping[str, Any], open_keys: Sequence[str]) -> dict[str, str]:

@@ -35,7 +35,11 @@ class ConfigurationResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepResult:
-    """Configurations, best first; of a Pareto sweep those on the front are the best."""
+    """Configurations, best first; of a Pareto sweep those on the front are the best.
+
+    `wall_s` is the time from the first trial to the last report, `tracking_s` the part of it in which the sweep's
+    process was at work for MLflow, or waited for it.
+    """
 
     sweep_id: str
     folder: Path
@@ -46,6 +50,8 @@ class SweepResult:
     num_failed: int
     interrupted: bool
     configurations: tuple[ConfigurationResult, ...]
+    wall_s: float = 0.0
+    tracking_s: float = 0.0
 
     @property
     def best(self) -> ConfigurationResult | None:

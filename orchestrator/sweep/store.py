@@ -5,6 +5,7 @@
                      endings.jsonl  an Ending a line; a trial's last one counts
                      metrics.jsonl  how the sweep went, a record for each trial that ended; its tracker follows it
                      <sweep_id>-000 the run of trial 0; -000-g1 after it took over another trial's model (PBT)
+                     failures/      what is known of each failed trial, with its traceback
                      report/        the comparison of its trials
                      summary.json   tracking.json  lock
                      tune/          Ray Tune's own files, which nothing here reads back
@@ -118,6 +119,12 @@ class SweepStore:
         endings: list[Ending] = self._read("endings.jsonl", Ending.from_line)
         return {ending.number: ending for ending in endings}
 
+    def add_failure(self, number: int, text: str) -> str:
+        """Keep all that is known of a trial's failure, its traceback too; returns the text."""
+        (self.folder / "failures").mkdir(exist_ok=True)
+        (self.folder / "failures" / f"{number:03d}.txt").write_text(text)
+        return text
+
     def add_record(self, metrics: dict[str, float]) -> RoundRecord:
         """Append to the sweep's own metrics: its "rounds" are its trials, in the order in which they ended."""
         round_idx = len(complete_lines(self.folder / "metrics.jsonl"))
@@ -190,7 +197,7 @@ def find_sweep(name: str, storage: Path) -> Path:
     for folder in (Path(name), storage / name):
         if (folder / SWEEP_FILE).is_file():
             return folder.resolve()
-    of_space = [file.parent for file in storage.glob(f"*/{SWEEP_FILE}") if _space_of(file) == name]
+    of_space = [file.parent for file in storage.glob(f"*/{SWEEP_FILE}") if name in _space_of(file)]
     if of_space:
         return max(of_space, key=lambda folder: (folder / SWEEP_FILE).stat().st_mtime).resolve()
     problem = f"there is no such sweep, neither at that path nor in {storage}"
@@ -199,9 +206,10 @@ def find_sweep(name: str, storage: Path) -> Path:
     )
 
 
-def _space_of(file: Path) -> str | None:
+def _space_of(file: Path) -> tuple[str, ...]:
+    """The name of a sweep's space, and as what it was asked for."""
     try:
-        found = json.loads(file.read_bytes())["request"]["space"]
+        about = json.loads(file.read_bytes())
+        return str(about["space"]), str(about["request"]["space"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return str(found)
+        return ()

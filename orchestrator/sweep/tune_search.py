@@ -12,6 +12,7 @@ from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Categorical, Domain, Function
 
 from orchestrator.config_loading import flatten
+from orchestrator.federation.seeds import derive
 from orchestrator.sweep.objective import Objective
 from orchestrator.sweep.request import SweepRequest
 from orchestrator.sweep.space import lists_as_choices, plain
@@ -97,7 +98,9 @@ class RecordedSearch(Unsaved, Searcher):
         self, objective: Objective, domains: Mapping[str, Domain], earlier: Sequence[TrialSpec]
     ) -> OptunaSearch:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        seed = self._base_seed
+        first = [spec for spec in earlier if spec.number % self._request.seeds == 0]
+        # what is asked for again draws nothing: the same seed would begin with the same configurations anew
+        seed = derive(self._base_seed, "optuna", len(first)) % 2**32
         sampler: optuna.samplers.BaseSampler
         if self._request.search == "nsga2":
             sampler = optuna.samplers.NSGAIISampler(seed=seed)
@@ -107,7 +110,6 @@ class RecordedSearch(Unsaved, Searcher):
             key: tune.choice(range(len(self._choices[key]))) if key in self._choices else domain
             for key, domain in domains.items()
         }
-        first = [spec for spec in earlier if spec.number % self._request.seeds == 0]
         return OptunaSearch(
             OptunaSearch.convert_search_space(by_number),
             metric=self._names,

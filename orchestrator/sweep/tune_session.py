@@ -1,7 +1,9 @@
 """A whole sweep from request to result: planned, run on Tune, tracked, compared; and the same for one that goes on."""
 
 import shutil
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,7 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
     store.describe(
         {
             "sweep_id": store.sweep_id,
+            "space": plan.space.name,
             "request": request.model_dump(mode="json"),
             "base": dict(plan.base),
             "summary": plan.space.summary,
@@ -105,6 +108,7 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
         interruption = Interruption()
         watch = Watch(store, plan.objective, tracker, display, interruption)
         display.start(store.sweep_id, num_trials, len(ended))
+        started_s = time.perf_counter()
         try:
             with on_interrupt(interruption.request, "stopping the trials"):
                 if len(ended) < num_trials:
@@ -119,7 +123,11 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
         result = _conclude(plan, store, num_trials, interrupted=interrupted)
         display.note("writing to MLflow" if config.tracking.enabled else "MLflow is off")
         tracker.finish("KILLED" if interrupted else "FINISHED", _numbers(result))
-        if problem := tracker.close():
+        problem = tracker.close()
+        wall_s = time.perf_counter() - started_s
+        result = replace(result, wall_s=wall_s, tracking_s=tracker.spent_s)
+        write_durably(store.folder / "summary.json", result.to_json().encode())
+        if problem:
             raise TrackingError(f"{problem} (the sweep itself is complete: {store.folder})")
         return result
 
@@ -132,7 +140,6 @@ def _conclude(plan: SweepPlan, store: SweepStore, num_trials: int, *, interrupte
             f"{missing} trials of {store.sweep_id} did not end, and Tune does not say why; "
             f"`sparsefleet sweep {store.folder} --resume` runs them"
         )
-    write_durably(store.folder / "summary.json", result.to_json().encode())
     report_sweep(store, plan.objective)
     return result
 

@@ -1,10 +1,10 @@
 """What the sweep's own process does when a trial reports or ends: it writes it down, tells the tracker, shows it."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
-import ray
 from ray.tune import Callback, Stopper
 
 from orchestrator.config import ExperimentConfig
@@ -98,7 +98,7 @@ class Watch(Unsaved, Callback):
             number=number,
             status="failed",
             run_id=run_id,
-            cause=_cause(trial.get_pickled_error()),
+            cause=cause_of(self._store.add_failure(number, _what_tune_noted(trial))),
             objective={},
             values=trial.config["trial"]["values"],
         )
@@ -168,10 +168,16 @@ def _number(trial: Any) -> int:
     return int(str(trial))
 
 
-def _cause(error: Exception | None) -> str:
-    """What went wrong, on one line: the error that the trial raised, rather than Ray's wrapping of it."""
-    if isinstance(error, ray.exceptions.RayTaskError) and error.cause is not None:
-        error = error.cause
-    if error is None:
-        return "Tune gives no cause"
-    return f"{type(error).__name__}: {one_line(error)}"
+def cause_of(noted: str) -> str:
+    """What went wrong, on one line: the error that the trial raised, else how its actor ended."""
+    lines = [one_line(line) for line in noted.splitlines() if line.strip()]
+    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt|Exit): ", line)]
+    if raised:
+        kind, colon, rest = raised[-1].partition(":")
+        return kind.rpartition(".")[2] + colon + rest  # without the error's package
+    return " ".join(lines[1:])[:500] or "Tune gives no cause"
+
+
+def _what_tune_noted(trial: Any) -> str:
+    """Tune's file on a trial's failure: a heading, then the error with its traceback."""
+    return Path(trial.error_file).read_text() if trial.error_file else ""

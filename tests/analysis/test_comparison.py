@@ -116,16 +116,17 @@ def test_caps_and_targets_are_sorted_and_not_repeated(storage: Path) -> None:
 
 
 def test_defaults_come_from_the_runs(storage: Path) -> None:
-    """topk uploads 51 bytes x 4 rounds on average; feddst ends at 0.6 + 0.05 / 3."""
+    """topk uploads 51 bytes x 4 rounds on average, fedavg 321 x 4; feddst ends at 0.6 + 0.05 / 3."""
     comparison = compared(storage)
-    assert comparison.upload_caps == (51.0, 100.0, 200.0)
+    assert comparison.upload_caps == (200.0, 510.0, 1200.0)
     assert comparison.targets == (0.49, 0.55, 0.58)
 
 
 @pytest.mark.parametrize(
     ("totals", "caps"),
     [
-        ([123_456.0, 999_999.0], (30_000.0, 61_000.0, 120_000.0)),
+        ([123_456.0, 300_000.0], (30_000.0, 61_000.0, 120_000.0)),
+        ([100.0, 40_000.0, 300.0], (100.0, 2000.0, 40_000.0)),
         ([0.0, 4000.0], (1000.0, 2000.0, 4000.0)),
         ([8.0], (2.0, 4.0, 8.0)),
         ([None, 0.0], ()),

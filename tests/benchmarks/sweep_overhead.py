@@ -1,0 +1,87 @@
+"""A sweep against the same runs one by one: `python -m tests.benchmarks.sweep_overhead`.
+
+The same short experiment with as many seeds, in one Ray that is already up: first as single runs, one after another,
+each on as many pooled actors as there are cores, then as the trials of one sweep; both with MLflow on, and in turn.
+Printed are the wall times, their ratio, and which part of the sweep's its own process spent on MLflow or waited for it.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from orchestrator import ExperimentConfig, run, sweep
+from orchestrator.config import RuntimeConfig
+from orchestrator.config_loading import put_values
+from orchestrator.runtime.ray_backend import ray_session
+from orchestrator.sweep.display import SweepProgress
+from orchestrator.tracking.progress import Progress
+
+#: bounds: the sweep's wall time against the single runs', and MLflow's share of the sweep's
+RATIO, TRACKING_SHARE = 1.15, 0.01
+
+SPACE = '"""One configuration."""\n\nSPACE = {"algorithm.name": "feddst"}\n'
+
+
+def values(storage: Path, rounds: int) -> dict[str, Any]:
+    """The experiment, by dotted key."""
+    return {"algorithm.name": "feddst", "training.rounds": rounds, "runtime.storage": str(storage)}
+
+
+def single_runs(storage: Path, num_runs: int, rounds: int) -> float:
+    """Seconds for that many single runs."""
+    started_s = time.perf_counter()
+    for seed in range(num_runs):
+        config = ExperimentConfig.parse(put_values({}, {**values(storage, rounds), "seed": seed}))
+        run(config, Progress(quiet=True))
+    return time.perf_counter() - started_s
+
+
+def one_sweep(storage: Path, space: Path, num_trials: int, rounds: int) -> tuple[float, float]:
+    """Seconds for a sweep of that many trials, and the seconds of it that MLflow took."""
+    started_s = time.perf_counter()
+    result = sweep(str(space), values(storage, rounds), seeds=num_trials, display=SweepProgress(quiet=True))
+    assert result.num_finished == num_trials
+    return time.perf_counter() - started_s, result.tracking_s
+
+
+def main() -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=2)
+    options = parser.parse_args()
+    singles, sweeps, shares = [], [], []
+    with TemporaryDirectory() as folder, ray_session(RuntimeConfig()):
+        space = Path(folder) / "one.py"
+        space.write_text(SPACE)
+        for repeat in range(options.repeats):
+            storage = Path(folder) / f"runs-{repeat}"
+            singles.append(single_runs(storage, options.trials, options.rounds))
+            wall_s, tracking_s = one_sweep(storage, space, options.trials, options.rounds)
+            sweeps.append(wall_s)
+            shares.append(tracking_s / wall_s)
+    ratios = [one / many for one, many in zip(sweeps, singles, strict=True)]
+    print(
+        json.dumps(
+            {
+                "trials": options.trials,
+                "rounds": options.rounds,
+                "single_runs_s": [round(s, 1) for s in singles],
+                "sweep_s": [round(s, 1) for s in sweeps],
+                "ratio": round(statistics.median(ratios), 3),
+                "ratio_bound": RATIO,
+                "tracking_share": round(statistics.median(shares), 4),
+                "tracking_share_bound": TRACKING_SHARE,
+            },
+            indent=2,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

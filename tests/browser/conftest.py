@@ -1,0 +1,115 @@
+"""A headless Chromium, and MLflow's UI on a sweep; tests that need them skip, saying so, where there is no Chromium."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+#: no account, no updates, no other hosts
+_QUIET = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--window-size=1500,1000",
+)
+#: the methods of the sweep that is looked at
+METHODS = ("feddst", "fedavg", "randommask", "topk")
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """Chromium with a new profile."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.skip("no chromium with chromedriver is installed")
+    options = ChromeOptions()
+    options.binary_location = program
+    for argument in (*_QUIET, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(argument)
+    chrome = Chrome(options=options, service=Service(driver))
+    try:
+        yield chrome
+    finally:
+        chrome.quit()
+
+
+@pytest.fixture(scope="session")
+def swept(browser: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storage with one sweep over `METHODS`; made only where there is a browser to look at it."""
+    storage = tmp_path_factory.mktemp("swept")
+    command = [sys.executable, "-m", "orchestrator.cli", "sweep", "smoke", "--storage", str(storage)]
+    options = [f"algorithm.name=[{', '.join(METHODS)}]", "runtime.executor=inprocess"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return storage
+
+
+@pytest.fixture(scope="session")
+def ui(swept: Path) -> Iterator[str]:
+    """Address of the MLflow UI that `sparsefleet ui` starts on that storage."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "orchestrator.cli", "ui", "--storage", str(swept), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = f"http://127.0.0.1:{port}"
+            assert address in server.stdout.readline()
+            answers(f"{address}/health")
+            yield address
+        finally:
+            server.terminate()
+
+
+def answers(address: str) -> None:
+    """Wait until a server answers there, as long as a connection attempt at a time."""
+    selector = WebDriverWait(None, timeout=90, poll_frequency=0.5)  # type: ignore[type-var]
+    selector.until(lambda _: _answers(address))
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urlopen(address, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+@pytest.fixture
+def page(browser: Chrome, ui: str) -> Callable[[str, str], str]:
+    """Opens a page of the UI, waits until it shows some words, and gives its whole text.
+
+    Each page is kept as a picture, named by the words.
+    """
+
+    def open_page(path: str, words: str) -> str:
+        browser.get("about:blank")  # a page that differs only in its fragment would not be loaded anew
+        browser.get(f"{ui}/#{path}")
+        body = (By.TAG_NAME, "body")
+        WebDriverWait(browser, 60).until(lambda chrome: words in chrome.find_element(*body).text)
+        for button in browser.find_elements(By.CSS_SELECTOR, "[data-component-id$='chat_panel.close']"):
+            button.click()
+        picture(browser, words)
+        return str(browser.find_element(*body).text)
+
+    return open_page
+
+
+def picture(browser: Chrome, name: str) -> None:
+    """Keep what the browser shows as a picture, where SPARSEFLEET_SCREENSHOTS names a folder."""
+    if folder := os.environ.get("SPARSEFLEET_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        file = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+        browser.save_screenshot(str(Path(folder) / f"{file}.png"))

@@ -1,0 +1,105 @@
+"""Sweeps that are killed with all their processes, or interrupted, end as undisturbed ones do."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from orchestrator.sweep.store import SweepStore
+from tests.integration.launched import Launched
+from tests.integration.sweep_files import base_of, digests, the_sweep, tiny_space, undisturbed
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+
+
+def stamps(store: SweepStore) -> dict[str, int]:
+    """When the files of each finished trial's commits were last written, by file."""
+    files = [
+        file
+        for ending in store.endings().values()
+        if ending.status == "finished" and ending.run_id is not None
+        for file in (store.folder / ending.run_id / "commits").iterdir()
+    ]
+    return {str(file): file.stat().st_mtime_ns for file in files}
+
+
+@pytest.mark.parametrize(
+    ("words", "executor"),
+    [
+        (["sparsity.schedule.kind=[linear, cubic]", "training.lr=[0.02, 0.1]"], "ray"),
+        (["--search", "random", "--num-samples", "5"], "inprocess"),
+    ],
+    ids=["grid", "random"],
+)
+def test_a_killed_sweep_finishes_with_the_same_trials_and_results(
+    words: list[str], executor: str, tmp_path: Path
+) -> None:
+    space = tiny_space(tmp_path)
+    storage, common = tmp_path / "runs", ["tracking.enabled=false", f"runtime.executor={executor}"]
+    if executor == "ray":
+        common.append("sparsity.schedule.final_level=0.8")
+    launched = Launched(["sweep", space, "--storage", storage, *common, *words])
+    launched.wait_for("trial 2/")
+    launched.kill()
+    launched.rest()
+    store = the_sweep(storage)
+    before, trials, finished = stamps(store), store.trials(), set(store.endings())
+    assert 2 <= len(finished) < len(trials)
+
+    resumed = Launched(["sweep", store.folder, "--resume"])
+    said = resumed.rest(timeout_s=240)
+
+    assert resumed.process.returncode == 0, said
+    assert store.trials() == trials
+    assert {n: e.status for n, e in store.endings().items()} == {t.number: "finished" for t in trials}
+    assert stamps(store).items() >= before.items(), "a finished trial was run again"
+    base = base_of(store)
+    assert digests(store) == {t.number: undisturbed(t, base, tmp_path / "alone") for t in trials}
+
+
+def test_with_a_searcher_and_early_stopping_no_trial_is_lost_and_none_runs_twice(tmp_path: Path) -> None:
+    words = ["--search", "tpe", "--num-samples", "6", "--scheduler", "asha", "--grace-rounds", "2"]
+    storage = tmp_path / "runs"
+    common = ["tracking.enabled=false", "runtime.executor=inprocess", "--storage", storage]
+    launched = Launched(["sweep", tiny_space(tmp_path), *words, *common])
+    launched.wait_for("trial 2/6")
+    launched.kill()
+    launched.rest()
+    store = the_sweep(storage)
+    recorded, ended = store.trials(), store.endings()
+
+    resumed = Launched(["sweep", "--resume", store.folder])
+    said = resumed.rest(timeout_s=240)
+
+    assert resumed.process.returncode == 0, said
+    trials = store.trials()
+    assert trials[: len(recorded)] == recorded
+    assert [trial.number for trial in trials] == list(range(6))
+    assert len({str(trial.values) for trial in trials}) == 6
+    lines = (store.folder / "endings.jsonl").read_text().splitlines()
+    assert len(lines) == 6, "a trial ended twice, or not at all"
+    assert store.endings().items() >= ended.items()
+    assert Counter(len(store.run_folders(n)) for n in range(6)) == {1: 6}
+    assert {ending.status for ending in store.endings().values()} <= {"finished", "stopped"}
+
+
+def test_an_interrupted_sweep_says_how_to_go_on_and_does(tmp_path: Path) -> None:
+    storage = tmp_path / "runs"
+    common = ["tracking.enabled=false", "runtime.executor=inprocess", "--storage", storage]
+    launched = Launched(
+        ["sweep", tiny_space(tmp_path), "--num-samples", "3", "--max-concurrent", "1", *common]
+    )
+    launched.wait_for("trial 1/3")
+    launched.interrupt()
+    said = launched.rest(timeout_s=120)
+    store = the_sweep(storage)
+    assert launched.process.returncode == 130, said
+    assert f"sweep {store.folder} --resume" in said
+    assert len(store.endings()) < 3
+
+    resumed = Launched(["sweep", "tiny", "--resume", "--storage", storage])
+    said = resumed.rest(timeout_s=240)
+
+    assert resumed.process.returncode == 0, said
+    base = base_of(store)
+    assert digests(store) == {t.number: undisturbed(t, base, tmp_path / "alone") for t in store.trials()}

@@ -1,0 +1,160 @@
+"""Sweeps on Ray: trials beside one another, failures, population-based training, one copy of the data."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from orchestrator.api import sweep
+from orchestrator.config import ExperimentConfig
+from orchestrator.config_loading import put_values
+from orchestrator.runtime.ray_executor import end_actors
+from orchestrator.sweep.display import SweepProgress
+from orchestrator.sweep.result import SweepResult
+from orchestrator.sweep.store import SweepStore
+from orchestrator.sweep.tune_shelf import shared_samples, start_shelf
+from orchestrator.tracking.record import read_records
+from tests.integration.launched import Launched
+from tests.integration.sweep_files import base_of, config_of, digests, the_sweep, tiny_space, undisturbed
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+QUIET = SweepProgress(quiet=True)
+
+#: a device whose client takes a whole core, so that two cores hold one of them beside a driver
+GREEDY = """
+name: greedy
+summary: a core each
+profiles:
+  - name: greedy
+    share: 1
+    num_cpus: 1.0
+    flops_per_s: 1.0e9
+    uplink_bytes_per_s: 1.0e6
+    downlink_bytes_per_s: 1.0e6
+"""
+
+
+def test_eight_trials_that_want_more_clients_than_fit_never_deadlock(tmp_path: Path) -> None:
+    """Each wants six actors of a core each; all eight are to run at a time on however many cores there are."""
+    fleet = tmp_path / "greedy.yaml"
+    fleet.write_text(GREEDY)
+    words = [
+        *("sweep", tiny_space(tmp_path), "--storage", tmp_path / "runs", "--max-concurrent", 8),
+        *("--num-samples", 8, "--quiet", "tracking.enabled=false", f"fleet.name={fleet}"),
+        *("runtime.pool_size=6", "training.clients_per_round=6", "training.rounds=2"),
+    ]
+    watched = Launched(words)
+    said = watched.rest(timeout_s=300)
+    assert watched.process.returncode == 0, said
+    store = the_sweep(tmp_path / "runs")
+    assert [store.endings()[number].status for number in range(8)] == ["finished"] * 8
+
+
+def test_a_trial_that_fails_is_named_with_its_cause_and_ends_nothing(tmp_path: Path, local_ray: None) -> None:
+    result = tiny_sweep(
+        tmp_path,
+        {
+            "training.lr": 0.1,
+            "sparsity.schedule": {"kind": "constant"},
+            "training.rounds": 2,
+            "data.partition.min_samples": [2, 700],
+        },
+    )
+    assert (result.num_finished, result.num_failed) == (1, 1)
+    store = SweepStore(result.folder)
+    failed = store.endings()[1]
+    assert failed.status == "failed"
+    assert "data.partition" in failed.cause
+    assert "PartitionError" in failed.cause
+    assert result.configurations[-1].objective is None
+    assert result.best is not None
+    assert result.best.values["data.partition.min_samples"] == 2
+
+
+def test_trials_end_with_the_bits_of_single_runs_and_see_the_same_splits(
+    tmp_path: Path, local_ray: None
+) -> None:
+    chosen = {
+        "sparsity.schedule.kind": ["linear", "cubic"],
+        "sparsity.schedule.final_level": 0.8,
+        "training.lr": 0.1,
+    }
+    result = tiny_sweep(tmp_path, {**chosen, "training.rounds": 3}, seeds=2, executor="ray")
+    store = SweepStore(result.folder)
+    trials = store.trials()
+    base = base_of(store)
+    assert [(t.values["sparsity.schedule.kind"], t.values["seed"]) for t in trials] == [
+        ("linear", 0), ("linear", 1), ("cubic", 0), ("cubic", 1),
+    ]  # fmt: skip
+    assert digests(store) == {t.number: undisturbed(t, base, tmp_path / "alone") for t in trials}
+    splits = [
+        json.loads((store.run_folder(t.number) / "run.json").read_text())["fingerprint"] for t in trials
+    ]
+    assert (
+        splits[0]["partition"] == splits[2]["partition"] != splits[1]["partition"] == splits[3]["partition"]
+    )
+
+
+def test_population_based_training_changes_only_what_the_space_declares(
+    tmp_path: Path, local_ray: None
+) -> None:
+    result = tiny_sweep(tmp_path, {}, scheduler="pbt", num_samples=4, perturb_rounds=3)
+    assert result.num_finished == 4
+    store = SweepStore(result.folder)
+    runs = [store.run_folders(number) for number in range(4)]
+    taken_over = [(earlier, later) for folders in runs for earlier, later in pairwise(folders)]
+    assert taken_over, "nothing was exploited: raise the number of perturbations"
+    for earlier, later in taken_over:
+        about = json.loads((later / "run.json").read_text())
+        donor = store.folder / about["tags"]["taken_over_from"]
+        before, after = config_of(donor), config_of(later)
+        changed = {key for key in before if before[key] != after[key]}
+        assert changed <= {"training.lr", "sparsity.schedule.final_level"}
+        assert 0.005 <= after["training.lr"] <= 0.2
+        assert 0.6 <= after["sparsity.schedule.final_level"] <= 0.95
+        past = [record.to_line() for record in read_records(later / "metrics.jsonl")]
+        of_donor = [record.to_line() for record in read_records(donor / "metrics.jsonl")]
+        shared = sum(a == b for a, b in zip(past, of_donor, strict=False))
+        assert shared >= 3
+        assert past[:shared] == of_donor[:shared], "its history is the donor's up to where it took over"
+        assert json.loads((earlier / "run.json").read_text())["superseded_by"] == later.name
+    assert all(len(read_records(folders[-1] / "metrics.jsonl")) == 12 for folders in runs)
+
+
+def test_data_and_split_are_loaded_once_for_all_trials(local_ray: None) -> None:
+    shelf = start_shelf("a-shelf")
+    try:
+        configs = [
+            ExperimentConfig.parse(put_values({}, values))
+            for values in (
+                {"training.lr": 0.1},
+                {"training.lr": 0.2},
+                {"seed": 1},
+                {"data.partition.alpha": 5.0},
+            )
+        ]
+        refs = [shared_samples("a-shelf", config) for config in configs]
+        assert len({ref.dataset for ref in refs}) == 1
+        assert refs[0].partition == refs[1].partition
+        assert len({ref.partition for ref in refs}) == 3
+        assert ray.get(shelf.counts.remote()) == (1, 3)
+        dataset, partition = refs[2].get()
+        assert not dataset.train_inputs.flags.writeable, "it is read in place, not copied"
+        assert partition.num_clients == configs[2].fleet.num_clients
+    finally:
+        end_actors([shelf])
+
+
+def tiny_sweep(
+    folder: Path, overrides: dict[str, Any], *, executor: str = "inprocess", **options: Any
+) -> SweepResult:
+    """A sweep of the tiny space, without MLflow."""
+    common = {
+        "runtime.storage": str(folder / "runs"),
+        "runtime.executor": executor,
+        "tracking.enabled": False,
+    }
+    return sweep(str(tiny_space(folder)), {**common, **overrides}, display=QUIET, **options)
