@@ -1,0 +1,138 @@
+"""What MLflow holds of a sweep: a parent, a child a trial like a single run, and what the README searches for."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from orchestrator import cli
+from orchestrator.api import resume_sweep, sweep
+from orchestrator.sweep.display import SweepProgress
+from orchestrator.sweep.store import SweepStore
+from orchestrator.tracking.record import read_records
+from tests.integration.sweep_files import tiny_space
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+QUIET = SweepProgress(quiet=True)
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> SweepStore:
+    """A sweep of two trials, tracked."""
+    folder = tmp_path_factory.mktemp("tracked")
+    overrides: dict[str, Any] = {
+        "runtime.storage": str(folder / "runs"),
+        "runtime.executor": "inprocess",
+        "algorithm.name": ["feddst", "randommask"],
+        "sparsity.schedule": {"kind": "constant"},
+        "sparsity.level": 0.8,
+        "training.lr": 0.1,
+        "training.rounds": 3,
+    }
+    return SweepStore(sweep(str(tiny_space(folder)), overrides, display=QUIET).folder)
+
+
+@pytest.fixture
+def search(swept: SweepStore) -> Callable[[str], list[Run]]:
+    """Finds runs in the sweep's MLflow store by a filter."""
+    client = MlflowClient(f"sqlite:///{swept.folder.parent}/mlflow.db")
+    experiment = client.get_experiment_by_name("sparsefleet")
+    assert experiment is not None
+    return lambda text: list(client.search_runs([experiment.experiment_id], text))
+
+
+def history(swept: SweepStore, run: Run, name: str) -> list[tuple[int, float]]:
+    """A metric's (step, value), as often as MLflow holds it."""
+    client = MlflowClient(f"sqlite:///{swept.folder.parent}/mlflow.db")
+    return [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+
+
+def test_a_child_for_each_trial_with_every_metric_once(
+    swept: SweepStore, search: Callable[[str], list[Run]]
+) -> None:
+    (parent,) = search(f"attributes.run_name = '{swept.sweep_id}'")
+    children = search(f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert {run.info.run_name for run in children} == {"feddst", "randommask"}
+    assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
+    for run in children:
+        records = read_records(swept.folder / run.data.tags["sparsefleet.run_id"] / "metrics.jsonl")
+        assert len(records) == 3
+        for name in {name for record in records for name in record.metrics}:
+            logged = [(r.round_idx, r.metrics[name]) for r in records if name in r.metrics]
+            assert history(swept, run, name) == logged
+        assert run.data.params["training.lr"] == "0.1"
+        tags = {
+            "method": run.info.run_name,
+            "sweep": swept.sweep_id,
+            "configuration": run.info.run_name,
+            "seed": "0",
+        }
+        assert tags.items() <= run.data.tags.items()
+        assert {"git_commit", "fleet", "sparsity", "trial"} <= run.data.tags.keys()
+    assert history(swept, parent, "sweep/num_finished") == [(0, 1.0), (1, 2.0)]
+    assert parent.data.params["sweep.search"] == "grid"
+    assert parent.data.tags["summary.num_finished"] == "2"
+
+
+def test_the_sweeps_report_and_later_comparisons_are_with_it(
+    swept: SweepStore, search: Callable[[str], list[Run]], tmp_path: Path
+) -> None:
+    (parent,) = search(f"attributes.run_name = '{swept.sweep_id}'")
+    words = [
+        "compare",
+        "--sweep",
+        swept.sweep_id,
+        "--storage",
+        swept.folder.parent,
+        "--out",
+        tmp_path / "mine",
+    ]
+    assert cli._main([str(word) for word in [*words, "--baseline", "randommask"]]) == 0
+    client = MlflowClient(f"sqlite:///{swept.folder.parent}/mlflow.db")
+    names = {"report.html", "curves.png", "pareto.png", "comparison.csv", "comparison.json"}
+    for folder in ("report", "comparisons/mine"):
+        assert {f.path for f in client.list_artifacts(parent.info.run_id, folder)} == {
+            f"{folder}/{n}" for n in names
+        }
+
+
+def test_the_readmes_searches_find_what_they_say(
+    search: Callable[[str], list[Run]], swept: SweepStore
+) -> None:
+    section = README[README.index("Searches that work at once") :]
+    (block,) = re.findall(r"```\n(.*?)```", section, re.DOTALL)[:1]
+    of_sweep, cheap, sparse = block.strip().splitlines()
+    found = [
+        {run.info.run_name for run in search(text)}
+        for text in (of_sweep.replace("SWEEP", swept.sweep_id), re.sub(r"> 0\.\d+", "> 0.01", cheap), sparse)
+    ]
+    assert found[0] == {"feddst", "randommask"}
+    assert found[1] == {"feddst", "randommask"}
+    assert found[2] == {"feddst"}
+
+
+def test_what_mlflow_lacks_of_ended_trials_is_delivered_when_the_sweep_goes_on(
+    swept: SweepStore, search: Callable[[str], list[Run]]
+) -> None:
+    number, ending = next(iter(swept.endings().items()))
+    assert ending.run_id is not None
+    noted = swept.folder / ending.run_id / "tracking.json"
+    delivery = json.loads(noted.read_text())
+    client = MlflowClient(f"sqlite:///{swept.folder.parent}/mlflow.db")
+    client.delete_run(delivery["mlflow_run_id"])
+    noted.write_text(json.dumps({**delivery, "ended": False, "num_delivered": 1}))
+    before = (swept.folder / "endings.jsonl").read_bytes()
+
+    result = resume_sweep(swept.folder, display=QUIET)
+
+    assert (result.num_finished, result.num_failed) == (2, 0)
+    assert (swept.folder / "endings.jsonl").read_bytes() == before
+    (run,) = search(f"tags.trial = '{number}'")
+    assert run.info.status == "FINISHED"
+    assert [step for step, _ in history(swept, run, "eval/loss")] == [0, 1, 2]
