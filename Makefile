@@ -36,5 +36,6 @@ bench: install ## the benchmark of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks.round_time
 	$(BIN)/python -m tests.benchmarks.submodel_step
 	$(BIN)/python -m tests.benchmarks.masked_step
+	$(BIN)/python -m tests.benchmarks.sweep_overhead
 
 .PHONY: help install demo test fast lint docs bench
