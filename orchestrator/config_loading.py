@@ -47,7 +47,7 @@ def put_values(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
     """A copy of a nested mapping with each dotted key set to its value. Raises ConfigError as `apply_overrides`."""
     changed = deepcopy(dict(tree))
     for key, value in values.items():
-        _put(changed, key, value)
+        _put(changed, key, deepcopy(value))
     return changed
 
 
@@ -94,9 +94,14 @@ def resumed_config(stored: Mapping[str, Any], overrides: Sequence[str]) -> Exper
 def _value(text: str) -> Any:
     """A value as YAML reads it, but as it was written where reading loses that: 007, 1.50, a date."""
     try:
-        value = yaml.safe_load(text)
+        return _as_written(yaml.safe_load(text), yaml.load(text, Loader=yaml.BaseLoader))
     except (yaml.YAMLError, ValueError):
         return text
+
+
+def _as_written(value: Any, text: Any) -> Any:
+    if isinstance(value, list) and isinstance(text, list):
+        return [_as_written(inner, word) for inner, word in zip(value, text, strict=True)]
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return value if isinstance(value, bool) or str(value) == text else text
     return text if isinstance(value, date) else value

@@ -6,7 +6,7 @@ SPACE = {
     "algorithm.name": "fedlps",
     "fleet.name": "five-tier",
     "training.lr": tune.loguniform(0.01, 0.2),
-    "algorithm.ratio_policy": tune.choice(["bandit", "capability"]),
+    "algorithm.ratio_policy": tune.choice(["p_ucbv", "capability"]),
     "algorithm.importance_lr": tune.loguniform(0.5, 20.0),
     "algorithm.penalty": tune.loguniform(0.1, 10.0),
     "algorithm.prior": tune.choice([0.0, 0.5, 1.0]),

@@ -12,6 +12,7 @@ SPACE = {
         ]
     ),
     "algorithm.alpha": tune.grid_search([0.05, 0.2]),
+    "training.lr": 0.05,
     "sparsity.level": 0.5,
     "sparsity.schedule": tune.grid_search(
         [

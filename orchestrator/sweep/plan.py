@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import flatten, put_values
-from orchestrator.errors import ConfigError
+from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.federation.seeds import stream
 from orchestrator.sweep.objective import Objective
-from orchestrator.sweep.request import ADAPTIVE, SweepRequest, check_request
-from orchestrator.sweep.space import Space, load_space, plain, varied, with_overrides
+from orchestrator.sweep.request import ADAPTIVE, SweepRequest, as_option_error, check_request
+from orchestrator.sweep.space import Space, is_at_or_below, load_space, plain, varied, with_overrides
 from orchestrator.sweep.store import SweepStore
 from orchestrator.sweep.trials import TrialSpec, check_configs, draw_values, with_seeds
 
@@ -66,6 +68,8 @@ def plan_sweep(request: SweepRequest) -> SweepPlan:
             problem = "all trials of a sweep share their runtime and tracking"
             raise ConfigError(key, "(several values)", problem, "give it one value")
     of_trials = {*open_keys, *(space.mutations if request.scheduler == "pbt" else ())}
+    # what is fixed inside of a dimension of mappings has the last word in every trial
+    of_trials |= {key for key in dimensions if any(is_at_or_below(key, other) for other in open_keys)}
     fixed = {key: value for key, value in dimensions.items() if key not in of_trials}
     base = put_values(request.config, flatten(plain(fixed)))
     drawn = _method(base, open_keys) | {key: dimensions[key] for key in dimensions if key in of_trials}
@@ -96,7 +100,8 @@ def _method(base: Mapping[str, Any], open_keys: Sequence[str]) -> dict[str, str]
     """The method as a value of every trial, so that each is called by it, where the space does not vary it."""
     if "algorithm" in open_keys or "algorithm.name" in open_keys:
         return {}
-    return {"algorithm.name": str(base.get("algorithm", {}).get("name", "fedavg"))}
+    chosen = base.get("algorithm", {})
+    return {"algorithm.name": str(chosen.get("name", "fedavg"))} if isinstance(chosen, Mapping) else {}
 
 
 def plan_again(store: SweepStore, **changes: object) -> SweepPlan:
@@ -104,5 +109,11 @@ def plan_again(store: SweepStore, **changes: object) -> SweepPlan:
 
     Raises CheckpointError when its folder does not say what was asked for, and what `plan_sweep` raises.
     """
-    request = SweepRequest.model_validate(store.about()["request"])
+    try:
+        request = SweepRequest.model_validate(store.about()["request"])
+    except ValidationError as error:
+        problem = as_option_error(error)
+        raise CheckpointError(
+            f"{store.folder} was asked for in other words ({problem}); start it anew"
+        ) from error
     return plan_sweep(request.model_copy(update=changes))

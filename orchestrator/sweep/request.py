@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 from orchestrator.config_section import Positive, Section
 from orchestrator.errors import RequestError
 from orchestrator.sweep.objective import Objective
-from orchestrator.sweep.space import Space, is_drawn, varied
+from orchestrator.sweep.space import Space, is_at_or_below, is_drawn, is_grid, varied
 
 Search = Literal["grid", "random", "tpe", "nsga2"]
 Scheduler = Literal["fifo", "asha", "median", "pbt"]
@@ -65,8 +65,10 @@ def _check_samples(request: SweepRequest, dimensions: Mapping[str, Any]) -> None
         _refuse(
             request, "num_samples", problem, "leave it out; --seeds repeats, --search random draws from lists"
         )
-    if not varied(dimensions) and request.search != "grid":
-        _refuse(request, "search", "every key of the space is fixed", "use grid, or leave a dimension open")
+    if request.search != "grid" and not any(
+        is_grid(value) or is_drawn(value) for value in dimensions.values()
+    ):
+        _refuse(request, "search", "the space has nothing to draw", "use grid, or leave a dimension open")
 
 
 def _check_seeds(request: SweepRequest, dimensions: Mapping[str, Any]) -> None:
@@ -101,7 +103,7 @@ def _check_schedulers(request: SweepRequest, space: Space) -> None:
             "a population lives at the same time",
             "leave it out; draw fewer trials",
         )
-    fixed = [key for key in space.mutations if key in request.overrides]
+    fixed = [key for key in space.mutations if any(is_at_or_below(key, over) for over in request.overrides)]
     if fixed:
         problem = (
             f"the space lets population-based training change {', '.join(fixed)}, which the command fixes"

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.config import ExperimentConfig
+from orchestrator.errors import ResourceError
 from orchestrator.federation.device_draws import draw_population
 from orchestrator.fleet.fleets import get_fleet
-from orchestrator.runtime.packing import hardest_first
+from orchestrator.runtime.packing import fits, hardest_first
 from orchestrator.runtime.placement import ACTOR_BYTES, Capacity, Placement, place_trial
 
 #: what a driver reserves; while its clients train it folds and waits
@@ -48,9 +49,17 @@ def trial_footprint(config: ExperimentConfig, capacity: Capacity, share: Share, 
     The driver writes to the run's folder, which is on that node. Raises ResourceError when the clients' actors do not
     fit beside it, or when the node has no room for the driver.
     """
-    pin = {home: 0.001}
-    if config.runtime.executor == "inprocess":
-        return Footprint(bundles=({"CPU": IN_PROCESS_CPUS, **pin},), placement=None)
+    in_process = config.runtime.executor == "inprocess"
+    driver = {"CPU": IN_PROCESS_CPUS if in_process else DRIVER_CPUS, home: 0.001}
+    if not fits(driver, capacity.nodes):
+        problem = (
+            f"a trial's driver needs {driver['CPU']:g} CPU of the node where the command runs, which has less"
+        )
+        raise ResourceError(
+            "runtime.executor", config.runtime.executor, problem, "run it on a node with more"
+        )
+    if in_process:
+        return Footprint(bundles=(driver,), placement=None)
     beside = Capacity(
         tuple(
             {**node, "CPU": node.get("CPU", 0.0) - DRIVER_CPUS} if home in node else node
@@ -64,4 +73,4 @@ def trial_footprint(config: ExperimentConfig, capacity: Capacity, share: Share, 
     )
     profiles = [population.profiles[index] for _, index in placement.actors]
     clients = [profile.footprint() for profile in sorted(profiles, key=hardest_first)]
-    return Footprint(bundles=({"CPU": DRIVER_CPUS, **pin}, *clients), placement=placement)
+    return Footprint(bundles=(driver, *clients), placement=placement)

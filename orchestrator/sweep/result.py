@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import inf, isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -59,14 +60,17 @@ class SweepResult:
         return next((found for found in self.configurations if found.objective is not None), None)
 
     def to_json(self) -> str:
-        """One JSON object; what is infinite, as a time that was never reached, is null."""
-        plain = {**asdict(self), "folder": str(self.folder)}
-        for found in plain["configurations"]:
-            if found["objective"] is not None:
-                found["objective"] = {
-                    k: v if abs(v) != float("inf") else None for k, v in found["objective"].items()
-                }
-        return json.dumps(plain, indent=2)
+        """One JSON object; what is not finite, as a time that was never reached, is null."""
+        return json.dumps(_finite({**asdict(self), "folder": str(self.folder)}), indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """A tree of plain values without infinities and NaN, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def result_of(
@@ -174,7 +178,7 @@ def _goal(one: ConfigurationResult, name: str) -> str:
     if one.objective is None:
         return "-"
     value = one.objective[name]
-    if value == float("inf"):
+    if value == inf:
         return "never"
     if "bytes" in name:
         return format_bytes(value)

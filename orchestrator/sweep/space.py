@@ -62,19 +62,27 @@ def _mapping(module: ModuleType, name: str, spec: str) -> Mapping[str, Any]:
 def with_overrides(dimensions: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The dimensions under the user's own values: a list is a dimension of its own, any other value fixes its key.
 
-    Dimensions at or below an overridden key go.
+    Dimensions at or below an overridden key go. Raises ConfigError for an empty list.
     """
     from ray import tune
 
     kept = {
         key: value
         for key, value in dimensions.items()
-        if not any(key == over or key.startswith(f"{over}.") for over in overrides)
+        if not any(is_at_or_below(key, over) for over in overrides)
     }
+    for key, value in overrides.items():
+        if value == []:
+            raise ConfigError(key, value, "an empty list is no dimension", "list the values that it takes")
     added = {
         key: tune.grid_search(value) if isinstance(value, list) else value for key, value in overrides.items()
     }
     return {**kept, **added}
+
+
+def is_at_or_below(key: str, other: str) -> bool:
+    """Whether a dotted key is another one, or lies in it."""
+    return key == other or key.startswith(f"{other}.")
 
 
 def is_grid(value: object) -> bool:
@@ -84,9 +92,16 @@ def is_grid(value: object) -> bool:
 
 def is_drawn(value: object) -> bool:
     """Whether a dimension is drawn from a domain; what is computed from other dimensions is not."""
-    from ray.tune.search.sample import Domain, Function
+    from ray.tune.search.sample import Domain
 
-    return isinstance(value, Domain) and not isinstance(value, Function)
+    return isinstance(value, Domain) and not is_computed(value)
+
+
+def is_computed(value: object) -> bool:
+    """Whether a dimension is computed from others (`tune.sample_from`)."""
+    from ray.tune.search.sample import Function
+
+    return isinstance(value, Function)
 
 
 def varied(dimensions: Mapping[str, Any]) -> list[str]:

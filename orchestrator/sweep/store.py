@@ -147,9 +147,9 @@ class SweepStore:
     def next_run_folder(self, number: int) -> Path:
         """A folder for the run with which a trial goes on after it has taken over another's model."""
         folders = self.run_folders(number)
-        last = folders[-1].name.rpartition("-g") if folders else ("", "", "")
-        generation = int(last[2]) + 1 if last[1] else 1
-        return self.folder / f"{self.sweep_id}-{number:03d}-g{generation}"
+        stem = f"{self.sweep_id}-{number:03d}"
+        generation = folders[-1].name.removeprefix(stem).removeprefix("-g") if folders else ""
+        return self.folder / f"{stem}-g{int(generation or 0) + 1}"
 
     def mark_superseded(self, number: int) -> None:
         """Note in each of a trial's earlier runs which one it goes on with."""

@@ -11,7 +11,7 @@ from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import flatten, put_values
 from orchestrator.errors import RequestError
 from orchestrator.sweep.request import SweepRequest
-from orchestrator.sweep.space import is_drawn, lists_as_choices, plain
+from orchestrator.sweep.space import is_computed, is_drawn, lists_as_choices, plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,7 @@ def draw_values(
     from ray.tune.search.variant_generator import generate_variants
 
     chosen = lists_as_choices(dimensions) if request.search == "random" else dict(dimensions)
+    chosen = dict(sorted(chosen.items(), key=lambda item: is_computed(item[1])))
     drawn = any(map(is_drawn, chosen.values()))
     seen = set()
     for _ in range(request.samples if drawn else 1):

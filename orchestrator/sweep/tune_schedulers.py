@@ -39,6 +39,8 @@ def make_scheduler(
         hyperparam_mutations={"trial": {"values": dict(mutations)}},
         custom_explore_fn=lambda config: _within_domains(config, mutations),
         log_config=False,
+        # else a trial that is ahead is held against scores from earlier rounds, and exploits them again and again
+        synch=True,
     )
 
 

@@ -15,7 +15,7 @@ from orchestrator.config_loading import flatten
 from orchestrator.federation.seeds import derive
 from orchestrator.sweep.objective import Objective
 from orchestrator.sweep.request import SweepRequest
-from orchestrator.sweep.space import lists_as_choices, plain
+from orchestrator.sweep.space import is_at_or_below, lists_as_choices, plain
 from orchestrator.sweep.store import Ending
 from orchestrator.sweep.trials import TrialSpec, with_seeds
 from orchestrator.sweep.tune_unsaved import Unsaved
@@ -50,6 +50,7 @@ class RecordedSearch(Unsaved, Searcher):
         self._names = [goal.name for goal in objective.goals]
         chosen = lists_as_choices(dimensions)
         self._computed = {key: value for key, value in chosen.items() if isinstance(value, Function)}
+        self._keys = list(chosen)
         self._fixed = {key: value for key, value in chosen.items() if not isinstance(value, Domain)}
         domains = {
             key: value
@@ -124,7 +125,12 @@ class RecordedSearch(Unsaved, Searcher):
         """The value that was written down; of a choice its number, since Optuna has no mappings."""
         if key not in self._choices:
             return values[key]
-        below = {k: v for k, v in values.items() if k == key or k.startswith(f"{key}.")}
+        others = [other for other in self._keys if other.startswith(f"{key}.")]
+        below = {
+            k: v
+            for k, v in values.items()
+            if is_at_or_below(k, key) and not any(is_at_or_below(k, other) for other in others)
+        }
         return next(
             n for n, choice in enumerate(self._choices[key]) if flatten({key: plain(choice)}) == below
         )
@@ -132,8 +138,11 @@ class RecordedSearch(Unsaved, Searcher):
     def _ask(self) -> list[TrialSpec]:
         index = self._num_asked
         drawn = self._optuna.suggest(_name(index)) or {}
-        values = {**self._fixed, **drawn, **{key: found[drawn[key]] for key, found in self._choices.items()}}
-        values |= {key: value.sample(config=values) for key, value in self._computed.items()}
+        chosen = {key: found[drawn[key]] for key, found in self._choices.items()}
+        known = {**self._fixed, **drawn, **chosen}
+        values = {key: known[key] for key in self._keys if key in known}
+        for key, value in self._computed.items():
+            values[key] = value.sample(config=values)
         self._num_asked += 1
         first = index * self._request.seeds
         return [

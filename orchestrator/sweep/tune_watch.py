@@ -170,12 +170,12 @@ def _number(trial: Any) -> int:
 
 def cause_of(noted: str) -> str:
     """What went wrong, on one line: the error that the trial raised, else how its actor ended."""
-    lines = [one_line(line) for line in noted.splitlines() if line.strip()]
-    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt|Exit): ", line)]
-    if raised:
-        kind, colon, rest = raised[-1].partition(":")
-        return kind.rpartition(".")[2] + colon + rest  # without the error's package
-    return " ".join(lines[1:])[:500] or "Tune gives no cause"
+    lines = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", noted).splitlines() if line.strip()]
+    raised = [line for line in lines if re.fullmatch(r"([A-Za-z_]\w*\.)*[A-Z]\w*(: .*)?", line)]
+    if raised and "Traceback" in noted:
+        kind, colon, message = raised[-1].partition(":")
+        return one_line(kind.rpartition(".")[2] + colon + message)[:500]
+    return one_line(" ".join(lines[1:]))[:500] or "Tune gives no cause"
 
 
 def _what_tune_noted(trial: Any) -> str:

@@ -78,10 +78,10 @@ class MlflowSink:
 
     def close_within(self, patience_s: float) -> tuple[TrackingOutcome, float]:
         """Like `close`, with a time limit of its own; also the seconds that were spent on a store that is away."""
-        started_s = self._clock()
+        waited_s = 0.0
         if self._follower is not None and not self._gave_up:
-            self._insist(patience_s)
-        return self.outcome(), self._clock() - started_s if self._error else 0.0
+            waited_s = self._insist(patience_s)
+        return self.outcome(), waited_s
 
     def outcome(self) -> TrackingOutcome:
         """What has arrived up to now."""
@@ -91,14 +91,19 @@ class MlflowSink:
         delivery = self._follower.delivery
         return TrackingOutcome(delivery.mlflow_run_id, delivery.num_delivered, "; ".join(problems) or None)
 
-    def _insist(self, patience_s: float) -> None:
-        deadline = self._clock() + patience_s
+    def _insist(self, patience_s: float) -> float:
+        """Try until all is delivered or the patience is over; the seconds that it took from the first refusal on."""
+        started_s = last_refused_s = self._clock()
+        deadline = started_s + patience_s
         while not self._attempt():
-            wait_s = min(self._retry_at, deadline) - self._clock()
+            last_refused_s = self._clock()
+            wait_s = min(self._retry_at, deadline) - last_refused_s
             if wait_s <= 0 or _is_final(self._error):
                 self._gave_up = True
-                return
+                break
             self._sleep(wait_s)
+            last_refused_s = self._clock()
+        return last_refused_s - started_s
 
     def _attempt(self) -> bool:
         """Deliver everything that is outstanding; False when the store did not take it."""
@@ -135,7 +140,8 @@ class MlflowSink:
         return [
             f"{self._where()} did not take everything ({_reason(self._error)}): it holds "
             f"{self._follower.delivery.num_delivered} of {num_rounds} rounds, all of them are safe in "
-            f"{self._info.run_dir}; `sparsefleet resume {self._info.run_id}` delivers the rest"
+            f"{self._info.run_dir}; `{self._info.resumption or f'sparsefleet resume {self._info.run_id}'}` delivers "
+            "the rest"
         ]
 
 

@@ -41,7 +41,8 @@ class RunInfo:
     `artifact_root` is where an experiment created in a SQLite store keeps its artifacts (None: `mlartifacts`
     beside the database); a server decides for itself. `params` is the resolved config, dotted. `tags` may
     hold MLflow's own names (`mlflow.user`, `mlflow.parentRunId`). `flush_timeout_s` is how long `close`
-    waits for a server that is away.
+    waits for a server that is away. `resumption` is the command that delivers what did not arrive (None:
+    `sparsefleet resume` of the run).
     """
 
     run_id: str
@@ -53,6 +54,7 @@ class RunInfo:
     params: dict[str, str]
     tags: dict[str, str]
     flush_timeout_s: float
+    resumption: str | None = None
 
 
 def read_records(path: Path, start: int = 0) -> list[RoundRecord]:

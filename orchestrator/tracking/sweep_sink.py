@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class SweepSink:
     """A sink for the sweep, which is the parent, and one for each trial that is not yet delivered.
 
-    A store that is away holds nothing up: what was not delivered is tried again with the next call, and `close`
-    insists for `flush_timeout_s`, for all together.
+    A store that is away holds nothing up: what was not delivered of a run is tried again with the next call for it,
+    and at the end, when `close` insists for `flush_timeout_s`, for all together.
     """
 
     def __init__(self, client_factory: Callable[[str], "MlflowClient"] = connect) -> None:
@@ -29,12 +29,13 @@ class SweepSink:
         self._sweep: MlflowSink | None = None
         self._parent_id: str | None = None
         self._runs: dict[str, MlflowSink] = {}
-        self._flush_timeout_s = 0.0
+        self._flush_timeout_s, self._resumption = 0.0, ""
 
     def open(self, info: RunInfo) -> str:
         """Open the sweep's own MLflow run, and return its id. Raises TrackingError when the store does not take it."""
         self._sweep, self._flush_timeout_s = MlflowSink(self._client), info.flush_timeout_s
-        self._sweep.start(info)
+        self._resumption = f"sparsefleet sweep {info.run_id} --resume"
+        self._sweep.start(replace(info, resumption=self._resumption))
         outcome = self._sweep.outcome()
         if outcome.mlflow_run_id is None:
             raise TrackingError(outcome.problem or "MLflow did not take the sweep")
@@ -44,7 +45,8 @@ class SweepSink:
     def start(self, info: RunInfo) -> None:
         """Follow a trial's run, as a child of the sweep's."""
         assert self._parent_id is not None, "open comes first"
-        child = replace(info, tags={**info.tags, "mlflow.parentRunId": self._parent_id})
+        tags = {**info.tags, "mlflow.parentRunId": self._parent_id}
+        child = replace(info, tags=tags, resumption=self._resumption)
         self._runs[info.run_id] = MlflowSink(self._client)
         self._runs[info.run_id].start(child)
 

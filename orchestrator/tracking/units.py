@@ -25,8 +25,8 @@ def format_seconds(seconds: float) -> str:
 def parse_bytes(text: str) -> float:
     """'12.3MB' -> 12_300_000.0, '5e6' -> 5_000_000.0. Raises ValueError for anything else."""
     number = text.strip().removesuffix("B").rstrip()
-    factor = 1000.0 ** _PREFIXES.index(number[-1]) if number[-1:] in _PREFIXES[1:] else 1.0
-    return float(number.rstrip("".join(_PREFIXES[1:])) if factor > 1 else number) * factor
+    prefix = number[-1:] if number[-1:] in _PREFIXES[1:] else ""
+    return float(number.removesuffix(prefix)) * 1000.0 ** _PREFIXES.index(prefix)
 
 
 def _scaled(value: float) -> str:

@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from orchestrator.config import ExperimentConfig
+from orchestrator.errors import CheckpointError
 from orchestrator.runtime.store import RunStore
 from orchestrator.runtime.summary import RunSummary
 from orchestrator.tracking.record import RoundRecord
@@ -70,3 +73,20 @@ def test_it_is_one_json_object_in_the_order_of_its_fields(tmp_path: Path) -> Non
     assert found == summary.to_dict()
     assert list(found) == list(RunSummary.__slots__)
     assert isinstance(found["upload_bytes_total"], int)
+
+
+class TestReading:
+    """`RunSummary.read`."""
+
+    @pytest.mark.parametrize("interrupted", [True, False])
+    def test_what_was_written_comes_back(self, tmp_path: Path, interrupted: bool) -> None:
+        summary = _of(RunStore(tmp_path / "r"), {"eval/accuracy": 0.1 + 0.2}, TOTALS, interrupted=interrupted)
+        (tmp_path / "summary.json").write_text(summary.to_json())
+        assert RunSummary.read(tmp_path / "summary.json") == summary
+
+    @pytest.mark.parametrize("text", [None, "", "{", "[]", "3", "{}", '{"run_id": "r", "more": 1}'])
+    def test_a_file_that_holds_none_is_refused_by_name(self, tmp_path: Path, text: str | None) -> None:
+        if text is not None:
+            (tmp_path / "summary.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r"summary\.json holds no summary .*delete it, and resume"):
+            RunSummary.read(tmp_path / "summary.json")
