@@ -11,12 +11,12 @@ from orchestrator.runtime import session
 from orchestrator.runtime.session import Display
 from orchestrator.runtime.store import find_run
 from orchestrator.runtime.summary import RunSummary
-from orchestrator.sweep.display import SweepProgress
-from orchestrator.sweep.request import SweepRequest, as_option_error
+from orchestrator.sweeping.display import SweepProgress
+from orchestrator.sweeping.request import SweepRequest, as_option_error
 from orchestrator.tracking.progress import Progress
 
 if TYPE_CHECKING:
-    from orchestrator.sweep.result import SweepResult
+    from orchestrator.sweeping.result import SweepResult
 
 
 def run(config: ExperimentConfig, display: Display | None = None) -> RunSummary:
@@ -51,7 +51,7 @@ def sweep(
     objective, num_samples, seeds, max_concurrent, grace_rounds, perturb_rounds. `display` None shows a progress bar.
     Trials that fail are in the result and end nothing. Raises a RequestError for what cannot be done as asked.
     """
-    from orchestrator.sweep.tune_session import sweep as run_sweep
+    from orchestrator.sweeping.tune_session import sweep as run_sweep
 
     asked = {"space": space, "overrides": dict(overrides or {}), "config": dict(config or {}), **options}
     try:
@@ -65,8 +65,8 @@ def resume_sweep(
     sweep: str | Path, *, max_concurrent: int | None = None, display: SweepProgress | None = None
 ) -> "SweepResult":
     """Finish a sweep, named by its folder; trials that have ended are not run again."""
-    from orchestrator.sweep.store import find_sweep
-    from orchestrator.sweep.tune_session import resume_sweep as go_on
+    from orchestrator.sweeping.store import find_sweep
+    from orchestrator.sweeping.tune_session import resume_sweep as go_on
 
     folder = find_sweep(str(sweep), Path("runs"))
     return go_on(folder, display or SweepProgress(), max_concurrent=max_concurrent)

@@ -23,7 +23,7 @@ from orchestrator.cli_options import (
 from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
-    from orchestrator.sweep.result import SweepResult
+    from orchestrator.sweeping.result import SweepResult
 
 SWEEP_EXAMPLES = """
 Run a search space's trials on Ray Tune, each a run of its own, and rank them.
@@ -125,7 +125,7 @@ def sweep_command(
     else:
         from orchestrator.api import sweep
         from orchestrator.config_loading import parse_overrides, read_yaml
-        from orchestrator.sweep.display import SweepProgress
+        from orchestrator.sweeping.display import SweepProgress
 
         values = parse_overrides(overrides or [])
         values.setdefault("runtime.storage", str(storage))
@@ -153,10 +153,10 @@ def _resume(
     quiet: bool,
     verbose: bool,
 ) -> "SweepResult":
-    from orchestrator.sweep.display import SweepProgress
-    from orchestrator.sweep.request import SweepRequest
-    from orchestrator.sweep.store import find_sweep
-    from orchestrator.sweep.tune_session import resume_sweep
+    from orchestrator.sweeping.display import SweepProgress
+    from orchestrator.sweeping.request import SweepRequest
+    from orchestrator.sweeping.store import find_sweep
+    from orchestrator.sweeping.tune_session import resume_sweep
 
     changed = {key: value for key, value in asked.items() if value != SweepRequest.model_fields[key].default}
     options = [(f"--{key.replace('_', '-')}", value) for key, value in changed.items()]
@@ -171,7 +171,7 @@ def _resume(
 
 def _report(result: "SweepResult", quiet: bool) -> None:
     """Print what the sweep came to; exits 130 when it was interrupted, 1 when a trial failed."""
-    from orchestrator.sweep.result import result_table
+    from orchestrator.sweeping.result import result_table
 
     if result.interrupted:
         ended = result.num_finished + result.num_stopped + result.num_failed
@@ -194,8 +194,8 @@ def _report(result: "SweepResult", quiet: bool) -> None:
 
 
 def _places(result: "SweepResult") -> list[str]:
-    from orchestrator.sweep.plan import plan_again
-    from orchestrator.sweep.store import SweepStore
+    from orchestrator.sweeping.plan import plan_again
+    from orchestrator.sweeping.store import SweepStore
 
     page = result.folder / "report" / "report.html"
     compared = [f"Compared: {page}"] if page.is_file() else []
@@ -309,8 +309,8 @@ def _print_comparison(comparison: Any, form: str) -> None:
 def _log_to_sweep(sweep: str, storage: Path, out: Path) -> None:
     """Put a sweep's comparison into MLflow, beside the one that the sweep made itself."""
     from orchestrator.runtime.run_folder import tracking_uri
-    from orchestrator.sweep.plan import plan_again
-    from orchestrator.sweep.store import SweepStore, find_sweep
+    from orchestrator.sweeping.plan import plan_again
+    from orchestrator.sweeping.store import SweepStore, find_sweep
     from orchestrator.tracking.mlflow_artifacts import log_folder
 
     store = SweepStore(find_sweep(sweep, storage))

@@ -82,7 +82,7 @@ def _fleets(name: str | None = None, address: str | None = None) -> RenderableTy
 
 
 def _spaces() -> Table:
-    from orchestrator.sweep.space import load_space, space_names, varied
+    from orchestrator.sweeping.space import load_space, space_names, varied
 
     table = _table("search space", "what it compares", "dimensions", "changed by pbt")
     for name in space_names():

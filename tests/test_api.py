@@ -1,5 +1,6 @@
 """The public functions: the same runs as from the command line, seen through a display of one's own."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -49,9 +50,10 @@ def _config(storage: Path, **training: int) -> ExperimentConfig:
 
 
 def test_the_public_names_are_those_promised() -> None:
-    assert set(orchestrator.__all__) >= {"ExperimentConfig", "run", "resume"}
+    assert set(orchestrator.__all__) >= {"ExperimentConfig", "run", "resume", "sweep", "resume_sweep"}
+    importlib.import_module("orchestrator.sweeping.tune_session")
     for name in orchestrator.__all__:
-        assert getattr(orchestrator, name) is not None
+        assert callable(getattr(orchestrator, name)), "a module of that name would hide it"
     with pytest.raises(AttributeError, match="no attribute 'walk'"):
         orchestrator.walk  # noqa: B018
 

@@ -72,7 +72,7 @@ SHELLS = (
     "orchestrator.cli",
     "orchestrator.cli_options",
     "orchestrator.cli_sweep",
-    "orchestrator.sweep",
+    "orchestrator.sweeping",
     "orchestrator.demo",
     "orchestrator.inspection",
     "orchestrator.api",
@@ -80,7 +80,7 @@ SHELLS = (
     "orchestrator.retiming",
 )
 #: these may import ray inside a function, so that looking at `--help` does not
-LAZY_RAY = ("orchestrator.sweep.space", "orchestrator.sweep.trials")
+LAZY_RAY = ("orchestrator.sweeping.space", "orchestrator.sweeping.trials")
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 #: pickles a method and reads back what it has just written, to see that Ray can ship it
 PICKLING = "orchestrator.contract.repeatable"
@@ -192,7 +192,7 @@ def test_nothing_imports_the_command_line_but_itself() -> None:
 def test_only_the_shells_import_ray() -> None:
     for found in (i for i in imports() if i.within("ray")):
         module = found.module
-        thin = module.startswith(("orchestrator.runtime.ray_", "orchestrator.sweep.tune_"))
+        thin = module.startswith(("orchestrator.runtime.ray_", "orchestrator.sweeping.tune_"))
         thin = thin or module == "orchestrator.runtime.driver_actor"
         lazily = module in LAZY_RAY and (found.lazy or found.typing)
         assert thin or lazily or module.startswith("search_spaces"), f"{module}:{found.line} imports ray"
@@ -207,7 +207,7 @@ def test_only_mlflow_files_of_tracking_import_mlflow() -> None:
 def test_what_imports_ray_is_itself_imported_late() -> None:
     """`session` and `inspection` reach the Ray modules only from inside functions."""
     shells = {i.module for i in imports() if i.within("ray") and not (i.lazy or i.typing)}
-    shells |= {module for module in sources() if module.startswith("orchestrator.sweep.tune_")}
+    shells |= {module for module in sources() if module.startswith("orchestrator.sweeping.tune_")}
     assert "orchestrator.runtime.ray_backend" in shells
     assert not [
         f"{i.module}:{i.line} imports {i.name}"

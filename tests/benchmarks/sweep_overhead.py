@@ -17,7 +17,7 @@ from orchestrator import ExperimentConfig, run, sweep
 from orchestrator.config import RuntimeConfig
 from orchestrator.config_loading import put_values
 from orchestrator.runtime.ray_backend import ray_session
-from orchestrator.sweep.display import SweepProgress
+from orchestrator.sweeping.display import SweepProgress
 from orchestrator.tracking.progress import Progress
 
 #: bounds: the sweep's wall time against the single runs', and MLflow's share of the sweep's

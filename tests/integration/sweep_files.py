@@ -8,8 +8,8 @@ from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import flatten
 from orchestrator.runtime import session
 from orchestrator.runtime.store import RunStore
-from orchestrator.sweep.store import SweepStore
-from orchestrator.sweep.trials import TrialSpec
+from orchestrator.sweeping.store import SweepStore
+from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.tracking.progress import Progress
 
 #: short trials of a perceptron; the schedule leaves population-based training something to change

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.sweep.store import SweepStore
+from orchestrator.sweeping.store import SweepStore
 from tests.integration.launched import Launched
 from tests.integration.sweep_files import base_of, digests, the_sweep, tiny_space, undisturbed
 

@@ -12,8 +12,8 @@ from mlflow.entities import Run
 
 from orchestrator import cli
 from orchestrator.api import resume_sweep, sweep
-from orchestrator.sweep.display import SweepProgress
-from orchestrator.sweep.store import SweepStore
+from orchestrator.sweeping.display import SweepProgress
+from orchestrator.sweeping.store import SweepStore
 from orchestrator.tracking.record import read_records
 from tests.integration.sweep_files import tiny_space
 

@@ -12,10 +12,10 @@ from orchestrator.api import sweep
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import put_values
 from orchestrator.runtime.ray_executor import end_actors
-from orchestrator.sweep.display import SweepProgress
-from orchestrator.sweep.result import SweepResult
-from orchestrator.sweep.store import SweepStore
-from orchestrator.sweep.tune_shelf import shared_samples, start_shelf
+from orchestrator.sweeping.display import SweepProgress
+from orchestrator.sweeping.result import SweepResult
+from orchestrator.sweeping.store import SweepStore
+from orchestrator.sweeping.tune_shelf import shared_samples, start_shelf
 from orchestrator.tracking.record import read_records
 from tests.integration.launched import Launched
 from tests.integration.sweep_files import base_of, config_of, digests, the_sweep, tiny_space, undisturbed

@@ -13,10 +13,10 @@ import search_spaces
 from algorithms import ALGORITHMS
 from orchestrator.config_loading import flatten
 from orchestrator.runtime.experiment import prepare
-from orchestrator.sweep.plan import SweepPlan, plan_sweep
-from orchestrator.sweep.space import is_grid, load_space
-from orchestrator.sweep.trials import TrialSpec
-from tests.sweep.sweeps import request
+from orchestrator.sweeping.plan import SweepPlan, plan_sweep
+from orchestrator.sweeping.space import is_grid, load_space
+from orchestrator.sweeping.trials import TrialSpec
+from tests.sweeping.sweeps import request
 
 FOLDER = Path(search_spaces.__file__).parent
 WITH_MUTATIONS = [name for name in search_spaces.SPACES if load_space(name).mutations]

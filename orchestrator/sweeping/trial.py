@@ -1,0 +1,189 @@
+"""One trial as a run of its own: opened, stepped from one evaluation to the next, closed. No Tune in it."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from orchestrator.config import ExperimentConfig
+from orchestrator.config_loading import flatten
+from orchestrator.errors import CheckpointError, SparsefleetError
+from orchestrator.runtime.checkpoint import write_durably
+from orchestrator.runtime.driver import Driver
+from orchestrator.runtime.event_log import save_events
+from orchestrator.runtime.executor import Executor, InProcessExecutor
+from orchestrator.runtime.experiment import Experiment
+from orchestrator.runtime.run_folder import begin_run, verify_run
+from orchestrator.runtime.store import LOGS, RunStore
+from orchestrator.runtime.summary import RunSummary
+from orchestrator.sweeping.objective import ACCURACY, Objective
+from orchestrator.sweeping.store import discard_half_made
+from orchestrator.tracking.record import RoundRecord, read_records
+
+MakeExecutor = Callable[[], Executor]
+
+
+class TrialRun:
+    """A run that goes on when it is asked to.
+
+    With `replay`, what was committed before it was opened is reported too, one evaluation a step, as if it had just
+    happened: whoever decides by it has seen nothing yet.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        store: RunStore,
+        make_executor: MakeExecutor,
+        objective: Objective,
+        *,
+        replay: bool,
+    ) -> None:
+        """Takes the run's lock. `make_executor` is called when the run trains.
+
+        Raises CheckpointError when the run is not the experiment's, or another process has it.
+        """
+        self._experiment, self._store, self._objective = experiment, store, objective
+        self._make_executor = make_executor
+        self._held = ExitStack()
+        self._held.enter_context(store.locked())
+        self._records = committed_records(store.folder)
+        self._reported = 0 if replay else len(self._records)
+        self._driver: Driver | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all rounds are committed and the summary is written."""
+        return is_complete(self._store.folder)
+
+    def step(self) -> dict[str, Any]:
+        """Go on to the next evaluation, or to the end; what Tune is told of it.
+
+        `round` counts the committed rounds. Raises RoundError when a round fails.
+        """
+        while True:
+            if self._reported < len(self._records):
+                self._reported += 1
+            elif not self._is_at_end():
+                self._advance()
+            done = self._reported == self._experiment.config.training.rounds
+            if done and not self.is_finished:
+                self._conclude()
+            if done or ACCURACY in self._records[self._reported - 1].metrics:
+                return self._result(done)
+
+    def snapshot(self, folder: Path) -> None:
+        """Copy all that another trial needs to go on from here."""
+        shutil.copytree(self._store.folder / "commits", folder / "commits")
+        for name in (*LOGS, "config.yaml", "run.json"):
+            if (self._store.folder / name).exists():
+                shutil.copyfile(self._store.folder / name, folder / name)
+
+    def close(self) -> None:
+        """Release the actors and the run's lock. The last call."""
+        self._held.close()
+
+    def _is_at_end(self) -> bool:
+        return len(self._records) >= self._experiment.config.training.rounds
+
+    def _advance(self) -> None:
+        """Commit one more round."""
+        if self._driver is None:
+            self._open_driver(self._make_executor())
+        self._records.append(next(self._rounds))
+        self._reported += 1
+
+    def _open_driver(self, executor: Executor) -> None:
+        self._held.callback(executor.close)
+        torch.set_num_threads(1)
+        self._driver = Driver(self._experiment, executor, self._store)
+        self._rounds = self._driver.run()
+        self._held.callback(self._rounds.close)
+
+    def _conclude(self) -> None:
+        """What a run's folder ends with. The driver saves its model when it is asked for another round."""
+        if self._driver is None:  # killed after the last commit: no client is needed any more
+            self._open_driver(InProcessExecutor(self._experiment))
+        assert self._driver is not None
+        for record in self._rounds:
+            raise CheckpointError(f"{self._store.folder} has a round {record.round_idx} beyond its end")
+        save_events(self._store.folder)
+        summary = summarise(self._store, self._experiment.config, self._records, self._driver.params_sha256())
+        write_durably(self._store.folder / "summary.json", summary.to_json().encode())
+
+    def _result(self, done: bool) -> dict[str, Any]:
+        records = self._records[: self._reported]
+        values = self._objective.measure(records)
+        return {"round": len(records), "run_id": self._store.run_id, "done": done, **values}
+
+
+def committed_records(folder: Path) -> list[RoundRecord]:
+    """The records of the rounds that are committed: a kill may leave a line of one that is not."""
+    num_committed = sum(1 for _ in (folder / "commits").glob("round-*.json"))
+    return read_records(folder / "metrics.jsonl")[:num_committed]
+
+
+def summarise(
+    store: RunStore, config: ExperimentConfig, records: Sequence[RoundRecord], params_sha256: str | None
+) -> RunSummary:
+    """A trial's summary; it counts as interrupted when it has not done all its rounds."""
+    interrupted = len(records) < config.training.rounds
+    return RunSummary.of(config, store, records, params_sha256, interrupted)
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a run's folder holds a run that did all its rounds."""
+    if not (folder / "summary.json").is_file() or not (folder / "run.json").is_file():
+        return False
+    return not RunSummary.read(folder / "summary.json").interrupted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """What a trial's run is called, its tags, and what its run.json notes beside them."""
+
+    name: str
+    tags: Mapping[str, str]
+    notes: Mapping[str, Any]
+
+
+def open_store(experiment: Experiment, folder: Path, labels: Labels) -> RunStore:
+    """The store of a trial's run in a folder: begun anew, or gone on with.
+
+    Raises CheckpointError when what is there is not the experiment's.
+    """
+    discard_half_made(folder)
+    if not folder.is_dir():
+        return begin_run(experiment, folder, name=labels.name, tags=labels.tags, notes=labels.notes)
+    store = RunStore(folder)
+    verify_run(store, experiment)
+    return store
+
+
+def take_over(
+    snapshot: Path, experiment: Experiment, folder: Path, labels: Labels, may_change: Sequence[str]
+) -> RunStore:
+    """Begin a run in a new folder where another trial's snapshot stands, under a config of its own.
+
+    Raises SparsefleetError when the configs differ in more than the keys of `may_change`.
+    """
+    donor = RunStore(snapshot)
+    donor_id = str(donor.about()["run_id"])
+    before, after = flatten(donor.config()), flatten(experiment.config.to_dict())
+    changed = {key for key in {**before, **after} if before.get(key) != after.get(key)}
+    if forbidden := sorted(changed - set(may_change)):
+        raise SparsefleetError(
+            f"{folder.name} would take over {donor_id} under another {', '.join(forbidden)}, "
+            "which the space's MUTATIONS do not name"
+        )
+    folder.mkdir(parents=True)
+    shutil.copytree(snapshot / "commits", folder / "commits")
+    for log in LOGS:
+        if (snapshot / log).exists():
+            shutil.copyfile(snapshot / log, folder / log)
+    tags = {**labels.tags, "taken_over_from": donor_id}
+    return begin_run(experiment, folder, name=labels.name, tags=tags, notes=labels.notes)

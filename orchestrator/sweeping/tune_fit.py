@@ -1,0 +1,166 @@
+"""Tune at work on a sweep's trials: searcher, scheduler, placement groups."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search.basic_variant import BasicVariantGenerator
+
+from orchestrator.errors import RequestError
+from orchestrator.runtime.driver_actor import cluster_capacity
+from orchestrator.runtime.placement import Capacity
+from orchestrator.sweeping.plan import SweepPlan
+from orchestrator.sweeping.resources import Share, share_out, trial_footprint
+from orchestrator.sweeping.store import Ending, SweepStore
+from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.tune_schedulers import make_scheduler
+from orchestrator.sweeping.tune_search import RecordedSearch
+from orchestrator.sweeping.tune_trial import TrialSetting, TrialTask, TuneTrial, trial_name
+from orchestrator.sweeping.tune_watch import Interruption, Watch
+
+#: Tune's own loggers, state and messages are of no use here: trials are runs, with logs and commits of their own
+_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+#: checkpoints of a trial that are kept, for others to begin from (population-based training)
+_NUM_CHECKPOINTS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """What is left to do: `trials` are known beforehand; of an adaptive search, what was recorded and how it ended."""
+
+    trials: Sequence[TrialSpec]
+    recorded: Sequence[TrialSpec]
+    ended: Mapping[int, Ending]
+
+
+def share_of_machine(plan: SweepPlan, num_trials: int) -> tuple[Capacity, Share]:
+    """The cluster, and how it is shared out among the trials; a population lives at the same time."""
+    capacity = cluster_capacity()
+    asked = num_trials if plan.request.scheduler == "pbt" else plan.request.max_concurrent
+    return capacity, share_out(capacity, num_trials, asked)
+
+
+class Tasks:
+    """Makes Tune's side of a trial, with what it reserves on the cluster."""
+
+    def __init__(self, plan: SweepPlan, capacity: Capacity, share: Share) -> None:
+        self._plan, self._capacity, self._share = plan, capacity, share
+        address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        self._home = f"node:{address}"
+
+    def __call__(self, spec: TrialSpec) -> dict[str, Any]:
+        """Raises ResourceError for a trial that does not fit the cluster."""
+        footprint = trial_footprint(spec.config(self._plan.base), self._capacity, self._share, self._home)
+        return TrialTask.of(spec, footprint).to_dict()
+
+
+def fit(
+    plan: SweepPlan,
+    store: SweepStore,
+    pending: Pending,
+    tasks: Tasks,
+    share: Share,
+    shelf: str,
+    watch: Watch,
+    interruption: Interruption,
+) -> None:
+    """Run what is pending; returns when all of it has ended, or the interruption was asked for.
+
+    Raises ResourceError for a trial known beforehand that does not fit.
+    """
+    request = plan.request
+    setting = TrialSetting(
+        sweep_dir=str(store.folder),
+        base=plan.base,
+        objective=request.objective,
+        shelf=shelf,
+        mutable=plan.mutable,
+        replay=request.scheduler != "pbt",
+        home=os.getcwd(),
+    )
+    space: dict[str, Any] = {"sweep": asdict(setting)}
+    rounds = [trial.config(plan.base).training.rounds for trial in pending.trials]
+    rounds = rounds or [plan.config.training.rounds]
+    search: Any
+    if plan.is_adaptive:
+        search = RecordedSearch(
+            request,
+            plan.objective,
+            plan.dimensions,
+            base_seed=plan.seed,
+            record=store.add_trials,
+            make_task=tasks,
+            earlier=pending.recorded,
+            endings=pending.ended,
+        )
+        num_samples, concurrent = request.samples * request.seeds, share.concurrent
+    else:
+        known = [tasks(trial) for trial in pending.trials]
+        if request.scheduler == "pbt" and any(one["bundles"] != known[0]["bundles"] for one in known):
+            problem = "the trials reserve different resources, and take over one another's places"
+            raise RequestError("--scheduler", "pbt", problem, "use one fleet, and the same clients_per_round")
+        space["trial"] = tune.grid_search(known)
+        limit = 0 if request.scheduler == "pbt" else share.concurrent
+        search, num_samples, concurrent = BasicVariantGenerator(max_concurrent=limit), 1, None
+    scheduler = make_scheduler(request, plan.objective, max(rounds), plan.space.mutations)
+    with _environment({**_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(share.concurrent)}):
+        tuner = tune.Tuner(
+            TuneTrial,
+            param_space=space,
+            tune_config=tune.TuneConfig(
+                search_alg=search,
+                scheduler=scheduler,
+                num_samples=num_samples,
+                max_concurrent_trials=concurrent,
+                reuse_actors=True,
+                trial_name_creator=trial_name,
+                trial_dirname_creator=trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name=_fresh_name(store.folder / "tune"),
+                storage_path=str(store.folder / "tune"),
+                callbacks=[watch],
+                stop=interruption,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=0),
+                checkpoint_config=tune.CheckpointConfig(
+                    num_to_keep=_NUM_CHECKPOINTS, checkpoint_at_end=False
+                ),
+            ),
+        )
+        tuner.fit()
+
+
+def _fresh_name(folder: Path) -> str:
+    """A name for Tune's files of this process: what an earlier one left is not read."""
+    folder.mkdir(exist_ok=True)
+    return f"process-{sum(1 for _ in folder.iterdir())}"
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Variables that Tune reads, set for the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

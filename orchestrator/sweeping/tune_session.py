@@ -1,0 +1,191 @@
+"""A whole sweep from request to result: planned, run on Tune, tracked, compared; and the same for one that goes on."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config import ExperimentConfig
+from orchestrator.config_loading import put_values
+from orchestrator.errors import RequestError, SparsefleetError, TrackingError
+from orchestrator.runtime.checkpoint import write_durably
+from orchestrator.runtime.ray_backend import ray_session
+from orchestrator.runtime.ray_executor import end_actors
+from orchestrator.runtime.run_folder import (
+    git_commit,
+    public_params,
+    run_info,
+    tracking_uri,
+    unique_name,
+    user_name,
+)
+from orchestrator.runtime.session import check_places, on_interrupt
+from orchestrator.runtime.store import RunStore
+from orchestrator.runtime.summary import RunSummary
+from orchestrator.sweeping.display import SweepProgress
+from orchestrator.sweeping.plan import SweepPlan, plan_again, plan_sweep
+from orchestrator.sweeping.report import report_sweep
+from orchestrator.sweeping.request import SweepRequest
+from orchestrator.sweeping.result import SweepResult, result_of
+from orchestrator.sweeping.resumption import left_over, settled, undelivered
+from orchestrator.sweeping.store import Ending, SweepStore
+from orchestrator.sweeping.tune_fit import Pending, Tasks, fit, share_of_machine
+from orchestrator.sweeping.tune_shelf import start_shelf
+from orchestrator.sweeping.tune_tracker import SweepTracker
+from orchestrator.sweeping.tune_watch import MLFLOW_STATUS, Interruption, Watch
+from orchestrator.tracking.record import RunInfo
+
+
+def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = False) -> SweepResult:
+    """Run a sweep in a new folder of `runtime.storage`.
+
+    A trial that fails does not end it. Raises a RequestError for what cannot be done as asked, TrackingError when the
+    store is unreachable at the start or what it lacks cannot be delivered at the end.
+    """
+    plan = plan_sweep(request)
+    trials = [] if plan.is_adaptive else plan.trials()
+    check_places(plan.config)
+    folder = plan.config.runtime.storage.resolve() / unique_name(plan.space.name)
+    folder.mkdir(parents=True)
+    store = SweepStore(folder)
+    store.describe(
+        {
+            "sweep_id": store.sweep_id,
+            "space": plan.space.name,
+            "request": request.model_dump(mode="json"),
+            "base": dict(plan.base),
+            "summary": plan.space.summary,
+            "dimensions": {key: str(value) for key, value in plan.dimensions.items()},
+            "git_commit": git_commit(),
+        }
+    )
+    store.add_trials(trials)
+    try:
+        return _run(plan, store, display, verbose)
+    except RequestError:
+        if not any(store.run_folders(trial.number) for trial in store.trials()):
+            shutil.rmtree(folder)  # refused before its first trial: there is nothing to resume
+        raise
+
+
+def resume_sweep(
+    folder: Path,
+    display: SweepProgress,
+    *,
+    max_concurrent: int | None = None,
+    verbose: bool = False,
+) -> SweepResult:
+    """Finish a sweep: trials that have ended are not run again, the others go on from their last commits.
+
+    Raises CheckpointError when the folder does not hold a sweep, and what `sweep` raises.
+    """
+    store = SweepStore(folder)
+    changes = {} if max_concurrent is None else {"max_concurrent": max_concurrent}
+    plan = plan_again(store, **changes)
+    check_places(plan.config)
+    return _run(plan, store, display, verbose)
+
+
+def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bool) -> SweepResult:
+    config = plan.config
+    with store.locked(), ray_session(config.runtime, verbose=verbose):
+        recorded = store.trials()
+        ended = settled(store, recorded, plan.objective, plan.base)
+        left = left_over(store, recorded, ended)
+        num_trials = plan.request.samples * plan.request.seeds if plan.is_adaptive else len(recorded)
+        capacity, share = share_of_machine(plan, max(1, num_trials - len(ended)))
+        tasks = Tasks(plan, capacity, share)
+        for trial in left:
+            tasks(trial)
+        info = _sweep_info(plan, store) if config.tracking.enabled else None
+        tracker = SweepTracker(store.sweep_id, info)
+        shelf_name = f"{store.sweep_id}/data"
+        shelf = start_shelf(shelf_name)
+        display.note(f"{store.sweep_id}: {num_trials} trials, {share.concurrent} at a time")
+        _deliver_again(store, ended, tracker)
+        interruption = Interruption()
+        watch = Watch(store, plan.objective, tracker, display, interruption)
+        display.start(store.sweep_id, num_trials, len(ended))
+        started_s = time.perf_counter()
+        try:
+            with on_interrupt(interruption.request, "stopping the trials"):
+                if len(ended) < num_trials:
+                    pending = Pending(trials=left, recorded=recorded, ended=ended)
+                    fit(plan, store, pending, tasks, share, shelf_name, watch, interruption)
+        finally:
+            display.stop()
+            end_actors([shelf])
+        if watch.problem is not None:
+            raise watch.problem
+        interrupted = interruption.requested
+        result = _conclude(plan, store, num_trials, interrupted=interrupted)
+        display.note("writing to MLflow" if config.tracking.enabled else "MLflow is off")
+        tracker.finish("KILLED" if interrupted else "FINISHED", _numbers(result))
+        problem = tracker.close()
+        wall_s = time.perf_counter() - started_s
+        result = replace(result, wall_s=wall_s, tracking_s=tracker.spent_s)
+        write_durably(store.folder / "summary.json", result.to_json().encode())
+        if problem:
+            raise TrackingError(f"{problem} (the sweep itself is complete: {store.folder})")
+        return result
+
+
+def _conclude(plan: SweepPlan, store: SweepStore, num_trials: int, *, interrupted: bool) -> SweepResult:
+    result = result_of(store, plan.objective, store.trials(), num_trials, interrupted=interrupted)
+    missing = num_trials - result.num_finished - result.num_stopped - result.num_failed
+    if missing and not interrupted:
+        raise SparsefleetError(
+            f"{missing} trials of {store.sweep_id} did not end, and Tune does not say why; "
+            f"`sparsefleet sweep {store.folder} --resume` runs them"
+        )
+    report_sweep(store, plan.objective)
+    return result
+
+
+def _deliver_again(store: SweepStore, ended: Mapping[int, Ending], tracker: SweepTracker) -> None:
+    """What a kill kept from MLflow of trials that had ended."""
+    for ending in undelivered(store, ended):
+        assert ending.run_id is not None
+        run = RunStore(store.folder / ending.run_id)
+        tracker.start(run_info(run, ExperimentConfig.parse(run.config())))
+        summary = RunSummary.read(run.folder / "summary.json")
+        tracker.end(ending.run_id, MLFLOW_STATUS[ending.status], summary)
+
+
+def _sweep_info(plan: SweepPlan, store: SweepStore) -> RunInfo:
+    about, config = store.about(), plan.config
+    asked = {
+        f"sweep.{key}": value for key, value in about["request"].items() if key not in ("config", "overrides")
+    }
+    dimensions = {f"dimension.{key}": value for key, value in about["dimensions"].items()}
+    return RunInfo(
+        run_id=store.sweep_id,
+        run_dir=str(store.folder),
+        uri=tracking_uri(config),
+        experiment=config.tracking.experiment,
+        artifact_root=None,
+        run_name=store.sweep_id,
+        params=public_params(put_values(plan.base, {}))
+        | {k: str(v) for k, v in (asked | dimensions).items()},
+        tags={
+            "mlflow.user": user_name(),
+            "sweep": store.sweep_id,
+            "space": plan.space.name,
+            "objective": plan.objective.text,
+            "git_commit": about.get("git_commit") or "unknown",
+        },
+        flush_timeout_s=config.tracking.flush_timeout_s,
+    )
+
+
+def _numbers(result: SweepResult) -> dict[str, Any]:
+    best = result.best
+    return {
+        "num_trials": result.num_trials,
+        "num_finished": result.num_finished,
+        "num_stopped": result.num_stopped,
+        "num_failed": result.num_failed,
+        **({} if best is None else {"best": best.label, **(best.objective or {})}),
+    }

@@ -1,0 +1,183 @@
+"""What the sweep's own process does when a trial reports or ends: it writes it down, tells the tracker, shows it."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+from ray.tune import Callback, Stopper
+
+from orchestrator.config import ExperimentConfig
+from orchestrator.errors import TrackingError
+from orchestrator.runtime.checkpoint import write_durably
+from orchestrator.runtime.ray_executor import one_line
+from orchestrator.runtime.run_folder import run_info
+from orchestrator.runtime.store import RunStore
+from orchestrator.runtime.summary import RunSummary
+from orchestrator.sweeping.display import SweepProgress
+from orchestrator.sweeping.objective import Objective
+from orchestrator.sweeping.store import Ending, Status, SweepStore
+from orchestrator.sweeping.trial import committed_records, is_complete, summarise
+from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.tune_tracker import SweepTracker
+from orchestrator.sweeping.tune_unsaved import Unsaved
+from orchestrator.tracking.tracker import Status as TrackedStatus
+
+#: what MLflow calls the ways in which a trial ends
+MLFLOW_STATUS: Mapping[Status, TrackedStatus] = {
+    "finished": "FINISHED",
+    "stopped": "KILLED",
+    "failed": "FAILED",
+}
+
+
+@final
+class Watch(Unsaved, Callback):
+    """Tune calls it in the sweep's process, between two events; none of its methods waits for anything."""
+
+    def __init__(
+        self,
+        store: SweepStore,
+        objective: Objective,
+        tracker: SweepTracker,
+        display: SweepProgress,
+        interruption: "Interruption",
+    ) -> None:
+        """`problem` is what ended the sweep from here, by asking for the interruption; None: nothing did."""
+        self.problem: TrackingError | None = None
+        self._store, self._objective, self._interruption = store, objective, interruption
+        self._tracker, self._display = tracker, display
+        self._runs: dict[int, str] = {}
+        self._endings = store.endings()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has got its actor; the sweep ends if its tracker was refused meanwhile."""
+        try:
+            self._tracker.check()
+        except TrackingError as error:
+            self.problem = error
+            self._interruption.request()
+        self._display.update(_number(trial), 0)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A trial has evaluated a round; its run may be a new one, with another trial's model."""
+        number, run_id = _number(trial), str(result["run_id"])
+        self._follow(number, run_id)
+        self._tracker.advance(run_id, result["round"] - 1)
+        self._display.update(number, result["round"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has done all its rounds, or the scheduler has stopped it."""
+        number, run_id = _number(trial), str(trial.last_result["run_id"])
+        folder = self._store.folder / run_id
+        finished = is_complete(folder)
+        if not finished:
+            self._summarise(folder)
+        ending = Ending(
+            number=number,
+            status="finished" if finished else "stopped",
+            run_id=run_id,
+            cause="",
+            objective={goal.name: float(trial.last_result[goal.name]) for goal in self._objective.goals},
+            values=trial.config["trial"]["values"],
+        )
+        self._end(ending)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has failed; the others go on."""
+        number = _number(trial)
+        folder = self._store.run_folder(number)
+        has_run = (folder / "run.json").is_file()
+        if has_run:
+            self._follow(number, folder.name)
+            self._summarise(folder)
+        run_id = folder.name if has_run else None
+        ending = Ending(
+            number=number,
+            status="failed",
+            run_id=run_id,
+            cause=cause_of(self._store.add_failure(number, _what_tune_noted(trial))),
+            objective={},
+            values=trial.config["trial"]["values"],
+        )
+        self._end(ending)
+
+    def _follow(self, number: int, run_id: str) -> None:
+        before = self._runs.get(number)
+        if before == run_id:
+            return
+        if before is not None:
+            self._summarise(self._store.folder / before)
+            self._tracker.end(before, "KILLED", RunSummary.read(self._store.folder / before / "summary.json"))
+        self._runs[number] = run_id
+        run = RunStore(self._store.folder / run_id)
+        self._tracker.start(run_info(run, ExperimentConfig.parse(run.config())))
+
+    def _summarise(self, folder: Path) -> None:
+        """The summary of a run that does not go on."""
+        store = RunStore(folder)
+        summary = summarise(store, ExperimentConfig.parse(store.config()), committed_records(folder), None)
+        write_durably(folder / "summary.json", summary.to_json().encode())
+
+    def _end(self, ending: Ending) -> None:
+        self._store.add_ending(ending)
+        self._endings[ending.number] = ending
+        if ending.run_id is not None:
+            summary = RunSummary.read(self._store.folder / ending.run_id / "summary.json")
+            self._tracker.end(ending.run_id, MLFLOW_STATUS[ending.status], summary)
+        self._tracker.log(self._store.add_record(progress(self._endings, self._objective)))
+        self._display.end(TrialSpec(number=ending.number, values=ending.values), ending)
+
+
+@final
+class Interruption(Unsaved, Stopper):
+    """Ends a sweep when it is asked to: trials stop after the step that they are in, and are not marked as ended."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def request(self) -> None:
+        """Ask for the end."""
+        self.requested = True
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial is stopped alone."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the sweep is to end."""
+        return self.requested
+
+
+def progress(endings: Mapping[int, Ending], objective: Objective) -> dict[str, float]:
+    """How the sweep stands: how many trials have ended how, and the best value of the first goal."""
+    goal = objective.goals[0]
+    counts = {
+        f"sweep/num_{status}": float(sum(ending.status == status for ending in endings.values()))
+        for status in ("finished", "stopped", "failed")
+    }
+    values = [ending.objective[goal.name] for ending in endings.values() if goal.name in ending.objective]
+    best = {f"sweep/best_{goal.name}": min(values, key=goal.key)} if values else {}
+    return counts | best
+
+
+def _number(trial: Any) -> int:
+    """Tune's name for a trial is our number, see `tune_trial.trial_name`."""
+    return int(str(trial))
+
+
+def cause_of(noted: str) -> str:
+    """What went wrong, on one line: the error that the trial raised, else how its actor ended."""
+    lines = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", noted).splitlines() if line.strip()]
+    raised = [line for line in lines if re.fullmatch(r"([A-Za-z_]\w*\.)*[A-Z]\w*(: .*)?", line)]
+    if raised and "Traceback" in noted:
+        kind, colon, message = raised[-1].partition(":")
+        return one_line(kind.rpartition(".")[2] + colon + message)[:500]
+    return one_line(" ".join(lines[1:]))[:500] or "Tune gives no cause"
+
+
+def _what_tune_noted(trial: Any) -> str:
+    """Tune's file on a trial's failure: a heading, then the error with its traceback."""
+    return Path(trial.error_file).read_text() if trial.error_file else ""

@@ -1,0 +1,154 @@
+"""Objectives: every form, every refusal, and what each one reads off records."""
+
+from math import inf, nan
+
+import pytest
+
+from orchestrator.errors import RequestError
+from orchestrator.sweeping.objective import Goal, Objective
+from orchestrator.tracking.record import RoundRecord
+from tests.sweeping.sweeps import evaluated
+
+#: accuracy falls at the end; the third round is not evaluated
+HISTORY = [
+    evaluated(0, 0.2, upload=10.0, time_s=1.0),
+    evaluated(1, 0.5, upload=20.0, time_s=2.5),
+    evaluated(2, None, upload=30.0, time_s=4.0),
+    evaluated(3, 0.4, upload=40.0, time_s=5.5),
+]
+
+
+def _measure(text: str, records: list[RoundRecord] | None = None) -> dict[str, float]:
+    return Objective.parse(text).measure(HISTORY if records is None else records)
+
+
+class TestParsing:
+    """`Objective.parse`."""
+
+    @pytest.mark.parametrize(
+        ("text", "kind", "limit", "goals"),
+        [
+            ("accuracy", "accuracy", None, [("accuracy", "max")]),
+            ("personal_accuracy", "personal_accuracy", None, [("personal_accuracy", "max")]),
+            ("accuracy_at_upload=5MB", "accuracy_at_upload", 5e6, [("accuracy_at_upload", "max")]),
+            ("accuracy_at_upload=1.5 kB", "accuracy_at_upload", 1500.0, [("accuracy_at_upload", "max")]),
+            ("accuracy_at_upload=2e3", "accuracy_at_upload", 2000.0, [("accuracy_at_upload", "max")]),
+            ("time_to_accuracy=0.9", "time_to_accuracy", 0.9, [("time_to_accuracy_s", "min")]),
+            ("time_to_accuracy=1", "time_to_accuracy", 1.0, [("time_to_accuracy_s", "min")]),
+            ("pareto", "pareto", None, [("accuracy", "max"), ("upload_bytes", "min")]),
+        ],
+    )
+    def test_each_form_has_its_goals(
+        self, text: str, kind: str, limit: float | None, goals: list[tuple[str, str]]
+    ) -> None:
+        found = Objective.parse(text)
+        assert (found.text, found.kind, found.limit) == (text, kind, limit)
+        assert [(goal.name, goal.mode) for goal in found.goals] == goals
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("", "there is no such objective"),
+            ("loss", "there is no such objective"),
+            ("Accuracy", "there is no such objective"),
+            ("accuracy=0.9", "there is no such objective"),
+            ("accuracy=", "there is no such objective"),
+            ("pareto=1", "there is no such objective"),
+            ("accuracy_at_upload", "there is no such objective"),
+            ("time_to_accuracy", "there is no such objective"),
+            ("accuracy_at_upload=", "'' is no number"),
+            ("accuracy_at_upload=many", "'many' is no number"),
+            ("accuracy_at_upload=5 XB", "'5 XB' is no number"),
+            ("time_to_accuracy=90%", "'90%' is no number"),
+            ("time_to_accuracy=5M", "'5M' is no number"),
+            ("accuracy_at_upload=0", "the limit must be above 0"),
+            ("accuracy_at_upload=-5MB", "the limit must be above 0"),
+            ("accuracy_at_upload=inf", "the limit must be above 0"),
+            ("accuracy_at_upload=nan", "the limit must be above 0"),
+            ("time_to_accuracy=0", "the limit must be above 0"),
+            ("time_to_accuracy=nan", "the limit must be above 0"),
+            ("time_to_accuracy=90", "accuracy is a share, at most 1; write 0.9 for 90 %"),
+        ],
+    )
+    def test_anything_else_is_refused_in_one_line(self, text: str, problem: str) -> None:
+        with pytest.raises(RequestError) as caught:
+            Objective.parse(text)
+        assert (caught.value.field, caught.value.value) == ("--objective", text)
+        assert problem in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    def test_the_remedy_names_every_form(self) -> None:
+        with pytest.raises(RequestError) as caught:
+            Objective.parse("x")
+        forms = ("accuracy", "personal_accuracy", "accuracy_at_upload=", "time_to_accuracy=", "pareto")
+        assert all(form in caught.value.remedy for form in forms)
+
+    @pytest.mark.parametrize(
+        ("text", "known"),
+        [
+            ("accuracy", True),
+            ("personal_accuracy", True),
+            ("accuracy_at_upload=1", True),
+            ("time_to_accuracy=0.5", False),
+            ("pareto", False),
+        ],
+    )
+    def test_a_scheduler_may_decide_by_accuracies_only(self, text: str, known: bool) -> None:
+        assert Objective.parse(text).is_known_early is known
+
+
+class TestMeasuring:
+    """`Objective.measure`, by hand."""
+
+    def test_accuracy_is_the_last_evaluated_one(self) -> None:
+        assert _measure("accuracy") == {"accuracy": 0.4}
+        assert _measure("accuracy", HISTORY[:3]) == {"accuracy": 0.5}
+
+    def test_personal_accuracy_has_its_own_rounds(self) -> None:
+        records = [evaluated(0, 0.2, **{"personal/accuracy_mean": 0.7}), evaluated(1, 0.9)]
+        assert _measure("personal_accuracy", records) == {"personal_accuracy": 0.7}
+        assert _measure("personal_accuracy") == {"personal_accuracy": 0.0}
+
+    @pytest.mark.parametrize(
+        ("limit", "expected"),
+        [("9", 0.0), ("10", 0.2), ("19.9", 0.2), ("20", 0.5), ("39", 0.5), ("40", 0.4), ("1kB", 0.4)],
+    )
+    def test_accuracy_at_upload_is_the_last_within_the_bytes(self, limit: str, expected: float) -> None:
+        assert _measure(f"accuracy_at_upload={limit}") == {"accuracy_at_upload": expected}
+
+    @pytest.mark.parametrize(
+        ("target", "expected"), [("0.1", 1.0), ("0.2", 1.0), ("0.3", 2.5), ("0.5", 2.5), ("0.51", inf)]
+    )
+    def test_time_to_accuracy_is_that_of_the_first_to_reach_it(self, target: str, expected: float) -> None:
+        assert _measure(f"time_to_accuracy={target}") == {"time_to_accuracy_s": expected}
+
+    def test_pareto_has_the_last_accuracy_and_all_uploads(self) -> None:
+        assert _measure("pareto") == {"accuracy": 0.4, "upload_bytes": 40.0}
+        assert _measure("pareto", HISTORY[:3]) == {"accuracy": 0.5, "upload_bytes": 30.0}
+
+    @pytest.mark.parametrize("records", [[], [evaluated(0, None)], [evaluated(0, nan)], [evaluated(0, inf)]])
+    def test_an_accuracy_that_is_not_there_counts_as_0(self, records: list[RoundRecord]) -> None:
+        assert _measure("accuracy", records) == {"accuracy": 0.0}
+        assert _measure("personal_accuracy", records) == {"personal_accuracy": 0.0}
+        assert _measure("accuracy_at_upload=1MB", records) == {"accuracy_at_upload": 0.0}
+        assert _measure("pareto", records) == {"accuracy": 0.0, "upload_bytes": 0.0}
+
+    @pytest.mark.parametrize("records", [[], [evaluated(0, None)], [evaluated(0, nan)]])
+    def test_no_accuracy_reaches_nothing(self, records: list[RoundRecord]) -> None:
+        assert _measure("time_to_accuracy=0.1", records) == {"time_to_accuracy_s": inf}
+
+    def test_a_run_that_diverges_at_the_end_counts_as_0(self) -> None:
+        records = [evaluated(0, 0.9, upload=1.0), evaluated(1, nan, upload=2.0)]
+        assert _measure("accuracy", records) == {"accuracy": 0.0}
+        assert _measure("accuracy_at_upload=1", records) == {"accuracy_at_upload": 0.9}
+        assert _measure("accuracy_at_upload=2", records) == {"accuracy_at_upload": 0.0}
+
+    @pytest.mark.parametrize("text", ["accuracy", "accuracy_at_upload=1", "time_to_accuracy=0.5", "pareto"])
+    def test_what_is_measured_are_the_goals(self, text: str) -> None:
+        assert list(_measure(text)) == [goal.name for goal in Objective.parse(text).goals]
+
+
+def test_the_best_value_has_the_smallest_key() -> None:
+    most, least = Goal(name="a", mode="max"), Goal(name="t", mode="min")
+    assert sorted([0.2, 0.9, 0.5], key=most.key) == [0.9, 0.5, 0.2]
+    assert sorted([inf, 3.0, 1.0], key=least.key) == [1.0, 3.0, inf]

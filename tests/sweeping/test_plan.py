@@ -1,0 +1,182 @@
+"""From a request to a plan: what all trials share, what varies, and what is refused before anything starts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.config_loading import parse_overrides
+from orchestrator.errors import CheckpointError, ConfigError, RequestError
+from orchestrator.sweeping.plan import SweepPlan, plan_again, plan_sweep
+from tests.sweeping.sweeps import BASE, new_store, request, space_file
+
+
+def _plan(**options: Any) -> SweepPlan:
+    return plan_sweep(request(**{"config": BASE, **options}))
+
+
+def test_the_base_has_the_config_and_the_fixed_dimensions() -> None:
+    plan = _plan(overrides={"training.lr": 0.2, "training.rounds": 3})
+    assert plan.base == {
+        "model": {"name": "mlp"},
+        "fleet": {"num_clients": 8},
+        "training": {"clients_per_round": 4, "rounds": 3, "local_epochs": 2, "lr": 0.2},
+        "runtime": {"executor": "inprocess"},
+        "tracking": {"enabled": False},
+    }
+    assert dict(plan.dimensions) == {"algorithm.name": {"grid_search": ["feddst", "fedavg"]}}
+    assert BASE["training"]["rounds"] == 4, "the request's own config is left alone"
+
+
+def test_the_trials_are_numbered_and_differ_in_what_varies() -> None:
+    trials = _plan().trials()
+    assert [(trial.number, trial.values) for trial in trials] == [
+        (0, {"algorithm.name": "feddst"}),
+        (1, {"algorithm.name": "fedavg"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "method"),
+    [
+        ({"overrides": {"algorithm.name": "fedprox", "seed": [1, 2]}}, "fedprox"),
+        ({"space": "feddst", "num_samples": 2}, "feddst"),
+        ({"space": "feddst", "search": "tpe"}, "feddst"),
+    ],
+)
+def test_the_method_is_a_value_of_every_trial(options: dict[str, Any], method: str) -> None:
+    plan = _plan(**options)
+    assert plan.dimensions["algorithm.name"] == method
+    assert {trial.values["algorithm.name"] for trial in plan.trials()} == {method}
+
+
+def test_without_a_method_it_is_the_default_one(tmp_path: Path) -> None:
+    plan = _plan(space=space_file(tmp_path, 'SPACE = {"training.lr": tune.grid_search([0.1, 0.2])}'))
+    assert [trial.values for trial in plan.trials()] == [
+        {"algorithm.name": "fedavg", "training.lr": 0.1},
+        {"algorithm.name": "fedavg", "training.lr": 0.2},
+    ]
+
+
+def test_a_method_in_the_users_config_is_found(tmp_path: Path) -> None:
+    space = space_file(tmp_path, 'SPACE = {"training.lr": tune.grid_search([0.1])}')
+    plan = _plan(space=space, config={**BASE, "algorithm": {"name": "fedprox", "mu": 0.5}})
+    (trial,) = plan.trials()
+    assert trial.values["algorithm.name"] == "fedprox"
+    assert trial.config(plan.base).algorithm.model_dump() == {"name": "fedprox", "mu": 0.5}
+
+
+def test_a_method_that_varies_is_not_named_twice() -> None:
+    plan = _plan(space="schedules")
+    assert list(plan.dimensions) == ["algorithm", "algorithm.alpha", "sparsity.schedule"]
+    assert {trial.values["algorithm.name"] for trial in plan.trials()} == {"feddst", "fedspa"}
+
+
+def test_a_fixed_key_below_a_dimension_of_mappings_is_not_undone() -> None:
+    """The user's word is the last one: it counts in every trial, or is refused."""
+    plan = _plan(space="schedules", overrides={"algorithm.name": "feddst"})
+    assert {trial.config(plan.base).algorithm.name for trial in plan.trials()} == {"feddst"}
+
+
+@pytest.mark.parametrize("key", ["runtime.pool_size", "tracking.enabled", "runtime"])
+def test_runtime_and_tracking_are_the_same_for_all(key: str) -> None:
+    with pytest.raises(ConfigError, match="share their runtime and tracking; give it one value") as caught:
+        _plan(overrides={key: [1, 2]})
+    assert caught.value.field == key
+
+
+def test_a_fixed_runtime_is_the_plan_s() -> None:
+    plan = _plan(overrides={"runtime.max_retries": 0, "tracking.experiment": "e"})
+    assert (plan.config.runtime.max_retries, plan.config.tracking.experiment) == (0, "e")
+    assert plan.config.runtime.executor == "inprocess"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field"),
+    [
+        ({"training.rouns": 3}, "training.rouns"),
+        ({"training.rounds": 0}, "training.rounds"),
+        ({"training": 5}, "training"),
+        ({"seed": "x"}, "seed"),
+        ({"seed": -1}, "seed"),
+        ({"training.lr": [0.1, -1.0]}, "training.lr"),
+        ({"algorithm.name": ["fedavg", "fedavgg"]}, "algorithm.name"),
+        ({"algorithm": "feddst"}, "algorithm"),
+        ({"algorithm": None}, "algorithm"),
+        ({"training.lr": []}, "training.lr"),
+        ({"algorithm.name": []}, "algorithm.name"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_by_its_key(overrides: dict[str, Any], field: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        _plan(overrides=overrides).trials()
+    assert caught.value.field == field
+    assert "\n" not in str(caught.value)
+
+
+def test_a_refused_trial_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"\(trial 8, feddst lr=-1\)"):
+        _plan(overrides={"training.lr": [0.1, 0.2, 0.3, 0.4, -1.0]}).trials()
+
+
+def test_a_date_in_a_list_is_the_text_that_it_was_written_as() -> None:
+    """YAML reads it as a date, which JSON has not."""
+    overrides = parse_overrides(["data.client_column=[2024-01-31, x]", "algorithm.name=fedavg"])
+    values = [trial.values["data.client_column"] for trial in _plan(overrides=overrides).trials()]
+    assert values == ["2024-01-31", "x"]
+
+
+def test_the_config_s_seed_is_the_root() -> None:
+    assert _plan().seed == 0
+    plan = _plan(config={**BASE, "seed": 5}, seeds=2)
+    assert plan.seed == 5
+    assert [trial.values["seed"] for trial in plan.trials()] == [5, 6, 5, 6]
+    drawn = [_plan(space="feddst", overrides={"seed": seed}).trials() for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_seeds_that_vary_leave_the_root_alone() -> None:
+    plan = _plan(overrides={"seed": [3, 4]}, config={**BASE, "seed": 9})
+    assert plan.seed == 9
+    assert [(t.values["algorithm.name"], t.values["seed"]) for t in plan.trials()] == [
+        ("feddst", 3),
+        ("fedavg", 3),
+        ("feddst", 4),
+        ("fedavg", 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("search", "adaptive"), [("grid", False), ("random", False), ("tpe", True), ("nsga2", True)]
+)
+def test_which_searches_learn(search: str, adaptive: bool) -> None:
+    objective = "pareto" if search == "nsga2" else "accuracy"
+    assert _plan(space="feddst", search=search, objective=objective).is_adaptive is adaptive
+
+
+def test_only_population_based_training_may_change_keys() -> None:
+    assert _plan(space="fedspa").mutable == ()
+    assert _plan(space="fedspa", scheduler="pbt").mutable == ("training.lr", "algorithm.alpha")
+
+
+def test_the_plan_of_a_sweep_that_is_there_is_the_same(tmp_path: Path) -> None:
+    plan, store = _plan(space="feddst", num_samples=3, seeds=2), new_store(tmp_path)
+    store.describe({"request": plan.request.model_dump(mode="json"), "base": dict(plan.base)})
+    again = plan_again(store)
+    assert (again.request, again.base, again.trials()) == (plan.request, plan.base, plan.trials())
+    assert plan_again(store, max_concurrent=3).request.max_concurrent == 3
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"request": {}}', '{"base": {}}'])
+def test_a_folder_that_does_not_say_what_was_asked_for_is_refused(tmp_path: Path, text: str) -> None:
+    store = new_store(tmp_path)
+    (store.folder / "sweep.json").write_text(text)
+    with pytest.raises(CheckpointError, match="the sweep cannot go on"):
+        plan_again(store)
+
+
+def test_a_request_of_another_version_is_refused_as_such(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    store.describe({"request": {"space": "smoke", "no_longer": 1}, "base": {}})
+    with pytest.raises(CheckpointError):
+        plan_again(store)

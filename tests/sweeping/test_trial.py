@@ -1,0 +1,236 @@
+"""A trial as a run of its own: the same bits as a plain run, whenever it is closed and opened again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config import ExperimentConfig
+from orchestrator.config_loading import put_values
+from orchestrator.errors import CheckpointError
+from orchestrator.runtime import session
+from orchestrator.runtime.executor import Executor, InProcessExecutor
+from orchestrator.runtime.experiment import Experiment
+from orchestrator.runtime.store import RunStore
+from orchestrator.runtime.summary import RunSummary
+from orchestrator.sweeping.store import VALUES_NOTE
+from orchestrator.sweeping.trial import committed_records, is_complete, open_store, summarise
+from orchestrator.tracking.progress import Progress
+from orchestrator.tracking.record import RoundRecord, read_records
+from tests.runtime.runs import comparable
+from tests.sweeping.trial_runs import experiment, finish, labels, opened
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a plain run of the same config."""
+    storage = tmp_path_factory.mktemp("plain")
+    tree = put_values(experiment().config.to_dict(), {"runtime.storage": str(storage)})
+    summary = session.run(ExperimentConfig.parse(tree), Progress(quiet=True))
+    return storage / summary.run_id
+
+
+def _sha256(folder: Path) -> str | None:
+    return RunSummary.read(folder / "summary.json").params_sha256
+
+
+def _accuracies(folder: Path) -> list[float]:
+    return [
+        r.metrics["eval/accuracy"]
+        for r in read_records(folder / "metrics.jsonl")
+        if "eval/accuracy" in r.metrics
+    ]
+
+
+def test_a_step_goes_to_the_next_evaluation(tmp_path: Path, plain: Path) -> None:
+    with opened(tmp_path / "t") as trial:
+        first = trial.step()
+        assert len(read_records(tmp_path / "t" / "metrics.jsonl")) == 2
+        assert not trial.is_finished
+        second = trial.step()
+        assert trial.is_finished
+    accuracies = _accuracies(plain)
+    assert len(accuracies) == 2
+    assert first == {"round": 2, "run_id": "t", "done": False, "accuracy": accuracies[0]}
+    assert second == {"round": 4, "run_id": "t", "done": True, "accuracy": accuracies[1]}
+
+
+def test_the_end_is_that_of_a_plain_run(tmp_path: Path, plain: Path) -> None:
+    summary = finish(tmp_path / "t")
+    assert summary.params_sha256 == _sha256(plain)
+    records = read_records(tmp_path / "t" / "metrics.jsonl")
+    assert comparable(records) == comparable(read_records(plain / "metrics.jsonl"))
+    left, right = ((folder / "events.jsonl").read_text().splitlines() for folder in (tmp_path / "t", plain))
+    assert len(left) == len(right) > 0
+    files = {path.name for path in plain.iterdir()} - {"lock"}
+    assert files <= {path.name for path in (tmp_path / "t").iterdir()}
+
+
+def test_a_last_round_is_reported_even_where_rounds_do_not_divide(tmp_path: Path) -> None:
+    with opened(tmp_path / "t", experiment("training.rounds=3")) as trial:
+        assert [trial.step()["round"] for _ in range(2)] == [2, 3]
+        assert trial.is_finished
+
+
+@pytest.mark.parametrize("replay", [True, False])
+@pytest.mark.parametrize("num_steps", [0, 1, 2])
+def test_closed_after_any_step_and_opened_again_it_ends_the_same(
+    tmp_path: Path, plain: Path, num_steps: int, replay: bool
+) -> None:
+    folder = tmp_path / "t"
+    with opened(folder) as trial:
+        for _ in range(num_steps):
+            trial.step()
+    with opened(folder, replay=replay) as trial:
+        while not trial.step()["done"]:
+            pass
+    assert _sha256(folder) == _sha256(plain)
+    assert comparable(read_records(folder / "metrics.jsonl")) == comparable(
+        read_records(plain / "metrics.jsonl")
+    )
+
+
+@pytest.mark.parametrize(("replay", "rounds"), [(True, [2, 4]), (False, [4])])
+def test_the_past_is_reported_where_it_is_asked_for(
+    tmp_path: Path, plain: Path, replay: bool, rounds: list[int]
+) -> None:
+    with opened(tmp_path / "t") as trial:
+        trial.step()
+    with opened(tmp_path / "t", replay=replay) as trial:
+        results = [trial.step() for _ in rounds]
+    assert [result["round"] for result in results] == rounds
+    assert [result["accuracy"] for result in results] == _accuracies(plain)[-len(rounds) :]
+
+
+def test_a_past_that_is_all_is_reported_without_training(tmp_path: Path) -> None:
+    def no_executor(of: Experiment) -> Executor:
+        raise AssertionError("nothing is left to train")
+
+    finish(tmp_path / "t")
+    with opened(tmp_path / "t", make_executor=no_executor) as trial:
+        assert [trial.step()["done"] for _ in range(2)] == [False, True]
+    with opened(tmp_path / "t", replay=False, make_executor=no_executor) as trial:
+        assert trial.step()["round"] == 4
+
+
+def test_killed_after_the_last_commit_it_is_concluded_without_clients(tmp_path: Path, plain: Path) -> None:
+    def no_executor(of: Experiment) -> Executor:
+        raise AssertionError("nothing is left to train")
+
+    folder = tmp_path / "t"
+    finish(folder)
+    (folder / "summary.json").unlink()
+    (folder / "events.parquet").unlink()
+    with opened(folder, make_executor=no_executor, replay=False) as trial:
+        assert trial.step()["done"]
+    assert _sha256(folder) == _sha256(plain)
+    assert (folder / "events.parquet").is_file()
+
+
+def test_the_executor_is_made_when_it_trains_and_closed_with_the_trial(tmp_path: Path) -> None:
+    seen = []
+
+    class Counting:
+        description = "counting"
+
+        def __init__(self, of: Experiment) -> None:
+            self._inner = InProcessExecutor(of)
+            self.submit, self.result = self._inner.submit, self._inner.result
+            seen.append("made")
+
+        def close(self) -> None:
+            self._inner.close()
+            seen.append("closed")
+
+    with opened(tmp_path / "t", make_executor=Counting) as trial:
+        assert seen == []
+        trial.step()
+        trial.step()
+        assert seen == ["made"]
+    assert seen == ["made", "closed"]
+
+
+def test_a_line_beyond_the_last_commit_does_not_count(tmp_path: Path, plain: Path) -> None:
+    folder = tmp_path / "t"
+    with opened(folder) as trial:
+        trial.step()
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(RoundRecord(2, 0, {"eval/accuracy": 0.99}).to_line() + "\n")
+    assert [record.round_idx for record in committed_records(folder)] == [0, 1]
+    with opened(folder) as trial:
+        assert [trial.step()["accuracy"] for _ in range(2)] == _accuracies(plain)
+    assert _sha256(folder) == _sha256(plain)
+
+
+def test_a_folder_without_anything_has_no_records(tmp_path: Path) -> None:
+    assert committed_records(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("objective", "names"),
+    [
+        ("pareto", ["accuracy", "upload_bytes"]),
+        ("time_to_accuracy=1", ["time_to_accuracy_s"]),
+        ("accuracy_at_upload=1", ["accuracy_at_upload"]),
+    ],
+)
+def test_a_step_reports_the_objective_s_goals(tmp_path: Path, objective: str, names: list[str]) -> None:
+    with opened(tmp_path / "t", experiment("training.rounds=1"), objective=objective) as trial:
+        assert list(trial.step()) == ["round", "run_id", "done", *names]
+
+
+def test_two_processes_do_not_have_one_trial(tmp_path: Path) -> None:
+    with (
+        opened(tmp_path / "t"),
+        pytest.raises(CheckpointError, match="in use by another process"),
+        opened(tmp_path / "t"),
+    ):
+        pass
+    with opened(tmp_path / "t") as trial:
+        assert not trial.is_finished
+
+
+def test_a_trial_s_run_says_what_it_is(tmp_path: Path) -> None:
+    store = open_store(experiment(), tmp_path / "t", labels(training_lr=0.1))
+    about = store.about()
+    assert (about["run_id"], about["name"], about[VALUES_NOTE]) == (
+        "t",
+        "feddst lr=0.1",
+        {"training_lr": 0.1},
+    )
+    assert about["tags"].items() >= {"sweep": "sw-1", "trial": "0", "method": "feddst"}.items()
+    assert store.config() == experiment().config.to_dict()
+
+
+def test_a_run_of_another_config_is_refused(tmp_path: Path) -> None:
+    open_store(experiment(), tmp_path / "t", labels())
+    with pytest.raises(CheckpointError, match="config is not what the run t was started with"):
+        open_store(experiment("training.lr=0.3"), tmp_path / "t", labels())
+
+
+def test_a_half_made_run_is_begun_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    folder.mkdir()
+    (folder / "metrics.jsonl").write_text("left by a kill\n")
+    store = open_store(experiment(), folder, labels())
+    assert store.about()["run_id"] == "t"
+    assert not (folder / "metrics.jsonl").exists()
+
+
+def test_only_a_run_that_did_all_its_rounds_is_complete(tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    assert not is_complete(folder)
+    with opened(folder) as trial:
+        trial.step()
+    assert not is_complete(folder)
+    records = committed_records(folder)
+    stopped = summarise(RunStore(folder), experiment().config, records, None)
+    assert (stopped.interrupted, stopped.num_rounds, stopped.params_sha256) == (True, 2, None)
+    (folder / "summary.json").write_text(stopped.to_json())
+    assert not is_complete(folder)
+    summary = finish(folder)
+    assert is_complete(folder)
+    assert not summarise(RunStore(folder), experiment().config, committed_records(folder), "ab").interrupted
+    assert json.loads((folder / "summary.json").read_text()) == summary.to_dict()
+    (folder / "run.json").unlink()
+    assert not is_complete(folder)

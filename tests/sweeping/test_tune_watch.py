@@ -1,0 +1,267 @@
+"""What the sweep's process writes down when trials report and end; no Ray runs, and nothing is tracked."""
+
+from io import StringIO
+from math import inf
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.exceptions import RayTaskError
+from rich.console import Console
+
+from orchestrator.errors import RoundError, TrackingError
+from orchestrator.runtime.summary import RunSummary
+from orchestrator.sweeping.display import SweepProgress
+from orchestrator.sweeping.objective import Objective
+from orchestrator.sweeping.store import SweepStore
+from orchestrator.sweeping.tune_tracker import SweepTracker
+from orchestrator.sweeping.tune_unsaved import Unsaved
+from orchestrator.sweeping.tune_watch import Interruption, Watch, cause_of, progress
+from orchestrator.tracking.record import read_records
+from tests.sweeping.sweeps import ending, new_store, trial
+from tests.sweeping.trial_runs import finish, opened
+
+ACCURACY = Objective.parse("accuracy")
+VALUES = {"algorithm.name": "feddst", "training.lr": 0.1}
+
+
+class TestProgress:
+    """The sweep's own metrics."""
+
+    def test_trials_are_counted_and_the_best_is_named(self) -> None:
+        ended = {
+            0: ending(trial(0), accuracy=0.2),
+            1: ending(trial(1), "stopped", accuracy=0.9),
+            2: ending(trial(2), accuracy=0.5),
+            3: ending(trial(3), "failed"),
+        }
+        assert progress(ended, ACCURACY) == {
+            "sweep/num_finished": 2.0,
+            "sweep/num_stopped": 1.0,
+            "sweep/num_failed": 1.0,
+            "sweep/best_accuracy": 0.9,
+        }
+
+    def test_less_is_better_where_the_goal_says_so(self) -> None:
+        ended = {n: ending(trial(n), time_to_accuracy_s=t) for n, t in enumerate([inf, 3.0, 5.0])}
+        assert (
+            progress(ended, Objective.parse("time_to_accuracy=0.5"))["sweep/best_time_to_accuracy_s"] == 3.0
+        )
+
+    def test_the_first_of_two_goals_counts(self) -> None:
+        found = progress({0: ending(trial(0), accuracy=0.2, upload_bytes=3.0)}, Objective.parse("pareto"))
+        assert [name for name in found if "best" in name] == ["sweep/best_accuracy"]
+
+    def test_without_a_value_there_is_no_best(self) -> None:
+        assert list(progress({0: ending(trial(0), "failed")}, ACCURACY).values()) == [0.0, 0.0, 1.0]
+        assert list(progress({}, ACCURACY).values()) == [0.0, 0.0, 0.0]
+
+
+class TestCause:
+    """Why a trial failed, on one line, from what Tune writes down."""
+
+    @pytest.mark.parametrize(
+        ("lines", "cause"),
+        [
+            (["orchestrator.errors.RoundError: round 3 has too few"], "RoundError: round 3 has too few"),
+            (["RoundError: \x1b[31mtoo\x1b[39m  few", "more of it"], "RoundError: too few"),
+            (["ValueError: first", "orchestrator.errors.DataError: last"], "DataError: last"),
+            (["KeyError: 'x'", "  File a.py, line 3: nonsense"], "KeyError: 'x'"),
+            (
+                ["The actor died unexpectedly", "before finishing"],
+                "The actor died unexpectedly before finishing",
+            ),
+        ],
+    )
+    def test_it_is_the_error_that_was_raised_last(self, lines: list[str], cause: str) -> None:
+        noted = ["Failure # 1 (occurred at 2026-01-01_00-00-00)", "Traceback (most recent call last):"]
+        if "died" not in lines[0]:
+            noted.append('  File "trial.py", line 3, in step')
+        else:
+            noted.pop()
+        assert cause_of("\n".join([*noted, *lines, ""])) == cause
+
+    @pytest.mark.parametrize("kind", ["AssertionError", "StopIteration", "KeyboardInterrupt"])
+    def test_an_error_without_a_message_is_named_too(self, kind: str) -> None:
+        noted = (
+            f"Failure # 1\nTraceback (most recent call last):\n  File x, line 3, in step\n    f()\n{kind}\n"
+        )
+        assert cause_of(noted) == kind
+
+    def test_ray_s_own_text_of_an_error_is_understood(self) -> None:
+        inner = RoundError("too few updates")
+        wrapped = RayTaskError("step", "Traceback\norchestrator.errors.RoundError: too few updates", inner)
+        noted = f"Failure # 1 (occurred at 2026)\n{wrapped.as_instanceof_cause()}\n"
+        assert cause_of(noted) == "RoundError: too few updates"
+
+    @pytest.mark.parametrize("noted", ["", "Failure # 1 (occurred at 2026)\n"])
+    def test_without_an_error_it_says_so(self, noted: str) -> None:
+        assert cause_of(noted) == "Tune gives no cause"
+
+    def test_it_is_one_line_of_bounded_length(self) -> None:
+        assert len(cause_of("Failure # 1\n" + "long words\n" * 1000)) <= 500
+
+
+class Hall:
+    """A sweep's folder with a watch on it, whose tracker follows nothing."""
+
+    def __init__(self, store: SweepStore) -> None:
+        self.store, self.interruption, self.printed = store, Interruption(), StringIO()
+        display = SweepProgress(console=Console(file=self.printed, width=200))
+        self.tracker = SweepTracker(store.sweep_id, None)
+        self.watch = Watch(store, ACCURACY, self.tracker, display, self.interruption)
+
+    def lines(self) -> list[str]:
+        return self.printed.getvalue().splitlines()
+
+
+class TuneSide:
+    """A trial as Tune shows it to callbacks."""
+
+    def __init__(self, number: int, last: dict[str, Any] | None = None) -> None:
+        self.number, self.last_result = number, last or {}
+        self.config = {"trial": {"number": number, "values": VALUES}}
+        self.error_file: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.number:03d}"
+
+    @classmethod
+    def failed(cls, number: int, folder: Path, error: str) -> "TuneSide":
+        """A trial with the file that Tune writes about its failure."""
+        found = cls(number)
+        file = folder / f"error-{number}.txt"
+        file.write_text(f"Failure # 1 (occurred at 2026-01-01)\nTraceback:\n{error}\n")
+        found.error_file = str(file)
+        return found
+
+
+@pytest.fixture
+def hall(tmp_path: Path) -> Hall:
+    return Hall(new_store(tmp_path))
+
+
+def _result(run_id: str, rounds: int, accuracy: float) -> dict[str, Any]:
+    return {"round": rounds, "run_id": run_id, "done": rounds == 4, "accuracy": accuracy}
+
+
+def test_a_trial_that_finishes_is_noted_with_its_objective(hall: Hall) -> None:
+    finish(hall.store.folder / "sw-1-000")
+    last = _result("sw-1-000", 4, 0.75)
+    side = TuneSide(0, last)
+    hall.watch.on_trial_start(1, [], side)
+    hall.watch.on_trial_result(1, [], side, last)
+    hall.watch.on_trial_complete(1, [], side)
+    spec = trial(0, algorithm__name="feddst", training__lr=0.1)
+    assert hall.store.endings() == {0: ending(spec, run_id="sw-1-000", accuracy=0.75)}
+    (record,) = read_records(hall.store.folder / "metrics.jsonl")
+    assert record.metrics["sweep/best_accuracy"] == 0.75
+    assert hall.lines() == ["trial 1/0  feddst lr=0.1  finished  accuracy 0.75"]
+
+
+def test_a_trial_that_the_scheduler_stops_gets_a_summary(hall: Hall) -> None:
+    folder = hall.store.folder / "sw-1-000"
+    with opened(folder) as run:
+        last = run.step()
+    side = TuneSide(0, last)
+    hall.watch.on_trial_result(1, [], side, last)
+    hall.watch.on_trial_complete(1, [], side)
+    found = hall.store.endings()[0]
+    assert (found.status, found.objective) == ("stopped", {"accuracy": last["accuracy"]})
+    summary = RunSummary.read(folder / "summary.json")
+    assert (summary.interrupted, summary.num_rounds, summary.accuracy) == (True, 2, last["accuracy"])
+
+
+def test_a_trial_that_fails_is_noted_with_its_cause(hall: Hall, tmp_path: Path) -> None:
+    folder = hall.store.folder / "sw-1-000"
+    with opened(folder) as run:
+        run.step()
+    side = TuneSide.failed(0, tmp_path, "orchestrator.errors.RoundError: too few")
+    hall.watch.on_trial_error(1, [], side)
+    found = hall.store.endings()[0]
+    assert (found.status, found.run_id, found.cause) == ("failed", "sw-1-000", "RoundError: too few")
+    assert found.objective == {}
+    assert RunSummary.read(folder / "summary.json").interrupted
+    kept = (hall.store.folder / "failures" / "000.txt").read_text()
+    assert "Traceback:\norchestrator.errors.RoundError: too few" in kept
+
+
+def test_a_trial_that_fails_before_it_has_a_run_has_none(hall: Hall, tmp_path: Path) -> None:
+    (hall.store.folder / "sw-1-000").mkdir()
+    hall.watch.on_trial_error(1, [], TuneSide.failed(0, tmp_path, "DataError: no data"))
+    assert hall.store.endings()[0].run_id is None
+    assert hall.lines() == ["trial 1/0  feddst lr=0.1  failed: DataError: no data"]
+
+
+def test_a_failure_of_which_nothing_is_known_is_noted(hall: Hall) -> None:
+    hall.watch.on_trial_error(1, [], TuneSide(0))
+    assert hall.store.endings()[0].cause == "Tune gives no cause"
+
+
+def test_a_run_that_another_one_follows_is_summarised(hall: Hall) -> None:
+    """Population-based training: the trial goes on in a new run."""
+    for name in ("sw-1-000", "sw-1-000-g1"):
+        with opened(hall.store.folder / name) as run:
+            run.step()
+    side = TuneSide(0)
+    hall.watch.on_trial_result(1, [], side, _result("sw-1-000", 2, 0.5))
+    assert not (hall.store.folder / "sw-1-000" / "summary.json").exists()
+    hall.watch.on_trial_result(2, [], side, _result("sw-1-000-g1", 2, 0.6))
+    assert RunSummary.read(hall.store.folder / "sw-1-000" / "summary.json").interrupted
+    assert not (hall.store.folder / "sw-1-000-g1" / "summary.json").exists()
+
+
+def test_endings_of_an_earlier_process_count(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    store.add_ending(ending(trial(1), accuracy=0.9))
+    hall = Hall(store)
+    hall.watch.on_trial_error(1, [], TuneSide(0))
+    (record,) = read_records(store.folder / "metrics.jsonl")
+    assert record.metrics == {
+        "sweep/num_finished": 1.0,
+        "sweep/num_stopped": 0.0,
+        "sweep/num_failed": 1.0,
+        "sweep/best_accuracy": 0.9,
+    }
+
+
+def test_a_tracker_that_was_refused_ends_the_sweep(tmp_path: Path) -> None:
+    refused = TrackingError("no permission")
+
+    def check() -> None:
+        raise refused
+
+    interruption = Interruption()
+    watch = Watch(
+        new_store(tmp_path),
+        ACCURACY,
+        SimpleNamespace(check=check),  # type: ignore[arg-type]
+        SweepProgress(quiet=True),
+        interruption,
+    )
+    watch.on_trial_start(1, [], TuneSide(0))
+    assert (watch.problem, interruption.stop_all()) == (refused, True)
+
+
+def test_an_interruption_ends_all_or_none() -> None:
+    interruption = Interruption()
+    assert (interruption.stop_all(), interruption("000", {})) == (False, False)
+    interruption.request()
+    assert (interruption.stop_all(), interruption("000", {})) == (True, False)
+
+
+def test_without_mlflow_the_tracker_does_nothing() -> None:
+    tracker = SweepTracker("sw-1", None)
+    tracker.check()
+    tracker.advance("r", 1)
+    assert (tracker.close(), tracker.spent_s) == (None, 0.0)
+
+
+def test_tune_s_own_state_has_nothing_of_ours() -> None:
+    class Mine(Unsaved):
+        def __init__(self) -> None:
+            self.large = [0] * 100
+
+    assert Mine().__getstate__() == {}
+    assert Interruption().__getstate__() == {}
