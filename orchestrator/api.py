@@ -64,7 +64,7 @@ def sweep(
 def resume_sweep(
     sweep: str | Path, *, max_concurrent: int | None = None, display: SweepProgress | None = None
 ) -> "SweepResult":
-    """Finish a sweep, named by its folder; trials that have ended are not run again."""
+    """Finish a sweep, named by its folder; trials that finished or were stopped are not run again."""
     from orchestrator.sweeping.store import find_sweep
     from orchestrator.sweeping.tune_session import resume_sweep as go_on
 

@@ -112,7 +112,8 @@ def resume_command(
     folder = find_run(run, storage)
     result = session.resume(folder, overrides or [], Progress(quiet=quiet), verbose=verbose)
     _write_summary(result, summary)
-    _report([result], folder.parent, f"{program()} ui --storage {shlex.quote(str(folder.parent))}", quiet)
+    ui_command = f"{program()} ui --storage {shlex.quote(str(session.storage_of(folder)))}"
+    _report([result], folder.parent, ui_command, quiet)
 
 
 app.command("sweep", help=SWEEP_EXAMPLES)(sweep_command)

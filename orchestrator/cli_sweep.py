@@ -94,7 +94,10 @@ def sweep_command(
         int | None, typer.Option(metavar="N", help="Rounds from one perturbation to the next (pbt).")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Finish a sweep; trials that have ended are not run again.")
+        bool,
+        typer.Option(
+            "--resume", help="Finish a sweep; trials that finished or were stopped are not run again."
+        ),
     ] = False,
     storage: Storage = Path("runs"),
     summary: SummaryFile = None,

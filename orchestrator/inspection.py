@@ -86,7 +86,11 @@ def _spaces() -> Table:
 
     table = _table("search space", "what it compares", "dimensions", "changed by pbt")
     for name in space_names():
-        space = load_space(name)
+        try:
+            space = load_space(name)
+        except ConfigError as error:  # another package's, which must not hide the rest
+            table.add_row(name, str(error), "-", "-")
+            continue
         dimensions, mutable = ", ".join(varied(space.dimensions)), ", ".join(space.mutations)
         table.add_row(name, space.summary, dimensions, mutable or "-")
     return table

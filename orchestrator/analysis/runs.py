@@ -12,7 +12,7 @@ import yaml
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import flatten
 from orchestrator.errors import CheckpointError
-from orchestrator.tracking.record import RoundRecord, read_records
+from orchestrator.tracking.record import RoundRecord, committed_records
 
 Status = Literal["finished", "stopped", "unfinished"]
 
@@ -77,7 +77,7 @@ def read_head(folder: Path) -> ComparedRun:
 
 def with_records(run: ComparedRun) -> ComparedRun:
     """The run with its committed rounds and its status. Raises CheckpointError for logs that are damaged."""
-    records = tuple(read_records(run.folder / "metrics.jsonl"))
+    records = tuple(committed_records(run.folder))
     return replace(run, records=records, status=_status(run.folder / "summary.json", len(records)))
 
 

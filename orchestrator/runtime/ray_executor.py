@@ -89,8 +89,11 @@ class RayExecutor:
         return self._done.pop(ticket)
 
     def close(self) -> None:
-        """See Executor. The actors stay."""
+        """See Executor. The actors stay; what they were given is waited for, so that they are free for others."""
         self._backlog.clear()
+        if self._in_flight:
+            ray.wait(list(self._in_flight), num_returns=len(self._in_flight))
+            self._in_flight.clear()
 
     def _dispatch(self) -> None:
         """Give waiting jobs to actors with room, oldest first; a job without room lets later ones pass."""

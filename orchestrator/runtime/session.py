@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -17,7 +17,7 @@ from orchestrator.runtime.checkpoint import write_durably
 from orchestrator.runtime.event_log import save_events
 from orchestrator.runtime.experiment import Experiment, prepare
 from orchestrator.runtime.run_folder import begin_run, run_info, tracking_uri, unique_name, verify_run
-from orchestrator.runtime.store import SWEEP_FILE, RunStore
+from orchestrator.runtime.store import SWEEP_FILE, RunStore, held
 from orchestrator.runtime.summary import RunSummary
 from orchestrator.tracking.reachable import check_reachable
 from orchestrator.tracking.record import RoundRecord, read_records
@@ -69,18 +69,22 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
     store = RunStore(folder)
     about = store.about()
     config = _check_resumable(store, resumed_config(store.config(), overrides), overrides, display)
-    runtime = config.runtime.model_copy(update={"storage": _storage(folder, config)})
+    storage = storage_of(folder)
+    runtime = config.runtime.model_copy(update={"storage": storage})
     config = config.model_copy(update={"runtime": runtime})
     check_places(config)
-    experiment = prepare(config)
-    differences = verify_run(store, experiment)
-    store.describe(config.to_dict(), about)
-    for line in differences:
-        display.note(line)
-    return _execute(experiment, store, display, verbose)
+    with (
+        nullcontext() if storage == folder.parent else held(folder.parent)
+    ):  # a sweep's trial: not while that is at it
+        experiment = prepare(config)
+        differences = verify_run(store, experiment)
+        store.describe(config.to_dict(), about)
+        for line in differences:
+            display.note(line)
+        return _execute(experiment, store, display, verbose)
 
 
-def _storage(folder: Path, config: ExperimentConfig) -> Path:
+def storage_of(folder: Path) -> Path:
     """Where a run that may have been moved keeps its tracking database: beside it, a sweep's trial beside the sweep."""
     return folder.parent.parent if (folder.parent / SWEEP_FILE).is_file() else folder.parent
 

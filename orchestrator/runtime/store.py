@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,17 @@ SWEEP_FILE = "sweep.json"
 LOGS = ("metrics.jsonl", "events.jsonl", "failures.jsonl")
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a run's or a sweep's folder for this process. Raises CheckpointError when another one has it."""
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise CheckpointError(f"{folder} is in use by another process; wait until it ends") from error
+        yield
+
+
 class RunStore:
     """Reads and writes one run's folder."""
 
@@ -43,17 +54,9 @@ class RunStore:
         """The run's name, which is the folder's."""
         return self.folder.name
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the run for this process. Raises CheckpointError when another one has it."""
-        with (self.folder / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise CheckpointError(
-                    f"{self.folder} is in use by another process; wait until it ends"
-                ) from error
-            yield
+        return held(self.folder)
 
     def describe(self, config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Write config.yaml and run.json."""

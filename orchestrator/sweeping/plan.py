@@ -1,7 +1,7 @@
 """From a request to a sweep that can start: what all trials share, which keys vary, and the trials known beforehand."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,6 +25,7 @@ class SweepPlan:
     """`base` is the config tree that all trials begin with, `dimensions` what varies.
 
     `config` is some trial's: its runtime and tracking are all trials'. `seed` is the root of what is drawn.
+    `overruled` are the keys of the user's config file that the space sets to something else.
     """
 
     request: SweepRequest
@@ -34,6 +35,7 @@ class SweepPlan:
     dimensions: Mapping[str, Any]
     config: ExperimentConfig
     seed: int
+    overruled: tuple[str, ...]
 
     @property
     def is_adaptive(self) -> bool:
@@ -84,6 +86,7 @@ def plan_sweep(request: SweepRequest) -> SweepPlan:
         dimensions=drawn,
         config=ExperimentConfig.parse(put_values(base, some)),
         seed=seed,
+        overruled=_overruled(request.config, space.dimensions, request.overrides),
     )
 
 
@@ -96,6 +99,17 @@ def _check_mutable(request: SweepRequest, space: Space, dimensions: Mapping[str,
             raise ConfigError(key, "(none)", problem, "add it to SPACE")
 
 
+def _overruled(
+    file: Mapping[str, Any], dimensions: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> tuple[str, ...]:
+    return tuple(
+        key
+        for key, value in flatten(file).items()
+        if any(is_at_or_below(key, other) and dimensions[other] != value for other in dimensions)
+        and not any(is_at_or_below(key, over) for over in overrides)
+    )
+
+
 def _method(base: Mapping[str, Any], open_keys: Sequence[str]) -> dict[str, str]:
     """The method as a value of every trial, so that each is called by it, where the space does not vary it."""
     if "algorithm" in open_keys or "algorithm.name" in open_keys:
@@ -105,15 +119,29 @@ def _method(base: Mapping[str, Any], open_keys: Sequence[str]) -> dict[str, str]
 
 
 def plan_again(store: SweepStore, **changes: object) -> SweepPlan:
-    """The plan of a sweep that is there, with changes to its request.
+    """The plan of a sweep that is there, with changes to its request; the sweep may have been moved.
 
-    Raises CheckpointError when its folder does not say what was asked for, and what `plan_sweep` raises.
+    Raises CheckpointError when its folder does not say what was asked for, or when the space says something else by
+    now, and what `plan_sweep` raises.
     """
+    about = store.about()
     try:
-        request = SweepRequest.model_validate(store.about()["request"])
+        request = SweepRequest.model_validate(about["request"])
     except ValidationError as error:
-        problem = as_option_error(error)
+        words = as_option_error(error)
         raise CheckpointError(
-            f"{store.folder} was asked for in other words ({problem}); start it anew"
+            f"{store.folder} was asked for in other words ({words}); start it anew"
         ) from error
-    return plan_sweep(request.model_copy(update=changes))
+    plan = plan_sweep(request.model_copy(update=changes))
+    before, now = flatten(about["base"]), flatten(plan.base)
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    changed += sorted(set(about.get("dimensions", plan.dimensions)) ^ set(plan.dimensions))
+    if changed:
+        raise CheckpointError(
+            f"space {plan.space.name} is not what the sweep was started with, in {', '.join(changed)}; restore it, or "
+            "start a new sweep"
+        )
+    here = {"runtime.storage": str(store.folder.parent)}
+    runtime = plan.config.runtime.model_copy(update={"storage": store.folder.parent})
+    config = plan.config.model_copy(update={"runtime": runtime})
+    return replace(plan, base=put_values(plan.base, here), config=config)

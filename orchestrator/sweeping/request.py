@@ -55,7 +55,7 @@ def check_request(request: SweepRequest, space: Space, dimensions: Mapping[str, 
     if request.scheduler != "fifo" and not objective.is_known_early:
         problem = f"--objective {objective.text} is one number only when a trial has ended"
         _refuse(request, "scheduler", problem, "use fifo, or an objective on accuracy")
-    _check_schedulers(request, space)
+    _check_schedulers(request, space, dimensions)
     return objective
 
 
@@ -81,7 +81,7 @@ def _check_seeds(request: SweepRequest, dimensions: Mapping[str, Any]) -> None:
         _refuse(request, "scheduler", problem, "use fifo, or one seed")
 
 
-def _check_schedulers(request: SweepRequest, space: Space) -> None:
+def _check_schedulers(request: SweepRequest, space: Space, dimensions: Mapping[str, Any]) -> None:
     for name, schedulers in (("grace_rounds", ("asha", "median")), ("perturb_rounds", ("pbt",))):
         if getattr(request, name) is not None and request.scheduler not in schedulers:
             _refuse(request, name, f"--scheduler {request.scheduler} has no use for it", "leave it out")
@@ -96,6 +96,9 @@ def _check_schedulers(request: SweepRequest, space: Space) -> None:
         _refuse(
             request, "search", "population-based training changes the values itself", "use grid or random"
         )
+    if request.seeds > 1 or "seed" in varied(dimensions):
+        problem = "trials take over one another's models, and would take their seeds and splits with them"
+        _refuse(request, "seeds" if request.seeds > 1 else "scheduler", problem, "use one seed with pbt")
     if request.max_concurrent is not None:
         _refuse(
             request,

@@ -1,15 +1,16 @@
 """What a sweep that goes on finds: which trials have ended, and how the others begin."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from orchestrator.runtime.run_folder import config_digest
 from orchestrator.runtime.store import RunStore
 from orchestrator.sweeping.objective import Objective
-from orchestrator.sweeping.store import Ending, SweepStore, present_trial
-from orchestrator.sweeping.trial import committed_records, is_complete
+from orchestrator.sweeping.store import Ending, EndStatus, SweepStore, present_trial
+from orchestrator.sweeping.trial import is_complete, summarise_unfinished
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.tracking.delivery import Delivery
-from orchestrator.tracking.record import complete_lines
+from orchestrator.tracking.record import committed_records, complete_lines
 
 
 def settled(
@@ -55,13 +56,24 @@ def left_over(store: SweepStore, trials: Sequence[TrialSpec], ended: Mapping[int
     ]
 
 
-def undelivered(store: SweepStore, ended: Mapping[int, Ending]) -> Iterator[Ending]:
-    """The endings whose runs MLflow does not hold whole, as each run's own `tracking.json` says."""
+def undelivered(
+    store: SweepStore, trials: Sequence[TrialSpec], ended: Mapping[int, Ending]
+) -> Iterator[tuple[Path, EndStatus]]:
+    """The runs that have ended and that MLflow does not hold whole, as each one's own `tracking.json` says.
+
+    Those that their trial went on without (population-based training) are among them, with a summary.
+    """
+    for trial in trials:
+        for folder in store.run_folders(trial.number)[:-1]:
+            if (folder / "run.json").is_file() and _lacks(folder):
+                summarise_unfinished(folder)
+                yield folder, "stopped"
     for ending in ended.values():
-        if ending.run_id is None:
-            continue
-        folder = store.folder / ending.run_id
-        delivery = Delivery.noted(folder)
-        num_records = len(complete_lines(folder / "metrics.jsonl"))
-        if delivery is None or not delivery.ended or delivery.num_delivered != num_records:
-            yield ending
+        if ending.run_id is not None and _lacks(store.folder / ending.run_id):
+            yield store.folder / ending.run_id, ending.status
+
+
+def _lacks(folder: Path) -> bool:
+    delivery = Delivery.noted(folder)
+    num_records = len(complete_lines(folder / "metrics.jsonl"))
+    return delivery is None or not delivery.ended or delivery.num_delivered != num_records

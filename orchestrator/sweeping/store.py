@@ -11,27 +11,26 @@
                      tune/          Ray Tune's own files, which nothing here reads back
 """
 
-import fcntl
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.runtime.checkpoint import write_durably
-from orchestrator.runtime.store import SWEEP_FILE, RunStore
+from orchestrator.runtime.store import SWEEP_FILE, RunStore, held
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.tracking.record import RoundRecord, complete_lines
 
 #: under what a trial's run notes its values in its run.json
 VALUES_NOTE = "trial_values"
 
-Status = Literal["finished", "stopped", "failed"]
+EndStatus = Literal["finished", "stopped", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +42,7 @@ class Ending:
     """
 
     number: int
-    status: Status
+    status: EndStatus
     run_id: str | None
     cause: str
     objective: Mapping[str, float]
@@ -75,16 +74,9 @@ class SweepStore:
         """Where the comparison of the trials is kept."""
         return self.folder / "report"
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the sweep for this process. Raises CheckpointError when another one has it."""
-        with (self.folder / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                problem = f"{self.folder} is in use by another process; wait until it ends"
-                raise CheckpointError(problem) from error
-            yield
+        return held(self.folder)
 
     def describe(self, about: Mapping[str, Any]) -> None:
         """Write sweep.json."""
@@ -119,6 +111,10 @@ class SweepStore:
         endings: list[Ending] = self._read("endings.jsonl", Ending.from_line)
         return {ending.number: ending for ending in endings}
 
+    def forget_failure(self, number: int) -> None:
+        """A trial that failed in an earlier try has ended otherwise by now."""
+        (self.folder / "failures" / f"{number:03d}.txt").unlink(missing_ok=True)
+
     def add_failure(self, number: int, text: str) -> str:
         """Keep all that is known of a trial's failure, its traceback too; returns the text."""
         (self.folder / "failures").mkdir(exist_ok=True)
@@ -145,8 +141,11 @@ class SweepStore:
         return whole[-1] if whole else self.folder / f"{self.sweep_id}-{number:03d}"
 
     def next_run_folder(self, number: int) -> Path:
-        """A folder for the run with which a trial goes on after it has taken over another's model."""
-        folders = self.run_folders(number)
+        """The folder for the run with which a trial goes on after it has taken over another's model.
+
+        What a kill has left half made may be there.
+        """
+        folders = [folder for folder in self.run_folders(number) if (folder / "run.json").is_file()]
         stem = f"{self.sweep_id}-{number:03d}"
         generation = folders[-1].name.removeprefix(stem).removeprefix("-g") if folders else ""
         return self.folder / f"{stem}-g{int(generation or 0) + 1}"

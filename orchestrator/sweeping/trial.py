@@ -22,7 +22,7 @@ from orchestrator.runtime.store import LOGS, RunStore
 from orchestrator.runtime.summary import RunSummary
 from orchestrator.sweeping.objective import ACCURACY, Objective
 from orchestrator.sweeping.store import discard_half_made
-from orchestrator.tracking.record import RoundRecord, read_records
+from orchestrator.tracking.record import committed_records
 
 MakeExecutor = Callable[[], Executor]
 
@@ -43,14 +43,10 @@ class TrialRun:
         *,
         replay: bool,
     ) -> None:
-        """Takes the run's lock. `make_executor` is called when the run trains.
-
-        Raises CheckpointError when the run is not the experiment's, or another process has it.
-        """
+        """`make_executor` is called when the run trains. Raises CheckpointError for records that cannot be read."""
         self._experiment, self._store, self._objective = experiment, store, objective
         self._make_executor = make_executor
         self._held = ExitStack()
-        self._held.enter_context(store.locked())
         self._records = committed_records(store.folder)
         self._reported = 0 if replay else len(self._records)
         self._driver: Driver | None = None
@@ -63,8 +59,13 @@ class TrialRun:
     def step(self) -> dict[str, Any]:
         """Go on to the next evaluation, or to the end; what Tune is told of it.
 
-        `round` counts the committed rounds. Raises RoundError when a round fails.
+        `round` counts the committed rounds. Raises RoundError when a round fails, CheckpointError when another process
+        has the run: it is this one's for the step only, since Tune leaves a paused trial in its actor without a word.
         """
+        with self._store.locked():
+            return self._step()
+
+    def _step(self) -> dict[str, Any]:
         while True:
             if self._reported < len(self._records):
                 self._reported += 1
@@ -84,7 +85,7 @@ class TrialRun:
                 shutil.copyfile(self._store.folder / name, folder / name)
 
     def close(self) -> None:
-        """Release the actors and the run's lock. The last call."""
+        """Release what training needed. The last call."""
         self._held.close()
 
     def _is_at_end(self) -> bool:
@@ -112,7 +113,8 @@ class TrialRun:
         for record in self._rounds:
             raise CheckpointError(f"{self._store.folder} has a round {record.round_idx} beyond its end")
         save_events(self._store.folder)
-        summary = summarise(self._store, self._experiment.config, self._records, self._driver.params_sha256())
+        digest = self._driver.params_sha256()
+        summary = RunSummary.of(self._experiment.config, self._store, self._records, digest, False)
         write_durably(self._store.folder / "summary.json", summary.to_json().encode())
 
     def _result(self, done: bool) -> dict[str, Any]:
@@ -121,18 +123,13 @@ class TrialRun:
         return {"round": len(records), "run_id": self._store.run_id, "done": done, **values}
 
 
-def committed_records(folder: Path) -> list[RoundRecord]:
-    """The records of the rounds that are committed: a kill may leave a line of one that is not."""
-    num_committed = sum(1 for _ in (folder / "commits").glob("round-*.json"))
-    return read_records(folder / "metrics.jsonl")[:num_committed]
-
-
-def summarise(
-    store: RunStore, config: ExperimentConfig, records: Sequence[RoundRecord], params_sha256: str | None
-) -> RunSummary:
-    """A trial's summary; it counts as interrupted when it has not done all its rounds."""
-    interrupted = len(records) < config.training.rounds
-    return RunSummary.of(config, store, records, params_sha256, interrupted)
+def summarise_unfinished(folder: Path) -> RunSummary:
+    """Write the summary of a trial's run that does not go on, as far as it came; it never counts as complete."""
+    store = RunStore(folder)
+    config = ExperimentConfig.parse(store.config())
+    summary = RunSummary.of(config, store, committed_records(folder), None, True)
+    write_durably(folder / "summary.json", summary.to_json().encode())
+    return summary
 
 
 def is_complete(folder: Path) -> bool:

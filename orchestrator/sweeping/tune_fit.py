@@ -68,81 +68,93 @@ class Tasks:
         return TrialTask.of(spec, footprint).to_dict()
 
 
-def fit(
-    plan: SweepPlan,
-    store: SweepStore,
-    pending: Pending,
-    tasks: Tasks,
-    share: Share,
-    shelf: str,
-    watch: Watch,
-    interruption: Interruption,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where a sweep's trials run, and who is told of them."""
+
+    store: SweepStore
+    tasks: Tasks
+    share: Share
+    shelf: str
+    home: str
+    watch: Watch
+    interruption: Interruption
+
+
+def fit(plan: SweepPlan, pending: Pending, around: Surroundings) -> None:
     """Run what is pending; returns when all of it has ended, or the interruption was asked for.
 
-    Raises ResourceError for a trial known beforehand that does not fit.
+    Raises a RequestError for a trial known beforehand that cannot be as it is.
     """
-    request = plan.request
     setting = TrialSetting(
-        sweep_dir=str(store.folder),
+        sweep_dir=str(around.store.folder),
         base=plan.base,
-        objective=request.objective,
-        shelf=shelf,
+        objective=plan.request.objective,
+        shelf=around.shelf,
         mutable=plan.mutable,
-        replay=request.scheduler != "pbt",
-        home=os.getcwd(),
+        replay=plan.request.scheduler != "pbt",
+        home=around.home,
     )
-    space: dict[str, Any] = {"sweep": asdict(setting)}
     rounds = [trial.config(plan.base).training.rounds for trial in pending.trials]
     rounds = rounds or [plan.config.training.rounds]
-    search: Any
-    if plan.is_adaptive:
-        search = RecordedSearch(
-            request,
-            plan.objective,
-            plan.dimensions,
-            base_seed=plan.seed,
-            record=store.add_trials,
-            make_task=tasks,
-            earlier=pending.recorded,
-            endings=pending.ended,
-        )
-        num_samples, concurrent = request.samples * request.seeds, share.concurrent
-    else:
-        known = [tasks(trial) for trial in pending.trials]
-        if request.scheduler == "pbt" and any(one["bundles"] != known[0]["bundles"] for one in known):
-            problem = "the trials reserve different resources, and take over one another's places"
-            raise RequestError("--scheduler", "pbt", problem, "use one fleet, and the same clients_per_round")
-        space["trial"] = tune.grid_search(known)
-        limit = 0 if request.scheduler == "pbt" else share.concurrent
-        search, num_samples, concurrent = BasicVariantGenerator(max_concurrent=limit), 1, None
-    scheduler = make_scheduler(request, plan.objective, max(rounds), plan.space.mutations)
-    with _environment({**_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(share.concurrent)}):
+    scheduler = make_scheduler(plan.request, plan.objective, max(rounds), plan.space.mutations)
+    known, search = _adaptive(plan, pending, around) if plan.is_adaptive else _known(plan, pending, around)
+    with _environment({**_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(around.share.concurrent)}):
         tuner = tune.Tuner(
             TuneTrial,
-            param_space=space,
+            param_space={"sweep": asdict(setting), **known},
             tune_config=tune.TuneConfig(
                 search_alg=search,
                 scheduler=scheduler,
-                num_samples=num_samples,
-                max_concurrent_trials=concurrent,
+                num_samples=plan.request.samples * plan.request.seeds if plan.is_adaptive else 1,
+                max_concurrent_trials=around.share.concurrent if plan.is_adaptive else None,
                 reuse_actors=True,
                 trial_name_creator=trial_name,
                 trial_dirname_creator=trial_name,
             ),
-            run_config=tune.RunConfig(
-                name=_fresh_name(store.folder / "tune"),
-                storage_path=str(store.folder / "tune"),
-                callbacks=[watch],
-                stop=interruption,
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=0),
-                checkpoint_config=tune.CheckpointConfig(
-                    num_to_keep=_NUM_CHECKPOINTS, checkpoint_at_end=False
-                ),
-            ),
+            run_config=_run_config(around),
         )
         tuner.fit()
+
+
+def _adaptive(plan: SweepPlan, pending: Pending, around: Surroundings) -> tuple[dict[str, Any], Any]:
+    """No trials known beforehand, and the search that makes them."""
+    search = RecordedSearch(
+        plan.request,
+        plan.objective,
+        plan.dimensions,
+        base_seed=plan.seed,
+        record=around.store.add_trials,
+        make_task=around.tasks,
+        refuse=around.watch.refuse,
+        earlier=pending.recorded,
+        endings=pending.ended,
+    )
+    return {}, search
+
+
+def _known(plan: SweepPlan, pending: Pending, around: Surroundings) -> tuple[dict[str, Any], Any]:
+    """All trials as one dimension: population-based training takes no searcher."""
+    known = [around.tasks(trial) for trial in pending.trials]
+    is_population = plan.request.scheduler == "pbt"
+    if is_population and any(one["bundles"] != known[0]["bundles"] for one in known):
+        problem = "the trials reserve different resources, and take over one another's places"
+        raise RequestError("--scheduler", "pbt", problem, "use one fleet, and the same clients_per_round")
+    limit = 0 if is_population else around.share.concurrent
+    return {"trial": tune.grid_search(known)}, BasicVariantGenerator(max_concurrent=limit)
+
+
+def _run_config(around: Surroundings) -> tune.RunConfig:
+    files = around.store.folder / "tune"
+    return tune.RunConfig(
+        name=_fresh_name(files),
+        storage_path=str(files),
+        callbacks=[around.watch],
+        stop=around.interruption,
+        verbose=0,
+        failure_config=tune.FailureConfig(max_failures=0),
+        checkpoint_config=tune.CheckpointConfig(num_to_keep=_NUM_CHECKPOINTS, checkpoint_at_end=False),
+    )
 
 
 def _fresh_name(folder: Path) -> str:

@@ -12,6 +12,7 @@ from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Categorical, Domain, Function
 
 from orchestrator.config_loading import flatten
+from orchestrator.errors import RequestError
 from orchestrator.federation.seeds import derive
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.request import SweepRequest
@@ -40,13 +41,17 @@ class RecordedSearch(Unsaved, Searcher):
         base_seed: int,
         record: Callable[[Sequence[TrialSpec]], None],
         make_task: MakeTask,
+        refuse: Callable[[TrialSpec, RequestError], None],
         earlier: Sequence[TrialSpec] = (),
         endings: Mapping[int, Ending] | None = None,
     ) -> None:
-        """`dimensions` are the keys that vary; `make_task` gives what Tune keeps of a trial."""
+        """`dimensions` are the keys that vary; `make_task` gives what Tune keeps of a trial.
+
+        A trial that cannot be, for which it raises a RequestError, goes to `refuse` instead: it has failed.
+        """
         super().__init__()
         self._request, self._base_seed = request, base_seed
-        self._record, self._make_task = record, make_task
+        self._record, self._make_task, self._refuse = record, make_task, refuse
         self._names = [goal.name for goal in objective.goals]
         chosen = lists_as_choices(dimensions)
         self._computed = {key: value for key, value in chosen.items() if isinstance(value, Function)}
@@ -69,14 +74,20 @@ class RecordedSearch(Unsaved, Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial for Tune; FINISHED after the last one."""
-        if not self._waiting:
-            if self._num_asked >= self._request.samples:
-                return Searcher.FINISHED
-            self._waiting = self._ask()
-            self._record(self._waiting)
-        spec = self._waiting.pop(0)
-        self._tune_ids[trial_id] = spec.number
-        return {"trial": self._make_task(spec)}
+        while self._waiting or self._num_asked < self._request.samples:
+            if not self._waiting:
+                self._waiting = self._ask()
+                self._record(self._waiting)
+            spec = self._waiting.pop(0)
+            try:
+                task = self._make_task(spec)
+            except RequestError as error:
+                self._refuse(spec, error)
+                self._tell(spec.number, None)
+                continue
+            self._tune_ids[trial_id] = spec.number
+            return {"trial": task}
+        return Searcher.FINISHED
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -1,8 +1,10 @@
 """A whole sweep from request to result: planned, run on Tune, tracked, compared; and the same for one that goes on."""
 
+import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,8 @@ from orchestrator.sweeping.request import SweepRequest
 from orchestrator.sweeping.result import SweepResult, result_of
 from orchestrator.sweeping.resumption import left_over, settled, undelivered
 from orchestrator.sweeping.store import Ending, SweepStore
-from orchestrator.sweeping.tune_fit import Pending, Tasks, fit, share_of_machine
+from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.tune_fit import Pending, Surroundings, Tasks, fit, share_of_machine
 from orchestrator.sweeping.tune_shelf import start_shelf
 from orchestrator.sweeping.tune_tracker import SweepTracker
 from orchestrator.sweeping.tune_watch import MLFLOW_STATUS, Interruption, Watch
@@ -50,6 +53,8 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
     folder = plan.config.runtime.storage.resolve() / unique_name(plan.space.name)
     folder.mkdir(parents=True)
     store = SweepStore(folder)
+    if request.space.endswith(".py"):  # a resumption may come from another folder
+        request = request.model_copy(update={"space": str(Path(request.space).expanduser().resolve())})
     store.describe(
         {
             "sweep_id": store.sweep_id,
@@ -58,10 +63,13 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
             "base": dict(plan.base),
             "summary": plan.space.summary,
             "dimensions": {key: str(value) for key, value in plan.dimensions.items()},
+            "home": os.getcwd(),
             "git_commit": git_commit(),
         }
     )
     store.add_trials(trials)
+    if plan.overruled:
+        display.note(f"{plan.space.name} sets {', '.join(plan.overruled)}, whatever the config file says")
     try:
         return _run(plan, store, display, verbose)
     except RequestError:
@@ -77,15 +85,18 @@ def resume_sweep(
     max_concurrent: int | None = None,
     verbose: bool = False,
 ) -> SweepResult:
-    """Finish a sweep: trials that have ended are not run again, the others go on from their last commits.
+    """Finish a sweep: trials that finished or were stopped are not run again, the others go on from their last commits.
 
-    Raises CheckpointError when the folder does not hold a sweep, and what `sweep` raises.
+    Relative paths in its config are meant in the folder in which it was started. Raises CheckpointError when the
+    folder does not hold a sweep, or its space has changed, and what `sweep` raises.
     """
     store = SweepStore(folder)
+    home = Path(store.about().get("home", os.getcwd()))
     changes = {} if max_concurrent is None else {"max_concurrent": max_concurrent}
-    plan = plan_again(store, **changes)
-    check_places(plan.config)
-    return _run(plan, store, display, verbose)
+    with chdir(home if home.is_dir() else os.getcwd()):
+        plan = plan_again(store, **changes)
+        check_places(plan.config)
+        return _run(plan, store, display, verbose)
 
 
 def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bool) -> SweepResult:
@@ -93,36 +104,36 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
     with store.locked(), ray_session(config.runtime, verbose=verbose):
         recorded = store.trials()
         ended = settled(store, recorded, plan.objective, plan.base)
-        left = left_over(store, recorded, ended)
+        pending = Pending(trials=left_over(store, recorded, ended), recorded=recorded, ended=ended)
         num_trials = plan.request.samples * plan.request.seeds if plan.is_adaptive else len(recorded)
         capacity, share = share_of_machine(plan, max(1, num_trials - len(ended)))
         tasks = Tasks(plan, capacity, share)
-        for trial in left:
+        for trial in () if plan.is_adaptive else pending.trials:
             tasks(trial)
+        display.note(f"{store.sweep_id}: {num_trials} trials, {share.concurrent} at a time")
         info = _sweep_info(plan, store) if config.tracking.enabled else None
         tracker = SweepTracker(store.sweep_id, info)
-        shelf_name = f"{store.sweep_id}/data"
-        shelf = start_shelf(shelf_name)
-        display.note(f"{store.sweep_id}: {num_trials} trials, {share.concurrent} at a time")
-        _deliver_again(store, ended, tracker)
         interruption = Interruption()
-        watch = Watch(store, plan.objective, tracker, display, interruption)
-        display.start(store.sweep_id, num_trials, len(ended))
+        around = Surroundings(
+            store=store,
+            tasks=tasks,
+            share=share,
+            shelf=f"{store.sweep_id}/data",
+            home=os.getcwd(),
+            watch=Watch(store, plan.objective, tracker, display, interruption),
+            interruption=interruption,
+        )
         started_s = time.perf_counter()
         try:
-            with on_interrupt(interruption.request, "stopping the trials"):
-                if len(ended) < num_trials:
-                    pending = Pending(trials=left, recorded=recorded, ended=ended)
-                    fit(plan, store, pending, tasks, share, shelf_name, watch, interruption)
-        finally:
-            display.stop()
-            end_actors([shelf])
-        if watch.problem is not None:
-            raise watch.problem
-        interrupted = interruption.requested
-        result = _conclude(plan, store, num_trials, interrupted=interrupted)
+            _deliver_again(store, recorded, ended, tracker)
+            _fit_shown(plan, pending, around, display, num_trials)
+            result = _conclude(plan, pending, around, num_trials)
+        except Exception:
+            if problem := tracker.give_up():
+                display.note(problem)
+            raise
         display.note("writing to MLflow" if config.tracking.enabled else "MLflow is off")
-        tracker.finish("KILLED" if interrupted else "FINISHED", _numbers(result))
+        tracker.finish("KILLED" if result.interrupted else "FINISHED", _numbers(result))
         problem = tracker.close()
         wall_s = time.perf_counter() - started_s
         result = replace(result, wall_s=wall_s, tracking_s=tracker.spent_s)
@@ -132,26 +143,49 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
         return result
 
 
-def _conclude(plan: SweepPlan, store: SweepStore, num_trials: int, *, interrupted: bool) -> SweepResult:
-    result = result_of(store, plan.objective, store.trials(), num_trials, interrupted=interrupted)
-    missing = num_trials - result.num_finished - result.num_stopped - result.num_failed
-    if missing and not interrupted:
+def _fit_shown(
+    plan: SweepPlan, pending: Pending, around: Surroundings, display: SweepProgress, num_trials: int
+) -> None:
+    """Let Tune run what is pending, with a shelf of data beside it, and show how it goes."""
+    if len(pending.ended) >= num_trials:
+        return
+    shelf = start_shelf(around.shelf, around.home)
+    display.start(around.store.sweep_id, num_trials, len(pending.ended))
+    try:
+        with on_interrupt(around.interruption.request, "stopping the trials"):
+            fit(plan, pending, around)
+    finally:
+        display.stop()
+        end_actors([shelf])
+    if around.watch.problem is not None:
+        raise around.watch.problem
+
+
+def _conclude(plan: SweepPlan, pending: Pending, around: Surroundings, num_trials: int) -> SweepResult:
+    """What the sweep came to, with its report. Raises SparsefleetError when a trial did not end."""
+    store, interrupted = around.store, around.interruption.requested
+    missing = num_trials - len({*pending.ended, *around.watch.ended_here})
+    if interrupted:
+        around.watch.interrupted()
+    elif missing:
         raise SparsefleetError(
             f"{missing} trials of {store.sweep_id} did not end, and Tune does not say why; "
             f"`sparsefleet sweep {store.folder} --resume` runs them"
         )
+    else:
+        shutil.rmtree(store.folder / "tune", ignore_errors=True)
     report_sweep(store, plan.objective)
-    return result
+    return result_of(store, plan.objective, store.trials(), num_trials, interrupted=interrupted)
 
 
-def _deliver_again(store: SweepStore, ended: Mapping[int, Ending], tracker: SweepTracker) -> None:
-    """What a kill kept from MLflow of trials that had ended."""
-    for ending in undelivered(store, ended):
-        assert ending.run_id is not None
-        run = RunStore(store.folder / ending.run_id)
+def _deliver_again(
+    store: SweepStore, trials: Sequence[TrialSpec], ended: Mapping[int, Ending], tracker: SweepTracker
+) -> None:
+    """What a kill kept from MLflow of runs that had ended."""
+    for folder, status in undelivered(store, trials, ended):
+        run = RunStore(folder)
         tracker.start(run_info(run, ExperimentConfig.parse(run.config())))
-        summary = RunSummary.read(run.folder / "summary.json")
-        tracker.end(ending.run_id, MLFLOW_STATUS[ending.status], summary)
+        tracker.end(run.run_id, MLFLOW_STATUS[status], RunSummary.read(folder / "summary.json"))
 
 
 def _sweep_info(plan: SweepPlan, store: SweepStore) -> RunInfo:

@@ -1,6 +1,7 @@
 """Data sets and splits of a sweep's trials: loaded once, kept in the object store, read in place by all."""
 
 import json
+import os
 from collections import OrderedDict
 from typing import Any, final
 
@@ -22,7 +23,9 @@ MAX_SPLITS = 64
 class Shelf:
     """The actor that loads. It has one copy of each data set, and of each split of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: str) -> None:
+        """`home` is the folder in which relative paths of configs are meant."""
+        os.chdir(home)
         self._datasets: dict[str, ray.ObjectRef[Dataset]] = {}
         self._splits: OrderedDict[str, ray.ObjectRef[Partition]] = OrderedDict()
 
@@ -47,9 +50,9 @@ class Shelf:
         return len(self._datasets), len(self._splits)
 
 
-def start_shelf(name: str) -> Any:
-    """The sweep's shelf, under a name that its trials find it by."""
-    return ray.remote(Shelf).options(name=name, num_cpus=0, scheduling_strategy=this_node()).remote()
+def start_shelf(name: str, home: str) -> Any:
+    """The sweep's shelf, under a name that its trials find it by; `home` as in Shelf."""
+    return ray.remote(Shelf).options(name=name, num_cpus=0, scheduling_strategy=this_node()).remote(home)
 
 
 def shared_samples(name: str, config: ExperimentConfig) -> SharedSamples:

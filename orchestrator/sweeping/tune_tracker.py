@@ -5,7 +5,7 @@ from typing import Any, final
 
 import ray
 
-from orchestrator.errors import TrackingError
+from orchestrator.errors import SparsefleetError, TrackingError
 from orchestrator.runtime.ray_backend import get_unwrapped, this_node
 from orchestrator.runtime.ray_executor import end_actors, one_line
 from orchestrator.runtime.summary import RunSummary
@@ -59,6 +59,14 @@ class SweepTracker:
     def finish(self, status: Status, summary: dict[str, Any]) -> None:
         """The sweep has ended."""
         self._call("finish", status, summary)
+
+    def give_up(self) -> str | None:
+        """Mark the sweep as failed and close; what tracking has to complain about must not hide why it failed."""
+        try:
+            self.finish("FAILED", {})
+            return self.close()
+        except SparsefleetError as error:
+            return str(error)
 
     def close(self) -> str | None:
         """Wait for the writer; None when all has arrived, else what is missing. Raises TrackingError when it died."""

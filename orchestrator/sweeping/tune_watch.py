@@ -1,30 +1,30 @@
 """What the sweep's own process does when a trial reports or ends: it writes it down, tells the tracker, shows it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
 from ray.tune import Callback, Stopper
 
 from orchestrator.config import ExperimentConfig
-from orchestrator.errors import TrackingError
-from orchestrator.runtime.checkpoint import write_durably
+from orchestrator.errors import RequestError
 from orchestrator.runtime.ray_executor import one_line
 from orchestrator.runtime.run_folder import run_info
 from orchestrator.runtime.store import RunStore
 from orchestrator.runtime.summary import RunSummary
 from orchestrator.sweeping.display import SweepProgress
 from orchestrator.sweeping.objective import Objective
-from orchestrator.sweeping.store import Ending, Status, SweepStore
-from orchestrator.sweeping.trial import committed_records, is_complete, summarise
+from orchestrator.sweeping.store import Ending, EndStatus, SweepStore
+from orchestrator.sweeping.trial import is_complete, summarise_unfinished
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.sweeping.tune_tracker import SweepTracker
 from orchestrator.sweeping.tune_unsaved import Unsaved
 from orchestrator.tracking.tracker import Status as TrackedStatus
 
 #: what MLflow calls the ways in which a trial ends
-MLFLOW_STATUS: Mapping[Status, TrackedStatus] = {
+MLFLOW_STATUS: Mapping[EndStatus, TrackedStatus] = {
     "finished": "FINISHED",
     "stopped": "KILLED",
     "failed": "FAILED",
@@ -43,8 +43,9 @@ class Watch(Unsaved, Callback):
         display: SweepProgress,
         interruption: "Interruption",
     ) -> None:
-        """`problem` is what ended the sweep from here, by asking for the interruption; None: nothing did."""
-        self.problem: TrackingError | None = None
+        """`problem` is what went wrong here and ended the sweep, by asking for the interruption; None: nothing did."""
+        self.problem: Exception | None = None
+        self._ended_here: set[int] = set()
         self._store, self._objective, self._interruption = store, objective, interruption
         self._tracker, self._display = tracker, display
         self._runs: dict[int, str] = {}
@@ -52,77 +53,100 @@ class Watch(Unsaved, Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has got its actor; the sweep ends if its tracker was refused meanwhile."""
-        try:
+        with self._ending_the_sweep():
             self._tracker.check()
-        except TrackingError as error:
-            self.problem = error
-            self._interruption.request()
-        self._display.update(_number(trial), 0)
+            self._display.update(_number(trial), 0)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """A trial has evaluated a round; its run may be a new one, with another trial's model."""
-        number, run_id = _number(trial), str(result["run_id"])
-        self._follow(number, run_id)
-        self._tracker.advance(run_id, result["round"] - 1)
-        self._display.update(number, result["round"])
+        with self._ending_the_sweep():
+            number, run_id = _number(trial), str(result["run_id"])
+            self._follow(number, run_id)
+            self._tracker.advance(run_id, result["round"] - 1)
+            self._display.update(number, result["round"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has done all its rounds, or the scheduler has stopped it."""
-        number, run_id = _number(trial), str(trial.last_result["run_id"])
-        folder = self._store.folder / run_id
-        finished = is_complete(folder)
-        if not finished:
-            self._summarise(folder)
-        ending = Ending(
-            number=number,
-            status="finished" if finished else "stopped",
-            run_id=run_id,
-            cause="",
-            objective={goal.name: float(trial.last_result[goal.name]) for goal in self._objective.goals},
-            values=trial.config["trial"]["values"],
-        )
-        self._end(ending)
+        with self._ending_the_sweep():
+            run_id = str(trial.last_result["run_id"])
+            finished = is_complete(self._store.folder / run_id)
+            if not finished:
+                summarise_unfinished(self._store.folder / run_id)
+            ending = Ending(
+                number=_number(trial),
+                status="finished" if finished else "stopped",
+                run_id=run_id,
+                cause="",
+                objective={goal.name: float(trial.last_result[goal.name]) for goal in self._objective.goals},
+                values=trial.config["trial"]["values"],
+            )
+            self._end(ending)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has failed; the others go on."""
-        number = _number(trial)
-        folder = self._store.run_folder(number)
-        has_run = (folder / "run.json").is_file()
-        if has_run:
-            self._follow(number, folder.name)
-            self._summarise(folder)
-        run_id = folder.name if has_run else None
-        ending = Ending(
-            number=number,
-            status="failed",
-            run_id=run_id,
-            cause=cause_of(self._store.add_failure(number, _what_tune_noted(trial))),
-            objective={},
-            values=trial.config["trial"]["values"],
+        with self._ending_the_sweep():
+            number = _number(trial)
+            folder = self._store.run_folder(number)
+            has_run = (folder / "run.json").is_file()
+            if has_run:
+                self._follow(number, folder.name)
+                summarise_unfinished(folder)
+            self._fail(
+                number,
+                trial.config["trial"]["values"],
+                folder.name if has_run else None,
+                cause_of(self._store.add_failure(number, _what_tune_noted(trial))),
+            )
+
+    def refuse(self, spec: TrialSpec, error: RequestError) -> None:
+        """A trial that a search asked for cannot be as it is: it has failed before it began."""
+        with self._ending_the_sweep():
+            cause = f"{type(error).__name__}: {error}"
+            self._fail(spec.number, spec.values, None, self._store.add_failure(spec.number, cause))
+
+    def interrupted(self) -> None:
+        """The sweep has been interrupted: the runs that have not ended are marked as such."""
+        for number, run_id in self._runs.items():
+            if number not in self._ended_here:
+                summary = summarise_unfinished(self._store.folder / run_id)
+                self._tracker.end(run_id, "KILLED", summary)
+
+    @contextmanager
+    def _ending_the_sweep(self) -> Iterator[None]:
+        """What goes wrong in here ends the sweep: Tune would make a traceback of it."""
+        try:
+            yield
+        except Exception as error:
+            self.problem = self.problem or error
+            self._interruption.request()
+
+    def _fail(self, number: int, values: Mapping[str, Any], run_id: str | None, cause: str) -> None:
+        self._end(
+            Ending(number=number, status="failed", run_id=run_id, cause=cause, objective={}, values=values)
         )
-        self._end(ending)
 
     def _follow(self, number: int, run_id: str) -> None:
         before = self._runs.get(number)
         if before == run_id:
             return
         if before is not None:
-            self._summarise(self._store.folder / before)
-            self._tracker.end(before, "KILLED", RunSummary.read(self._store.folder / before / "summary.json"))
+            self._tracker.end(before, "KILLED", summarise_unfinished(self._store.folder / before))
         self._runs[number] = run_id
         run = RunStore(self._store.folder / run_id)
         self._tracker.start(run_info(run, ExperimentConfig.parse(run.config())))
 
-    def _summarise(self, folder: Path) -> None:
-        """The summary of a run that does not go on."""
-        store = RunStore(folder)
-        summary = summarise(store, ExperimentConfig.parse(store.config()), committed_records(folder), None)
-        write_durably(folder / "summary.json", summary.to_json().encode())
+    @property
+    def ended_here(self) -> frozenset[int]:
+        """The trials that have ended before this watch's eyes."""
+        return frozenset(self._ended_here)
 
     def _end(self, ending: Ending) -> None:
         self._store.add_ending(ending)
+        self._ended_here.add(ending.number)
+        if ending.status != "failed":
+            self._store.forget_failure(ending.number)
         self._endings[ending.number] = ending
         if ending.run_id is not None:
             summary = RunSummary.read(self._store.folder / ending.run_id / "summary.json")
@@ -133,7 +157,10 @@ class Watch(Unsaved, Callback):
 
 @final
 class Interruption(Unsaved, Stopper):
-    """Ends a sweep when it is asked to: trials stop after the step that they are in, and are not marked as ended."""
+    """Ends a sweep when it is asked to; its trials are not marked as ended.
+
+    Tune gives a trial some seconds to come to the end of its step. One that is cut short has its last commit.
+    """
 
     def __init__(self) -> None:
         self.requested = False

@@ -13,13 +13,25 @@ from orchestrator.tracking.record import read_records
 from orchestrator.tracking.tables import write_clients
 
 Writer = Callable[[Path, Path], None]
+#: file name -> (files of the run that it needs, how it is made)
+Pieces = dict[str, tuple[tuple[str, ...], Writer]]
+
+
+def write_first_artifacts(run_dir: Path, out: Path) -> list[str]:
+    """Fill the folder `out` with what is known when a run begins. Returns a line for each piece that failed."""
+    return _write(_FIRST_PIECES, run_dir, out)
 
 
 def write_artifacts(run_dir: Path, out: Path, summary: Mapping[str, float | int | str]) -> list[str]:
-    """Fill the folder `out`: each piece whose sources the run has. Returns a line for each that failed."""
+    """Fill the folder `out` with what is known when a run has ended. Returns a line for each piece that failed."""
     (out / "summary.json").write_text(json.dumps(dict(summary), indent=1) + "\n", encoding="utf-8")
+    return _write(_PIECES, run_dir, out)
+
+
+def _write(pieces: Pieces, run_dir: Path, out: Path) -> list[str]:
+    """Write each piece whose sources the run has."""
     problems = []
-    for name, (sources, write) in _PIECES.items():
+    for name, (sources, write) in pieces.items():
         if not all((run_dir / source).exists() for source in sources):
             continue
         try:
@@ -57,17 +69,18 @@ def _clients(run_dir: Path, path: Path) -> None:
     write_clients(run_dir / "events.jsonl", run_dir / "partition.parquet", path)
 
 
-#: file name -> (files of the run that it needs, how it is made)
-_PIECES: dict[str, tuple[tuple[str, ...], Writer]] = {
+_FIRST_PIECES: Pieces = {
     "config.yaml": (("config.yaml",), _config),
-    "metrics.jsonl": (("metrics.jsonl",), _copy),
-    "failures.jsonl": (("failures.jsonl",), _copy),
     "partition.parquet": (("partition.parquet",), _copy),
     "partition.png": (("partition.parquet",), _partition_picture),
+    "sweep.json": (("sweep.json",), _copy),
+}
+_PIECES: Pieces = {
+    "metrics.jsonl": (("metrics.jsonl",), _copy),
+    "failures.jsonl": (("failures.jsonl",), _copy),
     "curves.png": (("metrics.jsonl",), _curves_picture),
     "events.parquet": (("events.parquet",), _copy),
     "clients.parquet": (("events.jsonl", "partition.parquet"), _clients),
-    "sweep.json": (("sweep.json",), _copy),
     "trials.jsonl": (("trials.jsonl",), _copy),
     "endings.jsonl": (("endings.jsonl",), _copy),
     "report": (("report",), _copy_folder),

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, final
 
-from orchestrator.tracking.artifacts import write_artifacts
+from orchestrator.tracking.artifacts import write_artifacts, write_first_artifacts
 from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.mlflow_model import log_model
 from orchestrator.tracking.mlflow_run import MAX_ENTITIES_PER_CALL, open_run
@@ -38,6 +38,7 @@ class MlflowFollower:
         self._opened: tuple[MlflowClient, str] | None = None
         self.delivery = Delivery.to(public_uri(info.uri), info.experiment, self._run_dir)
         self.artifact_problems: list[str] = []
+        self._begun = False
 
     def open(self) -> None:
         """Open the MLflow run, the same one when our run was followed before; does nothing the next time."""
@@ -51,6 +52,12 @@ class MlflowFollower:
             elif self.delivery.ended:
                 self._note(replace(self.delivery, ended=False))
             self._opened = client, mlflow_run_id
+
+    def send_beginning(self) -> None:
+        """Send what is known before the first round, once; pictures of it are not left for the end."""
+        if not self._begun:
+            self._send_folder(lambda folder: write_first_artifacts(self._run_dir, folder))
+            self._begun = True
 
     def send_records(self, last_committed: float) -> None:
         """Send the records that are not delivered, up to round `last_committed`."""
@@ -84,9 +91,7 @@ class MlflowFollower:
         client, mlflow_run_id = self._connection
         tags = [RunTag(f"summary.{name}", str(value)) for name, value in summary.items()]
         client.log_batch(mlflow_run_id, tags=tags[:MAX_ENTITIES_PER_CALL])
-        with TemporaryDirectory() as folder:
-            self.artifact_problems = write_artifacts(self._run_dir, Path(folder), summary)
-            client.log_artifacts(mlflow_run_id, folder)
+        self._send_folder(lambda folder: write_artifacts(self._run_dir, folder, summary))
         weights = self._run_dir / "model" / "model.safetensors"
         if weights.exists():
             with weights.open("rb") as file:
@@ -94,6 +99,14 @@ class MlflowFollower:
             if digest != self.delivery.model_sha256:
                 log_model(client, mlflow_run_id, weights.parent, step)
                 self._note(replace(self.delivery, model_sha256=digest))
+
+    def _send_folder(self, write: Callable[[Path], list[str]]) -> None:
+        client, mlflow_run_id = self._connection
+        with TemporaryDirectory() as folder:
+            problems = write(Path(folder))
+            if any(Path(folder).iterdir()):
+                client.log_artifacts(mlflow_run_id, folder)
+        self.artifact_problems += [problem for problem in problems if problem not in self.artifact_problems]
 
     @property
     def _connection(self) -> tuple["MlflowClient", str]:

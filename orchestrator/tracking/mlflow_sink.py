@@ -110,6 +110,7 @@ class MlflowSink:
         assert self._follower is not None, "start comes first"
         try:
             self._follower.open()
+            self._follower.send_beginning()
             self._follower.send_records(self._last_committed)
             if self._ending is not None:
                 self._follower.send_ending(*self._ending)

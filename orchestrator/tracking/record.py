@@ -72,6 +72,12 @@ def read_records(path: Path, start: int = 0) -> list[RoundRecord]:
     return records
 
 
+def committed_records(run_dir: Path) -> list[RoundRecord]:
+    """The records of a run's committed rounds: a kill may leave a line of one that is not. Raises as `read_records`."""
+    num_committed = sum(1 for _ in (run_dir / "commits").glob("round-*.json"))
+    return read_records(run_dir / "metrics.jsonl")[:num_committed]
+
+
 def complete_lines(path: Path) -> list[bytes]:
     """The lines of a file that end in a newline, without it; none when there is no file."""
     return path.read_bytes().split(b"\n")[:-1] if path.exists() else []

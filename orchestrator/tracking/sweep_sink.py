@@ -1,5 +1,6 @@
 """The one writer of a sweep: MLflow follows the sweep's own folder and each of its trials' runs."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, final
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+#: how often a run's rounds are sent while it goes on
+INTERVAL_S = 2.0
+
+
 @final
 class SweepSink:
     """A sink for the sweep, which is the parent, and one for each trial that is not yet delivered.
@@ -22,9 +27,20 @@ class SweepSink:
     and at the end, when `close` insists for `flush_timeout_s`, for all together.
     """
 
-    def __init__(self, client_factory: Callable[[str], "MlflowClient"] = connect) -> None:
-        """`client_factory` opens the store at a URI; it is asked once."""
-        self._client_factory = client_factory
+    def __init__(
+        self,
+        client_factory: Callable[[str], "MlflowClient"] = connect,
+        *,
+        interval_s: float = INTERVAL_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`client_factory` opens the store at a URI, and is asked once; `clock` is in seconds.
+
+        A run's rounds are sent when `interval_s` have passed since its last ones were, and when it ends: a batch costs
+        a commit of the database, however many rounds are in it.
+        """
+        self._client_factory, self._interval_s, self._clock = client_factory, interval_s, clock
+        self._sent_at: dict[str, float] = {}
         self._clients: dict[str, MlflowClient] = {}
         self._sweep: MlflowSink | None = None
         self._parent_id: str | None = None
@@ -49,10 +65,13 @@ class SweepSink:
         child = replace(info, tags=tags, resumption=self._resumption)
         self._runs[info.run_id] = MlflowSink(self._client)
         self._runs[info.run_id].start(child)
+        self._sent_at[info.run_id] = self._clock()
 
     def advance(self, run_id: str, round_idx: int) -> None:
         """A trial has committed this round and those before it."""
-        self._runs[run_id].log(RoundRecord(round_idx, 0, {}))
+        if self._clock() - self._sent_at[run_id] >= self._interval_s:
+            self._sent_at[run_id] = self._clock()
+            self._runs[run_id].log(RoundRecord(round_idx, 0, {}))
 
     def end(self, run_id: str, status: Status, summary: Mapping[str, float | int | str]) -> None:
         """A trial's run has ended and its folder is complete."""

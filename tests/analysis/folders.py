@@ -67,6 +67,9 @@ def write_run(
     fingerprint = {"data": "digits", "partition": f"split of seed {seed}"}
     (folder / "run.json").write_text(json.dumps({"fingerprint": fingerprint, **(about or {})}))
     (folder / "metrics.jsonl").write_text("".join(f"{r.to_line()}\n" for r in rounds))
+    (folder / "commits").mkdir()
+    for r in rounds:
+        (folder / "commits" / f"round-{r.round_idx:06d}.json").touch()
     if interrupted is not None:
         summary = {"interrupted": interrupted, "num_rounds": len(rounds)}
         (folder / "summary.json").write_text(json.dumps(summary))

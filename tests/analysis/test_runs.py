@@ -47,7 +47,9 @@ def test_the_status_is_the_summarys_as_long_as_that_is_of_all_rounds(tmp_path: P
     def status(name: str, interrupted: bool | None, num_more: int = 0) -> str:
         folder = write_run(tmp_path / name, rounds=records(0.1, 0.2), interrupted=interrupted)
         with (folder / "metrics.jsonl").open("a") as file:
-            file.writelines(f"{r.to_line()}\n" for r in records(0.1, 0.2, *[0.3] * num_more)[2:])
+            for record in records(0.1, 0.2, *[0.3] * num_more)[2:]:
+                file.write(f"{record.to_line()}\n")
+                (folder / "commits" / f"round-{record.round_idx:06d}.json").touch()
         return with_records(read_head(folder)).status
 
     assert status("a", False) == "finished"
@@ -61,6 +63,9 @@ def test_the_rounds_are_those_of_the_log(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run-1", rounds=rounds)
     assert read_head(folder).records == ()
     assert list(with_records(read_head(folder)).records) == rounds
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(f"{records(0.1, None, 0.3, 0.9)[3].to_line()}\n")
+    assert list(with_records(read_head(folder)).records) == rounds, "a kill left a line that is not committed"
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_population_based_training_changes_only_what_the_space_declares(
 
 
 def test_data_and_split_are_loaded_once_for_all_trials(local_ray: None) -> None:
-    shelf = start_shelf("a-shelf")
+    shelf = start_shelf("a-shelf", str(Path.cwd()))
     try:
         configs = [
             ExperimentConfig.parse(put_values({}, values))

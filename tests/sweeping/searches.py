@@ -5,6 +5,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from orchestrator.errors import RequestError
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import Ending
 from orchestrator.sweeping.trials import TrialSpec
@@ -28,6 +29,8 @@ class Asked:
         self.objective = Objective.parse(objective)
         self._earlier = list(earlier)
         self.recorded: list[TrialSpec] = []
+        self.refused: list[tuple[int, str]] = []
+        self.impossible: set[int] = set()
         self.handed_out: list[TrialSpec] = []
         asked = request(**{"search": "tpe", "num_samples": 4, "objective": objective, **options})
         self.search = RecordedSearch(
@@ -37,6 +40,7 @@ class Asked:
             base_seed=base_seed,
             record=self.recorded.extend,
             make_task=self._task,
+            refuse=lambda spec, error: self.refused.append((spec.number, str(error))),
             earlier=earlier,
             endings=endings,
         )
@@ -69,5 +73,7 @@ class Asked:
 
     def _task(self, spec: TrialSpec) -> dict[str, Any]:
         assert spec in [*self.recorded, *self._earlier], "it is recorded before Tune hears of it"
+        if spec.number in self.impossible:
+            raise RequestError("training.lr", spec.values["training.lr"], "it cannot be", "draw another")
         self.handed_out.append(spec)
         return {"number": spec.number}

@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.runtime.summary import RunSummary
 from orchestrator.sweeping.objective import ACCURACY, TIME, UPLOAD
 from orchestrator.sweeping.request import SweepRequest
-from orchestrator.sweeping.store import Ending, Status, SweepStore
+from orchestrator.sweeping.store import Ending, EndStatus, SweepStore
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.tracking.record import RoundRecord
 
@@ -46,7 +46,9 @@ def trial(number: int, **values: Any) -> TrialSpec:
     return TrialSpec(number=number, values={key.replace("__", "."): value for key, value in values.items()})
 
 
-def ending(spec: TrialSpec, status: Status = "finished", run_id: str | None = None, **goals: float) -> Ending:
+def ending(
+    spec: TrialSpec, status: EndStatus = "finished", run_id: str | None = None, **goals: float
+) -> Ending:
     """How a trial ended, with these values of the objective's goals."""
     return Ending(
         number=spec.number,

@@ -5,10 +5,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config_loading import parse_overrides
+from orchestrator.config_loading import parse_overrides, put_values
 from orchestrator.errors import CheckpointError, ConfigError, RequestError
 from orchestrator.sweeping.plan import SweepPlan, plan_again, plan_sweep
+from orchestrator.sweeping.request import SweepRequest
+from orchestrator.sweeping.store import SweepStore
 from tests.sweeping.sweeps import BASE, new_store, request, space_file
+
+MINE = '''"""Mine."""
+from ray import tune
+SPACE = {"algorithm.name": "feddst", "training.rounds": 3, "training.lr": tune.uniform(0.1, 0.2)}
+'''
 
 
 def _plan(**options: Any) -> SweepPlan:
@@ -163,7 +170,8 @@ def test_the_plan_of_a_sweep_that_is_there_is_the_same(tmp_path: Path) -> None:
     plan, store = _plan(space="feddst", num_samples=3, seeds=2), new_store(tmp_path)
     store.describe({"request": plan.request.model_dump(mode="json"), "base": dict(plan.base)})
     again = plan_again(store)
-    assert (again.request, again.base, again.trials()) == (plan.request, plan.base, plan.trials())
+    assert (again.request, again.trials()) == (plan.request, plan.trials())
+    assert again.base == put_values(plan.base, {"runtime.storage": str(store.folder.parent)})
     assert plan_again(store, max_concurrent=3).request.max_concurrent == 3
 
 
@@ -180,3 +188,53 @@ def test_a_request_of_another_version_is_refused_as_such(tmp_path: Path) -> None
     store.describe({"request": {"space": "smoke", "no_longer": 1}, "base": {}})
     with pytest.raises(CheckpointError):
         plan_again(store)
+
+
+def _stored(tmp_path: Path, space: Path) -> SweepStore:
+    """A sweep's folder as the command leaves it before the first trial."""
+    store = new_store(tmp_path)
+    request = SweepRequest(space=str(space))
+    plan = plan_sweep(request)
+    dimensions = {key: str(value) for key, value in plan.dimensions.items()}
+    store.describe(
+        {"request": request.model_dump(mode="json"), "base": dict(plan.base), "dimensions": dimensions}
+    )
+    return store
+
+
+def test_a_sweep_that_goes_on_is_where_its_folder_is(tmp_path: Path) -> None:
+    space = tmp_path / "mine.py"
+    space.write_text(MINE)
+    store = _stored(tmp_path, space)
+    again = plan_again(store)
+    assert again.config.runtime.storage == store.folder.parent
+    assert again.base["runtime"]["storage"] == str(store.folder.parent)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        ('"training.rounds": 3', '"training.rounds": 4', "training.rounds"),
+        ("training.lr", "training.momentum", "training.lr"),
+    ],
+)
+def test_a_space_that_has_changed_since_is_refused(
+    tmp_path: Path, before: str, after: str, named: str
+) -> None:
+    space = tmp_path / f"mine_{after.strip(chr(34)).replace('.', '_')[:14]}.py"
+    space.write_text(MINE)
+    store = _stored(tmp_path, space)
+    changed = tmp_path / f"changed_{space.name}"
+    changed.write_text(MINE.replace(before, after))
+    about = store.about()
+    store.describe({**about, "request": {**about["request"], "space": str(changed)}})
+    with pytest.raises(CheckpointError, match=rf"is not what the sweep was started with, in .*{named}"):
+        plan_again(store)
+
+
+def test_a_config_file_that_the_space_overrules_is_told_of() -> None:
+    plan = plan_sweep(SweepRequest(space="smoke", config={"model": {"name": "cnn"}, "training": {"lr": 0.1}}))
+    assert plan.overruled == ("model.name",)
+    assert plan.config.model.name == "mlp"
+    asked = SweepRequest(space="smoke", config={"model": {"name": "cnn"}}, overrides={"model.name": "mlp"})
+    assert plan_sweep(asked).overruled == ()

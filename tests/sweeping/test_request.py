@@ -39,7 +39,7 @@ def test_a_request_round_trips_through_json() -> None:
         {"space": "feddst", "search": "tpe", "scheduler": "asha", "grace_rounds": 1},
         {"space": "feddst", "search": "nsga2", "objective": "pareto"},
         {"space": "feddst", "scheduler": "pbt", "perturb_rounds": 2},
-        {"space": "feddst", "search": "random", "scheduler": "pbt", "seeds": 2},
+        {"space": "feddst", "search": "random", "scheduler": "pbt"},
         {"search": "random", "num_samples": 2},
         {"seeds": 3, "scheduler": "median", "grace_rounds": 2},
         {"overrides": {"algorithm.name": "fedavg"}},

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.runtime.store import RunStore
+from orchestrator.runtime.summary import RunSummary
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.resumption import left_over, settled, undelivered
-from orchestrator.sweeping.store import VALUES_NOTE, Ending, Status, SweepStore
+from orchestrator.sweeping.store import VALUES_NOTE, Ending, EndStatus, SweepStore
 from orchestrator.sweeping.trial import Labels, open_store
 from orchestrator.tracking.delivery import Delivery
 from tests.sweeping.sweeps import ending, evaluated, new_store, put_run, trial
@@ -39,7 +40,7 @@ class TestSettled:
         assert left_over(store, TRIALS, {}) == TRIALS
 
     @pytest.mark.parametrize("status", ["finished", "stopped"])
-    def test_a_noted_ending_is_taken_as_it_is(self, store: SweepStore, status: Status) -> None:
+    def test_a_noted_ending_is_taken_as_it_is(self, store: SweepStore, status: EndStatus) -> None:
         noted = replace(ending(TRIALS[0], run_id="sw-1-000", accuracy=0.5), status=status)
         store.add_ending(noted)
         assert _settled(store) == {0: noted}
@@ -124,11 +125,20 @@ class TestUndelivered:
             ended=ended,
         )
         delivery.save(store.folder / "sw-1-000")
-        assert list(undelivered(store, {0: found})) == ([found] if missing else [])
+        folder = store.folder / "sw-1-000"
+        assert list(undelivered(store, TRIALS, {0: found})) == ([(folder, "finished")] if missing else [])
 
     def test_a_run_that_nobody_followed_is_missing(self, store: SweepStore) -> None:
         found = self._ended(store)
-        assert list(undelivered(store, {0: found})) == [found]
+        assert list(undelivered(store, TRIALS, {0: found})) == [(store.folder / "sw-1-000", "finished")]
+
+    def test_a_run_that_its_trial_went_on_without_is_delivered_too(self, store: SweepStore) -> None:
+        finish(store.folder / "sw-1-000")
+        (store.folder / "sw-1-000" / "summary.json").unlink()
+        with opened(store.folder / "sw-1-000-g1") as run:
+            run.step()
+        assert list(undelivered(store, TRIALS, {})) == [(store.folder / "sw-1-000", "stopped")]
+        assert RunSummary.read(store.folder / "sw-1-000" / "summary.json").interrupted
 
     def test_a_trial_without_a_run_has_nothing_to_deliver(self, store: SweepStore) -> None:
-        assert list(undelivered(store, {0: ending(TRIALS[0], "failed")})) == []
+        assert list(undelivered(store, TRIALS, {0: ending(TRIALS[0], "failed")})) == []

@@ -117,7 +117,7 @@ class TestRunFolders:
 
     def test_they_come_oldest_first_by_number(self, store: SweepStore) -> None:
         for name in ("sw-1-003-g10", "sw-1-003-g2", "sw-1-003", "sw-1-003-g1", "sw-1-004", "sw-1-004-g7"):
-            (store.folder / name).mkdir()
+            _run(store, name)
         names = [folder.name for folder in store.run_folders(3)]
         assert names == ["sw-1-003", "sw-1-003-g1", "sw-1-003-g2", "sw-1-003-g10"]
         assert store.next_run_folder(3).name == "sw-1-003-g11"

@@ -1,6 +1,7 @@
 """A trial as a run of its own: the same bits as a plain run, whenever it is closed and opened again."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ from orchestrator.runtime.experiment import Experiment
 from orchestrator.runtime.store import RunStore
 from orchestrator.runtime.summary import RunSummary
 from orchestrator.sweeping.store import VALUES_NOTE
-from orchestrator.sweeping.trial import committed_records, is_complete, open_store, summarise
+from orchestrator.sweeping.trial import is_complete, open_store, summarise_unfinished
 from orchestrator.tracking.progress import Progress
-from orchestrator.tracking.record import RoundRecord, read_records
+from orchestrator.tracking.record import RoundRecord, committed_records, read_records
 from tests.runtime.runs import comparable
 from tests.sweeping.trial_runs import experiment, finish, labels, opened
 
@@ -179,15 +180,28 @@ def test_a_step_reports_the_objective_s_goals(tmp_path: Path, objective: str, na
         assert list(trial.step()) == ["round", "run_id", "done", *names]
 
 
-def test_two_processes_do_not_have_one_trial(tmp_path: Path) -> None:
-    with (
-        opened(tmp_path / "t"),
-        pytest.raises(CheckpointError, match="in use by another process"),
-        opened(tmp_path / "t"),
-    ):
-        pass
+def test_a_trial_whose_last_round_is_committed_but_not_its_end_is_not_complete(tmp_path: Path) -> None:
+    """What watches a trial writes the summary of one that fails; it must not look like that of one that finished."""
+    folder = tmp_path / "t"
+    summary = finish(folder)
+    (folder / "summary.json").unlink()
+    shutil.rmtree(folder / "model")
+    assert summarise_unfinished(folder).num_rounds == summary.num_rounds
+    assert not is_complete(folder)
+    assert finish(folder).params_sha256 == summary.params_sha256
+    assert (folder / "model" / "model.safetensors").is_file()
+
+
+def test_a_step_takes_the_run_for_itself(tmp_path: Path) -> None:
+    """No longer than it lasts: a paused trial may go on in another actor."""
     with opened(tmp_path / "t") as trial:
-        assert not trial.is_finished
+        with (
+            RunStore(tmp_path / "t").locked(),
+            pytest.raises(CheckpointError, match="in use by another process"),
+        ):
+            trial.step()
+        with opened(tmp_path / "t") as other:
+            other.step()
 
 
 def test_a_trial_s_run_says_what_it_is(tmp_path: Path) -> None:
@@ -223,14 +237,12 @@ def test_only_a_run_that_did_all_its_rounds_is_complete(tmp_path: Path) -> None:
     with opened(folder) as trial:
         trial.step()
     assert not is_complete(folder)
-    records = committed_records(folder)
-    stopped = summarise(RunStore(folder), experiment().config, records, None)
+    stopped = summarise_unfinished(folder)
     assert (stopped.interrupted, stopped.num_rounds, stopped.params_sha256) == (True, 2, None)
-    (folder / "summary.json").write_text(stopped.to_json())
+    assert json.loads((folder / "summary.json").read_text()) == stopped.to_dict()
     assert not is_complete(folder)
     summary = finish(folder)
     assert is_complete(folder)
-    assert not summarise(RunStore(folder), experiment().config, committed_records(folder), "ab").interrupted
     assert json.loads((folder / "summary.json").read_text()) == summary.to_dict()
     (folder / "run.json").unlink()
     assert not is_complete(folder)

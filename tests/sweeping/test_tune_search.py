@@ -34,6 +34,15 @@ def test_each_trial_is_recorded_before_it_is_handed_out() -> None:
     assert asked.recorded == [first]
 
 
+def test_a_trial_that_cannot_be_has_failed_and_the_next_one_is_handed_out() -> None:
+    asked = Asked(LR, num_samples=3)
+    asked.impossible = {1}
+    assert [spec.number for spec in asked.rest()] == [0, 2]
+    assert [number for number, _ in asked.refused] == [1]
+    assert "it cannot be; draw another" in asked.refused[0][1]
+    assert [spec.number for spec in asked.recorded] == [0, 1, 2]
+
+
 def test_values_are_plain_and_in_their_domains() -> None:
     for spec in Asked(ALL, num_samples=12).rest():
         values = spec.values

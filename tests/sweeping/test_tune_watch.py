@@ -10,7 +10,7 @@ import pytest
 from ray.exceptions import RayTaskError
 from rich.console import Console
 
-from orchestrator.errors import RoundError, TrackingError
+from orchestrator.errors import CheckpointError, ConfigError, RoundError, TrackingError
 from orchestrator.runtime.summary import RunSummary
 from orchestrator.sweeping.display import SweepProgress
 from orchestrator.sweeping.objective import Objective
@@ -192,6 +192,33 @@ def test_a_trial_that_fails_before_it_has_a_run_has_none(hall: Hall, tmp_path: P
     hall.watch.on_trial_error(1, [], TuneSide.failed(0, tmp_path, "DataError: no data"))
     assert hall.store.endings()[0].run_id is None
     assert hall.lines() == ["trial 1/0  feddst lr=0.1  failed: DataError: no data"]
+
+
+def test_a_trial_that_cannot_be_has_failed_before_it_began(hall: Hall) -> None:
+    spec = trial(3, algorithm__name="feddst", training__lr=0.1)
+    hall.watch.refuse(spec, ConfigError("training.lr", -1, "must be above 0", "raise it"))
+    found = hall.store.endings()[3]
+    cause = "ConfigError: training.lr=-1: must be above 0; raise it"
+    assert (found.status, found.run_id, found.cause) == ("failed", None, cause)
+    assert hall.watch.ended_here == {3}
+    assert not hall.interruption.requested
+
+
+def test_what_goes_wrong_in_the_watch_ends_the_sweep(hall: Hall) -> None:
+    (hall.store.folder / "sw-1-000").mkdir()
+    hall.watch.on_trial_result(1, [], TuneSide(0), _result("sw-1-000", 1, 0.5))
+    assert hall.interruption.requested
+    assert isinstance(hall.watch.problem, CheckpointError)
+
+
+def test_runs_that_an_interruption_leaves_are_summarised(hall: Hall) -> None:
+    folder = hall.store.folder / "sw-1-000"
+    with opened(folder) as run:
+        last = run.step()
+    hall.watch.on_trial_result(1, [], TuneSide(0, last), last)
+    hall.watch.interrupted()
+    assert RunSummary.read(folder / "summary.json").interrupted
+    assert hall.store.endings() == {}
 
 
 def test_a_failure_of_which_nothing_is_known_is_noted(hall: Hall) -> None:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from orchestrator.tracking.artifacts import write_artifacts
+from orchestrator.tracking.artifacts import write_artifacts, write_first_artifacts
 from orchestrator.tracking.plots import draw_curves, draw_partition
 from orchestrator.tracking.record import RoundRecord
 from orchestrator.tracking.tables import write_clients
@@ -126,9 +126,13 @@ def test_missing_sources_are_skipped_and_bad_ones_named(tmp_path: Path) -> None:
     assert write_artifacts(run_dir, out, {"accuracy": 0.5}) == []
     assert [path.name for path in out.iterdir()] == ["summary.json"]
     assert json.loads((out / "summary.json").read_text()) == {"accuracy": 0.5}
+    assert write_first_artifacts(run_dir, out) == []
     (run_dir / "events.parquet").write_bytes(b"a table")
-    (run_dir / "config.yaml").write_text("a: [1\n")
+    (run_dir / "metrics.jsonl").write_text("no record\n")
     problems = write_artifacts(run_dir, out, {})
     assert len(problems) == 1
-    assert problems[0].startswith("the artifact config.yaml could not be made (ParserError")
+    assert problems[0].startswith("the artifact curves.png could not be made (CheckpointError")
     assert (out / "events.parquet").read_bytes() == b"a table"
+    (run_dir / "config.yaml").write_text("a: [1\n")
+    (problem,) = write_first_artifacts(run_dir, out)
+    assert problem.startswith("the artifact config.yaml could not be made (ParserError")

@@ -22,14 +22,23 @@ def _info(folder: Path, timeout_s: float = 0.0) -> RunInfo:
 class Sweep:
     """A sweep's sink on a store in memory, opened, with a folder for each run."""
 
-    def __init__(self, store: MemoryStore, root: Path, timeout_s: float = 0.0) -> None:
+    def __init__(
+        self, store: MemoryStore, root: Path, timeout_s: float = 0.0, interval_s: float = 0.0
+    ) -> None:
         self.store, self.root, self._timeout_s = store, root, timeout_s
-        self.sink = SweepSink(store.connect)
+        self.now_s = 0.0
+        self.sink = SweepSink(store.connect, interval_s=interval_s, clock=lambda: self.now_s)
         self.parent = self.sink.open(_info(root / "sweep", timeout_s))
 
     def start(self, *names: str) -> None:
         for name in names:
             self.sink.start(_info(self.root / name, self._timeout_s))
+
+    @property
+    def committed(self) -> list[str]:
+        """The lines of run a."""
+        log = self.root / "a" / "metrics.jsonl"
+        return log.read_text().splitlines() if log.exists() else []
 
     def advance(self, name: str, round_idx: int) -> None:
         commit(self.root / name, round_idx)
@@ -44,6 +53,18 @@ class Sweep:
 @pytest.fixture
 def sweep(tmp_path: Path) -> Sweep:
     return Sweep(MemoryStore(), tmp_path)
+
+
+def test_rounds_are_sent_together_a_while_apart_and_all_at_the_end(tmp_path: Path) -> None:
+    sweep = Sweep(MemoryStore(), tmp_path, interval_s=2.0)
+    sweep.start("a")
+    for now_s, held in ((1.0, ()), (2.0, (0, 1)), (3.9, (0, 1)), (4.0, (0, 1, 2, 3))):
+        sweep.now_s = now_s
+        sweep.advance("a", len(sweep.committed))
+        assert sweep.store.points["m1"] == points(*held)
+    sweep.advance("a", 4)
+    sweep.sink.end("a", "FINISHED", {})
+    assert sweep.store.points["m1"] == points(0, 1, 2, 3, 4)
 
 
 def test_the_sweep_is_opened_first_and_is_the_parent(sweep: Sweep) -> None:
