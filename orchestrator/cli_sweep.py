@@ -248,6 +248,8 @@ def compare_command(
 
     _one_of("--format", form, ("table", "csv", "json"))
     options = _options(metric, cost, baseline, at_upload or [], to_accuracy or [])
+    if sweep is not None and (Path(sweep) / "sweep.json").is_file():
+        storage = Path(sweep).resolve().parent
     picked = pick_runs(storage, runs or [], sweep=sweep, name=name, tags=_tags(tag or []))
     comparison = compare(picked.runs, options, picked.notes)
     if out is not None:

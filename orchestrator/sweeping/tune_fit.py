@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from math import lcm
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from orchestrator.sweeping.plan import SweepPlan
 from orchestrator.sweeping.resources import Share, share_out, trial_footprint
 from orchestrator.sweeping.store import Ending, SweepStore
 from orchestrator.sweeping.trials import TrialSpec
-from orchestrator.sweeping.tune_schedulers import make_scheduler
+from orchestrator.sweeping.tune_schedulers import Course, make_scheduler
 from orchestrator.sweeping.tune_search import RecordedSearch
 from orchestrator.sweeping.tune_trial import TrialSetting, TrialTask, TuneTrial, trial_name
 from orchestrator.sweeping.tune_watch import Interruption, Watch
+from orchestrator.tracking.record import committed_records
 
 #: Tune's own loggers, state and messages are of no use here: trials are runs, with logs and commits of their own
 _ENVIRONMENT = {
@@ -95,9 +97,9 @@ def fit(plan: SweepPlan, pending: Pending, around: Surroundings) -> None:
         replay=plan.request.scheduler != "pbt",
         home=around.home,
     )
-    rounds = [trial.config(plan.base).training.rounds for trial in pending.trials]
-    rounds = rounds or [plan.config.training.rounds]
-    scheduler = make_scheduler(plan.request, plan.objective, max(rounds), plan.space.mutations)
+    scheduler = make_scheduler(
+        plan.request, plan.objective, _course(plan, pending, around.store), plan.space.mutations
+    )
     known, search = _adaptive(plan, pending, around) if plan.is_adaptive else _known(plan, pending, around)
     with _environment({**_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(around.share.concurrent)}):
         tuner = tune.Tuner(
@@ -115,6 +117,17 @@ def fit(plan: SweepPlan, pending: Pending, around: Surroundings) -> None:
             run_config=_run_config(around),
         )
         tuner.fit()
+
+
+def _course(plan: SweepPlan, pending: Pending, store: SweepStore) -> Course:
+    trainings = [trial.config(plan.base).training for trial in pending.trials] or [plan.config.training]
+    return Course(
+        rounds=max(training.rounds for training in trainings),
+        eval_every=lcm(*(training.eval_every for training in trainings)),
+        num_done=max(
+            (len(committed_records(store.run_folder(trial.number))) for trial in pending.trials), default=0
+        ),
+    )
 
 
 def _adaptive(plan: SweepPlan, pending: Pending, around: Surroundings) -> tuple[dict[str, Any], Any]:

@@ -1,8 +1,10 @@
 """Which trials are stopped early, or go on with another's model: Tune's schedulers, on rounds."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import (
     ASHAScheduler,
     FIFOScheduler,
@@ -19,29 +21,67 @@ from orchestrator.sweeping.request import SweepRequest
 REDUCTION_FACTOR = 3
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How the trials go: the most rounds of one, how often they are evaluated, how many rounds one has done already."""
+
+    rounds: int
+    eval_every: int
+    num_done: int
+
+
+@final
+class Population(PopulationBasedTraining):
+    """Tune's population-based training at equal rounds, which here does not wait for a trial that has gone.
+
+    Tune perturbs when the last trial reports. If that one fails instead, or ends, all others are paused for ever; here
+    they go on without that perturbation.
+    """
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """See TrialScheduler."""
+        chosen = super().choose_trial_to_run(tune_controller)
+        alive = tune_controller.get_live_trials()
+        if chosen is None and alive and all(trial.status == Trial.PAUSED for trial in alive):
+            reached = max(self._trial_state[trial].last_train_time for trial in alive)
+            self._next_perturbation_sync = int(reached + self._perturbation_interval)
+            chosen = super().choose_trial_to_run(tune_controller)
+        return chosen
+
+
 def make_scheduler(
-    request: SweepRequest, objective: Objective, rounds: int, mutations: Mapping[str, Any]
+    request: SweepRequest, objective: Objective, course: Course, mutations: Mapping[str, Any]
 ) -> TrialScheduler:
-    """The request's scheduler; `rounds` are the most that a trial has."""
+    """The request's scheduler."""
     if request.scheduler == "fifo":
         return FIFOScheduler()  # type: ignore[no-untyped-call]
     goal = objective.goals[0]
     common: dict[str, Any] = {"time_attr": "round", "metric": goal.name, "mode": goal.mode}
-    quarter = max(1, rounds // 4)
+    quarter = max(1, course.rounds // 4)
     grace = request.grace_rounds or quarter
     if request.scheduler == "asha":
-        return ASHAScheduler(**common, max_t=rounds, grace_period=grace, reduction_factor=REDUCTION_FACTOR)
+        return ASHAScheduler(
+            **common, max_t=course.rounds, grace_period=grace, reduction_factor=REDUCTION_FACTOR
+        )
     if request.scheduler == "median":
         return MedianStoppingRule(**common, grace_period=grace, min_samples_required=2)
-    return PopulationBasedTraining(
+    # all trials are to meet at each perturbation, also those that go on from different rounds
+    interval = _multiple_above(request.perturb_rounds or quarter, course.eval_every)
+    return Population(
         **common,
-        perturbation_interval=request.perturb_rounds or quarter,
+        perturbation_interval=interval,
+        burn_in_period=_multiple_above(course.num_done + 1, interval) if course.num_done else 0,
         hyperparam_mutations={"trial": {"values": dict(mutations)}},
         custom_explore_fn=lambda config: _within_domains(config, mutations),
         log_config=False,
         # else a trial that is ahead is held against scores from earlier rounds, and exploits them again and again
         synch=True,
     )
+
+
+def _multiple_above(value: int, step: int) -> int:
+    """The smallest multiple of `step` that is not below the value."""
+    return -(-value // step) * step
 
 
 def _within_domains(config: dict[str, Any], mutations: Mapping[str, Any]) -> dict[str, Any]:

@@ -199,7 +199,7 @@ def cause_of(noted: str) -> str:
     """What went wrong, on one line: the error that the trial raised, else how its actor ended."""
     lines = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", noted).splitlines() if line.strip()]
     raised = [line for line in lines if re.fullmatch(r"([A-Za-z_]\w*\.)*[A-Z]\w*(: .*)?", line)]
-    if raised and "Traceback" in noted:
+    if raised:
         kind, colon, message = raised[-1].partition(":")
         return one_line(kind.rpartition(".")[2] + colon + message)[:500]
     return one_line(" ".join(lines[1:]))[:500] or "Tune gives no cause"

@@ -33,7 +33,8 @@ class Launched:
             return self.process.communicate(timeout=timeout_s)[0]
         except subprocess.TimeoutExpired:
             self.kill()
-            raise
+            said = self.process.communicate()[0]
+            raise AssertionError(f"it had not ended after {timeout_s} s, and said: {said}") from None
 
     def interrupt(self) -> None:
         """Ctrl-C."""

@@ -57,8 +57,8 @@ def base_of(store: SweepStore) -> dict[str, Any]:
     return base
 
 
-def digests(store: SweepStore) -> dict[int, str]:
-    """Trial -> digest of the parameters that its present run ended with."""
+def digests(store: SweepStore) -> dict[int, str | None]:
+    """Trial -> digest of the parameters that its present run ended with; None for one that was stopped."""
     found = {}
     for number, ending in store.endings().items():
         assert ending.run_id is not None

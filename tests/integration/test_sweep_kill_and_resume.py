@@ -1,11 +1,14 @@
 """Sweeps that are killed with all their processes, or interrupted, end as undisturbed ones do."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from orchestrator.sweeping.store import SweepStore
+from orchestrator.tracking.record import committed_records
 from tests.integration.launched import Launched
 from tests.integration.sweep_files import base_of, digests, the_sweep, tiny_space, undisturbed
 
@@ -21,6 +24,14 @@ def stamps(store: SweepStore) -> dict[str, int]:
         for file in (store.folder / ending.run_id / "commits").iterdir()
     ]
     return {str(file): file.stat().st_mtime_ns for file in files}
+
+
+def statuses(storage: Path) -> set[str]:
+    """Of all runs that MLflow holds, which are the sweep's and its trials'."""
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    experiment = client.get_experiment_by_name("sparsefleet")
+    assert experiment is not None
+    return {run.info.status for run in client.search_runs([experiment.experiment_id])}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +96,7 @@ def test_with_a_searcher_and_early_stopping_no_trial_is_lost_and_none_runs_twice
 
 def test_an_interrupted_sweep_says_how_to_go_on_and_does(tmp_path: Path) -> None:
     storage = tmp_path / "runs"
-    common = ["tracking.enabled=false", "runtime.executor=inprocess", "--storage", storage]
+    common = ["runtime.executor=inprocess", "training.rounds=40", "--storage", storage]
     launched = Launched(
         ["sweep", tiny_space(tmp_path), "--num-samples", "3", "--max-concurrent", "1", *common]
     )
@@ -96,10 +107,38 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_does(tmp_path: Path) -> None
     assert launched.process.returncode == 130, said
     assert f"sweep {store.folder} --resume" in said
     assert len(store.endings()) < 3
+    assert statuses(storage) <= {"FINISHED", "KILLED"}
+    assert "KILLED" in statuses(storage)
 
     resumed = Launched(["sweep", "tiny", "--resume", "--storage", storage])
     said = resumed.rest(timeout_s=240)
 
     assert resumed.process.returncode == 0, said
+    assert statuses(storage) == {"FINISHED"}
     base = base_of(store)
     assert digests(store) == {t.number: undisturbed(t, base, tmp_path / "alone") for t in store.trials()}
+
+
+def test_a_killed_population_goes_on_from_where_its_models_were(tmp_path: Path) -> None:
+    storage = tmp_path / "runs"
+    words = ["--scheduler", "pbt", "--num-samples", "4", "--perturb-rounds", "2", "training.rounds=30"]
+    common = ["tracking.enabled=false", "runtime.executor=inprocess", "--storage", storage]
+    launched = Launched(["sweep", tiny_space(tmp_path), "--verbose", *words, *common])
+    launched.wait_for("[Exploit] Cloning trial")
+    launched.wait_for("[Exploit] Cloning trial")
+    launched.kill()
+    launched.rest()
+    store = the_sweep(storage)
+    before = {path.name: len(committed_records(path)) for n in range(4) for path in store.run_folders(n)}
+    assert sum(before.values()) > 0
+
+    resumed = Launched(["sweep", store.folder, "--resume"])
+    said = resumed.rest(timeout_s=240)
+
+    assert resumed.process.returncode == 0, said
+    for number in range(4):
+        *earlier, last = store.run_folders(number)
+        assert len(committed_records(last)) == 30
+        assert all(len(committed_records(path)) >= before.get(path.name, 0) for path in (*earlier, last))
+        superseded = [json.loads((path / "run.json").read_text())["superseded_by"] for path in earlier]
+        assert superseded == [last.name] * len(earlier)

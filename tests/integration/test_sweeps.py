@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import ray
 
+from algorithms import ALGORITHMS
 from orchestrator.api import sweep
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import put_values
@@ -51,6 +52,58 @@ def test_eight_trials_that_want_more_clients_than_fit_never_deadlock(tmp_path: P
     assert watched.process.returncode == 0, said
     store = the_sweep(tmp_path / "runs")
     assert [store.endings()[number].status for number in range(8)] == ["finished"] * 8
+
+
+def test_the_smoke_sweep_ends_with_a_table_of_its_trials(tmp_path: Path) -> None:
+    """With everything at its defaults: client actors, MLflow, the report; three minutes are far more than it takes."""
+    watched = Launched(["sweep", "smoke", "--storage", tmp_path / "runs", "--summary", tmp_path / "s.json"])
+    said = watched.rest(timeout_s=180)
+    assert watched.process.returncode == 0, said
+    best = json.loads((tmp_path / "s.json").read_text())["configurations"][0]
+    assert f"best  {best['label']}" in said
+    assert best["is_best"]
+    store = the_sweep(tmp_path / "runs")
+    assert (store.report / "report.html").is_file()
+    assert f"ui --storage {tmp_path / 'runs'}" in said
+    assert not (store.folder / "tune").exists()
+
+
+@pytest.mark.thorough
+def test_every_method_ends_its_trial(tmp_path: Path) -> None:
+    words = ["sweep", "algorithms", "--storage", tmp_path / "runs", "--quiet", "tracking.enabled=false"]
+    watched = Launched([*words, "runtime.executor=inprocess", "training.rounds=2", "training.local_epochs=1"])
+    said = watched.rest(timeout_s=300)
+    assert watched.process.returncode == 0, said
+    store = the_sweep(tmp_path / "runs")
+    found = {ending.values["algorithm.name"]: ending.status for ending in store.endings().values()}
+    assert found == dict.fromkeys(ALGORITHMS, "finished")
+
+
+@pytest.mark.parametrize(
+    ("options", "executor"),
+    [
+        ({"scheduler": "asha", "grace_rounds": 2, "num_samples": 4}, "ray"),
+        ({"scheduler": "median", "grace_rounds": 2, "num_samples": 4}, "inprocess"),
+        ({"search": "nsga2", "objective": "pareto", "num_samples": 3}, "inprocess"),
+    ],
+    ids=["asha", "median", "nsga2"],
+)
+def test_trials_end_whole_or_stopped_and_whole_ones_with_their_own_bits(
+    options: dict[str, Any], executor: str, tmp_path: Path, local_ray: None
+) -> None:
+    """Those that follow a stopped trial on its client actors, too."""
+    result = tiny_sweep(tmp_path, {"training.rounds": 6}, executor=executor, **options)
+    store = SweepStore(result.folder)
+    endings, base = store.endings(), base_of(store)
+    assert len(endings) == options["num_samples"]
+    assert result.num_failed == 0
+    whole = {number: digest for number, digest in digests(store).items() if digest is not None}
+    assert {number for number, ending in endings.items() if ending.status == "finished"} == set(whole)
+    trials = {trial.number: trial for trial in store.trials()}
+    assert whole == {number: undisturbed(trials[number], base, tmp_path / "alone") for number in whole}
+    fronts = [one for one in result.configurations if one.is_best]
+    assert fronts
+    assert fronts == list(result.configurations[: len(fronts)])
 
 
 def test_a_trial_that_fails_is_named_with_its_cause_and_ends_nothing(tmp_path: Path, local_ray: None) -> None:
@@ -107,7 +160,7 @@ def test_population_based_training_changes_only_what_the_space_declares(
     runs = [store.run_folders(number) for number in range(4)]
     taken_over = [(earlier, later) for folders in runs for earlier, later in pairwise(folders)]
     assert taken_over, "nothing was exploited: raise the number of perturbations"
-    for earlier, later in taken_over:
+    for _, later in taken_over:
         about = json.loads((later / "run.json").read_text())
         donor = store.folder / about["tags"]["taken_over_from"]
         before, after = config_of(donor), config_of(later)
@@ -120,7 +173,9 @@ def test_population_based_training_changes_only_what_the_space_declares(
         shared = sum(a == b for a, b in zip(past, of_donor, strict=False))
         assert shared >= 3
         assert past[:shared] == of_donor[:shared], "its history is the donor's up to where it took over"
-        assert json.loads((earlier / "run.json").read_text())["superseded_by"] == later.name
+    for folders in runs:
+        marks = [json.loads((folder / "run.json").read_text()).get("superseded_by") for folder in folders]
+        assert marks == [folders[-1].name] * (len(folders) - 1) + [None]
     assert all(len(read_records(folders[-1] / "metrics.jsonl")) == 12 for folders in runs)
 
 

@@ -12,9 +12,10 @@ from ray.tune.schedulers import (
     PopulationBasedTraining,
     TrialScheduler,
 )
+from ray.tune.schedulers.pbt import _PBTTrialState
 
 from orchestrator.sweeping.objective import Objective
-from orchestrator.sweeping.tune_schedulers import _within_domains, make_scheduler
+from orchestrator.sweeping.tune_schedulers import Course, Population, _within_domains, make_scheduler
 from tests.sweeping.sweeps import request
 
 MUTATIONS = {
@@ -24,8 +25,11 @@ MUTATIONS = {
 }
 
 
-def _make(objective: str = "accuracy", rounds: int = 12, **options: Any) -> TrialScheduler:
-    return make_scheduler(request(**options), Objective.parse(objective), rounds, MUTATIONS)
+def _make(
+    objective: str = "accuracy", rounds: int = 12, eval_every: int = 1, num_done: int = 0, **options: Any
+) -> TrialScheduler:
+    course = Course(rounds=rounds, eval_every=eval_every, num_done=num_done)
+    return make_scheduler(request(**options), Objective.parse(objective), course, MUTATIONS)
 
 
 def _settings(scheduler: TrialScheduler, *names: str) -> list[Any]:
@@ -77,6 +81,56 @@ def test_pbt_perturbs_the_trial_s_values_at_intervals(asked: int | None, interva
     assert isinstance(scheduler, PopulationBasedTraining)
     assert _settings(scheduler, "_perturbation_interval", "_log_config") == [interval, False]
     assert scheduler._hyperparam_mutations == {"trial": {"values": MUTATIONS}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "eval_every", "num_done", "interval", "first"),
+    [(2, 1, 0, 2, 2), (2, 3, 0, 3, 3), (4, 3, 0, 6, 6), (2, 1, 5, 2, 6), (2, 1, 6, 2, 8), (3, 2, 7, 4, 8)],
+)
+def test_all_trials_report_where_they_are_perturbed(
+    asked: int, eval_every: int, num_done: int, interval: int, first: int
+) -> None:
+    """At multiples of the evaluations, and beyond what any trial has done when the sweep goes on."""
+    scheduler = _make(
+        rounds=40, eval_every=eval_every, num_done=num_done, scheduler="pbt", perturb_rounds=asked
+    )
+    assert _settings(scheduler, "_perturbation_interval", "_next_perturbation_sync") == [interval, first]
+
+
+class Paused:
+    """A trial of a population, as its scheduler sees it."""
+
+    def __init__(self, status: str = "PAUSED") -> None:
+        self.status, self.experiment_tag, self.config, self.evaluated_params = status, "", {}, {}
+
+    def is_finished(self) -> bool:
+        return self.status in ("ERROR", "TERMINATED")
+
+
+class Control:
+    """What a scheduler asks Tune's controller for."""
+
+    def __init__(self, trials: list[Paused]) -> None:
+        self.trials = trials
+
+    def get_trials(self) -> list[Paused]:
+        return self.trials
+
+    def get_live_trials(self) -> set[Paused]:
+        return {trial for trial in self.trials if not trial.is_finished()}
+
+
+def test_a_population_goes_on_when_the_trial_that_it_waits_for_has_gone() -> None:
+    scheduler = _make(scheduler="pbt", perturb_rounds=2)
+    assert isinstance(scheduler, Population)
+    trials = [Paused(), Paused(), Paused("RUNNING")]
+    for trial in trials:
+        scheduler._trial_state[trial] = _PBTTrialState(trial)
+        scheduler._trial_state[trial].last_train_time = 2 if trial.status == "PAUSED" else 0
+    assert scheduler.choose_trial_to_run(Control(trials)) is None, "the third is on its way"
+    trials[2].status = "ERROR"
+    assert scheduler.choose_trial_to_run(Control(trials)) in trials[:2]
+    assert scheduler._next_perturbation_sync == 4
 
 
 def test_a_population_of_short_runs_perturbs_after_each_round() -> None:
