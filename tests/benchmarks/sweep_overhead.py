@@ -2,12 +2,16 @@
 
 The same short experiment with as many seeds, in one Ray that is already up: first as single runs, one after another,
 each on as many pooled actors as there are cores, then as the trials of one sweep; both with MLflow on, and in turn.
-Printed are the wall times, their ratio, and which part of the sweep's its own process spent on MLflow or waited for it.
+Printed are the wall times and their ratio. Then the same sweep from the command line, as people start it, in a Ray of
+its own: which part of its time its process spent on MLflow or waited for it, as its summary says. (Within a Python
+process that has drawn a report before, the last deliveries are not hidden behind the report; that share is printed too.)
 """
 
 import argparse
 import json
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,23 +52,42 @@ def one_sweep(storage: Path, space: Path, num_trials: int, rounds: int) -> tuple
     return time.perf_counter() - started_s, result.tracking_s
 
 
+def command_share(folder: Path, space: Path, num_trials: int, rounds: int) -> float:
+    """MLflow's share of a sweep from the command line."""
+    words = [
+        "sweep",
+        str(space),
+        "--seeds",
+        str(num_trials),
+        "--summary",
+        str(folder / "summary.json"),
+        "--quiet",
+    ]
+    options = [f"{key}={value}" for key, value in values(folder / "by-command", rounds).items()]
+    subprocess.run([sys.executable, "-m", "orchestrator.cli", *words, *options], check=True)
+    summary = json.loads((folder / "summary.json").read_text())
+    return float(summary["tracking_s"] / summary["wall_s"])
+
+
 def main() -> None:
     """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=1)
     options = parser.parse_args()
     singles, sweeps, shares = [], [], []
-    with TemporaryDirectory() as folder, ray_session(RuntimeConfig()):
+    with TemporaryDirectory() as folder:
         space = Path(folder) / "one.py"
         space.write_text(SPACE)
-        for repeat in range(options.repeats):
-            storage = Path(folder) / f"runs-{repeat}"
-            singles.append(single_runs(storage, options.trials, options.rounds))
-            wall_s, tracking_s = one_sweep(storage, space, options.trials, options.rounds)
-            sweeps.append(wall_s)
-            shares.append(tracking_s / wall_s)
+        with ray_session(RuntimeConfig()):
+            for repeat in range(options.repeats):
+                storage = Path(folder) / f"runs-{repeat}"
+                singles.append(single_runs(storage, options.trials, options.rounds))
+                wall_s, tracking_s = one_sweep(storage, space, options.trials, options.rounds)
+                sweeps.append(wall_s)
+                shares.append(tracking_s / wall_s)
+        share = command_share(Path(folder), space, options.trials, options.rounds)
     ratios = [one / many for one, many in zip(sweeps, singles, strict=True)]
     print(
         json.dumps(
@@ -75,8 +98,9 @@ def main() -> None:
                 "sweep_s": [round(s, 1) for s in sweeps],
                 "ratio": round(statistics.median(ratios), 3),
                 "ratio_bound": RATIO,
-                "tracking_share": round(statistics.median(shares), 4),
+                "tracking_share": round(share, 4),
                 "tracking_share_bound": TRACKING_SHARE,
+                "tracking_share_in_a_warm_process": round(statistics.median(shares), 4),
             },
             indent=2,
         )
