@@ -4,7 +4,7 @@ The same short experiment with as many seeds, in one Ray that is already up: fir
 each on as many pooled actors as there are cores, then as the trials of one sweep; both with MLflow on, and in turn.
 Printed are the wall times and their ratio. Then the same sweep from the command line, as people start it, in a Ray of
 its own: which part of its time its process spent on MLflow or waited for it, as its summary says. (Within a Python
-process that has drawn a report before, the last deliveries are not hidden behind the report; that share is printed too.)
+process that has drawn a report before, the last deliveries are not hidden behind the report; that share is printed.)
 """
 
 import argparse
