@@ -1,7 +1,7 @@
 """The trials of a sweep: what each one's config is, and what people call it."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -88,17 +88,6 @@ def with_seeds(values: Mapping[str, Any], base_seed: int, num_seeds: int) -> Ite
         return
     for offset in range(num_seeds):
         yield {**values, "seed": base_seed + offset}
-
-
-def varying_only(configurations: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What all configurations agree in, and each one's rest."""
-    first = configurations[0] if configurations else {}
-    common = {
-        key: value
-        for key, value in first.items()
-        if all(key in other and other[key] == value for other in configurations)
-    }
-    return common, [{k: v for k, v in values.items() if k not in common} for values in configurations]
 
 
 def check_configs(trials: Iterable[TrialSpec], base: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from ray import tune
 
 from orchestrator.errors import ConfigError, RequestError
 from orchestrator.federation.seeds import stream
-from orchestrator.sweeping.trials import TrialSpec, check_configs, draw_values, varying_only, with_seeds
+from orchestrator.sweeping.trials import TrialSpec, check_configs, draw_values, with_seeds
 from tests.sweeping.sweeps import request, trial
 
 GRID = {
@@ -192,15 +192,6 @@ def test_trials_that_can_be_are_let_through() -> None:
     specs = [trial(n, training__rounds=n + 1) for n in range(3)]
     check_configs(specs, {})
     assert [spec.config({}).training.rounds for spec in specs] == [1, 2, 3]
-
-
-def test_what_all_agree_in_is_told_apart() -> None:
-    assert varying_only([{"a": 1, "b": 2}, {"a": 1, "b": 3}, {"a": 1, "b": 2, "c": 4}]) == (
-        {"a": 1},
-        [{"b": 2}, {"b": 3}, {"b": 2, "c": 4}],
-    )
-    assert varying_only([{"a": 1}]) == ({"a": 1}, [{}])
-    assert varying_only([]) == ({}, [])
 
 
 _LEAVES = (
