@@ -5,12 +5,17 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import date
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import yaml
 
 from orchestrator.config import ExperimentConfig
+from orchestrator.config_yaml import MAX_BYTES, load_yaml
 from orchestrator.errors import ConfigError
+
+#: characters of what a parser has to say
+_LONGEST = 300
 
 
 def load_config(file: Path | None, overrides: Sequence[str]) -> ExperimentConfig:
@@ -21,7 +26,8 @@ def load_config(file: Path | None, overrides: Sequence[str]) -> ExperimentConfig
 def read_yaml(file: Path) -> dict[str, Any]:
     """The nested mapping in a YAML file. Raises ConfigError when it cannot be read or is none."""
     try:
-        content = yaml.safe_load(file.read_text())
+        with file.open("rb") as source:
+            content = load_yaml(source.read(MAX_BYTES + 1))
     except OSError as error:
         raise ConfigError(
             "--config", file, f"cannot be read ({error.strerror})", "name a YAML file"
@@ -29,7 +35,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError("--config", file, "is not text", "name a YAML file in UTF-8") from error
     except (yaml.YAMLError, ValueError) as error:
-        problem = f"is not YAML ({' '.join(str(error).split())})"
+        problem = f"is not YAML ({shorten(str(error), _LONGEST, placeholder='...')})"
         raise ConfigError("--config", file, problem, "correct it") from error
     if content is None:
         return {}
@@ -60,6 +66,8 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(
                 "KEY=VALUE", override, "this is no assignment", "write a dotted key, =, and a value"
             )
+        if not text.isascii() and text.encode(errors="replace").decode() != text:
+            raise ConfigError(key, ascii(text), "this is not text", "write it in UTF-8")
         values[key] = _value(text)
     return values
 
@@ -94,7 +102,7 @@ def resumed_config(stored: Mapping[str, Any], overrides: Sequence[str]) -> Exper
 def _value(text: str) -> Any:
     """A value as YAML reads it, but as it was written where reading loses that: 007, 1.50, a date."""
     try:
-        return _as_written(yaml.safe_load(text), yaml.load(text, Loader=yaml.BaseLoader))
+        return _as_written(load_yaml(text), yaml.load(text, Loader=yaml.BaseLoader))
     except (yaml.YAMLError, ValueError):
         return text
 

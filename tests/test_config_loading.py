@@ -81,6 +81,12 @@ class TestOverrides:
         with pytest.raises(ConfigError, match=r"this is no assignment; write a dotted key, =, and a value"):
             apply_overrides({}, [word])
 
+    @pytest.mark.parametrize("value", ["\udcff", "a\ud800", "ü\udc80"])
+    def test_bytes_that_are_no_text_are_refused(self, value: str) -> None:
+        with pytest.raises(ConfigError, match="this is not text; write it in UTF-8"):
+            load_config(None, [f"algorithm.name={value}"])
+        assert load_config(None, ["tracking.experiment=ü"]).tracking.experiment == "ü"
+
     @pytest.mark.parametrize("word", ["seed.x=1", "training.lr.x=1", "data.partition.kind.a.b=1"])
     def test_a_value_is_no_section(self, word: str) -> None:
         tree = {"seed": 1, "training": {"lr": 0.1}, "data": {"partition": {"kind": "iid"}}}

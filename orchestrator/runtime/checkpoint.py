@@ -8,15 +8,20 @@ Files of a run's folder, all without pickle:
     commits/clients-000012.safetensors  states of round 12's participants, where the method keeps any; it goes when
                                         the last two rounds no longer need it, since all have later ones
 
-A pointer carries the SHA-256 of its files and of itself, the running totals, and how long the run's logs were.
+    commits/torn-000012.json            the pointer of a commit that was not what was written, and was passed over
+
+A pointer carries the SHA-256 of its files and of itself, the running totals, and how long the run's logs were. Where
+the newest commit is damaged, the one before it counts.
 """
 
-import json
 import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +29,13 @@ from orchestrator.errors import CheckpointError
 from orchestrator.runtime import state_file
 from orchestrator.runtime.client_states import ClientStates
 from orchestrator.runtime.committed_states import CACHE_BYTES, CommittedStates, clients_file
+from orchestrator.runtime.durable import flush_folder, storing, write_durably
 from orchestrator.runtime.flight import Flight
-from orchestrator.runtime.state_file import REMEDY
+from orchestrator.runtime.pointer import Pointer, pointer_name, pointers_in, server_file
+from orchestrator.runtime.state_file import REMEDY, DamageError, unreadable
 
 KEEP_SERVER_STATES = 2
+_SERVER_FILE = re.compile(r"server-(\d{6,})\.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,7 +44,8 @@ class Commit:
 
     `client_states` are those that changed in this round, by client id (None: the client keeps none now);
     `held_masks` the digest of the mask each of the round's participants now holds; `totals` the running sums;
-    `log_bytes` the length of each log; `flights` the tasks that outlived the round.
+    `log_bytes` the length of each log, `log_sha256` the digest of what the round added to it; `flights` the tasks that
+    outlived the round.
     """
 
     round_idx: int
@@ -45,12 +54,13 @@ class Commit:
     held_masks: Mapping[int, str]
     totals: Mapping[str, float]
     log_bytes: Mapping[str, int]
+    log_sha256: Mapping[str, str] = field(default_factory=dict)
     flights: Sequence[Flight] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Restored:
-    """The run as its newest commit left it, with the states and held masks of all that ever took part.
+    """The run as a commit left it, with the states and held masks of all that ever took part.
 
     `earlier_states` are the server states, by round, after which tasks in `flights` began.
     """
@@ -80,30 +90,36 @@ class CommitFolder:
         """`cache_bytes` bounds the memory for client states that are committed."""
         self._folder, self._cache_bytes = folder, cache_bytes
         self._needed: set[int] = set()
-        self._present = {
-            int(path.stem.removeprefix("server-")) for path in folder.glob("server-*.safetensors")
-        }
-        folder.mkdir(parents=True, exist_ok=True)
+        self._torn: Path | None = None
+        self.passed_over: str | None = None
+        with storing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        found = (_SERVER_FILE.fullmatch(path.name) for path in folder.iterdir())
+        self._present = {int(name[1]) for name in found if name}
 
     def write(self, commit: Commit) -> None:
-        """Make a commit durable; when this returns, a kill cannot undo it."""
-        server_file = _server_file(commit.round_idx)
-        files = {server_file: state_file.encode({"": commit.server_state})}
+        """Make a commit durable; when this returns, a kill cannot undo it.
+
+        Raises CheckpointError when a file cannot be written; the commits before are as they were.
+        """
+        files = {server_file(commit.round_idx): state_file.encode({"": commit.server_state})}
         states = {str(k): state for k, state in commit.client_states.items()}
         if states:
             files[clients_file(commit.round_idx)] = state_file.encode(states)
-        for name, data in files.items():
-            write_durably(self._folder / name, data)
-        pointer = {
-            "round_idx": commit.round_idx,
-            "files": {name: sha256(data).hexdigest() for name, data in files.items()},
-            "client_states": list(states),
-            "held_masks": {str(k): digest for k, digest in commit.held_masks.items()},
-            "totals": dict(commit.totals),
-            "log_bytes": dict(commit.log_bytes),
-            "flights": [asdict(flight) for flight in commit.flights],
-        }
-        write_durably(self._folder / _pointer_name(commit.round_idx), _seal(pointer))
+        pointer = Pointer(
+            round_idx=commit.round_idx,
+            files={name: sha256(data).hexdigest() for name, data in files.items()},
+            client_states=tuple(commit.client_states),
+            held_masks=commit.held_masks,
+            totals=dict(commit.totals),
+            log_bytes=dict(commit.log_bytes),
+            log_sha256=dict(commit.log_sha256),
+            flights=commit.flights,
+        )
+        with committing(commit.round_idx):
+            for name, data in files.items():
+                write_durably(self._folder / name, data)
+            write_durably(self._folder / pointer_name(commit.round_idx), pointer.to_bytes())
         self._forget_server_states(commit)
 
     def _forget_server_states(self, commit: Commit) -> None:
@@ -113,7 +129,9 @@ class CommitFolder:
         recent = range(commit.round_idx + 1 - KEEP_SERVER_STATES, commit.round_idx + 1)
         kept = needed | self._needed | set(recent)
         for round_idx in self._present - kept:
-            (self._folder / _server_file(round_idx)).unlink(missing_ok=True)
+            path = self._folder / server_file(round_idx)
+            with storing(path):
+                path.unlink(missing_ok=True)
         self._present &= kept
         self._needed = needed
 
@@ -121,91 +139,124 @@ class CommitFolder:
         """Those of a run without commits: none yet. `template` is a fresh client state."""
         return ClientStates(CommittedStates(self._folder, template, cache_bytes=self._cache_bytes))
 
-    def last(self, templates: Templates) -> Restored | None:
+    def last(self, templates: Templates, logs: Path | None = None) -> Restored | None:
         """The newest commit, with the client states of all that ever took part; None for a new run.
 
-        Raises CheckpointError, naming the file, when the newest commit is torn or corrupt.
+        With `logs`, the folder of the run's logs, what the commit added to them is part of it. When the newest commit
+        is damaged, `passed_over` says what is wrong and the one before counts: None where there was none before.
+        Nothing is changed on the disk; see `set_aside`.
+        Raises CheckpointError, naming the files, when both are damaged, or for what no damage explains.
         """
-        pointers = sorted(self._folder.glob("round-*.json"))
+        self._torn = self.passed_over = None
+        pointers = pointers_in(self._folder)
         if not pointers:
             return None
-        newest = self._read_pointer(pointers[-1])
-        if len(pointers) != newest["round_idx"] + 1:
-            present = {path.name for path in pointers}
-            missing = next(n for n in map(_pointer_name, range(newest["round_idx"])) if n not in present)
+        try:
+            return self._restored(pointers, templates, logs)
+        except DamageError as damage:
+            restored = self._before(pointers, damage, templates, logs)
+            self._torn = pointers[-1]
+            self.passed_over = _explained(damage, pointers[-1], restored)
+            return restored
+
+    def set_aside(self) -> None:
+        """Take the name of a pointer from the commit that `last` passed over."""
+        if self._torn is not None:
+            with storing(self._torn):
+                self._torn.rename(_torn_name(self._torn))
+                flush_folder(self._folder)
+            self._torn = None
+
+    def _before(
+        self, pointers: Sequence[Path], damage: DamageError, templates: Templates, logs: Path | None
+    ) -> Restored | None:
+        if len(pointers) == 1:
+            return None
+        try:
+            return self._restored(pointers[:-1], templates, logs)
+        except DamageError as second:
+            found = " and ".join(dict.fromkeys((damage.finding, second.finding)))
+            newest = len(pointers) - 1
             raise CheckpointError(
-                f"commit {self._folder / missing} is missing; restore it, or start a new run"
-            )
+                f"neither the commit of round {newest} nor the one of round {newest - 1} can be used: {found}; {REMEDY}"
+            ) from second
+
+    def _restored(self, paths: Sequence[Path], templates: Templates, logs: Path | None) -> Restored:
+        """The run at the last of these pointers."""
+        newest = Pointer.read(paths[-1])
+        if logs is not None:
+            _check_logs(logs, newest, Pointer.read(paths[-2]).log_bytes if len(paths) > 1 else {})
         states = CommittedStates(self._folder, templates.client, cache_bytes=self._cache_bytes)
         digests: dict[str, str] = {}
         held: dict[int, str] = {}
-        for path in pointers:
-            pointer = self._read_pointer(path)
-            digests |= pointer["files"]
-            held |= {int(k): sys.intern(digest) for k, digest in pointer["held_masks"].items()}
-            states.index(pointer["round_idx"], map(int, pointer["client_states"]))
+        for pointer in map(Pointer.read, paths):
+            digests |= pointer.files
+            held |= {k: sys.intern(digest) for k, digest in pointer.held_masks.items()}
+            states.index(pointer.round_idx, pointer.client_states)
         states.verify(digests)
-        flights = tuple(Flight(**flight) for flight in newest.get("flights", ()))
-        self._needed = _earlier(flights)
+        needed = _earlier(newest.flights)
 
         def server_state(round_idx: int) -> Any:
-            path = self._folder / _server_file(round_idx)
+            path = self._folder / server_file(round_idx)
             state_file.verify(path, digests[path.name])
             return state_file.read(path, "", templates.server)
 
-        return Restored(
-            round_idx=newest["round_idx"],
-            server_state=server_state(newest["round_idx"]),
-            earlier_states={round_idx: server_state(round_idx) for round_idx in self._needed},
+        restored = Restored(
+            round_idx=newest.round_idx,
+            server_state=server_state(newest.round_idx),
+            earlier_states={round_idx: server_state(round_idx) for round_idx in needed},
             client_states=ClientStates(states),
             held_masks=held,
-            totals=newest["totals"],
-            log_bytes=newest["log_bytes"],
-            flights=flights,
+            totals=newest.totals,
+            log_bytes=newest.log_bytes,
+            flights=newest.flights,
         )
+        self._needed = needed
+        return restored
 
-    def _read_pointer(self, path: Path) -> dict[str, Any]:
+
+@contextmanager
+def committing(round_idx: int) -> Iterator[None]:
+    """Names the round in whatever keeps it from being committed. Raises CheckpointError."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"round {round_idx} could not be committed: {error}") from error
+
+
+def _check_logs(folder: Path, pointer: Pointer, before: Mapping[str, int]) -> None:
+    """Raises DamageError where a log lacks what the round added to it, or has something else there."""
+    for name, length in pointer.log_bytes.items():
+        path, start = folder / name, before.get(name, 0)
         try:
-            sealed: dict[str, Any] = json.loads(path.read_bytes())
-            digest = sealed.pop("sha256")
-            if _digest(sealed) != digest:
-                raise ValueError("its checksum differs")
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise CheckpointError(f"commit {path} is corrupt ({error}); {REMEDY}") from error
-        return sealed
+            with path.open("rb") as file:
+                file.seek(start)
+                added = file.read(max(0, length - start))
+        except OSError as error:
+            raise unreadable(path, error) from error
+        if len(added) < length - start:
+            raise DamageError(path, "is shorter than its last commit says")
+        found = sha256(added).hexdigest()
+        if pointer.log_sha256.get(name, found) != found:
+            raise DamageError(path, f"has other lines than round {pointer.round_idx} wrote")
+
+
+def _explained(damage: DamageError, torn: Path, restored: Restored | None) -> str:
+    goes_on = "begins anew" if restored is None else f"goes on after round {restored.round_idx}"
+    round_idx = 0 if restored is None else restored.round_idx + 1
+    return (
+        f"the commit of round {round_idx} cannot be used: {damage.finding}; the run {goes_on}, "
+        f"and that commit's pointer is now {_torn_name(torn).name}"
+    )
+
+
+def _torn_name(pointer: Path) -> Path:
+    """A name that no earlier damage has taken."""
+    stem = pointer.stem.replace("round-", "torn-")
+    names = (f"{stem}{suffix}.json" for suffix in chain(("",), map("-{}".format, count(2))))
+    return next(path for path in map(pointer.with_name, names) if not os.path.lexists(path))
 
 
 def _earlier(flights: Sequence[Flight]) -> set[int]:
     """The rounds after whose server state these tasks began; tasks of round 0 begin before all commits."""
     return {flight.round_idx - 1 for flight in flights if flight.round_idx}
-
-
-def _server_file(round_idx: int) -> str:
-    return f"server-{round_idx:06d}.safetensors"
-
-
-def _pointer_name(round_idx: int) -> str:
-    return f"round-{round_idx:06d}.json"
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _digest(pointer: Mapping[str, Any]) -> str:
-    return sha256(json.dumps(pointer, sort_keys=True).encode()).hexdigest()
-
-
-def _seal(pointer: dict[str, Any]) -> bytes:
-    return json.dumps({**pointer, "sha256": _digest(pointer)}, sort_keys=True).encode()

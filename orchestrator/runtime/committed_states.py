@@ -11,6 +11,7 @@ from torch import Tensor
 
 from orchestrator.federation import tree
 from orchestrator.runtime import state_file
+from orchestrator.runtime.durable import storing
 
 #: memory for states that are committed, and so could be read again
 CACHE_BYTES = 256 * 2**20
@@ -57,7 +58,7 @@ class CommittedStates(Mapping[int, Any]):
         """Check the files that hold latest states against their SHA-256 sums, one after the other.
 
         One state of each is read too, so that another version of the method is refused before a client trains.
-        Raises CheckpointError, naming the file. A file whose states are all superseded may be missing.
+        Raises DamageError for a file that is not what was written; one whose states are all superseded may be missing.
         """
         samples = {round_idx: k for k, round_idx in enumerate(self._rounds) if round_idx != NEVER}
         for round_idx in sorted(samples):
@@ -71,7 +72,9 @@ class CommittedStates(Mapping[int, Any]):
         Deletes the files that neither this commit nor the one before needs: one may go back by one.
         """
         for earlier in self._superseded:
-            (self._folder / clients_file(earlier)).unlink(missing_ok=True)
+            path = self._folder / clients_file(earlier)
+            with storing(path):
+                path.unlink(missing_ok=True)
         self._superseded = []
         self.index(round_idx, states)
         for client_id, state in states.items():

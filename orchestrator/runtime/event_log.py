@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from orchestrator.errors import CheckpointError, SparsefleetError
-from orchestrator.runtime.checkpoint import write_durably
+from orchestrator.runtime.durable import write_durably
 from orchestrator.runtime.ledger import ClientEvent
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def save_events(folder: Path) -> None:
         path.unlink(missing_ok=True)
         write_durably(path, _parquet(committed_events(folder)))
     except Exception as error:
-        problem = " ".join(f"{type(error).__name__}: {error}".split())
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        problem = " ".join(f"{type(cause).__name__}: {cause}".split())
         raise SparsefleetError(
             f"{path} could not be written ({problem}); {LOG} beside it has all events, and once the cause is gone "
             f"`sparsefleet resume {folder}` writes it"

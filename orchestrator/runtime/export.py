@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from orchestrator.runtime.checkpoint import write_durably
+from orchestrator.runtime.durable import storing, write_durably
 from orchestrator.runtime.experiment import Experiment
 
 
@@ -16,12 +16,14 @@ def export_model(experiment: Experiment, params: Tensor, folder: Path) -> None:
 
     A model that came from a user's file is copied beside them.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     dataset, spec = experiment.dataset, experiment.model_spec
     path, _, _ = spec.rpartition(":")
     source = Path(path) if path.endswith(".py") else None
     if source is not None and source.is_file():
-        shutil.copyfile(source, folder / source.name)
+        with storing(folder / source.name):
+            shutil.copyfile(source, folder / source.name)
     tensors = {n: v.clone() for n, v in experiment.setting.layout.views(params).items()}
     write_durably(folder / "model.safetensors", save(tensors))
     about = {

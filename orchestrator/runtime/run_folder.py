@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import flatten
 from orchestrator.errors import CheckpointError
+from orchestrator.runtime.durable import storing, write_durably
 from orchestrator.runtime.experiment import Experiment, machine_fingerprint
 from orchestrator.runtime.store import RunStore
 from orchestrator.tracking.reachable import public_uri, sqlite_path
@@ -39,7 +40,8 @@ def begin_run(
     """
     import pandas as pd
 
-    folder.mkdir(parents=True, exist_ok=True)
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     store, commit = RunStore(folder), git_commit()
     about = {
         "run_id": store.run_id,
@@ -51,7 +53,8 @@ def begin_run(
         "git_commit": commit,
         **(notes or {}),
     }
-    pd.DataFrame(experiment.partition.table(experiment.dataset)).to_parquet(folder / "partition.parquet")
+    table = pd.DataFrame(experiment.partition.table(experiment.dataset)).to_parquet()
+    write_durably(folder / "partition.parquet", table)
     store.describe(experiment.config.to_dict(), about)
     return store
 

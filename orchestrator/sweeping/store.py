@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.errors import CheckpointError, ConfigError
-from orchestrator.runtime.checkpoint import write_durably
+from orchestrator.runtime.durable import write_durably
 from orchestrator.runtime.store import SWEEP_FILE, RunStore, held
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.tracking.record import RoundRecord, complete_lines

@@ -12,8 +12,8 @@ import torch
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import flatten
 from orchestrator.errors import CheckpointError, SparsefleetError
-from orchestrator.runtime.checkpoint import write_durably
 from orchestrator.runtime.driver import Driver
+from orchestrator.runtime.durable import write_durably
 from orchestrator.runtime.event_log import save_events
 from orchestrator.runtime.executor import Executor, InProcessExecutor
 from orchestrator.runtime.experiment import Experiment
@@ -71,6 +71,7 @@ class TrialRun:
                 self._reported += 1
             elif not self._is_at_end():
                 self._advance()
+                continue
             done = self._reported == self._experiment.config.training.rounds
             if done and not self.is_finished:
                 self._conclude()
@@ -96,12 +97,12 @@ class TrialRun:
         if self._driver is None:
             self._open_driver(self._make_executor())
         self._records.append(next(self._rounds))
-        self._reported += 1
 
     def _open_driver(self, executor: Executor) -> None:
         self._held.callback(executor.close)
         torch.set_num_threads(1)
         self._driver = Driver(self._experiment, executor, self._store)
+        self._records = committed_records(self._store.folder)  # one less where the newest commit was damaged
         self._rounds = self._driver.run()
         self._held.callback(self._rounds.close)
 
@@ -111,7 +112,9 @@ class TrialRun:
             self._open_driver(InProcessExecutor(self._experiment))
         assert self._driver is not None
         for record in self._rounds:
-            raise CheckpointError(f"{self._store.folder} has a round {record.round_idx} beyond its end")
+            if self._is_at_end():
+                raise CheckpointError(f"{self._store.folder} has a round {record.round_idx} beyond its end")
+            self._records.append(record)
         save_events(self._store.folder)
         digest = self._driver.params_sha256()
         summary = RunSummary.of(self._experiment.config, self._store, self._records, digest, False)

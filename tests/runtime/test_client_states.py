@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.runtime.checkpoint import write_durably
 from orchestrator.runtime.committed_states import clients_file
 from orchestrator.runtime.driver import Driver
+from orchestrator.runtime.durable import write_durably
 from orchestrator.runtime.executor import InProcessExecutor
 from orchestrator.runtime.state_file import encode
 from orchestrator.runtime.store import RunStore

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import CheckpointError
-from orchestrator.runtime.checkpoint import CommitFolder, Templates, write_durably
+from orchestrator.runtime.checkpoint import CommitFolder, Templates
 from orchestrator.runtime.committed_states import (
     LEAF_BYTES,
     CommittedStates,
@@ -18,6 +18,7 @@ from orchestrator.runtime.committed_states import (
     clients_file,
     size_bytes,
 )
+from orchestrator.runtime.durable import write_durably
 from orchestrator.runtime.state_file import encode
 from tests.runtime.keeping import SIZE, STATE_BYTES, Kept, Process, files_of, kept, numbers_of
 

@@ -101,13 +101,47 @@ def test_a_run_belongs_to_one_process_at_a_time(store: RunStore) -> None:
 
 
 @pytest.mark.parametrize("name", LOGS)
-def test_a_log_shorter_than_its_commit_is_refused(store: RunStore, name: str) -> None:
-    _commit(store, 0)
+def test_a_log_shorter_than_its_commit_brings_the_one_before_back(store: RunStore, name: str) -> None:
+    for round_idx in range(3):
+        _commit(store, round_idx)
     path = store.folder / name
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match="is shorter than its last commit says") as caught:
-        RunStore(store.folder).restore(TEMPLATES)
-    assert str(path) in str(caught.value)
+    again = RunStore(store.folder)
+    commit = again.restore(TEMPLATES)
+    assert commit is not None
+    assert commit.round_idx == 1
+    assert f"{path} is shorter than its last commit says" in str(again.passed_over)
+    assert _lines(again, "metrics.jsonl") == ["round 0", "round 1"]
+    assert len(_lines(again, "events.jsonl")) == 4
+    assert (store.folder / "commits" / "torn-000002.json").is_file()
+    third = RunStore(store.folder)
+    assert third.restore(TEMPLATES) is not None
+    assert third.passed_over is None
+
+
+def test_a_first_commit_that_is_torn_is_begun_anew(store: RunStore) -> None:
+    _commit(store, 0)
+    (store.folder / "commits" / "round-000000.json").write_bytes(b"")
+    with (store.folder / "metrics.jsonl").open("a") as file:
+        file.write("round 1, never committed\n")
+    again = RunStore(store.folder)
+    assert again.restore(TEMPLATES) is None
+    assert "the run begins anew" in str(again.passed_over)
+    assert {(store.folder / name).read_bytes() for name in LOGS} == {b""}
+    assert RunStore(store.folder).restore(TEMPLATES) is None
+
+
+def test_a_kill_while_a_damaged_commit_is_passed_over_changes_nothing(store: RunStore) -> None:
+    """The logs are cut first: the pointer that is set aside afterwards is damaged as before."""
+    for round_idx in range(2):
+        _commit(store, round_idx)
+    (store.folder / "commits" / "server-000001.safetensors").write_bytes(b"")
+    for name in LOGS:
+        log = store.folder / name
+        log.write_bytes(log.read_bytes()[: len(log.read_bytes()) // 2])
+    commit = RunStore(store.folder).restore(TEMPLATES)
+    assert commit is not None
+    assert commit.round_idx == 0
 
 
 def test_a_description_is_read_back(store: RunStore) -> None:
@@ -120,11 +154,25 @@ def test_a_description_is_read_back(store: RunStore) -> None:
     assert yaml.safe_load((store.folder / "config.yaml").read_text()) == {"seed": 4}
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff"])
+@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff", b"[" * 100_000])
 def test_a_description_that_cannot_be_read_is_refused(store: RunStore, content: bytes | None) -> None:
     if content is not None:
         (store.folder / "run.json").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"run\.json cannot be read"):
+        store.about()
+
+
+@pytest.mark.parametrize("content", [b"[" * 1000, b"a: &a [*a]", b"{a: 1, a: 2}", b"\xff", b"\0"])
+def test_a_config_that_cannot_be_read_is_refused(store: RunStore, content: bytes) -> None:
+    (store.folder / "config.yaml").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"config\.yaml cannot be read"):
+        store.config()
+
+
+@pytest.mark.parametrize("key", ["tags", "packages"])
+def test_a_description_of_another_form_is_refused(store: RunStore, key: str) -> None:
+    (store.folder / "run.json").write_text(json.dumps({key: [1]}))
+    with pytest.raises(CheckpointError, match=rf"run\.json: {key} is no mapping"):
         store.about()
 
 

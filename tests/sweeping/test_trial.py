@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,6 +127,29 @@ def test_killed_after_the_last_commit_it_is_concluded_without_clients(tmp_path: 
         assert trial.step()["done"]
     assert _sha256(folder) == _sha256(plain)
     assert (folder / "events.parquet").is_file()
+
+
+@pytest.mark.parametrize("replay", [True, False])
+@pytest.mark.parametrize("num_steps", [1, 2])
+def test_a_round_whose_commit_is_torn_is_done_again_and_not_reported_again(
+    tmp_path: Path, plain: Path, num_steps: int, replay: bool
+) -> None:
+    folder = tmp_path / "t"
+    with opened(folder) as trial:
+        for _ in range(num_steps):
+            trial.step()
+    (folder / "summary.json").unlink(missing_ok=True)
+    (folder / "commits" / f"server-{2 * num_steps - 1:06d}.safetensors").write_bytes(b"torn")
+    reported: list[dict[str, Any]] = []
+    with opened(folder, replay=replay) as trial:
+        while not reported or not reported[-1]["done"]:
+            reported.append(trial.step())
+    first = 0 if replay else min(num_steps, 1)
+    assert [result["round"] for result in reported] == [2, 4][first:]
+    assert [result["accuracy"] for result in reported] == _accuracies(plain)[first:]
+    assert _sha256(folder) == _sha256(plain)
+    assert comparable(committed_records(folder)) == comparable(committed_records(plain))
+    assert (folder / "commits" / f"torn-{2 * num_steps - 1:06d}.json").is_file()
 
 
 def test_the_executor_is_made_when_it_trains_and_closed_with_the_trial(tmp_path: Path) -> None:

@@ -1,0 +1,293 @@
+"""Mutated run folders into a resumption: `python -m tests.fuzz.commits --mutants 2000`.
+
+Runs of a few rounds are made first, with what each round committed noted. A mutant is a copy of one of their folders
+with one to three damages: to commits, to logs, to config.yaml or to run.json. Some pointers are changed and sealed anew
+with a right checksum, as another release might write them; whoever does that to true content writes a state as good as
+any other, which no checksum can tell.
+
+What counts as a finding:
+- anything but CheckpointError or ConfigError is raised, or one that is not a single line;
+- the run goes on from a state that is not, bit for bit, what was committed at that round: server state, client
+  states, held masks, totals, tasks in flight with their server states, lengths of the logs;
+- it goes back by more than one commit, or without a word while the newest pointer was there;
+- a log is not as long afterwards as the commit says.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from orchestrator.config_loading import resumed_config
+from orchestrator.contract.digest import digest as digest_of
+from orchestrator.errors import CheckpointError, ConfigError
+from orchestrator.runtime.checkpoint import Restored, Templates
+from orchestrator.runtime.driver import Driver
+from orchestrator.runtime.executor import InProcessExecutor
+from orchestrator.runtime.experiment import Experiment
+from orchestrator.runtime.pointer import Pointer, pointer_name, seal
+from orchestrator.runtime.run_folder import begin_run, run_info, verify_run
+from orchestrator.runtime.store import LOGS, RunStore
+from tests.fuzz.mutation import EXTREMES, mutated
+from tests.fuzz.tally import MIB, Tally, command
+from tests.runtime.runs import REMEMBERING, prepared
+from tests.runtime.timing import TIERS
+
+MORE_BYTES = 512 * MIB
+_REPORT_EVERY = 100
+#: a small network, so that states are small and a mutation is likely to matter
+_SMALL = ("model.name=tests.runtime.models:linear",)
+_RUNS = {
+    "client states": (REMEMBERING, "training.rounds=4"),
+    "flights": (REMEMBERING, *TIERS, "training.rounds=4"),
+    "one round": (REMEMBERING, "training.rounds=1"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Original:
+    """A finished run, and the digest of what each of its rounds committed."""
+
+    experiment: Experiment
+    folder: Path
+    digests: Sequence[str]
+
+    @property
+    def newest(self) -> int:
+        """The last committed round."""
+        return len(self.digests) - 1
+
+
+def fuzz(seed: int, num_mutants: int) -> Iterator[Tally]:
+    """Try so many mutants; the tally, now and then and at the end."""
+    rng, tally = np.random.default_rng([seed, 2]), Tally()
+    with TemporaryDirectory() as name:
+        originals = [original(Path(name) / key, key) for key in _RUNS]
+        yield tally
+        for number in range(1, num_mutants + 1):
+            one = originals[int(rng.choice(len(originals), p=(0.5, 0.35, 0.15)))]
+            folder = copied(one.folder, Path(name) / f"mutant-{number}")
+            damages = [damage(rng, folder, one) for _ in range(1 + int(rng.integers(3) * rng.integers(2)))]
+            tally.outcomes[outcome(tally, folder, one, f"seed {seed}, mutant {number}: {damages}")] += 1
+            shutil.rmtree(folder)
+            if number % _REPORT_EVERY == 0:
+                yield tally
+    yield tally
+
+
+def outcome(tally: Tally, folder: Path, one: Original, what: str) -> str:
+    """What a resumption of a mutant comes to."""
+    had_newest = os.path.lexists(folder / "commits" / pointer_name(one.newest))
+    try:
+        store = RunStore(folder)
+        config = resumed_config(store.config(), [])
+        verify_run(store, replace(one.experiment, config=config))
+        run_info(store, config)
+        restored = store.restore(templates(one.experiment))
+        found = None if restored is None else digest(restored)
+    except (CheckpointError, ConfigError) as error:
+        if len(str(error).splitlines()) != 1:
+            return tally.found(f"several lines ({error}): {what}")
+        return "refused"
+    except Exception as error:
+        return tally.found(f"{type(error).__name__}: {error}: {what}")
+    round_idx = -1 if restored is None else restored.round_idx
+    if round_idx < one.newest - 1:
+        return tally.found(f"went back to round {round_idx}: {what}")
+    if found is not None and found != one.digests[round_idx]:
+        return tally.found(f"another state of round {round_idx}: {what}")
+    if (round_idx < one.newest and had_newest) != (store.passed_over is not None):
+        return tally.found(f"passed over: {store.passed_over}: {what}")
+    for log in LOGS:
+        if (folder / log).stat().st_size != (restored.log_bytes[log] if restored else 0):
+            return tally.found(f"{log} is not cut: {what}")
+    return "restored" if round_idx == one.newest else "begun anew" if restored is None else "went back by one"
+
+
+def original(folder: Path, key: str) -> Original:
+    """Make a run."""
+    experiment, digests = prepared(*_SMALL, *_RUNS[key]), []
+    store = begin_run(experiment, folder)
+    for _ in Driver(experiment, InProcessExecutor(experiment), store).run():
+        shutil.copytree(folder, beside := folder.with_name(f"{folder.name}, so far"))
+        restored = RunStore(beside).restore(templates(experiment))
+        assert restored is not None
+        digests.append(digest(restored))
+        shutil.rmtree(beside)
+    return Original(experiment=experiment, folder=folder, digests=digests)
+
+
+@cache
+def templates(experiment: Experiment) -> Templates:
+    """As a driver makes them."""
+    algorithm = experiment.algorithm
+    fresh = algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    return Templates(server=fresh, client=algorithm.init_client(0))
+
+
+def digest(restored: Restored) -> str:
+    """Of all that a driver goes on with."""
+    states = [restored.server_state, *(state for _, state in sorted(restored.earlier_states.items()))]
+    clients = {k: digest_of(restored.client_states[k]) for k in sorted(restored.client_states)}
+    masks, totals = sorted(restored.held_masks.items()), sorted(restored.totals.items())
+    rest = (restored.round_idx, clients, masks, totals, sorted(restored.log_bytes.items()), restored.flights)
+    return sha256(repr((list(map(digest_of, states)), rest)).encode()).hexdigest()
+
+
+def copied(folder: Path, to: Path) -> Path:
+    """A copy that shares the states' files, which nobody writes into."""
+    (to / "commits").mkdir(parents=True)
+    for path in (folder / "commits").iterdir():
+        os.link(path, to / "commits" / path.name)
+    for name in (*LOGS, "config.yaml", "run.json"):
+        shutil.copyfile(folder / name, to / name)
+    return to
+
+
+def damage(rng: np.random.Generator, folder: Path, one: Original) -> str:
+    """Damage the folder in one way; what was done."""
+    kinds: Sequence[Callable[[np.random.Generator, Path, Original], str]] = (
+        _damage_commit,
+        _damage_commit,
+        _damage_commit,
+        _reseal,
+        _damage_log,
+        _damage_description,
+    )
+    return kinds[int(rng.integers(len(kinds)))](rng, folder, one)
+
+
+def _damage_commit(rng: np.random.Generator, folder: Path, one: Original) -> str:
+    """Mostly of the newest round: a file changed, gone, in another's place or under another name."""
+    paths = sorted((folder / "commits").iterdir())
+    newest = [path for path in paths if f"-{one.newest:06d}" in path.name]
+    choice = newest if newest and rng.random() < 0.7 else paths
+    if not choice:
+        return "nothing left"
+    path = choice[int(rng.integers(len(choice)))]
+    other = paths[int(rng.integers(len(paths)))]
+    match int(rng.integers(8)):
+        case 0:
+            return _delete(path)
+        case 1:
+            return _put(path, other.read_bytes() if other.is_file() else b"", f"holds {other.name}")
+        case 2:
+            name = path.name.replace(path.stem[-6:], f"{int(rng.integers(one.newest + 3)):06d}")
+            if name != path.name:
+                _delete(path.with_name(name))
+                path.rename(path.with_name(name))
+            return f"{path.name} is called {name}"
+        case 3:
+            _delete(path)
+            path.mkdir()
+            return f"{path.name} is a folder"
+        case _:
+            return _mutate(rng, path, paths)
+
+
+def _reseal(rng: np.random.Generator, folder: Path, one: Original) -> str:
+    """A pointer of another form, with a right checksum."""
+    path = folder / "commits" / pointer_name(int(rng.integers(one.newest + 1)))
+    try:
+        content = json.loads(path.read_bytes())
+        content.pop("sha256")
+    except (OSError, ValueError, AttributeError, KeyError, RecursionError):
+        return f"{path.name} is no pointer any more"
+    strange: Sequence[object] = (
+        None,
+        True,
+        -1,
+        1.5,
+        "x",
+        [],
+        ["x"],
+        {},
+        {"x": None},
+        {"": -1},
+        *EXTREMES[-2:],
+    )
+    key = sorted(content)[int(rng.integers(len(content)))]
+    inner = content[key]
+    match int(rng.integers(4)):
+        case 0:
+            del content[key]
+        case 1 if isinstance(inner, dict) and inner:
+            inner[min(inner)] = strange[int(rng.integers(len(strange)))]
+        case 2 if isinstance(inner, list) and inner:
+            inner[0] = strange[int(rng.integers(len(strange)))]
+        case _:
+            content[key] = strange[int(rng.integers(len(strange)))]
+    if _says_the_same(content, one):
+        return f"{path.name} as it was"
+    return _put(path, seal(content), f"with another {key}")
+
+
+def _says_the_same(content: dict[str, object], one: Original) -> bool:
+    """Whether the form is right: then it is forged content, which is another's to keep out."""
+    with TemporaryDirectory() as name:
+        round_idx = content.get("round_idx")
+        if type(round_idx) is not int or not 0 <= round_idx <= one.newest:
+            return False
+        path = Path(name) / pointer_name(round_idx)
+        path.write_bytes(seal(content))
+        try:
+            Pointer.read(path)
+        except CheckpointError:
+            return False
+        return True
+
+
+def _damage_log(rng: np.random.Generator, folder: Path, one: Original) -> str:
+    """A log that is longer, shorter, or has another last round."""
+    path = folder / LOGS[int(rng.integers(len(LOGS)))]
+    if not path.exists():
+        return f"{path.name} is gone already"
+    data = path.read_bytes()
+    match int(rng.integers(4)):
+        case 0:
+            return _put(path, data + rng.bytes(int(rng.integers(1, 200))), "has more at its end")
+        case 1:
+            return _put(path, data[: int(rng.integers(len(data) + 1))], "is shorter")
+        case 2:
+            return _delete(path)
+        case _:
+            return _put(path, data[:-2] + rng.bytes(2), "ends in other bytes")
+
+
+def _damage_description(rng: np.random.Generator, folder: Path, one: Original) -> str:
+    paths = [folder / "config.yaml", folder / "run.json"]
+    return _mutate(rng, paths[int(rng.integers(2))], paths)
+
+
+def _mutate(rng: np.random.Generator, path: Path, others: Sequence[Path]) -> str:
+    if not path.is_file():
+        return f"{path.name} is no file any more"
+    contents = [other.read_bytes() for other in others if other.is_file()]
+    return _put(path, mutated(rng, path.read_bytes(), contents), "is mutated")
+
+
+def _put(path: Path, data: bytes, what: str) -> str:
+    _delete(path)
+    path.write_bytes(data)
+    return f"{path.name} {what}"
+
+
+def _delete(path: Path) -> str:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    return f"{path.name} is gone"
+
+
+if __name__ == "__main__":
+    sys.exit(command("commits", "--mutants", 2_000, fuzz, MORE_BYTES))

@@ -1,0 +1,81 @@
+"""What a fuzzer counts and prints, and the bounds within which it runs."""
+
+import resource
+import sys
+import time
+from argparse import ArgumentParser
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+MIB = 2**20
+#: findings that are printed in full
+_MOST_SHOWN = 20
+
+
+@dataclass
+class Tally:
+    """Outcomes by name, and what must not have happened."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    findings: list[str] = field(default_factory=list)
+
+    @property
+    def num_inputs(self) -> int:
+        """Inputs that were tried."""
+        return self.outcomes.total()
+
+    def found(self, what: str) -> str:
+        """Note a finding; the outcome to count it as."""
+        self.findings.append(what)
+        return "FINDING"
+
+    def line(self) -> str:
+        """All outcomes on one line."""
+        parts = (f"{count:,} {name}" for name, count in sorted(self.outcomes.items()))
+        return f"{self.num_inputs:,} inputs: {', '.join(parts) or 'none'}"
+
+
+@contextmanager
+def bounded_memory(more_bytes: int) -> Iterator[None]:
+    """Let this process take so much more address space than it has: what asks for more gets a MemoryError."""
+    with open("/proc/self/statm") as file:
+        now_bytes = int(file.read().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (now_bytes + more_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def peak_bytes() -> int:
+    """Most memory that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def command(
+    name: str, flag: str, default: int, fuzz: Callable[[int, int], Iterator[Tally]], more_bytes: int
+) -> int:
+    """Run `fuzz(seed, number)`, which yields its tally now and then, from the command line; the exit code."""
+    parser = ArgumentParser(prog=f"python -m tests.fuzz.{name}")
+    parser.add_argument(
+        flag, dest="number", type=int, default=default, help=f"how many inputs (default {default})"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="what the inputs are drawn from (default 0)")
+    arguments = parser.parse_args()
+    started_s, tallies = time.monotonic(), fuzz(arguments.seed, arguments.number)
+    tally, before_bytes = next(tallies), peak_bytes()
+    with bounded_memory(more_bytes):
+        for tally in tallies:
+            print(f"\r{tally.line()}, {len(tally.findings)} findings", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    for finding in tally.findings[:_MOST_SHOWN]:
+        print(f"FINDING {finding}")
+    print(f"{name}, seed {arguments.seed}: {tally.line()}")
+    print(
+        f"{len(tally.findings)} findings in {time.monotonic() - started_s:.1f} s; peak memory "
+        f"{(peak_bytes() - before_bytes) / MIB:.1f} MiB above the start, {more_bytes / MIB:.0f} MiB allowed"
+    )
+    return 1 if tally.findings or tally.num_inputs < arguments.number else 0

@@ -1,0 +1,165 @@
+"""Mutated and random buffers into the wire decoder: `python -m tests.fuzz.wire --buffers 200000`.
+
+What counts as a finding:
+- anything but WireError is raised, MemoryError within the bound on memory included;
+- a buffer whose checksum was left as it was is accepted though it is none of those that were encoded. (A buffer of
+  0 bytes is the encoding of the payload without items, and counted by itself: who expects items has to look.)
+- a buffer is accepted that the encoder would not have made of what came out, bit for bit. This is asked of buffers
+  with a new, right checksum too: what is accepted of those is a valid message, with another content.
+"""
+
+import struct
+import sys
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.errors import WireError
+from orchestrator.sparsity.payload import Bits, Bool, Dense, Float32, Item, Masked, Payload, Scalar
+from orchestrator.sparsity.wire import decode, encode, section_bytes
+from orchestrator.sparsity.wire_frame import ValueDtype
+from tests.fuzz.mutation import mutated
+from tests.fuzz.tally import MIB, Tally, command
+
+#: values and mask entries that the receiver takes
+MAX_ELEMENTS = 100_000
+MORE_BYTES = 64 * MIB
+_REPORT_EVERY = 5_000
+_DTYPES: tuple[ValueDtype, ...] = ("float32", "float16")
+_NAMES = ("w", "", "bias", "layer.0/weight", "größe", "名", "x" * 41)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An encoded payload and the masks that both ends hold."""
+
+    buffer: bytes
+    known: Mapping[str, Bool]
+
+
+def fuzz(seed: int, num_buffers: int) -> Iterator[Tally]:
+    """Try so many buffers; the tally, now and then and at the end."""
+    rng, tally = np.random.default_rng([seed, 1]), Tally()
+    sent = corpus(rng)
+    buffers = [one.buffer for one in sent]
+    valid = set(buffers)
+    yield tally
+    for number in range(1, num_buffers + 1):
+        one = sent[int(rng.integers(len(sent)))]
+        buffer = mutated(rng, one.buffer, buffers)
+        resealed = rng.random() < 0.7
+        if resealed:
+            buffer = sealed(buffer)
+        known = one.known if rng.random() < 0.7 else sent[int(rng.integers(len(sent)))].known
+        tally.outcomes[outcome(tally, buffer, known, may_differ=resealed or buffer in valid)] += 1
+        if number % _REPORT_EVERY == 0:
+            yield tally
+    yield tally
+
+
+def outcome(tally: Tally, buffer: bytes, known: Mapping[str, Bool], *, may_differ: bool) -> str:
+    """What became of a buffer; `may_differ`: its checksum is right, whatever it holds."""
+    try:
+        payload = decode(buffer, known_masks=known, max_elements=MAX_ELEMENTS)
+        sections = section_bytes(buffer)
+    except WireError:
+        return _refused(tally, buffer)
+    except Exception as error:
+        return tally.found(f"{type(error).__name__}: {error} for {buffer.hex()}")
+    if not buffer:
+        return "empty" if not payload else tally.found("items out of nothing")
+    if not may_differ:
+        return tally.found(f"changed and accepted: {buffer.hex()}")
+    value_dtype = _DTYPES[buffer[10]]
+    try:
+        again = encode(payload, value_dtype=value_dtype, known_masks=known)
+    except Exception as error:
+        return tally.found(f"cannot be encoded again ({type(error).__name__}: {error}): {buffer.hex()}")
+    if again != buffer:
+        return tally.found(f"accepted, but encoded as {again.hex()}: {buffer.hex()}")
+    if 12 + sum(s.header_bytes + s.mask_bytes + s.value_bytes for s in sections) != len(buffer):
+        return tally.found(f"sections of another length: {buffer.hex()}")
+    return "valid"
+
+
+def _refused(tally: Tally, buffer: bytes) -> str:
+    try:
+        section_bytes(buffer)
+    except WireError:
+        pass
+    except Exception as error:
+        return tally.found(f"{type(error).__name__}: {error} in section_bytes for {buffer.hex()}")
+    return "refused"
+
+
+def sealed(buffer: bytes) -> bytes:
+    """The buffer as a message with a right checksum."""
+    return b"SFL\x01" + struct.pack("<I", zlib.crc32(buffer[8:])) + buffer[8:]
+
+
+def corpus(rng: np.random.Generator) -> Sequence[Sent]:
+    """Payloads of every kind of item, dtype and mask coding, alone and together."""
+    sent = []
+    for value_dtype in _DTYPES:
+        for make in (_dense, _scalar, _bits, _masked_full, _masked_bitmap, _masked_indices):
+            for size in (0, 1, 9, 64, 300):
+                sent.append(_encoded(rng, (make(rng, "w", size),), value_dtype))
+        for _ in range(20):
+            makers = rng.choice(6, size=int(rng.integers(2, 6)))
+            names = rng.permutation(len(_NAMES))
+            items = tuple(
+                _MAKERS[maker](rng, _NAMES[name], int(rng.integers(80)))
+                for maker, name in zip(makers, names, strict=False)
+            )
+            sent.append(_encoded(rng, items, value_dtype))
+    return sent
+
+
+def _encoded(rng: np.random.Generator, payload: Payload, value_dtype: ValueDtype) -> Sent:
+    known = {item.name: item.mask for item in payload if isinstance(item, Masked) and rng.random() < 0.4}
+    return Sent(encode(payload, value_dtype=value_dtype, known_masks=known), known)
+
+
+def _values(rng: np.random.Generator, size: int) -> Float32:
+    values = rng.normal(size=size).astype(np.float32)
+    odd = np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45, 6e-8], np.float32)
+    places = rng.random(size) < 0.1
+    values[places] = rng.choice(odd, size=int(places.sum()))
+    return values
+
+
+def _dense(rng: np.random.Generator, name: str, size: int) -> Item:
+    return Dense(name, _values(rng, size))
+
+
+def _scalar(rng: np.random.Generator, name: str, size: int) -> Item:
+    return Scalar(name, float(rng.choice([0.0, -1.5, 1e300, np.nan, np.inf])))
+
+
+def _bits(rng: np.random.Generator, name: str, size: int) -> Item:
+    return Bits(name, rng.random(size) < 0.5)
+
+
+def _masked(rng: np.random.Generator, name: str, size: int, density: float) -> Item:
+    mask = rng.random(size) < density
+    return Masked(name, _values(rng, int(mask.sum()) + int(rng.integers(4))), mask)
+
+
+def _masked_full(rng: np.random.Generator, name: str, size: int) -> Item:
+    return _masked(rng, name, size, 1.0)
+
+
+def _masked_bitmap(rng: np.random.Generator, name: str, size: int) -> Item:
+    return _masked(rng, name, size, 0.5)
+
+
+def _masked_indices(rng: np.random.Generator, name: str, size: int) -> Item:
+    return _masked(rng, name, size, 0.01)
+
+
+_MAKERS = (_dense, _scalar, _bits, _masked_full, _masked_bitmap, _masked_indices)
+
+if __name__ == "__main__":
+    sys.exit(command("wire", "--buffers", 200_000, fuzz, MORE_BYTES))
