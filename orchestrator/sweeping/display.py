@@ -1,5 +1,7 @@
 """What a sweep shows on the terminal while it goes on."""
 
+import time
+from collections.abc import Callable
 from typing import final
 
 from rich.console import Console
@@ -7,22 +9,34 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from orchestrator.sweeping.store import Ending
 from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.tracking.progress import Pace
+from orchestrator.tracking.units import format_seconds
 
 
 @final
 class SweepProgress:
-    """A bar of trials on a terminal; elsewhere a plain line for each trial that ends. `quiet` prints nothing."""
+    """A bar of trials on a terminal; elsewhere a plain line for each trial that ends, and now and then between.
 
-    def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
+    `quiet` prints nothing.
+    """
+
+    def __init__(
+        self,
+        quiet: bool = False,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`console` is where to print (None: standard error)."""
-        self._quiet, self._console = quiet, console or Console(stderr=True)
+        self._quiet, self._console, self._clock = quiet, console or Console(stderr=True), clock
         self._bar: Progress | None = None
+        self._name, self._pace = "", Pace(clock)
         self._num_ended, self._num_trials = 0, 0
         self._rounds: dict[int, int] = {}
 
     def start(self, name: str, num_trials: int, num_ended: int) -> None:
         """A sweep begins, or goes on after so many trials have ended."""
-        self._num_trials, self._num_ended = num_trials, num_ended
+        self._name, self._num_trials, self._num_ended = name, num_trials, num_ended
+        self._pace = Pace(self._clock)
         if self._quiet or not self._console.is_terminal:
             return
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
@@ -46,6 +60,7 @@ class SweepProgress:
         cause = f": {ending.cause}" if ending.cause else ""
         place = f"trial {self._num_ended}/{self._num_trials}"
         self.note(f"{place}  {trial.name}  {ending.status}{cause}{known}")
+        self._pace.printed()
         self._show()
 
     def note(self, text: str) -> None:
@@ -60,6 +75,10 @@ class SweepProgress:
             self._bar = None
 
     def _show(self) -> None:
+        at_work = ", ".join(f"{number}: round {done}" for number, done in sorted(self._rounds.items()))
         if self._bar is not None:
-            at_work = ", ".join(f"{number}: round {done}" for number, done in sorted(self._rounds.items()))
             self._bar.update(self._bar.tasks[0].id, completed=self._num_ended, state=at_work)
+        elif self._pace.is_due():
+            place = f"{self._name}: {self._num_ended}/{self._num_trials} trials have ended"
+            self.note(f"{place}  {format_seconds(self._pace.elapsed_s)}  at work {at_work}")
+            self._pace.printed()

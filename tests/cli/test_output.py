@@ -47,10 +47,13 @@ def test_quiet_prints_nothing(command: Command, quick: tuple[str, ...], storage:
 def test_a_log_gets_one_plain_line_a_round(command: Command, quick: tuple[str, ...], storage: Path) -> None:
     ended = command("run", *quick, "training.rounds=3")
     run_id = _run_folder(storage).name
-    start, *rounds, last = ended.err.splitlines()
+    start, length, *rounds, last = ended.err.splitlines()
     assert start == f"{run_id}: in-process, one client after another"
+    assert length == f"{run_id}: 3 rounds"
     for number, line in enumerate(rounds, 1):
-        pattern = rf"{run_id}: round {number}/3  accuracy \d+\.\d\d ?%  up \d+ kB"
+        pattern = (
+            rf"{run_id}: round {number}/3  accuracy \d+\.\d\d ?%  up \d+ kB  [\d.:]+ ?s?(  [\d.:]+ ?s? left)?"
+        )
         assert re.fullmatch(pattern, line), line
     assert len(rounds) == 3
     assert last == "MLflow is off"

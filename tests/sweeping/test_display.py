@@ -33,6 +33,19 @@ def test_off_a_terminal_each_trial_has_a_plain_line() -> None:
     ]
 
 
+def test_off_a_terminal_a_line_now_and_then_says_how_far_the_trials_are() -> None:
+    file, now_s = StringIO(), [0.0]
+    progress = SweepProgress(console=Console(file=file, width=40), clock=lambda: now_s[0])
+    progress.start("sw-1", 3, 1)
+    for seconds, number, num_rounds in ((4.0, 1, 2), (2.0, 2, 3), (4.0, 1, 4), (1.0, 2, 4)):
+        now_s[0] += seconds
+        progress.update(number, num_rounds)
+    assert file.getvalue().splitlines() == [
+        "sw-1: 1/3 trials have ended  6 s  at work 1: round 2, 2: round 3",
+        "sw-1: 1/3 trials have ended  11 s  at work 1: round 4, 2: round 4",
+    ]
+
+
 def test_a_line_is_not_read_as_markup() -> None:
     file = StringIO()
     progress = SweepProgress(console=Console(file=file, width=40))

@@ -26,6 +26,16 @@ def record(round_idx: int, evaluated: bool = True) -> RoundRecord:
     return RoundRecord(round_idx, 0, metrics if evaluated else {"train/loss": 1.0})
 
 
+class Clock:
+    """A clock that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 def show(num_rounds: int, *, first_round: int = 0, eval_every: int = 1) -> list[int]:
     """The rounds (1-based) of the lines printed."""
     screen = console()
@@ -35,17 +45,65 @@ def show(num_rounds: int, *, first_round: int = 0, eval_every: int = 1) -> list[
         last = round_idx == num_rounds - 1
         progress.update(record(round_idx, (round_idx + 1) % eval_every == 0 or last))
     progress.stop()
-    return [int(line.split("round ")[1].split("/")[0]) for line in text(screen).splitlines()]
+    return [int(line.split("round ")[1].split("/")[0]) for line in text(screen).splitlines()[1:]]
 
 
-def test_a_plain_line_says_round_accuracy_and_bytes() -> None:
-    screen = console()
-    progress = Progress(console=screen)
+def test_a_plain_line_says_round_accuracy_bytes_and_time() -> None:
+    screen, clock = console(), Clock()
+    progress = Progress(console=screen, clock=clock)
     progress.note("[pool] 4 actors")
     progress.start("run-1", 3, 0)
+    clock.now_s += 2.5
     progress.update(record(0))
     progress.update(record(1, evaluated=False))
-    assert text(screen) == "[pool] 4 actors\nrun-1: round 1/3  accuracy 50.00%  up 1 MB\n"
+    clock.now_s += 0.5
+    progress.update(record(2))
+    assert text(screen).splitlines() == [
+        "[pool] 4 actors",
+        "run-1: 3 rounds",
+        "run-1: round 1/3  accuracy 50.00%  up 1 MB  2.5 s  5 s left",
+        "run-1: round 3/3  accuracy 50.20%  up 3 MB  3 s",
+    ]
+
+
+def test_a_resumed_run_says_so_and_reckons_with_its_own_rounds() -> None:
+    screen, clock = console(), Clock()
+    progress = Progress(console=screen, clock=clock)
+    progress.start("run-1", 100, 90)
+    clock.now_s += 30
+    progress.update(record(91))
+    assert text(screen).splitlines() == [
+        "run-1: 100 rounds, 90 of them done",
+        "run-1: round 92/100  accuracy 59.10%  up 92 MB  30 s  2:00 left",
+    ]
+
+
+def test_slow_rounds_have_a_line_each_though_nothing_was_evaluated() -> None:
+    """The last known accuracy stands in each line."""
+    screen, clock = console(), Clock()
+    progress = Progress(console=screen, clock=clock)
+    progress.start("run-1", 1000, 0)
+    for round_idx, seconds in enumerate((1.0, 4.9, 5.0, 4.9)):
+        clock.now_s += seconds
+        progress.update(record(round_idx, evaluated=round_idx == 0))
+    lines = text(screen).splitlines()[1:]
+    assert [line.split("  ")[:3] for line in lines] == [
+        ["run-1: round 1/1000", "accuracy 50.00%", "up 1 MB"],
+        ["run-1: round 3/1000", "accuracy 50.00%", "up 1 MB"],
+    ]
+
+
+def test_lines_come_ever_more_rarely() -> None:
+    """Ten hours of rounds of one second: fewer than 20 evenly, and one for each fiftieth more of the time."""
+    screen, clock = console(), Clock()
+    progress = Progress(console=screen, clock=clock)
+    progress.start("run-1", 36_000, 0)
+    for round_idx in range(36_000):
+        clock.now_s += 1.0
+        progress.update(record(round_idx, evaluated=False))
+    lines = text(screen).splitlines()[1:]
+    assert 200 < len(lines) < 400
+    assert lines[-1].startswith("run-1: round 36000/36000  10:00:00")
 
 
 def test_short_runs_print_every_evaluated_round() -> None:

@@ -1,0 +1,1 @@
+"""Commands on a cluster: submitted as Ray Jobs, followed, looked at and stopped."""

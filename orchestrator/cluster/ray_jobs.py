@@ -1,0 +1,150 @@
+"""Ray's job server behind `Jobs`: the one place that knows its client, its addresses and its errors."""
+
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any, final
+
+import aiohttp
+import requests
+from ray.exceptions import AuthenticationError, RpcError
+from ray.job_submission import JobDetails, JobSubmissionClient, JobType
+
+from orchestrator.cluster.address import listens
+from orchestrator.cluster.jobs import ClusterError, Job, JobRequest
+from orchestrator.errors import RequestError
+
+_API_VARIABLE = "RAY_API_SERVER_ADDRESS"
+_START = "start it, forward its dashboard (ssh -L 8265:127.0.0.1:8265 HEAD), or name another address"
+_TALKATIVE = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
+#: seconds without a byte after which a request has failed
+_TIMEOUT_S = 60
+
+
+@final
+class _Client(JobSubmissionClient):
+    """Ray's client, whose requests would wait for ever for a host that is gone."""
+
+    def _do_request(self, method: str, endpoint: str, **options: Any) -> requests.Response:
+        return super()._do_request(method, endpoint, **{"timeout": _TIMEOUT_S, **options})
+
+
+@final
+class RayJobs:
+    """See Jobs. `address` is the HTTP address of the cluster's dashboard."""
+
+    def __init__(self, address: str) -> None:
+        """`address` as `--address` has it. Raises RequestError when no cluster answers there, or not to us."""
+        for name in _TALKATIVE:
+            logging.getLogger(name).setLevel(logging.WARNING)
+        if not listens(address):
+            raise RequestError("--address", address, "no cluster listens there", _START)
+        try:
+            with _overruling_environment(address), explained(address):
+                self._client = _Client(address)
+        except ClusterError as error:
+            cause = _one_line(error.__cause__ or error)
+            raise RequestError("--address", address, f"no cluster answers there ({cause})", _START) from error
+        self.address: str = self._client.get_address()
+
+    def submit(self, request: JobRequest) -> None:
+        """See Jobs."""
+        with explained(self.address):
+            self._client.submit_job(
+                entrypoint=request.entrypoint,
+                runtime_env=dict(request.runtime_env),
+                metadata=dict(request.metadata),
+                submission_id=request.job_id,
+            )
+
+    def job(self, job_id: str) -> Job:
+        """See Jobs."""
+        with explained(self.address, job_id):
+            return _job(self._client.get_job_info(job_id))
+
+    def jobs(self) -> list[Job]:
+        """See Jobs."""
+        with explained(self.address):
+            found = [_job(job) for job in self._client.list_jobs() if job.type is JobType.SUBMISSION]
+        return sorted(found, key=lambda job: job.started_s or 0.0, reverse=True)
+
+    def stop(self, job_id: str) -> None:
+        """See Jobs."""
+        with explained(self.address, job_id):
+            self._client.stop_job(job_id)
+
+    async def log(self, job_id: str) -> AsyncIterator[str]:
+        """See Jobs."""
+        with explained(self.address, job_id):
+            async for text in self._client.tail_job_logs(job_id):
+                yield text
+
+    def get(self, path: str) -> dict[str, Any]:
+        """A JSON answer of the dashboard; nothing where this version of Ray has no such page."""
+        with explained(self.address):
+            answer = self._client._do_request("GET", path)
+            content = answer.json() if answer.status_code == 200 else {}
+        return content if isinstance(content, dict) else {}
+
+
+def _job(details: JobDetails) -> Job:
+    return Job(
+        job_id=details.submission_id or details.job_id or "",
+        state=details.status.value,
+        message=details.message or "",
+        exit_code=details.driver_exit_code,
+        driver=details.job_id or "",
+        entrypoint=details.entrypoint,
+        started_s=details.start_time / 1000 if details.start_time else None,
+        ended_s=details.end_time / 1000 if details.end_time else None,
+    )
+
+
+@contextmanager
+def _overruling_environment(address: str) -> Iterator[None]:
+    """Ray takes its variables for an address rather than the one that it is given."""
+    before = os.environ.get(_API_VARIABLE)
+    os.environ[_API_VARIABLE] = address
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_API_VARIABLE]
+        else:
+            os.environ[_API_VARIABLE] = before
+
+
+@contextmanager
+def explained(address: str, job_id: str | None = None) -> Iterator[None]:
+    """Turn what Ray's client raises into one line: what is wrong, and what to do."""
+    try:
+        yield
+    except AuthenticationError as error:
+        raise RequestError("--address", address, *_token_advice(str(error))) from error
+    except (ConnectionError, TimeoutError, aiohttp.ClientError, requests.RequestException) as error:
+        raise ClusterError(f"the cluster at {address} does not answer ({_one_line(error)})") from error
+    except (RuntimeError, ValueError, RpcError) as error:
+        if job_id is not None and "does not exist" in str(error):
+            problem = f"the cluster at {address} knows no such job"
+            raise RequestError("JOB", job_id, problem, "see `sparsefleet status`") from error
+        raise ClusterError(f"the cluster at {address} refuses ({_one_line(error)})") from error
+
+
+def _token_advice(message: str) -> tuple[str, str]:
+    """Problem and remedy for a cluster with token authentication."""
+    if message.startswith("Authentication failed"):
+        return "the cluster does not know this token", "put the cluster's own into ~/.ray/auth_token"
+    return (
+        "the cluster wants a token",
+        "set RAY_AUTH_MODE=token, and put the cluster's token into ~/.ray/auth_token or name its file in "
+        "RAY_AUTH_TOKEN_PATH",
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

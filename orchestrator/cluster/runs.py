@@ -1,0 +1,174 @@
+"""How the runs and sweeps in a storage folder stand, read off their folders."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from orchestrator.cluster.holder import Holder, holder
+from orchestrator.tracking.record import RoundRecord, complete_lines
+
+State = Literal["running", "finished", "interrupted", "failed", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a run or a sweep stands.
+
+    `num_done` counts rounds of a run, trials of a sweep. `method` of a sweep is its space. `value` is a run's last
+    accuracy, a sweep's best value of its first goal (None: none yet). `why` is what a failed one failed of.
+    `changed_s` is Unix time.
+    """
+
+    kind: Literal["run", "sweep"]
+    name: str
+    folder: Path
+    state: State
+    method: str
+    num_done: int
+    num_asked: int
+    value: float | None
+    holder: Holder | None
+    why: str
+    changed_s: float
+
+
+def standings(storage: Path, most: int | None = None) -> list[Standing]:
+    """Those of the runs and sweeps of a folder, those at work first, then those that last changed first.
+
+    `most` leaves out the oldest beyond so many (None: none); what is at work is always there.
+    """
+    folders = [
+        *((file.parent, "run") for file in storage.glob("*/run.json")),
+        *((file.parent, "sweep") for file in storage.glob("*/sweep.json")),
+    ]
+    folders.sort(key=lambda found: _changed_s(found[0]), reverse=True)
+    known = [
+        _run(folder) if kind == "run" else _sweep(folder)
+        for number, (folder, kind) in enumerate(folders)
+        if most is None or number < most or holder(folder) is not None
+    ]
+    return sorted(known, key=lambda one: one.state != "running")
+
+
+def find_folder(name: str, storage: Path) -> Path | None:
+    """The folder of a run, a trial or a sweep named by its id or a path; None where there is none."""
+    for folder in (Path(name), storage / name, *storage.glob(f"*/{name}")):
+        if (folder / "run.json").is_file() or (folder / "sweep.json").is_file():
+            return folder.resolve()
+    return None
+
+
+def _run(folder: Path) -> Standing:
+    config, summary = _yaml(folder / "config.yaml"), _json(folder / "summary.json")
+    num_asked = int(_at(config, "training", "rounds") or 0)
+    lines = complete_lines(folder / "metrics.jsonl")
+    held_by, failure = holder(folder), _first_line(folder / "failure.txt")
+    state: State = "interrupted"
+    if held_by is not None:
+        state = "running"
+    elif not config:
+        state = "unreadable"
+    elif summary and not summary.get("interrupted") and len(lines) >= num_asked:
+        state = "finished"
+    elif failure:
+        state = "failed"
+    return Standing(
+        kind="run",
+        name=folder.name,
+        folder=folder,
+        state=state,
+        method=str(_at(config, "algorithm", "name") or "-"),
+        num_done=len(lines),
+        num_asked=num_asked,
+        value=_last_value(lines, "eval/accuracy"),
+        holder=held_by,
+        why=failure if state == "failed" else "",
+        changed_s=_changed_s(folder),
+    )
+
+
+def _sweep(folder: Path) -> Standing:
+    about, summary = _json(folder / "sweep.json"), _json(folder / "summary.json")
+    endings = [_loads(line) for line in complete_lines(folder / "endings.jsonl")]
+    ended = {ending["number"]: ending.get("status") for ending in endings if "number" in ending}
+    num_trials = len(complete_lines(folder / "trials.jsonl"))
+    lines, held_by = complete_lines(folder / "metrics.jsonl"), holder(folder)
+    num_failed = sum(status == "failed" for status in ended.values())
+    state: State = "interrupted"
+    if held_by is not None:
+        state = "running"
+    elif not about:
+        state = "unreadable"
+    elif summary and not summary.get("interrupted"):
+        state = "failed" if num_failed else "finished"
+    best = [name for name in (_metrics(lines[-1]) if lines else {}) if name.startswith("sweep/best_")]
+    return Standing(
+        kind="sweep",
+        name=folder.name,
+        folder=folder,
+        state=state,
+        method=str(about.get("space", "-")),
+        num_done=len(ended),
+        num_asked=int(summary.get("num_trials") or num_trials),
+        value=_last_value(lines, best[0]) if best else None,
+        holder=held_by,
+        why=f"{num_failed} trials failed, see {folder / 'failures'}" if state == "failed" else "",
+        changed_s=_changed_s(folder),
+    )
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").partition("\n")[0]
+    except OSError:
+        return ""
+
+
+def _last_value(lines: list[bytes], metric: str) -> float | None:
+    for line in reversed(lines):
+        if metric in (metrics := _metrics(line)):
+            return metrics[metric]
+    return None
+
+
+def _metrics(line: bytes) -> dict[str, float]:
+    try:
+        return RoundRecord.from_line(line).metrics
+    except ValueError:
+        return {}
+
+
+def _changed_s(folder: Path) -> float:
+    files = [folder / "metrics.jsonl", folder / "run.json", folder / "sweep.json"]
+    return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return _loads(path.read_bytes())
+    except OSError:
+        return {}
+
+
+def _loads(text: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _at(tree: dict[str, Any], section: str, key: str) -> Any:
+    inner = tree.get(section)
+    return inner.get(key) if isinstance(inner, dict) else None

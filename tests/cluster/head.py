@@ -1,0 +1,84 @@
+"""The head of a Ray cluster with its dashboard, on free loopback ports, that wants a token."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.integration.launched import descendants
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A running head: where its dashboard is, and the environment of a user who has its token."""
+
+    address: str
+    environment: dict[str, str]
+
+
+@contextmanager
+def started_head() -> Iterator[Head]:
+    """Start one in a folder of its own, whose path is short enough for Ray's sockets, and end it."""
+    folder = Path(tempfile.mkdtemp(prefix="sfj-"))
+    port, dashboard, client, agent = _free_ports(4)
+    tools = Path(sys.executable).parent
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "PYTHONPATH"))}
+    environment = kept | {
+        "HOME": str(folder),
+        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    words = [
+        *(str(tools / "ray"), "start", "--head", "--block", "--disable-usage-stats", "--num-cpus=2"),
+        *("--node-ip-address=127.0.0.1", f"--port={port}", f"--ray-client-server-port={client}"),
+        *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
+        *(f"--dashboard-agent-listen-port={agent}", f"--temp-dir={folder / 'r'}"),
+        f"--object-store-memory={100 * 2**20}",
+    ]
+    log = folder / "head.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            words, cwd=folder, env=environment, stdout=file, stderr=file, start_new_session=True
+        )
+    try:
+        _wait_until_it_listens(process, dashboard, log)
+        yield Head(f"http://127.0.0.1:{dashboard}", environment)
+    finally:
+        for pid in reversed(descendants(process.pid)):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_until_it_listens(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    deadline_s = time.monotonic() + 60
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 1.0):
+                return
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline_s, log.read_text()
+            time.sleep(0.1)
+
+
+def _free_ports(number: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
