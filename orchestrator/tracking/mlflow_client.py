@@ -4,7 +4,7 @@ import fcntl
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,8 +40,27 @@ def connect(uri: str) -> "MlflowClient":
     ):
         logging.getLogger(name).setLevel(level)
     path = sqlite_path(uri)
-    with nullcontext() if path is None else _locked(path.parent):
+    if path is None:
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    with _locked(path.parent):
+        if not path.exists():
+            _make_database(path)
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _make_database(path: Path) -> None:
+    """Make MLflow's tables in a file of another name, and only then give it its own.
+
+    A process that is killed halfway through MLflow's migrations would leave a database that no later one can open.
+    """
+    from mlflow import MlflowClient
+
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    for leftover in path.parent.glob(f"{unfinished.name}*"):
+        leftover.unlink()
+    uri = f"sqlite:///{unfinished}"
+    MlflowClient(tracking_uri=uri, registry_uri=uri)
+    unfinished.rename(path)
 
 
 @contextmanager

@@ -4,12 +4,14 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, final
 
 from orchestrator.tracking.artifacts import write_artifacts, write_first_artifacts
 from orchestrator.tracking.delivery import Delivery
+from orchestrator.tracking.mlflow_files import send_files
 from orchestrator.tracking.mlflow_model import log_model
 from orchestrator.tracking.mlflow_run import MAX_ENTITIES_PER_CALL, open_run
 from orchestrator.tracking.reachable import public_uri
@@ -39,6 +41,12 @@ class MlflowFollower:
         self.delivery = Delivery.to(public_uri(info.uri), info.experiment, self._run_dir)
         self.artifact_problems: list[str] = []
         self._begun = False
+        self._sent: set[str] = set()
+
+    @property
+    def progress(self) -> int:
+        """Grows with all that arrives."""
+        return self.delivery.num_delivered + len(self._sent)
 
     def open(self) -> None:
         """Open the MLflow run, the same one when our run was followed before; does nothing the next time."""
@@ -97,15 +105,14 @@ class MlflowFollower:
             with weights.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             if digest != self.delivery.model_sha256:
-                log_model(client, mlflow_run_id, weights.parent, step)
+                log_model(client, mlflow_run_id, weights.parent, step, self._sent)
                 self._note(replace(self.delivery, model_sha256=digest))
 
     def _send_folder(self, write: Callable[[Path], list[str]]) -> None:
         client, mlflow_run_id = self._connection
         with TemporaryDirectory() as folder:
             problems = write(Path(folder))
-            if any(Path(folder).iterdir()):
-                client.log_artifacts(mlflow_run_id, folder)
+            send_files(Path(folder), partial(client.log_artifact, mlflow_run_id), self._sent)
         self.artifact_problems += [problem for problem in problems if problem not in self.artifact_problems]
 
     @property

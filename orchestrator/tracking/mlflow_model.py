@@ -1,6 +1,7 @@
 """The final model as an MLflow model: `mlflow.pyfunc.load_model` loads it, and it predicts."""
 
 import json
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,24 +9,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from orchestrator.tracking.mlflow_files import send_files
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
 
 LOADER_MODULE = "orchestrator.tracking.served_model"
 
 
-def log_model(client: "MlflowClient", mlflow_run_id: str, model_dir: Path, step: int) -> str:
+def log_model(client: "MlflowClient", mlflow_run_id: str, model_dir: Path, step: int, sent: set[str]) -> str:
     """Log a run's `model/` folder as a logged model `model`, an output of the run at `step`; returns its id.
 
-    Neither torch nor our own models are imported here: requirements and signature are given, not inferred.
+    May be called again after it has raised, with the same `sent`: it goes on with the model that it had begun, and with
+    what is missing of it. Neither torch nor our own models are imported here: requirements and signature are given, not
+    inferred.
     """
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
     from mlflow.pyfunc import save_model
 
     experiment_id = client.get_run(mlflow_run_id).info.experiment_id
-    model = client.create_logged_model(experiment_id, name="model", source_run_id=mlflow_run_id)
+    model = _begun(client, experiment_id, mlflow_run_id, sent) or client.create_logged_model(
+        experiment_id, name="model", source_run_id=mlflow_run_id
+    )
+    sent.add(model.model_id)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model"
         save_model(
@@ -41,10 +50,19 @@ def log_model(client: "MlflowClient", mlflow_run_id: str, model_dir: Path, step:
                 signature=_signature(model_dir),  # given to save_model itself, it would ask for an example
             ),
         )
-        client.log_model_artifacts(model.model_id, str(path))
+        send_files(path, partial(client.log_model_artifact, model.model_id), sent, owner=model.model_id)
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(mlflow_run_id, [LoggedModelOutput(model.model_id, step=step)])
     return str(model.model_id)
+
+
+def _begun(
+    client: "MlflowClient", experiment_id: str, mlflow_run_id: str, sent: set[str]
+) -> "LoggedModel | None":
+    """The model that an earlier try has made: also when the store did, and its answer was lost."""
+    source = f"source_run_id = '{mlflow_run_id}'"
+    models = client.search_logged_models([experiment_id], source)
+    return next((model for model in models if model.model_id in sent or model.status == "PENDING"), None)
 
 
 def _signature(model_dir: Path) -> "ModelSignature":

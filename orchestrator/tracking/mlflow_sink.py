@@ -25,10 +25,10 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 class MlflowSink:
     """A blocking Tracker over MlflowClient; a thread or an actor around it keeps it off the round's path.
 
-    A line of `metrics.jsonl` is sent once its round was logged as committed, or the run has finished. When
-    the store does not take something, one warning is logged, and later calls try again after ever longer
-    waits; `finish` and `close` insist for `flush_timeout_s`. Only a `metrics.jsonl` or `tracking.json` that
-    cannot be read raises (CheckpointError).
+    A line of `metrics.jsonl` is sent once its round was logged as committed, or the run has finished. When the store
+    does not take something, one warning is logged, and later calls try again after ever longer waits, which begin anew
+    when a try got further than the one before; `finish` and `close` insist for `flush_timeout_s`. Only a
+    `metrics.jsonl` or `tracking.json` that cannot be read raises (CheckpointError).
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class MlflowSink:
         self._error: Exception | None = None
         self._wait_s, self._retry_at = _FIRST_WAIT_S, -math.inf
         self._gave_up = False
+        self._progress = 0
 
     def start(self, info: RunInfo) -> None:
         """Open the MLflow run, the same one when our run was followed before."""
@@ -127,6 +128,8 @@ class MlflowSink:
         if self._error is None:
             _LOG.warning("%s: %s; the run goes on, its metrics are kept", self._where(), _reason(error))
         self._error = error
+        if self._follower is not None and self._follower.progress != self._progress:
+            self._progress, self._wait_s = self._follower.progress, _FIRST_WAIT_S
         self._retry_at = self._clock() + self._wait_s
         self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
 

@@ -63,7 +63,7 @@ def _bars(axes: "Axes", counts: "NDArray[np.int64]", classes: Sequence[str]) -> 
     for idx in range(len(classes)):
         top, bottom = tops[:, idx], tops[:, idx] - counts[:, idx]
         corners = np.stack([x, np.stack([bottom, top, top, bottom], axis=1)], axis=2)  # [clients, 4, 2]
-        axes.add_collection(PolyCollection(corners, facecolors=[colors(idx)]), autolim=False)
+        axes.add_collection(PolyCollection(list(corners), facecolors=[colors(idx)]), autolim=False)
     axes.set_ylim(0, 1.05 * max(int(tops.max()), 1))
 
 

@@ -117,8 +117,8 @@ class MemoryStore:
             assert self.runs[run_id].data.params.setdefault(param.key, param.value) == param.value
         self.runs[run_id].tags.update({tag.key: tag.value for tag in tags})
 
-    def log_artifacts(self, run_id: str, local_dir: str) -> None:
-        self.artifacts[run_id] |= {path.name for path in Path(local_dir).iterdir()}
+    def log_artifact(self, run_id: str, local_path: str, artifact_path: str | None) -> None:
+        self.artifacts[run_id].add(artifact_path or Path(local_path).name)
 
     def set_terminated(self, run_id: str, status: str, end_time: int | None) -> None:
         self.runs[run_id].info.status, self.runs[run_id].info.end_time = status, end_time
@@ -336,7 +336,7 @@ def test_the_calls_of_a_run(tmp_path: Path) -> None:
     store = MemoryStore()
     follow(store, tmp_path / "r1", 0, 1)
     opening = ["connect", "get_experiment_by_name", "create_experiment", "search_runs", "create_run"]
-    ending = ["log_batch", "log_artifacts", "set_terminated"]
+    ending = ["log_batch", "log_artifact", "log_artifact", "log_artifact", "set_terminated"]
     assert store.calls == [*opening, "log_batch", "log_batch", "log_batch", *ending]
 
 
@@ -373,7 +373,7 @@ def test_artifacts_that_are_refused_leave_the_status_right(tmp_path: Path) -> No
     store = MemoryStore()
     store.failures = {8: MlflowException("not allowed", PERMISSION_DENIED)}
     outcome = follow(store, tmp_path / "r1", 0)
-    assert store.calls[8] == "log_artifacts"
+    assert store.calls[8] == "log_artifact"
     assert store.runs["m0"].info.status == "FINISHED"
     assert "not allowed" in str(outcome.problem)
 

@@ -32,6 +32,15 @@ pytestmark = [
 NUM_ROUNDS = 4
 
 
+def test_a_kill_while_the_tables_are_made_leaves_no_half_made_store(tmp_path: Path) -> None:
+    """What MLflow has written when its migrations have begun is not taken for the store."""
+    (tmp_path / "mlflow.db.unfinished").write_bytes(b"half a table")
+    (tmp_path / "mlflow.db.unfinished-journal").write_bytes(b"its journal")
+    client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert client.get_experiment_by_name("none") is None
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the store and its runs, with a space and an accent in its name."""

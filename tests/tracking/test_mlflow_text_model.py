@@ -31,7 +31,7 @@ def test_logged_model_loads_and_predicts_from_token_ids(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     client = connect(uri)
     experiment = client.create_experiment("texts", artifact_location=str(tmp_path / "artifacts"))
-    model_id = log_model(client, client.create_run(experiment).info.run_id, folder, step=0)
+    model_id = log_model(client, client.create_run(experiment).info.run_id, folder, step=0, sent=set())
     previous = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     try:

@@ -1,0 +1,205 @@
+"""MLflow behind a line that breaks: a real server, whose answers are withheld, refused or garbled on the way."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from orchestrator.config import ExperimentConfig
+from orchestrator.runtime import session
+from orchestrator.tracking.progress import Progress
+from orchestrator.tracking.record import read_records
+
+MakeConfig = Callable[..., ExperimentConfig]
+QUIET = Progress(quiet=True)
+Fault = Literal["away", "error", "lost answer", "none"]
+#: the server of this module takes seconds to start, so all its tests share one worker
+pytestmark = pytest.mark.xdist_group("mlflow server")
+
+
+class Line:
+    """A proxy before the server. `fault` says what becomes of the n-th request for anything but its health."""
+
+    def __init__(self, server_port: int) -> None:
+        self.fault: Callable[[int], Fault] = lambda n: "none"
+        self.tally = Counter[Fault]()
+        line, lock = self, threading.Lock()
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.0"
+
+            def handle_any(self) -> None:
+                body = b"".join(self.body())
+                fault: Fault = "none"
+                if self.path != "/health":
+                    with lock:
+                        fault = line.fault(sum(line.tally.values()))
+                        line.tally[fault] += 1
+                if fault == "away":
+                    return
+                if fault == "error":
+                    self.send_error(503)
+                    return
+                upstream = HTTPConnection("127.0.0.1", server_port, timeout=60)
+                dropped = ("transfer-encoding", "content-length")
+                headers = {k: v for k, v in self.headers.items() if k.lower() not in dropped}
+                upstream.request(self.command, self.path, body, headers)
+                answer = upstream.getresponse()
+                content = answer.read()
+                upstream.close()
+                if fault == "lost answer":  # the server has done it, and nobody hears of it
+                    return
+                self.send_response(answer.status)
+                self.send_header("Content-Type", answer.headers.get("Content-Type", ""))
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def body(self) -> Iterator[bytes]:
+                if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+                    yield self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                    return
+                while size := int(self.rfile.readline(), 16):
+                    yield self.rfile.read(size)
+                    self.rfile.readline()
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Nothing."""
+
+        self._proxy = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._proxy.daemon_threads = True
+        threading.Thread(target=self._proxy.serve_forever, daemon=True).start()
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self._proxy.server_address[1]}"
+
+    def close(self) -> None:
+        self._proxy.shutdown()
+        self._proxy.server_close()
+
+
+def free_port() -> int:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as held:
+        return int(held.server_address[1])
+
+
+@pytest.fixture(scope="module")
+def server_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """`mlflow server` on a port of this machine."""
+    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
+    store = [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/mlflow.db",
+        "--artifacts-destination",
+        f"{folder}/files",
+    ]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    process = subprocess.Popen(
+        [*command, *store], env={**os.environ, **quiet}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline_s = time.monotonic() + 120.0
+    while not answers(port):
+        assert process.poll() is None, "the server has ended"
+        assert time.monotonic() < deadline_s, "the server does not answer"
+        time.sleep(0.2)
+    yield port
+    process.terminate()
+    process.wait()
+
+
+def answers(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def line(server_port: int) -> Iterator[Line]:
+    opened = Line(server_port)
+    yield opened
+    opened.close()
+
+
+def away_for_a_while() -> Callable[[int], Fault]:
+    """From its seventh request on, for four seconds."""
+    since_s: list[float] = []
+
+    def fault(n: int) -> Fault:
+        if n >= 6:
+            since_s.append(time.monotonic())
+        return "away" if since_s and time.monotonic() - since_s[0] < 4.0 else "none"
+
+    return fault
+
+
+def now_and_then() -> Callable[[int], Fault]:
+    """One request in five, drawn, each fault in turn."""
+    faults: Iterator[Fault] = cycle(("error", "lost answer", "away"))
+    rng = np.random.default_rng(0)
+    return lambda n: next(faults) if rng.random() < 0.2 else "none"
+
+
+@pytest.mark.parametrize("fault", [away_for_a_while, now_and_then])
+def test_nothing_is_lost_or_doubled(
+    make_config: MakeConfig,
+    line: Line,
+    server_port: int,
+    tmp_path: Path,
+    fault: Callable[[], Callable[[int], Fault]],
+) -> None:
+    line.fault = fault()
+    summary = session.run(
+        make_config(
+            "runtime.executor=inprocess",
+            "training.rounds=12",
+            "training.eval_every=1",
+            "tracking.enabled=true",
+            f"tracking.uri={line.uri}",
+        ),
+        QUIET,
+    )
+    assert sum(count for kind, count in line.tally.items() if kind != "none") >= 4
+
+    client = MlflowClient(f"http://127.0.0.1:{server_port}")
+    (run,) = [
+        found
+        for experiment in client.search_experiments()
+        for found in client.search_runs([experiment.experiment_id])
+        if found.info.run_name == summary.run_id
+    ]
+    noted = json.loads((tmp_path / summary.run_id / "tracking.json").read_text())
+    assert noted["mlflow_run_id"] == run.info.run_id
+    assert run.info.status == "FINISHED"
+    records = read_records(tmp_path / summary.run_id / "metrics.jsonl")
+    for name in {name for record in records for name in record.metrics}:
+        sent = [(r.round_idx, r.metrics[name]) for r in records if name in r.metrics]
+        kept = [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+        assert sorted(kept) == sorted(sent), name
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"config.yaml", "curves.png"}
+    (model,) = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    assert model.status == "READY"
+    assert [output.model_id for output in client.get_run(run.info.run_id).outputs.model_outputs] == [
+        model.model_id
+    ]
