@@ -29,7 +29,7 @@ from orchestrator.federation.aggregate import Aggregate, AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.local import LocalRun
 from orchestrator.federation.seeds import stream
-from orchestrator.federation.traits import Traits
+from orchestrator.federation.traits import Traits, UploadMask
 from orchestrator.sparsity.allocation import allocate, largest_level
 from orchestrator.sparsity.masks import initial_mask
 from orchestrator.sparsity.schedules import cosine_anneal
@@ -57,6 +57,7 @@ class FedDSTConfig(AlgorithmConfig):
 class FedDST(Algorithm[ServerState, None]):
     """Federated dynamic sparse training."""
 
+    upload_mask: ClassVar[UploadMask] = "own"
     Config: ClassVar[type[AlgorithmConfig]] = FedDSTConfig
     config: FedDSTConfig
     traits: ClassVar[Traits] = Traits(

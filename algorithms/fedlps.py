@@ -40,7 +40,7 @@ from orchestrator.federation.local import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
-from orchestrator.federation.traits import Traits
+from orchestrator.federation.traits import Traits, UploadMask
 from orchestrator.fleet.ratio import RatioPolicy
 from orchestrator.models.submodel import KeptUnits, bits_to_units, unit_sums, units_to_bits
 from orchestrator.models.unit_gates import close_units, gate_gradient
@@ -94,6 +94,7 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
 
     Config = FedLPSConfig
     config: FedLPSConfig
+    upload_mask: ClassVar[UploadMask] = "within"
     aggregation: ClassVar[AggregationName] = "dmean"
     traits: ClassVar[Traits] = Traits(
         scope="personal",

@@ -41,7 +41,7 @@ from orchestrator.federation.exchange import (
 from orchestrator.federation.local import Batch, LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
-from orchestrator.federation.traits import Traits
+from orchestrator.federation.traits import Traits, UploadMask
 from orchestrator.fleet.ratio_as_coded import CodedBandit, choose_as_coded, credit_as_coded, new_coded_bandit
 from orchestrator.models.parameters import Segment
 from orchestrator.sparsity.payload import Bits, Dense, Payload
@@ -72,6 +72,7 @@ class CodedClient:
 class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
     """FedLPS's public code, faults included."""
 
+    upload_mask: ClassVar[UploadMask] = "within"
     Config: ClassVar[type[AlgorithmConfig]] = FedLPSAsCodedConfig
     config: FedLPSAsCodedConfig
     aggregation: ClassVar[AggregationName] = "dmean"

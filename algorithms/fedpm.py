@@ -31,9 +31,10 @@ from torch import Tensor
 from orchestrator.config import AlgorithmConfig
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.exchange import find_values
+from orchestrator.federation.exchange import find_values, require_size
 from orchestrator.federation.local import Batch, LocalRun
 from orchestrator.federation.optimizers import Adam
+from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.payload import Bits, Dense, Payload
@@ -148,6 +149,11 @@ class FedPM(Algorithm[FedPMState, None]):
         """One bit a weight, drawn by theta."""
         bits = torch.bernoulli(torch.sigmoid(run.scratch["scores"])).bool()
         return (Bits(_MASK, self.setting.layout.restrict(bits).cpu().numpy()), *self._statistics(run.values))
+
+    def check_items(self, items: Payload, task: ClientTask) -> None:
+        """One bit a maskable weight, and the running statistics."""
+        require_size(items, _MASK, self.setting.layout.num_maskable)
+        require_size(items, _STATISTICS, self.setting.layout.size - self.setting.layout.num_trainable)
 
     def weight(self, num_examples: int) -> float:
         """Every client's bits count alike."""

@@ -22,7 +22,7 @@ from orchestrator.federation.compensated import CompensatedAlgorithm, Compensate
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.structured import ClientRatio
-from orchestrator.federation.traits import Traits
+from orchestrator.federation.traits import Traits, UploadMask
 from orchestrator.models.submodel import KeptUnits
 
 
@@ -40,6 +40,7 @@ class FedRolex(CompensatedAlgorithm):
 
     Config = FedRolexConfig
     config: FedRolexConfig
+    upload_mask: ClassVar[UploadMask] = "within"
     traits: ClassVar[Traits] = Traits(
         scope="per device",
         structure="structured",

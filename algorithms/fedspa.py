@@ -33,7 +33,9 @@ from orchestrator.config import AlgorithmConfig, AllocationKind
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import AggregationName
 from orchestrator.federation.client_masks import ClientMask, ClientMaskAlgorithm
+from orchestrator.federation.exchange import require_size
 from orchestrator.federation.local import LocalRun
+from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.allocation import allocate
@@ -161,3 +163,7 @@ class FedSpa(ClientMaskAlgorithm[ClientMask]):
         if torch.equal(run.state.mask, run.mask):
             return model
         return (*model, Bits(_NEXT_MASK, self.setting.layout.restrict(run.state.mask).numpy()))
+
+    def check_items(self, items: Payload, task: ClientTask) -> None:
+        """The next mask, which the client keeps, and the server only counts."""
+        require_size(items, _NEXT_MASK, self.setting.layout.num_maskable)

@@ -23,7 +23,7 @@ from typing import ClassVar, final
 from orchestrator.federation.compensated import CompensatedAlgorithm, CompensatedConfig
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.structured import ClientRatio
-from orchestrator.federation.traits import Traits
+from orchestrator.federation.traits import Traits, UploadMask
 from orchestrator.models.submodel import KeptUnits, first_units
 
 
@@ -37,6 +37,7 @@ class HeteroFL(CompensatedAlgorithm):
 
     Config = HeteroFLConfig
     config: HeteroFLConfig
+    upload_mask: ClassVar[UploadMask] = "within"
     traits: ClassVar[Traits] = Traits(
         scope="per device",
         structure="structured",

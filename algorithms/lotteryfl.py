@@ -25,7 +25,7 @@ from pydantic import Field
 from orchestrator.config import AlgorithmConfig
 from orchestrator.federation.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.local import LocalRun
-from orchestrator.federation.traits import Traits
+from orchestrator.federation.traits import Traits, UploadMask
 from orchestrator.sparsity.masks import prune_share
 
 
@@ -51,6 +51,7 @@ class Ticket(ClientMask):
 class LotteryFL(ClientMaskAlgorithm[Ticket]):
     """Personal lottery tickets."""
 
+    upload_mask: ClassVar[UploadMask] = "within"
     Config: ClassVar[type[AlgorithmConfig]] = LotteryFLConfig
     config: LotteryFLConfig
     traits: ClassVar[Traits] = Traits(

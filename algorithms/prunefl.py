@@ -34,8 +34,9 @@ from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Aggregate, AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.evaluate import accuracy
+from orchestrator.federation.exchange import require_size
 from orchestrator.federation.local import Batch, LocalRun
-from orchestrator.federation.plan import RoundPlan
+from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.gain_per_cost import adjust_mask
 from orchestrator.sparsity.payload import Bits, Dense, Payload
@@ -219,6 +220,11 @@ class PruneFL(Algorithm[PruneFLState, Squares]):
         squares = Dense(SQUARES, run.state.total.numpy())
         run.state = self.init_client(run.task.client_id)
         return (*super().pack(run), squares)
+
+    def check_items(self, items: Payload, task: ClientTask) -> None:
+        """The first stage's mask, and in a round that adjusts the squares of all gradients."""
+        require_size(items, MASK, self.setting.layout.num_maskable)
+        require_size(items, SQUARES, self.setting.layout.num_trainable)
 
     def server_update(self, state: PruneFLState, aggregate: Aggregate, round_idx: int) -> PruneFLState:
         """Average, and adjust the mask where the round is one that does."""

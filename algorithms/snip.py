@@ -25,8 +25,9 @@ from orchestrator.config import AlgorithmConfig
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Aggregate, AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.exchange import require_size
 from orchestrator.federation.local import LocalRun
-from orchestrator.federation.plan import RoundPlan
+from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.masks import refuse_empty_layers
 from orchestrator.sparsity.payload import Dense, Payload
@@ -105,6 +106,10 @@ class SNIP(Algorithm[ServerState, None]):
             total += gradient
         score = (total / self.config.batches * run.values[: total.numel()]).abs().cpu()
         return (Dense(_SENSITIVITY, self.setting.layout.restrict(score).numpy()),)
+
+    def check_items(self, items: Payload, task: ClientTask) -> None:
+        """The sensitivities of all maskable weights."""
+        require_size(items, _SENSITIVITY, self.setting.layout.num_maskable)
 
     def probe_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
         """Install the mask of the averaged scores."""

@@ -32,7 +32,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.client_masks import ClientMask
-from orchestrator.federation.exchange import pack_model
+from orchestrator.federation.exchange import pack_model, require_size
 from orchestrator.federation.local import LocalRun
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.seeds import stream
@@ -160,6 +160,10 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
         if config.score_weight == "uniform":
             score /= len(run.data)
         return (Dense(_SALIENCY, layout.restrict(score).numpy()),)
+
+    def check_items(self, items: Payload, task: ClientTask) -> None:
+        """The saliencies of all maskable weights."""
+        require_size(items, _SALIENCY, self.setting.layout.num_maskable)
 
     def probe_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
         """Keep the weights of largest mean score; the others are 0 from now on."""

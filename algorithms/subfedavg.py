@@ -24,7 +24,7 @@ from torch import Tensor
 from orchestrator.config import AlgorithmConfig
 from orchestrator.federation.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.local import LocalRun
-from orchestrator.federation.traits import Traits
+from orchestrator.federation.traits import Traits, UploadMask
 from orchestrator.sparsity.masks import mask_distance, prune_share
 
 
@@ -42,6 +42,7 @@ class SubFedAvgConfig(AlgorithmConfig):
 class SubFedAvg(ClientMaskAlgorithm[ClientMask]):
     """Personal subnetworks, pruned while they train."""
 
+    upload_mask: ClassVar[UploadMask] = "within"
     Config: ClassVar[type[AlgorithmConfig]] = SubFedAvgConfig
     config: SubFedAvgConfig
     traits: ClassVar[Traits] = Traits(

@@ -22,11 +22,12 @@ from pydantic import Field
 from torch import Tensor
 
 from orchestrator.config import AlgorithmConfig
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, WireError
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.exchange import as_sent
+from orchestrator.federation.exchange import as_sent, require_size
 from orchestrator.federation.local import LocalRun
+from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.payload import Masked, Payload
 from orchestrator.sparsity.scores import select_top
@@ -102,6 +103,17 @@ class TopK(Algorithm[ServerState, TopKClient]):
         residual[sent] -= values
         run.state = TopKClient(residual=residual, last_round=task.round_idx)
         return (Masked(_UPDATE, values.numpy(), sent.numpy()),)
+
+    def check_items(self, items: Payload, task: ClientTask) -> None:
+        """Values for at most the level's share of the positions; of each tensor at least one."""
+        layout = self.setting.layout
+        require_size(items, _UPDATE, layout.size)
+        allowed = round((1.0 - self.level(task.round_idx, task.client_id)) * layout.size) + len(
+            layout.segments
+        )
+        for item in items:
+            if isinstance(item, Masked) and item.values.size > allowed:
+                raise WireError(f"it sends {item.values.size} entries, at most {allowed} are allowed")
 
     def carried(self, client: TopKClient, round_idx: int) -> Tensor:
         """float32[D]: what is left of the residual in this round."""

@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from orchestrator.cli_cluster import (
+    STATUS_EXAMPLES,
+    STOP_EXAMPLES,
+    SUBMIT_EXAMPLES,
+    status_command,
+    stop_command,
+    submit_command,
+)
 from orchestrator.cli_options import (
     ConfigFile,
     Overrides,
@@ -21,6 +29,7 @@ from orchestrator.cli_options import (
     check_summary,
     program,
     where_to_look,
+    write_summary,
 )
 from orchestrator.cli_sweep import COMPARE_EXAMPLES, SWEEP_EXAMPLES, compare_command, sweep_command
 from orchestrator.errors import SparsefleetError
@@ -118,6 +127,13 @@ def resume_command(
 
 app.command("sweep", help=SWEEP_EXAMPLES)(sweep_command)
 app.command("compare", help=COMPARE_EXAMPLES)(compare_command)
+app.command(
+    "submit",
+    help=SUBMIT_EXAMPLES,
+    context_settings={"allow_interspersed_args": False},
+)(submit_command)
+app.command("status", help=STATUS_EXAMPLES)(status_command)
+app.command("stop", help=STOP_EXAMPLES)(stop_command)
 
 
 @app.command()
@@ -134,11 +150,17 @@ def demo(storage: Storage = Path("runs"), quiet: Quiet = False, verbose: Verbose
 def ui(
     storage: Storage = Path("runs"),
     port: Annotated[int, typer.Option(help="Port on this machine.", min=1, max=65535)] = 5000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but this machine's own asks for a password.")
+    ] = "127.0.0.1",
 ) -> None:
-    """Open the MLflow UI on the runs in a folder (on this machine only; Ctrl-C ends it)."""
+    """Open the MLflow UI on the runs in a folder (on this machine only; Ctrl-C ends it).
+
+    Others see it with --host 0.0.0.0, as user `admin` with the password in MLFLOW_AUTH_ADMIN_PASSWORD.
+    """
     from orchestrator.inspection import serve_ui
 
-    serve_ui(storage, port)
+    serve_ui(storage, port, host)
 
 
 @app.command("list")
@@ -249,8 +271,7 @@ def _report(results: "Sequence[RunSummary]", storage: Path, uri: str | None, qui
 
 def _write_summary(result: "RunSummary", summary: Path | None) -> None:
     if summary is not None:
-        summary.parent.mkdir(parents=True, exist_ok=True)
-        summary.write_text(result.to_json() + "\n")
+        write_summary(summary, result.to_json())
 
 
 def main() -> None:

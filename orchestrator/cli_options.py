@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.errors import RequestError
+from orchestrator.errors import RequestError, SparsefleetError
 
 if TYPE_CHECKING:
     from orchestrator.config import ExperimentConfig
@@ -28,6 +28,16 @@ def check_summary(summary: Path | None) -> None:
     """Refuse a place that cannot take the result before hours are spent on it."""
     if summary is not None and summary.is_dir():
         raise RequestError("--summary", summary, "this is a folder", "name a file")
+
+
+def write_summary(summary: Path, text: str) -> None:
+    """Write the result. Raises SparsefleetError where it cannot be: the run itself is complete."""
+    try:
+        summary.parent.mkdir(parents=True, exist_ok=True)
+        summary.write_text(text + "\n")
+    except OSError as error:
+        problem = f"--summary={summary}: it could not be written ({error.strerror})"
+        raise SparsefleetError(f"{problem}; the same is in summary.json in its folder, which is complete") from error
 
 
 def where_to_look(config: "ExperimentConfig") -> str | None:

@@ -19,6 +19,7 @@ from orchestrator.cli_options import (
     check_summary,
     program,
     where_to_look,
+    write_summary,
 )
 from orchestrator.errors import RequestError
 
@@ -142,8 +143,7 @@ def sweep_command(
             **asked,
         )
     if summary is not None:
-        summary.parent.mkdir(parents=True, exist_ok=True)
-        summary.write_text(result.to_json() + "\n")
+        write_summary(summary, result.to_json())
     _report(result, quiet)
 
 

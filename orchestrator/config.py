@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
+from orchestrator.config_chaos import ChaosConfig, check_chaos
 from orchestrator.config_errors import as_request_error
 from orchestrator.config_rounds import AsynchronyConfig, FleetConfig, SelectionConfig, check_rounds
 from orchestrator.config_section import (
@@ -224,6 +225,14 @@ class RuntimeConfig(Section):
         2, description="further tries of a failed client (retry)"
     )
     min_clients: Positive = Field(1, description="fewest updates a round may end with (drop)")
+    task_timeout_s: float | None = Field(
+        None, gt=0.0, description="a client that gives no answer for so long has failed (ray); None: never"
+    )
+    restart_timeout_s: float = Field(
+        60.0,
+        gt=0.0,
+        description="how long to wait for Ray to restart lost client actors before they are placed anew (ray)",
+    )
 
 
 class TrackingConfig(Section):
@@ -273,6 +282,7 @@ class ExperimentConfig(Section):
     wire: WireConfig = Field(WireConfig(), description="encoding of payloads")
     runtime: RuntimeConfig = Field(RuntimeConfig(), description="execution")
     tracking: TrackingConfig = Field(TrackingConfig(), description="MLflow")
+    chaos: ChaosConfig = Field(ChaosConfig(), description="faults on purpose")
 
     @model_validator(mode="after")
     def _cohort_fits(self) -> Self:
@@ -293,6 +303,7 @@ class ExperimentConfig(Section):
     @model_validator(mode="after")
     def _rounds_fit_together(self) -> Self:
         check_rounds(self)
+        check_chaos(self)
         return self
 
     @classmethod

@@ -10,6 +10,7 @@ SparsefleetError                     1
 ├── WireError                        1   a buffer that is not a valid message
 ├── CheckpointError                  1   a commit that is missing, torn or of another experiment
 ├── TrackingError                    1   the tracking server cannot be reached
+├── ActorsLostError                  1   client actors, or the driver's, that are gone and do not come back
 └── RoundError                       1   a round with too few usable updates
 """
 
@@ -66,6 +67,10 @@ class CheckpointError(SparsefleetError):
 
 class TrackingError(SparsefleetError):
     """The tracking server cannot be reached or refuses what is sent."""
+
+
+class ActorsLostError(SparsefleetError):
+    """Actors that died with their process or node and that Ray does not bring back."""
 
 
 class RoundError(SparsefleetError):

@@ -2,10 +2,11 @@
 
 import importlib
 import os
+import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +17,15 @@ from rich.table import Table
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_errors import dotted_keys
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError
+
+LOOPBACK = "127.0.0.1"
+#: MLflow's basic-auth: whoever has a user name may look, `admin` may change
+AUTH_SETTINGS = """[mlflow]
+default_permission = READ
+database_uri = sqlite:///{users}
+admin_username = admin
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+"""
 
 
 def listing(what: str, fleet: str | None = None, address: str | None = None) -> RenderableType:
@@ -164,20 +174,44 @@ def checkup(storage: Path) -> tuple[Table, bool]:
     return table, healthy
 
 
-def serve_ui(storage: Path, port: int) -> NoReturn:
-    """Become the MLflow UI on the store in a folder. Raises ConfigError when there is none."""
+def serve_ui(storage: Path, port: int, host: str = LOOPBACK) -> NoReturn:
+    """Become the MLflow UI on the store in a folder. Raises a RequestError when it may not be shown so."""
     database = storage.resolve() / "mlflow.db"
     if not database.is_file():
         raise ConfigError("--storage", storage, "it has no MLflow store", "run an experiment first")
-    print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    command, environment = ui_command(database, host, port, os.environ)
+    print(f"MLflow UI on http://{host}:{port} (Ctrl-C ends it)", flush=True)
+    os.execve(sys.executable, command, dict(environment))
+
+
+def ui_command(
+    database: Path, host: str, port: int, environment: Mapping[str, str]
+) -> tuple[list[str], Mapping[str, str]]:
+    """The words and the environment of the MLflow UI on a database; beyond this machine it asks for a password.
+
+    Raises RequestError when none is set for it.
+    """
     command = [
         sys.executable,
-        *("-m", "mlflow", "ui", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)),
+        *("-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port)),
         *("--backend-store-uri", f"sqlite:///{database}"),
     ]
     # nothing here runs in MLflow's background job queue, whose workers would only slow the start
-    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
-    os.execve(sys.executable, command, environment)
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environment}
+    if host in (LOOPBACK, "localhost", "::1"):
+        return command, environment
+    users = database.with_name("mlflow-users.db")
+    if not users.exists() and not environment.get("MLFLOW_AUTH_ADMIN_PASSWORD"):
+        problem = "beyond this machine the UI asks for a password, and none is set"
+        raise RequestError("--host", host, problem, "set MLFLOW_AUTH_ADMIN_PASSWORD, or use an SSH tunnel")
+    settings = database.with_name("mlflow-auth.ini")
+    settings.write_text(AUTH_SETTINGS.format(users=users))
+    secret = {
+        "MLFLOW_AUTH_CONFIG_PATH": str(settings),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(),
+        "MLFLOW_SERVER_ALLOWED_HOSTS": "*",  # it does not know the names that others call this machine by
+    }
+    return [*command, "--app-name", "basic-auth"], {**environment, **secret}
 
 
 def _table(*columns: str) -> Table:

@@ -20,15 +20,19 @@ CONFIG = (
     "orchestrator.errors",
     "orchestrator.config_section",
     "orchestrator.config_rounds",
+    "orchestrator.config_chaos",
     "orchestrator.config",
     "orchestrator.config_errors",
+    "orchestrator.config_yaml",
 )
 #: package -> what of ours it may import, at any level
 MAY_IMPORT = {
     "orchestrator.errors": (),
     "orchestrator.config_errors": ("orchestrator.errors",),
     "orchestrator.config_rounds": CONFIG,
+    "orchestrator.config_chaos": CONFIG,
     "orchestrator.config_section": (),
+    "orchestrator.config_yaml": (),
     "orchestrator.config": (*CONFIG, "algorithms"),
     "orchestrator.config_loading": CONFIG,
     "orchestrator.models": (*CONFIG, "orchestrator.models"),
@@ -71,7 +75,9 @@ MAY_IMPORT = {
 SHELLS = (
     "orchestrator.cli",
     "orchestrator.cli_options",
+    "orchestrator.cli_cluster",
     "orchestrator.cli_sweep",
+    "orchestrator.cluster",
     "orchestrator.sweeping",
     "orchestrator.demo",
     "orchestrator.inspection",
@@ -79,6 +85,8 @@ SHELLS = (
     "orchestrator.contract",
     "orchestrator.retiming",
 )
+#: of these packages only files named so import ray
+RAY_FILES = ("orchestrator.runtime.ray_", "orchestrator.sweeping.tune_", "orchestrator.cluster.ray_")
 #: these may import ray inside a function, so that looking at `--help` does not
 LAZY_RAY = ("orchestrator.sweeping.space", "orchestrator.sweeping.trials")
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
@@ -192,7 +200,7 @@ def test_nothing_imports_the_command_line_but_itself() -> None:
 def test_only_the_shells_import_ray() -> None:
     for found in (i for i in imports() if i.within("ray")):
         module = found.module
-        thin = module.startswith(("orchestrator.runtime.ray_", "orchestrator.sweeping.tune_"))
+        thin = module.startswith(RAY_FILES)
         thin = thin or module == "orchestrator.runtime.driver_actor"
         lazily = module in LAZY_RAY and (found.lazy or found.typing)
         assert thin or lazily or module.startswith("search_spaces"), f"{module}:{found.line} imports ray"
@@ -205,10 +213,10 @@ def test_only_mlflow_files_of_tracking_import_mlflow() -> None:
 
 
 def test_what_imports_ray_is_itself_imported_late() -> None:
-    """`session` and `inspection` reach the Ray modules only from inside functions."""
+    """`session`, `inspection` and the command line reach the Ray modules only from inside functions."""
     shells = {i.module for i in imports() if i.within("ray") and not (i.lazy or i.typing)}
-    shells |= {module for module in sources() if module.startswith("orchestrator.sweeping.tune_")}
-    assert "orchestrator.runtime.ray_backend" in shells
+    shells |= {module for module in sources() if module.startswith(RAY_FILES)}
+    assert {"orchestrator.runtime.ray_backend", "orchestrator.cluster.ray_jobs"} <= shells
     assert not [
         f"{i.module}:{i.line} imports {i.name}"
         for i in imports()

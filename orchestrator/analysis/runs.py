@@ -19,7 +19,7 @@ Status = Literal["finished", "stopped", "unfinished"]
 #: tags that a run without them gets from its config
 _TAG_KEYS = {"method": "algorithm.name", "fleet": "fleet.name", "data": "data.name", "seed": "seed"}
 #: libyaml's where there is one: a sweep has hundreds of configs, and it reads ten times as fast
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,7 @@ def _defaults() -> Mapping[str, Any]:
 
 
 def _yaml(content: bytes) -> Any:
-    return yaml.load(content, Loader=_LOADER)
+    return yaml.load(content, Loader=_SafeLoader)
 
 
 def _mapping(path: Path, load: Callable[[bytes], Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from orchestrator.contract.payloads import (
     check_bytes_are_the_closed_form,
     check_payloads_are_within_their_density,
     check_the_mask_holds_after_every_step,
+    check_updates_are_admitted,
 )
 from orchestrator.contract.repeatable import (
     check_deterministic,
@@ -31,6 +32,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "inputs are left alone": check_inputs_are_left_alone,
         "the mask holds after every step": check_the_mask_holds_after_every_step,
         "payloads are within their density": check_payloads_are_within_their_density,
+        "updates are admitted": check_updates_are_admitted,
         "bytes are the closed form": check_bytes_are_the_closed_form,
         "states survive a commit": check_states_survive_a_commit,
         "scoring leaves no trace": check_scoring_leaves_no_trace,

@@ -6,6 +6,8 @@ from orchestrator.contract.checked_run import checked_run
 from orchestrator.contract.closed_form import closed_form_bytes
 from orchestrator.contract.promise import hold
 from orchestrator.contract.rounds import PlayedRound, known_upload_masks, phases, played_rounds
+from orchestrator.errors import WireError
+from orchestrator.runtime.admission import admit
 from orchestrator.runtime.experiment import Experiment
 
 
@@ -40,6 +42,16 @@ def check_payloads_are_within_their_density(experiment: Experiment) -> None:
                     kept <= allowed + 1e-6,
                     f"round {played.round_idx}: {kept:.0f} weights sent, {allowed:.0f} allowed",
                 )
+
+
+def check_updates_are_admitted(experiment: Experiment) -> None:
+    """The server takes every update: it is finite, and its mask as the method's `upload_mask` says."""
+    for played in phases(played_rounds(experiment)):
+        for job, update, received in zip(played.jobs, played.updates, played.received, strict=True):
+            try:
+                admit(experiment.algorithm, job, update, received)
+            except WireError as error:
+                hold(False, f"round {played.round_idx}: an update is refused: {error}")
 
 
 def check_bytes_are_the_closed_form(experiment: Experiment) -> None:

@@ -25,7 +25,7 @@ from orchestrator.federation.exchange import ModelValues, pack_model, unpack_mod
 from orchestrator.federation.local import Batch, LocalRun, train
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.setting import Setting
-from orchestrator.federation.traits import Traits
+from orchestrator.federation.traits import Traits, UploadMask
 from orchestrator.federation.update import LocalResult
 from orchestrator.sparsity.allocation import implied_level
 from orchestrator.sparsity.payload import Payload
@@ -64,6 +64,8 @@ class Algorithm(Generic[S, C]):
     #: whether a training task costs at least `local_epochs` passes under the mask that its client receives, unless the
     #: schedule moves: asynchronous rounds then know a bound of its time, and let more trainings run side by side
     steady_cost: ClassVar[bool] = False
+    #: the mask of an update: the one that its client received, one within it, or the client's own; others are refused
+    upload_mask: ClassVar[UploadMask] = "received"
     #: whether the method cuts units, and `setting.units` must list them
     uses_units: ClassVar[bool] = False
 
@@ -172,6 +174,12 @@ class Algorithm(Generic[S, C]):
         the same for every client. Raises WireError for a model that does not fit.
         """
         return unpack_model(self.setting.layout, payload)
+
+    def check_items(self, items: Payload, task: ClientTask) -> None:
+        """Raise WireError for what a client sent beside its model if it is not what `pack` or `on_probe` sends.
+
+        Nothing is checked by default; averages need items of one size (see federation.exchange.require_size).
+        """
 
     def aggregator(self) -> Aggregator:
         """An empty fold for one phase of a round."""

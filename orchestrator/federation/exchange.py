@@ -80,6 +80,25 @@ def find_values(payload: Payload, name: str) -> Float32:
     raise WireError(f"the payload has no values {name!r}, only {[item.name for item in payload]}")
 
 
+def require_size(items: Payload, name: str, size: int) -> None:
+    """Raise WireError for an item of that name with another number of entries, or values without a place."""
+    sizes: tuple[int, ...]
+    for item in items:
+        if item.name != name:
+            continue
+        match item:
+            case Dense():
+                sizes = (item.values.size,)
+            case Bits():
+                sizes = (item.bits.size,)
+            case Masked():
+                sizes = (item.mask.size, item.mask.size - int(item.mask.sum()) + item.values.size)
+            case _:
+                raise WireError(f"item {name!r} is a number, not a vector")
+        if set(sizes) != {size}:
+            raise WireError(f"item {name!r} has {sizes[-1]} entries, {size} are wanted")
+
+
 def known_masks(layout: ParameterLayout, mask: Tensor | None) -> dict[str, Bool]:
     """By item name, the masks that both ends hold when both hold this bool[D] mask of the model."""
     return {} if mask is None else {MODEL_ITEM: layout.restrict(mask).numpy()}

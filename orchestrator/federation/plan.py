@@ -17,7 +17,8 @@ class ClientTask:
 
     `position` is its place in the plan: updates fold in that order, and (round_idx, kind, position) is the
     identity under which a replayed result is recognised, also when a client is drawn twice. `repeat` counts how
-    often its client was drawn before for the same model, so that it trains on other batches then.
+    often its client was drawn before for the same model, so that it trains on other batches then. `attempt` counts
+    the tries of this very task that have failed; no result depends on it.
     """
 
     round_idx: int
@@ -26,6 +27,7 @@ class ClientTask:
     kind: TaskKind = "train"
     score: bool = False
     repeat: int = 0
+    attempt: int = 0
 
     @property
     def stream_path(self) -> tuple[str | int, ...]:

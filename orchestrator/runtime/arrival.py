@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.federation.aggregate import Contribution
-from orchestrator.federation.exchange import ModelValues
+from orchestrator.federation.exchange import ModelValues, beside_model
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.update import ClientUpdate
 from orchestrator.fleet.profiles import DeviceProfile
@@ -23,6 +23,18 @@ class Decoded:
     received: ModelValues | None
     model: ModelValues | None
     items: Payload
+
+    @classmethod
+    def of(
+        cls,
+        job: Job,
+        sent: ClientUpdate[Any],
+        received: ModelValues | None,
+        model: ModelValues | None,
+        payload: Payload,
+    ) -> "Decoded":
+        """With what the payload has beside the model."""
+        return cls(job, sent, received, model, beside_model(payload))
 
     def contribution(self, weight: float) -> Contribution:
         """As the aggregators take it."""

@@ -44,8 +44,9 @@ class InProcessBackend:
     def __init__(self, experiment: Experiment, run_dir: Path) -> None:
         self._tracked = experiment.config.tracking.enabled
         self._executor = InProcessExecutor(experiment)
-        self._driver = Driver(experiment, self._executor, RunStore(run_dir))
-        self.description = self._executor.description
+        store = RunStore(run_dir)
+        self._driver = Driver(experiment, self._executor, store)
+        self.description = "; ".join(filter(None, (self._executor.description, store.passed_over)))
 
     def tracker(self) -> Tracker:
         """See Backend."""

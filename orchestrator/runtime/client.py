@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from traceback import format_exc
 from typing import Any
 
@@ -19,6 +20,7 @@ from orchestrator.federation.seeds import forked_torch_seed, stream
 from orchestrator.federation.update import ClientFailure, ClientScore, ClientUpdate, LocalResult, Outcome
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.submodel import shrink
+from orchestrator.runtime.chaos import TaskChaos
 from orchestrator.runtime.client_device import client_device
 from orchestrator.runtime.device_memory import DeviceMemory, DeviceMemoryError
 from orchestrator.runtime.experiment import Experiment
@@ -96,6 +98,7 @@ class ClientHost:
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
         self._memory = DeviceMemory(experiment.config.training, experiment.dataset.input_shape)
+        self._chaos = TaskChaos(experiment.config)
         self._benches: dict[torch.device, Bench] = {}
         self._received: tuple[Buffer, Payload, ModelValues | None] | None = None
 
@@ -105,6 +108,8 @@ class ClientHost:
         try:
             payload, received = self._receive(task, broadcast, unicast, client_state)
             stage = task.kind
+            fault = self._chaos.fault(task)
+            self._chaos.strike(fault, task)
             experiment = self._experiment
             profile = experiment.setting.profile_of(task.client_id, task.round_idx)
             seed = forked_torch_seed(experiment.config.seed, *task.stream_path, "torch")
@@ -129,7 +134,8 @@ class ClientHost:
                 if task.score:
                     run.metrics |= {f"trained{name}": x for name, x in self._accuracies(run, bench).items()}
             stage = "send"
-            return self._stamp(task, received, result)
+            result = replace(result, payload=self._chaos.spoil(fault, result.payload))
+            return self._chaos.disguise(fault, task, self._stamp(task, received, result))
         except Exception as error:
             return ClientFailure(
                 round_idx=task.round_idx,

@@ -1,33 +1,42 @@
-"""The Ray shell around Driver: it starts the client actors and streams each round's record."""
+"""The Ray shell around Driver: it starts the client actors and advances the run round by round."""
 
-from collections.abc import Iterator
+import platform
 from pathlib import Path
 from typing import Any, final
 
 import ray
 import torch
 
+from orchestrator.errors import ConfigError
+from orchestrator.runtime.chaos import DriverChaos
 from orchestrator.runtime.driver import Driver
+from orchestrator.runtime.event_log import num_committed
 from orchestrator.runtime.placement import Capacity, place
 from orchestrator.runtime.ray_executor import (
     RayExecutor,
     end_actors,
     start_actors,
-    task_retries,
     wait_for_actors,
 )
 from orchestrator.runtime.ray_sharing import SharedExperiment
 from orchestrator.runtime.store import RunStore
 from orchestrator.tracking.record import RoundRecord
 
+#: the thread in which an actor runs rounds; its other methods are served beside it
+ROUNDS = "rounds"
+
 
 @final
 class DriverActor:
-    """Drives one run: `open` first; `stop` may be called while `run` is in progress."""
+    """Drives one run: `open` first; `stop` may be called while `advance` is in progress."""
 
     def open(self, shared: SharedExperiment, run_dir: str) -> str:
-        """Restore the run, start the client actors, and say how the clients are embodied and why so."""
+        """Restore the run, start the client actors, and say how the clients are embodied and why so.
+
+        Raises ConfigError when this node does not see the run's folder.
+        """
         experiment = shared.get()
+        require_visible(Path(run_dir))
         store, capacity = RunStore(Path(run_dir)), cluster_capacity()
         placement = place(
             experiment.config.runtime,
@@ -35,26 +44,33 @@ class DriverActor:
             experiment.setting.population,
             experiment.config.training.clients_per_round,
         )
-        self._clients = start_actors(
-            experiment.setting.profiles,
-            placement,
-            store.run_id,
-            retries=task_retries(experiment.config.runtime),
-        )
+        self._clients = start_actors(experiment.setting.profiles, placement, store.run_id)
         self._executor = RayExecutor(
             experiment, shared, placement, self._clients, num_cores=capacity.num_cores
         )
         self._driver = Driver(experiment, self._executor, store)
-        return self._executor.description
+        self._rounds = self._driver.run()
+        self._num_done = num_committed(store.folder)
+        self._chaos = DriverChaos(experiment.config, store.folder)
+        return "; ".join(filter(None, (self._executor.description, store.passed_over)))
 
     def ready(self) -> None:
         """Wait until every client actor is up."""
         wait_for_actors(self._clients)
 
-    def run(self) -> Iterator[RoundRecord]:
-        """Yield each round's record once it is committed."""
+    @ray.method(concurrency_group=ROUNDS)
+    def advance(self) -> RoundRecord | None:
+        """Run until another round is committed, and return its record; None when there is none left.
+
+        Calls may be made ahead: they are served one after another. Ray Client knows no streaming methods, which
+        would do the same.
+        """
         torch.set_num_threads(1)
-        yield from self._driver.run()
+        self._chaos.strike(self._num_done)
+        record = next(self._rounds, None)
+        if record is not None:
+            self._num_done = record.round_idx + 1
+        return record
 
     def params_sha256(self) -> str:
         """Digest of the global parameters after the last completed round."""
@@ -73,3 +89,14 @@ def cluster_capacity() -> Capacity:
     """What the alive nodes of the connected cluster offer."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return Capacity(tuple(node["Resources"] for node in nodes if node["Alive"]))
+
+
+def require_visible(run_dir: Path) -> None:
+    """Raise ConfigError when the driver's node does not see the folder that the command has made for the run."""
+    if not run_dir.is_dir():
+        raise ConfigError(
+            "runtime.storage",
+            run_dir.parent,
+            f"node {platform.node()}, on which the driver runs, does not see it",
+            "choose a folder that the nodes and this machine share under one path",
+        )

@@ -3,20 +3,20 @@
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from traceback import format_exc
 from typing import Any, TypeVar
 
 from orchestrator.errors import RoundError, WireError
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.exchange import beside_model, known_masks
 from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.update import ClientFailure, ClientScore, ClientUpdate, Outcome
+from orchestrator.runtime.admission import admit, require_answer
 from orchestrator.runtime.arrival import Arrival, Decoded, unless_it_vanishes
 from orchestrator.runtime.broadcast import Broadcast
 from orchestrator.runtime.executor import Executor, Job, Ticket
 from orchestrator.runtime.experiment import Experiment
 from orchestrator.runtime.fold import Fold, Folded
 from orchestrator.runtime.ledger import participation, phase_s
-from orchestrator.sparsity.wire import decode
 
 R = TypeVar("R")
 
@@ -108,7 +108,7 @@ class PhaseRunner:
         failures: list[ClientFailure],
     ) -> Arrival | None:
         """Wait for one task's update; None where the failure policy leaves the client out."""
-        decoded = self._retried(broadcast, job, ticket, failures, self._decode)
+        decoded = self._retried(broadcast, job, ticket, failures, self._admit)
         if decoded is None:
             return None
         profile = self._experiment.setting.profile_of(job.task.client_id, job.task.round_idx)
@@ -161,31 +161,22 @@ class PhaseRunner:
                 tries = 1
                 break
             if further:
-                (ticket,) = self._executor.submit(broadcast.message, [job])
+                again = replace(job.task, attempt=tries - further)
+                (ticket,) = self._executor.submit(broadcast.message, [replace(job, task=again)])
         if runtime.failure_policy == "retry":
             raise RoundError(f"{failures[-1]} (tried {tries} times)\n{failures[-1].traceback}")
         return None
 
-    def _decode(self, broadcast: Broadcast, job: Job, outcome: Outcome[Any]) -> Decoded | ClientFailure:
-        """What is in an update; what is not a valid message is its client's failure."""
+    def _admit(self, broadcast: Broadcast, job: Job, outcome: Outcome[Any]) -> Decoded | ClientFailure:
+        """What is in an update; what may not count is its client's failure."""
         if isinstance(outcome, ClientFailure):
             return outcome
         assert isinstance(outcome, ClientUpdate)
         received = broadcast.received_by(job)
-        known = known_masks(self._experiment.setting.layout, None if received is None else received.mask)
         try:
-            payload = decode(outcome.buffer, known_masks=known)
-            asked = job.task.kind == "loss"
-            model = None if asked else self._algorithm.unpack(payload, job.task, job.client_state)
-            return Decoded(job, outcome, received, model, beside_model(payload))
-        except WireError as error:
-            return ClientFailure(
-                round_idx=outcome.round_idx,
-                position=outcome.position,
-                client_id=outcome.client_id,
-                stage="decode",
-                cause=f"{type(error).__name__}: {error}",
-            )
+            return admit(self._algorithm, job, outcome, received)
+        except Exception as error:  # a method's `unpack` meets whatever a client sends
+            return _refused(job, error)
 
 
 class Scoring:
@@ -224,5 +215,23 @@ class Scoring:
 
 
 def _score(broadcast: Broadcast, job: Job, outcome: Outcome[Any]) -> ClientScore | ClientFailure:
-    assert not isinstance(outcome, ClientUpdate)
+    if isinstance(outcome, ClientFailure):
+        return outcome
+    assert isinstance(outcome, ClientScore)
+    try:
+        require_answer(job.task, outcome)
+    except WireError as error:
+        return _refused(job, error)
     return outcome
+
+
+def _refused(job: Job, error: Exception) -> ClientFailure:
+    task = job.task
+    return ClientFailure(
+        round_idx=task.round_idx,
+        position=task.position,
+        client_id=task.client_id,
+        stage="admission",
+        cause=f"{type(error).__name__}: {error}",
+        traceback="" if isinstance(error, WireError) else format_exc(),
+    )

@@ -13,7 +13,7 @@ from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import resumed_config
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError
 from orchestrator.runtime.backend import Backend, InProcessBackend
-from orchestrator.runtime.checkpoint import write_durably
+from orchestrator.runtime.durable import write_durably
 from orchestrator.runtime.event_log import save_events
 from orchestrator.runtime.experiment import Experiment, prepare
 from orchestrator.runtime.run_folder import begin_run, run_info, tracking_uri, unique_name, verify_run
@@ -51,7 +51,11 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
     experiment = prepare(config)
     method = config.algorithm.name.rpartition(":")[2].lower()
     folder = config.runtime.storage.resolve() / unique_name(method)
-    store = begin_run(experiment, folder)
+    try:
+        store = begin_run(experiment, folder)
+    except Exception:
+        shutil.rmtree(folder, ignore_errors=True)  # nothing that could be resumed
+        raise
     try:
         return _execute(experiment, store, display, verbose)
     except RequestError:
@@ -123,12 +127,19 @@ def check_places(config: ExperimentConfig) -> None:
 
 def _execute(experiment: Experiment, store: RunStore, display: Display, verbose: bool) -> RunSummary:
     config = experiment.config
-    with store.locked(), _backend(experiment, store.folder, verbose) as backend:
+    with (
+        store.locked(),
+        store.noting_failure(),
+        _backend(experiment, store.folder, display, verbose) as backend,
+    ):
         display.note(f"{store.run_id}: {backend.description}")
         tracker = backend.tracker()
         tracker.start(run_info(store, config))
         try:
             interrupted = _follow(backend, tracker, store, config.training.rounds, display)
+            records = read_records(store.folder / "metrics.jsonl")
+            summary = RunSummary.of(config, store, records, backend.params_sha256(), interrupted)
+            write_durably(store.folder / "summary.json", summary.to_json().encode())
         except KeyboardInterrupt:
             display.note(
                 f"stopped at once; `sparsefleet resume {store.folder}` goes on after the last commit"
@@ -139,9 +150,6 @@ def _execute(experiment: Experiment, store: RunStore, display: Display, verbose:
             _note_unsaved(store, display)
             _give_up(tracker, display)
             raise
-        records = read_records(store.folder / "metrics.jsonl")
-        summary = RunSummary.of(config, store, records, backend.params_sha256(), interrupted)
-        write_durably(store.folder / "summary.json", summary.to_json().encode())
         unsaved = _save_events(store)
         display.note("writing to MLflow" if config.tracking.enabled else "MLflow is off")
         tracker.finish("KILLED" if interrupted else "FINISHED", summary.to_dict())
@@ -153,19 +161,21 @@ def _execute(experiment: Experiment, store: RunStore, display: Display, verbose:
 
 
 def _follow(backend: Backend, tracker: Tracker, store: RunStore, num_rounds: int, display: Display) -> bool:
-    """Hand each committed round to the tracker and the display; True when SIGINT ended it early."""
+    """Hand each committed round to the tracker and the display; True when it was asked to end early."""
     backend.ready()
-    display.start(store.run_id, num_rounds, len(read_records(store.folder / "metrics.jsonl")))
+    num_done = len(read_records(store.folder / "metrics.jsonl"))
+    display.start(store.run_id, num_rounds, num_done)
     try:
         with on_interrupt(backend.stop, "stopping after this round") as was_interrupted:
             for record in backend.records():
+                num_done = record.round_idx + 1
                 tracker.log(record)
                 display.update(record)
                 if failed := int(record.metrics.get("fleet/failures", 0)):
                     display.note(
                         f"round {record.round_idx}: {failed} failed tasks, see {store.folder / 'failures.jsonl'}"
                     )
-        return was_interrupted()
+        return was_interrupted() or num_done < num_rounds
     finally:
         display.stop()
 
@@ -197,7 +207,7 @@ def _give_up(tracker: Tracker, display: Display) -> None:
 
 
 @contextmanager
-def _backend(experiment: Experiment, folder: Path, verbose: bool) -> Iterator[Backend]:
+def _backend(experiment: Experiment, folder: Path, display: Display, verbose: bool) -> Iterator[Backend]:
     with ExitStack() as stack:
         if experiment.config.runtime.executor == "inprocess":
             backend: Backend = InProcessBackend(experiment, folder)
@@ -205,7 +215,7 @@ def _backend(experiment: Experiment, folder: Path, verbose: bool) -> Iterator[Ba
             from orchestrator.runtime.ray_backend import RayBackend, ray_session
 
             stack.enter_context(ray_session(experiment.config.runtime, verbose=verbose))
-            backend = RayBackend(experiment, folder)
+            backend = RayBackend(experiment, folder, display.note)
         stack.callback(backend.close)
         yield backend
 

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import put_values
 from orchestrator.errors import RequestError, SparsefleetError, TrackingError
-from orchestrator.runtime.checkpoint import write_durably
+from orchestrator.runtime.durable import write_durably
 from orchestrator.runtime.ray_backend import ray_session
 from orchestrator.runtime.ray_executor import end_actors
 from orchestrator.runtime.run_folder import (

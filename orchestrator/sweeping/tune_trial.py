@@ -22,7 +22,6 @@ from orchestrator.runtime.ray_executor import (
     end_actors,
     reservation,
     start_actors,
-    task_retries,
     wait_for_actors,
 )
 from orchestrator.runtime.ray_sharing import SharedSamples, share
@@ -204,13 +203,13 @@ class TuneTrial(tune.Trainable):
 
     def _client_actors(self, experiment: Experiment, placement: Placement) -> list[Any]:
         """This actor's client actors: those of its last trial, where that one reserved the same."""
-        profiles, retries = experiment.setting.profiles, task_retries(experiment.config.runtime)
-        wanted = repr([retries, [(name, reservation(profiles[index])) for name, index in placement.actors]])
+        profiles = experiment.setting.profiles
+        wanted = repr([(name, reservation(profiles[index])) for name, index in placement.actors])
         if self._clients is not None and self._clients[0] == wanted:
             return self._clients[1]
         self._end_clients()
         prefix = f"{Path(self._setting.sweep_dir).name}/{os.getpid()}"
-        self._clients = wanted, start_actors(profiles, placement, prefix, retries=retries)
+        self._clients = wanted, start_actors(profiles, placement, prefix)
         wait_for_actors(self._clients[1])
         return self._clients[1]
 

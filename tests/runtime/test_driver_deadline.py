@@ -59,13 +59,13 @@ def test_a_garbled_update_is_tried_again_and_written_down(tmp_path: Path) -> Non
     drive(experiment, tmp_path / "b", executor=Garbling(experiment, 2))
     assert torch.equal(params(tmp_path / "a"), params(tmp_path / "b"))
     failures = [json.loads(line) for line in (tmp_path / "b" / "failures.jsonl").read_text().splitlines()]
-    assert [(f["client_id"], f["round_idx"], f["stage"]) for f in failures] == [(0, 0, "decode")] * 2
+    assert [(f["client_id"], f["round_idx"], f["stage"]) for f in failures] == [(0, 0, "admission")] * 2
     assert "checksum" in failures[0]["cause"]
 
 
 def test_an_update_that_stays_garbled_ends_the_run_by_name(tmp_path: Path) -> None:
     experiment = prepared("fleet.num_clients=3")
-    with pytest.raises(RoundError, match=r"client 0, round 0, decode: WireError"):
+    with pytest.raises(RoundError, match=r"client 0, round 0, admission: WireError"):
         drive(experiment, tmp_path, executor=Garbling(experiment, 99))
 
 

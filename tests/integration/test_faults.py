@@ -1,0 +1,174 @@
+"""Actors that die, hang or lie, on Ray: named, and gone from the result."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray._private.state import actors
+
+from orchestrator.config import ExperimentConfig
+from orchestrator.errors import ActorsLostError, RoundError
+from orchestrator.runtime import session
+from orchestrator.runtime.ray_backend import RayBackend
+from orchestrator.tracking.progress import Progress
+from orchestrator.tracking.record import RoundRecord, read_records
+
+MakeConfig = Callable[..., ExperimentConfig]
+QUIET = Progress(quiet=True)
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+
+
+@pytest.fixture
+def reference(make_config: MakeConfig) -> str:
+    """Digest of the parameters that the undisturbed run ends with."""
+    return session.run(make_config("runtime.executor=inprocess"), QUIET).params_sha256
+
+
+def failures(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "failures.jsonl").read_text().splitlines()]
+
+
+class Followed:
+    """A run whose records a test sees one by one, with what the command would note."""
+
+    def __init__(self, config: ExperimentConfig, folder: Path) -> None:
+        folder.mkdir()
+        self.folder, self.notes = folder, list[str]()
+        self.backend = RayBackend(session.prepare(config), folder, self.notes.append)
+
+    def records(self) -> Iterator[RoundRecord]:
+        self.backend.ready()
+        yield from self.backend.records()
+
+    def pids(self, name: str) -> list[int]:
+        """Processes of the run's living actors whose names begin so."""
+        prefix = f"{self.folder.name}/{name}"
+        known = actors().values()
+        return [a["Pid"] for a in known if a["Name"].startswith(prefix) and a["State"] == "ALIVE"]
+
+    def kill(self, name: str) -> int:
+        """SIGKILL those processes; their number."""
+        pids = self.pids(name)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        return len(pids)
+
+
+@pytest.fixture
+def follow(make_config: MakeConfig, tmp_path: Path) -> Iterator[Callable[..., Followed]]:
+    """Starts runs, and ends their actors."""
+    started: list[Followed] = []
+
+    def start(*overrides: str) -> Followed:
+        started.append(Followed(make_config(*overrides), tmp_path / f"run-{len(started)}"))
+        return started[-1]
+
+    yield start
+    for run in started:
+        run.backend.close()
+
+
+@pytest.mark.parametrize(
+    "where", [["runtime.actors=pooled", "runtime.pool_size=2"], ["runtime.actors=dedicated"]]
+)
+def test_all_client_actors_killed(follow: Callable[..., Followed], reference: str, where: list[str]) -> None:
+    run = follow(*where, "training.eval_every=1")
+    for record in run.records():
+        if record.round_idx in (1, 3):
+            assert run.kill("pool" if "pooled" in where[0] else "client-") >= 2
+    assert run.backend.params_sha256() == reference
+    found = failures(run.folder)
+    assert found
+    assert all(f["stage"] == "actor" and " died: Actor" in f["cause"] for f in found)
+    assert [r.round_idx for r in read_records(run.folder / "metrics.jsonl")] == list(range(6))
+
+
+def test_the_driver_killed(follow: Callable[..., Followed], reference: str) -> None:
+    """It is started again, and reports each round once."""
+    run = follow("runtime.actors=pooled", "runtime.pool_size=1")
+    seen = []
+    for record in run.records():
+        seen.append(record.round_idx)
+        if record.round_idx in (0, 3):
+            assert run.kill("driver") == 1
+    assert seen == list(range(6))
+    assert run.backend.params_sha256() == reference
+    assert len([note for note in run.notes if "the driver actor is lost" in note]) == 2
+
+
+def test_a_driver_that_always_dies_is_given_up(
+    follow: Callable[..., Followed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four times without a commit in between: the run ends, and says how to go on."""
+    run = follow("runtime.actors=pooled", "runtime.pool_size=1")
+    start = RayBackend._start
+
+    def start_and_kill(backend: RayBackend) -> None:
+        start(backend)
+        run.kill("driver")
+
+    run.backend.ready()
+    monkeypatch.setattr(RayBackend, "_start", start_and_kill)
+    run.kill("driver")
+    with pytest.raises(ActorsLostError, match=r"4 times without a commit; `sparsefleet resume .*` goes on"):
+        list(run.records())
+
+
+def test_a_hanging_client_is_ended_and_retried(follow: Callable[..., Followed], reference: str) -> None:
+    run = follow(
+        "runtime.actors=pooled",
+        "runtime.pool_size=2",
+        "runtime.task_timeout_s=6",
+        "chaos.client_hangs=0.15",
+    )
+    assert [record.round_idx for record in run.records()] == list(range(6))
+    assert run.backend.params_sha256() == reference
+    found = failures(run.folder)
+    assert found
+    for failure in found:
+        assert failure["stage"] == "timeout"
+        assert "no answer within runtime.task_timeout_s=6" in failure["cause"]
+
+
+def test_chaos_kills_clients_and_driver(make_config: MakeConfig, reference: str, tmp_path: Path) -> None:
+    summary = session.run(
+        make_config(
+            "runtime.pool_size=2", "runtime.actors=pooled", "chaos.client_dies=0.3", "chaos.driver_dies=0.4"
+        ),
+        QUIET,
+    )
+    assert summary.params_sha256 == reference
+    folder = tmp_path / summary.run_id
+    assert {f["stage"] for f in failures(folder)} == {"actor"}
+    assert list((folder / "chaos").glob("driver-*"))
+
+
+def test_a_client_that_always_dies_ends_the_run_by_name(make_config: MakeConfig) -> None:
+    config = make_config(
+        "runtime.pool_size=1",
+        "runtime.actors=pooled",
+        "chaos.client_dies=1",
+        "chaos.tries=2",
+        "runtime.max_retries=1",
+    )
+    with pytest.raises(
+        RoundError, match=r"client \d, round 0, actor: pool-default-0 died: .*\(tried 2 times\)"
+    ):
+        session.run(config, QUIET)
+
+
+def test_actors_that_do_not_come_back_are_placed_anew(
+    follow: Callable[..., Followed], reference: str
+) -> None:
+    """Ended for good, as when their node is gone: the run goes on from its last commit with new ones."""
+    run = follow("runtime.actors=pooled", "runtime.pool_size=1", "runtime.restart_timeout_s=5")
+    for record in run.records():
+        if record.round_idx == 2:
+            ray.kill(ray.get_actor(f"{run.folder.name}/pool-default-0"), no_restart=True)
+    assert run.backend.params_sha256() == reference
+    assert any("has not restarted them" in note for note in run.notes)

@@ -1,0 +1,202 @@
+"""Many short runs under random kills: `python -m tests.soak.chaos --kills 60 --seed 0`.
+
+Each run is a command of its own on one Ray that stays up, with MLflow on. Again and again, after a random time, one of
+its client actors, all of them, its driver, or the command itself is killed with SIGKILL; a killed command is resumed.
+When a run has ended, its parameters must be those of the undisturbed run bit for bit, every metric must be in MLflow
+once for each round that it was measured in, and nothing of the run may be left in Ray. Prints a tally; exits 1 on any
+finding.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import ray
+from mlflow import MlflowClient
+
+from orchestrator import ExperimentConfig, run
+from orchestrator.config import RuntimeConfig
+from orchestrator.config_loading import apply_overrides
+from orchestrator.runtime.event_log import num_committed
+from orchestrator.runtime.ray_backend import ray_session
+from orchestrator.tracking.progress import Progress
+from orchestrator.tracking.record import read_records
+from tests.soak.actors import kill, leaks
+
+METHODS = ("feddst", "fedspa", "ssfl", "fedlps")
+VICTIMS = ("client", "all clients", "driver", "command")
+ROUNDS = 12
+#: a run that makes no progress for so long hangs
+STUCK_S = 240.0
+
+
+def overrides(storage: Path, method: str, seed: int) -> list[str]:
+    """The experiment: small, with client states and scoring, on two pooled actors."""
+    return [
+        f"algorithm.name={method}",
+        f"seed={seed}",
+        "model.name=cnn" if method == "fedlps" else "model.name=mlp",
+        "fleet.num_clients=6",
+        "training.clients_per_round=4",
+        "training.local_epochs=1",
+        f"training.rounds={ROUNDS}",
+        "training.eval_every=3",
+        "runtime.actors=pooled",
+        "runtime.pool_size=2",
+        "runtime.max_retries=5",
+        f"runtime.storage={storage}",
+    ]
+
+
+class SoakedRun:
+    """One run, its command started again as often as it is killed."""
+
+    def __init__(self, storage: Path, words: list[str], address: str) -> None:
+        self._address, self._before = address, set(storage.glob("*/run.json"))
+        self._storage, self.folder = storage, None
+        self._start(["run", *words])
+
+    def _start(self, words: list[str]) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "orchestrator.cli",
+            *words,
+            f"runtime.address={self._address}",
+            "--quiet",
+        ]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+    folder: Path | None
+
+    def num_done(self) -> int:
+        """Committed rounds."""
+        if self.folder is None:
+            new = set(self._storage.glob("*/run.json")) - self._before
+            self.folder = new.pop().parent if new else None
+        return num_committed(self.folder) if self.folder else 0
+
+    def wait(self, seconds: float, least_rounds: int) -> bool:
+        """Let it go on for so long and until so many rounds are there; False when it ended before."""
+        until_s, stuck_s = time.monotonic() + seconds, time.monotonic() + STUCK_S
+        while time.monotonic() < until_s or self.num_done() < least_rounds:
+            if self.process.poll() is not None:
+                return False
+            if time.monotonic() > stuck_s:
+                raise AssertionError(f"{self.folder} has stood at round {self.num_done()} for {STUCK_S:g} s")
+            time.sleep(0.05)
+        return True
+
+    def kill(self, victim: str) -> int:
+        """Kill it, or some of its actors; the number of processes that were hit."""
+        assert self.folder is not None
+        if victim == "command":
+            os.kill(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self._start(["resume", str(self.folder)])
+            return 1
+        name = "driver" if victim == "driver" else "pool"
+        return kill(self.folder.name, name, 1 if victim == "client" else None)
+
+    def end(self) -> str:
+        """What it printed on standard error until it ended."""
+        return self.process.communicate(timeout=STUCK_S)[1]
+
+
+def check(soaked: SoakedRun, expected: str, database: str) -> list[str]:
+    """What is wrong with a run that has ended."""
+    errors = soaked.end()
+    if soaked.process.returncode:
+        return [f"exit code {soaked.process.returncode}: {errors.strip()[-500:]}"]
+    assert soaked.folder is not None
+    summary = json.loads((soaked.folder / "summary.json").read_text())
+    found = [] if summary["params_sha256"] == expected else ["the parameters are others"]
+    found += check_metrics(soaked.folder, database)
+    until_s = time.monotonic() + 30.0
+    while (left := leaks(soaked.folder.name)) and time.monotonic() < until_s:
+        time.sleep(0.2)
+    return found + left
+
+
+def check_metrics(folder: Path, database: str) -> list[str]:
+    """Steps that MLflow lacks or has twice, of each metric."""
+    records = read_records(folder / "metrics.jsonl")
+    if [record.round_idx for record in records] != list(range(ROUNDS)):
+        return [f"metrics.jsonl has rounds {[record.round_idx for record in records]}"]
+    client = MlflowClient(database)
+    run_id = json.loads((folder / "tracking.json").read_text())["mlflow_run_id"]
+    found = []
+    for name in sorted({name for record in records for name in record.metrics}):
+        steps = Counter(point.step for point in client.get_metric_history(run_id, name))
+        expected = Counter(record.round_idx for record in records if name in record.metrics)
+        if steps != expected:
+            found.append(f"{name} has steps {sorted(steps.elements())} in MLflow")
+    return found
+
+
+def soak(num_kills: int, seed: int, storage: Path, address: str) -> tuple[Counter[str], list[str], int]:
+    """Kills by victim, findings, and the number of runs."""
+    rng = np.random.default_rng(seed)
+    tally, findings, expected, num_runs = Counter[str](), list[str](), dict[str, str](), 0
+    while sum(tally.values()) < num_kills:
+        method, run_seed = METHODS[num_runs % len(METHODS)], num_runs // len(METHODS) % 2
+        words = overrides(storage, method, run_seed)
+        key = f"{method} {run_seed}"
+        if key not in expected:
+            alone = [*words, "runtime.executor=inprocess", "tracking.enabled=false"]
+            expected[key] = run(
+                ExperimentConfig.parse(apply_overrides({}, alone)), Progress(quiet=True)
+            ).params_sha256
+        soaked, hits = SoakedRun(storage, words, address), list[str]()
+        while soaked.wait(float(rng.exponential(0.4)), least_rounds=min(1 + len(hits), ROUNDS - 1)):
+            victim = str(rng.choice(VICTIMS, p=[0.35, 0.2, 0.25, 0.2]))
+            if len(hits) >= ROUNDS - 2 or sum(tally.values()) >= num_kills:
+                break
+            if soaked.kill(victim):
+                hits.append(victim)
+                tally[victim] += 1
+        found = check(soaked, expected[key], f"sqlite:///{storage / 'mlflow.db'}")
+        findings += [f"{key} ({soaked.folder}): {finding}" for finding in found]
+        num_runs += 1
+        print(
+            f"run {num_runs}, {key}: {', '.join(hits) or 'nothing hit'}; {'; '.join(found) or 'ok'}",
+            flush=True,
+        )
+    return tally, findings, num_runs
+
+
+def main() -> int:
+    """Print a JSON object; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    started_s = time.perf_counter()
+    with TemporaryDirectory() as folder, ray_session(RuntimeConfig()):
+        address = ray.get_runtime_context().gcs_address
+        tally, findings, num_runs = soak(options.kills, options.seed, Path(folder), address)
+    print(
+        json.dumps(
+            {
+                "runs": num_runs,
+                "kills": sum(tally.values()),
+                "kills_by_victim": dict(tally),
+                "findings": findings,
+                "wall_s": round(time.perf_counter() - started_s, 1),
+            },
+            indent=2,
+        )
+    )
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""A long pooled run, watched: `python -m tests.soak.endurance --minutes 15`.
+
+Beside a run of many rounds, which ends when the time is over, prints what its processes and Ray hold at intervals:
+resident memory of driver, client actors and tracker, their file descriptors, and the objects in Ray's store; then the
+slope of each over the second half of the run, memory as MiB per 100 rounds. Exits 1 when one grows beyond its bound.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+
+from orchestrator import ExperimentConfig, run
+from orchestrator.config import RuntimeConfig
+from orchestrator.config_loading import apply_overrides
+from orchestrator.runtime.event_log import num_committed
+from orchestrator.runtime.ray_backend import ray_session
+from orchestrator.tracking.progress import Progress
+from tests.soak.actors import living
+
+#: bounds of the slopes: MiB of a process, its descriptors, and objects, each per 100 rounds
+MOST_MIB, MOST_DESCRIPTORS, MOST_OBJECTS = 1.0, 0.5, 0.5
+
+#: a client state of each client, masks that move, an evaluation every round
+OVERRIDES = (
+    "algorithm.name=fedspa",
+    "model.name=mlp",
+    "fleet.num_clients=40",
+    "training.clients_per_round=4",
+    "training.local_epochs=1",
+    "training.rounds=1000000",
+    "training.eval_every=5",
+    "runtime.actors=pooled",
+    "runtime.pool_size=2",
+)
+
+Sample = dict[str, float]
+
+
+def resident_mib(pid: int) -> float:
+    """Memory of a process that is its own: anonymous pages, without what it maps of libraries and Ray's store."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) / 2**10
+
+
+def sample(storage: Path) -> Sample | None:
+    """What is held now, by name; None before the run has actors."""
+    folders = [path.parent for path in storage.glob("*/run.json")]
+    actors = living(folders[0].name) if folders else []
+    if not actors or any(actor["State"] != "ALIVE" for actor in actors):
+        return None
+    store = get_memory_info_reply(get_state_from_address(None)).store_stats
+    found = {"round": float(num_committed(folders[0])), "objects": float(store.num_local_objects)}
+    processes = {actor["Name"].partition("/")[2]: actor["Pid"] for actor in actors} | {"command": os.getpid()}
+    for name, pid in processes.items():
+        found[f"{name} MiB"] = resident_mib(pid)
+        found[f"{name} descriptors"] = float(len(os.listdir(f"/proc/{pid}/fd")))
+    return found
+
+
+def watch(storage: Path, minutes: float, every_s: float, samples: list[Sample]) -> None:
+    """Sample until the time is over, then interrupt the run."""
+    until_s = time.monotonic() + 60.0 * minutes
+    while time.monotonic() < until_s:
+        time.sleep(every_s)
+        if taken := sample(storage):
+            samples.append(taken)
+            print(json.dumps({name: round(value, 1) for name, value in taken.items()}), flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def slopes(samples: list[Sample]) -> dict[str, float]:
+    """Growth per 100 rounds over the second half, by name; least squares."""
+    half = samples[len(samples) // 2 :]
+    rounds = [taken["round"] for taken in half]
+    names = [name for name in half[0] if name != "round" and all(name in taken for taken in half)]
+    return {name: 100.0 * float(np.polyfit(rounds, [t[name] for t in half], 1)[0]) for name in names}
+
+
+def bound(name: str) -> float:
+    """Of a slope."""
+    return MOST_OBJECTS if name == "objects" else MOST_MIB if name.endswith("MiB") else MOST_DESCRIPTORS
+
+
+def main() -> int:
+    """Print samples and slopes; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--every", type=float, default=20.0, metavar="SECONDS")
+    options = parser.parse_args()
+    samples: list[Sample] = []
+    with TemporaryDirectory() as folder, ray_session(RuntimeConfig()):
+        storage = Path(folder)
+        config = ExperimentConfig.parse(apply_overrides({}, [*OVERRIDES, f"runtime.storage={storage}"]))
+        watcher = threading.Thread(target=watch, args=(storage, options.minutes, options.every, samples))
+        watcher.start()
+        summary = run(config, Progress(quiet=True))
+        watcher.join()
+    grown = {name: round(slope, 3) for name, slope in slopes(samples).items()}
+    beyond = [name for name, slope in grown.items() if slope > bound(name)]
+    print(
+        json.dumps({"rounds": summary.num_rounds, "per_100_rounds": grown, "beyond_bounds": beyond}, indent=2)
+    )
+    return 1 if beyond else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

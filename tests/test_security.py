@@ -1,0 +1,98 @@
+"""Nothing that is read back can run code, and nothing of ours listens beyond this machine by itself."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from orchestrator.errors import RequestError
+from orchestrator.inspection import ui_command
+
+ROOT = Path(__file__).parents[1]
+SOURCES = [p for room in ("orchestrator", "algorithms", "search_spaces") for p in (ROOT / room).rglob("*.py")]
+#: what loads code from data
+MODULES = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+CALLS = {"eval", "exec", "torch.save", "np.save", "np.savez", "yaml.unsafe_load", "pd.read_pickle"}
+#: its copy of a method lives in memory, and is made to see whether Ray could ship it
+MAY_PICKLE = {"orchestrator/contract/repeatable.py"}
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def argument(call: ast.Call, name: str) -> str | None:
+    return next((ast.unparse(k.value) for k in call.keywords if k.arg == name), None)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_source_reads_code_from_data(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            imported.add(node.module.split(".")[0])
+    if str(path.relative_to(ROOT)) not in MAY_PICKLE:
+        assert not imported & MODULES
+    for name, call in calls(tree):
+        assert name not in CALLS, f"line {call.lineno}"
+        if name == "torch.load":
+            assert argument(call, "weights_only") == "True", f"line {call.lineno}"
+        if name == "np.load":
+            assert argument(call, "allow_pickle") in (None, "False"), f"line {call.lineno}"
+        if name == "yaml.load":
+            loader = argument(call, "Loader") or ""
+            assert loader.endswith(("SafeLoader", "BaseLoader", "PlainLoader")), f"line {call.lineno}"
+        assert argument(call, "shell") != "True", f"line {call.lineno}"
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+def test_a_ray_of_ours_lets_nobody_in_without_its_token(tmp_path: Path) -> None:
+    address = ray.get_runtime_context().gcs_address
+    join = f"import ray; ray.init({address!r}, logging_level='ERROR', log_to_driver=False); print('joined')"
+    stranger = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")} | {"HOME": str(tmp_path)}
+    found = {}
+    for mode in ("disabled", "token"):
+        environment = {**stranger, "RAY_AUTH_MODE": mode}
+        found[mode] = subprocess.run(
+            [sys.executable, "-c", join],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert all(done.returncode and "joined" not in done.stdout for done in found.values())
+    assert "no authentication token was found" in found["token"].stderr
+
+
+class TestUI:
+    def test_it_is_this_machine_s_alone(self, tmp_path: Path) -> None:
+        command, environment = ui_command(tmp_path / "mlflow.db", "127.0.0.1", 5000, {})
+        assert command[command.index("--host") + 1] == "127.0.0.1"
+        assert "--app-name" not in command
+        assert "MLFLOW_AUTH_CONFIG_PATH" not in environment
+
+    def test_others_want_a_password(self, tmp_path: Path) -> None:
+        with pytest.raises(RequestError, match=r"--host=0.0.0.0: .*set MLFLOW_AUTH_ADMIN_PASSWORD"):
+            ui_command(tmp_path / "mlflow.db", "0.0.0.0", 5000, {})
+
+    def test_and_get_asked_for_it(self, tmp_path: Path) -> None:
+        given = {"MLFLOW_AUTH_ADMIN_PASSWORD": "a long one"}
+        command, environment = ui_command(tmp_path / "mlflow.db", "0.0.0.0", 5000, given)
+        assert command[command.index("--app-name") + 1] == "basic-auth"
+        assert "a long one" not in " ".join(command)
+        assert environment["MLFLOW_FLASK_SERVER_SECRET_KEY"]
+        settings = Path(environment["MLFLOW_AUTH_CONFIG_PATH"]).read_text()
+        assert f"sqlite:///{tmp_path / 'mlflow-users.db'}" in settings
+        assert "a long one" not in settings
