@@ -37,7 +37,9 @@ def write_summary(summary: Path, text: str) -> None:
         summary.write_text(text + "\n")
     except OSError as error:
         problem = f"--summary={summary}: it could not be written ({error.strerror})"
-        raise SparsefleetError(f"{problem}; the same is in summary.json in its folder, which is complete") from error
+        raise SparsefleetError(
+            f"{problem}; the same is in summary.json in its folder, which is complete"
+        ) from error
 
 
 def where_to_look(config: "ExperimentConfig") -> str | None:
