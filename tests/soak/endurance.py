@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import ray
 from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
 from orchestrator import ExperimentConfig, run
@@ -57,7 +58,7 @@ def sample(storage: Path) -> Sample | None:
     actors = living(folders[0].name) if folders else []
     if not actors or any(actor["State"] != "ALIVE" for actor in actors):
         return None
-    store = get_memory_info_reply(get_state_from_address(None)).store_stats
+    store = get_memory_info_reply(get_state_from_address(ray.get_runtime_context().gcs_address)).store_stats
     found = {"round": float(num_committed(folders[0])), "objects": float(store.num_local_objects)}
     processes = {actor["Name"].partition("/")[2]: actor["Pid"] for actor in actors} | {"command": os.getpid()}
     for name, pid in processes.items():
@@ -69,12 +70,14 @@ def sample(storage: Path) -> Sample | None:
 def watch(storage: Path, minutes: float, every_s: float, samples: list[Sample]) -> None:
     """Sample until the time is over, then interrupt the run."""
     until_s = time.monotonic() + 60.0 * minutes
-    while time.monotonic() < until_s:
-        time.sleep(every_s)
-        if taken := sample(storage):
-            samples.append(taken)
-            print(json.dumps({name: round(value, 1) for name, value in taken.items()}), flush=True)
-    os.kill(os.getpid(), signal.SIGINT)
+    try:
+        while time.monotonic() < until_s:
+            time.sleep(every_s)
+            if taken := sample(storage):
+                samples.append(taken)
+                print(json.dumps({name: round(value, 1) for name, value in taken.items()}), flush=True)
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def slopes(samples: list[Sample]) -> dict[str, float]:
