@@ -10,6 +10,7 @@ SparsefleetError                     1
 ├── WireError                        1   a buffer that is not a valid message
 ├── CheckpointError                  1   a commit that is missing, torn or of another experiment
 ├── TrackingError                    1   the tracking server cannot be reached
+├── ClusterError                     1   a Ray cluster that does not answer, or refuses
 ├── ActorsLostError                  1   client actors, or the driver's, that are gone and do not come back
 └── RoundError                       1   a round with too few usable updates
 """
@@ -67,6 +68,10 @@ class CheckpointError(SparsefleetError):
 
 class TrackingError(SparsefleetError):
     """The tracking server cannot be reached or refuses what is sent."""
+
+
+class ClusterError(SparsefleetError):
+    """A cluster that does not answer any more, or refuses what it is asked."""
 
 
 class ActorsLostError(SparsefleetError):

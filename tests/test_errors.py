@@ -16,6 +16,8 @@ CODES = {
     "WireError": 1,
     "CheckpointError": 1,
     "TrackingError": 1,
+    "ClusterError": 1,
+    "ActorsLostError": 1,
     "RoundError": 1,
 }
 

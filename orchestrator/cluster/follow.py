@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Literal, final
 
-from orchestrator.cluster.jobs import ClusterError, Job, Jobs
-from orchestrator.errors import SparsefleetError
+from orchestrator.cluster.jobs import Job, Jobs
+from orchestrator.errors import ClusterError, SparsefleetError
 
 Choice = Literal["go on", "detach", "stop"]
 #: how long nothing may be printed before the job itself is looked at, seconds

@@ -4,14 +4,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from orchestrator.errors import SparsefleetError
-
 JobState = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
 ENDED: tuple[JobState, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
-
-
-class ClusterError(SparsefleetError):
-    """A cluster that does not answer any more, or refuses what it is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
-from orchestrator.cluster.jobs import ClusterError, Job
+from orchestrator.cluster.jobs import Job
 from orchestrator.cluster.ray_jobs import RayJobs, explained
 from orchestrator.cluster.view import Actor, ClusterView, Node
+from orchestrator.errors import ClusterError
 
 NAMESPACE = "sparsefleet"
 _MOST = 10_000

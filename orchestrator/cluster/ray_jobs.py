@@ -12,8 +12,8 @@ from ray.exceptions import AuthenticationError, RpcError
 from ray.job_submission import JobDetails, JobSubmissionClient, JobType
 
 from orchestrator.cluster.address import listens
-from orchestrator.cluster.jobs import ClusterError, Job, JobRequest
-from orchestrator.errors import RequestError
+from orchestrator.cluster.jobs import Job, JobRequest
+from orchestrator.errors import ClusterError, RequestError
 
 _API_VARIABLE = "RAY_API_SERVER_ADDRESS"
 _START = "start it, forward its dashboard (ssh -L 8265:127.0.0.1:8265 HEAD), or name another address"

@@ -15,6 +15,7 @@ from orchestrator.config import RuntimeConfig
 from orchestrator.errors import ActorsLostError, ResourceError, TrackingError
 from orchestrator.runtime.driver_actor import ROUNDS, DriverActor
 from orchestrator.runtime.experiment import Experiment
+from orchestrator.runtime.ray_calls import UnawaitedCalls
 from orchestrator.runtime.ray_executor import end_actors, end_named, once_free, one_line
 from orchestrator.runtime.ray_head import EVERY_S, Head
 from orchestrator.runtime.ray_sharing import share
@@ -74,28 +75,28 @@ class RayTracker:
             .options(name=f"{run_id}/tracker", num_cpus=0, scheduling_strategy=this_node())
             .remote()
         )
-        self._calls: list[ray.ObjectRef[Any]] = []
+        self._calls = UnawaitedCalls()
 
     def start(self, info: RunInfo) -> None:
         """See Tracker."""
-        self._calls.append(self._sink.start.remote(info))
+        self._calls.add(self._sink.start.remote(info))
 
     def log(self, record: RoundRecord) -> None:
         """See Tracker."""
-        self._calls.append(self._sink.log.remote(record))
+        self._calls.add(self._sink.log.remote(record))
 
     def finish(
         self, status: Literal["FINISHED", "FAILED", "KILLED"], summary: Mapping[str, float | int | str]
     ) -> None:
         """See Tracker."""
-        self._calls.append(self._sink.finish.remote(status, dict(summary)))
+        self._calls.add(self._sink.finish.remote(status, dict(summary)))
 
     def close(self) -> TrackingOutcome:
         """See Tracker."""
         if self._head.is_lost:
             raise TrackingError("what MLflow has not been told is told when the run goes on")
         try:
-            ray.get(self._calls)
+            self._calls.wait()
             outcome: TrackingOutcome = ray.get(self._sink.close.remote())
         except ray.exceptions.RayError as error:
             raise TrackingError(f"tracking failed: {one_line(error)}") from error

@@ -7,6 +7,7 @@ import ray
 
 from orchestrator.errors import SparsefleetError, TrackingError
 from orchestrator.runtime.ray_backend import get_unwrapped, this_node
+from orchestrator.runtime.ray_calls import UnawaitedCalls
 from orchestrator.runtime.ray_executor import end_actors, one_line
 from orchestrator.runtime.summary import RunSummary
 from orchestrator.tracking.record import RoundRecord, RunInfo
@@ -24,7 +25,7 @@ class SweepTracker:
     def __init__(self, sweep_id: str, info: RunInfo | None) -> None:
         """Starts the writer, which opens the sweep's MLflow run."""
         self.spent_s = 0.0
-        self._calls: list[ray.ObjectRef[Any]] = []
+        self._calls = UnawaitedCalls()
         self._writer: Any = None
         if info is not None:
             options = {"name": f"{sweep_id}/tracker", "num_cpus": 0, "scheduling_strategy": this_node()}
@@ -75,7 +76,7 @@ class SweepTracker:
         started_s = time.perf_counter()
         try:
             get_unwrapped(self._opening, "the tracker")
-            ray.get(self._calls)
+            self._calls.wait()
             problem: str | None = ray.get(self._writer.close.remote())
         except ray.exceptions.RayError as error:
             raise TrackingError(f"tracking failed: {one_line(error)}") from error
@@ -87,5 +88,5 @@ class SweepTracker:
     def _call(self, method: str, *arguments: Any) -> None:
         if self._writer is not None:
             started_s = time.perf_counter()
-            self._calls.append(getattr(self._writer, method).remote(*arguments))
+            self._calls.add(getattr(self._writer, method).remote(*arguments))
             self.spent_s += time.perf_counter() - started_s

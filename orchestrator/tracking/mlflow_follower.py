@@ -15,7 +15,7 @@ from orchestrator.tracking.mlflow_files import send_files
 from orchestrator.tracking.mlflow_model import log_model
 from orchestrator.tracking.mlflow_run import MAX_ENTITIES_PER_CALL, open_run
 from orchestrator.tracking.reachable import public_uri
-from orchestrator.tracking.record import RoundRecord, RunInfo, read_records
+from orchestrator.tracking.record import RecordTail, RoundRecord, RunInfo, read_records
 from orchestrator.tracking.tracker import Status
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class MlflowFollower:
         self._opened: tuple[MlflowClient, str] | None = None
         self.delivery = Delivery.to(public_uri(info.uri), info.experiment, self._run_dir)
         self.artifact_problems: list[str] = []
+        self._tail = RecordTail(self._run_dir / "metrics.jsonl")
         self._begun = False
         self._sent: set[str] = set()
 
@@ -72,7 +73,7 @@ class MlflowFollower:
         from mlflow.entities import Metric
 
         client, mlflow_run_id = self._connection
-        pending = self._records(self.delivery.num_delivered)
+        pending = self._tail.read(self.delivery.num_delivered)
         for group in _groups(record for record in pending if record.round_idx <= last_committed):
             metrics = [
                 Metric(name, value, record.timestamp_ms, record.round_idx)
@@ -121,8 +122,8 @@ class MlflowFollower:
         assert self._opened is not None
         return self._opened
 
-    def _records(self, start: int = 0) -> list[RoundRecord]:
-        return read_records(self._run_dir / "metrics.jsonl", start)
+    def _records(self) -> list[RoundRecord]:
+        return read_records(self._run_dir / "metrics.jsonl")
 
     def _note(self, delivery: Delivery) -> None:
         delivery.save(self._run_dir)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import final
 
 from orchestrator.errors import CheckpointError
 
@@ -63,13 +64,38 @@ def read_records(path: Path, start: int = 0) -> list[RoundRecord]:
     A last line without a newline is one that was being written: it is left out. Raises CheckpointError,
     naming the line (1-based), for any other line that is not a record.
     """
-    records = []
-    for line_idx, line in enumerate(complete_lines(path)[start:], start):
-        try:
-            records.append(RoundRecord.from_line(line))
-        except ValueError as error:
-            raise CheckpointError(f"{path}, line {line_idx + 1}: {error}") from error
-    return records
+    return [_parsed(path, number, line) for number, line in enumerate(complete_lines(path)[start:], start + 1)]
+
+
+@final
+class RecordTail:
+    """Follows a `metrics.jsonl` that grows: lines that were passed once are not read again, unless it was cut back."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._num_passed, self._offset = path, 0, 0
+
+    def read(self, start: int) -> list[RoundRecord]:
+        """As `read_records`; `start` never falls."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(max(0, self._offset - 1))
+            if self._offset and file.read(1) != b"\n":
+                self._num_passed = self._offset = 0
+            file.seek(self._offset)
+            while self._num_passed < start and file.readline().endswith(b"\n"):
+                self._num_passed, self._offset = self._num_passed + 1, file.tell()
+            file.seek(self._offset)
+            lines = file.read().split(b"\n")[:-1]
+        skipped = start - self._num_passed
+        return [_parsed(self._path, n, line) for n, line in enumerate(lines[skipped:], start + 1)]
+
+
+def _parsed(path: Path, number: int, line: bytes) -> RoundRecord:
+    try:
+        return RoundRecord.from_line(line)
+    except ValueError as error:
+        raise CheckpointError(f"{path}, line {number}: {error}") from error
 
 
 def committed_records(run_dir: Path) -> list[RoundRecord]:

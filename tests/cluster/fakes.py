@@ -5,9 +5,9 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
-from orchestrator.cluster.jobs import ClusterError, Job, JobRequest
+from orchestrator.cluster.jobs import Job, JobRequest
 from orchestrator.cluster.view import Actor, ClusterView, Node
-from orchestrator.errors import RequestError
+from orchestrator.errors import ClusterError, RequestError
 
 #: what a log can do beside giving text
 INTERRUPT, BREAK, SILENCE, END = "<ctrl-c>", "<connection lost>", "<silence>", "<the job ends>"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import CheckpointError
-from orchestrator.tracking.record import METRICS, RoundRecord, read_records
+from orchestrator.tracking.record import METRICS, RecordTail, RoundRecord, read_records
 
 LINE = '{"round_idx":3,"timestamp_ms":1700000000123,"metrics":{"eval/accuracy":0.5}}'
 
@@ -75,3 +75,50 @@ def test_totals_are_described_beside_their_parts() -> None:
     assert len(totals) == 7
     assert all(name.removesuffix("_total") in METRICS for name in totals)
     assert all(text and "\n" not in text for text in METRICS.values())
+
+
+class TestTail:
+    def lines(self, *rounds: int) -> str:
+        return "".join(RoundRecord(r, 0, {"a": 10.0**r}).to_line() + "\n" for r in rounds)
+
+    def read(self, tail: RecordTail, start: int) -> list[int]:
+        return [record.round_idx for record in tail.read(start)]
+
+    def test_it_reads_what_is_new(self, tmp_path: Path) -> None:
+        path = tmp_path / "metrics.jsonl"
+        tail = RecordTail(path)
+        assert self.read(tail, 0) == []
+        path.write_text(self.lines(0, 1) + "torn")
+        assert self.read(tail, 0) == [0, 1]
+        assert self.read(tail, 1) == [1]
+        path.write_text(self.lines(0, 1, 2, 3))
+        assert self.read(tail, 2) == [2, 3]
+        assert self.read(tail, 4) == []
+        assert self.read(tail, 9) == []
+
+    def test_passed_lines_are_not_read_again(self, tmp_path: Path) -> None:
+        path = tmp_path / "metrics.jsonl"
+        tail = RecordTail(path)
+        path.write_text(self.lines(0, 1, 2))
+        assert self.read(tail, 2) == [2]
+        content = path.read_bytes()
+        path.write_bytes(b"?" * content.index(b"\n") + content[content.index(b"\n") :])
+        assert self.read(tail, 2) == [2]
+        with pytest.raises(CheckpointError, match="line 1"):
+            read_records(path)
+
+    def test_a_file_that_was_cut_back_is_read_from_its_beginning(self, tmp_path: Path) -> None:
+        path = tmp_path / "metrics.jsonl"
+        tail = RecordTail(path)
+        path.write_text(self.lines(0, 1, 2))
+        assert self.read(tail, 3) == []
+        path.write_text(self.lines(0, 1))
+        assert self.read(tail, 3) == []
+        path.write_text(self.lines(0, 1, 5, 6))
+        assert self.read(tail, 3) == [6]
+
+    def test_a_line_that_is_none_is_named(self, tmp_path: Path) -> None:
+        path = tmp_path / "metrics.jsonl"
+        path.write_text(self.lines(0, 1) + "nonsense\n")
+        with pytest.raises(CheckpointError, match="line 3"):
+            RecordTail(path).read(1)
