@@ -229,7 +229,7 @@ class RuntimeConfig(Section):
         None, gt=0.0, description="a client that gives no answer for so long has failed (ray); None: never"
     )
     restart_timeout_s: float = Field(
-        60.0,
+        120.0,
         gt=0.0,
         description="how long to wait for Ray to restart lost client actors before they are placed anew (ray)",
     )

@@ -180,7 +180,8 @@ def serve_ui(storage: Path, port: int, host: str = LOOPBACK) -> NoReturn:
     if not database.is_file():
         raise ConfigError("--storage", storage, "it has no MLflow store", "run an experiment first")
     command, environment = ui_command(database, host, port, os.environ)
-    print(f"MLflow UI on http://{host}:{port} (Ctrl-C ends it)", flush=True)
+    shown = f"[{host}]" if ":" in host else host
+    print(f"MLflow UI on http://{shown}:{port} (Ctrl-C ends it)", flush=True)
     os.execve(sys.executable, command, dict(environment))
 
 
@@ -201,7 +202,7 @@ def ui_command(
     if host in (LOOPBACK, "localhost", "::1"):
         return command, environment
     users = database.with_name("mlflow-users.db")
-    if not users.exists() and not environment.get("MLFLOW_AUTH_ADMIN_PASSWORD"):
+    if not environment.get("MLFLOW_AUTH_ADMIN_PASSWORD"):
         problem = "beyond this machine the UI asks for a password, and none is set"
         raise RequestError("--host", host, problem, "set MLFLOW_AUTH_ADMIN_PASSWORD, or use an SSH tunnel")
     settings = database.with_name("mlflow-auth.ini")

@@ -1,5 +1,6 @@
 """Ending a run, a sweep or a job so that it can go on later, wherever it is at work."""
 
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -78,8 +79,10 @@ class Stopper:
             ) from error
         view = cluster.view()
         actors = [actor for actor in view.actors if _works_for(actor, name)]
-        drivers = {actor.driver for actor in actors}
+        drivers = {actor.driver for actor in actors if actor.driver}
         jobs = [job.job_id for job in view.jobs if job.job_id == name or job.driver in drivers]
+        if len(jobs) > 1:
+            raise RequestError("RUN", name, f"jobs {', '.join(jobs)} are at it", "name the one to end")
         if jobs:
             self._stop_job(cluster, jobs[0], name)
         elif any(actor.name == f"{name}/driver" for actor in actors):
@@ -125,4 +128,4 @@ class Stopper:
 
 def _works_for(actor: Actor, name: str) -> bool:
     """Whether an actor is a run's or a sweep's, or a trial's of the sweep."""
-    return actor.run_id == name or actor.run_id.startswith(f"{name}-")
+    return actor.run_id == name or re.fullmatch(re.escape(name) + r"-\d{3,}", actor.run_id) is not None

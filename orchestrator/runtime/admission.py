@@ -39,6 +39,8 @@ def admit(
     payload = decode(update.buffer, known_masks=known, max_elements=_MOST_ITEMS * layout.size + _MOST_SMALL)
     for item in payload:
         _require_finite(item)
+    if task.kind == "loss" and [type(item) for item in payload] != [Scalar]:
+        raise WireError("it is not a single loss")
     model = None if task.kind == "loss" else algorithm.unpack(payload, task, job.client_state)
     if model is not None and task.kind == "train":
         _require_mask(algorithm, task, received, model)
@@ -85,6 +87,8 @@ def _require_mask(
     allowed = algorithm.max_density(task.round_idx, task.client_id) * layout.num_trainable
     if kept > allowed + 1e-6:
         raise WireError(f"its mask keeps {kept:.0f} weights, at most {allowed:.0f} are allowed")
+    if not kept and layout.num_maskable:
+        raise WireError("its mask keeps no weight at all")
     if algorithm.upload_mask == "own" or received is None:
         return
     held, sent = _present(received), _present(model)

@@ -12,14 +12,10 @@ from orchestrator.runtime.chaos import DriverChaos
 from orchestrator.runtime.driver import Driver
 from orchestrator.runtime.event_log import num_committed
 from orchestrator.runtime.placement import Capacity, place
-from orchestrator.runtime.ray_executor import (
-    RayExecutor,
-    end_actors,
-    start_actors,
-    wait_for_actors,
-)
+from orchestrator.runtime.ray_actors import start_actors, wait_for_actors
+from orchestrator.runtime.ray_executor import RayExecutor
 from orchestrator.runtime.ray_sharing import SharedExperiment
-from orchestrator.runtime.store import RunStore
+from orchestrator.runtime.store import RunStore, held
 from orchestrator.tracking.record import RoundRecord
 
 #: the thread in which an actor runs rounds; its other methods are served beside it
@@ -37,6 +33,8 @@ class DriverActor:
         """
         experiment = shared.get()
         require_visible(Path(run_dir))
+        self._hold = held(Path(run_dir), "driver.lock", patience_s=30.0)
+        self._hold.__enter__()  # for this process's life: its command may be gone, and another one have come
         store, capacity = RunStore(Path(run_dir)), cluster_capacity()
         placement = place(
             experiment.config.runtime,
@@ -54,9 +52,9 @@ class DriverActor:
         self._chaos = DriverChaos(experiment.config, store.folder)
         return "; ".join(filter(None, (self._executor.description, store.passed_over)))
 
-    def ready(self) -> None:
-        """Wait until every client actor is up."""
-        wait_for_actors(self._clients)
+    def ready(self, timeout_s: float | None = None) -> None:
+        """Wait until every client actor is up. Raises ActorsLostError when one is not within the time."""
+        wait_for_actors(self._clients, timeout_s)
 
     @ray.method(concurrency_group=ROUNDS)
     def advance(self) -> RoundRecord | None:
@@ -79,10 +77,6 @@ class DriverActor:
     def stop(self) -> None:
         """End after the round in progress."""
         self._driver.stop()
-
-    def close(self) -> None:
-        """Stop the client actors."""
-        end_actors(self._clients)
 
 
 def cluster_capacity() -> Capacity:

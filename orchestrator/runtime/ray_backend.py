@@ -15,10 +15,11 @@ from orchestrator.config import RuntimeConfig
 from orchestrator.errors import ActorsLostError, ResourceError, TrackingError
 from orchestrator.runtime.driver_actor import ROUNDS, DriverActor
 from orchestrator.runtime.experiment import Experiment
+from orchestrator.runtime.ray_actors import GONE, end_actors, end_named, once_free, one_line
 from orchestrator.runtime.ray_calls import UnawaitedCalls
-from orchestrator.runtime.ray_executor import end_actors, end_named, once_free, one_line
 from orchestrator.runtime.ray_head import EVERY_S, Head
 from orchestrator.runtime.ray_sharing import share
+from orchestrator.tracking.credentials import connecting
 from orchestrator.tracking.mlflow_sink import MlflowSink
 from orchestrator.tracking.record import RoundRecord, RunInfo, read_records
 from orchestrator.tracking.tracker import NullTracker, Tracker, TrackingOutcome
@@ -73,7 +74,7 @@ class RayTracker:
         self._sink: Any = (
             ray.remote(MlflowSink)
             .options(name=f"{run_id}/tracker", num_cpus=0, scheduling_strategy=this_node())
-            .remote()
+            .remote(connecting())
         )
         self._calls = UnawaitedCalls()
 
@@ -110,7 +111,7 @@ class RayBackend:
     """Driver, clients and tracker as actors of the connected cluster.
 
     A driver that is lost, or that lost client actors for good, is started again from the last commit, with the
-    clients placed anew on what the cluster then has; a run that commits nothing in between twice is given up.
+    clients placed anew on what the cluster then has; at the fourth loss without a commit in between it gives up.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class RayBackend:
         self._tracked, self._run_dir, self._note = experiment.config.tracking.enabled, run_dir, note
         self._shared = share(experiment)
         self._stopping, self._losses = False, 0
+        self._restart_timeout_s = experiment.config.runtime.restart_timeout_s
         self._head = Head(experiment.config.runtime.address)
         self._start()
 
@@ -213,7 +215,7 @@ class RayBackend:
         end_named(f"{self._run_id}/", but=f"{self._run_id}/tracker")
         try:
             self._start()
-            get_unwrapped(self._driver.ready.remote())
+            self._get(self._driver.ready.remote(self._restart_timeout_s))
         except ActorsLostError as again:
             return self._restart(again)
         except ResourceError as lack:
@@ -240,10 +242,10 @@ class RayBackend:
         if self._head.is_lost:
             return
         try:
-            ray.get(self._driver.close.remote(), timeout=60)
+            end_actors([self._driver])  # first, so that it takes no dying client for one that failed
+            end_named(f"{self._run_id}/", but=f"{self._run_id}/tracker")
         except ray.exceptions.RayError:
-            _LOG.debug("the driver actor was gone already", exc_info=True)
-        end_actors([self._driver])
+            _LOG.debug("what is left of the run ends with Ray", exc_info=True)
 
 
 def _driver_actor(run_id: str) -> Any:
@@ -264,7 +266,7 @@ def get_unwrapped(ref: ray.ObjectRef[Any], who: str = "the driver actor") -> Any
         return ray.get(ref)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
-    except (ray.exceptions.ActorDiedError, ray.exceptions.ActorUnavailableError) as error:
+    except GONE as error:
         cause = getattr(error, "cause", None)
         if isinstance(cause, Exception):
             raise cause from error

@@ -15,13 +15,14 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -40,24 +41,32 @@ _GROUPS = ("packages", "tags")
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, name: str = "lock", *, patience_s: float = 1.0) -> Iterator[None]:
     """Hold a run's or a sweep's folder for this process, and say in its lock which one that is.
 
-    Raises CheckpointError when another one has it.
+    Raises CheckpointError when another one has it, for longer than whoever only looks whether it is held.
     """
-    path = folder / "lock"
+    path = folder / name
     with storing(path):
         file = path.open("a")  # what the holder wrote outlives whoever is refused
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise CheckpointError(f"{folder} is in use by another process; wait until it ends") from error
+        _lock(file, folder, patience_s)
         with storing(path):
             file.truncate(0)
             json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
             file.flush()
         yield
+
+
+def _lock(file: IO[str], folder: Path, patience_s: float) -> None:
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if time.monotonic() > deadline_s:
+                raise CheckpointError(f"{folder} is in use by another process; wait until it ends") from error
+            time.sleep(0.05)
 
 
 class RunStore:
@@ -86,7 +95,8 @@ class RunStore:
     def noting_failure(self) -> Iterator[None]:
         """Keep what the block fails of in failure.txt, one line for whoever looks; a new try begins without it."""
         path = self.folder / "failure.txt"
-        path.unlink(missing_ok=True)
+        with storing(path):
+            path.unlink(missing_ok=True)
         try:
             yield
         except Exception as error:

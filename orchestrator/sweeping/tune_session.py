@@ -13,8 +13,8 @@ from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import put_values
 from orchestrator.errors import RequestError, SparsefleetError, TrackingError
 from orchestrator.runtime.durable import write_durably
+from orchestrator.runtime.ray_actors import end_actors
 from orchestrator.runtime.ray_backend import ray_session
-from orchestrator.runtime.ray_executor import end_actors
 from orchestrator.runtime.run_folder import (
     git_commit,
     public_params,

@@ -6,10 +6,11 @@ from typing import Any, final
 import ray
 
 from orchestrator.errors import SparsefleetError, TrackingError
+from orchestrator.runtime.ray_actors import end_actors, one_line
 from orchestrator.runtime.ray_backend import get_unwrapped, this_node
 from orchestrator.runtime.ray_calls import UnawaitedCalls
-from orchestrator.runtime.ray_executor import end_actors, one_line
 from orchestrator.runtime.summary import RunSummary
+from orchestrator.tracking.credentials import connecting
 from orchestrator.tracking.record import RoundRecord, RunInfo
 from orchestrator.tracking.sweep_sink import SweepSink
 from orchestrator.tracking.tracker import Status
@@ -29,7 +30,7 @@ class SweepTracker:
         self._writer: Any = None
         if info is not None:
             options = {"name": f"{sweep_id}/tracker", "num_cpus": 0, "scheduling_strategy": this_node()}
-            self._writer = ray.remote(SweepSink).options(**options).remote()
+            self._writer = ray.remote(SweepSink).options(**options).remote(connecting())
             self._opening = self._writer.open.remote(info)
 
     def check(self) -> None:

@@ -17,13 +17,8 @@ from orchestrator.config import ExperimentConfig
 from orchestrator.runtime.executor import Executor, InProcessExecutor
 from orchestrator.runtime.experiment import Experiment, prepare
 from orchestrator.runtime.placement import Placement
-from orchestrator.runtime.ray_executor import (
-    RayExecutor,
-    end_actors,
-    reservation,
-    start_actors,
-    wait_for_actors,
-)
+from orchestrator.runtime.ray_actors import end_actors, reservation, start_actors, wait_for_actors
+from orchestrator.runtime.ray_executor import RayExecutor
 from orchestrator.runtime.ray_sharing import SharedSamples, share
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.resources import Footprint

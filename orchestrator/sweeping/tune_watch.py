@@ -10,7 +10,7 @@ from ray.tune import Callback, Stopper
 
 from orchestrator.config import ExperimentConfig
 from orchestrator.errors import RequestError
-from orchestrator.runtime.ray_executor import one_line
+from orchestrator.runtime.ray_actors import one_line
 from orchestrator.runtime.run_folder import run_info
 from orchestrator.runtime.store import RunStore
 from orchestrator.runtime.summary import RunSummary

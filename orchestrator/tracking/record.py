@@ -64,7 +64,9 @@ def read_records(path: Path, start: int = 0) -> list[RoundRecord]:
     A last line without a newline is one that was being written: it is left out. Raises CheckpointError,
     naming the line (1-based), for any other line that is not a record.
     """
-    return [_parsed(path, number, line) for number, line in enumerate(complete_lines(path)[start:], start + 1)]
+    return [
+        _parsed(path, number, line) for number, line in enumerate(complete_lines(path)[start:], start + 1)
+    ]
 
 
 @final

@@ -19,9 +19,10 @@ from tests.integration.launched import descendants
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A running head: where its dashboard is, and the environment of a user who has its token."""
+    """A running head: its dashboard, its door for Ray Client, and the environment of a user who has its token."""
 
     address: str
+    client: str
     environment: dict[str, str]
 
 
@@ -53,7 +54,7 @@ def started_head() -> Iterator[Head]:
         )
     try:
         _wait_until_it_listens(process, dashboard, log)
-        yield Head(f"http://127.0.0.1:{dashboard}", environment)
+        yield Head(f"http://127.0.0.1:{dashboard}", f"ray://127.0.0.1:{client}", environment)
     finally:
         for pid in reversed(descendants(process.pid)):
             try:

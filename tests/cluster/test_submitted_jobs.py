@@ -83,6 +83,27 @@ def test_a_job_streams_its_log_and_ends_as_the_run_here_does(head: Head, tmp_pat
     assert _summary(storage)["params_sha256"] == _in_process(tmp_path / "here", "training.rounds=3")
 
 
+def test_a_run_through_ray_client_ends_as_the_run_here_does(head: Head, tmp_path: Path) -> None:
+    """The command itself is no process of the cluster."""
+    storage = tmp_path / "shared"
+    words = [
+        "run",
+        *SMALL,
+        "training.rounds=3",
+        f"runtime.storage={storage}",
+        f"runtime.address={head.client}",
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-m", "orchestrator.cli", *words],
+        env=head.environment,
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert _summary(storage)["params_sha256"] == _in_process(tmp_path / "here", "training.rounds=3")
+
+
 def test_a_wrong_request_ends_with_the_jobs_own_code(head: Head, tmp_path: Path) -> None:
     ended = _run(head, tmp_path, "submit", "run", *SMALL, f"runtime.storage={tmp_path}", "training.rounds=0")
     assert ended.returncode == 2, ended.stderr

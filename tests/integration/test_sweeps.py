@@ -12,7 +12,7 @@ from algorithms import ALGORITHMS
 from orchestrator.api import sweep
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import put_values
-from orchestrator.runtime.ray_executor import end_actors
+from orchestrator.runtime.ray_actors import end_actors
 from orchestrator.sweeping.display import SweepProgress
 from orchestrator.sweeping.result import SweepResult
 from orchestrator.sweeping.store import SweepStore

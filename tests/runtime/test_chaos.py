@@ -66,8 +66,9 @@ def test_no_method_takes_a_wrong_update(tmp_path: Path, method: str, fault: str)
     name = f"algorithm.name={method}"
     if (method, fault) == ("fedpm", "update_wrong_mask"):
         pytest.skip("any bits are an answer to fedpm's question")
-    undisturbed = drive(prepared(name, "training.rounds=1"), tmp_path / "undisturbed")
-    struck = drive(prepared(name, "training.rounds=1", f"chaos.{fault}=1"), tmp_path / "struck")
+    base = (name, "training.rounds=1")
+    undisturbed = drive(prepared(*base), tmp_path / "undisturbed")
+    struck = drive(prepared(*base, f"chaos.{fault}=1"), tmp_path / "struck")
     assert len(failures(tmp_path / "struck")) == 3
     assert struck.params_sha256() == undisturbed.params_sha256()
 

@@ -43,7 +43,7 @@ def overrides(storage: Path, method: str, seed: int) -> list[str]:
     return [
         f"algorithm.name={method}",
         f"seed={seed}",
-        "model.name=cnn" if method == "fedlps" else "model.name=mlp",
+        "model.name=mlp",
         "fleet.num_clients=6",
         "training.clients_per_round=4",
         "training.local_epochs=1",

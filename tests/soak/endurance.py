@@ -1,7 +1,7 @@
 """A long pooled run, watched: `python -m tests.soak.endurance --minutes 15`.
 
 Beside a run of many rounds, which ends when the time is over, prints what its processes and Ray hold at intervals:
-resident memory of driver, client actors and tracker, their file descriptors, and the objects in Ray's store; then the
+memory of driver, client actors and tracker, their file descriptors, and the objects in Ray's shared store; then the
 slope of each over the second half of the run, memory as MiB per 100 rounds. Exits 1 when one grows beyond its bound.
 """
 
@@ -82,6 +82,8 @@ def watch(storage: Path, minutes: float, every_s: float, samples: list[Sample]) 
 
 def slopes(samples: list[Sample]) -> dict[str, float]:
     """Growth per 100 rounds over the second half, by name; least squares."""
+    if len(samples) < 4:
+        raise SystemExit("too short: four samples are needed")
     half = samples[len(samples) // 2 :]
     rounds = [taken["round"] for taken in half]
     names = [name for name in half[0] if name != "round" and all(name in taken for taken in half)]
