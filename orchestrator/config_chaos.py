@@ -19,8 +19,8 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 class ChaosConfig(Section):
     """Shares of the training tasks, or of the rounds, that a fault hits. `chaos.seed` and the task decide which.
 
-    Under `runtime.failure_policy=retry` they change no result, unless a task fails more often than it is tried, or a wrong
-    mask is one that the method's clients may choose.
+    Under `runtime.failure_policy=retry` they change no result, unless a task fails more often than it is tried, or a
+    wrong mask is one that the method's clients may choose.
     """
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="decides what is hit")

@@ -68,7 +68,8 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
 
     def check(self) -> None:
         """A ratio that nobody asks for would be ignored."""
-        if "ratio" in self.config.model_fields_set and self.config.ratio_policy != "fixed":
+        given = self.config.ratio != type(self.config).model_fields["ratio"].default
+        if given and self.config.ratio_policy != "fixed":
             problem = f"algorithm.ratio_policy={self.config.ratio_policy} chooses the ratio"
             raise ConfigError(
                 "algorithm.ratio", self.config.ratio, problem, "set algorithm.ratio_policy=fixed"

@@ -30,6 +30,8 @@ NAMESPACE = "sparsefleet"
 _IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 #: times in a row that a driver is started again without a commit in between
 MOST_LOSSES = 3
+#: how long the client actors of a driver that was started again may take to start, all of them
+START_S = 300.0
 T = TypeVar("T")
 
 
@@ -121,7 +123,6 @@ class RayBackend:
         self._tracked, self._run_dir, self._note = experiment.config.tracking.enabled, run_dir, note
         self._shared = share(experiment)
         self._stopping, self._losses = False, 0
-        self._restart_timeout_s = experiment.config.runtime.restart_timeout_s
         self._head = Head(experiment.config.runtime.address)
         self._start()
 
@@ -215,7 +216,7 @@ class RayBackend:
         end_named(f"{self._run_id}/", but=f"{self._run_id}/tracker")
         try:
             self._start()
-            self._get(self._driver.ready.remote(self._restart_timeout_s))
+            self._get(self._driver.ready.remote(START_S))
         except ActorsLostError as again:
             return self._restart(again)
         except ResourceError as lack:

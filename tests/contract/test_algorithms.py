@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from algorithms import algorithm_names
+from orchestrator.config import ExperimentConfig
 from orchestrator.contract import CHECKS, contract_experiment
 from orchestrator.contract.closed_form import closed_form_bytes
+from orchestrator.runtime.experiment import prepare
 from orchestrator.sparsity.payload import Bits, Dense, Masked, Scalar
 
 NAMES = sorted(algorithm_names())
@@ -257,6 +259,17 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
 def test_a_method_keeps_its_promises(variant: str, check: str) -> None:
     name, options = VARIANTS[variant]
     CHECKS[check](contract_experiment(name, [f"{key}={value}" for key, value in options.items()]))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_resolved_config_is_taken_back(variant: str) -> None:
+    """A run keeps its config with every default written out, and is resumed with it."""
+    name, options = VARIANTS[variant]
+    experiment = contract_experiment(name, [f"{key}={value}" for key, value in options.items()])
+    again = ExperimentConfig.parse(experiment.config.to_dict())
+    assert again == experiment.config
+    samples = experiment.dataset, experiment.partition
+    assert prepare(again, samples).fingerprint() == experiment.fingerprint()
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,20 @@ from typing import Any
 
 import pytest
 import ray
+import torch
 from ray._private.state import actors
 
 from orchestrator.config import ExperimentConfig
 from orchestrator.errors import ActorsLostError, RoundError
+from orchestrator.federation.plan import RoundPlan
+from orchestrator.federation.update import ClientUpdate
 from orchestrator.runtime import session
+from orchestrator.runtime.broadcast import Broadcast
+from orchestrator.runtime.placement import Placement
+from orchestrator.runtime.ray_actors import end_actors, start_actors, wait_for_actors
 from orchestrator.runtime.ray_backend import RayBackend
+from orchestrator.runtime.ray_executor import RayExecutor
+from orchestrator.runtime.ray_sharing import share
 from orchestrator.tracking.progress import Progress
 from orchestrator.tracking.record import RoundRecord, read_records
 
@@ -80,7 +88,7 @@ def test_all_client_actors_killed(follow: Callable[..., Followed], reference: st
     run = follow(*where, "training.eval_every=1")
     for record in run.records():
         if record.round_idx in (1, 3):
-            assert run.kill("pool" if "pooled" in where[0] else "client-") >= 2
+            assert run.kill("pool" if "pooled" in where[0] else "client-") >= 1
     assert run.backend.params_sha256() == reference
     found = failures(run.folder)
     assert found
@@ -172,3 +180,46 @@ def test_actors_that_do_not_come_back_are_placed_anew(
             ray.kill(ray.get_actor(f"{run.folder.name}/pool-default-0"), no_restart=True)
     assert run.backend.params_sha256() == reference
     assert any("has not restarted them" in note for note in run.notes)
+
+
+def test_an_actor_that_died_idle_is_noticed(follow: Callable[..., Followed], reference: str) -> None:
+    """Nothing fails when nobody is at work: a dedicated client's actor that goes between its rounds, and stays away."""
+    run = follow("runtime.actors=dedicated", "runtime.restart_timeout_s=5", "training.eval_every=1")
+    for record in run.records():
+        if record.round_idx == 0:
+            for client in range(6):
+                ray.kill(ray.get_actor(f"{run.folder.name}/client-{client}"), no_restart=True)
+    assert run.backend.params_sha256() == reference
+    assert any("has not restarted them" in note for note in run.notes)
+
+
+def test_results_that_nobody_looked_at_are_not_late(make_config: MakeConfig, tmp_path: Path) -> None:
+    """The driver is away for longer than a task may take, while all clients have answered long ago."""
+    experiment = session.prepare(make_config("runtime.actors=pooled", "runtime.task_timeout_s=30"))
+    placement = Placement("pooled", "for the test", (("pool-default-0", 0), ("pool-default-1", 0)))
+    actors = start_actors(experiment.setting.profiles, placement, "late")
+    clock = Clock()
+    try:
+        wait_for_actors(actors)
+        executor = RayExecutor(experiment, share(experiment), placement, actors, num_cores=2, clock=clock)
+        state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+        broadcast = Broadcast.of(experiment, state)
+        plan = RoundPlan.of(0, (0, 1, 2, 3))
+        tickets = executor.submit(broadcast.message, [broadcast.job(task, None) for task in plan.tasks])
+        ray.get([actor.__ray_ready__.remote() for actor in actors])  # behind what each was given
+        clock.now_s += 100.0
+        outcomes = [executor.result(ticket) for ticket in tickets]
+        assert all(isinstance(outcome, ClientUpdate) for outcome in outcomes), outcomes
+        executor.close()
+    finally:
+        end_actors(actors)
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
