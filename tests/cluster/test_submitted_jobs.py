@@ -15,7 +15,7 @@ from orchestrator.runtime import session
 from orchestrator.tracking.progress import Progress
 from tests.cluster.head import Head, started_head
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 SMALL = (
     "tracking.enabled=false",
@@ -52,7 +52,7 @@ def _words(head: Head, *words: object) -> list[str]:
 def _run(head: Head, folder: Path, *words: object, **changes: str) -> "subprocess.CompletedProcess[str]":
     environment = {**head.environment, **changes}
     return subprocess.run(
-        _words(head, *words), cwd=folder, env=environment, capture_output=True, text=True, timeout=150
+        _words(head, *words), cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )
 
 
@@ -98,7 +98,7 @@ def test_a_run_through_ray_client_ends_as_the_run_here_does(head: Head, tmp_path
         env=head.environment,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=300,
     )
     assert ended.returncode == 0, ended.stderr
     assert _summary(storage)["params_sha256"] == _in_process(tmp_path / "here", "training.rounds=3")
@@ -146,7 +146,7 @@ def test_ctrl_c_stops_a_job_so_that_it_can_go_on(head: Head, tmp_path: Path) -> 
             break
     status = _run(head, tmp_path, "status", "--json", "--storage", storage)
     submit.send_signal(signal.SIGINT)
-    said = submit.communicate(timeout=120)[0]
+    said = submit.communicate(timeout=300)[0]
     assert submit.returncode == 130, said
     assert "stopping after the round in progress" in said
 

@@ -30,7 +30,7 @@ _QUICK = {
 }
 
 
-def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 60.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 120.0) -> None:
     """Look again and again until the condition holds. Raises AssertionError, saying what never happened."""
     end_s = time.monotonic() + deadline_s
     while not condition():
@@ -54,7 +54,7 @@ class Command:
         """Whether it has."""
         return self.process.poll() is not None
 
-    def wait(self, deadline_s: float = 60.0) -> int:
+    def wait(self, deadline_s: float = 120.0) -> int:
         """Its exit code, once it has ended. Raises AssertionError with what it printed when it does not."""
         try:
             return self.process.wait(deadline_s)
