@@ -85,6 +85,8 @@ def _require_mask(
     layout: ParameterLayout = algorithm.setting.layout
     kept = layout.density(model.mask) * layout.num_maskable
     allowed = algorithm.max_density(task.round_idx, task.client_id) * layout.num_trainable
+    if received is not None:  # which may keep more, where a run goes on with another one's model
+        allowed = max(allowed, layout.density(received.mask) * layout.num_maskable)
     if kept > allowed + 1e-6:
         raise WireError(f"its mask keeps {kept:.0f} weights, at most {allowed:.0f} are allowed")
     if not kept and layout.num_maskable:
