@@ -8,6 +8,7 @@ import yaml
 
 from orchestrator.cluster.words import Asked
 from orchestrator.config_loading import flatten
+from orchestrator.config_yaml import load_yaml
 from orchestrator.errors import RequestError
 
 #: options and arguments whose values may be files that the command reads
@@ -78,7 +79,7 @@ def _texts(value: object) -> Iterator[str]:
 def _content(path: Path) -> dict[str, Any]:
     """What a YAML file holds; nothing for one that the command will refuse."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = load_yaml(path.read_bytes())
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return flatten(content) if isinstance(content, dict) else {}

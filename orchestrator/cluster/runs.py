@@ -8,6 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from orchestrator.cluster.holder import Holder, holder
+from orchestrator.config_yaml import load_yaml
 from orchestrator.tracking.record import RoundRecord, complete_lines
 
 State = Literal["running", "finished", "interrupted", "failed", "unreadable"]
@@ -148,7 +149,7 @@ def _changed_s(folder: Path) -> float:
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_bytes())
+        content = load_yaml(path.read_bytes())
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}
