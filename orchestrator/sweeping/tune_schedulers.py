@@ -41,7 +41,8 @@ class Population(PopulationBasedTraining):
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """See TrialScheduler."""
         chosen = super().choose_trial_to_run(tune_controller)
-        alive = tune_controller.get_live_trials()
+        # among the live ones Tune still has some that have just failed
+        alive = [trial for trial in tune_controller.get_live_trials() if not trial.is_finished()]
         if chosen is None and alive and all(trial.status == Trial.PAUSED for trial in alive):
             reached = max(self._trial_state[trial].last_train_time for trial in alive)
             self._next_perturbation_sync = int(reached + self._perturbation_interval)
