@@ -6,16 +6,6 @@ import pytest
 import torch
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start Ray belong into one worker, one after another: they need the cores for themselves.
-
-    xdist 3.8 has no effect on pytest 9.2, whose node ids it cannot change: with that pair both workers run some.
-    """
-    for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _one_torch_thread() -> Iterator[None]:
     """One thread, as a client has by default, so that sums have one order."""

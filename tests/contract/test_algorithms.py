@@ -251,7 +251,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     [
         pytest.param(
             variant,
-            marks=[pytest.mark.xdist_group(variant), *([] if variant in NAMES else [pytest.mark.thorough])],
+            marks=[] if variant in NAMES else [pytest.mark.thorough],
         )
         for variant in VARIANTS
     ],

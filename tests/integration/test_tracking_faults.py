@@ -26,8 +26,6 @@ from orchestrator.tracking.record import read_records
 MakeConfig = Callable[..., ExperimentConfig]
 QUIET = Progress(quiet=True)
 Fault = Literal["away", "error", "lost answer", "none"]
-#: the server of this module takes seconds to start, so all its tests share one worker
-pytestmark = pytest.mark.xdist_group("mlflow server")
 
 
 class Line:
