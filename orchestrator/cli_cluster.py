@@ -2,10 +2,8 @@
 
 import os
 import shutil
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -182,20 +180,14 @@ def _submit(
 
 def _follow(jobs: "Jobs", job_id: str, on_interrupt: str | None) -> int:
     from orchestrator.cluster.follow import Follower, ask
+    from orchestrator.cluster.signals import termination_as_interrupt
 
     def choose() -> "Choice":
         choice = on_interrupt or ("ask" if sys.stdin.isatty() else "stop")
         return ask() if choice == "ask" else ("stop" if choice == "stop" else "detach")
 
-    before = signal.signal(signal.SIGTERM, _as_interrupt)
-    try:
+    with termination_as_interrupt():
         return Follower(jobs, job_id, write=_write, note=_note, choose=choose).follow()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _as_interrupt(signum: int, frame: FrameType | None) -> None:
-    signal.raise_signal(signal.SIGINT)
 
 
 def _write(text: str) -> None:

@@ -22,6 +22,7 @@ from orchestrator.cli_options import (
     write_summary,
 )
 from orchestrator.errors import RequestError
+from orchestrator.storage import is_sweep
 
 if TYPE_CHECKING:
     from orchestrator.sweeping.result import SweepResult
@@ -248,7 +249,7 @@ def compare_command(
 
     _one_of("--format", form, ("table", "csv", "json"))
     options = _options(metric, cost, baseline, at_upload or [], to_accuracy or [])
-    if sweep is not None and (Path(sweep) / "sweep.json").is_file():
+    if sweep is not None and is_sweep(Path(sweep)):
         storage = Path(sweep).resolve().parent
     picked = pick_runs(storage, runs or [], sweep=sweep, name=name, tags=_tags(tag or []))
     comparison = compare(picked.runs, options, picked.notes)

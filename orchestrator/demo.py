@@ -22,7 +22,7 @@ def run_demo(storage: Path, display: Display, *, verbose: bool = False) -> list[
 
     Interrupted, it ends with the run in progress.
     """
-    from orchestrator.runtime.ray_backend import ray_session
+    from orchestrator.runtime.ray_session import ray_session
 
     methods: list[dict[str, Any]] = [
         {"algorithm": {"name": "feddst"}, "sparsity": {"level": 0.8}},

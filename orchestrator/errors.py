@@ -15,6 +15,7 @@ SparsefleetError                     1
 └── RoundError                       1   a round with too few usable updates
 """
 
+import re
 from typing import ClassVar
 
 
@@ -80,3 +81,8 @@ class ActorsLostError(SparsefleetError):
 
 class RoundError(SparsefleetError):
     """A round that ended with fewer usable updates than the failure policy accepts."""
+
+
+def one_line(error: Exception | str) -> str:
+    """A message on one line, without the colours that libraries write for terminals."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())

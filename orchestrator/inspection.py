@@ -85,7 +85,7 @@ def _fleets(name: str | None = None, address: str | None = None) -> RenderableTy
         return fleet_tables(name)
     from orchestrator.config import RuntimeConfig
     from orchestrator.runtime.driver_actor import cluster_capacity
-    from orchestrator.runtime.ray_backend import ray_session
+    from orchestrator.runtime.ray_session import ray_session
 
     with ray_session(RuntimeConfig(address=address)):
         return fleet_tables(name, cluster_capacity())
@@ -251,7 +251,7 @@ def _writable(storage: Path) -> str:
 def _ray_starts() -> str:
     from orchestrator.config import RuntimeConfig
     from orchestrator.runtime.driver_actor import cluster_capacity
-    from orchestrator.runtime.ray_backend import ray_session
+    from orchestrator.runtime.ray_session import ray_session
 
     with ray_session(RuntimeConfig()):
         capacity = cluster_capacity()

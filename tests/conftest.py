@@ -19,7 +19,7 @@ def _one_torch_thread() -> Iterator[None]:
 def local_ray() -> Iterator[None]:
     """A Ray on this machine, as a run would start it."""
     from orchestrator.config import RuntimeConfig
-    from orchestrator.runtime.ray_backend import ray_session
+    from orchestrator.runtime.ray_session import ray_session
 
     with ray_session(RuntimeConfig()):
         yield

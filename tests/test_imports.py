@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "orchestrator.config_yaml": (),
     "orchestrator.config": (*CONFIG, "algorithms"),
     "orchestrator.config_loading": CONFIG,
+    "orchestrator.storage": (),
     "orchestrator.models": (*CONFIG, "orchestrator.models"),
     "orchestrator.sparsity": (*CONFIG, "orchestrator.models", "orchestrator.sparsity"),
     "orchestrator.data": (*CONFIG, "orchestrator.models", "orchestrator.data"),
@@ -66,6 +67,7 @@ MAY_IMPORT = {
     "orchestrator.analysis": (
         *CONFIG,
         "orchestrator.config_loading",
+        "orchestrator.storage",
         "orchestrator.tracking",
         "orchestrator.analysis",
     ),

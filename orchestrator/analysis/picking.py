@@ -10,6 +10,7 @@ from orchestrator.analysis.near import near
 from orchestrator.analysis.options import METRICS
 from orchestrator.analysis.runs import ComparedRun, mlflow_run_id, read_head, with_records
 from orchestrator.errors import CheckpointError, RequestError
+from orchestrator.storage import SWEEP_FILE, is_run, is_sweep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +70,10 @@ def run_folders(storage: Path) -> list[Path]:
         )
     folders = []
     for folder in sorted(path for path in storage.resolve().iterdir() if path.is_dir()):
-        if (folder / "run.json").is_file():
+        if is_run(folder):
             folders.append(folder)
-        elif (folder / "sweep.json").is_file():
-            folders += sorted(trial for trial in folder.iterdir() if (trial / "run.json").is_file())
+        elif is_sweep(folder):
+            folders += sorted(trial for trial in folder.iterdir() if is_run(trial))
     return folders
 
 
@@ -92,7 +93,7 @@ def _named(names: Iterable[str], storage: Path, folders: Sequence[Path]) -> tupl
 
 def _exactly(name: str, storage: Path, folders: Sequence[Path]) -> list[Path]:
     for folder in (Path(name), storage / name):
-        if (folder / "run.json").is_file():
+        if is_run(folder):
             return [folder.resolve()]
     return [folder for folder in folders if folder.name == name] or [
         folder for folder in folders if mlflow_run_id(folder) == name
@@ -100,21 +101,21 @@ def _exactly(name: str, storage: Path, folders: Sequence[Path]) -> list[Path]:
 
 
 def _unknown_run(name: str, storage: Path, folders: Sequence[Path]) -> RequestError:
-    if any((folder / "sweep.json").is_file() for folder in (Path(name), storage / name)):
+    if any(is_sweep(folder) for folder in (Path(name), storage / name)):
         return RequestError("RUN", name, "that is a sweep, not a run", f"ask for --sweep {name}")
     known = near(name, [folder.name for folder in folders])
     return RequestError("RUN", name, f"no run has that id or fits that pattern; {known}", "name a run")
 
 
 def _trials(sweep: str, storage: Path, found: Sequence[Path], *, named: bool) -> list[Path]:
-    places = [path for path in (Path(sweep), storage / sweep) if (path / "sweep.json").is_file()]
+    places = [path for path in (Path(sweep), storage / sweep) if is_sweep(path)]
     if not places:
-        ids = [path.parent.name for path in sorted(storage.glob("*/sweep.json"))]
+        ids = [path.parent.name for path in sorted(storage.glob(f"*/{SWEEP_FILE}"))]
         problem = f"there is no such sweep, neither at that path nor in {storage}; {near(sweep, ids)}"
         raise RequestError("--sweep", sweep, problem, "name a sweep's id or folder")
     place = places[0].resolve()
     if not named:
-        found = sorted(trial for trial in place.iterdir() if (trial / "run.json").is_file())
+        found = sorted(trial for trial in place.iterdir() if is_run(trial))
     trials = [folder for folder in found if folder.parent == place]
     if not trials:
         problem = "none of the runs named is one of its trials" if named else "it has no trials yet"

@@ -12,6 +12,7 @@ import yaml
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import flatten
 from orchestrator.errors import CheckpointError
+from orchestrator.storage import RUN_FILE, is_sweep
 from orchestrator.tracking.record import RoundRecord, committed_records
 
 Status = Literal["finished", "stopped", "unfinished"]
@@ -56,10 +57,10 @@ class ComparedRun:
 
 def read_head(folder: Path) -> ComparedRun:
     """A run without its rounds, from run.json and config.yaml. Raises CheckpointError for unreadable ones."""
-    about = _mapping(folder / "run.json", json.loads)
+    about = _mapping(folder / RUN_FILE, json.loads)
     config = _with_defaults(flatten(_mapping(folder / "config.yaml", _yaml)))
     own_tags = about.get("tags") or {}
-    sweep = folder.parent.name if (folder.parent / "sweep.json").is_file() else None
+    sweep = folder.parent.name if is_sweep(folder.parent) else None
     return ComparedRun(
         run_id=folder.name,
         name=str(about.get("name") or folder.name),

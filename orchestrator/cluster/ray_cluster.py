@@ -10,8 +10,8 @@ from orchestrator.cluster.jobs import Job
 from orchestrator.cluster.ray_jobs import RayJobs, explained
 from orchestrator.cluster.view import Actor, ClusterView, Node
 from orchestrator.errors import ClusterError
+from orchestrator.runtime.ray_session import NAMESPACE
 
-NAMESPACE = "sparsefleet"
 _MOST = 10_000
 #: resources that people ask about; the dashboard changes the names of most others
 _SHOWN = ("CPU", "GPU", "memory")

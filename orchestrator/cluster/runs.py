@@ -9,6 +9,7 @@ import yaml
 
 from orchestrator.cluster.holder import Holder, holder
 from orchestrator.config_yaml import load_yaml
+from orchestrator.storage import RUN_FILE, SWEEP_FILE
 from orchestrator.tracking.record import RoundRecord, complete_lines
 
 State = Literal["running", "finished", "interrupted", "failed", "unreadable"]
@@ -42,8 +43,8 @@ def standings(storage: Path, most: int | None = None) -> list[Standing]:
     `most` leaves out the oldest beyond so many (None: none); what is at work is always there.
     """
     folders = [
-        *((file.parent, "run") for file in storage.glob("*/run.json")),
-        *((file.parent, "sweep") for file in storage.glob("*/sweep.json")),
+        *((file.parent, "run") for file in storage.glob(f"*/{RUN_FILE}")),
+        *((file.parent, "sweep") for file in storage.glob(f"*/{SWEEP_FILE}")),
     ]
     folders.sort(key=lambda found: _changed_s(found[0]), reverse=True)
     known = [
@@ -52,14 +53,6 @@ def standings(storage: Path, most: int | None = None) -> list[Standing]:
         if most is None or number < most or holder(folder) is not None
     ]
     return sorted(known, key=lambda one: one.state != "running")
-
-
-def find_folder(name: str, storage: Path) -> Path | None:
-    """The folder of a run, a trial or a sweep named by its id or a path; None where there is none."""
-    for folder in (Path(name), storage / name, *storage.glob(f"*/{name}")):
-        if (folder / "run.json").is_file() or (folder / "sweep.json").is_file():
-            return folder.resolve()
-    return None
 
 
 def _run(folder: Path) -> Standing:
@@ -92,7 +85,7 @@ def _run(folder: Path) -> Standing:
 
 
 def _sweep(folder: Path) -> Standing:
-    about, summary = _json(folder / "sweep.json"), _json(folder / "summary.json")
+    about, summary = _json(folder / SWEEP_FILE), _json(folder / "summary.json")
     endings = [_loads(line) for line in complete_lines(folder / "endings.jsonl")]
     ended = {ending["number"]: ending.get("status") for ending in endings if "number" in ending}
     num_trials = len(complete_lines(folder / "trials.jsonl"))
@@ -143,7 +136,7 @@ def _metrics(line: bytes) -> dict[str, float]:
 
 
 def _changed_s(folder: Path) -> float:
-    files = [folder / "metrics.jsonl", folder / "run.json", folder / "sweep.json"]
+    files = [folder / "metrics.jsonl", folder / RUN_FILE, folder / SWEEP_FILE]
     return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
 
 

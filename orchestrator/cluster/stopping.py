@@ -9,9 +9,9 @@ from typing import final
 
 from orchestrator.cluster.holder import Holder, holder, signal_holder
 from orchestrator.cluster.jobs import ENDED
-from orchestrator.cluster.runs import find_folder
 from orchestrator.cluster.view import Actor, Cluster
 from orchestrator.errors import RequestError, SparsefleetError
+from orchestrator.storage import find_folder, is_sweep
 
 #: between looks at whether it has ended, seconds
 _POLL_S = 0.2
@@ -45,7 +45,7 @@ class Stopper:
         if folder is None:
             self._stop_on_cluster(name, None)
             return
-        if (folder.parent / "sweep.json").is_file():
+        if is_sweep(folder.parent):
             raise RequestError(
                 "RUN", name, "it is a trial of a sweep", f"stop the sweep: sparsefleet stop {folder.parent}"
             )

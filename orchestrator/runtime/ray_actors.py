@@ -1,6 +1,5 @@
 """Actors on Ray: started under names and footprints, waited for, and ended."""
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,8 +8,9 @@ from typing import Any
 
 import ray
 from ray.util import list_named_actors
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.errors import ActorsLostError, SparsefleetError
+from orchestrator.errors import ActorsLostError, SparsefleetError, one_line
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.runtime.client_actor import ClientActor
 from orchestrator.runtime.packing import hardest_first
@@ -102,6 +102,19 @@ def once_free(start: Callable[[], Any]) -> Any:
             time.sleep(0.1)
 
 
-def one_line(error: Exception | str) -> str:
-    """Ray's message on one line, without the colours that Ray writes for terminals."""
-    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
+def this_node() -> NodeAffinitySchedulingStrategy:
+    """Where the command runs: driver and tracker write to the run's folder, which is there."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def get_unwrapped(ref: ray.ObjectRef[Any], who: str = "the driver actor") -> Any:
+    """ray.get, with the error that the actor raised rather than Ray's wrapping of it; `who` is for its death."""
+    try:
+        return ray.get(ref)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except GONE as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, Exception):
+            raise cause from error
+        raise ActorsLostError(f"{who} is lost ({one_line(error)})") from error

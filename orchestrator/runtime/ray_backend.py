@@ -1,111 +1,30 @@
-"""A run on Ray: a driver actor, client actors and a tracker actor; and the local Ray they live on."""
+"""A run on Ray: a driver actor, its client actors and a tracker actor, kept going through losses."""
 
 import logging
-import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar, final
+from typing import Any, NoReturn, TypeVar, final
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.config import RuntimeConfig
-from orchestrator.errors import ActorsLostError, ResourceError, TrackingError
+from orchestrator.errors import ActorsLostError, ResourceError, one_line
 from orchestrator.runtime.driver_actor import ROUNDS, DriverActor
+from orchestrator.runtime.event_log import num_committed
 from orchestrator.runtime.experiment import Experiment
-from orchestrator.runtime.ray_actors import GONE, end_actors, end_named, once_free, one_line
-from orchestrator.runtime.ray_calls import UnawaitedCalls
+from orchestrator.runtime.losses import Losses
+from orchestrator.runtime.ray_actors import end_actors, end_named, get_unwrapped, once_free, this_node
 from orchestrator.runtime.ray_head import EVERY_S, Head
 from orchestrator.runtime.ray_sharing import share
-from orchestrator.tracking.credentials import connecting
-from orchestrator.tracking.mlflow_sink import MlflowSink
-from orchestrator.tracking.record import RoundRecord, RunInfo, read_records
-from orchestrator.tracking.tracker import NullTracker, Tracker, TrackingOutcome
+from orchestrator.runtime.ray_tracker import RayTracker
+from orchestrator.tracking.record import RoundRecord, read_records
+from orchestrator.tracking.tracker import NullTracker, Tracker
 
 _LOG = logging.getLogger(__name__)
-NAMESPACE = "sparsefleet"
-#: set by Ray for a job's command: without an address it joins the job's cluster
-_IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-#: times in a row that a driver is started again without a commit in between
-MOST_LOSSES = 3
 #: how long the client actors of a driver that was started again may take to start, all of them
 START_S = 300.0
 T = TypeVar("T")
-
-
-@contextmanager
-def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[None]:
-    """Connect to the configured cluster, or start a local one, for the block; joins one that is already up."""
-    if ray.is_initialized():
-        yield
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    address = runtime.address or ("auto" if _IN_A_JOB in os.environ else "local")
-    local: dict[str, Any] = {"include_dashboard": runtime.dashboard} if address == "local" else {}
-    try:
-        ray.init(
-            address=address,
-            namespace=NAMESPACE,
-            log_to_driver=verbose,
-            logging_level=logging.INFO if verbose else logging.ERROR,
-            **local,
-        )
-    except (ConnectionError, ValueError) as error:
-        problem = f"Ray cannot be reached ({one_line(error)})"
-        raise ResourceError(
-            "runtime.address",
-            runtime.address,
-            problem,
-            "start the cluster (one with tokens wants RAY_AUTH_MODE=token), or leave the key unset",
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@final
-class RayTracker:
-    """A sink in an actor of its own (Tracker); calls are sent in order and awaited only by `close`."""
-
-    def __init__(self, run_id: str, head: Head) -> None:
-        self._head = head
-        self._sink: Any = (
-            ray.remote(MlflowSink)
-            .options(name=f"{run_id}/tracker", num_cpus=0, scheduling_strategy=this_node())
-            .remote(connecting())
-        )
-        self._calls = UnawaitedCalls()
-
-    def start(self, info: RunInfo) -> None:
-        """See Tracker."""
-        self._calls.add(self._sink.start.remote(info))
-
-    def log(self, record: RoundRecord) -> None:
-        """See Tracker."""
-        self._calls.add(self._sink.log.remote(record))
-
-    def finish(
-        self, status: Literal["FINISHED", "FAILED", "KILLED"], summary: Mapping[str, float | int | str]
-    ) -> None:
-        """See Tracker."""
-        self._calls.add(self._sink.finish.remote(status, dict(summary)))
-
-    def close(self) -> TrackingOutcome:
-        """See Tracker."""
-        if self._head.is_lost:
-            raise TrackingError("what MLflow has not been told is told when the run goes on")
-        try:
-            self._calls.wait()
-            outcome: TrackingOutcome = ray.get(self._sink.close.remote())
-        except ray.exceptions.RayError as error:
-            raise TrackingError(f"tracking failed: {one_line(error)}") from error
-        finally:
-            end_actors([self._sink])
-        return outcome
 
 
 @final
@@ -122,7 +41,7 @@ class RayBackend:
         """`note` is told when the driver has to be started again. Raises what keeps it from starting now."""
         self._tracked, self._run_dir, self._note = experiment.config.tracking.enabled, run_dir, note
         self._shared = share(experiment)
-        self._stopping, self._losses = False, 0
+        self._stopping, self._losses = False, Losses()
         self._head = Head(experiment.config.runtime.address)
         self._start()
 
@@ -152,13 +71,13 @@ class RayBackend:
         while True:
             try:
                 for record in self._advancing():
-                    num_reported, self._losses = record.round_idx + 1, 0
+                    num_reported = record.round_idx + 1
                     yield record
                 return
             except ActorsLostError as error:
                 self._restart(error)
             for record in read_records(self._run_dir / "metrics.jsonl", num_reported):
-                num_reported, self._losses = record.round_idx + 1, 0
+                num_reported = record.round_idx + 1
                 yield record
 
     def _advancing(self) -> Iterator[RoundRecord]:
@@ -167,6 +86,8 @@ class RayBackend:
         while (record := self._get(calls.popleft())) is not None:
             calls.append(self._driver.advance.remote())
             yield record
+        for call in calls:  # one that is at work when its actor is ended looks like a crash, and Ray says so
+            self._get(call)
 
     def _get(self, ref: ray.ObjectRef[Any]) -> Any:
         """What the driver answers, for as long as the cluster has its head."""
@@ -206,10 +127,9 @@ class RayBackend:
             raise error
         if not self._head.answers():
             self._give_up(error)
-        self._losses += 1
-        if self._losses > MOST_LOSSES:
+        if not self._losses.one_more(num_committed(self._run_dir)):
             raise ActorsLostError(
-                f"{error}, {self._losses} times without a commit; `sparsefleet resume {self._run_dir}` goes on"
+                f"{error}, {self._losses.in_a_row} times without a commit; `sparsefleet resume {self._run_dir}` goes on"
             ) from error
         self._note(f"{error}; going on from the last commit")
         end_actors([self._driver])  # also where it is dead: this process holds on to its name until told
@@ -254,21 +174,3 @@ def _driver_actor(run_id: str) -> Any:
     actor_class = ray.remote(concurrency_groups={ROUNDS: 1})(DriverActor)  # type: ignore[call-overload]
     placed = actor_class.options(name=f"{run_id}/driver", num_cpus=0, scheduling_strategy=this_node())
     return once_free(placed.remote)
-
-
-def this_node() -> NodeAffinitySchedulingStrategy:
-    """Where the command runs: driver and tracker write to the run's folder, which is there."""
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-
-
-def get_unwrapped(ref: ray.ObjectRef[Any], who: str = "the driver actor") -> Any:
-    """ray.get, with the error that the actor raised rather than Ray's wrapping of it; `who` is for its death."""
-    try:
-        return ray.get(ref)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
-    except GONE as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, Exception):
-            raise cause from error
-        raise ActorsLostError(f"{who} is lost ({one_line(error)})") from error

@@ -9,14 +9,14 @@ from typing import Any, final
 import ray
 import torch
 
-from orchestrator.errors import ActorsLostError
+from orchestrator.errors import ActorsLostError, one_line
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientFailure, Outcome
 from orchestrator.runtime.client_device import cpu_instead
 from orchestrator.runtime.executor import Job, Message, Ticket
 from orchestrator.runtime.experiment import Experiment
 from orchestrator.runtime.placement import Placement
-from orchestrator.runtime.ray_actors import GONE, one_line
+from orchestrator.runtime.ray_actors import GONE
 from orchestrator.runtime.ray_sharing import SharedExperiment
 
 #: tasks given to one pooled actor at a time: one that it runs, and one to go on with at once

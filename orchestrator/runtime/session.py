@@ -17,8 +17,9 @@ from orchestrator.runtime.durable import write_durably
 from orchestrator.runtime.event_log import save_events
 from orchestrator.runtime.experiment import Experiment, prepare
 from orchestrator.runtime.run_folder import begin_run, run_info, tracking_uri, unique_name, verify_run
-from orchestrator.runtime.store import SWEEP_FILE, RunStore, held
+from orchestrator.runtime.store import RunStore, held
 from orchestrator.runtime.summary import RunSummary
+from orchestrator.storage import is_sweep
 from orchestrator.tracking.reachable import check_reachable
 from orchestrator.tracking.record import RoundRecord, read_records
 from orchestrator.tracking.tracker import Tracker
@@ -90,7 +91,7 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
 
 def storage_of(folder: Path) -> Path:
     """Where a run that may have been moved keeps its tracking database: beside it, a sweep's trial beside the sweep."""
-    return folder.parent.parent if (folder.parent / SWEEP_FILE).is_file() else folder.parent
+    return folder.parent.parent if is_sweep(folder.parent) else folder.parent
 
 
 def _check_resumable(
@@ -212,7 +213,8 @@ def _backend(experiment: Experiment, folder: Path, display: Display, verbose: bo
         if experiment.config.runtime.executor == "inprocess":
             backend: Backend = InProcessBackend(experiment, folder)
         else:
-            from orchestrator.runtime.ray_backend import RayBackend, ray_session
+            from orchestrator.runtime.ray_backend import RayBackend
+            from orchestrator.runtime.ray_session import ray_session
 
             stack.enter_context(ray_session(experiment.config.runtime, verbose=verbose))
             backend = RayBackend(experiment, folder, display.note)

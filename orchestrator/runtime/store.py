@@ -32,9 +32,8 @@ from orchestrator.runtime.checkpoint import Commit, CommitFolder, Restored, Temp
 from orchestrator.runtime.client_states import ClientStates
 from orchestrator.runtime.committed_states import CACHE_BYTES
 from orchestrator.runtime.durable import storing, write_durably
+from orchestrator.storage import RUN_FILE, find_folder, is_run
 
-#: what makes a folder in the storage a sweep's, whose trials' folders are in it
-SWEEP_FILE = "sweep.json"
 LOGS = ("metrics.jsonl", "events.jsonl", "failures.jsonl")
 #: what run.json says in groups; of the others `verify_run` asks
 _GROUPS = ("packages", "tags")
@@ -110,11 +109,11 @@ class RunStore:
         """Write config.yaml and run.json."""
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
         write_durably(self.folder / "config.yaml", text.encode())
-        write_durably(self.folder / "run.json", json.dumps(dict(about), indent=2).encode())
+        write_durably(self.folder / RUN_FILE, json.dumps(dict(about), indent=2).encode())
 
     def about(self) -> dict[str, Any]:
         """What `describe` wrote to run.json. Raises CheckpointError when it cannot be read."""
-        about = self._mapping("run.json", json.loads)
+        about = self._mapping(RUN_FILE, json.loads)
         for key in _GROUPS:
             if not isinstance(about.get(key, {}), dict):
                 raise CheckpointError(
@@ -189,12 +188,7 @@ class RunStore:
 
 def find_run(name: str, storage: Path) -> Path:
     """The folder of a run named by its id, a sweep's trial too, or by a path. Raises ConfigError when there is none."""
-    for folder in (
-        Path(name),
-        storage / name,
-        *(file.parent / name for file in storage.glob(f"*/{SWEEP_FILE}")),
-    ):
-        if (folder / "run.json").is_file():
-            return folder.resolve()
+    if (folder := find_folder(name, storage, is_run)) is not None:
+        return folder
     problem = f"there is no such run, neither at that path nor in {storage}"
     raise ConfigError("RUN", name, problem, "name a run's folder, or set runtime.storage")

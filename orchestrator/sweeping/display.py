@@ -63,6 +63,14 @@ class SweepProgress:
         self._pace.printed()
         self._show()
 
+    def lose(self, number: int, cause: str) -> None:
+        """A trial has lost its actors, and goes on later."""
+        self._rounds.pop(number, None)
+        self.note(
+            f"trial {number} lost its actors ({cause}); it goes on from its last commit after the others"
+        )
+        self._show()
+
     def note(self, text: str) -> None:
         """One line worth knowing."""
         if not self._quiet:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from orchestrator.runtime.run_folder import config_digest
 from orchestrator.runtime.store import RunStore
+from orchestrator.storage import is_run
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import Ending, EndStatus, SweepStore, present_trial
 from orchestrator.sweeping.trial import is_complete, summarise_unfinished
@@ -51,7 +52,7 @@ def left_over(store: SweepStore, trials: Sequence[TrialSpec], ended: Mapping[int
     left = [trial for trial in trials if trial.number not in ended]
     folders = [store.run_folder(trial.number) for trial in left]
     return [
-        present_trial(RunStore(folder), trial) if (folder / "run.json").is_file() else trial
+        present_trial(RunStore(folder), trial) if is_run(folder) else trial
         for trial, folder in zip(left, folders, strict=True)
     ]
 
@@ -65,7 +66,7 @@ def undelivered(
     """
     for trial in trials:
         for folder in store.run_folders(trial.number)[:-1]:
-            if (folder / "run.json").is_file() and _lacks(folder):
+            if is_run(folder) and _lacks(folder):
                 summarise_unfinished(folder)
                 yield folder, "stopped"
     for ending in ended.values():

@@ -23,7 +23,8 @@ from typing import Any, Literal
 
 from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.runtime.durable import write_durably
-from orchestrator.runtime.store import SWEEP_FILE, RunStore, held
+from orchestrator.runtime.store import RunStore, held
+from orchestrator.storage import SWEEP_FILE, find_folder, is_run, is_sweep
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.tracking.record import RoundRecord, complete_lines
 
@@ -137,7 +138,7 @@ class SweepStore:
 
     def run_folder(self, number: int) -> Path:
         """The folder of a trial's present run; its first one, which need not be there yet, where it has none."""
-        whole = [folder for folder in self.run_folders(number) if (folder / "run.json").is_file()]
+        whole = [folder for folder in self.run_folders(number) if is_run(folder)]
         return whole[-1] if whole else self.folder / f"{self.sweep_id}-{number:03d}"
 
     def next_run_folder(self, number: int) -> Path:
@@ -145,14 +146,14 @@ class SweepStore:
 
         What a kill has left half made may be there.
         """
-        folders = [folder for folder in self.run_folders(number) if (folder / "run.json").is_file()]
+        folders = [folder for folder in self.run_folders(number) if is_run(folder)]
         stem = f"{self.sweep_id}-{number:03d}"
         generation = folders[-1].name.removeprefix(stem).removeprefix("-g") if folders else ""
         return self.folder / f"{stem}-g{int(generation or 0) + 1}"
 
     def mark_superseded(self, number: int) -> None:
         """Note in each of a trial's earlier runs which one it goes on with."""
-        folders = [folder for folder in self.run_folders(number) if (folder / "run.json").is_file()]
+        folders = [folder for folder in self.run_folders(number) if is_run(folder)]
         for folder in folders[:-1]:
             run = RunStore(folder)
             if run.about().get("superseded_by") != folders[-1].name:
@@ -182,7 +183,7 @@ class SweepStore:
 
 def discard_half_made(folder: Path) -> None:
     """Remove a run's folder that a kill left before its run.json was written: nothing in it counts."""
-    if folder.is_dir() and not (folder / "run.json").is_file():
+    if folder.is_dir() and not is_run(folder):
         shutil.rmtree(folder)
 
 
@@ -193,9 +194,8 @@ def present_trial(run: RunStore, trial: TrialSpec) -> TrialSpec:
 
 def find_sweep(name: str, storage: Path) -> Path:
     """The folder of a sweep named by its id or a path, or of a space's newest sweep. Raises ConfigError."""
-    for folder in (Path(name), storage / name):
-        if (folder / SWEEP_FILE).is_file():
-            return folder.resolve()
+    if (folder := find_folder(name, storage, is_sweep)) is not None:
+        return folder
     of_space = [file.parent for file in storage.glob(f"*/{SWEEP_FILE}") if name in _space_of(file)]
     if of_space:
         return max(of_space, key=lambda folder: (folder / SWEEP_FILE).stat().st_mtime).resolve()

@@ -12,6 +12,7 @@ import torch
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import flatten
 from orchestrator.errors import CheckpointError, SparsefleetError
+from orchestrator.runtime.chaos import DriverChaos
 from orchestrator.runtime.driver import Driver
 from orchestrator.runtime.durable import write_durably
 from orchestrator.runtime.event_log import save_events
@@ -20,6 +21,7 @@ from orchestrator.runtime.experiment import Experiment
 from orchestrator.runtime.run_folder import begin_run, verify_run
 from orchestrator.runtime.store import LOGS, RunStore
 from orchestrator.runtime.summary import RunSummary
+from orchestrator.storage import RUN_FILE, is_run
 from orchestrator.sweeping.objective import ACCURACY, Objective
 from orchestrator.sweeping.store import discard_half_made
 from orchestrator.tracking.record import committed_records
@@ -46,6 +48,7 @@ class TrialRun:
         """`make_executor` is called when the run trains. Raises CheckpointError for records that cannot be read."""
         self._experiment, self._store, self._objective = experiment, store, objective
         self._make_executor = make_executor
+        self._chaos = DriverChaos(experiment.config, store.folder)
         self._held = ExitStack()
         self._records = committed_records(store.folder)
         self._reported = 0 if replay else len(self._records)
@@ -81,7 +84,7 @@ class TrialRun:
     def snapshot(self, folder: Path) -> None:
         """Copy all that another trial needs to go on from here."""
         shutil.copytree(self._store.folder / "commits", folder / "commits")
-        for name in (*LOGS, "config.yaml", "run.json"):
+        for name in (*LOGS, "config.yaml", RUN_FILE):
             if (self._store.folder / name).exists():
                 shutil.copyfile(self._store.folder / name, folder / name)
 
@@ -96,6 +99,7 @@ class TrialRun:
         """Commit one more round."""
         if self._driver is None:
             self._open_driver(self._make_executor())
+        self._chaos.strike(len(self._records))
         self._records.append(next(self._rounds))
 
     def _open_driver(self, executor: Executor) -> None:
@@ -137,7 +141,7 @@ def summarise_unfinished(folder: Path) -> RunSummary:
 
 def is_complete(folder: Path) -> bool:
     """Whether a run's folder holds a run that did all its rounds."""
-    if not (folder / "summary.json").is_file() or not (folder / "run.json").is_file():
+    if not (folder / "summary.json").is_file() or not is_run(folder):
         return False
     return not RunSummary.read(folder / "summary.json").interrupted
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import put_values
-from orchestrator.errors import RequestError, SparsefleetError, TrackingError
+from orchestrator.errors import ActorsLostError, RequestError, ResourceError, SparsefleetError, TrackingError
 from orchestrator.runtime.durable import write_durably
 from orchestrator.runtime.ray_actors import end_actors
-from orchestrator.runtime.ray_backend import ray_session
+from orchestrator.runtime.ray_session import ray_session
 from orchestrator.runtime.run_folder import (
     git_commit,
     public_params,
@@ -154,11 +154,40 @@ def _fit_shown(
     try:
         with on_interrupt(around.interruption.request, "stopping the trials"):
             fit(plan, pending, around)
+            while (lost := around.watch.take_lost()) and not around.interruption.requested:
+                fit(plan, *_without_their_actors(plan, lost, around))
     finally:
         display.stop()
         end_actors([shelf])
     if around.watch.problem is not None:
         raise around.watch.problem
+
+
+def _without_their_actors(
+    plan: SweepPlan, lost: frozenset[int], around: Surroundings
+) -> tuple[Pending, Surroundings]:
+    """Trials that lost their actors, as what is left to do, on what the cluster has now.
+
+    Raises ActorsLostError when it does not hold them any more.
+    """
+    store = around.store
+    for number in lost:
+        store.mark_superseded(number)
+    recorded = store.trials()
+    trials = left_over(store, [trial for trial in recorded if trial.number in lost], {})
+    ended = {number: ending for number, ending in store.endings().items() if number not in lost}
+    capacity, share = share_of_machine(plan, len(trials))
+    tasks = Tasks(plan, capacity, share)
+    try:
+        for trial in trials:
+            tasks(trial)
+    except ResourceError as lack:
+        raise ActorsLostError(
+            f"what the cluster has left does not hold the trials that lost their actors ({lack}); "
+            f"`sparsefleet sweep {store.folder} --resume` goes on once it does"
+        ) from lack
+    pending = Pending(trials=trials, recorded=recorded, ended=ended)
+    return pending, replace(around, tasks=tasks, share=share)
 
 
 def _conclude(plan: SweepPlan, pending: Pending, around: Surroundings, num_trials: int) -> SweepResult:

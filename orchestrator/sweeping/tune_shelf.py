@@ -12,7 +12,7 @@ from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition
 from orchestrator.data.registry import load_dataset
 from orchestrator.runtime.experiment import split_samples
-from orchestrator.runtime.ray_backend import get_unwrapped, this_node
+from orchestrator.runtime.ray_actors import get_unwrapped, this_node
 from orchestrator.runtime.ray_sharing import SharedSamples
 
 #: splits that are kept for trials to come; those in use stay while they are

@@ -5,9 +5,8 @@ from typing import Any, final
 
 import ray
 
-from orchestrator.errors import SparsefleetError, TrackingError
-from orchestrator.runtime.ray_actors import end_actors, one_line
-from orchestrator.runtime.ray_backend import get_unwrapped, this_node
+from orchestrator.errors import SparsefleetError, TrackingError, one_line
+from orchestrator.runtime.ray_actors import end_actors, get_unwrapped, this_node
 from orchestrator.runtime.ray_calls import UnawaitedCalls
 from orchestrator.runtime.summary import RunSummary
 from orchestrator.tracking.credentials import connecting

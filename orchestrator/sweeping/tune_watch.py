@@ -1,24 +1,26 @@
 """What the sweep's own process does when a trial reports or ends: it writes it down, tells the tracker, shows it."""
 
-import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, final
 
 from ray.tune import Callback, Stopper
 
 from orchestrator.config import ExperimentConfig
 from orchestrator.errors import RequestError
-from orchestrator.runtime.ray_actors import one_line
+from orchestrator.runtime.event_log import num_committed
+from orchestrator.runtime.losses import Losses
 from orchestrator.runtime.run_folder import run_info
 from orchestrator.runtime.store import RunStore
 from orchestrator.runtime.summary import RunSummary
+from orchestrator.storage import is_run
 from orchestrator.sweeping.display import SweepProgress
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import Ending, EndStatus, SweepStore
 from orchestrator.sweeping.trial import is_complete, summarise_unfinished
 from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.tune_causes import cause_of, is_loss, what_tune_noted
 from orchestrator.sweeping.tune_tracker import SweepTracker
 from orchestrator.sweeping.tune_unsaved import Unsaved
 from orchestrator.tracking.tracker import Status as TrackedStatus
@@ -49,6 +51,8 @@ class Watch(Unsaved, Callback):
         self._store, self._objective, self._interruption = store, objective, interruption
         self._tracker, self._display = tracker, display
         self._runs: dict[int, str] = {}
+        self._losses: defaultdict[int, Losses] = defaultdict(Losses)
+        self._lost: set[int] = set()
         self._endings = store.endings()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -85,11 +89,15 @@ class Watch(Unsaved, Callback):
             self._end(ending)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial has failed; the others go on."""
+        """A trial has failed, or lost its actors; the others go on."""
         with self._ending_the_sweep():
             number = _number(trial)
             folder = self._store.run_folder(number)
-            has_run = (folder / "run.json").is_file()
+            has_run, noted = is_run(folder), what_tune_noted(trial)
+            if self._may_go_on(number, noted, num_committed(folder) if has_run else 0):
+                self._lost.add(number)
+                self._display.lose(number, cause_of(noted))
+                return
             if has_run:
                 self._follow(number, folder.name)
                 summarise_unfinished(folder)
@@ -97,7 +105,7 @@ class Watch(Unsaved, Callback):
                 number,
                 trial.config["trial"]["values"],
                 folder.name if has_run else None,
-                cause_of(self._store.add_failure(number, _what_tune_noted(trial))),
+                cause_of(self._store.add_failure(number, noted)),
             )
 
     def refuse(self, spec: TrialSpec, error: RequestError) -> None:
@@ -136,6 +144,14 @@ class Watch(Unsaved, Callback):
         self._runs[number] = run_id
         run = RunStore(self._store.folder / run_id)
         self._tracker.start(run_info(run, ExperimentConfig.parse(run.config())))
+
+    def take_lost(self) -> frozenset[int]:
+        """The trials that have lost their actors since this was last asked, and are to go on."""
+        lost, self._lost = frozenset(self._lost), set()
+        return lost
+
+    def _may_go_on(self, number: int, noted: str, num_rounds: int) -> bool:
+        return is_loss(noted) and self._losses[number].one_more(num_rounds)
 
     @property
     def ended_here(self) -> frozenset[int]:
@@ -193,18 +209,3 @@ def progress(endings: Mapping[int, Ending], objective: Objective) -> dict[str, f
 def _number(trial: Any) -> int:
     """Tune's name for a trial is our number, see `tune_trial.trial_name`."""
     return int(str(trial))
-
-
-def cause_of(noted: str) -> str:
-    """What went wrong, on one line: the error that the trial raised, else how its actor ended."""
-    lines = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", noted).splitlines() if line.strip()]
-    raised = [line for line in lines if re.fullmatch(r"([A-Za-z_]\w*\.)*[A-Z]\w*(: .*)?", line)]
-    if raised:
-        kind, colon, message = raised[-1].partition(":")
-        return one_line(kind.rpartition(".")[2] + colon + message)[:500]
-    return one_line(" ".join(lines[1:]))[:500] or "Tune gives no cause"
-
-
-def _what_tune_noted(trial: Any) -> str:
-    """Tune's file on a trial's failure: a heading, then the error with its traceback."""
-    return Path(trial.error_file).read_text() if trial.error_file else ""

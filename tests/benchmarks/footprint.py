@@ -30,7 +30,8 @@ from orchestrator.runtime.driver_actor import cluster_capacity
 from orchestrator.runtime.experiment import Experiment, prepare
 from orchestrator.runtime.placement import place
 from orchestrator.runtime.ray_actors import end_actors
-from orchestrator.runtime.ray_backend import RayBackend, ray_session
+from orchestrator.runtime.ray_backend import RayBackend
+from orchestrator.runtime.ray_session import ray_session
 from orchestrator.runtime.store import RunStore
 from tests.fakes import DEVICE
 from tests.runtime.fleets import with_profiles

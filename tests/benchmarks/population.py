@@ -18,7 +18,8 @@ from ray.util.state import list_actors
 
 from orchestrator.config import ExperimentConfig
 from orchestrator.runtime.experiment import prepare
-from orchestrator.runtime.ray_backend import RayBackend, ray_session
+from orchestrator.runtime.ray_backend import RayBackend
+from orchestrator.runtime.ray_session import ray_session
 from orchestrator.runtime.store import RunStore
 from tests.benchmarks.footprint import proportional_mib
 

@@ -20,7 +20,7 @@ from typing import Any
 from orchestrator import ExperimentConfig, run, sweep
 from orchestrator.config import RuntimeConfig
 from orchestrator.config_loading import put_values
-from orchestrator.runtime.ray_backend import ray_session
+from orchestrator.runtime.ray_session import ray_session
 from orchestrator.sweeping.display import SweepProgress
 from orchestrator.tracking.progress import Progress
 

@@ -16,7 +16,8 @@ from ray.util.state import list_actors
 from orchestrator.config import ExperimentConfig, RuntimeConfig
 from orchestrator.errors import ResourceError
 from orchestrator.runtime.experiment import Experiment, prepare
-from orchestrator.runtime.ray_backend import NAMESPACE, RayBackend, ray_session
+from orchestrator.runtime.ray_backend import RayBackend
+from orchestrator.runtime.ray_session import NAMESPACE, ray_session
 from orchestrator.runtime.store import RunStore
 from tests.fakes import DEVICE
 from tests.runtime.fleets import with_profiles

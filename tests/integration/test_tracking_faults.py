@@ -1,9 +1,6 @@
 """MLflow behind a line that breaks: a real server, whose answers are withheld, refused or garbled on the way."""
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -22,6 +19,7 @@ from orchestrator.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.tracking.progress import Progress
 from orchestrator.tracking.record import read_records
+from tests.mlflow_server import MlflowServer
 
 MakeConfig = Callable[..., ExperimentConfig]
 QUIET = Progress(quiet=True)
@@ -92,45 +90,13 @@ class Line:
         self._proxy.server_close()
 
 
-def free_port() -> int:
-    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as held:
-        return int(held.server_address[1])
-
-
 @pytest.fixture(scope="module")
 def server_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """`mlflow server` on a port of this machine."""
-    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
-    store = [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--artifacts-destination",
-        f"{folder}/files",
-    ]
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    process = subprocess.Popen(
-        [*command, *store], env={**os.environ, **quiet}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline_s = time.monotonic() + 120.0
-    while not answers(port):
-        assert process.poll() is None, "the server has ended"
-        assert time.monotonic() < deadline_s, "the server does not answer"
-        time.sleep(0.2)
-    yield port
-    process.terminate()
-    process.wait()
-
-
-def answers(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
+    server.start()
+    yield server.port
+    server.kill()
 
 
 @pytest.fixture

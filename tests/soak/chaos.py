@@ -20,16 +20,15 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import ray
-from mlflow import MlflowClient
 
 from orchestrator import ExperimentConfig, run
 from orchestrator.config import RuntimeConfig
 from orchestrator.config_loading import apply_overrides
 from orchestrator.runtime.event_log import num_committed
-from orchestrator.runtime.ray_backend import ray_session
+from orchestrator.runtime.ray_session import ray_session
 from orchestrator.tracking.progress import Progress
-from orchestrator.tracking.record import read_records
 from tests.soak.actors import kill, leaks
+from tests.soak.metrics import metric_findings
 
 METHODS = ("feddst", "fedspa", "ssfl", "fedlps")
 VICTIMS = ("client", "all clients", "driver", "command")
@@ -119,27 +118,11 @@ def check(soaked: SoakedRun, expected: str, database: str) -> list[str]:
     assert soaked.folder is not None
     summary = json.loads((soaked.folder / "summary.json").read_text())
     found = [] if summary["params_sha256"] == expected else ["the parameters are others"]
-    found += check_metrics(soaked.folder, database)
+    found += metric_findings(soaked.folder, database, ROUNDS)
     until_s = time.monotonic() + 30.0
     while (left := leaks(soaked.folder.name)) and time.monotonic() < until_s:
         time.sleep(0.2)
     return found + left
-
-
-def check_metrics(folder: Path, database: str) -> list[str]:
-    """Steps that MLflow lacks or has twice, of each metric."""
-    records = read_records(folder / "metrics.jsonl")
-    if [record.round_idx for record in records] != list(range(ROUNDS)):
-        return [f"metrics.jsonl has rounds {[record.round_idx for record in records]}"]
-    client = MlflowClient(database)
-    run_id = json.loads((folder / "tracking.json").read_text())["mlflow_run_id"]
-    found = []
-    for name in sorted({name for record in records for name in record.metrics}):
-        steps = Counter(point.step for point in client.get_metric_history(run_id, name))
-        expected = Counter(record.round_idx for record in records if name in record.metrics)
-        if steps != expected:
-            found.append(f"{name} has steps {sorted(steps.elements())} in MLflow")
-    return found
 
 
 def soak(num_kills: int, seed: int, storage: Path, address: str) -> tuple[Counter[str], list[str], int]:

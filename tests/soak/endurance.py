@@ -23,7 +23,7 @@ from orchestrator import ExperimentConfig, run
 from orchestrator.config import RuntimeConfig
 from orchestrator.config_loading import apply_overrides
 from orchestrator.runtime.event_log import num_committed
-from orchestrator.runtime.ray_backend import ray_session
+from orchestrator.runtime.ray_session import ray_session
 from orchestrator.tracking.progress import Progress
 from tests.soak.actors import living
 

@@ -1,5 +1,6 @@
 """What the sweep's process writes down when trials report and end; no Ray runs, and nothing is tracked."""
 
+import re
 from io import StringIO
 from math import inf
 from pathlib import Path
@@ -7,17 +8,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.exceptions import RayTaskError
 from rich.console import Console
 
-from orchestrator.errors import CheckpointError, ConfigError, RoundError, TrackingError
+from orchestrator.errors import CheckpointError, ConfigError, TrackingError
+from orchestrator.runtime.losses import MOST_LOSSES
 from orchestrator.runtime.summary import RunSummary
 from orchestrator.sweeping.display import SweepProgress
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import SweepStore
 from orchestrator.sweeping.tune_tracker import SweepTracker
 from orchestrator.sweeping.tune_unsaved import Unsaved
-from orchestrator.sweeping.tune_watch import Interruption, Watch, cause_of, progress
+from orchestrator.sweeping.tune_watch import Interruption, Watch, progress
 from orchestrator.tracking.record import read_records
 from tests.sweeping.sweeps import ending, new_store, trial
 from tests.sweeping.trial_runs import finish, opened
@@ -56,51 +57,6 @@ class TestProgress:
     def test_without_a_value_there_is_no_best(self) -> None:
         assert list(progress({0: ending(trial(0), "failed")}, ACCURACY).values()) == [0.0, 0.0, 1.0]
         assert list(progress({}, ACCURACY).values()) == [0.0, 0.0, 0.0]
-
-
-class TestCause:
-    """Why a trial failed, on one line, from what Tune writes down."""
-
-    @pytest.mark.parametrize(
-        ("lines", "cause"),
-        [
-            (["orchestrator.errors.RoundError: round 3 has too few"], "RoundError: round 3 has too few"),
-            (["RoundError: \x1b[31mtoo\x1b[39m  few", "more of it"], "RoundError: too few"),
-            (["ValueError: first", "orchestrator.errors.DataError: last"], "DataError: last"),
-            (["KeyError: 'x'", "  File a.py, line 3: nonsense"], "KeyError: 'x'"),
-            (
-                ["The actor died unexpectedly", "before finishing"],
-                "The actor died unexpectedly before finishing",
-            ),
-        ],
-    )
-    def test_it_is_the_error_that_was_raised_last(self, lines: list[str], cause: str) -> None:
-        noted = ["Failure # 1 (occurred at 2026-01-01_00-00-00)", "Traceback (most recent call last):"]
-        if "died" not in lines[0]:
-            noted.append('  File "trial.py", line 3, in step')
-        else:
-            noted.pop()
-        assert cause_of("\n".join([*noted, *lines, ""])) == cause
-
-    @pytest.mark.parametrize("kind", ["AssertionError", "StopIteration", "KeyboardInterrupt"])
-    def test_an_error_without_a_message_is_named_too(self, kind: str) -> None:
-        noted = (
-            f"Failure # 1\nTraceback (most recent call last):\n  File x, line 3, in step\n    f()\n{kind}\n"
-        )
-        assert cause_of(noted) == kind
-
-    def test_ray_s_own_text_of_an_error_is_understood(self) -> None:
-        inner = RoundError("too few updates")
-        wrapped = RayTaskError("step", "Traceback\norchestrator.errors.RoundError: too few updates", inner)
-        noted = f"Failure # 1 (occurred at 2026)\n{wrapped.as_instanceof_cause()}\n"
-        assert cause_of(noted) == "RoundError: too few updates"
-
-    @pytest.mark.parametrize("noted", ["", "Failure # 1 (occurred at 2026)\n"])
-    def test_without_an_error_it_says_so(self, noted: str) -> None:
-        assert cause_of(noted) == "Tune gives no cause"
-
-    def test_it_is_one_line_of_bounded_length(self) -> None:
-        assert len(cause_of("Failure # 1\n" + "long words\n" * 1000)) <= 500
 
 
 class Hall:
@@ -192,6 +148,35 @@ def test_a_trial_that_fails_before_it_has_a_run_has_none(hall: Hall, tmp_path: P
     hall.watch.on_trial_error(1, [], TuneSide.failed(0, tmp_path, "DataError: no data"))
     assert hall.store.endings()[0].run_id is None
     assert hall.lines() == ["trial 1/0  feddst lr=0.1  failed: DataError: no data"]
+
+
+@pytest.mark.parametrize("error", ["orchestrator.errors.ActorsLostError: gone", "The actor died: gone"])
+def test_a_trial_that_loses_its_actors_goes_on_until_it_gets_nowhere(
+    hall: Hall, tmp_path: Path, error: str
+) -> None:
+    side = TuneSide.failed(0, tmp_path, error)
+    side_file = Path(str(side.error_file))
+    if error.startswith("The"):
+        side_file.write_text(f"Failure # 1 (occurred at 2026-01-01)\n{error}\n")
+    with opened(hall.store.folder / "sw-1-000") as run:
+        for _ in range(2):
+            run.step()
+            for _ in range(MOST_LOSSES):
+                hall.watch.on_trial_error(1, [], side)
+                assert hall.watch.take_lost() == {0}
+                assert hall.watch.take_lost() == frozenset()
+    assert (hall.store.endings(), hall.watch.ended_here) == ({}, frozenset())
+    assert re.match(r"trial 0 lost its actors \(.*: gone\); it goes on", hall.lines()[0])
+
+    hall.watch.on_trial_error(1, [], side)
+    assert hall.watch.take_lost() == frozenset()
+    assert (hall.store.endings()[0].status, hall.watch.ended_here) == ("failed", {0})
+
+
+def test_a_trial_that_goes_wrong_by_itself_is_not_repeated(hall: Hall, tmp_path: Path) -> None:
+    hall.watch.on_trial_error(1, [], TuneSide.failed(0, tmp_path, "RoundError: too few"))
+    assert hall.watch.take_lost() == frozenset()
+    assert hall.store.endings()[0].status == "failed"
 
 
 def test_a_trial_that_cannot_be_has_failed_before_it_began(hall: Hall) -> None:

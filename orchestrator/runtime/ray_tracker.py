@@ -1,0 +1,56 @@
+"""MLflow in an actor of its own, off the path of the rounds."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, final
+
+import ray
+
+from orchestrator.errors import TrackingError, one_line
+from orchestrator.runtime.ray_actors import end_actors, this_node
+from orchestrator.runtime.ray_calls import UnawaitedCalls
+from orchestrator.runtime.ray_head import Head
+from orchestrator.tracking.credentials import connecting
+from orchestrator.tracking.mlflow_sink import MlflowSink
+from orchestrator.tracking.record import RoundRecord, RunInfo
+from orchestrator.tracking.tracker import TrackingOutcome
+
+
+@final
+class RayTracker:
+    """A sink in an actor of its own (Tracker); calls are sent in order and awaited only by `close`."""
+
+    def __init__(self, run_id: str, head: Head) -> None:
+        self._head = head
+        self._sink: Any = (
+            ray.remote(MlflowSink)
+            .options(name=f"{run_id}/tracker", num_cpus=0, scheduling_strategy=this_node())
+            .remote(connecting())
+        )
+        self._calls = UnawaitedCalls()
+
+    def start(self, info: RunInfo) -> None:
+        """See Tracker."""
+        self._calls.add(self._sink.start.remote(info))
+
+    def log(self, record: RoundRecord) -> None:
+        """See Tracker."""
+        self._calls.add(self._sink.log.remote(record))
+
+    def finish(
+        self, status: Literal["FINISHED", "FAILED", "KILLED"], summary: Mapping[str, float | int | str]
+    ) -> None:
+        """See Tracker."""
+        self._calls.add(self._sink.finish.remote(status, dict(summary)))
+
+    def close(self) -> TrackingOutcome:
+        """See Tracker."""
+        if self._head.is_lost:
+            raise TrackingError("what MLflow has not been told is told when the run goes on")
+        try:
+            self._calls.wait()
+            outcome: TrackingOutcome = ray.get(self._sink.close.remote())
+        except ray.exceptions.RayError as error:
+            raise TrackingError(f"tracking failed: {one_line(error)}") from error
+        finally:
+            end_actors([self._sink])
+        return outcome

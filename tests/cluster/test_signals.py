@@ -1,0 +1,14 @@
+"""SIGTERM as an interrupt."""
+
+import signal
+
+import pytest
+
+from orchestrator.cluster.signals import termination_as_interrupt
+
+
+def test_sigterm_interrupts_within_the_block_only() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), termination_as_interrupt():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,0 +1,57 @@
+"""Sweeps whose trials lose their drivers end as undisturbed ones do."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.api import sweep
+from orchestrator.sweeping.display import SweepProgress
+from orchestrator.sweeping.store import SweepStore
+from tests.integration.sweep_files import base_of, digests, tiny_space, undisturbed
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+
+
+def _values(storage: Path) -> dict[str, Any]:
+    return {"runtime.storage": str(storage), "tracking.enabled": False, "chaos.driver_dies": 0.15}
+
+
+def _num_deaths(store: SweepStore) -> int:
+    return sum(1 for _ in store.folder.glob("*/chaos/driver-*"))
+
+
+def _without_faults(base: dict[str, Any]) -> dict[str, Any]:
+    return {section: values for section, values in base.items() if section != "chaos"}
+
+
+def test_each_trial_goes_on_from_its_last_commit(tmp_path: Path) -> None:
+    result = sweep(
+        str(tiny_space(tmp_path)), _values(tmp_path / "runs"), num_samples=3, display=SweepProgress(True)
+    )
+    store = SweepStore(result.folder)
+    assert _num_deaths(store) >= 2
+    assert (result.num_finished, result.num_failed) == (3, 0)
+    base = _without_faults(base_of(store))
+    assert digests(store) == {t.number: undisturbed(t, base, tmp_path / "alone") for t in store.trials()}
+
+
+def test_a_search_hears_of_each_trial_once(tmp_path: Path) -> None:
+    result = sweep(
+        str(tiny_space(tmp_path)),
+        _values(tmp_path / "runs"),
+        search="tpe",
+        num_samples=4,
+        scheduler="asha",
+        grace_rounds=4,
+        display=SweepProgress(True),
+    )
+    store = SweepStore(result.folder)
+    assert _num_deaths(store) >= 2
+    assert len((store.folder / "endings.jsonl").read_text().splitlines()) == 4
+    assert len({str(trial.values) for trial in store.trials()}) == len(store.trials()) == 4
+    assert {ending.status for ending in store.endings().values()} <= {"finished", "stopped"}
+    base = _without_faults(base_of(store))
+    finished = {n: digest for n, digest in digests(store).items() if digest is not None}
+    assert finished
+    assert finished == {n: undisturbed(store.trials()[n], base, tmp_path / "alone") for n in finished}

@@ -1,0 +1,66 @@
+"""An MLflow server for tests: its own process, which can be killed and started again."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+
+_QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+_START_S = 120.0
+
+
+class MlflowServer:
+    """`mlflow server` on a port of this machine that stays the same, with all that it keeps in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self.port = folder, free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(self.port)]
+        store = ["--backend-store-uri", f"sqlite:///{self._folder}/mlflow.db"]
+        files = ["--artifacts-destination", f"{self._folder}/files"]
+        self._process = subprocess.Popen(
+            [*command, *store, *files],
+            env={**os.environ, **_QUIET},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline_s = time.monotonic() + _START_S
+        while not self._answers():
+            assert self._process.poll() is None, "the server has ended"
+            assert time.monotonic() < deadline_s, "the server does not answer"
+            time.sleep(0.2)
+
+    def kill(self) -> None:
+        """SIGKILL it with its workers."""
+        assert self._process is not None, "start comes first"
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _answers(self) -> bool:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])

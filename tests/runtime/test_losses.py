@@ -1,0 +1,22 @@
+"""How often a run may lose what drives it."""
+
+from orchestrator.runtime.losses import MOST_LOSSES, Losses
+
+
+def test_a_run_that_gets_nowhere_is_given_up() -> None:
+    losses = Losses()
+    assert [losses.one_more(0) for _ in range(MOST_LOSSES + 1)] == [True, True, True, False]
+    assert losses.in_a_row == 4
+
+
+def test_a_commit_in_between_begins_the_count_anew() -> None:
+    losses = Losses()
+    assert all(losses.one_more(num_committed) for num_committed in range(20))
+    assert losses.in_a_row == 1
+    assert [losses.one_more(19) for _ in range(3)] == [True, True, False]
+
+
+def test_a_commit_fewer_is_no_progress() -> None:
+    """A damaged commit is passed over: the run goes on from the one before, and may be lost there each time."""
+    losses = Losses()
+    assert [losses.one_more(n) for n in (5, 4, 5, 5)] == [True, True, True, False]

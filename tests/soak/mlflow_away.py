@@ -1,0 +1,111 @@
+"""An MLflow server that is killed under a run, and away for a minute: `python -m tests.soak.mlflow_away`.
+
+Twice: once the run goes on while the server is away and after it is back, once it ends meanwhile and waits for it.
+Prints how many rounds were committed before, meanwhile and afterwards; exits 1 when a metric is missing, doubled or
+another one in MLflow, or the run is not marked as finished there.
+"""
+
+import argparse
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mlflow import MlflowClient
+
+from orchestrator import ExperimentConfig, run
+from orchestrator.config import RuntimeConfig
+from orchestrator.config_loading import apply_overrides
+from orchestrator.runtime.event_log import num_committed
+from orchestrator.runtime.ray_session import ray_session
+from orchestrator.tracking.progress import Progress
+from orchestrator.tracking.record import read_records
+from tests.mlflow_server import MlflowServer
+from tests.soak.metrics import metric_findings
+
+OVERRIDES = (
+    "algorithm.name=feddst",
+    "model.name=mlp",
+    "fleet.num_clients=8",
+    "training.clients_per_round=2",
+    "training.local_epochs=1",
+    "training.eval_every=5",
+    "runtime.actors=pooled",
+    "runtime.pool_size=2",
+)
+#: the server is killed after so many rounds
+ROUNDS_BEFORE = 20
+
+
+class Outage(threading.Thread):
+    """Kills the server under the one run in a storage, and starts it again when the time is over."""
+
+    def __init__(self, server: MlflowServer, storage: Path, seconds: float) -> None:
+        super().__init__()
+        self._server, self._storage, self._seconds = server, storage, seconds
+        self.num_at_kill = self.num_at_return = 0
+
+    def run(self) -> None:
+        """Wait for the run to have some rounds first."""
+        while self._num_done() < ROUNDS_BEFORE:
+            time.sleep(0.05)
+        self._server.kill()
+        self.num_at_kill = self._num_done()
+        time.sleep(self._seconds)
+        self.num_at_return = self._num_done()
+        self._server.start()
+
+    def _num_done(self) -> int:
+        return sum(num_committed(file.parent) for file in self._storage.glob("*/run.json"))
+
+
+def soak(server: MlflowServer, storage: Path, num_rounds: int, seconds: float) -> dict[str, Any]:
+    """One run; what came of it."""
+    outage = Outage(server, storage, seconds)
+    outage.start()
+    words = [f"training.rounds={num_rounds}", f"runtime.storage={storage}", f"tracking.uri={server.uri}"]
+    timeout = f"tracking.flush_timeout_s={2 * seconds + 60:g}"
+    config = ExperimentConfig.parse(apply_overrides({}, [*OVERRIDES, *words, timeout]))
+    summary = run(config, Progress(quiet=True))
+    outage.join()
+    folder = storage / summary.run_id
+    findings = metric_findings(folder, server.uri, num_rounds)
+    mlflow_run_id = json.loads((folder / "tracking.json").read_text())["mlflow_run_id"]
+    status = MlflowClient(server.uri).get_run(mlflow_run_id).info.status
+    if status != "FINISHED":
+        findings.append(f"the run is {status} in MLflow")
+    return {
+        "seconds_away": seconds,
+        "rounds_before": outage.num_at_kill,
+        "rounds_meanwhile": outage.num_at_return - outage.num_at_kill,
+        "rounds_afterwards": num_rounds - outage.num_at_return,
+        "metrics": len(
+            {name for record in read_records(folder / "metrics.jsonl") for name in record.metrics}
+        ),
+        "findings": findings,
+    }
+
+
+def main() -> int:
+    """Print a JSON object; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--rounds", type=int, default=800, help="of the run that goes on afterwards")
+    options = parser.parse_args()
+    results = {}
+    with TemporaryDirectory() as folder, ray_session(RuntimeConfig()):
+        (server_folder := Path(folder) / "server").mkdir()
+        server = MlflowServer(server_folder)
+        server.start()
+        for name, num_rounds in (("goes on", options.rounds), ("ends meanwhile", 2 * ROUNDS_BEFORE)):
+            results[name] = soak(server, Path(folder) / name.replace(" ", "-"), num_rounds, options.seconds)
+        server.kill()
+    print(json.dumps(results, indent=2))
+    return 1 if any(result["findings"] for result in results.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
