@@ -13,8 +13,14 @@ from tests.integration.sweep_files import base_of, digests, tiny_space, undistur
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
 
-def _values(storage: Path) -> dict[str, Any]:
-    return {"runtime.storage": str(storage), "tracking.enabled": False, "chaos.driver_dies": 0.15}
+def _values(storage: Path, driver_dies: float) -> dict[str, Any]:
+    """Seven rounds, in the sixth of which every trial's driver dies; above 0.12 in the second too."""
+    return {
+        "runtime.storage": str(storage),
+        "tracking.enabled": False,
+        "training.rounds": 7,
+        "chaos.driver_dies": driver_dies,
+    }
 
 
 def _num_deaths(store: SweepStore) -> int:
@@ -27,11 +33,14 @@ def _without_faults(base: dict[str, Any]) -> dict[str, Any]:
 
 def test_each_trial_goes_on_from_its_last_commit(tmp_path: Path) -> None:
     result = sweep(
-        str(tiny_space(tmp_path)), _values(tmp_path / "runs"), num_samples=3, display=SweepProgress(True)
+        str(tiny_space(tmp_path)),
+        _values(tmp_path / "runs", 0.13),
+        num_samples=2,
+        display=SweepProgress(True),
     )
     store = SweepStore(result.folder)
-    assert _num_deaths(store) >= 2
-    assert (result.num_finished, result.num_failed) == (3, 0)
+    assert _num_deaths(store) == 4
+    assert (result.num_finished, result.num_failed) == (2, 0)
     base = _without_faults(base_of(store))
     assert digests(store) == {t.number: undisturbed(t, base, tmp_path / "alone") for t in store.trials()}
 
@@ -39,17 +48,17 @@ def test_each_trial_goes_on_from_its_last_commit(tmp_path: Path) -> None:
 def test_a_search_hears_of_each_trial_once(tmp_path: Path) -> None:
     result = sweep(
         str(tiny_space(tmp_path)),
-        _values(tmp_path / "runs"),
+        _values(tmp_path / "runs", 0.1),
         search="tpe",
-        num_samples=4,
+        num_samples=3,
         scheduler="asha",
-        grace_rounds=4,
+        grace_rounds=2,
         display=SweepProgress(True),
     )
     store = SweepStore(result.folder)
-    assert _num_deaths(store) >= 2
-    assert len((store.folder / "endings.jsonl").read_text().splitlines()) == 4
-    assert len({str(trial.values) for trial in store.trials()}) == len(store.trials()) == 4
+    assert _num_deaths(store) >= 1
+    assert len((store.folder / "endings.jsonl").read_text().splitlines()) == 3
+    assert len({str(trial.values) for trial in store.trials()}) == len(store.trials()) == 3
     assert {ending.status for ending in store.endings().values()} <= {"finished", "stopped"}
     base = _without_faults(base_of(store))
     finished = {n: digest for n, digest in digests(store).items() if digest is not None}
