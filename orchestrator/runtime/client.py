@@ -21,7 +21,7 @@ from orchestrator.federation.update import ClientFailure, ClientScore, ClientUpd
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.submodel import shrink
 from orchestrator.runtime.chaos import TaskChaos
-from orchestrator.runtime.client_device import client_device
+from orchestrator.runtime.client_device import client_device, repeatable
 from orchestrator.runtime.device_memory import DeviceMemory, DeviceMemoryError
 from orchestrator.runtime.experiment import Experiment
 from orchestrator.sparsity.payload import Payload, Scalar
@@ -114,8 +114,9 @@ class ClientHost:
             profile = experiment.setting.profile_of(task.client_id, task.round_idx)
             seed = forked_torch_seed(experiment.config.seed, *task.stream_path, "torch")
             # the bench first: CUDA has random numbers to seed only once something is on the GPU
-            bench = self._bench(client_device(profile.num_gpus, cuda=torch.cuda.is_available()))
-            with torch_threads(profile.num_threads), seed:
+            device = client_device(profile.num_gpus, cuda=torch.cuda.is_available())
+            bench = self._bench(device)
+            with torch_threads(profile.num_threads), seed, repeatable(device):
                 run: LocalRun[Any] = LocalRun(
                     setting=experiment.setting,
                     task=task,

@@ -1,6 +1,7 @@
 """What a client computes on: its share of a GPU where torch finds CUDA, the CPU elsewhere."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -26,6 +27,19 @@ def hold_to_share(num_gpus: float) -> None:
     share = memory_share(num_gpus, cuda=torch.cuda.is_available())
     if share is not None:
         torch.cuda.set_per_process_memory_fraction(share)
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """For the block, what is computed on a GPU is the same again, and is float32's.
+
+    Left alone, cuDNN adds up in whatever order its threads arrive, and rounds what it multiplies to TF32's ten bits.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
 
 
 def cpu_instead(profiles: Iterable[DeviceProfile], *, cuda: bool) -> str:
