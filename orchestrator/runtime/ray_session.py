@@ -15,6 +15,8 @@ from orchestrator.errors import ResourceError, one_line
 NAMESPACE = "sparsefleet"
 #: set by Ray for a job's command: without an address it joins the job's cluster
 _IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+#: Ray Client's server forks a process for each client and may lose it at once to gRPC's threads (ray-project/ray#63202)
+_TRIES, _LOST_AT_ONCE = 4, "Initialization failure from server"
 
 
 @contextmanager
@@ -28,7 +30,7 @@ def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[No
     address = runtime.address or ("auto" if _IN_A_JOB in os.environ else "local")
     local: dict[str, Any] = {"include_dashboard": runtime.dashboard} if address == "local" else {}
     try:
-        ray.init(
+        _connect(
             address=address,
             namespace=NAMESPACE,
             log_to_driver=verbose,
@@ -47,3 +49,14 @@ def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[No
         yield
     finally:
         ray.shutdown()
+
+
+def _connect(**options: Any) -> None:
+    """ray.init, again where the other end has failed before it knew what is wanted. Raises what the last try raises."""
+    for num_left in reversed(range(_TRIES)):
+        try:
+            ray.init(**options)
+            return
+        except ConnectionError as error:
+            if not num_left or _LOST_AT_ONCE not in str(error):
+                raise

@@ -30,17 +30,17 @@ class RayTracker:
 
     def start(self, info: RunInfo) -> None:
         """See Tracker."""
-        self._calls.add(self._sink.start.remote(info))
+        self._tell(self._sink.start, info)
 
     def log(self, record: RoundRecord) -> None:
         """See Tracker."""
-        self._calls.add(self._sink.log.remote(record))
+        self._tell(self._sink.log, record)
 
     def finish(
         self, status: Literal["FINISHED", "FAILED", "KILLED"], summary: Mapping[str, float | int | str]
     ) -> None:
         """See Tracker."""
-        self._calls.add(self._sink.finish.remote(status, dict(summary)))
+        self._tell(self._sink.finish, status, dict(summary))
 
     def close(self) -> TrackingOutcome:
         """See Tracker."""
@@ -54,3 +54,13 @@ class RayTracker:
         finally:
             end_actors([self._sink])
         return outcome
+
+    def _tell(self, method: Any, *arguments: object) -> None:
+        """Make a call, unless there is no head any more: then the run's resumption tells MLflow."""
+        if self._head.is_lost:
+            return
+        try:
+            self._calls.add(method.remote(*arguments))
+        except Exception:  # Ray Client, without its connection, raises whatever it comes upon
+            if not self._head.through_client:
+                raise

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,14 @@ class Head:
     address: str
     client: str
     environment: dict[str, str]
+    process: "subprocess.Popen[bytes]"
+
+    def kill(self) -> None:
+        """SIGKILL it with all that it has started."""
+        for pid in reversed(descendants(self.process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
 
 
 @contextmanager
@@ -39,6 +47,7 @@ def started_head() -> Iterator[Head]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "GRPC_ENABLE_FORK_SUPPORT": "0",  # as docs/cluster has it
     }
     words = [
         *(str(tools / "ray"), "start", "--head", "--block", "--disable-usage-stats", "--num-cpus=2"),
@@ -52,16 +61,12 @@ def started_head() -> Iterator[Head]:
         process = subprocess.Popen(
             words, cwd=folder, env=environment, stdout=file, stderr=file, start_new_session=True
         )
+    head = Head(f"http://127.0.0.1:{dashboard}", f"ray://127.0.0.1:{client}", environment, process)
     try:
         _wait_until_it_listens(process, dashboard, log)
-        yield Head(f"http://127.0.0.1:{dashboard}", f"ray://127.0.0.1:{client}", environment)
+        yield head
     finally:
-        for pid in reversed(descendants(process.pid)):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        process.wait()
+        head.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -93,7 +93,7 @@ def main() -> int:
     """Print a JSON object; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--rounds", type=int, default=800, help="of the run that goes on afterwards")
+    parser.add_argument("--rounds", type=int, default=2500, help="of the run that goes on afterwards")
     options = parser.parse_args()
     results = {}
     with TemporaryDirectory() as folder, ray_session(RuntimeConfig()):
