@@ -1,0 +1,140 @@
+"""Ray as its executor sees it, in one thread and on a clock of its own: actors answer when a test says so."""
+
+import heapq
+from collections.abc import Callable, Sequence
+from itertools import count
+from math import inf
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError
+
+
+class Ref:
+    """What stands for a result that may not be there yet."""
+
+
+class FakeRay:
+    """`at` says what happens when; waiting lets the clock run up to it. What is in no plan never happens."""
+
+    exceptions, ObjectRef = ray.exceptions, ray.ObjectRef
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.results: dict[Ref, object] = {}
+        self.killed: list[str] = []
+        self.num_put, self.cancelled = 0, 0
+        self._plan: list[tuple[float, int, Callable[[], object]]] = []
+        self._order = count()
+
+    def at(self, now_s: float, event: Callable[[], object]) -> None:
+        """Something that happens at that time."""
+        heapq.heappush(self._plan, (now_s, next(self._order), event))
+
+    def put(self, value: object) -> Ref:
+        self.num_put += 1
+        self.results[ref := Ref()] = value
+        return ref
+
+    def wait(
+        self, refs: Sequence[Ref], num_returns: int = 1, timeout: float | None = None
+    ) -> tuple[list[Ref], list[Ref]]:
+        until_s = inf if timeout is None else self.now_s + timeout
+        while sum(ref in self.results for ref in refs) < num_returns:
+            if not self._plan or self._plan[0][0] > until_s:
+                assert until_s < inf, "it waits for ever: nothing is going to happen any more"
+                self.now_s = until_s
+                break
+            self.now_s, _, event = heapq.heappop(self._plan)
+            event()
+        ready = [ref for ref in refs if ref in self.results][:num_returns]
+        return ready, [ref for ref in refs if ref not in ready]
+
+    def get(self, ref: Ref) -> object:
+        self.wait([ref])
+        result = self.results[ref]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def kill(self, actor: "FakeActor", no_restart: bool = True) -> None:
+        assert not no_restart, "a client actor that is killed for its task comes back"
+        self.killed.append(actor.name)
+        actor.die()
+
+    def cancel(self, ref: Ref) -> None:
+        self.cancelled += 1
+
+
+class FakeMethod:
+    """A method of an actor, and how it is called."""
+
+    def __init__(self, call: Callable[..., Ref]) -> None:
+        self._call = call
+
+    def options(self, **options: object) -> "FakeMethod":
+        return self
+
+    def remote(self, *arguments: Any) -> Ref:
+        return self._call(*arguments)
+
+
+class FakeActor:
+    """`at_work` are the tasks that it was given and has not finished, as client ids, oldest first."""
+
+    def __init__(self, fake: FakeRay, name: str) -> None:
+        self.name, self._ray = name, fake
+        self.is_there, self.num_given = True, 0
+        self._tasks: list[tuple[Ref, int]] = []
+        self._asked: list[Ref] = []
+        self.run, self.__ray_ready__ = FakeMethod(self._run), FakeMethod(self._answer)
+
+    @property
+    def at_work(self) -> list[int]:
+        return [client_id for _, client_id in self._tasks]
+
+    def finish(self) -> None:
+        """Its oldest task ends well."""
+        ref, client_id = self._tasks.pop(0)
+        self._ray.results[ref] = f"client {client_id} by {self.name}"
+
+    def raise_out(self, error: Exception) -> None:
+        """Its oldest task ends in an error of Ray's that says nothing of the actor."""
+        self._ray.results[self._tasks.pop(0)[0]] = error
+
+    def vanish(self) -> None:
+        """It is not there any more, and nothing of what it was asked ends."""
+        self.is_there = False
+
+    def die(self) -> None:
+        """It is not there any more, and Ray knows."""
+        self.vanish()
+        for ref, _ in self._tasks:
+            self._ray.results[ref] = ActorDiedError()
+        self._tasks.clear()
+
+    def come_back(self) -> None:
+        """Ray has restarted it."""
+        self.is_there = True
+        for ref in self._asked:
+            self._ray.results[ref] = True
+        self._asked.clear()
+
+    def end(self) -> None:
+        """Ray does not restart it."""
+        for ref in self._asked:
+            self._ray.results[ref] = ActorDiedError()
+        self._asked.clear()
+
+    def _run(self, shared: object, task: Any, *arguments: object) -> Ref:
+        self.num_given += 1
+        self._tasks.append((ref := Ref(), task.client_id))
+        return ref
+
+    def _answer(self) -> Ref:
+        ref = Ref()
+        if self.is_there:
+            self._ray.results[ref] = True
+        else:
+            self._asked.append(ref)
+        return ref
