@@ -85,4 +85,9 @@ class RoundError(SparsefleetError):
 
 def one_line(error: Exception | str) -> str:
     """A message on one line, without the colours that libraries write for terminals."""
-    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
+    return " ".join(without_colours(str(error)).split())
+
+
+def without_colours(text: str) -> str:
+    """A text without what makes a terminal colour it."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)

@@ -1,5 +1,7 @@
 """What lies in the storage folder, and how it is found."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,13 @@ def test_only_what_is_wanted_is_found(storage: Path) -> None:
     assert find_folder("some-sweep", storage, is_run) is find_folder("some-run", storage, is_sweep) is None
     assert find_folder("some-run", storage, is_run) == storage / "some-run"
     assert find_folder("some-sweep", storage, is_sweep) == storage / "some-sweep"
+
+
+def test_a_disk_that_fails_holds_nothing(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "stat", fail)
+        found = is_run(storage / "some-run"), is_sweep(storage / "some-sweep")
+    assert found == (False, False)

@@ -117,10 +117,12 @@ class DriverChaos:
     """Kills the process that drives a run, once in each round that is hit: a mark in the run's folder tells."""
 
     def __init__(self, config: ExperimentConfig, run_dir: Path) -> None:
-        self._config, self._marks = config.chaos, run_dir / "chaos"
+        self._config, self._rounds, self._marks = config.chaos, config.training.rounds, run_dir / "chaos"
 
     def strike(self, round_idx: int) -> None:
-        """Die if this round is hit and has not been yet."""
+        """Die if this round is hit and has not been yet; after the last one there is none."""
+        if round_idx >= self._rounds:
+            return
         mark = self._marks / f"driver-{round_idx:06d}"
         rng = stream(self._config.seed, "chaos", "driver", round_idx)
         if rng.random() < self._config.driver_dies and not mark.exists():

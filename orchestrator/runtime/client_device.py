@@ -31,9 +31,9 @@ def hold_to_share(num_gpus: float) -> None:
 
 @contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """For the block, what is computed on a GPU is the same again, and is float32's.
+    """For the block, what cuDNN computes on a GPU is the same again, and is float32's.
 
-    Left alone, cuDNN adds up in whatever order its threads arrive, and rounds what it multiplies to TF32's ten bits.
+    Left alone, it adds up in whatever order its threads arrive, and rounds what it multiplies to TF32's ten bits.
     """
     if device.type != "cuda":
         yield

@@ -23,6 +23,8 @@ GONE = (
     ray.exceptions.NodeDiedError,
     ray.exceptions.OutOfMemoryError,
 )
+#: how long client actors may take to start, all of them, where the cluster is known to have had room for them
+START_S = 300.0
 #: how long Ray may hold on to a dead actor's name
 _NAME_FREE_S = 60.0
 

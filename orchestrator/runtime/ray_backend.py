@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, final
 
@@ -14,7 +14,14 @@ from orchestrator.runtime.driver_actor import ROUNDS, DriverActor
 from orchestrator.runtime.event_log import num_committed
 from orchestrator.runtime.experiment import Experiment
 from orchestrator.runtime.losses import Losses
-from orchestrator.runtime.ray_actors import end_actors, end_named, get_unwrapped, once_free, this_node
+from orchestrator.runtime.ray_actors import (
+    START_S,
+    end_actors,
+    end_named,
+    get_unwrapped,
+    once_free,
+    this_node,
+)
 from orchestrator.runtime.ray_head import EVERY_S, Head
 from orchestrator.runtime.ray_sharing import share
 from orchestrator.runtime.ray_tracker import RayTracker
@@ -22,8 +29,6 @@ from orchestrator.tracking.record import RoundRecord, read_records
 from orchestrator.tracking.tracker import NullTracker, Tracker
 
 _LOG = logging.getLogger(__name__)
-#: how long the client actors of a driver that was started again may take to start, all of them
-START_S = 300.0
 T = TypeVar("T")
 
 
@@ -50,12 +55,13 @@ class RayBackend:
         return self._run_dir.name
 
     def _start(self) -> None:
-        self._driver = driver = _driver_actor(self._run_id)
-        try:
-            self.description: str = get_unwrapped(driver.open.remote(self._shared, str(self._run_dir)))
-        except BaseException:
-            end_actors([driver])
-            raise
+        with self._minding_the_head():
+            self._driver = driver = _driver_actor(self._run_id)
+            try:
+                self.description: str = get_unwrapped(driver.open.remote(self._shared, str(self._run_dir)))
+            except BaseException:
+                end_actors([driver])
+                raise
 
     def tracker(self) -> Tracker:
         """See Backend."""
@@ -63,7 +69,7 @@ class RayBackend:
 
     def ready(self) -> None:
         """See Backend."""
-        self._insist(lambda: self._get(self._driver.ready.remote()))
+        self._insist(lambda: self._get(self._asked("ready")))
 
     def records(self) -> Iterator[RoundRecord]:
         """See Backend. Committed rounds that a lost driver could not report any more are read from the run's folder."""
@@ -82,22 +88,37 @@ class RayBackend:
 
     def _advancing(self) -> Iterator[RoundRecord]:
         """Each record of this driver. One call is always ahead, so that it need not wait for this process."""
-        calls = deque(self._driver.advance.remote() for _ in range(2))
+        calls = deque(self._asked("advance") for _ in range(2))
         while (record := self._get(calls.popleft())) is not None:
-            calls.append(self._driver.advance.remote())
+            calls.append(self._asked("advance"))
             yield record
-        for call in calls:  # one that is at work when its actor is ended looks like a crash, and Ray says so
-            self._get(call)
+        with suppress(ActorsLostError):
+            for (
+                call
+            ) in calls:  # one that is at work when its actor is ended looks like a crash, and Ray says so
+                self._get(call)
+
+    def _asked(self, method: str, *arguments: object) -> ray.ObjectRef[Any]:
+        with self._minding_the_head():
+            ref: ray.ObjectRef[Any] = getattr(self._driver, method).remote(*arguments)
+            return ref
 
     def _get(self, ref: ray.ObjectRef[Any]) -> Any:
         """What the driver answers, for as long as the cluster has its head."""
-        try:
-            ready = False
-            while not ready:
-                ready = bool(ray.wait([ref], timeout=EVERY_S)[0])
+        with self._minding_the_head():
+            while not ray.wait([ref], timeout=EVERY_S)[0]:
                 if self._head.is_away():
                     self._give_up()
             return get_unwrapped(ref)
+
+    @contextmanager
+    def _minding_the_head(self) -> Iterator[None]:
+        """Nothing is asked of Ray when the head is known to be lost; a block that fails of its loss says so."""
+        if self._head.is_lost or self._head.is_away():
+            self._give_up()
+        try:
+            with self._head.noticing():
+                yield
         except ConnectionError as error:
             if not self._head.through_client:
                 raise
@@ -106,13 +127,11 @@ class RayBackend:
     def _give_up(self, error: Exception | None = None) -> NoReturn:
         """Leave everything as it is: what the head should end ends with it."""
         self._head.is_lost = True
-        said = f" ({one_line(error)})" if isinstance(error, ConnectionError) else ""
-        with suppress(Exception):  # whatever kind of connection is left, if any
-            self._driver.stop.remote()
-        raise ActorsLostError(
-            f"the head of the Ray cluster, {self._head.address}, does not answer{said}; "
-            f"`sparsefleet resume {self._run_dir}` goes on from the last commit once there is a cluster"
-        ) from error
+        said = one_line(error) if isinstance(error, ConnectionError) else ""
+        if not self._head.through_client:
+            with suppress(Exception):  # whatever kind of connection is left, if any
+                self._driver.stop.remote()
+        raise ActorsLostError(self._head.loss(f"sparsefleet resume {self._run_dir}", said)) from error
 
     def _insist(self, call: Callable[[], T]) -> T:
         """What a call of the driver gives, which is started again where it dies meanwhile."""
@@ -136,7 +155,7 @@ class RayBackend:
         end_named(f"{self._run_id}/", but=f"{self._run_id}/tracker")
         try:
             self._start()
-            self._get(self._driver.ready.remote(START_S))
+            self._get(self._asked("ready", START_S))
         except ActorsLostError as again:
             return self._restart(again)
         except ResourceError as lack:
@@ -151,11 +170,12 @@ class RayBackend:
     def stop(self) -> None:
         """See Backend."""
         self._stopping = True
-        self._driver.stop.remote()
+        with suppress(ConnectionError), self._head.noticing():
+            self._driver.stop.remote()
 
     def params_sha256(self) -> str:
         """See Backend."""
-        digest: str = self._insist(lambda: get_unwrapped(self._driver.params_sha256.remote()))
+        digest: str = self._insist(lambda: self._get(self._asked("params_sha256")))
         return digest
 
     def close(self) -> None:
@@ -163,9 +183,10 @@ class RayBackend:
         if self._head.is_lost:
             return
         try:
-            end_actors([self._driver])  # first, so that it takes no dying client for one that failed
-            end_named(f"{self._run_id}/", but=f"{self._run_id}/tracker")
-        except ray.exceptions.RayError:
+            with self._head.noticing():
+                end_actors([self._driver])  # first, so that it takes no dying client for one that failed
+                end_named(f"{self._run_id}/", but=f"{self._run_id}/tracker")
+        except (ConnectionError, ray.exceptions.RayError):
             _LOG.debug("what is left of the run ends with Ray", exc_info=True)
 
 

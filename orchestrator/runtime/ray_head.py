@@ -4,11 +4,17 @@ Without it nothing can be started, found or ended, and Ray ends a process that h
 that knows nothing of runs.
 """
 
+import os
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import final
 
 import ray
+
+from orchestrator.errors import SparsefleetError, one_line
 
 #: how long it may be away, and how often it is looked for, in seconds
 MOST_AWAY_S, EVERY_S = 30.0, 5.0
@@ -16,11 +22,11 @@ MOST_AWAY_S, EVERY_S = 30.0, 5.0
 
 @final
 class Head:
-    """The head of the connected cluster; Ray Client notices by itself, so that through it the head counts as there."""
+    """The head of the connected cluster. Ray Client notices its loss by itself, and then is connected no more."""
 
     def __init__(self, address: str | None) -> None:
         """`address` is what the cluster was joined by."""
-        self.through_client = ray.util.client.ray.is_connected()  # type: ignore[no-untyped-call]
+        self.through_client = _is_client_connected()
         self.address = address if self.through_client else ray.get_runtime_context().gcs_address
         #: said by whoever gave up on it; nothing is asked of Ray from then on, which would wait for it or start anew
         self.is_lost = False
@@ -29,7 +35,7 @@ class Head:
     def answers(self) -> bool:
         """Whether it takes a connection now."""
         if self.through_client:
-            return True
+            return _is_client_connected()
         host, _, port = str(self.address).rpartition(":")
         self._looked_s = time.monotonic()
         try:
@@ -41,6 +47,57 @@ class Head:
 
     def is_away(self) -> bool:
         """Whether it has not answered for too long; to be asked again and again."""
+        if self.through_client:
+            return not self.answers()
         if time.monotonic() - self._looked_s >= EVERY_S:
             self.answers()
         return time.monotonic() - self._seen_s > MOST_AWAY_S
+
+    def loss(self, resumption: str, cause: str = "") -> str:
+        """What to say of its loss, with the command that goes on."""
+        why = f" ({cause})" if cause else ""
+        return (
+            f"the head of the Ray cluster, {self.address}, does not answer{why}; "
+            f"`{resumption}` goes on from the last commit once there is a cluster"
+        )
+
+    @contextmanager
+    def noticing(self) -> Iterator[None]:
+        """For a block that asks something of Ray: ConnectionError when it failed of Ray Client's lost connection.
+
+        Ray Client raises whatever it comes upon then, and what is asked of it afterwards starts a Ray of its own.
+        """
+        try:
+            yield
+        except SparsefleetError:
+            raise
+        except Exception as error:
+            if not self.through_client or _is_client_connected():
+                raise
+            self.is_lost = True
+            raise ConnectionError(one_line(error)) from error
+
+
+@contextmanager
+def ending_without_head(address: str | None, resumption: str) -> Iterator[None]:
+    """For a block that waits for Ray in ways of its own, as Tune does: a lost head ends the process, in one line.
+
+    Ray would end it half a minute later, with a line that knows nothing of what was going on. Exit code 1.
+    """
+    head, is_over = Head(address), threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(EVERY_S):
+            if head.is_away():
+                os.write(2, f"\nerror: {head.loss(resumption)}\n".encode())
+                os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
+
+
+def _is_client_connected() -> bool:
+    return bool(ray.util.client.ray.is_connected())  # type: ignore[no-untyped-call]

@@ -1,6 +1,7 @@
 """MLflow in an actor of its own, off the path of the rounds."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal, final
 
 import ray
@@ -13,6 +14,8 @@ from orchestrator.tracking.credentials import connecting
 from orchestrator.tracking.mlflow_sink import MlflowSink
 from orchestrator.tracking.record import RoundRecord, RunInfo
 from orchestrator.tracking.tracker import TrackingOutcome
+
+_LATER = "what MLflow has not been told is told when the run goes on"
 
 
 @final
@@ -45,22 +48,22 @@ class RayTracker:
     def close(self) -> TrackingOutcome:
         """See Tracker."""
         if self._head.is_lost:
-            raise TrackingError("what MLflow has not been told is told when the run goes on")
+            raise TrackingError(_LATER)
         try:
-            self._calls.wait()
-            outcome: TrackingOutcome = ray.get(self._sink.close.remote())
+            with self._head.noticing():
+                try:
+                    self._calls.wait()
+                    outcome: TrackingOutcome = ray.get(self._sink.close.remote())
+                finally:
+                    end_actors([self._sink])
+        except ConnectionError as error:
+            raise TrackingError(f"{_LATER} ({error})") from error
         except ray.exceptions.RayError as error:
             raise TrackingError(f"tracking failed: {one_line(error)}") from error
-        finally:
-            end_actors([self._sink])
         return outcome
 
     def _tell(self, method: Any, *arguments: object) -> None:
         """Make a call, unless there is no head any more: then the run's resumption tells MLflow."""
-        if self._head.is_lost:
-            return
-        try:
-            self._calls.add(method.remote(*arguments))
-        except Exception:  # Ray Client, without its connection, raises whatever it comes upon
-            if not self._head.through_client:
-                raise
+        if not self._head.is_lost:
+            with suppress(ConnectionError), self._head.noticing():
+                self._calls.add(method.remote(*arguments))

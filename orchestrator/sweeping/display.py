@@ -67,7 +67,7 @@ class SweepProgress:
         """A trial has lost its actors, and goes on later."""
         self._rounds.pop(number, None)
         self.note(
-            f"trial {number} lost its actors ({cause}); it goes on from its last commit after the others"
+            f"trial {number} lost its actors ({cause}); it goes on from its last commit, after those at work"
         )
         self._show()
 

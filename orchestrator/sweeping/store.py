@@ -3,6 +3,7 @@
 <storage>/<sweep_id>/sweep.json     the request, the config that all trials begin with, the space's summary
                      trials.jsonl   a TrialSpec a line, written before the trial may start
                      endings.jsonl  an Ending a line; a trial's last one counts
+                     losses.jsonl   a line each time that a trial lost its actors: number, rounds done, cause
                      metrics.jsonl  how the sweep went, a record for each trial that ended; its tracker follows it
                      <sweep_id>-000 the run of trial 0; -000-g1 after it took over another trial's model (PBT)
                      failures/      what is known of each failed trial, with its traceback
@@ -111,6 +112,14 @@ class SweepStore:
         """The last ending of each trial that has one, by its number. Raises CheckpointError for a bad line."""
         endings: list[Ending] = self._read("endings.jsonl", Ending.from_line)
         return {ending.number: ending for ending in endings}
+
+    def add_loss(self, number: int, num_rounds: int, cause: str) -> None:
+        """Note that a trial has lost its actors, after so many rounds."""
+        self._append("losses.jsonl", [json.dumps({"number": number, "rounds": num_rounds, "cause": cause})])
+
+    def num_losses(self) -> int:
+        """Of all trials, in all processes that have worked at the sweep."""
+        return len(complete_lines(self.folder / "losses.jsonl"))
 
     def forget_failure(self, number: int) -> None:
         """A trial that failed in an earlier try has ended otherwise by now."""

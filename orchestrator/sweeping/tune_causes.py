@@ -1,12 +1,15 @@
-"""Why a trial failed, read off what Tune writes down: it hands the error itself to nobody."""
+"""Why a trial failed, read off what Tune writes down for people: the error itself it keeps as a pickle only."""
 
 import re
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import ActorsLostError, one_line
+from orchestrator.errors import ActorsLostError, one_line, without_colours
+from orchestrator.runtime.ray_actors import GONE
 
 _MOST_LETTERS = 500
+#: a class with its modules, and what it says; a message is one of a class that is written like one
+_RAISED = re.compile(r"((?:[A-Za-z_]\w*\.)*)([A-Za-z_]\w*)(?:: (.*)|:?)")
 
 
 def what_tune_noted(trial: Any) -> str:
@@ -19,26 +22,40 @@ def cause_of(noted: str) -> str:
     kind, message = _raised(noted)
     if kind:
         return one_line(f"{kind}: {message}" if message else kind)[:_MOST_LETTERS]
-    return _beside_the_heading(noted)[:_MOST_LETTERS] or "Tune gives no cause"
+    said = _beside_the_heading(noted)
+    why = re.search(r"The actor is dead because [^.]+\.", said)
+    return (why[0] if why else said)[:_MOST_LETTERS] or "Tune gives no cause"
 
 
 def is_loss(noted: str) -> bool:
-    """Whether the trial's actor, or those that it needs, are gone: it raised nothing, or just that."""
+    """Whether the trial's actor, or those that it needs, are gone: it has raised nothing, or just that."""
     kind, _ = _raised(noted)
-    return kind == ActorsLostError.__name__ if kind else bool(_beside_the_heading(noted))
+    if kind:
+        return kind in _losses()
+    return bool(_beside_the_heading(noted)) and not any(line.startswith("  File ") for line in _lines(noted))
+
+
+def _losses() -> set[str]:
+    kinds, found = [*GONE, ActorsLostError], set[str]()
+    for kind in kinds:
+        found.add(kind.__name__)
+        kinds += kind.__subclasses__()
+    return found
 
 
 def _raised(noted: str) -> tuple[str, str]:
     """The class and the message of the error that was raised last, "" where there is none."""
-    found = [line for line in _plain(noted) if re.fullmatch(r"([A-Za-z_]\w*\.)*[A-Z]\w*(: .*)?", line)]
-    kind, _, message = found[-1].partition(": ") if found else ("", "", "")
-    return kind.rpartition(".")[2], message
+    for line in reversed(_lines(noted)):
+        match = _RAISED.fullmatch(line)
+        if match and (match[1] or match[2][0].isupper()):
+            return match[2], match[3] or ""
+    return "", ""
 
 
 def _beside_the_heading(noted: str) -> str:
-    return one_line(" ".join(_plain(noted)[1:]))
+    return one_line(" ".join(_lines(noted)[1:]))
 
 
-def _plain(noted: str) -> list[str]:
-    """The lines that say something, without colours."""
-    return [line for line in re.sub(r"\x1b\[[0-9;]*m", "", noted).splitlines() if line.strip()]
+def _lines(noted: str) -> list[str]:
+    """Those that say something."""
+    return [line for line in without_colours(noted).splitlines() if line.strip()]

@@ -1,5 +1,6 @@
 """Tune at work on a sweep's trials: searcher, scheduler, placement groups."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,6 @@ from ray import tune
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from orchestrator.errors import RequestError
-from orchestrator.runtime.driver_actor import cluster_capacity
 from orchestrator.runtime.placement import Capacity
 from orchestrator.sweeping.plan import SweepPlan
 from orchestrator.sweeping.resources import Share, share_out, trial_footprint
@@ -36,6 +36,8 @@ _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
+#: says which trials have not ended well; the sweep says so itself, and why
+_TALKATIVE = "ray.tune.tune"
 #: checkpoints of a trial that are kept, for others to begin from (population-based training)
 _NUM_CHECKPOINTS = 4
 
@@ -49,11 +51,10 @@ class Pending:
     ended: Mapping[int, Ending]
 
 
-def share_of_machine(plan: SweepPlan, num_trials: int) -> tuple[Capacity, Share]:
-    """The cluster, and how it is shared out among the trials; a population lives at the same time."""
-    capacity = cluster_capacity()
+def share_of_cluster(plan: SweepPlan, num_trials: int, capacity: Capacity) -> Share:
+    """How the cluster is shared out among the trials; a population lives at the same time."""
     asked = num_trials if plan.request.scheduler == "pbt" else plan.request.max_concurrent
-    return capacity, share_out(capacity, num_trials, asked)
+    return share_out(capacity, num_trials, asked)
 
 
 class Tasks:
@@ -101,7 +102,10 @@ def fit(plan: SweepPlan, pending: Pending, around: Surroundings) -> None:
         plan.request, plan.objective, _course(plan, pending, around.store), plan.space.mutations
     )
     known, search = _adaptive(plan, pending, around) if plan.is_adaptive else _known(plan, pending, around)
-    with _environment({**_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(around.share.concurrent)}):
+    with (
+        _quiet(_TALKATIVE),
+        _environment({**_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(around.share.concurrent)}),
+    ):
         tuner = tune.Tuner(
             TuneTrial,
             param_space={"sweep": asdict(setting), **known},
@@ -171,9 +175,21 @@ def _run_config(around: Surroundings) -> tune.RunConfig:
 
 
 def _fresh_name(folder: Path) -> str:
-    """A name for Tune's files of this process: what an earlier one left is not read."""
+    """A name for Tune's files of this pass: what an earlier one left is not read."""
     folder.mkdir(exist_ok=True)
-    return f"process-{sum(1 for _ in folder.iterdir())}"
+    return f"pass-{sum(1 for _ in folder.iterdir())}"
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Nothing from that logger, for the block."""
+    logger = logging.getLogger(name)
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 @contextmanager

@@ -11,9 +11,12 @@ from typing import Any
 
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import put_values
-from orchestrator.errors import ActorsLostError, RequestError, ResourceError, SparsefleetError, TrackingError
+from orchestrator.errors import RequestError, SparsefleetError, TrackingError
+from orchestrator.runtime.driver_actor import cluster_capacity
 from orchestrator.runtime.durable import write_durably
+from orchestrator.runtime.placement import Capacity
 from orchestrator.runtime.ray_actors import end_actors
+from orchestrator.runtime.ray_head import ending_without_head
 from orchestrator.runtime.ray_session import ray_session
 from orchestrator.runtime.run_folder import (
     git_commit,
@@ -34,7 +37,7 @@ from orchestrator.sweeping.result import SweepResult, result_of
 from orchestrator.sweeping.resumption import left_over, settled, undelivered
 from orchestrator.sweeping.store import Ending, SweepStore
 from orchestrator.sweeping.trials import TrialSpec
-from orchestrator.sweeping.tune_fit import Pending, Surroundings, Tasks, fit, share_of_machine
+from orchestrator.sweeping.tune_fit import Pending, Surroundings, Tasks, fit, share_of_cluster
 from orchestrator.sweeping.tune_shelf import start_shelf
 from orchestrator.sweeping.tune_tracker import SweepTracker
 from orchestrator.sweeping.tune_watch import MLFLOW_STATUS, Interruption, Watch
@@ -101,12 +104,18 @@ def resume_sweep(
 
 def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bool) -> SweepResult:
     config = plan.config
-    with store.locked(), ray_session(config.runtime, verbose=verbose):
+    resumption = f"sparsefleet sweep {store.folder} --resume"
+    with (
+        store.locked(),
+        ray_session(config.runtime, verbose=verbose),
+        ending_without_head(config.runtime.address, resumption),
+    ):
         recorded = store.trials()
         ended = settled(store, recorded, plan.objective, plan.base)
         pending = Pending(trials=left_over(store, recorded, ended), recorded=recorded, ended=ended)
         num_trials = plan.request.samples * plan.request.seeds if plan.is_adaptive else len(recorded)
-        capacity, share = share_of_machine(plan, max(1, num_trials - len(ended)))
+        capacity = cluster_capacity()
+        share = share_of_cluster(plan, max(1, num_trials - len(ended)), capacity)
         tasks = Tasks(plan, capacity, share)
         for trial in () if plan.is_adaptive else pending.trials:
             tasks(trial)
@@ -120,7 +129,14 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
             share=share,
             shelf=f"{store.sweep_id}/data",
             home=os.getcwd(),
-            watch=Watch(store, plan.objective, tracker, display, interruption),
+            watch=Watch(
+                store,
+                plan.objective,
+                tracker,
+                display,
+                interruption,
+                together=plan.request.scheduler == "pbt",
+            ),
             interruption=interruption,
         )
         started_s = time.perf_counter()
@@ -146,48 +162,56 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
 def _fit_shown(
     plan: SweepPlan, pending: Pending, around: Surroundings, display: SweepProgress, num_trials: int
 ) -> None:
-    """Let Tune run what is pending, with a shelf of data beside it, and show how it goes."""
+    """Let Tune run what is pending, and show how it goes; in more than one pass where trials have lost their actors."""
     if len(pending.ended) >= num_trials:
         return
-    shelf = start_shelf(around.shelf, around.home)
     display.start(around.store.sweep_id, num_trials, len(pending.ended))
     try:
         with on_interrupt(around.interruption.request, "stopping the trials"):
-            fit(plan, pending, around)
-            while (lost := around.watch.take_lost()) and not around.interruption.requested:
-                fit(plan, *_without_their_actors(plan, lost, around))
+            _fit_with_shelf(plan, pending, around)
+            while around.watch.take_lost() and not around.interruption.requested:
+                left, around = planned_anew(plan, pending, around, cluster_capacity())
+                if left.trials or plan.is_adaptive:
+                    _fit_with_shelf(plan, left, around)
     finally:
         display.stop()
-        end_actors([shelf])
     if around.watch.problem is not None:
         raise around.watch.problem
 
 
-def _without_their_actors(
-    plan: SweepPlan, lost: frozenset[int], around: Surroundings
-) -> tuple[Pending, Surroundings]:
-    """Trials that lost their actors, as what is left to do, on what the cluster has now.
-
-    Raises ActorsLostError when it does not hold them any more.
-    """
-    store = around.store
-    for number in lost:
-        store.mark_superseded(number)
-    recorded = store.trials()
-    trials = left_over(store, [trial for trial in recorded if trial.number in lost], {})
-    ended = {number: ending for number, ending in store.endings().items() if number not in lost}
-    capacity, share = share_of_machine(plan, len(trials))
-    tasks = Tasks(plan, capacity, share)
+def _fit_with_shelf(plan: SweepPlan, pending: Pending, around: Surroundings) -> None:
+    """One pass, with an actor beside it that loads the data."""
+    shelf = start_shelf(around.shelf, around.home)
     try:
-        for trial in trials:
-            tasks(trial)
-    except ResourceError as lack:
-        raise ActorsLostError(
-            f"what the cluster has left does not hold the trials that lost their actors ({lack}); "
-            f"`sparsefleet sweep {store.folder} --resume` goes on once it does"
-        ) from lack
-    pending = Pending(trials=trials, recorded=recorded, ended=ended)
-    return pending, replace(around, tasks=tasks, share=share)
+        fit(plan, pending, around)
+    finally:
+        end_actors([shelf])
+
+
+def planned_anew(
+    plan: SweepPlan, begun: Pending, around: Surroundings, capacity: Capacity
+) -> tuple[Pending, Surroundings]:
+    """What is left of what this process has begun, on what the cluster has now: the trials that have not ended.
+
+    One that the cluster does not hold any more has failed.
+    """
+    store, watch = around.store, around.watch
+    recorded = store.trials()
+    left = [t for t in recorded if t.number not in begun.ended and t.number not in watch.ended_here]
+    for trial in left:
+        store.mark_superseded(trial.number)
+    share = share_of_cluster(plan, max(1, len(left)), capacity)
+    around = replace(around, tasks=Tasks(plan, capacity, share), share=share)
+    trials = []
+    for trial in left_over(store, left, {}):
+        try:
+            around.tasks(trial)
+        except RequestError as lack:
+            watch.refuse(trial, lack)
+        else:
+            trials.append(trial)
+    ended = {n: ending for n, ending in store.endings().items() if n in begun.ended or n in watch.ended_here}
+    return Pending(trials=trials, recorded=recorded, ended=ended), around
 
 
 def _conclude(plan: SweepPlan, pending: Pending, around: Surroundings, num_trials: int) -> SweepResult:

@@ -11,8 +11,9 @@ from orchestrator.config import ExperimentConfig
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition
 from orchestrator.data.registry import load_dataset
+from orchestrator.errors import ActorsLostError, one_line
 from orchestrator.runtime.experiment import split_samples
-from orchestrator.runtime.ray_actors import get_unwrapped, this_node
+from orchestrator.runtime.ray_actors import get_unwrapped, once_free, this_node
 from orchestrator.runtime.ray_sharing import SharedSamples
 
 #: splits that are kept for trials to come; those in use stay while they are
@@ -52,11 +53,16 @@ class Shelf:
 
 def start_shelf(name: str, home: str) -> Any:
     """The sweep's shelf, under a name that its trials find it by; `home` as in Shelf."""
-    return ray.remote(Shelf).options(name=name, num_cpus=0, scheduling_strategy=this_node()).remote(home)
+    options = {"name": name, "num_cpus": 0, "scheduling_strategy": this_node()}
+    return once_free(lambda: ray.remote(Shelf).options(**options).remote(home))
 
 
 def shared_samples(name: str, config: ExperimentConfig) -> SharedSamples:
-    """What the shelf of that name has for a config. Raises what loading it raises."""
-    shelf: Any = ray.get_actor(name)
-    samples: SharedSamples = get_unwrapped(shelf.samples.remote(config), "the actor that loads the data")
+    """What the shelf of that name has for a config. Raises what loading it raises, ActorsLostError without a shelf."""
+    who = "the actor that loads the data"
+    try:
+        shelf: Any = ray.get_actor(name)
+    except ValueError as error:
+        raise ActorsLostError(f"{who} is lost ({one_line(error)})") from error
+    samples: SharedSamples = get_unwrapped(shelf.samples.remote(config), who)
     return samples

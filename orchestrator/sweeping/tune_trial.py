@@ -17,7 +17,7 @@ from orchestrator.config import ExperimentConfig
 from orchestrator.runtime.executor import Executor, InProcessExecutor
 from orchestrator.runtime.experiment import Experiment, prepare
 from orchestrator.runtime.placement import Placement
-from orchestrator.runtime.ray_actors import end_actors, reservation, start_actors, wait_for_actors
+from orchestrator.runtime.ray_actors import START_S, end_actors, reservation, start_actors, wait_for_actors
 from orchestrator.runtime.ray_executor import RayExecutor
 from orchestrator.runtime.ray_sharing import SharedSamples, share
 from orchestrator.sweeping.objective import Objective
@@ -205,7 +205,7 @@ class TuneTrial(tune.Trainable):
         self._end_clients()
         prefix = f"{Path(self._setting.sweep_dir).name}/{os.getpid()}"
         self._clients = wanted, start_actors(profiles, placement, prefix)
-        wait_for_actors(self._clients[1])
+        wait_for_actors(self._clients[1], START_S)
         return self._clients[1]
 
     def _end_clients(self) -> None:

@@ -35,7 +35,11 @@ MLFLOW_STATUS: Mapping[EndStatus, TrackedStatus] = {
 
 @final
 class Watch(Unsaved, Callback):
-    """Tune calls it in the sweep's process, between two events; none of its methods waits for anything."""
+    """Tune calls it in the sweep's process, between two events; none of its methods waits for anything.
+
+    It sees all passes of the sweep. When a trial has lost its actors and nothing is at work any more, or at once where
+    the trials live together (a population), the pass ends: what waits may want room that went with the actors.
+    """
 
     def __init__(
         self,
@@ -44,11 +48,17 @@ class Watch(Unsaved, Callback):
         tracker: SweepTracker,
         display: SweepProgress,
         interruption: "Interruption",
+        *,
+        together: bool = False,
     ) -> None:
-        """`problem` is what went wrong here and ended the sweep, by asking for the interruption; None: nothing did."""
+        """`together`: a trial that is lost is waited for by the others.
+
+        `problem` is what went wrong here and ended the sweep, by asking for the interruption; None: nothing did.
+        """
         self.problem: Exception | None = None
         self._ended_here: set[int] = set()
         self._store, self._objective, self._interruption = store, objective, interruption
+        self._together = together
         self._tracker, self._display = tracker, display
         self._runs: dict[int, str] = {}
         self._losses: defaultdict[int, Losses] = defaultdict(Losses)
@@ -87,32 +97,20 @@ class Watch(Unsaved, Callback):
                 values=trial.config["trial"]["values"],
             )
             self._end(ending)
+            self._end_pass(trials, trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has failed, or lost its actors; the others go on."""
         with self._ending_the_sweep():
-            number = _number(trial)
-            folder = self._store.run_folder(number)
-            has_run, noted = is_run(folder), what_tune_noted(trial)
-            if self._may_go_on(number, noted, num_committed(folder) if has_run else 0):
-                self._lost.add(number)
-                self._display.lose(number, cause_of(noted))
-                return
-            if has_run:
-                self._follow(number, folder.name)
-                summarise_unfinished(folder)
-            self._fail(
-                number,
-                trial.config["trial"]["values"],
-                folder.name if has_run else None,
-                cause_of(self._store.add_failure(number, noted)),
-            )
+            number, noted = _number(trial), what_tune_noted(trial)
+            if not is_loss(noted) or not self._lose(number, cause_of(noted)):
+                self._fail(number, trial.config["trial"]["values"], noted)
+            self._end_pass(trials, trial)
 
     def refuse(self, spec: TrialSpec, error: RequestError) -> None:
-        """A trial that a search asked for cannot be as it is: it has failed before it began."""
+        """A trial that a search asked for cannot be as it is, or not any more: it has failed."""
         with self._ending_the_sweep():
-            cause = f"{type(error).__name__}: {error}"
-            self._fail(spec.number, spec.values, None, self._store.add_failure(spec.number, cause))
+            self._fail(spec.number, spec.values, f"{type(error).__name__}: {error}")
 
     def interrupted(self) -> None:
         """The sweep has been interrupted: the runs that have not ended are marked as such."""
@@ -130,7 +128,37 @@ class Watch(Unsaved, Callback):
             self.problem = self.problem or error
             self._interruption.request()
 
-    def _fail(self, number: int, values: Mapping[str, Any], run_id: str | None, cause: str) -> None:
+    def take_lost(self) -> frozenset[int]:
+        """The trials that have lost their actors since this was last asked, and are to go on in another pass."""
+        lost, self._lost = frozenset(self._lost), set()
+        self._interruption.pass_is_over = False
+        return lost
+
+    def _lose(self, number: int, cause: str) -> bool:
+        """Note that a trial has lost its actors; whether it is to go on."""
+        folder = self._store.run_folder(number)
+        num_rounds = num_committed(folder) if is_run(folder) else 0
+        self._store.add_loss(number, num_rounds, cause)
+        if not self._losses[number].one_more(num_rounds):
+            return False
+        self._lost.add(number)
+        self._display.lose(number, cause)
+        return True
+
+    def _end_pass(self, trials: list[Any], ended: Any) -> None:
+        """End the pass where a trial is to go on in another one and nobody would be disturbed by that."""
+        at_work = any(trial.status == "RUNNING" for trial in trials if trial is not ended)
+        if self._lost and (self._together or not at_work):
+            self._interruption.pass_is_over = True
+
+    def _fail(self, number: int, values: Mapping[str, Any], noted: str) -> None:
+        folder = self._store.run_folder(number)
+        has_run = is_run(folder)
+        if has_run:
+            self._follow(number, folder.name)
+            summarise_unfinished(folder)
+        cause = cause_of(self._store.add_failure(number, noted))
+        run_id = folder.name if has_run else None
         self._end(
             Ending(number=number, status="failed", run_id=run_id, cause=cause, objective={}, values=values)
         )
@@ -144,14 +172,6 @@ class Watch(Unsaved, Callback):
         self._runs[number] = run_id
         run = RunStore(self._store.folder / run_id)
         self._tracker.start(run_info(run, ExperimentConfig.parse(run.config())))
-
-    def take_lost(self) -> frozenset[int]:
-        """The trials that have lost their actors since this was last asked, and are to go on."""
-        lost, self._lost = frozenset(self._lost), set()
-        return lost
-
-    def _may_go_on(self, number: int, noted: str, num_rounds: int) -> bool:
-        return is_loss(noted) and self._losses[number].one_more(num_rounds)
 
     @property
     def ended_here(self) -> frozenset[int]:
@@ -167,19 +187,20 @@ class Watch(Unsaved, Callback):
         if ending.run_id is not None:
             summary = RunSummary.read(self._store.folder / ending.run_id / "summary.json")
             self._tracker.end(ending.run_id, MLFLOW_STATUS[ending.status], summary)
-        self._tracker.log(self._store.add_record(progress(self._endings, self._objective)))
+        metrics = progress(self._endings, self._objective, self._store.num_losses())
+        self._tracker.log(self._store.add_record(metrics))
         self._display.end(TrialSpec(number=ending.number, values=ending.values), ending)
 
 
 @final
 class Interruption(Unsaved, Stopper):
-    """Ends a sweep when it is asked to; its trials are not marked as ended.
+    """Ends a sweep when it is asked to, or one of its passes; its trials are not marked as ended.
 
     Tune gives a trial some seconds to come to the end of its step. One that is cut short has its last commit.
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested = self.pass_is_over = False
 
     def request(self) -> None:
         """Ask for the end."""
@@ -190,17 +211,17 @@ class Interruption(Unsaved, Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """Whether the sweep is to end."""
-        return self.requested
+        """Whether the sweep is to end, or just the pass."""
+        return self.requested or self.pass_is_over
 
 
-def progress(endings: Mapping[int, Ending], objective: Objective) -> dict[str, float]:
-    """How the sweep stands: how many trials have ended how, and the best value of the first goal."""
+def progress(endings: Mapping[int, Ending], objective: Objective, num_losses: int) -> dict[str, float]:
+    """How the sweep stands: trials that have ended, losses of their actors, the best value of the first goal."""
     goal = objective.goals[0]
     counts = {
         f"sweep/num_{status}": float(sum(ending.status == status for ending in endings.values()))
         for status in ("finished", "stopped", "failed")
-    }
+    } | {"sweep/num_losses": float(num_losses)}
     values = [ending.objective[goal.name] for ending in endings.values() if goal.name in ending.objective]
     best = {f"sweep/best_{goal.name}": min(values, key=goal.key)} if values else {}
     return counts | best

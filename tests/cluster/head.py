@@ -19,10 +19,11 @@ from tests.integration.launched import descendants
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A running head: its dashboard, its door for Ray Client, and the environment of a user who has its token."""
+    """A running head: its dashboard, its doors for Ray Client and for members, the environment of who has its token."""
 
     address: str
     client: str
+    gcs: str
     environment: dict[str, str]
     process: "subprocess.Popen[bytes]"
 
@@ -61,7 +62,13 @@ def started_head() -> Iterator[Head]:
         process = subprocess.Popen(
             words, cwd=folder, env=environment, stdout=file, stderr=file, start_new_session=True
         )
-    head = Head(f"http://127.0.0.1:{dashboard}", f"ray://127.0.0.1:{client}", environment, process)
+    head = Head(
+        f"http://127.0.0.1:{dashboard}",
+        f"ray://127.0.0.1:{client}",
+        f"127.0.0.1:{port}",
+        environment,
+        process,
+    )
     try:
         _wait_until_it_listens(process, dashboard, log)
         yield head

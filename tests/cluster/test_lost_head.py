@@ -1,4 +1,4 @@
-"""A command outside the cluster, connected through Ray Client, whose cluster loses its head."""
+"""Commands whose cluster loses its head: a run through Ray Client, and a sweep."""
 
 import subprocess
 import sys
@@ -11,6 +11,7 @@ from orchestrator.runtime import session
 from orchestrator.runtime.event_log import num_committed
 from orchestrator.tracking.progress import Progress
 from tests.cluster.head import started_head
+from tests.integration.sweep_files import tiny_space
 from tests.soak.metrics import metric_findings
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
@@ -25,7 +26,7 @@ SMALL = (
 )
 
 
-def test_it_ends_with_one_line_and_the_run_goes_on_elsewhere(tmp_path: Path) -> None:
+def test_a_run_through_ray_client_ends_with_one_line_and_goes_on_elsewhere(tmp_path: Path) -> None:
     words = [*SMALL, f"runtime.storage={tmp_path}"]
     with started_head() as head:
         command = subprocess.Popen(
@@ -56,3 +57,30 @@ def test_it_ends_with_one_line_and_the_run_goes_on_elsewhere(tmp_path: Path) -> 
     )
     assert resumed.params_sha256 == session.run(alone, Progress(quiet=True)).params_sha256
     assert metric_findings(run, f"sqlite:///{tmp_path}/mlflow.db", rounds) == []
+
+
+def test_a_sweep_ends_with_one_line_that_says_how_it_goes_on(tmp_path: Path) -> None:
+    storage, space = tmp_path / "runs", tiny_space(tmp_path)
+    words = ["sweep", space, "--num-samples", "2", "--storage", storage, "training.rounds=5000"]
+    with started_head() as head:
+        command = subprocess.Popen(
+            [*map(str, [sys.executable, "-m", "orchestrator.cli", *words, f"runtime.address={head.gcs}"])],
+            env=head.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert command.stdout is not None
+        for line in command.stdout:
+            if "at work 0: round " in line:
+                break
+        head.kill()
+        said = command.communicate(timeout=180)[0]
+    assert command.returncode == 1, said
+    (sweep,) = [path.parent for path in storage.glob("*/sweep.json")]
+    (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    place, _, rest = error.removeprefix("error: the head of the Ray cluster, ").partition(", ")
+    assert place.rpartition(":")[2] == head.gcs.rpartition(":")[2]
+    assert rest == (
+        f"does not answer; `sparsefleet sweep {sweep} --resume` goes on from the last commit once there is a cluster"
+    )

@@ -1,14 +1,16 @@
-"""Sweeps whose trials lose their drivers end as undisturbed ones do."""
+"""Trials of a sweep that lose their drivers go on."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from orchestrator.api import sweep
 from orchestrator.sweeping.display import SweepProgress
 from orchestrator.sweeping.store import SweepStore
 from tests.integration.sweep_files import base_of, digests, tiny_space, undisturbed
+from tests.soak.metrics import metric_findings
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
@@ -17,7 +19,6 @@ def _values(storage: Path, driver_dies: float) -> dict[str, Any]:
     """Seven rounds, in the sixth of which every trial's driver dies; above 0.12 in the second too."""
     return {
         "runtime.storage": str(storage),
-        "tracking.enabled": False,
         "training.rounds": 7,
         "chaos.driver_dies": driver_dies,
     }
@@ -43,12 +44,19 @@ def test_each_trial_goes_on_from_its_last_commit(tmp_path: Path) -> None:
     assert (result.num_finished, result.num_failed) == (2, 0)
     base = _without_faults(base_of(store))
     assert digests(store) == {t.number: undisturbed(t, base, tmp_path / "alone") for t in store.trials()}
+    assert store.num_losses() == 4
+    uri = f"sqlite:///{tmp_path}/runs/mlflow.db"
+    for number in range(2):
+        assert metric_findings(store.run_folder(number), uri, 7) == []
+    client = MlflowClient(uri)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "sparsefleet"]
+    assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FINISHED"] * 3
 
 
-def test_a_search_hears_of_each_trial_once(tmp_path: Path) -> None:
+def test_a_search_ends_each_trial_once(tmp_path: Path) -> None:
     result = sweep(
         str(tiny_space(tmp_path)),
-        _values(tmp_path / "runs", 0.1),
+        {**_values(tmp_path / "runs", 0.1), "tracking.enabled": False},
         search="tpe",
         num_samples=3,
         scheduler="asha",

@@ -23,7 +23,8 @@ class FakeRay:
         self.now_s = 0.0
         self.results: dict[Ref, object] = {}
         self.killed: list[str] = []
-        self.num_put, self.cancelled = 0, 0
+        self.num_put = 0
+        self.cancelled: list[Ref] = []
         self._plan: list[tuple[float, int, Callable[[], object]]] = []
         self._order = count()
 
@@ -63,7 +64,7 @@ class FakeRay:
         actor.die()
 
     def cancel(self, ref: Ref) -> None:
-        self.cancelled += 1
+        self.cancelled.append(ref)
 
 
 class FakeMethod:
@@ -114,8 +115,9 @@ class FakeActor:
         self._tasks.clear()
 
     def come_back(self) -> None:
-        """Ray has restarted it."""
+        """It is there again, restarted or within reach; a task that was cancelled meanwhile does not begin."""
         self.is_there = True
+        self._tasks = [task for task in self._tasks if task[0] not in self._ray.cancelled]
         for ref in self._asked:
             self._ray.results[ref] = True
         self._asked.clear()

@@ -172,9 +172,18 @@ class TestRefused:
 def test_a_driver_dies_once_in_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deaths: list[int] = []
     monkeypatch.setattr("os.kill", lambda pid, signum: deaths.append(signum))
-    config = ExperimentConfig.parse({"chaos": {"driver_dies": 0.5}})
+    config = ExperimentConfig.parse({"chaos": {"driver_dies": 0.5}, "training": {"rounds": 40}})
     for _ in range(2):
         for round_idx in range(40):
             DriverChaos(config, tmp_path).strike(round_idx)
     assert 10 < len(deaths) < 30
     assert len(list((tmp_path / "chaos").glob("driver-*"))) == len(deaths)
+
+
+def test_no_driver_dies_after_the_last_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deaths: list[int] = []
+    monkeypatch.setattr("os.kill", lambda pid, signum: deaths.append(signum))
+    config = ExperimentConfig.parse({"chaos": {"driver_dies": 1.0}, "training": {"rounds": 3}})
+    for round_idx in range(5):
+        DriverChaos(config, tmp_path).strike(round_idx)
+    assert len(deaths) == 3

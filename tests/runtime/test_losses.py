@@ -5,15 +5,15 @@ from orchestrator.runtime.losses import MOST_LOSSES, Losses
 
 def test_a_run_that_gets_nowhere_is_given_up() -> None:
     losses = Losses()
-    assert [losses.one_more(0) for _ in range(MOST_LOSSES + 1)] == [True, True, True, False]
-    assert losses.in_a_row == 4
+    assert [losses.one_more(0) for _ in range(MOST_LOSSES + 1)] == [True] * MOST_LOSSES + [False]
+    assert losses.in_a_row == MOST_LOSSES + 1
 
 
 def test_a_commit_in_between_begins_the_count_anew() -> None:
     losses = Losses()
     assert all(losses.one_more(num_committed) for num_committed in range(20))
     assert losses.in_a_row == 1
-    assert [losses.one_more(19) for _ in range(3)] == [True, True, False]
+    assert [losses.one_more(19) for _ in range(MOST_LOSSES)] == [True] * (MOST_LOSSES - 1) + [False]
 
 
 def test_a_commit_fewer_is_no_progress() -> None:

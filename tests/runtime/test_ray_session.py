@@ -34,6 +34,12 @@ class Door:
 @pytest.fixture
 def through(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    for name in (
+        "RAY_JOB_CONFIG_JSON_ENV_VAR",
+        "RAY_USAGE_STATS_ENABLED",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
+    ):
+        monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
 

@@ -36,6 +36,7 @@ OVERRIDES = (
     "runtime.actors=pooled",
     "runtime.pool_size=2",
 )
+GOES_ON = "goes on"
 #: the server is killed after so many rounds
 ROUNDS_BEFORE = 20
 
@@ -44,9 +45,9 @@ class Outage(threading.Thread):
     """Kills the server under the one run in a storage, and starts it again when the time is over."""
 
     def __init__(self, server: MlflowServer, storage: Path, seconds: float) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self._server, self._storage, self._seconds = server, storage, seconds
-        self.num_at_kill = self.num_at_return = 0
+        self.num_at_kill = self.num_at_return = -1
 
     def run(self) -> None:
         """Wait for the run to have some rounds first."""
@@ -70,8 +71,12 @@ def soak(server: MlflowServer, storage: Path, num_rounds: int, seconds: float) -
     timeout = f"tracking.flush_timeout_s={2 * seconds + 60:g}"
     config = ExperimentConfig.parse(apply_overrides({}, [*OVERRIDES, *words, timeout]))
     summary = run(config, Progress(quiet=True))
-    outage.join()
+    outage.join(2 * seconds + 120)
     folder = storage / summary.run_id
+    if not 0 <= outage.num_at_kill < outage.num_at_return:
+        return {
+            "findings": [f"the server was not away in the run: {outage.num_at_kill}, {outage.num_at_return}"]
+        }
     findings = metric_findings(folder, server.uri, num_rounds)
     mlflow_run_id = json.loads((folder / "tracking.json").read_text())["mlflow_run_id"]
     status = MlflowClient(server.uri).get_run(mlflow_run_id).info.status
@@ -100,9 +105,17 @@ def main() -> int:
         (server_folder := Path(folder) / "server").mkdir()
         server = MlflowServer(server_folder)
         server.start()
-        for name, num_rounds in (("goes on", options.rounds), ("ends meanwhile", 2 * ROUNDS_BEFORE)):
-            results[name] = soak(server, Path(folder) / name.replace(" ", "-"), num_rounds, options.seconds)
-        server.kill()
+        try:
+            for name, num_rounds in ((GOES_ON, options.rounds), ("ends meanwhile", 2 * ROUNDS_BEFORE)):
+                results[name] = soak(
+                    server, Path(folder) / name.replace(" ", "-"), num_rounds, options.seconds
+                )
+        finally:
+            server.kill()
+    if results[GOES_ON].get("rounds_afterwards") == 0:
+        results[GOES_ON]["findings"].append(
+            "the run had ended before the server was back: give it more --rounds"
+        )
     print(json.dumps(results, indent=2))
     return 1 if any(result["findings"] for result in results.values()) else 0
 

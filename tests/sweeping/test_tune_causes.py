@@ -3,8 +3,18 @@
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from orchestrator.errors import ActorsLostError, RoundError
+from orchestrator.errors import RoundError
 from orchestrator.sweeping.tune_causes import cause_of, is_loss
+
+#: what Ray says of a killed actor, shortened at the end
+DIED = """The actor died unexpectedly before finishing this task.
+\tclass_name: TuneTrial
+\tactor_id: e9c2855cf3029d76d5c9edac01000000
+\tpid: 20155
+\tnamespace: sparsefleet
+\tip: 192.0.2.2
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker \
+unexpectedly exits with a connection error code 2. End of file."""
 
 
 class TestCause:
@@ -44,6 +54,10 @@ class TestCause:
         noted = f"Failure # 1 (occurred at 2026)\n{wrapped.as_instanceof_cause()}\n"
         assert cause_of(noted) == "RoundError: too few updates"
 
+    def test_of_a_dead_actor_the_reason_is_enough(self) -> None:
+        noted = f"Failure # 1 (occurred at 2026)\n{DIED}\n"
+        assert cause_of(noted) == "The actor is dead because its worker process has died."
+
     @pytest.mark.parametrize("noted", ["", "Failure # 1 (occurred at 2026)\n"])
     def test_without_an_error_it_says_so(self, noted: str) -> None:
         assert cause_of(noted) == "Tune gives no cause"
@@ -55,13 +69,27 @@ class TestCause:
 class TestLoss:
     """Whether the trial did anything wrong."""
 
-    def test_an_actor_that_died_is_lost(self) -> None:
-        assert is_loss(f"Failure # 1 (occurred at 2026)\n{ActorDiedError()}\n")
+    @pytest.mark.parametrize("error", [ActorDiedError(), DIED], ids=["bare", "as Ray tells it"])
+    def test_an_actor_that_died_is_lost(self, error: object) -> None:
+        assert is_loss(f"Failure # 1 (occurred at 2026)\n{error}\n")
 
-    @pytest.mark.parametrize(("error", "lost"), [(ActorsLostError("gone"), True), (RoundError("few"), False)])
-    def test_an_error_of_the_trial_s_is_one_if_it_says_so(self, error: Exception, lost: bool) -> None:
-        name = f"orchestrator.errors.{type(error).__name__}"
-        wrapped = RayTaskError("step", f"Traceback\n{name}: {error}", error).as_instanceof_cause()
+    @pytest.mark.parametrize(
+        ("raised", "lost"),
+        [
+            ("orchestrator.errors.ActorsLostError: gone", True),
+            ("ray.exceptions.ActorDiedError: The actor died", True),
+            ("ray.exceptions.OwnerDiedError: Failed to retrieve object", True),
+            ("orchestrator.errors.RoundError: few", False),
+            ("struct.error: unpack requires a buffer of 4 bytes", False),
+            ("my_plugin.diverged: at round 3", False),
+            ("RuntimeError", False),
+            ("RuntimeError:", False),
+            ("  nothing that looks like an error", False),
+        ],
+    )
+    def test_an_error_of_the_trial_s_is_one_if_it_says_so(self, raised: str, lost: bool) -> None:
+        traceback = f'ray::TuneTrial.train() (pid=1)\n  File "trial.py", line 3, in step\n    f()\n{raised}'
+        wrapped = RayTaskError("step", traceback, ValueError()).as_instanceof_cause()
         assert is_loss(f"Failure # 1 (occurred at 2026)\n{wrapped}\n") == lost
 
     @pytest.mark.parametrize("noted", ["", "Failure # 1 (occurred at 2026)\n"])

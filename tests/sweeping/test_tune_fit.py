@@ -18,7 +18,7 @@ def test_variables_are_set_for_the_block_and_put_back(monkeypatch: pytest.Monkey
     assert "SPARSEFLEET_TEST_NEW" not in os.environ
 
 
-def test_each_process_has_files_of_its_own(tmp_path: Path) -> None:
+def test_each_pass_has_files_of_its_own(tmp_path: Path) -> None:
     folder = tmp_path / "tune"
     names = []
     for _ in range(3):

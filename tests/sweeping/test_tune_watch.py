@@ -1,5 +1,6 @@
 """What the sweep's process writes down when trials report and end; no Ray runs, and nothing is tracked."""
 
+import json
 import re
 from io import StringIO
 from math import inf
@@ -37,36 +38,38 @@ class TestProgress:
             2: ending(trial(2), accuracy=0.5),
             3: ending(trial(3), "failed"),
         }
-        assert progress(ended, ACCURACY) == {
+        assert progress(ended, ACCURACY, 4) == {
             "sweep/num_finished": 2.0,
             "sweep/num_stopped": 1.0,
             "sweep/num_failed": 1.0,
+            "sweep/num_losses": 4.0,
             "sweep/best_accuracy": 0.9,
         }
 
     def test_less_is_better_where_the_goal_says_so(self) -> None:
         ended = {n: ending(trial(n), time_to_accuracy_s=t) for n, t in enumerate([inf, 3.0, 5.0])}
         assert (
-            progress(ended, Objective.parse("time_to_accuracy=0.5"))["sweep/best_time_to_accuracy_s"] == 3.0
+            progress(ended, Objective.parse("time_to_accuracy=0.5"), 0)["sweep/best_time_to_accuracy_s"]
+            == 3.0
         )
 
     def test_the_first_of_two_goals_counts(self) -> None:
-        found = progress({0: ending(trial(0), accuracy=0.2, upload_bytes=3.0)}, Objective.parse("pareto"))
+        found = progress({0: ending(trial(0), accuracy=0.2, upload_bytes=3.0)}, Objective.parse("pareto"), 0)
         assert [name for name in found if "best" in name] == ["sweep/best_accuracy"]
 
     def test_without_a_value_there_is_no_best(self) -> None:
-        assert list(progress({0: ending(trial(0), "failed")}, ACCURACY).values()) == [0.0, 0.0, 1.0]
-        assert list(progress({}, ACCURACY).values()) == [0.0, 0.0, 0.0]
+        assert list(progress({0: ending(trial(0), "failed")}, ACCURACY, 0).values()) == [0.0, 0.0, 1.0, 0.0]
+        assert list(progress({}, ACCURACY, 0).values()) == [0.0] * 4
 
 
 class Hall:
     """A sweep's folder with a watch on it, whose tracker follows nothing."""
 
-    def __init__(self, store: SweepStore) -> None:
+    def __init__(self, store: SweepStore, *, together: bool = False) -> None:
         self.store, self.interruption, self.printed = store, Interruption(), StringIO()
         display = SweepProgress(console=Console(file=self.printed, width=200))
         self.tracker = SweepTracker(store.sweep_id, None)
-        self.watch = Watch(store, ACCURACY, self.tracker, display, self.interruption)
+        self.watch = Watch(store, ACCURACY, self.tracker, display, self.interruption, together=together)
 
     def lines(self) -> list[str]:
         return self.printed.getvalue().splitlines()
@@ -76,7 +79,7 @@ class TuneSide:
     """A trial as Tune shows it to callbacks."""
 
     def __init__(self, number: int, last: dict[str, Any] | None = None) -> None:
-        self.number, self.last_result = number, last or {}
+        self.number, self.last_result, self.status = number, last or {}, "RUNNING"
         self.config = {"trial": {"number": number, "values": VALUES}}
         self.error_file: str | None = None
 
@@ -166,11 +169,47 @@ def test_a_trial_that_loses_its_actors_goes_on_until_it_gets_nowhere(
                 assert hall.watch.take_lost() == {0}
                 assert hall.watch.take_lost() == frozenset()
     assert (hall.store.endings(), hall.watch.ended_here) == ({}, frozenset())
+    noted = [json.loads(line) for line in (hall.store.folder / "losses.jsonl").read_text().splitlines()]
+    assert [(loss["number"], loss["rounds"]) for loss in noted] == [(0, 2)] * 3 + [(0, 4)] * 3
     assert re.match(r"trial 0 lost its actors \(.*: gone\); it goes on", hall.lines()[0])
 
     hall.watch.on_trial_error(1, [], side)
     assert hall.watch.take_lost() == frozenset()
     assert (hall.store.endings()[0].status, hall.watch.ended_here) == ("failed", {0})
+
+
+@pytest.mark.parametrize(
+    ("together", "statuses", "over"),
+    [
+        (False, ["RUNNING", "PENDING"], False),
+        (False, ["PENDING", "TERMINATED", "ERROR"], True),
+        (True, ["RUNNING", "PAUSED"], True),
+    ],
+)
+def test_a_pass_ends_for_a_lost_trial_once_nobody_is_at_work(
+    tmp_path: Path, together: bool, statuses: list[str], over: bool
+) -> None:
+    hall = Hall(new_store(tmp_path), together=together)
+    lost = TuneSide.failed(9, tmp_path, "orchestrator.errors.ActorsLostError: gone")
+    others = [TuneSide(number) for number in range(len(statuses))]
+    for other, status in zip(others, statuses, strict=True):
+        other.status = status
+    hall.watch.on_trial_error(1, [lost, *others], lost)
+    assert (hall.interruption.stop_all(), hall.interruption.requested) == (over, False)
+    assert hall.watch.take_lost() == {9}
+    assert not hall.interruption.stop_all()
+
+
+def test_the_last_one_at_work_ends_the_pass_when_it_ends(hall: Hall, tmp_path: Path) -> None:
+    finish(hall.store.folder / "sw-1-000")
+    last = TuneSide(0, _result("sw-1-000", 4, 0.75))
+    lost = TuneSide.failed(9, tmp_path, "orchestrator.errors.ActorsLostError: gone")
+    hall.watch.on_trial_result(1, [last, lost], last, last.last_result)
+    hall.watch.on_trial_error(1, [last, lost], lost)
+    lost.status = "ERROR"
+    assert not hall.interruption.stop_all()
+    hall.watch.on_trial_complete(1, [last, lost], last)
+    assert hall.interruption.stop_all()
 
 
 def test_a_trial_that_goes_wrong_by_itself_is_not_repeated(hall: Hall, tmp_path: Path) -> None:
@@ -234,6 +273,7 @@ def test_endings_of_an_earlier_process_count(tmp_path: Path) -> None:
         "sweep/num_finished": 1.0,
         "sweep/num_stopped": 0.0,
         "sweep/num_failed": 1.0,
+        "sweep/num_losses": 0.0,
         "sweep/best_accuracy": 0.9,
     }
 
