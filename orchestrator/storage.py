@@ -1,6 +1,5 @@
 """The storage folder: each run and each sweep has a folder of its own in it, a sweep's trials inside the sweep's."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,13 +8,13 @@ RUN_FILE, SWEEP_FILE = "run.json", "sweep.json"
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is a run's, a trial's too."""
-    return os.path.isfile(folder / RUN_FILE)  # unlike Path.is_file, no failing disk makes it raise
+    """Whether a folder is a run's, a trial's too. Raises OSError when the disk fails to say."""
+    return (folder / RUN_FILE).is_file()
 
 
 def is_sweep(folder: Path) -> bool:
-    """Whether a folder is a sweep's."""
-    return os.path.isfile(folder / SWEEP_FILE)
+    """Whether a folder is a sweep's. Raises OSError when the disk fails to say."""
+    return (folder / SWEEP_FILE).is_file()
 
 
 def is_either(folder: Path) -> bool:

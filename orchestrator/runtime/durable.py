@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.errors import CheckpointError
-from orchestrator.storage import is_run
+from orchestrator.storage import RUN_FILE
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -53,7 +53,7 @@ def storing(path: Path) -> Iterator[None]:
 
 def _remedy(path: Path) -> str:
     room = "free space, or make that place writable"
-    run = next((folder for folder in path.parents if is_run(folder)), None)
+    run = next((folder for folder in path.parents if os.path.isfile(folder / RUN_FILE)), None)
     if run is None:
         return f"{room}, then give the command again"
     return (

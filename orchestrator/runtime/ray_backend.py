@@ -60,7 +60,8 @@ class RayBackend:
             try:
                 self.description: str = get_unwrapped(driver.open.remote(self._shared, str(self._run_dir)))
             except BaseException:
-                end_actors([driver])
+                if self._head.answers():
+                    end_actors([driver])
                 raise
 
     def tracker(self) -> Tracker:
@@ -120,7 +121,7 @@ class RayBackend:
             with self._head.noticing():
                 yield
         except ConnectionError as error:
-            if not self._head.through_client:
+            if not self._head.is_lost:
                 raise
             self._give_up(error)
 
@@ -170,6 +171,8 @@ class RayBackend:
     def stop(self) -> None:
         """See Backend."""
         self._stopping = True
+        if self._head.is_lost:
+            return
         with suppress(ConnectionError), self._head.noticing():
             self._driver.stop.remote()
 

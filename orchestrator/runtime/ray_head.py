@@ -30,7 +30,8 @@ class Head:
         self.address = address if self.through_client else ray.get_runtime_context().gcs_address
         #: said by whoever gave up on it; nothing is asked of Ray from then on, which would wait for it or start anew
         self.is_lost = False
-        self._looked_s = self._seen_s = time.monotonic()
+        self._looked_s = time.monotonic()
+        self._silent_since_s: float | None = None
 
     def answers(self) -> bool:
         """Whether it takes a connection now."""
@@ -41,8 +42,10 @@ class Head:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=EVERY_S).close()
         except OSError:
+            if self._silent_since_s is None:
+                self._silent_since_s = self._looked_s
             return False
-        self._seen_s = time.monotonic()
+        self._silent_since_s = None
         return True
 
     def is_away(self) -> bool:
@@ -51,7 +54,7 @@ class Head:
             return not self.answers()
         if time.monotonic() - self._looked_s >= EVERY_S:
             self.answers()
-        return time.monotonic() - self._seen_s > MOST_AWAY_S
+        return self._silent_since_s is not None and time.monotonic() - self._silent_since_s > MOST_AWAY_S
 
     def loss(self, resumption: str, cause: str = "") -> str:
         """What to say of its loss, with the command that goes on."""
@@ -88,7 +91,9 @@ def ending_without_head(address: str | None, resumption: str) -> Iterator[None]:
 
     def watch() -> None:
         while not is_over.wait(EVERY_S):
-            if head.is_away():
+            if head.is_away() and not is_over.is_set():
+                if os.isatty(2):
+                    os.write(2, b"\x1b[?25h")  # a progress bar has hidden the cursor
                 os.write(2, f"\nerror: {head.loss(resumption)}\n".encode())
                 os._exit(1)
 

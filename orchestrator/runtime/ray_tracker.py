@@ -1,7 +1,6 @@
 """MLflow in an actor of its own, off the path of the rounds."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Literal, final
 
 import ray
@@ -55,15 +54,23 @@ class RayTracker:
                     self._calls.wait()
                     outcome: TrackingOutcome = ray.get(self._sink.close.remote())
                 finally:
-                    end_actors([self._sink])
-        except ConnectionError as error:
-            raise TrackingError(f"{_LATER} ({error})") from error
+                    if self._head.answers():
+                        end_actors([self._sink])
         except ray.exceptions.RayError as error:
             raise TrackingError(f"tracking failed: {one_line(error)}") from error
+        except ConnectionError as error:
+            if not self._head.is_lost:
+                raise
+            raise TrackingError(f"{_LATER} ({error})") from error
         return outcome
 
     def _tell(self, method: Any, *arguments: object) -> None:
         """Make a call, unless there is no head any more: then the run's resumption tells MLflow."""
-        if not self._head.is_lost:
-            with suppress(ConnectionError), self._head.noticing():
+        if self._head.is_lost:
+            return
+        try:
+            with self._head.noticing():
                 self._calls.add(method.remote(*arguments))
+        except ConnectionError:
+            if not self._head.is_lost:
+                raise

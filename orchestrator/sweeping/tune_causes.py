@@ -21,7 +21,8 @@ def cause_of(noted: str) -> str:
     """What went wrong, on one line: the error that the trial raised, else how its actor ended."""
     kind, message = _raised(noted)
     if kind:
-        return one_line(f"{kind}: {message}" if message else kind)[:_MOST_LETTERS]
+        name = kind.rpartition(".")[2]
+        return one_line(f"{name}: {message}" if message else name)[:_MOST_LETTERS]
     said = _beside_the_heading(noted)
     why = re.search(r"The actor is dead because [^.]+\.", said)
     return (why[0] if why else said)[:_MOST_LETTERS] or "Tune gives no cause"
@@ -36,19 +37,20 @@ def is_loss(noted: str) -> bool:
 
 
 def _losses() -> set[str]:
+    """The classes whose errors say that somebody is gone, with their modules: torch too knows an OutOfMemoryError."""
     kinds, found = [*GONE, ActorsLostError], set[str]()
     for kind in kinds:
-        found.add(kind.__name__)
+        found.add(f"{kind.__module__}.{kind.__qualname__}")
         kinds += kind.__subclasses__()
     return found
 
 
 def _raised(noted: str) -> tuple[str, str]:
-    """The class and the message of the error that was raised last, "" where there is none."""
+    """The class with its modules and the message of the error that was raised last, "" where there is none."""
     for line in reversed(_lines(noted)):
         match = _RAISED.fullmatch(line)
         if match and (match[1] or match[2][0].isupper()):
-            return match[2], match[3] or ""
+            return match[1] + match[2], match[3] or ""
     return "", ""
 
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import chdir
+from contextlib import chdir, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
         recorded = store.trials()
         ended = settled(store, recorded, plan.objective, plan.base)
         pending = Pending(trials=left_over(store, recorded, ended), recorded=recorded, ended=ended)
-        num_trials = plan.request.samples * plan.request.seeds if plan.is_adaptive else len(recorded)
+        num_trials = _num_trials(plan, recorded)
         capacity = cluster_capacity()
         share = share_of_cluster(plan, max(1, num_trials - len(ended)), capacity)
         tasks = Tasks(plan, capacity, share)
@@ -145,6 +145,8 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
             _fit_shown(plan, pending, around, display, num_trials)
             result = _conclude(plan, pending, around, num_trials)
         except Exception:
+            with suppress(SparsefleetError):
+                around.watch.interrupted()
             if problem := tracker.give_up():
                 display.note(problem)
             raise
@@ -157,6 +159,11 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
         if problem:
             raise TrackingError(f"{problem} (the sweep itself is complete: {store.folder})")
         return result
+
+
+def _num_trials(plan: SweepPlan, recorded: Sequence[TrialSpec]) -> int:
+    """Trials of the whole sweep, those that a search has not asked for yet too."""
+    return plan.request.samples * plan.request.seeds if plan.is_adaptive else len(recorded)
 
 
 def _fit_shown(
@@ -200,7 +207,8 @@ def planned_anew(
     left = [t for t in recorded if t.number not in begun.ended and t.number not in watch.ended_here]
     for trial in left:
         store.mark_superseded(trial.number)
-    share = share_of_cluster(plan, max(1, len(left)), capacity)
+    num_ended = len({*begun.ended, *watch.ended_here})
+    share = share_of_cluster(plan, max(1, _num_trials(plan, recorded) - num_ended), capacity)
     around = replace(around, tasks=Tasks(plan, capacity, share), share=share)
     trials = []
     for trial in left_over(store, left, {}):

@@ -23,6 +23,7 @@ from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.sweeping.tune_causes import cause_of, is_loss, what_tune_noted
 from orchestrator.sweeping.tune_tracker import SweepTracker
 from orchestrator.sweeping.tune_unsaved import Unsaved
+from orchestrator.tracking.record import committed_records
 from orchestrator.tracking.tracker import Status as TrackedStatus
 
 #: what MLflow calls the ways in which a trial ends
@@ -97,7 +98,6 @@ class Watch(Unsaved, Callback):
                 values=trial.config["trial"]["values"],
             )
             self._end(ending)
-            self._end_pass(trials, trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has failed, or lost its actors; the others go on."""
@@ -105,7 +105,11 @@ class Watch(Unsaved, Callback):
             number, noted = _number(trial), what_tune_noted(trial)
             if not is_loss(noted) or not self._lose(number, cause_of(noted)):
                 self._fail(number, trial.config["trial"]["values"], noted)
-            self._end_pass(trials, trial)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """The pass ends where a trial is to go on in another one, and nobody would be disturbed by that."""
+        if self._lost and (self._together or not any(trial.status == "RUNNING" for trial in trials)):
+            self._interruption.pass_is_over = True
 
     def refuse(self, spec: TrialSpec, error: RequestError) -> None:
         """A trial that a search asked for cannot be as it is, or not any more: it has failed."""
@@ -145,17 +149,25 @@ class Watch(Unsaved, Callback):
         self._display.lose(number, cause)
         return True
 
-    def _end_pass(self, trials: list[Any], ended: Any) -> None:
-        """End the pass where a trial is to go on in another one and nobody would be disturbed by that."""
-        at_work = any(trial.status == "RUNNING" for trial in trials if trial is not ended)
-        if self._lost and (self._together or not at_work):
-            self._interruption.pass_is_over = True
-
     def _fail(self, number: int, values: Mapping[str, Any], noted: str) -> None:
         folder = self._store.run_folder(number)
         has_run = is_run(folder)
         if has_run:
             self._follow(number, folder.name)
+        if has_run and is_complete(folder):  # and its actor was gone before it could say so
+            goals = self._objective.measure(committed_records(folder))
+            self._end(
+                Ending(
+                    number=number,
+                    status="finished",
+                    run_id=folder.name,
+                    cause="",
+                    objective=goals,
+                    values=values,
+                )
+            )
+            return
+        if has_run:
             summarise_unfinished(folder)
         cause = cause_of(self._store.add_failure(number, noted))
         run_id = folder.name if has_run else None

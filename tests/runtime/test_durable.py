@@ -62,3 +62,23 @@ def test_beside_a_run_nothing_is_said_of_resuming(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="then give the command again") as caught:
         write_durably(tmp_path / "missing" / "file", b"")
     assert "No such file or directory" in str(caught.value)
+
+
+def test_a_disk_that_does_not_even_say_whose_file_it_is_changes_nothing_of_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    path, found = tmp_path / "metrics.jsonl", None
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "stat", fail)
+        try:
+            with storing(path):
+                fail()
+        except CheckpointError as error:
+            found = str(error)
+    assert found == (
+        f"{path} could not be written (Input/output error); free space, or make that place writable, "
+        "then give the command again"
+    )

@@ -80,6 +80,8 @@ class TestLoss:
             ("ray.exceptions.ActorDiedError: The actor died", True),
             ("ray.exceptions.OwnerDiedError: Failed to retrieve object", True),
             ("orchestrator.errors.RoundError: few", False),
+            ("ray.exceptions.OutOfMemoryError: the node runs low on memory", True),
+            ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 3 GiB", False),
             ("struct.error: unpack requires a buffer of 4 bytes", False),
             ("my_plugin.diverged: at round 3", False),
             ("RuntimeError", False),

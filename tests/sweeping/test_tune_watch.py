@@ -162,15 +162,16 @@ def test_a_trial_that_loses_its_actors_goes_on_until_it_gets_nowhere(
     if error.startswith("The"):
         side_file.write_text(f"Failure # 1 (occurred at 2026-01-01)\n{error}\n")
     with opened(hall.store.folder / "sw-1-000") as run:
-        for _ in range(2):
-            run.step()
+        for num_rounds in (0, 2):
             for _ in range(MOST_LOSSES):
                 hall.watch.on_trial_error(1, [], side)
                 assert hall.watch.take_lost() == {0}
                 assert hall.watch.take_lost() == frozenset()
+            if num_rounds == 0:
+                run.step()
     assert (hall.store.endings(), hall.watch.ended_here) == ({}, frozenset())
     noted = [json.loads(line) for line in (hall.store.folder / "losses.jsonl").read_text().splitlines()]
-    assert [(loss["number"], loss["rounds"]) for loss in noted] == [(0, 2)] * 3 + [(0, 4)] * 3
+    assert [(loss["number"], loss["rounds"]) for loss in noted] == [(0, 0)] * 3 + [(0, 2)] * 3
     assert re.match(r"trial 0 lost its actors \(.*: gone\); it goes on", hall.lines()[0])
 
     hall.watch.on_trial_error(1, [], side)
@@ -195,6 +196,9 @@ def test_a_pass_ends_for_a_lost_trial_once_nobody_is_at_work(
     for other, status in zip(others, statuses, strict=True):
         other.status = status
     hall.watch.on_trial_error(1, [lost, *others], lost)
+    lost.status = "ERROR"
+    assert not hall.interruption.stop_all()
+    hall.watch.on_step_end(1, [lost, *others])
     assert (hall.interruption.stop_all(), hall.interruption.requested) == (over, False)
     assert hall.watch.take_lost() == {9}
     assert not hall.interruption.stop_all()
@@ -207,9 +211,29 @@ def test_the_last_one_at_work_ends_the_pass_when_it_ends(hall: Hall, tmp_path: P
     hall.watch.on_trial_result(1, [last, lost], last, last.last_result)
     hall.watch.on_trial_error(1, [last, lost], lost)
     lost.status = "ERROR"
+    hall.watch.on_step_end(1, [last, lost])
     assert not hall.interruption.stop_all()
     hall.watch.on_trial_complete(1, [last, lost], last)
+    last.status = "TERMINATED"
+    hall.watch.on_step_end(2, [last, lost])
     assert hall.interruption.stop_all()
+
+
+def test_without_a_loss_nothing_ends_a_pass(hall: Hall) -> None:
+    hall.watch.on_step_end(1, [TuneSide(0)])
+    hall.watch.on_step_end(1, [])
+    assert not hall.interruption.stop_all()
+
+
+def test_a_run_that_was_complete_has_finished_whatever_became_of_its_actor(
+    hall: Hall, tmp_path: Path
+) -> None:
+    summary = finish(hall.store.folder / "sw-1-000")
+    hall.watch.on_trial_error(1, [], TuneSide.failed(0, tmp_path, "RoundError: too few"))
+    found = hall.store.endings()[0]
+    assert (found.status, found.run_id, found.cause) == ("finished", "sw-1-000", "")
+    assert found.objective == {"accuracy": summary.accuracy}
+    assert not RunSummary.read(hall.store.folder / "sw-1-000" / "summary.json").interrupted
 
 
 def test_a_trial_that_goes_wrong_by_itself_is_not_repeated(hall: Hall, tmp_path: Path) -> None:
