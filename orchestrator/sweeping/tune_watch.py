@@ -150,30 +150,22 @@ class Watch(Unsaved, Callback):
         return True
 
     def _fail(self, number: int, values: Mapping[str, Any], noted: str) -> None:
+        """Note that a trial has failed; one whose run is complete has finished, whatever became of its actor."""
         folder = self._store.run_folder(number)
-        has_run = is_run(folder)
+        has_run, done = is_run(folder), is_complete(folder)
         if has_run:
             self._follow(number, folder.name)
-        if has_run and is_complete(folder):  # and its actor was gone before it could say so
-            goals = self._objective.measure(committed_records(folder))
-            self._end(
-                Ending(
-                    number=number,
-                    status="finished",
-                    run_id=folder.name,
-                    cause="",
-                    objective=goals,
-                    values=values,
-                )
-            )
-            return
-        if has_run:
+        if has_run and not done:
             summarise_unfinished(folder)
-        cause = cause_of(self._store.add_failure(number, noted))
-        run_id = folder.name if has_run else None
-        self._end(
-            Ending(number=number, status="failed", run_id=run_id, cause=cause, objective={}, values=values)
+        ending = Ending(
+            number=number,
+            status="finished" if done else "failed",
+            run_id=folder.name if has_run else None,
+            cause="" if done else cause_of(self._store.add_failure(number, noted)),
+            objective=self._objective.measure(committed_records(folder)) if done else {},
+            values=values,
         )
+        self._end(ending)
 
     def _follow(self, number: int, run_id: str) -> None:
         before = self._runs.get(number)

@@ -10,7 +10,7 @@ from orchestrator.config_loading import load_config
 from orchestrator.runtime import session
 from orchestrator.runtime.event_log import num_committed
 from orchestrator.tracking.progress import Progress
-from tests.cluster.head import started_head
+from tests.cluster.head import Head, started_head
 from tests.integration.sweep_files import tiny_space
 from tests.soak.metrics import metric_findings
 
@@ -26,23 +26,27 @@ SMALL = (
 )
 
 
+def _said_after_the_loss(head: Head, words: list[object], seen: str) -> str:
+    """What a command prints after a line with what is to be seen, when its head is killed then; it ends with 1."""
+    command = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator.cli", *map(str, words)],
+        env=head.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert command.stdout is not None
+    assert any(seen in line for line in command.stdout), "it ended before"
+    head.kill()
+    said = command.communicate(timeout=180)[0]
+    assert command.returncode == 1, said
+    return said
+
+
 def test_a_run_through_ray_client_ends_with_one_line_and_goes_on_elsewhere(tmp_path: Path) -> None:
     words = [*SMALL, f"runtime.storage={tmp_path}"]
     with started_head() as head:
-        command = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator.cli", "run", *words, f"runtime.address={head.client}"],
-            env=head.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert command.stdout is not None
-        for line in command.stdout:
-            if ": round 1/5000" in line:
-                break
-        head.kill()
-        said = command.communicate(timeout=180)[0]
-    assert command.returncode == 1, said
+        said = _said_after_the_loss(head, ["run", *words, f"runtime.address={head.client}"], ": round 1/5000")
     (run,) = [path.parent for path in tmp_path.glob("*/run.json")]
     (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert error.startswith(f"error: the head of the Ray cluster, {head.client}, does not answer (")
@@ -63,20 +67,7 @@ def test_a_sweep_ends_with_one_line_that_says_how_it_goes_on(tmp_path: Path) -> 
     storage, space = tmp_path / "runs", tiny_space(tmp_path)
     words = ["sweep", space, "--num-samples", "2", "--storage", storage, "training.rounds=5000"]
     with started_head() as head:
-        command = subprocess.Popen(
-            [*map(str, [sys.executable, "-m", "orchestrator.cli", *words, f"runtime.address={head.gcs}"])],
-            env=head.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert command.stdout is not None
-        for line in command.stdout:
-            if "at work 0: round " in line:
-                break
-        head.kill()
-        said = command.communicate(timeout=180)[0]
-    assert command.returncode == 1, said
+        said = _said_after_the_loss(head, [*words, f"runtime.address={head.gcs}"], "at work 0: round ")
     (sweep,) = [path.parent for path in storage.glob("*/sweep.json")]
     (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
     place, _, rest = error.removeprefix("error: the head of the Ray cluster, ").partition(", ")
