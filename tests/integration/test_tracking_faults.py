@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
@@ -107,15 +106,8 @@ def line(server_port: int) -> Iterator[Line]:
 
 
 def away_for_a_while() -> Callable[[int], Fault]:
-    """From its seventh request on, for four seconds."""
-    since_s: list[float] = []
-
-    def fault(n: int) -> Fault:
-        if n >= 6:
-            since_s.append(time.monotonic())
-        return "away" if since_s and time.monotonic() - since_s[0] < 4.0 else "none"
-
-    return fault
+    """From its seventh request to its tenth, which is as long as it takes to ask four times."""
+    return lambda n: "away" if 6 <= n < 10 else "none"
 
 
 def now_and_then() -> Callable[[int], Fault]:
