@@ -30,7 +30,8 @@ def log_model(client: "MlflowClient", mlflow_run_id: str, model_dir: Path, step:
     from mlflow.models import Model
     from mlflow.pyfunc import save_model
 
-    experiment_id = client.get_run(mlflow_run_id).info.experiment_id
+    run = client.get_run(mlflow_run_id)
+    experiment_id = run.info.experiment_id
     model = _begun(client, experiment_id, mlflow_run_id, sent) or client.create_logged_model(
         experiment_id, name="model", source_run_id=mlflow_run_id
     )
@@ -52,7 +53,11 @@ def log_model(client: "MlflowClient", mlflow_run_id: str, model_dir: Path, step:
         )
         send_files(path, partial(client.log_model_artifact, model.model_id), sent, owner=model.model_id)
     client.finalize_logged_model(model.model_id, "READY")
-    client.log_outputs(mlflow_run_id, [LoggedModelOutput(model.model_id, step=step)])
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if model.model_id not in {
+        output.model_id for output in outputs
+    }:  # an earlier try's answer may have been lost
+        client.log_outputs(mlflow_run_id, [LoggedModelOutput(model.model_id, step=step)])
     return str(model.model_id)
 
 
