@@ -101,7 +101,12 @@ def sweep_command(
             "--resume", help="Finish a sweep; trials that finished or were stopped are not run again."
         ),
     ] = False,
-    storage: Storage = Path("runs"),
+    storage: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder for the sweep (runtime.storage; runs if that is not given)."
+        ),
+    ] = None,
     summary: SummaryFile = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -120,7 +125,7 @@ def sweep_command(
     if resume:
         result = _resume(
             space,
-            storage,
+            storage or Path("runs"),
             max_concurrent,
             [*(overrides or []), *([config] if config else [])],
             asked,
@@ -133,7 +138,8 @@ def sweep_command(
         from orchestrator.sweeping.display import SweepProgress
 
         values = parse_overrides(overrides or [])
-        values.setdefault("runtime.storage", str(storage))
+        if storage is not None:
+            values.setdefault("runtime.storage", str(storage))
         result = sweep(
             space,
             values,

@@ -89,15 +89,20 @@ def _refuse_lost_results(asked: Asked, settings: Mapping[str, Any]) -> None:
 def _kept(asked: Asked, settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What names the places that are to outlive the job: field and value."""
     options = asked.options
-    if asked.command == "run":
+    begins_sweep = asked.command == "sweep" and not options.get("resume")
+    if asked.command == "run" or (begins_sweep and not _is_storage_asked_for(options)):
         yield "runtime.storage", str(settings.get("runtime.storage", "runs"))
-    elif asked.command == "sweep" and "runtime.storage" in settings:
-        yield "runtime.storage", str(settings["runtime.storage"])
     elif asked.command in _KEEPING and not _all_absolute(options):
-        yield "--storage", str(options.get("storage", "runs"))
+        yield "--storage", str(options.get("storage") or "runs")
     for option in ("summary", "out"):
         if options.get(option) is not None:
             yield f"--{option}", str(options[option])
+
+
+def _is_storage_asked_for(options: Mapping[str, Any]) -> bool:
+    """Whether a sweep's `--storage` says where it is kept: an override has the last word, a config file has not."""
+    overrides = parse_overrides(options.get("overrides") or [])
+    return options.get("storage") is not None and "runtime.storage" not in overrides
 
 
 def _all_absolute(options: Mapping[str, Any]) -> bool:

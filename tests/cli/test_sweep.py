@@ -108,3 +108,18 @@ def test_help_has_examples(command: Command) -> None:
         ended = command(name, "--help")
         assert ended.code == 0
         assert f"sparsefleet {name}" in ended.out
+
+
+@pytest.mark.parametrize(("words", "used"), [([], "of-file"), (["--storage", "asked"], "asked")])
+def test_the_sweep_is_kept_where_the_config_file_says_unless_it_is_asked_for_elsewhere(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], used: str
+) -> None:
+    """Neither place can be made, so that nothing begins."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("of-file", "asked"):
+        (tmp_path / name).touch()
+    file = tmp_path / "config.yaml"
+    file.write_text("runtime: {storage: of-file}\n")
+    ended = command("sweep", "smoke", "-c", file, *words)
+    assert ended.code == 2
+    assert ended.err.startswith(f"error: runtime.storage={used}: the folder cannot be made (File exists); ")
