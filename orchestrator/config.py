@@ -231,7 +231,8 @@ class RuntimeConfig(Section):
     restart_timeout_s: float = Field(
         120.0,
         gt=0.0,
-        description="how long to wait for Ray to restart lost client actors before they are placed anew (ray)",
+        description="how long to wait for Ray to restart lost client actors before they are placed anew, and in a "
+        "sweep for a lost node that trials wait for (ray)",
     )
 
 

@@ -71,6 +71,11 @@ class SweepProgress:
         )
         self._show()
 
+    def rest(self) -> None:
+        """No trial is at work, until one is heard of again."""
+        self._rounds.clear()
+        self._show()
+
     def note(self, text: str) -> None:
         """One line worth knowing."""
         if not self._quiet:
@@ -88,5 +93,5 @@ class SweepProgress:
             self._bar.update(self._bar.tasks[0].id, completed=self._num_ended, state=at_work)
         elif self._pace.is_due():
             place = f"{self._name}: {self._num_ended}/{self._num_trials} trials have ended"
-            self.note(f"{place}  {format_seconds(self._pace.elapsed_s)}  at work {at_work}")
+            self.note(f"{place}  {format_seconds(self._pace.elapsed_s)}  at work {at_work or 'none'}")
             self._pace.printed()

@@ -38,6 +38,7 @@ from orchestrator.sweeping.resumption import left_over, settled, undelivered
 from orchestrator.sweeping.store import Ending, SweepStore
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.sweeping.tune_fit import Pending, Surroundings, Tasks, fit, share_of_cluster
+from orchestrator.sweeping.tune_room import Room
 from orchestrator.sweeping.tune_shelf import start_shelf
 from orchestrator.sweeping.tune_tracker import SweepTracker
 from orchestrator.sweeping.tune_watch import MLFLOW_STATUS, Interruption, Watch
@@ -135,6 +136,7 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
                 tracker,
                 display,
                 interruption,
+                Room(capacity, config.runtime.restart_timeout_s),
                 together=plan.request.scheduler == "pbt",
             ),
             interruption=interruption,
@@ -169,14 +171,17 @@ def _num_trials(plan: SweepPlan, recorded: Sequence[TrialSpec]) -> int:
 def _fit_shown(
     plan: SweepPlan, pending: Pending, around: Surroundings, display: SweepProgress, num_trials: int
 ) -> None:
-    """Let Tune run what is pending, and show how it goes; in more than one pass where trials have lost their actors."""
+    """Let Tune run what is pending, and show how it goes.
+
+    In more than one pass where trials lose their actors, or a node for which they wait.
+    """
     if len(pending.ended) >= num_trials:
         return
     display.start(around.store.sweep_id, num_trials, len(pending.ended))
     try:
         with on_interrupt(around.interruption.request, "stopping the trials"):
             _fit_with_shelf(plan, pending, around)
-            while around.watch.take_lost() and not around.interruption.requested:
+            while around.watch.wants_another_pass and not around.interruption.requested:
                 left, around = planned_anew(plan, pending, around, cluster_capacity())
                 if left.trials or plan.is_adaptive:
                     _fit_with_shelf(plan, left, around)
@@ -203,6 +208,7 @@ def planned_anew(
     One that the cluster does not hold any more has failed.
     """
     store, watch = around.store, around.watch
+    watch.begin_anew(capacity)
     recorded = store.trials()
     left = [t for t in recorded if t.number not in begun.ended and t.number not in watch.ended_here]
     for trial in left:

@@ -11,6 +11,7 @@ from orchestrator.config import ExperimentConfig
 from orchestrator.errors import RequestError
 from orchestrator.runtime.event_log import num_committed
 from orchestrator.runtime.losses import Losses
+from orchestrator.runtime.placement import Capacity
 from orchestrator.runtime.run_folder import run_info
 from orchestrator.runtime.store import RunStore
 from orchestrator.runtime.summary import RunSummary
@@ -21,6 +22,7 @@ from orchestrator.sweeping.store import Ending, EndStatus, SweepStore
 from orchestrator.sweeping.trial import is_complete, summarise_unfinished
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.sweeping.tune_causes import cause_of, is_loss, what_tune_noted
+from orchestrator.sweeping.tune_room import Room
 from orchestrator.sweeping.tune_tracker import SweepTracker
 from orchestrator.sweeping.tune_unsaved import Unsaved
 from orchestrator.tracking.record import committed_records
@@ -32,6 +34,8 @@ MLFLOW_STATUS: Mapping[EndStatus, TrackedStatus] = {
     "stopped": "KILLED",
     "failed": "FAILED",
 }
+#: what Tune calls trials that have not ended and are not at work
+_WAITING = frozenset({"PENDING", "PAUSED"})
 
 
 @final
@@ -39,7 +43,8 @@ class Watch(Unsaved, Callback):
     """Tune calls it in the sweep's process, between two events; none of its methods waits for anything.
 
     It sees all passes of the sweep. When a trial has lost its actors and nothing is at work any more, or at once where
-    the trials live together (a population), the pass ends: what waits may want room that went with the actors.
+    the trials live together (a population), the pass ends: what waits may want room that went with the actors. So it
+    does when all that is left waits for a node that has gone.
     """
 
     def __init__(
@@ -49,17 +54,18 @@ class Watch(Unsaved, Callback):
         tracker: SweepTracker,
         display: SweepProgress,
         interruption: "Interruption",
+        room: Room,
         *,
         together: bool = False,
     ) -> None:
-        """`together`: a trial that is lost is waited for by the others.
+        """`room` is what the pass was planned on; `together`: a trial that is lost is waited for by the others.
 
         `problem` is what went wrong here and ended the sweep, by asking for the interruption; None: nothing did.
         """
         self.problem: Exception | None = None
         self._ended_here: set[int] = set()
         self._store, self._objective, self._interruption = store, objective, interruption
-        self._together = together
+        self._room, self._together = room, together
         self._tracker, self._display = tracker, display
         self._runs: dict[int, str] = {}
         self._losses: defaultdict[int, Losses] = defaultdict(Losses)
@@ -107,9 +113,17 @@ class Watch(Unsaved, Callback):
                 self._fail(number, trial.config["trial"]["values"], noted)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """The pass ends where a trial is to go on in another one, and nobody would be disturbed by that."""
-        if self._lost and (self._together or not any(trial.status == "RUNNING" for trial in trials)):
-            self._interruption.pass_is_over = True
+        """The pass ends where trials are to go on in another one, and nobody would be disturbed by that."""
+        with self._ending_the_sweep():
+            statuses = {trial.status for trial in trials}
+            at_work = "RUNNING" in statuses
+            if self._lost and (self._together or not at_work):
+                self._interruption.pass_is_over = True
+            elif gone := self._room.gone(wanted=not at_work and not statuses.isdisjoint(_WAITING)):
+                self._display.note(
+                    f"trials wait for room on {', '.join(gone)}, which is gone; they are placed anew"
+                )
+                self._interruption.pass_is_over = True
 
     def refuse(self, spec: TrialSpec, error: RequestError) -> None:
         """A trial that a search asked for cannot be as it is, or not any more: it has failed."""
@@ -132,11 +146,17 @@ class Watch(Unsaved, Callback):
             self.problem = self.problem or error
             self._interruption.request()
 
-    def take_lost(self) -> frozenset[int]:
-        """The trials that have lost their actors since this was last asked, and are to go on in another pass."""
-        lost, self._lost = frozenset(self._lost), set()
+    def begin_anew(self, capacity: Capacity) -> None:
+        """Another pass begins, planned on what the cluster has now: nothing is lost in it yet, and nothing at work."""
+        self._lost.clear()
         self._interruption.pass_is_over = False
-        return lost
+        self._room.plan(capacity)
+        self._display.rest()
+
+    @property
+    def wants_another_pass(self) -> bool:
+        """Whether trials are to go on in another pass, because they lost their actors or what they waited for."""
+        return bool(self._lost) or self._interruption.pass_is_over
 
     def _lose(self, number: int, cause: str) -> bool:
         """Note that a trial has lost its actors; whether it is to go on."""

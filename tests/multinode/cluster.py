@@ -26,7 +26,7 @@ _OBJECT_STORE_BYTES = 100 * 2**20
 _QUICK = {
     "RAY_debug_dump_period_milliseconds": "500",
     "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_timeout_ms": "10000",
 }
 
 
@@ -138,6 +138,10 @@ class Node:
     def python(self, *words: object) -> Command:
         """Start this Python on the node; to Ray there, `auto` is this cluster."""
         return self.exec(sys.executable, *words, env=self._finds)
+
+    def is_up(self) -> bool:
+        """Whether Ray runs here."""
+        return self._ray is not None and not self._ray.ended()
 
     def kill(self) -> None:
         """SIGKILL of every process of Ray's on this node, and of nothing else that runs there."""

@@ -1,6 +1,6 @@
 """Runs on a cluster of a head and two workers: the same result as in one process, also when nodes die.
 
-The last two tests kill a worker and then the head, so that their order matters.
+The last three tests kill the workers and then the head, so that their order matters.
 """
 
 from dataclasses import dataclass
@@ -9,11 +9,12 @@ import pytest
 
 from orchestrator.runtime import session
 from orchestrator.tracking.progress import Progress
+from tests.integration.sweep_files import digests
 from tests.multinode.cluster import Cluster, wait_until
 from tests.multinode.launches import LONG, NUM_CLIENTS, Launches, Run
 
 pytestmark = pytest.mark.ray
-NUM_ROUNDS = 5
+NUM_ROUNDS = 15
 #: objects of a run that each node takes once: its recipe, its data and its split
 NUM_SHARED = 3
 
@@ -96,13 +97,31 @@ def test_a_worker_that_dies_changes_nothing(
     assert run.rounds() == list(range(120))
 
 
+def test_a_trial_that_waits_for_a_worker_that_dies_is_placed_anew(
+    cluster: Cluster, launches: Launches, long_undisturbed: str | None
+) -> None:
+    """The first trial's devices are on the head alone; the second was given actors on the worker too."""
+    fleets = [launches.fleet("there", resources={cluster.head.name: 0.1}), launches.fleet("anywhere")]
+    overrides = [*LONG, "runtime.restart_timeout_s=3"]
+    sweep = launches.sweep(cluster.head, "fleet.name", fleets, *overrides)
+    wait_until(lambda: sweep.num_commits(0) >= 5 or sweep.command.ended(), "rounds are committed", 120)
+    (last,) = (node for node in cluster.workers if node.is_up())
+    last.kill()
+    assert sweep.num_commits(0) < 120
+    assert sweep.command.wait(180) == 0, sweep.command.said()
+    said = sweep.command.said()
+    assert f"trials wait for room on {last.address}, which is gone; they are placed anew" in said
+    assert digests(sweep.store) == {0: long_undisturbed, 1: long_undisturbed}
+    assert sweep.store.num_losses() == 0
+
+
 def test_a_head_that_dies_ends_the_run_which_then_goes_on(
     cluster: Cluster, launches: Launches, long_undisturbed: str | None
 ) -> None:
     run = launches.run(cluster.head, "auto", *LONG, "runtime.actors=pooled", "runtime.pool_size=2")
     wait_until(lambda: run.num_commits() >= 5 or run.command.ended(), "rounds are committed", 120)
     cluster.head.kill()
-    assert run.command.wait(deadline_s=60) == 1
+    assert run.command.wait(deadline_s=180) == 1
     said = run.command.said()
     assert f"sparsefleet resume {run.folder}" in said.splitlines()[-1]
     assert run.num_commits() < 120

@@ -46,6 +46,21 @@ def test_off_a_terminal_a_line_now_and_then_says_how_far_the_trials_are() -> Non
     ]
 
 
+def test_between_two_passes_nobody_is_at_work() -> None:
+    file, now_s = StringIO(), [0.0]
+    progress = SweepProgress(console=Console(file=file, width=40), clock=lambda: now_s[0])
+    progress.start("sw-1", 3, 1)
+    progress.update(1, 2)
+    now_s[0] = 10.0
+    progress.rest()
+    now_s[0] = 20.0
+    progress.update(2, 3)
+    assert file.getvalue().splitlines() == [
+        "sw-1: 1/3 trials have ended  10 s  at work none",
+        "sw-1: 1/3 trials have ended  20 s  at work 2: round 3",
+    ]
+
+
 def test_a_line_is_not_read_as_markup() -> None:
     file = StringIO()
     progress = SweepProgress(console=Console(file=file, width=40))

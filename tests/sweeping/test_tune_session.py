@@ -14,6 +14,7 @@ from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.plan import SweepPlan, plan_sweep
 from orchestrator.sweeping.resources import Share
 from orchestrator.sweeping.tune_fit import Pending, Surroundings, Tasks
+from orchestrator.sweeping.tune_room import Room
 from orchestrator.sweeping.tune_session import planned_anew
 from orchestrator.sweeping.tune_tracker import SweepTracker
 from orchestrator.sweeping.tune_watch import Interruption, Watch
@@ -54,7 +55,8 @@ class Hall:
         interruption = Interruption()
         display = SweepProgress(console=Console(file=self.printed, width=300))
         tracker = SweepTracker("sw-1", None)
-        self.watch = Watch(self.store, Objective.parse("accuracy"), tracker, display, interruption)
+        room = Room(capacity, 60.0)
+        self.watch = Watch(self.store, Objective.parse("accuracy"), tracker, display, interruption, room)
         self.around = Surroundings(
             store=self.store,
             tasks=Tasks(plan, capacity, share),

@@ -3,6 +3,7 @@
 import json
 import re
 from io import StringIO
+from itertools import count
 from math import inf
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +14,12 @@ from rich.console import Console
 
 from orchestrator.errors import CheckpointError, ConfigError, TrackingError
 from orchestrator.runtime.losses import MOST_LOSSES
+from orchestrator.runtime.placement import Capacity
 from orchestrator.runtime.summary import RunSummary
 from orchestrator.sweeping.display import SweepProgress
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import SweepStore
+from orchestrator.sweeping.tune_room import Room
 from orchestrator.sweeping.tune_tracker import SweepTracker
 from orchestrator.sweeping.tune_unsaved import Unsaved
 from orchestrator.sweeping.tune_watch import Interruption, Watch, progress
@@ -25,6 +28,7 @@ from tests.sweeping.sweeps import ending, new_store, trial
 from tests.sweeping.trial_runs import finish, opened
 
 ACCURACY = Objective.parse("accuracy")
+HERE, THERE = {"CPU": 2.0, "node:10.0.0.1": 1.0}, {"CPU": 2.0, "node:10.0.0.2": 1.0}
 VALUES = {"algorithm.name": "feddst", "training.lr": 0.1}
 
 
@@ -66,10 +70,24 @@ class Hall:
     """A sweep's folder with a watch on it, whose tracker follows nothing."""
 
     def __init__(self, store: SweepStore, *, together: bool = False) -> None:
+        self.nodes: list[dict[str, float]] = [HERE, THERE]
+        room = Room(
+            Capacity((HERE, THERE)),
+            1e-9,
+            capacity=lambda: Capacity(tuple(self.nodes)),
+            clock=count(0, 10).__next__,
+        )
         self.store, self.interruption, self.printed = store, Interruption(), StringIO()
         display = SweepProgress(console=Console(file=self.printed, width=200))
         self.tracker = SweepTracker(store.sweep_id, None)
-        self.watch = Watch(store, ACCURACY, self.tracker, display, self.interruption, together=together)
+        self.watch = Watch(store, ACCURACY, self.tracker, display, self.interruption, room, together=together)
+
+    def begin_anew(self) -> bool:
+        """Whether another pass was wanted; it has begun then."""
+        wanted = self.watch.wants_another_pass
+        if wanted:
+            self.watch.begin_anew(Capacity(tuple(self.nodes)))
+        return wanted
 
     def lines(self) -> list[str]:
         return self.printed.getvalue().splitlines()
@@ -165,8 +183,8 @@ def test_a_trial_that_loses_its_actors_goes_on_until_it_gets_nowhere(
         for num_rounds in (0, 2):
             for _ in range(MOST_LOSSES):
                 hall.watch.on_trial_error(1, [], side)
-                assert hall.watch.take_lost() == {0}
-                assert hall.watch.take_lost() == frozenset()
+                assert hall.begin_anew()
+                assert not hall.begin_anew()
             if num_rounds == 0:
                 run.step()
     assert (hall.store.endings(), hall.watch.ended_here) == ({}, frozenset())
@@ -175,7 +193,7 @@ def test_a_trial_that_loses_its_actors_goes_on_until_it_gets_nowhere(
     assert re.match(r"trial 0 lost its actors \(.*: gone\); it goes on", hall.lines()[0])
 
     hall.watch.on_trial_error(1, [], side)
-    assert hall.watch.take_lost() == frozenset()
+    assert not hall.begin_anew()
     assert (hall.store.endings()[0].status, hall.watch.ended_here) == ("failed", {0})
 
 
@@ -200,7 +218,7 @@ def test_a_pass_ends_for_a_lost_trial_once_nobody_is_at_work(
     assert not hall.interruption.stop_all()
     hall.watch.on_step_end(1, [lost, *others])
     assert (hall.interruption.stop_all(), hall.interruption.requested) == (over, False)
-    assert hall.watch.take_lost() == {9}
+    assert hall.begin_anew()
     assert not hall.interruption.stop_all()
 
 
@@ -217,6 +235,50 @@ def test_the_last_one_at_work_ends_the_pass_when_it_ends(hall: Hall, tmp_path: P
     last.status = "TERMINATED"
     hall.watch.on_step_end(2, [last, lost])
     assert hall.interruption.stop_all()
+
+
+@pytest.mark.parametrize(
+    ("statuses", "over"),
+    [
+        (["PENDING", "TERMINATED"], True),
+        (["PAUSED", "ERROR"], True),
+        (["PENDING", "RUNNING"], False),
+        (["TERMINATED", "ERROR"], False),
+    ],
+)
+def test_a_pass_ends_when_all_that_is_left_waits_for_a_node_that_is_gone(
+    hall: Hall, statuses: list[str], over: bool
+) -> None:
+    sides = [TuneSide(number) for number in range(len(statuses))]
+    for side, status in zip(sides, statuses, strict=True):
+        side.status = status
+    hall.watch.on_step_end(1, sides)
+    hall.nodes = [HERE]
+    for _ in range(2):
+        assert not hall.interruption.stop_all()
+        hall.watch.on_step_end(2, sides)
+    assert (hall.interruption.stop_all(), hall.interruption.requested) == (over, False)
+    note = "trials wait for room on 10.0.0.2, which is gone; they are placed anew"
+    assert hall.lines() == [note] * over
+    assert hall.begin_anew() == over
+    for _ in range(3):
+        hall.watch.on_step_end(3, sides)
+    assert not hall.begin_anew(), "it is planned on one node now"
+
+
+def test_a_cluster_that_cannot_be_asked_ends_the_sweep(tmp_path: Path) -> None:
+    lost = ConnectionError("no answer")
+
+    def ask() -> Capacity:
+        raise lost
+
+    interruption, tracker = Interruption(), SweepTracker("sw-1", None)
+    room = Room(Capacity((HERE,)), 60.0, capacity=ask)
+    watch = Watch(new_store(tmp_path), ACCURACY, tracker, SweepProgress(quiet=True), interruption, room)
+    waiting = TuneSide(0)
+    waiting.status = "PENDING"
+    watch.on_step_end(1, [waiting])
+    assert (watch.problem, interruption.requested) == (lost, True)
 
 
 def test_without_a_loss_nothing_ends_a_pass(hall: Hall) -> None:
@@ -238,7 +300,7 @@ def test_a_run_that_was_complete_has_finished_whatever_became_of_its_actor(
 
 def test_a_trial_that_goes_wrong_by_itself_is_not_repeated(hall: Hall, tmp_path: Path) -> None:
     hall.watch.on_trial_error(1, [], TuneSide.failed(0, tmp_path, "RoundError: too few"))
-    assert hall.watch.take_lost() == frozenset()
+    assert not hall.begin_anew()
     assert hall.store.endings()[0].status == "failed"
 
 
@@ -315,6 +377,7 @@ def test_a_tracker_that_was_refused_ends_the_sweep(tmp_path: Path) -> None:
         SimpleNamespace(check=check),  # type: ignore[arg-type]
         SweepProgress(quiet=True),
         interruption,
+        Room(Capacity(()), 60.0),
     )
     watch.on_trial_start(1, [], TuneSide(0))
     assert (watch.problem, interruption.stop_all()) == (refused, True)
