@@ -33,13 +33,15 @@ class SweepSink:
         *,
         interval_s: float = INTERVAL_S,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`client_factory` opens the store at a URI, and is asked once; `clock` is in seconds.
+        """`client_factory` opens the store at a URI, and is asked once; `clock` and `sleep` are in seconds.
 
         A run's rounds are sent when `interval_s` have passed since its last ones were, and when it ends: a batch costs
         a commit of the database, however many rounds are in it.
         """
-        self._client_factory, self._interval_s, self._clock = client_factory, interval_s, clock
+        self._client_factory, self._interval_s = client_factory, interval_s
+        self._clock, self._sleep = clock, sleep
         self._sent_at: dict[str, float] = {}
         self._clients: dict[str, MlflowClient] = {}
         self._sweep: MlflowSink | None = None
@@ -49,7 +51,7 @@ class SweepSink:
 
     def open(self, info: RunInfo) -> str:
         """Open the sweep's own MLflow run, and return its id. Raises TrackingError when the store does not take it."""
-        self._sweep, self._flush_timeout_s = MlflowSink(self._client), info.flush_timeout_s
+        self._sweep, self._flush_timeout_s = self._sink(), info.flush_timeout_s
         self._resumption = f"sparsefleet sweep {info.run_id} --resume"
         self._sweep.start(replace(info, resumption=self._resumption))
         outcome = self._sweep.outcome()
@@ -63,7 +65,7 @@ class SweepSink:
         assert self._parent_id is not None, "open comes first"
         tags = {**info.tags, "mlflow.parentRunId": self._parent_id}
         child = replace(info, tags=tags, resumption=self._resumption)
-        self._runs[info.run_id] = MlflowSink(self._client)
+        self._runs[info.run_id] = self._sink()
         self._runs[info.run_id].start(child)
         self._sent_at[info.run_id] = self._clock()
 
@@ -103,6 +105,9 @@ class SweepSink:
         if len(problems) > 1:
             problems[0] += f" (and so with {len(problems) - 1} more runs of the sweep)"
         return problems[0] if problems else None
+
+    def _sink(self) -> MlflowSink:
+        return MlflowSink(self._client, clock=self._clock, sleep=self._sleep)
 
     def _client(self, uri: str) -> "MlflowClient":
         if uri not in self._clients:

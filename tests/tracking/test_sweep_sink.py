@@ -10,7 +10,7 @@ from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from orchestrator.errors import TrackingError
 from orchestrator.tracking.record import RunInfo
 from orchestrator.tracking.sweep_sink import SweepSink
-from tests.tracking.test_mlflow_sink import MemoryStore, about, commit, points
+from tests.tracking.test_mlflow_sink import Clock, MemoryStore, about, commit, points
 
 AWAY = ConnectionRefusedError(111, "Connection refused")
 
@@ -26,8 +26,8 @@ class Sweep:
         self, store: MemoryStore, root: Path, timeout_s: float = 0.0, interval_s: float = 0.0
     ) -> None:
         self.store, self.root, self._timeout_s = store, root, timeout_s
-        self.now_s = 0.0
-        self.sink = SweepSink(store.connect, interval_s=interval_s, clock=lambda: self.now_s)
+        self.clock = clock = Clock()
+        self.sink = SweepSink(store.connect, interval_s=interval_s, clock=clock, sleep=clock.sleep)
         self.parent = self.sink.open(_info(root / "sweep", timeout_s))
 
     def start(self, *names: str) -> None:
@@ -59,7 +59,7 @@ def test_rounds_are_sent_together_a_while_apart_and_all_at_the_end(tmp_path: Pat
     sweep = Sweep(MemoryStore(), tmp_path, interval_s=2.0)
     sweep.start("a")
     for now_s, held in ((1.0, ()), (2.0, (0, 1)), (3.9, (0, 1)), (4.0, (0, 1, 2, 3))):
-        sweep.now_s = now_s
+        sweep.clock.now_s = now_s
         sweep.advance("a", len(sweep.committed))
         assert sweep.store.points["m1"] == points(*held)
     sweep.advance("a", 4)
