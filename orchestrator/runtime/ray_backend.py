@@ -152,8 +152,9 @@ class RayBackend:
                 f"{error}, {self._losses.in_a_row} times without a commit; `sparsefleet resume {self._run_dir}` goes on"
             ) from error
         self._note(f"{error}; going on from the last commit")
-        end_actors([self._driver])  # also where it is dead: this process holds on to its name until told
-        end_named(f"{self._run_id}/", but=f"{self._run_id}/tracker")
+        with self._minding_the_head():
+            end_actors([self._driver])  # also where it is dead: this process holds on to its name until told
+            end_named(f"{self._run_id}/", but=f"{self._run_id}/tracker")
         try:
             self._start()
             self._get(self._asked("ready", START_S))

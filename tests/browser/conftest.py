@@ -7,15 +7,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+T = TypeVar("T")
 #: no account, no updates, no other hosts
 _QUIET = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -88,23 +91,40 @@ def _answers(address: str) -> bool:
 
 
 @pytest.fixture
-def page(browser: Chrome, ui: str) -> Callable[[str, str], str]:
-    """Opens a page of the UI, waits until it shows some words, and gives its whole text.
+def page(browser: Chrome, ui: str) -> Callable[..., None]:
+    """Opens a page of the UI, and waits until it shows all of some words.
 
-    Each page is kept as a picture, named by the words.
+    Each page is kept as a picture, named by the first of them.
     """
 
-    def open_page(path: str, words: str) -> str:
-        browser.get("about:blank")  # a page that differs only in its fragment would not be loaded anew
+    def open_page(path: str, *words: str) -> None:
+        browser.get(f"{ui}/health")  # a page that differs only in its fragment would not be loaded anew
+        browser.execute_script(
+            "localStorage.clear()"
+        )  # what an earlier page had unfolded is remembered there
         browser.get(f"{ui}/#{path}")
-        body = (By.TAG_NAME, "body")
-        WebDriverWait(browser, 60).until(lambda chrome: words in chrome.find_element(*body).text)
+        wait_for_words(browser, *words)
         for button in browser.find_elements(By.CSS_SELECTOR, "[data-component-id$='chat_panel.close']"):
             button.click()
-        picture(browser, words)
-        return str(browser.find_element(*body).text)
+        picture(browser, words[0])
 
     return open_page
+
+
+def wait_for(browser: Chrome, condition: Callable[[Chrome], T], what: str) -> T:
+    """What a condition gives, once that is something; a page under construction is looked at again."""
+    waiting = WebDriverWait(browser, 120, ignored_exceptions=[StaleElementReferenceException])
+    return waiting.until(condition, f"never seen: {what}")
+
+
+def wait_for_words(browser: Chrome, *words: str) -> None:
+    """Wait until the page's text has all of them."""
+
+    def are_there(chrome: Chrome) -> bool:
+        text = chrome.find_element(By.TAG_NAME, "body").text
+        return all(one in text for one in words)
+
+    wait_for(browser, are_there, ", ".join(words))
 
 
 def picture(browser: Chrome, name: str) -> None:

@@ -10,12 +10,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.browser.conftest import METHODS, picture
+from tests.browser.conftest import METHODS, picture, wait_for, wait_for_words
 
-BODY = (By.TAG_NAME, "body")
-OpenPage = Callable[[str, str], str]
+OpenPage = Callable[..., None]
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
 
@@ -39,30 +37,28 @@ def test_the_list_has_the_sweep_with_its_trials_below_it(
 ) -> None:
     sweep_id = runs["sweep"].data.tags["sweep"]
     search = quote(f"tags.sweep = '{sweep_id}' and metrics.\"eval/accuracy\" > 0")
-    assert sweep_id in page(f"{of_experiment(runs)}/runs?searchFilter={search}", "5 matching runs")
+    page(f"{of_experiment(runs)}/runs?searchFilter={search}", "5 matching runs", sweep_id)
     unfold(browser)
-    assert all(method in browser.find_element(*BODY).text for method in METHODS)
+    wait_for_words(browser, *METHODS)
     picture(browser, "list")
 
 
 def test_the_chart_page_draws_the_trials_by_kind_of_metric(
     page: OpenPage, browser: Chrome, runs: dict[str, Run]
 ) -> None:
-    shown = page(f"{of_experiment(runs)}/runs?compareRunsMode=CHART", "5 matching runs")
+    page(f"{of_experiment(runs)}/runs?compareRunsMode=CHART", "5 matching runs", "comm")
     unfold(browser)
-    assert "comm" in shown
-    browser.find_element(By.CSS_SELECTOR, "input[placeholder='Search metric charts']").send_keys(
+    search = (By.CSS_SELECTOR, "input[placeholder='Search metric charts']")
+    wait_for(browser, lambda chrome: chrome.find_element(*search), "the search of charts").send_keys(
         "eval/accuracy"
     )
-    WebDriverWait(browser, 60).until(lambda chrome: "topk (eval/accuracy)" in chrome.find_element(*BODY).text)
+    wait_for_words(browser, "topk (eval/accuracy)")
     picture(browser, "charts")
 
 
 def test_four_runs_are_compared_by_their_params(page: OpenPage, runs: dict[str, Run]) -> None:
-    shown = page(f"/compare-runs?{_four(runs)}", "Comparing 4 Runs from 1 Experiment")
-    assert all(method in shown for method in METHODS)
-    assert "algorithm.name" in shown
-    assert "sparsity.level" in shown
+    words = ("Comparing 4 Runs from 1 Experiment", *METHODS, "algorithm.name", "sparsity.level")
+    page(f"/compare-runs?{_four(runs)}", *words)
 
 
 def test_accuracy_of_four_runs_is_drawn_over_the_steps(
@@ -72,14 +68,21 @@ def test_accuracy_of_four_runs_is_drawn_over_the_steps(
         f"metric={quote(json.dumps('eval/accuracy'))}&plot_metric_keys={quote(json.dumps(['eval/accuracy']))}"
     )
     page(f"/metric?{_four(runs)}&{keys}", "Completed Runs")
-    browser.find_element(By.XPATH, "//label[contains(., 'Step')]").click()
+    step = (By.XPATH, "//label[contains(., 'Step')]")
+    wait_for(browser, lambda chrome: chrome.find_element(*step), "the choice of steps").click()
     title = (By.CSS_SELECTOR, ".js-plotly-plot .xtitle")
-    WebDriverWait(browser, 60).until(lambda chrome: chrome.find_element(*title).text == "Step")
-    picture(browser, "metric")
+    wait_for(browser, lambda chrome: chrome.find_element(*title).text == "Step", "steps below the plot")
     script = "return document.querySelector('.js-plotly-plot').data.map(t => [t.name, Array.from(t.x || [])])"
-    drawn = browser.execute_script(script)
-    for method in METHODS:
-        assert [0, 1, 2, 3, 4, 5] in [steps for name, steps in drawn if method in str(name)], drawn
+
+    def are_drawn(chrome: Chrome) -> bool:
+        drawn = chrome.execute_script(script)
+        return all(
+            [0, 1, 2, 3, 4, 5] in [steps for name, steps in drawn if method in str(name)]
+            for method in METHODS
+        )
+
+    wait_for(browser, are_drawn, "a line over six steps for each method")
+    picture(browser, "metric")
 
 
 def test_a_runs_artifacts_show_its_curves_and_the_sweeps_its_report(
@@ -88,7 +91,7 @@ def test_a_runs_artifacts_show_its_curves_and_the_sweeps_its_report(
     for name, file in (("feddst", "curves.png"), ("sweep", "report/pareto.png")):
         path = f"{of_experiment(runs)}/runs/{runs[name].info.run_id}/artifacts/{file}"
         page(path, file.rpartition("/")[2])
-        WebDriverWait(browser, 60).until(shows_a_picture)
+        wait_for(browser, shows_a_picture, file)
         picture(browser, f"artifact {name}")
 
 
@@ -101,10 +104,8 @@ def shows_a_picture(browser: Chrome) -> bool:
 def unfold(browser: Chrome) -> None:
     """Show the trials below the sweep's own run."""
     button = (By.CSS_SELECTOR, "button[data-component-id*='runnamecellrenderer']")
-    WebDriverWait(browser, 60).until(lambda chrome: chrome.find_elements(*button))
-    if METHODS[0] not in browser.find_element(*BODY).text:  # the page remembers what was unfolded before
-        browser.find_element(*button).click()
-    WebDriverWait(browser, 60).until(lambda chrome: METHODS[0] in chrome.find_element(*BODY).text)
+    wait_for(browser, lambda chrome: chrome.find_element(*button), "the sweep's row").click()
+    wait_for_words(browser, METHODS[0])
 
 
 def _four(runs: dict[str, Run]) -> str:

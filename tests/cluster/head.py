@@ -70,7 +70,8 @@ def started_head() -> Iterator[Head]:
         process,
     )
     try:
-        _wait_until_it_listens(process, dashboard, log)
+        for awaited in (dashboard, agent):  # without an agent a job that is submitted soon fails
+            _wait_until_it_listens(process, awaited, log)
         yield head
     finally:
         head.kill()
@@ -78,7 +79,7 @@ def started_head() -> Iterator[Head]:
 
 
 def _wait_until_it_listens(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-    deadline_s = time.monotonic() + 60
+    deadline_s = time.monotonic() + 180
     while True:
         try:
             with socket.create_connection(("127.0.0.1", port), 1.0):

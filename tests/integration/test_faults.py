@@ -31,10 +31,25 @@ QUIET = Progress(quiet=True)
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 
+#: a driver is a few rounds ahead of what a test has seen: so that what was killed is still needed
+LONGER = "training.rounds=12"
+
+
+def undisturbed(make_config: MakeConfig, *overrides: str) -> str | None:
+    """Digest of the parameters that a run ends with when nothing happens to it."""
+    return session.run(make_config("runtime.executor=inprocess", *overrides), QUIET).params_sha256
+
+
 @pytest.fixture
-def reference(make_config: MakeConfig) -> str:
+def reference(make_config: MakeConfig) -> str | None:
     """Digest of the parameters that the undisturbed run ends with."""
-    return session.run(make_config("runtime.executor=inprocess"), QUIET).params_sha256
+    return undisturbed(make_config)
+
+
+@pytest.fixture
+def longer_reference(make_config: MakeConfig) -> str | None:
+    """The same for a `LONGER` run."""
+    return undisturbed(make_config, LONGER)
 
 
 def failures(folder: Path) -> list[dict[str, Any]]:
@@ -84,16 +99,18 @@ def follow(make_config: MakeConfig, tmp_path: Path) -> Iterator[Callable[..., Fo
 @pytest.mark.parametrize(
     "where", [["runtime.actors=pooled", "runtime.pool_size=2"], ["runtime.actors=dedicated"]]
 )
-def test_all_client_actors_killed(follow: Callable[..., Followed], reference: str, where: list[str]) -> None:
-    run = follow(*where, "training.eval_every=1")
+def test_all_client_actors_killed(
+    follow: Callable[..., Followed], longer_reference: str, where: list[str]
+) -> None:
+    run = follow(*where, LONGER, "training.eval_every=1")
     for record in run.records():
-        if record.round_idx in (1, 3):
+        if record.round_idx in (1, 6):
             assert run.kill("pool" if "pooled" in where[0] else "client-") >= 1
-    assert run.backend.params_sha256() == reference
+    assert run.backend.params_sha256() == longer_reference
     found = failures(run.folder)
     assert found
     assert all(f["stage"] == "actor" and " died: Actor" in f["cause"] for f in found)
-    assert [r.round_idx for r in read_records(run.folder / "metrics.jsonl")] == list(range(6))
+    assert [r.round_idx for r in read_records(run.folder / "metrics.jsonl")] == list(range(12))
 
 
 def test_the_driver_killed(follow: Callable[..., Followed], reference: str) -> None:
@@ -132,6 +149,7 @@ def test_a_hanging_client_is_ended_and_retried(follow: Callable[..., Followed], 
         "runtime.actors=pooled",
         "runtime.pool_size=2",
         "runtime.task_timeout_s=6",
+        "runtime.max_retries=5",
         "chaos.client_hangs=0.15",
     )
     assert [record.round_idx for record in run.records()] == list(range(6))
@@ -171,14 +189,14 @@ def test_a_client_that_always_dies_ends_the_run_by_name(make_config: MakeConfig)
 
 
 def test_actors_that_do_not_come_back_are_placed_anew(
-    follow: Callable[..., Followed], reference: str
+    follow: Callable[..., Followed], longer_reference: str
 ) -> None:
     """Ended for good, as when their node is gone: the run goes on from its last commit with new ones."""
-    run = follow("runtime.actors=pooled", "runtime.pool_size=1", "runtime.restart_timeout_s=5")
+    run = follow("runtime.actors=pooled", "runtime.pool_size=1", "runtime.restart_timeout_s=5", LONGER)
     for record in run.records():
         if record.round_idx == 2:
             ray.kill(ray.get_actor(f"{run.folder.name}/pool-default-0"), no_restart=True)
-    assert run.backend.params_sha256() == reference
+    assert run.backend.params_sha256() == longer_reference
     assert any("has not restarted them" in note for note in run.notes)
 
 

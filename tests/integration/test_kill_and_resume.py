@@ -35,7 +35,7 @@ def run_folder(config: ExperimentConfig) -> Path:
 def long_config(make_config: MakeConfig, tmp_path: Path) -> ExperimentConfig:
     """Long enough to be hit in the middle."""
     return make_config(
-        "training.rounds=60",
+        "training.rounds=120",
         "training.eval_every=1",
         "runtime.pool_size=2",
         f"runtime.storage={tmp_path / 'a'}",
@@ -53,24 +53,24 @@ def test_killed_with_all_its_processes(
     long_config: ExperimentConfig, undisturbed: str, tmp_path: Path
 ) -> None:
     launched = launch(long_config, tmp_path)
-    launched.wait_for("round 13/60")
+    launched.wait_for("round 13/120")
     launched.kill()
     launched.rest()
     folder = run_folder(long_config)
     done = len(list((folder / "commits").glob("round-*.json")))
-    assert 13 <= done < 60
+    assert 13 <= done < 120
 
     summary = session.resume(folder, ["runtime.executor=inprocess"], QUIET)
 
     assert summary.params_sha256 == undisturbed
-    assert [r.round_idx for r in read_records(folder / "metrics.jsonl")] == list(range(60))
+    assert [r.round_idx for r in read_records(folder / "metrics.jsonl")] == list(range(120))
 
 
 def test_interrupted_ends_cleanly_and_says_how_to_go_on(
     long_config: ExperimentConfig, undisturbed: str, tmp_path: Path
 ) -> None:
     launched = launch(long_config, tmp_path)
-    launched.wait_for("round 13/60")
+    launched.wait_for("round 13/120")
     launched.interrupt()
     said = launched.rest()
     folder = run_folder(long_config)

@@ -21,7 +21,7 @@ from orchestrator.tracking.record import read_records
 from tests.integration.launched import Launched
 from tests.integration.sweep_files import base_of, config_of, digests, the_sweep, tiny_space, undisturbed
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 QUIET = SweepProgress(quiet=True)
 
 #: a device whose client takes a whole core, so that two cores hold one of them beside a driver
@@ -48,7 +48,7 @@ def test_eight_trials_that_want_more_clients_than_fit_never_deadlock(tmp_path: P
         *("runtime.pool_size=6", "training.clients_per_round=6", "training.rounds=2"),
     ]
     watched = Launched(words)
-    said = watched.rest(timeout_s=300)
+    said = watched.rest(timeout_s=600)
     assert watched.process.returncode == 0, said
     store = the_sweep(tmp_path / "runs")
     assert [store.endings()[number].status for number in range(8)] == ["finished"] * 8
@@ -72,7 +72,7 @@ def test_the_smoke_sweep_ends_with_a_table_of_its_trials(tmp_path: Path) -> None
 def test_every_method_ends_its_trial(tmp_path: Path) -> None:
     words = ["sweep", "algorithms", "--storage", tmp_path / "runs", "--quiet", "tracking.enabled=false"]
     watched = Launched([*words, "runtime.executor=inprocess", "training.rounds=2", "training.local_epochs=1"])
-    said = watched.rest(timeout_s=300)
+    said = watched.rest(timeout_s=600)
     assert watched.process.returncode == 0, said
     store = the_sweep(tmp_path / "runs")
     found = {ending.values["algorithm.name"]: ending.status for ending in store.endings().values()}

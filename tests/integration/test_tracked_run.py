@@ -1,5 +1,6 @@
 """A run on Ray as MLflow holds it afterwards; and the machine's check-up."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,9 +67,12 @@ def test_doctor_exits_1_when_the_storage_cannot_be_written(tmp_path: Path) -> No
 def test_a_mode_that_does_not_fit_is_refused_and_leaves_nothing(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
+    num_clients = 20 * (os.cpu_count() or 1)
     config = make_config(
-        "runtime.actors=dedicated", "fleet.num_clients=400", "data.partition.kind=iid", "training.rounds=1"
+        *("runtime.actors=dedicated", "data.partition.kind=iid", "training.rounds=1"),
+        f"fleet.num_clients={num_clients}",
     )
-    with pytest.raises(session.RequestError, match=r"runtime\.actors=dedicated: 400 clients reserve 40 CPU"):
+    refusal = rf"runtime\.actors=dedicated: {num_clients} clients reserve {num_clients // 10} CPU"
+    with pytest.raises(session.RequestError, match=refusal):
         session.run(config, Progress(quiet=True))
     assert not list(tmp_path.iterdir())
