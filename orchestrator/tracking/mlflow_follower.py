@@ -106,7 +106,7 @@ class MlflowFollower:
             with weights.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             if digest != self.delivery.model_sha256:
-                log_model(client, mlflow_run_id, weights.parent, step, self._sent)
+                log_model(client, mlflow_run_id, weights.parent, digest, step, self._sent)
                 self._note(replace(self.delivery, model_sha256=digest))
 
     def _send_folder(self, write: Callable[[Path], list[str]]) -> None:

@@ -17,14 +17,18 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 LOADER_MODULE = "orchestrator.tracking.served_model"
+#: which weights a logged model has
+SHA256_TAG = "sparsefleet.model_sha256"
 
 
-def log_model(client: "MlflowClient", mlflow_run_id: str, model_dir: Path, step: int, sent: set[str]) -> str:
+def log_model(
+    client: "MlflowClient", mlflow_run_id: str, model_dir: Path, digest: str, step: int, sent: set[str]
+) -> str:
     """Log a run's `model/` folder as a logged model `model`, an output of the run at `step`; returns its id.
 
-    May be called again after it has raised, with the same `sent`: it goes on with the model that it had begun, and with
-    what is missing of it. Neither torch nor our own models are imported here: requirements and signature are given, not
-    inferred.
+    `digest` is of its weights. May be called again after it has raised, also by another process: it goes on with the
+    model that was begun, and with what `sent` does not have of it. Neither torch nor our own models are imported here:
+    requirements and signature are given, not inferred.
     """
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
@@ -32,8 +36,8 @@ def log_model(client: "MlflowClient", mlflow_run_id: str, model_dir: Path, step:
 
     run = client.get_run(mlflow_run_id)
     experiment_id = run.info.experiment_id
-    model = _begun(client, experiment_id, mlflow_run_id, sent) or client.create_logged_model(
-        experiment_id, name="model", source_run_id=mlflow_run_id
+    model = _begun(client, experiment_id, mlflow_run_id, digest) or client.create_logged_model(
+        experiment_id, name="model", source_run_id=mlflow_run_id, tags={SHA256_TAG: digest}
     )
     sent.add(model.model_id)
     with TemporaryDirectory() as folder:
@@ -54,20 +58,23 @@ def log_model(client: "MlflowClient", mlflow_run_id: str, model_dir: Path, step:
         send_files(path, partial(client.log_model_artifact, model.model_id), sent, owner=model.model_id)
     client.finalize_logged_model(model.model_id, "READY")
     outputs = run.outputs.model_outputs if run.outputs else []
-    if model.model_id not in {
-        output.model_id for output in outputs
-    }:  # an earlier try's answer may have been lost
+    if all(output.model_id != model.model_id for output in outputs):
         client.log_outputs(mlflow_run_id, [LoggedModelOutput(model.model_id, step=step)])
     return str(model.model_id)
 
 
 def _begun(
-    client: "MlflowClient", experiment_id: str, mlflow_run_id: str, sent: set[str]
+    client: "MlflowClient", experiment_id: str, mlflow_run_id: str, digest: str
 ) -> "LoggedModel | None":
-    """The model that an earlier try has made: also when the store did, and its answer was lost."""
+    """The model that an earlier try has made of these weights, or one that it has left half made, of any weights."""
     source = f"source_run_id = '{mlflow_run_id}'"
     models = client.search_logged_models([experiment_id], source)
-    return next((model for model in models if model.model_id in sent or model.status == "PENDING"), None)
+    same = [model for model in models if model.tags.get(SHA256_TAG) == digest]
+    half_made = [model for model in models if model.status == "PENDING"]
+    for model in (*same, *half_made)[:1]:
+        client.set_logged_model_tags(model.model_id, {SHA256_TAG: digest})
+        return model
+    return None
 
 
 def _signature(model_dir: Path) -> "ModelSignature":

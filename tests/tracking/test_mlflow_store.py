@@ -181,6 +181,35 @@ def test_delivering_everything_again_doubles_nothing(root: Path, uri: str) -> No
     (root / "r2" / "tracking.json").write_text(json.dumps(noted))
     assert follow(root / "r2", uri) == first
     assert history(client, mlflow_run_id) == points
+    assert len(client.get_run(mlflow_run_id).outputs.model_outputs) == 1
+
+
+def test_other_weights_are_another_model(root: Path, uri: str) -> None:
+    """As when a finished run goes on for more rounds."""
+    make_run(root / "r2b")
+    mlflow_run_id = str(follow(root / "r2b", uri).mlflow_run_id)
+    file = root / "r2b" / "model" / "model.safetensors"
+    save_file({name: value + 1 for name, value in module().state_dict().items()}, file)
+    assert follow(root / "r2b", uri).problem is None
+    client = connect(uri)
+    outputs = client.get_run(mlflow_run_id).outputs.model_outputs
+    models = [client.get_logged_model(output.model_id) for output in outputs]
+    assert [model.status for model in models] == ["READY", "READY"]
+    assert models[0].tags["sparsefleet.model_sha256"] != models[1].tags["sparsefleet.model_sha256"]
+
+
+def test_a_model_that_a_killed_process_has_begun_is_the_one(root: Path, uri: str) -> None:
+    make_run(root / "r2c")
+    client, mlflow_run_id = connect(uri), str(follow(root / "r2c", uri).mlflow_run_id)
+    (output,) = client.get_run(mlflow_run_id).outputs.model_outputs
+    experiment_id = client.get_run(mlflow_run_id).info.experiment_id
+    begun = client.create_logged_model(experiment_id, name="model", source_run_id=mlflow_run_id)
+    file = root / "r2c" / "model" / "model.safetensors"
+    save_file({name: value + 1 for name, value in module().state_dict().items()}, file)
+    assert follow(root / "r2c", uri).problem is None
+    outputs = client.get_run(mlflow_run_id).outputs.model_outputs
+    assert {found.model_id for found in outputs} == {output.model_id, begun.model_id}
+    assert client.get_logged_model(begun.model_id).status == "READY"
 
 
 def test_an_interrupted_run_has_what_there_is(root: Path, uri: str) -> None:

@@ -31,7 +31,8 @@ def test_logged_model_loads_and_predicts_from_token_ids(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     client = connect(uri)
     experiment = client.create_experiment("texts", artifact_location=str(tmp_path / "artifacts"))
-    model_id = log_model(client, client.create_run(experiment).info.run_id, folder, step=0, sent=set())
+    run_id = client.create_run(experiment).info.run_id
+    model_id = log_model(client, run_id, folder, digest="d", step=0, sent=set())
     previous = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     try:
