@@ -104,7 +104,8 @@ def sweep_command(
     storage: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Folder for the sweep (runtime.storage; runs if that is not given)."
+            metavar="DIR",
+            help="Folder for the sweep (runtime.storage); with --resume, where it is looked for (runs).",
         ),
     ] = None,
     summary: SummaryFile = None,

@@ -26,7 +26,7 @@ class Head:
 
     def __init__(self, address: str | None) -> None:
         """`address` is what the cluster was joined by."""
-        self.through_client = _is_client_connected()
+        self.through_client = is_through_client()
         self.address = address if self.through_client else ray.get_runtime_context().gcs_address
         #: said by whoever gave up on it; nothing is asked of Ray from then on, which would wait for it or start anew
         self.is_lost = False
@@ -36,7 +36,7 @@ class Head:
     def answers(self) -> bool:
         """Whether it takes a connection now."""
         if self.through_client:
-            return _is_client_connected()
+            return is_through_client()
         host, _, port = str(self.address).rpartition(":")
         self._looked_s = time.monotonic()
         try:
@@ -75,7 +75,7 @@ class Head:
         except SparsefleetError:
             raise
         except Exception as error:
-            if not self.through_client or _is_client_connected():
+            if not self.through_client or is_through_client():
                 raise
             self.is_lost = True
             raise ConnectionError(one_line(error)) from error
@@ -104,5 +104,6 @@ def ending_without_head(address: str | None, resumption: str) -> Iterator[None]:
         is_over.set()
 
 
-def _is_client_connected() -> bool:
+def is_through_client() -> bool:
+    """Whether this process is connected to a cluster through Ray Client, and is no member of it."""
     return bool(ray.util.client.ray.is_connected())  # type: ignore[no-untyped-call]

@@ -78,26 +78,16 @@ def plan_sweep(request: SweepRequest) -> SweepPlan:
     seed = ExperimentConfig.parse({"seed": base.get("seed", 0)}).seed
     asked = request.model_copy(update={"search": "random", "num_samples": 1})
     some = next(draw_values(drawn, asked, stream(seed, "sweep", "probe")))
-    config = ExperimentConfig.parse(put_values(base, some))
-    _require_member(config.runtime.address)
     return SweepPlan(
         request=request,
         space=space,
         objective=objective,
         base=base,
         dimensions=drawn,
-        config=config,
+        config=ExperimentConfig.parse(put_values(base, some)),
         seed=seed,
         overruled=_overruled(request.config, space.dimensions, request.overrides),
     )
-
-
-def _require_member(address: str | None) -> None:
-    """Tune and the writing down of results are in the command's process, and drivers beside it."""
-    if address is not None and address.startswith("ray://"):
-        problem = "a sweep is run on a node of its cluster, not through Ray Client"
-        remedy = "`sparsefleet submit --address http://HEAD:8265 sweep ...` runs it there"
-        raise ConfigError("runtime.address", address, problem, remedy)
 
 
 def _check_mutable(request: SweepRequest, space: Space, dimensions: Mapping[str, Any]) -> None:

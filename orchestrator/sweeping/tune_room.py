@@ -17,7 +17,7 @@ _NODE, _HEAD = "node:", "node:__internal_head__"
 
 @final
 class Room(Unsaved):
-    """The nodes that a pass was planned on. One that does not come back within `patience_s` has gone."""
+    """The nodes that a pass was planned on. One that does not come back as it was within `patience_s` has gone."""
 
     def __init__(
         self,
@@ -28,14 +28,14 @@ class Room(Unsaved):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`capacity` says what the cluster has now; `clock` is in seconds."""
-        self._planned, self._patience_s = _addresses(planned), patience_s
+        self._planned, self._patience_s = _counted(planned), patience_s
         self._capacity, self._clock = capacity, clock
         self._looked_s: float | None = None
         self._missing_since_s: float | None = None
 
     def plan(self, capacity: Capacity) -> None:
         """Another pass is planned, on these nodes."""
-        self._planned = _addresses(capacity)
+        self._planned = _counted(capacity)
         self._looked_s = self._missing_since_s = None
 
     def gone(self, *, wanted: bool) -> list[str]:
@@ -50,16 +50,21 @@ class Room(Unsaved):
         if self._looked_s is not None and now_s - self._looked_s < EVERY_S:
             return []
         self._looked_s = now_s
-        missing = self._planned - _addresses(self._capacity())
+        missing = self._planned - _counted(self._capacity())
         if not missing:
             self._missing_since_s = None
             return []
         if self._missing_since_s is None:
             self._missing_since_s = now_s
-        return sorted(missing.elements()) if now_s - self._missing_since_s >= self._patience_s else []
+        over = now_s - self._missing_since_s >= self._patience_s
+        return sorted(_address(node) for node in missing.elements()) if over else []
 
 
-def _addresses(capacity: Capacity) -> Counter[str]:
-    """Each node's address, as often as nodes have it."""
-    names = (name for node in capacity.nodes for name in node if name.startswith(_NODE) and name != _HEAD)
-    return Counter(name.removeprefix(_NODE) for name in names)
+def _counted(capacity: Capacity) -> Counter[frozenset[tuple[str, float]]]:
+    """How many nodes have these resources, their address among them. Ray keeps them as long as the node is there."""
+    return Counter(frozenset(node.items()) for node in capacity.nodes)
+
+
+def _address(node: frozenset[tuple[str, float]]) -> str:
+    names = (name for name, _ in node if name.startswith(_NODE) and name != _HEAD)
+    return next(names, _NODE).removeprefix(_NODE)

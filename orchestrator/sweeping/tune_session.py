@@ -11,12 +11,12 @@ from typing import Any
 
 from orchestrator.config import ExperimentConfig
 from orchestrator.config_loading import put_values
-from orchestrator.errors import RequestError, SparsefleetError, TrackingError
+from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError
 from orchestrator.runtime.driver_actor import cluster_capacity
 from orchestrator.runtime.durable import write_durably
 from orchestrator.runtime.placement import Capacity
 from orchestrator.runtime.ray_actors import end_actors
-from orchestrator.runtime.ray_head import ending_without_head
+from orchestrator.runtime.ray_head import ending_without_head, is_through_client
 from orchestrator.runtime.ray_session import ray_session
 from orchestrator.runtime.run_folder import (
     git_commit,
@@ -111,6 +111,7 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
         ray_session(config.runtime, verbose=verbose),
         ending_without_head(config.runtime.address, resumption),
     ):
+        _require_member(config.runtime.address)
         recorded = store.trials()
         ended = settled(store, recorded, plan.objective, plan.base)
         pending = Pending(trials=left_over(store, recorded, ended), recorded=recorded, ended=ended)
@@ -161,6 +162,14 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
         if problem:
             raise TrackingError(f"{problem} (the sweep itself is complete: {store.folder})")
         return result
+
+
+def _require_member(address: str | None) -> None:
+    """Tune and the writing down of results are in the command's process, and the drivers beside it."""
+    if is_through_client():
+        problem = "a sweep is run on a node of its cluster, not through Ray Client"
+        remedy = "`sparsefleet submit --address http://HEAD:8265 sweep ...` with runtime.address=auto runs it there"
+        raise ConfigError("runtime.address", address, problem, remedy)
 
 
 def _num_trials(plan: SweepPlan, recorded: Sequence[TrialSpec]) -> int:

@@ -40,11 +40,11 @@ _WAITING = frozenset({"PENDING", "PAUSED"})
 
 @final
 class Watch(Unsaved, Callback):
-    """Tune calls it in the sweep's process, between two events; none of its methods waits for anything.
+    """Tune calls it in the sweep's process, between two events; at most it asks Ray which nodes there are.
 
     It sees all passes of the sweep. When a trial has lost its actors and nothing is at work any more, or at once where
     the trials live together (a population), the pass ends: what waits may want room that went with the actors. So it
-    does when all that is left waits for a node that has gone.
+    does when all that is left waits, and a node has gone that it was planned on.
     """
 
     def __init__(
@@ -121,7 +121,8 @@ class Watch(Unsaved, Callback):
                 self._interruption.pass_is_over = True
             elif gone := self._room.gone(wanted=not at_work and not statuses.isdisjoint(_WAITING)):
                 self._display.note(
-                    f"trials wait for room on {', '.join(gone)}, which is gone; they are placed anew"
+                    f"trials wait, and nodes that they were planned on are gone ({', '.join(gone)}): "
+                    "they are placed anew"
                 )
                 self._interruption.pass_is_over = True
 

@@ -14,7 +14,7 @@ from tests.cluster.head import Head, started_head
 from tests.integration.sweep_files import tiny_space
 from tests.soak.metrics import metric_findings
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 SMALL = (
     "fleet.num_clients=4",

@@ -104,6 +104,23 @@ def test_a_run_through_ray_client_ends_as_the_run_here_does(head: Head, tmp_path
     assert _summary(storage)["params_sha256"] == _in_process(tmp_path / "here", "training.rounds=3")
 
 
+def test_a_sweep_through_ray_client_is_refused(head: Head, tmp_path: Path) -> None:
+    words = ["sweep", "smoke", f"runtime.address={head.client}", "--storage", str(tmp_path / "runs")]
+    ended = subprocess.run(
+        [sys.executable, "-m", "orchestrator.cli", *words],
+        env=head.environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(
+        f"error: runtime.address={head.client}: a sweep is run on a node of its cluster, not "
+    )
+    assert not list((tmp_path / "runs").iterdir())
+
+
 def test_a_wrong_request_ends_with_the_jobs_own_code(head: Head, tmp_path: Path) -> None:
     ended = _run(head, tmp_path, "submit", "run", *SMALL, f"runtime.storage={tmp_path}", "training.rounds=0")
     assert ended.returncode == 2, ended.stderr

@@ -92,14 +92,6 @@ def test_runtime_and_tracking_are_the_same_for_all(key: str) -> None:
     assert caught.value.field == key
 
 
-def test_a_sweep_through_ray_client_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r"^runtime\.address=ray://h:10001: a sweep is run on a node .* submit "
-    ):
-        _plan(overrides={"runtime.address": "ray://h:10001"})
-    assert _plan(overrides={"runtime.address": "10.0.0.1:6379"}).config.runtime.address == "10.0.0.1:6379"
-
-
 def test_a_fixed_runtime_is_the_plan_s() -> None:
     plan = _plan(overrides={"runtime.max_retries": 0, "tracking.experiment": "e"})
     assert (plan.config.runtime.max_retries, plan.config.tracking.experiment) == (0, "e")

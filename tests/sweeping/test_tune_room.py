@@ -57,6 +57,12 @@ def test_another_node_is_not_the_one_that_was_planned_on(cluster: Cluster) -> No
     assert cluster.gone(60.0) == ["10.0.0.2"]
 
 
+def test_one_that_comes_back_with_less_is_another(cluster: Cluster) -> None:
+    cluster.nodes = [HEAD, WORKER | {"CPU": 1.0}]
+    assert cluster.gone(0.0) == []
+    assert cluster.gone(60.0) == ["10.0.0.2"]
+
+
 def test_the_patience_begins_when_trials_wait_and_none_is_at_work(cluster: Cluster) -> None:
     cluster.nodes = [HEAD]
     assert cluster.gone(0.0) == []

@@ -2,15 +2,12 @@
 
 import json
 import re
-from io import StringIO
-from itertools import count
 from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from orchestrator.errors import CheckpointError, ConfigError, TrackingError
 from orchestrator.runtime.losses import MOST_LOSSES
@@ -18,7 +15,6 @@ from orchestrator.runtime.placement import Capacity
 from orchestrator.runtime.summary import RunSummary
 from orchestrator.sweeping.display import SweepProgress
 from orchestrator.sweeping.objective import Objective
-from orchestrator.sweeping.store import SweepStore
 from orchestrator.sweeping.tune_room import Room
 from orchestrator.sweeping.tune_tracker import SweepTracker
 from orchestrator.sweeping.tune_unsaved import Unsaved
@@ -26,10 +22,7 @@ from orchestrator.sweeping.tune_watch import Interruption, Watch, progress
 from orchestrator.tracking.record import read_records
 from tests.sweeping.sweeps import ending, new_store, trial
 from tests.sweeping.trial_runs import finish, opened
-
-ACCURACY = Objective.parse("accuracy")
-HERE, THERE = {"CPU": 2.0, "node:10.0.0.1": 1.0}, {"CPU": 2.0, "node:10.0.0.2": 1.0}
-VALUES = {"algorithm.name": "feddst", "training.lr": 0.1}
+from tests.sweeping.watched import ACCURACY, HERE, Hall, TuneSide
 
 
 class TestProgress:
@@ -64,54 +57,6 @@ class TestProgress:
     def test_without_a_value_there_is_no_best(self) -> None:
         assert list(progress({0: ending(trial(0), "failed")}, ACCURACY, 0).values()) == [0.0, 0.0, 1.0, 0.0]
         assert list(progress({}, ACCURACY, 0).values()) == [0.0] * 4
-
-
-class Hall:
-    """A sweep's folder with a watch on it, whose tracker follows nothing."""
-
-    def __init__(self, store: SweepStore, *, together: bool = False) -> None:
-        self.nodes: list[dict[str, float]] = [HERE, THERE]
-        room = Room(
-            Capacity((HERE, THERE)),
-            1e-9,
-            capacity=lambda: Capacity(tuple(self.nodes)),
-            clock=count(0, 10).__next__,
-        )
-        self.store, self.interruption, self.printed = store, Interruption(), StringIO()
-        display = SweepProgress(console=Console(file=self.printed, width=200))
-        self.tracker = SweepTracker(store.sweep_id, None)
-        self.watch = Watch(store, ACCURACY, self.tracker, display, self.interruption, room, together=together)
-
-    def begin_anew(self) -> bool:
-        """Whether another pass was wanted; it has begun then."""
-        wanted = self.watch.wants_another_pass
-        if wanted:
-            self.watch.begin_anew(Capacity(tuple(self.nodes)))
-        return wanted
-
-    def lines(self) -> list[str]:
-        return self.printed.getvalue().splitlines()
-
-
-class TuneSide:
-    """A trial as Tune shows it to callbacks."""
-
-    def __init__(self, number: int, last: dict[str, Any] | None = None) -> None:
-        self.number, self.last_result, self.status = number, last or {}, "RUNNING"
-        self.config = {"trial": {"number": number, "values": VALUES}}
-        self.error_file: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.number:03d}"
-
-    @classmethod
-    def failed(cls, number: int, folder: Path, error: str) -> "TuneSide":
-        """A trial with the file that Tune writes about its failure."""
-        found = cls(number)
-        file = folder / f"error-{number}.txt"
-        file.write_text(f"Failure # 1 (occurred at 2026-01-01)\nTraceback:\n{error}\n")
-        found.error_file = str(file)
-        return found
 
 
 @pytest.fixture
@@ -258,7 +203,7 @@ def test_a_pass_ends_when_all_that_is_left_waits_for_a_node_that_is_gone(
         assert not hall.interruption.stop_all()
         hall.watch.on_step_end(2, sides)
     assert (hall.interruption.stop_all(), hall.interruption.requested) == (over, False)
-    note = "trials wait for room on 10.0.0.2, which is gone; they are placed anew"
+    note = "trials wait, and nodes that they were planned on are gone (10.0.0.2): they are placed anew"
     assert hall.lines() == [note] * over
     assert hall.begin_anew() == over
     for _ in range(3):
