@@ -129,7 +129,7 @@ def test_a_config_is_the_same_after_a_trip_through_a_file(name: str) -> None:
     assert ExperimentConfig.parse(json.loads(json.dumps(config.to_dict()))) == config
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     # PyYAML writes U+0085 as it is and reads it back as a line break
     experiment=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x85"), min_size=1),

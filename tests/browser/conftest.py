@@ -7,18 +7,31 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    JavascriptException,
+    NoSuchElementException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-T = TypeVar("T")
+#: what an element answers that is not there yet, any more, or behind another one
+_UNDER_CONSTRUCTION = (
+    NoSuchElementException,
+    StaleElementReferenceException,
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    JavascriptException,
+)
 #: no account, no updates, no other hosts
 _QUIET = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -98,10 +111,9 @@ def page(browser: Chrome, ui: str) -> Callable[..., None]:
     """
 
     def open_page(path: str, *words: str) -> None:
-        browser.get(f"{ui}/health")  # a page that differs only in its fragment would not be loaded anew
-        browser.execute_script(
-            "localStorage.clear()"
-        )  # what an earlier page had unfolded is remembered there
+        # a page that differs only in its fragment would not be loaded anew; what was unfolded would be remembered
+        browser.get(f"{ui}/health")
+        browser.execute_script("localStorage.clear()")
         browser.get(f"{ui}/#{path}")
         wait_for_words(browser, *words)
         for button in browser.find_elements(By.CSS_SELECTOR, "[data-component-id$='chat_panel.close']"):
@@ -111,10 +123,21 @@ def page(browser: Chrome, ui: str) -> Callable[..., None]:
     return open_page
 
 
-def wait_for(browser: Chrome, condition: Callable[[Chrome], T], what: str) -> T:
-    """What a condition gives, once that is something; a page under construction is looked at again."""
-    waiting = WebDriverWait(browser, 120, ignored_exceptions=[StaleElementReferenceException])
-    return waiting.until(condition, f"never seen: {what}")
+def wait_for(browser: Chrome, condition: Callable[[Chrome], bool], what: str) -> None:
+    """Wait until a condition holds; a page under construction is looked at again."""
+    WebDriverWait(browser, 120, ignored_exceptions=_UNDER_CONSTRUCTION).until(
+        condition, f"never seen: {what}"
+    )
+
+
+def do(browser: Chrome, act: Callable[[WebElement], None], where: str, name: str) -> None:
+    """Act on an element of the page, once it is there and takes it; `where` is how it is found (By)."""
+
+    def is_done(chrome: Chrome) -> bool:
+        act(chrome.find_element(where, name))
+        return True
+
+    wait_for(browser, is_done, name)
 
 
 def wait_for_words(browser: Chrome, *words: str) -> None:

@@ -10,11 +10,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
 
-from tests.browser.conftest import METHODS, picture, wait_for, wait_for_words
+from tests.browser.conftest import METHODS, do, picture, wait_for, wait_for_words
 
 OpenPage = Callable[..., None]
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
@@ -48,10 +49,8 @@ def test_the_chart_page_draws_the_trials_by_kind_of_metric(
 ) -> None:
     page(f"{of_experiment(runs)}/runs?compareRunsMode=CHART", "5 matching runs", "comm")
     unfold(browser)
-    search = (By.CSS_SELECTOR, "input[placeholder='Search metric charts']")
-    wait_for(browser, lambda chrome: chrome.find_element(*search), "the search of charts").send_keys(
-        "eval/accuracy"
-    )
+    search = "input[placeholder='Search metric charts']"
+    do(browser, lambda field: field.send_keys("eval/accuracy"), By.CSS_SELECTOR, search)
     wait_for_words(browser, "topk (eval/accuracy)")
     picture(browser, "charts")
 
@@ -68,8 +67,7 @@ def test_accuracy_of_four_runs_is_drawn_over_the_steps(
         f"metric={quote(json.dumps('eval/accuracy'))}&plot_metric_keys={quote(json.dumps(['eval/accuracy']))}"
     )
     page(f"/metric?{_four(runs)}&{keys}", "Completed Runs")
-    step = (By.XPATH, "//label[contains(., 'Step')]")
-    wait_for(browser, lambda chrome: chrome.find_element(*step), "the choice of steps").click()
+    do(browser, WebElement.click, By.XPATH, "//label[contains(., 'Step')]")
     title = (By.CSS_SELECTOR, ".js-plotly-plot .xtitle")
     wait_for(browser, lambda chrome: chrome.find_element(*title).text == "Step", "steps below the plot")
     script = "return document.querySelector('.js-plotly-plot').data.map(t => [t.name, Array.from(t.x || [])])"
@@ -103,8 +101,7 @@ def shows_a_picture(browser: Chrome) -> bool:
 
 def unfold(browser: Chrome) -> None:
     """Show the trials below the sweep's own run."""
-    button = (By.CSS_SELECTOR, "button[data-component-id*='runnamecellrenderer']")
-    wait_for(browser, lambda chrome: chrome.find_element(*button), "the sweep's row").click()
+    do(browser, WebElement.click, By.CSS_SELECTOR, "button[data-component-id*='runnamecellrenderer']")
     wait_for_words(browser, METHODS[0])
 
 

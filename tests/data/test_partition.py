@@ -176,7 +176,7 @@ def test_test_set_without_a_clients_classes_is_refused(make_dataset: MakeDataset
         assert caught.value.field == "data.partition.kind"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     labels=st.lists(st.integers(0, 4), min_size=20, max_size=80),
     kind=st.sampled_from(USES_ALL),

@@ -166,7 +166,7 @@ def test_sums_are_in_float64(name: AggregationName) -> None:
     st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20),
     st.integers(1, 2**29 - 1),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_single_contributor_keeps_its_value_exactly(values: list[float], num_examples: int) -> None:
     """A count below 2**29 times a float32 is exact in float64, and so is the division by the count."""
     other = contribution(17, [0.0] * len(values), [0] * len(values))
@@ -194,7 +194,7 @@ def cohorts(draw: st.DrawFn) -> tuple[list[Contribution], Tensor]:
 
 @pytest.mark.parametrize("name", NAMES)
 @given(cohort=cohorts())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_cohort_agrees_with_the_oracle_and_has_no_nan(
     name: AggregationName, cohort: tuple[list[Contribution], Tensor]
 ) -> None:
@@ -206,7 +206,7 @@ def test_every_cohort_agrees_with_the_oracle_and_has_no_nan(
 
 @pytest.mark.parametrize("name", NAMES)
 @given(cohort=cohorts(), shuffle=st.randoms(use_true_random=False))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_order_changes_nothing_but_the_last_bits(
     name: AggregationName, cohort: tuple[list[Contribution], Tensor], shuffle: object
 ) -> None:

@@ -34,7 +34,7 @@ def test_the_layout_of_this_file() -> None:
 
 
 @given(st.lists(st.booleans(), min_size=W, max_size=W), st.integers(0, 2**32))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_masked_model_comes_back_exactly_through_the_wire(bits: list[bool], seed: int) -> None:
     mask = LAYOUT.expand(torch.tensor(bits))
     values = torch.from_numpy(np.random.default_rng(seed).standard_normal(D).astype(np.float32))

@@ -235,7 +235,7 @@ def test_a_range_of_one_ratio_gives_that_ratio() -> None:
     assert len(state.arms) == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     accuracies=st.lists(st.floats(0, 100), min_size=1, max_size=25),

@@ -16,6 +16,10 @@ from orchestrator.tracking.progress import Progress
 from orchestrator.tracking.record import METRICS, read_records
 
 MakeConfig = Callable[..., ExperimentConfig]
+ONE_CORE = """
+profiles:
+  - {name: core, num_cpus: 1, flops_per_s: 1e9, uplink_bytes_per_s: 1e6, downlink_bytes_per_s: 1e6}
+"""
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 
@@ -65,14 +69,16 @@ def test_doctor_exits_1_when_the_storage_cannot_be_written(tmp_path: Path) -> No
 
 
 def test_a_mode_that_does_not_fit_is_refused_and_leaves_nothing(
-    make_config: MakeConfig, tmp_path: Path
+    make_config: MakeConfig, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    num_clients = 20 * (os.cpu_count() or 1)
+    num_clients = 2 * (os.cpu_count() or 1)
+    fleet = tmp_path_factory.mktemp("fleet") / "cores.yaml"
+    fleet.write_text(ONE_CORE)
     config = make_config(
         *("runtime.actors=dedicated", "data.partition.kind=iid", "training.rounds=1"),
-        f"fleet.num_clients={num_clients}",
+        *(f"fleet.name={fleet}", f"fleet.num_clients={num_clients}", "training.clients_per_round=1"),
     )
-    refusal = rf"runtime\.actors=dedicated: {num_clients} clients reserve {num_clients // 10} CPU"
+    refusal = rf"runtime\.actors=dedicated: {num_clients} clients reserve {num_clients} CPU"
     with pytest.raises(session.RequestError, match=refusal):
         session.run(config, Progress(quiet=True))
     assert not list(tmp_path.iterdir())

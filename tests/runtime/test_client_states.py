@@ -29,7 +29,7 @@ class TestLikeADictionary:
         st.tuples(st.just("read"), st.integers(0, 6)),
     )
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(steps=st.lists(STEPS, max_size=20), cached=st.integers(0, 3))
     def test_any_sequence(self, steps: list[tuple[Any, ...]], cached: int) -> None:
         with TemporaryDirectory() as name:

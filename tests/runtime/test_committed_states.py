@@ -120,7 +120,7 @@ class TestFiles:
         assert files_of(tmp_path) == {4}
         assert numbers_of(process.states) == {0: None, 1: None}
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(
         rounds=st.lists(st.tuples(st.sets(st.integers(0, 3), max_size=2), st.booleans()), max_size=10),
         cached=st.integers(0, 2),
