@@ -53,6 +53,7 @@ def storing(path: Path) -> Iterator[None]:
 
 def _remedy(path: Path) -> str:
     room = "free space, or make that place writable"
+    # not `is_run`, which raises when the disk fails: what failed first is what is told
     run = next((folder for folder in path.parents if os.path.isfile(folder / RUN_FILE)), None)
     if run is None:
         return f"{room}, then give the command again"

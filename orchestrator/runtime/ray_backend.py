@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeVar, final
 
 import ray
 
-from orchestrator.errors import ActorsLostError, ResourceError, one_line
+from orchestrator.errors import ActorsLostError, ResourceError
 from orchestrator.runtime.driver_actor import ROUNDS, DriverActor
 from orchestrator.runtime.event_log import num_committed
 from orchestrator.runtime.experiment import Experiment
@@ -128,11 +128,10 @@ class RayBackend:
     def _give_up(self, error: Exception | None = None) -> NoReturn:
         """Leave everything as it is: what the head should end ends with it."""
         self._head.is_lost = True
-        said = one_line(error) if isinstance(error, ConnectionError) else ""
         if not self._head.through_client:
             with suppress(Exception):  # whatever kind of connection is left, if any
                 self._driver.stop.remote()
-        raise ActorsLostError(self._head.loss(f"sparsefleet resume {self._run_dir}", said)) from error
+        raise ActorsLostError(self._head.loss(f"sparsefleet resume {self._run_dir}")) from error
 
     def _insist(self, call: Callable[[], T]) -> T:
         """What a call of the driver gives, which is started again where it dies meanwhile."""

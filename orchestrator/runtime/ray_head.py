@@ -30,6 +30,7 @@ class Head:
         self.address = address if self.through_client else ray.get_runtime_context().gcs_address
         #: said by whoever gave up on it; nothing is asked of Ray from then on, which would wait for it or start anew
         self.is_lost = False
+        self._cause = "the connection is closed" if self.through_client else ""
         self._looked_s = time.monotonic()
         self._silent_since_s: float | None = None
 
@@ -56,9 +57,9 @@ class Head:
             self.answers()
         return self._silent_since_s is not None and time.monotonic() - self._silent_since_s > MOST_AWAY_S
 
-    def loss(self, resumption: str, cause: str = "") -> str:
+    def loss(self, resumption: str) -> str:
         """What to say of its loss, with the command that goes on."""
-        why = f" ({cause})" if cause else ""
+        why = f" ({self._cause})" if self._cause else ""
         return (
             f"the head of the Ray cluster, {self.address}, does not answer{why}; "
             f"`{resumption}` goes on from the last commit once there is a cluster"
@@ -77,8 +78,8 @@ class Head:
         except Exception as error:
             if not self.through_client or is_through_client():
                 raise
-            self.is_lost = True
-            raise ConnectionError(one_line(error)) from error
+            self.is_lost, self._cause = True, one_line(error) or self._cause
+            raise ConnectionError(self._cause) from error
 
 
 @contextmanager

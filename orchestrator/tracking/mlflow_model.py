@@ -57,6 +57,7 @@ def log_model(
         )
         send_files(path, partial(client.log_model_artifact, model.model_id), sent, owner=model.model_id)
     client.finalize_logged_model(model.model_id, "READY")
+    # MLflow refuses an output that it has, as when only the answer of an earlier try was lost
     outputs = run.outputs.model_outputs if run.outputs else []
     if all(output.model_id != model.model_id for output in outputs):
         client.log_outputs(mlflow_run_id, [LoggedModelOutput(model.model_id, step=step)])
@@ -69,12 +70,11 @@ def _begun(
     """The model that an earlier try has made of these weights, or one that it has left half made, of any weights."""
     source = f"source_run_id = '{mlflow_run_id}'"
     models = client.search_logged_models([experiment_id], source)
-    same = [model for model in models if model.tags.get(SHA256_TAG) == digest]
-    half_made = [model for model in models if model.status == "PENDING"]
-    for model in (*same, *half_made)[:1]:
-        client.set_logged_model_tags(model.model_id, {SHA256_TAG: digest})
-        return model
-    return None
+    same = next((model for model in models if model.tags.get(SHA256_TAG) == digest), None)
+    half_made = next((model for model in models if model.status == "PENDING"), None)
+    if same is None and half_made is not None:
+        client.set_logged_model_tags(half_made.model_id, {SHA256_TAG: digest})
+    return same or half_made
 
 
 def _signature(model_dir: Path) -> "ModelSignature":

@@ -49,7 +49,7 @@ def test_a_run_through_ray_client_ends_with_one_line_and_goes_on_elsewhere(tmp_p
         said = _said_after_the_loss(head, ["run", *words, f"runtime.address={head.client}"], ": round 1/5000")
     (run,) = [path.parent for path in tmp_path.glob("*/run.json")]
     (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert error.startswith(f"error: the head of the Ray cluster, {head.client}, does not answer")
+    assert error.startswith(f"error: the head of the Ray cluster, {head.client}, does not answer (")
     assert f"`sparsefleet resume {run}` goes on from the last commit" in error
 
     rounds = num_committed(run) + 2

@@ -56,6 +56,12 @@ def _run(head: Head, folder: Path, *words: object, **changes: str) -> "subproces
     )
 
 
+def _run_here(head: Head, *words: str) -> "subprocess.CompletedProcess[str]":
+    """A command that joins the cluster by `runtime.address` itself."""
+    command = [sys.executable, "-m", "orchestrator.cli", *words]
+    return subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=300)
+
+
 def _in_process(storage: Path, *overrides: str) -> Any:
     words = [*SMALL, f"runtime.storage={storage}", "runtime.executor=inprocess", *overrides]
     return session.run(load_config(None, words), Progress(quiet=True)).params_sha256
@@ -93,26 +99,14 @@ def test_a_run_through_ray_client_ends_as_the_run_here_does(head: Head, tmp_path
         f"runtime.storage={storage}",
         f"runtime.address={head.client}",
     ]
-    ended = subprocess.run(
-        [sys.executable, "-m", "orchestrator.cli", *words],
-        env=head.environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    ended = _run_here(head, *words)
     assert ended.returncode == 0, ended.stderr
     assert _summary(storage)["params_sha256"] == _in_process(tmp_path / "here", "training.rounds=3")
 
 
 def test_a_sweep_through_ray_client_is_refused(head: Head, tmp_path: Path) -> None:
     words = ["sweep", "smoke", f"runtime.address={head.client}", "--storage", str(tmp_path / "runs")]
-    ended = subprocess.run(
-        [sys.executable, "-m", "orchestrator.cli", *words],
-        env=head.environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    ended = _run_here(head, *words)
     assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
     assert line.startswith(

@@ -1,6 +1,7 @@
 """Real MNIST and CIFAR-10 images, where SPARSEFLEET_TEST_DATA names a folder that holds them."""
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,9 +60,11 @@ def test_feddst_pathological_split(mnist: Dataset) -> None:
         assert np.array_equal(np.sort(partition.test[client]), expected)
 
 
-def test_balanced_dirichlet_is_balanced(mnist: Dataset) -> None:
+def test_balanced_dirichlet_is_quick_and_balanced(mnist: Dataset) -> None:
     config = DataConfig(partition=PartitionConfig(kind="balanced_dirichlet", alpha=0.1))
+    start_s = time.process_time()
     partition = make_partition(mnist, config, 400, np.random.default_rng(0))
+    assert time.process_time() - start_s < 2.0
     assert (partition.train.sizes() + partition.validation.sizes()).tolist() == [150] * 400
     table = partition.table(mnist)
     shares = np.stack([table[f"class_{label}"] for label in range(10)]) / 150

@@ -38,11 +38,8 @@ def statuses(storage: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("words", "executor"),
     [
-        (
-            ["sparsity.schedule.kind=[linear, cubic]", "training.lr=[0.02, 0.1]", "--max-concurrent", "1"],
-            "ray",
-        ),
-        (["--search", "random", "--num-samples", "5", "--max-concurrent", "2"], "inprocess"),
+        (["sparsity.schedule.kind=[linear, cubic]", "training.lr=[0.02, 0.1]"], "ray"),
+        (["--search", "random", "--num-samples", "5"], "inprocess"),
     ],
     ids=["grid", "random"],
 )
@@ -53,7 +50,7 @@ def test_a_killed_sweep_finishes_with_the_same_trials_and_results(
     common = ["tracking.enabled=false", f"runtime.executor={executor}", "training.rounds=40"]
     if executor == "ray":
         common.append("sparsity.schedule.final_level=0.8")
-    launched = Launched(["sweep", space, "--storage", storage, *common, *words])
+    launched = Launched(["sweep", space, "--storage", storage, "--max-concurrent", 2, *common, *words])
     launched.wait_for("trial 2/")
     launched.kill()
     launched.rest()
@@ -125,7 +122,7 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_does(tmp_path: Path) -> None
 
 def test_a_killed_population_goes_on_from_where_its_models_were(tmp_path: Path) -> None:
     storage = tmp_path / "runs"
-    words = ["--scheduler", "pbt", "--num-samples", "2", "--perturb-rounds", "3", "training.rounds=18"]
+    words = ["--scheduler", "pbt", "--num-samples", "4", "--perturb-rounds", "3", "training.rounds=18"]
     common = ["tracking.enabled=false", "runtime.executor=inprocess", "--storage", storage]
     launched = Launched(["sweep", tiny_space(tmp_path), "--verbose", *words, *common])
     launched.wait_for("[Exploit] Cloning trial")
@@ -133,7 +130,7 @@ def test_a_killed_population_goes_on_from_where_its_models_were(tmp_path: Path) 
     launched.kill()
     launched.rest()
     store = the_sweep(storage)
-    begun = [path for n in range(2) for path in store.run_folders(n) if is_run(path)]
+    begun = [path for n in range(4) for path in store.run_folders(n) if is_run(path)]
     before = {path.name: len(committed_records(path)) for path in begun}
     assert sum(before.values()) > 0
 
@@ -141,7 +138,7 @@ def test_a_killed_population_goes_on_from_where_its_models_were(tmp_path: Path) 
     said = resumed.rest(timeout_s=600)
 
     assert resumed.process.returncode == 0, said
-    for number in range(2):
+    for number in range(4):
         *earlier, last = store.run_folders(number)
         assert len(committed_records(last)) == 18
         assert all(len(committed_records(path)) >= before.get(path.name, 0) for path in (*earlier, last))

@@ -38,6 +38,16 @@ def test_whatever_a_lost_connection_raises_is_one_kind_of_error(line: Line, erro
     with pytest.raises(ConnectionError, match=str(error) or None), head.noticing():
         raise error
     assert head.is_lost
+    assert f"does not answer ({str(error) or 'the connection is closed'}); `resume r` goes on" in head.loss(
+        "resume r"
+    )
+
+
+def test_a_loss_that_nothing_failed_of_has_a_cause_too(line: Line) -> None:
+    head = Head("ray://there:10001")
+    line.is_up = False
+    assert head.is_away()
+    assert "ray://there:10001, does not answer (the connection is closed); " in head.loss("resume r")
 
 
 def test_what_has_another_cause_stays_as_it_is(line: Line) -> None:
