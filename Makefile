@@ -30,7 +30,7 @@ lint: install ## ruff and mypy
 	$(BIN)/mypy
 
 docs: install ## docs/algorithms.md from the methods themselves
-	$(BIN)/python -m orchestrator.catalogue > docs/algorithms.md
+	$(BIN)/python -m orchestrator.cli.catalogue > docs/algorithms.md
 
 bench: install ## the benchmark of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks.round_time

@@ -33,6 +33,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms._fedlps_unit_gates import close_units, gate_gradient
 from orchestrator.federation.aggregate import AGGREGATORS, AggregationName, Aggregator
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.exchange import ModelValues, find_bits, find_model, pack_model, unpack_model
@@ -43,7 +44,6 @@ from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm,
 from orchestrator.federation.traits import Traits, UploadMask
 from orchestrator.fleet.ratio import RatioPolicy
 from orchestrator.models.submodel import KeptUnits, bits_to_units, unit_sums, units_to_bits
-from orchestrator.models.unit_gates import close_units, gate_gradient
 from orchestrator.sparsity.payload import Bits, Payload
 
 _UNITS = "units"

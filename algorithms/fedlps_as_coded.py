@@ -10,7 +10,7 @@ algorithm.penalty, z = the device's capability.
 Reproduced faults: the strict threshold keeps kk - 1 rows, none where kk = 1; the penalty sets each q against the mean
 of all targets; biases, norms and the next layer's columns of dropped rows stay active; changes are averaged over all
 clients, unweighted, and the server adds Gaussian noise; a personal model is only kept from rounds with s > 1/4, and
-may be old; the bandit's are listed in orchestrator/fleet/ratio_as_coded.py.
+may be old; the bandit's are listed in algorithms/_fedlps_as_coded_ratio.py.
 
 Deviations: capabilities are the fleet's (the code redraws them each round); q steps without momentum; a gradient is
 clipped after its rows are masked. The reward's cost is the code's for MNIST, 3 * (relative FLOPs) / z + uploaded MiB,
@@ -26,7 +26,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config import AlgorithmConfig
+from algorithms._fedlps_as_coded_ratio import (
+    CodedBandit,
+    choose_as_coded,
+    credit_as_coded,
+    new_coded_bandit,
+)
+from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Aggregate, AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
@@ -42,7 +48,6 @@ from orchestrator.federation.local import Batch, LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.traits import Traits, UploadMask
-from orchestrator.fleet.ratio_as_coded import CodedBandit, choose_as_coded, credit_as_coded, new_coded_bandit
 from orchestrator.models.parameters import Segment
 from orchestrator.sparsity.payload import Bits, Dense, Payload
 

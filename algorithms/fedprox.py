@@ -14,7 +14,7 @@ from typing import ClassVar, final
 
 from pydantic import Field
 
-from orchestrator.config import AlgorithmConfig
+from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.local import LocalRun
 from orchestrator.federation.traits import Traits

@@ -29,7 +29,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config import AlgorithmConfig, AllocationKind
+from orchestrator.config.sections import AlgorithmConfig, AllocationKind
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import AggregationName
 from orchestrator.federation.client_masks import ClientMask, ClientMaskAlgorithm

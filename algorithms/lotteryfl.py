@@ -22,7 +22,7 @@ from typing import ClassVar, final
 import torch
 from pydantic import Field
 
-from orchestrator.config import AlgorithmConfig
+from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.federation.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.local import LocalRun
 from orchestrator.federation.traits import Traits, UploadMask

@@ -29,7 +29,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config import AlgorithmConfig
+from algorithms._prunefl_gain_per_cost import adjust_mask
+from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Aggregate, AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
@@ -38,7 +39,6 @@ from orchestrator.federation.exchange import require_size
 from orchestrator.federation.local import Batch, LocalRun
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.traits import Traits
-from orchestrator.sparsity.gain_per_cost import adjust_mask
 from orchestrator.sparsity.payload import Bits, Dense, Payload
 
 MASK, SQUARES = "mask", "squared_gradient"

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, final
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config import AlgorithmConfig
+from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.federation.aggregate import AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.seeds import stream

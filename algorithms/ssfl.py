@@ -27,7 +27,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config import AlgorithmConfig, SparsityConfig
+from orchestrator.config.sections import AlgorithmConfig, SparsityConfig
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState

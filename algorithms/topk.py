@@ -21,7 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config import AlgorithmConfig
+from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError, WireError
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState

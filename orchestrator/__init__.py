@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.api import resume, resume_sweep, run, sweep
-    from orchestrator.config import ExperimentConfig
+    from orchestrator.experiment.config import ExperimentConfig
 
 __all__ = ["ExperimentConfig", "resume", "resume_sweep", "run", "sweep"]
 
@@ -16,7 +16,7 @@ __all__ = ["ExperimentConfig", "resume", "resume_sweep", "run", "sweep"]
 def __getattr__(name: str) -> Any:
     """Import the public names when they are first used: client actors need none of what they bring along."""
     if name == "ExperimentConfig":
-        from orchestrator.config import ExperimentConfig
+        from orchestrator.experiment.config import ExperimentConfig
 
         return ExperimentConfig
     if name in __all__:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from orchestrator.config import ExperimentConfig
+from orchestrator.display.run_progress import Progress
+from orchestrator.display.sweep_progress import SweepProgress
+from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.runtime.session import Display
-from orchestrator.runtime.store import find_run
-from orchestrator.runtime.summary import RunSummary
-from orchestrator.sweeping.display import SweepProgress
+from orchestrator.storage.run_store import find_run
+from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.request import SweepRequest, as_option_error
-from orchestrator.tracking.progress import Progress
 
 if TYPE_CHECKING:
     from orchestrator.sweeping.result import SweepResult
@@ -51,7 +51,7 @@ def sweep(
     objective, num_samples, seeds, max_concurrent, grace_rounds, perturb_rounds. `display` None shows a progress bar.
     Trials that fail are in the result and end nothing. Raises a RequestError for what cannot be done as asked.
     """
-    from orchestrator.sweeping.tune_session import sweep as run_sweep
+    from orchestrator.sweeping.tune.session import sweep as run_sweep
 
     asked = {"space": space, "overrides": dict(overrides or {}), "config": dict(config or {}), **options}
     try:
@@ -66,7 +66,7 @@ def resume_sweep(
 ) -> "SweepResult":
     """Finish a sweep, named by its folder; trials that finished or were stopped are not run again."""
     from orchestrator.sweeping.store import find_sweep
-    from orchestrator.sweeping.tune_session import resume_sweep as go_on
+    from orchestrator.sweeping.tune.session import resume_sweep as go_on
 
     folder = find_sweep(str(sweep), Path("runs"))
     return go_on(folder, display or SweepProgress(), max_concurrent=max_concurrent)

@@ -30,7 +30,7 @@ def _one_torch_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """A Ray on this machine, as a run would start it."""
-    from orchestrator.config import RuntimeConfig
+    from orchestrator.config.runtime import RuntimeConfig
     from orchestrator.runtime.ray_session import ray_session
 
     with ray_session(RuntimeConfig()):

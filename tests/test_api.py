@@ -9,9 +9,9 @@ import pytest
 
 import orchestrator
 from orchestrator import ExperimentConfig, resume, run
-from orchestrator.config_loading import read_yaml
+from orchestrator.config.overrides import read_yaml
 from orchestrator.errors import ConfigError
-from orchestrator.runtime.experiment import prepare
+from orchestrator.experiment.prepare import prepare
 from orchestrator.tracking.record import RoundRecord, read_records
 
 
@@ -51,7 +51,7 @@ def _config(storage: Path, **training: int) -> ExperimentConfig:
 
 def test_the_public_names_are_those_promised() -> None:
     assert set(orchestrator.__all__) >= {"ExperimentConfig", "run", "resume", "sweep", "resume_sweep"}
-    importlib.import_module("orchestrator.sweeping.tune_session")
+    importlib.import_module("orchestrator.sweeping.tune.session")
     for name in orchestrator.__all__:
         assert callable(getattr(orchestrator, name)), "a module of that name would hide it"
     with pytest.raises(AttributeError, match="no attribute 'walk'"):

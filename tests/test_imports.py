@@ -16,59 +16,51 @@ from algorithms import ALGORITHMS, load_algorithm
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("orchestrator", "algorithms", "search_spaces")
 
-CONFIG = (
-    "orchestrator.errors",
-    "orchestrator.config_section",
-    "orchestrator.config_rounds",
-    "orchestrator.config_chaos",
-    "orchestrator.config",
-    "orchestrator.config_errors",
-    "orchestrator.config_yaml",
+CORE = ("orchestrator.errors", "orchestrator.suggest", "orchestrator.formatting", "orchestrator.config")
+FEDERATION = (
+    *CORE,
+    "orchestrator.models",
+    "orchestrator.sparsity",
+    "orchestrator.fleet",
+    "orchestrator.federation",
+)
+#: what a run is made of, from the bottom up: each package may import those before it
+LADDER = (
+    "orchestrator.data",
+    "algorithms",
+    "orchestrator.experiment",
+    "orchestrator.tracking",
+    "orchestrator.storage",
+    "orchestrator.execution",
+    "orchestrator.aggregation",
+    "orchestrator.rounds",
+    "orchestrator.runtime",
 )
 #: package -> what of ours it may import, at any level
 MAY_IMPORT = {
     "orchestrator.errors": (),
-    "orchestrator.config_errors": ("orchestrator.errors",),
-    "orchestrator.config_rounds": CONFIG,
-    "orchestrator.config_chaos": CONFIG,
-    "orchestrator.config_section": (),
-    "orchestrator.config_yaml": (),
-    "orchestrator.config": (*CONFIG, "algorithms"),
-    "orchestrator.config_loading": CONFIG,
-    "orchestrator.storage": (),
-    "orchestrator.models": (*CONFIG, "orchestrator.models"),
-    "orchestrator.sparsity": (*CONFIG, "orchestrator.models", "orchestrator.sparsity"),
-    "orchestrator.data": (*CONFIG, "orchestrator.models", "orchestrator.data"),
-    "orchestrator.fleet": (*CONFIG, "orchestrator.models", "orchestrator.fleet"),
-    "orchestrator.federation": (
-        *CONFIG,
-        "orchestrator.models",
-        "orchestrator.sparsity",
-        "orchestrator.fleet",
-        "orchestrator.federation",
-    ),
-    "algorithms": (
-        *CONFIG,
-        "orchestrator.models",
-        "orchestrator.sparsity",
-        "orchestrator.fleet",
-        "orchestrator.federation",
-        "algorithms",
-    ),
-    "orchestrator.tracking": (*CONFIG, "orchestrator.models", "orchestrator.tracking"),
-    "orchestrator.contract": (
-        *CONFIG,
-        "orchestrator.config_loading",
-        "orchestrator.sparsity",
-        "orchestrator.federation",
-        "orchestrator.runtime",
-        "orchestrator.contract",
-    ),
+    "orchestrator.suggest": (),
+    "orchestrator.formatting": (),
+    "orchestrator.config": CORE,
+    "orchestrator.models": (*CORE, "orchestrator.models"),
+    "orchestrator.sparsity": (*CORE, "orchestrator.models", "orchestrator.sparsity"),
+    "orchestrator.fleet": (*CORE, "orchestrator.models", "orchestrator.fleet"),
+    "orchestrator.data": (*CORE, "orchestrator.models", "orchestrator.data"),
+    "orchestrator.federation": FEDERATION,
+    "algorithms": (*FEDERATION, "algorithms"),
+    "orchestrator.tracking": (*CORE, "orchestrator.models", "orchestrator.tracking"),
+    **{
+        package: (*FEDERATION, *LADDER[: place + 1])
+        for place, package in enumerate(LADDER)
+        if place >= LADDER.index("orchestrator.experiment") and package != "orchestrator.tracking"
+    },
+    "orchestrator.contract": (*FEDERATION, *LADDER, "orchestrator.contract"),
+    "orchestrator.retiming": (*FEDERATION, *LADDER, "orchestrator.retiming"),
     "orchestrator.analysis": (
-        *CONFIG,
-        "orchestrator.config_loading",
-        "orchestrator.storage",
+        *CORE,
+        "orchestrator.experiment",
         "orchestrator.tracking",
+        "orchestrator.storage",
         "orchestrator.analysis",
     ),
     "search_spaces": ("search_spaces",),
@@ -76,19 +68,20 @@ MAY_IMPORT = {
 #: the command line and what hangs on it, which nothing below may know
 SHELLS = (
     "orchestrator.cli",
-    "orchestrator.cli_options",
-    "orchestrator.cli_cluster",
-    "orchestrator.cli_sweep",
     "orchestrator.cluster",
+    "orchestrator.display",
     "orchestrator.sweeping",
-    "orchestrator.demo",
-    "orchestrator.inspection",
     "orchestrator.api",
     "orchestrator.contract",
     "orchestrator.retiming",
 )
 #: of these packages only files named so import ray
-RAY_FILES = ("orchestrator.runtime.ray_", "orchestrator.sweeping.tune_", "orchestrator.cluster.ray_")
+RAY_FILES = (
+    "orchestrator.runtime.ray_",
+    "orchestrator.execution.ray_",
+    "orchestrator.sweeping.tune.",
+    "orchestrator.cluster.ray_",
+)
 #: these may import ray inside a function, so that looking at `--help` does not
 LAZY_RAY = ("orchestrator.sweeping.space", "orchestrator.sweeping.trials")
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
@@ -160,7 +153,7 @@ def _attributes() -> Iterator[tuple[str, int, str]]:
 
 
 def test_the_walk_sees_the_whole_project() -> None:
-    assert {"orchestrator", "orchestrator.runtime.ray_executor", "algorithms.feddst"} <= sources().keys()
+    assert {"orchestrator", "orchestrator.execution.ray_executor", "algorithms.feddst"} <= sources().keys()
     assert any(i.name == "ray" for i in imports())
     assert any(i.lazy and i.within("orchestrator.runtime.ray_backend") for i in imports())
     assert any(i.typing and i.within("mlflow") for i in imports())
@@ -176,11 +169,23 @@ def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
     ]
 
 
-def test_a_config_looks_a_method_up_only_when_it_is_parsed() -> None:
-    """The one step upwards: `algorithm` is checked by the method's own options."""
-    upwards = [i for i in imports() if i.module == "orchestrator.config" and i.within("algorithms")]
-    assert upwards
-    assert all(i.lazy for i in upwards)
+def test_the_sections_of_a_config_know_no_method() -> None:
+    """`orchestrator.experiment` alone looks a method's options up, so that methods may import the sections."""
+    assert not [i for i in imports() if i.module.startswith("orchestrator.config") and i.within("algorithms")]
+    assert [i for i in imports() if i.module == "orchestrator.experiment.config" and i.within("algorithms")]
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """At any level, inside functions too; imports for type checking alone do not count."""
+    modules = sources().keys()
+    edges: dict[str, set[str]] = {module: set() for module in modules}
+    for i in imports():
+        if not i.typing:
+            target = i.name if i.name in modules else i.name.rpartition(".")[0]
+            edges[i.module] |= {target} & modules - {i.module}
+    while leaves := {module for module, targets in edges.items() if not targets & edges.keys()}:
+        edges = {module: targets for module, targets in edges.items() if module not in leaves}
+    assert not edges
 
 
 def test_the_algorithms_know_nothing_of_how_they_are_run() -> None:
@@ -255,7 +260,7 @@ def test_nothing_is_pickled() -> None:
 
 
 def test_every_method_is_registered_under_its_files_name() -> None:
-    files = {path.stem for path in (ROOT / "algorithms").glob("*.py")} - {"__init__"}
+    files = {path.stem for path in (ROOT / "algorithms").glob("[!_]*.py")}
     assert set(ALGORITHMS) == files
     for name, spec in ALGORITHMS.items():
         assert spec.startswith(f"algorithms.{name}:")
@@ -266,8 +271,8 @@ def test_every_method_is_registered_under_its_files_name() -> None:
 def loaded() -> dict[str, set[str]]:
     """What a fresh interpreter has in memory after each of these imports, one after another."""
     stages = (
-        "orchestrator.cli",
-        "orchestrator.runtime.client_actor",
+        "orchestrator.cli.main",
+        "orchestrator.execution.client_actor",
         "orchestrator.runtime.session",
         "orchestrator.api",
     )
@@ -285,13 +290,13 @@ def loaded() -> dict[str, set[str]]:
 
 
 def test_asking_for_help_does_not_even_load_torch(loaded: dict[str, set[str]]) -> None:
-    assert "typer" in loaded["orchestrator.cli"]
-    assert not loaded["orchestrator.cli"] & {"torch", "ray", "numpy", *HEAVY}
+    assert "typer" in loaded["orchestrator.cli.main"]
+    assert not loaded["orchestrator.cli.main"] & {"torch", "ray", "numpy", *HEAVY}
 
 
 def test_a_client_actor_carries_no_heavy_library(loaded: dict[str, set[str]]) -> None:
-    assert "torch" in loaded["orchestrator.runtime.client_actor"]
-    assert not loaded["orchestrator.runtime.client_actor"] & {"ray", *HEAVY}
+    assert "torch" in loaded["orchestrator.execution.client_actor"]
+    assert not loaded["orchestrator.execution.client_actor"] & {"ray", *HEAVY}
 
 
 def test_a_run_is_prepared_without_ray_and_mlflow(loaded: dict[str, set[str]]) -> None:

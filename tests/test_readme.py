@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import ExperimentConfig
-from orchestrator.config_loading import apply_overrides
+from orchestrator.config.overrides import apply_overrides
+from orchestrator.display.run_progress import Progress
+from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
-from orchestrator.runtime.summary import RunSummary
-from orchestrator.tracking.progress import Progress
+from orchestrator.storage.summary import RunSummary
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 TINY = ["training.rounds=2", "fleet.num_clients=6", "training.clients_per_round=3", "tracking.enabled=false"]

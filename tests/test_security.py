@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import ray
 
+from orchestrator.cli.inspection import ui_command
 from orchestrator.errors import RequestError
-from orchestrator.inspection import ui_command
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [p for room in ("orchestrator", "algorithms", "search_spaces") for p in (ROOT / room).rglob("*.py")]

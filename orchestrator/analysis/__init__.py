@@ -3,13 +3,13 @@
 from orchestrator.analysis.comparison import Comparison, Reached, Row
 from orchestrator.analysis.compute import compare
 from orchestrator.analysis.configurations import Configuration
-from orchestrator.analysis.export import to_csv, to_json
 from orchestrator.analysis.options import CompareOptions
 from orchestrator.analysis.picking import PickedRuns, pick_runs
-from orchestrator.analysis.report import write_report
+from orchestrator.analysis.report.export import to_csv, to_json
+from orchestrator.analysis.report.terminal import terminal_tables
+from orchestrator.analysis.report.write import write_report
 from orchestrator.analysis.runs import ComparedRun
 from orchestrator.analysis.statistics import Spread
-from orchestrator.analysis.terminal import terminal_tables
 
 __all__ = [
     "CompareOptions",

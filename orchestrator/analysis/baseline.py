@@ -5,8 +5,8 @@ from typing import Any
 
 from orchestrator.analysis.configurations import Configuration, compared_config
 from orchestrator.analysis.labels import short_text, shortened, value_text
-from orchestrator.analysis.near import near
 from orchestrator.errors import RequestError
+from orchestrator.suggest import near
 
 
 def find_baseline(text: str, configurations: Sequence[Configuration]) -> Configuration:

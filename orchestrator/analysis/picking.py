@@ -6,11 +6,11 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
-from orchestrator.analysis.near import near
 from orchestrator.analysis.options import METRICS
 from orchestrator.analysis.runs import ComparedRun, mlflow_run_id, read_head, with_records
 from orchestrator.errors import CheckpointError, RequestError
-from orchestrator.storage import SWEEP_FILE, is_run, is_sweep
+from orchestrator.storage.folders import SWEEP_FILE, is_run, is_sweep
+from orchestrator.suggest import near
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import yaml
 
-from orchestrator.config import ExperimentConfig
-from orchestrator.config_loading import flatten
+from orchestrator.config.overrides import flatten
 from orchestrator.errors import CheckpointError
-from orchestrator.storage import RUN_FILE, is_sweep
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.storage.folders import RUN_FILE, is_sweep
 from orchestrator.tracking.record import RoundRecord, committed_records
 
 Status = Literal["finished", "stopped", "unfinished"]

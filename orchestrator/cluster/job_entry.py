@@ -2,7 +2,7 @@
 
 import signal
 
-from orchestrator.cli import main
+from orchestrator.cli.main import main
 from orchestrator.cluster.signals import termination_as_interrupt
 
 if __name__ == "__main__":

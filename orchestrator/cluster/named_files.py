@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from orchestrator.cluster.words import Asked
-from orchestrator.config_loading import flatten
-from orchestrator.config_yaml import load_yaml
+from orchestrator.cluster.arguments import Asked
+from orchestrator.config.overrides import flatten
+from orchestrator.config.yaml import load_yaml
 from orchestrator.errors import RequestError
 
 #: options and arguments whose values may be files that the command reads

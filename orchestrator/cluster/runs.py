@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import yaml
 
-from orchestrator.cluster.holder import Holder, holder
-from orchestrator.config_yaml import load_yaml
-from orchestrator.storage import RUN_FILE, SWEEP_FILE
+from orchestrator.config.yaml import load_yaml
+from orchestrator.storage.folders import RUN_FILE, SWEEP_FILE
+from orchestrator.storage.lock_owner import Holder, holder
 from orchestrator.tracking.record import RoundRecord, complete_lines
 
 State = Literal["running", "finished", "interrupted", "failed", "unreadable"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from orchestrator.errors import RequestError
-from orchestrator.tracking.units import format_bytes
+from orchestrator.formatting import format_bytes
 
 PACKAGES = ("orchestrator", "algorithms", "search_spaces")
 #: more than this in single files is data, which belongs on storage that the cluster reads

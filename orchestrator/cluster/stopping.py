@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
-from orchestrator.cluster.holder import Holder, holder, signal_holder
 from orchestrator.cluster.jobs import ENDED
 from orchestrator.cluster.view import Actor, Cluster
 from orchestrator.errors import RequestError, SparsefleetError
-from orchestrator.storage import find_folder, is_sweep
+from orchestrator.storage.folders import find_folder, is_sweep
+from orchestrator.storage.lock_owner import Holder, holder, signal_holder
 
 #: between looks at whether it has ended, seconds
 _POLL_S = 0.2

@@ -8,10 +8,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from orchestrator.cluster.arguments import (
+    COMMANDS,
+    Asked,
+    completed,
+    settings_of,
+)
 from orchestrator.cluster.jobs import JobRequest
 from orchestrator.cluster.named_files import named_files
 from orchestrator.cluster.shipping import own_version, staged_files, staged_modules
-from orchestrator.cluster.words import COMMANDS, Asked, completed, settings_of
 from orchestrator.errors import RequestError
 
 #: how long a job that is asked to stop has for the round in progress before Ray kills it

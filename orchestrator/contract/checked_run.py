@@ -7,10 +7,10 @@ import torch
 
 from orchestrator.contract.promise import hold
 from orchestrator.contract.rounds import PlayedRound
+from orchestrator.execution.client import Bench
+from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.exchange import ModelValues, known_masks
 from orchestrator.federation.local import Batch, LocalRun
-from orchestrator.runtime.client import Bench
-from orchestrator.runtime.experiment import Experiment
 from orchestrator.sparsity.wire import decode
 
 

@@ -20,7 +20,7 @@ from orchestrator.contract.repeatable import (
     check_pickled_copy_is_the_same,
     check_states_survive_a_commit,
 )
-from orchestrator.runtime.experiment import Experiment
+from orchestrator.experiment.experiment import Experiment
 
 Check = Callable[[Experiment], None]
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from functools import cache
 
-from orchestrator.config import ExperimentConfig
-from orchestrator.config_loading import apply_overrides
-from orchestrator.runtime.experiment import Experiment, prepare
+from orchestrator.config.overrides import apply_overrides
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.prepare import prepare
 
 #: eight clients with 74 to 299 images each, three a round
 BASE = (

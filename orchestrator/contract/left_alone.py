@@ -6,10 +6,10 @@ from orchestrator.contract.checked_run import checked_run
 from orchestrator.contract.digest import digest
 from orchestrator.contract.promise import hold, scored, updated
 from orchestrator.contract.rounds import PlayedRound, phases, played_rounds
+from orchestrator.execution.client import ClientHost
+from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientScore
-from orchestrator.runtime.client import ClientHost
-from orchestrator.runtime.experiment import Experiment
 
 
 def check_inputs_are_left_alone(experiment: Experiment) -> None:

@@ -7,8 +7,8 @@ from orchestrator.contract.closed_form import closed_form_bytes
 from orchestrator.contract.promise import hold
 from orchestrator.contract.rounds import PlayedRound, known_upload_masks, phases, played_rounds
 from orchestrator.errors import WireError
-from orchestrator.runtime.admission import admit
-from orchestrator.runtime.experiment import Experiment
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.rounds.admission import admit
 
 
 def check_the_mask_holds_after_every_step(experiment: Experiment) -> None:

@@ -13,10 +13,10 @@ import torch
 from orchestrator.contract.digest import digest
 from orchestrator.contract.promise import hold, updated
 from orchestrator.contract.rounds import PlayedRound, phases, play, played_rounds
+from orchestrator.execution.client import ClientHost
+from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.runtime.checkpoint import Commit, CommitFolder, Templates
-from orchestrator.runtime.client import ClientHost
-from orchestrator.runtime.experiment import Experiment
+from orchestrator.storage.checkpoint import Commit, CommitFolder, Templates
 
 
 def check_deterministic(experiment: Experiment) -> None:

@@ -9,8 +9,8 @@ from rich.text import Text
 from orchestrator.contract.checks import CHECKS, Check
 from orchestrator.contract.experiment import contract_experiment
 from orchestrator.errors import RequestError
-from orchestrator.runtime.client import torch_threads
-from orchestrator.runtime.experiment import Experiment
+from orchestrator.execution.client import torch_threads
+from orchestrator.experiment.experiment import Experiment
 
 
 def report(method: str, overrides: Sequence[str] = (), *, verbose: bool = False) -> bool:

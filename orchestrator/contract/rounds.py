@@ -12,16 +12,16 @@ from typing import Any
 import torch
 
 from orchestrator.contract.promise import updated
+from orchestrator.execution.client import ClientHost
+from orchestrator.execution.executor import Job
+from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.aggregate import Aggregate, Contribution
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.exchange import ModelValues, beside_model, known_masks
 from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.update import ClientUpdate
-from orchestrator.runtime.broadcast import Broadcast
-from orchestrator.runtime.client import ClientHost
-from orchestrator.runtime.executor import Job
-from orchestrator.runtime.experiment import Experiment
-from orchestrator.runtime.selector import Selector
+from orchestrator.rounds.broadcast import Broadcast
+from orchestrator.rounds.sampler import Selector
 from orchestrator.sparsity.payload import Bool, Payload
 from orchestrator.sparsity.wire import decode
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from orchestrator.config import PartitionConfig
+from orchestrator.config.sections import PartitionConfig
 from orchestrator.data.balanced_dirichlet import balanced_dirichlet
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.grouping import cut, even_sizes, group_rows

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from orchestrator.config import PartitionConfig
+from orchestrator.config.sections import PartitionConfig
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.grouping import even_sizes, group_rows
 from orchestrator.data.shares import dirichlet_shares

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from orchestrator.config import DataConfig
+from orchestrator.config.sections import DataConfig
 from orchestrator.data.assignment import ASSIGNMENTS
 from orchestrator.data.client_index import ClientIndex
 from orchestrator.data.dataset import Dataset, update_digest

@@ -4,7 +4,7 @@ import difflib
 import importlib
 from dataclasses import dataclass
 
-from orchestrator.config import DataConfig
+from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Dataset
 from orchestrator.errors import ConfigError, DataError
 from orchestrator.models.shapes import InputKind

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.config import DataConfig
+from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Dataset, Images
 from orchestrator.data.grouping import group_rows, ranks
 from orchestrator.errors import DataError

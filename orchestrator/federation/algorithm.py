@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from orchestrator.config import AlgorithmConfig, AllocationKind
+from orchestrator.config.sections import AlgorithmConfig, AllocationKind
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import AGGREGATORS, Aggregate, AggregationName, Aggregator
 from orchestrator.federation.exchange import ModelValues, pack_model, unpack_model

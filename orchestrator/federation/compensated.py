@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from orchestrator.config import AlgorithmConfig
+from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError, WireError
 from orchestrator.federation.exchange import ModelValues, find_bits
 from orchestrator.federation.local import LocalRun

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from torch import Tensor, float32, float64
 
-from orchestrator.config_rounds import AsynchronyConfig
+from orchestrator.config.rounds import AsynchronyConfig
 from orchestrator.federation.aggregate import Contribution
 
 

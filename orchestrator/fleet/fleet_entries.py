@@ -8,8 +8,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from orchestrator.config_errors import as_request_error, near_match
-from orchestrator.config_section import Section, UserPath
+from orchestrator.config.errors import as_request_error, near_match
+from orchestrator.config.section import Section, UserPath
 from orchestrator.errors import ConfigError
 from orchestrator.fleet.profiles import DeviceProfile
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from orchestrator.config_yaml import load_yaml
+from orchestrator.config.yaml import load_yaml
 from orchestrator.errors import ConfigError
 from orchestrator.fleet.devices import Devices
 from orchestrator.fleet.fleet_entries import FleetFile, ProfileEntry, validated

@@ -2,7 +2,7 @@
 
 P-UCBV is the bandit of FedLPS (arXiv 2412.07216) over the index of Efficient-UCBV (arXiv 1711.03591); the
 names of the paper's quantities are those below. Its published code departs from it in ways that
-`orchestrator.fleet.ratio_as_coded` reproduces; here is what the method describes.
+`algorithms._fedlps_as_coded_ratio` reproduces; here is what the method describes.
 
 Legend: A = arms, an arm being a cell [low, high] of keep ratios; T = horizon, the plays a bandit expects;
 m = plays so far. Accuracies are in percent.

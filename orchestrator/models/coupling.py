@@ -14,8 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from orchestrator.errors import ModelError
-from orchestrator.models.layers import Flow, LayerCall, TensorClaims, follow_layer
 from orchestrator.models.operations import MODULE_KINDS, Kind, function_kind
+from orchestrator.models.unit_layers import (
+    Flow,
+    LayerCall,
+    TensorClaims,
+    follow_layer,
+)
 from orchestrator.models.units import Couplings
 
 _METHOD_REMEDY = "or take a method that keeps the model whole"

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from orchestrator.config import ModelConfig
+from orchestrator.config.sections import ModelConfig
 from orchestrator.errors import ModelError, RequestError
 from orchestrator.models.plugin import load_object
 from orchestrator.models.shapes import InputKind, InputShape, example_input, input_kind
@@ -32,19 +32,28 @@ class ModelEntry:
 
 
 MODELS: dict[str, ModelEntry] = {
-    "mlp": ModelEntry("orchestrator.models.mlp:mlp", "perceptron, 200 and 100 hidden units"),
-    "lenet_mnist": ModelEntry("orchestrator.models.cnn:lenet_mnist", "FedDST's net for MNIST"),
-    "lenet_cifar": ModelEntry("orchestrator.models.cnn:lenet_cifar", "FedDST's net for CIFAR-10"),
-    "lenet_cifar100": ModelEntry("orchestrator.models.cnn:lenet_cifar100", "FedDST's net for CIFAR-100"),
-    "cnn_emnist": ModelEntry("orchestrator.models.cnn:cnn_emnist", "FedDST's net for EMNIST"),
-    "cnn_mnist": ModelEntry("orchestrator.models.cnn:cnn_mnist", "FedLPS's small net for MNIST"),
-    "cnn_cifar": ModelEntry("orchestrator.models.cnn:cnn_cifar", "DisPFL's net for CIFAR"),
-    "vgg11": ModelEntry(
-        "orchestrator.models.vgg:vgg11", "FedLPS's VGG-11, batch norm without running statistics"
+    "mlp": ModelEntry("orchestrator.models.architectures.mlp:mlp", "perceptron, 200 and 100 hidden units"),
+    "lenet_mnist": ModelEntry("orchestrator.models.architectures.cnn:lenet_mnist", "FedDST's net for MNIST"),
+    "lenet_cifar": ModelEntry(
+        "orchestrator.models.architectures.cnn:lenet_cifar", "FedDST's net for CIFAR-10"
     ),
-    "resnet18": ModelEntry("orchestrator.models.resnet:resnet18", "SSFL's ResNet-18, group norm"),
+    "lenet_cifar100": ModelEntry(
+        "orchestrator.models.architectures.cnn:lenet_cifar100", "FedDST's net for CIFAR-100"
+    ),
+    "cnn_emnist": ModelEntry("orchestrator.models.architectures.cnn:cnn_emnist", "FedDST's net for EMNIST"),
+    "cnn_mnist": ModelEntry(
+        "orchestrator.models.architectures.cnn:cnn_mnist", "FedLPS's small net for MNIST"
+    ),
+    "cnn_cifar": ModelEntry("orchestrator.models.architectures.cnn:cnn_cifar", "DisPFL's net for CIFAR"),
+    "vgg11": ModelEntry(
+        "orchestrator.models.architectures.vgg:vgg11",
+        "FedLPS's VGG-11, batch norm without running statistics",
+    ),
+    "resnet18": ModelEntry(
+        "orchestrator.models.architectures.resnet:resnet18", "SSFL's ResNet-18, group norm"
+    ),
     "char_lstm": ModelEntry(
-        "orchestrator.models.lstm:char_lstm",
+        "orchestrator.models.architectures.lstm:char_lstm",
         "LSTM over the characters of a text, 64 hidden units",
         takes="text",
     ),

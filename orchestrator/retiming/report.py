@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.errors import RequestError
+from orchestrator.formatting import format_seconds
 from orchestrator.retiming.retime import RetimedRound, Retiming
-from orchestrator.tracking.units import format_seconds
 
 _MAX_ROWS = 20
 

@@ -6,16 +6,18 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from orchestrator.config import ExperimentConfig
+from orchestrator.aggregation.costs import phase_s
 from orchestrator.errors import CheckpointError, ConfigError, RequestError
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.federation.client_event import ClientEvent
 from orchestrator.federation.device_draws import device_of, draw_population
 from orchestrator.fleet.clock import client_time
-from orchestrator.fleet.fleets import Fleet, get_fleet
+from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.population import Population
+from orchestrator.fleet.registry import get_fleet
 from orchestrator.retiming.timeless import comes_and_goes, require_timeless
-from orchestrator.runtime.event_log import committed_events, num_committed
-from orchestrator.runtime.ledger import ClientEvent, phase_s
-from orchestrator.runtime.store import RunStore
+from orchestrator.storage.event_log import committed_events, num_committed
+from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord, read_records
 
 _ROUND_S, _TOTAL_S = "time/emulated_s", "time/emulated_s_total"

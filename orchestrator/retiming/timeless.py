@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from algorithms import load_algorithm
-from orchestrator.config import ExperimentConfig
 from orchestrator.errors import ConfigError
+from orchestrator.execution.device_memory import DeviceMemoryError
+from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.fleet.fleets import Fleet
-from orchestrator.runtime.device_memory import DeviceMemoryError
 from orchestrator.tracking.record import complete_lines
 
 _REMEDY = "run the experiment itself on the other fleet"

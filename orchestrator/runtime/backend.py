@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, final
 
-from orchestrator.runtime.driver import Driver
-from orchestrator.runtime.executor import InProcessExecutor
-from orchestrator.runtime.experiment import Experiment
-from orchestrator.runtime.store import RunStore
-from orchestrator.tracking.mlflow_sink import MlflowSink
+from orchestrator.execution.executor import InProcessExecutor
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.rounds.driver import Driver
+from orchestrator.storage.run_store import RunStore
+from orchestrator.tracking.mlflow.sink import MlflowSink
 from orchestrator.tracking.record import RoundRecord
 from orchestrator.tracking.tracker import NullTracker, ThreadTracker, Tracker
 

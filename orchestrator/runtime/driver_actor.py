@@ -2,20 +2,22 @@
 
 import platform
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import ray
 import torch
 
 from orchestrator.errors import ConfigError
-from orchestrator.runtime.chaos import DriverChaos
-from orchestrator.runtime.driver import Driver
-from orchestrator.runtime.event_log import num_committed
-from orchestrator.runtime.placement import Capacity, place
-from orchestrator.runtime.ray_actors import start_actors, wait_for_actors
-from orchestrator.runtime.ray_executor import RayExecutor
-from orchestrator.runtime.ray_sharing import SharedExperiment
-from orchestrator.runtime.store import RunStore, held
+from orchestrator.execution.fault_injection import DriverChaos
+from orchestrator.execution.placement import place
+from orchestrator.execution.ray_actors import start_actors, wait_for_actors
+from orchestrator.execution.ray_capacity import cluster_capacity
+from orchestrator.execution.ray_executor import RayExecutor
+from orchestrator.execution.ray_sharing import SharedExperiment
+from orchestrator.rounds.driver import Driver
+from orchestrator.storage.event_log import num_committed
+from orchestrator.storage.lock import held
+from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord
 
 #: the thread in which an actor runs rounds; its other methods are served beside it
@@ -77,12 +79,6 @@ class DriverActor:
     def stop(self) -> None:
         """End after the round in progress."""
         self._driver.stop()
-
-
-def cluster_capacity() -> Capacity:
-    """What the alive nodes of the connected cluster offer."""
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return Capacity(tuple(node["Resources"] for node in nodes if node["Alive"]))
 
 
 def require_visible(run_dir: Path) -> None:

@@ -10,11 +10,7 @@ from typing import Any, NoReturn, TypeVar, final
 import ray
 
 from orchestrator.errors import ActorsLostError, ResourceError
-from orchestrator.runtime.driver_actor import ROUNDS, DriverActor
-from orchestrator.runtime.event_log import num_committed
-from orchestrator.runtime.experiment import Experiment
-from orchestrator.runtime.losses import Losses
-from orchestrator.runtime.ray_actors import (
+from orchestrator.execution.ray_actors import (
     START_S,
     end_actors,
     end_named,
@@ -22,9 +18,13 @@ from orchestrator.runtime.ray_actors import (
     once_free,
     this_node,
 )
-from orchestrator.runtime.ray_head import EVERY_S, Head
-from orchestrator.runtime.ray_sharing import share
+from orchestrator.execution.ray_sharing import share
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.runtime.driver_actor import ROUNDS, DriverActor
+from orchestrator.runtime.losses import Losses
+from orchestrator.runtime.ray_head_monitor import EVERY_S, Head
 from orchestrator.runtime.ray_tracker import RayTracker
+from orchestrator.storage.event_log import num_committed
 from orchestrator.tracking.record import RoundRecord, read_records
 from orchestrator.tracking.tracker import NullTracker, Tracker
 

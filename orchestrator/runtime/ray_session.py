@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from orchestrator.config import RuntimeConfig
+from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.errors import ResourceError, one_line
 
 #: of the actors of all runs and sweeps, whose names begin with the run's or the sweep's

@@ -6,11 +6,11 @@ from typing import Any, Literal, final
 import ray
 
 from orchestrator.errors import TrackingError, one_line
-from orchestrator.runtime.ray_actors import end_actors, this_node
-from orchestrator.runtime.ray_calls import UnawaitedCalls
-from orchestrator.runtime.ray_head import Head
+from orchestrator.execution.ray_actors import end_actors, this_node
+from orchestrator.execution.ray_calls import UnawaitedCalls
+from orchestrator.runtime.ray_head_monitor import Head
 from orchestrator.tracking.credentials import connecting
-from orchestrator.tracking.mlflow_sink import MlflowSink
+from orchestrator.tracking.mlflow.sink import MlflowSink
 from orchestrator.tracking.record import RoundRecord, RunInfo
 from orchestrator.tracking.tracker import TrackingOutcome
 

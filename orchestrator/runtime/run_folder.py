@@ -11,12 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config import ExperimentConfig
-from orchestrator.config_loading import flatten
+from orchestrator.config.overrides import flatten
 from orchestrator.errors import CheckpointError
-from orchestrator.runtime.durable import storing, write_durably
-from orchestrator.runtime.experiment import Experiment, machine_fingerprint
-from orchestrator.runtime.store import RunStore
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.experiment import Experiment, machine_fingerprint
+from orchestrator.storage.atomic_write import storing, write_durably
+from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.reachable import public_uri, sqlite_path
 from orchestrator.tracking.record import RunInfo
 

@@ -9,17 +9,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from orchestrator.config import ExperimentConfig
-from orchestrator.config_loading import resumed_config
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.loading import resumed_config
+from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime.backend import Backend, InProcessBackend
-from orchestrator.runtime.durable import write_durably
-from orchestrator.runtime.event_log import save_events
-from orchestrator.runtime.experiment import Experiment, prepare
 from orchestrator.runtime.run_folder import begin_run, run_info, tracking_uri, unique_name, verify_run
-from orchestrator.runtime.store import RunStore, held
-from orchestrator.runtime.summary import RunSummary
-from orchestrator.storage import is_sweep
+from orchestrator.storage.atomic_write import write_durably
+from orchestrator.storage.event_log import save_events
+from orchestrator.storage.folders import is_sweep
+from orchestrator.storage.lock import held
+from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.summary import RunSummary
 from orchestrator.tracking.reachable import check_reachable
 from orchestrator.tracking.record import RoundRecord, read_records
 from orchestrator.tracking.tracker import Tracker

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from fractions import Fraction
 from math import floor, prod
 
-from orchestrator.config import SparsityConfig
+from orchestrator.config.sections import SparsityConfig
 from orchestrator.errors import ConfigError
 from orchestrator.models.parameters import ParameterLayout, Segment
 

@@ -2,7 +2,7 @@
 
 from math import cos, pi
 
-from orchestrator.config import ScheduleConfig
+from orchestrator.config.sections import ScheduleConfig
 
 
 def level_at(schedule: ScheduleConfig, level: float, round_idx: int, num_rounds: int) -> float:

@@ -7,8 +7,8 @@ from typing import Literal
 
 from orchestrator.analysis.measures import cost_to_reach, final_value, total, value_at_cap
 from orchestrator.errors import RequestError
+from orchestrator.formatting import parse_bytes
 from orchestrator.tracking.record import RoundRecord
-from orchestrator.tracking.units import parse_bytes
 
 Mode = Literal["max", "min"]
 ACCURACY, PERSONAL, UPLOAD, TIME = (

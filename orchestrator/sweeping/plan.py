@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.config import ExperimentConfig
-from orchestrator.config_loading import flatten, put_values
+from orchestrator.config.overrides import flatten, put_values
 from orchestrator.errors import CheckpointError, ConfigError
+from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.federation.seeds import stream
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.request import ADAPTIVE, SweepRequest, as_option_error, check_request

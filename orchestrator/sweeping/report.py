@@ -5,7 +5,7 @@ from pathlib import Path
 from orchestrator.analysis.compute import compare
 from orchestrator.analysis.options import CompareOptions, Metric
 from orchestrator.analysis.picking import pick_runs
-from orchestrator.analysis.report import write_report
+from orchestrator.analysis.report.write import write_report
 from orchestrator.errors import RequestError
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import SweepStore

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from orchestrator.config_section import Positive, Section
+from orchestrator.config.section import Positive, Section
 from orchestrator.errors import RequestError
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.space import Space, is_at_or_below, is_drawn, is_grid, varied

@@ -3,12 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.config import ExperimentConfig
 from orchestrator.errors import ResourceError
+from orchestrator.execution.packing import fits, hardest_first
+from orchestrator.execution.placement import (
+    ACTOR_BYTES,
+    Capacity,
+    Placement,
+    place_trial,
+)
+from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.federation.device_draws import draw_population
-from orchestrator.fleet.fleets import get_fleet
-from orchestrator.runtime.packing import fits, hardest_first
-from orchestrator.runtime.placement import ACTOR_BYTES, Capacity, Placement, place_trial
+from orchestrator.fleet.registry import get_fleet
 
 #: what a driver reserves; while its clients train it folds and waits
 DRIVER_CPUS = 0.1

@@ -12,11 +12,11 @@ from typing import Any
 from rich.table import Table
 
 from orchestrator.analysis.pareto import pareto_front
-from orchestrator.runtime.summary import RunSummary
+from orchestrator.formatting import format_bytes, format_seconds
+from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import Goal, Objective
 from orchestrator.sweeping.store import Ending, SweepStore
 from orchestrator.sweeping.trials import TrialSpec
-from orchestrator.tracking.units import format_bytes, format_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

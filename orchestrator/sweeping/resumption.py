@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.runtime.run_folder import config_digest
-from orchestrator.runtime.store import RunStore
-from orchestrator.storage import is_run
+from orchestrator.storage.folders import is_run
+from orchestrator.storage.run_store import RunStore
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import Ending, EndStatus, SweepStore, present_trial
 from orchestrator.sweeping.trial import is_complete, summarise_unfinished

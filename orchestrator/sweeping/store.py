@@ -23,9 +23,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.errors import CheckpointError, ConfigError
-from orchestrator.runtime.durable import write_durably
-from orchestrator.runtime.store import RunStore, held
-from orchestrator.storage import SWEEP_FILE, find_folder, is_run, is_sweep
+from orchestrator.storage.atomic_write import write_durably
+from orchestrator.storage.folders import (
+    SWEEP_FILE,
+    find_folder,
+    is_run,
+    is_sweep,
+)
+from orchestrator.storage.lock import held
+from orchestrator.storage.run_store import RunStore
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.tracking.record import RoundRecord, complete_lines
 

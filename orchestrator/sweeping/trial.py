@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 
-from orchestrator.config import ExperimentConfig
-from orchestrator.config_loading import flatten
+from orchestrator.config.overrides import flatten
 from orchestrator.errors import CheckpointError, SparsefleetError
-from orchestrator.runtime.chaos import DriverChaos
-from orchestrator.runtime.driver import Driver
-from orchestrator.runtime.durable import write_durably
-from orchestrator.runtime.event_log import save_events
-from orchestrator.runtime.executor import Executor, InProcessExecutor
-from orchestrator.runtime.experiment import Experiment
+from orchestrator.execution.executor import Executor, InProcessExecutor
+from orchestrator.execution.fault_injection import DriverChaos
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.rounds.driver import Driver
 from orchestrator.runtime.run_folder import begin_run, verify_run
-from orchestrator.runtime.store import LOGS, RunStore
-from orchestrator.runtime.summary import RunSummary
-from orchestrator.storage import RUN_FILE, is_run
+from orchestrator.storage.atomic_write import write_durably
+from orchestrator.storage.event_log import save_events
+from orchestrator.storage.folders import RUN_FILE, is_run
+from orchestrator.storage.run_store import LOGS, RunStore
+from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import ACCURACY, Objective
 from orchestrator.sweeping.store import discard_half_made
 from orchestrator.tracking.record import committed_records

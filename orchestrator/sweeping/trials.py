@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.config import ExperimentConfig
-from orchestrator.config_loading import flatten, put_values
+from orchestrator.config.overrides import flatten, put_values
 from orchestrator.errors import RequestError
+from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.sweeping.request import SweepRequest
 from orchestrator.sweeping.space import is_computed, is_drawn, lists_as_choices, plain
 

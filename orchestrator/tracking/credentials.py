@@ -22,7 +22,7 @@ def connecting() -> Callable[[str], "MlflowClient"]:
 
 
 def _connect(credentials: Mapping[str, str], uri: str) -> "MlflowClient":
-    from orchestrator.tracking.mlflow_client import connect
+    from orchestrator.tracking.mlflow.client import connect
 
     os.environ.update(credentials)
     return connect(uri)

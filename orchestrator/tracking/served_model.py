@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from orchestrator.config import ModelConfig
+from orchestrator.config.sections import ModelConfig
 from orchestrator.errors import ModelError
 from orchestrator.models.registry import build_model
 from orchestrator.models.shapes import input_kind

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, final
 
 from orchestrator.errors import TrackingError
-from orchestrator.tracking.mlflow_client import connect
-from orchestrator.tracking.mlflow_sink import MlflowSink
+from orchestrator.tracking.mlflow.client import connect
+from orchestrator.tracking.mlflow.sink import MlflowSink
 from orchestrator.tracking.record import RoundRecord, RunInfo
 from orchestrator.tracking.tracker import Status
 

@@ -7,13 +7,18 @@ from torch.nn.functional import cross_entropy
 
 from algorithms.ditto import Ditto, DittoConfig
 from algorithms.fedavg import FedAvg
-from orchestrator.config import AlgorithmConfig
+from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.setting import Setting
 from orchestrator.models.parameters import FlatModule
 from orchestrator.sparsity.payload import Dense
-from tests.fakes import make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (1, 3, 3)
 

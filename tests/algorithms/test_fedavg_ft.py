@@ -10,12 +10,18 @@ from torch.nn.functional import cross_entropy
 
 from algorithms.fedavg_ft import FedAvgFT, FedAvgFTConfig
 from orchestrator.contract.checked_run import CheckedRun
+from orchestrator.execution.executor import InProcessExecutor
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.models.parameters import FlatModule
-from orchestrator.runtime.driver import Driver
-from orchestrator.runtime.executor import InProcessExecutor
-from orchestrator.runtime.store import RunStore
-from tests.fakes import experiment, make_run, make_setting, random_data, seeded
+from orchestrator.rounds.driver import Driver
+from orchestrator.storage.run_store import RunStore
+from tests.support.fakes import (
+    experiment,
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (1, 3, 3)
 

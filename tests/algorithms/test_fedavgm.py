@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from algorithms.fedavgm import FedAvgM, FedAvgMConfig, FedAvgMState
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.models.parameters import FlatModule
-from tests.fakes import make_setting, seeded
+from tests.support.fakes import make_setting, seeded
 
 
 def method(momentum: float, lr: float = 1.0, net: nn.Module | None = None) -> FedAvgM:

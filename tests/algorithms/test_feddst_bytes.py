@@ -8,12 +8,12 @@ import pytest
 from torch import Tensor
 
 from orchestrator.contract.rounds import PlayedRound, play
+from orchestrator.execution.executor import InProcessExecutor
 from orchestrator.fleet.selection import Urn
-from orchestrator.runtime.driver import Driver
-from orchestrator.runtime.executor import InProcessExecutor
-from orchestrator.runtime.store import RunStore
+from orchestrator.rounds.driver import Driver
 from orchestrator.sparsity.wire import section_bytes
-from tests.fakes import experiment
+from orchestrator.storage.run_store import RunStore
+from tests.support.fakes import experiment
 
 #: R_end = 4, so that rounds 1 and 3 readjust, and the mask stands still from round 4 on
 OPTIONS: Mapping[str, object] = {

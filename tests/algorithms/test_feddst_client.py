@@ -8,13 +8,18 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from algorithms.feddst import FedDST, FedDSTConfig
-from orchestrator.config import AlgorithmConfig
+from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.local import LocalRun
 from orchestrator.federation.update import LocalResult
-from tests.fakes import make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (1, 5, 5)
 ALPHA = 0.4

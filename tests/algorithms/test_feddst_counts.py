@@ -12,14 +12,19 @@ from torch import Tensor
 
 from algorithms.fedavg import FedAvg
 from algorithms.feddst import FedDST, FedDSTConfig
-from orchestrator.config import AlgorithmConfig
+from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import ModelValues, known_masks
-from orchestrator.models.cnn import lenet_cifar, lenet_cifar100, lenet_mnist
+from orchestrator.models.architectures.cnn import lenet_cifar, lenet_cifar100, lenet_mnist
 from orchestrator.models.parameters import FlatModule
 from orchestrator.sparsity.wire import encode, section_bytes
-from tests.fakes import make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 NETS = {

@@ -3,7 +3,7 @@
 import torch
 
 from orchestrator.contract.rounds import play
-from tests.fakes import experiment
+from tests.support.fakes import experiment
 
 BASE = {"algorithm.name": "feddst", "sparsity.level": 0.5}
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from orchestrator.contract.rounds import PlayedRound, play
+from orchestrator.execution.client import ClientHost
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.runtime.client import ClientHost
 from orchestrator.sparsity.allocation import allocate
-from tests.fakes import experiment
+from tests.support.fakes import experiment
 
 #: R_end = 4, so that rounds 1 and 3 readjust
 OPTIONS: Mapping[str, object] = {

@@ -7,7 +7,7 @@ from torch import nn
 
 from algorithms.feddst import FedDST, FedDSTConfig
 from orchestrator.errors import ConfigError
-from tests.fakes import make_setting, seeded
+from tests.support.fakes import make_setting, seeded
 
 SHAPE = (1, 2, 3)
 

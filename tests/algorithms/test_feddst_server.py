@@ -9,7 +9,7 @@ from torch import nn
 from algorithms.feddst import FedDST, FedDSTConfig
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
-from tests.fakes import make_setting, seeded
+from tests.support.fakes import make_setting, seeded
 
 Client = tuple[float, Sequence[float], Sequence[int]]
 

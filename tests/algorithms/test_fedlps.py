@@ -8,7 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tests.algorithms.fedlps_client import NUM_IMAGES, PARTS, Client, vector
+from tests.support.fedlps_client import (
+    NUM_IMAGES,
+    PARTS,
+    Client,
+    vector,
+)
 
 Array = NDArray[np.float64]
 

@@ -14,7 +14,13 @@ from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.federation.local import train
 from orchestrator.federation.seeds import stream
 from orchestrator.sparsity.payload import Bits, Dense
-from tests.fakes import DEVICE, make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    DEVICE,
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (1, 3, 3)
 #: rows of the layers that are masked

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from algorithms._fedlps_as_coded_ratio import REWARD_SUM
 from algorithms.fedlps_as_coded import FedLPSAsCoded
 from orchestrator.contract.rounds import PlayedRound, play
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.seeds import stream
 from orchestrator.fleet.ratio import utility
-from orchestrator.fleet.ratio_as_coded import REWARD_SUM
 from orchestrator.sparsity.payload import Bits, Dense
-from tests.fakes import experiment
+from tests.support.fakes import experiment
 
 CODED = {"algorithm.name": "fedlps_as_coded", "fleet.name": "five-tier", "training.clients_per_round": 6}
 QUIET = CODED | {"algorithm.noise": 0.0}

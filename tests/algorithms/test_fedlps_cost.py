@@ -12,14 +12,14 @@ import pytest
 
 from orchestrator.contract.rounds import play
 from orchestrator.fleet.clock import client_time
-from orchestrator.fleet.fleets import get_fleet
+from orchestrator.fleet.registry import get_fleet
 from orchestrator.models.cost import measure_cost
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.models.registry import resolve_builder
-from tests.fakes import experiment
-from tests.models.published_nets import reddit_lstm
+from tests.support.fakes import experiment
+from tests.support.published_nets import reddit_lstm
 
-NETS = "tests.models.published_nets"
+NETS = "tests.support.published_nets"
 RATIOS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 
 

@@ -13,8 +13,8 @@ from orchestrator.federation.algorithm import ServerState
 from orchestrator.fleet.ratio import HIGH, LOW
 from orchestrator.models.submodel import bits_to_units
 from orchestrator.sparsity.payload import Bits, Dense
-from tests.algorithms.fedlps_client import Client
-from tests.fakes import assert_same_params, experiment
+from tests.support.fakes import assert_same_params, experiment
+from tests.support.fedlps_client import Client
 
 TIERS = {"algorithm.name": "fedlps", "fleet.name": "five-tier"}
 ALONE = {"algorithm.ratio_policy": "fixed", "algorithm.ratio": 0.2}
@@ -27,7 +27,7 @@ def kept_counts(played: PlayedRound, position: int) -> list[int]:
 
 
 @pytest.mark.parametrize("pattern", ["learned", "ordered"])
-@pytest.mark.parametrize("setting", [{}, {"model.name": "tests.fakes:normalised_net"}])
+@pytest.mark.parametrize("setting", [{}, {"model.name": "tests.support.fakes:normalised_net"}])
 def test_clients_that_keep_everything_are_fedavg(setting: dict[str, object], pattern: str) -> None:
     whole = {
         "algorithm.name": "fedlps",

@@ -7,8 +7,14 @@ import torch
 
 from algorithms.fedlps import FedLPS
 from orchestrator.fleet.ratio import NUM_REWARDS, REWARD_SUM, utility
-from tests.algorithms.fedlps_client import NUM_IMAGES, PARTS, SHAPE, Client, vector
-from tests.fakes import DEVICE, TensorData, random_data
+from tests.support.fakes import DEVICE, TensorData, random_data
+from tests.support.fedlps_client import (
+    NUM_IMAGES,
+    PARTS,
+    SHAPE,
+    Client,
+    vector,
+)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,13 @@ from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.seeds import forked_torch_seed
 from orchestrator.models.shapes import InputShape
 from orchestrator.sparsity.payload import Bits, Dense
-from tests.fakes import experiment, make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    experiment,
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE: InputShape = (2, 4, 4)
 Options = dict[str, object]
@@ -229,7 +235,7 @@ def test_one_bit_a_weight_goes_up_and_probabilities_come_down() -> None:
 
 def test_running_statistics_travel_and_are_averaged() -> None:
     """They are the last 8 entries; each client's counts once, whatever its samples."""
-    run = experiment({"algorithm.name": "fedpm", "model.name": "tests.fakes:normalised_net"})
+    run = experiment({"algorithm.name": "fedpm", "model.name": "tests.support.fakes:normalised_net"})
     for played in play(run, 2):
         sent = []
         for payload in (played.broadcast.payload, *played.payloads):

@@ -9,7 +9,12 @@ from algorithms.fedprox import FedProx, FedProxConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.models.parameters import FlatModule
-from tests.fakes import make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (1, 3, 3)
 

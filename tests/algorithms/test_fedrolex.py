@@ -11,8 +11,9 @@ from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.setting import Setting
 from orchestrator.federation.structured import ClientRatio
-from orchestrator.models.units import UnitGroup, trace_units
-from tests.fakes import (
+from orchestrator.models.unit_tracing import trace_units
+from orchestrator.models.units import UnitGroup
+from tests.support.fakes import (
     assert_same_params,
     experiment,
     make_run,
@@ -70,7 +71,7 @@ def test_random_units_differ_by_client_and_round_and_are_known_to_both_ends() ->
     assert {unit for units in drawn for unit in units} == set(range(10))
 
 
-@pytest.mark.parametrize("model", ["auto", "tests.fakes:normalised_net"])
+@pytest.mark.parametrize("model", ["auto", "tests.support.fakes:normalised_net"])
 def test_the_round_in_which_the_window_begins_at_0_is_heterofls(model: str) -> None:
     options = {"fleet.name": "five-tier", "model.name": model, "training.weight_decay": 0.01}
     rolling, fixed = (play(experiment({"algorithm.name": n, **options}), 2) for n in ("fedrolex", "heterofl"))
@@ -124,7 +125,7 @@ def test_units_that_no_client_can_hold_at_once_are_all_trained() -> None:
                 "algorithm.name": name,
                 "algorithm.ratio_policy": "fixed",
                 "algorithm.ratio": 0.5,
-                "model.name": "tests.fakes:normalised_net",
+                "model.name": "tests.support.fakes:normalised_net",
             }
         )
         before = run.setting.layout.views(torch.from_numpy(run.initial.copy()))["0.weight"]

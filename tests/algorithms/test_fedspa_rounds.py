@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orchestrator.config import AlgorithmConfig
+from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.contract.rounds import PlayedRound, play
 from orchestrator.federation.aggregate import AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
@@ -16,7 +16,12 @@ from orchestrator.federation.client_masks import ClientMask
 from orchestrator.federation.seeds import stream
 from orchestrator.sparsity.masks import random_mask
 from orchestrator.sparsity.wire import section_bytes
-from tests.fakes import assert_same_params, experiment, normalised_net, seeded
+from tests.support.fakes import (
+    assert_same_params,
+    experiment,
+    normalised_net,
+    seeded,
+)
 
 Options = Mapping[str, Any]
 #: mlp on digits: 64 x 200 + 200 x 100 + 100 x 10 weights, 310 biases
@@ -46,7 +51,7 @@ class UpdateForm(Algorithm[ServerState, None]):
         return 1.0
 
 
-@pytest.mark.parametrize("model", ["mlp", "tests.fakes:normalised_net"])
+@pytest.mark.parametrize("model", ["mlp", "tests.support.fakes:normalised_net"])
 @pytest.mark.parametrize("variant", ["dst", "rsm"])
 def test_dense_it_is_fedavg_in_update_form(variant: str, model: str) -> None:
     dense = spa({"algorithm.variant": variant, "sparsity.level": 0, "model.name": model})
@@ -145,7 +150,7 @@ def test_a_client_s_own_model_is_the_global_one_inside_its_next_mask() -> None:
 
 def test_running_statistics_are_averaged_whole() -> None:
     flat = seeded(lambda: normalised_net((1, 8, 8), 10))
-    played = spa({"model.name": "tests.fakes:normalised_net", "training.rounds": 1})[0]
+    played = spa({"model.name": "tests.support.fakes:normalised_net", "training.rounds": 1})[0]
     statistics = slice(flat.layout.num_trainable, None)
     sent = torch.stack([m.values[statistics].double() for m in played.models if m])
     assert torch.allclose(played.after.params[statistics].double(), sent.mean(dim=0), rtol=1e-6)

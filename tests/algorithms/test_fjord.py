@@ -13,11 +13,18 @@ from orchestrator.contract.rounds import play
 from orchestrator.errors import ConfigError
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.structured import ClientRatio
-from orchestrator.fleet.fleets import FLEETS
+from orchestrator.fleet.registry import FLEETS
 from orchestrator.models.parameters import FlatModule
-from orchestrator.models.units import trace_units
+from orchestrator.models.unit_tracing import trace_units
 from orchestrator.sparsity.payload import Dense
-from tests.fakes import TensorData, experiment, make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    TensorData,
+    experiment,
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (1, 1, 3)
 

@@ -10,7 +10,7 @@ from orchestrator.contract.closed_form import closed_form_bytes
 from orchestrator.contract.rounds import play
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.structured import ClientRatio
-from tests.fakes import experiment
+from tests.support.fakes import experiment
 
 TIERS = {"algorithm.name": "heterofl", "fleet.name": "five-tier"}
 #: hidden units of the digits' perceptron

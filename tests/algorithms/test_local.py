@@ -9,13 +9,19 @@ from torch.nn.functional import cross_entropy
 
 from algorithms.local import Local, LocalClient, LocalConfig
 from orchestrator.contract.rounds import play
+from orchestrator.execution.client import ClientHost
+from orchestrator.execution.executor import InProcessExecutor
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientScore
-from orchestrator.runtime.client import ClientHost
-from orchestrator.runtime.driver import Driver
-from orchestrator.runtime.executor import InProcessExecutor
-from orchestrator.runtime.store import RunStore
-from tests.fakes import experiment, make_run, make_setting, random_data, seeded
+from orchestrator.rounds.driver import Driver
+from orchestrator.storage.run_store import RunStore
+from tests.support.fakes import (
+    experiment,
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (1, 3, 3)
 

@@ -15,7 +15,7 @@ from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.models.parameters import FlatModule
-from tests.fakes import (
+from tests.support.fakes import (
     TensorData,
     assert_same_params,
     experiment,

@@ -17,7 +17,14 @@ from orchestrator.federation.exchange import ModelValues
 from orchestrator.models.parameters import FlatModule
 from orchestrator.sparsity.payload import Dense
 from orchestrator.sparsity.wire import section_bytes
-from tests.fakes import assert_same_params, experiment, make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    assert_same_params,
+    experiment,
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (1, 4, 4)
 OPTIONS: Mapping[str, object] = {
@@ -287,7 +294,7 @@ def test_bytes_by_the_closed_form() -> None:
     assert int((~rounds[-1].after.mask).sum()) > 0  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("setting", [{}, {"model.name": "tests.fakes:normalised_net"}])
+@pytest.mark.parametrize("setting", [{}, {"model.name": "tests.support.fakes:normalised_net"}])
 def test_until_an_adjustment_it_is_fedavg(setting: dict[str, object]) -> None:
     idle = {"algorithm.name": "prunefl", "algorithm.initial_pruning": False}
     assert_same_params(play(experiment({**setting, **idle})), play(experiment(setting)))

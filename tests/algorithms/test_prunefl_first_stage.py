@@ -11,7 +11,14 @@ from algorithms.prunefl import PruneFL, PruneFLConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
 from orchestrator.federation.exchange import find_bits
-from tests.fakes import TensorData, experiment, make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    TensorData,
+    experiment,
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (1, 3, 3)
 #: weights 0-35 and 40-51, biases 36-39 and 52-54; a linear weight takes 1 s, all together 48 and c .5 x 48

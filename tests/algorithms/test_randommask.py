@@ -8,10 +8,10 @@ from torch import Tensor
 
 from orchestrator.contract.rounds import play
 from orchestrator.errors import ConfigError
-from orchestrator.runtime.experiment import Experiment
+from orchestrator.experiment.experiment import Experiment
 from orchestrator.sparsity.allocation import allocate
 from orchestrator.sparsity.wire import section_bytes
-from tests.fakes import experiment
+from tests.support.fakes import experiment
 
 Options = Mapping[str, object]
 CRITERIA = ["magnitude", "random"]

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from orchestrator.contract.rounds import play
-from orchestrator.runtime.driver import Driver
-from orchestrator.runtime.executor import InProcessExecutor
-from orchestrator.runtime.experiment import params_sha256
-from orchestrator.runtime.store import RunStore
-from tests.fakes import assert_same_params, experiment
+from orchestrator.execution.executor import InProcessExecutor
+from orchestrator.experiment.experiment import params_sha256
+from orchestrator.rounds.driver import Driver
+from orchestrator.storage.run_store import RunStore
+from tests.support.fakes import assert_same_params, experiment
 
 Options = dict[str, object]
 
@@ -50,7 +50,7 @@ ACTIVE: dict[str, Options] = {
 }
 SETTINGS: dict[str, Options] = {
     "mlp": {},
-    "running statistics": {"model.name": "tests.fakes:normalised_net"},
+    "running statistics": {"model.name": "tests.support.fakes:normalised_net"},
     "other options": {
         "training.clip_norm": 1.0,
         "training.weight_decay": 0.01,

@@ -6,7 +6,7 @@ import pytest
 
 from algorithms import ALGORITHMS, algorithm_names, load_algorithm
 from algorithms.fedavg import FedAvg
-from orchestrator.config import AlgorithmConfig
+from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError
 from orchestrator.federation.algorithm import Algorithm
 

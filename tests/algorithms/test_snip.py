@@ -18,7 +18,14 @@ from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.exchange import find_values
 from orchestrator.sparsity.payload import Dense
 from orchestrator.sparsity.wire import section_bytes
-from tests.fakes import assert_same_params, experiment, make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    assert_same_params,
+    experiment,
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 Options = Mapping[str, Any]
 SHAPE = (1, 5, 5)

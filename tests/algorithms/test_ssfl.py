@@ -18,7 +18,12 @@ from orchestrator.federation.exchange import ModelValues, find_values
 from orchestrator.models.registry import resolve_builder
 from orchestrator.sparsity.payload import Dense, Float32, Payload
 from orchestrator.sparsity.wire import encode, section_bytes
-from tests.fakes import make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 Options = Mapping[str, Any]
 SHAPE = (1, 5, 5)

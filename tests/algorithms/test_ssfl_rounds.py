@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from orchestrator.contract.rounds import PlayedRound, play
+from orchestrator.execution.executor import InProcessExecutor
+from orchestrator.experiment.experiment import params_sha256
 from orchestrator.federation.seeds import stream
-from orchestrator.runtime.driver import Driver
-from orchestrator.runtime.executor import InProcessExecutor
-from orchestrator.runtime.experiment import params_sha256
-from orchestrator.runtime.store import RunStore
+from orchestrator.rounds.driver import Driver
 from orchestrator.sparsity.masks import random_mask
 from orchestrator.sparsity.wire import section_bytes
-from tests.fakes import assert_same_params, experiment
+from orchestrator.storage.run_store import RunStore
+from tests.support.fakes import assert_same_params, experiment
 
 Options = Mapping[str, Any]
 #: mlp on digits: 64 x 200 + 200 x 100 + 100 x 10 weights, 310 biases
@@ -30,7 +30,7 @@ def ssfl(options: Options | None = None, num_rounds: int | None = None) -> list[
     "options",
     [
         {},
-        {"model.name": "tests.fakes:normalised_net", "algorithm.score_mode": "train"},
+        {"model.name": "tests.support.fakes:normalised_net", "algorithm.score_mode": "train"},
         {"algorithm.warmup_rounds": 2, "algorithm.saliency_batches": 3},
         {"algorithm.variant": "random_global"},
         {"algorithm.variant": "random_layerwise", "algorithm.warmup_rounds": 1},

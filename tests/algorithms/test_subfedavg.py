@@ -14,7 +14,7 @@ from orchestrator.contract.rounds import play
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.client_masks import ClientMask
 from orchestrator.federation.exchange import ModelValues
-from tests.fakes import (
+from tests.support.fakes import (
     TensorData,
     assert_same_params,
     experiment,

@@ -16,7 +16,14 @@ from orchestrator.federation.aggregate import Contribution, item_values
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.sparsity.payload import Masked, Payload
 from orchestrator.sparsity.wire import encode, section_bytes
-from tests.fakes import DEVICE, experiment, make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    DEVICE,
+    experiment,
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (1, 1, 2)
 

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.analysis.baseline import find_baseline
 from orchestrator.analysis.configurations import Configuration, group_runs
 from orchestrator.errors import RequestError
-from tests.analysis.folders import picked, write_run
+from tests.support.run_folders import picked, write_run
 
 
 @pytest.fixture

@@ -11,7 +11,12 @@ from scipy import stats
 from orchestrator.analysis import CompareOptions, Comparison, Spread, compare, pick_runs
 from orchestrator.analysis.defaults import default_caps, default_targets
 from orchestrator.errors import RequestError
-from tests.analysis.folders import picked, record, records, write_run
+from tests.support.run_folders import (
+    picked,
+    record,
+    records,
+    write_run,
+)
 
 CAPS, TARGETS = (250.0, 700.0), (0.3, 0.55)
 TOTALS = {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from orchestrator.analysis.configurations import group_runs
 from orchestrator.analysis.labels import Described, labels_of, shortened
-from tests.analysis.folders import picked, records, write_run
+from tests.support.run_folders import picked, records, write_run
 
 
 def texts(*configurations: Described) -> list[str]:

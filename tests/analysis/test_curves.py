@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.analysis.curves import curve_of
 from orchestrator.tracking.record import RoundRecord
-from tests.analysis.folders import record, records
+from tests.support.run_folders import record, records
 
 ACC = "eval/accuracy"
 

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.analysis import pick_runs
 from orchestrator.errors import RequestError
-from tests.analysis.folders import records, write_run, write_sweep
+from tests.support.run_folders import records, write_run, write_sweep
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import yaml
 
 from orchestrator.analysis.runs import mlflow_run_id, read_head, with_records
 from orchestrator.errors import CheckpointError
-from tests.analysis.folders import records, write_run, write_sweep
+from tests.support.run_folders import records, write_run, write_sweep
 
 
 def test_an_older_run_gets_its_name_and_tags_from_its_folder_and_config(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
-from orchestrator.config import ExperimentConfig
-from orchestrator.config_loading import apply_overrides
-from orchestrator.runtime.driver import Driver
-from orchestrator.runtime.executor import InProcessExecutor
-from orchestrator.runtime.experiment import prepare
-from orchestrator.runtime.store import RunStore
+from orchestrator.config.overrides import apply_overrides
+from orchestrator.execution.executor import InProcessExecutor
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.prepare import prepare
+from orchestrator.rounds.driver import Driver
+from orchestrator.storage.run_store import RunStore
 
 Options = Mapping[str, object]
 

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from orchestrator.federation.seeds import stream
-from orchestrator.runtime.checkpoint import Commit, CommitFolder, Templates
-from orchestrator.runtime.client_states import ClientStates
-from orchestrator.runtime.committed_states import CACHE_BYTES
+from orchestrator.storage.checkpoint import Commit, CommitFolder, Templates
+from orchestrator.storage.client_states import ClientStates
+from orchestrator.storage.committed_states import CACHE_BYTES
 
 BOUND = 1.5
 #: rounds that a median is over

@@ -21,8 +21,8 @@ from orchestrator.federation.aggregate import AGGREGATORS, Contribution
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.exchange import pack_model, unpack_model
 from orchestrator.models.parameters import FlatModule, ParameterLayout
-from orchestrator.runtime.checkpoint import Commit, CommitFolder
 from orchestrator.sparsity.wire import decode, encode
+from orchestrator.storage.checkpoint import Commit, CommitFolder
 
 SMALL, LARGE, DENSITY = 10_000, 4_000_000, 0.2
 

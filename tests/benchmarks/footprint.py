@@ -21,20 +21,22 @@ import torch
 from numpy.typing import NDArray
 from ray.util.state import list_actors
 
-from orchestrator.config import ExperimentConfig, RuntimeConfig
+from orchestrator.config.runtime import RuntimeConfig
+from orchestrator.execution.client import ClientHost
+from orchestrator.execution.placement import place
+from orchestrator.execution.ray_actors import end_actors
+from orchestrator.execution.ray_capacity import cluster_capacity
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.prepare import prepare
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientUpdate
-from orchestrator.runtime.broadcast import Broadcast
-from orchestrator.runtime.client import ClientHost
-from orchestrator.runtime.driver_actor import cluster_capacity
-from orchestrator.runtime.experiment import Experiment, prepare
-from orchestrator.runtime.placement import place
-from orchestrator.runtime.ray_actors import end_actors
+from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.runtime.ray_backend import RayBackend
 from orchestrator.runtime.ray_session import ray_session
-from orchestrator.runtime.store import RunStore
-from tests.fakes import DEVICE
-from tests.runtime.fleets import with_profiles
+from orchestrator.storage.run_store import RunStore
+from tests.support.fakes import DEVICE
+from tests.support.fleets import with_profiles
 
 TINY = replace(DEVICE, name="tiny", num_cpus=0.04)
 

@@ -14,7 +14,7 @@ from orchestrator.models.registry import resolve_builder
 from orchestrator.sparsity.allocation import allocate
 from orchestrator.sparsity.masks import random_mask
 from tests.benchmarks.step_timing import NUM_CLASSES, SHAPE, medians, run_of, step_of
-from tests.fakes import seeded
+from tests.support.fakes import seeded
 
 DENSITIES = (0.5, 0.2)
 BOUND = 1.05

@@ -16,11 +16,11 @@ from typing import Any
 import ray
 from ray.util.state import list_actors
 
-from orchestrator.config import ExperimentConfig
-from orchestrator.runtime.experiment import prepare
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime.ray_backend import RayBackend
 from orchestrator.runtime.ray_session import ray_session
-from orchestrator.runtime.store import RunStore
+from orchestrator.storage.run_store import RunStore
 from tests.benchmarks.footprint import proportional_mib
 
 #: bounds: seconds until ready, MiB over the small run, and the round's ratio

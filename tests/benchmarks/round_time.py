@@ -103,7 +103,7 @@ def plain_rounds(num_processes: int, num_rounds: int) -> list[float]:
 def sparsefleet_rounds(folder: Path, num_actors: int, num_rounds: int, algorithm: str) -> list[float]:
     """Seconds of each round on pooled actors, MLflow on, as the run itself logged them."""
     from orchestrator import ExperimentConfig, run
-    from orchestrator.tracking.progress import Progress
+    from orchestrator.display.run_progress import Progress
     from orchestrator.tracking.record import read_records
 
     images, labels = make_images()

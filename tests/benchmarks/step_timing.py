@@ -9,7 +9,12 @@ import torch
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.units import UnitGroup
-from tests.fakes import TensorData, make_run, make_setting, random_data
+from tests.support.fakes import (
+    TensorData,
+    make_run,
+    make_setting,
+    random_data,
+)
 
 SHAPE, NUM_CLASSES, BATCH = (3, 32, 32), 10, 32
 

@@ -13,9 +13,9 @@ import torch
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.models.registry import resolve_builder
 from orchestrator.models.submodel import first_units
-from orchestrator.models.units import trace_units
+from orchestrator.models.unit_tracing import trace_units
 from tests.benchmarks.step_timing import NUM_CLASSES, SHAPE, medians, run_of, step_of
-from tests.fakes import seeded
+from tests.support.fakes import seeded
 
 #: width -> largest share of the full model's step
 BOUNDS = {1 / 2: 0.40, 1 / 4: 0.20, 1 / 16: 0.10}

@@ -18,11 +18,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from orchestrator import ExperimentConfig, run, sweep
-from orchestrator.config import RuntimeConfig
-from orchestrator.config_loading import put_values
+from orchestrator.config.overrides import put_values
+from orchestrator.config.runtime import RuntimeConfig
+from orchestrator.display.run_progress import Progress
+from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.runtime.ray_session import ray_session
-from orchestrator.sweeping.display import SweepProgress
-from orchestrator.tracking.progress import Progress
 
 #: bounds: the sweep's wall time against the single runs', and MLflow's share of the sweep's
 RATIO, TRACKING_SHARE = 1.15, 0.01

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import cli
-from orchestrator.config_loading import load_config
+from orchestrator.cli import main as cli
+from orchestrator.display.run_progress import Progress
+from orchestrator.experiment.loading import load_config
 from orchestrator.runtime import session
-from orchestrator.tracking.progress import Progress
-from tests.cli.command import QUICK, Command, Ended
+from tests.support.command import QUICK, Command, Ended
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from algorithms import algorithm_names
-from tests.cli.command import Command
+from tests.support.command import Command
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def test_verbose_shows_where(
     ended = command("run", flag, *quick, *row.words.replace("{tmp}", str(files)).split())
     assert ended.code == row.code
     assert ended.err.startswith("Traceback (most recent call last):")
-    assert 'orchestrator/cli.py"' in ended.err
+    assert 'orchestrator/cli/main.py"' in ended.err
     assert all(said in ended.err.splitlines()[-1] for said in row.says)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.contract import CHECKS
-from tests.cli.command import Command
+from tests.support.command import Command
 
-BROKEN = Path(__file__).parents[1] / "contract" / "broken.py"
+BROKEN = Path(__file__).parents[1] / "support" / "broken_methods.py"
 FAILING = '''
 from orchestrator.errors import ConfigError
 from orchestrator.federation.algorithm import Algorithm, ServerState
@@ -61,7 +61,7 @@ def test_a_method_that_keeps_its_promises(words: str, command: Command) -> None:
             {"payloads are within their density": "round 0: 30420 weights sent, 17055 allowed"},
         ),
         (
-            "tests.contract.broken:ScoringLeavesSomethingInTheHost",
+            "tests.support.broken_methods:ScoringLeavesSomethingInTheHost",
             {
                 "scoring leaves no trace": "scoring a client changes its next update; "
                 "put back what `personal` changes beside run.values"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from tests.cli.command import Command
+from tests.support.command import Command
 
 #: comes to an end in the round and in the way that the file `end` beside it says
 ENDING = '''

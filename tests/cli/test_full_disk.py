@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import QUICK, Command
+from tests.support.command import QUICK, Command
 
 #: leaves no byte of the disk free while the file `full` lies beside it, from the step of round 2 on
 FILLING = '''

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from algorithms import algorithm_names, load_algorithm
-from orchestrator.config import ExperimentConfig
-from orchestrator.config_errors import dotted_keys
+from orchestrator.config.errors import dotted_keys
 from orchestrator.data.registry import DATASETS
-from orchestrator.fleet.fleets import FLEETS
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.fleet.registry import FLEETS
 from orchestrator.models.registry import MODELS
-from tests.cli.command import Command
+from tests.support.command import Command
 
 
 def _first_words(table: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import QUICK, Command
+from tests.support.command import QUICK, Command
 
 SUMMARY_KEYS = [
     "run_id",

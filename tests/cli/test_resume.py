@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cli.command import Command
+from tests.support.command import Command
 
 #: sends SIGINT as often as the file `interrupt-<round>` beside it says, once
 INTERRUPTED = '''

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.tracking.record import read_records
-from tests.cli.command import Command
+from tests.support.command import Command
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import QUICK, Command
-from tests.integration.launched import Launched
+from tests.support.command import QUICK, Command
+from tests.support.launched import Launched
 
 
 def test_a_run_ends_after_its_round_and_can_go_on(command: Command, storage: Path) -> None:

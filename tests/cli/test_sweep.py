@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import Command
+from tests.support.command import Command
 
 DRAWN = '"""One drawn key."""\nfrom ray import tune\nSPACE = {"training.lr": tune.loguniform(0.01, 0.1)}\n'
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.command import Command
-from tests.runtime.runs import TIMING
+from tests.support.command import Command
+from tests.support.runs import TIMING
 
 
 def _flip(data: bytes) -> bytes:

@@ -7,7 +7,13 @@ import pytest
 from orchestrator.cluster.follow import RETRIES_S, Choice, Follower, ask, exit_code
 from orchestrator.cluster.jobs import Job
 from orchestrator.errors import ClusterError, SparsefleetError
-from tests.cluster.fakes import BREAK, END, INTERRUPT, SILENCE, FakeJobs
+from tests.support.cluster_fakes import (
+    BREAK,
+    END,
+    INTERRUPT,
+    SILENCE,
+    FakeJobs,
+)
 
 DONE = Job(job_id="run-1", state="SUCCEEDED", exit_code=0)
 STOPPED = Job(job_id="run-1", state="STOPPED")

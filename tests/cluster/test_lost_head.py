@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config_loading import load_config
+from orchestrator.display.run_progress import Progress
+from orchestrator.experiment.loading import load_config
 from orchestrator.runtime import session
-from orchestrator.runtime.event_log import num_committed
-from orchestrator.tracking.progress import Progress
-from tests.cluster.head import Head, started_head
-from tests.integration.sweep_files import tiny_space
+from orchestrator.storage.event_log import num_committed
 from tests.soak.metrics import metric_findings
+from tests.support.cluster_head import Head, started_head
+from tests.support.sweep_files import tiny_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cluster.arguments import Asked
 from orchestrator.cluster.named_files import named_files
-from orchestrator.cluster.words import Asked
 from orchestrator.errors import RequestError
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.cluster.runs import Standing, standings
 from orchestrator.tracking.record import RoundRecord
-from tests.cluster.holding import holding
+from tests.support.holding import holding
 
 
 def _record(round_idx: int, **metrics: float) -> str:

@@ -11,8 +11,8 @@ import pytest
 from orchestrator.cluster.jobs import Job
 from orchestrator.cluster.stopping import Stopper
 from orchestrator.errors import RequestError, SparsefleetError
-from tests.cluster.fakes import FakeCluster, actor, nowhere
-from tests.cluster.holding import holding
+from tests.support.cluster_fakes import FakeCluster, actor, nowhere
+from tests.support.holding import holding
 
 
 class Stopping:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from orchestrator.cluster import shipping
+from orchestrator.cluster.arguments import Asked
 from orchestrator.cluster.jobs import JobRequest
 from orchestrator.cluster.submission import job_request
-from orchestrator.cluster.words import Asked
 from orchestrator.errors import RequestError
 
 RUN = Asked(

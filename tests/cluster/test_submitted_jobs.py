@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config_loading import load_config
+from orchestrator.display.run_progress import Progress
+from orchestrator.experiment.loading import load_config
 from orchestrator.runtime import session
-from orchestrator.tracking.progress import Progress
-from tests.cluster.head import Head, started_head
+from tests.support.cluster_head import Head, started_head
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 

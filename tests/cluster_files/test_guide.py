@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import ExperimentConfig
-from orchestrator.config_loading import apply_overrides
-from tests.cluster_files.files import (
+from orchestrator.config.overrides import apply_overrides
+from orchestrator.experiment.config import ExperimentConfig
+from tests.support.cluster_files import (
     ALL,
     CLUSTER,
     GUIDE,

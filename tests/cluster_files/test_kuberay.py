@@ -7,7 +7,15 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import ray
 
-from tests.cluster_files.files import KUBERAY, ROOT, SHARED, Tree, autoscaled, load, start_options
+from tests.support.cluster_files import (
+    KUBERAY,
+    ROOT,
+    SHARED,
+    Tree,
+    autoscaled,
+    load,
+    start_options,
+)
 
 
 def cluster() -> Tree:

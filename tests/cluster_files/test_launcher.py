@@ -11,7 +11,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from tests.cluster_files.files import (
+from tests.support.cluster_files import (
     CLUSTER,
     ON_PREMISES,
     ROOT,

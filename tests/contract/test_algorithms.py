@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from algorithms import algorithm_names
-from orchestrator.config import ExperimentConfig
 from orchestrator.contract import CHECKS, contract_experiment
 from orchestrator.contract.closed_form import closed_form_bytes
-from orchestrator.runtime.experiment import prepare
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.prepare import prepare
 from orchestrator.sparsity.payload import Bits, Dense, Masked, Scalar
 
 NAMES = sorted(algorithm_names())
@@ -29,8 +29,8 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
         "feddst",
         {"sparsity.schedule.kind": "cubic", "sparsity.schedule.final_level": 0.95, "algorithm.alpha": 0.3},
     ),
-    "feddst, running statistics": ("feddst", {"model.name": "tests.fakes:normalised_net"}),
-    "fedavgm, running statistics": ("fedavgm", {"model.name": "tests.fakes:normalised_net"}),
+    "feddst, running statistics": ("feddst", {"model.name": "tests.support.fakes:normalised_net"}),
+    "fedavgm, running statistics": ("fedavgm", {"model.name": "tests.support.fakes:normalised_net"}),
     "lotteryfl": ("lotteryfl", {"data.validation_fraction": 0.3}),
     "lotteryfl, device levels": (
         "lotteryfl",
@@ -40,7 +40,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
             "algorithm.prune_share": 0.5,
             "fleet.name": "five-tier",
             "sparsity.device_levels.tier-1-1": 0.2,
-            "model.name": "tests.fakes:normalised_net",
+            "model.name": "tests.support.fakes:normalised_net",
         },
     ),
     "subfedavg": ("subfedavg", {"data.validation_fraction": 0.3}),
@@ -57,7 +57,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     "prunefl, stale and capped": (
         "prunefl",
         {
-            "model.name": "tests.fakes:normalised_net",
+            "model.name": "tests.support.fakes:normalised_net",
             "algorithm.initial_pruning": False,
             "algorithm.adjust_every": 1,
             "algorithm.regrow": "stale",
@@ -79,7 +79,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     "heterofl, running statistics": (
         "heterofl",
         {
-            "model.name": "tests.fakes:normalised_net",
+            "model.name": "tests.support.fakes:normalised_net",
             "fleet.name": "five-tier",
             "algorithm.masked_loss": False,
             "algorithm.agg_weight": "samples",
@@ -93,7 +93,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     "fedrolex, random": (
         "fedrolex",
         {
-            "model.name": "tests.fakes:normalised_net",
+            "model.name": "tests.support.fakes:normalised_net",
             "algorithm.offset": "random",
             "fleet.name": "five-tier",
             "training.with_replacement": True,
@@ -103,7 +103,11 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     "fjord, five tiers": ("fjord", {"fleet.name": "five-tier", "algorithm.widths": "[0.25, 0.5, 1.0]"}),
     "fjord, distilled": (
         "fjord",
-        {"model.name": "tests.fakes:normalised_net", "algorithm.distill": True, "algorithm.temperature": 2.0},
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "algorithm.distill": True,
+            "algorithm.temperature": 2.0,
+        },
     ),
     "fedspa, static masks": (
         "fedspa",
@@ -117,7 +121,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     "fedspa, schedule": (
         "fedspa",
         {
-            "model.name": "tests.fakes:normalised_net",
+            "model.name": "tests.support.fakes:normalised_net",
             "algorithm.growth": "random",
             "algorithm.mask_seed": "per_client",
             "algorithm.mu": 0.1,
@@ -137,7 +141,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     "ssfl, after a warm-up": (
         "ssfl",
         {
-            "model.name": "tests.fakes:normalised_net",
+            "model.name": "tests.support.fakes:normalised_net",
             "algorithm.warmup_rounds": 2,
             "algorithm.saliency_batches": 2,
             "algorithm.score_weight": "uniform",
@@ -148,13 +152,13 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     "ssfl, random in each layer": ("ssfl", {"algorithm.variant": "random_layerwise"}),
     "ssfl, random for each client": (
         "ssfl",
-        {"algorithm.variant": "random_clientwise", "model.name": "tests.fakes:normalised_net"},
+        {"algorithm.variant": "random_clientwise", "model.name": "tests.support.fakes:normalised_net"},
     ),
     "snip, first round": ("snip", {"algorithm.score_from": "first_round"}),
     "snip, all clients": (
         "snip",
         {
-            "model.name": "tests.fakes:normalised_net",
+            "model.name": "tests.support.fakes:normalised_net",
             "algorithm.score_from": "all_clients",
             "algorithm.batches": 3,
             "sparsity.level": 0.95,
@@ -172,7 +176,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     "fedlps, magnitude": (
         "fedlps",
         {
-            "model.name": "tests.fakes:normalised_net",
+            "model.name": "tests.support.fakes:normalised_net",
             "fleet.name": "five-tier",
             "algorithm.pattern": "magnitude",
             "algorithm.ratio_policy": "capability",
@@ -190,12 +194,12 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     ),
     "fedlps, residual": (
         "fedlps",
-        {"model.name": "tests.models.nets:residual", "algorithm.average": "mean_delta"},
+        {"model.name": "tests.support.nets:residual", "algorithm.average": "mean_delta"},
     ),
     "fedlps, recurrent": (
         "fedlps",
         {
-            "model.name": "tests.models.nets:row_lstm",
+            "model.name": "tests.support.nets:row_lstm",
             "fleet.name": "five-tier",
             "training.with_replacement": True,
             "training.clients_per_round": 6,
@@ -203,12 +207,16 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     ),
     "fedlps_as_coded, without noise": (
         "fedlps_as_coded",
-        {"model.name": "tests.fakes:normalised_net", "fleet.name": "five-tier", "algorithm.noise": 0.0},
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "fleet.name": "five-tier",
+            "algorithm.noise": 0.0,
+        },
     ),
     "fedlps_as_coded, recurrent": (
         "fedlps_as_coded",
         {
-            "model.name": "tests.models.nets:row_lstm",
+            "model.name": "tests.support.nets:row_lstm",
             "algorithm.penalty": 0.1,
             "training.with_replacement": True,
             "training.clients_per_round": 6,
@@ -217,12 +225,16 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     "local, sampled": ("local", {"algorithm.participation": "sampled"}),
     "ditto, running statistics": (
         "ditto",
-        {"model.name": "tests.fakes:normalised_net", "algorithm.personal_epochs": 1, "algorithm.lam": 0.5},
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "algorithm.personal_epochs": 1,
+            "algorithm.lam": 0.5,
+        },
     ),
     "fedpm, running statistics": (
         "fedpm",
         {
-            "model.name": "tests.fakes:normalised_net",
+            "model.name": "tests.support.fakes:normalised_net",
             "algorithm.estimator": "straight_through",
             "algorithm.reset_every": 2,
         },
@@ -239,7 +251,11 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     ),
     "topk, running statistics": (
         "topk",
-        {"model.name": "tests.fakes:normalised_net", "algorithm.residual": "drop", "algorithm.max_missed": 0},
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "algorithm.residual": "drop",
+            "algorithm.max_missed": 0,
+        },
     ),
     "fedprox, drawn twice": ("fedprox", {"training.with_replacement": True, "training.clients_per_round": 6}),
 }
@@ -292,18 +308,18 @@ def test_a_resolved_config_is_taken_back(variant: str) -> None:
 )
 def test_a_broken_promise_is_seen(name: str, check: str, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
-        CHECKS[check](contract_experiment(f"tests.contract.broken:{name}"))
+        CHECKS[check](contract_experiment(f"tests.support.broken_methods:{name}"))
 
 
 def test_a_state_that_is_no_tree_is_seen() -> None:
     with pytest.raises(TypeError, match="state at history is a list"):
-        CHECKS["states survive a commit"](contract_experiment("tests.contract.broken:KeepsAList"))
+        CHECKS["states survive a commit"](contract_experiment("tests.support.broken_methods:KeepsAList"))
 
 
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("name", ["Masked", "Personal"])
 def test_a_correct_method_from_elsewhere_passes(name: str, check: str) -> None:
-    CHECKS[check](contract_experiment(f"tests.contract.broken:{name}"))
+    CHECKS[check](contract_experiment(f"tests.support.broken_methods:{name}"))
 
 
 def test_closed_form_bytes_by_hand() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from orchestrator.config import PartitionConfig
+from orchestrator.config.sections import PartitionConfig
 from orchestrator.data.assignment import dirichlet, iid, natural, quantity, shards
 from orchestrator.data.dataset import Dataset
 from orchestrator.errors import PartitionError

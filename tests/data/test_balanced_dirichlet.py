@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from orchestrator.config import PartitionConfig
+from orchestrator.config.sections import PartitionConfig
 from orchestrator.data.balanced_dirichlet import _fill, balanced_dirichlet
 from orchestrator.data.dataset import Dataset
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.config import DataConfig, PartitionConfig
+from orchestrator.config.sections import DataConfig, PartitionConfig
 from orchestrator.data.client_index import ClientIndex
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition, make_partition

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.config import DataConfig, PartitionConfig
+from orchestrator.config.sections import DataConfig, PartitionConfig
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import make_partition
 from orchestrator.data.registry import load_dataset

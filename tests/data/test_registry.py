@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import DataConfig
+from orchestrator.config.sections import DataConfig
 from orchestrator.data.registry import DATASETS, load_dataset
 from orchestrator.errors import ConfigError, DataError
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.config import DataConfig
+from orchestrator.config.sections import DataConfig
 from orchestrator.data.splits import Rows, Splits, assemble, channel_statistics
 from orchestrator.errors import DataError
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from orchestrator.config import AlgorithmConfig
+from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Aggregate, CoverageMean, WeightedMean
 from orchestrator.federation.algorithm import Algorithm, ServerState
@@ -15,7 +15,13 @@ from orchestrator.federation.local import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.payload import Dense, Masked, Payload, Scalar
-from tests.fakes import DEVICE, make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    DEVICE,
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (1, 3, 3)
 

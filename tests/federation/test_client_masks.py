@@ -8,12 +8,18 @@ from torch import Tensor, nn
 
 from orchestrator.contract.rounds import PlayedRound, play
 from orchestrator.errors import ConfigError
+from orchestrator.execution.client import Bench
 from orchestrator.federation.client_masks import ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.local import LocalRun
-from orchestrator.runtime.client import Bench
 from orchestrator.sparsity.masks import prune_share
 from orchestrator.sparsity.wire import section_bytes
-from tests.fakes import experiment, make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    experiment,
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 #: 12 of the message, 16 of the item, 8 of the name "theta" padded to a multiple of 4
 HEADER_BYTES = 36

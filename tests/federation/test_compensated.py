@@ -17,9 +17,15 @@ from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.structured import ClientRatio
 from orchestrator.models.submodel import KeptUnits, first_units
-from orchestrator.models.units import trace_units
+from orchestrator.models.unit_tracing import trace_units
 from orchestrator.sparsity.payload import Bits, Dense, Payload
-from tests.fakes import TensorData, make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    TensorData,
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (1, 2, 2)
 NUM_CLASSES = 3

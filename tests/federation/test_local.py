@@ -14,7 +14,13 @@ from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.models.parameters import FlatModule
-from tests.fakes import TensorData, make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    TensorData,
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (1, 4, 4)
 FedAvg = Algorithm[ServerState, None]

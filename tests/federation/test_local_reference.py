@@ -14,7 +14,13 @@ from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.setting import Setting
 from orchestrator.models.parameters import FlatModule
-from tests.fakes import TensorData, make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    TensorData,
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (2, 6, 6)
 FedAvg = Algorithm[ServerState, None]

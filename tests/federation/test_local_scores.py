@@ -11,7 +11,13 @@ from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.local import fine_tune
 from orchestrator.federation.seeds import stream
 from orchestrator.models.parameters import FlatModule
-from tests.fakes import TensorData, make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    TensorData,
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (1, 4, 4)
 OPTIONS = {"batch_size": 3, "lr": 0.2, "lr_decay": 0.5, "momentum": 0.9, "local_epochs": 5}

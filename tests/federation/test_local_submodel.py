@@ -9,8 +9,13 @@ from torch.nn.functional import cross_entropy
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.local import Batch, train
-from orchestrator.models.units import trace_units
-from tests.fakes import make_run, make_setting, random_data, seeded
+from orchestrator.models.unit_tracing import trace_units
+from tests.support.fakes import (
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (1, 4, 4)
 #: of the hidden units 2 and 0, in that order: rows of the first layer, its biases, columns of the second

@@ -6,8 +6,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from orchestrator.contract.checked_run import CheckedRun
-from orchestrator.models.units import trace_units
-from tests.fakes import TensorData, make_run, make_setting, random_data, seeded
+from orchestrator.models.unit_tracing import trace_units
+from tests.support.fakes import (
+    TensorData,
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (1, 4, 4)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orchestrator.config_rounds import AsynchronyConfig
+from orchestrator.config.rounds import AsynchronyConfig
 from orchestrator.federation.aggregate import AGGREGATORS, Contribution
 from orchestrator.federation.staleness import at_present, discount
 from orchestrator.sparsity.payload import Dense

@@ -15,13 +15,19 @@ from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.plan import ClientTask, TaskKind
 from orchestrator.federation.setting import Setting
 from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
-from orchestrator.fleet.fleets import FLEETS
 from orchestrator.fleet.ratio import NUM_REWARDS, REWARD_SUM, utility
+from orchestrator.fleet.registry import FLEETS
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.submodel import KeptUnits, first_units
-from orchestrator.models.units import UnitGroup, trace_units
+from orchestrator.models.unit_tracing import trace_units
+from orchestrator.models.units import UnitGroup
 from orchestrator.sparsity.payload import Dense, Scalar
-from tests.fakes import make_run, make_setting, random_data, seeded
+from tests.support.fakes import (
+    make_run,
+    make_setting,
+    random_data,
+    seeded,
+)
 
 SHAPE = (1, 1, 2)
 #: entries of `net` that a client with the first of its two hidden units holds

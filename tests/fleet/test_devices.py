@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.fleet.devices import Devices
-from tests.fakes import DEVICE
+from tests.support.fakes import DEVICE
 
 INF = float("inf")
 

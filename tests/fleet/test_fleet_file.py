@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.errors import ConfigError
 from orchestrator.fleet.fleet_entries import ProfileEntry
-from orchestrator.fleet.fleets import get_fleet
 from orchestrator.fleet.profiles import DeviceProfile
+from orchestrator.fleet.registry import get_fleet
 from orchestrator.fleet.trace import COLUMNS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "fleets.md").read_text()

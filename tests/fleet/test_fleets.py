@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import ConfigError
 from orchestrator.fleet.devices import Devices
-from orchestrator.fleet.fleets import FLEETS, Fleet, get_fleet
+from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.profiles import DeviceProfile
+from orchestrator.fleet.registry import FLEETS, get_fleet
 
 
 def profile(name: str, **footprint: Any) -> DeviceProfile:

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.fleet.devices import Devices
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.population import Population
-from tests.fakes import DEVICE
+from tests.support.fakes import DEVICE
 
 INF = float("inf")
 SMALL, LARGE = replace(DEVICE, name="small", capability=0.25), replace(DEVICE, name="large")

@@ -27,25 +27,25 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from orchestrator.config_loading import resumed_config
 from orchestrator.contract.digest import digest as digest_of
 from orchestrator.errors import CheckpointError, ConfigError
-from orchestrator.runtime.checkpoint import Restored, Templates
-from orchestrator.runtime.driver import Driver
-from orchestrator.runtime.executor import InProcessExecutor
-from orchestrator.runtime.experiment import Experiment
-from orchestrator.runtime.pointer import Pointer, pointer_name, seal
+from orchestrator.execution.executor import InProcessExecutor
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.loading import resumed_config
+from orchestrator.rounds.driver import Driver
 from orchestrator.runtime.run_folder import begin_run, run_info, verify_run
-from orchestrator.runtime.store import LOGS, RunStore
+from orchestrator.storage.checkpoint import Restored, Templates
+from orchestrator.storage.pointer import Pointer, pointer_name, seal
+from orchestrator.storage.run_store import LOGS, RunStore
 from tests.fuzz.mutation import EXTREMES, mutated
 from tests.fuzz.tally import MIB, Tally, command
-from tests.runtime.runs import REMEMBERING, prepared
-from tests.runtime.timing import TIERS
+from tests.support.runs import REMEMBERING, prepared
+from tests.support.timing import TIERS
 
 MORE_BYTES = 512 * MIB
 _REPORT_EVERY = 100
 #: a small network, so that states are small and a mutation is likely to matter
-_SMALL = ("model.name=tests.runtime.models:linear",)
+_SMALL = ("model.name=tests.support.models:linear",)
 _RUNS = {
     "client states": (REMEMBERING, "training.rounds=4"),
     "flights": (REMEMBERING, *TIERS, "training.rounds=4"),

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from orchestrator.config import ExperimentConfig
-from orchestrator.config_loading import load_config, parse_overrides
+from orchestrator.config.overrides import parse_overrides
 from orchestrator.errors import RequestError
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.loading import load_config
 from tests.fuzz.mutation import mutated
 from tests.fuzz.tally import MIB, Tally, command
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config import ExperimentConfig
-from orchestrator.config_loading import apply_overrides
+from orchestrator.config.overrides import apply_overrides
+from orchestrator.experiment.config import ExperimentConfig
 
 MakeConfig = Callable[..., ExperimentConfig]
 

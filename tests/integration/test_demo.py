@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.demo import run_demo
-from orchestrator.tracking.progress import Progress
+from orchestrator.cli.demo import run_demo
+from orchestrator.display.run_progress import Progress
 
 
 @pytest.mark.ray

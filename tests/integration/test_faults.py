@@ -12,18 +12,18 @@ import ray
 import torch
 from ray._private.state import actors
 
-from orchestrator.config import ExperimentConfig
+from orchestrator.display.run_progress import Progress
 from orchestrator.errors import ActorsLostError, RoundError
+from orchestrator.execution.placement import Placement
+from orchestrator.execution.ray_actors import end_actors, start_actors, wait_for_actors
+from orchestrator.execution.ray_executor import RayExecutor
+from orchestrator.execution.ray_sharing import share
+from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.update import ClientUpdate
+from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.runtime import session
-from orchestrator.runtime.broadcast import Broadcast
-from orchestrator.runtime.placement import Placement
-from orchestrator.runtime.ray_actors import end_actors, start_actors, wait_for_actors
 from orchestrator.runtime.ray_backend import RayBackend
-from orchestrator.runtime.ray_executor import RayExecutor
-from orchestrator.runtime.ray_sharing import share
-from orchestrator.tracking.progress import Progress
 from orchestrator.tracking.record import RoundRecord, read_records
 
 MakeConfig = Callable[..., ExperimentConfig]

@@ -13,15 +13,17 @@ import ray
 import torch
 from ray.util.state import list_actors
 
-from orchestrator.config import ExperimentConfig, RuntimeConfig
+from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.errors import ResourceError
-from orchestrator.runtime.experiment import Experiment, prepare
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime.ray_backend import RayBackend
 from orchestrator.runtime.ray_session import NAMESPACE, ray_session
-from orchestrator.runtime.store import RunStore
-from tests.fakes import DEVICE
-from tests.runtime.fleets import with_profiles
-from tests.runtime.runs import drive
+from orchestrator.storage.run_store import RunStore
+from tests.support.fakes import DEVICE
+from tests.support.fleets import with_profiles
+from tests.support.runs import drive
 
 MakeConfig = Callable[..., ExperimentConfig]
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("logical_ray")]

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.config import ExperimentConfig
+from orchestrator.display.run_progress import Progress
+from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
-from orchestrator.tracking.progress import Progress
 from orchestrator.tracking.record import read_records
-from tests.integration.launched import Launched
+from tests.support.launched import Launched
 
 MakeConfig = Callable[..., ExperimentConfig]
 QUIET = Progress(quiet=True)

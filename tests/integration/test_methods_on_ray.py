@@ -4,7 +4,7 @@ import pytest
 
 from algorithms import algorithm_names
 from orchestrator.contract import contract_experiment
-from tests.contract.ray_suite import check_same_in_other_processes
+from tests.support.ray_contract_suite import check_same_in_other_processes
 
 
 @pytest.mark.ray

@@ -7,12 +7,12 @@ import pytest
 import ray
 from ray.util import list_named_actors
 
-from orchestrator.config import ExperimentConfig
+from orchestrator.display.run_progress import Progress
+from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.runtime.ray_backend import RayBackend
-from orchestrator.tracking.progress import Progress
 from orchestrator.tracking.record import read_records
-from tests.runtime.runs import comparable
+from tests.support.runs import comparable
 
 MakeConfig = Callable[..., ExperimentConfig]
 QUIET = Progress(quiet=True)
@@ -75,7 +75,7 @@ def test_emulated_time_alone_orders_updates(
 def test_clients_own_models_are_scored_alike(make_config: MakeConfig, tmp_path: Path) -> None:
     """Scoring tasks too go to the actors; every metric but the wall clock is the same."""
     mine = make_config("training.rounds=2", "training.eval_every=1", "runtime.actors=pooled").to_dict()
-    mine["algorithm"] = {"name": "tests.runtime.methods:Stubborn"}
+    mine["algorithm"] = {"name": "tests.support.methods:Stubborn"}
     mine["evaluation"] |= {"finetune_epochs": 1, "central_personal": True}
     found = []
     for executor in ("inprocess", "ray"):

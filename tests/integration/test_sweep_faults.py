@@ -7,10 +7,15 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.api import sweep
-from orchestrator.sweeping.display import SweepProgress
+from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.sweeping.store import SweepStore
-from tests.integration.sweep_files import base_of, digests, tiny_space, undisturbed
 from tests.soak.metrics import metric_findings
+from tests.support.sweep_files import (
+    base_of,
+    digests,
+    tiny_space,
+    undisturbed,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 

@@ -7,11 +7,17 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.storage import is_run
+from orchestrator.storage.folders import is_run
 from orchestrator.sweeping.store import SweepStore
 from orchestrator.tracking.record import committed_records
-from tests.integration.launched import Launched
-from tests.integration.sweep_files import base_of, digests, the_sweep, tiny_space, undisturbed
+from tests.support.launched import Launched
+from tests.support.sweep_files import (
+    base_of,
+    digests,
+    the_sweep,
+    tiny_space,
+    undisturbed,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 

@@ -10,12 +10,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from orchestrator import cli
 from orchestrator.api import resume_sweep, sweep
-from orchestrator.sweeping.display import SweepProgress
+from orchestrator.cli import main as cli
+from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.sweeping.store import SweepStore
 from orchestrator.tracking.record import read_records
-from tests.integration.sweep_files import tiny_space
+from tests.support.sweep_files import tiny_space
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 QUIET = SweepProgress(quiet=True)

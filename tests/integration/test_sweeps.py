@@ -10,16 +10,23 @@ import ray
 
 from algorithms import ALGORITHMS
 from orchestrator.api import sweep
-from orchestrator.config import ExperimentConfig
-from orchestrator.config_loading import put_values
-from orchestrator.runtime.ray_actors import end_actors
-from orchestrator.sweeping.display import SweepProgress
+from orchestrator.config.overrides import put_values
+from orchestrator.display.sweep_progress import SweepProgress
+from orchestrator.execution.ray_actors import end_actors
+from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.sweeping.result import SweepResult
 from orchestrator.sweeping.store import SweepStore
-from orchestrator.sweeping.tune_shelf import shared_samples, start_shelf
+from orchestrator.sweeping.tune.dataset_cache import shared_samples, start_shelf
 from orchestrator.tracking.record import read_records
-from tests.integration.launched import Launched
-from tests.integration.sweep_files import base_of, config_of, digests, the_sweep, tiny_space, undisturbed
+from tests.support.launched import Launched
+from tests.support.sweep_files import (
+    base_of,
+    config_of,
+    digests,
+    the_sweep,
+    tiny_space,
+    undisturbed,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 QUIET = SweepProgress(quiet=True)

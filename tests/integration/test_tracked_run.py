@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator import cli
-from orchestrator.config import ExperimentConfig
+from orchestrator.cli import main as cli
+from orchestrator.display.run_progress import Progress
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime import session
-from orchestrator.runtime.experiment import prepare
 from orchestrator.runtime.run_folder import tracking_uri
-from orchestrator.tracking.progress import Progress
 from orchestrator.tracking.record import METRICS, read_records
 
 MakeConfig = Callable[..., ExperimentConfig]

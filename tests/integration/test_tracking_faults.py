@@ -12,11 +12,11 @@ from typing import Literal
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.config import ExperimentConfig
+from orchestrator.display.run_progress import Progress
+from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
-from orchestrator.tracking.progress import Progress
 from orchestrator.tracking.record import read_records
-from tests.mlflow_server import MlflowServer
+from tests.support.mlflow_server import MlflowServer
 
 MakeConfig = Callable[..., ExperimentConfig]
 QUIET = Progress(quiet=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from orchestrator.config import ModelConfig
+from orchestrator.config.sections import ModelConfig
 from orchestrator.errors import ConfigError, ModelError
 from orchestrator.models.registry import MODELS, build_model, resolve_builder, resolve_name
 

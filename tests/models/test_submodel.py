@@ -18,8 +18,18 @@ from orchestrator.models.submodel import (
     unit_sums,
     units_to_bits,
 )
-from orchestrator.models.units import Role, UnitGroup, trace_units
-from tests.models.submodels import BUILTIN, CHARACTERS, OTHERS, Cut, builtin, characters, other, tied
+from orchestrator.models.unit_tracing import trace_units
+from orchestrator.models.units import Role, UnitGroup
+from tests.support.submodels import (
+    BUILTIN,
+    CHARACTERS,
+    OTHERS,
+    Cut,
+    builtin,
+    characters,
+    other,
+    tied,
+)
 
 RATIOS = (1.0, 0.5, 0.25, 1 / 16)
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from orchestrator.errors import ModelError
 from orchestrator.models.registry import resolve_builder
-from orchestrator.models.units import UnitGroup, trace_units
+from orchestrator.models.unit_tracing import trace_units
+from orchestrator.models.units import UnitGroup
 
 IMAGES = torch.zeros(2, 3, 8, 8)
 

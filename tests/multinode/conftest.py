@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.multinode.cluster import Cluster
-from tests.multinode.launches import Launches
-from tests.multinode.machines import namespaces_allowed
+from tests.support.multinode_cluster import Cluster
+from tests.support.multinode_launches import Launches
+from tests.support.multinode_machines import namespaces_allowed
 
 
 @pytest.fixture(

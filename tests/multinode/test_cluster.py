@@ -7,11 +7,16 @@ from dataclasses import dataclass
 
 import pytest
 
+from orchestrator.display.run_progress import Progress
 from orchestrator.runtime import session
-from orchestrator.tracking.progress import Progress
-from tests.integration.sweep_files import digests
-from tests.multinode.cluster import Cluster, wait_until
-from tests.multinode.launches import LONG, NUM_CLIENTS, Launches, Run
+from tests.support.multinode_cluster import Cluster, wait_until
+from tests.support.multinode_launches import (
+    LONG,
+    NUM_CLIENTS,
+    Launches,
+    Run,
+)
+from tests.support.sweep_files import digests
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 NUM_ROUNDS = 15
@@ -71,7 +76,7 @@ def test_a_node_takes_a_broadcast_once_for_all_its_clients(observed: Observed) -
 def test_a_copy_for_each_task_would_be_seen(cluster: Cluster) -> None:
     worker = cluster.workers[0]
     before = worker.objects_received()
-    command = cluster.head.python("-m", "tests.multinode.copies", 4, worker.name)
+    command = cluster.head.python("-m", "tests.support.multinode_copies", 4, worker.name)
     assert command.wait() == 0, command.said()
     assert worker.objects_received() - before == 1 + 4
 

@@ -7,17 +7,26 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import CheckpointError, RequestError
+from orchestrator.federation.client_event import ClientEvent
 from orchestrator.federation.seeds import stream
-from orchestrator.fleet.fleets import FLEETS
 from orchestrator.fleet.population import Population
+from orchestrator.fleet.registry import FLEETS
 from orchestrator.retiming import RetimedRound, retime
 from orchestrator.retiming.retime import retimed_rounds, split_phases
-from orchestrator.runtime.ledger import ClientEvent
-from orchestrator.runtime.store import RunStore
+from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord, read_records
-from tests.fakes import population_of
-from tests.retiming.logs import EVENTS, FAST, MIDDLE, RECORDS, SLOW, probe, training, write_run
-from tests.runtime.runs import drive, fresh
+from tests.support.event_logs import (
+    EVENTS,
+    FAST,
+    MIDDLE,
+    RECORDS,
+    SLOW,
+    probe,
+    training,
+    write_run,
+)
+from tests.support.fakes import population_of
+from tests.support.runs import drive, fresh
 
 #: client 0 has a middle device, client 1 a slow and client 2 a fast one
 MIXED = population_of((MIDDLE, SLOW, FAST), [0, 1, 2])
@@ -117,7 +126,7 @@ def test_a_record_without_a_time_is_refused() -> None:
     [
         (("fleet.name=five-tier",), "five-tier"),
         (("fleet.name=five-tier", "fleet.redraw=true"), "five-tier"),
-        (("algorithm.name=tests.runtime.methods:Asking",), "uniform"),
+        (("algorithm.name=tests.support.methods:Asking",), "uniform"),
         (("fleet.name=five-tier", "selection.kind=power_of_choice"), "five-tier"),
         (
             ("fleet.name=five-tier", "training.with_replacement=true", "training.clients_per_round=6"),

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.config import ExperimentConfig
 from orchestrator.errors import ConfigError, RequestError
+from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.federation.update import ClientFailure
 from orchestrator.fleet.devices import Devices
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.retiming import retime
 from orchestrator.retiming.timeless import comes_and_goes, require_timeless
-from tests.retiming.logs import write_run
+from tests.support.event_logs import write_run
 
 #: overrides -> what is said
 REFUSED = {

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 import ray
 
-from orchestrator.config import RuntimeConfig
+from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.errors import ResourceError
 from orchestrator.runtime.ray_session import ray_session
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from orchestrator.config import ExperimentConfig
-from orchestrator.config_loading import apply_overrides
+from orchestrator.config.overrides import apply_overrides
 from orchestrator.errors import CheckpointError
+from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime.run_folder import (
     begin_run,
     config_digest,
@@ -19,7 +19,7 @@ from orchestrator.runtime.run_folder import (
     unique_name,
     verify_run,
 )
-from tests.runtime.runs import prepared
+from tests.support.runs import prepared
 
 OVERRIDES = ("model.name=mlp",)
 

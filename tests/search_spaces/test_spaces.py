@@ -11,12 +11,12 @@ from ray.tune.search.sample import Categorical, Domain, Float, Integer
 
 import search_spaces
 from algorithms import ALGORITHMS
-from orchestrator.config_loading import flatten
-from orchestrator.runtime.experiment import prepare
+from orchestrator.config.overrides import flatten
+from orchestrator.experiment.prepare import prepare
 from orchestrator.sweeping.plan import SweepPlan, plan_sweep
 from orchestrator.sweeping.space import is_grid, load_space
 from orchestrator.sweeping.trials import TrialSpec
-from tests.sweeping.sweeps import request
+from tests.support.sweeps import request
 
 FOLDER = Path(search_spaces.__file__).parent
 WITH_MUTATIONS = [name for name in search_spaces.SPACES if load_space(name).mutations]

@@ -22,11 +22,11 @@ import numpy as np
 import ray
 
 from orchestrator import ExperimentConfig, run
-from orchestrator.config import RuntimeConfig
-from orchestrator.config_loading import apply_overrides
-from orchestrator.runtime.event_log import num_committed
+from orchestrator.config.overrides import apply_overrides
+from orchestrator.config.runtime import RuntimeConfig
+from orchestrator.display.run_progress import Progress
 from orchestrator.runtime.ray_session import ray_session
-from orchestrator.tracking.progress import Progress
+from orchestrator.storage.event_log import num_committed
 from tests.soak.actors import kill, leaks
 from tests.soak.metrics import metric_findings
 

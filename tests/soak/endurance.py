@@ -20,11 +20,11 @@ import ray
 from ray._private.internal_api import get_memory_info_reply, get_state_from_address
 
 from orchestrator import ExperimentConfig, run
-from orchestrator.config import RuntimeConfig
-from orchestrator.config_loading import apply_overrides
-from orchestrator.runtime.event_log import num_committed
+from orchestrator.config.overrides import apply_overrides
+from orchestrator.config.runtime import RuntimeConfig
+from orchestrator.display.run_progress import Progress
 from orchestrator.runtime.ray_session import ray_session
-from orchestrator.tracking.progress import Progress
+from orchestrator.storage.event_log import num_committed
 from tests.soak.actors import living
 
 #: bounds of the slopes: MiB of a process, its descriptors, and objects, each per 100 rounds

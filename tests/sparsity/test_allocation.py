@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from orchestrator.config import AllocationKind, SparsityConfig
+from orchestrator.config.sections import AllocationKind, SparsityConfig
 from orchestrator.errors import ConfigError
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.sparsity.allocation import allocate

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from orchestrator.config import SparsityConfig
+from orchestrator.config.sections import SparsityConfig
 from orchestrator.errors import ConfigError
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.sparsity.allocation import allocate, implied_level, largest_level

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from orchestrator.config import SparsityConfig
+from orchestrator.config.sections import SparsityConfig
 from orchestrator.errors import ConfigError
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.sparsity.allocation import allocate

@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from orchestrator.config import ScheduleConfig
+from orchestrator.config.sections import ScheduleConfig
 from orchestrator.sparsity.schedules import cosine_anneal, level_at
 
 

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.errors import RequestError
 from orchestrator.sweeping.objective import Goal, Objective
 from orchestrator.tracking.record import RoundRecord
-from tests.sweeping.sweeps import evaluated
+from tests.support.sweeps import evaluated
 
 #: accuracy falls at the end; the third round is not evaluated
 HISTORY = [

@@ -5,12 +5,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config_loading import parse_overrides, put_values
+from orchestrator.config.overrides import parse_overrides, put_values
 from orchestrator.errors import CheckpointError, ConfigError, RequestError
 from orchestrator.sweeping.plan import SweepPlan, plan_again, plan_sweep
 from orchestrator.sweeping.request import SweepRequest
 from orchestrator.sweeping.store import SweepStore
-from tests.sweeping.sweeps import BASE, new_store, request, space_file
+from tests.support.sweeps import (
+    BASE,
+    new_store,
+    request,
+    space_file,
+)
 
 MINE = '''"""Mine."""
 from ray import tune

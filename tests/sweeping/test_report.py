@@ -7,8 +7,8 @@ import pytest
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.report import report_sweep
 from orchestrator.sweeping.store import SweepStore
-from tests.sweeping.sweeps import new_store
-from tests.sweeping.trial_runs import experiment, finish
+from tests.support.sweeps import new_store
+from tests.support.trial_runs import experiment, finish
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from orchestrator.errors import RequestError
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.plan import plan_sweep
 from orchestrator.sweeping.request import SweepRequest, as_option_error
-from tests.sweeping.sweeps import BASE, request, space_file
+from tests.support.sweeps import BASE, request, space_file
 
 
 def _check(**options: Any) -> Objective:

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config import ExperimentConfig
-from orchestrator.config_loading import apply_overrides
+from orchestrator.config.overrides import apply_overrides
 from orchestrator.errors import ResourceError
-from orchestrator.runtime.placement import ACTOR_BYTES, Capacity
+from orchestrator.execution.placement import ACTOR_BYTES, Capacity
+from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.sweeping.resources import DRIVER_CPUS, Footprint, Share, share_out, trial_footprint
 
 GIB = 2**30

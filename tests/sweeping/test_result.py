@@ -13,7 +13,13 @@ from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.result import SweepResult, result_of, result_table
 from orchestrator.sweeping.store import Ending, SweepStore
 from orchestrator.sweeping.trials import TrialSpec
-from tests.sweeping.sweeps import ending, new_store, put_run, summary, trial
+from tests.support.sweeps import (
+    ending,
+    new_store,
+    put_run,
+    summary,
+    trial,
+)
 
 
 @pytest.fixture

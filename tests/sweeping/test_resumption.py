@@ -5,15 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.runtime.store import RunStore
-from orchestrator.runtime.summary import RunSummary
+from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.resumption import left_over, settled, undelivered
 from orchestrator.sweeping.store import VALUES_NOTE, Ending, EndStatus, SweepStore
 from orchestrator.sweeping.trial import Labels, open_store
 from orchestrator.tracking.delivery import Delivery
-from tests.sweeping.sweeps import ending, evaluated, new_store, put_run, trial
-from tests.sweeping.trial_runs import experiment, finish, labels, opened
+from tests.support.sweeps import (
+    ending,
+    evaluated,
+    new_store,
+    put_run,
+    trial,
+)
+from tests.support.trial_runs import (
+    experiment,
+    finish,
+    labels,
+    opened,
+)
 
 ACCURACY = Objective.parse("accuracy")
 #: two trials of one base config: feddst with two learning rates

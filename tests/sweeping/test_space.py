@@ -19,7 +19,7 @@ from orchestrator.sweeping.space import (
     with_overrides,
 )
 from search_spaces import SPACES
-from tests.sweeping.sweeps import space_file
+from tests.support.sweeps import space_file
 
 
 def _offer(folder: Path, code: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import CheckpointError, ConfigError
-from orchestrator.runtime.store import RunStore
+from orchestrator.storage.run_store import RunStore
 from orchestrator.sweeping.store import (
     VALUES_NOTE,
     Ending,
@@ -17,7 +17,7 @@ from orchestrator.sweeping.store import (
     find_sweep,
     present_trial,
 )
-from tests.sweeping.sweeps import ending, new_store, trial
+from tests.support.sweeps import ending, new_store, trial
 
 
 @pytest.fixture

@@ -5,12 +5,17 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import SparsefleetError
-from orchestrator.runtime.store import RunStore
-from orchestrator.runtime.summary import RunSummary
+from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.trial import Labels, take_over
 from orchestrator.tracking.record import read_records
-from tests.runtime.runs import comparable
-from tests.sweeping.trial_runs import experiment, finish, labels, opened
+from tests.support.runs import comparable
+from tests.support.trial_runs import (
+    experiment,
+    finish,
+    labels,
+    opened,
+)
 
 LR = ("training.lr",)
 

@@ -7,20 +7,25 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config import ExperimentConfig
-from orchestrator.config_loading import put_values
+from orchestrator.config.overrides import put_values
+from orchestrator.display.run_progress import Progress
 from orchestrator.errors import CheckpointError
+from orchestrator.execution.executor import Executor, InProcessExecutor
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.experiment import Experiment
 from orchestrator.runtime import session
-from orchestrator.runtime.executor import Executor, InProcessExecutor
-from orchestrator.runtime.experiment import Experiment
-from orchestrator.runtime.store import RunStore
-from orchestrator.runtime.summary import RunSummary
+from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.store import VALUES_NOTE
 from orchestrator.sweeping.trial import is_complete, open_store, summarise_unfinished
-from orchestrator.tracking.progress import Progress
 from orchestrator.tracking.record import RoundRecord, committed_records, read_records
-from tests.runtime.runs import comparable
-from tests.sweeping.trial_runs import experiment, finish, labels, opened
+from tests.support.runs import comparable
+from tests.support.trial_runs import (
+    experiment,
+    finish,
+    labels,
+    opened,
+)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from ray import tune
 from orchestrator.errors import ConfigError, RequestError
 from orchestrator.federation.seeds import stream
 from orchestrator.sweeping.trials import TrialSpec, check_configs, draw_values, with_seeds
-from tests.sweeping.sweeps import request, trial
+from tests.support.sweeps import request, trial
 
 GRID = {
     "training.lr": tune.grid_search([0.1, 0.2, 0.3]),

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from orchestrator.errors import ModelError
-from orchestrator.models.lstm import char_lstm
+from orchestrator.models.architectures.lstm import char_lstm
 from orchestrator.tracking.served_model import _load_pyfunc
 
 FILE = """

@@ -10,7 +10,13 @@ from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from orchestrator.errors import TrackingError
 from orchestrator.tracking.record import RunInfo
 from orchestrator.tracking.sweep_sink import SweepSink
-from tests.tracking.test_mlflow_sink import Clock, MemoryStore, about, commit, points
+from tests.tracking.mlflow.test_sink import (
+    Clock,
+    MemoryStore,
+    about,
+    commit,
+    points,
+)
 
 AWAY = ConnectionRefusedError(111, "Connection refused")
 

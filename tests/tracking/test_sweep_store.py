@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.tracking.mlflow_client import connect
+from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.record import RunInfo
 from orchestrator.tracking.sweep_sink import SweepSink
-from tests.tracking.test_mlflow_sink import commit, record
+from tests.tracking.mlflow.test_sink import commit, record
 
 
 def _info(root: Path, name: str) -> RunInfo:

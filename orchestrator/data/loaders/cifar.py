@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.config import DataConfig
+from orchestrator.config.sections import DataConfig
 from orchestrator.data.loaders.locate import root_or_download
 from orchestrator.data.splits import Rows, Splits
 from orchestrator.errors import DataError

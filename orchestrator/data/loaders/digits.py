@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 
 import numpy as np
 
-from orchestrator.config import DataConfig
+from orchestrator.config.sections import DataConfig
 from orchestrator.data.splits import Rows, Splits
 from orchestrator.errors import DataError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.config import DataConfig
+from orchestrator.config.sections import DataConfig
 from orchestrator.data.loaders.images import Source, decode_all
 from orchestrator.data.loaders.locate import existing_root
 from orchestrator.data.splits import Rows, Splits

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.config import DataConfig
+from orchestrator.config.sections import DataConfig
 from orchestrator.data.loaders.locate import root_or_download
 from orchestrator.data.splits import Constants, Rows, Splits
 from orchestrator.errors import DataError

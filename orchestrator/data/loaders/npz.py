@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.config import DataConfig
+from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Images
 from orchestrator.data.loaders.locate import existing_root
 from orchestrator.data.splits import Rows, Splits

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from orchestrator.config import DataConfig
+from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Dataset, Tokens
 from orchestrator.data.loaders.locate import existing_root
 from orchestrator.errors import DataError

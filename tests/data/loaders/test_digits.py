@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from orchestrator.config import DataConfig
+from orchestrator.config.sections import DataConfig
 from orchestrator.data.loaders.digits import load
 from orchestrator.data.registry import load_dataset
 from orchestrator.errors import DataError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator.config import DataConfig
+from orchestrator.config.sections import DataConfig
 from orchestrator.data.loaders.images import Source, decode_all
 from orchestrator.errors import DataError
 

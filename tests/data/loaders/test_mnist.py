@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.config import DataConfig
+from orchestrator.config.sections import DataConfig
 from orchestrator.data.loaders.mnist import read_idx
 from orchestrator.data.registry import load_dataset
 from orchestrator.errors import DataError

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from orchestrator.config import DataConfig
+from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.registry import load_dataset
 from orchestrator.errors import DataError

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from orchestrator.config import DataConfig, ModelConfig, PartitionConfig
+from orchestrator.config.sections import DataConfig, ModelConfig, PartitionConfig
 from orchestrator.data.client_samples import ClientSamples
 from orchestrator.data.dataset import Dataset, Inputs
 from orchestrator.data.partition import make_partition

@@ -1,0 +1,1 @@
+"""Updates of a round folded into their aggregate, and what the round cost."""

@@ -1,0 +1,118 @@
+"""The tables of a comparison as text, which the terminal and the page lay out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.analysis.comparison import Comparison, Reached, Row
+from orchestrator.analysis.options import COST_TITLES, METRIC_TITLES, Cost
+from orchestrator.analysis.statistics import Spread
+from orchestrator.formatting import format_bytes, format_flops, format_seconds
+
+_FORMATS: dict[Cost, Callable[[float], str]] = {
+    "upload": format_bytes,
+    "download": format_bytes,
+    "flops": format_flops,
+    "time": format_seconds,
+}
+#: what stands where there is nothing
+NOTHING = "–"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextTable:
+    """Headings and cells, a configuration's label first in each row; `caption` says how to read it."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str
+
+
+def main_table(comparison: Comparison) -> TextTable:
+    """What each configuration came to, in the comparison's order."""
+    difference = ("difference",) if comparison.baseline is not None else ()
+    headings = ("configuration", "", "n", "accuracy", "personal", *difference)
+    costs = ("upload", "download", "training", "emulated")
+    return TextTable(
+        headings=headings + costs,
+        rows=tuple(_main_row(row, comparison) for row in comparison.rows),
+        caption=_caption(comparison),
+    )
+
+
+def cap_table(comparison: Comparison) -> TextTable:
+    """The metric at upload caps, and what it took to reach targets."""
+    caps = tuple(f"by {format_bytes(cap)}" for cap in comparison.upload_caps)
+    targets = tuple(f"to {100 * target:g}%" for target in comparison.targets)
+    metric = METRIC_TITLES[comparison.metric]
+    return TextTable(
+        headings=("configuration", *caps, *targets),
+        rows=tuple(
+            (
+                row.configuration.label,
+                *(share_text(spread) for spread in row.at_caps),
+                *(_reached_text(reached) for reached in row.reached),
+            )
+            for row in comparison.rows
+        ),
+        caption=f"by: {metric}, %, at the last evaluation before more bytes were uploaded. to: mean emulated "
+        f"time and upload until the first evaluation with that {metric}. k of n: seeds that came so far.",
+    )
+
+
+def share_text(spread: Spread, *, sign: bool = False) -> str:
+    """Mean and half width of shares in percent, `91.23±0.45`; `2 of 3` when one of three has no value."""
+    if spread.mean is None:
+        return _incomplete(spread)
+    mean = f"{100 * spread.mean:{'+' if sign else ''}.2f}"
+    return mean if spread.half_width is None else f"{mean}±{100 * spread.half_width:.2f}"
+
+
+def _main_row(row: Row, comparison: Comparison) -> tuple[str, ...]:
+    cells = [
+        row.configuration.label,
+        "*" if row.on_front else "",
+        str(len(row.configuration.runs)),
+        share_text(row.final["accuracy"]),
+        share_text(row.final["personal_accuracy"]),
+    ]
+    if comparison.baseline is not None:
+        cells.append(_difference_text(row))
+    return (*cells, *(_mean_text(row.totals[cost], form) for cost, form in _FORMATS.items()))
+
+
+def _difference_text(row: Row) -> str:
+    if row.difference is None:
+        return "baseline"
+    if not row.difference.seeds:
+        return NOTHING
+    text = share_text(row.difference.difference, sign=True)
+    num_pairs = len(row.difference.seeds)
+    return text if num_pairs == len(row.configuration.runs) else f"{text} (n={num_pairs})"
+
+
+def _reached_text(reached: Reached) -> str:
+    if reached.emulated_s.mean is None or reached.upload_bytes.mean is None:
+        return _incomplete(reached.emulated_s if reached.emulated_s.mean is None else reached.upload_bytes)
+    both = format_seconds(reached.emulated_s.mean), format_bytes(reached.upload_bytes.mean)
+    return ", ".join(text.replace(" ", "") for text in both)
+
+
+def _mean_text(spread: Spread, form: Callable[[float], str]) -> str:
+    return _incomplete(spread) if spread.mean is None else form(spread.mean)
+
+
+def _incomplete(spread: Spread) -> str:
+    return f"{spread.num_reached} of {spread.num_seeds}" if spread.num_reached else NOTHING
+
+
+def _caption(comparison: Comparison) -> str:
+    parts = ["Means over n seeds; accuracies in % ± half of the 95 % t interval."]
+    if comparison.baseline is not None:
+        parts.append(
+            f"difference: {METRIC_TITLES[comparison.metric]} minus that of {comparison.baseline}, in points, "
+            "paired by seed."
+        )
+    parts.append(
+        f"*: on the Pareto front of {METRIC_TITLES[comparison.metric]} and {COST_TITLES[comparison.cost]}."
+    )
+    return " ".join(parts)

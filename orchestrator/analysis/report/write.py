@@ -1,0 +1,31 @@
+"""All that a comparison can be written as, in one folder."""
+
+from pathlib import Path
+
+from orchestrator.analysis.comparison import Comparison
+from orchestrator.analysis.report.charts import curve_charts, pareto_chart
+from orchestrator.analysis.report.draw_png import draw_charts
+from orchestrator.analysis.report.export import to_csv, to_json
+from orchestrator.analysis.report.page import report_page
+from orchestrator.errors import RequestError
+
+
+def write_report(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write report.html, curves.png, pareto.png, comparison.csv and comparison.json; their paths, in this order.
+
+    The folder is made where it does not exist. Raises RequestError when it cannot be written.
+    """
+    names = ("report.html", "curves.png", "pareto.png", "comparison.csv", "comparison.json")
+    page, curves, pareto, table, everything = paths = [folder / name for name in names]
+    charts = curve_charts(comparison)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        page.write_text(report_page(comparison), encoding="utf-8")
+        draw_charts([charts["upload"], charts["flops"], charts["time"]], curves)
+        draw_charts([pareto_chart(comparison)], pareto)
+        table.write_text(to_csv(comparison), encoding="utf-8")
+        everything.write_text(to_json(comparison), encoding="utf-8")
+    except OSError as error:
+        problem = f"the report cannot be written there ({error.strerror})"
+        raise RequestError("--out", folder, problem, "name a folder that can") from error
+    return paths

@@ -1,0 +1,165 @@
+"""What `sparsefleet status` shows: tables of runs, nodes, actors and jobs, or the same as one JSON object."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.cluster.jobs import Job
+from orchestrator.cluster.runs import Standing
+from orchestrator.cluster.view import Actor, ClusterView, Node
+from orchestrator.formatting import format_seconds
+
+_STYLES = {
+    "running": "green",
+    "RUNNING": "green",
+    "alive": "green",
+    "finished": "",
+    "SUCCEEDED": "",
+    "interrupted": "yellow",
+    "STOPPED": "yellow",
+    "PENDING": "yellow",
+    "failed": "red",
+    "FAILED": "red",
+    "dead": "red",
+    "unreadable": "red",
+}
+#: jobs that are shown beside those that have not ended
+_MOST_JOBS = 5
+
+
+def status_json(storage: str, known: Sequence[Standing], cluster: ClusterView | None) -> dict[str, Any]:
+    """All that is known; `cluster` is null where none was looked at."""
+    return {
+        "storage": storage,
+        "runs": [_plain(one) for one in known if one.kind == "run"],
+        "sweeps": [_plain(one) for one in known if one.kind == "sweep"],
+        "cluster": None if cluster is None else asdict(cluster),
+    }
+
+
+def _plain(standing: Standing) -> dict[str, Any]:
+    return {**asdict(standing), "folder": str(standing.folder)}
+
+
+def runs_tables(known: Sequence[Standing]) -> Iterator[RenderableType]:
+    """A row for each run and sweep; then where those at work are, and why others failed."""
+    rows = [
+        (
+            Text(one.name),
+            _state(one.state),
+            f"{one.num_done}/{one.num_asked}{' trials' if one.kind == 'sweep' else ''}",
+            _value(one),
+            Text(f"space {one.method}" if one.kind == "sweep" else one.method),
+        )
+        for one in known
+    ]
+    yield _table(("run", "state", "done", "accuracy", "method"), rows)
+    told = [f"{one.name}: at work on {one.holder}" for one in known if one.holder]
+    told += [f"{one.name}: {one.why}" for one in known if one.why]
+    if told:
+        yield Text("\n" + "\n".join(told))
+
+
+def _value(one: Standing) -> str:
+    if one.value is None:
+        return "-"
+    return f"best {one.value:.4g}" if one.kind == "sweep" else f"{100 * one.value:.2f}%"
+
+
+def cluster_tables(view: ClusterView) -> Iterator[RenderableType]:
+    """Nodes, actors by run, and jobs, with a blank line before each."""
+    yield Text(f"\nCluster at {view.address}", style="bold")
+    yield _nodes(view.nodes)
+    if view.actors:
+        yield Text()
+        yield _actors(view)
+    if view.jobs:
+        yield Text()
+        yield _jobs(view.jobs)
+
+
+def _nodes(nodes: Sequence[Node]) -> Table:
+    rows = [
+        (
+            Text(node.address),
+            _state("alive" if node.alive else "dead"),
+            _share(node, "CPU"),
+            _share(node, "GPU"),
+            _share(node, "memory", 2**30),
+            "head" if node.is_head else "",
+        )
+        for node in sorted(nodes, key=lambda node: (not node.alive, not node.is_head, node.address))
+    ]
+    return _table(("node", "state", "CPU", "GPU", "memory GiB", ""), rows)
+
+
+def _share(node: Node, resource: str, unit: float = 1.0) -> str:
+    if resource not in node.resources:
+        return "-"
+    used, total = node.resources[resource]
+    return f"{'?' if used is None else format(used / unit, '.3g')}/{total / unit:.3g}"
+
+
+def _actors(view: ClusterView) -> Table:
+    """One row a run: how many actors of which kind it has, and on how many nodes."""
+    addresses = {node.node_id: node.address for node in view.nodes}
+    jobs = {job.driver: job.job_id for job in view.jobs if job.driver}
+    runs: dict[str, list[Actor]] = {}
+    for actor in view.actors:
+        runs.setdefault(actor.run_id, []).append(actor)
+    rows = []
+    for run_id, actors in sorted(runs.items()):
+        roles = Counter(actor.role for actor in actors)
+        waiting = sum(actor.state != "ALIVE" for actor in actors)
+        words = ", ".join(f"{count} {role}" for role, count in sorted(roles.items()))
+        nodes = sorted({addresses.get(actor.node_id, "?") for actor in actors if actor.node_id})
+        rows.append(
+            (
+                Text(run_id),
+                words + (f" ({waiting} not up)" if waiting else ""),
+                ", ".join(nodes) if len(nodes) < 3 else f"{len(nodes)} nodes",
+                Text(jobs.get(actors[0].driver, "-")),
+            )
+        )
+    return _table(("at work", "actors", "nodes", "job"), rows)
+
+
+def _jobs(jobs: Sequence[Job]) -> Table:
+    shown = [job for job in jobs if not job.ended]
+    shown += [job for job in jobs if job.ended][:_MOST_JOBS]
+    rows = []
+    for job in shown:
+        until_s = job.ended_s or datetime.now().timestamp()
+        rows.append(
+            (
+                Text(job.job_id),
+                _state(job.state),
+                "" if job.exit_code is None else str(job.exit_code),
+                "-" if job.started_s is None else format_seconds(max(0, round(until_s - job.started_s))),
+                Text(job.entrypoint.partition("orchestrator.cluster.job_entry ")[2] or job.entrypoint),
+            )
+        )
+    return _table(("job", "state", "exit", "took", "command"), rows)
+
+
+def _state(state: str) -> Text:
+    return Text(state, style=_STYLES.get(state, ""))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> Table:
+    """Every column has the width that it needs; the last one has what is left, and is cut off there."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", expand=True)
+    for number, column in enumerate(columns[:-1]):
+        width = max(cell_len(str(cell)) for cell in (column, *(row[number] for row in rows)))
+        table.add_column(column, no_wrap=True, width=width)
+    table.add_column(columns[-1], overflow="ellipsis", no_wrap=True, ratio=1)
+    for row in rows:
+        table.add_row(*row)
+    return table

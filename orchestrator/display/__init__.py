@@ -1,0 +1,1 @@
+"""Progress of runs and sweeps on the terminal."""

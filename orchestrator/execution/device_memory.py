@@ -1,0 +1,51 @@
+"""Whether a task fits into the memory of the device that it is emulated on."""
+
+from collections.abc import Iterable
+from typing import final
+
+from orchestrator.config.sections import TrainingConfig
+from orchestrator.fleet.profiles import DeviceProfile
+from orchestrator.models.memory import count_activations, training_bytes
+from orchestrator.models.parameters import FlatModule
+from orchestrator.models.shapes import InputShape
+
+_MIB = 2**20
+
+
+class DeviceMemoryError(Exception):
+    """A task that a device cannot hold: which device, how much it has, and how much the task takes."""
+
+
+@final
+class DeviceMemory:
+    """Knows what training each size of model takes; counted once a size."""
+
+    def __init__(self, training: TrainingConfig, input_shape: InputShape) -> None:
+        self._training, self._input_shape = training, input_shape
+        self._activations: dict[tuple[tuple[int, ...], ...], float] = {}
+
+    def require(self, profile: DeviceProfile, trained: Iterable[FlatModule], num_samples: int) -> None:
+        """Raises DeviceMemoryError when one of the models trained in a task is too large for the device."""
+        if profile.memory_bytes is None:
+            return
+        for flat in trained:
+            needed = self.needed_bytes(flat, num_samples)
+            if needed > profile.memory_bytes:
+                raise DeviceMemoryError(
+                    f"profile {profile.name} has {profile.memory_bytes / _MIB:.4g} MiB of memory, training "
+                    f"{flat.layout.size:,} values takes {needed / _MIB:.4g}; train a smaller model or submodel or "
+                    "smaller batches, or raise the profile's memory_bytes"
+                )
+
+    def needed_bytes(self, flat: FlatModule, num_samples: int) -> float:
+        """What a step of this model takes on a client with so many samples."""
+        shapes = tuple(segment.shape for segment in flat.layout.segments)
+        if shapes not in self._activations:
+            self._activations[shapes] = count_activations(flat.module, self._input_shape)
+        training = self._training
+        if training.optimizer == "sgd":
+            num_moments = 1 if training.momentum else 0
+        else:
+            num_moments = 2
+        batch_size = min(training.batch_size, num_samples)
+        return training_bytes(flat.layout.size, num_moments, self._activations[shapes], batch_size)

@@ -1,0 +1,131 @@
+"""Puts the faults of `chaos.*` into tasks and rounds; the same ones whenever a run is repeated or goes on."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import Any, final
+
+import numpy as np
+
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.seeds import stream
+from orchestrator.federation.update import ClientUpdate
+from orchestrator.sparsity.payload import Bits, Dense, Item, Masked, Payload
+from orchestrator.storage.atomic_write import write_durably
+
+
+class ChaosError(RuntimeError):
+    """The error that `chaos.client_raises` raises."""
+
+
+@final
+class TaskChaos:
+    """What is to go wrong with an experiment's training tasks."""
+
+    def __init__(self, config: ExperimentConfig) -> None:
+        self._config = config.chaos
+        self._faults = config.chaos.task_faults
+
+    def fault(self, task: ClientTask) -> str | None:
+        """The fault that hits this try of a task, by its config key; None for a sound one."""
+        if not self._faults or task.kind != "train" or task.attempt >= self._config.tries:
+            return None
+        mark = self._random(task, "fault").random()
+        for name, share in self._faults.items():
+            if mark < share:
+                return name
+            mark -= share
+        return None
+
+    def strike(self, fault: str | None, task: ClientTask) -> None:
+        """Raise, hang or die where the fault is of that kind."""
+        match fault:
+            case "client_raises":
+                raise ChaosError(f"chaos.client_raises hit try {task.attempt}")
+            case "client_hangs":
+                Event().wait()
+            case "client_dies":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def spoil(self, fault: str | None, payload: Payload) -> Payload:
+        """The payload as it is sent under a fault in its values or masks."""
+        match fault:
+            case "update_not_finite":
+                return tuple(_not_finite(item) for item in payload)
+            case "update_wrong_shape":
+                return tuple(_shorter(item) for item in payload)
+            case "update_wrong_mask":
+                return tuple(_other_mask(item) for item in payload)
+        return payload
+
+    def disguise(self, fault: str | None, task: ClientTask, update: ClientUpdate[Any]) -> ClientUpdate[Any]:
+        """The update as it is sent under a fault in its envelope or bytes."""
+        match fault:
+            case "update_stale":
+                return replace(update, round_idx=update.round_idx - 1)
+            case "update_garbage":
+                noise = self._random(task, "garbage").bytes(update.buffer.nbytes)
+                return replace(update, buffer=np.frombuffer(noise, np.uint8))
+        return update
+
+    def _random(self, task: ClientTask, purpose: str) -> np.random.Generator:
+        return stream(self._config.seed, "chaos", *task.stream_path, purpose)
+
+
+def _not_finite(item: Item) -> Item:
+    match item:
+        case Dense() | Masked() if item.values.size:
+            values = item.values.copy()
+            values[0], values[-1] = np.nan, np.inf
+            return replace(item, values=values)
+    return item
+
+
+def _shorter(item: Item) -> Item:
+    match item:
+        case Dense() | Masked() if item.values.size:
+            return replace(item, values=item.values[:-1])
+        case Bits():
+            return replace(item, bits=item.bits[:-1])
+    return item
+
+
+def _other_mask(item: Item) -> Item:
+    """Bits turned round; every entry of a mask kept, or none where all were; a dense model called half of one."""
+    match item:
+        case Bits():
+            return replace(item, bits=~item.bits)
+        case Masked():
+            num_unmasked = item.values.size - int(item.mask.sum())
+            mask = np.full_like(item.mask, not item.mask.all())
+            unmasked = item.values[item.values.size - num_unmasked :]
+            return replace(
+                item, mask=mask, values=np.concatenate([np.zeros(int(mask.sum()), np.float32), unmasked])
+            )
+        case Dense():
+            return Masked(
+                item.name, item.values[: item.values.size // 2], np.arange(item.values.size) % 2 == 0
+            )
+    return item
+
+
+@final
+class DriverChaos:
+    """Kills the process that drives a run, once in each round that is hit: a mark in the run's folder tells."""
+
+    def __init__(self, config: ExperimentConfig, run_dir: Path) -> None:
+        self._config, self._rounds, self._marks = config.chaos, config.training.rounds, run_dir / "chaos"
+
+    def strike(self, round_idx: int) -> None:
+        """Die if this round is hit and has not been yet; after the last one there is none."""
+        if round_idx >= self._rounds:
+            return
+        mark = self._marks / f"driver-{round_idx:06d}"
+        rng = stream(self._config.seed, "chaos", "driver", round_idx)
+        if rng.random() < self._config.driver_dies and not mark.exists():
+            self._marks.mkdir(exist_ok=True)
+            write_durably(mark, b"")
+            os.kill(os.getpid(), signal.SIGKILL)

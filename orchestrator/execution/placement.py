@@ -1,0 +1,206 @@
+"""Where clients live: one actor each, or a pool of actors per device profile. Pure arithmetic; no Ray."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.config.runtime import RuntimeConfig
+from orchestrator.errors import ResourceError
+from orchestrator.execution.packing import (
+    ACCELERATOR_TYPE,
+    first_lack,
+    fits,
+    grains,
+    without_room,
+)
+from orchestrator.fleet.population import Population
+from orchestrator.fleet.profiles import DeviceProfile
+
+#: resident memory of a client actor once it trains: Python, Ray and torch (tests/benchmarks/footprint.py)
+ACTOR_BYTES = 430 * 2**20
+#: an actor costs several seconds of CPU to start, so that more than this many a core are slow to come up
+QUICK_ACTORS_PER_CORE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Ray resources of each alive node (`CPU`, `GPU`, `memory` in bytes, custom ones)."""
+
+    nodes: tuple[Mapping[str, float], ...]
+
+    def total(self, resource: str) -> float:
+        """Sum over the nodes."""
+        return sum(node.get(resource, 0.0) for node in self.nodes)
+
+    @property
+    def num_cores(self) -> int:
+        """Trainings that may run at once."""
+        return max(1, int(self.total("CPU")))
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """`actors` are (name, profile index); a dedicated actor's name ends in its client's id."""
+
+    mode: Literal["dedicated", "pooled"]
+    reason: str
+    actors: tuple[tuple[str, int], ...]
+
+    def __str__(self) -> str:
+        return f"{len(self.actors)} {self.mode} actors ({self.reason})"
+
+
+def place(
+    runtime: RuntimeConfig,
+    capacity: Capacity,
+    population: Population,
+    clients_per_round: int,
+) -> Placement:
+    """Choose the actors for a population.
+
+    Raises ResourceError when a footprint fits on no node, or the demanded mode does not fit the cluster.
+    """
+    profiles, counts, num_clients = population.profiles, population.profile_counts(), len(population)
+    for index in counts:
+        _require_feasible(profiles[index], capacity)
+    obstacle = _obstacle_to_dedicated(capacity, population, counts)
+    if runtime.actors == "dedicated" and obstacle is not None:
+        raise ResourceError("runtime.actors", "dedicated", obstacle, "use pooled or auto, or fewer clients")
+    slow = num_clients > QUICK_ACTORS_PER_CORE * capacity.num_cores
+    if runtime.actors == "dedicated" or (runtime.actors == "auto" and obstacle is None and not slow):
+        first = min(counts)
+        named = tuple(
+            (f"client-{k}", first if population.redraw else population.profile_index(k))
+            for k in range(num_clients)
+        )
+        reason = "as configured" if runtime.actors == "dedicated" else "one per client fits this machine"
+        return Placement("dedicated", reason, named)
+    if runtime.actors == "pooled":
+        reason = "as configured"
+    elif obstacle is not None:
+        reason = obstacle
+    else:
+        reason = (
+            f"{num_clients} clients are more than the {QUICK_ACTORS_PER_CORE} actors a core starts quickly"
+        )
+    insists = runtime.pool_size is not None
+    size = runtime.pool_size or min(capacity.num_cores, clients_per_round)
+    return Placement("pooled", reason, _pool(size, capacity, profiles, counts, insists=insists))
+
+
+def place_trial(
+    runtime: RuntimeConfig,
+    capacity: Capacity,
+    population: Population,
+    clients_per_round: int,
+    *,
+    share: int,
+) -> Placement:
+    """Choose the actors of a sweep's trial, beside its driver in `capacity`.
+
+    They are pooled unless `runtime.actors` demands dedicated ones: `runtime.pool_size` of them, else `share`, but no
+    more than the clients of a round, and no more than there is room for. Raises ResourceError when not even one of
+    each profile finds room, or the dedicated ones do not.
+    """
+    if runtime.actors == "dedicated":
+        return place(runtime, capacity, population, clients_per_round)
+    profiles, counts = population.profiles, population.profile_counts()
+    for index in counts:
+        _require_feasible(profiles[index], capacity)
+    size = min(runtime.pool_size or share, clients_per_round)
+    actors = _pool(size, capacity, profiles, counts, insists=False)
+    asked = runtime.pool_size
+    reason = "a trial's share" if asked is None else f"what fits of runtime.pool_size={asked}"
+    return Placement("pooled", reason, actors)
+
+
+def _require_feasible(profile: DeviceProfile, capacity: Capacity) -> None:
+    footprint, name = profile.footprint(), profile.name
+    lack = first_lack(footprint, capacity.nodes)
+    if lack is None and fits(footprint, capacity.nodes):
+        return
+    if lack is None:
+        problem = f"no single node has all of what profile {name} needs: {footprint}"
+    elif lack[0].startswith(ACCELERATOR_TYPE):
+        kind = lack[0].removeprefix(ACCELERATOR_TYPE)
+        problem = f"profile {name} needs a node with accelerator_type {kind}, there is none"
+    else:
+        resource, most = lack
+        compared = _compare(resource, footprint[resource], "the largest node has", most)
+        problem = f"profile {name} needs {compared}"
+    remedy = (
+        "choose a fleet with a smaller footprint, a larger cluster, or runtime.executor=inprocess, which "
+        "reserves nothing"
+    )
+    raise ResourceError("fleet.name", name, problem, remedy)
+
+
+def _obstacle_to_dedicated(
+    capacity: Capacity, population: Population, counts: Mapping[int, int]
+) -> str | None:
+    num_clients, profiles = len(population), population.profiles
+    if population.redraw and len({frozenset(profiles[index].footprint().items()) for index in counts}) > 1:
+        return (
+            "devices that change from round to round reserve different footprints, and an actor keeps its own"
+        )
+    lack = _lack(capacity, profiles, counts)
+    if lack is not None:
+        return f"{num_clients} clients {lack}"
+    if num_clients * ACTOR_BYTES > capacity.total("memory"):
+        need, have = num_clients * ACTOR_BYTES / 2**30, capacity.total("memory") / 2**30
+        return f"{num_clients} actors need about {need:.1f} GiB of memory, there are {have:.1f}"
+    return None
+
+
+def _lack(capacity: Capacity, profiles: Sequence[DeviceProfile], counts: Mapping[int, int]) -> str | None:
+    """What keeps that many actors of each profile from being placed; None when they fit."""
+    footprints = {index: profiles[index].footprint() for index in counts}
+    for resource in sorted({r for footprint in footprints.values() for r in footprint}):
+        wanted = sum(n * footprints[index].get(resource, 0.0) for index, n in counts.items())
+        in_grains = sum(n * grains(footprints[index].get(resource, 0.0)) for index, n in counts.items())
+        if in_grains > sum(grains(node.get(resource, 0.0)) for node in capacity.nodes):
+            return f"reserve {_compare(resource, wanted, 'there are', capacity.total(resource))}"
+    homeless = without_room(profiles, counts, capacity.nodes)
+    if homeless is not None:
+        return (
+            f"do not fit node by node and GPU by GPU: none has room left for {homeless.name} "
+            f"({homeless.footprint()})"
+        )
+    return None
+
+
+def _pool(
+    size: int,
+    capacity: Capacity,
+    profiles: Sequence[DeviceProfile],
+    counts: Mapping[int, int],
+    *,
+    insists: bool,
+) -> tuple[tuple[str, int], ...]:
+    """Actors by the highest averages (D'Hondt) of clients per actor, after one for each profile.
+
+    Where nobody insists on the size, a profile gets no more than there is room for, nor than it has clients.
+    """
+    shares = dict.fromkeys(sorted(counts), 1)
+    growing = set(shares)
+    while sum(shares.values()) < size and growing:
+        largest = max(growing, key=lambda index: (counts[index] / (shares[index] + 1), -index))
+        grown = shares | {largest: shares[largest] + 1}
+        if not insists and (grown[largest] > counts[largest] or _lack(capacity, profiles, grown)):
+            growing.remove(largest)
+        else:
+            shares = grown
+    if lack := _lack(capacity, profiles, shares):
+        num_actors = sum(shares.values())
+        remedy = "use a smaller pool or a larger cluster"
+        if num_actors == len(counts):
+            remedy = "every profile needs one: choose a fleet with smaller footprints or a larger cluster"
+        raise ResourceError(
+            "runtime.pool_size", size if insists else None, f"{num_actors} pooled actors {lack}", remedy
+        )
+    return tuple((f"pool-{profiles[index].name}-{i}", index) for index, n in shares.items() for i in range(n))
+
+
+def _compare(resource: str, wanted: float, words: str, have: float) -> str:
+    scale, unit = (2**30, "GiB of memory") if resource == "memory" else (1, resource)
+    return f"{wanted / scale:.4g} {unit}, {words} {have / scale:.4g}"

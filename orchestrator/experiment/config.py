@@ -1,0 +1,103 @@
+"""The experiment config: one strict, frozen pydantic tree, from a YAML file and dotted `KEY=VALUE` overrides.
+
+Every key has a default, so that an empty config is a complete experiment.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+
+from orchestrator.config.errors import as_request_error
+from orchestrator.config.faults import ChaosConfig
+from orchestrator.config.rounds import AsynchronyConfig, FleetConfig, SelectionConfig
+from orchestrator.config.runtime import RuntimeConfig, TrackingConfig
+from orchestrator.config.section import (
+    Section,
+)
+from orchestrator.config.sections import (
+    AlgorithmConfig,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    SparsityConfig,
+    TrainingConfig,
+    WireConfig,
+)
+from orchestrator.errors import ConfigError
+from orchestrator.experiment.checks import check_chaos, check_rounds
+
+
+def _resolve_algorithm(value: object) -> object:
+    """Turn `{name: ..., option: ...}` into the named method's own config class."""
+    if isinstance(value, AlgorithmConfig):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError("must be a mapping with a name")
+    from algorithms import load_algorithm
+
+    options = load_algorithm(str(value.get("name", "fedavg"))).Config
+    try:
+        return options.model_validate(value)
+    except ValidationError as error:
+        raise as_request_error(error, options, "algorithm") from error
+
+
+class ExperimentConfig(Section):
+    """A whole experiment. `ExperimentConfig()` is FedAvg on the bundled digits."""
+
+    #: keys that may differ between a run and its resumption
+    RESUMABLE: ClassVar[tuple[str, ...]] = ("training.rounds", "runtime", "tracking")
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="root of every random stream")
+    algorithm: Annotated[SerializeAsAny[AlgorithmConfig], BeforeValidator(_resolve_algorithm)] = Field(
+        default_factory=lambda: AlgorithmConfig(name="fedavg"),
+        validate_default=True,
+        description="the method and its own options",
+    )
+    sparsity: SparsityConfig = Field(SparsityConfig(), description="sparsity of the model")
+    data: DataConfig = Field(DataConfig(), description="data set and split")
+    model: ModelConfig = Field(ModelConfig(), description="network")
+    fleet: FleetConfig = Field(FleetConfig(), description="population and devices")
+    selection: SelectionConfig = Field(SelectionConfig(), description="who is drawn for a round")
+    asynchrony: AsynchronyConfig = Field(AsynchronyConfig(), description="rounds that wait for nobody")
+    training: TrainingConfig = Field(TrainingConfig(), description="rounds and local training")
+    evaluation: EvaluationConfig = Field(EvaluationConfig(), description="what is measured")
+    wire: WireConfig = Field(WireConfig(), description="encoding of payloads")
+    runtime: RuntimeConfig = Field(RuntimeConfig(), description="execution")
+    tracking: TrackingConfig = Field(TrackingConfig(), description="MLflow")
+    chaos: ChaosConfig = Field(ChaosConfig(), description="faults on purpose")
+
+    @model_validator(mode="after")
+    def _cohort_fits(self) -> Self:
+        cohort, population = self.training.clients_per_round, self.fleet.num_clients
+        if cohort > population and not self.training.with_replacement:
+            raise ConfigError(
+                "training.clients_per_round",
+                cohort,
+                f"it is more than fleet.num_clients={population}",
+                "draw fewer",
+            )
+        if (least := self.runtime.min_clients) > cohort:
+            raise ConfigError(
+                "runtime.min_clients", least, f"training.clients_per_round={cohort} is less", "demand fewer"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_fit_together(self) -> Self:
+        check_rounds(self)
+        check_chaos(self)
+        return self
+
+    @classmethod
+    def parse(cls, tree: Mapping[str, Any]) -> Self:
+        """Validate a nested mapping. Raises ConfigError: one line with the key, the value and the remedy."""
+        try:
+            return cls.model_validate(dict(tree))
+        except ValidationError as error:
+            raise as_request_error(error, cls) from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dict (YAML types only); `ExperimentConfig.model_validate` takes it back."""
+        return self.model_dump(mode="json")

@@ -1,0 +1,116 @@
+"""From a config to everything a run needs, checked: data, split, model, method and fleet."""
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from orchestrator.data.dataset import Dataset
+from orchestrator.data.partition import Partition, make_partition
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.federation.algorithm import AnyAlgorithm
+from orchestrator.federation.seeds import forked_torch_seed, stream
+from orchestrator.federation.setting import Setting
+from orchestrator.fleet.fleets import Fleet
+from orchestrator.models.parameters import FlatModule
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Recipe:
+    """A resolved experiment but for its samples.
+
+    `build` makes a new module; it carries the builder itself, so that a user's file need not be on every node.
+    """
+
+    config: ExperimentConfig
+    algorithm: AnyAlgorithm
+    model_spec: str
+    build: Callable[[], nn.Module]
+    fleet: Fleet
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Experiment(Recipe):
+    """A resolved experiment. Immutable; every process that takes part has all of it."""
+
+    dataset: Dataset
+    partition: Partition
+
+    @property
+    def recipe(self) -> Recipe:
+        """What is left without the samples, which several experiments may share."""
+        return Recipe(
+            config=self.config,
+            algorithm=self.algorithm,
+            model_spec=self.model_spec,
+            build=self.build,
+            fleet=self.fleet,
+        )
+
+    @property
+    def setting(self) -> Setting:
+        """The surroundings that hooks may read."""
+        return self.algorithm.setting
+
+    @property
+    def initial(self) -> NDArray[np.float32]:
+        """float32[D] start vector (numpy, so that processes of one node share it)."""
+        return self.setting.initial
+
+    def new_model(self, device: torch.device | None = None) -> FlatModule:
+        """A new model, the same in every process, whatever parts of it lie outside the flat vector."""
+        with forked_torch_seed(self.config.seed, "model"):
+            return FlatModule(self.build(), device)
+
+    def fingerprint(self) -> dict[str, str]:
+        """What must agree for a resumed run to end where the undisturbed one ends, by name."""
+        layout = [(s.name, s.shape, s.kind) for s in self.setting.layout.segments]
+        return {
+            "data": self.dataset.fingerprint(),
+            "partition": self.partition.fingerprint(),
+            "model": sha256(repr(layout).encode()).hexdigest(),
+            "initial_parameters": params_sha256(self.initial),
+            "fleet": self.setting.population.fingerprint(),
+        }
+
+
+def split_samples(dataset: Dataset, config: ExperimentConfig) -> Partition:
+    """The config's split of the samples over its clients. Raises PartitionError when it cannot be made."""
+    return make_partition(dataset, config.data, config.fleet.num_clients, stream(config.seed, "partition"))
+
+
+def with_samples(recipe: Recipe, dataset: Dataset, partition: Partition) -> Experiment:
+    """The experiment that a recipe and its samples make."""
+    return Experiment(
+        config=recipe.config,
+        algorithm=recipe.algorithm,
+        model_spec=recipe.model_spec,
+        build=recipe.build,
+        fleet=recipe.fleet,
+        dataset=dataset,
+        partition=partition,
+    )
+
+
+def params_sha256(params: Tensor | NDArray[np.float32]) -> str:
+    """Hex digest of a float32[D] vector's little-endian bytes."""
+    return sha256(np.asarray(params, dtype="<f4").tobytes()).hexdigest()
+
+
+def machine_fingerprint(fleet: Fleet) -> dict[str, str]:
+    """The torch build, CPU and threads under which results are bit-identical; of a fleet with GPUs the GPU too."""
+    gpu = {}
+    if any(profile.num_gpus > 0 for profile in fleet.profiles):
+        gpu["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "threads": ", ".join(f"{profile.name}: {profile.num_threads}" for profile in fleet.profiles),
+        "torch": torch.__version__,
+        "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "mkldnn": str(torch.backends.mkldnn.is_available()),  # type: ignore[no-untyped-call]
+        **gpu,
+    }

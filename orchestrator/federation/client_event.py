@@ -1,0 +1,107 @@
+"""One client's participation in a round: bytes measured, FLOPs counted, seconds emulated."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.update import ClientUpdate
+from orchestrator.fleet.clock import client_time
+from orchestrator.fleet.profiles import DeviceProfile
+
+#: used; after the deadline; after enough others had answered; from too old a model; the device vanished
+Fate = Literal["used", "late", "surplus", "stale", "vanished"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientEvent:
+    """One client's participation in one round.
+
+    `start_s` is the emulated time since the run began at which its download starts; `outcome` says what became of
+    its update; `staleness` counts the server's steps since the model that it began with.
+    """
+
+    round_idx: int
+    kind: str
+    position: int
+    client_id: int
+    profile: str
+    download_bytes: int
+    upload_bytes: int
+    train_flops: float
+    train_flops_dense: float
+    download_s: float
+    compute_s: float
+    upload_s: float
+    num_examples: int
+    train_loss: float
+    start_s: float = 0.0
+    outcome: Fate = "used"
+    staleness: int = 0
+
+    @property
+    def total_s(self) -> float:
+        """Emulated seconds from download to upload."""
+        return self.download_s + self.compute_s + self.upload_s
+
+    def to_line(self) -> str:
+        """The event as one line of JSON; a loss that is no number, as a probe's, is null."""
+        loss = None if math.isnan(self.train_loss) else self.train_loss
+        return json.dumps(asdict(self) | {"train_loss": loss})
+
+
+def participation(
+    task: ClientTask,
+    update: ClientUpdate[Any],
+    profile: DeviceProfile,
+    download_bytes: int,
+    *,
+    start_s: float = 0.0,
+) -> ClientEvent:
+    """The event of a task's update whose client received so many bytes, from emulated time `start_s` on."""
+    time = client_time(
+        profile,
+        download_bytes=download_bytes,
+        train_flops=update.train_flops,
+        upload_bytes=update.buffer.nbytes,
+    )
+    return ClientEvent(
+        round_idx=update.round_idx,
+        kind=task.kind,
+        position=update.position,
+        client_id=update.client_id,
+        profile=profile.name,
+        download_bytes=download_bytes,
+        upload_bytes=update.buffer.nbytes,
+        train_flops=update.train_flops,
+        train_flops_dense=update.train_flops_dense,
+        download_s=time.download_s,
+        compute_s=time.compute_s,
+        upload_s=time.upload_s,
+        num_examples=update.num_examples,
+        train_loss=update.metrics.get("loss", float("nan")),
+        start_s=start_s,
+    )
+
+
+def cut_short(event: ClientEvent, after_s: float) -> ClientEvent:
+    """The event of a device that is gone so many seconds after the start: what it did by then, and no upload.
+
+    Its download counts whole once it has begun.
+    """
+    after_s = max(after_s, 0.0)
+    compute_s = min(event.compute_s, max(0.0, after_s - event.download_s))
+    share = compute_s / event.compute_s if event.compute_s else 0.0
+    download_s = min(event.download_s, after_s)
+    return replace(
+        event,
+        download_bytes=event.download_bytes if after_s > 0.0 else 0,
+        upload_bytes=0,
+        train_flops=event.train_flops * share,
+        train_flops_dense=event.train_flops_dense * share,
+        download_s=download_s,
+        compute_s=compute_s,
+        upload_s=after_s - download_s - compute_s,
+        outcome="vanished",
+    )

@@ -1,0 +1,46 @@
+"""When a synchronous training phase ends, and what becomes of each update: pure arithmetic on its events."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
+from orchestrator.aggregation.costs import phase_s
+from orchestrator.federation.client_event import ClientEvent, Fate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cutoff:
+    """The end of waiting: at `deadline_s` after the start (None: never), or when `needed` have answered (None: all)."""
+
+    deadline_s: float | None = None
+    needed: int | None = None
+
+    def ends_s(self, events: Sequence[ClientEvent]) -> float:
+        """Emulated seconds that the phase takes.
+
+        Where fewer than `needed` answer in time, that is the deadline if there is one, and else the last answer: a
+        device that vanishes is noticed when it does.
+        """
+        limit_s = inf if self.deadline_s is None else self.deadline_s
+        answers = sorted(e.total_s for e in events if e.outcome != "vanished" and e.total_s <= limit_s)
+        if self.needed is not None and len(answers) >= self.needed:
+            return answers[self.needed - 1]
+        if self.deadline_s is not None and len(answers) < len(events):
+            return self.deadline_s
+        return phase_s(events)
+
+    def fates(self, events: Sequence[ClientEvent]) -> list[Fate]:
+        """What becomes of each update; of several that come at the same moment, those planned first are needed.
+
+        Once enough have answered nobody is waited for, so that nobody is late either.
+        """
+        limit_s = inf if self.deadline_s is None else self.deadline_s
+        in_time = [i for i, e in enumerate(events) if e.outcome != "vanished" and e.total_s <= limit_s]
+        used = set(sorted(in_time, key=lambda i: (events[i].total_s, i))[: self.needed])
+        enough = self.needed is not None and len(in_time) >= self.needed
+        fates: list[Fate] = []
+        for i, event in enumerate(events):
+            missed: Fate = "surplus" if enough else "late"
+            gone: Fate = "vanished" if event.outcome == "vanished" else missed
+            fates.append("used" if i in used else gone)
+        return fates

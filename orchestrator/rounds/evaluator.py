@@ -1,0 +1,91 @@
+"""Which model is scored on which data: the global one by the driver, the clients' own ones by tasks on them.
+
+Every method is scored on the same split: the central test set, and each client's own test part.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from orchestrator.data.client_index import ClientIndex
+from orchestrator.execution.client import torch_threads
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.federation.evaluate import predict, spread
+from orchestrator.federation.plan import RoundPlan
+from orchestrator.federation.seeds import stream
+from orchestrator.federation.update import SCORES
+from orchestrator.fleet.selection import Urn
+from orchestrator.models.parameters import FlatModule
+
+
+class Evaluator:
+    """Holds the model and the test samples; both are made when first needed."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._experiment = experiment
+        self._flat: FlatModule | None = None
+        self._test: tuple[Tensor, Tensor] | None = None
+
+    def is_due(self, round_idx: int, *, last: bool) -> bool:
+        """Whether the global model is scored after this round."""
+        return last or (round_idx + 1) % self._experiment.config.training.eval_every == 0
+
+    def plan(self, round_idx: int, *, last: bool) -> RoundPlan:
+        """The scoring tasks after this round: one for each client, or none."""
+        config = self._experiment.config.evaluation
+        if last and config.finetune_epochs:
+            return RoundPlan.of(round_idx, self._scored_clients(), "finetune")
+        every = config.personal_every
+        due = self.is_due(round_idx, last=last) if every is None else last or (round_idx + 1) % every == 0
+        if due and self._experiment.algorithm.has_client_models:
+            return RoundPlan.of(round_idx, self._scored_clients(), "evaluate")
+        return RoundPlan(round_idx, ())
+
+    def _scored_clients(self) -> tuple[int, ...]:
+        """All clients, or as many as are to be scored: the same ones whenever the run evaluates."""
+        config = self._experiment.config
+        num_clients, most = config.fleet.num_clients, config.evaluation.max_clients
+        if most is None or most >= num_clients:
+            return tuple(range(num_clients))
+        drawn = Urn(num_clients).draw(most, stream(config.seed, "scored clients"))
+        return tuple(sorted(drawn))
+
+    def evaluate(self, params: Tensor) -> dict[str, float]:
+        """Scores of a float32[D] global model: on the central test set, and over the clients."""
+        if self._flat is None or self._test is None:
+            dataset = self._experiment.dataset
+            self._flat = self._experiment.new_model()
+            inputs = dataset.to_tensor(dataset.test_inputs)
+            self._test = inputs, torch.from_numpy(np.array(dataset.test_labels))
+        self._flat.load(params)
+        with torch_threads(1):
+            predictions = predict(self._flat, *self._test)
+        scores = client_means(predictions.correct, self._experiment.partition.test)
+        metrics = {
+            "eval/accuracy": float(predictions.correct.mean()),
+            "eval/loss": float(predictions.loss.mean()),
+            **spread(scores, "eval/client_accuracy"),
+        }
+        if not self._experiment.algorithm.has_client_models:
+            metrics |= spread(scores, "personal/accuracy")
+        return metrics
+
+
+def spread_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Metrics from the clients' scores; empty for none."""
+    metrics: dict[str, float] = {}
+    for name in SCORES:
+        values = [score[name] for score in scores if name in score]
+        if values:
+            metrics |= spread(np.array(values), name)
+    return metrics
+
+
+def client_means(correct: NDArray[np.bool_], parts: ClientIndex) -> NDArray[np.float64]:
+    """float64[K]: each client's share of correct predictions on its own test part."""
+    running = np.concatenate([[0], np.cumsum(correct[parts.indices])])
+    means: NDArray[np.float64] = (running[parts.stops] - running[parts.starts]) / parts.sizes()
+    return means

@@ -1,0 +1,1 @@
+"""A run's folder: checkpoints, client states, logs, lock and summary."""

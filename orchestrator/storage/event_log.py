@@ -1,0 +1,117 @@
+"""What a run keeps of its clients' participations: the log that commits cut back, and the same as a typed table.
+
+`events.jsonl` grows with the run; `events.parquet` is made from it whenever the run ends.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from io import BytesIO
+from itertools import islice, takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+from orchestrator.errors import CheckpointError, SparsefleetError
+from orchestrator.federation.client_event import ClientEvent
+from orchestrator.storage.atomic_write import write_durably
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LOG, TABLE = "events.jsonl", "events.parquet"
+#: rows that are converted at once
+_CHUNK = 1 << 16
+
+
+def _kind(hint: Any) -> type:
+    return type(get_args(hint)[0]) if get_origin(hint) is Literal else hint
+
+
+#: field of an event -> int, float or str
+_KINDS = {field.name: _kind(get_type_hints(ClientEvent)[field.name]) for field in fields(ClientEvent)}
+_ACCEPTED = {int: (int,), float: (int, float), str: (str,)}
+
+
+def num_committed(folder: Path) -> int:
+    """Rounds that the run in this folder has committed, each of which has left its pointer."""
+    return sum(1 for _ in (folder / "commits").glob("round-*.json"))
+
+
+def committed_events(folder: Path) -> Iterator[ClientEvent]:
+    """The events of all committed rounds, in the order in which they were written; a loss that is none is NaN.
+
+    Raises CheckpointError for a log that cannot be read, naming the line (1-based) that is not an event.
+    """
+    num_rounds = num_committed(folder)  # before the log is read, which a run in progress goes on with
+    return takewhile(lambda event: event.round_idx < num_rounds, _events(folder / LOG))
+
+
+def save_events(folder: Path) -> None:
+    """Write the table of the committed events, durably; a run without a commit has none.
+
+    One column a field of ClientEvent: whole numbers int64, others float64, names string; `train_loss` is null where
+    there is none. Raises SparsefleetError, which says what to do, when that fails; the log is not touched.
+    """
+    path = folder / TABLE
+    if not num_committed(folder):
+        return
+    try:
+        path.unlink(missing_ok=True)
+        write_durably(path, _parquet(committed_events(folder)))
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        problem = " ".join(f"{type(cause).__name__}: {cause}".split())
+        raise SparsefleetError(
+            f"{path} could not be written ({problem}); {LOG} beside it has all events, and once the cause is gone "
+            f"`sparsefleet resume {folder}` writes it"
+        ) from error
+
+
+def _events(path: Path) -> Iterator[ClientEvent]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}); restore it") from error
+    with file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield _event(line)
+            except (ValueError, TypeError) as error:
+                raise CheckpointError(f"{path}, line {number}: this is no event ({error})") from error
+
+
+def _event(line: bytes) -> ClientEvent:
+    content = json.loads(line)
+    if isinstance(content, dict) and "train_loss" in content and content["train_loss"] is None:
+        content["train_loss"] = math.nan
+    event = ClientEvent(**content)
+    for name, kind in _KINDS.items():
+        if type(getattr(event, name)) not in _ACCEPTED[kind]:
+            raise ValueError(f"{name} is {getattr(event, name)!r}")
+    return event
+
+
+def _parquet(events: Iterable[ClientEvent]) -> bytes:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+    schema = pa.schema(
+        [pa.field(name, types[kind], nullable=name == "train_loss") for name, kind in _KINDS.items()]
+    )
+    buffer, rows = BytesIO(), iter(events)
+    with parquet.ParquetWriter(buffer, schema) as writer:
+        while chunk := list(islice(rows, _CHUNK)):
+            writer.write_table(_table(chunk, schema))
+    return buffer.getvalue()
+
+
+def _table(events: list[ClientEvent], schema: "pa.Schema") -> "pa.Table":
+    import pyarrow as pa
+
+    columns = {name: [getattr(event, name) for event in events] for name in _KINDS}
+    columns["train_loss"] = [None if math.isnan(loss) else loss for loss in columns["train_loss"]]
+    return pa.Table.from_pydict(columns, schema=schema)

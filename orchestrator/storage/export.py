@@ -1,0 +1,39 @@
+"""The final model as files, from which it can be rebuilt without pickle."""
+
+import json
+import shutil
+from pathlib import Path
+
+from safetensors.torch import save
+from torch import Tensor
+
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.storage.atomic_write import storing, write_durably
+
+
+def export_model(experiment: Experiment, params: Tensor, folder: Path) -> None:
+    """Write `model.safetensors` (tensors by name) and `model.json` (how to build the module) into a folder.
+
+    A model that came from a user's file is copied beside them.
+    """
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    dataset, spec = experiment.dataset, experiment.model_spec
+    path, _, _ = spec.rpartition(":")
+    source = Path(path) if path.endswith(".py") else None
+    if source is not None and source.is_file():
+        with storing(folder / source.name):
+            shutil.copyfile(source, folder / source.name)
+    tensors = {n: v.clone() for n, v in experiment.setting.layout.views(params).items()}
+    write_durably(folder / "model.safetensors", save(tensors))
+    about = {
+        "builder": spec,
+        "input_shape": list(dataset.input_shape),
+        "num_classes": dataset.num_classes,
+        "double_softmax": experiment.config.model.double_softmax,
+        "file": source.name if source is not None else None,
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "vocabulary": dataset.vocabulary,
+    }
+    write_durably(folder / "model.json", json.dumps(about, indent=2).encode())

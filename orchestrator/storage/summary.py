@@ -1,0 +1,86 @@
+"""The result of a run as one JSON object, the same for every script that reads it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import CheckpointError
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.storage.run_store import RunStore
+from orchestrator.tracking.record import RoundRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """What a run came to.
+
+    `accuracy` is the global model's on the central test set, `personal_accuracy` the unweighted mean over
+    clients of the model each would use on its own test part, each from the last round that measured it (None
+    before the first). `params_sha256` is the digest of the final global float32 parameter vector (None: a
+    trial that its sweep has stopped, whose last vector nobody asked for).
+    """
+
+    run_id: str
+    algorithm: str
+    num_rounds: int
+    accuracy: float | None
+    personal_accuracy: float | None
+    upload_bytes_total: int
+    download_bytes_total: int
+    train_flops_total: float
+    emulated_s_total: float
+    wall_s_total: float
+    params_sha256: str | None
+    num_failures: int
+    interrupted: bool
+
+    @classmethod
+    def of(
+        cls,
+        config: ExperimentConfig,
+        store: RunStore,
+        records: Sequence[RoundRecord],
+        params_sha256: str | None,
+        interrupted: bool,
+    ) -> "RunSummary":
+        """Summarise a run from its committed records."""
+        totals = records[-1].metrics if records else {}
+        return cls(
+            run_id=store.run_id,
+            algorithm=config.algorithm.name,
+            num_rounds=len(records),
+            accuracy=_last(records, "eval/accuracy"),
+            personal_accuracy=_last(records, "personal/accuracy_mean"),
+            upload_bytes_total=int(totals.get("comm/upload_bytes_total", 0)),
+            download_bytes_total=int(totals.get("comm/download_bytes_total", 0)),
+            train_flops_total=totals.get("compute/train_flops_total", 0.0),
+            emulated_s_total=totals.get("time/emulated_s_total", 0.0),
+            wall_s_total=totals.get("time/wall_s_total", 0.0),
+            params_sha256=params_sha256,
+            num_failures=int(totals.get("fleet/failures_total", 0)),
+            interrupted=interrupted,
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> "RunSummary":
+        """The summary in a run's folder. Raises CheckpointError for a file that holds none."""
+        try:
+            return cls(**json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise CheckpointError(
+                f"{path} holds no summary ({error}); delete it, and resume the run"
+            ) from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict in the order of the fields."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        return json.dumps(self.to_dict(), indent=2)
+
+
+def _last(records: Sequence[RoundRecord], metric: str) -> float | None:
+    return next((r.metrics[metric] for r in reversed(records) if metric in r.metrics), None)

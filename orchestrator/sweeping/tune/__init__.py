@@ -1,0 +1,1 @@
+"""The part of a sweep that knows Ray Tune."""

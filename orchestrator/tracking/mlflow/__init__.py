@@ -1,0 +1,1 @@
+"""The part of tracking that knows MLflow."""

@@ -1,0 +1,144 @@
+"""Sends what a run's folder holds to its MLflow run, and notes how far it got."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, final
+
+from orchestrator.tracking.artifacts import write_artifacts, write_first_artifacts
+from orchestrator.tracking.delivery import Delivery
+from orchestrator.tracking.mlflow.files import send_files
+from orchestrator.tracking.mlflow.model import log_model
+from orchestrator.tracking.mlflow.run import MAX_ENTITIES_PER_CALL, open_run
+from orchestrator.tracking.reachable import public_uri
+from orchestrator.tracking.record import RecordTail, RoundRecord, RunInfo, read_records
+from orchestrator.tracking.tracker import Status
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_MAX_METRICS_PER_CALL = 1000
+
+
+@final
+class MlflowFollower:
+    """Every method raises whatever the client raises, and may then be called again: it goes on where it was.
+
+    It holds no metrics: `metrics.jsonl` is the queue, `tracking.json` the place in it. A point is sent twice
+    only if the process died between sending and noting; a SQL store keeps one copy of equal points.
+    """
+
+    def __init__(self, info: RunInfo, client_factory: Callable[[str], "MlflowClient"]) -> None:
+        """Raises CheckpointError for a `tracking.json` that is not one of ours; opens nothing yet."""
+        self._info, self._client_factory = info, client_factory
+        self._run_dir = Path(info.run_dir)
+        self._start_time_ms = time.time_ns() // 1_000_000
+        self._opened: tuple[MlflowClient, str] | None = None
+        self.delivery = Delivery.to(public_uri(info.uri), info.experiment, self._run_dir)
+        self.artifact_problems: list[str] = []
+        self._tail = RecordTail(self._run_dir / "metrics.jsonl")
+        self._begun = False
+        self._sent: set[str] = set()
+
+    @property
+    def progress(self) -> int:
+        """Grows with all that arrives."""
+        return self.delivery.num_delivered + len(self._sent)
+
+    def open(self) -> None:
+        """Open the MLflow run, the same one when our run was followed before; does nothing the next time."""
+        if self._opened is None:
+            client = self._client_factory(self._info.uri)
+            times = [self._start_time_ms, *(record.timestamp_ms for record in self._records()[:1])]
+            mlflow_run_id, is_noted = open_run(client, self._info, self.delivery, min(times))
+            if not is_noted:
+                fresh = replace(self.delivery, num_delivered=0, model_sha256=None)
+                self._note(replace(fresh, mlflow_run_id=mlflow_run_id, ended=False))
+            elif self.delivery.ended:
+                self._note(replace(self.delivery, ended=False))
+            self._opened = client, mlflow_run_id
+
+    def send_beginning(self) -> None:
+        """Send what is known before the first round, once; pictures of it are not left for the end."""
+        if not self._begun:
+            self._send_folder(lambda folder: write_first_artifacts(self._run_dir, folder))
+            self._begun = True
+
+    def send_records(self, last_committed: float) -> None:
+        """Send the records that are not delivered, up to round `last_committed`."""
+        from mlflow.entities import Metric
+
+        client, mlflow_run_id = self._connection
+        pending = self._tail.read(self.delivery.num_delivered)
+        for group in _groups(record for record in pending if record.round_idx <= last_committed):
+            metrics = [
+                Metric(name, value, record.timestamp_ms, record.round_idx)
+                for record in group
+                for name, value in record.metrics.items()
+            ]
+            for start in range(0, len(metrics), _MAX_METRICS_PER_CALL):
+                client.log_batch(mlflow_run_id, metrics=metrics[start : start + _MAX_METRICS_PER_CALL])
+            self._note(replace(self.delivery, num_delivered=self.delivery.num_delivered + len(group)))
+
+    def send_ending(self, status: Status, summary: Mapping[str, float | int | str]) -> None:
+        """Send summary, artifacts and model, then the status: also when one of those was refused."""
+        client, mlflow_run_id = self._connection
+        records = self._records()
+        try:
+            self._send_files(summary, records[-1].round_idx if records else 0)
+        finally:
+            client.set_terminated(mlflow_run_id, status, records[-1].timestamp_ms if records else None)
+        self._note(replace(self.delivery, ended=True))
+
+    def _send_files(self, summary: Mapping[str, float | int | str], step: int) -> None:
+        from mlflow.entities import RunTag
+
+        client, mlflow_run_id = self._connection
+        tags = [RunTag(f"summary.{name}", str(value)) for name, value in summary.items()]
+        client.log_batch(mlflow_run_id, tags=tags[:MAX_ENTITIES_PER_CALL])
+        self._send_folder(lambda folder: write_artifacts(self._run_dir, folder, summary))
+        weights = self._run_dir / "model" / "model.safetensors"
+        if weights.exists():
+            with weights.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if digest != self.delivery.model_sha256:
+                log_model(client, mlflow_run_id, weights.parent, digest, step, self._sent)
+                self._note(replace(self.delivery, model_sha256=digest))
+
+    def _send_folder(self, write: Callable[[Path], list[str]]) -> None:
+        client, mlflow_run_id = self._connection
+        with TemporaryDirectory() as folder:
+            problems = write(Path(folder))
+            send_files(Path(folder), partial(client.log_artifact, mlflow_run_id), self._sent)
+        self.artifact_problems += [problem for problem in problems if problem not in self.artifact_problems]
+
+    @property
+    def _connection(self) -> tuple["MlflowClient", str]:
+        self.open()
+        assert self._opened is not None
+        return self._opened
+
+    def _records(self) -> list[RoundRecord]:
+        return read_records(self._run_dir / "metrics.jsonl")
+
+    def _note(self, delivery: Delivery) -> None:
+        delivery.save(self._run_dir)
+        self.delivery = delivery
+
+
+def _groups(records: Iterable[RoundRecord]) -> Iterator[list[RoundRecord]]:
+    """Records in order, as many at a time as fit one call (a record that alone does not fit: by itself)."""
+    group: list[RoundRecord] = []
+    num_metrics = 0
+    for record in records:
+        if group and num_metrics + len(record.metrics) > _MAX_METRICS_PER_CALL:
+            yield group
+            group, num_metrics = [], 0
+        group.append(record)
+        num_metrics += len(record.metrics)
+    if group:
+        yield group

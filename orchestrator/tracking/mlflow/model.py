@@ -1,0 +1,102 @@
+"""The final model as an MLflow model: `mlflow.pyfunc.load_model` loads it, and it predicts."""
+
+import json
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from orchestrator.tracking.mlflow.files import send_files
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.models import ModelSignature
+
+LOADER_MODULE = "orchestrator.tracking.served_model"
+#: which weights a logged model has
+SHA256_TAG = "sparsefleet.model_sha256"
+
+
+def log_model(
+    client: "MlflowClient", mlflow_run_id: str, model_dir: Path, digest: str, step: int, sent: set[str]
+) -> str:
+    """Log a run's `model/` folder as a logged model `model`, an output of the run at `step`; returns its id.
+
+    `digest` is of its weights. May be called again after it has raised, also by another process: it goes on with the
+    model that was begun, and with what `sent` does not have of it. Neither torch nor our own models are imported here:
+    requirements and signature are given, not inferred.
+    """
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
+    from mlflow.pyfunc import save_model
+
+    run = client.get_run(mlflow_run_id)
+    experiment_id = run.info.experiment_id
+    model = _begun(client, experiment_id, mlflow_run_id, digest) or client.create_logged_model(
+        experiment_id, name="model", source_run_id=mlflow_run_id, tags={SHA256_TAG: digest}
+    )
+    sent.add(model.model_id)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        save_model(
+            path,
+            loader_module=LOADER_MODULE,
+            data_path=str(model_dir),
+            pip_requirements=_requirements(),
+            mlflow_model=Model(
+                artifact_path=model.artifact_location,
+                run_id=mlflow_run_id,
+                model_uuid=model.model_id,
+                model_id=model.model_id,
+                signature=_signature(model_dir),  # given to save_model itself, it would ask for an example
+            ),
+        )
+        send_files(path, partial(client.log_model_artifact, model.model_id), sent, owner=model.model_id)
+    client.finalize_logged_model(model.model_id, "READY")
+    # MLflow refuses an output that it has, as when only the answer of an earlier try was lost
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if all(output.model_id != model.model_id for output in outputs):
+        client.log_outputs(mlflow_run_id, [LoggedModelOutput(model.model_id, step=step)])
+    return str(model.model_id)
+
+
+def _begun(
+    client: "MlflowClient", experiment_id: str, mlflow_run_id: str, digest: str
+) -> "LoggedModel | None":
+    """The model that an earlier try has made of these weights, or one that it has left half made, of any weights."""
+    source = f"source_run_id = '{mlflow_run_id}'"
+    models = client.search_logged_models([experiment_id], source)
+    same = next((model for model in models if model.tags.get(SHA256_TAG) == digest), None)
+    half_made = next((model for model in models if model.status == "PENDING"), None)
+    if same is None and half_made is not None:
+        client.set_logged_model_tags(half_made.model_id, {SHA256_TAG: digest})
+    return same or half_made
+
+
+def _signature(model_dir: Path) -> "ModelSignature":
+    """Images float32[n, C, H, W], or texts as token ids int64[n, T] -> float32[n, num_classes]."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    description = json.loads((model_dir / "model.json").read_text(encoding="utf-8"))
+    input_shape = description["input_shape"]
+    dtype = np.dtype(np.int64 if len(input_shape) == 1 else np.float32)
+    inputs = TensorSpec(dtype, (-1, *input_shape), name=None)
+    scores = TensorSpec(np.dtype(np.float32), (-1, description["num_classes"]), name=None)
+    return ModelSignature(inputs=Schema([inputs]), outputs=Schema([scores]))
+
+
+def _requirements() -> list[str]:
+    """What loading needs, at the versions here (without a build's local label, which no index knows)."""
+    requirements = []
+    for package in ("sparsefleet", "torch", "numpy", "safetensors"):
+        try:
+            requirements.append(f"{package}=={version(package).partition('+')[0]}")
+        except PackageNotFoundError:
+            if package != "sparsefleet":  # it may also run from a checkout
+                raise
+    return requirements

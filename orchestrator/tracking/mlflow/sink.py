@@ -1,0 +1,165 @@
+"""Makes MLflow follow a run's folder: it may lag behind, be away or be killed; nothing is lost or doubled."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+from orchestrator.errors import CheckpointError, TrackingError
+from orchestrator.tracking.mlflow.client import connect
+from orchestrator.tracking.mlflow.follower import MlflowFollower
+from orchestrator.tracking.reachable import public_uri
+from orchestrator.tracking.record import RoundRecord, RunInfo, complete_lines
+from orchestrator.tracking.tracker import Status, TrackingOutcome
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_LOG = logging.getLogger(__name__)
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+
+
+@final
+class MlflowSink:
+    """A blocking Tracker over MlflowClient; a thread or an actor around it keeps it off the round's path.
+
+    A line of `metrics.jsonl` is sent once its round was logged as committed, or the run has finished. When the store
+    does not take something, one warning is logged, and later calls try again after ever longer waits, which begin anew
+    when a try got further than the one before; `finish` and `close` insist for `flush_timeout_s`. Only a
+    `metrics.jsonl` or `tracking.json` that cannot be read raises (CheckpointError).
+    """
+
+    def __init__(
+        self,
+        client_factory: Callable[[str], "MlflowClient"] = connect,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`client_factory` opens the store at a URI; `clock` and `sleep` are in seconds."""
+        self._client_factory, self._clock, self._sleep = client_factory, clock, sleep
+        self._info: RunInfo | None = None
+        self._follower: MlflowFollower | None = None
+        self._last_committed = -1.0
+        self._ending: tuple[Status, Mapping[str, float | int | str]] | None = None
+        self._error: Exception | None = None
+        self._wait_s, self._retry_at = _FIRST_WAIT_S, -math.inf
+        self._gave_up = False
+        self._progress = 0
+
+    def start(self, info: RunInfo) -> None:
+        """Open the MLflow run, the same one when our run was followed before."""
+        self._info = info
+        self._follower = MlflowFollower(info, self._client_factory)
+        self._attempt()
+
+    def log(self, record: RoundRecord) -> None:
+        """Deliver every line of `metrics.jsonl` up to this round that MLflow does not hold."""
+        self._last_committed = record.round_idx
+        if self._clock() >= self._retry_at:
+            self._attempt()
+
+    def finish(self, status: Status, summary: Mapping[str, float | int | str]) -> None:
+        """Deliver the rest of the metrics, the artifacts and the model, and set the final status."""
+        assert self._info is not None, "start comes first"
+        self._last_committed, self._ending = math.inf, (status, summary)
+        self._insist(self._info.flush_timeout_s)
+
+    def end(self, status: Status, summary: Mapping[str, float | int | str]) -> None:
+        """Like `finish`, but a store that is away is not waited for: `close` or `close_within` tries again."""
+        self._last_committed, self._ending = math.inf, (status, summary)
+        if self._clock() >= self._retry_at:
+            self._attempt()
+
+    def close(self) -> TrackingOutcome:
+        """Deliver what is left, and say what did not arrive."""
+        return self.close_within(0.0 if self._info is None else self._info.flush_timeout_s)[0]
+
+    def close_within(self, patience_s: float) -> tuple[TrackingOutcome, float]:
+        """Like `close`, with a time limit of its own; also the seconds that were spent on a store that is away."""
+        waited_s = 0.0
+        if self._follower is not None and not self._gave_up:
+            waited_s = self._insist(patience_s)
+        return self.outcome(), waited_s
+
+    def outcome(self) -> TrackingOutcome:
+        """What has arrived up to now."""
+        if self._follower is None:
+            return TrackingOutcome(None, 0, None)
+        problems = [*self._follower.artifact_problems, *self._undelivered()]
+        delivery = self._follower.delivery
+        return TrackingOutcome(delivery.mlflow_run_id, delivery.num_delivered, "; ".join(problems) or None)
+
+    def _insist(self, patience_s: float) -> float:
+        """Try until all is delivered or the patience is over; the seconds that it took from the first refusal on."""
+        started_s = last_refused_s = self._clock()
+        deadline = started_s + patience_s
+        while not self._attempt():
+            last_refused_s = self._clock()
+            wait_s = min(self._retry_at, deadline) - last_refused_s
+            if wait_s <= 0 or _is_final(self._error):
+                self._gave_up = True
+                break
+            self._sleep(wait_s)
+            last_refused_s = self._clock()
+        return last_refused_s - started_s
+
+    def _attempt(self) -> bool:
+        """Deliver everything that is outstanding; False when the store did not take it."""
+        assert self._follower is not None, "start comes first"
+        try:
+            self._follower.open()
+            self._follower.send_beginning()
+            self._follower.send_records(self._last_committed)
+            if self._ending is not None:
+                self._follower.send_ending(*self._ending)
+                self._ending = None
+        except CheckpointError:
+            raise
+        except Exception as error:  # the client raises MLflow's, requests', SQLAlchemy's and the system's
+            self._failed(error)
+            return False
+        self._error, self._wait_s, self._retry_at = None, _FIRST_WAIT_S, -math.inf
+        return True
+
+    def _failed(self, error: Exception) -> None:
+        if self._error is None:
+            _LOG.warning("%s: %s; the run goes on, its metrics are kept", self._where(), _reason(error))
+        self._error = error
+        if self._follower is not None and self._follower.progress != self._progress:
+            self._progress, self._wait_s = self._follower.progress, _FIRST_WAIT_S
+        self._retry_at = self._clock() + self._wait_s
+        self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
+
+    def _where(self) -> str:
+        assert self._info is not None, "start comes first"
+        return f"MLflow at {public_uri(self._info.uri)}"
+
+    def _undelivered(self) -> list[str]:
+        if self._error is None or self._info is None or self._follower is None:
+            return []
+        num_rounds = len(complete_lines(Path(self._info.run_dir) / "metrics.jsonl"))
+        return [
+            f"{self._where()} did not take everything ({_reason(self._error)}): it holds "
+            f"{self._follower.delivery.num_delivered} of {num_rounds} rounds, all of them are safe in "
+            f"{self._info.run_dir}; `{self._info.resumption or f'sparsefleet resume {self._info.run_id}'}` delivers "
+            "the rest"
+        ]
+
+
+def _is_final(error: Exception | None) -> bool:
+    """Whether trying again cannot help: the store refuses the request itself (HTTP 4xx)."""
+    status = getattr(error, "get_http_status_code", lambda: 500)()
+    return isinstance(error, TrackingError) or (400 <= status < 500 and status not in (408, 429))
+
+
+def _reason(error: BaseException | None) -> str:
+    """One short line: the system's own error (refused, timed out), which clients bury in long ones."""
+    shown, cause = error, error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            shown = cause
+        cause = cause.__cause__ or cause.__context__
+    return f"{type(shown).__name__}: {shown}".splitlines()[0][:200]

@@ -1,0 +1,107 @@
+"""The tables on the terminal and as text."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from orchestrator.analysis import CompareOptions, Comparison, compare, terminal_tables
+from orchestrator.analysis.report.tables import cap_table, main_table, share_text
+from orchestrator.analysis.statistics import spread
+from tests.support.run_folders import (
+    picked,
+    record,
+    records,
+    write_run,
+)
+
+
+@pytest.fixture
+def comparison(tmp_path: Path) -> Comparison:
+    """fedavg of two seeds; feddst, better and dearer, of two others, one of them common; topk of none."""
+    for seed, final in ((0, 0.50), (1, 0.52)):
+        write_run(tmp_path / f"fedavg-{seed}", seed=seed, rounds=records(0.25, final))
+    for seed, final in ((1, 0.62), (2, 0.64)):
+        rounds = records(0.3, final, bytes_a_round=1e6)
+        write_run(tmp_path / f"feddst-{seed}", method="feddst", seed=seed, rounds=rounds)
+    write_run(tmp_path / "topk-9", method="topk", seed=9, rounds=[record(0, 0.1, personal=0.2)])
+    options = CompareOptions(baseline="fedavg", upload_caps=[1e6], targets=[0.51, 0.6])
+    return compare(picked(tmp_path), options)
+
+
+def test_the_main_table_by_hand(comparison: Comparison) -> None:
+    """Two values that are 0.02 apart: 12.7062 x 0.01."""
+    table = main_table(comparison)
+    assert table.headings == (
+        "configuration", "", "n", "accuracy", "personal", "difference", "upload", "download", "training", "emulated"
+    )  # fmt: skip
+    assert table.rows == (
+        ("feddst", "*", "2", "63.00±12.71", "–", "+10.00 (n=1)", "2 MB", "400 B", "2 kFLOP", "4 s"),
+        ("fedavg", "*", "2", "51.00±12.71", "–", "baseline", "200 B", "400 B", "2 kFLOP", "4 s"),
+        ("topk", "*", "1", "10.00", "20.00", "–", "100 B", "200 B", "1 kFLOP", "2 s"),
+    )
+
+
+def test_the_caps_and_targets_by_hand(comparison: Comparison) -> None:
+    table = cap_table(comparison)
+    assert table.headings == ("configuration", "by 1 MB", "to 51%", "to 60%")
+    assert table.rows == (
+        ("feddst", "30.00±0.00", "4s, 2MB", "4s, 2MB"),
+        ("fedavg", "51.00±12.71", "1 of 2", "–"),
+        ("topk", "10.00", "–", "–"),
+    )
+
+
+def test_without_a_baseline_there_is_no_such_column(tmp_path: Path) -> None:
+    write_run(tmp_path / "a")
+    table = main_table(compare(picked(tmp_path)))
+    assert "difference" not in table.headings
+    assert {len(row) for row in table.rows} == {len(table.headings)}
+
+
+def test_shares_as_text() -> None:
+    assert share_text(spread([0.5])) == "50.00"
+    assert share_text(spread([-0.25]), sign=True) == "-25.00"
+    assert share_text(spread([0.5, None, 0.5])) == "2 of 3"
+    assert share_text(spread([None])) == "–"
+    assert share_text(spread([])) == "–"
+
+
+@pytest.mark.parametrize("width", [100, 120])
+def test_the_terminal_shows_all_of_it_within_its_width(tmp_path: Path, width: int) -> None:
+    """Long labels fold; numbers and the mark of the front stay whole."""
+    for idx, lr in enumerate(("0.0123", "0.0456")):
+        for seed in range(2):
+            name = "a_long_folder/some_method.py:SomeMethod"
+            rounds = records(0.2, 0.9 + 0.03 * seed + 0.1 * idx * seed, bytes_a_round=1.23e9 + idx)
+            rounds[-1].metrics["personal/accuracy_mean"] = 0.9 + 0.03 * seed
+            write_run(tmp_path / f"{idx}-{seed}", f"training.lr={lr}", method=name, seed=seed, rounds=rounds)
+    comparison = compare(picked(tmp_path), CompareOptions(baseline="lr=0.0123"), ["[red]a note"])
+    screen = Console(file=io.StringIO(), width=width, color_system=None)
+    screen.print(terminal_tables(comparison))
+    assert isinstance(screen.file, io.StringIO)
+    lines = screen.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    row = next(line for line in lines if "baseline" in line)
+    cells = ("*", "2", "91.50±19.06", "91.50±19.06", "baseline", "2.46 GB", "400 B", "2 kFLOP", "4 s")
+    assert re.search(" +".join(map(re.escape, cells)), row)
+    assert any("lr=0.0456" in line for line in lines)
+    assert any(line.startswith("Note: [red]a note") for line in lines)
+
+
+def test_on_a_narrow_terminal_intervals_stand_below_and_nothing_is_cut(comparison: Comparison) -> None:
+    screen = Console(file=io.StringIO(), width=80, color_system=None)
+    screen.print(terminal_tables(comparison))
+    assert isinstance(screen.file, io.StringIO)
+    table = screen.file.getvalue().split("Means over")[0]
+    assert table.count("*") == 3
+    assert max(map(len, table.splitlines())) <= 80
+    whole = {
+        word
+        for row in main_table(comparison).rows
+        for cell in row
+        for word in cell.replace("±", " ±").split()
+    }
+    assert whole <= set(table.split())

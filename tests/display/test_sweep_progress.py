@@ -1,0 +1,91 @@
+"""What a sweep shows: a bar on a terminal, a line a trial elsewhere, nothing when quiet."""
+
+from io import StringIO
+from math import inf
+
+import pytest
+from rich.console import Console
+
+from orchestrator.display.sweep_progress import SweepProgress
+from tests.support.sweeps import ending, trial
+
+
+def _play(progress: SweepProgress) -> None:
+    """Three trials, one of which had ended before; one fails."""
+    first, second = trial(1, algorithm__name="feddst", level=0.5), trial(2, algorithm__name="fedavg", seed=3)
+    progress.note("sw-1: 3 trials, 2 at a time")
+    progress.start("sw-1", 3, 1)
+    progress.update(1, 2)
+    progress.update(2, 4)
+    progress.end(first, ending(first, accuracy=0.123456, upload_bytes=2e6))
+    progress.end(second, ending(second, "failed"))
+    progress.stop()
+    progress.stop()
+
+
+def test_off_a_terminal_each_trial_has_a_plain_line() -> None:
+    file = StringIO()
+    _play(SweepProgress(console=Console(file=file, width=40)))
+    assert file.getvalue().splitlines() == [
+        "sw-1: 3 trials, 2 at a time",
+        "trial 2/3  feddst level=0.5  finished  accuracy 0.1235  upload_bytes 2e+06",
+        "trial 3/3  fedavg seed=3  failed: RoundError: too few",
+    ]
+
+
+def test_off_a_terminal_a_line_now_and_then_says_how_far_the_trials_are() -> None:
+    file, now_s = StringIO(), [0.0]
+    progress = SweepProgress(console=Console(file=file, width=40), clock=lambda: now_s[0])
+    progress.start("sw-1", 3, 1)
+    for seconds, number, num_rounds in ((4.0, 1, 2), (2.0, 2, 3), (4.0, 1, 4), (1.0, 2, 4)):
+        now_s[0] += seconds
+        progress.update(number, num_rounds)
+    assert file.getvalue().splitlines() == [
+        "sw-1: 1/3 trials have ended  6 s  at work 1: round 2, 2: round 3",
+        "sw-1: 1/3 trials have ended  11 s  at work 1: round 4, 2: round 4",
+    ]
+
+
+def test_between_two_passes_nobody_is_at_work() -> None:
+    file, now_s = StringIO(), [0.0]
+    progress = SweepProgress(console=Console(file=file, width=40), clock=lambda: now_s[0])
+    progress.start("sw-1", 3, 1)
+    progress.update(1, 2)
+    now_s[0] = 10.0
+    progress.rest()
+    now_s[0] = 20.0
+    progress.update(2, 3)
+    assert file.getvalue().splitlines() == [
+        "sw-1: 1/3 trials have ended  10 s  at work none",
+        "sw-1: 1/3 trials have ended  20 s  at work 2: round 3",
+    ]
+
+
+def test_a_line_is_not_read_as_markup() -> None:
+    file = StringIO()
+    progress = SweepProgress(console=Console(file=file, width=40))
+    spec = trial(0, model__name="[bold]x[/bold]")
+    progress.end(spec, ending(spec, time_to_accuracy_s=inf))
+    assert file.getvalue() == "trial 1/0  name=[bold]x[/bold]  finished  time_to_accuracy_s inf\n"
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_quiet_prints_nothing(is_terminal: bool) -> None:
+    file = StringIO()
+    _play(SweepProgress(quiet=True, console=Console(file=file, force_terminal=is_terminal)))
+    assert file.getvalue() == ""
+
+
+def test_on_a_terminal_a_bar_shows_the_trials_at_work() -> None:
+    file = StringIO()
+    progress = SweepProgress(
+        console=Console(file=file, force_terminal=True, width=200, force_interactive=False)
+    )
+    progress.start("sw-1", 3, 1)
+    progress.update(7, 4)
+    progress.update(2, 3)
+    progress.stop()
+    shown = file.getvalue()
+    assert "sw-1" in shown
+    assert "1/3" in shown
+    assert "2: round 3, 7: round 4" in shown

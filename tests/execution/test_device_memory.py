@@ -1,0 +1,72 @@
+"""A device holds what it can."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from orchestrator.config.sections import TrainingConfig
+from orchestrator.contract.experiment import prepared
+from orchestrator.execution.client import ClientHost
+from orchestrator.execution.device_memory import DeviceMemory, DeviceMemoryError
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.federation.update import ClientFailure
+from orchestrator.models.parameters import FlatModule
+from orchestrator.rounds.broadcast import Broadcast
+from tests.support.fakes import DEVICE, cohort, population_of
+
+#: 4 x 3 + 3 + 3 x 2 + 2 = 23 weights, 3 + 3 + 2 activations a sample
+NET = (nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+
+
+def _needed(num_samples: int, **training: object) -> float:
+    config = TrainingConfig.model_validate({"batch_size": 10, **training})
+    return DeviceMemory(config, (1, 2, 2)).needed_bytes(FlatModule(nn.Sequential(*NET)), num_samples)
+
+
+def test_bytes_by_hand() -> None:
+    assert _needed(100, momentum=0.9) == 4 * (3 * 23 + 10 * 8)
+    assert _needed(100, momentum=0.0) == 4 * (2 * 23 + 10 * 8)
+    assert _needed(100, optimizer="adam") == 4 * (4 * 23 + 10 * 8)
+    assert _needed(6, momentum=0.9) == 4 * (3 * 23 + 6 * 8)
+
+
+def test_a_task_fits_exactly_or_is_refused_with_both_sizes() -> None:
+    memory = DeviceMemory(TrainingConfig(batch_size=10, momentum=0.9), (1, 2, 2))
+    flat = FlatModule(nn.Sequential(*NET))
+    memory.require(DEVICE, {flat}, 100)
+    memory.require(replace(DEVICE, memory_bytes=596), {flat}, 100)
+    with pytest.raises(DeviceMemoryError, match=r"profile default has .* training 23 values takes"):
+        memory.require(replace(DEVICE, memory_bytes=595), {flat}, 100)
+
+
+def _with_memory(experiment: Experiment, memory_bytes: int) -> Experiment:
+    """The same experiment on devices with so much memory."""
+    population = population_of([replace(DEVICE, memory_bytes=memory_bytes)], [0] * 8)
+    algorithm = type(experiment.algorithm)(
+        experiment.config.algorithm, replace(experiment.setting, population=population)
+    )
+    return replace(experiment, algorithm=algorithm)
+
+
+@pytest.mark.parametrize(("name", "fits"), [("fedavg", False), ("heterofl", True)])
+def test_a_client_whose_device_is_too_small_fails_and_a_submodel_of_half_the_width_fits(
+    name: str, fits: bool
+) -> None:
+    """The digits' perceptron has 34,110 weights; HeteroFL trains half of its units."""
+    options = ("algorithm.ratio_policy=fixed", "algorithm.ratio=0.5") if name == "heterofl" else ()
+    experiment = prepared((f"algorithm.name={name}", *options))
+    whole = DeviceMemory(experiment.config.training, experiment.dataset.input_shape).needed_bytes(
+        experiment.new_model(), 1000
+    )
+    experiment = _with_memory(experiment, int(whole) - 1)
+    state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    broadcast = Broadcast.of(experiment, state)
+    (task, *_) = experiment.algorithm.plan(state, 0, cohort(experiment, 0)).tasks
+    job = broadcast.job(task, experiment.algorithm.init_client(task.client_id))
+    outcome = ClientHost(experiment).run(task, broadcast.message.buffer, job.unicast, job.client_state)
+    assert isinstance(outcome, ClientFailure) == (not fits)
+    if isinstance(outcome, ClientFailure):
+        assert (outcome.stage, outcome.client_id) == ("train", task.client_id)
+        assert "of memory, training 34,110 values takes" in outcome.cause

@@ -1,0 +1,125 @@
+"""The executor contract, on the one that runs everything in this process."""
+
+from dataclasses import replace
+from itertools import permutations
+from typing import Any
+
+import pytest
+import torch
+
+from orchestrator.execution.executor import (
+    InProcessExecutor,
+    Job,
+    Message,
+    Ticket,
+)
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.federation.update import ClientFailure, ClientUpdate
+from orchestrator.rounds.broadcast import Broadcast
+from tests.support.fakes import DEVICE, cohort
+from tests.support.fleets import with_profiles
+from tests.support.runs import REMEMBERING, prepared
+
+
+def _message(experiment: Experiment, scale: float = 1.0) -> Message:
+    state = experiment.algorithm.init(torch.from_numpy(experiment.initial * scale))
+    return Broadcast.of(experiment, state).message
+
+
+def _jobs(experiment: Experiment, round_idx: int = 0) -> list[Job]:
+    state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    tasks = experiment.algorithm.plan(state, round_idx, cohort(experiment, round_idx)).tasks
+    return [Job(task, experiment.algorithm.init_client(task.client_id)) for task in tasks]
+
+
+def _bits(outcome: ClientUpdate[Any] | ClientFailure) -> tuple[int, bytes, bytes]:
+    assert isinstance(outcome, ClientUpdate), outcome
+    drift: torch.Tensor = outcome.client_state.drift
+    return outcome.client_id, outcome.buffer.tobytes(), drift.numpy().tobytes()
+
+
+def test_results_may_be_collected_in_any_order() -> None:
+    experiment = prepared(REMEMBERING)
+    collected = []
+    for order in permutations(range(3)):
+        executor = InProcessExecutor(experiment)
+        tickets = executor.submit(_message(experiment), _jobs(experiment))
+        outcomes = {place: _bits(executor.result(tickets[place])) for place in order}
+        collected.append([outcomes[place] for place in range(3)])
+    assert all(outcomes == collected[0] for outcomes in collected)
+    assert len({outcome[1] for outcome in collected[0]}) == 3
+
+
+def test_results_of_two_messages_may_be_collected_together() -> None:
+    experiment = prepared(REMEMBERING)
+    jobs = _jobs(experiment)
+    alone = InProcessExecutor(experiment)
+    expected = []
+    for scale in (1.0, 0.5):
+        expected += [
+            _bits(alone.result(ticket)) for ticket in alone.submit(_message(experiment, scale), jobs)
+        ]
+    together = InProcessExecutor(experiment)
+    tickets = [t for scale in (1.0, 0.5) for t in together.submit(_message(experiment, scale), jobs)]
+    assert len(set(tickets)) == 6
+    found = {ticket: _bits(together.result(ticket)) for ticket in reversed(tickets)}
+    assert [found[ticket] for ticket in tickets] == expected
+
+
+def test_a_ticket_is_redeemed_once() -> None:
+    experiment = prepared()
+    executor = InProcessExecutor(experiment)
+    first, second = executor.submit(_message(experiment), _jobs(experiment)[:2])
+    executor.result(first)
+    with pytest.raises(KeyError):
+        executor.result(first)
+    assert isinstance(executor.result(second), ClientUpdate)
+
+
+def test_a_ticket_that_was_never_issued_is_refused() -> None:
+    with pytest.raises(KeyError):
+        InProcessExecutor(prepared()).result(Ticket(7))
+
+
+def test_closing_voids_what_is_outstanding() -> None:
+    experiment = prepared()
+    executor = InProcessExecutor(experiment)
+    (ticket,) = executor.submit(_message(experiment), _jobs(experiment)[:1])
+    executor.close()
+    with pytest.raises(KeyError):
+        executor.result(ticket)
+
+
+def test_nothing_to_do_is_nothing() -> None:
+    experiment = prepared()
+    assert InProcessExecutor(experiment).submit(_message(experiment), []) == ()
+
+
+def test_the_same_job_twice_is_the_same_update() -> None:
+    experiment = prepared(REMEMBERING)
+    executor, job = InProcessExecutor(experiment), _jobs(experiment)[1]
+    first, second = executor.submit(_message(experiment), [job, job])
+    assert _bits(executor.result(second)) == _bits(executor.result(first))
+
+
+def test_it_says_that_a_gpu_it_does_not_have_is_not_used() -> None:
+    experiment = prepared()
+    on_gpu = with_profiles(
+        experiment, [replace(DEVICE, name="board"), replace(DEVICE, name="phone", num_gpus=0.5)]
+    )
+    plain, described = (InProcessExecutor(e).description for e in (experiment, on_gpu))
+    assert plain == "in-process, one client after another"
+    added = "; no CUDA on this machine: its clients of profile phone train on the CPU"
+    assert described == plain + ("" if torch.cuda.is_available() else added)
+
+
+def test_a_failure_is_a_result() -> None:
+    experiment = prepared(
+        "algorithm.name=tests.support.methods:Misbehaving", "algorithm.client_id=2", "fleet.num_clients=3"
+    )
+    executor, jobs = InProcessExecutor(experiment), _jobs(experiment)
+    tickets = executor.submit(_message(experiment), jobs)
+    for job, ticket in zip(jobs, tickets, strict=True):
+        outcome = executor.result(ticket)
+        assert isinstance(outcome, ClientFailure) == (job.task.client_id == 2)
+        assert outcome.position == job.task.position

@@ -1,0 +1,194 @@
+"""Faults on purpose: each is met by name, retried without a trace, or left out and counted; never in the numbers."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator.errors import ConfigError, RoundError
+from orchestrator.execution.fault_injection import DriverChaos, TaskChaos
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.federation.plan import ClientTask
+from orchestrator.sparsity.payload import Bits, Dense, Masked, Scalar
+from orchestrator.tracking.record import read_records
+from tests.support.runs import (
+    REMEMBERING,
+    comparable,
+    drive,
+    prepared,
+)
+
+#: fault -> the stage at which it is met, and words of its cause; FedDST sends values under a mask
+MET: dict[str, tuple[str, str]] = {
+    "client_raises": ("train", "ChaosError: chaos.client_raises hit try 0"),
+    "update_not_finite": ("admission", "values of item 'theta' are not finite, the first is nan at 0"),
+    "update_wrong_shape": ("admission", "the model item has"),
+    "update_wrong_mask": ("admission", "its mask keeps 33800 weights, at most"),
+    "update_stale": ("admission", "it answers another task: its round_idx is"),
+    "update_garbage": ("admission", "WireError"),
+}
+
+
+def chaos(**options: Any) -> TaskChaos:
+    return TaskChaos(ExperimentConfig.parse({"chaos": options}))
+
+
+def task(round_idx: int = 0, client_id: int = 0, **options: Any) -> ClientTask:
+    return ClientTask(round_idx=round_idx, position=0, client_id=client_id, **options)
+
+
+def failures(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "failures.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("fault", MET)
+def test_a_retried_fault_leaves_no_trace_in_the_result(tmp_path: Path, fault: str) -> None:
+    undisturbed = drive(prepared("algorithm.name=feddst"), tmp_path / "undisturbed")
+    struck = drive(prepared("algorithm.name=feddst", f"chaos.{fault}=1"), tmp_path / "struck")
+
+    assert struck.params_sha256() == undisturbed.params_sha256()
+    stage, words = MET[fault]
+    found = failures(tmp_path / "struck")
+    assert len(found) == 12
+    assert all(f["stage"] == stage and words in f["cause"] for f in found), found[0]
+    without = [
+        [
+            (r, {k: v for k, v in m.items() if not k.startswith("fleet/failures")})
+            for r, m in comparable(records)
+        ]
+        for records in (read_records(tmp_path / name / "metrics.jsonl") for name in ("struck", "undisturbed"))
+    ]
+    assert without[0] == without[1]
+
+
+@pytest.mark.parametrize("method", ["fedavg", "heterofl", "fedpm", "topk", "fedspa"])
+@pytest.mark.parametrize("fault", ["update_wrong_shape", "update_wrong_mask", "update_garbage"])
+def test_no_method_takes_a_wrong_update(tmp_path: Path, method: str, fault: str) -> None:
+    """Bits turned round are as good as the bits: FedPM alone cannot tell."""
+    name = f"algorithm.name={method}"
+    if (method, fault) == ("fedpm", "update_wrong_mask"):
+        pytest.skip("any bits are an answer to fedpm's question")
+    base = (name, "training.rounds=1")
+    undisturbed = drive(prepared(*base), tmp_path / "undisturbed")
+    struck = drive(prepared(*base, f"chaos.{fault}=1"), tmp_path / "struck")
+    assert len(failures(tmp_path / "struck")) == 3
+    assert struck.params_sha256() == undisturbed.params_sha256()
+
+
+def test_a_fault_that_stays_ends_the_run_by_name(tmp_path: Path) -> None:
+    with pytest.raises(
+        RoundError, match=r"client \d, round 0, admission: WireError: .* not finite.*tried 3 times"
+    ):
+        drive(prepared("chaos.update_not_finite=1", "chaos.tries=3"), tmp_path)
+
+
+def test_dropped_clients_are_an_axis_of_the_experiment(tmp_path: Path) -> None:
+    experiment = prepared(REMEMBERING, "chaos.client_raises=0.4", "runtime.failure_policy=drop")
+    drive(experiment, tmp_path)
+    struck = TaskChaos(experiment.config)
+    lost = Counter(f["round_idx"] for f in failures(tmp_path))
+    records = read_records(tmp_path / "metrics.jsonl")
+    assert 0 < sum(lost.values()) < 12
+    for record in records:
+        assert record.metrics["fleet/participants"] == 3 - lost[record.round_idx]
+    for failure in failures(tmp_path):
+        assert struck.fault(task(failure["round_idx"], failure["client_id"])) == "client_raises"
+
+
+class TestWhoIsHit:
+    def test_shares_are_shares(self) -> None:
+        injected = chaos(client_raises=0.2, update_garbage=0.3)
+        hits = Counter(injected.fault(task(r, k)) for r in range(100) for k in range(40))
+        assert hits["client_raises"] == pytest.approx(800, abs=100)
+        assert hits["update_garbage"] == pytest.approx(1200, abs=100)
+        assert sum(hits.values()) == 4000
+
+    def test_seeds_hit_others(self) -> None:
+        hit = [
+            {
+                (r, k)
+                for r in range(20)
+                for k in range(20)
+                if chaos(client_raises=0.5, seed=s).fault(task(r, k))
+            }
+            for s in (0, 0, 1)
+        ]
+        assert hit[0] == hit[1] != hit[2]
+
+    def test_only_the_first_tries_of_a_training_are(self) -> None:
+        injected = chaos(client_raises=1.0, tries=2)
+        assert [injected.fault(task(attempt=n)) for n in range(3)] == ["client_raises", "client_raises", None]
+        assert injected.fault(task(kind="probe")) is None
+        assert chaos().fault(task()) is None
+
+
+class TestSpoiling:
+    def test_not_finite(self) -> None:
+        values = np.ones(3, np.float32)
+        (dense, scalar) = chaos().spoil("update_not_finite", (Dense("a", values), Scalar("b", 1.0)))
+        assert isinstance(dense, Dense)
+        assert np.isnan(dense.values[0])
+        assert np.isinf(dense.values[2])
+        assert np.array_equal(values, np.ones(3, np.float32))
+        assert scalar == Scalar("b", 1.0)
+
+    def test_wrong_mask_of_a_sparse_model_keeps_everything(self) -> None:
+        sent = Masked("theta", np.array([1, 2, 9], np.float32), np.array([True, False, True, False]))
+        (item,) = chaos().spoil("update_wrong_mask", (sent,))
+        assert isinstance(item, Masked)
+        assert item.mask.all()
+        assert item.values.tolist() == [0, 0, 0, 0, 9]
+
+    def test_wrong_mask_of_a_whole_model_keeps_nothing(self) -> None:
+        sent = Masked("theta", np.array([1, 2, 9], np.float32), np.array([True, True]))
+        (item,) = chaos().spoil("update_wrong_mask", (sent,))
+        assert isinstance(item, Masked)
+        assert not item.mask.any()
+        assert item.values.tolist() == [9]
+
+    def test_bits_are_turned_round_or_cut(self) -> None:
+        bits = (Bits("m", np.array([True, False, False])),)
+        (turned,), (cut,) = (chaos().spoil(f, bits) for f in ("update_wrong_mask", "update_wrong_shape"))
+        assert isinstance(turned, Bits)
+        assert isinstance(cut, Bits)
+        assert turned.bits.tolist() == [False, True, True]
+        assert cut.bits.tolist() == [True, False]
+
+
+class TestRefused:
+    @pytest.mark.parametrize("fault", ["client_hangs", "client_dies", "driver_dies"])
+    def test_what_would_hit_the_command_itself(self, fault: str) -> None:
+        tree = {"chaos": {fault: 0.5}, "runtime": {"executor": "inprocess", "task_timeout_s": 1}}
+        with pytest.raises(ConfigError, match=rf"chaos.{fault}=0.5: .*; use runtime.executor=ray"):
+            ExperimentConfig.parse(tree)
+
+    def test_a_hanging_client_that_nobody_ends(self) -> None:
+        with pytest.raises(ConfigError, match=r"chaos.client_hangs=0.1: .*forever; set the timeout"):
+            ExperimentConfig.parse({"chaos": {"client_hangs": 0.1}})
+
+    def test_more_than_one_fault_a_task(self) -> None:
+        with pytest.raises(ConfigError, match=r"chaos=1\.2: "):
+            ExperimentConfig.parse({"chaos": {"client_raises": 0.6, "update_stale": 0.6}})
+
+
+def test_a_driver_dies_once_in_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deaths: list[int] = []
+    monkeypatch.setattr("os.kill", lambda pid, signum: deaths.append(signum))
+    config = ExperimentConfig.parse({"chaos": {"driver_dies": 0.5}, "training": {"rounds": 40}})
+    for _ in range(2):
+        for round_idx in range(40):
+            DriverChaos(config, tmp_path).strike(round_idx)
+    assert 10 < len(deaths) < 30
+    assert len(list((tmp_path / "chaos").glob("driver-*"))) == len(deaths)
+
+
+def test_no_driver_dies_after_the_last_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deaths: list[int] = []
+    monkeypatch.setattr("os.kill", lambda pid, signum: deaths.append(signum))
+    config = ExperimentConfig.parse({"chaos": {"driver_dies": 1.0}, "training": {"rounds": 3}})
+    for round_idx in range(5):
+        DriverChaos(config, tmp_path).strike(round_idx)
+    assert len(deaths) == 3

@@ -1,0 +1,226 @@
+"""From a config to a checked experiment: what it holds, and what tells two of them apart."""
+
+import struct
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from orchestrator.errors import ModelError, RequestError
+from orchestrator.experiment.experiment import Experiment, machine_fingerprint, params_sha256
+from orchestrator.fleet.fleets import Fleet
+from orchestrator.fleet.registry import get_fleet
+from orchestrator.models.parameters import FlatModule
+from tests.support.runs import fresh, prepared
+
+
+def test_it_holds_everything_a_run_needs() -> None:
+    experiment = prepared("fleet.name=five-tier", "fleet.num_clients=10")
+    assert experiment.model_spec == "mlp"
+    assert experiment.dataset.name == "digits"
+    assert experiment.partition.num_clients == 10
+    assignment = experiment.setting.population.assignment
+    assert sorted(assignment.tolist()) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert experiment.setting is experiment.algorithm.setting
+    assert (experiment.setting.num_clients, experiment.setting.seed) == (10, 0)
+    for client_id in range(10):
+        expected = experiment.fleet.profiles[assignment[client_id]]
+        assert experiment.setting.profile_of(client_id, 0) is expected
+
+
+def test_it_starts_from_what_the_framework_would_draw_under_the_seed() -> None:
+    experiment = prepared()
+    assert experiment.initial.dtype == np.float32
+    bound = 1 / 64**0.5  # torch's default for a layer of 64 inputs
+    first = experiment.initial[: 64 * 200]
+    assert np.abs(first).max() <= bound
+    assert np.abs(first).max() > 0.99 * bound
+
+
+def test_what_it_builds_has_the_layout_of_the_start() -> None:
+    experiment = prepared()
+    flat = FlatModule(experiment.build())
+    assert flat.layout == experiment.setting.layout
+    assert flat.layout.size == experiment.initial.size == 34_110
+
+
+def test_it_leaves_torch_s_own_generator_alone() -> None:
+    before = torch.get_rng_state()
+    fresh("seed=77")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_same_config_gives_the_same_fingerprint() -> None:
+    first, second = (fresh("seed=5") for _ in range(2))
+    assert first is not second
+    assert first.fingerprint() == second.fingerprint()
+    assert set(first.fingerprint()) == {"data", "partition", "model", "initial_parameters", "fleet"}
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("seed=1", {"partition", "initial_parameters"}),
+        ("data.partition.kind=iid", {"partition"}),
+        ("data.partition.alpha=0.6", {"partition"}),
+        ("fleet.num_clients=7", {"partition", "fleet"}),
+        ("fleet.name=five-tier", {"fleet"}),
+        ("fleet.redraw=true", {"fleet"}),
+        ("data.validation_fraction=0.2", {"partition"}),
+        ("data.test_fraction=0.3", {"data", "partition"}),
+        ("model.name=tests.support.models:dropout", {"model", "initial_parameters"}),
+        ("data.image_size=10", {"data", "model", "initial_parameters"}),
+        ("training.lr=0.2", set()),
+        ("training.rounds=9", set()),
+        ("algorithm.name=fedprox", set()),
+    ],
+)
+def test_a_fingerprint_names_what_differs(override: str, changed: set[str]) -> None:
+    before, after = prepared().fingerprint(), prepared(override).fingerprint()
+    assert {name for name in before if before[name] != after[name]} == changed
+
+
+def test_two_runs_of_one_seed_share_split_and_start_whatever_the_method() -> None:
+    fingerprints = {
+        tuple(prepared(f"algorithm.name={name}").fingerprint().items())
+        for name in ("fedavg", "feddst", "randommask", "fedprox", "fedavgm")
+    }
+    assert len(fingerprints) == 1
+
+
+def test_a_machine_is_named_by_torch_cpu_and_kernels() -> None:
+    fleet = get_fleet("uniform")
+    found = machine_fingerprint(fleet)
+    assert found.keys() >= {"torch", "cpu"}
+    assert found["torch"] == torch.__version__
+    assert found["threads"] == "default: 1"
+    assert found == machine_fingerprint(fleet)
+    assert "gpu" not in found
+
+
+def test_a_machine_is_named_by_its_gpu_too_where_clients_compute_on_it() -> None:
+    cpu_only = get_fleet("uniform").profiles[0]
+    fleet = Fleet("mixed", "", (cpu_only, replace(cpu_only, name="phone", num_gpus=0.25)), (1.0, 1.0))
+    expected = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    assert machine_fingerprint(fleet)["gpu"] == expected
+
+
+def test_the_digest_is_over_little_endian_float32() -> None:
+    values = [1.0, -0.5, 3.25]
+    expected = sha256(struct.pack("<3f", *values)).hexdigest()
+    assert params_sha256(np.array(values, dtype=np.float32)) == expected
+    assert params_sha256(torch.tensor(values)) == expected
+
+
+class TestInit:
+    """`model.init`: a file to start from."""
+
+    @pytest.fixture
+    def start(self, tmp_path: Path) -> Path:
+        """A file with the tensors of the perceptron, each filled with its place."""
+        layout = prepared().setting.layout
+        path = tmp_path / "start.safetensors"
+        save_file({s.name: torch.full(s.shape, float(i)) for i, s in enumerate(layout.segments)}, path)
+        return path
+
+    def _with(self, path: Path) -> Experiment:
+        return fresh(f"model.init={path}")
+
+    def test_the_run_starts_from_it(self, start: Path) -> None:
+        experiment = self._with(start)
+        expected = np.concatenate(
+            [np.full(s.size, i, np.float32) for i, s in enumerate(experiment.setting.layout.segments)]
+        )
+        assert np.array_equal(experiment.initial, expected)
+        assert experiment.fingerprint()["initial_parameters"] == params_sha256(expected)
+
+    def test_other_number_formats_are_converted(self, start: Path) -> None:
+        layout = prepared().setting.layout
+        doubles = {s.name: torch.full(s.shape, 0.1, dtype=torch.float64) for s in layout.segments}
+        save_file(doubles, start)
+        assert set(self._with(start).initial.tolist()) == {float(np.float32(0.1))}
+
+    @pytest.mark.parametrize(
+        ("change", "problem"),
+        [
+            (
+                {"fc1.weight": torch.zeros(200, 65)},
+                r"fc1\.weight has shape \(200, 65\), the model wants \(200, 64\)",
+            ),
+            ({"fc3.bias": None}, r"fc3\.bias has shape None, the model wants \(10,\)"),
+            ({"extra": torch.zeros(1)}, r"extra has shape \(1,\), the model wants None"),
+        ],
+    )
+    def test_tensors_of_another_model_are_refused(
+        self, start: Path, change: dict[str, torch.Tensor | None], problem: str
+    ) -> None:
+        layout = prepared().setting.layout
+        tensors = {s.name: torch.zeros(s.shape) for s in layout.segments} | change
+        save_file({n: t for n, t in tensors.items() if t is not None}, start)
+        with pytest.raises(ModelError, match=problem) as caught:
+            self._with(start)
+        assert (caught.value.field, caught.value.value) == ("model.init", start)
+
+    @pytest.mark.parametrize("content", [None, b"", b"garbage" * 10])
+    def test_a_file_that_is_none_is_refused(self, tmp_path: Path, content: bytes | None) -> None:
+        path = tmp_path / "start.safetensors"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(ModelError, match="cannot be read") as caught:
+            self._with(path)
+        assert caught.value.field == "model.init"
+
+
+def test_a_softmax_may_follow_the_logits() -> None:
+    experiment = prepared("model.double_softmax=true")
+    module = experiment.build()
+    output = module(torch.rand(3, 1, 8, 8))
+    assert isinstance(module, nn.Sequential)
+    assert torch.allclose(output.sum(dim=1), torch.ones(3))
+    assert experiment.setting.layout == prepared().setting.layout
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field"),
+    [
+        (("algorithm.name=randommask", "sparsity.level=0.9999"), "sparsity.level"),
+        (("algorithm.name=feddst", "sparsity.level=0.9999"), "sparsity.level"),
+        (("sparsity.level=0.5",), "sparsity.level"),
+        (("data.partition.kind=natural",), "data.partition.kind"),
+        (("fleet.name=none",), "fleet.name"),
+        (("model.name=none",), "model.name"),
+        (("data.name=none",), "data.name"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is_made(
+    overrides: tuple[str, ...], field: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        fresh(*overrides)
+    assert caught.value.field == field
+
+
+def test_a_model_that_cannot_be_cut_is_named_with_the_layer(tmp_path: Path) -> None:
+    """Only a method with submodels minds; the file is the user's."""
+    file = tmp_path / "net.py"
+    file.write_text(
+        "from torch import nn\n\n\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, num_classes):\n"
+        "        super().__init__()\n"
+        "        self.conv, self.fc = nn.Conv2d(1, 4, 1), nn.Linear(256, num_classes)\n\n"
+        "    def forward(self, images):\n"
+        "        return self.fc(self.conv(images).view(-1, 256))\n\n\n"
+        "def net(input_shape, num_classes):\n"
+        "    return Net(num_classes)\n"
+    )
+    assert prepared(f"model.name={file}:net").setting.units == ()
+    with pytest.raises(
+        ModelError, match=rf"model\.name={file}:net: view after conv: the size 256 .* flatten"
+    ):
+        prepared(f"model.name={file}:net", "algorithm.name=heterofl")

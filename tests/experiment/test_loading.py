@@ -1,0 +1,250 @@
+"""From files and `KEY=VALUE` words to a config, and what a resumed run may change."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator.config.overrides import apply_overrides, flatten, read_yaml
+from orchestrator.errors import ConfigError
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.loading import load_config, resumed_config
+
+
+def _file(folder: Path, content: str) -> Path:
+    path = folder / "experiment.yaml"
+    path.write_text(content)
+    return path
+
+
+class TestOverrides:
+    """`a.b=value` over a nested mapping."""
+
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            ("training.rounds=7", 7),
+            ("training.lr=0.1", 0.1),
+            ("training.lr=1e-3", 0.001),
+            ("training.lr=1E-3", 0.001),
+            ("training.lr=1.e-3", 0.001),
+            ("training.lr=5", 5.0),
+            ("training.lr= 0.5 ", 0.5),
+            ("training.clip_norm=null", None),
+            ("training.clip_norm=~", None),
+            ("training.clip_norm=", None),
+            ("training.clip_norm=1e3", 1000.0),
+            ("data.augment=true", True),
+            ("data.augment=no", False),
+            ("data.root=/some/where", "/some/where"),
+            ("data.root=C:/x y", "C:/x y"),
+            ("tracking.uri=http://host:5000/a=b", "http://host:5000/a=b"),
+            ("tracking.experiment='quoted: text'", "quoted: text"),
+            ("tracking.experiment=a: b: c", "a: b: c"),
+            ("tracking.experiment=[unclosed", "[unclosed"),
+            ("tracking.experiment=2024", "2024"),
+            ("tracking.experiment=1e3", "1e3"),
+            ("tracking.experiment='007'", "007"),
+            ("tracking.experiment=007", "007"),
+            ("tracking.experiment=1.50", "1.50"),
+            ("tracking.experiment=2024-01-31", "2024-01-31"),
+            ("tracking.experiment=2024-02-31", "2024-02-31"),
+            ("model.name=12", "12"),
+            ("data.client_column=0x10", "0x10"),
+        ],
+    )
+    def test_a_word_becomes_a_value_of_its_key(self, text: str, value: object) -> None:
+        config = load_config(None, [text])
+        found = flatten(config.to_dict())[text.partition("=")[0]]
+        assert found == value
+        assert type(found) is type(value)
+
+    def test_the_last_of_two_counts(self) -> None:
+        assert load_config(None, ["seed=1", "seed=2"]).seed == 2
+
+    def test_an_option_of_a_method_may_stand_before_its_name(self) -> None:
+        config = load_config(None, ["algorithm.mu=1e-4", "algorithm.name=fedprox"])
+        assert config.algorithm.model_dump() == {"name": "fedprox", "mu": 0.0001}
+
+    def test_a_section_may_be_given_whole(self) -> None:
+        config = load_config(None, ["data.partition={kind: shards, classes_per_client: 3}"])
+        assert (config.data.partition.kind, config.data.partition.classes_per_client) == ("shards", 3)
+
+    def test_the_mapping_underneath_is_left_alone(self) -> None:
+        tree = {"training": {"rounds": 3}, "seed": 1}
+        changed = apply_overrides(tree, ["training.rounds=4", "training.lr=1", "seed=2", "a.b.c=x"])
+        assert changed == {"training": {"rounds": 4, "lr": 1}, "seed": 2, "a": {"b": {"c": "x"}}}
+        assert tree == {"training": {"rounds": 3}, "seed": 1}
+
+    @pytest.mark.parametrize("word", ["seed", "", "=3", "-x"])
+    def test_a_word_that_is_no_assignment_is_refused(self, word: str) -> None:
+        with pytest.raises(ConfigError, match=r"this is no assignment; write a dotted key, =, and a value"):
+            apply_overrides({}, [word])
+
+    @pytest.mark.parametrize("value", ["\udcff", "a\ud800", "ü\udc80"])
+    def test_bytes_that_are_no_text_are_refused(self, value: str) -> None:
+        with pytest.raises(ConfigError, match="this is not text; write it in UTF-8"):
+            load_config(None, [f"algorithm.name={value}"])
+        assert load_config(None, ["tracking.experiment=ü"]).tracking.experiment == "ü"
+
+    @pytest.mark.parametrize("word", ["seed.x=1", "training.lr.x=1", "data.partition.kind.a.b=1"])
+    def test_a_value_is_no_section(self, word: str) -> None:
+        tree = {"seed": 1, "training": {"lr": 0.1}, "data": {"partition": {"kind": "iid"}}}
+        key = word.partition("=")[0]
+        with pytest.raises(ConfigError, match="is a value, not a section") as caught:
+            apply_overrides(tree, [word])
+        assert caught.value.field == key
+
+
+class TestFiles:
+    """`--config FILE`."""
+
+    def test_overrides_win_over_the_file_and_the_file_over_the_defaults(self, tmp_path: Path) -> None:
+        path = _file(tmp_path, "seed: 3\ntraining: {rounds: 9, lr: 1e-2}\n")
+        config = load_config(path, ["training.rounds=4"])
+        assert (config.seed, config.training.rounds, config.training.lr) == (3, 4, 0.01)
+        assert config.training.batch_size == 20
+
+    @pytest.mark.parametrize("content", ["", "# only a comment\n", "---\n", "null\n"])
+    def test_an_empty_file_changes_nothing(self, tmp_path: Path, content: str) -> None:
+        assert read_yaml(_file(tmp_path, content)) == {}
+
+    def test_a_resolved_config_is_a_config_file(self, tmp_path: Path) -> None:
+        config = load_config(None, ["algorithm.name=feddst", "algorithm.alpha=0.1", "seed=5"])
+        path = _file(tmp_path, yaml.safe_dump(config.to_dict()))
+        assert load_config(path, []) == config
+
+    @pytest.mark.parametrize(
+        ("content", "problem"),
+        [
+            (b"a: [1\n", "is not YAML"),
+            (b"a: b: c\n", "is not YAML"),
+            (b"\ta: 1\n", "is not YAML"),
+            (b"a: \x00\n", "is not YAML"),
+            (b"!!python/object/apply:os.getcwd []\n", "is not YAML"),
+            (b"seed: 2024-02-31\n", "is not YAML"),
+            (b"- seed: 1\n", "does not hold a mapping"),
+            (b"seed\n", "does not hold a mapping"),
+            (b"3\n", "does not hold a mapping"),
+            (b"\xff\xfeseed: 1\n", "not"),
+        ],
+    )
+    def test_a_file_that_is_no_config_is_refused(self, tmp_path: Path, content: bytes, problem: str) -> None:
+        path = tmp_path / "experiment.yaml"
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=problem) as caught:
+            read_yaml(path)
+        assert (caught.value.field, caught.value.value) == ("--config", path)
+        assert len(str(caught.value).splitlines()) == 1
+
+    def test_a_file_that_cannot_be_read_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="No such file"):
+            read_yaml(tmp_path / "missing.yaml")
+        with pytest.raises(ConfigError, match="Is a directory"):
+            read_yaml(tmp_path)
+
+    def test_a_key_that_is_no_word_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError) as caught:
+            load_config(_file(tmp_path, "1: 2\n"), [])
+        assert caught.value.field == "1"
+
+
+def test_flatten_gives_dotted_leaves() -> None:
+    tree: dict[str, Any] = {"a": 1, "b": {"c": None, "d": {"e": [1, 2]}}, "f": {}}
+    assert flatten(tree) == {"a": 1, "b.c": None, "b.d.e": [1, 2], "f": {}}
+    assert flatten({"x": 1}, "a.b") == {"a.b.x": 1}
+
+
+class TestResume:
+    """A run's past stays valid: only how far, where and how it is watched may change."""
+
+    @staticmethod
+    def stored(*overrides: str) -> dict[str, Any]:
+        return load_config(None, ["algorithm.name=fedprox", "algorithm.mu=0.1", *overrides]).to_dict()
+
+    def test_no_override_gives_the_stored_config(self) -> None:
+        assert resumed_config(self.stored(), []).to_dict() == self.stored()
+
+    @pytest.mark.parametrize(
+        "override",
+        [
+            "training.rounds=99",
+            "runtime.executor=inprocess",
+            "runtime.actors=pooled",
+            "runtime.pool_size=3",
+            "runtime.failure_policy=drop",
+            "runtime.max_retries=0",
+            "runtime.storage=elsewhere",
+            "tracking.uri=http://elsewhere",
+            "tracking.enabled=false",
+        ],
+    )
+    def test_what_changes_no_result_may_change(self, override: str) -> None:
+        key, _, _ = override.partition("=")
+        config = resumed_config(self.stored(), [override])
+        changed = flatten(config.to_dict())
+        assert changed.pop(key) != flatten(self.stored())[key]
+        assert changed.items() <= flatten(self.stored()).items()
+
+    @pytest.mark.parametrize(
+        ("override", "had"),
+        [
+            ("seed=1", "0"),
+            ("algorithm.name=fedavg", "fedprox"),
+            ("algorithm.mu=0.2", "0.1"),
+            ("sparsity.level=0.5", "None"),
+            ("data.name=mnist", "digits"),
+            ("data.partition.alpha=0.6", "0.5"),
+            ("model.name=mlp", "auto"),
+            ("fleet.num_clients=21", "20"),
+            ("training.lr=0.06", "0.05"),
+            ("training.eval_every=2", "1"),
+            ("training.clients_per_round=4", "5"),
+            ("wire.value_dtype=float16", "float32"),
+        ],
+    )
+    def test_anything_else_is_refused_by_name(self, override: str, had: str) -> None:
+        key, _, value = override.partition("=")
+        overrides = [override, *(["algorithm={name: fedavg}"] if key == "algorithm.name" else [])]
+        with pytest.raises(ConfigError, match=f"the run has {had}, and a resumed run keeps it") as caught:
+            resumed_config(self.stored(), overrides)
+        assert (caught.value.field, str(caught.value.value)) == (key, value)
+        assert "training.rounds, runtime, tracking" in caught.value.remedy
+
+    def test_the_same_value_again_is_no_change(self) -> None:
+        overrides = ["seed=0", "training.lr=5e-2", "algorithm.mu=0.1"]
+        assert resumed_config(self.stored(), overrides).to_dict() == self.stored()
+
+    def test_a_section_whose_name_only_begins_alike_is_not_allowed(self) -> None:
+        with pytest.raises(ConfigError, match="there is no such key"):
+            resumed_config(self.stored(), ["runtime_x=1"])
+
+    def test_a_stored_config_of_another_version_is_refused_by_key(self) -> None:
+        stored = self.stored() | {"no_longer": 1}
+        with pytest.raises(ConfigError) as caught:
+            resumed_config(stored, [])
+        assert caught.value.field == "no_longer"
+
+    @pytest.mark.parametrize(
+        ("override", "field"),
+        [
+            ("sparsity.device_levels={}", "sparsity.device_levels"),
+            ("sparsity.device_levels={phone: 0.5}", "sparsity.device_levels.tablet"),
+            ("sparsity.device_levels.phone=0.6", "sparsity.device_levels.phone"),
+            ("sparsity.device_levels.watch=0.9", "sparsity.device_levels.watch"),
+        ],
+    )
+    def test_a_name_in_a_mapping_is_neither_dropped_nor_added(self, override: str, field: str) -> None:
+        stored = self.stored("sparsity.device_levels={phone: 0.5, tablet: 0.25}")
+        with pytest.raises(ConfigError, match="a resumed run keeps it") as caught:
+            resumed_config(stored, [override])
+        assert caught.value.field == field
+        assert resumed_config(stored, ["sparsity.device_levels.phone=0.5"]).to_dict() == stored
+
+    def test_a_method_s_option_cannot_be_dropped(self) -> None:
+        stored = self.stored()
+        assert isinstance(resumed_config(stored, []), ExperimentConfig)
+        with pytest.raises(ConfigError) as caught:
+            resumed_config(stored, ["algorithm={name: fedprox}"])
+        assert caught.value.field == "algorithm.mu"

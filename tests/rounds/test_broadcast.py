@@ -1,0 +1,126 @@
+"""What a round's message costs to receive, against the closed forms of the wire format."""
+
+import numpy as np
+import pytest
+import torch
+
+from orchestrator.execution.executor import Job
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.federation.algorithm import ServerState
+from orchestrator.federation.exchange import unpack_model
+from orchestrator.federation.plan import ClientTask
+from orchestrator.rounds.broadcast import Broadcast
+from orchestrator.sparsity.masks import mask_digest
+from orchestrator.sparsity.wire import decode
+from tests.support.runs import prepared
+
+#: the perceptron on 8x8 images: 64-200-100-10
+WEIGHTS = 64 * 200 + 200 * 100 + 100 * 10
+BIASES = 200 + 100 + 10
+#: message header, item header, and the name `theta` padded to 8 bytes
+HEADERS = 12 + 16 + 8
+BITMAP = -(-WEIGHTS // 8)
+
+
+def _masked(experiment: Experiment, num_kept: int, *, first: int = 0, step: int = 1) -> ServerState:
+    """The initial model under a mask that keeps every `step`-th weight from `first` on, and all biases."""
+    bits = torch.zeros(WEIGHTS, dtype=torch.bool)
+    bits[first : first + num_kept * step : step] = True
+    mask = experiment.setting.layout.expand(bits)
+    assert int(mask.sum()) == num_kept + BIASES
+    return ServerState(params=torch.from_numpy(experiment.initial) * mask, mask=mask)
+
+
+def _dense(experiment: Experiment) -> ServerState:
+    return ServerState(params=torch.from_numpy(experiment.initial.copy()))
+
+
+#: a task whose client is sent nothing beside the broadcast
+JOB = Job(ClientTask(round_idx=0, position=0, client_id=0), None)
+
+
+def _varint_bytes(number: int) -> int:
+    """Seven bits a byte, at least one."""
+    return max(1, -(-number.bit_length() // 7))
+
+
+@pytest.mark.parametrize(("dtype", "value_bytes"), [("float32", 4), ("float16", 2)])
+class TestDownloadBytes:
+    """The encoded length of what a client lacks."""
+
+    def test_a_dense_model_is_sent_whole_whatever_a_client_holds(self, dtype: str, value_bytes: int) -> None:
+        experiment = prepared(f"wire.value_dtype={dtype}")
+        broadcast = Broadcast.of(experiment, _dense(experiment))
+        expected = HEADERS + value_bytes * (WEIGHTS + BIASES)
+        assert broadcast.message.buffer.nbytes == expected
+        assert broadcast.mask_digest is None
+        assert [broadcast.download_bytes(JOB, held) for held in (None, "another")] == [expected, expected]
+
+    def test_a_mask_costs_its_bitmap_unless_the_client_holds_it(self, dtype: str, value_bytes: int) -> None:
+        experiment = prepared(f"wire.value_dtype={dtype}")
+        broadcast = Broadcast.of(experiment, _masked(experiment, WEIGHTS // 2, step=2))
+        values = HEADERS + value_bytes * (WEIGHTS // 2 + BIASES)
+        assert broadcast.download_bytes(JOB, None) == broadcast.message.buffer.nbytes == values + BITMAP
+        assert broadcast.download_bytes(JOB, "another") == values + BITMAP
+        assert broadcast.download_bytes(JOB, broadcast.mask_digest) == values
+
+    def test_a_thin_mask_costs_its_gaps(self, dtype: str, value_bytes: int) -> None:
+        experiment = prepared(f"wire.value_dtype={dtype}")
+        broadcast = Broadcast.of(experiment, _masked(experiment, 40, first=300, step=500))
+        gaps = [300] + 39 * [499]
+        section = sum(_varint_bytes(gap) for gap in gaps)
+        assert section == 80
+        values = HEADERS + value_bytes * (40 + BIASES)
+        assert broadcast.download_bytes(JOB, None) == values + section
+        assert broadcast.download_bytes(JOB, broadcast.mask_digest) == values
+
+    def test_a_mask_that_leaves_nothing_out_costs_nothing(self, dtype: str, value_bytes: int) -> None:
+        experiment = prepared(f"wire.value_dtype={dtype}")
+        broadcast = Broadcast.of(experiment, _masked(experiment, WEIGHTS))
+        expected = HEADERS + value_bytes * (WEIGHTS + BIASES)
+        assert {broadcast.download_bytes(JOB, h) for h in (None, broadcast.mask_digest)} == {expected}
+
+
+def test_two_masks_have_two_names_and_one_mask_one() -> None:
+    experiment = prepared()
+    first = Broadcast.of(experiment, _masked(experiment, 100))
+    again = Broadcast.of(experiment, _masked(experiment, 100))
+    other = Broadcast.of(experiment, _masked(experiment, 100, first=1))
+    assert first.mask_digest == again.mask_digest != other.mask_digest
+    mask = _masked(experiment, 100).mask
+    assert mask is not None
+    assert first.mask_digest == mask_digest(experiment.setting.layout.restrict(mask))
+
+
+def test_what_the_server_computes_with_is_what_the_clients_decode() -> None:
+    experiment = prepared("wire.value_dtype=float16")
+    state = _masked(experiment, 1000, step=3)
+    broadcast = Broadcast.of(experiment, state)
+    model = unpack_model(experiment.setting.layout, decode(broadcast.message.buffer))
+    assert model is not None
+    received = broadcast.received_by(JOB)
+    assert received is not None
+    assert torch.equal(model.values, received.values)
+    assert state.mask is not None
+    assert model.mask is not None
+    assert torch.equal(model.mask, state.mask)
+    rounded = state.params.numpy().astype(np.float16).astype(np.float32)
+    assert np.array_equal(received.values.numpy(), rounded)
+    assert not torch.equal(received.values, state.params)
+
+
+def test_float32_changes_no_bit() -> None:
+    experiment = prepared()
+    state = _dense(experiment)
+    received = Broadcast.of(experiment, state).received_by(JOB)
+    assert received is not None
+    assert torch.equal(received.values, state.params)
+
+
+def test_the_mask_that_both_ends_know_is_over_the_maskable_entries() -> None:
+    experiment = prepared()
+    state = _masked(experiment, 7, first=5, step=11)
+    known = Broadcast.of(experiment, state).known_masks["theta"]
+    assert np.flatnonzero(known).tolist() == list(range(5, 5 + 77, 11))
+    assert known.size == WEIGHTS
+    assert Broadcast.of(experiment, _dense(experiment)).known_masks == {}

@@ -1,0 +1,315 @@
+"""Rounds in order: what is folded, counted, evaluated and written down."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from orchestrator.errors import RoundError
+from orchestrator.experiment.experiment import params_sha256
+from orchestrator.tracking.record import METRICS, read_records
+from tests.support.fakes import cohort
+from tests.support.runs import (
+    REMEMBERING,
+    committed,
+    comparable,
+    drive,
+    mean_by_samples,
+    new_driver,
+    prepared,
+)
+
+MESSAGE_BYTES = 12 + 16 + 8 + 4 * (64 * 200 + 200 + 200 * 100 + 100 + 100 * 10 + 10)
+
+
+def _events(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+def _metrics(folder: Path) -> list[dict[str, float]]:
+    return [record.metrics for record in read_records(folder / "metrics.jsonl")]
+
+
+def test_fedavg_is_the_mean_by_samples(tmp_path: Path) -> None:
+    experiment = prepared("training.rounds=2")
+    params = torch.from_numpy(experiment.initial.copy())
+    for round_idx in range(2):
+        params = mean_by_samples(experiment, params, round_idx, [0, 1, 2])
+    assert drive(experiment, tmp_path).params_sha256() == params_sha256(params)
+
+
+def test_every_round_is_written_down_once(tmp_path: Path) -> None:
+    experiment = prepared()
+    records = list(new_driver(experiment, tmp_path).run())
+    assert [r.round_idx for r in records] == [0, 1, 2, 3]
+    assert read_records(tmp_path / "metrics.jsonl") == records
+    events = _events(tmp_path)
+    assert [(e["round_idx"], e["position"]) for e in events] == [(r, p) for r in range(4) for p in range(3)]
+    for round_idx in range(4):
+        drawn = {e["client_id"] for e in events if e["round_idx"] == round_idx}
+        assert drawn == set(cohort(experiment, round_idx))
+        assert len(drawn) == 3
+
+
+def test_every_metric_is_described_and_finite(tmp_path: Path) -> None:
+    for metrics in (r.metrics for r in new_driver(prepared(REMEMBERING), tmp_path).run()):
+        assert metrics.keys() <= METRICS.keys()
+        assert all(np.isfinite(value) for value in metrics.values())
+
+
+def test_a_record_is_committed_before_it_is_shown(tmp_path: Path) -> None:
+    for record in new_driver(prepared(), tmp_path).run():
+        assert (tmp_path / "commits" / f"round-{record.round_idx:06d}.json").exists()
+        assert read_records(tmp_path / "metrics.jsonl")[-1] == record
+
+
+def test_bytes_flops_and_seconds_are_those_of_the_clients(tmp_path: Path) -> None:
+    experiment = prepared("fleet.name=five-tier")
+    drive(experiment, tmp_path)
+    events, total_s = _events(tmp_path), 0.0
+    for round_idx, metrics in enumerate(_metrics(tmp_path)):
+        mine = [e for e in events if e["round_idx"] == round_idx]
+        assert metrics["comm/upload_bytes"] == metrics["comm/download_bytes"] == 3 * MESSAGE_BYTES
+        assert metrics["comm/upload_bytes_total"] == 3 * MESSAGE_BYTES * (round_idx + 1)
+        seconds = []
+        for event in mine:
+            profile = experiment.setting.profile_of(event["client_id"], 0)
+            flops = 6 * 33_800 * len(experiment.partition.train[event["client_id"]])
+            assert (event["profile"], event["train_flops"]) == (profile.name, flops)
+            seconds.append(
+                MESSAGE_BYTES / profile.downlink_bytes_per_s
+                + flops / profile.flops_per_s
+                + MESSAGE_BYTES / profile.uplink_bytes_per_s
+            )
+        total_s += max(seconds)
+        assert metrics["time/emulated_s"] == pytest.approx(max(seconds), rel=1e-12)
+        assert metrics["time/emulated_s_total"] == pytest.approx(total_s, rel=1e-12)
+        assert metrics["fleet/participants"] == 3
+
+
+def test_wall_seconds_cover_the_whole_run_once(tmp_path: Path) -> None:
+    """With a clock that goes on by one at each look: at the start, after each fold, at each commit.
+
+    Round r + 1 begins where round r was folded, so that the commit of round r falls into it.
+    """
+    metrics = [r.metrics for r in new_driver(prepared(), tmp_path).run()]
+    assert [m["time/wall_s"] for m in metrics] == [1.0, 2.0, 2.0, 2.0]
+    assert [m["time/wall_s_total"] for m in metrics] == [1.0, 3.0, 5.0, 7.0]
+
+
+def test_timestamps_are_milliseconds_of_the_clock(tmp_path: Path) -> None:
+    records = list(new_driver(prepared(), tmp_path).run())
+    stamps = [r.timestamp_ms for r in records]
+    assert all(stamp % 1000 == 0 and stamp > 1_000_000_000 for stamp in stamps)
+    assert stamps == sorted(set(stamps))
+
+
+class TestMaskOnTheWire:
+    """A client is charged for a mask when it does not hold it yet."""
+
+    def test_only_the_first_time(self, tmp_path: Path) -> None:
+        experiment = prepared("algorithm.name=randommask", "sparsity.level=0.5", "training.rounds=6")
+        drive(experiment, tmp_path)
+        state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+        values = 36 + 4 * int(state.mask.sum())
+        bitmap = -(-33_800 // 8)
+        seen: set[int] = set()
+        for event in _events(tmp_path):
+            new = event["client_id"] not in seen
+            assert event["download_bytes"] == values + (bitmap if new else 0)
+            assert event["upload_bytes"] == values
+            seen.add(event["client_id"])
+        assert len(seen) > 3
+
+    def test_again_when_it_has_changed(self, tmp_path: Path) -> None:
+        """`Remembering` draws a new mask for rounds 2, 4, ...; everybody takes part in every round."""
+        experiment = prepared(REMEMBERING, "training.rounds=5", "training.clients_per_round=6")
+        drive(experiment, tmp_path)
+        by_round: dict[int, list[int]] = {}
+        for event in _events(tmp_path):
+            by_round.setdefault(event["round_idx"], []).append(
+                event["download_bytes"] - event["upload_bytes"]
+            )
+        bitmap = -(-33_800 // 8)
+        assert [set(by_round[r]) for r in range(5)] == [{bitmap}, {0}, {bitmap}, {0}, {bitmap}]
+
+    def test_density_and_change_are_shares_of_the_maskable_weights(self, tmp_path: Path) -> None:
+        experiment = prepared(REMEMBERING, "sparsity.level=0.75", "sparsity.allocation=uniform")
+        drive(experiment, tmp_path)
+        masks = [experiment.algorithm._mask(number) for number in (0, 0, 1, 1, 2)]
+        layout = experiment.setting.layout
+        for (before, after), metrics in zip(pairwise(masks), _metrics(tmp_path), strict=True):
+            changed = int((layout.restrict(before) != layout.restrict(after)).sum())
+            assert metrics["sparsity/density"] == int(layout.restrict(after).sum()) / 33_800
+            assert metrics["sparsity/density"] == 0.25
+            assert metrics["sparsity/mask_change"] == pytest.approx(changed / 33_800)
+
+    def test_a_dense_model_has_density_one(self, tmp_path: Path) -> None:
+        drive(prepared(), tmp_path)
+        assert {(m["sparsity/density"], m["sparsity/mask_change"]) for m in _metrics(tmp_path)} == {
+            (1.0, 0.0)
+        }
+
+
+class TestTwice:
+    """A client drawn twice in a round trains, and pays, twice."""
+
+    OPTIONS = (
+        "fleet.num_clients=1",
+        "training.clients_per_round=2",
+        "training.with_replacement=true",
+        "training.rounds=2",
+    )
+
+    def test_it_is_charged_twice(self, tmp_path: Path) -> None:
+        experiment = prepared(*self.OPTIONS)
+        drive(experiment, tmp_path)
+        num_images = len(experiment.partition.train[0])
+        for metrics in _metrics(tmp_path):
+            assert metrics["comm/download_bytes"] == metrics["comm/upload_bytes"] == 2 * MESSAGE_BYTES
+            assert metrics["compute/train_flops"] == 2 * 6 * 33_800 * num_images
+            assert metrics["fleet/participants"] == 2
+        events = [(e["round_idx"], e["position"], e["client_id"]) for e in _events(tmp_path)]
+        assert events == [(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 0)]
+
+    def test_the_second_time_it_holds_the_mask(self, tmp_path: Path) -> None:
+        drive(prepared(*self.OPTIONS, "algorithm.name=randommask", "sparsity.level=0.5"), tmp_path)
+        extra = [e["download_bytes"] - e["upload_bytes"] for e in _events(tmp_path)]
+        assert extra == [-(-33_800 // 8), 0, 0, 0]
+
+    @pytest.mark.parametrize(("reshuffle", "equal"), [("false", True), ("true", False)])
+    def test_it_trains_on_other_batches_unless_they_are_fixed(
+        self, tmp_path: Path, reshuffle: str, equal: bool
+    ) -> None:
+        """With the same batches both tasks are the same task, so that their mean is the update of one."""
+        fixed = f"training.reshuffle={reshuffle}"
+        twice = drive(prepared(*self.OPTIONS, fixed), tmp_path / "twice")
+        once = drive(
+            prepared("fleet.num_clients=1", "training.clients_per_round=1", "training.rounds=2", fixed),
+            tmp_path,
+        )
+        assert (twice.params_sha256() == once.params_sha256()) == equal
+
+
+class TestEvaluation:
+    """Every so many rounds, and after the last."""
+
+    @pytest.mark.parametrize(
+        ("num_rounds", "eval_every", "evaluated"),
+        [(4, 1, [0, 1, 2, 3]), (4, 2, [1, 3]), (5, 2, [1, 3, 4]), (3, 5, [2]), (1, 1, [0])],
+    )
+    def test_when(self, tmp_path: Path, num_rounds: int, eval_every: int, evaluated: list[int]) -> None:
+        drive(prepared(f"training.rounds={num_rounds}", f"training.eval_every={eval_every}"), tmp_path)
+        found = [r for r, m in enumerate(_metrics(tmp_path)) if "eval/accuracy" in m]
+        assert found == evaluated
+        for name in ("eval/loss", "personal/accuracy_mean", "eval/client_accuracy_min"):
+            assert [r for r, m in enumerate(_metrics(tmp_path)) if name in m] == evaluated
+
+    def test_how_often_changes_no_parameter(self, tmp_path: Path) -> None:
+        digests = {
+            drive(prepared(f"training.eval_every={n}"), tmp_path / str(n)).params_sha256() for n in (1, 3)
+        }
+        assert len(digests) == 1
+
+    def test_a_run_that_is_stopped_is_evaluated_at_its_end(self, tmp_path: Path) -> None:
+        drive(prepared("training.rounds=9", "training.eval_every=9"), tmp_path, stopped_after=2)
+        metrics = _metrics(tmp_path)
+        assert len(metrics) < 9
+        assert "eval/accuracy" in metrics[-1]
+
+
+class TestFloat16:
+    """Half the bytes; both ends compute with what was decoded."""
+
+    OPTIONS = (
+        "wire.value_dtype=float16",
+        "algorithm.name=tests.support.methods:Recording",
+        "training.rounds=2",
+    )
+
+    def test_a_run_ends_and_costs_half(self, tmp_path: Path) -> None:
+        drive(prepared("wire.value_dtype=float16"), tmp_path)
+        for metrics in _metrics(tmp_path):
+            assert metrics["comm/upload_bytes"] == 3 * (36 + 2 * 34_110)
+        assert _metrics(tmp_path)[-1]["eval/accuracy"] > 0.5
+
+    @pytest.mark.parametrize("level", [0.0, 0.5])
+    def test_a_client_starts_from_the_rounded_model(self, tmp_path: Path, level: float) -> None:
+        experiment = prepared(*self.OPTIONS, f"sparsity.level={level}", "training.rounds=1")
+        drive(experiment, tmp_path)
+        state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+        rounded = state.params.half().float()
+        assert not torch.equal(rounded, state.params)
+        starts = [memory["start"] for memory in committed(experiment, tmp_path).client_states.values()]
+        assert len(starts) == 3
+        assert all(torch.equal(start, rounded) for start in starts)
+
+    def test_the_server_keeps_float32(self, tmp_path: Path) -> None:
+        experiment = prepared("wire.value_dtype=float16")
+        drive(experiment, tmp_path)
+        params = committed(experiment, tmp_path).server_state.params
+        assert params.dtype == torch.float32
+        assert not torch.equal(params, params.half().float())
+
+    def test_changes_are_measured_from_the_rounded_model(self, tmp_path: Path) -> None:
+        """dmean: the server's float32 values, plus the mean of what the clients added to what they decoded."""
+        experiment = prepared(
+            "wire.value_dtype=float16", "algorithm.name=tests.support.methods:Moving", "training.rounds=1"
+        )
+        driver = drive(experiment, tmp_path)
+        start = torch.from_numpy(experiment.initial.copy())
+        mean = mean_by_samples(experiment, start, 0, [0, 1, 2]).double()
+        expected = (start.double() + (mean - start.half().double())).float()
+        found = committed(experiment, tmp_path).server_state.params
+        assert torch.allclose(found, expected, rtol=0, atol=1e-7)
+        assert not torch.allclose(found, mean.float(), rtol=0, atol=1e-5)
+        assert driver.params_sha256() == params_sha256(found)
+
+    def test_it_is_another_run_than_in_float32(self, tmp_path: Path) -> None:
+        half = drive(prepared("wire.value_dtype=float16"), tmp_path / "half")
+        whole = drive(prepared(), tmp_path / "whole")
+        assert half.params_sha256() != whole.params_sha256()
+
+    def test_a_value_beyond_float16_fails_with_the_remedy(self, tmp_path: Path) -> None:
+        experiment = prepared("wire.value_dtype=float16", "training.lr=1e6", "training.clip_norm=1.0")
+        with pytest.raises(
+            RoundError, match=r"client \d, round 0, send: .*float16.*wire\.value_dtype=float32"
+        ):
+            drive(experiment, tmp_path)
+
+
+def test_a_run_without_rounds_left_leaves_the_model_and_nothing_else(tmp_path: Path) -> None:
+    experiment = prepared()
+    first = drive(experiment, tmp_path)
+    logs = (tmp_path / "metrics.jsonl").read_bytes()
+    again = new_driver(experiment, tmp_path)
+    assert list(again.run()) == []
+    assert again.params_sha256() == first.params_sha256()
+    assert (tmp_path / "metrics.jsonl").read_bytes() == logs
+
+
+def test_before_the_first_round_the_parameters_are_the_initial_ones(tmp_path: Path) -> None:
+    experiment = prepared()
+    assert new_driver(experiment, tmp_path).params_sha256() == params_sha256(experiment.initial)
+
+
+def test_clients_may_share_memory_with_the_server(tmp_path: Path) -> None:
+    """State in which one tensor appears in many places is committed and resumed like any other."""
+    experiment = prepared("algorithm.name=tests.support.methods:Sharing")
+    undisturbed = drive(experiment, tmp_path / "undisturbed")
+    drive(experiment, tmp_path / "killed", killed_after=2)
+    assert drive(experiment, tmp_path / "killed").params_sha256() == undisturbed.params_sha256()
+
+
+def test_the_same_run_twice_is_the_same_run(tmp_path: Path) -> None:
+    mine = ("Remembering", "Asking", "Tailored", "Stubborn")
+    for name in ("feddst", "fedavgm", *(f"tests.support.methods:{own}" for own in mine)):
+        experiment = prepared(f"algorithm.name={name}")
+        runs = [drive(experiment, tmp_path / name / str(n)) for n in range(2)]
+        assert runs[0].params_sha256() == runs[1].params_sha256()
+        logs = [read_records(tmp_path / name / str(n) / "metrics.jsonl") for n in range(2)]
+        assert comparable(logs[0]) == comparable(logs[1])

@@ -1,0 +1,183 @@
+"""Clients that fail: tried again without a trace, or left out and counted, and never swallowed."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator.errors import RoundError, WireError
+from orchestrator.experiment.experiment import params_sha256
+from orchestrator.tracking.record import RoundRecord, read_records
+from tests.support.fakes import cohort
+from tests.support.runs import (
+    REMEMBERING,
+    Eager,
+    Flaky,
+    committed,
+    comparable,
+    drive,
+    mean_by_samples,
+    prepared,
+)
+
+
+def _records(folder: Path) -> list[RoundRecord]:
+    return read_records(folder / "metrics.jsonl")
+
+
+def _without_failures(records: list[RoundRecord]) -> list[tuple[int, dict[str, float]]]:
+    return [
+        (r, {k: v for k, v in metrics.items() if not k.startswith("fleet/failures")})
+        for r, metrics in comparable(records)
+    ]
+
+
+class TestRetry:
+    """The default: a failed client is tried again, and the retried update is the same update."""
+
+    @pytest.mark.parametrize(
+        "failures",
+        [
+            {(0, 0): 1},
+            {(1, 1): 2},
+            {(3, 2): 2},
+            {(0, 0): 2, (0, 1): 1, (0, 2): 2},
+            {(r, p): 1 for r in range(4) for p in range(3)},
+        ],
+    )
+    def test_it_leaves_no_trace_in_the_result(
+        self, tmp_path: Path, failures: dict[tuple[int, int], int]
+    ) -> None:
+        experiment = prepared(REMEMBERING)
+        undisturbed = drive(experiment, tmp_path / "undisturbed")
+        flaky = Flaky(experiment, failures)
+        driver = drive(experiment, tmp_path / "flaky", executor=flaky)
+        assert driver.params_sha256() == undisturbed.params_sha256()
+        found = _records(tmp_path / "flaky")
+        assert _without_failures(found) == _without_failures(_records(tmp_path / "undisturbed"))
+        by_round = [sum(n for (r, _), n in failures.items() if r == round_idx) for round_idx in range(4)]
+        assert [r.metrics["fleet/failures"] for r in found] == by_round
+        assert found[-1].metrics["fleet/failures_total"] == sum(by_round)
+        assert len(flaky.submitted) == 12 + sum(by_round)
+
+    @pytest.mark.parametrize("max_retries", [0, 1, 2])
+    def test_it_ends_the_run_when_no_try_is_left(self, tmp_path: Path, max_retries: int) -> None:
+        experiment = prepared(f"runtime.max_retries={max_retries}")
+        flaky = Flaky(experiment, {(2, 1): max_retries + 1})
+        with pytest.raises(RoundError) as caught:
+            drive(experiment, tmp_path, executor=flaky)
+        client_id = experiment.algorithm.plan(None, 2, cohort(experiment, 2)).tasks[1].client_id
+        first_line, *rest = str(caught.value).splitlines()
+        assert first_line == (
+            f"client {client_id}, round 2, actor: ActorDiedError: killed by the test "
+            f"(tried {max_retries + 1} times)"
+        )
+        assert rest == ["Traceback: the test"]
+        assert flaky.submitted.count((2, 1)) == max_retries + 1
+        assert [r.round_idx for r in _records(tmp_path)] == [0, 1]
+
+    def test_a_run_ended_by_failures_can_go_on(self, tmp_path: Path) -> None:
+        experiment = prepared(REMEMBERING)
+        undisturbed = drive(experiment, tmp_path / "undisturbed")
+        with pytest.raises(RoundError):
+            drive(experiment, tmp_path / "run", executor=Flaky(experiment, {(2, 1): 3}))
+        driver = drive(experiment, tmp_path / "run")
+        assert driver.params_sha256() == undisturbed.params_sha256()
+        assert comparable(_records(tmp_path / "run")) == comparable(_records(tmp_path / "undisturbed"))
+
+    def test_a_method_that_always_raises_is_named_after_its_tries(self, tmp_path: Path) -> None:
+        experiment = prepared(
+            "algorithm.name=tests.support.methods:Misbehaving",
+            "algorithm.client_id=1",
+            "fleet.num_clients=3",
+        )
+        with pytest.raises(RoundError) as caught:
+            drive(experiment, tmp_path)
+        assert str(caught.value).startswith(
+            "client 1, round 0, train: ZeroDivisionError: in grad_hook (tried 3 times)\nTraceback"
+        )
+
+
+class TestDrop:
+    """A failed client's update is left out, as long as enough are left."""
+
+    OPTIONS = ("runtime.failure_policy=drop", REMEMBERING)
+
+    def test_the_others_are_folded_and_the_failure_counted(self, tmp_path: Path) -> None:
+        experiment = prepared(*self.OPTIONS, "training.rounds=3")
+        flaky = Flaky(experiment, {(0, 1): 1, (2, 0): 1, (2, 2): 5})
+        drive(experiment, tmp_path, executor=flaky)
+        records = _records(tmp_path)
+        assert [r.metrics["fleet/participants"] for r in records] == [2, 3, 1]
+        assert [r.metrics["fleet/failures"] for r in records] == [1, 0, 2]
+        assert records[-1].metrics["fleet/failures_total"] == 3
+        assert len(flaky.submitted) == 9
+        events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+        present = [(r, p) for r in range(3) for p in range(3) if (r, p) not in ((0, 1), (2, 0), (2, 2))]
+        assert [(e["round_idx"], e["position"]) for e in events] == present
+
+    def test_a_dropped_client_costs_and_remembers_nothing(self, tmp_path: Path) -> None:
+        experiment = prepared(*self.OPTIONS, "training.rounds=1")
+        drive(experiment, tmp_path, executor=Flaky(experiment, {(0, 0): 1}))
+        _, *others = (
+            task.client_id for task in experiment.algorithm.plan(None, 0, cohort(experiment, 0)).tasks
+        )
+        commit = committed(experiment, tmp_path)
+        assert commit.client_states.keys() == commit.held_masks.keys() == set(others)
+
+    @pytest.mark.parametrize("left", [(0, 1), (0, 2), (1,)])
+    def test_the_mean_is_that_of_the_clients_left(self, tmp_path: Path, left: tuple[int, ...]) -> None:
+        experiment = prepared("runtime.failure_policy=drop", "training.rounds=1")
+        failures = {(0, position): 1 for position in range(3) if position not in left}
+        driver = drive(experiment, tmp_path, executor=Flaky(experiment, failures))
+        expected = mean_by_samples(experiment, torch.from_numpy(experiment.initial.copy()), 0, left)
+        assert driver.params_sha256() == params_sha256(expected)
+
+    @pytest.mark.parametrize(
+        ("num_failures", "least", "enough"), [(1, 2, True), (2, 2, False), (3, 1, False)]
+    )
+    def test_a_round_needs_enough_updates(
+        self, tmp_path: Path, num_failures: int, least: int, enough: bool
+    ) -> None:
+        experiment = prepared(*self.OPTIONS, f"runtime.min_clients={least}", "training.rounds=2")
+        flaky = Flaky(experiment, {(1, position): 1 for position in range(num_failures)})
+        if enough:
+            drive(experiment, tmp_path, executor=flaky)
+            assert len(_records(tmp_path)) == 2
+            return
+        with pytest.raises(RoundError) as caught:
+            drive(experiment, tmp_path, executor=flaky)
+        message = str(caught.value)
+        assert message.startswith(
+            f"round 1 has {3 - num_failures} updates, runtime.min_clients={least}: client "
+        )
+        assert message.count("round 1, actor: ActorDiedError: killed by the test") == num_failures
+        assert [r.round_idx for r in _records(tmp_path)] == [0]
+
+    def test_dropping_is_the_same_on_every_try(self, tmp_path: Path) -> None:
+        experiment = prepared(*self.OPTIONS)
+        failures = {(0, 1): 1, (1, 2): 1}
+        digests = {
+            drive(experiment, tmp_path / str(n), executor=Flaky(experiment, failures)).params_sha256()
+            for n in range(2)
+        }
+        assert len(digests) == 1
+
+
+def test_updates_fold_in_plan_order(tmp_path: Path) -> None:
+    """Whatever an executor finishes first."""
+    experiment = prepared(REMEMBERING)
+    flaky = Flaky(experiment, {})
+    lazy = drive(experiment, tmp_path / "lazy", executor=flaky)
+    assert flaky.asked_for == flaky.submitted == [(r, p) for r in range(4) for p in range(3)]
+    eager = drive(experiment, tmp_path / "eager", executor=Eager(experiment))
+    assert eager.params_sha256() == lazy.params_sha256()
+
+
+def test_a_model_that_cannot_be_sent_loses_no_finished_round(tmp_path: Path) -> None:
+    """Round 1 ends well; it is what the server would send in round 2 that float16 cannot hold."""
+    experiment = prepared("algorithm.name=tests.support.methods:Exploding", "wire.value_dtype=float16")
+    with pytest.raises(WireError, match=r"beyond the range of float16.*wire\.value_dtype=float32"):
+        drive(experiment, tmp_path)
+    assert [r.round_idx for r in _records(tmp_path)] == [0, 1]

@@ -1,0 +1,173 @@
+"""Who takes part: by the configured policy, by who is there, and by who is still at work."""
+
+from collections import Counter
+from math import inf
+
+import pytest
+
+from orchestrator.errors import RoundError
+from orchestrator.federation.seeds import stream
+from orchestrator.rounds.sampler import LOOK_S, Selector
+from tests.support.runs import prepared
+from tests.support.timing import there_in
+
+
+class TestUniform:
+    """The default: nobody looks at samples or devices."""
+
+    def test_a_round_has_a_stream_of_its_own(self) -> None:
+        experiment = prepared()
+        expected = stream(0, "server", 5, "selection").choice(6, 3, replace=False)
+        assert Selector(experiment).cohort(5) == tuple(expected)
+        assert {type(k) for k in Selector(experiment).cohort(5)} == {int}
+
+    def test_rounds_and_parts_of_them_differ_and_nothing_else_does(self) -> None:
+        experiment = prepared("fleet.num_clients=60")
+        cohorts = [
+            Selector(experiment).cohort(round_idx, part=part) for round_idx in (0, 1) for part in (0, 1)
+        ]
+        assert len(set(cohorts)) == 4
+        selector = Selector(experiment)
+        again = [selector.cohort(round_idx, part=part) for round_idx in (1, 0) for part in (1, 0)]
+        assert again == cohorts[::-1]
+
+    def test_with_replacement_a_client_may_come_twice(self) -> None:
+        selector = Selector(prepared("training.with_replacement=true", "training.clients_per_round=9"))
+        assert len(selector.cohort(0)) == 9
+
+    def test_so_many_are_drawn_as_are_asked_for(self) -> None:
+        selector = Selector(prepared())
+        assert [len(selector.cohort(0, count=count)) for count in (1, 2, 6)] == [1, 2, 6]
+
+
+@pytest.mark.parametrize(
+    ("clients_per_round", "over_selection", "expected"),
+    [(5, 1.0, 5), (5, 1.3, 7), (10, 1.3, 13), (10, 1.31, 14), (3, 1.1, 4), (15, 2.0, 20), (1, 1.0, 1)],
+)
+def test_so_many_more_are_drawn_than_are_needed(
+    clients_per_round: int, over_selection: float, expected: int
+) -> None:
+    """Rounded up, but for what floating point adds (10 x 1.3 is 13), and never more than there are."""
+    selector = Selector(
+        prepared(
+            "fleet.num_clients=20",
+            f"training.clients_per_round={clients_per_round}",
+            f"fleet.over_selection={over_selection}",
+        )
+    )
+    assert selector.num_drawn == expected
+    assert len(selector.cohort(0)) == expected
+
+
+def test_by_samples_clients_with_more_come_more_often() -> None:
+    """The first of each draw is client k with probability n_k / n: within five standard deviations."""
+    experiment = prepared("selection.kind=samples")
+    sizes = experiment.partition.train.sizes()
+    selector, num_rounds = Selector(experiment), 3000
+    first = Counter(selector.cohort(round_idx)[0] for round_idx in range(num_rounds))
+    for k, probability in enumerate(sizes / sizes.sum()):
+        deviation = (num_rounds * probability * (1 - probability)) ** 0.5
+        assert abs(first[k] - num_rounds * probability) < 5 * deviation
+    assert max(sizes) > 2 * min(sizes)
+    assert {len(set(selector.cohort(round_idx))) for round_idx in range(50)} == {3}
+
+
+class TestAvailable:
+    """Of those who are there, those who stay longest."""
+
+    def test_they_are_taken_in_that_order(self) -> None:
+        """With as many candidates as clients, chance only decides between those that stay equally long."""
+        experiment = there_in(
+            prepared("selection.kind=available", "selection.candidates=6"),
+            [[(0, 50)], [(0, 10)], [(0, 90)], [(5, 999)], [(0, 70)], [(0, 60)]],
+        )
+        assert Selector(experiment).cohort(0, now_s=0.0) == (2, 4, 5)
+        assert Selector(experiment).cohort(0, now_s=5.0) == (3, 2, 4)
+        assert Selector(experiment).cohort(0, now_s=5.0, busy={3, 4}) == (2, 5, 0)
+        assert Selector(experiment).cohort(0, now_s=80.0) == (3, 2)
+
+    def test_only_some_are_asked(self) -> None:
+        """Four candidates for a cohort of two: as drawn, by how long they stay."""
+        options = ("training.clients_per_round=2", "fleet.num_clients=40")
+        intervals = [[(0.0, 100.0 - k)] for k in range(40)]
+        experiment = there_in(prepared("selection.kind=available", *options), intervals)
+        asked = Selector(there_in(prepared(*options), intervals)).cohort(3, count=4)
+        assert Selector(experiment).cohort(3) == tuple(sorted(asked)[:2])
+
+    def test_where_everybody_stays_it_is_the_order_drawn(self) -> None:
+        everybody = Selector(prepared("selection.kind=available", "selection.candidates=6"))
+        assert everybody.cohort(0) == Selector(prepared()).cohort(0, count=6)[:3]
+
+
+class TestPowerOfChoice:
+    """Candidates by samples, and of them those with the largest loss."""
+
+    def test_the_candidates_are_twice_the_cohort_or_as_many_as_are_asked_for(self) -> None:
+        base = ("selection.kind=power_of_choice", "fleet.num_clients=12")
+        assert len(Selector(prepared(*base)).cohort(0)) == 6
+        assert len(Selector(prepared(*base, "selection.candidates=4")).cohort(0)) == 4
+        assert len(Selector(prepared(*base, "training.clients_per_round=8")).cohort(0)) == 12
+        assert len(Selector(prepared(*base, "fleet.over_selection=1.5")).cohort(0)) == 10
+
+    def test_they_are_drawn_by_samples(self) -> None:
+        options = ("fleet.num_clients=12", "training.clients_per_round=3")
+        asked = Selector(prepared(*options, "selection.kind=power_of_choice")).cohort(4)
+        assert asked == Selector(prepared(*options, "selection.kind=samples")).cohort(4, count=6)
+
+    def test_the_largest_losses_win_and_of_equal_ones_those_drawn_first(self) -> None:
+        selector = Selector(prepared("selection.kind=power_of_choice"))
+        assert selector.largest_losses({5: 0.5, 3: 2.0, 1: 0.5, 0: 0.1, 4: 0.5}) == (3, 5, 1)
+        assert selector.largest_losses({5: 0.5}) == (5,)
+
+    def test_only_this_policy_asks_first(self) -> None:
+        kinds = ("uniform", "samples", "available", "power_of_choice")
+        assert [Selector(prepared(f"selection.kind={kind}")).asks_first for kind in kinds] == [
+            False,
+            False,
+            False,
+            True,
+        ]
+
+
+@pytest.mark.parametrize("kind", ["uniform", "samples", "available", "power_of_choice"])
+def test_nobody_is_drawn_who_is_away_or_at_work(kind: str) -> None:
+    experiment = there_in(
+        prepared(f"selection.kind={kind}"),
+        [[(0, 50)], [(10, 50)], [(0, 10), (20, 30)], [(0, 50)], [], [(0, 50)]],
+    )
+    selector = Selector(experiment)
+    assert set(selector.cohort(0, count=6)) == {0, 2, 3, 5}
+    assert set(selector.cohort(0, now_s=10.0, count=6)) == {0, 1, 3, 5}
+    assert set(selector.cohort(0, now_s=20.0, busy=(0, 5), count=6)) == {1, 2, 3}
+    assert selector.cohort(0, now_s=50.0) == ()
+
+
+class TestWaiting:
+    """A round without any client waits for one."""
+
+    def test_the_clock_moves_on_by_looks(self) -> None:
+        """Client 1 comes at 130 s: seen at the third look after 7 s; client 0 is there by then, but at work."""
+        experiment = there_in(
+            prepared("fleet.num_clients=2", "training.clients_per_round=2"), [[(0, 999)], [(130, 999)]]
+        )
+        assert Selector(experiment).wait_for_cohort(0, 7.0, {0: inf}) == ((1,), 7.0 + 3 * LOOK_S)
+
+    def test_where_somebody_is_there_it_stands_still(self) -> None:
+        experiment = prepared()
+        cohort, now_s = Selector(experiment).wait_for_cohort(2, 7.25)
+        assert (cohort, now_s) == (Selector(experiment).cohort(2), 7.25)
+
+    def test_a_round_takes_those_who_arethere_in(self) -> None:
+        experiment = there_in(prepared(), [[(0, 9)], [], [(0, 9)], [], [], []])
+        cohort, now_s = Selector(experiment).wait_for_cohort(0, 1.0)
+        assert (set(cohort), now_s) == ({0, 2}, 1.0)
+
+    def test_it_ends_after_a_week(self) -> None:
+        experiment = there_in(
+            prepared("fleet.num_clients=2", "training.clients_per_round=1"), [[(0, 9)], [(0, 7 * 86400)]]
+        )
+        assert Selector(experiment).wait_for_cohort(0, 9.0) == ((1,), 9.0)
+        with pytest.raises(
+            RoundError, match=r"^round 3: no client was available for a week of emulated time$"
+        ):
+            Selector(experiment).wait_for_cohort(3, 9.0, {1: inf})

@@ -1,0 +1,92 @@
+"""What a run came to, from its records."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import CheckpointError
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.summary import RunSummary
+from orchestrator.tracking.record import RoundRecord
+
+TOTALS = {
+    "comm/upload_bytes_total": 3e9 + 1,
+    "comm/download_bytes_total": 5.0,
+    "compute/train_flops_total": 1.5e18,
+    "time/emulated_s_total": 2.5,
+    "time/wall_s_total": 0.25,
+    "fleet/failures_total": 4.0,
+}
+
+
+def _of(store: RunStore, *metrics: dict[str, float], interrupted: bool = False) -> RunSummary:
+    records = [RoundRecord(round_idx, 0, each) for round_idx, each in enumerate(metrics)]
+    return RunSummary.of(ExperimentConfig(), store, records, "ab" * 32, interrupted)
+
+
+def test_totals_are_the_last_round_s_and_scores_the_last_evaluated_one_s(tmp_path: Path) -> None:
+    summary = _of(
+        RunStore(tmp_path / "my-run"),
+        {"eval/accuracy": 0.1, "personal/accuracy_mean": 0.2},
+        {"eval/accuracy": 0.5, "personal/accuracy_mean": 0.6},
+        TOTALS,
+    )
+    assert summary.to_dict() == {
+        "run_id": "my-run",
+        "algorithm": "fedavg",
+        "num_rounds": 3,
+        "accuracy": 0.5,
+        "personal_accuracy": 0.6,
+        "upload_bytes_total": 3_000_000_001,
+        "download_bytes_total": 5,
+        "train_flops_total": 1.5e18,
+        "emulated_s_total": 2.5,
+        "wall_s_total": 0.25,
+        "params_sha256": "ab" * 32,
+        "num_failures": 4,
+        "interrupted": False,
+    }
+
+
+def test_each_score_is_from_the_last_round_that_measured_it(tmp_path: Path) -> None:
+    summary = _of(
+        RunStore(tmp_path / "r"),
+        {"eval/accuracy": 0.1, "personal/accuracy_mean": 0.2},
+        {"personal/accuracy_mean": 0.3},
+        {"eval/accuracy": 0.5},
+        TOTALS,
+    )
+    assert (summary.accuracy, summary.personal_accuracy) == (0.5, 0.3)
+
+
+def test_a_run_without_a_round_has_no_accuracy(tmp_path: Path) -> None:
+    summary = _of(RunStore(tmp_path / "r"), interrupted=True)
+    assert (summary.num_rounds, summary.accuracy, summary.personal_accuracy) == (0, None, None)
+    assert (summary.upload_bytes_total, summary.num_failures, summary.interrupted) == (0, 0, True)
+
+
+def test_it_is_one_json_object_in_the_order_of_its_fields(tmp_path: Path) -> None:
+    summary = _of(RunStore(tmp_path / "r"), TOTALS)
+    found = json.loads(summary.to_json())
+    assert found == summary.to_dict()
+    assert list(found) == list(RunSummary.__slots__)
+    assert isinstance(found["upload_bytes_total"], int)
+
+
+class TestReading:
+    """`RunSummary.read`."""
+
+    @pytest.mark.parametrize("interrupted", [True, False])
+    def test_what_was_written_comes_back(self, tmp_path: Path, interrupted: bool) -> None:
+        summary = _of(RunStore(tmp_path / "r"), {"eval/accuracy": 0.1 + 0.2}, TOTALS, interrupted=interrupted)
+        (tmp_path / "summary.json").write_text(summary.to_json())
+        assert RunSummary.read(tmp_path / "summary.json") == summary
+
+    @pytest.mark.parametrize("text", [None, "", "{", "[]", "3", "{}", '{"run_id": "r", "more": 1}'])
+    def test_a_file_that_holds_none_is_refused_by_name(self, tmp_path: Path, text: str | None) -> None:
+        if text is not None:
+            (tmp_path / "summary.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r"summary\.json holds no summary .*delete it, and resume"):
+            RunSummary.read(tmp_path / "summary.json")

@@ -1,0 +1,118 @@
+"""A run of two rounds and three clients as its logs have it, with round numbers for hand calculation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from orchestrator.config.overrides import apply_overrides
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.federation.client_event import ClientEvent
+from orchestrator.fleet.profiles import DeviceProfile
+from orchestrator.storage.checkpoint import Commit
+from orchestrator.storage.run_store import RunStore
+from orchestrator.tracking.record import RoundRecord
+
+#: FLOP/s, bytes/s up, bytes/s down
+MIDDLE = DeviceProfile(name="middle", flops_per_s=100.0, uplink_bytes_per_s=2.0, downlink_bytes_per_s=5.0)
+SLOW = DeviceProfile(name="slow", flops_per_s=50.0, uplink_bytes_per_s=1.0, downlink_bytes_per_s=5.0)
+FAST = DeviceProfile(name="fast", flops_per_s=200.0, uplink_bytes_per_s=4.0, downlink_bytes_per_s=10.0)
+
+
+def probe(round_idx: int, position: int, client_id: int, start_s: float = 0.0) -> ClientEvent:
+    """On a middle device 10 / 5 + 100 / 100 + 2 / 2 = 4 s; slow 2 + 2 + 2 = 6 s; fast 1 + 0.5 + 0.5 = 2 s."""
+    return ClientEvent(
+        round_idx=round_idx,
+        kind="probe",
+        position=position,
+        client_id=client_id,
+        profile="middle",
+        download_bytes=10,
+        upload_bytes=2,
+        train_flops=100.0,
+        train_flops_dense=100.0,
+        download_s=2.0,
+        compute_s=1.0,
+        upload_s=1.0,
+        num_examples=5,
+        train_loss=float("nan"),
+        start_s=start_s,
+    )
+
+
+def training(round_idx: int, position: int, client_id: int, start_s: float = 0.0) -> ClientEvent:
+    """On a middle device 20 / 5 + 300 / 100 + 8 / 2 = 11 s; slow 4 + 6 + 8 = 18 s; fast 2 + 1.5 + 2 = 5.5 s."""
+    return ClientEvent(
+        round_idx=round_idx,
+        kind="train",
+        position=position,
+        client_id=client_id,
+        profile="middle",
+        download_bytes=20,
+        upload_bytes=8,
+        train_flops=300.0,
+        train_flops_dense=600.0,
+        download_s=4.0,
+        compute_s=3.0,
+        upload_s=4.0,
+        num_examples=5,
+        train_loss=0.5,
+        start_s=start_s,
+    )
+
+
+#: round 0: clients 0 and 1 are asked, then client 2 trains twice and client 1 once; 4 + 22 s on middle devices
+#: round 1: client 1 is asked twice, one after the other, then client 0 trains; 4 + 4 + 11 s on middle devices
+EVENTS = (
+    probe(0, 0, 0),
+    probe(0, 1, 1),
+    training(0, 0, 2, 4.0),
+    training(0, 1, 1, 4.0),
+    training(0, 2, 2, 4.0),
+    probe(1, 0, 1, 26.0),
+    probe(1, 0, 1, 30.0),
+    training(1, 0, 0, 34.0),
+)
+RECORDS = (
+    RoundRecord(0, 0, {"time/emulated_s": 26.0, "time/emulated_s_total": 26.0}),
+    RoundRecord(
+        1,
+        0,
+        {
+            "time/emulated_s": 19.0,
+            "time/emulated_s_total": 45.0,
+            "eval/accuracy": 0.5,
+            "personal/accuracy_mean": 0.25,
+        },
+    ),
+)
+
+
+def write_run(
+    folder: Path,
+    *overrides: str,
+    records: Sequence[RoundRecord] = RECORDS,
+    events: Sequence[ClientEvent] = EVENTS,
+) -> Path:
+    """The folder of a run of three clients with these logs, each round committed."""
+    words = ["fleet.num_clients=3", "training.clients_per_round=3", *overrides]
+    store = RunStore(folder)
+    store.describe(ExperimentConfig.parse(apply_overrides({}, words)).to_dict(), {})
+    for record in records:
+        mine = [event.to_line() for event in events if event.round_idx == record.round_idx]
+        store.commit(
+            _commit(record.round_idx),
+            {"metrics.jsonl": [record.to_line()], "events.jsonl": mine, "failures.jsonl": []},
+        )
+    return folder
+
+
+def _commit(round_idx: int) -> Commit:
+    return Commit(
+        round_idx=round_idx,
+        server_state={"w": torch.zeros(1)},
+        client_states={},
+        held_masks={},
+        totals={},
+        log_bytes={},
+    )

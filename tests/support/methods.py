@@ -1,0 +1,391 @@
+"""Methods that tests name as `tests.support.methods:Class`: one with state everywhere, some that misbehave."""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, final
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from orchestrator.config.sections import AlgorithmConfig, SparsityConfig
+from orchestrator.federation.aggregate import Aggregate, AggregationName
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.exchange import pack_model
+from orchestrator.federation.local import LocalRun
+from orchestrator.federation.plan import ClientTask, RoundPlan
+from orchestrator.federation.seeds import stream
+from orchestrator.federation.traits import Traits
+from orchestrator.sparsity.allocation import allocate
+from orchestrator.sparsity.masks import magnitude_mask, random_mask
+from orchestrator.sparsity.payload import Bits, Dense, Payload, Scalar
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Memory:
+    """What a client of `Remembering` keeps: float32[D] `drift`, and how often it took part, by round."""
+
+    num_tasks: int
+    drift: Tensor
+    losses: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RememberedState(ServerState):
+    """Server state with a tree below it: float64[D] `mean`, `trace` by name, and `history`."""
+
+    mean: Tensor
+    trace: dict[str, Tensor]
+    history: tuple[int, float]
+
+
+@final
+class Remembering(Algorithm[RememberedState, Memory]):
+    """Every result depends on what server and clients remembered; the mask is new in rounds 2, 4, ..."""
+
+    aggregation: ClassVar[AggregationName] = "covmean"
+    default_level: ClassVar[float | None] = 0.5
+
+    def _mask(self, number: int) -> Tensor:
+        counts = allocate(self.setting.layout, 1.0 - self.level(0), self.setting.sparsity)
+        return random_mask(self.setting.layout, counts, stream(self.setting.seed, "masks", number))
+
+    def init(self, params: Tensor) -> RememberedState:
+        mask = self._mask(0)
+        return RememberedState(
+            params=params * mask,
+            mask=mask,
+            mean=params.to(torch.float64),
+            trace={"first": params[:3].clone()},
+            history=(0, 0.0),
+        )
+
+    def init_client(self, client_id: int) -> Memory:
+        return Memory(num_tasks=0, drift=torch.zeros(self.setting.layout.size), losses={})
+
+    def grad_hook(self, run: LocalRun[Memory]) -> None:
+        run.grad.add_(run.state.drift[: run.grad.numel()], alpha=0.1)
+
+    def after_train(self, run: LocalRun[Memory]) -> None:
+        before = run.state
+        run.state = Memory(
+            num_tasks=before.num_tasks + 1,
+            drift=0.5 * before.drift + (run.values - run.start),
+            losses={**before.losses, f"round {run.task.round_idx}": run.mean_loss()},
+        )
+
+    def server_update(self, state: RememberedState, aggregate: Aggregate, round_idx: int) -> RememberedState:
+        mean = 0.9 * state.mean + 0.1 * aggregate.values
+        mask = self._mask((round_idx + 1) // 2)
+        params = (aggregate.values + 0.01 * mean).to(torch.float32) * mask
+        return RememberedState(
+            params=params,
+            mask=mask,
+            mean=mean,
+            trace={**state.trace, f"round {round_idx}": params[:3].clone()},
+            history=(state.history[0] + 1, aggregate.total_weight),
+        )
+
+
+class MisbehavingConfig(AlgorithmConfig):
+    """Who misbehaves, where."""
+
+    hook: Literal["load", "on_train_start", "grad_hook", "on_epoch", "after_train", "pack", "encode"] = Field(
+        "grad_hook", description="the hook that goes wrong"
+    )
+    client_id: int = Field(-1, description="the client in which it does; -1: none")
+    kind: Literal["raise", "nan"] = Field("raise", description="an error, or parameters that are no numbers")
+
+
+@final
+class Misbehaving(Algorithm[ServerState, None]):
+    """FedAvg, but one client raises in a hook, or trains to NaN."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = MisbehavingConfig
+    config: MisbehavingConfig
+
+    def _misbehave(self, hook: str, run: LocalRun[None]) -> None:
+        if (hook, run.task.client_id) == (self.config.hook, self.config.client_id):
+            if self.config.kind == "raise":
+                raise ZeroDivisionError(f"in {hook}")
+            run.values.fill_(float("nan"))
+
+    def load(self, run: LocalRun[None]) -> None:
+        super().load(run)
+        self._misbehave("load", run)
+
+    def on_train_start(self, run: LocalRun[None]) -> None:
+        self._misbehave("on_train_start", run)
+
+    def grad_hook(self, run: LocalRun[None]) -> None:
+        self._misbehave("grad_hook", run)
+
+    def on_epoch(self, run: LocalRun[None], epochs_done: int) -> None:
+        self._misbehave("on_epoch", run)
+
+    def after_train(self, run: LocalRun[None]) -> None:
+        self._misbehave("after_train", run)
+
+    def pack(self, run: LocalRun[None]) -> Payload:
+        self._misbehave("pack", run)
+        model = pack_model(self.setting.layout, run.values, run.mask)
+        if (self.config.hook, self.config.client_id) == ("encode", run.task.client_id):
+            return (model, Scalar(model.name, 1.0))
+        return (model,)
+
+
+@final
+class Recording(Algorithm[ServerState, Any]):
+    """FedAvg whose clients keep what they received: float32[D] start and bool[D] mask."""
+
+    aggregation: ClassVar[AggregationName] = "covmean"
+    default_level: ClassVar[float | None] = 0.0
+
+    def init(self, params: Tensor) -> ServerState:
+        if not self.level(0):
+            return ServerState(params=params)
+        uniform = SparsityConfig(allocation="uniform")
+        counts = allocate(self.setting.layout, 1.0 - self.level(0), uniform)
+        mask = magnitude_mask(self.setting.layout, params, counts)
+        return ServerState(params=params * mask, mask=mask)
+
+    def init_client(self, client_id: int) -> Any:
+        return {}
+
+    def on_train_start(self, run: LocalRun[Any]) -> None:
+        run.state = {"start": run.start.clone()}
+
+
+@final
+class Sharing(Algorithm[ServerState, Any]):
+    """FedAvg whose clients, and whose server, keep one tensor in several places."""
+
+    def init(self, params: Tensor) -> ServerState:
+        return TwinState(params=params, twin=params, views=(params[:5], params[3:9]))
+
+    def init_client(self, client_id: int) -> Any:
+        return {}
+
+    def after_train(self, run: LocalRun[Any]) -> None:
+        run.state = {"received": run.start, "again": run.start}
+
+    def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
+        params = aggregate.values.to(torch.float32)
+        return TwinState(params=params, twin=params, views=(params[:5], params[3:9]))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TwinState(ServerState):
+    """Server state in which one piece of memory appears four times."""
+
+    twin: Tensor
+    views: tuple[Tensor, Tensor]
+
+
+@final
+class Exploding(Algorithm[ServerState, None]):
+    """FedAvg whose server leaves the range of float16 in round 1."""
+
+    def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
+        scale = 1e9 if round_idx == 1 else 1.0
+        return ServerState(params=(scale * aggregate.values).to(torch.float32))
+
+
+@final
+class Drawing(Algorithm[ServerState, Any]):
+    """FedAvg whose clients keep three numbers of torch's own generator."""
+
+    def init_client(self, client_id: int) -> Any:
+        return {}
+
+    def on_train_start(self, run: LocalRun[Any]) -> None:
+        run.state = {"drawn": torch.rand(3)}
+
+
+@final
+class Moving(Algorithm[ServerState, None]):
+    """The mean of the clients' changes, each from what it started from."""
+
+    aggregation: ClassVar[AggregationName] = "dmean"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answered:
+    """How often a client of `Asking` was asked, and the float32[D] model that it last trained from."""
+
+    num_answers: int
+    start: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AskedState(ServerState):
+    """The rounds that have had their probe, and the float64 means of what the clients last answered."""
+
+    num_probed: int
+    images: Tensor
+
+
+@final
+class Asking(Algorithm[AskedState, Answered]):
+    """Before each even round clients 4 and 1 answer with their gradient, of which the server takes a step."""
+
+    def init(self, params: Tensor) -> AskedState:
+        return AskedState(params=params, num_probed=0, images=torch.zeros((), dtype=torch.float64))
+
+    def init_client(self, client_id: int) -> Answered:
+        return Answered(num_answers=0, start=torch.zeros(self.setting.layout.size))
+
+    def plan_probe(self, state: AskedState, round_idx: int, cohort: tuple[int, ...]) -> RoundPlan | None:
+        if round_idx % 2 or state.num_probed > round_idx:
+            return None
+        return RoundPlan.of(round_idx, (4, 1), "probe")
+
+    def on_probe(self, run: LocalRun[Answered]) -> Payload:
+        order = stream(self.setting.seed, "client", run.task.client_id, "order")
+        gradient = run.dense_gradient(run.data.epoch(order))
+        run.state = replace(run.state, num_answers=run.state.num_answers + 1)
+        return (Dense("gradient", gradient.numpy()), Scalar("images", float(len(run.data))))
+
+    def probe_update(self, state: AskedState, aggregate: Aggregate, round_idx: int) -> AskedState:
+        params = aggregate.values.clone()
+        gradient = aggregate.extras["gradient"]
+        params[: gradient.numel()] -= 0.5 * gradient
+        return AskedState(
+            params=params.to(torch.float32), num_probed=round_idx + 1, images=aggregate.extras["images"]
+        )
+
+    def on_train_start(self, run: LocalRun[Answered]) -> None:
+        run.state = replace(run.state, start=run.start.clone())
+
+
+class TailoredConfig(AlgorithmConfig):
+    """When the masks change."""
+
+    renew_every: int = Field(100, ge=1, description="rounds for which a client keeps its mask")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tailor:
+    """What a client of `Tailored` holds: the bool[D] mask that it was sent last, if any, and that model."""
+
+    holds: bool
+    mask: Tensor
+    start: Tensor
+
+
+@final
+class Tailored(Algorithm[ServerState, Tailor]):
+    """Nothing for all; each client gets its own half of the weights, and the mean is of the changes."""
+
+    Config: ClassVar[type[AlgorithmConfig]] = TailoredConfig
+    config: TailoredConfig
+    aggregation: ClassVar[AggregationName] = "dmean"
+    default_level: ClassVar[float | None] = 0.5
+
+    def mask(self, task: ClientTask) -> Tensor:
+        counts = allocate(self.setting.layout, 1.0 - self.level(0), self.setting.sparsity)
+        number = task.round_idx // self.config.renew_every
+        rng = stream(self.setting.seed, "client", task.client_id, "mask", number)
+        return random_mask(self.setting.layout, counts, rng)
+
+    def init_client(self, client_id: int) -> Tailor:
+        size = self.setting.layout.size
+        return Tailor(holds=False, mask=torch.zeros(size, dtype=torch.bool), start=torch.zeros(size))
+
+    def broadcast(self, state: ServerState) -> Payload:
+        return ()
+
+    def unicast(self, state: ServerState, task: ClientTask, client_state: Tailor) -> Payload:
+        return (pack_model(self.setting.layout, state.params, self.mask(task)),)
+
+    def held_mask(self, client_state: Tailor) -> Tensor | None:
+        return client_state.mask if client_state.holds else None
+
+    def on_train_start(self, run: LocalRun[Tailor]) -> None:
+        assert run.received is not None
+        assert run.received.mask is not None
+        run.state = Tailor(holds=True, mask=run.received.mask.clone(), start=run.start.clone())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VotedState(ServerState):
+    """The float64 means of what the clients of `Voting` sent last."""
+
+    votes: Tensor
+    ids: Tensor
+
+
+@final
+class Voting(Algorithm[VotedState, None]):
+    """Clients train, and send three bits and their number instead of a model."""
+
+    def init(self, params: Tensor) -> VotedState:
+        zero = torch.zeros((), dtype=torch.float64)
+        return VotedState(params=params, votes=zero.expand(3).clone(), ids=zero)
+
+    def pack(self, run: LocalRun[None]) -> Payload:
+        k = run.task.client_id
+        return Bits("votes", np.array([k % 2 == 0, k > 2, True])), Scalar("id", float(k))
+
+    def server_update(self, state: VotedState, aggregate: Aggregate, round_idx: int) -> VotedState:
+        return VotedState(
+            params=aggregate.values.to(torch.float32),
+            votes=aggregate.extras["votes"],
+            ids=aggregate.extras["id"],
+        )
+
+
+@final
+class Stubborn(Algorithm[ServerState, int]):
+    """A client says one class to whatever it sees: its number, and one more for each time it took part.
+
+    Its accuracy is the share of that class, so that every score can be counted. What it trains is the same.
+    """
+
+    traits: ClassVar[Traits] = Traits(personal=True)
+
+    def init_client(self, client_id: int) -> int:
+        return 0
+
+    def _always(self, label: int) -> Tensor:
+        values = torch.zeros(self.setting.layout.size)
+        values[values.numel() - 10 + label % 10] = 1.0
+        return values
+
+    def after_train(self, run: LocalRun[int]) -> None:
+        run.state += 1
+        run.load(self._always(run.task.client_id + run.state), None)
+
+    def personal(self, run: LocalRun[int]) -> None:
+        run.load(self._always(run.task.client_id + run.state), None)
+
+
+@final
+class Prompted(Algorithm[AskedState, int]):
+    """`Stubborn`, with a probe of client 39 before each round, after which it says the next class."""
+
+    traits: ClassVar[Traits] = Traits(personal=True)
+
+    def init(self, params: Tensor) -> AskedState:
+        return AskedState(params=params, num_probed=0, images=torch.zeros((), dtype=torch.float64))
+
+    def init_client(self, client_id: int) -> int:
+        return 0
+
+    def plan_probe(self, state: AskedState, round_idx: int, cohort: tuple[int, ...]) -> RoundPlan | None:
+        return None if state.num_probed > round_idx else RoundPlan.of(round_idx, (39,), "probe")
+
+    def on_probe(self, run: LocalRun[int]) -> Payload:
+        run.state += 1
+        return (Scalar("images", float(len(run.data))),)
+
+    def probe_update(self, state: AskedState, aggregate: Aggregate, round_idx: int) -> AskedState:
+        return replace(state, num_probed=round_idx + 1)
+
+    def server_update(self, state: AskedState, aggregate: Aggregate, round_idx: int) -> AskedState:
+        return replace(state, params=aggregate.values.to(torch.float32))
+
+    def personal(self, run: LocalRun[int]) -> None:
+        values = torch.zeros(self.setting.layout.size)
+        values[values.numel() - 10 + (run.task.client_id + run.state) % 10] = 1.0
+        run.load(values, None)

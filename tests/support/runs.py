@@ -1,0 +1,213 @@
+"""Runs of a few rounds in this process, for tests that look at what they leave behind."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from orchestrator.config.overrides import apply_overrides
+from orchestrator.execution.client import ClientHost
+from orchestrator.execution.executor import (
+    Executor,
+    InProcessExecutor,
+    Job,
+    Message,
+    Ticket,
+)
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.prepare import prepare
+from orchestrator.federation.exchange import unpack_model
+from orchestrator.federation.update import ClientFailure, ClientUpdate, Outcome
+from orchestrator.rounds.broadcast import Broadcast
+from orchestrator.rounds.driver import Driver
+from orchestrator.sparsity.wire import decode
+from orchestrator.storage.checkpoint import CommitFolder, Restored, Templates
+from orchestrator.storage.run_store import RunStore
+from orchestrator.tracking.record import RoundRecord
+from tests.support.fakes import cohort
+
+#: what differs between two runs that are the same: the wall clock
+TIMING = ("time/wall_s", "time/wall_s_total")
+REMEMBERING = "algorithm.name=tests.support.methods:Remembering"
+#: the message to one client of a method that sends none
+NOTHING = np.empty(0, np.uint8)
+
+
+@cache
+def prepared(*overrides: str) -> Experiment:
+    """As `fresh`, but made once for each set of overrides."""
+    return fresh(*overrides)
+
+
+def fresh(*overrides: str) -> Experiment:
+    """Six clients on the bundled digits, three a round, four rounds of one epoch."""
+    base = (
+        "fleet.num_clients=6",
+        "training.clients_per_round=3",
+        "training.rounds=4",
+        "training.local_epochs=1",
+        "runtime.executor=inprocess",
+        "tracking.enabled=false",
+    )
+    return prepare(ExperimentConfig.parse(apply_overrides({}, [*base, *overrides])))
+
+
+class Clock:
+    """Wall-clock seconds that go on by one each time somebody looks."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000_000.0
+
+    def __call__(self) -> float:
+        self.now_s += 1.0
+        return self.now_s
+
+
+def new_driver(experiment: Experiment, folder: Path, executor: Executor | None = None) -> Driver:
+    """A driver for the run in this folder, as a process that starts anew makes it."""
+    return Driver(experiment, executor or InProcessExecutor(experiment), RunStore(folder), now_s=Clock())
+
+
+def drive(
+    experiment: Experiment,
+    folder: Path,
+    *,
+    executor: Executor | None = None,
+    killed_after: int | None = None,
+    stopped_after: int | None = None,
+) -> Driver:
+    """Run what is left; `killed_after` so many records nothing more happens, `stopped_after` a stop is asked for."""
+    driver = new_driver(experiment, folder, executor)
+    for num_records, _ in enumerate(driver.run(), 1):
+        if num_records == killed_after:
+            return driver
+        if num_records == stopped_after:
+            driver.stop()
+    return driver
+
+
+def committed(experiment: Experiment, folder: Path) -> Restored:
+    """What a new process would find: the last commit, with the latest state of every client."""
+    algorithm = experiment.algorithm
+    templates = Templates(
+        server=algorithm.init(torch.from_numpy(experiment.initial.copy())), client=algorithm.init_client(0)
+    )
+    commit = CommitFolder(folder / "commits").last(templates)
+    assert commit is not None
+    return commit
+
+
+def mean_by_samples(
+    experiment: Experiment, params: Tensor, round_idx: int, positions: Sequence[int]
+) -> Tensor:
+    """float32[D]: FedAvg's next model from the updates at these places of the plan, with plain sums in numpy."""
+    state = experiment.algorithm.init(params)
+    message = Broadcast.of(experiment, state).message.buffer
+    total, num_images = np.zeros(params.numel()), 0
+    for position in positions:
+        task = experiment.algorithm.plan(state, round_idx, cohort(experiment, round_idx)).tasks[position]
+        update = ClientHost(experiment).run(task, message, NOTHING, None)
+        assert isinstance(update, ClientUpdate), update
+        size = len(experiment.partition.train[task.client_id])
+        model = unpack_model(experiment.setting.layout, decode(update.buffer))
+        assert model is not None
+        total += size * model.values.numpy().astype(np.float64)
+        num_images += size
+    return torch.from_numpy((total / num_images).astype(np.float32))
+
+
+def comparable(records: Sequence[RoundRecord]) -> list[tuple[int, dict[str, float]]]:
+    """Round and metrics without the wall clock."""
+    return [(r.round_idx, {k: v for k, v in r.metrics.items() if k not in TIMING}) for r in records]
+
+
+class Flaky:
+    """An executor whose clients fail so often, by (round, position), before their task is really done."""
+
+    description = "flaky"
+
+    def __init__(self, experiment: Experiment, failures: dict[tuple[int, int], int]) -> None:
+        self._inner, self._failures = InProcessExecutor(experiment), dict(failures)
+        self._jobs: dict[Ticket, Job] = {}
+        self.submitted: list[tuple[int, int]] = []
+        self.asked_for: list[tuple[int, int]] = []
+
+    def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
+        """See Executor."""
+        tickets = self._inner.submit(message, jobs)
+        self._jobs |= dict(zip(tickets, jobs, strict=True))
+        self.submitted += [(job.task.round_idx, job.task.position) for job in jobs]
+        return tickets
+
+    def result(self, ticket: Ticket) -> Outcome[Any]:
+        """See Executor."""
+        task = self._jobs.pop(ticket).task
+        key = task.round_idx, task.position
+        self.asked_for.append(key)
+        if self._failures.get(key, 0) > 0:
+            self._failures[key] -= 1
+            return ClientFailure(
+                round_idx=task.round_idx,
+                position=task.position,
+                client_id=task.client_id,
+                stage="actor",
+                cause="ActorDiedError: killed by the test",
+                traceback="Traceback: the test",
+            )
+        return self._inner.result(ticket)
+
+    def close(self) -> None:
+        """See Executor."""
+        self._inner.close()
+
+
+class Eager:
+    """An executor that does everything at once when it is handed over, the last job first."""
+
+    description = "eager"
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._inner = InProcessExecutor(experiment)
+        self._done: dict[Ticket, Outcome[Any]] = {}
+
+    def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
+        """See Executor."""
+        tickets = self._inner.submit(message, jobs)
+        self._done |= {ticket: self._inner.result(ticket) for ticket in reversed(tickets)}
+        return tickets
+
+    def result(self, ticket: Ticket) -> Outcome[Any]:
+        """See Executor."""
+        return self._done.pop(ticket)
+
+    def close(self) -> None:
+        """See Executor."""
+        self._done.clear()
+
+
+class Forgetful:
+    """A wrong executor: each client comes to its task as if it had never taken part."""
+
+    description = "forgetful"
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._inner, self._algorithm = InProcessExecutor(experiment), experiment.algorithm
+
+    def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
+        """See Executor."""
+        blank = [replace(job, client_state=self._algorithm.init_client(job.task.client_id)) for job in jobs]
+        return self._inner.submit(message, blank)
+
+    def result(self, ticket: Ticket) -> Outcome[Any]:
+        """See Executor."""
+        return self._inner.result(ticket)
+
+    def close(self) -> None:
+        """See Executor."""
+        self._inner.close()

@@ -1,0 +1,182 @@
+"""Tune's schedulers: the right kind, on rounds and the objective, and values that stay in their domains."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray import tune
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+from ray.tune.schedulers.pbt import _PBTTrialState
+
+from orchestrator.sweeping.objective import Objective
+from orchestrator.sweeping.tune.schedulers import (
+    Course,
+    Population,
+    _within_domains,
+    make_scheduler,
+)
+from tests.support.sweeps import request
+
+MUTATIONS = {
+    "training.lr": tune.uniform(0.01, 0.1),
+    "training.batch_size": tune.randint(5, 9),
+    "sparsity.schedule.kind": ["linear", "cosine"],
+}
+
+
+def _make(
+    objective: str = "accuracy", rounds: int = 12, eval_every: int = 1, num_done: int = 0, **options: Any
+) -> TrialScheduler:
+    course = Course(rounds=rounds, eval_every=eval_every, num_done=num_done)
+    return make_scheduler(request(**options), Objective.parse(objective), course, MUTATIONS)
+
+
+def _settings(scheduler: TrialScheduler, *names: str) -> list[Any]:
+    return [vars(scheduler)[name] for name in names]
+
+
+def test_fifo_stops_nothing() -> None:
+    assert type(_make()) is FIFOScheduler
+    assert type(_make("pareto")) is FIFOScheduler
+
+
+@pytest.mark.parametrize(
+    ("objective", "metric"),
+    [
+        ("accuracy", "accuracy"),
+        ("accuracy_at_upload=5MB", "accuracy_at_upload"),
+        ("personal_accuracy", "personal_accuracy"),
+    ],
+)
+@pytest.mark.parametrize("name", ["asha", "median", "pbt"])
+def test_each_decides_on_rounds_by_the_objective(name: str, objective: str, metric: str) -> None:
+    scheduler = _make(objective, scheduler=name)
+    assert scheduler.metric == metric
+    assert _settings(scheduler, "_time_attr") == ["round"]
+    assert scheduler.set_search_properties(None, None)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "asked", "grace"), [(12, None, 3), (7, None, 1), (3, None, 1), (12, 5, 5)]
+)
+def test_asha_keeps_a_third_after_a_grace_of_a_quarter(rounds: int, asked: int | None, grace: int) -> None:
+    scheduler = _make(rounds=rounds, scheduler="asha", grace_rounds=asked)
+    assert isinstance(scheduler, ASHAScheduler)
+    assert _settings(scheduler, "_max_t", "_reduction_factor") == [rounds, 3]
+    (bracket,) = scheduler._brackets
+    assert min(milestone for milestone, _ in bracket._rungs) == grace
+
+
+@pytest.mark.parametrize(("asked", "grace"), [(None, 3), (5, 5)])
+def test_median_stops_after_a_grace(asked: int | None, grace: int) -> None:
+    scheduler = _make(scheduler="median", grace_rounds=asked)
+    assert isinstance(scheduler, MedianStoppingRule)
+    assert _settings(scheduler, "_grace_period", "_min_samples_required") == [grace, 2]
+
+
+@pytest.mark.parametrize(("asked", "interval"), [(None, 3), (2, 2)])
+def test_pbt_perturbs_the_trial_s_values_at_intervals(asked: int | None, interval: int) -> None:
+    scheduler = _make(scheduler="pbt", perturb_rounds=asked)
+    assert isinstance(scheduler, PopulationBasedTraining)
+    assert _settings(scheduler, "_perturbation_interval", "_log_config") == [interval, False]
+    assert scheduler._hyperparam_mutations == {"trial": {"values": MUTATIONS}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "eval_every", "num_done", "interval", "first"),
+    [(2, 1, 0, 2, 2), (2, 3, 0, 3, 3), (4, 3, 0, 6, 6), (2, 1, 5, 2, 6), (2, 1, 6, 2, 8), (3, 2, 7, 4, 8)],
+)
+def test_all_trials_report_where_they_are_perturbed(
+    asked: int, eval_every: int, num_done: int, interval: int, first: int
+) -> None:
+    """At multiples of the evaluations, and beyond what any trial has done when the sweep goes on."""
+    scheduler = _make(
+        rounds=40, eval_every=eval_every, num_done=num_done, scheduler="pbt", perturb_rounds=asked
+    )
+    assert _settings(scheduler, "_perturbation_interval", "_next_perturbation_sync") == [interval, first]
+
+
+class Paused:
+    """A trial of a population, as its scheduler sees it."""
+
+    def __init__(self, status: str = "PAUSED") -> None:
+        self.status, self.experiment_tag, self.config, self.evaluated_params = status, "", {}, {}
+
+    def is_finished(self) -> bool:
+        return self.status in ("ERROR", "TERMINATED")
+
+
+class Control:
+    """What a scheduler asks Tune's controller for."""
+
+    def __init__(self, trials: list[Paused]) -> None:
+        self.trials = trials
+
+    def get_trials(self) -> list[Paused]:
+        return self.trials
+
+    def get_live_trials(self) -> set[Paused]:
+        """With those that have just failed, which Tune leaves among them for a while."""
+        return set(self.trials)
+
+
+def test_a_population_goes_on_when_the_trial_that_it_waits_for_has_gone() -> None:
+    scheduler = _make(scheduler="pbt", perturb_rounds=2)
+    assert isinstance(scheduler, Population)
+    trials = [Paused(), Paused(), Paused("RUNNING")]
+    for trial in trials:
+        scheduler._trial_state[trial] = _PBTTrialState(trial)
+        scheduler._trial_state[trial].last_train_time = 2 if trial.status == "PAUSED" else 0
+    assert scheduler.choose_trial_to_run(Control(trials)) is None, "the third is on its way"
+    trials[2].status = "ERROR"
+    assert scheduler.choose_trial_to_run(Control(trials)) in trials[:2]
+    assert scheduler._next_perturbation_sync == 4
+
+
+def test_a_population_of_short_runs_perturbs_after_each_round() -> None:
+    assert _settings(_make(rounds=2, scheduler="pbt"), "_perturbation_interval") == [1]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"training.lr": 0.001}, {"training.lr": 0.01}),
+        ({"training.lr": 0.12}, {"training.lr": 0.1}),
+        ({"training.lr": 0.05}, {"training.lr": 0.05}),
+        ({"training.batch_size": 4}, {"training.batch_size": 5}),
+        ({"training.batch_size": 9}, {"training.batch_size": 8}),
+        ({"training.batch_size": 12}, {"training.batch_size": 8}),
+        ({"sparsity.schedule.kind": "cosine"}, {"sparsity.schedule.kind": "cosine"}),
+        ({"algorithm.mu": 99.0}, {"algorithm.mu": 99.0}),
+    ],
+)
+def test_values_stay_where_they_may_be_drawn(before: dict[str, Any], after: dict[str, Any]) -> None:
+    inside = {"training.lr": 0.02, "training.batch_size": 6, "sparsity.schedule.kind": "linear"}
+    config = {"sweep": 1, "trial": {"number": 3, "values": inside | before}}
+    found = _within_domains(config, MUTATIONS)
+    assert found == {"sweep": 1, "trial": {"number": 3, "values": inside | after}}
+
+
+def test_a_perturbed_trial_is_in_its_domains_and_plain() -> None:
+    """Tune's own exploring, whatever it draws."""
+    scheduler = _make(scheduler="pbt")
+    assert isinstance(scheduler, PopulationBasedTraining)
+    values = {"training.lr": 0.1, "training.batch_size": 8, "sparsity.schedule.kind": "linear", "seed": 1}
+
+    side = SimpleNamespace(config={"trial": {"number": 0, "values": values}})
+    for _ in range(60):
+        found, _ = scheduler._get_new_config(side, side)
+        changed = found["trial"]["values"]
+        assert 0.01 <= changed["training.lr"] <= 0.1
+        assert changed["training.batch_size"] in (5, 6, 7, 8)
+        assert changed["sparsity.schedule.kind"] in ("linear", "cosine")
+        assert changed["seed"] == 1
+        kinds = [type(changed[key]) for key in ("training.lr", "training.batch_size")]
+        assert kinds == [float, int]
+    assert values["training.lr"] == 0.1

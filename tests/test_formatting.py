@@ -1,0 +1,54 @@
+"""Numbers as people write them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.formatting import format_bytes, parse_bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "num_bytes"),
+    [
+        ("0", 0.0),
+        ("5", 5.0),
+        ("5B", 5.0),
+        ("1.5kB", 1500.0),
+        ("1.5 kB", 1500.0),
+        ("12.3MB", 12_300_000.0),
+        (" 12.3 M ", 12_300_000.0),
+        ("2GB", 2e9),
+        ("2TB", 2e12),
+        ("2PB", 2e15),
+        ("2EB", 2e18),
+        ("5e6", 5e6),
+        ("5E6", 5e6),
+        ("5e3k", 5e6),
+        ("1_000", 1000.0),
+        (".5k", 500.0),
+        ("-2k", -2000.0),
+    ],
+)
+def test_bytes_are_read_with_decimal_prefixes(text: str, num_bytes: float) -> None:
+    assert parse_bytes(text) == pytest.approx(num_bytes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "B", "k", "kB", "many", "5 XB", "5mB", "5KB", "5MiB", "5 M B M", "0x10", "5BB", "5k5"],
+)
+def test_anything_else_is_no_number_of_bytes(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_bytes(text)
+
+
+@pytest.mark.parametrize("text", ["5kk", "5MkB", "5 kMB", "1EEB"])
+def test_two_prefixes_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_bytes(text)
+
+
+@given(st.integers(0, 10**20))
+def test_what_is_shown_can_be_read_back(num_bytes: int) -> None:
+    """To the three digits that are shown."""
+    assert parse_bytes(format_bytes(num_bytes)) == pytest.approx(num_bytes, rel=0.005)

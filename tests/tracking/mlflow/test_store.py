@@ -1,0 +1,257 @@
+"""The sink on a real SQLite store, and what it leaves there, read back with MLflow's own client."""
+
+import json
+import os
+import socket
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from mlflow import MlflowClient
+from safetensors.torch import save_file
+
+from orchestrator.models.registry import resolve_builder
+from orchestrator.tracking.mlflow.client import connect
+from orchestrator.tracking.mlflow.sink import MlflowSink
+from orchestrator.tracking.record import RoundRecord, RunInfo
+from orchestrator.tracking.tracker import TrackingOutcome
+
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:{text}:{category}:{module}")
+    for text, category, module in (
+        ("The ..noload.. loader strategy is deprecated", "DeprecationWarning", "mlflow.store.tracking"),
+        (".*Any type hint is inferred as AnyType", "UserWarning", "mlflow.types"),
+    )
+]
+
+NUM_ROUNDS = 4
+
+
+def test_a_kill_while_the_tables_are_made_leaves_no_half_made_store(tmp_path: Path) -> None:
+    """What MLflow has written when its migrations have begun is not taken for the store."""
+    (tmp_path / "mlflow.db.unfinished").write_bytes(b"half a table")
+    (tmp_path / "mlflow.db.unfinished-journal").write_bytes(b"its journal")
+    client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert client.get_experiment_by_name("none") is None
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the store and its runs, with a space and an accent in its name."""
+    return tmp_path_factory.mktemp("store é 1")
+
+
+@pytest.fixture(scope="module")
+def uri(root: Path) -> str:
+    """One store for all tests here, as making one takes seconds."""
+    return f"sqlite:///{root}/db/mlflow.db"
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any connection fails the test."""
+
+    def refuse(*args: object) -> None:
+        raise AssertionError(f"connects to {args[1:]}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def record(round_idx: int) -> RoundRecord:
+    return RoundRecord(
+        round_idx,
+        1_700_000_000_000 + round_idx,
+        {"eval/accuracy": 0.1 * round_idx, "comm/upload_bytes_total": 10.0 * round_idx},
+    )
+
+
+def make_run(run_dir: Path) -> None:
+    """A run's folder as the driver leaves it, with a perceptron for 1x2x2 images and 3 classes."""
+    (run_dir / "model").mkdir(parents=True)
+    (run_dir / "config.yaml").write_text("seed: 0\n")
+    (run_dir / "metrics.jsonl").write_text("".join(record(r).to_line() + "\n" for r in range(NUM_ROUNDS)))
+    events = [{"round_idx": r, "client_id": r % 2, "upload_bytes": 10} for r in range(NUM_ROUNDS)]
+    (run_dir / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    pd.DataFrame(events).to_parquet(run_dir / "events.parquet")
+    partition = {"client_id": [0, 1], "num_train": [3, 4], "class_0": [1, 4], "class_1": [2, 0]}
+    pd.DataFrame(partition).to_parquet(run_dir / "partition.parquet")
+    save_file(dict(module().state_dict()), run_dir / "model" / "model.safetensors")
+    description = {
+        "builder": "mlp",
+        "input_shape": [1, 2, 2],
+        "num_classes": 3,
+        "double_softmax": False,
+        "file": None,
+        "mean": [0.5],
+        "std": [0.25],
+    }
+    (run_dir / "model" / "model.json").write_text(json.dumps(description))
+
+
+def module() -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return resolve_builder("mlp")((1, 2, 2), 3)
+
+
+def follow(run_dir: Path, uri: str, experiment: str = "e") -> TrackingOutcome:
+    sink = MlflowSink()
+    sink.start(
+        RunInfo(
+            run_id=run_dir.name,
+            run_dir=str(run_dir),
+            uri=uri,
+            experiment=experiment,
+            artifact_root=str(run_dir.parent / "artifact root"),
+            run_name="a run",
+            params={"training.lr": "0.05"},
+            tags={"mlflow.user": "ann"},
+            flush_timeout_s=1.0,
+        )
+    )
+    sink.log(record(1))
+    sink.finish("FINISHED", {"accuracy": 0.5})
+    return sink.close()
+
+
+def history(client: MlflowClient, mlflow_run_id: str) -> list[tuple[int, int, float]]:
+    points = client.get_metric_history(mlflow_run_id, "eval/accuracy")
+    return sorted((point.step, point.timestamp, point.value) for point in points)
+
+
+def test_a_run_is_all_there_and_its_model_predicts(root: Path, uri: str) -> None:
+    make_run(root / "r1")
+    outcome = follow(root / "r1", uri)
+    assert (outcome.num_logged, outcome.problem) == (NUM_ROUNDS, None)
+    client, mlflow_run_id = connect(uri), str(outcome.mlflow_run_id)
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    run = client.get_run(mlflow_run_id)
+    assert history(client, mlflow_run_id) == [(r, 1_700_000_000_000 + r, 0.1 * r) for r in range(NUM_ROUNDS)]
+    assert (run.info.status, run.info.start_time, run.info.end_time) == (
+        "FINISHED",
+        1_700_000_000_000,
+        1_700_000_000_003,
+    )
+    assert (run.info.run_name, run.data.params) == ("a run", {"training.lr": "0.05"})
+    assert run.data.tags["sparsefleet.run_id"] == "r1"
+    assert {file.path for file in client.list_artifacts(mlflow_run_id)} == {
+        "clients.parquet",
+        "config.yaml",
+        "curves.png",
+        "events.parquet",
+        "metrics.jsonl",
+        "partition.parquet",
+        "partition.png",
+        "summary.json",
+    }
+    assert (root / "artifact root" / mlflow_run_id / "artifacts" / "config.yaml").read_text() == "seed: 0\n"
+
+    previous = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        served = mlflow.pyfunc.load_model(f"runs:/{mlflow_run_id}/model")
+    finally:
+        mlflow.set_tracking_uri(previous)
+    images = np.random.default_rng(0).random((5, 1, 2, 2), dtype=np.float32)
+    with torch.no_grad():
+        expected = module()((torch.from_numpy(images) - 0.5) / 0.25).numpy()
+    np.testing.assert_array_equal(served.predict(images), expected)
+    assert served.metadata.signature.inputs.inputs[0].shape == (-1, 1, 2, 2)
+
+
+def test_delivering_everything_again_doubles_nothing(root: Path, uri: str) -> None:
+    make_run(root / "r2")
+    first = follow(root / "r2", uri)
+    assert first.problem is None
+    client, mlflow_run_id = connect(uri), str(first.mlflow_run_id)
+    points = history(client, mlflow_run_id)
+    noted = json.loads((root / "r2" / "tracking.json").read_text())
+    noted["num_delivered"] = 0
+    (root / "r2" / "tracking.json").write_text(json.dumps(noted))
+    assert follow(root / "r2", uri) == first
+    assert history(client, mlflow_run_id) == points
+    assert len(client.get_run(mlflow_run_id).outputs.model_outputs) == 1
+    noted["mlflow_run_id"] = None  # as when the process died right after MLflow had made the run
+    (root / "r2" / "tracking.json").write_text(json.dumps(noted))
+    assert follow(root / "r2", uri) == first
+    assert history(client, mlflow_run_id) == points
+    assert len(client.get_run(mlflow_run_id).outputs.model_outputs) == 1
+
+
+def test_other_weights_are_another_model(root: Path, uri: str) -> None:
+    """As when a finished run goes on for more rounds."""
+    make_run(root / "r2b")
+    mlflow_run_id = str(follow(root / "r2b", uri).mlflow_run_id)
+    file = root / "r2b" / "model" / "model.safetensors"
+    save_file({name: value + 1 for name, value in module().state_dict().items()}, file)
+    assert follow(root / "r2b", uri).problem is None
+    client = connect(uri)
+    outputs = client.get_run(mlflow_run_id).outputs.model_outputs
+    models = [client.get_logged_model(output.model_id) for output in outputs]
+    assert [model.status for model in models] == ["READY", "READY"]
+    assert models[0].tags["sparsefleet.model_sha256"] != models[1].tags["sparsefleet.model_sha256"]
+
+
+def test_a_model_that_a_killed_process_has_begun_is_the_one(root: Path, uri: str) -> None:
+    make_run(root / "r2c")
+    client, mlflow_run_id = connect(uri), str(follow(root / "r2c", uri).mlflow_run_id)
+    (output,) = client.get_run(mlflow_run_id).outputs.model_outputs
+    experiment_id = client.get_run(mlflow_run_id).info.experiment_id
+    begun = client.create_logged_model(experiment_id, name="model", source_run_id=mlflow_run_id)
+    file = root / "r2c" / "model" / "model.safetensors"
+    save_file({name: value + 1 for name, value in module().state_dict().items()}, file)
+    assert follow(root / "r2c", uri).problem is None
+    outputs = client.get_run(mlflow_run_id).outputs.model_outputs
+    assert {found.model_id for found in outputs} == {output.model_id, begun.model_id}
+    assert client.get_logged_model(begun.model_id).status == "READY"
+
+
+def test_an_interrupted_run_has_what_there_is(root: Path, uri: str) -> None:
+    (root / "r3").mkdir()
+    outcome = follow(root / "r3", uri)
+    assert (outcome.num_logged, outcome.problem) == (0, None)
+    files = connect(uri).list_artifacts(str(outcome.mlflow_run_id))
+    assert [file.path for file in files] == ["summary.json"]
+
+
+def test_a_deleted_experiment_says_what_to_do(root: Path, uri: str) -> None:
+    (root / "r4").mkdir()
+    client = connect(uri)
+    client.delete_experiment(client.create_experiment("gone"))
+    outcome = follow(root / "r4", uri, experiment="gone")
+    assert "tracking.experiment=gone: this experiment is deleted in MLflow; restore it" in str(
+        outcome.problem
+    )
+    assert outcome.mlflow_run_id is None
+
+
+def test_processes_may_make_the_store_and_the_experiment_at_once(tmp_path: Path) -> None:
+    """Forked, as each importing MLflow anew takes seconds; unlocked, most tries of this fail."""
+    context = get_context("fork")
+    uri, barrier = f"sqlite:///{tmp_path}/m.db", context.Barrier(3)
+    processes = [context.Process(target=_join_in, args=(tmp_path / name, uri, barrier)) for name in "abc"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    client = connect(uri)
+    runs = client.search_runs([client.get_experiment_by_name("e").experiment_id])
+    assert {run.data.tags["sparsefleet.run_id"] for run in runs} == {"a", "b", "c"}
+
+
+def _join_in(run_dir: Path, uri: str, barrier: Barrier) -> None:
+    run_dir.mkdir()
+    barrier.wait()
+    connect(uri)  # the sink would try again, and hide a collision
+    assert follow(run_dir, uri).problem is None
+
+
+def test_closing_what_was_never_started() -> None:
+    assert MlflowSink().close() == TrackingOutcome(None, 0, None)
