@@ -41,14 +41,14 @@ class LotteryFLConfig(AlgorithmConfig):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Ticket(ClientMask):
+class LotteryFLClient(ClientMask):
     """Adds rho_k: (1 - p) ^ (number of prunings so far)."""
 
     remaining: float = 1.0
 
 
 @final
-class LotteryFL(ClientMaskAlgorithm[Ticket]):
+class LotteryFL(ClientMaskAlgorithm[LotteryFLClient]):
     """Personal lottery tickets."""
 
     upload_mask: ClassVar[UploadMask] = "within"
@@ -66,11 +66,11 @@ class LotteryFL(ClientMaskAlgorithm[Ticket]):
     default_level: ClassVar[float | None] = 0.9
     gated: ClassVar[bool] = True
 
-    def init_client(self, client_id: int) -> Ticket:
+    def init_client(self, client_id: int) -> LotteryFLClient:
         """All weights."""
-        return Ticket(mask=self.setting.layout.full_mask())
+        return LotteryFLClient(mask=self.setting.layout.full_mask())
 
-    def on_train_start(self, run: LocalRun[Ticket]) -> None:
+    def on_train_start(self, run: LocalRun[LotteryFLClient]) -> None:
         """Prune and rewind, if the received model is good enough and the target is not yet reached."""
         ticket, share = run.state, self.config.prune_share
         target = 1.0 - self.level(run.task.round_idx, run.task.client_id)
@@ -78,7 +78,7 @@ class LotteryFL(ClientMaskAlgorithm[Ticket]):
             return
         layout = self.setting.layout
         mask = prune_share(layout, ticket.mask, run.values.cpu(), share)
-        run.state = Ticket(mask=mask, remaining=ticket.remaining * (1.0 - share))
+        run.state = LotteryFLClient(mask=mask, remaining=ticket.remaining * (1.0 - share))
         rewound, trained = run.start.clone(), layout.num_trainable
         rewound[:trained] = torch.from_numpy(self.setting.initial[:trained].copy())
         run.load(rewound, mask)

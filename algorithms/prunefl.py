@@ -83,14 +83,14 @@ class PruneFLState(ServerState):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Squares:
+class PruneFLClient:
     """float32[T]: sum of a client's squared gradients, over its rounds since it last sent them."""
 
     total: Tensor
 
 
 @final
-class PruneFL(Algorithm[PruneFLState, Squares]):
+class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
     """Pruning at one client, then adaptive pruning while training."""
 
     Config: ClassVar[type[AlgorithmConfig]] = PruneFLConfig
@@ -126,9 +126,9 @@ class PruneFL(Algorithm[PruneFLState, Squares]):
             stale=params if self.config.regrow == "stale" else None,
         )
 
-    def init_client(self, client_id: int) -> Squares:
+    def init_client(self, client_id: int) -> PruneFLClient:
         """Nothing summed yet."""
-        return Squares(total=torch.zeros(self.setting.layout.num_trainable))
+        return PruneFLClient(total=torch.zeros(self.setting.layout.num_trainable))
 
     def adjusts(self, round_idx: int) -> bool:
         """Whether a round ends with an adjustment."""
@@ -159,7 +159,7 @@ class PruneFL(Algorithm[PruneFLState, Squares]):
             return None
         return RoundPlan.of(round_idx, cohort[:1], "probe")
 
-    def on_probe(self, run: LocalRun[Squares]) -> Payload:
+    def on_probe(self, run: LocalRun[PruneFLClient]) -> Payload:
         """Train and adjust until the density settles; answer with the model, or with its mask alone."""
         batches = list(islice(next(run.batches("initial pruning", 1)), self.config.initial_batches))
         run.flat.module.train()
@@ -183,7 +183,7 @@ class PruneFL(Algorithm[PruneFLState, Squares]):
         assert run.mask is not None
         return (Bits(MASK, self.setting.layout.restrict(run.mask).numpy()),)
 
-    def _readjust(self, run: LocalRun[Squares], squares: Tensor) -> float:
+    def _readjust(self, run: LocalRun[PruneFLClient], squares: Tensor) -> float:
         """Adjust the mask of a model in training; its density."""
         assert run.mask is not None
         share, before = self.config.prune_share, run.mask
@@ -200,20 +200,20 @@ class PruneFL(Algorithm[PruneFLState, Squares]):
         assert mask is not None
         return _moved(replace(state, initialised=True, mask=mask), aggregate.values, mask)
 
-    def on_train_start(self, run: LocalRun[Squares]) -> None:
+    def on_train_start(self, run: LocalRun[PruneFLClient]) -> None:
         """The task's gradients are summed from here on."""
         run.scratch[SQUARES] = torch.zeros_like(run.grad)
 
-    def grad_hook(self, run: LocalRun[Squares]) -> None:
+    def grad_hook(self, run: LocalRun[PruneFLClient]) -> None:
         """Sum them up, those of masked weights included."""
         run.scratch[SQUARES].add_(run.grad)
 
-    def after_train(self, run: LocalRun[Squares]) -> None:
+    def after_train(self, run: LocalRun[PruneFLClient]) -> None:
         """Add the square of their sum to what the client keeps."""
-        run.state = Squares(total=run.state.total + run.scratch[SQUARES].square().cpu())
+        run.state = PruneFLClient(total=run.state.total + run.scratch[SQUARES].square().cpu())
         _count_dense_gradients(run)
 
-    def pack(self, run: LocalRun[Squares]) -> Payload:
+    def pack(self, run: LocalRun[PruneFLClient]) -> Payload:
         """The model; in a round that adjusts also the squares, which then start anew."""
         if not self.adjusts(run.task.round_idx):
             return super().pack(run)
@@ -246,7 +246,7 @@ def _moved(state: PruneFLState, values: Tensor, mask: Tensor) -> PruneFLState:
     return replace(state, params=(values * mask).to(torch.float32), mask=mask, stale=stale)
 
 
-def _gain_over_chance(run: LocalRun[Squares], batches: list[Batch]) -> float:
+def _gain_over_chance(run: LocalRun[PruneFLClient], batches: list[Batch]) -> float:
     """Accuracy on the batches, times the number of classes."""
     inputs, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     module = run.flat.module
@@ -260,6 +260,6 @@ def _is_settled(densities: list[float]) -> bool:
     return len(changes) >= _NUM_SETTLED and max(changes[-_NUM_SETTLED:]) <= _SETTLED_CHANGE
 
 
-def _count_dense_gradients(run: LocalRun[Squares]) -> None:
+def _count_dense_gradients(run: LocalRun[PruneFLClient]) -> None:
     """Gradients of all weights, a third of a step's work, were dense however sparse the weights were."""
     run.train_flops += (run.train_flops_dense - run.train_flops) / 3.0

@@ -146,7 +146,7 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
             return ()
         return (pack_model(self.setting.layout, state.params, client_state.mask),)
 
-    def held_mask(self, client_state: ClientMask | None) -> Tensor | None:
+    def shared_mask(self, client_state: ClientMask | None) -> Tensor | None:
         """The client's own mask, which is drawn from the seed."""
         return None if client_state is None else client_state.mask
 

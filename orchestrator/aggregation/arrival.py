@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.execution.executor import Job
+from orchestrator.execution.executor import TaskRequest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.aggregate import Contribution
-from orchestrator.federation.client_event import ClientEvent, cut_short
-from orchestrator.federation.exchange import ModelValues, beside_model
+from orchestrator.federation.client_event import ClientEvent, interrupted_event
+from orchestrator.federation.exchange import ModelValues, without_model
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.update import ClientUpdate
 from orchestrator.fleet.profiles import DeviceProfile
@@ -18,7 +18,7 @@ from orchestrator.sparsity.payload import Payload
 class Decoded:
     """What is in an update: the model that its client received and the one that it sent, in full coordinates."""
 
-    job: Job
+    job: TaskRequest
     sent: ClientUpdate[Any]
     received: ModelValues | None
     model: ModelValues | None
@@ -27,14 +27,14 @@ class Decoded:
     @classmethod
     def of(
         cls,
-        job: Job,
+        job: TaskRequest,
         sent: ClientUpdate[Any],
         received: ModelValues | None,
         model: ModelValues | None,
         payload: Payload,
     ) -> "Decoded":
         """With what the payload has beside the model."""
-        return cls(job, sent, received, model, beside_model(payload))
+        return cls(job, sent, received, model, without_model(payload))
 
     def contribution(self, weight: float) -> Contribution:
         """As the aggregators take it."""
@@ -67,7 +67,9 @@ class Arrival:
         return self.event.outcome != "vanished" or self.event.compute_s + self.event.upload_s > 0.0
 
 
-def leaves(experiment: Experiment, job: Job, profile: DeviceProfile, start_s: float) -> tuple[float, float]:
+def departure(
+    experiment: Experiment, job: TaskRequest, profile: DeviceProfile, start_s: float
+) -> tuple[float, float]:
     """When the device of a training task leaves: after so many emulated seconds, or after a share of the task's time.
 
     It leaves at the end of its availability (inf: it stays). One that drops out, with its profile's probability, does
@@ -83,12 +85,12 @@ def leaves(experiment: Experiment, job: Job, profile: DeviceProfile, start_s: fl
     return available_s, 1.0
 
 
-def unless_it_vanishes(
-    experiment: Experiment, job: Job, profile: DeviceProfile, event: ClientEvent
+def with_dropout(
+    experiment: Experiment, job: TaskRequest, profile: DeviceProfile, event: ClientEvent
 ) -> ClientEvent:
     """The event of a training task, cut short where its device leaves first. Tasks of other kinds are always done."""
     if job.task.kind != "train":
         return event
-    available_s, share = leaves(experiment, job, profile, event.start_s)
+    available_s, share = departure(experiment, job, profile, event.start_s)
     leaves_s = min(available_s, event.total_s * share)
-    return cut_short(event, leaves_s) if leaves_s < event.total_s else event
+    return interrupted_event(event, leaves_s) if leaves_s < event.total_s else event

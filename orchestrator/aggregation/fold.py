@@ -10,13 +10,13 @@ from orchestrator.aggregation.arrival import Arrival
 from orchestrator.errors import RoundError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.aggregate import Aggregate
-from orchestrator.federation.client_event import ClientEvent, Fate
-from orchestrator.federation.staleness import at_present
+from orchestrator.federation.client_event import ClientEvent, EventOutcome
+from orchestrator.federation.staleness import discounted
 from orchestrator.federation.update import SCORES, ClientFailure
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Folded:
+class PhaseResult:
     """A phase that is over: what its updates came to, the emulated seconds it took, and what clients now hold.
 
     `num_kept` late updates are still on their way; for `waited_s` of the seconds no client was there to be asked.
@@ -27,7 +27,7 @@ class Folded:
     events: Sequence[ClientEvent]
     failures: Sequence[ClientFailure]
     client_states: Mapping[int, Any]
-    held_masks: Mapping[int, str]
+    shared_masks: Mapping[int, str]
     trained_scores: Sequence[Mapping[str, float]]
     num_kept: int = 0
     waited_s: float = 0.0
@@ -44,7 +44,7 @@ class Fold:
         self.events: list[ClientEvent] = []
         self.failures: list[ClientFailure] = []
         self.client_states: dict[int, Any] = {}
-        self.held_masks: dict[int, str] = {}
+        self.shared_masks: dict[int, str] = {}
         self._trained_scores: list[Mapping[str, float]] = []
         self.num_used = 0
         self.num_kept = 0
@@ -52,9 +52,9 @@ class Fold:
     def received(self, arrival: Arrival) -> None:
         """Note that the client has the mask that came with its message, whatever becomes of its update."""
         if arrival.mask_digest is not None and arrival.is_downloaded:
-            self.held_masks[arrival.event.client_id] = arrival.mask_digest
+            self.shared_masks[arrival.event.client_id] = arrival.mask_digest
 
-    def take(self, arrival: Arrival, fate: Fate, present: Tensor | None = None) -> None:
+    def take(self, arrival: Arrival, fate: EventOutcome, present: Tensor | None = None) -> None:
         """Account for an update and, if it is used, fold it; `present` is the server's float32[D] model.
 
         The model is needed where updates of earlier rounds may come, which fold as federation/staleness.py says.
@@ -78,10 +78,10 @@ class Fold:
             name = self._experiment.config.algorithm.name
             raise RoundError(f"asynchrony.kind=fedasync mixes models, and {name} sends none; use fedbuff")
         if present is not None:
-            contribution = at_present(contribution, present, asynchrony, staleness)
+            contribution = discounted(contribution, present, asynchrony, staleness)
         self._aggregator.add(contribution)
 
-    def finish(self, server: Tensor, seconds: float, *, waited_s: float = 0.0) -> Folded:
+    def finish(self, server: Tensor, seconds: float, *, waited_s: float = 0.0) -> PhaseResult:
         """The aggregate, with the server's float32[D] model where it applies.
 
         Raises RoundError when fewer updates were used than the failure policy wants.
@@ -91,13 +91,13 @@ class Fold:
             raise RoundError(
                 f"round {self._round_idx} has {self.num_used} updates, runtime.min_clients={least}: {self._causes()}"
             )
-        return Folded(
+        return PhaseResult(
             aggregate=self._aggregator.finish(server),
             seconds=seconds,
             events=self.events,
             failures=self.failures,
             client_states=self.client_states,
-            held_masks=self.held_masks,
+            shared_masks=self.shared_masks,
             trained_scores=self._trained_scores,
             num_kept=self.num_kept,
             waited_s=waited_s,

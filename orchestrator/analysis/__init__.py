@@ -1,6 +1,6 @@
 """Comparing runs: what methods reach, for which bytes, FLOPs and emulated time, and how sure that is."""
 
-from orchestrator.analysis.comparison import Comparison, Reached, Row
+from orchestrator.analysis.comparison import Comparison, ComparisonRow, TargetCost
 from orchestrator.analysis.compute import compare
 from orchestrator.analysis.configurations import Configuration
 from orchestrator.analysis.options import CompareOptions
@@ -15,11 +15,11 @@ __all__ = [
     "CompareOptions",
     "ComparedRun",
     "Comparison",
+    "ComparisonRow",
     "Configuration",
     "PickedRuns",
-    "Reached",
-    "Row",
     "Spread",
+    "TargetCost",
     "compare",
     "pick_runs",
     "terminal_tables",

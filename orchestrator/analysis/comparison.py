@@ -12,7 +12,7 @@ from orchestrator.analysis.statistics import Spread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reached:
+class TargetCost:
     """What it took to reach a target: cumulative emulated seconds and uploaded bytes at that round."""
 
     emulated_s: Spread
@@ -20,7 +20,7 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ComparisonRow:
     """One configuration. The values of each Spread are in the order of `configuration.runs`.
 
     `final` is by metric and `totals` by cost, both at the end of the runs. `at_caps` has the metric compared
@@ -33,7 +33,7 @@ class Row:
     final: Mapping[Metric, Spread]
     totals: Mapping[Cost, Spread]
     at_caps: tuple[Spread, ...]
-    reached: tuple[Reached, ...]
+    reached: tuple[TargetCost, ...]
     difference: PairedDifference | None
     on_front: bool
     curve: tuple[CurvePoint, ...]
@@ -52,7 +52,7 @@ class Comparison:
     baseline: str | None
     upload_caps: tuple[float, ...]
     targets: tuple[float, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ComparisonRow, ...]
     notes: tuple[str, ...]
 
     @property

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from orchestrator.analysis.baseline import find_baseline
-from orchestrator.analysis.comparison import Comparison, Reached, Row
+from orchestrator.analysis.comparison import Comparison, ComparisonRow, TargetCost
 from orchestrator.analysis.configurations import Configuration, group_runs
 from orchestrator.analysis.curves import curve_of
 from orchestrator.analysis.defaults import default_caps, default_targets
@@ -44,7 +44,7 @@ def compare(
         [each[options.cost].mean for each in totals], [each[options.metric].mean for each in finals]
     )
     rows = [
-        Row(
+        ComparisonRow(
             configuration=configuration,
             final=finals[idx],
             totals=totals[idx],
@@ -84,11 +84,11 @@ def _at_caps(histories: Histories, metric: Metric, caps: Sequence[float]) -> tup
     return tuple(spread(value_at_cap(history, name, cost, cap) for history in histories) for cap in caps)
 
 
-def _reached(histories: Histories, metric: Metric, targets: Sequence[float]) -> tuple[Reached, ...]:
+def _reached(histories: Histories, metric: Metric, targets: Sequence[float]) -> tuple[TargetCost, ...]:
     def to(target: float, cost: Cost) -> Spread:
         return spread(cost_to_reach(history, METRICS[metric], COSTS[cost], target) for history in histories)
 
-    return tuple(Reached(emulated_s=to(t, "time"), upload_bytes=to(t, "upload")) for t in targets)
+    return tuple(TargetCost(emulated_s=to(t, "time"), upload_bytes=to(t, "upload")) for t in targets)
 
 
 def _differences(
@@ -117,6 +117,6 @@ def _front(costs: Sequence[float | None], values: Sequence[float | None]) -> set
     return {points[position][0] for position in pareto_front([point for _, point in points])}
 
 
-def _rank(row: Row, metric: Metric) -> tuple[float, str]:
+def _rank(row: ComparisonRow, metric: Metric) -> tuple[float, str]:
     mean = row.final[metric].mean
     return (float("inf") if mean is None else -mean, row.configuration.label)

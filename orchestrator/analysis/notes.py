@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
-from orchestrator.analysis.comparison import Row
+from orchestrator.analysis.comparison import ComparisonRow
 from orchestrator.analysis.options import COST_TITLES, METRIC_TITLES, METRICS, CompareOptions
 from orchestrator.analysis.runs import ComparedRun
 
 _MAX_NAMED = 5
 
 
-def notes_on(rows: Sequence[Row], options: CompareOptions) -> list[str]:
+def notes_on(rows: Sequence[ComparisonRow], options: CompareOptions) -> list[str]:
     """Runs that did not finish, values that are missing, and what could therefore not be computed."""
     runs = [run for row in rows for run in row.configuration.runs.values()]
     return [
@@ -30,7 +30,7 @@ def _not_finished(runs: Iterable[ComparedRun]) -> list[str]:
     return [f"compared at the last round that they have: {_listed(some)}"] if some else []
 
 
-def _without_value(rows: Iterable[Row], options: CompareOptions) -> list[str]:
+def _without_value(rows: Iterable[ComparisonRow], options: CompareOptions) -> list[str]:
     name = METRICS[options.metric]
     return [
         f"{run.run_id} has no final {METRIC_TITLES[options.metric]}: "
@@ -41,7 +41,7 @@ def _without_value(rows: Iterable[Row], options: CompareOptions) -> list[str]:
     ]
 
 
-def _not_weighed(rows: Iterable[Row], options: CompareOptions) -> list[str]:
+def _not_weighed(rows: Iterable[ComparisonRow], options: CompareOptions) -> list[str]:
     some = [
         row.configuration.label
         for row in rows
@@ -51,7 +51,7 @@ def _not_weighed(rows: Iterable[Row], options: CompareOptions) -> list[str]:
     return [f"not on the Pareto front, for want of {what} of every seed: {_listed(some)}"] if some else []
 
 
-def _no_curve(rows: Iterable[Row]) -> list[str]:
+def _no_curve(rows: Iterable[ComparisonRow]) -> list[str]:
     some = [row.configuration.label for row in rows if not row.curve]
     return (
         [f"without a curve, for want of a round that every seed was evaluated at: {_listed(some)}"]

@@ -14,7 +14,7 @@ from orchestrator.cli.options import Quiet, Storage
 from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
-    from orchestrator.cluster.arguments import Asked
+    from orchestrator.cluster.arguments import ParsedCommand
     from orchestrator.cluster.follow import Choice
     from orchestrator.cluster.jobs import Jobs
     from orchestrator.cluster.view import Cluster, ClusterView
@@ -146,20 +146,20 @@ def submit_command(
     raise typer.Exit(_follow(jobs, job_id, on_interrupt))
 
 
-def _parse(context: typer.Context, words: list[str]) -> "Asked":
+def _parse(context: typer.Context, words: list[str]) -> "ParsedCommand":
     """A command's words as that command itself reads them; ends with its own usage error where it cannot."""
-    from orchestrator.cluster.arguments import COMMANDS, Asked
+    from orchestrator.cluster.arguments import COMMANDS, ParsedCommand
 
     name, *rest = words
     commands = context.parent.command.commands if context.parent else {}  # type: ignore[attr-defined]
     if name not in commands or name not in COMMANDS:
         raise RequestError("COMMAND", name, "it cannot run as a job", f"choose one of {', '.join(COMMANDS)}")
     with commands[name].make_context(name, list(rest), parent=context.parent) as parsed:
-        return Asked(name, tuple(words), dict(parsed.params))
+        return ParsedCommand(name, tuple(words), dict(parsed.params))
 
 
 def _submit(
-    asked: "Asked", address: str, working_dir: Path | None, env: list[str], quiet: bool
+    asked: "ParsedCommand", address: str, working_dir: Path | None, env: list[str], quiet: bool
 ) -> "tuple[Jobs, str]":
     from orchestrator.cluster.submission import job_request
 
@@ -179,7 +179,7 @@ def _submit(
 
 
 def _follow(jobs: "Jobs", job_id: str, on_interrupt: str | None) -> int:
-    from orchestrator.cluster.follow import Follower, ask
+    from orchestrator.cluster.follow import JobLogFollower, ask
     from orchestrator.cluster.signals import termination_as_interrupt
 
     def choose() -> "Choice":
@@ -187,7 +187,7 @@ def _follow(jobs: "Jobs", job_id: str, on_interrupt: str | None) -> int:
         return ask() if choice == "ask" else ("stop" if choice == "stop" else "detach")
 
     with termination_as_interrupt():
-        return Follower(jobs, job_id, write=_write, note=_note, choose=choose).follow()
+        return JobLogFollower(jobs, job_id, write=_write, note=_note, choose=choose).follow()
 
 
 def _write(text: str) -> None:
@@ -258,11 +258,11 @@ def stop_command(
 ) -> None:
     """See STOP_EXAMPLES."""
     from orchestrator.cluster.address import cluster_address
-    from orchestrator.cluster.stopping import Stopper
+    from orchestrator.cluster.stopping import RunStopper
 
     def connect() -> "Cluster":
         from orchestrator.cluster.ray_cluster import RayCluster
 
         return RayCluster(cluster_address(address))
 
-    Stopper(storage, connect, _note, timeout_s=timeout_s, at_once=now).stop(name)
+    RunStopper(storage, connect, _note, timeout_s=timeout_s, at_once=now).stop(name)

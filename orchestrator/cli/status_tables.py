@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cluster.jobs import Job
-from orchestrator.cluster.runs import Standing
-from orchestrator.cluster.view import Actor, ClusterView, Node
+from orchestrator.cluster.runs import RunStatus
+from orchestrator.cluster.view import ActorView, ClusterView, NodeView
 from orchestrator.formatting import format_seconds
 
 _STYLES = {
@@ -34,7 +34,7 @@ _STYLES = {
 _MOST_JOBS = 5
 
 
-def status_json(storage: str, known: Sequence[Standing], cluster: ClusterView | None) -> dict[str, Any]:
+def status_json(storage: str, known: Sequence[RunStatus], cluster: ClusterView | None) -> dict[str, Any]:
     """All that is known; `cluster` is null where none was looked at."""
     return {
         "storage": storage,
@@ -44,11 +44,11 @@ def status_json(storage: str, known: Sequence[Standing], cluster: ClusterView | 
     }
 
 
-def _plain(standing: Standing) -> dict[str, Any]:
+def _plain(standing: RunStatus) -> dict[str, Any]:
     return {**asdict(standing), "folder": str(standing.folder)}
 
 
-def runs_tables(known: Sequence[Standing]) -> Iterator[RenderableType]:
+def runs_tables(known: Sequence[RunStatus]) -> Iterator[RenderableType]:
     """A row for each run and sweep; then where those at work are, and why others failed."""
     rows = [
         (
@@ -67,7 +67,7 @@ def runs_tables(known: Sequence[Standing]) -> Iterator[RenderableType]:
         yield Text("\n" + "\n".join(told))
 
 
-def _value(one: Standing) -> str:
+def _value(one: RunStatus) -> str:
     if one.value is None:
         return "-"
     return f"best {one.value:.4g}" if one.kind == "sweep" else f"{100 * one.value:.2f}%"
@@ -85,7 +85,7 @@ def cluster_tables(view: ClusterView) -> Iterator[RenderableType]:
         yield _jobs(view.jobs)
 
 
-def _nodes(nodes: Sequence[Node]) -> Table:
+def _nodes(nodes: Sequence[NodeView]) -> Table:
     rows = [
         (
             Text(node.address),
@@ -100,7 +100,7 @@ def _nodes(nodes: Sequence[Node]) -> Table:
     return _table(("node", "state", "CPU", "GPU", "memory GiB", ""), rows)
 
 
-def _share(node: Node, resource: str, unit: float = 1.0) -> str:
+def _share(node: NodeView, resource: str, unit: float = 1.0) -> str:
     if resource not in node.resources:
         return "-"
     used, total = node.resources[resource]
@@ -111,7 +111,7 @@ def _actors(view: ClusterView) -> Table:
     """One row a run: how many actors of which kind it has, and on how many nodes."""
     addresses = {node.node_id: node.address for node in view.nodes}
     jobs = {job.driver: job.job_id for job in view.jobs if job.driver}
-    runs: dict[str, list[Actor]] = {}
+    runs: dict[str, list[ActorView]] = {}
     for actor in view.actors:
         runs.setdefault(actor.run_id, []).append(actor)
     rows = []

@@ -28,7 +28,7 @@ _PASSWORD = re.compile(r"(\w+://)[^/\s@]*:[^/\s@]*@")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ParsedCommand:
     """A command, the words that ask for it, and its arguments and options by name as the command line parsed them."""
 
     command: str
@@ -36,7 +36,7 @@ class Asked:
     options: Mapping[str, Any]
 
 
-def settings_of(asked: Asked, base: Path) -> dict[str, Any]:
+def settings_of(asked: ParsedCommand, base: Path) -> dict[str, Any]:
     """Dotted key -> value of the config file, read in the folder `base`, and the overrides. Raises ConfigError.
 
     A file that only the cluster has, by its absolute path, says nothing here.
@@ -49,7 +49,7 @@ def settings_of(asked: Asked, base: Path) -> dict[str, Any]:
     return flatten(content) | parse_overrides(asked.options.get("overrides") or [])
 
 
-def completed(asked: Asked, settings: Mapping[str, Any]) -> tuple[str, ...]:
+def completed(asked: ParsedCommand, settings: Mapping[str, Any]) -> tuple[str, ...]:
     """The words as the job is to run them.
 
     Raises RequestError for a password, and for results that would lie in the job's own folder and go with it.
@@ -62,7 +62,7 @@ def completed(asked: Asked, settings: Mapping[str, Any]) -> tuple[str, ...]:
     return asked.words
 
 
-def _refuse_passwords(asked: Asked, settings: Mapping[str, Any]) -> None:
+def _refuse_passwords(asked: ParsedCommand, settings: Mapping[str, Any]) -> None:
     named = [*((key, str(value)) for key, value in settings.items()), *(("COMMAND", w) for w in asked.words)]
     for field, value in named:
         if _PASSWORD.search(value):
@@ -75,7 +75,7 @@ def _refuse_passwords(asked: Asked, settings: Mapping[str, Any]) -> None:
             )
 
 
-def _refuse_lost_results(asked: Asked, settings: Mapping[str, Any]) -> None:
+def _refuse_lost_results(asked: ParsedCommand, settings: Mapping[str, Any]) -> None:
     for field, folder in _kept(asked, settings):
         if not folder.startswith(("/", "~")) and "://" not in folder:
             raise RequestError(
@@ -86,7 +86,7 @@ def _refuse_lost_results(asked: Asked, settings: Mapping[str, Any]) -> None:
             )
 
 
-def _kept(asked: Asked, settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _kept(asked: ParsedCommand, settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What names the places that are to outlive the job: field and value."""
     options = asked.options
     begins_sweep = asked.command == "sweep" and not options.get("resume")

@@ -18,7 +18,7 @@ RETRIES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 
 
 @final
-class Follower:
+class JobLogFollower:
     """Prints one job's log until the job has ended; a connection that breaks is made again."""
 
     def __init__(

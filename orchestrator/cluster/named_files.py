@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.cluster.arguments import Asked
+from orchestrator.cluster.arguments import ParsedCommand
 from orchestrator.config.overrides import flatten
 from orchestrator.config.yaml import load_yaml
 from orchestrator.errors import RequestError
@@ -15,7 +15,7 @@ from orchestrator.errors import RequestError
 _ARGUMENTS = ("config", "space", "method", "fleet")
 
 
-def named_files(asked: Asked, settings: Mapping[str, Any], base: Path) -> list[Path]:
+def named_files(asked: ParsedCommand, settings: Mapping[str, Any], base: Path) -> list[Path]:
     """Those that exist in the folder `base` or below it, as paths relative to it, in alphabetical order.
 
     An absolute path is the cluster's own. Raises RequestError for a file outside of `base`, and for a folder of data.

@@ -8,7 +8,7 @@ from typing import Any, final
 
 from orchestrator.cluster.jobs import Job
 from orchestrator.cluster.ray_jobs import RayJobs, explained
-from orchestrator.cluster.view import Actor, ClusterView, Node
+from orchestrator.cluster.view import ActorView, ClusterView, NodeView
 from orchestrator.errors import ClusterError
 from orchestrator.runtime.ray_session import NAMESPACE
 
@@ -100,10 +100,10 @@ class RayCluster:
             )
 
 
-def _node(node: dict[str, Any], usage: dict[str, Any]) -> Node:
+def _node(node: dict[str, Any], usage: dict[str, Any]) -> NodeView:
     totals = node.get("resources_total") or {}
     alive = node.get("state") == "ALIVE"
-    return Node(
+    return NodeView(
         node_id=node["node_id"],
         address=node.get("node_ip") or "",
         is_head=bool(node.get("is_head_node")),
@@ -118,8 +118,8 @@ def _node(node: dict[str, Any], usage: dict[str, Any]) -> Node:
     )
 
 
-def _actor(actor: dict[str, Any]) -> Actor:
-    return Actor(
+def _actor(actor: dict[str, Any]) -> ActorView:
+    return ActorView(
         name=actor["name"],
         state=actor["state"],
         node_id=actor.get("node_id") or "",

@@ -9,14 +9,14 @@ import yaml
 
 from orchestrator.config.yaml import load_yaml
 from orchestrator.storage.folders import RUN_FILE, SWEEP_FILE
-from orchestrator.storage.lock_owner import Holder, holder
+from orchestrator.storage.lock_owner import LockOwner, lock_owner
 from orchestrator.tracking.record import RoundRecord, complete_lines
 
 State = Literal["running", "finished", "interrupted", "failed", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class RunStatus:
     """How a run or a sweep stands.
 
     `num_done` counts rounds of a run, trials of a sweep. `method` of a sweep is its space. `value` is a run's last
@@ -32,12 +32,12 @@ class Standing:
     num_done: int
     num_asked: int
     value: float | None
-    holder: Holder | None
+    holder: LockOwner | None
     why: str
     changed_s: float
 
 
-def standings(storage: Path, most: int | None = None) -> list[Standing]:
+def standings(storage: Path, most: int | None = None) -> list[RunStatus]:
     """Those of the runs and sweeps of a folder, those at work first, then those that last changed first.
 
     `most` leaves out the oldest beyond so many (None: none); what is at work is always there.
@@ -50,16 +50,16 @@ def standings(storage: Path, most: int | None = None) -> list[Standing]:
     known = [
         _run(folder) if kind == "run" else _sweep(folder)
         for number, (folder, kind) in enumerate(folders)
-        if most is None or number < most or holder(folder) is not None
+        if most is None or number < most or lock_owner(folder) is not None
     ]
     return sorted(known, key=lambda one: one.state != "running")
 
 
-def _run(folder: Path) -> Standing:
+def _run(folder: Path) -> RunStatus:
     config, summary = _yaml(folder / "config.yaml"), _json(folder / "summary.json")
     num_asked = int(_at(config, "training", "rounds") or 0)
     lines = complete_lines(folder / "metrics.jsonl")
-    held_by, failure = holder(folder), _first_line(folder / "failure.txt")
+    held_by, failure = lock_owner(folder), _first_line(folder / "failure.txt")
     state: State = "interrupted"
     if held_by is not None:
         state = "running"
@@ -69,7 +69,7 @@ def _run(folder: Path) -> Standing:
         state = "finished"
     elif failure:
         state = "failed"
-    return Standing(
+    return RunStatus(
         kind="run",
         name=folder.name,
         folder=folder,
@@ -84,12 +84,12 @@ def _run(folder: Path) -> Standing:
     )
 
 
-def _sweep(folder: Path) -> Standing:
+def _sweep(folder: Path) -> RunStatus:
     about, summary = _json(folder / SWEEP_FILE), _json(folder / "summary.json")
     endings = [_loads(line) for line in complete_lines(folder / "endings.jsonl")]
     ended = {ending["number"]: ending.get("status") for ending in endings if "number" in ending}
     num_trials = len(complete_lines(folder / "trials.jsonl"))
-    lines, held_by = complete_lines(folder / "metrics.jsonl"), holder(folder)
+    lines, held_by = complete_lines(folder / "metrics.jsonl"), lock_owner(folder)
     num_failed = sum(status == "failed" for status in ended.values())
     state: State = "interrupted"
     if held_by is not None:
@@ -99,7 +99,7 @@ def _sweep(folder: Path) -> Standing:
     elif summary and not summary.get("interrupted"):
         state = "failed" if num_failed else "finished"
     best = [name for name in (_metrics(lines[-1]) if lines else {}) if name.startswith("sweep/best_")]
-    return Standing(
+    return RunStatus(
         kind="sweep",
         name=folder.name,
         folder=folder,

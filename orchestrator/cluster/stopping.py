@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import final
 
 from orchestrator.cluster.jobs import ENDED
-from orchestrator.cluster.view import Actor, Cluster
+from orchestrator.cluster.view import ActorView, Cluster
 from orchestrator.errors import RequestError, SparsefleetError
 from orchestrator.storage.folders import find_folder, is_sweep
-from orchestrator.storage.lock_owner import Holder, holder, signal_holder
+from orchestrator.storage.lock_owner import LockOwner, lock_owner, signal_owner
 
 #: between looks at whether it has ended, seconds
 _POLL_S = 0.2
@@ -20,7 +20,7 @@ _PATIENCE_S = 20.0
 
 
 @final
-class Stopper:
+class RunStopper:
     """Ends what a name stands for, and waits until it has ended."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Stopper:
             raise RequestError(
                 "RUN", name, "it is a trial of a sweep", f"stop the sweep: sparsefleet stop {folder.parent}"
             )
-        found = holder(folder)
+        found = lock_owner(folder)
         if found is None:
             self._note(f"{folder.name} is not at work")
         elif found.is_here:
@@ -57,19 +57,19 @@ class Stopper:
         else:
             self._stop_on_cluster(folder.name, found)
 
-    def _stop_here(self, folder: Path, found: Holder) -> None:
-        signal_holder(found, signal.SIGINT)
+    def _stop_here(self, folder: Path, found: LockOwner) -> None:
+        signal_owner(found, signal.SIGINT)
         if self._at_once:
             self._note(f"ending {folder.name} ({found}) at once")
-            if not self._within(1.0, lambda: holder(folder) != found):
-                signal_holder(found, signal.SIGINT)
-            if not self._within(_PATIENCE_S, lambda: holder(folder) != found):
-                signal_holder(found, signal.SIGKILL)
+            if not self._within(1.0, lambda: lock_owner(folder) != found):
+                signal_owner(found, signal.SIGINT)
+            if not self._within(_PATIENCE_S, lambda: lock_owner(folder) != found):
+                signal_owner(found, signal.SIGKILL)
         else:
             self._note(f"{folder.name} ({found}) ends after the round in progress")
-        self._wait(folder.name, lambda: holder(folder) != found)
+        self._wait(folder.name, lambda: lock_owner(folder) != found)
 
-    def _stop_on_cluster(self, name: str, found: Holder | None) -> None:
+    def _stop_on_cluster(self, name: str, found: LockOwner | None) -> None:
         where = f"it is at work at {found}" if found else f"nothing in {self._storage} has this name"
         try:
             cluster = self._connect()
@@ -126,6 +126,6 @@ class Stopper:
         return True
 
 
-def _works_for(actor: Actor, name: str) -> bool:
+def _works_for(actor: ActorView, name: str) -> bool:
     """Whether an actor is a run's or a sweep's, or a trial's of the sweep."""
     return actor.run_id == name or re.fullmatch(re.escape(name) + r"-\d{3,}", actor.run_id) is not None

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.cluster.arguments import (
     COMMANDS,
-    Asked,
+    ParsedCommand,
     completed,
     settings_of,
 )
@@ -25,7 +25,7 @@ STOP_WAIT_S = 3600
 
 @contextmanager
 def job_request(
-    asked: Asked,
+    asked: ParsedCommand,
     *,
     working_dir: Path | None,
     env_names: Sequence[str],

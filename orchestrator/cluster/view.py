@@ -8,7 +8,7 @@ from orchestrator.cluster.jobs import Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class NodeView:
     """A machine of the cluster; `resources` are Ray's names -> (used, total), used None where it is not known."""
 
     node_id: str
@@ -19,7 +19,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Actor:
+class ActorView:
     """One of our actors, `<run>/driver`, `<run>/client-3`, ...; `driver` is the id of the job that it belongs to."""
 
     name: str
@@ -44,8 +44,8 @@ class ClusterView:
     """What a cluster's dashboard told at one moment."""
 
     address: str
-    nodes: tuple[Node, ...]
-    actors: tuple[Actor, ...]
+    nodes: tuple[NodeView, ...]
+    actors: tuple[ActorView, ...]
     jobs: tuple[Job, ...]
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from orchestrator.contract.promise import hold
-from orchestrator.contract.rounds import PlayedRound
-from orchestrator.execution.client import Bench
+from orchestrator.contract.rounds import RecordedRound
+from orchestrator.contract.violation import hold
+from orchestrator.execution.client import DeviceEnvironment
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.exchange import ModelValues, known_masks
 from orchestrator.federation.local import Batch, LocalRun
@@ -33,18 +33,18 @@ class CheckedRun(LocalRun[Any]):
                 hold(outside == 0, f"step {self.num_steps} left {outside} weights outside the mask")
 
 
-def checked_run(experiment: Experiment, played: PlayedRound, position: int) -> CheckedRun:
+def checked_run(experiment: Experiment, played: RecordedRound, position: int) -> CheckedRun:
     """The task of that position, on a fresh bench, with the received model as tensors of its own."""
     job, received = played.jobs[position], played.received[position]
     if received is not None:
         mask = None if received.mask is None else received.mask.clone()
         received = ModelValues(received.values.clone(), mask)
-    held = experiment.algorithm.held_mask(job.client_state)
+    held = experiment.algorithm.shared_mask(job.client_state)
     own = decode(job.unicast, known_masks=known_masks(experiment.setting.layout, held))
     return CheckedRun(
         setting=experiment.setting,
         task=job.task,
-        host=Bench(experiment, torch.device("cpu")),
+        host=DeviceEnvironment(experiment, torch.device("cpu")),
         received=received,
         payload=played.broadcast.decoded + own,
         state=job.client_state,

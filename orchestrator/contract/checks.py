@@ -7,13 +7,13 @@ a state that is no tree of tensors and numbers; what a hook raises on the server
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from orchestrator.contract.left_alone import check_inputs_are_left_alone, check_scoring_leaves_no_trace
 from orchestrator.contract.payloads import (
     check_bytes_are_the_closed_form,
     check_payloads_are_within_their_density,
     check_the_mask_holds_after_every_step,
     check_updates_are_admitted,
 )
+from orchestrator.contract.purity import check_inputs_are_left_alone, check_scoring_leaves_no_trace
 from orchestrator.contract.repeatable import (
     check_deterministic,
     check_independent_of_the_host,

@@ -4,8 +4,8 @@ import numpy as np
 
 from orchestrator.contract.checked_run import checked_run
 from orchestrator.contract.closed_form import closed_form_bytes
-from orchestrator.contract.promise import hold
-from orchestrator.contract.rounds import PlayedRound, known_upload_masks, phases, played_rounds
+from orchestrator.contract.rounds import RecordedRound, known_upload_masks, phases, played_rounds
+from orchestrator.contract.violation import hold
 from orchestrator.errors import WireError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.rounds.admission import admit
@@ -61,13 +61,13 @@ def check_bytes_are_the_closed_form(experiment: Experiment) -> None:
             _hold_closed_form(experiment, played, position)
 
 
-def _hold_closed_form(experiment: Experiment, played: PlayedRound, position: int) -> None:
+def _hold_closed_form(experiment: Experiment, played: RecordedRound, position: int) -> None:
     layout, algorithm, job = experiment.setting.layout, experiment.algorithm, played.jobs[position]
     value_bytes = np.dtype(experiment.config.wire.value_dtype).itemsize
     known = known_upload_masks(experiment, played.received[position])
     up = closed_form_bytes(played.payloads[position], known, value_bytes)
     hold(played.updates[position].buffer.nbytes == up, "an upload has another length")
-    held = algorithm.held_mask(job.client_state)
+    held = algorithm.shared_mask(job.client_state)
     alone = closed_form_bytes(
         algorithm.unicast(played.before, job.task, job.client_state),
         {} if held is None else {"theta": layout.restrict(held).numpy()},

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from orchestrator.contract.digest import digest
-from orchestrator.contract.promise import hold, updated
-from orchestrator.contract.rounds import PlayedRound, phases, play, played_rounds
-from orchestrator.execution.client import ClientHost
+from orchestrator.contract.rounds import RecordedRound, phases, play, played_rounds
+from orchestrator.contract.violation import hold, updated
+from orchestrator.execution.client import ClientRunner
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.storage.checkpoint import Commit, CommitFolder, Templates
+from orchestrator.storage.checkpoint import Checkpoint, CheckpointStore, Templates
 
 
 def check_deterministic(experiment: Experiment) -> None:
@@ -30,7 +30,7 @@ def check_independent_of_the_host(experiment: Experiment) -> None:
     for played in phases(played_rounds(experiment)):
         for job, update in zip(played.jobs, played.updates, strict=True):
             message = played.broadcast.message.buffer
-            alone = updated(ClientHost(experiment).run(job.task, message, job.unicast, job.client_state))
+            alone = updated(ClientRunner(experiment).run(job.task, message, job.unicast, job.client_state))
             hold(
                 alone.buffer.tobytes() == update.buffer.tobytes(),
                 f"round {played.round_idx}: a new process gives another update; "
@@ -66,27 +66,29 @@ def check_states_survive_a_commit(experiment: Experiment) -> None:
             hold(digest(again) == digest(following.after), "a restored state gives another next round")
 
 
-def _through_a_commit(experiment: Experiment, played: PlayedRound) -> tuple[ServerState, dict[int, Any]]:
+def _through_a_commit(experiment: Experiment, played: RecordedRound) -> tuple[ServerState, dict[int, Any]]:
     """The server state after a round and all clients' states, written to a folder and read again."""
     algorithm = experiment.algorithm
     fresh = algorithm.init(torch.from_numpy(experiment.initial.copy()))
-    commit = Commit(
+    commit = Checkpoint(
         round_idx=0,
         server_state=played.after,
         client_states=played.client_states,
-        held_masks={},
+        shared_masks={},
         totals={},
         log_bytes={},
     )
     with TemporaryDirectory() as folder:
-        CommitFolder(Path(folder)).write(commit)
-        restored = CommitFolder(Path(folder)).last(Templates(server=fresh, client=algorithm.init_client(0)))
+        CheckpointStore(Path(folder)).write(commit)
+        restored = CheckpointStore(Path(folder)).last(
+            Templates(server=fresh, client=algorithm.init_client(0))
+        )
         if restored is None:
             raise AssertionError("a commit left nothing behind")
         return restored.server_state, dict(restored.client_states)
 
 
-def _hold_same_round(first: PlayedRound, second: PlayedRound, hint: str) -> None:
+def _hold_same_round(first: RecordedRound, second: RecordedRound, hint: str) -> None:
     place = f"round {first.round_idx}"
     for one, other in zip(first.updates, second.updates, strict=True):
         hold(

@@ -11,23 +11,23 @@ from typing import Any
 
 import torch
 
-from orchestrator.contract.promise import updated
-from orchestrator.execution.client import ClientHost
-from orchestrator.execution.executor import Job
+from orchestrator.contract.violation import updated
+from orchestrator.execution.client import ClientRunner
+from orchestrator.execution.executor import TaskRequest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.aggregate import Aggregate, Contribution
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.exchange import ModelValues, beside_model, known_masks
+from orchestrator.federation.exchange import ModelValues, known_masks, without_model
 from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.update import ClientUpdate
 from orchestrator.rounds.broadcast import Broadcast
-from orchestrator.rounds.sampler import Selector
+from orchestrator.rounds.sampler import CohortSampler
 from orchestrator.sparsity.payload import Bool, Payload
 from orchestrator.sparsity.wire import decode
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class PlayedRound:
+class RecordedRound:
     """Everything that happened in one round, or in one of the `probes` before it.
 
     `jobs`, `received` (in full coordinates), `updates`, what is in them (`payloads`, `models`) and
@@ -38,7 +38,7 @@ class PlayedRound:
     before: ServerState
     after: ServerState
     broadcast: Broadcast
-    jobs: tuple[Job, ...]
+    jobs: tuple[TaskRequest, ...]
     received: tuple[ModelValues | None, ...]
     updates: tuple[ClientUpdate[Any], ...]
     payloads: tuple[Payload, ...]
@@ -46,7 +46,7 @@ class PlayedRound:
     download_bytes: tuple[int, ...]
     aggregate: Aggregate
     client_states: dict[int, Any]
-    probes: "tuple[PlayedRound, ...]" = ()
+    probes: "tuple[RecordedRound, ...]" = ()
 
 
 def play(
@@ -54,15 +54,15 @@ def play(
     num_rounds: int | None = None,
     *,
     start: ServerState | None = None,
-) -> list[PlayedRound]:
+) -> list[RecordedRound]:
     """Run rounds one after another; `start` is a state to begin round 0 with, None the method's own.
 
     Raises AssertionError, with the client's traceback, for a task that gives no update.
     """
     algorithm = experiment.algorithm
     state = start or algorithm.init(torch.from_numpy(experiment.initial.copy()))
-    selector = Selector(experiment)
-    host, client_states, held = ClientHost(experiment), dict[int, Any](), dict[int, str]()
+    selector = CohortSampler(experiment)
+    host, client_states, held = ClientRunner(experiment), dict[int, Any](), dict[int, str]()
     rounds = []
     for round_idx in range(num_rounds or experiment.config.training.rounds):
         probes, cohort = [], selector.cohort(round_idx)
@@ -84,12 +84,12 @@ def play(
 
 
 @lru_cache(maxsize=2)
-def played_rounds(experiment: Experiment) -> list[PlayedRound]:
+def played_rounds(experiment: Experiment) -> list[RecordedRound]:
     """The rounds of an experiment, played once for all the checks that only look at them."""
     return play(experiment)
 
 
-def phases(rounds: list[PlayedRound]) -> list[PlayedRound]:
+def phases(rounds: list[RecordedRound]) -> list[RecordedRound]:
     """The probes too, in order."""
     return [phase for played in rounds for phase in (*played.probes, played)]
 
@@ -101,13 +101,13 @@ def known_upload_masks(experiment: Experiment, received: ModelValues | None) -> 
 
 def _play_phase(
     experiment: Experiment,
-    host: ClientHost,
+    host: ClientRunner,
     state: ServerState,
     plan: RoundPlan,
     client_states: Mapping[int, Any],
     held: dict[int, str],
-    probes: tuple[PlayedRound, ...] = (),
-) -> PlayedRound:
+    probes: tuple[RecordedRound, ...] = (),
+) -> RecordedRound:
     algorithm = experiment.algorithm
     broadcast, aggregator = Broadcast.of(experiment, state), algorithm.aggregator()
     jobs, received, updates, payloads, models, download_bytes = [], [], [], [], [], []
@@ -129,7 +129,7 @@ def _play_phase(
                 values=None if model is None else model.values,
                 mask=None if model is None else model.mask,
                 start=None if got is None else got.values,
-                items=beside_model(payloads[-1]),
+                items=without_model(payloads[-1]),
             )
         )
         download_bytes.append(broadcast.download_bytes(jobs[-1], held.get(k)))
@@ -139,7 +139,7 @@ def _play_phase(
     aggregate = aggregator.finish(state.params)
     probing = any(task.kind == "probe" for task in plan.tasks)
     absorb = algorithm.probe_update if probing else algorithm.server_update
-    return PlayedRound(
+    return RecordedRound(
         round_idx=plan.round_idx,
         before=state,
         after=absorb(state, aggregate, plan.round_idx),

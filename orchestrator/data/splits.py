@@ -19,25 +19,25 @@ _HOLDOUT_SEED = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class LoadedPart:
     """One part as read: images [N, C, H, W], labels [N], client ids [N] (integers or strings) or None."""
 
     images: Images
     labels: NDArray[np.generic]
     client_ids: NDArray[np.generic] | None = None
 
-    def take(self, chosen: NDArray[np.bool_]) -> "Rows":
+    def take(self, chosen: NDArray[np.bool_]) -> "LoadedPart":
         """The chosen rows, in order."""
         ids = None if self.client_ids is None else self.client_ids[chosen]
-        return Rows(self.images[chosen], self.labels[chosen], ids)
+        return LoadedPart(self.images[chosen], self.labels[chosen], ids)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Splits:
     """What a loader returns. `test` None: one is held out. `constants` (mean, std) None: computed."""
 
-    train: Rows
-    test: Rows | None = None
+    train: LoadedPart
+    test: LoadedPart | None = None
     constants: Constants | None = None
 
 
@@ -95,7 +95,7 @@ def channel_statistics(images: Images) -> Constants:
     return tuple(means), tuple(stds)
 
 
-def _num_classes(config: DataConfig, train: Rows, test: Rows | None) -> int:
+def _num_classes(config: DataConfig, train: LoadedPart, test: LoadedPart | None) -> int:
     for name, rows in (("training", train), ("test", test)):
         if rows is None:
             continue
@@ -126,7 +126,7 @@ def _num_classes(config: DataConfig, train: Rows, test: Rows | None) -> int:
     return len(classes)
 
 
-def _hold_out(config: DataConfig, rows: Rows) -> tuple[Rows, Rows]:
+def _hold_out(config: DataConfig, rows: LoadedPart) -> tuple[LoadedPart, LoadedPart]:
     by = rows.labels if rows.client_ids is None else rows.client_ids
     _, groups = np.unique(by, return_inverse=True)
     order, sizes = group_rows(groups, int(groups.max()) + 1, np.random.default_rng(_HOLDOUT_SEED))
@@ -149,12 +149,12 @@ def _contiguous(images: Images) -> Images:
     return images if images.flags.c_contiguous else images.copy(order="C")
 
 
-def _resized(rows: Rows, size: int) -> Rows:
+def _resized(rows: LoadedPart, size: int) -> LoadedPart:
     if rows.images.shape[2:] == (size, size):
         return rows
     from orchestrator.data.loaders.images import resize
 
-    return Rows(resize(rows.images, size), rows.labels, rows.client_ids)
+    return LoadedPart(resize(rows.images, size), rows.labels, rows.client_ids)
 
 
 def _dense_ids(

@@ -20,7 +20,7 @@ _QUIET_SHARE = 0.02
 
 
 @final
-class Pace:
+class LineThrottle:
     """When the next plain line is due: after some seconds, and ever later in what takes long."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -60,12 +60,12 @@ class Progress:
         self._console = console or Console(stderr=True)
         self._bar: Bar | None = None
         self._name, self._num_rounds, self._first_round, self._next_line = "", 0, 0, 0
-        self._pace, self._state = Pace(clock), ""
+        self._pace, self._state = LineThrottle(clock), ""
 
     def start(self, name: str, num_rounds: int, first_round: int) -> None:
         """A run of `num_rounds` rounds in all begins at `first_round` (0-based; above 0 when resumed)."""
         self._name, self._num_rounds, self._first_round = name, num_rounds, first_round
-        self._next_line, self._pace, self._state = first_round, Pace(self._clock), ""
+        self._next_line, self._pace, self._state = first_round, LineThrottle(self._clock), ""
         if self._quiet:
             return
         if not self._console.is_terminal:

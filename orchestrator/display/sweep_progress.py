@@ -7,7 +7,7 @@ from typing import final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from orchestrator.display.run_progress import Pace
+from orchestrator.display.run_progress import LineThrottle
 from orchestrator.formatting import format_seconds
 from orchestrator.sweeping.store import Ending
 from orchestrator.sweeping.trials import TrialSpec
@@ -29,14 +29,14 @@ class SweepProgress:
         """`console` is where to print (None: standard error)."""
         self._quiet, self._console, self._clock = quiet, console or Console(stderr=True), clock
         self._bar: Progress | None = None
-        self._name, self._pace = "", Pace(clock)
+        self._name, self._pace = "", LineThrottle(clock)
         self._num_ended, self._num_trials = 0, 0
         self._rounds: dict[int, int] = {}
 
     def start(self, name: str, num_trials: int, num_ended: int) -> None:
         """A sweep begins, or goes on after so many trials have ended."""
         self._name, self._num_trials, self._num_ended = name, num_trials, num_ended
-        self._pace = Pace(self._clock)
+        self._pace = LineThrottle(self._clock)
         if self._quiet or not self._console.is_terminal:
             return
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from orchestrator.data.client_samples import ClientSamples
 from orchestrator.execution.client_device import client_device, repeatable
 from orchestrator.execution.device_memory import DeviceMemory, DeviceMemoryError
-from orchestrator.execution.fault_injection import TaskChaos
+from orchestrator.execution.fault_injection import TaskFaultInjector
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.evaluate import accuracy, predict
 from orchestrator.federation.exchange import ModelValues, known_masks
@@ -28,7 +28,7 @@ from orchestrator.sparsity.payload import Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode
 
 #: smaller models that a host keeps for the next task of the same size
-_MOST_NARROW = 8
+_MAX_CACHED_SUBMODELS = 8
 
 Buffer = NDArray[np.uint8]
 
@@ -44,7 +44,7 @@ def torch_threads(num_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class Bench:
+class DeviceEnvironment:
     """What a client works with on one device: models and samples. See federation.local.Host."""
 
     def __init__(self, experiment: Experiment, device: torch.device) -> None:
@@ -58,7 +58,7 @@ class Bench:
         if key not in self._narrow:
             smaller = shrink(self.full.module, self._experiment.setting.units, num_kept)
             self._narrow[key] = FlatModule(smaller, self._device)
-            if len(self._narrow) > _MOST_NARROW:
+            if len(self._narrow) > _MAX_CACHED_SUBMODELS:
                 self._narrow.popitem(last=False)
         self._narrow.move_to_end(key)
         return self._narrow[key]
@@ -92,14 +92,14 @@ class Bench:
         )
 
 
-class ClientHost:
+class ClientRunner:
     """Embodies one client at a time. Holds caches only: a new host gives the same results."""
 
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
         self._memory = DeviceMemory(experiment.config.training, experiment.dataset.input_shape)
-        self._chaos = TaskChaos(experiment.config)
-        self._benches: dict[torch.device, Bench] = {}
+        self._chaos = TaskFaultInjector(experiment.config)
+        self._benches: dict[torch.device, DeviceEnvironment] = {}
         self._received: tuple[Buffer, Payload, ModelValues | None] | None = None
 
     def run(self, task: ClientTask, broadcast: Buffer, unicast: Buffer, client_state: Any) -> Outcome[Any]:
@@ -159,16 +159,16 @@ class ClientHost:
         _, payload, received = self._received
         if not unicast.size:
             return payload, received
-        known = known_masks(self._experiment.setting.layout, algorithm.held_mask(client_state))
+        known = known_masks(self._experiment.setting.layout, algorithm.shared_mask(client_state))
         payload = payload + decode(unicast, known_masks=known)
         return payload, algorithm.unpack(payload, task, client_state)
 
-    def _bench(self, device: torch.device) -> Bench:
+    def _bench(self, device: torch.device) -> DeviceEnvironment:
         if device not in self._benches:
-            self._benches[device] = Bench(self._experiment, device)
+            self._benches[device] = DeviceEnvironment(self._experiment, device)
         return self._benches[device]
 
-    def _score(self, run: LocalRun[Any], bench: Bench) -> ClientScore:
+    def _score(self, run: LocalRun[Any], bench: DeviceEnvironment) -> ClientScore:
         """Accuracy of the model that the client would use now, and of a fine-tuned copy if asked for."""
         experiment, task = self._experiment, run.task
         if experiment.algorithm.has_client_models:
@@ -197,7 +197,7 @@ class ClientHost:
             client_state=run.state,
         )
 
-    def _accuracies(self, run: LocalRun[Any], bench: Bench) -> dict[str, float]:
+    def _accuracies(self, run: LocalRun[Any], bench: DeviceEnvironment) -> dict[str, float]:
         """Of the model in hand: on the client's own test part and, if asked for, on the central test set."""
         scores = {"/accuracy": accuracy(run.flat, *bench.test_batch(run.task.client_id))}
         if self._experiment.config.evaluation.central_personal:

@@ -1,11 +1,11 @@
-"""The Ray shell around ClientHost."""
+"""The Ray shell around ClientRunner."""
 
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.execution.client import ClientHost
+from orchestrator.execution.client import ClientRunner
 from orchestrator.execution.client_device import hold_to_share
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import Outcome
@@ -25,7 +25,7 @@ class ClientActor:
     def __init__(self, num_gpus: float = 0.0) -> None:
         """`num_gpus` is what the actor reserves, of which it takes no more than its share of memory."""
         hold_to_share(num_gpus)
-        self._present: tuple[SharedExperiment, ClientHost] | None = None
+        self._present: tuple[SharedExperiment, ClientRunner] | None = None
 
     def run(
         self,
@@ -38,8 +38,8 @@ class ClientActor:
         """Do one task of an experiment."""
         return self._host(shared).run(task, broadcast, unicast, client_state)
 
-    def _host(self, shared: "SharedExperiment") -> ClientHost:
+    def _host(self, shared: "SharedExperiment") -> ClientRunner:
         if self._present is None or self._present[0].recipe != shared.recipe:
             self._present = None  # the old experiment goes before the new one comes
-            self._present = shared, ClientHost(shared.get())
+            self._present = shared, ClientRunner(shared.get())
         return self._present[1]

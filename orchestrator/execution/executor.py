@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from orchestrator.execution.client import ClientHost
+from orchestrator.execution.client import ClientRunner
 from orchestrator.execution.client_device import cpu_instead
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import Outcome
 
-Ticket = NewType("Ticket", int)
+TaskHandle = NewType("TaskHandle", int)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +25,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Job:
+class TaskRequest:
     """A task, the state that its client brings to it, and the encoded message to it alone, uint8[n]."""
 
     task: ClientTask
@@ -43,10 +43,10 @@ class Executor(Protocol):
 
     description: str
 
-    def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
+    def submit(self, message: Message, jobs: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
         """Hand jobs over, one ticket each; does not wait."""
 
-    def result(self, ticket: Ticket) -> Outcome[Any]:
+    def result(self, ticket: TaskHandle) -> Outcome[Any]:
         """Wait for one outcome. A ticket can be redeemed once; KeyError afterwards."""
 
     def close(self) -> None:
@@ -62,20 +62,20 @@ class InProcessExecutor:
         in_use = [setting.profiles[index] for index in setting.population.profile_counts()]
         instead = cpu_instead(in_use, cuda=torch.cuda.is_available())
         self.description = f"in-process, one client after another{instead}"
-        self._host = ClientHost(experiment)
-        self._jobs: dict[Ticket, tuple[Message, Job]] = {}
+        self._host = ClientRunner(experiment)
+        self._jobs: dict[TaskHandle, tuple[Message, TaskRequest]] = {}
         self._issued = 0
 
-    def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
+    def submit(self, message: Message, jobs: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
         """See Executor."""
-        tickets: list[Ticket] = []
+        tickets: list[TaskHandle] = []
         for job in jobs:
-            tickets.append(Ticket(self._issued))
+            tickets.append(TaskHandle(self._issued))
             self._jobs[tickets[-1]] = (message, job)
             self._issued += 1
         return tuple(tickets)
 
-    def result(self, ticket: Ticket) -> Outcome[Any]:
+    def result(self, ticket: TaskHandle) -> Outcome[Any]:
         """See Executor."""
         message, job = self._jobs.pop(ticket)
         return self._host.run(job.task, message.buffer, job.unicast, job.client_state)

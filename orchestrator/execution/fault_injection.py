@@ -17,12 +17,12 @@ from orchestrator.sparsity.payload import Bits, Dense, Item, Masked, Payload
 from orchestrator.storage.atomic_write import write_durably
 
 
-class ChaosError(RuntimeError):
+class InjectedError(RuntimeError):
     """The error that `chaos.client_raises` raises."""
 
 
 @final
-class TaskChaos:
+class TaskFaultInjector:
     """What is to go wrong with an experiment's training tasks."""
 
     def __init__(self, config: ExperimentConfig) -> None:
@@ -44,7 +44,7 @@ class TaskChaos:
         """Raise, hang or die where the fault is of that kind."""
         match fault:
             case "client_raises":
-                raise ChaosError(f"chaos.client_raises hit try {task.attempt}")
+                raise InjectedError(f"chaos.client_raises hit try {task.attempt}")
             case "client_hangs":
                 Event().wait()
             case "client_dies":
@@ -113,7 +113,7 @@ def _other_mask(item: Item) -> Item:
 
 
 @final
-class DriverChaos:
+class DriverFaultInjector:
     """Kills the process that drives a run, once in each round that is hit: a mark in the run's folder tells."""
 
     def __init__(self, config: ExperimentConfig, run_dir: Path) -> None:

@@ -10,7 +10,7 @@ _MOST_HELD = 64
 
 
 @final
-class UnawaitedCalls:
+class PendingCalls:
     """Holds no more of a long run's calls than those that are not done, or have failed."""
 
     def __init__(self) -> None:

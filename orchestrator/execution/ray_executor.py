@@ -11,7 +11,7 @@ import torch
 
 from orchestrator.errors import ActorsLostError, one_line
 from orchestrator.execution.client_device import cpu_instead
-from orchestrator.execution.executor import Job, Message, Ticket
+from orchestrator.execution.executor import Message, TaskHandle, TaskRequest
 from orchestrator.execution.placement import Placement
 from orchestrator.execution.ray_actors import GONE
 from orchestrator.execution.ray_sharing import SharedExperiment
@@ -29,13 +29,13 @@ ANSWER_S = 10.0
 class _Submitted:
     """A job that has no result yet."""
 
-    ticket: Ticket
+    ticket: TaskHandle
     message: ray.ObjectRef[Any]
-    job: Job
+    job: TaskRequest
 
 
 @dataclass(slots=True, eq=False)
-class _Place:
+class _ActorQueue:
     """An actor and the tasks that it was given, oldest first: the first is the one that it runs, since `began_s`.
 
     `answer` is ready once it has answered; it is asked when it is given its first task, and when it was lost. It is
@@ -79,29 +79,29 @@ class RayExecutor:
         self._task_timeout_s, self._restart_timeout_s = runtime.task_timeout_s, runtime.restart_timeout_s
         self._most_in_flight = num_cores if self._dedicated else len(placement.actors) * POOLED_DEPTH
         self._places = [
-            _Place(actor, name) for actor, (name, _) in zip(actors, placement.actors, strict=True)
+            _ActorQueue(actor, name) for actor, (name, _) in zip(actors, placement.actors, strict=True)
         ]
-        self._profile_places: dict[int, list[_Place]] = {}
+        self._profile_places: dict[int, list[_ActorQueue]] = {}
         for place, (_, profile) in zip(self._places, placement.actors, strict=True):
             self._profile_places.setdefault(profile, []).append(place)
         self._backlog: deque[_Submitted] = deque()
-        self._in_flight: dict[ray.ObjectRef[Any], _Place] = {}
-        self._done: dict[Ticket, Outcome[Any]] = {}
+        self._in_flight: dict[ray.ObjectRef[Any], _ActorQueue] = {}
+        self._done: dict[TaskHandle, Outcome[Any]] = {}
         self._message: tuple[Message, ray.ObjectRef[Any]] | None = None
         self._issued = 0
 
-    def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
+    def submit(self, message: Message, jobs: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
         """See Executor. A message goes into the object store once, however many jobs it is for."""
         if self._message is None or self._message[0] is not message:
             self._message = message, ray.put(message.buffer)
         first = self._issued
         for job in jobs:
-            self._backlog.append(_Submitted(Ticket(self._issued), self._message[1], job))
+            self._backlog.append(_Submitted(TaskHandle(self._issued), self._message[1], job))
             self._issued += 1
         self._dispatch()
-        return tuple(Ticket(number) for number in range(first, self._issued))
+        return tuple(TaskHandle(number) for number in range(first, self._issued))
 
-    def result(self, ticket: Ticket) -> Outcome[Any]:
+    def result(self, ticket: TaskHandle) -> Outcome[Any]:
         """See Executor."""
         while ticket not in self._done:
             if not self._in_flight and not self._backlog:
@@ -150,12 +150,12 @@ class RayExecutor:
             self._in_flight[ref] = place
         self._backlog.extendleft(reversed(kept))
 
-    def _free_place(self, task: ClientTask) -> _Place | None:
+    def _free_place(self, task: ClientTask) -> _ActorQueue | None:
         depth = 1 if self._dedicated else POOLED_DEPTH
         free = [p for p in self._candidates(task) if p.lost_s is None and len(p.tasks) < depth]
         return min(free, key=lambda place: len(place.tasks), default=None)
 
-    def _candidates(self, task: ClientTask) -> list[_Place]:
+    def _candidates(self, task: ClientTask) -> list[_ActorQueue]:
         """The actors that can embody the task's client."""
         if self._dedicated:
             return [self._places[task.client_id]]
@@ -164,7 +164,7 @@ class RayExecutor:
     def _take_in(
         self,
         refs: list[ray.ObjectRef[Any]],
-        asked: dict[ray.ObjectRef[Any], _Place],
+        asked: dict[ray.ObjectRef[Any], _ActorQueue],
         *,
         num_wanted: int,
         timeout_s: float | None,
@@ -179,7 +179,7 @@ class RayExecutor:
             elif ref in self._in_flight:  # it may have gone with its actor in the meantime
                 self._receive(ref)
 
-    def _answered(self, place: _Place) -> None:
+    def _answered(self, place: _ActorQueue) -> None:
         """An actor is there, or there again; one that Ray does not restart any more is lost for good."""
         if place.answer is None:
             return
@@ -203,7 +203,7 @@ class RayExecutor:
         else:
             self._done[self._strike_off(place, ref).ticket] = outcome
 
-    def _strike_off(self, place: _Place, ref: ray.ObjectRef[Any]) -> _Submitted:
+    def _strike_off(self, place: _ActorQueue, ref: ray.ObjectRef[Any]) -> _Submitted:
         """A task is off its actor's list."""
         del self._in_flight[ref]
         submitted = next(submitted for one, submitted in place.tasks if one == ref)
@@ -211,7 +211,7 @@ class RayExecutor:
         place.began_s = self._clock()
         return submitted
 
-    def _lose(self, place: _Place, stage: str, cause: str) -> None:
+    def _lose(self, place: _ActorQueue, stage: str, cause: str) -> None:
         """An actor is gone: keep what it had finished, blame the task that it was at, and take the others back."""
         unfinished = self._take_back(place, ANSWER_S)
         if unfinished:
@@ -220,7 +220,7 @@ class RayExecutor:
             self._backlog.extendleft(reversed(others))
         place.lost_s, place.answer = self._clock(), place.actor.__ray_ready__.remote()
 
-    def _take_back(self, place: _Place, patience_s: float) -> list[_Submitted]:
+    def _take_back(self, place: _ActorQueue, patience_s: float) -> list[_Submitted]:
         """The tasks that an actor which is gone has not finished; results that it had given are received.
 
         With the actor its tasks fail, within `patience_s`; those that have not are cancelled.
@@ -282,7 +282,7 @@ class RayExecutor:
                     f"restarted them within runtime.restart_timeout_s={self._restart_timeout_s:g}"
                 )
 
-    def _is_given_up(self, place: _Place) -> bool:
+    def _is_given_up(self, place: _ActorQueue) -> bool:
         if place.lost_s is None:
             return False
         return place.answer is None or self._clock() - place.lost_s >= self._restart_timeout_s

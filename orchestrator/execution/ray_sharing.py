@@ -6,7 +6,7 @@ import ray
 
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition
-from orchestrator.experiment.experiment import Experiment, Recipe, with_samples
+from orchestrator.experiment.experiment import Experiment, ExperimentSpec, with_samples
 from orchestrator.models.plugin import shipped_modules
 
 
@@ -27,7 +27,7 @@ class SharedSamples:
 class SharedExperiment:
     """References to the parts of an experiment."""
 
-    recipe: ray.ObjectRef[Recipe]
+    recipe: ray.ObjectRef[ExperimentSpec]
     samples: SharedSamples
 
     def get(self) -> Experiment:

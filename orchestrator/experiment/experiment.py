@@ -21,7 +21,7 @@ from orchestrator.models.parameters import FlatModule
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Recipe:
+class ExperimentSpec:
     """A resolved experiment but for its samples.
 
     `build` makes a new module; it carries the builder itself, so that a user's file need not be on every node.
@@ -35,16 +35,16 @@ class Recipe:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Experiment(Recipe):
+class Experiment(ExperimentSpec):
     """A resolved experiment. Immutable; every process that takes part has all of it."""
 
     dataset: Dataset
     partition: Partition
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> ExperimentSpec:
         """What is left without the samples, which several experiments may share."""
-        return Recipe(
+        return ExperimentSpec(
             config=self.config,
             algorithm=self.algorithm,
             model_spec=self.model_spec,
@@ -84,7 +84,7 @@ def split_samples(dataset: Dataset, config: ExperimentConfig) -> Partition:
     return make_partition(dataset, config.data, config.fleet.num_clients, stream(config.seed, "partition"))
 
 
-def with_samples(recipe: Recipe, dataset: Dataset, partition: Partition) -> Experiment:
+def with_samples(recipe: ExperimentSpec, dataset: Dataset, partition: Partition) -> Experiment:
     """The experiment that a recipe and its samples make."""
     return Experiment(
         config=recipe.config,

@@ -16,7 +16,7 @@ from orchestrator.errors import ConfigError, ModelError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, split_samples
 from orchestrator.federation.algorithm import Algorithm, AnyAlgorithm
-from orchestrator.federation.device_draws import draw_population
+from orchestrator.federation.device_assignment import draw_population
 from orchestrator.federation.seeds import forked_torch_seed
 from orchestrator.federation.setting import Setting
 from orchestrator.fleet.registry import get_fleet

@@ -163,7 +163,7 @@ class Algorithm(Generic[S, C]):
         """What the server sends to one client beside the broadcast; nothing by default."""
         return ()
 
-    def held_mask(self, client_state: C) -> Tensor | None:
+    def shared_mask(self, client_state: C) -> Tensor | None:
         """bool[D] mask that a client is known to hold, which a unicast model under it need not repeat."""
         return None
 

@@ -11,7 +11,7 @@ from orchestrator.fleet.clock import client_time
 from orchestrator.fleet.profiles import DeviceProfile
 
 #: used; after the deadline; after enough others had answered; from too old a model; the device vanished
-Fate = Literal["used", "late", "surplus", "stale", "vanished"]
+EventOutcome = Literal["used", "late", "surplus", "stale", "vanished"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class ClientEvent:
     num_examples: int
     train_loss: float
     start_s: float = 0.0
-    outcome: Fate = "used"
+    outcome: EventOutcome = "used"
     staleness: int = 0
 
     @property
@@ -85,7 +85,7 @@ def participation(
     )
 
 
-def cut_short(event: ClientEvent, after_s: float) -> ClientEvent:
+def interrupted_event(event: ClientEvent, after_s: float) -> ClientEvent:
     """The event of a device that is gone so many seconds after the start: what it did by then, and no upload.
 
     Its download counts whole once it has begun.

@@ -74,7 +74,7 @@ class ClientMaskAlgorithm(Algorithm[ServerState, C]):
         """w m_k, and everything that no mask covers."""
         return (pack_model(self.setting.layout, state.params, client_state.mask),)
 
-    def held_mask(self, client_state: C) -> Tensor:
+    def shared_mask(self, client_state: C) -> Tensor:
         """m_k, which the client uploaded last; all ones before."""
         return client_state.mask
 

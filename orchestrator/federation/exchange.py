@@ -59,7 +59,7 @@ def find_model(payload: Payload) -> Dense | Masked | None:
     return None
 
 
-def beside_model(payload: Payload) -> Payload:
+def without_model(payload: Payload) -> Payload:
     """The items that are not the model."""
     return tuple(item for item in payload if item.name != MODEL_ITEM)
 

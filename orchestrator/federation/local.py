@@ -56,7 +56,7 @@ class LocalHooks(Protocol[C]):
         """Called after each local epoch; `epochs_done` counts from 1."""
 
 
-class Host(Protocol):
+class ClientEnvironment(Protocol):
     """What the machine lends to a task: modules, which are costly to build, and samples."""
 
     @property
@@ -89,7 +89,7 @@ class LocalRun(Generic[C]):
         *,
         setting: Setting,
         task: ClientTask,
-        host: Host,
+        host: ClientEnvironment,
         received: ModelValues | None,
         payload: Payload,
         state: C,

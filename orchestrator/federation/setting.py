@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.config.sections import SparsityConfig, TrainingConfig
-from orchestrator.federation.device_draws import device_of, device_stream
+from orchestrator.federation.device_assignment import device_of, device_stream
 from orchestrator.fleet.population import Population
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.models.cost import ModelCost

@@ -37,7 +37,7 @@ def discount(config: AsynchronyConfig, staleness: int) -> float:
     return _DISCOUNTS[config.staleness](config, staleness)
 
 
-def at_present(
+def discounted(
     contribution: Contribution, present: Tensor, config: AsynchronyConfig, staleness: int
 ) -> Contribution:
     """The contribution as one that was trained from `present`, the server's float32[D] model.

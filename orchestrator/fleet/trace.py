@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import ConfigError
 from orchestrator.fleet.devices import SPEEDS, Devices
-from orchestrator.fleet.trace_rows import Rows, by_client, read_table
+from orchestrator.fleet.trace_rows import TraceRows, by_client, read_table
 
 FROM, UNTIL = "available_from_s", "available_until_s"
 COLUMNS = ("client", "profile", *SPEEDS, FROM, UNTIL)
@@ -84,7 +84,7 @@ def _wanted(names: set[str], num_profiles: int) -> set[str]:
     return wanted
 
 
-def _profiles(rows: Rows, names: Sequence[str]) -> NDArray[np.int32]:
+def _profiles(rows: TraceRows, names: Sequence[str]) -> NDArray[np.int32]:
     """int32[R], the place of each row's profile in `names`; 0 where there is no such column."""
     if not rows.has("profile"):
         return np.zeros(len(rows.client), dtype=np.int32)
@@ -94,21 +94,21 @@ def _profiles(rows: Rows, names: Sequence[str]) -> NDArray[np.int32]:
     return places
 
 
-def _speed(rows: Rows, column: str) -> NDArray[np.float64]:
+def _speed(rows: TraceRows, column: str) -> NDArray[np.float64]:
     """float64[R]."""
     speed = rows.numbers(column)
     rows.require(speed > 0.0, column, "is not above 0", "write what the device does in a second")
     return speed
 
 
-def _require_one_row_each(rows: Rows, first_row: NDArray[np.int64]) -> None:
+def _require_one_row_each(rows: TraceRows, first_row: NDArray[np.int64]) -> None:
     alone = np.zeros(len(rows.client), dtype=np.bool_)
     alone[first_row] = True
     problem = "the client had a row before, and no intervals tell the two apart"
     rows.require(alone, "client", problem, f"keep one of them, or add {FROM} and {UNTIL}")
 
 
-def _intervals(rows: Rows, period_s: float | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _intervals(rows: TraceRows, period_s: float | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """`first` and `intervals` of Devices."""
     start, end = rows.numbers(FROM), rows.numbers(UNTIL)
     rows.require(start >= 0.0, FROM, "is negative", "count from the start of the run")

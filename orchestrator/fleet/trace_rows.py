@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class TraceRows:
     """The R rows of a file: `client` is int64[R], whose each of them is; `ids` are the N clients' own names."""
 
     file: Path
@@ -71,13 +71,13 @@ def read_table(file: Path, text_columns: Sequence[str]) -> "pyarrow.Table":
     return table
 
 
-def by_client(file: Path, table: "pyarrow.Table") -> Rows:
+def by_client(file: Path, table: "pyarrow.Table") -> TraceRows:
     """Rows with the clients that the column `client` names. Raises ConfigError where it names none."""
     client, ids = _texts(file, table, "client")
     if "" in ids:
         row = int(np.argmax(client == ids.index("")))
         raise ConfigError(f"{file}: row {row + 1}: client", "(nothing)", "the row has no client", "name it")
-    return Rows(file, table, client, ids)
+    return TraceRows(file, table, client, ids)
 
 
 def _texts(file: Path, table: "pyarrow.Table", column: str) -> tuple[NDArray[np.int64], list[str]]:

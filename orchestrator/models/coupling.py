@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from orchestrator.errors import ModelError
-from orchestrator.models.operations import MODULE_KINDS, Kind, function_kind
+from orchestrator.models.operations import MODULE_KINDS, OperationKind, function_kind
 from orchestrator.models.unit_layers import (
     Flow,
     LayerCall,
@@ -78,13 +78,15 @@ class _Follower(fx.Interpreter):
             return None
         if node.op == "call_module":
             layer = self.submodules[str(node.target)]
-            kind = next((kind for types, kind in MODULE_KINDS if isinstance(layer, types)), Kind.UNKNOWN)
+            kind = next(
+                (kind for types, kind in MODULE_KINDS if isinstance(layer, types)), OperationKind.UNKNOWN
+            )
         else:
             if not any(map(_is_tensor, result if isinstance(result, tuple) else (result,))):
                 return None
             kind = function_kind(node)
         inputs = list(self._inputs(node))
-        if not inputs and kind not in (Kind.LAYER, Kind.UNKNOWN):
+        if not inputs and kind not in (OperationKind.LAYER, OperationKind.UNKNOWN):
             return None
         follow = getattr(self, f"_{kind.value}")
         return follow(node, inputs[0] if inputs else None, result)
@@ -176,7 +178,7 @@ class _Follower(fx.Interpreter):
 
     def _rearranged(self, node: fx.Node) -> NDArray[np.int64]:
         """int64, of the shape of the node's result: the atom at each entry."""
-        joins = function_kind(node) is Kind.MOVEMENT and isinstance(node.args[0], list | tuple)
+        joins = function_kind(node) is OperationKind.MOVEMENT and isinstance(node.args[0], list | tuple)
 
         def replace(n: fx.Node) -> Any:
             value, flow = self.env[n], self._flows[n]

@@ -10,7 +10,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.rnn import RNNBase
 
 
-class Kind(Enum):
+class OperationKind(Enum):
     """What an operation does with units; `coupling` follows each by a method of that name."""
 
     LAYER = "layer"  # has tensors that its units own, see layers.py
@@ -26,11 +26,11 @@ class Kind(Enum):
 
 
 #: the first kind whose types a layer is an instance of
-MODULE_KINDS: tuple[tuple[tuple[type[nn.Module], ...], Kind], ...] = (
-    ((_ConvNd, nn.Linear, nn.Embedding, RNNBase, _NormBase, nn.GroupNorm, nn.PReLU), Kind.LAYER),
-    ((nn.LayerNorm, nn.RMSNorm), Kind.LAYER_NORM),
-    ((nn.Softmax, nn.LogSoftmax), Kind.SOFTMAX),
-    ((nn.LocalResponseNorm, nn.Softmax2d), Kind.MIX),
+MODULE_KINDS: tuple[tuple[tuple[type[nn.Module], ...], OperationKind], ...] = (
+    ((_ConvNd, nn.Linear, nn.Embedding, RNNBase, _NormBase, nn.GroupNorm, nn.PReLU), OperationKind.LAYER),
+    ((nn.LayerNorm, nn.RMSNorm), OperationKind.LAYER_NORM),
+    ((nn.Softmax, nn.LogSoftmax), OperationKind.SOFTMAX),
+    ((nn.LocalResponseNorm, nn.Softmax2d), OperationKind.MIX),
     (
         (
             _DropoutNd,
@@ -53,7 +53,7 @@ MODULE_KINDS: tuple[tuple[tuple[type[nn.Module], ...], Kind], ...] = (
             activation.Tanh,
             nn.Identity,
         ),
-        Kind.ELEMENTWISE,
+        OperationKind.ELEMENTWISE,
     ),
     (
         (
@@ -64,26 +64,26 @@ MODULE_KINDS: tuple[tuple[tuple[type[nn.Module], ...], Kind], ...] = (
             nn.Upsample,
             nn.ZeroPad2d,
         ),
-        Kind.SPATIAL,
+        OperationKind.SPATIAL,
     ),
-    ((nn.Flatten,), Kind.MOVEMENT),
+    ((nn.Flatten,), OperationKind.MOVEMENT),
 )
 
-_FUNCTIONS: dict[Kind, str] = {
-    Kind.ELEMENTWISE: (
+_FUNCTIONS: dict[OperationKind, str] = {
+    OperationKind.ELEMENTWISE: (
         "add iadd sub isub mul imul div truediv itruediv neg pow abs exp sqrt maximum minimum clamp relu relu6 "
         "leaky_relu elu celu selu gelu silu mish hardtanh hardswish hardsigmoid sigmoid logsigmoid softplus "
         "softsign tanh dropout dropout1d dropout2d feature_dropout contiguous clone detach float to"
     ),
-    Kind.SPATIAL: (
+    OperationKind.SPATIAL: (
         "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "
         "adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
         "adaptive_max_pool3d interpolate"
     ),
-    Kind.SOFTMAX: "softmax log_softmax",
-    Kind.PAD: "pad",
-    Kind.REDUCTION: "mean sum amax amin std var",
-    Kind.MOVEMENT: (
+    OperationKind.SOFTMAX: "softmax log_softmax",
+    OperationKind.PAD: "pad",
+    OperationKind.REDUCTION: "mean sum amax amin std var",
+    OperationKind.MOVEMENT: (
         "flatten view reshape permute transpose swapaxes movedim squeeze unsqueeze expand repeat getitem select "
         "cat concat stack"
     ),
@@ -92,12 +92,12 @@ _FUNCTIONS: dict[Kind, str] = {
 _KIND_OF = {name: kind for kind, names in _FUNCTIONS.items() for name in names.split()}
 
 
-def function_kind(node: fx.Node) -> Kind:
+def function_kind(node: fx.Node) -> OperationKind:
     """The kind of a called function or tensor method; `add_`, `torch.add` and `+` are one."""
     target = node.target
     if isinstance(target, str):
-        return _KIND_OF.get(target.rstrip("_"), Kind.UNKNOWN)
+        return _KIND_OF.get(target.rstrip("_"), OperationKind.UNKNOWN)
     module = getattr(target, "__module__", None) or "torch"
     if module.partition(".")[0] not in ("torch", "_operator"):
-        return Kind.UNKNOWN
-    return _KIND_OF.get(getattr(target, "__name__", "").rstrip("_"), Kind.UNKNOWN)
+        return OperationKind.UNKNOWN
+    return _KIND_OF.get(getattr(target, "__name__", "").rstrip("_"), OperationKind.UNKNOWN)

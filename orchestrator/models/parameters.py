@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from orchestrator.errors import ModelError
 
-Kind = Literal["weight", "bias", "norm", "buffer"]
+SegmentKind = Literal["weight", "bias", "norm", "buffer"]
 
 _NORMS = (
     nn.modules.batchnorm._NormBase,
@@ -33,7 +33,7 @@ class Segment:
     name: str
     shape: tuple[int, ...]
     offset: int
-    kind: Kind
+    kind: SegmentKind
     maskable: bool
 
     @property
@@ -73,7 +73,7 @@ class ParameterLayout:
                 raise ModelError(
                     "model", name, f"the parameter is {tensor.dtype}", "build the model in float32"
                 )
-            kind: Kind = "weight" if tensor.ndim >= 2 else "bias"
+            kind: SegmentKind = "weight" if tensor.ndim >= 2 else "bias"
             if not tensor.requires_grad:
                 kind = "buffer"
             elif id(tensor) in norms:

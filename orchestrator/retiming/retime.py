@@ -10,7 +10,7 @@ from orchestrator.aggregation.costs import phase_s
 from orchestrator.errors import CheckpointError, ConfigError, RequestError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.federation.client_event import ClientEvent
-from orchestrator.federation.device_draws import device_of, draw_population
+from orchestrator.federation.device_assignment import device_of, draw_population
 from orchestrator.fleet.clock import client_time
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.population import Population

@@ -12,9 +12,9 @@ import torch
 
 from orchestrator.aggregation.arrival import Decoded
 from orchestrator.errors import WireError
-from orchestrator.execution.executor import Job
+from orchestrator.execution.executor import TaskRequest
 from orchestrator.federation.algorithm import AnyAlgorithm
-from orchestrator.federation.exchange import ModelValues, beside_model, known_masks
+from orchestrator.federation.exchange import ModelValues, known_masks, without_model
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientScore, ClientUpdate
 from orchestrator.models.parameters import ParameterLayout
@@ -26,7 +26,7 @@ _MOST_ITEMS, _MOST_SMALL = 16, 1 << 16
 
 
 def admit(
-    algorithm: AnyAlgorithm, job: Job, update: ClientUpdate[Any], received: ModelValues | None
+    algorithm: AnyAlgorithm, job: TaskRequest, update: ClientUpdate[Any], received: ModelValues | None
 ) -> Decoded:
     """Decode an update whose client received this model, and check it.
 
@@ -44,7 +44,7 @@ def admit(
     model = None if task.kind == "loss" else algorithm.unpack(payload, task, job.client_state)
     if model is not None and task.kind == "train":
         _require_mask(algorithm, task, received, model)
-    algorithm.check_items(beside_model(payload), task)
+    algorithm.check_items(without_model(payload), task)
     return Decoded.of(job, update, received, model, payload)
 
 

@@ -11,25 +11,25 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import final
 
-from orchestrator.aggregation.arrival import Arrival, leaves
-from orchestrator.aggregation.fold import Fold, Folded
+from orchestrator.aggregation.arrival import Arrival, departure
+from orchestrator.aggregation.fold import Fold, PhaseResult
 from orchestrator.errors import RoundError
-from orchestrator.execution.executor import Job, Ticket
+from orchestrator.execution.executor import TaskHandle, TaskRequest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.client_event import Fate
+from orchestrator.federation.client_event import EventOutcome
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.fleet.clock import client_time
 from orchestrator.rounds.broadcast import Broadcast
-from orchestrator.rounds.phase import Launched, PhaseRunner
-from orchestrator.rounds.protocol import Begun, ClientMemory
+from orchestrator.rounds.phase import PhaseRunner, SubmittedTasks
+from orchestrator.rounds.protocol import ClientMemory, RoundInProgress
 from orchestrator.rounds.sampler import (
-    LOOK_S,
-    MAX_LOOKS,
-    Selector,
-    nobody_came,
+    MAX_POLLS,
+    POLL_INTERVAL_S,
+    CohortSampler,
+    no_client_available,
 )
-from orchestrator.storage.in_flight import Flight
+from orchestrator.storage.in_flight import InFlightTask
 
 #: tasks that may fail or vanish for each update that a round needs, before the run ends
 _PATIENCE = 100
@@ -38,13 +38,13 @@ _ROUNDING = 1.0 - 1e-9
 
 
 @dataclass(eq=False)
-class _Task:
+class _ActiveTask:
     """A client at work. `arrival` is None until its training has ended, and `lost_s` inf unless it failed."""
 
-    flight: Flight
+    flight: InFlightTask
     broadcast: Broadcast
-    job: Job
-    ticket: Ticket
+    job: TaskRequest
+    ticket: TaskHandle
     least_s: float
     arrival: Arrival | None = None
     lost_s: float = inf
@@ -61,7 +61,7 @@ class _Task:
 
 
 @dataclass(eq=False, kw_only=True)
-class _Version:
+class _ModelVersion:
     """The model that clients begin with now, and how often each of them did."""
 
     round_idx: int
@@ -85,25 +85,25 @@ class AsynchronousRounds:
         self._config, self._algorithm = experiment.config.asynchrony, experiment.algorithm
         self._concurrency = experiment.config.training.clients_per_round
         self._buffer_size = self._config.buffer_size if self._config.kind == "fedbuff" else 1
-        self._selector = Selector(experiment)
-        self._tasks: list[_Task] = []
-        self._ended: tuple[Flight, ...] = ()
+        self._selector = CohortSampler(experiment)
+        self._tasks: list[_ActiveTask] = []
+        self._ended: tuple[InFlightTask, ...] = ()
         self._num_given = 0
 
     def begin(
         self, state: ServerState, round_idx: int, now_s: float, broadcast: Broadcast | None, *, score: bool
-    ) -> Begun:
+    ) -> RoundInProgress:
         """Give the free places to clients that begin with this state."""
-        self._version = _Version(
+        self._version = _ModelVersion(
             round_idx=round_idx,
             state=state,
             broadcast=broadcast or Broadcast.of(self._experiment, state),
             score=score,
         )
         self._fill(now_s)
-        return Begun(round_idx=round_idx, state=state, start_s=now_s)
+        return RoundInProgress(round_idx=round_idx, state=state, start_s=now_s)
 
-    def end(self, begun: Begun) -> Folded:
+    def end(self, begun: RoundInProgress) -> PhaseResult:
         """Take updates in the order of emulated time until the buffer is full.
 
         A place is given away again when emulated time moves on, so that of updates that come at the same moment none
@@ -135,11 +135,11 @@ class AsynchronousRounds:
         self._ended = tuple(task.flight for task in self._tasks)
         return fold.finish(begun.state.params, now_s - begun.start_s, waited_s=waited_s)
 
-    def flights(self) -> Sequence[Flight]:
+    def flights(self) -> Sequence[InFlightTask]:
         """See Rounds: the tasks under way when the buffer was full."""
         return self._ended
 
-    def restore(self, flights: Sequence[Flight], state_before: Callable[[int], ServerState]) -> None:
+    def restore(self, flights: Sequence[InFlightTask], state_before: Callable[[int], ServerState]) -> None:
         """See Rounds."""
         broadcasts: dict[int, Broadcast] = {}
         for flight in flights:
@@ -154,11 +154,11 @@ class AsynchronousRounds:
 
         Raises RoundError when none comes for a week.
         """
-        for _ in range(MAX_LOOKS):
-            now_s += LOOK_S
+        for _ in range(MAX_POLLS):
+            now_s += POLL_INTERVAL_S
             if self._fill(now_s):
                 return now_s
-        raise nobody_came(round_idx)
+        raise no_client_available(round_idx)
 
     def _fill(self, now_s: float) -> bool:
         """Give free places to clients that are there; whether any was given."""
@@ -173,8 +173,8 @@ class AsynchronousRounds:
             k = planned.client_id
             task = replace(planned, position=version.num_given, score=version.score, repeat=version.given[k])
             launched = self._launch(task, version.broadcast, now_s)
-            held = self._memory.held_masks.get(k)
-            flight = Flight(
+            held = self._memory.shared_masks.get(k)
+            flight = InFlightTask(
                 round_idx=task.round_idx,
                 position=task.position,
                 client_id=k,
@@ -189,17 +189,19 @@ class AsynchronousRounds:
             self._num_given += 1
         return bool(cohort)
 
-    def _launch(self, task: ClientTask, broadcast: Broadcast, start_s: float) -> Launched:
+    def _launch(self, task: ClientTask, broadcast: Broadcast, start_s: float) -> SubmittedTasks:
         plan = RoundPlan(task.round_idx, (task,))
         return self._phases.launch(
             plan, broadcast.state, self._memory.states, broadcast=broadcast, score=task.score, start_s=start_s
         )
 
-    def _add(self, flight: Flight, launched: Launched) -> None:
+    def _add(self, flight: InFlightTask, launched: SubmittedTasks) -> None:
         least_s = self._least_s(flight, launched)
-        self._tasks.append(_Task(flight, launched.broadcast, launched.jobs[0], launched.tickets[0], least_s))
+        self._tasks.append(
+            _ActiveTask(flight, launched.broadcast, launched.jobs[0], launched.tickets[0], least_s)
+        )
 
-    def _least_s(self, flight: Flight, launched: Launched) -> float:
+    def _least_s(self, flight: InFlightTask, launched: SubmittedTasks) -> float:
         """A lower bound of the emulated time at which the task's update can be there, or its device gone."""
         (job,) = launched.jobs
         profile = self._experiment.setting.profile_of(flight.client_id, flight.round_idx)
@@ -213,14 +215,14 @@ class AsynchronousRounds:
         time = client_time(
             profile, download_bytes=flight.download_bytes, train_flops=flops, upload_bytes=0
         ).total_s
-        available_s, share = leaves(self._experiment, job, profile, flight.start_s)
+        available_s, share = departure(self._experiment, job, profile, flight.start_s)
         return flight.start_s + _ROUNDING * min(time * share, available_s)
 
     def _none_before(self, now_s: float) -> bool:
         """Whether it is certain, without waiting for a training, that nothing more arrives at this moment."""
         return all(task.order[0] > now_s for task in self._tasks)
 
-    def _first(self, fold: Fold) -> _Task | None:
+    def _first(self, fold: Fold) -> _ActiveTask | None:
         """The task that is over first in emulated time, once that is certain; None where nobody is at work."""
         while self._tasks:
             task = min(self._tasks, key=lambda t: t.order)
@@ -239,18 +241,18 @@ class AsynchronousRounds:
                 )
         return None
 
-    def _take(self, task: _Task, fold: Fold, begun: Begun) -> None:
+    def _take(self, task: _ActiveTask, fold: Fold, begun: RoundInProgress) -> None:
         self._tasks.remove(task)
         if task.arrival is None:
             return
         fold.received(task.arrival)
         fold.take(task.arrival, self._fate(begun, task.arrival), begun.state.params)
-        self._memory.held_masks.update(fold.held_masks)
+        self._memory.shared_masks.update(fold.shared_masks)
         k = task.flight.client_id
         if k in fold.client_states:
             self._memory.states.stage(begun.round_idx, {k: fold.client_states[k]})
 
-    def _fate(self, begun: Begun, arrival: Arrival) -> Fate:
+    def _fate(self, begun: RoundInProgress, arrival: Arrival) -> EventOutcome:
         if arrival.event.outcome == "vanished":
             return "vanished"
         oldest = self._config.max_staleness

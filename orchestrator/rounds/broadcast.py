@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from orchestrator.execution.executor import Job, Message
+from orchestrator.execution.executor import Message, TaskRequest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.exchange import MODEL_ITEM, ModelValues, find_model, known_masks
@@ -46,21 +46,21 @@ class Broadcast:
             message=Message(buffer),
         )
 
-    def job(self, task: ClientTask, client_state: Any) -> Job:
+    def job(self, task: ClientTask, client_state: Any) -> TaskRequest:
         """The task with what its client alone is sent."""
         experiment, algorithm = self.experiment, self.experiment.algorithm
         payload = algorithm.unicast(self.state, task, client_state)
-        held = known_masks(experiment.setting.layout, algorithm.held_mask(client_state))
-        return Job(task, client_state, _encode(experiment, payload, held))
+        held = known_masks(experiment.setting.layout, algorithm.shared_mask(client_state))
+        return TaskRequest(task, client_state, _encode(experiment, payload, held))
 
-    def received_by(self, job: Job) -> ModelValues | None:
+    def received_by(self, job: TaskRequest) -> ModelValues | None:
         """The model as the job's client received it, in full coordinates; one object where all get the same."""
         algorithm = self.experiment.algorithm
         if not job.unicast.size:
             if not self._common:
                 self._common.append(algorithm.unpack(self.decoded, job.task, job.client_state))
             return self._common[0]
-        held = known_masks(self.experiment.setting.layout, algorithm.held_mask(job.client_state))
+        held = known_masks(self.experiment.setting.layout, algorithm.shared_mask(job.client_state))
         payload = self.decoded + decode(job.unicast, known_masks=held)
         return algorithm.unpack(payload, job.task, job.client_state)
 
@@ -80,9 +80,9 @@ class Broadcast:
     def _bytes_without_mask(self) -> int:
         return _encode(self.experiment, self.payload, self.known_masks).nbytes
 
-    def download_bytes(self, job: Job, held_mask: str | None) -> int:
+    def download_bytes(self, job: TaskRequest, shared_mask: str | None) -> int:
         """Encoded length of what a client lacks that holds the broadcast mask of that digest (None: none)."""
-        if self.mask_digest is not None and held_mask == self.mask_digest:
+        if self.mask_digest is not None and shared_mask == self.mask_digest:
             return self._bytes_without_mask + job.unicast.nbytes
         return self.message.buffer.nbytes + job.unicast.nbytes
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from orchestrator.aggregation.costs import add_totals, round_costs
-from orchestrator.aggregation.fold import Folded
+from orchestrator.aggregation.fold import PhaseResult
 from orchestrator.execution.executor import Executor
 from orchestrator.experiment.experiment import Experiment, params_sha256
 from orchestrator.federation.aggregate import Aggregate
@@ -21,17 +21,17 @@ from orchestrator.rounds.asynchronous import AsynchronousRounds
 from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.rounds.evaluator import Evaluator, spread_scores
 from orchestrator.rounds.phase import PhaseRunner, Scoring
-from orchestrator.rounds.protocol import Begun, ClientMemory, Rounds
+from orchestrator.rounds.protocol import ClientMemory, RoundInProgress, Rounds
 from orchestrator.rounds.synchronous import SynchronousRounds
-from orchestrator.storage.checkpoint import Commit, Restored, Templates
+from orchestrator.storage.checkpoint import Checkpoint, RestoredRun, Templates
 from orchestrator.storage.export import export_model
-from orchestrator.storage.in_flight import Flight
+from orchestrator.storage.in_flight import InFlightTask
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Progress:
+class RunState:
     """The run between two rounds, but for what its clients keep."""
 
     next_round: int
@@ -45,11 +45,11 @@ class FinishedRound:
 
     round_idx: int
     state: ServerState
-    held_masks: dict[int, str]
+    shared_masks: dict[int, str]
     totals: dict[str, float]
     metrics: dict[str, float]
-    phases: Sequence[Folded]
-    flights: Sequence[Flight]
+    phases: Sequence[PhaseResult]
+    flights: Sequence[InFlightTask]
     last: bool
     scoring: Scoring | None
 
@@ -114,17 +114,17 @@ class Driver:
         """Digest of the global parameters after the last round that `run` completed."""
         return params_sha256(self._progress.server_state.params)
 
-    def _new(self, fresh: ServerState) -> tuple[Progress, ClientMemory]:
+    def _new(self, fresh: ServerState) -> tuple[RunState, ClientMemory]:
         states = self._store.client_states(self._algorithm.init_client(0))
-        return Progress(next_round=0, server_state=fresh), ClientMemory(states=states)
+        return RunState(next_round=0, server_state=fresh), ClientMemory(states=states)
 
-    def _resumed(self, last: Restored) -> tuple[Progress, ClientMemory]:
-        progress = Progress(
+    def _resumed(self, last: RestoredRun) -> tuple[RunState, ClientMemory]:
+        progress = RunState(
             next_round=last.round_idx + 1, server_state=last.server_state, totals=dict(last.totals)
         )
-        return progress, ClientMemory(states=last.client_states, held_masks=last.held_masks)
+        return progress, ClientMemory(states=last.client_states, shared_masks=last.shared_masks)
 
-    def _begin(self, progress: Progress, broadcast: Broadcast | None) -> Begun:
+    def _begin(self, progress: RunState, broadcast: Broadcast | None) -> RoundInProgress:
         round_idx = progress.next_round
         return self._rounds.begin(
             progress.server_state,
@@ -135,7 +135,7 @@ class Driver:
         )
 
     def _end(
-        self, begun: Begun, progress: Progress, started_s: float
+        self, begun: RoundInProgress, progress: RunState, started_s: float
     ) -> tuple[FinishedRound, Broadcast | None]:
         """Fold the updates, take the server's step, and let clients score what they now have.
 
@@ -167,7 +167,7 @@ class Driver:
         finished = FinishedRound(
             round_idx=round_idx,
             state=next_state,
-            held_masks={k: digest for phase in phases for k, digest in phase.held_masks.items()},
+            shared_masks={k: digest for phase in phases for k, digest in phase.shared_masks.items()},
             totals=totals,
             metrics=metrics,
             phases=phases,
@@ -205,11 +205,11 @@ class Driver:
             scores, problem = finished.scoring.collect(failures)
             metrics |= {} if problem else spread_scores(scores)
         record = RoundRecord(finished.round_idx, round(self._now_s() * 1000), metrics)
-        commit = Commit(
+        commit = Checkpoint(
             round_idx=finished.round_idx,
             server_state=finished.state,
             client_states=self._memory.states.staged(finished.round_idx),
-            held_masks=finished.held_masks,
+            shared_masks=finished.shared_masks,
             flights=finished.flights,
             totals=finished.totals,
             log_bytes={},
@@ -226,8 +226,8 @@ class Driver:
         return record
 
 
-def _after(progress: Progress, finished: FinishedRound) -> Progress:
-    return Progress(
+def _after(progress: RunState, finished: FinishedRound) -> RunState:
+    return RunState(
         next_round=finished.round_idx + 1,
         server_state=finished.state,
         totals=finished.totals,

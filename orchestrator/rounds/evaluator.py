@@ -17,7 +17,7 @@ from orchestrator.federation.evaluate import predict, spread
 from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.update import SCORES
-from orchestrator.fleet.selection import Urn
+from orchestrator.fleet.client_sampler import ClientSampler
 from orchestrator.models.parameters import FlatModule
 
 
@@ -50,7 +50,7 @@ class Evaluator:
         num_clients, most = config.fleet.num_clients, config.evaluation.max_clients
         if most is None or most >= num_clients:
             return tuple(range(num_clients))
-        drawn = Urn(num_clients).draw(most, stream(config.seed, "scored clients"))
+        drawn = ClientSampler(num_clients).draw(most, stream(config.seed, "scored clients"))
         return tuple(sorted(drawn))
 
     def evaluate(self, params: Tensor) -> dict[str, float]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from traceback import format_exc
 from typing import Any, TypeVar
 
-from orchestrator.aggregation.arrival import Arrival, Decoded, unless_it_vanishes
+from orchestrator.aggregation.arrival import Arrival, Decoded, with_dropout
 from orchestrator.aggregation.costs import phase_s
-from orchestrator.aggregation.fold import Fold, Folded
+from orchestrator.aggregation.fold import Fold, PhaseResult
 from orchestrator.errors import RoundError, WireError
-from orchestrator.execution.executor import Executor, Job, Ticket
+from orchestrator.execution.executor import Executor, TaskHandle, TaskRequest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.client_event import participation
@@ -22,17 +22,17 @@ from orchestrator.rounds.broadcast import Broadcast
 R = TypeVar("R")
 
 #: clients in a chunk of evaluation tasks; two chunks are under way
-SCORED_AT_ONCE = 16
+SCORING_CHUNK = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Launched:
+class SubmittedTasks:
     """Tasks that are under way since emulated time `start_s`, in the order in which they fold."""
 
     round_idx: int
     broadcast: Broadcast
-    jobs: Sequence[Job]
-    tickets: Sequence[Ticket]
+    jobs: Sequence[TaskRequest]
+    tickets: Sequence[TaskHandle]
     start_s: float
 
 
@@ -52,7 +52,7 @@ class PhaseRunner:
         broadcast: Broadcast | None = None,
         score: bool = False,
         start_s: float = 0.0,
-    ) -> Launched:
+    ) -> SubmittedTasks:
         """Hand the tasks of a plan over; does not wait.
 
         `client_states` holds what clients that took part before bring with them, `broadcast` the state's
@@ -66,21 +66,27 @@ class PhaseRunner:
             brought = client_states[k] if k in client_states else self._algorithm.init_client(k)
             jobs.append(broadcast.job(replace(task, score=score), brought))
         tickets = self._executor.submit(broadcast.message, jobs)
-        return Launched(plan.round_idx, broadcast, jobs, tickets, start_s)
+        return SubmittedTasks(plan.round_idx, broadcast, jobs, tickets, start_s)
 
-    def fold(self, launched: Launched, held_masks: Mapping[int, str], known: Mapping[int, Any]) -> Folded:
+    def fold(
+        self, launched: SubmittedTasks, shared_masks: Mapping[int, str], known: Mapping[int, Any]
+    ) -> PhaseResult:
         """Wait for the answers to a probe and fold them in plan order.
 
-        `held_masks` names the mask that each client held before, `known` has the clients that keep a state.
+        `shared_masks` names the mask that each client held before, `known` has the clients that keep a state.
         Raises RoundError when too many fail.
         """
         fold = Fold(self._experiment, launched.round_idx, known)
-        for arrival in self.arrivals(launched, held_masks, fold):
+        for arrival in self.arrivals(launched, shared_masks, fold):
             fold.take(arrival, "used")
         return fold.finish(launched.broadcast.state.params, phase_s(fold.events))
 
     def arrivals(
-        self, launched: Launched, held_masks: Mapping[int, str], fold: Fold, has_message: Collection[int] = ()
+        self,
+        launched: SubmittedTasks,
+        shared_masks: Mapping[int, str],
+        fold: Fold,
+        has_message: Collection[int] = (),
     ) -> Iterator[Arrival]:
         """Each task's update once it is there, in plan order; what fails is added to the fold's failures.
 
@@ -88,7 +94,7 @@ class PhaseRunner:
         """
         for job, ticket in zip(launched.jobs, launched.tickets, strict=True):
             k = job.task.client_id
-            held = fold.held_masks.get(k, held_masks.get(k))
+            held = fold.shared_masks.get(k, shared_masks.get(k))
             download_bytes = (
                 job.unicast.nbytes if k in has_message else launched.broadcast.download_bytes(job, held)
             )
@@ -102,8 +108,8 @@ class PhaseRunner:
     def arrival(
         self,
         broadcast: Broadcast,
-        job: Job,
-        ticket: Ticket,
+        job: TaskRequest,
+        ticket: TaskHandle,
         start_s: float,
         download_bytes: int,
         failures: list[ClientFailure],
@@ -114,7 +120,7 @@ class PhaseRunner:
             return None
         profile = self._experiment.setting.profile_of(job.task.client_id, job.task.round_idx)
         event = participation(job.task, decoded.sent, profile, download_bytes, start_s=start_s)
-        event = unless_it_vanishes(self._experiment, job, profile, event)
+        event = with_dropout(self._experiment, job, profile, event)
         return Arrival(decoded, event, broadcast.mask_digest)
 
     def score(self, plan: RoundPlan, state: ServerState, client_states: Mapping[int, Any]) -> "Scoring":
@@ -122,7 +128,7 @@ class PhaseRunner:
         return Scoring(self, plan, state, client_states)
 
     def scores(
-        self, launched: Launched, failures: list[ClientFailure]
+        self, launched: SubmittedTasks, failures: list[ClientFailure]
     ) -> tuple[list[Mapping[str, float]], RoundError | None]:
         """Wait for the scores of evaluation tasks; what fails on the way is added to `failures`.
 
@@ -142,10 +148,10 @@ class PhaseRunner:
     def _retried(
         self,
         broadcast: Broadcast,
-        job: Job,
-        ticket: Ticket,
+        job: TaskRequest,
+        ticket: TaskHandle,
         failures: list[ClientFailure],
-        read: Callable[[Broadcast, Job, Outcome[Any]], R | ClientFailure],
+        read: Callable[[Broadcast, TaskRequest, Outcome[Any]], R | ClientFailure],
     ) -> R | None:
         """What `read` makes of a task's outcome, after as many further tries as the failure policy grants.
 
@@ -168,7 +174,9 @@ class PhaseRunner:
             raise RoundError(f"{failures[-1]} (tried {tries} times)\n{failures[-1].traceback}")
         return None
 
-    def _admit(self, broadcast: Broadcast, job: Job, outcome: Outcome[Any]) -> Decoded | ClientFailure:
+    def _admit(
+        self, broadcast: Broadcast, job: TaskRequest, outcome: Outcome[Any]
+    ) -> Decoded | ClientFailure:
         """What is in an update; what may not count is its client's failure."""
         if isinstance(outcome, ClientFailure):
             return outcome
@@ -188,7 +196,7 @@ class Scoring:
     ) -> None:
         """Launches the first two chunks; `broadcast` is the state's message."""
         self._runner, self._plan, self._state, self._client_states = runner, plan, state, client_states
-        self._launched: deque[Launched] = deque()
+        self._launched: deque[SubmittedTasks] = deque()
         self._num_launched = 0
         self._launch(None)
         self.broadcast = self._launched[0].broadcast
@@ -206,7 +214,7 @@ class Scoring:
         return collected, None
 
     def _launch(self, broadcast: Broadcast | None) -> None:
-        tasks = self._plan.tasks[self._num_launched : self._num_launched + SCORED_AT_ONCE]
+        tasks = self._plan.tasks[self._num_launched : self._num_launched + SCORING_CHUNK]
         if tasks:
             self._num_launched += len(tasks)
             chunk = RoundPlan(self._plan.round_idx, tasks)
@@ -215,7 +223,7 @@ class Scoring:
             )
 
 
-def _score(broadcast: Broadcast, job: Job, outcome: Outcome[Any]) -> ClientScore | ClientFailure:
+def _score(broadcast: Broadcast, job: TaskRequest, outcome: Outcome[Any]) -> ClientScore | ClientFailure:
     if isinstance(outcome, ClientFailure):
         return outcome
     assert isinstance(outcome, ClientScore)
@@ -226,7 +234,7 @@ def _score(broadcast: Broadcast, job: Job, outcome: Outcome[Any]) -> ClientScore
     return outcome
 
 
-def _refused(job: Job, error: Exception) -> ClientFailure:
+def _refused(job: TaskRequest, error: Exception) -> ClientFailure:
     task = job.task
     return ClientFailure(
         round_idx=task.round_idx,

@@ -7,15 +7,15 @@ from types import MappingProxyType
 from orchestrator.errors import RoundError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.seeds import stream
-from orchestrator.fleet.selection import Urn
+from orchestrator.fleet.client_sampler import ClientSampler
 
 #: emulated seconds between two looks at who has come back, and the looks before the run gives up: a week
-LOOK_S, MAX_LOOKS = 60.0, 7 * 24 * 60
+POLL_INTERVAL_S, MAX_POLLS = 60.0, 7 * 24 * 60
 
 _NOBODY: Mapping[int, float] = MappingProxyType({})
 
 
-class Selector:
+class CohortSampler:
     """Draws from named streams alone; what a client is worth to a policy comes from the caller."""
 
     def __init__(self, experiment: Experiment) -> None:
@@ -24,7 +24,7 @@ class Selector:
         self._population = experiment.setting.population
         weighted = self._config.kind in ("samples", "power_of_choice")
         sizes = experiment.partition.train.sizes() if weighted else None
-        self._urn = Urn(len(self._population), sizes)
+        self._urn = ClientSampler(len(self._population), sizes)
         drawn = ceil(round(config.fleet.over_selection * self._training.clients_per_round, 9))
         most = drawn if self._training.with_replacement else len(self._population)
         self.num_drawn = min(drawn, most)
@@ -76,12 +76,12 @@ class Selector:
 
         Raises RoundError when no client comes for a week.
         """
-        for _ in range(MAX_LOOKS):
+        for _ in range(MAX_POLLS):
             busy = {k for k, until_s in busy_until_s.items() if until_s > now_s}
             if cohort := self.cohort(round_idx, now_s=now_s, busy=busy):
                 return cohort, now_s
-            now_s += LOOK_S
-        raise nobody_came(round_idx)
+            now_s += POLL_INTERVAL_S
+        raise no_client_available(round_idx)
 
     def largest_losses(self, losses: Mapping[int, float]) -> tuple[int, ...]:
         """The cohort among candidates, by falling loss; ties go to the one drawn first.
@@ -91,6 +91,6 @@ class Selector:
         return tuple(sorted(losses, key=lambda k: -losses[k])[: self.num_drawn])
 
 
-def nobody_came(round_idx: int) -> RoundError:
+def no_client_available(round_idx: int) -> RoundError:
     """The error of a round that has looked for clients often enough."""
     return RoundError(f"round {round_idx}: no client was available for a week of emulated time")

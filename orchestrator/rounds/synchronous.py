@@ -5,19 +5,19 @@ from typing import final
 
 from orchestrator.aggregation.arrival import Arrival
 from orchestrator.aggregation.costs import phase_s
-from orchestrator.aggregation.fold import Fold, Folded
+from orchestrator.aggregation.fold import Fold, PhaseResult
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.client_event import Fate
+from orchestrator.federation.client_event import EventOutcome
 from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.update import ClientFailure
 from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.rounds.cutoff import Cutoff
-from orchestrator.rounds.phase import Launched, PhaseRunner
-from orchestrator.rounds.protocol import Begun, ClientMemory
-from orchestrator.rounds.sampler import Selector
+from orchestrator.rounds.phase import PhaseRunner, SubmittedTasks
+from orchestrator.rounds.protocol import ClientMemory, RoundInProgress
+from orchestrator.rounds.sampler import CohortSampler
 from orchestrator.sparsity.payload import Scalar
-from orchestrator.storage.in_flight import Flight
+from orchestrator.storage.in_flight import InFlightTask
 
 
 @final
@@ -27,7 +27,7 @@ class SynchronousRounds:
     def __init__(self, experiment: Experiment, phases: PhaseRunner, memory: ClientMemory) -> None:
         self._experiment, self._phases, self._memory = experiment, phases, memory
         self._algorithm, self._fleet = experiment.algorithm, experiment.config.fleet
-        self._selector = Selector(experiment)
+        self._selector = CohortSampler(experiment)
         over = self._fleet.over_selection > 1.0
         self._cutoff = Cutoff(
             deadline_s=self._fleet.deadline_s,
@@ -38,14 +38,14 @@ class SynchronousRounds:
 
     def begin(
         self, state: ServerState, round_idx: int, now_s: float, broadcast: Broadcast | None, *, score: bool
-    ) -> Begun:
+    ) -> RoundInProgress:
         """Draw the cohort, run the probes that the method wants, let candidates say their losses, then train."""
         busy_until_s = {arrival.event.client_id: arrival.at_s for arrival in self._waiting}
         cohort, start_s = self._selector.wait_for_cohort(round_idx, now_s, busy_until_s)
-        waited_s, phases = start_s - now_s, list[Folded]()
+        waited_s, phases = start_s - now_s, list[PhaseResult]()
         while plan := self._algorithm.plan_probe(state, round_idx, cohort):
             launched = self._launch(plan, state, broadcast, start_s)
-            phases.append(self._phases.fold(launched, self._memory.held_masks, self._memory.states))
+            phases.append(self._phases.fold(launched, self._memory.shared_masks, self._memory.states))
             self._memory.remember(round_idx, phases[-1])
             state = self._algorithm.probe_update(state, phases[-1].aggregate, round_idx)
             start_s, broadcast = start_s + phases[-1].seconds, None
@@ -56,7 +56,7 @@ class SynchronousRounds:
             start_s, broadcast = start_s + asked.seconds, launched.broadcast
         plan = self._algorithm.plan(state, round_idx, cohort)
         launched = self._launch(plan, state, broadcast, start_s, score=score)
-        return Begun(
+        return RoundInProgress(
             round_idx=round_idx,
             state=state,
             phases=phases,
@@ -65,13 +65,13 @@ class SynchronousRounds:
             start_s=start_s,
         )
 
-    def end(self, begun: Begun) -> Folded:
+    def end(self, begun: RoundInProgress) -> PhaseResult:
         """See Rounds."""
         assert begun.launched is not None
         fold = Fold(self._experiment, begun.round_idx, self._memory.states)
         fold.failures, self._failures = self._failures, []
         asked = {e.client_id for phase in begun.phases for e in phase.events if e.kind == "loss"}
-        arrivals = self._phases.arrivals(begun.launched, self._memory.held_masks, fold, asked)
+        arrivals = self._phases.arrivals(begun.launched, self._memory.shared_masks, fold, asked)
         seconds = (
             self._fold_all(fold, arrivals)
             if self._cutoff.needed is None
@@ -80,10 +80,10 @@ class SynchronousRounds:
         self._fold_waiting(fold, begun, begun.start_s + seconds)
         return fold.finish(begun.state.params, seconds)
 
-    def flights(self) -> Sequence[Flight]:
+    def flights(self) -> Sequence[InFlightTask]:
         """See Rounds: the late updates that have not yet arrived."""
         return tuple(
-            Flight(
+            InFlightTask(
                 round_idx=a.event.round_idx,
                 position=a.event.position,
                 client_id=a.event.client_id,
@@ -95,7 +95,7 @@ class SynchronousRounds:
             for a in self._waiting
         )
 
-    def restore(self, flights: Sequence[Flight], state_before: Callable[[int], ServerState]) -> None:
+    def restore(self, flights: Sequence[InFlightTask], state_before: Callable[[int], ServerState]) -> None:
         """See Rounds."""
         for flight in flights:
             plan = RoundPlan(flight.round_idx, (flight.task,))
@@ -121,15 +121,15 @@ class SynchronousRounds:
         start_s: float,
         *,
         score: bool = False,
-    ) -> Launched:
+    ) -> SubmittedTasks:
         return self._phases.launch(
             plan, state, self._memory.states, broadcast=broadcast, score=score, start_s=start_s
         )
 
-    def _ask(self, launched: Launched) -> tuple[Folded, tuple[int, ...]]:
+    def _ask(self, launched: SubmittedTasks) -> tuple[PhaseResult, tuple[int, ...]]:
         """Wait for the candidates' losses; what that cost, and the cohort that they make."""
         fold, losses = Fold(self._experiment, launched.round_idx, {}), dict[int, float]()
-        for arrival in self._phases.arrivals(launched, self._memory.held_masks, fold):
+        for arrival in self._phases.arrivals(launched, self._memory.shared_masks, fold):
             (item,) = arrival.decoded.items
             assert isinstance(item, Scalar)
             losses[arrival.event.client_id] = item.value
@@ -154,14 +154,14 @@ class SynchronousRounds:
             self._settle(fold, arrival, fate)
         return self._cutoff.ends_s(events)
 
-    def _settle(self, fold: Fold, arrival: Arrival, fate: Fate) -> None:
+    def _settle(self, fold: Fold, arrival: Arrival, fate: EventOutcome) -> None:
         if fate == "late" and self._fleet.late == "keep":
             self._waiting.append(arrival)
             fold.num_kept += 1
         else:
             fold.take(arrival, fate)
 
-    def _fold_waiting(self, fold: Fold, begun: Begun, end_s: float) -> None:
+    def _fold_waiting(self, fold: Fold, begun: RoundInProgress, end_s: float) -> None:
         """Late updates of earlier rounds that have arrived by now, in the order in which they came."""
         due = [a for a in self._waiting if a.at_s <= end_s and a.event.round_idx < begun.round_idx]
         for arrival in sorted(due, key=lambda a: (a.at_s, a.event.round_idx, a.event.position)):

@@ -8,7 +8,7 @@ import ray
 import torch
 
 from orchestrator.errors import ConfigError
-from orchestrator.execution.fault_injection import DriverChaos
+from orchestrator.execution.fault_injection import DriverFaultInjector
 from orchestrator.execution.placement import place
 from orchestrator.execution.ray_actors import start_actors, wait_for_actors
 from orchestrator.execution.ray_capacity import cluster_capacity
@@ -51,8 +51,8 @@ class DriverActor:
         self._driver = Driver(experiment, self._executor, store)
         self._rounds = self._driver.run()
         self._num_done = num_committed(store.folder)
-        self._chaos = DriverChaos(experiment.config, store.folder)
-        return "; ".join(filter(None, (self._executor.description, store.passed_over)))
+        self._chaos = DriverFaultInjector(experiment.config, store.folder)
+        return "; ".join(filter(None, (self._executor.description, store.skipped_checkpoint)))
 
     def ready(self, timeout_s: float | None = None) -> None:
         """Wait until every client actor is up. Raises ActorsLostError when one is not within the time."""

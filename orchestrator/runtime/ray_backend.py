@@ -21,9 +21,9 @@ from orchestrator.execution.ray_actors import (
 from orchestrator.execution.ray_sharing import share
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.runtime.driver_actor import ROUNDS, DriverActor
-from orchestrator.runtime.losses import Losses
 from orchestrator.runtime.ray_head_monitor import EVERY_S, Head
 from orchestrator.runtime.ray_tracker import RayTracker
+from orchestrator.runtime.restart_counter import RestartCounter
 from orchestrator.storage.event_log import num_committed
 from orchestrator.tracking.record import RoundRecord, read_records
 from orchestrator.tracking.tracker import NullTracker, Tracker
@@ -46,7 +46,7 @@ class RayBackend:
         """`note` is told when the driver has to be started again. Raises what keeps it from starting now."""
         self._tracked, self._run_dir, self._note = experiment.config.tracking.enabled, run_dir, note
         self._shared = share(experiment)
-        self._stopping, self._losses = False, Losses()
+        self._stopping, self._losses = False, RestartCounter()
         self._head = Head(experiment.config.runtime.address)
         self._start()
 

@@ -7,7 +7,7 @@ import ray
 
 from orchestrator.errors import TrackingError, one_line
 from orchestrator.execution.ray_actors import end_actors, this_node
-from orchestrator.execution.ray_calls import UnawaitedCalls
+from orchestrator.execution.ray_calls import PendingCalls
 from orchestrator.runtime.ray_head_monitor import Head
 from orchestrator.tracking.credentials import connecting
 from orchestrator.tracking.mlflow.sink import MlflowSink
@@ -28,7 +28,7 @@ class RayTracker:
             .options(name=f"{run_id}/tracker", num_cpus=0, scheduling_strategy=this_node())
             .remote(connecting())
         )
-        self._calls = UnawaitedCalls()
+        self._calls = PendingCalls()
 
     def start(self, info: RunInfo) -> None:
         """See Tracker."""

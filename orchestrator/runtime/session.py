@@ -132,7 +132,7 @@ def _execute(experiment: Experiment, store: RunStore, display: Display, verbose:
     config = experiment.config
     with (
         store.locked(),
-        store.noting_failure(),
+        store.recording_failure(),
         _backend(experiment, store.folder, display, verbose) as backend,
     ):
         display.note(f"{store.run_id}: {backend.description}")

@@ -29,26 +29,26 @@ from orchestrator.errors import CheckpointError
 from orchestrator.storage import state_file
 from orchestrator.storage.atomic_write import flush_folder, storing, write_durably
 from orchestrator.storage.client_states import ClientStates
-from orchestrator.storage.committed_states import CACHE_BYTES, CommittedStates, clients_file
-from orchestrator.storage.in_flight import Flight
+from orchestrator.storage.in_flight import InFlightTask
 from orchestrator.storage.pointer import (
     Pointer,
     pointer_name,
     pointers_in,
     server_file,
 )
-from orchestrator.storage.state_file import REMEDY, DamageError, unreadable
+from orchestrator.storage.saved_states import CACHE_BYTES, SavedClientStates, clients_file
+from orchestrator.storage.state_file import REMEDY, DamagedFileError, unreadable
 
 KEEP_SERVER_STATES = 2
 _SERVER_FILE = re.compile(r"server-(\d{6,})\.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Commit:
+class Checkpoint:
     """The run as it stood after a round, as far as the round changed it.
 
     `client_states` are those that changed in this round, by client id (None: the client keeps none now);
-    `held_masks` the digest of the mask each of the round's participants now holds; `totals` the running sums;
+    `shared_masks` the digest of the mask each of the round's participants now holds; `totals` the running sums;
     `log_bytes` the length of each log, `log_sha256` the digest of what the round added to it; `flights` the tasks that
     outlived the round.
     """
@@ -56,15 +56,15 @@ class Commit:
     round_idx: int
     server_state: Any
     client_states: Mapping[int, Any]
-    held_masks: Mapping[int, str]
+    shared_masks: Mapping[int, str]
     totals: Mapping[str, float]
     log_bytes: Mapping[str, int]
     log_sha256: Mapping[str, str] = field(default_factory=dict)
-    flights: Sequence[Flight] = ()
+    flights: Sequence[InFlightTask] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Restored:
+class RestoredRun:
     """The run as a commit left it, with the states and held masks of all that ever took part.
 
     `earlier_states` are the server states, by round, after which tasks in `flights` began.
@@ -73,10 +73,10 @@ class Restored:
     round_idx: int
     server_state: Any
     client_states: ClientStates
-    held_masks: dict[int, str]
+    shared_masks: dict[int, str]
     totals: Mapping[str, float]
     log_bytes: Mapping[str, int]
-    flights: Sequence[Flight] = ()
+    flights: Sequence[InFlightTask] = ()
     earlier_states: Mapping[int, Any] = field(default_factory=dict)
 
 
@@ -88,7 +88,7 @@ class Templates:
     client: Any
 
 
-class CommitFolder:
+class CheckpointStore:
     """The `commits` folder of one run."""
 
     def __init__(self, folder: Path, *, cache_bytes: int = CACHE_BYTES) -> None:
@@ -96,13 +96,13 @@ class CommitFolder:
         self._folder, self._cache_bytes = folder, cache_bytes
         self._needed: set[int] = set()
         self._torn: Path | None = None
-        self.passed_over: str | None = None
+        self.skipped_checkpoint: str | None = None
         with storing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         found = (_SERVER_FILE.fullmatch(path.name) for path in folder.iterdir())
         self._present = {int(name[1]) for name in found if name}
 
-    def write(self, commit: Commit) -> None:
+    def write(self, commit: Checkpoint) -> None:
         """Make a commit durable; when this returns, a kill cannot undo it.
 
         Raises CheckpointError when a file cannot be written; the commits before are as they were.
@@ -115,7 +115,7 @@ class CommitFolder:
             round_idx=commit.round_idx,
             files={name: sha256(data).hexdigest() for name, data in files.items()},
             client_states=tuple(commit.client_states),
-            held_masks=commit.held_masks,
+            shared_masks=commit.shared_masks,
             totals=dict(commit.totals),
             log_bytes=dict(commit.log_bytes),
             log_sha256=dict(commit.log_sha256),
@@ -127,7 +127,7 @@ class CommitFolder:
             write_durably(self._folder / pointer_name(commit.round_idx), pointer.to_bytes())
         self._forget_server_states(commit)
 
-    def _forget_server_states(self, commit: Commit) -> None:
+    def _forget_server_states(self, commit: Checkpoint) -> None:
         """Delete the server states that neither this commit nor the one before needs: one may go back by one."""
         needed = _earlier(commit.flights)
         self._present.add(commit.round_idx)
@@ -142,26 +142,26 @@ class CommitFolder:
 
     def client_states(self, template: Any) -> ClientStates:
         """Those of a run without commits: none yet. `template` is a fresh client state."""
-        return ClientStates(CommittedStates(self._folder, template, cache_bytes=self._cache_bytes))
+        return ClientStates(SavedClientStates(self._folder, template, cache_bytes=self._cache_bytes))
 
-    def last(self, templates: Templates, logs: Path | None = None) -> Restored | None:
+    def last(self, templates: Templates, logs: Path | None = None) -> RestoredRun | None:
         """The newest commit, with the client states of all that ever took part; None for a new run.
 
         With `logs`, the folder of the run's logs, what the commit added to them is part of it. When the newest commit
-        is damaged, `passed_over` says what is wrong and the one before counts: None where there was none before.
+        is damaged, `skipped_checkpoint` says what is wrong and the one before counts: None where there was none before.
         Nothing is changed on the disk; see `set_aside`.
         Raises CheckpointError, naming the files, when both are damaged, or for what no damage explains.
         """
-        self._torn = self.passed_over = None
+        self._torn = self.skipped_checkpoint = None
         pointers = pointers_in(self._folder)
         if not pointers:
             return None
         try:
             return self._restored(pointers, templates, logs)
-        except DamageError as damage:
+        except DamagedFileError as damage:
             restored = self._before(pointers, damage, templates, logs)
             self._torn = pointers[-1]
-            self.passed_over = _explained(damage, pointers[-1], restored)
+            self.skipped_checkpoint = _explained(damage, pointers[-1], restored)
             return restored
 
     def set_aside(self) -> None:
@@ -173,30 +173,30 @@ class CommitFolder:
             self._torn = None
 
     def _before(
-        self, pointers: Sequence[Path], damage: DamageError, templates: Templates, logs: Path | None
-    ) -> Restored | None:
+        self, pointers: Sequence[Path], damage: DamagedFileError, templates: Templates, logs: Path | None
+    ) -> RestoredRun | None:
         if len(pointers) == 1:
             return None
         try:
             return self._restored(pointers[:-1], templates, logs)
-        except DamageError as second:
+        except DamagedFileError as second:
             found = " and ".join(dict.fromkeys((damage.finding, second.finding)))
             newest = len(pointers) - 1
             raise CheckpointError(
                 f"neither the commit of round {newest} nor the one of round {newest - 1} can be used: {found}; {REMEDY}"
             ) from second
 
-    def _restored(self, paths: Sequence[Path], templates: Templates, logs: Path | None) -> Restored:
+    def _restored(self, paths: Sequence[Path], templates: Templates, logs: Path | None) -> RestoredRun:
         """The run at the last of these pointers."""
         newest = Pointer.read(paths[-1])
         if logs is not None:
             _check_logs(logs, newest, Pointer.read(paths[-2]).log_bytes if len(paths) > 1 else {})
-        states = CommittedStates(self._folder, templates.client, cache_bytes=self._cache_bytes)
+        states = SavedClientStates(self._folder, templates.client, cache_bytes=self._cache_bytes)
         digests: dict[str, str] = {}
         held: dict[int, str] = {}
         for pointer in map(Pointer.read, paths):
             digests |= pointer.files
-            held |= {k: sys.intern(digest) for k, digest in pointer.held_masks.items()}
+            held |= {k: sys.intern(digest) for k, digest in pointer.shared_masks.items()}
             states.index(pointer.round_idx, pointer.client_states)
         states.verify(digests)
         needed = _earlier(newest.flights)
@@ -206,12 +206,12 @@ class CommitFolder:
             state_file.verify(path, digests[path.name])
             return state_file.read(path, "", templates.server)
 
-        restored = Restored(
+        restored = RestoredRun(
             round_idx=newest.round_idx,
             server_state=server_state(newest.round_idx),
             earlier_states={round_idx: server_state(round_idx) for round_idx in needed},
             client_states=ClientStates(states),
-            held_masks=held,
+            shared_masks=held,
             totals=newest.totals,
             log_bytes=newest.log_bytes,
             flights=newest.flights,
@@ -230,7 +230,7 @@ def committing(round_idx: int) -> Iterator[None]:
 
 
 def _check_logs(folder: Path, pointer: Pointer, before: Mapping[str, int]) -> None:
-    """Raises DamageError where a log lacks what the round added to it, or has something else there."""
+    """Raises DamagedFileError where a log lacks what the round added to it, or has something else there."""
     for name, length in pointer.log_bytes.items():
         path, start = folder / name, before.get(name, 0)
         try:
@@ -240,13 +240,13 @@ def _check_logs(folder: Path, pointer: Pointer, before: Mapping[str, int]) -> No
         except OSError as error:
             raise unreadable(path, error) from error
         if len(added) < length - start:
-            raise DamageError(path, "is shorter than its last commit says")
+            raise DamagedFileError(path, "is shorter than its last commit says")
         found = sha256(added).hexdigest()
         if pointer.log_sha256.get(name, found) != found:
-            raise DamageError(path, f"has other lines than round {pointer.round_idx} wrote")
+            raise DamagedFileError(path, f"has other lines than round {pointer.round_idx} wrote")
 
 
-def _explained(damage: DamageError, torn: Path, restored: Restored | None) -> str:
+def _explained(damage: DamagedFileError, torn: Path, restored: RestoredRun | None) -> str:
     goes_on = "begins anew" if restored is None else f"goes on after round {restored.round_idx}"
     round_idx = 0 if restored is None else restored.round_idx + 1
     return (
@@ -262,6 +262,6 @@ def _torn_name(pointer: Path) -> Path:
     return next(path for path in map(pointer.with_name, names) if not os.path.lexists(path))
 
 
-def _earlier(flights: Sequence[Flight]) -> set[int]:
+def _earlier(flights: Sequence[InFlightTask]) -> set[int]:
     """The rounds after whose server state these tasks began; tasks of round 0 begin before all commits."""
     return {flight.round_idx - 1 for flight in flights if flight.round_idx}

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
-from orchestrator.storage.committed_states import CommittedStates
+from orchestrator.storage.saved_states import SavedClientStates
 
 
 @final
-class Layers(Mapping[int, Any]):
+class LayeredStates(Mapping[int, Any]):
     """Mappings by client id read as one: of the layers that know a client the first counts."""
 
     def __init__(self, layers: Sequence[Mapping[int, Any]]) -> None:
@@ -34,11 +34,11 @@ class ClientStates(Mapping[int, Any]):
     """A mapping from the id of each client that ever took part to its latest state; None: it keeps none now.
 
     A round's states are staged as they are folded, and are then what later tasks bring with them; until the
-    round's commit they stay in memory. `commit` hands them over to the commits (see CommittedStates), from which
+    round's commit they stay in memory. `commit` hands them over to the commits (see SavedClientStates), from which
     they are read again when needed. Rounds are staged and committed in their order.
     """
 
-    def __init__(self, committed: CommittedStates) -> None:
+    def __init__(self, committed: SavedClientStates) -> None:
         self._committed = committed
         self._staged: dict[int, dict[int, Any]] = {}
 
@@ -58,7 +58,7 @@ class ClientStates(Mapping[int, Any]):
     def after(self, round_idx: int) -> Mapping[int, Any]:
         """The states as they stand after this round, whatever later rounds stage; void when one is committed."""
         staged = [states for number, states in self._staged.items() if number <= round_idx]
-        return Layers([*reversed(staged), self._committed])
+        return LayeredStates([*reversed(staged), self._committed])
 
     def __getitem__(self, client_id: int) -> Any:
         return self._all()[client_id]
@@ -72,5 +72,5 @@ class ClientStates(Mapping[int, Any]):
     def __len__(self) -> int:
         return len(self._all())
 
-    def _all(self) -> Layers:
-        return Layers([*reversed(self._staged.values()), self._committed])
+    def _all(self) -> LayeredStates:
+        return LayeredStates([*reversed(self._staged.values()), self._committed])

@@ -6,7 +6,7 @@ from orchestrator.federation.plan import ClientTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flight:
+class InFlightTask:
     """A training task that outlives its round: all that it takes to run it again after a resumption.
 
     `round_idx` is the round of the model that it began with, `number` its place among all tasks of the run,

@@ -11,7 +11,7 @@ from orchestrator.errors import SparsefleetError
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class LockOwner:
     """The process that holds a folder's lock; `host` is "" and `pid` 0 where the lock does not say."""
 
     host: str
@@ -26,7 +26,7 @@ class Holder:
         return f"{self.host} pid {self.pid}" if self.host else "a process that the lock does not name"
 
 
-def holder(folder: Path) -> Holder | None:
+def lock_owner(folder: Path) -> LockOwner | None:
     """Who holds the folder now; None when nobody does, whatever the lock file still says.
 
     A process of this machine that is named there must have the file open: process ids are used again.
@@ -38,16 +38,16 @@ def holder(folder: Path) -> Holder | None:
     if named.is_here and Path("/proc/self/fd").is_dir():
         has_open = _has_open(named.pid, lock)
         if has_open is not None:
-            return named if has_open else (Holder("", 0) if _is_locked(lock) else None)
+            return named if has_open else (LockOwner("", 0) if _is_locked(lock) else None)
     return named if _is_locked(lock) else None
 
 
-def _named(lock: Path) -> Holder:
+def _named(lock: Path) -> LockOwner:
     try:
         content = json.loads(lock.read_bytes())
-        return Holder(str(content["host"]), int(content["pid"]))
+        return LockOwner(str(content["host"]), int(content["pid"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return Holder("", 0)
+        return LockOwner("", 0)
 
 
 def _has_open(pid: int, lock: Path) -> bool | None:
@@ -80,7 +80,7 @@ def _is_locked(lock: Path) -> bool:
     return False
 
 
-def signal_holder(found: Holder, signal_number: int) -> None:
+def signal_owner(found: LockOwner, signal_number: int) -> None:
     """Send a signal to a process of this machine; one that has just ended is as good.
 
     Raises SparsefleetError when it belongs to another user.

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.committed_states import clients_file
-from orchestrator.storage.in_flight import Flight
-from orchestrator.storage.state_file import DamageError, unreadable
+from orchestrator.storage.in_flight import InFlightTask
+from orchestrator.storage.saved_states import clients_file
+from orchestrator.storage.state_file import DamagedFileError, unreadable
 
 _NAME = re.compile(r"round-(\d{6,})\.json")
 _NUMBERS = (int, float)
@@ -24,24 +24,24 @@ class Pointer:
 
     `files` are the digests of the round's files, `client_states` the ids of the clients whose states are in its
     clients' file, `log_bytes` the length of each log after the round, `log_sha256` the digest of what the round
-    added to each (empty in commits of releases that did not note it). The rest is as in `Commit`.
+    added to each (empty in commits of releases that did not note it). The rest is as in `Checkpoint`.
     """
 
     round_idx: int
     files: Mapping[str, str]
     client_states: Sequence[int]
-    held_masks: Mapping[int, str]
+    shared_masks: Mapping[int, str]
     totals: Mapping[str, float]
     log_bytes: Mapping[str, int]
     log_sha256: Mapping[str, str]
-    flights: Sequence[Flight]
+    flights: Sequence[InFlightTask]
 
     def to_bytes(self) -> bytes:
         """The file's content, sealed with its own digest."""
         content = {
-            **{f.name: getattr(self, f.name) for f in fields(self)},
+            **{f.name: getattr(self, f.name) for f in fields(self) if f.name != "shared_masks"},
             "client_states": [str(k) for k in self.client_states],
-            "held_masks": {str(k): digest for k, digest in self.held_masks.items()},
+            "held_masks": {str(k): digest for k, digest in self.shared_masks.items()},
             "flights": [asdict(flight) for flight in self.flights],
         }
         return seal(content)
@@ -50,7 +50,7 @@ class Pointer:
     def read(cls, path: Path) -> "Pointer":
         """The pointer in a file of that round's name.
 
-        Raises DamageError when it is not what was written, CheckpointError when it is of another release.
+        Raises DamagedFileError when it is not what was written, CheckpointError when it is of another release.
         """
         try:
             content: dict[str, Any] = json.loads(path.read_bytes())
@@ -60,7 +60,7 @@ class Pointer:
         except OSError as error:
             raise unreadable(path, error) from error
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-            raise DamageError(path, f"is corrupt ({error})") from error
+            raise DamagedFileError(path, f"is corrupt ({error})") from error
         try:
             return _parsed(content, path.name)
         except (ValueError, KeyError, AttributeError, TypeError) as error:
@@ -102,7 +102,7 @@ def _parsed(content: Mapping[str, Any], name: str) -> Pointer:
         round_idx=_of_kind(content["round_idx"], int),
         files=_mapping(content["files"], str),
         client_states=tuple(_client_id(k) for k in content["client_states"]),
-        held_masks={_client_id(k): d for k, d in _mapping(content["held_masks"], str).items()},
+        shared_masks={_client_id(k): d for k, d in _mapping(content["held_masks"], str).items()},
         totals=_mapping(content["totals"], *_NUMBERS),
         log_bytes=_mapping(content["log_bytes"], int),
         log_sha256=_mapping(content.get("log_sha256", {}), str),
@@ -134,8 +134,8 @@ def _client_id(text: Any) -> int:
     return int(text)
 
 
-def _flight(content: Any) -> Flight:
-    flight = Flight(**_of_kind(content, dict))
-    for field in fields(Flight):
+def _flight(content: Any) -> InFlightTask:
+    flight = InFlightTask(**_of_kind(content, dict))
+    for field in fields(InFlightTask):
         _of_kind(getattr(flight, field.name), *_FLIGHT_KINDS.get(field.name, (int,)))
     return flight

@@ -27,16 +27,16 @@ from orchestrator.config.yaml import load_yaml
 from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.storage.atomic_write import storing, write_durably
 from orchestrator.storage.checkpoint import (
-    Commit,
-    CommitFolder,
-    Restored,
+    Checkpoint,
+    CheckpointStore,
+    RestoredRun,
     Templates,
     committing,
 )
 from orchestrator.storage.client_states import ClientStates
-from orchestrator.storage.committed_states import CACHE_BYTES
 from orchestrator.storage.folders import RUN_FILE, find_folder, is_run
 from orchestrator.storage.lock import held
+from orchestrator.storage.saved_states import CACHE_BYTES
 
 LOGS = ("metrics.jsonl", "events.jsonl", "failures.jsonl")
 #: what run.json says in groups; of the others `verify_run` asks
@@ -49,7 +49,7 @@ class RunStore:
     def __init__(self, folder: Path, *, cache_bytes: int = CACHE_BYTES) -> None:
         """`cache_bytes` bounds the memory for client states that are committed."""
         self.folder = folder
-        self._commits = CommitFolder(folder / "commits", cache_bytes=cache_bytes)
+        self._commits = CheckpointStore(folder / "commits", cache_bytes=cache_bytes)
 
     @property
     def run_id(self) -> str:
@@ -57,16 +57,16 @@ class RunStore:
         return self.folder.name
 
     @property
-    def passed_over(self) -> str | None:
+    def skipped_checkpoint(self) -> str | None:
         """Which commit `restore` did not use, why, and from where the run goes on; None where it used the newest."""
-        return self._commits.passed_over
+        return self._commits.skipped_checkpoint
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the run for this process. Raises CheckpointError when another one has it."""
         return held(self.folder)
 
     @contextmanager
-    def noting_failure(self) -> Iterator[None]:
+    def recording_failure(self) -> Iterator[None]:
         """Keep what the block fails of in failure.txt, one line for whoever looks; a new try begins without it."""
         path = self.folder / "failure.txt"
         with storing(path):
@@ -111,7 +111,7 @@ class RunStore:
             raise CheckpointError(f"{path} does not hold a mapping; the run cannot be resumed")
         return content
 
-    def commit(self, commit: Commit, log_lines: Mapping[str, Iterable[str]]) -> None:
+    def commit(self, commit: Checkpoint, log_lines: Mapping[str, Iterable[str]]) -> None:
         """Append to the logs, then commit; both or neither count when a run is resumed.
 
         Raises CheckpointError when the file system refuses a file: which, why and what to do.
@@ -126,13 +126,13 @@ class RunStore:
         """Those of a new run: none yet. `template` is a fresh client state."""
         return self._commits.client_states(template)
 
-    def restore(self, templates: Templates) -> Restored | None:
+    def restore(self, templates: Templates) -> RestoredRun | None:
         """The last commit that is whole, with the logs cut back to where they stood; None for a run without any.
 
-        `passed_over` then says whether the newest one was damaged. Raises as CommitFolder.last does.
+        `skipped_checkpoint` then says whether the newest one was damaged. Raises as CheckpointStore.last does.
         """
         commit = self._commits.last(templates, self.folder)
-        if commit is None and self.passed_over is None and self._has_metrics():
+        if commit is None and self.skipped_checkpoint is None and self._has_metrics():
             raise CheckpointError(
                 f"{self.folder} has metrics but its commits are gone; restore its commits folder"
             )

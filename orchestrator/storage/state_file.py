@@ -21,7 +21,7 @@ REMEDY = "restore it from a copy, or start a new run"
 _DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO)
 
 
-class DamageError(CheckpointError):
+class DamagedFileError(CheckpointError):
     """A file of a commit that is gone, or not what was written: another commit may still do."""
 
     def __init__(self, path: Path, problem: str) -> None:
@@ -41,7 +41,7 @@ class DamageError(CheckpointError):
 def unreadable(path: Path, error: OSError) -> CheckpointError:
     """What to raise for a file that cannot be read: damage, or a hindrance that says nothing of what is in it."""
     if error.errno in _DAMAGE:
-        return DamageError(path, f"cannot be read ({error.strerror})")
+        return DamagedFileError(path, f"cannot be read ({error.strerror})")
     return CheckpointError(
         f"commit file {path} cannot be read ({error.strerror}); mend that, then resume the run"
     )
@@ -62,7 +62,7 @@ def encode(trees: Mapping[str, Any]) -> bytes:
 def read(path: Path, name: str, template: Any) -> Any:
     """The tree of that name, in the template's form; of the tensors in the file only its own are read.
 
-    Raises DamageError when the file cannot be read, CheckpointError, naming it, when the tree has another form.
+    Raises DamagedFileError when the file cannot be read, CheckpointError, naming it, when the tree has another form.
     """
 
     def mine(key: str) -> bool:
@@ -74,10 +74,10 @@ def read(path: Path, name: str, template: Any) -> Any:
             # cloned, since a tensor may be a view of the whole mapped file
             tensors = {key: file.get_tensor(key).clone() for key in filter(mine, file.keys())}
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DamageError(path, f"cannot be read ({error})") from error
-    leaves = {**tensors, **{key: number for key, number in numbers.items() if mine(key)}}
+        raise DamagedFileError(path, f"cannot be read ({error})") from error
+    departure = {**tensors, **{key: number for key, number in numbers.items() if mine(key)}}
     try:
-        return tree.rebuild(template, leaves, name)
+        return tree.rebuild(template, departure, name)
     except KeyError as error:
         raise CheckpointError(
             f"commit file {path} lacks {error}: it is of another version of the method"
@@ -85,11 +85,11 @@ def read(path: Path, name: str, template: Any) -> Any:
 
 
 def verify(path: Path, sha256: str) -> None:
-    """Raises DamageError when the file is gone or has another checksum (else `unreadable`); holds none of it."""
+    """Raises DamagedFileError when the file is gone or has another checksum (else `unreadable`); holds none of it."""
     try:
         with path.open("rb") as file:
             found = file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise unreadable(path, error) from error
     if found != sha256:
-        raise DamageError(path, "is corrupt: its checksum differs")
+        raise DamagedFileError(path, "is corrupt: its checksum differs")

@@ -12,7 +12,7 @@ from orchestrator.execution.placement import (
     place_trial,
 )
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.federation.device_draws import draw_population
+from orchestrator.federation.device_assignment import draw_population
 from orchestrator.fleet.registry import get_fleet
 
 #: what a driver reserves; while its clients train it folds and waits
@@ -41,14 +41,14 @@ def share_out(capacity: Capacity, num_trials: int, asked: int | None) -> Share:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Footprint:
+class TrialResources:
     """A trial's bundles, the driver's first, and the client actors that go into the others (name, profile index)."""
 
     bundles: tuple[Mapping[str, float], ...]
     placement: Placement | None
 
 
-def trial_footprint(config: ExperimentConfig, capacity: Capacity, share: Share, home: str) -> Footprint:
+def trial_footprint(config: ExperimentConfig, capacity: Capacity, share: Share, home: str) -> TrialResources:
     """What the trial of a config reserves; its driver stays on the node with the resource `home`.
 
     The driver writes to the run's folder, which is on that node. Raises ResourceError when the clients' actors do not
@@ -64,7 +64,7 @@ def trial_footprint(config: ExperimentConfig, capacity: Capacity, share: Share, 
             "runtime.executor", config.runtime.executor, problem, "run it on a node with more"
         )
     if in_process:
-        return Footprint(bundles=(driver,), placement=None)
+        return TrialResources(bundles=(driver,), placement=None)
     beside = Capacity(
         tuple(
             {**node, "CPU": node.get("CPU", 0.0) - DRIVER_CPUS} if home in node else node
@@ -78,4 +78,4 @@ def trial_footprint(config: ExperimentConfig, capacity: Capacity, share: Share, 
     )
     profiles = [population.profiles[index] for _, index in placement.actors]
     clients = [profile.footprint() for profile in sorted(profiles, key=hardest_first)]
-    return Footprint(bundles=(driver, *clients), placement=placement)
+    return TrialResources(bundles=(driver, *clients), placement=placement)

@@ -12,7 +12,7 @@ import torch
 from orchestrator.config.overrides import flatten
 from orchestrator.errors import CheckpointError, SparsefleetError
 from orchestrator.execution.executor import Executor, InProcessExecutor
-from orchestrator.execution.fault_injection import DriverChaos
+from orchestrator.execution.fault_injection import DriverFaultInjector
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.rounds.driver import Driver
@@ -48,7 +48,7 @@ class TrialRun:
         """`make_executor` is called when the run trains. Raises CheckpointError for records that cannot be read."""
         self._experiment, self._store, self._objective = experiment, store, objective
         self._make_executor = make_executor
-        self._chaos = DriverChaos(experiment.config, store.folder)
+        self._chaos = DriverFaultInjector(experiment.config, store.folder)
         self._held = ExitStack()
         self._records = committed_records(store.folder)
         self._reported = 0 if replay else len(self._records)
@@ -147,7 +147,7 @@ def is_complete(folder: Path) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Labels:
+class RunLabels:
     """What a trial's run is called, its tags, and what its run.json notes beside them."""
 
     name: str
@@ -155,7 +155,7 @@ class Labels:
     notes: Mapping[str, Any]
 
 
-def open_store(experiment: Experiment, folder: Path, labels: Labels) -> RunStore:
+def open_store(experiment: Experiment, folder: Path, labels: RunLabels) -> RunStore:
     """The store of a trial's run in a folder: begun anew, or gone on with.
 
     Raises CheckpointError when what is there is not the experiment's.
@@ -169,7 +169,7 @@ def open_store(experiment: Experiment, folder: Path, labels: Labels) -> RunStore
 
 
 def take_over(
-    snapshot: Path, experiment: Experiment, folder: Path, labels: Labels, may_change: Sequence[str]
+    snapshot: Path, experiment: Experiment, folder: Path, labels: RunLabels, may_change: Sequence[str]
 ) -> RunStore:
     """Begin a run in a new folder where another trial's snapshot stands, under a config of its own.
 

@@ -14,7 +14,7 @@ from orchestrator.aggregation.costs import (
     phase_s,
     round_costs,
 )
-from orchestrator.federation.client_event import ClientEvent, cut_short, participation
+from orchestrator.federation.client_event import ClientEvent, interrupted_event, participation
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientUpdate
 from orchestrator.fleet.profiles import DeviceProfile
@@ -184,7 +184,7 @@ class TestCutShort:
     def test_it_did_what_it_did_by_then(
         self, after_s: float, download_s: float, compute_s: float, upload_s: float
     ) -> None:
-        found = cut_short(_event(start_s=70.0), after_s)
+        found = interrupted_event(_event(start_s=70.0), after_s)
         assert (found.download_s, found.compute_s, found.upload_s) == (download_s, compute_s, upload_s)
         assert found.total_s == after_s
         assert (found.outcome, found.start_s) == ("vanished", 70.0)
@@ -194,7 +194,7 @@ class TestCutShort:
 
     @pytest.mark.parametrize("after_s", [0.0, -3.0, -math.inf])
     def test_one_that_was_gone_before_it_began_cost_nothing(self, after_s: float) -> None:
-        found = cut_short(_event(), after_s)
+        found = interrupted_event(_event(), after_s)
         assert (found.download_bytes, found.upload_bytes, found.train_flops, found.total_s) == (
             0,
             0,
@@ -203,7 +203,7 @@ class TestCutShort:
         )
 
     def test_without_training_there_is_none_to_share(self) -> None:
-        found = cut_short(_event(compute_s=0.0, train_flops=0.0, train_flops_dense=0.0), 5.0)
+        found = interrupted_event(_event(compute_s=0.0, train_flops=0.0, train_flops_dense=0.0), 5.0)
         assert (found.train_flops, found.upload_s, found.upload_bytes) == (0.0, 1.0, 0)
 
 

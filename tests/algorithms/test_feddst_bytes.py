@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from orchestrator.contract.rounds import PlayedRound, play
+from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.execution.executor import InProcessExecutor
-from orchestrator.fleet.selection import Urn
+from orchestrator.fleet.client_sampler import ClientSampler
 from orchestrator.rounds.driver import Driver
 from orchestrator.sparsity.wire import section_bytes
 from orchestrator.storage.run_store import RunStore
@@ -33,7 +33,7 @@ BITMAP_BYTES = 4225
 
 
 @pytest.fixture(scope="module")
-def rounds() -> list[PlayedRound]:
+def rounds() -> list[RecordedRound]:
     return play(experiment(OPTIONS))
 
 
@@ -49,7 +49,7 @@ def test_the_sizes_this_file_counts_with() -> None:
     assert BITMAP_BYTES == (NUM_WEIGHTS + 7) // 8
 
 
-def test_an_upload_carries_its_mask_on_readjustment_rounds_only(rounds: list[PlayedRound]) -> None:
+def test_an_upload_carries_its_mask_on_readjustment_rounds_only(rounds: list[RecordedRound]) -> None:
     for played in rounds:
         for update, model in zip(played.updates, played.models, strict=True):
             value_bytes = 4 * (nnz(model.mask) + NUM_BIASES)
@@ -59,7 +59,7 @@ def test_an_upload_carries_its_mask_on_readjustment_rounds_only(rounds: list[Pla
             assert update.buffer.nbytes == HEADER_BYTES + value_bytes + mask_bytes
 
 
-def test_a_download_carries_the_mask_only_to_clients_that_lack_it(rounds: list[PlayedRound]) -> None:
+def test_a_download_carries_the_mask_only_to_clients_that_lack_it(rounds: list[RecordedRound]) -> None:
     """Who holds which mask is followed here by the masks themselves; a client drawn twice pays once."""
     held: dict[int, list[bool]] = {}
     with_mask = 0
@@ -79,7 +79,7 @@ def test_a_download_carries_the_mask_only_to_clients_that_lack_it(rounds: list[P
     assert len(set(draws)) < with_mask < len(draws)
 
 
-def test_totals_are_sums_over_draws(rounds: list[PlayedRound], tmp_path: Path) -> None:
+def test_totals_are_sums_over_draws(rounds: list[RecordedRound], tmp_path: Path) -> None:
     """A client that is drawn twice in a round counts twice."""
     run = experiment(OPTIONS)
     records = list(Driver(run, InProcessExecutor(run), RunStore(tmp_path / "run")).run())
@@ -94,7 +94,7 @@ def test_counting_each_client_once_would_miss_a_fifth_of_the_draws() -> None:
     expected = 400 * (1 - (1 - 1 / 400) ** 200)
     assert int(expected) == 157
     assert round(1 - expected / 200, 2) == 0.21
-    urn, rng = Urn(400), np.random.default_rng(0)
+    urn, rng = ClientSampler(400), np.random.default_rng(0)
     hit = [len({k for _ in range(10) for k in urn.draw(20, rng, with_replacement=True)}) for _ in range(500)]
     # one run's standard deviation is 4.7
     assert np.mean(hit) == pytest.approx(expected, abs=5 * 4.7 / 500**0.5)

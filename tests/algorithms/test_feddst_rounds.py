@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from orchestrator.contract.rounds import PlayedRound, play
-from orchestrator.execution.client import ClientHost
+from orchestrator.contract.rounds import RecordedRound, play
+from orchestrator.execution.client import ClientRunner
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.sparsity.allocation import allocate
 from tests.support.fakes import experiment
@@ -24,7 +24,7 @@ READJUSTED = {1, 3}
 
 
 @pytest.fixture(scope="module")
-def rounds() -> list[PlayedRound]:
+def rounds() -> list[RecordedRound]:
     return play(experiment(OPTIONS))
 
 
@@ -33,7 +33,7 @@ def mask_of(state: ServerState) -> Tensor:
     return state.mask
 
 
-def test_every_layer_keeps_its_count_at_every_stage(rounds: list[PlayedRound]) -> None:
+def test_every_layer_keeps_its_count_at_every_stage(rounds: list[RecordedRound]) -> None:
     layout = experiment(OPTIONS).setting.layout
     targets = allocate(layout, 1 - 0.8, experiment(OPTIONS).setting.sparsity)
     for played in rounds:
@@ -42,7 +42,7 @@ def test_every_layer_keeps_its_count_at_every_stage(rounds: list[PlayedRound]) -
         assert len(masks) == 5
 
 
-def test_the_union_of_the_clients_masks_holds_the_next_mask(rounds: list[PlayedRound]) -> None:
+def test_the_union_of_the_clients_masks_holds_the_next_mask(rounds: list[RecordedRound]) -> None:
     for played in rounds:
         union = torch.stack([m.mask for m in played.models if m.mask is not None]).any(0)
         assert played.aggregate.union is not None
@@ -50,7 +50,7 @@ def test_the_union_of_the_clients_masks_holds_the_next_mask(rounds: list[PlayedR
         assert not bool((mask_of(played.after) & ~union).any())
 
 
-def test_masks_move_on_readjustment_rounds_and_on_no_other(rounds: list[PlayedRound]) -> None:
+def test_masks_move_on_readjustment_rounds_and_on_no_other(rounds: list[RecordedRound]) -> None:
     for played in rounds:
         before = mask_of(played.before)
         moved_at_client = [m.mask is not None and not torch.equal(m.mask, before) for m in played.models]
@@ -60,7 +60,7 @@ def test_masks_move_on_readjustment_rounds_and_on_no_other(rounds: list[PlayedRo
         assert moved_at_server == expected
 
 
-def test_weights_are_zero_outside_their_mask_at_both_ends(rounds: list[PlayedRound]) -> None:
+def test_weights_are_zero_outside_their_mask_at_both_ends(rounds: list[RecordedRound]) -> None:
     for played in rounds:
         for values, mask in [(m.values, m.mask) for m in played.models] + [
             (played.after.params, mask_of(played.after))
@@ -74,7 +74,7 @@ def test_an_alpha_of_zero_freezes_the_mask() -> None:
     assert all(torch.equal(mask_of(r.after), mask_of(first.before)) for r in [first, *later])
 
 
-def contrast(after_epoch: int | None) -> PlayedRound:
+def contrast(after_epoch: int | None) -> RecordedRound:
     """The readjustment round of ten clients that all take part; the default readjusts after half of 4 epochs."""
     options = {
         "algorithm.alpha": 0.02,
@@ -86,7 +86,7 @@ def contrast(after_epoch: int | None) -> PlayedRound:
     return play(experiment({**OPTIONS, **options, **placed}), 2)[1]
 
 
-def new_connections(played: PlayedRound) -> Tensor:
+def new_connections(played: RecordedRound) -> Tensor:
     return mask_of(played.after) & ~mask_of(played.before)
 
 
@@ -145,7 +145,7 @@ def test_a_task_done_again_on_the_same_host_is_the_same_update() -> None:
     """No optimiser state, mask or weight of one task reaches the next, whichever client had it."""
     run = experiment(OPTIONS)
     played = play(run, 2)[1]
-    host = ClientHost(run)
+    host = ClientRunner(run)
     for position in (2, 0, 2, 1):
         job = played.jobs[position]
         update = host.run(job.task, played.broadcast.message.buffer, job.unicast, None)

@@ -6,7 +6,7 @@ import torch
 
 from algorithms._fedlps_as_coded_ratio import REWARD_SUM
 from algorithms.fedlps_as_coded import FedLPSAsCoded
-from orchestrator.contract.rounds import PlayedRound, play
+from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.seeds import stream
@@ -18,7 +18,7 @@ CODED = {"algorithm.name": "fedlps_as_coded", "fleet.name": "five-tier", "traini
 QUIET = CODED | {"algorithm.noise": 0.0}
 
 
-def held(played: PlayedRound) -> list[torch.Tensor]:
+def held(played: RecordedRound) -> list[torch.Tensor]:
     """bool[D] of each upload."""
     return [model.mask for model in played.models if model is not None and model.mask is not None]
 

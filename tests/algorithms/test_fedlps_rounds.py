@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from algorithms.fedlps import FedLPS, FedLPSClient
-from orchestrator.contract.rounds import PlayedRound, play
+from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.fleet.ratio import HIGH, LOW
@@ -20,7 +20,7 @@ TIERS = {"algorithm.name": "fedlps", "fleet.name": "five-tier"}
 ALONE = {"algorithm.ratio_policy": "fixed", "algorithm.ratio": 0.2}
 
 
-def kept_counts(played: PlayedRound, position: int) -> list[int]:
+def kept_counts(played: RecordedRound, position: int) -> list[int]:
     """Units of the two hidden layers, 200 and 100, in an upload."""
     bits = next(item for item in played.payloads[position] if isinstance(item, Bits))
     return [int(bits.bits[:200].sum()), int(bits.bits[200:].sum())]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.config.sections import AlgorithmConfig
-from orchestrator.contract.rounds import PlayedRound, play
+from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.federation.aggregate import AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.client_masks import ClientMask
@@ -28,7 +28,7 @@ Options = Mapping[str, Any]
 NUM_WEIGHTS, NUM_BIASES = 33_800, 310
 
 
-def spa(options: Options | None = None) -> list[PlayedRound]:
+def spa(options: Options | None = None) -> list[RecordedRound]:
     return play(experiment({"algorithm.name": "fedspa", **(options or {})}))
 
 
@@ -145,7 +145,7 @@ def test_a_client_s_own_model_is_the_global_one_inside_its_next_mask() -> None:
     model = run.algorithm.unpack((sent,), rounds[-1].jobs[0].task, state)
     assert model is not None
     assert torch.equal(model.values, rounds[-1].after.params * state.mask)
-    assert torch.equal(run.algorithm.held_mask(state), state.mask)  # type: ignore[arg-type]
+    assert torch.equal(run.algorithm.shared_mask(state), state.mask)  # type: ignore[arg-type]
 
 
 def test_running_statistics_are_averaged_whole() -> None:

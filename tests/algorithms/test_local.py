@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from algorithms.local import Local, LocalClient, LocalConfig
 from orchestrator.contract.rounds import play
-from orchestrator.execution.client import ClientHost
+from orchestrator.execution.client import ClientRunner
 from orchestrator.execution.executor import InProcessExecutor
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientScore
@@ -104,7 +104,7 @@ def test_what_is_scored_is_the_client_s_own_model(trained: bool) -> None:
 def test_clients_differ_in_what_they_score() -> None:
     run = experiment({"algorithm.name": "local"})
     last = play(run)[-1]
-    host, scores = ClientHost(run), []
+    host, scores = ClientRunner(run), []
     for k in range(8):
         task = ClientTask(round_idx=3, position=k, client_id=0, kind="evaluate")
         job = last.broadcast.job(task, last.client_states[k])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from algorithms.lotteryfl import LotteryFL, LotteryFLConfig, Ticket
+from algorithms.lotteryfl import LotteryFL, LotteryFLClient, LotteryFLConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
 from orchestrator.errors import ConfigError
@@ -71,7 +71,7 @@ def validation(flat: FlatModule, values: Tensor, num_right: int) -> TensorData:
 def prepared(
     *,
     num_right: int = 10,
-    ticket: Ticket | None = None,
+    ticket: LotteryFLClient | None = None,
     client_id: int = 0,
     sparsity: dict[str, object] | None = None,
     **options: float,
@@ -122,7 +122,7 @@ def test_a_second_pruning_takes_its_share_of_what_is_left() -> None:
     layout = seeded(net).layout
     mask = layout.full_mask()
     mask[torch.arange(0, 36, 2)] = False
-    algorithm, run = prepared(ticket=Ticket(mask=mask, remaining=0.5), prune_share=0.5)
+    algorithm, run = prepared(ticket=LotteryFLClient(mask=mask, remaining=0.5), prune_share=0.5)
     expected = pruned_by_lists(mask, run.start, 0.5)
     algorithm.on_train_start(run)
     assert layout.active(run.state.mask) == {"1.weight": 18 - 9, "3.weight": 12 - 6}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from algorithms.prunefl import PruneFL, PruneFLConfig, PruneFLState, Squares
+from algorithms.prunefl import PruneFL, PruneFLClient, PruneFLConfig, PruneFLState
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
 from orchestrator.errors import ConfigError
@@ -57,7 +57,9 @@ def method(
     return PruneFL(PruneFLConfig.model_validate({"name": "prunefl", **options}), setting)
 
 
-def task(algorithm: PruneFL, flat: FlatModule, round_idx: int, state: Squares, mask: Tensor) -> CheckedRun:
+def task(
+    algorithm: PruneFL, flat: FlatModule, round_idx: int, state: PruneFLClient, mask: Tensor
+) -> CheckedRun:
     received = ModelValues(seeded(net).values * mask, mask)
     data = random_data(10, SHAPE, 3)
     return make_run(algorithm.setting, flat, data, received=received, round_idx=round_idx, state=state)

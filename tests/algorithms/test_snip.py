@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from algorithms.snip import SNIP, SNIPConfig
 from orchestrator.contract.checked_run import CheckedRun
-from orchestrator.contract.rounds import PlayedRound, play
+from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
@@ -49,7 +49,7 @@ def make(
     return algorithm, make_run(setting, flat, random_data(11, SHAPE, 6), kind="probe")
 
 
-def snip(options: Options | None = None, num_rounds: int | None = None) -> list[PlayedRound]:
+def snip(options: Options | None = None, num_rounds: int | None = None) -> list[RecordedRound]:
     return play(experiment({"algorithm.name": "snip", **(options or {})}), num_rounds)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.contract.rounds import PlayedRound, play
+from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.execution.executor import InProcessExecutor
 from orchestrator.experiment.experiment import params_sha256
 from orchestrator.federation.seeds import stream
@@ -22,7 +22,7 @@ Options = Mapping[str, Any]
 NUM_WEIGHTS, NUM_BIASES, BITMAP_BYTES = 33_800, 310, 4225
 
 
-def ssfl(options: Options | None = None, num_rounds: int | None = None) -> list[PlayedRound]:
+def ssfl(options: Options | None = None, num_rounds: int | None = None) -> list[RecordedRound]:
     return play(experiment({"algorithm.name": "ssfl", **(options or {})}), num_rounds)
 
 

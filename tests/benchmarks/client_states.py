@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from orchestrator.federation.seeds import stream
-from orchestrator.storage.checkpoint import Commit, CommitFolder, Templates
+from orchestrator.storage.checkpoint import Checkpoint, CheckpointStore, Templates
 from orchestrator.storage.client_states import ClientStates
-from orchestrator.storage.committed_states import CACHE_BYTES
+from orchestrator.storage.saved_states import CACHE_BYTES
 
 BOUND = 1.5
 #: rounds that a median is over
@@ -74,7 +74,7 @@ def new_states(round_idx: int, per_round: int, num_parameters: int) -> dict[int,
 
 
 def commit_round(
-    folder: CommitFolder,
+    folder: CheckpointStore,
     states: ClientStates,
     round_idx: int,
     server: dict[str, Tensor],
@@ -82,11 +82,11 @@ def commit_round(
 ) -> None:
     """From folded to durable and given up."""
     states.stage(round_idx, changed)
-    commit = Commit(
+    commit = Checkpoint(
         round_idx=round_idx,
         server_state=server,
         client_states=states.staged(round_idx),
-        held_masks=dict.fromkeys(changed, f"mask {round_idx}"),
+        shared_masks=dict.fromkeys(changed, f"mask {round_idx}"),
         totals={},
         log_bytes={},
     )
@@ -95,7 +95,7 @@ def commit_round(
 
 
 def commit_rounds(
-    folder: CommitFolder, num_rounds: int, per_round: int, num_parameters: int
+    folder: CheckpointStore, num_rounds: int, per_round: int, num_parameters: int
 ) -> tuple[list[Cost], list[int]]:
     """Each round's cost, from staging its states to giving them up, and the resident bytes after it."""
     states, server = folder.client_states(None), {"params": torch.zeros(num_parameters)}
@@ -116,7 +116,7 @@ def resume(path: Path, num_parameters: int) -> dict[str, float]:
     templates = Templates(server={"params": blank}, client=Kept(control=blank, mask=blank > 0))
     before = resident_bytes()
     started_s = time.perf_counter()
-    last = CommitFolder(path, cache_bytes=0).last(templates)
+    last = CheckpointStore(path, cache_bytes=0).last(templates)
     assert last is not None
     open_s, grown = time.perf_counter() - started_s, resident_bytes() - before
     clients = stream(0, "reads").choice(len(last.client_states), min(500, len(last.client_states)))
@@ -153,7 +153,7 @@ def main() -> None:
     with TemporaryDirectory(dir=arguments.folder) as name:
         path = Path(name)
         costs, resident = commit_rounds(
-            CommitFolder(path), num_rounds, arguments.per_round, arguments.parameters
+            CheckpointStore(path), num_rounds, arguments.per_round, arguments.parameters
         )
         resumed = resume(path, arguments.parameters)
     first, last = costs[1 : SAMPLE + 1], costs[-SAMPLE:]

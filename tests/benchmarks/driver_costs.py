@@ -22,7 +22,7 @@ from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.exchange import pack_model, unpack_model
 from orchestrator.models.parameters import FlatModule, ParameterLayout
 from orchestrator.sparsity.wire import decode, encode
-from orchestrator.storage.checkpoint import Commit, CommitFolder
+from orchestrator.storage.checkpoint import Checkpoint, CheckpointStore
 
 SMALL, LARGE, DENSITY = 10_000, 4_000_000, 0.2
 
@@ -46,8 +46,10 @@ def steps(layout: ParameterLayout, mask: Tensor | None, folder: Path) -> dict[st
     aggregator = AGGREGATORS["covmean"]()
     contribution = Contribution(client_id=0, weight=1.0, values=model.values, mask=model.mask, start=values)
     aggregator.add(contribution)
-    commits, state = CommitFolder(folder), ServerState(params=values, mask=mask)
-    commit = Commit(round_idx=0, server_state=state, client_states={}, held_masks={}, totals={}, log_bytes={})
+    commits, state = CheckpointStore(folder), ServerState(params=values, mask=mask)
+    commit = Checkpoint(
+        round_idx=0, server_state=state, client_states={}, shared_masks={}, totals={}, log_bytes={}
+    )
     return {
         "encode": lambda: encode((pack_model(layout, values, mask),)),
         "decode": lambda: unpack_model(layout, decode(data)),

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ray.util.state import list_actors
 
 from orchestrator.config.runtime import RuntimeConfig
-from orchestrator.execution.client import ClientHost
+from orchestrator.execution.client import ClientRunner
 from orchestrator.execution.placement import place
 from orchestrator.execution.ray_actors import end_actors
 from orchestrator.execution.ray_capacity import cluster_capacity
@@ -45,7 +45,7 @@ class MeasuredActor:
     """A client actor that also tells what it has used."""
 
     def __init__(self, experiment: Experiment) -> None:
-        self._host = ClientHost(experiment)
+        self._host = ClientRunner(experiment)
 
     def train(self, buffer: NDArray[np.uint8]) -> bool:
         """Train client 0 once."""

@@ -11,9 +11,9 @@ from rich.console import Console, RenderableType
 
 from orchestrator.cli.status_tables import cluster_tables, runs_tables, status_json
 from orchestrator.cluster.jobs import Job
-from orchestrator.cluster.runs import Standing
-from orchestrator.cluster.view import ClusterView, Node
-from orchestrator.storage.lock_owner import Holder
+from orchestrator.cluster.runs import RunStatus
+from orchestrator.cluster.view import ClusterView, NodeView
+from orchestrator.storage.lock_owner import LockOwner
 from tests.support.cluster_fakes import HEAD, actor
 
 
@@ -25,7 +25,7 @@ def _lines(parts: Iterable[RenderableType], width: int) -> list[str]:
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
-def _standing(name: str, **changes: Any) -> Standing:
+def _standing(name: str, **changes: Any) -> RunStatus:
     usual: dict[str, Any] = {
         "kind": "run",
         "name": name,
@@ -39,11 +39,11 @@ def _standing(name: str, **changes: Any) -> Standing:
         "why": "",
         "changed_s": 1e9,
     }
-    return Standing(**{**usual, **changes})
+    return RunStatus(**{**usual, **changes})
 
 
 RUNS = [
-    _standing("feddst-20260101-120000-ab12", state="running", num_done=3, holder=Holder("gpu-7", 4242)),
+    _standing("feddst-20260101-120000-ab12", state="running", num_done=3, holder=LockOwner("gpu-7", 4242)),
     _standing(
         "sparsity-20260101-1200-cd", kind="sweep", method="sparsity", num_done=2, num_asked=9, value=0.5
     ),
@@ -52,7 +52,7 @@ RUNS = [
 VIEW = ClusterView(
     address="http://head:8265",
     nodes=(
-        Node(node_id="n3", address="10.0.0.3", is_head=False, alive=False, resources={}),
+        NodeView(node_id="n3", address="10.0.0.3", is_head=False, alive=False, resources={}),
         HEAD,
     ),
     actors=(

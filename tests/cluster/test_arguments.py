@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cluster.arguments import Asked, completed, settings_of
+from orchestrator.cluster.arguments import ParsedCommand, completed, settings_of
 from orchestrator.errors import ConfigError, RequestError
 
 
-def _asked(command: str, *words: str, **options: Any) -> Asked:
+def _asked(command: str, *words: str, **options: Any) -> ParsedCommand:
     overrides = [word for word in words if "=" in word and not word.startswith("-")]
-    return Asked(command, (command, *words), {"overrides": overrides, **options})
+    return ParsedCommand(command, (command, *words), {"overrides": overrides, **options})
 
 
-def _completed(asked: Asked, **config: Any) -> tuple[str, ...]:
+def _completed(asked: ParsedCommand, **config: Any) -> tuple[str, ...]:
     return completed(asked, {**config, **settings_of(asked, Path())})
 
 
@@ -72,7 +72,7 @@ def test_a_command_that_trains_nothing_is_left_as_it_is() -> None:
     ],
 )
 def test_results_that_would_go_with_the_job_are_refused(
-    asked: Asked, config: Mapping[str, Any], told: str
+    asked: ParsedCommand, config: Mapping[str, Any], told: str
 ) -> None:
     with pytest.raises(RequestError) as caught:
         _completed(asked, **config)
@@ -91,7 +91,7 @@ def test_results_that_would_go_with_the_job_are_refused(
         _asked("run", "runtime.storage=/shared/runs", summary=Path("/shared/result.json")),
     ],
 )
-def test_results_in_absolute_places_are_fine(asked: Asked) -> None:
+def test_results_in_absolute_places_are_fine(asked: ParsedCommand) -> None:
     assert _completed(asked)[: len(asked.words)] == asked.words
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from orchestrator.cluster.follow import RETRIES_S, Choice, Follower, ask, exit_code
+from orchestrator.cluster.follow import RETRIES_S, Choice, JobLogFollower, ask, exit_code
 from orchestrator.cluster.jobs import Job
 from orchestrator.errors import ClusterError, SparsefleetError
 from tests.support.cluster_fakes import (
@@ -34,7 +34,7 @@ class Screen:
 
 def _follow(jobs: FakeJobs, screen: Screen, choices: Sequence[Choice] = ()) -> int:
     left = list(choices)
-    return Follower(
+    return JobLogFollower(
         jobs,
         "run-1",
         write=screen.write,

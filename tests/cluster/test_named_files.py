@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cluster.arguments import Asked
+from orchestrator.cluster.arguments import ParsedCommand
 from orchestrator.cluster.named_files import named_files
 from orchestrator.errors import RequestError
 
@@ -24,7 +24,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def _named(home: Path, settings: dict[str, Any], **options: Any) -> list[str]:
-    return [str(path) for path in named_files(Asked("run", ("run",), options), settings, home)]
+    return [str(path) for path in named_files(ParsedCommand("run", ("run",), options), settings, home)]
 
 
 def test_nothing_is_named_by_names_of_the_registry(home: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cluster.runs import Standing, standings
+from orchestrator.cluster.runs import RunStatus, standings
 from orchestrator.tracking.record import RoundRecord
 from tests.support.holding import holding
 
@@ -27,7 +27,7 @@ def _run(folder: Path, num_done: int, rounds: int = 3, summary: dict[str, Any] |
     return folder
 
 
-def _one(storage: Path) -> Standing:
+def _one(storage: Path) -> RunStatus:
     (found,) = standings(storage)
     return found
 

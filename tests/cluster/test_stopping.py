@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cluster.jobs import Job
-from orchestrator.cluster.stopping import Stopper
+from orchestrator.cluster.stopping import RunStopper
 from orchestrator.errors import RequestError, SparsefleetError
 from tests.support.cluster_fakes import FakeCluster, actor, nowhere
 from tests.support.holding import holding
@@ -29,7 +29,7 @@ class Stopping:
         self, name: str, *, at_once: bool = False, timeout_s: float = 30.0, real: bool = False
     ) -> None:
         """`real` waits by the clock on the wall."""
-        Stopper(
+        RunStopper(
             self.storage,
             self._connect,
             self.notes.append,

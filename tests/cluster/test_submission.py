@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from orchestrator.cluster import shipping
-from orchestrator.cluster.arguments import Asked
+from orchestrator.cluster.arguments import ParsedCommand
 from orchestrator.cluster.jobs import JobRequest
 from orchestrator.cluster.submission import job_request
 from orchestrator.errors import RequestError
 
-RUN = Asked(
+RUN = ParsedCommand(
     "run", ("run", "runtime.storage=/shared/my runs"), {"overrides": ["runtime.storage=/shared/my runs"]}
 )
 
@@ -41,7 +41,7 @@ class Sent:
 
 
 def _sent(
-    asked: Asked, *, env: Sequence[str] = (), working_dir: Path | None = None, **variables: str
+    asked: ParsedCommand, *, env: Sequence[str] = (), working_dir: Path | None = None, **variables: str
 ) -> Sent:
     with job_request(
         asked, working_dir=working_dir, env_names=env, environment=variables, columns=90
@@ -79,7 +79,7 @@ def test_only_named_files_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     Path("code/mine.py").write_text("x = 1\n")
     Path("secret.txt").write_text("no\n")
     words = (*RUN.words, "algorithm.name=code/mine.py:Mine")
-    sent = _sent(Asked("run", words, {"overrides": list(words[1:])}))
+    sent = _sent(ParsedCommand("run", words, {"overrides": list(words[1:])}))
     assert sent.files == {"code/mine.py": "x = 1\n"}
     assert sent.request.shipped == "code/mine.py"
 
@@ -92,7 +92,7 @@ def test_without_files_there_is_no_folder() -> None:
 def test_a_working_dir_travels_whole_and_is_where_paths_are_meant(tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("")
     (tmp_path / "e.yaml").write_text("runtime: {storage: /shared/runs, address: 'head:6379'}\n")
-    asked = Asked("run", ("run", "-c", "e.yaml"), {"config": Path("e.yaml")})
+    asked = ParsedCommand("run", ("run", "-c", "e.yaml"), {"config": Path("e.yaml")})
     sent = _sent(asked, working_dir=tmp_path)
     assert sent.request.runtime_env["working_dir"] == str(tmp_path.resolve())
     assert sent.request.shipped == f"the folder {tmp_path.resolve()}"
@@ -112,10 +112,14 @@ def test_chosen_variables_are_passed_on_and_no_others() -> None:
         (RUN, {"env": ["NONE"]}, "--env=NONE: there is no such variable here; set it: export NONE=..."),
         (RUN, {"env": ["KEY=value"]}, "--env=KEY=***: a value on a command line can be read by others"),
         (RUN, {"working_dir": Path("nowhere")}, "--working-dir=nowhere: there is no such folder"),
-        (Asked("ui", ("ui",), {}), {}, "COMMAND=ui: it cannot run as a job; choose one of run, resume, "),
+        (
+            ParsedCommand("ui", ("ui",), {}),
+            {},
+            "COMMAND=ui: it cannot run as a job; choose one of run, resume, ",
+        ),
     ],
 )
-def test_what_cannot_be_submitted(asked: Asked, options: dict[str, Any], told: str) -> None:
+def test_what_cannot_be_submitted(asked: ParsedCommand, options: dict[str, Any], told: str) -> None:
     with pytest.raises(RequestError) as caught:
         _sent(asked, **options)
     assert str(caught.value).startswith(told)
@@ -127,7 +131,7 @@ def test_files_that_are_data_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
         file.truncate(shipping.MOST_BYTES + 1)
     words = (*RUN.words, "data.root=big.npz")
     with pytest.raises(RequestError, match=r"^COMMAND=big\.npz: the files that it names have 100 MB, "):
-        _sent(Asked("run", words, {"overrides": list(words[1:])}))
+        _sent(ParsedCommand("run", words, {"overrides": list(words[1:])}))
 
 
 def test_two_jobs_have_two_ids() -> None:

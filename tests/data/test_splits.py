@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from orchestrator.config.sections import DataConfig
-from orchestrator.data.splits import Rows, Splits, assemble, channel_statistics
+from orchestrator.data.splits import LoadedPart, Splits, assemble, channel_statistics
 from orchestrator.errors import DataError
 
 
-def rows(labels: list[Any], ids: list[Any] | None = None, size: int = 2, fill: int | None = None) -> Rows:
+def rows(
+    labels: list[Any], ids: list[Any] | None = None, size: int = 2, fill: int | None = None
+) -> LoadedPart:
     images = np.zeros((len(labels), 1, size, size), dtype=np.uint8)
     images += np.arange(len(labels), dtype=np.uint8)[:, None, None, None] if fill is None else np.uint8(fill)
-    return Rows(images, np.array(labels), None if ids is None else np.array(ids))
+    return LoadedPart(images, np.array(labels), None if ids is None else np.array(ids))
 
 
 def test_hold_out_is_stratified_by_class() -> None:
@@ -73,7 +75,7 @@ def test_published_constants_win() -> None:
 def test_image_size_resizes_bilinearly(dtype: type) -> None:
     """A 2x2 image of columns 0 and 100 doubled: 0, 25, 75, 100 (pixel centres at 1/4 and 3/4)."""
     images = np.tile(np.array([[0, 100], [0, 100]], dtype=dtype), (4, 1, 1, 1))
-    dataset = assemble(DataConfig(image_size=4), Splits(Rows(images, np.array([0, 1, 0, 1]))))
+    dataset = assemble(DataConfig(image_size=4), Splits(LoadedPart(images, np.array([0, 1, 0, 1]))))
     assert dataset.input_shape == (1, 4, 4)
     assert dataset.train_inputs.dtype == dtype
     assert dataset.train_inputs[0, 0].tolist() == [[0, 25, 75, 100]] * 4
@@ -84,7 +86,10 @@ def test_image_size_resizes_bilinearly(dtype: type) -> None:
     [
         (Splits(rows([])), "there is no training image"),
         (Splits(rows([0, 1]), rows([])), "there is no test image"),
-        (Splits(Rows(np.zeros((2, 1, 1, 1), np.uint8), np.array([0]))), "2 training images but 1 labels"),
+        (
+            Splits(LoadedPart(np.zeros((2, 1, 1, 1), np.uint8), np.array([0]))),
+            "2 training images but 1 labels",
+        ),
         (Splits(rows([1, 2])), "the training labels are 1, 2"),
         (Splits(rows([0, 2])), "without a gap"),
         (Splits(rows([-1, 0])), "the training labels are -1, 0"),

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from orchestrator.errors import WireError
-from orchestrator.execution.client import ClientHost
+from orchestrator.execution.client import ClientRunner
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.exchange import ModelValues, unpack_model
 from orchestrator.federation.plan import ClientTask
@@ -35,7 +35,7 @@ def _broadcast(experiment: Experiment) -> Broadcast:
     return Broadcast.of(experiment, state)
 
 
-def _run(host: ClientHost, experiment: Experiment, client_id: int = 2) -> Outcome[Any]:
+def _run(host: ClientRunner, experiment: Experiment, client_id: int = 2) -> Outcome[Any]:
     state = experiment.algorithm.init_client(client_id)
     return host.run(_task(client_id), _broadcast(experiment).message.buffer, NOTHING, state)
 
@@ -65,7 +65,7 @@ class TestUpdate:
 
     def test_it_is_stamped_with_its_task_and_counted(self) -> None:
         experiment = prepared("training.local_epochs=2")
-        update = _update(_run(ClientHost(experiment), experiment))
+        update = _update(_run(ClientRunner(experiment), experiment))
         num_images = len(experiment.partition.train[2])
         macs = 64 * 200 + 200 * 100 + 100 * 10
         assert (update.round_idx, update.position, update.client_id) == (5, 1, 2)
@@ -77,7 +77,7 @@ class TestUpdate:
 
     def test_what_it_decodes_to_is_the_trained_model(self) -> None:
         experiment = prepared()
-        update = _update(_run(ClientHost(experiment), experiment))
+        update = _update(_run(ClientRunner(experiment), experiment))
         model = unpack_model(experiment.setting.layout, decode(update.buffer))
         assert model is not None
         assert model.mask is None
@@ -87,7 +87,7 @@ class TestUpdate:
     def test_a_mask_that_the_server_sent_is_not_sent_back(self) -> None:
         experiment = prepared("algorithm.name=randommask", "sparsity.level=0.9")
         broadcast = _broadcast(experiment)
-        update = _update(_run(ClientHost(experiment), experiment))
+        update = _update(_run(ClientRunner(experiment), experiment))
         received = broadcast.received_by(broadcast.job(_task(), None))
         assert received is not None
         assert received.mask is not None
@@ -106,7 +106,7 @@ class TestUpdate:
         experiment = prepared(
             "algorithm.name=randommask", "sparsity.level=0.5", "sparsity.allocation=uniform"
         )
-        update = _update(_run(ClientHost(experiment), experiment))
+        update = _update(_run(ClientRunner(experiment), experiment))
         assert update.train_flops == update.train_flops_dense / 2
 
 
@@ -118,16 +118,16 @@ class TestHost:
     )
     def test_a_used_host_gives_the_same_bits_as_a_new_one(self, name: str) -> None:
         experiment = prepared(f"algorithm.name={name}")
-        used = ClientHost(experiment)
+        used = ClientRunner(experiment)
         for client_id in (0, 1, 2, 2):
             _update(_run(used, experiment, client_id))
-        first, second = _update(_run(used, experiment)), _update(_run(ClientHost(experiment), experiment))
+        first, second = _update(_run(used, experiment)), _update(_run(ClientRunner(experiment), experiment))
         assert first.buffer.tobytes() == second.buffer.tobytes()
         assert first.metrics == second.metrics
 
     def test_another_message_is_not_mistaken_for_the_last_one(self) -> None:
         experiment = prepared()
-        host, task = ClientHost(experiment), _task()
+        host, task = ClientRunner(experiment), _task()
         layout, algorithm = experiment.setting.layout, experiment.algorithm
         outcomes = []
         for scale in (1.0, 0.5, 1.0):
@@ -143,13 +143,13 @@ class TestHost:
         experiment = prepared()
         buffer = _broadcast(experiment).message.buffer
         before = buffer.tobytes()
-        _update(ClientHost(experiment).run(_task(), buffer, NOTHING, None))
+        _update(ClientRunner(experiment).run(_task(), buffer, NOTHING, None))
         assert buffer.tobytes() == before
 
     def test_torch_s_own_generator_is_left_alone(self) -> None:
         experiment = prepared()
         before = torch.get_rng_state()
-        _update(_run(ClientHost(experiment), experiment))
+        _update(_run(ClientRunner(experiment), experiment))
         assert torch.equal(torch.get_rng_state(), before)
 
     def test_the_result_does_not_depend_on_torch_s_own_generator(self) -> None:
@@ -157,9 +157,9 @@ class TestHost:
         buffers = []
         for _ in range(2):
             torch.rand(3)
-            buffers.append(_update(_run(ClientHost(experiment), experiment)).buffer.tobytes())
+            buffers.append(_update(_run(ClientRunner(experiment), experiment)).buffer.tobytes())
         assert buffers[0] == buffers[1]
-        other = ClientHost(experiment).run(
+        other = ClientRunner(experiment).run(
             _task(round_idx=6), _broadcast(experiment).message.buffer, NOTHING, None
         )
         assert _update(other).buffer.tobytes() != buffers[0]
@@ -171,7 +171,7 @@ class TestHost:
             buffer = _broadcast(experiment).message.buffer
             for client_id, round_idx in ((0, 0), (1, 0), (0, 1)):
                 task = _task(client_id, round_idx)
-                pair = [_update(ClientHost(experiment).run(task, buffer, NOTHING, {})) for _ in range(2)]
+                pair = [_update(ClientRunner(experiment).run(task, buffer, NOTHING, {})) for _ in range(2)]
                 first, second = (update.client_state["drawn"].tolist() for update in pair)
                 assert first == second
                 drawn.append(tuple(first))
@@ -180,7 +180,7 @@ class TestHost:
     def test_every_host_builds_the_same_model(self) -> None:
         """Also what is drawn in building it and is no parameter, so that no message carries it."""
         experiment = prepared("model.name=tests.support.models:shuffled")
-        buffers = [_update(_run(ClientHost(experiment), experiment)).buffer.tobytes() for _ in range(3)]
+        buffers = [_update(_run(ClientRunner(experiment), experiment)).buffer.tobytes() for _ in range(3)]
         assert len(set(buffers)) == 1
 
 
@@ -189,7 +189,7 @@ class TestHost:
 def test_without_cuda_a_client_with_a_gpu_sends_what_one_without_sends(name: str) -> None:
     experiment = prepared(f"algorithm.name={name}")
     plain, on_gpu = (with_profiles(experiment, [replace(DEVICE, num_gpus=share)]) for share in (0.0, 0.5))
-    first, second = (_update(_run(ClientHost(e), e)).buffer.tobytes() for e in (plain, on_gpu))
+    first, second = (_update(_run(ClientRunner(e), e)).buffer.tobytes() for e in (plain, on_gpu))
     assert first == second
 
 
@@ -201,7 +201,7 @@ class TestFailure:
     )
     def test_a_hook_that_raises_is_named_with_its_error(self, hook: str) -> None:
         experiment = _misbehaving(hook)
-        failure = _run(ClientHost(experiment), experiment)
+        failure = _run(ClientRunner(experiment), experiment)
         assert isinstance(failure, ClientFailure)
         assert (failure.client_id, failure.round_idx, failure.position) == (2, 5, 1)
         assert (failure.stage, failure.cause) == ("train", f"ZeroDivisionError: in {hook}")
@@ -211,7 +211,7 @@ class TestFailure:
 
     def test_parameters_that_are_no_numbers_are_not_sent(self) -> None:
         experiment = _misbehaving("after_train", "nan")
-        failure = _run(ClientHost(experiment), experiment)
+        failure = _run(ClientRunner(experiment), experiment)
         assert isinstance(failure, ClientFailure)
         assert failure.stage == "train"
         assert failure.cause.startswith("FloatingPointError: what was trained is not finite")
@@ -219,7 +219,7 @@ class TestFailure:
 
     def test_a_payload_that_cannot_be_encoded_fails_in_sending(self) -> None:
         experiment = _misbehaving("encode")
-        failure = _run(ClientHost(experiment), experiment)
+        failure = _run(ClientRunner(experiment), experiment)
         assert isinstance(failure, ClientFailure)
         assert failure.stage == "send"
         assert failure.cause.startswith("WireError: two items of the payload have the same name")
@@ -239,7 +239,7 @@ class TestFailure:
     ) -> None:
         experiment = prepared()
         buffer = damage(_broadcast(experiment).message.buffer)
-        failure = ClientHost(experiment).run(_task(), buffer, NOTHING, None)
+        failure = ClientRunner(experiment).run(_task(), buffer, NOTHING, None)
         assert isinstance(failure, ClientFailure)
         assert failure.stage == "receive"
         assert failure.cause.startswith("WireError: ")
@@ -248,7 +248,7 @@ class TestFailure:
     def test_a_model_of_another_size_fails_in_receiving(self) -> None:
         experiment = prepared()
         other = _broadcast(prepared("model.name=tests.support.models:dropout"))
-        failure = ClientHost(experiment).run(_task(), other.message.buffer, NOTHING, None)
+        failure = ClientRunner(experiment).run(_task(), other.message.buffer, NOTHING, None)
         assert isinstance(failure, ClientFailure)
         assert failure.stage == "receive"
         assert f"the layout wants {experiment.setting.layout.size}" in failure.cause
@@ -256,14 +256,16 @@ class TestFailure:
     @pytest.mark.parametrize("payload", [(), (Scalar("loss", 1.0),)])
     def test_a_message_without_a_model_fails_in_a_task_that_starts_from_one(self, payload: Payload) -> None:
         experiment = prepared()
-        failure = ClientHost(experiment).run(_task(), np.frombuffer(encode(payload), np.uint8), NOTHING, None)
+        failure = ClientRunner(experiment).run(
+            _task(), np.frombuffer(encode(payload), np.uint8), NOTHING, None
+        )
         assert isinstance(failure, ClientFailure)
         assert (failure.stage, failure.cause) == ("train", "ValueError: this task came without a model")
 
     @pytest.mark.parametrize(("hook", "kind"), [("grad_hook", "raise"), ("after_train", "nan")])
     def test_a_failed_task_leaves_no_trace_in_the_next(self, hook: str, kind: str) -> None:
         experiment = _misbehaving(hook, kind)
-        host = ClientHost(experiment)
+        host = ClientRunner(experiment)
         before = _update(_run(host, experiment, 3))
         assert isinstance(_run(host, experiment, 2), ClientFailure)
         host.run(_task(), np.zeros(3, np.uint8), NOTHING, None)

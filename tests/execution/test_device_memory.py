@@ -8,7 +8,7 @@ from torch import nn
 
 from orchestrator.config.sections import TrainingConfig
 from orchestrator.contract.experiment import prepared
-from orchestrator.execution.client import ClientHost
+from orchestrator.execution.client import ClientRunner
 from orchestrator.execution.device_memory import DeviceMemory, DeviceMemoryError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.update import ClientFailure
@@ -65,7 +65,7 @@ def test_a_client_whose_device_is_too_small_fails_and_a_submodel_of_half_the_wid
     broadcast = Broadcast.of(experiment, state)
     (task, *_) = experiment.algorithm.plan(state, 0, cohort(experiment, 0)).tasks
     job = broadcast.job(task, experiment.algorithm.init_client(task.client_id))
-    outcome = ClientHost(experiment).run(task, broadcast.message.buffer, job.unicast, job.client_state)
+    outcome = ClientRunner(experiment).run(task, broadcast.message.buffer, job.unicast, job.client_state)
     assert isinstance(outcome, ClientFailure) == (not fits)
     if isinstance(outcome, ClientFailure):
         assert (outcome.stage, outcome.client_id) == ("train", task.client_id)

@@ -9,9 +9,9 @@ import torch
 
 from orchestrator.execution.executor import (
     InProcessExecutor,
-    Job,
     Message,
-    Ticket,
+    TaskHandle,
+    TaskRequest,
 )
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.update import ClientFailure, ClientUpdate
@@ -26,10 +26,10 @@ def _message(experiment: Experiment, scale: float = 1.0) -> Message:
     return Broadcast.of(experiment, state).message
 
 
-def _jobs(experiment: Experiment, round_idx: int = 0) -> list[Job]:
+def _jobs(experiment: Experiment, round_idx: int = 0) -> list[TaskRequest]:
     state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
     tasks = experiment.algorithm.plan(state, round_idx, cohort(experiment, round_idx)).tasks
-    return [Job(task, experiment.algorithm.init_client(task.client_id)) for task in tasks]
+    return [TaskRequest(task, experiment.algorithm.init_client(task.client_id)) for task in tasks]
 
 
 def _bits(outcome: ClientUpdate[Any] | ClientFailure) -> tuple[int, bytes, bytes]:
@@ -78,7 +78,7 @@ def test_a_ticket_is_redeemed_once() -> None:
 
 def test_a_ticket_that_was_never_issued_is_refused() -> None:
     with pytest.raises(KeyError):
-        InProcessExecutor(prepared()).result(Ticket(7))
+        InProcessExecutor(prepared()).result(TaskHandle(7))
 
 
 def test_closing_voids_what_is_outstanding() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import ConfigError, RoundError
-from orchestrator.execution.fault_injection import DriverChaos, TaskChaos
+from orchestrator.execution.fault_injection import DriverFaultInjector, TaskFaultInjector
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.federation.plan import ClientTask
 from orchestrator.sparsity.payload import Bits, Dense, Masked, Scalar
@@ -23,7 +23,7 @@ from tests.support.runs import (
 
 #: fault -> the stage at which it is met, and words of its cause; FedDST sends values under a mask
 MET: dict[str, tuple[str, str]] = {
-    "client_raises": ("train", "ChaosError: chaos.client_raises hit try 0"),
+    "client_raises": ("train", "InjectedError: chaos.client_raises hit try 0"),
     "update_not_finite": ("admission", "values of item 'theta' are not finite, the first is nan at 0"),
     "update_wrong_shape": ("admission", "the model item has"),
     "update_wrong_mask": ("admission", "its mask keeps 33800 weights, at most"),
@@ -32,8 +32,8 @@ MET: dict[str, tuple[str, str]] = {
 }
 
 
-def chaos(**options: Any) -> TaskChaos:
-    return TaskChaos(ExperimentConfig.parse({"chaos": options}))
+def chaos(**options: Any) -> TaskFaultInjector:
+    return TaskFaultInjector(ExperimentConfig.parse({"chaos": options}))
 
 
 def task(round_idx: int = 0, client_id: int = 0, **options: Any) -> ClientTask:
@@ -88,7 +88,7 @@ def test_a_fault_that_stays_ends_the_run_by_name(tmp_path: Path) -> None:
 def test_dropped_clients_are_an_axis_of_the_experiment(tmp_path: Path) -> None:
     experiment = prepared(REMEMBERING, "chaos.client_raises=0.4", "runtime.failure_policy=drop")
     drive(experiment, tmp_path)
-    struck = TaskChaos(experiment.config)
+    struck = TaskFaultInjector(experiment.config)
     lost = Counter(f["round_idx"] for f in failures(tmp_path))
     records = read_records(tmp_path / "metrics.jsonl")
     assert 0 < sum(lost.values()) < 12
@@ -180,7 +180,7 @@ def test_a_driver_dies_once_in_a_round(tmp_path: Path, monkeypatch: pytest.Monke
     config = ExperimentConfig.parse({"chaos": {"driver_dies": 0.5}, "training": {"rounds": 40}})
     for _ in range(2):
         for round_idx in range(40):
-            DriverChaos(config, tmp_path).strike(round_idx)
+            DriverFaultInjector(config, tmp_path).strike(round_idx)
     assert 10 < len(deaths) < 30
     assert len(list((tmp_path / "chaos").glob("driver-*"))) == len(deaths)
 
@@ -190,5 +190,5 @@ def test_no_driver_dies_after_the_last_round(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("os.kill", lambda pid, signum: deaths.append(signum))
     config = ExperimentConfig.parse({"chaos": {"driver_dies": 1.0}, "training": {"rounds": 3}})
     for round_idx in range(5):
-        DriverChaos(config, tmp_path).strike(round_idx)
+        DriverFaultInjector(config, tmp_path).strike(round_idx)
     assert len(deaths) == 3

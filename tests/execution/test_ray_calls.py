@@ -3,7 +3,7 @@
 import pytest
 import ray
 
-from orchestrator.execution.ray_calls import UnawaitedCalls
+from orchestrator.execution.ray_calls import PendingCalls
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
@@ -27,7 +27,7 @@ class Counter:
 
 def test_all_are_made_and_few_are_held() -> None:
     counter = ray.remote(Counter).remote()
-    calls = UnawaitedCalls()
+    calls = PendingCalls()
     for _ in range(500):
         calls.add(counter.add.remote(1))
         ray.get(counter.get.remote())
@@ -39,7 +39,7 @@ def test_all_are_made_and_few_are_held() -> None:
 
 def test_one_that_failed_long_ago_is_raised_at_the_end() -> None:
     counter = ray.remote(Counter).remote()
-    calls = UnawaitedCalls()
+    calls = PendingCalls()
     calls.add(counter.add.remote(-1))
     for _ in range(200):
         calls.add(counter.add.remote(1))

@@ -8,7 +8,7 @@ from ray.exceptions import RaySystemError
 
 from orchestrator.errors import ActorsLostError
 from orchestrator.execution import ray_executor
-from orchestrator.execution.executor import Job, Message
+from orchestrator.execution.executor import Message, TaskRequest
 from orchestrator.execution.placement import Placement
 from orchestrator.execution.ray_executor import ANSWER_S, RayExecutor
 from orchestrator.federation.plan import ClientTask
@@ -41,7 +41,7 @@ class Stage:
             for place, client_id in enumerate(client_ids)
         ]
         sent = message or Message(np.zeros(3, np.uint8))
-        return self.executor.submit(sent, [Job(task, None) for task in tasks])
+        return self.executor.submit(sent, [TaskRequest(task, None) for task in tasks])
 
     def result(self, ticket: Any) -> object:
         return self.executor.result(ticket)

@@ -192,7 +192,7 @@ def test_by_default_nothing_is_asked_and_nobody_is_sent_anything_alone() -> None
     task = ClientTask(round_idx=0, position=0, client_id=3)
     assert algorithm.plan_probe(state, 0, (1, 2)) is None
     assert algorithm.unicast(state, task, None) == ()
-    assert algorithm.held_mask(None) is None
+    assert algorithm.shared_mask(None) is None
     assert not algorithm.has_client_models
     with pytest.raises(NotImplementedError, match="Plain plans probes without a probe_update"):
         algorithm.probe_update(state, Aggregate(torch.zeros(30), None, 1.0), 0)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from orchestrator.contract.rounds import PlayedRound, play
+from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.errors import ConfigError
-from orchestrator.execution.client import Bench
+from orchestrator.execution.client import DeviceEnvironment
 from orchestrator.federation.client_masks import ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.local import LocalRun
 from orchestrator.sparsity.masks import prune_share
@@ -45,7 +45,7 @@ OPTIONS: Mapping[str, object] = {
 
 
 @pytest.fixture(scope="module")
-def rounds() -> list[PlayedRound]:
+def rounds() -> list[RecordedRound]:
     return play(experiment(OPTIONS))
 
 
@@ -54,7 +54,7 @@ def nnz(mask: Tensor) -> int:
     return int(mask.sum()) - NUM_BIASES
 
 
-def test_a_client_receives_the_global_weights_inside_its_mask(rounds: list[PlayedRound]) -> None:
+def test_a_client_receives_the_global_weights_inside_its_mask(rounds: list[RecordedRound]) -> None:
     masks: dict[int, Tensor] = {}
     sparse = 0
     for played in rounds:
@@ -70,7 +70,9 @@ def test_a_client_receives_the_global_weights_inside_its_mask(rounds: list[Playe
     assert sparse
 
 
-def test_a_mask_costs_bytes_in_the_upload_that_changes_it_and_nowhere_else(rounds: list[PlayedRound]) -> None:
+def test_a_mask_costs_bytes_in_the_upload_that_changes_it_and_nowhere_else(
+    rounds: list[RecordedRound],
+) -> None:
     for played in rounds:
         sent = zip(
             played.jobs, played.received, played.updates, played.models, played.download_bytes, strict=True
@@ -87,7 +89,7 @@ def test_a_mask_costs_bytes_in_the_upload_that_changes_it_and_nowhere_else(round
             assert 0 < sections.mask_bytes <= BITMAP_BYTES if changed else sections.mask_bytes == 0
 
 
-def test_each_weight_is_the_plain_mean_over_the_clients_that_hold_it(rounds: list[PlayedRound]) -> None:
+def test_each_weight_is_the_plain_mean_over_the_clients_that_hold_it(rounds: list[RecordedRound]) -> None:
     """Whatever their numbers of samples; a weight that none holds stays, also in the global model."""
     kept_by_nobody = 0
     for played in rounds:
@@ -104,10 +106,10 @@ def test_each_weight_is_the_plain_mean_over_the_clients_that_hold_it(rounds: lis
     assert kept_by_nobody
 
 
-def test_a_client_uses_the_global_model_inside_its_mask(rounds: list[PlayedRound]) -> None:
+def test_a_client_uses_the_global_model_inside_its_mask(rounds: list[RecordedRound]) -> None:
     run = experiment(OPTIONS)
     last = rounds[-1]
-    flat = Bench(run, torch.device("cpu")).full
+    flat = DeviceEnvironment(run, torch.device("cpu")).full
     task = make_run(
         run.setting,
         flat,

@@ -10,13 +10,13 @@ from torch import nn
 from orchestrator.errors import WireError
 from orchestrator.federation.exchange import (
     MODEL_ITEM,
-    beside_model,
     find_bits,
     find_model,
     find_values,
     known_masks,
     pack_model,
     unpack_model,
+    without_model,
 )
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.sparsity.payload import Bits, Dense, Masked, Payload, Scalar
@@ -84,7 +84,7 @@ def test_other_items_do_not_hide_the_model() -> None:
     model = Dense(MODEL_ITEM, np.zeros(D, np.float32))
     others = (Scalar("loss", 1.0), Bits("votes", np.zeros(3, np.bool_)))
     assert find_model((*others, model)) is model
-    assert beside_model((others[0], model, others[1])) == others
+    assert without_model((others[0], model, others[1])) == others
 
 
 @pytest.mark.parametrize("payload", [(), (Scalar("loss", 1.0),), (Bits(MODEL_ITEM, np.zeros(W, np.bool_)),)])

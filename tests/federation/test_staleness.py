@@ -9,7 +9,7 @@ from torch import Tensor
 
 from orchestrator.config.rounds import AsynchronyConfig
 from orchestrator.federation.aggregate import AGGREGATORS, Contribution
-from orchestrator.federation.staleness import at_present, discount
+from orchestrator.federation.staleness import discount, discounted
 from orchestrator.sparsity.payload import Dense
 
 
@@ -75,7 +75,7 @@ class TestFedBuff:
 
     def test_the_change_is_added_to_the_present_model(self) -> None:
         update = _update(_floats(3.0, 0.0), start=_floats(1.0, 1.0))
-        moved = at_present(update, _floats(10.0, 20.0), _config(), 1)
+        moved = discounted(update, _floats(10.0, 20.0), _config(), 1)
         assert moved.values is not None
         assert moved.values.dtype == torch.float32
         assert moved.values.tolist() == [12.0, 19.0]
@@ -85,7 +85,7 @@ class TestFedBuff:
 
     def test_the_change_is_discounted_and_the_weight_is_not(self) -> None:
         update = _update(_floats(3.0, 0.0), start=_floats(1.0, 1.0))
-        moved = at_present(update, _floats(10.0, 20.0), _config(staleness="polynomial"), 3)
+        moved = discounted(update, _floats(10.0, 20.0), _config(staleness="polynomial"), 3)
         assert moved.values is not None
         assert moved.values.tolist() == [11.0, 19.5]
         assert moved.weight == 4.0
@@ -93,7 +93,7 @@ class TestFedBuff:
     def test_a_fresh_update_comes_back_as_it_is(self) -> None:
         """Its start may be the model as the wire rounded it, or as its mask cut it: the bits must not move."""
         update = _update(_floats(0.1, 0.7), start=_floats(0.3, 0.3))
-        assert at_present(update, _floats(0.30000001, 5.0), _config(staleness="polynomial"), 0) is update
+        assert discounted(update, _floats(0.30000001, 5.0), _config(staleness="polynomial"), 0) is update
 
     def test_a_stale_sparse_update_stays_within_its_own_mask(self) -> None:
         """Entry 1 is the server's alone by now, entry 2 the client's alone: the server has pruned it since."""
@@ -101,7 +101,7 @@ class TestFedBuff:
             _floats(3.0, 0.0, 5.0, 0.0), start=_floats(1.0, 0.0, 4.0, 0.0), mask=[True, False, True, False]
         )
         present = _floats(10.0, 20.0, 0.0, 0.0)
-        moved = at_present(update, present, _config(staleness="polynomial"), 3)
+        moved = discounted(update, present, _config(staleness="polynomial"), 3)
         assert moved.values is not None
         assert moved.values.tolist() == [11.0, 0.0, 0.5, 0.0]
         assert moved.mask is update.mask
@@ -123,7 +123,7 @@ class TestFedBuff:
         for start, end, tau in zip(starts, ends, staleness, strict=True):
             update = _update(torch.from_numpy(end), start=torch.from_numpy(start), weight=1.0)
             config = _config(staleness="polynomial", exponent=1.0)
-            aggregator.add(at_present(update, torch.from_numpy(present), config, tau))
+            aggregator.add(discounted(update, torch.from_numpy(present), config, tau))
         changes = [
             (e - s.astype(float)) / (1 + tau) for s, e, tau in zip(starts, ends, staleness, strict=True)
         ]
@@ -132,7 +132,7 @@ class TestFedBuff:
 
     def test_nothing_that_it_was_given_is_written_to(self) -> None:
         values, start, present = _floats(3.0, 0.0), _floats(1.0, 1.0), _floats(10.0, 20.0)
-        at_present(_update(values, start=start, mask=[True, False]), present, _config(), 2)
+        discounted(_update(values, start=start, mask=[True, False]), present, _config(), 2)
         assert (values.tolist(), start.tolist(), present.tolist()) == ([3.0, 0.0], [1.0, 1.0], [10.0, 20.0])
 
 
@@ -142,23 +142,23 @@ class TestFedAsync:
     def test_the_model_is_mixed_in_whatever_it_began_with(self) -> None:
         config = _config("fedasync", "polynomial", mixing=0.5)
         for start in (_floats(0.0, 0.0), _floats(9.0, 9.0)):
-            moved = at_present(_update(_floats(3.0, 1.0), start=start), _floats(1.0, 5.0), config, 3)
+            moved = discounted(_update(_floats(3.0, 1.0), start=start), _floats(1.0, 5.0), config, 3)
             assert moved.values is not None
             assert moved.values.tolist() == [1.0 + 0.25 * 2.0, 5.0 - 0.25 * 4.0]
 
     def test_a_fresh_one_is_mixed_too(self) -> None:
         update = _update(_floats(3.0, 1.0), start=_floats(1.0, 5.0))
-        moved = at_present(update, _floats(1.0, 5.0), _config("fedasync", mixing=0.6), 0)
+        moved = discounted(update, _floats(1.0, 5.0), _config("fedasync", mixing=0.6), 0)
         assert moved.values is not None
         assert moved.values.tolist() == pytest.approx([2.2, 2.6], rel=1e-6)
 
     def test_all_of_it_is_the_client_s_model(self) -> None:
         update = _update(_floats(3.0, 1.0), start=_floats(1.0, 5.0))
-        assert at_present(update, _floats(7.0, 7.0), _config("fedasync", mixing=1.0), 9) is update
+        assert discounted(update, _floats(7.0, 7.0), _config("fedasync", mixing=1.0), 9) is update
 
     def test_a_sparse_model_is_mixed_in_on_its_mask(self) -> None:
         update = _update(_floats(3.0, 0.0), start=_floats(0.0, 0.0), mask=[True, False])
-        moved = at_present(update, _floats(1.0, 5.0), _config("fedasync", mixing=0.5), 1)
+        moved = discounted(update, _floats(1.0, 5.0), _config("fedasync", mixing=0.5), 1)
         assert moved.values is not None
         assert moved.values.tolist() == [2.0, 0.0]
         assert _average("covmean", moved, _floats(1.0, 5.0)) == [2.0, 5.0]
@@ -173,7 +173,7 @@ def test_without_a_model_the_discount_is_the_weight_s(
     config: AsynchronyConfig, expected: float, start: Tensor | None
 ) -> None:
     update = _update(None, start=start)
-    moved = at_present(update, _floats(1.0), config, 3)
+    moved = discounted(update, _floats(1.0), config, 3)
     assert (moved.values, moved.weight, moved.items) == (None, expected, update.items)
 
 

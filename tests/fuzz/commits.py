@@ -34,7 +34,7 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.loading import resumed_config
 from orchestrator.rounds.driver import Driver
 from orchestrator.runtime.run_folder import begin_run, run_info, verify_run
-from orchestrator.storage.checkpoint import Restored, Templates
+from orchestrator.storage.checkpoint import RestoredRun, Templates
 from orchestrator.storage.pointer import Pointer, pointer_name, seal
 from orchestrator.storage.run_store import LOGS, RunStore
 from tests.fuzz.mutation import EXTREMES, mutated
@@ -105,7 +105,7 @@ def outcome(tally: Tally, folder: Path, one: Original, what: str) -> str:
         return tally.found(f"went back to round {round_idx}: {what}")
     if found is not None and found != one.digests[round_idx]:
         return tally.found(f"another state of round {round_idx}: {what}")
-    if (round_idx < one.newest and had_newest) != (store.passed_over is not None):
+    if (round_idx < one.newest and had_newest) != (store.skipped_checkpoint is not None):
         return tally.found(f"passed over: {store.passed_over}: {what}")
     for log in LOGS:
         if (folder / log).stat().st_size != (restored.log_bytes[log] if restored else 0):
@@ -134,11 +134,11 @@ def templates(experiment: Experiment) -> Templates:
     return Templates(server=fresh, client=algorithm.init_client(0))
 
 
-def digest(restored: Restored) -> str:
+def digest(restored: RestoredRun) -> str:
     """Of all that a driver goes on with."""
     states = [restored.server_state, *(state for _, state in sorted(restored.earlier_states.items()))]
     clients = {k: digest_of(restored.client_states[k]) for k in sorted(restored.client_states)}
-    masks, totals = sorted(restored.held_masks.items()), sorted(restored.totals.items())
+    masks, totals = sorted(restored.shared_masks.items()), sorted(restored.totals.items())
     rest = (restored.round_idx, clients, masks, totals, sorted(restored.log_bytes.items()), restored.flights)
     return sha256(repr((list(map(digest_of, states)), rest)).encode()).hexdigest()
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from orchestrator.contract.rounds import PlayedRound, play
+from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.errors import WireError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.rounds.admission import admit
@@ -18,14 +18,14 @@ def experiment() -> Experiment:
 
 
 @pytest.fixture(scope="module")
-def dense_round(experiment: Experiment) -> PlayedRound:
+def dense_round(experiment: Experiment) -> RecordedRound:
     """A round from a model that keeps more than its level allows, as one that was taken over from a denser run."""
     state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
     (played,) = play(experiment, 1, start=replace(state, mask=experiment.setting.layout.full_mask()))
     return played
 
 
-def test_a_client_may_send_as_much_as_it_received(experiment: Experiment, dense_round: PlayedRound) -> None:
+def test_a_client_may_send_as_much_as_it_received(experiment: Experiment, dense_round: RecordedRound) -> None:
     for job, update, received in zip(
         dense_round.jobs, dense_round.updates, dense_round.received, strict=True
     ):
@@ -44,7 +44,7 @@ def test_a_client_may_send_as_much_as_it_received(experiment: Experiment, dense_
     ],
 )
 def test_what_is_wrong_is_said(
-    experiment: Experiment, dense_round: PlayedRound, changes: dict[str, float], words: str
+    experiment: Experiment, dense_round: RecordedRound, changes: dict[str, float], words: str
 ) -> None:
     job, update, received = dense_round.jobs[0], dense_round.updates[0], dense_round.received[0]
     with pytest.raises(WireError, match=words):

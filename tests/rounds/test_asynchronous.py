@@ -10,7 +10,7 @@ from algorithms import algorithm_names, load_algorithm
 from orchestrator.errors import ConfigError, RoundError
 from orchestrator.execution.executor import Executor
 from orchestrator.experiment.experiment import Experiment
-from orchestrator.rounds.sampler import Selector
+from orchestrator.rounds.sampler import CohortSampler
 from tests.support.fleets import with_profiles
 from tests.support.runs import (
     REMEMBERING,
@@ -142,7 +142,7 @@ def _simulated(
 
     A task is (end, number, client, start, round).
     """
-    selector, tasks = Selector(experiment), list[tuple[float, int, int, float, int]]()
+    selector, tasks = CohortSampler(experiment), list[tuple[float, int, int, float, int]]()
     num_given, now, taken = 0, 0.0, []
     for round_idx in range(num_rounds):
         part = num_used = 0
@@ -187,7 +187,7 @@ class TestOrder:
         experiment = taking((1.0, 2.0, 100.0), *FEDBUFF)
         executor = Flaky(experiment, {})
         drive(experiment, tmp_path, executor=executor)
-        slow = Selector(experiment).cohort(0).index(2)
+        slow = CohortSampler(experiment).cohort(0).index(2)
         assert (0, slow) in executor.submitted
         assert (0, slow) not in executor.asked_for
 
@@ -199,7 +199,7 @@ class TestOrder:
         executor = Flaky(without, {})
         drive(without, tmp_path / "without", executor=executor)
         drive(steady, tmp_path / "steady")
-        assert (0, Selector(without).cohort(0).index(2)) in executor.asked_for
+        assert (0, CohortSampler(without).cohort(0).index(2)) in executor.asked_for
         assert_same_run(tmp_path / "without", tmp_path / "steady")
 
     @pytest.mark.parametrize("name", [n for n in algorithm_names() if load_algorithm(n).steady_cost])

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.errors import CheckpointError, RoundError
 from orchestrator.experiment.experiment import Experiment
-from orchestrator.rounds.sampler import LOOK_S, Selector
+from orchestrator.rounds.sampler import POLL_INTERVAL_S, CohortSampler
 from tests.support.runs import (
     REMEMBERING,
     Flaky,
@@ -143,7 +143,7 @@ class TestFailures:
     def test_dropped_the_place_is_given_to_another(self, tmp_path: Path) -> None:
         """Three of six at work; whoever fails makes room at the least time at which it could have been there."""
         experiment = taking((2.0,) * 6, *FEDBUFF, "runtime.failure_policy=drop")
-        first = Selector(experiment).cohort(0)
+        first = CohortSampler(experiment).cohort(0)
         drive(experiment, tmp_path, executor=Flaky(experiment, {(0, 0): 1}))
         assert metrics(tmp_path)[0]["fleet/failures"] == 1
         assert [e["client_id"] for e in events(tmp_path)][:2] == list(first[1:])
@@ -194,8 +194,12 @@ class TestAvailability:
             [[(0.0, 1.0), (100.0, 999.0)], []],
         )
         drive(experiment, tmp_path)
-        assert [e["start_s"] for e in events(tmp_path)] == [0.0, 1.0 + 2 * LOOK_S, 2.0 + 2 * LOOK_S]
-        assert [row["time/emulated_s"] for row in metrics(tmp_path)] == [1.0, 2 * LOOK_S + 1.0, 1.0]
+        assert [e["start_s"] for e in events(tmp_path)] == [
+            0.0,
+            1.0 + 2 * POLL_INTERVAL_S,
+            2.0 + 2 * POLL_INTERVAL_S,
+        ]
+        assert [row["time/emulated_s"] for row in metrics(tmp_path)] == [1.0, 2 * POLL_INTERVAL_S + 1.0, 1.0]
 
     def test_it_ends_after_a_week(self, tmp_path: Path) -> None:
         experiment = there_in(

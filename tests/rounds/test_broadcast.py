@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.execution.executor import Job
+from orchestrator.execution.executor import TaskRequest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.exchange import unpack_model
@@ -36,7 +36,7 @@ def _dense(experiment: Experiment) -> ServerState:
 
 
 #: a task whose client is sent nothing beside the broadcast
-JOB = Job(ClientTask(round_idx=0, position=0, client_id=0), None)
+JOB = TaskRequest(ClientTask(round_idx=0, position=0, client_id=0), None)
 
 
 def _varint_bytes(number: int) -> int:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.federation.client_event import ClientEvent, Fate
+from orchestrator.federation.client_event import ClientEvent, EventOutcome
 from orchestrator.rounds.cutoff import Cutoff
 
 
@@ -35,7 +35,7 @@ def three(*vanished: int, seconds: tuple[float, ...] = (4.0, 1.0, 2.0)) -> list[
     return [event(k, s, outcome="vanished" if k in vanished else "used") for k, s in enumerate(seconds)]
 
 
-def ended(cutoff: Cutoff, events: list[ClientEvent]) -> tuple[float, list[Fate]]:
+def ended(cutoff: Cutoff, events: list[ClientEvent]) -> tuple[float, list[EventOutcome]]:
     return cutoff.ends_s(events), cutoff.fates(events)
 
 

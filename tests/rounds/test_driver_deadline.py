@@ -13,9 +13,9 @@ import torch
 from orchestrator.errors import RoundError
 from orchestrator.execution.executor import (
     InProcessExecutor,
-    Job,
     Message,
-    Ticket,
+    TaskHandle,
+    TaskRequest,
 )
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.update import ClientUpdate, Outcome
@@ -33,10 +33,10 @@ class Garbling:
     def __init__(self, experiment: Experiment, num_garbled: int) -> None:
         self._inner, self._left = InProcessExecutor(experiment), num_garbled
 
-    def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
+    def submit(self, message: Message, jobs: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
         return self._inner.submit(message, jobs)
 
-    def result(self, ticket: Ticket) -> Outcome[Any]:
+    def result(self, ticket: TaskHandle) -> Outcome[Any]:
         outcome = self._inner.result(ticket)
         if self._left and isinstance(outcome, ClientUpdate) and outcome.client_id == 0:
             self._left -= 1

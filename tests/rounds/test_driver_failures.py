@@ -124,7 +124,7 @@ class TestDrop:
             task.client_id for task in experiment.algorithm.plan(None, 0, cohort(experiment, 0)).tasks
         )
         commit = committed(experiment, tmp_path)
-        assert commit.client_states.keys() == commit.held_masks.keys() == set(others)
+        assert commit.client_states.keys() == commit.shared_masks.keys() == set(others)
 
     @pytest.mark.parametrize("left", [(0, 1), (0, 2), (1,)])
     def test_the_mean_is_that_of_the_clients_left(self, tmp_path: Path, left: tuple[int, ...]) -> None:

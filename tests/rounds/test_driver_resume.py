@@ -120,7 +120,7 @@ def test_every_client_s_state_survives_and_not_only_the_last_round_s(tmp_path: P
     commit = committed(experiment, tmp_path)
     assert {k: memory.losses for k, memory in commit.client_states.items()} == by_client
     assert all(memory.num_tasks == len(memory.losses) for memory in commit.client_states.values())
-    assert commit.held_masks.keys() == by_client.keys()
+    assert commit.shared_masks.keys() == by_client.keys()
     assert commit.totals.items() <= _records(tmp_path)[-1].metrics.items()
 
 

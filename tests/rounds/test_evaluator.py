@@ -12,13 +12,13 @@ from torch.nn.functional import cross_entropy
 
 from orchestrator.data.client_index import ClientIndex
 from orchestrator.errors import RoundError
-from orchestrator.execution.client import Bench
-from orchestrator.execution.executor import Job, Message, Ticket
+from orchestrator.execution.client import DeviceEnvironment
+from orchestrator.execution.executor import Message, TaskHandle, TaskRequest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.update import Outcome
 from orchestrator.rounds.evaluator import Evaluator, client_means
-from orchestrator.rounds.phase import SCORED_AT_ONCE
+from orchestrator.rounds.phase import SCORING_CHUNK
 from orchestrator.tracking.record import read_records
 from tests.support.fakes import cohort
 from tests.support.runs import (
@@ -160,12 +160,12 @@ class Counting(Flaky):
         super().__init__(experiment, {})
         self.outstanding = self.most = self.num_done = 0
 
-    def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
+    def submit(self, message: Message, jobs: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
         self.outstanding += len(jobs)
         self.most = max(self.most, self.outstanding)
         return super().submit(message, jobs)
 
-    def result(self, ticket: Ticket) -> Outcome[Any]:
+    def result(self, ticket: TaskHandle) -> Outcome[Any]:
         self.outstanding -= 1
         self.num_done += 1
         return super().result(ticket)
@@ -206,7 +206,7 @@ class TestClientsOwnModels:
             _spread_by_hand(scores, "personal/accuracy"), rel=1e-12
         )
         assert executor.num_done == 40 + len(drawn)
-        assert executor.most == 2 * SCORED_AT_ONCE
+        assert executor.most == 2 * SCORING_CHUNK
 
     def test_what_a_round_trained_is_scored_on_its_participants(self, tmp_path: Path) -> None:
         experiment = prepared(*self.STUBBORN, "training.rounds=1")
@@ -347,7 +347,10 @@ class TestFineTuning:
         params = committed(experiment, tmp_path).server_state.params
         scores = []
         for k, rows in enumerate(experiment.partition.test):
-            flat, data = experiment.new_model(), Bench(experiment, torch.device("cpu")).training_data(k)
+            flat, data = (
+                experiment.new_model(),
+                DeviceEnvironment(experiment, torch.device("cpu")).training_data(k),
+            )
             flat.load(params)
             training = experiment.config.training
             optimizer = torch.optim.SGD(

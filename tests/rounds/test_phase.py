@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from orchestrator.errors import RoundError
-from orchestrator.execution.client import ClientHost
+from orchestrator.execution.client import ClientRunner
 from orchestrator.experiment.experiment import Experiment, params_sha256
 from orchestrator.federation.exchange import known_masks, unpack_model
 from orchestrator.federation.plan import ClientTask
@@ -159,7 +159,7 @@ class TestProbes:
         state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
         broadcast = Broadcast.of(experiment, state)
         job = broadcast.job(ClientTask(round_idx=0, position=0, client_id=0, kind="probe"), None)
-        failure = ClientHost(experiment).run(job.task, broadcast.message.buffer, job.unicast, None)
+        failure = ClientRunner(experiment).run(job.task, broadcast.message.buffer, job.unicast, None)
         assert isinstance(failure, ClientFailure)
         assert failure.stage == "probe"
         assert failure.cause == "NotImplementedError: FedAvg plans probes without an on_probe"
@@ -188,7 +188,7 @@ class TestUnicast:
             assert event["upload_bytes"] == HEADERS + value_bytes * kept
             assert event["download_bytes"] == HEADERS + value_bytes * kept + (BITMAP if new else 0)
         assert len(events(tmp_path)) == 5 * 6
-        assert committed(experiment, tmp_path).held_masks == {}
+        assert committed(experiment, tmp_path).shared_masks == {}
 
     @pytest.mark.parametrize("dtype", ["float32", "float16"])
     def test_a_client_starts_from_its_part_as_it_arrived(self, tmp_path: Path, dtype: str) -> None:
@@ -219,7 +219,7 @@ class TestUnicast:
             item = Masked("theta", start[mask].numpy(), layout.restrict(mask).numpy())
             buffer = np.frombuffer(encode((item,), value_dtype=dtype), np.uint8)  # type: ignore[arg-type]
             empty, brought = np.empty(0, np.uint8), algorithm.init_client(task.client_id)
-            update = ClientHost(experiment).run(task, empty, buffer, brought)
+            update = ClientRunner(experiment).run(task, empty, buffer, brought)
             assert isinstance(update, ClientUpdate), update
             model = unpack_model(layout, decode(update.buffer, known_masks=known_masks(layout, mask)))
             assert model is not None

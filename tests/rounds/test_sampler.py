@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.errors import RoundError
 from orchestrator.federation.seeds import stream
-from orchestrator.rounds.sampler import LOOK_S, Selector
+from orchestrator.rounds.sampler import POLL_INTERVAL_S, CohortSampler
 from tests.support.runs import prepared
 from tests.support.timing import there_in
 
@@ -18,25 +18,25 @@ class TestUniform:
     def test_a_round_has_a_stream_of_its_own(self) -> None:
         experiment = prepared()
         expected = stream(0, "server", 5, "selection").choice(6, 3, replace=False)
-        assert Selector(experiment).cohort(5) == tuple(expected)
-        assert {type(k) for k in Selector(experiment).cohort(5)} == {int}
+        assert CohortSampler(experiment).cohort(5) == tuple(expected)
+        assert {type(k) for k in CohortSampler(experiment).cohort(5)} == {int}
 
     def test_rounds_and_parts_of_them_differ_and_nothing_else_does(self) -> None:
         experiment = prepared("fleet.num_clients=60")
         cohorts = [
-            Selector(experiment).cohort(round_idx, part=part) for round_idx in (0, 1) for part in (0, 1)
+            CohortSampler(experiment).cohort(round_idx, part=part) for round_idx in (0, 1) for part in (0, 1)
         ]
         assert len(set(cohorts)) == 4
-        selector = Selector(experiment)
+        selector = CohortSampler(experiment)
         again = [selector.cohort(round_idx, part=part) for round_idx in (1, 0) for part in (1, 0)]
         assert again == cohorts[::-1]
 
     def test_with_replacement_a_client_may_come_twice(self) -> None:
-        selector = Selector(prepared("training.with_replacement=true", "training.clients_per_round=9"))
+        selector = CohortSampler(prepared("training.with_replacement=true", "training.clients_per_round=9"))
         assert len(selector.cohort(0)) == 9
 
     def test_so_many_are_drawn_as_are_asked_for(self) -> None:
-        selector = Selector(prepared())
+        selector = CohortSampler(prepared())
         assert [len(selector.cohort(0, count=count)) for count in (1, 2, 6)] == [1, 2, 6]
 
 
@@ -48,7 +48,7 @@ def test_so_many_more_are_drawn_than_are_needed(
     clients_per_round: int, over_selection: float, expected: int
 ) -> None:
     """Rounded up, but for what floating point adds (10 x 1.3 is 13), and never more than there are."""
-    selector = Selector(
+    selector = CohortSampler(
         prepared(
             "fleet.num_clients=20",
             f"training.clients_per_round={clients_per_round}",
@@ -63,7 +63,7 @@ def test_by_samples_clients_with_more_come_more_often() -> None:
     """The first of each draw is client k with probability n_k / n: within five standard deviations."""
     experiment = prepared("selection.kind=samples")
     sizes = experiment.partition.train.sizes()
-    selector, num_rounds = Selector(experiment), 3000
+    selector, num_rounds = CohortSampler(experiment), 3000
     first = Counter(selector.cohort(round_idx)[0] for round_idx in range(num_rounds))
     for k, probability in enumerate(sizes / sizes.sum()):
         deviation = (num_rounds * probability * (1 - probability)) ** 0.5
@@ -81,22 +81,22 @@ class TestAvailable:
             prepared("selection.kind=available", "selection.candidates=6"),
             [[(0, 50)], [(0, 10)], [(0, 90)], [(5, 999)], [(0, 70)], [(0, 60)]],
         )
-        assert Selector(experiment).cohort(0, now_s=0.0) == (2, 4, 5)
-        assert Selector(experiment).cohort(0, now_s=5.0) == (3, 2, 4)
-        assert Selector(experiment).cohort(0, now_s=5.0, busy={3, 4}) == (2, 5, 0)
-        assert Selector(experiment).cohort(0, now_s=80.0) == (3, 2)
+        assert CohortSampler(experiment).cohort(0, now_s=0.0) == (2, 4, 5)
+        assert CohortSampler(experiment).cohort(0, now_s=5.0) == (3, 2, 4)
+        assert CohortSampler(experiment).cohort(0, now_s=5.0, busy={3, 4}) == (2, 5, 0)
+        assert CohortSampler(experiment).cohort(0, now_s=80.0) == (3, 2)
 
     def test_only_some_are_asked(self) -> None:
         """Four candidates for a cohort of two: as drawn, by how long they stay."""
         options = ("training.clients_per_round=2", "fleet.num_clients=40")
         intervals = [[(0.0, 100.0 - k)] for k in range(40)]
         experiment = there_in(prepared("selection.kind=available", *options), intervals)
-        asked = Selector(there_in(prepared(*options), intervals)).cohort(3, count=4)
-        assert Selector(experiment).cohort(3) == tuple(sorted(asked)[:2])
+        asked = CohortSampler(there_in(prepared(*options), intervals)).cohort(3, count=4)
+        assert CohortSampler(experiment).cohort(3) == tuple(sorted(asked)[:2])
 
     def test_where_everybody_stays_it_is_the_order_drawn(self) -> None:
-        everybody = Selector(prepared("selection.kind=available", "selection.candidates=6"))
-        assert everybody.cohort(0) == Selector(prepared()).cohort(0, count=6)[:3]
+        everybody = CohortSampler(prepared("selection.kind=available", "selection.candidates=6"))
+        assert everybody.cohort(0) == CohortSampler(prepared()).cohort(0, count=6)[:3]
 
 
 class TestPowerOfChoice:
@@ -104,24 +104,24 @@ class TestPowerOfChoice:
 
     def test_the_candidates_are_twice_the_cohort_or_as_many_as_are_asked_for(self) -> None:
         base = ("selection.kind=power_of_choice", "fleet.num_clients=12")
-        assert len(Selector(prepared(*base)).cohort(0)) == 6
-        assert len(Selector(prepared(*base, "selection.candidates=4")).cohort(0)) == 4
-        assert len(Selector(prepared(*base, "training.clients_per_round=8")).cohort(0)) == 12
-        assert len(Selector(prepared(*base, "fleet.over_selection=1.5")).cohort(0)) == 10
+        assert len(CohortSampler(prepared(*base)).cohort(0)) == 6
+        assert len(CohortSampler(prepared(*base, "selection.candidates=4")).cohort(0)) == 4
+        assert len(CohortSampler(prepared(*base, "training.clients_per_round=8")).cohort(0)) == 12
+        assert len(CohortSampler(prepared(*base, "fleet.over_selection=1.5")).cohort(0)) == 10
 
     def test_they_are_drawn_by_samples(self) -> None:
         options = ("fleet.num_clients=12", "training.clients_per_round=3")
-        asked = Selector(prepared(*options, "selection.kind=power_of_choice")).cohort(4)
-        assert asked == Selector(prepared(*options, "selection.kind=samples")).cohort(4, count=6)
+        asked = CohortSampler(prepared(*options, "selection.kind=power_of_choice")).cohort(4)
+        assert asked == CohortSampler(prepared(*options, "selection.kind=samples")).cohort(4, count=6)
 
     def test_the_largest_losses_win_and_of_equal_ones_those_drawn_first(self) -> None:
-        selector = Selector(prepared("selection.kind=power_of_choice"))
+        selector = CohortSampler(prepared("selection.kind=power_of_choice"))
         assert selector.largest_losses({5: 0.5, 3: 2.0, 1: 0.5, 0: 0.1, 4: 0.5}) == (3, 5, 1)
         assert selector.largest_losses({5: 0.5}) == (5,)
 
     def test_only_this_policy_asks_first(self) -> None:
         kinds = ("uniform", "samples", "available", "power_of_choice")
-        assert [Selector(prepared(f"selection.kind={kind}")).asks_first for kind in kinds] == [
+        assert [CohortSampler(prepared(f"selection.kind={kind}")).asks_first for kind in kinds] == [
             False,
             False,
             False,
@@ -135,7 +135,7 @@ def test_nobody_is_drawn_who_is_away_or_at_work(kind: str) -> None:
         prepared(f"selection.kind={kind}"),
         [[(0, 50)], [(10, 50)], [(0, 10), (20, 30)], [(0, 50)], [], [(0, 50)]],
     )
-    selector = Selector(experiment)
+    selector = CohortSampler(experiment)
     assert set(selector.cohort(0, count=6)) == {0, 2, 3, 5}
     assert set(selector.cohort(0, now_s=10.0, count=6)) == {0, 1, 3, 5}
     assert set(selector.cohort(0, now_s=20.0, busy=(0, 5), count=6)) == {1, 2, 3}
@@ -150,24 +150,27 @@ class TestWaiting:
         experiment = there_in(
             prepared("fleet.num_clients=2", "training.clients_per_round=2"), [[(0, 999)], [(130, 999)]]
         )
-        assert Selector(experiment).wait_for_cohort(0, 7.0, {0: inf}) == ((1,), 7.0 + 3 * LOOK_S)
+        assert CohortSampler(experiment).wait_for_cohort(0, 7.0, {0: inf}) == (
+            (1,),
+            7.0 + 3 * POLL_INTERVAL_S,
+        )
 
     def test_where_somebody_is_there_it_stands_still(self) -> None:
         experiment = prepared()
-        cohort, now_s = Selector(experiment).wait_for_cohort(2, 7.25)
-        assert (cohort, now_s) == (Selector(experiment).cohort(2), 7.25)
+        cohort, now_s = CohortSampler(experiment).wait_for_cohort(2, 7.25)
+        assert (cohort, now_s) == (CohortSampler(experiment).cohort(2), 7.25)
 
     def test_a_round_takes_those_who_arethere_in(self) -> None:
         experiment = there_in(prepared(), [[(0, 9)], [], [(0, 9)], [], [], []])
-        cohort, now_s = Selector(experiment).wait_for_cohort(0, 1.0)
+        cohort, now_s = CohortSampler(experiment).wait_for_cohort(0, 1.0)
         assert (set(cohort), now_s) == ({0, 2}, 1.0)
 
     def test_it_ends_after_a_week(self) -> None:
         experiment = there_in(
             prepared("fleet.num_clients=2", "training.clients_per_round=1"), [[(0, 9)], [(0, 7 * 86400)]]
         )
-        assert Selector(experiment).wait_for_cohort(0, 9.0) == ((1,), 9.0)
+        assert CohortSampler(experiment).wait_for_cohort(0, 9.0) == ((1,), 9.0)
         with pytest.raises(
             RoundError, match=r"^round 3: no client was available for a week of emulated time$"
         ):
-            Selector(experiment).wait_for_cohort(3, 9.0, {1: inf})
+            CohortSampler(experiment).wait_for_cohort(3, 9.0, {1: inf})

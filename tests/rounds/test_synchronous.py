@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from orchestrator.errors import ConfigError
 from orchestrator.experiment.experiment import Experiment
-from orchestrator.rounds.sampler import Selector
+from orchestrator.rounds.sampler import CohortSampler
 from tests.support.fakes import cohort
 from tests.support.runs import (
     REMEMBERING,
@@ -181,7 +181,7 @@ class TestOverSelection:
         drive(experiment, tmp_path)
         commit = committed(experiment, tmp_path)
         assert {k: state.num_tasks for k, state in commit.client_states.items()} == {1: 4, 2: 4}
-        assert set(commit.held_masks) == {0, 1, 2}, "it got the mask all the same"
+        assert set(commit.shared_masks) == {0, 1, 2}, "it got the mask all the same"
 
     def test_order_of_completion_does_not_matter(self, tmp_path: Path) -> None:
         experiment = taking((3.0, 2.0, 1.0, 1.0), REMEMBERING, *self.OPTIONS)
@@ -200,7 +200,7 @@ class TestOverSelection:
         seconds = (6.0, 5.0, 4.0, 3.0, 2.0, 1.0)
         plain = taking(seconds, "training.clients_per_round=5")
         over = taking(seconds, "training.clients_per_round=5", "fleet.over_selection=1.000000000001")
-        assert Selector(over).num_drawn == 5
+        assert CohortSampler(over).num_drawn == 5
         drive(plain, tmp_path / "plain")
         drive(over, tmp_path / "over")
         assert_same_run(tmp_path / "over", tmp_path / "plain")

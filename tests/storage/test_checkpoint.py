@@ -11,9 +11,9 @@ from torch import Tensor
 
 from orchestrator.errors import CheckpointError
 from orchestrator.storage.checkpoint import (
-    Commit,
-    CommitFolder,
-    Restored,
+    Checkpoint,
+    CheckpointStore,
+    RestoredRun,
     Templates,
 )
 
@@ -69,16 +69,16 @@ def _client(number: int) -> Client:
 TEMPLATES = Templates(server=_server(0, masked=False), client=_client(0))
 
 
-def _commit(round_idx: int, clients: dict[int, Any] | None = None, **changes: Any) -> Commit:
+def _commit(round_idx: int, clients: dict[int, Any] | None = None, **changes: Any) -> Checkpoint:
     content: dict[str, Any] = {
         "round_idx": round_idx,
         "server_state": _server(round_idx),
         "client_states": clients or {},
-        "held_masks": {},
+        "shared_masks": {},
         "totals": {"comm/upload_bytes_total": 10.0 * round_idx, "time/wall_s_total": 0.1 + 0.2},
         "log_bytes": {"metrics.jsonl": 100 + round_idx},
     }
-    return Commit(**(content | changes))
+    return Checkpoint(**(content | changes))
 
 
 def _assert_same(found: object, expected: object) -> None:
@@ -104,7 +104,7 @@ def _assert_same(found: object, expected: object) -> None:
         assert repr(found) == repr(expected)
 
 
-def _last(folder: CommitFolder) -> Restored:
+def _last(folder: CheckpointStore) -> RestoredRun:
     commit = folder.last(TEMPLATES)
     assert commit is not None
     return commit
@@ -116,55 +116,55 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def folder(path: Path) -> CommitFolder:
-    return CommitFolder(path)
+def folder(path: Path) -> CheckpointStore:
+    return CheckpointStore(path)
 
 
-def test_a_new_run_has_no_commit(folder: CommitFolder, path: Path) -> None:
+def test_a_new_run_has_no_commit(folder: CheckpointStore, path: Path) -> None:
     assert path.is_dir()
     assert folder.last(TEMPLATES) is None
 
 
 @pytest.mark.parametrize("masked", [True, False])
-def test_what_goes_in_comes_out(folder: CommitFolder, path: Path, masked: bool) -> None:
+def test_what_goes_in_comes_out(folder: CheckpointStore, path: Path, masked: bool) -> None:
     state = _server(3, masked=masked)
-    written = _commit(0, {4: _client(9)}, server_state=state, held_masks={4: "abc", 17: "def"})
+    written = _commit(0, {4: _client(9)}, server_state=state, shared_masks={4: "abc", 17: "def"})
     folder.write(written)
-    found = CommitFolder(path).last(TEMPLATES)
+    found = CheckpointStore(path).last(TEMPLATES)
     assert found is not None
     _assert_same(found.server_state, state)
     assert found.client_states.keys() == {4}
     _assert_same(found.client_states[4], _client(9))
-    assert (found.round_idx, found.held_masks) == (0, {4: "abc", 17: "def"})
+    assert (found.round_idx, found.shared_masks) == (0, {4: "abc", 17: "def"})
     assert (found.totals, found.log_bytes) == (written.totals, written.log_bytes)
 
 
-def test_every_client_comes_back_with_its_latest_state(folder: CommitFolder) -> None:
-    folder.write(_commit(0, {0: _client(1), 1: _client(2)}, held_masks={0: "a", 1: "a"}))
-    folder.write(_commit(1, {1: _client(3), 12: _client(4)}, held_masks={1: "b", 12: "b"}))
-    folder.write(_commit(2, {}, held_masks={}))
-    folder.write(_commit(3, {0: _client(5)}, held_masks={0: "c"}))
+def test_every_client_comes_back_with_its_latest_state(folder: CheckpointStore) -> None:
+    folder.write(_commit(0, {0: _client(1), 1: _client(2)}, shared_masks={0: "a", 1: "a"}))
+    folder.write(_commit(1, {1: _client(3), 12: _client(4)}, shared_masks={1: "b", 12: "b"}))
+    folder.write(_commit(2, {}, shared_masks={}))
+    folder.write(_commit(3, {0: _client(5)}, shared_masks={0: "c"}))
     found = _last(folder)
     assert {k: state.num_tasks for k, state in found.client_states.items()} == {0: 5, 1: 3, 12: 4}
-    assert found.held_masks == {0: "c", 1: "b", 12: "b"}
+    assert found.shared_masks == {0: "c", 1: "b", 12: "b"}
     for k, number in ((0, 5), (1, 3), (12, 4)):
         _assert_same(found.client_states[k], _client(number))
 
 
-def test_the_order_of_rounds_is_by_number(folder: CommitFolder) -> None:
+def test_the_order_of_rounds_is_by_number(folder: CheckpointStore) -> None:
     for round_idx in range(12):
         folder.write(_commit(round_idx, {1: _client(round_idx)}))
     found = _last(folder)
     assert (found.round_idx, found.client_states[1].num_tasks) == (11, 11)
 
 
-def test_stateless_clients_have_no_file(folder: CommitFolder, path: Path) -> None:
+def test_stateless_clients_have_no_file(folder: CheckpointStore, path: Path) -> None:
     folder.write(_commit(0, {}))
     assert sorted(p.name for p in path.iterdir()) == ["round-000000.json", "server-000000.safetensors"]
     assert _last(folder).client_states == {}
 
 
-def test_a_client_that_no_longer_keeps_a_state_is_remembered_so(folder: CommitFolder) -> None:
+def test_a_client_that_no_longer_keeps_a_state_is_remembered_so(folder: CheckpointStore) -> None:
     folder.write(_commit(0, {1: _client(1), 2: _client(2)}))
     folder.write(_commit(1, {1: None}))
     states = _last(folder).client_states
@@ -172,7 +172,7 @@ def test_a_client_that_no_longer_keeps_a_state_is_remembered_so(folder: CommitFo
     assert states[2] is not None
 
 
-def test_only_the_last_two_server_states_are_kept(folder: CommitFolder, path: Path) -> None:
+def test_only_the_last_two_server_states_are_kept(folder: CheckpointStore, path: Path) -> None:
     for round_idx in range(5):
         folder.write(_commit(round_idx, {round_idx: _client(1)}))
         kept = sorted(p.name for p in path.glob("server-*"))
@@ -182,7 +182,7 @@ def test_only_the_last_two_server_states_are_kept(folder: CommitFolder, path: Pa
     assert not list(path.glob("*.tmp"))
 
 
-def test_going_back_a_round_is_possible(folder: CommitFolder, path: Path) -> None:
+def test_going_back_a_round_is_possible(folder: CheckpointStore, path: Path) -> None:
     for round_idx in range(3):
         folder.write(_commit(round_idx, {0: _client(round_idx)}))
     for file in path.glob("*-000002.*"):
@@ -192,13 +192,13 @@ def test_going_back_a_round_is_possible(folder: CommitFolder, path: Path) -> Non
     _assert_same(found.server_state, _server(1))
 
 
-def test_a_round_may_be_committed_again(folder: CommitFolder) -> None:
+def test_a_round_may_be_committed_again(folder: CheckpointStore) -> None:
     folder.write(_commit(0, {0: _client(1)}))
     folder.write(_commit(0, {0: _client(2)}))
     assert _last(folder).client_states[0].num_tasks == 2
 
 
-def test_memory_that_appears_twice_is_written_twice(folder: CommitFolder) -> None:
+def test_memory_that_appears_twice_is_written_twice(folder: CheckpointStore) -> None:
     """A method may keep one tensor in two places, and clients of one process share what they received."""
     shared = torch.arange(54, dtype=torch.float32)
     state = _server(1)
@@ -217,19 +217,19 @@ def test_memory_that_appears_twice_is_written_twice(folder: CommitFolder) -> Non
         _assert_same(found.client_states[k], state)
 
 
-def test_a_state_of_a_strange_kind_is_refused_by_its_path(folder: CommitFolder) -> None:
+def test_a_state_of_a_strange_kind_is_refused_by_its_path(folder: CheckpointStore) -> None:
     with pytest.raises(TypeError, match=r"params.*list"):
         folder.write(_commit(0, server_state={"params": [1, 2]}))
     assert folder.last(TEMPLATES) is None
 
 
-def test_a_state_of_another_version_of_the_method_is_refused(folder: CommitFolder) -> None:
+def test_a_state_of_another_version_of_the_method_is_refused(folder: CheckpointStore) -> None:
     folder.write(_commit(0, {1: _client(1)}, server_state={"params": torch.zeros(2)}))
     with pytest.raises(CheckpointError, match="another version of the method"):
         folder.last(TEMPLATES)
 
 
-def test_a_pointer_that_is_missing_from_the_middle_is_refused(folder: CommitFolder, path: Path) -> None:
+def test_a_pointer_that_is_missing_from_the_middle_is_refused(folder: CheckpointStore, path: Path) -> None:
     """With it the states of its round's clients would be lost without a word."""
     for round_idx in range(3):
         folder.write(_commit(round_idx, {round_idx: _client(round_idx)}))
@@ -238,7 +238,7 @@ def test_a_pointer_that_is_missing_from_the_middle_is_refused(folder: CommitFold
         folder.last(TEMPLATES)
 
 
-def test_a_kill_at_any_moment_of_a_commit_leaves_one_of_the_two(folder: CommitFolder, path: Path) -> None:
+def test_a_kill_at_any_moment_of_a_commit_leaves_one_of_the_two(folder: CheckpointStore, path: Path) -> None:
     """Every state the folder passes through, with each file whole, half written or not begun."""
     for round_idx in range(2):
         folder.write(_commit(round_idx, {0: _client(round_idx)}))
@@ -255,9 +255,9 @@ def test_a_kill_at_any_moment_of_a_commit_leaves_one_of_the_two(folder: CommitFo
             if half is not None and num_whole < len(order):
                 name = order[num_whole]
                 (torn / f"{name}.tmp").write_bytes((path / name).read_bytes()[:half])
-            found = CommitFolder(torn).last(TEMPLATES)
+            found = CheckpointStore(torn).last(TEMPLATES)
             assert found is not None
             expected = 2 if num_whole == len(order) else 1
             assert (found.round_idx, found.client_states[0].num_tasks) == (expected, expected)
-            CommitFolder(torn).write(_commit(2, {0: _client(7)}))
-            assert _last(CommitFolder(torn)).client_states[0].num_tasks == 7
+            CheckpointStore(torn).write(_commit(2, {0: _client(7)}))
+            assert _last(CheckpointStore(torn)).client_states[0].num_tasks == 7

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from orchestrator.execution.executor import InProcessExecutor
 from orchestrator.rounds.driver import Driver
 from orchestrator.storage.atomic_write import write_durably
-from orchestrator.storage.committed_states import clients_file
 from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.saved_states import clients_file
 from orchestrator.storage.state_file import encode
 from orchestrator.tracking.record import read_records
 from tests.support.keeping import (

@@ -9,18 +9,18 @@ import torch
 import yaml
 
 from orchestrator.errors import CheckpointError, ConfigError
-from orchestrator.storage.checkpoint import Commit, Templates
+from orchestrator.storage.checkpoint import Checkpoint, Templates
 from orchestrator.storage.run_store import LOGS, RunStore, find_run
 
 TEMPLATES = Templates(server={}, client=None)
 
 
 def _commit(store: RunStore, round_idx: int, *, num_events: int = 2) -> None:
-    commit = Commit(
+    commit = Checkpoint(
         round_idx=round_idx,
         server_state={"w": torch.tensor([float(round_idx)])},
         client_states={},
-        held_masks={},
+        shared_masks={},
         totals={},
         log_bytes={},
     )
@@ -110,13 +110,13 @@ def test_a_log_shorter_than_its_commit_brings_the_one_before_back(store: RunStor
     commit = again.restore(TEMPLATES)
     assert commit is not None
     assert commit.round_idx == 1
-    assert f"{path} is shorter than its last commit says" in str(again.passed_over)
+    assert f"{path} is shorter than its last commit says" in str(again.skipped_checkpoint)
     assert _lines(again, "metrics.jsonl") == ["round 0", "round 1"]
     assert len(_lines(again, "events.jsonl")) == 4
     assert (store.folder / "commits" / "torn-000002.json").is_file()
     third = RunStore(store.folder)
     assert third.restore(TEMPLATES) is not None
-    assert third.passed_over is None
+    assert third.skipped_checkpoint is None
 
 
 def test_a_first_commit_that_is_torn_is_begun_anew(store: RunStore) -> None:
@@ -126,7 +126,7 @@ def test_a_first_commit_that_is_torn_is_begun_anew(store: RunStore) -> None:
         file.write("round 1, never committed\n")
     again = RunStore(store.folder)
     assert again.restore(TEMPLATES) is None
-    assert "the run begins anew" in str(again.passed_over)
+    assert "the run begins anew" in str(again.skipped_checkpoint)
     assert {(store.folder / name).read_bytes() for name in LOGS} == {b""}
     assert RunStore(store.folder).restore(TEMPLATES) is None
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from orchestrator.cluster.jobs import Job, JobRequest
-from orchestrator.cluster.view import Actor, ClusterView, Node
+from orchestrator.cluster.view import ActorView, ClusterView, NodeView
 from orchestrator.errors import ClusterError, RequestError
 
 #: what a log can do beside giving text
@@ -73,7 +73,7 @@ class FakeJobs:
 class FakeCluster:
     """Actors and jobs; `after_stop` says what is left of them once something was told to stop."""
 
-    def __init__(self, actors: Sequence[Actor] = (), jobs: Sequence[Job] = (), looks: int = 1) -> None:
+    def __init__(self, actors: Sequence[ActorView] = (), jobs: Sequence[Job] = (), looks: int = 1) -> None:
         """Whatever is told to stop has ended after so many looks."""
         self.address = "http://head:8265"
         self.told: list[str] = []
@@ -110,7 +110,7 @@ class FakeCluster:
             self._jobs = [replace(job, state="STOPPED") for job in self._jobs]
 
 
-HEAD = Node(
+HEAD = NodeView(
     node_id="n1",
     address="10.0.0.1",
     is_head=True,
@@ -119,9 +119,9 @@ HEAD = Node(
 )
 
 
-def actor(name: str, driver: str = "02000000", state: str = "ALIVE") -> Actor:
+def actor(name: str, driver: str = "02000000", state: str = "ALIVE") -> ActorView:
     """One of a run's actors on the head."""
-    return Actor(name=name, state=state, node_id="n1", pid=7, driver=driver)
+    return ActorView(name=name, state=state, node_id="n1", pid=7, driver=driver)
 
 
 def nowhere() -> Callable[[], FakeCluster]:

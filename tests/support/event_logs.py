@@ -9,7 +9,7 @@ from orchestrator.config.overrides import apply_overrides
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.federation.client_event import ClientEvent
 from orchestrator.fleet.profiles import DeviceProfile
-from orchestrator.storage.checkpoint import Commit
+from orchestrator.storage.checkpoint import Checkpoint
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord
 
@@ -107,12 +107,12 @@ def write_run(
     return folder
 
 
-def _commit(round_idx: int) -> Commit:
-    return Commit(
+def _commit(round_idx: int) -> Checkpoint:
+    return Checkpoint(
         round_idx=round_idx,
         server_state={"w": torch.zeros(1)},
         client_states={},
-        held_masks={},
+        shared_masks={},
         totals={},
         log_bytes={},
     )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from orchestrator.config.sections import SparsityConfig, TrainingConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.experiment import prepared
-from orchestrator.contract.rounds import PlayedRound
+from orchestrator.contract.rounds import RecordedRound
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.local import Batch
@@ -23,7 +23,7 @@ from orchestrator.models.parameters import FlatModule
 from orchestrator.models.shapes import InputShape
 from orchestrator.models.submodel import shrink
 from orchestrator.models.units import UnitGroup
-from orchestrator.rounds.sampler import Selector
+from orchestrator.rounds.sampler import CohortSampler
 from orchestrator.sparsity.payload import Payload
 
 
@@ -75,7 +75,7 @@ DEVICE = DeviceProfile(name="default", flops_per_s=10e9, uplink_bytes_per_s=1e6,
 
 def cohort(experiment: Experiment, round_idx: int) -> tuple[int, ...]:
     """The clients that take part in a round."""
-    return Selector(experiment).cohort(round_idx)
+    return CohortSampler(experiment).cohort(round_idx)
 
 
 def population_of(
@@ -177,7 +177,7 @@ def seeded(build: Callable[[], nn.Module], seed: int = 0) -> FlatModule:
         return FlatModule(build())
 
 
-def assert_same_params(left: list[PlayedRound], right: list[PlayedRound]) -> None:
+def assert_same_params(left: list[RecordedRound], right: list[RecordedRound]) -> None:
     """After each round the parameters agree bit for bit."""
     assert len(left) == len(right)
     for a, b in zip(left, right, strict=True):

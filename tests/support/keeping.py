@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orchestrator.storage.checkpoint import Commit, CommitFolder, Templates
-from orchestrator.storage.committed_states import LEAF_BYTES
+from orchestrator.storage.checkpoint import Checkpoint, CheckpointStore, Templates
+from orchestrator.storage.saved_states import LEAF_BYTES
 
 SIZE = 1000
 #: what a `Kept` takes: two leaves and itself, 4 bytes a value
@@ -35,7 +35,7 @@ class Process:
     """What one process has of a run: its states, and the next round's number."""
 
     def __init__(self, folder: Path, cache_bytes: int = 2 * STATE_BYTES) -> None:
-        self.folder = CommitFolder(folder, cache_bytes=cache_bytes)
+        self.folder = CheckpointStore(folder, cache_bytes=cache_bytes)
         last = self.folder.last(Templates(server={}, client=TEMPLATE))
         self.states = self.folder.client_states(TEMPLATE) if last is None else last.client_states
         self.round_idx = 0 if last is None else last.round_idx + 1
@@ -52,9 +52,9 @@ class Process:
         self.round_idx += 1
 
 
-def _commit(round_idx: int, states: Mapping[int, Any]) -> Commit:
-    return Commit(
-        round_idx=round_idx, server_state={}, client_states=states, held_masks={}, totals={}, log_bytes={}
+def _commit(round_idx: int, states: Mapping[int, Any]) -> Checkpoint:
+    return Checkpoint(
+        round_idx=round_idx, server_state={}, client_states=states, shared_masks={}, totals={}, log_bytes={}
     )
 
 

@@ -298,7 +298,7 @@ class Tailored(Algorithm[ServerState, Tailor]):
     def unicast(self, state: ServerState, task: ClientTask, client_state: Tailor) -> Payload:
         return (pack_model(self.setting.layout, state.params, self.mask(task)),)
 
-    def held_mask(self, client_state: Tailor) -> Tensor | None:
+    def shared_mask(self, client_state: Tailor) -> Tensor | None:
         return client_state.mask if client_state.holds else None
 
     def on_train_start(self, run: LocalRun[Tailor]) -> None:

@@ -11,14 +11,14 @@ import ray
 from orchestrator.contract.digest import digest
 from orchestrator.contract.rounds import play
 from orchestrator.execution.client_actor import ClientActor
-from orchestrator.execution.executor import Job
+from orchestrator.execution.executor import TaskRequest
 from orchestrator.execution.ray_sharing import SharedExperiment, share
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.update import ClientUpdate, Outcome
 
 
 @ray.remote(num_cpus=0.5)
-def _do(shared: SharedExperiment, job: Job, message: Any) -> Outcome[Any]:
+def _do(shared: SharedExperiment, job: TaskRequest, message: Any) -> Outcome[Any]:
     """A client's task as its actor does it, in whichever process Ray has free."""
     return ClientActor().run(shared, job.task, message, job.unicast, job.client_state)
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from orchestrator.config.overrides import apply_overrides
-from orchestrator.execution.client import ClientHost
+from orchestrator.execution.client import ClientRunner
 from orchestrator.execution.executor import (
     Executor,
     InProcessExecutor,
-    Job,
     Message,
-    Ticket,
+    TaskHandle,
+    TaskRequest,
 )
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment
@@ -27,7 +27,7 @@ from orchestrator.federation.update import ClientFailure, ClientUpdate, Outcome
 from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.rounds.driver import Driver
 from orchestrator.sparsity.wire import decode
-from orchestrator.storage.checkpoint import CommitFolder, Restored, Templates
+from orchestrator.storage.checkpoint import CheckpointStore, RestoredRun, Templates
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord
 from tests.support.fakes import cohort
@@ -92,13 +92,13 @@ def drive(
     return driver
 
 
-def committed(experiment: Experiment, folder: Path) -> Restored:
+def committed(experiment: Experiment, folder: Path) -> RestoredRun:
     """What a new process would find: the last commit, with the latest state of every client."""
     algorithm = experiment.algorithm
     templates = Templates(
         server=algorithm.init(torch.from_numpy(experiment.initial.copy())), client=algorithm.init_client(0)
     )
-    commit = CommitFolder(folder / "commits").last(templates)
+    commit = CheckpointStore(folder / "commits").last(templates)
     assert commit is not None
     return commit
 
@@ -112,7 +112,7 @@ def mean_by_samples(
     total, num_images = np.zeros(params.numel()), 0
     for position in positions:
         task = experiment.algorithm.plan(state, round_idx, cohort(experiment, round_idx)).tasks[position]
-        update = ClientHost(experiment).run(task, message, NOTHING, None)
+        update = ClientRunner(experiment).run(task, message, NOTHING, None)
         assert isinstance(update, ClientUpdate), update
         size = len(experiment.partition.train[task.client_id])
         model = unpack_model(experiment.setting.layout, decode(update.buffer))
@@ -134,18 +134,18 @@ class Flaky:
 
     def __init__(self, experiment: Experiment, failures: dict[tuple[int, int], int]) -> None:
         self._inner, self._failures = InProcessExecutor(experiment), dict(failures)
-        self._jobs: dict[Ticket, Job] = {}
+        self._jobs: dict[TaskHandle, TaskRequest] = {}
         self.submitted: list[tuple[int, int]] = []
         self.asked_for: list[tuple[int, int]] = []
 
-    def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
+    def submit(self, message: Message, jobs: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
         """See Executor."""
         tickets = self._inner.submit(message, jobs)
         self._jobs |= dict(zip(tickets, jobs, strict=True))
         self.submitted += [(job.task.round_idx, job.task.position) for job in jobs]
         return tickets
 
-    def result(self, ticket: Ticket) -> Outcome[Any]:
+    def result(self, ticket: TaskHandle) -> Outcome[Any]:
         """See Executor."""
         task = self._jobs.pop(ticket).task
         key = task.round_idx, task.position
@@ -174,15 +174,15 @@ class Eager:
 
     def __init__(self, experiment: Experiment) -> None:
         self._inner = InProcessExecutor(experiment)
-        self._done: dict[Ticket, Outcome[Any]] = {}
+        self._done: dict[TaskHandle, Outcome[Any]] = {}
 
-    def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
+    def submit(self, message: Message, jobs: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
         """See Executor."""
         tickets = self._inner.submit(message, jobs)
         self._done |= {ticket: self._inner.result(ticket) for ticket in reversed(tickets)}
         return tickets
 
-    def result(self, ticket: Ticket) -> Outcome[Any]:
+    def result(self, ticket: TaskHandle) -> Outcome[Any]:
         """See Executor."""
         return self._done.pop(ticket)
 
@@ -199,12 +199,12 @@ class Forgetful:
     def __init__(self, experiment: Experiment) -> None:
         self._inner, self._algorithm = InProcessExecutor(experiment), experiment.algorithm
 
-    def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
+    def submit(self, message: Message, jobs: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
         """See Executor."""
         blank = [replace(job, client_state=self._algorithm.init_client(job.task.client_id)) for job in jobs]
         return self._inner.submit(message, blank)
 
-    def result(self, ticket: Ticket) -> Outcome[Any]:
+    def result(self, ticket: TaskHandle) -> Outcome[Any]:
         """See Executor."""
         return self._inner.result(ticket)
 

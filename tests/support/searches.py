@@ -13,7 +13,7 @@ from orchestrator.sweeping.tune.search import RecordedSearch
 from tests.support.sweeps import request
 
 
-class Asked:
+class ParsedCommand:
     """One process's search; `recorded` is what it wrote down, `earlier` what a process before it had."""
 
     def __init__(

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from orchestrator.execution.client import ClientHost
+from orchestrator.execution.client import ClientRunner
 from orchestrator.execution.executor import (
     Executor,
     InProcessExecutor,
-    Job,
     Message,
-    Ticket,
+    TaskHandle,
+    TaskRequest,
 )
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
@@ -118,7 +118,7 @@ def trained(
     """What a stateless client sends that begins with this state, decoded, in full coordinates."""
     broadcast = Broadcast.of(experiment, state)
     job = broadcast.job(ClientTask(round_idx=round_idx, position=0, client_id=client_id, repeat=repeat), None)
-    update = ClientHost(experiment).run(job.task, broadcast.message.buffer, job.unicast, None)
+    update = ClientRunner(experiment).run(job.task, broadcast.message.buffer, job.unicast, None)
     assert isinstance(update, ClientUpdate), update
     received = broadcast.received_by(job)
     known = known_masks(experiment.setting.layout, None if received is None else received.mask)
@@ -154,16 +154,16 @@ class Shuffled:
 
     def __init__(self, experiment: Experiment, seed: int) -> None:
         self._inner, self._rng = InProcessExecutor(experiment), np.random.default_rng(seed)
-        self._waiting: list[Ticket] = []
-        self._done: dict[Ticket, Outcome[Any]] = {}
+        self._waiting: list[TaskHandle] = []
+        self._done: dict[TaskHandle, Outcome[Any]] = {}
 
-    def submit(self, message: Message, jobs: Sequence[Job]) -> tuple[Ticket, ...]:
+    def submit(self, message: Message, jobs: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
         """See Executor."""
         tickets = self._inner.submit(message, jobs)
         self._waiting += tickets
         return tickets
 
-    def result(self, ticket: Ticket) -> Outcome[Any]:
+    def result(self, ticket: TaskHandle) -> Outcome[Any]:
         """See Executor."""
         for index in self._rng.permutation(len(self._waiting)):
             self._done[self._waiting[index]] = self._inner.result(self._waiting[index])

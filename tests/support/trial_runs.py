@@ -10,7 +10,7 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import VALUES_NOTE
-from orchestrator.sweeping.trial import Labels, TrialRun, open_store
+from orchestrator.sweeping.trial import RunLabels, TrialRun, open_store
 from tests.support.runs import prepared
 
 #: evaluated after rounds 2 and 4; a method that keeps a state at its clients
@@ -22,9 +22,9 @@ def experiment(*overrides: str) -> Experiment:
     return prepared(*OVERRIDES, *overrides)
 
 
-def labels(name: str = "feddst lr=0.1", **values: Any) -> Labels:
+def labels(name: str = "feddst lr=0.1", **values: Any) -> RunLabels:
     """What a trial's run is called."""
-    return Labels(
+    return RunLabels(
         name=name, tags={"sweep": "sw-1", "trial": "0"}, notes={VALUES_NOTE: values} if values else {}
     )
 

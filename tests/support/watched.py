@@ -11,8 +11,8 @@ from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.execution.placement import Capacity
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import SweepStore
-from orchestrator.sweeping.tune.callback import Interruption, Watch
-from orchestrator.sweeping.tune.node_monitor import Room
+from orchestrator.sweeping.tune.callback import SweepCallback, SweepStopper
+from orchestrator.sweeping.tune.node_monitor import NodeMonitor
 from orchestrator.sweeping.tune.tracker import SweepTracker
 
 ACCURACY = Objective.parse("accuracy")
@@ -25,16 +25,18 @@ class Hall:
 
     def __init__(self, store: SweepStore, *, together: bool = False) -> None:
         self.nodes: list[dict[str, float]] = [HERE, THERE]
-        room = Room(
+        room = NodeMonitor(
             Capacity((HERE, THERE)),
             1e-9,
             capacity=lambda: Capacity(tuple(self.nodes)),
             clock=count(0, 10).__next__,
         )
-        self.store, self.interruption, self.printed = store, Interruption(), StringIO()
+        self.store, self.interruption, self.printed = store, SweepStopper(), StringIO()
         display = SweepProgress(console=Console(file=self.printed, width=200))
         self.tracker = SweepTracker(store.sweep_id, None)
-        self.watch = Watch(store, ACCURACY, self.tracker, display, self.interruption, room, together=together)
+        self.watch = SweepCallback(
+            store, ACCURACY, self.tracker, display, self.interruption, room, together=together
+        )
 
     def begin_anew(self) -> bool:
         """Whether another pass was wanted; it has begun then."""

@@ -9,7 +9,7 @@ from orchestrator.config.overrides import apply_overrides
 from orchestrator.errors import ResourceError
 from orchestrator.execution.placement import ACTOR_BYTES, Capacity
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.sweeping.resources import DRIVER_CPUS, Footprint, Share, share_out, trial_footprint
+from orchestrator.sweeping.resources import DRIVER_CPUS, Share, TrialResources, share_out, trial_footprint
 
 GIB = 2**30
 HOME = "node:10.0.0.1"
@@ -31,7 +31,7 @@ def _fleet(folder: Path, num_cpus: float) -> str:
     return f"fleet.name={file}"
 
 
-def _footprint(*overrides: str, nodes: tuple[dict[str, float], ...], actors: int = 1) -> Footprint:
+def _footprint(*overrides: str, nodes: tuple[dict[str, float], ...], actors: int = 1) -> TrialResources:
     config = ExperimentConfig.parse(apply_overrides({}, overrides))
     return trial_footprint(config, Capacity(nodes), Share(2, actors), HOME)
 
@@ -76,7 +76,7 @@ class TestFootprints:
 
     def test_in_one_process_a_trial_is_one_core_at_home(self) -> None:
         found = _footprint("runtime.executor=inprocess", nodes=(_node(2, home=True),))
-        assert found == Footprint(bundles=({"CPU": 1.0, HOME: 0.001},), placement=None)
+        assert found == TrialResources(bundles=({"CPU": 1.0, HOME: 0.001},), placement=None)
 
     def test_one_profile_has_as_many_actors_as_the_share(self) -> None:
         found = _footprint(nodes=(_node(4, home=True),), actors=3)

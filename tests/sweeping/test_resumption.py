@@ -10,7 +10,7 @@ from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.resumption import left_over, settled, undelivered
 from orchestrator.sweeping.store import VALUES_NOTE, Ending, EndStatus, SweepStore
-from orchestrator.sweeping.trial import Labels, open_store
+from orchestrator.sweeping.trial import RunLabels, open_store
 from orchestrator.tracking.delivery import Delivery
 from tests.support.sweeps import (
     ending,
@@ -76,7 +76,7 @@ class TestSettled:
     def test_one_whose_values_were_changed_on_its_way_has_those(self, store: SweepStore) -> None:
         values = {"training.lr": 0.3}
         run = open_store(
-            experiment("training.lr=0.3"), store.folder / "sw-1-000-g1", Labels(name="", tags={}, notes={})
+            experiment("training.lr=0.3"), store.folder / "sw-1-000-g1", RunLabels(name="", tags={}, notes={})
         )
         run.describe(run.config(), {**run.about(), VALUES_NOTE: values})
         finish(run.folder, experiment("training.lr=0.3"))
@@ -103,7 +103,7 @@ class TestSettled:
 
 
 def test_what_is_left_has_the_values_of_its_present_run(store: SweepStore) -> None:
-    noted = Labels(name="", tags={}, notes={VALUES_NOTE: {"training.lr": 0.25}})
+    noted = RunLabels(name="", tags={}, notes={VALUES_NOTE: {"training.lr": 0.25}})
     open_store(experiment(), store.folder / "sw-1-001-g1", noted)
     (store.folder / "sw-1-000").mkdir()
     assert left_over(store, TRIALS, {}) == [TRIALS[0], trial(1, training__lr=0.25)]

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.errors import SparsefleetError
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
-from orchestrator.sweeping.trial import Labels, take_over
+from orchestrator.sweeping.trial import RunLabels, take_over
 from orchestrator.tracking.record import read_records
 from tests.support.runs import comparable
 from tests.support.trial_runs import (
@@ -73,7 +73,7 @@ def test_an_heir_of_an_heir_goes_on_too(snapshot: Path, tmp_path: Path) -> None:
 
 
 def test_the_run_says_whom_it_took_over(snapshot: Path, tmp_path: Path) -> None:
-    named = Labels(name="n", tags={"trial": "3"}, notes={"trial_values": {"training.lr": 0.1}})
+    named = RunLabels(name="n", tags={"trial": "3"}, notes={"trial_values": {"training.lr": 0.1}})
     about = take_over(snapshot, experiment(), tmp_path / "heir", named, ()).about()
     assert (about["run_id"], about["name"], about["trial_values"]) == ("heir", "n", {"training.lr": 0.1})
     assert about["tags"].items() >= {"trial": "3", "taken_over_from": "donor"}.items()

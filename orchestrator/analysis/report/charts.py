@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrator.analysis.comparison import Comparison, Row
+from orchestrator.analysis.comparison import Comparison, ComparisonRow
 from orchestrator.analysis.options import COST_TITLES, COSTS, METRIC_TITLES, Cost
 from orchestrator.analysis.report.axes import Axis, cost_axis, spread_out
 from orchestrator.analysis.runs import ComparedRun
@@ -112,7 +112,7 @@ def _cost_chart(comparison: Comparison, cost: Cost) -> Chart:
     )
 
 
-def _curve(row: Row, rank: int, cost: Cost | None, axis: Axis) -> Series:
+def _curve(row: ComparisonRow, rank: int, cost: Cost | None, axis: Axis) -> Series:
     """A row's curve over rounds (None) or over a cost, at the points that have that cost."""
     points = [point for point in row.curve if cost is None or cost in point.costs]
     with_interval = [(p.mean, p.half_width) for p in points if p.half_width is not None]
@@ -127,7 +127,7 @@ def _curve(row: Row, rank: int, cost: Cost | None, axis: Axis) -> Series:
     )
 
 
-def _point(row: Row, rank: int, comparison: Comparison, axis: Axis) -> Series | None:
+def _point(row: ComparisonRow, rank: int, comparison: Comparison, axis: Axis) -> Series | None:
     final, cost = row.final[comparison.metric], row.totals[comparison.cost].mean
     if final.mean is None or cost is None:
         return None

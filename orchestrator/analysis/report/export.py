@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.analysis.comparison import Comparison, Row
+from orchestrator.analysis.comparison import Comparison, ComparisonRow
 from orchestrator.analysis.options import COST_COLUMNS, METRICS
 from orchestrator.analysis.statistics import Spread
 
@@ -42,7 +42,7 @@ def to_json(comparison: Comparison) -> str:
     return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
 
 
-def _line(row: Row, comparison: Comparison) -> dict[str, Any]:
+def _line(row: ComparisonRow, comparison: Comparison) -> dict[str, Any]:
     line: dict[str, Any] = {
         "configuration": row.configuration.label,
         "method": row.configuration.method,
@@ -64,7 +64,7 @@ def _line(row: Row, comparison: Comparison) -> dict[str, Any]:
     return line
 
 
-def _difference_columns(row: Row, comparison: Comparison) -> dict[str, Any]:
+def _difference_columns(row: ComparisonRow, comparison: Comparison) -> dict[str, Any]:
     name = f"{comparison.metric}_difference"
     if row.difference is None:
         return {f"{name}_mean": None, f"{name}_half_width": None, f"{name}_num_pairs": None}
@@ -84,7 +84,7 @@ def _columns(name: str, spread: Spread) -> dict[str, Any]:
     }
 
 
-def _row_object(row: Row, comparison: Comparison) -> dict[str, Any]:
+def _row_object(row: ComparisonRow, comparison: Comparison) -> dict[str, Any]:
     configuration = row.configuration
     difference = row.difference
     return {

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestrator.analysis.comparison import Comparison, Reached, Row
+from orchestrator.analysis.comparison import Comparison, ComparisonRow, TargetCost
 from orchestrator.analysis.options import COST_TITLES, METRIC_TITLES, Cost
 from orchestrator.analysis.statistics import Spread
 from orchestrator.formatting import format_bytes, format_flops, format_seconds
@@ -67,7 +67,7 @@ def share_text(spread: Spread, *, sign: bool = False) -> str:
     return mean if spread.half_width is None else f"{mean}±{100 * spread.half_width:.2f}"
 
 
-def _main_row(row: Row, comparison: Comparison) -> tuple[str, ...]:
+def _main_row(row: ComparisonRow, comparison: Comparison) -> tuple[str, ...]:
     cells = [
         row.configuration.label,
         "*" if row.on_front else "",
@@ -80,7 +80,7 @@ def _main_row(row: Row, comparison: Comparison) -> tuple[str, ...]:
     return (*cells, *(_mean_text(row.totals[cost], form) for cost, form in _FORMATS.items()))
 
 
-def _difference_text(row: Row) -> str:
+def _difference_text(row: ComparisonRow) -> str:
     if row.difference is None:
         return "baseline"
     if not row.difference.seeds:
@@ -90,7 +90,7 @@ def _difference_text(row: Row) -> str:
     return text if num_pairs == len(row.configuration.runs) else f"{text} (n={num_pairs})"
 
 
-def _reached_text(reached: Reached) -> str:
+def _reached_text(reached: TargetCost) -> str:
     if reached.emulated_s.mean is None or reached.upload_bytes.mean is None:
         return _incomplete(reached.emulated_s if reached.emulated_s.mean is None else reached.upload_bytes)
     both = format_seconds(reached.emulated_s.mean), format_bytes(reached.upload_bytes.mean)

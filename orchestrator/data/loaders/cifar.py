@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.config.sections import DataConfig
 from orchestrator.data.loaders.locate import root_or_download
-from orchestrator.data.splits import Rows, Splits
+from orchestrator.data.splits import LoadedPart, Splits
 from orchestrator.errors import DataError
 
 #: those of the FedDST experiments (arXiv:2112.09824) for both sets; SSFL's differ in the third digit
@@ -28,7 +28,7 @@ def load(config: DataConfig) -> Splits:
     return Splits(_part(config, make, root, True), _part(config, make, root, False), _CONSTANTS)
 
 
-def _part(config: DataConfig, make: Callable[..., Any], root: Path, train: bool) -> Rows:
+def _part(config: DataConfig, make: Callable[..., Any], root: Path, train: bool) -> LoadedPart:
     try:
         with warnings.catch_warnings():
             # the published pickles spell a dtype in a way that newer numpy versions deprecate
@@ -39,4 +39,4 @@ def _part(config: DataConfig, make: Callable[..., Any], root: Path, train: bool)
         raise DataError(
             "data.root", root, problem, "unpack the archive there, or leave data.root out"
         ) from error
-    return Rows(part.data.transpose(0, 3, 1, 2), np.asarray(part.targets))
+    return LoadedPart(part.data.transpose(0, 3, 1, 2), np.asarray(part.targets))

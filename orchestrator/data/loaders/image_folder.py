@@ -11,7 +11,7 @@ import numpy as np
 from orchestrator.config.sections import DataConfig
 from orchestrator.data.loaders.images import Source, decode_all
 from orchestrator.data.loaders.locate import existing_root
-from orchestrator.data.splits import Rows, Splits
+from orchestrator.data.splits import LoadedPart, Splits
 from orchestrator.errors import DataError
 
 _TEST_NAMES = ("test", "val", "validation")
@@ -46,7 +46,9 @@ def _folders(folder: Path) -> list[str]:
     return sorted(f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
 
 
-def _part(config: DataConfig, folder: Path, classes: list[str], train: Rows | None = None) -> Rows:
+def _part(
+    config: DataConfig, folder: Path, classes: list[str], train: LoadedPart | None = None
+) -> LoadedPart:
     files: list[Source] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
@@ -56,4 +58,4 @@ def _part(config: DataConfig, folder: Path, classes: list[str], train: Rows | No
         files += found
         labels += [label] * len(found)
     images = decode_all(config, files, lambda i: str(files[i]), None if train is None else train.images)
-    return Rows(images, np.asarray(labels, dtype=np.int64))
+    return LoadedPart(images, np.asarray(labels, dtype=np.int64))

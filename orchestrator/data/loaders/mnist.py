@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from orchestrator.config.sections import DataConfig
 from orchestrator.data.loaders.locate import root_or_download
-from orchestrator.data.splits import Constants, Rows, Splits
+from orchestrator.data.splits import Constants, LoadedPart, Splits
 from orchestrator.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
-class _Family:
+class _DatasetFamily:
     torchvision_name: str
     train_prefix: str
     test_prefix: str
@@ -28,9 +28,9 @@ class _Family:
 #: MNIST's constants are those of the FedDST experiments (arXiv:2112.09824); the other two are the mean and
 #: standard deviation of the training pixels, as they are commonly quoted
 _FAMILIES = {
-    "mnist": _Family("MNIST", "train", "t10k", ((0.1307,), (0.3081,))),
-    "fashionmnist": _Family("FashionMNIST", "train", "t10k", ((0.2860,), (0.3530,))),
-    "emnist": _Family(
+    "mnist": _DatasetFamily("MNIST", "train", "t10k", ((0.1307,), (0.3081,))),
+    "fashionmnist": _DatasetFamily("FashionMNIST", "train", "t10k", ((0.2860,), (0.3530,))),
+    "emnist": _DatasetFamily(
         "EMNIST",
         "emnist-byclass-train",
         "emnist-byclass-test",
@@ -64,11 +64,11 @@ def load(config: DataConfig) -> Splits:
     )
 
 
-def _part(folder: Path, prefix: str, transposed: bool) -> Rows:
+def _part(folder: Path, prefix: str, transposed: bool) -> LoadedPart:
     images = read_idx(folder / f"{prefix}-images-idx3-ubyte", 3)
     if transposed:
         images = images.transpose(0, 2, 1)
-    return Rows(images[:, None], read_idx(folder / f"{prefix}-labels-idx1-ubyte", 1))
+    return LoadedPart(images[:, None], read_idx(folder / f"{prefix}-labels-idx1-ubyte", 1))
 
 
 def read_idx(path: Path, num_dimensions: int) -> NDArray[np.uint8]:

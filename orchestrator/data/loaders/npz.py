@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Images
 from orchestrator.data.loaders.locate import existing_root
-from orchestrator.data.splits import Rows, Splits
+from orchestrator.data.splits import LoadedPart, Splits
 from orchestrator.errors import DataError
 
 _LAYOUT = "an .npz file with arrays x and y, or a folder with one such file"
@@ -46,7 +46,7 @@ def _read(file: Path) -> dict[str, NDArray[np.generic]]:
         ) from error
 
 
-def _rows(file: Path, arrays: dict[str, NDArray[np.generic]], x: str, y: str, ids: str) -> Rows:
+def _rows(file: Path, arrays: dict[str, NDArray[np.generic]], x: str, y: str, ids: str) -> LoadedPart:
     for name in (x, y):
         if name not in arrays:
             raise DataError("data.root", file, f"it lacks the array {name}", f"point it at {_LAYOUT}")
@@ -58,7 +58,7 @@ def _rows(file: Path, arrays: dict[str, NDArray[np.generic]], x: str, y: str, id
     if client_ids is not None and (client_ids.shape != labels.shape or client_ids.dtype.kind not in "iuU"):
         problem = f"{ids} is {client_ids.dtype}{client_ids.shape}"
         raise DataError("data.root", file, problem, "give one integer or string for each image")
-    return Rows(images, labels, client_ids)
+    return LoadedPart(images, labels, client_ids)
 
 
 def _images(file: Path, name: str, array: NDArray[np.generic]) -> Images:

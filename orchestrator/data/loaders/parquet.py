@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from orchestrator.config.sections import DataConfig
 from orchestrator.data.loaders.images import Source, decode_all
 from orchestrator.data.loaders.locate import existing_root
-from orchestrator.data.splits import Rows, Splits
+from orchestrator.data.splits import LoadedPart, Splits
 from orchestrator.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def load(config: DataConfig) -> Splits:
     return Splits(train, _part(config, test_files, train) if test_files else None)
 
 
-def _part(config: DataConfig, files: list[Path], train: Rows | None = None) -> Rows:
+def _part(config: DataConfig, files: list[Path], train: LoadedPart | None = None) -> LoadedPart:
     """Read files one after another; the test part takes the form of `train` and need not have client ids."""
     sources: list[Source] = []
     labels: list[NDArray[np.generic]] = []
@@ -51,7 +51,7 @@ def _part(config: DataConfig, files: list[Path], train: Rows | None = None) -> R
         if client is not None:
             ids.append(_values(table, client, "data.client_column", file))
     pixels = decode_all(config, sources, origins.__getitem__, None if train is None else train.images)
-    return Rows(pixels, np.concatenate(labels), np.concatenate(ids) if len(ids) == len(files) else None)
+    return LoadedPart(pixels, np.concatenate(labels), np.concatenate(ids) if len(ids) == len(files) else None)
 
 
 def _read(config: DataConfig, file: Path) -> "pyarrow.Table":

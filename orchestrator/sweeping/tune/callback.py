@@ -11,7 +11,7 @@ from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.errors import RequestError
 from orchestrator.execution.placement import Capacity
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.runtime.losses import Losses
+from orchestrator.runtime.restart_counter import RestartCounter
 from orchestrator.runtime.run_folder import run_info
 from orchestrator.storage.event_log import num_committed
 from orchestrator.storage.folders import is_run
@@ -22,9 +22,9 @@ from orchestrator.sweeping.store import Ending, EndStatus, SweepStore
 from orchestrator.sweeping.trial import is_complete, summarise_unfinished
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.sweeping.tune.causes import cause_of, is_loss, what_tune_noted
-from orchestrator.sweeping.tune.node_monitor import Room
+from orchestrator.sweeping.tune.node_monitor import NodeMonitor
+from orchestrator.sweeping.tune.not_pickled import NotPickled
 from orchestrator.sweeping.tune.tracker import SweepTracker
-from orchestrator.sweeping.tune.unsaved import Unsaved
 from orchestrator.tracking.record import committed_records
 from orchestrator.tracking.tracker import Status as TrackedStatus
 
@@ -39,7 +39,7 @@ _WAITING = frozenset({"PENDING", "PAUSED"})
 
 
 @final
-class Watch(Unsaved, Callback):
+class SweepCallback(NotPickled, Callback):
     """Tune calls it in the sweep's process, between two events; at most it asks Ray which nodes there are.
 
     It sees all passes of the sweep. When a trial has lost its actors and nothing is at work any more, or at once where
@@ -53,8 +53,8 @@ class Watch(Unsaved, Callback):
         objective: Objective,
         tracker: SweepTracker,
         display: SweepProgress,
-        interruption: "Interruption",
-        room: Room,
+        interruption: "SweepStopper",
+        room: NodeMonitor,
         *,
         together: bool = False,
     ) -> None:
@@ -68,7 +68,7 @@ class Watch(Unsaved, Callback):
         self._room, self._together = room, together
         self._tracker, self._display = tracker, display
         self._runs: dict[int, str] = {}
-        self._losses: defaultdict[int, Losses] = defaultdict(Losses)
+        self._losses: defaultdict[int, RestartCounter] = defaultdict(RestartCounter)
         self._lost: set[int] = set()
         self._endings = store.endings()
 
@@ -218,7 +218,7 @@ class Watch(Unsaved, Callback):
 
 
 @final
-class Interruption(Unsaved, Stopper):
+class SweepStopper(NotPickled, Stopper):
     """Ends a sweep when it is asked to, or one of its passes; its trials are not marked as ended.
 
     Tune gives a trial some seconds to come to the end of its step. One that is cut short has its last commit.

@@ -21,7 +21,7 @@ MAX_SPLITS = 64
 
 
 @final
-class Shelf:
+class DatasetCache:
     """The actor that loads. It has one copy of each data set, and of each split of it."""
 
     def __init__(self, home: str) -> None:
@@ -54,7 +54,7 @@ class Shelf:
 def start_shelf(name: str, home: str) -> Any:
     """The sweep's shelf, under a name that its trials find it by; `home` as in Shelf."""
     options = {"name": name, "num_cpus": 0, "scheduling_strategy": this_node()}
-    return once_free(lambda: ray.remote(Shelf).options(**options).remote(home))
+    return once_free(lambda: ray.remote(DatasetCache).options(**options).remote(home))
 
 
 def shared_samples(name: str, config: ExperimentConfig) -> SharedSamples:

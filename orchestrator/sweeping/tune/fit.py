@@ -19,8 +19,8 @@ from orchestrator.sweeping.plan import SweepPlan
 from orchestrator.sweeping.resources import Share, share_out, trial_footprint
 from orchestrator.sweeping.store import Ending, SweepStore
 from orchestrator.sweeping.trials import TrialSpec
-from orchestrator.sweeping.tune.callback import Interruption, Watch
-from orchestrator.sweeping.tune.schedulers import Course, make_scheduler
+from orchestrator.sweeping.tune.callback import SweepCallback, SweepStopper
+from orchestrator.sweeping.tune.schedulers import RoundBudget, make_scheduler
 from orchestrator.sweeping.tune.search import RecordedSearch
 from orchestrator.sweeping.tune.trial import (
     TrialSetting,
@@ -48,7 +48,7 @@ _NUM_CHECKPOINTS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
+class RemainingTrials:
     """What is left to do: `trials` are known beforehand; of an adaptive search, what was recorded and how it ended."""
 
     trials: Sequence[TrialSpec]
@@ -62,7 +62,7 @@ def share_of_cluster(plan: SweepPlan, num_trials: int, capacity: Capacity) -> Sh
     return share_out(capacity, num_trials, asked)
 
 
-class Tasks:
+class TrialFactory:
     """Makes Tune's side of a trial, with what it reserves on the cluster."""
 
     def __init__(self, plan: SweepPlan, capacity: Capacity, share: Share) -> None:
@@ -77,19 +77,19 @@ class Tasks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class TuneEnvironment:
     """Where a sweep's trials run, and who is told of them."""
 
     store: SweepStore
-    tasks: Tasks
+    tasks: TrialFactory
     share: Share
     shelf: str
     home: str
-    watch: Watch
-    interruption: Interruption
+    watch: SweepCallback
+    interruption: SweepStopper
 
 
-def fit(plan: SweepPlan, pending: Pending, around: Surroundings) -> None:
+def fit(plan: SweepPlan, pending: RemainingTrials, around: TuneEnvironment) -> None:
     """Run what is pending; returns when all of it has ended, or the interruption was asked for.
 
     Raises a RequestError for a trial known beforehand that cannot be as it is.
@@ -128,9 +128,9 @@ def fit(plan: SweepPlan, pending: Pending, around: Surroundings) -> None:
         tuner.fit()
 
 
-def _course(plan: SweepPlan, pending: Pending, store: SweepStore) -> Course:
+def _course(plan: SweepPlan, pending: RemainingTrials, store: SweepStore) -> RoundBudget:
     trainings = [trial.config(plan.base).training for trial in pending.trials] or [plan.config.training]
-    return Course(
+    return RoundBudget(
         rounds=max(training.rounds for training in trainings),
         eval_every=lcm(*(training.eval_every for training in trainings)),
         num_done=max(
@@ -139,7 +139,9 @@ def _course(plan: SweepPlan, pending: Pending, store: SweepStore) -> Course:
     )
 
 
-def _adaptive(plan: SweepPlan, pending: Pending, around: Surroundings) -> tuple[dict[str, Any], Any]:
+def _adaptive(
+    plan: SweepPlan, pending: RemainingTrials, around: TuneEnvironment
+) -> tuple[dict[str, Any], Any]:
     """No trials known beforehand, and the search that makes them."""
     search = RecordedSearch(
         plan.request,
@@ -155,7 +157,7 @@ def _adaptive(plan: SweepPlan, pending: Pending, around: Surroundings) -> tuple[
     return {}, search
 
 
-def _known(plan: SweepPlan, pending: Pending, around: Surroundings) -> tuple[dict[str, Any], Any]:
+def _known(plan: SweepPlan, pending: RemainingTrials, around: TuneEnvironment) -> tuple[dict[str, Any], Any]:
     """All trials as one dimension: population-based training takes no searcher."""
     known = [around.tasks(trial) for trial in pending.trials]
     is_population = plan.request.scheduler == "pbt"
@@ -166,7 +168,7 @@ def _known(plan: SweepPlan, pending: Pending, around: Surroundings) -> tuple[dic
     return {"trial": tune.grid_search(known)}, BasicVariantGenerator(max_concurrent=limit)
 
 
-def _run_config(around: Surroundings) -> tune.RunConfig:
+def _run_config(around: TuneEnvironment) -> tune.RunConfig:
     files = around.store.folder / "tune"
     return tune.RunConfig(
         name=_fresh_name(files),

@@ -7,7 +7,7 @@ from typing import final
 
 from orchestrator.execution.placement import Capacity
 from orchestrator.execution.ray_capacity import cluster_capacity
-from orchestrator.sweeping.tune.unsaved import Unsaved
+from orchestrator.sweeping.tune.not_pickled import NotPickled
 
 #: how often the cluster is looked at while trials wait and none is at work, in seconds
 EVERY_S = 5.0
@@ -16,7 +16,7 @@ _NODE, _HEAD = "node:", "node:__internal_head__"
 
 
 @final
-class Room(Unsaved):
+class NodeMonitor(NotPickled):
     """The nodes that a pass was planned on. One that does not come back as it was within `patience_s` has gone."""
 
     def __init__(

@@ -22,7 +22,7 @@ REDUCTION_FACTOR = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
+class RoundBudget:
     """How the trials go: the most rounds of one, how often they are evaluated, how many rounds one has done already."""
 
     rounds: int
@@ -31,7 +31,7 @@ class Course:
 
 
 @final
-class Population(PopulationBasedTraining):
+class SynchronizedPBT(PopulationBasedTraining):
     """Tune's population-based training at equal rounds, which here does not wait for a trial that has gone.
 
     Tune perturbs when the last trial reports. If that one fails instead, or ends, all others are paused for ever; here
@@ -51,7 +51,7 @@ class Population(PopulationBasedTraining):
 
 
 def make_scheduler(
-    request: SweepRequest, objective: Objective, course: Course, mutations: Mapping[str, Any]
+    request: SweepRequest, objective: Objective, course: RoundBudget, mutations: Mapping[str, Any]
 ) -> TrialScheduler:
     """The request's scheduler."""
     if request.scheduler == "fifo":
@@ -68,7 +68,7 @@ def make_scheduler(
         return MedianStoppingRule(**common, grace_period=grace, min_samples_required=2)
     # all trials are to meet at each perturbation, also those that go on from different rounds
     interval = _multiple_above(request.perturb_rounds or quarter, course.eval_every)
-    return Population(
+    return SynchronizedPBT(
         **common,
         perturbation_interval=interval,
         burn_in_period=_multiple_above(course.num_done + 1, interval) if course.num_done else 0,

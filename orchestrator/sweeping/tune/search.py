@@ -19,13 +19,13 @@ from orchestrator.sweeping.request import SweepRequest
 from orchestrator.sweeping.space import is_at_or_below, lists_as_choices, plain
 from orchestrator.sweeping.store import Ending
 from orchestrator.sweeping.trials import TrialSpec, with_seeds
-from orchestrator.sweeping.tune.unsaved import Unsaved
+from orchestrator.sweeping.tune.not_pickled import NotPickled
 
 MakeTask = Callable[[TrialSpec], dict[str, Any]]
 
 
 @final
-class RecordedSearch(Unsaved, Searcher):
+class RecordedSearch(NotPickled, Searcher):
     """Asks Optuna for configurations, each of which becomes as many trials as there are seeds.
 
     A trial is handed to `record` before Tune hears of it. What an earlier process recorded is asked for again, in the

@@ -37,16 +37,16 @@ from orchestrator.sweeping.result import SweepResult, result_of
 from orchestrator.sweeping.resumption import left_over, settled, undelivered
 from orchestrator.sweeping.store import Ending, SweepStore
 from orchestrator.sweeping.trials import TrialSpec
-from orchestrator.sweeping.tune.callback import MLFLOW_STATUS, Interruption, Watch
+from orchestrator.sweeping.tune.callback import MLFLOW_STATUS, SweepCallback, SweepStopper
 from orchestrator.sweeping.tune.dataset_cache import start_shelf
 from orchestrator.sweeping.tune.fit import (
-    Pending,
-    Surroundings,
-    Tasks,
+    RemainingTrials,
+    TrialFactory,
+    TuneEnvironment,
     fit,
     share_of_cluster,
 )
-from orchestrator.sweeping.tune.node_monitor import Room
+from orchestrator.sweeping.tune.node_monitor import NodeMonitor
 from orchestrator.sweeping.tune.tracker import SweepTracker
 from orchestrator.tracking.record import RunInfo
 
@@ -120,30 +120,30 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
         _require_member(config.runtime.address)
         recorded = store.trials()
         ended = settled(store, recorded, plan.objective, plan.base)
-        pending = Pending(trials=left_over(store, recorded, ended), recorded=recorded, ended=ended)
+        pending = RemainingTrials(trials=left_over(store, recorded, ended), recorded=recorded, ended=ended)
         num_trials = _num_trials(plan, recorded)
         capacity = cluster_capacity()
         share = share_of_cluster(plan, max(1, num_trials - len(ended)), capacity)
-        tasks = Tasks(plan, capacity, share)
+        tasks = TrialFactory(plan, capacity, share)
         for trial in () if plan.is_adaptive else pending.trials:
             tasks(trial)
         display.note(f"{store.sweep_id}: {num_trials} trials, {share.concurrent} at a time")
         info = _sweep_info(plan, store) if config.tracking.enabled else None
         tracker = SweepTracker(store.sweep_id, info)
-        interruption = Interruption()
-        around = Surroundings(
+        interruption = SweepStopper()
+        around = TuneEnvironment(
             store=store,
             tasks=tasks,
             share=share,
             shelf=f"{store.sweep_id}/data",
             home=os.getcwd(),
-            watch=Watch(
+            watch=SweepCallback(
                 store,
                 plan.objective,
                 tracker,
                 display,
                 interruption,
-                Room(capacity, config.runtime.restart_timeout_s),
+                NodeMonitor(capacity, config.runtime.restart_timeout_s),
                 together=plan.request.scheduler == "pbt",
             ),
             interruption=interruption,
@@ -184,7 +184,11 @@ def _num_trials(plan: SweepPlan, recorded: Sequence[TrialSpec]) -> int:
 
 
 def _fit_shown(
-    plan: SweepPlan, pending: Pending, around: Surroundings, display: SweepProgress, num_trials: int
+    plan: SweepPlan,
+    pending: RemainingTrials,
+    around: TuneEnvironment,
+    display: SweepProgress,
+    num_trials: int,
 ) -> None:
     """Let Tune run what is pending, and show how it goes.
 
@@ -206,7 +210,7 @@ def _fit_shown(
         raise around.watch.problem
 
 
-def _fit_with_shelf(plan: SweepPlan, pending: Pending, around: Surroundings) -> None:
+def _fit_with_shelf(plan: SweepPlan, pending: RemainingTrials, around: TuneEnvironment) -> None:
     """One pass, with an actor beside it that loads the data."""
     shelf = start_shelf(around.shelf, around.home)
     try:
@@ -216,8 +220,8 @@ def _fit_with_shelf(plan: SweepPlan, pending: Pending, around: Surroundings) -> 
 
 
 def planned_anew(
-    plan: SweepPlan, begun: Pending, around: Surroundings, capacity: Capacity
-) -> tuple[Pending, Surroundings]:
+    plan: SweepPlan, begun: RemainingTrials, around: TuneEnvironment, capacity: Capacity
+) -> tuple[RemainingTrials, TuneEnvironment]:
     """What is left of what this process has begun, on what the cluster has now: the trials that have not ended.
 
     One that the cluster does not hold any more has failed.
@@ -230,7 +234,7 @@ def planned_anew(
         store.mark_superseded(trial.number)
     num_ended = len({*begun.ended, *watch.ended_here})
     share = share_of_cluster(plan, max(1, _num_trials(plan, recorded) - num_ended), capacity)
-    around = replace(around, tasks=Tasks(plan, capacity, share), share=share)
+    around = replace(around, tasks=TrialFactory(plan, capacity, share), share=share)
     trials = []
     for trial in left_over(store, left, {}):
         try:
@@ -240,10 +244,12 @@ def planned_anew(
         else:
             trials.append(trial)
     ended = {n: ending for n, ending in store.endings().items() if n in begun.ended or n in watch.ended_here}
-    return Pending(trials=trials, recorded=recorded, ended=ended), around
+    return RemainingTrials(trials=trials, recorded=recorded, ended=ended), around
 
 
-def _conclude(plan: SweepPlan, pending: Pending, around: Surroundings, num_trials: int) -> SweepResult:
+def _conclude(
+    plan: SweepPlan, pending: RemainingTrials, around: TuneEnvironment, num_trials: int
+) -> SweepResult:
     """What the sweep came to, with its report. Raises SparsefleetError when a trial did not end."""
     store, interrupted = around.store, around.interruption.requested
     missing = num_trials - len({*pending.ended, *around.watch.ended_here})

@@ -7,7 +7,7 @@ import ray
 
 from orchestrator.errors import SparsefleetError, TrackingError, one_line
 from orchestrator.execution.ray_actors import end_actors, get_unwrapped, this_node
-from orchestrator.execution.ray_calls import UnawaitedCalls
+from orchestrator.execution.ray_calls import PendingCalls
 from orchestrator.storage.summary import RunSummary
 from orchestrator.tracking.credentials import connecting
 from orchestrator.tracking.record import RoundRecord, RunInfo
@@ -25,7 +25,7 @@ class SweepTracker:
     def __init__(self, sweep_id: str, info: RunInfo | None) -> None:
         """Starts the writer, which opens the sweep's MLflow run."""
         self.spent_s = 0.0
-        self._calls = UnawaitedCalls()
+        self._calls = PendingCalls()
         self._writer: Any = None
         if info is not None:
             options = {"name": f"{sweep_id}/tracker", "num_cpus": 0, "scheduling_strategy": this_node()}

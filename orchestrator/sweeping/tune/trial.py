@@ -28,9 +28,9 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.prepare import prepare
 from orchestrator.sweeping.objective import Objective
-from orchestrator.sweeping.resources import Footprint
+from orchestrator.sweeping.resources import TrialResources
 from orchestrator.sweeping.store import VALUES_NOTE, SweepStore
-from orchestrator.sweeping.trial import Labels, TrialRun, open_store, take_over
+from orchestrator.sweeping.trial import RunLabels, TrialRun, open_store, take_over
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.sweeping.tune.dataset_cache import shared_samples
 
@@ -66,7 +66,7 @@ class TrialTask:
     mode: Literal["dedicated", "pooled"]
 
     @classmethod
-    def of(cls, spec: TrialSpec, footprint: Footprint) -> "TrialTask":
+    def of(cls, spec: TrialSpec, footprint: TrialResources) -> "TrialTask":
         """A trial with what it reserves."""
         placement = footprint.placement
         return cls(
@@ -186,14 +186,14 @@ class TuneTrial(tune.Trainable):
     def _spec(self) -> TrialSpec:
         return TrialSpec(number=self._number, values=self._task.values)
 
-    def _labels(self) -> Labels:
+    def _labels(self) -> RunLabels:
         spec = self._spec()
         tags = {
             "sweep": Path(self._setting.sweep_dir).name,
             "trial": str(spec.number),
             "configuration": spec.configuration,
         }
-        return Labels(name=spec.name, tags=tags, notes={VALUES_NOTE: dict(spec.values)})
+        return RunLabels(name=spec.name, tags=tags, notes={VALUES_NOTE: dict(spec.values)})
 
     def _executor(self, experiment: Experiment, samples: SharedSamples) -> Executor:
         placement = self._task.placement

@@ -12,13 +12,13 @@ import pytest
 from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.errors import CheckpointError, ConfigError, TrackingError
 from orchestrator.execution.placement import Capacity
-from orchestrator.runtime.losses import MOST_LOSSES
+from orchestrator.runtime.restart_counter import MOST_LOSSES
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import Objective
-from orchestrator.sweeping.tune.callback import Interruption, Watch, progress
-from orchestrator.sweeping.tune.node_monitor import Room
+from orchestrator.sweeping.tune.callback import SweepCallback, SweepStopper, progress
+from orchestrator.sweeping.tune.node_monitor import NodeMonitor
+from orchestrator.sweeping.tune.not_pickled import NotPickled
 from orchestrator.sweeping.tune.tracker import SweepTracker
-from orchestrator.sweeping.tune.unsaved import Unsaved
 from orchestrator.tracking.record import read_records
 from tests.support.sweeps import ending, new_store, trial
 from tests.support.trial_runs import finish, opened
@@ -222,9 +222,11 @@ def test_a_cluster_that_cannot_be_asked_ends_the_sweep(tmp_path: Path) -> None:
     def ask() -> Capacity:
         raise lost
 
-    interruption, tracker = Interruption(), SweepTracker("sw-1", None)
-    room = Room(Capacity((HERE,)), 60.0, capacity=ask)
-    watch = Watch(new_store(tmp_path), ACCURACY, tracker, SweepProgress(quiet=True), interruption, room)
+    interruption, tracker = SweepStopper(), SweepTracker("sw-1", None)
+    room = NodeMonitor(Capacity((HERE,)), 60.0, capacity=ask)
+    watch = SweepCallback(
+        new_store(tmp_path), ACCURACY, tracker, SweepProgress(quiet=True), interruption, room
+    )
     waiting = TuneSide(0)
     waiting.status = "PENDING"
     watch.on_step_end(1, [waiting])
@@ -320,21 +322,21 @@ def test_a_tracker_that_was_refused_ends_the_sweep(tmp_path: Path) -> None:
     def check() -> None:
         raise refused
 
-    interruption = Interruption()
-    watch = Watch(
+    interruption = SweepStopper()
+    watch = SweepCallback(
         new_store(tmp_path),
         ACCURACY,
         SimpleNamespace(check=check),  # type: ignore[arg-type]
         SweepProgress(quiet=True),
         interruption,
-        Room(Capacity(()), 60.0),
+        NodeMonitor(Capacity(()), 60.0),
     )
     watch.on_trial_start(1, [], TuneSide(0))
     assert (watch.problem, interruption.stop_all()) == (refused, True)
 
 
 def test_an_interruption_ends_all_or_none() -> None:
-    interruption = Interruption()
+    interruption = SweepStopper()
     assert (interruption.stop_all(), interruption("000", {})) == (False, False)
     interruption.request()
     assert (interruption.stop_all(), interruption("000", {})) == (True, False)
@@ -348,9 +350,9 @@ def test_without_mlflow_the_tracker_does_nothing() -> None:
 
 
 def test_tune_s_own_state_has_nothing_of_ours() -> None:
-    class Mine(Unsaved):
+    class Mine(NotPickled):
         def __init__(self) -> None:
             self.large = [0] * 100
 
     assert Mine().__getstate__() == {}
-    assert Interruption().__getstate__() == {}
+    assert SweepStopper().__getstate__() == {}

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.execution.placement import Capacity
-from orchestrator.sweeping.tune.node_monitor import EVERY_S, Room
+from orchestrator.sweeping.tune.node_monitor import EVERY_S, NodeMonitor
 
 HEAD = {"CPU": 2.0, "node:10.0.0.1": 1.0, "node:__internal_head__": 1.0}
 WORKER = {"CPU": 2.0, "node:10.0.0.2": 1.0}
@@ -15,7 +15,7 @@ class Cluster:
 
     def __init__(self) -> None:
         self.nodes, self.now_s, self.num_looks = [HEAD, WORKER], 0.0, 0
-        self.room = Room(Capacity((HEAD, WORKER)), 60.0, capacity=self._look, clock=lambda: self.now_s)
+        self.room = NodeMonitor(Capacity((HEAD, WORKER)), 60.0, capacity=self._look, clock=lambda: self.now_s)
 
     def _look(self) -> Capacity:
         self.num_looks += 1
@@ -83,7 +83,7 @@ def test_the_cluster_is_looked_at_now_and_then(cluster: Cluster) -> None:
 
 def test_of_two_nodes_at_one_address_one_may_go() -> None:
     """As `ray.cluster_utils` starts them."""
-    room = Room(
+    room = NodeMonitor(
         Capacity((HEAD, WORKER, WORKER)),
         1e-9,
         capacity=lambda: Capacity((HEAD, WORKER)),

@@ -16,8 +16,8 @@ from ray.tune.schedulers.pbt import _PBTTrialState
 
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.tune.schedulers import (
-    Course,
-    Population,
+    RoundBudget,
+    SynchronizedPBT,
     _within_domains,
     make_scheduler,
 )
@@ -33,7 +33,7 @@ MUTATIONS = {
 def _make(
     objective: str = "accuracy", rounds: int = 12, eval_every: int = 1, num_done: int = 0, **options: Any
 ) -> TrialScheduler:
-    course = Course(rounds=rounds, eval_every=eval_every, num_done=num_done)
+    course = RoundBudget(rounds=rounds, eval_every=eval_every, num_done=num_done)
     return make_scheduler(request(**options), Objective.parse(objective), course, MUTATIONS)
 
 
@@ -128,7 +128,7 @@ class Control:
 
 def test_a_population_goes_on_when_the_trial_that_it_waits_for_has_gone() -> None:
     scheduler = _make(scheduler="pbt", perturb_rounds=2)
-    assert isinstance(scheduler, Population)
+    assert isinstance(scheduler, SynchronizedPBT)
     trials = [Paused(), Paused(), Paused("RUNNING")]
     for trial in trials:
         scheduler._trial_state[trial] = _PBTTrialState(trial)

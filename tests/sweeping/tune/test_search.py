@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ray import tune
 
-from tests.support.searches import Asked
+from tests.support.searches import ParsedCommand
 
 LR = {"training.lr": tune.uniform(0.01, 0.1)}
 ALL = {
@@ -21,21 +21,21 @@ ALL = {
 
 
 def test_it_hands_out_as_many_as_were_asked_for() -> None:
-    asked = Asked(LR, num_samples=3)
+    asked = ParsedCommand(LR, num_samples=3)
     assert [spec.number for spec in asked.rest()] == [0, 1, 2]
     assert asked.next() is None
     assert asked.recorded == asked.handed_out
 
 
 def test_each_trial_is_recorded_before_it_is_handed_out() -> None:
-    asked = Asked(LR, num_samples=2)
+    asked = ParsedCommand(LR, num_samples=2)
     assert asked.recorded == []
     first = asked.next()
     assert asked.recorded == [first]
 
 
 def test_a_trial_that_cannot_be_has_failed_and_the_next_one_is_handed_out() -> None:
-    asked = Asked(LR, num_samples=3)
+    asked = ParsedCommand(LR, num_samples=3)
     asked.impossible = {1}
     assert [spec.number for spec in asked.rest()] == [0, 2]
     assert [number for number, _ in asked.refused] == [1]
@@ -44,7 +44,7 @@ def test_a_trial_that_cannot_be_has_failed_and_the_next_one_is_handed_out() -> N
 
 
 def test_values_are_plain_and_in_their_domains() -> None:
-    for spec in Asked(ALL, num_samples=12).rest():
+    for spec in ParsedCommand(ALL, num_samples=12).rest():
         values = spec.values
         assert list(values) == list(ALL) or set(values) == set(ALL)
         assert 0.01 <= values["training.lr"] <= 0.1
@@ -57,13 +57,13 @@ def test_values_are_plain_and_in_their_domains() -> None:
 
 
 def test_the_seed_decides() -> None:
-    runs = [Asked(ALL, base_seed=seed, num_samples=5).rest() for seed in (1, 1, 2)]
+    runs = [ParsedCommand(ALL, base_seed=seed, num_samples=5).rest() for seed in (1, 1, 2)]
     assert runs[0] == runs[1] != runs[2]
 
 
 def test_it_learns() -> None:
     """After ten random ones, what TPE asks for lies nearer to where the values were good."""
-    asked = Asked({"training.lr": tune.uniform(0.0, 1.0)}, num_samples=30)
+    asked = ParsedCommand({"training.lr": tune.uniform(0.0, 1.0)}, num_samples=30)
     found = []
     while (spec := asked.next()) is not None:
         found.append(spec.values["training.lr"])
@@ -74,7 +74,9 @@ def test_it_learns() -> None:
 
 
 def test_less_is_better_where_the_goal_says_so() -> None:
-    asked = Asked({"training.lr": tune.uniform(0.0, 1.0)}, num_samples=30, objective="time_to_accuracy=0.5")
+    asked = ParsedCommand(
+        {"training.lr": tune.uniform(0.0, 1.0)}, num_samples=30, objective="time_to_accuracy=0.5"
+    )
     found = []
     while (spec := asked.next()) is not None:
         found.append(spec.values["training.lr"])
@@ -83,7 +85,7 @@ def test_less_is_better_where_the_goal_says_so() -> None:
 
 
 def test_a_goal_that_was_never_reached_does_not_stop_it() -> None:
-    asked = Asked(LR, num_samples=25, objective="time_to_accuracy=0.5")
+    asked = ParsedCommand(LR, num_samples=25, objective="time_to_accuracy=0.5")
     for n in range(25):
         spec = asked.next()
         assert spec is not None
@@ -97,7 +99,7 @@ class TestSeeds:
     """Every configuration is run with each seed."""
 
     def test_a_configuration_is_as_many_trials_as_there_are_seeds(self) -> None:
-        asked = Asked(LR, num_samples=2, seeds=3, base_seed=7)
+        asked = ParsedCommand(LR, num_samples=2, seeds=3, base_seed=7)
         found = asked.rest()
         assert [spec.number for spec in found] == list(range(6))
         assert [spec.values["seed"] for spec in found] == [7, 8, 9, 7, 8, 9]
@@ -106,12 +108,12 @@ class TestSeeds:
         assert rates[0] != rates[3]
 
     def test_the_whole_group_is_recorded_with_its_first(self) -> None:
-        asked = Asked(LR, seeds=3)
+        asked = ParsedCommand(LR, seeds=3)
         asked.next()
         assert [spec.number for spec in asked.recorded] == [0, 1, 2]
 
     def test_optuna_is_told_the_mean_when_the_last_has_ended(self) -> None:
-        asked = Asked(LR, seeds=3)
+        asked = ParsedCommand(LR, seeds=3)
         group = [asked.next() for _ in range(3)]
         for spec, accuracy in zip(reversed(group), (0.1, 0.2, 0.6), strict=True):
             assert asked.told() == []
@@ -120,7 +122,7 @@ class TestSeeds:
         assert asked.told() == [("COMPLETE", [pytest.approx(0.3)])]
 
     def test_groups_may_end_in_any_order(self) -> None:
-        asked = Asked(LR, seeds=2)
+        asked = ParsedCommand(LR, seeds=2)
         specs = [asked.next() for _ in range(4)]
         for index, accuracy in ((2, 0.2), (0, 0.6), (3, 0.4), (1, 0.8)):
             spec = specs[index]
@@ -129,7 +131,7 @@ class TestSeeds:
         assert asked.told() == [("COMPLETE", [pytest.approx(0.7)]), ("COMPLETE", [pytest.approx(0.3)])]
 
     def test_one_that_fails_makes_its_group_fail(self) -> None:
-        asked = Asked(LR, seeds=2)
+        asked = ParsedCommand(LR, seeds=2)
         first, second = asked.next(), asked.next()
         assert first is not None
         assert second is not None
@@ -140,7 +142,7 @@ class TestSeeds:
 
     @pytest.mark.parametrize("result", [None, {}, {"done": True}])
     def test_a_result_without_the_goals_is_a_failure(self, result: dict[str, Any] | None) -> None:
-        asked = Asked(LR)
+        asked = ParsedCommand(LR)
         asked.next()
         asked.search.on_trial_complete("tune-0", result)
         assert asked.told() == [("FAIL", None)]
@@ -156,12 +158,15 @@ class TestDimensions:
             {"sparsity.schedule.kind": "step", "sparsity.schedule.final_level": 0.9},
             {"sparsity.schedule.kind": "x", "sparsity.schedule.steps": [1, 2]},
         ]
-        found = [s.values for s in Asked({"sparsity.schedule": tune.choice(choices)}, num_samples=20).rest()]
+        found = [
+            s.values
+            for s in ParsedCommand({"sparsity.schedule": tune.choice(choices)}, num_samples=20).rest()
+        ]
         assert all(values in flat for values in found)
         assert all(values in found for values in flat)
 
     def test_a_choice_may_be_none(self) -> None:
-        found = Asked({"training.clip_norm": tune.choice([None, 1.0])}, num_samples=12).rest()
+        found = ParsedCommand({"training.clip_norm": tune.choice([None, 1.0])}, num_samples=12).rest()
         assert {spec.values["training.clip_norm"] for spec in found} == {None, 1.0}
 
     def test_a_computed_value_follows_what_it_is_computed_from(self) -> None:
@@ -169,7 +174,7 @@ class TestDimensions:
             "training.local_epochs": tune.sample_from(lambda config: config["training.batch_size"] // 5),
             "training.batch_size": tune.choice([5, 10, 15]),
         }
-        for spec in Asked(dimensions, num_samples=8).rest():
+        for spec in ParsedCommand(dimensions, num_samples=8).rest():
             assert spec.values["training.local_epochs"] == spec.values["training.batch_size"] // 5
 
     def test_a_computed_value_may_follow_another_as_in_a_grid(self) -> None:
@@ -178,17 +183,17 @@ class TestDimensions:
             "training.local_epochs": tune.sample_from(lambda config: config["training.batch_size"] // 5),
             "training.rounds": tune.sample_from(lambda config: config["training.local_epochs"] + 1),
         }
-        for spec in Asked(dimensions, num_samples=4).rest():
+        for spec in ParsedCommand(dimensions, num_samples=4).rest():
             assert spec.values["training.rounds"] == spec.values["training.batch_size"] // 5 + 1
 
     def test_fixed_values_stay(self) -> None:
-        (spec,) = Asked({**LR, "algorithm": {"name": "fedprox", "mu": 0.5}}, num_samples=1).rest()
+        (spec,) = ParsedCommand({**LR, "algorithm": {"name": "fedprox", "mu": 0.5}}, num_samples=1).rest()
         assert spec.values["algorithm.name"] == "fedprox"
         assert spec.values["algorithm.mu"] == 0.5
 
 
 def test_a_front_is_looked_for_with_both_goals() -> None:
-    asked = Asked(LR, search="nsga2", objective="pareto", num_samples=3, seeds=2)
+    asked = ParsedCommand(LR, search="nsga2", objective="pareto", num_samples=3, seeds=2)
     for n in range(6):
         spec = asked.next()
         assert spec is not None
@@ -203,5 +208,5 @@ def test_a_front_is_looked_for_with_both_goals() -> None:
 
 def test_generations_go_on() -> None:
     """NSGA-II breeds from its second population on."""
-    asked = Asked(ALL, search="nsga2", objective="pareto", num_samples=60)
+    asked = ParsedCommand(ALL, search="nsga2", objective="pareto", num_samples=60)
     assert len(asked.rest()) == 60

@@ -8,7 +8,7 @@ import pytest
 from ray import tune
 
 from orchestrator.sweeping.trials import TrialSpec
-from tests.support.searches import Asked
+from tests.support.searches import ParsedCommand
 from tests.support.sweeps import ending, new_store
 
 ALL = {
@@ -24,7 +24,7 @@ ALL = {
 
 def _first(num_recorded: int, **options: Any) -> list[TrialSpec]:
     """What a process had recorded that handed out so many trials."""
-    asked = Asked(ALL, **options)
+    asked = ParsedCommand(ALL, **options)
     for _ in range(num_recorded):
         spec = asked.next()
         assert spec is not None
@@ -39,7 +39,7 @@ def _ended(specs: list[TrialSpec], *numbers: int) -> dict[int, Any]:
 @pytest.mark.parametrize("ended", [(), (0,), (2,), (0, 1), (0, 2), (0, 1, 2)])
 def test_what_has_not_ended_comes_first_then_what_is_new(ended: tuple[int, ...]) -> None:
     earlier = _first(3, num_samples=5)
-    again = Asked(ALL, num_samples=5, earlier=earlier, endings=_ended(earlier, *ended))
+    again = ParsedCommand(ALL, num_samples=5, earlier=earlier, endings=_ended(earlier, *ended))
     found = again.rest()
     left = [spec for spec in earlier if spec.number not in ended]
     assert found[: len(left)] == left
@@ -50,7 +50,7 @@ def test_what_has_not_ended_comes_first_then_what_is_new(ended: tuple[int, ...])
 
 def test_what_had_ended_is_told_as_it_was() -> None:
     earlier = _first(3)
-    again = Asked(ALL, earlier=earlier, endings=_ended(earlier, 0, 2))
+    again = ParsedCommand(ALL, earlier=earlier, endings=_ended(earlier, 0, 2))
     assert again.told() == [("COMPLETE", [pytest.approx(0.1)]), ("COMPLETE", [pytest.approx(0.3)])]
     spec = again.next()
     assert spec == earlier[1]
@@ -61,7 +61,7 @@ def test_what_had_ended_is_told_as_it_was() -> None:
 
 def test_a_search_that_had_ended_hands_out_nothing() -> None:
     earlier = _first(4)
-    again = Asked(ALL, earlier=earlier, endings=_ended(earlier, 0, 1, 2, 3))
+    again = ParsedCommand(ALL, earlier=earlier, endings=_ended(earlier, 0, 1, 2, 3))
     assert again.next() is None
     assert again.recorded == []
 
@@ -71,7 +71,7 @@ def test_none_is_handed_out_twice_over_many_kills(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     ended: list[int] = []
     for _ in range(6):
-        again = Asked(ALL, num_samples=6, earlier=store.trials(), endings=store.endings())
+        again = ParsedCommand(ALL, num_samples=6, earlier=store.trials(), endings=store.endings())
         first, second = again.next(), again.next()
         store.add_trials(again.recorded)
         assert first is not None
@@ -87,7 +87,7 @@ class TestSeeds:
 
     def test_a_group_is_told_when_its_last_seed_has_ended(self) -> None:
         earlier = _first(2, seeds=2, num_samples=2)
-        again = Asked(ALL, seeds=2, num_samples=2, earlier=earlier, endings=_ended(earlier, 0))
+        again = ParsedCommand(ALL, seeds=2, num_samples=2, earlier=earlier, endings=_ended(earlier, 0))
         assert again.told() == []
         spec = again.next()
         assert spec == earlier[1]
@@ -100,7 +100,7 @@ class TestSeeds:
     def test_a_group_that_a_kill_cut_short_is_completed(self, kept: int) -> None:
         earlier = _first(1, seeds=3, num_samples=2)
         assert len(earlier) == 3
-        again = Asked(ALL, seeds=3, num_samples=2, earlier=earlier[:kept])
+        again = ParsedCommand(ALL, seeds=3, num_samples=2, earlier=earlier[:kept])
         assert again.recorded == earlier[kept:]
         found = again.rest()
         assert found[:3] == earlier
@@ -108,13 +108,13 @@ class TestSeeds:
 
     def test_a_failed_seed_is_not_among_the_endings_and_runs_again(self) -> None:
         earlier = _first(2, seeds=2, num_samples=2)
-        again = Asked(ALL, seeds=2, num_samples=2, earlier=earlier, endings=_ended(earlier, 1))
+        again = ParsedCommand(ALL, seeds=2, num_samples=2, earlier=earlier, endings=_ended(earlier, 1))
         assert again.next() == earlier[0]
 
     def test_a_failed_ending_fails_its_group(self) -> None:
         earlier = _first(2, seeds=2, num_samples=2)
         endings = {**_ended(earlier, 0), 1: ending(earlier[1], "failed")}
-        again = Asked(ALL, seeds=2, num_samples=2, earlier=earlier, endings=endings)
+        again = ParsedCommand(ALL, seeds=2, num_samples=2, earlier=earlier, endings=endings)
         assert again.told() == [("FAIL", None)]
 
 
@@ -122,7 +122,7 @@ def test_both_goals_of_a_front_are_told_again() -> None:
     options: dict[str, Any] = {"search": "nsga2", "objective": "pareto"}
     earlier = _first(2, **options)
     endings = {0: ending(earlier[0], accuracy=0.5, upload_bytes=7.0)}
-    again = Asked(ALL, earlier=earlier, endings=endings, **options)
+    again = ParsedCommand(ALL, earlier=earlier, endings=endings, **options)
     assert again.told() == [("COMPLETE", [0.5, 7.0])]
     assert [spec.number for spec in again.rest()] == [1, 2, 3]
 
@@ -130,7 +130,7 @@ def test_both_goals_of_a_front_are_told_again() -> None:
 def test_what_was_never_reached_is_told_again() -> None:
     earlier = _first(1, objective="time_to_accuracy=0.5")
     endings = {0: ending(earlier[0], time_to_accuracy_s=inf)}
-    again = Asked(ALL, earlier=earlier, endings=endings, objective="time_to_accuracy=0.5")
+    again = ParsedCommand(ALL, earlier=earlier, endings=endings, objective="time_to_accuracy=0.5")
     assert again.told() == [("COMPLETE", [inf])]
     assert len(again.rest()) == 3
 
@@ -138,14 +138,14 @@ def test_what_was_never_reached_is_told_again() -> None:
 def test_values_that_were_read_back_from_disk_are_known_again(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     store.add_trials(_first(4))
-    again = Asked(ALL, earlier=store.trials(), num_samples=5)
+    again = ParsedCommand(ALL, earlier=store.trials(), num_samples=5)
     assert again.rest()[:4] == store.trials()
 
 
 def test_what_is_asked_again_is_what_optuna_learns_of() -> None:
     """Its trials have the recorded values, also those of choices and whole numbers."""
     earlier = _first(4)
-    again = Asked(ALL, earlier=earlier)
+    again = ParsedCommand(ALL, earlier=earlier)
     again.rest()
     for spec, known in zip(earlier, again.search._optuna._ot_study.trials, strict=True):
         assert known.params["training.lr"] == spec.values["training.lr"]
@@ -161,7 +161,7 @@ def test_a_dimension_may_lie_below_one_of_mappings() -> None:
         "algorithm": tune.grid_search([{"name": "feddst", "readjust_every": 2}, {"name": "fedspa"}]),
         "algorithm.alpha": tune.grid_search([0.05, 0.2]),
     }
-    first = Asked(dimensions, num_samples=3)
+    first = ParsedCommand(dimensions, num_samples=3)
     assert first.next() is not None
-    again = Asked(dimensions, num_samples=3, earlier=first.recorded)
+    again = ParsedCommand(dimensions, num_samples=3, earlier=first.recorded)
     assert again.next() == first.recorded[0]

@@ -13,9 +13,9 @@ from orchestrator.execution.placement import Capacity
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.plan import SweepPlan, plan_sweep
 from orchestrator.sweeping.resources import Share
-from orchestrator.sweeping.tune.callback import Interruption, Watch
-from orchestrator.sweeping.tune.fit import Pending, Surroundings, Tasks
-from orchestrator.sweeping.tune.node_monitor import Room
+from orchestrator.sweeping.tune.callback import SweepCallback, SweepStopper
+from orchestrator.sweeping.tune.fit import RemainingTrials, TrialFactory, TuneEnvironment
+from orchestrator.sweeping.tune.node_monitor import NodeMonitor
 from orchestrator.sweeping.tune.session import planned_anew
 from orchestrator.sweeping.tune.tracker import SweepTracker
 from tests.support.sweeps import (
@@ -57,14 +57,16 @@ class Hall:
         self.trials = plan.trials()
         self.store.add_trials(self.trials)
         capacity, share = _capacity(camera=1.0), Share(2, 1)
-        interruption = Interruption()
+        interruption = SweepStopper()
         display = SweepProgress(console=Console(file=self.printed, width=300))
         tracker = SweepTracker("sw-1", None)
-        room = Room(capacity, 60.0)
-        self.watch = Watch(self.store, Objective.parse("accuracy"), tracker, display, interruption, room)
-        self.around = Surroundings(
+        room = NodeMonitor(capacity, 60.0)
+        self.watch = SweepCallback(
+            self.store, Objective.parse("accuracy"), tracker, display, interruption, room
+        )
+        self.around = TuneEnvironment(
             store=self.store,
-            tasks=Tasks(plan, capacity, share),
+            tasks=TrialFactory(plan, capacity, share),
             share=share,
             shelf="sw-1/data",
             home=str(folder),
@@ -72,7 +74,7 @@ class Hall:
             interruption=interruption,
         )
 
-    def again(self, begun: Pending, capacity: Capacity) -> tuple[Pending, Surroundings]:
+    def again(self, begun: RemainingTrials, capacity: Capacity) -> tuple[RemainingTrials, TuneEnvironment]:
         return planned_anew(self.plan, begun, self.around, capacity)
 
 
@@ -91,7 +93,8 @@ def test_what_has_not_ended_is_left_whether_it_was_begun_or_not(hall: Hall) -> N
     before = ending(hall.trials[0], run_id="sw-1-000", accuracy=0.5)
     hall.store.add_ending(before)
     left, around = hall.again(
-        Pending(trials=hall.trials[1:], recorded=hall.trials, ended={0: before}), _capacity(camera=1.0)
+        RemainingTrials(trials=hall.trials[1:], recorded=hall.trials, ended={0: before}),
+        _capacity(camera=1.0),
     )
     assert [spec.number for spec in left.trials] == [1, 2, 3]
     assert left.ended == {0: before}
@@ -102,7 +105,9 @@ def test_what_has_not_ended_is_left_whether_it_was_begun_or_not(hall: Hall) -> N
 def test_a_trial_that_failed_in_this_process_is_not_left_one_of_an_earlier_process_is(hall: Hall) -> None:
     hall.store.add_ending(ending(hall.trials[1], "failed"))
     hall.watch.refuse(hall.trials[2], _refusal())
-    left, _ = hall.again(Pending(trials=hall.trials, recorded=hall.trials, ended={}), _capacity(camera=1.0))
+    left, _ = hall.again(
+        RemainingTrials(trials=hall.trials, recorded=hall.trials, ended={}), _capacity(camera=1.0)
+    )
     assert [spec.number for spec in left.trials] == [0, 1, 3]
     assert {n: e.status for n, e in left.ended.items()} == {2: "failed"}
 
@@ -115,7 +120,7 @@ def test_what_the_cluster_does_not_hold_any_more_has_failed_and_the_others_go_on
     begun = hall.store.run_folder(camera[0])
     with opened(begun) as run:
         run.step()
-    left, _ = hall.again(Pending(trials=hall.trials, recorded=hall.trials, ended={}), _capacity())
+    left, _ = hall.again(RemainingTrials(trials=hall.trials, recorded=hall.trials, ended={}), _capacity())
     assert [spec.number for spec in left.trials] == board
     assert left.ended == hall.store.endings()
     assert list(left.ended) == camera

@@ -3,7 +3,7 @@
 from typing import Any
 
 
-class Unsaved:
+class NotPickled:
     """Leaves nothing of itself in Tune's own state, from which nothing here goes on."""
 
     def __getstate__(self) -> dict[str, Any]:

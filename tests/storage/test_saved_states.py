@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import CheckpointError
 from orchestrator.storage.atomic_write import write_durably
-from orchestrator.storage.checkpoint import CommitFolder, Templates
-from orchestrator.storage.committed_states import (
+from orchestrator.storage.checkpoint import CheckpointStore, Templates
+from orchestrator.storage.saved_states import (
     LEAF_BYTES,
-    CommittedStates,
+    SavedClientStates,
     StateCache,
     clients_file,
     size_bytes,
@@ -34,7 +34,7 @@ WHOLE = torch.zeros(25)
 
 
 def test_the_index_knows_who_has_a_state(tmp_path: Path) -> None:
-    states = CommittedStates(tmp_path, 0)
+    states = SavedClientStates(tmp_path, 0)
     states.index(0, [7, 2])
     states.index(1, [2, 4])
     assert (len(states), list(states)) == (3, [2, 4, 7])
@@ -213,4 +213,4 @@ class TestFiles:
         Process(tmp_path).commit({0: kept(1)})
         templates = Templates(server={}, client=(torch.zeros(1),))
         with pytest.raises(CheckpointError, match=r"clients-000000.*another version of the method"):
-            CommitFolder(tmp_path).last(templates)
+            CheckpointStore(tmp_path).last(templates)

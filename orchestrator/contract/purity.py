@@ -4,9 +4,9 @@ import torch
 
 from orchestrator.contract.checked_run import checked_run
 from orchestrator.contract.digest import digest
-from orchestrator.contract.promise import hold, scored, updated
-from orchestrator.contract.rounds import PlayedRound, phases, played_rounds
-from orchestrator.execution.client import ClientHost
+from orchestrator.contract.rounds import RecordedRound, phases, played_rounds
+from orchestrator.contract.violation import hold, scored, updated
+from orchestrator.execution.client import ClientRunner
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientScore
@@ -24,7 +24,7 @@ def check_inputs_are_left_alone(experiment: Experiment) -> None:
             _hold_client_inputs(experiment, played, position)
 
 
-def _hold_server_inputs(experiment: Experiment, played: PlayedRound) -> None:
+def _hold_server_inputs(experiment: Experiment, played: RecordedRound) -> None:
     algorithm, state, aggregate = experiment.algorithm, played.before, played.aggregate
     contributed = [x for model in played.models if model for x in (model.values, model.mask)]
     brought = [job.client_state for job in played.jobs]
@@ -33,7 +33,7 @@ def _hold_server_inputs(experiment: Experiment, played: PlayedRound) -> None:
     algorithm.broadcast(state)
     for job, payload in zip(played.jobs, played.payloads, strict=True):
         algorithm.unicast(state, job.task, job.client_state)
-        algorithm.held_mask(job.client_state)
+        algorithm.shared_mask(job.client_state)
         algorithm.unpack(payload, job.task, job.client_state)
     algorithm.plan(state, played.round_idx, tuple(job.task.client_id for job in played.jobs))
     probing = played.jobs[0].task.kind == "probe"
@@ -45,7 +45,7 @@ def _hold_server_inputs(experiment: Experiment, played: PlayedRound) -> None:
     )
 
 
-def _hold_client_inputs(experiment: Experiment, played: PlayedRound, position: int) -> None:
+def _hold_client_inputs(experiment: Experiment, played: RecordedRound, position: int) -> None:
     run = checked_run(experiment, played, position)
     taken = (
         run.received and run.received.values,
@@ -64,7 +64,7 @@ def _hold_client_inputs(experiment: Experiment, played: PlayedRound, position: i
 def check_scoring_leaves_no_trace(experiment: Experiment) -> None:
     """A client's score is repeatable, and neither changes what it brings nor what it sends afterwards."""
     last = played_rounds(experiment)[-1]
-    host, message = ClientHost(experiment), last.broadcast.message.buffer
+    host, message = ClientRunner(experiment), last.broadcast.message.buffer
     for job, update in zip(last.jobs, last.updates, strict=True):
         first, second = _scored_twice(host, last, job.task.client_id, job.client_state)
         hold(first == second, "the same client is scored differently; draw from seeds.stream alone")
@@ -77,7 +77,7 @@ def check_scoring_leaves_no_trace(experiment: Experiment) -> None:
 
 
 def _scored_twice(
-    host: ClientHost, played: PlayedRound, client_id: int, client_state: object
+    host: ClientRunner, played: RecordedRound, client_id: int, client_state: object
 ) -> tuple[ClientScore, ClientScore]:
     task = ClientTask(round_idx=played.round_idx, position=0, client_id=client_id, kind="evaluate")
     job = played.broadcast.job(task, client_state)

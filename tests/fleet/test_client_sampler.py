@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.fleet.selection import Eligible, Urn
+from orchestrator.fleet.client_sampler import ClientSampler, Eligible
 
 WEIGHTS = (1, 2, 3, 0, 4)
 
@@ -18,24 +18,24 @@ class TestUniform:
     def test_without_replacement_nobody_is_drawn_twice(self) -> None:
         rng = np.random.default_rng(0)
         for _ in range(50):
-            drawn = Urn(9).draw(6, rng)
+            drawn = ClientSampler(9).draw(6, rng)
             assert len(drawn) == len(set(drawn)) == 6
             assert set(drawn) <= set(range(9))
 
     def test_all_clients_can_be_drawn(self) -> None:
-        assert sorted(Urn(7).draw(7, np.random.default_rng(0))) == list(range(7))
+        assert sorted(ClientSampler(7).draw(7, np.random.default_rng(0))) == list(range(7))
 
     @pytest.mark.parametrize("with_replacement", [False, True])
     def test_every_client_is_equally_likely(self, with_replacement: bool) -> None:
         """6,000 draws over 10 clients: 600 each, standard deviation at most 23.3; within five of them."""
-        rng, urn = np.random.default_rng(0), Urn(10)
+        rng, urn = np.random.default_rng(0), ClientSampler(10)
         draws = [k for _ in range(2000) for k in urn.draw(3, rng, with_replacement=with_replacement)]
         counts = np.bincount(draws, minlength=10)
         assert np.all(np.abs(counts - 600) < 117)
 
     def test_with_replacement_clients_come_back(self) -> None:
         """20 of 400 drawn with replacement: some client twice with probability 1 - prod(1 - i / 400) = 0.38."""
-        rng, urn = np.random.default_rng(0), Urn(400)
+        rng, urn = np.random.default_rng(0), ClientSampler(400)
         repeated = sum(len(set(urn.draw(20, rng, with_replacement=True))) < 20 for _ in range(1000))
         assert 0.33 < repeated / 1000 < 0.43
 
@@ -44,7 +44,7 @@ class TestUniform:
         expected = 400 * (1 - (1 - 1 / 400) ** 200)
         assert int(expected) == 157
         assert round(1 - expected / 200, 2) == 0.21
-        rng, urn = np.random.default_rng(0), Urn(400)
+        rng, urn = np.random.default_rng(0), ClientSampler(400)
         hit = [
             len({k for _ in range(10) for k in urn.draw(20, rng, with_replacement=True)}) for _ in range(500)
         ]
@@ -53,15 +53,15 @@ class TestUniform:
 
     @pytest.mark.parametrize("eligible", [None, lambda k: k % 2 == 0])
     def test_a_thousand_million_clients_cost_no_more_than_the_cohort(self, eligible: Eligible | None) -> None:
-        drawn = Urn(10**9).draw(5, np.random.default_rng(0), eligible)
+        drawn = ClientSampler(10**9).draw(5, np.random.default_rng(0), eligible)
         assert len(set(drawn)) == 5
 
 
 class TestWeighted:
     """Clients of weight 1, 2, 3, 0 and 4."""
 
-    def _urn(self) -> Urn:
-        return Urn(len(WEIGHTS), np.array(WEIGHTS))
+    def _urn(self) -> ClientSampler:
+        return ClientSampler(len(WEIGHTS), np.array(WEIGHTS))
 
     def test_one_after_the_other_by_weight_among_those_that_are_left(self) -> None:
         """All orders of two: w_i / 10 of the first draw, then w_j / (10 - w_i)."""
@@ -88,10 +88,10 @@ class TestTheFewThatAreLeft:
     """Among 200 that are heavy and away, clients 17, 50 and 99 are there, of weight 1, 2 and 3."""
 
     @staticmethod
-    def _urn() -> Urn:
+    def _urn() -> ClientSampler:
         weights = np.full(200, 10**6)
         weights[[17, 50, 99]] = 1, 2, 3
-        return Urn(200, weights)
+        return ClientSampler(200, weights)
 
     @staticmethod
     def _there(client_id: int) -> bool:
@@ -107,7 +107,7 @@ class TestTheFewThatAreLeft:
     def test_fewer_come_back_where_fewer_are_there(self) -> None:
         rng = np.random.default_rng(0)
         assert sorted(self._urn().draw(9, rng, self._there)) == [17, 50, 99]
-        assert sorted(Urn(200).draw(9, rng, self._there)) == [17, 50, 99]
+        assert sorted(ClientSampler(200).draw(9, rng, self._there)) == [17, 50, 99]
         assert self._urn().draw(9, rng, lambda k: False) == ()
 
     def test_with_replacement_one_is_enough(self) -> None:
@@ -118,7 +118,7 @@ class TestTheFewThatAreLeft:
         """Client 0 is nearly all of the weight: it comes first, and the pass over the others finds the rest."""
         weights = np.ones(100, dtype=np.int64)
         weights[0] = 10**12
-        drawn = Urn(100, weights).draw(4, np.random.default_rng(0))
+        drawn = ClientSampler(100, weights).draw(4, np.random.default_rng(0))
         assert drawn[0] == 0
         assert len(set(drawn)) == 4
 
@@ -133,7 +133,9 @@ def test_ids_are_plain_integers_and_a_stream_draws_the_same_again(
 ) -> None:
     """A numpy integer would name another random stream than the int of the same value."""
     first, again = (
-        Urn(5, weights).draw(3, np.random.default_rng(7), eligible, with_replacement=with_replacement)
+        ClientSampler(5, weights).draw(
+            3, np.random.default_rng(7), eligible, with_replacement=with_replacement
+        )
         for _ in range(2)
     )
     assert {type(k) for k in first} == {int}

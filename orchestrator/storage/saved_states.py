@@ -26,7 +26,7 @@ def clients_file(round_idx: int) -> str:
 
 
 @final
-class CommittedStates(Mapping[int, Any]):
+class SavedClientStates(Mapping[int, Any]):
     """A mapping from client id to the latest committed state; None: the client keeps none now.
 
     It knows the round in which each client's state last changed, 4 bytes a client, and reads from that round's
@@ -58,7 +58,7 @@ class CommittedStates(Mapping[int, Any]):
         """Check the files that hold latest states against their SHA-256 sums, one after the other.
 
         One state of each is read too, so that another version of the method is refused before a client trains.
-        Raises DamageError for a file that is not what was written; one whose states are all superseded may be missing.
+        Raises DamagedFileError for a damaged file. A file whose states are all superseded may be missing.
         """
         samples = {round_idx: k for k, round_idx in enumerate(self._rounds) if round_idx != NEVER}
         for round_idx in sorted(samples):
@@ -133,7 +133,7 @@ class StateCache:
 
 def size_bytes(state: Any) -> int:
     """Memory that a state holds: of a tensor that is a view, all that it is a view of."""
-    leaves = [leaf for _, leaf in tree.flatten(state)]
-    storages = [leaf.untyped_storage() for leaf in leaves if isinstance(leaf, Tensor)]
+    departure = [leaf for _, leaf in tree.flatten(state)]
+    storages = [leaf.untyped_storage() for leaf in departure if isinstance(leaf, Tensor)]
     values = {storage.data_ptr(): storage.nbytes() for storage in storages}
-    return LEAF_BYTES * (1 + len(leaves)) + sum(values.values())
+    return LEAF_BYTES * (1 + len(departure)) + sum(values.values())

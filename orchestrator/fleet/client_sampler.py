@@ -15,7 +15,7 @@ _PATIENCE = 50
 Eligible = Callable[[int], bool]
 
 
-class Urn:
+class ClientSampler:
     """K clients with equal weights, or with those given: int64[K], not all 0."""
 
     def __init__(self, num_clients: int, weights: NDArray[np.int64] | None = None) -> None:

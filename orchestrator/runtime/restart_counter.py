@@ -7,7 +7,7 @@ MOST_LOSSES = 3
 
 
 @final
-class Losses:
+class RestartCounter:
     """Counts a run's losses of its driver, or of client actors for good; a commit in between begins the count anew."""
 
     def __init__(self) -> None:
