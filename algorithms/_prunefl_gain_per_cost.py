@@ -4,7 +4,6 @@ Sums are float64, in a fixed order, so that a choice does not depend on the numb
 """
 
 from collections.abc import Mapping
-from fractions import Fraction
 from math import floor
 
 import numpy as np
@@ -13,13 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orchestrator.models.parameters import ParameterLayout
+from orchestrator.sparsity.exact import exact_share
 from orchestrator.sparsity.payload import Bool
 from orchestrator.sparsity.scores import keep_top
 
 Float64 = NDArray[np.float64]
-
-#: a share read back from a float is the simplest fraction near it
-_LARGEST_DENOMINATOR = 10**9
 
 
 def adjust_mask(
@@ -41,7 +38,7 @@ def adjust_mask(
     entry of that segment and `base_cost` > 0 for what comes at any mask. `max_density` (share of the maskable
     entries) limits what is chosen, not what stays. `values` is float[D]; equal sizes: the higher index stands.
     """
-    exact = Fraction(share).limit_denominator(_LARGEST_DENOMINATOR)
+    exact = exact_share(share)
     counts = {name: n - floor(exact * n) for name, n in layout.active(mask).items()}
     kept = layout.restrict(keep_top(layout, mask, values.abs(), counts)).numpy()
     gains = torch.zeros(layout.size, dtype=torch.float64)

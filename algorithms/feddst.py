@@ -10,16 +10,19 @@ R_end = algorithm.end_round, Delta R = algorithm.readjust_every, alpha = algorit
 
 Deviations, all towards what the method describes where the public code departs from it (the paper's body was
 not at hand): alpha is annealed by the cosine (`constant_alpha` keeps it constant, as the code does); weights
-grow only where the mask is 0 (`grow_over_all` ranks all positions, as the code does); the readjustment comes
-after half of the local epochs and training goes on, since a weight grown after the last epoch is exactly 0
-and the server prunes it again (`adjust_after_epoch` = local_epochs is the code's place); clients are weighted
-by samples; the server ranks only weights inside the union; layer targets are capped at the layer's size.
+grow only where the mask is 0 (`grow_over_all` ranks all positions, as the code does); a client readjusts after
+half of its local epochs, or after half of the mini-batches of a single epoch, and then trains on, because a weight
+that grows after the last step is exactly 0 and the server prunes it again (`adjust_after_epoch` = local_epochs is
+the code's place; a run warns where no step follows the growth); clients are weighted by samples; the server ranks
+only weights inside the union; layer targets are capped at the layer's size.
 """
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -27,7 +30,7 @@ from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Aggregate, AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.local import LocalRun
+from orchestrator.federation.local import LocalRun, batches_of
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.traits import Traits, UploadMask
 from orchestrator.sparsity.allocation import allocate, largest_level
@@ -43,7 +46,9 @@ class FedDSTConfig(AlgorithmConfig):
     readjust_every: int = Field(10, ge=1, description="Delta R: rounds 1, 1 + Delta R, ... readjust")
     end_round: int | None = Field(None, ge=0, description="R_end: no readjustment from here on; None: R / 2")
     adjust_after_epoch: int | None = Field(
-        None, ge=1, description="local epochs before the readjustment; None: half of them, or the only one"
+        None,
+        ge=1,
+        description="local epochs before the readjustment; None: half of them, or half of the only one's mini-batches",
     )
     mu: float = Field(0.0, ge=0.0, description="weight of FedProx's proximal term; 0: none")
     criterion: Literal["magnitude", "random"] = Field(
@@ -101,8 +106,27 @@ class FedDST(Algorithm[ServerState, None]):
 
     @property
     def adjust_after_epoch(self) -> int:
-        """Local epochs done when a client readjusts its mask."""
-        return self.config.adjust_after_epoch or max(1, self.setting.training.local_epochs // 2)
+        """Local epochs done when a client readjusts its mask; 0: in the middle of the only one."""
+        return self.config.adjust_after_epoch or self.setting.training.local_epochs // 2
+
+    def warnings(self, num_samples: NDArray[np.int64]) -> tuple[str, ...]:
+        """Clients whose grown weights no step trains."""
+        training = self.setting.training
+        if not any(self.alpha_at(round_idx) > 0.0 for round_idx in range(training.rounds)):
+            return ()
+        if self.adjust_after_epoch == training.local_epochs:
+            where = f"after the last of {training.local_epochs} local epochs"
+            remedy = "leave algorithm.adjust_after_epoch unset"
+        elif self.adjust_after_epoch == 0:
+            sizes, counts = np.unique(num_samples, return_counts=True)
+            single = [batches_of(int(size), training.batch_size) == 1 for size in sizes]
+            if not any(single):
+                return ()
+            where = f"after the only mini-batch of {int(counts[single].sum())} of {len(num_samples)} clients"
+            remedy = "raise training.local_epochs or lower training.batch_size"
+        else:
+            return ()
+        return (f"feddst grows weights {where}: no step trains them, they stay 0; {remedy}",)
 
     def alpha_at(self, round_idx: int) -> float:
         """alpha_r: share of active weights to replace; 0 where the round does not readjust."""
@@ -130,15 +154,21 @@ class FedDST(Algorithm[ServerState, None]):
         """FedDST + FedProx: the pull acts on the steps; the growth gradient is taken without it."""
         run.pull_to_start(self.config.mu)
 
+    def on_batch(self, run: LocalRun[None], batches_done: int) -> None:
+        """Readjust in the middle of a single epoch of a readjustment round."""
+        if self.adjust_after_epoch == 0 and batches_done == max(1, run.num_batches // 2):
+            self._readjust(run)
+
     def on_epoch(self, run: LocalRun[None], epochs_done: int) -> None:
         """Readjust once, after the configured epoch of a readjustment round."""
-        round_idx = run.task.round_idx
-        alpha = self.alpha_at(round_idx)
-        if alpha > 0.0 and epochs_done == self.adjust_after_epoch:
-            self._readjust(run, self.level(round_idx), alpha)
+        if epochs_done == self.adjust_after_epoch:
+            self._readjust(run)
 
-    def _readjust(self, run: LocalRun[None], level: float, alpha: float) -> None:
-        """Prune to T_l(S + (1 - S) alpha) by magnitude, grow back to T_l(S) by gradient, from 0."""
+    def _readjust(self, run: LocalRun[None]) -> None:
+        """Where alpha > 0, prune to T_l(S + (1 - S) alpha) by magnitude, grow back to T_l(S) by gradient, from 0."""
+        level, alpha = self.level(run.task.round_idx), self.alpha_at(run.task.round_idx)
+        if alpha == 0.0:
+            return
         assert run.mask is not None
         assert run.last_batch is not None
         layout, before = self.setting.layout, run.mask

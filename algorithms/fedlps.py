@@ -217,7 +217,7 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
         full[run.index] = run.values.detach().cpu()
         prior = self._prior(full)
         for batch in islice(
-            next(run.batches(f"importance-{epochs_done}", 1)), self.config.importance_batches
+            next(run.batches(f"importance-{epochs_done}", 1, repeats=False)), self.config.importance_batches
         ):
             gradient = run.full_gradient(close_units(layout, units, run.kept, full), batch).cpu()
             for name, slope in gate_gradient(layout, units, full, gradient).items():

@@ -14,7 +14,8 @@ Deviations: the public code has t_l and c measured on devices. comm_s is its fig
 convolution of its FEMNIST model, 7.1e-6 s a weight and step of 20 samples, over 196 positions; its c is about
 .14 of the dense model's t_l there and .73 for its CIFAR-10 model. Clients train local_epochs, not 5 steps. They
 square the summed gradient of a round, add that up between adjustments, and send it for all trained parameters;
-the server averages it by samples. An iteration of the first stage is a pass over the client's first batches, as
+the server averages it by samples. A client that is not sampled when the server adjusts loses its sum, which
+belongs to the mask of that time. An iteration of the first stage is a pass over the client's first batches, as
 in the code; the accuracy there is looked at before each pass (the code: each tenth). `sparsity.level`, 0 if
 unset, caps the density that an adjustment may grow to, in both stages; what is kept anyway may lie above it, so
 that a model comes down to its cap step by step. Regrown weights start at 0; `regrow=stale` takes the last value
@@ -25,7 +26,9 @@ from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from typing import ClassVar, Literal, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -84,9 +87,14 @@ class PruneFLState(ServerState):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PruneFLClient:
-    """float32[T]: sum of a client's squared gradients, over its rounds since it last sent them."""
+    """float32[T] `total`: sum of a client's squared gradients, over its rounds since adjustment `num_adjustments`.
+
+    `num_adjustments` is how often the server had adjusted the mask when the client last trained: earlier squares
+    belong to another mask.
+    """
 
     total: Tensor
+    num_adjustments: int = 0
 
 
 @final
@@ -133,6 +141,20 @@ class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
     def adjusts(self, round_idx: int) -> bool:
         """Whether a round ends with an adjustment."""
         return round_idx > 0 and round_idx % self.config.adjust_every == 0
+
+    def num_adjustments(self, round_idx: int) -> int:
+        """Adjustments before a round: those at the ends of the rounds n, 2n, ... below it."""
+        return max(0, round_idx - 1) // self.config.adjust_every
+
+    def warnings(self, num_samples: NDArray[np.int64]) -> tuple[str, ...]:
+        """An adjustment after which no round follows."""
+        last = self.setting.training.rounds - 1
+        if not self.adjusts(last):
+            return ()
+        remedy = "choose another training.rounds or algorithm.adjust_every"
+        return (
+            f"prunefl adjusts the mask in round {last}, the last: no step trains what it grows; {remedy}",
+        )
 
     def times_s(self) -> dict[str, float]:
         """t_l: seconds a round takes for one weight of each layer."""
@@ -209,8 +231,14 @@ class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
         run.scratch[SQUARES].add_(run.grad)
 
     def after_train(self, run: LocalRun[PruneFLClient]) -> None:
-        """Add the square of their sum to what the client keeps."""
-        run.state = PruneFLClient(total=run.state.total + run.scratch[SQUARES].square().cpu())
+        """Add the square of their sum to the client's, which an adjustment since its last participation clears."""
+        squares, num_adjustments = (
+            run.scratch[SQUARES].square().cpu(),
+            self.num_adjustments(run.task.round_idx),
+        )
+        if num_adjustments == run.state.num_adjustments:
+            squares = run.state.total + squares
+        run.state = PruneFLClient(total=squares, num_adjustments=num_adjustments)
         _count_dense_gradients(run)
 
     def pack(self, run: LocalRun[PruneFLClient]) -> Payload:

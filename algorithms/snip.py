@@ -29,6 +29,7 @@ from orchestrator.federation.exchange import require_size
 from orchestrator.federation.local import LocalRun
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.traits import Traits
+from orchestrator.sparsity.exact import exact_share
 from orchestrator.sparsity.masks import refuse_empty_layers
 from orchestrator.sparsity.payload import Dense, Payload
 from orchestrator.sparsity.scores import keep_top_overall
@@ -83,8 +84,8 @@ class SNIP(Algorithm[ServerState, None]):
 
     @property
     def num_kept(self) -> int:
-        """round(density P): weights that the mask keeps."""
-        return round((1.0 - self.level(0)) * self.setting.layout.num_maskable)
+        """round(density P), halves to the even number: weights that the mask keeps."""
+        return round(exact_share(1.0 - self.level(0)) * self.setting.layout.num_maskable)
 
     def max_density(self, round_idx: int, client_id: int) -> float:
         """Dense in a first round that gives the scores; a probe is dense as well."""

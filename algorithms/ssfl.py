@@ -19,7 +19,6 @@ here.
 """
 
 from dataclasses import replace
-from fractions import Fraction
 from math import floor
 from typing import ClassVar, Literal, final
 
@@ -38,13 +37,12 @@ from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.allocation import allocate
+from orchestrator.sparsity.exact import exact_share
 from orchestrator.sparsity.masks import random_mask, refuse_empty_layers
 from orchestrator.sparsity.payload import Dense, Payload
 from orchestrator.sparsity.scores import keep_top_overall
 
 _SALIENCY = "saliency"
-#: a density read back from a float is the simplest fraction near it: 1 - 0.7 means 3/10
-_LARGEST_DENOMINATOR = 10**9
 
 
 class SSFLConfig(AlgorithmConfig):
@@ -98,7 +96,7 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
     @property
     def num_kept(self) -> int:
         """floor(rho d): weights that the global mask keeps."""
-        density = Fraction(1.0 - self.level(0)).limit_denominator(_LARGEST_DENOMINATOR)
+        density = exact_share(1.0 - self.level(0))
         return floor(density * self.setting.layout.num_maskable)
 
     @property

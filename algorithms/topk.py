@@ -4,17 +4,18 @@
 FedAvg whose clients upload only the k entries of their change that are largest in size, and add what they held
 back to their next change. The model stays dense.
 
-Symbols: Delta_k = w_k - w_r, e_k = client_state.residual, u = Delta_k + e_k, k / D = 1 - sparsity.level: here the
+Symbols: Delta_k = w_k - w_r, e_k = client_state.residual, u = Delta_k + e_k, k = ceil((1 - sparsity.level) D): here the
 level is that of the update, and a schedule or `sparsity.device_levels` move it.
 
 Deviations: values are sent as they are (Sattler et al. make them ternary), and the download is the whole model, not
 what changed since the client last took part. All D entries are ranked together, running statistics of a model
-included; `scope=layer` ranks each tensor by itself, every one at the same level, so that `sparsity.allocation` has
-no say. What to do with the residual of a client that was away is left open by the papers: `residual`. With
-`wire.value_dtype=float16` the residual does not get back what rounding on the wire takes.
+included; `scope=layer` ranks each tensor by itself, with the ceiling of its own share as its k, so that
+`sparsity.allocation` has no say. What to do with the residual of a client that was away is left open by the papers:
+`residual`. With `wire.value_dtype=float16` the residual does not get back what rounding on the wire takes.
 """
 
 from dataclasses import dataclass
+from math import ceil
 from typing import ClassVar, Literal, final
 
 import torch
@@ -29,6 +30,7 @@ from orchestrator.federation.exchange import as_sent, require_size
 from orchestrator.federation.local import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.traits import Traits
+from orchestrator.sparsity.exact import exact_share
 from orchestrator.sparsity.payload import Masked, Payload
 from orchestrator.sparsity.scores import select_top
 
@@ -105,12 +107,9 @@ class TopK(Algorithm[ServerState, TopKClient]):
         return (Masked(_UPDATE, values.numpy(), sent.numpy()),)
 
     def check_items(self, items: Payload, task: ClientTask) -> None:
-        """Values for at most the level's share of the positions; of each tensor at least one."""
-        layout = self.setting.layout
-        require_size(items, _UPDATE, layout.size)
-        allowed = round((1.0 - self.level(task.round_idx, task.client_id)) * layout.size) + len(
-            layout.segments
-        )
+        """Values for at most the level's share of the positions."""
+        require_size(items, _UPDATE, self.setting.layout.size)
+        allowed = sum(self.counts(1.0 - self.level(task.round_idx, task.client_id)))
         for item in items:
             if isinstance(item, Masked) and item.values.size > allowed:
                 raise WireError(f"it sends {item.values.size} entries, at most {allowed} are allowed")
@@ -124,14 +123,23 @@ class TopK(Algorithm[ServerState, TopKClient]):
             return torch.zeros_like(client.residual)
         return client.residual
 
+    @property
+    def parts(self) -> tuple[slice, ...]:
+        """The positions that are ranked together: all of them, or each tensor's."""
+        layout = self.setting.layout
+        if self.config.scope == "global":
+            return (slice(0, layout.size),)
+        return tuple(segment.slice for segment in layout.segments if segment.size)
+
+    def counts(self, density: float) -> tuple[int, ...]:
+        """k = ceil(density n), at least one, of each part's n entries."""
+        exact = exact_share(density)
+        return tuple(max(1, ceil(exact * (part.stop - part.start))) for part in self.parts)
+
     def largest(self, update: Tensor, density: float) -> Tensor:
-        """bool[D]: the round(density n), at least one, entries of largest size of all n or of each tensor's n."""
-        layout, chosen = self.setting.layout, torch.ones_like(update, dtype=torch.bool)
-        parts = (
-            [slice(0, layout.size)] if self.config.scope == "global" else [s.slice for s in layout.segments]
-        )
-        for part in parts:
-            count = max(1, round(density * update[part].numel()))
+        """bool[D]: in each part the k entries of largest size."""
+        chosen = torch.ones_like(update, dtype=torch.bool)
+        for part, count in zip(self.parts, self.counts(density), strict=True):
             chosen[part] = select_top(chosen[part], update[part].abs(), count)
         return chosen
 

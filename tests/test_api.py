@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import orchestrator
+from algorithms.prunefl import PruneFLConfig
 from orchestrator import ExperimentConfig, resume, run
 from orchestrator.config.overrides import read_yaml
 from orchestrator.errors import ConfigError
@@ -31,7 +32,7 @@ class Watching:
 
     def note(self, text: str) -> None:
         """See Display."""
-        self.calls.append(("note",))
+        self.calls.append(("note", text))
 
     def stop(self) -> None:
         """See Display."""
@@ -71,6 +72,20 @@ def test_a_run_is_shown_summarised_and_kept(tmp_path: Path) -> None:
     assert about["run_id"] == summary.run_id
     assert about["fingerprint"].items() >= prepare(config).fingerprint().items()
     assert about["packages"].keys() >= {"sparsefleet", "torch", "ray", "numpy"}
+
+
+def test_a_run_shows_its_methods_warnings_once_before_round_0(tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    config = config.model_copy(
+        update={"algorithm": PruneFLConfig(name="prunefl", adjust_every=1, initial_pruning=False)}
+    )
+    display = Watching()
+    run(config, display)
+    warned = [place for place, call in enumerate(display.calls) if "warning" in str(call[-1])]
+    assert len(warned) == 1
+    assert warned[0] < [call[0] for call in display.calls].index("start")
+    text = display.calls[warned[0]][1]
+    assert str(text).startswith("warning: prunefl adjusts the mask in round 1, the last")
 
 
 def test_a_run_keeps_who_had_which_images(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from orchestrator.analysis.statistics import Spread
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetCost:
-    """What it took to reach a target: cumulative emulated seconds and uploaded bytes at that round."""
+    """Cumulative emulated seconds and uploaded bytes at the round that reaches a target (`measures.cost_to_reach`)."""
 
     emulated_s: Spread
     upload_bytes: Spread

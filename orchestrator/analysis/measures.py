@@ -9,6 +9,11 @@ from collections.abc import Sequence
 
 from orchestrator.tracking.record import RoundRecord
 
+#: consecutive evaluations whose mean decides whether a target is reached
+_NUM_AVERAGED = 3
+#: a mean that is the target in decimals may be below it in floating point
+_ROUNDING = 1e-12
+
 
 def final_value(records: Sequence[RoundRecord], metric: str) -> float | None:
     """The last logged value; None when it was never logged, or is not finite."""
@@ -30,9 +35,21 @@ def value_at_cap(records: Sequence[RoundRecord], metric: str, cost: str, cap: fl
 
 
 def cost_to_reach(records: Sequence[RoundRecord], metric: str, cost: str, target: float) -> float | None:
-    """Cumulative `cost` at the first round whose value is at least `target`; None when there is none."""
-    reached = (r for r in records if r.metrics.get(metric, math.nan) >= target)
-    return next((_finite(r.metrics.get(cost, math.nan)) for r in reached), None)
+    """Cumulative `cost` at the evaluation from which the value stays at or above `target`; None when there is none.
+
+    It is the first evaluation from which on the mean of three consecutive values, that evaluation's and the next two,
+    is at least `target` until the end of the records. A single high value of a curve that swings reaches nothing, and
+    neither do the last two evaluations, which two others do not follow.
+    """
+    evaluated = [record for record in records if metric in record.metrics]
+    values = [record.metrics[metric] for record in evaluated]
+    first = None
+    for place in reversed(range(len(values) - _NUM_AVERAGED + 1)):
+        mean = sum(values[place : place + _NUM_AVERAGED]) / _NUM_AVERAGED
+        if not (math.isfinite(mean) and mean >= target - _ROUNDING):
+            break
+        first = evaluated[place]
+    return None if first is None else _finite(first.metrics.get(cost, math.nan))
 
 
 def _measured(records: Sequence[RoundRecord], metric: str, cost: str) -> list[RoundRecord]:

@@ -239,7 +239,10 @@ def compare_command(
         list[str] | None, typer.Option(metavar="BYTES", help="Accuracy within this upload; may be repeated.")
     ] = None,
     to_accuracy: Annotated[
-        list[float] | None, typer.Option(metavar="SHARE", help="Time to this accuracy; may be repeated.")
+        list[float] | None,
+        typer.Option(
+            metavar="SHARE", help="Time until the mean of three evaluations stays there; may be repeated."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write report.html, pictures, CSV and JSON there.")

@@ -162,7 +162,9 @@ class TrainingConfig(Section):
     local_epochs: Positive = Field(5, description="passes over a client's samples per round")
     batch_size: Positive = Field(20, description="samples per step")
     reshuffle: bool = Field(
-        True, description="new batches each epoch; False: the same batches for the whole run"
+        True,
+        description="new batches each epoch; False: a client trains on the same batches for the whole run (scores and "
+        "growth gradients take new ones)",
     )
     optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="local optimiser, new each round")
     lr: float = Field(0.05, gt=0.0, description="local learning rate in round 0")

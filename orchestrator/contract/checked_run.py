@@ -19,9 +19,11 @@ class CheckedRun(LocalRun[Any]):
 
     num_steps = 0
 
-    def batches(self, purpose: str = "batches", epochs: int | None = None) -> Iterator[Iterator[Batch]]:
+    def batches(
+        self, purpose: str = "batches", epochs: int | None = None, *, repeats: bool = True
+    ) -> Iterator[Iterator[Batch]]:
         """As in LocalRun; what follows a batch is run before the next one is taken."""
-        for epoch in super().batches(purpose, epochs):
+        for epoch in super().batches(purpose, epochs, repeats=repeats):
             yield self._checked(epoch)
 
     def _checked(self, epoch: Iterator[Batch]) -> Iterator[Batch]:

@@ -16,6 +16,7 @@ With `distinct_clients` = B all this is done for B clients, and client k has the
 
 import hashlib
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.random import Generator
@@ -89,7 +90,8 @@ def make_partition(dataset: Dataset, config: DataConfig, num_clients: int, rng: 
     owner = ASSIGNMENTS[kind](dataset, config.partition, num_clients, rng)
     rows, sizes = group_rows(owner, num_clients, rng)
     fraction = config.validation_fraction
-    num_validation = np.floor(fraction * sizes).astype(np.int64)
+    exact = Fraction(fraction).limit_denominator(10**9)  # in floating point .29 of 100 is below 29
+    num_validation = sizes * exact.numerator // exact.denominator
     if fraction > 0.0:
         num_validation = np.clip(num_validation, 1, None)
     num_validation = np.minimum(num_validation, sizes - 1)

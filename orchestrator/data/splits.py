@@ -34,11 +34,21 @@ class LoadedPart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Splits:
-    """What a loader returns. `test` None: one is held out. `constants` (mean, std) None: computed."""
+    """What a loader returns.
+
+    `test` None: one is held out. `constants`: mean and standard deviation by channel of the training images, as
+    published; None: computed once the test part is known. They need a test part of their own, because constants of
+    images that are split afterwards know the test images.
+    """
 
     train: LoadedPart
     test: LoadedPart | None = None
     constants: Constants | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for constants of images that are still to be split."""
+        if self.test is None and self.constants is not None:
+            raise ValueError("constants without a test part include test images")
 
 
 def assemble(config: DataConfig, splits: Splits) -> Dataset:

@@ -58,6 +58,11 @@ class Experiment(ExperimentSpec):
         return self.algorithm.setting
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know of the method under these options, a line each."""
+        return self.algorithm.warnings(self.partition.train.sizes())
+
+    @property
     def initial(self) -> NDArray[np.float32]:
         """float32[D] start vector (numpy, so that processes of one node share it)."""
         return self.setting.initial

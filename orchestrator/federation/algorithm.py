@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar, cast, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -117,6 +119,10 @@ class Algorithm(Generic[S, C]):
 
     def check(self) -> None:
         """Raise ConfigError for options that do not fit one another or the setting; nothing by default."""
+
+    def warnings(self, num_samples: NDArray[np.int64]) -> tuple[str, ...]:
+        """What the user should know before round 0, a line each; `num_samples` is each client's, for training."""
+        return ()
 
     @final
     def level(self, round_idx: int, client_id: int | None = None) -> float:
@@ -247,6 +253,9 @@ class Algorithm(Generic[S, C]):
 
     def grad_hook(self, run: LocalRun[C]) -> None:
         """Change `run.grad` before it is masked, clipped and applied."""
+
+    def on_batch(self, run: LocalRun[C], batches_done: int) -> None:
+        """Called after each step; `batches_done` counts from 1 in every epoch, up to `run.num_batches`."""
 
     def on_epoch(self, run: LocalRun[C], epochs_done: int) -> None:
         """Called after each local epoch; `epochs_done` counts from 1."""

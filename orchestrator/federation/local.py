@@ -52,6 +52,9 @@ class LocalHooks(Protocol[C]):
     def step(self, run: "LocalRun[C]", batch: Batch) -> None:
         """One optimiser step on one mini-batch."""
 
+    def on_batch(self, run: "LocalRun[C]", batches_done: int) -> None:
+        """Called after each step; `batches_done` counts from 1 in every epoch, up to `run.num_batches`."""
+
     def on_epoch(self, run: "LocalRun[C]", epochs_done: int) -> None:
         """Called after each local epoch; `epochs_done` counts from 1."""
 
@@ -118,6 +121,11 @@ class LocalRun(Generic[C]):
     def data(self) -> TrainingData:
         """The client's training samples."""
         return self.host.training_data(self.task.client_id)
+
+    @property
+    def num_batches(self) -> int:
+        """Mini-batches, and thus steps, of an epoch."""
+        return batches_of(len(self.data), self.setting.training.batch_size)
 
     @cached_property
     def start(self) -> Tensor:
@@ -259,9 +267,9 @@ class LocalRun(Generic[C]):
     def sampled_gradients(self, purpose: str, num_batches: int, *, training: bool = True) -> Iterator[Tensor]:
         """`dense_gradient` of so many random mini-batches, each the first one of a fresh order.
 
-        The orders are those of `batches` for this purpose.
+        The orders are those of `batches` for this purpose, drawn afresh also without `training.reshuffle`.
         """
-        for epoch in self.batches(purpose, num_batches):
+        for epoch in self.batches(purpose, num_batches, repeats=False):
             yield self.dense_gradient(next(epoch), training=training)
 
     def full_gradient(self, values: Tensor, batch: Batch) -> Tensor:
@@ -339,28 +347,46 @@ class LocalRun(Generic[C]):
         self.train_flops_dense += len(batch[1]) * self._dense_flops / 3
         return accuracy(self.flat, *batch)
 
-    def batches(self, purpose: str = "batches", epochs: int | None = None) -> Iterator[Iterator[Batch]]:
+    def batches(
+        self, purpose: str = "batches", epochs: int | None = None, *, repeats: bool = True
+    ) -> Iterator[Iterator[Batch]]:
         """The mini-batches of each of `epochs` epochs in turn (None: training.local_epochs).
 
-        Each purpose has a random order of its own.
+        Each purpose has a random order of its own. Without `training.reshuffle`, a client trains on the same
+        batches in every epoch of the run. `repeats=False` is for a pass that measures and does not train: each
+        of its epochs has a new order in any case, so that several mini-batches are different ones.
         """
-        training, task = self.setting.training, self.task
-        rng = stream(self.setting.seed, *task.stream_path, purpose)
-        for _ in range(training.local_epochs if epochs is None else epochs):
-            if not training.reshuffle:
-                rng = stream(self.setting.seed, "client", task.client_id, "fixed-batches")
+        training = self.setting.training
+        for rng in self._orders(purpose, training.local_epochs if epochs is None else epochs, repeats):
             inputs, labels = self.data.epoch(rng)
             size = training.batch_size
             yield zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
+
+    def _orders(self, purpose: str, epochs: int, repeats: bool) -> Iterator[np.random.Generator]:
+        """The generator that each epoch's order is drawn from."""
+        seed, task = self.setting.seed, self.task
+        rng = stream(seed, *task.stream_path, purpose)
+        # a client is probed once, so the first order of a probe may be the fixed one; later orders follow from it
+        has_fixed = not self.setting.training.reshuffle and (repeats or task.kind == "probe")
+        for epoch_idx in range(epochs):
+            if has_fixed and (repeats or epoch_idx == 0):
+                rng = stream(seed, "client", task.client_id, "fixed-batches")
+            yield rng
+
+
+def batches_of(num_samples: int, batch_size: int) -> int:
+    """Mini-batches of an epoch of a client with so many training samples."""
+    return -(-num_samples // batch_size)
 
 
 def train(run: LocalRun[C], hooks: LocalHooks[C]) -> None:
     """All local epochs of one task."""
     run.flat.module.train()
     for epochs_done, epoch in enumerate(run.batches(), start=1):
-        for batch in epoch:
+        for batches_done, batch in enumerate(epoch, start=1):
             hooks.step(run, batch)
             run.last_batch = batch
+            hooks.on_batch(run, batches_done)
         hooks.on_epoch(run, epochs_done)
     run.metrics["loss"] = run.mean_loss()
 

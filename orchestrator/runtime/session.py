@@ -136,6 +136,8 @@ def _execute(experiment: Experiment, store: RunStore, display: Display, verbose:
         _backend(experiment, store.folder, display, verbose) as backend,
     ):
         display.note(f"{store.run_id}: {backend.description}")
+        for warning in experiment.warnings:
+            display.note(f"warning: {warning}")
         tracker = backend.tracker()
         tracker.start(run_info(store, config))
         try:

@@ -12,9 +12,8 @@ from math import floor, prod
 from orchestrator.config.sections import SparsityConfig
 from orchestrator.errors import ConfigError
 from orchestrator.models.parameters import ParameterLayout, Segment
+from orchestrator.sparsity.exact import exact_share
 
-#: a density read back from a float is the simplest fraction near it: 1 - 0.8 means 1/5
-_LARGEST_DENOMINATOR = 10**9
 #: resolution of the level that an error proposes
 _LEVEL_STEPS = 10**6
 #: a density this near to the one that explicit densities come to is that one; a level read back from a float is
@@ -43,7 +42,7 @@ def allocate(layout: ParameterLayout, density: float, sparsity: SparsityConfig) 
         raise ConfigError(
             "sparsity.level", 1.0 - density, "the level must be at least 0 and below 1", "choose one between"
         )
-    exact = Fraction(density).limit_denominator(_LARGEST_DENOMINATOR)
+    exact = exact_share(density)
     if sparsity.allocation == "explicit":
         implied = _implied_density(layout, sparsity.layer_density)
         exact = implied if abs(Fraction(density) - implied) < _SAME_DENSITY else exact
@@ -118,7 +117,7 @@ def _explicit(layout: ParameterLayout, layer_density: Mapping[str, float]) -> di
             raise ConfigError(
                 f"sparsity.layer_density.{name}", density, "the model has no weight tensor of that name", hint
             )
-    return {n: Fraction(d).limit_denominator(_LARGEST_DENOMINATOR) for n, d in layer_density.items()}
+    return {n: exact_share(d) for n, d in layer_density.items()}
 
 
 def _implied_density(layout: ParameterLayout, layer_density: Mapping[str, float]) -> Fraction:

@@ -4,7 +4,6 @@ A mask is bool[D] over the flat vector of a `ParameterLayout`, True where none a
 """
 
 from collections.abc import Mapping
-from fractions import Fraction
 from hashlib import blake2b
 from math import ceil
 from typing import Literal
@@ -15,10 +14,8 @@ from torch import Tensor
 
 from orchestrator.errors import ConfigError
 from orchestrator.models.parameters import ParameterLayout
+from orchestrator.sparsity.exact import exact_share
 from orchestrator.sparsity.scores import keep_top
-
-#: a share read back from a float is the simplest fraction near it: 3 x 0.1 means 3/10
-_LARGEST_DENOMINATOR = 10**9
 
 
 def magnitude_mask(layout: ParameterLayout, values: Tensor, counts: Mapping[str, int]) -> Tensor:
@@ -62,7 +59,7 @@ def prune_share(layout: ParameterLayout, mask: Tensor, values: Tensor, share: fl
     no two are equal in size. So a segment keeps one entry at least. `values` is float[D], `share` in [0, 1];
     equal sizes: the higher index goes first.
     """
-    exact = Fraction(share).limit_denominator(_LARGEST_DENOMINATOR)
+    exact = exact_share(share)
     counts = {name: n - max(0, ceil(exact * (n - 1))) for name, n in layout.active(mask).items()}
     return keep_top(layout, mask, values.abs(), counts)
 

@@ -61,8 +61,8 @@ class Objective:
         """Each goal's value after these records; an accuracy that is not there yet, or not finite, counts as 0.
 
         `accuracy_at_upload` is the accuracy of the last evaluated round whose uploads so far are within the bytes, 0
-        before there is one; `time_to_accuracy` the emulated seconds up to the first evaluated round with that
-        accuracy, infinite before there is one.
+        before there is one; `time_to_accuracy` the emulated seconds up to the first evaluation from which on the mean
+        accuracy of three consecutive ones stays at or above that accuracy, infinite before there is one.
         """
         if self.kind == "time_to_accuracy":
             assert self.limit is not None

@@ -77,7 +77,7 @@ def test_an_alpha_of_zero_never_readjusts() -> None:
 
 @pytest.mark.parametrize(
     ("epochs", "option", "expected"),
-    [(10, None, 5), (5, None, 2), (2, None, 1), (1, None, 1), (5, 5, 5), (5, 1, 1)],
+    [(10, None, 5), (5, None, 2), (2, None, 1), (1, None, 0), (5, 5, 5), (5, 1, 1)],
 )
 def test_the_readjustment_comes_after_half_of_the_epochs(
     epochs: int, option: int | None, expected: int

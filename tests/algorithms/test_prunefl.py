@@ -104,6 +104,53 @@ def test_a_client_keeps_squares_of_its_summed_gradients_until_an_adjustment() ->
     assert int(state.total.count_nonzero()) == 0
 
 
+def squares_sent(algorithm: PruneFL, rounds: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """What a client sends that takes part in these rounds and no other, and each round's own squares."""
+    flat = seeded(net)
+    state, own, result = algorithm.init_client(0), [], None
+    for round_idx in rounds:
+        mask = flat.layout.full_mask()
+        mask[round_idx : round_idx + 20] = False
+        run = task(algorithm, flat, round_idx, state, mask)
+        own.append(gradient_sum(run, mask).square())
+        result = algorithm.client_update(run)
+        state = result.client_state
+    assert result is not None
+    item = result.payload[1]
+    assert isinstance(item, Dense)
+    return torch.from_numpy(item.values.copy()), torch.stack(own)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "counted"),
+    [
+        ((1, 4, 6), (4, 6)),  # absent in round 3, whose adjustment ends the sum of round 1
+        ((2, 6), (6,)),
+        ((0, 1, 3), (0, 1, 3)),  # the first adjustment is at the end of round 3
+        ((1, 2, 5, 7, 8, 9), (7, 8, 9)),
+        ((3, 4, 6), (4, 6)),
+        ((2, 9), (9,)),
+    ],
+)
+def test_squares_are_summed_since_the_last_adjustment_only(
+    rounds: tuple[int, ...], counted: tuple[int, ...]
+) -> None:
+    """Rounds 3, 6 and 9 adjust, whether or not the client takes part."""
+    algorithm = method(seeded(net), adjust_every=3)
+    sent, own = squares_sent(algorithm, rounds)
+    expected = sum((own[rounds.index(r)] for r in counted), start=torch.zeros_like(sent))
+    assert torch.allclose(sent, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_adjustments_before_a_round() -> None:
+    assert [method(seeded(net), adjust_every=3).num_adjustments(r) for r in range(11)] == [
+        *(0, 0, 0, 0),
+        *(1, 1, 1),
+        *(2, 2, 2),
+        3,
+    ]
+
+
 def test_gradients_of_masked_weights_count_as_dense_work() -> None:
     """A step is a forward pass and two backward ones, of which that for the weights is dense: 2 operations a
     use, 20 samples, 9 positions for a convolution weight."""

@@ -40,13 +40,17 @@ def net() -> nn.Module:
 
 
 def make(
-    build: Callable[[], nn.Module] = net, *, level: float = 0.75, **options: Any
+    build: Callable[[], nn.Module] = net,
+    *,
+    shape: tuple[int, int, int] = SHAPE,
+    level: float = 0.75,
+    **options: Any,
 ) -> tuple[SNIP, CheckedRun]:
     """A client with 11 images in batches of 4, asked for scores."""
     flat = seeded(build)
-    setting = make_setting(flat, SHAPE, training={"batch_size": 4}, sparsity={"level": level})
+    setting = make_setting(flat, shape, training={"batch_size": 4}, sparsity={"level": level})
     algorithm = SNIP(SNIPConfig.model_validate({"name": "snip", **options}), setting)
-    return algorithm, make_run(setting, flat, random_data(11, SHAPE, 6), kind="probe")
+    return algorithm, make_run(setting, flat, random_data(11, shape, 6), kind="probe")
 
 
 def snip(options: Options | None = None, num_rounds: int | None = None) -> list[RecordedRound]:
@@ -121,6 +125,18 @@ def test_the_rounded_share_of_all_weights_is_kept(level: float, count: int) -> N
     assert state.mask is not None
     assert bool(state.mask[36:40].all())
     assert torch.equal(state.params, seeded(net).values * state.mask)
+
+
+@pytest.mark.parametrize(
+    ("level", "size", "count"),
+    [(0.9, 15, 2), (0.9, 35, 4), (0.9, 25, 2), (0.7, 5, 2), (0.7, 35, 10), (0.3, 45, 32)],
+)
+def test_half_a_weight_rounds_to_the_even_number(level: float, size: int, count: int) -> None:
+    """1.5, 3.5, 2.5, 1.5, 10.5 and 31.5: 1 - .9 is below .1 in floating point, 1 - .7 above .3."""
+    algorithm, _ = make(
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(size, 1)), shape=(1, 1, size), level=level
+    )
+    assert algorithm.num_kept == count
 
 
 def test_the_scale_of_the_scores_does_not_matter() -> None:

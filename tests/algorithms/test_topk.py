@@ -1,6 +1,7 @@
 """Top-k with error feedback: what is sent, what is held back, and what the server makes of it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 from algorithms.topk import TopK, TopKClient, TopKConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, WireError
 from orchestrator.federation.aggregate import Contribution, item_values
 from orchestrator.federation.algorithm import ServerState
+from orchestrator.federation.plan import ClientTask
 from orchestrator.sparsity.payload import Masked, Payload
 from orchestrator.sparsity.wire import encode, section_bytes
 from tests.support.fakes import (
@@ -79,7 +81,7 @@ def placed(item: Masked) -> Tensor:
 
 
 def test_the_largest_entries_of_all_are_sent_and_the_others_kept() -> None:
-    """k = round(12 / 4) = 3: -9, 8 and the first of the two 7s."""
+    """k = 12 / 4 = 3: -9, 8 and the first of the two 7s."""
     change = [1, -9, 7, 0, 0.5, 8, 7, -2, 3, 0, 0, 4]
     algorithm = method(0.75)
     item, state = upload(algorithm, change, algorithm.init_client(0))
@@ -173,7 +175,7 @@ def test_the_server_adds_the_mean_in_which_what_was_not_sent_is_0() -> None:
 
 
 def test_an_upload_takes_4_bytes_a_value_and_the_shortest_positions() -> None:
-    """D = 34,110: k = 341 of them at the default level, whose gaps are shorter than a bitmap of 4,264 bytes."""
+    """D = 34,110: k = ceil(341.1) at the default level, whose gaps are shorter than a bitmap of 4,264 bytes."""
     run = experiment({"algorithm.name": "topk"})
     for played in play(run, 2):
         assert played.after.mask is None
@@ -182,12 +184,49 @@ def test_an_upload_takes_4_bytes_a_value_and_the_shortest_positions() -> None:
             assert isinstance(item, Masked)
             gaps = np.diff(np.flatnonzero(item.mask), prepend=-1) - 1
             positions = int(np.where(gaps < 2**7, 1, np.where(gaps < 2**14, 2, 3)).sum())
-            assert (sections.value_bytes, sections.mask_bytes) == (4 * 341, positions)
-            assert update.buffer.nbytes == 12 + (16 + 8) + 4 * 341 + positions
+            assert (sections.value_bytes, sections.mask_bytes) == (4 * 342, positions)
+            assert update.buffer.nbytes == 12 + (16 + 8) + 4 * 342 + positions
             assert down == 12 + (16 + 8) + 4 * 34_110
     dense = experiment({"algorithm.name": "topk", "sparsity.level": 0})
     (payload, *_) = play(dense, 1)[0].payloads
     assert len(encode(payload)) == 12 + (16 + 8) + 4 * 34_110
+
+
+def one_layer(size: int) -> TopK:
+    """1 % of that many weights."""
+    flat = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(size, 1, bias=False)))
+    setting = make_setting(flat, (1, 1, size), sparsity={"level": 0.99})
+    return TopK(TopKConfig(name="topk"), setting)
+
+
+@pytest.mark.parametrize(
+    ("size", "count"), [(1626, 17), (1600, 16), (1601, 17), (1, 1), (100, 1), (101, 2), (34_110, 342)]
+)
+def test_k_is_the_ceiling_of_the_share(size: int, count: int) -> None:
+    """1 - .99 is above .01 in floating point, but 1 % of 1600 are 16."""
+    algorithm = one_layer(size)
+    update = torch.arange(1.0, size + 1.0)
+    assert int(algorithm.largest(update, 1.0 - 0.99).sum()) == count
+    assert algorithm.counts(1.0 - 0.99) == (count,)
+
+
+@pytest.mark.parametrize(("level", "counts"), [(0.7, (2, 1, 2, 1)), (0.5, (2, 1, 2, 1)), (0.4, (3, 2, 3, 2))])
+def test_under_scope_layer_each_tensor_has_a_ceiling_of_its_own(
+    level: float, counts: tuple[int, ...]
+) -> None:
+    """Of 4, 2, 4 and 2 entries: .3 are 1.2 and .6, .6 are 2.4 and 1.2."""
+    assert method(level, {"scope": "layer"}).counts(1.0 - level) == counts
+
+
+@pytest.mark.parametrize(("num_sent", "fits"), [(17, True), (18, False)])
+def test_an_upload_of_more_than_k_entries_is_rejected(num_sent: int, fits: bool) -> None:
+    algorithm = one_layer(1626)
+    item = Masked("update", np.ones(num_sent, dtype=np.float32), np.arange(1626) < num_sent)
+    task = ClientTask(round_idx=0, position=0, client_id=0)
+    with (
+        nullcontext() if fits else pytest.raises(WireError, match="sends 18 entries, at most 17 are allowed")
+    ):
+        algorithm.check_items((item,), task)
 
 
 def test_k_follows_the_schedule() -> None:

@@ -41,15 +41,63 @@ def test_at_a_cap_the_last_evaluation_within_it_counts(cap: float, expected: flo
     assert value_at_cap(ROUNDS, ACC, UP, cap) == expected
 
 
+def curve(*accuracies: float | None) -> list[RoundRecord]:
+    """A round a second, 100 bytes each; None where it was not evaluated."""
+    return [
+        RoundRecord(r, 0, {UP: 100.0 * (r + 1), TIME: r + 1.0, **({} if value is None else {ACC: value})})
+        for r, value in enumerate(accuracies)
+    ]
+
+
 @pytest.mark.parametrize(
     ("target", "seconds", "num_bytes"),
-    [(0.3, 3.0, 200.0), (0.6, 3.0, 200.0), (0.61, 9.0, 500.0), (0.8, 9.0, 500.0), (0.81, None, None)],
+    [(0.3, 3.0, 200.0), (0.6, 3.0, 200.0), (0.61, None, None), (0.8, None, None)],
 )
-def test_a_target_is_reached_at_the_first_evaluation_that_has_it(
+def test_three_evaluations_have_one_mean(
     target: float, seconds: float | None, num_bytes: float | None
 ) -> None:
+    """(.6 + .4 + .8) / 3 = .6, from the evaluation of .6 on."""
     assert cost_to_reach(ROUNDS, ACC, TIME, target) == seconds
     assert cost_to_reach(ROUNDS, ACC, UP, target) == num_bytes
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "target", "seconds"),
+    [
+        # means .5, .3, .5, .6, .8: the swing to .9 in round 0 reaches nothing
+        ((0.9, 0.1, 0.5, 0.3, 0.7, 0.8, 0.9), 0.6, 4.0),
+        # means .3, .4, .5, .6: one that rises
+        ((0.2, 0.3, 0.4, 0.5, 0.6, 0.7), 0.5, 3.0),
+        ((0.2, 0.3, 0.4, 0.5, 0.6, 0.7), 0.3, 1.0),
+        ((0.2, 0.3, 0.4, 0.5, 0.6, 0.7), 0.61, None),
+        # means .8, .6, .3, .4, .7: reached, lost, and reached again
+        ((0.8, 0.8, 0.8, 0.2, -0.1, 1.1, 1.1), 0.6, 5.0),
+        # means .8, .7, .6: reached and lost
+        ((0.8, 0.8, 0.8, 0.5, 0.5), 0.7, None),
+        # a mean of .8 in decimals, below it in floating point
+        ((0.7, 0.8, 0.9), 0.8, 1.0),
+        # rounds that are not evaluated do not count
+        ((None, 0.1, None, 0.8, None, 0.8, None, 0.8, None), 0.8, 4.0),
+        # a last evaluation below the target, whose mean is not
+        ((0.9, 0.9, 0.9, 0.7), 0.8, 1.0),
+        # too few evaluations to say that anything stays
+        ((0.9, 0.9), 0.5, None),
+        ((0.9,), 0.5, None),
+        ((), 0.5, None),
+    ],
+)
+def test_a_target_is_reached_where_the_means_of_three_stay(
+    accuracies: tuple[float | None, ...], target: float, seconds: float | None
+) -> None:
+    records = curve(*accuracies)
+    assert cost_to_reach(records, ACC, TIME, target) == seconds
+    assert cost_to_reach(records, ACC, UP, target) == (None if seconds is None else 100 * seconds)
+
+
+def test_a_value_that_is_not_finite_spoils_the_means_it_is_in() -> None:
+    assert cost_to_reach(curve(0.9, math.nan, 0.9, 0.9, 0.9), ACC, TIME, 0.5) == 3.0
+    assert cost_to_reach(curve(0.9, 0.9, 0.9, math.inf), ACC, TIME, 0.5) is None
+    assert cost_to_reach(curve(0.9, 0.9, 0.9, math.nan), ACC, TIME, 0.5) is None
 
 
 def test_what_is_not_finite_is_no_result_and_nothing_earlier_stands_for_it() -> None:
@@ -59,4 +107,6 @@ def test_what_is_not_finite_is_no_result_and_nothing_earlier_stands_for_it() -> 
     assert value_at_cap(diverged, ACC, UP, 699.0) == 0.8
     assert value_at_cap(diverged, ACC, UP, 700.0) is None
     assert cost_to_reach(diverged, ACC, TIME, 0.9) is None
-    assert cost_to_reach([RoundRecord(0, 0, {ACC: 0.9, TIME: math.nan})], ACC, TIME, 0.5) is None
+    timeless = [RoundRecord(r, 0, {ACC: 0.9, TIME: math.nan, UP: 100.0}) for r in range(3)]
+    assert cost_to_reach(timeless, ACC, TIME, 0.5) is None
+    assert cost_to_reach(timeless, ACC, UP, 0.5) == 100.0

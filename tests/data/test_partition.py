@@ -75,6 +75,26 @@ def test_same_stream_same_partition(toy: Dataset, kind: str) -> None:
     assert first.fingerprint() == again.fingerprint() != other.fingerprint()
 
 
+@pytest.mark.parametrize(
+    ("fraction", "size", "expected"),
+    [
+        (0.29, 100, 29),
+        (0.57, 100, 57),
+        (0.58, 50, 29),
+        (0.1, 30, 3),
+        (0.1, 29, 2),
+        (0.15, 20, 3),
+        (0.05, 19, 1),
+    ],
+)
+def test_the_validation_part_is_the_floor_of_the_exact_share(
+    make_dataset: MakeDataset, fraction: float, size: int, expected: int
+) -> None:
+    """In floating point .29 of 100 is 28.999999999999996."""
+    partition = split(make_dataset([0] * 3 * size, [0]), "iid", 3, validation_fraction=fraction)
+    assert partition.validation.sizes().tolist() == [expected] * 3
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_who_owns_what_does_not_depend_on_the_validation_fraction(toy: Dataset, kind: str) -> None:
     without, with_some = (split(toy, kind, 6, 1, fraction) for fraction in (0.0, 0.3))

@@ -68,7 +68,33 @@ def test_statistics_of_floats() -> None:
 
 
 def test_published_constants_win() -> None:
-    assert assemble(DataConfig(), Splits(rows([0, 1] * 5), None, ((0.1,), (0.2,)))).mean == (0.1,)
+    splits = Splits(rows([0, 1] * 5), rows([0, 1]), ((0.1,), (0.2,)))
+    assert (assemble(DataConfig(), splits).mean, assemble(DataConfig(), splits).std) == ((0.1,), (0.2,))
+
+
+def test_constants_of_images_that_are_still_to_be_split_are_rejected() -> None:
+    with pytest.raises(ValueError, match="include test images"):
+        Splits(rows([0, 1] * 5), None, ((0.1,), (0.2,)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_held_out_images_have_no_say_in_the_statistics(dtype: type) -> None:
+    """Training images are 10 and 30 in turn, test images 255 or 0: mean 20 and deviation 10 in both cases."""
+    labels = np.array([0, 1] * 20)
+    places = np.arange(40, dtype=np.float32).reshape(40, 1, 1, 1)
+    found = assemble(DataConfig(test_fraction=0.5), Splits(LoadedPart(places, labels)))
+    held = found.test_inputs.ravel().astype(np.int64)
+    assert len(held) == 20
+    scale = 255.0 if dtype is np.uint8 else 1.0
+    for test_value in (0, 255):
+        images = np.zeros((40, 1, 1, 1), dtype=dtype)
+        images[found.train_inputs.ravel().astype(np.int64)[::2]] = 10
+        images[found.train_inputs.ravel().astype(np.int64)[1::2]] = 30
+        images[held] = test_value
+        dataset = assemble(DataConfig(test_fraction=0.5), Splits(LoadedPart(images, labels)))
+        assert dataset.test_inputs.ravel().tolist() == [test_value] * 20
+        assert dataset.mean == pytest.approx((20 / scale,))
+        assert dataset.std == pytest.approx((10 / scale,))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

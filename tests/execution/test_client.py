@@ -197,7 +197,7 @@ class TestFailure:
     """Client, round, stage and cause."""
 
     @pytest.mark.parametrize(
-        "hook", ["load", "on_train_start", "grad_hook", "on_epoch", "after_train", "pack"]
+        "hook", ["load", "on_train_start", "grad_hook", "on_batch", "on_epoch", "after_train", "pack"]
     )
     def test_a_hook_that_raises_is_named_with_its_error(self, hook: str) -> None:
         experiment = _misbehaving(hook)

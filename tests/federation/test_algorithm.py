@@ -163,6 +163,9 @@ class Tracer(Algorithm[ServerState, Trace]):
     def grad_hook(self, run: LocalRun[Trace]) -> None:
         run.state += ("grad",)
 
+    def on_batch(self, run: LocalRun[Trace], batches_done: int) -> None:
+        run.state += (f"batch {batches_done} of {run.num_batches}",)
+
     def on_epoch(self, run: LocalRun[Trace], epochs_done: int) -> None:
         run.state += (f"epoch {epochs_done}",)
 
@@ -180,7 +183,7 @@ def test_hooks_are_called_in_their_order() -> None:
     setting = make_setting(flat, SHAPE, training={"batch_size": 3, "local_epochs": 2})
     run = make_run(setting, flat, random_data(5, SHAPE, 3))
     result = Tracer(AlgorithmConfig(), setting).client_update(run)
-    steps = ("grad", "grad")
+    steps = ("grad", "batch 1 of 2", "grad", "batch 2 of 2")
     expected = ("load", "start", *steps, "epoch 1", *steps, "epoch 2", "after", "pack")
     assert result.client_state == expected
     assert result.num_examples == 5

@@ -60,6 +60,9 @@ class Plain:
         run.backward(batch)
         run.apply_gradient()
 
+    def on_batch(self, run: CheckedRun, batches_done: int) -> None:
+        pass
+
     def on_epoch(self, run: CheckedRun, epochs_done: int) -> None:
         pass
 

@@ -90,9 +90,9 @@ class Remembering(Algorithm[RememberedState, Memory]):
 class MisbehavingConfig(AlgorithmConfig):
     """Who misbehaves, where."""
 
-    hook: Literal["load", "on_train_start", "grad_hook", "on_epoch", "after_train", "pack", "encode"] = Field(
-        "grad_hook", description="the hook that goes wrong"
-    )
+    hook: Literal[
+        "load", "on_train_start", "grad_hook", "on_batch", "on_epoch", "after_train", "pack", "encode"
+    ] = Field("grad_hook", description="the hook that goes wrong")
     client_id: int = Field(-1, description="the client in which it does; -1: none")
     kind: Literal["raise", "nan"] = Field("raise", description="an error, or parameters that are no numbers")
 
@@ -119,6 +119,9 @@ class Misbehaving(Algorithm[ServerState, None]):
 
     def grad_hook(self, run: LocalRun[None]) -> None:
         self._misbehave("grad_hook", run)
+
+    def on_batch(self, run: LocalRun[None], batches_done: int) -> None:
+        self._misbehave("on_batch", run)
 
     def on_epoch(self, run: LocalRun[None], epochs_done: int) -> None:
         self._misbehave("on_epoch", run)

@@ -117,10 +117,22 @@ class TestMeasuring:
         assert _measure(f"accuracy_at_upload={limit}") == {"accuracy_at_upload": expected}
 
     @pytest.mark.parametrize(
-        ("target", "expected"), [("0.1", 1.0), ("0.2", 1.0), ("0.3", 2.5), ("0.5", 2.5), ("0.51", inf)]
+        ("target", "expected"),
+        [("0.1", 1.0), ("0.36", 1.0), ("0.37", 2.5), ("0.5", 2.5), ("0.51", inf), ("0.7", inf)],
     )
-    def test_time_to_accuracy_is_that_of_the_first_to_reach_it(self, target: str, expected: float) -> None:
-        assert _measure(f"time_to_accuracy={target}") == {"time_to_accuracy_s": expected}
+    def test_time_to_accuracy_is_that_of_the_first_evaluation_that_stays(
+        self, target: str, expected: float
+    ) -> None:
+        """HISTORY and .6: means of (.2, .5, .4) = .3667 and (.5, .4, .6) = .5."""
+        records = [*HISTORY, evaluated(4, 0.6, upload=50.0, time_s=7.0)]
+        assert _measure(f"time_to_accuracy={target}", records) == {"time_to_accuracy_s": expected}
+
+    def test_time_to_accuracy_ignores_a_swing(self) -> None:
+        values = (0.9, 0.1, 0.2, 0.8, 0.8, 0.8)
+        records = [evaluated(r, value, time_s=r + 1.0) for r, value in enumerate(values)]
+        assert _measure("time_to_accuracy=0.6", records) == {"time_to_accuracy_s": 3.0}
+        assert _measure("time_to_accuracy=0.8", records) == {"time_to_accuracy_s": 4.0}
+        assert _measure("time_to_accuracy=0.8", records[:5]) == {"time_to_accuracy_s": inf}
 
     def test_pareto_has_the_last_accuracy_and_all_uploads(self) -> None:
         assert _measure("pareto") == {"accuracy": 0.4, "upload_bytes": 40.0}

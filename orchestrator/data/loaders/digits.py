@@ -12,8 +12,6 @@ from orchestrator.config.sections import DataConfig
 from orchestrator.data.splits import LoadedPart, Splits
 from orchestrator.errors import DataError
 
-#: mean and standard deviation of all 1,797 images, once pixels are scaled to [0, 1]
-_CONSTANTS = ((0.3053,), (0.3760,))
 _FILE = "sklearn/datasets/data/digits.csv.gz"  # a row holds 64 levels from 0 to 16 and the label
 
 
@@ -33,4 +31,4 @@ def load(config: DataConfig) -> Splits:
     except (OSError, PackageNotFoundError) as error:
         raise DataError("data.name", "digits", f"scikit-learn lacks {_FILE}", "install it again") from error
     levels = table[:, :-1].reshape(-1, 1, 8, 8)
-    return Splits(LoadedPart(levels / np.float32(16), table[:, -1].astype(np.int64)), None, _CONSTANTS)
+    return Splits(LoadedPart(levels / np.float32(16), table[:, -1].astype(np.int64)))

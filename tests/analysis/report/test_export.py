@@ -16,11 +16,15 @@ def comparison(tmp_path: Path) -> Comparison:
     """fedavg, the baseline, and feddst at two rates, of two seeds; of the slower rate one seed reaches 0.6."""
     runs = tmp_path / "runs"
     for seed in range(2):
-        write_run(runs / f"a{seed}", seed=seed, rounds=records(0.25, 0.5))
+        write_run(runs / f"a{seed}", seed=seed, rounds=records(0.25, *[0.5] * 3))
         write_run(
-            runs / f"b{seed}", "training.lr=0.5", method="feddst", seed=seed, rounds=records(0.25, 0.75)
+            runs / f"b{seed}",
+            "training.lr=0.5",
+            method="feddst",
+            seed=seed,
+            rounds=records(0.25, *[0.75] * 3),
         )
-        slower = records(0.25, 0.5 + 0.25 * seed)
+        slower = records(0.25, *[0.5 + 0.25 * seed] * 3)
         write_run(runs / f"c{seed}", "training.lr=0.01", method="feddst", seed=seed, rounds=slower)
     options = CompareOptions(baseline="fedavg", upload_caps=[150.0], targets=[0.6])
     return compare(picked(runs), options, ["a note"])
@@ -43,9 +47,9 @@ def test_the_csv_has_a_line_for_each_configuration(comparison: Comparison) -> No
         "accuracy_half_width": "0.0",
         "personal_accuracy_mean": "",
         "personal_accuracy_num_reached": "0",
-        "upload_bytes_total_mean": "200.0",
-        "train_flops_total_mean": "2000.0",
-        "emulated_s_total_mean": "4.0",
+        "upload_bytes_total_mean": "400.0",
+        "train_flops_total_mean": "4000.0",
+        "emulated_s_total_mean": "8.0",
         "accuracy_difference_mean": "0.25",
         "accuracy_difference_num_pairs": "2",
         "on_pareto_front": "True",
@@ -82,12 +86,12 @@ def test_the_json_has_every_run_and_every_point(comparison: Comparison) -> None:
         [0, 1],
     )
     assert [(run["run_id"], run["status"], run["num_rounds"]) for run in best["runs"]] == [
-        ("b0", "finished", 2),
-        ("b1", "finished", 2),
+        ("b0", "finished", 4),
+        ("b1", "finished", 4),
     ]
     assert best["accuracy"] == {"values": [0.75, 0.75], "mean": 0.75, "half_width": 0.0}
     assert best["difference"] == {"seeds": [0, 1], "values": [0.25, 0.25], "mean": 0.25, "half_width": 0.0}
-    assert best["upload_bytes_total"]["mean"] == 200.0
+    assert best["upload_bytes_total"]["mean"] == 400.0
     assert best["at_upload_caps"][0] == {
         "cap_bytes": 150.0,
         "values": [0.25, 0.25],
@@ -106,7 +110,7 @@ def test_the_json_has_every_run_and_every_point(comparison: Comparison) -> None:
             "train_flops": 1000.0 * (r + 1),
             "emulated_s": 2.0 * (r + 1),
         }
-        for r, mean in enumerate((0.25, 0.75))
+        for r, mean in enumerate((0.25, 0.75, 0.75, 0.75))
     ]
 
 

@@ -19,14 +19,21 @@ def test_same_images_as_scikit_learn_gives() -> None:
     assert np.array_equal(ours.labels, theirs.target)
 
 
-def test_the_constants_normalise_and_a_fifth_is_held_out() -> None:
-    dataset = load_dataset(DataConfig())
+@pytest.mark.parametrize(("fraction", "num_train"), [(0.2, 1438), (0.5, 899)])
+def test_the_training_images_alone_are_normalised(fraction: float, num_train: int) -> None:
+    """By scikit-learn's copy: the levels of the training images have mean 0 and deviation 1, the others have not."""
+    dataset, theirs = load_dataset(DataConfig(test_fraction=fraction)), load_digits()
     assert dataset.input_shape == (1, 8, 8)
     assert dataset.num_classes == 10
-    assert (len(dataset.train_labels), len(dataset.test_labels)) == (1438, 359)
-    values = dataset.to_tensor(np.concatenate([dataset.train_inputs, dataset.test_inputs]))
-    assert float(values.mean()) == pytest.approx(0.0, abs=1e-3)
-    assert float(values.std()) == pytest.approx(1.0, abs=1e-3)
+    assert (len(dataset.train_labels), len(dataset.test_labels)) == (num_train, 1797 - num_train)
+    rows = {image.tobytes(): place for place, image in enumerate((theirs.images / 16).astype(np.float32))}
+    levels = theirs.images[[rows[image.tobytes()] for image in dataset.train_inputs[:, 0]]] / 16
+    assert dataset.mean == pytest.approx((levels.mean(),), rel=1e-12)
+    assert dataset.std == pytest.approx((levels.std(),), rel=1e-12)
+    train, test = dataset.to_tensor(dataset.train_inputs), dataset.to_tensor(dataset.test_inputs)
+    assert float(train.mean()) == pytest.approx(0.0, abs=1e-6)
+    assert float(train.std(correction=0)) == pytest.approx(1.0, abs=1e-6)
+    assert abs(float(test.mean())) > 1e-4
 
 
 def test_root_is_refused() -> None:
