@@ -5,6 +5,8 @@ from typing import Any
 
 from orchestrator.analysis.configurations import Configuration, compared_config
 from orchestrator.analysis.labels import short_text, shortened, value_text
+from orchestrator.config.section import by_type
+from orchestrator.config.yaml import read_setting
 from orchestrator.errors import RequestError
 from orchestrator.suggest import near
 
@@ -39,9 +41,15 @@ def _has(configuration: Configuration, assignment: str) -> bool:
     key, equals, value = assignment.partition("=")
     config = compared_config(next(iter(configuration.runs.values())))
     return bool(equals) and any(
-        value in (value_text(config[full]), short_text(config[full]))
+        value in (value_text(config[full]), short_text(config[full])) or _means(value, config[full])
         for full in _meant(key, config, configuration.key_values)
     )
+
+
+def _means(text: str, value: object) -> bool:
+    """Whether a text is another spelling of a config's value, as 1e-2 is of 0.01."""
+    read = by_type(read_setting(text), type(value))
+    return type(read) is type(value) and read == value
 
 
 def _meant(key: str, config: Mapping[str, Any], telling: Mapping[str, Any]) -> list[str]:

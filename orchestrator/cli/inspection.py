@@ -11,8 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NoReturn
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.config.errors import dotted_keys
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError
@@ -131,8 +132,11 @@ _LISTINGS: dict[str, Callable[[], RenderableType]] = {
 }
 
 
-def partition_table(config: ExperimentConfig) -> Table:
-    """One row per client: its parts and its classes. Raises a RequestError when the split cannot be made."""
+def partition_table(config: ExperimentConfig) -> RenderableType:
+    """One row per client, with its parts and its classes; then the lines on what was left out.
+
+    Raises a RequestError when the split cannot be made.
+    """
     from orchestrator.data.partition import make_partition
     from orchestrator.data.registry import load_dataset
     from orchestrator.federation.seeds import stream
@@ -149,7 +153,7 @@ def partition_table(config: ExperimentConfig) -> Table:
         table.add_row(str(k), *parts, held)
     repeated = f"; {split.num_clients} clients repeat them" if split.num_distinct < split.num_clients else ""
     table.caption = f"{config.data.name}, {split.kind}{repeated}; fingerprint {split.fingerprint()[:16]}"
-    return table
+    return Group(table, *(Text(line) for line in (*dataset.notes, *split.notes)))
 
 
 def checkup(storage: Path) -> tuple[Table, bool]:

@@ -8,7 +8,7 @@ import yaml
 
 from orchestrator.cluster.arguments import ParsedCommand
 from orchestrator.config.overrides import flatten
-from orchestrator.config.yaml import load_yaml
+from orchestrator.config.yaml import load_settings
 from orchestrator.errors import RequestError
 
 #: options and arguments whose values may be files that the command reads
@@ -79,7 +79,7 @@ def _texts(value: object) -> Iterator[str]:
 def _content(path: Path) -> dict[str, Any]:
     """What a YAML file holds; nothing for one that the command will refuse."""
     try:
-        content = load_yaml(path.read_bytes())
+        content = load_settings(path.read_bytes())
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return flatten(content) if isinstance(content, dict) else {}

@@ -1,16 +1,14 @@
 """From a YAML file and dotted `KEY=VALUE` overrides to a checked config."""
 
-import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from datetime import date
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
 import yaml
 
-from orchestrator.config.yaml import MAX_BYTES, load_yaml
+from orchestrator.config.yaml import MAX_BYTES, load_settings, read_setting
 from orchestrator.errors import ConfigError
 
 #: characters of what a parser has to say
@@ -21,7 +19,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """The nested mapping in a YAML file. Raises ConfigError when it cannot be read or is none."""
     try:
         with file.open("rb") as source:
-            content = load_yaml(source.read(MAX_BYTES + 1))
+            content = load_settings(source.read(MAX_BYTES + 1))
     except OSError as error:
         raise ConfigError(
             "--config", file, f"cannot be read ({error.strerror})", "name a YAML file"
@@ -39,7 +37,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of a nested mapping with each `a.b=value` put in; values are read as YAML."""
+    """A copy of a nested mapping with each `a.b=value` put in; see `parse_overrides`."""
     return put_values(tree, parse_overrides(overrides))
 
 
@@ -52,7 +50,10 @@ def put_values(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
 
 
 def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """Dotted key -> value of each `a.b=value`, read as YAML; the last one counts. Raises ConfigError."""
+    """Dotted key -> value of each `a.b=value`; the last one counts. Raises ConfigError.
+
+    Lists and mappings are in brackets, as in YAML; the type of the key decides what any other value means.
+    """
     values = {}
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -62,7 +63,7 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             )
         if not text.isascii() and text.encode(errors="replace").decode() != text:
             raise ConfigError(key, ascii(text), "this is not text", "write it in UTF-8")
-        values[key] = _value(text)
+        values[key] = read_setting(text)
     return values
 
 
@@ -76,22 +77,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[dotted] = value
     return flat
-
-
-def _value(text: str) -> Any:
-    """A value as YAML reads it, but as it was written where reading loses that: 007, 1.50, a date."""
-    try:
-        return _as_written(load_yaml(text), yaml.load(text, Loader=yaml.BaseLoader))
-    except (yaml.YAMLError, ValueError):
-        return text
-
-
-def _as_written(value: Any, text: Any) -> Any:
-    if isinstance(value, list) and isinstance(text, list):
-        return [_as_written(inner, word) for inner, word in zip(value, text, strict=True)]
-    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-        return value if isinstance(value, bool) or str(value) == text else text
-    return text if isinstance(value, date) else value
 
 
 def _put(tree: dict[str, Any], key: str, value: Any) -> None:

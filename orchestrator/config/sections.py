@@ -121,6 +121,9 @@ class DataConfig(Section):
     augment: bool = Field(False, description="random crop with padding 4, and horizontal flip, when training")
     image_size: Positive | None = Field(None, description="resize images to a square of this many pixels")
     client_column: str | None = Field(None, description="column with client ids (Parquet); for kind=natural")
+    label_column: str | None = Field(
+        None, description="column with the classes (Parquet); None: label, labels or fine_label"
+    )
     sequence_length: Positive = Field(
         40, description="characters from which the next one is predicted (text)"
     )

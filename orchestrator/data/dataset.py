@@ -28,6 +28,7 @@ class Dataset:
     `vocabulary[i]`, the label is the token that follows, and `mean` and `std` are empty.
     Client ids are dense int64[N] in sorted order of the original ids; None: the data says nothing about
     clients. A test sample whose client has no training sample carries -1.
+    `notes` are lines for the user on how the files were read; no result depends on them.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Dataset:
     train_client_ids: Int64 | None = None
     test_client_ids: Int64 | None = None
     vocabulary: str | None = None
+    notes: tuple[str, ...] = ()
 
     def to_tensor(self, inputs: Inputs) -> Tensor:
         """What a model takes: images float32[n, C, H, W] normalised, texts int64[n, T].

@@ -37,7 +37,8 @@ Int64 = NDArray[np.int64]
 class Partition:
     """For K clients, rows of the training part (`train` and `validation`, disjoint) and of the test part.
 
-    The clients from number `num_distinct` on repeat the parts of those before.
+    The clients from number `num_distinct` on repeat the parts of those before. `notes` are lines for the user
+    on samples that no client has.
     """
 
     train: ClientIndex
@@ -45,6 +46,7 @@ class Partition:
     test: ClientIndex
     kind: str
     num_distinct: int
+    notes: tuple[str, ...] = ()
 
     @property
     def num_clients(self) -> int:
@@ -80,7 +82,8 @@ class Partition:
 def make_partition(dataset: Dataset, config: DataConfig, num_clients: int, rng: Generator) -> Partition:
     """Deal the samples to clients as `data.partition` says. The same `rng` state gives the same partition.
 
-    Samples that no client takes (shards of a given size, unchosen natural clients) are left unused.
+    Samples that no client takes (shards of a given size, unchosen natural clients) are left unused, which a
+    note says.
     Raises PartitionError when the split cannot be made, or leaves a client without a test sample.
     """
     kind, population = config.partition.kind, num_clients
@@ -105,7 +108,30 @@ def make_partition(dataset: Dataset, config: DataConfig, num_clients: int, rng: 
     validation = ClientIndex.of_sizes(num_validation, rows[validates])
     if num_clients < population:
         train, validation, test = (index.repeated(population) for index in (train, validation, test))
-    return Partition(train=train, validation=validation, test=test, kind=kind, num_distinct=num_clients)
+    return Partition(
+        train=train,
+        validation=validation,
+        test=test,
+        kind=kind,
+        num_distinct=num_clients,
+        notes=_unused_note(dataset, kind, owner),
+    )
+
+
+def _unused_note(dataset: Dataset, kind: str, owner: Int64) -> tuple[str, ...]:
+    """One line on the training samples that belong to no client, and on their owners in a natural split."""
+    unused = owner < 0
+    if not unused.any():
+        return ()
+    samples = f"{int(unused.sum())} of {len(owner)} training samples are left out"
+    ids = dataset.train_client_ids
+    if kind != "natural" or ids is None:
+        return (f"{samples}: the {kind} split gives them to no client",)
+    owners, left_out = len(np.unique(ids)), len(np.unique(ids[unused]))
+    return (
+        f"{left_out} of the {owners} owners in the data take no part, and {samples}: "
+        f"fleet.num_clients={owners - left_out}",
+    )
 
 
 def _distinct(wanted: int, population: int) -> int:

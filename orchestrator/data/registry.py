@@ -64,10 +64,9 @@ def load_dataset(config: DataConfig) -> Dataset:
         raise ConfigError("data.name", config.name, "no data set has this name", hint)
     if entry.needs_root and config.root is None:
         raise DataError("data.root", None, f"data.name={config.name} reads your files", "say where they are")
-    if config.client_column is not None and config.name != "parquet":
-        raise DataError(
-            "data.client_column", config.client_column, "only data.name=parquet has columns", "leave it out"
-        )
+    for key, column in (("client_column", config.client_column), ("label_column", config.label_column)):
+        if column is not None and config.name != "parquet":
+            raise DataError(f"data.{key}", column, "only data.name=parquet has columns", "leave it out")
     if entry.kind == "text":
         _refuse_image_options(config)
     from orchestrator.data.splits import assemble

@@ -1,6 +1,6 @@
 """From what a loader read to a checked `Dataset`: labels, client ids, held-out test part, normalisation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +20,20 @@ _HOLDOUT_SEED = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedPart:
-    """One part as read: images [N, C, H, W], labels [N], client ids [N] (integers or strings) or None."""
+    """One part as read: images [N, C, H, W], labels [N], client ids [N] or None.
+
+    Labels and client ids are integers or strings. `label_source` says where the labels stand, for errors.
+    """
 
     images: Images
     labels: NDArray[np.generic]
     client_ids: NDArray[np.generic] | None = None
+    label_source: str = ""
 
     def take(self, chosen: NDArray[np.bool_]) -> "LoadedPart":
         """The chosen rows, in order."""
         ids = None if self.client_ids is None else self.client_ids[chosen]
-        return LoadedPart(self.images[chosen], self.labels[chosen], ids)
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen], client_ids=ids)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,11 +43,13 @@ class Splits:
     `test` None: one is held out. `constants`: mean and standard deviation by channel of the training images, as
     published; None: computed once the test part is known. They need a test part of their own, because constants of
     images that are split afterwards know the test images.
+    `notes` are lines for the user: what was left out, and what was read in a way that may surprise.
     """
 
     train: LoadedPart
     test: LoadedPart | None = None
     constants: Constants | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises ValueError for constants of images that are still to be split."""
@@ -57,9 +63,10 @@ def assemble(config: DataConfig, splits: Splits) -> Dataset:
     Without a test part of its own, `data.test_fraction` of the images is held out with a fixed random
     stream: of each client's images where the data has client ids, else of each class's, at least one and
     never all. Without published constants, mean and standard deviation are those of the training pixels
-    per channel. Raises DataError for what no model could be trained on.
+    per channel. Labels that are names become 0, 1, 2, ... in the sorted order of the training part's names.
+    Raises DataError for what no model could be trained on.
     """
-    train, test = splits.train, splits.test
+    train, test = _numbered(config, splits.train, splits.test)
     num_classes = _num_classes(config, train, test)
     if test is None:
         train, test = _hold_out(config, train)
@@ -85,6 +92,7 @@ def assemble(config: DataConfig, splits: Splits) -> Dataset:
         std=std,
         train_client_ids=train_ids,
         test_client_ids=test_ids,
+        notes=splits.notes,
     )
 
 
@@ -105,35 +113,62 @@ def channel_statistics(images: Images) -> Constants:
     return tuple(means), tuple(stds)
 
 
+def _numbered(
+    config: DataConfig, train: LoadedPart, test: LoadedPart | None
+) -> tuple[LoadedPart, LoadedPart | None]:
+    """The parts with integer labels. Names are numbered in the sorted order of the training part's."""
+    for part, rows in (("training", train), ("test", test)):
+        if rows is not None:
+            _check_labels(config, part, rows)
+    if test is not None and (train.labels.dtype.kind == "U") != (test.labels.dtype.kind == "U"):
+        kinds = [
+            f"{'names' if rows.labels.dtype.kind == 'U' else 'numbers'}{_source(rows)}"
+            for rows in (train, test)
+        ]
+        problem = f"the training labels are {kinds[0]}, the test labels {kinds[1]}"
+        raise _unusable(config, problem, "make them alike")
+    if train.labels.dtype.kind != "U":
+        return train, test
+    names, numbers = np.unique(train.labels, return_inverse=True)
+    train = replace(train, labels=numbers)
+    if test is None:
+        return train, None
+    if (unknown := np.setdiff1d(test.labels, names)).size:
+        problem = f"test label {unknown[0]}{_source(test)} has no training image"
+        raise _unusable(config, problem, "give it some, or drop its rows")
+    return train, replace(test, labels=np.searchsorted(names, test.labels))
+
+
+def _check_labels(config: DataConfig, part: str, rows: LoadedPart) -> None:
+    if not len(rows.labels):
+        raise _unusable(config, f"there is no {part} image", "give some")
+    if len(rows.labels) != len(rows.images):
+        problem = f"{len(rows.images)} {part} images but {len(rows.labels)} labels"
+        raise _unusable(config, problem, "make them match")
+    if rows.labels.dtype.kind not in "iuU":
+        problem = f"the {part} labels{_source(rows)} are {rows.labels.dtype}"
+        raise _unusable(config, problem, "use integers or names")
+
+
 def _num_classes(config: DataConfig, train: LoadedPart, test: LoadedPart | None) -> int:
-    for name, rows in (("training", train), ("test", test)):
-        if rows is None:
-            continue
-        if not len(rows.labels):
-            raise _unusable(config, f"there is no {name} image", "give some")
-        if len(rows.labels) != len(rows.images):
-            raise _unusable(
-                config, f"{len(rows.images)} {name} images but {len(rows.labels)} labels", "make them match"
-            )
-        if not np.issubdtype(rows.labels.dtype, np.integer):
-            raise _unusable(
-                config, f"the {name} labels are {rows.labels.dtype}", "number the classes 0, 1, 2, ..."
-            )
     classes = np.unique(train.labels)
     if not np.array_equal(classes, np.arange(len(classes))):
         found = ", ".join(map(str, classes[:8])) + (", ..." if len(classes) > 8 else "")
-        raise _unusable(
-            config, f"the training labels are {found}", "number the classes 0, 1, 2, ... without a gap"
-        )
+        problem = f"the training labels{_source(train)} are {found}"
+        raise _unusable(config, problem, "number the classes 0, 1, 2, ... without a gap")
+    if len(classes) < 2:
+        problem = f"all {len(train.labels)} training images{_source(train)} are of one class"
+        raise _unusable(config, problem, "give images of at least two classes")
     if test is not None:
         unknown = np.setdiff1d(test.labels, classes)
         if unknown.size:
-            raise _unusable(
-                config,
-                f"test label {unknown[0]} has no training image",
-                f"use only labels 0 to {len(classes) - 1}",
-            )
+            problem = f"test label {unknown[0]}{_source(test)} has no training image"
+            raise _unusable(config, problem, f"use only labels 0 to {len(classes) - 1}")
     return len(classes)
+
+
+def _source(rows: LoadedPart) -> str:
+    return f" ({rows.label_source})" if rows.label_source else ""
 
 
 def _hold_out(config: DataConfig, rows: LoadedPart) -> tuple[LoadedPart, LoadedPart]:
@@ -164,7 +199,7 @@ def _resized(rows: LoadedPart, size: int) -> LoadedPart:
         return rows
     from orchestrator.data.loaders.images import resize
 
-    return LoadedPart(resize(rows.images, size), rows.labels, rows.client_ids)
+    return replace(rows, images=resize(rows.images, size))
 
 
 def _dense_ids(

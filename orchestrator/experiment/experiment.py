@@ -42,6 +42,11 @@ class Experiment(ExperimentSpec):
     partition: Partition
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines for the user on how the data was read, and on what was left out."""
+        return self.dataset.notes + self.partition.notes
+
+    @property
     def recipe(self) -> ExperimentSpec:
         """What is left without the samples, which several experiments may share."""
         return ExperimentSpec(

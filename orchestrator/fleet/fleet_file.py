@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from orchestrator.config.yaml import load_yaml
+from orchestrator.config.yaml import load_settings
 from orchestrator.errors import ConfigError
 from orchestrator.fleet.devices import Devices
 from orchestrator.fleet.fleet_entries import FleetFile, ProfileEntry, validated
@@ -86,7 +86,7 @@ def _devices(file: Path, described: FleetFile, entries: list[ProfileEntry]) -> D
 
 def _load(file: Path) -> object:
     try:
-        return load_yaml(file.read_bytes())
+        return load_settings(file.read_bytes())
     except OSError as error:
         problem = f"it cannot be read ({error.strerror})"
         raise ConfigError("fleet.name", file, problem, "name a YAML fleet") from error

@@ -20,6 +20,9 @@ from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.reachable import public_uri, sqlite_path
 from orchestrator.tracking.record import RunInfo
 
+#: under what run.json keeps the lines on how the data was read; absent when there are none
+DATA_NOTES = "data_notes"
+
 
 def unique_name(stem: str) -> str:
     """A name for a new folder: the stem, the present moment and four hex digits."""
@@ -51,6 +54,7 @@ def begin_run(
         "machine": machine_fingerprint(experiment.fleet),
         "packages": {package: version(package) for package in ("sparsefleet", "torch", "ray", "numpy")},
         "git_commit": commit,
+        **({DATA_NOTES: list(experiment.notes)} if experiment.notes else {}),
         **(notes or {}),
     }
     table = pd.DataFrame(experiment.partition.table(experiment.dataset)).to_parquet()

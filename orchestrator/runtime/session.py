@@ -23,7 +23,7 @@ from orchestrator.storage.lock import held
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
 from orchestrator.tracking.reachable import check_reachable
-from orchestrator.tracking.record import RoundRecord, read_records
+from orchestrator.tracking.record import RoundRecord, not_finite, read_records
 from orchestrator.tracking.tracker import Tracker
 
 
@@ -130,6 +130,8 @@ def check_places(config: ExperimentConfig) -> None:
 
 def _execute(experiment: Experiment, store: RunStore, display: Display, verbose: bool) -> RunSummary:
     config = experiment.config
+    for line in experiment.notes:
+        display.note(line)
     with (
         store.locked(),
         store.recording_failure(),
@@ -155,6 +157,7 @@ def _execute(experiment: Experiment, store: RunStore, display: Display, verbose:
             _note_unsaved(store, display)
             _give_up(tracker, display)
             raise
+        _note_not_finite(summary, records, display)
         unsaved = _save_events(store)
         display.note("writing to MLflow" if config.tracking.enabled else "MLflow is off")
         tracker.finish("KILLED" if interrupted else "FINISHED", summary.to_dict())
@@ -168,7 +171,7 @@ def _execute(experiment: Experiment, store: RunStore, display: Display, verbose:
 def _follow(backend: Backend, tracker: Tracker, store: RunStore, num_rounds: int, display: Display) -> bool:
     """Hand each committed round to the tracker and the display; True when it was asked to end early."""
     backend.ready()
-    num_done = len(read_records(store.folder / "metrics.jsonl"))
+    num_done, has_diverged = len(read_records(store.folder / "metrics.jsonl")), False
     display.start(store.run_id, num_rounds, num_done)
     try:
         with on_interrupt(backend.stop, "stopping after this round") as was_interrupted:
@@ -176,6 +179,10 @@ def _follow(backend: Backend, tracker: Tracker, store: RunStore, num_rounds: int
                 num_done = record.round_idx + 1
                 tracker.log(record)
                 display.update(record)
+                if not has_diverged and (names := not_finite(record)):
+                    has_diverged = True
+                    values = ", ".join(f"{name} is {record.metrics[name]}" for name in names)
+                    display.note(f"round {record.round_idx}: {values}; the model has probably diverged")
                 if failed := int(record.metrics.get("fleet/failures", 0)):
                     display.note(
                         f"round {record.round_idx}: {failed} failed tasks, see {store.folder / 'failures.jsonl'}"
@@ -183,6 +190,17 @@ def _follow(backend: Backend, tracker: Tracker, store: RunStore, num_rounds: int
         return was_interrupted() or num_done < num_rounds
     finally:
         display.stop()
+
+
+def _note_not_finite(summary: RunSummary, records: Sequence[RoundRecord], display: Display) -> None:
+    """Say at the end that evaluations gave no number, also those before a resumption."""
+    if not summary.num_not_finite:
+        return
+    first = next(record for record in records if not_finite(record))
+    display.note(
+        f"{summary.num_not_finite} of {summary.num_rounds} rounds have evaluations that are not finite, the first is "
+        f"round {first.round_idx} ({', '.join(not_finite(first))}); lower training.lr, or look at the data"
+    )
 
 
 def _save_events(store: RunStore) -> SparsefleetError | None:

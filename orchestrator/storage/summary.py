@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.errors import CheckpointError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.storage.run_store import RunStore
-from orchestrator.tracking.record import RoundRecord
+from orchestrator.tracking.record import RoundRecord, not_finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,8 @@ class RunSummary:
     `accuracy` is the global model's on the central test set, `personal_accuracy` the unweighted mean over
     clients of the model each would use on its own test part, each from the last round that measured it (None
     before the first). `params_sha256` is the digest of the final global float32 parameter vector (None: a
-    trial that its sweep has stopped, whose last vector nobody asked for).
+    trial that its sweep has stopped, whose last vector nobody asked for). `num_not_finite` counts the rounds whose
+    evaluation gave NaN or infinity, as the loss of a model that has diverged; 0 is a sound run.
     """
 
     run_id: str
@@ -35,6 +36,7 @@ class RunSummary:
     params_sha256: str | None
     num_failures: int
     interrupted: bool
+    num_not_finite: int = 0
 
     @classmethod
     def of(
@@ -61,6 +63,7 @@ class RunSummary:
             params_sha256=params_sha256,
             num_failures=int(totals.get("fleet/failures_total", 0)),
             interrupted=interrupted,
+            num_not_finite=sum(1 for record in records if not_finite(record)),
         )
 
     @classmethod

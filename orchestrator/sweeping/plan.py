@@ -15,6 +15,7 @@ from orchestrator.sweeping.request import ADAPTIVE, SweepRequest, as_option_erro
 from orchestrator.sweeping.space import Space, is_at_or_below, load_space, plain, varied, with_overrides
 from orchestrator.sweeping.store import SweepStore
 from orchestrator.sweeping.trials import TrialSpec, check_configs, draw_values, with_seeds
+from orchestrator.sweeping.typed import method_names, typed_dimensions, typed_value
 
 #: sections that trials cannot differ in, since they share one Ray, one folder and one tracker
 SHARED_SECTIONS = ("runtime", "tracking")
@@ -61,7 +62,7 @@ class SweepPlan:
 def plan_sweep(request: SweepRequest) -> SweepPlan:
     """Raises a RequestError for what cannot be done as asked."""
     space = load_space(request.space)
-    dimensions = with_overrides(space.dimensions, request.overrides)
+    dimensions = typed_dimensions(with_overrides(space.dimensions, request.overrides), request.config)
     objective = check_request(request, space, dimensions)
     _check_mutable(request, space, dimensions)
     open_keys = varied(dimensions)
@@ -102,10 +103,14 @@ def _check_mutable(request: SweepRequest, space: Space, dimensions: Mapping[str,
 def _overruled(
     file: Mapping[str, Any], dimensions: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> tuple[str, ...]:
+    methods = method_names(dimensions, file)
     return tuple(
         key
         for key, value in flatten(file).items()
-        if any(is_at_or_below(key, other) and dimensions[other] != value for other in dimensions)
+        if any(
+            is_at_or_below(key, other) and dimensions[other] != typed_value(key, value, methods)
+            for other in dimensions
+        )
         and not any(is_at_or_below(key, over) for over in overrides)
     )
 

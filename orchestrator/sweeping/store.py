@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.errors import CheckpointError, ConfigError
+from orchestrator.runtime.run_folder import DATA_NOTES
 from orchestrator.storage.atomic_write import write_durably
 from orchestrator.storage.folders import (
     SWEEP_FILE,
@@ -165,6 +166,13 @@ class SweepStore:
         stem = f"{self.sweep_id}-{number:03d}"
         generation = folders[-1].name.removeprefix(stem).removeprefix("-g") if folders else ""
         return self.folder / f"{stem}-g{int(generation or 0) + 1}"
+
+    def data_notes(self) -> list[str]:
+        """What the trials' runs say on how their data was read, each line once."""
+        runs = [
+            RunStore(folder) for t in self.trials() for folder in self.run_folders(t.number) if is_run(folder)
+        ]
+        return list(dict.fromkeys(line for run in runs for line in run.about().get(DATA_NOTES, [])))
 
     def mark_superseded(self, number: int) -> None:
         """Note in each of a trial's earlier runs which one it goes on with."""

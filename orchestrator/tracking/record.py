@@ -1,11 +1,15 @@
 """What is tracked: one record a round, and what a tracking server is told about a run."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import final
 
 from orchestrator.errors import CheckpointError
+
+#: how the names of what an evaluation measures begin
+_EVALUATION = ("eval/", "personal/", "trained/", "finetuned/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,15 @@ def _parsed(path: Path, number: int, line: bytes) -> RoundRecord:
         return RoundRecord.from_line(line)
     except ValueError as error:
         raise CheckpointError(f"{path}, line {number}: {error}") from error
+
+
+def not_finite(record: RoundRecord) -> list[str]:
+    """The metrics of a round's evaluation that are NaN or infinite, by name."""
+    return [
+        name
+        for name, value in record.metrics.items()
+        if name.startswith(_EVALUATION) and not math.isfinite(value)
+    ]
 
 
 def committed_records(run_dir: Path) -> list[RoundRecord]:

@@ -22,6 +22,7 @@ SUMMARY_KEYS = [
     "params_sha256",
     "num_failures",
     "interrupted",
+    "num_not_finite",
 ]
 #: the perceptron on 8x8 images: 64-200-100-10
 WEIGHTS = 64 * 200 + 200 * 100 + 100 * 10

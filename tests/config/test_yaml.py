@@ -10,7 +10,9 @@ from orchestrator.config.yaml import (
     MAX_BYTES,
     MAX_DEPTH,
     MAX_NODES,
+    load_settings,
     load_yaml,
+    read_setting,
 )
 
 
@@ -67,6 +69,67 @@ def test_what_is_a_trap_is_refused_at_once(text: str, problem: str) -> None:
     with pytest.raises((yaml.YAMLError, ValueError), match=problem):
         load_yaml(text)
     assert time.process_time() - started_s < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("7", 7),
+        ("-7", -7),
+        ("0", 0),
+        ("0.1", 0.1),
+        ("1e-05", 1e-05),
+        ("true", True),
+        ("false", False),
+        *((text, None) for text in ("", "~", "null", "Null", "NULL")),
+        *(
+            (text, text)
+            for text in ("010", "-0", "+7", "1_0", "0x1f", "1:30", "1e-2", "1.50", ".5", "1.", ".inf")
+        ),
+        *(
+            (text, text)
+            for text in ("nan", "inf", "yes", "No", "on", "True", "2024-01-31", "=", "<<x", "9" * 101)
+        ),
+    ],
+)
+def test_a_setting_keeps_its_text_where_a_type_would_lose_some_of_it(text: str, value: object) -> None:
+    for found in (
+        read_setting(text),
+        read_setting(f" {text} "),
+        load_settings(f"a: {text}\n")["a"],
+        load_settings(f"a: [x, {text or '~'}]\n")["a"][1],
+        read_setting(f"[x, {text or '~'}]")[1],
+    ):
+        assert found == value
+        assert type(found) is type(value)
+    for quote in "'\"":
+        assert read_setting(f"{quote}{text}{quote}") == load_settings(f"a: {quote}{text}{quote}")["a"] == text
+
+
+def test_settings_keep_yaml_s_structure() -> None:
+    text = "base: &base {x: 1, y: 010}\nother: {<<: *base, y: 3}\nlist: [*base]\n010: {yes: !!int '5'}\n# comment\n"
+    base = {"x": 1, "y": "010"}
+    assert load_settings(text) == {
+        "base": base,
+        "other": {"x": 1, "y": 3},
+        "list": [base],
+        "010": {"yes": 5},
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["[a] # b", "'a' # b", "{a: 1} #", "'a' b", "[a", "{a: 1, a: 2}", "a: 1", "- 1", "&x 1"]
+)
+def test_a_setting_that_is_no_one_value_is_a_text(text: str) -> None:
+    assert read_setting(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["a: !!python/object/apply:os.getcwd []", "a: 1\na: 2\n", "a: !!int x", 'a: "x\\0"', "[" * 5000]
+)
+def test_traps_are_refused_in_settings_too(text: str) -> None:
+    with pytest.raises((yaml.YAMLError, ValueError)):
+        load_settings(text)
 
 
 def test_the_bounds_themselves_are_allowed() -> None:

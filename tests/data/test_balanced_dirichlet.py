@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from itertools import product
+from time import process_time
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from orchestrator.config.sections import PartitionConfig
 from orchestrator.data.balanced_dirichlet import _fill, balanced_dirichlet
 from orchestrator.data.dataset import Dataset
+from orchestrator.data.shares import dirichlet_shares
 
 MakeDataset = Callable[..., Dataset]
 
@@ -84,3 +86,66 @@ def test_law_is_that_of_filling_slots_in_turn(
     for sequence, probability in law.items():
         deviation = (probability * (1 - probability) / draws) ** 0.5
         assert abs(seen[sequence] / draws - probability) <= 5 * deviation
+
+
+def fill_slowly(
+    priors: np.ndarray, slots: np.ndarray, pools: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Slow oracle: the same law and the same draws, with all classes looked at whenever one runs dry."""
+
+    def draw(drawing: np.ndarray) -> np.ndarray:
+        cumulated = np.cumsum(np.where(is_open, priors[drawing], 0.0), axis=1)
+        cumulated[cumulated[:, -1] == 0.0] = np.cumsum(is_open)
+        cumulated /= cumulated[:, -1:]
+        cumulated[cumulated >= 1.0] = np.inf
+        return np.argmax(cumulated > rng.random(len(cumulated))[:, None], axis=1)
+
+    is_open = pools > 0
+    classes = draw(slots)
+    while True:
+        late = {c: np.flatnonzero(classes == c) for c in range(len(pools))}
+        overfull = [c for c in late if len(late[c]) > pools[c]]
+        if not overfull:
+            return classes
+        first_dry = min(overfull, key=lambda c: late[c][pools[c] - 1])
+        is_open[first_dry] = False
+        too_late = late[first_dry][pools[first_dry] :]
+        classes[too_late] = draw(slots[too_late])
+
+
+@pytest.mark.parametrize("alpha", [1e-300, 1e-3, 0.05, 0.5, 10.0, 1e300])
+@pytest.mark.parametrize(
+    ("num_classes", "num_samples", "num_clients"), [(2, 50, 3), (10, 3000, 40), (150, 900, 7)]
+)
+def test_the_bits_are_those_of_the_slow_algorithm(
+    alpha: float, num_classes: int, num_samples: int, num_clients: int
+) -> None:
+    """Classes of very different sizes, of which some have no sample; the streams end at the same place too."""
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        sizes = rng.dirichlet(np.full(num_classes, 0.3))
+        pools = np.bincount(rng.choice(num_classes, num_samples, p=sizes), minlength=num_classes)
+        priors = dirichlet_shares(alpha, num_classes, num_clients, rng)
+        slots = rng.integers(0, num_clients, num_samples)
+        streams = [np.random.default_rng(seed + 10) for _ in range(2)]
+        found, slow = _fill(priors, slots, pools, streams[0]), fill_slowly(priors, slots, pools, streams[1])
+        assert np.array_equal(found, slow)
+        assert np.array_equal(np.bincount(found, minlength=num_classes), pools)
+        assert streams[0].random() == streams[1].random()
+
+
+def test_blocks_of_clients_change_no_bit(monkeypatch: pytest.MonkeyPatch, make_dataset: MakeDataset) -> None:
+    dataset = make_dataset(np.random.default_rng(0).integers(0, 10, 500).tolist())
+    whole = balanced_dirichlet(dataset, config(0.3), 30, np.random.default_rng(1))
+    monkeypatch.setattr("orchestrator.data.balanced_dirichlet._BLOCK", 25)
+    assert np.array_equal(balanced_dirichlet(dataset, config(0.3), 30, np.random.default_rng(1)), whole)
+
+
+def test_thousands_of_classes_take_seconds(make_dataset: MakeDataset) -> None:
+    """The slow algorithm takes more than half a minute for this."""
+    rng = np.random.default_rng(0)
+    dataset = make_dataset([*range(3000), *rng.integers(0, 3000, 27_000)])
+    started_s = process_time()
+    owner = balanced_dirichlet(dataset, config(0.5), 20, np.random.default_rng(1))
+    assert process_time() - started_s < 10
+    assert np.bincount(owner).tolist() == [1500] * 20

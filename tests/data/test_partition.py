@@ -253,3 +253,24 @@ def test_a_million_clients_share_the_rows_of_a_few(toy: Dataset) -> None:
     many = split(toy, "iid", 1_000_000, distinct_clients=3)
     assert many.train.indices.size <= 301
     assert len(many.train) == 1_000_000
+
+
+def test_owners_of_a_natural_split_that_take_no_part_are_said(toy: Dataset) -> None:
+    """Of seven owners four take part; the other three's samples are counted by hand."""
+    partition = split(toy, "natural", 4)
+    used = set(partition.train.indices.tolist()) | set(partition.validation.indices.tolist())
+    assert toy.train_client_ids is not None
+    assert len({int(toy.train_client_ids[row]) for row in used}) == 4
+    assert partition.notes == (
+        f"3 of the 7 owners in the data take no part, and {301 - len(used)} of 301 training samples are left "
+        "out: fleet.num_clients=4",
+    )
+    assert split(toy, "natural", 7).notes == ()
+
+
+def test_samples_outside_all_shards_are_said(toy: Dataset) -> None:
+    """Six clients with two shards of 20 have 240 of 301 samples."""
+    assert split(toy, "shards", 6, shard_size=20).notes == (
+        "61 of 301 training samples are left out: the shards split gives them to no client",
+    )
+    assert all(split(toy, kind, 6).notes == () for kind in USES_ALL)

@@ -1,5 +1,6 @@
 """What is done to rows once they are read: checks, hold-out, ids, statistics, resizing."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,25 @@ def test_statistics_of_floats() -> None:
     assert channel_statistics(images) == ((2.0,), (1.0,))
 
 
+def test_names_are_numbered_in_sorted_order_in_both_parts() -> None:
+    dataset = assemble(DataConfig(), Splits(rows(["dog", "cat", "eel", "cat"]), rows(["eel", "cat"])))
+    assert dataset.train_labels.tolist() == [1, 0, 2, 0]
+    assert dataset.test_labels.tolist() == [2, 0]
+    assert dataset.num_classes == 3
+
+
+def test_errors_say_where_the_labels_stand() -> None:
+    train = replace(rows([1, 2]), label_source="column label of a.parquet")
+    with pytest.raises(DataError, match=r"the training labels \(column label of a.parquet\) are 1, 2"):
+        assemble(DataConfig(), Splits(train))
+
+
+def test_notes_reach_the_data_set_and_change_no_fingerprint() -> None:
+    plain, noted = (assemble(DataConfig(), Splits(rows([0, 1] * 5), notes=n)) for n in ((), ("a line",)))
+    assert (plain.notes, noted.notes) == ((), ("a line",))
+    assert plain.fingerprint() == noted.fingerprint()
+
+
 def test_published_constants_win() -> None:
     splits = Splits(rows([0, 1] * 5), rows([0, 1]), ((0.1,), (0.2,)))
     assert (assemble(DataConfig(), splits).mean, assemble(DataConfig(), splits).std) == ((0.1,), (0.2,))
@@ -120,7 +140,12 @@ def test_image_size_resizes_bilinearly(dtype: type) -> None:
         (Splits(rows([0, 2])), "without a gap"),
         (Splits(rows([-1, 0])), "the training labels are -1, 0"),
         (Splits(rows([0.0, 1.0])), "the training labels are float64"),
-        (Splits(rows(["cat", "dog"])), "number the classes"),
+        (Splits(rows([0] * 9)), "all 9 training images are of one class"),
+        (Splits(rows(["cat"] * 3), rows(["cat"])), "all 3 training images are of one class"),
+        (Splits(rows([0] * 2), rows([0, 1])), "all 2 training images are of one class"),
+        (Splits(rows(["cat", "dog"]), rows(["cow"])), "test label cow has no training image"),
+        (Splits(rows(["cat", "dog"]), rows([0])), "labels are names, the test labels numbers"),
+        (Splits(rows([0, 1]), rows(["cat"])), "labels are numbers, the test labels names"),
         (Splits(rows([0, 1]), rows([2])), "test label 2 has no training image"),
         (Splits(rows([0, 1]), rows([0], size=3)), "but test images"),
         (Splits(rows([0, 1])), "no class has a second image"),

@@ -206,7 +206,7 @@ def test_parsing_leaves_its_argument_alone() -> None:
         ("sparsity.schedule.end_round", 0, "greater than or equal to 1"),
         ("data.partition.alpha", 0, "greater than 0"),
         ("data.partition.kind", "random", "'iid', 'shards'"),
-        ("data.root", 3, "path"),
+        ("data.root", [3], "path"),
         ("data.test_fraction", 0, "greater than 0"),
         ("data.validation_fraction", 1, "less than 1"),
         ("fleet.num_clients", 0, "greater than or equal to 1"),

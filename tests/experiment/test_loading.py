@@ -52,6 +52,32 @@ class TestOverrides:
             ("tracking.experiment=2024-02-31", "2024-02-31"),
             ("model.name=12", "12"),
             ("data.client_column=0x10", "0x10"),
+            ("tracking.experiment=sweep #3", "sweep #3"),
+            ("tracking.experiment='sweep' #3", "'sweep' #3"),
+            ("tracking.experiment=[a] #3", "[a] #3"),
+            ("tracking.experiment=#3", "#3"),
+            ("tracking.experiment=a: b", "a: b"),
+            ("tracking.experiment=- a", "- a"),
+            ("tracking.experiment=yes", "yes"),
+            ("tracking.experiment=true", "true"),
+            ("tracking.experiment=TRUE", "TRUE"),
+            ("tracking.experiment=1:30", "1:30"),
+            ("tracking.experiment=1_000", "1_000"),
+            ("tracking.experiment=1e400", "1e400"),
+            ("tracking.experiment=&a", "&a"),
+            ("tracking.experiment=!x", "!x"),
+            ("tracking.experiment=*a", "*a"),
+            ("tracking.experiment=@a", "@a"),
+            ("tracking.experiment='it''s'", "it's"),
+            ("data.client_column='null'", "null"),
+            ("data.client_column=null", None),
+            ("data.root=2024", "2024"),
+            ("training.rounds=010", 10),
+            ("training.rounds=1e2", 100),
+            ("training.rounds='7'", 7),
+            ("training.lr=010", 10.0),
+            ("training.lr=.5", 0.5),
+            ("data.augment=on", True),
         ],
     )
     def test_a_word_becomes_a_value_of_its_key(self, text: str, value: object) -> None:
@@ -59,6 +85,64 @@ class TestOverrides:
         found = flatten(config.to_dict())[text.partition("=")[0]]
         assert found == value
         assert type(found) is type(value)
+
+    @pytest.mark.parametrize(
+        ("key", "text"),
+        [
+            ("tracking.experiment", "010"),
+            ("tracking.experiment", "1:30"),
+            ("tracking.experiment", "yes"),
+            ("tracking.experiment", "true"),
+            ("tracking.experiment", "2024-01-31"),
+            ("tracking.experiment", "1.50"),
+            ("tracking.experiment", "0x1f"),
+            ("tracking.experiment", "'null'"),
+            ("tracking.experiment", "1.0e+2"),
+            ("data.client_column", "~"),
+            ("training.rounds", "010"),
+            ("training.rounds", "1_0"),
+            ("training.rounds", "1e1"),
+            ("training.rounds", "1.0e+1"),
+            ("training.lr", "1e-2"),
+            ("training.lr", "1.0e-2"),
+            ("training.lr", "010"),
+            ("data.augment", "yes"),
+            ("data.augment", "On"),
+        ],
+    )
+    def test_a_file_and_a_word_give_the_same_value(self, tmp_path: Path, key: str, text: str) -> None:
+        section, _, name = key.partition(".")
+        of_file = load_config(_file(tmp_path, f"{section}: {{{name}: {text}}}\n"), [])
+        assert of_file == load_config(None, [f"{key}={text}"])
+        plain = text.strip("'")
+        expected = {
+            "tracking.experiment": plain,
+            "data.client_column": None,
+            "training.rounds": 10,
+            "training.lr": 10.0 if text == "010" else 0.01,
+            "data.augment": True,
+        }[key]
+        assert flatten(of_file.to_dict())[key] == expected
+
+    @pytest.mark.parametrize(
+        "text", ["1:30", "0x10", "2024-01-31", "true", "yes", "1.5", "x", "null", "1e400"]
+    )
+    def test_what_is_no_number_is_refused_in_a_file_and_as_a_word(self, tmp_path: Path, text: str) -> None:
+        problems = []
+        for file, words in (
+            (_file(tmp_path, f"training: {{rounds: {text}}}\n"), []),
+            (None, [f"training.rounds={text}"]),
+        ):
+            with pytest.raises(ConfigError) as caught:
+                load_config(file, words)
+            problems.append(str(caught.value))
+        assert problems[0] == problems[1]
+        assert problems[0].startswith("training.rounds=")
+
+    def test_keys_of_a_file_are_text(self, tmp_path: Path) -> None:
+        text = "sparsity: {allocation: explicit, layer_density: {010: 0.5, on: 0.25, null: 1}}\n"
+        density = load_config(_file(tmp_path, text), []).sparsity.layer_density
+        assert density == {"010": 0.5, "on": 0.25, "null": 1.0}
 
     def test_the_last_of_two_counts(self) -> None:
         assert load_config(None, ["seed=1", "seed=2"]).seed == 2
@@ -123,7 +207,6 @@ class TestFiles:
             (b"\ta: 1\n", "is not YAML"),
             (b"a: \x00\n", "is not YAML"),
             (b"!!python/object/apply:os.getcwd []\n", "is not YAML"),
-            (b"seed: 2024-02-31\n", "is not YAML"),
             (b"- seed: 1\n", "does not hold a mapping"),
             (b"seed\n", "does not hold a mapping"),
             (b"3\n", "does not hold a mapping"),

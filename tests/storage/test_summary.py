@@ -1,6 +1,7 @@
 """What a run came to, from its records."""
 
 import json
+from math import inf, nan
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,27 @@ def test_totals_are_the_last_round_s_and_scores_the_last_evaluated_one_s(tmp_pat
         "params_sha256": "ab" * 32,
         "num_failures": 4,
         "interrupted": False,
+        "num_not_finite": 0,
     }
+
+
+def test_rounds_whose_evaluation_is_no_number_are_counted(tmp_path: Path) -> None:
+    summary = _of(
+        RunStore(tmp_path / "r"),
+        {"eval/loss": 1.0, "train/loss": nan},
+        {"eval/loss": nan, "eval/accuracy": 0.1},
+        {"eval/loss": inf, "personal/accuracy_mean": nan},
+        {"personal/accuracy_mean": nan},
+        {"train/loss": 0.5},
+    )
+    assert summary.num_not_finite == 3
+
+
+def test_a_summary_of_an_earlier_version_is_sound(tmp_path: Path) -> None:
+    fields = _of(RunStore(tmp_path / "r"), TOTALS).to_dict()
+    del fields["num_not_finite"]
+    (tmp_path / "summary.json").write_text(json.dumps(fields))
+    assert RunSummary.read(tmp_path / "summary.json").num_not_finite == 0
 
 
 def test_each_score_is_from_the_last_round_that_measured_it(tmp_path: Path) -> None:

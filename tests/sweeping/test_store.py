@@ -36,6 +36,14 @@ def _run(store: SweepStore, name: str, **about: object) -> RunStore:
     return run
 
 
+def test_what_the_trials_say_of_their_data_is_said_once(store: SweepStore) -> None:
+    store.add_trials([trial(n, seed=n) for n in range(4)])
+    _run(store, "sw-1-000", data_notes=["left out: a", "left out: b"])
+    _run(store, "sw-1-001")
+    _run(store, "sw-1-002", data_notes=["left out: b", "left out: c"])
+    assert store.data_notes() == ["left out: a", "left out: b", "left out: c"]
+
+
 class TestLines:
     """Trials, endings and metrics, a line each."""
 

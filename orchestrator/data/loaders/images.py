@@ -1,10 +1,12 @@
-"""Encoded images -> one uint8 array, through Pillow."""
+"""Encoded images -> uint8 arrays, through Pillow. All parts of a data set get one form."""
 
 import io
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,48 +16,57 @@ from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Images
 from orchestrator.errors import DataError
 
-_GREY = {"1", "L", "La", "LA"}
-_COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"}
+_GREY = {"1", "L", "LA"}
+_COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr", "HSV"}
 
-_BLOCK = 512  # images a thread decodes at a time
+_BLOCK = 512  # images that a thread reads at a time
 
 Source = bytes | Path
+T = TypeVar("T")
 
 
-def decode_all(
-    config: DataConfig,
-    sources: Sequence[Source],
-    origin: Callable[[int], str],
-    like: Images | None = None,
-) -> NDArray[np.uint8]:
-    """Decode to uint8[N, C, H, W]: C = 1 when the first image is grey, else 3, and the others are converted.
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """The images of one part as they are stored. `origins[i]` names image i in messages."""
 
-    All must have the first image's size, or are resized to `data.image_size`. `like` (the training images)
-    stands in for the first image, so that a test part gets the same form. `origin(i)` names source i in
-    errors. Raises DataError for an image that cannot be decoded, has 16 bits a channel, or another size.
+    sources: Sequence[Source]
+    origins: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    is_grey: bool
+    is_transparent: bool
+    has_frames: bool
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """Pillow's mode L or RGB, and width and height, that all images get."""
+
+    mode: str
+    size: tuple[int, int]
+    first: str
+
+
+def decode_parts(
+    config: DataConfig, parts: Sequence[Encoded]
+) -> tuple[list[NDArray[np.uint8]], tuple[str, ...]]:
+    """uint8[N, C, H, W] for each part, and one line for each thing that the reader may not expect.
+
+    C is 1 when every image of every part is grey, else 3. Transparent pixels are composited on white. All
+    images must have the size of the first one, or are resized to `data.image_size`. Raises DataError, which
+    names the image, for one that cannot be decoded, has more than 8 bits a channel, or another size.
     """
-    if not sources:
+    if not all(part.sources for part in parts):
         raise DataError("data.root", config.root, "there are no images", "give some")
-    if like is None:
-        first = _open(config, sources[0], origin(0))
-        mode = _mode(config, first, origin(0))
-        size = first.size
-    else:
-        mode = "L" if like.shape[1] == 1 else "RGB"
-        size = (like.shape[3], like.shape[2])
-    if config.image_size is not None:
-        size = (config.image_size, config.image_size)
-    out = np.empty((len(sources), 1 if mode == "L" else 3, size[1], size[0]), dtype=np.uint8)
-
-    def decode_block(start: int) -> None:
-        for index in range(start, min(start + _BLOCK, len(sources))):
-            image = _fitted(config, _open(config, sources[index], origin(index)), mode, size, origin(index))
-            out[index] = np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(decode_block, range(0, len(sources), _BLOCK)):
-            pass
-    return out
+    headers = [_in_blocks(part, lambda source, origin: _header(config, source, origin)) for part in parts]
+    every = [header for part in headers for header in part]
+    size = every[0].size if config.image_size is None else (config.image_size, config.image_size)
+    mode = "L" if all(header.is_grey for header in every) else "RGB"
+    form = _Form(mode, size, parts[0].origins[0])
+    return [_decode(config, part, form) for part in parts], _notes(parts, every)
 
 
 def resize(images: Images, size: int) -> Images:
@@ -69,34 +80,100 @@ def resize(images: Images, size: int) -> Images:
     return out
 
 
+def _decode(config: DataConfig, part: Encoded, form: _Form) -> NDArray[np.uint8]:
+    channels, (width, height) = 1 if form.mode == "L" else 3, form.size
+    out = np.empty((len(part.sources), channels, height, width), dtype=np.uint8)
+
+    def decode(source: Source, origin: str) -> NDArray[np.uint8]:
+        image = _fitted(config, _open(config, source, origin), form, origin)
+        return np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
+
+    _in_blocks(part, decode, out.__setitem__)
+    return out
+
+
+def _in_blocks(
+    part: Encoded,
+    read: Callable[[Source, str], T],
+    store: Callable[[int, T], None] | None = None,
+) -> list[T]:
+    """`read` for each image, in threads. `store` takes index and result; None: the results are returned."""
+
+    def block(start: int) -> list[T]:
+        results = []
+        for index in range(start, min(start + _BLOCK, len(part.sources))):
+            result = read(part.sources[index], part.origins[index])
+            if store is None:
+                results.append(result)
+            else:
+                store(index, result)
+        return results
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        blocks = pool.map(block, range(0, len(part.sources), _BLOCK))
+        return [result for results in blocks for result in results]
+
+
+def _header(config: DataConfig, source: Source, origin: str) -> _Header:
+    """Kind and size of an image, without its pixels."""
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            if image.mode not in _GREY | _COLOUR:
+                problem = f"{origin} has pixels of kind {image.mode}"
+                raise DataError("data.root", config.root, problem, "use 8 bits a channel")
+            return _Header(
+                is_grey=image.mode in _GREY,
+                is_transparent=image.has_transparency_data,
+                has_frames=bool(getattr(image, "is_animated", False)),
+                size=image.size,
+            )
+    except DataError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _unreadable(config, origin, error) from error
+
+
 def _open(config: DataConfig, source: Source, origin: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
         image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(
-            "data.root", config.root, f"{origin} is not a readable image ({error})", "mend it"
-        ) from error
+        raise _unreadable(config, origin, error) from error
     return image
 
 
-def _fitted(
-    config: DataConfig, image: Image.Image, mode: str, size: tuple[int, int], origin: str
-) -> Image.Image:
-    _mode(config, image, origin)
-    if image.size == size:
-        return image.convert(mode)
+def _unreadable(config: DataConfig, origin: str, error: Exception) -> DataError:
+    return DataError("data.root", config.root, f"{origin} is not a readable image ({error})", "mend it")
+
+
+def _fitted(config: DataConfig, image: Image.Image, form: _Form, origin: str) -> Image.Image:
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert(form.mode)
+    if image.size == form.size:
+        return image
     if config.image_size is None:
-        got, wanted = (f"{width}x{height}" for width, height in (image.size, size))
-        raise DataError("data.image_size", None, f"{origin} is {got}, the first image {wanted}", "set it")
-    return image.convert(mode).resize(size, Image.Resampling.BILINEAR)
+        got, wanted = (f"{width}x{height}" for width, height in (image.size, form.size))
+        problem = f"{origin} is {got}, the first image {wanted} ({form.first})"
+        raise DataError("data.image_size", None, problem, "set it")
+    return image.resize(form.size, Image.Resampling.BILINEAR)
 
 
-def _mode(config: DataConfig, image: Image.Image, origin: str) -> str:
-    if image.mode in _GREY:
-        return "L"
-    if image.mode in _COLOUR:
-        return "RGB"
-    raise DataError(
-        "data.root", config.root, f"{origin} has pixels of kind {image.mode}", "use 8 bits a channel"
-    )
+def _notes(parts: Sequence[Encoded], headers: Sequence[_Header]) -> tuple[str, ...]:
+    origins = [origin for part in parts for origin in part.origins]
+    framed = [origin for origin, header in zip(origins, headers, strict=True) if header.has_frames]
+    num_grey = sum(header.is_grey for header in headers)
+    num_transparent = sum(header.is_transparent for header in headers)
+    notes = []
+    if 0 < num_grey < len(headers):
+        num_colour = len(headers) - num_grey
+        notes.append(f"the data has {num_grey} grey and {num_colour} colour images: all are read as RGB")
+    if num_transparent:
+        what = "an alpha channel or a transparent colour"
+        notes.append(f"{num_transparent} images have {what}: they are composited on white")
+    if framed:
+        notes.append(
+            f"{len(framed)} images have several frames, of which only the first is read (first: {framed[0]})"
+        )
+    return tuple(notes)

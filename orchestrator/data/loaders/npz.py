@@ -2,7 +2,7 @@
 
 `x` is [N, H, W] (grey), [N, C, H, W] or [N, H, W, C] with C of 1 or 3: the second axis is taken as the
 channels where it has 1 or 3 entries, else the last one. Pixels are uint8 (or other integers from 0 to 255),
-or floats, which are taken as they are. `y` is a vector of classes 0, 1, 2, ...
+or floats, which are taken as they are. `y` is a vector of classes 0, 1, 2, ... or of their names.
 """
 
 import zipfile
@@ -15,10 +15,15 @@ from numpy.typing import NDArray
 from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Images
 from orchestrator.data.loaders.locate import existing_root
+from orchestrator.data.loaders.parts import named
+from orchestrator.data.loaders.values import integers_or_names
 from orchestrator.data.splits import LoadedPart, Splits
 from orchestrator.errors import DataError
 
 _LAYOUT = "an .npz file with arrays x and y, or a folder with one such file"
+
+_TRAIN = ("x", "y", "client_ids")
+_TEST = ("x_test", "y_test", "client_ids_test")
 
 
 def load(config: DataConfig) -> Splits:
@@ -30,10 +35,14 @@ def load(config: DataConfig) -> Splits:
             "data.root", root, f"the folder holds {len(files)} .npz files", f"point it at {_LAYOUT}"
         )
     arrays = _read(files[0])
-    train = _rows(files[0], arrays, "x", "y", "client_ids")
-    if "x_test" not in arrays and "y_test" not in arrays:
-        return Splits(train)
-    return Splits(train, _rows(files[0], arrays, "x_test", "y_test", "client_ids_test"))
+    used, test = list(_TRAIN), None
+    train = _rows(files[0], arrays, *_TRAIN)
+    if "x_test" in arrays or "y_test" in arrays:
+        used += _TEST
+        test = _rows(files[0], arrays, *_TEST)
+    unused = [name for name in arrays if name not in used]
+    notes = (f"left out of {files[0]}: {named(unused)} (not {', '.join(used)})",) if unused else ()
+    return Splits(train, test, notes=notes)
 
 
 def _read(file: Path) -> dict[str, NDArray[np.generic]]:
@@ -49,16 +58,26 @@ def _read(file: Path) -> dict[str, NDArray[np.generic]]:
 def _rows(file: Path, arrays: dict[str, NDArray[np.generic]], x: str, y: str, ids: str) -> LoadedPart:
     for name in (x, y):
         if name not in arrays:
-            raise DataError("data.root", file, f"it lacks the array {name}", f"point it at {_LAYOUT}")
+            found = named(sorted(arrays)) or "nothing"
+            problem = f"the array {name} is missing; the file holds {found}"
+            raise DataError("data.root", file, problem, f"point it at {_LAYOUT}")
     images, labels, client_ids = _images(file, x, arrays[x]), arrays[y], arrays.get(ids)
     if labels.shape != (len(images),):
         raise DataError(
             "data.root", file, f"{y} has shape {labels.shape} for {len(images)} images", "give one each"
         )
-    if client_ids is not None and (client_ids.shape != labels.shape or client_ids.dtype.kind not in "iuU"):
+    if client_ids is not None and client_ids.shape != labels.shape:
         problem = f"{ids} is {client_ids.dtype}{client_ids.shape}"
         raise DataError("data.root", file, problem, "give one integer or string for each image")
-    return LoadedPart(images, labels, client_ids)
+    source = f"array {y} of {file.name}"
+    return LoadedPart(
+        images,
+        integers_or_names(labels, "data.root", file, source),
+        None
+        if client_ids is None
+        else integers_or_names(client_ids, "data.root", file, f"array {ids} of {file.name}"),
+        source,
+    )
 
 
 def _images(file: Path, name: str, array: NDArray[np.generic]) -> Images:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Dataset, Tokens
 from orchestrator.data.loaders.locate import existing_root
+from orchestrator.data.loaders.parts import named
 from orchestrator.errors import DataError
 
 _LAYOUT = "a text file of roles and their lines, or a folder with one such .txt file"
@@ -33,6 +34,9 @@ def load(config: DataConfig) -> Dataset:
     """
     roles = _read_roles(_find_file(config))
     vocabulary = "".join(sorted(set().union(*roles.values())))
+    if len(vocabulary) == 1:
+        problem = f"its roles hold one character only, {vocabulary!r}"
+        raise DataError("data.root", config.root, problem, "give lines to predict from")
     kept = {role: text for role, text in sorted(roles.items()) if len(text) >= config.min_characters}
     if not kept:
         longest = max(roles, key=lambda role: len(roles[role]))
@@ -60,7 +64,16 @@ def load(config: DataConfig) -> Dataset:
         train_client_ids=train_ids,
         test_client_ids=test_ids,
         vocabulary=vocabulary,
+        notes=_notes(config, roles, kept),
     )
+
+
+def _notes(config: DataConfig, roles: dict[str, str], kept: dict[str, str]) -> tuple[str, ...]:
+    short = sorted(set(roles) - set(kept))
+    if not short:
+        return ()
+    limit = f"data.min_characters={config.min_characters}"
+    return (f"{len(short)} of {len(roles)} roles are left out: {named(short)} (shorter than {limit})",)
 
 
 def _find_file(config: DataConfig) -> Path:

@@ -212,6 +212,9 @@ class SweepCallback(NotPickled, Callback):
         if ending.run_id is not None:
             summary = RunSummary.read(self._store.folder / ending.run_id / "summary.json")
             self._tracker.end(ending.run_id, MLFLOW_STATUS[ending.status], summary)
+            if summary.num_not_finite:
+                count = f"{summary.num_not_finite} of {summary.num_rounds} rounds"
+                self._display.note(f"{ending.run_id}: {count} have evaluations that are not finite")
         metrics = progress(self._endings, self._objective, self._store.num_losses())
         self._tracker.log(self._store.add_record(metrics))
         self._display.end(TrialSpec(number=ending.number, values=ending.values), ending)

@@ -152,6 +152,8 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
         try:
             _deliver_again(store, recorded, ended, tracker)
             _fit_shown(plan, pending, around, display, num_trials)
+            for line in store.data_notes():
+                display.note(line)
             result = _conclude(plan, pending, around, num_trials)
         except Exception:
             with suppress(SparsefleetError):

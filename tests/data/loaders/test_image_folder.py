@@ -21,7 +21,7 @@ def load(root: Path) -> Dataset:
     return load_dataset(DataConfig(name="imagefolder", root=root))
 
 
-@pytest.mark.parametrize("test_name", ["test", "val", "validation"])
+@pytest.mark.parametrize("test_name", ["test", "val", "valid", "validation", "Test", "testing"])
 def test_train_and_test_folders(tmp_path: Path, test_name: str) -> None:
     write(tmp_path / "train" / "dog" / "1.png", 3)
     write(tmp_path / "train" / "cat" / "b.JPG", 2)
@@ -45,10 +45,94 @@ def test_class_folders_alone_are_split(tmp_path: Path) -> None:
     assert np.bincount(dataset.test_labels).tolist() == [1, 1]
 
 
+def test_images_in_sub_folders_belong_to_the_class_of_the_top_folder(tmp_path: Path) -> None:
+    """Of 4 + 3 training images 4 lie deeper, one of them behind a link to a folder outside."""
+    for number, place in enumerate(
+        ("a/part0/2.png", "a/part0/deep/1.png", "a/9.png", "b/part1/1.png", "b/1.png")
+    ):
+        write(tmp_path / "data" / "train" / place, number)
+    write(tmp_path / "elsewhere" / "x.png", 5)
+    write(tmp_path / "data" / "test" / "b" / "1.png")
+    (tmp_path / "data" / "train" / "b" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "train" / "b" / "loop").symlink_to(tmp_path / "data" / "train" / "b")
+    dataset = load(tmp_path / "data")
+    assert dataset.train_labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert dataset.train_inputs[:, 0, 0, 0].tolist() == [2, 0, 1, 4, 5, 3]
+    assert dataset.notes == (
+        "4 of 7 images lie in sub-folders of a class: they belong to the top folder's class",
+    )
+
+
+def test_one_grey_file_leaves_the_others_in_colour(tmp_path: Path) -> None:
+    for number in range(3):
+        for name, colour in (("red", (200, 0, 0)), ("green", (0, 100, 0))):
+            file = tmp_path / name / f"{number}.png"
+            file.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (2, 2), colour).save(file)
+    write(tmp_path / "green" / "0.png", 9, (2, 2))
+    dataset = load(tmp_path)
+    pixels = {
+        (label, *image[:, 0, 0].tolist())
+        for label, image in (
+            *zip(dataset.train_labels.tolist(), dataset.train_inputs, strict=True),
+            *zip(dataset.test_labels.tolist(), dataset.test_inputs, strict=True),
+        )
+    }
+    assert pixels == {(0, 0, 100, 0), (0, 9, 9, 9), (1, 200, 0, 0)}
+    assert dataset.notes == ("the data has 1 grey and 5 colour images: all are read as RGB",)
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    """`test` has no class folders, `val` comes before `valid`; files of other kinds and outside a class are named."""
+    for part in ("train", "val", "valid"):
+        for name in ("a", "b"):
+            write(tmp_path / part / name / "1.png", {"train": 1, "val": 2, "valid": 3}[part])
+    write(tmp_path / "test" / "unlabelled.png")
+    write(tmp_path / "train" / "stray.png")
+    (tmp_path / "train" / "a" / "1.npy").write_text("no image")
+    (tmp_path / "train" / "a" / ".DS_Store").write_text("not part of the data")
+    dataset = load(tmp_path)
+    assert dataset.test_inputs[:, 0, 0, 0].tolist() == [2, 2]
+    assert dataset.notes == (
+        f"left out of {tmp_path}: test, valid (not the training or the test part)",
+        f"left out of {tmp_path}: train/stray.png, train/a/1.npy (no image in a class folder)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (["a/1.png"], "holds one class folder, a"),
+        (["data/train/a/1.png", "data/train/b/1.png"], "holds one class folder, data"),
+        (["train/a/1.png", "training/b/1.png"], "train, training are all named like the training part"),
+        (
+            ["test/a/1.png", "other/a/1.png"],
+            "the folder test is named like a test part, and there is no folder",
+        ),
+        (["a/test/1.png", "b/1.png"], "the folder test in a class is named like a training or test part"),
+        (["train/a/1.png", "train/b/1.png", "test/1.png"], "test: holds no folders"),
+        (["train/a/1.png", "train/b/1.png", "val/a/1.txt"], "there are no images in its class folders"),
+        (["a/1.txt", "b/1.png"], "holds no images, but 1.txt"),
+    ],
+)
+def test_layouts_that_cannot_be_read_are_refused(tmp_path: Path, files: list[str], words: str) -> None:
+    for file in files:
+        if file.endswith(".png"):
+            write(tmp_path / file)
+        else:
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file).write_text("no image")
+    with pytest.raises(DataError) as caught:
+        load(tmp_path)
+    assert caught.value.field == "data.root"
+    assert words in str(caught.value)
+
+
 def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no folders"):
         load(tmp_path)
     (tmp_path / "train" / "a").mkdir(parents=True)
+    write(tmp_path / "train" / "c" / "1.png")
     with pytest.raises(DataError, match="holds no images"):
         load(tmp_path)
     write(tmp_path / "train" / "a" / "1.png")
@@ -56,6 +140,6 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="class b has no training folder"):
         load(tmp_path)
     write(tmp_path / "train" / "b" / "1.png", size=(5, 5))
-    with pytest.raises(DataError, match=r"1.png is 5x5, the first image 3x2") as caught:
+    with pytest.raises(DataError, match=r"b/1.png is 5x5, the first image 3x2 \(.*/a/1.png\)") as caught:
         load(tmp_path)
     assert caught.value.field == "data.image_size"

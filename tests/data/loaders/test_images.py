@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from orchestrator.config.sections import DataConfig
-from orchestrator.data.loaders.images import Source, decode_all
+from orchestrator.data.loaders.images import Encoded, Source, decode_parts
 from orchestrator.errors import DataError
 
 
@@ -19,10 +19,16 @@ def png(array: np.ndarray, mode: str | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def decode(
-    sources: list[Source], config: DataConfig | None = None, like: np.ndarray | None = None
-) -> np.ndarray:
-    return decode_all(config or DataConfig(), sources, lambda i: f"row {i}", like)
+def encoded(sources: list[Source]) -> Encoded:
+    return Encoded(sources, [f"row {i}" for i in range(len(sources))])
+
+
+def decode(sources: list[Source], config: DataConfig | None = None) -> np.ndarray:
+    return decode_parts(config or DataConfig(), [encoded(sources)])[0][0]
+
+
+def notes(*parts: list[Source]) -> tuple[str, ...]:
+    return decode_parts(DataConfig(), [encoded(part) for part in parts])[1]
 
 
 COLOUR = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)  # [H, W, C]
@@ -37,10 +43,67 @@ def test_grey_images_have_one_channel() -> None:
     assert np.array_equal(decode([png(GREY)]), GREY[None, None])
 
 
-def test_the_first_image_decides_between_grey_and_colour() -> None:
-    assert np.array_equal(decode([png(COLOUR), png(GREY)])[1], np.repeat(GREY[None], 3, axis=0))
-    same = np.repeat(GREY[:, :, None], 3, axis=2)
-    assert np.array_equal(decode([png(GREY), png(same)])[1], GREY[None])
+@pytest.mark.parametrize("grey_at", [0, 1, 2])
+def test_one_grey_image_among_colour_images_becomes_colour(grey_at: int) -> None:
+    sources: list[Source] = [png(COLOUR)] * 3
+    sources[grey_at] = png(GREY)
+    images = decode(sources)
+    for index in range(3):
+        grey, colour = np.repeat(GREY[None], 3, axis=0), COLOUR.transpose(2, 0, 1)
+        assert np.array_equal(images[index], grey if index == grey_at else colour)
+    assert notes(sources) == ("the data has 1 grey and 2 colour images: all are read as RGB",)
+    assert notes([png(COLOUR)] * 3) == notes([png(GREY)]) == ()
+
+
+@pytest.mark.parametrize("grey_first", [True, False])
+def test_one_colour_image_in_either_part_makes_both_parts_colour(grey_first: bool) -> None:
+    parts = [encoded([png(GREY)]), encoded([png(COLOUR)])]
+    images, said = decode_parts(DataConfig(), parts if grey_first else parts[::-1])
+    assert [part.shape for part in images] == [(1, 3, 2, 3)] * 2
+    assert np.array_equal(images[0 if grey_first else 1][0], np.repeat(GREY[None], 3, axis=0))
+    assert said == ("the data has 1 grey and 1 colour images: all are read as RGB",)
+
+
+def test_transparent_pixels_are_composited_on_white() -> None:
+    """Red (255, 0, 0) at alpha 255 stays; at 0 it is white; at 51, a fifth, it is 255, 204, 204."""
+    rgba = np.zeros((1, 3, 4), dtype=np.uint8)
+    rgba[..., 0] = 255
+    rgba[0, :, 3] = (255, 0, 51)
+    images = decode([png(rgba)])
+    assert images[0].transpose(1, 2, 0).tolist() == [[[255, 0, 0], [255, 255, 255], [255, 204, 204]]]
+    assert "1 images have an alpha channel" in notes([png(rgba)])[0]
+
+
+def test_grey_images_with_alpha_stay_grey() -> None:
+    """Black at alpha 0, 51 and 255: white, 204 and black."""
+    alpha = np.array([[[0, 0], [0, 51], [0, 255]]], dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.frombytes("LA", (3, 1), alpha.tobytes()).save(buffer, "PNG")
+    assert decode([buffer.getvalue()]).tolist() == [[[[255, 204, 0]]]]
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_a_transparent_colour_becomes_white(mode: str) -> None:
+    """Colour 0 is black and marked transparent; the white of a palette of two lies at 1."""
+    image = Image.new(mode, (2, 1), 0)
+    if mode == "P":
+        image.putpalette([0, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), {"P": 1, "L": 9, "RGB": (0, 0, 255)}[mode])
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", transparency=(0, 0, 0) if mode == "RGB" else 0)
+    first, second = decode([buffer.getvalue()])[0, :, 0, :].T.tolist()
+    assert first == ([255] if mode == "L" else [255] * 3)
+    assert second == ([9] if mode == "L" else [0, 0, 255])
+
+
+def test_only_the_first_of_several_frames_is_read_and_it_is_said() -> None:
+    buffer = io.BytesIO()
+    frames = [Image.new("L", (2, 1), value) for value in (7, 200)]
+    frames[0].save(buffer, "TIFF", save_all=True, append_images=frames[1:])
+    assert decode([png(GREY[:1, :2]), buffer.getvalue()])[1].tolist() == [[[7, 7]]]
+    assert notes([png(GREY[:1, :2]), buffer.getvalue()]) == (
+        "1 images have several frames, of which only the first is read (first: row 1)",
+    )
 
 
 def test_other_modes_become_colour() -> None:
@@ -56,11 +119,9 @@ def test_many_images_keep_their_order() -> None:
     assert images[:, 0, 0, 0].tolist() == [i % 256 for i in range(1200)]
 
 
-def test_a_test_part_takes_the_form_of_the_training_part() -> None:
-    train = decode([png(GREY)])
-    assert decode([png(COLOUR)], like=train).shape == (1, 1, 2, 3)
-    with pytest.raises(DataError, match="row 0 is 2x2, the first image 3x2") as caught:
-        decode([png(GREY[:, :2])], like=train)
+def test_a_test_part_has_the_size_of_the_training_part() -> None:
+    with pytest.raises(DataError, match=r"row 0 is 2x2, the first image 3x2") as caught:
+        decode_parts(DataConfig(), [encoded([png(GREY)]), encoded([png(GREY[:, :2])])])
     assert caught.value.field == "data.image_size"
 
 
@@ -83,12 +144,13 @@ def test_paths_are_read(tmp_path: Path) -> None:
         (png(np.zeros((40, 40), dtype=np.uint8))[:-30], "row 1 is not a readable image"),
         (Path("/nowhere/a.png"), "row 1 is not a readable image"),
         (png(np.zeros((2, 3), dtype=np.uint16)), "row 1 has pixels of kind I;16"),
-        (png(GREY[:1]), "row 1 is 3x1, the first image 3x2"),
+        (png(GREY[:1]), "row 1 is 3x1, the first image 3x2 (row 0)"),
     ],
 )
 def test_refusals_name_the_image(source: Source, words: str) -> None:
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError) as caught:
         decode([png(GREY), source])
+    assert words in str(caught.value)
 
 
 def test_no_images_are_refused() -> None:

@@ -73,11 +73,39 @@ def test_client_ids_of_both_parts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "labels",
+    [
+        LABELS.astype(float),
+        LABELS.astype(np.float32),
+        LABELS.astype(bool),
+        LABELS.astype(np.uint8),
+        np.array(["ant", "bee"] * 3),
+    ],
+)
+def test_labels_of_other_types(tmp_path: Path, labels: NDArray[Any]) -> None:
+    x = np.zeros((6, 2, 2), np.uint8)
+    dataset = load(save(tmp_path, x=x, y=labels, client_ids=labels, x_test=x, y_test=labels))
+    assert dataset.train_labels.tolist() == dataset.test_labels.tolist() == [0, 1] * 3
+    assert dataset.train_client_ids is not None
+    assert dataset.train_client_ids.tolist() == [0, 1] * 3
+
+
+def test_arrays_that_are_not_read_are_named(tmp_path: Path) -> None:
+    x = np.zeros((6, 2, 2), np.uint8)
+    file = save(tmp_path, x=x, y=LABELS, x_val=x, y_val=LABELS, client_ids_test=LABELS)
+    assert load(file).notes == (f"left out of {file}: x_val, y_val, client_ids_test (not x, y, client_ids)",)
+    assert load(save(tmp_path, x=x, y=LABELS)).notes == ()
+
+
+@pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"x": np.zeros((2, 2, 2))}, "lacks the array y"),
-        ({"y": LABELS}, "lacks the array x"),
-        ({"x": np.zeros((6, 2, 2)), "y": LABELS, "x_test": np.zeros((1, 2, 2))}, "lacks the array y_test"),
+        ({"x": np.zeros((2, 2, 2))}, "the array y is missing; the file holds x"),
+        ({"y": LABELS}, "the array x is missing; the file holds y"),
+        (
+            {"x": np.zeros((6, 2, 2)), "y": LABELS, "x_test": np.zeros((1, 2, 2))},
+            "the array y_test is missing",
+        ),
         ({"x": np.zeros((6, 4)), "y": LABELS}, "x has shape (6, 4)"),
         ({"x": np.zeros((6, 4, 4, 2)), "y": LABELS}, "x has shape (6, 4, 4, 2)"),
         ({"x": np.zeros((6, 0, 4)), "y": LABELS}, "x has shape (6, 1, 0, 4)"),
@@ -88,9 +116,22 @@ def test_client_ids_of_both_parts(tmp_path: Path) -> None:
         ({"x": np.full((6, 2, 2), 256), "y": LABELS}, "outside 0 to 255"),
         ({"x": np.full((6, 2, 2), -1), "y": LABELS}, "outside 0 to 255"),
         ({"x": np.zeros((6, 2, 2), bool), "y": LABELS}, "x is bool"),
-        ({"x": np.zeros((6, 2, 2)), "y": LABELS / 2}, "the training labels are float64"),
-        ({"x": np.zeros((6, 2, 2)), "y": LABELS + 1}, "the training labels are 1, 2"),
-        ({"x": np.zeros((6, 2, 2)), "y": LABELS, "client_ids": np.zeros(6)}, "client_ids is float64(6,)"),
+        (
+            {"x": np.zeros((6, 2, 2)), "y": LABELS / 2},
+            "array y of data.npz holds float64 values that are not whole, such as 0.5",
+        ),
+        ({"x": np.zeros((6, 2, 2)), "y": LABELS + 1}, "the training labels (array y of data.npz) are 1, 2"),
+        (
+            {"x": np.zeros((6, 2, 2)), "y": LABELS, "client_ids": LABELS / 2},
+            "array client_ids of data.npz holds",
+        ),
+        (
+            {"x": np.zeros((6, 2, 2)), "y": np.full(6, np.nan)},
+            "array y of data.npz holds float64 values that",
+        ),
+        ({"x": np.zeros((6, 2, 2)), "y": LABELS.astype("S1")}, "array y of data.npz holds |S1 values"),
+        ({"x": np.zeros((6, 2, 2)), "y": LABELS.astype("M8[D]")}, "array y of data.npz holds datetime64[D]"),
+        ({"x": np.zeros((6, 2, 2)), "y": np.zeros(6, int)}, "(array y of data.npz) are of one class"),
         ({"x": np.zeros((6, 2, 2)), "y": LABELS, "client_ids": LABELS[:3]}, "client_ids is int64(3,)"),
     ],
 )

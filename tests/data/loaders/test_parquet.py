@@ -30,8 +30,10 @@ def write(file: Path, images: list[Cell], **columns: list[Any]) -> Path:
     return file
 
 
-def load(root: Path, client_column: str | None = None) -> Dataset:
-    return load_dataset(DataConfig(name="parquet", root=root, client_column=client_column))
+def load(root: Path, client_column: str | None = None, label_column: str | None = None) -> Dataset:
+    return load_dataset(
+        DataConfig(name="parquet", root=root, client_column=client_column, label_column=label_column)
+    )
 
 
 def test_folder_with_several_training_files_and_a_test_file(tmp_path: Path) -> None:
@@ -73,20 +75,69 @@ def test_a_test_part_without_client_ids(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "expected"),
+    ("columns", "named", "expected"),
     [
-        ({"fine_label": [0, 1], "coarse_label": [1, 0]}, [0, 1]),
-        ({"labels": [1, 0], "size": [0, 1]}, [1, 0]),
-        ({"digit": [1, 0], "writer": [4, 4]}, [1, 0]),
+        ({"fine_label": [0, 1], "coarse_label": [1, 0]}, None, [0, 1]),
+        ({"labels": [1, 0], "size": [0, 1]}, None, [1, 0]),
+        ({"label": [0, 1], "digit": [1, 0]}, "digit", [1, 0]),
+        ({"label": [0, 1], "fine_label": [1, 0]}, "fine_label", [1, 0]),
     ],
 )
-def test_label_column_by_name_or_as_the_only_one(
-    tmp_path: Path, columns: dict[str, list[int]], expected: list[int]
+def test_label_column_by_key_or_by_convention(
+    tmp_path: Path, columns: dict[str, list[int]], named: str | None, expected: list[int]
 ) -> None:
     write(tmp_path / "train.parquet", [cell(0), cell(1)], **columns)
     write(tmp_path / "test.parquet", [cell(0), cell(1)], **columns)
-    dataset = load(tmp_path, "writer" if "writer" in columns else None)
-    assert dataset.train_labels.tolist() == expected
+    assert load(tmp_path, label_column=named).train_labels.tolist() == expected
+
+
+NAMES = pyarrow.array(["red", "green"] * 2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (NAMES, [1, 0]),
+        (NAMES.cast(pyarrow.large_string()), [1, 0]),
+        (NAMES.dictionary_encode(), [1, 0]),
+        (pyarrow.array([5, 3, 5, 3]).dictionary_encode(), None),
+        (pyarrow.array([1, 0] * 2).dictionary_encode(), [1, 0]),
+        (pyarrow.array([1.0, 0.0] * 2), [1, 0]),
+        (pyarrow.array([1.0, 0.0] * 2, pyarrow.float32()), [1, 0]),
+        (pyarrow.array([True, False] * 2), [1, 0]),
+        (pyarrow.array([1, 0] * 2, pyarrow.uint64()), [1, 0]),
+    ],
+)
+def test_labels_and_client_ids_of_other_types(
+    tmp_path: Path, labels: pyarrow.Array, expected: list[int] | None
+) -> None:
+    """Names are numbered in sorted order, whatever the order of a category's dictionary."""
+    write(tmp_path / "train.parquet", [cell(0)] * 4, label=labels, owner=labels)
+    write(tmp_path / "test.parquet", [cell(0)] * 4, label=labels, owner=labels)
+    if expected is None:
+        with pytest.raises(DataError, match=r"\(column label of train.parquet\) are 3, 5"):
+            load(tmp_path)
+        return
+    dataset = load(tmp_path, "owner")
+    assert dataset.train_labels.tolist() == dataset.test_labels.tolist() == expected * 2
+    for ids in (dataset.train_client_ids, dataset.test_client_ids):
+        assert ids is not None
+        assert ids.tolist() == expected * 2
+
+
+def test_a_file_without_rows_is_no_other_kind_of_labels(tmp_path: Path) -> None:
+    write(tmp_path / "train-00000-of-00002.parquet", [cell(0)] * 4, label=NAMES)
+    write(tmp_path / "train-00001-of-00002.parquet", [], label=pyarrow.array([], pyarrow.string()))
+    assert len(load(tmp_path).train_labels) == 2
+
+
+def test_numbers_and_names_in_the_files_of_one_part_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "train-00000-of-00002.parquet", [cell(0)] * 4, label=NAMES)
+    write(tmp_path / "train-00001-of-00002.parquet", [cell(0)] * 2, label=[0, 1])
+    with pytest.raises(DataError) as caught:
+        load(tmp_path)
+    words = "train-00000-of-00002.parquet holds strings there, train-00001-of-00002.parquet numbers"
+    assert caught.value.problem == words
 
 
 def test_images_by_path(tmp_path: Path) -> None:
@@ -106,12 +157,50 @@ def test_images_by_path(tmp_path: Path) -> None:
             "data.root",
             "row 1 of train.parquet is not a readable image",
         ),
-        ([cell(0)] * 2, {"label": [0, None]}, None, "data.root", "rows without a value"),
-        ([cell(0)] * 2, {"a": [0, 1], "b": [0, 1]}, None, "data.root", "no integer column called label"),
-        ([cell(0)] * 2, {"label": ["cat", "dog"]}, None, "data.root", "no integer column called label"),
+        ([cell(0)] * 2, {"label": [0, None]}, None, "data.label_column", "has 1 rows without a value"),
+        (
+            [cell(0)] * 2,
+            {"a": [0, 1], "b": ["x", "y"]},
+            None,
+            "data.label_column",
+            "train.parquet has no column label, labels, fine_label; it has img (struct<bytes: binary, path: "
+            "string>), a (int64), b (string)",
+        ),
+        ([cell(0)] * 2, {"digit": [0, 1]}, None, "data.label_column", "it has img"),
+        ([cell(0)] * 2, {"label": [0, 1]}, "label", "data.label_column", "has no column label"),
+        (
+            [cell(0)] * 2,
+            {"label": [0, 1], "fine_label": [0, 1]},
+            None,
+            "data.label_column",
+            "train.parquet has the label columns label, fine_label",
+        ),
+        (
+            [cell(0)] * 2,
+            {"label": [0.5, 1.0]},
+            None,
+            "data.label_column",
+            "column label of train.parquet holds float64 values that are not whole, such as 0.5",
+        ),
+        ([cell(0)] * 2, {"label": [1e300, 1.0]}, None, "data.label_column", "such as 1e+300"),
+        ([cell(0)] * 2, {"label": [float("nan"), 1.0]}, None, "data.label_column", "such as nan"),
+        (
+            [cell(0)] * 2,
+            {"label": [[0], [1]]},
+            None,
+            "data.label_column",
+            "column label of train.parquet holds list<",
+        ),
+        ([cell(0)] * 2, {"label": [b"a", b"b"]}, None, "data.label_column", "holds binary values"),
         ([cell(0)] * 2, {"label": [0, 1]}, "writer", "data.client_column", "only the columns img, label"),
         ([cell(0)] * 2, {"label": [0, 1], "w": ["a", None]}, "w", "data.client_column", "without a value"),
-        ([cell(0)] * 2, {"label": [0, 1], "w": [0.5, 1.0]}, "w", "data.client_column", "holds float64"),
+        (
+            [cell(0)] * 2,
+            {"label": [0, 1], "w": [0.5, 1.0]},
+            "w",
+            "data.client_column",
+            "train.parquet holds float64",
+        ),
     ],
 )
 def test_refusals(
@@ -124,6 +213,13 @@ def test_refusals(
     assert words in str(caught.value)
 
 
+def test_a_label_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "train.parquet", [cell(0)] * 2, label=[0, 1])
+    with pytest.raises(DataError, match="has only the columns img, label") as caught:
+        load(tmp_path, label_column="digit")
+    assert (caught.value.field, caught.value.value) == ("data.label_column", "digit")
+
+
 def test_files_that_are_missing_or_no_parquet(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no train\*.parquet"):
         load(tmp_path)
@@ -131,5 +227,5 @@ def test_files_that_are_missing_or_no_parquet(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a readable Parquet file"):
         load(tmp_path)
     pyarrow.parquet.write_table(pyarrow.table({"label": [0, 1]}), tmp_path / "train.parquet")
-    with pytest.raises(DataError, match="has 0 image columns"):
+    with pytest.raises(DataError, match=r"has 0 image columns .*; it has label \(int64\)"):
         load(tmp_path)

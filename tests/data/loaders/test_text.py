@@ -202,6 +202,23 @@ def test_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_roles_that_are_left_out_are_said(tmp_path: Path) -> None:
+    file = tmp_path / "play.txt"
+    blocks = [f"{role}:\n{'ab' * length}" for role, length in (("A", 30), ("B", 2), ("C", 30), ("D", 3))]
+    file.write_text("\n\n".join(blocks))
+    assert load(file, min_characters=50, sequence_length=3).notes == (
+        "2 of 4 roles are left out: B, D (shorter than data.min_characters=50)",
+    )
+    assert load(file, min_characters=1, sequence_length=1, test_fraction=0.5).notes == ()
+
+
+def test_a_text_of_one_character_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "play.txt"
+    file.write_text("A:\n" + "x" * 100)
+    with pytest.raises(DataError, match="its roles hold one character only, 'x'"):
+        load(file, min_characters=1, sequence_length=3)
+
+
 def test_roles_that_are_all_too_short_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load(write(tmp_path), min_characters=22)

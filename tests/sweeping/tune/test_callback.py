@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,6 +86,16 @@ def test_a_trial_that_finishes_is_noted_with_its_objective(hall: Hall) -> None:
     (record,) = read_records(hall.store.folder / "metrics.jsonl")
     assert record.metrics["sweep/best_accuracy"] == 0.75
     assert hall.lines() == ["trial 1/0  feddst lr=0.1  finished  accuracy 0.75"]
+
+
+def test_a_trial_whose_evaluations_are_not_finite_is_noted(hall: Hall) -> None:
+    folder = hall.store.folder / "sw-1-000"
+    finish(folder)
+    summary = RunSummary.read(folder / "summary.json")
+    (folder / "summary.json").write_text(replace(summary, num_not_finite=2).to_json())
+    hall.watch.on_trial_complete(1, [], TuneSide(0, _result("sw-1-000", 4, 0.75)))
+    note = f"sw-1-000: 2 of {summary.num_rounds} rounds have evaluations that are not finite"
+    assert hall.lines()[0] == note
 
 
 def test_a_trial_that_the_scheduler_stops_gets_a_summary(hall: Hall) -> None:
