@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from orchestrator.models.parameters import ParameterLayout
-from orchestrator.models.submodel import KeptUnits, unit_sums
-from orchestrator.models.units import UnitGroup
+from orchestrator.models.units.groups import UnitGroup
+from orchestrator.models.units.submodel import KeptUnits, unit_sums
 
 
 def close_units(

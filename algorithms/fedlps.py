@@ -43,7 +43,7 @@ from orchestrator.federation.seeds import stream
 from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
 from orchestrator.federation.traits import Traits, UploadMask
 from orchestrator.fleet.ratio import RatioPolicy
-from orchestrator.models.submodel import KeptUnits, bits_to_units, unit_sums, units_to_bits
+from orchestrator.models.units.submodel import KeptUnits, bits_to_units, unit_sums, units_to_bits
 from orchestrator.sparsity.payload import Bits, Payload
 
 _UNITS = "units"

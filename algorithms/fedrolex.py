@@ -23,7 +23,7 @@ from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.structured import ClientRatio
 from orchestrator.federation.traits import Traits, UploadMask
-from orchestrator.models.submodel import KeptUnits
+from orchestrator.models.units.submodel import KeptUnits
 
 
 class FedRolexConfig(CompensatedConfig):

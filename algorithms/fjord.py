@@ -31,7 +31,7 @@ from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
 from orchestrator.federation.traits import Traits
-from orchestrator.models.submodel import KeptUnits, first_units
+from orchestrator.models.units.submodel import KeptUnits, first_units
 from orchestrator.sparsity.payload import Payload
 
 _TOLERANCE = 1e-9

@@ -24,7 +24,7 @@ from orchestrator.federation.compensated import CompensatedAlgorithm, Compensate
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.structured import ClientRatio
 from orchestrator.federation.traits import Traits, UploadMask
-from orchestrator.models.submodel import KeptUnits, first_units
+from orchestrator.models.units.submodel import KeptUnits, first_units
 
 
 class HeteroFLConfig(CompensatedConfig):

@@ -137,3 +137,22 @@ def test_a_user_without_a_name_may_run(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", unknown)
     assert run(_config(tmp_path), Watching()).num_rounds == 2
+
+
+class Noting(Watching):
+    """A display that remembers the lines too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        """See Display."""
+        self.lines.append(text)
+
+
+def test_a_run_names_what_stays_dense_once(tmp_path: Path) -> None:
+    display, config = Noting(), _config(tmp_path)
+    model = config.model.model_copy(update={"name": "tests.support.library_models:spare_layer"})
+    run(config.model_copy(update={"model": model}), display)
+    assert "\n".join(display.lines).count("1.spare.weight") == 1

@@ -164,6 +164,11 @@ class TrainingConfig(Section):
     with_replacement: bool = Field(False, description="draw with replacement, as the public FedDST code does")
     local_epochs: Positive = Field(5, description="passes over a client's samples per round")
     batch_size: Positive = Field(20, description="samples per step")
+    drop_last: bool = Field(
+        False,
+        description="leave out an epoch's last batch where it is smaller than the others; False: train on it, merged "
+        "into the one before where it has one sample and the model needs two",
+    )
     reshuffle: bool = Field(
         True,
         description="new batches each epoch; False: a client trains on the same batches for the whole run (scores and "

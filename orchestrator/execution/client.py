@@ -20,10 +20,10 @@ from orchestrator.federation.evaluate import accuracy, predict
 from orchestrator.federation.exchange import ModelValues, known_masks
 from orchestrator.federation.local import Batch, LocalRun, fine_tune
 from orchestrator.federation.plan import ClientTask
-from orchestrator.federation.seeds import forked_torch_seed, stream
+from orchestrator.federation.seeds import forked_seeds, stream
 from orchestrator.federation.update import ClientFailure, ClientScore, ClientUpdate, LocalResult, Outcome
 from orchestrator.models.parameters import FlatModule
-from orchestrator.models.submodel import shrink
+from orchestrator.models.units.submodel import shrink
 from orchestrator.sparsity.payload import Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode
 
@@ -57,7 +57,8 @@ class DeviceEnvironment:
         key = tuple(sorted(num_kept.items()))
         if key not in self._narrow:
             smaller = shrink(self.full.module, self._experiment.setting.units, num_kept)
-            self._narrow[key] = FlatModule(smaller, self._device)
+            self._narrow[key] = FlatModule(smaller, self._device, self.full.layout)
+            self._narrow[key].load_fixed_state(self.full.fixed_state())
             if len(self._narrow) > _MAX_CACHED_SUBMODELS:
                 self._narrow.popitem(last=False)
         self._narrow.move_to_end(key)
@@ -97,7 +98,8 @@ class ClientRunner:
 
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
-        self._memory = DeviceMemory(experiment.config.training, experiment.dataset.input_shape)
+        setting, input_shape = experiment.setting, experiment.dataset.input_shape
+        self._memory = DeviceMemory(setting.training, input_shape, setting.smallest_batch)
         self._chaos = TaskFaultInjector(experiment.config)
         self._benches: dict[torch.device, DeviceEnvironment] = {}
         self._received: tuple[Buffer, Payload, ModelValues | None] | None = None
@@ -112,7 +114,7 @@ class ClientRunner:
             self._chaos.strike(fault, task)
             experiment = self._experiment
             profile = experiment.setting.profile_of(task.client_id, task.round_idx)
-            seed = forked_torch_seed(experiment.config.seed, *task.stream_path, "torch")
+            seed = forked_seeds(experiment.config.seed, *task.stream_path, "torch")
             # the bench first: CUDA has random numbers to seed only once something is on the GPU
             device = client_device(profile.num_gpus, cuda=torch.cuda.is_available())
             bench = self._bench(device)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import final
 
 from orchestrator.config.sections import TrainingConfig
+from orchestrator.federation.batches import batch_sizes
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.models.memory import count_activations, training_bytes
 from orchestrator.models.parameters import FlatModule
@@ -20,8 +21,8 @@ class DeviceMemoryError(Exception):
 class DeviceMemory:
     """Knows what training each size of model takes; counted once a size."""
 
-    def __init__(self, training: TrainingConfig, input_shape: InputShape) -> None:
-        self._training, self._input_shape = training, input_shape
+    def __init__(self, training: TrainingConfig, input_shape: InputShape, smallest_batch: int = 1) -> None:
+        self._training, self._input_shape, self._smallest_batch = training, input_shape, smallest_batch
         self._activations: dict[tuple[tuple[int, ...], ...], float] = {}
 
     def require(self, profile: DeviceProfile, trained: Iterable[FlatModule], num_samples: int) -> None:
@@ -47,5 +48,6 @@ class DeviceMemory:
             num_moments = 1 if training.momentum else 0
         else:
             num_moments = 2
-        batch_size = min(training.batch_size, num_samples)
-        return training_bytes(flat.layout.size, num_moments, self._activations[shapes], batch_size)
+        batch_size = max(batch_sizes(num_samples, training, self._smallest_batch))
+        activations = self._activations[shapes]
+        return training_bytes(flat.layout.size, num_moments, activations, batch_size, flat.num_frozen)

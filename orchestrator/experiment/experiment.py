@@ -14,10 +14,11 @@ from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition, make_partition
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.federation.algorithm import AnyAlgorithm
-from orchestrator.federation.seeds import forked_torch_seed, stream
+from orchestrator.federation.seeds import forked_seeds, stream
 from orchestrator.federation.setting import Setting
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.models.parameters import FlatModule
+from orchestrator.models.state import unpack_state
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -25,12 +26,14 @@ class ExperimentSpec:
     """A resolved experiment but for its samples.
 
     `build` makes a new module; it carries the builder itself, so that a user's file need not be on every node.
+    `fixed_state` is the packed state of the model outside the flat vector, as the run starts with it.
     """
 
     config: ExperimentConfig
     algorithm: AnyAlgorithm
     model_spec: str
     build: Callable[[], nn.Module]
+    fixed_state: NDArray[np.uint8]
     fleet: Fleet
 
 
@@ -54,6 +57,7 @@ class Experiment(ExperimentSpec):
             algorithm=self.algorithm,
             model_spec=self.model_spec,
             build=self.build,
+            fixed_state=self.fixed_state,
             fleet=self.fleet,
         )
 
@@ -74,8 +78,10 @@ class Experiment(ExperimentSpec):
 
     def new_model(self, device: torch.device | None = None) -> FlatModule:
         """A new model, the same in every process, whatever parts of it lie outside the flat vector."""
-        with forked_torch_seed(self.config.seed, "model"):
-            return FlatModule(self.build(), device)
+        with forked_seeds(self.config.seed, "model"):
+            flat = FlatModule(self.build(), device, self.setting.layout)
+        flat.load_fixed_state(unpack_state(self.fixed_state))
+        return flat
 
     def fingerprint(self) -> dict[str, str]:
         """What must agree for a resumed run to end where the undisturbed one ends, by name."""
@@ -85,6 +91,7 @@ class Experiment(ExperimentSpec):
             "partition": self.partition.fingerprint(),
             "model": sha256(repr(layout).encode()).hexdigest(),
             "initial_parameters": params_sha256(self.initial),
+            "fixed_state": sha256(self.fixed_state.tobytes()).hexdigest(),
             "fleet": self.setting.population.fingerprint(),
         }
 
@@ -101,10 +108,21 @@ def with_samples(recipe: ExperimentSpec, dataset: Dataset, partition: Partition)
         algorithm=recipe.algorithm,
         model_spec=recipe.model_spec,
         build=recipe.build,
+        fixed_state=recipe.fixed_state,
         fleet=recipe.fleet,
         dataset=dataset,
         partition=partition,
     )
+
+
+def model_notes(experiment: Experiment) -> list[str]:
+    """A line that names the weights which stay dense though they could be masked by their shape, if there are any."""
+    dense = experiment.setting.layout.dense_weights
+    if not dense:
+        return []
+    names = ", ".join(s.name for s in dense[:3]) + (f" and {len(dense) - 3} more" if dense[3:] else "")
+    size = sum(s.size for s in dense)
+    return [f"{names} ({size:,} values): always dense, since a mask would save no FLOPs that can be counted"]
 
 
 def params_sha256(params: Tensor | NDArray[np.float32]) -> str:

@@ -1,12 +1,9 @@
 """From a config to everything a run needs, checked: data, split, model, method and fleet."""
 
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+from torch import nn
 
 from algorithms import load_algorithm
 from orchestrator.data.dataset import Dataset
@@ -17,15 +14,19 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, split_samples
 from orchestrator.federation.algorithm import Algorithm, AnyAlgorithm
 from orchestrator.federation.device_assignment import draw_population
-from orchestrator.federation.seeds import forked_torch_seed
+from orchestrator.federation.seeds import forked_seeds
 from orchestrator.federation.setting import Setting
 from orchestrator.fleet.registry import get_fleet
 from orchestrator.models.cost import measure_cost
-from orchestrator.models.parameters import FlatModule, ParameterLayout
-from orchestrator.models.registry import construct, resolve_builder, resolve_name
-from orchestrator.models.shapes import example_input
-from orchestrator.models.unit_tracing import trace_units
-from orchestrator.models.units import UnitGroup
+from orchestrator.models.initial import load_initial
+from orchestrator.models.parameters import FlatModule
+from orchestrator.models.rebuilding import require_same
+from orchestrator.models.registry import MODELS, construct, resolve_builder, resolve_name
+from orchestrator.models.shapes import example_input, random_input
+from orchestrator.models.state import pack_state
+from orchestrator.models.training_check import smallest_batch
+from orchestrator.models.units.groups import UnitGroup
+from orchestrator.models.units.tracing import trace_units
 
 
 def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None = None) -> Experiment:
@@ -52,20 +53,25 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         dataset.num_classes,
         double_softmax=config.model.double_softmax,
     )
-    with forked_torch_seed(config.seed, "model"):
-        flat = FlatModule(build())
-    initial = flat.values if config.model.init is None else _load_initial(config.model.init, flat.layout)
+    flat = _first_model(config, model_spec, build, dataset)
+    if config.model.init is not None:
+        load_initial(config.model.init, flat)
+    smallest = _smallest_batch(config, model_spec, flat, dataset, partition)
+    cost = measure_cost(flat.module, flat.layout, dataset.input_shape)
+    flat.keep_dense([s.name for s in flat.layout.maskable if s.name not in cost.positions])
+    _require_maskable(config, flat)
     setting = Setting(
         layout=flat.layout,
-        cost=measure_cost(flat.module, flat.layout, dataset.input_shape),
+        cost=cost,
         training=config.training,
         sparsity=config.sparsity,
         num_clients=num_clients,
         seed=config.seed,
-        initial=initial.numpy().copy(),
+        initial=flat.values.numpy().copy(),
         population=draw_population(fleet, num_clients, config.seed, redraw=config.fleet.redraw),
         units=_trace(model_spec, flat, dataset) if algorithm_type.uses_units else (),
         value_dtype=config.wire.value_dtype,
+        smallest_batch=smallest,
     )
     algorithm = algorithm_type(config.algorithm, setting)
     _require_plain_rounds(config, algorithm)
@@ -78,8 +84,53 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         partition=partition,
         model_spec=model_spec,
         build=build,
+        fixed_state=pack_state(flat.fixed_state()),
         fleet=fleet,
     )
+
+
+def _first_model(
+    config: ExperimentConfig, model_spec: str, build: Callable[[], nn.Module], dataset: Dataset
+) -> FlatModule:
+    """The model that the run starts with. Raises ModelError for a user's model that other processes cannot rebuild."""
+
+    def built() -> FlatModule:
+        with forked_seeds(config.seed, "model"):
+            return FlatModule(build())
+
+    flat = built()
+    if model_spec not in MODELS:
+        require_same(model_spec, flat, built(), random_input(dataset.input_shape, dataset.num_classes))
+    return flat
+
+
+def _smallest_batch(
+    config: ExperimentConfig, model_spec: str, flat: FlatModule, dataset: Dataset, partition: Partition
+) -> int:
+    """Fewest samples that the model can be trained on. Raises a RequestError for a split with fewer."""
+    if model_spec in MODELS:
+        return 1
+    example = random_input(dataset.input_shape, dataset.num_classes)
+    smallest = smallest_batch(model_spec, flat.module, example, dataset.num_classes)
+    problem = f"the model cannot be trained on fewer than {smallest} samples at once"
+    if (size := config.training.batch_size) < smallest:
+        raise ConfigError("training.batch_size", size, problem, f"use {smallest} or more")
+    sizes = partition.train.sizes()
+    if (fewest := int(sizes.min())) < smallest:
+        raise ConfigError(
+            "data.partition.min_samples",
+            config.data.partition.min_samples,
+            f"client {int(sizes.argmin())} has {fewest} training sample, and {problem}",
+            "raise it, or choose a model without batch statistics",
+        )
+    return smallest
+
+
+def _require_maskable(config: ExperimentConfig, flat: FlatModule) -> None:
+    level = config.sparsity.level
+    if level and not flat.layout.num_maskable:
+        problem = "no weight of the model can be masked"
+        raise ConfigError("sparsity.level", level, problem, "leave it out, or choose another model")
 
 
 def _require_plain_rounds(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
@@ -114,19 +165,3 @@ def _require_validation(config: ExperimentConfig, partition: Partition) -> None:
             f"client {int(sizes.argmin())} has no validation sample, which {config.algorithm.name} needs",
             "raise it",
         )
-
-
-def _load_initial(path: Path, layout: ParameterLayout) -> Tensor:
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(
-            "model.init", path, f"cannot be read ({error})", "name a .safetensors file of this model"
-        ) from error
-    expected = {s.name: s.shape for s in layout.segments}
-    got = {name: tuple(t.shape) for name, t in tensors.items()}
-    if got != expected:
-        name = next(n for n in [*expected, *got] if expected.get(n) != got.get(n))
-        problem = f"tensor {name} has shape {got.get(name)}, the model wants {expected.get(name)}"
-        raise ModelError("model.init", path, problem, "use a file saved from the same model")
-    return torch.cat([tensors[s.name].to(torch.float32).reshape(-1) for s in layout.segments])

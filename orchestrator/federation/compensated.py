@@ -20,7 +20,7 @@ from orchestrator.federation.local import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
 from orchestrator.models.parameters import Segment
-from orchestrator.models.scaler import divide_outputs, unit_producers
+from orchestrator.models.units.scaler import divide_outputs, unit_producers
 from orchestrator.sparsity.payload import Bits, Payload
 
 _CLASSES = "classes"

@@ -10,9 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from orchestrator.models.parameters import FlatModule
-
-#: fixed, because a model that normalises by batch statistics depends on it
-EVALUATION_BATCH = 250
+from orchestrator.models.shapes import EVALUATION_BATCH
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +31,7 @@ def predict(flat: FlatModule, inputs: Tensor, labels: Tensor) -> Predictions:
     correct, loss = [], []
     with torch.no_grad():
         for x, y in _batches(inputs, labels):
-            logits = flat.module(x)
+            logits = flat(x)
             correct.append(logits.argmax(dim=1) == y)
             loss.append(cross_entropy(logits.to(torch.float64), y, reduction="none"))
     flat.module.train(training)

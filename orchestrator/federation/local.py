@@ -4,7 +4,6 @@
 method's hooks. The engine alone re-applies the mask after every step, owns the optimiser and counts FLOPs.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Generic, Protocol, TypeVar
@@ -16,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from orchestrator.errors import ConfigError
 from orchestrator.federation import tree
+from orchestrator.federation.batches import batch_sizes
 from orchestrator.federation.evaluate import accuracy
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.optimizers import make_optimizer
@@ -23,7 +23,8 @@ from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.setting import Setting
 from orchestrator.models.parameters import FlatModule, ParameterLayout
-from orchestrator.models.submodel import KeptUnits, submodel_index
+from orchestrator.models.replica import replica
+from orchestrator.models.units.submodel import KeptUnits, submodel_index
 from orchestrator.sparsity.payload import Payload
 
 C = TypeVar("C")
@@ -157,7 +158,8 @@ class LocalRun(Generic[C]):
         To be called before a mask is set.
         """
         assert self.mask is None
-        self._bind(FlatModule(copy.deepcopy(self.flat.module), self.values.device), self.index)
+        copied = replica(self.flat.module)
+        self._bind(FlatModule(copied, self.values.device, self.layout), self.index)
         return self.flat.module
 
     def _bind(self, flat: FlatModule, index: Tensor | None = None) -> None:
@@ -224,7 +226,7 @@ class LocalRun(Generic[C]):
         inputs, labels = batch
         self.trained.add(flat)
         flat.grad.zero_()
-        logits = flat.module(inputs)
+        logits = flat(inputs)
         value = loss(logits, labels)
         value.backward()  # type: ignore[no-untyped-call]
         self._loss_sum += value.detach() * len(labels)
@@ -317,9 +319,17 @@ class LocalRun(Generic[C]):
     def require_finite(self) -> None:
         """Raises FloatingPointError unless the model and what the client keeps are numbers."""
         kept = (leaf for _, leaf in tree.flatten(self.state) if isinstance(leaf, Tensor))
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in (self.values, *kept)):
+        trained, statistics = self.values[: self.grad.numel()], self.values[self.grad.numel() :]
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in (trained, *kept)):
             raise FloatingPointError(
                 "what was trained is not finite; lower training.lr or the method's own rate, or set clip_norm"
+            )
+        if not bool(torch.isfinite(statistics).all()):
+            views = self.layout.views(self.values)
+            name = next(name for name, view in views.items() if not bool(torch.isfinite(view).all()))
+            raise FloatingPointError(
+                f"buffer {name}, which the server averages, is not finite; if it is no statistic, register it with "
+                "persistent=False; if the activations overflow, lower training.lr"
             )
 
     def mean_loss(self) -> float:
@@ -359,8 +369,9 @@ class LocalRun(Generic[C]):
         training = self.setting.training
         for rng in self._orders(purpose, training.local_epochs if epochs is None else epochs, repeats):
             inputs, labels = self.data.epoch(rng)
-            size = training.batch_size
-            yield zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
+            sizes = batch_sizes(len(labels), training, self.setting.smallest_batch)
+            used = sum(sizes)
+            yield zip(torch.split(inputs[:used], sizes), torch.split(labels[:used], sizes), strict=True)
 
     def _orders(self, purpose: str, epochs: int, repeats: bool) -> Iterator[np.random.Generator]:
         """The generator that each epoch's order is drawn from."""
@@ -406,5 +417,5 @@ def _gradient(flat: FlatModule, batch: Batch) -> Tensor:
     inputs, labels = batch
     flat.grad.zero_()
     with flat.untouched_buffers():
-        cross_entropy(flat.module(inputs), labels).backward()  # type: ignore[no-untyped-call]
+        cross_entropy(flat(inputs), labels).backward()  # type: ignore[no-untyped-call]
     return flat.grad.clone()

@@ -1,8 +1,8 @@
 """Named random streams: every random choice of a run comes from `stream(root_seed, *path)`.
 
 A stream depends on its path alone, through a stable hash, so that clients, rounds and purposes never share
-numbers and no order of execution matters. The one place that touches torch's global generator is
-`forked_torch_seed`, for model initialisation and dropout, and it restores what it found.
+numbers and no order of execution matters. `forked_seeds` alone seeds the global
+generators, which model builders, dropout and user code draw from, and it restores what it found.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from hashlib import blake2b
 
 import numpy as np
-import torch
+
+from orchestrator.models.seeding import forked_generators
 
 
 def derive(root_seed: int, *path: str | int) -> int:
@@ -27,16 +28,7 @@ def stream(root_seed: int, *path: str | int) -> np.random.Generator:
 
 
 @contextmanager
-def forked_torch_seed(root_seed: int, *path: str | int) -> Iterator[None]:
-    """Seed torch's global generators for the block, and put the CPU's state back afterwards.
-
-    torch.manual_seed would do, but costs more than a training step where torch was built for GPUs.
-    """
-    state, seed = torch.get_rng_state(), derive(root_seed, *path)
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.manual_seed_all(seed)
-    try:
+def forked_seeds(root_seed: int, *path: str | int) -> Iterator[None]:
+    """Seed the global generators of torch, numpy and Python with that path for the block, and restore them after."""
+    with forked_generators(derive(root_seed, *path)):
         yield
-    finally:
-        torch.set_rng_state(state)

@@ -11,7 +11,7 @@ from orchestrator.fleet.population import Population
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.models.cost import ModelCost
 from orchestrator.models.parameters import ParameterLayout
-from orchestrator.models.units import UnitGroup
+from orchestrator.models.units.groups import UnitGroup
 from orchestrator.sparsity.wire_frame import ValueDtype
 
 
@@ -21,7 +21,7 @@ class Setting:
 
     `initial` is the float32[D] start vector, which every client can draw from the seed; `units` the model's
     unit groups, () unless the method asks for them; `population` says which device each client has; `value_dtype`
-    is what values are rounded to on the wire.
+    is what values are rounded to on the wire; `smallest_batch` the fewest samples that the model can be trained on.
     """
 
     layout: ParameterLayout
@@ -34,6 +34,7 @@ class Setting:
     population: Population
     units: tuple[UnitGroup, ...] = ()
     value_dtype: ValueDtype = "float32"
+    smallest_batch: int = 1
 
     @property
     def profiles(self) -> tuple[DeviceProfile, ...]:

@@ -23,7 +23,7 @@ from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.fleet.clock import client_time
 from orchestrator.fleet.ratio import Bandit, RatioPolicy, choose, credit, new_bandit, policy_ratio
-from orchestrator.models.submodel import KeptUnits, submodel_index
+from orchestrator.models.units.submodel import KeptUnits, submodel_index
 from orchestrator.sparsity.payload import Dense, Payload, Scalar
 
 _BYTES_PER_VALUE = 4

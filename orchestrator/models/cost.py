@@ -3,7 +3,6 @@
 Two operations per multiply-accumulate (MAC); biases, norms, activations and pools are not counted.
 """
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,9 +12,9 @@ from torch._ops import OpOverload
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import flop_registry
 
-from orchestrator.errors import ModelError
 from orchestrator.models.operator_watch import OperatorWatch
 from orchestrator.models.parameters import ParameterLayout
+from orchestrator.models.replica import replica
 from orchestrator.models.shapes import InputShape, example_input
 
 #: batch norm without running statistics needs two images where its map has a single pixel
@@ -28,8 +27,7 @@ class ModelCost:
 
     A convolution uses a weight once per output pixel, a linear layer once per row of its input, a recurrent
     one once per step; a layer called several times counts several times. `sizes` holds the entries of the
-    dense parameters, and `other_macs` what no maskable parameter takes part in, such as attention between
-    tokens.
+    dense parameters, and `other_macs` the MACs of products without these, such as attention between tokens.
     """
 
     positions: Mapping[str, float]
@@ -51,29 +49,17 @@ class ModelCost:
 def measure_cost(module: nn.Module, layout: ParameterLayout, input_shape: InputShape) -> ModelCost:
     """Count on a copy of the module, in evaluation mode; `layout` is the module's own.
 
-    Raises ModelError for a maskable parameter that is in no product which can be counted (an unknown cost
-    is not zero), or that is multiplied with another one.
+    `positions` lacks each maskable parameter whose MACs do not shrink with a mask: one that no countable product
+    uses, or that is multiplied with another one. It must stay dense: see `keeping_dense`.
     """
-    replica = copy.deepcopy(module).to("cpu").eval()
-    parameters = dict(replica.named_parameters())
+    copied = replica(module).to("cpu").eval()
+    parameters = dict(copied.named_parameters())
     maskable = {segment.name: parameters[segment.name] for segment in layout.maskable}
     attribution = _Attribution(maskable)
     # fused attention kernels are not counted; gradients keep transformer layers off theirs
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), attribution:
-        replica(example_input(input_shape, _BATCH_SIZE))
-    for name in maskable:
-        if name not in attribution.macs:
-            raise ModelError(
-                "model",
-                name,
-                "its cost is unknown: no countable matrix product, convolution or embedding uses it",
-                "use it in such an operation, or store it with one dimension, so that it stays dense",
-            )
-    return ModelCost(
-        positions={n: attribution.macs[n] / (_BATCH_SIZE * p.numel()) for n, p in maskable.items()},
-        sizes={name: parameter.numel() for name, parameter in maskable.items()},
-        other_macs=attribution.other_macs / _BATCH_SIZE,
-    )
+        copied(example_input(input_shape, _BATCH_SIZE))
+    return attribution.cost({name: parameter.numel() for name, parameter in maskable.items()})
 
 
 class _Attribution(OperatorWatch):  # type: ignore[no-untyped-call]
@@ -87,8 +73,19 @@ class _Attribution(OperatorWatch):  # type: ignore[no-untyped-call]
         super().__init__()
         self.macs: dict[str, float] = {}
         self.other_macs = 0.0
+        self._multiplied: set[str] = set()
         starts = {name: tensor.data_ptr() for name, tensor in maskable.items()}
         self._spans = {name: range(starts[name], starts[name] + maskable[name].nbytes) for name in maskable}
+
+    def cost(self, sizes: Mapping[str, int]) -> ModelCost:
+        """What was seen, per sample and entry, of the parameters whose MACs are theirs alone."""
+        own = {n: size for n, size in sizes.items() if n in self.macs and n not in self._multiplied}
+        shared = sum(macs for name, macs in self.macs.items() if name not in own)
+        return ModelCost(
+            positions={name: self.macs[name] / (_BATCH_SIZE * size) for name, size in own.items()},
+            sizes=own,
+            other_macs=(self.other_macs + shared) / _BATCH_SIZE,
+        )
 
     def seen(
         self, func: OpOverload, args: Sequence[object], kwargs: Mapping[str, object], output: object
@@ -118,13 +115,9 @@ class _Attribution(OperatorWatch):  # type: ignore[no-untyped-call]
 
     def _charge(self, macs: float, names: tuple[str, ...]) -> None:
         if len(names) > 1:
-            raise ModelError(
-                "model",
-                names[0],
-                f"its cost is unknown: it is multiplied with another parameter, {names[1]}",
-                "multiply each with activations instead",
-            )
-        if names:
+            self._multiplied.update(names)
+            self.other_macs += macs
+        elif names:
             self.macs[names[0]] = self.macs.get(names[0], 0.0) + macs
         else:
             self.other_macs += macs

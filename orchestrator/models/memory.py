@@ -4,7 +4,6 @@ float32 weights, gradients and optimiser moments, and every value that a forward
 is what the backward pass may need. Work space of kernels, the framework itself and the samples are not counted.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 
 from orchestrator.models.operator_watch import OperatorWatch
+from orchestrator.models.replica import replica
 from orchestrator.models.shapes import InputShape, example_input
 
 _BYTES_PER_VALUE = 4
@@ -20,19 +20,23 @@ _BATCH_SIZE = 2
 
 
 def training_bytes(
-    num_values: int, num_moments: int, activations_per_sample: float, batch_size: int
+    num_values: int, num_moments: int, activations_per_sample: float, batch_size: int, num_frozen: int = 0
 ) -> float:
-    """Bytes for a model of `num_values` weights, with so many moments of each, and a batch's activations."""
-    return _BYTES_PER_VALUE * (num_values * (2 + num_moments) + batch_size * activations_per_sample)
+    """Bytes for a model of `num_values` weights, with so many moments of each, and a batch's activations.
+
+    `num_frozen` weights more have neither gradients nor moments.
+    """
+    trained = num_values * (2 + num_moments)
+    return _BYTES_PER_VALUE * (trained + num_frozen + batch_size * activations_per_sample)
 
 
 @torch.inference_mode(False)
 def count_activations(module: nn.Module, input_shape: InputShape) -> float:
     """Values that a training forward pass makes per sample; views of values that are there already count nothing."""
-    replica = copy.deepcopy(module).to("cpu").train()
-    counter, inputs = _NewValues(replica), example_input(input_shape, _BATCH_SIZE)
+    copied = replica(module).to("cpu").train()
+    counter, inputs = _NewValues(copied), example_input(input_shape, _BATCH_SIZE)
     with torch.enable_grad(), counter:
-        replica(inputs)
+        copied(inputs)
     return counter.num_values / _BATCH_SIZE
 
 

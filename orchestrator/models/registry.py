@@ -12,6 +12,7 @@ from orchestrator.config.sections import ModelConfig
 from orchestrator.errors import ModelError, RequestError
 from orchestrator.models.plugin import load_object
 from orchestrator.models.shapes import InputKind, InputShape, example_input, input_kind
+from orchestrator.models.uncompiled import uncompiled
 
 #: (input_shape, num_classes) -> module from float32[B, C, H, W] or int64[B, T] to float32[B, num_classes] logits
 Builder = Callable[[InputShape, int], nn.Module]
@@ -140,6 +141,7 @@ def construct(
             f"it built a {type(model).__name__}",
             "return a torch.nn.Module from the function",
         )
+    model = uncompiled(name, model)
     _check_output(name, noun, model, input_shape, num_classes)
     return _with_softmax(model) if double_softmax else model
 

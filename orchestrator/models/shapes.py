@@ -13,6 +13,9 @@ from orchestrator.errors import ModelError
 InputShape = tuple[int, ...]
 InputKind = Literal["image", "text"]
 
+#: samples in a batch of an evaluation and of a served model, since a model may normalise by batch statistics
+EVALUATION_BATCH = 250
+
 
 def input_kind(input_shape: InputShape) -> InputKind:
     """What inputs of this shape are: a text has one dimension."""
@@ -23,6 +26,14 @@ def example_input(input_shape: InputShape, batch_size: int = 2) -> Tensor:
     """Black images float32[B, C, H, W], or texts int64[B, T] of token 0."""
     dtype = torch.int64 if input_kind(input_shape) == "text" else torch.float32
     return torch.zeros(batch_size, *input_shape, dtype=dtype)
+
+
+def random_input(input_shape: InputShape, num_classes: int) -> Tensor:
+    """A batch of two like `example_input`, of random pixels or tokens, the same at every call."""
+    generator, shape = torch.Generator(), (2, *input_shape)
+    if input_kind(input_shape) == "text":
+        return torch.randint(num_classes, shape, generator=generator)
+    return torch.randn(shape, generator=generator)
 
 
 @dataclass(frozen=True, slots=True)

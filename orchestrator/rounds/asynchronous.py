@@ -17,6 +17,7 @@ from orchestrator.errors import RoundError
 from orchestrator.execution.executor import TaskHandle, TaskRequest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
+from orchestrator.federation.batches import batch_sizes
 from orchestrator.federation.client_event import EventOutcome
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.fleet.clock import client_time
@@ -211,7 +212,8 @@ class AsynchronousRounds:
             mask = None if received is None else received.mask
             active = None if mask is None else setting.layout.active(mask)
             num_samples = len(self._experiment.partition.train[flight.client_id])
-            flops = setting.training.local_epochs * num_samples * setting.cost.training_flops(active)
+            seen = sum(batch_sizes(num_samples, setting.training, setting.smallest_batch))
+            flops = setting.training.local_epochs * seen * setting.cost.training_flops(active)
         time = client_time(
             profile, download_bytes=flight.download_bytes, train_flops=flops, upload_bytes=0
         ).total_s

@@ -22,6 +22,8 @@ from orchestrator.tracking.record import RunInfo
 
 #: under what run.json keeps the lines on how the data was read; absent when there are none
 DATA_NOTES = "data_notes"
+#: fingerprints that runs of earlier releases do not have
+_LATER_FINGERPRINTS = ("fixed_state",)
 
 
 def unique_name(stem: str) -> str:
@@ -73,6 +75,8 @@ def verify_run(store: RunStore, experiment: Experiment) -> list[str]:
     if not all(isinstance(about.get(key), dict) for key in ("fingerprint", "machine")):
         raise CheckpointError(f"{store.folder / 'run.json'} has no fingerprints; the run cannot be resumed")
     for name, digest in fingerprint(experiment).items():
+        if name in _LATER_FINGERPRINTS and name not in about["fingerprint"]:
+            continue
         if about["fingerprint"].get(name) != digest:
             raise CheckpointError(
                 f"{name} is not what the run {store.run_id} was started with (fingerprint "

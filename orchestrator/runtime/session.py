@@ -11,7 +11,7 @@ from typing import Protocol
 
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.experiment import Experiment, model_notes
 from orchestrator.experiment.loading import resumed_config
 from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime.backend import Backend, InProcessBackend
@@ -140,6 +140,8 @@ def _execute(experiment: Experiment, store: RunStore, display: Display, verbose:
         display.note(f"{store.run_id}: {backend.description}")
         for warning in experiment.warnings:
             display.note(f"warning: {warning}")
+        for line in model_notes(experiment):
+            display.note(line)
         tracker = backend.tracker()
         tracker.start(run_info(store, config))
         try:

@@ -4,16 +4,18 @@ import json
 import shutil
 from pathlib import Path
 
-from safetensors.torch import save
 from torch import Tensor
 
 from orchestrator.experiment.experiment import Experiment
+from orchestrator.federation.seeds import derive
+from orchestrator.models.state import pack_state, whole_state
 from orchestrator.storage.atomic_write import storing, write_durably
 
 
 def export_model(experiment: Experiment, params: Tensor, folder: Path) -> None:
-    """Write `model.safetensors` (tensors by name) and `model.json` (how to build the module) into a folder.
+    """Write `model.safetensors` (the `state_dict`) and `model.json` (how to build the module) into a folder.
 
+    `build_seed` seeds the generators of torch, numpy and Python for the builder, which may draw more than tensors.
     A model that came from a user's file is copied beside them.
     """
     with storing(folder):
@@ -24,10 +26,12 @@ def export_model(experiment: Experiment, params: Tensor, folder: Path) -> None:
     if source is not None and source.is_file():
         with storing(folder / source.name):
             shutil.copyfile(source, folder / source.name)
-    tensors = {n: v.clone() for n, v in experiment.setting.layout.views(params).items()}
-    write_durably(folder / "model.safetensors", save(tensors))
+    flat = experiment.new_model()
+    flat.load(params)
+    write_durably(folder / "model.safetensors", pack_state(whole_state(flat.module)).tobytes())
     about = {
         "builder": spec,
+        "build_seed": derive(experiment.config.seed, "model"),
         "input_shape": list(dataset.input_shape),
         "num_classes": dataset.num_classes,
         "double_softmax": experiment.config.model.double_softmax,

@@ -1,6 +1,6 @@
 """How MLflow loads a logged model back: a run's `model/` folder becomes an object that predicts.
 
-The folder holds `model.safetensors` (every tensor of the model by name) and `model.json`; no pickle is
+The folder holds `model.safetensors` (the model's `state_dict`) and `model.json`; no pickle is
 read. MLflow calls `_load_pyfunc`, see `mlflow.pyfunc`, "loader_module".
 """
 
@@ -15,11 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from orchestrator.config.sections import ModelConfig
-from orchestrator.errors import ModelError
 from orchestrator.models.registry import build_model
-from orchestrator.models.shapes import input_kind
-
-_BATCH_SIZE = 256
+from orchestrator.models.seeding import forked_generators
+from orchestrator.models.shapes import EVALUATION_BATCH, input_kind
+from orchestrator.models.state import load_whole_state
 
 
 @final
@@ -44,9 +43,11 @@ class ServedModel:
         The scores are logits, or their softmax in a run with `model.double_softmax`. `params` is ignored.
         """
         inputs = torch.from_numpy(np.array(model_input))
-        starts = range(0, max(len(inputs), 1), _BATCH_SIZE)
+        starts = range(0, max(len(inputs), 1), EVALUATION_BATCH)
         with torch.inference_mode():
-            batches = [self._module(self._prepared(inputs[start : start + _BATCH_SIZE])) for start in starts]
+            batches = [
+                self._module(self._prepared(inputs[start : start + EVALUATION_BATCH])) for start in starts
+            ]
         scores: NDArray[np.float32] = torch.cat(batches).numpy()
         return scores
 
@@ -67,26 +68,11 @@ def _load_pyfunc(data_path: str) -> ServedModel:
         builder = f"{folder / description['file']}:{builder.rpartition(':')[2]}"
     config = ModelConfig(name=builder, double_softmax=description["double_softmax"])
     input_shape = tuple(description["input_shape"])
-    module = build_model(config, input_shape, description["num_classes"], None)
-    _load_tensors(module, folder / "model.safetensors")
+    with forked_generators(description["build_seed"]):
+        module = build_model(config, input_shape, description["num_classes"], None)
+    path = folder / "model.safetensors"
+    load_whole_state(module, load_file(path), path)
     if input_kind(input_shape) == "text":
         return ServedModel(module, None)
     mean, std = (torch.tensor(description[name], dtype=torch.float32) for name in ("mean", "std"))
     return ServedModel(module, (mean, std))
-
-
-def _load_tensors(module: nn.Module, path: Path) -> None:
-    tensors = load_file(path)
-    state = module.state_dict()
-    # counters of batch norm are no part of the parameter vector, and evaluation does not read them
-    required = {name for name, tensor in state.items() if tensor.dtype == torch.float32}
-    different = (required - tensors.keys()) | (tensors.keys() - state.keys())
-    different |= {name for name in required & tensors.keys() if tensors[name].shape != state[name].shape}
-    if different:
-        raise ModelError(
-            "model",
-            path,
-            f"{', '.join(sorted(different)[:3])}: missing, unknown or of another shape in the model built",
-            "load it with the version of the model's code that trained it",
-        )
-    module.load_state_dict(tensors, strict=False)

@@ -11,7 +11,7 @@ from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.fleet.ratio import HIGH, LOW
-from orchestrator.models.submodel import bits_to_units
+from orchestrator.models.units.submodel import bits_to_units
 from orchestrator.sparsity.payload import Bits, Dense
 from tests.support.fakes import assert_same_params, experiment
 from tests.support.fedlps_client import Client

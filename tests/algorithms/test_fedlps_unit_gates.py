@@ -10,9 +10,9 @@ from torch.nn.functional import batch_norm, conv2d, cross_entropy, linear
 
 from algorithms._fedlps_unit_gates import close_units, gate_gradient
 from orchestrator.models.parameters import FlatModule
-from orchestrator.models.submodel import KeptUnits, unit_mask
-from orchestrator.models.unit_tracing import trace_units
-from orchestrator.models.units import UnitGroup
+from orchestrator.models.units.groups import UnitGroup
+from orchestrator.models.units.submodel import KeptUnits, unit_mask
+from orchestrator.models.units.tracing import trace_units
 from tests.support.fakes import normalised_net, seeded
 from tests.support.nets import residual, row_lstm
 

@@ -14,7 +14,7 @@ from algorithms.fedpm import FedPM, FedPMConfig, FedPMState
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
 from orchestrator.federation.aggregate import Contribution
-from orchestrator.federation.seeds import forked_torch_seed
+from orchestrator.federation.seeds import forked_seeds
 from orchestrator.models.shapes import InputShape
 from orchestrator.sparsity.payload import Bits, Dense
 from tests.support.fakes import (
@@ -116,13 +116,13 @@ def test_the_gradient_of_a_score(estimator: str) -> None:
     recorder = Recorder()
     run.optimizer = recorder
     batch = next(next(run.batches()))
-    with forked_torch_seed(0, "here"):
+    with forked_seeds(0, "here"):
         algorithm.step(run, batch)
 
     module, layout = net(), algorithm.setting.layout
     theta = placed(algorithm, state.probability)
     is_masked = theta > 0
-    with forked_torch_seed(0, "here"):
+    with forked_seeds(0, "here"):
         mask = torch.bernoulli(torch.where(is_masked, theta, 1.0)).requires_grad_()
     assert torch.equal(run.values, mask.detach() * algorithm.fixed_weights())
     logits = functional_call(module, layout.views(mask * algorithm.fixed_weights()), (batch[0],))
@@ -139,7 +139,7 @@ def test_training_is_adam_on_the_scores_through_straight_through_samples() -> No
     state = initial(algorithm)
     run = loaded(algorithm, state)
     batches = [batch for epoch in run.batches() for batch in epoch]
-    with forked_torch_seed(0, "here"):
+    with forked_seeds(0, "here"):
         algorithm.client_update(run)
 
     module, layout, fixed = net(), algorithm.setting.layout, algorithm.fixed_weights()
@@ -147,7 +147,7 @@ def test_training_is_adam_on_the_scores_through_straight_through_samples() -> No
     is_masked = theta > 0
     scores = torch.logit(theta[is_masked]).requires_grad_()
     optimizer = torch.optim.Adam([scores], lr=0.1)
-    with forked_torch_seed(0, "here"):
+    with forked_seeds(0, "here"):
         for images, labels in batches:
             probability = torch.ones(layout.size).masked_scatter(is_masked, torch.sigmoid(scores))
             mask = probability + (torch.bernoulli(probability) - probability).detach()
@@ -169,7 +169,7 @@ def test_bits_are_unbiased() -> None:
     run = loaded(algorithm, state)
     algorithm.on_train_start(run)
     drawn = []
-    with forked_torch_seed(0, "here"):
+    with forked_seeds(0, "here"):
         for _ in range(400):
             (item,) = algorithm.pack(run)
             assert isinstance(item, Bits)

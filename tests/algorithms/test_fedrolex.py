@@ -11,8 +11,8 @@ from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.setting import Setting
 from orchestrator.federation.structured import ClientRatio
-from orchestrator.models.unit_tracing import trace_units
-from orchestrator.models.units import UnitGroup
+from orchestrator.models.units.groups import UnitGroup
+from orchestrator.models.units.tracing import trace_units
 from tests.support.fakes import (
     assert_same_params,
     experiment,

@@ -15,7 +15,7 @@ from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.structured import ClientRatio
 from orchestrator.fleet.registry import FLEETS
 from orchestrator.models.parameters import FlatModule
-from orchestrator.models.unit_tracing import trace_units
+from orchestrator.models.units.tracing import trace_units
 from orchestrator.sparsity.payload import Dense
 from tests.support.fakes import (
     TensorData,

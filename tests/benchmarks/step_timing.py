@@ -8,7 +8,7 @@ import torch
 
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.models.parameters import FlatModule
-from orchestrator.models.units import UnitGroup
+from orchestrator.models.units.groups import UnitGroup
 from tests.support.fakes import (
     TensorData,
     make_run,

@@ -12,8 +12,8 @@ import torch
 
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.models.registry import resolve_builder
-from orchestrator.models.submodel import first_units
-from orchestrator.models.unit_tracing import trace_units
+from orchestrator.models.units.submodel import first_units
+from orchestrator.models.units.tracing import trace_units
 from tests.benchmarks.step_timing import NUM_CLASSES, SHAPE, medians, run_of, step_of
 from tests.support.fakes import seeded
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,15 @@ from orchestrator.models.parameters import ParameterLayout
 from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.sparsity.payload import Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode
+from orchestrator.tracking.record import read_records
 from tests.support.fakes import DEVICE
 from tests.support.fleets import with_profiles
-from tests.support.runs import NOTHING, prepared
+from tests.support.runs import (
+    NOTHING,
+    drive,
+    fresh,
+    prepared,
+)
 
 Buffer = NDArray[np.uint8]
 
@@ -271,3 +278,23 @@ class TestFailure:
         host.run(_task(), np.zeros(3, np.uint8), NOTHING, None)
         after = _update(_run(host, experiment, 3))
         assert before.buffer.tobytes() == after.buffer.tobytes()
+
+
+@pytest.mark.parametrize("method", ["fedavg", "feddst", "heterofl"])
+@pytest.mark.parametrize("drop_last", ["false", "true"])
+def test_clients_train_whatever_their_number_of_samples(tmp_path: Path, method: str, drop_last: str) -> None:
+    """Several clients have a last batch of one sample, which batch norm over single values rejects."""
+    experiment = fresh(
+        "model.name=tests.support.models:normalised",
+        f"algorithm.name={method}",
+        f"training.drop_last={drop_last}",
+        "training.batch_size=3",
+        "training.clients_per_round=6",
+        "training.rounds=2",
+        "evaluation.finetune_epochs=1",
+    )
+    assert any(size % 3 == 1 for size in experiment.partition.train.sizes().tolist())
+    drive(experiment, tmp_path)
+    records = read_records(tmp_path / "metrics.jsonl")
+    assert [record.round_idx for record in records] == [0, 1]
+    assert records[-1].metrics["eval/accuracy"] > 0.3

@@ -32,6 +32,22 @@ def test_bytes_by_hand() -> None:
     assert _needed(6, momentum=0.9) == 4 * (3 * 23 + 6 * 8)
 
 
+def test_frozen_weights_take_no_gradients_or_moments() -> None:
+    """15 of the 23 weights and biases are frozen: they take 4 bytes each."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    net[1].requires_grad_(False)
+    config = TrainingConfig(batch_size=10, momentum=0.9)
+    assert DeviceMemory(config, (1, 2, 2)).needed_bytes(FlatModule(net), 100) == 4 * (3 * 8 + 15 + 10 * 8)
+
+
+def test_a_merged_batch_takes_its_own_size() -> None:
+    config, flat = TrainingConfig(batch_size=10, momentum=0.9), FlatModule(nn.Sequential(*NET))
+    for smallest, num_in_batch in ((1, 10), (2, 11)):
+        memory = DeviceMemory(config, (1, 2, 2), smallest)
+        assert memory.needed_bytes(flat, 31) == 4 * (3 * 23 + num_in_batch * 8)
+        assert memory.needed_bytes(flat, 32) == 4 * (3 * 23 + 10 * 8)
+
+
 def test_a_task_fits_exactly_or_is_refused_with_both_sizes() -> None:
     memory = DeviceMemory(TrainingConfig(batch_size=10, momentum=0.9), (1, 2, 2))
     flat = FlatModule(nn.Sequential(*NET))

@@ -11,11 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from orchestrator.errors import ModelError, RequestError
+from orchestrator.errors import ConfigError, ModelError, RequestError
 from orchestrator.experiment.experiment import Experiment, machine_fingerprint, params_sha256
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.registry import get_fleet
 from orchestrator.models.parameters import FlatModule
+from orchestrator.models.registry import resolve_builder
 from tests.support.runs import fresh, prepared
 
 
@@ -59,7 +60,8 @@ def test_the_same_config_gives_the_same_fingerprint() -> None:
     first, second = (fresh("seed=5") for _ in range(2))
     assert first is not second
     assert first.fingerprint() == second.fingerprint()
-    assert set(first.fingerprint()) == {"data", "partition", "model", "initial_parameters", "fleet"}
+    expected = {"data", "partition", "model", "initial_parameters", "fixed_state", "fleet"}
+    assert set(first.fingerprint()) == expected
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_the_same_config_gives_the_same_fingerprint() -> None:
         ("fleet.redraw=true", {"fleet"}),
         ("data.validation_fraction=0.2", {"partition"}),
         ("data.test_fraction=0.3", {"data", "partition"}),
-        ("model.name=tests.support.models:dropout", {"model", "initial_parameters"}),
+        ("model.name=tests.support.models:dropout", {"model", "initial_parameters", "fixed_state"}),
         ("data.image_size=10", {"data", "model", "initial_parameters"}),
         ("training.lr=0.2", set()),
         ("training.rounds=9", set()),
@@ -166,6 +168,26 @@ class TestInit:
             self._with(start)
         assert (caught.value.field, caught.value.value) == ("model.init", start)
 
+    def test_values_that_are_not_finite_are_rejected(self, start: Path) -> None:
+        layout = prepared().setting.layout
+        tensors = {s.name: torch.zeros(s.shape) for s in layout.segments}
+        tensors["fc2.bias"][3] = torch.nan
+        save_file(tensors, start)
+        with pytest.raises(ModelError, match=r"fc2\.bias") as caught:
+            self._with(start)
+        assert (caught.value.field, caught.value.value) == ("model.init", start)
+
+    def test_a_whole_state_dict_is_read_and_counters_may_be_missing(self, start: Path) -> None:
+        name = "model.name=tests.support.models:dropout"
+        with torch.random.fork_rng(devices=[]):
+            state = resolve_builder("tests.support.models:dropout")((1, 8, 8), 10).state_dict()
+        state["2.running_mean"] += 3
+        for missing in (set(), {"2.num_batches_tracked"}):
+            save_file({n: t for n, t in state.items() if n not in missing}, start)
+            experiment = fresh(name, f"model.init={start}")
+            views = experiment.setting.layout.views(torch.from_numpy(experiment.initial.copy()))
+            assert all(torch.equal(view, state[n]) for n, view in views.items())
+
     @pytest.mark.parametrize("content", [None, b"", b"garbage" * 10])
     def test_a_file_that_is_none_is_refused(self, tmp_path: Path, content: bytes | None) -> None:
         path = tmp_path / "start.safetensors"
@@ -203,6 +225,50 @@ def test_what_cannot_be_run_is_refused_before_anything_is_made(
     with pytest.raises(RequestError) as caught:
         fresh(*overrides)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("model", "smallest"),
+    [("normalised", 2), ("standardised", 2), ("normalised_maps", 1), ("linear", 1), ("dropout", 2)],
+)
+def test_smallest_training_batch_of_a_model(model: str, smallest: int) -> None:
+    assert fresh(f"model.name=tests.support.models:{model}").setting.smallest_batch == smallest
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field", "value"),
+    [
+        (("training.batch_size=1",), "training.batch_size", 1),
+        (
+            ("data.partition.kind=quantity", "data.partition.min_samples=1", "fleet.num_clients=500"),
+            "data.partition.min_samples",
+            1,
+        ),
+    ],
+)
+def test_batches_too_small_for_batch_statistics_are_rejected(
+    overrides: tuple[str, ...], field: str, value: int
+) -> None:
+    assert prepared("model.name=tests.support.models:linear", *overrides).setting.smallest_batch == 1
+    with pytest.raises(ConfigError) as caught:
+        fresh("model.name=tests.support.models:normalised", *overrides)
+    assert (caught.value.field, caught.value.value) == (field, value)
+
+
+@pytest.mark.parametrize("model", ["two_heads", "no_gradient"])
+def test_a_model_that_cannot_be_trained_is_rejected_before_the_run(model: str) -> None:
+    name = f"tests.support.models:{model}"
+    with pytest.raises(ModelError, match="in training mode") as caught:
+        fresh(f"model.name={name}")
+    assert (caught.value.field, caught.value.value) == ("model.name", name)
+
+
+def test_preparing_changes_no_statistics() -> None:
+    """The model is tried out on a copy."""
+    experiment = fresh("model.name=tests.support.models:normalised")
+    views = experiment.setting.layout.views(torch.from_numpy(experiment.initial.copy()))
+    assert views["2.running_mean"].tolist() == [0.0] * 32
+    assert views["2.running_var"].tolist() == [1.0] * 32
 
 
 def test_a_model_that_cannot_be_cut_is_named_with_the_layer(tmp_path: Path) -> None:

@@ -147,6 +147,33 @@ def test_a_state_that_is_not_finite_is_an_error_too() -> None:
         Diverging(AlgorithmConfig(), setting).client_update(make_run(setting, flat, random_data(9, SHAPE, 3)))
 
 
+class Overflowing(nn.Module):
+    """Trains finite weights under a mask of -inf, which its first forward pass fills in."""
+
+    def __init__(self, *, persistent: bool) -> None:
+        super().__init__()
+        self.net = net()
+        self.register_buffer("limits", torch.zeros(2), persistent=persistent)
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.limits = torch.tensor([0.0, -torch.inf])
+        logits: Tensor = self.net(images)
+        return logits
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_only_what_travels_must_be_finite(persistent: bool) -> None:
+    flat = seeded(lambda: Overflowing(persistent=persistent))
+    setting = make_setting(flat, SHAPE)
+    run = make_run(setting, flat, random_data(9, SHAPE, 3))
+    if persistent:
+        with pytest.raises(FloatingPointError, match="buffer limits"):
+            Plain(AlgorithmConfig(), setting).client_update(run)
+    else:
+        Plain(AlgorithmConfig(), setting).client_update(run)
+        assert bool(run.values.isfinite().all())
+
+
 Trace = tuple[str, ...]
 
 

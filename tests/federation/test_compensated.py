@@ -16,8 +16,8 @@ from orchestrator.federation.compensated import CompensatedAlgorithm, Compensate
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.structured import ClientRatio
-from orchestrator.models.submodel import KeptUnits, first_units
-from orchestrator.models.unit_tracing import trace_units
+from orchestrator.models.units.submodel import KeptUnits, first_units
+from orchestrator.models.units.tracing import trace_units
 from orchestrator.sparsity.payload import Bits, Dense, Payload
 from tests.support.fakes import (
     TensorData,

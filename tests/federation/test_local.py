@@ -1,6 +1,7 @@
 """The local engine: masks, clipping, FLOPs, the growth gradient, batches and the loss it reports."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -289,6 +290,27 @@ def test_every_epoch_holds_every_image_once() -> None:
     for epoch in numbered():
         assert [len(batch) for batch in epoch] == [3, 3, 1]
         assert sorted(chain(*epoch)) == list(range(7))
+
+
+@pytest.mark.parametrize(
+    ("smallest", "drop_last", "sizes"),
+    [(1, False, [3, 3, 1]), (2, False, [3, 4]), (1, True, [3, 3]), (2, True, [3, 3])],
+)
+def test_last_batch_of_one_sample_is_kept_merged_or_left_out(
+    smallest: int, drop_last: bool, sizes: list[int]
+) -> None:
+    run = run_of(batch_size=3, local_epochs=1, drop_last=drop_last)
+    run.setting = replace(run.setting, smallest_batch=smallest)
+    run.data = TensorData(torch.zeros(7, *SHAPE), torch.arange(7))
+    (epoch,) = epochs_of(run)
+    assert [len(batch) for batch in epoch] == sizes
+    assert list(chain(*epoch)) == list(chain(*numbered()[0]))[: sum(sizes)]
+
+
+def test_samples_left_out_cost_nothing() -> None:
+    run = run_of(num_images=5, batch_size=2, local_epochs=3, drop_last=True)
+    finish(run)
+    assert run.train_flops == 3 * 4 * run.setting.cost.training_flops()
 
 
 def test_batches_are_reshuffled_by_epoch_round_and_client() -> None:

@@ -14,7 +14,7 @@ from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.local import Batch, LocalRun
 from orchestrator.federation.plan import TaskKind
 from orchestrator.federation.seeds import stream
-from orchestrator.models.unit_tracing import trace_units
+from orchestrator.models.units.tracing import trace_units
 from tests.support.fakes import (
     TensorData,
     make_run,

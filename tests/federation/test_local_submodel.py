@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.local import Batch, train
-from orchestrator.models.unit_tracing import trace_units
+from orchestrator.models.units.tracing import trace_units
 from tests.support.fakes import (
     make_run,
     make_setting,

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from orchestrator.contract.checked_run import CheckedRun
-from orchestrator.models.unit_tracing import trace_units
+from orchestrator.models.units.tracing import trace_units
 from tests.support.fakes import (
     TensorData,
     make_run,

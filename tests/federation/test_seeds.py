@@ -1,10 +1,13 @@
 """Random streams: a stable function of the path alone."""
 
+import random
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import torch
 
-from orchestrator.federation.seeds import derive, forked_torch_seed, stream
+from orchestrator.federation.seeds import derive, forked_seeds, stream
 
 
 @pytest.mark.parametrize(
@@ -55,21 +58,37 @@ def test_a_stream_does_not_depend_on_the_streams_drawn_before() -> None:
     assert np.array_equal(stream(5, "b").random(4), alone)
 
 
-def test_forked_torch_seed_gives_the_same_numbers_and_restores_the_generator() -> None:
-    before = torch.random.get_rng_state()
-    with forked_torch_seed(3, "model"):
+def _drawn() -> tuple[float, float, float]:
+    """One number of each global generator."""
+    return float(torch.rand(())), float(np.random.rand()), random.random()  # noqa: NPY002
+
+
+def test_forked_seeds_seeds_every_global_generator() -> None:
+    drawn = []
+    for path in ("model", "model", "dropout"):
+        with forked_seeds(3, path):
+            drawn.append(_drawn())
+    assert drawn[0] == drawn[1]
+    assert all(a != b for a, b in zip(drawn[0], drawn[2], strict=True))
+
+
+def test_forked_seeds_draws_torchs_numbers_of_that_seed() -> None:
+    with forked_seeds(3, "model"):
         first = torch.rand(5)
-    with forked_torch_seed(3, "model"):
-        second = torch.rand(5)
-    with forked_torch_seed(3, "dropout"):
-        other = torch.rand(5)
-    assert torch.equal(first, second)
-    assert not torch.equal(first, other)
-    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(first, torch.rand(5, generator=torch.Generator().manual_seed(derive(3, "model"))))
 
 
-def test_forked_torch_seed_restores_the_generator_after_an_error() -> None:
-    before = torch.random.get_rng_state()
-    with pytest.raises(ZeroDivisionError), forked_torch_seed(3, "model"):
-        torch.rand(1 // 0)
-    assert torch.equal(torch.random.get_rng_state(), before)
+@pytest.mark.parametrize("error", [False, True])
+def test_forked_seeds_restores_every_generator(error: bool) -> None:
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    random.seed(1)
+    expected = [_drawn(), _drawn()]
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    random.seed(1)
+    found = [_drawn()]
+    with suppress(ZeroDivisionError), forked_seeds(3, "model"):
+        _drawn()
+        assert 1 / (0 if error else 1)
+    assert [*found, _drawn()] == expected

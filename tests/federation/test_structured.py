@@ -18,9 +18,9 @@ from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm,
 from orchestrator.fleet.ratio import NUM_REWARDS, REWARD_SUM, utility
 from orchestrator.fleet.registry import FLEETS
 from orchestrator.models.parameters import FlatModule
-from orchestrator.models.submodel import KeptUnits, first_units
-from orchestrator.models.unit_tracing import trace_units
-from orchestrator.models.units import UnitGroup
+from orchestrator.models.units.groups import UnitGroup
+from orchestrator.models.units.submodel import KeptUnits, first_units
+from orchestrator.models.units.tracing import trace_units
 from orchestrator.sparsity.payload import Dense, Scalar
 from tests.support.fakes import (
     make_run,

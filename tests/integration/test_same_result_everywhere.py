@@ -41,6 +41,14 @@ def test_actors_end_where_one_process_ends(
     assert session.run(make_config(*placement), QUIET).params_sha256 == reference
 
 
+@pytest.mark.parametrize("model", ["torch_buffer", "python_attribute", "frozen"])
+def test_actors_have_the_state_that_lies_outside_the_vector(make_config: MakeConfig, model: str) -> None:
+    name = f"model.name=tests.support.stateful_models:{model}"
+    alone = session.run(make_config(name, "runtime.executor=inprocess"), QUIET)
+    pooled = session.run(make_config(name, "runtime.actors=pooled", "runtime.pool_size=2"), QUIET)
+    assert pooled.params_sha256 == alone.params_sha256
+
+
 def test_two_profiles_end_where_one_process_ends(make_config: MakeConfig) -> None:
     fleet = "fleet.name=five-tier"
     alone = session.run(make_config(fleet, "runtime.executor=inprocess"), QUIET)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from orchestrator.errors import ModelError
 from orchestrator.models.cost import ModelCost, measure_cost
 from orchestrator.models.parameters import FlatModule, ParameterLayout
 from orchestrator.models.registry import resolve_builder
@@ -176,6 +175,30 @@ class Product(nn.Module):
         return images.flatten(1) @ (self.left @ self.right)
 
 
+class Partly(nn.Module):
+    """Multiplies images with a parameter, and that parameter with itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.square, self.other = nn.Parameter(torch.ones(4, 4)), nn.Parameter(torch.ones(4, 4))
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = images.flatten(1) @ self.square
+        return self.fc(hidden @ (self.square @ self.other))
+
+
+class Spare(nn.Module):
+    """Has a layer that no forward pass uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.spare = nn.Linear(4, 3), nn.Linear(3, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.used(images.flatten(1))
+
+
 class Scale(nn.Module):
     """Scales pixel by pixel, and then classifies."""
 
@@ -267,22 +290,27 @@ def test_attention_between_tokens_belongs_to_no_parameter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "input_shape", "name"),
+    ("module", "input_shape", "positions", "other_macs"),
     [
-        (Scale(), (1, 2, 2), "scale"),
-        (Product(), (1, 2, 2), "left"),
-        (
-            nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3))),
-            (1, 1, 4),
-            "0.parametrizations",
-        ),
+        (Scale(), (1, 2, 2), {"fc.weight": 1}, 0),
+        # 4 x 2 times 2 x 3, counted once for the batch of two, and 4 x 3 for each image
+        (Product(), (1, 2, 2), {}, 4 * 2 * 3 / 2 + 4 * 3),
+        (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3))), (1, 1, 4), {}, 4 * 3),
+        (nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3))), (1, 1, 4), {}, 4 * 3),
+        (Partly(), (1, 2, 2), {"fc.weight": 1}, 4 * 4 + 4 * 4 * 4 / 2 + 4 * 4),
+        (Spare(), (1, 2, 2), {"used.weight": 1}, 0),
     ],
 )
-def test_unknown_cost_is_an_error_that_names_the_parameter(
-    module: nn.Module, input_shape: tuple[int, int, int], name: str
+def test_parameters_whose_macs_no_mask_would_save_have_no_positions(
+    module: nn.Module,
+    input_shape: tuple[int, int, int],
+    positions: dict[str, float],
+    other_macs: float,
 ) -> None:
-    with pytest.raises(ModelError, match=f"model={name}.*: its cost is unknown"):
-        _measure(module, input_shape)
+    cost = _measure(module, input_shape)
+    assert cost.positions == positions
+    assert cost.other_macs == other_macs
+    assert cost.sizes.keys() == positions.keys()
 
 
 def test_batch_norm_over_single_pixels_can_be_measured() -> None:

@@ -239,3 +239,67 @@ def test_sgd_on_the_flat_vector_equals_torch_sgd_on_the_module(momentum: float, 
         weights.add_(velocity, alpha=-0.1)
     running = [reference.get_buffer("1.running_mean"), reference.get_buffer("1.running_var")]
     assert torch.equal(flat.values, _flatten([*reference.parameters(), *running]))
+
+
+class Stateful(nn.Module):
+    """Has one tensor of each kind that a module can keep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trained = nn.Parameter(torch.tensor([1.0, 2.0]))
+        self.frozen = nn.Parameter(torch.tensor([[3.0, 4.0]]), requires_grad=False)
+        self.coarse = nn.Parameter(torch.tensor([0.5], dtype=torch.float16), requires_grad=False)
+        self.mean: Tensor
+        self.register_buffer("mean", torch.tensor([5.0]))
+        self.register_buffer("hidden", torch.tensor([6.0]), persistent=False)
+        self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+        self.register_buffer("order", torch.tensor([1, 0]))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.mean = self.mean + inputs.mean()
+        self.order = 1 - self.order
+        return inputs * self.trained + self.mean
+
+
+def test_vector_holds_what_trains_and_finite_persistent_statistics() -> None:
+    flat = FlatModule(Stateful())
+    assert [(s.name, s.kind) for s in flat.layout.segments] == [("trained", "bias"), ("mean", "buffer")]
+    assert flat.values.tolist() == [1, 2, 5]
+    fixed = {name: tensor.tolist() for name, tensor in flat.fixed_state().items()}
+    expected = {"frozen": [[3, 4]], "coarse": [0.5], "hidden": [6], "mask": [0, -torch.inf], "order": [1, 0]}
+    assert fixed == expected
+
+
+def test_statistics_that_a_forward_pass_replaces_are_in_the_vector() -> None:
+    flat = FlatModule(Stateful())
+    for _ in range(2):
+        flat(torch.tensor([1.0, 3.0]))
+    assert flat.values.tolist() == [1, 2, 9]
+    flat.load(torch.tensor([1.0, 1.0, 0.0]))
+    assert flat(torch.tensor([1.0, 3.0])).tolist() == [3, 5]
+
+
+def test_load_restores_fixed_buffers_that_a_forward_pass_replaced() -> None:
+    flat = FlatModule(Stateful())
+    flat(torch.ones(2))
+    assert flat.module.get_buffer("order").tolist() == [0, 1]
+    flat.load(flat.values.clone())
+    assert flat.module.get_buffer("order").tolist() == [1, 0]
+
+
+def test_loaded_fixed_state_is_where_every_load_starts() -> None:
+    flat, other = FlatModule(Stateful()), FlatModule(Stateful())
+    state = {"frozen": torch.tensor([[7.0, 8.0]]), "order": torch.tensor([5, 6])}
+    other.load_fixed_state(state)
+    other(torch.ones(2))
+    other.load(flat.values)
+    assert other.module.get_parameter("frozen").tolist() == [[7, 8]]
+    assert other.module.get_buffer("order").tolist() == [5, 6]
+    assert other.fixed_state().keys() == flat.fixed_state().keys()
+    assert other.fixed_state()["mask"].tolist() == [0, -torch.inf]
+
+
+def test_a_copy_keeps_the_layout_though_its_statistics_are_not_finite() -> None:
+    flat = FlatModule(_net())
+    flat.values[51:53] = torch.nan
+    assert FlatModule(copy.deepcopy(flat.module), like=flat.layout).layout == flat.layout

@@ -106,6 +106,13 @@ class TestVerifying:
         assert line.startswith(f"{name} was another and is ")
         assert "agree to rounding only" in line
 
+    def test_a_run_of_a_release_without_fixed_state_can_be_resumed(self, tmp_path: Path) -> None:
+        store = begin_run(prepared(*OVERRIDES), tmp_path / "r1")
+        about = store.about()
+        del about["fingerprint"]["fixed_state"]
+        store.describe(store.config(), about)
+        assert verify_run(store, prepared(*OVERRIDES)) == []
+
     @pytest.mark.parametrize("about", [{}, {"fingerprint": {}}, {"fingerprint": 1, "machine": {}}])
     def test_a_run_without_fingerprints_is_refused(self, tmp_path: Path, about: dict[str, object]) -> None:
         store = begin_run(prepared(*OVERRIDES), tmp_path / "r1")

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from orchestrator.experiment.experiment import Experiment, params_sha256
+from orchestrator.federation.seeds import derive
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.registry import construct, resolve_builder
 from orchestrator.storage.export import export_model
@@ -48,9 +49,7 @@ def _reloaded(folder: Path) -> tuple[FlatModule, dict[str, Any]]:
         about["num_classes"],
         double_softmax=about["double_softmax"],
     )
-    missing = module.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
-    assert not missing.unexpected_keys
-    assert all(key.endswith("num_batches_tracked") for key in missing.missing_keys)
+    module.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
     return FlatModule(module), about
 
 
@@ -80,6 +79,7 @@ def test_the_description_says_what_goes_in_and_comes_out(tmp_path: Path) -> None
     export_model(experiment, _params(experiment), tmp_path)
     assert json.loads((tmp_path / "model.json").read_text()) == {
         "builder": "mlp",
+        "build_seed": derive(0, "model"),
         "input_shape": [1, 8, 8],
         "num_classes": 10,
         "double_softmax": False,

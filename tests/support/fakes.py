@@ -21,8 +21,8 @@ from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.models.cost import measure_cost
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.shapes import InputShape
-from orchestrator.models.submodel import shrink
-from orchestrator.models.units import UnitGroup
+from orchestrator.models.units.groups import UnitGroup
+from orchestrator.models.units.submodel import shrink
 from orchestrator.rounds.sampler import CohortSampler
 from orchestrator.sparsity.payload import Payload
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from algorithms.fedlps import FedLPS, FedLPSConfig
 from orchestrator.contract.checked_run import CheckedRun
-from orchestrator.models.unit_tracing import trace_units
+from orchestrator.models.units.tracing import trace_units
 from tests.support.fakes import (
     DEVICE,
     TensorData,

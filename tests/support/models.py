@@ -19,6 +19,63 @@ def dropout(input_shape: InputShape, num_classes: int) -> nn.Module:
     )
 
 
+def normalised(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """Batch norm over single values, which torch rejects for a training batch of one sample."""
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(prod(input_shape), 32),
+        nn.BatchNorm1d(32),
+        nn.ReLU(),
+        nn.Linear(32, num_classes),
+    )
+
+
+def normalised_maps(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """Batch norm over the pixels of a map, of which one sample has enough."""
+    return nn.Sequential(nn.BatchNorm2d(input_shape[0]), linear(input_shape, num_classes))
+
+
+class Standardised(nn.Module):
+    """Divides by the batch's own standard deviation, which is not a number for one sample."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features / features.std(0) if self.training else features
+
+
+def standardised(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """Batch statistics of the user's own."""
+    return nn.Sequential(*linear(input_shape, num_classes), Standardised())
+
+
+class TwoHeads(nn.Module):
+    """Returns its logits twice while it trains."""
+
+    def __init__(self, num_pixels: int, num_classes: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(num_pixels, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        logits: Tensor = self.out(images.flatten(1))
+        return (logits, logits) if self.training else logits
+
+
+def two_heads(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """A tuple in training mode."""
+    return TwoHeads(prod(input_shape), num_classes)
+
+
+class InPlace(nn.Module):
+    """Changes what its backward pass needs."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits.exp().mul_(logits).add_(1.0).exp_().mul_(2.0)
+
+
+def no_gradient(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """A model without a backward pass."""
+    return nn.Sequential(*linear(input_shape, num_classes), InPlace())
+
+
 def linear(input_shape: InputShape, num_classes: int) -> nn.Module:
     """One layer, which is quick to train."""
     return nn.Sequential(nn.Flatten(), nn.Linear(prod(input_shape), num_classes))

@@ -11,8 +11,8 @@ from torch.nn.functional import pad
 
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.registry import resolve_builder
-from orchestrator.models.submodel import KeptUnits, shrink, submodel_index, unit_mask
-from orchestrator.models.unit_tracing import trace_units
+from orchestrator.models.units.submodel import KeptUnits, shrink, submodel_index, unit_mask
+from orchestrator.models.units.tracing import trace_units
 from tests.support.fakes import normalised_net
 
 BUILTIN: dict[str, tuple[int, int, int]] = {

@@ -35,6 +35,7 @@ WEIGHTS = {
     "norm.bias": torch.tensor([0.0, 1.0]),
     "norm.running_mean": torch.tensor([0.5, 0.0]),
     "norm.running_var": torch.tensor([1.0, 4.0]),
+    "norm.num_batches_tracked": torch.tensor(0),
     "head.weight": torch.arange(6.0).view(3, 2) / 10,
     "head.bias": torch.tensor([0.0, 0.0, 1.0]),
 }
@@ -49,6 +50,7 @@ def write_model(
     (folder / "mine.py").write_text(FILE)
     description = {
         "builder": "/somewhere/else/mine.py:tiny",
+        "build_seed": 1,
         "file": "mine.py",
         "input_shape": [2, 1, 1],
         "num_classes": 3,
@@ -104,6 +106,7 @@ def test_texts_are_token_ids_and_give_the_modules_logits(tmp_path: Path) -> None
     save_file(dict(module.state_dict()), folder / "model.safetensors")
     description = {
         "builder": "char_lstm",
+        "build_seed": 1,
         "file": None,
         "input_shape": [4],
         "num_classes": 5,
@@ -129,6 +132,8 @@ def test_texts_are_token_ids_and_give_the_modules_logits(tmp_path: Path) -> None
         ({"head.bias": None}, "head.bias"),
         ({"other.bias": torch.zeros(1)}, "other.bias"),
         ({"head.bias": torch.zeros(4)}, "head.bias"),
+        ({"head.bias": torch.zeros(3, dtype=torch.float64)}, "head.bias"),
+        ({"norm.num_batches_tracked": None}, "norm.num_batches_tracked"),
     ],
 )
 def test_weights_of_another_model_are_refused(

@@ -84,6 +84,7 @@ def make_run(run_dir: Path) -> None:
     save_file(dict(module().state_dict()), run_dir / "model" / "model.safetensors")
     description = {
         "builder": "mlp",
+        "build_seed": 1,
         "input_shape": [1, 2, 2],
         "num_classes": 3,
         "double_softmax": False,

@@ -25,7 +25,13 @@ def test_logged_model_loads_and_predicts_from_token_ids(tmp_path: Path) -> None:
     module, folder = char_lstm((4,), 5).eval(), tmp_path / "model"
     folder.mkdir()
     save_file(dict(module.state_dict()), folder / "model.safetensors")
-    description = {"builder": "char_lstm", "file": None, "input_shape": [4], "num_classes": 5}
+    description = {
+        "builder": "char_lstm",
+        "build_seed": 1,
+        "file": None,
+        "input_shape": [4],
+        "num_classes": 5,
+    }
     description |= {"double_softmax": False, "mean": [], "std": []}
     (folder / "model.json").write_text(json.dumps(description))
     uri = f"sqlite:///{tmp_path}/mlflow.db"

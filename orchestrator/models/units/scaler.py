@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from orchestrator.models.parameters import ParameterLayout
-from orchestrator.models.units import UnitGroup
+from orchestrator.models.units.groups import UnitGroup
 
 
 def unit_producers(layout: ParameterLayout, groups: Sequence[UnitGroup]) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.models.registry import resolve_builder
-from orchestrator.models.scaler import divide_outputs, unit_producers
-from orchestrator.models.unit_tracing import trace_units
+from orchestrator.models.units.scaler import divide_outputs, unit_producers
+from orchestrator.models.units.tracing import trace_units
 
 
 def producers(module: nn.Module, example: Tensor) -> tuple[str, ...]:

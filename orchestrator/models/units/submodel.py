@@ -3,7 +3,6 @@
 Legend: D = entries of the full flat vector, D_sub = entries of the submodel's own, J = units of all groups.
 """
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -16,7 +15,8 @@ from torch.nn.modules.rnn import RNNBase
 
 from orchestrator.errors import WireError
 from orchestrator.models.parameters import ParameterLayout
-from orchestrator.models.units import Role, UnitGroup, UnitSlice
+from orchestrator.models.replica import replica
+from orchestrator.models.units.groups import Role, UnitGroup, UnitSlice
 
 #: group name -> int64[k], the units it keeps, each once, in the order in which the submodel has them;
 #: a group that is not in the mapping is whole
@@ -119,7 +119,7 @@ def shrink(module: nn.Module, groups: Sequence[UnitGroup], num_kept: Mapping[str
     """A new module like this one with so many units in each group; a group without a count stays whole.
 
     Its ParameterLayout has the same segments in the same order, smaller; their values are zero, to be
-    loaded. Other buffers are copied. `module` is left as it is and shares nothing with the new one.
+    loaded. All other state is copied. `module` is left as it is and shares nothing with the new one.
     """
     _check_names(groups, num_kept)
     removed: dict[tuple[str, int], int] = {}
@@ -168,15 +168,17 @@ def _kept_positions(size: int, cuts: Sequence[_Cut]) -> NDArray[np.int64]:
 
 
 def _copy_with_zeros(module: nn.Module, removed: Mapping[tuple[str, int], int]) -> nn.Module:
-    """A deep copy in which zeros of the smaller shape stand for each parameter and float32 buffer."""
+    """A deep copy in which zeros of the smaller shape stand for each tensor of the vector."""
     memo: dict[int, object] = {}
+    in_vector = {segment.name for segment in ParameterLayout.of(module).segments}
+    in_vector |= {name for name, _ in removed}  # statistics that are not finite now are still statistics
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        if isinstance(tensor, nn.Parameter) or tensor.dtype == torch.float32:
+        if name in in_vector:
             shape = [size - removed.get((name, dim), 0) for dim, size in enumerate(tensor.shape)]
             zeros = torch.zeros(shape, dtype=tensor.dtype, device=tensor.device)
             is_parameter = isinstance(tensor, nn.Parameter)
             memo[id(tensor)] = nn.Parameter(zeros, tensor.requires_grad) if is_parameter else zeros
-    return copy.deepcopy(module, memo)
+    return replica(module, memo)
 
 
 def _declare_sizes(layer: nn.Module, num_removed: int) -> None:

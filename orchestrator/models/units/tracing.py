@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from orchestrator.errors import ModelError
-from orchestrator.models.units import Couplings, UnitGroup
+from orchestrator.models.units.groups import Couplings, UnitGroup
 
 
 def trace_units(module: nn.Module, example: Tensor) -> tuple[UnitGroup, ...]:
@@ -17,7 +17,7 @@ def trace_units(module: nn.Module, example: Tensor) -> tuple[UnitGroup, ...]:
     Raises ModelError, naming the layer or operation, for a forward pass that torch.fx cannot trace, for an
     operation through which units cannot be followed, and for a model in which no unit can be cut.
     """
-    from orchestrator.models.coupling import follow_units
+    from orchestrator.models.units.coupling import follow_units
 
     couplings = Couplings([name for name, _ in module.named_modules()])
     follow_units(module, example, couplings)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from orchestrator.errors import ModelError
 from orchestrator.models.registry import resolve_builder
-from orchestrator.models.unit_tracing import trace_units
-from orchestrator.models.units import UnitGroup
+from orchestrator.models.units.groups import UnitGroup
+from orchestrator.models.units.tracing import trace_units
 
 IMAGES = torch.zeros(2, 3, 8, 8)
 
@@ -278,3 +278,18 @@ def test_groups_survive_a_pickle() -> None:
     for old, new in zip(groups, again, strict=True):
         assert (old.name, old.num_units) == (new.name, new.num_units)
         assert all(np.array_equal(a.index, b.index) for a, b in zip(old.slices, new.slices, strict=True))
+
+
+def test_units_of_a_frozen_layer_are_kept() -> None:
+    """Every submodel has the frozen weights as they are, so that neither side of them is cut."""
+    net = nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(192, 4),
+        nn.ReLU(),
+        nn.Linear(4, 5),
+        nn.ReLU(),
+        nn.Linear(5, 6),
+        nn.Linear(6, 3),
+    )
+    net[3].requires_grad_(False)
+    assert _names(trace_units(net, IMAGES)) == ["5"]

@@ -11,7 +11,8 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.rnn import RNNBase
 
 from orchestrator.errors import ModelError
-from orchestrator.models.units import Couplings, Role
+from orchestrator.models.parameters import ParameterLayout
+from orchestrator.models.units.groups import Couplings, Role
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,12 +29,14 @@ class TensorClaims:
     def __init__(self, module: nn.Module, couplings: Couplings) -> None:
         self.couplings = couplings
         self._names = {id(t): n for n, t in (*module.named_parameters(), *module.named_buffers())}
+        self._in_vector = {segment.name for segment in ParameterLayout.of(module).segments}
 
     def claim(
         self, layer: str, name: str, tensor: object, dim: int, atoms: NDArray[np.int64], role: Role
     ) -> None:
         """The tensor `name` of a layer has these atoms along `dim`; a missing `weight` is claimed all the same.
 
+        A tensor outside the vector, such as a frozen weight, is the same in every submodel: its atoms are fixed.
         Raises ModelError for a tensor that is neither a parameter nor a buffer of the module.
         """
         if tensor is None:
@@ -47,6 +50,8 @@ class TensorClaims:
                 f"its {name} is computed from other tensors",
                 "use a layer with a plain parameter, or take a method that keeps the model whole",
             )
+        if tensor is not None and qualified not in self._in_vector:
+            self.couplings.fix(atoms, (layer, f"its {name} is not trained"))
         if tensor is not None or name == "weight":
             self.couplings.claim(qualified, dim, atoms, role)
 

@@ -4,7 +4,6 @@ Legend: an activation's flow says which of its dimensions holds units, and the a
 at each position of it; no flow means that the activation holds nothing that can be cut.
 """
 
-import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,14 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from orchestrator.errors import ModelError
-from orchestrator.models.operations import MODULE_KINDS, OperationKind, function_kind
-from orchestrator.models.unit_layers import (
+from orchestrator.models.replica import replica
+from orchestrator.models.units.groups import Couplings
+from orchestrator.models.units.layers import (
     Flow,
     LayerCall,
     TensorClaims,
     follow_layer,
 )
-from orchestrator.models.units import Couplings
+from orchestrator.models.units.operations import MODULE_KINDS, OperationKind, function_kind
 
 _METHOD_REMEDY = "or take a method that keeps the model whole"
 
@@ -31,9 +31,9 @@ def follow_units(module: nn.Module, example: Tensor, couplings: Couplings) -> No
 
     Raises ModelError for a forward pass that cannot be traced or followed.
     """
-    replica = copy.deepcopy(module).to("cpu").eval()
+    copied = replica(module).to("cpu").eval()
     try:
-        graph = _LayerTracer().trace(replica)
+        graph = _LayerTracer().trace(copied)
     except Exception as error:
         raise ModelError(
             "model.name",
@@ -42,7 +42,7 @@ def follow_units(module: nn.Module, example: Tensor, couplings: Couplings) -> No
             f"write it without branches on data, {_METHOD_REMEDY}",
         ) from error
     with torch.no_grad():
-        _Follower(replica, graph, couplings).run(example)
+        _Follower(copied, graph, couplings).run(example)
 
 
 class _LayerTracer(fx.Tracer):

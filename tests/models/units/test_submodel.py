@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from orchestrator.errors import WireError
 from orchestrator.models.parameters import FlatModule, ParameterLayout
-from orchestrator.models.submodel import (
+from orchestrator.models.units.groups import Role, UnitGroup
+from orchestrator.models.units.submodel import (
     KeptUnits,
     bits_to_units,
     first_units,
@@ -18,8 +19,7 @@ from orchestrator.models.submodel import (
     unit_sums,
     units_to_bits,
 )
-from orchestrator.models.unit_tracing import trace_units
-from orchestrator.models.units import Role, UnitGroup
+from orchestrator.models.units.tracing import trace_units
 from tests.support.submodels import (
     BUILTIN,
     CHARACTERS,

@@ -1,0 +1,125 @@
+"""Small models of kinds that researchers bring, for grey images of 32x32 pixels.
+
+Tests name them as `tests.support.library_models:function`.
+"""
+
+from math import prod
+
+import torch
+from torch import nn
+from torchvision.models import GoogLeNet
+from torchvision.models.convnext import CNBlockConfig, ConvNeXt
+from torchvision.models.swin_transformer import SwinTransformer
+from torchvision.models.vision_transformer import VisionTransformer
+
+from orchestrator.models.shapes import InputShape
+
+
+def _coloured(model: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 3, 1), model)
+
+
+def vit(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """Its class token and position embedding are parameters outside a layer."""
+    return _coloured(
+        VisionTransformer(
+            image_size=32,
+            patch_size=8,
+            num_layers=1,
+            num_heads=2,
+            hidden_dim=16,
+            mlp_dim=32,
+            num_classes=num_classes,
+        )
+    )
+
+
+def swin(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """It looks values up in a table of relative positions."""
+    return _coloured(
+        SwinTransformer(
+            patch_size=[4, 4],
+            embed_dim=8,
+            depths=[1, 1],
+            num_heads=[2, 2],
+            window_size=[2, 2],
+            num_classes=num_classes,
+        )
+    )
+
+
+def convnext(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """It scales channels by parameters of three dimensions."""
+    return _coloured(ConvNeXt([CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)], num_classes=num_classes))
+
+
+def googlenet(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """Without its heads for training."""
+    return _coloured(GoogLeNet(num_classes=num_classes, aux_logits=False, init_weights=False))
+
+
+def googlenet_with_heads(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """It returns a tuple in training mode."""
+    return _coloured(GoogLeNet(num_classes=num_classes, init_weights=False))
+
+
+def _hidden(input_shape: InputShape) -> nn.Linear:
+    return nn.Linear(prod(input_shape), 16)
+
+
+def weight_normed(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """The hidden layer's weight is computed from two parameters."""
+    hidden = nn.utils.parametrizations.weight_norm(_hidden(input_shape))
+    return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), nn.Linear(16, num_classes))
+
+
+def spectral_normed(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """The hidden layer's weight is computed from a parameter and two buffers, which training moves."""
+    hidden = nn.utils.spectral_norm(_hidden(input_shape))
+    return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), nn.Linear(16, num_classes))
+
+
+def all_normed(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """No weight can be masked."""
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(prod(input_shape), num_classes))
+    return nn.Sequential(nn.Flatten(), layer)
+
+
+def spare_layer(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """No forward pass uses one layer."""
+    net = nn.Sequential(nn.Flatten(), _hidden(input_shape), nn.ReLU(), nn.Linear(16, num_classes))
+    net[1].register_module("spare", nn.Linear(3, 3))
+    return net
+
+
+def plain(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """What the compiled models are without the compiler."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Sequential(_hidden(input_shape), nn.ReLU()), nn.Linear(16, num_classes)
+    )
+
+
+def compiled(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """Compiled as a whole."""
+    return torch.compile(plain(input_shape, num_classes))  # type: ignore[return-value]
+
+
+def compiled_inside(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """With a compiled part."""
+    net = plain(input_shape, num_classes)
+    assert isinstance(net, nn.Sequential)
+    net[1] = torch.compile(net[1])  # type: ignore[assignment]
+    return net
+
+
+def compiled_in_place(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """Compiled without a wrapper."""
+    net = plain(input_shape, num_classes)
+    net.compile()  # type: ignore[no-untyped-call]
+    return net
+
+
+def traced(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """TorchScript."""
+    net: nn.Module = torch.jit.trace(plain(input_shape, num_classes), torch.zeros(2, *input_shape))  # type: ignore[no-untyped-call]
+    return net
