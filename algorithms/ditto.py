@@ -22,7 +22,8 @@ from torch import Tensor
 
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.local import LocalRun
+from orchestrator.federation.capabilities import Capabilities
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.traits import Traits
 
 
@@ -51,7 +52,7 @@ class Ditto(Algorithm[ServerState, DittoClient]):
     Config: ClassVar[type[AlgorithmConfig]] = DittoConfig
     config: DittoConfig
     traits: ClassVar[Traits] = Traits(personal=True, source="arXiv 2012.04221")
-    steady_cost: ClassVar[bool] = True
+    capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)
 
     def init_client(self, client_id: int) -> DittoClient:
         """v_k starts at w_0."""
@@ -61,11 +62,11 @@ class Ditto(Algorithm[ServerState, DittoClient]):
         """Train v_k on batches of its own, then put back what FedAvg uploads."""
         uploaded = run.values.detach().clone()
         run.load(run.state.personal, run.mask)
-        run.renew_optimizer()
+        run.reset_optimizer()
         for epoch in run.batches("personal", self.config.personal_epochs):
             for batch in epoch:
                 run.backward(batch)
-                run.pull_to_start(self.config.lam)
+                run.add_proximal_gradient(self.config.lam)
                 run.apply_gradient()
         run.state = replace(run.state, personal=run.values.detach().cpu().clone())
         run.load(uploaded, run.mask)

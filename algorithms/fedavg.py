@@ -10,6 +10,7 @@ eta = training.lr.
 from typing import ClassVar, final
 
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.traits import Traits
 
 
@@ -18,4 +19,4 @@ class FedAvg(Algorithm[ServerState, None]):
     """Dense federated averaging."""
 
     traits: ClassVar[Traits] = Traits(source="arXiv 1602.05629")
-    steady_cost: ClassVar[bool] = True
+    capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)

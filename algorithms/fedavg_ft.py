@@ -18,7 +18,9 @@ from pydantic import Field
 
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.local import LocalRun, fine_tune
+from orchestrator.federation.capabilities import Capabilities
+from orchestrator.federation.local.run import LocalRun
+from orchestrator.federation.local.training import fine_tune
 from orchestrator.federation.traits import Traits
 
 
@@ -39,7 +41,7 @@ class FedAvgFT(Algorithm[ServerState, None]):
     Config: ClassVar[type[AlgorithmConfig]] = FedAvgFTConfig
     config: FedAvgFTConfig
     traits: ClassVar[Traits] = Traits(personal=True, source="baseline of arXiv 2206.00187")
-    steady_cost: ClassVar[bool] = True
+    capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)
 
     def personal(self, run: LocalRun[None]) -> None:
         """The global model, trained further on the client's samples."""

@@ -19,6 +19,7 @@ from torch import Tensor
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.traits import Traits
 
 
@@ -43,7 +44,7 @@ class FedAvgM(Algorithm[FedAvgMState, None]):
     Config: ClassVar[type[AlgorithmConfig]] = FedAvgMConfig
     config: FedAvgMConfig
     traits: ClassVar[Traits] = Traits(source="arXiv 1909.06335")
-    steady_cost: ClassVar[bool] = True
+    capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)
 
     def init(self, params: Tensor) -> FedAvgMState:
         """The velocity starts at 0, so that the first round's is the pseudo-gradient itself."""

@@ -28,12 +28,14 @@ from torch import Tensor
 
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError
-from orchestrator.federation.aggregate import Aggregate, AggregationName
+from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.local import LocalRun, batches_of
+from orchestrator.federation.capabilities import Capabilities
+from orchestrator.federation.local.batches import batch_sizes
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.seeds import stream
-from orchestrator.federation.traits import Traits, UploadMask
-from orchestrator.sparsity.allocation import allocate, largest_level
+from orchestrator.federation.traits import Traits
+from orchestrator.sparsity.allocation import allocate, largest_sparsity
 from orchestrator.sparsity.masks import initial_mask
 from orchestrator.sparsity.schedules import cosine_anneal
 from orchestrator.sparsity.scores import grow_top, keep_top
@@ -62,7 +64,9 @@ class FedDSTConfig(AlgorithmConfig):
 class FedDST(Algorithm[ServerState, None]):
     """Federated dynamic sparse training."""
 
-    upload_mask: ClassVar[UploadMask] = "own"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        upload_mask="own", aggregation="covmean", default_density=0.2, steady_cost=True, density_schedule=True
+    )
     Config: ClassVar[type[AlgorithmConfig]] = FedDSTConfig
     config: FedDSTConfig
     traits: ClassVar[Traits] = Traits(
@@ -73,10 +77,6 @@ class FedDST(Algorithm[ServerState, None]):
         payload="the mask both ways, when it changed",
         source="arXiv 2112.09824",
     )
-    aggregation: ClassVar[AggregationName] = "covmean"
-    default_level: ClassVar[float | None] = 0.8
-    steady_cost: ClassVar[bool] = True
-    follows_schedule: ClassVar[bool] = True
 
     def check(self) -> None:
         """The readjustment must fall into the local epochs, and leave every layer at least one weight."""
@@ -89,8 +89,9 @@ class FedDST(Algorithm[ServerState, None]):
                 f"use at most {epochs}",
             )
         sparsity, alpha = self.setting.sparsity, self.config.alpha
-        highest = (largest_level(self.setting.layout, sparsity) - alpha) / (1.0 - alpha)
-        for level in (self.level(0), self.level(self.setting.training.rounds - 1)):
+        highest = (largest_sparsity(self.setting.layout, sparsity) - alpha) / (1.0 - alpha)
+        for round_idx in (0, self.setting.training.rounds - 1):
+            level = round(1.0 - self.density(round_idx), 12)
             if level > highest:
                 raise ConfigError(
                     "sparsity.level",
@@ -119,7 +120,9 @@ class FedDST(Algorithm[ServerState, None]):
             remedy = "leave algorithm.adjust_after_epoch unset"
         elif self.adjust_after_epoch == 0:
             sizes, counts = np.unique(num_samples, return_counts=True)
-            single = [batches_of(int(size), training.batch_size) == 1 for size in sizes]
+            single = [
+                len(batch_sizes(int(size), training, self.setting.smallest_batch)) == 1 for size in sizes
+            ]
             if not any(single):
                 return ()
             where = f"after the only mini-batch of {int(counts[single].sum())} of {len(num_samples)} clients"
@@ -138,21 +141,21 @@ class FedDST(Algorithm[ServerState, None]):
             return self.config.alpha
         return cosine_anneal(self.config.alpha, round_idx, end)
 
-    def targets(self, level: float) -> dict[str, int]:
-        """T_l: non-zero weights of each layer at a sparsity level."""
-        return allocate(self.setting.layout, 1.0 - level, self.setting.sparsity)
+    def targets(self, density: float) -> dict[str, int]:
+        """T_l: non-zero weights of each layer at a density."""
+        return allocate(self.setting.layout, density, self.setting.sparsity)
 
     def init(self, params: Tensor) -> ServerState:
         """The mask keeps T_l(S) weights of each layer, the largest or random ones."""
         rng = stream(self.setting.seed, "server", "mask")
         mask = initial_mask(
-            self.setting.layout, params, self.targets(self.level(0)), self.config.criterion, rng
+            self.setting.layout, params, self.targets(self.density(0)), self.config.criterion, rng
         )
         return ServerState(params=params * mask, mask=mask)
 
     def grad_hook(self, run: LocalRun[None]) -> None:
         """FedDST + FedProx: the pull acts on the steps; the growth gradient is taken without it."""
-        run.pull_to_start(self.config.mu)
+        run.add_proximal_gradient(self.config.mu)
 
     def on_batch(self, run: LocalRun[None], batches_done: int) -> None:
         """Readjust in the middle of a single epoch of a readjustment round."""
@@ -166,7 +169,7 @@ class FedDST(Algorithm[ServerState, None]):
 
     def _readjust(self, run: LocalRun[None]) -> None:
         """Where alpha > 0, prune to T_l(S + (1 - S) alpha) by magnitude, grow back to T_l(S) by gradient, from 0."""
-        level, alpha = self.level(run.task.round_idx), self.alpha_at(run.task.round_idx)
+        density, alpha = self.density(run.task.round_idx), self.alpha_at(run.task.round_idx)
         if alpha == 0.0:
             return
         assert run.mask is not None
@@ -175,17 +178,17 @@ class FedDST(Algorithm[ServerState, None]):
         gradient = run.dense_gradient(run.last_batch).abs().cpu()
         gradient = torch.cat([gradient, gradient.new_zeros(layout.size - gradient.numel())])
         magnitude = run.values.abs().cpu()
-        kept = keep_top(layout, before, magnitude, self.targets(level + (1.0 - level) * alpha))
+        kept = keep_top(layout, before, magnitude, self.targets(density * (1.0 - alpha)))
         if self.config.grow_over_all:
-            missing = {name: n - layout.active(kept)[name] for name, n in self.targets(level).items()}
+            missing = {name: n - layout.active(kept)[name] for name, n in self.targets(density).items()}
             picked = keep_top(layout, layout.full_mask(), gradient, missing) & self._maskable()
             after, fresh = kept | picked, picked
         else:
-            after = grow_top(layout, kept, gradient, self.targets(level))
+            after = grow_top(layout, kept, gradient, self.targets(density))
             fresh = after & ~kept
         run.values.mul_((~fresh).to(run.values.device))
         run.set_mask(after)
-        run.forget_moments((before & ~after) | fresh)
+        run.reset_moments((before & ~after) | fresh)
 
     def _maskable(self) -> Tensor:
         layout = self.setting.layout
@@ -195,7 +198,7 @@ class FedDST(Algorithm[ServerState, None]):
         """Prune the union of the client masks to T_l by the averaged magnitude; ties to the better covered."""
         union, coverage = aggregate.union, aggregate.coverage
         assert union is not None
-        targets = self.targets(self.level(round_idx))
+        targets = self.targets(self.density(round_idx))
         mask = keep_top(self.setting.layout, union, aggregate.values.abs(), targets, coverage)
         return ServerState(params=(aggregate.values * mask).to(torch.float32), mask=mask)
 

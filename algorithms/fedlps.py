@@ -34,14 +34,15 @@ from pydantic import Field
 from torch import Tensor
 
 from algorithms._fedlps_unit_gates import close_units, gate_gradient
-from orchestrator.federation.aggregate import AGGREGATORS, AggregationName, Aggregator
+from orchestrator.federation.aggregate import AGGREGATORS, Aggregator
 from orchestrator.federation.algorithm import ServerState
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.exchange import ModelValues, find_bits, find_model, pack_model, unpack_model
-from orchestrator.federation.local import LocalRun
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
-from orchestrator.federation.traits import Traits, UploadMask
+from orchestrator.federation.traits import Traits
 from orchestrator.fleet.ratio import RatioPolicy
 from orchestrator.models.units.submodel import KeptUnits, bits_to_units, unit_sums, units_to_bits
 from orchestrator.sparsity.payload import Bits, Payload
@@ -88,14 +89,26 @@ class FedLPSClient(ClientRatio):
     num_trained: int = 0
 
 
+@dataclass(eq=False)
+class FedLPSTask:
+    """What a task remembers: the full model float32[D], and the client's state so far (see FedLPSClient)."""
+
+    full: Tensor
+    importance: dict[str, Tensor]
+    personal: Tensor
+    units: Tensor
+    best: float
+
+
 @final
 class FedLPS(StructuredAlgorithm[FedLPSClient]):
     """Learned personal submodels, their size found by a bandit."""
 
     Config = FedLPSConfig
     config: FedLPSConfig
-    upload_mask: ClassVar[UploadMask] = "within"
-    aggregation: ClassVar[AggregationName] = "dmean"
+    capabilities: ClassVar[Capabilities] = replace(
+        StructuredAlgorithm.capabilities, upload_mask="within", aggregation="dmean"
+    )
     traits: ClassVar[Traits] = Traits(
         scope="personal",
         structure="structured",
@@ -156,13 +169,15 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
 
     def load(self, run: LocalRun[FedLPSClient]) -> None:
         """Begin with the units that are most important so far."""
-        run.scratch |= {
-            "full": run.start.cpu().clone(),
-            "personal": run.state.personal,
-            "units": run.state.units,
-        }
-        run.scratch["best"] = torch.tensor(run.state.best, dtype=torch.float64)
-        run.scratch |= {f"q/{name}": q for name, q in run.state.importance.items()}
+        run.put_scratch(
+            FedLPSTask(
+                full=run.start.cpu().clone(),
+                importance=dict(run.state.importance),
+                personal=run.state.personal,
+                units=run.state.units,
+                best=run.state.best,
+            )
+        )
         run.load_submodel(run.start, self._choose(run))
 
     def on_train_start(self, run: LocalRun[FedLPSClient]) -> None:
@@ -172,24 +187,24 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
     def on_epoch(self, run: LocalRun[FedLPSClient], epochs_done: int) -> None:
         """Keep the model if none before was better; learn and choose again where that is still to come."""
         score = run.validation_accuracy() if self.config.keep == "best" else float(epochs_done)
-        if score >= float(run.scratch["best"]):
-            run.scratch |= {
-                "best": torch.tensor(score, dtype=torch.float64),
-                "personal": run.in_full().values,
-                "units": self._bits(run),
-            }
+        scratch = run.scratch(FedLPSTask)
+        if score >= scratch.best:
+            scratch.best = score
+            scratch.personal = run.in_full_coordinates().values
+            scratch.units = self._bits(run)
         if epochs_done < min(self.config.importance_epochs, self.setting.training.local_epochs):
             self._learn(run, epochs_done)
 
     def after_train(self, run: LocalRun[FedLPSClient]) -> None:
         """Keep what was learned."""
+        scratch = run.scratch(FedLPSTask)
         run.state = replace(
             run.state,
             bandit=self.credited(run),
-            importance={name: run.scratch[f"q/{name}"] for name in run.state.importance},
-            personal=run.scratch["personal"],
-            units=run.scratch["units"],
-            best=float(run.scratch["best"]),
+            importance=scratch.importance,
+            personal=scratch.personal,
+            units=scratch.units,
+            best=scratch.best,
             num_trained=run.state.num_trained + 1,
         )
 
@@ -213,22 +228,23 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
         assert run.index is not None
         if self.config.pattern != "learned":
             return
-        layout, units, full = self.setting.layout, self.setting.units, run.scratch["full"]
+        layout, units, full = self.setting.layout, self.setting.units, run.scratch(FedLPSTask).full
         full[run.index] = run.values.detach().cpu()
+        importance = run.scratch(FedLPSTask).importance
         prior = self._prior(full)
         for batch in islice(
             next(run.batches(f"importance-{epochs_done}", 1, repeats=False)), self.config.importance_batches
         ):
             gradient = run.full_gradient(close_units(layout, units, run.kept, full), batch).cpu()
             for name, slope in gate_gradient(layout, units, full, gradient).items():
-                gate = torch.sigmoid(run.scratch[f"q/{name}"] + prior[name])
+                gate = torch.sigmoid(importance[name] + prior[name])
                 pull = 2.0 * self.config.penalty / len(gate) * (gate - torch.sigmoid(prior[name]))
                 step = self.config.importance_lr * gate * (1.0 - gate) * (slope + pull)
-                run.scratch[f"q/{name}"] = run.scratch[f"q/{name}"] - step
+                importance[name] = importance[name] - step
         chosen = self._choose(run)
         if any(not torch.equal(chosen[name], run.kept[name]) for name in chosen):
             run.load_submodel(full, chosen)
-            run.renew_optimizer()
+            run.reset_optimizer()
 
     def _prior(self, vector: Tensor) -> dict[str, Tensor]:
         """pi n_j by group: L1 norms with mean 0 and deviation 1 over the units of a layer, times pi."""
@@ -241,8 +257,9 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
         counts = self.counts(self.ratio(run.task, run.state))
         match self.config.pattern:
             case "learned":
-                prior = self._prior(run.scratch["full"])
-                scores = {name: run.scratch[f"q/{name}"] + prior[name] for name in counts}
+                prior = self._prior(run.scratch(FedLPSTask).full)
+                importance = run.scratch(FedLPSTask).importance
+                scores = {name: importance[name] + prior[name] for name in counts}
             case "magnitude":
                 scores = unit_sums(self.setting.layout, self.setting.units, run.start.abs().cpu(), "output")
             case "ordered":

@@ -4,7 +4,7 @@
 Rows of every weight but the classifier's are masked by an importance that is drawn anew, sorted, in every round and
 that no task gradient reaches: in effect a prefix of rows. Tensors keep their full size.
 
-Symbols: q = scratch "q", J = rows of a weight, s = ratio, kk = max(1, floor(s J)), sg = sigmoid, lambda =
+Symbols: q = the task's importance, J = rows of a weight, s = ratio, kk = max(1, floor(s J)), sg = sigmoid, lambda =
 algorithm.penalty, z = the device's capability.
 
 Reproduced faults: the strict threshold keeps kk - 1 rows, none where kk = 1; the penalty sets each q against the mean
@@ -18,7 +18,7 @@ on every data set. FLOPs leave out the indicator's own, and take each step's mas
 The rows travel as bits and are counted, unlike there.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, final
 
 import numpy as np
@@ -34,8 +34,9 @@ from algorithms._fedlps_as_coded_ratio import (
 )
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError
-from orchestrator.federation.aggregate import Aggregate, AggregationName
+from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.exchange import (
     MODEL_ITEM,
     ModelValues,
@@ -44,10 +45,11 @@ from orchestrator.federation.exchange import (
     find_model,
     unpack_model,
 )
-from orchestrator.federation.local import Batch, LocalRun
+from orchestrator.federation.local.environment import Batch
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
-from orchestrator.federation.traits import Traits, UploadMask
+from orchestrator.federation.traits import Traits
 from orchestrator.models.parameters import Segment
 from orchestrator.sparsity.payload import Bits, Dense, Payload
 
@@ -73,14 +75,23 @@ class CodedClient:
     has_personal: bool = False
 
 
+@dataclass(eq=False)
+class CodedTask:
+    """What a task remembers: q (float32[sum J]), s, and after a step its masked float32[D] model and kept rows."""
+
+    importance: Tensor
+    ratio: float
+    snapshot: Tensor = field(default_factory=lambda: torch.empty(0))
+    rows: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.bool))
+
+
 @final
 class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
     """FedLPS's public code, faults included."""
 
-    upload_mask: ClassVar[UploadMask] = "within"
+    capabilities: ClassVar[Capabilities] = Capabilities(upload_mask="within", aggregation="dmean")
     Config: ClassVar[type[AlgorithmConfig]] = FedLPSAsCodedConfig
     config: FedLPSAsCodedConfig
-    aggregation: ClassVar[AggregationName] = "dmean"
     traits: ClassVar[Traits] = Traits(
         scope="personal",
         structure="structured",
@@ -135,7 +146,7 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
         """Draw q: N(0, 1) in descending order for each tensor, anew every round."""
         rng = stream(self.setting.seed, "client", run.task.round_idx, run.task.client_id, "importance")
         drawn = [np.sort(rng.standard_normal(s.shape[0]))[::-1] for s in self._rows]
-        run.scratch["q"] = torch.from_numpy(np.concatenate(drawn).astype(np.float32))
+        importance = torch.from_numpy(np.concatenate(drawn).astype(np.float32))
         training = self.setting.training
         rng = stream(self.setting.seed, "client", run.task.round_idx, run.task.client_id, "ratio")
         capability = self.setting.profile_of(run.task.client_id, run.task.round_idx).capability
@@ -143,7 +154,7 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
             run.state.bandit, training.rounds, training.clients_per_round, rng, capability
         )
         run.state = replace(run.state, bandit=bandit)
-        run.scratch["ratio"] = torch.tensor(ratio, dtype=torch.float64)
+        run.put_scratch(CodedTask(importance=importance, ratio=ratio))
 
     def step(self, run: LocalRun[CodedClient], batch: Batch) -> None:
         """Mask rows by q, step on what is left and on q, and put the other rows back as they were."""
@@ -151,33 +162,36 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
         mask = self._mask(rows).to(run.values.device)
         stash = run.values * ~mask
         run.values.mul_(mask)
-        run.count_flops_of(mask)
+        run.flops.set_mask(run.layout, mask)
         run.backward(batch)
         run.grad.mul_(mask[: run.grad.numel()])
         self._step_importance(run, rows)
         run.apply_gradient()
-        run.scratch |= {"snapshot": run.values.clone(), "rows": rows}
+        scratch = run.scratch(CodedTask)
+        scratch.snapshot, scratch.rows = run.values.clone(), rows
         run.values.add_(stash)
 
     def after_train(self, run: LocalRun[CodedClient]) -> None:
         """Credit the bandit; keep the last masked model as the personal one if s > 1/4."""
-        snapshot = run.scratch["snapshot"].cpu()
+        scratch = run.scratch(CodedTask)
+        snapshot = scratch.snapshot.cpu()
         run.values.copy_(snapshot)
-        mask = self._mask(run.scratch["rows"])
-        relative = run.train_flops / run.train_flops_dense
+        mask = self._mask(scratch.rows)
+        relative = run.flops.total / run.flops.total_dense
         cost = (
             3.0 * relative / self.setting.profile_of(run.task.client_id, run.task.round_idx).capability
             + 4 * int(mask.sum()) / _MIB
         )
-        state = replace(run.state, bandit=credit_as_coded(run.state.bandit, run.train_accuracy(), cost))
-        if float(run.scratch["ratio"]) > 0.25:
+        state = replace(run.state, bandit=credit_as_coded(run.state.bandit, run.statistics.accuracy(), cost))
+        if scratch.ratio > 0.25:
             state = replace(state, personal=snapshot, has_personal=True)
         run.state = state
 
     def pack(self, run: LocalRun[CodedClient]) -> Payload:
         """The rows that the last step kept, everything that is never masked, and which rows these are."""
-        values = run.values.detach().cpu()[self._mask(run.scratch["rows"])]
-        return Dense(MODEL_ITEM, values.numpy()), Bits(_ROWS, run.scratch["rows"].numpy())
+        rows = run.scratch(CodedTask).rows
+        values = run.values.detach().cpu()[self._mask(rows)]
+        return Dense(MODEL_ITEM, values.numpy()), Bits(_ROWS, rows.numpy())
 
     def personal(self, run: LocalRun[CodedClient]) -> None:
         """The personal model, or the global one."""
@@ -199,18 +213,19 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
 
     def _kept_rows(self, run: LocalRun[CodedClient]) -> Tensor:
         """bool[sum J]: sg(q_j) above the kk-th largest, strictly."""
-        ratio, rows = float(run.scratch["ratio"]), []
-        for gate in torch.split(torch.sigmoid(run.scratch["q"]), [s.shape[0] for s in self._rows]):
-            kept = max(1, int(ratio * len(gate)))
+        scratch, rows = run.scratch(CodedTask), []
+        for gate in torch.split(torch.sigmoid(scratch.importance), [s.shape[0] for s in self._rows]):
+            kept = max(1, int(scratch.ratio * len(gate)))
             rows.append(gate > torch.sort(gate, descending=True).values[kept - 1])
         return torch.cat(rows)
 
     def _step_importance(self, run: LocalRun[CodedClient], rows: Tensor) -> None:
         """SGD on lambda mean_ij (q_i - target_j)^2, whose gradient is 2 lambda / J (q_i - mean_j target_j)."""
         sizes = [s.shape[0] for s in self._rows]
-        gradient = torch.empty_like(run.scratch["q"])
+        scratch = run.scratch(CodedTask)
+        gradient = torch.empty_like(scratch.importance)
         parts = zip(
-            self._rows, torch.split(gradient, sizes), torch.split(run.scratch["q"], sizes), strict=True
+            self._rows, torch.split(gradient, sizes), torch.split(scratch.importance, sizes), strict=True
         )
         for segment, into, q in parts:
             norms = run.values[segment.slice].view(segment.shape[0], -1).abs().sum(dim=1).cpu()
@@ -218,5 +233,5 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
             into.copy_(2.0 * self.config.penalty / len(q) * (q - target))
         training = self.setting.training
         lr = training.lr * training.lr_decay**run.task.round_idx
-        step = gradient * rows + training.weight_decay * run.scratch["q"]
-        run.scratch["q"] = run.scratch["q"] - lr * step
+        step = gradient * rows + training.weight_decay * scratch.importance
+        scratch.importance = scratch.importance - lr * step

@@ -4,7 +4,7 @@ Learning", ICLR 2023, arXiv 2209.15328, https://arxiv.org/abs/2209.15328
 The weights are random and never change; clients learn with which probability each is used, and upload one sampled
 bit a weight. The server turns the bits into the next probabilities. No weight ever travels.
 
-Symbols: s = run.scratch["scores"], theta = sigmoid(s) = state.probability, m = a sampled mask, lambda_0 =
+Symbols: s = run.scratch(FedPMScores), theta = sigmoid(s) = state.probability, m = a sampled mask, lambda_0 =
 algorithm.prior, +-c = fixed_weights() with c = e sqrt(1 / fan_in), drawn from the seed by both ends.
 
 Deviations: biases and norm parameters stay at their initial values and are always present, where the public code
@@ -32,8 +32,9 @@ from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import find_values, require_size
-from orchestrator.federation.local import Batch, LocalRun
-from orchestrator.federation.optimizers import Adam
+from orchestrator.federation.local.environment import Batch
+from orchestrator.federation.local.optimizers import Adam
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.traits import Traits
@@ -69,6 +70,20 @@ class FedPMState(ServerState):
     probability: Tensor
     ones: Tensor
     num_bits: int
+
+
+@dataclass(frozen=True, eq=False)
+class FixedWeights:
+    """float32[T]: the weights that are never trained."""
+
+    weights: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class FedPMScores:
+    """float32[T]: the scores in training, changed in place by the optimiser."""
+
+    values: Tensor
 
 
 @final
@@ -115,7 +130,7 @@ class FedPM(Algorithm[FedPMState, None]):
             fixed[layout.num_trainable :] = torch.tensor(find_values(run.payload, _STATISTICS))
         probability = torch.tensor(find_values(run.payload, _PROBABILITY))
         run.load(fixed, layout.expand(probability > 0.5))
-        run.scratch["fixed"] = fixed[: layout.num_trainable].to(run.values.device)
+        run.put_scratch(FixedWeights(fixed[: layout.num_trainable].to(run.values.device)))
 
     def on_train_start(self, run: LocalRun[None]) -> None:
         """s = logit theta, and infinite, so that the bit is always 1, where no mask applies."""
@@ -123,13 +138,13 @@ class FedPM(Algorithm[FedPMState, None]):
         probability = torch.tensor(find_values(run.payload, _PROBABILITY))
         scores = torch.full((layout.size,), torch.inf)
         scores[~layout.expand(torch.zeros_like(probability, dtype=torch.bool))] = torch.logit(probability)
-        run.scratch["scores"] = scores[: layout.num_trainable].to(run.values.device)
+        run.put_scratch(FedPMScores(scores[: layout.num_trainable].to(run.values.device)))
         run.set_mask(None)
         run.optimizer = Adam(self.config.score_lr, 0.0, decoupled=False)
 
     def step(self, run: LocalRun[None], batch: Batch) -> None:
         """One step of the scores, on a model sampled for this batch."""
-        scores, fixed = run.scratch["scores"], run.scratch["fixed"]
+        scores, fixed = run.scratch(FedPMScores).values, run.scratch(FixedWeights).weights
         probability = torch.sigmoid(scores)
         run.values[: scores.numel()] = torch.bernoulli(probability) * fixed
         run.backward(batch, partial(self.loss, run))
@@ -140,14 +155,14 @@ class FedPM(Algorithm[FedPMState, None]):
 
     def after_train(self, run: LocalRun[None]) -> None:
         """The client's own model is that of theta > .5. Raises FloatingPointError for a score that is NaN."""
-        scores = run.scratch["scores"]
+        scores = run.scratch(FedPMScores).values
         if bool(scores.isnan().any()):
             raise FloatingPointError("the trained scores are not finite; lower algorithm.score_lr")
-        run.values[: scores.numel()] = run.scratch["fixed"] * (scores > 0.0)
+        run.values[: scores.numel()] = run.scratch(FixedWeights).weights * (scores > 0.0)
 
     def pack(self, run: LocalRun[None]) -> Payload:
         """One bit a weight, drawn by theta."""
-        bits = torch.bernoulli(torch.sigmoid(run.scratch["scores"])).bool()
+        bits = torch.bernoulli(torch.sigmoid(run.scratch(FedPMScores).values)).bool()
         return (Bits(_MASK, self.setting.layout.restrict(bits).cpu().numpy()), *self._statistics(run.values))
 
     def check_items(self, items: Payload, task: ClientTask) -> None:

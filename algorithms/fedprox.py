@@ -16,7 +16,8 @@ from pydantic import Field
 
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.local import LocalRun
+from orchestrator.federation.capabilities import Capabilities
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.traits import Traits
 
 
@@ -33,8 +34,8 @@ class FedProx(Algorithm[ServerState, None]):
     Config: ClassVar[type[AlgorithmConfig]] = FedProxConfig
     config: FedProxConfig
     traits: ClassVar[Traits] = Traits(source="arXiv 1812.06127")
-    steady_cost: ClassVar[bool] = True
+    capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)
 
     def grad_hook(self, run: LocalRun[None]) -> None:
         """Add mu (w - w_r) over the trainable entries."""
-        run.pull_to_start(self.config.mu)
+        run.add_proximal_gradient(self.config.mu)

@@ -13,16 +13,18 @@ average there are `uniform` and `samples`, none by width or by the number of ear
 running statistics are as in `heterofl`, from whose code FedRolex's is derived.
 """
 
+from dataclasses import replace
 from typing import ClassVar, Literal, final
 
 import torch
 from pydantic import Field
 
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.compensated import CompensatedAlgorithm, CompensatedConfig
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.structured import ClientRatio
-from orchestrator.federation.traits import Traits, UploadMask
+from orchestrator.federation.traits import Traits
 from orchestrator.models.units.submodel import KeptUnits
 
 
@@ -40,7 +42,7 @@ class FedRolex(CompensatedAlgorithm):
 
     Config = FedRolexConfig
     config: FedRolexConfig
-    upload_mask: ClassVar[UploadMask] = "within"
+    capabilities: ClassVar[Capabilities] = replace(CompensatedAlgorithm.capabilities, upload_mask="within")
     traits: ClassVar[Traits] = Traits(
         scope="per device",
         structure="structured",

@@ -22,6 +22,7 @@ bitmap. `mu` adds FedProx's term, which the paper does not have, and with a movi
 comes to the level of a round when it trains in that round.
 """
 
+from dataclasses import replace
 from math import ceil
 from typing import ClassVar, Literal, final
 
@@ -29,12 +30,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config.sections import AlgorithmConfig, AllocationKind
+from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError
-from orchestrator.federation.aggregate import AggregationName
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.client_masks import ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.exchange import require_size
-from orchestrator.federation.local import LocalRun
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.traits import Traits
@@ -78,10 +79,13 @@ class FedSpa(ClientMaskAlgorithm[ClientMask]):
         payload="the next mask up, when it changed",
         source="arXiv 2201.11380",
     )
-    aggregation: ClassVar[AggregationName] = "dmean"
-    default_level: ClassVar[float | None] = 0.5
-    steady_cost: ClassVar[bool] = True
-    default_allocation: ClassVar[AllocationKind] = "erk"
+    capabilities: ClassVar[Capabilities] = replace(
+        ClientMaskAlgorithm.capabilities,
+        aggregation="dmean",
+        default_density=0.5,
+        steady_cost=True,
+        default_allocation="erk",
+    )
 
     def check(self) -> None:
         """Every layer must keep a weight on every device, and static masks cannot follow a schedule."""
@@ -92,12 +96,12 @@ class FedSpa(ClientMaskAlgorithm[ClientMask]):
                 "sparsity.schedule.kind", kind, problem, "use constant, or algorithm.variant=dst"
             )
         ends = (0, setting.training.rounds - 1)
-        for level in sorted({self.level(r, k) for r in ends for k in range(setting.num_clients)}):
-            self.targets(level)
+        for density in sorted({self.density(r, k) for r in ends for k in range(setting.num_clients)}):
+            self.targets(density)
 
-    def targets(self, level: float) -> dict[str, int]:
-        """n_l: active weights of each layer at a sparsity level."""
-        return allocate(self.setting.layout, 1.0 - level, self.setting.sparsity)
+    def targets(self, density: float) -> dict[str, int]:
+        """n_l: active weights of each layer at a density."""
+        return allocate(self.setting.layout, density, self.setting.sparsity)
 
     def alpha_at(self, round_idx: int) -> float:
         """alpha_t = alpha_0 / 2 (1 + cos(pi t / T)), by the global round; 0 for RSM."""
@@ -107,7 +111,7 @@ class FedSpa(ClientMaskAlgorithm[ClientMask]):
 
     def max_density(self, round_idx: int, client_id: int) -> float:
         """The densest level so far: a mask may be as old as the run."""
-        return 1.0 - min(self.level(0, client_id), self.level(round_idx, client_id))
+        return max(self.density(0, client_id), self.density(round_idx, client_id))
 
     def weight(self, num_examples: int) -> float:
         """Alike, or by samples."""
@@ -118,12 +122,12 @@ class FedSpa(ClientMaskAlgorithm[ClientMask]):
         seed, chosen = self.setting.seed, self.config.mask_seed
         shared = self.config.variant == "dst" if chosen is None else chosen == "shared"
         rng = stream(seed, "server", "mask") if shared else stream(seed, "client", client_id, "mask")
-        counts = self.targets(self.level(0, client_id))
+        counts = self.targets(self.density(0, client_id))
         return ClientMask(mask=random_mask(self.setting.layout, counts, rng))
 
     def grad_hook(self, run: LocalRun[ClientMask]) -> None:
         """The proximal term acts on the steps; the growth gradient is taken without it."""
-        run.pull_to_start(self.config.mu)
+        run.add_proximal_gradient(self.config.mu)
 
     def after_train(self, run: LocalRun[ClientMask]) -> None:
         """Choose the mask of the next participation; what was trained is uploaded under the present one."""
@@ -134,7 +138,7 @@ class FedSpa(ClientMaskAlgorithm[ClientMask]):
         """bool[D]: m_k without the r_l smallest weights of each layer, grown again to the level's counts."""
         layout, mask, task = self.setting.layout, run.state.mask, run.task
         alpha, active = self.alpha_at(task.round_idx), layout.active(mask)
-        targets = self.targets(self.level(task.round_idx, task.client_id))
+        targets = self.targets(self.density(task.round_idx, task.client_id))
         staying = {}
         for segment in layout.maskable:
             count = min(active[segment.name], targets[segment.name])

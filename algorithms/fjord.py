@@ -17,16 +17,17 @@ plus `distill_weight` times that of p on p_max's softened outputs, both widths' 
 them without weight or temperature, which are the defaults.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar, final
 
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softmax
 
 from orchestrator.errors import ConfigError
-from orchestrator.federation.local import Batch, LocalRun
+from orchestrator.federation.local.environment import Batch
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
@@ -46,6 +47,14 @@ class FjORDConfig(StructuredConfig):
     distill: bool = Field(False, description="narrower widths learn from the client's widest one")
     distill_weight: float = Field(1.0, ge=0.0, description="weight of the narrower width's loss (distill)")
     temperature: float = Field(1.0, gt=0.0, description="softens the outputs that are learned from (distill)")
+
+
+@dataclass
+class FjORDTask:
+    """What a task remembers: p_max, and how many steps it has taken."""
+
+    largest: float
+    num_steps: int = 0
 
 
 @final
@@ -87,14 +96,13 @@ class FjORD(StructuredAlgorithm[ClientRatio]):
 
     def on_train_start(self, run: LocalRun[ClientRatio]) -> None:
         """Note p_max; the steps are counted, so that each draws its own width."""
-        limit = torch.tensor(self.ratio(run.task, run.state), dtype=torch.float64)
-        run.scratch |= {"p_max": limit, "num_steps": torch.tensor(0)}
+        run.put_scratch(FjORDTask(largest=self.ratio(run.task, run.state)))
 
     def draw(self, run: LocalRun[ClientRatio]) -> float:
         """p of the next step: uniform on the widths up to p_max."""
-        task, limit = run.task, float(run.scratch["p_max"])
-        step = int(run.scratch["num_steps"])
-        run.scratch["num_steps"] = torch.tensor(step + 1)
+        task, scratch = run.task, run.scratch(FjORDTask)
+        limit, step = scratch.largest, scratch.num_steps
+        scratch.num_steps += 1
         rng = stream(self.setting.seed, "client", task.round_idx, task.client_id, "width", step)
         fitting = [p for p in self.config.widths if p <= limit] or [limit]
         return fitting[int(rng.integers(len(fitting)))]
@@ -102,10 +110,10 @@ class FjORD(StructuredAlgorithm[ClientRatio]):
     def step(self, run: LocalRun[ClientRatio], batch: Batch) -> None:
         """One step at a random width."""
         width = self.draw(run)
-        if self.config.distill and width < float(run.scratch["p_max"]):
+        if self.config.distill and width < run.scratch(FjORDTask).largest:
             self._distill(run, batch, self.prefix(width))
         else:
-            run.backward_within(batch, self.prefix(width))
+            run.backward_submodel(batch, self.prefix(width))
         run.apply_gradient()
 
     def pack(self, run: LocalRun[ClientRatio]) -> Payload:
@@ -122,7 +130,7 @@ class FjORD(StructuredAlgorithm[ClientRatio]):
 
         run.backward(batch, teach)
         gradient = run.grad.clone()
-        run.backward_within(batch, kept, partial(self._learn, taught[0]))
+        run.backward_submodel(batch, kept, partial(self._learn, taught[0]))
         run.grad.add_(gradient)
 
     def _learn(self, taught: Tensor, logits: Tensor, labels: Tensor) -> Tensor:

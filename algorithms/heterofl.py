@@ -18,12 +18,14 @@ like any other coordinate, and there is no pass over the training data that woul
 static batch norm).
 """
 
+from dataclasses import replace
 from typing import ClassVar, final
 
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.compensated import CompensatedAlgorithm, CompensatedConfig
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.structured import ClientRatio
-from orchestrator.federation.traits import Traits, UploadMask
+from orchestrator.federation.traits import Traits
 from orchestrator.models.units.submodel import KeptUnits, first_units
 
 
@@ -37,7 +39,7 @@ class HeteroFL(CompensatedAlgorithm):
 
     Config = HeteroFLConfig
     config: HeteroFLConfig
-    upload_mask: ClassVar[UploadMask] = "within"
+    capabilities: ClassVar[Capabilities] = replace(CompensatedAlgorithm.capabilities, upload_mask="within")
     traits: ClassVar[Traits] = Traits(
         scope="per device",
         structure="structured",

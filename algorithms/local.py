@@ -19,7 +19,7 @@ from torch import Tensor
 
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.local import LocalRun
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.payload import Payload

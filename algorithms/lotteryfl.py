@@ -16,16 +16,17 @@ is read before pruning, so the last pruning may take rho_k below its target: at 
 ends at .8^11 = .086. p is the paper's .2 (the code's default is .1).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 import torch
 from pydantic import Field
 
 from orchestrator.config.sections import AlgorithmConfig
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
-from orchestrator.federation.local import LocalRun
-from orchestrator.federation.traits import Traits, UploadMask
+from orchestrator.federation.local.run import LocalRun
+from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.masks import prune_share
 
 
@@ -51,7 +52,9 @@ class LotteryFLClient(ClientMask):
 class LotteryFL(ClientMaskAlgorithm[LotteryFLClient]):
     """Personal lottery tickets."""
 
-    upload_mask: ClassVar[UploadMask] = "within"
+    capabilities: ClassVar[Capabilities] = replace(
+        ClientMaskAlgorithm.capabilities, upload_mask="within", default_density=0.1
+    )
     Config: ClassVar[type[AlgorithmConfig]] = LotteryFLConfig
     config: LotteryFLConfig
     traits: ClassVar[Traits] = Traits(
@@ -63,7 +66,6 @@ class LotteryFL(ClientMaskAlgorithm[LotteryFLClient]):
         payload="the mask up, when it changed",
         source="arXiv 2008.03371",
     )
-    default_level: ClassVar[float | None] = 0.9
     gated: ClassVar[bool] = True
 
     def init_client(self, client_id: int) -> LotteryFLClient:
@@ -73,7 +75,7 @@ class LotteryFL(ClientMaskAlgorithm[LotteryFLClient]):
     def on_train_start(self, run: LocalRun[LotteryFLClient]) -> None:
         """Prune and rewind, if the received model is good enough and the target is not yet reached."""
         ticket, share = run.state, self.config.prune_share
-        target = 1.0 - self.level(run.task.round_idx, run.task.client_id)
+        target = self.density(run.task.round_idx, run.task.client_id)
         if ticket.remaining <= target + ROUNDING or run.validation_accuracy() <= self.config.min_accuracy:
             return
         layout = self.setting.layout

@@ -35,11 +35,13 @@ from torch import Tensor
 from algorithms._prunefl_gain_per_cost import adjust_mask
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError
-from orchestrator.federation.aggregate import Aggregate, AggregationName
+from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.evaluate import accuracy
 from orchestrator.federation.exchange import require_size
-from orchestrator.federation.local import Batch, LocalRun
+from orchestrator.federation.local.environment import Batch
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.payload import Bits, Dense, Payload
@@ -97,6 +99,13 @@ class PruneFLClient:
     num_adjustments: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class GradientSum:
+    """float32[T]: the sum of a task's gradients, added in place."""
+
+    values: Tensor
+
+
 @final
 class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
     """Pruning at one client, then adaptive pruning while training."""
@@ -111,9 +120,9 @@ class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
         payload="squared gradients up and the mask down, at adjustments",
         source="arXiv 1909.12326",
     )
-    aggregation: ClassVar[AggregationName] = "covmean"
-    default_level: ClassVar[float | None] = 0.0
-    follows_schedule: ClassVar[bool] = True
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        aggregation="covmean", default_density=1.0, density_schedule=True
+    )
 
     def check(self) -> None:
         """The method itself decides on each layer's density."""
@@ -172,7 +181,7 @@ class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
             times,
             share=share,
             base_cost=self.config.constant_share * sum(t * sizes[name] for name, t in times.items()),
-            max_density=1.0 - self.level(round_idx),
+            max_density=self.density(round_idx),
         )
 
     def plan_probe(self, state: PruneFLState, round_idx: int, cohort: tuple[int, ...]) -> RoundPlan | None:
@@ -199,7 +208,7 @@ class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
             squares.zero_()
             if _is_settled(densities):
                 break
-        _count_dense_gradients(run)
+        run.flops.make_weight_gradients_dense()
         if self.config.initial_weights == "trained":
             return super().pack(run)
         assert run.mask is not None
@@ -211,7 +220,7 @@ class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
         share, before = self.config.prune_share, run.mask
         after = self.adjusted(before, run.values, squares, share, run.task.round_idx)
         run.set_mask(after)
-        run.forget_moments(before != after)
+        run.reset_moments(before != after)
         return self.setting.layout.density(after)
 
     def probe_update(self, state: PruneFLState, aggregate: Aggregate, round_idx: int) -> PruneFLState:
@@ -224,22 +233,22 @@ class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
 
     def on_train_start(self, run: LocalRun[PruneFLClient]) -> None:
         """The task's gradients are summed from here on."""
-        run.scratch[SQUARES] = torch.zeros_like(run.grad)
+        run.put_scratch(GradientSum(torch.zeros_like(run.grad)))
 
     def grad_hook(self, run: LocalRun[PruneFLClient]) -> None:
         """Sum them up, those of masked weights included."""
-        run.scratch[SQUARES].add_(run.grad)
+        run.scratch(GradientSum).values.add_(run.grad)
 
     def after_train(self, run: LocalRun[PruneFLClient]) -> None:
         """Add the square of their sum to the client's, which an adjustment since its last participation clears."""
         squares, num_adjustments = (
-            run.scratch[SQUARES].square().cpu(),
+            run.scratch(GradientSum).values.square().cpu(),
             self.num_adjustments(run.task.round_idx),
         )
         if num_adjustments == run.state.num_adjustments:
             squares = run.state.total + squares
         run.state = PruneFLClient(total=squares, num_adjustments=num_adjustments)
-        _count_dense_gradients(run)
+        run.flops.make_weight_gradients_dense()
 
     def pack(self, run: LocalRun[PruneFLClient]) -> Payload:
         """The model; in a round that adjusts also the squares, which then start anew."""
@@ -285,8 +294,3 @@ def _gain_over_chance(run: LocalRun[PruneFLClient], batches: list[Batch]) -> flo
 def _is_settled(densities: list[float]) -> bool:
     changes = [abs(b / a - 1.0) for a, b in pairwise(densities)]
     return len(changes) >= _NUM_SETTLED and max(changes[-_NUM_SETTLED:]) <= _SETTLED_CHANGE
-
-
-def _count_dense_gradients(run: LocalRun[PruneFLClient]) -> None:
-    """Gradients of all weights, a third of a step's work, were dense however sparse the weights were."""
-    run.train_flops += (run.train_flops_dense - run.train_flops) / 3.0

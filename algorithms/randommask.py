@@ -13,8 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from orchestrator.config.sections import AlgorithmConfig
-from orchestrator.federation.aggregate import AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.allocation import allocate
@@ -43,18 +43,18 @@ class RandomMask(Algorithm[ServerState, None]):
         payload="the mask once, down",
         source="baseline of arXiv 2112.09824",
     )
-    aggregation: ClassVar[AggregationName] = "covmean"
-    default_level: ClassVar[float | None] = 0.8
-    steady_cost: ClassVar[bool] = True
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        aggregation="covmean", default_density=0.2, steady_cost=True
+    )
 
     def check(self) -> None:
         """Every layer must keep a weight."""
-        allocate(self.setting.layout, 1.0 - self.level(0), self.setting.sparsity)
+        allocate(self.setting.layout, self.density(0), self.setting.sparsity)
 
     def init(self, params: Tensor) -> ServerState:
         """Draw the mask and zero the weights outside it."""
         layout = self.setting.layout
-        counts = allocate(layout, 1.0 - self.level(0), self.setting.sparsity)
+        counts = allocate(layout, self.density(0), self.setting.sparsity)
         rng = stream(self.setting.seed, "server", "mask")
         mask = initial_mask(layout, params, counts, self.config.criterion, rng)
         return ServerState(params=params * mask, mask=mask)

@@ -23,14 +23,15 @@ from torch import Tensor
 
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError
-from orchestrator.federation.aggregate import Aggregate, AggregationName
+from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.exchange import require_size
-from orchestrator.federation.local import LocalRun
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.exact import exact_share
-from orchestrator.sparsity.masks import refuse_empty_layers
+from orchestrator.sparsity.masks import reject_empty_layers
 from orchestrator.sparsity.payload import Dense, Payload
 from orchestrator.sparsity.scores import keep_top_overall
 
@@ -65,8 +66,7 @@ class SNIP(Algorithm[ServerState, None]):
         payload="scores up once, the mask once, down",
         source="arXiv 1810.02340",
     )
-    aggregation: ClassVar[AggregationName] = "covmean"
-    default_level: ClassVar[float | None] = 0.8
+    capabilities: ClassVar[Capabilities] = Capabilities(aggregation="covmean", default_density=0.2)
 
     def check(self) -> None:
         """There must be such a client, and enough weights for every layer's least."""
@@ -80,17 +80,17 @@ class SNIP(Algorithm[ServerState, None]):
         needed = sum(min(config.least_per_layer, s.size) for s in layout.maskable)
         if self.num_kept < needed:
             problem = f"{self.num_kept} weights stay, and {needed} are the least of all layers together"
-            raise ConfigError("sparsity.level", self.level(0), problem, "lower it")
+            raise ConfigError("sparsity.level", round(1.0 - self.density(0), 12), problem, "lower it")
 
     @property
     def num_kept(self) -> int:
         """round(density P), halves to the even number: weights that the mask keeps."""
-        return round(exact_share(1.0 - self.level(0)) * self.setting.layout.num_maskable)
+        return round(exact_share(self.density(0)) * self.setting.layout.num_maskable)
 
     def max_density(self, round_idx: int, client_id: int) -> float:
         """Dense in a first round that gives the scores; a probe is dense as well."""
         dense = self.config.score_from == "first_round" and round_idx == 0
-        return 1.0 if dense else 1.0 - self.level(0)
+        return 1.0 if dense else self.density(0)
 
     def plan_probe(self, state: ServerState, round_idx: int, cohort: tuple[int, ...]) -> RoundPlan | None:
         """Ask for scores, once."""
@@ -128,5 +128,5 @@ class SNIP(Algorithm[ServerState, None]):
         """The state inside the mask of largest float64[P] score."""
         layout = self.setting.layout
         mask = keep_top_overall(layout, score, self.num_kept, self.config.least_per_layer)
-        refuse_empty_layers(layout, mask, self.level(0))
+        reject_empty_layers(layout, mask, self.density(0))
         return ServerState(params=params * mask, mask=mask)

@@ -30,15 +30,16 @@ from orchestrator.config.sections import AlgorithmConfig, SparsityConfig
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.client_masks import ClientMask
 from orchestrator.federation.exchange import pack_model, require_size
-from orchestrator.federation.local import LocalRun
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.allocation import allocate
 from orchestrator.sparsity.exact import exact_share
-from orchestrator.sparsity.masks import random_mask, refuse_empty_layers
+from orchestrator.sparsity.masks import random_mask, reject_empty_layers
 from orchestrator.sparsity.payload import Dense, Payload
 from orchestrator.sparsity.scores import keep_top_overall
 
@@ -74,7 +75,7 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
         payload="scores up once, the mask once, down",
         source="arXiv 2405.09037",
     )
-    default_level: ClassVar[float | None] = 0.5
+    capabilities: ClassVar[Capabilities] = Capabilities(default_density=0.5)
 
     def check(self) -> None:
         """The mask must come within the run and be one that the variant can make."""
@@ -96,7 +97,7 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
     @property
     def num_kept(self) -> int:
         """floor(rho d): weights that the global mask keeps."""
-        density = exact_share(1.0 - self.level(0))
+        density = exact_share(self.density(0))
         return floor(density * self.setting.layout.num_maskable)
 
     @property
@@ -110,11 +111,11 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
 
     def _layer_counts(self) -> dict[str, int]:
         """floor(rho n_l) of each layer."""
-        return allocate(self.setting.layout, 1.0 - self.level(0), SparsityConfig(allocation="uniform"))
+        return allocate(self.setting.layout, self.density(0), SparsityConfig(allocation="uniform"))
 
     def max_density(self, round_idx: int, client_id: int) -> float:
         """Dense before the mask is there; the probe is dense as well."""
-        return 1.0 if round_idx < self.config.warmup_rounds else 1.0 - self.level(0)
+        return 1.0 if round_idx < self.config.warmup_rounds else self.density(0)
 
     def init(self, params: Tensor) -> ServerState:
         """Dense, until there are scores; with the random mask, if it is due."""
@@ -190,5 +191,5 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
         return self._masked(params, keep_top_overall(layout, score, self.num_kept))
 
     def _masked(self, params: Tensor, mask: Tensor) -> ServerState:
-        refuse_empty_layers(self.setting.layout, mask, self.level(0))
+        reject_empty_layers(self.setting.layout, mask, self.density(0))
         return ServerState(params=params * mask, mask=mask)

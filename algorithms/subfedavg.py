@@ -15,6 +15,7 @@ as `sparsity.level` is everywhere here; `count_all` takes all parameters, biases
 Equal weights are pruned by index.
 """
 
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 import torch
@@ -22,9 +23,10 @@ from pydantic import Field
 from torch import Tensor
 
 from orchestrator.config.sections import AlgorithmConfig
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
-from orchestrator.federation.local import LocalRun
-from orchestrator.federation.traits import Traits, UploadMask
+from orchestrator.federation.local.run import LocalRun
+from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.masks import mask_distance, prune_share
 
 
@@ -38,11 +40,20 @@ class SubFedAvgConfig(AlgorithmConfig):
     count_all: bool = Field(False, description="compatibility: the target counts all parameters")
 
 
+@dataclass(frozen=True, eq=False)
+class EarlyMask:
+    """The early mask of a task, bool[D]; None before it is due."""
+
+    mask: Tensor | None
+
+
 @final
 class SubFedAvg(ClientMaskAlgorithm[ClientMask]):
     """Personal subnetworks, pruned while they train."""
 
-    upload_mask: ClassVar[UploadMask] = "within"
+    capabilities: ClassVar[Capabilities] = replace(
+        ClientMaskAlgorithm.capabilities, upload_mask="within", default_density=0.7
+    )
     Config: ClassVar[type[AlgorithmConfig]] = SubFedAvgConfig
     config: SubFedAvgConfig
     traits: ClassVar[Traits] = Traits(
@@ -54,7 +65,6 @@ class SubFedAvg(ClientMaskAlgorithm[ClientMask]):
         payload="the mask up, when it changed",
         source="arXiv 2105.00562",
     )
-    default_level: ClassVar[float | None] = 0.3
     gated: ClassVar[bool] = True
 
     def pruned(self, mask: Tensor) -> float:
@@ -71,19 +81,21 @@ class SubFedAvg(ClientMaskAlgorithm[ClientMask]):
 
     def on_train_start(self, run: LocalRun[ClientMask]) -> None:
         """Where there is only one epoch, take the early mask before it."""
-        if self.setting.training.local_epochs == 1:
-            run.scratch["early"] = self._candidate(run)
+        is_due = self.setting.training.local_epochs == 1
+        run.put_scratch(EarlyMask(mask=self._candidate(run) if is_due else None))
 
     def on_epoch(self, run: LocalRun[ClientMask], epochs_done: int) -> None:
         """Take the early mask."""
-        if "early" not in run.scratch:
-            run.scratch["early"] = self._candidate(run)
+        if run.scratch(EarlyMask).mask is None:
+            run.put_scratch(EarlyMask(mask=self._candidate(run)))
 
     def after_train(self, run: LocalRun[ClientMask]) -> None:
         """Take the late mask, and keep to it if all gates are open."""
         mask, pruned = run.state.mask, self.pruned(run.state.mask)
-        target = self.level(run.task.round_idx, run.task.client_id)
-        moved = mask_distance(self.setting.layout, run.scratch["early"], self._candidate(run))
+        target = 1.0 - self.density(run.task.round_idx, run.task.client_id)
+        early = run.scratch(EarlyMask).mask
+        assert early is not None
+        moved = mask_distance(self.setting.layout, early, self._candidate(run))
         if pruned >= target - ROUNDING or moved <= self.config.min_distance:
             return
         late = self._candidate(run, self.share(pruned, target))

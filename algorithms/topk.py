@@ -26,8 +26,9 @@ from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError, WireError
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.exchange import as_sent, require_size
-from orchestrator.federation.local import LocalRun
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.exact import exact_share
@@ -76,10 +77,9 @@ class TopK(Algorithm[ServerState, TopKClient]):
         payload="positions of the values, up",
         source="arXiv 1809.07599",
     )
-    default_level: ClassVar[float | None] = 0.99
-    steady_cost: ClassVar[bool] = True
-    follows_schedule: ClassVar[bool] = True
-    follows_device_levels: ClassVar[bool] = True
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        default_density=0.01, steady_cost=True, density_schedule=True, device_densities=True
+    )
 
     def check(self) -> None:
         """Densities by layer are the model's, which stays dense."""
@@ -99,7 +99,7 @@ class TopK(Algorithm[ServerState, TopKClient]):
         """Send the largest entries of u; e_k is the rest of it."""
         task = run.task
         update = (run.values - run.start).detach().cpu() + self.carried(run.state, task.round_idx)
-        sent = self.largest(update, 1.0 - self.level(task.round_idx, task.client_id))
+        sent = self.largest(update, self.density(task.round_idx, task.client_id))
         values = as_sent(update[sent], self.setting.value_dtype)
         residual = update.clone()
         residual[sent] -= values
@@ -109,7 +109,7 @@ class TopK(Algorithm[ServerState, TopKClient]):
     def check_items(self, items: Payload, task: ClientTask) -> None:
         """Values for at most the level's share of the positions."""
         require_size(items, _UPDATE, self.setting.layout.size)
-        allowed = sum(self.counts(1.0 - self.level(task.round_idx, task.client_id)))
+        allowed = sum(self.counts(self.density(task.round_idx, task.client_id)))
         for item in items:
             if isinstance(item, Masked) and item.values.size > allowed:
                 raise WireError(f"it sends {item.values.size} entries, at most {allowed} are allowed")

@@ -48,10 +48,11 @@ def algorithms_page() -> str:
 
 
 def _cells(name: str, method: AlgorithmType) -> tuple[str, ...]:
-    traits = method.traits
-    density = f"{traits.density} ({method.default_level:g})" if method.default_level else traits.density
+    traits, default = method.traits, method.capabilities.default_density
+    level = 0.0 if default is None else 1.0 - default
+    density = f"{traits.density} ({level:g})" if level else traits.density
     if traits.structure == "update":
-        density = f"1, of the update {traits.density} ({method.default_level:g})"
+        density = f"1, of the update {traits.density} ({level:g})"
     personal = "yes" if traits.personal else "-"
     return (
         f"[`{name}`](#{name})",
@@ -60,7 +61,7 @@ def _cells(name: str, method: AlgorithmType) -> tuple[str, ...]:
         traits.when,
         density,
         personal,
-        f"`{method.aggregation}`",
+        f"`{method.capabilities.aggregation}`",
         traits.payload,
         traits.source,
     )

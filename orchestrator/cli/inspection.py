@@ -53,9 +53,10 @@ def _algorithms() -> Table:
     for name in algorithm_names():
         method = load_algorithm(name)
         options = [key for key in method.Config.model_fields if key != "name"]
-        level = "dense" if method.default_level is None else f"{method.default_level:g}"
+        density = method.capabilities.default_density
+        level = "dense" if density is None else f"{1.0 - density:g}"
         summary = (method.__doc__ or "").strip().splitlines()[0]
-        table.add_row(name, summary, method.aggregation, level, ", ".join(options) or "-")
+        table.add_row(name, summary, method.capabilities.aggregation, level, ", ".join(options) or "-")
     return table
 
 

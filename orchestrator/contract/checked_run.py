@@ -10,7 +10,8 @@ from orchestrator.contract.violation import hold
 from orchestrator.execution.client import DeviceEnvironment
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.exchange import ModelValues, known_masks
-from orchestrator.federation.local import Batch, LocalRun
+from orchestrator.federation.local.environment import Batch
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.sparsity.wire import decode
 
 
@@ -46,7 +47,7 @@ def checked_run(experiment: Experiment, played: RecordedRound, position: int) ->
     return CheckedRun(
         setting=experiment.setting,
         task=job.task,
-        host=DeviceEnvironment(experiment, torch.device("cpu")),
+        environment=DeviceEnvironment(experiment, torch.device("cpu")),
         received=received,
         payload=played.broadcast.decoded + own,
         state=job.client_state,

@@ -18,7 +18,9 @@ from orchestrator.execution.fault_injection import TaskFaultInjector
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.evaluate import accuracy, predict
 from orchestrator.federation.exchange import ModelValues, known_masks
-from orchestrator.federation.local import Batch, LocalRun, fine_tune
+from orchestrator.federation.local.environment import Batch
+from orchestrator.federation.local.run import LocalRun
+from orchestrator.federation.local.training import fine_tune
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import forked_seeds, stream
 from orchestrator.federation.update import ClientFailure, ClientScore, ClientUpdate, LocalResult, Outcome
@@ -50,19 +52,19 @@ class DeviceEnvironment:
     def __init__(self, experiment: Experiment, device: torch.device) -> None:
         self._experiment, self._device = experiment, device
         self.full = experiment.new_model(device)
-        self._narrow: OrderedDict[tuple[tuple[str, int], ...], FlatModule] = OrderedDict()
+        self._submodels: OrderedDict[tuple[tuple[str, int], ...], FlatModule] = OrderedDict()
 
-    def narrow(self, num_kept: Mapping[str, int]) -> FlatModule:
+    def submodel(self, num_kept: Mapping[str, int]) -> FlatModule:
         """See Host. The last few sizes are kept."""
         key = tuple(sorted(num_kept.items()))
-        if key not in self._narrow:
+        if key not in self._submodels:
             smaller = shrink(self.full.module, self._experiment.setting.units, num_kept)
-            self._narrow[key] = FlatModule(smaller, self._device, self.full.layout)
-            self._narrow[key].load_fixed_state(self.full.fixed_state())
-            if len(self._narrow) > _MAX_CACHED_SUBMODELS:
-                self._narrow.popitem(last=False)
-        self._narrow.move_to_end(key)
-        return self._narrow[key]
+            self._submodels[key] = FlatModule(smaller, self._device, self.full.layout)
+            self._submodels[key].load_fixed_state(self.full.fixed_state())
+            if len(self._submodels) > _MAX_CACHED_SUBMODELS:
+                self._submodels.popitem(last=False)
+        self._submodels.move_to_end(key)
+        return self._submodels[key]
 
     def training_data(self, client_id: int) -> ClientSamples:
         """See Host."""
@@ -122,7 +124,7 @@ class ClientRunner:
                 run: LocalRun[Any] = LocalRun(
                     setting=experiment.setting,
                     task=task,
-                    host=bench,
+                    environment=bench,
                     received=received,
                     payload=payload,
                     state=client_state,
@@ -133,7 +135,7 @@ class ClientRunner:
                     result = self._loss(run)
                 else:
                     result = experiment.algorithm.client_update(run)
-                self._memory.require(profile, run.trained, len(run.data))
+                self._memory.require(profile, run.trained_models, len(run.data))
                 if task.score:
                     run.metrics |= {f"trained{name}": x for name, x in self._accuracies(run, bench).items()}
             stage = "send"
@@ -194,7 +196,7 @@ class ClientRunner:
         return LocalResult(
             payload=(Scalar("loss", loss),),
             num_examples=len(run.data),
-            train_flops=run.forward_flops * len(run.data),
+            train_flops=run.flops.forward * len(run.data),
             train_flops_dense=dense * len(run.data),
             client_state=run.state,
         )

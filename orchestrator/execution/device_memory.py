@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import final
 
 from orchestrator.config.sections import TrainingConfig
-from orchestrator.federation.batches import batch_sizes
+from orchestrator.federation.local.batches import batch_sizes
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.models.memory import count_activations, training_bytes
 from orchestrator.models.parameters import FlatModule

@@ -69,7 +69,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         seed=config.seed,
         initial=flat.values.numpy().copy(),
         population=draw_population(fleet, num_clients, config.seed, redraw=config.fleet.redraw),
-        units=_trace(model_spec, flat, dataset) if algorithm_type.uses_units else (),
+        units=_trace(model_spec, flat, dataset) if algorithm_type.capabilities.submodels else (),
         value_dtype=config.wire.value_dtype,
         smallest_batch=smallest,
     )

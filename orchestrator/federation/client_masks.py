@@ -10,8 +10,8 @@ from typing import ClassVar, TypeVar, cast
 from torch import Tensor
 
 from orchestrator.errors import ConfigError
-from orchestrator.federation.aggregate import AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.exchange import pack_model
 from orchestrator.federation.plan import ClientTask
 from orchestrator.sparsity.payload import Payload
@@ -37,9 +37,9 @@ class ClientMaskAlgorithm(Algorithm[ServerState, C]):
     its own.
     """
 
-    aggregation: ClassVar[AggregationName] = "covmean"
-    follows_schedule: ClassVar[bool] = True
-    follows_device_levels: ClassVar[bool] = True
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        aggregation="covmean", density_schedule=True, device_densities=True
+    )
     #: whether a client's accuracy on its validation samples decides about its mask
     gated: ClassVar[bool] = False
 

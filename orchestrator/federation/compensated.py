@@ -5,6 +5,7 @@ The masked loss takes the logits of classes of which a client has no sample as 0
 gradient; at the server such a row counts only from clients that have the class, which they say in one bit a class.
 """
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError, WireError
 from orchestrator.federation.exchange import ModelValues, find_bits
-from orchestrator.federation.local import LocalRun
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
 from orchestrator.models.parameters import Segment
@@ -37,6 +38,13 @@ class CompensatedConfig(StructuredConfig):
     agg_weight: Literal["uniform", "samples"] = Field(
         "uniform", description="clients that hold a coordinate count the same, or by their samples"
     )
+
+
+@dataclass(frozen=True, eq=False)
+class OwnedClasses:
+    """What a task remembers: bool[classes], the classes of which the client has samples."""
+
+    owned: Tensor
 
 
 class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
@@ -70,12 +78,12 @@ class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
         """Note which classes the client has."""
         owned = torch.zeros(self.classifier[0].shape[0], dtype=torch.bool, device=run.values.device)
         owned[run.data.labels] = True
-        run.scratch["owned"] = owned
+        run.put_scratch(OwnedClasses(owned))
 
     def loss(self, run: LocalRun[ClientRatio], logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy, with 0 for the logits of classes that the client lacks."""
         if self.config.masked_loss:
-            logits = logits.masked_fill(~run.scratch["owned"], 0.0)
+            logits = logits.masked_fill(~run.scratch(OwnedClasses).owned, 0.0)
         return cross_entropy(logits, labels)
 
     def pack(self, run: LocalRun[ClientRatio]) -> Payload:
@@ -83,7 +91,7 @@ class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
         payload = (*super().pack(run), *self.report(run))
         if not self.config.masked_loss:
             return payload
-        return (*payload, Bits(_CLASSES, run.scratch["owned"].cpu().numpy()))
+        return (*payload, Bits(_CLASSES, run.scratch(OwnedClasses).owned.cpu().numpy()))
 
     def unpack(self, payload: Payload, task: ClientTask, client_state: ClientRatio) -> ModelValues | None:
         """The submodel in full coordinates; on its way up without the rows of classes that the client lacks."""

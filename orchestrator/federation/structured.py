@@ -15,10 +15,10 @@ from torch import Tensor
 
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError
-from orchestrator.federation.aggregate import AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.exchange import MODEL_ITEM, ModelValues, check_size, find_model
-from orchestrator.federation.local import LocalRun
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.fleet.clock import client_time
@@ -57,8 +57,7 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
 
     Config: ClassVar[type[AlgorithmConfig]] = StructuredConfig
     config: StructuredConfig
-    aggregation: ClassVar[AggregationName] = "covmean"
-    uses_units: ClassVar[bool] = True
+    capabilities: ClassVar[Capabilities] = Capabilities(aggregation="covmean", submodels=True)
 
     @classmethod
     def depends_on_devices(cls, config: AlgorithmConfig) -> bool:
@@ -147,14 +146,14 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
         """What a server that chooses the client's units has to be told to know the bandit's next play."""
         if run.state.bandit is None:
             return ()
-        return (Scalar("train_accuracy", run.train_accuracy()),)
+        return (Scalar("train_accuracy", run.statistics.accuracy()),)
 
     def credited(self, run: LocalRun[C]) -> Bandit | None:
         """The client's bandit after this participation's training accuracy and emulated cost."""
         if run.state.bandit is None:
             return None
         played, _ = self._play(run.state.bandit, run.task)
-        return credit(played, 100.0 * run.train_accuracy(), self.cost(run))
+        return credit(played, 100.0 * run.statistics.accuracy(), self.cost(run))
 
     def cost(self, run: LocalRun[C]) -> float:
         """Emulated time of the client's task over the full model's at the speed that capability 1 would have."""
@@ -164,13 +163,13 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
         taken = client_time(
             profile,
             download_bytes=0 if item is None else _BYTES_PER_VALUE * item.values.size,
-            train_flops=run.train_flops,
+            train_flops=run.flops.total,
             upload_bytes=_BYTES_PER_VALUE * run.values.numel(),
         ).total_s
         whole = client_time(
             profile,
             download_bytes=full,
-            train_flops=run.train_flops_dense * profile.capability,
+            train_flops=run.flops.total_dense * profile.capability,
             upload_bytes=full,
         ).total_s
         return taken / whole

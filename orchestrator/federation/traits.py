@@ -6,7 +6,6 @@ from typing import Literal
 Scope = Literal["-", "global", "personal", "per device"]
 Structure = Literal["-", "unstructured", "structured", "update"]
 When = Literal["-", "at start", "per device", "each round", "dynamic", "iterative", "learned"]
-UploadMask = Literal["received", "within", "own"]
 Density = Literal["1", "fixed", "per device", "adaptive"]
 
 

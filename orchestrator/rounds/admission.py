@@ -91,15 +91,15 @@ def _require_mask(
         raise WireError(f"its mask keeps {kept:.0f} weights, at most {allowed:.0f} are allowed")
     if not kept and layout.num_maskable:
         raise WireError("its mask keeps no weight at all")
-    if algorithm.upload_mask == "own" or received is None:
+    if algorithm.capabilities.upload_mask == "own" or received is None:
         return
     held, sent = _present(received), _present(model)
     beyond = int((sent & ~held).sum())
-    lacking = 0 if algorithm.upload_mask == "within" else int((held & ~sent).sum())
+    lacking = 0 if algorithm.capabilities.upload_mask == "within" else int((held & ~sent).sum())
     if beyond or lacking:
         raise WireError(
             f"its mask has {beyond} entries that it did not receive and lacks {lacking} that it did; this method's "
-            f"upload_mask is {algorithm.upload_mask!r}"
+            f"upload_mask is {algorithm.capabilities.upload_mask!r}"
         )
 
 

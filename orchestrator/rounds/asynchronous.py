@@ -17,8 +17,8 @@ from orchestrator.errors import RoundError
 from orchestrator.execution.executor import TaskHandle, TaskRequest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.batches import batch_sizes
 from orchestrator.federation.client_event import EventOutcome
+from orchestrator.federation.local.batches import batch_sizes
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.fleet.clock import client_time
 from orchestrator.rounds.broadcast import Broadcast

@@ -141,8 +141,8 @@ def _tags(experiment: Experiment) -> dict[str, str]:
     config = experiment.config
     return {
         "method": config.algorithm.name,
-        "aggregation": experiment.algorithm.aggregation,
-        "sparsity": f"{experiment.algorithm.level(0):g}",
+        "aggregation": experiment.algorithm.capabilities.aggregation,
+        "sparsity": f"{1.0 - experiment.algorithm.density(0):g}",
         "fleet": config.fleet.name,
         "data": config.data.name,
         "seed": str(config.seed),

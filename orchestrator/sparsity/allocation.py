@@ -33,7 +33,7 @@ def allocate(layout: ParameterLayout, density: float, sparsity: SparsityConfig) 
     in the public code of FedDST (Bibikar et al., arXiv 2112.09824). There n_l counts the bias `X.bias` that
     belongs to `X.weight`, and T_l is capped at N_l.
     explicit: as er with raw_l = `sparsity.layer_density[l]`, over the layers named there; the others are dense at
-    every density. At density 1 - implied_level(...), eps = 1 and T_l = floor(raw_l N_l).
+    every density. At density 1 - implied_sparsity(...), eps = 1 and T_l = floor(raw_l N_l).
 
     Raises ConfigError for a density outside (0, 1], where a layer would be left without a weight, and for a name
     in `sparsity.layer_density` that no maskable segment has.
@@ -50,7 +50,7 @@ def allocate(layout: ParameterLayout, density: float, sparsity: SparsityConfig) 
     layers = [s for s in layout.maskable if s.size]
     starved = min(layers, key=lambda s: counts[s.name], default=None)
     if starved is not None and counts[starved.name] < 1:
-        highest = largest_level(layout, sparsity)
+        highest = largest_sparsity(layout, sparsity)
         raise ConfigError(
             "sparsity.level",
             float(1 - exact),
@@ -60,7 +60,7 @@ def allocate(layout: ParameterLayout, density: float, sparsity: SparsityConfig) 
     return counts
 
 
-def implied_level(layout: ParameterLayout, layer_density: Mapping[str, float]) -> float:
+def implied_sparsity(layout: ParameterLayout, layer_density: Mapping[str, float]) -> float:
     """1 - sum d_l N_l / sum N_l, the sparsity level that explicit densities d_l come to; unnamed layers: d_l = 1.
 
     0 for a model without maskable segments. Raises ConfigError for a name that no maskable segment has.
@@ -68,7 +68,7 @@ def implied_level(layout: ParameterLayout, layer_density: Mapping[str, float]) -
     return float(1 - _implied_density(layout, layer_density))
 
 
-def largest_level(layout: ParameterLayout, sparsity: SparsityConfig) -> float:
+def largest_sparsity(layout: ParameterLayout, sparsity: SparsityConfig) -> float:
     """The highest level, in steps of 1e-6, that leaves every layer a weight: counts only fall as it rises."""
     layers = [s for s in layout.maskable if s.size]
     feasible, infeasible = 0, _LEVEL_STEPS

@@ -70,13 +70,15 @@ def mask_distance(layout: ParameterLayout, left: Tensor, right: Tensor) -> float
     return sum(shares) / max(1, len(shares))
 
 
-def refuse_empty_layers(layout: ParameterLayout, mask: Tensor, level: float) -> None:
-    """Raise ConfigError for a bool[D] mask at that sparsity level which keeps none of some layer's weights."""
+def reject_empty_layers(layout: ParameterLayout, mask: Tensor, density: float) -> None:
+    """Raise ConfigError for a bool[D] mask of this density that leaves a layer without weights."""
     active = layout.active(mask)
     for segment in layout.maskable:
         if segment.size and not active[segment.name]:
             problem = f"the mask keeps none of the {segment.size} weights of layer {segment.name}"
-            raise ConfigError("sparsity.level", level, f"{problem}, which cuts the network", "lower it")
+            raise ConfigError(
+                "sparsity.level", round(1.0 - density, 12), f"{problem}, which cuts the network", "lower it"
+            )
 
 
 def mask_digest(mask: Tensor) -> str:

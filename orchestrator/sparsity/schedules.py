@@ -5,8 +5,8 @@ from math import cos, pi
 from orchestrator.config.sections import ScheduleConfig
 
 
-def level_at(schedule: ScheduleConfig, level: float, round_idx: int, num_rounds: int) -> float:
-    """Sparsity level (1 - density) in round r: `level` at r = 0, `final_level` from `end_round` R_end on.
+def scheduled_density(schedule: ScheduleConfig, level: float, round_idx: int, num_rounds: int) -> float:
+    """Density in round r: 1 - `level` at r = 0, 1 - `final_level` from `end_round` R_end on.
 
     With p = r / R_end the share of the way gone is p (linear), (1 - cos(pi p)) / 2 (cosine) or 1 - (1 - p)^3
     (cubic: gradual pruning, Zhu and Gupta, arXiv 1710.01878, eq. 1). With n = `num_steps` it is floor(n p) / n
@@ -16,9 +16,9 @@ def level_at(schedule: ScheduleConfig, level: float, round_idx: int, num_rounds:
     final = level if schedule.final_level is None else schedule.final_level
     end_round = num_rounds // 2 if schedule.end_round is None else schedule.end_round
     if schedule.kind == "constant":
-        return level
+        return 1.0 - level
     if round_idx >= end_round:
-        return final
+        return 1.0 - final
     progress = round_idx / end_round
     if schedule.kind == "cosine":
         progress = (1 - cos(pi * progress)) / 2
@@ -26,7 +26,7 @@ def level_at(schedule: ScheduleConfig, level: float, round_idx: int, num_rounds:
         progress = 1 - (1 - progress) ** 3
     elif schedule.kind == "step":
         progress = schedule.num_steps * round_idx // end_round / schedule.num_steps
-    return level + (final - level) * progress
+    return 1.0 - (level + (final - level) * progress)
 
 
 def cosine_anneal(initial: float, round_idx: int, end_round: int) -> float:

@@ -12,7 +12,7 @@ from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import ModelValues
-from orchestrator.federation.local import LocalRun
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.update import LocalResult
 from tests.support.fakes import (
     make_run,

@@ -96,9 +96,9 @@ def test_a_layer_that_pruning_would_empty_is_refused_at_once() -> None:
     """30 weights at level .9 keep 3; dropping .9 of them keeps floor(.3) = 0."""
     with pytest.raises(ConfigError, match=r"sparsity.level"):
         method(alpha=0.9, sparsity={"level": 0.9})
-    assert method(alpha=0.3, sparsity={"level": 0.9}).targets(0.9) == {"1.weight": 3}
+    assert method(alpha=0.3, sparsity={"level": 0.9}).targets(0.1) == {"1.weight": 3}
 
 
-def test_the_default_level_is_four_fifths() -> None:
-    assert method().level(0) == 0.8
-    assert method().targets(method().level(0)) == {"1.weight": 6}
+def test_default_density_is_one_fifth() -> None:
+    assert method().density(0) == pytest.approx(0.2, abs=1e-15)
+    assert method().targets(method().density(0)) == {"1.weight": 6}

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from algorithms.fedlps_as_coded import FedLPSAsCoded, FedLPSAsCodedConfig
+from algorithms.fedlps_as_coded import CodedTask, FedLPSAsCoded, FedLPSAsCodedConfig
 from orchestrator.contract.checked_run import CheckedRun
-from orchestrator.federation.local import train
+from orchestrator.federation.local.training import train
 from orchestrator.federation.seeds import stream
 from orchestrator.sparsity.payload import Bits, Dense
 from tests.support.fakes import (
@@ -129,9 +129,9 @@ def test_a_client_is_the_public_code_in_plain_pytorch(capability: float, momentu
     expected = reference(run, capability, 1.0)
     trained(method, run)
     assert torch.allclose(run.values, expected.restored, rtol=1e-4, atol=1e-5)
-    assert torch.allclose(run.scratch["snapshot"], expected.snapshot, rtol=1e-4, atol=1e-5)
-    assert torch.allclose(run.scratch["q"], expected.importance, rtol=1e-4, atol=1e-5)
-    assert torch.equal(run.scratch["rows"], expected.rows[-1])
+    assert torch.allclose(run.scratch(CodedTask).snapshot, expected.snapshot, rtol=1e-4, atol=1e-5)
+    assert torch.allclose(run.scratch(CodedTask).importance, expected.importance, rtol=1e-4, atol=1e-5)
+    assert torch.equal(run.scratch(CodedTask).rows, expected.rows[-1])
 
 
 def test_the_rows_change_on_the_way() -> None:
@@ -144,7 +144,7 @@ def test_the_rows_change_on_the_way() -> None:
 def test_the_task_has_no_gradient_at_the_importance() -> None:
     method, run = prepared(penalty=0.0)
     method.client_update(run)
-    assert torch.equal(run.scratch["q"], torch.cat(drawn()).flatten())
+    assert torch.equal(run.scratch(CodedTask).importance, torch.cat(drawn()).flatten())
     assert not torch.equal(run.values, run.start)
 
 
@@ -159,7 +159,7 @@ def test_every_importance_is_pulled_to_one_common_target_by_hand() -> None:
     q = drawn()[0].flatten().tolist()
     method.client_update(run)
     moved = [x - 0.3 * 2 / 8 * (x - common) for x in q[:3]]
-    assert run.scratch["q"][:8].tolist() == pytest.approx([*moved, *q[3:]], abs=1e-5)
+    assert run.scratch(CodedTask).importance[:8].tolist() == pytest.approx([*moved, *q[3:]], abs=1e-5)
 
 
 @pytest.mark.parametrize("capability", [1.0, 0.5, 0.4, 0.25, 0.2, 1 / 16])
@@ -168,18 +168,18 @@ def test_the_strict_threshold_keeps_one_row_too_few(capability: float) -> None:
     for client_id in range(4):
         method, run = prepared(capability=capability, client_id=client_id, training={"local_epochs": 1})
         method.client_update(run)
-        ratio = float(run.scratch["ratio"])
+        ratio = run.scratch(CodedTask).ratio
         assert ratio <= capability
         if capability <= 0.5:
             assert ratio == capability
-        kept = [int(rows.sum()) for rows in torch.split(run.scratch["rows"], ROWS)]
+        kept = [int(rows.sum()) for rows in torch.split(run.scratch(CodedTask).rows, ROWS)]
         assert kept == [max(1, int(ratio * j)) - 1 for j in ROWS]
 
 
 def test_before_the_importance_moves_the_rows_are_a_prefix() -> None:
     method, run = prepared(training={"batch_size": 12, "local_epochs": 1})
     method.client_update(run)
-    first, second = torch.split(run.scratch["rows"], ROWS)
+    first, second = torch.split(run.scratch(CodedTask).rows, ROWS)
     assert first.tolist() == [True] * 3 + [False] * 5
     assert second.tolist() == [True] + [False] * 4
 
@@ -190,10 +190,12 @@ def test_importance_is_drawn_anew_each_round_and_sorted() -> None:
         method, run = prepared(client_id=client_id, round_idx=round_idx)
         method.load(run)
         method.on_train_start(run)
-        assert torch.equal(run.scratch["q"], torch.cat(drawn(client_id, round_idx)).flatten())
-        for q in torch.split(run.scratch["q"], ROWS):
+        assert torch.equal(
+            run.scratch(CodedTask).importance, torch.cat(drawn(client_id, round_idx)).flatten()
+        )
+        for q in torch.split(run.scratch(CodedTask).importance, ROWS):
             assert bool((q[:-1] > q[1:]).all())
-        seen.append(run.scratch["q"])
+        seen.append(run.scratch(CodedTask).importance)
     assert not torch.equal(seen[0], seen[1])
     assert not torch.equal(seen[0], seen[2])
 
@@ -224,7 +226,7 @@ def test_biases_of_dropped_rows_go_on_learning() -> None:
     """A layer without a row gives its rectified biases, whatever it is given, and the classifier sees them."""
     method, run = prepared(capability=0.05, training={"batch_size": 12, "local_epochs": 1})
     trained(method, run)
-    assert not bool(run.scratch["rows"].any())
+    assert not bool(run.scratch(CodedTask).rows.any())
     assert torch.equal(run.values[:120], run.start[:120])
     assert not torch.equal(run.values[120:125], run.start[120:125])
     assert np.isfinite(run.metrics["loss"])
@@ -235,10 +237,10 @@ def test_a_personal_model_is_kept_from_rounds_above_a_quarter_only(capability: f
     method, run = prepared(capability=capability)
     method.client_update(run)
     assert run.state.has_personal is kept
-    assert torch.equal(run.state.personal, run.scratch["snapshot"] if kept else torch.zeros(143))
+    assert torch.equal(run.state.personal, run.scratch(CodedTask).snapshot if kept else torch.zeros(143))
     received = run.start.clone()
     method.personal(run)
-    assert torch.equal(run.values, run.scratch["snapshot"] if kept else received)
+    assert torch.equal(run.values, run.scratch(CodedTask).snapshot if kept else received)
 
 
 def test_the_personal_model_is_the_last_one_masked() -> None:

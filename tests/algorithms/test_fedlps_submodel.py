@@ -74,10 +74,10 @@ def test_flops_count_each_importance_batch_as_a_dense_step() -> None:
             options = {"importance_batches": num_batches, "importance_epochs": epochs}
             client = Client(training={"local_epochs": 2}, **options)
             client.method.client_update(client.run)
-            assert client.run.train_flops == 2 * NUM_IMAGES * 6 * 24 + epochs * num_images * 6 * 48
+            assert client.run.flops.total == 2 * NUM_IMAGES * 6 * 24 + epochs * num_images * 6 * 48
     client = Client(training={"local_epochs": 2}, pattern="ordered")
     client.method.client_update(client.run)
-    assert client.run.train_flops == 2 * NUM_IMAGES * 6 * 24
+    assert client.run.flops.total == 2 * NUM_IMAGES * 6 * 24
 
 
 def favouring(client: Client, label: int, mark: float) -> None:
@@ -125,7 +125,7 @@ def test_afterwards_it_uses_its_own_submodel_which_is_the_masked_full_model() ->
     """On another global model, in another round."""
     first = Client(ratio=0.5)
     first.method.client_update(first.run)
-    kept, trained = first.units, first.run.in_full()
+    kept, trained = first.units, first.run.in_full_coordinates()
     assert trained.mask is not None
     later = Client(received=torch.full((55,), 9.0), state=first.run.state, round_idx=4, ratio=1.0)
     later.method.personal(later.run)
@@ -156,7 +156,7 @@ def test_the_bandit_is_credited_with_accuracy_over_emulated_cost() -> None:
     assert bandit is not None
     assert (bandit.num_plays, bandit.played, len(bandit.arms)) == (1, -1, 6)
     rewarded = bandit.arms[bandit.arms[:, NUM_REWARDS] > 0]
-    expected = utility(100.0 * run.train_accuracy()) / (taken / whole)
+    expected = utility(100.0 * run.statistics.accuracy()) / (taken / whole)
     assert rewarded[:, REWARD_SUM].tolist() == pytest.approx([expected])
 
 

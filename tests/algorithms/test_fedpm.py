@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from algorithms.fedpm import FedPM, FedPMConfig, FedPMState
+from algorithms.fedpm import FedPM, FedPMConfig, FedPMScores, FedPMState
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
 from orchestrator.federation.aggregate import Contribution
@@ -156,7 +156,7 @@ def test_training_is_adam_on_the_scores_through_straight_through_samples() -> No
             torch.autograd.backward(cross_entropy(logits, labels))
             optimizer.step()
     assert len(batches) == 6
-    assert torch.allclose(run.scratch["scores"][is_masked], scores, atol=1e-3)
+    assert torch.allclose(run.scratch(FedPMScores).values[is_masked], scores, atol=1e-3)
     assert float((scores.detach() - torch.logit(state.probability)).abs().max()) > 0.3
     kept = torch.ones(layout.size, dtype=torch.bool).masked_scatter(is_masked, scores.detach() > 0)
     assert torch.equal(run.values, fixed * kept)
@@ -268,6 +268,6 @@ def test_scores_that_are_not_numbers_are_an_error() -> None:
     algorithm = method()
     run = loaded(algorithm, initial(algorithm))
     algorithm.on_train_start(run)
-    run.scratch["scores"][0] = torch.nan
+    run.scratch(FedPMScores).values[0] = torch.nan
     with pytest.raises(FloatingPointError, match=r"lower algorithm.score_lr"):
         algorithm.after_train(run)

@@ -252,7 +252,7 @@ def test_layers_without_masked_weights_are_left_alone() -> None:
 def test_a_dense_client_takes_no_growth_gradient() -> None:
     algorithm, run = make(level=0.0)
     assert bool(finish(algorithm, run).all())
-    assert run.train_flops == run.train_flops_dense == 22 * 6 * 540
+    assert run.flops.total == run.flops.total_dense == 22 * 6 * 540
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_without_replacement_a_schedule_only_prunes() -> None:
     after = finish(algorithm, run)
     assert list(algorithm.setting.layout.active(after).values()) == [9, 54]
     assert not bool((after & ~algorithm.init_client(0).mask).any())
-    assert run.train_flops == 22 * 6 * 270  # no gradient was needed
+    assert run.flops.total == 22 * 6 * 270  # no gradient was needed
 
 
 # The server

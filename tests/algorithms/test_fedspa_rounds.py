@@ -10,8 +10,8 @@ from torch import Tensor
 
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.contract.rounds import RecordedRound, play
-from orchestrator.federation.aggregate import AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.client_masks import ClientMask
 from orchestrator.federation.seeds import stream
 from orchestrator.sparsity.masks import random_mask
@@ -45,7 +45,7 @@ def test_weights_that_nobody_held_stay_as_they_are_and_the_server_stays_dense() 
 class UpdateForm(Algorithm[ServerState, None]):
     """FedAvg that adds the plain mean of its clients' changes."""
 
-    aggregation: AggregationName = "dmean"  # type: ignore[misc]
+    capabilities = Capabilities(aggregation="dmean")
 
     def weight(self, num_examples: int) -> float:
         return 1.0

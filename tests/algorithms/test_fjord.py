@@ -183,7 +183,7 @@ def test_a_distilled_step_by_autograd(weight: float, temperature: float) -> None
     (cross_entropy(logits[0], labels) + weight * divergence).backward()  # type: ignore[no-untyped-call]
     assert whole.grad is not None
     assert torch.allclose(run.values, run.start - 0.1 * whole.grad, rtol=1e-5, atol=1e-7)
-    assert run.train_flops == (20 + 10) * 6 * 3
+    assert run.flops.total == (20 + 10) * 6 * 3
 
 
 def functional(whole: Tensor, entries: Any, num_units: int, inputs: Tensor) -> Tensor:

@@ -187,7 +187,7 @@ def test_what_is_pruned_stays_0_while_it_trains_and_is_not_sent() -> None:
 
 def test_a_client_without_validation_samples_is_named() -> None:
     algorithm, run = prepared()
-    run.host._validation = None  # type: ignore[attr-defined]
+    run.environment._validation = None  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match=r"data.validation_fraction=0: client 0 has no validation sample"):
         algorithm.on_train_start(run)
 

@@ -144,7 +144,7 @@ def test_it_is_the_plain_loop(labels: str, begins: int, level: float) -> None:
 
 def passes(run: CheckedRun) -> float:
     """Over 12 samples, of 6 operations a weight."""
-    return run.train_flops_dense / (12 * 6 * 48)
+    return run.flops.total_dense / (12 * 6 * 48)
 
 
 def test_it_ends_after_five_small_changes_of_density() -> None:
@@ -160,7 +160,7 @@ def test_a_client_that_never_learns_prunes_nothing() -> None:
     algorithm, run = prepared("hopeless", initial_iterations=14)
     algorithm.client_update(run)
     assert passes(run) == 14
-    assert run.train_flops == run.train_flops_dense
+    assert run.flops.total == run.flops.total_dense
     assert run.mask is not None
     assert bool(run.mask.all())
 

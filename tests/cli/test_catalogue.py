@@ -38,7 +38,7 @@ def test_a_method_tells_its_source_its_symbols_and_its_deviations(name: str) -> 
 def test_traits_agree_with_what_the_method_does(name: str) -> None:
     method = load_algorithm(name)
     traits = method.traits
-    assert (traits.structure == "structured") == method.uses_units or name == "fedlps_as_coded"
+    assert (traits.structure == "structured") == method.capabilities.submodels or name == "fedlps_as_coded"
     assert (traits.scope == "-") == (traits.structure in ("-", "update"))
     if traits.structure in ("-", "structured"):
-        assert method.default_level is None
+        assert method.capabilities.default_density is None

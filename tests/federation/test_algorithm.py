@@ -1,6 +1,7 @@
 """The contract's defaults: refusals, the plan of a round, weights, and the guard on what is packed."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Aggregate, CoverageMean, WeightedMean
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.exchange import ModelValues
-from orchestrator.federation.local import LocalRun
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.payload import Dense, Masked, Payload, Scalar
@@ -33,9 +35,9 @@ class Plain(Algorithm[ServerState, None]):
 class Sparse(Algorithm[ServerState, None]):
     """A method with a mask, which follows a schedule."""
 
-    aggregation = "covmean"
-    default_level = 0.5
-    follows_schedule = True
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        aggregation="covmean", default_density=0.5, density_schedule=True
+    )
 
 
 def net() -> nn.Module:
@@ -57,12 +59,11 @@ def make(
     return kind(AlgorithmConfig(name=kind.__name__.lower()), setting)
 
 
-def test_a_dense_method_refuses_a_sparsity_level() -> None:
-    with pytest.raises(
-        ConfigError, match=r"sparsity.level=0.5: plain does not take a sparsity level; leave it unset or 0"
-    ):
+def test_dense_method_rejects_a_sparsity_level() -> None:
+    with pytest.raises(ConfigError) as raised:
         make(sparsity__level=0.5)
-    assert make(sparsity__level=0.0).level(0) == 0.0
+    assert (raised.value.field, raised.value.value) == ("sparsity.level", 0.5)
+    assert make(sparsity__level=0.0).density(0) == 1.0
 
 
 def test_a_method_that_keeps_its_sparsity_refuses_a_schedule() -> None:
@@ -71,15 +72,15 @@ def test_a_method_that_keeps_its_sparsity_refuses_a_schedule() -> None:
 
 
 def test_the_level_is_the_configured_one_else_the_methods_own() -> None:
-    assert make(Sparse).level(3) == 0.5
-    assert make(Sparse, sparsity__level=0.75).level(3) == 0.75
-    assert make(Sparse, sparsity__level=0.0).level(3) == 0.0
+    assert make(Sparse).density(3) == 0.5
+    assert make(Sparse, sparsity__level=0.75).density(3) == 0.25
+    assert make(Sparse, sparsity__level=0.0).density(3) == 1.0
 
 
-def test_the_level_follows_the_schedule() -> None:
+def test_density_follows_the_schedule() -> None:
     """0.5 to 0.9 over half of 8 rounds, linearly."""
     moving = make(Sparse, sparsity__schedule={"kind": "linear", "final_level": 0.9}, training__rounds=8)
-    assert [moving.level(r) for r in (0, 1, 4, 7)] == pytest.approx([0.5, 0.6, 0.9, 0.9])
+    assert [moving.density(r) for r in (0, 1, 4, 7)] == pytest.approx([0.5, 0.4, 0.1, 0.1])
 
 
 def test_a_plan_has_the_cohort_in_the_order_drawn() -> None:
@@ -232,7 +233,7 @@ def test_by_default_nothing_is_asked_and_nobody_is_sent_anything_alone() -> None
 def test_clients_have_models_of_their_own_if_personal_or_submodels(personal: bool, cuts: bool) -> None:
     class Own(Plain):
         traits = Traits(personal=personal)
-        uses_units = cuts
+        capabilities = Capabilities(submodels=cuts)
 
     assert make(Own).has_client_models
 
@@ -240,12 +241,18 @@ def test_clients_have_models_of_their_own_if_personal_or_submodels(personal: boo
 class PerDevice(Sparse):
     """A method whose clients may have different levels."""
 
-    follows_device_levels = True
+    capabilities: ClassVar[Capabilities] = replace(Sparse.capabilities, device_densities=True)
 
 
-def test_a_method_with_one_level_for_all_refuses_device_levels() -> None:
-    with pytest.raises(ConfigError, match=r"sparsity.device_levels=.*the clients of sparse share one level"):
+def test_method_without_device_densities_rejects_device_levels() -> None:
+    with pytest.raises(ConfigError) as raised:
         make(Sparse, sparsity__device_levels={"default": 0.9})
+    assert (raised.value.field, raised.value.value) == ("sparsity.device_levels", {"default": 0.9})
+
+
+def test_capability_as_a_class_attribute_is_an_error() -> None:
+    with pytest.raises(TypeError, match="upload_mask"):
+        type("Misplaced", (Algorithm,), {"upload_mask": "within"})
 
 
 def test_a_level_for_a_device_that_the_fleet_lacks_is_refused() -> None:
@@ -267,9 +274,9 @@ def test_a_client_has_the_level_of_its_device() -> None:
         sparsity={"device_levels": {"small": 0.7}, "schedule": schedule},
     )
     algorithm = PerDevice(AlgorithmConfig(name="perdevice"), setting)
-    assert [algorithm.level(r, 0) for r in range(3)] == pytest.approx([0.5, 0.7, 0.9])
-    assert [algorithm.level(r, 1) for r in range(3)] == pytest.approx([0.7, 0.8, 0.9])
-    assert algorithm.level(0) == 0.5
+    assert [algorithm.density(r, 0) for r in range(3)] == pytest.approx([0.5, 0.3, 0.1])
+    assert [algorithm.density(r, 1) for r in range(3)] == pytest.approx([0.3, 0.2, 0.1])
+    assert algorithm.density(0) == 0.5
     assert [algorithm.max_density(r, 1) for r in range(3)] == pytest.approx([0.3, 0.3, 0.2])
     assert make().max_density(3, 1) == 1.0
 

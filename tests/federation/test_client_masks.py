@@ -1,6 +1,8 @@
 """Clients with masks of their own: what travels, what it costs, and how the server averages it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -9,8 +11,9 @@ from torch import Tensor, nn
 from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.errors import ConfigError
 from orchestrator.execution.client import DeviceEnvironment
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.client_masks import ClientMask, ClientMaskAlgorithm
-from orchestrator.federation.local import LocalRun
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.sparsity.masks import prune_share
 from orchestrator.sparsity.wire import section_bytes
 from tests.support.fakes import (
@@ -30,7 +33,7 @@ NUM_BIASES, BITMAP_BYTES = 310, 4225
 class Halving(ClientMaskAlgorithm[ClientMask]):
     """Every client halves each layer in its even rounds."""
 
-    default_level = 0.5
+    capabilities: ClassVar[Capabilities] = replace(ClientMaskAlgorithm.capabilities, default_density=0.5)
 
     def after_train(self, run: LocalRun[ClientMask]) -> None:
         if run.task.round_idx % 2 == 0:

@@ -123,7 +123,7 @@ def test_a_client_is_scored_with_the_scaler_in_place_and_the_host_keeps_nothing_
     with torch.no_grad():
         expected = model[3]((model[1](inputs.flatten(1)) / 0.5).relu())
         assert torch.allclose(run.flat.module(inputs), expected, rtol=1e-5, atol=1e-7)
-    assert not any(module._forward_hooks for module in run.host.full.module.modules())
+    assert not any(module._forward_hooks for module in run.environment.full.module.modules())
 
 
 def upload(algorithm: Prefix, value: float, owned: list[bool], ratio: float) -> ModelValues:
@@ -143,7 +143,7 @@ def test_a_classifier_row_counts_from_clients_that_have_the_class() -> None:
     Class 0: 3 where both hold it, 2 in the other columns; class 1: 2; class 2 stays at 9.
     """
     algorithm, _ = prepared([0])
-    fold = AGGREGATORS[algorithm.aggregation]()
+    fold = AGGREGATORS[algorithm.capabilities.aggregation]()
     for value, owned, ratio in ((2.0, [True, True, False], 1.0), (4.0, [True, False, False], 0.5)):
         model = upload(algorithm, value, owned, ratio)
         weight = algorithm.weight(int(100 * value))

@@ -104,7 +104,7 @@ def test_a_mask_of_ones_trains_as_no_mask_does() -> None:
     finish(dense)
     finish(masked)
     assert torch.equal(dense.values, masked.values)
-    assert masked.train_flops == masked.train_flops_dense == dense.train_flops
+    assert masked.flops.total == masked.flops.total_dense == dense.flops.total
 
 
 def test_weights_outside_the_mask_change_nothing_but_their_own_gradient() -> None:
@@ -143,15 +143,15 @@ def test_flops_of_dense_training_by_hand() -> None:
     """96 MACs -> 192 FLOPs forward, 576 per sample and step; 5 images, 2 epochs."""
     run = run_of()
     finish(run)
-    assert run.train_flops == run.train_flops_dense == 5 * 2 * 576
+    assert run.flops.total == run.flops.total_dense == 5 * 2 * 576
 
 
 def test_flops_of_masked_training_by_hand() -> None:
     """5 weights at 4 positions and 7 at one: 27 MACs -> 162 FLOPs per sample and step."""
     run = run_of(mask=five_and_seven())
     finish(run)
-    assert run.train_flops == 5 * 2 * 162
-    assert run.train_flops_dense == 5 * 2 * 576
+    assert run.flops.total == 5 * 2 * 162
+    assert run.flops.total_dense == 5 * 2 * 576
 
 
 def test_flops_follow_a_mask_that_changes() -> None:
@@ -161,7 +161,7 @@ def test_flops_follow_a_mask_that_changes() -> None:
     run.backward(batch)
     run.set_mask(None)
     run.backward(batch)
-    assert run.train_flops == 5 * (162 + 576)
+    assert run.flops.total == 5 * (162 + 576)
 
 
 def test_flops_of_the_growth_gradient_by_hand() -> None:
@@ -169,8 +169,8 @@ def test_flops_of_the_growth_gradient_by_hand() -> None:
     run = run_of(mask=five_and_seven())
     run.load(run.start, five_and_seven())
     run.dense_gradient((run.data.images[:2], run.data.labels[:2]))  # type: ignore[attr-defined]
-    assert run.train_flops == 2 * (54 + 2 * 192)
-    assert run.train_flops_dense == 2 * 576
+    assert run.flops.total == 2 * (54 + 2 * 192)
+    assert run.flops.total_dense == 2 * 576
 
 
 def mlp_loss(parameters: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.int64]) -> float:
@@ -247,7 +247,7 @@ def test_sampled_gradients_are_those_of_first_batches_of_fresh_orders() -> None:
     run = run_of()
     run.load(run.start, None)
     found = list(run.sampled_gradients("scores", 3))
-    assert run.train_flops == 6 * 576
+    assert run.flops.total == 6 * 576
     firsts = [next(epoch) for epoch in run.batches("scores", 3)]
     for gradient, batch in zip(found, firsts, strict=True):
         assert torch.equal(gradient, run.dense_gradient(batch))
@@ -310,7 +310,7 @@ def test_last_batch_of_one_sample_is_kept_merged_or_left_out(
 def test_samples_left_out_cost_nothing() -> None:
     run = run_of(num_images=5, batch_size=2, local_epochs=3, drop_last=True)
     finish(run)
-    assert run.train_flops == 3 * 4 * run.setting.cost.training_flops()
+    assert run.flops.total == 3 * 4 * run.setting.cost.training_flops()
 
 
 def test_batches_are_reshuffled_by_epoch_round_and_client() -> None:
@@ -339,7 +339,7 @@ def test_the_loss_is_the_mean_over_images_not_over_batches() -> None:
 
 
 def test_a_task_before_its_first_batch_has_a_loss_of_zero() -> None:
-    assert run_of().mean_loss() == 0.0
+    assert run_of().statistics.mean_loss() == 0.0
 
 
 def test_a_new_task_starts_without_optimiser_state() -> None:

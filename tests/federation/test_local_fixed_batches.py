@@ -11,7 +11,8 @@ from algorithms import load_algorithm
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.federation.algorithm import AnyAlgorithm
 from orchestrator.federation.exchange import ModelValues
-from orchestrator.federation.local import Batch, LocalRun
+from orchestrator.federation.local.environment import Batch
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import TaskKind
 from orchestrator.federation.seeds import stream
 from orchestrator.models.units.tracing import trace_units
@@ -75,7 +76,7 @@ def method_of(name: str, options: dict[str, object]) -> AnyAlgorithm:
     flat = seeded(net)
     algorithm_type = load_algorithm(name)
     training = {"batch_size": BATCH_SIZE, "local_epochs": 2, "rounds": 8, "reshuffle": False}
-    units = trace_units(flat.module, torch.zeros(1, *SHAPE)) if algorithm_type.uses_units else ()
+    units = trace_units(flat.module, torch.zeros(1, *SHAPE)) if algorithm_type.capabilities.submodels else ()
     setting = make_setting(flat, SHAPE, training=training, units=units)
     return algorithm_type(algorithm_type.Config.model_validate({"name": name, **options}), setting)
 

@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.errors import ConfigError
 from orchestrator.federation.exchange import ModelValues
-from orchestrator.federation.local import fine_tune
+from orchestrator.federation.local.training import fine_tune
 from orchestrator.federation.seeds import stream
 from orchestrator.models.parameters import FlatModule
 from tests.support.fakes import (
@@ -109,11 +109,11 @@ def test_a_client_without_a_validation_part_is_an_error_that_names_the_key() -> 
 def test_training_accuracy_counts_what_was_seen() -> None:
     """4 of 5, then, with labels that are all missed, 4 of 7; nothing seen is 0."""
     run = constant_run(None)
-    assert run.train_accuracy() == 0.0
+    assert run.statistics.accuracy() == 0.0
     run.backward((run.data.images, run.data.labels))  # type: ignore[attr-defined]
-    assert run.train_accuracy() == 4 / 5
+    assert run.statistics.accuracy() == 4 / 5
     run.backward((torch.zeros(2, *SHAPE), torch.tensor([0, 2])))
-    assert run.train_accuracy() == 4 / 7
+    assert run.statistics.accuracy() == 4 / 7
 
 
 def test_a_new_optimiser_takes_the_rate_of_the_round_it_is_made_for() -> None:
@@ -124,7 +124,7 @@ def test_a_new_optimiser_takes_the_rate_of_the_round_it_is_made_for() -> None:
     run.load(torch.zeros(51), None)
     run.grad.fill_(1.0)
     ends = []
-    for renew in (lambda: None, lambda: run.renew_optimizer(0), run.renew_optimizer):
+    for renew in (lambda: None, lambda: run.reset_optimizer(0), run.reset_optimizer):
         renew()
         run.apply_gradient()
         ends.append(float(run.values[0]))

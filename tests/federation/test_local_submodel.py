@@ -8,7 +8,8 @@ from torch.nn.functional import cross_entropy
 
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.federation.exchange import ModelValues
-from orchestrator.federation.local import Batch, train
+from orchestrator.federation.local.environment import Batch
+from orchestrator.federation.local.training import train
 from orchestrator.models.units.tracing import trace_units
 from tests.support.fakes import (
     make_run,
@@ -107,7 +108,7 @@ def test_training_a_submodel_is_training_the_smaller_model_alone() -> None:
 def test_a_trained_submodel_stands_in_the_full_vector_and_nothing_beside_it() -> None:
     run = narrow_run()
     train(run, Plain())
-    full = run.in_full()
+    full = run.in_full_coordinates()
     assert full.mask is not None
     assert torch.nonzero(full.mask).flatten().tolist() == sorted(INDEX)
     assert full.values[INDEX].tolist() == run.values.tolist()
@@ -120,7 +121,7 @@ def test_a_mask_within_a_submodel_is_a_mask_of_the_full_vector() -> None:
     inner = torch.ones(43, dtype=torch.bool)
     inner[[0, 42]] = False
     run.set_mask(inner)
-    full = run.in_full()
+    full = run.in_full_coordinates()
     assert full.mask is not None
     assert torch.nonzero(full.mask).flatten().tolist() == sorted(set(INDEX) - {32, 82})
     assert full.values[[32, 82]].tolist() == [0.0, 0.0]
@@ -131,7 +132,7 @@ def test_a_full_model_in_full_is_a_copy_of_it_under_its_mask() -> None:
     mask = torch.ones(83, dtype=torch.bool)
     mask[:10] = False
     run.load(run.start, mask)
-    full = run.in_full()
+    full = run.in_full_coordinates()
     assert torch.equal(full.values, run.start * mask)
     assert full.mask is mask
     run.values.zero_()
@@ -142,8 +143,8 @@ def test_flops_of_a_submodel_by_hand() -> None:
     """38 MACs -> 228 FLOPs a sample; dense is the full model, 76 MACs -> 456."""
     run = narrow_run()
     train(run, Plain())
-    assert run.train_flops == 2 * NUM_IMAGES * 228
-    assert run.train_flops_dense == 2 * NUM_IMAGES * 456
+    assert run.flops.total == 2 * NUM_IMAGES * 228
+    assert run.flops.total_dense == 2 * NUM_IMAGES * 456
 
 
 def test_flops_of_a_masked_submodel_by_hand() -> None:
@@ -153,7 +154,7 @@ def test_flops_of_a_masked_submodel_by_hand() -> None:
     inner[:8] = False
     run.set_mask(inner)
     run.backward(all_images(run))
-    assert run.train_flops == NUM_IMAGES * 180
+    assert run.flops.total == NUM_IMAGES * 180
 
 
 def test_loading_the_full_model_again_leaves_nothing_of_the_submodel() -> None:
@@ -164,7 +165,7 @@ def test_loading_the_full_model_again_leaves_nothing_of_the_submodel() -> None:
     assert run.layout is run.setting.layout
     assert torch.equal(run.values, run.start)
     run.backward(all_images(run))
-    assert run.train_flops == NUM_IMAGES * 456
+    assert run.flops.total == NUM_IMAGES * 456
 
 
 def gradient_at(values: Tensor, batch: Batch) -> Tensor:
@@ -184,15 +185,15 @@ def test_the_full_gradient_is_that_of_the_full_model_at_the_given_values() -> No
     assert torch.equal(run.values, before)
     assert torch.equal(run.start, received)
     assert set(run.grad.tolist()) == {7.0}
-    assert run.train_flops == run.train_flops_dense == NUM_IMAGES * 456
-    assert run.mean_loss() == 0.0
+    assert run.flops.total == run.flops.total_dense == NUM_IMAGES * 456
+    assert run.statistics.mean_loss() == 0.0
 
 
 def test_the_growth_gradient_of_a_submodel_costs_what_the_submodel_does() -> None:
     run = narrow_run()
     assert run.dense_gradient(all_images(run)).numel() == 43
-    assert run.train_flops == NUM_IMAGES * 228
-    assert run.train_flops_dense == NUM_IMAGES * 456
+    assert run.flops.total == NUM_IMAGES * 228
+    assert run.flops.total_dense == NUM_IMAGES * 456
 
 
 def test_the_pull_of_a_submodel_is_towards_its_own_entries() -> None:
@@ -200,7 +201,7 @@ def test_the_pull_of_a_submodel_is_towards_its_own_entries() -> None:
     run.grad.zero_()
     run.values.add_(torch.arange(43.0))
     expected = 0.5 * (run.values - run.start[INDEX])
-    run.pull_to_start(0.5)
+    run.add_proximal_gradient(0.5)
     assert torch.equal(run.grad, expected)
     assert run.grad.tolist() == pytest.approx([0.5 * i for i in range(43)], abs=1e-5)
 

@@ -159,7 +159,7 @@ def test_a_submodel_of_another_size_is_refused(num_values: int) -> None:
 def test_a_coordinate_is_averaged_over_those_that_held_it() -> None:
     """Values 2 from the whole model and 4 from the half, weights 1 and 3: 3.5 where both are, else 2."""
     algorithm = method()
-    fold = AGGREGATORS[algorithm.aggregation]()
+    fold = AGGREGATORS[algorithm.capabilities.aggregation]()
     for client_id, value, weight in ((0, 2.0, 1.0), (1, 4.0, 3.0)):
         asked = task(client_id)
         size = len(algorithm.index(algorithm.kept(asked, ClientRatio())))
@@ -219,7 +219,7 @@ def test_the_bandit_is_credited_for_the_ratio_that_was_trained() -> None:
     result = algorithm.client_update(run)
     after = result.client_state.bandit
     assert after is not None
-    accuracy = 100.0 * run.train_accuracy()
+    accuracy = 100.0 * run.statistics.accuracy()
     (row,) = after.arms[:, NUM_REWARDS].nonzero().flatten().tolist()
     assert float(after.arms[row, 0]) == pytest.approx(played)  # the right half of the cell
     assert float(after.arms[row, REWARD_SUM]) == pytest.approx(utility(accuracy) / algorithm.cost(run))
@@ -229,4 +229,4 @@ def test_the_bandit_is_credited_for_the_ratio_that_was_trained() -> None:
 def test_the_server_is_told_what_the_next_ratio_depends_on() -> None:
     algorithm, run = prepared(0, ratio_policy="p_ucbv")
     algorithm.client_update(run)
-    assert algorithm.report(run) == (Scalar("train_accuracy", run.train_accuracy()),)
+    assert algorithm.report(run) == (Scalar("train_accuracy", run.statistics.accuracy()),)

@@ -202,7 +202,9 @@ class TestOrder:
         assert (0, CohortSampler(without).cohort(0).index(2)) in executor.asked_for
         assert_same_run(tmp_path / "without", tmp_path / "steady")
 
-    @pytest.mark.parametrize("name", [n for n in algorithm_names() if load_algorithm(n).steady_cost])
+    @pytest.mark.parametrize(
+        "name", [n for n in algorithm_names() if load_algorithm(n).capabilities.steady_cost]
+    )
     def test_a_promise_of_steady_cost_is_kept(self, tmp_path: Path, name: str) -> None:
         """The line takes no time, so that a task which costs less than its bound ends the run."""
         options = ("training.local_epochs=2", "training.batch_size=20", "training.rounds=6")

@@ -8,7 +8,7 @@ from torch import nn
 from orchestrator.config.sections import SparsityConfig
 from orchestrator.errors import ConfigError
 from orchestrator.models.parameters import ParameterLayout
-from orchestrator.sparsity.allocation import allocate, implied_level, largest_level
+from orchestrator.sparsity.allocation import allocate, implied_sparsity, largest_sparsity
 
 # 100, 50 and 10 weights
 LAYOUT = ParameterLayout.of(nn.Sequential(nn.Linear(10, 10), nn.Linear(10, 5), nn.Linear(5, 2)))
@@ -24,12 +24,12 @@ def counts(level: float, sparsity: SparsityConfig) -> list[int]:
     return list(allocate(LAYOUT, 1.0 - level, sparsity).values())
 
 
-def test_the_implied_level_is_that_of_all_weights() -> None:
+def test_the_implied_sparsity_is_that_of_all_weights() -> None:
     """10 + 25 + 10 of 160 weights."""
     sparsity = explicit(first=0.1, second=0.5)
-    assert implied_level(LAYOUT, sparsity.layer_density) == 1 - 45 / 160
-    assert implied_level(LAYOUT, {}) == 0.0
-    assert implied_level(ParameterLayout.of(nn.BatchNorm1d(4)), {}) == 0.0
+    assert implied_sparsity(LAYOUT, sparsity.layer_density) == 1 - 45 / 160
+    assert implied_sparsity(LAYOUT, {}) == 0.0
+    assert implied_sparsity(ParameterLayout.of(nn.BatchNorm1d(4)), {}) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,11 @@ def test_the_implied_level_is_that_of_all_weights() -> None:
         ({"first": 1.0, "second": 1.0, "third": 1.0}, [100, 50, 10]),
     ],
 )
-def test_at_the_implied_level_counts_are_as_given(densities: dict[str, float], expected: list[int]) -> None:
+def test_at_the_implied_sparsity_counts_are_as_given(
+    densities: dict[str, float], expected: list[int]
+) -> None:
     sparsity = explicit(**densities)
-    assert counts(implied_level(LAYOUT, sparsity.layer_density), sparsity) == expected
+    assert counts(implied_sparsity(LAYOUT, sparsity.layer_density), sparsity) == expected
 
 
 @given(st.tuples(*[st.floats(0.11, 1.0)] * 3))
@@ -55,7 +57,7 @@ def test_any_density_survives_the_trip_through_the_level(densities: tuple[float,
         **dict(zip(["first", "second", "third"], (t / 1000 for t in thousandths), strict=True))
     )
     wanted = [t * size // 1000 for t, size in zip(thousandths, (100, 50, 10), strict=True)]
-    assert counts(implied_level(LAYOUT, sparsity.layer_density), sparsity) == wanted
+    assert counts(implied_sparsity(LAYOUT, sparsity.layer_density), sparsity) == wanted
 
 
 def test_large_layers_lose_no_weight_to_the_level() -> None:
@@ -65,7 +67,7 @@ def test_large_layers_lose_no_weight_to_the_level() -> None:
     )
     densities = {"0.weight": 0.123457, "1.weight": 0.7654321}
     sparsity = SparsityConfig(allocation="explicit", layer_density=densities)
-    budget = allocate(layout, 1.0 - implied_level(layout, densities), sparsity)
+    budget = allocate(layout, 1.0 - implied_sparsity(layout, densities), sparsity)
     assert budget == {
         "0.weight": 123457 * 3163 * 3001 // 10**6,
         "1.weight": 7654321 * 997 * 1009 // 10**7,
@@ -97,7 +99,7 @@ def test_a_level_below_what_the_dense_layers_hold_is_refused() -> None:
         ConfigError, match=r"sparsity\.level=0\.4: .*none of the 50 weights of layer 1\.weight"
     ):
         counts(0.4, sparsity)
-    highest = largest_level(LAYOUT, sparsity)
+    highest = largest_sparsity(LAYOUT, sparsity)
     assert highest == pytest.approx(1 - 111 / 160, abs=1e-6)
     assert counts(highest, sparsity) == [100, 1, 10]
 
@@ -105,7 +107,7 @@ def test_a_level_below_what_the_dense_layers_hold_is_refused() -> None:
 def test_a_density_that_leaves_nothing_is_refused() -> None:
     sparsity = explicit(third=0.09)
     with pytest.raises(ConfigError, match=r"none of the 10 weights of layer 2\.weight"):
-        counts(implied_level(LAYOUT, sparsity.layer_density), sparsity)
+        counts(implied_sparsity(LAYOUT, sparsity.layer_density), sparsity)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_a_density_that_leaves_nothing_is_refused() -> None:
 def test_an_unknown_tensor_is_refused_by_name(name: str, hint: str) -> None:
     densities = {name: 0.5}
     with pytest.raises(ConfigError, match=rf"sparsity\.layer_density\.{name}=0.5: .*{hint}") as caught:
-        implied_level(LAYOUT, densities)
+        implied_sparsity(LAYOUT, densities)
     assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(ConfigError, match=hint):
         allocate(LAYOUT, 0.5, SparsityConfig(allocation="explicit", layer_density=densities))
@@ -123,4 +125,4 @@ def test_an_unknown_tensor_is_refused_by_name(name: str, hint: str) -> None:
 
 def test_a_bias_cannot_be_given_a_density() -> None:
     with pytest.raises(ConfigError, match="no weight tensor of that name"):
-        implied_level(LAYOUT, {"0.bias": 0.5})
+        implied_sparsity(LAYOUT, {"0.bias": 0.5})

@@ -14,7 +14,7 @@ from orchestrator.sparsity.masks import (
     mask_distance,
     prune_share,
     random_mask,
-    refuse_empty_layers,
+    reject_empty_layers,
 )
 
 # weights 0-5, biases 6-7, weights 8-13, biases 14-16
@@ -136,7 +136,7 @@ def test_small_layers_weigh_as_much_as_large_ones() -> None:
 def test_a_mask_without_a_weight_of_some_layer_is_refused_by_its_name() -> None:
     mask = LAYOUT.full_mask()
     mask[8:13] = False
-    refuse_empty_layers(LAYOUT, mask, 0.5)
+    reject_empty_layers(LAYOUT, mask, 0.5)
     mask[13] = False
     with pytest.raises(ConfigError, match=r"sparsity.level=0.5: .*none of the 6 weights of layer 1.weight"):
-        refuse_empty_layers(LAYOUT, mask, 0.5)
+        reject_empty_layers(LAYOUT, mask, 0.5)

@@ -5,7 +5,12 @@ from typing import Literal
 import pytest
 
 from orchestrator.config.sections import ScheduleConfig
-from orchestrator.sparsity.schedules import cosine_anneal, level_at
+from orchestrator.sparsity.schedules import cosine_anneal, scheduled_density
+
+
+def level_at(schedule: ScheduleConfig, level: float, round_idx: int, num_rounds: int) -> float:
+    """The sparsity level, rounded as far as 1 - density differs from it."""
+    return round(1.0 - scheduled_density(schedule, level, round_idx, num_rounds), 12)
 
 
 @pytest.mark.parametrize(

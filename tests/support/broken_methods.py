@@ -9,7 +9,9 @@ from torch import Tensor
 
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.local import Batch, LocalRun
+from orchestrator.federation.capabilities import Capabilities
+from orchestrator.federation.local.environment import Batch
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.traits import Traits
 
 Run = LocalRun[Any]
@@ -69,8 +71,7 @@ class WritesIntoTheClientState(Algorithm[ServerState, Tensor]):
 class Masked(Algorithm[ServerState, None]):
     """Keeps the first half of each layer. Correct; base of the two below."""
 
-    aggregation = "covmean"
-    default_level = 0.5
+    capabilities: ClassVar[Capabilities] = Capabilities(aggregation="covmean", default_density=0.5)
 
     def init(self, params: Tensor) -> ServerState:
         mask = self.setting.layout.full_mask()

@@ -13,7 +13,7 @@ from orchestrator.contract.experiment import prepared
 from orchestrator.contract.rounds import RecordedRound
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.exchange import ModelValues
-from orchestrator.federation.local import Batch
+from orchestrator.federation.local.environment import Batch
 from orchestrator.federation.plan import ClientTask, TaskKind
 from orchestrator.federation.setting import Setting
 from orchestrator.fleet.population import Population
@@ -130,7 +130,7 @@ class OneClient:
     ) -> None:
         self.full, self._data, self._units, self._validation = flat, data, units, validation
 
-    def narrow(self, num_kept: Mapping[str, int]) -> FlatModule:
+    def submodel(self, num_kept: Mapping[str, int]) -> FlatModule:
         """See Host."""
         return FlatModule(shrink(self.full.module, self._units, num_kept))
 
@@ -163,7 +163,7 @@ def make_run(
     return CheckedRun(
         setting=setting,
         task=ClientTask(round_idx=round_idx, position=0, client_id=client_id, kind=kind),
-        host=OneClient(flat, data, setting.units, validation),
+        environment=OneClient(flat, data, setting.units, validation),
         received=received or ModelValues(flat.values.clone(), None),
         payload=payload,
         state=state,

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from algorithms.fedlps import FedLPS, FedLPSConfig
+from algorithms.fedlps import FedLPS, FedLPSConfig, FedLPSTask
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.models.units.tracing import trace_units
 from tests.support.fakes import (
@@ -74,7 +74,7 @@ class Client:
 
     @property
     def importance(self) -> Tensor:
-        return self.run.scratch["q/1"]
+        return self.run.scratch(FedLPSTask).importance["1"]
 
     @property
     def units(self) -> list[int]:

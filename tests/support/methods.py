@@ -9,10 +9,11 @@ from pydantic import Field
 from torch import Tensor
 
 from orchestrator.config.sections import AlgorithmConfig, SparsityConfig
-from orchestrator.federation.aggregate import Aggregate, AggregationName
+from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.exchange import pack_model
-from orchestrator.federation.local import LocalRun
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.traits import Traits
@@ -43,11 +44,10 @@ class RememberedState(ServerState):
 class Remembering(Algorithm[RememberedState, Memory]):
     """Every result depends on what server and clients remembered; the mask is new in rounds 2, 4, ..."""
 
-    aggregation: ClassVar[AggregationName] = "covmean"
-    default_level: ClassVar[float | None] = 0.5
+    capabilities: ClassVar[Capabilities] = Capabilities(aggregation="covmean", default_density=0.5)
 
     def _mask(self, number: int) -> Tensor:
-        counts = allocate(self.setting.layout, 1.0 - self.level(0), self.setting.sparsity)
+        counts = allocate(self.setting.layout, self.density(0), self.setting.sparsity)
         return random_mask(self.setting.layout, counts, stream(self.setting.seed, "masks", number))
 
     def init(self, params: Tensor) -> RememberedState:
@@ -71,7 +71,7 @@ class Remembering(Algorithm[RememberedState, Memory]):
         run.state = Memory(
             num_tasks=before.num_tasks + 1,
             drift=0.5 * before.drift + (run.values - run.start),
-            losses={**before.losses, f"round {run.task.round_idx}": run.mean_loss()},
+            losses={**before.losses, f"round {run.task.round_idx}": run.statistics.mean_loss()},
         )
 
     def server_update(self, state: RememberedState, aggregate: Aggregate, round_idx: int) -> RememberedState:
@@ -141,14 +141,13 @@ class Misbehaving(Algorithm[ServerState, None]):
 class Recording(Algorithm[ServerState, Any]):
     """FedAvg whose clients keep what they received: float32[D] start and bool[D] mask."""
 
-    aggregation: ClassVar[AggregationName] = "covmean"
-    default_level: ClassVar[float | None] = 0.0
+    capabilities: ClassVar[Capabilities] = Capabilities(aggregation="covmean", default_density=1.0)
 
     def init(self, params: Tensor) -> ServerState:
-        if not self.level(0):
+        if self.density(0) == 1.0:
             return ServerState(params=params)
         uniform = SparsityConfig(allocation="uniform")
-        counts = allocate(self.setting.layout, 1.0 - self.level(0), uniform)
+        counts = allocate(self.setting.layout, self.density(0), uniform)
         mask = magnitude_mask(self.setting.layout, params, counts)
         return ServerState(params=params * mask, mask=mask)
 
@@ -209,7 +208,7 @@ class Drawing(Algorithm[ServerState, Any]):
 class Moving(Algorithm[ServerState, None]):
     """The mean of the clients' changes, each from what it started from."""
 
-    aggregation: ClassVar[AggregationName] = "dmean"
+    capabilities: ClassVar[Capabilities] = Capabilities(aggregation="dmean")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -282,11 +281,10 @@ class Tailored(Algorithm[ServerState, Tailor]):
 
     Config: ClassVar[type[AlgorithmConfig]] = TailoredConfig
     config: TailoredConfig
-    aggregation: ClassVar[AggregationName] = "dmean"
-    default_level: ClassVar[float | None] = 0.5
+    capabilities: ClassVar[Capabilities] = Capabilities(aggregation="dmean", default_density=0.5)
 
     def mask(self, task: ClientTask) -> Tensor:
-        counts = allocate(self.setting.layout, 1.0 - self.level(0), self.setting.sparsity)
+        counts = allocate(self.setting.layout, self.density(0), self.setting.sparsity)
         number = task.round_idx // self.config.renew_every
         rng = stream(self.setting.seed, "client", task.client_id, "mask", number)
         return random_mask(self.setting.layout, counts, rng)

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.config.sections import TrainingConfig
-from orchestrator.federation.batches import batch_sizes
+from orchestrator.federation.local.batches import batch_sizes
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_the_gradient_is_that_of_the_smaller_model_and_0_beside_it() -> None:
     """The submodel has units 3, 1 and 0 of 4, the smaller model 1 and 3."""
     run = narrow_run([3, 1, 0])
     run.grad.fill_(5.0)
-    run.backward_within(batch_of(run), units_of(run, [1, 3]))
+    run.backward_submodel(batch_of(run), units_of(run, [1, 3]))
 
     alone = seeded(lambda: net(2))
     where = entries([1, 3])
@@ -76,7 +76,7 @@ def test_the_gradient_is_that_of_the_smaller_model_and_0_beside_it() -> None:
 def test_running_statistics_come_back_those_of_other_units_stay() -> None:
     run = narrow_run([3, 1, 0])
     before = run.values.clone()
-    run.backward_within(batch_of(run), units_of(run, [1]))
+    run.backward_submodel(batch_of(run), units_of(run, [1]))
     moved = (run.values != before).nonzero().flatten().tolist()
     num_trainable = run.grad.numel()
     assert moved == [num_trainable + 1, num_trainable + 3 + 1]  # unit 1 is the second of three
@@ -88,36 +88,36 @@ def test_running_statistics_come_back_those_of_other_units_stay() -> None:
 def test_flops_are_the_smaller_models() -> None:
     """One hidden unit: 16 + 3 MACs, 6 FLOPs each, 6 samples; the full model has four times as many."""
     run = narrow_run([3, 1, 0])
-    run.backward_within(batch_of(run), units_of(run, [1]))
-    assert run.train_flops == 6 * 6 * 19
-    assert run.train_flops_dense == 6 * 6 * 76
+    run.backward_submodel(batch_of(run), units_of(run, [1]))
+    assert run.flops.total == 6 * 6 * 19
+    assert run.flops.total_dense == 6 * 6 * 76
 
 
 def test_all_of_the_submodels_units_are_an_ordinary_step() -> None:
     run, plain = narrow_run([2, 0]), narrow_run([2, 0])
-    run.backward_within(batch_of(run), units_of(run, [2, 0]))
+    run.backward_submodel(batch_of(run), units_of(run, [2, 0]))
     plain.backward(batch_of(plain))
     assert torch.equal(run.grad, plain.grad)
     assert torch.equal(run.values, plain.values)
-    assert run.train_flops == plain.train_flops
+    assert run.flops.total == plain.flops.total
 
 
 def test_the_same_units_are_found_again_within_another_submodel() -> None:
     """Where entries stand depends on the submodel that is loaded now."""
     run = narrow_run([3, 1, 0])
-    run.backward_within(batch_of(run), units_of(run, [1]))
+    run.backward_submodel(batch_of(run), units_of(run, [1]))
     run.load_submodel(run.start, units_of(run, [1, 2]))
     fresh = narrow_run([1, 2])
     for each in (run, fresh):
-        each.backward_within(batch_of(each), units_of(each, [1]))
+        each.backward_submodel(batch_of(each), units_of(each, [1]))
     assert torch.equal(run.grad, fresh.grad)
     assert torch.equal(run.values, fresh.values)
 
 
 def test_units_that_the_submodel_lacks_are_refused() -> None:
     run = narrow_run([3, 1, 0])
-    with pytest.raises(AssertionError, match="lacks some"):
-        run.backward_within(batch_of(run), units_of(run, [2]))
+    with pytest.raises(AssertionError, match="units"):
+        run.backward_submodel(batch_of(run), units_of(run, [2]))
 
 
 def test_a_copy_of_its_own_trains_alike_and_leaves_the_shared_one_alone() -> None:
@@ -130,5 +130,5 @@ def test_a_copy_of_its_own_trains_alike_and_leaves_the_shared_one_alone() -> Non
         each.apply_gradient()
     assert torch.equal(run.values, plain.values)
     assert torch.equal(shared.values, before)
-    assert run.train_flops == plain.train_flops
-    assert torch.equal(run.in_full().values, plain.in_full().values)
+    assert run.flops.total == plain.flops.total
+    assert torch.equal(run.in_full_coordinates().values, plain.in_full_coordinates().values)

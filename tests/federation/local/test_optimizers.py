@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.config.sections import TrainingConfig
-from orchestrator.federation.optimizers import SGD, Adam, Optimizer, make_optimizer
+from orchestrator.federation.local.optimizers import SGD, Adam, Optimizer, make_optimizer
 
 SIZE = 1003
 
