@@ -183,8 +183,8 @@ def test_no_files_import_each_other_in_a_circle() -> None:
         if not i.typing:
             target = i.name if i.name in modules else i.name.rpartition(".")[0]
             edges[i.module] |= {target} & modules - {i.module}
-    while departure := {module for module, targets in edges.items() if not targets & edges.keys()}:
-        edges = {module: targets for module, targets in edges.items() if module not in departure}
+    while leaves := {module for module, targets in edges.items() if not targets & edges.keys()}:
+        edges = {module: targets for module, targets in edges.items() if module not in leaves}
     assert not edges
 
 

@@ -7,7 +7,7 @@ import torch
 
 from orchestrator.contract.rounds import RecordedRound
 from orchestrator.contract.violation import hold
-from orchestrator.execution.client import DeviceEnvironment
+from orchestrator.execution.device_environment import DeviceEnvironment
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.exchange import ModelValues, known_masks
 from orchestrator.federation.local.environment import Batch

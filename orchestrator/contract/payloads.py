@@ -8,7 +8,7 @@ from orchestrator.contract.rounds import RecordedRound, known_upload_masks, phas
 from orchestrator.contract.violation import hold
 from orchestrator.errors import WireError
 from orchestrator.experiment.experiment import Experiment
-from orchestrator.rounds.admission import admit
+from orchestrator.rounds.admission import checked
 
 
 def check_the_mask_holds_after_every_step(experiment: Experiment) -> None:
@@ -49,7 +49,7 @@ def check_updates_are_admitted(experiment: Experiment) -> None:
     for played in phases(played_rounds(experiment)):
         for job, update, received in zip(played.jobs, played.updates, played.received, strict=True):
             try:
-                admit(experiment.algorithm, job, update, received)
+                checked(experiment.algorithm, job, update, received)
             except WireError as error:
                 hold(False, f"round {played.round_idx}: an update is refused: {error}")
 

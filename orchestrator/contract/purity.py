@@ -80,7 +80,7 @@ def _scored_twice(
     host: ClientRunner, played: RecordedRound, client_id: int, client_state: object
 ) -> tuple[ClientScore, ClientScore]:
     task = ClientTask(round_idx=played.round_idx, position=0, client_id=client_id, kind="evaluate")
-    job = played.broadcast.job(task, client_state)
+    job = played.broadcast.request(task, client_state)
     message, before = played.broadcast.message.buffer, digest(client_state)
     first, second = (host.run(task, message, job.unicast, client_state) for _ in range(2))
     hold(digest(client_state) == before, "`personal` wrote into the client's state")

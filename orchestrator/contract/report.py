@@ -9,7 +9,7 @@ from rich.text import Text
 from orchestrator.contract.checks import CHECKS, Check
 from orchestrator.contract.experiment import contract_experiment
 from orchestrator.errors import RequestError
-from orchestrator.execution.client import torch_threads
+from orchestrator.execution.torch_threads import torch_threads
 from orchestrator.experiment.experiment import Experiment
 
 

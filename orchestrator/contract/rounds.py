@@ -115,7 +115,7 @@ def _play_phase(
     for task in plan.tasks:
         k = task.client_id
         brought = client_states[k] if k in client_states else algorithm.init_client(k)
-        jobs.append(broadcast.job(task, brought))
+        jobs.append(broadcast.request(task, brought))
         received.append(broadcast.received_by(jobs[-1]))
         update = updated(host.run(task, broadcast.message.buffer, jobs[-1].unicast, brought))
         updates.append(update)

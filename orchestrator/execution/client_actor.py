@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from orchestrator.execution.client import ClientRunner
 from orchestrator.execution.client_device import hold_to_share
+from orchestrator.execution.fault_injection import client_runner
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import Outcome
 
@@ -41,5 +42,5 @@ class ClientActor:
     def _host(self, shared: "SharedExperiment") -> ClientRunner:
         if self._present is None or self._present[0].recipe != shared.recipe:
             self._present = None  # the old experiment goes before the new one comes
-            self._present = shared, ClientRunner(shared.get())
+            self._present = shared, client_runner(shared.get())
         return self._present[1]

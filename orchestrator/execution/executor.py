@@ -1,4 +1,4 @@
-"""The executor contract, and its reference: everything in this process."""
+"""The protocol of executors, and the reference executor, which runs everything in this process."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from orchestrator.execution.client import ClientRunner
 from orchestrator.execution.client_device import cpu_instead
+from orchestrator.execution.fault_injection import client_runner
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import Outcome
@@ -19,14 +19,14 @@ TaskHandle = NewType("TaskHandle", int)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Message:
-    """What the server sends to the clients of one submission: `buffer` is the encoded broadcast, uint8[n]."""
+    """The encoded broadcast of a phase, uint8[n], which every client of the phase receives."""
 
     buffer: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TaskRequest:
-    """A task, the state that its client brings to it, and the encoded message to it alone, uint8[n]."""
+    """A task with everything that belongs to its client alone: its state and its encoded unicast, uint8[n]."""
 
     task: ClientTask
     client_state: Any
@@ -34,52 +34,52 @@ class TaskRequest:
 
 
 class Executor(Protocol):
-    """Runs client tasks. The driver alone decides the order in which results are folded.
+    """Runs client tasks. The driver alone decides in which order results fold.
 
-    Jobs may be submitted at any time, with any message, and results be collected in any order: in plan order
-    for synchronous rounds, in the order of virtual time for asynchronous ones. An executor may work ahead on
-    whatever was submitted; no result depends on when, where or beside what it was computed.
+    Tasks may be submitted at any time with any message. Results may be collected in any order: in plan order for
+    synchronous rounds, in the order of emulated time for asynchronous ones. An executor may run submitted tasks ahead
+    of time; no result depends on when or where its task ran, or on the tasks that ran at the same time.
     """
 
     description: str
 
-    def submit(self, message: Message, jobs: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
-        """Hand jobs over, one ticket each; does not wait."""
+    def submit(self, message: Message, requests: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
+        """Submit tasks and return one handle each; does not wait."""
 
-    def result(self, ticket: TaskHandle) -> Outcome[Any]:
-        """Wait for one outcome. A ticket can be redeemed once; KeyError afterwards."""
+    def result(self, handle: TaskHandle) -> Outcome[Any]:
+        """Wait for one task's outcome. Each handle gives its outcome once; KeyError afterwards."""
 
     def close(self) -> None:
-        """Release what the executor holds; outstanding tickets are void."""
+        """Release all resources. Handles without a result become invalid."""
 
 
 @final
 class InProcessExecutor:
-    """One client after another in this process, each when its result is asked for."""
+    """Runs one client after another in this process, each when the driver asks for its result."""
 
     def __init__(self, experiment: Experiment) -> None:
         setting = experiment.setting
         in_use = [setting.profiles[index] for index in setting.population.profile_counts()]
         instead = cpu_instead(in_use, cuda=torch.cuda.is_available())
         self.description = f"in-process, one client after another{instead}"
-        self._host = ClientRunner(experiment)
-        self._jobs: dict[TaskHandle, tuple[Message, TaskRequest]] = {}
-        self._issued = 0
+        self._runner = client_runner(experiment)
+        self._submitted: dict[TaskHandle, tuple[Message, TaskRequest]] = {}
+        self._num_submitted = 0
 
-    def submit(self, message: Message, jobs: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
+    def submit(self, message: Message, requests: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
         """See Executor."""
-        tickets: list[TaskHandle] = []
-        for job in jobs:
-            tickets.append(TaskHandle(self._issued))
-            self._jobs[tickets[-1]] = (message, job)
-            self._issued += 1
-        return tuple(tickets)
+        handles: list[TaskHandle] = []
+        for request in requests:
+            handles.append(TaskHandle(self._num_submitted))
+            self._submitted[handles[-1]] = (message, request)
+            self._num_submitted += 1
+        return tuple(handles)
 
-    def result(self, ticket: TaskHandle) -> Outcome[Any]:
+    def result(self, handle: TaskHandle) -> Outcome[Any]:
         """See Executor."""
-        message, job = self._jobs.pop(ticket)
-        return self._host.run(job.task, message.buffer, job.unicast, job.client_state)
+        message, request = self._submitted.pop(handle)
+        return self._runner.run(request.task, message.buffer, request.unicast, request.client_state)
 
     def close(self) -> None:
         """See Executor."""
-        self._jobs.clear()
+        self._submitted.clear()

@@ -1,4 +1,7 @@
-"""Puts the faults of `chaos.*` into tasks and rounds; the same ones whenever a run is repeated or goes on."""
+"""Injects the faults of `chaos.*` into tasks and rounds. A repeated or resumed run gets the same faults.
+
+`FaultyClientRunner` wraps the training and the encoding of a client's task, so that `ClientRunner` knows no faults.
+"""
 
 import os
 import signal
@@ -9,28 +12,32 @@ from typing import Any, final
 
 import numpy as np
 
+from orchestrator.execution.client import ClientRunner
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.federation.exchange import ModelValues
+from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
-from orchestrator.federation.update import ClientUpdate
+from orchestrator.federation.update import ClientUpdate, LocalResult
 from orchestrator.sparsity.payload import Bits, Dense, Item, Masked, Payload
 from orchestrator.storage.atomic_write import write_durably
 
 
 class InjectedError(RuntimeError):
-    """The error that `chaos.client_raises` raises."""
+    """The error of `chaos.client_raises`."""
 
 
 @final
 class TaskFaultInjector:
-    """What is to go wrong with an experiment's training tasks."""
+    """Decides which fault hits which training task."""
 
     def __init__(self, config: ExperimentConfig) -> None:
         self._config = config.chaos
         self._faults = config.chaos.task_faults
 
     def fault(self, task: ClientTask) -> str | None:
-        """The fault that hits this try of a task, by its config key; None for a sound one."""
+        """The config key of the fault that hits this try of a task; None for no fault."""
         if not self._faults or task.kind != "train" or task.attempt >= self._config.tries:
             return None
         mark = self._random(task, "fault").random()
@@ -41,7 +48,7 @@ class TaskFaultInjector:
         return None
 
     def strike(self, fault: str | None, task: ClientTask) -> None:
-        """Raise, hang or die where the fault is of that kind."""
+        """Raise, hang or kill this process, if the fault says so."""
         match fault:
             case "client_raises":
                 raise InjectedError(f"chaos.client_raises hit try {task.attempt}")
@@ -51,7 +58,7 @@ class TaskFaultInjector:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def spoil(self, fault: str | None, payload: Payload) -> Payload:
-        """The payload as it is sent under a fault in its values or masks."""
+        """The payload with wrong values or masks, if the fault says so."""
         match fault:
             case "update_not_finite":
                 return tuple(_not_finite(item) for item in payload)
@@ -62,7 +69,7 @@ class TaskFaultInjector:
         return payload
 
     def disguise(self, fault: str | None, task: ClientTask, update: ClientUpdate[Any]) -> ClientUpdate[Any]:
-        """The update as it is sent under a fault in its envelope or bytes."""
+        """The update with a wrong round or random bytes, if the fault says so."""
         match fault:
             case "update_stale":
                 return replace(update, round_idx=update.round_idx - 1)
@@ -73,6 +80,31 @@ class TaskFaultInjector:
 
     def _random(self, task: ClientTask, purpose: str) -> np.random.Generator:
         return stream(self._config.seed, "chaos", *task.stream_path, purpose)
+
+
+@final
+class FaultyClientRunner(ClientRunner):
+    """A ClientRunner whose training tasks fail as `chaos.*` says."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        super().__init__(experiment)
+        self._injector = TaskFaultInjector(experiment.config)
+
+    def _train(self, run: LocalRun[Any]) -> LocalResult[Any]:
+        self._injector.strike(self._injector.fault(run.task), run.task)
+        return super()._train(run)
+
+    def _encode(
+        self, task: ClientTask, received: ModelValues | None, result: LocalResult[Any]
+    ) -> ClientUpdate[Any]:
+        fault = self._injector.fault(task)
+        result = replace(result, payload=self._injector.spoil(fault, result.payload))
+        return self._injector.disguise(fault, task, super()._encode(task, received, result))
+
+
+def client_runner(experiment: Experiment) -> ClientRunner:
+    """The runner of an experiment, with faults if its config has any."""
+    return FaultyClientRunner(experiment) if experiment.config.chaos.task_faults else ClientRunner(experiment)
 
 
 def _not_finite(item: Item) -> Item:

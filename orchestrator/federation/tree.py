@@ -21,29 +21,27 @@ def flatten(tree: object, path: str = "") -> Iterator[tuple[str, Tensor | Scalar
         yield from flatten(child, f"{path}/{key}" if path else key)
 
 
-def rebuild(template: Any, departure: Mapping[str, Tensor | Scalar], path: str = "") -> Any:
+def rebuild(template: Any, leaves: Mapping[str, Tensor | Scalar], path: str = "") -> Any:
     """The tree of the template's form with those leaves. Raises KeyError for a leaf that is missing.
 
     A mapping takes the keys that the leaves have, the template's first and in its order, so that it may grow
     over the rounds by entries of the form that its first one has.
     """
     here = f"{path}/" if path else ""
-    if path in departure:
-        return departure[path]
+    if path in leaves:
+        return leaves[path]
     if is_dataclass(template) and not isinstance(template, type):
-        values = {
-            f.name: rebuild(getattr(template, f.name), departure, here + f.name) for f in fields(template)
-        }
+        values = {f.name: rebuild(getattr(template, f.name), leaves, here + f.name) for f in fields(template)}
         return replace(template, **values)
     if isinstance(template, Mapping):
-        found = dict.fromkeys(k.removeprefix(here).split("/")[0] for k in departure if k.startswith(here))
+        found = dict.fromkeys(k.removeprefix(here).split("/")[0] for k in leaves if k.startswith(here))
         keys = [k for k in template if k in found] + sorted(k for k in found if k not in template)
         kind = next(iter(template.values()), None)
-        return {key: rebuild(template.get(key, kind), departure, here + key) for key in keys}
+        return {key: rebuild(template.get(key, kind), leaves, here + key) for key in keys}
     if isinstance(template, tuple):
-        if any(k.startswith(f"{here}{len(template)}") for k in departure):
+        if any(k.startswith(f"{here}{len(template)}") for k in leaves):
             raise KeyError(f"{here}{len(template)}")
-        return tuple(rebuild(child, departure, f"{here}{i}") for i, child in enumerate(template))
+        return tuple(rebuild(child, leaves, f"{here}{i}") for i, child in enumerate(template))
     raise KeyError(path)
 
 

@@ -1,66 +1,135 @@
-"""What an update must be before it may count: the answer to this task, whole, finite, and under a mask it may have.
+"""Checks every update before it may count: it answers its task, is complete and finite, and has an allowed mask.
 
-What is wrong in it may come from a faulty device, from a training that diverged, or from an attacker; a sum that it has
-entered cannot be mended.
+A wrong update may come from a faulty device, from a training that diverged, or from an attacker. Nothing can remove
+such an update from a sum to which it was added. A rejected update is a failure of its client.
 """
 
 import math
+from traceback import format_exc
 from typing import Any
 
 import numpy as np
 import torch
 
-from orchestrator.aggregation.arrival import Decoded
+from orchestrator.aggregation.received_update import ReceivedUpdate
 from orchestrator.errors import WireError
 from orchestrator.execution.executor import TaskRequest
+from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import AnyAlgorithm
+from orchestrator.federation.client_event import participation
 from orchestrator.federation.exchange import ModelValues, known_masks, without_model
 from orchestrator.federation.plan import ClientTask
-from orchestrator.federation.update import ClientScore, ClientUpdate
+from orchestrator.federation.update import ClientFailure, ClientScore, ClientUpdate, Outcome
 from orchestrator.models.parameters import ParameterLayout
-from orchestrator.sparsity.payload import Dense, Item, Masked, Scalar
+from orchestrator.rounds.broadcast import Broadcast
+from orchestrator.rounds.dropout import with_dropout
+from orchestrator.sparsity.payload import Dense, Item, Masked, Payload, Scalar
 from orchestrator.sparsity.wire import decode
 
-#: entries that an update may claim, as so many vectors of the model's size and what else there may be
-_MOST_ITEMS, _MOST_SMALL = 16, 1 << 16
+#: an update may contain this many vectors of the model's size, and this many further values
+_MAX_VECTORS, _MAX_FURTHER_VALUES = 16, 1 << 16
 
 
 def admit(
-    algorithm: AnyAlgorithm, job: TaskRequest, update: ClientUpdate[Any], received: ModelValues | None
-) -> Decoded:
-    """Decode an update whose client received this model, and check it.
+    experiment: Experiment,
+    request: TaskRequest,
+    outcome: Outcome[Any],
+    broadcast: Broadcast,
+    download_bytes: int,
+    start_s: float,
+) -> ReceivedUpdate | ClientFailure:
+    """Decode and check an update whose download of `download_bytes` started at emulated time `start_s`."""
+    if isinstance(outcome, ClientFailure):
+        return outcome
+    assert isinstance(outcome, ClientUpdate)
+    task, received = request.task, broadcast.received_by(request)
+    try:
+        model, items = checked(experiment.algorithm, request, outcome, received)
+    except Exception as error:  # a method's `unpack` gets whatever a client sends
+        return _rejected(task, error)
+    profile = experiment.setting.profile_of(task.client_id, task.round_idx)
+    event = participation(task, outcome, profile, download_bytes, start_s=start_s)
+    return ReceivedUpdate(
+        task=task,
+        sent=outcome,
+        received=received,
+        model=model,
+        items=items,
+        mask_digest=broadcast.mask_digest,
+        event=with_dropout(experiment, task, profile, event),
+    )
 
-    Raises WireError, saying what is wrong; a method's `unpack` may raise more, for a payload that is not its own.
+
+def checked(
+    algorithm: AnyAlgorithm, request: TaskRequest, update: ClientUpdate[Any], received: ModelValues | None
+) -> tuple[ModelValues | None, Payload]:
+    """The model in an update and its other items, for a client that received this model.
+
+    Raises WireError for a wrong update. A method's `unpack` may raise other errors for a payload of another form.
     """
-    layout, task = algorithm.setting.layout, job.task
-    require_answer(task, update)
+    task = request.task
+    payload = _decoded(algorithm, task, update, received)
+    model = None if task.kind == "loss" else algorithm.unpack(payload, task, request.client_state)
+    if model is not None and task.kind == "train":
+        _require_mask(algorithm, task, received, model)
+    items = without_model(payload)
+    algorithm.check_items(items, task)
+    return model, items
+
+
+def admit_score(request: TaskRequest, outcome: Outcome[Any]) -> ClientScore | ClientFailure:
+    """Check the answer to an evaluation task."""
+    if isinstance(outcome, ClientFailure):
+        return outcome
+    assert isinstance(outcome, ClientScore)
+    try:
+        _require_answer(request.task, outcome)
+    except WireError as error:
+        return _rejected(request.task, error)
+    return outcome
+
+
+def _decoded(
+    algorithm: AnyAlgorithm, task: ClientTask, update: ClientUpdate[Any], received: ModelValues | None
+) -> Payload:
+    """The payload of an update. Raises WireError for another task's answer and for values that are not finite."""
+    layout = algorithm.setting.layout
+    _require_answer(task, update)
     _require_counts(update)
     known = known_masks(layout, None if received is None else received.mask)
-    payload = decode(update.buffer, known_masks=known, max_elements=_MOST_ITEMS * layout.size + _MOST_SMALL)
+    max_elements = _MAX_VECTORS * layout.size + _MAX_FURTHER_VALUES
+    payload = decode(update.buffer, known_masks=known, max_elements=max_elements)
     for item in payload:
         _require_finite(item)
     if task.kind == "loss" and [type(item) for item in payload] != [Scalar]:
-        raise WireError("it is not a single loss")
-    model = None if task.kind == "loss" else algorithm.unpack(payload, task, job.client_state)
-    if model is not None and task.kind == "train":
-        _require_mask(algorithm, task, received, model)
-    algorithm.check_items(without_model(payload), task)
-    return Decoded.of(job, update, received, model, payload)
+        raise WireError("the update is not a single loss")
+    return payload
 
 
-def require_answer(task: ClientTask, answer: ClientUpdate[Any] | ClientScore) -> None:
-    """Raise WireError for an answer to another task, such as one from an earlier round."""
+def _require_answer(task: ClientTask, answer: ClientUpdate[Any] | ClientScore) -> None:
+    """Raise WireError for an answer to another task, such as one of an earlier round."""
     for name in ("round_idx", "position", "client_id"):
-        got, asked = getattr(answer, name), getattr(task, name)
-        if got != asked:
-            raise WireError(f"it answers another task: its {name} is {got}, asked was {asked}")
+        got, expected = getattr(answer, name), getattr(task, name)
+        if got != expected:
+            raise WireError(f"the update answers another task: its {name} is {got}, expected {expected}")
+
+
+def _rejected(task: ClientTask, error: Exception) -> ClientFailure:
+    return ClientFailure(
+        round_idx=task.round_idx,
+        position=task.position,
+        client_id=task.client_id,
+        stage="admission",
+        cause=f"{type(error).__name__}: {error}",
+        traceback="" if isinstance(error, WireError) else format_exc(),
+    )
 
 
 def _require_counts(update: ClientUpdate[Any]) -> None:
     for name in ("num_examples", "train_flops", "train_flops_dense"):
         value = getattr(update, name)
         if not (math.isfinite(value) and value >= 0):
-            raise WireError(f"its {name} is {value}")
+            raise WireError(f"the update's {name} is {value}")
 
 
 def _require_finite(item: Item) -> None:
@@ -85,24 +154,24 @@ def _require_mask(
     layout: ParameterLayout = algorithm.setting.layout
     kept = layout.density(model.mask) * layout.num_maskable
     allowed = algorithm.max_density(task.round_idx, task.client_id) * layout.num_trainable
-    if received is not None:  # which may keep more, where a run goes on with another one's model
+    if received is not None:  # a run that continues another run's model may have received a denser one
         allowed = max(allowed, layout.density(received.mask) * layout.num_maskable)
     if kept > allowed + 1e-6:
-        raise WireError(f"its mask keeps {kept:.0f} weights, at most {allowed:.0f} are allowed")
+        raise WireError(f"the update's mask keeps {kept:.0f} weights, at most {allowed:.0f} are allowed")
     if not kept and layout.num_maskable:
-        raise WireError("its mask keeps no weight at all")
+        raise WireError("the update's mask keeps no weight")
     if algorithm.capabilities.upload_mask == "own" or received is None:
         return
-    held, sent = _present(received), _present(model)
-    beyond = int((sent & ~held).sum())
-    lacking = 0 if algorithm.capabilities.upload_mask == "within" else int((held & ~sent).sum())
-    if beyond or lacking:
+    downloaded, uploaded = _entries(received), _entries(model)
+    added = int((uploaded & ~downloaded).sum())
+    missing = 0 if algorithm.capabilities.upload_mask == "within" else int((downloaded & ~uploaded).sum())
+    if added or missing:
         raise WireError(
-            f"its mask has {beyond} entries that it did not receive and lacks {lacking} that it did; this method's "
-            f"upload_mask is {algorithm.capabilities.upload_mask!r}"
+            f"compared with the received mask, the update's mask has {added} further entries and misses {missing}; "
+            f"the method's upload_mask is {algorithm.capabilities.upload_mask!r}"
         )
 
 
-def _present(model: ModelValues) -> torch.Tensor:
-    """bool[D]: the entries that a model has."""
+def _entries(model: ModelValues) -> torch.Tensor:
+    """bool[D]: the entries of a model."""
     return torch.ones(model.values.numel(), dtype=torch.bool) if model.mask is None else model.mask

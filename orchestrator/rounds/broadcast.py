@@ -1,4 +1,4 @@
-"""What the server sends in one phase of a round, and what it costs each client to receive."""
+"""The message of one phase of a round, and the bytes that each client downloads."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,10 +20,10 @@ from orchestrator.sparsity.wire import decode, encode
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Broadcast:
-    """The message for all, decoded again as the clients decode it, so that both ends compute with the same values.
+    """The message for all clients of a phase, encoded, and decoded again so that both ends compute with equal values.
 
-    `message` carries the mask; a client that already holds it needs only the shorter encoding without. Where
-    nothing is sent to one client alone, what `unpack` makes of the message is the same for all.
+    `message` contains the model's mask. A client that already has this mask is billed for the shorter encoding
+    without the mask. Without a unicast, `unpack` gives the same model for every client.
     """
 
     experiment: Experiment
@@ -46,33 +46,33 @@ class Broadcast:
             message=Message(buffer),
         )
 
-    def job(self, task: ClientTask, client_state: Any) -> TaskRequest:
-        """The task with what its client alone is sent."""
+    def request(self, task: ClientTask, client_state: Any) -> TaskRequest:
+        """The task with the client's own state and message."""
         experiment, algorithm = self.experiment, self.experiment.algorithm
         payload = algorithm.unicast(self.state, task, client_state)
-        held = known_masks(experiment.setting.layout, algorithm.shared_mask(client_state))
-        return TaskRequest(task, client_state, _encode(experiment, payload, held))
+        known = known_masks(experiment.setting.layout, algorithm.shared_mask(client_state))
+        return TaskRequest(task, client_state, _encode(experiment, payload, known))
 
-    def received_by(self, job: TaskRequest) -> ModelValues | None:
-        """The model as the job's client received it, in full coordinates; one object where all get the same."""
+    def received_by(self, request: TaskRequest) -> ModelValues | None:
+        """The model that the client of a task receives, in full coordinates; one object if all receive the same."""
         algorithm = self.experiment.algorithm
-        if not job.unicast.size:
+        if not request.unicast.size:
             if not self._common:
-                self._common.append(algorithm.unpack(self.decoded, job.task, job.client_state))
+                self._common.append(algorithm.unpack(self.decoded, request.task, request.client_state))
             return self._common[0]
-        held = known_masks(self.experiment.setting.layout, algorithm.shared_mask(job.client_state))
-        payload = self.decoded + decode(job.unicast, known_masks=held)
-        return algorithm.unpack(payload, job.task, job.client_state)
+        known = known_masks(self.experiment.setting.layout, algorithm.shared_mask(request.client_state))
+        payload = self.decoded + decode(request.unicast, known_masks=known)
+        return algorithm.unpack(payload, request.task, request.client_state)
 
     @cached_property
     def known_masks(self) -> dict[str, Bool]:
-        """The mask that both ends know once a client has received the message, by item name."""
+        """The mask that both ends know after the download, by item name."""
         item = find_model(self.payload)
         return {MODEL_ITEM: item.mask} if isinstance(item, Masked) else {}
 
     @cached_property
     def mask_digest(self) -> str | None:
-        """Name of the mask in the message; None where nothing is masked."""
+        """Digest of the mask in the message; None for a message without a mask."""
         mask = self.known_masks.get(MODEL_ITEM)
         return None if mask is None else mask_digest(torch.from_numpy(mask))
 
@@ -80,15 +80,15 @@ class Broadcast:
     def _bytes_without_mask(self) -> int:
         return _encode(self.experiment, self.payload, self.known_masks).nbytes
 
-    def download_bytes(self, job: TaskRequest, shared_mask: str | None) -> int:
-        """Encoded length of what a client lacks that holds the broadcast mask of that digest (None: none)."""
+    def download_bytes(self, request: TaskRequest, shared_mask: str | None) -> int:
+        """Encoded length of what a client needs whose last broadcast mask had this digest (None: no mask)."""
         if self.mask_digest is not None and shared_mask == self.mask_digest:
-            return self._bytes_without_mask + job.unicast.nbytes
-        return self.message.buffer.nbytes + job.unicast.nbytes
+            return self._bytes_without_mask + request.unicast.nbytes
+        return self.message.buffer.nbytes + request.unicast.nbytes
 
 
 def _encode(
-    experiment: Experiment, payload: Payload, held: dict[str, Bool] | None = None
+    experiment: Experiment, payload: Payload, known: dict[str, Bool] | None = None
 ) -> NDArray[np.uint8]:
-    data = encode(payload, value_dtype=experiment.config.wire.value_dtype, known_masks=held)
+    data = encode(payload, value_dtype=experiment.config.wire.value_dtype, known_masks=known)
     return np.frombuffer(data, dtype=np.uint8)

@@ -29,7 +29,7 @@ class Cutoff:
             return self.deadline_s
         return phase_s(events)
 
-    def fates(self, events: Sequence[ClientEvent]) -> list[EventOutcome]:
+    def outcomes(self, events: Sequence[ClientEvent]) -> list[EventOutcome]:
         """What becomes of each update; of several that come at the same moment, those planned first are needed.
 
         Once enough have answered nobody is waited for, so that nobody is late either.
@@ -38,9 +38,9 @@ class Cutoff:
         in_time = [i for i, e in enumerate(events) if e.outcome != "vanished" and e.total_s <= limit_s]
         used = set(sorted(in_time, key=lambda i: (events[i].total_s, i))[: self.needed])
         enough = self.needed is not None and len(in_time) >= self.needed
-        fates: list[EventOutcome] = []
+        outcomes: list[EventOutcome] = []
         for i, event in enumerate(events):
             missed: EventOutcome = "surplus" if enough else "late"
             gone: EventOutcome = "vanished" if event.outcome == "vanished" else missed
-            fates.append("used" if i in used else gone)
-        return fates
+            outcomes.append("used" if i in used else gone)
+        return outcomes

@@ -1,7 +1,19 @@
-"""The driver: runs the rounds, folds the updates, commits. Plain Python; Ray wraps it elsewhere.
+"""The driver: runs the rounds of one experiment. Plain Python; `runtime/driver_actor.py` puts it on Ray.
 
-While the clients of round r + 1 train, the driver evaluates the global model, commits and reports round r: none
-of that is on a round's path. Where clients score models of their own, their tasks come before that training.
+One round, and the way of one update through it (docs/one-round.md follows it function by function):
+
+    1  sample      Rounds.begin            the sampler chooses the cohort, after the method's probes
+    2  submit      PhaseRunner.submit      one encoded broadcast for all, one request for each client
+    3  train       ClientRunner.run        the client trains, `pack`s its payload and encodes an update
+    4  admit       admit                   the driver decodes and checks the update, and times its arrival
+    5  fold        Fold.add                the update counts, and the aggregator adds it in float64
+    6  finish      Fold.finish             the aggregator divides once; the phase has its result
+    7  step        server_update           the method makes the next server state
+
+    conclude       Driver._conclude        evaluate, write the checkpoint, report the round
+
+While the clients of round r + 1 train, the driver concludes round r, so that evaluation, checkpoint and report take no
+time from a round. Clients that score models of their own run these tasks before that training.
 """
 
 import time
@@ -15,15 +27,16 @@ from orchestrator.aggregation.costs import add_totals, round_costs
 from orchestrator.aggregation.fold import PhaseResult
 from orchestrator.execution.executor import Executor
 from orchestrator.experiment.experiment import Experiment, params_sha256
-from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.rounds.asynchronous import AsynchronousRounds
 from orchestrator.rounds.broadcast import Broadcast
-from orchestrator.rounds.evaluator import Evaluator, spread_scores
-from orchestrator.rounds.phase import PhaseRunner, Scoring
-from orchestrator.rounds.protocol import ClientMemory, RoundInProgress, Rounds
+from orchestrator.rounds.evaluator import Evaluator, sparsity_metrics, spread_scores
+from orchestrator.rounds.phase import PhaseRunner
+from orchestrator.rounds.protocol import RoundInProgress, Rounds
+from orchestrator.rounds.scoring import Scoring
 from orchestrator.rounds.synchronous import SynchronousRounds
-from orchestrator.storage.checkpoint import Checkpoint, RestoredRun, Templates
+from orchestrator.storage.checkpoint import Checkpoint, Templates
+from orchestrator.storage.client_memory import ClientMemory
 from orchestrator.storage.export import export_model
 from orchestrator.storage.in_flight import InFlightTask
 from orchestrator.storage.run_store import RunStore
@@ -32,7 +45,7 @@ from orchestrator.tracking.record import RoundRecord
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RunState:
-    """The run between two rounds, but for what its clients keep."""
+    """The run between two rounds, without the clients' states, which `ClientMemory` owns."""
 
     next_round: int
     server_state: Any
@@ -41,21 +54,20 @@ class RunState:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FinishedRound:
-    """A folded round that is not yet committed; `scoring` are the clients that score their models after it."""
+    """A round after its server step, without its checkpoint. `scoring` are the tasks that score client models."""
 
     round_idx: int
     state: ServerState
-    shared_masks: dict[int, str]
     totals: dict[str, float]
     metrics: dict[str, float]
     phases: Sequence[PhaseResult]
-    flights: Sequence[InFlightTask]
+    in_flight: Sequence[InFlightTask]
     last: bool
     scoring: Scoring | None
 
 
 class Driver:
-    """Runs one experiment on an executor, from its last commit to its last round."""
+    """Runs one experiment on an executor, from its last checkpoint to its last round."""
 
     def __init__(
         self,
@@ -65,152 +77,156 @@ class Driver:
         *,
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        """Restores the last commit, if there is one. `now_s` gives the wall clock in seconds since the epoch."""
+        """Restores the last checkpoint, if there is one. `now_s` gives wall-clock seconds since the epoch."""
         self._experiment, self._store, self._now_s = experiment, store, now_s
-        self._phases = PhaseRunner(experiment, executor)
-        self._algorithm = experiment.algorithm
-        self._config = experiment.config
+        self._algorithm, self._config = experiment.algorithm, experiment.config
         self._evaluator = Evaluator(experiment)
         self._stop_requested = False
         fresh = self._algorithm.init(torch.from_numpy(experiment.initial.copy()))
-        last = store.restore(Templates(server=fresh, client=self._algorithm.init_client(0)))
-        self._progress, self._memory = self._resumed(last) if last else self._new(fresh)
+        restored = store.restore(Templates(server=fresh, client=self._algorithm.init_client(0)))
+        if restored is None:
+            self._state = RunState(next_round=0, server_state=fresh)
+            self._memory = ClientMemory(store.client_states(self._algorithm.init_client(0)))
+        else:
+            self._state = RunState(
+                next_round=restored.round_idx + 1,
+                server_state=restored.server_state,
+                totals=dict(restored.totals),
+            )
+            self._memory = ClientMemory(restored.client_states, restored.shared_masks)
+        self._phases = PhaseRunner(experiment, executor, self._memory)
         kind = AsynchronousRounds if self._config.asynchrony.kind != "none" else SynchronousRounds
         self._rounds: Rounds = kind(experiment, self._phases, self._memory)
-        if last is not None and self._progress.next_round < self._config.training.rounds:
+        if restored is not None and self._state.next_round < self._config.training.rounds:
             self._rounds.restore(
-                last.flights, lambda round_idx: last.earlier_states[round_idx - 1] if round_idx else fresh
+                restored.in_flight,
+                lambda round_idx: restored.earlier_states[round_idx - 1] if round_idx else fresh,
             )
 
     def stop(self) -> None:
-        """Ask for an end after the round in progress; it is still committed."""
+        """Ask for an end after the round in progress, which still gets its checkpoint."""
         self._stop_requested = True
 
     def run(self) -> Generator[RoundRecord, None, None]:
-        """Run the rounds that are left, yielding each one's record once it is committed.
+        """Run the remaining rounds; yields each round's record after its checkpoint.
 
-        Raises RoundError when a round cannot be completed under the failure policy.
+        Raises RoundError when a round cannot finish under the failure policy.
         """
-        progress = self._progress
+        state = self._state
         previous: FinishedRound | None = None
         broadcast: Broadcast | None = None
         started_s = self._now_s()
-        while progress.next_round < self._config.training.rounds and not self._stop_requested:
-            try:
-                begun = self._begin(progress, broadcast)
-            finally:  # a round that cannot begin must not cost the one before, which is not yet committed
-                if previous is not None:
-                    yield self._conclude(previous)
-            previous, broadcast = self._end(begun, progress, started_s)
+        while state.next_round < self._config.training.rounds and not self._stop_requested:
+            started, error = self._try_begin(state, broadcast)
+            if previous is not None:
+                yield self._conclude(previous)
+            if started is None:
+                assert error is not None
+                raise error
+            previous, broadcast = self._end(started, state, started_s)
             started_s += previous.metrics["time/wall_s"]
-            progress = _after(progress, previous)
+            state = RunState(
+                next_round=previous.round_idx + 1, server_state=previous.state, totals=previous.totals
+            )
         if previous is not None:
             yield self._conclude(previous)
-        self._progress = progress
+        self._state = state
         if not self._stop_requested:
-            export_model(self._experiment, progress.server_state.params, self._store.folder / "model")
+            export_model(self._experiment, state.server_state.params, self._store.folder / "model")
 
     def params_sha256(self) -> str:
         """Digest of the global parameters after the last round that `run` completed."""
-        return params_sha256(self._progress.server_state.params)
+        return params_sha256(self._state.server_state.params)
 
-    def _new(self, fresh: ServerState) -> tuple[RunState, ClientMemory]:
-        states = self._store.client_states(self._algorithm.init_client(0))
-        return RunState(next_round=0, server_state=fresh), ClientMemory(states=states)
-
-    def _resumed(self, last: RestoredRun) -> tuple[RunState, ClientMemory]:
-        progress = RunState(
-            next_round=last.round_idx + 1, server_state=last.server_state, totals=dict(last.totals)
-        )
-        return progress, ClientMemory(states=last.client_states, shared_masks=last.shared_masks)
-
-    def _begin(self, progress: RunState, broadcast: Broadcast | None) -> RoundInProgress:
-        round_idx = progress.next_round
-        return self._rounds.begin(
-            progress.server_state,
-            round_idx,
-            progress.totals.get("time/emulated_s_total", 0.0),
-            broadcast,
-            score=self._evaluator.is_due(round_idx, last=self._is_last(round_idx)),
-        )
+    def _try_begin(
+        self, state: RunState, broadcast: Broadcast | None
+    ) -> tuple[RoundInProgress | None, BaseException | None]:
+        """Steps 1 and 2. An error is returned, because the previous round still needs its checkpoint."""
+        round_idx = state.next_round
+        try:
+            started = self._rounds.begin(
+                state.server_state,
+                round_idx,
+                state.totals.get("time/emulated_s_total", 0.0),
+                broadcast,
+                score=self._evaluator.is_due(round_idx, last=self._is_last(round_idx)),
+            )
+        except BaseException as error:
+            return None, error
+        return started, None
 
     def _end(
-        self, begun: RoundInProgress, progress: RunState, started_s: float
+        self, started: RoundInProgress, before: RunState, started_s: float
     ) -> tuple[FinishedRound, Broadcast | None]:
-        """Fold the updates, take the server's step, and let clients score what they now have.
-
-        The broadcast that the scoring needed is the next round's, where there is one.
-        """
-        round_idx, state = begun.round_idx, begun.state
-        training = self._rounds.end(begun)
-        self._memory.remember(round_idx, training)
+        """Steps 4 to 7, and the start of scoring. Returns the next round's broadcast if scoring encoded it."""
+        round_idx, state = started.round_idx, started.state
+        training = self._rounds.end(started)
         next_state = self._algorithm.server_update(state, training.aggregate, round_idx)
-        phases = [*begun.phases, training]
         last = self._is_last(round_idx)
         scoring = None
         plan = self._evaluator.plan(round_idx, last=last)
         if plan.tasks:
-            scoring = self._phases.score(plan, next_state, self._memory.states.after(round_idx))
-        costs = round_costs(
-            [event for phase in phases for event in phase.events],
-            emulated_s=begun.waited_s + sum(phase.seconds for phase in phases),
-            num_failures=sum(len(phase.failures) for phase in phases),
-            wall_s=self._now_s() - started_s,
-        )
-        costs["time/waited_s"] = begun.waited_s + training.waited_s
-        costs["fleet/stragglers"] += training.num_kept
-        costs["fleet/in_flight"] = len(self._rounds.flights())
-        totals = add_totals(progress.totals, costs)
-        metrics = costs | totals | self._sparsity(state, training.aggregate, next_state)
+            scoring = Scoring(self._phases, plan, next_state, self._memory.states_after(round_idx))
+        phases = [*started.phases, training]
+        costs = self._costs(started, phases, training, started_s)
+        totals = add_totals(before.totals, costs)
+        layout = self._experiment.setting.layout
+        metrics = costs | totals | sparsity_metrics(layout, state, training.aggregate, next_state)
         metrics |= spread_scores(training.trained_scores)
         metrics |= self._algorithm.server_metrics(state, training.aggregate, next_state)
         finished = FinishedRound(
             round_idx=round_idx,
             state=next_state,
-            shared_masks={k: digest for phase in phases for k, digest in phase.shared_masks.items()},
             totals=totals,
             metrics=metrics,
             phases=phases,
-            flights=self._rounds.flights(),
+            in_flight=self._rounds.in_flight(),
             last=last,
             scoring=scoring,
         )
         return finished, None if scoring is None else scoring.broadcast
 
+    def _costs(
+        self,
+        started: RoundInProgress,
+        phases: Sequence[PhaseResult],
+        training: PhaseResult,
+        started_s: float,
+    ) -> dict[str, float]:
+        costs = round_costs(
+            [event for phase in phases for event in phase.events],
+            emulated_s=started.waited_s + sum(phase.seconds for phase in phases),
+            num_failures=sum(len(phase.failures) for phase in phases),
+            wall_s=self._now_s() - started_s,
+        )
+        costs["time/waited_s"] = started.waited_s + training.waited_s
+        costs["fleet/stragglers"] += training.num_kept
+        costs["fleet/in_flight"] = len(self._rounds.in_flight())
+        return costs
+
     def _is_last(self, round_idx: int) -> bool:
         return self._stop_requested or round_idx + 1 == self._config.training.rounds
 
-    def _sparsity(self, before: ServerState, aggregate: Aggregate, after: ServerState) -> dict[str, float]:
-        layout, mask_change = self._experiment.setting.layout, 0.0
-        if before.mask is not None and after.mask is not None:
-            changed = int(torch.count_nonzero(before.mask != after.mask))
-            mask_change = changed / max(1, layout.num_maskable)
-        metrics = {"sparsity/density": layout.density(after.mask), "sparsity/mask_change": mask_change}
-        if aggregate.coverage is not None and aggregate.total_weight and layout.num_maskable:
-            held = sum(float(aggregate.coverage[s.slice].sum()) for s in layout.maskable)
-            metrics["sparsity/client_density"] = held / (aggregate.total_weight * layout.num_maskable)
-        return metrics
-
     def _conclude(self, finished: FinishedRound) -> RoundRecord:
-        """Evaluate, commit, and only then report a round.
+        """Evaluate, write the checkpoint, and only then report the round.
 
-        Raises RoundError, after the commit, when the clients could not be scored under the failure policy.
+        Raises RoundError, after the checkpoint, when the failure policy does not allow the scoring to end.
         """
-        metrics = dict(finished.metrics)
-        if self._evaluator.is_due(finished.round_idx, last=finished.last or self._stop_requested):
+        round_idx, metrics = finished.round_idx, dict(finished.metrics)
+        if self._evaluator.is_due(round_idx, last=finished.last or self._stop_requested):
             metrics |= self._evaluator.evaluate(finished.state.params)
         failures = [f for phase in finished.phases for f in phase.failures]
-        problem = None
+        scoring_error = None
         if finished.scoring is not None:
-            scores, problem = finished.scoring.collect(failures)
-            metrics |= {} if problem else spread_scores(scores)
-        record = RoundRecord(finished.round_idx, round(self._now_s() * 1000), metrics)
-        commit = Checkpoint(
-            round_idx=finished.round_idx,
+            scores, scoring_error = finished.scoring.collect(failures)
+            metrics |= {} if scoring_error else spread_scores(scores)
+        record = RoundRecord(round_idx, round(self._now_s() * 1000), metrics)
+        checkpoint = Checkpoint(
+            round_idx=round_idx,
             server_state=finished.state,
-            client_states=self._memory.states.staged(finished.round_idx),
-            shared_masks=finished.shared_masks,
-            flights=finished.flights,
+            client_states=self._memory.changed_states(round_idx),
+            shared_masks=self._memory.changed_masks(round_idx),
+            in_flight=finished.in_flight,
             totals=finished.totals,
             log_bytes={},
         )
@@ -219,16 +235,8 @@ class Driver:
             "events.jsonl": [event.to_line() for phase in finished.phases for event in phase.events],
             "failures.jsonl": [failure.to_line() for failure in failures],
         }
-        self._store.commit(commit, logs)
-        self._memory.states.commit(finished.round_idx)
-        if problem is not None:
-            raise problem
+        self._store.commit(checkpoint, logs)
+        self._memory.commit(round_idx)
+        if scoring_error is not None:
+            raise scoring_error
         return record
-
-
-def _after(progress: RunState, finished: FinishedRound) -> RunState:
-    return RunState(
-        next_round=finished.round_idx + 1,
-        server_state=finished.state,
-        totals=finished.totals,
-    )

@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orchestrator.data.client_index import ClientIndex
-from orchestrator.execution.client import torch_threads
+from orchestrator.execution.torch_threads import torch_threads
 from orchestrator.experiment.experiment import Experiment
+from orchestrator.federation.aggregate import Aggregate
+from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.evaluate import predict, spread
 from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.update import SCORES
 from orchestrator.fleet.client_sampler import ClientSampler
-from orchestrator.models.parameters import FlatModule
+from orchestrator.models.parameters import FlatModule, ParameterLayout
 
 
 class Evaluator:
@@ -89,3 +91,18 @@ def client_means(correct: NDArray[np.bool_], parts: ClientIndex) -> NDArray[np.f
     running = np.concatenate([[0], np.cumsum(correct[parts.indices])])
     means: NDArray[np.float64] = (running[parts.stops] - running[parts.starts]) / parts.sizes()
     return means
+
+
+def sparsity_metrics(
+    layout: ParameterLayout, before: ServerState, aggregate: Aggregate, after: ServerState
+) -> dict[str, float]:
+    """How dense the server's model and the clients' updates are, and which share of the mask a round changed."""
+    mask_change = 0.0
+    if before.mask is not None and after.mask is not None:
+        changed = int(torch.count_nonzero(before.mask != after.mask))
+        mask_change = changed / max(1, layout.num_maskable)
+    metrics = {"sparsity/density": layout.density(after.mask), "sparsity/mask_change": mask_change}
+    if aggregate.coverage is not None and aggregate.total_weight and layout.num_maskable:
+        covered = sum(float(aggregate.coverage[s.slice].sum()) for s in layout.maskable)
+        metrics["sparsity/client_density"] = covered / (aggregate.total_weight * layout.num_maskable)
+    return metrics

@@ -1,11 +1,11 @@
-"""Synchronous rounds: a round waits for its clients, or for a deadline, or until enough have answered."""
+"""Synchronous rounds: a round ends with its slowest client, at a deadline, or when enough clients have answered."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import final
 
-from orchestrator.aggregation.arrival import Arrival
 from orchestrator.aggregation.costs import phase_s
 from orchestrator.aggregation.fold import Fold, PhaseResult
+from orchestrator.aggregation.received_update import ReceivedUpdate
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.client_event import EventOutcome
@@ -14,106 +14,102 @@ from orchestrator.federation.update import ClientFailure
 from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.rounds.cutoff import Cutoff
 from orchestrator.rounds.phase import PhaseRunner, SubmittedTasks
-from orchestrator.rounds.protocol import ClientMemory, RoundInProgress
+from orchestrator.rounds.protocol import RoundInProgress
 from orchestrator.rounds.sampler import CohortSampler
 from orchestrator.sparsity.payload import Scalar
+from orchestrator.storage.client_memory import ClientMemory
 from orchestrator.storage.in_flight import InFlightTask
 
 
 @final
 class SynchronousRounds:
-    """See Rounds. Late updates that are kept fold into the round in which they arrive, after its own."""
+    """See Rounds. With `fleet.late=keep`, a late update counts in the round in which it arrives."""
 
     def __init__(self, experiment: Experiment, phases: PhaseRunner, memory: ClientMemory) -> None:
         self._experiment, self._phases, self._memory = experiment, phases, memory
         self._algorithm, self._fleet = experiment.algorithm, experiment.config.fleet
-        self._selector = CohortSampler(experiment)
+        self._sampler = CohortSampler(experiment)
         over = self._fleet.over_selection > 1.0
         self._cutoff = Cutoff(
             deadline_s=self._fleet.deadline_s,
             needed=experiment.config.training.clients_per_round if over else None,
         )
-        self._waiting: list[Arrival] = []
+        self._late: list[ReceivedUpdate] = []
         self._failures: list[ClientFailure] = []
 
     def begin(
         self, state: ServerState, round_idx: int, now_s: float, broadcast: Broadcast | None, *, score: bool
     ) -> RoundInProgress:
-        """Draw the cohort, run the probes that the method wants, let candidates say their losses, then train."""
-        busy_until_s = {arrival.event.client_id: arrival.at_s for arrival in self._waiting}
-        cohort, start_s = self._selector.wait_for_cohort(round_idx, now_s, busy_until_s)
+        """Sample the cohort, run the method's probes, ask candidates for their losses, then start the training."""
+        busy_until_s = {update.client_id: update.arrival_s for update in self._late}
+        cohort, start_s = self._sampler.wait_for_cohort(round_idx, now_s, busy_until_s)
         waited_s, phases = start_s - now_s, list[PhaseResult]()
         while plan := self._algorithm.plan_probe(state, round_idx, cohort):
-            launched = self._launch(plan, state, broadcast, start_s)
-            phases.append(self._phases.fold(launched, self._memory.shared_masks, self._memory.states))
-            self._memory.remember(round_idx, phases[-1])
+            submitted = self._submit(plan, state, broadcast, start_s)
+            phases.append(self._phases.fold_all(submitted))
             state = self._algorithm.probe_update(state, phases[-1].aggregate, round_idx)
             start_s, broadcast = start_s + phases[-1].seconds, None
-        if self._selector.asks_first:
-            launched = self._launch(RoundPlan.of(round_idx, cohort, "loss"), state, broadcast, start_s)
-            asked, cohort = self._ask(launched)
-            phases.append(asked)
-            start_s, broadcast = start_s + asked.seconds, launched.broadcast
+        if self._sampler.asks_first:
+            submitted = self._submit(RoundPlan.of(round_idx, cohort, "loss"), state, broadcast, start_s)
+            answers, cohort = self._ask_losses(submitted)
+            phases.append(answers)
+            start_s, broadcast = start_s + answers.seconds, submitted.broadcast
         plan = self._algorithm.plan(state, round_idx, cohort)
-        launched = self._launch(plan, state, broadcast, start_s, score=score)
+        submitted = self._submit(plan, state, broadcast, start_s, score=score)
         return RoundInProgress(
             round_idx=round_idx,
             state=state,
             phases=phases,
-            launched=launched,
+            submitted=submitted,
             waited_s=waited_s,
             start_s=start_s,
         )
 
-    def end(self, begun: RoundInProgress) -> PhaseResult:
+    def end(self, started: RoundInProgress) -> PhaseResult:
         """See Rounds."""
-        assert begun.launched is not None
-        fold = Fold(self._experiment, begun.round_idx, self._memory.states)
+        assert started.submitted is not None
+        fold = Fold(self._experiment, started.round_idx, self._memory)
         fold.failures, self._failures = self._failures, []
-        asked = {e.client_id for phase in begun.phases for e in phase.events if e.kind == "loss"}
-        arrivals = self._phases.arrivals(begun.launched, self._memory.shared_masks, fold, asked)
+        has_message = {e.client_id for phase in started.phases for e in phase.events if e.kind == "loss"}
+        updates = self._phases.updates(started.submitted, fold, has_message)
         seconds = (
-            self._fold_all(fold, arrivals)
-            if self._cutoff.needed is None
-            else self._fold_first(fold, arrivals)
+            self._fold_all(fold, updates) if self._cutoff.needed is None else self._fold_first(fold, updates)
         )
-        self._fold_waiting(fold, begun, begun.start_s + seconds)
-        return fold.finish(begun.state.params, seconds)
+        self._fold_late(fold, started, started.start_s + seconds)
+        return fold.finish(started.state.params, seconds)
 
-    def flights(self) -> Sequence[InFlightTask]:
-        """See Rounds: the late updates that have not yet arrived."""
+    def in_flight(self) -> Sequence[InFlightTask]:
+        """See Rounds: the late updates that have not arrived yet."""
         return tuple(
             InFlightTask(
-                round_idx=a.event.round_idx,
-                position=a.event.position,
-                client_id=a.event.client_id,
-                score=a.decoded.job.task.score,
-                start_s=a.event.start_s,
-                download_bytes=a.event.download_bytes,
-                repeat=a.decoded.job.task.repeat,
+                task=update.task, start_s=update.event.start_s, download_bytes=update.event.download_bytes
             )
-            for a in self._waiting
+            for update in self._late
         )
 
-    def restore(self, flights: Sequence[InFlightTask], state_before: Callable[[int], ServerState]) -> None:
+    def restore(self, in_flight: Sequence[InFlightTask], state_before: Callable[[int], ServerState]) -> None:
         """See Rounds."""
-        for flight in flights:
-            plan = RoundPlan(flight.round_idx, (flight.task,))
-            launched = self._launch(
-                plan, state_before(flight.round_idx), None, flight.start_s, score=flight.score
+        for late in in_flight:
+            round_idx = late.task.round_idx
+            submitted = self._submit(
+                RoundPlan(round_idx, (late.task,)),
+                state_before(round_idx),
+                None,
+                late.start_s,
+                score=late.task.score,
             )
-            arrival = self._phases.arrival(
-                launched.broadcast,
-                launched.jobs[0],
-                launched.tickets[0],
-                flight.start_s,
-                flight.download_bytes,
+            update = self._phases.update(
+                submitted.broadcast,
+                submitted.requests[0],
+                submitted.handles[0],
+                late.start_s,
+                late.download_bytes,
                 self._failures,
             )
-            if arrival is not None:
-                self._waiting.append(arrival)
+            if update is not None:
+                self._late.append(update)
 
-    def _launch(
+    def _submit(
         self,
         plan: RoundPlan,
         state: ServerState,
@@ -122,50 +118,47 @@ class SynchronousRounds:
         *,
         score: bool = False,
     ) -> SubmittedTasks:
-        return self._phases.launch(
-            plan, state, self._memory.states, broadcast=broadcast, score=score, start_s=start_s
-        )
+        return self._phases.submit(plan, state, broadcast=broadcast, score=score, start_s=start_s)
 
-    def _ask(self, launched: SubmittedTasks) -> tuple[PhaseResult, tuple[int, ...]]:
-        """Wait for the candidates' losses; what that cost, and the cohort that they make."""
-        fold, losses = Fold(self._experiment, launched.round_idx, {}), dict[int, float]()
-        for arrival in self._phases.arrivals(launched, self._memory.shared_masks, fold):
-            (item,) = arrival.decoded.items
+    def _ask_losses(self, submitted: SubmittedTasks) -> tuple[PhaseResult, tuple[int, ...]]:
+        """Wait for the candidates' losses; returns what the phase cost, and the cohort by the losses."""
+        fold, losses = Fold(self._experiment, submitted.round_idx, self._memory), dict[int, float]()
+        for update in self._phases.updates(submitted, fold):
+            (item,) = update.items
             assert isinstance(item, Scalar)
-            losses[arrival.event.client_id] = item.value
-            fold.take(arrival, "used")
-        folded = fold.finish(launched.broadcast.state.params, phase_s(fold.events))
-        self._memory.remember(launched.round_idx, folded)
-        return folded, self._selector.largest_losses(losses)
+            losses[update.client_id] = item.value
+            fold.add(update, "used")
+        result = fold.finish(submitted.broadcast.state.params, phase_s(fold.events))
+        return result, self._sampler.largest_losses(losses)
 
-    def _fold_all(self, fold: Fold, arrivals: Iterator[Arrival]) -> float:
-        """Fold each update as it comes, since its own time alone decides about it; the phase's emulated seconds."""
+    def _fold_all(self, fold: Fold, updates: Iterator[ReceivedUpdate]) -> float:
+        """Fold each update as it comes, because its own time alone decides its outcome; the phase's seconds."""
         events = []
-        for arrival in arrivals:
-            events.append(arrival.event)
-            self._settle(fold, arrival, self._cutoff.fates([arrival.event])[0])
+        for update in updates:
+            events.append(update.event)
+            self._settle(fold, update, self._cutoff.outcomes([update.event])[0])
         return self._cutoff.ends_s(events)
 
-    def _fold_first(self, fold: Fold, arrivals: Iterator[Arrival]) -> float:
+    def _fold_first(self, fold: Fold, updates: Iterator[ReceivedUpdate]) -> float:
         """Wait for all updates, then fold those that came first in emulated time; the phase's seconds."""
-        settled = list(arrivals)
-        events = [arrival.event for arrival in settled]
-        for arrival, fate in zip(settled, self._cutoff.fates(events), strict=True):
-            self._settle(fold, arrival, fate)
+        received = list(updates)
+        events = [update.event for update in received]
+        for update, outcome in zip(received, self._cutoff.outcomes(events), strict=True):
+            self._settle(fold, update, outcome)
         return self._cutoff.ends_s(events)
 
-    def _settle(self, fold: Fold, arrival: Arrival, fate: EventOutcome) -> None:
-        if fate == "late" and self._fleet.late == "keep":
-            self._waiting.append(arrival)
+    def _settle(self, fold: Fold, update: ReceivedUpdate, outcome: EventOutcome) -> None:
+        if outcome == "late" and self._fleet.late == "keep":
+            self._late.append(update)
             fold.num_kept += 1
         else:
-            fold.take(arrival, fate)
+            fold.add(update, outcome)
 
-    def _fold_waiting(self, fold: Fold, begun: RoundInProgress, end_s: float) -> None:
-        """Late updates of earlier rounds that have arrived by now, in the order in which they came."""
-        due = [a for a in self._waiting if a.at_s <= end_s and a.event.round_idx < begun.round_idx]
-        for arrival in sorted(due, key=lambda a: (a.at_s, a.event.round_idx, a.event.position)):
+    def _fold_late(self, fold: Fold, started: RoundInProgress, end_s: float) -> None:
+        """Fold late updates of earlier rounds that arrive by the end of this round, in the order of arrival."""
+        due = [u for u in self._late if u.arrival_s <= end_s and u.event.round_idx < started.round_idx]
+        for update in sorted(due, key=lambda u: (u.arrival_s, u.event.round_idx, u.event.position)):
             oldest = self._experiment.config.asynchrony.max_staleness
-            stale = oldest is not None and begun.round_idx - arrival.event.round_idx > oldest
-            fold.take(arrival, "stale" if stale else "used", begun.state.params)
-        self._waiting = [a for a in self._waiting if a not in due]
+            is_stale = oldest is not None and started.round_idx - update.event.round_idx > oldest
+            fold.add(update, "stale" if is_stale else "used", started.state.params)
+        self._late = [u for u in self._late if u not in due]

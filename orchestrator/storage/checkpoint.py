@@ -49,7 +49,7 @@ class Checkpoint:
 
     `client_states` are those that changed in this round, by client id (None: the client keeps none now);
     `shared_masks` the digest of the mask each of the round's participants now holds; `totals` the running sums;
-    `log_bytes` the length of each log, `log_sha256` the digest of what the round added to it; `flights` the tasks that
+    `log_bytes` the length of each log, `log_sha256` the digest of what the round added to it; `in_flight` tasks that
     outlived the round.
     """
 
@@ -60,14 +60,14 @@ class Checkpoint:
     totals: Mapping[str, float]
     log_bytes: Mapping[str, int]
     log_sha256: Mapping[str, str] = field(default_factory=dict)
-    flights: Sequence[InFlightTask] = ()
+    in_flight: Sequence[InFlightTask] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RestoredRun:
     """The run as a commit left it, with the states and held masks of all that ever took part.
 
-    `earlier_states` are the server states, by round, after which tasks in `flights` began.
+    `earlier_states` are the server states, by round, after which tasks in `in_flight` began.
     """
 
     round_idx: int
@@ -76,7 +76,7 @@ class RestoredRun:
     shared_masks: dict[int, str]
     totals: Mapping[str, float]
     log_bytes: Mapping[str, int]
-    flights: Sequence[InFlightTask] = ()
+    in_flight: Sequence[InFlightTask] = ()
     earlier_states: Mapping[int, Any] = field(default_factory=dict)
 
 
@@ -119,7 +119,7 @@ class CheckpointStore:
             totals=dict(commit.totals),
             log_bytes=dict(commit.log_bytes),
             log_sha256=dict(commit.log_sha256),
-            flights=commit.flights,
+            in_flight=commit.in_flight,
         )
         with committing(commit.round_idx):
             for name, data in files.items():
@@ -129,7 +129,7 @@ class CheckpointStore:
 
     def _forget_server_states(self, commit: Checkpoint) -> None:
         """Delete the server states that neither this commit nor the one before needs: one may go back by one."""
-        needed = _earlier(commit.flights)
+        needed = _earlier(commit.in_flight)
         self._present.add(commit.round_idx)
         recent = range(commit.round_idx + 1 - KEEP_SERVER_STATES, commit.round_idx + 1)
         kept = needed | self._needed | set(recent)
@@ -199,7 +199,7 @@ class CheckpointStore:
             held |= {k: sys.intern(digest) for k, digest in pointer.shared_masks.items()}
             states.index(pointer.round_idx, pointer.client_states)
         states.verify(digests)
-        needed = _earlier(newest.flights)
+        needed = _earlier(newest.in_flight)
 
         def server_state(round_idx: int) -> Any:
             path = self._folder / server_file(round_idx)
@@ -214,7 +214,7 @@ class CheckpointStore:
             shared_masks=held,
             totals=newest.totals,
             log_bytes=newest.log_bytes,
-            flights=newest.flights,
+            in_flight=newest.in_flight,
         )
         self._needed = needed
         return restored
@@ -262,6 +262,6 @@ def _torn_name(pointer: Path) -> Path:
     return next(path for path in map(pointer.with_name, names) if not os.path.lexists(path))
 
 
-def _earlier(flights: Sequence[InFlightTask]) -> set[int]:
+def _earlier(in_flight: Sequence[InFlightTask]) -> set[int]:
     """The rounds after whose server state these tasks began; tasks of round 0 begin before all commits."""
-    return {flight.round_idx - 1 for flight in flights if flight.round_idx}
+    return {each.task.round_idx - 1 for each in in_flight if each.task.round_idx}

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from orchestrator.storage.state_file import DamagedFileError, unreadable
 
 _NAME = re.compile(r"round-(\d{6,})\.json")
 _NUMBERS = (int, float)
-_FLIGHT_KINDS = {"score": (bool,), "start_s": _NUMBERS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,15 +33,18 @@ class Pointer:
     totals: Mapping[str, float]
     log_bytes: Mapping[str, int]
     log_sha256: Mapping[str, str]
-    flights: Sequence[InFlightTask]
+    in_flight: Sequence[InFlightTask]
 
     def to_bytes(self) -> bytes:
         """The file's content, sealed with its own digest."""
         content = {
-            **{f.name: getattr(self, f.name) for f in fields(self) if f.name != "shared_masks"},
+            **{
+                name: getattr(self, name)
+                for name in ("round_idx", "files", "totals", "log_bytes", "log_sha256")
+            },
             "client_states": [str(k) for k in self.client_states],
             "held_masks": {str(k): digest for k, digest in self.shared_masks.items()},
-            "flights": [asdict(flight) for flight in self.flights],
+            "flights": [task.to_dict() for task in self.in_flight],
         }
         return seal(content)
 
@@ -106,7 +108,7 @@ def _parsed(content: Mapping[str, Any], name: str) -> Pointer:
         totals=_mapping(content["totals"], *_NUMBERS),
         log_bytes=_mapping(content["log_bytes"], int),
         log_sha256=_mapping(content.get("log_sha256", {}), str),
-        flights=tuple(_flight(flight) for flight in content.get("flights", ())),
+        in_flight=tuple(InFlightTask.from_dict(_of_kind(task, dict)) for task in content.get("flights", ())),
     )
     if name != pointer_name(pointer.round_idx):
         raise ValueError(f"it says that it is of round {pointer.round_idx}")
@@ -132,10 +134,3 @@ def _client_id(text: Any) -> int:
     if not _of_kind(text, str).isdecimal():
         raise ValueError(f"{text!r:.60} where a client's id is due")
     return int(text)
-
-
-def _flight(content: Any) -> InFlightTask:
-    flight = InFlightTask(**_of_kind(content, dict))
-    for field in fields(InFlightTask):
-        _of_kind(getattr(flight, field.name), *_FLIGHT_KINDS.get(field.name, (int,)))
-    return flight

@@ -133,7 +133,7 @@ class StateCache:
 
 def size_bytes(state: Any) -> int:
     """Memory that a state holds: of a tensor that is a view, all that it is a view of."""
-    departure = [leaf for _, leaf in tree.flatten(state)]
-    storages = [leaf.untyped_storage() for leaf in departure if isinstance(leaf, Tensor)]
+    leaves = [leaf for _, leaf in tree.flatten(state)]
+    storages = [leaf.untyped_storage() for leaf in leaves if isinstance(leaf, Tensor)]
     values = {storage.data_ptr(): storage.nbytes() for storage in storages}
-    return LEAF_BYTES * (1 + len(departure)) + sum(values.values())
+    return LEAF_BYTES * (1 + len(leaves)) + sum(values.values())

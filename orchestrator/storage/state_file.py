@@ -75,9 +75,9 @@ def read(path: Path, name: str, template: Any) -> Any:
             tensors = {key: file.get_tensor(key).clone() for key in filter(mine, file.keys())}
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedFileError(path, f"cannot be read ({error})") from error
-    departure = {**tensors, **{key: number for key, number in numbers.items() if mine(key)}}
+    leaves = {**tensors, **{key: number for key, number in numbers.items() if mine(key)}}
     try:
-        return tree.rebuild(template, departure, name)
+        return tree.rebuild(template, leaves, name)
     except KeyError as error:
         raise CheckpointError(
             f"commit file {path} lacks {error}: it is of another version of the method"

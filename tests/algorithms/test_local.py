@@ -107,7 +107,7 @@ def test_clients_differ_in_what_they_score() -> None:
     host, scores = ClientRunner(run), []
     for k in range(8):
         task = ClientTask(round_idx=3, position=k, client_id=0, kind="evaluate")
-        job = last.broadcast.job(task, last.client_states[k])
+        job = last.broadcast.request(task, last.client_states[k])
         score = host.run(task, last.broadcast.message.buffer, job.unicast, job.client_state)
         assert isinstance(score, ClientScore), score
         scores.append(score.scores["personal/accuracy"])

@@ -95,7 +95,7 @@ class TestUpdate:
         experiment = prepared("algorithm.name=randommask", "sparsity.level=0.9")
         broadcast = _broadcast(experiment)
         update = _update(_run(ClientRunner(experiment), experiment))
-        received = broadcast.received_by(broadcast.job(_task(), None))
+        received = broadcast.received_by(broadcast.request(_task(), None))
         assert received is not None
         assert received.mask is not None
         assert update.buffer.nbytes == 36 + 4 * int(received.mask.sum())

@@ -26,8 +26,8 @@ MET: dict[str, tuple[str, str]] = {
     "client_raises": ("train", "InjectedError: chaos.client_raises hit try 0"),
     "update_not_finite": ("admission", "values of item 'theta' are not finite, the first is nan at 0"),
     "update_wrong_shape": ("admission", "the model item has"),
-    "update_wrong_mask": ("admission", "its mask keeps 33800 weights, at most"),
-    "update_stale": ("admission", "it answers another task: its round_idx is"),
+    "update_wrong_mask": ("admission", "mask keeps 33800 weights"),
+    "update_stale": ("admission", "answers another task: its round_idx is"),
     "update_garbage": ("admission", "WireError"),
 }
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.errors import ConfigError
-from orchestrator.execution.client import DeviceEnvironment
+from orchestrator.execution.device_environment import DeviceEnvironment
 from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.client_masks import ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.local.run import LocalRun

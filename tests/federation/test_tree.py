@@ -64,13 +64,13 @@ def test_paths_and_leaves_of_a_nested_state() -> None:
 
 
 def test_a_nested_state_comes_back_from_its_leaves() -> None:
-    departure = dict(flatten(example()))
-    rebuilt = rebuild(example(), departure)
+    leaves = dict(flatten(example()))
+    rebuilt = rebuild(example(), leaves)
     assert isinstance(rebuilt, Outer)
     assert isinstance(rebuilt.inner, Inner)
     again = dict(flatten(rebuilt))
-    assert list(again) == list(departure)
-    assert all(same(again[path], leaf) for path, leaf in departure.items())
+    assert list(again) == list(leaves)
+    assert all(same(again[path], leaf) for path, leaf in leaves.items())
 
 
 @pytest.mark.parametrize("leaf", [None, True, 3, 2.5, "text"])
@@ -99,10 +99,10 @@ def test_a_mapping_may_grow_by_entries_of_the_kind_it_has() -> None:
 
 
 def test_a_missing_leaf_is_named() -> None:
-    departure = dict(flatten(example()))
-    del departure["inner/steps"]
+    leaves = dict(flatten(example()))
+    del leaves["inner/steps"]
     with pytest.raises(KeyError, match="inner/steps"):
-        rebuild(example(), departure)
+        rebuild(example(), leaves)
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,14 @@ def digest(restored: RestoredRun) -> str:
     states = [restored.server_state, *(state for _, state in sorted(restored.earlier_states.items()))]
     clients = {k: digest_of(restored.client_states[k]) for k in sorted(restored.client_states)}
     masks, totals = sorted(restored.shared_masks.items()), sorted(restored.totals.items())
-    rest = (restored.round_idx, clients, masks, totals, sorted(restored.log_bytes.items()), restored.flights)
+    rest = (
+        restored.round_idx,
+        clients,
+        masks,
+        totals,
+        sorted(restored.log_bytes.items()),
+        restored.in_flight,
+    )
     return sha256(repr((list(map(digest_of, states)), rest)).encode()).hexdigest()
 
 

@@ -227,7 +227,7 @@ def test_results_that_nobody_looked_at_are_not_late(make_config: MakeConfig, tmp
         state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
         broadcast = Broadcast.of(experiment, state)
         plan = RoundPlan.of(0, (0, 1, 2, 3))
-        tickets = executor.submit(broadcast.message, [broadcast.job(task, None) for task in plan.tasks])
+        tickets = executor.submit(broadcast.message, [broadcast.request(task, None) for task in plan.tasks])
         ray.get([actor.__ray_ready__.remote() for actor in actors])  # behind what each was given
         clock.now_s += 100.0
         outcomes = [executor.result(ticket) for ticket in tickets]

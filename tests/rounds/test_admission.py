@@ -1,4 +1,4 @@
-"""What an update must be to count; the faults that clients are given on purpose are in test_chaos.py."""
+"""Checks of updates before they count; injected faults are in tests/execution/test_fault_injection.py."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import torch
 from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.errors import WireError
 from orchestrator.experiment.experiment import Experiment
-from orchestrator.rounds.admission import admit
+from orchestrator.rounds.admission import checked
 from tests.support.runs import prepared
 
 
@@ -25,27 +25,29 @@ def dense_round(experiment: Experiment) -> RecordedRound:
     return played
 
 
-def test_a_client_may_send_as_much_as_it_received(experiment: Experiment, dense_round: RecordedRound) -> None:
+def test_upload_may_be_as_dense_as_the_received_model(
+    experiment: Experiment, dense_round: RecordedRound
+) -> None:
     for job, update, received in zip(
         dense_round.jobs, dense_round.updates, dense_round.received, strict=True
     ):
-        model = admit(experiment.algorithm, job, update, received).model
+        model, _ = checked(experiment.algorithm, job, update, received)
         assert model is not None
         assert experiment.setting.layout.density(model.mask) == 1.0
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "named"),
     [
-        ({"round_idx": 5}, "its round_idx is 5, asked was 0"),
-        ({"client_id": 77}, "its client_id is 77"),
-        ({"num_examples": -1}, "its num_examples is -1"),
-        ({"train_flops": float("nan")}, "its train_flops is nan"),
+        ({"round_idx": 5}, "round_idx is 5"),
+        ({"client_id": 77}, "client_id is 77"),
+        ({"num_examples": -1}, "num_examples is -1"),
+        ({"train_flops": float("nan")}, "train_flops is nan"),
     ],
 )
-def test_what_is_wrong_is_said(
-    experiment: Experiment, dense_round: RecordedRound, changes: dict[str, float], words: str
+def test_wrong_update_is_rejected_by_name(
+    experiment: Experiment, dense_round: RecordedRound, changes: dict[str, float], named: str
 ) -> None:
     job, update, received = dense_round.jobs[0], dense_round.updates[0], dense_round.received[0]
-    with pytest.raises(WireError, match=words):
-        admit(experiment.algorithm, job, replace(update, **changes), received)
+    with pytest.raises(WireError, match=named):
+        checked(experiment.algorithm, job, replace(update, **changes), received)

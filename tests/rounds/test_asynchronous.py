@@ -215,9 +215,7 @@ class TestOrder:
 
     def test_a_promise_that_is_not_kept_ends_the_run(self, tmp_path: Path) -> None:
         experiment = taking((1.0, 1.0, 1.0), *FEDBUFF, "algorithm.name=tests.support.hurried:Hurried")
-        with pytest.raises(
-            RoundError, match=r"Hurried says `steady_cost`, but client \d took .* take that back"
-        ):
+        with pytest.raises(RoundError, match=r"steady_cost.* client \d"):
             drive(experiment, tmp_path)
 
     def test_a_mask_that_may_shrink_in_training_promises_nothing(self, tmp_path: Path) -> None:

@@ -116,12 +116,15 @@ class TestFedBuff:
         assert stale, "or nothing is shown"
         for round_idx in {e["round_idx"] for e in stale}:
             mine = [e for e in events(tmp_path) if e["round_idx"] == round_idx]
-            expected = _covmean_then_prune(experiment, states, mine)
+            expected = _covmean_then_prune(experiment, states, mine, events(tmp_path))
             np.testing.assert_allclose(states[round_idx + 1].params.numpy(), expected, rtol=0, atol=2e-7)
 
 
 def _covmean_then_prune(
-    experiment: Experiment, states: Sequence[ServerState], mine: Sequence[dict[str, Any]]
+    experiment: Experiment,
+    states: Sequence[ServerState],
+    mine: Sequence[dict[str, Any]],
+    everything: Sequence[dict[str, Any]],
 ) -> NDArray[np.float64]:
     """float64[D]: FedDST's server step, entry by entry."""
     round_idx = mine[0]["round_idx"]
@@ -129,7 +132,10 @@ def _covmean_then_prune(
     values, held = np.zeros_like(now), np.zeros_like(now)
     for event in mine:
         version, tau = round_idx - event["staleness"], event["staleness"]
-        model = trained(experiment, states[version], version, event["client_id"])
+        earlier = [e for e in everything if e["start_s"] < event["start_s"]]
+        same = [(e["round_idx"] - e["staleness"], e["client_id"]) for e in earlier]
+        repeat = same.count((version, event["client_id"]))
+        model = trained(experiment, states[version], version, event["client_id"], repeat)
         assert model.mask is not None
         mask, sent = model.mask.numpy(), model.values.numpy().astype(float)
         start = states[version].params.numpy()

@@ -36,7 +36,7 @@ def three(*vanished: int, seconds: tuple[float, ...] = (4.0, 1.0, 2.0)) -> list[
 
 
 def ended(cutoff: Cutoff, events: list[ClientEvent]) -> tuple[float, list[EventOutcome]]:
-    return cutoff.ends_s(events), cutoff.fates(events)
+    return cutoff.ends_s(events), cutoff.outcomes(events)
 
 
 class TestSynchronous:
@@ -78,7 +78,11 @@ class TestDeadline:
     def test_each_update_s_own_time_decides_about_it(self) -> None:
         """So that updates can be folded as they come."""
         cutoff, events = Cutoff(deadline_s=3.0), three(2)
-        assert [cutoff.fates([e])[0] for e in events] == cutoff.fates(events) == ["late", "used", "vanished"]
+        assert (
+            [cutoff.outcomes([e])[0] for e in events]
+            == cutoff.outcomes(events)
+            == ["late", "used", "vanished"]
+        )
 
 
 class TestOverSelection:

@@ -12,13 +12,13 @@ from torch.nn.functional import cross_entropy
 
 from orchestrator.data.client_index import ClientIndex
 from orchestrator.errors import RoundError
-from orchestrator.execution.client import DeviceEnvironment
+from orchestrator.execution.device_environment import DeviceEnvironment
 from orchestrator.execution.executor import Message, TaskHandle, TaskRequest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.update import Outcome
 from orchestrator.rounds.evaluator import Evaluator, client_means
-from orchestrator.rounds.phase import SCORING_CHUNK
+from orchestrator.rounds.scoring import SCORING_CHUNK
 from orchestrator.tracking.record import read_records
 from tests.support.fakes import cohort
 from tests.support.runs import (

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from orchestrator.errors import CheckpointError
+from orchestrator.federation.plan import ClientTask
 from orchestrator.storage.checkpoint import (
     Checkpoint,
     CheckpointStore,
@@ -192,14 +193,16 @@ def test_states_of_another_version_of_the_method_are_no_damage(path: Path) -> No
 def test_the_server_states_that_flights_need_belong_to_the_commit(tmp_path: Path) -> None:
     """Round 1's commit needs the state after round 0 as round 0's does: neither can be used without it."""
     folder = CheckpointStore(tmp_path)
-    flight = InFlightTask(round_idx=1, position=0, client_id=0, score=False, start_s=0.5, download_bytes=8)
-    for round_idx, flights in enumerate([(), (flight,), (flight,)]):
-        folder.write(_commit(round_idx, flights=flights))
+    flight = InFlightTask(
+        task=ClientTask(round_idx=1, position=0, client_id=0), start_s=0.5, download_bytes=8
+    )
+    for round_idx, in_flight in enumerate([(), (flight,), (flight,)]):
+        folder.write(_commit(round_idx, in_flight=in_flight))
     (tmp_path / "server-000002.safetensors").write_bytes(b"")
     restored = CheckpointStore(tmp_path).last(TEMPLATES)
     _assert_is_round(restored, 1)
     assert restored is not None
-    assert restored.flights == (flight,)
+    assert restored.in_flight == (flight,)
     assert restored.earlier_states[0]["w"].tolist() == [0.0] * 3
     (tmp_path / "server-000000.safetensors").unlink()
     with pytest.raises(CheckpointError, match="neither the commit of round 2 nor the one of round 1"):

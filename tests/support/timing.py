@@ -117,7 +117,9 @@ def trained(
 ) -> ModelValues:
     """What a stateless client sends that begins with this state, decoded, in full coordinates."""
     broadcast = Broadcast.of(experiment, state)
-    job = broadcast.job(ClientTask(round_idx=round_idx, position=0, client_id=client_id, repeat=repeat), None)
+    job = broadcast.request(
+        ClientTask(round_idx=round_idx, position=0, client_id=client_id, repeat=repeat), None
+    )
     update = ClientRunner(experiment).run(job.task, broadcast.message.buffer, job.unicast, None)
     assert isinstance(update, ClientUpdate), update
     received = broadcast.received_by(job)
