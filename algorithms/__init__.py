@@ -1,16 +1,7 @@
-"""The methods, one a file, and how a method is found by name."""
+"""The methods, one in each file."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
-from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import TYPE_CHECKING
-
-from orchestrator.errors import ConfigError
-from orchestrator.models.plugin import load_object
-
-if TYPE_CHECKING:
-    from orchestrator.federation.algorithm import AlgorithmType
 
 #: registry name -> where the class is; imported on demand, so that listing names costs nothing
 ALGORITHMS: Mapping[str, str] = MappingProxyType(
@@ -38,32 +29,3 @@ ALGORITHMS: Mapping[str, str] = MappingProxyType(
         "fjord": "algorithms.fjord:FjORD",
     }
 )
-
-#: entry point group under which other packages offer methods
-ENTRY_POINT_GROUP = "sparsefleet.algorithms"
-
-
-def algorithm_names() -> dict[str, str]:
-    """Every name that `algorithm.name` takes besides a path, and where its class is."""
-    offered = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
-    return {**offered, **ALGORITHMS}
-
-
-def load_algorithm(name: str) -> "AlgorithmType":
-    """The class for a registry name, an entry point, `path/to/file.py:Class` or `package.module:Class`.
-
-    Raises ConfigError for a name that is not known or does not lead to an Algorithm.
-    """
-    from orchestrator.federation.algorithm import Algorithm
-
-    known = algorithm_names()
-    if name not in known and ":" not in name:
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(sorted(known))}"
-        raise ConfigError("algorithm.name", name, "there is no such algorithm", hint)
-    found = load_object(known.get(name, name), "algorithm.name")
-    if not (isinstance(found, type) and issubclass(found, Algorithm)):
-        raise ConfigError(
-            "algorithm.name", name, "this is not a subclass of Algorithm", "name a class that derives from it"
-        )
-    return found

@@ -21,7 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orchestrator.fleet.ratio import LARGEST_DROP, ucbv_index, utility
+from orchestrator.method import (
+    LARGEST_DROP,
+    ucbv_index,
+    utility,
+)
 
 #: columns of `CodedBandit.arms`
 LOW, HIGH, PULLS = range(3)

@@ -10,9 +10,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from orchestrator.models.parameters import ParameterLayout
-from orchestrator.models.units.groups import UnitGroup
-from orchestrator.models.units.submodel import KeptUnits, unit_sums
+from orchestrator.method import (
+    KeptUnits,
+    ParameterLayout,
+    UnitGroup,
+    unit_sums,
+)
 
 
 def close_units(

@@ -11,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from orchestrator.models.parameters import ParameterLayout
-from orchestrator.sparsity.exact import exact_share
-from orchestrator.sparsity.payload import Bool
-from orchestrator.sparsity.scores import keep_top
+from orchestrator.method import (
+    Bool,
+    ParameterLayout,
+    exact_share,
+    keep_top,
+)
 
 Float64 = NDArray[np.float64]
 

@@ -20,11 +20,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config.sections import AlgorithmConfig
-from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.local.run import LocalRun
-from orchestrator.federation.traits import Traits
+from orchestrator.method import (
+    Algorithm,
+    AlgorithmConfig,
+    Capabilities,
+    LocalRun,
+    ServerState,
+    Traits,
+)
 
 
 class DittoConfig(AlgorithmConfig):

@@ -9,9 +9,12 @@ eta = training.lr.
 
 from typing import ClassVar, final
 
-from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.traits import Traits
+from orchestrator.method import (
+    Algorithm,
+    Capabilities,
+    ServerState,
+    Traits,
+)
 
 
 @final

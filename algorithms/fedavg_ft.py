@@ -16,12 +16,15 @@ from typing import ClassVar, final
 
 from pydantic import Field
 
-from orchestrator.config.sections import AlgorithmConfig
-from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.local.run import LocalRun
-from orchestrator.federation.local.training import fine_tune
-from orchestrator.federation.traits import Traits
+from orchestrator.method import (
+    Algorithm,
+    AlgorithmConfig,
+    Capabilities,
+    LocalRun,
+    ServerState,
+    Traits,
+    fine_tune,
+)
 
 
 class FedAvgFTConfig(AlgorithmConfig):

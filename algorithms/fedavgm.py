@@ -16,11 +16,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config.sections import AlgorithmConfig
-from orchestrator.federation.aggregate import Aggregate
-from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.traits import Traits
+from orchestrator.method import (
+    Aggregate,
+    Algorithm,
+    AlgorithmConfig,
+    Capabilities,
+    ServerState,
+    Traits,
+)
 
 
 class FedAvgMConfig(AlgorithmConfig):

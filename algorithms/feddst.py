@@ -26,19 +26,24 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config.sections import AlgorithmConfig
-from orchestrator.errors import ConfigError
-from orchestrator.federation.aggregate import Aggregate
-from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.local.batches import batch_sizes
-from orchestrator.federation.local.run import LocalRun
-from orchestrator.federation.seeds import stream
-from orchestrator.federation.traits import Traits
-from orchestrator.sparsity.allocation import allocate, largest_sparsity
-from orchestrator.sparsity.masks import initial_mask
-from orchestrator.sparsity.schedules import cosine_anneal
-from orchestrator.sparsity.scores import grow_top, keep_top
+from orchestrator.method import (
+    Aggregate,
+    Algorithm,
+    AlgorithmConfig,
+    Capabilities,
+    ConfigError,
+    LocalRun,
+    ServerState,
+    Traits,
+    allocate,
+    batch_sizes,
+    cosine_anneal,
+    grow_top,
+    initial_mask,
+    keep_top,
+    largest_sparsity,
+    stream,
+)
 
 
 class FedDSTConfig(AlgorithmConfig):

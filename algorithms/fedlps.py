@@ -34,18 +34,31 @@ from pydantic import Field
 from torch import Tensor
 
 from algorithms._fedlps_unit_gates import close_units, gate_gradient
-from orchestrator.federation.aggregate import AGGREGATORS, Aggregator
-from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.exchange import ModelValues, find_bits, find_model, pack_model, unpack_model
-from orchestrator.federation.local.run import LocalRun
-from orchestrator.federation.plan import ClientTask
-from orchestrator.federation.seeds import stream
-from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
-from orchestrator.federation.traits import Traits
-from orchestrator.fleet.ratio import RatioPolicy
-from orchestrator.models.units.submodel import KeptUnits, bits_to_units, unit_sums, units_to_bits
-from orchestrator.sparsity.payload import Bits, Payload
+from orchestrator.method import (
+    AGGREGATORS,
+    Aggregator,
+    Bits,
+    Capabilities,
+    ClientRatio,
+    ClientTask,
+    KeptUnits,
+    LocalRun,
+    ModelValues,
+    Payload,
+    RatioPolicy,
+    ServerState,
+    StructuredAlgorithm,
+    StructuredConfig,
+    Traits,
+    bits_to_units,
+    find_bits,
+    find_model,
+    pack_model,
+    stream,
+    unit_sums,
+    units_to_bits,
+    unpack_model,
+)
 
 _UNITS = "units"
 

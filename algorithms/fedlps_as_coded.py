@@ -32,26 +32,29 @@ from algorithms._fedlps_as_coded_ratio import (
     credit_as_coded,
     new_coded_bandit,
 )
-from orchestrator.config.sections import AlgorithmConfig
-from orchestrator.errors import ConfigError
-from orchestrator.federation.aggregate import Aggregate
-from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.exchange import (
+from orchestrator.method import (
     MODEL_ITEM,
+    Aggregate,
+    Algorithm,
+    AlgorithmConfig,
+    Batch,
+    Bits,
+    Capabilities,
+    ClientTask,
+    ConfigError,
+    Dense,
+    LocalRun,
     ModelValues,
+    Payload,
+    Segment,
+    ServerState,
+    Traits,
     check_size,
     find_bits,
     find_model,
+    stream,
     unpack_model,
 )
-from orchestrator.federation.local.environment import Batch
-from orchestrator.federation.local.run import LocalRun
-from orchestrator.federation.plan import ClientTask
-from orchestrator.federation.seeds import stream
-from orchestrator.federation.traits import Traits
-from orchestrator.models.parameters import Segment
-from orchestrator.sparsity.payload import Bits, Dense, Payload
 
 _ROWS = "rows"
 _MIB = 2**20

@@ -28,17 +28,23 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config.sections import AlgorithmConfig
-from orchestrator.federation.aggregate import Aggregate
-from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.exchange import find_values, require_size
-from orchestrator.federation.local.environment import Batch
-from orchestrator.federation.local.optimizers import Adam
-from orchestrator.federation.local.run import LocalRun
-from orchestrator.federation.plan import ClientTask
-from orchestrator.federation.seeds import stream
-from orchestrator.federation.traits import Traits
-from orchestrator.sparsity.payload import Bits, Dense, Payload
+from orchestrator.method import (
+    Adam,
+    Aggregate,
+    Algorithm,
+    AlgorithmConfig,
+    Batch,
+    Bits,
+    ClientTask,
+    Dense,
+    LocalRun,
+    Payload,
+    ServerState,
+    Traits,
+    find_values,
+    require_size,
+    stream,
+)
 
 _MASK, _PROBABILITY, _STATISTICS = "mask", "probability", "statistics"
 _LOWEST, _HIGHEST = 0.01, 0.99

@@ -19,13 +19,16 @@ from typing import ClassVar, Literal, final
 import torch
 from pydantic import Field
 
-from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.compensated import CompensatedAlgorithm, CompensatedConfig
-from orchestrator.federation.plan import ClientTask
-from orchestrator.federation.seeds import stream
-from orchestrator.federation.structured import ClientRatio
-from orchestrator.federation.traits import Traits
-from orchestrator.models.units.submodel import KeptUnits
+from orchestrator.method import (
+    Capabilities,
+    ClientRatio,
+    ClientTask,
+    CompensatedAlgorithm,
+    CompensatedConfig,
+    KeptUnits,
+    Traits,
+    stream,
+)
 
 
 class FedRolexConfig(CompensatedConfig):

@@ -30,20 +30,25 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config.sections import AlgorithmConfig
-from orchestrator.errors import ConfigError
-from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.client_masks import ClientMask, ClientMaskAlgorithm
-from orchestrator.federation.exchange import require_size
-from orchestrator.federation.local.run import LocalRun
-from orchestrator.federation.plan import ClientTask
-from orchestrator.federation.seeds import stream
-from orchestrator.federation.traits import Traits
-from orchestrator.sparsity.allocation import allocate
-from orchestrator.sparsity.masks import random_mask
-from orchestrator.sparsity.payload import Bits, Payload
-from orchestrator.sparsity.schedules import cosine_anneal
-from orchestrator.sparsity.scores import grow_top, keep_top
+from orchestrator.method import (
+    AlgorithmConfig,
+    Bits,
+    Capabilities,
+    ClientMask,
+    ClientMaskAlgorithm,
+    ClientTask,
+    ConfigError,
+    LocalRun,
+    Payload,
+    Traits,
+    allocate,
+    cosine_anneal,
+    grow_top,
+    keep_top,
+    random_mask,
+    require_size,
+    stream,
+)
 
 _NEXT_MASK = "next_mask"
 #: decimals of alpha_t n_l that count: 0.1 x 30 is 3, and not a little more

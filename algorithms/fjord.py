@@ -25,15 +25,20 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softmax
 
-from orchestrator.errors import ConfigError
-from orchestrator.federation.local.environment import Batch
-from orchestrator.federation.local.run import LocalRun
-from orchestrator.federation.plan import ClientTask
-from orchestrator.federation.seeds import stream
-from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
-from orchestrator.federation.traits import Traits
-from orchestrator.models.units.submodel import KeptUnits, first_units
-from orchestrator.sparsity.payload import Payload
+from orchestrator.method import (
+    Batch,
+    ClientRatio,
+    ClientTask,
+    ConfigError,
+    KeptUnits,
+    LocalRun,
+    Payload,
+    StructuredAlgorithm,
+    StructuredConfig,
+    Traits,
+    first_units,
+    stream,
+)
 
 _TOLERANCE = 1e-9
 

@@ -21,12 +21,16 @@ static batch norm).
 from dataclasses import replace
 from typing import ClassVar, final
 
-from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.compensated import CompensatedAlgorithm, CompensatedConfig
-from orchestrator.federation.plan import ClientTask
-from orchestrator.federation.structured import ClientRatio
-from orchestrator.federation.traits import Traits
-from orchestrator.models.units.submodel import KeptUnits, first_units
+from orchestrator.method import (
+    Capabilities,
+    ClientRatio,
+    ClientTask,
+    CompensatedAlgorithm,
+    CompensatedConfig,
+    KeptUnits,
+    Traits,
+    first_units,
+)
 
 
 class HeteroFLConfig(CompensatedConfig):

@@ -17,12 +17,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config.sections import AlgorithmConfig
-from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.local.run import LocalRun
-from orchestrator.federation.plan import RoundPlan
-from orchestrator.federation.traits import Traits
-from orchestrator.sparsity.payload import Payload
+from orchestrator.method import (
+    Algorithm,
+    AlgorithmConfig,
+    LocalRun,
+    Payload,
+    RoundPlan,
+    ServerState,
+    Traits,
+)
 
 
 class LocalConfig(AlgorithmConfig):

@@ -22,12 +22,16 @@ from typing import ClassVar, final
 import torch
 from pydantic import Field
 
-from orchestrator.config.sections import AlgorithmConfig
-from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
-from orchestrator.federation.local.run import LocalRun
-from orchestrator.federation.traits import Traits
-from orchestrator.sparsity.masks import prune_share
+from orchestrator.method import (
+    ROUNDING,
+    AlgorithmConfig,
+    Capabilities,
+    ClientMask,
+    ClientMaskAlgorithm,
+    LocalRun,
+    Traits,
+    prune_share,
+)
 
 
 class LotteryFLConfig(AlgorithmConfig):

@@ -33,18 +33,24 @@ from pydantic import Field
 from torch import Tensor
 
 from algorithms._prunefl_gain_per_cost import adjust_mask
-from orchestrator.config.sections import AlgorithmConfig
-from orchestrator.errors import ConfigError
-from orchestrator.federation.aggregate import Aggregate
-from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.evaluate import accuracy
-from orchestrator.federation.exchange import require_size
-from orchestrator.federation.local.environment import Batch
-from orchestrator.federation.local.run import LocalRun
-from orchestrator.federation.plan import ClientTask, RoundPlan
-from orchestrator.federation.traits import Traits
-from orchestrator.sparsity.payload import Bits, Dense, Payload
+from orchestrator.method import (
+    Aggregate,
+    Algorithm,
+    AlgorithmConfig,
+    Batch,
+    Bits,
+    Capabilities,
+    ClientTask,
+    ConfigError,
+    Dense,
+    LocalRun,
+    Payload,
+    RoundPlan,
+    ServerState,
+    Traits,
+    accuracy,
+    require_size,
+)
 
 MASK, SQUARES = "mask", "squared_gradient"
 

@@ -12,13 +12,16 @@ from typing import ClassVar, Literal, final
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config.sections import AlgorithmConfig
-from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.seeds import stream
-from orchestrator.federation.traits import Traits
-from orchestrator.sparsity.allocation import allocate
-from orchestrator.sparsity.masks import initial_mask
+from orchestrator.method import (
+    Algorithm,
+    AlgorithmConfig,
+    Capabilities,
+    ServerState,
+    Traits,
+    allocate,
+    initial_mask,
+    stream,
+)
 
 
 class RandomMaskConfig(AlgorithmConfig):

@@ -21,19 +21,24 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config.sections import AlgorithmConfig
-from orchestrator.errors import ConfigError
-from orchestrator.federation.aggregate import Aggregate
-from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.exchange import require_size
-from orchestrator.federation.local.run import LocalRun
-from orchestrator.federation.plan import ClientTask, RoundPlan
-from orchestrator.federation.traits import Traits
-from orchestrator.sparsity.exact import exact_share
-from orchestrator.sparsity.masks import reject_empty_layers
-from orchestrator.sparsity.payload import Dense, Payload
-from orchestrator.sparsity.scores import keep_top_overall
+from orchestrator.method import (
+    Aggregate,
+    Algorithm,
+    AlgorithmConfig,
+    Capabilities,
+    ClientTask,
+    ConfigError,
+    Dense,
+    LocalRun,
+    Payload,
+    RoundPlan,
+    ServerState,
+    Traits,
+    exact_share,
+    keep_top_overall,
+    reject_empty_layers,
+    require_size,
+)
 
 _SENSITIVITY = "sensitivity"
 

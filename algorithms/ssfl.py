@@ -26,22 +26,30 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config.sections import AlgorithmConfig, SparsityConfig
-from orchestrator.errors import ConfigError
-from orchestrator.federation.aggregate import Aggregate
-from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.client_masks import ClientMask
-from orchestrator.federation.exchange import pack_model, require_size
-from orchestrator.federation.local.run import LocalRun
-from orchestrator.federation.plan import ClientTask, RoundPlan
-from orchestrator.federation.seeds import stream
-from orchestrator.federation.traits import Traits
-from orchestrator.sparsity.allocation import allocate
-from orchestrator.sparsity.exact import exact_share
-from orchestrator.sparsity.masks import random_mask, reject_empty_layers
-from orchestrator.sparsity.payload import Dense, Payload
-from orchestrator.sparsity.scores import keep_top_overall
+from orchestrator.method import (
+    Aggregate,
+    Algorithm,
+    AlgorithmConfig,
+    Capabilities,
+    ClientMask,
+    ClientTask,
+    ConfigError,
+    Dense,
+    LocalRun,
+    Payload,
+    RoundPlan,
+    ServerState,
+    SparsityConfig,
+    Traits,
+    allocate,
+    exact_share,
+    keep_top_overall,
+    pack_model,
+    random_mask,
+    reject_empty_layers,
+    require_size,
+    stream,
+)
 
 _SALIENCY = "saliency"
 

@@ -22,12 +22,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config.sections import AlgorithmConfig
-from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
-from orchestrator.federation.local.run import LocalRun
-from orchestrator.federation.traits import Traits
-from orchestrator.sparsity.masks import mask_distance, prune_share
+from orchestrator.method import (
+    ROUNDING,
+    AlgorithmConfig,
+    Capabilities,
+    ClientMask,
+    ClientMaskAlgorithm,
+    LocalRun,
+    Traits,
+    mask_distance,
+    prune_share,
+)
 
 
 class SubFedAvgConfig(AlgorithmConfig):
@@ -42,9 +47,9 @@ class SubFedAvgConfig(AlgorithmConfig):
 
 @dataclass(frozen=True, eq=False)
 class EarlyMask:
-    """The early mask of a task, bool[D]; None before it is due."""
+    """The early mask of a task, bool[D]."""
 
-    mask: Tensor | None
+    mask: Tensor
 
 
 @final
@@ -81,21 +86,19 @@ class SubFedAvg(ClientMaskAlgorithm[ClientMask]):
 
     def on_train_start(self, run: LocalRun[ClientMask]) -> None:
         """Where there is only one epoch, take the early mask before it."""
-        is_due = self.setting.training.local_epochs == 1
-        run.put_scratch(EarlyMask(mask=self._candidate(run) if is_due else None))
+        if self.setting.training.local_epochs == 1:
+            run.put_scratch(EarlyMask(self._candidate(run)))
 
     def on_epoch(self, run: LocalRun[ClientMask], epochs_done: int) -> None:
-        """Take the early mask."""
-        if run.scratch(EarlyMask).mask is None:
-            run.put_scratch(EarlyMask(mask=self._candidate(run)))
+        """Take the early mask after the first of several epochs."""
+        if epochs_done == 1 and self.setting.training.local_epochs > 1:
+            run.put_scratch(EarlyMask(self._candidate(run)))
 
     def after_train(self, run: LocalRun[ClientMask]) -> None:
         """Take the late mask, and keep to it if all gates are open."""
         mask, pruned = run.state.mask, self.pruned(run.state.mask)
         target = 1.0 - self.density(run.task.round_idx, run.task.client_id)
-        early = run.scratch(EarlyMask).mask
-        assert early is not None
-        moved = mask_distance(self.setting.layout, early, self._candidate(run))
+        moved = mask_distance(self.setting.layout, run.scratch(EarlyMask).mask, self._candidate(run))
         if pruned >= target - ROUNDING or moved <= self.config.min_distance:
             return
         late = self._candidate(run, self.share(pruned, target))

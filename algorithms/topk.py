@@ -22,18 +22,24 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from orchestrator.config.sections import AlgorithmConfig
-from orchestrator.errors import ConfigError, WireError
-from orchestrator.federation.aggregate import Aggregate
-from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.exchange import as_sent, require_size
-from orchestrator.federation.local.run import LocalRun
-from orchestrator.federation.plan import ClientTask
-from orchestrator.federation.traits import Traits
-from orchestrator.sparsity.exact import exact_share
-from orchestrator.sparsity.payload import Masked, Payload
-from orchestrator.sparsity.scores import select_top
+from orchestrator.method import (
+    Aggregate,
+    Algorithm,
+    AlgorithmConfig,
+    Capabilities,
+    ClientTask,
+    ConfigError,
+    LocalRun,
+    Masked,
+    Payload,
+    ServerState,
+    Traits,
+    WireError,
+    as_sent,
+    exact_share,
+    require_size,
+    select_top,
+)
 
 _UPDATE = "update"
 

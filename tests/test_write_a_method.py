@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from algorithms import load_algorithm
 from orchestrator.contract import CHECKS, contract_experiment
 from orchestrator.contract.rounds import play
+from orchestrator.experiment.methods import load_algorithm
 
 PAGE = Path(__file__).parents[1] / "docs" / "write-a-method.md"
 

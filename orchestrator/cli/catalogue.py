@@ -4,8 +4,9 @@ import sys
 from collections.abc import Iterator
 from inspect import getdoc
 
-from algorithms import ALGORITHMS, load_algorithm
+from algorithms import ALGORITHMS
 from orchestrator.config.errors import dotted_keys
+from orchestrator.experiment.methods import load_algorithm
 from orchestrator.federation.algorithm import AlgorithmType
 
 _INTRODUCTION = """# Algorithms

@@ -47,7 +47,7 @@ def listing(what: str, fleet: str | None = None, address: str | None = None) -> 
 
 
 def _algorithms() -> Table:
-    from algorithms import algorithm_names, load_algorithm
+    from orchestrator.experiment.methods import algorithm_names, load_algorithm
 
     table = _table("algorithm", "what it is", "aggregation", "sparsity", "options")
     for name in algorithm_names():
@@ -109,7 +109,7 @@ def _spaces() -> Table:
 
 
 def _keys() -> Table:
-    from algorithms import algorithm_names, load_algorithm
+    from orchestrator.experiment.methods import algorithm_names, load_algorithm
 
     table = _table("key", "default", "what it is")
     for key, (description, default) in dotted_keys(ExperimentConfig).items():

@@ -34,7 +34,7 @@ def _resolve_algorithm(value: object) -> object:
         return value
     if not isinstance(value, dict):
         raise ValueError("must be a mapping with a name")
-    from algorithms import load_algorithm
+    from orchestrator.experiment.methods import load_algorithm
 
     options = load_algorithm(str(value.get("name", "fedavg"))).Config
     try:

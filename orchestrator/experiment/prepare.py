@@ -5,13 +5,13 @@ from functools import partial
 
 from torch import nn
 
-from algorithms import load_algorithm
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition
 from orchestrator.data.registry import DATASETS, load_dataset
 from orchestrator.errors import ConfigError, ModelError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, split_samples
+from orchestrator.experiment.methods import load_algorithm
 from orchestrator.federation.algorithm import Algorithm, AnyAlgorithm
 from orchestrator.federation.device_assignment import draw_population
 from orchestrator.federation.seeds import forked_seeds

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from algorithms import load_algorithm
 from orchestrator.errors import ConfigError
 from orchestrator.execution.device_memory import DeviceMemoryError
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.methods import load_algorithm
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.tracking.record import complete_lines
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from algorithms import load_algorithm
 from orchestrator.config.overrides import flatten
 from orchestrator.config.section import by_type
 from orchestrator.errors import RequestError
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.methods import load_algorithm
 from orchestrator.sweeping.space import is_grid
 
 

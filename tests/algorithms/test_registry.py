@@ -4,10 +4,11 @@ import importlib
 
 import pytest
 
-from algorithms import ALGORITHMS, algorithm_names, load_algorithm
+from algorithms import ALGORITHMS
 from algorithms.fedavg import FedAvg
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError
+from orchestrator.experiment.methods import algorithm_names, load_algorithm
 from orchestrator.federation.algorithm import Algorithm
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from algorithms import algorithm_names
+from orchestrator.experiment.methods import algorithm_names
 from tests.support.command import Command
 
 

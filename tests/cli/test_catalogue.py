@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from algorithms import ALGORITHMS, load_algorithm
+from algorithms import ALGORITHMS
 from orchestrator.cli.catalogue import algorithms_page
+from orchestrator.experiment.methods import load_algorithm
 
 PAGE = Path(__file__).parents[2] / "docs" / "algorithms.md"
 

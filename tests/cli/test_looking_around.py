@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from algorithms import algorithm_names, load_algorithm
 from orchestrator.config.errors import dotted_keys
 from orchestrator.data.registry import DATASETS
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.methods import algorithm_names, load_algorithm
 from orchestrator.fleet.registry import FLEETS
 from orchestrator.models.registry import MODELS
 from tests.support.command import Command

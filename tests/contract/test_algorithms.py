@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from algorithms import algorithm_names
 from orchestrator.contract import CHECKS, contract_experiment
 from orchestrator.contract.closed_form import closed_form_bytes
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.methods import algorithm_names
 from orchestrator.experiment.prepare import prepare
 from orchestrator.sparsity.payload import Bits, Dense, Masked, Scalar
 

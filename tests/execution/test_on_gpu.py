@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from algorithms import algorithm_names
 from orchestrator.contract import contract_experiment
 from orchestrator.contract.rounds import play
 from orchestrator.execution.client_device import repeatable
 from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.methods import algorithm_names
 from tests.support.fleets import with_population
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from algorithms import algorithm_names, load_algorithm
 from algorithms.feddst import FedDSTConfig
 from algorithms.fedprox import FedProxConfig
 from orchestrator.config.errors import dotted_keys
@@ -19,6 +18,7 @@ from orchestrator.config.overrides import apply_overrides, flatten
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError, RequestError
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.methods import algorithm_names, load_algorithm
 
 #: keys that scripts rely on, by section
 PUBLISHED = {

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from algorithms import load_algorithm
 from orchestrator.contract.checked_run import CheckedRun
+from orchestrator.experiment.methods import load_algorithm
 from orchestrator.federation.algorithm import AnyAlgorithm
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.local.environment import Batch

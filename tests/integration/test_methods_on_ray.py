@@ -2,8 +2,8 @@
 
 import pytest
 
-from algorithms import algorithm_names
 from orchestrator.contract import contract_experiment
+from orchestrator.experiment.methods import algorithm_names
 from tests.support.ray_contract_suite import check_same_in_other_processes
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from algorithms import algorithm_names, load_algorithm
 from orchestrator.errors import ConfigError, RoundError
 from orchestrator.execution.executor import Executor
 from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.methods import algorithm_names, load_algorithm
 from orchestrator.rounds.sampler import CohortSampler
 from tests.support.fleets import with_profiles
 from tests.support.runs import (

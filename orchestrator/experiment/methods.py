@@ -1,0 +1,41 @@
+"""Finds a method by its registry name, by the entry point of another package, or in a file."""
+
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from algorithms import ALGORITHMS
+from orchestrator.errors import ConfigError
+from orchestrator.models.plugin import load_object
+
+if TYPE_CHECKING:
+    from orchestrator.federation.algorithm import AlgorithmType
+
+#: entry point group in which other packages offer methods
+ENTRY_POINT_GROUP = "sparsefleet.algorithms"
+
+
+def algorithm_names() -> dict[str, str]:
+    """Every name that `algorithm.name` accepts, and where its class is. Paths are not listed."""
+    offered = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return {**offered, **ALGORITHMS}
+
+
+def load_algorithm(name: str) -> "AlgorithmType":
+    """The class for a registry name, an entry point, `path/to/file.py:Class` or `package.module:Class`.
+
+    Raises ConfigError for an unknown name, and for a name that leads to no Algorithm.
+    """
+    from orchestrator.federation.algorithm import Algorithm
+
+    known = algorithm_names()
+    if name not in known and ":" not in name:
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(sorted(known))}"
+        raise ConfigError("algorithm.name", name, "there is no such algorithm", hint)
+    found = load_object(known.get(name, name), "algorithm.name")
+    if not (isinstance(found, type) and issubclass(found, Algorithm)):
+        raise ConfigError(
+            "algorithm.name", name, "this is not a subclass of Algorithm", "name a class that derives from it"
+        )
+    return found

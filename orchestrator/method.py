@@ -1,0 +1,146 @@
+"""Everything that a method's file needs: the public surface for authors of methods.
+
+    from orchestrator.method import Algorithm, LocalRun, ServerState
+
+A method imports from this module and from nowhere else in the package. Names that stand neither here nor in
+`orchestrator` are private and may change. `docs/write-a-method.md` explains the hooks with a whole method.
+
+| what | names |
+| --- | --- |
+| the contract | Algorithm, AlgorithmConfig, Capabilities, Traits, ServerState, ConfigError, WireError |
+| one task in progress | LocalRun, Batch, ClientTask, RoundPlan, Adam, accuracy, batch_sizes, fine_tune |
+| what travels | Payload, Dense, Masked, Bits, Scalar, Bool, MODEL_ITEM, ModelValues, pack_model, unpack_model, find_model, find_bits, find_values, require_size, check_size, as_sent |
+| averages | Aggregate, Aggregator, AGGREGATORS |
+| random numbers | stream |
+| masks and densities | allocate, SparsityConfig, AllocationKind, initial_mask, magnitude_mask, random_mask, prune_share, mask_distance, reject_empty_layers, largest_sparsity, exact_share, keep_top, keep_top_overall, grow_top, select_top, cosine_anneal |
+| clients with masks of their own | ClientMask, ClientMaskAlgorithm, ROUNDING |
+| submodels | StructuredAlgorithm, StructuredConfig, CompensatedAlgorithm, CompensatedConfig, ClientRatio, RatioPolicy, KeptUnits, UnitGroup, first_units, unit_sums, units_to_bits, bits_to_units, LARGEST_DROP, ucbv_index, utility |
+| the flat vector | ParameterLayout, Segment |
+"""  # noqa: E501
+
+from orchestrator.config.sections import AlgorithmConfig, AllocationKind, SparsityConfig
+from orchestrator.errors import ConfigError, WireError
+from orchestrator.federation.aggregate import AGGREGATORS, Aggregate, Aggregator
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.capabilities import Capabilities
+from orchestrator.federation.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
+from orchestrator.federation.compensated import CompensatedAlgorithm, CompensatedConfig
+from orchestrator.federation.evaluate import accuracy
+from orchestrator.federation.exchange import (
+    MODEL_ITEM,
+    ModelValues,
+    as_sent,
+    check_size,
+    find_bits,
+    find_model,
+    find_values,
+    pack_model,
+    require_size,
+    unpack_model,
+)
+from orchestrator.federation.local.batches import batch_sizes
+from orchestrator.federation.local.environment import Batch
+from orchestrator.federation.local.optimizers import Adam
+from orchestrator.federation.local.run import LocalRun
+from orchestrator.federation.local.training import fine_tune
+from orchestrator.federation.plan import ClientTask, RoundPlan
+from orchestrator.federation.seeds import stream
+from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
+from orchestrator.federation.traits import Traits
+from orchestrator.fleet.ratio import LARGEST_DROP, RatioPolicy, ucbv_index, utility
+from orchestrator.models.parameters import ParameterLayout, Segment
+from orchestrator.models.units.groups import UnitGroup
+from orchestrator.models.units.submodel import (
+    KeptUnits,
+    bits_to_units,
+    first_units,
+    unit_sums,
+    units_to_bits,
+)
+from orchestrator.sparsity.allocation import allocate, largest_sparsity
+from orchestrator.sparsity.exact import exact_share
+from orchestrator.sparsity.masks import (
+    initial_mask,
+    magnitude_mask,
+    mask_distance,
+    prune_share,
+    random_mask,
+    reject_empty_layers,
+)
+from orchestrator.sparsity.payload import Bits, Bool, Dense, Masked, Payload, Scalar
+from orchestrator.sparsity.schedules import cosine_anneal
+from orchestrator.sparsity.scores import grow_top, keep_top, keep_top_overall, select_top
+
+__all__ = [
+    "AGGREGATORS",
+    "LARGEST_DROP",
+    "MODEL_ITEM",
+    "ROUNDING",
+    "Adam",
+    "Aggregate",
+    "Aggregator",
+    "Algorithm",
+    "AlgorithmConfig",
+    "AllocationKind",
+    "Batch",
+    "Bits",
+    "Bool",
+    "Capabilities",
+    "ClientMask",
+    "ClientMaskAlgorithm",
+    "ClientRatio",
+    "ClientTask",
+    "CompensatedAlgorithm",
+    "CompensatedConfig",
+    "ConfigError",
+    "Dense",
+    "KeptUnits",
+    "LocalRun",
+    "Masked",
+    "ModelValues",
+    "ParameterLayout",
+    "Payload",
+    "RatioPolicy",
+    "RoundPlan",
+    "Scalar",
+    "Segment",
+    "ServerState",
+    "SparsityConfig",
+    "StructuredAlgorithm",
+    "StructuredConfig",
+    "Traits",
+    "UnitGroup",
+    "WireError",
+    "accuracy",
+    "allocate",
+    "as_sent",
+    "batch_sizes",
+    "bits_to_units",
+    "check_size",
+    "cosine_anneal",
+    "exact_share",
+    "find_bits",
+    "find_model",
+    "find_values",
+    "fine_tune",
+    "first_units",
+    "grow_top",
+    "initial_mask",
+    "keep_top",
+    "keep_top_overall",
+    "largest_sparsity",
+    "magnitude_mask",
+    "mask_distance",
+    "pack_model",
+    "prune_share",
+    "random_mask",
+    "reject_empty_layers",
+    "require_size",
+    "select_top",
+    "stream",
+    "ucbv_index",
+    "unit_sums",
+    "units_to_bits",
+    "unpack_model",
+    "utility",
+]

@@ -1,0 +1,106 @@
+"""The public surface for authors of methods."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import orchestrator.method as surface
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "algorithms").glob("*.py"))
+NAMES = [
+    "AGGREGATORS",
+    "Adam",
+    "Aggregate",
+    "Aggregator",
+    "Algorithm",
+    "AlgorithmConfig",
+    "AllocationKind",
+    "Batch",
+    "Bits",
+    "Bool",
+    "Capabilities",
+    "ClientMask",
+    "ClientMaskAlgorithm",
+    "ClientRatio",
+    "ClientTask",
+    "CompensatedAlgorithm",
+    "CompensatedConfig",
+    "ConfigError",
+    "Dense",
+    "KeptUnits",
+    "LARGEST_DROP",
+    "LocalRun",
+    "MODEL_ITEM",
+    "Masked",
+    "ModelValues",
+    "ParameterLayout",
+    "Payload",
+    "ROUNDING",
+    "RatioPolicy",
+    "RoundPlan",
+    "Scalar",
+    "Segment",
+    "ServerState",
+    "SparsityConfig",
+    "StructuredAlgorithm",
+    "StructuredConfig",
+    "Traits",
+    "UnitGroup",
+    "WireError",
+    "accuracy",
+    "allocate",
+    "as_sent",
+    "batch_sizes",
+    "bits_to_units",
+    "check_size",
+    "cosine_anneal",
+    "exact_share",
+    "find_bits",
+    "find_model",
+    "find_values",
+    "fine_tune",
+    "first_units",
+    "grow_top",
+    "initial_mask",
+    "keep_top",
+    "keep_top_overall",
+    "largest_sparsity",
+    "magnitude_mask",
+    "mask_distance",
+    "pack_model",
+    "prune_share",
+    "random_mask",
+    "reject_empty_layers",
+    "require_size",
+    "select_top",
+    "stream",
+    "ucbv_index",
+    "unit_sums",
+    "units_to_bits",
+    "unpack_model",
+    "utility",
+]
+
+
+def test_surface_has_exactly_these_names() -> None:
+    """A name that joins or leaves the surface is a decision; this list is where it is made."""
+    assert sorted(surface.__all__) == sorted(NAMES)
+    assert all(hasattr(surface, name) for name in NAMES)
+
+
+def test_module_docstring_lists_every_name() -> None:
+    assert surface.__doc__ is not None
+    words = surface.__doc__.replace(",", " ").replace("|", " ").split()
+    assert [name for name in NAMES if name not in words] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_methods_import_from_the_surface_alone(path: Path) -> None:
+    modules = {
+        node.module
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("orchestrator", "algorithms"))
+    }
+    assert modules <= {"orchestrator.method", *(m for m in modules if f"._{path.stem}_" in (m or ""))}
