@@ -1,6 +1,7 @@
 """A run whose evaluation is not finite: the command warns, marks the run, and still ends with 0."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
