@@ -127,7 +127,7 @@ def _rounds(
         if not math.isclose(events_s, recorded_s, rel_tol=_RELATIVE_ERROR):
             raise CheckpointError(
                 f"the logs are inconsistent: the events of round {record.round_idx} take {events_s:g} emulated "
-                f"seconds, but metrics.jsonl says {recorded_s:g}; retime another run"
+                f"seconds, but metrics.jsonl says {recorded_s:g}; run the experiment on the other fleet"
             )
         yield record, phases
 
