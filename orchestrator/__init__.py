@@ -7,18 +7,38 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.api import resume, resume_sweep, run, sweep
+    from orchestrator.api import compare, resume, resume_sweep, run, sweep
     from orchestrator.experiment.config import ExperimentConfig
+    from orchestrator.storage.summary import RunSummary
 
-__all__ = ["ExperimentConfig", "resume", "resume_sweep", "run", "sweep"]
+    __version__: str
+
+__all__ = [
+    "ExperimentConfig",
+    "RunSummary",
+    "__version__",
+    "compare",
+    "resume",
+    "resume_sweep",
+    "run",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names when they are first used: client actors need none of what they bring along."""
+    """Import a public name at its first use, because client actors must not load what the public names import."""
+    if name == "__version__":
+        from orchestrator.version import installed_version
+
+        return installed_version()
     if name == "ExperimentConfig":
         from orchestrator.experiment.config import ExperimentConfig
 
         return ExperimentConfig
+    if name == "RunSummary":
+        from orchestrator.storage.summary import RunSummary
+
+        return RunSummary
     if name in __all__:
         from orchestrator import api
 

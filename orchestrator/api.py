@@ -1,4 +1,4 @@
-"""The public functions: the same runs as from the command line."""
+"""The public Python functions. Each function does the same as the command of its name."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,26 +11,31 @@ from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.runtime.session import Display
+from orchestrator.storage.folders import is_sweep
 from orchestrator.storage.run_store import find_run
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.request import SweepRequest, as_option_error
 
 if TYPE_CHECKING:
+    from orchestrator.analysis.comparison import Comparison
     from orchestrator.sweeping.result import SweepResult
 
 
 def run(config: ExperimentConfig, display: Display | None = None) -> RunSummary:
-    """Run an experiment to its end; `display` None shows a progress bar on standard error.
+    """Run an experiment in a new folder, and return its summary when the run has ended.
 
-    Raises a RequestError for what cannot be done as asked, another SparsefleetError when the run fails.
+    Without a `display`, the function shows a progress bar on standard error.
+    Raises RequestError for an invalid request, and another SparsefleetError when the run fails.
     """
     return session.run(config, display or Progress())
 
 
 def resume(run: str | Path, overrides: Sequence[str] = (), display: Display | None = None) -> RunSummary:
-    """Go on with a run, named by its folder, under `KEY=VALUE` overrides of training.rounds, runtime or tracking.
+    """Resume a run from its last checkpoint, and return its summary.
 
-    Raises ConfigError for other overrides, CheckpointError when the run cannot be resumed.
+    `run` is the run's folder, or its id in the folder `runs`. `overrides` are `KEY=VALUE` strings; only training.rounds
+    and the keys of runtime and tracking may change.
+    Raises ConfigError for any other override, and CheckpointError when the run cannot be resumed.
     """
     return session.resume(find_run(str(run), Path("runs")), list(overrides), display or Progress())
 
@@ -44,18 +49,19 @@ def sweep(
     verbose: bool = False,
     **options: Any,
 ) -> "SweepResult":
-    """Run a search space's trials: a name of `sparsefleet list spaces`, or a `.py` file.
+    """Run the trials of a search space, and return all trials with their ranking.
 
-    `overrides` maps dotted config keys to a value that all trials have, or to a list that is a dimension; `config` is
-    a nested config tree that the trials begin with. `options` are the fields of SweepRequest: search, scheduler,
-    objective, num_samples, seeds, max_concurrent, grace_rounds, perturb_rounds. `display` None shows a progress bar.
-    Trials that fail are in the result and end nothing. Raises a RequestError for what cannot be done as asked.
+    `space` is a name that `sparsefleet list spaces` shows, or a `.py` file. `overrides` maps dotted config keys to
+    one value for all trials, or to a list of values, which adds a dimension. `config` is a nested config tree that
+    all trials start from. `options` are the fields of SweepRequest: search, scheduler, objective, num_samples, seeds,
+    max_concurrent, grace_rounds, perturb_rounds. Without a `display`, the function shows a progress bar.
+    A failed trial does not end the sweep; the result reports the failure. Raises RequestError for an invalid request.
     """
     from orchestrator.sweeping.tune.session import sweep as run_sweep
 
-    asked = {"space": space, "overrides": dict(overrides or {}), "config": dict(config or {}), **options}
+    fields = {"space": space, "overrides": dict(overrides or {}), "config": dict(config or {}), **options}
     try:
-        request = SweepRequest.model_validate(asked)
+        request = SweepRequest.model_validate(fields)
     except ValidationError as error:
         raise as_option_error(error) from error
     return run_sweep(request, display or SweepProgress(), verbose=verbose)
@@ -64,9 +70,47 @@ def sweep(
 def resume_sweep(
     sweep: str | Path, *, max_concurrent: int | None = None, display: SweepProgress | None = None
 ) -> "SweepResult":
-    """Finish a sweep, named by its folder; trials that finished or were stopped are not run again."""
+    """Resume a sweep, and return its result. Trials that finished or were stopped do not run again.
+
+    `sweep` is the sweep's folder, or its id in the folder `runs`.
+    """
     from orchestrator.sweeping.store import find_sweep
-    from orchestrator.sweeping.tune.session import resume_sweep as go_on
+    from orchestrator.sweeping.tune.session import resume_sweep as run_remaining_trials
 
     folder = find_sweep(str(sweep), Path("runs"))
-    return go_on(folder, display or SweepProgress(), max_concurrent=max_concurrent)
+    return run_remaining_trials(folder, display or SweepProgress(), max_concurrent=max_concurrent)
+
+
+def compare(
+    runs: Sequence[str | Path] = (),
+    *,
+    storage: str | Path = "runs",
+    sweep: str | Path | None = None,
+    name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    **options: Any,
+) -> "Comparison":
+    """Compare runs by accuracy, uploaded and downloaded bytes, training FLOPs and emulated time.
+
+    The arguments select runs in the folder `storage`. `runs` are run ids, run folders, MLflow run ids, or patterns
+    such as `fed*`. `sweep` (an id or a folder) selects its trials, `name` the runs whose display name matches a
+    pattern, and `tags` the runs with these tags. A run must satisfy all given criteria. Without criteria, the function
+    compares all runs outside of sweeps. `options` are the fields of CompareOptions: metric, cost, baseline,
+    upload_caps, targets.
+    Raises RequestError when no run matches or an option is invalid, and TypeError for an unknown option.
+    """
+    from orchestrator.analysis.compute import compare as compare_runs
+    from orchestrator.analysis.options import CompareOptions
+    from orchestrator.analysis.picking import pick_runs
+
+    checked_options = CompareOptions(**options)
+    if sweep is not None and is_sweep(Path(sweep)):
+        storage = Path(sweep).resolve().parent
+    selected = pick_runs(
+        Path(storage),
+        [str(run) for run in runs],
+        sweep=None if sweep is None else str(sweep),
+        name=name,
+        tags=tags or {},
+    )
+    return compare_runs(selected.runs, checked_options, selected.notes)

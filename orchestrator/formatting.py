@@ -1,4 +1,4 @@
-"""Numbers as people read them: decimal prefixes, three significant digits."""
+"""Formats numbers for people, with decimal prefixes and three significant digits."""
 
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
@@ -23,7 +23,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def parse_bytes(text: str) -> float:
-    """'12.3MB' -> 12_300_000.0, '5e6' -> 5_000_000.0. Raises ValueError for anything else."""
+    """'12.3MB' -> 12_300_000.0, '5e6' -> 5_000_000.0. Raises ValueError for any other text."""
     number = text.strip().removesuffix("B").rstrip()
     prefix = number[-1:] if number[-1:] in _PREFIXES[1:] else ""
     return float(number.removesuffix(prefix)) * 1000.0 ** _PREFIXES.index(prefix)

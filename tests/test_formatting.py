@@ -1,10 +1,10 @@
-"""Numbers as people write them."""
+"""Numbers are formatted and parsed with decimal prefixes."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.formatting import format_bytes, parse_bytes
+from orchestrator.formatting import format_bytes, format_flops, format_seconds, parse_bytes
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,23 @@ def test_two_prefixes_are_none(text: str) -> None:
 def test_what_is_shown_can_be_read_back(num_bytes: int) -> None:
     """To the three digits that are shown."""
     assert parse_bytes(format_bytes(num_bytes)) == pytest.approx(num_bytes, rel=0.005)
+
+
+def test_numbers_are_formatted_with_three_digits_and_decimal_prefixes() -> None:
+    assert [format_bytes(n) for n in (0, 999, 1000, 999_499, 999_501, 12_345_678, 2.5e9)] == [
+        "0 B",
+        "999 B",
+        "1 kB",
+        "999 kB",
+        "1 MB",
+        "12.3 MB",
+        "2.5 GB",
+    ]
+    assert [format_flops(n) for n in (12, 3.21e15, 1e21)] == ["12 FLOP", "3.21 PFLOP", "1e+03 EFLOP"]
+    assert [format_seconds(s) for s in (0, 1.234, 59.9, 60, 3599.6)] == [
+        "0 s",
+        "1.23 s",
+        "59.9 s",
+        "1:00",
+        "1:00:00",
+    ]

@@ -222,7 +222,7 @@ def test_only_mlflow_files_of_tracking_import_mlflow() -> None:
 
 
 def test_what_imports_ray_is_itself_imported_late() -> None:
-    """`session`, `inspection` and the command line reach the Ray modules only from inside functions."""
+    """`session` and the command line reach the Ray modules only from inside functions."""
     shells = {i.module for i in imports() if i.within("ray") and not (i.lazy or i.typing)}
     shells |= {module for module in sources() if module.startswith(RAY_FILES)}
     assert {"orchestrator.runtime.ray_backend", "orchestrator.cluster.ray_jobs"} <= shells

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from orchestrator.cli.inspection import ui_command
+from orchestrator.cli.mlflow_ui import server_command
 from orchestrator.errors import RequestError
 
 ROOT = Path(__file__).parents[1]
@@ -78,18 +78,18 @@ def test_a_ray_of_ours_lets_nobody_in_without_its_token(tmp_path: Path) -> None:
 
 class TestUI:
     def test_it_is_this_machine_s_alone(self, tmp_path: Path) -> None:
-        command, environment = ui_command(tmp_path / "mlflow.db", "127.0.0.1", 5000, {})
+        command, environment = server_command(tmp_path / "mlflow.db", "127.0.0.1", 5000, {})
         assert command[command.index("--host") + 1] == "127.0.0.1"
         assert "--app-name" not in command
         assert "MLFLOW_AUTH_CONFIG_PATH" not in environment
 
     def test_others_want_a_password(self, tmp_path: Path) -> None:
         with pytest.raises(RequestError, match=r"--host=0.0.0.0: .*set MLFLOW_AUTH_ADMIN_PASSWORD"):
-            ui_command(tmp_path / "mlflow.db", "0.0.0.0", 5000, {})
+            server_command(tmp_path / "mlflow.db", "0.0.0.0", 5000, {})
 
     def test_and_get_asked_for_it(self, tmp_path: Path) -> None:
         given = {"MLFLOW_AUTH_ADMIN_PASSWORD": "a long one"}
-        command, environment = ui_command(tmp_path / "mlflow.db", "0.0.0.0", 5000, given)
+        command, environment = server_command(tmp_path / "mlflow.db", "0.0.0.0", 5000, given)
         assert command[command.index("--app-name") + 1] == "basic-auth"
         assert "a long one" not in " ".join(command)
         assert environment["MLFLOW_FLASK_SERVER_SECRET_KEY"]

@@ -1,4 +1,4 @@
-"""`python -m orchestrator.cli` is the command `sparsefleet`."""
+"""`python -m orchestrator.cli` runs the command `sparsefleet`."""
 
 from orchestrator.cli.main import main
 

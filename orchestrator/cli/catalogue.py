@@ -11,18 +11,23 @@ from orchestrator.federation.algorithm import AlgorithmType
 
 _INTRODUCTION = """# Algorithms
 
-Made by `make docs` from the methods themselves; a test holds the two together. What a method must keep to, and how
-to write one, is in [write-a-method.md](write-a-method.md); how methods compare, as measured, in
-[benchmarks.md](benchmarks.md).
+`make docs` writes this page from the methods, and a test checks that the page is up to date.
+[write-a-method.md](write-a-method.md) explains the contract of a method and how to write one.
+[benchmarks.md](benchmarks.md) compares the methods by measurements.
 
-- **scope**: whose mask it is: one for all (global), each client's own (personal), or what its device can hold.
-- **structure**: single weights (unstructured), whole channels and neurons (structured), or only the update is sparse.
-- **when** the mask is chosen; **density** of the model that a client trains (`sparsity.level` = 1 - density, the
-  default in brackets).
-- **personal**: each client ends with a model of its own, which `personal/accuracy_*` scores. The clients of a
-  structured method are scored with the submodel that their device holds, of the others with the global model.
-- **average**: which of the four averages the server takes (see `orchestrator/federation/aggregate.py`).
-- **beside the values**: what travels other than the model's values.
+- **scope**: who shares a mask: all clients (global), no clients (personal), or the clients of one kind of device.
+- **structure**: the method removes single weights (unstructured), whole channels and neurons (structured), or entries
+  of the update only.
+- **when**: when the method chooses the mask.
+- **density**: the share of weights in the model that a client trains; `sparsity.level` = 1 - density, with its default
+  in brackets.
+- **personal**: whether each client ends with a model of its own, which `personal/accuracy_*` evaluates. For other
+  structured methods, `personal/accuracy_*` evaluates the submodel of the client's device; for all other methods, the
+  global model.
+- **average**: how the server averages the updates (see `orchestrator/federation/aggregate.py`): `wmean` is the
+  sample-weighted mean, `covmean` the coverage-weighted mean, `dmean` the mean of differences, and `ipart` the
+  intersection average.
+- **additional payload**: what clients and server send in addition to the values of the model.
 """
 
 _COLUMNS = (
@@ -33,13 +38,13 @@ _COLUMNS = (
     "density",
     "personal",
     "average",
-    "beside the values",
+    "additional payload",
     "source",
 )
 
 
 def algorithms_page() -> str:
-    """The page as Markdown: a table of all methods, then each one's description, deviations and options."""
+    """Return the page as Markdown: a table of all methods, then a section per method with its text and options."""
     methods = {name: load_algorithm(name) for name in ALGORITHMS}
     lines = [_INTRODUCTION, _row(_COLUMNS), _row(["---"] * len(_COLUMNS))]
     lines += [_row(_cells(name, method)) for name, method in methods.items()]

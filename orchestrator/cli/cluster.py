@@ -1,5 +1,6 @@
-"""The commands `submit`, `status` and `stop`."""
+"""The commands for a Ray cluster: `submit`, `status` and `stop`."""
 
+import json
 import os
 import shutil
 import sys
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.cli.options import Quiet, Storage
+from orchestrator.cli.options import Quiet, Storage, require_choice
 from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
@@ -19,17 +20,19 @@ if TYPE_CHECKING:
     from orchestrator.cluster.jobs import Jobs
     from orchestrator.cluster.view import Cluster, ClusterView
 
-_MOST_RUNS = 20
+_MAX_RUNS_SHOWN = 20
 
-SUBMIT_EXAMPLES = """
-Run a command of sparsefleet on a Ray cluster, as a job there; follow its log, and end with its exit code.
+SUBMIT_HELP = """
+Submit a command as a job to a Ray cluster, follow its log, and exit with its exit code.
 
-COMMAND is run, resume, sweep, compare, retime, demo, check, partition, list or doctor, with its own words after it; \
-options of `submit` come before it. Results must go to an absolute place that the cluster's machines share.
+COMMAND is run, resume, sweep, compare, retime, demo, check, partition, list or doctor, followed by its own arguments. \
+Options of `submit` must come before COMMAND. Results must go to an absolute path that all machines of the cluster \
+share.
 
-The package travels with the job: the cluster needs only what it depends on. So do files that the command names by a \
-path relative to this folder: a method or model path/to/file.py:Class, a space, a fleet, -c FILE. Absolute paths are \
-the cluster's own. To resume a run whose method is a file, ship that file's folder with --working-dir.
+The job contains the package itself, so the cluster needs only the dependencies of the package. The job also \
+contains files that the command names by a path relative to the current folder: a method or model \
+path/to/file.py:Class, a space, a fleet, -c FILE. Absolute paths refer to the file system of the cluster. To resume a \
+run whose method is a file, submit the folder of this file with --working-dir.
 
 Examples:
 
@@ -42,10 +45,11 @@ Examples:
   sparsefleet submit --follow run-20260101-120000-ab12
 """
 
-STATUS_EXAMPLES = """
-Show what is going on: the runs and sweeps of a folder, and the nodes, actors and jobs of a cluster.
+STATUS_HELP = """
+Show the runs and sweeps in a folder, and the nodes, actors and jobs of a Ray cluster.
 
-Without --address it looks at the cluster that RAY_API_SERVER_ADDRESS or RAY_ADDRESS names, else on this machine.
+Without --address, the command uses the cluster that RAY_API_SERVER_ADDRESS or RAY_ADDRESS names, else a cluster on \
+this machine. If there is no cluster on this machine, the command shows only the runs.
 
 Examples:
 
@@ -56,11 +60,11 @@ Examples:
   sparsefleet status --json
 """
 
-STOP_EXAMPLES = """
-End a run, a sweep or a job after the round in progress, so that it can go on later; wait until it has ended.
+STOP_HELP = """
+Stop a run, a sweep or a job after the current round, and wait until it has ended. It can be resumed later.
 
-RUN is a run's or a sweep's id or folder, or the id of a job that was submitted. What runs on another machine is \
-reached through the cluster.
+RUN and SWEEP are an id or a folder; JOB is the id of a submitted job. If the process runs on another machine, the \
+command stops it through the cluster.
 
 Examples:
 
@@ -75,7 +79,7 @@ Address = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
-        help="The cluster's dashboard, http://host:port, or the cluster itself, `auto` or host:port. "
+        help="The cluster: its dashboard http://host:port, or `auto` or host:port of Ray itself. "
         "If not given: RAY_API_SERVER_ADDRESS, RAY_ADDRESS, http://127.0.0.1:8265.",
     ),
 ]
@@ -83,24 +87,25 @@ Address = Annotated[
 
 def submit_command(
     context: typer.Context,
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="COMMAND [ARGS]", help="A command, as without `submit`.")
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="COMMAND [ARGS]", help="The command and its arguments, as without `submit`."),
     ] = None,
     address: Address = None,
     working_dir: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Ship this whole folder, in which the command's relative paths are then meant; what .gitignore "
-            "names stays behind. If not given, only the files that the command names travel.",
+            help="Send this whole folder, without the files that .gitignore names. Relative paths of the command "
+            "refer to this folder. If not given: send only the files that the command names.",
         ),
     ] = None,
     env: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Pass on this variable's value; may be repeated. Ray keeps it with the job, and shows it to whoever "
-            "has the cluster's token.",
+            help="Pass this environment variable to the job. Can be repeated. Ray stores the value with the job, "
+            "and anyone with the cluster's token can read it.",
         ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the job.")] = False,
@@ -111,61 +116,58 @@ def submit_command(
         str | None,
         typer.Option(
             metavar="CHOICE",
-            help="What Ctrl-C means: ask, detach (the job goes on) or stop (it ends after the round in progress and "
-            "can be resumed). If not given: ask at a terminal, else stop, so that a script leaves nothing running.",
+            help="What Ctrl-C does: ask, detach (the job continues) or stop (the job ends after the current round and "
+            "can be resumed). If not given: ask at a terminal, else stop, so that a script leaves no job running.",
         ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """See SUBMIT_EXAMPLES."""
+    """Implement `sparsefleet submit`; SUBMIT_HELP is its help text."""
     from orchestrator.cluster.address import cluster_address
 
-    if on_interrupt not in (None, "ask", "detach", "stop"):
-        raise RequestError(
-            "--on-interrupt", on_interrupt, "there is no such choice", "choose ask, detach or stop"
-        )
-    if (follow is None) == (not words):
-        problem = "there is nothing to run" if follow is None else "a job to follow runs its own command"
-        raise RequestError(
-            "COMMAND", " ".join(words or []) or "-", problem, "give a command, or --follow JOB"
-        )
-    at = cluster_address(address)
+    if on_interrupt is not None:
+        require_choice("--on-interrupt", on_interrupt, ("ask", "detach", "stop"))
+    if (follow is None) == (not arguments):
+        problem = "there is no command" if follow is None else "--follow takes no command"
+        remedy = "give either a command or --follow JOB"
+        raise RequestError("COMMAND", " ".join(arguments or []) or "-", problem, remedy)
+    cluster = cluster_address(address)
     if follow is not None:
         from orchestrator.cluster.ray_jobs import RayJobs
 
-        jobs: Jobs = RayJobs(at)
+        jobs: Jobs = RayJobs(cluster)
         jobs.job(follow)
         raise typer.Exit(_follow(jobs, follow, on_interrupt))
-    asked = _parse(context, words or [])
-    jobs, job_id = _submit(asked, at, working_dir, env or [], quiet)
+    parsed = _parse(context, arguments or [])
+    jobs, job_id = _submit(parsed, cluster, working_dir, env or [], quiet)
     if detach:
         from orchestrator.cluster.follow import follow_words
 
-        print(job_id if quiet else f"{job_id} is submitted; follow it with: {follow_words(jobs, job_id)}")
+        print(job_id if quiet else f"submitted {job_id}; follow it with: {follow_words(jobs, job_id)}")
         return
     raise typer.Exit(_follow(jobs, job_id, on_interrupt))
 
 
-def _parse(context: typer.Context, words: list[str]) -> "ParsedCommand":
-    """A command's words as that command itself reads them; ends with its own usage error where it cannot."""
+def _parse(context: typer.Context, arguments: list[str]) -> "ParsedCommand":
+    """Parse a command's arguments with the command's own parser, which exits with a usage error if they are wrong."""
     from orchestrator.cluster.arguments import COMMANDS, ParsedCommand
 
-    name, *rest = words
+    name, *rest = arguments
     commands = context.parent.command.commands if context.parent else {}  # type: ignore[attr-defined]
     if name not in commands or name not in COMMANDS:
         raise RequestError("COMMAND", name, "it cannot run as a job", f"choose one of {', '.join(COMMANDS)}")
     with commands[name].make_context(name, list(rest), parent=context.parent) as parsed:
-        return ParsedCommand(name, tuple(words), dict(parsed.params))
+        return ParsedCommand(name, tuple(arguments), dict(parsed.params))
 
 
 def _submit(
-    asked: "ParsedCommand", address: str, working_dir: Path | None, env: list[str], quiet: bool
+    parsed: "ParsedCommand", address: str, working_dir: Path | None, env: list[str], quiet: bool
 ) -> "tuple[Jobs, str]":
     from orchestrator.cluster.submission import job_request
 
     columns = shutil.get_terminal_size((100, 24)).columns
     with job_request(
-        asked, working_dir=working_dir, env_names=env, environment=os.environ, columns=columns
+        parsed, working_dir=working_dir, env_names=env, environment=os.environ, columns=columns
     ) as request:
         from orchestrator.cluster.ray_jobs import RayJobs
 
@@ -202,61 +204,57 @@ def _note(line: str) -> None:
 def status_command(
     address: Address = None,
     storage: Storage = Path("runs"),
-    everything: Annotated[
-        bool, typer.Option("--all", help="Show all runs, not just those at work and the newest 20.")
+    show_all: Annotated[
+        bool, typer.Option("--all", help="Show all runs, not only the running ones and the newest 20.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """See STATUS_EXAMPLES."""
-    import json
-
+    """Implement `sparsefleet status`; STATUS_HELP is its help text."""
     from orchestrator.cli.status_tables import cluster_tables, runs_tables, status_json
     from orchestrator.cluster.runs import standings
 
-    known = standings(storage, None if everything or as_json else _MOST_RUNS)
+    runs = standings(storage, None if show_all or as_json else _MAX_RUNS_SHOWN)
     view = _cluster_view(address)
     if as_json:
-        print(json.dumps(status_json(str(storage.resolve()), known, view), indent=2))
+        print(json.dumps(status_json(str(storage.resolve()), runs, view), indent=2))
         return
     console = Console()
-    for table in runs_tables(known) if known else ():
+    for table in runs_tables(runs) if runs else ():
         console.print(table, soft_wrap=isinstance(table, Text))
-    if not known:
+    if not runs:
         console.print(f"No runs in {storage}.", markup=False, highlight=False, soft_wrap=True)
     for part in cluster_tables(view) if view else ():
         console.print(part)
 
 
 def _cluster_view(address: str | None) -> "ClusterView | None":
-    """How the cluster stands; None where none was named and none is on this machine.
+    """The state of the cluster; None when the user named no cluster and none runs on this machine.
 
-    Raises RequestError or ClusterError when one was named that does not answer.
+    Raises RequestError or ClusterError when the cluster that the user named does not answer.
     """
     from orchestrator.cluster.address import cluster_address, is_named, listens
 
-    at = cluster_address(address)
-    if not is_named(address) and not listens(at):
+    cluster = cluster_address(address)
+    if not is_named(address) and not listens(cluster):
         return None
     from orchestrator.cluster.ray_cluster import RayCluster
 
-    return RayCluster(at).view()
+    return RayCluster(cluster).view()
 
 
 def stop_command(
-    name: Annotated[str, typer.Argument(metavar="RUN|SWEEP|JOB", help="What to end.")],
+    name: Annotated[str, typer.Argument(metavar="RUN|SWEEP|JOB", help="The run, sweep or job to stop.")],
     address: Address = None,
     storage: Storage = Path("runs"),
     now: Annotated[
         bool,
-        typer.Option(
-            "--now", help="Do not wait for the round in progress: go back to the last commit later."
-        ),
+        typer.Option("--now", help="Do not wait for the current round; it is repeated when the run resumes."),
     ] = False,
     timeout_s: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0.0, help="How long to wait for its end.")
+        float, typer.Option("--timeout", metavar="SECONDS", min=0.0, help="How long to wait for the end.")
     ] = 600.0,
 ) -> None:
-    """See STOP_EXAMPLES."""
+    """Implement `sparsefleet stop`; STOP_HELP is its help text."""
     from orchestrator.cluster.address import cluster_address
     from orchestrator.cluster.stopping import RunStopper
 

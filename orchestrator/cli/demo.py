@@ -1,4 +1,4 @@
-"""The first thing a new user runs: FedDST against FedAvg, everything else equal."""
+"""The demo for new users: FedDST against FedAvg, with all other settings equal."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from orchestrator.runtime import session
 from orchestrator.runtime.session import Display
 from orchestrator.storage.summary import RunSummary
 
-#: shared by both runs: the bundled digits, dealt unevenly to twenty clients
+#: config of both runs: the bundled digits, partitioned unevenly over twenty clients
 DEMO: dict[str, Any] = {
     "seed": 0,
     "data": {"name": "digits", "partition": {"kind": "dirichlet", "alpha": 0.5}},
@@ -18,9 +18,9 @@ DEMO: dict[str, Any] = {
 
 
 def run_demo(storage: Path, display: Display, *, verbose: bool = False) -> list[RunSummary]:
-    """Run both methods on one local Ray; the summaries in the order FedDST, FedAvg.
+    """Run FedDST and then FedAvg on one local Ray, and return the summaries in this order.
 
-    Interrupted, it ends with the run in progress.
+    When the user interrupts a run, the list ends with the summary of this run.
     """
     from orchestrator.runtime.ray_session import ray_session
 

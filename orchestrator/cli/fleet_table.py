@@ -1,4 +1,4 @@
-"""What `sparsefleet list fleets` shows: profiles, and what a population of them would reserve of this machine."""
+"""What `sparsefleet list fleets` prints: device profiles, and the resources that a population of them reserves."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from orchestrator.fleet.population import Population
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.fleet.registry import FLEETS, get_fleet
 
-#: the population that the listing reckons with, and how many of it a round takes
+#: number of clients and cohort size for which the listing computes the placement
 NUM_CLIENTS, COHORT = 100, 10
-#: of a resource that only Ray knows: enough
+#: assumed amount of a resource that only Ray knows
 _PLENTY = 1e6
 
 _HEADINGS = (
@@ -31,30 +31,34 @@ _HEADINGS = (
     "MB/s\nup",
     "MB/s\ndown",
     "GiB\nRAM",
-    "\nthere",
+    "\navail.",
     "\ndrops",
     "\nreserves",
 )
 _LEGEND = (
-    "share: of the clients. of a model: how much of one the device holds (capability). there: share of the time in "
-    "which it takes tasks. drops: tasks in which it vanishes. reserves: what an actor takes of Ray."
+    "share: of the clients. of a model: the share of a model that the device can train (capability). avail.: "
+    "share of the time in which the device takes tasks. drops: share of tasks in which the device vanishes. reserves: "
+    "the resources that an actor reserves from Ray."
 )
 
 
 def fleet_tables(name: str | None = None, cluster: Capacity | None = None) -> RenderableType:
-    """All built-in fleets, or the one of that name or file, against a cluster (None: this machine, without Ray).
+    """Return all built-in fleets, or one fleet by name or file, with their placement on a Ray cluster.
 
-    Raises ConfigError where there is no such fleet.
+    When `cluster` is None, the placement is computed for this machine, without starting Ray.
+    Raises ConfigError for an unknown fleet.
     """
     fleets = [*FLEETS.values()] if name is None else [get_fleet(name)]
-    name_of, where = (
+    place_name, capacity = (
         ("This machine", Capacity((this_machine(),)))
         if cluster is None
         else (_cluster_name(cluster), cluster)
     )
-    total = {resource: where.total(resource) for resource in ("CPU", "GPU", "memory")}
-    parts = [part for fleet in fleets for part in _parts(fleet, where, known=cluster is not None)]
-    return Group(Text(f"{name_of}: {amounts(total, keep_zero=True)}.\n"), *parts, Text(_LEGEND, style="dim"))
+    total = {resource: capacity.total(resource) for resource in ("CPU", "GPU", "memory")}
+    parts = [part for fleet in fleets for part in _parts(fleet, capacity, is_complete=cluster is not None)]
+    return Group(
+        Text(f"{place_name}: {amounts(total, keep_zero=True)}.\n"), *parts, Text(_LEGEND, style="dim")
+    )
 
 
 def _cluster_name(cluster: Capacity) -> str:
@@ -62,7 +66,10 @@ def _cluster_name(cluster: Capacity) -> str:
 
 
 def this_machine() -> dict[str, float]:
-    """Cores, GPUs and bytes of memory, under Ray's names and without Ray; it leaves some memory to other uses."""
+    """Return this machine's cores, GPUs and bytes of memory under Ray's resource names, without starting Ray.
+
+    Ray itself would offer less memory to actors.
+    """
     import torch
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -70,7 +77,7 @@ def this_machine() -> dict[str, float]:
 
 
 def reserved(population: Population) -> dict[str, float]:
-    """What an actor for each client would reserve in all."""
+    """Return the total resources that one actor for each client would reserve."""
     total: dict[str, float] = {}
     for index, count in population.profile_counts().items():
         for resource, amount in population.profiles[index].footprint().items():
@@ -78,7 +85,7 @@ def reserved(population: Population) -> dict[str, float]:
     return total
 
 
-def _parts(fleet: Fleet, where: Capacity, *, known: bool) -> Sequence[RenderableType]:
+def _parts(fleet: Fleet, capacity: Capacity, *, is_complete: bool) -> Sequence[RenderableType]:
     heading = Text.assemble((fleet.name, "bold"), f": {fleet.summary}" if fleet.summary else "")
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for column in _HEADINGS:
@@ -86,50 +93,54 @@ def _parts(fleet: Fleet, where: Capacity, *, known: bool) -> Sequence[Renderable
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for index, profile in enumerate(fleet.profiles):
         table.add_row(*_cells(fleet, index, profile))
-    verdict = Text(_verdict(fleet.populate(NUM_CLIENTS, np.random.default_rng(0)), where, known=known))
-    return heading, *(Padding(part, (0, 0, 0, 2), expand=False) for part in (table, verdict)), Text()
+    population = fleet.populate(NUM_CLIENTS, np.random.default_rng(0))
+    placement = Text(_placement(population, capacity, is_complete=is_complete))
+    return heading, *(Padding(part, (0, 0, 0, 2), expand=False) for part in (table, placement)), Text()
 
 
 def _cells(fleet: Fleet, index: int, profile: DeviceProfile) -> Sequence[str]:
     share = fleet.shares[index] / sum(fleet.shares) if fleet.devices is None else 0.0
     speeds = np.array([[profile.flops_per_s, profile.uplink_bytes_per_s, profile.downlink_bytes_per_s]])
-    about = ""
+    approximate = ""
     if fleet.devices is not None:
         share = float(np.mean(fleet.devices.profile == index))
         if fleet.devices.speeds is not None and share:
-            speeds, about = fleet.devices.speeds[fleet.devices.profile == index], "~"
+            speeds, approximate = fleet.devices.speeds[fleet.devices.profile == index], "~"
     flops, up, down = np.median(speeds, axis=0)
-    there = "trace" if fleet.devices is not None and fleet.devices.intervals is not None else None
+    available = "trace" if fleet.devices is not None and fleet.devices.intervals is not None else None
     return (
         profile.name,
         _percent(share),
         _percent(profile.capability),
-        about + _number(flops / 1e9),
-        about + _number(up / 1e6),
-        about + _number(down / 1e6),
+        approximate + _number(flops / 1e9),
+        approximate + _number(up / 1e6),
+        approximate + _number(down / 1e6),
         "-" if profile.memory_bytes is None else _number(profile.memory_bytes / 2**30),
-        there or _percent(profile.available_share),
+        available or _percent(profile.available_share),
         _percent(profile.dropout),
         amounts(profile.footprint()),
     )
 
 
-def _verdict(population: Population, where: Capacity, *, known: bool) -> str:
-    """What the population reserves, and how a run would place it; `known`: of all resources, also custom ones."""
+def _placement(population: Population, capacity: Capacity, *, is_complete: bool) -> str:
+    """Say what the population reserves, and how a run would place it.
+
+    When `capacity` is not complete, it lacks custom resources; the function then assumes that they suffice.
+    """
     wanted = reserved(population)
-    if not known:
-        (machine,) = where.nodes
-        where = Capacity(({**machine, **dict.fromkeys(wanted.keys() - machine.keys(), _PLENTY)},))
-    demand = f"{len(population)} clients with an actor each reserve {amounts(wanted)}."
+    if not is_complete:
+        (machine,) = capacity.nodes
+        capacity = Capacity(({**machine, **dict.fromkeys(wanted.keys() - machine.keys(), _PLENTY)},))
+    demand = f"{len(population)} clients with one actor each reserve {amounts(wanted)}."
     try:
-        placement = place(RuntimeConfig(), where, population, COHORT)
+        placement = place(RuntimeConfig(), capacity, population, COHORT)
     except ResourceError as error:
-        return f"{demand} Not on Ray here: {error.problem}. runtime.executor=inprocess reserves nothing."
-    return f"{demand} On Ray here: {placement.mode} actors, {placement.reason}."
+        return f"{demand} Ray cannot place them here: {error.problem}. runtime.executor=inprocess reserves nothing."
+    return f"{demand} Ray would place them here on {placement.mode} actors: {placement.reason}."
 
 
 def amounts(resources: Mapping[str, float], *, keep_zero: bool = False) -> str:
-    """Resources by Ray's names as a phrase: `0.5 CPU, 1 GPU, 2 GiB of memory, on H200`; "nothing" for none."""
+    """Format resources by Ray's names: `0.5 CPU, 1 GPU, 2 GiB of memory, on H200`; "nothing" when there are none."""
     phrases = []
     for name, amount in resources.items():
         if name.startswith(ACCELERATOR_TYPE):
@@ -142,7 +153,7 @@ def amounts(resources: Mapping[str, float], *, keep_zero: bool = False) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits, or all that stand before the point."""
+    """Format with three significant digits, or as a whole number from 100 on."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

@@ -1,4 +1,4 @@
-"""What several commands of the command line share: their options, and how they say where things are."""
+"""Options that several commands share, and helpers that print where results are."""
 
 import shlex
 import sys
@@ -13,37 +13,51 @@ if TYPE_CHECKING:
     from orchestrator.experiment.config import ExperimentConfig
 
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Config keys, as in training.rounds=50.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Config keys and their values, such as training.rounds=50."
+    ),
 ]
-ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="YAML config file.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Read the config from this YAML file.")
+]
 SummaryFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write the result as one JSON object.")
+    Path | None, typer.Option(metavar="FILE", help="Write the result to this file as one JSON object.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and Ray's own log.")]
-Storage = Annotated[Path, typer.Option(metavar="DIR", help="Folder with the runs (runtime.storage).")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and Ray's log.")]
+Storage = Annotated[
+    Path, typer.Option(metavar="DIR", help="Folder that contains the runs (runtime.storage).")
+]
+RunName = typer.Argument(metavar="RUN", help="The run's id or folder.")
 
 
 def check_summary(summary: Path | None) -> None:
-    """Refuse a place that cannot take the result before hours are spent on it."""
+    """Raise RequestError when `--summary` names a folder, before the run starts."""
     if summary is not None and summary.is_dir():
         raise RequestError("--summary", summary, "this is a folder", "name a file")
 
 
+def require_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise RequestError when the option's value is not one of the choices."""
+    if value not in choices:
+        raise RequestError(option, value, "there is no such choice", f"choose one of {', '.join(choices)}")
+
+
 def write_summary(summary: Path, text: str) -> None:
-    """Write the result. Raises SparsefleetError where it cannot be: the run itself is complete."""
+    """Write the result to a file. Raises SparsefleetError when writing fails; the run itself is complete."""
     try:
         summary.parent.mkdir(parents=True, exist_ok=True)
         summary.write_text(text + "\n")
     except OSError as error:
-        problem = f"--summary={summary}: it could not be written ({error.strerror})"
+        problem = f"--summary={summary}: the file could not be written ({error.strerror})"
         raise SparsefleetError(
-            f"{problem}; the same is in summary.json in its folder, which is complete"
+            f"{problem}; summary.json in the result's folder has the same content"
         ) from error
 
 
-def where_to_look(config: "ExperimentConfig") -> str | None:
-    """How to open the runs in the MLflow UI; None where nothing is tracked."""
+def mlflow_ui_hint(config: "ExperimentConfig") -> str | None:
+    """Return the command or address that opens the runs in the MLflow UI; None when tracking is off."""
     from orchestrator.tracking.reachable import public_uri
 
     if not config.tracking.enabled:
@@ -56,6 +70,6 @@ def where_to_look(config: "ExperimentConfig") -> str | None:
 
 
 def program() -> str:
-    """How the user can call this program again: as it was called, where that was the installed script."""
-    called = Path(sys.argv[0])
-    return str(called) if called.name == "sparsefleet" else "sparsefleet"
+    """Return the path of the installed script when the user called it by a path, else `sparsefleet`."""
+    script = Path(sys.argv[0])
+    return str(script) if script.name == "sparsefleet" else "sparsefleet"

@@ -1,4 +1,4 @@
-"""What `sparsefleet status` shows: tables of runs, nodes, actors and jobs, or the same as one JSON object."""
+"""What `sparsefleet status` prints: tables of runs, nodes, actors and jobs, or one JSON object with the same data."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -30,51 +30,51 @@ _STYLES = {
     "dead": "red",
     "unreadable": "red",
 }
-#: jobs that are shown beside those that have not ended
-_MOST_JOBS = 5
+#: number of ended jobs that the table shows in addition to the unfinished jobs
+_MAX_ENDED_JOBS = 5
 
 
-def status_json(storage: str, known: Sequence[RunStatus], cluster: ClusterView | None) -> dict[str, Any]:
-    """All that is known; `cluster` is null where none was looked at."""
+def status_json(storage: str, statuses: Sequence[RunStatus], cluster: ClusterView | None) -> dict[str, Any]:
+    """Return the JSON object; its `cluster` is null when there is no cluster."""
     return {
         "storage": storage,
-        "runs": [_plain(one) for one in known if one.kind == "run"],
-        "sweeps": [_plain(one) for one in known if one.kind == "sweep"],
+        "runs": [_to_json(status) for status in statuses if status.kind == "run"],
+        "sweeps": [_to_json(status) for status in statuses if status.kind == "sweep"],
         "cluster": None if cluster is None else asdict(cluster),
     }
 
 
-def _plain(standing: RunStatus) -> dict[str, Any]:
-    return {**asdict(standing), "folder": str(standing.folder)}
+def _to_json(status: RunStatus) -> dict[str, Any]:
+    return {**asdict(status), "folder": str(status.folder)}
 
 
-def runs_tables(known: Sequence[RunStatus]) -> Iterator[RenderableType]:
-    """A row for each run and sweep; then where those at work are, and why others failed."""
+def runs_tables(statuses: Sequence[RunStatus]) -> Iterator[RenderableType]:
+    """Yield a table with a row for each run and sweep, then lines: where each one runs, and why others failed."""
     rows = [
         (
-            Text(one.name),
-            _state(one.state),
-            f"{one.num_done}/{one.num_asked}{' trials' if one.kind == 'sweep' else ''}",
-            _value(one),
-            Text(f"space {one.method}" if one.kind == "sweep" else one.method),
+            Text(status.name),
+            _state(status.state),
+            f"{status.num_done}/{status.num_asked}{' trials' if status.kind == 'sweep' else ''}",
+            _value(status),
+            Text(f"space {status.method}" if status.kind == "sweep" else status.method),
         )
-        for one in known
+        for status in statuses
     ]
     yield _table(("run", "state", "done", "accuracy", "method"), rows)
-    told = [f"{one.name}: at work on {one.holder}" for one in known if one.holder]
-    told += [f"{one.name}: {one.why}" for one in known if one.why]
-    if told:
-        yield Text("\n" + "\n".join(told))
+    lines = [f"{status.name}: running on {status.holder}" for status in statuses if status.holder]
+    lines += [f"{status.name}: {status.why}" for status in statuses if status.why]
+    if lines:
+        yield Text("\n" + "\n".join(lines))
 
 
-def _value(one: RunStatus) -> str:
-    if one.value is None:
+def _value(status: RunStatus) -> str:
+    if status.value is None:
         return "-"
-    return f"best {one.value:.4g}" if one.kind == "sweep" else f"{100 * one.value:.2f}%"
+    return f"best {status.value:.4g}" if status.kind == "sweep" else f"{100 * status.value:.2f}%"
 
 
 def cluster_tables(view: ClusterView) -> Iterator[RenderableType]:
-    """Nodes, actors by run, and jobs, with a blank line before each."""
+    """Yield the tables of nodes, of actors by run, and of jobs, with a blank line before each table."""
     yield Text(f"\nCluster at {view.address}", style="bold")
     yield _nodes(view.nodes)
     if view.actors:
@@ -108,7 +108,7 @@ def _share(node: NodeView, resource: str, unit: float = 1.0) -> str:
 
 
 def _actors(view: ClusterView) -> Table:
-    """One row a run: how many actors of which kind it has, and on how many nodes."""
+    """Return a table with one row per run: its number of actors of each kind, and their nodes."""
     addresses = {node.node_id: node.address for node in view.nodes}
     jobs = {job.driver: job.job_id for job in view.jobs if job.driver}
     runs: dict[str, list[ActorView]] = {}
@@ -118,22 +118,22 @@ def _actors(view: ClusterView) -> Table:
     for run_id, actors in sorted(runs.items()):
         roles = Counter(actor.role for actor in actors)
         waiting = sum(actor.state != "ALIVE" for actor in actors)
-        words = ", ".join(f"{count} {role}" for role, count in sorted(roles.items()))
+        counts = ", ".join(f"{count} {role}" for role, count in sorted(roles.items()))
         nodes = sorted({addresses.get(actor.node_id, "?") for actor in actors if actor.node_id})
         rows.append(
             (
                 Text(run_id),
-                words + (f" ({waiting} not up)" if waiting else ""),
+                counts + (f" ({waiting} not alive)" if waiting else ""),
                 ", ".join(nodes) if len(nodes) < 3 else f"{len(nodes)} nodes",
                 Text(jobs.get(actors[0].driver, "-")),
             )
         )
-    return _table(("at work", "actors", "nodes", "job"), rows)
+    return _table(("running", "actors", "nodes", "job"), rows)
 
 
 def _jobs(jobs: Sequence[Job]) -> Table:
     shown = [job for job in jobs if not job.ended]
-    shown += [job for job in jobs if job.ended][:_MOST_JOBS]
+    shown += [job for job in jobs if job.ended][:_MAX_ENDED_JOBS]
     rows = []
     for job in shown:
         until_s = job.ended_s or datetime.now().timestamp()
@@ -154,7 +154,7 @@ def _state(state: str) -> Text:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> Table:
-    """Every column has the width that it needs; the last one has what is left, and is cut off there."""
+    """Return a table whose columns have the width of their content; the last column takes the rest and is cut off."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", expand=True)
     for number, column in enumerate(columns[:-1]):
         width = max(cell_len(str(cell)) for cell in (column, *(row[number] for row in rows)))

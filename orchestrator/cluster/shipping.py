@@ -3,13 +3,13 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from orchestrator.errors import RequestError
 from orchestrator.formatting import format_bytes
+from orchestrator.version import installed_version
 
 PACKAGES = ("orchestrator", "algorithms", "search_spaces")
 #: more than this in single files is data, which belongs on storage that the cluster reads
@@ -26,20 +26,12 @@ def staged_modules() -> Iterator[list[str]]:
         assert spec.submodule_search_locations is not None, f"{package} is a package"
         folders.append(str(Path(spec.submodule_search_locations[0]).resolve()))
     with TemporaryDirectory() as temporary:
-        about = Path(temporary) / f"sparsefleet-{own_version()}.dist-info"
+        about = Path(temporary) / f"sparsefleet-{installed_version()}.dist-info"
         about.mkdir()
         (about / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: sparsefleet\nVersion: {own_version()}\n"
+            f"Metadata-Version: 2.1\nName: sparsefleet\nVersion: {installed_version()}\n"
         )
         yield [*folders, str(about)]
-
-
-def own_version() -> str:
-    """The installed version; 0 where the packages are not installed but on the path."""
-    try:
-        return version("sparsefleet")
-    except PackageNotFoundError:
-        return "0"
 
 
 @contextmanager

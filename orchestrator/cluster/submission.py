@@ -16,8 +16,9 @@ from orchestrator.cluster.arguments import (
 )
 from orchestrator.cluster.jobs import JobRequest
 from orchestrator.cluster.named_files import named_files
-from orchestrator.cluster.shipping import own_version, staged_files, staged_modules
+from orchestrator.cluster.shipping import staged_files, staged_modules
 from orchestrator.errors import RequestError
+from orchestrator.version import installed_version
 
 #: how long a job that is asked to stop has for the round in progress before Ray kills it
 STOP_WAIT_S = 3600
@@ -71,7 +72,7 @@ def job_request(
             job_id=_job_id(asked.command),
             entrypoint=shlex.join(["exec", "python", "-m", "orchestrator.cluster.job_entry", *words]),
             runtime_env=runtime_env,
-            metadata={"sparsefleet": own_version()},
+            metadata={"sparsefleet": installed_version()},
             shipped=shipped,
         )
 

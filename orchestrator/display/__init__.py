@@ -1,1 +1,1 @@
-"""Progress of runs and sweeps on the terminal."""
+"""Shows the progress of runs and sweeps on the terminal."""

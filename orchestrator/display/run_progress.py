@@ -1,4 +1,4 @@
-"""What a run shows on the terminal while it goes on, and the table at its end."""
+"""Shows a run on the terminal: its progress, and the table of results at its end."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,15 +13,15 @@ from orchestrator.formatting import format_bytes, format_flops, format_seconds
 from orchestrator.tracking.record import RoundRecord
 
 _MAX_LINES = 20
-#: off a terminal, rounds that take longer than this each have a line, seconds
-_QUIET_S = 5.0
-#: a long run's lines come ever more rarely: after this share of the time that it has taken
-_QUIET_SHARE = 0.02
+#: minimum seconds between two lines when the output is not a terminal
+_MIN_INTERVAL_S = 5.0
+#: minimum interval between two lines as a share of the elapsed time, so that long runs print fewer lines
+_MIN_INTERVAL_SHARE = 0.02
 
 
 @final
 class LineThrottle:
-    """When the next plain line is due: after some seconds, and ever later in what takes long."""
+    """Decides when the next plain line is due; the interval grows with the elapsed time."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -29,24 +29,24 @@ class LineThrottle:
 
     @property
     def elapsed_s(self) -> float:
-        """Since it began."""
+        """Seconds since the throttle was created."""
         return self._clock() - self._started_s
 
     def is_due(self) -> bool:
-        """Whether nothing was printed for long enough."""
-        return self._clock() - self._last_s >= max(_QUIET_S, _QUIET_SHARE * self.elapsed_s)
+        """Whether the last line is old enough for the next line."""
+        return self._clock() - self._last_s >= max(_MIN_INTERVAL_S, _MIN_INTERVAL_SHARE * self.elapsed_s)
 
     def printed(self) -> None:
-        """A line was printed now."""
+        """Note that a line was printed now."""
         self._last_s = self._clock()
 
 
 @final
 class Progress:
-    """A progress bar on a terminal; elsewhere plain lines: at the start, then now and then, and for the last round.
+    """Shows a run as a progress bar on a terminal, and as plain lines elsewhere.
 
-    Off a terminal some twenty evaluated rounds have a line, and others where nothing was said for a while. Call
-    `start`, then `update` and `note` in any number, then `stop`; then it may be started again.
+    Plain lines appear at the start, for about twenty evaluated rounds, for the last round, and after long silences.
+    Call `start`, then `update` and `note` any number of times, then `stop`. The same object may show another run.
     """
 
     def __init__(
@@ -55,21 +55,21 @@ class Progress:
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`quiet` prints nothing at all; `console` is where to print (None: standard error)."""
+        """`quiet` prints nothing. `console` gets the output (None: standard error)."""
         self._quiet, self._clock = quiet, clock
         self._console = console or Console(stderr=True)
         self._bar: Bar | None = None
         self._name, self._num_rounds, self._first_round, self._next_line = "", 0, 0, 0
-        self._pace, self._state = LineThrottle(clock), ""
+        self._throttle, self._state = LineThrottle(clock), ""
 
     def start(self, name: str, num_rounds: int, first_round: int) -> None:
-        """A run of `num_rounds` rounds in all begins at `first_round` (0-based; above 0 when resumed)."""
+        """Start showing a run of `num_rounds` rounds at `first_round` (0-based; above 0 for a resumed run)."""
         self._name, self._num_rounds, self._first_round = name, num_rounds, first_round
-        self._next_line, self._pace, self._state = first_round, LineThrottle(self._clock), ""
+        self._next_line, self._throttle, self._state = first_round, LineThrottle(self._clock), ""
         if self._quiet:
             return
         if not self._console.is_terminal:
-            done = f", {first_round} of them done" if first_round else ""
+            done = f", {first_round} of them finished" if first_round else ""
             self._print(f"{name}: {num_rounds} rounds{done}")
             return
         self._bar = Bar(
@@ -84,7 +84,7 @@ class Progress:
         self._bar.start()
 
     def update(self, record: RoundRecord) -> None:
-        """A round is committed."""
+        """Show a committed round."""
         if self._quiet:
             return
         num_done = record.round_idx + 1
@@ -93,39 +93,39 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._bar.tasks[0].id, completed=num_done, state=self._state)
             return
-        in_turn = evaluated and record.round_idx >= self._next_line
-        if in_turn or num_done == self._num_rounds or self._pace.is_due():
+        is_listed = evaluated and record.round_idx >= self._next_line
+        if is_listed or num_done == self._num_rounds or self._throttle.is_due():
             self._print_line(num_done)
-        if in_turn:
+        if is_listed:
             step = -(-self._num_rounds // _MAX_LINES)
             self._next_line = (record.round_idx // step + 1) * step
 
     def note(self, text: str) -> None:
-        """A line of text, above the bar."""
+        """Print a line of text above the bar."""
         if not self._quiet:
             self._print(text)
 
     def stop(self) -> None:
-        """The run is over, or interrupted; does nothing when there is no bar."""
+        """Remove the bar at the end of the run; does nothing when there is no bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
     def _print_line(self, num_done: int) -> None:
-        elapsed_s = self._pace.elapsed_s
+        elapsed_s = self._throttle.elapsed_s
         left_s = elapsed_s / max(1, num_done - self._first_round) * (self._num_rounds - num_done)
         parts = [f"{self._name}: round {num_done}/{self._num_rounds}", self._state, format_seconds(elapsed_s)]
         if num_done < self._num_rounds:
             parts.append(f"{format_seconds(left_s)} left")
         self._print("  ".join(part for part in parts if part))
-        self._pace.printed()
+        self._throttle.printed()
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def summary_table(rows: Sequence[Mapping[str, object]]) -> Table:
-    """One row a run, from summaries (`algorithm`, `accuracy`, ...); what a row lacks is a dash."""
+    """Build a table with one row per run, from summaries (`algorithm`, `accuracy`, ...); missing values are dashes."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("method", overflow="fold", min_width=6)
     for heading, *_ in _COLUMNS:

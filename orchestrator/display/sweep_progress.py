@@ -1,4 +1,4 @@
-"""What a sweep shows on the terminal while it goes on."""
+"""Shows the progress of a sweep on the terminal."""
 
 import time
 from collections.abc import Callable
@@ -15,9 +15,9 @@ from orchestrator.sweeping.trials import TrialSpec
 
 @final
 class SweepProgress:
-    """A bar of trials on a terminal; elsewhere a plain line for each trial that ends, and now and then between.
+    """Shows a sweep as a progress bar of trials on a terminal, and as plain lines elsewhere.
 
-    `quiet` prints nothing.
+    A plain line appears when a trial ends, and after long silences.
     """
 
     def __init__(
@@ -26,17 +26,17 @@ class SweepProgress:
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`console` is where to print (None: standard error)."""
+        """`quiet` prints nothing. `console` gets the output (None: standard error)."""
         self._quiet, self._console, self._clock = quiet, console or Console(stderr=True), clock
         self._bar: Progress | None = None
-        self._name, self._pace = "", LineThrottle(clock)
+        self._name, self._throttle = "", LineThrottle(clock)
         self._num_ended, self._num_trials = 0, 0
         self._rounds: dict[int, int] = {}
 
     def start(self, name: str, num_trials: int, num_ended: int) -> None:
-        """A sweep begins, or goes on after so many trials have ended."""
+        """Start showing a sweep in which `num_ended` trials have already ended."""
         self._name, self._num_trials, self._num_ended = name, num_trials, num_ended
-        self._pace = LineThrottle(self._clock)
+        self._throttle = LineThrottle(self._clock)
         if self._quiet or not self._console.is_terminal:
             return
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
@@ -47,51 +47,51 @@ class SweepProgress:
         self._bar.start()
 
     def update(self, number: int, num_rounds: int) -> None:
-        """A trial has done so many rounds."""
+        """Show that a trial has finished `num_rounds` rounds."""
         self._rounds[number] = num_rounds
         self._show()
 
     def end(self, trial: TrialSpec, ending: Ending) -> None:
-        """A trial has ended."""
+        """Show that a trial has ended."""
         self._rounds.pop(trial.number, None)
         self._num_ended += 1
         values = "  ".join(f"{name} {value:.4g}" for name, value in ending.objective.items())
-        known = f"  {values}" if values else ""
+        objective = f"  {values}" if values else ""
         cause = f": {ending.cause}" if ending.cause else ""
-        place = f"trial {self._num_ended}/{self._num_trials}"
-        self.note(f"{place}  {trial.name}  {ending.status}{cause}{known}")
-        self._pace.printed()
+        position = f"trial {self._num_ended}/{self._num_trials}"
+        self.note(f"{position}  {trial.name}  {ending.status}{cause}{objective}")
+        self._throttle.printed()
         self._show()
 
-    def lose(self, number: int, cause: str) -> None:
-        """A trial has lost its actors, and goes on later."""
+    def lose_actors(self, number: int, cause: str) -> None:
+        """Show that a trial has lost its actors and will resume later."""
         self._rounds.pop(number, None)
         self.note(
-            f"trial {number} lost its actors ({cause}); it goes on from its last commit, after those at work"
+            f"trial {number} lost its actors ({cause}); it will resume from its checkpoint after the running trials"
         )
         self._show()
 
-    def rest(self) -> None:
-        """No trial is at work, until one is heard of again."""
+    def clear_running(self) -> None:
+        """Show that no trial is running, until the next `update`."""
         self._rounds.clear()
         self._show()
 
     def note(self, text: str) -> None:
-        """One line worth knowing."""
+        """Print a line of text above the bar."""
         if not self._quiet:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def stop(self) -> None:
-        """The sweep is over, or interrupted."""
+        """Remove the bar at the end of the sweep; does nothing when there is no bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
     def _show(self) -> None:
-        at_work = ", ".join(f"{number}: round {done}" for number, done in sorted(self._rounds.items()))
+        running = ", ".join(f"{number}: round {done}" for number, done in sorted(self._rounds.items()))
         if self._bar is not None:
-            self._bar.update(self._bar.tasks[0].id, completed=self._num_ended, state=at_work)
-        elif self._pace.is_due():
-            place = f"{self._name}: {self._num_ended}/{self._num_trials} trials have ended"
-            self.note(f"{place}  {format_seconds(self._pace.elapsed_s)}  at work {at_work or 'none'}")
-            self._pace.printed()
+            self._bar.update(self._bar.tasks[0].id, completed=self._num_ended, state=running)
+        elif self._throttle.is_due():
+            ended = f"{self._name}: {self._num_ended}/{self._num_trials} trials have ended"
+            self.note(f"{ended}  {format_seconds(self._throttle.elapsed_s)}  running {running or 'none'}")
+            self._throttle.printed()

@@ -1,4 +1,4 @@
-"""A retimed run as a table on the terminal and as a CSV file."""
+"""Shows a retimed run: a table for the terminal and a CSV file."""
 
 import csv
 from collections.abc import Sequence
@@ -10,49 +10,52 @@ from rich.table import Table
 
 from orchestrator.errors import RequestError
 from orchestrator.formatting import format_seconds
-from orchestrator.retiming.retime import RetimedRound, Retiming
+from orchestrator.retiming.retime import RetimedRound, RetimedRun
 
 _MAX_ROWS = 20
 
 
-def print_report(console: Console, retiming: Retiming) -> None:
-    """Print some twenty rounds, the first and the last among them, and what the run comes to on both fleets."""
-    shown, last = _some(retiming.rounds), retiming.rounds[-1]
-    console.print(_table(retiming, shown))
+def print_report(console: Console, run: RetimedRun) -> None:
+    """Print at most twenty rounds, including the first and the last, and the total time on both fleets."""
+    shown, last = _shown_rounds(run.rounds), run.rounds[-1]
+    console.print(_table(run, shown))
     lines = [
         "",
-        f"{retiming.run_id}: {format_seconds(last.emulated_s_total)} on {retiming.fleet}, "
-        f"{format_seconds(last.retimed_s_total)} on {retiming.other}, {retiming.ratio:.3g} times as long.",
+        f"{run.run_id}: {format_seconds(last.emulated_s_total)} on {run.fleet}, "
+        f"{format_seconds(last.retimed_s_total)} on {run.other_fleet} (factor {run.ratio:.3g}).",
     ]
-    if retiming.although is not None:
+    if run.availability_limit is not None:
         lines.append(
-            f"Devices of {retiming.other} are taken to be there for every task, although {retiming.although}."
+            f"The times assume that all devices of {run.other_fleet} are always available, "
+            f"but {run.availability_limit}."
         )
-    if len(shown) < len(retiming.rounds):
-        lines.append(f"{len(shown)} of {len(retiming.rounds)} rounds are shown; --out FILE.csv has all.")
+    if len(shown) < len(run.rounds):
+        lines.append(
+            f"The table shows {len(shown)} of {len(run.rounds)} rounds; --out FILE.csv writes all rounds."
+        )
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
-def write_csv(retiming: Retiming, path: Path) -> None:
-    """A row per round, with the names of RetimedRound's fields as headings; what was not measured is empty.
+def write_csv(run: RetimedRun, path: Path) -> None:
+    """Write one row per round, with the field names of RetimedRound as headings; a missing accuracy is empty.
 
-    Raises RequestError for a place where there can be no such file.
+    Raises RequestError when the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(field.name for field in fields(RetimedRound))
-            writer.writerows(map(astuple, retiming.rounds))
+            writer.writerows(map(astuple, run.rounds))
     except OSError as error:
-        problem = f"it cannot be written ({error.strerror})"
-        raise RequestError("--out", path, problem, "name a file that can") from error
+        problem = f"the file cannot be written ({error.strerror})"
+        raise RequestError("--out", path, problem, "name another file") from error
 
 
-def _table(retiming: Retiming, rounds: Sequence[RetimedRound]) -> Table:
+def _table(run: RetimedRun, rounds: Sequence[RetimedRound]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    own, other = f"on {retiming.fleet}", f"on {retiming.other}"
-    for heading in ("round_idx", "accuracy", "personal", own, "so far", other, "so far"):
+    here, there = f"on {run.fleet}", f"on {run.other_fleet}"
+    for heading in ("round_idx", "accuracy", "personal", here, "total", there, "total"):
         table.add_column(heading, justify="right", overflow="fold")
     for row in rounds:
         times_s = (row.emulated_s, row.emulated_s_total, row.retimed_s, row.retimed_s_total)
@@ -65,7 +68,7 @@ def _table(retiming: Retiming, rounds: Sequence[RetimedRound]) -> Table:
     return table
 
 
-def _some(rounds: Sequence[RetimedRound]) -> list[RetimedRound]:
-    """All of a short run, else evenly spaced ones from the first to the last."""
+def _shown_rounds(rounds: Sequence[RetimedRound]) -> list[RetimedRound]:
+    """All rounds of a short run, else evenly spaced rounds from the first to the last."""
     count, last = min(len(rounds), _MAX_ROWS), len(rounds) - 1
     return [rounds[i * last // max(1, count - 1)] for i in range(count)]

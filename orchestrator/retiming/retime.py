@@ -1,4 +1,4 @@
-"""A run on other devices: every participation keeps its bytes and FLOPs, and takes the other device's time."""
+"""Retimes a run: every client task keeps its bytes and FLOPs, and takes the time of a device of the other fleet."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,13 +15,13 @@ from orchestrator.fleet.clock import client_time
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.population import Population
 from orchestrator.fleet.registry import get_fleet
-from orchestrator.retiming.timeless import comes_and_goes, require_timeless
+from orchestrator.retiming.eligibility import availability_limit, require_retimable
 from orchestrator.storage.event_log import committed_events, num_committed
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord, read_records
 
 _ROUND_S, _TOTAL_S = "time/emulated_s", "time/emulated_s_total"
-#: how far the events' time may be from the recorded one
+#: allowed relative difference between the events' time and the recorded time
 _RELATIVE_ERROR = 1e-9
 
 Phases = Sequence[Sequence[ClientEvent]]
@@ -29,9 +29,9 @@ Phases = Sequence[Sequence[ClientEvent]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetimedRound:
-    """One round in emulated seconds, as the run had it and on the other fleet.
+    """One round: its emulated seconds in the run, and its retimed seconds on the other fleet.
 
-    The accuracies are the round's `eval/accuracy` and `personal/accuracy_mean`; None where it measured none.
+    The accuracies are the round's `eval/accuracy` and `personal/accuracy_mean`, None in rounds without evaluation.
     """
 
     round_idx: int
@@ -44,60 +44,64 @@ class RetimedRound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retiming:
-    """All committed rounds of a run (at least one), which ran on `fleet`, on another fleet.
+class RetimedRun:
+    """All committed rounds of a run (at least one), with their times on `fleet` and on `other_fleet`.
 
-    Over there every device is taken to be there for its tasks and to answer; `although` says why that would not be so
-    (None: it would).
+    The run itself used `fleet`. The times on `other_fleet` assume that every device is always available and never
+    vanishes; `availability_limit` says why this assumption is wrong (None: the assumption is right).
     """
 
     run_id: str
     fleet: str
-    other: str
+    other_fleet: str
     rounds: tuple[RetimedRound, ...]
-    although: str | None = None
+    availability_limit: str | None = None
 
     @property
     def ratio(self) -> float:
-        """The run's time on the other fleet over the time that it took; NaN where that was 0."""
+        """Total time on the other fleet divided by the total time of the run; NaN when the run took 0 s."""
         last = self.rounds[-1]
         return last.retimed_s_total / last.emulated_s_total if last.emulated_s_total else math.nan
 
 
-def retime(folder: Path, fleet: str, *, redraw: bool | None = None) -> Retiming:
-    """The run in this folder on the named fleet, its clients' devices drawn from the run's own seed.
+def retime(folder: Path, fleet: str, *, redraw: bool | None = None) -> RetimedRun:
+    """Compute the times of the run in `folder` on the named fleet; the run's own seed assigns devices to clients.
 
-    `redraw` gives every client a new device in every round (None: as in the run). Raises a RequestError for a run
-    that would have been another one there, and CheckpointError where its logs contradict one another.
+    `redraw` says whether each client gets a new device in every round (None: as in the run).
+    Raises RequestError when the result of the run depends on its devices, and CheckpointError when the logs of the run
+    are inconsistent.
     """
     config = ExperimentConfig.parse(RunStore(folder).config())
-    own = get_fleet(config.fleet.name)
-    require_timeless(config, own, folder / "failures.jsonl")
-    other, population = _populated(fleet, config, config.fleet.redraw if redraw is None else redraw)
+    original_fleet = get_fleet(config.fleet.name)
+    require_retimable(config, original_fleet, folder / "failures.jsonl")
+    other_fleet, population = _fleet_and_population(
+        fleet, config, config.fleet.redraw if redraw is None else redraw
+    )
     num_rounds = num_committed(folder)
     records = [record for record in read_records(folder / "metrics.jsonl") if record.round_idx < num_rounds]
     if not records:
-        raise RequestError("RUN", folder.name, "it has no committed round", "run it first")
+        raise RequestError("RUN", folder.name, "it has no committed round", "resume the run first")
     rounds = retimed_rounds(records, committed_events(folder), population, config.seed)
-    return Retiming(
+    return RetimedRun(
         run_id=folder.name,
-        fleet=own.name,
-        other=other.name,
+        fleet=original_fleet.name,
+        other_fleet=other_fleet.name,
         rounds=tuple(rounds),
-        although=comes_and_goes(other),
+        availability_limit=availability_limit(other_fleet),
     )
 
 
 def retimed_rounds(
     records: Sequence[RoundRecord], events: Iterable[ClientEvent], population: Population, seed: int
 ) -> Iterator[RetimedRound]:
-    """The recorded rounds on the devices of a population, which are redrawn, if at all, under this root seed.
+    """Yield the recorded rounds with their times on the devices of `population`.
 
-    Raises CheckpointError where the events of a round do not come to the time that its record has.
+    `seed` is the run's root seed, which decides the devices of a population that is redrawn in every round.
+    Raises CheckpointError when the events of a round do not add up to the time in its record.
     """
     total_s = 0.0
     for record, phases in _rounds(records, events):
-        retimed_s = sum(phase_s([_moved(event, population, seed) for event in phase]) for phase in phases)
+        retimed_s = sum(phase_s([_retimed(event, population, seed) for event in phase]) for phase in phases)
         total_s += retimed_s
         yield RetimedRound(
             round_idx=record.round_idx,
@@ -113,23 +117,23 @@ def retimed_rounds(
 def _rounds(
     records: Sequence[RoundRecord], events: Iterable[ClientEvent]
 ) -> Iterator[tuple[RoundRecord, Phases]]:
-    """Each record with the phases of its round."""
+    """Yield each record with the phases of its round."""
     groups = groupby(events, lambda event: event.round_idx)
     for record in records:
         round_idx, group = next(groups, (None, iter(())))
         phases = split_phases(group) if round_idx == record.round_idx else []
-        found_s = sum(map(phase_s, phases))
+        events_s = sum(map(phase_s, phases))
         recorded_s = record.metrics.get(_ROUND_S, math.nan)
-        if not math.isclose(found_s, recorded_s, rel_tol=_RELATIVE_ERROR):
+        if not math.isclose(events_s, recorded_s, rel_tol=_RELATIVE_ERROR):
             raise CheckpointError(
-                f"the events of round {record.round_idx} come to {found_s:g} emulated seconds, metrics.jsonl says "
-                f"{recorded_s:g}; the run cannot be retimed from these logs"
+                f"the logs are inconsistent: the events of round {record.round_idx} take {events_s:g} emulated "
+                f"seconds, but metrics.jsonl says {recorded_s:g}; run the experiment on the other fleet"
             )
         yield record, phases
 
 
 def split_phases(events: Iterable[ClientEvent]) -> list[list[ClientEvent]]:
-    """A round's events by phase: tasks of one kind that start together, in the order of their positions."""
+    """Split a round's events into phases; the tasks of a phase have one kind, one start, and rising positions."""
     phases: list[list[ClientEvent]] = []
     for event in events:
         if not phases or not _same_phase(phases[-1][-1], event):
@@ -138,13 +142,13 @@ def split_phases(events: Iterable[ClientEvent]) -> list[list[ClientEvent]]:
     return phases
 
 
-def _same_phase(before: ClientEvent, event: ClientEvent) -> bool:
-    together = (before.kind, before.start_s) == (event.kind, event.start_s)
-    return together and before.position < event.position
+def _same_phase(previous: ClientEvent, event: ClientEvent) -> bool:
+    same_kind_and_start = (previous.kind, previous.start_s) == (event.kind, event.start_s)
+    return same_kind_and_start and previous.position < event.position
 
 
-def _moved(event: ClientEvent, population: Population, seed: int) -> ClientEvent:
-    """The participation on its client's device in that population; `start_s`, which no duration needs, stays."""
+def _retimed(event: ClientEvent, population: Population, seed: int) -> ClientEvent:
+    """The event with the durations of its client's device in `population`; `start_s` keeps its old value."""
     profile = device_of(population, seed, event.client_id, event.round_idx)
     time = client_time(
         profile,
@@ -161,8 +165,8 @@ def _moved(event: ClientEvent, population: Population, seed: int) -> ClientEvent
     )
 
 
-def _populated(name: str, config: ExperimentConfig, redraw: bool) -> tuple[Fleet, Population]:
-    """The fleet of that name, and the devices that the run's clients have there."""
+def _fleet_and_population(name: str, config: ExperimentConfig, redraw: bool) -> tuple[Fleet, Population]:
+    """Return the fleet of this name, and the devices that it gives to the run's clients."""
     try:
         fleet = get_fleet(name)
         return fleet, draw_population(fleet, config.fleet.num_clients, config.seed, redraw=redraw)
@@ -170,5 +174,5 @@ def _populated(name: str, config: ExperimentConfig, redraw: bool) -> tuple[Fleet
         if error.field == "fleet.name":
             raise RequestError("--fleet", error.value, error.problem, error.remedy) from error
         if error.field == "fleet.redraw":
-            raise RequestError("--redraw", error.value, error.problem, "say --no-redraw") from error
+            raise RequestError("--redraw", error.value, error.problem, "use --no-redraw") from error
         raise

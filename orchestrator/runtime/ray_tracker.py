@@ -9,7 +9,7 @@ from orchestrator.errors import TrackingError, one_line
 from orchestrator.execution.ray_actors import end_actors, this_node
 from orchestrator.execution.ray_calls import PendingCalls
 from orchestrator.runtime.ray_head_monitor import Head
-from orchestrator.tracking.credentials import connecting
+from orchestrator.tracking.credentials import client_factory
 from orchestrator.tracking.mlflow.sink import MlflowSink
 from orchestrator.tracking.record import RoundRecord, RunInfo
 from orchestrator.tracking.tracker import TrackingOutcome
@@ -26,7 +26,7 @@ class RayTracker:
         self._sink: Any = (
             ray.remote(MlflowSink)
             .options(name=f"{run_id}/tracker", num_cpus=0, scheduling_strategy=this_node())
-            .remote(connecting())
+            .remote(client_factory())
         )
         self._calls = PendingCalls()
 

@@ -75,6 +75,6 @@ def undelivered(
 
 
 def _lacks(folder: Path) -> bool:
-    delivery = Delivery.noted(folder)
+    delivery = Delivery.load(folder)
     num_records = len(complete_lines(folder / "metrics.jsonl"))
     return delivery is None or not delivery.ended or delivery.num_delivered != num_records

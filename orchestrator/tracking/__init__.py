@@ -1,1 +1,1 @@
-"""Where a run's numbers go: its own folder first, MLflow behind it, and the terminal."""
+"""Records the metrics of a run in its folder, and delivers them from there to MLflow."""

@@ -1,4 +1,4 @@
-"""What a tracking server asks for, on its way from the command to the process that speaks with it."""
+"""Passes the credentials for a tracking server from the command's process to the process that uses the server."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-#: where MLflow's client looks for them
-NAMES = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+#: environment variables that MLflow's client reads
+VARIABLES = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
-def connecting() -> Callable[[str], "MlflowClient"]:
-    """Opens stores, in whatever process it is called, with this process's credentials.
+def client_factory() -> Callable[[str], "MlflowClient"]:
+    """Return a function that opens a store in any process, with the credentials of this process.
 
-    A cluster's processes have the environment of whoever started the cluster. They travel as an argument, which Ray
-    neither shows nor logs, unlike an actor's environment.
+    The processes of a cluster have the environment of the user who started the cluster, not the environment of this
+    command. The function carries the credentials as an argument of an actor, because Ray shows and logs the environment
+    of an actor, but not its arguments.
     """
-    return partial(_connect, {name: os.environ[name] for name in NAMES if name in os.environ})
+    return partial(_connect, {name: os.environ[name] for name in VARIABLES if name in os.environ})
 
 
 def _connect(credentials: Mapping[str, str], uri: str) -> "MlflowClient":

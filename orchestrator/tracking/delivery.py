@@ -1,4 +1,4 @@
-"""How far a tracking server has followed a run: `tracking.json` in the run's folder."""
+"""The state of delivery to a tracking server: `tracking.json` in the run's folder."""
 
 import json
 import os
@@ -11,13 +11,13 @@ from orchestrator.errors import CheckpointError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """The MLflow run that follows ours, and what it holds.
+    """The MLflow run of a Sparsefleet run, and how much of the run is delivered.
 
-    `delivery_id` is made once for a run's folder and marks its MLflow run, so that it is found again by a
-    process that does not know `mlflow_run_id` (None until noted). `num_delivered` counts lines of
-    `metrics.jsonl`; the store may hold more (sent, but the process died before it noted that), never fewer.
-    `model_sha256` is the digest of the last `model.safetensors` that was logged, None before the first. `ended`
-    says that summary, artifacts and final status are there too.
+    `delivery_id` is created once for each run folder and is a tag of the MLflow run. A process that does not know
+    `mlflow_run_id` (None until saved) finds the MLflow run by this tag. `num_delivered` counts lines of
+    `metrics.jsonl`. The store contains at least these lines; it contains more when the process died after it sent
+    lines and before it saved this file. `model_sha256` is the digest of the last `model.safetensors` that was logged,
+    None before the first. `ended` says that the store also has the summary, the artifacts and the final status.
     """
 
     uri: str
@@ -29,23 +29,23 @@ class Delivery:
     ended: bool = False
 
     @classmethod
-    def to(cls, uri: str, experiment: str, run_dir: Path) -> "Delivery":
-        """What is noted about this store (`uri` is kept in the file: give it without a password).
+    def open(cls, uri: str, experiment: str, run_dir: Path) -> "Delivery":
+        """Load the state of delivery to this store and experiment, or save the state of a new delivery.
 
-        Nothing has been delivered yet to a store or an experiment other than the last one. Raises
-        CheckpointError for a file that is not one of ours.
+        A change of store or experiment starts a new delivery from the first line. `uri` is saved in the file, so it
+        must contain no password. Raises CheckpointError when `tracking.json` is not valid.
         """
-        noted = cls.noted(run_dir)
-        if noted is not None and (noted.uri, noted.experiment) == (uri, experiment):
-            return noted
+        saved = cls.load(run_dir)
+        if saved is not None and (saved.uri, saved.experiment) == (uri, experiment):
+            return saved
         delivery = cls(
-            uri=uri, experiment=experiment, delivery_id=noted.delivery_id if noted else uuid4().hex
+            uri=uri, experiment=experiment, delivery_id=saved.delivery_id if saved else uuid4().hex
         )
         delivery.save(run_dir)
         return delivery
 
     def save(self, run_dir: Path) -> None:
-        """Write `tracking.json` so that a reader sees the old or the new one, also after a crash."""
+        """Write `tracking.json` atomically: a reader sees the old or the new file, also after a crash."""
         path = run_dir / "tracking.json"
         part = path.with_suffix(".json.part")
         with part.open("w", encoding="utf-8") as file:
@@ -55,12 +55,14 @@ class Delivery:
         part.replace(path)
 
     @classmethod
-    def noted(cls, run_dir: Path) -> "Delivery | None":
-        """What the folder's `tracking.json` says, None where there is none. Raises CheckpointError for another file."""
+    def load(cls, run_dir: Path) -> "Delivery | None":
+        """Load `tracking.json`; None when there is no file. Raises CheckpointError when the file is not valid."""
         path = run_dir / "tracking.json"
         if not path.exists():
             return None
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
-            raise CheckpointError(f"{path}: {error}; delete it, and the run is delivered anew") from error
+            raise CheckpointError(
+                f"{path}: {error}; delete the file, and resume the run to deliver it again"
+            ) from error

@@ -1,4 +1,4 @@
-"""Pictures of a run, drawn without a display and without matplotlib's global state."""
+"""Plots of a run, without a display and without matplotlib's global state."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +20,11 @@ _MAX_CLASSES_NAMED = 20
 _ACCURACIES = {"eval/accuracy": "global model", "personal/accuracy_mean": "mean over clients"}
 
 
-def draw_partition(partition: Path, path: Path) -> None:
-    """Stacked class counts per client, from a `partition.parquet`, as PNG.
+def plot_partition(partition: Path, path: Path) -> None:
+    """Plot the stacked class counts of each client, from a `partition.parquet`, as PNG.
 
-    Up to 60 clients stand in order of their ids; more are ordered by their most frequent class, then by
-    size. Of more than 600 clients, 600 evenly spaced ones are drawn, and the picture says so.
+    Up to 60 clients are in order of their ids; more clients are ordered by their most frequent class, then by size.
+    Of more than 600 clients, the plot shows 600 evenly spaced ones, and its title says so.
     """
     import numpy as np
     from pyarrow import parquet
@@ -35,7 +35,7 @@ def draw_partition(partition: Path, path: Path) -> None:
     num_clients = len(counts)
     shown = counts[np.unique(np.linspace(0, num_clients - 1, min(num_clients, _MAX_COLUMNS)).astype(int))]
 
-    figure = _figure(11, 4, right_in=_key_width_in(len(classes)))
+    figure = _figure(11, 4, right_in=_legend_width_in(len(classes)))
     axes = figure.add_subplot()
     if num_clients <= _MAX_BARS:
         _bars(axes, shown, classes)
@@ -43,8 +43,8 @@ def draw_partition(partition: Path, path: Path) -> None:
     else:
         _columns(axes, shown[np.lexsort((-shown.sum(axis=1), shown.argmax(axis=1)))], classes)
         axes.set_xlabel("clients, ordered by their most frequent class")
-    _class_key(axes, classes)
-    part = f", {len(shown)} of them drawn" if len(shown) < num_clients else ""
+    _class_legend(axes, classes)
+    part = f", {len(shown)} of them shown" if len(shown) < num_clients else ""
     axes.set_title(f"{counts.sum():,} training samples over {num_clients:,} clients{part}")
     axes.set(ylabel="training samples", xlim=(-0.5, len(shown) - 0.5))
     _whole_numbers(axes)
@@ -52,7 +52,7 @@ def draw_partition(partition: Path, path: Path) -> None:
 
 
 def _bars(axes: "Axes", counts: "NDArray[np.int64]", classes: Sequence[str]) -> None:
-    """One collection of rectangles a class: `Axes.bar` would make an artist of each, several times slower."""
+    """Add one collection of rectangles per class; `Axes.bar` would add one artist per rectangle, which is slower."""
     import numpy as np
     from matplotlib.collections import PolyCollection
 
@@ -68,17 +68,17 @@ def _bars(axes: "Axes", counts: "NDArray[np.int64]", classes: Sequence[str]) -> 
 
 
 def _columns(axes: "Axes", counts: "NDArray[np.int64]", classes: Sequence[str]) -> None:
-    """Like `_bars`, without gaps: painted as one image, as shapes by the thousand take seconds."""
+    """Like `_bars` without gaps, but as one image, because thousands of shapes would take seconds."""
     import numpy as np
 
     tops = counts.cumsum(axis=1)
     highest = max(int(tops.max()), 1)
     heights = (np.arange(_IMAGE_ROWS) + 0.5) * highest / _IMAGE_ROWS
-    painted = np.stack(
+    class_indices = np.stack(
         [np.searchsorted(top, heights, side="right") for top in tops], axis=1
     )  # [rows, columns]
     axes.imshow(
-        np.ma.masked_equal(painted, len(classes)),
+        np.ma.masked_equal(class_indices, len(classes)),
         cmap=_palette(len(classes)),
         vmin=-0.5,
         vmax=len(classes) - 0.5,
@@ -90,12 +90,12 @@ def _columns(axes: "Axes", counts: "NDArray[np.int64]", classes: Sequence[str]) 
     axes.set_ylim(0, 1.05 * highest)
 
 
-def _key_width_in(num_classes: int) -> float:
+def _legend_width_in(num_classes: int) -> float:
     return 1.0 if num_classes <= 10 else 1.7 if num_classes <= _MAX_CLASSES_NAMED else 0.2
 
 
-def _class_key(axes: "Axes", classes: Sequence[str]) -> None:
-    """A legend, top class first as in the columns, or a colour bar where names would not fit."""
+def _class_legend(axes: "Axes", classes: Sequence[str]) -> None:
+    """Add a legend, with the top class of the bars first, or a colour bar when there are too many classes."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.patches import Patch
@@ -117,7 +117,7 @@ def _class_key(axes: "Axes", classes: Sequence[str]) -> None:
 
 
 def _palette(num_classes: int) -> "Colormap":
-    """A colour map whose first `num_classes` entries are the classes' colours."""
+    """Return a colour map whose first `num_classes` entries are the colours of the classes."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
@@ -127,10 +127,10 @@ def _palette(num_classes: int) -> "Colormap":
     return ListedColormap([named(idx) for idx in range(num_classes)])
 
 
-def draw_curves(records: Sequence[RoundRecord], path: Path) -> None:
-    """Accuracy over rounds, accuracy over uploaded bytes, and density over rounds, as PNG.
+def plot_curves(records: Sequence[RoundRecord], path: Path) -> None:
+    """Plot accuracy over rounds, accuracy over uploaded bytes, and density over rounds, as PNG.
 
-    Panels without a measured point are left out; nothing is written when none has any.
+    The figure has no panels without points. When no panel has a point, the function writes no file.
     """
     panels = [
         ("round", "accuracy", [(label, _points(records, name)) for name, label in _ACCURACIES.items()]),
@@ -182,7 +182,7 @@ def _whole_numbers(axes: "Axes") -> None:
 
 
 def _figure(width_in: float, height_in: float, *, num_panels: int = 1, right_in: float = 0.2) -> "Figure":
-    """A figure with fixed margins: a layout that measures every text first costs as much as the drawing."""
+    """Create a figure with fixed margins, because an automatic layout would double the time to draw it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Can the tracking server be reached? Asked before a run starts, without importing MLflow."""
+"""Checks, before a run starts and without importing MLflow, that a tracking server can be reached."""
 
 import os
 from http.client import HTTPException
@@ -13,21 +13,21 @@ _SQLITE = "sqlite:///"
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The absolute path of the database of a `sqlite:///...` URI; None for any other URI."""
+    """Return the absolute path of the database in a `sqlite:///...` URI; None for any other URI."""
     return Path(uri.removeprefix(_SQLITE)).absolute() if uri.startswith(_SQLITE) else None
 
 
 def public_uri(uri: str) -> str:
-    """The URI without user name and password, fit for messages and files."""
+    """Return the URI without user name and password, for messages and files."""
     parts = urlsplit(uri)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri
 
 
 def check_reachable(uri: str, timeout_s: float = 5.0) -> None:
-    """Return when runs can be tracked at `uri`.
+    """Raise an error unless runs can be tracked at `uri`.
 
-    Raises ConfigError for a URI that is neither SQLite nor http(s), TrackingError for a server that does
-    not answer at /health within `timeout_s` or a database that could not be written.
+    Raises ConfigError when the URI is neither SQLite nor http(s). Raises TrackingError when the server does not answer
+    at /health within `timeout_s`, or when the database cannot be written.
     """
     path = sqlite_path(uri)
     if path is not None:
@@ -38,8 +38,8 @@ def check_reachable(uri: str, timeout_s: float = 5.0) -> None:
         raise ConfigError(
             "tracking.uri",
             public_uri(uri),
-            "not a place MLflow can keep runs",
-            "give sqlite:////absolute/path/mlflow.db or http(s)://host:port",
+            "MLflow cannot store runs at this URI",
+            "use sqlite:////absolute/path/mlflow.db or http(s)://host:port",
         )
 
 
@@ -48,7 +48,7 @@ def _check_writable(uri: str, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        problem = f"the folder {path.parent} cannot be made ({error.strerror})"
+        problem = f"the folder {path.parent} cannot be created ({error.strerror})"
     else:
         for place in (path.parent, path):
             if place.exists() and not os.access(place, os.W_OK):
@@ -56,7 +56,7 @@ def _check_writable(uri: str, path: Path) -> None:
         if path.is_dir():
             problem = f"{path} is a folder"
     if problem is not None:
-        raise TrackingError(f"tracking.uri={uri}: {problem}; choose a place that can be written")
+        raise TrackingError(f"tracking.uri={uri}: {problem}; choose a path that can be written")
 
 
 def _check_answers(uri: str, timeout_s: float) -> None:
@@ -65,11 +65,11 @@ def _check_answers(uri: str, timeout_s: float) -> None:
             return
     except HTTPError as error:
         if error.code in (401, 403):
-            return  # it answers; whether the credentials suffice only MLflow's own client knows
+            return  # the server answers; only MLflow's own client can check the credentials
         problem = f"/health answers {error.code}"
     except (OSError, HTTPException) as error:
         problem = f"the server does not answer ({getattr(error, 'reason', error)})"
     raise TrackingError(
-        f"tracking.uri={public_uri(uri)}: {problem}; start it (`mlflow server`), or correct the address, "
+        f"tracking.uri={public_uri(uri)}: {problem}; start the server (`mlflow server`), or correct the address, "
         "or leave tracking.uri out to use a local SQLite file"
     )

@@ -1,4 +1,4 @@
-"""What is tracked: one record a round, and what a tracking server is told about a run."""
+"""The data that trackers get: a record for each round, and a description of the run."""
 
 import json
 import math
@@ -8,8 +8,8 @@ from typing import final
 
 from orchestrator.errors import CheckpointError
 
-#: how the names of what an evaluation measures begin
-_EVALUATION = ("eval/", "personal/", "trained/", "finetuned/")
+#: prefixes of the metrics that an evaluation measures
+_EVALUATION_PREFIXES = ("eval/", "personal/", "trained/", "finetuned/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,12 @@ class RoundRecord:
     metrics: dict[str, float]
 
     def to_line(self) -> str:
-        """One line of JSON without its newline; floats keep every bit, and may be NaN or Infinity."""
+        """Return one line of JSON without its newline; floats keep all bits, and may be NaN or Infinity."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
     def from_line(cls, line: str | bytes) -> "RoundRecord":
-        """Inverse of `to_line`. Raises ValueError for anything that is not such a line."""
+        """Inverse of `to_line`. Raises ValueError when the line is not a valid record."""
         fields = json.loads(line)
         if not isinstance(fields, dict) or fields.keys() != {"round_idx", "timestamp_ms", "metrics"}:
             raise ValueError("not an object with round_idx, timestamp_ms and metrics")
@@ -40,13 +40,13 @@ class RoundRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """What a tracker is told when a run starts or resumes.
+    """The description of a run that a tracker gets when the run starts or resumes.
 
-    `run_dir` is the run's own folder, which holds `metrics.jsonl`; `run_id` names that folder.
-    `artifact_root` is where an experiment created in a SQLite store keeps its artifacts (None: `mlartifacts`
-    beside the database); a server decides for itself. `params` is the resolved config, dotted. `tags` may
-    hold MLflow's own names (`mlflow.user`, `mlflow.parentRunId`). `flush_timeout_s` is how long `close`
-    waits for a server that is away. `resumption` is the command that delivers what did not arrive (None:
+    `run_dir` is the run's folder, which contains `metrics.jsonl`; `run_id` is the name of this folder.
+    `artifact_root` is the artifact folder of an experiment that the tracker creates in a SQLite store (None:
+    `mlartifacts` next to the database); a server chooses its own. `params` is the resolved config with dotted keys.
+    `tags` may contain MLflow's own names (`mlflow.user`, `mlflow.parentRunId`). `flush_timeout_s` is how long `close`
+    waits for an unreachable server. `resumption` is the command that delivers the rest later (None:
     `sparsefleet resume` of the run).
     """
 
@@ -63,41 +63,39 @@ class RunInfo:
 
 
 def read_records(path: Path, start: int = 0) -> list[RoundRecord]:
-    """The records of a `metrics.jsonl` from line `start` (0-based) on; none when there is no file.
+    """Read the records of a `metrics.jsonl` from line `start` (0-based) on; none when there is no file.
 
-    A last line without a newline is one that was being written: it is left out. Raises CheckpointError,
-    naming the line (1-based), for any other line that is not a record.
+    A last line without a newline is still being written, so the function ignores it. For any other line that is not a
+    record, the function raises CheckpointError with the number of the line (1-based).
     """
-    return [
-        _parsed(path, number, line) for number, line in enumerate(complete_lines(path)[start:], start + 1)
-    ]
+    return [_parse(path, number, line) for number, line in enumerate(complete_lines(path)[start:], start + 1)]
 
 
 @final
 class RecordTail:
-    """Follows a `metrics.jsonl` that grows: lines that were passed once are not read again, unless it was cut back."""
+    """Reads a growing `metrics.jsonl` without reading earlier lines again, unless the file has become shorter."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._num_passed, self._offset = path, 0, 0
+        self._path, self._num_skipped, self._offset = path, 0, 0
 
     def read(self, start: int) -> list[RoundRecord]:
-        """As `read_records`; `start` never falls."""
+        """Like `read_records`; `start` must not decrease from call to call."""
         if not self._path.exists():
             return []
         with self._path.open("rb") as file:
             file.seek(max(0, self._offset - 1))
             if self._offset and file.read(1) != b"\n":
-                self._num_passed = self._offset = 0
+                self._num_skipped = self._offset = 0
             file.seek(self._offset)
-            while self._num_passed < start and file.readline().endswith(b"\n"):
-                self._num_passed, self._offset = self._num_passed + 1, file.tell()
+            while self._num_skipped < start and file.readline().endswith(b"\n"):
+                self._num_skipped, self._offset = self._num_skipped + 1, file.tell()
             file.seek(self._offset)
             lines = file.read().split(b"\n")[:-1]
-        skipped = start - self._num_passed
-        return [_parsed(self._path, n, line) for n, line in enumerate(lines[skipped:], start + 1)]
+        first = start - self._num_skipped
+        return [_parse(self._path, n, line) for n, line in enumerate(lines[first:], start + 1)]
 
 
-def _parsed(path: Path, number: int, line: bytes) -> RoundRecord:
+def _parse(path: Path, number: int, line: bytes) -> RoundRecord:
     try:
         return RoundRecord.from_line(line)
     except ValueError as error:
@@ -105,26 +103,26 @@ def _parsed(path: Path, number: int, line: bytes) -> RoundRecord:
 
 
 def not_finite(record: RoundRecord) -> list[str]:
-    """The metrics of a round's evaluation that are NaN or infinite, by name."""
+    """Return the names of the evaluation metrics that are NaN or infinite."""
     return [
         name
         for name, value in record.metrics.items()
-        if name.startswith(_EVALUATION) and not math.isfinite(value)
+        if name.startswith(_EVALUATION_PREFIXES) and not math.isfinite(value)
     ]
 
 
 def committed_records(run_dir: Path) -> list[RoundRecord]:
-    """The records of a run's committed rounds: a kill may leave a line of one that is not. Raises as `read_records`."""
+    """Read the records of the committed rounds; a killed run may also have a line of a round that is not committed."""
     num_committed = sum(1 for _ in (run_dir / "commits").glob("round-*.json"))
     return read_records(run_dir / "metrics.jsonl")[:num_committed]
 
 
 def complete_lines(path: Path) -> list[bytes]:
-    """The lines of a file that end in a newline, without it; none when there is no file."""
+    """Return the lines of a file that end with a newline, without the newline; none when there is no file."""
     return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
 
 
-def _spread(name: str, what: str) -> dict[str, str]:
+def _client_statistics(name: str, what: str) -> dict[str, str]:
     return {
         f"{name}_mean": f"{what}: unweighted mean over clients",
         f"{name}_std": f"{what}: standard deviation over clients",
@@ -134,16 +132,16 @@ def _spread(name: str, what: str) -> dict[str, str]:
 
 
 METRICS: dict[str, str] = {
-    "eval/accuracy": "global model on the central test set, share correct",
-    "eval/loss": "global model on the central test set, mean cross-entropy in nats",
-    **_spread("eval/client_accuracy", "global model on each client's own test part"),
-    **_spread(
+    "eval/accuracy": "accuracy of the global model on the central test set, share in [0, 1]",
+    "eval/loss": "mean cross-entropy of the global model on the central test set, nats",
+    **_client_statistics("eval/client_accuracy", "global model on each client's own test part"),
+    **_client_statistics(
         "personal/accuracy",
-        "what each client uses after the round (its own model, a submodel or the global one) on its own test part",
+        "the model that each client uses after the round (personal, submodel or global) on the client's test part",
     ),
-    **_spread(
+    **_client_statistics(
         "personal/central_accuracy",
-        "what each client uses after the round (its own model, a submodel or the global one) on the central test set",
+        "the model that each client uses after the round (personal, submodel or global) on the central test set",
     ),
     **{
         metric: text
@@ -152,13 +150,13 @@ METRICS: dict[str, str] = {
             ("central_accuracy", "the central test set"),
         )
         for metric, text in {
-            **_spread(
+            **_client_statistics(
                 f"trained/{data}",
                 "this round's participants right after local training, before the server's step, on " + where,
             ),
-            **_spread(
+            **_client_statistics(
                 f"finetuned/{data}",
-                "what clients use at the end, after evaluation.finetune_epochs more epochs, on " + where,
+                "each client's final model after evaluation.finetune_epochs more epochs, on " + where,
             ),
         }.items()
     },
@@ -170,24 +168,24 @@ METRICS: dict[str, str] = {
     "compute/train_flops_total": "training FLOPs, masked weights not counted, this round and before",
     "compute/train_flops_dense": "training FLOPs of all clients in the round, as if no weight were masked",
     "compute/train_flops_dense_total": "training FLOPs as if no weight were masked, this round and before",
-    "time/emulated_s": "virtual time the round takes on the emulated devices, seconds",
-    "time/emulated_s_total": "virtual time on the emulated devices, this round and before, seconds",
-    "time/waited_s": "share of time/emulated_s in which no client was there to be asked, seconds",
+    "time/emulated_s": "emulated time of the round on the clients' devices, seconds",
+    "time/emulated_s_total": "emulated time on the clients' devices, this round and before, seconds",
+    "time/waited_s": "part of time/emulated_s in which no client was available, seconds",
     "time/wall_s": "time the round took on this machine, seconds",
     "time/wall_s_total": "time on this machine, this round and before, seconds",
-    "train/loss": "clients' models on their training samples while training: mean of the loss that they minimise",
+    "train/loss": "mean training loss over the clients' samples during local training",
     "sparsity/density": "share of maskable weights of the global model that are kept, in (0, 1]",
-    "sparsity/client_density": "share of maskable weights counted in a client's update, mean weighted as updates are",
-    "sparsity/union": "share of maskable weights that at least one client held, before the server pruned",
-    "sparsity/new_survivors": "share of maskable weights that are active after the round and were not before",
-    "sparsity/removed": "share of maskable weights that clients held and the server pruned",
-    "fleet/stragglers": "clients whose update came after fleet.deadline_s: lost, or kept for the round it arrives in",
-    "fleet/in_flight": "clients at work when the round ended, whose updates may count later",
-    "fleet/surplus": "clients whose update came after enough others had answered (fleet.over_selection)",
-    "fleet/vanished": "clients whose device left before its update was there",
-    "fleet/stale": "clients whose update was staler than asynchrony.max_staleness and was left out",
-    "fleet/staleness_mean": "server steps between the model that an update began with and its use, mean over updates",
-    "fleet/staleness_max": "server steps between the model that an update began with and its use, largest",
+    "sparsity/client_density": "share of maskable weights in a client's update, weighted mean over clients",
+    "sparsity/union": "share of maskable weights that at least one client kept, before the server pruned",
+    "sparsity/new_survivors": "share of maskable weights that are active after the round and were inactive before",
+    "sparsity/removed": "share of maskable weights that clients kept and the server pruned",
+    "fleet/stragglers": "clients whose update arrived after fleet.deadline_s (used later if fleet.late=keep)",
+    "fleet/in_flight": "clients that were still training when the round ended; a later round may use their updates",
+    "fleet/surplus": "clients whose update arrived after enough other updates (fleet.over_selection)",
+    "fleet/vanished": "clients whose device left before the update arrived",
+    "fleet/stale": "clients whose update is staler than asynchrony.max_staleness, so the server did not use it",
+    "fleet/staleness_mean": "server steps from sending the model to using the update, mean over updates",
+    "fleet/staleness_max": "server steps from sending the model to using the update, maximum over updates",
     "sparsity/mask_change": "share of maskable weights whose mask entry changed in the round",
     "fleet/participants": "clients whose update was used in the round",
     "fleet/failures": "client tasks that failed in the round",

@@ -1,7 +1,7 @@
-"""How MLflow loads a logged model back: a run's `model/` folder becomes an object that predicts.
+"""Loads a logged model for MLflow: a run's `model/` folder becomes an object with a `predict` method.
 
-The folder holds `model.safetensors` (the model's `state_dict`) and `model.json`; no pickle is
-read. MLflow calls `_load_pyfunc`, see `mlflow.pyfunc`, "loader_module".
+The folder contains `model.safetensors` (the model's `state_dict`) and `model.json`; the loader reads no pickle.
+MLflow calls `_load_pyfunc` (see "loader_module" in `mlflow.pyfunc`).
 """
 
 import json
@@ -26,7 +26,7 @@ class ServedModel:
     """The final global model of a run, in evaluation mode on the CPU."""
 
     def __init__(self, module: nn.Module, constants: tuple[Tensor, Tensor] | None) -> None:
-        """`constants` are mean and std, float32[C], for uint8 images on the scale of pixel / 255; None: text."""
+        """`constants` are mean and std of the images, float32[C], on the scale of pixel / 255; None for texts."""
         self._module = module.eval()
         self._constants = constants
 
@@ -35,23 +35,24 @@ class ServedModel:
         model_input: NDArray[np.float32] | NDArray[np.uint8] | NDArray[np.int64],
         params: dict[str, Any] | None = None,
     ) -> NDArray[np.float32]:
-        """Images [n, C, H, W] or texts [n, T] -> float32[n, num_classes], the scores that the cross-entropy took.
+        """Compute class scores: images [n, C, H, W] or texts [n, T] -> float32[n, num_classes].
 
-        uint8 pixels are divided by 255; float32 pixels are taken as they are: those of a data set of floats,
-        or those of a uint8 data set already divided by 255. Then both are normalised as in training. Texts are
-        integer token ids, the places of their characters in the vocabulary of the data set.
-        The scores are logits, or their softmax in a run with `model.double_softmax`. `params` is ignored.
+        The method divides uint8 pixels by 255. It does not scale float32 pixels: they must be those of a float data
+        set, or those of a uint8 data set divided by 255. It then normalises all images as in training. Texts are
+        integer token ids, the positions of the characters in the vocabulary of the data set.
+        The scores are the inputs of the cross-entropy: logits, or their softmax in a run with `model.double_softmax`.
+        The method ignores `params`.
         """
         inputs = torch.from_numpy(np.array(model_input))
         starts = range(0, max(len(inputs), 1), EVALUATION_BATCH)
         with torch.inference_mode():
             batches = [
-                self._module(self._prepared(inputs[start : start + EVALUATION_BATCH])) for start in starts
+                self._module(self._normalise(inputs[start : start + EVALUATION_BATCH])) for start in starts
             ]
         scores: NDArray[np.float32] = torch.cat(batches).numpy()
         return scores
 
-    def _prepared(self, inputs: Tensor) -> Tensor:
+    def _normalise(self, inputs: Tensor) -> Tensor:
         if self._constants is None:
             return inputs.long()
         mean, std = (constant.view(-1, 1, 1) for constant in self._constants)
@@ -60,7 +61,7 @@ class ServedModel:
 
 
 def _load_pyfunc(data_path: str) -> ServedModel:
-    """Rebuild the model from its folder. Raises ModelError when the tensors do not fit the model built."""
+    """Rebuild the model from its folder. Raises ModelError when the tensors do not fit the model."""
     folder = Path(data_path)
     description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     builder = description["builder"]

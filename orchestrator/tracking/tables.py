@@ -1,4 +1,4 @@
-"""What each client has cost over a run, as Parquet."""
+"""Writes the costs of each client over a run as Parquet."""
 
 import json
 from pathlib import Path
@@ -13,9 +13,9 @@ _SUMMED_ENDINGS = ("_bytes", "_flops", "_flops_dense", "_s")
 
 
 def write_clients(events: Path, partition: Path, path: Path) -> None:
-    """A row per client: its row of `partition.parquet`, `num_participations`, and the sums of its events.
+    """Write a row per client: its row of `partition.parquet`, `num_participations`, and the sums over its events.
 
-    Summed are the numeric fields that are additive by their names: bytes, FLOPs, seconds and `num_` counts.
+    The sums cover the numeric fields whose names say that they add up: bytes, FLOPs, seconds and `num_` counts.
     Clients that never took part have zeros.
     """
     import pandas as pd
@@ -40,6 +40,6 @@ def _sums(events: "pd.DataFrame") -> "pd.DataFrame":
             {"client_id": pd.Series(dtype="int64"), "num_participations": pd.Series(dtype="int64")}
         )
     numeric = events.select_dtypes("number").columns
-    added = [name for name in numeric if name.endswith(_SUMMED_ENDINGS) or name.startswith("num_")]
+    summed = [name for name in numeric if name.endswith(_SUMMED_ENDINGS) or name.startswith("num_")]
     groups = events.groupby("client_id")
-    return groups[added].sum().assign(num_participations=groups.size()).reset_index()
+    return groups[summed].sum().assign(num_participations=groups.size()).reset_index()

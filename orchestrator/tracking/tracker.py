@@ -1,4 +1,4 @@
-"""The seam between a run and whatever follows it: four methods, none of which may hold up a round."""
+"""The interface between a run and its tracker. No method of a tracker may delay a round."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +14,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class TrackingOutcome:
-    """What had arrived when tracking ended.
+    """The result of tracking when a run ends.
 
-    `mlflow_run_id` is None when no run was opened; `num_logged` counts the rounds that MLflow holds, those
-    of earlier processes included; `problem` is None when everything arrived, else it names the remedy.
+    `mlflow_run_id` is None when no MLflow run was opened. `num_logged` counts the rounds in MLflow, including rounds
+    that earlier processes logged. `problem` is None when MLflow has everything; else it says what is missing, and the
+    remedy.
     """
 
     mlflow_run_id: str | None
@@ -26,45 +27,45 @@ class TrackingOutcome:
 
 
 class Tracker(Protocol):
-    """Called by the driver alone: `start` once, `log` after a commit, `finish` if it ended, `close` last."""
+    """The driver calls `start` once, `log` after each commit, `finish` if the run has ended, and `close` last."""
 
     def start(self, info: RunInfo) -> None:
-        """A run begins or resumes."""
+        """Start tracking a run that starts or resumes."""
 
     def log(self, record: RoundRecord) -> None:
-        """A round is committed: its record is in `metrics.jsonl` and will not be taken back."""
+        """Log a committed round, whose record is in `metrics.jsonl` and will not change."""
 
     def finish(self, status: Status, summary: Mapping[str, float | int | str]) -> None:
-        """The run has ended and its folder is complete. Not called when the run is to be resumed."""
+        """Finish a run that has ended and whose folder is complete. Not called for an interrupted run."""
 
     def close(self) -> TrackingOutcome:
-        """Wait until everything is delivered or `flush_timeout_s` has passed. The last call."""
+        """Wait until everything is delivered, at most `flush_timeout_s`. This is the last call."""
 
 
 @final
 class NullTracker:
-    """Follows nothing (`tracking.enabled=false`)."""
+    """Tracks nothing (`tracking.enabled=false`)."""
 
     def start(self, info: RunInfo) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def log(self, record: RoundRecord) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def finish(self, status: Status, summary: Mapping[str, float | int | str]) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def close(self) -> TrackingOutcome:
-        """Nothing was to be delivered."""
+        """Return an outcome without a problem."""
         return TrackingOutcome(None, 0, None)
 
 
 @final
 class ThreadTracker:
-    """Makes a blocking tracker non-blocking: one thread of its own runs the calls in the order they came."""
+    """Makes a blocking tracker non-blocking: one thread runs the calls in their order."""
 
     def __init__(self, sink: Tracker) -> None:
-        """Takes the sink over: from now on only this tracker calls it."""
+        """From now on, only this tracker may call `sink`."""
         self._sink = sink
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tracking")
         self._first_error: tuple[str, Exception] | None = None
@@ -82,7 +83,7 @@ class ThreadTracker:
         self._thread.submit(self._guard, "finish", lambda: self._sink.finish(status, summary))
 
     def close(self) -> TrackingOutcome:
-        """Wait for the queue and the sink. Raises TrackingError from the first error that a call raised."""
+        """Wait for the queue and the sink. Raises TrackingError if a call has failed, with the first error as cause."""
         closing = self._thread.submit(self._guard, "close", self._sink.close)
         self._thread.shutdown(wait=True)
         if self._first_error is not None:

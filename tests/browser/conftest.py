@@ -1,4 +1,4 @@
-"""A headless Chromium, and MLflow's UI on a sweep; tests that need them skip, saying so, where there is no Chromium."""
+"""Fixtures: a headless Chromium, and the MLflow UI on a sweep. Tests skip when Chromium is not installed."""
 
 import os
 import shutil
@@ -24,21 +24,21 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-#: what an element answers that is not there yet, any more, or behind another one
-_UNDER_CONSTRUCTION = (
+#: errors for an element that is missing, stale or covered while the page loads
+_PAGE_LOADING = (
     NoSuchElementException,
     StaleElementReferenceException,
     ElementClickInterceptedException,
     ElementNotInteractableException,
     JavascriptException,
 )
-#: no account, no updates, no other hosts
-_QUIET = (
+#: switches off accounts, updates and connections to other hosts
+_CHROME_ARGUMENTS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     "--window-size=1500,1000",
 )
-#: the methods of the sweep that is looked at
+#: the methods of the sweep that the tests show
 METHODS = ("feddst", "fedavg", "randommask", "topk")
 
 
@@ -51,7 +51,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
         pytest.skip("no chromium with chromedriver is installed")
     options = ChromeOptions()
     options.binary_location = program
-    for argument in (*_QUIET, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+    for argument in (*_CHROME_ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(argument)
     chrome = Chrome(options=options, service=Service(driver))
     try:
@@ -62,7 +62,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 @pytest.fixture(scope="session")
 def swept(browser: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A storage with one sweep over `METHODS`; made only where there is a browser to look at it."""
+    """A storage folder with one sweep over `METHODS`; the sweep runs only when a browser is installed."""
     storage = tmp_path_factory.mktemp("swept")
     command = [sys.executable, "-m", "orchestrator.cli", "sweep", "smoke", "--storage", str(storage)]
     options = [f"algorithm.name=[{', '.join(METHODS)}]", "runtime.executor=inprocess"]
@@ -73,7 +73,7 @@ def swept(browser: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ui(swept: Path) -> Iterator[str]:
-    """Address of the MLflow UI that `sparsefleet ui` starts on that storage."""
+    """The address of the MLflow UI that `sparsefleet ui` starts on the storage folder of the sweep."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -83,14 +83,14 @@ def ui(swept: Path) -> Iterator[str]:
             assert server.stdout is not None
             address = f"http://127.0.0.1:{port}"
             assert address in server.stdout.readline()
-            answers(f"{address}/health")
+            wait_until_it_answers(f"{address}/health")
             yield address
         finally:
             server.terminate()
 
 
-def answers(address: str) -> None:
-    """Wait until a server answers there, as long as a connection attempt at a time."""
+def wait_until_it_answers(address: str) -> None:
+    """Wait until a server answers at this address."""
     selector = WebDriverWait(None, timeout=90, poll_frequency=0.5)  # type: ignore[type-var]
     selector.until(lambda _: _answers(address))
 
@@ -105,53 +105,51 @@ def _answers(address: str) -> bool:
 
 @pytest.fixture
 def page(browser: Chrome, ui: str) -> Callable[..., None]:
-    """Opens a page of the UI, and waits until it shows all of some words.
+    """Opens a page of the UI, waits until the page shows all given words, and saves a screenshot.
 
-    Each page is kept as a picture, named by the first of them.
+    The first word is the name of the screenshot.
     """
 
     def open_page(path: str, *words: str) -> None:
-        # a page that differs only in its fragment would not be loaded anew; what was unfolded would be remembered
+        # the browser does not reload a page that differs only in its fragment, and would keep its unfolded rows
         browser.get(f"{ui}/health")
         browser.execute_script("localStorage.clear()")
         browser.get(f"{ui}/#{path}")
         wait_for_words(browser, *words)
         for button in browser.find_elements(By.CSS_SELECTOR, "[data-component-id$='chat_panel.close']"):
             button.click()
-        picture(browser, words[0])
+        screenshot(browser, words[0])
 
     return open_page
 
 
 def wait_for(browser: Chrome, condition: Callable[[Chrome], bool], what: str) -> None:
-    """Wait until a condition holds; a page under construction is looked at again."""
-    WebDriverWait(browser, 120, ignored_exceptions=_UNDER_CONSTRUCTION).until(
-        condition, f"never seen: {what}"
-    )
+    """Wait until a condition is true; errors of a loading page cause another attempt."""
+    WebDriverWait(browser, 120, ignored_exceptions=_PAGE_LOADING).until(condition, f"did not appear: {what}")
 
 
-def do(browser: Chrome, act: Callable[[WebElement], None], where: str, name: str) -> None:
-    """Act on an element of the page, once it is there and takes it; `where` is how it is found (By)."""
+def do(browser: Chrome, action: Callable[[WebElement], None], locator: str, name: str) -> None:
+    """Apply an action to an element of the page when the element is ready; `locator` is a strategy of `By`."""
 
     def is_done(chrome: Chrome) -> bool:
-        act(chrome.find_element(where, name))
+        action(chrome.find_element(locator, name))
         return True
 
     wait_for(browser, is_done, name)
 
 
 def wait_for_words(browser: Chrome, *words: str) -> None:
-    """Wait until the page's text has all of them."""
+    """Wait until the page's text contains all words."""
 
-    def are_there(chrome: Chrome) -> bool:
+    def are_shown(chrome: Chrome) -> bool:
         text = chrome.find_element(By.TAG_NAME, "body").text
-        return all(one in text for one in words)
+        return all(word in text for word in words)
 
-    wait_for(browser, are_there, ", ".join(words))
+    wait_for(browser, are_shown, ", ".join(words))
 
 
-def picture(browser: Chrome, name: str) -> None:
-    """Keep what the browser shows as a picture, where SPARSEFLEET_SCREENSHOTS names a folder."""
+def screenshot(browser: Chrome, name: str) -> None:
+    """Save a screenshot if SPARSEFLEET_SCREENSHOTS names a folder."""
     if folder := os.environ.get("SPARSEFLEET_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         file = "".join(letter if letter.isalnum() else "-" for letter in name.lower())

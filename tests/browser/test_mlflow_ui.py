@@ -1,4 +1,4 @@
-"""What a person sees of a sweep in MLflow's UI, in a real browser."""
+"""A sweep in the MLflow UI, in a real browser."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from tests.browser.conftest import METHODS, do, picture, wait_for, wait_for_words
+from tests.browser.conftest import METHODS, do, screenshot, wait_for, wait_for_words
 
 OpenPage = Callable[..., None]
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -29,11 +29,11 @@ def runs(swept: Path) -> dict[str, Run]:
 
 
 def of_experiment(runs: dict[str, Run]) -> str:
-    """The path of the experiment's pages."""
+    """The URL path of the experiment's pages."""
     return f"/experiments/{runs['sweep'].info.experiment_id}"
 
 
-def test_the_list_has_the_sweep_with_its_trials_below_it(
+def test_the_run_list_shows_the_trials_below_their_sweep(
     page: OpenPage, browser: Chrome, runs: dict[str, Run]
 ) -> None:
     sweep_id = runs["sweep"].data.tags["sweep"]
@@ -41,10 +41,10 @@ def test_the_list_has_the_sweep_with_its_trials_below_it(
     page(f"{of_experiment(runs)}/runs?searchFilter={search}", "5 matching runs", sweep_id)
     unfold(browser)
     wait_for_words(browser, *METHODS)
-    picture(browser, "list")
+    screenshot(browser, "list")
 
 
-def test_the_chart_page_draws_the_trials_by_kind_of_metric(
+def test_the_chart_page_shows_a_chart_for_a_metric(
     page: OpenPage, browser: Chrome, runs: dict[str, Run]
 ) -> None:
     page(f"{of_experiment(runs)}/runs?compareRunsMode=CHART", "5 matching runs", "comm")
@@ -52,15 +52,15 @@ def test_the_chart_page_draws_the_trials_by_kind_of_metric(
     search = "input[placeholder='Search metric charts']"
     do(browser, lambda field: field.send_keys("eval/accuracy"), By.CSS_SELECTOR, search)
     wait_for_words(browser, "topk (eval/accuracy)")
-    picture(browser, "charts")
+    screenshot(browser, "charts")
 
 
-def test_four_runs_are_compared_by_their_params(page: OpenPage, runs: dict[str, Run]) -> None:
+def test_the_comparison_page_shows_the_params_of_four_runs(page: OpenPage, runs: dict[str, Run]) -> None:
     words = ("Comparing 4 Runs from 1 Experiment", *METHODS, "algorithm.name", "sparsity.level")
     page(f"/compare-runs?{_four(runs)}", *words)
 
 
-def test_accuracy_of_four_runs_is_drawn_over_the_steps(
+def test_the_metric_page_plots_the_accuracy_of_four_runs_over_steps(
     page: OpenPage, browser: Chrome, runs: dict[str, Run]
 ) -> None:
     keys = (
@@ -80,27 +80,27 @@ def test_accuracy_of_four_runs_is_drawn_over_the_steps(
         )
 
     wait_for(browser, are_drawn, "a line over six steps for each method")
-    picture(browser, "metric")
+    screenshot(browser, "metric")
 
 
-def test_a_runs_artifacts_show_its_curves_and_the_sweeps_its_report(
+def test_the_artifact_pages_show_the_curves_and_the_report(
     page: OpenPage, browser: Chrome, runs: dict[str, Run]
 ) -> None:
     for name, file in (("feddst", "curves.png"), ("sweep", "report/pareto.png")):
         path = f"{of_experiment(runs)}/runs/{runs[name].info.run_id}/artifacts/{file}"
         page(path, file.rpartition("/")[2])
-        wait_for(browser, shows_a_picture, file)
-        picture(browser, f"artifact {name}")
+        wait_for(browser, shows_an_image, file)
+        screenshot(browser, f"artifact {name}")
 
 
-def shows_a_picture(browser: Chrome) -> bool:
-    """Whether an image of some size has been loaded."""
+def shows_an_image(browser: Chrome) -> bool:
+    """Whether the page has loaded an image that is wider than 400 pixels."""
     images = browser.find_elements(By.TAG_NAME, "img")
     return any(int(image.get_property("naturalWidth") or 0) > 400 for image in images)
 
 
 def unfold(browser: Chrome) -> None:
-    """Show the trials below the sweep's own run."""
+    """Unfold the trials below the sweep's run."""
     do(browser, WebElement.click, By.CSS_SELECTOR, "button[data-component-id*='runnamecellrenderer']")
     wait_for_words(browser, METHODS[0])
 

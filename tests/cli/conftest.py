@@ -1,4 +1,4 @@
-"""Commands run in this process, and one finished run that tests may copy and damage."""
+"""Fixtures for commands: a command that runs in this process, and a finished run that tests may damage."""
 
 import shutil
 from pathlib import Path
@@ -9,33 +9,33 @@ from orchestrator.cli import main as cli
 from orchestrator.display.run_progress import Progress
 from orchestrator.experiment.loading import load_config
 from orchestrator.runtime import session
-from tests.support.command import QUICK, Command, Ended
+from tests.support.command import QUICK, Command, CommandResult
 
 
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs `sparsefleet` with some words on a wide page that is no terminal."""
+    """Runs `sparsefleet` with the given arguments; standard output is no terminal and 500 columns wide."""
     monkeypatch.setenv("COLUMNS", "500")
     monkeypatch.setenv("NO_COLOR", "1")
 
-    def run(*words: object) -> Ended:
+    def run(*arguments: object) -> CommandResult:
         capsys.readouterr()
-        code = cli._main([str(word) for word in words])
+        code = cli.run_command_line([str(argument) for argument in arguments])
         captured = capsys.readouterr()
-        return Ended(code, captured.out, captured.err)
+        return CommandResult(code, captured.out, captured.err)
 
     return run
 
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Path:
-    """An own folder for runs."""
+    """A storage folder for this test, which does not exist yet."""
     return tmp_path / "runs"
 
 
 @pytest.fixture
 def quick(storage: Path) -> tuple[str, ...]:
-    """Overrides for a run of two short rounds."""
+    """Overrides for a run of two short rounds in `storage`."""
     return (*QUICK, f"runtime.storage={storage}")
 
 
@@ -48,5 +48,5 @@ def _finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def finished(_finished: Path, storage: Path) -> Path:
-    """The folder of an own copy of a run of three rounds."""
+    """The folder of this test's own copy of a finished run of three rounds."""
     return Path(shutil.copytree(_finished, storage / _finished.name))

@@ -1,4 +1,4 @@
-"""docs/algorithms.md says what the methods say of themselves."""
+"""docs/algorithms.md agrees with the methods."""
 
 import sys
 from pathlib import Path
@@ -12,11 +12,11 @@ from orchestrator.experiment.methods import load_algorithm
 PAGE = Path(__file__).parents[2] / "docs" / "algorithms.md"
 
 
-def test_the_page_is_up_to_date() -> None:
+def test_algorithms_page_is_up_to_date() -> None:
     assert PAGE.read_text() == algorithms_page(), "run `make docs`"
 
 
-def test_every_method_has_a_row_and_a_section() -> None:
+def test_page_has_a_row_and_a_section_for_every_method() -> None:
     lines = algorithms_page().splitlines()
     for name in ALGORITHMS:
         (row,) = [line for line in lines if line.startswith(f"| [`{name}`](#{name}) |")]
@@ -25,18 +25,18 @@ def test_every_method_has_a_row_and_a_section() -> None:
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_a_method_tells_its_source_its_symbols_and_its_deviations(name: str) -> None:
+def test_docstring_of_a_method_names_source_symbols_and_deviations(name: str) -> None:
     method = load_algorithm(name)
-    told = sys.modules[method.__module__].__doc__ or ""
-    assert "Symbols:" in told
-    assert "Deviations" in told or name == "fedavg"
+    docstring = sys.modules[method.__module__].__doc__ or ""
+    assert "Symbols:" in docstring
+    assert "Deviations" in docstring or name == "fedavg"
     assert method.traits.source
     number = method.traits.source.rpartition(" ")[2]
-    assert number in told, f"{number} is not in the docstring"
+    assert number in docstring, f"{number} is not in the docstring"
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_traits_agree_with_what_the_method_does(name: str) -> None:
+def test_traits_agree_with_the_method(name: str) -> None:
     method = load_algorithm(name)
     traits = method.traits
     assert (traits.structure == "structured") == method.capabilities.submodels or name == "fedlps_as_coded"

@@ -1,4 +1,4 @@
-"""What `status` shows: every number where it belongs, whole names on a narrow terminal, plain JSON."""
+"""Tables and JSON of `status`: every number in its column, and no name broken on an 80-column terminal."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def _lines(parts: Iterable[RenderableType], width: int) -> list[str]:
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
-def _standing(name: str, **changes: Any) -> RunStatus:
+def _status(name: str, **changes: Any) -> RunStatus:
     usual: dict[str, Any] = {
         "kind": "run",
         "name": name,
@@ -43,11 +43,9 @@ def _standing(name: str, **changes: Any) -> RunStatus:
 
 
 RUNS = [
-    _standing("feddst-20260101-120000-ab12", state="running", num_done=3, holder=LockOwner("gpu-7", 4242)),
-    _standing(
-        "sparsity-20260101-1200-cd", kind="sweep", method="sparsity", num_done=2, num_asked=9, value=0.5
-    ),
-    _standing("[bold]-x", state="failed", value=None, why="RoundError: client 3 could not"),
+    _status("feddst-20260101-120000-ab12", state="running", num_done=3, holder=LockOwner("gpu-7", 4242)),
+    _status("sparsity-20260101-1200-cd", kind="sweep", method="sparsity", num_done=2, num_asked=9, value=0.5),
+    _status("[bold]-x", state="failed", value=None, why="RoundError: client 3 could not"),
 ]
 VIEW = ClusterView(
     address="http://head:8265",
@@ -77,7 +75,7 @@ VIEW = ClusterView(
 )
 
 
-def test_a_row_for_each_run_and_where_it_is() -> None:
+def test_runs_tables_has_a_row_for_each_run_and_says_where_it_runs() -> None:
     lines = _lines(runs_tables(RUNS), 100)
     assert [line.split() for line in lines] == [
         ["run", "state", "done", "accuracy", "method"],
@@ -85,12 +83,12 @@ def test_a_row_for_each_run_and_where_it_is() -> None:
         ["sparsity-20260101-1200-cd", "finished", "2/9", "trials", "best", "0.5", "space", "sparsity"],
         ["[bold]-x", "failed", "20/20", "-", "feddst"],
         [],
-        ["feddst-20260101-120000-ab12:", "at", "work", "on", "gpu-7", "pid", "4242"],
+        ["feddst-20260101-120000-ab12:", "running", "on", "gpu-7", "pid", "4242"],
         ["[bold]-x:", "RoundError:", "client", "3", "could", "not"],
     ]
 
 
-def test_nodes_actors_by_run_and_jobs() -> None:
+def test_cluster_tables_show_nodes_actors_by_run_and_jobs() -> None:
     lines = [line.split() for line in _lines(cluster_tables(VIEW), 140)]
     assert lines[1] == ["Cluster", "at", "http://head:8265"]
     assert lines[3:5] == [
@@ -98,8 +96,8 @@ def test_nodes_actors_by_run_and_jobs() -> None:
         ["10.0.0.3", "dead", "-", "-", "-"],
     ]
     assert lines[6:9] == [
-        ["at", "work", "actors", "nodes", "job"],
-        ["r", "2", "client,", "1", "driver", "(1", "not", "up)", "10.0.0.1", "run-1"],
+        ["running", "actors", "nodes", "job"],
+        ["r", "2", "client,", "1", "driver", "(1", "not", "alive)", "10.0.0.1", "run-1"],
         ["s-000", "1", "pool", "10.0.0.1", "-"],
     ]
     assert lines[10] == ["job", "state", "exit", "took", "command"]
@@ -109,14 +107,14 @@ def test_nodes_actors_by_run_and_jobs() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 200])
-def test_no_name_is_broken(width: int) -> None:
+def test_tables_do_not_break_names(width: int) -> None:
     lines = _lines([*runs_tables(RUNS), *cluster_tables(VIEW)], width)
     assert max(map(len, lines)) <= width
-    for name in (*(one.name for one in RUNS), "10.0.0.1", "run-1"):
+    for name in (*(run.name for run in RUNS), "10.0.0.1", "run-1"):
         assert any(line.startswith(f"{name} ") for line in lines), name
 
 
-def test_everything_is_in_the_json() -> None:
+def test_status_json_has_all_data() -> None:
     shown = json.loads(json.dumps(status_json("/shared", RUNS, VIEW)))
     assert [run["name"] for run in shown["runs"]] == [RUNS[0].name, RUNS[2].name]
     assert shown["runs"][0]["holder"] == {"host": "gpu-7", "pid": 4242}

@@ -67,7 +67,7 @@ def test_a_sweep_ends_with_one_line_that_says_how_it_goes_on(tmp_path: Path) -> 
     storage, space = tmp_path / "runs", tiny_space(tmp_path)
     words = ["sweep", space, "--num-samples", "2", "--storage", storage, "training.rounds=5000"]
     with started_head() as head:
-        said = _said_after_the_loss(head, [*words, f"runtime.address={head.gcs}"], "at work 0: round ")
+        said = _said_after_the_loss(head, [*words, f"runtime.address={head.gcs}"], "running 0: round ")
     (sweep,) = [path.parent for path in storage.glob("*/sweep.json")]
     (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
     place, _, rest = error.removeprefix("error: the head of the Ray cluster, ").partition(", ")

@@ -173,7 +173,7 @@ def test_ctrl_c_stops_a_job_so_that_it_can_go_on(head: Head, tmp_path: Path) -> 
 
     summary = _summary(storage)
     assert summary["interrupted"]
-    assert f"stopped after {summary['num_rounds']} rounds; go on with: " in said
+    assert f"stopped after {summary['num_rounds']} rounds; " in said
     rounds = summary["num_rounds"] + 2
     changes = ["runtime.executor=inprocess", f"training.rounds={rounds}"]
     resumed = session.resume(Path(run["folder"]), changes, Progress(quiet=True))

@@ -1,4 +1,4 @@
-"""The terminal: plain lines, the bar, the table."""
+"""The progress of a run: plain lines, the bar, and the table of results."""
 
 import io
 import re
@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 
 from orchestrator.display.run_progress import Progress, summary_table
-from orchestrator.formatting import format_bytes, format_flops, format_seconds
 from orchestrator.tracking.record import RoundRecord
 
 
@@ -27,7 +26,7 @@ def record(round_idx: int, evaluated: bool = True) -> RoundRecord:
 
 
 class Clock:
-    """A clock that goes on when it is told to."""
+    """A clock that tests advance by hand."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -37,7 +36,7 @@ class Clock:
 
 
 def show(num_rounds: int, *, first_round: int = 0, eval_every: int = 1) -> list[int]:
-    """The rounds (1-based) of the lines printed."""
+    """Show a run, and return the rounds (1-based) that have a line."""
     screen = console()
     progress = Progress(console=screen)
     progress.start("run-1", num_rounds, first_round)
@@ -48,7 +47,7 @@ def show(num_rounds: int, *, first_round: int = 0, eval_every: int = 1) -> list[
     return [int(line.split("round ")[1].split("/")[0]) for line in text(screen).splitlines()[1:]]
 
 
-def test_a_plain_line_says_round_accuracy_bytes_and_time() -> None:
+def test_a_plain_line_has_round_accuracy_bytes_and_time() -> None:
     screen, clock = console(), Clock()
     progress = Progress(console=screen, clock=clock)
     progress.note("[pool] 4 actors")
@@ -66,20 +65,20 @@ def test_a_plain_line_says_round_accuracy_bytes_and_time() -> None:
     ]
 
 
-def test_a_resumed_run_says_so_and_reckons_with_its_own_rounds() -> None:
+def test_a_resumed_run_estimates_the_time_from_its_own_rounds() -> None:
     screen, clock = console(), Clock()
     progress = Progress(console=screen, clock=clock)
     progress.start("run-1", 100, 90)
     clock.now_s += 30
     progress.update(record(91))
     assert text(screen).splitlines() == [
-        "run-1: 100 rounds, 90 of them done",
+        "run-1: 100 rounds, 90 of them finished",
         "run-1: round 92/100  accuracy 59.10%  up 92 MB  30 s  2:00 left",
     ]
 
 
-def test_slow_rounds_have_a_line_each_though_nothing_was_evaluated() -> None:
-    """The last known accuracy stands in each line."""
+def test_slow_rounds_without_evaluation_have_a_line() -> None:
+    """Each line has the last known accuracy."""
     screen, clock = console(), Clock()
     progress = Progress(console=screen, clock=clock)
     progress.start("run-1", 1000, 0)
@@ -93,8 +92,8 @@ def test_slow_rounds_have_a_line_each_though_nothing_was_evaluated() -> None:
     ]
 
 
-def test_lines_come_ever_more_rarely() -> None:
-    """Ten hours of rounds of one second: fewer than 20 evenly, and one for each fiftieth more of the time."""
+def test_long_runs_print_fewer_lines_over_time() -> None:
+    """Ten hours with rounds of one second: each line comes after 2 % of the elapsed time, but not before 5 s."""
     screen, clock = console(), Clock()
     progress = Progress(console=screen, clock=clock)
     progress.start("run-1", 36_000, 0)
@@ -113,7 +112,7 @@ def test_short_runs_print_every_evaluated_round() -> None:
 
 
 @pytest.mark.parametrize(("num_rounds", "eval_every"), [(21, 1), (100, 1), (1000, 1), (1000, 7), (999, 1)])
-def test_long_runs_print_some_twenty_lines_evenly_and_the_last(num_rounds: int, eval_every: int) -> None:
+def test_long_runs_print_about_twenty_even_lines_and_the_last(num_rounds: int, eval_every: int) -> None:
     shown = show(num_rounds, eval_every=eval_every)
     assert 10 <= len(shown) <= 21
     assert shown[-1] == num_rounds
@@ -121,7 +120,7 @@ def test_long_runs_print_some_twenty_lines_evenly_and_the_last(num_rounds: int, 
     assert max(gaps) <= num_rounds / 20 + 1 + eval_every
 
 
-def test_a_resumed_run_starts_where_it_is() -> None:
+def test_a_resumed_run_prints_lines_from_its_first_round() -> None:
     assert show(100, first_round=98) == [99, 100]
 
 
@@ -150,7 +149,7 @@ def test_the_bar_shows_the_last_evaluation() -> None:
     progress.stop()
 
 
-def test_table_has_a_row_a_run_and_dashes_for_what_is_missing() -> None:
+def test_table_has_a_row_per_run_and_dashes_for_missing_values() -> None:
     screen = console()
     full = {
         "run_id": "run-1",
@@ -178,23 +177,3 @@ def test_table_fits_the_terminal(width: int) -> None:
     lines = text(screen).splitlines()
     assert "59.9 s" in lines[1]
     assert max(map(len, lines)) <= width
-
-
-def test_numbers_as_people_read_them() -> None:
-    assert [format_bytes(n) for n in (0, 999, 1000, 999_499, 999_501, 12_345_678, 2.5e9)] == [
-        "0 B",
-        "999 B",
-        "1 kB",
-        "999 kB",
-        "1 MB",
-        "12.3 MB",
-        "2.5 GB",
-    ]
-    assert [format_flops(n) for n in (12, 3.21e15, 1e21)] == ["12 FLOP", "3.21 PFLOP", "1e+03 EFLOP"]
-    assert [format_seconds(s) for s in (0, 1.234, 59.9, 60, 3599.6)] == [
-        "0 s",
-        "1.23 s",
-        "59.9 s",
-        "1:00",
-        "1:00:00",
-    ]

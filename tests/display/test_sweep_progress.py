@@ -1,4 +1,4 @@
-"""What a sweep shows: a bar on a terminal, a line a trial elsewhere, nothing when quiet."""
+"""The progress of a sweep: a bar on a terminal, a line per trial elsewhere, and no output with `quiet`."""
 
 from io import StringIO
 from math import inf
@@ -10,8 +10,8 @@ from orchestrator.display.sweep_progress import SweepProgress
 from tests.support.sweeps import ending, trial
 
 
-def _play(progress: SweepProgress) -> None:
-    """Three trials, one of which had ended before; one fails."""
+def _show_sweep(progress: SweepProgress) -> None:
+    """Show a sweep of three trials: one ended before, one finishes, one fails."""
     first, second = trial(1, algorithm__name="feddst", level=0.5), trial(2, algorithm__name="fedavg", seed=3)
     progress.note("sw-1: 3 trials, 2 at a time")
     progress.start("sw-1", 3, 1)
@@ -23,9 +23,9 @@ def _play(progress: SweepProgress) -> None:
     progress.stop()
 
 
-def test_off_a_terminal_each_trial_has_a_plain_line() -> None:
+def test_each_trial_has_a_plain_line_without_a_terminal() -> None:
     file = StringIO()
-    _play(SweepProgress(console=Console(file=file, width=40)))
+    _show_sweep(SweepProgress(console=Console(file=file, width=40)))
     assert file.getvalue().splitlines() == [
         "sw-1: 3 trials, 2 at a time",
         "trial 2/3  feddst level=0.5  finished  accuracy 0.1235  upload_bytes 2e+06",
@@ -33,7 +33,7 @@ def test_off_a_terminal_each_trial_has_a_plain_line() -> None:
     ]
 
 
-def test_off_a_terminal_a_line_now_and_then_says_how_far_the_trials_are() -> None:
+def test_plain_lines_show_the_running_trials() -> None:
     file, now_s = StringIO(), [0.0]
     progress = SweepProgress(console=Console(file=file, width=40), clock=lambda: now_s[0])
     progress.start("sw-1", 3, 1)
@@ -41,27 +41,27 @@ def test_off_a_terminal_a_line_now_and_then_says_how_far_the_trials_are() -> Non
         now_s[0] += seconds
         progress.update(number, num_rounds)
     assert file.getvalue().splitlines() == [
-        "sw-1: 1/3 trials have ended  6 s  at work 1: round 2, 2: round 3",
-        "sw-1: 1/3 trials have ended  11 s  at work 1: round 4, 2: round 4",
+        "sw-1: 1/3 trials have ended  6 s  running 1: round 2, 2: round 3",
+        "sw-1: 1/3 trials have ended  11 s  running 1: round 4, 2: round 4",
     ]
 
 
-def test_between_two_passes_nobody_is_at_work() -> None:
+def test_clear_running_removes_the_running_trials() -> None:
     file, now_s = StringIO(), [0.0]
     progress = SweepProgress(console=Console(file=file, width=40), clock=lambda: now_s[0])
     progress.start("sw-1", 3, 1)
     progress.update(1, 2)
     now_s[0] = 10.0
-    progress.rest()
+    progress.clear_running()
     now_s[0] = 20.0
     progress.update(2, 3)
     assert file.getvalue().splitlines() == [
-        "sw-1: 1/3 trials have ended  10 s  at work none",
-        "sw-1: 1/3 trials have ended  20 s  at work 2: round 3",
+        "sw-1: 1/3 trials have ended  10 s  running none",
+        "sw-1: 1/3 trials have ended  20 s  running 2: round 3",
     ]
 
 
-def test_a_line_is_not_read_as_markup() -> None:
+def test_a_line_is_not_interpreted_as_markup() -> None:
     file = StringIO()
     progress = SweepProgress(console=Console(file=file, width=40))
     spec = trial(0, model__name="[bold]x[/bold]")
@@ -72,11 +72,11 @@ def test_a_line_is_not_read_as_markup() -> None:
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_quiet_prints_nothing(is_terminal: bool) -> None:
     file = StringIO()
-    _play(SweepProgress(quiet=True, console=Console(file=file, force_terminal=is_terminal)))
+    _show_sweep(SweepProgress(quiet=True, console=Console(file=file, force_terminal=is_terminal)))
     assert file.getvalue() == ""
 
 
-def test_on_a_terminal_a_bar_shows_the_trials_at_work() -> None:
+def test_the_bar_shows_the_running_trials() -> None:
     file = StringIO()
     progress = SweepProgress(
         console=Console(file=file, force_terminal=True, width=200, force_interactive=False)

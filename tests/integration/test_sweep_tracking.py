@@ -93,7 +93,7 @@ def test_the_sweeps_report_and_later_comparisons_are_with_it(
         "--out",
         tmp_path / "mine",
     ]
-    assert cli._main([str(word) for word in [*words, "--baseline", "randommask"]]) == 0
+    assert cli.run_command_line([str(word) for word in [*words, "--baseline", "randommask"]]) == 0
     client = MlflowClient(f"sqlite:///{swept.folder.parent}/mlflow.db")
     names = {"report.html", "curves.png", "pareto.png", "comparison.csv", "comparison.json"}
     for folder in ("report", "comparisons/mine"):

@@ -58,14 +58,14 @@ def test_mlflow_holds_every_metric_once_and_a_model_that_predicts(
 
 
 def test_doctor_finds_this_machine_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli._main(["doctor", "--storage", str(tmp_path)]) == 0
+    assert cli.run_command_line(["doctor", "--storage", str(tmp_path)]) == 0
     assert "Ray starts" in capsys.readouterr().out
 
 
 def test_doctor_exits_1_when_the_storage_cannot_be_written(tmp_path: Path) -> None:
     blocked = tmp_path / "a-file"
     blocked.touch()
-    assert cli._main(["doctor", "--storage", str(blocked)]) == 1
+    assert cli.run_command_line(["doctor", "--storage", str(blocked)]) == 1
 
 
 def test_a_mode_that_does_not_fit_is_refused_and_leaves_nothing(

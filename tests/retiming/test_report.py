@@ -1,4 +1,4 @@
-"""A retimed run as people and as programs read it."""
+"""The table and the CSV file of a retimed run."""
 
 import csv
 import io
@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 
 from orchestrator.errors import RequestError
-from orchestrator.retiming import RetimedRound, Retiming, print_report, write_csv
+from orchestrator.retiming import RetimedRound, RetimedRun, print_report, write_csv
 
 
-def retiming_of(num_rounds: int) -> Retiming:
-    """Each round takes 1/3 s, and 7 s on the other fleet; every second round is evaluated."""
+def retimed_run(num_rounds: int) -> RetimedRun:
+    """Each round takes 1/3 s on `phones` and 7 s on `boards`; every second round is evaluated."""
     rounds = (
         RetimedRound(
             round_idx=r,
@@ -27,65 +27,64 @@ def retiming_of(num_rounds: int) -> Retiming:
         )
         for r in range(num_rounds)
     )
-    return Retiming(run_id="some-run", fleet="phones", other="boards", rounds=tuple(rounds))
+    return RetimedRun(run_id="some-run", fleet="phones", other_fleet="boards", rounds=tuple(rounds))
 
 
-def printed(retiming: Retiming) -> list[str]:
+def printed(run: RetimedRun) -> list[str]:
     out = io.StringIO()
-    print_report(Console(file=out, width=120), retiming)
+    print_report(Console(file=out, width=120), run)
     return out.getvalue().splitlines()
 
 
-def test_a_short_run_is_shown_whole() -> None:
-    heading, *rows, empty, total = printed(retiming_of(3))
+def test_report_shows_all_rounds_of_a_short_run() -> None:
+    heading, *rows, empty, total = printed(retimed_run(3))
     assert heading.split() == [
         "round_idx",
         "accuracy",
         "personal",
         "on",
         "phones",
-        "so",
-        "far",
+        "total",
         "on",
         "boards",
-        "so",
-        "far",
+        "total",
     ]
     assert [row.split() for row in rows] == [
         ["0", "-", "-", "0.333", "s", "0.333", "s", "7", "s", "7", "s"],
         ["1", "75.00%", "50.00%", "0.333", "s", "0.667", "s", "7", "s", "14", "s"],
         ["2", "-", "-", "0.333", "s", "1", "s", "7", "s", "21", "s"],
     ]
-    assert (empty, total) == ("", "some-run: 1 s on phones, 21 s on boards, 21 times as long.")
+    assert (empty, total) == ("", "some-run: 1 s on phones, 21 s on boards (factor 21).")
 
 
 @pytest.mark.parametrize("num_rounds", [21, 400, 1001])
-def test_of_a_long_run_twenty_rounds_are_shown(num_rounds: int) -> None:
-    _, *rows, _, total, note = printed(retiming_of(num_rounds))
+def test_report_shows_twenty_rounds_of_a_long_run(num_rounds: int) -> None:
+    _, *rows, _, total, note = printed(retimed_run(num_rounds))
     shown = [int(row.split()[0]) for row in rows]
     assert len(shown) == len(set(shown)) == 20
     assert (shown, shown[0], shown[-1]) == (sorted(shown), 0, num_rounds - 1)
     gaps = {b - a for a, b in pairwise(shown)}
     assert max(gaps) - min(gaps) <= 1
-    assert "21 times as long" in total
-    assert note == f"20 of {num_rounds} rounds are shown; --out FILE.csv has all."
+    assert "factor 21)" in total
+    assert f"20 of {num_rounds} rounds" in note
+    assert "--out" in note
 
 
-def test_what_is_taken_for_granted_is_said() -> None:
-    retiming = replace(retiming_of(1), although="some of them sleep")
-    assert (
-        printed(retiming)[-1]
-        == "Devices of boards are taken to be there for every task, although some of them sleep."
-    )
+def test_report_names_the_availability_limit_of_the_other_fleet() -> None:
+    run = retimed_run(1)
+    *without, last = printed(replace(run, availability_limit="some devices sleep"))
+    assert without == printed(run)
+    assert "boards" in last
+    assert "some devices sleep" in last
 
 
-def test_one_round_is_a_run_too() -> None:
-    assert len(printed(retiming_of(1))) == 4
+def test_report_of_a_run_with_one_round() -> None:
+    assert len(printed(retimed_run(1))) == 4
 
 
-def test_the_csv_has_every_round_and_every_digit(tmp_path: Path) -> None:
+def test_csv_has_every_round_with_full_precision(tmp_path: Path) -> None:
     path = tmp_path / "not" / "yet" / "rounds.csv"
-    write_csv(retiming_of(30), path)
+    write_csv(retimed_run(30), path)
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
@@ -103,8 +102,9 @@ def test_the_csv_has_every_round_and_every_digit(tmp_path: Path) -> None:
     assert float(rows[29]["retimed_s_total"]) == 210.0
 
 
-def test_a_place_for_no_file_is_refused(tmp_path: Path) -> None:
+def test_write_csv_rejects_a_path_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for place in (tmp_path, tmp_path / "file" / "rounds.csv"):
-        with pytest.raises(RequestError, match=r"^--out=.*cannot be written .*name a file that can"):
-            write_csv(retiming_of(1), place)
+        with pytest.raises(RequestError) as caught:
+            write_csv(retimed_run(1), place)
+        assert (caught.value.field, caught.value.value) == ("--out", place)

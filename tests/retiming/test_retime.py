@@ -1,4 +1,4 @@
-"""A run's time on other devices: by hand, and back on its own."""
+"""The time of a run on another fleet: computed by hand, and compared with a real run on that fleet."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,20 +33,20 @@ MIXED = population_of((MIDDLE, SLOW, FAST), [0, 1, 2])
 
 
 def run_three_rounds(folder: Path, *overrides: str) -> None:
-    """A small run's folder, as a session leaves it."""
+    """Run a small experiment of three rounds, and leave its folder as a session does."""
     experiment = fresh("training.rounds=3", *overrides)
     drive(experiment, folder)
     RunStore(folder).describe(experiment.config.to_dict(), {})
 
 
 def without_start(events: tuple[ClientEvent, ...]) -> tuple[ClientEvent, ...]:
-    """As logs were before they knew when a task started."""
+    """The events as older versions logged them, without start times."""
     return tuple(replace(event, start_s=0.0) for event in events)
 
 
 @pytest.mark.parametrize("events", [EVENTS, without_start(EVENTS)])
-def test_three_clients_by_hand(events: tuple[ClientEvent, ...]) -> None:
-    """Round 0: the slow client's answer, 6 s, then max(2 * 5.5, 18); round 1: its answers, 6 + 6 s, then 11 s."""
+def test_retimed_rounds_match_a_hand_calculation(events: tuple[ClientEvent, ...]) -> None:
+    """Round 0: probe of the slow client, 6 s, then max(2 * 5.5, 18) s. Round 1: its two probes, 6 + 6 s, then 11 s."""
     assert list(retimed_rounds(RECORDS, events, MIXED, seed=0)) == [
         RetimedRound(
             round_idx=0,
@@ -69,15 +69,15 @@ def test_three_clients_by_hand(events: tuple[ClientEvent, ...]) -> None:
     ]
 
 
-def test_a_client_drawn_twice_decides_a_round_where_its_device_is_slow() -> None:
+def test_a_client_that_trains_twice_adds_both_times() -> None:
     """Client 2 trains twice on a slow device: 6 + 2 * 18 s."""
     slow = population_of((SLOW,), [0, 0, 0])
     first, _ = retimed_rounds(RECORDS, EVENTS, slow, seed=0)
     assert first.retimed_s == 6.0 + 36.0
 
 
-def test_devices_that_are_redrawn_follow_the_seed_the_round_and_the_client() -> None:
-    """The slow and the fast device as likely; who trains in round 1 is client 0, who is asked client 1."""
+def test_redrawn_devices_depend_on_seed_round_and_client() -> None:
+    """Slow and fast devices are equally likely. In round 1, client 0 trains and client 1 answers two probes."""
     redrawn = Population(
         profiles=(SLOW, FAST), shares=(1.0, 1.0), assignment=np.zeros(3, np.int32), redraw=True
     )
@@ -90,8 +90,8 @@ def test_devices_that_are_redrawn_follow_the_seed_the_round_and_the_client() -> 
     assert len(seen) == 4
 
 
-def test_phases_are_told_apart_by_kind_start_and_position() -> None:
-    """The first two tasks of the second phase have failed, and were left out."""
+def test_split_phases_uses_kind_start_and_position() -> None:
+    """The log has no events of the first two tasks of the second phase, because these tasks failed."""
     first, second, third = probe(0, 0, 0), probe(0, 1, 1), probe(0, 2, 2, 4.0)
     assert split_phases([first, second, third]) == [[first, second], [third]]
     again, train = probe(0, 0, 2), training(0, 1, 2)
@@ -100,24 +100,25 @@ def test_phases_are_told_apart_by_kind_start_and_position() -> None:
 
 
 @pytest.mark.parametrize(
-    ("events", "said"),
+    ("events", "round_idx", "events_s", "recorded_s"),
     [
-        ((), "round 0 come to 0 emulated seconds, metrics.jsonl says 26"),
-        (EVENTS[5:], "round 0 come to 0 emulated seconds, metrics.jsonl says 26"),
-        ((*EVENTS[:2], *EVENTS[3:]), "round 0 come to 15 emulated seconds, metrics.jsonl says 26"),
-        (EVENTS[:5], "round 1 come to 0 emulated seconds, metrics.jsonl says 19"),
-        (EVENTS[:-1], "round 1 come to 8 emulated seconds, metrics.jsonl says 19"),
+        ((), 0, 0, 26),
+        (EVENTS[5:], 0, 0, 26),
+        ((*EVENTS[:2], *EVENTS[3:]), 0, 15, 26),
+        (EVENTS[:5], 1, 0, 19),
+        (EVENTS[:-1], 1, 8, 19),
     ],
 )
-def test_events_that_do_not_come_to_the_recorded_time_are_refused(
-    events: tuple[ClientEvent, ...], said: str
+def test_retimed_rounds_rejects_events_that_contradict_the_recorded_time(
+    events: tuple[ClientEvent, ...], round_idx: int, events_s: int, recorded_s: int
 ) -> None:
-    with pytest.raises(CheckpointError, match=said):
+    numbers = rf"round {round_idx}\b.* {events_s} emulated.* {recorded_s}\b"
+    with pytest.raises(CheckpointError, match=numbers):
         list(retimed_rounds(RECORDS, events, MIXED, seed=0))
 
 
-def test_a_record_without_a_time_is_refused() -> None:
-    with pytest.raises(CheckpointError, match=r"metrics\.jsonl says nan"):
+def test_retimed_rounds_rejects_a_record_without_a_time() -> None:
+    with pytest.raises(CheckpointError, match=r"round 0\b.*\bnan\b"):
         list(retimed_rounds([RoundRecord(0, 0, {})], EVENTS, MIXED, seed=0))
 
 
@@ -135,23 +136,23 @@ def test_a_record_without_a_time_is_refused() -> None:
         (("fleet.name=five-tier", "algorithm.name=heterofl", "algorithm.ratio_policy=fixed"), "five-tier"),
     ],
 )
-def test_on_its_own_fleet_a_run_takes_the_time_that_it_took(
+def test_retime_on_the_same_fleet_gives_the_recorded_time(
     overrides: tuple[str, ...], fleet: str, tmp_path: Path
 ) -> None:
     run_three_rounds(tmp_path, *overrides)
-    records, retiming = read_records(tmp_path / "metrics.jsonl"), retime(tmp_path, fleet)
-    assert len(records) == len(retiming.rounds) == 3
-    for record, row in zip(records, retiming.rounds, strict=True):
+    records, retimed_run = read_records(tmp_path / "metrics.jsonl"), retime(tmp_path, fleet)
+    assert len(records) == len(retimed_run.rounds) == 3
+    for record, row in zip(records, retimed_run.rounds, strict=True):
         assert row.retimed_s == pytest.approx(record.metrics["time/emulated_s"], rel=1e-9, abs=1e-9)
         assert row.retimed_s_total == pytest.approx(
             record.metrics["time/emulated_s_total"], rel=1e-9, abs=1e-9
         )
         assert row.accuracy == record.metrics["eval/accuracy"]
-    assert retiming.ratio == pytest.approx(1.0, abs=1e-9)
+    assert retimed_run.ratio == pytest.approx(1.0, abs=1e-9)
 
 
-def test_a_run_on_another_fleet_takes_the_time_that_it_would_have_taken(tmp_path: Path) -> None:
-    """The oracle is the run itself, done again over there; redrawn devices too."""
+def test_retime_on_another_fleet_gives_the_time_of_a_real_run_there(tmp_path: Path) -> None:
+    """The expected times come from the same experiment on the other fleet, with fixed and with redrawn devices."""
     run_three_rounds(tmp_path / "here")
     for redraw in (False, True):
         there = tmp_path / f"there-{redraw}"
@@ -162,38 +163,38 @@ def test_a_run_on_another_fleet_takes_the_time_that_it_would_have_taken(tmp_path
         assert found.ratio != pytest.approx(1.0, abs=0.01)
 
 
-def test_redrawing_is_the_runs_own_unless_told_otherwise(tmp_path: Path) -> None:
-    kept = write_run(tmp_path / "kept")
+def test_redraw_defaults_to_the_setting_of_the_run(tmp_path: Path) -> None:
+    fixed = write_run(tmp_path / "fixed")
     redrawn = write_run(tmp_path / "redrawn", "fleet.redraw=true")
     times = {
         (run.name, redraw): [row.retimed_s for row in retime(run, "five-tier", redraw=redraw).rounds]
-        for run in (kept, redrawn)
+        for run in (fixed, redrawn)
         for redraw in (None, True, False)
     }
-    assert times["kept", None] == times["kept", False] == times["redrawn", False]
-    assert times["redrawn", None] == times["redrawn", True] == times["kept", True]
-    assert times["kept", True] != times["kept", False]
+    assert times["fixed", None] == times["fixed", False] == times["redrawn", False]
+    assert times["redrawn", None] == times["redrawn", True] == times["fixed", True]
+    assert times["fixed", True] != times["fixed", False]
 
 
-def test_devices_are_dealt_by_the_runs_own_seed(tmp_path: Path) -> None:
-    """On five tiers the three clients get three of them, by the stream that a run's fleet comes from."""
+def test_the_seed_of_the_run_assigns_the_devices(tmp_path: Path) -> None:
+    """Three clients on five tiers get three of the tiers, by the random stream of the run's fleet."""
     run = write_run(tmp_path / "run", "seed=7")
     tiers, rng = FLEETS["five-tier"].profiles, stream(7, "fleet")
-    dealt = [tiers[int(i)] for i in rng.permutation([0, 2, 4])]
+    devices = [tiers[int(i)] for i in rng.permutation([0, 2, 4])]
 
-    def taken_s(client_id: int, down: int, flops: float, up: int) -> float:
-        device = dealt[client_id]
+    def task_s(client_id: int, down: int, flops: float, up: int) -> float:
+        device = devices[client_id]
         up_s, down_s = up / device.uplink_bytes_per_s, down / device.downlink_bytes_per_s
         return down_s + flops / device.flops_per_s + up_s
 
-    asked = [taken_s(k, 10, 100.0, 2) for k in range(3)]
-    trained = [taken_s(k, 20, 300.0, 8) for k in range(3)]
+    probe_s = [task_s(k, 10, 100.0, 2) for k in range(3)]
+    train_s = [task_s(k, 20, 300.0, 8) for k in range(3)]
     first, second = retime(run, "five-tier").rounds
-    assert first.retimed_s == pytest.approx(max(asked[:2]) + max(2 * trained[2], trained[1]), rel=1e-12)
-    assert second.retimed_s == pytest.approx(2 * asked[1] + trained[0], rel=1e-12)
+    assert first.retimed_s == pytest.approx(max(probe_s[:2]) + max(2 * train_s[2], train_s[1]), rel=1e-12)
+    assert second.retimed_s == pytest.approx(2 * probe_s[1] + train_s[0], rel=1e-12)
 
 
-def test_only_committed_rounds_count(tmp_path: Path) -> None:
+def test_retime_ignores_rounds_that_are_not_committed(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     with (run / "metrics.jsonl").open("a") as file:
         file.write(RoundRecord(2, 0, {"time/emulated_s": 1.0}).to_line() + "\n")
@@ -202,7 +203,8 @@ def test_only_committed_rounds_count(tmp_path: Path) -> None:
     assert [row.round_idx for row in retime(run, "uniform").rounds] == [0, 1]
 
 
-def test_a_run_without_a_committed_round_is_refused(tmp_path: Path) -> None:
+def test_retime_rejects_a_run_without_a_committed_round(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", records=())
-    with pytest.raises(RequestError, match="RUN=run: it has no committed round"):
+    with pytest.raises(RequestError) as caught:
         retime(run, "uniform")
+    assert (caught.value.field, caught.value.value) == ("RUN", "run")

@@ -1,4 +1,4 @@
-"""The command line as tests call it: in this process, with what it printed."""
+"""The command line for tests: it runs in the test's process and returns its output."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +15,19 @@ QUICK = (
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How a command ended."""
+class CommandResult:
+    """Exit code, standard output and standard error of a command."""
 
     code: int
     out: str
     err: str
 
+    @property
+    def error_line(self) -> str:
+        """The only line on standard error, which must be an error message."""
+        (line,) = self.err.splitlines()
+        assert line.startswith("error: ")
+        return line
 
-Command = Callable[..., Ended]
+
+Command = Callable[..., CommandResult]

@@ -1,4 +1,4 @@
-"""A run of two rounds and three clients as its logs have it, with round numbers for hand calculation."""
+"""The logs of a run with two rounds and three clients; the numbers are simple enough for calculations by hand."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +13,14 @@ from orchestrator.storage.checkpoint import Checkpoint
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord
 
-#: FLOP/s, bytes/s up, bytes/s down
+#: three devices with simple speeds
 MIDDLE = DeviceProfile(name="middle", flops_per_s=100.0, uplink_bytes_per_s=2.0, downlink_bytes_per_s=5.0)
 SLOW = DeviceProfile(name="slow", flops_per_s=50.0, uplink_bytes_per_s=1.0, downlink_bytes_per_s=5.0)
 FAST = DeviceProfile(name="fast", flops_per_s=200.0, uplink_bytes_per_s=4.0, downlink_bytes_per_s=10.0)
 
 
 def probe(round_idx: int, position: int, client_id: int, start_s: float = 0.0) -> ClientEvent:
-    """On a middle device 10 / 5 + 100 / 100 + 2 / 2 = 4 s; slow 2 + 2 + 2 = 6 s; fast 1 + 0.5 + 0.5 = 2 s."""
+    """A probe: 10 / 5 + 100 / 100 + 2 / 2 = 4 s on MIDDLE, 2 + 2 + 2 = 6 s on SLOW, 1 + 0.5 + 0.5 = 2 s on FAST."""
     return ClientEvent(
         round_idx=round_idx,
         kind="probe",
@@ -41,7 +41,7 @@ def probe(round_idx: int, position: int, client_id: int, start_s: float = 0.0) -
 
 
 def training(round_idx: int, position: int, client_id: int, start_s: float = 0.0) -> ClientEvent:
-    """On a middle device 20 / 5 + 300 / 100 + 8 / 2 = 11 s; slow 4 + 6 + 8 = 18 s; fast 2 + 1.5 + 2 = 5.5 s."""
+    """Training: 20 / 5 + 300 / 100 + 8 / 2 = 11 s on MIDDLE, 4 + 6 + 8 = 18 s on SLOW, 2 + 1.5 + 2 = 5.5 s on FAST."""
     return ClientEvent(
         round_idx=round_idx,
         kind="train",
@@ -61,8 +61,8 @@ def training(round_idx: int, position: int, client_id: int, start_s: float = 0.0
     )
 
 
-#: round 0: clients 0 and 1 are asked, then client 2 trains twice and client 1 once; 4 + 22 s on middle devices
-#: round 1: client 1 is asked twice, one after the other, then client 0 trains; 4 + 4 + 11 s on middle devices
+#: round 0: probes of clients 0 and 1, then client 2 trains twice and client 1 once; 4 + 22 s on MIDDLE
+#: round 1: two probes of client 1 in a row, then client 0 trains; 4 + 4 + 11 s on MIDDLE
 EVENTS = (
     probe(0, 0, 0),
     probe(0, 1, 1),
@@ -94,20 +94,20 @@ def write_run(
     records: Sequence[RoundRecord] = RECORDS,
     events: Sequence[ClientEvent] = EVENTS,
 ) -> Path:
-    """The folder of a run of three clients with these logs, each round committed."""
-    words = ["fleet.num_clients=3", "training.clients_per_round=3", *overrides]
+    """Write the folder of a run of three clients with these logs, and commit each round."""
+    assignments = ["fleet.num_clients=3", "training.clients_per_round=3", *overrides]
     store = RunStore(folder)
-    store.describe(ExperimentConfig.parse(apply_overrides({}, words)).to_dict(), {})
+    store.describe(ExperimentConfig.parse(apply_overrides({}, assignments)).to_dict(), {})
     for record in records:
-        mine = [event.to_line() for event in events if event.round_idx == record.round_idx]
+        round_events = [event.to_line() for event in events if event.round_idx == record.round_idx]
         store.commit(
-            _commit(record.round_idx),
-            {"metrics.jsonl": [record.to_line()], "events.jsonl": mine, "failures.jsonl": []},
+            _checkpoint(record.round_idx),
+            {"metrics.jsonl": [record.to_line()], "events.jsonl": round_events, "failures.jsonl": []},
         )
     return folder
 
 
-def _commit(round_idx: int) -> Checkpoint:
+def _checkpoint(round_idx: int) -> Checkpoint:
     return Checkpoint(
         round_idx=round_idx,
         server_state={"w": torch.zeros(1)},

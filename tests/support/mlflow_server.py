@@ -1,4 +1,4 @@
-"""An MLflow server for tests: its own process, which can be killed and started again."""
+"""An MLflow server for tests, in its own process, which tests can kill and restart."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ _START_S = 120.0
 
 
 class MlflowServer:
-    """`mlflow server` on a port of this machine that stays the same, with all that it keeps in one folder."""
+    """`mlflow server` on a fixed port of this machine, with database and artifacts in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self.port = folder, free_port()
@@ -25,7 +25,7 @@ class MlflowServer:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(self.port)]
         store = ["--backend-store-uri", f"sqlite:///{self._folder}/mlflow.db"]
         files = ["--artifacts-destination", f"{self._folder}/files"]
@@ -38,13 +38,13 @@ class MlflowServer:
         )
         deadline_s = time.monotonic() + _START_S
         while not self._answers():
-            assert self._process.poll() is None, "the server has ended"
+            assert self._process.poll() is None, "the server has exited"
             assert time.monotonic() < deadline_s, "the server does not answer"
             time.sleep(0.2)
 
     def kill(self) -> None:
-        """SIGKILL it with its workers."""
-        assert self._process is not None, "start comes first"
+        """Kill the server and its workers with SIGKILL."""
+        assert self._process is not None, "call start() first"
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
@@ -60,7 +60,7 @@ class MlflowServer:
 
 
 def free_port() -> int:
-    """A port of this machine that nothing listens on."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
+    """Return a port of this machine on which no process listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

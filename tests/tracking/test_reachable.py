@@ -1,4 +1,4 @@
-"""Asking for a server before a run: loopback only."""
+"""The check of a tracking server before a run; all servers are on this machine."""
 
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,7 +12,7 @@ from orchestrator.tracking.reachable import check_reachable, public_uri, sqlite_
 
 
 class Health(BaseHTTPRequestHandler):
-    """Answers /<code>/health with that code."""
+    """Answers /<code>/health with this status code."""
 
     def do_GET(self) -> None:
         parts = self.path.split("/")
@@ -21,12 +21,12 @@ class Health(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep the test's output clean."""
+        """Print nothing."""
 
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """Address of a server in this process."""
+    """The address of a server in this process."""
     with HTTPServer(("127.0.0.1", 0), Health) as http:
         thread = Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -36,54 +36,54 @@ def server() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", ["/200", "/200/", "/401", "/403"])
-def test_a_server_that_answers_will_do(server: str, path: str) -> None:
+def test_check_reachable_accepts_a_server_that_answers(server: str, path: str) -> None:
     check_reachable(server + path)
     check_reachable(server.replace("//", "//ann:secret@") + path)
 
 
-def test_a_server_that_is_not_mlflow_or_is_ill_will_not(server: str) -> None:
-    with pytest.raises(TrackingError, match=r"tracking\.uri=.*/503: /health answers 503; start it"):
+def test_check_reachable_rejects_an_error_status(server: str) -> None:
+    with pytest.raises(TrackingError, match=r"tracking\.uri=.*/503: .*\b503\b"):
         check_reachable(server + "/503")
-    with pytest.raises(TrackingError, match="/health answers 404"):
+    with pytest.raises(TrackingError, match=r"\b404\b"):
         check_reachable(server)
 
 
-def test_nobody_there_is_one_line_without_the_password(server: str) -> None:
+def test_check_reachable_reports_an_unreachable_server_without_the_password(server: str) -> None:
     with HTTPServer(("127.0.0.1", 0), Health) as closed:
         port = closed.server_port
     with pytest.raises(TrackingError) as raised:
         check_reachable(f"http://ann:secret@127.0.0.1:{port}")
     text = str(raised.value)
-    assert text.startswith(f"tracking.uri=http://127.0.0.1:{port}: the server does not answer (")
+    assert text.startswith(f"tracking.uri=http://127.0.0.1:{port}: ")
     assert "secret" not in text
     assert "\n" not in text
 
 
-def test_sqlite_needs_a_folder_that_can_be_made(tmp_path: Path) -> None:
+def test_check_reachable_creates_the_folder_of_a_sqlite_database(tmp_path: Path) -> None:
     check_reachable(f"sqlite:///{tmp_path}/new/folder/mlflow.db")
     assert (tmp_path / "new" / "folder").is_dir()
     (tmp_path / "file").write_text("")
-    with pytest.raises(TrackingError, match="cannot be made"):
+    with pytest.raises(TrackingError, match=f"tracking.uri=sqlite:///{tmp_path}/file/mlflow.db: "):
         check_reachable(f"sqlite:///{tmp_path}/file/mlflow.db")
-    with pytest.raises(TrackingError, match="is a folder"):
+    with pytest.raises(TrackingError, match=f"tracking.uri=sqlite:///{tmp_path}/new/folder: "):
         check_reachable(f"sqlite:///{tmp_path}/new/folder")
 
 
 @pytest.mark.parametrize(
     "uri", ["", "mlruns", "file:///tmp/mlruns", "htp://host:5000", "http://", "sqlite://x"]
 )
-def test_other_addresses_are_a_wrong_request(uri: str) -> None:
-    with pytest.raises(ConfigError, match=r"give sqlite:////absolute") as raised:
+def test_check_reachable_rejects_other_uris(uri: str) -> None:
+    with pytest.raises(ConfigError) as raised:
         check_reachable(uri)
-    assert raised.value.field == "tracking.uri"
+    assert (raised.value.field, raised.value.value) == ("tracking.uri", uri)
 
 
-def test_a_port_that_is_no_number_is_a_tracking_error() -> None:
-    with pytest.raises(TrackingError, match="does not answer"):
+def test_check_reachable_reports_an_invalid_port() -> None:
+    with pytest.raises(TrackingError, match=r"tracking\.uri=http://127\.0\.0\.1:many: "):
         check_reachable("http://127.0.0.1:many")
 
 
-def test_parts_of_addresses() -> None:
+def test_sqlite_path_and_public_uri() -> None:
     assert sqlite_path("sqlite:////a b/m.db") == Path("/a b/m.db")
     assert sqlite_path("sqlite:///m.db") == Path.cwd() / "m.db"
     assert sqlite_path("http://host") is None

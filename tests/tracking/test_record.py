@@ -1,4 +1,4 @@
-"""Records on disk: every bit comes back, a torn end is left out, anything else is named."""
+"""Records on disk: exact round trips, torn last lines, and errors that name the line."""
 
 import math
 from pathlib import Path
@@ -13,21 +13,21 @@ from orchestrator.tracking.record import METRICS, RecordTail, RoundRecord, read_
 LINE = '{"round_idx":3,"timestamp_ms":1700000000123,"metrics":{"eval/accuracy":0.5}}'
 
 
-def test_line_is_the_documented_one() -> None:
+def test_to_line_writes_the_documented_format() -> None:
     record = RoundRecord(3, 1_700_000_000_123, {"eval/accuracy": 0.5})
     assert record.to_line() == LINE
     assert RoundRecord.from_line(LINE) == record
 
 
 @given(st.dictionaries(st.text(), st.floats(allow_nan=False)), st.integers(0, 10**9), st.integers(0, 2**62))
-def test_line_round_trips(metrics: dict[str, float], round_idx: int, timestamp_ms: int) -> None:
+def test_from_line_inverts_to_line(metrics: dict[str, float], round_idx: int, timestamp_ms: int) -> None:
     record = RoundRecord(round_idx, timestamp_ms, metrics)
     line = record.to_line()
     assert "\n" not in line
     assert RoundRecord.from_line(line.encode()) == record
 
 
-def test_a_diverged_loss_survives() -> None:
+def test_lines_keep_nan_and_infinity() -> None:
     read = RoundRecord.from_line(RoundRecord(0, 0, {"a": math.nan, "b": math.inf}).to_line())
     assert math.isnan(read.metrics["a"])
     assert read.metrics["b"] == math.inf
@@ -46,12 +46,12 @@ def test_a_diverged_loss_survives() -> None:
         '{"round_idx":1,"timestamp_ms":1,"metrics":{},"more":1}',
     ],
 )
-def test_other_lines_are_refused(line: str) -> None:
+def test_from_line_rejects_an_invalid_line(line: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         RoundRecord.from_line(line)
 
 
-def test_reading_leaves_a_torn_last_line_out(tmp_path: Path) -> None:
+def test_read_records_ignores_a_torn_last_line(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     whole = [RoundRecord(r, 10 + r, {"a": r / 3}) for r in range(3)]
     path.write_text("".join(record.to_line() + "\n" for record in whole) + LINE[:-20])
@@ -61,7 +61,7 @@ def test_reading_leaves_a_torn_last_line_out(tmp_path: Path) -> None:
     assert read_records(tmp_path / "absent.jsonl") == []
 
 
-def test_reading_names_a_bad_line(tmp_path: Path) -> None:
+def test_read_records_names_an_invalid_line(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text(f"{LINE}\nnonsense\n{LINE}\n")
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl, line 2"):
@@ -70,21 +70,21 @@ def test_reading_names_a_bad_line(tmp_path: Path) -> None:
         read_records(path, start=1)
 
 
-def test_totals_are_described_beside_their_parts() -> None:
+def test_metrics_describe_totals_and_their_parts() -> None:
     totals = [name for name in METRICS if name.endswith("_total")]
     assert len(totals) == 7
     assert all(name.removesuffix("_total") in METRICS for name in totals)
     assert all(text and "\n" not in text for text in METRICS.values())
 
 
-class TestTail:
+class TestRecordTail:
     def lines(self, *rounds: int) -> str:
         return "".join(RoundRecord(r, 0, {"a": 10.0**r}).to_line() + "\n" for r in rounds)
 
     def read(self, tail: RecordTail, start: int) -> list[int]:
         return [record.round_idx for record in tail.read(start)]
 
-    def test_it_reads_what_is_new(self, tmp_path: Path) -> None:
+    def test_it_reads_new_lines(self, tmp_path: Path) -> None:
         path = tmp_path / "metrics.jsonl"
         tail = RecordTail(path)
         assert self.read(tail, 0) == []
@@ -96,7 +96,7 @@ class TestTail:
         assert self.read(tail, 4) == []
         assert self.read(tail, 9) == []
 
-    def test_passed_lines_are_not_read_again(self, tmp_path: Path) -> None:
+    def test_it_does_not_read_earlier_lines_again(self, tmp_path: Path) -> None:
         path = tmp_path / "metrics.jsonl"
         tail = RecordTail(path)
         path.write_text(self.lines(0, 1, 2))
@@ -107,7 +107,7 @@ class TestTail:
         with pytest.raises(CheckpointError, match="line 1"):
             read_records(path)
 
-    def test_a_file_that_was_cut_back_is_read_from_its_beginning(self, tmp_path: Path) -> None:
+    def test_it_restarts_when_the_file_has_become_shorter(self, tmp_path: Path) -> None:
         path = tmp_path / "metrics.jsonl"
         tail = RecordTail(path)
         path.write_text(self.lines(0, 1, 2))
@@ -117,7 +117,7 @@ class TestTail:
         path.write_text(self.lines(0, 1, 5, 6))
         assert self.read(tail, 3) == [6]
 
-    def test_a_line_that_is_none_is_named(self, tmp_path: Path) -> None:
+    def test_it_names_an_invalid_line(self, tmp_path: Path) -> None:
         path = tmp_path / "metrics.jsonl"
         path.write_text(self.lines(0, 1) + "nonsense\n")
         with pytest.raises(CheckpointError, match="line 3"):

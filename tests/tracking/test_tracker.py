@@ -1,4 +1,4 @@
-"""The thread around a blocking tracker: nothing waits but `close`, order holds, errors come out."""
+"""The thread around a blocking tracker: only `close` waits, calls keep their order, and errors are raised."""
 
 from collections.abc import Mapping
 from threading import Event
@@ -23,19 +23,19 @@ INFO = RunInfo(
 
 
 class SlowSink:
-    """Blocks in `start` until it is let go; notes its calls; fails in the rounds it is told to."""
+    """A tracker that blocks in `start` until `released` is set, records its calls, and fails in the given rounds."""
 
-    def __init__(self, *bad_rounds: int) -> None:
-        self.let_go = Event()
+    def __init__(self, *failing_rounds: int) -> None:
+        self.released = Event()
         self.calls: list[str] = []
-        self.bad_rounds = bad_rounds
+        self.failing_rounds = failing_rounds
 
     def start(self, info: RunInfo) -> None:
-        assert self.let_go.wait(timeout=60)
+        assert self.released.wait(timeout=60)
         self.calls.append(f"start {info.run_id}")
 
     def log(self, record: RoundRecord) -> None:
-        if record.round_idx in self.bad_rounds:
+        if record.round_idx in self.failing_rounds:
             raise KeyError(f"round {record.round_idx}")
         self.calls.append(f"log {record.round_idx}")
 
@@ -47,7 +47,7 @@ class SlowSink:
         return TrackingOutcome("m", 2, None)
 
 
-def test_calls_return_before_the_sink_is_done_and_keep_their_order() -> None:
+def test_calls_do_not_wait_for_the_sink_and_keep_their_order() -> None:
     sink = SlowSink()
     tracker = ThreadTracker(sink)
     tracker.start(INFO)
@@ -55,19 +55,19 @@ def test_calls_return_before_the_sink_is_done_and_keep_their_order() -> None:
     tracker.log(RoundRecord(1, 0, {}))
     tracker.finish("FINISHED", {"accuracy": 0.5})
     assert sink.calls == []
-    sink.let_go.set()
+    sink.released.set()
     assert tracker.close() == TrackingOutcome("m", 2, None)
     assert sink.calls == ["start r", "log 0", "log 1", "finish FINISHED {'accuracy': 0.5}", "close"]
 
 
-def test_first_error_surfaces_at_the_end_and_stops_nothing() -> None:
+def test_close_raises_the_first_error_after_all_calls() -> None:
     sink = SlowSink(1, 2)
-    sink.let_go.set()
+    sink.released.set()
     tracker = ThreadTracker(sink)
     tracker.start(INFO)
     for round_idx in range(4):
         tracker.log(RoundRecord(round_idx, 0, {}))
-    with pytest.raises(TrackingError, match="tracking failed in log: KeyError: 'round 1'") as raised:
+    with pytest.raises(TrackingError, match=r"\blog\b.*KeyError.*round 1") as raised:
         tracker.close()
     assert isinstance(raised.value.__cause__, KeyError)
     assert sink.calls == ["start r", "log 0", "log 3", "close"]

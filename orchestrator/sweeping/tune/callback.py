@@ -152,7 +152,7 @@ class SweepCallback(NotPickled, Callback):
         self._lost.clear()
         self._interruption.pass_is_over = False
         self._room.plan(capacity)
-        self._display.rest()
+        self._display.clear_running()
 
     @property
     def wants_another_pass(self) -> bool:
@@ -167,7 +167,7 @@ class SweepCallback(NotPickled, Callback):
         if not self._losses[number].one_more(num_rounds):
             return False
         self._lost.add(number)
-        self._display.lose(number, cause)
+        self._display.lose_actors(number, cause)
         return True
 
     def _fail(self, number: int, values: Mapping[str, Any], noted: str) -> None:

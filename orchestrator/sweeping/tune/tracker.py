@@ -9,7 +9,7 @@ from orchestrator.errors import SparsefleetError, TrackingError, one_line
 from orchestrator.execution.ray_actors import end_actors, get_unwrapped, this_node
 from orchestrator.execution.ray_calls import PendingCalls
 from orchestrator.storage.summary import RunSummary
-from orchestrator.tracking.credentials import connecting
+from orchestrator.tracking.credentials import client_factory
 from orchestrator.tracking.record import RoundRecord, RunInfo
 from orchestrator.tracking.sweep_sink import SweepSink
 from orchestrator.tracking.tracker import Status
@@ -29,7 +29,7 @@ class SweepTracker:
         self._writer: Any = None
         if info is not None:
             options = {"name": f"{sweep_id}/tracker", "num_cpus": 0, "scheduling_strategy": this_node()}
-            self._writer = ray.remote(SweepSink).options(**options).remote(connecting())
+            self._writer = ray.remote(SweepSink).options(**options).remote(client_factory())
             self._opening = self._writer.open.remote(info)
 
     def check(self) -> None:

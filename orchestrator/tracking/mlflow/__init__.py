@@ -1,1 +1,1 @@
-"""The part of tracking that knows MLflow."""
+"""The modules of tracking that use MLflow."""

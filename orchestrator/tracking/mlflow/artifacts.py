@@ -1,4 +1,4 @@
-"""Files that are added to an MLflow run after it has ended."""
+"""Adds files to an MLflow run that has ended."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ from orchestrator.tracking.mlflow.client import connect
 
 
 def log_folder(uri: str, run_dir: Path, folder: Path, name: str) -> str:
-    """Log a folder's files under a name with the MLflow run that follows `run_dir`; returns that run's id.
+    """Log the files of `folder` as artifacts `name` of the MLflow run of `run_dir`; returns the MLflow run id.
 
-    Raises TrackingError when no MLflow run follows it, or when the store does not take the files.
+    Raises TrackingError when `run_dir` has no MLflow run, or when the store does not accept the files.
     """
-    delivery = Delivery.noted(run_dir)
+    delivery = Delivery.load(run_dir)
     if delivery is None or delivery.mlflow_run_id is None:
-        raise TrackingError(f"no MLflow run follows {run_dir}; the report in {folder} is complete")
+        raise TrackingError(f"{run_dir} has no MLflow run; the report in {folder} is complete")
     try:
         connect(uri).log_artifacts(delivery.mlflow_run_id, str(folder), name)
-    except Exception as error:  # the client raises MLflow's, requests', SQLAlchemy's and the system's
-        problem = f"MLflow did not take the report ({type(error).__name__}: {error})".splitlines()[0]
-        raise TrackingError(f"{problem}; it is complete in {folder}") from error
+    except Exception as error:  # errors of MLflow, requests, SQLAlchemy or the system
+        problem = f"MLflow did not accept the report ({type(error).__name__}: {error})".splitlines()[0]
+        raise TrackingError(f"{problem}; the report in {folder} is complete") from error
     return delivery.mlflow_run_id

@@ -1,4 +1,4 @@
-"""Opening an MLflow store: quietly, without touching any other network, and safely beside other processes."""
+"""Opens an MLflow store: without log output, without telemetry, and safely when several processes open it."""
 
 import fcntl
 import logging
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the sink tries again itself, within its time limit
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the sink itself retries, within its time limit
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -24,10 +24,10 @@ _ENVIRONMENT = {
 
 
 def connect(uri: str) -> "MlflowClient":
-    """A client of the store, which is created where it does not exist; raises what MLflow raises.
+    """Return a client of the store, and create a SQLite store that does not exist. Raises the errors of MLflow.
 
-    Sets MLflow's environment variables for this process where the user has not set them, and raises the
-    log level of MLflow and Alembic.
+    The function sets MLflow's environment variables that the user has not set, for this process, and silences the logs
+    of MLflow and Alembic.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -44,14 +44,14 @@ def connect(uri: str) -> "MlflowClient":
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
     with _locked(path.parent):
         if not path.exists():
-            _make_database(path)
+            _create_database(path)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def _make_database(path: Path) -> None:
-    """Make MLflow's tables in a file of another name, and only then give it its own.
+def _create_database(path: Path) -> None:
+    """Create MLflow's tables in a file of another name, and then rename the file.
 
-    A process that is killed halfway through MLflow's migrations would leave a database that no later one can open.
+    A process that is killed during MLflow's migrations leaves a database that no process can open.
     """
     from mlflow import MlflowClient
 
@@ -65,7 +65,7 @@ def _make_database(path: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep others out while tables are made: MLflow's migrations fail when two processes run them at once."""
+    """Lock the folder while tables are created, because MLflow's migrations fail in two processes at once."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""Sends what a run's folder holds to its MLflow run, and notes how far it got."""
+"""Sends the content of a run's folder to its MLflow run, and saves the state of delivery."""
 
 import hashlib
 import time
@@ -26,50 +26,51 @@ _MAX_METRICS_PER_CALL = 1000
 
 @final
 class MlflowFollower:
-    """Every method raises whatever the client raises, and may then be called again: it goes on where it was.
+    """Delivers one run. A method may raise any error of the client; the next call continues where it stopped.
 
-    It holds no metrics: `metrics.jsonl` is the queue, `tracking.json` the place in it. A point is sent twice
-    only if the process died between sending and noting; a SQL store keeps one copy of equal points.
+    The follower keeps no metrics in memory: `metrics.jsonl` is the queue, and `tracking.json` the position in it. It
+    sends a point twice only if the process died after it sent the point and before it saved the position. A SQL store
+    keeps one copy of equal points.
     """
 
     def __init__(self, info: RunInfo, client_factory: Callable[[str], "MlflowClient"]) -> None:
-        """Raises CheckpointError for a `tracking.json` that is not one of ours; opens nothing yet."""
+        """Load the state of delivery, without opening the store. Raises CheckpointError for an invalid file."""
         self._info, self._client_factory = info, client_factory
         self._run_dir = Path(info.run_dir)
         self._start_time_ms = time.time_ns() // 1_000_000
         self._opened: tuple[MlflowClient, str] | None = None
-        self.delivery = Delivery.to(public_uri(info.uri), info.experiment, self._run_dir)
+        self.delivery = Delivery.open(public_uri(info.uri), info.experiment, self._run_dir)
         self.artifact_problems: list[str] = []
         self._tail = RecordTail(self._run_dir / "metrics.jsonl")
-        self._begun = False
+        self._sent_first_artifacts = False
         self._sent: set[str] = set()
 
     @property
     def progress(self) -> int:
-        """Grows with all that arrives."""
+        """A count that grows with each delivery."""
         return self.delivery.num_delivered + len(self._sent)
 
     def open(self) -> None:
-        """Open the MLflow run, the same one when our run was followed before; does nothing the next time."""
+        """Open the MLflow run; a run that was tracked before gets its earlier MLflow run. Later calls do nothing."""
         if self._opened is None:
             client = self._client_factory(self._info.uri)
             times = [self._start_time_ms, *(record.timestamp_ms for record in self._records()[:1])]
-            mlflow_run_id, is_noted = open_run(client, self._info, self.delivery, min(times))
-            if not is_noted:
+            mlflow_run_id, is_saved = open_run(client, self._info, self.delivery, min(times))
+            if not is_saved:
                 fresh = replace(self.delivery, num_delivered=0, model_sha256=None)
-                self._note(replace(fresh, mlflow_run_id=mlflow_run_id, ended=False))
+                self._save(replace(fresh, mlflow_run_id=mlflow_run_id, ended=False))
             elif self.delivery.ended:
-                self._note(replace(self.delivery, ended=False))
+                self._save(replace(self.delivery, ended=False))
             self._opened = client, mlflow_run_id
 
-    def send_beginning(self) -> None:
-        """Send what is known before the first round, once; pictures of it are not left for the end."""
-        if not self._begun:
+    def send_first_artifacts(self) -> None:
+        """Send the artifacts that exist before the first round, once."""
+        if not self._sent_first_artifacts:
             self._send_folder(lambda folder: write_first_artifacts(self._run_dir, folder))
-            self._begun = True
+            self._sent_first_artifacts = True
 
     def send_records(self, last_committed: float) -> None:
-        """Send the records that are not delivered, up to round `last_committed`."""
+        """Send the undelivered records up to round `last_committed`."""
         from mlflow.entities import Metric
 
         client, mlflow_run_id = self._connection
@@ -82,17 +83,17 @@ class MlflowFollower:
             ]
             for start in range(0, len(metrics), _MAX_METRICS_PER_CALL):
                 client.log_batch(mlflow_run_id, metrics=metrics[start : start + _MAX_METRICS_PER_CALL])
-            self._note(replace(self.delivery, num_delivered=self.delivery.num_delivered + len(group)))
+            self._save(replace(self.delivery, num_delivered=self.delivery.num_delivered + len(group)))
 
-    def send_ending(self, status: Status, summary: Mapping[str, float | int | str]) -> None:
-        """Send summary, artifacts and model, then the status: also when one of those was refused."""
+    def send_end(self, status: Status, summary: Mapping[str, float | int | str]) -> None:
+        """Send summary, artifacts and model, then the status; the status also when one of the others fails."""
         client, mlflow_run_id = self._connection
         records = self._records()
         try:
             self._send_files(summary, records[-1].round_idx if records else 0)
         finally:
             client.set_terminated(mlflow_run_id, status, records[-1].timestamp_ms if records else None)
-        self._note(replace(self.delivery, ended=True))
+        self._save(replace(self.delivery, ended=True))
 
     def _send_files(self, summary: Mapping[str, float | int | str], step: int) -> None:
         from mlflow.entities import RunTag
@@ -107,7 +108,7 @@ class MlflowFollower:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             if digest != self.delivery.model_sha256:
                 log_model(client, mlflow_run_id, weights.parent, digest, step, self._sent)
-                self._note(replace(self.delivery, model_sha256=digest))
+                self._save(replace(self.delivery, model_sha256=digest))
 
     def _send_folder(self, write: Callable[[Path], list[str]]) -> None:
         client, mlflow_run_id = self._connection
@@ -125,13 +126,13 @@ class MlflowFollower:
     def _records(self) -> list[RoundRecord]:
         return read_records(self._run_dir / "metrics.jsonl")
 
-    def _note(self, delivery: Delivery) -> None:
+    def _save(self, delivery: Delivery) -> None:
         delivery.save(self._run_dir)
         self.delivery = delivery
 
 
 def _groups(records: Iterable[RoundRecord]) -> Iterator[list[RoundRecord]]:
-    """Records in order, as many at a time as fit one call (a record that alone does not fit: by itself)."""
+    """Group records in order so that each group fits one call; a record that is too long forms its own group."""
     group: list[RoundRecord] = []
     num_metrics = 0
     for record in records:

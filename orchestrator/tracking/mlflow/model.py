@@ -1,4 +1,4 @@
-"""The final model as an MLflow model: `mlflow.pyfunc.load_model` loads it, and it predicts."""
+"""Logs the final model as an MLflow model, which `mlflow.pyfunc.load_model` can load."""
 
 import json
 from functools import partial
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 LOADER_MODULE = "orchestrator.tracking.served_model"
-#: which weights a logged model has
+#: tag with the digest of a logged model's weights
 SHA256_TAG = "sparsefleet.model_sha256"
 
 
 def log_model(
     client: "MlflowClient", mlflow_run_id: str, model_dir: Path, digest: str, step: int, sent: set[str]
 ) -> str:
-    """Log a run's `model/` folder as a logged model `model`, an output of the run at `step`; returns its id.
+    """Log a run's `model/` folder as logged model `model`, an output of the run at `step`; returns the model's id.
 
-    `digest` is of its weights. May be called again after it has raised, also by another process: it goes on with the
-    model that was begun, and with what `sent` does not have of it. Neither torch nor our own models are imported here:
-    requirements and signature are given, not inferred.
+    `digest` is the digest of the weights. After an error, this or another process may call the function again: the call
+    continues the model that exists, and sends only the files that are not in `sent`. The function passes requirements
+    and signature to MLflow, so that MLflow does not import torch to infer them.
     """
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
@@ -36,7 +36,7 @@ def log_model(
 
     run = client.get_run(mlflow_run_id)
     experiment_id = run.info.experiment_id
-    model = _begun(client, experiment_id, mlflow_run_id, digest) or client.create_logged_model(
+    model = _existing_model(client, experiment_id, mlflow_run_id, digest) or client.create_logged_model(
         experiment_id, name="model", source_run_id=mlflow_run_id, tags={SHA256_TAG: digest}
     )
     sent.add(model.model_id)
@@ -52,33 +52,35 @@ def log_model(
                 run_id=mlflow_run_id,
                 model_uuid=model.model_id,
                 model_id=model.model_id,
-                signature=_signature(model_dir),  # given to save_model itself, it would ask for an example
+                signature=_signature(
+                    model_dir
+                ),  # as an argument of save_model, it would require an input example
             ),
         )
         send_files(path, partial(client.log_model_artifact, model.model_id), sent, owner=model.model_id)
     client.finalize_logged_model(model.model_id, "READY")
-    # MLflow refuses an output that it has, as when only the answer of an earlier try was lost
+    # MLflow rejects an output that it already has, for example when the answer to an earlier call was lost
     outputs = run.outputs.model_outputs if run.outputs else []
     if all(output.model_id != model.model_id for output in outputs):
         client.log_outputs(mlflow_run_id, [LoggedModelOutput(model.model_id, step=step)])
     return str(model.model_id)
 
 
-def _begun(
+def _existing_model(
     client: "MlflowClient", experiment_id: str, mlflow_run_id: str, digest: str
 ) -> "LoggedModel | None":
-    """The model that an earlier try has made of these weights, or one that it has left half made, of any weights."""
+    """Return the model that an earlier call created for these weights, or an unfinished model of any weights."""
     source = f"source_run_id = '{mlflow_run_id}'"
     models = client.search_logged_models([experiment_id], source)
     same = next((model for model in models if model.tags.get(SHA256_TAG) == digest), None)
-    half_made = next((model for model in models if model.status == "PENDING"), None)
-    if same is None and half_made is not None:
-        client.set_logged_model_tags(half_made.model_id, {SHA256_TAG: digest})
-    return same or half_made
+    unfinished = next((model for model in models if model.status == "PENDING"), None)
+    if same is None and unfinished is not None:
+        client.set_logged_model_tags(unfinished.model_id, {SHA256_TAG: digest})
+    return same or unfinished
 
 
 def _signature(model_dir: Path) -> "ModelSignature":
-    """Images float32[n, C, H, W], or texts as token ids int64[n, T] -> float32[n, num_classes]."""
+    """Signature: images float32[n, C, H, W] or token ids int64[n, T] -> float32[n, num_classes]."""
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
@@ -91,12 +93,12 @@ def _signature(model_dir: Path) -> "ModelSignature":
 
 
 def _requirements() -> list[str]:
-    """What loading needs, at the versions here (without a build's local label, which no index knows)."""
+    """Requirements for loading, with the installed versions but without local labels, which no package index has."""
     requirements = []
     for package in ("sparsefleet", "torch", "numpy", "safetensors"):
         try:
             requirements.append(f"{package}=={version(package).partition('+')[0]}")
         except PackageNotFoundError:
-            if package != "sparsefleet":  # it may also run from a checkout
+            if package != "sparsefleet":  # Sparsefleet may also run from a checkout
                 raise
     return requirements

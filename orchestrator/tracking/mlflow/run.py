@@ -1,4 +1,4 @@
-"""The one MLflow run that follows a run of ours: found again, or made."""
+"""Finds or creates the MLflow run of a Sparsefleet run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,26 +18,27 @@ RUN_ID_TAG = "sparsefleet.run_id"
 DELIVERY_ID_TAG = "sparsefleet.delivery_id"
 
 
-def open_run(client: "MlflowClient", info: RunInfo, noted: Delivery, start_time_ms: int) -> tuple[str, bool]:
-    """The id of the MLflow run of `info`, in status RUNNING with its params; and whether it is the noted one.
+def open_run(client: "MlflowClient", info: RunInfo, saved: Delivery, start_time_ms: int) -> tuple[str, bool]:
+    """Return the id of the MLflow run of `info`, and whether it is the run that `saved` names.
 
-    Else it is one that carries our delivery id in a tag (its maker died before noting it), or a new one. A
-    param that differs from the one logged before, which MLflow does not let change, is set as a tag
-    `sparsefleet.resumed.<param>`. Raises TrackingError for a deleted experiment, else what MLflow raises.
+    The run has status RUNNING and the params of `info`. If the run that `saved` names does not exist, the function
+    searches a run with the tag of this delivery (a process that died before it saved the id), else it creates a run.
+    MLflow does not allow changed params, so the function logs a changed param as tag `sparsefleet.resumed.<param>`.
+    Raises TrackingError for a deleted experiment, and the errors of MLflow.
     """
     experiment_id = _experiment_id(client, info)
-    run = None if noted.mlflow_run_id is None else _existing(client, noted.mlflow_run_id)
-    is_noted = run is not None
+    run = None if saved.mlflow_run_id is None else _existing(client, saved.mlflow_run_id)
+    is_saved = run is not None
     if run is None:
-        marked = f"tags.`{DELIVERY_ID_TAG}` = '{noted.delivery_id}'"
-        run = next(iter(client.search_runs([experiment_id], marked, max_results=1)), None)
+        with_tag = f"tags.`{DELIVERY_ID_TAG}` = '{saved.delivery_id}'"
+        run = next(iter(client.search_runs([experiment_id], with_tag, max_results=1)), None)
     if run is None:
-        tags = {**info.tags, RUN_ID_TAG: info.run_id, DELIVERY_ID_TAG: noted.delivery_id}
+        tags = {**info.tags, RUN_ID_TAG: info.run_id, DELIVERY_ID_TAG: saved.delivery_id}
         run = client.create_run(experiment_id, start_time_ms, tags, info.run_name)
     elif run.info.status != "RUNNING":
         client.update_run(run.info.run_id, status="RUNNING")
     _log_params(client, run, info.params)
-    return str(run.info.run_id), is_noted
+    return str(run.info.run_id), is_saved
 
 
 def _experiment_id(client: "MlflowClient", info: RunInfo) -> str:
@@ -50,17 +51,19 @@ def _experiment_id(client: "MlflowClient", info: RunInfo) -> str:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            experiment = client.get_experiment_by_name(info.experiment)  # another process was faster
+            experiment = client.get_experiment_by_name(
+                info.experiment
+            )  # another process created the experiment first
     if experiment.lifecycle_stage == "deleted":
         raise TrackingError(
             f"tracking.experiment={info.experiment}: this experiment is deleted in MLflow; "
-            "restore it there or choose another name"
+            "restore the experiment in MLflow, or choose another name"
         )
     return str(experiment.experiment_id)
 
 
 def _artifact_location(info: RunInfo) -> str | None:
-    """A URI for a SQLite store, None for a server, which decides for itself."""
+    """Return the artifact URI for a SQLite store; None for a server, which chooses its own."""
     path = sqlite_path(info.uri)
     if path is None:
         return None
@@ -70,7 +73,7 @@ def _artifact_location(info: RunInfo) -> str | None:
 
 
 def _existing(client: "MlflowClient", mlflow_run_id: str) -> "Run | None":
-    """The run, None when it was deleted."""
+    """Return the run; None when the run was deleted."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -1,4 +1,4 @@
-"""Makes MLflow follow a run's folder: it may lag behind, be away or be killed; nothing is lost or doubled."""
+"""Delivers a run to MLflow exactly once, also when the server is slow, unreachable or killed in between."""
 
 import logging
 import math
@@ -23,12 +23,12 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 
 @final
 class MlflowSink:
-    """A blocking Tracker over MlflowClient; a thread or an actor around it keeps it off the round's path.
+    """A blocking Tracker over MlflowClient; it runs in its own thread or actor, so that it does not delay rounds.
 
-    A line of `metrics.jsonl` is sent once its round was logged as committed, or the run has finished. When the store
-    does not take something, one warning is logged, and later calls try again after ever longer waits, which begin anew
-    when a try got further than the one before; `finish` and `close` insist for `flush_timeout_s`. Only a
-    `metrics.jsonl` or `tracking.json` that cannot be read raises (CheckpointError).
+    The sink sends a line of `metrics.jsonl` when `log` says that the round is committed, or when the run has finished.
+    When the store fails, the sink logs one warning, and later calls retry. The wait between two attempts doubles, and
+    returns to its first value when an attempt has delivered something. `finish` and `close` retry for
+    `flush_timeout_s`. Only an unreadable `metrics.jsonl` or `tracking.json` raises an error (CheckpointError).
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class MlflowSink:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`client_factory` opens the store at a URI; `clock` and `sleep` are in seconds."""
+        """`client_factory` opens the store at a URI; `clock` and `sleep` use seconds."""
         self._client_factory, self._clock, self._sleep = client_factory, clock, sleep
         self._info: RunInfo | None = None
         self._follower: MlflowFollower | None = None
@@ -50,75 +50,75 @@ class MlflowSink:
         self._progress = 0
 
     def start(self, info: RunInfo) -> None:
-        """Open the MLflow run, the same one when our run was followed before."""
+        """Open the MLflow run; a run that was tracked before gets its earlier MLflow run."""
         self._info = info
         self._follower = MlflowFollower(info, self._client_factory)
         self._attempt()
 
     def log(self, record: RoundRecord) -> None:
-        """Deliver every line of `metrics.jsonl` up to this round that MLflow does not hold."""
+        """Deliver the undelivered lines of `metrics.jsonl` up to this round."""
         self._last_committed = record.round_idx
         if self._clock() >= self._retry_at:
             self._attempt()
 
     def finish(self, status: Status, summary: Mapping[str, float | int | str]) -> None:
         """Deliver the rest of the metrics, the artifacts and the model, and set the final status."""
-        assert self._info is not None, "start comes first"
+        assert self._info is not None, "call start() first"
         self._last_committed, self._ending = math.inf, (status, summary)
-        self._insist(self._info.flush_timeout_s)
+        self._retry_until_delivered(self._info.flush_timeout_s)
 
     def end(self, status: Status, summary: Mapping[str, float | int | str]) -> None:
-        """Like `finish`, but a store that is away is not waited for: `close` or `close_within` tries again."""
+        """Like `finish`, but without waiting for an unreachable store; `close` or `close_within` retries."""
         self._last_committed, self._ending = math.inf, (status, summary)
         if self._clock() >= self._retry_at:
             self._attempt()
 
     def close(self) -> TrackingOutcome:
-        """Deliver what is left, and say what did not arrive."""
+        """Deliver the rest, and return what did not arrive."""
         return self.close_within(0.0 if self._info is None else self._info.flush_timeout_s)[0]
 
     def close_within(self, patience_s: float) -> tuple[TrackingOutcome, float]:
-        """Like `close`, with a time limit of its own; also the seconds that were spent on a store that is away."""
+        """Like `close` with its own time limit; also returns the seconds spent waiting for an unreachable store."""
         waited_s = 0.0
         if self._follower is not None and not self._gave_up:
-            waited_s = self._insist(patience_s)
+            waited_s = self._retry_until_delivered(patience_s)
         return self.outcome(), waited_s
 
     def outcome(self) -> TrackingOutcome:
-        """What has arrived up to now."""
+        """Return what has arrived until now."""
         if self._follower is None:
             return TrackingOutcome(None, 0, None)
         problems = [*self._follower.artifact_problems, *self._undelivered()]
         delivery = self._follower.delivery
         return TrackingOutcome(delivery.mlflow_run_id, delivery.num_delivered, "; ".join(problems) or None)
 
-    def _insist(self, patience_s: float) -> float:
-        """Try until all is delivered or the patience is over; the seconds that it took from the first refusal on."""
-        started_s = last_refused_s = self._clock()
+    def _retry_until_delivered(self, patience_s: float) -> float:
+        """Retry until everything is delivered or `patience_s` is over; returns the seconds after the first failure."""
+        started_s = last_failed_s = self._clock()
         deadline = started_s + patience_s
         while not self._attempt():
-            last_refused_s = self._clock()
-            wait_s = min(self._retry_at, deadline) - last_refused_s
+            last_failed_s = self._clock()
+            wait_s = min(self._retry_at, deadline) - last_failed_s
             if wait_s <= 0 or _is_final(self._error):
                 self._gave_up = True
                 break
             self._sleep(wait_s)
-            last_refused_s = self._clock()
-        return last_refused_s - started_s
+            last_failed_s = self._clock()
+        return last_failed_s - started_s
 
     def _attempt(self) -> bool:
-        """Deliver everything that is outstanding; False when the store did not take it."""
-        assert self._follower is not None, "start comes first"
+        """Deliver everything that is outstanding; returns False when the store failed."""
+        assert self._follower is not None, "call start() first"
         try:
             self._follower.open()
-            self._follower.send_beginning()
+            self._follower.send_first_artifacts()
             self._follower.send_records(self._last_committed)
             if self._ending is not None:
-                self._follower.send_ending(*self._ending)
+                self._follower.send_end(*self._ending)
                 self._ending = None
         except CheckpointError:
             raise
-        except Exception as error:  # the client raises MLflow's, requests', SQLAlchemy's and the system's
+        except Exception as error:  # errors of MLflow, requests, SQLAlchemy or the system
             self._failed(error)
             return False
         self._error, self._wait_s, self._retry_at = None, _FIRST_WAIT_S, -math.inf
@@ -126,7 +126,7 @@ class MlflowSink:
 
     def _failed(self, error: Exception) -> None:
         if self._error is None:
-            _LOG.warning("%s: %s; the run goes on, its metrics are kept", self._where(), _reason(error))
+            _LOG.warning("%s: %s; the run continues and keeps its metrics", self._where(), _reason(error))
         self._error = error
         if self._follower is not None and self._follower.progress != self._progress:
             self._progress, self._wait_s = self._follower.progress, _FIRST_WAIT_S
@@ -134,7 +134,7 @@ class MlflowSink:
         self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
 
     def _where(self) -> str:
-        assert self._info is not None, "start comes first"
+        assert self._info is not None, "call start() first"
         return f"MLflow at {public_uri(self._info.uri)}"
 
     def _undelivered(self) -> list[str]:
@@ -142,21 +142,20 @@ class MlflowSink:
             return []
         num_rounds = len(complete_lines(Path(self._info.run_dir) / "metrics.jsonl"))
         return [
-            f"{self._where()} did not take everything ({_reason(self._error)}): it holds "
-            f"{self._follower.delivery.num_delivered} of {num_rounds} rounds, all of them are safe in "
-            f"{self._info.run_dir}; `{self._info.resumption or f'sparsefleet resume {self._info.run_id}'}` delivers "
-            "the rest"
+            f"{self._where()} is incomplete ({_reason(self._error)}): it has "
+            f"{self._follower.delivery.num_delivered} of {num_rounds} rounds, and {self._info.run_dir} has all; "
+            f"to deliver the rest, run `{self._info.resumption or f'sparsefleet resume {self._info.run_id}'}`"
         ]
 
 
 def _is_final(error: Exception | None) -> bool:
-    """Whether trying again cannot help: the store refuses the request itself (HTTP 4xx)."""
+    """Whether a retry cannot help, because the store rejects the request itself (HTTP 4xx)."""
     status = getattr(error, "get_http_status_code", lambda: 500)()
     return isinstance(error, TrackingError) or (400 <= status < 500 and status not in (408, 429))
 
 
 def _reason(error: BaseException | None) -> str:
-    """One short line: the system's own error (refused, timed out), which clients bury in long ones."""
+    """One short line: the system error in the chain of causes, if there is one, else the error itself."""
     shown, cause = error, error
     while cause is not None:
         if isinstance(cause, OSError):

@@ -1,4 +1,4 @@
-"""A sweep of two short runs in a real SQLite store, read back with MLflow's own client."""
+"""The sink of a sweep on a real SQLite store: a sweep of two short runs, read back with MLflow's client."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.record import RunInfo
 from orchestrator.tracking.sweep_sink import SweepSink
-from tests.tracking.mlflow.test_sink import commit, record
+from tests.support.memory_store import commit, record
 
 
 def _info(root: Path, name: str) -> RunInfo:
@@ -36,7 +36,7 @@ def _accuracies(*round_idxs: int) -> list[tuple[int, float]]:
 
 
 @pytest.mark.filterwarnings("ignore:The ..noload.. loader strategy is deprecated:DeprecationWarning")
-def test_two_runs_are_children_of_the_sweep(tmp_path: Path) -> None:
+def test_trials_are_child_runs_of_the_sweep(tmp_path: Path) -> None:
     sink = SweepSink()
     parent = sink.open(_info(tmp_path, "sweep"))
     for name in ("a", "b"):

@@ -1,4 +1,4 @@
-"""What a run says: to a person, to a log, and to a script."""
+"""The output of `run`: lines on standard error, the table of results, and the summary file."""
 
 import json
 import re
@@ -24,7 +24,7 @@ SUMMARY_KEYS = [
     "interrupted",
     "num_not_finite",
 ]
-#: the perceptron on 8x8 images: 64-200-100-10
+#: weights of the perceptron on 8x8 images: layers of 64, 200, 100 and 10 units
 WEIGHTS = 64 * 200 + 200 * 100 + 100 * 10
 ENTRIES = WEIGHTS + 200 + 100 + 10
 #: message header, item header, the name `theta` padded to 8 bytes, 4 bytes a value
@@ -37,19 +37,21 @@ def _run_folder(storage: Path) -> Path:
 
 
 def test_quiet_prints_nothing(command: Command, quick: tuple[str, ...], storage: Path) -> None:
-    for words in (("run", "--quiet", *quick), ("run", "-q", *quick)):
-        ended = command(*words)
-        assert (ended.code, ended.out, ended.err) == (0, "", "")
+    for flag in ("--quiet", "-q"):
+        result = command("run", flag, *quick)
+        assert (result.code, result.out, result.err) == (0, "", "")
     folder = next(storage.glob("fedavg-*"))
-    ended = command("resume", "-q", folder, "training.rounds=3")
-    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    result = command("resume", "-q", folder, "training.rounds=3")
+    assert (result.code, result.out, result.err) == (0, "", "")
 
 
-def test_a_log_gets_one_plain_line_a_round(command: Command, quick: tuple[str, ...], storage: Path) -> None:
-    ended = command("run", *quick, "training.rounds=3")
+def test_run_prints_one_plain_line_per_round_without_a_terminal(
+    command: Command, quick: tuple[str, ...], storage: Path
+) -> None:
+    result = command("run", *quick, "training.rounds=3")
     run_id = _run_folder(storage).name
-    start, length, *rounds, last = ended.err.splitlines()
-    assert start == f"{run_id}: in-process, one client after another"
+    start, length, *rounds, last = result.err.splitlines()
+    assert start.startswith(f"{run_id}: in-process")
     assert length == f"{run_id}: 3 rounds"
     for number, line in enumerate(rounds, 1):
         pattern = (
@@ -58,19 +60,19 @@ def test_a_log_gets_one_plain_line_a_round(command: Command, quick: tuple[str, .
         assert re.fullmatch(pattern, line), line
     assert len(rounds) == 3
     assert last == "MLflow is off"
-    assert "\x1b" not in ended.err + ended.out
-    assert "\r" not in ended.err
+    assert "\x1b" not in result.err + result.out
+    assert "\r" not in result.err
 
 
-def test_rounds_without_an_evaluation_have_no_line(
+def test_run_prints_no_line_for_rounds_without_evaluation(
     command: Command, quick: tuple[str, ...], storage: Path
 ) -> None:
-    ended = command("run", *quick, "training.rounds=5", "training.eval_every=2")
-    assert re.findall(r"round (\d)/5", ended.err) == ["2", "4", "5"]
+    result = command("run", *quick, "training.rounds=5", "training.eval_every=2")
+    assert re.findall(r"round (\d)/5", result.err) == ["2", "4", "5"]
 
 
 @pytest.mark.parametrize("columns", ["80", "500"])
-def test_the_end_is_a_table_and_where_to_look(
+def test_run_ends_with_a_table_and_the_folder(
     columns: str,
     command: Command,
     monkeypatch: pytest.MonkeyPatch,
@@ -83,34 +85,36 @@ def test_the_end_is_a_table_and_where_to_look(
     assert {"accuracy", "personal", "upload", "download"} <= set(headings.split())
     assert row.split()[0] == "fedavg"
     assert "546 kB" in row
-    assert any(line.endswith(str(_run_folder(storage))) for line in rest), "the folder can be copied"
-    assert "MLflow UI" not in rest[-1], "nothing was tracked"
+    assert any(line.endswith(str(_run_folder(storage))) for line in rest), "the folder is on one line"
+    assert "MLflow UI" not in rest[-1], "tracking is off"
 
 
-def test_what_is_tracked_can_be_opened(command: Command, quick: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_tracked_run_prints_the_command_for_the_mlflow_ui(
+    command: Command, quick: tuple[str, ...], tmp_path: Path
+) -> None:
     storage = tmp_path / "my runs"
-    ended = command("run", *quick, "tracking.enabled=true", f"runtime.storage={storage}")
-    assert ended.out.splitlines()[-1] == f"Open in the MLflow UI: sparsefleet ui --storage '{storage}'"
+    result = command("run", *quick, "tracking.enabled=true", f"runtime.storage={storage}")
+    assert result.out.splitlines()[-1] == f"Open in the MLflow UI: sparsefleet ui --storage '{storage}'"
 
 
 class TestSummary:
-    """`--summary FILE`, which scripts read."""
+    """The file that `--summary FILE` writes."""
 
-    def test_it_has_exactly_the_published_keys(
+    def test_summary_has_exactly_the_published_keys(
         self, command: Command, quick: tuple[str, ...], tmp_path: Path
     ) -> None:
         path = tmp_path / "result.json"
         assert command("run", "-q", *quick, "--summary", path).code == 0
         assert list(json.loads(path.read_text())) == SUMMARY_KEYS
 
-    def test_it_may_lie_in_folders_that_do_not_exist_yet(
+    def test_summary_creates_missing_folders(
         self, command: Command, quick: tuple[str, ...], tmp_path: Path
     ) -> None:
         path = tmp_path / "not" / "yet" / "result.json"
         assert command("run", "-q", *quick, "--summary", path).code == 0
         assert json.loads(path.read_text())["num_rounds"] == 2
 
-    def test_its_numbers_are_those_of_the_run(
+    def test_summary_agrees_with_the_logs_of_the_run(
         self, command: Command, quick: tuple[str, ...], storage: Path, tmp_path: Path
     ) -> None:
         path = tmp_path / "result.json"
@@ -144,7 +148,7 @@ class TestSummary:
         assert found[0]["run_id"] != found[1]["run_id"]
 
 
-def test_a_run_keeps_its_config_and_its_table(
+def test_a_run_can_be_repeated_from_its_own_config(
     command: Command, quick: tuple[str, ...], storage: Path
 ) -> None:
     command("run", "-q", *quick, "training.lr=1e-2", "algorithm.name=fedprox")
@@ -166,20 +170,20 @@ def test_a_run_keeps_its_config_and_its_table(
     assert first["params_sha256"] == second["params_sha256"]
 
 
-def test_without_a_storage_folder_runs_are_kept_in_the_working_folder(
+def test_the_default_storage_folder_is_runs_in_the_current_folder(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    ended = command("run", *QUICK)
-    assert ended.code == 0
-    assert "fedavg: runs/fedavg-" in ended.out
+    result = command("run", *QUICK)
+    assert result.code == 0
+    assert "fedavg: runs/fedavg-" in result.out
     assert len(list((tmp_path / "runs").glob("fedavg-*/summary.json"))) == 1
 
 
-def test_a_tilde_is_the_home_folder(
+def test_a_tilde_in_runtime_storage_is_the_home_folder(
     command: Command, quick: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shell does not expand it after `runtime.storage=`."""
+    """The shell does not expand a tilde after `runtime.storage=`, so the config must."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))

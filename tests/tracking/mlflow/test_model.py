@@ -1,4 +1,4 @@
-"""A model of texts as MLflow keeps it: token ids in, scores out."""
+"""A logged text model: MLflow loads the model, and it predicts scores from token ids."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The sink on a real SQLite store, and what it leaves there, read back with MLflow's own client."""
+"""The sink on a real SQLite store, read back with MLflow's client."""
 
 import json
 import os
@@ -32,8 +32,8 @@ pytestmark = [
 NUM_ROUNDS = 4
 
 
-def test_a_kill_while_the_tables_are_made_leaves_no_half_made_store(tmp_path: Path) -> None:
-    """What MLflow has written when its migrations have begun is not taken for the store."""
+def test_connect_ignores_a_database_that_a_killed_process_left_unfinished(tmp_path: Path) -> None:
+    """A process that is killed during MLflow's migrations leaves only files with the suffix `.unfinished`."""
     (tmp_path / "mlflow.db.unfinished").write_bytes(b"half a table")
     (tmp_path / "mlflow.db.unfinished-journal").write_bytes(b"its journal")
     client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -43,24 +43,24 @@ def test_a_kill_while_the_tables_are_made_leaves_no_half_made_store(tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the store and its runs, with a space and an accent in its name."""
+    """The folder of the store and its runs; its name has a space and an accent."""
     return tmp_path_factory.mktemp("store é 1")
 
 
 @pytest.fixture(scope="module")
 def uri(root: Path) -> str:
-    """One store for all tests here, as making one takes seconds."""
+    """One store for all tests of this module, because creating a store takes seconds."""
     return f"sqlite:///{root}/db/mlflow.db"
 
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any connection fails the test."""
+    """Makes any network connection fail the test."""
 
-    def refuse(*args: object) -> None:
+    def fail(*args: object) -> None:
         raise AssertionError(f"connects to {args[1:]}")
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "connect", fail)
 
 
 def record(round_idx: int) -> RoundRecord:
@@ -72,7 +72,7 @@ def record(round_idx: int) -> RoundRecord:
 
 
 def make_run(run_dir: Path) -> None:
-    """A run's folder as the driver leaves it, with a perceptron for 1x2x2 images and 3 classes."""
+    """Write a run's folder as the driver does, with a perceptron for 1x2x2 images and 3 classes."""
     (run_dir / "model").mkdir(parents=True)
     (run_dir / "config.yaml").write_text("seed: 0\n")
     (run_dir / "metrics.jsonl").write_text("".join(record(r).to_line() + "\n" for r in range(NUM_ROUNDS)))
@@ -101,7 +101,7 @@ def module() -> torch.nn.Module:
         return resolve_builder("mlp")((1, 2, 2), 3)
 
 
-def follow(run_dir: Path, uri: str, experiment: str = "e") -> TrackingOutcome:
+def deliver(run_dir: Path, uri: str, experiment: str = "e") -> TrackingOutcome:
     sink = MlflowSink()
     sink.start(
         RunInfo(
@@ -126,9 +126,9 @@ def history(client: MlflowClient, mlflow_run_id: str) -> list[tuple[int, int, fl
     return sorted((point.step, point.timestamp, point.value) for point in points)
 
 
-def test_a_run_is_all_there_and_its_model_predicts(root: Path, uri: str) -> None:
+def test_the_store_has_the_whole_run_and_its_model_predicts(root: Path, uri: str) -> None:
     make_run(root / "r1")
-    outcome = follow(root / "r1", uri)
+    outcome = deliver(root / "r1", uri)
     assert (outcome.num_logged, outcome.problem) == (NUM_ROUNDS, None)
     client, mlflow_run_id = connect(uri), str(outcome.mlflow_run_id)
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
@@ -166,32 +166,32 @@ def test_a_run_is_all_there_and_its_model_predicts(root: Path, uri: str) -> None
     assert served.metadata.signature.inputs.inputs[0].shape == (-1, 1, 2, 2)
 
 
-def test_delivering_everything_again_doubles_nothing(root: Path, uri: str) -> None:
+def test_a_second_delivery_adds_nothing(root: Path, uri: str) -> None:
     make_run(root / "r2")
-    first = follow(root / "r2", uri)
+    first = deliver(root / "r2", uri)
     assert first.problem is None
     client, mlflow_run_id = connect(uri), str(first.mlflow_run_id)
     points = history(client, mlflow_run_id)
-    noted = json.loads((root / "r2" / "tracking.json").read_text())
-    noted["num_delivered"] = 0
-    (root / "r2" / "tracking.json").write_text(json.dumps(noted))
-    assert follow(root / "r2", uri) == first
+    saved = json.loads((root / "r2" / "tracking.json").read_text())
+    saved["num_delivered"] = 0
+    (root / "r2" / "tracking.json").write_text(json.dumps(saved))
+    assert deliver(root / "r2", uri) == first
     assert history(client, mlflow_run_id) == points
     assert len(client.get_run(mlflow_run_id).outputs.model_outputs) == 1
-    noted["mlflow_run_id"] = None  # as when the process died right after MLflow had made the run
-    (root / "r2" / "tracking.json").write_text(json.dumps(noted))
-    assert follow(root / "r2", uri) == first
+    saved["mlflow_run_id"] = None  # as if the process was killed after MLflow created the run
+    (root / "r2" / "tracking.json").write_text(json.dumps(saved))
+    assert deliver(root / "r2", uri) == first
     assert history(client, mlflow_run_id) == points
     assert len(client.get_run(mlflow_run_id).outputs.model_outputs) == 1
 
 
-def test_other_weights_are_another_model(root: Path, uri: str) -> None:
-    """As when a finished run goes on for more rounds."""
+def test_changed_weights_are_logged_as_another_model(root: Path, uri: str) -> None:
+    """An extended run has other weights at its end."""
     make_run(root / "r2b")
-    mlflow_run_id = str(follow(root / "r2b", uri).mlflow_run_id)
+    mlflow_run_id = str(deliver(root / "r2b", uri).mlflow_run_id)
     file = root / "r2b" / "model" / "model.safetensors"
     save_file({name: value + 1 for name, value in module().state_dict().items()}, file)
-    assert follow(root / "r2b", uri).problem is None
+    assert deliver(root / "r2b", uri).problem is None
     client = connect(uri)
     outputs = client.get_run(mlflow_run_id).outputs.model_outputs
     models = [client.get_logged_model(output.model_id) for output in outputs]
@@ -199,44 +199,44 @@ def test_other_weights_are_another_model(root: Path, uri: str) -> None:
     assert models[0].tags["sparsefleet.model_sha256"] != models[1].tags["sparsefleet.model_sha256"]
 
 
-def test_a_model_that_a_killed_process_has_begun_is_the_one(root: Path, uri: str) -> None:
+def test_a_model_that_a_killed_process_left_unfinished_is_completed(root: Path, uri: str) -> None:
     make_run(root / "r2c")
-    client, mlflow_run_id = connect(uri), str(follow(root / "r2c", uri).mlflow_run_id)
+    client, mlflow_run_id = connect(uri), str(deliver(root / "r2c", uri).mlflow_run_id)
     (output,) = client.get_run(mlflow_run_id).outputs.model_outputs
     experiment_id = client.get_run(mlflow_run_id).info.experiment_id
-    begun = client.create_logged_model(experiment_id, name="model", source_run_id=mlflow_run_id)
+    unfinished = client.create_logged_model(experiment_id, name="model", source_run_id=mlflow_run_id)
     file = root / "r2c" / "model" / "model.safetensors"
     save_file({name: value + 1 for name, value in module().state_dict().items()}, file)
-    assert follow(root / "r2c", uri).problem is None
+    assert deliver(root / "r2c", uri).problem is None
     outputs = client.get_run(mlflow_run_id).outputs.model_outputs
-    assert {found.model_id for found in outputs} == {output.model_id, begun.model_id}
-    assert client.get_logged_model(begun.model_id).status == "READY"
+    assert {found.model_id for found in outputs} == {output.model_id, unfinished.model_id}
+    assert client.get_logged_model(unfinished.model_id).status == "READY"
 
 
-def test_an_interrupted_run_has_what_there_is(root: Path, uri: str) -> None:
+def test_an_empty_run_has_only_its_summary(root: Path, uri: str) -> None:
     (root / "r3").mkdir()
-    outcome = follow(root / "r3", uri)
+    outcome = deliver(root / "r3", uri)
     assert (outcome.num_logged, outcome.problem) == (0, None)
     files = connect(uri).list_artifacts(str(outcome.mlflow_run_id))
     assert [file.path for file in files] == ["summary.json"]
 
 
-def test_a_deleted_experiment_says_what_to_do(root: Path, uri: str) -> None:
+def test_a_deleted_experiment_is_reported(root: Path, uri: str) -> None:
     (root / "r4").mkdir()
     client = connect(uri)
     client.delete_experiment(client.create_experiment("gone"))
-    outcome = follow(root / "r4", uri, experiment="gone")
-    assert "tracking.experiment=gone: this experiment is deleted in MLflow; restore it" in str(
-        outcome.problem
-    )
+    outcome = deliver(root / "r4", uri, experiment="gone")
+    assert "tracking.experiment=gone: " in str(outcome.problem)
     assert outcome.mlflow_run_id is None
 
 
-def test_processes_may_make_the_store_and_the_experiment_at_once(tmp_path: Path) -> None:
-    """Forked, as each importing MLflow anew takes seconds; unlocked, most tries of this fail."""
+def test_several_processes_can_create_the_store_at_once(tmp_path: Path) -> None:
+    """The test forks, because importing MLflow takes seconds. Without the lock, this test usually fails."""
     context = get_context("fork")
     uri, barrier = f"sqlite:///{tmp_path}/m.db", context.Barrier(3)
-    processes = [context.Process(target=_join_in, args=(tmp_path / name, uri, barrier)) for name in "abc"]
+    processes = [
+        context.Process(target=_connect_and_deliver, args=(tmp_path / name, uri, barrier)) for name in "abc"
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -247,12 +247,12 @@ def test_processes_may_make_the_store_and_the_experiment_at_once(tmp_path: Path)
     assert {run.data.tags["sparsefleet.run_id"] for run in runs} == {"a", "b", "c"}
 
 
-def _join_in(run_dir: Path, uri: str, barrier: Barrier) -> None:
+def _connect_and_deliver(run_dir: Path, uri: str, barrier: Barrier) -> None:
     run_dir.mkdir()
     barrier.wait()
-    connect(uri)  # the sink would try again, and hide a collision
-    assert follow(run_dir, uri).problem is None
+    connect(uri)  # without the sink, which would retry and hide a collision
+    assert deliver(run_dir, uri).problem is None
 
 
-def test_closing_what_was_never_started() -> None:
+def test_close_without_start() -> None:
     assert MlflowSink().close() == TrackingOutcome(None, 0, None)

@@ -1,0 +1,158 @@
+"""The command `compare`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+from rich.console import Console
+
+from orchestrator.cli.options import Storage, require_choice
+from orchestrator.errors import RequestError
+
+if TYPE_CHECKING:
+    from orchestrator.analysis.comparison import Comparison
+
+COMPARE_HELP = """
+Compare runs by accuracy, bytes, FLOPs and time, with 95 % confidence intervals over seeds.
+
+RUN is a run's id or folder, an MLflow run id, or a pattern such as 'feddst-*'. Without RUN and other criteria, the \
+command compares all runs outside of sweeps. With --baseline it adds the paired differences from that configuration.
+
+Examples:
+
+  sparsefleet compare
+
+  sparsefleet compare --sweep sparsity-20260101-120000-ab12 --baseline 'randommask level=0.8'
+
+  sparsefleet compare 'fed*' --tag data=digits --at-upload 5MB --to-accuracy 0.9 --out comparison
+"""
+
+
+def compare_command(
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs to compare, or patterns.")
+    ] = None,
+    sweep: Annotated[
+        str | None, typer.Option(metavar="SWEEP", help="Compare the trials of this sweep (id or folder).")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN", help="Compare runs whose display name matches, for example 'feddst*'."
+        ),
+    ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Compare runs with this tag. Can be repeated."),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONFIGURATION",
+            help="Show differences from this configuration: a label, a method, a run id or KEY=VALUE.",
+        ),
+    ] = None,
+    metric: Annotated[
+        str, typer.Option(metavar="METRIC", help="accuracy or personal_accuracy.")
+    ] = "accuracy",
+    cost: Annotated[
+        str, typer.Option(metavar="COST", help="Cost of the Pareto front: upload, download, flops or time.")
+    ] = "upload",
+    at_upload: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BYTES", help="Show the accuracy within this upload, such as 5MB. Can be repeated."
+        ),
+    ] = None,
+    to_accuracy: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Show the time until the mean of three evaluations reaches this accuracy and stays there. "
+            "Can be repeated.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write report.html, plots, CSV and JSON to this folder."),
+    ] = None,
+    output_format: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="Print a table, csv or json.")
+    ] = "table",
+    storage: Storage = Path("runs"),
+) -> None:
+    """Implement `sparsefleet compare`; COMPARE_HELP is its help text."""
+    from orchestrator.analysis.options import Cost, Metric
+    from orchestrator.analysis.report.write import write_report
+    from orchestrator.api import compare
+
+    require_choice("--format", output_format, ("table", "csv", "json"))
+    require_choice("--metric", metric, get_args(Metric))
+    require_choice("--cost", cost, get_args(Cost))
+    comparison = compare(
+        runs or [],
+        storage=storage,
+        sweep=sweep,
+        name=name,
+        tags=_parse_tags(tag or []),
+        metric=metric,
+        cost=cost,
+        baseline=baseline,
+        upload_caps=_parse_upload_caps(at_upload or []),
+        targets=tuple(to_accuracy or ()),
+    )
+    if out is not None:
+        if out.exists() and not out.is_dir():
+            raise RequestError("--out", out, "this is a file", "name a folder")
+        write_report(comparison, out)
+    _print_comparison(comparison, output_format)
+    if out is not None:
+        print(f"report: {out / 'report.html'}", file=sys.stderr)
+    if sweep is not None and out is not None:
+        _log_to_sweep(sweep, storage, out)
+
+
+def _parse_upload_caps(caps: list[str]) -> tuple[float, ...]:
+    from orchestrator.formatting import parse_bytes
+
+    try:
+        return tuple(parse_bytes(cap) for cap in caps)
+    except ValueError as error:
+        problem = "this is not a number of bytes"
+        raise RequestError("--at-upload", ", ".join(caps), problem, "write for example 5MB") from error
+
+
+def _parse_tags(assignments: list[str]) -> dict[str, str]:
+    tags = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not (key and equals):
+            raise RequestError("--tag", assignment, "this is not KEY=VALUE", "write --tag method=feddst")
+        tags[key] = value
+    return tags
+
+
+def _print_comparison(comparison: "Comparison", output_format: str) -> None:
+    from orchestrator.analysis.report.export import to_csv, to_json
+    from orchestrator.analysis.report.terminal import terminal_tables
+
+    if output_format == "table":
+        Console().print(terminal_tables(comparison))
+    elif output_format == "json":
+        print(to_json(comparison))
+    else:
+        print(to_csv(comparison), end="")
+
+
+def _log_to_sweep(sweep: str, storage: Path, out: Path) -> None:
+    """Log the report to the sweep's MLflow run, next to the report that the sweep made itself."""
+    from orchestrator.runtime.run_folder import tracking_uri
+    from orchestrator.sweeping.plan import plan_again
+    from orchestrator.sweeping.store import SweepStore, find_sweep
+    from orchestrator.tracking.mlflow.artifacts import log_folder
+
+    store = SweepStore(find_sweep(sweep, storage))
+    config = plan_again(store).config
+    if config.tracking.enabled:
+        log_folder(tracking_uri(config), store.folder, out, f"comparisons/{out.resolve().name}")

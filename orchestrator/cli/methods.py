@@ -1,0 +1,78 @@
+"""The commands `check`, which tests a method against the contract, and `retime`, which moves a run to another fleet."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from orchestrator.cli.options import Overrides, RunName, Storage
+
+RETIME_HELP = """
+Compute how long a run would have taken on another fleet, without training again.
+
+The command uses the bytes and FLOPs that the run counted for each client. It rejects runs whose results depend on \
+device speed or device memory: asynchronous runs, and runs with a deadline, over-selection or device-dependent sparsity.
+
+Examples:
+
+  sparsefleet retime RUN --fleet five-tier
+
+  sparsefleet retime RUN --fleet five-tier --redraw --out rounds.csv
+"""
+
+CHECK_HELP = """
+Check a method against the contract, in a few rounds on the bundled digits.
+
+The command prints one line for each check, and exits with 1 when a check fails. docs/write-a-method.md explains the \
+contract.
+
+Examples:
+
+  sparsefleet check path/to/file.py:Class
+
+  sparsefleet check feddst sparsity.level=0.9
+"""
+
+
+def check_command(
+    method: Annotated[
+        str,
+        typer.Argument(
+            metavar="METHOD", help="A registered name, path/to/file.py:Class or package.module:Class."
+        ),
+    ],
+    overrides: Overrides = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
+) -> None:
+    """Implement `sparsefleet check`; CHECK_HELP is its help text."""
+    from orchestrator.contract.report import report
+
+    if not report(method, overrides or [], verbose=verbose):
+        raise typer.Exit(1)
+
+
+def retime_command(
+    run: Annotated[str, RunName],
+    fleet: Annotated[str, typer.Option(metavar="FLEET", help="A built-in fleet, or a fleet file.")],
+    redraw: Annotated[
+        bool | None,
+        typer.Option(
+            "--redraw/--no-redraw",
+            help="Whether each client gets a new device in every round. If not given: as in the run.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Write the times of all rounds on both fleets to this file."),
+    ] = None,
+    storage: Storage = Path("runs"),
+) -> None:
+    """Implement `sparsefleet retime`; RETIME_HELP is its help text."""
+    from orchestrator.retiming import print_report, retime, write_csv
+    from orchestrator.storage.run_store import find_run
+
+    retimed_run = retime(find_run(run, storage), fleet, redraw=redraw)
+    if out is not None:
+        write_csv(retimed_run, out)
+    print_report(Console(), retimed_run)

@@ -1,0 +1,140 @@
+"""The commands that run single experiments: `run`, `resume` and `demo`."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from orchestrator.cli.options import (
+    ConfigFile,
+    Overrides,
+    Quiet,
+    RunName,
+    Storage,
+    SummaryFile,
+    Verbose,
+    check_summary,
+    mlflow_ui_hint,
+    program,
+    write_summary,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.storage.summary import RunSummary
+
+RUN_HELP = """
+Run one experiment and print its results.
+
+KEY=VALUE sets a config key and takes precedence over the config file. `sparsefleet list keys` shows all keys. \
+Ctrl-C stops the run after the current round; `sparsefleet resume` continues it.
+
+Examples:
+
+  sparsefleet run
+
+  sparsefleet run algorithm.name=feddst sparsity.level=0.9 training.rounds=50
+
+  sparsefleet run -c experiment.yaml seed=3 --summary result.json
+"""
+
+RESUME_HELP = """
+Resume a run from its last checkpoint.
+
+A larger training.rounds extends a finished run. Keys of runtime and tracking may change too; all other keys keep \
+their values.
+
+Examples:
+
+  sparsefleet resume feddst-20260101-120000-ab12
+
+  sparsefleet resume runs/feddst-20260101-120000-ab12 training.rounds=100
+"""
+
+DEMO_HELP = """
+Compare FedDST at sparsity 0.8 with FedAvg on the bundled digits. Takes about a minute.
+
+Both runs have the same seed and the same partition. They appear in the storage folder and in MLflow.
+
+Examples:
+
+  sparsefleet demo
+
+  sparsefleet demo --storage /tmp/runs
+"""
+
+
+def run_command(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    summary: SummaryFile = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Implement `sparsefleet run`; RUN_HELP is its help text."""
+    from orchestrator.display.run_progress import Progress
+    from orchestrator.experiment.loading import load_config
+    from orchestrator.runtime import session
+
+    check_summary(summary)
+    loaded = load_config(config, overrides or [])
+    result = session.run(loaded, Progress(quiet=quiet), verbose=verbose)
+    _write_run_summary(result, summary)
+    _report([result], loaded.runtime.storage, mlflow_ui_hint(loaded), quiet)
+
+
+def resume_command(
+    run: Annotated[str, RunName],
+    overrides: Overrides = None,
+    storage: Storage = Path("runs"),
+    summary: SummaryFile = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Implement `sparsefleet resume`; RESUME_HELP is its help text."""
+    from orchestrator.display.run_progress import Progress
+    from orchestrator.runtime import session
+    from orchestrator.storage.run_store import find_run
+
+    check_summary(summary)
+    folder = find_run(run, storage)
+    result = session.resume(folder, overrides or [], Progress(quiet=quiet), verbose=verbose)
+    _write_run_summary(result, summary)
+    ui_hint = f"{program()} ui --storage {shlex.quote(str(session.storage_of(folder)))}"
+    _report([result], folder.parent, ui_hint, quiet)
+
+
+def demo_command(storage: Storage = Path("runs"), quiet: Quiet = False, verbose: Verbose = False) -> None:
+    """Implement `sparsefleet demo`; DEMO_HELP is its help text."""
+    from orchestrator.cli.demo import run_demo
+    from orchestrator.display.run_progress import Progress
+
+    results = run_demo(storage, Progress(quiet=quiet), verbose=verbose)
+    _report(results, storage, f"{program()} ui --storage {shlex.quote(str(storage))}", quiet)
+
+
+def _report(results: "Sequence[RunSummary]", storage: Path, ui_hint: str | None, quiet: bool) -> None:
+    """Print the results of runs; exit with 130 when the last run was interrupted."""
+    last = results[-1]
+    if last.interrupted:
+        command = f"{program()} resume {shlex.quote(str(storage / last.run_id))}"
+        print(f"stopped after {last.num_rounds} rounds; resume with: {command}", file=sys.stderr)
+        raise typer.Exit(130)
+    if quiet:
+        return
+    from orchestrator.display.run_progress import summary_table
+
+    console = Console()
+    console.print(summary_table([result.to_dict() for result in results]))
+    lines = ["", *(f"{result.algorithm}: {storage / result.run_id}" for result in results)]
+    if ui_hint is not None:
+        lines.append(f"Open in the MLflow UI: {ui_hint}")
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _write_run_summary(result: "RunSummary", summary: Path | None) -> None:
+    if summary is not None:
+        write_summary(summary, result.to_json())
