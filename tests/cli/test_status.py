@@ -23,7 +23,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No cluster of another program on this machine is looked at."""
-    monkeypatch.setattr("orchestrator.cluster.address.DEFAULT", "http://127.0.0.1:1")
+    monkeypatch.setattr("orchestrator.cluster.address.DEFAULT_ADDRESS", "http://127.0.0.1:1")
 
 
 @pytest.mark.usefixtures("alone")

@@ -11,18 +11,18 @@ from orchestrator.display.run_progress import Progress
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.tracking.record import read_records
-from tests.support.launched import Launched
+from tests.support.command_process import CommandProcess
 
 MakeConfig = Callable[..., ExperimentConfig]
 QUIET = Progress(quiet=True)
 pytestmark = pytest.mark.ray
 
 
-def launch(config: ExperimentConfig, folder: Path) -> Launched:
+def launch(config: ExperimentConfig, folder: Path) -> CommandProcess:
     """`sparsefleet run` with a config."""
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(config.to_dict()))
-    return Launched(["run", "-c", file])
+    return CommandProcess(["run", "-c", file])
 
 
 def run_folder(config: ExperimentConfig) -> Path:

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from orchestrator.storage.folders import is_run
 from orchestrator.sweeping.store import SweepStore
 from orchestrator.tracking.record import committed_records
-from tests.support.launched import Launched
+from tests.support.command_process import CommandProcess
 from tests.support.sweep_files import (
     base_of,
     digests,
@@ -56,7 +56,7 @@ def test_a_killed_sweep_finishes_with_the_same_trials_and_results(
     common = ["tracking.enabled=false", f"runtime.executor={executor}", "training.rounds=40"]
     if executor == "ray":
         common.append("sparsity.schedule.final_level=0.8")
-    launched = Launched(["sweep", space, "--storage", storage, "--max-concurrent", 2, *common, *words])
+    launched = CommandProcess(["sweep", space, "--storage", storage, "--max-concurrent", 2, *common, *words])
     launched.wait_for("trial 2/")
     launched.kill()
     launched.rest()
@@ -64,7 +64,7 @@ def test_a_killed_sweep_finishes_with_the_same_trials_and_results(
     before, trials, finished = stamps(store), store.trials(), set(store.endings())
     assert 2 <= len(finished) < len(trials)
 
-    resumed = Launched(["sweep", store.folder, "--resume"])
+    resumed = CommandProcess(["sweep", store.folder, "--resume"])
     said = resumed.rest(timeout_s=600)
 
     assert resumed.process.returncode == 0, said
@@ -79,14 +79,14 @@ def test_with_a_searcher_and_early_stopping_no_trial_is_lost_and_none_runs_twice
     words = ["--search", "tpe", "--num-samples", "6", "--scheduler", "asha", "--grace-rounds", "2"]
     storage = tmp_path / "runs"
     common = ["tracking.enabled=false", "runtime.executor=inprocess", "--storage", storage]
-    launched = Launched(["sweep", tiny_space(tmp_path), *words, *common])
+    launched = CommandProcess(["sweep", tiny_space(tmp_path), *words, *common])
     launched.wait_for("trial 2/6")
     launched.kill()
     launched.rest()
     store = the_sweep(storage)
     recorded, ended = store.trials(), store.endings()
 
-    resumed = Launched(["sweep", "--resume", store.folder])
+    resumed = CommandProcess(["sweep", "--resume", store.folder])
     said = resumed.rest(timeout_s=600)
 
     assert resumed.process.returncode == 0, said
@@ -104,7 +104,7 @@ def test_with_a_searcher_and_early_stopping_no_trial_is_lost_and_none_runs_twice
 def test_an_interrupted_sweep_says_how_to_go_on_and_does(tmp_path: Path) -> None:
     storage = tmp_path / "runs"
     common = ["runtime.executor=inprocess", "training.rounds=40", "--storage", storage]
-    launched = Launched(
+    launched = CommandProcess(
         ["sweep", tiny_space(tmp_path), "--num-samples", "3", "--max-concurrent", "1", *common]
     )
     launched.wait_for("trial 1/3")
@@ -117,7 +117,7 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_does(tmp_path: Path) -> None
     assert statuses(storage) <= {"FINISHED", "KILLED"}
     assert "KILLED" in statuses(storage)
 
-    resumed = Launched(["sweep", "tiny", "--resume", "--storage", storage])
+    resumed = CommandProcess(["sweep", "tiny", "--resume", "--storage", storage])
     said = resumed.rest(timeout_s=600)
 
     assert resumed.process.returncode == 0, said
@@ -130,7 +130,7 @@ def test_a_killed_population_goes_on_from_where_its_models_were(tmp_path: Path) 
     storage = tmp_path / "runs"
     words = ["--scheduler", "pbt", "--num-samples", "4", "--perturb-rounds", "3", "training.rounds=18"]
     common = ["tracking.enabled=false", "runtime.executor=inprocess", "--storage", storage]
-    launched = Launched(["sweep", tiny_space(tmp_path), "--verbose", *words, *common])
+    launched = CommandProcess(["sweep", tiny_space(tmp_path), "--verbose", *words, *common])
     launched.wait_for("[Exploit] Cloning trial")
     launched.wait_for("[Exploit] Cloning trial")
     launched.kill()
@@ -140,7 +140,7 @@ def test_a_killed_population_goes_on_from_where_its_models_were(tmp_path: Path) 
     before = {path.name: len(committed_records(path)) for path in begun}
     assert sum(before.values()) > 0
 
-    resumed = Launched(["sweep", store.folder, "--resume"])
+    resumed = CommandProcess(["sweep", store.folder, "--resume"])
     said = resumed.rest(timeout_s=600)
 
     assert resumed.process.returncode == 0, said

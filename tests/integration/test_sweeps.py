@@ -18,7 +18,7 @@ from orchestrator.sweeping.result import SweepResult
 from orchestrator.sweeping.store import SweepStore
 from orchestrator.sweeping.tune.dataset_cache import shared_samples, start_shelf
 from orchestrator.tracking.record import read_records
-from tests.support.launched import Launched
+from tests.support.command_process import CommandProcess
 from tests.support.sweep_files import (
     base_of,
     config_of,
@@ -54,7 +54,7 @@ def test_eight_trials_that_want_more_clients_than_fit_never_deadlock(tmp_path: P
         *("--num-samples", 8, "--quiet", "tracking.enabled=false", f"fleet.name={fleet}"),
         *("runtime.pool_size=6", "training.clients_per_round=6", "training.rounds=2"),
     ]
-    watched = Launched(words)
+    watched = CommandProcess(words)
     said = watched.rest(timeout_s=600)
     assert watched.process.returncode == 0, said
     store = the_sweep(tmp_path / "runs")
@@ -63,7 +63,9 @@ def test_eight_trials_that_want_more_clients_than_fit_never_deadlock(tmp_path: P
 
 def test_the_smoke_sweep_ends_with_a_table_of_its_trials(tmp_path: Path) -> None:
     """With everything at its defaults: client actors, MLflow, the report; three minutes are far more than it takes."""
-    watched = Launched(["sweep", "smoke", "--storage", tmp_path / "runs", "--summary", tmp_path / "s.json"])
+    watched = CommandProcess(
+        ["sweep", "smoke", "--storage", tmp_path / "runs", "--summary", tmp_path / "s.json"]
+    )
     said = watched.rest(timeout_s=180)
     assert watched.process.returncode == 0, said
     best = json.loads((tmp_path / "s.json").read_text())["configurations"][0]
@@ -78,7 +80,9 @@ def test_the_smoke_sweep_ends_with_a_table_of_its_trials(tmp_path: Path) -> None
 @pytest.mark.thorough
 def test_every_method_ends_its_trial(tmp_path: Path) -> None:
     words = ["sweep", "algorithms", "--storage", tmp_path / "runs", "--quiet", "tracking.enabled=false"]
-    watched = Launched([*words, "runtime.executor=inprocess", "training.rounds=2", "training.local_epochs=1"])
+    watched = CommandProcess(
+        [*words, "runtime.executor=inprocess", "training.rounds=2", "training.local_epochs=1"]
+    )
     said = watched.rest(timeout_s=600)
     assert watched.process.returncode == 0, said
     store = the_sweep(tmp_path / "runs")

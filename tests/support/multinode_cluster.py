@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, final
 
-from tests.support.launched import descendants
+from tests.support.command_process import descendants
 from tests.support.multinode_machines import Machine, SameMachine, machines
 
 #: what `ray start` prints once a node is up
