@@ -19,6 +19,7 @@ from orchestrator.execution.ray_actors import end_actors, start_actors, wait_for
 from orchestrator.execution.ray_executor import RayExecutor
 from orchestrator.execution.ray_sharing import share
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.prepare import prepare
 from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.update import ClientUpdate
 from orchestrator.rounds.broadcast import Broadcast
@@ -61,7 +62,7 @@ class BackendRun:
     def __init__(self, config: ExperimentConfig, folder: Path) -> None:
         folder.mkdir()
         self.folder, self.notes = folder, list[str]()
-        self.backend = RayBackend(session.prepare(config), folder, self.notes.append)
+        self.backend = RayBackend(prepare(config), folder, self.notes.append)
 
     def records(self) -> Iterator[RoundRecord]:
         self.backend.ready()
@@ -223,7 +224,7 @@ def test_results_that_arrived_in_time_but_were_read_late_count(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     """All clients answer in time, but the driver reads the results after the timeout."""
-    experiment = session.prepare(make_config("runtime.actors=pooled", "runtime.task_timeout_s=30"))
+    experiment = prepare(make_config("runtime.actors=pooled", "runtime.task_timeout_s=30"))
     placement = Placement("pooled", "for the test", (("pool-default-0", 0), ("pool-default-1", 0)))
     actors = start_actors(experiment.setting.profiles, placement, "late")
     clock = ManualClock()
