@@ -141,9 +141,9 @@ def submit_command(
     parsed = _parse(context, arguments or [])
     jobs, job_id = _submit(parsed, cluster, working_dir, env or [], quiet)
     if detach:
-        from orchestrator.cluster.follow import follow_words
+        from orchestrator.cluster.follow import follow_command
 
-        print(job_id if quiet else f"submitted {job_id}; follow it with: {follow_words(jobs, job_id)}")
+        print(job_id if quiet else f"submitted {job_id}; follow it with: {follow_command(jobs, job_id)}")
         return
     raise typer.Exit(_follow(jobs, job_id, on_interrupt))
 
@@ -181,12 +181,12 @@ def _submit(
 
 
 def _follow(jobs: "Jobs", job_id: str, on_interrupt: str | None) -> int:
-    from orchestrator.cluster.follow import JobLogFollower, ask
+    from orchestrator.cluster.follow import JobLogFollower, ask_choice
     from orchestrator.cluster.signals import termination_as_interrupt
 
     def choose() -> "Choice":
         choice = on_interrupt or ("ask" if sys.stdin.isatty() else "stop")
-        return ask() if choice == "ask" else ("stop" if choice == "stop" else "detach")
+        return ask_choice() if choice == "ask" else ("stop" if choice == "stop" else "detach")
 
     with termination_as_interrupt():
         return JobLogFollower(jobs, job_id, write=_write, note=_note, choose=choose).follow()
@@ -211,9 +211,9 @@ def status_command(
 ) -> None:
     """Implement `sparsefleet status`; STATUS_HELP is its help text."""
     from orchestrator.cli.status_tables import cluster_tables, runs_tables, status_json
-    from orchestrator.cluster.runs import standings
+    from orchestrator.cluster.runs import run_statuses
 
-    runs = standings(storage, None if show_all or as_json else _MAX_RUNS_SHOWN)
+    runs = run_statuses(storage, None if show_all or as_json else _MAX_RUNS_SHOWN)
     view = _cluster_view(address)
     if as_json:
         print(json.dumps(status_json(str(storage.resolve()), runs, view), indent=2))
@@ -232,10 +232,10 @@ def _cluster_view(address: str | None) -> "ClusterView | None":
 
     Raises RequestError or ClusterError when the cluster that the user named does not answer.
     """
-    from orchestrator.cluster.address import cluster_address, is_named, listens
+    from orchestrator.cluster.address import cluster_address, is_configured, listens
 
     cluster = cluster_address(address)
-    if not is_named(address) and not listens(cluster):
+    if not is_configured(address) and not listens(cluster):
         return None
     from orchestrator.cluster.ray_cluster import RayCluster
 

@@ -1,1 +1,1 @@
-"""Commands on a cluster: submitted as Ray Jobs, followed, looked at and stopped."""
+"""Commands on a Ray cluster: submit a command as a Ray Job, follow its log, show what runs, and stop it."""

@@ -1,21 +1,24 @@
-"""Where the cluster is that a command means."""
+"""Find the address of the Ray cluster that a command works with."""
 
 import os
 import socket
 from collections.abc import Mapping
 
-DEFAULT = "http://127.0.0.1:8265"
-VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
-def cluster_address(given: str | None, environment: Mapping[str, str] = os.environ) -> str:
-    """The address given, else that of Ray's own variables, else the dashboard of a cluster on this machine."""
-    named = (environment.get(variable) for variable in VARIABLES)
-    return given or next((address for address in named if address), DEFAULT)
+def cluster_address(address: str | None, environment: Mapping[str, str] = os.environ) -> str:
+    """Return `address` if it is given, else the value of Ray's variables, else the dashboard on this machine."""
+    values = (environment.get(variable) for variable in ADDRESS_VARIABLES)
+    return address or next((value for value in values if value), DEFAULT_ADDRESS)
 
 
 def listens(address: str, timeout_s: float = 2.0) -> bool:
-    """Whether anything listens at http(s)://host:port or host:port; True for `auto`, which only Ray can follow."""
+    """Whether a server accepts connections at `http(s)://host:port` or `host:port`.
+
+    The result is True for `auto`, because only Ray can resolve this address.
+    """
     scheme, separator, rest = address.rpartition("://")
     host, colon, port = rest.partition("/")[0].rpartition(":")
     if not colon:
@@ -29,6 +32,6 @@ def listens(address: str, timeout_s: float = 2.0) -> bool:
         return False
 
 
-def is_named(given: str | None, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether somebody has said where the cluster is."""
-    return bool(given) or any(environment.get(variable) for variable in VARIABLES)
+def is_configured(address: str | None, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the user names a cluster, by `address` or by one of Ray's variables."""
+    return bool(address) or any(environment.get(variable) for variable in ADDRESS_VARIABLES)

@@ -1,4 +1,7 @@
-"""The words of a command that is to run on a cluster: what would be lost or seen there is refused."""
+"""Check and complete the arguments of a command before the command runs as a job on a cluster.
+
+A command is rejected when the cluster would lose its results or when its arguments show a password.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,7 +12,7 @@ from typing import Any
 from orchestrator.config.overrides import flatten, parse_overrides, read_yaml
 from orchestrator.errors import RequestError
 
-#: what makes sense as a job; the others serve the person at the terminal
+#: commands that may run as a job; the other commands serve the user at the terminal
 COMMANDS = (
     "run",
     "resume",
@@ -22,90 +25,100 @@ COMMANDS = (
     "list",
     "doctor",
 )
-#: commands that keep or look for runs in `--storage`
-_KEEPING = ("resume", "sweep", "compare", "retime", "demo")
+#: commands that write runs to `--storage` or read runs from it
+_STORAGE_COMMANDS = ("resume", "sweep", "compare", "retime", "demo")
 _PASSWORD = re.compile(r"(\w+://)[^/\s@]*:[^/\s@]*@")
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedCommand:
-    """A command, the words that ask for it, and its arguments and options by name as the command line parsed them."""
+    """A command with its arguments.
+
+    `arguments` contains the command and all that follows it, as the user typed them. `options` maps the name of
+    each parsed argument and option to its value.
+    """
 
     command: str
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     options: Mapping[str, Any]
 
 
-def settings_of(asked: ParsedCommand, base: Path) -> dict[str, Any]:
-    """Dotted key -> value of the config file, read in the folder `base`, and the overrides. Raises ConfigError.
+def command_settings(parsed: ParsedCommand, base: Path) -> dict[str, Any]:
+    """Return dotted key -> value from the config file, relative to the folder `base`, and from the overrides.
 
-    A file that only the cluster has, by its absolute path, says nothing here.
+    A config file with an absolute path may exist on the cluster only. Its keys are then left out.
+    Raises ConfigError for a file or an override that cannot be read.
     """
-    file: Path | None = asked.options.get("config")
+    file: Path | None = parsed.options.get("config")
     if file is None or (file.is_absolute() and not file.exists()):
         content = {}
     else:
         content = read_yaml(base / file)
-    return flatten(content) | parse_overrides(asked.options.get("overrides") or [])
+    return flatten(content) | parse_overrides(parsed.options.get("overrides") or [])
 
 
-def completed(asked: ParsedCommand, settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The words as the job is to run them.
+def job_arguments(parsed: ParsedCommand, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the arguments with which the job runs the command.
 
-    Raises RequestError for a password, and for results that would lie in the job's own folder and go with it.
+    A command that trains joins the cluster unless the user sets `runtime.address`. Raises RequestError for a
+    password, and for results in the job's own folder, which Ray deletes with the job.
     """
-    _refuse_passwords(asked, settings)
-    _refuse_lost_results(asked, settings)
-    takes_address = asked.command in ("run", "resume", "sweep") and not asked.options.get("resume")
+    _reject_passwords(parsed, settings)
+    _reject_lost_results(parsed, settings)
+    takes_address = parsed.command in ("run", "resume", "sweep") and not parsed.options.get("resume")
     if takes_address and "runtime.address" not in settings:
-        return (*asked.words, "runtime.address=auto")
-    return asked.words
+        return (*parsed.arguments, "runtime.address=auto")
+    return parsed.arguments
 
 
-def _refuse_passwords(asked: ParsedCommand, settings: Mapping[str, Any]) -> None:
-    named = [*((key, str(value)) for key, value in settings.items()), *(("COMMAND", w) for w in asked.words)]
-    for field, value in named:
+def _reject_passwords(parsed: ParsedCommand, settings: Mapping[str, Any]) -> None:
+    values = [(key, str(value)) for key, value in settings.items()]
+    values += [("COMMAND", argument) for argument in parsed.arguments]
+    for field, value in values:
         if _PASSWORD.search(value):
             raise RequestError(
                 field,
                 _PASSWORD.sub(r"\1***@", value),
-                "a command's words and files can be read by others on the cluster",
-                "leave the password out, set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD here, "
+                "other users of the cluster can read the arguments and files of a job",
+                "remove the password, set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in this shell, "
                 "and pass them on with --env MLFLOW_TRACKING_USERNAME --env MLFLOW_TRACKING_PASSWORD",
             )
 
 
-def _refuse_lost_results(asked: ParsedCommand, settings: Mapping[str, Any]) -> None:
-    for field, folder in _kept(asked, settings):
+def _reject_lost_results(parsed: ParsedCommand, settings: Mapping[str, Any]) -> None:
+    for field, folder in _result_paths(parsed, settings):
         if not folder.startswith(("/", "~")) and "://" not in folder:
             raise RequestError(
                 field,
                 folder,
-                "a relative place lies in the job's own folder, and is gone when the job is",
-                f"name an absolute one that the cluster's machines share, such as {field}=/shared/{folder}",
+                "a relative path is inside the job's own folder, which Ray deletes with the job",
+                f"give an absolute path that all machines of the cluster share, such as {field}=/shared/{folder}",
             )
 
 
-def _kept(asked: ParsedCommand, settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What names the places that are to outlive the job: field and value."""
-    options = asked.options
-    begins_sweep = asked.command == "sweep" and not options.get("resume")
-    if asked.command == "run" or (begins_sweep and not _is_storage_asked_for(options)):
+def _result_paths(parsed: ParsedCommand, settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield field and value of every setting that names a place for results."""
+    options = parsed.options
+    starts_sweep = parsed.command == "sweep" and not options.get("resume")
+    if parsed.command == "run" or (starts_sweep and not _has_storage_option(options)):
         yield "runtime.storage", str(settings.get("runtime.storage", "runs"))
-    elif asked.command in _KEEPING and not _all_absolute(options):
+    elif parsed.command in _STORAGE_COMMANDS and not _all_absolute(options):
         yield "--storage", str(options.get("storage") or "runs")
     for option in ("summary", "out"):
         if options.get(option) is not None:
             yield f"--{option}", str(options[option])
 
 
-def _is_storage_asked_for(options: Mapping[str, Any]) -> bool:
-    """Whether a sweep's `--storage` says where it is kept: an override has the last word, a config file has not."""
+def _has_storage_option(options: Mapping[str, Any]) -> bool:
+    """Whether `--storage` decides the storage folder of a sweep.
+
+    An override of `runtime.storage` takes precedence over `--storage`; a config file does not.
+    """
     overrides = parse_overrides(options.get("overrides") or [])
     return options.get("storage") is not None and "runtime.storage" not in overrides
 
 
 def _all_absolute(options: Mapping[str, Any]) -> bool:
-    """Whether the runs or the sweep to go on with, or to look at, are named by absolute paths."""
+    """Whether absolute paths name all runs or the sweep that the command reads or resumes."""
     runs = options.get("runs") or [options.get("run") or (options.get("resume") and options.get("space"))]
     return all(isinstance(run, str) and run.startswith("/") for run in runs)

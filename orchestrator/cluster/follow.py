@@ -1,4 +1,4 @@
-"""Following a job: its log as it comes, Ctrl-C by choice, and the exit code that it ended with."""
+"""Follow a job: print its log while it runs, let the user choose what Ctrl-C does, and return the job's exit code."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,18 +8,18 @@ from typing import Literal, final
 from orchestrator.cluster.jobs import Job, Jobs
 from orchestrator.errors import ClusterError, SparsefleetError
 
-Choice = Literal["go on", "detach", "stop"]
-#: how long nothing may be printed before the job itself is looked at, seconds
+Choice = Literal["continue", "detach", "stop"]
+#: seconds without output after which the follower asks for the job's state
 SILENCE_S = 5.0
-#: so many silences after a job's end its log is given up: the cluster sends the last of it seconds later
-LAST_SILENCES = 6
-#: pauses between attempts to find a cluster again, seconds
+#: silences after the job's end until the follower stops waiting for more output; Ray sends the last lines seconds late
+MAX_SILENCES_AFTER_END = 6
+#: seconds before each attempt to reach the cluster again
 RETRIES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 
 
 @final
 class JobLogFollower:
-    """Prints one job's log until the job has ended; a connection that breaks is made again."""
+    """Prints the log of one job until the job has ended, and reconnects when the connection breaks."""
 
     def __init__(
         self,
@@ -32,53 +32,52 @@ class JobLogFollower:
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
         silence_s: float = SILENCE_S,
     ) -> None:
-        """`write` takes the job's own text, `note` a line about it, `choose` says what Ctrl-C means."""
+        """`write` prints the job's output, `note` prints a line about the job, `choose` decides what Ctrl-C does."""
         self._jobs, self._job_id = jobs, job_id
         self._write, self._note, self._choose = write, note, choose
         self._pause, self._silence_s = pause, silence_s
-        self._num_written, self._noted = 0, ""
+        self._num_written, self._last_note = 0, ""
 
     def follow(self) -> int:
-        """Return the exit code: the job's own, 130 when it was stopped or is left alone.
+        """Return the exit code: the job's own, or 130 when the job was stopped or the user detached from it.
 
         Raises SparsefleetError when the job never started or was killed, ClusterError when the cluster is lost.
         """
         stopping = False
         while True:
             try:
-                return exit_code(asyncio.run(self._ended()))
+                return exit_code(asyncio.run(self._wait_for_end()))
             except KeyboardInterrupt:
                 choice = "detach" if stopping else self._choose()
             if choice == "detach":
-                going_on = "is stopping" if stopping else "goes on"
-                self._note(
-                    f"the job {going_on}; look at it again with: {follow_words(self._jobs, self._job_id)}"
-                )
+                state = "is stopping" if stopping else "keeps running"
+                command = follow_command(self._jobs, self._job_id)
+                self._note(f"the job {state}; follow it again with: {command}")
                 return 130
             if choice == "stop":
                 self._jobs.stop(self._job_id)
                 stopping = True
-                self._note("stopping after the round in progress; press Ctrl-C again not to wait for it")
+                self._note("stopping after the round in progress; press Ctrl-C again to stop waiting for it")
 
-    async def _ended(self) -> Job:
+    async def _wait_for_end(self) -> Job:
         attempts = iter(RETRIES_S)
         while True:
             before = self._num_written
             try:
-                job = await self._through_the_log()
+                job = await self._print_log()
                 if job.ended:
                     return job
-                await self._pause(1.0)  # its log is closed a moment before it has ended
+                await self._pause(1.0)  # Ray closes the log a moment before the job ends
             except ClusterError as error:
                 if self._num_written > before:
                     attempts = iter(RETRIES_S)
                 delay_s = next(attempts, None)
                 if delay_s is None:
-                    raise ClusterError(self._lost(error)) from error
+                    raise ClusterError(self._lost_message(error)) from error
                 await self._pause(delay_s)
 
-    async def _through_the_log(self) -> Job:
-        """Print what is new, until the log or the job ends."""
+    async def _print_log(self) -> Job:
+        """Print the output that was not printed before, until the log or the job ends."""
         log, position, silences = self._jobs.log(self._job_id), 0, 0
         waiting: asyncio.Task[str | None] | None = None
         try:
@@ -87,7 +86,7 @@ class JobLogFollower:
                 if not (await asyncio.wait({waiting}, timeout=self._silence_s))[0]:
                     job = self._jobs.job(self._job_id)
                     silences += job.ended
-                    if silences == LAST_SILENCES:
+                    if silences == MAX_SILENCES_AFTER_END:
                         return job
                     self._note_pending(job)
                     continue
@@ -105,39 +104,44 @@ class JobLogFollower:
 
     def _note_pending(self, job: Job) -> None:
         line = f"{job.job_id} waits: {' '.join(job.message.split())}"
-        if job.state == "PENDING" and self._noted != line:
-            self._noted = line
+        if job.state == "PENDING" and self._last_note != line:
+            self._last_note = line
             self._note(line)
 
-    def _lost(self, error: ClusterError) -> str:
+    def _lost_message(self, error: ClusterError) -> str:
         return (
-            f"{error}; if the cluster is there, the job goes on, and {follow_words(self._jobs, self._job_id)} "
-            "shows it again; if its head is gone, start it and let `sparsefleet submit resume RUN` go on from the "
-            "last commit"
+            f"{error}; the job keeps running if the cluster is up, and {follow_command(self._jobs, self._job_id)} "
+            "follows it again; if the head is lost, start it again, and `sparsefleet submit resume RUN` resumes the "
+            "run from its last checkpoint"
         )
 
 
-def ask(read: Callable[[str], str] = input) -> Choice:
-    """What the person at the terminal wants of a job; another Ctrl-C leaves it alone."""
+def ask_choice(read: Callable[[str], str] = input) -> Choice:
+    """Ask the user at the terminal what Ctrl-C does to the job; another Ctrl-C detaches from the job."""
     try:
-        answer = read("\n[s]top the run after this round, [d]etach and let it go on, or [c]ontinue? ")
+        answer = read(
+            "\n[s]top the run after this round, [d]etach and let it run, or [c]ontinue to follow it? "
+        )
     except (KeyboardInterrupt, EOFError):
         return "detach"
     choices: dict[str, Choice] = {"s": "stop", "d": "detach"}
-    return choices.get(answer.strip().lower()[:1], "go on")
+    return choices.get(answer.strip().lower()[:1], "continue")
 
 
 async def _next(log: AsyncIterator[str]) -> str | None:
     return await anext(log, None)
 
 
-def follow_words(jobs: Jobs, job_id: str) -> str:
-    """The command that follows a job again."""
+def follow_command(jobs: Jobs, job_id: str) -> str:
+    """Return the command that follows a job again."""
     return f"sparsefleet submit --address {jobs.address} --follow {job_id}"
 
 
 def exit_code(job: Job) -> int:
-    """What a command that followed this job ends with. Raises SparsefleetError when it was killed or never started."""
+    """Return the exit code of a command that followed this job to its end.
+
+    Raises SparsefleetError when the job was killed or never started.
+    """
     if job.state == "SUCCEEDED":
         return 0
     if job.state == "STOPPED":
@@ -145,10 +149,10 @@ def exit_code(job: Job) -> int:
     if job.exit_code is not None and job.exit_code > 0:
         return job.exit_code
     if job.exit_code is not None:
-        reason = f"it was killed by signal {-job.exit_code}"
+        reason = f"signal {-job.exit_code} killed it"
     else:
         lines = [line for line in job.message.splitlines() if line.strip()] or ["the cluster gives no reason"]
         reason = f"it did not run to its end ({' '.join(lines[-1].split())})"
     raise SparsefleetError(
-        f"job {job.job_id} failed: {reason}; `sparsefleet submit resume RUN` goes on from the last commit of a run"
+        f"job {job.job_id} failed: {reason}; `sparsefleet submit resume RUN` resumes a run from its last checkpoint"
     )

@@ -1,4 +1,4 @@
-"""Where a job begins on the cluster: the command line, with the signals as a terminal would leave them."""
+"""Entry point of a job on the cluster: run the command line with the signal handling of a terminal."""
 
 import signal
 
@@ -6,7 +6,7 @@ from orchestrator.cli.main import main
 from orchestrator.cluster.signals import termination_as_interrupt
 
 if __name__ == "__main__":
-    # a cluster that was started in the background hands on that Ctrl-C is ignored
+    # a Ray process that was started in the background ignores SIGINT, and its jobs inherit this setting
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with termination_as_interrupt():
         main()

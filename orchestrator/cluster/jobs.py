@@ -1,16 +1,19 @@
-"""What is needed of a cluster's job server, and the records that it answers with."""
+"""The interface of a cluster's job server, and the records that the server takes and returns."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 JobState = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
-ENDED: tuple[JobState, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
+ENDED_STATES: tuple[JobState, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
-    """A job as it is submitted; `runtime_env` is Ray's, `shipped` names the user's files that go with it."""
+    """A job to submit.
+
+    `runtime_env` is Ray's runtime environment. `shipped` lists the user's files that Ray uploads with the job.
+    """
 
     job_id: str
     entrypoint: str
@@ -21,10 +24,11 @@ class JobRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as the cluster knows it.
+    """A job as the job server reports it.
 
-    `exit_code` is its process's (negative: a signal's number), None while it runs, and where there is none: it never
-    started, or was stopped. `driver` is the id under which its actors are listed, "" before it has joined Ray.
+    `exit_code` is the exit code of the job's process; a negative one is the number of the signal that killed it.
+    It is None while the job runs, and for a job that never started or was stopped. `driver` is Ray's id of the
+    job, under which Ray lists the job's actors; it is "" until the job has connected to Ray. Times are Unix times.
     """
 
     job_id: str
@@ -38,26 +42,26 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come of it."""
-        return self.state in ENDED
+        """Whether the job has ended, with or without success."""
+        return self.state in ENDED_STATES
 
 
 class Jobs(Protocol):
-    """A cluster's job server. All calls raise ClusterError when it does not answer."""
+    """The job server of a cluster. All methods raise ClusterError when the server does not answer."""
 
     address: str
 
     def submit(self, request: JobRequest) -> None:
-        """Upload what goes with a job, and start it."""
+        """Upload the files of a job and start the job."""
 
     def job(self, job_id: str) -> Job:
-        """A job as it stands. Raises RequestError when there is none of that id."""
+        """Return the present state of a job. Raises RequestError for an unknown id."""
 
     def jobs(self) -> list[Job]:
-        """All submitted jobs that the cluster remembers, newest first."""
+        """Return all submitted jobs that the cluster remembers, newest first."""
 
     def stop(self, job_id: str) -> None:
-        """Ask a job to end, as Ctrl-C would."""
+        """Send the job the signal that Ctrl-C sends."""
 
     def log(self, job_id: str) -> AsyncIterator[str]:
-        """What a job prints, from its beginning until its end."""
+        """Yield the job's output, from its beginning until the job ends."""

@@ -1,4 +1,7 @@
-"""The user's own files that a command names: methods, models, spaces, fleets, configs and what those name."""
+"""Find the user's own files that a command names, such as methods, models, spaces, fleets and config files.
+
+A YAML file among them may name more files; these are found too.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,26 +15,27 @@ from orchestrator.config.yaml import load_settings
 from orchestrator.errors import RequestError
 
 #: options and arguments whose values may be files that the command reads
-_ARGUMENTS = ("config", "space", "method", "fleet")
+_FILE_OPTIONS = ("config", "space", "method", "fleet")
 
 
-def named_files(asked: ParsedCommand, settings: Mapping[str, Any], base: Path) -> list[Path]:
-    """Those that exist in the folder `base` or below it, as paths relative to it, in alphabetical order.
+def named_files(parsed: ParsedCommand, settings: Mapping[str, Any], base: Path) -> list[Path]:
+    """Return the named files that exist in the folder `base`, as sorted paths relative to `base`.
 
-    An absolute path is the cluster's own. Raises RequestError for a file outside of `base`, and for a folder of data.
+    Absolute paths are left out, because they name files of the cluster. Raises RequestError for a file outside of
+    `base`, and for a folder of data.
     """
     base = base.resolve()
     found: dict[Path, None] = {}
-    values = [(name, asked.options.get(name)) for name in _ARGUMENTS]
+    values = [(name, parsed.options.get(name)) for name in _FILE_OPTIONS]
     for field, value in [*values, *settings.items()]:
-        for text in _texts(value):
-            _add(field, text, base, base, found)
+        for text in _strings(value):
+            _add_file(field, text, base, base, found)
     return sorted(path.relative_to(base) for path in found)
 
 
-def _add(field: str, text: str, folder: Path, base: Path, found: dict[Path, None]) -> None:
-    """Note a file that `text` names as seen from `folder`, and those that it names in turn if it is YAML."""
-    path = _path(text)
+def _add_file(field: str, text: str, folder: Path, base: Path, found: dict[Path, None]) -> None:
+    """Add the file that `text` names relative to `folder`, and all files that this file names if it is YAML."""
+    path = _relative_path(text)
     if path is None:
         return
     path = (folder / path).resolve()
@@ -39,45 +43,49 @@ def _add(field: str, text: str, folder: Path, base: Path, found: dict[Path, None
         raise RequestError(
             field,
             text,
-            "a folder of data does not travel with a command",
-            "put it on storage that the cluster's machines share and name it by its absolute path there, "
-            "or ship a whole folder with --working-dir",
+            "a folder of data is not uploaded with a job",
+            "put it on storage that all machines of the cluster share and give its absolute path there, "
+            "or upload a whole folder with --working-dir",
         )
     if not path.is_file() or path in found:
         return
     if not path.is_relative_to(base):
         raise RequestError(
-            field, text, f"it lies outside of {base}", "name a folder that has it with --working-dir"
+            field,
+            text,
+            f"the file is outside of {base}",
+            "give --working-dir a folder that contains the file",
         )
     found[path] = None
     if path.suffix in (".yaml", ".yml"):
-        for key, value in _content(path).items():
-            for inner in _texts(value):
-                for place in (base, path.parent):
-                    _add(key, inner, place, base, found)
+        for key, value in _yaml_settings(path).items():
+            for inner in _strings(value):
+                for parent in (base, path.parent):
+                    _add_file(key, inner, parent, base, found)
 
 
-def _path(text: str) -> Path | None:
-    """The relative path that a value may be, without the `:Class` of a plug-in."""
+def _relative_path(text: str) -> Path | None:
+    """The path in `text` without the `:Class` of a plug-in; None if `text` cannot be a relative path."""
     source = text.rpartition(":")[0] if ".py:" in text else text
     if not source or source.startswith(("/", "~")) or "\n" in source or "\0" in source or len(source) > 1000:
         return None
     return Path(source)
 
 
-def _texts(value: object) -> Iterator[str]:
+def _strings(value: object) -> Iterator[str]:
+    """Yield all strings and paths in a value, also those inside lists and mappings."""
     if isinstance(value, str | Path):
         yield str(value)
     elif isinstance(value, list | tuple):
         for inner in value:
-            yield from _texts(inner)
+            yield from _strings(inner)
     elif isinstance(value, Mapping):
         for inner in value.values():
-            yield from _texts(inner)
+            yield from _strings(inner)
 
 
-def _content(path: Path) -> dict[str, Any]:
-    """What a YAML file holds; nothing for one that the command will refuse."""
+def _yaml_settings(path: Path) -> dict[str, Any]:
+    """Dotted key -> value of a YAML file; empty for a file that the command itself will reject."""
     try:
         content = load_settings(path.read_bytes())
     except (OSError, ValueError, yaml.YAMLError):

@@ -1,4 +1,4 @@
-"""Ray's state pages behind `Cluster`, and the two things that only a member of the cluster can do."""
+"""Implement `Cluster` on Ray: read the state API, and join the cluster for calls that only a member can make."""
 
 import logging
 from collections.abc import Iterator
@@ -7,25 +7,27 @@ from pathlib import Path
 from typing import Any, final
 
 from orchestrator.cluster.jobs import Job
-from orchestrator.cluster.ray_jobs import RayJobs, explained
+from orchestrator.cluster.ray_jobs import RayJobs, translated_errors
 from orchestrator.cluster.view import ActorView, ClusterView, NodeView
 from orchestrator.errors import ClusterError
 from orchestrator.runtime.ray_session import NAMESPACE
 
-_MOST = 10_000
-#: resources that people ask about; the dashboard changes the names of most others
-_SHOWN = ("CPU", "GPU", "memory")
-#: under which name and where Ray keeps the actor that watches over a job
-_SUPERVISOR, _SUPERVISORS = "_ray_internal_job_actor_{}", "SUPERVISOR_ACTOR_RAY_NAMESPACE"
+#: most entries that one request to the state API returns
+_MAX_ENTRIES = 10_000
+#: resources that the view contains; the dashboard changes the names of most others
+_SHOWN_RESOURCES = ("CPU", "GPU", "memory")
+#: name and namespace of the actor with which Ray supervises a job
+_SUPERVISOR, _SUPERVISOR_NAMESPACE = "_ray_internal_job_actor_{}", "SUPERVISOR_ACTOR_RAY_NAMESPACE"
 
 
 @final
 class RayCluster:
-    """See Cluster."""
+    """A cluster that Ray runs (see Cluster)."""
 
     def __init__(self, address: str) -> None:
-        """`address` as `--address` has it. Raises RequestError when no cluster answers there, or not to us."""
-        self._jobs, self._member = RayJobs(address), "auto" if address.startswith("http") else address
+        """`address` is the value of `--address`. Raises RequestError if no cluster answers or it rejects the token."""
+        self._jobs = RayJobs(address)
+        self._member_address = "auto" if address.startswith("http") else address
         self.address = self._jobs.address
 
     def view(self) -> ClusterView:
@@ -33,8 +35,8 @@ class RayCluster:
         status = self._jobs.get("/api/cluster_status").get("data") or {}
         report = (status.get("clusterStatus") or {}).get("loadMetricsReport") or {}
         usage = report.get("usageByNode") or {}
-        nodes = self._listed("nodes")
-        actors = self._listed("actors", ray_namespace=NAMESPACE)
+        nodes = self._list_entries("nodes")
+        actors = self._list_entries("actors", ray_namespace=NAMESPACE)
         return ClusterView(
             address=self.address,
             nodes=tuple(_node(node, usage.get(node["node_id"], {})) for node in nodes),
@@ -52,51 +54,55 @@ class RayCluster:
 
     def stop_run(self, run_id: str) -> None:
         """See Cluster."""
-        with self._as_member() as ray:
+        with self._joined_cluster() as ray:
             ray.get(ray.get_actor(f"{run_id}/driver").stop.remote(), timeout=60)
 
     def kill_job(self, job_id: str) -> None:
-        """See Cluster. Ray kills a job's processes when the actor that watches over them is gone."""
-        with self._as_member() as ray:
-            ray.kill(ray.get_actor(_SUPERVISOR.format(job_id), namespace=_SUPERVISORS))
+        """See Cluster. Ray kills the processes of a job when the job's supervisor actor dies."""
+        with self._joined_cluster() as ray:
+            ray.kill(ray.get_actor(_SUPERVISOR.format(job_id), namespace=_SUPERVISOR_NAMESPACE))
 
-    def _listed(self, what: str, **filters: str) -> list[dict[str, Any]]:
-        words = "".join(
+    def _list_entries(self, kind: str, **filters: str) -> list[dict[str, Any]]:
+        query = "".join(
             f"&filter_keys={key}&filter_predicates=%3D&filter_values={value}"
             for key, value in filters.items()
         )
-        data = self._jobs.get(f"/api/v0/{what}?limit={_MOST}&detail=0{words}").get("data") or {}
-        found: list[dict[str, Any]] = (data.get("result") or {}).get("result") or []
-        return found
+        data = self._jobs.get(f"/api/v0/{kind}?limit={_MAX_ENTRIES}&detail=0{query}").get("data") or {}
+        entries: list[dict[str, Any]] = (data.get("result") or {}).get("result") or []
+        return entries
 
     @contextmanager
-    def _as_member(self) -> Iterator[Any]:
-        """Join the cluster, which only its own machines can, for a call to an actor."""
+    def _joined_cluster(self) -> Iterator[Any]:
+        """Join the cluster for calls to an actor. Raises ClusterError on a machine that is not part of the cluster."""
         import ray
 
         try:
-            with explained(self.address):
+            with translated_errors(self.address):
                 joined = ray.init(
-                    self._member, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR
+                    self._member_address,
+                    namespace=NAMESPACE,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
                 )
         except ClusterError as error:
             raise ClusterError(
-                f"this machine is not one of the cluster at {self.address}, which that needs; call it there"
+                f"this machine is not part of the cluster at {self.address}; "
+                "call the command on a machine of the cluster"
             ) from error
         try:
-            self._check_same(joined)
+            self._check_same_cluster(joined)
             yield ray
         except (ray.exceptions.RayError, ValueError) as error:
             raise ClusterError(f"the actor does not answer ({' '.join(str(error).split())[:200]})") from error
         finally:
             ray.shutdown()
 
-    def _check_same(self, joined: Any) -> None:
-        """Raise ClusterError when Ray has joined another one of several clusters that this machine belongs to."""
+    def _check_same_cluster(self, joined: Any) -> None:
+        """Raise ClusterError when this machine is part of several clusters and Ray has joined another of them."""
         session = self._jobs.get("/api/version").get("session_name")
         if Path(joined.address_info["session_dir"]).name != session:
             raise ClusterError(
-                f"this machine is in several clusters; give --address host:port of the one at {self.address}"
+                f"this machine is part of several clusters; give --address host:port of the one at {self.address}"
             )
 
 
@@ -110,7 +116,7 @@ def _node(node: dict[str, Any], usage: dict[str, Any]) -> NodeView:
         alive=alive,
         resources={
             name: (float(usage[name][0]) if name in usage else None, float(totals[name]))
-            for name in _SHOWN
+            for name in _SHOWN_RESOURCES
             if name in totals
         }
         if alive

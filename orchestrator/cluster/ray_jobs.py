@@ -1,4 +1,4 @@
-"""Ray's job server behind `Jobs`: the one place that knows its client, its addresses and its errors."""
+"""Implement `Jobs` on Ray's job server. Only this module uses Ray's job client and translates its errors."""
 
 import logging
 import os
@@ -16,19 +16,22 @@ from orchestrator.cluster.jobs import Job, JobRequest
 from orchestrator.errors import ClusterError, RequestError
 
 _API_VARIABLE = "RAY_API_SERVER_ADDRESS"
-_START = "start it, forward its dashboard (ssh -L 8265:127.0.0.1:8265 HEAD), or name another address"
-_TALKATIVE = (
+_CONNECT_REMEDY = (
+    "start it, forward its dashboard (ssh -L 8265:127.0.0.1:8265 HEAD), or give another --address"
+)
+#: loggers of Ray that print progress at level INFO
+_VERBOSE_LOGGERS = (
     "ray.dashboard.modules.dashboard_sdk",
     "ray.dashboard.modules.job.sdk",
     "ray._private.runtime_env.packaging",
 )
-#: seconds without a byte after which a request has failed
+#: seconds without a received byte after which a request fails
 _TIMEOUT_S = 60
 
 
 @final
 class _Client(JobSubmissionClient):
-    """Ray's client, whose requests would wait for ever for a host that is gone."""
+    """Ray's job client with a timeout; without a timeout a request to a lost host never returns."""
 
     def _do_request(self, method: str, endpoint: str, **options: Any) -> requests.Response:
         return super()._do_request(method, endpoint, **{"timeout": _TIMEOUT_S, **options})
@@ -36,25 +39,26 @@ class _Client(JobSubmissionClient):
 
 @final
 class RayJobs:
-    """See Jobs. `address` is the HTTP address of the cluster's dashboard."""
+    """The job server of a Ray cluster (see Jobs). `address` is the HTTP address of the cluster's dashboard."""
 
     def __init__(self, address: str) -> None:
-        """`address` as `--address` has it. Raises RequestError when no cluster answers there, or not to us."""
-        for name in _TALKATIVE:
+        """`address` is the value of `--address`. Raises RequestError if no cluster answers or it rejects the token."""
+        for name in _VERBOSE_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
         if not listens(address):
-            raise RequestError("--address", address, "no cluster listens there", _START)
+            raise RequestError("--address", address, "no cluster listens there", _CONNECT_REMEDY)
         try:
-            with _overruling_environment(address), explained(address):
+            with _api_address_in_environment(address), translated_errors(address):
                 self._client = _Client(address)
         except ClusterError as error:
             cause = _one_line(error.__cause__ or error)
-            raise RequestError("--address", address, f"no cluster answers there ({cause})", _START) from error
+            problem = f"no cluster answers there ({cause})"
+            raise RequestError("--address", address, problem, _CONNECT_REMEDY) from error
         self.address: str = self._client.get_address()
 
     def submit(self, request: JobRequest) -> None:
         """See Jobs."""
-        with explained(self.address):
+        with translated_errors(self.address):
             self._client.submit_job(
                 entrypoint=request.entrypoint,
                 runtime_env=dict(request.runtime_env),
@@ -64,29 +68,29 @@ class RayJobs:
 
     def job(self, job_id: str) -> Job:
         """See Jobs."""
-        with explained(self.address, job_id):
+        with translated_errors(self.address, job_id):
             return _job(self._client.get_job_info(job_id))
 
     def jobs(self) -> list[Job]:
         """See Jobs."""
-        with explained(self.address):
+        with translated_errors(self.address):
             found = [_job(job) for job in self._client.list_jobs() if job.type is JobType.SUBMISSION]
         return sorted(found, key=lambda job: job.started_s or 0.0, reverse=True)
 
     def stop(self, job_id: str) -> None:
         """See Jobs."""
-        with explained(self.address, job_id):
+        with translated_errors(self.address, job_id):
             self._client.stop_job(job_id)
 
     async def log(self, job_id: str) -> AsyncIterator[str]:
         """See Jobs."""
-        with explained(self.address, job_id):
+        with translated_errors(self.address, job_id):
             async for text in self._client.tail_job_logs(job_id):
                 yield text
 
     def get(self, path: str) -> dict[str, Any]:
-        """A JSON answer of the dashboard; nothing where this version of Ray has no such page."""
-        with explained(self.address):
+        """Return a JSON page of the dashboard; empty if this version of Ray does not have the page."""
+        with translated_errors(self.address):
             answer = self._client._do_request("GET", path)
             content = answer.json() if answer.status_code == 200 else {}
         return content if isinstance(content, dict) else {}
@@ -106,8 +110,8 @@ def _job(details: JobDetails) -> Job:
 
 
 @contextmanager
-def _overruling_environment(address: str) -> Iterator[None]:
-    """Ray takes its variables for an address rather than the one that it is given."""
+def _api_address_in_environment(address: str) -> Iterator[None]:
+    """Set Ray's address variable inside the block, because Ray prefers it to the address that it is given."""
     before = os.environ.get(_API_VARIABLE)
     os.environ[_API_VARIABLE] = address
     try:
@@ -120,8 +124,8 @@ def _overruling_environment(address: str) -> Iterator[None]:
 
 
 @contextmanager
-def explained(address: str, job_id: str | None = None) -> Iterator[None]:
-    """Turn what Ray's client raises into one line: what is wrong, and what to do."""
+def translated_errors(address: str, job_id: str | None = None) -> Iterator[None]:
+    """Translate errors of Ray's client to RequestError or ClusterError, with one line that says what to do."""
     try:
         yield
     except AuthenticationError as error:
@@ -130,17 +134,17 @@ def explained(address: str, job_id: str | None = None) -> Iterator[None]:
         raise ClusterError(f"the cluster at {address} does not answer ({_one_line(error)})") from error
     except (RuntimeError, ValueError, RpcError) as error:
         if job_id is not None and "does not exist" in str(error):
-            problem = f"the cluster at {address} knows no such job"
+            problem = f"the cluster at {address} does not know this job"
             raise RequestError("JOB", job_id, problem, "see `sparsefleet status`") from error
-        raise ClusterError(f"the cluster at {address} refuses ({_one_line(error)})") from error
+        raise ClusterError(f"the cluster at {address} rejects the request ({_one_line(error)})") from error
 
 
 def _token_advice(message: str) -> tuple[str, str]:
-    """Problem and remedy for a cluster with token authentication."""
+    """Return problem and remedy for a cluster with token authentication."""
     if message.startswith("Authentication failed"):
-        return "the cluster does not know this token", "put the cluster's own into ~/.ray/auth_token"
+        return "the cluster does not know this token", "put the cluster's token into ~/.ray/auth_token"
     return (
-        "the cluster wants a token",
+        "the cluster requires a token",
         "set RAY_AUTH_MODE=token, and put the cluster's token into ~/.ray/auth_token or name its file in "
         "RAY_AUTH_TOKEN_PATH",
     )

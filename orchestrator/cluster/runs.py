@@ -1,4 +1,4 @@
-"""How the runs and sweeps in a storage folder stand, read off their folders."""
+"""Read the status of the runs and sweeps in a storage folder from their files."""
 
 import json
 from dataclasses import dataclass
@@ -17,11 +17,12 @@ State = Literal["running", "finished", "interrupted", "failed", "unreadable"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStatus:
-    """How a run or a sweep stands.
+    """The status of a run or a sweep.
 
-    `num_done` counts rounds of a run, trials of a sweep. `method` of a sweep is its space. `value` is a run's last
-    accuracy, a sweep's best value of its first goal (None: none yet). `why` is what a failed one failed of.
-    `changed_s` is Unix time.
+    `num_done` and `num_asked` count rounds of a run, trials of a sweep. `method` of a sweep is the name of its
+    search space. `value` is the last accuracy of a run, or the best value of a sweep's first goal; it is None before
+    the first evaluation. `holder` is the process that has locked the folder. `why` is the error of a failed run or
+    sweep. `changed_s` is the Unix time of the last change.
     """
 
     kind: Literal["run", "sweep"]
@@ -37,31 +38,31 @@ class RunStatus:
     changed_s: float
 
 
-def standings(storage: Path, most: int | None = None) -> list[RunStatus]:
-    """Those of the runs and sweeps of a folder, those at work first, then those that last changed first.
+def run_statuses(storage: Path, limit: int | None = None) -> list[RunStatus]:
+    """Return the status of all runs and sweeps in a folder: running ones first, each group newest change first.
 
-    `most` leaves out the oldest beyond so many (None: none); what is at work is always there.
+    With `limit`, only the newest `limit` folders and all running ones are returned.
     """
     folders = [
         *((file.parent, "run") for file in storage.glob(f"*/{RUN_FILE}")),
         *((file.parent, "sweep") for file in storage.glob(f"*/{SWEEP_FILE}")),
     ]
-    folders.sort(key=lambda found: _changed_s(found[0]), reverse=True)
+    folders.sort(key=lambda entry: _changed_s(entry[0]), reverse=True)
     known = [
-        _run(folder) if kind == "run" else _sweep(folder)
+        _run_status(folder) if kind == "run" else _sweep_status(folder)
         for number, (folder, kind) in enumerate(folders)
-        if most is None or number < most or lock_owner(folder) is not None
+        if limit is None or number < limit or lock_owner(folder) is not None
     ]
-    return sorted(known, key=lambda one: one.state != "running")
+    return sorted(known, key=lambda status: status.state != "running")
 
 
-def _run(folder: Path) -> RunStatus:
+def _run_status(folder: Path) -> RunStatus:
     config, summary = _yaml(folder / "config.yaml"), _json(folder / "summary.json")
     num_asked = int(_at(config, "training", "rounds") or 0)
     lines = complete_lines(folder / "metrics.jsonl")
-    held_by, failure = lock_owner(folder), _first_line(folder / "failure.txt")
+    owner, failure = lock_owner(folder), _first_line(folder / "failure.txt")
     state: State = "interrupted"
-    if held_by is not None:
+    if owner is not None:
         state = "running"
     elif not config:
         state = "unreadable"
@@ -78,21 +79,21 @@ def _run(folder: Path) -> RunStatus:
         num_done=len(lines),
         num_asked=num_asked,
         value=_last_value(lines, "eval/accuracy"),
-        holder=held_by,
+        holder=owner,
         why=failure if state == "failed" else "",
         changed_s=_changed_s(folder),
     )
 
 
-def _sweep(folder: Path) -> RunStatus:
+def _sweep_status(folder: Path) -> RunStatus:
     about, summary = _json(folder / SWEEP_FILE), _json(folder / "summary.json")
     endings = [_loads(line) for line in complete_lines(folder / "endings.jsonl")]
     ended = {ending["number"]: ending.get("status") for ending in endings if "number" in ending}
     num_trials = len(complete_lines(folder / "trials.jsonl"))
-    lines, held_by = complete_lines(folder / "metrics.jsonl"), lock_owner(folder)
+    lines, owner = complete_lines(folder / "metrics.jsonl"), lock_owner(folder)
     num_failed = sum(status == "failed" for status in ended.values())
     state: State = "interrupted"
-    if held_by is not None:
+    if owner is not None:
         state = "running"
     elif not about:
         state = "unreadable"
@@ -108,7 +109,7 @@ def _sweep(folder: Path) -> RunStatus:
         num_done=len(ended),
         num_asked=int(summary.get("num_trials") or num_trials),
         value=_last_value(lines, best[0]) if best else None,
-        holder=held_by,
+        holder=owner,
         why=f"{num_failed} trials failed, see {folder / 'failures'}" if state == "failed" else "",
         changed_s=_changed_s(folder),
     )

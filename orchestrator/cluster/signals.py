@@ -1,4 +1,4 @@
-"""A command that is asked to end is treated like one that is interrupted: it says so, and ends in order."""
+"""Handle SIGTERM like Ctrl-C, so that a command that is asked to end also ends in order and reports it."""
 
 import signal
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from types import FrameType
 
 @contextmanager
 def termination_as_interrupt() -> Iterator[None]:
-    """SIGTERM does what Ctrl-C does, for the block. In the main thread only (ValueError)."""
+    """Turn SIGTERM into SIGINT inside the block. Raises ValueError outside of the main thread."""
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield

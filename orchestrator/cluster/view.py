@@ -1,4 +1,4 @@
-"""A cluster as it stands: its nodes, the actors of each run on it, and its jobs."""
+"""The state of a cluster at one moment: its nodes, the actors of each run, and its jobs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,10 @@ from orchestrator.cluster.jobs import Job
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
-    """A machine of the cluster; `resources` are Ray's names -> (used, total), used None where it is not known."""
+    """A machine of the cluster.
+
+    `resources` maps Ray's resource names to (used, total). The used amount is None where Ray does not report it.
+    """
 
     node_id: str
     address: str
@@ -20,7 +23,10 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActorView:
-    """One of our actors, `<run>/driver`, `<run>/client-3`, ...; `driver` is the id of the job that it belongs to."""
+    """An actor of a run, named `<run>/driver`, `<run>/client-3` and so on.
+
+    `driver` is Ray's id of the job that the actor belongs to.
+    """
 
     name: str
     state: str
@@ -30,18 +36,18 @@ class ActorView:
 
     @property
     def run_id(self) -> str:
-        """The run or sweep that it works for."""
+        """The run or the sweep that the actor belongs to."""
         return self.name.partition("/")[0]
 
     @property
     def role(self) -> str:
-        """What it is for its run: driver, client, pool, tracker, data, ..."""
+        """The actor's role in its run: driver, client, pool, tracker, data and so on."""
         return self.name.partition("/")[2].partition("-")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterView:
-    """What a cluster's dashboard told at one moment."""
+    """The state of a cluster, as its dashboard reports it at one moment."""
 
     address: str
     nodes: tuple[NodeView, ...]
@@ -50,12 +56,12 @@ class ClusterView:
 
 
 class Cluster(Protocol):
-    """A cluster that can be looked at, and on which a run or a job can be ended."""
+    """The interface to a running cluster: show its state, and stop a run or a job on it."""
 
     address: str
 
     def view(self) -> ClusterView:
-        """How it stands now. Raises ClusterError when it does not answer."""
+        """Return the present state of the cluster. Raises ClusterError when the cluster does not answer."""
 
     def job(self, job_id: str) -> Job:
         """See Jobs."""
@@ -64,7 +70,7 @@ class Cluster(Protocol):
         """See Jobs."""
 
     def stop_run(self, run_id: str) -> None:
-        """Ask a run's driver to end after the round in progress. Raises ClusterError where it cannot be asked."""
+        """Ask a run's driver to stop after the round in progress. Raises ClusterError when it cannot be reached."""
 
     def kill_job(self, job_id: str) -> None:
-        """End a job at once. Raises ClusterError where that cannot be done from here."""
+        """Kill the processes of a job. Raises ClusterError when this machine cannot do so."""

@@ -1,1 +1,1 @@
-"""How rounds run: executors, the driver, the run's store and its commits."""
+"""Run an experiment from its config to its summary, in this process or on Ray, and resume it."""

@@ -1,4 +1,4 @@
-"""What a session needs of the place where a run executes, and the reference: this process."""
+"""The interface between a session and the process that executes the run, and the backend for this process."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,32 +14,32 @@ from orchestrator.tracking.tracker import NullTracker, ThreadTracker, Tracker
 
 
 class Backend(Protocol):
-    """One run's driver, wherever it lives."""
+    """Starts and controls the driver of one run. The driver may be in this process or in an actor."""
 
     description: str
 
     def tracker(self) -> Tracker:
-        """A tracker whose work is not on the round's path."""
+        """Return a tracker that does not delay the rounds."""
 
     def ready(self) -> None:
-        """Wait until clients can train; raises what kept them from it."""
+        """Wait until clients can train. Raises the error that prevents them from training."""
 
     def records(self) -> Iterator[RoundRecord]:
-        """Each round's record, once it is committed."""
+        """Run the remaining rounds, and yield the record of each round after its checkpoint is durable."""
 
     def stop(self) -> None:
-        """Ask for an end after the round in progress; safe in a signal handler."""
+        """Ask the driver to stop after the round in progress. Signal handlers may call this method."""
 
     def params_sha256(self) -> str:
-        """Digest of the global parameters after the last completed round."""
+        """Return the SHA-256 digest of the global parameters after the last completed round."""
 
     def close(self) -> None:
-        """Release actors and processes."""
+        """End all actors and release their resources."""
 
 
 @final
 class InProcessBackend:
-    """Driver, clients and tracker in this process."""
+    """Runs driver, clients and tracker in this process; other backends must give the same results."""
 
     def __init__(self, experiment: Experiment, run_dir: Path) -> None:
         self._tracked = experiment.config.tracking.enabled

@@ -1,4 +1,4 @@
-"""The Ray shell around Driver: it starts the client actors and advances the run round by round."""
+"""The Ray actor around Driver: it starts the client actors and runs the rounds one by one."""
 
 import platform
 from pathlib import Path
@@ -20,23 +20,25 @@ from orchestrator.storage.lock import held
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord
 
-#: the thread in which an actor runs rounds; its other methods are served beside it
+#: concurrency group of the method that runs rounds; the actor serves its other methods meanwhile
 ROUNDS = "rounds"
 
 
 @final
 class DriverActor:
-    """Drives one run: `open` first; `stop` may be called while `advance` is in progress."""
+    """Drives one run. Call `open` first; `stop` may be called while `advance` runs."""
 
     def open(self, shared: SharedExperiment, run_dir: str) -> str:
-        """Restore the run, start the client actors, and say how the clients are embodied and why so.
+        """Restore the run, start the client actors, and return a text that says how clients are placed and why.
 
-        Raises ConfigError when this node does not see the run's folder.
+        Raises ConfigError when this node cannot see the run's folder.
         """
         experiment = shared.get()
         require_visible(Path(run_dir))
-        self._hold = held(Path(run_dir), "driver.lock", patience_s=30.0)
-        self._hold.__enter__()  # for this process's life: its command may be gone, and another one have come
+        # The driver keeps this lock until its process ends. Its command may be killed, and a new command may start a
+        # second driver for the same run.
+        self._lock = held(Path(run_dir), "driver.lock", patience_s=30.0)
+        self._lock.__enter__()
         store, capacity = RunStore(Path(run_dir)), cluster_capacity()
         placement = place(
             experiment.config.runtime,
@@ -51,42 +53,42 @@ class DriverActor:
         self._driver = Driver(experiment, self._executor, store)
         self._rounds = self._driver.run()
         self._num_done = num_committed(store.folder)
-        self._chaos = DriverFaultInjector(experiment.config, store.folder)
+        self._fault_injector = DriverFaultInjector(experiment.config, store.folder)
         return "; ".join(filter(None, (self._executor.description, store.skipped_checkpoint)))
 
     def ready(self, timeout_s: float | None = None) -> None:
-        """Wait until every client actor is up. Raises ActorsLostError when one is not within the time."""
+        """Wait until every client actor runs. Raises ActorsLostError after the timeout."""
         wait_for_actors(self._clients, timeout_s)
 
     @ray.method(concurrency_group=ROUNDS)
     def advance(self) -> RoundRecord | None:
-        """Run until another round is committed, and return its record; None when there is none left.
+        """Run the next round, commit it and return its record; return None if no round is left.
 
-        Calls may be made ahead: they are served one after another. Ray Client knows no streaming methods, which
-        would do the same.
+        The caller may make several calls ahead, which the actor serves one after another. A streaming method would
+        do the same, but Ray Client does not support streaming methods.
         """
         torch.set_num_threads(1)
-        self._chaos.strike(self._num_done)
+        self._fault_injector.strike(self._num_done)
         record = next(self._rounds, None)
         if record is not None:
             self._num_done = record.round_idx + 1
         return record
 
     def params_sha256(self) -> str:
-        """Digest of the global parameters after the last completed round."""
+        """Return the SHA-256 digest of the global parameters after the last completed round."""
         return self._driver.params_sha256()
 
     def stop(self) -> None:
-        """End after the round in progress."""
+        """Stop after the round in progress."""
         self._driver.stop()
 
 
 def require_visible(run_dir: Path) -> None:
-    """Raise ConfigError when the driver's node does not see the folder that the command has made for the run."""
+    """Raise ConfigError when the driver's node cannot see the run's folder, which the command has created."""
     if not run_dir.is_dir():
         raise ConfigError(
             "runtime.storage",
             run_dir.parent,
-            f"node {platform.node()}, on which the driver runs, does not see it",
+            f"the driver runs on node {platform.node()}, which does not see this folder",
             "choose a folder that the nodes and this machine share under one path",
         )

@@ -1,4 +1,4 @@
-"""A run on Ray: a driver actor, its client actors and a tracker actor, kept going through losses."""
+"""Run an experiment on Ray, with actors for driver, clients and tracker, and restart the driver when it is lost."""
 
 import logging
 from collections import deque
@@ -21,7 +21,7 @@ from orchestrator.execution.ray_actors import (
 from orchestrator.execution.ray_sharing import share
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.runtime.driver_actor import ROUNDS, DriverActor
-from orchestrator.runtime.ray_head_monitor import EVERY_S, Head
+from orchestrator.runtime.ray_head_monitor import CHECK_INTERVAL_S, HeadMonitor
 from orchestrator.runtime.ray_tracker import RayTracker
 from orchestrator.runtime.restart_counter import RestartCounter
 from orchestrator.storage.event_log import num_committed
@@ -34,33 +34,38 @@ T = TypeVar("T")
 
 @final
 class RayBackend:
-    """Driver, clients and tracker as actors of the connected cluster.
+    """Runs driver, clients and tracker as actors of the connected cluster (see Backend).
 
-    A driver that is lost, or that lost client actors for good, is started again from the last commit, with the
-    clients placed anew on what the cluster then has; at the fourth loss without a commit in between it gives up.
+    The backend restarts a driver that dies, or that loses client actors for good. The new driver resumes from the
+    last checkpoint and places the clients on the resources that the cluster then has. At the fourth consecutive loss
+    without a new checkpoint the backend raises ActorsLostError.
     """
 
     def __init__(
         self, experiment: Experiment, run_dir: Path, note: Callable[[str], None] = _LOG.warning
     ) -> None:
-        """`note` is told when the driver has to be started again. Raises what keeps it from starting now."""
+        """`note` reports each restart of the driver. Raises the error that prevents the first start."""
         self._tracked, self._run_dir, self._note = experiment.config.tracking.enabled, run_dir, note
         self._shared = share(experiment)
         self._stopping, self._losses = False, RestartCounter()
-        self._head = Head(experiment.config.runtime.address)
+        self._head = HeadMonitor(experiment.config.runtime.address)
         self._start()
 
     @property
     def _run_id(self) -> str:
         return self._run_dir.name
 
+    @property
+    def _resume_command(self) -> str:
+        return f"sparsefleet resume {self._run_dir}"
+
     def _start(self) -> None:
-        with self._minding_the_head():
+        with self._checking_head():
             self._driver = driver = _driver_actor(self._run_id)
             try:
                 self.description: str = get_unwrapped(driver.open.remote(self._shared, str(self._run_dir)))
             except BaseException:
-                if self._head.answers():
+                if self._head.responds():
                     end_actors([driver])
                 raise
 
@@ -70,14 +75,14 @@ class RayBackend:
 
     def ready(self) -> None:
         """See Backend."""
-        self._insist(lambda: self._get(self._asked("ready")))
+        self._with_restarts(lambda: self._get(self._call("ready")))
 
     def records(self) -> Iterator[RoundRecord]:
-        """See Backend. Committed rounds that a lost driver could not report any more are read from the run's folder."""
+        """See Backend. Committed rounds that a lost driver did not report are read from the run's folder."""
         num_reported = len(read_records(self._run_dir / "metrics.jsonl"))
         while True:
             try:
-                for record in self._advancing():
+                for record in self._driver_records():
                     num_reported = record.round_idx + 1
                     yield record
                 return
@@ -87,38 +92,37 @@ class RayBackend:
                 num_reported = record.round_idx + 1
                 yield record
 
-    def _advancing(self) -> Iterator[RoundRecord]:
-        """Each record of this driver. One call is always ahead, so that it need not wait for this process."""
-        calls = deque(self._asked("advance") for _ in range(2))
+    def _driver_records(self) -> Iterator[RoundRecord]:
+        """Yield the records of this driver. One call is always queued, so that the driver does not wait for it."""
+        calls = deque(self._call("advance") for _ in range(2))
         while (record := self._get(calls.popleft())) is not None:
-            calls.append(self._asked("advance"))
+            calls.append(self._call("advance"))
             yield record
+        # Ray reports a crash if an actor is ended during a call, so the queued calls must return first.
         with suppress(ActorsLostError):
-            for (
-                call
-            ) in calls:  # one that is at work when its actor is ended looks like a crash, and Ray says so
+            for call in calls:
                 self._get(call)
 
-    def _asked(self, method: str, *arguments: object) -> ray.ObjectRef[Any]:
-        with self._minding_the_head():
+    def _call(self, method: str, *arguments: object) -> ray.ObjectRef[Any]:
+        with self._checking_head():
             ref: ray.ObjectRef[Any] = getattr(self._driver, method).remote(*arguments)
             return ref
 
     def _get(self, ref: ray.ObjectRef[Any]) -> Any:
-        """What the driver answers, for as long as the cluster has its head."""
-        with self._minding_the_head():
-            while not ray.wait([ref], timeout=EVERY_S)[0]:
-                if self._head.is_away():
+        """Wait for the result of a driver call. Raises ActorsLostError when the head is lost meanwhile."""
+        with self._checking_head():
+            while not ray.wait([ref], timeout=CHECK_INTERVAL_S)[0]:
+                if self._head.is_unreachable():
                     self._give_up()
             return get_unwrapped(ref)
 
     @contextmanager
-    def _minding_the_head(self) -> Iterator[None]:
-        """Nothing is asked of Ray when the head is known to be lost; a block that fails of its loss says so."""
-        if self._head.is_lost or self._head.is_away():
+    def _checking_head(self) -> Iterator[None]:
+        """Raise ActorsLostError when the head is lost before the block, or the block fails because of its loss."""
+        if self._head.is_lost or self._head.is_unreachable():
             self._give_up()
         try:
-            with self._head.noticing():
+            with self._head.detecting_loss():
                 yield
         except ConnectionError as error:
             if not self._head.is_lost:
@@ -126,15 +130,15 @@ class RayBackend:
             self._give_up(error)
 
     def _give_up(self, error: Exception | None = None) -> NoReturn:
-        """Leave everything as it is: what the head should end ends with it."""
+        """Raise ActorsLostError for the lost head. Actors need no cleanup, because they end with the head."""
         self._head.is_lost = True
-        if not self._head.through_client:
-            with suppress(Exception):  # whatever kind of connection is left, if any
+        if not self._head.uses_client:
+            with suppress(Exception):  # the connection to the driver may be broken in any way
                 self._driver.stop.remote()
-        raise ActorsLostError(self._head.loss(f"sparsefleet resume {self._run_dir}")) from error
+        raise ActorsLostError(self._head.loss_message(self._resume_command)) from error
 
-    def _insist(self, call: Callable[[], T]) -> T:
-        """What a call of the driver gives, which is started again where it dies meanwhile."""
+    def _with_restarts(self, call: Callable[[], T]) -> T:
+        """Return the result of a driver call; restart the driver and retry when it dies during the call."""
         while True:
             try:
                 return call()
@@ -144,26 +148,27 @@ class RayBackend:
     def _restart(self, error: ActorsLostError) -> None:
         if self._head.is_lost:
             raise error
-        if not self._head.answers():
+        if not self._head.responds():
             self._give_up(error)
-        if not self._losses.one_more(num_committed(self._run_dir)):
+        if not self._losses.record_loss(num_committed(self._run_dir)):
             raise ActorsLostError(
-                f"{error}, {self._losses.in_a_row} times without a commit; `sparsefleet resume {self._run_dir}` goes on"
+                f"{error}, {self._losses.num_losses} times without a new checkpoint; resume the run with "
+                f"`{self._resume_command}`"
             ) from error
-        self._note(f"{error}; going on from the last commit")
-        with self._minding_the_head():
-            end_actors([self._driver])  # also where it is dead: this process holds on to its name until told
+        self._note(f"{error}; restarting from the last checkpoint")
+        with self._checking_head():
+            end_actors([self._driver])  # a dead driver too, because its handle keeps the actor's name in use
             end_named(f"{self._run_id}/", but=f"{self._run_id}/tracker")
         try:
             self._start()
-            self._get(self._asked("ready", START_S))
-        except ActorsLostError as again:
-            return self._restart(again)
-        except ResourceError as lack:
+            self._get(self._call("ready", START_S))
+        except ActorsLostError as next_error:
+            return self._restart(next_error)
+        except ResourceError as shortage:
             raise ActorsLostError(
-                f"{error}, and what the cluster has left does not hold the clients ({lack}); "
-                f"`sparsefleet resume {self._run_dir}` goes on once it does"
-            ) from lack
+                f"{error}, and the clients do not fit on the remaining cluster ({shortage}); add nodes, then "
+                f"`{self._resume_command}` resumes the run"
+            ) from shortage
         self._note(self.description)
         if self._stopping:
             self.stop()
@@ -173,12 +178,12 @@ class RayBackend:
         self._stopping = True
         if self._head.is_lost:
             return
-        with suppress(ConnectionError), self._head.noticing():
+        with suppress(ConnectionError), self._head.detecting_loss():
             self._driver.stop.remote()
 
     def params_sha256(self) -> str:
         """See Backend."""
-        digest: str = self._insist(lambda: self._get(self._asked("params_sha256")))
+        digest: str = self._with_restarts(lambda: self._get(self._call("params_sha256")))
         return digest
 
     def close(self) -> None:
@@ -186,15 +191,17 @@ class RayBackend:
         if self._head.is_lost:
             return
         try:
-            with self._head.noticing():
-                end_actors([self._driver])  # first, so that it takes no dying client for one that failed
+            with self._head.detecting_loss():
+                end_actors(
+                    [self._driver]
+                )  # the driver first, or it would report the ended clients as failures
                 end_named(f"{self._run_id}/", but=f"{self._run_id}/tracker")
         except (ConnectionError, ray.exceptions.RayError):
-            _LOG.debug("what is left of the run ends with Ray", exc_info=True)
+            _LOG.debug("Ray ends the remaining actors of the run", exc_info=True)
 
 
 def _driver_actor(run_id: str) -> Any:
-    """A run's driver, on the node where the command runs; it can be asked to stop while it runs rounds."""
+    """Start a run's driver actor on the node of the command; `stop` can be called while the driver runs rounds."""
     actor_class = ray.remote(concurrency_groups={ROUNDS: 1})(DriverActor)  # type: ignore[call-overload]
     placed = actor_class.options(name=f"{run_id}/driver", num_cpus=0, scheduling_strategy=this_node())
     return once_free(placed.remote)

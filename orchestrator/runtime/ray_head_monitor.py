@@ -1,7 +1,7 @@
-"""Whether the cluster's head is there.
+"""Detect that the cluster has lost its head.
 
-Without it nothing can be started, found or ended, and Ray ends a process that has not reached it for 60 s, with a line
-that knows nothing of runs.
+Without a head Ray can start, find or end no actor. A process that does not reach the head for 60 s is ended by Ray,
+with a message that does not name the run.
 """
 
 import os
@@ -16,86 +16,91 @@ import ray
 
 from orchestrator.errors import SparsefleetError, one_line
 
-#: how long it may be away, and how often it is looked for, in seconds
-MOST_AWAY_S, EVERY_S = 30.0, 5.0
+#: seconds without an answer after which the head counts as lost, and seconds between two checks
+MAX_SILENCE_S, CHECK_INTERVAL_S = 30.0, 5.0
 
 
 @final
-class Head:
-    """The head of the connected cluster. Ray Client notices its loss by itself, and then is connected no more."""
+class HeadMonitor:
+    """Checks whether the head of the connected cluster responds.
+
+    A member of the cluster connects to the head's address. Ray Client notices the loss itself and disconnects.
+    `is_lost` is True after the caller has given up on the head. Then no call may be made to Ray any more: the call
+    would wait for the head, or start a new local Ray.
+    """
 
     def __init__(self, address: str | None) -> None:
-        """`address` is what the cluster was joined by."""
-        self.through_client = is_through_client()
-        self.address = address if self.through_client else ray.get_runtime_context().gcs_address
-        #: said by whoever gave up on it; nothing is asked of Ray from then on, which would wait for it or start anew
+        """`address` is the address by which this process joined the cluster."""
+        self.uses_client = is_client_connection()
+        self.address = address if self.uses_client else ray.get_runtime_context().gcs_address
         self.is_lost = False
-        self._cause = "the connection is closed" if self.through_client else ""
-        self._looked_s = time.monotonic()
+        self._cause = "the connection is closed" if self.uses_client else ""
+        self._checked_s = time.monotonic()
         self._silent_since_s: float | None = None
 
-    def answers(self) -> bool:
-        """Whether it takes a connection now."""
-        if self.through_client:
-            return is_through_client()
+    def responds(self) -> bool:
+        """Check now whether the head accepts a connection."""
+        if self.uses_client:
+            return is_client_connection()
         host, _, port = str(self.address).rpartition(":")
-        self._looked_s = time.monotonic()
+        self._checked_s = time.monotonic()
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=EVERY_S).close()
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CHECK_INTERVAL_S).close()
         except OSError:
             if self._silent_since_s is None:
-                self._silent_since_s = self._looked_s
+                self._silent_since_s = self._checked_s
             return False
         self._silent_since_s = None
         return True
 
-    def is_away(self) -> bool:
-        """Whether it has not answered for too long; to be asked again and again."""
-        if self.through_client:
-            return not self.answers()
-        if time.monotonic() - self._looked_s >= EVERY_S:
-            self.answers()
-        return self._silent_since_s is not None and time.monotonic() - self._silent_since_s > MOST_AWAY_S
+    def is_unreachable(self) -> bool:
+        """Whether the head has not responded for more than MAX_SILENCE_S seconds. Call this method repeatedly."""
+        if self.uses_client:
+            return not self.responds()
+        if time.monotonic() - self._checked_s >= CHECK_INTERVAL_S:
+            self.responds()
+        return self._silent_since_s is not None and time.monotonic() - self._silent_since_s > MAX_SILENCE_S
 
-    def loss(self, resumption: str) -> str:
-        """What to say of its loss, with the command that goes on."""
+    def loss_message(self, resume_command: str) -> str:
+        """Return one line that reports the loss and names the command that resumes."""
         why = f" ({self._cause})" if self._cause else ""
         return (
-            f"the head of the Ray cluster, {self.address}, does not answer{why}; "
-            f"`{resumption}` goes on from the last commit once there is a cluster"
+            f"the head of the Ray cluster, {self.address}, does not answer{why}; start the cluster again, then "
+            f"`{resume_command}` resumes from the last checkpoint"
         )
 
     @contextmanager
-    def noticing(self) -> Iterator[None]:
-        """For a block that asks something of Ray: ConnectionError when it failed of Ray Client's lost connection.
+    def detecting_loss(self) -> Iterator[None]:
+        """Raise ConnectionError when the block fails because Ray Client has lost its connection.
 
-        Ray Client raises whatever it comes upon then, and what is asked of it afterwards starts a Ray of its own.
+        Ray Client raises errors of many types in this case. A later call to Ray would start a new local Ray.
         """
         try:
             yield
         except SparsefleetError:
             raise
         except Exception as error:
-            if not self.through_client or is_through_client():
+            if not self.uses_client or is_client_connection():
                 raise
             self.is_lost, self._cause = True, one_line(error) or self._cause
             raise ConnectionError(self._cause) from error
 
 
 @contextmanager
-def ending_without_head(address: str | None, resumption: str) -> Iterator[None]:
-    """For a block that waits for Ray in ways of its own, as Tune does: a lost head ends the process, in one line.
+def exiting_when_head_is_lost(address: str | None, resume_command: str) -> Iterator[None]:
+    """End the process with exit code 1 and one line when the head is lost while the block runs.
 
-    Ray would end it half a minute later, with a line that knows nothing of what was going on. Exit code 1.
+    This is for blocks that wait for Ray by themselves, as Tune does. Without it Ray ends the process half a minute
+    later, with a message that does not name the run.
     """
-    head, is_over = Head(address), threading.Event()
+    head, is_over = HeadMonitor(address), threading.Event()
 
     def watch() -> None:
-        while not is_over.wait(EVERY_S):
-            if head.is_away() and not is_over.is_set():
+        while not is_over.wait(CHECK_INTERVAL_S):
+            if head.is_unreachable() and not is_over.is_set():
                 if os.isatty(2):
-                    os.write(2, b"\x1b[?25h")  # a progress bar has hidden the cursor
-                os.write(2, f"\nerror: {head.loss(resumption)}\n".encode())
+                    os.write(2, b"\x1b[?25h")  # show the cursor again, which a progress bar has hidden
+                os.write(2, f"\nerror: {head.loss_message(resume_command)}\n".encode())
                 os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -105,6 +110,6 @@ def ending_without_head(address: str | None, resumption: str) -> Iterator[None]:
         is_over.set()
 
 
-def is_through_client() -> bool:
-    """Whether this process is connected to a cluster through Ray Client, and is no member of it."""
+def is_client_connection() -> bool:
+    """Whether this process is connected through Ray Client, and is not a member of the cluster."""
     return bool(ray.util.client.ray.is_connected())  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The Ray that a command works on: the configured cluster, or a local one of its own."""
+"""Connect a command to Ray: to the configured cluster, or to a new local Ray."""
 
 import logging
 import os
@@ -11,23 +11,26 @@ import ray
 from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.errors import ResourceError, one_line
 
-#: of the actors of all runs and sweeps, whose names begin with the run's or the sweep's
+#: Ray namespace of all actors; an actor's name starts with the name of its run or sweep
 NAMESPACE = "sparsefleet"
-#: set by Ray for a job's command: without an address it joins the job's cluster
-_IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-#: Ray Client's server forks a process for each client and may lose it at once to gRPC's threads (ray-project/ray#63202)
-_TRIES, _LOST_AT_ONCE = 4, "Initialization failure from server"
+#: Ray sets this variable for the command of a job, which then joins the job's cluster if no address is configured
+_JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+#: the server of Ray Client forks a process for each client, which may die at once (ray-project/ray#63202)
+_MAX_ATTEMPTS, _SERVER_DIED = 4, "Initialization failure from server"
 
 
 @contextmanager
 def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[None]:
-    """Connect to the configured cluster, or start a local one, for the block; joins one that is already up."""
+    """Connect to the configured cluster or start a local Ray, and disconnect after the block.
+
+    A connection that already exists is used and stays open. Raises ResourceError when the cluster does not answer.
+    """
     if ray.is_initialized():
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    address = runtime.address or ("auto" if _IN_A_JOB in os.environ else "local")
+    address = runtime.address or ("auto" if _JOB_VARIABLE in os.environ else "local")
     local: dict[str, Any] = {"include_dashboard": runtime.dashboard} if address == "local" else {}
     try:
         _connect(
@@ -43,7 +46,7 @@ def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[No
             "runtime.address",
             runtime.address,
             problem,
-            "start the cluster (one with tokens wants RAY_AUTH_MODE=token), or leave the key unset",
+            "start the cluster (set RAY_AUTH_MODE=token if it uses tokens), or leave the key unset",
         ) from error
     try:
         yield
@@ -52,11 +55,11 @@ def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[No
 
 
 def _connect(**options: Any) -> None:
-    """ray.init, again where the other end has failed before it knew what is wanted. Raises what the last try raises."""
-    for num_left in reversed(range(_TRIES)):
+    """Call ray.init, and retry when Ray Client's server died before it answered. Raises the last error."""
+    for num_left in reversed(range(_MAX_ATTEMPTS)):
         try:
             ray.init(**options)
             return
         except ConnectionError as error:
-            if not num_left or _LOST_AT_ONCE not in str(error):
+            if not num_left or _SERVER_DIED not in str(error):
                 raise

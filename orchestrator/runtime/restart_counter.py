@@ -1,20 +1,20 @@
-"""How often a run may lose what drives it."""
+"""Limit how often a run restarts after it has lost its driver or its client actors."""
 
 from typing import final
 
-#: times in a row that a run goes on after a loss without a commit in between
-MOST_LOSSES = 3
+#: consecutive losses without a checkpoint between them after which a run still restarts
+MAX_LOSSES = 3
 
 
 @final
 class RestartCounter:
-    """Counts a run's losses of its driver, or of client actors for good; a commit in between begins the count anew."""
+    """Counts the consecutive losses of a run's driver or client actors; a new checkpoint resets the count."""
 
     def __init__(self) -> None:
-        self.in_a_row, self._num_committed = 0, -1
+        self.num_losses, self._num_committed = 0, -1
 
-    def one_more(self, num_committed: int) -> bool:
-        """Note a loss after so many commits; whether the run may go on."""
-        self.in_a_row = 1 if num_committed > self._num_committed else self.in_a_row + 1
+    def record_loss(self, num_committed: int) -> bool:
+        """Count a loss after `num_committed` checkpoints; return whether the run may restart."""
+        self.num_losses = 1 if num_committed > self._num_committed else self.num_losses + 1
         self._num_committed = max(self._num_committed, num_committed)
-        return self.in_a_row <= MOST_LOSSES
+        return self.num_losses <= MAX_LOSSES

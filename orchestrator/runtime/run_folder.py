@@ -1,4 +1,4 @@
-"""A run's folder as it begins, as it is found again, and as trackers are told of it."""
+"""Create the folder of a run, verify it when the run is resumed, and describe the run to trackers."""
 
 import getpass
 import os
@@ -20,14 +20,14 @@ from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.reachable import public_uri, sqlite_path
 from orchestrator.tracking.record import RunInfo
 
-#: under what run.json keeps the lines on how the data was read; absent when there are none
+#: key of run.json for the notes on how the data was read; absent without notes
 DATA_NOTES = "data_notes"
-#: fingerprints that runs of earlier releases do not have
+#: fingerprints that run.json of earlier releases does not contain
 _LATER_FINGERPRINTS = ("fixed_state",)
 
 
 def unique_name(stem: str) -> str:
-    """A name for a new folder: the stem, the present moment and four hex digits."""
+    """Return a name for a new folder: the stem, the current time and four random hex digits."""
     return f"{stem}-{datetime.now().strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
@@ -39,9 +39,10 @@ def begin_run(
     tags: Mapping[str, str] | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> RunStore:
-    """Write what a new run's folder begins with: its config, run.json and the table of its split.
+    """Create the folder of a new run with its config, run.json and the table of its partition.
 
-    `name` is what people read (None: the run id), `tags` are added to those that every run has, `notes` to run.json.
+    `name` is the name that trackers show (None: the run id). `tags` are added to the tags of every run, and `notes`
+    to run.json.
     """
     import pandas as pd
 
@@ -66,10 +67,10 @@ def begin_run(
 
 
 def verify_run(store: RunStore, experiment: Experiment) -> list[str]:
-    """Check that an experiment is the one that a run was started with.
+    """Check that an experiment has the fingerprints with which the run was started.
 
-    Returns a line for each way in which this machine differs from that run's. Raises CheckpointError, naming what
-    is no longer what it was.
+    Returns one line for each difference between this machine and the run's machine. Raises CheckpointError with the
+    name of the first fingerprint that differs.
     """
     about = store.about()
     if not all(isinstance(about.get(key), dict) for key in ("fingerprint", "machine")):
@@ -90,12 +91,12 @@ def verify_run(store: RunStore, experiment: Experiment) -> list[str]:
 
 
 def fingerprint(experiment: Experiment) -> dict[str, str]:
-    """The experiment's, and a digest of all config keys that a resumed run keeps."""
+    """Return the experiment's fingerprints and a digest of all config keys that a resumed run must keep."""
     return {"config": config_digest(experiment.config), **experiment.fingerprint()}
 
 
 def config_digest(config: ExperimentConfig) -> str:
-    """SHA-256 of all config keys that decide a result."""
+    """Return the SHA-256 digest of all config keys that affect the result."""
     kept = {
         key: value
         for key, value in flatten(config.to_dict()).items()
@@ -105,14 +106,17 @@ def config_digest(config: ExperimentConfig) -> str:
 
 
 def tracking_uri(config: ExperimentConfig) -> str:
-    """The configured tracking server, or the SQLite file in the storage folder; files by absolute path."""
+    """Return the URI of the configured tracking server, or of the SQLite file in the storage folder.
+
+    Paths of SQLite files are absolute.
+    """
     uri = config.tracking.uri or f"sqlite:///{config.runtime.storage.resolve() / 'mlflow.db'}"
     path = sqlite_path(uri)
     return uri if path is None else f"sqlite:///{path}"
 
 
 def run_info(store: RunStore, config: ExperimentConfig) -> RunInfo:
-    """What a tracker is told of the run in a folder; `config` says where its tracking server is."""
+    """Describe the run in a folder to a tracker; `config` names the tracking server."""
     about = store.about()
     digests = {f"fingerprint.{name}": digest for name, digest in about["fingerprint"].items()}
     return RunInfo(
@@ -129,7 +133,7 @@ def run_info(store: RunStore, config: ExperimentConfig) -> RunInfo:
 
 
 def public_params(tree: Mapping[str, Any]) -> dict[str, str]:
-    """A config tree as dotted params, without the password that a server's address may carry."""
+    """Flatten a config tree to dotted MLflow params, without the password that the server's address may contain."""
     return {
         key: public_uri(str(value)) if key == "tracking.uri" else str(value)
         for key, value in flatten(tree).items()
@@ -137,7 +141,7 @@ def public_params(tree: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _tags(experiment: Experiment) -> dict[str, str]:
-    """What people filter and group runs by."""
+    """MLflow tags by which users filter and group runs."""
     config = experiment.config
     return {
         "method": config.algorithm.name,
@@ -150,7 +154,7 @@ def _tags(experiment: Experiment) -> dict[str, str]:
 
 
 def user_name() -> str:
-    """Who runs this; a container's user may have no name."""
+    """Return the user's name, or the user id where it has no name, as in some containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -158,7 +162,7 @@ def user_name() -> str:
 
 
 def git_commit() -> str | None:
-    """Commit of the working folder, where it is a git checkout."""
+    """Return the commit of the working folder; None if it is not a git checkout."""
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True

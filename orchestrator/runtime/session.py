@@ -1,4 +1,4 @@
-"""A whole run from config to summary: prepare, execute, track; and the same for a run that goes on."""
+"""Run an experiment from its config to its summary, or resume a run: prepare, execute, track."""
 
 import os
 import shutil
@@ -28,50 +28,50 @@ from orchestrator.tracking.tracker import Tracker
 
 
 class Display(Protocol):
-    """What the person at the terminal sees of a run."""
+    """Shows the progress of a run to the user."""
 
     def start(self, name: str, num_rounds: int, first_round: int) -> None:
-        """A run begins, or goes on at `first_round`."""
+        """Show that a run starts, or resumes at `first_round`."""
 
     def update(self, record: RoundRecord) -> None:
-        """A round is committed."""
+        """Show a committed round."""
 
     def note(self, text: str) -> None:
-        """One line worth knowing."""
+        """Show one line of text."""
 
     def stop(self) -> None:
-        """The run has ended."""
+        """Show that the run has ended."""
 
 
 def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) -> RunSummary:
     """Run an experiment in a new folder of `runtime.storage`.
 
-    Raises a RequestError for what cannot be done as asked, RoundError when a round fails, TrackingError when
-    the server is unreachable at the start or what it lacks cannot be delivered at the end, another
-    SparsefleetError when the table of events cannot be written.
+    Raises RequestError for an invalid request, RoundError when a round fails, TrackingError when the tracking server
+    is unreachable at the start or missing records cannot be delivered at the end, and another SparsefleetError when
+    the table of events cannot be written.
     """
-    check_places(config)
+    check_storage_and_tracking(config)
     experiment = prepare(config)
     method = config.algorithm.name.rpartition(":")[2].lower()
     folder = config.runtime.storage.resolve() / unique_name(method)
     try:
         store = begin_run(experiment, folder)
     except Exception:
-        shutil.rmtree(folder, ignore_errors=True)  # nothing that could be resumed
+        shutil.rmtree(folder, ignore_errors=True)  # an incomplete folder cannot be resumed
         raise
     try:
         return _execute(experiment, store, display, verbose)
     except RequestError:
         if not read_records(folder / "metrics.jsonl"):
-            shutil.rmtree(folder)  # refused before its first round: there is nothing to resume
+            shutil.rmtree(folder)  # rejected before the first round, so there is nothing to resume
         raise
 
 
 def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose: bool = False) -> RunSummary:
-    """Go on with a run from its last commit; `training.rounds` may be raised to extend a finished one.
+    """Resume a run from its last checkpoint. A larger `training.rounds` extends a finished run.
 
-    Raises ConfigError for a change that the run's past forbids, CheckpointError when data, split or model are
-    no longer what they were.
+    Raises ConfigError for an override that a resumed run does not allow, CheckpointError when data, partition or
+    model have changed.
     """
     store = RunStore(folder)
     about = store.about()
@@ -79,10 +79,9 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
     storage = storage_of(folder)
     runtime = config.runtime.model_copy(update={"storage": storage})
     config = config.model_copy(update={"runtime": runtime})
-    check_places(config)
-    with (
-        nullcontext() if storage == folder.parent else held(folder.parent)
-    ):  # a sweep's trial: not while that is at it
+    check_storage_and_tracking(config)
+    # a trial must not be resumed while its sweep runs, so the sweep's folder is locked
+    with nullcontext() if storage == folder.parent else held(folder.parent):
         experiment = prepare(config)
         differences = verify_run(store, experiment)
         store.describe(config.to_dict(), about)
@@ -92,38 +91,38 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
 
 
 def storage_of(folder: Path) -> Path:
-    """Where a run that may have been moved keeps its tracking database: beside it, a sweep's trial beside the sweep."""
+    """Return the storage folder of a run: its parent folder, or the parent folder of its sweep if it is a trial."""
     return folder.parent.parent if is_sweep(folder.parent) else folder.parent
 
 
 def _check_resumable(
     store: RunStore, config: ExperimentConfig, overrides: Sequence[str], display: Display
 ) -> ExperimentConfig:
-    """Refuse what a run with this past cannot become, and say what an extension moves."""
+    """Reject overrides that a resumed run does not allow, and note the effect of a changed number of rounds."""
     if any(override.startswith("runtime.storage=") for override in overrides):
-        problem = "a resumed run stays where it is"
+        problem = "a resumed run keeps its folder"
         raise ConfigError(
-            "runtime.storage", config.runtime.storage, problem, "move its folder, then resume it"
+            "runtime.storage", config.runtime.storage, problem, "move the run's folder, then resume the run"
         )
     rounds, done = config.training.rounds, len(read_records(store.folder / "metrics.jsonl"))
     if rounds < done:
-        raise ConfigError("training.rounds", rounds, f"the run has done {done}", f"ask for at least {done}")
+        raise ConfigError("training.rounds", rounds, f"the run has completed {done}", f"set at least {done}")
     before = store.config()["training"]["rounds"]
     if rounds != before:
         display.note(
-            f"{before} rounds become {rounds}: whatever ends at a share of the rounds moves with them"
+            f"{before} rounds become {rounds}: schedules that end at a fraction of the rounds end later or earlier"
         )
     return config
 
 
-def check_places(config: ExperimentConfig) -> None:
-    """Refuse a storage folder that cannot be written and a tracking server that does not answer."""
+def check_storage_and_tracking(config: ExperimentConfig) -> None:
+    """Create the storage folder. Raises ConfigError if that fails or the tracking server does not answer."""
     storage = config.runtime.storage
     try:
         storage.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         problem = f"the folder cannot be made ({error.strerror})"
-        raise ConfigError("runtime.storage", storage, problem, "choose one that can") from error
+        raise ConfigError("runtime.storage", storage, problem, "choose a writable folder") from error
     if config.tracking.enabled:
         check_reachable(tracking_uri(config))
 
@@ -145,19 +144,19 @@ def _execute(experiment: Experiment, store: RunStore, display: Display, verbose:
         tracker = backend.tracker()
         tracker.start(run_info(store, config))
         try:
-            interrupted = _follow(backend, tracker, store, config.training.rounds, display)
+            interrupted = _run_rounds(backend, tracker, store, config.training.rounds, display)
             records = read_records(store.folder / "metrics.jsonl")
             summary = RunSummary.of(config, store, records, backend.params_sha256(), interrupted)
             write_durably(store.folder / "summary.json", summary.to_json().encode())
         except KeyboardInterrupt:
             display.note(
-                f"stopped at once; `sparsefleet resume {store.folder}` goes on after the last commit"
+                f"stopped at once; `sparsefleet resume {store.folder}` resumes after the last checkpoint"
             )
-            _note_unsaved(store, display)
+            _save_events_of_failed_run(store, display)
             raise
         except Exception:
-            _note_unsaved(store, display)
-            _give_up(tracker, display)
+            _save_events_of_failed_run(store, display)
+            _close_failed_tracker(tracker, display)
             raise
         _note_not_finite(summary, records, display)
         unsaved = _save_events(store)
@@ -170,8 +169,10 @@ def _execute(experiment: Experiment, store: RunStore, display: Display, verbose:
         return summary
 
 
-def _follow(backend: Backend, tracker: Tracker, store: RunStore, num_rounds: int, display: Display) -> bool:
-    """Hand each committed round to the tracker and the display; True when it was asked to end early."""
+def _run_rounds(
+    backend: Backend, tracker: Tracker, store: RunStore, num_rounds: int, display: Display
+) -> bool:
+    """Pass each committed round to tracker and display; return whether the user interrupted the run."""
     backend.ready()
     num_done, has_diverged = len(read_records(store.folder / "metrics.jsonl")), False
     display.start(store.run_id, num_rounds, num_done)
@@ -195,7 +196,7 @@ def _follow(backend: Backend, tracker: Tracker, store: RunStore, num_rounds: int
 
 
 def _note_not_finite(summary: RunSummary, records: Sequence[RoundRecord], display: Display) -> None:
-    """Say at the end that evaluations gave no number, also those before a resumption."""
+    """Report all evaluations that are not finite, also those of rounds before the run was resumed."""
     if not summary.num_not_finite:
         return
     first = next(record for record in records if not_finite(record))
@@ -206,7 +207,7 @@ def _note_not_finite(summary: RunSummary, records: Sequence[RoundRecord], displa
 
 
 def _save_events(store: RunStore) -> SparsefleetError | None:
-    """Make the table of events; a failure is for later, since it must not keep the rest of an ending from its place."""
+    """Write the table of events, and return an error instead of raising it, so that the tracker is still closed."""
     try:
         save_events(store.folder)
     except SparsefleetError as error:
@@ -214,14 +215,14 @@ def _save_events(store: RunStore) -> SparsefleetError | None:
     return None
 
 
-def _note_unsaved(store: RunStore, display: Display) -> None:
-    """Make the table of events of a run that has failed, which a failure here must not hide."""
+def _save_events_of_failed_run(store: RunStore, display: Display) -> None:
+    """Write the table of events of a failed run; only note an error here, because the first error is raised."""
     if unsaved := _save_events(store):
         display.note(str(unsaved))
 
 
-def _give_up(tracker: Tracker, display: Display) -> None:
-    """Mark a failed run as such; what tracking has to complain about must not hide why it failed."""
+def _close_failed_tracker(tracker: Tracker, display: Display) -> None:
+    """Mark the run as failed in MLflow; only note an error here, because the error of the run is raised."""
     try:
         tracker.finish("FAILED", {})
         problem = tracker.close().problem
@@ -247,10 +248,11 @@ def _backend(experiment: Experiment, folder: Path, display: Display, verbose: bo
 
 
 @contextmanager
-def on_interrupt(stop: Callable[[], None], words: str) -> Iterator[Callable[[], bool]]:
-    """Call `stop` at the first SIGINT and say so in those words, end at once at the second; yields whether one came.
+def on_interrupt(stop: Callable[[], None], message: str) -> Iterator[Callable[[], bool]]:
+    """Call `stop` and print `message` at the first SIGINT; raise KeyboardInterrupt at the second.
 
-    The handler writes to the file descriptor: the signal may arrive in the middle of the display's own output.
+    Yields a function that tells whether a SIGINT has arrived. The handler writes to the file descriptor, because the
+    signal may arrive while the display writes to sys.stderr.
     """
     interrupts = 0
 
@@ -259,7 +261,7 @@ def on_interrupt(stop: Callable[[], None], words: str) -> Iterator[Callable[[], 
         interrupts += 1
         if interrupts > 1:
             raise KeyboardInterrupt
-        os.write(2, f"\n{words}; press Ctrl-C again to stop at once\n".encode())
+        os.write(2, f"\n{message}; press Ctrl-C again to stop at once\n".encode())
         stop()
 
     previous = signal.signal(signal.SIGINT, handle)

@@ -1,8 +1,8 @@
-"""How the methods compare on real data: `python -m tests.benchmarks.accuracy mnist --out results.jsonl`.
+"""Compare the methods on real data: `python -m tests.benchmarks.accuracy mnist --out results.jsonl`.
 
-SPARSEFLEET_TEST_DATA names a folder with `MNIST/raw` and `cifar10/*.parquet`. Runs are in one process each, `--jobs` of
-them side by side; a run that the file has already is not repeated, so that an interrupted comparison goes on where it
-was. Prints a table: mean and standard deviation over the seeds.
+SPARSEFLEET_TEST_DATA names a folder with `MNIST/raw` and `cifar10/*.parquet`. Each run has its own process, and
+`--jobs` runs run at the same time. Runs whose results are already in the file are not repeated, so that an
+interrupted comparison can be resumed. Prints a table with mean and standard deviation over the seeds.
 """
 
 import argparse
@@ -27,7 +27,7 @@ Options = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs that differ in `variants`; `columns` are metrics of the last round."""
+    """Runs with common options `base` and different `variants`; `columns` are metrics of the last round."""
 
     base: Options
     variants: Mapping[str, Options]
@@ -68,7 +68,7 @@ _MNIST = {
     "training.eval_every": 100,
     "evaluation.finetune_epochs": 5,
 }
-#: the Scaler makes gradients of a net without norms larger by 1 / ratio a layer; both methods do better without
+#: without norm layers the Scaler multiplies gradients by 1 / ratio for each layer; both methods do better without it
 _NO_SCALER = {"algorithm.scaler": False}
 _EVERY_EPOCH = {"algorithm.importance_epochs": 5}
 _PER_UNIT = {"algorithm.average": "per_unit"}
@@ -90,7 +90,7 @@ _CIFAR = {
     "training.momentum": 0.9,
     "training.weight_decay": 0.001,
 }
-#: 1.75 GB of upload each: dense rounds are five times as dear as rounds at a sparsity of 0.8
+#: 1.75 GB of upload each: a dense round uploads five times as much as a round at a sparsity of 0.8
 _DENSE_ROUNDS = {"training.rounds": 28, "training.eval_every": 4}
 _SPARSE_ROUNDS = {"sparsity.level": 0.8, "training.rounds": 140, "training.eval_every": 20}
 _FEDAVGM = {"algorithm.name": "fedavgm", **_DENSE_ROUNDS}
@@ -108,7 +108,7 @@ COMPARISONS: dict[str, Comparison] = {
         },
         _PERSONAL,
     ),
-    # what FedLPS's defaults are chosen from
+    # the variants from which FedLPS's defaults are chosen
     "fedlps": Comparison(
         _MNIST,
         {
@@ -163,7 +163,7 @@ COMPARISONS: dict[str, Comparison] = {
 
 
 def run_one(options: Options) -> list[dict[str, float]]:
-    """The metrics of every evaluated round of one run."""
+    """Make one run, and return the metrics of every evaluated round."""
     items = [f"{key}={value}" for key, value in options.items()]
     experiment = prepare(ExperimentConfig.parse(apply_overrides({}, items)))
     with tempfile.TemporaryDirectory() as folder:
@@ -173,7 +173,7 @@ def run_one(options: Options) -> list[dict[str, float]]:
 
 
 def missing_runs(name: str, seeds: int, done: Mapping[str, object]) -> Iterator[tuple[str, Options]]:
-    """(key, options) of each run that is still to be made, seed by seed."""
+    """Yield (key, options) of each missing run, seed by seed."""
     comparison = COMPARISONS[name]
     root = Path(os.environ["SPARSEFLEET_TEST_DATA"])
     data = root if comparison.base["data.name"] == "mnist" else root / "cifar10"
@@ -184,7 +184,7 @@ def missing_runs(name: str, seeds: int, done: Mapping[str, object]) -> Iterator[
 
 
 def table(name: str, done: Mapping[str, list[dict[str, float]]]) -> str:
-    """The comparison as a Markdown table, over the seeds that there are."""
+    """Return the comparison as a Markdown table over the available seeds."""
     comparison = COMPARISONS[name]
     lines = [f"| | seeds | rounds | {' | '.join(comparison.columns)} |"]
     lines.append("| --- " * (len(comparison.columns) + 3) + "|")
@@ -205,12 +205,12 @@ def _spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    """Make the runs that are missing, then print the table."""
+    """Make the missing runs, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("comparison", choices=COMPARISONS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines; runs in it are not repeated")
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines file; its runs are not repeated")
     arguments = parser.parse_args()
     done: dict[str, list[dict[str, float]]] = {}
     if arguments.out.exists():

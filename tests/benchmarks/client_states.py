@@ -1,10 +1,14 @@
-"""Commits of client states, as the past participants become many: `python -m tests.benchmarks.client_states`.
+"""Measure checkpoints with many past participants: `python -m tests.benchmarks.client_states`.
 
-Rounds of 100 new clients each, every one with a control variate, float32[D], and a mask, bool[D], as its state. Each
-round is staged and committed as the driver does it. Printed are the resident memory that has come on top since the
-first round, and the time of a commit in the last rounds against that in the first, wall clock and CPU (fsync waits
-are in the former only), all of one run; then what a resumption takes, and a read of one past participant's state.
-100,000 participants with 20,000 parameters are 10 GB of files; --folder says where, and they are deleted in the end.
+Each round has 100 new clients. The state of a client is a control variate, float32[D], and a mask, bool[D]. Each
+round is staged and committed as the driver does it. In one run the command measures:
+
+- the resident memory above the memory after the first round;
+- the time of a checkpoint in the last rounds over the time in the first rounds, as wall time and as CPU time (only the
+  wall time contains the waits for fsync);
+- the time to resume, and the time to read the state of one past participant.
+
+100,000 participants with 20,000 parameters need 10 GB of files in --folder. The files are deleted at the end.
 """
 
 import argparse
@@ -28,15 +32,15 @@ from orchestrator.storage.client_states import ClientStates
 from orchestrator.storage.saved_states import CACHE_BYTES
 
 BOUND = 1.5
-#: rounds that a median is over
+#: number of rounds of each median
 SAMPLE = 20
-#: share of the disk that stays free
+#: fraction of the disk that stays free
 SPARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Kept:
-    """A client's float32[D] control variate and bool[D] mask."""
+class ControlState:
+    """The state of a client: a float32[D] control variate and a bool[D] mask."""
 
     control: Tensor
     mask: Tensor
@@ -44,31 +48,31 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds by the wall clock and of CPU."""
+    """Wall seconds and CPU seconds."""
 
     wall_s: float
     cpu_s: float
 
 
 def timed(work: Callable[[], object]) -> Cost:
-    """What a call costs."""
+    """Return the cost of a call."""
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     work()
     return Cost(time.perf_counter() - wall_s, time.process_time() - cpu_s)
 
 
 def resident_bytes() -> int:
-    """This process's resident memory now."""
+    """Return the resident memory of this process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 
 
-def new_states(round_idx: int, per_round: int, num_parameters: int) -> dict[int, Kept]:
-    """States of clients that take part for the first time."""
+def new_states(round_idx: int, per_round: int, num_parameters: int) -> dict[int, ControlState]:
+    """Return the states of the round's new clients."""
     rng = stream(0, "states", round_idx)
     control = rng.standard_normal(num_parameters, dtype=np.float32)
     return {
-        k: Kept(control=torch.from_numpy(control + k), mask=torch.from_numpy(np.roll(control, k) > 0))
+        k: ControlState(control=torch.from_numpy(control + k), mask=torch.from_numpy(np.roll(control, k) > 0))
         for k in range(round_idx * per_round, (round_idx + 1) * per_round)
     }
 
@@ -78,9 +82,9 @@ def commit_round(
     states: ClientStates,
     round_idx: int,
     server: dict[str, Tensor],
-    changed: dict[int, Kept],
+    changed: dict[int, ControlState],
 ) -> None:
-    """From folded to durable and given up."""
+    """Stage and commit the states of a round."""
     states.stage(round_idx, changed)
     commit = Checkpoint(
         round_idx=round_idx,
@@ -97,7 +101,7 @@ def commit_round(
 def commit_rounds(
     folder: CheckpointStore, num_rounds: int, per_round: int, num_parameters: int
 ) -> tuple[list[Cost], list[int]]:
-    """Each round's cost, from staging its states to giving them up, and the resident bytes after it."""
+    """Return the cost of each round, from staging to committing, and the resident bytes after each round."""
     states, server = folder.client_states(None), {"params": torch.zeros(num_parameters)}
     costs, resident = [], []
     for round_idx in range(num_rounds):
@@ -111,9 +115,9 @@ def commit_rounds(
 
 
 def resume(path: Path, num_parameters: int) -> dict[str, float]:
-    """A new process's way: verify, index; then states of random clients, one at a time."""
+    """Resume as a new process does: verify and index all files; then read the states of random clients one by one."""
     blank = torch.zeros(num_parameters)
-    templates = Templates(server={"params": blank}, client=Kept(control=blank, mask=blank > 0))
+    templates = Templates(server={"params": blank}, client=ControlState(control=blank, mask=blank > 0))
     before = resident_bytes()
     started_s = time.perf_counter()
     last = CheckpointStore(path, cache_bytes=0).last(templates)
@@ -129,13 +133,13 @@ def resume(path: Path, num_parameters: int) -> dict[str, float]:
 
 
 def affordable(participants: int, num_parameters: int, folder: Path) -> int:
-    """As many participants as the disk holds with something to spare; says so when they are fewer."""
+    """Return the number of participants for which the disk has space; print a line if it is smaller than requested."""
     disk = shutil.disk_usage(folder)
-    most = int((disk.free - SPARE * disk.total) / (5.2 * num_parameters))
-    if participants <= most:
+    limit = int((disk.free - SPARE * disk.total) / (5.2 * num_parameters))
+    if participants <= limit:
         return participants
-    print(f"{folder} has {disk.free / 1e9:.0f} GB left: {most} participants instead of {participants}")
-    return most
+    print(f"{folder} has {disk.free / 1e9:.0f} GB left: {limit} participants instead of {participants}")
+    return limit
 
 
 def main() -> None:
@@ -144,7 +148,12 @@ def main() -> None:
     parser.add_argument("--participants", type=int, default=100_000)
     parser.add_argument("--per-round", type=int, default=100)
     parser.add_argument("--parameters", type=int, default=20_000)
-    parser.add_argument("--folder", type=Path, default=Path(gettempdir()), help="for 5 bytes a parameter")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(gettempdir()),
+        help="folder for the files: 5 bytes for each parameter of each participant",
+    )
     arguments = parser.parse_args()
     participants = affordable(arguments.participants, arguments.parameters, arguments.folder)
     num_rounds = participants // arguments.per_round

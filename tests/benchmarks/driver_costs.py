@@ -1,8 +1,9 @@
-"""What the driver does for each update, by the size of the model: `python -m tests.benchmarks.driver_costs`.
+"""Measure the driver's work for each update by model size: `python -m tests.benchmarks.driver_costs`.
 
-Nanoseconds of one thread per parameter, for a dense update and for one at density 0.2 with a mask of its own: encode
-(on the client), decode, fold, and once a round the server's step and the commit; and what one update takes beside its
-parameters. Medians over `--repeats`. Then what `--participants` a round of a model of `--parameters` come to.
+Prints nanoseconds of one thread per parameter, for a dense update and for an update at density 0.2 with its own mask.
+The steps are: encode (on the client), decode, fold, and once a round the server step and the checkpoint. Also prints
+the constant time of an update, and the cost of a round with `--participants` clients and a model of `--parameters`
+parameters. All times are medians over `--repeats`.
 """
 
 import argparse
@@ -28,7 +29,7 @@ SMALL, LARGE, DENSITY = 10_000, 4_000_000, 0.2
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
-    """Median CPU seconds of a call."""
+    """Return the median CPU seconds of a call."""
     times = []
     for _ in range(repeats):
         started = time.process_time()
@@ -38,7 +39,7 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
 
 
 def steps(layout: ParameterLayout, mask: Tensor | None, folder: Path) -> dict[str, Callable[[], object]]:
-    """What is done with one update of this layout, by name."""
+    """Return the steps of one update of this layout, by name."""
     values = torch.randn(layout.size) * (1.0 if mask is None else mask)
     data = np.frombuffer(encode((pack_model(layout, values, mask),)), np.uint8)
     model = unpack_model(layout, decode(data))
@@ -60,12 +61,12 @@ def steps(layout: ParameterLayout, mask: Tensor | None, folder: Path) -> dict[st
 
 
 def layout_of(num_parameters: int) -> ParameterLayout:
-    """One layer of about so many weights."""
+    """Return the layout of one layer with about `num_parameters` weights."""
     return FlatModule(nn.Linear(num_parameters // 1000, 1000, bias=False)).layout
 
 
 def main() -> None:
-    """Print the constants, and the round that was asked for, as one JSON object."""
+    """Print the constants and the cost of the requested round as one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--participants", type=int, default=10_000)

@@ -1,9 +1,9 @@
-"""What one client actor costs, and two dozen of them: `python -m tests.benchmarks.footprint`.
+"""Measure the cost of one client actor, and of 24: `python -m tests.benchmarks.footprint`.
 
-Prints the CPU seconds that a client actor has used by the time it has trained one client, its memory then
-(shared pages divided among the processes that share them), and what building a torch.optim optimiser would
-have added to both. Then gives each of 24 clients (`--clients`) a dedicated actor, finds them all by name in
-Ray's state API with the footprints they reserve, and prints how long that took and what memory they have.
+Prints the CPU seconds of a client actor until it has trained one client, its memory at that time (shared pages divided
+among the processes that share them), and what a torch.optim optimiser adds to both. Then starts a dedicated actor for
+each of 24 clients (`--clients`), finds all of them with their footprints in Ray's state API, and prints the time that
+this took and their memory.
 """
 
 import argparse
@@ -42,34 +42,34 @@ TINY = replace(DEVICE, name="tiny", num_cpus=0.04)
 
 
 class MeasuredActor:
-    """A client actor that also tells what it has used."""
+    """A client actor that also measures its CPU time and memory."""
 
     def __init__(self, experiment: Experiment) -> None:
-        self._host = ClientRunner(experiment)
+        self._runner = ClientRunner(experiment)
 
     def train(self, buffer: NDArray[np.uint8]) -> bool:
         """Train client 0 once."""
         task = ClientTask(round_idx=0, position=0, client_id=0)
-        return isinstance(self._host.run(task, buffer, np.empty(0, np.uint8), None), ClientUpdate)
+        return isinstance(self._runner.run(task, buffer, np.empty(0, np.uint8), None), ClientUpdate)
 
     def build_torch_optimizer(self) -> None:
-        """What the local engine avoids."""
+        """Build an optimiser of torch, which the local engine does not use."""
         torch.optim.SGD([torch.zeros(1)], lr=0.1)
 
     def usage(self) -> tuple[float, float]:
-        """CPU seconds so far, and MiB now."""
+        """Return the CPU seconds so far and the present memory in MiB."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         return used.ru_utime + used.ru_stime, proportional_mib()
 
 
 def proportional_mib(pid: int | str = "self") -> float:
-    """MiB of a process now: its share of resident memory (shared pages divided among users)."""
+    """Return the memory of a process in MiB, with shared pages divided among their users."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 2**10
 
 
 def one_actor(experiment: Experiment) -> dict[str, Any]:
-    """CPU and memory of an actor that has trained once, and what an optimiser of torch's would add."""
+    """Return CPU time and memory of an actor that has trained once, and what an optimiser of torch adds."""
     actor: Any = ray.remote(MeasuredActor).options(num_cpus=0.1).remote(ray.put(experiment))
     state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
     assert ray.get(actor.train.remote(Broadcast.of(experiment, state).message.buffer))
@@ -85,8 +85,8 @@ def one_actor(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def all_for_one(num_clients: int) -> Experiment:
-    """One round of FedAvg in which every client of a population of 0.04 CPU each takes part."""
+def full_round(num_clients: int) -> Experiment:
+    """Return an experiment with one round of FedAvg, in which all clients take part with 0.04 CPU each."""
     overrides = {
         "algorithm": {"name": "fedavg"},
         "fleet": {"num_clients": num_clients},
@@ -98,9 +98,9 @@ def all_for_one(num_clients: int) -> Experiment:
 
 
 def many_actors(num_clients: int, folder: Path) -> dict[str, Any]:
-    """A dedicated, named actor for every client, once all of them have trained."""
-    experiment, capacity = all_for_one(num_clients), cluster_capacity()
-    left_to_itself = place(RuntimeConfig(), capacity, experiment.setting.population, num_clients)
+    """Start a dedicated actor for every client, train all clients, and measure the actors."""
+    experiment, capacity = full_round(num_clients), cluster_capacity()
+    default_placement = place(RuntimeConfig(), capacity, experiment.setting.population, num_clients)
     RunStore(folder)
     started_s = time.perf_counter()
     backend = RayBackend(experiment, folder)
@@ -116,7 +116,7 @@ def many_actors(num_clients: int, folder: Path) -> dict[str, Any]:
         backend.close()
     return {
         "embodiment": backend.description,
-        "auto_would_take": str(left_to_itself),
+        "auto_would_take": str(default_placement),
         "cores": capacity.total("CPU"),
         "ray_memory_gib": round(capacity.total("memory") / 2**30, 1),
         "each_reserves": TINY.footprint(),
@@ -128,7 +128,7 @@ def many_actors(num_clients: int, folder: Path) -> dict[str, Any]:
 
 
 def named_actors(run_id: str) -> dict[str, Any]:
-    """The living client actors of a run as Ray's state API lists them, by name."""
+    """Return the living client actors of a run by name, as Ray's state API lists them."""
     alive: list[Any] = list_actors(
         address=ray.get_runtime_context().gcs_address,
         filters=[("state", "=", "ALIVE"), ("class_name", "=", "ClientActor")],
@@ -141,7 +141,9 @@ def named_actors(run_id: str) -> dict[str, Any]:
 def main() -> None:
     """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clients", type=int, default=24, help="dedicated actors; 0: leave that part out")
+    parser.add_argument(
+        "--clients", type=int, default=24, help="number of dedicated actors; 0 skips this part"
+    )
     num_clients = parser.parse_args().clients
     with TemporaryDirectory() as storage, ray_session(RuntimeConfig(dashboard=True)):
         result = one_actor(prepare(ExperimentConfig()))

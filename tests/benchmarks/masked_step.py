@@ -1,8 +1,8 @@
-"""Training step under a mask against the dense one: `python -m tests.benchmarks.masked_step`.
+"""Compare a training step with a mask to a dense step: `python -m tests.benchmarks.masked_step`.
 
-What FedDST, FedSpa and SSFL pay for holding every step to their masks: forward, backward and SGD with momentum on 32
-images of 3x32x32, one thread, dense and at densities 0.5 and 0.2. The steps of a model take turns in this one call;
-medians are compared and the ratios printed beside the bound that they are to stay below.
+FedDST, FedSpa and SSFL apply their masks in every step. A step is forward, backward and SGD with momentum on 32
+images of 3x32x32 with one thread, dense and at densities 0.5 and 0.2. The steps of a model alternate within one
+command. Prints the ratios of the medians and their upper bound.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from tests.support.fakes import seeded
 
 DENSITIES = (0.5, 0.2)
 BOUND = 1.05
-#: model -> share of the asked-for repeats
+#: model -> fraction of the requested repeats
 MODELS = {"lenet_cifar": 1.0, "cnn_cifar": 1.0, "resnet18": 0.1}
 
 
 def task_of(model: str, density: float) -> CheckedRun:
-    """A task with a random mask of that density in every layer; 1: none."""
+    """Return a task with a random mask of this density in every layer; no mask for density 1."""
     run = run_of(seeded(lambda: resolve_builder(model)(SHAPE, NUM_CLASSES)))
     if density < 1.0:
         layout = run.setting.layout

@@ -1,8 +1,8 @@
-"""A million clients against a thousand: `python -m tests.benchmarks.population`.
+"""Compare a million clients to a thousand: `python -m tests.benchmarks.population`.
 
-Both populations repeat the same 200 clients' parts of the digits, 100 take part in a round, and everything else is
-equal. In one Ray they run in turn, several times. Printed are how long each takes until it is ready (data, split,
-fleet, actors), the driver actor's memory before its last round, and the median round; then million over thousand.
+Both populations repeat the data of the same 200 clients, 100 clients take part in a round, and all other settings are
+equal. The runs alternate several times in one Ray. Prints for each run the time until it is ready (data, partition,
+fleet, actors), the driver actor's memory before the last round, and the median time of a round; then the ratios.
 """
 
 import argparse
@@ -28,7 +28,7 @@ READY_S, DRIVER_MIB, ROUND_RATIO = 15.0, 1536.0, 1.10
 
 
 def config(num_clients: int, rounds: int, algorithm: str) -> ExperimentConfig:
-    """100 of so many clients a round, on two pooled actors; nothing is evaluated before the end."""
+    """Return a config with 100 of `num_clients` clients a round on two pooled actors, evaluated only at the end."""
     return ExperimentConfig.parse(
         {
             "algorithm": {"name": algorithm},
@@ -51,7 +51,7 @@ def config(num_clients: int, rounds: int, algorithm: str) -> ExperimentConfig:
 
 
 def one_run(num_clients: int, rounds: int, algorithm: str, folder: Path) -> dict[str, float]:
-    """Seconds until ready, driver memory in MiB, and the median round of a run without its first two and its last."""
+    """Make a run; return seconds until ready, driver memory in MiB, and the median round without first two and last."""
     started_s = time.perf_counter()
     experiment = prepare(config(num_clients, rounds, algorithm))
     folder.mkdir()
@@ -75,7 +75,7 @@ def one_run(num_clients: int, rounds: int, algorithm: str, folder: Path) -> dict
 
 
 def driver_pid(run_id: str) -> int:
-    """The process of a run's driver actor, from Ray's state API."""
+    """Return the process id of a run's driver actor from Ray's state API."""
     found: list[Any] = list_actors(
         address=ray.get_runtime_context().gcs_address,
         filters=[("state", "=", "ALIVE"), ("class_name", "=", "DriverActor")],

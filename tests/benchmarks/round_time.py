@@ -1,9 +1,9 @@
-"""Round time against a plain PyTorch loop: `python -m tests.benchmarks.round_time`.
+"""Compare the time of a round to a plain PyTorch loop: `python -m tests.benchmarks.round_time`.
 
-One workload for both: 100 clients with 100 made-up images each, 10 clients a round, 5 epochs, batch 20, the
-21,840-parameter CNN, SGD with momentum. The plain loop runs it in as many processes of one thread as Sparsefleet
-has pooled actors, with no orchestration, no evaluation and no tracking; Sparsefleet runs it with commits and
-MLflow on. Both run in turn, several times, in this one call; medians are compared and the ratio is printed.
+Both have the same workload: 100 clients with 100 generated images each, 10 clients a round, 5 epochs, batch size 20,
+the CNN with 21,840 parameters, SGD with momentum. The plain loop uses as many processes with one thread as
+Sparsefleet has pooled actors. It has no orchestration, no evaluation and no tracking. Sparsefleet writes checkpoints
+and writes to MLflow. The two alternate several times within one command. Prints the medians and their ratio.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def make_net() -> nn.Module:
 
 
 def train_plainly(net: nn.Module, images: Tensor, labels: Tensor) -> None:
-    """One client's training as any tutorial writes it."""
+    """Train one client with a plain PyTorch loop."""
     optimizer = torch.optim.SGD(net.parameters(), lr=LR, momentum=MOMENTUM)
     for _ in range(EPOCHS):
         for rows in torch.split(torch.randperm(len(images)), BATCH):
@@ -56,7 +56,7 @@ def train_plainly(net: nn.Module, images: Tensor, labels: Tensor) -> None:
 
 
 def plain_worker(jobs: "Queue[tuple[Weights, list[int]] | None]", results: "Queue[Weights | None]") -> None:
-    """Train the clients of each job in turn and send back the sum of their weights."""
+    """Train the clients of each job one by one, and return the sum of their weights."""
     torch.set_num_threads(1)
     images, labels = (torch.from_numpy(array) for array in make_images())
     net = make_net()
@@ -75,7 +75,7 @@ def plain_worker(jobs: "Queue[tuple[Weights, list[int]] | None]", results: "Queu
 
 
 def plain_rounds(num_processes: int, num_rounds: int) -> list[float]:
-    """Seconds of each round of the plain loop."""
+    """Run the plain loop, and return the seconds of each round."""
     context = multiprocessing.get_context("spawn")
     results: Queue[Weights | None] = context.Queue()
     queues: list[Queue[tuple[Weights, list[int]] | None]] = [context.Queue() for _ in range(num_processes)]
@@ -101,7 +101,7 @@ def plain_rounds(num_processes: int, num_rounds: int) -> list[float]:
 
 
 def sparsefleet_rounds(folder: Path, num_actors: int, num_rounds: int, algorithm: str) -> list[float]:
-    """Seconds of each round on pooled actors, MLflow on, as the run itself logged them."""
+    """Run Sparsefleet on pooled actors with MLflow on, and return the seconds of each round from the run's log."""
     from orchestrator import ExperimentConfig, run
     from orchestrator.display.run_progress import Progress
     from orchestrator.tracking.record import read_records

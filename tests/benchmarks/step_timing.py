@@ -1,4 +1,4 @@
-"""Training steps of one client, timed in turn: what the step benchmarks share."""
+"""Time training steps of one client. The step benchmarks share these functions."""
 
 import statistics
 import time
@@ -20,7 +20,7 @@ SHAPE, NUM_CLASSES, BATCH = (3, 32, 32), 10, 32
 
 
 def run_of(flat: FlatModule, units: tuple[UnitGroup, ...] = ()) -> CheckedRun:
-    """A client's task with one batch of made-up images; SGD with momentum."""
+    """Return a client's task with one batch of generated images and SGD with momentum."""
     setting = make_setting(flat, SHAPE, training={"batch_size": BATCH, "lr": 0.01}, units=units)
     run = make_run(setting, flat, random_data(BATCH, SHAPE, NUM_CLASSES))
     run.flat.module.train()
@@ -28,7 +28,7 @@ def run_of(flat: FlatModule, units: tuple[UnitGroup, ...] = ()) -> CheckedRun:
 
 
 def step_of(run: CheckedRun) -> Callable[[], None]:
-    """One optimiser step on the task's batch."""
+    """Return a function that makes one optimiser step on the task's batch."""
     assert isinstance(run.data, TensorData)
     batch = run.data.images, run.data.labels
 
@@ -40,9 +40,9 @@ def step_of(run: CheckedRun) -> Callable[[], None]:
 
 
 def medians(steps: Mapping[str, Callable[[], None]], repeats: int, warmup: int = 3) -> dict[str, float]:
-    """Seconds of each step by name: medians of calls that take turns.
+    """Call the steps alternately, and return the median seconds of each step by name.
 
-    All work is on this thread, whose CPU time is taken, so that other processes count less.
+    The seconds are CPU time of this thread, which does all the work, so that other processes matter less.
     """
     torch.set_num_threads(1)
     seconds: dict[str, list[float]] = {name: [] for name in steps}

@@ -1,8 +1,8 @@
-"""Training step of a submodel against the full model's: `python -m tests.benchmarks.submodel_step`.
+"""Compare a training step of a submodel to the full model: `python -m tests.benchmarks.submodel_step`.
 
-One step (forward, backward, SGD with momentum) of cnn_cifar on 32 images of 3x32x32, one thread: all units, then the
-first half, quarter and sixteenth of each layer's. The steps take turns in this one call; medians are compared and
-the ratios printed beside the bounds that they are to stay below.
+A step is forward, backward and SGD with momentum of cnn_cifar on 32 images of 3x32x32 with one thread. The submodels
+have the first half, quarter or sixteenth of the units of each layer. The steps alternate within one command. Prints
+the ratios of the medians and their upper bounds.
 """
 
 import argparse
@@ -17,12 +17,12 @@ from orchestrator.models.units.tracing import trace_units
 from tests.benchmarks.step_timing import NUM_CLASSES, SHAPE, medians, run_of, step_of
 from tests.support.fakes import seeded
 
-#: width -> largest share of the full model's step
+#: width -> upper bound of the ratio to the full model's step
 BOUNDS = {1 / 2: 0.40, 1 / 4: 0.20, 1 / 16: 0.10}
 
 
 def task_of(width: float) -> CheckedRun:
-    """A task that has so much of every layer loaded."""
+    """Return a task with this fraction of the units of every layer."""
     flat = seeded(lambda: resolve_builder("cnn_cifar")(SHAPE, NUM_CLASSES))
     units = trace_units(flat.module, torch.zeros(2, *SHAPE))
     run = run_of(flat, units)

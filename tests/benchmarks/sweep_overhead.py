@@ -1,10 +1,12 @@
-"""A sweep against the same runs one by one: `python -m tests.benchmarks.sweep_overhead`.
+"""Compare a sweep to the same runs one by one: `python -m tests.benchmarks.sweep_overhead`.
 
-The same short experiment with as many seeds, in one Ray that is already up: first as single runs, one after another,
-each on as many pooled actors as there are cores, then as the trials of one sweep; both with MLflow on, and in turn.
-Printed are the wall times and their ratio. Then the same sweep from the command line, as people start it, in a Ray of
-its own: which part of its time its process spent on MLflow or waited for it, as its summary says. (Within a Python
-process that has drawn a report before, the last deliveries are not hidden behind the report; that share is printed.)
+The benchmark makes a short experiment with several seeds in one Ray that is already up, with MLflow on. It first
+makes single runs, one after another, each on as many pooled actors as the machine has cores. Then it makes one sweep
+with the same trials. It prints the wall times and their ratio.
+
+At the end it makes the same sweep from the command line, in its own Ray, and prints the fraction of the time that the
+process spent on MLflow, from the sweep's summary. It prints this fraction also for the sweeps in this process. There
+the fraction is larger, because the report is fast after the first one and hides less of the last deliveries.
 """
 
 import argparse
@@ -24,19 +26,19 @@ from orchestrator.display.run_progress import Progress
 from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.runtime.ray_session import ray_session
 
-#: bounds: the sweep's wall time against the single runs', and MLflow's share of the sweep's
+#: upper bounds: ratio of the wall times of sweep and single runs, and MLflow's share of the sweep's wall time
 RATIO, TRACKING_SHARE = 1.15, 0.01
 
 SPACE = '"""One configuration."""\n\nSPACE = {"algorithm.name": "feddst"}\n'
 
 
 def values(storage: Path, rounds: int) -> dict[str, Any]:
-    """The experiment, by dotted key."""
+    """Return the experiment by dotted key."""
     return {"algorithm.name": "feddst", "training.rounds": rounds, "runtime.storage": str(storage)}
 
 
 def single_runs(storage: Path, num_runs: int, rounds: int) -> float:
-    """Seconds for that many single runs."""
+    """Make single runs, and return their seconds."""
     started_s = time.perf_counter()
     for seed in range(num_runs):
         config = ExperimentConfig.parse(put_values({}, {**values(storage, rounds), "seed": seed}))
@@ -45,7 +47,7 @@ def single_runs(storage: Path, num_runs: int, rounds: int) -> float:
 
 
 def one_sweep(storage: Path, space: Path, num_trials: int, rounds: int) -> tuple[float, float]:
-    """Seconds for a sweep of that many trials, and the seconds of it that MLflow took."""
+    """Make a sweep, and return its seconds and the seconds that it spent on MLflow."""
     started_s = time.perf_counter()
     result = sweep(str(space), values(storage, rounds), seeds=num_trials, display=SweepProgress(quiet=True))
     assert result.num_finished == num_trials
@@ -53,8 +55,8 @@ def one_sweep(storage: Path, space: Path, num_trials: int, rounds: int) -> tuple
 
 
 def command_share(folder: Path, space: Path, num_trials: int, rounds: int) -> float:
-    """MLflow's share of a sweep from the command line."""
-    words = [
+    """Make a sweep from the command line, and return MLflow's share of its time."""
+    arguments = [
         "sweep",
         str(space),
         "--seeds",
@@ -64,7 +66,7 @@ def command_share(folder: Path, space: Path, num_trials: int, rounds: int) -> fl
         "--quiet",
     ]
     options = [f"{key}={value}" for key, value in values(folder / "by-command", rounds).items()]
-    subprocess.run([sys.executable, "-m", "orchestrator.cli", *words, *options], check=True)
+    subprocess.run([sys.executable, "-m", "orchestrator.cli", *arguments, *options], check=True)
     summary = json.loads((folder / "summary.json").read_text())
     return float(summary["tracking_s"] / summary["wall_s"])
 

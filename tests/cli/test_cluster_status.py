@@ -23,7 +23,7 @@ def unused_address(monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hides any cluster that another program runs on this machine."""
-    monkeypatch.setattr("orchestrator.cluster.address.DEFAULT", "http://127.0.0.1:1")
+    monkeypatch.setattr("orchestrator.cluster.address.DEFAULT_ADDRESS", "http://127.0.0.1:1")
 
 
 @pytest.mark.usefixtures("no_cluster")

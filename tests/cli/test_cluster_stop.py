@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import QUICK, Command
-from tests.support.launched import Launched
+from tests.support.command_process import CommandProcess
 
 
 def test_stop_ends_a_run_after_its_round_and_resume_continues_it(command: Command, storage: Path) -> None:
-    launched = Launched(["run", *QUICK, "training.rounds=5000", f"runtime.storage={storage}"])
+    launched = CommandProcess(["run", *QUICK, "training.rounds=5000", f"runtime.storage={storage}"])
     try:
         launched.wait_for(": round 1/5000")
         (folder,) = storage.glob("fedavg-*")

@@ -1,24 +1,25 @@
-"""Which cluster a command means, and whether anything is there."""
+"""Which cluster a command uses, and whether a server listens at its address."""
 
 import socket
 
-from orchestrator.cluster.address import DEFAULT, cluster_address, is_named, listens
+from orchestrator.cluster.address import DEFAULT_ADDRESS, cluster_address, is_configured, listens
 
 
-def test_what_is_given_counts_before_rays_own_variables() -> None:
+def test_given_address_takes_precedence_over_rays_variables() -> None:
     both = {"RAY_ADDRESS": "auto", "RAY_API_SERVER_ADDRESS": "http://head:1"}
     assert cluster_address("http://other:2", both) == "http://other:2"
     assert cluster_address(None, both) == "http://head:1"
     assert cluster_address(None, {"RAY_ADDRESS": "auto"}) == "auto"
-    assert cluster_address(None, {"RAY_ADDRESS": ""}) == DEFAULT
-    assert [is_named(None, both), is_named("auto", {}), is_named(None, {"RAY_ADDRESS": ""})] == [
-        True,
-        True,
-        False,
-    ]
+    assert cluster_address(None, {"RAY_ADDRESS": ""}) == DEFAULT_ADDRESS
 
 
-def test_an_address_is_tried_before_anything_waits_for_it() -> None:
+def test_address_is_configured_by_option_or_nonempty_variable() -> None:
+    assert is_configured("auto", {})
+    assert is_configured(None, {"RAY_ADDRESS": "auto"})
+    assert not is_configured(None, {"RAY_ADDRESS": ""})
+
+
+def test_listens_connects_to_host_and_port() -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
@@ -29,4 +30,4 @@ def test_an_address_is_tried_before_anything_waits_for_it() -> None:
         assert listens(f"ray://127.0.0.1:{port}")
     assert not listens(f"127.0.0.1:{port}")
     assert not listens("http://127.0.0.1:no-number")
-    assert listens("auto"), "only Ray can follow it"
+    assert listens("auto"), "only Ray can resolve `auto`"

@@ -1,4 +1,4 @@
-"""How runs and sweeps stand, read off folders in every state."""
+"""The status of runs and sweeps, read from folders in every state."""
 
 import json
 import os
@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cluster.runs import RunStatus, standings
+from orchestrator.cluster.runs import RunStatus, run_statuses
 from orchestrator.tracking.record import RoundRecord
-from tests.support.holding import holding
+from tests.support.locking import locking
 
 
 def _record(round_idx: int, **metrics: float) -> str:
@@ -27,28 +27,28 @@ def _run(folder: Path, num_done: int, rounds: int = 3, summary: dict[str, Any] |
     return folder
 
 
-def _one(storage: Path) -> RunStatus:
-    (found,) = standings(storage)
+def _only_status(storage: Path) -> RunStatus:
+    (found,) = run_statuses(storage)
     return found
 
 
-def test_an_empty_or_missing_storage_has_none(tmp_path: Path) -> None:
-    assert standings(tmp_path) == standings(tmp_path / "nowhere") == []
+def test_empty_or_missing_storage_has_no_runs(tmp_path: Path) -> None:
+    assert run_statuses(tmp_path) == run_statuses(tmp_path / "nowhere") == []
 
 
-def test_a_finished_run(tmp_path: Path) -> None:
+def test_finished_run(tmp_path: Path) -> None:
     _run(tmp_path / "a", 3, summary={"interrupted": False})
-    one = _one(tmp_path)
-    assert (one.kind, one.name, one.state, one.method) == ("run", "a", "finished", "feddst")
-    assert (one.num_done, one.num_asked, one.value, one.holder) == (3, 3, 0.2, None)
+    status = _only_status(tmp_path)
+    assert (status.kind, status.name, status.state, status.method) == ("run", "a", "finished", "feddst")
+    assert (status.num_done, status.num_asked, status.value, status.holder) == (3, 3, 0.2, None)
 
 
-def test_the_last_accuracy_may_be_some_rounds_old(tmp_path: Path) -> None:
+def test_last_accuracy_may_be_of_an_earlier_round(tmp_path: Path) -> None:
     folder = _run(tmp_path / "a", 1)
     with (folder / "metrics.jsonl").open("a") as file:
         file.write(_record(1, train__loss=2.0) + '{"a line that a kill cut short')
-    one = _one(tmp_path)
-    assert (one.num_done, one.value) == (2, 0.0)
+    status = _only_status(tmp_path)
+    assert (status.num_done, status.value) == (2, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -61,33 +61,35 @@ def test_the_last_accuracy_may_be_some_rounds_old(tmp_path: Path) -> None:
         (3, 3, None),  # killed before its summary
     ],
 )
-def test_a_run_that_can_go_on(num_done: int, rounds: int, summary: Any, tmp_path: Path) -> None:
+def test_run_without_a_complete_summary_is_interrupted(
+    num_done: int, rounds: int, summary: Any, tmp_path: Path
+) -> None:
     _run(tmp_path / "a", num_done, rounds, summary)
-    one = _one(tmp_path)
-    assert (one.state, one.num_done, one.num_asked) == ("interrupted", num_done, rounds)
+    status = _only_status(tmp_path)
+    assert (status.state, status.num_done, status.num_asked) == ("interrupted", num_done, rounds)
 
 
-def test_a_failed_run_says_why(tmp_path: Path) -> None:
+def test_failed_run_has_its_error(tmp_path: Path) -> None:
     folder = _run(tmp_path / "a", 1)
     (folder / "failure.txt").write_text("RoundError: client 3, round 1, train: no space\nTraceback\n")
-    one = _one(tmp_path)
-    assert (one.state, one.why) == ("failed", "RoundError: client 3, round 1, train: no space")
+    status = _only_status(tmp_path)
+    assert (status.state, status.why) == ("failed", "RoundError: client 3, round 1, train: no space")
 
 
-def test_a_run_that_is_held_is_at_work(tmp_path: Path) -> None:
+def test_run_with_a_locked_folder_is_running(tmp_path: Path) -> None:
     folder = _run(tmp_path / "a", 1)
-    with holding(folder) as process:
-        one = _one(tmp_path)
-        assert one.holder is not None
-        assert (one.state, one.holder.pid) == ("running", process.pid)
-    assert _one(tmp_path).state == "interrupted"
+    with locking(folder) as process:
+        status = _only_status(tmp_path)
+        assert status.holder is not None
+        assert (status.state, status.holder.pid) == ("running", process.pid)
+    assert _only_status(tmp_path).state == "interrupted"
 
 
-def test_a_damaged_folder_hides_no_other(tmp_path: Path) -> None:
+def test_damaged_folders_do_not_hide_others(tmp_path: Path) -> None:
     _run(tmp_path / "a", 3, summary={"interrupted": False})
     for name, content in (("config.yaml", "a: ["), ("metrics.jsonl", "nonsense\n"), ("summary.json", "[")):
         (_run(tmp_path / f"bad-{name}", 2) / name).write_text(content)
-    states = {one.name: one.state for one in standings(tmp_path)}
+    states = {status.name: status.state for status in run_statuses(tmp_path)}
     assert states == {
         "a": "finished",
         "bad-config.yaml": "unreadable",
@@ -117,24 +119,24 @@ def _sweep(folder: Path, statuses: list[str], summary: dict[str, Any] | None = N
         (["finished", "finished"], {"interrupted": True, "num_trials": 3}, "interrupted"),
     ],
 )
-def test_a_sweep(statuses: list[str], summary: Any, state: str, tmp_path: Path) -> None:
+def test_sweep_counts_its_trials(statuses: list[str], summary: Any, state: str, tmp_path: Path) -> None:
     _sweep(tmp_path / "s", statuses, summary)
-    one = _one(tmp_path)
-    assert (one.kind, one.state, one.method, one.value) == ("sweep", state, "smoke", 0.75)
-    assert (one.num_done, one.num_asked) == (len(statuses), 3)
-    assert one.why.startswith("1 trials failed") == (state == "failed")
+    status = _only_status(tmp_path)
+    assert (status.kind, status.state, status.method, status.value) == ("sweep", state, "smoke", 0.75)
+    assert (status.num_done, status.num_asked) == (len(statuses), 3)
+    assert status.why.startswith("1 trials failed") == (state == "failed")
 
 
-def test_trials_are_not_listed(tmp_path: Path) -> None:
+def test_trials_of_a_sweep_are_not_listed(tmp_path: Path) -> None:
     _run(_sweep(tmp_path / "s", []) / "s-000", 1)
-    assert [one.name for one in standings(tmp_path)] == ["s"]
+    assert [status.name for status in run_statuses(tmp_path)] == ["s"]
 
 
-def test_the_newest_come_first_and_what_is_at_work_is_always_there(tmp_path: Path) -> None:
+def test_running_and_newest_runs_come_first_and_the_limit_keeps_running_ones(tmp_path: Path) -> None:
     for number, name in enumerate("abcd"):
         folder = _run(tmp_path / name, 1)
         for file in folder.iterdir():
             os.utime(file, (1000 + number, 1000 + number))
-    with holding(tmp_path / "b"):
-        assert [one.name for one in standings(tmp_path)] == ["b", "d", "c", "a"]
-        assert [one.name for one in standings(tmp_path, 1)] == ["b", "d"]
+    with locking(tmp_path / "b"):
+        assert [status.name for status in run_statuses(tmp_path)] == ["b", "d", "c", "a"]
+        assert [status.name for status in run_statuses(tmp_path, 1)] == ["b", "d"]

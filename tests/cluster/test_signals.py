@@ -1,4 +1,4 @@
-"""SIGTERM as an interrupt."""
+"""SIGTERM is handled like Ctrl-C."""
 
 import signal
 
@@ -7,7 +7,7 @@ import pytest
 from orchestrator.cluster.signals import termination_as_interrupt
 
 
-def test_sigterm_interrupts_within_the_block_only() -> None:
+def test_sigterm_raises_keyboard_interrupt_inside_the_block_only() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), termination_as_interrupt():
         signal.raise_signal(signal.SIGTERM)

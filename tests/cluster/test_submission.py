@@ -1,4 +1,4 @@
-"""The job for a command: its entrypoint, what travels with it, and its variables."""
+"""The job of a command: its entrypoint, the files uploaded with it, and its environment variables."""
 
 import shlex
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ RUN = ParsedCommand(
 )
 
 
-class Sent:
-    """A request, and the files that lay ready for it."""
+class Upload:
+    """A request, with copies of the files that were staged for it."""
 
     def __init__(self, request: JobRequest) -> None:
         self.request = request
@@ -40,101 +40,101 @@ class Sent:
         ]
 
 
-def _sent(
-    asked: ParsedCommand, *, env: Sequence[str] = (), working_dir: Path | None = None, **variables: str
-) -> Sent:
+def _upload(
+    parsed: ParsedCommand, *, env: Sequence[str] = (), working_dir: Path | None = None, **variables: str
+) -> Upload:
     with job_request(
-        asked, working_dir=working_dir, env_names=env, environment=variables, columns=90
+        parsed, working_dir=working_dir, env_names=env, environment=variables, columns=90
     ) as request:
-        return Sent(request)
+        return Upload(request)
 
 
-def test_the_words_arrive_as_they_were_written() -> None:
-    entrypoint = _sent(RUN).request.entrypoint
+def test_entrypoint_runs_the_arguments_unchanged() -> None:
+    entrypoint = _upload(RUN).request.entrypoint
     assert shlex.split(entrypoint) == [
         *("exec", "python", "-m", "orchestrator.cluster.job_entry"),
         *("run", "runtime.storage=/shared/my runs", "runtime.address=auto"),
     ]
 
 
-def test_the_packages_travel_with_their_version() -> None:
-    sent = _sent(RUN)
-    assert [path.name for path in sent.modules[:3]] == ["orchestrator", "algorithms", "search_spaces"]
-    assert all((path / "__init__.py").is_file() for path in sent.modules[:3])
-    assert sent.versions == [version("sparsefleet")]
-    assert sent.request.runtime_env["excludes"] == ["**/__pycache__"]
-    assert sent.request.metadata == {"sparsefleet": version("sparsefleet")}
+def test_packages_are_uploaded_with_their_version() -> None:
+    upload = _upload(RUN)
+    assert [path.name for path in upload.modules[:3]] == ["orchestrator", "algorithms", "search_spaces"]
+    assert all((path / "__init__.py").is_file() for path in upload.modules[:3])
+    assert upload.versions == [version("sparsefleet")]
+    assert upload.request.runtime_env["excludes"] == ["**/__pycache__"]
+    assert upload.request.metadata == {"sparsefleet": version("sparsefleet")}
 
 
-def test_a_stop_is_ctrl_c_with_time_for_a_round() -> None:
-    variables = _sent(RUN).request.runtime_env["env_vars"]
+def test_stop_sends_sigint_and_leaves_time_for_a_round() -> None:
+    variables = _upload(RUN).request.runtime_env["env_vars"]
     assert variables["RAY_JOB_STOP_SIGNAL"] == "SIGINT"
     assert int(variables["RAY_JOB_STOP_WAIT_TIME_S"]) >= 600
     assert variables["COLUMNS"] == "90"
 
 
-def test_only_named_files_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_named_files_are_uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("code").mkdir()
     Path("code/mine.py").write_text("x = 1\n")
     Path("secret.txt").write_text("no\n")
-    words = (*RUN.words, "algorithm.name=code/mine.py:Mine")
-    sent = _sent(ParsedCommand("run", words, {"overrides": list(words[1:])}))
-    assert sent.files == {"code/mine.py": "x = 1\n"}
-    assert sent.request.shipped == "code/mine.py"
+    arguments = (*RUN.arguments, "algorithm.name=code/mine.py:Mine")
+    upload = _upload(ParsedCommand("run", arguments, {"overrides": list(arguments[1:])}))
+    assert upload.files == {"code/mine.py": "x = 1\n"}
+    assert upload.request.shipped == "code/mine.py"
 
 
-def test_without_files_there_is_no_folder() -> None:
-    sent = _sent(RUN)
-    assert (sent.files, sent.request.shipped) == (None, "")
+def test_no_folder_is_uploaded_without_files() -> None:
+    upload = _upload(RUN)
+    assert (upload.files, upload.request.shipped) == (None, "")
 
 
-def test_a_working_dir_travels_whole_and_is_where_paths_are_meant(tmp_path: Path) -> None:
+def test_working_dir_is_uploaded_whole_and_relative_paths_start_there(tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("")
     (tmp_path / "e.yaml").write_text("runtime: {storage: /shared/runs, address: 'head:6379'}\n")
-    asked = ParsedCommand("run", ("run", "-c", "e.yaml"), {"config": Path("e.yaml")})
-    sent = _sent(asked, working_dir=tmp_path)
-    assert sent.request.runtime_env["working_dir"] == str(tmp_path.resolve())
-    assert sent.request.shipped == f"the folder {tmp_path.resolve()}"
-    assert sent.request.entrypoint.endswith("job_entry run -c e.yaml")
+    parsed = ParsedCommand("run", ("run", "-c", "e.yaml"), {"config": Path("e.yaml")})
+    upload = _upload(parsed, working_dir=tmp_path)
+    assert upload.request.runtime_env["working_dir"] == str(tmp_path.resolve())
+    assert upload.request.shipped == f"the folder {tmp_path.resolve()}"
+    assert upload.request.entrypoint.endswith("job_entry run -c e.yaml")
 
 
-def test_chosen_variables_are_passed_on_and_no_others() -> None:
-    variables = _sent(RUN, env=["TOKEN"], TOKEN="t", OTHER="o").request.runtime_env["env_vars"]
+def test_only_selected_variables_are_passed_on() -> None:
+    variables = _upload(RUN, env=["TOKEN"], TOKEN="t", OTHER="o").request.runtime_env["env_vars"]
     assert variables["TOKEN"] == "t"
     assert "OTHER" not in variables
-    assert "t" not in shlex.split(_sent(RUN, env=["TOKEN"], TOKEN="t").request.entrypoint)
+    assert "t" not in shlex.split(_upload(RUN, env=["TOKEN"], TOKEN="t").request.entrypoint)
 
 
 @pytest.mark.parametrize(
-    ("asked", "options", "told"),
+    ("parsed", "options", "field", "value"),
     [
-        (RUN, {"env": ["NONE"]}, "--env=NONE: there is no such variable here; set it: export NONE=..."),
-        (RUN, {"env": ["KEY=value"]}, "--env=KEY=***: a value on a command line can be read by others"),
-        (RUN, {"working_dir": Path("nowhere")}, "--working-dir=nowhere: there is no such folder"),
-        (
-            ParsedCommand("ui", ("ui",), {}),
-            {},
-            "COMMAND=ui: it cannot run as a job; choose one of run, resume, ",
-        ),
+        (RUN, {"env": ["NONE"]}, "--env", "NONE"),
+        (RUN, {"env": ["KEY=value"]}, "--env", "KEY=***"),
+        (RUN, {"working_dir": Path("nowhere")}, "--working-dir", Path("nowhere")),
+        (ParsedCommand("ui", ("ui",), {}), {}, "COMMAND", "ui"),
     ],
 )
-def test_what_cannot_be_submitted(asked: ParsedCommand, options: dict[str, Any], told: str) -> None:
+def test_request_that_cannot_run_as_a_job_is_rejected(
+    parsed: ParsedCommand, options: dict[str, Any], field: str, value: object
+) -> None:
     with pytest.raises(RequestError) as caught:
-        _sent(asked, **options)
-    assert str(caught.value).startswith(told)
+        _upload(parsed, **options)
+    assert (caught.value.field, caught.value.value) == (field, value)
 
 
-def test_files_that_are_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_files_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with Path("big.npz").open("wb") as file:
-        file.truncate(shipping.MOST_BYTES + 1)
-    words = (*RUN.words, "data.root=big.npz")
-    with pytest.raises(RequestError, match=r"^COMMAND=big\.npz: the files that it names have 100 MB, "):
-        _sent(ParsedCommand("run", words, {"overrides": list(words[1:])}))
+        file.truncate(shipping.MAX_BYTES + 1)
+    arguments = (*RUN.arguments, "data.root=big.npz")
+    with pytest.raises(RequestError) as caught:
+        _upload(ParsedCommand("run", arguments, {"overrides": list(arguments[1:])}))
+    assert (caught.value.field, caught.value.value) == ("COMMAND", Path("big.npz"))
+    assert "100 MB" in caught.value.problem
 
 
-def test_two_jobs_have_two_ids() -> None:
-    first, second = (_sent(RUN).request.job_id for _ in range(2))
+def test_each_job_has_its_own_id() -> None:
+    first, second = (_upload(RUN).request.job_id for _ in range(2))
     assert first != second
     assert first.startswith("run-")

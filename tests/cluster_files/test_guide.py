@@ -1,4 +1,4 @@
-"""The guide's commands exist, its keys are keys, its files are there, and no file holds a secret."""
+"""The cluster guide: its commands, config keys, files and links exist, and no file contains a secret."""
 
 import re
 import shlex
@@ -32,18 +32,18 @@ SECRETS = {
 
 
 def experiments() -> list[str]:
-    """Every `sparsefleet ... run ...` of guide and manifests, as its KEY=VALUE words in one line."""
+    """Return the KEY=VALUE arguments of every `sparsefleet ... run ...` in the guide and the manifests."""
     texts = [*shell_of_guide(), load(KUBERAY / "job.yaml")["spec"]["entrypoint"]]
     return [run for text in texts for run in re.findall(r"sparsefleet(?: submit[^\n]*?)? run ([^\n]+)", text)]
 
 
-def test_shell_blocks_are_shell() -> None:
+def test_shell_blocks_are_valid_shell() -> None:
     assert len(shell_of_guide()) >= 10
     for block in shell_of_guide():
         subprocess.run(["bash", "-n", "-c", block], check=True)
 
 
-def test_every_ray_start_is_one_that_ray_knows_and_a_head_keeps_its_dashboard_to_itself() -> None:
+def test_ray_knows_all_options_and_the_dashboard_listens_on_loopback() -> None:
     starts = [options for block in shell_of_guide() for options in ray_starts(block)]
     heads = [options for options in starts if options["head"]]
     assert len(heads) == 1
@@ -52,14 +52,14 @@ def test_every_ray_start_is_one_that_ray_knows_and_a_head_keeps_its_dashboard_to
     assert all(options["node_ip_address"] for options in starts)
 
 
-def test_every_experiment_is_one_and_commits_into_the_shared_folder() -> None:
-    assert len(experiments()) == 4
-    for words in experiments():
-        config = ExperimentConfig.parse(apply_overrides({}, shlex.split(words)))
+def test_every_experiment_is_valid_and_uses_the_shared_folder() -> None:
+    assert len(experiments()) == 5
+    for arguments in experiments():
+        config = ExperimentConfig.parse(apply_overrides({}, shlex.split(arguments)))
         assert str(config.runtime.storage) == STORAGE
 
 
-def test_every_file_that_it_names_is_there() -> None:
+def test_every_named_file_and_link_exists() -> None:
     text = GUIDE.read_text()
     links = re.findall(r"\]\((?!#)([^)]+)\)", text)
     assert links
@@ -76,7 +76,7 @@ def _headings(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
-def test_no_file_holds_a_secret(path: Path) -> None:
+def test_no_file_contains_a_secret(path: Path) -> None:
     for what, pattern in SECRETS.items():
         assert not re.search(pattern, path.read_text()), what
 
@@ -92,7 +92,7 @@ def test_no_file_holds_a_secret(path: Path) -> None:
         "tracking.uri=http://me:word@host",
     ],
 )
-def test_a_secret_would_be_found(line: str) -> None:
+def test_secret_patterns_match_examples(line: str) -> None:
     assert any(re.search(pattern, line) for pattern in SECRETS.values())
 
 
@@ -101,7 +101,7 @@ def test_nothing_listens_on_every_address() -> None:
         assert "0.0.0.0" not in path.read_text(), path
 
 
-def test_what_a_user_fills_in_is_marked() -> None:
+def test_values_for_the_user_to_fill_in_are_marked() -> None:
     text = CLUSTER.read_text()
     assert text.count("yours:") == 2
     for placeholder in ("ami-0123456789abcdef0", "fs-0123456789abcdef0"):

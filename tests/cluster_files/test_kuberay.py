@@ -1,4 +1,4 @@
-"""The KubeRay manifests: Ray's autoscaler takes them, and pods agree on image, folder and token."""
+"""The KubeRay manifests: Ray's autoscaler accepts them, and all pods have the same image, folder and token."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from tests.support.cluster_files import (
     ROOT,
     SHARED,
     Tree,
-    autoscaled,
+    autoscaler_config,
     load,
     start_options,
 )
@@ -24,7 +24,7 @@ def cluster() -> Tree:
 
 
 def job_cluster() -> Tree:
-    """The RayCluster that KubeRay makes for the RayJob."""
+    """The RayCluster that KubeRay creates for the RayJob."""
     job = load(KUBERAY / "job.yaml")
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
     return {"metadata": job["metadata"], "spec": job["spec"]["rayClusterSpec"]}
@@ -34,7 +34,7 @@ BOTH = pytest.mark.parametrize("read", [cluster, job_cluster])
 
 
 def groups(tree: Tree) -> list[Tree]:
-    """Head and workers."""
+    """The head group and the worker groups."""
     spec = tree["spec"]
     return [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
 
@@ -46,21 +46,21 @@ def container(group: Tree) -> Tree:
 
 
 @BOTH
-def test_rays_autoscaler_takes_it(read: Callable[[], Tree]) -> None:
-    types = autoscaled(read())["available_node_types"]
+def test_rays_autoscaler_accepts_the_cluster(read: Callable[[], Tree]) -> None:
+    types = autoscaler_config(read())["available_node_types"]
     assert types["headgroup"]["resources"]["CPU"] == 1
     assert types["cpu"]["resources"]["CPU"] == 8
     assert all(0 <= kind["min_workers"] <= kind["max_workers"] for kind in types.values())
 
 
 def test_gpus_are_optional() -> None:
-    types = autoscaled(cluster())["available_node_types"]
+    types = autoscaler_config(cluster())["available_node_types"]
     assert types["gpu"]["resources"]["GPU"] == 1
     assert types["gpu"]["min_workers"] == 0
     assert types["gpu"]["max_workers"] > 0
     tree = cluster()
     tree["spec"]["workerGroupSpecs"].pop()
-    assert set(autoscaled(tree)["available_node_types"]) == {"headgroup", "cpu"}
+    assert set(autoscaler_config(tree)["available_node_types"]) == {"headgroup", "cpu"}
 
 
 def _no_bound(tree: Tree) -> None:
@@ -90,29 +90,29 @@ def _negative(tree: Tree) -> None:
 
 @BOTH
 @pytest.mark.parametrize("edit", [_no_bound, _no_head, _no_name, _misspelt, _no_cpus])
-def test_ray_refuses_what_is_wrong(read: Callable[[], Tree], edit: Callable[[Tree], None]) -> None:
+def test_ray_rejects_a_wrong_cluster(read: Callable[[], Tree], edit: Callable[[Tree], None]) -> None:
     tree = read()
     edit(tree)
     with pytest.raises((KeyError, ValueError)):
-        autoscaled(tree)
+        autoscaler_config(tree)
 
 
-def test_ray_refuses_what_its_schema_does_not_allow() -> None:
+def test_ray_rejects_negative_resources() -> None:
     tree = cluster()
     _negative(tree)
     with pytest.raises(jsonschema.ValidationError):
-        autoscaled(tree)
+        autoscaler_config(tree)
 
 
 @BOTH
-def test_ray_start_knows_the_parameters(read: Callable[[], Tree]) -> None:
+def test_ray_start_accepts_the_parameters(read: Callable[[], Tree]) -> None:
     for group in groups(read()):
         arguments = " ".join(f"--{name}={value}" for name, value in group["rayStartParams"].items())
         assert start_options(arguments)["num_cpus"] in (1, None)
 
 
 @BOTH
-def test_the_token_is_kuberays_and_the_head_has_no_address_outside(read: Callable[[], Tree]) -> None:
+def test_kuberay_creates_the_token_and_the_head_is_internal(read: Callable[[], Tree]) -> None:
     spec = read()["spec"]
     assert spec["authOptions"] == {"mode": "token"}
     assert spec["headGroupSpec"]["serviceType"] == "ClusterIP"
@@ -124,7 +124,7 @@ def test_the_token_is_kuberays_and_the_head_has_no_address_outside(read: Callabl
 
 
 @BOTH
-def test_all_pods_mount_the_one_shared_folder(read: Callable[[], Tree]) -> None:
+def test_all_pods_mount_the_shared_folder(read: Callable[[], Tree]) -> None:
     claim = load(KUBERAY / "storage.yaml")
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
     assert claim["metadata"]["namespace"] == read()["metadata"]["namespace"]
@@ -134,7 +134,7 @@ def test_all_pods_mount_the_one_shared_folder(read: Callable[[], Tree]) -> None:
         assert container(group)["volumeMounts"] == [{"name": volume["name"], "mountPath": SHARED}]
 
 
-def test_one_image_with_the_ray_that_is_pinned() -> None:
+def test_image_has_the_pinned_ray_version() -> None:
     trees = [cluster(), job_cluster()]
     assert len({container(group)["image"] for tree in trees for group in groups(tree)}) == 1
     base = f"FROM rayproject/ray:{ray.__version__}-py311\n"
@@ -143,7 +143,7 @@ def test_one_image_with_the_ray_that_is_pinned() -> None:
     assert f"\nray=={ray.__version__}\n" in (ROOT / "constraints.txt").read_text()
 
 
-def test_a_pod_gets_what_it_asks_for_and_no_more() -> None:
+def test_requests_of_a_pod_equal_its_limits() -> None:
     for group in [*groups(cluster()), *groups(job_cluster())]:
         resources: dict[str, Any] = container(group)["resources"]
         assert resources["requests"] == resources["limits"]

@@ -1,4 +1,4 @@
-"""cluster.yaml and its on-premises variant: Ray takes them, and they say what they promise."""
+"""cluster.yaml and on-premises.yaml: Ray accepts them, and they configure what their comments say."""
 
 import re
 import subprocess
@@ -20,18 +20,18 @@ from tests.support.cluster_files import (
     StrictLoader,
     Tree,
     commands,
-    launched,
+    launcher_config,
     load,
     ray_starts,
 )
 
 BOTH = pytest.mark.parametrize("path", [CLUSTER, ON_PREMISES], ids=lambda path: path.stem)
-REFUSALS = (jsonschema.ValidationError, ValueError, click.ClickException)
+RAY_ERRORS = (jsonschema.ValidationError, ValueError, click.ClickException)
 
 
 @BOTH
-def test_ray_takes_it(path: Path) -> None:
-    config = launched(load(path))
+def test_ray_accepts_the_file(path: Path) -> None:
+    config = launcher_config(load(path))
     assert config["cluster_name"] == "sparsefleet"
     assert config["head_node_type"] in config["available_node_types"]
 
@@ -76,14 +76,14 @@ def _at(tree: Tree, keys: tuple[str, ...]) -> Any:
         (ON_PREMISES, _with({"head": {}}, "available_node_types")),
     ],
 )
-def test_ray_refuses_what_is_wrong(path: Path, edit: Callable[[Tree], None]) -> None:
+def test_ray_rejects_a_wrong_file(path: Path, edit: Callable[[Tree], None]) -> None:
     tree = load(path)
     edit(tree)
-    with pytest.raises(REFUSALS):
-        launched(tree)
+    with pytest.raises(RAY_ERRORS):
+        launcher_config(tree)
 
 
-def test_a_key_that_stands_twice_and_an_unknown_anchor_are_errors() -> None:
+def test_duplicate_keys_and_unknown_anchors_are_errors() -> None:
     for broken in ("a: 1\na: 2", "a: *nothing", "b: &x {c: 1}\na:\n  <<: *x\n  d: 1\n  d: 2"):
         with pytest.raises(yaml.YAMLError):
             yaml.load(broken, StrictLoader)
@@ -92,7 +92,7 @@ def test_a_key_that_stands_twice_and_an_unknown_anchor_are_errors() -> None:
 
 
 @BOTH
-def test_commands_are_shell_and_every_ray_start_is_one_that_ray_knows(path: Path) -> None:
+def test_commands_are_valid_shell_and_ray_knows_all_options(path: Path) -> None:
     tree = load(path)
     for command in commands(tree):
         subprocess.run(["bash", "-n", "-c", command], check=True)
@@ -104,13 +104,13 @@ def test_commands_are_shell_and_every_ray_start_is_one_that_ray_knows(path: Path
     assert worker["address"] == f"$RAY_HEAD_IP:{head['port']}"
 
 
-def test_a_ray_start_that_ray_does_not_know_is_refused() -> None:
+def test_unknown_option_of_ray_start_is_rejected() -> None:
     with pytest.raises(click.UsageError):
         ray_starts("ulimit -n 9; ray start --head --dashbord-host=127.0.0.1")
 
 
-def test_bounds_of_the_autoscaler_agree() -> None:
-    config = launched(load(CLUSTER))
+def test_node_limits_of_the_autoscaler_agree() -> None:
+    config = launcher_config(load(CLUSTER))
     types = config["available_node_types"]
     workers = {name: kind for name, kind in types.items() if name != config["head_node_type"]}
     assert types["head"]["min_workers"] == types["head"]["max_workers"] == 0
@@ -118,7 +118,7 @@ def test_bounds_of_the_autoscaler_agree() -> None:
     assert sum(kind["max_workers"] for kind in workers.values()) == config["max_workers"]
 
 
-def test_workers_are_spot_the_head_is_not_and_the_anchors_reach_everywhere() -> None:
+def test_workers_are_spot_and_the_head_is_not() -> None:
     nodes = {name: kind["node_config"] for name, kind in load(CLUSTER)["available_node_types"].items()}
     assert "InstanceMarketOptions" not in nodes["head"]
     for name in ("cpu_worker", "gpu_worker"):
@@ -127,7 +127,7 @@ def test_workers_are_spot_the_head_is_not_and_the_anchors_reach_everywhere() -> 
     assert len({node["InstanceType"] for node in nodes.values()}) == 3
 
 
-def test_only_ssh_is_open_and_dashboard_and_mlflow_listen_on_loopback() -> None:
+def test_dashboard_and_mlflow_listen_on_loopback() -> None:
     aws, own = load(CLUSTER), load(ON_PREMISES)
     assert "IpPermissions" not in aws["provider"]["security_group"]
     assert "docker" not in aws
@@ -139,7 +139,7 @@ def test_only_ssh_is_open_and_dashboard_and_mlflow_listen_on_loopback() -> None:
 
 
 @BOTH
-def test_a_node_has_the_token_as_a_private_file_or_does_not_start(path: Path) -> None:
+def test_node_needs_the_token_in_a_private_file(path: Path) -> None:
     tree = load(path)
     assert tree["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
     assert any("chmod 600 ~/.ray/auth_token" in command for command in tree["setup_commands"])
@@ -149,7 +149,7 @@ def test_a_node_has_the_token_as_a_private_file_or_does_not_start(path: Path) ->
 
 
 @BOTH
-def test_all_nodes_have_the_shared_folder_and_a_worker_without_it_does_not_start(path: Path) -> None:
+def test_nodes_use_the_shared_folder_and_a_worker_needs_its_mount(path: Path) -> None:
     tree = load(path)
     assert any(STORAGE in command for command in tree["setup_commands"])
     assert f"mountpoint -q {SHARED} && RAY_AUTH_MODE" in tree["worker_start_ray_commands"][-1]
@@ -157,7 +157,7 @@ def test_all_nodes_have_the_shared_folder_and_a_worker_without_it_does_not_start
     assert all(word.startswith(SHARED) for word in mounts)
 
 
-def test_the_head_on_premises_is_known_by_the_address_it_is_launched_at() -> None:
+def test_head_on_premises_has_the_address_of_the_launcher() -> None:
     tree = load(ON_PREMISES)
     (head,) = ray_starts("\n".join(tree["head_start_ray_commands"]))
     provider = tree["provider"]
@@ -165,6 +165,6 @@ def test_the_head_on_premises_is_known_by_the_address_it_is_launched_at() -> Non
     assert len({provider["head_ip"], *provider["worker_ips"]}) == 1 + len(provider["worker_ips"])
 
 
-def test_nodes_install_with_the_uv_that_the_makefile_pins() -> None:
+def test_nodes_install_the_uv_version_of_the_makefile() -> None:
     (pinned,) = re.findall(r"^UV_VERSION := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert any(f"uv=={pinned})" in command for command in load(CLUSTER)["setup_commands"])

@@ -1,16 +1,16 @@
-"""Mutated run folders into a resumption: `python -m tests.fuzz.commits --mutants 2000`.
+"""Resume damaged run folders: `python -m tests.fuzz.commits --mutants 2000`.
 
-Runs of a few rounds are made first, with what each round committed noted. A mutant is a copy of one of their folders
-with one to three damages: to commits, to logs, to config.yaml or to run.json. Some pointers are changed and sealed anew
-with a right checksum, as another release might write them; whoever does that to true content writes a state as good as
-any other, which no checksum can tell.
+The fuzzer first makes runs of a few rounds and records the checkpoint of each round. A mutant is a copy of a run's
+folder with one to three kinds of damage: to checkpoints, logs, config.yaml or run.json. Some pointers get another form
+and a correct checksum, as another release might write them. A changed pointer in the correct form is not used, because
+no checksum can detect it.
 
-What counts as a finding:
-- anything but CheckpointError or ConfigError is raised, or one that is not a single line;
-- the run goes on from a state that is not, bit for bit, what was committed at that round: server state, client
-  states, held masks, totals, tasks in flight with their server states, lengths of the logs;
-- it goes back by more than one commit, or without a word while the newest pointer was there;
-- a log is not as long afterwards as the commit says.
+These results are findings:
+- an error other than CheckpointError or ConfigError is raised, or its message has several lines;
+- the run resumes from a state that differs from the checkpoint of that round in one bit: server state, client states,
+  shared masks, totals, tasks in flight with their server states, lengths of the logs;
+- the run goes back by more than one checkpoint, or goes back without a message although the newest pointer exists;
+- a log has another length afterwards than the checkpoint says.
 """
 
 import json
@@ -44,7 +44,7 @@ from tests.support.timing import TIERS
 
 MORE_BYTES = 512 * MIB
 _REPORT_EVERY = 100
-#: a small network, so that states are small and a mutation is likely to matter
+#: a small network has small states, so that a mutation is likely to hit a relevant byte
 _SMALL = ("model.name=tests.support.models:linear",)
 _RUNS = {
     "client states": (REMEMBERING, "training.rounds=4"),
@@ -55,7 +55,7 @@ _RUNS = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Original:
-    """A finished run, and the digest of what each of its rounds committed."""
+    """A finished run, and the digest of the checkpoint of each of its rounds."""
 
     experiment: Experiment
     folder: Path
@@ -68,7 +68,7 @@ class Original:
 
 
 def fuzz(seed: int, num_mutants: int) -> Iterator[Tally]:
-    """Try so many mutants; the tally, now and then and at the end."""
+    """Try `num_mutants` mutants; yield the tally at intervals and at the end."""
     rng, tally = np.random.default_rng([seed, 2]), Tally()
     with TemporaryDirectory() as name:
         originals = [original(Path(name) / key, key) for key in _RUNS]
@@ -85,7 +85,7 @@ def fuzz(seed: int, num_mutants: int) -> Iterator[Tally]:
 
 
 def outcome(tally: Tally, folder: Path, one: Original, what: str) -> str:
-    """What a resumption of a mutant comes to."""
+    """Resume a mutant, and return the name of the outcome."""
     had_newest = os.path.lexists(folder / "commits" / pointer_name(one.newest))
     try:
         store = RunStore(folder)
@@ -97,7 +97,7 @@ def outcome(tally: Tally, folder: Path, one: Original, what: str) -> str:
     except (CheckpointError, ConfigError) as error:
         if len(str(error).splitlines()) != 1:
             return tally.found(f"several lines ({error}): {what}")
-        return "refused"
+        return "rejected"
     except Exception as error:
         return tally.found(f"{type(error).__name__}: {error}: {what}")
     round_idx = -1 if restored is None else restored.round_idx
@@ -106,36 +106,42 @@ def outcome(tally: Tally, folder: Path, one: Original, what: str) -> str:
     if found is not None and found != one.digests[round_idx]:
         return tally.found(f"another state of round {round_idx}: {what}")
     if (round_idx < one.newest and had_newest) != (store.skipped_checkpoint is not None):
-        return tally.found(f"passed over: {store.passed_over}: {what}")
+        return tally.found(f"skipped checkpoint: {store.skipped_checkpoint}: {what}")
     for log in LOGS:
         if (folder / log).stat().st_size != (restored.log_bytes[log] if restored else 0):
             return tally.found(f"{log} is not cut: {what}")
-    return "restored" if round_idx == one.newest else "begun anew" if restored is None else "went back by one"
+    return (
+        "restored"
+        if round_idx == one.newest
+        else "no checkpoint"
+        if restored is None
+        else "one checkpoint back"
+    )
 
 
 def original(folder: Path, key: str) -> Original:
-    """Make a run."""
+    """Make a run, and record the digest of each round's checkpoint."""
     experiment, digests = prepared(*_SMALL, *_RUNS[key]), []
     store = begin_run(experiment, folder)
     for _ in Driver(experiment, InProcessExecutor(experiment), store).run():
-        shutil.copytree(folder, beside := folder.with_name(f"{folder.name}, so far"))
-        restored = RunStore(beside).restore(templates(experiment))
+        shutil.copytree(folder, copy := folder.with_name(f"{folder.name}, so far"))
+        restored = RunStore(copy).restore(templates(experiment))
         assert restored is not None
         digests.append(digest(restored))
-        shutil.rmtree(beside)
+        shutil.rmtree(copy)
     return Original(experiment=experiment, folder=folder, digests=digests)
 
 
 @cache
 def templates(experiment: Experiment) -> Templates:
-    """As a driver makes them."""
+    """Return the templates that a driver uses."""
     algorithm = experiment.algorithm
     fresh = algorithm.init(torch.from_numpy(experiment.initial.copy()))
     return Templates(server=fresh, client=algorithm.init_client(0))
 
 
 def digest(restored: RestoredRun) -> str:
-    """Of all that a driver goes on with."""
+    """Return the digest of all state from which a driver resumes."""
     states = [restored.server_state, *(state for _, state in sorted(restored.earlier_states.items()))]
     clients = {k: digest_of(restored.client_states[k]) for k in sorted(restored.client_states)}
     masks, totals = sorted(restored.shared_masks.items()), sorted(restored.totals.items())
@@ -151,7 +157,7 @@ def digest(restored: RestoredRun) -> str:
 
 
 def copied(folder: Path, to: Path) -> Path:
-    """A copy that shares the states' files, which nobody writes into."""
+    """Copy a run's folder; the files of checkpoints are hard links, because nothing writes to them."""
     (to / "commits").mkdir(parents=True)
     for path in (folder / "commits").iterdir():
         os.link(path, to / "commits" / path.name)
@@ -161,7 +167,7 @@ def copied(folder: Path, to: Path) -> Path:
 
 
 def damage(rng: np.random.Generator, folder: Path, one: Original) -> str:
-    """Damage the folder in one way; what was done."""
+    """Damage the folder in one way, and return a description."""
     kinds: Sequence[Callable[[np.random.Generator, Path, Original], str]] = (
         _damage_commit,
         _damage_commit,
@@ -174,19 +180,21 @@ def damage(rng: np.random.Generator, folder: Path, one: Original) -> str:
 
 
 def _damage_commit(rng: np.random.Generator, folder: Path, one: Original) -> str:
-    """Mostly of the newest round: a file changed, gone, in another's place or under another name."""
+    """Change, delete, replace or rename a file of a checkpoint, mostly of the newest one."""
     paths = sorted((folder / "commits").iterdir())
     newest = [path for path in paths if f"-{one.newest:06d}" in path.name]
     choice = newest if newest and rng.random() < 0.7 else paths
     if not choice:
-        return "nothing left"
+        return "no file left"
     path = choice[int(rng.integers(len(choice)))]
     other = paths[int(rng.integers(len(paths)))]
     match int(rng.integers(8)):
         case 0:
             return _delete(path)
         case 1:
-            return _put(path, other.read_bytes() if other.is_file() else b"", f"holds {other.name}")
+            return _put(
+                path, other.read_bytes() if other.is_file() else b"", f"has the content of {other.name}"
+            )
         case 2:
             name = path.name.replace(path.stem[-6:], f"{int(rng.integers(one.newest + 3)):06d}")
             if name != path.name:
@@ -202,13 +210,13 @@ def _damage_commit(rng: np.random.Generator, folder: Path, one: Original) -> str
 
 
 def _reseal(rng: np.random.Generator, folder: Path, one: Original) -> str:
-    """A pointer of another form, with a right checksum."""
+    """Give a pointer another form and a correct checksum."""
     path = folder / "commits" / pointer_name(int(rng.integers(one.newest + 1)))
     try:
         content = json.loads(path.read_bytes())
         content.pop("sha256")
     except (OSError, ValueError, AttributeError, KeyError, RecursionError):
-        return f"{path.name} is no pointer any more"
+        return f"{path.name} is not a pointer any more"
     strange: Sequence[object] = (
         None,
         True,
@@ -233,13 +241,13 @@ def _reseal(rng: np.random.Generator, folder: Path, one: Original) -> str:
             inner[0] = strange[int(rng.integers(len(strange)))]
         case _:
             content[key] = strange[int(rng.integers(len(strange)))]
-    if _says_the_same(content, one):
+    if _is_valid_pointer(content, one):
         return f"{path.name} as it was"
     return _put(path, seal(content), f"with another {key}")
 
 
-def _says_the_same(content: dict[str, object], one: Original) -> bool:
-    """Whether the form is right: then it is forged content, which is another's to keep out."""
+def _is_valid_pointer(content: dict[str, object], one: Original) -> bool:
+    """Whether a pointer has the correct form; the loader cannot detect changed content in the correct form."""
     with TemporaryDirectory() as name:
         round_idx = content.get("round_idx")
         if type(round_idx) is not int or not 0 <= round_idx <= one.newest:
@@ -254,10 +262,10 @@ def _says_the_same(content: dict[str, object], one: Original) -> bool:
 
 
 def _damage_log(rng: np.random.Generator, folder: Path, one: Original) -> str:
-    """A log that is longer, shorter, or has another last round."""
+    """Make a log longer or shorter, or change its last round."""
     path = folder / LOGS[int(rng.integers(len(LOGS)))]
     if not path.exists():
-        return f"{path.name} is gone already"
+        return f"{path.name} was deleted before"
     data = path.read_bytes()
     match int(rng.integers(4)):
         case 0:
@@ -277,7 +285,7 @@ def _damage_description(rng: np.random.Generator, folder: Path, one: Original) -
 
 def _mutate(rng: np.random.Generator, path: Path, others: Sequence[Path]) -> str:
     if not path.is_file():
-        return f"{path.name} is no file any more"
+        return f"{path.name} is not a file any more"
     contents = [other.read_bytes() for other in others if other.is_file()]
     return _put(path, mutated(rng, path.read_bytes(), contents), "is mutated")
 

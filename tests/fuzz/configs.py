@@ -1,12 +1,12 @@
-"""Mutated config files into the loader: `python -m tests.fuzz.configs --mutants 2000`.
+"""Load mutated config files: `python -m tests.fuzz.configs --mutants 2000`.
 
-Files are resolved configs of several methods, changed as bytes, as words of YAML, or in what they say.
+The files are resolved configs of several methods, with changed bytes, changed YAML tokens or changed values.
 
-What counts as a finding:
-- anything but RequestError is raised, MemoryError within the bound on memory included, or one whose text is not one
-  line or is longer than a page can show;
-- a config is accepted that, written out and read again, is another one, or cannot be written out;
-- a file takes longer than `LONGEST_S` of this process's time.
+These results are findings:
+- an error other than RequestError is raised, also a MemoryError within the bound on memory;
+- the message of the error has several lines, or more than `LONGEST_LINE` characters;
+- an accepted config cannot be written, or is another config after it was written and read again;
+- a file takes more than `LONGEST_S` seconds of CPU time.
 """
 
 import sys
@@ -91,7 +91,7 @@ _STRANGE = (
 
 
 def fuzz(seed: int, num_mutants: int) -> Iterator[Tally]:
-    """Try so many files; the tally, now and then and at the end."""
+    """Try `num_mutants` files; yield the tally at intervals and at the end."""
     rng, tally = np.random.default_rng([seed, 3]), Tally()
     texts = [_dump(ExperimentConfig.parse({"algorithm": {"name": name}}).to_dict()) for name in _METHODS]
     with TemporaryDirectory() as name:
@@ -101,14 +101,14 @@ def fuzz(seed: int, num_mutants: int) -> Iterator[Tally]:
             content = mutant(rng, texts)
             file.write_bytes(content)
             tally.outcomes[outcome(tally, file, f"seed {seed}, file {number}")] += 1
-            try_word(tally, content[:400])
+            try_override(tally, content[:400])
             if number % _REPORT_EVERY == 0:
                 yield tally
     yield tally
 
 
 def outcome(tally: Tally, file: Path, what: str) -> str:
-    """What becomes of a file."""
+    """Load a file, and return the name of the outcome."""
     started_s = time.process_time()
     try:
         config = load_config(file, [])
@@ -116,7 +116,7 @@ def outcome(tally: Tally, file: Path, what: str) -> str:
         line = str(error)
         if len(line.splitlines()) != 1 or len(line) > LONGEST_LINE:
             return tally.found(f"no clear line ({len(line):,} characters, {line[:200]!r}): {what}")
-        result = "refused"
+        result = "rejected"
     except BaseException as error:
         return tally.found(f"{type(error).__name__}: {str(error)[:200]}: {what}")
     else:
@@ -126,14 +126,14 @@ def outcome(tally: Tally, file: Path, what: str) -> str:
     return result
 
 
-def try_word(tally: Tally, content: bytes) -> None:
-    """The beginning of a file as the value of a word on the command line."""
+def try_override(tally: Tally, content: bytes) -> None:
+    """Parse the beginning of a file as the value of an override on the command line."""
     try:
         parse_overrides([f"a.b={content.decode('utf-8', 'replace')}"])
     except RequestError:
         pass
     except BaseException as error:
-        tally.found(f"{type(error).__name__}: {str(error)[:200]} for the word {content!r}")
+        tally.found(f"{type(error).__name__}: {str(error)[:200]} for the override {content!r}")
 
 
 def _read_again(tally: Tally, config: ExperimentConfig, file: Path, what: str) -> str:
@@ -146,7 +146,7 @@ def _read_again(tally: Tally, config: ExperimentConfig, file: Path, what: str) -
 
 
 def mutant(rng: np.random.Generator, texts: Sequence[str]) -> bytes:
-    """A file's content."""
+    """Return the content of a mutated file."""
     text = texts[int(rng.integers(len(texts)))]
     kinds: Sequence[Callable[[np.random.Generator, str, Sequence[str]], bytes]] = (
         _as_bytes,
@@ -179,7 +179,7 @@ def _with_strange_values(rng: np.random.Generator, text: str, texts: Sequence[st
 
 
 def _with_lines_moved(rng: np.random.Generator, text: str, texts: Sequence[str]) -> bytes:
-    """Lines that stand twice, elsewhere, deeper, or not at all."""
+    """Duplicate, move, indent or delete lines."""
     lines = text.splitlines()
     for _ in range(int(rng.integers(1, 4))):
         line = lines[int(rng.integers(len(lines)))]
@@ -197,7 +197,7 @@ def _with_lines_moved(rng: np.random.Generator, text: str, texts: Sequence[str])
 
 
 def _restyled(rng: np.random.Generator, text: str, texts: Sequence[str]) -> bytes:
-    """Another way to write it, with some numbers changed a little: often still a config."""
+    """Write the YAML in another style with some changed numbers; the file is often still valid."""
     tree = yaml.safe_load(text)
     sections = [tree, *(section for section in tree.values() if isinstance(section, dict))]
     for _ in range(int(rng.integers(4))):
@@ -219,7 +219,7 @@ def _restyled(rng: np.random.Generator, text: str, texts: Sequence[str]) -> byte
 
 
 def _bomb(rng: np.random.Generator, text: str, texts: Sequence[str]) -> bytes:
-    """Aliases that stand for as many values as there are atoms, in lists, mappings or merged ones."""
+    """Nest aliases in lists, mappings or merge keys, so that the values multiply with each level."""
     levels, width = int(rng.integers(1, 40)), int(rng.integers(2, 12))
     form = ("[{}]", "{{{}}}", "{{<<: [{}]}}")[int(rng.integers(3))]
     lines = ["a0: &a0 {x: 1}" if "<<" in form else "a0: &a0 [x]"]
@@ -231,7 +231,7 @@ def _bomb(rng: np.random.Generator, text: str, texts: Sequence[str]) -> bytes:
 
 
 def _large(rng: np.random.Generator, text: str, texts: Sequence[str]) -> bytes:
-    """Much of the same."""
+    """Insert many copies of one token."""
     unit = (" ", "\n", "-", "- ", "[", "{", "a: ", "? ", "!", "&a ", "'", '"', "#", "1", "é", ": ", "|", "\t")
     filler = unit[int(rng.integers(len(unit)))] * int(10 ** rng.uniform(2, 6))
     place = int(rng.integers(len(text) + 1))

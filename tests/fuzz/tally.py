@@ -1,4 +1,4 @@
-"""What a fuzzer counts and prints, and the bounds within which it runs."""
+"""The counts and output of a fuzzer, and its bound on memory."""
 
 import resource
 import sys
@@ -10,36 +10,36 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 MIB = 2**20
-#: findings that are printed in full
-_MOST_SHOWN = 20
+#: number of findings that are printed
+_MAX_SHOWN = 20
 
 
 @dataclass
 class Tally:
-    """Outcomes by name, and what must not have happened."""
+    """Counts outcomes by name, and collects findings, which are outcomes that must not happen."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
 
     @property
     def num_inputs(self) -> int:
-        """Inputs that were tried."""
+        """Number of inputs tried."""
         return self.outcomes.total()
 
     def found(self, what: str) -> str:
-        """Note a finding; the outcome to count it as."""
+        """Record a finding, and return the name of its outcome."""
         self.findings.append(what)
         return "FINDING"
 
     def line(self) -> str:
-        """All outcomes on one line."""
+        """Return all outcomes on one line."""
         parts = (f"{count:,} {name}" for name, count in sorted(self.outcomes.items()))
         return f"{self.num_inputs:,} inputs: {', '.join(parts) or 'none'}"
 
 
 @contextmanager
 def bounded_memory(more_bytes: int) -> Iterator[None]:
-    """Let this process take so much more address space than it has: what asks for more gets a MemoryError."""
+    """Limit this process to `more_bytes` of additional address space; larger requests raise MemoryError."""
     with open("/proc/self/statm") as file:
         now_bytes = int(file.read().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -51,19 +51,19 @@ def bounded_memory(more_bytes: int) -> Iterator[None]:
 
 
 def peak_bytes() -> int:
-    """Most memory that this process ever held."""
+    """Return the peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def command(
     name: str, flag: str, default: int, fuzz: Callable[[int, int], Iterator[Tally]], more_bytes: int
 ) -> int:
-    """Run `fuzz(seed, number)`, which yields its tally now and then, from the command line; the exit code."""
+    """Run `fuzz(seed, number)`, which yields its tally at intervals, from the command line; return the exit code."""
     parser = ArgumentParser(prog=f"python -m tests.fuzz.{name}")
     parser.add_argument(
         flag, dest="number", type=int, default=default, help=f"how many inputs (default {default})"
     )
-    parser.add_argument("--seed", type=int, default=0, help="what the inputs are drawn from (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the inputs (default 0)")
     arguments = parser.parse_args()
     started_s, tallies = time.monotonic(), fuzz(arguments.seed, arguments.number)
     tally, before_bytes = next(tallies), peak_bytes()
@@ -71,7 +71,7 @@ def command(
         for tally in tallies:
             print(f"\r{tally.line()}, {len(tally.findings)} findings", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    for finding in tally.findings[:_MOST_SHOWN]:
+    for finding in tally.findings[:_MAX_SHOWN]:
         print(f"FINDING {finding}")
     print(f"{name}, seed {arguments.seed}: {tally.line()}")
     print(

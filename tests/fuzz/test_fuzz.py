@@ -1,4 +1,4 @@
-"""A small part of what the fuzzers try, and that they would notice."""
+"""A small number of fuzzer inputs, and tests that the fuzzers detect findings."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.sparsity.payload import Scalar
 from orchestrator.sparsity.wire import encode
+from orchestrator.storage.pointer import pointer_name
 from tests.fuzz import commits, configs, wire
 from tests.fuzz.tally import MIB, Tally, command
 
@@ -20,29 +21,29 @@ def _ended(tallies: Iterator[Tally], num_inputs: int) -> Tally:
 
 
 @pytest.mark.parametrize("seed", [11, 12])
-def test_buffers(seed: int) -> None:
+def test_damaged_buffers_give_no_finding(seed: int) -> None:
     tally = _ended(wire.fuzz(seed, 3000), 3000)
-    assert set(tally.outcomes) == {"empty", "refused", "valid"}
+    assert set(tally.outcomes) == {"empty", "rejected", "valid"}
 
 
-def test_commits() -> None:
+def test_damaged_checkpoints_give_no_finding() -> None:
     tally = _ended(commits.fuzz(11, 60), 60)
-    assert set(tally.outcomes) == {"refused", "restored", "went back by one", "begun anew"}
+    assert set(tally.outcomes) == {"rejected", "restored", "one checkpoint back", "no checkpoint"}
 
 
-def test_configs() -> None:
+def test_damaged_configs_give_no_finding() -> None:
     tally = _ended(configs.fuzz(11, 60), 60)
-    assert set(tally.outcomes) == {"refused", "valid"}
+    assert set(tally.outcomes) == {"rejected", "valid"}
 
 
-def test_a_changed_buffer_that_is_accepted_is_noticed() -> None:
+def test_accepted_changed_buffer_is_a_finding() -> None:
     tally, buffer = Tally(), encode((Scalar("x", 1.0),))
     assert wire.outcome(tally, buffer, {}, may_differ=True) == "valid"
     assert wire.outcome(tally, buffer, {}, may_differ=False) == "FINDING"
     assert len(tally.findings) == 1
 
 
-def test_a_wrong_state_and_a_silent_step_back_are_noticed(tmp_path: Path) -> None:
+def test_wrong_state_and_silent_step_back_are_findings(tmp_path: Path) -> None:
     one, tally = commits.original(tmp_path / "run", "one round"), Tally()
     folder = commits.copied(one.folder, tmp_path / "copy")
     assert commits.outcome(tally, folder, one, "as it is") == "restored"
@@ -51,11 +52,21 @@ def test_a_wrong_state_and_a_silent_step_back_are_noticed(tmp_path: Path) -> Non
     assert len(tally.findings) == 2
 
 
+def test_message_about_a_skipped_checkpoint_must_match_the_resumed_round(tmp_path: Path) -> None:
+    """The skipped checkpoint is newer than the newest one of the original, so that no round is lost."""
+    one, tally = commits.original(tmp_path / "run", "one round"), Tally()
+    folder = commits.copied(one.folder, tmp_path / "copy")
+    (folder / "commits" / pointer_name(one.newest + 1)).write_text("{}")
+    assert commits.outcome(tally, folder, one, "extra pointer") == "FINDING"
+    (finding,) = tally.findings
+    assert pointer_name(one.newest + 1) in finding
+
+
 @pytest.mark.parametrize(
     ("content", "outcome"),
-    [("seed: 3", "valid"), ("seed: x", "refused"), ("seed: &a [*a]", "refused"), ("\udcff", "refused")],
+    [("seed: 3", "valid"), ("seed: x", "rejected"), ("seed: &a [*a]", "rejected"), ("\udcff", "rejected")],
 )
-def test_a_config_file_is_valid_or_refused(tmp_path: Path, content: str, outcome: str) -> None:
+def test_config_file_is_valid_or_rejected(tmp_path: Path, content: str, outcome: str) -> None:
     file, tally = tmp_path / "experiment.yaml", Tally()
     file.write_bytes(content.encode(errors="surrogateescape"))
     assert configs.outcome(tally, file, "") == outcome
@@ -63,19 +74,17 @@ def test_a_config_file_is_valid_or_refused(tmp_path: Path, content: str, outcome
 
 
 @pytest.mark.parametrize(("num_findings", "num_inputs", "code"), [(0, 3, 0), (1, 3, 1), (0, 2, 1)])
-def test_the_exit_code(
+def test_findings_and_missing_inputs_give_exit_code_1(
     num_findings: int,
     num_inputs: int,
     code: int,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """1 for any finding, and for fewer inputs than were asked for."""
-
     def fuzz(seed: int, number: int) -> Iterator[Tally]:
         assert (seed, number) == (5, 3)
         tally = Tally()
-        tally.outcomes["refused"] = num_inputs
+        tally.outcomes["rejected"] = num_inputs
         for finding in range(num_findings):
             tally.found(f"number {finding}")
         yield tally
@@ -83,5 +92,5 @@ def test_the_exit_code(
     monkeypatch.setattr("sys.argv", ["fuzz", "--number", "3", "--seed", "5"])
     assert command("name", "--number", 100, fuzz, 2**14 * MIB) == code
     out = capsys.readouterr().out
-    assert f"name, seed 5: {num_inputs} inputs: {num_inputs} refused" in out
+    assert f"name, seed 5: {num_inputs} inputs: {num_inputs} rejected" in out
     assert ("FINDING number 0" in out) == bool(num_findings)

@@ -1,11 +1,11 @@
-"""Mutated and random buffers into the wire decoder: `python -m tests.fuzz.wire --buffers 200000`.
+"""Decode mutated and random buffers: `python -m tests.fuzz.wire --buffers 200000`.
 
-What counts as a finding:
-- anything but WireError is raised, MemoryError within the bound on memory included;
-- a buffer whose checksum was left as it was is accepted though it is none of those that were encoded. (A buffer of
-  0 bytes is the encoding of the payload without items, and counted by itself: who expects items has to look.)
-- a buffer is accepted that the encoder would not have made of what came out, bit for bit. This is asked of buffers
-  with a new, right checksum too: what is accepted of those is a valid message, with another content.
+These results are findings:
+- an error other than WireError is raised, also a MemoryError within the bound on memory;
+- the decoder accepts a changed buffer that still has its old checksum. (A buffer of 0 bytes is the valid encoding of a
+  payload without items. It has its own outcome, because the caller must check that expected items exist.)
+- the decoder accepts a buffer, but encoding the decoded payload gives another buffer. This also counts for buffers with
+  a new correct checksum: such a buffer may be a valid message with another content.
 """
 
 import struct
@@ -23,7 +23,7 @@ from orchestrator.sparsity.wire_frame import ValueDtype
 from tests.fuzz.mutation import mutated
 from tests.fuzz.tally import MIB, Tally, command
 
-#: values and mask entries that the receiver takes
+#: limit of values and mask entries that the receiver accepts
 MAX_ELEMENTS = 100_000
 MORE_BYTES = 64 * MIB
 _REPORT_EVERY = 5_000
@@ -32,15 +32,15 @@ _NAMES = ("w", "", "bias", "layer.0/weight", "größe", "名", "x" * 41)
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """An encoded payload and the masks that both ends hold."""
+class EncodedPayload:
+    """An encoded payload and its shared masks."""
 
     buffer: bytes
     known: Mapping[str, Bool]
 
 
 def fuzz(seed: int, num_buffers: int) -> Iterator[Tally]:
-    """Try so many buffers; the tally, now and then and at the end."""
+    """Try `num_buffers` buffers; yield the tally at intervals and at the end."""
     rng, tally = np.random.default_rng([seed, 1]), Tally()
     sent = corpus(rng)
     buffers = [one.buffer for one in sent]
@@ -60,16 +60,16 @@ def fuzz(seed: int, num_buffers: int) -> Iterator[Tally]:
 
 
 def outcome(tally: Tally, buffer: bytes, known: Mapping[str, Bool], *, may_differ: bool) -> str:
-    """What became of a buffer; `may_differ`: its checksum is right, whatever it holds."""
+    """Decode a buffer and return the name of the outcome; `may_differ`: its checksum is correct for any content."""
     try:
         payload = decode(buffer, known_masks=known, max_elements=MAX_ELEMENTS)
         sections = section_bytes(buffer)
     except WireError:
-        return _refused(tally, buffer)
+        return _rejected(tally, buffer)
     except Exception as error:
         return tally.found(f"{type(error).__name__}: {error} for {buffer.hex()}")
     if not buffer:
-        return "empty" if not payload else tally.found("items out of nothing")
+        return "empty" if not payload else tally.found("items from an empty buffer")
     if not may_differ:
         return tally.found(f"changed and accepted: {buffer.hex()}")
     value_dtype = _DTYPES[buffer[10]]
@@ -84,23 +84,23 @@ def outcome(tally: Tally, buffer: bytes, known: Mapping[str, Bool], *, may_diffe
     return "valid"
 
 
-def _refused(tally: Tally, buffer: bytes) -> str:
+def _rejected(tally: Tally, buffer: bytes) -> str:
     try:
         section_bytes(buffer)
     except WireError:
         pass
     except Exception as error:
         return tally.found(f"{type(error).__name__}: {error} in section_bytes for {buffer.hex()}")
-    return "refused"
+    return "rejected"
 
 
 def sealed(buffer: bytes) -> bytes:
-    """The buffer as a message with a right checksum."""
+    """Return the buffer as a message with a correct checksum."""
     return b"SFL\x01" + struct.pack("<I", zlib.crc32(buffer[8:])) + buffer[8:]
 
 
-def corpus(rng: np.random.Generator) -> Sequence[Sent]:
-    """Payloads of every kind of item, dtype and mask coding, alone and together."""
+def corpus(rng: np.random.Generator) -> Sequence[EncodedPayload]:
+    """Return payloads with every kind of item, dtype and mask coding, alone and combined."""
     sent = []
     for value_dtype in _DTYPES:
         for make in (_dense, _scalar, _bits, _masked_full, _masked_bitmap, _masked_indices):
@@ -117,9 +117,9 @@ def corpus(rng: np.random.Generator) -> Sequence[Sent]:
     return sent
 
 
-def _encoded(rng: np.random.Generator, payload: Payload, value_dtype: ValueDtype) -> Sent:
+def _encoded(rng: np.random.Generator, payload: Payload, value_dtype: ValueDtype) -> EncodedPayload:
     known = {item.name: item.mask for item in payload if isinstance(item, Masked) and rng.random() < 0.4}
-    return Sent(encode(payload, value_dtype=value_dtype, known_masks=known), known)
+    return EncodedPayload(encode(payload, value_dtype=value_dtype, known_masks=known), known)
 
 
 def _values(rng: np.random.Generator, size: int) -> Float32:

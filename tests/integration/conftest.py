@@ -1,4 +1,4 @@
-"""Tiny experiments to run on Ray."""
+"""A small experiment for tests on Ray."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ TINY: dict[str, Any] = {
 
 @pytest.fixture
 def make_config(tmp_path: Path) -> MakeConfig:
-    """A tiny experiment, with overrides as on the command line, that keeps its runs in the test's folder."""
+    """A function that returns a small config with the given overrides; runs go to the test's folder."""
 
     def make(*overrides: str) -> ExperimentConfig:
         return ExperimentConfig.parse(apply_overrides(TINY, [f"runtime.storage={tmp_path}", *overrides]))

@@ -1,4 +1,4 @@
-"""What a profile reserves is what Ray's scheduler holds its actors to: logical devices, real actors."""
+"""Ray's scheduler enforces the footprints of profiles: real actors on logical devices."""
 
 import json
 import time
@@ -44,7 +44,7 @@ ON_CPU = "; no CUDA on this machine: its clients of profile phone train on the C
 
 @pytest.fixture(scope="module")
 def logical_ray(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A Ray with devices that this machine has not; whoever shared the one before gets another like it."""
+    """A Ray with logical devices that this machine does not have; afterwards a shared Ray is started again."""
     shared = ray.is_initialized()
     ray.shutdown()
     custom = {name: amount for name, amount in DEVICES.items() if name not in ("CPU", "GPU")}
@@ -61,9 +61,9 @@ def logical_ray(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     ray.shutdown()
     if shared:
-        again = ExitStack()
-        again.enter_context(ray_session(RuntimeConfig()))
-        request.config.add_cleanup(again.close)
+        stack = ExitStack()
+        stack.enter_context(ray_session(RuntimeConfig()))
+        request.config.add_cleanup(stack.close)
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def _backend(experiment: Experiment, folder: Path) -> Iterator[RayBackend]:
 
 
 def _reserved_by_clients(run_id: str) -> dict[str, dict[str, float]]:
-    """What Ray says that each living client actor of a run reserves, by the actor's name."""
+    """Return the resources that each living client actor of a run reserves, by the actor's name."""
     alive = list_actors(
         # other Rays may run on this machine
         address=ray.get_runtime_context().gcs_address,
@@ -90,7 +90,7 @@ def _reserved_by_clients(run_id: str) -> dict[str, dict[str, float]]:
 
 
 def _wait_until_reserved(expected: Mapping[str, float]) -> None:
-    """Ray's nodes report what is free a moment after it has changed."""
+    """Wait until Ray reports the expected reservations; its nodes report changes with a delay."""
     deadline = time.monotonic() + 60
     while True:
         free = ray.available_resources()  # type: ignore[no-untyped-call]
@@ -109,13 +109,13 @@ def _tasks_by_profile(experiment: Experiment, folder: Path) -> dict[tuple[int, s
 def test_dedicated_clients_are_named_actors_that_reserve_their_footprints(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    """And all of a mixed fleet trains, with the bits of one process, whatever GPU Ray thinks there is."""
+    """All clients of a mixed fleet train and give the bits of one process, although Ray's GPUs are only logical."""
     config = make_config("fleet.num_clients=4", "training.rounds=2", "training.clients_per_round=4")
     experiment = with_profiles(prepare(config), [BOARD, PHONE, JETSON], [0, 1, 2, 1])
     alone = drive(experiment, tmp_path / "alone").params_sha256()
     with _backend(experiment, tmp_path / "mixed") as backend:
-        described = "Ray, 4 dedicated actors (one per client fits this machine)"
-        assert backend.description == described + ("" if torch.cuda.is_available() else ON_CPU)
+        assert backend.description.startswith("Ray, 4 dedicated actors (")
+        assert backend.description.endswith(ON_CPU) != torch.cuda.is_available()
         reserved = _reserved_by_clients("mixed")
         assert reserved == {f"client-{k}": experiment.setting.profile_of(k, 0).footprint() for k in range(4)}
         assert reserved["client-1"] == {
@@ -136,21 +136,19 @@ def test_dedicated_clients_are_named_actors_that_reserve_their_footprints(
     _wait_until_reserved({})
 
 
-def test_a_pool_holds_no_more_of_a_profile_than_its_footprint_allows(
-    make_config: MakeConfig, tmp_path: Path
-) -> None:
-    """Two thirds of the clients share the one actor that has room; nobody waits for ever."""
+def test_pool_has_no_more_actors_of_a_profile_than_fit(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Two thirds of the clients share the only actor that fits, and all of them train."""
     config = make_config("fleet.num_clients=9", "training.rounds=2", "training.clients_per_round=9")
     greedy = replace(JETSON, resources={"npu": 1.5})
     experiment = with_profiles(prepare(config), [BOARD, PHONE, greedy], [0, 1, 2, 0, 2, 2, 2, 2, 2])
     with _backend(experiment, tmp_path / "pooled") as backend:
-        assert backend.description.startswith("Ray, 4 pooled actors (9 clients reserve 9 npu, there are 2)")
+        assert backend.description.startswith("Ray, 4 pooled actors (9 clients reserve 9 npu, ")
         for _ in backend.records():
             reserved = _reserved_by_clients("pooled")
             assert reserved["pool-jetson-0"] == greedy.footprint() == {"CPU": 0.04, "npu": 1.5}
             assert Counter(name.split("-")[1] for name in reserved) == {"board": 2, "phone": 1, "jetson": 1}
-            for name, most in DEVICES.items():
-                assert sum(footprint.get(name, 0.0) for footprint in reserved.values()) <= most
+            for name, total in DEVICES.items():
+                assert sum(footprint.get(name, 0.0) for footprint in reserved.values()) <= total
         assert _tasks_by_profile(experiment, tmp_path / "pooled") == {
             (round_idx, name): count
             for round_idx in range(2)
@@ -158,10 +156,13 @@ def test_a_pool_holds_no_more_of_a_profile_than_its_footprint_allows(
         }
 
 
-def test_what_no_node_has_ends_the_run_at_once(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_profile_that_fits_no_node_is_rejected_before_any_actor_starts(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
     experiment = with_profiles(prepare(make_config()), [BOARD, replace(JETSON, resources={"npu": 3.0})])
-    RunStore(tmp_path / "refused")
+    RunStore(tmp_path / "rejected")
     with pytest.raises(ResourceError) as caught:
-        RayBackend(experiment, tmp_path / "refused")
-    assert caught.value.problem == "profile jetson needs 3 npu, the largest node has 2"
-    assert _reserved_by_clients("refused") == {}
+        RayBackend(experiment, tmp_path / "rejected")
+    assert "jetson" in caught.value.problem
+    assert "3 npu" in caught.value.problem
+    assert _reserved_by_clients("rejected") == {}

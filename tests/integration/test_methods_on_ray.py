@@ -1,4 +1,4 @@
-"""Every registered method gives the same bits in other processes as in this one."""
+"""Every registered method gives the same bits in other processes as in this process."""
 
 import pytest
 
@@ -9,5 +9,5 @@ from tests.support.ray_contract_suite import check_same_in_other_processes
 
 @pytest.mark.ray
 @pytest.mark.parametrize("name", sorted(algorithm_names()))
-def test_a_method_does_not_depend_on_its_process(name: str, local_ray: None) -> None:
+def test_method_gives_the_same_bits_in_other_processes(name: str, local_ray: None) -> None:
     check_same_in_other_processes(contract_experiment(name, ["training.rounds=2"]))

@@ -1,4 +1,4 @@
-"""One seed, one result: whatever executes the clients, and however many actors there are."""
+"""One seed gives one result, for every executor and every number of actors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +9,10 @@ from ray.util import list_named_actors
 
 from orchestrator.display.run_progress import Progress
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime import session
 from orchestrator.runtime.ray_backend import RayBackend
+from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import read_records
 from tests.support.runs import comparable
 
@@ -21,7 +23,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 @pytest.fixture
 def reference(make_config: MakeConfig) -> str:
-    """Digest of the parameters that one process ends with."""
+    """Digest of the parameters of the run in one process."""
     return session.run(make_config("runtime.executor=inprocess"), QUIET).params_sha256
 
 
@@ -35,21 +37,21 @@ def reference(make_config: MakeConfig) -> str:
     ],
     ids=["dedicated", "pool of 1", "pool of 2", "pool of 4"],
 )
-def test_actors_end_where_one_process_ends(
+def test_actors_give_the_result_of_one_process(
     make_config: MakeConfig, reference: str, placement: list[str]
 ) -> None:
     assert session.run(make_config(*placement), QUIET).params_sha256 == reference
 
 
 @pytest.mark.parametrize("model", ["torch_buffer", "python_attribute", "frozen"])
-def test_actors_have_the_state_that_lies_outside_the_vector(make_config: MakeConfig, model: str) -> None:
+def test_actors_have_the_fixed_state_of_the_model(make_config: MakeConfig, model: str) -> None:
     name = f"model.name=tests.support.stateful_models:{model}"
     alone = session.run(make_config(name, "runtime.executor=inprocess"), QUIET)
     pooled = session.run(make_config(name, "runtime.actors=pooled", "runtime.pool_size=2"), QUIET)
     assert pooled.params_sha256 == alone.params_sha256
 
 
-def test_two_profiles_end_where_one_process_ends(make_config: MakeConfig) -> None:
+def test_several_profiles_give_the_result_of_one_process(make_config: MakeConfig) -> None:
     fleet = "fleet.name=five-tier"
     alone = session.run(make_config(fleet, "runtime.executor=inprocess"), QUIET)
     pooled = session.run(make_config(fleet, "runtime.actors=pooled"), QUIET)
@@ -66,13 +68,13 @@ def test_two_profiles_end_where_one_process_ends(make_config: MakeConfig) -> Non
     ],
     ids=["fedbuff", "fedasync", "power of choice, over-selected"],
 )
-def test_emulated_time_alone_orders_updates(
+def test_only_emulated_time_orders_updates(
     make_config: MakeConfig, tmp_path: Path, rounds: list[str]
 ) -> None:
-    """With 1, 2 and 4 pooled actors: parameters, every metric but the wall clock, and every client's events."""
+    """Parameters, all metrics except wall time, and all events are equal in one process and on 1, 2 and 4 actors."""
     found = []
-    for where in (["runtime.executor=inprocess"], *(["runtime.pool_size=" + n] for n in ("1", "2", "4"))):
-        config = make_config("runtime.actors=pooled", *rounds, *where)
+    for placement in (["runtime.executor=inprocess"], *(["runtime.pool_size=" + n] for n in ("1", "2", "4"))):
+        config = make_config("runtime.actors=pooled", *rounds, *placement)
         summary = session.run(config, QUIET)
         folder = tmp_path / summary.run_id
         records = read_records(folder / "metrics.jsonl")
@@ -80,8 +82,8 @@ def test_emulated_time_alone_orders_updates(
     assert found[0] == found[1] == found[2] == found[3]
 
 
-def test_clients_own_models_are_scored_alike(make_config: MakeConfig, tmp_path: Path) -> None:
-    """Scoring tasks too go to the actors; every metric but the wall clock is the same."""
+def test_personal_models_have_the_same_scores_on_ray(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Scoring tasks run on the actors too; all metrics except wall time are equal."""
     mine = make_config("training.rounds=2", "training.eval_every=1", "runtime.actors=pooled").to_dict()
     mine["algorithm"] = {"name": "tests.support.methods:Stubborn"}
     mine["evaluation"] |= {"finetune_epochs": 1, "central_personal": True}
@@ -96,12 +98,12 @@ def test_clients_own_models_are_scored_alike(make_config: MakeConfig, tmp_path: 
     assert "finetuned/accuracy_mean" in found[0][1][1][1]
 
 
-def test_another_seed_ends_elsewhere(make_config: MakeConfig, reference: str) -> None:
+def test_another_seed_gives_another_result(make_config: MakeConfig, reference: str) -> None:
     other = session.run(make_config("runtime.executor=inprocess", "seed=1"), QUIET)
     assert other.params_sha256 != reference
 
 
-def test_each_dedicated_client_is_an_actor_of_its_name(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_dedicated_clients_are_named_actors(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(
         "fleet.num_clients=12",
         "training.clients_per_round=4",
@@ -109,8 +111,8 @@ def test_each_dedicated_client_is_an_actor_of_its_name(make_config: MakeConfig, 
         "runtime.actors=dedicated",
     )
     folder = tmp_path / "named"
-    store = session.RunStore(folder)
-    experiment = session.prepare(config)
+    store = RunStore(folder)
+    experiment = prepare(config)
     backend = RayBackend(experiment, folder)
     try:
         backend.ready()
@@ -122,12 +124,12 @@ def test_each_dedicated_client_is_an_actor_of_its_name(make_config: MakeConfig, 
     assert not {name for name in list_named_actors() if name.startswith(f"{store.run_id}/")}
 
 
-def test_a_killed_client_actor_changes_nothing(
+def test_killed_client_actor_does_not_change_the_result(
     make_config: MakeConfig, reference: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "killed"
-    session.RunStore(folder)
-    backend = RayBackend(session.prepare(make_config("runtime.actors=pooled", "runtime.pool_size=1")), folder)
+    RunStore(folder)
+    backend = RayBackend(prepare(make_config("runtime.actors=pooled", "runtime.pool_size=1")), folder)
     try:
         backend.ready()
         for number, _ in enumerate(backend.records()):

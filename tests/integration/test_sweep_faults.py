@@ -1,4 +1,4 @@
-"""Trials of a sweep that lose their drivers go on."""
+"""Trials of a sweep resume after they have lost their drivers."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
 
 def _values(storage: Path, driver_dies: float) -> dict[str, Any]:
-    """Seven rounds, in the sixth of which every trial's driver dies; above 0.12 in the second too."""
+    """Seven rounds. Each trial's driver dies in the sixth, and for `driver_dies` above 0.12 also in the second."""
     return {
         "runtime.storage": str(storage),
         "training.rounds": 7,
@@ -37,7 +37,7 @@ def _without_faults(base: dict[str, Any]) -> dict[str, Any]:
     return {section: values for section, values in base.items() if section != "chaos"}
 
 
-def test_each_trial_goes_on_from_its_last_commit(tmp_path: Path) -> None:
+def test_each_trial_resumes_from_its_last_checkpoint(tmp_path: Path) -> None:
     result = sweep(
         str(tiny_space(tmp_path)),
         _values(tmp_path / "runs", 0.13),
@@ -58,7 +58,7 @@ def test_each_trial_goes_on_from_its_last_commit(tmp_path: Path) -> None:
     assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FINISHED"] * 3
 
 
-def test_a_search_ends_each_trial_once(tmp_path: Path) -> None:
+def test_search_with_lost_drivers_ends_each_trial_once(tmp_path: Path) -> None:
     result = sweep(
         str(tiny_space(tmp_path)),
         {**_values(tmp_path / "runs", 0.1), "tracking.enabled": False},

@@ -1,4 +1,4 @@
-"""Sweeps that are killed with all their processes, or interrupted, end as undisturbed ones do."""
+"""Sweeps that are killed with all processes, or interrupted, resume to the result of uninterrupted sweeps."""
 
 import json
 from collections import Counter
@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from orchestrator.storage.folders import is_run
 from orchestrator.sweeping.store import SweepStore
 from orchestrator.tracking.record import committed_records
-from tests.support.launched import Launched
+from tests.support.command_process import CommandProcess
 from tests.support.sweep_files import (
     base_of,
     digests,
@@ -22,8 +22,8 @@ from tests.support.sweep_files import (
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 
-def stamps(store: SweepStore) -> dict[str, int]:
-    """When the files of each finished trial's commits were last written, by file."""
+def file_times(store: SweepStore) -> dict[str, int]:
+    """Return the modification time of each checkpoint file of the finished trials."""
     files = [
         file
         for ending in store.endings().values()
@@ -34,7 +34,7 @@ def stamps(store: SweepStore) -> dict[str, int]:
 
 
 def statuses(storage: Path) -> set[str]:
-    """Of all runs that MLflow holds, which are the sweep's and its trials'."""
+    """Return the statuses of all runs in MLflow, which are the sweep and its trials."""
     client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
     experiment = client.get_experiment_by_name("sparsefleet")
     assert experiment is not None
@@ -42,54 +42,56 @@ def statuses(storage: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("words", "executor"),
+    ("options", "executor"),
     [
         (["sparsity.schedule.kind=[linear, cubic]", "training.lr=[0.02, 0.1]"], "ray"),
         (["--search", "random", "--num-samples", "5"], "inprocess"),
     ],
     ids=["grid", "random"],
 )
-def test_a_killed_sweep_finishes_with_the_same_trials_and_results(
-    words: list[str], executor: str, tmp_path: Path
+def test_killed_sweep_resumes_with_the_same_trials_and_results(
+    options: list[str], executor: str, tmp_path: Path
 ) -> None:
     space, storage = tiny_space(tmp_path), tmp_path / "runs"
     common = ["tracking.enabled=false", f"runtime.executor={executor}", "training.rounds=40"]
     if executor == "ray":
         common.append("sparsity.schedule.final_level=0.8")
-    launched = Launched(["sweep", space, "--storage", storage, "--max-concurrent", 2, *common, *words])
+    launched = CommandProcess(
+        ["sweep", space, "--storage", storage, "--max-concurrent", 2, *common, *options]
+    )
     launched.wait_for("trial 2/")
     launched.kill()
     launched.rest()
     store = the_sweep(storage)
-    before, trials, finished = stamps(store), store.trials(), set(store.endings())
+    before, trials, finished = file_times(store), store.trials(), set(store.endings())
     assert 2 <= len(finished) < len(trials)
 
-    resumed = Launched(["sweep", store.folder, "--resume"])
-    said = resumed.rest(timeout_s=600)
+    resumed = CommandProcess(["sweep", store.folder, "--resume"])
+    output = resumed.rest(timeout_s=600)
 
-    assert resumed.process.returncode == 0, said
+    assert resumed.process.returncode == 0, output
     assert store.trials() == trials
     assert {n: e.status for n, e in store.endings().items()} == {t.number: "finished" for t in trials}
-    assert stamps(store).items() >= before.items(), "a finished trial was run again"
+    assert file_times(store).items() >= before.items(), "a finished trial was run again"
     base = base_of(store)
     assert digests(store) == {t.number: undisturbed(t, base, tmp_path / "alone") for t in trials}
 
 
-def test_with_a_searcher_and_early_stopping_no_trial_is_lost_and_none_runs_twice(tmp_path: Path) -> None:
-    words = ["--search", "tpe", "--num-samples", "6", "--scheduler", "asha", "--grace-rounds", "2"]
+def test_killed_search_with_early_stopping_runs_each_trial_once(tmp_path: Path) -> None:
+    options = ["--search", "tpe", "--num-samples", "6", "--scheduler", "asha", "--grace-rounds", "2"]
     storage = tmp_path / "runs"
     common = ["tracking.enabled=false", "runtime.executor=inprocess", "--storage", storage]
-    launched = Launched(["sweep", tiny_space(tmp_path), *words, *common])
+    launched = CommandProcess(["sweep", tiny_space(tmp_path), *options, *common])
     launched.wait_for("trial 2/6")
     launched.kill()
     launched.rest()
     store = the_sweep(storage)
     recorded, ended = store.trials(), store.endings()
 
-    resumed = Launched(["sweep", "--resume", store.folder])
-    said = resumed.rest(timeout_s=600)
+    resumed = CommandProcess(["sweep", "--resume", store.folder])
+    output = resumed.rest(timeout_s=600)
 
-    assert resumed.process.returncode == 0, said
+    assert resumed.process.returncode == 0, output
     trials = store.trials()
     assert trials[: len(recorded)] == recorded
     assert [trial.number for trial in trials] == list(range(6))
@@ -101,49 +103,49 @@ def test_with_a_searcher_and_early_stopping_no_trial_is_lost_and_none_runs_twice
     assert {ending.status for ending in store.endings().values()} <= {"finished", "stopped"}
 
 
-def test_an_interrupted_sweep_says_how_to_go_on_and_does(tmp_path: Path) -> None:
+def test_interrupted_sweep_names_the_command_to_resume_and_resumes(tmp_path: Path) -> None:
     storage = tmp_path / "runs"
     common = ["runtime.executor=inprocess", "training.rounds=40", "--storage", storage]
-    launched = Launched(
+    launched = CommandProcess(
         ["sweep", tiny_space(tmp_path), "--num-samples", "3", "--max-concurrent", "1", *common]
     )
     launched.wait_for("trial 1/3")
     launched.interrupt()
-    said = launched.rest(timeout_s=600)
+    output = launched.rest(timeout_s=600)
     store = the_sweep(storage)
-    assert launched.process.returncode == 130, said
-    assert f"sweep {store.folder} --resume" in said
+    assert launched.process.returncode == 130, output
+    assert f"sweep {store.folder} --resume" in output
     assert len(store.endings()) < 3
     assert statuses(storage) <= {"FINISHED", "KILLED"}
     assert "KILLED" in statuses(storage)
 
-    resumed = Launched(["sweep", "tiny", "--resume", "--storage", storage])
-    said = resumed.rest(timeout_s=600)
+    resumed = CommandProcess(["sweep", "tiny", "--resume", "--storage", storage])
+    output = resumed.rest(timeout_s=600)
 
-    assert resumed.process.returncode == 0, said
+    assert resumed.process.returncode == 0, output
     assert statuses(storage) == {"FINISHED"}
     base = base_of(store)
     assert digests(store) == {t.number: undisturbed(t, base, tmp_path / "alone") for t in store.trials()}
 
 
-def test_a_killed_population_goes_on_from_where_its_models_were(tmp_path: Path) -> None:
+def test_killed_population_resumes_from_its_last_models(tmp_path: Path) -> None:
     storage = tmp_path / "runs"
-    words = ["--scheduler", "pbt", "--num-samples", "4", "--perturb-rounds", "3", "training.rounds=18"]
+    options = ["--scheduler", "pbt", "--num-samples", "4", "--perturb-rounds", "3", "training.rounds=18"]
     common = ["tracking.enabled=false", "runtime.executor=inprocess", "--storage", storage]
-    launched = Launched(["sweep", tiny_space(tmp_path), "--verbose", *words, *common])
+    launched = CommandProcess(["sweep", tiny_space(tmp_path), "--verbose", *options, *common])
     launched.wait_for("[Exploit] Cloning trial")
     launched.wait_for("[Exploit] Cloning trial")
     launched.kill()
     launched.rest()
     store = the_sweep(storage)
-    begun = [path for n in range(4) for path in store.run_folders(n) if is_run(path)]
-    before = {path.name: len(committed_records(path)) for path in begun}
+    started = [path for n in range(4) for path in store.run_folders(n) if is_run(path)]
+    before = {path.name: len(committed_records(path)) for path in started}
     assert sum(before.values()) > 0
 
-    resumed = Launched(["sweep", store.folder, "--resume"])
-    said = resumed.rest(timeout_s=600)
+    resumed = CommandProcess(["sweep", store.folder, "--resume"])
+    output = resumed.rest(timeout_s=600)
 
-    assert resumed.process.returncode == 0, said
+    assert resumed.process.returncode == 0, output
     for number in range(4):
         *earlier, last = store.run_folders(number)
         assert len(committed_records(last)) == 18

@@ -1,4 +1,4 @@
-"""What MLflow holds of a sweep: a parent, a child a trial like a single run, and what the README searches for."""
+"""A sweep in MLflow: one parent run, one child run for each trial, and the searches of the README."""
 
 import json
 import re
@@ -24,7 +24,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> SweepStore:
-    """A sweep of two trials, tracked."""
+    """A sweep of two trials with tracking."""
     folder = tmp_path_factory.mktemp("tracked")
     overrides: dict[str, Any] = {
         "runtime.storage": str(folder / "runs"),
@@ -40,7 +40,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> SweepSto
 
 @pytest.fixture
 def search(swept: SweepStore) -> Callable[[str], list[Run]]:
-    """Finds runs in the sweep's MLflow store by a filter."""
+    """A function that finds runs in the sweep's MLflow store by a filter."""
     client = MlflowClient(f"sqlite:///{swept.folder.parent}/mlflow.db")
     experiment = client.get_experiment_by_name("sparsefleet")
     assert experiment is not None
@@ -48,12 +48,12 @@ def search(swept: SweepStore) -> Callable[[str], list[Run]]:
 
 
 def history(swept: SweepStore, run: Run, name: str) -> list[tuple[int, float]]:
-    """A metric's (step, value), as often as MLflow holds it."""
+    """Return all (step, value) of a metric in MLflow, with repetitions."""
     client = MlflowClient(f"sqlite:///{swept.folder.parent}/mlflow.db")
     return [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
 
 
-def test_a_child_for_each_trial_with_every_metric_once(
+def test_each_trial_is_a_child_with_every_metric_once(
     swept: SweepStore, search: Callable[[str], list[Run]]
 ) -> None:
     (parent,) = search(f"attributes.run_name = '{swept.sweep_id}'")
@@ -80,11 +80,11 @@ def test_a_child_for_each_trial_with_every_metric_once(
     assert parent.data.tags["summary.num_finished"] == "2"
 
 
-def test_the_sweeps_report_and_later_comparisons_are_with_it(
+def test_report_and_later_comparisons_are_artifacts_of_the_parent(
     swept: SweepStore, search: Callable[[str], list[Run]], tmp_path: Path
 ) -> None:
     (parent,) = search(f"attributes.run_name = '{swept.sweep_id}'")
-    words = [
+    arguments = [
         "compare",
         "--sweep",
         swept.sweep_id,
@@ -93,7 +93,7 @@ def test_the_sweeps_report_and_later_comparisons_are_with_it(
         "--out",
         tmp_path / "mine",
     ]
-    assert cli.run_command_line([str(word) for word in [*words, "--baseline", "randommask"]]) == 0
+    assert cli.run_command_line([str(argument) for argument in [*arguments, "--baseline", "randommask"]]) == 0
     client = MlflowClient(f"sqlite:///{swept.folder.parent}/mlflow.db")
     names = {"report.html", "curves.png", "pareto.png", "comparison.csv", "comparison.json"}
     for folder in ("report", "comparisons/mine"):
@@ -102,9 +102,7 @@ def test_the_sweeps_report_and_later_comparisons_are_with_it(
         }
 
 
-def test_the_readmes_searches_find_what_they_say(
-    search: Callable[[str], list[Run]], swept: SweepStore
-) -> None:
+def test_searches_of_the_readme_find_the_runs(search: Callable[[str], list[Run]], swept: SweepStore) -> None:
     section = README[README.index("Searches that work at once") :]
     (block,) = re.findall(r"```\n(.*?)```", section, re.DOTALL)[:1]
     of_sweep, cheap, sparse = block.strip().splitlines()
@@ -117,7 +115,7 @@ def test_the_readmes_searches_find_what_they_say(
     assert found[2] == {"feddst"}
 
 
-def test_what_mlflow_lacks_of_ended_trials_is_delivered_when_the_sweep_goes_on(
+def test_resumed_sweep_delivers_missing_records_of_ended_trials(
     swept: SweepStore, search: Callable[[str], list[Run]]
 ) -> None:
     number, ending = next(iter(swept.endings().items()))

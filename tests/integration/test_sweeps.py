@@ -1,4 +1,4 @@
-"""Sweeps on Ray: trials beside one another, failures, population-based training, one copy of the data."""
+"""Sweeps on Ray: concurrent trials, failures, population-based training, one copy of the data."""
 
 import json
 from itertools import pairwise
@@ -18,7 +18,7 @@ from orchestrator.sweeping.result import SweepResult
 from orchestrator.sweeping.store import SweepStore
 from orchestrator.sweeping.tune.dataset_cache import shared_samples, start_shelf
 from orchestrator.tracking.record import read_records
-from tests.support.launched import Launched
+from tests.support.command_process import CommandProcess
 from tests.support.sweep_files import (
     base_of,
     config_of,
@@ -31,7 +31,7 @@ from tests.support.sweep_files import (
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 QUIET = SweepProgress(quiet=True)
 
-#: a device whose client takes a whole core, so that two cores hold one of them beside a driver
+#: a device whose client reserves a whole core, so that one client and a driver fit on two cores
 GREEDY = """
 name: greedy
 summary: a core each
@@ -45,8 +45,8 @@ profiles:
 """
 
 
-def test_eight_trials_that_want_more_clients_than_fit_never_deadlock(tmp_path: Path) -> None:
-    """Each wants six actors of a core each; all eight are to run at a time on however many cores there are."""
+def test_eight_trials_with_more_clients_than_fit_do_not_deadlock(tmp_path: Path) -> None:
+    """Each trial requests six actors of one core; all eight trials run at the same time on any number of cores."""
     fleet = tmp_path / "greedy.yaml"
     fleet.write_text(GREEDY)
     words = [
@@ -54,33 +54,37 @@ def test_eight_trials_that_want_more_clients_than_fit_never_deadlock(tmp_path: P
         *("--num-samples", 8, "--quiet", "tracking.enabled=false", f"fleet.name={fleet}"),
         *("runtime.pool_size=6", "training.clients_per_round=6", "training.rounds=2"),
     ]
-    watched = Launched(words)
-    said = watched.rest(timeout_s=600)
-    assert watched.process.returncode == 0, said
+    command = CommandProcess(words)
+    output = command.rest(timeout_s=600)
+    assert command.process.returncode == 0, output
     store = the_sweep(tmp_path / "runs")
     assert [store.endings()[number].status for number in range(8)] == ["finished"] * 8
 
 
-def test_the_smoke_sweep_ends_with_a_table_of_its_trials(tmp_path: Path) -> None:
-    """With everything at its defaults: client actors, MLflow, the report; three minutes are far more than it takes."""
-    watched = Launched(["sweep", "smoke", "--storage", tmp_path / "runs", "--summary", tmp_path / "s.json"])
-    said = watched.rest(timeout_s=180)
-    assert watched.process.returncode == 0, said
+def test_smoke_sweep_ends_with_a_table_of_its_trials(tmp_path: Path) -> None:
+    """All settings have their defaults: client actors, MLflow, the report. Three minutes are more than enough."""
+    command = CommandProcess(
+        ["sweep", "smoke", "--storage", tmp_path / "runs", "--summary", tmp_path / "s.json"]
+    )
+    output = command.rest(timeout_s=180)
+    assert command.process.returncode == 0, output
     best = json.loads((tmp_path / "s.json").read_text())["configurations"][0]
-    assert f"best  {best['label']}" in said
+    assert f"best  {best['label']}" in output
     assert best["is_best"]
     store = the_sweep(tmp_path / "runs")
     assert (store.report / "report.html").is_file()
-    assert f"ui --storage {tmp_path / 'runs'}" in said
+    assert f"ui --storage {tmp_path / 'runs'}" in output
     assert not (store.folder / "tune").exists()
 
 
 @pytest.mark.thorough
 def test_every_method_ends_its_trial(tmp_path: Path) -> None:
     words = ["sweep", "algorithms", "--storage", tmp_path / "runs", "--quiet", "tracking.enabled=false"]
-    watched = Launched([*words, "runtime.executor=inprocess", "training.rounds=2", "training.local_epochs=1"])
-    said = watched.rest(timeout_s=600)
-    assert watched.process.returncode == 0, said
+    command = CommandProcess(
+        [*words, "runtime.executor=inprocess", "training.rounds=2", "training.local_epochs=1"]
+    )
+    output = command.rest(timeout_s=600)
+    assert command.process.returncode == 0, output
     store = the_sweep(tmp_path / "runs")
     found = {ending.values["algorithm.name"]: ending.status for ending in store.endings().values()}
     assert found == dict.fromkeys(ALGORITHMS, "finished")
@@ -95,25 +99,25 @@ def test_every_method_ends_its_trial(tmp_path: Path) -> None:
     ],
     ids=["asha", "median", "nsga2"],
 )
-def test_trials_end_whole_or_stopped_and_whole_ones_with_their_own_bits(
+def test_finished_trials_have_the_bits_of_single_runs(
     options: dict[str, Any], executor: str, tmp_path: Path, local_ray: None
 ) -> None:
-    """Those that follow a stopped trial on its client actors, too."""
+    """This includes trials that use the client actors of a stopped trial."""
     result = tiny_sweep(tmp_path, {"training.rounds": 6}, executor=executor, **options)
     store = SweepStore(result.folder)
     endings, base = store.endings(), base_of(store)
     assert len(endings) == options["num_samples"]
     assert result.num_failed == 0
-    whole = {number: digest for number, digest in digests(store).items() if digest is not None}
-    assert {number for number, ending in endings.items() if ending.status == "finished"} == set(whole)
+    finished = {number: digest for number, digest in digests(store).items() if digest is not None}
+    assert {number for number, ending in endings.items() if ending.status == "finished"} == set(finished)
     trials = {trial.number: trial for trial in store.trials()}
-    assert whole == {number: undisturbed(trials[number], base, tmp_path / "alone") for number in whole}
+    assert finished == {number: undisturbed(trials[number], base, tmp_path / "alone") for number in finished}
     fronts = [one for one in result.configurations if one.is_best]
     assert fronts
     assert fronts == list(result.configurations[: len(fronts)])
 
 
-def test_a_trial_that_fails_is_named_with_its_cause_and_ends_nothing(tmp_path: Path, local_ray: None) -> None:
+def test_failed_trial_has_its_cause_and_other_trials_continue(tmp_path: Path, local_ray: None) -> None:
     result = tiny_sweep(
         tmp_path,
         {
@@ -134,9 +138,7 @@ def test_a_trial_that_fails_is_named_with_its_cause_and_ends_nothing(tmp_path: P
     assert result.best.values["data.partition.min_samples"] == 2
 
 
-def test_trials_end_with_the_bits_of_single_runs_and_see_the_same_splits(
-    tmp_path: Path, local_ray: None
-) -> None:
+def test_trials_have_the_bits_of_single_runs_and_the_same_partitions(tmp_path: Path, local_ray: None) -> None:
     chosen = {
         "sparsity.schedule.kind": ["linear", "cubic"],
         "sparsity.schedule.final_level": 0.8,

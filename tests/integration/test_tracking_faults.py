@@ -1,4 +1,4 @@
-"""MLflow behind a line that breaks: a real server, whose answers are withheld, refused or garbled on the way."""
+"""A real MLflow server behind a proxy that drops requests, rejects them, or loses their answers."""
 
 import json
 import threading
@@ -21,17 +21,17 @@ from tests.support.mlflow_server import MlflowServer
 MakeConfig = Callable[..., ExperimentConfig]
 QUIET = Progress(quiet=True)
 Fault = Literal["away", "error", "lost answer", "none"]
-#: the kind of a batch of metrics
+#: the kind of a request with a batch of metrics
 METRICS = "POST runs/log-batch metrics"
 
 
-class Line:
-    """A proxy before the server. `fault` says what becomes of the next request of a kind."""
+class FaultyProxy:
+    """A proxy in front of the server. `fault` decides what happens to the next request of a kind."""
 
     def __init__(self, server_port: int) -> None:
         self.fault: Callable[[str], Fault] = lambda kind: "none"
-        self.met: list[tuple[str, Fault]] = []
-        line, lock = self, threading.Lock()
+        self.seen: list[tuple[str, Fault]] = []
+        proxy, lock = self, threading.Lock()
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.0"
@@ -42,8 +42,8 @@ class Line:
                 if self.path != "/health":
                     with lock:
                         kind = kind_of(self.command, self.path, body)
-                        fault = line.fault(kind)
-                        line.met.append((kind, fault))
+                        fault = proxy.fault(kind)
+                        proxy.seen.append((kind, fault))
                 if fault == "away":
                     return
                 if fault == "error":
@@ -56,7 +56,9 @@ class Line:
                 answer = upstream.getresponse()
                 content = answer.read()
                 upstream.close()
-                if fault == "lost answer":  # the server has done it, and nobody hears of it
+                if (
+                    fault == "lost answer"
+                ):  # the server has executed the request, but the client gets no answer
                     return
                 self.send_response(answer.status)
                 self.send_header("Content-Type", answer.headers.get("Content-Type", ""))
@@ -75,7 +77,7 @@ class Line:
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
 
             def log_message(self, format: str, *args: object) -> None:
-                """Nothing."""
+                """Print nothing."""
 
         self._proxy = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._proxy.daemon_threads = True
@@ -100,35 +102,35 @@ def server_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest.fixture
-def line(server_port: int) -> Iterator[Line]:
-    opened = Line(server_port)
-    yield opened
-    opened.close()
+def proxy(server_port: int) -> Iterator[FaultyProxy]:
+    started = FaultyProxy(server_port)
+    yield started
+    started.close()
 
 
 def kind_of(method: str, path: str, body: bytes) -> str:
-    """What a request is for: its method, the end of its path, and of a batch what is in it."""
+    """Return the kind of a request: its method, the end of its path, and the parts of a batch."""
     end = "/".join(path.partition("?")[0].split("/")[-2:])
     batch = json.loads(body) if end == "runs/log-batch" else {}
     return " ".join([method, end, *(part for part in ("metrics", "params", "tags") if batch.get(part))])
 
 
 def away_for_a_while() -> Callable[[str], Fault]:
-    """From the first batch of metrics on, for four requests, which is as long as it takes to ask four times."""
-    asked = list[str]()
+    """Drop four requests, starting with the first batch of metrics: the sink makes four attempts."""
+    dropped = list[str]()
 
     def fault(kind: str) -> Fault:
-        if asked or kind == METRICS:
-            asked.append(kind)
-        return "away" if 1 <= len(asked) <= 4 else "none"
+        if dropped or kind == METRICS:
+            dropped.append(kind)
+        return "away" if 1 <= len(dropped) <= 4 else "none"
 
     return fault
 
 
 def each_kind() -> Callable[[str], Fault]:
-    """The first request of each kind that changes something is done, unheard, and the second one refused.
+    """Lose the answer of the first writing request of each kind, and reject the second one.
 
-    Of files and questions some go wrong the first time.
+    Some requests that read, or that upload files, fail at the first attempt.
     """
     first: Iterator[Fault] = cycle(("error", "none", "none", "away", "none", "none", "lost answer"))
     left: dict[str, list[Fault]] = {}
@@ -144,28 +146,28 @@ def each_kind() -> Callable[[str], Fault]:
 @pytest.mark.parametrize(
     ("fault", "of_metrics"), [(away_for_a_while, ["away"] * 4), (each_kind, ["lost answer", "error"])]
 )
-def test_nothing_is_lost_or_doubled(
+def test_every_record_is_delivered_exactly_once(
     make_config: MakeConfig,
-    line: Line,
+    proxy: FaultyProxy,
     server_port: int,
     tmp_path: Path,
     fault: Callable[[], Callable[[str], Fault]],
     of_metrics: list[Fault],
 ) -> None:
-    line.fault = fault()
+    proxy.fault = fault()
     summary = session.run(
         make_config(
             "runtime.executor=inprocess",
             "training.rounds=12",
             "training.eval_every=1",
             "tracking.enabled=true",
-            f"tracking.uri={line.uri}",
+            f"tracking.uri={proxy.uri}",
             "tracking.flush_timeout_s=300",
         ),
         QUIET,
     )
-    assert [met for kind, met in line.met if kind == METRICS and met != "none"] == of_metrics
-    assert sum(met != "none" for _, met in line.met) >= 4
+    assert [seen for kind, seen in proxy.seen if kind == METRICS and seen != "none"] == of_metrics
+    assert sum(seen != "none" for _, seen in proxy.seen) >= 4
 
     client = MlflowClient(f"http://127.0.0.1:{server_port}")
     (run,) = [

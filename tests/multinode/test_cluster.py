@@ -1,6 +1,6 @@
-"""Runs on a cluster of a head and two workers: the same result as in one process, also when nodes die.
+"""Runs on a cluster with a head and two workers give the result of one process, also when nodes die.
 
-The last three tests kill the workers and then the head, so that their order matters.
+The order of the last three tests matters, because they kill the workers and then the head.
 """
 
 from dataclasses import dataclass
@@ -9,132 +9,136 @@ import pytest
 
 from orchestrator.display.run_progress import Progress
 from orchestrator.runtime import session
-from tests.support.multinode_cluster import Cluster, wait_until
+from tests.support.multinode_cluster import MultinodeCluster, wait_until
 from tests.support.multinode_launches import (
     LONG,
     NUM_CLIENTS,
-    Launches,
-    Run,
+    ClusterLauncher,
+    ClusterRun,
 )
 from tests.support.sweep_files import digests
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 NUM_ROUNDS = 15
-#: objects of a run that each node takes once: its recipe, its data and its split
+#: objects of a run that each node receives once: config, data and partition
 NUM_SHARED = 3
 
 
 @dataclass(frozen=True)
-class Observed:
-    """A run, and what each node had of it: client actors, and objects that its store took from others' stores."""
+class ObservedRun:
+    """A run, with the number of client actors and of received objects on each node."""
 
-    run: Run
+    run: ClusterRun
     num_actors: list[int]
     num_received: list[int]
 
 
 @pytest.fixture(scope="module")
-def observed(cluster: Cluster, launches: Launches) -> Observed:
-    """Six dedicated clients on six cores of three nodes, watched from outside."""
+def observed(cluster: MultinodeCluster, launcher: ClusterLauncher) -> ObservedRun:
+    """A run of six dedicated clients on six cores of three nodes."""
     before = [node.objects_received() for node in cluster.nodes]
-    run = launches.run(cluster.head, "auto", f"training.rounds={NUM_ROUNDS}", "runtime.actors=dedicated")
+    run = launcher.run(cluster.head, "auto", f"training.rounds={NUM_ROUNDS}", "runtime.actors=dedicated")
     num_actors: list[int] = []
 
-    def all_are_there() -> bool:
+    def all_actors_run() -> bool:
         num_actors[:] = [node.num_client_actors() for node in cluster.nodes]
         return sum(num_actors) == NUM_CLIENTS or run.command.ended()
 
-    wait_until(all_are_there, "all client actors are there", 120)
-    assert run.command.wait(120) == 0, run.command.said()
+    wait_until(all_actors_run, "all client actors run", 120)
+    assert run.command.wait(120) == 0, run.command.output()
     after = [node.objects_received() for node in cluster.nodes]
-    return Observed(run, num_actors, [b - a for a, b in zip(before, after, strict=True)])
+    return ObservedRun(run, num_actors, [b - a for a, b in zip(before, after, strict=True)])
 
 
 @pytest.fixture(scope="module")
-def undisturbed(launches: Launches) -> str | None:
-    """Digest that a short run ends with."""
-    return launches.undisturbed(f"training.rounds={NUM_ROUNDS}")
+def digest(launcher: ClusterLauncher) -> str | None:
+    """Digest of the short run without faults."""
+    return launcher.digest_without_faults(f"training.rounds={NUM_ROUNDS}")
 
 
 @pytest.fixture(scope="module")
-def long_undisturbed(launches: Launches) -> str | None:
-    """Digest that a long run ends with when nothing happens to it."""
-    return launches.undisturbed(*LONG)
+def long_digest(launcher: ClusterLauncher) -> str | None:
+    """Digest of the long run without faults."""
+    return launcher.digest_without_faults(*LONG)
 
 
-def test_clients_on_all_nodes_end_where_one_process_ends(observed: Observed, undisturbed: str | None) -> None:
+def test_clients_on_all_nodes_give_the_result_of_one_process(
+    observed: ObservedRun, digest: str | None
+) -> None:
     assert observed.num_actors == [2, 2, 2]
-    assert observed.run.params_sha256() == undisturbed
+    assert observed.run.params_sha256() == digest
 
 
-def test_a_node_takes_a_broadcast_once_for_all_its_clients(observed: Observed) -> None:
-    """Two clients a node train in each round; a copy for each would make twice the rounds."""
+def test_node_receives_a_broadcast_once_for_all_its_clients(observed: ObservedRun) -> None:
+    """Two clients train on each node in each round; one copy for each client would double the count."""
     for num_received in observed.num_received[1:]:
         assert NUM_ROUNDS <= num_received <= NUM_ROUNDS + NUM_SHARED < 2 * NUM_ROUNDS
 
 
-def test_a_copy_for_each_task_would_be_seen(cluster: Cluster) -> None:
+def test_received_objects_include_each_copy(cluster: MultinodeCluster) -> None:
     worker = cluster.workers[0]
     before = worker.objects_received()
     command = cluster.head.python("-m", "tests.support.multinode_copies", 4, worker.name)
-    assert command.wait() == 0, command.said()
+    assert command.wait() == 0, command.output()
     assert worker.objects_received() - before == 1 + 4
 
 
-def test_a_run_from_a_worker(cluster: Cluster, launches: Launches, undisturbed: str | None) -> None:
-    pooled = ["runtime.actors=pooled", "runtime.pool_size=2"]
-    run = launches.run(cluster.workers[0], cluster.address, f"training.rounds={NUM_ROUNDS}", *pooled)
-    assert run.command.wait(120) == 0, run.command.said()
-    assert run.params_sha256() == undisturbed
-
-
-def test_a_worker_that_dies_changes_nothing(
-    cluster: Cluster, launches: Launches, long_undisturbed: str | None
+def test_run_can_be_started_on_a_worker(
+    cluster: MultinodeCluster, launcher: ClusterLauncher, digest: str | None
 ) -> None:
-    run = launches.run(cluster.head, "auto", *LONG, "runtime.actors=pooled", "runtime.pool_size=3")
+    pooled = ["runtime.actors=pooled", "runtime.pool_size=2"]
+    run = launcher.run(cluster.workers[0], cluster.address, f"training.rounds={NUM_ROUNDS}", *pooled)
+    assert run.command.wait(120) == 0, run.command.output()
+    assert run.params_sha256() == digest
+
+
+def test_lost_worker_does_not_change_the_result(
+    cluster: MultinodeCluster, launcher: ClusterLauncher, long_digest: str | None
+) -> None:
+    run = launcher.run(cluster.head, "auto", *LONG, "runtime.actors=pooled", "runtime.pool_size=3")
     wait_until(lambda: run.num_commits() >= 5 or run.command.ended(), "rounds are committed", 120)
     doomed = max(cluster.workers, key=lambda node: node.num_client_actors())
     assert doomed.num_client_actors() >= 1
     doomed.kill()
     assert run.num_commits() < 120
-    assert run.command.wait(180) == 0, run.command.said()
-    assert run.params_sha256() == long_undisturbed
+    assert run.command.wait(180) == 0, run.command.output()
+    assert run.params_sha256() == long_digest
     assert run.rounds() == list(range(120))
 
 
-def test_a_trial_that_waits_for_a_worker_that_dies_is_placed_anew(
-    cluster: Cluster, launches: Launches, long_undisturbed: str | None
+def test_trial_that_waits_for_a_lost_worker_gets_a_new_placement(
+    cluster: MultinodeCluster, launcher: ClusterLauncher, long_digest: str | None
 ) -> None:
-    """The first trial's devices are on the head alone; the second was given actors on workers too."""
-    fleets = [launches.fleet("there", resources={cluster.head.name: 0.1}), launches.fleet("anywhere")]
+    """The first trial runs on the head only; the second trial was placed on workers too."""
+    fleets = [launcher.fleet("there", resources={cluster.head.name: 0.1}), launcher.fleet("anywhere")]
     overrides = [*LONG, "runtime.restart_timeout_s=3"]
-    sweep = launches.sweep(cluster.head, "fleet.name", fleets, *overrides)
+    sweep = launcher.sweep(cluster.head, "fleet.name", fleets, *overrides)
     wait_until(lambda: sweep.num_commits(0) >= 5 or sweep.command.ended(), "rounds are committed", 120)
     doomed = [node for node in cluster.workers if node.is_up()]
     for node in doomed:
         node.kill()
     assert sweep.num_commits(0) < 120
-    assert sweep.command.wait(400) == 0, sweep.command.said()
+    assert sweep.command.wait(400) == 0, sweep.command.output()
     gone = ", ".join(node.address for node in doomed)
-    assert f"nodes that they were planned on are gone ({gone}): they are placed anew" in sweep.command.said()
-    assert digests(sweep.store) == {0: long_undisturbed, 1: long_undisturbed}
+    assert f"({gone})" in sweep.command.output()
+    assert digests(sweep.store) == {0: long_digest, 1: long_digest}
     assert sweep.store.num_losses() == 0
 
 
-def test_a_head_that_dies_ends_the_run_which_then_goes_on(
-    cluster: Cluster, launches: Launches, long_undisturbed: str | None
+def test_lost_head_ends_the_run_which_can_be_resumed(
+    cluster: MultinodeCluster, launcher: ClusterLauncher, long_digest: str | None
 ) -> None:
-    run = launches.run(cluster.head, "auto", *LONG, "runtime.actors=pooled", "runtime.pool_size=2")
+    run = launcher.run(cluster.head, "auto", *LONG, "runtime.actors=pooled", "runtime.pool_size=2")
     wait_until(lambda: run.num_commits() >= 5 or run.command.ended(), "rounds are committed", 120)
     cluster.head.kill()
     assert run.command.wait(deadline_s=180) == 1
-    said = run.command.said()
-    assert f"sparsefleet resume {run.folder}" in said.splitlines()[-1]
+    last_line = run.command.output().splitlines()[-1]
+    assert f"sparsefleet resume {run.folder}" in last_line
     assert run.num_commits() < 120
 
     summary = session.resume(
         run.folder, ["runtime.address=null", "runtime.executor=inprocess"], Progress(quiet=True)
     )
 
-    assert summary.params_sha256 == long_undisturbed
+    assert summary.params_sha256 == long_digest
     assert run.rounds() == list(range(120))

@@ -214,7 +214,7 @@ class TestOrder:
         assert len(metrics(tmp_path)) == 6
 
     def test_a_promise_that_is_not_kept_ends_the_run(self, tmp_path: Path) -> None:
-        experiment = taking((1.0, 1.0, 1.0), *FEDBUFF, "algorithm.name=tests.support.hurried:Hurried")
+        experiment = taking((1.0, 1.0, 1.0), *FEDBUFF, "algorithm.name=tests.support.one_batch:OneBatch")
         with pytest.raises(RoundError, match=r"steady_cost.* client \d"):
             drive(experiment, tmp_path)
 

@@ -1,4 +1,4 @@
-"""How a command gets to its Ray; what stands in for Ray fails as Ray does."""
+"""How a command connects to Ray. A fake of `ray.init` raises the errors of Ray."""
 
 from collections.abc import Sequence
 
@@ -9,30 +9,30 @@ from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.errors import ResourceError
 from orchestrator.runtime.ray_session import ray_session
 
-LOST = ConnectionAbortedError("Initialization failure from server:\nZombieProcess: PID still exists")
-AWAY = ConnectionError("ray client connection timeout")
+DIED = ConnectionAbortedError("Initialization failure from server:\nZombieProcess: PID still exists")
+TIMED_OUT = ConnectionError("ray client connection timeout")
 CLIENT = RuntimeConfig(address="ray://head:10001")
 
 
-class Door:
-    """Ray's ways in and out: the tries at it end so, the last one as all that follow."""
+class FakeRay:
+    """`ray.init` and `ray.shutdown`. Each call of init has the next result; the last result is repeated."""
 
-    def __init__(self, endings: Sequence[Exception | None]) -> None:
-        self.endings, self.asked, self.is_open = list(endings), list[str](), False
+    def __init__(self, results: Sequence[Exception | None]) -> None:
+        self.results, self.addresses, self.is_connected = list(results), list[str](), False
 
     def init(self, address: str, **options: object) -> None:
-        self.asked.append(address)
-        ending = self.endings.pop(0) if len(self.endings) > 1 else self.endings[0]
-        if ending is not None:
-            raise ending
-        self.is_open = True
+        self.addresses.append(address)
+        error = self.results.pop(0) if len(self.results) > 1 else self.results[0]
+        if error is not None:
+            raise error
+        self.is_connected = True
 
     def shutdown(self) -> None:
-        self.is_open = False
+        self.is_connected = False
 
 
 @pytest.fixture
-def through(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     for name in (
         "RAY_JOB_CONFIG_JSON_ENV_VAR",
@@ -43,40 +43,42 @@ def through(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def _door(monkeypatch: pytest.MonkeyPatch, *endings: Exception | None) -> Door:
-    door = Door(endings)
-    monkeypatch.setattr(ray, "init", door.init)
-    monkeypatch.setattr(ray, "shutdown", door.shutdown)
-    return door
+def _fake_ray(monkeypatch: pytest.MonkeyPatch, *results: Exception | None) -> FakeRay:
+    fake = FakeRay(results)
+    monkeypatch.setattr(ray, "init", fake.init)
+    monkeypatch.setattr(ray, "shutdown", fake.shutdown)
+    return fake
 
 
 @pytest.mark.parametrize("num_lost", [0, 1, 3])
-def test_a_server_that_dies_at_once_is_asked_again(through: pytest.MonkeyPatch, num_lost: int) -> None:
-    door = _door(through, *[LOST] * num_lost, None)
-    with ray_session(CLIENT):
-        assert door.is_open
-    assert (door.is_open, len(door.asked)) == (False, num_lost + 1)
-
-
-@pytest.mark.parametrize(("error", "num_tries"), [(LOST, 4), (AWAY, 1), (ValueError("no token"), 1)])
-def test_what_stays_as_it_is_ends_with_one_line(
-    through: pytest.MonkeyPatch, error: Exception, num_tries: int
+def test_connection_is_retried_when_the_client_server_dies(
+    environment: pytest.MonkeyPatch, num_lost: int
 ) -> None:
-    door = _door(through, error)
+    fake = _fake_ray(environment, *[DIED] * num_lost, None)
+    with ray_session(CLIENT):
+        assert fake.is_connected
+    assert (fake.is_connected, len(fake.addresses)) == (False, num_lost + 1)
+
+
+@pytest.mark.parametrize(("error", "num_attempts"), [(DIED, 4), (TIMED_OUT, 1), (ValueError("no token"), 1)])
+def test_failed_connection_is_one_line_with_the_remedy(
+    environment: pytest.MonkeyPatch, error: Exception, num_attempts: int
+) -> None:
+    fake = _fake_ray(environment, error)
     with pytest.raises(ResourceError) as caught, ray_session(CLIENT):
         pass
-    assert door.asked == ["ray://head:10001"] * num_tries
-    (line,) = str(caught.value).splitlines()
-    assert line.startswith("runtime.address=ray://head:10001: Ray cannot be reached (")
-    assert "RAY_AUTH_MODE=token" in line
+    assert fake.addresses == ["ray://head:10001"] * num_attempts
+    assert (caught.value.field, caught.value.value) == ("runtime.address", "ray://head:10001")
+    assert "\n" not in str(caught.value)
+    assert "RAY_AUTH_MODE=token" in caught.value.remedy
 
 
 @pytest.mark.parametrize(("in_a_job", "address"), [(False, "local"), (True, "auto")])
-def test_without_an_address_a_job_joins_its_cluster(
-    through: pytest.MonkeyPatch, in_a_job: bool, address: str
+def test_job_without_an_address_joins_its_cluster(
+    environment: pytest.MonkeyPatch, in_a_job: bool, address: str
 ) -> None:
     if in_a_job:
-        through.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    door = _door(through, None)
+        environment.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    fake = _fake_ray(environment, None)
     with ray_session(RuntimeConfig()):
-        assert door.asked == [address]
+        assert fake.addresses == [address]

@@ -1,4 +1,4 @@
-"""The actors and processes of one run, as Ray and the kernel know them."""
+"""List and kill the actors and processes of one run, as Ray and the kernel report them."""
 
 import os
 import signal
@@ -11,20 +11,23 @@ from ray.util import placement_group_table
 
 
 def actors_of(run_id: str, name: str = "") -> list[dict[str, Any]]:
-    """The actors of a run whose names begin so, dead ones too."""
+    """Return the actors of a run whose names start with `name`, also dead ones."""
     return [actor for actor in actors().values() if actor["Name"].startswith(f"{run_id}/{name}")]
 
 
 def living(run_id: str, name: str = "") -> list[dict[str, Any]]:
-    """Those that are alive, or about to be."""
+    """Return the actors of a run that are alive or starting."""
     return [actor for actor in actors_of(run_id, name) if actor["State"] != "DEAD"]
 
 
-def kill(run_id: str, name: str, most: int | None = None) -> int:
-    """SIGKILL the processes of running actors whose names begin so, `most` of them; their number."""
+def kill(run_id: str, name: str, limit: int | None = None) -> int:
+    """Send SIGKILL to the processes of at most `limit` running actors whose names start with `name`.
+
+    Returns the number of killed processes.
+    """
     running = [actor for actor in actors_of(run_id, name) if actor["State"] == "ALIVE" and actor["Pid"]]
     num_killed = 0
-    for actor in running[:most]:
+    for actor in running[:limit]:
         with suppress(ProcessLookupError):
             os.kill(actor["Pid"], signal.SIGKILL)
             num_killed += 1
@@ -32,7 +35,7 @@ def kill(run_id: str, name: str, most: int | None = None) -> int:
 
 
 def leaks(run_id: str) -> list[str]:
-    """What an ended run has left behind: actors, their processes, placement groups."""
+    """Return one line for each actor, actor process and placement group that an ended run has left."""
     found = [f"actor {actor['Name']} is {actor['State']}" for actor in living(run_id)]
     groups = placement_group_table().values()
     found += [
@@ -45,7 +48,7 @@ def leaks(run_id: str) -> list[str]:
 
 
 def is_actor_process(pid: int) -> bool:
-    """Whether a process is one of Ray's workers that holds an actor; idle ones are Ray's own to keep."""
+    """Whether a process is a Ray worker that runs an actor. Ray may keep idle workers."""
     try:
         title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:

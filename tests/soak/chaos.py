@@ -1,10 +1,10 @@
-"""Many short runs under random kills: `python -m tests.soak.chaos --kills 60 --seed 0`.
+"""Kill processes of many short runs at random: `python -m tests.soak.chaos --kills 60 --seed 0`.
 
-Each run is a command of its own on one Ray that stays up, with MLflow on. Again and again, after a random time, one of
-its client actors, all of them, its driver, or the command itself is killed with SIGKILL; a killed command is resumed.
-When a run has ended, its parameters must be those of the undisturbed run bit for bit, every metric must be in MLflow
-once for each round that it was measured in, and nothing of the run may be left in Ray. Prints a tally; exits 1 on any
-finding.
+Each run is a separate command on one Ray that stays up, with MLflow on. After random times the test sends SIGKILL to
+one of its client actors, to all of them, to its driver, or to the command itself; a killed command is resumed. After
+the run three conditions must be true: its parameters equal those of the run without kills, bit for bit; MLflow has
+every metric exactly once for each round in which it was measured; Ray has no actor, process or placement group of the
+run. Prints a summary; exits 1 if a condition is false.
 """
 
 import argparse
@@ -33,12 +33,12 @@ from tests.soak.metrics import metric_findings
 METHODS = ("feddst", "fedspa", "ssfl", "fedlps")
 VICTIMS = ("client", "all clients", "driver", "command")
 ROUNDS = 12
-#: a run that makes no progress for so long hangs
+#: seconds without progress after which a run counts as hanging
 STUCK_S = 240.0
 
 
 def overrides(storage: Path, method: str, seed: int) -> list[str]:
-    """The experiment: small, with client states and scoring, on two pooled actors."""
+    """Overrides of a small experiment with client states and scoring, on two pooled actors."""
     return [
         f"algorithm.name={method}",
         f"seed={seed}",
@@ -56,19 +56,19 @@ def overrides(storage: Path, method: str, seed: int) -> list[str]:
 
 
 class SoakedRun:
-    """One run, its command started again as often as it is killed."""
+    """One run, whose command is resumed each time that it is killed."""
 
-    def __init__(self, storage: Path, words: list[str], address: str) -> None:
+    def __init__(self, storage: Path, keys: list[str], address: str) -> None:
         self._address, self._before = address, set(storage.glob("*/run.json"))
         self._storage, self.folder = storage, None
-        self._start(["run", *words])
+        self._start(["run", *keys])
 
-    def _start(self, words: list[str]) -> None:
+    def _start(self, arguments: list[str]) -> None:
         command = [
             sys.executable,
             "-m",
             "orchestrator.cli",
-            *words,
+            *arguments,
             f"runtime.address={self._address}",
             "--quiet",
         ]
@@ -77,25 +77,27 @@ class SoakedRun:
     folder: Path | None
 
     def num_done(self) -> int:
-        """Committed rounds."""
+        """Return the number of committed rounds."""
         if self.folder is None:
             new = set(self._storage.glob("*/run.json")) - self._before
             self.folder = new.pop().parent if new else None
         return num_committed(self.folder) if self.folder else 0
 
     def wait(self, seconds: float, least_rounds: int) -> bool:
-        """Let it go on for so long and until so many rounds are there; False when it ended before."""
+        """Wait for `seconds` and until `least_rounds` rounds are committed; return False if the run ends before."""
         until_s, stuck_s = time.monotonic() + seconds, time.monotonic() + STUCK_S
         while time.monotonic() < until_s or self.num_done() < least_rounds:
             if self.process.poll() is not None:
                 return False
             if time.monotonic() > stuck_s:
-                raise AssertionError(f"{self.folder} has stood at round {self.num_done()} for {STUCK_S:g} s")
+                raise AssertionError(
+                    f"{self.folder} has made no progress after round {self.num_done()} for {STUCK_S:g} s"
+                )
             time.sleep(0.05)
         return True
 
     def kill(self, victim: str) -> int:
-        """Kill it, or some of its actors; the number of processes that were hit."""
+        """Kill the command or some of its actors; return the number of killed processes."""
         assert self.folder is not None
         if victim == "command":
             os.kill(self.process.pid, signal.SIGKILL)
@@ -106,18 +108,18 @@ class SoakedRun:
         return kill(self.folder.name, name, 1 if victim == "client" else None)
 
     def end(self) -> str:
-        """What it printed on standard error until it ended."""
+        """Wait for the end of the command, and return its standard error."""
         return self.process.communicate(timeout=STUCK_S)[1]
 
 
 def check(soaked: SoakedRun, expected: str, database: str) -> list[str]:
-    """What is wrong with a run that has ended."""
+    """Return one line for each condition that an ended run violates."""
     errors = soaked.end()
     if soaked.process.returncode:
         return [f"exit code {soaked.process.returncode}: {errors.strip()[-500:]}"]
     assert soaked.folder is not None
     summary = json.loads((soaked.folder / "summary.json").read_text())
-    found = [] if summary["params_sha256"] == expected else ["the parameters are others"]
+    found = [] if summary["params_sha256"] == expected else ["the parameters differ"]
     found += metric_findings(soaked.folder, database, ROUNDS)
     until_s = time.monotonic() + 30.0
     while (left := leaks(soaked.folder.name)) and time.monotonic() < until_s:
@@ -126,19 +128,19 @@ def check(soaked: SoakedRun, expected: str, database: str) -> list[str]:
 
 
 def soak(num_kills: int, seed: int, storage: Path, address: str) -> tuple[Counter[str], list[str], int]:
-    """Kills by victim, findings, and the number of runs."""
+    """Run until `num_kills` kills; return the kills by victim, the findings, and the number of runs."""
     rng = np.random.default_rng(seed)
     tally, findings, expected, num_runs = Counter[str](), list[str](), dict[str, str](), 0
     while sum(tally.values()) < num_kills:
         method, run_seed = METHODS[num_runs % len(METHODS)], num_runs // len(METHODS) % 2
-        words = overrides(storage, method, run_seed)
+        keys = overrides(storage, method, run_seed)
         key = f"{method} {run_seed}"
         if key not in expected:
-            alone = [*words, "runtime.executor=inprocess", "tracking.enabled=false"]
+            alone = [*keys, "runtime.executor=inprocess", "tracking.enabled=false"]
             expected[key] = run(
                 ExperimentConfig.parse(apply_overrides({}, alone)), Progress(quiet=True)
             ).params_sha256
-        soaked, hits = SoakedRun(storage, words, address), list[str]()
+        soaked, hits = SoakedRun(storage, keys, address), list[str]()
         while soaked.wait(float(rng.exponential(0.4)), least_rounds=min(1 + len(hits), ROUNDS - 1)):
             victim = str(rng.choice(VICTIMS, p=[0.35, 0.2, 0.25, 0.2]))
             if len(hits) >= ROUNDS - 2 or sum(tally.values()) >= num_kills:
@@ -150,14 +152,14 @@ def soak(num_kills: int, seed: int, storage: Path, address: str) -> tuple[Counte
         findings += [f"{key} ({soaked.folder}): {finding}" for finding in found]
         num_runs += 1
         print(
-            f"run {num_runs}, {key}: {', '.join(hits) or 'nothing hit'}; {'; '.join(found) or 'ok'}",
+            f"run {num_runs}, {key}: {', '.join(hits) or 'no kill'}; {'; '.join(found) or 'ok'}",
             flush=True,
         )
     return tally, findings, num_runs
 
 
 def main() -> int:
-    """Print a JSON object; the exit code."""
+    """Print a JSON object, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,8 +1,8 @@
-"""A long pooled run, watched: `python -m tests.soak.endurance --minutes 15`.
+"""Measure the growth of a long pooled run: `python -m tests.soak.endurance --minutes 15`.
 
-Beside a run of many rounds, which ends when the time is over, prints what its processes and Ray hold at intervals:
-memory of driver, client actors and tracker, their file descriptors, and the objects in Ray's shared store; then the
-slope of each over the second half of the run, memory as MiB per 100 rounds. Exits 1 when one grows beyond its bound.
+The run ends when the time is over. At intervals the command prints the memory and the file descriptors of driver,
+client actors, tracker and command, and the number of objects in Ray's shared store. At the end it prints the growth of
+each per 100 rounds over the second half of the run, memory in MiB. Exits 1 when one grows beyond its bound.
 """
 
 import argparse
@@ -27,10 +27,10 @@ from orchestrator.runtime.ray_session import ray_session
 from orchestrator.storage.event_log import num_committed
 from tests.soak.actors import living
 
-#: bounds of the slopes: MiB of a process, its descriptors, and objects, each per 100 rounds
-MOST_MIB, MOST_DESCRIPTORS, MOST_OBJECTS = 1.0, 0.5, 0.5
+#: bounds of the growth per 100 rounds: MiB of a process, its file descriptors, and objects
+MAX_MIB, MAX_DESCRIPTORS, MAX_OBJECTS = 1.0, 0.5, 0.5
 
-#: a client state of each client, masks that move, an evaluation every round
+#: the clients have states, the masks move, and every fifth round is evaluated
 OVERRIDES = (
     "algorithm.name=fedspa",
     "model.name=mlp",
@@ -47,19 +47,20 @@ Sample = dict[str, float]
 
 
 def resident_mib(pid: int) -> float:
-    """Memory of a process that is its own: anonymous pages, without what it maps of libraries and Ray's store."""
+    """Return the private memory of a process: anonymous pages, without mapped libraries and Ray's shared store."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) / 2**10
 
 
 def sample(storage: Path) -> Sample | None:
-    """What is held now, by name; None before the run has actors."""
+    """Return the present values by name; None before all actors of the run are alive."""
     folders = [path.parent for path in storage.glob("*/run.json")]
     actors = living(folders[0].name) if folders else []
     if not actors or any(actor["State"] != "ALIVE" for actor in actors):
         return None
     found = {
         "round": float(num_committed(folders[0])),
+        # objects in transfer come and go, so the smallest of some samples counts
         "objects": float(min(num_objects() for _ in range(20))),
     }
     processes = {actor["Name"].partition("/")[2]: actor["Pid"] for actor in actors} | {"command": os.getpid()}
@@ -70,7 +71,7 @@ def sample(storage: Path) -> Sample | None:
 
 
 def num_objects() -> int:
-    """Objects in Ray's shared store now: those on their way come and go, so that the fewest of some looks counts."""
+    """Return the number of objects in Ray's shared store now, including objects in transfer."""
     state = get_state_from_address(ray.get_runtime_context().gcs_address)
     time.sleep(0.02)
     return int(get_memory_info_reply(state).store_stats.num_local_objects)
@@ -82,30 +83,30 @@ def watch(storage: Path, minutes: float, every_s: float, samples: list[Sample]) 
     try:
         while time.monotonic() < until_s:
             time.sleep(every_s)
-            if taken := sample(storage):
-                samples.append(taken)
-                print(json.dumps({name: round(value, 1) for name, value in taken.items()}), flush=True)
+            if now := sample(storage):
+                samples.append(now)
+                print(json.dumps({name: round(value, 1) for name, value in now.items()}), flush=True)
     finally:
         os.kill(os.getpid(), signal.SIGINT)
 
 
 def slopes(samples: list[Sample]) -> dict[str, float]:
-    """Growth per 100 rounds over the second half, by name; least squares."""
+    """Return the growth per 100 rounds over the second half by name, fitted by least squares."""
     if len(samples) < 4:
-        raise SystemExit("too short: four samples are needed")
+        raise SystemExit("the run is too short: it needs four samples")
     half = samples[len(samples) // 2 :]
-    rounds = [taken["round"] for taken in half]
-    names = [name for name in half[0] if name != "round" and all(name in taken for taken in half)]
+    rounds = [one["round"] for one in half]
+    names = [name for name in half[0] if name != "round" and all(name in one for one in half)]
     return {name: 100.0 * float(np.polyfit(rounds, [t[name] for t in half], 1)[0]) for name in names}
 
 
 def bound(name: str) -> float:
-    """Of a slope."""
-    return MOST_OBJECTS if name == "objects" else MOST_MIB if name.endswith("MiB") else MOST_DESCRIPTORS
+    """Return the bound of a growth."""
+    return MAX_OBJECTS if name == "objects" else MAX_MIB if name.endswith("MiB") else MAX_DESCRIPTORS
 
 
 def main() -> int:
-    """Print samples and slopes; the exit code."""
+    """Print samples and growth, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--every", type=float, default=20.0, metavar="SECONDS")

@@ -1,4 +1,4 @@
-"""Whether MLflow holds what a run has measured: each metric once for each round that it was measured in."""
+"""Check that MLflow has each metric of a run exactly once for each round in which it was measured."""
 
 import json
 from collections import Counter
@@ -10,7 +10,7 @@ from orchestrator.tracking.record import read_records
 
 
 def metric_findings(folder: Path, uri: str, num_rounds: int) -> list[str]:
-    """Rounds that the run's own log lacks, and steps that MLflow lacks or has twice, of each metric."""
+    """Return one line if metrics.jsonl has missing rounds, and one for each metric that differs in MLflow."""
     records = read_records(folder / "metrics.jsonl")
     if [record.round_idx for record in records] != list(range(num_rounds)):
         return [f"metrics.jsonl has rounds {[record.round_idx for record in records]}"]
@@ -21,6 +21,6 @@ def metric_findings(folder: Path, uri: str, num_rounds: int) -> list[str]:
         points = Counter((point.step, point.value) for point in client.get_metric_history(run_id, name))
         expected = Counter((r.round_idx, r.metrics[name]) for r in records if name in r.metrics)
         if points != expected:
-            others = sorted((points - expected) + (expected - points))
-            found.append(f"{name} is otherwise in MLflow: {others[:5]}")
+            different = sorted((points - expected) + (expected - points))
+            found.append(f"{name} differs in MLflow: {different[:5]}")
     return found

@@ -1,8 +1,8 @@
-"""An MLflow server that is killed under a run, and away for a minute: `python -m tests.soak.mlflow_away`.
+"""Kill the MLflow server under a run and start it a minute later: `python -m tests.soak.mlflow_away`.
 
-Twice: once the run goes on while the server is away and after it is back, once it ends meanwhile and waits for it.
-Prints how many rounds were committed before, meanwhile and afterwards; exits 1 when a metric is missing, doubled or
-another one in MLflow, or the run is not marked as finished there.
+There are two runs. The first lasts longer than the outage; the second ends during the outage and waits for the server.
+Prints how many rounds were committed before, during and after the outage. Exits 1 when MLflow lacks a metric, has a
+metric twice or with another value, or does not mark the run as finished.
 """
 
 import argparse
@@ -36,13 +36,13 @@ OVERRIDES = (
     "runtime.actors=pooled",
     "runtime.pool_size=2",
 )
-GOES_ON = "goes on"
-#: the server is killed after so many rounds
+OUTLASTS = "outlasts the outage"
+#: rounds after which the server is killed
 ROUNDS_BEFORE = 20
 
 
 class Outage(threading.Thread):
-    """Kills the server under the one run in a storage, and starts it again when the time is over."""
+    """Kills the server while the only run of a storage folder runs, and starts it again after `seconds`."""
 
     def __init__(self, server: MlflowServer, storage: Path, seconds: float) -> None:
         super().__init__(daemon=True)
@@ -50,7 +50,7 @@ class Outage(threading.Thread):
         self.num_at_kill = self.num_at_return = -1
 
     def run(self) -> None:
-        """Wait for the run to have some rounds first."""
+        """Wait until the run has completed some rounds, then kill and restart the server."""
         while self._num_done() < ROUNDS_BEFORE:
             time.sleep(0.05)
         self._server.kill()
@@ -64,18 +64,18 @@ class Outage(threading.Thread):
 
 
 def soak(server: MlflowServer, storage: Path, num_rounds: int, seconds: float) -> dict[str, Any]:
-    """One run; what came of it."""
+    """Make one run, and return its measurements and findings."""
     outage = Outage(server, storage, seconds)
     outage.start()
-    words = [f"training.rounds={num_rounds}", f"runtime.storage={storage}", f"tracking.uri={server.uri}"]
+    keys = [f"training.rounds={num_rounds}", f"runtime.storage={storage}", f"tracking.uri={server.uri}"]
     timeout = f"tracking.flush_timeout_s={2 * seconds + 60:g}"
-    config = ExperimentConfig.parse(apply_overrides({}, [*OVERRIDES, *words, timeout]))
+    config = ExperimentConfig.parse(apply_overrides({}, [*OVERRIDES, *keys, timeout]))
     summary = run(config, Progress(quiet=True))
     outage.join(2 * seconds + 120)
     folder = storage / summary.run_id
     if not 0 <= outage.num_at_kill < outage.num_at_return:
         return {
-            "findings": [f"the server was not away in the run: {outage.num_at_kill}, {outage.num_at_return}"]
+            "findings": [f"the outage was not inside the run: {outage.num_at_kill}, {outage.num_at_return}"]
         }
     findings = metric_findings(folder, server.uri, num_rounds)
     mlflow_run_id = json.loads((folder / "tracking.json").read_text())["mlflow_run_id"]
@@ -95,10 +95,10 @@ def soak(server: MlflowServer, storage: Path, num_rounds: int, seconds: float) -
 
 
 def main() -> int:
-    """Print a JSON object; the exit code."""
+    """Print a JSON object, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--rounds", type=int, default=2500, help="of the run that goes on afterwards")
+    parser.add_argument("--rounds", type=int, default=2500, help="rounds of the run that outlasts the outage")
     options = parser.parse_args()
     results = {}
     with TemporaryDirectory() as folder, ray_session(RuntimeConfig()):
@@ -106,16 +106,17 @@ def main() -> int:
         server = MlflowServer(server_folder)
         server.start()
         try:
-            for name, num_rounds in ((GOES_ON, options.rounds), ("ends meanwhile", 2 * ROUNDS_BEFORE)):
+            for name, num_rounds in (
+                (OUTLASTS, options.rounds),
+                ("ends during the outage", 2 * ROUNDS_BEFORE),
+            ):
                 results[name] = soak(
                     server, Path(folder) / name.replace(" ", "-"), num_rounds, options.seconds
                 )
         finally:
             server.kill()
-    if results[GOES_ON].get("rounds_afterwards") == 0:
-        results[GOES_ON]["findings"].append(
-            "the run had ended before the server was back: give it more --rounds"
-        )
+    if results[OUTLASTS].get("rounds_afterwards") == 0:
+        results[OUTLASTS]["findings"].append("the run ended before the server was back: give more --rounds")
     print(json.dumps(results, indent=2))
     return 1 if any(result["findings"] for result in results.values()) else 0
 

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.errors import CheckpointError
 from orchestrator.storage.lock import held
 from orchestrator.storage.lock_owner import LockOwner, lock_owner, signal_owner
-from tests.support.holding import holding
+from tests.support.locking import locking
 
 
 def _name(folder: Path, host: str, pid: int) -> None:
@@ -23,7 +23,7 @@ def test_a_folder_without_a_lock_is_free(tmp_path: Path) -> None:
 
 
 def test_the_process_that_holds_it_is_named(tmp_path: Path) -> None:
-    with holding(tmp_path) as process:
+    with locking(tmp_path) as process:
         found = lock_owner(tmp_path)
         assert found == LockOwner(socket.gethostname(), process.pid)
         assert found.is_here
@@ -38,7 +38,7 @@ def test_a_process_that_only_has_the_number_of_the_holder_is_not_it(tmp_path: Pa
 
 
 def test_a_lock_that_names_an_old_holder_is_held_by_somebody(tmp_path: Path) -> None:
-    with holding(tmp_path):
+    with locking(tmp_path):
         _name(tmp_path, socket.gethostname(), 2**22 + 1)
         found = lock_owner(tmp_path)
         assert found is not None
@@ -47,14 +47,14 @@ def test_a_lock_that_names_an_old_holder_is_held_by_somebody(tmp_path: Path) -> 
 
 
 def test_a_lock_that_says_nothing_may_still_be_held(tmp_path: Path) -> None:
-    with holding(tmp_path):
+    with locking(tmp_path):
         (tmp_path / "lock").write_text("")
         assert lock_owner(tmp_path) == LockOwner("", 0)
     assert lock_owner(tmp_path) is None
 
 
 def test_a_holder_on_another_machine_cannot_be_signalled(tmp_path: Path) -> None:
-    with holding(tmp_path):
+    with locking(tmp_path):
         _name(tmp_path, "elsewhere", 7)
         found = lock_owner(tmp_path)
         assert found == LockOwner("elsewhere", 7)

@@ -1,4 +1,4 @@
-"""A cluster that does what a test tells it to."""
+"""Fakes of a job server and of a cluster, whose answers a test decides."""
 
 import asyncio
 import signal
@@ -9,14 +9,15 @@ from orchestrator.cluster.jobs import Job, JobRequest
 from orchestrator.cluster.view import ActorView, ClusterView, NodeView
 from orchestrator.errors import ClusterError, RequestError
 
-#: what a log can do beside giving text
+#: entries of a log that are events instead of text
 INTERRUPT, BREAK, SILENCE, END = "<ctrl-c>", "<connection lost>", "<silence>", "<the job ends>"
 
 
 class FakeJobs:
-    """One job, whose log is played from its beginning each time that it is asked for.
+    """A job server with one job, whose log starts from its beginning at each request.
 
-    `plays` has what each asking gets, the last one again and again. Ended once its last play has ended.
+    `plays` contains the log of each request; the last one is repeated. The job ends when a log has been read to
+    its end.
     """
 
     def __init__(
@@ -27,19 +28,19 @@ class FakeJobs:
         on_stop: Job | None = None,
         before: Job | None = None,
     ) -> None:
-        """The job is `before` (None: it runs) until it is `end`, or `on_stop` once it was told to stop."""
+        """The job's state is `before` (None: running), and then `end`, or `on_stop` if the job was stopped."""
         self.address = "http://head:8265"
         self.stopped: list[str] = []
         self._plays, self._end, self._on_stop = list(plays), end, on_stop
         self._before = before or replace(end, state="RUNNING", exit_code=None)
-        self._ended, self._num_looks = False, 0
+        self._ended, self._num_polls = False, 0
 
     def submit(self, request: JobRequest) -> None:
         """See Jobs."""
 
     def job(self, job_id: str) -> Job:
         """See Jobs."""
-        self._num_looks += 1
+        self._num_polls += 1
         return self._end if self._ended else self._before
 
     def jobs(self) -> list[Job]:
@@ -56,14 +57,14 @@ class FakeJobs:
         play = self._plays.pop(0) if len(self._plays) > 1 else self._plays[0]
         for text in play:
             if text == BREAK:
-                raise ClusterError("the cluster at http://head:8265 does not answer (it is gone)")
+                raise ClusterError("the cluster at http://head:8265 does not answer (connection lost)")
             if text == INTERRUPT:
                 signal.raise_signal(signal.SIGINT)
             elif text == END:
                 self._ended = True
             elif text == SILENCE:
-                looks = self._num_looks
-                while self._num_looks < looks + 3:
+                num_polls = self._num_polls
+                while self._num_polls < num_polls + 3:
                     await asyncio.sleep(0)
             else:
                 yield text
@@ -71,41 +72,41 @@ class FakeJobs:
 
 
 class FakeCluster:
-    """Actors and jobs; `after_stop` says what is left of them once something was told to stop."""
+    """A cluster with actors and jobs, which end some polls after a stop or a kill; `calls` records both."""
 
-    def __init__(self, actors: Sequence[ActorView] = (), jobs: Sequence[Job] = (), looks: int = 1) -> None:
-        """Whatever is told to stop has ended after so many looks."""
+    def __init__(self, actors: Sequence[ActorView] = (), jobs: Sequence[Job] = (), polls: int = 1) -> None:
+        """After the first stop or kill all actors and jobs still run for `polls` calls of `view` or `job`."""
         self.address = "http://head:8265"
-        self.told: list[str] = []
-        self._actors, self._jobs, self._looks = list(actors), list(jobs), looks
+        self.calls: list[str] = []
+        self._actors, self._jobs, self._polls_left = list(actors), list(jobs), polls
 
     def view(self) -> ClusterView:
         """See Cluster."""
-        self._look()
+        self._poll()
         return ClusterView(
             address=self.address, nodes=(HEAD,), actors=tuple(self._actors), jobs=tuple(self._jobs)
         )
 
     def job(self, job_id: str) -> Job:
         """See Jobs."""
-        self._look()
+        self._poll()
         return next(job for job in self._jobs if job.job_id == job_id)
 
     def stop(self, job_id: str) -> None:
         """See Jobs."""
-        self.told.append(f"stop job {job_id}")
+        self.calls.append(f"stop job {job_id}")
 
     def stop_run(self, run_id: str) -> None:
         """See Cluster."""
-        self.told.append(f"stop run {run_id}")
+        self.calls.append(f"stop run {run_id}")
 
     def kill_job(self, job_id: str) -> None:
         """See Cluster."""
-        self.told.append(f"kill job {job_id}")
+        self.calls.append(f"kill job {job_id}")
 
-    def _look(self) -> None:
-        self._looks -= bool(self.told)
-        if self.told and self._looks < 0:
+    def _poll(self) -> None:
+        self._polls_left -= bool(self.calls)
+        if self.calls and self._polls_left < 0:
             self._actors = []
             self._jobs = [replace(job, state="STOPPED") for job in self._jobs]
 
@@ -120,12 +121,12 @@ HEAD = NodeView(
 
 
 def actor(name: str, driver: str = "02000000", state: str = "ALIVE") -> ActorView:
-    """One of a run's actors on the head."""
+    """An actor of a run on the head node."""
     return ActorView(name=name, state=state, node_id="n1", pid=7, driver=driver)
 
 
-def nowhere() -> Callable[[], FakeCluster]:
-    """Connects to no cluster."""
+def no_cluster() -> Callable[[], FakeCluster]:
+    """A `connect` function that finds no cluster."""
 
     def connect() -> FakeCluster:
         raise RequestError("--address", "http://head:8265", "no cluster listens there", "start it")

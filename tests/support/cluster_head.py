@@ -1,4 +1,4 @@
-"""The head of a Ray cluster with its dashboard, on free loopback ports, that wants a token."""
+"""Start the head of a Ray cluster with dashboard and token, on free loopback ports."""
 
 import os
 import secrets
@@ -14,12 +14,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.launched import descendants
+from tests.support.command_process import descendants
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """A running head: its dashboard, its doors for Ray Client and for members, the environment of who has its token."""
+class HeadProcess:
+    """A running head.
+
+    `address` is the dashboard, `client` the server of Ray Client, `gcs` the address for members of the cluster.
+    `environment` contains the token.
+    """
 
     address: str
     client: str
@@ -28,7 +32,7 @@ class Head:
     process: "subprocess.Popen[bytes]"
 
     def kill(self) -> None:
-        """SIGKILL it with all that it has started."""
+        """Send SIGKILL to the head and to all its descendants."""
         for pid in reversed(descendants(self.process.pid)):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -36,8 +40,8 @@ class Head:
 
 
 @contextmanager
-def started_head() -> Iterator[Head]:
-    """Start one in a folder of its own, whose path is short enough for Ray's sockets, and end it."""
+def started_head() -> Iterator[HeadProcess]:
+    """Start a head in a new temporary folder, and kill it at the end. The folder's path is short enough for Ray."""
     folder = Path(tempfile.mkdtemp(prefix="sfj-"))
     port, dashboard, client, agent = _free_ports(4)
     tools = Path(sys.executable).parent
@@ -48,9 +52,9 @@ def started_head() -> Iterator[Head]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
-        "GRPC_ENABLE_FORK_SUPPORT": "0",  # as docs/cluster has it
+        "GRPC_ENABLE_FORK_SUPPORT": "0",  # as docs/cluster/README.md says
     }
-    words = [
+    command = [
         *(str(tools / "ray"), "start", "--head", "--block", "--disable-usage-stats", "--num-cpus=2"),
         *("--node-ip-address=127.0.0.1", f"--port={port}", f"--ray-client-server-port={client}"),
         *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
@@ -60,9 +64,9 @@ def started_head() -> Iterator[Head]:
     log = folder / "head.log"
     with log.open("w") as file:
         process = subprocess.Popen(
-            words, cwd=folder, env=environment, stdout=file, stderr=file, start_new_session=True
+            command, cwd=folder, env=environment, stdout=file, stderr=file, start_new_session=True
         )
-    head = Head(
+    head = HeadProcess(
         f"http://127.0.0.1:{dashboard}",
         f"ray://127.0.0.1:{client}",
         f"127.0.0.1:{port}",
@@ -70,15 +74,15 @@ def started_head() -> Iterator[Head]:
         process,
     )
     try:
-        for awaited in (dashboard, agent):  # without an agent a job that is submitted soon fails
-            _wait_until_it_listens(process, awaited, log)
+        for required in (dashboard, agent):  # a job that is submitted before the agent listens fails
+            _wait_until_listening(process, required, log)
         yield head
     finally:
         head.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait_until_it_listens(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+def _wait_until_listening(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
     deadline_s = time.monotonic() + 180
     while True:
         try:

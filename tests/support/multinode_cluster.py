@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes, each started by `ray start` on a machine of its own where that is allowed."""
+"""A Ray cluster with several nodes; `ray start` starts each node on its own machine if namespaces are allowed."""
 
 import json
 import os
@@ -16,13 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, final
 
-from tests.support.launched import descendants
+from tests.support.command_process import descendants
 from tests.support.multinode_machines import Machine, SameMachine, machines
 
-#: what `ray start` prints once a node is up
+#: output of `ray start` after a node is up
 _UP = "Ray runtime started."
 _OBJECT_STORE_BYTES = 100 * 2**20
-#: raylets write their figures often enough to be waited for, and a dead node is found out soon
+#: raylets write their statistics often, and Ray detects a dead node soon
 _QUICK = {
     "RAY_debug_dump_period_milliseconds": "500",
     "RAY_health_check_period_ms": "1000",
@@ -31,7 +31,7 @@ _QUICK = {
 
 
 def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 120.0) -> None:
-    """Look again and again until the condition holds. Raises AssertionError, saying what never happened."""
+    """Wait until the condition is true. Raises AssertionError with `what` after the deadline."""
     end_s = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < end_s, f"not within {deadline_s:g} s: {what}"
@@ -39,32 +39,34 @@ def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 120
 
 
 @final
-class Command:
-    """A process on a machine, and what it has printed so far."""
+class NodeCommand:
+    """A process on a machine, and its output so far."""
 
-    def __init__(self, machine: Machine, words: Sequence[object], env: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, machine: Machine, arguments: Sequence[object], env: Mapping[str, str], log: Path
+    ) -> None:
         self._log = log
-        self.process = machine.popen([*map(str, words)], env, log)
+        self.process = machine.popen([*map(str, arguments)], env, log)
 
-    def said(self) -> str:
-        """Everything it has printed."""
+    def output(self) -> str:
+        """Return everything that the process has printed."""
         return self._log.read_text(errors="replace")
 
     def ended(self) -> bool:
-        """Whether it has."""
+        """Whether the process has ended."""
         return self.process.poll() is not None
 
     def wait(self, deadline_s: float = 120.0) -> int:
-        """Its exit code, once it has ended. Raises AssertionError with what it printed when it does not."""
+        """Wait for the end and return the exit code. Raises AssertionError with the output after the deadline."""
         try:
             return self.process.wait(deadline_s)
         except subprocess.TimeoutExpired:
             raise AssertionError(
-                f"it had not ended after {deadline_s:g} s, and said: {self.said()}"
+                f"the command did not end within {deadline_s:g} s; output: {self.output()}"
             ) from None
 
     def kill(self) -> None:
-        """SIGKILL of it and of every process below it."""
+        """Send SIGKILL to the process and to all its descendants."""
         for pid in descendants(self.process.pid):
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -74,10 +76,10 @@ class Command:
 
 
 @final
-class Node:
-    """One node of a cluster; `head` is that of the cluster it joins (None: it is the head of its own)."""
+class RayNode:
+    """One node of a cluster. `head` is the head that the node joins; None: the node is the head."""
 
-    def __init__(self, name: str, machine: Machine, folder: Path, token: str, head: "Node | None") -> None:
+    def __init__(self, name: str, machine: Machine, folder: Path, token: str, head: "RayNode | None") -> None:
         self.name, self.address, self._machine, self._head = name, machine.address, machine, head
         self.folder = folder
         self.temp_dir = folder / "ray"
@@ -92,16 +94,16 @@ class Node:
         home.mkdir(parents=True)
         (home / "token").write_text(token)
         (home / "token").chmod(0o600)
-        self._commands: list[Command] = []
-        self._ray: Command | None = None
-        self._finds: dict[str, str] = {}
+        self._commands: list[NodeCommand] = []
+        self._ray: NodeCommand | None = None
+        self._address_env: dict[str, str] = {}
 
     def start(self, port: int, *, num_cpus: int) -> None:
-        """Begin to start Ray; `port` is the head's. The node has one of a resource of its own name."""
+        """Start Ray without waiting; `port` is the head's. The node has 1 of a resource with the node's name."""
         if isinstance(
             self._machine, SameMachine
-        ):  # where `auto` would look through other clusters' processes too
-            self._finds = {"RAY_ADDRESS": f"{(self._head or self).address}:{port}"}
+        ):  # otherwise `auto` could find the processes of other clusters
+            self._address_env = {"RAY_ADDRESS": f"{(self._head or self).address}:{port}"}
         where = (
             ["--head", f"--port={port}", "--include-dashboard=false"]
             if self._head is None
@@ -122,58 +124,58 @@ class Node:
         )
 
     def wait_until_up(self) -> None:
-        """Wait for what `start` began."""
+        """Wait until the Ray that `start` has started is up."""
         ray = self._ray
         assert ray is not None
-        wait_until(lambda: _UP in ray.said() or ray.ended(), f"{self.name} is up")
-        assert _UP in ray.said(), ray.said()
+        wait_until(lambda: _UP in ray.output() or ray.ended(), f"{self.name} is up")
+        assert _UP in ray.output(), ray.output()
 
-    def exec(self, *words: object, env: Mapping[str, str] | None = None) -> Command:
-        """Start a command on the node, as a user who is logged in there."""
+    def exec(self, *arguments: object, env: Mapping[str, str] | None = None) -> NodeCommand:
+        """Start a command on the node, with the environment of a user there."""
         log = self.folder / f"command-{len(self._commands)}.log"
-        command = Command(self._machine, words, {**self.env, **(env or {})}, log)
+        command = NodeCommand(self._machine, arguments, {**self.env, **(env or {})}, log)
         self._commands.append(command)
         return command
 
-    def python(self, *words: object) -> Command:
-        """Start this Python on the node; to Ray there, `auto` is this cluster."""
-        return self.exec(sys.executable, *words, env=self._finds)
+    def python(self, *arguments: object) -> NodeCommand:
+        """Start this Python on the node, where Ray's address `auto` means this cluster."""
+        return self.exec(sys.executable, *arguments, env=self._address_env)
 
     def is_up(self) -> bool:
-        """Whether Ray runs here."""
+        """Whether Ray runs on the node."""
         return self._ray is not None and not self._ray.ended()
 
     def kill(self) -> None:
-        """SIGKILL of every process of Ray's on this node, and of nothing else that runs there."""
+        """Send SIGKILL to every Ray process on the node, and to no other process."""
         assert self._ray is not None
         self._ray.kill()
 
     def num_client_actors(self) -> int:
-        """How many live here now, by the names that Ray gives their processes."""
+        """Return the number of client actors on the node, by the names of their processes."""
         assert self._ray is not None
         return sum(_title(pid).startswith("ray::ClientActor") for pid in descendants(self._ray.process.pid))
 
     def close(self) -> None:
-        """End everything that was started on the node."""
+        """Kill all commands that were started on the node."""
         for command in self._commands:
             command.kill()
 
     def objects_received(self) -> int:
-        """Objects up to 5 MiB that other nodes' stores have sent to this one's so far.
+        """Return how many objects the node's object store has received from other nodes so far.
 
-        That is a count in its raylet's own log, which is waited for until it is newer than this call. An object above
-        5 MiB counts once for each 5 MiB.
+        The raylet writes this count to its log; the method waits until the log is newer than this call. An object of
+        more than 5 MiB counts once for each 5 MiB.
         """
         (file,) = self.temp_dir.glob("session_2*/logs/debug_state.txt")
         asked_s = time.time()
         found: list[str] = []
 
-        def is_there() -> bool:
+        def is_written() -> bool:
             lines = file.read_text().splitlines() if file.stat().st_mtime > asked_s else []
             found[:] = [line for line in lines if "num chunks received total" in line]
             return bool(found)
 
-        wait_until(is_there, f"the raylet of {self.name} writes down its figures")
+        wait_until(is_written, f"the raylet of {self.name} writes its statistics")
         return int(found[0].rpartition(":")[2])
 
 
@@ -185,7 +187,7 @@ def _free_port() -> int:
 
 
 def _title(pid: int) -> str:
-    """What a process calls itself; nothing once it has ended."""
+    """Return the title of a process; empty after its end."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
@@ -193,34 +195,34 @@ def _title(pid: int) -> str:
 
 
 @final
-class Cluster:
-    """A head and workers with token authentication, as a context manager; `shared` is a folder that all see."""
+class MultinodeCluster:
+    """A head and workers with token authentication, as a context manager. All nodes see the folder `shared`."""
 
     def __init__(self, num_workers: int, *, num_cpus: int, isolated: bool) -> None:
-        """`num_cpus` is declared by each node; `isolated` gives each a machine of its own (see machines.py)."""
+        """Each node declares `num_cpus`; `isolated` gives each node its own machine (see multinode_machines.py)."""
         self._num_nodes, self._num_cpus, self._isolated = num_workers + 1, num_cpus, isolated
         self._stack = ExitStack()
         self.port = 6379 if isolated else _free_port()
-        self.nodes: list[Node] = []
+        self.nodes: list[RayNode] = []
 
     @property
-    def head(self) -> Node:
-        """The node that everything depends on."""
+    def head(self) -> RayNode:
+        """The head node."""
         return self.nodes[0]
 
     @property
-    def workers(self) -> list[Node]:
-        """The others."""
+    def workers(self) -> list[RayNode]:
+        """The worker nodes."""
         return self.nodes[1:]
 
     @property
     def address(self) -> str:
-        """What a run joins by."""
+        """The address by which a run joins the cluster."""
         return f"{self.head.address}:{self.port}"
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            # sockets lie below it, whose paths may have 107 characters
+            # Ray's sockets are inside this folder, and their paths may have 107 characters
             folder = Path(tempfile.mkdtemp(prefix="sf-"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             self.shared = folder / "shared"
@@ -228,7 +230,7 @@ class Cluster:
             token = secrets.token_hex(32)
             for number, machine in enumerate(machines(self._num_nodes, self._isolated, stack)):
                 name = f"worker-{number}" if number else "head"
-                node = Node(name, machine, folder / name, token, self.head if number else None)
+                node = RayNode(name, machine, folder / name, token, self.head if number else None)
                 stack.callback(node.close)
                 self.nodes.append(node)
             self.head.start(self.port, num_cpus=self._num_cpus)

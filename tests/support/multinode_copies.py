@@ -1,8 +1,8 @@
-"""Sends one array to tasks on one node, once and then as copies.
+"""Send one array to tasks on one node, first as one object and then as copies.
 
 `python -m tests.support.multinode_copies N NODE`
 
-NODE is its name; N is the number of tasks. What the node's store receives is 1 object, and then N.
+NODE is the name of the node; N is the number of tasks. The node's store receives 1 object, and then N objects.
 """
 
 import sys
@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import ray
 
-#: above what Ray sends along with a call
+#: more than the size up to which Ray sends an object inside a call
 _NUM_BYTES = 2**18
 
 
 def main(num_tasks: int, node: str) -> None:
     """Run the tasks on the connected cluster."""
     ray.init("auto", log_to_driver=False)
-    there = ray.remote(_length).options(num_cpus=0, resources={node: 0.01})
+    task = ray.remote(_length).options(num_cpus=0, resources={node: 0.01})
     array = np.zeros(_NUM_BYTES, dtype=np.uint8)
     one = ray.put(array)
-    _await([there.remote(one) for _ in range(num_tasks)])
+    _await([task.remote(one) for _ in range(num_tasks)])
     copies = [ray.put(array) for _ in range(num_tasks)]
-    _await([there.remote(copy) for copy in copies])
+    _await([task.remote(copy) for copy in copies])
 
 
 def _length(array: Any) -> int:

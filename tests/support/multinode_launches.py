@@ -1,4 +1,4 @@
-"""Runs and sweeps by a command on a node of a cluster, of a small experiment whose actors reserve a core each."""
+"""Start runs and sweeps on a node of a cluster. In the small experiment each actor reserves one core."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from orchestrator.runtime import session
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.store import SweepStore
 from orchestrator.tracking.record import read_records
-from tests.support.multinode_cluster import Cluster, Command, Node
+from tests.support.multinode_cluster import MultinodeCluster, NodeCommand, RayNode
 from tests.support.sweep_files import the_sweep
 
 NUM_CLIENTS = 6
@@ -24,7 +24,7 @@ _DEVICE = {
     "uplink_bytes_per_s": 1e6,
     "downlink_bytes_per_s": 5e6,
 }
-#: nearly dense, so that a broadcast is above the 100 KiB up to which Ray sends an object along with a call
+#: nearly dense, so that a broadcast has more than 100 KiB; Ray sends smaller objects inside a call
 _EXPERIMENT: dict[str, Any] = {
     "algorithm": {"name": "feddst", "readjust_every": 2, "alpha": 0.2},
     "sparsity": {"level": 0.1},
@@ -39,84 +39,84 @@ from ray import tune
 
 SPACE = {{"{key}": tune.grid_search({values})}}
 '''
-#: long enough to be hit in the middle
+#: long enough to kill nodes before its end
 LONG = ("training.rounds=120", "training.clients_per_round=3")
 
 
 @final
-class Run:
-    """One run on the cluster: the command, and the folder that it fills."""
+class ClusterRun:
+    """One run on the cluster: its command and its folder."""
 
-    def __init__(self, command: Command, storage: Path) -> None:
+    def __init__(self, command: NodeCommand, storage: Path) -> None:
         self.command, self._storage = command, storage
 
     @property
     def folder(self) -> Path:
-        """The run's folder, once it is there."""
+        """The run's folder, after the command has created it."""
         (file,) = self._storage.glob("*/run.json")
         return file.parent
 
     def num_commits(self) -> int:
-        """Rounds that are committed."""
+        """Return the number of committed rounds."""
         return len(list(self._storage.glob("*/commits/round-*.json")))
 
     def rounds(self) -> list[int]:
-        """The rounds whose metrics are recorded, in their order."""
+        """Return the recorded rounds in order."""
         return [record.round_idx for record in read_records(self.folder / "metrics.jsonl")]
 
     def params_sha256(self) -> str | None:
-        """What its summary says once it has ended well."""
+        """Return the digest of the parameters from the run's summary."""
         return RunSummary.read(self.folder / "summary.json").params_sha256
 
 
 @final
-class Sweep:
-    """One sweep on the cluster: the command, and the folder that it fills."""
+class ClusterSweep:
+    """One sweep on the cluster: its command and its folder."""
 
-    def __init__(self, command: Command, storage: Path) -> None:
+    def __init__(self, command: NodeCommand, storage: Path) -> None:
         self.command, self._storage = command, storage
 
     def num_commits(self, number: int) -> int:
-        """Rounds that a trial has committed."""
+        """Return the number of committed rounds of a trial."""
         return len(list(self._storage.glob(f"*/*-{number:03d}/commits/round-*.json")))
 
     @property
     def store(self) -> SweepStore:
-        """What it has written down, once its folder is there."""
+        """The sweep's folder, after the command has created it."""
         return the_sweep(self._storage)
 
 
 @final
-class Launches:
-    """Starts runs and sweeps on a cluster, each with a storage folder of its own."""
+class ClusterLauncher:
+    """Starts runs and sweeps on a cluster, each with its own storage folder."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: MultinodeCluster) -> None:
         self._cluster, self._number = cluster, 0
         self._fleet = self.fleet("fleet")
 
     def fleet(self, name: str, **more: object) -> str:
-        """The file of a fleet of one-core devices with more of their own."""
+        """Write a fleet file of one-core devices with more settings, and return its path."""
         file = self._cluster.shared / f"{name}.yaml"
         file.write_text(yaml.safe_dump({"profiles": [_DEVICE | more]}))
         return str(file)
 
-    def run(self, node: Node, address: str, *overrides: str) -> Run:
-        """Start a run by a command on a node."""
+    def run(self, node: RayNode, address: str, *overrides: str) -> ClusterRun:
+        """Start a run on a node."""
         storage = self._storage()
         file = self._file(storage, f"runtime.address={address}", *overrides)
-        return Run(node.python("-m", "orchestrator.cli", "run", "-c", file), storage)
+        return ClusterRun(node.python("-m", "orchestrator.cli", "run", "-c", file), storage)
 
-    def sweep(self, node: Node, key: str, values: Sequence[str], *overrides: str) -> Sweep:
-        """Start a sweep over the values of one key, one trial at a time, by a command on a node."""
+    def sweep(self, node: RayNode, key: str, values: Sequence[str], *overrides: str) -> ClusterSweep:
+        """Start a sweep over the values of one key on a node, with one trial at a time."""
         storage = self._storage()
         space = storage / "space.py"
         space.write_text(_SPACE.format(key=key, values=list(values)))
         file = self._file(storage, "runtime.address=auto", *overrides)
-        words = ["sweep", space, "-c", file, "--max-concurrent", 1]
-        return Sweep(node.python("-m", "orchestrator.cli", *words), storage)
+        arguments = ["sweep", space, "-c", file, "--max-concurrent", 1]
+        return ClusterSweep(node.python("-m", "orchestrator.cli", *arguments), storage)
 
-    def undisturbed(self, *overrides: str) -> str | None:
-        """Digest of the parameters with which the same experiment ends in this process."""
+    def digest_without_faults(self, *overrides: str) -> str | None:
+        """Run the same experiment in this process, and return the digest of its parameters."""
         config = self._config(self._storage(), "runtime.executor=inprocess", *overrides)
         return session.run(config, Progress(quiet=True)).params_sha256
 

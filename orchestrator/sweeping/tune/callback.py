@@ -164,7 +164,7 @@ class SweepCallback(NotPickled, Callback):
         folder = self._store.run_folder(number)
         num_rounds = num_committed(folder) if is_run(folder) else 0
         self._store.add_loss(number, num_rounds, cause)
-        if not self._losses[number].one_more(num_rounds):
+        if not self._losses[number].record_loss(num_rounds):
             return False
         self._lost.add(number)
         self._display.lose_actors(number, cause)

@@ -16,7 +16,7 @@ from orchestrator.execution.placement import Capacity
 from orchestrator.execution.ray_actors import end_actors
 from orchestrator.execution.ray_capacity import cluster_capacity
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.runtime.ray_head_monitor import ending_without_head, is_through_client
+from orchestrator.runtime.ray_head_monitor import exiting_when_head_is_lost, is_client_connection
 from orchestrator.runtime.ray_session import ray_session
 from orchestrator.runtime.run_folder import (
     git_commit,
@@ -26,7 +26,7 @@ from orchestrator.runtime.run_folder import (
     unique_name,
     user_name,
 )
-from orchestrator.runtime.session import check_places, on_interrupt
+from orchestrator.runtime.session import check_storage_and_tracking, on_interrupt
 from orchestrator.storage.atomic_write import write_durably
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
@@ -59,7 +59,7 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
     """
     plan = plan_sweep(request)
     trials = [] if plan.is_adaptive else plan.trials()
-    check_places(plan.config)
+    check_storage_and_tracking(plan.config)
     folder = plan.config.runtime.storage.resolve() / unique_name(plan.space.name)
     folder.mkdir(parents=True)
     store = SweepStore(folder)
@@ -105,7 +105,7 @@ def resume_sweep(
     changes = {} if max_concurrent is None else {"max_concurrent": max_concurrent}
     with chdir(home if home.is_dir() else os.getcwd()):
         plan = plan_again(store, **changes)
-        check_places(plan.config)
+        check_storage_and_tracking(plan.config)
         return _run(plan, store, display, verbose)
 
 
@@ -115,7 +115,7 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
     with (
         store.locked(),
         ray_session(config.runtime, verbose=verbose),
-        ending_without_head(config.runtime.address, resumption),
+        exiting_when_head_is_lost(config.runtime.address, resumption),
     ):
         _require_member(config.runtime.address)
         recorded = store.trials()
@@ -174,7 +174,7 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
 
 def _require_member(address: str | None) -> None:
     """Tune and the writing down of results are in the command's process, and the drivers beside it."""
-    if is_through_client():
+    if is_client_connection():
         problem = "a sweep is run on a node of its cluster, not through Ray Client"
         remedy = "`sparsefleet submit --address http://HEAD:8265 sweep ...` with runtime.address=auto runs it there"
         raise ConfigError("runtime.address", address, problem, remedy)

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.errors import CheckpointError, ConfigError, TrackingError
 from orchestrator.execution.placement import Capacity
-from orchestrator.runtime.restart_counter import MOST_LOSSES
+from orchestrator.runtime.restart_counter import MAX_LOSSES
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.tune.callback import SweepCallback, SweepStopper, progress
@@ -142,7 +142,7 @@ def test_a_trial_that_loses_its_actors_goes_on_until_it_gets_nowhere(
         side_file.write_text(f"Failure # 1 (occurred at 2026-01-01)\n{error}\n")
     with opened(hall.store.folder / "sw-1-000") as run:
         for num_rounds in (0, 2):
-            for _ in range(MOST_LOSSES):
+            for _ in range(MAX_LOSSES):
                 hall.watch.on_trial_error(1, [], side)
                 assert hall.begin_anew()
                 assert not hall.begin_anew()

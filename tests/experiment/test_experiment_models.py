@@ -1,4 +1,4 @@
-"""Models that researchers bring: what no mask can thin out stays dense, and what cannot be trained is said at once."""
+"""Experiments with library models: weights without a mask stay dense, and untrainable models are rejected early."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.support.runs import committed, drive, fresh
 LIBRARY = "model.name=tests.support.library_models:"
 FEDDST = "algorithm.name=feddst"
 SMALL = ("fleet.num_clients=60", "data.partition.kind=iid", "training.rounds=1")
-#: the weights that stay dense, with their sizes by hand
+#: name -> size of the weights that stay dense, computed by hand
 DENSE = {
     "vit": {"1.class_token": 16, "1.encoder.pos_embedding": (1 + 16) * 16},
     # windows of 2 x 2 have 3 x 3 relative positions, for each of two heads
@@ -26,14 +26,14 @@ DENSE = {
 }
 
 
-def prepared_for(model: str, *overrides: str) -> Experiment:
+def experiment_with(model: str, *overrides: str) -> Experiment:
     return fresh(f"{LIBRARY}{model}", "data.image_size=32", *SMALL, *overrides)
 
 
 @pytest.mark.filterwarnings("ignore:.*spectral_norm:FutureWarning")
 @pytest.mark.parametrize("model", DENSE)
-def test_sparse_training_keeps_dense_what_no_mask_can_thin_out(model: str, tmp_path: Path) -> None:
-    experiment = prepared_for(
+def test_sparse_training_keeps_unmaskable_weights_dense(model: str, tmp_path: Path) -> None:
+    experiment = experiment_with(
         model, "algorithm.name=randommask", "sparsity.level=0.8", "sparsity.allocation=erk"
     )
     layout = experiment.setting.layout
@@ -46,33 +46,33 @@ def test_sparse_training_keeps_dense_what_no_mask_can_thin_out(model: str, tmp_p
     assert layout.density(mask) == pytest.approx(0.2, abs=0.01)
 
 
-def test_what_stays_dense_is_named_once() -> None:
+def test_model_notes_name_each_dense_weight_once() -> None:
     for model, names in DENSE.items():
-        lines = model_notes(prepared_for(model))
+        lines = model_notes(experiment_with(model))
         assert len(lines) == bool(names)
         assert all(line.count(name) == 1 for line in lines for name in names)
         assert all(f"{sum(names.values()):,}" in line for line in lines)
 
 
-def test_a_level_of_sparsity_needs_a_weight_that_can_be_masked() -> None:
+def test_sparsity_level_needs_a_maskable_weight() -> None:
     with pytest.raises(ConfigError) as caught:
-        prepared_for("all_normed", FEDDST, "sparsity.level=0.8")
+        experiment_with("all_normed", FEDDST, "sparsity.level=0.8")
     assert (caught.value.field, caught.value.value) == ("sparsity.level", 0.8)
-    assert prepared_for("all_normed").setting.layout.num_maskable == 0
+    assert experiment_with("all_normed").setting.layout.num_maskable == 0
 
 
 @pytest.mark.parametrize("model", ["googlenet_with_heads", "traced"])
-def test_what_cannot_be_trained_is_rejected_before_the_run(model: str) -> None:
+def test_untrainable_model_is_rejected_before_the_run(model: str) -> None:
     with pytest.raises(ModelError) as caught:
-        prepared_for(model)
+        experiment_with(model)
     assert caught.value.field == "model.name"
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # from torch's own compiler
 @pytest.mark.parametrize("model", ["compiled", "compiled_inside", "compiled_in_place"])
-def test_the_module_below_a_compiled_one_is_used(model: str) -> None:
-    experiment, plain = prepared_for(model), prepared_for("plain")
+def test_compiled_model_is_replaced_by_its_original_module(model: str) -> None:
+    experiment, plain = experiment_with(model), experiment_with("plain")
     assert experiment.setting.layout == plain.setting.layout
     assert np.array_equal(experiment.initial, plain.initial)
     modules = list(experiment.new_model().module.modules())
@@ -80,7 +80,7 @@ def test_the_module_below_a_compiled_one_is_used(model: str) -> None:
     assert all(module._compiled_call_impl is None for module in modules)
 
 
-def test_frozen_parameters_are_neither_in_the_vector_nor_trained() -> None:
+def test_frozen_parameters_are_not_in_the_vector() -> None:
     experiment = fresh("model.name=tests.support.stateful_models:frozen")
     layout = experiment.setting.layout
     assert layout.size == layout.num_trainable == 128 * 32 + 32 + 32 * 10 + 10

@@ -1,4 +1,4 @@
-"""A method that does not keep what it says, as `tests.support.hurried:Hurried`."""
+"""A method that breaks its `steady_cost` declaration; tests name it `tests.support.one_batch:OneBatch`."""
 
 from typing import ClassVar, final
 
@@ -9,8 +9,8 @@ from orchestrator.federation.local.run import LocalRun
 
 
 @final
-class Hurried(Algorithm[ServerState, None]):
-    """FedAvg that promises to train on all of a client's samples, and trains on one batch."""
+class OneBatch(Algorithm[ServerState, None]):
+    """FedAvg that declares the cost of training on all samples of a client, but trains on one batch."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)
 

@@ -1,4 +1,4 @@
-"""The logged model of a run scores on the test set what the run reported, whatever state the model has."""
+"""The model that a run logs to MLflow has the test scores that the run reported, also for models with state."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,14 +37,14 @@ IMAGE_MODELS = (
     "cumulative_norm",
 )
 TEXT_MODELS = ("tied", "causal")
-#: sides in pixels of the digits that these models need
+#: image size in pixels that a model needs
 LARGE = {name: 32 for name, entry in MODELS.items() if entry.takes == "image" and name != "mlp"}
 SLOW = ("vgg11", "resnet18")
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
-    """A client of an MLflow store, which is the current one as long as the module's tests run."""
+    """A client of an MLflow store, which is the current store for all tests of the module."""
     uri, previous = f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db", mlflow.get_tracking_uri()
     client = connect(uri)
     client.create_experiment("logged", artifact_location=str(tmp_path_factory.mktemp("artifacts")))
@@ -54,18 +54,18 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
 
 
 def reported(folder: Path) -> dict[str, float]:
-    """The run's last accuracy and loss of its global model."""
+    """The last accuracy and loss that the run reported for its global model."""
     metrics = [r.metrics for r in read_records(folder / "metrics.jsonl") if "eval/accuracy" in r.metrics]
     return {name: metrics[-1][f"eval/{name}"] for name in ("accuracy", "loss")}
 
 
 def logged(client: MlflowClient, experiment: Experiment, folder: Path) -> dict[str, float]:
-    """Accuracy and loss of what MLflow loads, on the test set, computed here."""
+    """Compute accuracy and loss of the model that MLflow loads, on the test set."""
     store = client.get_experiment_by_name("logged")
     assert store is not None
     run_id = client.create_run(store.experiment_id).info.run_id
     model_id = log_model(client, run_id, folder / "model", digest="d", step=0, sent=set())
-    torch.manual_seed(12345)  # nothing may depend on the state that the loader's process is in
+    torch.manual_seed(12345)  # the result must not depend on the random state of the loading process
     np.random.seed(54321)  # noqa: NPY002
     served = mlflow.pyfunc.load_model(f"models:/{model_id}")
     dataset = experiment.dataset
@@ -81,7 +81,7 @@ def logged(client: MlflowClient, experiment: Experiment, folder: Path) -> dict[s
 
 
 def text_data(folder: Path) -> tuple[str, ...]:
-    """Overrides for a play of six roles whose lines repeat, so that there is something to learn."""
+    """Write a text with six roles, whose repeated lines a model can learn; return overrides that use it."""
     lines = [f"ROLE{k}:\n{'to be or not to be that is the question ' * 6}\n" for k in range(6)]
     (folder / "play.txt").write_text("\n".join(lines))
     return (
@@ -129,7 +129,7 @@ def test_logged_model_with_state_scores_what_the_run_reported(
 ) -> None:
     experiment = fresh(f"model.name={OWN}{name}", "training.rounds=6", "training.local_epochs=3")
     run = assert_same_scores(client, experiment, tmp_path)
-    assert run["accuracy"] > 0.6  # far from the tenth that a model with other state scores
+    assert run["accuracy"] > 0.6  # a model with wrong state has accuracy 0.1
 
 
 @pytest.mark.parametrize("name", TEXT_MODELS)
@@ -160,14 +160,14 @@ def test_logged_library_model_scores_what_the_run_reported(
 
 
 @pytest.mark.parametrize("name", ["unseeded_buffer", "unseeded_attribute"])
-def test_a_model_that_no_seed_decides_is_rejected_before_the_run(name: str) -> None:
+def test_model_that_ignores_the_seed_is_rejected_before_the_run(name: str) -> None:
     with pytest.raises(ModelError) as caught:
         fresh(f"model.name={OWN}{name}")
     assert (caught.value.field, caught.value.value) == ("model.name", f"{OWN}{name}")
 
 
-def test_a_run_from_an_exported_model_takes_its_state_over(tmp_path: Path) -> None:
-    """Under another seed the order would be another one, and the weights would be of no use."""
+def test_run_from_an_exported_model_uses_its_fixed_state(tmp_path: Path) -> None:
+    """With the fixed state of the new seed the exported weights would be useless."""
     model = f"model.name={OWN}torch_buffer"
     first = fresh(model, "training.rounds=6", "training.local_epochs=3")
     drive(first, tmp_path / "first")
@@ -180,7 +180,7 @@ def test_a_run_from_an_exported_model_takes_its_state_over(tmp_path: Path) -> No
 
 
 def test_submodels_have_the_state_of_the_whole_model(client: MlflowClient, tmp_path: Path) -> None:
-    """HeteroFL trains narrower copies; a frozen layer and a mask are not cut."""
+    """HeteroFL trains submodels; units of a frozen layer or with a mask buffer are kept."""
     for name in ("frozen", "infinite_buffer"):
         overrides = ("algorithm.name=heterofl", "training.rounds=6", "training.local_epochs=3")
         experiment = fresh(f"model.name={OWN}{name}", *overrides)

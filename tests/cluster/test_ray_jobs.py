@@ -1,4 +1,4 @@
-"""Commands that really run as jobs of a cluster with tokens: their logs, results, exit codes, and Ctrl-C."""
+"""Commands as jobs of a real cluster with token authentication: their logs, results, exit codes, and Ctrl-C."""
 
 import json
 import signal
@@ -13,7 +13,7 @@ import pytest
 from orchestrator.display.run_progress import Progress
 from orchestrator.experiment.loading import load_config
 from orchestrator.runtime import session
-from tests.support.cluster_head import Head, started_head
+from tests.support.cluster_head import HeadProcess, started_head
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -25,7 +25,7 @@ SMALL = (
     "runtime.pool_size=1",
     "runtime.actors=pooled",
 )
-#: says from where the package came
+#: a method that prints where its package was imported from
 METHOD = '''
 import orchestrator
 from orchestrator.federation.algorithm import Algorithm, ServerState
@@ -34,37 +34,39 @@ print("package:", orchestrator.__file__)
 
 
 class Mine(Algorithm[ServerState, None]):
-    """FedAvg in a file of its own."""
+    """FedAvg as a plug-in file."""
 '''
 
 
 @pytest.fixture(scope="module")
-def head() -> Iterator[Head]:
+def head() -> Iterator[HeadProcess]:
     with started_head() as head:
         yield head
 
 
-def _words(head: Head, *words: object) -> list[str]:
-    command, *rest = map(str, words)
+def _command(head: HeadProcess, *arguments: object) -> list[str]:
+    command, *rest = map(str, arguments)
     return [sys.executable, "-m", "orchestrator.cli", command, "--address", head.address, *rest]
 
 
-def _run(head: Head, folder: Path, *words: object, **changes: str) -> "subprocess.CompletedProcess[str]":
+def _run(
+    head: HeadProcess, folder: Path, *arguments: object, **changes: str
+) -> "subprocess.CompletedProcess[str]":
     environment = {**head.environment, **changes}
     return subprocess.run(
-        _words(head, *words), cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+        _command(head, *arguments), cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )
 
 
-def _run_here(head: Head, *words: str) -> "subprocess.CompletedProcess[str]":
-    """A command that joins the cluster by `runtime.address` itself."""
-    command = [sys.executable, "-m", "orchestrator.cli", *words]
+def _run_here(head: HeadProcess, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command in this process tree; its `runtime.address` connects it to the cluster."""
+    command = [sys.executable, "-m", "orchestrator.cli", *arguments]
     return subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=300)
 
 
 def _in_process(storage: Path, *overrides: str) -> Any:
-    words = [*SMALL, f"runtime.storage={storage}", "runtime.executor=inprocess", *overrides]
-    return session.run(load_config(None, words), Progress(quiet=True)).params_sha256
+    keys = [*SMALL, f"runtime.storage={storage}", "runtime.executor=inprocess", *overrides]
+    return session.run(load_config(None, keys), Progress(quiet=True)).params_sha256
 
 
 def _summary(storage: Path) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def _summary(storage: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_job_streams_its_log_and_ends_as_the_run_here_does(head: Head, tmp_path: Path) -> None:
+def test_job_streams_its_log_and_gives_the_result_of_a_local_run(head: HeadProcess, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(METHOD)
     (tmp_path / "experiment.yaml").write_text('algorithm: {name: "mine.py:Mine"}\ntraining: {rounds: 3}\n')
     storage = tmp_path / "shared"
@@ -89,61 +91,62 @@ def test_a_job_streams_its_log_and_ends_as_the_run_here_does(head: Head, tmp_pat
     assert _summary(storage)["params_sha256"] == _in_process(tmp_path / "here", "training.rounds=3")
 
 
-def test_a_run_through_ray_client_ends_as_the_run_here_does(head: Head, tmp_path: Path) -> None:
-    """The command itself is no process of the cluster."""
+def test_run_through_ray_client_gives_the_result_of_a_local_run(head: HeadProcess, tmp_path: Path) -> None:
+    """The process of the command is not part of the cluster."""
     storage = tmp_path / "shared"
-    words = [
+    arguments = [
         "run",
         *SMALL,
         "training.rounds=3",
         f"runtime.storage={storage}",
         f"runtime.address={head.client}",
     ]
-    ended = _run_here(head, *words)
+    ended = _run_here(head, *arguments)
     assert ended.returncode == 0, ended.stderr
     assert _summary(storage)["params_sha256"] == _in_process(tmp_path / "here", "training.rounds=3")
 
 
-def test_a_sweep_through_ray_client_is_refused(head: Head, tmp_path: Path) -> None:
-    words = ["sweep", "smoke", f"runtime.address={head.client}", "--storage", str(tmp_path / "runs")]
-    ended = _run_here(head, *words)
+def test_sweep_through_ray_client_is_rejected(head: HeadProcess, tmp_path: Path) -> None:
+    arguments = ["sweep", "smoke", f"runtime.address={head.client}", "--storage", str(tmp_path / "runs")]
+    ended = _run_here(head, *arguments)
     assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
-    assert line.startswith(
-        f"error: runtime.address={head.client}: a sweep is run on a node of its cluster, not "
-    )
+    assert line.startswith(f"error: runtime.address={head.client}: ")
     assert not list((tmp_path / "runs").iterdir())
 
 
-def test_a_wrong_request_ends_with_the_jobs_own_code(head: Head, tmp_path: Path) -> None:
+def test_invalid_key_ends_with_the_jobs_exit_code(head: HeadProcess, tmp_path: Path) -> None:
     ended = _run(head, tmp_path, "submit", "run", *SMALL, f"runtime.storage={tmp_path}", "training.rounds=0")
     assert ended.returncode == 2, ended.stderr
     assert "error: training.rounds=0: " in ended.stdout
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "remedy"),
     [
-        ({"RAY_AUTH_MODE": "disabled"}, "the cluster wants a token; set RAY_AUTH_MODE=token"),
-        ({"RAY_AUTH_TOKEN": ""}, "the cluster wants a token; set RAY_AUTH_MODE=token"),
-        ({"RAY_AUTH_TOKEN": "0" * 64}, "the cluster does not know this token; put the cluster's own"),
+        ({"RAY_AUTH_MODE": "disabled"}, "set RAY_AUTH_MODE=token, "),
+        ({"RAY_AUTH_TOKEN": ""}, "set RAY_AUTH_MODE=token, "),
+        ({"RAY_AUTH_TOKEN": "0" * 64}, "put the cluster's token into ~/.ray/auth_token"),
     ],
 )
-def test_without_the_token_one_line_says_what_to_do(
-    changes: dict[str, str], told: str, head: Head, tmp_path: Path
+def test_missing_or_wrong_token_is_one_line_with_the_remedy(
+    changes: dict[str, str], remedy: str, head: HeadProcess, tmp_path: Path
 ) -> None:
     ended = _run(head, tmp_path, "submit", "list", "models", **changes)
     assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
-    assert f"error: --address={head.address}: {told}" in line
+    assert f"error: --address={head.address}: " in line
+    assert f"; {remedy}" in line
 
 
-def test_ctrl_c_stops_a_job_so_that_it_can_go_on(head: Head, tmp_path: Path) -> None:
-    """While it runs `status` shows it; what it had committed goes on to the bits of the undisturbed run."""
+def test_job_stopped_by_ctrl_c_resumes_to_the_result_of_an_uninterrupted_run(
+    head: HeadProcess, tmp_path: Path
+) -> None:
+    """While the job runs, `status` shows it."""
     storage = tmp_path / "shared"
-    words = ("submit", "run", *SMALL, f"runtime.storage={storage}", "training.rounds=2000")
+    arguments = ("submit", "run", *SMALL, f"runtime.storage={storage}", "training.rounds=2000")
     submit = subprocess.Popen(
-        _words(head, *words),
+        _command(head, *arguments),
         env=head.environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -157,9 +160,9 @@ def test_ctrl_c_stops_a_job_so_that_it_can_go_on(head: Head, tmp_path: Path) -> 
             break
     status = _run(head, tmp_path, "status", "--json", "--storage", storage)
     submit.send_signal(signal.SIGINT)
-    said = submit.communicate(timeout=300)[0]
-    assert submit.returncode == 130, said
-    assert "stopping after the round in progress" in said
+    output = submit.communicate(timeout=300)[0]
+    assert submit.returncode == 130, output
+    assert "stopping after " in output
 
     assert status.returncode == 0, status.stderr
     shown = json.loads(status.stdout)
@@ -173,7 +176,7 @@ def test_ctrl_c_stops_a_job_so_that_it_can_go_on(head: Head, tmp_path: Path) -> 
 
     summary = _summary(storage)
     assert summary["interrupted"]
-    assert f"stopped after {summary['num_rounds']} rounds; " in said
+    assert f"stopped after {summary['num_rounds']} rounds; " in output
     rounds = summary["num_rounds"] + 2
     changes = ["runtime.executor=inprocess", f"training.rounds={rounds}"]
     resumed = session.resume(Path(run["folder"]), changes, Progress(quiet=True))

@@ -1,4 +1,4 @@
-"""A command in a process of its own, with a Ray of its own, that tests wait for, interrupt and kill."""
+"""A `sparsefleet` command in its own process, which starts its own Ray. Tests wait for it, interrupt it and kill it."""
 
 import os
 import signal
@@ -8,40 +8,40 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-class Launched:
-    """`sparsefleet` with some words, in a process group of its own. What it prints is read from one pipe."""
+class CommandProcess:
+    """`sparsefleet` with some arguments, in its own process group. One pipe takes stdout and stderr."""
 
-    def __init__(self, words: Sequence[object]) -> None:
-        command = [sys.executable, "-m", "orchestrator.cli", *map(str, words)]
+    def __init__(self, arguments: Sequence[object]) -> None:
+        command = [sys.executable, "-m", "orchestrator.cli", *map(str, arguments)]
         self.process = subprocess.Popen(
             command, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
 
-    def wait_for(self, words: str) -> None:
-        """Read what it prints until a line has the words."""
+    def wait_for(self, text: str) -> None:
+        """Read the output until a line contains `text`."""
         assert self.process.stdout is not None
         seen = []
         for line in self.process.stdout:
             seen.append(line)
-            if words in line:
+            if text in line:
                 return
-        raise AssertionError(f"{words!r} was never printed, only {''.join(seen)}")
+        raise AssertionError(f"{text!r} was never printed, only {''.join(seen)}")
 
     def rest(self, timeout_s: float | None = None) -> str:
-        """What it still prints until it ends; all its processes are killed when that takes longer than it may."""
+        """Return the output until the process ends; after the timeout kill all its processes and raise."""
         try:
             return self.process.communicate(timeout=timeout_s)[0]
         except subprocess.TimeoutExpired:
             self.kill()
-            said = self.process.communicate()[0]
-            raise AssertionError(f"it had not ended after {timeout_s} s, and said: {said}") from None
+            output = self.process.communicate()[0]
+            raise AssertionError(f"the command did not end within {timeout_s} s; output: {output}") from None
 
     def interrupt(self) -> None:
-        """Ctrl-C."""
+        """Press Ctrl-C."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def kill(self) -> None:
-        """`kill -9` of it and of every process below it."""
+        """Send SIGKILL to the process and to all its descendants."""
         for pid in descendants(self.process.pid):
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -50,7 +50,7 @@ class Launched:
 
 
 def descendants(pid: int) -> list[int]:
-    """Every process below one, itself included, as /proc knows them now."""
+    """Return `pid` and the ids of all processes below it, as /proc lists them now."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
