@@ -106,7 +106,7 @@ def test_fleet_in_the_docs(tmp_path: Path) -> None:
 
 
 def test_trace_in_the_docs(tmp_path: Path) -> None:
-    write(tmp_path, *blocks("csv"), name="devices.csv")
+    write(tmp_path, blocks("csv")[0], name="devices.csv")
     fleet = get_fleet(write(tmp_path, blocks("yaml")[1]))
     devices = fleet.devices
     assert devices is not None
@@ -118,6 +118,13 @@ def test_trace_in_the_docs(tmp_path: Path) -> None:
     assert devices.available_until(ben, 26 * hour) == 32 * hour
     assert devices.available_until(box, 5 * hour) == float("inf")
     assert devices.with_own_speeds(anna, fleet.profiles[0]).uplink_bytes_per_s == 1.1e6
+
+
+def test_trace_without_profiles_in_the_docs(tmp_path: Path) -> None:
+    devices = get_fleet(write(tmp_path, blocks("csv")[1], name="speeds.csv")).devices
+    assert devices is not None
+    assert devices.speeds is not None
+    assert devices.speeds.tolist() == [[12e9, 1.1e6, 4e6], [310e9, 4.8e6, 11e6]]
 
 
 def test_docs_name_every_key_and_column() -> None:
