@@ -416,6 +416,6 @@ def fine_tune(run: LocalRun[C], epochs: int) -> None:
 def _gradient(flat: FlatModule, batch: Batch) -> Tensor:
     inputs, labels = batch
     flat.grad.zero_()
-    with flat.untouched_buffers():
+    with flat.preserved_buffers():
         cross_entropy(flat(inputs), labels).backward()  # type: ignore[no-untyped-call]
     return flat.grad.clone()
