@@ -80,14 +80,15 @@ def test_distribution_equals_that_of_filling_one_slot_after_another(
     """Frequencies over 20,000 samples are within five standard deviations of the exact probabilities."""
     law = sequential_law(np.array(priors), slots, pools)
     assert sum(law.values()) == pytest.approx(1.0)
-    rng, draws = np.random.default_rng(5), 20_000
+    rng, num_trials = np.random.default_rng(5), 20_000
     seen = Counter(
-        tuple(_fill(np.array(priors), np.array(slots), np.array(pools), rng).tolist()) for _ in range(draws)
+        tuple(_fill(np.array(priors), np.array(slots), np.array(pools), rng).tolist())
+        for _ in range(num_trials)
     )
     assert set(seen) <= set(law)
     for sequence, probability in law.items():
-        deviation = (probability * (1 - probability) / draws) ** 0.5
-        assert abs(seen[sequence] / draws - probability) <= 5 * deviation
+        deviation = (probability * (1 - probability) / num_trials) ** 0.5
+        assert abs(seen[sequence] / num_trials - probability) <= 5 * deviation
 
 
 def fill_slowly(

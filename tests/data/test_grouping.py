@@ -1,10 +1,8 @@
 """Grouping and sizes, which every partition uses."""
 
 import numpy as np
-import pytest
 
 from orchestrator.data.grouping import cut, even_sizes, group_rows, ranks
-from orchestrator.data.shares import dirichlet_shares
 
 
 def test_group_rows_sorts_by_group_and_drops_group_minus_one() -> None:
@@ -39,14 +37,3 @@ def test_cut_floors_cumulated_shares() -> None:
     assert cut(np.array([0.25, 0.5, 0.25]), 10).tolist() == [2, 5, 3]
     assert cut(np.array([1.0, 2.0, 1.0]), 10).tolist() == [2, 5, 3]
     assert cut(np.array([0.0, 1.0, 0.0]), 7).tolist() == [0, 7, 0]
-
-
-@pytest.mark.parametrize("alpha", [1e-320, 1e-9, 0.1, 1.0, 1e12, 1e308])
-def test_dirichlet_shares_add_up_to_one_for_any_alpha(alpha: float) -> None:
-    shares = dirichlet_shares(alpha, 7, 20, np.random.default_rng(0))
-    np.testing.assert_allclose(shares.sum(axis=1), 1.0)
-    assert (shares >= 0).all()
-    if alpha <= 1e-9:
-        np.testing.assert_allclose(shares.max(axis=1), 1.0)
-    if alpha >= 1e12:
-        np.testing.assert_allclose(shares, 1 / 7, rtol=1e-5)

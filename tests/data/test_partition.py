@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.config.sections import DataConfig, PartitionConfig
-from orchestrator.data.client_index import ClientIndex
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition, make_partition
 from orchestrator.errors import PartitionError
@@ -127,23 +126,6 @@ def test_table_counts_training_and_validation_samples_by_class(toy: Dataset) -> 
         assert table["num_train"][client] == len(partition.train[client])
         assert table["num_validation"][client] == len(partition.validation[client])
         assert table["num_test"][client] == len(partition.test[client])
-
-
-def test_client_index_returns_views() -> None:
-    index = ClientIndex.of_sizes(np.array([2, 0, 1]), np.array([7, 5, 9]))
-    assert len(index) == 3
-    assert [rows.tolist() for rows in index] == [[7, 5], [], [9]]
-    assert index[-1].tolist() == [9]
-    assert np.shares_memory(index[0], index.indices)
-    with pytest.raises(IndexError):
-        index[3]
-
-
-def test_shared_index_is_stored_once() -> None:
-    index = ClientIndex.shared(np.arange(10), 1_000_000)
-    assert len(index.indices) == 10
-    assert index[999_999].tolist() == list(range(10))
-    assert index.sizes().sum() == 10_000_000
 
 
 @pytest.mark.parametrize(
