@@ -292,7 +292,7 @@ def _moved(state: PruneFLState, values: Tensor, mask: Tensor) -> PruneFLState:
 def _gain_over_chance(run: LocalRun[PruneFLClient], batches: list[Batch]) -> float:
     """Accuracy on the batches, times the number of classes."""
     inputs, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    with torch.no_grad(), run.flat.untouched_buffers():
+    with torch.no_grad(), run.flat.preserved_buffers():
         num_classes = int(run.flat(inputs[:2]).shape[1])
     return accuracy(run.flat, inputs, labels) * num_classes
 

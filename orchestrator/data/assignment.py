@@ -1,4 +1,6 @@
-"""Who owns which training sample: one function per kind of split, each giving int64[N] with -1 for unused.
+"""Assigns the training samples to clients, with one function for each kind of partition.
+
+Each function returns the client of every sample, int64[N]. -1 marks a sample that no client uses.
 
 Legend: N = training samples, K = clients, C = classes.
 """
@@ -21,57 +23,59 @@ Int64 = NDArray[np.int64]
 Assignment = Callable[[Dataset, PartitionConfig, int, Generator], Int64]
 
 _MAX_TRIES = 1000
-_MAX_DRAWS = 20_000_000  # numbers drawn over all tries, so that a large population is refused in seconds
+_MAX_DRAWS = 20_000_000  # random numbers over all tries, so that a large population is rejected in seconds
 
 
 def iid(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Generator) -> Int64:
-    """Shuffled samples in K parts whose sizes differ by at most one."""
-    return _deal(even_sizes(len(dataset.train_labels), num_clients), rng)
+    """Assign shuffled samples to K clients; the numbers of samples differ by at most one."""
+    return _assign_shuffled(even_sizes(len(dataset.train_labels), num_clients), rng)
 
 
 def quantity(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Generator) -> Int64:
-    """Shuffled samples; each client has `min_samples` and a share ~ Dir(alpha) of the rest."""
+    """Assign shuffled samples: each client gets `min_samples` and a share ~ Dir(alpha) of the rest."""
     rest = len(dataset.train_labels) - num_clients * config.min_samples
-    return _deal(config.min_samples + cut(dirichlet_shares(config.alpha, num_clients, 1, rng)[0], rest), rng)
+    sizes = config.min_samples + cut(dirichlet_shares(config.alpha, num_clients, 1, rng)[0], rest)
+    return _assign_shuffled(sizes, rng)
 
 
 def shards(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Generator) -> Int64:
-    """Samples sorted by class (shuffled inside) in shards; each client takes `classes_per_client` of them.
+    """Cut the samples, sorted by class, into shards; each client gets `classes_per_client` random shards.
 
-    The pathological split of FedAvg (arXiv:1602.05629) and FedDST (arXiv:2112.09824, 400 clients with 2
-    shards of 20). A shard may straddle two classes, and a client's shards may be of one class. Without
-    `shard_size` all samples are used, in shards whose sizes differ by at most one.
+    This is the pathological partition of FedAvg (arXiv:1602.05629) and FedDST (arXiv:2112.09824, 400 clients with 2
+    shards of 20). Samples are shuffled inside a class. A shard may contain samples of two classes, and the shards of
+    a client may have the same class. Without `shard_size` the shards contain all samples, and their sizes differ by
+    at most one.
     """
     num_samples = len(dataset.train_labels)
-    wanted = num_clients * config.classes_per_client
+    num_shards = num_clients * config.classes_per_client
     if config.classes_per_client > dataset.num_classes:
-        _refuse(
+        _reject(
             "classes_per_client",
             config.classes_per_client,
             f"there are {dataset.num_classes} classes",
-            "take fewer",
+            "use a smaller number",
         )
-    size = config.shard_size or num_samples // wanted
-    if config.shard_size and num_samples // size < wanted:
-        _refuse(
+    size = config.shard_size or num_samples // num_shards
+    if config.shard_size and num_samples // size < num_shards:
+        _reject(
             "shard_size",
             size,
-            f"{num_clients} clients with {config.classes_per_client} shards need {wanted} of them, "
-            f"{num_samples} training samples make {num_samples // size}",
-            "make the shards smaller, or ask for fewer clients or shards per client",
+            f"{num_clients} clients with {config.classes_per_client} shards each need {num_shards} shards, but "
+            f"{num_samples} training samples give {num_samples // size}",
+            "use smaller shards, fewer clients, or fewer shards per client",
         )
     if size * config.classes_per_client < config.min_samples:
-        _refuse(
+        _reject(
             "min_samples",
             config.min_samples,
-            f"{num_samples} training samples in {wanted} shards give a client "
+            f"{num_samples} training samples in {num_shards} shards give a client "
             f"{size * config.classes_per_client} samples",
-            "ask for fewer clients, or larger shards",
+            "use fewer clients, or larger shards",
         )
     order, _ = group_rows(dataset.train_labels, dataset.num_classes, rng)
-    sizes = np.full(num_samples // size, size) if config.shard_size else even_sizes(num_samples, wanted)
+    sizes = np.full(num_samples // size, size) if config.shard_size else even_sizes(num_samples, num_shards)
     client_of_shard = np.full(len(sizes), -1, dtype=np.int64)
-    client_of_shard[rng.permutation(len(sizes))[:wanted]] = np.repeat(
+    client_of_shard[rng.permutation(len(sizes))[:num_shards]] = np.repeat(
         np.arange(num_clients), config.classes_per_client
     )
     owner = np.full(num_samples, -1, dtype=np.int64)
@@ -80,10 +84,11 @@ def shards(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Gen
 
 
 def dirichlet(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Generator) -> Int64:
-    """Each class is cut by p_c ~ Dir(alpha * 1_K); redrawn as a whole until every client has `min_samples`.
+    """Divide each class by random shares p_c ~ Dir(alpha * 1_K).
 
-    FedDST's CIFAR-100 split (arXiv:2112.09824), without the off-by-one of its code and shuffled inside the
-    class. The number of draws is bounded.
+    The function repeats with new shares of all classes until every client has `min_samples`. The number of tries is
+    bounded. This is FedDST's partition of CIFAR-100 (arXiv:2112.09824), but samples are shuffled inside a class, and
+    the off-by-one error of FedDST's code is corrected.
     """
     class_sizes = np.bincount(dataset.train_labels, minlength=dataset.num_classes)
     num_tries = min(max(_MAX_DRAWS // (num_clients * dataset.num_classes), 10), _MAX_TRIES)
@@ -96,12 +101,12 @@ def dirichlet(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: 
             break
         best = max(best, smallest)
     else:
-        _refuse(
+        _reject(
             "alpha",
             config.alpha,
-            f"in {num_tries} draws for {num_clients} clients the smallest client never had more than {best} "
-            f"training samples, data.partition.min_samples={config.min_samples}",
-            "raise it, ask for fewer clients, or use data.partition.kind=balanced_dirichlet",
+            f"in {num_tries} tries with {num_clients} clients, the smallest client had at most {best} training "
+            f"samples, but data.partition.min_samples={config.min_samples}",
+            "use a larger alpha, fewer clients, or data.partition.kind=balanced_dirichlet",
         )
     order, _ = group_rows(dataset.train_labels, dataset.num_classes, rng)
     owner = np.empty(len(order), dtype=np.int64)
@@ -110,17 +115,18 @@ def dirichlet(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: 
 
 
 def natural(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Generator) -> Int64:
-    """The data's own clients; of those with `min_samples` training samples and a test sample, K at random.
+    """Use the data's own clients: K random clients with `min_samples` training samples and a test sample.
 
-    Clients keep the order of their ids.
+    The clients have the order of their ids.
     """
     ids, test_ids = dataset.train_client_ids, dataset.test_client_ids
     if ids is None:
-        _refuse(
+        _reject(
             "kind", "natural", "the data has no client ids", "set data.client_column, or use another kind"
         )
     if test_ids is None:
-        _refuse("kind", "natural", "the test part has no client ids", "add them, or leave the test part out")
+        remedy = "add client ids to the test part, or remove the test part"
+        _reject("kind", "natural", "the test part has no client ids", remedy)
     sizes = np.bincount(ids)
     test_sizes = np.bincount(test_ids[test_ids >= 0], minlength=len(sizes))
     eligible = np.flatnonzero((sizes >= config.min_samples) & (test_sizes > 0))
@@ -128,9 +134,9 @@ def natural(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Ge
         raise PartitionError(
             "fleet.num_clients",
             num_clients,
-            f"of {len(sizes)} clients in the data {len(eligible)} have data.partition.min_samples="
-            f"{config.min_samples} training samples and a test sample",
-            f"ask for at most {len(eligible)}",
+            f"of {len(sizes)} clients in the data, {len(eligible)} have a test sample and at least "
+            f"data.partition.min_samples={config.min_samples} training samples",
+            f"use at most {len(eligible)} clients",
         )
     client_of_id = np.full(len(sizes), -1, dtype=np.int64)
     client_of_id[np.sort(rng.choice(eligible, num_clients, replace=False))] = np.arange(num_clients)
@@ -147,11 +153,12 @@ ASSIGNMENTS: dict[str, Assignment] = {
 }
 
 
-def _deal(sizes: Int64, rng: Generator) -> Int64:
+def _assign_shuffled(sizes: Int64, rng: Generator) -> Int64:
+    """Assign random samples to clients so that client k gets `sizes[k]` samples."""
     owner = np.empty(int(sizes.sum()), dtype=np.int64)
     owner[rng.permutation(len(owner))] = np.repeat(np.arange(len(sizes)), sizes)
     return owner
 
 
-def _refuse(key: str, value: object, problem: str, remedy: str) -> NoReturn:
+def _reject(key: str, value: object, problem: str, remedy: str) -> NoReturn:
     raise PartitionError(f"data.partition.{key}", value, problem, remedy)

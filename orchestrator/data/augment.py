@@ -1,4 +1,4 @@
-"""Training augmentation on raw images, before normalisation, so that the padding is black."""
+"""Augments raw training images before normalisation, so that the padding is black."""
 
 import numpy as np
 from numpy.random import Generator
@@ -7,10 +7,10 @@ from orchestrator.data.dataset import Inputs
 
 
 def crop_flip(images: Inputs, rng: Generator, padding: int = 4) -> Inputs:
-    """A random crop of each zero-padded image, flipped left to right with probability 1/2.
+    """Return a random crop of each zero-padded image, flipped left to right with probability 1/2.
 
-    Takes and returns [n, C, H, W] of the same dtype. The crop's corner is uniform over the
-    (2 * padding + 1)^2 places, independently per image.
+    Input and output are [n, C, H, W] of the same dtype. The corner of each crop is uniform over the
+    (2 * padding + 1)^2 positions, independently of other images.
     """
     num_images, channels, height, width = images.shape
     margin = (padding, padding)

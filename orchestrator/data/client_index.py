@@ -1,4 +1,4 @@
-"""Which rows belong to which client, as three arrays: a population is never a list of objects.
+"""Stores the rows of every client in three arrays, which take less memory than one object per client.
 
 Legend: K = clients, M = stored row numbers.
 """
@@ -15,9 +15,9 @@ Int64 = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClientIndex:
-    """Client k's rows are `indices[starts[k]:stops[k]]`; clients may share a stretch.
+    """The rows of K clients: client k has the rows `indices[starts[k]:stops[k]]`.
 
-    `starts` and `stops` are int64[K], `indices` int64[M].
+    `starts` and `stops` are int64[K], `indices` is int64[M]. The slices of two clients may overlap.
     """
 
     starts: Int64
@@ -26,33 +26,33 @@ class ClientIndex:
 
     @classmethod
     def of_sizes(cls, sizes: Int64, indices: Int64) -> Self:
-        """The first client takes the first sizes[0] rows, and so on; the sizes add up to M."""
+        """Give the first sizes[0] rows to the first client, and so on; the sizes add up to M."""
         stops = np.cumsum(sizes, dtype=np.int64)
         return cls(stops - sizes, stops, indices)
 
     @classmethod
     def shared(cls, indices: Int64, num_clients: int) -> Self:
-        """Every client has all the rows."""
+        """Give all rows to every client."""
         starts = np.zeros(num_clients, dtype=np.int64)
         return cls(starts, starts + len(indices), indices)
 
     def repeated(self, num_clients: int) -> Self:
-        """For so many clients, of whom client k has the rows of client k mod K; takes 16 bytes a client."""
-        which = np.arange(num_clients) % len(self)
-        return type(self)(self.starts[which], self.stops[which], self.indices)
+        """Return an index of `num_clients` clients: client k has the rows of client k mod K; 16 bytes per client."""
+        source = np.arange(num_clients) % len(self)
+        return type(self)(self.starts[source], self.stops[source], self.indices)
 
     def __len__(self) -> int:
-        """K."""
+        """Return the number of clients, K."""
         return len(self.starts)
 
     def __getitem__(self, client_id: int) -> Int64:
-        """Rows of one client, a view that must not be written to. Raises IndexError beyond the population."""
+        """Return the rows of one client as a view, which callers must not change. Raises IndexError."""
         return self.indices[self.starts[client_id] : self.stops[client_id]]
 
     def __iter__(self) -> Iterator[Int64]:
-        """The clients' rows, in client order."""
+        """Yield the rows of each client, in client order."""
         return (self[client_id] for client_id in range(len(self)))
 
     def sizes(self) -> Int64:
-        """int64[K]: number of rows of each client."""
+        """Return the number of rows of each client, int64[K]."""
         return self.stops - self.starts

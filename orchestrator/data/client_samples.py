@@ -1,4 +1,4 @@
-"""A client's training samples on the device it trains on."""
+"""A client's training samples on its compute device."""
 
 import numpy as np
 import torch
@@ -10,9 +10,9 @@ from orchestrator.data.dataset import Dataset
 
 
 class ClientSamples:
-    """Rows of the shared training part, in new memory; `augment` crops and flips anew each epoch.
+    """A copy of a client's rows of the training part, as batches of tensors.
 
-    `labels` is int64[n], in the order of the rows.
+    With `augment`, each epoch crops and flips the images differently. `labels` is int64[n], in the order of the rows.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class ClientSamples:
         return len(self.labels)
 
     def epoch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """All inputs, as `Dataset.to_tensor` gives them, and labels int64[n] in a fresh random order."""
+        """Return all inputs, as `Dataset.to_tensor` returns them, and labels, int64[n], in a new random order."""
         order = rng.permutation(len(self))
         labels = self.labels[torch.from_numpy(order).to(self._device)]
         if self._augment:

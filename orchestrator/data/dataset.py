@@ -1,4 +1,4 @@
-"""A data set in memory: plain numpy arrays, so that a cluster's object store can share it without a copy.
+"""A data set in memory: plain numpy arrays, which Ray's object store can share without a copy.
 
 Legend: N = samples of a part; C = channels, H, W = height and width of an image; T = characters of a text.
 """
@@ -21,14 +21,16 @@ Inputs = Images | Tokens
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dataset:
-    """Training and central test part. Inputs are images or, with a `vocabulary`, texts; labels int64[N].
+    """The training part and the central test part of a data set.
 
-    Images are uint8 (0..255) or float32, [N, C, H, W]; `mean` and `std` hold one number per channel, for uint8
-    images on the scale of pixel / 255. Texts are unsigned token ids [N, T]: token i is the character
-    `vocabulary[i]`, the label is the token that follows, and `mean` and `std` are empty.
-    Client ids are dense int64[N] in sorted order of the original ids; None: the data says nothing about
-    clients. A test sample whose client has no training sample carries -1.
-    `notes` are lines for the user on how the files were read; no result depends on them.
+    - Images (`vocabulary` None): inputs are uint8 (0..255) or float32, [N, C, H, W]. `mean` and `std` have one number
+      per channel; for uint8 images they refer to pixel / 255.
+    - Texts: inputs are unsigned token ids, [N, T]. Token i is the character `vocabulary[i]`. The label is the next
+      token. `mean` and `std` are empty.
+    - Labels are int64[N].
+    - Client ids are int64[N]: 0, 1, 2, ... in sorted order of the original ids (None: the data has no client ids).
+      A test sample has the id -1 when its client has no training sample.
+    - `notes` are lines for the user about the files. No result depends on them.
     """
 
     name: str
@@ -46,10 +48,10 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def to_tensor(self, inputs: Inputs) -> Tensor:
-        """What a model takes: images float32[n, C, H, W] normalised, texts int64[n, T].
+        """Convert inputs to a model's input: normalised images, float32[n, C, H, W], or texts, int64[n, T].
 
-        An image becomes (x - mean) / std, uint8 divided by 255 first. The result is new memory; the inputs may
-        be read-only.
+        An image becomes (x - mean) / std, where x of a uint8 image is pixel / 255. The result is a copy, so the inputs
+        may be read-only.
         """
         if self.vocabulary is not None:
             return torch.from_numpy(inputs.astype(np.int64, order="C"))
@@ -60,7 +62,7 @@ class Dataset:
         return values.sub_(mean).div_(std)
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over everything a result can depend on: inputs, their meaning, labels, client ids."""
+        """Return the SHA-256 (hex) of all data that a result can depend on: inputs, labels, client ids, constants."""
         meaning: tuple[object, ...] = (self.num_classes, self.mean, self.std)
         if self.vocabulary is not None:
             meaning += (self.vocabulary,)
@@ -78,7 +80,7 @@ class Dataset:
 
 
 def update_digest(digest: "hashlib._Hash", array: NDArray[np.generic] | None) -> None:
-    """Feed dtype, shape and content of an array (or its absence) to a hash."""
+    """Add dtype, shape and content of an array to a hash; None adds a marker."""
     if array is None:
         digest.update(b"none")
         return

@@ -1,17 +1,18 @@
-"""Splits over clients as index arrays: who trains, validates and tests on which sample.
+"""Partitions a data set over clients: each client's training, validation and test samples as index arrays.
 
-A client's validation part is floor(validation_fraction * n) of its n training samples, drawn at random: at
-least 1 when the fraction is above 0 and n >= 2, never all.
+A client's validation part is floor(validation_fraction * n) random samples of its n training samples. It has at least
+1 sample when the fraction is above 0 and n >= 2. It never has all samples.
 
-The test part of a client follows the kind of split; parts of different clients may overlap:
-- iid, quantity: the whole central test set, since all clients share one distribution;
-- shards: every test sample of the labels the client holds;
-- dirichlet, balanced_dirichlet: of each class c, ceil(share of c in the client's training samples * n_ref)
-  random test samples, at most what the class has, with n_ref = max(ceil(N_test / K), min(N_test, 100)). This
-  is the label-mix test part of DisPFL (arXiv:2206.00187) with a floor of about 100 samples;
+The test part of a client depends on the kind of partition. Test parts of different clients may overlap.
+
+- iid, quantity: the whole central test set, since all clients have the same distribution.
+- shards: every test sample of the client's labels.
+- dirichlet, balanced_dirichlet: ceil(share of c in the client's training samples * n_ref) random test samples of each
+  class c, or all if there are fewer, with n_ref = max(ceil(N_test / K), min(N_test, 100)). This is the label-mix test
+  part of DisPFL (arXiv:2206.00187) with a minimum of about 100 samples.
 - natural: the client's own rows of the test part.
 
-With `distinct_clients` = B all this is done for B clients, and client k has the parts of client k mod B.
+With `distinct_clients` = B the partition has B distinct clients, and client k has the parts of client k mod B.
 """
 
 import hashlib
@@ -35,10 +36,10 @@ Int64 = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Partition:
-    """For K clients, rows of the training part (`train` and `validation`, disjoint) and of the test part.
+    """The rows of K clients: `train` and `validation` (disjoint) of the training part, and `test` of the test part.
 
-    The clients from number `num_distinct` on repeat the parts of those before. `notes` are lines for the user
-    on samples that no client has.
+    Clients from number `num_distinct` on repeat the parts of the first clients. `notes` are lines for the user about
+    samples that no client has.
     """
 
     train: ClientIndex
@@ -50,11 +51,11 @@ class Partition:
 
     @property
     def num_clients(self) -> int:
-        """K."""
+        """Number of clients, K."""
         return len(self.train)
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over the kind and every index."""
+        """Return the SHA-256 (hex) of the kind and every index."""
         digest = hashlib.sha256(self.kind.encode())
         for index in (self.train, self.validation, self.test):
             for array in (index.starts, index.stops, index.indices):
@@ -62,9 +63,10 @@ class Partition:
         return digest.hexdigest()
 
     def table(self, dataset: Dataset) -> dict[str, Int64]:
-        """One row per distinct client: client_id, num_train, num_validation, num_test and class_0, class_1, ...
+        """Return a table with one row per distinct client, as columns by name.
 
-        The class columns count the training samples, validation included.
+        The columns are client_id, num_train, num_validation, num_test and class_0, class_1, ... The class columns
+        count the samples of training and validation part.
         """
         distinct = slice(self.num_distinct)
         owner = np.full(len(dataset.train_labels), -1, dtype=np.int64)
@@ -80,32 +82,33 @@ class Partition:
 
 
 def make_partition(dataset: Dataset, config: DataConfig, num_clients: int, rng: Generator) -> Partition:
-    """Deal the samples to clients as `data.partition` says. The same `rng` state gives the same partition.
+    """Assign the samples to clients according to `data.partition`. Equal states of `rng` give equal partitions.
 
-    Samples that no client takes (shards of a given size, unchosen natural clients) are left unused, which a
-    note says.
-    Raises PartitionError when the split cannot be made, or leaves a client without a test sample.
+    Some samples may stay unused: those outside all shards of a given size, and those of natural clients that were not
+    chosen. A note tells the user.
+
+    Raises PartitionError when the partition is impossible, and when a client has no test sample.
     """
     kind, population = config.partition.kind, num_clients
     if config.partition.distinct_clients is not None:
-        num_clients = _distinct(config.partition.distinct_clients, population)
+        num_clients = _num_distinct(config.partition.distinct_clients, population)
     _check_population(dataset, config, num_clients)
     owner = ASSIGNMENTS[kind](dataset, config.partition, num_clients, rng)
     rows, sizes = group_rows(owner, num_clients, rng)
     fraction = config.validation_fraction
-    exact = Fraction(fraction).limit_denominator(10**9)  # in floating point .29 of 100 is below 29
+    exact = Fraction(fraction).limit_denominator(10**9)  # in floating point, 0.29 * 100 is below 29
     num_validation = sizes * exact.numerator // exact.denominator
     if fraction > 0.0:
         num_validation = np.clip(num_validation, 1, None)
     num_validation = np.minimum(num_validation, sizes - 1)
-    validates = ranks(sizes) < np.repeat(num_validation, sizes)
+    in_validation = ranks(sizes) < np.repeat(num_validation, sizes)
     test = test_index(dataset, kind, owner, num_clients, rng)
     empty = np.flatnonzero(test.sizes() == 0)
     if empty.size:
-        problem = f"the test set has no sample of the classes that client {empty[0]} holds"
-        raise PartitionError("data.partition.kind", kind, problem, "give the test set samples of every class")
-    train = ClientIndex.of_sizes(sizes - num_validation, rows[~validates])
-    validation = ClientIndex.of_sizes(num_validation, rows[validates])
+        problem = f"the test set has no sample of the classes of client {empty[0]}"
+        raise PartitionError("data.partition.kind", kind, problem, "add test samples of every class")
+    train = ClientIndex.of_sizes(sizes - num_validation, rows[~in_validation])
+    validation = ClientIndex.of_sizes(num_validation, rows[in_validation])
     if num_clients < population:
         train, validation, test = (index.repeated(population) for index in (train, validation, test))
     return Partition(
@@ -119,7 +122,7 @@ def make_partition(dataset: Dataset, config: DataConfig, num_clients: int, rng: 
 
 
 def _unused_note(dataset: Dataset, kind: str, owner: Int64) -> tuple[str, ...]:
-    """One line on the training samples that belong to no client, and on their owners in a natural split."""
+    """Return a line about training samples that no client has, and about their owners in a natural partition."""
     unused = owner < 0
     if not unused.any():
         return ()
@@ -134,15 +137,15 @@ def _unused_note(dataset: Dataset, kind: str, owner: Int64) -> tuple[str, ...]:
     )
 
 
-def _distinct(wanted: int, population: int) -> int:
-    if wanted > population:
+def _num_distinct(distinct_clients: int, population: int) -> int:
+    if distinct_clients > population:
         raise PartitionError(
             "data.partition.distinct_clients",
-            wanted,
+            distinct_clients,
             f"fleet.num_clients={population} is less",
-            "leave it unset, or take fewer",
+            "leave it unset, or use a smaller number",
         )
-    return wanted
+    return distinct_clients
 
 
 def _check_population(dataset: Dataset, config: DataConfig, num_clients: int) -> None:
@@ -151,6 +154,6 @@ def _check_population(dataset: Dataset, config: DataConfig, num_clients: int) ->
         raise PartitionError(
             "fleet.num_clients",
             num_clients,
-            f"{num_samples} training samples are too few for data.partition.min_samples={fewest} each",
-            f"ask for at most {num_samples // fewest} clients, or repeat parts (data.partition.distinct_clients)",
+            f"{num_samples} training samples are too few for data.partition.min_samples={fewest} per client",
+            f"use at most {num_samples // fewest} clients, or repeat parts (data.partition.distinct_clients)",
         )

@@ -1,4 +1,4 @@
-"""The data sets by name. Listing them imports no loader; loading imports only the one asked for."""
+"""The data sets by name. Loading a data set imports only its own loader; listing data sets imports none."""
 
 import difflib
 import importlib
@@ -12,9 +12,10 @@ from orchestrator.models.shapes import InputKind
 
 @dataclass(frozen=True, slots=True)
 class DatasetEntry:
-    """`loader` is `module:function`; `default_model` None means that the image shape decides.
+    """A data set: `loader` is `module:function`, `summary` is its line in a list.
 
-    A loader of images gives Splits, one of text the Dataset itself.
+    With `default_model` None the default model depends on the image shape. A loader of images returns Splits, and a
+    loader of text returns a Dataset.
     """
 
     loader: str
@@ -44,7 +45,7 @@ DATASETS: dict[str, DatasetEntry] = {
     "npz": DatasetEntry(f"{_LOADERS}.npz:load", "your numpy arrays", needs_root=True),
     "text": DatasetEntry(
         f"{_LOADERS}.text:load",
-        "your text file of roles and lines: the next character, a client for each role",
+        "your text file of roles and their lines: predict the next character, one client per role",
         "char_lstm",
         needs_root=True,
         kind="text",
@@ -53,22 +54,22 @@ DATASETS: dict[str, DatasetEntry] = {
 
 
 def load_dataset(config: DataConfig) -> Dataset:
-    """Read the data set that `config` names; the result depends on the data section alone, not on the seed.
+    """Read the data set that `config` names. The result depends on the data section only, not on the seed.
 
-    Raises ConfigError for an unknown name and DataError for data that is missing, unreadable or unusable.
+    Raises ConfigError for an unknown name, and DataError for data that is missing, unreadable or unusable.
     """
     entry = DATASETS.get(config.name)
     if entry is None:
         near = difflib.get_close_matches(config.name.lower(), DATASETS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(DATASETS)}"
-        raise ConfigError("data.name", config.name, "no data set has this name", hint)
+        remedy = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(DATASETS)}"
+        raise ConfigError("data.name", config.name, "there is no such data set", remedy)
     if entry.needs_root and config.root is None:
         raise DataError("data.root", None, f"data.name={config.name} reads your files", "say where they are")
     for key, column in (("client_column", config.client_column), ("label_column", config.label_column)):
         if column is not None and config.name != "parquet":
             raise DataError(f"data.{key}", column, "only data.name=parquet has columns", "leave it out")
     if entry.kind == "text":
-        _refuse_image_options(config)
+        _reject_image_options(config)
     from orchestrator.data.splits import assemble
 
     module, function = entry.loader.split(":")
@@ -76,12 +77,8 @@ def load_dataset(config: DataConfig) -> Dataset:
     return loaded if isinstance(loaded, Dataset) else assemble(config, loaded)
 
 
-def _refuse_image_options(config: DataConfig) -> None:
+def _reject_image_options(config: DataConfig) -> None:
     for key, value in (("augment", config.augment or None), ("image_size", config.image_size)):
         if value is not None:
-            raise DataError(
-                f"data.{key}",
-                value,
-                f"data.name={config.name} holds texts, and it is for images",
-                "leave it out",
-            )
+            problem = f"this key is for images, but data.name={config.name} contains texts"
+            raise DataError(f"data.{key}", value, problem, "leave it out")

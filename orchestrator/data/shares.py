@@ -1,4 +1,4 @@
-"""Draws from a symmetric Dirichlet distribution that stay finite at both ends."""
+"""Samples from a symmetric Dirichlet distribution; the samples are finite for any alpha above 0."""
 
 import numpy as np
 from numpy.random import Generator
@@ -8,9 +8,9 @@ _EQUAL = 1e12
 
 
 def dirichlet_shares(alpha: float, num_parts: int, num_draws: int, rng: Generator) -> NDArray[np.float64]:
-    """float64[num_draws, num_parts]: rows ~ Dir(alpha * 1), each adding up to 1.
+    """Return samples ~ Dir(alpha * 1), float64[num_draws, num_parts]; each row adds up to 1.
 
-    Above an alpha of 1e12 the shares are equal to one part in a million, and larger values, whose gamma
-    draws overflow when added up, are taken as that.
+    Values of alpha above 1e12 count as 1e12, since the sums of their gamma variates may overflow. At 1e12 the shares
+    are equal up to one part in a million.
     """
     return rng.dirichlet(np.full(num_parts, min(alpha, _EQUAL)), size=num_draws)

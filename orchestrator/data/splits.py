@@ -1,4 +1,4 @@
-"""From what a loader read to a checked `Dataset`: labels, client ids, held-out test part, normalisation."""
+"""Turns the images that a loader read into a checked `Dataset`: labels, client ids, test part, normalisation."""
 
 from dataclasses import dataclass, replace
 
@@ -13,16 +13,15 @@ from orchestrator.errors import DataError
 Int64 = NDArray[np.int64]
 Constants = tuple[tuple[float, ...], tuple[float, ...]]
 
-_HOLDOUT_SEED = (
-    2_112_098  # fixed: the test part is a property of the data, the same for every experiment seed
-)
+#: fixed, since the held-out test part is the same for every experiment seed
+_HOLDOUT_SEED = 2_112_098
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedPart:
-    """One part as read: images [N, C, H, W], labels [N], client ids [N] or None.
+    """One part of a data set as read: images [N, C, H, W], labels [N], client ids [N] or None.
 
-    Labels and client ids are integers or strings. `label_source` says where the labels stand, for errors.
+    Labels and client ids are integers or strings. `label_source` names the labels' file and column in errors.
     """
 
     images: Images
@@ -30,20 +29,21 @@ class LoadedPart:
     client_ids: NDArray[np.generic] | None = None
     label_source: str = ""
 
-    def take(self, chosen: NDArray[np.bool_]) -> "LoadedPart":
-        """The chosen rows, in order."""
+    def select(self, chosen: NDArray[np.bool_]) -> "LoadedPart":
+        """Return the chosen rows, in order."""
         ids = None if self.client_ids is None else self.client_ids[chosen]
         return replace(self, images=self.images[chosen], labels=self.labels[chosen], client_ids=ids)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Splits:
-    """What a loader returns.
+    """The result of a loader.
 
-    `test` None: one is held out. `constants`: mean and standard deviation by channel of the training images, as
-    published; None: computed once the test part is known. They need a test part of their own, because constants of
-    images that are split afterwards know the test images.
-    `notes` are lines for the user: what was left out, and what was read in a way that may surprise.
+    - `test`: the test part (None: `assemble` holds out a test part).
+    - `constants`: the published mean and standard deviation of the training images by channel (None: `assemble`
+      computes them). They require a test part, since constants of images that are split later would depend on test
+      images.
+    - `notes`: lines for the user about files that were not read, and about unusual ways of reading.
     """
 
     train: LoadedPart
@@ -52,19 +52,20 @@ class Splits:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises ValueError for constants of images that are still to be split."""
+        """Raise ValueError for constants without a test part."""
         if self.test is None and self.constants is not None:
             raise ValueError("constants without a test part include test images")
 
 
 def assemble(config: DataConfig, splits: Splits) -> Dataset:
-    """Check and complete what a loader read.
+    """Check the images that a loader read, and build the data set.
 
-    Without a test part of its own, `data.test_fraction` of the images is held out with a fixed random
-    stream: of each client's images where the data has client ids, else of each class's, at least one and
-    never all. Without published constants, mean and standard deviation are those of the training pixels
-    per channel. Labels that are names become 0, 1, 2, ... in the sorted order of the training part's names.
-    Raises DataError for what no model could be trained on.
+    - Without a test part, the function holds out `data.test_fraction` of the images with a fixed random stream: of
+      each client's images when the data has client ids, else of each class's images; at least one and never all.
+    - Without published constants, mean and standard deviation are computed over the training pixels of each channel.
+    - Labels that are names become 0, 1, 2, ... in the sorted order of the names in the training part.
+
+    Raises DataError for data on which no model can be trained.
     """
     train, test = _numbered(config, splits.train, splits.test)
     num_classes = _num_classes(config, train, test)
@@ -74,9 +75,8 @@ def assemble(config: DataConfig, splits: Splits) -> Dataset:
         train, test = _resized(train, config.image_size), _resized(test, config.image_size)
     forms = [(rows.images.dtype, rows.images.shape[1:]) for rows in (train, test)]
     if forms[0] != forms[1]:
-        raise _unusable(
-            config, f"training images are {forms[0]} but test images {forms[1]}", "make them alike"
-        )
+        problem = f"training images are {forms[0]}, but test images are {forms[1]}"
+        raise _unusable(config, problem, "give both parts the same dtype and shape")
     mean, std = splits.constants or channel_statistics(train.images)
     train_ids, test_ids = _dense_ids(config, train.client_ids, test.client_ids)
     channels, height, width = train.images.shape[1:]
@@ -97,7 +97,7 @@ def assemble(config: DataConfig, splits: Splits) -> Dataset:
 
 
 def channel_statistics(images: Images) -> Constants:
-    """Mean and standard deviation by channel, uint8 on the scale of pixel / 255; 1 for a std that is 0."""
+    """Return mean and standard deviation by channel; uint8 counts as pixel / 255, and a deviation of 0 becomes 1."""
     means, stds = [], []
     for channel in range(images.shape[1]):
         plane = images[:, channel]
@@ -116,7 +116,7 @@ def channel_statistics(images: Images) -> Constants:
 def _numbered(
     config: DataConfig, train: LoadedPart, test: LoadedPart | None
 ) -> tuple[LoadedPart, LoadedPart | None]:
-    """The parts with integer labels. Names are numbered in the sorted order of the training part's."""
+    """Return the parts with integer labels. Names are numbered in sorted order of the training part's names."""
     for part, rows in (("training", train), ("test", test)):
         if rows is not None:
             _check_labels(config, part, rows)
@@ -125,8 +125,8 @@ def _numbered(
             f"{'names' if rows.labels.dtype.kind == 'U' else 'numbers'}{_source(rows)}"
             for rows in (train, test)
         ]
-        problem = f"the training labels are {kinds[0]}, the test labels {kinds[1]}"
-        raise _unusable(config, problem, "make them alike")
+        problem = f"the training labels are {kinds[0]}, but the test labels are {kinds[1]}"
+        raise _unusable(config, problem, "use names in both parts, or numbers in both parts")
     if train.labels.dtype.kind != "U":
         return train, test
     names, numbers = np.unique(train.labels, return_inverse=True)
@@ -135,16 +135,16 @@ def _numbered(
         return train, None
     if (unknown := np.setdiff1d(test.labels, names)).size:
         problem = f"test label {unknown[0]}{_source(test)} has no training image"
-        raise _unusable(config, problem, "give it some, or drop its rows")
+        raise _unusable(config, problem, "add training images of this label, or remove its test images")
     return train, replace(test, labels=np.searchsorted(names, test.labels))
 
 
 def _check_labels(config: DataConfig, part: str, rows: LoadedPart) -> None:
     if not len(rows.labels):
-        raise _unusable(config, f"there is no {part} image", "give some")
+        raise _unusable(config, f"there is no {part} image", f"add {part} images")
     if len(rows.labels) != len(rows.images):
         problem = f"{len(rows.images)} {part} images but {len(rows.labels)} labels"
-        raise _unusable(config, problem, "make them match")
+        raise _unusable(config, problem, "give each image one label")
     if rows.labels.dtype.kind not in "iuU":
         problem = f"the {part} labels{_source(rows)} are {rows.labels.dtype}"
         raise _unusable(config, problem, "use integers or names")
@@ -158,7 +158,7 @@ def _num_classes(config: DataConfig, train: LoadedPart, test: LoadedPart | None)
         raise _unusable(config, problem, "number the classes 0, 1, 2, ... without a gap")
     if len(classes) < 2:
         problem = f"all {len(train.labels)} training images{_source(train)} are of one class"
-        raise _unusable(config, problem, "give images of at least two classes")
+        raise _unusable(config, problem, "use images of at least two classes")
     if test is not None:
         unknown = np.setdiff1d(test.labels, classes)
         if unknown.size:
@@ -172,22 +172,22 @@ def _source(rows: LoadedPart) -> str:
 
 
 def _hold_out(config: DataConfig, rows: LoadedPart) -> tuple[LoadedPart, LoadedPart]:
+    """Split the rows into a training and a test part."""
     by = rows.labels if rows.client_ids is None else rows.client_ids
     _, groups = np.unique(by, return_inverse=True)
     order, sizes = group_rows(groups, int(groups.max()) + 1, np.random.default_rng(_HOLDOUT_SEED))
-    wanted = np.maximum(np.rint(config.test_fraction * sizes), 1).astype(np.int64)
-    held = np.zeros(len(groups), dtype=np.bool_)
-    held[order[ranks(sizes) < np.repeat(np.minimum(wanted, sizes - 1), sizes)]] = True
-    if not held.any():
+    num_test = np.maximum(np.rint(config.test_fraction * sizes), 1).astype(np.int64)
+    in_test = np.zeros(len(groups), dtype=np.bool_)
+    in_test[order[ranks(sizes) < np.repeat(np.minimum(num_test, sizes - 1), sizes)]] = True
+    if not in_test.any():
         kind = "class" if rows.client_ids is None else "client"
-        raise _unusable(config, f"no {kind} has a second image to hold out for testing", "give a test part")
-    train = rows.take(~held)
-    lost = np.setdiff1d(rows.labels[held], train.labels)
+        raise _unusable(config, f"no {kind} has a second image to hold out for testing", "add a test part")
+    train = rows.select(~in_test)
+    lost = np.setdiff1d(rows.labels[in_test], train.labels)
     if lost.size:
-        raise _unusable(
-            config, f"holding out a test part leaves class {lost[0]} no training image", "give a test part"
-        )
-    return train, rows.take(held)
+        problem = f"class {lost[0]} has no training image after holding out a test part"
+        raise _unusable(config, problem, "add a test part")
+    return train, rows.select(in_test)
 
 
 def _contiguous(images: Images) -> Images:
@@ -211,11 +211,10 @@ def _dense_ids(
     if test is None:
         return train_ids.astype(np.int64), None
     if (train.dtype.kind == "U") != (test.dtype.kind == "U"):
-        raise _unusable(
-            config, "client ids are words in one part and numbers in the other", "make them alike"
-        )
-    places = np.minimum(np.searchsorted(known, test), len(known) - 1)
-    return train_ids.astype(np.int64), np.where(known[places] == test, places, -1).astype(np.int64)
+        problem = "client ids are names in one part and numbers in the other part"
+        raise _unusable(config, problem, "use names in both parts, or numbers in both parts")
+    positions = np.minimum(np.searchsorted(known, test), len(known) - 1)
+    return train_ids.astype(np.int64), np.where(known[positions] == test, positions, -1).astype(np.int64)
 
 
 def _unusable(config: DataConfig, problem: str, remedy: str) -> DataError:

@@ -20,7 +20,7 @@ from orchestrator.fleet.registry import get_fleet
 from orchestrator.models.cost import measure_cost
 from orchestrator.models.initial import load_initial
 from orchestrator.models.parameters import FlatModule
-from orchestrator.models.rebuilding import require_same
+from orchestrator.models.rebuilding import require_reproducible
 from orchestrator.models.registry import MODELS, construct, resolve_builder, resolve_name
 from orchestrator.models.shapes import example_input, random_input
 from orchestrator.models.state import pack_state
@@ -100,7 +100,9 @@ def _first_model(
 
     flat = built()
     if model_spec not in MODELS:
-        require_same(model_spec, flat, built(), random_input(dataset.input_shape, dataset.num_classes))
+        require_reproducible(
+            model_spec, flat, built(), random_input(dataset.input_shape, dataset.num_classes)
+        )
     return flat
 
 

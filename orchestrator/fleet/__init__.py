@@ -1,1 +1,1 @@
-"""Devices, their virtual clock, and who is drawn for a round."""
+"""Emulated devices: profiles, fleets and traces, the virtual clock, and the sampling of clients."""

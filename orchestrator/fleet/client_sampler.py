@@ -1,4 +1,7 @@
-"""Who is drawn for a round. A draw costs no pass over the population, unless few of it can be drawn at all.
+"""Samples the clients of a round.
+
+Sampling takes time proportional to the cohort, not to the population. Only when too few sampled clients are eligible,
+the sampler looks through the whole population.
 
 Legend: K = clients, n_k = training samples of client k.
 """
@@ -8,21 +11,21 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-#: draws for each client that is wanted, before the whole population is looked through
-_PATIENCE = 50
+#: attempts for each requested client before the sampler looks through the whole population
+_ATTEMPTS_PER_CLIENT = 50
 
-#: whether a client may be drawn now
+#: whether a client may be sampled now
 Eligible = Callable[[int], bool]
 
 
 class ClientSampler:
-    """K clients with equal weights, or with those given: int64[K], not all 0."""
+    """Samples from K clients, with equal weights or with the given weights: int64[K], not all 0."""
 
     def __init__(self, num_clients: int, weights: NDArray[np.int64] | None = None) -> None:
         self._num_clients, self._weights = num_clients, weights
         self._edges = None if weights is None else np.cumsum(weights)
 
-    def draw(
+    def sample(
         self,
         cohort: int,
         rng: np.random.Generator,
@@ -30,47 +33,54 @@ class ClientSampler:
         *,
         with_replacement: bool = False,
     ) -> tuple[int, ...]:
-        """Up to `cohort` ids in the order drawn: one client after the other, by weight, from those that are left.
+        """Return up to `cohort` client ids in the order in which they were sampled.
 
-        `eligible` (None: all are) leaves clients out; fewer than `cohort` come back where it leaves fewer.
+        Clients are sampled one after the other, by weight. Without replacement, a sampled client is not sampled again.
+        `eligible` (None: all clients are) excludes clients. The result is shorter than `cohort` when too few clients
+        are eligible.
         """
         if eligible is None and self._edges is None:
             return tuple(int(k) for k in rng.choice(self._num_clients, cohort, replace=with_replacement))
         chosen: list[int] = []
-        taken: set[int] = set()
-        for _ in range(_PATIENCE * cohort):
+        excluded: set[int] = set()
+        for _ in range(_ATTEMPTS_PER_CLIENT * cohort):
             if len(chosen) == cohort:
                 return tuple(chosen)
-            k = self._one(rng)
-            if (with_replacement or k not in taken) and (eligible is None or eligible(k)):
+            k = self._sample_one(rng)
+            if k not in excluded and (eligible is None or eligible(k)):
                 chosen.append(k)
-                taken.add(k)
-        return (*chosen, *self._among_all(cohort - len(chosen), rng, eligible, taken, with_replacement))
+                if not with_replacement:
+                    excluded.add(k)
+        return (*chosen, *self._sample_rest(cohort - len(chosen), rng, eligible, excluded, with_replacement))
 
-    def _one(self, rng: np.random.Generator) -> int:
+    def _sample_one(self, rng: np.random.Generator) -> int:
         if self._edges is None:
             return int(rng.integers(self._num_clients))
         return int(np.searchsorted(self._edges, rng.integers(self._edges[-1]), side="right"))
 
-    def _among_all(
+    def _sample_rest(
         self,
         count: int,
         rng: np.random.Generator,
         eligible: Eligible | None,
-        taken: set[int],
+        excluded: set[int],
         with_replacement: bool,
     ) -> list[int]:
-        """The rest of a draw, after a pass over the population."""
-        left = [
+        """Sample `count` more clients after looking through the whole population for eligible ones."""
+        candidates = [
             k
             for k in range(self._num_clients)
-            if (with_replacement or k not in taken)
+            if k not in excluded
             and (eligible is None or eligible(k))
             and (self._weights is None or self._weights[k] > 0)
         ]
-        if not left or not count:
+        if not candidates or not count:
             return []
-        weights = np.ones(len(left)) if self._weights is None else self._weights[left].astype(np.float64)
-        count = count if with_replacement else min(count, len(left))
-        drawn = rng.choice(len(left), count, replace=with_replacement, p=weights / weights.sum())
-        return [left[int(i)] for i in drawn]
+        weights = (
+            np.ones(len(candidates))
+            if self._weights is None
+            else self._weights[candidates].astype(np.float64)
+        )
+        count = count if with_replacement else min(count, len(candidates))
+        sampled = rng.choice(len(candidates), count, replace=with_replacement, p=weights / weights.sum())
+        return [candidates[int(i)] for i in sampled]

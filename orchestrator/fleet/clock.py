@@ -1,4 +1,4 @@
-"""The virtual clock: emulated seconds from measured bytes and counted FLOPs, never from the wall clock."""
+"""The virtual clock computes emulated seconds from measured bytes and counted FLOPs, never from the wall clock."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from orchestrator.fleet.profiles import DeviceProfile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientTime:
-    """Emulated seconds of one client in one round, by stage."""
+    """Emulated seconds of one client's task, by stage."""
 
     download_s: float
     compute_s: float
@@ -15,14 +15,14 @@ class ClientTime:
 
     @property
     def total_s(self) -> float:
-        """Download, then compute, then upload."""
+        """Seconds of the whole task: the client downloads, then computes, then uploads."""
         return self.download_s + self.compute_s + self.upload_s
 
 
 def client_time(
     profile: DeviceProfile, *, download_bytes: int, train_flops: float, upload_bytes: int
 ) -> ClientTime:
-    """Seconds that a device of this profile takes for a task that cost so many bytes and FLOPs."""
+    """Return the seconds that a device of this profile needs for a task with these bytes and FLOPs."""
     return ClientTime(
         download_s=download_bytes / profile.downlink_bytes_per_s,
         compute_s=train_flops / profile.flops_per_s,

@@ -1,4 +1,4 @@
-"""Devices of a trace, as columns: their profiles, their own speeds, and when each of them is there.
+"""The devices of a trace, stored as columns: profile, own speeds and availability of each device.
 
 Legend: N = devices, M = intervals.
 """
@@ -10,17 +10,20 @@ from numpy.typing import NDArray
 
 from orchestrator.fleet.profiles import DeviceProfile
 
-#: columns of `Devices.speeds`, fields of a DeviceProfile
+#: columns of `Devices.speeds`; each is a field of DeviceProfile
 SPEEDS = ("flops_per_s", "uplink_bytes_per_s", "downlink_bytes_per_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Devices:
-    """What a trace says of each device.
+    """The devices that a trace describes.
 
-    `profile` is int32[N]; `speeds` float64[N, 3] in the order of `SPEEDS` (None: the profile's); device i is there in
-    `intervals[first[i]:first[i + 1]]`, float64[M, 2] of [from, until) in seconds, ascending and disjoint (None: all
-    are there always). With `period_s` the intervals repeat.
+    - `profile`, int32[N]: the number of each device's profile.
+    - `speeds`, float64[N, 3] in the order of `SPEEDS`: each device's own speeds (None: the profile's speeds).
+    - `first`, int64[N + 1], and `intervals`, float64[M, 2]: device i is available in
+      `intervals[first[i]:first[i + 1]]`. Each interval is [from, until) in seconds. The intervals of a device are
+      ascending and disjoint (None: every device is always available).
+    - `period_s`: the intervals repeat after this number of seconds (None: they do not repeat).
     """
 
     profile: NDArray[np.int32]
@@ -30,27 +33,30 @@ class Devices:
     period_s: float | None = None
 
     def __len__(self) -> int:
-        """N."""
+        """Return the number of devices, N."""
         return len(self.profile)
 
-    def at_own_speed(self, device: int, profile: DeviceProfile) -> DeviceProfile:
-        """The profile with that device's speeds."""
+    def with_own_speeds(self, device: int, profile: DeviceProfile) -> DeviceProfile:
+        """Return the profile with the device's own speeds, or unchanged when the trace has no speeds."""
         if self.speeds is None:
             return profile
         flops, up, down = (float(x) for x in self.speeds[device])
         return replace(profile, flops_per_s=flops, uplink_bytes_per_s=up, downlink_bytes_per_s=down)
 
     def available_until(self, device: int, time_s: float) -> float:
-        """End of the interval that `time_s` lies in; -inf where it lies in none, inf where there is no end."""
+        """Return the end of the interval that contains `time_s`.
+
+        The result is -inf when no interval contains `time_s`, and inf when the interval never ends.
+        """
         if self.first is None or self.intervals is None:
             return float("inf")
         own = self.intervals[self.first[device] : self.first[device + 1]]
         base = 0.0 if self.period_s is None else time_s // self.period_s * self.period_s
-        place = int(np.searchsorted(own[:, 0], time_s - base, side="right")) - 1
-        if place < 0 or time_s - base >= own[place, 1]:
+        index = int(np.searchsorted(own[:, 0], time_s - base, side="right")) - 1
+        if index < 0 or time_s - base >= own[index, 1]:
             return float("-inf")
-        end = base + float(own[place, 1])
-        whole_day = self.period_s is not None and own[place, 1] >= self.period_s and own[0, 0] <= 0.0
-        if not whole_day:
+        end = base + float(own[index, 1])
+        wraps = self.period_s is not None and own[index, 1] >= self.period_s and own[0, 0] <= 0.0
+        if not wraps:
             return end
-        return float("inf") if place == 0 else end + float(own[0, 1])
+        return float("inf") if index == 0 else end + float(own[0, 1])

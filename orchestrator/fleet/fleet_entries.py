@@ -1,4 +1,4 @@
-"""What a YAML fleet may hold, with ranges and units; every problem is one line that names the file."""
+"""The keys of a YAML fleet file, with types, ranges and units. Every error is one line that names the file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,89 +15,104 @@ from orchestrator.fleet.profiles import DeviceProfile
 
 S = TypeVar("S", bound=Section)
 
-#: Ray counts resources in ten-thousandths
+#: Ray rounds amounts of resources to this
 _SMALLEST_AMOUNT = 1e-4
 
 
-def _power_of_ten(value: object) -> object:
-    """8e9 as a number, which YAML reads as text."""
+def _parse_exponent(value: object) -> object:
+    """Return 8e9 as a number: YAML reads it as text."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
         return value
 
 
-def _can_be_reserved(amount: float) -> float:
+def _check_reservable(amount: float) -> float:
     if 0.0 < amount < _SMALLEST_AMOUNT:
         raise PydanticCustomError("amount", "input should be 0 or at least 0.0001")
     return amount
 
 
-def _whole_from_one_on(amount: float) -> float:
+def _check_gpus(amount: float) -> float:
     if amount > 1.0 and not amount.is_integer():
         raise PydanticCustomError("amount", "input should be a part of one GPU or a whole number")
     return amount
 
 
-def _are_custom(resources: Mapping[str, float]) -> Mapping[str, float]:
-    if reserved := {"CPU", "GPU", "memory", "object_store_memory"} & set(resources):
+def _check_custom(resources: Mapping[str, float]) -> Mapping[str, float]:
+    if built_in := {"CPU", "GPU", "memory", "object_store_memory"} & set(resources):
         raise PydanticCustomError(
-            "resource", "the resource {name} is not a custom one", {"name": min(reserved)}
+            "resource", "{name} is a resource of Ray's own, not a custom resource", {"name": min(built_in)}
         )
     return resources
 
 
 Speed = Annotated[float, Field(gt=0.0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
-Bytes = Annotated[int, BeforeValidator(_power_of_ten), Field(ge=0)]
-Amount = Annotated[float, Field(ge=0.0), AfterValidator(_can_be_reserved)]
+Bytes = Annotated[int, BeforeValidator(_parse_exponent), Field(ge=0)]
+Amount = Annotated[float, Field(ge=0.0), AfterValidator(_check_reservable)]
 
 
 class ProfileEntry(Section):
-    """One of a fleet's profiles: the fields of a DeviceProfile, and its share of the population."""
+    """One profile in a fleet file: the fields of a DeviceProfile, and the profile's share of the population."""
 
-    name: str = Field(min_length=1, description="a name of its own")
-    share: float = Field(1.0, ge=0.0, description="weight among the fleet's profiles, 0 or more")
-    num_cpus: Amount = Field(0.1, description="cores that an actor reserves on Ray, 0 or more")
-    num_gpus: Annotated[Amount, AfterValidator(_whole_from_one_on)] = Field(
-        0.0, description="GPUs that an actor reserves on Ray: a part of one, or a whole number"
+    name: str = Field(min_length=1, description="a name that no other profile of the fleet has")
+    share: float = Field(1.0, ge=0.0, description="the profile's weight in the fleet, 0 or more")
+    num_cpus: Amount = Field(0.1, description="the cores that an actor reserves on Ray, 0 or more")
+    num_gpus: Annotated[Amount, AfterValidator(_check_gpus)] = Field(
+        0.0, description="the GPUs that an actor reserves on Ray: a part of one GPU, or a whole number"
     )
-    ray_memory_bytes: Bytes = Field(0, description="bytes of memory that an actor reserves on Ray")
-    resources: Annotated[Mapping[str, Annotated[Amount, Field(strict=True)]], AfterValidator(_are_custom)] = (
-        Field({}, description="amounts of custom Ray resources by name; CPU, GPU and memory have other keys")
+    ray_memory_bytes: Bytes = Field(0, description="the bytes of memory that an actor reserves on Ray")
+    resources: Annotated[
+        Mapping[str, Annotated[Amount, Field(strict=True)]], AfterValidator(_check_custom)
+    ] = Field(
+        {}, description="amounts of custom Ray resources by name; CPU, GPU and memory have keys of their own"
     )
-    accelerator_type: str | None = Field(None, min_length=1, description="a kind of GPU as Ray calls it")
-    flops_per_s: Speed = Field(description="FLOPs that the device does in a second, above 0")
-    uplink_bytes_per_s: Speed = Field(description="bytes that it sends in a second, above 0")
-    downlink_bytes_per_s: Speed = Field(description="bytes that it receives in a second, above 0")
-    memory_bytes: Annotated[Bytes, Field(gt=0)] | None = Field(None, description="bytes of RAM, above 0")
-    capability: Share = Field(1.0, description="the share of a model that it can hold, in (0, 1]")
-    available_share: Share = Field(1.0, description="the share of a period in which it is there, in (0, 1]")
-    available_period_s: float = Field(86_400.0, gt=0.0, description="seconds, above 0")
-    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="the probability that it vanishes, in [0, 1)")
+    accelerator_type: str | None = Field(None, min_length=1, description="Ray's name for a kind of GPU")
+    flops_per_s: Speed = Field(description="the FLOPs that the device computes in a second, above 0")
+    uplink_bytes_per_s: Speed = Field(description="the bytes that the device sends in a second, above 0")
+    downlink_bytes_per_s: Speed = Field(description="the bytes that the device receives in a second, above 0")
+    memory_bytes: Annotated[Bytes, Field(gt=0)] | None = Field(
+        None, description="the device's RAM in bytes, above 0"
+    )
+    capability: Share = Field(1.0, description="the share of a model that the device can train, in (0, 1]")
+    available_share: Share = Field(
+        1.0, description="the share of each period in which the device is available, in (0, 1]"
+    )
+    available_period_s: float = Field(86_400.0, gt=0.0, description="the period in seconds, above 0")
+    dropout: float = Field(
+        0.0, ge=0.0, lt=1.0, description="the probability that the device drops out of a task, in [0, 1)"
+    )
 
     def profile(self) -> DeviceProfile:
-        """The same without the share."""
+        """Return the profile without the share."""
         return DeviceProfile(**self.model_dump(exclude={"share"}))
 
 
 class FleetFile(Section):
-    """What a YAML fleet holds; each of `profiles` is a ProfileEntry."""
+    """The content of a YAML fleet file. Each entry of `profiles` is validated as a ProfileEntry later."""
 
-    name: str | None = Field(None, min_length=1, description="a name; without one, the file's")
-    summary: str = Field("", description="what `sparsefleet list fleets` says of it")
+    name: str | None = Field(
+        None, min_length=1, description="the fleet's name; the default is the file's name"
+    )
+    summary: str = Field("", description="the text that `sparsefleet list fleets` prints for the fleet")
     profiles: list[dict[str, Any]] = Field(min_length=1, description="a list of profiles, each a mapping")
-    trace: UserPath | None = Field(None, description="a CSV or Parquet file, seen from the fleet's folder")
+    trace: UserPath | None = Field(
+        None, description="a CSV or Parquet file; the path is relative to the fleet file's folder"
+    )
     period_s: float | None = Field(
-        None, gt=0.0, description="seconds after which the trace's intervals repeat"
+        None, gt=0.0, description="the seconds after which the trace's intervals repeat"
     )
 
 
-def validated(model: type[S], tree: object, file: Path, prefix: str = "") -> S:
-    """The tree as that section. Raises ConfigError, which names the file, and what its field takes."""
+def validate_section(model: type[S], tree: object, file: Path, prefix: str = "") -> S:
+    """Return the YAML tree as an object of this section.
+
+    Raises ConfigError. The error names the file, the key and the values that the key takes.
+    """
     fields = model.model_fields
     if not isinstance(tree, Mapping):
-        problem = "it does not hold a mapping"
+        problem = "the file does not contain a mapping"
         raise ConfigError("fleet.name", file, problem, f"give it the keys {', '.join(fields)}")
     for key in tree:
         if key not in fields:

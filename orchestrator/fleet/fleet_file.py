@@ -1,4 +1,4 @@
-"""Fleets from files: a YAML file with profiles and, if it names one, a trace; or a trace alone."""
+"""Reads a fleet from a file: a YAML file with profiles and an optional trace, or a trace alone."""
 
 from pathlib import Path
 
@@ -8,18 +8,18 @@ import yaml
 from orchestrator.config.yaml import load_settings
 from orchestrator.errors import ConfigError
 from orchestrator.fleet.devices import Devices
-from orchestrator.fleet.fleet_entries import FleetFile, ProfileEntry, validated
+from orchestrator.fleet.fleet_entries import FleetFile, ProfileEntry, validate_section
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.fleet.trace import read_trace
 
 
 def read_fleet(file: Path) -> Fleet:
-    """The fleet that a .yaml or .yml file, or a trace in a .csv or .parquet file, describes. Raises ConfigError."""
+    """Read a fleet from a .yaml or .yml file, or from a trace in a .csv or .parquet file. Raises ConfigError."""
     try:
         file = file.expanduser()
     except RuntimeError as error:
-        raise ConfigError("fleet.name", file, str(error), "write the path out") from error
+        raise ConfigError("fleet.name", file, str(error), "write the full path") from error
     if not file.is_file():
         raise ConfigError("fleet.name", file, "there is no such file", "name a YAML fleet or a trace")
     return _from_yaml(file) if file.suffix in (".yaml", ".yml") else _from_trace(file)
@@ -34,53 +34,54 @@ def _from_trace(file: Path) -> Fleet:
 
 
 def _from_yaml(file: Path) -> Fleet:
-    described = validated(FleetFile, _load(file), file)
+    content = validate_section(FleetFile, _load(file), file)
     entries = [
-        validated(ProfileEntry, tree, file, f"profiles.{tree.get('name', number)}")
-        for number, tree in enumerate(described.profiles)
+        validate_section(ProfileEntry, tree, file, f"profiles.{tree.get('name', number)}")
+        for number, tree in enumerate(content.profiles)
     ]
     names = [entry.name for entry in entries]
-    if twice := {name for name in names if names.count(name) > 1}:
+    if duplicates := {name for name in names if names.count(name) > 1}:
         problem = "two profiles have this name"
-        raise ConfigError(f"{file}: profiles", min(twice), problem, "give each its own")
+        raise ConfigError(f"{file}: profiles", min(duplicates), problem, "give each profile another name")
     shares = tuple(entry.share for entry in entries)
     if not any(shares):
-        raise ConfigError(f"{file}: profiles", shares, "all shares are 0", "give one of them more")
+        raise ConfigError(f"{file}: profiles", shares, "all shares are 0", "give one profile a share above 0")
     return Fleet(
-        name=described.name or file.stem,
-        summary=described.summary,
+        name=content.name or file.stem,
+        summary=content.summary,
         profiles=tuple(entry.profile() for entry in entries),
         shares=shares,
-        devices=_devices(file, described, entries),
+        devices=_devices(file, content, entries),
     )
 
 
-def _devices(file: Path, described: FleetFile, entries: list[ProfileEntry]) -> Devices | None:
-    if described.trace is None:
-        if described.period_s is not None:
-            problem = "there is no trace whose intervals could repeat"
+def _devices(file: Path, content: FleetFile, entries: list[ProfileEntry]) -> Devices | None:
+    """Read the trace that the fleet file names (None: it names no trace). Raises ConfigError."""
+    if content.trace is None:
+        if content.period_s is not None:
+            problem = "the fleet has no trace, so no intervals can repeat"
             raise ConfigError(
-                f"{file}: period_s", described.period_s, problem, "leave it out, or add `trace:`"
+                f"{file}: period_s", content.period_s, problem, "remove this key, or add `trace:`"
             )
         return None
     for entry in entries:
         if "share" in entry.model_fields_set:
-            problem = "the trace says which devices are of a profile"
-            raise ConfigError(f"{file}: profiles.{entry.name}.share", entry.share, problem, "leave it out")
-    trace = file.parent / described.trace
+            problem = "the trace assigns the profiles to the devices"
+            raise ConfigError(f"{file}: profiles.{entry.name}.share", entry.share, problem, "remove this key")
+    trace = file.parent / content.trace
     if not trace.is_file():
         raise ConfigError(f"{file}: trace", trace, "there is no such file", "name a CSV or Parquet file")
-    devices = read_trace(trace, [entry.name for entry in entries], described.period_s)
+    devices = read_trace(trace, [entry.name for entry in entries], content.period_s)
     if devices.intervals is None:
-        if described.period_s is not None:
+        if content.period_s is not None:
             problem = "the trace has no intervals that could repeat"
-            raise ConfigError(f"{file}: period_s", described.period_s, problem, "leave it out")
+            raise ConfigError(f"{file}: period_s", content.period_s, problem, "remove this key")
         return devices
     for entry in entries:
         if entry.available_share < 1.0:
             field = f"{file}: profiles.{entry.name}.available_share"
-            problem = "the trace says when each device is there"
-            raise ConfigError(field, entry.available_share, problem, "leave it out")
+            problem = "the trace gives the intervals in which each device is available"
+            raise ConfigError(field, entry.available_share, problem, "remove this key")
     return devices
 
 
@@ -88,7 +89,8 @@ def _load(file: Path) -> object:
     try:
         return load_settings(file.read_bytes())
     except OSError as error:
-        problem = f"it cannot be read ({error.strerror})"
-        raise ConfigError("fleet.name", file, problem, "name a YAML fleet") from error
+        problem = f"the file cannot be read ({error.strerror})"
+        raise ConfigError("fleet.name", file, problem, "name a readable YAML file") from error
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError("fleet.name", file, f"it is not YAML ({error})", "correct it") from error
+        problem = f"the file is not valid YAML ({error})"
+        raise ConfigError("fleet.name", file, problem, "correct the file") from error

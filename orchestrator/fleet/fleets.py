@@ -1,4 +1,4 @@
-"""Fleets: profiles with their shares of the population, built in or from a file."""
+"""A fleet describes the devices of a population and assigns them to the clients of a run."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ from orchestrator.fleet.profiles import DeviceProfile
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Profiles and their shares of the population (relative weights), or the `devices` of a trace."""
+    """Device profiles with their shares of the population (relative weights), or the `devices` of a trace."""
 
     name: str
     summary: str
@@ -21,14 +21,15 @@ class Fleet:
     devices: Devices | None = None
 
     def populate(self, num_clients: int, rng: np.random.Generator, *, redraw: bool = False) -> Population:
-        """Give every client a device.
+        """Assign a device to every client, in random order.
 
-        Counts follow the shares to within one, in random order. Devices of a trace are dealt in random order too, and
-        again from the start where clients outnumber them. Raises ConfigError where these cannot be redrawn.
+        The number of clients of each profile follows the shares to within one. The devices of a trace are assigned in
+        turn. When there are more clients than devices, the assignment starts again at the first device. Raises
+        ConfigError with `redraw` for a trace and for devices that are not always available.
         """
         if self.devices is not None and redraw:
-            problem = f"fleet {self.name} says which device each client has"
-            raise ConfigError("fleet.redraw", True, problem, "leave it false")
+            problem = f"the trace of fleet {self.name} fixes each client's device"
+            raise ConfigError("fleet.redraw", True, problem, "set it to false")
         if self.devices is not None:
             order = rng.permutation(len(self.devices)).astype(np.int32)
             assignment = order[np.arange(num_clients) % len(order)]
@@ -38,8 +39,8 @@ class Fleet:
             assignment = rng.permutation(indices).astype(np.int32)
         part_time = any(profile.available_share < 1.0 for profile in self.profiles)
         if part_time and redraw:
-            problem = f"devices of fleet {self.name} are there only at times"
-            raise ConfigError("fleet.redraw", True, problem, "leave it false")
+            problem = f"fleet {self.name} has devices that are not always available"
+            raise ConfigError("fleet.redraw", True, problem, "set it to false")
         return Population(
             profiles=self.profiles,
             shares=self.shares,

@@ -1,21 +1,24 @@
-"""Phones that train on their CPU, and edge boards and boxes that train on a part of a GPU.
+"""The built-in fleet `phones-and-edge`: phones train on their CPU, edge boards and boxes on a part of a GPU.
 
-What is published, and by whom:
+Published figures and their sources:
 
-- Phones, measured: single-precision multiply-adds with vfpbench (https://wlog.flatlib.jp/category/25), the clusters of
-  cores added up, 139.3 GFLOP/s on a Snapdragon 845, 74.0 on a Snapdragon 808, and 44.9 on the four Cortex-A53 of the
-  latter, which stand for a phone of four such cores (Snapdragon 425). RAM as in phones with these chips: Pixel 3,
-  LG G4, Redmi 4A.
-- Boards and boxes, peak by data sheet: Jetson Orin Nano 8GB, 1.28 FP32 TFLOP/s (NVIDIA DS-11105-001 v1.5); Jetson AGX
-  Orin 64GB, 5.3 FP32 TFLOP/s (NVIDIA TB_10749-001 v1.2).
-- Lines, measured: Ookla's Speedtest Global Index, means down and up in Mbit/s: mobile in India 12.91 and 4.97, mobile
-  worldwide 47.20 and 12.67 (December 2020), fixed worldwide 84.33 and 44.10 (August 2020), as telecomtalk.info reports
-  them on 2021-01-20 and 2020-09-16.
+- Phones, measured with vfpbench (https://wlog.flatlib.jp/category/25): single-precision multiply-adds, summed over the
+  clusters of cores. The Snapdragon 845 reaches 139.3 GFLOP/s and the Snapdragon 808 reaches 74.0. The four Cortex-A53
+  cores of the Snapdragon 808 reach 44.9; they represent a phone with four such cores (Snapdragon 425). The RAM is that
+  of phones with these chips: Pixel 3, LG G4, Redmi 4A.
+- Boards and boxes, peak of the data sheet: Jetson Orin Nano 8GB, 1.28 FP32 TFLOP/s (NVIDIA DS-11105-001 v1.5); Jetson
+  AGX Orin 64GB, 5.3 FP32 TFLOP/s (NVIDIA TB_10749-001 v1.2).
+- Bandwidth, measured by Ookla's Speedtest Global Index, means down and up in Mbit/s: mobile in India 12.91 and 4.97,
+  mobile worldwide 47.20 and 12.67 (December 2020), fixed worldwide 84.33 and 44.10 (August 2020). telecomtalk.info
+  reported these figures on 2021-01-20 and 2020-09-16.
 - Dropout, measured: 6 to 10 percent of the phones of a round (Bonawitz et al., arXiv 1902.01046, section 9).
 
-What is assumed: training reaches a quarter of the arithmetic above; good phones and all boxes are on a fixed line, the
-others on mobile ones; a phone takes tasks in the 8 hours of a day in which it lies idle on its charger, what is on the
-mains always does; the share of a model that a phone can hold; the mix of kinds; the footprints on Ray.
+Assumptions:
+
+- Training reaches a quarter of the arithmetic speeds above.
+- Good phones, boards and boxes have a fixed connection; the other phones have mobile ones.
+- A phone is available in the 8 hours of a day in which it is idle and charging. Boards and boxes are always available.
+- The share of a model that a phone can train, the shares of the profiles, and the footprints on Ray are assumed.
 """
 
 from orchestrator.fleet.profiles import DeviceProfile

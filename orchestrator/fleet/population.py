@@ -1,4 +1,6 @@
-"""Which device each client has, and when it is there: arrays by client, so that a million of them are a few MB.
+"""The device of each client, and when the client is available.
+
+All data are arrays with one entry a client, so that a million clients take a few MB.
 
 Legend: K = clients.
 """
@@ -17,9 +19,11 @@ from orchestrator.fleet.profiles import DeviceProfile
 class Population:
     """The devices of K clients.
 
-    `assignment` is int32[K]: each client's profile, or, with `devices`, its row there. `shares` are the profiles'
-    weights; with `redraw` a client has a new profile each round, drawn by them. `phase` is float32[K] in [0, 1), the
-    start of each client's day as a share of it (None: no profile has an `available_share` below 1).
+    - `assignment`, int32[K]: the number of each client's profile; with `devices`, the client's row in `devices`.
+    - `shares`: the profiles' weights.
+    - `redraw`: every client gets a new profile in every round, at random by `shares`.
+    - `phase`, float32[K] in [0, 1): the part of the first availability period that is over at time 0, for each client
+      (None: every profile has an `available_share` of 1).
     """
 
     profiles: tuple[DeviceProfile, ...]
@@ -30,11 +34,11 @@ class Population:
     redraw: bool = False
 
     def __len__(self) -> int:
-        """K."""
+        """Return the number of clients, K."""
         return len(self.assignment)
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over the profiles and who has which device when."""
+        """Return the SHA-256 (hex) of the profiles, the clients' devices and their availability."""
         digest = sha256(repr((self.profiles, self.shares, self.redraw)).encode())
         devices = self.devices
         columns = (
@@ -46,7 +50,10 @@ class Population:
         return digest.hexdigest()
 
     def profile_index(self, client_id: int, rng: np.random.Generator | None = None) -> int:
-        """Number of the client's profile; with `redraw` it is drawn from `rng`, the client's own for the round."""
+        """Return the number of the client's profile.
+
+        With `redraw` the profile is random: `rng` is the client's own generator for the round.
+        """
         if self.redraw:
             assert rng is not None
             edges = np.cumsum(self.shares)
@@ -55,27 +62,30 @@ class Population:
         return index if self.devices is None else int(self.devices.profile[index])
 
     def profile_of(self, client_id: int, rng: np.random.Generator | None = None) -> DeviceProfile:
-        """The client's device; `rng` as in `profile_index`."""
+        """Return the client's device as a profile; `rng` as in `profile_index`."""
         profile = self.profiles[self.profile_index(client_id, rng)]
         if self.devices is None:
             return profile
-        return self.devices.at_own_speed(int(self.assignment[client_id]), profile)
+        return self.devices.with_own_speeds(int(self.assignment[client_id]), profile)
 
     def largest_capability(self, client_id: int) -> float:
-        """The most that the client's device can hold in any round."""
+        """Return the largest capability that the client's device can have in any round."""
         if self.redraw:
-            drawn = zip(self.profiles, self.shares, strict=True)
-            return max(profile.capability for profile, share in drawn if share > 0)
+            weighted = zip(self.profiles, self.shares, strict=True)
+            return max(profile.capability for profile, share in weighted if share > 0)
         return self.profile_of(client_id).capability
 
     @property
-    def always_there(self) -> bool:
-        """Whether every client can be asked at any time."""
+    def always_available(self) -> bool:
+        """Whether every client is available at all times."""
         intervals = None if self.devices is None else self.devices.intervals
         return self.phase is None and intervals is None
 
     def available_until(self, client_id: int, time_s: float) -> float:
-        """When the client that is there at `time_s` leaves, in emulated seconds; -inf where it is not there."""
+        """Return the emulated second until which the client is available without a break, seen from `time_s`.
+
+        The result is -inf when the client is not available at `time_s`, and inf when it never leaves.
+        """
         if self.devices is not None and self.devices.intervals is not None:
             return self.devices.available_until(int(self.assignment[client_id]), time_s)
         if self.phase is None:
@@ -84,12 +94,15 @@ class Population:
         if profile.available_share >= 1.0:
             return float("inf")
         period_s = profile.available_period_s
-        days = time_s / period_s + float(self.phase[client_id])
-        left_s = (int(days) + profile.available_share - days) * period_s
-        return time_s + left_s if left_s > 0.0 else float("-inf")
+        periods = time_s / period_s + float(self.phase[client_id])
+        remaining_s = (int(periods) + profile.available_share - periods) * period_s
+        return time_s + remaining_s if remaining_s > 0.0 else float("-inf")
 
     def profile_counts(self) -> dict[int, int]:
-        """Clients of each profile that has any, by profile number; with `redraw` their expected numbers, at least 1."""
+        """Return the number of clients by profile number, without profiles that have none.
+
+        With `redraw` the numbers are expected values, at least 1.
+        """
         if self.redraw:
             total = sum(self.shares)
             return {i: max(1, round(len(self) * s / total)) for i, s in enumerate(self.shares) if s > 0}

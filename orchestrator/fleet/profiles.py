@@ -1,4 +1,4 @@
-"""Device profiles: what a client's actor reserves on Ray, and how fast and how large the emulated device is."""
+"""A device profile: the resources that a client's actor reserves on Ray, and the speed and size of the device."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,11 +8,19 @@ from dataclasses import dataclass, field
 class DeviceProfile:
     """One kind of device.
 
-    The footprint (`num_cpus`, `num_gpus`, `ray_memory_bytes`, custom `resources`) is reserved on Ray; 0 reserves
-    nothing; `accelerator_type` is the kind of GPU that Ray must place the actor on (None: any). The rest drives only
-    the virtual clock: the speeds; `memory_bytes`, the device's RAM (None: enough); `capability`, the share of a full
-    model, in (0, 1], that the device can hold and train; `available_share`, the share of each `available_period_s` in
-    which it takes tasks, from a phase of each client's own; `dropout`, the probability that it vanishes in a task.
+    An actor reserves the footprint on Ray:
+
+    - `num_cpus`, `num_gpus`, `ray_memory_bytes` and custom `resources`; 0 reserves nothing.
+    - `accelerator_type`: the kind of GPU on which Ray must place the actor (None: any).
+
+    The other fields affect the emulation only:
+
+    - `flops_per_s`, `uplink_bytes_per_s`, `downlink_bytes_per_s`: the speeds for the virtual clock.
+    - `memory_bytes`: the device's RAM (None: no limit).
+    - `capability`: the share of a full model that the device can train, in (0, 1].
+    - `available_share`: the share of each `available_period_s` in which the device is available, in (0, 1]. Each
+      client's period starts at a time of its own.
+    - `dropout`: the probability that the device drops out during a task, in [0, 1).
     """
 
     name: str
@@ -32,13 +40,13 @@ class DeviceProfile:
 
     @property
     def num_threads(self) -> int:
-        """Torch threads of a client on this device: one for each whole core it reserves, at least one."""
+        """Number of torch threads of a client: one for each whole core that its actor reserves, at least one."""
         return max(1, int(self.num_cpus))
 
     def footprint(self) -> dict[str, float]:
-        """Ray resources that one actor of this profile reserves, as Ray's nodes list them."""
-        wanted = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": float(self.ray_memory_bytes)}
+        """Return the resources that one actor of this profile reserves, under the names that Ray's nodes use."""
+        amounts = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": float(self.ray_memory_bytes)}
         if self.accelerator_type is not None:
-            # what Ray itself asks for behind `accelerator_type=`
-            wanted[f"accelerator_type:{self.accelerator_type}"] = 0.001
-        return {name: amount for name, amount in {**wanted, **self.resources}.items() if amount > 0}
+            # Ray requests this amount itself for an actor with `accelerator_type=`
+            amounts[f"accelerator_type:{self.accelerator_type}"] = 0.001
+        return {name: amount for name, amount in {**amounts, **self.resources}.items() if amount > 0}

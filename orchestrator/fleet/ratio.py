@@ -1,16 +1,18 @@
-"""How much of a layer a device keeps: fixed, what it can hold, or what a bandit learns for it (P-UCBV).
+"""Chooses a device's keep ratio: the share of each layer's units that its submodel keeps.
 
-P-UCBV is the bandit of FedLPS (arXiv 2412.07216) over the index of Efficient-UCBV (arXiv 1711.03591); the
-names of the paper's quantities are those below. Its published code departs from it in ways that
-`algorithms._fedlps_as_coded_ratio` reproduces; here is what the method describes.
+The ratio is fixed, equal to the device's capability, or learned by a bandit (P-UCBV). P-UCBV is the bandit of FedLPS
+(arXiv 2412.07216) with the index of Efficient-UCBV (arXiv 1711.03591). This module follows the paper. FedLPS's
+published code differs from the paper; `algorithms._fedlps_as_coded_ratio` reproduces the code.
 
-Legend: A = arms, an arm being a cell [low, high] of keep ratios; T = horizon, the plays a bandit expects;
+Legend: A = arms; an arm is a cell [low, high] of keep ratios; T = horizon, the plays a bandit expects;
 m = plays so far. Accuracies are in percent.
 
-Choices where the paper's text was not at hand. A cell is split at the ratio drawn from it and the right half,
-[ratio, high], counts as the arm that was played: it takes the pull and the reward. A deleted cell leaves a gap:
-its ratios are not tried again, and its neighbours keep their bounds. An arm starts with one pull and no reward,
-so that its bonus is finite. The first accuracy is compared with 0.
+Choices that the paper leaves open:
+
+- The played cell is split at the sampled ratio. The right half, [ratio, high], takes the pull and the reward.
+- A deleted cell leaves a gap: its ratios are not tried again, and its neighbours keep their bounds.
+- An arm starts with one pull and no reward, so that its bonus is finite.
+- The first accuracy is compared with 0.
 """
 
 from dataclasses import dataclass, replace
@@ -31,11 +33,12 @@ LARGEST_DROP = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Bandit:
-    """What one device's bandit knows: a plain tree.
+    """The state of one device's bandit.
 
-    `arms` is float64[A, 6], ordered by ratio: low, high, number of rewards, their sum, the sum of their squares,
-    pulls. `played` is the row whose reward is awaited, -1 for none. `best_accuracy` and `last_accuracy` are in
-    percent, 0 before the first reward.
+    - `arms`, float64[A, 6], ordered by ratio: low, high, number of rewards, sum of the rewards, sum of their squares,
+      pulls.
+    - `played`: the row of the arm whose reward is still missing (-1: none).
+    - `best_accuracy` and `last_accuracy`: in percent, 0 before the first reward.
     """
 
     arms: Tensor
@@ -46,12 +49,12 @@ class Bandit:
 
 
 def policy_ratio(policy: RatioPolicy, fixed_ratio: float, capability: float) -> float:
-    """Keep ratio in (0, 1] of a device: `fixed_ratio` whatever the device (fixed), or its capability.
+    """Return a device's keep ratio in (0, 1]: `fixed_ratio` for policy fixed, else the device's capability.
 
-    Raises ValueError for p_ucbv, whose ratio is `choose`'s, and for a ratio outside (0, 1].
+    Raises ValueError for p_ucbv, where `choose` returns the ratio, and for a ratio outside (0, 1].
     """
     if policy == "p_ucbv":
-        raise ValueError("p_ucbv draws its ratio from a bandit; call choose")
+        raise ValueError("a bandit chooses the ratio of p_ucbv; call choose")
     ratio = fixed_ratio if policy == "fixed" else capability
     if not 0.0 < ratio <= 1.0:
         raise ValueError(f"ratio {ratio} is not in (0, 1]")
@@ -59,9 +62,9 @@ def policy_ratio(policy: RatioPolicy, fixed_ratio: float, capability: float) -> 
 
 
 def new_bandit(low: float, high: float, num_arms: int = 5) -> Bandit:
-    """A bandit over `num_arms` equal cells of [low, high], 0 < low <= high <= 1; one arm where low = high.
+    """Return a bandit over `num_arms` equal cells of [low, high], 0 < low <= high <= 1; one arm when low = high.
 
-    Raises ValueError for other bounds, and for less than one arm.
+    Raises ValueError for other bounds, and for fewer than one arm.
     """
     if not 0.0 < low <= high <= 1.0 or num_arms < 1:
         raise ValueError(f"{num_arms} arms over [{low}, {high}]: need at least one, and 0 < low <= high <= 1")
@@ -73,13 +76,15 @@ def new_bandit(low: float, high: float, num_arms: int = 5) -> Bandit:
 
 
 def choose(bandit: Bandit, horizon: float, rng: np.random.Generator, cap: float) -> tuple[Bandit, float]:
-    """Play once: the bandit with the played cell split, and a keep ratio that is at most `cap`.
+    """Play once: return the bandit with the played cell split, and a keep ratio of at most `cap`.
 
-    With probability 1 / max(m, 1) the arm is uniform, else the first of largest `scores`. The ratio is uniform on
-    the part of the cell below `cap`; cells from `cap` up are not eligible, and keep what they know for a later,
-    larger cap. Where no cell begins below `cap`, the ratio is `cap` and the lowest arm is played. Both halves of
-    a split cell inherit rewards and pulls; the right half is pulled once more. A ratio at a bound splits nothing.
-    A play whose reward never comes (a client that failed) stays uncredited.
+    - With probability 1 / max(m, 1) the arm is uniform, else it is the first arm with the largest score.
+    - The ratio is uniform on the part of the cell below `cap`.
+    - Cells that begin at or above `cap` are not eligible. They keep their rewards and pulls for a later, larger cap.
+    - When no cell begins below `cap`, the ratio is `cap` and the lowest arm is played.
+    - Both halves of a split cell inherit rewards and pulls. The right half gets one more pull.
+    - A ratio at a bound of the cell does not split the cell.
+    - When the client fails, the play gets no reward.
 
     Raises ValueError unless 0 < cap <= 1 and horizon > 0.
     """
@@ -98,7 +103,7 @@ def choose(bandit: Bandit, horizon: float, rng: np.random.Generator, cap: float)
 
 
 def scores(bandit: Bandit, horizon: float) -> Tensor:
-    """float64[A]: the index of each arm before play m, see `ucbv_index`; eps = 2^-m."""
+    """Return the index of each arm before play m, float64[A]; see `ucbv_index`."""
     count = bandit.arms[:, NUM_REWARDS].clamp(min=1.0)
     mean = bandit.arms[:, REWARD_SUM] / count
     variance = (bandit.arms[:, REWARD_SQUARES] / count - mean**2).clamp(min=0.0)
@@ -106,9 +111,9 @@ def scores(bandit: Bandit, horizon: float) -> Tensor:
 
 
 def ucbv_index(mean: Tensor, variance: Tensor, pulls: Tensor, horizon: float, num_plays: int) -> Tensor:
-    """mean + sqrt(0.5 (var + 2) ln(phi T eps) / (4 pulls)), phi = T / A^2, eps = 2^-m; all float64[A].
+    """Return mean + sqrt(0.5 (var + 2) ln(phi T eps) / (4 pulls)), phi = T / A^2, eps = 2^-m; all float64[A].
 
-    The bonus is dropped once the logarithm is not positive.
+    The second term, the bonus, is 0 when the logarithm is not positive.
     """
     phi = horizon / len(mean) ** 2
     logarithm = log(phi * horizon) - num_plays * log(2.0)
@@ -118,14 +123,16 @@ def ucbv_index(mean: Tensor, variance: Tensor, pulls: Tensor, horizon: float, nu
 
 
 def credit(bandit: Bandit, accuracy_percent: float, cost: float) -> Bandit:
-    """Reward the played arm with (U(accuracy) - U(best earlier accuracy)) / cost, and close the play.
+    """Reward the played arm with (U(accuracy) - U(best earlier accuracy)) / cost.
 
-    An accuracy more than 5 points below the last one deletes that arm instead, unless it is the only one.
+    When the accuracy is more than 5 points below the last accuracy, the played arm is deleted instead, unless it is
+    the only arm. No arm waits for a reward afterwards.
 
-    Raises ValueError without an open play, for an accuracy outside [0, 100] and for a cost that is not positive.
+    Raises ValueError when no arm waits for a reward, for an accuracy outside [0, 100], and for a cost that is not
+    positive and finite.
     """
     if bandit.played < 0:
-        raise ValueError("no arm awaits a reward; call choose first")
+        raise ValueError("no arm waits for a reward; call choose first")
     if not 0.0 <= accuracy_percent <= 100.0:
         raise ValueError(f"accuracy {accuracy_percent} is not a percentage")
     if not cost > 0.0 or not isfinite(cost):
@@ -148,12 +155,12 @@ def credit(bandit: Bandit, accuracy_percent: float, cost: float) -> Bandit:
 
 
 def utility(accuracy: float) -> float:
-    """U(x) = 10 - 20 / (1 + exp(0.35 x)): 0 at 0, increasing, towards 10."""
+    """Return U(x) = 10 - 20 / (1 + exp(0.35 x)): U(0) = 0, and U increases towards 10."""
     return 10.0 - 20.0 / (1.0 + exp(0.35 * accuracy))
 
 
 def _split(arms: Tensor, row: int, ratio: float) -> tuple[Tensor, int]:
-    """The arms with cell `row` cut in two at `ratio`, and the row that was played."""
+    """Return the arms with cell `row` split at `ratio`, and the row of the played half."""
     arms = arms.clone()
     if float(arms[row, LOW]) < ratio < float(arms[row, HIGH]):
         arms = torch.cat([arms[: row + 1], arms[row:]])

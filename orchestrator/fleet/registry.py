@@ -1,4 +1,4 @@
-"""The built-in fleets by name."""
+"""The built-in fleets by name, and the lookup of a fleet by name or file."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,7 +11,7 @@ from orchestrator.fleet.profiles import DeviceProfile
 _MIB = 2**20
 
 
-#: FedLPS's capability levels; speeds and bandwidths of its public code (arXiv 2412.07216), MiB/s as coded there.
+#: FedLPS's capability levels; speeds and bandwidths are those of its public code (arXiv 2412.07216), in MiB/s
 _TIERS = tuple(
     DeviceProfile(
         name=f"tier-1-{divisor}",
@@ -32,14 +32,15 @@ FLEETS: dict[str, Fleet] = {
     ),
     "five-tier": Fleet(
         "five-tier",
-        "equal shares of five speeds and capabilities, 1 to 1/16 of 744 GFLOP/s and of a model; 14 MiB/s up, "
-        "110.6 MiB/s down (FedLPS)",
+        "five kinds of devices in equal shares: 1, 1/2, 1/4, 1/8 and 1/16 of 744 GFLOP/s, and the same shares of a "
+        "model; 14 MiB/s up, 110.6 MiB/s down (FedLPS)",
         _TIERS,
         (1.0,) * len(_TIERS),
     ),
     "phones-and-edge": Fleet(
         "phones-and-edge",
-        "three classes of phones, on their CPU and for 8 hours a day; edge boards and boxes with a part of a GPU",
+        "three kinds of phones, which train on their CPU and are available 8 hours a day; edge boards and boxes, "
+        "which train on a part of a GPU",
         phones_and_edge.PROFILES,
         phones_and_edge.SHARES,
     ),
@@ -47,7 +48,10 @@ FLEETS: dict[str, Fleet] = {
 
 
 def get_fleet(name: str) -> Fleet:
-    """The built-in fleet of that name, or the one that a file describes; ConfigError with a near match otherwise."""
+    """Return the built-in fleet of this name, or read the fleet from a file of this name.
+
+    Raises ConfigError for an unknown name, with the most similar name.
+    """
     if name in FLEETS:
         return FLEETS[name]
     if Path(name).suffix in (".yaml", ".yml", ".csv", ".parquet"):
@@ -55,5 +59,5 @@ def get_fleet(name: str) -> Fleet:
 
         return read_fleet(Path(name))
     near = get_close_matches(name, FLEETS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(FLEETS)}, or a fleet file"
-    raise ConfigError("fleet.name", name, "there is no such fleet", hint)
+    remedy = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(FLEETS)}, or a fleet file"
+    raise ConfigError("fleet.name", name, "there is no such fleet", remedy)

@@ -1,6 +1,6 @@
-"""A trace file's rows, by client: cells as numbers or codes, and errors that name the cell.
+"""The rows of a trace file: reads cells as numbers or texts, and raises errors that name the cell.
 
-Rows are counted from 1, below the heading. Legend: R = rows, N = clients, numbered in order of appearance.
+The first row below the heading is row 1. Legend: R = rows, N = clients, numbered in order of appearance.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TraceRows:
-    """The R rows of a file: `client` is int64[R], whose each of them is; `ids` are the N clients' own names."""
+    """The R rows of a trace file: `client`, int64[R], is each row's client; `ids` are the N clients' names."""
 
     file: Path
     table: "pyarrow.Table"
@@ -27,34 +27,37 @@ class TraceRows:
     ids: Sequence[str]
 
     def has(self, *columns: str) -> bool:
-        """Whether the file has all these columns."""
+        """Return whether the file has all these columns."""
         return set(columns) <= set(self.table.column_names)
 
     def numbers(self, column: str) -> NDArray[np.float64]:
-        """float64[R], all finite; ConfigError for the first cell that is no number."""
+        """Return the column as float64[R], all finite. Raises ConfigError for the first cell that is no number."""
         cells = self.table.column(column)
         numbers = _as_numbers(cells)
         if numbers is None:
             numbers = np.array([_as_number(cell) for cell in cells.to_pylist()])
-        self.require(np.isfinite(numbers), column, "is not a number", "write one in every row")
+        self.require(np.isfinite(numbers), column, "is not a number", "write a number in every row")
         return numbers
 
     def texts(self, column: str) -> tuple[NDArray[np.int64], list[str]]:
-        """int64[R] and the texts that it counts through, in order of appearance; "" where there is none."""
+        """Return codes, int64[R], and the distinct texts that they index, in order of appearance.
+
+        An empty cell has the text "".
+        """
         return _texts(self.file, self.table, column)
 
-    def require(self, holds: NDArray[np.bool_], column: str, problem: str, remedy: str) -> None:
-        """ConfigError for the first row, if any, in which this does not hold of a column's value."""
-        if holds.all():
+    def require(self, valid: NDArray[np.bool_], column: str, problem: str, remedy: str) -> None:
+        """Raise ConfigError for the first row whose value in `column` is not `valid`, bool[R]."""
+        if valid.all():
             return
-        row = int(holds.argmin())
+        row = int(valid.argmin())
         where = f"{self.file}: row {row + 1}, client {self.ids[self.client[row]]}: {column}"
         value = self.table.column(column)[row].as_py()
         raise ConfigError(where, "(nothing)" if value in (None, "") else value, problem, remedy)
 
 
 def read_table(file: Path, text_columns: Sequence[str]) -> "pyarrow.Table":
-    """The table in a CSV file, these columns of it as text, or in a Parquet file. Raises ConfigError."""
+    """Read a CSV file, with the cells of `text_columns` as text, or a Parquet file. Raises ConfigError."""
     import pyarrow
     from pyarrow import csv, parquet
 
@@ -67,16 +70,17 @@ def read_table(file: Path, text_columns: Sequence[str]) -> "pyarrow.Table":
     except (OSError, pyarrow.ArrowException) as error:
         raise ConfigError("trace", file, f"cannot be read ({error})", "name a CSV or Parquet file") from error
     if not table.num_rows:
-        raise ConfigError("trace", file, "it has no rows", "give it one for each device")
+        raise ConfigError("trace", file, "the file has no rows", "add a row for each device")
     return table
 
 
-def by_client(file: Path, table: "pyarrow.Table") -> TraceRows:
-    """Rows with the clients that the column `client` names. Raises ConfigError where it names none."""
+def rows_by_client(file: Path, table: "pyarrow.Table") -> TraceRows:
+    """Return the rows with the clients that the column `client` names. Raises ConfigError for an empty cell."""
     client, ids = _texts(file, table, "client")
     if "" in ids:
         row = int(np.argmax(client == ids.index("")))
-        raise ConfigError(f"{file}: row {row + 1}: client", "(nothing)", "the row has no client", "name it")
+        field = f"{file}: row {row + 1}: client"
+        raise ConfigError(field, "(nothing)", "the row names no client", "write the client's id")
     return TraceRows(file, table, client, ids)
 
 
@@ -88,14 +92,14 @@ def _texts(file: Path, table: "pyarrow.Table", column: str) -> tuple[NDArray[np.
     try:
         texts = compute.utf8_trim_whitespace(cells.cast(pyarrow.string()).fill_null(""))
     except pyarrow.ArrowException as error:
-        problem = f"it holds {cells.type}"
+        problem = f"its cells have the type {cells.type}"
         raise ConfigError(f"{file}: column", column, problem, "write numbers or text") from error
     coded = texts.combine_chunks().dictionary_encode()
     return coded.indices.to_numpy().astype(np.int64), coded.dictionary.to_pylist()
 
 
 def _as_numbers(cells: "pyarrow.ChunkedArray") -> NDArray[np.float64] | None:
-    """float64[R], NaN where there is nothing; None where a cell is something else."""
+    """Return the cells as float64[R], NaN for an empty cell; None when a cell is not a number."""
     import pyarrow
     import pyarrow.compute as compute
 

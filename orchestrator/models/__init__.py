@@ -1,1 +1,1 @@
-"""Networks by name, their weights as one flat vector, and what a forward pass of them costs."""
+"""Models: builders by name, weights as one flat vector, counted cost, and submodels."""

@@ -1,4 +1,4 @@
-"""A safetensors file that a run starts from: `model.init`."""
+"""Loads the initial weights of a run from the safetensors file that `model.init` names."""
 
 from pathlib import Path
 
@@ -10,15 +10,15 @@ from torch import Tensor
 from orchestrator.errors import ModelError
 from orchestrator.models.parameters import FlatModule
 
-#: torch itself starts these at zero where a file lacks them
+#: batch norm's counter; torch sets it to 0 when a file does not contain it
 _COUNTER = "num_batches_tracked"
 
 
 def load_initial(path: Path, flat: FlatModule) -> None:
-    """Start a model from a file of its `state_dict`, the state outside the flat vector included.
+    """Load a file with a model's `state_dict` into the model, including the state outside the flat vector.
 
-    A tied tensor is read under its first name, and counters of batch norm may be missing. Raises ModelError for
-    a file of another model, and for values that no training can start from.
+    A tied tensor is read under its first name. The counters of batch norm may be missing. Raises ModelError for a
+    file of another model, and for values that are not finite.
     """
     try:
         tensors = load_file(path)
@@ -34,15 +34,16 @@ def load_initial(path: Path, flat: FlatModule) -> None:
             raise ModelError("model.init", path, problem, "use a file of a model that did not diverge")
         flat.values[segment.slice] = tensors[name].to(torch.float32).reshape(-1)
     fixed = flat.fixed_state()
-    given = {name: tensor for name, tensor in tensors.items() if name in fixed}
-    for name, tensor in given.items():
+    stored = {name: tensor for name, tensor in tensors.items() if name in fixed}
+    for name, tensor in stored.items():
         if tensor.dtype != fixed[name].dtype:
-            problem = f"tensor {name} is {tensor.dtype}, the model wants {fixed[name].dtype}"
+            problem = f"tensor {name} is {tensor.dtype}, but the model needs {fixed[name].dtype}"
             raise ModelError("model.init", path, problem, "use a file saved from the same model")
-    flat.load_fixed_state(given)
+    flat.load_fixed_state(stored)
 
 
 def _require_names_and_shapes(path: Path, flat: FlatModule, tensors: dict[str, Tensor]) -> None:
+    """Raise ModelError for a tensor that is missing, unknown or of another shape."""
     state = {n: t for n, t in flat.module.state_dict().items() if isinstance(t, Tensor)}
     own = {segment.name for segment in flat.layout.segments} | flat.fixed_state().keys()
     required = {n for n in own & state.keys() if n.rpartition(".")[2] != _COUNTER}
@@ -50,5 +51,5 @@ def _require_names_and_shapes(path: Path, flat: FlatModule, tensors: dict[str, T
         expected = tuple(state[name].shape) if name in state else None
         got = tuple(tensors[name].shape) if name in tensors else None
         if got != expected and (got is not None or name in required):
-            problem = f"tensor {name} has shape {got}, the model wants {expected}"
+            problem = f"tensor {name} has shape {got}, but the model needs {expected}"
             raise ModelError("model.init", path, problem, "use a file saved from the same model")

@@ -1,9 +1,11 @@
-"""One flat float32 vector for a whole model: `ParameterLayout` names its parts, `FlatModule` binds them.
+"""Stores a whole model in one flat float32 vector.
+
+`ParameterLayout` describes the segments of the vector, and `FlatModule` makes a module's tensors views into the vector.
 
 Legend: D = entries of the flat vector, T = trainable entries (they come first), W = maskable entries,
 U = D - W = entries that are always dense.
 
-The vector is what clients train and the server averages: trainable parameters and the statistics of the layers.
+Clients train the vector and the server averages it. It contains the trainable parameters and the layers' statistics.
 All other state of the model is *fixed*: every task and every evaluation starts with its initial value.
 """
 
@@ -31,7 +33,7 @@ _NORMS = (
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One tensor of the model inside the flat vector: entries `offset` to `offset + size`."""
+    """One tensor of the model in the flat vector: the entries from `offset` to `offset + size`."""
 
     name: str
     shape: tuple[int, ...]
@@ -46,19 +48,19 @@ class Segment:
 
     @property
     def slice(self) -> slice:
-        """Where the segment lies in the flat vector."""
+        """The segment's entries in the flat vector."""
         return slice(self.offset, self.offset + self.size)
 
 
 @dataclass(frozen=True)
 class ParameterLayout:
-    """Ordered segments of a flat float32[D] vector: trained parameters in module order, then the statistics.
+    """The ordered segments of a flat float32[D] vector: trained parameters in module order, then the statistics.
 
-    The statistics are the persistent float32 buffers whose initial values are finite. Frozen parameters and
-    all other buffers (BatchNorm's counters, index tables, masks of -inf) are not part of the vector.
+    The statistics are the persistent float32 buffers with finite initial values. Frozen parameters and all other
+    buffers (BatchNorm's counters, index tables, masks of -inf) are not part of the vector.
 
-    Parameters of two or more dimensions (conv, linear, recurrent and embedding weights) are maskable,
-    the first and the last layer included, unless `keeping_dense` names them; biases, norm parameters and
+    Parameters of two or more dimensions (conv, linear, recurrent and embedding weights) are maskable, including those
+    of the first and the last layer. `with_dense` excludes parameters from masking. Biases, norm parameters and
     buffers are always dense.
     """
 
@@ -66,7 +68,10 @@ class ParameterLayout:
 
     @classmethod
     def of(cls, module: nn.Module) -> "ParameterLayout":
-        """Lay out a module. Raises ModelError for a trained parameter that is not float32 or a model without any."""
+        """Return the layout of a module.
+
+        Raises ModelError for a trained parameter that is not float32, and for a module without trained parameters.
+        """
         norms = {
             id(p) for m in module.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)
         }
@@ -85,67 +90,69 @@ class ParameterLayout:
             segments.append(Segment(name, tuple(tensor.shape), offset, kind, kind == "weight"))
             offset += tensor.numel()
         if not any(s.kind != "buffer" for s in segments):
-            raise ModelError(
-                "model", type(module).__name__, "the model has no parameters that train", "give it some"
+            problem, remedy = (
+                "the model has no parameters that train",
+                "add a layer with trainable parameters",
             )
+            raise ModelError("model", type(module).__name__, problem, remedy)
         return cls(tuple(segments))
 
-    def keeping_dense(self, names: Collection[str]) -> "ParameterLayout":
-        """The same layout, in which no mask may thin out these segments."""
+    def with_dense(self, names: Collection[str]) -> "ParameterLayout":
+        """Return the layout with these segments dense, that is, not maskable."""
         return ParameterLayout(
             tuple(replace(s, maskable=s.maskable and s.name not in names) for s in self.segments)
         )
 
-    def fitted_to(self, module: nn.Module) -> "ParameterLayout":
-        """The same segments in the same order, with the shapes that the tensors of another module have."""
+    def with_shapes_of(self, module: nn.Module) -> "ParameterLayout":
+        """Return the same segments in the same order, with the shapes of another module's tensors."""
         tensors = _named_tensors(module)
         segments, offset = [], 0
         for segment in self.segments:
-            fitted = replace(segment, shape=tuple(tensors[segment.name].shape), offset=offset)
-            segments.append(fitted)
-            offset += fitted.size
+            resized = replace(segment, shape=tuple(tensors[segment.name].shape), offset=offset)
+            segments.append(resized)
+            offset += resized.size
         return ParameterLayout(tuple(segments))
 
     @cached_property
     def size(self) -> int:
-        """D: entries of the flat vector."""
+        """Number of entries of the flat vector, D."""
         return sum(s.size for s in self.segments)
 
     @cached_property
     def num_trainable(self) -> int:
-        """T: the optimiser owns the entries [0, T)."""
+        """Number of trainable entries, T: the optimiser updates the entries [0, T)."""
         return sum(s.size for s in self.segments if s.kind != "buffer")
 
     @cached_property
     def maskable(self) -> tuple[Segment, ...]:
-        """The segments a mask may thin out, in order."""
+        """The maskable segments, in order."""
         return tuple(s for s in self.segments if s.maskable)
 
     @cached_property
     def num_maskable(self) -> int:
-        """W: bits of a mask on the wire."""
+        """Number of maskable entries, W: the bits of a mask on the wire."""
         return sum(s.size for s in self.maskable)
 
     @property
     def dense_weights(self) -> tuple[Segment, ...]:
-        """Weights of two or more dimensions that no mask may thin out."""
+        """The weights of two or more dimensions that are not maskable."""
         return tuple(s for s in self.segments if s.kind == "weight" and not s.maskable)
 
     @property
     def num_dense(self) -> int:
-        """U: entries that are always present."""
+        """Number of entries that are not maskable, U."""
         return self.size - self.num_maskable
 
     def full_mask(self) -> Tensor:
-        """bool[D], all True: nothing is masked."""
+        """Return the mask that keeps every entry: bool[D], all True."""
         return torch.ones(self.size, dtype=torch.bool)
 
     def restrict(self, mask: Tensor) -> Tensor:
-        """bool[D] -> bool[W]: the maskable entries of a mask, in order."""
+        """Return the maskable entries of a mask, in order: bool[D] -> bool[W]."""
         return torch.cat([mask[s.slice] for s in self.maskable]) if self.maskable else mask[:0]
 
     def expand(self, bits: Tensor) -> Tensor:
-        """bool[W] -> bool[D]: the mask with those maskable entries and every dense entry True."""
+        """Return the mask with these maskable entries, and True for every other entry: bool[W] -> bool[D]."""
         mask = self.full_mask()
         start = 0
         for segment in self.maskable:
@@ -154,15 +161,18 @@ class ParameterLayout:
         return mask
 
     def views(self, vector: Tensor) -> dict[str, Tensor]:
-        """The named, shaped tensors of a float32[D] vector, without a copy."""
+        """Return the segments of a float32[D] vector as tensors by name, without a copy."""
         return {s.name: vector[s.slice].view(s.shape) for s in self.segments}
 
     def active(self, mask: Tensor) -> dict[str, int]:
-        """Number of True entries of a bool[D] mask in each maskable segment, by name."""
+        """Return the number of True entries of a bool[D] mask in each maskable segment, by name."""
         return {s.name: int(torch.count_nonzero(mask[s.slice])) for s in self.maskable}
 
     def density(self, mask: Tensor | None) -> float:
-        """Share of maskable entries that a bool[D] mask keeps; 1.0 for no mask or no maskable entry."""
+        """Return the share of maskable entries that a bool[D] mask keeps.
+
+        The result is 1.0 without a mask, and for a layout without maskable entries.
+        """
         if mask is None or not self.num_maskable:
             return 1.0
         return sum(self.active(mask).values()) / self.num_maskable
@@ -171,19 +181,19 @@ class ParameterLayout:
 class FlatModule:
     """A module whose trained parameters, statistics and gradients are views into flat vectors.
 
-    `values` is float32[D], `grad` float32[T]; writing either writes the module's tensors and the other
-    way round, so that loading a model is one copy and an optimiser step a handful of vector operations.
+    `values` is float32[D] and `grad` is float32[T]. Writing to these vectors changes the module's tensors, and vice
+    versa. Loading a model is therefore one copy, and an optimiser step takes a few vector operations.
     """
 
     def __init__(
         self, module: nn.Module, device: torch.device | None = None, like: ParameterLayout | None = None
     ) -> None:
-        """Takes the module over: its tensors are replaced by views (on `device`, the CPU when None).
+        """Replace the module's tensors by views, on `device` (None: the CPU).
 
-        `like` is the layout of a model of which this one is a copy or a submodel; None: a model of its own.
+        For a copy or a submodel, `like` is the layout of the original model (None: the module is no copy).
         """
         device = device or torch.device("cpu")
-        self.layout = ParameterLayout.of(module) if like is None else like.fitted_to(module)
+        self.layout = ParameterLayout.of(module) if like is None else like.with_shapes_of(module)
         self.module = module.to(device)
         self.values = torch.empty(self.layout.size, device=device)
         self.grad = torch.zeros(self.layout.num_trainable, device=device)
@@ -197,10 +207,13 @@ class FlatModule:
                 self._statistics.append((segment.name, tensor))
             else:
                 tensor.grad = self.grad[segment.slice].view(segment.shape)
-        self._start = self._fixed_buffers()
+        self._initial_buffers = self._fixed_buffers()
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """The module's output. Statistics that its forward pass replaced, not updated, get into `values` too."""
+        """Return the module's output.
+
+        When the forward pass assigned a new tensor to a statistic, its values are copied into `values`.
+        """
         output: Tensor = self.module(inputs)
         for name, tensor in self._statistics:
             owner, _, key = name.rpartition(".")
@@ -212,8 +225,8 @@ class FlatModule:
         return output
 
     @contextmanager
-    def untouched_buffers(self) -> Iterator[None]:
-        """Put every buffer, counters included, back as it was when the block ends."""
+    def preserved_buffers(self) -> Iterator[None]:
+        """Restore every buffer, including counters, at the end of the block."""
         before = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
         try:
             yield
@@ -222,35 +235,35 @@ class FlatModule:
                 buffer.copy_(before[name])
 
     def load(self, values: Tensor) -> None:
-        """Copy a float32[D] vector in, zero the gradients and put fixed buffers back to where they started."""
+        """Copy a float32[D] vector into `values`, zero the gradients, and reset fixed buffers to initial values."""
         self.values.copy_(values)
         self.grad.zero_()
         buffers = dict(self.module.named_buffers())
-        for name, start in self._start.items():
-            buffers[name].copy_(start)
+        for name, initial in self._initial_buffers.items():
+            buffers[name].copy_(initial)
 
     def keep_dense(self, names: Collection[str]) -> None:
-        """From now on no mask may thin out these parameters."""
-        self.layout = self.layout.keeping_dense(names)
+        """Make these parameters dense in the layout: no mask may remove their entries."""
+        self.layout = self.layout.with_dense(names)
 
     @property
     def num_frozen(self) -> int:
-        """Entries of the parameters that do not train."""
+        """Number of entries of the parameters that do not train."""
         return sum(p.numel() for p in self.module.parameters() if not p.requires_grad)
 
     def fixed_state(self) -> dict[str, Tensor]:
-        """Copies of all state outside the vector, by name: frozen parameters and fixed buffers."""
+        """Return copies of all state outside the vector, by name: frozen parameters and initial fixed buffers."""
         own = {segment.name for segment in self.layout.segments}
         frozen = {n: p.detach().clone() for n, p in self.module.named_parameters() if n not in own}
-        return frozen | {name: start.clone() for name, start in self._start.items()}
+        return frozen | {name: initial.clone() for name, initial in self._initial_buffers.items()}
 
     def load_fixed_state(self, state: Mapping[str, Tensor]) -> None:
-        """Start from these values of `fixed_state`; what `state` does not name stays."""
+        """Replace the initial values of fixed state. Tensors that `state` does not name keep their values."""
         tensors = _named_tensors(self.module)
         with torch.no_grad():
             for name, value in state.items():
                 tensors[name].copy_(value)
-        self._start = self._fixed_buffers()
+        self._initial_buffers = self._fixed_buffers()
 
     def _fixed_buffers(self) -> dict[str, Tensor]:
         own = {segment.name for segment in self.layout.segments}
@@ -266,7 +279,7 @@ def _trained(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _statistics(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Persistent float32 buffers that a mean is defined for; one that starts at infinity is a constant."""
+    """Yield the persistent float32 buffers with finite values. A buffer with infinite values is a constant."""
     persistent = {id(tensor) for tensor in module.state_dict(keep_vars=True).values()}
     for name, buffer in module.named_buffers():
         if buffer.dtype == torch.float32 and id(buffer) in persistent and bool(buffer.isfinite().all()):

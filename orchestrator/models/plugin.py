@@ -1,4 +1,4 @@
-"""Objects named in a config by a user: `package.module:name` or `path/to/file.py:name`."""
+"""Loads the objects that a user names in a config: `package.module:name` or `path/to/file.py:name`."""
 
 import hashlib
 import importlib
@@ -15,17 +15,17 @@ _PREFIX = "sparsefleet_plugin_"
 
 
 def load_object(spec: str, field: str) -> object:
-    """The object that `spec` names; `field` is the config key that holds the spec, for the error.
+    """Return the object that `spec` names. Errors name `field`, the config key with this spec.
 
-    A file is run once per process and kept: loading it again gives the same objects, edited or not.
-    Raises ConfigError for a spec of another form, for a module or file that is missing or whose import
-    raises, and for a name that it does not have.
+    A process imports a file only once. A second call returns the same objects, even when the file has changed.
+
+    Raises ConfigError for a spec of another form, for a module or file that is missing or raises during its import,
+    and for a name that the module does not define.
     """
     source, colon, name = spec.rpartition(":")
     if not (colon and source and name):
-        raise ConfigError(
-            field, spec, "it does not say which object", "write path/to/file.py:name or package.module:name"
-        )
+        remedy = "write path/to/file.py:name or package.module:name"
+        raise ConfigError(field, spec, "it does not name a module and an object", remedy)
     module = load_module(source, spec, field)
     try:
         return getattr(module, name)
@@ -36,9 +36,9 @@ def load_object(spec: str, field: str) -> object:
 
 
 def load_module(source: str, spec: str, field: str) -> ModuleType:
-    """The module in a `.py` file, or of a dotted name; `spec` and `field` are for the error.
+    """Import a module from a `.py` file or by its dotted name. Errors name `field` and `spec`.
 
-    A file is run once per process and kept. Raises ConfigError when it is missing or its import raises.
+    A process imports a file only once. Raises ConfigError when the module is missing or its import raises.
     """
     if source.endswith(".py"):
         return _file_module(Path(source), spec, field)
@@ -46,7 +46,7 @@ def load_module(source: str, spec: str, field: str) -> ModuleType:
 
 
 def shipped_modules() -> tuple[ModuleType, ...]:
-    """The modules loaded from files in this process: other processes cannot import them by name."""
+    """Return the modules that this process loaded from files. Other processes cannot import them by name."""
     return tuple(module for name, module in sys.modules.items() if name.startswith(_PREFIX))
 
 
@@ -76,7 +76,7 @@ def _file_module(path: Path, spec: str, field: str) -> ModuleType:
     assert module_spec is not None, "a .py file always has a loader"
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
-    # classes in the file may look their own module up while it runs, as dataclasses do
+    # code in the file may look up its own module during the import, as dataclasses do
     sys.modules[module_name] = module
     try:
         module_spec.loader.exec_module(module)

@@ -1,4 +1,4 @@
-"""The built-in models by name, and how a config becomes a module."""
+"""The built-in models by name, and the construction of a module from a config."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from orchestrator.config.sections import ModelConfig
 from orchestrator.errors import ModelError, RequestError
 from orchestrator.models.plugin import load_object
 from orchestrator.models.shapes import InputKind, InputShape, example_input, input_kind
-from orchestrator.models.uncompiled import uncompiled
+from orchestrator.models.uncompile import uncompile
 
 #: (input_shape, num_classes) -> module from float32[B, C, H, W] or int64[B, T] to float32[B, num_classes] logits
 Builder = Callable[[InputShape, int], nn.Module]
 
 _NOUNS: dict[InputKind, str] = {"image": "images", "text": "texts"}
 
-#: shorter sides, in pixels, for which `auto` takes a perceptron; `cnn_cifar` fits all others
+#: `auto` chooses a perceptron for images with a side below this, in pixels, and `cnn_cifar` for larger images
 _SMALL_SIDE = 16
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A built-in model: `path` is `module:function`, `summary` one line for a listing, `takes` its inputs."""
+    """A built-in model: `path` is `module:function`, `summary` its line in a list, `takes` the kind of its inputs."""
 
     path: str
     summary: str
@@ -62,56 +62,52 @@ MODELS: dict[str, ModelEntry] = {
 
 
 def resolve_name(name: str, input_shape: InputShape, default: str | None) -> str:
-    """The model that a `model.name` means: itself, or for `auto` the data set's usual model, `default`.
+    """Return the model's name; for `auto` return the data set's default model, `default`.
 
-    With no default, `auto` is `char_lstm` for text, `mlp` for images with a side under 16 pixels and `cnn_cifar`
-    for larger ones. Raises ModelError for a built-in model that takes inputs of another kind.
+    When the data set has no default, `auto` is `char_lstm` for text, `mlp` for images with a side below 16 pixels,
+    and `cnn_cifar` for larger images. Raises ModelError for a built-in model that takes inputs of another kind.
     """
     kind = input_kind(input_shape)
-    usual = default or _usual(input_shape)
-    chosen = usual if name == "auto" else name
+    default = default or _default_model(input_shape)
+    chosen = default if name == "auto" else name
     if chosen in MODELS and MODELS[chosen].takes != kind:
         raise ModelError(
             "model.name",
             chosen,
-            f"it takes {_NOUNS[MODELS[chosen].takes]}, but the data set holds {_NOUNS[kind]}",
-            f"use {usual}, or another data.name",
+            f"the model takes {_NOUNS[MODELS[chosen].takes]}, but the data set contains {_NOUNS[kind]}",
+            f"use {default}, or another data.name",
         )
     return chosen
 
 
-def _usual(input_shape: InputShape) -> str:
+def _default_model(input_shape: InputShape) -> str:
     if input_kind(input_shape) == "text":
         return "char_lstm"
     return "mlp" if min(input_shape[1:]) < _SMALL_SIDE else "cnn_cifar"
 
 
 def resolve_builder(name: str) -> Builder:
-    """The builder of a built-in model, or of `package.module:function` or `path/to/file.py:function`.
+    """Return the builder of a built-in model, `package.module:function` or `path/to/file.py:function`.
 
-    Raises ModelError for an unknown name and for an object that cannot be called, ConfigError for one that
+    Raises ModelError for an unknown name and for an object that cannot be called, and ConfigError for an object that
     cannot be loaded.
     """
     if name not in MODELS and ":" not in name:
         near = get_close_matches(name, MODELS, n=1)
-        known = f"take one of {', '.join(MODELS)}, or path/to/file.py:function"
-        hint = f"did you mean {near[0]}?" if near else known
-        raise ModelError("model.name", name, "there is no such model", hint)
+        known = f"choose one of {', '.join(MODELS)}, or path/to/file.py:function"
+        remedy = f"did you mean {near[0]}?" if near else known
+        raise ModelError("model.name", name, "there is no such model", remedy)
     builder = load_object(MODELS[name].path if name in MODELS else name, "model.name")
     if not callable(builder):
-        raise ModelError(
-            "model.name",
-            name,
-            f"it is a {type(builder).__name__}",
-            "name a function (input_shape, num_classes)",
-        )
+        problem = f"it is a {type(builder).__name__}, not a function"
+        raise ModelError("model.name", name, problem, "name a function (input_shape, num_classes)")
     return cast(Builder, builder)
 
 
 def build_model(
     config: ModelConfig, input_shape: InputShape, num_classes: int, default: str | None
 ) -> nn.Module:
-    """`construct` for what a config names; `config.init` is left to the caller."""
+    """Construct the model that a config names. The caller loads the weights of `config.init`."""
     name = resolve_name(config.name, input_shape, default)
     builder = resolve_builder(name)
     return construct(name, builder, input_shape, num_classes, double_softmax=config.double_softmax)
@@ -120,12 +116,13 @@ def build_model(
 def construct(
     name: str, builder: Builder, input_shape: InputShape, num_classes: int, *, double_softmax: bool = False
 ) -> nn.Module:
-    """A new module from a batch like `example_input` to float32[B, num_classes], in training mode.
+    """Return a new module in training mode, which maps a batch of inputs to float32[B, num_classes].
 
-    Its initial weights come from torch's global generator, which the caller seeds. With `double_softmax` a
-    softmax follows the logits. `name` is what errors call the model.
-    Raises ModelError where building fails, or where two black images (texts of token 0) fail or give another
-    shape.
+    The module's initial weights come from torch's global generator, which the caller seeds. With `double_softmax` a
+    softmax follows the logits. Errors call the model `name`.
+
+    Raises ModelError when building fails, and when a forward pass of two black images (texts of token 0) fails or
+    returns another shape.
     """
     noun = _NOUNS[input_kind(input_shape)]
     try:
@@ -133,15 +130,15 @@ def construct(
     except RequestError:
         raise
     except Exception as error:
-        raise _failure(name, f"building it for {noun} of {input_shape} raised", error) from error
+        raise _failure(name, f"building the model for {noun} of {input_shape} raised", error) from error
     if not isinstance(model, nn.Module):
         raise ModelError(
             "model.name",
             name,
-            f"it built a {type(model).__name__}",
+            f"the function returned a {type(model).__name__}",
             "return a torch.nn.Module from the function",
         )
-    model = uncompiled(name, model)
+    model = uncompile(name, model)
     _check_output(name, noun, model, input_shape, num_classes)
     return _with_softmax(model) if double_softmax else model
 
@@ -152,26 +149,28 @@ def _check_output(name: str, noun: str, model: nn.Module, input_shape: InputShap
         with torch.no_grad():
             output = model(example_input(input_shape))
     except Exception as error:
-        raise _failure(name, f"a batch of {noun} of {input_shape} raised", error) from error
+        raise _failure(name, f"a forward pass of {noun} of {input_shape} raised", error) from error
     model.train()
     shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if shape != (2, num_classes):
         raise ModelError(
             "model.name",
             name,
-            f"two {noun} give {shape}, not {(2, num_classes)}",
+            f"the model returns {shape} for two {noun}, not {(2, num_classes)}",
             "return one logit per sample and class",
         )
 
 
 def _with_softmax(model: nn.Module) -> nn.Module:
-    """Append where that keeps the parameters' names, so that weights saved without a softmax still load."""
+    """Return the model followed by a softmax.
+
+    A plain nn.Sequential keeps its parameters' names, so that weights saved without the softmax can be loaded.
+    """
     if type(model) is nn.Sequential:
         return model.append(nn.Softmax(dim=1))
     return nn.Sequential(model, nn.Softmax(dim=1))
 
 
-def _failure(name: str, doing: str, error: Exception) -> ModelError:
-    return ModelError(
-        "model.name", name, f"{doing} {type(error).__name__}: {error}", "correct the model or choose another"
-    )
+def _failure(name: str, action: str, error: Exception) -> ModelError:
+    problem = f"{action} {type(error).__name__}: {error}"
+    return ModelError("model.name", name, problem, "correct the model or choose another model")

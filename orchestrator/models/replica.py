@@ -1,4 +1,4 @@
-"""Copies of modules that measure, trace or cut may use as they like."""
+"""Copies a module, so that measuring, tracing and shrinking do not change the original."""
 
 import copy
 
@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 
 def replica(module: nn.Module, memo: dict[int, object] | None = None) -> nn.Module:
-    """A deep copy; `memo` maps the id of what is to be replaced to its replacement.
+    """Return a deep copy of the module.
 
-    torch copies no tensor that an operation has made, such as the weight that a weight norm of the older kind
-    computes before each forward pass. Its values are copied.
+    `memo` maps the id of an object to the object that replaces it in the copy. torch cannot deep-copy a tensor that an
+    operation computed, such as the weight of the older weight norm. The copy has a detached tensor with its values.
     """
     memo = {} if memo is None else memo
     for layer in module.modules():

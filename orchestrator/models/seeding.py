@@ -1,6 +1,6 @@
-"""The global random generators that user code may draw from: torch's, numpy's and Python's own.
+"""Seeds the global random generators that user code may use: those of torch, numpy and Python.
 
-Model builders and forward passes draw from them. The project's own code never does: it uses named streams.
+Model builders and forward passes use the global generators. The project's own code uses named streams instead.
 """
 
 import random
@@ -13,9 +13,9 @@ import torch
 
 @contextmanager
 def forked_generators(seed: int) -> Iterator[None]:
-    """Seed every global generator with a 64-bit `seed` for the block, and put the CPU's states back afterwards.
+    """Seed every global generator with a 64-bit `seed`, and restore the states of the CPU generators afterwards.
 
-    torch.manual_seed would do for torch, but costs more than a training step where torch was built for GPUs.
+    This function does not call torch.manual_seed, which takes longer than a training step when torch supports GPUs.
     """
     before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     torch.default_generator.manual_seed(seed)

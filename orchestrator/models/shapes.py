@@ -1,4 +1,4 @@
-"""What one input looks like, how convolutions and pools shrink an image, and the refusal of one that is too small."""
+"""Shapes: example inputs of a model, and the sizes that convolutions and pools leave of an image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ from orchestrator.errors import ModelError
 InputShape = tuple[int, ...]
 InputKind = Literal["image", "text"]
 
-#: samples in a batch of an evaluation and of a served model, since a model may normalise by batch statistics
+#: batch size of every evaluation and of the served model, equal because a model may use batch statistics
 EVALUATION_BATCH = 250
 
 
 def input_kind(input_shape: InputShape) -> InputKind:
-    """What inputs of this shape are: a text has one dimension."""
+    """Return the kind of inputs with this shape: a text has one dimension, an image has three."""
     return "text" if len(input_shape) == 1 else "image"
 
 
 def example_input(input_shape: InputShape, batch_size: int = 2) -> Tensor:
-    """Black images float32[B, C, H, W], or texts int64[B, T] of token 0."""
+    """Return black images, float32[B, C, H, W], or texts of token 0, int64[B, T]."""
     dtype = torch.int64 if input_kind(input_shape) == "text" else torch.float32
     return torch.zeros(batch_size, *input_shape, dtype=dtype)
 
 
 def random_input(input_shape: InputShape, num_classes: int) -> Tensor:
-    """A batch of two like `example_input`, of random pixels or tokens, the same at every call."""
+    """Return two images with random pixels or two texts with random tokens; every call returns the same values."""
     generator, shape = torch.Generator(), (2, *input_shape)
     if input_kind(input_shape) == "text":
         return torch.randint(num_classes, shape, generator=generator)
@@ -45,18 +45,18 @@ class Window:
     padding: int = 0
 
     def output(self, side: int) -> int:
-        """Positions of the window along a side of so many pixels."""
+        """Return the number of positions of the window along a side of `side` pixels."""
         return (side + 2 * self.padding - self.kernel) // self.stride + 1
 
     def smallest_input(self, output: int) -> int:
-        """Fewest pixels along a side that give so many positions."""
+        """Return the smallest number of pixels along a side that gives `output` positions."""
         return max(1, (output - 1) * self.stride + self.kernel - 2 * self.padding)
 
 
 def output_positions(name: str, input_shape: InputShape, windows: Sequence[Window]) -> int:
-    """Height times width of the feature map that an image leaves after the windows in order.
+    """Return height times width of an image's feature map after all windows, in order.
 
-    Raises ModelError, in the name of the model `name`, for an image that does not fill every window once.
+    Raises ModelError for the model `name` when the image is smaller than a window.
     """
     smallest = 1
     for window in reversed(windows):
@@ -66,8 +66,8 @@ def output_positions(name: str, input_shape: InputShape, windows: Sequence[Windo
         raise ModelError(
             "model.name",
             name,
-            f"images of {height}x{width} pixels are too small for it, it needs {smallest}x{smallest}",
-            f"take another model, or set data.image_size to {smallest} or more",
+            f"the model needs images of at least {smallest}x{smallest} pixels, but they have {height}x{width}",
+            f"use another model, or set data.image_size to {smallest} or more",
         )
     for window in windows:
         height, width = window.output(height), window.output(width)

@@ -52,7 +52,7 @@ class Evaluator:
         num_clients, most = config.fleet.num_clients, config.evaluation.max_clients
         if most is None or most >= num_clients:
             return tuple(range(num_clients))
-        drawn = ClientSampler(num_clients).draw(most, stream(config.seed, "scored clients"))
+        drawn = ClientSampler(num_clients).sample(most, stream(config.seed, "scored clients"))
         return tuple(sorted(drawn))
 
     def evaluate(self, params: Tensor) -> dict[str, float]:

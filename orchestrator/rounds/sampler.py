@@ -54,12 +54,12 @@ class CohortSampler:
         asked = wanted
         if self._config.kind in ("available", "power_of_choice"):
             asked = min(max(wanted, self._config.candidates or 2 * wanted), len(self._population))
-        anyone = self._population.always_there and not busy
+        anyone = self._population.always_available and not busy
 
         def eligible(client_id: int) -> bool:
             return client_id not in busy and self._population.available_until(client_id, now_s) > now_s
 
-        drawn = self._urn.draw(
+        drawn = self._urn.sample(
             asked, rng, None if anyone else eligible, with_replacement=self._training.with_replacement
         )
         if self._config.kind == "available":

@@ -1,1 +1,1 @@
-"""Masks, layer budgets, sparsity schedules, and the wire format that carries them."""
+"""Masks, layer budgets, sparsity schedules, payloads and the wire format."""

@@ -1,7 +1,8 @@
-"""How many weights each layer keeps at a given density.
+"""Computes how many weights each layer keeps at a given density.
 
-Legend: N_l = weights of layer l, n_l = its weights and biases, d = density, S = 1 - d, T_l = weights kept.
-The rules are evaluated in rational arithmetic, so that a floor never falls one short of an exact product.
+Legend: N_l = weights of layer l, n_l = its weights and biases, d = density, S = 1 - d, T_l = kept weights.
+
+The rules use rational arithmetic, so that the floor of an exact product is never one too small.
 """
 
 from collections.abc import Mapping
@@ -14,62 +15,64 @@ from orchestrator.errors import ConfigError
 from orchestrator.models.parameters import ParameterLayout, Segment
 from orchestrator.sparsity.exact import exact_share
 
-#: resolution of the level that an error proposes
+#: an error proposes a level in steps of 1 / _LEVEL_STEPS
 _LEVEL_STEPS = 10**6
-#: a density this near to the one that explicit densities come to is that one; a level read back from a float is
+#: tolerance when a density, which may come from a float, is compared with the implied density
 _SAME_DENSITY = Fraction(1, 10**12)
 
 
 def allocate(layout: ParameterLayout, density: float, sparsity: SparsityConfig) -> dict[str, int]:
-    """Weights to keep in each maskable segment, 1 <= T_l <= N_l; density 1 gives T_l = N_l for every kind.
+    """Return the weights to keep in each maskable segment, 1 <= T_l <= N_l. Density 1 gives T_l = N_l for every rule.
 
-    The rule is `sparsity.allocation`, erk_rescaled where that is None:
+    `sparsity.allocation` names the rule (None: erk_rescaled):
 
-    uniform: T_l = floor(d N_l).
-    er, erk: T_l = floor(d_l N_l) with d_l = min(1, eps * raw_l), raw_l = (sum of dims) / (product of dims) of
-    the weight tensor (er: input and output dims only), and eps such that sum d_l N_l = d sum N_l; layers that
-    would exceed 1 are dense and eps is solved again (Evci et al., RigL, arXiv 1911.11134, section 3).
-    erk_rescaled: T_l = floor((1 - s_l) n_l) with u_l = 1 - raw_l and s_l = u_l S sum(n_l) / sum(u_l n_l), as
-    in the public code of FedDST (Bibikar et al., arXiv 2112.09824). There n_l counts the bias `X.bias` that
-    belongs to `X.weight`, and T_l is capped at N_l.
-    explicit: as er with raw_l = `sparsity.layer_density[l]`, over the layers named there; the others are dense at
-    every density. At density 1 - implied_sparsity(...), eps = 1 and T_l = floor(raw_l N_l).
+    - uniform: T_l = floor(d N_l).
+    - er, erk: T_l = floor(d_l N_l) with d_l = min(1, eps * raw_l), raw_l = (sum of dims) / (product of dims) of the
+      weight tensor (er: input and output dims only), and eps such that sum d_l N_l = d sum N_l. Layers that would
+      exceed 1 are dense, and eps is solved again for the others (Evci et al., RigL, arXiv 1911.11134, section 3).
+    - erk_rescaled: T_l = floor((1 - s_l) n_l) with u_l = 1 - raw_l and s_l = u_l S sum(n_l) / sum(u_l n_l), as in the
+      public code of FedDST (Bibikar et al., arXiv 2112.09824). n_l includes the bias `X.bias` of `X.weight`, and T_l is
+      at most N_l.
+    - explicit: as er with raw_l = `sparsity.layer_density[l]` for the layers named there. All other layers are dense at
+      every density. At density 1 - implied_sparsity(...), eps = 1 and T_l = floor(raw_l N_l).
 
-    Raises ConfigError for a density outside (0, 1], where a layer would be left without a weight, and for a name
-    in `sparsity.layer_density` that no maskable segment has.
+    Raises ConfigError for a density outside (0, 1], when a layer would keep no weight, and for a name in
+    `sparsity.layer_density` that no maskable segment has.
     """
     if not 0.0 < density <= 1.0:
-        raise ConfigError(
-            "sparsity.level", 1.0 - density, "the level must be at least 0 and below 1", "choose one between"
-        )
+        problem = "the level must be at least 0 and below 1"
+        raise ConfigError("sparsity.level", 1.0 - density, problem, "choose a level in [0, 1)")
     exact = exact_share(density)
     if sparsity.allocation == "explicit":
         implied = _implied_density(layout, sparsity.layer_density)
         exact = implied if abs(Fraction(density) - implied) < _SAME_DENSITY else exact
     counts = _counts(layout, exact, sparsity)
     layers = [s for s in layout.maskable if s.size]
-    starved = min(layers, key=lambda s: counts[s.name], default=None)
-    if starved is not None and counts[starved.name] < 1:
+    smallest = min(layers, key=lambda s: counts[s.name], default=None)
+    if smallest is not None and counts[smallest.name] < 1:
         highest = largest_sparsity(layout, sparsity)
         raise ConfigError(
             "sparsity.level",
             float(1 - exact),
-            f"allocation {sparsity.allocation} leaves none of the {starved.size} weights of layer {starved.name}",
+            f"allocation {sparsity.allocation} keeps none of the {smallest.size} weights of layer {smallest.name}",
             f"lower it to {highest} or less, or choose another sparsity.allocation",
         )
     return counts
 
 
 def implied_sparsity(layout: ParameterLayout, layer_density: Mapping[str, float]) -> float:
-    """1 - sum d_l N_l / sum N_l, the sparsity level that explicit densities d_l come to; unnamed layers: d_l = 1.
+    """Return the sparsity level of explicit densities d_l: 1 - sum d_l N_l / sum N_l, with d_l = 1 for other layers.
 
-    0 for a model without maskable segments. Raises ConfigError for a name that no maskable segment has.
+    The level is 0 for a model without maskable segments. Raises ConfigError for a name that no maskable segment has.
     """
     return float(1 - _implied_density(layout, layer_density))
 
 
 def largest_sparsity(layout: ParameterLayout, sparsity: SparsityConfig) -> float:
-    """The highest level, in steps of 1e-6, that leaves every layer a weight: counts only fall as it rises."""
+    """Return the highest level, in steps of 1e-6, at which every layer keeps a weight.
+
+    A bisection finds the level, since no count increases with the level.
+    """
     layers = [s for s in layout.maskable if s.size]
     feasible, infeasible = 0, _LEVEL_STEPS
     while infeasible - feasible > 1:
@@ -83,7 +86,7 @@ def largest_sparsity(layout: ParameterLayout, sparsity: SparsityConfig) -> float
 
 
 def _counts(layout: ParameterLayout, density: Fraction, sparsity: SparsityConfig) -> dict[str, int]:
-    """T_l by name, capped at N_l; below 1 where the rule says so."""
+    """Return T_l by name, at most N_l. The result of a rule may be below 1."""
     layers = [s for s in layout.maskable if s.size]
     counts = {s.name: s.size for s in layout.maskable}
     if density == 1 or not layers:
@@ -106,17 +109,15 @@ def _counts(layout: ParameterLayout, density: Fraction, sparsity: SparsityConfig
 
 
 def _explicit(layout: ParameterLayout, layer_density: Mapping[str, float]) -> dict[str, Fraction]:
-    """The given densities as the decimals they were written as. Raises ConfigError for an unknown name."""
+    """Return the explicit densities as exact fractions. Raises ConfigError for an unknown name."""
     known = [s.name for s in layout.maskable]
     for name, density in layer_density.items():
         if name not in known:
             near = get_close_matches(name, known, n=1)
-            hint = (
-                f"did you mean {near[0]}?" if near else f"choose from {', '.join(known) or 'no names at all'}"
-            )
-            raise ConfigError(
-                f"sparsity.layer_density.{name}", density, "the model has no weight tensor of that name", hint
-            )
+            choices = f"choose one of {', '.join(known)}" if known else "remove it: no weight can be masked"
+            remedy = f"did you mean {near[0]}?" if near else choices
+            problem = "the model has no maskable weight tensor with this name"
+            raise ConfigError(f"sparsity.layer_density.{name}", density, problem, remedy)
     return {n: exact_share(d) for n, d in layer_density.items()}
 
 
@@ -134,7 +135,7 @@ def _raw_density(segment: Segment, *, kernel: bool) -> Fraction:
 
 
 def _num_biases(layout: ParameterLayout) -> dict[str, int]:
-    """Entries of the bias `X.bias` that belongs to each weight `X.weight`, by weight name; 0 for none."""
+    """Return the number of entries of the bias `X.bias` of each weight `X.weight`, by weight name; 0 without a bias."""
     biases = {s.name: s.size for s in layout.segments if s.kind == "bias"}
     counts: dict[str, int] = {}
     for segment in layout.maskable:
@@ -144,7 +145,7 @@ def _num_biases(layout: ParameterLayout) -> dict[str, int]:
 
 
 def _rescaled(layers: list[Segment], num_biases: Mapping[str, int], density: Fraction) -> dict[str, Fraction]:
-    """Scale the raw layer sparsities u_l by one factor."""
+    """Return the targets of erk_rescaled: scale the raw layer sparsities u_l by one factor."""
     sizes = {s.name: s.size + num_biases[s.name] for s in layers}
     raw = {s.name: 1 - _raw_density(s, kernel=True) for s in layers}
     capacity = sum(raw[name] * size for name, size in sizes.items())
@@ -152,7 +153,7 @@ def _rescaled(layers: list[Segment], num_biases: Mapping[str, int], density: Fra
         raise ConfigError(
             "sparsity.allocation",
             "erk_rescaled",
-            "the layers are too small to be thinned out by it",
+            "the layers are too small for this rule",
             "use uniform",
         )
     factor = (1 - density) * sum(sizes.values()) / capacity
@@ -160,7 +161,7 @@ def _rescaled(layers: list[Segment], num_biases: Mapping[str, int], density: Fra
 
 
 def _saturating(layers: list[Segment], raw: Mapping[str, Fraction], budget: Fraction) -> dict[str, Fraction]:
-    """Scale the raw layer densities by eps; layers that overflow are dense and leave the others the rest."""
+    """Scale the raw layer densities by eps. Layers that exceed density 1 are dense; the others share the rest."""
     targets = {s.name: Fraction(s.size) for s in layers}
     scaled = layers
     while scaled:

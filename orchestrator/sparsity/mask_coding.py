@@ -1,6 +1,6 @@
-"""How a mask is written: not at all, as a bitmap, or as varints of the gaps between its True entries.
+"""Encodes and decodes masks: as no bytes, as a bitmap, or as varints of the gaps between True entries.
 
-Legend: W = entries of the mask. The choice and the layout of each coding are described in `wire`.
+Legend: W = entries of the mask. Module `wire` describes the codings and the choice between them.
 """
 
 import zlib
@@ -21,7 +21,10 @@ _LONGEST_VARINT = 5
 
 
 def encode_mask(mask: Bool, known: Bool | None) -> tuple[MaskCoding, int, Bytes]:
-    """Coding, `extra` header field and section of a bool[W] mask; `known` is the mask the receiver holds."""
+    """Return coding, `extra` header field and section of a bool[W] mask.
+
+    `known` is the mask that the receiver already has (None: it has none).
+    """
     if known is not None and np.array_equal(mask, known):
         return "implicit", mask_checksum(mask), NO_BYTES
     num_kept = int(np.count_nonzero(mask))
@@ -35,10 +38,9 @@ def encode_mask(mask: Bool, known: Bool | None) -> tuple[MaskCoding, int, Bytes]
 
 
 def decode_mask(header: ItemHeader, section: Bytes, known: Bool | None) -> Bool:
-    """The read-only bool[W] mask of a masked item.
+    """Return the mask of a masked item, bool[W], read-only.
 
-    Raises WireError for a section that `encode_mask` would not have made, or that is of another mask than the
-    `known` one it stands for.
+    Raises WireError for a section that `encode_mask` does not write, and for a checksum of another mask than `known`.
     """
     mask = _read_mask(header, section, known)
     num_kept = int(np.count_nonzero(mask))
@@ -48,7 +50,8 @@ def decode_mask(header: ItemHeader, section: Bytes, known: Bool | None) -> Bool:
         raise WireError(f"item {header.name!r}: a bitmap is not the shortest coding of its mask")
     if header.coding != "implicit" and known is not None and np.array_equal(mask, known):
         raise WireError(
-            f"item {header.name!r}: a mask was sent that the receiver holds; pass both ends the same masks"
+            f"item {header.name!r}: the sender sent a mask that the receiver already has; pass the same masks to "
+            "sender and receiver"
         )
     mask.flags.writeable = False
     return mask
@@ -59,10 +62,10 @@ def _read_mask(header: ItemHeader, section: Bytes, known: Bool | None) -> Bool:
         case "implicit":
             if known is None:
                 raise WireError(
-                    f"item {header.name!r}: the sender left out a mask that the receiver does not hold"
+                    f"item {header.name!r}: the sender left out a mask that the receiver does not have"
                 )
             if known.size != header.width or mask_checksum(known) != header.extra:
-                raise WireError(f"item {header.name!r}: sender and receiver hold different masks")
+                raise WireError(f"item {header.name!r}: sender and receiver have different masks")
             return known.view()
         case "full":
             return np.ones(header.width, np.bool_)
@@ -73,17 +76,17 @@ def _read_mask(header: ItemHeader, section: Bytes, known: Bool | None) -> Bool:
 
 
 def mask_checksum(mask: Bool) -> int:
-    """CRC-32 of the bitmap of a bool[W] mask."""
+    """Return the CRC-32 of the bitmap of a bool[W] mask."""
     return zlib.crc32(encode_bitmap(mask).data)
 
 
 def encode_bitmap(bits: Bool) -> Bytes:
-    """bool[n] -> uint8[ceil(n / 8)], the first entry in the lowest bit."""
+    """Encode bool[n] as uint8[ceil(n / 8)], with the first entry in the lowest bit."""
     return np.packbits(bits, bitorder="little")
 
 
 def decode_bitmap(header: ItemHeader, section: Bytes) -> Bool:
-    """The bool[W] entries of a bitmap section. Raises WireError where a bit beyond W is set."""
+    """Decode the entries of a bitmap section, bool[W]. Raises WireError when a bit beyond W is set."""
     unused = -header.width % 8
     if unused and section[-1] >> (8 - unused):
         raise WireError(f"item {header.name!r}: the bitmap has bits beyond its {header.width} entries")
@@ -91,7 +94,7 @@ def decode_bitmap(header: ItemHeader, section: Bytes) -> Bool:
 
 
 def _short_gaps(mask: Bool, num_kept: int) -> NDArray[np.int64] | None:
-    """False entries before each True one, or None where their varints would be no shorter than the bitmap."""
+    """Return the number of False entries before each True entry (None: varints would not be shorter than a bitmap)."""
     limit = bitmap_bytes(mask.size)
     if num_kept >= limit:
         return None
@@ -111,7 +114,7 @@ def _read_indices(header: ItemHeader, section: Bytes) -> Bool:
 
 
 def _varint_lengths(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Bytes of the minimal LEB128 varint of each number (int64, 0 to 2**32 - 1)."""
+    """Return the bytes of the minimal LEB128 varint of each number (int64, 0 to 2**32 - 1)."""
     lengths = np.ones(numbers.size, np.int64)
     largest = int(numbers.max(initial=0))
     for length in range(1, _LONGEST_VARINT):
@@ -123,20 +126,20 @@ def _varint_lengths(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def encode_varints(numbers: NDArray[np.int64]) -> Bytes:
-    """LEB128: seven bits a byte, lowest first, the high bit set on all but the last byte of a number."""
+    """Encode numbers as LEB128: seven bits a byte, lowest first; the high bit marks that another byte follows."""
     lengths = _varint_lengths(numbers)
     ends = np.cumsum(lengths)
     section = np.empty(int(ends[-1]) if ends.size else 0, np.uint8)
     starts = ends - lengths
-    for place in range(int(lengths.max(initial=0))):
-        present = lengths > place
-        digits = (numbers[present] >> (_PAYLOAD_BITS * place)) & (_CONTINUES - 1)
-        section[starts[present] + place] = digits | np.where(lengths[present] > place + 1, _CONTINUES, 0)
+    for position in range(int(lengths.max(initial=0))):
+        longer = lengths > position
+        digits = (numbers[longer] >> (_PAYLOAD_BITS * position)) & (_CONTINUES - 1)
+        section[starts[longer] + position] = digits | np.where(lengths[longer] > position + 1, _CONTINUES, 0)
     return section
 
 
 def decode_varints(name: str, section: Bytes) -> NDArray[np.int64]:
-    """The numbers in a section of item `name`. Raises WireError where they are not minimal varints."""
+    """Decode the numbers in a section of item `name`. Raises WireError for numbers that are not minimal varints."""
     last = section < _CONTINUES
     if section.size and not last[-1]:
         raise WireError(f"item {name!r}: the mask section ends within a number")
@@ -148,8 +151,8 @@ def decode_varints(name: str, section: Bytes) -> NDArray[np.int64]:
         raise WireError(f"item {name!r}: the mask section has a number that is not a minimal varint")
     starts = ends - lengths + 1
     numbers = np.zeros(ends.size, np.int64)
-    for place in range(int(lengths.max())):
-        present = lengths > place
-        digits = section[starts[present] + place].astype(np.int64) & (_CONTINUES - 1)
-        numbers[present] |= digits << (_PAYLOAD_BITS * place)
+    for position in range(int(lengths.max())):
+        longer = lengths > position
+        digits = section[starts[longer] + position].astype(np.int64) & (_CONTINUES - 1)
+        numbers[longer] |= digits << (_PAYLOAD_BITS * position)
     return numbers

@@ -1,4 +1,4 @@
-"""What travels between a server and a client: typed items, from which alone bytes are counted."""
+"""Payloads between server and client: typed items. The bytes of a payload are the only bytes that are counted."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ Bool = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dense:
-    """A float32[n] vector, sent whole."""
+    """A float32[n] vector of which all entries are sent."""
 
     name: str
     values: Float32
@@ -19,9 +19,9 @@ class Dense:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Masked:
-    """The kept entries of a vector: `mask` is bool[W] over the maskable entries, `values` float32[nnz + U].
+    """The kept entries of a vector: `mask` is bool[W] over the maskable entries, `values` is float32[nnz + U].
 
-    The values stand in vector order and include the U entries that no mask covers.
+    The values have the order of the vector. They include the U entries that are not maskable.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Masked:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bits:
-    """A bool[n] vector, one bit an entry on the wire."""
+    """A bool[n] vector, encoded with one bit per entry."""
 
     name: str
     bits: Bool

@@ -1,7 +1,9 @@
-"""Exact top-k selection, layer by layer or over all of them: what pruning keeps and what growth adds.
+"""Exact top-k selection for pruning and growing, in each layer or over all layers.
 
-Legend: D = entries of the flat vector, W = maskable ones. Scores are float32 or float64; a NaN ranks below
-every number. Every choice is a function of the values alone, whatever the number of threads.
+Legend: D = entries of the flat vector, W = maskable entries.
+
+Scores are float32 or float64. A NaN ranks below every number. The selection depends only on the values, not on the
+number of threads.
 """
 
 from collections.abc import Mapping
@@ -19,10 +21,11 @@ def keep_top(
     counts: Mapping[str, int],
     tie_break: Tensor | None = None,
 ) -> Tensor:
-    """bool[D]: in each maskable segment the `counts[name]` candidates of largest score, or all if fewer.
+    """Return bool[D], True for the `counts[name]` candidates of largest score in each maskable segment.
 
-    `candidates` is bool[D], `score` float[D]. Equal scores: the larger `tie_break` (float[D]) first, then the
-    lower index. Entries that no mask covers are True.
+    All candidates of a segment are True when there are fewer. `candidates` is bool[D], `score` is float[D]. Of entries
+    with equal scores, the entry with the larger `tie_break` (float[D]) comes first, then the lower index. Entries that
+    are not maskable are True.
     """
     kept = torch.ones_like(candidates)
     for segment in layout.maskable:
@@ -39,11 +42,11 @@ def grow_top(
     counts: Mapping[str, int],
     exclude: Tensor | None = None,
 ) -> Tensor:
-    """bool[D]: `mask`, filled up in each maskable segment to `counts[name]` entries, by largest score.
+    """Return `mask` with more entries of largest score, so that each maskable segment has `counts[name]` entries.
 
-    `mask` is bool[D], `score` float[D]; `exclude` (bool[D]) bars entries from growing. Equal scores: the
-    lower index first. A segment with that many entries or more stays as it is; one with too few free entries
-    grows them all.
+    `mask` is bool[D], `score` is float[D]. Entries of `exclude` (bool[D]) do not grow. Of entries with equal scores,
+    the entry with the lower index comes first. A segment with enough entries does not change. A segment with too few
+    free entries grows all of them.
     """
     free = ~mask if exclude is None else ~(mask | exclude)
     missing = {s.name: counts[s.name] - int(mask[s.slice].count_nonzero()) for s in layout.maskable}
@@ -51,11 +54,11 @@ def grow_top(
 
 
 def keep_top_overall(layout: ParameterLayout, score: Tensor, count: int, least: int = 0) -> Tensor:
-    """bool[D]: the `count` maskable entries of largest score, all segments ranked together.
+    """Return bool[D], True for the `count` maskable entries of largest score over all segments.
 
-    `score` is float[W], in the order of `layout.restrict`. The `least` best entries of each segment (all, if
-    it has fewer) come first and count towards `count`. Equal scores: the lower index first. Entries that no
-    mask covers are True.
+    `score` is float[W], in the order of `layout.restrict`. The `least` best entries of each segment are kept first, or
+    all entries of a smaller segment. They count towards `count`. Of entries with equal scores, the entry with the lower
+    index comes first. Entries that are not maskable are True.
     """
     kept = torch.zeros_like(score, dtype=torch.bool)
     start = 0
@@ -68,9 +71,9 @@ def keep_top_overall(layout: ParameterLayout, score: Tensor, count: int, least: 
 
 
 def select_top(candidates: Tensor, score: Tensor, count: int, tie_break: Tensor | None = None) -> Tensor:
-    """bool[n]: the `count` candidates (bool[n]) of largest score (float[n]), or all if they are fewer.
+    """Return bool[n], True for the `count` candidates (bool[n]) of largest score (float[n]), or all if there are fewer.
 
-    Equal scores: the larger `tie_break` (float[n]) first, then the lower index.
+    Of entries with equal scores, the entry with the larger `tie_break` (float[n]) comes first, then the lower index.
     """
     num_candidates = int(candidates.count_nonzero())
     if count <= 0:

@@ -1,11 +1,11 @@
-"""Payloads as self-checking buffers without pickle: what is counted as bytes is what these functions make.
+"""Encodes payloads as buffers with a checksum, without pickle. The lengths of these buffers are the counted bytes.
 
 Format, version 1. Integers are little-endian and unsigned; W = entries of a mask, nnz = its True entries,
-U = values that no mask covers, n = entries of a vector.
+U = values of entries that are not maskable, n = entries of a vector.
 
     message = message header, item headers, value sections, mask sections (each kind in item order)
 
-A payload without items is no message: 0 bytes.
+A payload without items has 0 bytes, without a message header.
 
     message header, 12 bytes
       0  3  magic "SFL"
@@ -27,15 +27,17 @@ A payload without items is no message: 0 bytes.
     value section: little-endian float32 or float16, so 4 (nnz + U) or 2 (nnz + U) bytes; a scalar is float64.
     mask section, by coding:
       none      dense and scalar items have no mask
-      implicit  0 bytes: both ends hold the mask under the item's name
+      implicit  0 bytes: sender and receiver have the mask under the item's name
       full      0 bytes: every entry is True
       bitmap    ceil(W / 8) bytes: entry i is bit i mod 8 of byte i // 8; bits beyond W are 0
-      indices   per True entry the number of False ones since the one before, as a minimal LEB128 varint
+      indices   per True entry the number of False entries since the previous True entry, as a minimal LEB128 varint
 
-A mask that both ends hold is implicit; else a mask that is all True is full; else the shorter of bitmap and
-indices is taken, bitmap if they are equal. A bits item is always a bitmap. For given dtype and known masks a
-payload has one encoding, and every other buffer is refused: both ends must pass the same `known_masks`.
-With float32 values every header and value section starts at a multiple of 4, hence is decoded without a copy.
+A mask that sender and receiver have is implicit. Otherwise a mask that is all True is full. Otherwise the coding is the
+shorter one of bitmap and indices, or bitmap when they are equally long. A bits item is always a bitmap.
+
+For a given dtype and given known masks, a payload has exactly one encoding. `decode` rejects every other buffer, so
+sender and receiver must pass the same `known_masks`. With float32 values, every header and value section starts at a
+multiple of 4 and is decoded without a copy.
 """
 
 from collections.abc import Mapping
@@ -69,7 +71,7 @@ from orchestrator.sparsity.wire_frame import (
 
 @dataclass(frozen=True, slots=True)
 class ItemSections:
-    """Where the bytes of one encoded item went."""
+    """The bytes of one encoded item, by section."""
 
     name: str
     header_bytes: int
@@ -79,16 +81,17 @@ class ItemSections:
 
 
 def header_bytes(payload: Payload) -> int:
-    """Encoded bytes that are neither values nor masks: 12 + sum over items of 16 + 4 ceil(name bytes / 4)."""
+    """Return the bytes of all headers of a payload: 12 + the sum over items of 16 + 4 ceil(name bytes / 4)."""
     if not payload:
         return 0
     return MESSAGE_HEADER_BYTES + sum(item_header_bytes(item.name) for item in payload)
 
 
 def section_bytes(buffer: Buffer) -> tuple[ItemSections, ...]:
-    """Bytes by item and section: 12 + their sum is the length of the buffer. Reads (and checks) headers only.
+    """Return the bytes by item and section; 12 + their sum is the length of the buffer.
 
-    Raises WireError where the headers are not valid or do not add up to the buffer.
+    The function reads and checks headers only. Raises WireError when a header is not valid, and when the headers do not
+    add up to the length of the buffer.
     """
     frame = parse_frame(buffer, verify_checksum=False)
     return tuple(
@@ -105,11 +108,12 @@ def encode(
     value_dtype: ValueDtype = "float32",
     known_masks: Mapping[str, Bool] | None = None,
 ) -> bytes:
-    """Encode a payload; `known_masks` are the masks (bool[W], by item name) that the receiver holds.
+    """Encode a payload; `known_masks` are the masks (bool[W], by item name) that the receiver already has.
 
-    float16 rounds to nearest even and is for vectors only, scalars stay float64. NaN and infinities pass.
-    Raises WireError for duplicate names, arrays of another dtype or rank, a mask with more True entries than
-    there are values, and a finite value beyond the range of float16.
+    float16 applies to vectors only and rounds to nearest even; scalars are float64. NaN and infinities are allowed.
+
+    Raises WireError for duplicate names, arrays of another dtype or rank, a mask with more True entries than values,
+    and a finite value beyond the range of float16.
     """
     if not payload:
         return b""
@@ -131,12 +135,13 @@ def decode(
     known_masks: Mapping[str, Bool] | None = None,
     max_elements: int = 2**31,
 ) -> Payload:
-    """Decode a buffer. All arrays are read-only; float32 values are views of the buffer where it is aligned.
+    """Decode a buffer into a payload.
 
-    float16 values come back as float32. `known_masks` must be those the sender passed. `max_elements` bounds
-    values and mask entries of the whole message together; it and the length of the buffer are checked before
-    anything is allocated.
-    Raises WireError, and nothing else, for a buffer that `encode` would not have made.
+    All arrays are read-only. float32 values are views of an aligned buffer; float16 values are converted to float32.
+    `known_masks` must be equal to the sender's. `max_elements` limits the number of values and mask entries of the
+    whole message. The function checks this limit and the length of the buffer before it allocates memory.
+
+    Raises WireError, and no other error, for a buffer that `encode` does not write.
     """
     known = known_masks or {}
     frame = parse_frame(buffer, max_elements=max_elements)
@@ -147,7 +152,7 @@ def decode(
 
 
 def _encode_item(item: Item, value_dtype: ValueDtype, known: Bool | None) -> tuple[ItemHeader, Bytes, Bytes]:
-    """Header, value section and mask section."""
+    """Return header, value section and mask section."""
     name = item.name
     match item:
         case Dense():

@@ -1,4 +1,4 @@
-"""The frame of a message: its headers, checksum and where each section lies (format: see `wire`)."""
+"""Packs and parses the frame of a message: headers, checksum and section lengths. Module `wire` has the format."""
 
 import struct
 import zlib
@@ -42,7 +42,7 @@ _SCALAR_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class ItemHeader:
-    """One item as its header states it; `extra` is a mask's CRC-32 (implicit) or section bytes (indices)."""
+    """The header of one item; `extra` is a mask's CRC-32 (implicit) or the bytes of its section (indices)."""
 
     name: str
     kind: ItemKind
@@ -53,26 +53,26 @@ class ItemHeader:
 
     @property
     def mask_bytes(self) -> int:
-        """Length of the mask section."""
+        """Bytes of the mask section."""
         if self.coding == "indices":
             return self.extra
         return bitmap_bytes(self.width) if self.coding == "bitmap" else 0
 
     def value_bytes(self, value_dtype: ValueDtype) -> int:
-        """Length of the value section."""
+        """Return the bytes of the value section."""
         return self.num_values * (_SCALAR_BYTES if self.kind == "scalar" else _VALUE_BYTES[value_dtype])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A parsed message: checked headers, and `body`, the read-only bytes after them."""
+    """A parsed message: the checked headers, and `body`, the read-only bytes after the headers."""
 
     value_dtype: ValueDtype
     headers: tuple[ItemHeader, ...]
     body: Bytes
 
     def sections(self) -> Iterator[tuple[ItemHeader, Bytes, Bytes]]:
-        """Each item's header, value section and mask section."""
+        """Yield each item's header, value section and mask section."""
         value_start, mask_start = 0, sum(h.value_bytes(self.value_dtype) for h in self.headers)
         for header in self.headers:
             value_end = value_start + header.value_bytes(self.value_dtype)
@@ -82,17 +82,17 @@ class Frame:
 
 
 def bitmap_bytes(width: int) -> int:
-    """Bytes of a bitmap of `width` entries."""
+    """Return the bytes of a bitmap of `width` entries."""
     return (width + 7) // 8
 
 
 def item_header_bytes(name: str) -> int:
-    """Bytes of the header of an item of this name. Raises WireError for a name that cannot be sent."""
+    """Return the bytes of the header of an item with this name. Raises WireError for a name that cannot be encoded."""
     return _ITEM.size + len(_padded(_encode_name(name)))
 
 
 def pack_frame(headers: Sequence[ItemHeader], value_dtype: ValueDtype, sections: Sequence[Bytes]) -> bytes:
-    """Join headers and sections (all values, then all masks) into a message."""
+    """Join headers and sections (all values, then all masks) into a message. Raises WireError."""
     if len({h.name for h in headers}) < len(headers):
         raise WireError("two items of the payload have the same name")
     if len(headers) > _LARGEST_U16:
@@ -107,10 +107,10 @@ def pack_frame(headers: Sequence[ItemHeader], value_dtype: ValueDtype, sections:
 
 
 def parse_frame(buffer: Buffer, *, max_elements: int | None = None, verify_checksum: bool = True) -> Frame:
-    """Read and check all headers; nothing larger than they are is allocated.
+    """Read and check all headers. The function allocates no more memory than the headers need.
 
-    Raises WireError for a buffer whose headers are not valid, claim more than `max_elements` elements (None:
-    any number) or do not add up to its length, or whose checksum is wrong.
+    Raises WireError for headers that are not valid, have more than `max_elements` elements (None: no limit) or do not
+    add up to the length of the buffer, and for a wrong checksum.
     """
     data = _as_array(buffer)
     if not data.size:
@@ -128,10 +128,10 @@ def parse_frame(buffer: Buffer, *, max_elements: int | None = None, verify_check
         headers.append(header)
         num_elements += header.num_values + header.width
     if max_elements is not None and num_elements > max_elements:
-        raise WireError(f"the message claims {num_elements} elements; at most {max_elements} are accepted")
+        raise WireError(f"the message has {num_elements} elements; at most {max_elements} are accepted")
     expected = position + sum(h.value_bytes(value_dtype) + h.mask_bytes for h in headers)
     if expected != data.size:
-        raise WireError(f"the buffer has {data.size} bytes, its headers say {expected}")
+        raise WireError(f"the buffer has {data.size} bytes, but its headers say {expected}")
     return Frame(value_dtype, tuple(headers), data[position:])
 
 
@@ -148,19 +148,19 @@ def _as_array(buffer: Buffer) -> Bytes:
 
 def _parse_message_header(data: memoryview, verify_checksum: bool) -> tuple[int, ValueDtype]:
     if data.nbytes < MESSAGE_HEADER_BYTES:
-        raise WireError(f"the buffer has {data.nbytes} bytes, too few for a message")
+        raise WireError(f"the buffer has {data.nbytes} bytes, which are too few for a message")
     magic, version, checksum = _PREFIX.unpack_from(data)
     if magic != _MAGIC:
         raise WireError("the buffer is not a Sparsefleet message")
     if version != _VERSION:
         raise WireError(f"the message has format version {version}; this release reads version {_VERSION}")
     if verify_checksum and zlib.crc32(data[_PREFIX.size :]) != checksum:
-        raise WireError("the checksum of the message is wrong: it was truncated or damaged on the way")
+        raise WireError("the checksum of the message is wrong: the message is truncated or damaged")
     num_items, dtype, reserved = _CONTENTS.unpack_from(data, _PREFIX.size)
     if dtype >= len(_VALUE_DTYPES) or reserved:
         raise WireError(f"the message header is not valid (dtype {dtype}, reserved {reserved})")
     if not num_items:
-        raise WireError("the message has no items: a payload without any is 0 bytes")
+        raise WireError("the message has no items; a payload without items has 0 bytes")
     return num_items, _VALUE_DTYPES[dtype]
 
 
@@ -173,7 +173,7 @@ def _pack_item(header: ItemHeader) -> bytes:
 
 
 def _parse_item(data: memoryview, position: int) -> tuple[ItemHeader, int]:
-    """The item header at `position`, and the position after it."""
+    """Return the item header at `position`, and the position after the header. Raises WireError."""
     name_start = position + _ITEM.size
     if name_start > data.nbytes:
         raise WireError("the buffer ends within an item header")
@@ -194,7 +194,7 @@ def _parse_item(data: memoryview, position: int) -> tuple[ItemHeader, int]:
 
 
 def _check_fields(header: ItemHeader) -> None:
-    """Refuse what `encode` never writes."""
+    """Raise WireError for a combination of fields that `encode` does not write."""
     kind, coding = header.kind, header.coding
     valid = (
         coding in _CODINGS_OF[kind]
@@ -206,7 +206,7 @@ def _check_fields(header: ItemHeader) -> None:
         and (coding != "indices" or header.extra < bitmap_bytes(header.width))
     )
     if not valid:
-        raise WireError(f"the header of item {header.name!r} contradicts itself")
+        raise WireError(f"the header of item {header.name!r} has contradictory fields")
 
 
 def _encode_name(name: str) -> bytes:

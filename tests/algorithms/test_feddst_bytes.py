@@ -95,6 +95,8 @@ def test_counting_each_client_once_would_miss_a_fifth_of_the_draws() -> None:
     assert int(expected) == 157
     assert round(1 - expected / 200, 2) == 0.21
     urn, rng = ClientSampler(400), np.random.default_rng(0)
-    hit = [len({k for _ in range(10) for k in urn.draw(20, rng, with_replacement=True)}) for _ in range(500)]
+    hit = [
+        len({k for _ in range(10) for k in urn.sample(20, rng, with_replacement=True)}) for _ in range(500)
+    ]
     # one run's standard deviation is 4.7
     assert np.mean(hit) == pytest.approx(expected, abs=5 * 4.7 / 500**0.5)

@@ -1,4 +1,4 @@
-"""Small data sets made of numbers, for everything that does not read files."""
+"""Small data sets in memory, for tests that read no files."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,7 @@ MakeDataset = Callable[..., Dataset]
 
 @pytest.fixture
 def make_dataset() -> MakeDataset:
-    """Builds a data set of 1x2x2 images from its labels; image i of a part is filled with i modulo 256."""
+    """A function that builds a data set of 1x2x2 images from labels; image i of a part is filled with i modulo 256."""
 
     def make(
         train_labels: Sequence[int],

@@ -22,8 +22,8 @@ def candidates(image: np.ndarray, padding: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_every_result_is_a_crop_or_its_mirror_image(dtype: type) -> None:
-    """With distinct pixels each of the 2 * 3 * 3 outcomes is told apart; all occur, about equally often."""
+def test_result_is_a_crop_or_its_mirror_image(dtype: type) -> None:
+    """The pixels are distinct, so that the 2 * 3 * 3 outcomes differ. All occur, about equally often."""
     image = np.arange(1, 2 * 3 * 4 + 1, dtype=dtype).reshape(2, 3, 4)
     results = crop_flip(np.repeat(image[None], 1800, axis=0), np.random.default_rng(0), padding=1)
     assert results.dtype == dtype
@@ -40,7 +40,7 @@ def test_each_image_keeps_its_own_pixels() -> None:
         assert set(np.unique(result)) <= {0, number}
 
 
-def test_no_padding_only_flips_and_the_input_stays() -> None:
+def test_without_padding_images_are_only_flipped() -> None:
     images = np.arange(2 * 6, dtype=np.uint8).reshape(2, 1, 2, 3)
     before = images.copy()
     images.flags.writeable = False
@@ -49,11 +49,11 @@ def test_no_padding_only_flips_and_the_input_stays() -> None:
     assert np.array_equal(images, before)
 
 
-def test_same_stream_same_result() -> None:
+def test_equal_streams_give_equal_results() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 8), dtype=np.uint8)
     first, second = (crop_flip(images, np.random.default_rng(7)) for _ in range(2))
     assert np.array_equal(first, second)
 
 
-def test_no_images() -> None:
+def test_empty_batch() -> None:
     assert crop_flip(np.zeros((0, 3, 8, 8), dtype=np.uint8), np.random.default_rng(0)).shape == (0, 3, 8, 8)

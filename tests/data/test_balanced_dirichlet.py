@@ -1,4 +1,4 @@
-"""The balanced Dirichlet split: its invariants, and its law against one that fills slot after slot."""
+"""The balanced Dirichlet partition: its invariants, and its distribution against slow oracles."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -21,14 +21,16 @@ def config(alpha: float) -> PartitionConfig:
 
 
 @pytest.mark.parametrize("alpha", [1e-300, 1e-3, 0.3, 100.0, 1e300])
-def test_sizes_differ_by_at_most_one_and_all_is_used(make_dataset: MakeDataset, alpha: float) -> None:
+def test_sizes_differ_by_at_most_one_and_all_samples_are_used(
+    make_dataset: MakeDataset, alpha: float
+) -> None:
     dataset = make_dataset(np.random.default_rng(0).integers(0, 10, 1003).tolist())
     owner = balanced_dirichlet(dataset, config(alpha), 20, np.random.default_rng(1))
     assert np.bincount(owner).tolist() == [51] * 3 + [50] * 17
 
 
-def test_small_alpha_is_nearly_one_class_each(make_dataset: MakeDataset) -> None:
-    """A tiny alpha gives each client one class until it runs dry, a huge one gives equal halves."""
+def test_small_alpha_gives_clients_nearly_one_class(make_dataset: MakeDataset) -> None:
+    """A tiny alpha gives each client one class while it has samples; a huge alpha gives equal halves."""
     dataset = make_dataset([0, 1] * 500)
     skewed, mixed = (
         balanced_dirichlet(dataset, config(alpha), 20, np.random.default_rng(0)) for alpha in (1e-6, 1e6)
@@ -47,7 +49,7 @@ def test_images_of_a_class_are_shuffled(make_dataset: MakeDataset) -> None:
 
 
 def sequential_law(priors: np.ndarray, slots: list[int], pools: list[int]) -> dict[tuple[int, ...], float]:
-    """Slow oracle: the probability of every sequence of classes when slots are filled one after another."""
+    """Slow oracle: the probability of every sequence of classes when one slot is filled after another."""
     law = {}
     for sequence in product(range(len(pools)), repeat=len(slots)):
         left, probability = list(pools), 1.0
@@ -72,55 +74,56 @@ def sequential_law(priors: np.ndarray, slots: list[int], pools: list[int]) -> di
         ([[0.0, 1.0, 0.0], [0.5, 0.5, 0.0]], [0, 0, 1, 1], [1, 1, 2]),
     ],
 )
-def test_law_is_that_of_filling_slots_in_turn(
+def test_distribution_equals_that_of_filling_one_slot_after_another(
     priors: list[list[float]], slots: list[int], pools: list[int]
 ) -> None:
-    """Frequencies over 20,000 draws lie within five standard deviations of the exact law."""
+    """Frequencies over 20,000 samples are within five standard deviations of the exact probabilities."""
     law = sequential_law(np.array(priors), slots, pools)
     assert sum(law.values()) == pytest.approx(1.0)
-    rng, draws = np.random.default_rng(5), 20_000
+    rng, num_trials = np.random.default_rng(5), 20_000
     seen = Counter(
-        tuple(_fill(np.array(priors), np.array(slots), np.array(pools), rng).tolist()) for _ in range(draws)
+        tuple(_fill(np.array(priors), np.array(slots), np.array(pools), rng).tolist())
+        for _ in range(num_trials)
     )
     assert set(seen) <= set(law)
     for sequence, probability in law.items():
-        deviation = (probability * (1 - probability) / draws) ** 0.5
-        assert abs(seen[sequence] / draws - probability) <= 5 * deviation
+        deviation = (probability * (1 - probability) / num_trials) ** 0.5
+        assert abs(seen[sequence] / num_trials - probability) <= 5 * deviation
 
 
 def fill_slowly(
     priors: np.ndarray, slots: np.ndarray, pools: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Slow oracle: the same law and the same draws, with all classes looked at whenever one runs dry."""
+    """Slow oracle with the same random numbers. It examines all classes whenever a class has no samples left."""
 
-    def draw(drawing: np.ndarray) -> np.ndarray:
-        cumulated = np.cumsum(np.where(is_open, priors[drawing], 0.0), axis=1)
+    def sample(sampling: np.ndarray) -> np.ndarray:
+        cumulated = np.cumsum(np.where(is_open, priors[sampling], 0.0), axis=1)
         cumulated[cumulated[:, -1] == 0.0] = np.cumsum(is_open)
         cumulated /= cumulated[:, -1:]
         cumulated[cumulated >= 1.0] = np.inf
         return np.argmax(cumulated > rng.random(len(cumulated))[:, None], axis=1)
 
     is_open = pools > 0
-    classes = draw(slots)
+    classes = sample(slots)
     while True:
         late = {c: np.flatnonzero(classes == c) for c in range(len(pools))}
         overfull = [c for c in late if len(late[c]) > pools[c]]
         if not overfull:
             return classes
-        first_dry = min(overfull, key=lambda c: late[c][pools[c] - 1])
-        is_open[first_dry] = False
-        too_late = late[first_dry][pools[first_dry] :]
-        classes[too_late] = draw(slots[too_late])
+        closed = min(overfull, key=lambda c: late[c][pools[c] - 1])
+        is_open[closed] = False
+        too_late = late[closed][pools[closed] :]
+        classes[too_late] = sample(slots[too_late])
 
 
 @pytest.mark.parametrize("alpha", [1e-300, 1e-3, 0.05, 0.5, 10.0, 1e300])
 @pytest.mark.parametrize(
     ("num_classes", "num_samples", "num_clients"), [(2, 50, 3), (10, 3000, 40), (150, 900, 7)]
 )
-def test_the_bits_are_those_of_the_slow_algorithm(
+def test_result_equals_that_of_the_slow_algorithm(
     alpha: float, num_classes: int, num_samples: int, num_clients: int
 ) -> None:
-    """Classes of very different sizes, of which some have no sample; the streams end at the same place too."""
+    """The classes have very different sizes, and some are empty. Both algorithms use equally many random numbers."""
     for seed in range(3):
         rng = np.random.default_rng(seed)
         sizes = rng.dirichlet(np.full(num_classes, 0.3))
@@ -134,14 +137,16 @@ def test_the_bits_are_those_of_the_slow_algorithm(
         assert streams[0].random() == streams[1].random()
 
 
-def test_blocks_of_clients_change_no_bit(monkeypatch: pytest.MonkeyPatch, make_dataset: MakeDataset) -> None:
+def test_block_size_does_not_change_the_result(
+    monkeypatch: pytest.MonkeyPatch, make_dataset: MakeDataset
+) -> None:
     dataset = make_dataset(np.random.default_rng(0).integers(0, 10, 500).tolist())
     whole = balanced_dirichlet(dataset, config(0.3), 30, np.random.default_rng(1))
     monkeypatch.setattr("orchestrator.data.balanced_dirichlet._BLOCK", 25)
     assert np.array_equal(balanced_dirichlet(dataset, config(0.3), 30, np.random.default_rng(1)), whole)
 
 
-def test_thousands_of_classes_take_seconds(make_dataset: MakeDataset) -> None:
+def test_partition_of_thousands_of_classes_takes_seconds(make_dataset: MakeDataset) -> None:
     """The slow algorithm takes more than half a minute for this."""
     rng = np.random.default_rng(0)
     dataset = make_dataset([*range(3000), *rng.integers(0, 3000, 27_000)])

@@ -1,4 +1,4 @@
-"""A client's epochs over its own rows."""
+"""The epochs of a client over its own rows."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def shared(make_dataset: MakeDataset) -> Dataset:
-    """Read-only, as arrays in an object store are."""
+    """A data set of read-only arrays, like those in Ray's object store."""
     dataset = make_dataset([0, 1, 2, 1])
     dataset.train_inputs.flags.writeable = False
     dataset.train_labels.flags.writeable = False
@@ -23,7 +23,7 @@ def shared(make_dataset: MakeDataset) -> Dataset:
 
 
 @pytest.mark.parametrize("augment", [False, True])
-def test_an_epoch_is_a_permutation_of_the_rows(shared: Dataset, augment: bool) -> None:
+def test_epoch_is_a_permutation_of_the_rows(shared: Dataset, augment: bool) -> None:
     data = ClientSamples(shared, np.array([3, 0, 2]), augment=augment, device=CPU)
     images, labels = data.epoch(np.random.default_rng(0))
     assert len(data) == 3
@@ -32,7 +32,7 @@ def test_an_epoch_is_a_permutation_of_the_rows(shared: Dataset, augment: bool) -
     assert images.dtype == torch.float32
 
 
-def test_images_and_labels_stay_together(shared: Dataset) -> None:
+def test_images_and_labels_have_the_same_order(shared: Dataset) -> None:
     data = ClientSamples(shared, np.array([3, 0, 2]), augment=False, device=CPU)
     images, labels = data.epoch(np.random.default_rng(1))
     of_label = {1: (3 / 255 - 0.5) * 4, 0: -2.0, 2: (2 / 255 - 0.5) * 4}
@@ -40,9 +40,9 @@ def test_images_and_labels_stay_together(shared: Dataset) -> None:
     torch.testing.assert_close(images[:, 0, 0, 0], expected)
 
 
-def test_the_same_stream_gives_the_same_epoch(shared: Dataset) -> None:
+def test_equal_streams_give_equal_epochs(shared: Dataset) -> None:
     data = ClientSamples(shared, np.arange(4), augment=True, device=CPU)
-    first, again = (data.epoch(np.random.default_rng(5)) for _ in range(2))
+    first, second = (data.epoch(np.random.default_rng(5)) for _ in range(2))
     other = data.epoch(np.random.default_rng(6))
-    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[0], second[0])
     assert not torch.equal(first[0], other[0])

@@ -1,4 +1,4 @@
-"""What models are given, and the data fingerprint."""
+"""The conversion of samples to tensors, and the fingerprint of a data set."""
 
 import hashlib
 from collections.abc import Callable
@@ -20,16 +20,18 @@ def test_uint8_images_are_divided_by_255_and_normalised(make_dataset: MakeDatase
     torch.testing.assert_close(dataset.to_tensor(images), expected)
 
 
-def test_float_images_are_normalised_as_they_are(make_dataset: MakeDataset) -> None:
+def test_float_images_are_normalised_without_scaling(make_dataset: MakeDataset) -> None:
     images = np.array([[[[0.25, 0.75]]]], dtype=np.float32)
     torch.testing.assert_close(make_dataset([0, 1]).to_tensor(images), torch.tensor([[[[-1.0, 1.0]]]]))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_read_only_images_are_left_alone(make_dataset: MakeDataset, dtype: type) -> None:
+def test_read_only_images_are_copied(make_dataset: MakeDataset, dtype: type) -> None:
     images = np.ones((2, 1, 2, 2), dtype=dtype)
     images.flags.writeable = False
-    result = make_dataset([0, 1]).to_tensor(images)  # a warning would fail the test
+    result = make_dataset([0, 1]).to_tensor(
+        images
+    )  # torch warns about views of read-only arrays, and a warning fails the test
     result.zero_()
     assert images.sum() == 8
     assert result.dtype == torch.float32
@@ -37,7 +39,7 @@ def test_read_only_images_are_left_alone(make_dataset: MakeDataset, dtype: type)
 
 @pytest.fixture
 def texts() -> Dataset:
-    """Two training texts and one test text of three characters; read-only."""
+    """Read-only data with two training texts and one test text of three characters."""
     parts = [np.array(rows, dtype=np.uint8) for rows in ([[0, 1, 2], [2, 2, 1]], [[1, 0, 0]])]
     for part in parts:
         part.flags.writeable = False
@@ -55,7 +57,7 @@ def texts() -> Dataset:
     )
 
 
-def test_texts_become_int64_tokens_in_new_memory(texts: Dataset) -> None:
+def test_texts_are_copied_to_int64_tokens(texts: Dataset) -> None:
     tokens = texts.to_tensor(texts.train_inputs)
     assert tokens.dtype == torch.int64
     assert tokens.tolist() == [[0, 1, 2], [2, 2, 1]]
@@ -63,13 +65,13 @@ def test_texts_become_int64_tokens_in_new_memory(texts: Dataset) -> None:
     assert texts.train_inputs.tolist() == [[0, 1, 2], [2, 2, 1]]
 
 
-def test_fingerprint_of_texts_sees_the_vocabulary(texts: Dataset) -> None:
+def test_fingerprint_depends_on_the_vocabulary(texts: Dataset) -> None:
     same, other = replace(texts), replace(texts, vocabulary="abd")
     assert texts.fingerprint() == same.fingerprint() != other.fingerprint()
 
 
-def test_fingerprint_of_images_is_of_this_form(make_dataset: MakeDataset) -> None:
-    """Runs that were begun can be resumed only while it stays so."""
+def test_fingerprint_format_of_images(make_dataset: MakeDataset) -> None:
+    """Existing runs can be resumed only while this format does not change."""
     dataset = make_dataset([0, 1], [1], [0, 1])
     digest = hashlib.sha256(b"(2, (0.5,), (0.25,))")
     digest.update(b"|u1(2, 1, 2, 2)" + bytes([0] * 4 + [1] * 4))
@@ -81,14 +83,14 @@ def test_fingerprint_of_images_is_of_this_form(make_dataset: MakeDataset) -> Non
     assert dataset.fingerprint() == digest.hexdigest()
 
 
-def test_fingerprint_is_of_content_alone(make_dataset: MakeDataset) -> None:
+def test_fingerprint_does_not_depend_on_memory_layout(make_dataset: MakeDataset) -> None:
     first, second = make_dataset([0, 1, 2]), make_dataset([0, 1, 2])
     strided = replace(second, train_inputs=np.asfortranarray(second.train_inputs))
     assert first.fingerprint() == second.fingerprint() == strided.fingerprint()
     assert len(first.fingerprint()) == 64
 
 
-def test_fingerprint_sees_every_field(make_dataset: MakeDataset) -> None:
+def test_fingerprint_depends_on_every_field(make_dataset: MakeDataset) -> None:
     dataset = make_dataset([0, 1, 2], [0, 1, 2])
     pixels = dataset.train_inputs.copy()
     pixels[2, 0, 1, 1] += 1

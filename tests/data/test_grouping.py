@@ -1,13 +1,11 @@
-"""The grouping primitive that every split rests on."""
+"""Grouping and sizes, which every partition uses."""
 
 import numpy as np
-import pytest
 
 from orchestrator.data.grouping import cut, even_sizes, group_rows, ranks
-from orchestrator.data.shares import dirichlet_shares
 
 
-def test_group_rows_sorts_by_group_and_leaves_minus_one_out() -> None:
+def test_group_rows_sorts_by_group_and_drops_group_minus_one() -> None:
     groups = np.array([2, 0, -1, 2, 0, 2])
     rows, sizes = group_rows(groups, 4, np.random.default_rng(0))
     assert sizes.tolist() == [2, 0, 3, 0]
@@ -16,7 +14,7 @@ def test_group_rows_sorts_by_group_and_leaves_minus_one_out() -> None:
 
 
 def test_group_rows_shuffles_inside_groups() -> None:
-    """The three rows of group 0 come in each of their six orders about equally often."""
+    """Each of the six orders of the three rows in group 0 occurs about equally often."""
     rng = np.random.default_rng(1)
     orders = [tuple(group_rows(np.array([0, 0, 0, 1]), 2, rng)[0][:3]) for _ in range(600)]
     _, counts = np.unique(orders, axis=0, return_counts=True)
@@ -24,7 +22,7 @@ def test_group_rows_shuffles_inside_groups() -> None:
     assert counts.min() > 60
 
 
-def test_ranks_count_inside_groups() -> None:
+def test_ranks_are_positions_inside_groups() -> None:
     assert ranks(np.array([2, 0, 3])).tolist() == [0, 1, 0, 1, 2]
     assert ranks(np.array([0, 0])).tolist() == []
 
@@ -35,18 +33,7 @@ def test_even_sizes_differ_by_at_most_one() -> None:
 
 
 def test_cut_floors_cumulated_shares() -> None:
-    """Of 10 at shares .25 .5 .25 the cuts are at 2.5 and 7.5; unnormalised shares give the same."""
+    """10 rows with shares .25 .5 .25 are cut at 2.5 and 7.5. Unnormalised shares give the same sizes."""
     assert cut(np.array([0.25, 0.5, 0.25]), 10).tolist() == [2, 5, 3]
     assert cut(np.array([1.0, 2.0, 1.0]), 10).tolist() == [2, 5, 3]
     assert cut(np.array([0.0, 1.0, 0.0]), 7).tolist() == [0, 7, 0]
-
-
-@pytest.mark.parametrize("alpha", [1e-320, 1e-9, 0.1, 1.0, 1e12, 1e308])
-def test_dirichlet_shares_add_up_at_any_alpha(alpha: float) -> None:
-    shares = dirichlet_shares(alpha, 7, 20, np.random.default_rng(0))
-    np.testing.assert_allclose(shares.sum(axis=1), 1.0)
-    assert (shares >= 0).all()
-    if alpha <= 1e-9:
-        np.testing.assert_allclose(shares.max(axis=1), 1.0)
-    if alpha >= 1e12:
-        np.testing.assert_allclose(shares, 1 / 7, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""What is done to rows once they are read: checks, hold-out, ids, statistics, resizing."""
+"""From loaded images to a data set: checks, hold-out, client ids, statistics and resizing."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ def rows(
 
 
 def test_hold_out_is_stratified_by_class() -> None:
-    """Of 20, 10 and 3 images a fifth is 4, 2 and (0.6) 1; of a single one nothing."""
+    """A fifth of 20, 10 and 3 images is 4, 2 and 0.6, rounded to 1. A single image is never held out."""
     dataset = assemble(DataConfig(), Splits(rows([0] * 20 + [1] * 10 + [2] * 3 + [3])))
     assert np.bincount(dataset.test_labels).tolist() == [4, 2, 1]
     assert np.bincount(dataset.train_labels).tolist() == [16, 8, 2, 1]
@@ -28,8 +28,8 @@ def test_hold_out_is_stratified_by_class() -> None:
     assert sorted(together.tolist()) == list(range(34))
 
 
-def test_hold_out_is_by_client_where_there_are_clients() -> None:
-    """Each client with a second image keeps one and gives one, whatever the classes."""
+def test_hold_out_is_stratified_by_client_when_there_are_client_ids() -> None:
+    """A test image is held out of each client with two or more images, for any classes."""
     ids = ["b"] * 10 + ["a"] * 2 + ["c"]
     dataset = assemble(DataConfig(), Splits(rows([0, 1] * 6 + [1], ids)))
     assert dataset.train_client_ids is not None
@@ -38,14 +38,14 @@ def test_hold_out_is_by_client_where_there_are_clients() -> None:
     assert np.bincount(dataset.test_client_ids).tolist() == [1, 2]
 
 
-def test_hold_out_is_the_same_every_time_and_follows_the_fraction() -> None:
+def test_hold_out_is_repeatable_and_follows_the_fraction() -> None:
     splits = Splits(rows([0, 1] * 20))
-    first, again = assemble(DataConfig(), splits), assemble(DataConfig(), splits)
-    assert first.fingerprint() == again.fingerprint()
+    first, second = assemble(DataConfig(), splits), assemble(DataConfig(), splits)
+    assert first.fingerprint() == second.fingerprint()
     assert len(assemble(DataConfig(test_fraction=0.5), splits).test_labels) == 20
 
 
-def test_ids_are_dense_in_sorted_order_and_strangers_are_minus_one() -> None:
+def test_client_ids_are_numbered_in_sorted_order_and_unknown_ids_are_minus_one() -> None:
     dataset = assemble(DataConfig(), Splits(rows([0, 1, 0], [30, 10, 30]), rows([0, 1, 1], [10, 20, 30])))
     assert dataset.train_client_ids is not None
     assert dataset.test_client_ids is not None
@@ -75,42 +75,42 @@ def test_names_are_numbered_in_sorted_order_in_both_parts() -> None:
     assert dataset.num_classes == 3
 
 
-def test_errors_say_where_the_labels_stand() -> None:
+def test_errors_name_the_source_of_the_labels() -> None:
     train = replace(rows([1, 2]), label_source="column label of a.parquet")
-    with pytest.raises(DataError, match=r"the training labels \(column label of a.parquet\) are 1, 2"):
+    with pytest.raises(DataError, match=r"column label of a\.parquet"):
         assemble(DataConfig(), Splits(train))
 
 
-def test_notes_reach_the_data_set_and_change_no_fingerprint() -> None:
+def test_notes_are_kept_and_do_not_change_the_fingerprint() -> None:
     plain, noted = (assemble(DataConfig(), Splits(rows([0, 1] * 5), notes=n)) for n in ((), ("a line",)))
     assert (plain.notes, noted.notes) == ((), ("a line",))
     assert plain.fingerprint() == noted.fingerprint()
 
 
-def test_published_constants_win() -> None:
+def test_published_constants_replace_statistics() -> None:
     splits = Splits(rows([0, 1] * 5), rows([0, 1]), ((0.1,), (0.2,)))
     assert (assemble(DataConfig(), splits).mean, assemble(DataConfig(), splits).std) == ((0.1,), (0.2,))
 
 
-def test_constants_of_images_that_are_still_to_be_split_are_rejected() -> None:
+def test_constants_without_a_test_part_are_rejected() -> None:
     with pytest.raises(ValueError, match="include test images"):
         Splits(rows([0, 1] * 5), None, ((0.1,), (0.2,)))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_held_out_images_have_no_say_in_the_statistics(dtype: type) -> None:
-    """Training images are 10 and 30 in turn, test images 255 or 0: mean 20 and deviation 10 in both cases."""
+def test_statistics_do_not_depend_on_test_images(dtype: type) -> None:
+    """Training images are 10 or 30, test images are 255 or 0: mean 20 and deviation 10 in both cases."""
     labels = np.array([0, 1] * 20)
-    places = np.arange(40, dtype=np.float32).reshape(40, 1, 1, 1)
-    found = assemble(DataConfig(test_fraction=0.5), Splits(LoadedPart(places, labels)))
-    held = found.test_inputs.ravel().astype(np.int64)
-    assert len(held) == 20
+    numbers = np.arange(40, dtype=np.float32).reshape(40, 1, 1, 1)
+    found = assemble(DataConfig(test_fraction=0.5), Splits(LoadedPart(numbers, labels)))
+    test_rows = found.test_inputs.ravel().astype(np.int64)
+    assert len(test_rows) == 20
     scale = 255.0 if dtype is np.uint8 else 1.0
     for test_value in (0, 255):
         images = np.zeros((40, 1, 1, 1), dtype=dtype)
         images[found.train_inputs.ravel().astype(np.int64)[::2]] = 10
         images[found.train_inputs.ravel().astype(np.int64)[1::2]] = 30
-        images[held] = test_value
+        images[test_rows] = test_value
         dataset = assemble(DataConfig(test_fraction=0.5), Splits(LoadedPart(images, labels)))
         assert dataset.test_inputs.ravel().tolist() == [test_value] * 20
         assert dataset.mean == pytest.approx((20 / scale,))
@@ -119,7 +119,7 @@ def test_held_out_images_have_no_say_in_the_statistics(dtype: type) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_image_size_resizes_bilinearly(dtype: type) -> None:
-    """A 2x2 image of columns 0 and 100 doubled: 0, 25, 75, 100 (pixel centres at 1/4 and 3/4)."""
+    """A 2x2 image with columns 0 and 100 becomes 0, 25, 75, 100 (pixel centres at 1/4 and 3/4)."""
     images = np.tile(np.array([[0, 100], [0, 100]], dtype=dtype), (4, 1, 1, 1))
     dataset = assemble(DataConfig(image_size=4), Splits(LoadedPart(images, np.array([0, 1, 0, 1]))))
     assert dataset.input_shape == (1, 4, 4)
@@ -128,10 +128,10 @@ def test_image_size_resizes_bilinearly(dtype: type) -> None:
 
 
 @pytest.mark.parametrize(
-    ("splits", "words"),
+    ("splits", "problem"),
     [
-        (Splits(rows([])), "there is no training image"),
-        (Splits(rows([0, 1]), rows([])), "there is no test image"),
+        (Splits(rows([])), "no training image"),
+        (Splits(rows([0, 1]), rows([])), "no test image"),
         (
             Splits(LoadedPart(np.zeros((2, 1, 1, 1), np.uint8), np.array([0]))),
             "2 training images but 1 labels",
@@ -140,34 +140,36 @@ def test_image_size_resizes_bilinearly(dtype: type) -> None:
         (Splits(rows([0, 2])), "without a gap"),
         (Splits(rows([-1, 0])), "the training labels are -1, 0"),
         (Splits(rows([0.0, 1.0])), "the training labels are float64"),
-        (Splits(rows([0] * 9)), "all 9 training images are of one class"),
-        (Splits(rows(["cat"] * 3), rows(["cat"])), "all 3 training images are of one class"),
-        (Splits(rows([0] * 2), rows([0, 1])), "all 2 training images are of one class"),
-        (Splits(rows(["cat", "dog"]), rows(["cow"])), "test label cow has no training image"),
-        (Splits(rows(["cat", "dog"]), rows([0])), "labels are names, the test labels numbers"),
-        (Splits(rows([0, 1]), rows(["cat"])), "labels are numbers, the test labels names"),
-        (Splits(rows([0, 1]), rows([2])), "test label 2 has no training image"),
+        (Splits(rows([0] * 9)), "all 9 training images"),
+        (Splits(rows(["cat"] * 3), rows(["cat"])), "all 3 training images"),
+        (Splits(rows([0] * 2), rows([0, 1])), "all 2 training images"),
+        (Splits(rows(["cat", "dog"]), rows(["cow"])), "test label cow"),
+        (Splits(rows(["cat", "dog"]), rows([0])), "labels are names"),
+        (Splits(rows([0, 1]), rows(["cat"])), "labels are numbers"),
+        (Splits(rows([0, 1]), rows([2])), "test label 2"),
         (Splits(rows([0, 1]), rows([0], size=3)), "but test images"),
-        (Splits(rows([0, 1])), "no class has a second image"),
-        (Splits(rows([0, 1], ["a", "b"])), "no client has a second image"),
-        (Splits(rows([0, 1, 0, 0], ["a", "b", "b", "b"], fill=1), rows([0], [1])), "words in one part"),
+        (Splits(rows([0, 1])), "no class"),
+        (Splits(rows([0, 1], ["a", "b"])), "no client"),
+        (Splits(rows([0, 1, 0, 0], ["a", "b", "b", "b"], fill=1), rows([0], [1])), "client ids"),
     ],
 )
-def test_refusals(splits: Splits, words: str) -> None:
+def test_unusable_parts_are_rejected(splits: Splits, problem: str) -> None:
     with pytest.raises(DataError) as caught:
         assemble(DataConfig(), splits)
     assert caught.value.field == "data.root"
-    assert words in str(caught.value)
+    assert problem in str(caught.value)
 
 
-def test_hold_out_that_takes_all_of_a_class_is_refused() -> None:
-    """Client b has one image of each class and gives one away: at one of the two places it is class 1's."""
+def test_hold_out_of_all_images_of_a_class_is_rejected() -> None:
+    """Client b has one image of each class, and one of its images is held out. Class 1 loses its only image once."""
     outcomes = []
-    for place in range(2):
+    for position in range(2):
         labels = [0, 0, 0, 0]
-        labels[2 + place] = 1
+        labels[2 + position] = 1
         try:
             outcomes.append(assemble(DataConfig(), Splits(rows(labels, ["a", "a", "b", "b"]))).num_classes)
         except DataError as error:
             outcomes.append(error.problem)
-    assert sorted(outcomes, key=str) == [2, "holding out a test part leaves class 1 no training image"]
+    num_classes, problem = sorted(outcomes, key=str)
+    assert num_classes == 2
+    assert "class 1 has no training image" in str(problem)

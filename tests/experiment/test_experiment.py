@@ -152,10 +152,10 @@ class TestInit:
         [
             (
                 {"fc1.weight": torch.zeros(200, 65)},
-                r"fc1\.weight has shape \(200, 65\), the model wants \(200, 64\)",
+                r"fc1\.weight has shape \(200, 65\), but the model needs \(200, 64\)",
             ),
-            ({"fc3.bias": None}, r"fc3\.bias has shape None, the model wants \(10,\)"),
-            ({"extra": torch.zeros(1)}, r"extra has shape \(1,\), the model wants None"),
+            ({"fc3.bias": None}, r"fc3\.bias has shape None, but the model needs \(10,\)"),
+            ({"extra": torch.zeros(1)}, r"extra has shape \(1,\), but the model needs None"),
         ],
     )
     def test_tensors_of_another_model_are_refused(

@@ -1,4 +1,4 @@
-"""The virtual clock, by hand for three clients."""
+"""The virtual clock: seconds of three clients, computed by hand."""
 
 import pytest
 
@@ -17,7 +17,7 @@ LAPTOP = DeviceProfile(name="laptop", flops_per_s=2e10, uplink_bytes_per_s=1e7, 
         (PHONE, 0, 0.0, 2_000_000, (0.0, 0.0, 2.0)),
     ],
 )
-def test_three_clients_by_hand(
+def test_client_time_by_hand(
     profile: DeviceProfile,
     download_bytes: int,
     train_flops: float,

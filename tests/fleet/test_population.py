@@ -1,4 +1,4 @@
-"""A population: whose device is which, devices drawn anew, and when clients are there."""
+"""A population: the clients' devices, devices that change every round, and availability."""
 
 from dataclasses import replace
 from typing import Any
@@ -23,7 +23,7 @@ def population(*clients: int, **more: object) -> Population:
     return Population(assignment=np.array(clients, dtype=np.int32), **fields)  # type: ignore[arg-type]
 
 
-def test_a_client_has_the_device_assigned_to_it() -> None:
+def test_client_has_the_device_assigned_to_it() -> None:
     clients = population(1, 0, 0)
     assert len(clients) == 3
     assert [clients.profile_of(k).name for k in range(3)] == ["large", "small", "small"]
@@ -31,7 +31,7 @@ def test_a_client_has_the_device_assigned_to_it() -> None:
     assert clients.profile_counts() == {0: 2, 1: 1}
 
 
-def test_a_device_of_a_trace_brings_its_profile_and_its_speeds() -> None:
+def test_device_of_a_trace_has_its_profile_speeds_and_intervals() -> None:
     trace = Devices(
         profile=np.array([0, 1, 1], dtype=np.int32),
         speeds=np.arange(1.0, 10.0).reshape(3, 3),
@@ -47,7 +47,7 @@ def test_a_device_of_a_trace_brings_its_profile_and_its_speeds() -> None:
     assert clients.available_until(0, 25.0) == -INF
 
 
-def test_a_trace_without_intervals_leaves_the_times_to_the_profile() -> None:
+def test_profile_sets_the_availability_of_a_trace_without_intervals() -> None:
     trace = Devices(profile=np.array([2, 1], dtype=np.int32))
     clients = population(0, 1, devices=trace, phase=np.zeros(2, dtype=np.float32))
     assert clients.available_until(0, 0.0) == pytest.approx(8 * 3600)
@@ -55,28 +55,28 @@ def test_a_trace_without_intervals_leaves_the_times_to_the_profile() -> None:
     assert clients.available_until(1, 9 * 3600) == INF
 
 
-def test_devices_are_drawn_anew_by_the_shares() -> None:
+def test_redrawn_profiles_follow_the_shares() -> None:
     clients = population(0, shares=(1.0, 3.0, 0.0), redraw=True)
     rng = np.random.default_rng(0)
     counts = np.bincount([clients.profile_index(0, rng) for _ in range(4000)], minlength=3)
     assert counts[2] == 0
     # 1000 expected, with a standard deviation of sqrt(4000 / 4 * 3 / 4) = 27
     assert abs(counts[0] - 1000) < 140
-    again = [clients.profile_of(0, np.random.default_rng(7)).name for _ in range(2)]
-    assert again[0] == again[1]
+    repeated = [clients.profile_of(0, np.random.default_rng(7)).name for _ in range(2)]
+    assert repeated[0] == repeated[1]
 
 
-def test_what_a_client_may_hold_when_devices_change() -> None:
+def test_largest_capability_with_redraw_covers_profiles_with_a_share() -> None:
     assert population(0, shares=(1.0, 1.0, 0.0), redraw=True).largest_capability(0) == 1.0
     assert population(1, shares=(1.0, 0.0, 0.0), redraw=True).largest_capability(0) == 0.25
 
 
-def test_expected_counts_when_devices_change() -> None:
+def test_profile_counts_with_redraw_are_expected_numbers() -> None:
     clients = population(*[0] * 10, shares=(0.04, 2.0, 0.0), redraw=True)
     assert clients.profile_counts() == {0: 1, 1: 10}
 
 
-def test_without_part_time_devices_all_are_there_for_good() -> None:
+def test_clients_without_phase_are_always_available() -> None:
     assert population(0, 1).available_until(1, 1e9) == INF
 
 
@@ -94,29 +94,29 @@ def test_without_part_time_devices_all_are_there_for_good() -> None:
         (44.1, -INF),
     ],
 )
-def test_a_day_that_begins_half_a_day_later(time_h: float, until_h: float) -> None:
-    """Phase 1/2: at time 0 half of the day is over, at 12 h a new one begins, and its first 8 h are the window."""
+def test_phase_shifts_the_availability(time_h: float, until_h: float) -> None:
+    """With phase 1/2, half of the day is over at time 0. A new day starts at 12 h, and the client is available 8 h."""
     clients = population(2, phase=np.array([0.5], dtype=np.float32))
     assert clients.available_until(0, time_h * 3600) == pytest.approx(until_h * 3600)
 
 
-def test_a_device_without_pauses_beside_one_with() -> None:
+def test_only_part_time_profiles_follow_the_phase() -> None:
     clients = population(1, 2, phase=np.array([0.9, 0.9], dtype=np.float32))
     assert clients.available_until(0, 0.0) == INF
     assert clients.available_until(1, 0.0) == -INF
 
 
-def test_phases_spread_the_population_over_the_day() -> None:
-    """At any time about a third of the clients that are there for a third of the day are there."""
+def test_phases_spread_the_availability_over_the_day() -> None:
+    """The clients are available for a third of the day, so about a third of them is available at any time."""
     clients = Fleet("nightly", "", (NIGHTLY,)).populate(3000, np.random.default_rng(0))
     for time_s in (0.0, 40_000.0, 1e7):
-        present = sum(clients.available_until(k, time_s) > time_s for k in range(3000))
+        num_available = sum(clients.available_until(k, time_s) > time_s for k in range(3000))
         # standard deviation sqrt(3000 * 1/3 * 2/3) = 26
-        assert abs(present - 1000) < 130
+        assert abs(num_available - 1000) < 130
 
 
-def test_the_fingerprint_is_of_everything_that_a_run_depends_on() -> None:
-    """Equal populations have one; another speed, share, device, phase, interval or redrawing changes it."""
+def test_fingerprint_covers_every_field() -> None:
+    """Equal populations have equal fingerprints; another value of any field changes the fingerprint."""
     slow = replace(DEVICE, flops_per_s=1.0)
     assignment, zero = np.zeros(3, np.int32), np.zeros(3, np.float32)
 

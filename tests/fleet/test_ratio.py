@@ -1,4 +1,4 @@
-"""P-UCBV: the index and the utility by hand, the partition by its invariants."""
+"""Keep ratios: P-UCBV's index and utility by hand, its partition of the ratios by invariants."""
 
 import pickle
 from math import log, sqrt
@@ -44,7 +44,7 @@ def test_utility_by_hand(accuracy: float, value: float) -> None:
     assert utility(accuracy) == pytest.approx(value, abs=0.005)
 
 
-def test_a_new_bandit_has_equal_cells() -> None:
+def test_new_bandit_has_equal_cells() -> None:
     fresh = new_bandit(0.5, 1.0)
     assert torch.allclose(fresh.arms[:, LOW], f64(0.5, 0.6, 0.7, 0.8, 0.9))
     assert torch.allclose(fresh.arms[:, HIGH], f64(0.6, 0.7, 0.8, 0.9, 1.0))
@@ -56,7 +56,7 @@ def test_a_new_bandit_has_equal_cells() -> None:
     ("low", "high", "num_arms"),
     [(0.0, 1.0, 5), (0.5, 0.4, 5), (0.5, 1.1, 5), (0.5, 1.0, 0), (float("nan"), 1.0, 5)],
 )
-def test_a_bandit_over_no_ratios_is_refused(low: float, high: float, num_arms: int) -> None:
+def test_new_bandit_rejects_invalid_ranges(low: float, high: float, num_arms: int) -> None:
     with pytest.raises(ValueError, match="arms over"):
         new_bandit(low, high, num_arms)
 
@@ -66,31 +66,31 @@ def test_a_bandit_over_no_ratios_is_refused(low: float, high: float, num_arms: i
     # phi = 10 / 2^2, phi T = 25; the root of 0.5 * 2 * ln(25 / 2^m) / 4, dropped from ln(25 / 32) on
     [(0, sqrt(log(25) / 4)), (4, sqrt(log(25 / 16) / 4)), (5, 0.0), (60, 0.0)],
 )
-def test_the_bonus_falls_with_the_plays_and_is_dropped(num_plays: int, bonus: float) -> None:
+def test_bonus_decreases_with_the_plays_to_zero(num_plays: int, bonus: float) -> None:
     index = ucbv_index(f64(0.0, 1.0), f64(0.0, 0.0), f64(1.0, 1.0), 10.0, num_plays)
     assert index.tolist() == pytest.approx([bonus, 1.0 + bonus], rel=1e-12)
 
 
-def test_the_bonus_falls_with_the_pulls_and_rises_with_the_variance() -> None:
-    """Twice the pulls and twice (var + 2) is the same bonus again."""
+def test_bonus_decreases_with_the_pulls_and_increases_with_the_variance() -> None:
+    """Twice the pulls and twice (var + 2) give the same bonus."""
     index = ucbv_index(f64(0.0, 0.0, 0.0), f64(0.0, 0.0, 2.0), f64(1.0, 2.0, 2.0), 20.0, 0)
     assert index[1] < index[0]
     assert index[2] == index[0]
 
 
-def test_the_bonus_shrinks_with_the_number_of_arms() -> None:
+def test_bonus_of_five_arms_by_hand() -> None:
     """Five arms and T = 10: phi T = 4 and a bonus of sqrt(ln 4 / 4)."""
     assert scores(new_bandit(0.5, 1.0), 10.0).tolist() == pytest.approx([sqrt(log(4) / 4)] * 5)
 
 
-def test_mean_and_variance_come_from_the_sums() -> None:
+def test_scores_compute_mean_and_variance_from_the_sums() -> None:
     """Rewards 1 and 3: mean 2, variance 1; phi T = 4^2 / 1 and a bonus of sqrt(0.5 * 3 * ln 16 / 8)."""
     index = scores(bandit((0.5, 1.0, 2, 4, 10, 2)), 4.0)
     assert index.tolist() == pytest.approx([2 + sqrt(1.5 * log(16) / 8)])
 
 
-def test_the_first_two_plays_are_uniform_whatever_the_scores() -> None:
-    """3,000 plays over three arms: 1,000 each, standard deviation 25.8; within five of them."""
+def test_first_two_plays_choose_a_uniform_arm() -> None:
+    """3,000 plays over three arms: 1,000 each, standard deviation 25.8; within five deviations."""
     for num_plays in (0, 1):
         start = bandit(
             (0.1, 0.4, 1, 9, 81, 1),
@@ -103,15 +103,15 @@ def test_the_first_two_plays_are_uniform_whatever_the_scores() -> None:
         assert np.all(np.abs(np.histogram(ratios, [0.1, 0.4, 0.7, 1.0])[0] - 1000) < 130)
 
 
-def test_later_plays_explore_once_in_m() -> None:
-    """After four plays 1/4 explores, half of it on the worse arm: 375 of 3,000, standard deviation 18.1."""
+def test_later_plays_explore_with_probability_one_over_m() -> None:
+    """After four plays 1/4 of the plays explore, half of them on the worse arm: 375 of 3,000, deviation 18.1."""
     start = bandit((0.2, 0.6, 1, 0, 0, 1), (0.6, 1.0, 1, 5, 25, 1), num_plays=4)
     generator = rng()
     worse = sum(choose(start, 10.0, generator, 1.0)[1] < 0.6 for _ in range(3000))
     assert abs(worse - 375) < 91
 
 
-def test_a_play_splits_the_cell_at_the_ratio_and_the_right_half_is_played() -> None:
+def test_play_splits_the_cell_and_pulls_the_right_half() -> None:
     start = bandit((0.2, 0.6, 2, 4, 10, 3))
     after, ratio = choose(start, 10.0, rng(), 1.0)
     assert 0.2 < ratio < 0.6
@@ -121,7 +121,7 @@ def test_a_play_splits_the_cell_at_the_ratio_and_the_right_half_is_played() -> N
 
 
 def test_ratios_are_uniform_in_the_cell() -> None:
-    """1,000 draws from [0.2, 0.6]: mean 0.4, standard error 0.0037; within five of them."""
+    """1,000 ratios in [0.2, 0.6]: mean 0.4, standard error 0.0037; within five standard errors."""
     generator = rng()
     ratios = [choose(bandit((0.2, 0.6, 0, 0, 0, 1)), 10.0, generator, 1.0)[1] for _ in range(1000)]
     assert np.mean(ratios) == pytest.approx(0.4, abs=0.018)
@@ -129,8 +129,8 @@ def test_ratios_are_uniform_in_the_cell() -> None:
     assert max(ratios) > 0.59
 
 
-def test_the_reward_goes_to_the_arm_that_was_played() -> None:
-    """U(10) - U(5) over a cost of 2."""
+def test_played_arm_gets_the_reward() -> None:
+    """The reward is (U(10) - U(5)) / 2 for a cost of 2."""
     start = bandit(
         (0.2, 0.4, 0, 0, 0, 1),
         (0.4, 0.6, 1, 2, 4, 2),
@@ -149,7 +149,7 @@ def test_the_reward_goes_to_the_arm_that_was_played() -> None:
 
 
 @pytest.mark.parametrize(("accuracy", "sign"), [(40.0, 0.0), (41.0, 1.0), (38.0, -1.0)])
-def test_the_reward_has_the_sign_of_the_gain_over_the_best(accuracy: float, sign: float) -> None:
+def test_reward_has_the_sign_of_the_gain_over_the_best_accuracy(accuracy: float, sign: float) -> None:
     start = bandit((0.2, 1.0, 0, 0, 0, 1), played=0, best_accuracy=40.0, last_accuracy=38.0)
     after = credit(start, accuracy, 1.0)
     assert np.sign(float(after.arms[0, 3])) == sign
@@ -158,7 +158,7 @@ def test_the_reward_has_the_sign_of_the_gain_over_the_best(accuracy: float, sign
 
 
 @pytest.mark.parametrize(("accuracy", "num_arms"), [(45.0, 3), (44.9, 2), (80.0, 3)])
-def test_a_drop_of_more_than_five_points_deletes_the_arm_and_leaves_a_gap(
+def test_drop_of_more_than_five_points_deletes_the_arm_and_leaves_a_gap(
     accuracy: float, num_arms: int
 ) -> None:
     start = bandit(
@@ -178,37 +178,47 @@ def test_a_drop_of_more_than_five_points_deletes_the_arm_and_leaves_a_gap(
         assert not any(0.4 <= r < 0.6 for r in ratios)
 
 
-def test_the_last_arm_stays_and_is_blamed() -> None:
+def test_only_arm_is_kept_and_gets_a_negative_reward() -> None:
     start = bandit((0.2, 1.0, 0, 0, 0, 1), played=0, best_accuracy=5.0, last_accuracy=6.0)
     after = credit(start, 0.0, 1.0)
     assert after.arms[0].tolist() == pytest.approx([0.2, 1.0, 1, -7.0392, 49.55, 1], abs=1e-2)
 
 
-def test_crediting_twice_or_nonsense_is_refused() -> None:
+def test_credit_rejects_a_second_reward() -> None:
     played, _ = choose(new_bandit(0.5, 1.0), 10.0, rng(), 1.0)
-    credited = credit(played, 50.0, 1.0)
-    with pytest.raises(ValueError, match="no arm awaits"):
-        credit(credited, 50.0, 1.0)
-    for accuracy in (-0.1, 100.1, float("nan")):
-        with pytest.raises(ValueError, match="not a percentage"):
-            credit(played, accuracy, 1.0)
-    for cost in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="not a positive number"):
-            credit(played, 50.0, cost)
-    for cap, horizon in ((0.0, 10.0), (1.1, 10.0), (1.0, 0.0)):
-        with pytest.raises(ValueError, match="cap"):
-            choose(credited, horizon, rng(), cap)
+    with pytest.raises(ValueError, match="choose first"):
+        credit(credit(played, 50.0, 1.0), 50.0, 1.0)
 
 
-def test_a_play_without_a_reward_may_be_followed_by_another() -> None:
+@pytest.mark.parametrize("accuracy", [-0.1, 100.1, float("nan")])
+def test_credit_rejects_accuracies_that_are_no_percentage(accuracy: float) -> None:
+    played, _ = choose(new_bandit(0.5, 1.0), 10.0, rng(), 1.0)
+    with pytest.raises(ValueError, match=f"accuracy {accuracy}"):
+        credit(played, accuracy, 1.0)
+
+
+@pytest.mark.parametrize("cost", [0.0, -1.0, float("nan"), float("inf")])
+def test_credit_rejects_costs_that_are_not_positive_and_finite(cost: float) -> None:
+    played, _ = choose(new_bandit(0.5, 1.0), 10.0, rng(), 1.0)
+    with pytest.raises(ValueError, match=f"cost {cost}"):
+        credit(played, 50.0, cost)
+
+
+@pytest.mark.parametrize(("cap", "horizon"), [(0.0, 10.0), (1.1, 10.0), (1.0, 0.0)])
+def test_choose_rejects_invalid_cap_and_horizon(cap: float, horizon: float) -> None:
+    with pytest.raises(ValueError, match=f"cap {cap} .* horizon {horizon}"):
+        choose(new_bandit(0.5, 1.0), horizon, rng(), cap)
+
+
+def test_play_without_a_reward_may_be_followed_by_another_play() -> None:
     once, _ = choose(new_bandit(0.5, 1.0), 10.0, rng(0), 1.0)
     twice, ratio = choose(once, 10.0, rng(1), 1.0)
     assert float(twice.arms[twice.played, LOW]) == ratio
     assert float(twice.arms[:, 2].sum()) == 0.0
 
 
-def test_cells_above_the_cap_are_not_played_but_kept() -> None:
-    """The best arm begins at the cap; the one below it is cut off there."""
+def test_cells_above_the_cap_are_kept_but_not_played() -> None:
+    """The best arm lies above the cap. The arm below the best arm is played up to the cap."""
     start = bandit((0.2, 0.4, 1, 0, 0, 1), (0.4, 0.8, 1, 1, 1, 1), (0.8, 1.0, 1, 9, 81, 1), num_plays=10**6)
     generator = rng()
     for _ in range(100):
@@ -220,13 +230,13 @@ def test_cells_above_the_cap_are_not_played_but_kept() -> None:
 
 
 @pytest.mark.parametrize("cap", [0.5, 0.3])
-def test_a_device_below_every_cell_gets_its_cap(cap: float) -> None:
+def test_cap_below_every_cell_is_the_ratio(cap: float) -> None:
     after, ratio = choose(new_bandit(0.5, 1.0), 10.0, rng(), cap)
     assert ratio == cap
     assert (len(after.arms), after.played, float(after.arms[0, PULLS])) == (5, 0, 2.0)
 
 
-def test_a_range_of_one_ratio_gives_that_ratio() -> None:
+def test_range_of_one_ratio_gives_that_ratio() -> None:
     state = new_bandit(1 / 16, 1 / 16)
     for _ in range(3):
         state, ratio = choose(state, 10.0, rng(), 1.0)
@@ -241,7 +251,7 @@ def test_a_range_of_one_ratio_gives_that_ratio() -> None:
     accuracies=st.lists(st.floats(0, 100), min_size=1, max_size=25),
     num_arms=st.integers(1, 6),
 )
-def test_the_cells_partition_the_range_less_what_was_deleted(
+def test_cells_partition_the_range_without_deleted_cells(
     seed: int, accuracies: list[float], num_arms: int
 ) -> None:
     state, generator = new_bandit(0.25, 1.0, num_arms), rng(seed)
@@ -252,7 +262,7 @@ def test_the_cells_partition_the_range_less_what_was_deleted(
         assert 0.25 <= ratio <= 1.0
         low, high, *_, inherited = state.arms[state.played].tolist()
         assert low == ratio
-        # both halves have what the cell had, and the right one a pull more
+        # both halves inherit the pulls of the cell, and the right half gets one more
         assert float(state.arms[:, PULLS].sum()) == pulls + inherited
         before = len(state.arms)
         state = credit(state, accuracy, 2.0)
@@ -269,7 +279,7 @@ def test_the_cells_partition_the_range_less_what_was_deleted(
     seed=st.integers(0, 2**32),
     caps=st.lists(st.floats(0, 1, exclude_min=True), min_size=1, max_size=20),
 )
-def test_no_ratio_is_above_the_cap_of_its_play(seed: int, caps: list[float]) -> None:
+def test_ratio_is_at_most_the_cap(seed: int, caps: list[float]) -> None:
     state, generator = new_bandit(1 / 16, 1.0), rng(seed)
     for cap in caps:
         state, ratio = choose(state, 20.0, generator, cap)
@@ -278,25 +288,25 @@ def test_no_ratio_is_above_the_cap_of_its_play(seed: int, caps: list[float]) -> 
         assert bool((state.arms[:-1, HIGH] <= state.arms[1:, LOW]).all())
 
 
-def test_a_bandit_is_a_plain_tree_that_may_grow() -> None:
+def test_bandit_with_more_arms_survives_flattening_and_pickling() -> None:
     state, generator = new_bandit(0.5, 1.0), rng()
     template = state
     for accuracy in (20.0, 30.0, 10.0):
         state = credit(choose(state, 10.0, generator, 1.0)[0], accuracy, 1.0)
     state, _ = choose(state, 10.0, generator, 1.0)
-    again = rebuild(template, dict(flatten(state)))
+    rebuilt = rebuild(template, dict(flatten(state)))
     copy = pickle.loads(pickle.dumps(state))  # noqa: S301
-    for other in (again, copy):
+    for other in (rebuilt, copy):
         assert torch.equal(other.arms, state.arms)
         assert [v for k, v in flatten(other) if k != "arms"] == [v for k, v in flatten(state) if k != "arms"]
 
 
-def test_the_same_generator_plays_the_same() -> None:
+def test_equal_generators_give_equal_plays() -> None:
     plays = [choose(new_bandit(0.5, 1.0), 10.0, rng(seed), 1.0)[1] for seed in (3, 3, 4)]
     assert plays[0] == plays[1] != plays[2]
 
 
-def test_the_ratio_of_a_policy() -> None:
+def test_policy_ratio_by_policy() -> None:
     assert policy_ratio("fixed", 0.5, 0.25) == 0.5
     assert policy_ratio("capability", 0.5, 0.25) == 0.25
     assert policy_ratio("capability", 0.5, 1.0) == 1.0

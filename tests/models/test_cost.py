@@ -1,4 +1,4 @@
-"""Operations per sample: published totals, layers counted by hand, and uses that cannot be counted."""
+"""Operations per sample: published totals, layers counted by hand, and parameters that no mask makes cheaper."""
 
 import copy
 from contextlib import nullcontext
@@ -19,7 +19,7 @@ def _measure(module: nn.Module, input_shape: tuple[int, ...]) -> ModelCost:
 
 
 def _bias_additions(layout: ParameterLayout, cost: ModelCost) -> float:
-    """Additions of all biases per sample, which FedLPS counts: one per output of a layer with a bias."""
+    """Additions of all biases per sample: one per output of a layer with a bias. FedLPS counts these additions."""
     biases = [s for s in layout.segments if s.kind == "bias"]
     return sum(s.size * cost.positions[s.name.replace("bias", "weight")] for s in biases)
 
@@ -32,7 +32,7 @@ def _bias_additions(layout: ParameterLayout, cost: ModelCost) -> float:
         ("lenet_cifar100", (3, 32, 32), 100, 2_294_400, (235, 1213, 383987, 6108), 1_161_427),
     ],
 )
-def test_feddst_nets(
+def test_cost_of_feddst_models(
     name: str,
     input_shape: tuple[int, int, int],
     num_classes: int,
@@ -40,7 +40,7 @@ def test_feddst_nets(
     active: tuple[int, ...],
     sparse_macs: int,
 ) -> None:
-    """FedDST's nets (arXiv 2112.09824) dense, and with its ERK counts at sparsity 0.8, 0.8 and 0.5."""
+    """FedDST's models (arXiv 2112.09824), dense and with their ERK counts at sparsity 0.8, 0.8 and 0.5."""
     model = resolve_builder(name)(input_shape, num_classes)
     cost = _measure(model, input_shape)
     counts = dict(zip(cost.positions, active, strict=True))
@@ -58,8 +58,8 @@ def test_feddst_positions_by_layer() -> None:
     assert cost.sizes == {"conv1.weight": 250, "conv2.weight": 5000, "fc1.weight": 256_000, "fc2.weight": 500}
 
 
-def test_ssfl_resnet18() -> None:
-    """SSFL's 1.11085 GFLOP per sample adds the linear layer's biases; 8.33 TFLOP per client and round."""
+def test_cost_of_ssfl_resnet18() -> None:
+    """SSFL states 1.11085 GFLOP per sample with the linear layer's biases, and 8.33 TFLOP per client and round."""
     model = resolve_builder("resnet18")((3, 32, 32), 10)
     cost = _measure(model, (3, 32, 32))
     forward_flops = cost.forward_flops() + 10
@@ -68,8 +68,8 @@ def test_ssfl_resnet18() -> None:
     assert round(local_epochs * num_samples * 3 * forward_flops / 1e12, 2) == 8.33
 
 
-def test_fedlps_mnist_round() -> None:
-    """FedLPS's 2,788.128 MFLOP: 5 epochs of 6 batches of 32, three forward passes each, biases added."""
+def test_cost_of_a_fedlps_round_on_mnist() -> None:
+    """FedLPS states 2,788.128 MFLOP: 5 epochs of 6 batches of 32, three forward passes each, with biases."""
     model = resolve_builder("cnn_mnist")((1, 28, 28), 10)
     layout = ParameterLayout.of(model)
     cost = measure_cost(model, layout, (1, 28, 28))
@@ -77,8 +77,8 @@ def test_fedlps_mnist_round() -> None:
     assert 5 * 6 * 32 * 3 * forward_flops == 2_788_128_000
 
 
-def test_fedlps_vgg11_round() -> None:
-    """FedLPS's 825,365 MFLOP: 5 epochs of 9 batches of 20, three forward passes each, biases added."""
+def test_cost_of_a_fedlps_round_of_vgg11() -> None:
+    """FedLPS states 825,365 MFLOP: 5 epochs of 9 batches of 20, three forward passes each, with biases."""
     model = resolve_builder("vgg11")((3, 32, 32), 10)
     layout = ParameterLayout.of(model)
     cost = measure_cost(model, layout, (3, 32, 32))
@@ -89,7 +89,7 @@ def test_fedlps_vgg11_round() -> None:
 @pytest.mark.parametrize(
     ("name", "side"), [("mlp", 8), ("cnn_emnist", 28), ("cnn_cifar", 32), ("vgg11", 32), ("resnet18", 8)]
 )
-def test_total_agrees_with_torchs_flop_counter(name: str, side: int) -> None:
+def test_total_equals_torchs_flop_counter(name: str, side: int) -> None:
     model = resolve_builder(name)((3, side, side), 10).eval()
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, side, side))
@@ -114,7 +114,7 @@ def test_positions_of_a_layer(layer: nn.Module, input_shape: tuple[int, int, int
     assert cost.other_macs == 0
 
 
-class Shared(nn.Module):
+class Repeated(nn.Module):
     """Calls one layer three times."""
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class Shared(nn.Module):
 
 
 class Functional(nn.Module):
-    """Multiplies with raw parameters, one of them transposed and one in two slices."""
+    """Multiplies with parameters outside layers: one as a whole, and one in two slices."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class Functional(nn.Module):
 
 
 class Words(nn.Module):
-    """Looks pixels up in a table, and decodes with the same table if tied."""
+    """Looks up pixels in a table, and decodes with the same table when tied."""
 
     def __init__(self, tied: bool) -> None:
         super().__init__()
@@ -164,8 +164,8 @@ class Tokens(nn.Module):
         return self.layer(images[:, 0])
 
 
-class Product(nn.Module):
-    """A low-rank layer that forms its matrix first."""
+class LowRank(nn.Module):
+    """Multiplies images with the product of two parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,8 +175,8 @@ class Product(nn.Module):
         return images.flatten(1) @ (self.left @ self.right)
 
 
-class Partly(nn.Module):
-    """Multiplies images with a parameter, and that parameter with itself."""
+class TwoProducts(nn.Module):
+    """Multiplies images with a parameter, and this parameter with another parameter."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,19 +188,19 @@ class Partly(nn.Module):
         return self.fc(hidden @ (self.square @ self.other))
 
 
-class Spare(nn.Module):
-    """Has a layer that no forward pass uses."""
+class UnusedLayer(nn.Module):
+    """Has a layer that the forward pass does not use."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.used, self.spare = nn.Linear(4, 3), nn.Linear(3, 3)
+        self.used, self.unused = nn.Linear(4, 3), nn.Linear(3, 3)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.used(images.flatten(1))
 
 
 class Scale(nn.Module):
-    """Scales pixel by pixel, and then classifies."""
+    """Scales each pixel, and then classifies."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -222,7 +222,7 @@ class Recurrent(nn.Module):
 
 
 class Characters(nn.Module):
-    """A recurrent layer over embedded tokens, and a dense head on its last step."""
+    """A recurrent layer over embedded tokens, and a dense head for the last step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -235,10 +235,10 @@ class Characters(nn.Module):
 
 
 def test_layer_called_three_times_counts_three_times() -> None:
-    assert _measure(Shared(), (1, 2, 2)).positions == {"layer.weight": 3}
+    assert _measure(Repeated(), (1, 2, 2)).positions == {"layer.weight": 3}
 
 
-def test_raw_parameters_in_products_are_counted() -> None:
+def test_parameters_outside_layers_are_counted() -> None:
     assert _measure(Functional(), (1, 2, 2)).positions == {"whole": 1, "sliced": 1}
 
 
@@ -260,7 +260,7 @@ def test_table_lookup_is_free_and_tied_decoder_is_not(tied: bool, positions: dic
         (nn.RNN(2, 3, bidirectional=True, batch_first=True), 4),
     ],
 )
-def test_recurrent_layer_uses_each_weight_once_a_step(layer: nn.RNNBase, num_weights: int) -> None:
+def test_recurrent_layer_uses_each_weight_once_per_step(layer: nn.RNNBase, num_weights: int) -> None:
     cost = _measure(Recurrent(layer), (1, 7, 2))
     assert len(cost.positions) == num_weights
     assert set(cost.positions.values()) == {7}
@@ -268,8 +268,8 @@ def test_recurrent_layer_uses_each_weight_once_a_step(layer: nn.RNNBase, num_wei
 
 
 @pytest.mark.parametrize("context", [nullcontext, torch.no_grad])
-def test_characters_by_hand(context: type[nullcontext[None]] | type[torch.no_grad]) -> None:
-    """5 steps of four gates of 3 units, from 2 features and 3 units; then 9 scores."""
+def test_cost_of_a_character_model_by_hand(context: type[nullcontext[None]] | type[torch.no_grad]) -> None:
+    """5 steps of four gates of 3 units, from 2 features and 3 units; then 9 logits."""
     with context():
         cost = _measure(Characters(), (5,))
     weights = {"embedding.weight": 0, "lstm.weight_ih_l0": 5, "lstm.weight_hh_l0": 5, "fc.weight": 1}
@@ -279,7 +279,7 @@ def test_characters_by_hand(context: type[nullcontext[None]] | type[torch.no_gra
     assert cost.training_flops(active) == 6 * (5 * 16 + 2)
 
 
-def test_attention_between_tokens_belongs_to_no_parameter() -> None:
+def test_attention_between_tokens_counts_as_other_macs() -> None:
     cost = _measure(Tokens().eval(), (1, 5, 4))
     assert set(cost.positions.values()) == {5.0}
     # scores and weighted values: 2 products of 5x5 tokens, 2 heads of 2 entries each
@@ -294,14 +294,14 @@ def test_attention_between_tokens_belongs_to_no_parameter() -> None:
     [
         (Scale(), (1, 2, 2), {"fc.weight": 1}, 0),
         # 4 x 2 times 2 x 3, counted once for the batch of two, and 4 x 3 for each image
-        (Product(), (1, 2, 2), {}, 4 * 2 * 3 / 2 + 4 * 3),
+        (LowRank(), (1, 2, 2), {}, 4 * 2 * 3 / 2 + 4 * 3),
         (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3))), (1, 1, 4), {}, 4 * 3),
         (nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3))), (1, 1, 4), {}, 4 * 3),
-        (Partly(), (1, 2, 2), {"fc.weight": 1}, 4 * 4 + 4 * 4 * 4 / 2 + 4 * 4),
-        (Spare(), (1, 2, 2), {"used.weight": 1}, 0),
+        (TwoProducts(), (1, 2, 2), {"fc.weight": 1}, 4 * 4 + 4 * 4 * 4 / 2 + 4 * 4),
+        (UnusedLayer(), (1, 2, 2), {"used.weight": 1}, 0),
     ],
 )
-def test_parameters_whose_macs_no_mask_would_save_have_no_positions(
+def test_parameters_that_a_mask_makes_no_cheaper_have_no_positions(
     module: nn.Module,
     input_shape: tuple[int, int, int],
     positions: dict[str, float],
@@ -318,7 +318,7 @@ def test_batch_norm_over_single_pixels_can_be_measured() -> None:
     assert _measure(model, (1, 3, 3)).positions == {"0.weight": 1}
 
 
-def test_module_is_left_as_it_was() -> None:
+def test_measuring_does_not_change_the_module() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(), nn.Flatten(), nn.Linear(8, 3))
     model[1].eval()
     flat = FlatModule(model)
@@ -334,7 +334,7 @@ def test_module_is_left_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
-def test_counts_do_not_depend_on_the_callers_grad_mode(context: type[torch.no_grad]) -> None:
+def test_cost_does_not_depend_on_the_callers_grad_mode(context: type[torch.no_grad]) -> None:
     model = Tokens().eval()
     with context():
         cost = _measure(model, (1, 5, 4))

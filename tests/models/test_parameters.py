@@ -1,4 +1,4 @@
-"""The flat vector of a model: its layout, and a module bound to it."""
+"""The flat vector of a model: its layout, and a module with views into the vector."""
 
 import copy
 
@@ -13,7 +13,7 @@ from orchestrator.models.parameters import FlatModule, ParameterLayout
 
 
 def _net() -> nn.Sequential:
-    """For 4x4 images: conv to 2 maps of 2x2, batch norm, linear to 3 classes."""
+    """A model for 4x4 images: convolution to 2 maps of 2x2, batch norm, linear layer to 3 classes."""
     return nn.Sequential(
         nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Dropout(0.0), nn.Linear(8, 3)
     )
@@ -48,7 +48,7 @@ class Tied(nn.Module):
         return self.decoder(self.encoder(inputs))
 
 
-def test_layout_lists_parameters_in_module_order_and_then_float_buffers() -> None:
+def test_layout_lists_parameters_in_module_order_then_float_buffers() -> None:
     layout = ParameterLayout.of(_net())
     assert [(s.name, s.shape, s.offset, s.kind, s.maskable) for s in layout.segments] == [
         ("0.weight", (2, 1, 3, 3), 0, "weight", True),
@@ -91,27 +91,28 @@ def test_tied_parameters_are_one_segment_and_stay_tied() -> None:
     assert flat.module.decoder.weight.grad.data_ptr() == flat.grad.data_ptr()
 
 
-def test_float64_parameter_is_refused_by_name() -> None:
-    with pytest.raises(
-        ModelError, match=r"0\.weight: the parameter is torch\.float64; build the model in float32"
-    ):
+def test_float64_parameter_is_rejected() -> None:
+    with pytest.raises(ModelError) as caught:
         ParameterLayout.of(nn.Sequential(nn.Linear(2, 2).double()))
+    assert (caught.value.field, caught.value.value) == ("model", "0.weight")
+    assert "float64" in caught.value.problem
 
 
 @pytest.mark.parametrize("module", [nn.ReLU(), nn.BatchNorm2d(3, affine=False)])
-def test_model_without_parameters_is_refused(module: nn.Module) -> None:
-    with pytest.raises(ModelError, match="the model has no parameters"):
+def test_model_without_parameters_is_rejected(module: nn.Module) -> None:
+    with pytest.raises(ModelError) as caught:
         ParameterLayout.of(module)
+    assert (caught.value.field, caught.value.value) == ("model", type(module).__name__)
 
 
-def test_full_mask_keeps_everything() -> None:
+def test_full_mask_keeps_every_entry() -> None:
     layout = ParameterLayout.of(_net())
     assert layout.full_mask().shape == (55,)
     assert layout.full_mask().all()
     assert layout.density(layout.full_mask()) == layout.density(None) == 1.0
 
 
-def test_expand_puts_bits_on_maskable_entries_and_restrict_takes_them_back() -> None:
+def test_restrict_inverts_expand() -> None:
     layout = ParameterLayout.of(_net())
     bits = torch.tensor(np.random.default_rng(1).random(42) < 0.4)
     mask = layout.expand(bits)
@@ -139,7 +140,7 @@ def test_layout_without_maskable_entries_has_empty_masks() -> None:
     assert layout.density(torch.zeros(6, dtype=torch.bool)) == 1.0
 
 
-def test_views_name_the_parts_of_a_vector_without_a_copy() -> None:
+def test_views_share_memory_with_the_vector() -> None:
     layout = ParameterLayout.of(_net())
     vector = torch.arange(55.0)
     views = layout.views(vector)
@@ -148,7 +149,7 @@ def test_views_name_the_parts_of_a_vector_without_a_copy() -> None:
     assert vector[47] == -1
 
 
-def test_binding_keeps_the_modules_function_and_copies_its_values() -> None:
+def test_flat_module_keeps_the_function_and_the_values() -> None:
     module = _net()
     images, _ = _batch()
     before = copy.deepcopy(module).eval()(images)
@@ -160,7 +161,7 @@ def test_binding_keeps_the_modules_function_and_copies_its_values() -> None:
     assert torch.equal(flat.values, expected)
 
 
-def test_writing_values_writes_the_module_and_the_other_way_round() -> None:
+def test_values_and_module_share_memory() -> None:
     flat = FlatModule(_net())
     flat.values.zero_()
     flat.values[48:51] = torch.tensor([1.0, 2, 3])
@@ -171,7 +172,7 @@ def test_writing_values_writes_the_module_and_the_other_way_round() -> None:
     assert flat.values[18:20].tolist() == [7, 7]
 
 
-def test_training_forward_writes_running_statistics_into_values() -> None:
+def test_training_forward_pass_writes_running_statistics_into_values() -> None:
     module = _net()
     reference = copy.deepcopy(module)
     flat = FlatModule(module)
@@ -242,7 +243,7 @@ def test_sgd_on_the_flat_vector_equals_torch_sgd_on_the_module(momentum: float, 
 
 
 class Stateful(nn.Module):
-    """Has one tensor of each kind that a module can keep."""
+    """Has one tensor of each kind of state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -261,7 +262,7 @@ class Stateful(nn.Module):
         return inputs * self.trained + self.mean
 
 
-def test_vector_holds_what_trains_and_finite_persistent_statistics() -> None:
+def test_vector_contains_trained_parameters_and_finite_persistent_statistics() -> None:
     flat = FlatModule(Stateful())
     assert [(s.name, s.kind) for s in flat.layout.segments] == [("trained", "bias"), ("mean", "buffer")]
     assert flat.values.tolist() == [1, 2, 5]
@@ -270,7 +271,7 @@ def test_vector_holds_what_trains_and_finite_persistent_statistics() -> None:
     assert fixed == expected
 
 
-def test_statistics_that_a_forward_pass_replaces_are_in_the_vector() -> None:
+def test_statistics_assigned_by_the_forward_pass_are_copied_into_values() -> None:
     flat = FlatModule(Stateful())
     for _ in range(2):
         flat(torch.tensor([1.0, 3.0]))
@@ -279,7 +280,7 @@ def test_statistics_that_a_forward_pass_replaces_are_in_the_vector() -> None:
     assert flat(torch.tensor([1.0, 3.0])).tolist() == [3, 5]
 
 
-def test_load_restores_fixed_buffers_that_a_forward_pass_replaced() -> None:
+def test_load_restores_fixed_buffers_assigned_by_the_forward_pass() -> None:
     flat = FlatModule(Stateful())
     flat(torch.ones(2))
     assert flat.module.get_buffer("order").tolist() == [0, 1]
@@ -287,7 +288,7 @@ def test_load_restores_fixed_buffers_that_a_forward_pass_replaced() -> None:
     assert flat.module.get_buffer("order").tolist() == [1, 0]
 
 
-def test_loaded_fixed_state_is_where_every_load_starts() -> None:
+def test_load_restores_the_loaded_fixed_state() -> None:
     flat, other = FlatModule(Stateful()), FlatModule(Stateful())
     state = {"frozen": torch.tensor([[7.0, 8.0]]), "order": torch.tensor([5, 6])}
     other.load_fixed_state(state)
@@ -299,7 +300,7 @@ def test_loaded_fixed_state_is_where_every_load_starts() -> None:
     assert other.fixed_state()["mask"].tolist() == [0, -torch.inf]
 
 
-def test_a_copy_keeps_the_layout_though_its_statistics_are_not_finite() -> None:
+def test_copy_keeps_the_layout_when_its_statistics_are_not_finite() -> None:
     flat = FlatModule(_net())
     flat.values[51:53] = torch.nan
     assert FlatModule(copy.deepcopy(flat.module), like=flat.layout).layout == flat.layout

@@ -1,4 +1,4 @@
-"""Objects that a user names by file or by module."""
+"""Objects that a user names by file or module."""
 
 import collections
 import sys
@@ -26,7 +26,7 @@ def _write(path: Path, source: str) -> Path:
     return path
 
 
-def test_object_of_a_file(tmp_path: Path) -> None:
+def test_object_is_loaded_from_a_file(tmp_path: Path) -> None:
     path = _write(tmp_path / "my.method.py", "answer = 42\n")
     assert load_object(f"{path}:answer", "model.name") == 42
 
@@ -39,19 +39,19 @@ def test_path_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len(shipped_modules()) == 1
 
 
-def test_file_is_run_once_so_that_classes_stay_the_same(tmp_path: Path) -> None:
+def test_file_is_imported_only_once(tmp_path: Path) -> None:
     path = _write(tmp_path / "method.py", "class Method: pass\n")
     assert load_object(f"{path}:Method", "x") is load_object(f"{path}:Method", "x")
 
 
-def test_files_of_the_same_name_are_different_modules(tmp_path: Path) -> None:
+def test_files_with_the_same_name_are_different_modules(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         _write(tmp_path / folder / "method.py", f"answer = {folder!r}\n")
     assert [load_object(f"{tmp_path}/{folder}/method.py:answer", "x") for folder in ("a", "b")] == ["a", "b"]
 
 
-def test_file_may_look_its_own_module_up(tmp_path: Path) -> None:
+def test_file_may_look_up_its_own_module(tmp_path: Path) -> None:
     imports = "from __future__ import annotations\nimport dataclasses\n"
     path = _write(
         tmp_path / "method.py", f"{imports}@dataclasses.dataclass\nclass Options:\n    a: int = 1\n"
@@ -71,52 +71,60 @@ def test_shipped_modules_are_those_loaded_from_files(tmp_path: Path) -> None:
     assert sys.modules[module.__name__] is module
 
 
-def test_object_of_an_importable_module() -> None:
+def test_object_is_loaded_from_an_importable_module() -> None:
     assert load_object("collections:OrderedDict", "x") is collections.OrderedDict
 
 
 @pytest.mark.parametrize("spec", ["method.py", "collections", ":name", "collections:", ""])
-def test_spec_without_module_and_name_is_refused(spec: str) -> None:
-    with pytest.raises(ConfigError, match="does not say which object") as caught:
+def test_spec_without_module_and_name_is_rejected(spec: str) -> None:
+    with pytest.raises(ConfigError) as caught:
         load_object(spec, "algorithm.name")
     assert (caught.value.field, caught.value.value) == ("algorithm.name", spec)
+    assert "path/to/file.py:name" in caught.value.remedy
 
 
-def test_missing_file_is_refused_with_its_full_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_file_is_rejected_with_its_full_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=f"there is no file {tmp_path}/absent.py"):
+    with pytest.raises(ConfigError) as caught:
         load_object("absent.py:build", "x")
+    assert (caught.value.field, caught.value.value) == ("x", "absent.py:build")
+    assert f"{tmp_path}/absent.py" in caught.value.problem
 
 
-def test_missing_name_is_refused_with_a_near_match(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "remedy"), [("biuld", "mean build?"), ("qqq", "define qqq")])
+def test_missing_name_is_rejected_with_a_suggestion(tmp_path: Path, name: str, remedy: str) -> None:
     path = _write(tmp_path / "method.py", "def build(): pass\n")
-    with pytest.raises(ConfigError, match=r"has no biuld; did you mean build\?"):
-        load_object(f"{path}:biuld", "x")
-    with pytest.raises(ConfigError, match=r"has no qqq; define qqq there"):
-        load_object(f"{path}:qqq", "x")
+    with pytest.raises(ConfigError) as caught:
+        load_object(f"{path}:{name}", "x")
+    assert (caught.value.field, caught.value.value) == ("x", f"{path}:{name}")
+    assert remedy in caught.value.remedy
 
 
 @pytest.mark.parametrize("missing", ["absent_package", "absent_package.module", "collections.absent"])
-def test_missing_module_is_refused(missing: str) -> None:
-    with pytest.raises(ConfigError, match=r"there is no module .*absent"):
+def test_missing_module_is_rejected(missing: str) -> None:
+    with pytest.raises(ConfigError, match=r"no module .*absent") as caught:
         load_object(f"{missing}:name", "x")
+    assert (caught.value.field, caught.value.value) == ("x", f"{missing}:name")
 
 
 @pytest.mark.parametrize(
     ("source", "problem"),
     [
-        ("raise ValueError('bad')", "raised ValueError: bad"),
-        ("import absent_package", "raised ModuleNotFoundError: No module named 'absent_package'"),
-        ("import sys; sys.exit(3)", "raised SystemExit: 3"),
-        ("def (", "raised SyntaxError"),
+        ("raise ValueError('bad')", "ValueError: bad"),
+        ("import absent_package", "ModuleNotFoundError: No module named 'absent_package'"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("def (", "SyntaxError"),
     ],
 )
-def test_file_that_does_not_import_is_refused_and_can_be_corrected(
+def test_file_whose_import_fails_is_rejected_and_can_be_corrected(
     tmp_path: Path, source: str, problem: str
 ) -> None:
     path = _write(tmp_path / "method.py", source)
-    with pytest.raises(ConfigError, match=f"importing {path} {problem}"):
+    with pytest.raises(ConfigError) as caught:
         load_object(f"{path}:answer", "x")
+    assert (caught.value.field, caught.value.value) == ("x", f"{path}:answer")
+    assert problem in caught.value.problem
+    assert str(path) in caught.value.problem
     assert shipped_modules() == ()
     _write(path, "answer = 'a longer file than before, so that no stale bytecode is read'\n")
     assert load_object(f"{path}:answer", "x")
@@ -125,17 +133,16 @@ def test_file_that_does_not_import_is_refused_and_can_be_corrected(
 @pytest.mark.parametrize(
     ("source", "problem"),
     [
-        ("raise ValueError('bad')", "importing broken raised ValueError: bad"),
-        (
-            "import absent_package",
-            "importing broken raised ModuleNotFoundError: No module named 'absent_package'",
-        ),
+        ("raise ValueError('bad')", "ValueError: bad"),
+        ("import absent_package", "ModuleNotFoundError: No module named 'absent_package'"),
     ],
 )
-def test_module_that_does_not_import_is_refused(
+def test_module_whose_import_fails_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, problem: str
 ) -> None:
     _write(tmp_path / "broken.py", source)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError, match=problem):
+    with pytest.raises(ConfigError) as caught:
         load_object("broken:answer", "x")
+    assert (caught.value.field, caught.value.value) == ("x", "broken:answer")
+    assert problem in caught.value.problem

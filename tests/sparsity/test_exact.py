@@ -1,4 +1,4 @@
-"""Shares read back from floats."""
+"""Exact fractions of shares that are floats."""
 
 from fractions import Fraction
 
@@ -20,5 +20,5 @@ from orchestrator.sparsity.exact import exact_share
         (1e-9, Fraction(1, 10**9)),
     ],
 )
-def test_a_share_is_the_fraction_that_was_meant(share: float, expected: Fraction) -> None:
+def test_share_becomes_the_intended_fraction(share: float, expected: Fraction) -> None:
     assert exact_share(share) == expected

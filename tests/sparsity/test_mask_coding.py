@@ -24,7 +24,7 @@ NUMBERS = st.lists(
 
 
 @given(NUMBERS)
-def test_varints_agree_with_the_oracle(numbers: list[int]) -> None:
+def test_varints_equal_the_slow_encoding(numbers: list[int]) -> None:
     section = encode_varints(np.array(numbers, np.int64))
     assert section.dtype == np.uint8
     assert section.tobytes() == b"".join(map(slow_varint, numbers))
@@ -32,7 +32,7 @@ def test_varints_agree_with_the_oracle(numbers: list[int]) -> None:
 
 
 @given(st.binary(max_size=12))
-def test_any_section_is_refused_or_canonical(data: bytes) -> None:
+def test_any_section_is_rejected_or_canonical(data: bytes) -> None:
     try:
         numbers = decode_varints("m", np.frombuffer(data, np.uint8))
     except WireError:
@@ -43,7 +43,7 @@ def test_any_section_is_refused_or_canonical(data: bytes) -> None:
 @pytest.mark.parametrize(
     "data", [b"\x80", b"\x01\xff", b"\x80\x00", b"\x81\x80\x00", b"\x80\x80\x80\x80\x80\x01"]
 )
-def test_truncated_padded_and_overlong_numbers_are_refused(data: bytes) -> None:
+def test_truncated_padded_and_overlong_numbers_are_rejected(data: bytes) -> None:
     with pytest.raises(WireError, match="'m'"):
         decode_varints("m", np.frombuffer(data, np.uint8))
 

@@ -1,4 +1,4 @@
-"""Exact selection against a slow sort with many ties."""
+"""Exact selection, compared with a slow sort for scores with many ties."""
 
 from collections.abc import Iterator, Mapping
 
@@ -40,7 +40,7 @@ def slow_keep(candidates: Tensor, score: Tensor, counts: Mapping[str, int], tie_
 
 
 @given(BOOLS, VECTORS, COUNTS, st.none() | VECTORS)
-def test_keep_top_agrees_with_a_sort(
+def test_keep_top_equals_a_sort(
     candidates: np.ndarray, score: np.ndarray, counts: dict[str, int], tie_break: np.ndarray | None
 ) -> None:
     chosen, values = torch.from_numpy(candidates), torch.from_numpy(score)
@@ -52,11 +52,11 @@ def test_keep_top_agrees_with_a_sort(
 
 
 @given(BOOLS, VECTORS, COUNTS, st.none() | BOOLS)
-def test_grow_top_agrees_with_a_sort(
-    bits: np.ndarray, score: np.ndarray, counts: dict[str, int], barred: np.ndarray | None
+def test_grow_top_equals_a_sort(
+    bits: np.ndarray, score: np.ndarray, counts: dict[str, int], excluded: np.ndarray | None
 ) -> None:
     mask, values = LAYOUT.expand(LAYOUT.restrict(torch.from_numpy(bits))), torch.from_numpy(score)
-    exclude = None if barred is None else torch.from_numpy(barred)
+    exclude = None if excluded is None else torch.from_numpy(excluded)
     result = grow_top(LAYOUT, mask, values, counts, exclude)
     free = ~mask if exclude is None else ~mask & ~exclude
     missing = {name: counts[name] - num for name, num in LAYOUT.active(mask).items()}
@@ -65,8 +65,8 @@ def test_grow_top_agrees_with_a_sort(
 
 
 @given(hnp.arrays(np.float32, LAYOUT.num_maskable, elements=SCORES), st.integers(-1, 30), st.integers(0, 14))
-def test_keep_top_overall_agrees_with_a_sort(score: np.ndarray, count: int, least: int) -> None:
-    """The best `least` of the 12 weights of either layer, then the best of the rest until there are `count`."""
+def test_keep_top_overall_equals_a_sort(score: np.ndarray, count: int, least: int) -> None:
+    """Keep the best `least` of the 12 weights of each layer, then the best of the rest up to `count` weights."""
     order = sorted(range(24), key=lambda i: (np.inf if np.isnan(score[i]) else -score[i], i))
     chosen = {i for layer in (range(12), range(12, 24)) for i in [j for j in order if j in layer][:least]}
     chosen |= set([i for i in order if i not in chosen][: max(0, count - len(chosen))])
@@ -76,7 +76,7 @@ def test_keep_top_overall_agrees_with_a_sort(score: np.ndarray, count: int, leas
     assert bool(result[27:].all())
 
 
-def test_keep_top_overall_ranks_layers_together_and_can_save_each() -> None:
+def test_keep_top_overall_ranks_layers_together_and_keeps_least_weights_of_each() -> None:
     score = torch.arange(24.0)
     assert LAYOUT.active(keep_top_overall(LAYOUT, score, 10)) == {"0.weight": 0, "1.weight": 10}
     assert LAYOUT.active(keep_top_overall(LAYOUT, score, 10, least=2)) == {"0.weight": 2, "1.weight": 8}
@@ -96,7 +96,7 @@ def test_grow_top_adds_the_largest_scores_outside_the_mask() -> None:
     assert grow_top(LAYOUT, mask, score, counts, exclude)[:12].nonzero().squeeze(1).tolist() == [0, 3, 4, 11]
 
 
-def test_arguments_are_left_as_they_are() -> None:
+def test_selection_does_not_change_its_arguments() -> None:
     candidates, score = LAYOUT.full_mask(), torch.arange(float(LAYOUT.size))
     score[3] = torch.nan
     keep_top(LAYOUT, candidates, score, {"0.weight": 2, "1.weight": 12}, score)
@@ -105,7 +105,7 @@ def test_arguments_are_left_as_they_are() -> None:
     assert score.nan_to_num(nan=3.0).tolist() == list(range(LAYOUT.size))
 
 
-def test_result_is_not_the_candidates_themselves() -> None:
+def test_result_is_a_copy_of_the_candidates() -> None:
     candidates = torch.ones(5, dtype=torch.bool)
     kept = select_top(candidates, torch.zeros(5), 5)
     kept[0] = False
@@ -125,7 +125,7 @@ def restored_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("restored_threads")
-def test_any_number_of_threads_gives_the_same_choice() -> None:
+def test_selection_does_not_depend_on_the_number_of_threads() -> None:
     rng = np.random.default_rng(0)
     score = torch.from_numpy(rng.integers(0, 50, 200_000).astype(np.float32))
     candidates = torch.from_numpy(rng.random(200_000) < 0.7)

@@ -1,4 +1,4 @@
-"""Encoding: golden bytes, closed forms, round trips, refusals of the sender."""
+"""Encoding: golden bytes, lengths by formula, round trips, and payloads that cannot be encoded."""
 
 import struct
 import zlib
@@ -18,7 +18,7 @@ FLOAT32 = np.float32
 
 
 def contents(item: Item) -> tuple[object, ...]:
-    """What an item holds, comparable also where it holds NaN."""
+    """The content of an item in a form that is comparable with NaN values."""
     match item:
         case Dense(name, values):
             return "dense", name, values.dtype.str, values.tobytes()
@@ -31,7 +31,7 @@ def contents(item: Item) -> tuple[object, ...]:
 
 
 def rounded(item: Item) -> Item:
-    """The item as float16 carries it."""
+    """The item with values rounded to float16."""
     if isinstance(item, Dense | Masked):
         with np.errstate(all="ignore"):
             values = item.values.astype(np.float16).astype(FLOAT32)
@@ -83,7 +83,7 @@ def payloads(draw: st.DrawFn) -> Payload:
 
 
 def test_golden_bytes() -> None:
-    """A whole message, spelled out."""
+    """All bytes of a message."""
     mask = mask_of(10, 1, 8)
     payload = (
         Masked("model", np.array([1.0, -2.0, 0.5], FLOAT32), mask),
@@ -104,7 +104,7 @@ def test_golden_bytes() -> None:
 
 
 def test_golden_index_section() -> None:
-    """Gaps 3, 0, 127, 128, 300: five numbers in seven bytes, where a bitmap takes 250."""
+    """The gaps 3, 0, 127, 128, 300 take seven bytes. A bitmap would take 250."""
     mask = mask_of(2000, 3, 4, 132, 261, 562)
     buffer = encode((masked("m", mask),))
     assert buffer[-7:] == bytes.fromhex("03 00 7f 8001 ac02")
@@ -113,7 +113,7 @@ def test_golden_index_section() -> None:
 
 
 @pytest.mark.parametrize("value_dtype", ["float32", "float16"])
-def test_a_payload_without_items_is_no_bytes(value_dtype: ValueDtype) -> None:
+def test_payload_without_items_has_no_bytes(value_dtype: ValueDtype) -> None:
     assert encode((), value_dtype=value_dtype) == b""
     assert decode(b"") == decode(np.empty(0, np.uint8)) == ()
     assert section_bytes(b"") == ()
@@ -132,7 +132,7 @@ def test_round_trip(payload: Payload, value_dtype: ValueDtype) -> None:
 
 @given(payload=payloads(), flips=st.lists(st.booleans(), min_size=4, max_size=4))
 def test_round_trip_with_known_masks(payload: Payload, flips: list[bool]) -> None:
-    """Some masks are known, others are known in another version."""
+    """The receiver has some masks, and other versions of other masks."""
     known = {
         item.name: np.roll(item.mask, int(flip))
         for item, flip in zip(payload, flips, strict=False)
@@ -208,7 +208,7 @@ def test_bytes_of_feddst_networks(
         (mask_of(2**21 + 1, 2**21), "indices", 4),
     ],
 )
-def test_the_shortest_mask_coding_is_taken(mask: Bool, coding: str, mask_bytes: int) -> None:
+def test_shortest_mask_coding_is_used(mask: Bool, coding: str, mask_bytes: int) -> None:
     item = masked("m", mask, num_dense=2)
     buffer = encode((item,))
     (sections,) = section_bytes(buffer)
@@ -223,7 +223,7 @@ def test_full_mask_that_is_known_is_implicit() -> None:
 
 
 def test_float16_rounds_to_nearest_even() -> None:
-    """Between 2048 and 4096 float16 holds even numbers only."""
+    """Between 2048 and 4096, float16 represents even numbers only."""
     values = np.array([2049.0, 2051.0, 65519.0, 1e-9, -0.0, np.nan, -np.inf], FLOAT32)
     (item,) = decode(encode((Dense("v", values),), value_dtype="float16"))
     assert isinstance(item, Dense)
@@ -231,18 +231,18 @@ def test_float16_rounds_to_nearest_even() -> None:
     assert item.values.tobytes() == np.array([2048, 2052, 65504, 0, -0.0, np.nan, -np.inf], FLOAT32).tobytes()
 
 
-def test_every_float16_pattern_comes_back_as_it_was() -> None:
+def test_every_float16_pattern_survives_a_round_trip() -> None:
     patterns = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(FLOAT32)
     buffer = encode((Dense("v", patterns),), value_dtype="float16")
     assert encode(decode(buffer), value_dtype="float16") == buffer
 
 
-def test_scalars_stay_float64() -> None:
+def test_scalars_are_float64() -> None:
     assert decode(encode((Scalar("s", 1 / 3),), value_dtype="float16")) == (Scalar("s", 1 / 3),)
 
 
 @pytest.mark.parametrize("value", [65520.0, -65520.0, 3e38])
-def test_float16_overflow_names_item_and_remedy(value: float) -> None:
+def test_float16_overflow_is_rejected_with_item_and_key(value: float) -> None:
     item = Dense("layer.weight", np.array([0.0, value], FLOAT32))
     with pytest.raises(WireError, match=r"'layer\.weight'.*wire\.value_dtype=float32"):
         encode((item,), value_dtype="float16")
@@ -265,7 +265,7 @@ def test_float32_values_are_read_only_views_of_the_buffer() -> None:
             assert not item.mask.flags.writeable
 
 
-def test_misaligned_and_writable_buffers_decode_alike() -> None:
+def test_misaligned_and_writable_buffers_are_decoded() -> None:
     payload = (Dense("d", np.arange(5, dtype=FLOAT32)), Bits("b", mask_of(9, 8)))
     buffer = encode(payload)
     shifted = np.frombuffer(b"x" + buffer, np.uint8)[1:]
@@ -277,7 +277,7 @@ def test_misaligned_and_writable_buffers_decode_alike() -> None:
         assert not decoded[0].values.flags.writeable
 
 
-def test_decoded_implicit_mask_cannot_write_the_known_one() -> None:
+def test_decoded_implicit_mask_is_read_only() -> None:
     known = mask_of(9, 3)
     (item,) = decode(encode((masked("m", known),), known_masks={"m": known}), known_masks={"m": known})
     assert isinstance(item, Masked)
@@ -298,7 +298,7 @@ def test_decoded_implicit_mask_cannot_write_the_known_one() -> None:
         ((Scalar("n" * 2**16, 1.0),), "65536 bytes"),
     ],
 )
-def test_what_cannot_be_sent_is_refused(payload: Payload, message: str) -> None:
+def test_payloads_that_cannot_be_encoded_are_rejected(payload: Payload, message: str) -> None:
     with pytest.raises(WireError, match=message):
         encode(payload)
 

@@ -1,4 +1,4 @@
-"""Experiments on devices that a test makes up."""
+"""Gives an experiment the devices that a test defines."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,14 +13,14 @@ from tests.support.fakes import population_of
 def with_profiles(
     experiment: Experiment, profiles: Sequence[DeviceProfile], assignment: Sequence[int] | None = None
 ) -> Experiment:
-    """The experiment with other devices: client k has `profiles[assignment[k]]`; without it they take turns."""
-    num_clients = experiment.setting.num_clients
-    turns = [k % len(profiles) for k in range(num_clients)]
-    return with_population(experiment, population_of(profiles, turns if assignment is None else assignment))
+    """Return the experiment with client k on `profiles[assignment[k]]`; by default profiles alternate over clients."""
+    if assignment is None:
+        assignment = [k % len(profiles) for k in range(experiment.setting.num_clients)]
+    return with_population(experiment, population_of(profiles, assignment))
 
 
 def with_population(experiment: Experiment, population: Population) -> Experiment:
-    """The experiment with these devices."""
+    """Return the experiment with these devices."""
     assert len(population) == experiment.setting.num_clients
     setting = replace(experiment.setting, population=population)
     return replace(

@@ -1,4 +1,4 @@
-"""Small models of kinds that researchers bring, for grey images of 32x32 pixels.
+"""Small torchvision, normalised and compiled models for grey images of 32x32 pixels.
 
 Tests name them as `tests.support.library_models:function`.
 """
@@ -20,7 +20,7 @@ def _coloured(model: nn.Module) -> nn.Module:
 
 
 def vit(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """Its class token and position embedding are parameters outside a layer."""
+    """A vision transformer: its class token and position embedding are parameters outside a layer."""
     return _coloured(
         VisionTransformer(
             image_size=32,
@@ -35,7 +35,7 @@ def vit(input_shape: InputShape, num_classes: int) -> nn.Module:
 
 
 def swin(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """It looks values up in a table of relative positions."""
+    """A Swin transformer: it looks up values in a table of relative positions."""
     return _coloured(
         SwinTransformer(
             patch_size=[4, 4],
@@ -49,17 +49,17 @@ def swin(input_shape: InputShape, num_classes: int) -> nn.Module:
 
 
 def convnext(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """It scales channels by parameters of three dimensions."""
+    """A ConvNeXt: it scales channels by parameters of three dimensions."""
     return _coloured(ConvNeXt([CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)], num_classes=num_classes))
 
 
 def googlenet(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """Without its heads for training."""
+    """A GoogLeNet without its auxiliary heads."""
     return _coloured(GoogLeNet(num_classes=num_classes, aux_logits=False, init_weights=False))
 
 
 def googlenet_with_heads(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """It returns a tuple in training mode."""
+    """A GoogLeNet with auxiliary heads: it returns a tuple in training mode."""
     return _coloured(GoogLeNet(num_classes=num_classes, init_weights=False))
 
 
@@ -68,44 +68,44 @@ def _hidden(input_shape: InputShape) -> nn.Linear:
 
 
 def weight_normed(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """The hidden layer's weight is computed from two parameters."""
+    """A model whose hidden weight is computed from two parameters."""
     hidden = nn.utils.parametrizations.weight_norm(_hidden(input_shape))
     return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), nn.Linear(16, num_classes))
 
 
 def spectral_normed(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """The hidden layer's weight is computed from a parameter and two buffers, which training moves."""
+    """A model whose hidden weight is computed from a parameter and two buffers, which training changes."""
     hidden = nn.utils.spectral_norm(_hidden(input_shape))
     return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(), nn.Linear(16, num_classes))
 
 
 def all_normed(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """No weight can be masked."""
+    """A model in which no weight can be masked."""
     layer = nn.utils.parametrizations.weight_norm(nn.Linear(prod(input_shape), num_classes))
     return nn.Sequential(nn.Flatten(), layer)
 
 
 def spare_layer(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """No forward pass uses one layer."""
+    """A model with a layer that no forward pass uses."""
     net = nn.Sequential(nn.Flatten(), _hidden(input_shape), nn.ReLU(), nn.Linear(16, num_classes))
     net[1].register_module("spare", nn.Linear(3, 3))
     return net
 
 
 def plain(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """What the compiled models are without the compiler."""
+    """The uncompiled form of the compiled models."""
     return nn.Sequential(
         nn.Flatten(), nn.Sequential(_hidden(input_shape), nn.ReLU()), nn.Linear(16, num_classes)
     )
 
 
 def compiled(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """Compiled as a whole."""
+    """A model that is compiled as a whole."""
     return torch.compile(plain(input_shape, num_classes))  # type: ignore[return-value]
 
 
 def compiled_inside(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """With a compiled part."""
+    """A model with a compiled part."""
     net = plain(input_shape, num_classes)
     assert isinstance(net, nn.Sequential)
     net[1] = torch.compile(net[1])  # type: ignore[assignment]
@@ -113,13 +113,13 @@ def compiled_inside(input_shape: InputShape, num_classes: int) -> nn.Module:
 
 
 def compiled_in_place(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """Compiled without a wrapper."""
+    """A model that is compiled in place, without a wrapper module."""
     net = plain(input_shape, num_classes)
     net.compile()  # type: ignore[no-untyped-call]
     return net
 
 
 def traced(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """TorchScript."""
+    """A model as TorchScript."""
     net: nn.Module = torch.jit.trace(plain(input_shape, num_classes), torch.zeros(2, *input_shape))  # type: ignore[no-untyped-call]
     return net

@@ -1,4 +1,4 @@
-"""Models that tests name as `tests.support.models:function`."""
+"""Small models of special kinds; tests name them as `tests.support.models:function`."""
 
 from math import prod
 
@@ -9,7 +9,7 @@ from orchestrator.models.shapes import InputShape
 
 
 def dropout(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """A net whose training draws random numbers of torch's own."""
+    """A model with dropout, whose training uses torch's global random generator."""
     return nn.Sequential(
         nn.Flatten(),
         nn.Linear(prod(input_shape), 16),
@@ -20,7 +20,7 @@ def dropout(input_shape: InputShape, num_classes: int) -> nn.Module:
 
 
 def normalised(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """Batch norm over single values, which torch rejects for a training batch of one sample."""
+    """A model with batch norm over single values. torch rejects a training batch of one sample."""
     return nn.Sequential(
         nn.Flatten(),
         nn.Linear(prod(input_shape), 32),
@@ -31,24 +31,24 @@ def normalised(input_shape: InputShape, num_classes: int) -> nn.Module:
 
 
 def normalised_maps(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """Batch norm over the pixels of a map, of which one sample has enough."""
+    """A model with batch norm over the pixels of a map. A training batch of one sample is enough."""
     return nn.Sequential(nn.BatchNorm2d(input_shape[0]), linear(input_shape, num_classes))
 
 
 class Standardised(nn.Module):
-    """Divides by the batch's own standard deviation, which is not a number for one sample."""
+    """Divides by the standard deviation over the batch, which is NaN for one sample."""
 
     def forward(self, features: Tensor) -> Tensor:
         return features / features.std(0) if self.training else features
 
 
 def standardised(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """Batch statistics of the user's own."""
+    """A model that computes batch statistics itself."""
     return nn.Sequential(*linear(input_shape, num_classes), Standardised())
 
 
 class TwoHeads(nn.Module):
-    """Returns its logits twice while it trains."""
+    """Returns its logits twice in training mode."""
 
     def __init__(self, num_pixels: int, num_classes: int) -> None:
         super().__init__()
@@ -60,34 +60,34 @@ class TwoHeads(nn.Module):
 
 
 def two_heads(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """A tuple in training mode."""
+    """A model that returns a tuple in training mode."""
     return TwoHeads(prod(input_shape), num_classes)
 
 
 class InPlace(nn.Module):
-    """Changes what its backward pass needs."""
+    """Changes a tensor in place that the backward pass needs."""
 
     def forward(self, logits: Tensor) -> Tensor:
         return logits.exp().mul_(logits).add_(1.0).exp_().mul_(2.0)
 
 
 def no_gradient(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """A model without a backward pass."""
+    """A model whose backward pass fails."""
     return nn.Sequential(*linear(input_shape, num_classes), InPlace())
 
 
 def linear(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """One layer, which is quick to train."""
+    """A linear model, which trains quickly."""
     return nn.Sequential(nn.Flatten(), nn.Linear(prod(input_shape), num_classes))
 
 
 def shuffled(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """A net that looks at the pixels in an order drawn when it is built."""
+    """A linear model on shuffled pixels; the order is random and chosen when the model is built."""
     return nn.Sequential(Shuffle(prod(input_shape)), nn.Linear(prod(input_shape), num_classes))
 
 
 class Shuffle(nn.Module):
-    """float32[B, ...] -> float32[B, n], columns in a random but fixed order; the order is no parameter."""
+    """Maps float32[B, ...] to float32[B, n], with columns in a random but fixed order, which is a buffer."""
 
     def __init__(self, num_pixels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Small models that tests name as `tests.support.nets:function`: what is added, and what is read step by step."""
+"""A small residual model and a small recurrent model; tests name them as `tests.support.nets:function`."""
 
 import torch
 from torch import Tensor, nn
@@ -7,12 +7,12 @@ from orchestrator.models.shapes import InputShape
 
 
 def residual(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """A stream of 6 channels with running statistics, to which 5 inner ones add."""
+    """A residual model with batch norm: a main path of 6 channels, and a branch with 5 inner channels."""
     return Residual(input_shape[0], num_classes)
 
 
 def row_lstm(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """An LSTM of 8 units that reads an image line by line."""
+    """An LSTM of 8 units that reads an image row by row."""
     return RowLSTM(input_shape[2], num_classes)
 
 
@@ -36,7 +36,7 @@ class Residual(nn.Module):
 
 
 class RowLSTM(nn.Module):
-    """The logits of the state after the last line."""
+    """An LSTM over the rows of an image, and a linear layer on its last output."""
 
     def __init__(self, num_inputs: int, num_classes: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Nets whose sizes papers state and that are not built in: `model.name=tests.support.published_nets:function`."""
+"""Models from papers that are not built in; tests name them as `tests.support.published_nets:function`."""
 
 from collections.abc import Iterator
 
@@ -16,27 +16,27 @@ _VGG_STAGES = {
 
 
 def vgg11(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """The built-in one once more, by which the deeper ones are held to it."""
+    """The built-in VGG-11, written again, so that a test can compare the deeper VGGs' code with the built-in code."""
     return _vgg(11, input_shape, num_classes)
 
 
 def vgg13(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """FedLPS's net for CIFAR-100 (code of arXiv 2412.07216)."""
+    """FedLPS's model for CIFAR-100 (code of arXiv 2412.07216)."""
     return _vgg(13, input_shape, num_classes)
 
 
 def vgg16(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """FedLPS's net for Tiny-ImageNet."""
+    """FedLPS's model for Tiny-ImageNet."""
     return _vgg(16, input_shape, num_classes)
 
 
 def reddit_lstm(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """FedLPS's net for Reddit: texts of any length, the classes being the words."""
+    """FedLPS's model for Reddit: texts of any length; the classes are the words."""
     return RedditLSTM(num_classes)
 
 
 def resnet50(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """SSFL's deeper net (code of arXiv 2405.09037): 3x3 stem, no first pool, bottlenecks of 3, 4, 6 and 3."""
+    """SSFL's ResNet-50 (code of arXiv 2405.09037): 3x3 stem, no first pool, 3, 4, 6 and 3 bottlenecks."""
     blocks, num_inputs = nn.Sequential(), 64
     for stage, (width, depth) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3))):
         for block in range(depth):
@@ -69,7 +69,7 @@ def _vgg(depth: int, input_shape: InputShape, num_classes: int) -> nn.Module:
 
 
 class RedditLSTM(nn.Module):
-    """Scores every word as the next one, after each word: the decoder's weight is the embedding's."""
+    """Computes logits of the next word after each word of a text; decoder and embedding share their weight."""
 
     def __init__(self, num_words: int, num_features: int = 200, num_hidden: int = 256) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class RedditLSTM(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions to four times the width, beside a shortcut."""
+    """1x1, 3x3 and 1x1 convolutions to four times the width, with a shortcut."""
 
     def __init__(self, num_inputs: int, width: int, stride: int) -> None:
         super().__init__()
@@ -107,6 +107,6 @@ class Bottleneck(nn.Module):
 
 
 def _convolution(num_inputs: int, num_outputs: int, kernel: int, stride: int = 1) -> Iterator[nn.Module]:
-    """A convolution without bias, and its group norm."""
+    """Yield a convolution without bias, and its group norm."""
     yield nn.Conv2d(num_inputs, num_outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
     yield nn.GroupNorm(min(32, num_outputs), num_outputs)

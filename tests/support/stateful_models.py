@@ -1,6 +1,6 @@
-"""Models with state outside the vector that clients train; tests name them as `tests.support.stateful_models:function`.
+"""Models with state outside the flat vector; tests name them as `tests.support.stateful_models:function`.
 
-The first ones are for images, the last two for texts.
+`tied` and `causal` are for texts, the other models are for images.
 """
 
 import random
@@ -15,7 +15,7 @@ from orchestrator.models.shapes import InputShape
 
 
 class Permuted(nn.Module):
-    """Looks at the pixels in the order of an index tensor, of whatever kind the module keeps it as."""
+    """A perceptron on the pixels in the order of an index tensor, which the builder sets."""
 
     def __init__(self, num_pixels: int, num_classes: int) -> None:
         super().__init__()
@@ -37,43 +37,43 @@ def _permuted(input_shape: InputShape, num_classes: int, order: Tensor, kind: st
 
 
 def torch_buffer(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """The order is an int64 buffer."""
+    """A model whose pixel order is an int64 buffer."""
     return _permuted(input_shape, num_classes, torch.randperm(prod(input_shape)), "persistent")
 
 
 def numpy_hidden_buffer(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """The order is a buffer that `state_dict` does not have, drawn with numpy."""
+    """A model whose pixel order is a buffer outside `state_dict`, chosen with numpy."""
     order = torch.from_numpy(np.random.permutation(prod(input_shape)))  # noqa: NPY002
     return _permuted(input_shape, num_classes, order, "hidden")
 
 
 def python_attribute(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """The order is a plain attribute, drawn with Python's generator."""
+    """A model whose pixel order is a plain attribute, chosen with Python's generator."""
     order = random.sample(range(prod(input_shape)), prod(input_shape))
     return _permuted(input_shape, num_classes, torch.tensor(order), "attribute")
 
 
 def unseeded_buffer(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """No seed decides the order: it differs each time."""
+    """A model whose pixel order is a buffer and does not depend on a seed: two builds differ."""
     order = torch.from_numpy(np.random.default_rng().permutation(prod(input_shape)))
     return _permuted(input_shape, num_classes, order, "persistent")
 
 
 def unseeded_attribute(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """As `unseeded_buffer`, where no state names what differs."""
+    """A model whose pixel order is an attribute and does not depend on a seed: two builds have equal states."""
     order = torch.from_numpy(np.random.default_rng().permutation(prod(input_shape)))
     return _permuted(input_shape, num_classes, order, "attribute")
 
 
 def frozen(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """Random features that do not train, and two layers that do."""
+    """A model with a frozen layer of random features, and two layers that train."""
     features = nn.Linear(prod(input_shape), 128).requires_grad_(False)
     head = nn.Linear(128, 32), nn.ReLU(), nn.Linear(32, num_classes)
     return nn.Sequential(nn.Flatten(), features, nn.ReLU(), *head)
 
 
 class Masked(nn.Module):
-    """Ignores half of the hidden units, chosen at random, by adding -inf before a ReLU."""
+    """A perceptron that adds -inf to half of the hidden units, chosen at random, before a ReLU."""
 
     def __init__(self, num_pixels: int, num_classes: int) -> None:
         super().__init__()
@@ -88,12 +88,12 @@ class Masked(nn.Module):
 
 
 def infinite_buffer(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """A float32 buffer of zeros and -inf."""
+    """A model with a float32 buffer of zeros and -inf."""
     return Masked(prod(input_shape), num_classes)
 
 
 class Centred(nn.Module):
-    """Subtracts a running mean, which its forward pass replaces by a new tensor, not in place."""
+    """Subtracts a running mean. The forward pass assigns a new tensor to the mean."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -107,13 +107,13 @@ class Centred(nn.Module):
 
 
 def replaced_statistics(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """Statistics that are assigned."""
+    """A model whose forward pass assigns its statistics instead of updating them in place."""
     num_pixels = prod(input_shape)
     return nn.Sequential(nn.Flatten(), Centred(num_pixels), nn.Linear(num_pixels, num_classes))
 
 
 def cumulative_norm(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """Batch norm that averages over all batches, as its counter says; and statistics of float64."""
+    """A model with batch norm that averages over all batches, and a float64 buffer."""
     net = nn.Sequential(
         nn.BatchNorm2d(input_shape[0], momentum=None), nn.Flatten(), nn.Linear(prod(input_shape), num_classes)
     )
@@ -122,7 +122,7 @@ def cumulative_norm(input_shape: InputShape, num_classes: int) -> nn.Module:
 
 
 class Tied(nn.Module):
-    """Scores are products with the embedding's own rows."""
+    """An LSTM whose output layer shares its weight with the embedding."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -136,12 +136,12 @@ class Tied(nn.Module):
 
 
 def tied(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """One matrix under two names."""
+    """A model with one matrix under two names."""
     return Tied(num_classes)
 
 
 class Causal(nn.Module):
-    """Attention under a mask of -inf in a buffer."""
+    """A transformer layer with a causal mask of -inf in a buffer."""
 
     def __init__(self, length: int, num_classes: int) -> None:
         super().__init__()
@@ -159,5 +159,5 @@ class Causal(nn.Module):
 
 
 def causal(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """A small language model."""
+    """A small causal language model."""
     return Causal(input_shape[0], num_classes)

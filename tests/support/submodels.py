@@ -1,4 +1,4 @@
-"""Models to cut submodels from: the built-in ones, and others whose layers and operations those lack."""
+"""Models for tests of submodels: built-in models, and custom models with other layers and operations."""
 
 from collections.abc import Callable
 from math import ceil
@@ -28,7 +28,7 @@ BUILTIN: dict[str, tuple[int, int, int]] = {
 
 
 class Forward(nn.Module):
-    """Layers by name, and the function that applies them."""
+    """A module with layers by name, and a function as its forward pass."""
 
     def __init__(self, function: Callable[..., Tensor], **layers: nn.Module) -> None:
         super().__init__()
@@ -77,9 +77,10 @@ def _padded_shortcut(m: Any, x: Tensor) -> Any:
     return m.head(torch.flatten(torch.relu(m.conv(x) + wide), 1))
 
 
-#: models whose layers and operations the built-in ones lack, and an input batch for each
+#: shapes of input batches: texts and images
 CHARACTERS, PICTURES = (3, 5), (3, 3, 8, 8)
-OTHERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+#: models with layers and operations that no built-in model has, and the shape of an input batch for each
+CUSTOM: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "batch norm": (lambda: normalised_net((3, 8, 8), 4), PICTURES),
     "lstm": (characters, CHARACTERS),
     "lstm of two layers": (lambda: characters(2), CHARACTERS),
@@ -160,7 +161,7 @@ OTHERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 
 class Cut:
-    """A model with random weights (biases, norms and statistics too), its groups, and a batch."""
+    """A model with random weights, biases, norms and statistics, its groups of units, and an input batch."""
 
     def __init__(self, module: nn.Module, shape: tuple[int, ...]) -> None:
         self.rng = np.random.default_rng(5)
@@ -175,14 +176,16 @@ class Cut:
         for segment in self.layout.segments:
             scale = np.prod(segment.shape[1:]) ** -0.5 if segment.maskable else 0.5
             values = torch.from_numpy(self.rng.normal(scale=scale, size=segment.size).astype(np.float32))
-            # variances among the buffers are positive
+            # buffers may be variances, which are positive
             self.flat.values[segment.slice] = values.abs() + 0.1 if segment.kind == "buffer" else values
         self.values = self.flat.values.clone()
 
     def counts(self, ratio: float) -> dict[str, int]:
+        """Numbers of kept units for a keep ratio."""
         return {group.name: ceil(ratio * group.num_units) for group in self.groups}
 
     def random_units(self, ratio: float, *, ordered: bool = True) -> KeptUnits:
+        """Random units for a keep ratio, in ascending or random order."""
         kept = {}
         for group in self.groups:
             units = self.rng.permutation(group.num_units)[: ceil(ratio * group.num_units)]
@@ -190,12 +193,14 @@ class Cut:
         return kept
 
     def masked_output(self, kept: KeptUnits) -> Tensor:
+        """Output of the full model with the entries of other units at zero."""
         self.flat.load(self.values * unit_mask(self.layout, self.groups, kept))
         with torch.no_grad():
             output: Tensor = self.flat.module(self.batch)
         return output
 
     def submodel(self, kept: KeptUnits) -> FlatModule:
+        """The submodel of these units, with the full model's values."""
         num_kept = {name: len(units) for name, units in kept.items()}
         flat = FlatModule(shrink(self.flat.module, self.groups, num_kept).eval())
         flat.load(self.values[submodel_index(self.layout, self.groups, kept)])
@@ -208,10 +213,12 @@ class Cut:
 
 
 def builtin(name: str) -> Cut:
+    """A built-in model."""
     shape = BUILTIN[name]
     return Cut(resolve_builder(name)(shape, 10), (2, *shape))
 
 
-def other(name: str) -> Cut:
-    build, shape = OTHERS[name]
+def custom(name: str) -> Cut:
+    """A model of `CUSTOM`."""
+    build, shape = CUSTOM[name]
     return Cut(build(), shape)

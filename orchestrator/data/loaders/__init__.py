@@ -1,1 +1,1 @@
-"""One loader a file; the registry names them, so that listing data sets imports none."""
+"""The loaders of data sets, one per file. The registry names them, so that listing data sets imports no loader."""

@@ -1,8 +1,8 @@
-"""Folders of images, one folder per class.
+"""Loads folders of images, one folder per class.
 
-Either <root>/train/<class>/** with <root>/test (or val, valid, validation, ...) next to it, or <root>/<class>/**.
-An image in a sub-folder belongs to the class of the top folder. Classes are numbered in the sorted order of
-their folders' names. Names that begin with a dot are not part of the data.
+The layout is <root>/<class>/** without parts, or <root>/train/<class>/** with an optional <root>/test (or val, valid,
+validation, ...). An image in a sub-folder belongs to the class of the top folder. Classes are numbered in the sorted
+order of their folders' names. The loader ignores names that begin with a dot.
 """
 
 import os
@@ -14,7 +14,7 @@ import numpy as np
 from orchestrator.config.sections import DataConfig
 from orchestrator.data.loaders.images import Encoded, decode_parts
 from orchestrator.data.loaders.locate import existing_root
-from orchestrator.data.loaders.parts import TEST_NAMES, TRAIN_NAMES, choose_test, named, unused_note
+from orchestrator.data.loaders.parts import TEST_NAMES, TRAIN_NAMES, choose_test, join_names, unused_note
 from orchestrator.data.splits import LoadedPart, Splits
 from orchestrator.errors import DataError
 
@@ -45,20 +45,23 @@ class _Part:
 
 
 def load(config: DataConfig) -> Splits:
-    """uint8 images and labels, files in sorted order; raises DataError for missing, empty or ambiguous folders."""
+    """Load uint8 images and labels, with files in sorted order.
+
+    Raises DataError for missing, empty or ambiguous folders.
+    """
     root = existing_root(config, "a folder with one folder of images per class")
     train_folder, test_folder, unused = _part_folders(root)
     classes = [folder.name for folder in _folders(train_folder)]
     if len(classes) < 2:
-        found = f"holds one class folder, {classes[0]}" if classes else "holds no folders"
-        raise DataError("data.root", train_folder, found, "give each class a folder of images")
+        problem = f"contains one class folder, {classes[0]}" if classes else "contains no folders"
+        raise DataError("data.root", train_folder, problem, "give each class a folder of images")
     parts = [_list_part(train_folder, classes)]
     if test_folder is not None:
         unknown = sorted({folder.name for folder in _folders(test_folder)} - set(classes))
         if unknown:
             problem = f"class {unknown[0]} has no training folder"
-            raise DataError("data.root", test_folder, problem, "make them match")
-        parts.append(_list_part(test_folder, classes, may_lack_classes=True))
+            raise DataError("data.root", test_folder, problem, "give both parts the same classes")
+        parts.append(_list_part(test_folder, classes, allow_missing_classes=True))
     images, notes = decode_parts(config, [Encoded(p.files, [str(f) for f in p.files]) for p in parts])
     rows = [LoadedPart(x, np.asarray(p.labels, dtype=np.int64)) for x, p in zip(images, parts, strict=True)]
     notes += unused_note(root, unused, "not the training or the test part")
@@ -67,27 +70,28 @@ def load(config: DataConfig) -> Splits:
 
 
 def _part_folders(root: Path) -> tuple[Path, Path | None, list[Path]]:
-    """The training folder, the test folder (None: hold a part out), and what else lies in `root`."""
+    """Return the training folder, the test folder (None: there is none), and all other paths in `root`."""
     folders = _folders(root)
     train = [folder for folder in folders if folder.name.lower() in TRAIN_NAMES]
     tests = {folder.name.lower(): folder for folder in folders if folder.name.lower() in TEST_NAMES}
     if len(train) > 1:
-        problem = f"{named([folder.name for folder in train])} are all named like the training part"
-        raise DataError("data.root", root, problem, "keep one")
+        problem = f"{join_names([folder.name for folder in train])} are all named like the training part"
+        raise DataError("data.root", root, problem, "keep one of these folders")
     if not train:
         if tests:
             name = next(iter(tests.values())).name
-            problem = f"the folder {name} is named like a test part, and there is no folder train"
-            raise DataError("data.root", root, problem, "add it, or rename that class")
+            problem = f"the folder {name} is named like a test part, but there is no folder train"
+            raise DataError("data.root", root, problem, f"add the folder train, or rename the folder {name}")
         return root, None, []
     test = choose_test(tests, lambda folder: bool(_folders(folder)))
     if tests and test is None:
         folder = next(iter(tests.values()))
-        raise DataError("data.root", folder, "holds no folders", "give each class a folder of images")
+        raise DataError("data.root", folder, "contains no folders", "give each class a folder of images")
     return train[0], test, [path for path in _visible(root) if path not in (train[0], test)]
 
 
-def _list_part(folder: Path, classes: list[str], may_lack_classes: bool = False) -> _Part:
+def _list_part(folder: Path, classes: list[str], allow_missing_classes: bool = False) -> _Part:
+    """List the images and the other files of a training or test folder. Raises DataError for an empty folder."""
     files: list[Path] = []
     labels: list[int] = []
     others = [path for path in _visible(folder) if not path.is_dir()]
@@ -96,15 +100,17 @@ def _list_part(folder: Path, classes: list[str], may_lack_classes: bool = False)
         inside = _files(folder / name)
         found = [file for file in inside if file.suffix.lower() in _SUFFIXES]
         rest = [file for file in inside if file.suffix.lower() not in _SUFFIXES]
-        if not found and not may_lack_classes:
-            problem = f"holds no images{f', but {named([file.name for file in rest])}' if rest else ''}"
-            raise DataError("data.root", folder / name, problem, "add some or remove the folder")
+        if not found and not allow_missing_classes:
+            problem = (
+                f"contains no images{f', but {join_names([file.name for file in rest])}' if rest else ''}"
+            )
+            raise DataError("data.root", folder / name, problem, "add images, or remove the folder")
         files += found
         labels += [label] * len(found)
         others += rest
         num_nested += sum(file.parent != folder / name for file in found)
     if not files:
-        raise DataError("data.root", folder, "there are no images in its class folders", "add some")
+        raise DataError("data.root", folder, "its class folders contain no images", "add images")
     return _Part(files, labels, others, num_nested)
 
 
@@ -114,27 +120,27 @@ def _nested_note(parts: list[_Part]) -> tuple[str, ...]:
         return ()
     num_images = sum(len(part.files) for part in parts)
     return (
-        f"{num_nested} of {num_images} images lie in sub-folders of a class: they belong to the top folder's class",
+        f"{num_nested} of {num_images} images are in sub-folders of a class: they belong to the top folder's class",
     )
 
 
 def _files(folder: Path) -> list[Path]:
-    """All files under a class folder, in sorted order, through links to folders too.
+    """Return all files under a class folder, in sorted order, including those behind links to folders.
 
-    Raises DataError for a sub-folder that is named like a part: its images must not be mixed with the others.
+    Raises DataError for a sub-folder with the name of a training or test part, since parts must not be mixed.
     """
     found: list[Path] = []
     seen: set[str] = set()
-    for place, names, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
+    for parent, names, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
         names[:] = [] if real in seen else [name for name in names if not name.startswith(".")]
         if real in seen:
             continue
         seen.add(real)
         if part := next((name for name in names if name.lower() in TRAIN_NAMES + TEST_NAMES), None):
             problem = f"the folder {part} in a class is named like a training or test part"
-            raise DataError("data.root", place, problem, "put train and test above the class folders")
-        found += [Path(place, name) for name in files if not name.startswith(".")]
+            raise DataError("data.root", parent, problem, "move train and test above the class folders")
+        found += [Path(parent, name) for name in files if not name.startswith(".")]
     return sorted(found)
 
 

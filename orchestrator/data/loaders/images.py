@@ -1,4 +1,4 @@
-"""Encoded images -> uint8 arrays, through Pillow. All parts of a data set get one form."""
+"""Decodes images into uint8 arrays with Pillow. All images of a data set get the same mode and size."""
 
 import io
 import os
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """The images of one part as they are stored. `origins[i]` names image i in messages."""
+    """The encoded images of one part. `origins[i]` names image i in messages."""
 
     sources: Sequence[Source]
     origins: Sequence[str]
@@ -43,7 +43,7 @@ class _Header:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """Pillow's mode L or RGB, and width and height, that all images get."""
+    """The mode (L or RGB) and size (width, height) of all decoded images; `first` names the first image."""
 
     mode: str
     size: tuple[int, int]
@@ -53,24 +53,26 @@ class _Form:
 def decode_parts(
     config: DataConfig, parts: Sequence[Encoded]
 ) -> tuple[list[NDArray[np.uint8]], tuple[str, ...]]:
-    """uint8[N, C, H, W] for each part, and one line for each thing that the reader may not expect.
+    """Return uint8[N, C, H, W] for each part, and notes for the user about unusual images.
 
-    C is 1 when every image of every part is grey, else 3. Transparent pixels are composited on white. All
-    images must have the size of the first one, or are resized to `data.image_size`. Raises DataError, which
-    names the image, for one that cannot be decoded, has more than 8 bits a channel, or another size.
+    C is 1 when every image of every part is grey, else 3. Transparent pixels are composited on white. All images must
+    have the size of the first image, or they are resized to `data.image_size`.
+
+    Raises DataError for an image that cannot be decoded, has more than 8 bits per channel, or has another size. The
+    error names the image.
     """
     if not all(part.sources for part in parts):
-        raise DataError("data.root", config.root, "there are no images", "give some")
+        raise DataError("data.root", config.root, "there are no images", "add images")
     headers = [_in_blocks(part, lambda source, origin: _header(config, source, origin)) for part in parts]
-    every = [header for part in headers for header in part]
-    size = every[0].size if config.image_size is None else (config.image_size, config.image_size)
-    mode = "L" if all(header.is_grey for header in every) else "RGB"
+    all_headers = [header for part in headers for header in part]
+    size = all_headers[0].size if config.image_size is None else (config.image_size, config.image_size)
+    mode = "L" if all(header.is_grey for header in all_headers) else "RGB"
     form = _Form(mode, size, parts[0].origins[0])
-    return [_decode(config, part, form) for part in parts], _notes(parts, every)
+    return [_decode(config, part, form) for part in parts], _notes(parts, all_headers)
 
 
 def resize(images: Images, size: int) -> Images:
-    """[N, C, H, W] -> [N, C, size, size] of the same dtype, bilinear, each channel on its own."""
+    """Resize images [N, C, H, W] to [N, C, size, size] of the same dtype, bilinearly, channel by channel."""
     num_images, channels = images.shape[:2]
     out = np.empty((num_images, channels, size, size), dtype=images.dtype)
     for index in range(num_images):
@@ -85,7 +87,7 @@ def _decode(config: DataConfig, part: Encoded, form: _Form) -> NDArray[np.uint8]
     out = np.empty((len(part.sources), channels, height, width), dtype=np.uint8)
 
     def decode(source: Source, origin: str) -> NDArray[np.uint8]:
-        image = _fitted(config, _open(config, source, origin), form, origin)
+        image = _convert(config, _open(config, source, origin), form, origin)
         return np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
 
     _in_blocks(part, decode, out.__setitem__)
@@ -97,7 +99,7 @@ def _in_blocks(
     read: Callable[[Source, str], T],
     store: Callable[[int, T], None] | None = None,
 ) -> list[T]:
-    """`read` for each image, in threads. `store` takes index and result; None: the results are returned."""
+    """Call `read` for each image, in threads, and pass index and result to `store` (None: return the results)."""
 
     def block(start: int) -> list[T]:
         results = []
@@ -115,12 +117,12 @@ def _in_blocks(
 
 
 def _header(config: DataConfig, source: Source, origin: str) -> _Header:
-    """Kind and size of an image, without its pixels."""
+    """Read mode and size of an image, without decoding its pixels."""
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             if image.mode not in _GREY | _COLOUR:
-                problem = f"{origin} has pixels of kind {image.mode}"
-                raise DataError("data.root", config.root, problem, "use 8 bits a channel")
+                problem = f"{origin} has pixels of mode {image.mode}"
+                raise DataError("data.root", config.root, problem, "use images with 8 bits per channel")
             return _Header(
                 is_grey=image.mode in _GREY,
                 is_transparent=image.has_transparency_data,
@@ -143,10 +145,11 @@ def _open(config: DataConfig, source: Source, origin: str) -> Image.Image:
 
 
 def _unreadable(config: DataConfig, origin: str, error: Exception) -> DataError:
-    return DataError("data.root", config.root, f"{origin} is not a readable image ({error})", "mend it")
+    problem = f"{origin} is not a readable image ({error})"
+    return DataError("data.root", config.root, problem, "replace or remove this image")
 
 
-def _fitted(config: DataConfig, image: Image.Image, form: _Form, origin: str) -> Image.Image:
+def _convert(config: DataConfig, image: Image.Image, form: _Form, origin: str) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -154,9 +157,9 @@ def _fitted(config: DataConfig, image: Image.Image, form: _Form, origin: str) ->
     if image.size == form.size:
         return image
     if config.image_size is None:
-        got, wanted = (f"{width}x{height}" for width, height in (image.size, form.size))
-        problem = f"{origin} is {got}, the first image {wanted} ({form.first})"
-        raise DataError("data.image_size", None, problem, "set it")
+        size, first_size = (f"{width}x{height}" for width, height in (image.size, form.size))
+        problem = f"{origin} is {size}, but the first image is {first_size} ({form.first})"
+        raise DataError("data.image_size", None, problem, "set it to the side of all images in pixels")
     return image.resize(form.size, Image.Resampling.BILINEAR)
 
 
@@ -170,10 +173,10 @@ def _notes(parts: Sequence[Encoded], headers: Sequence[_Header]) -> tuple[str, .
         num_colour = len(headers) - num_grey
         notes.append(f"the data has {num_grey} grey and {num_colour} colour images: all are read as RGB")
     if num_transparent:
-        what = "an alpha channel or a transparent colour"
-        notes.append(f"{num_transparent} images have {what}: they are composited on white")
+        transparency = "an alpha channel or a transparent colour"
+        notes.append(f"{num_transparent} images have {transparency}: they are composited on white")
     if framed:
         notes.append(
-            f"{len(framed)} images have several frames, of which only the first is read (first: {framed[0]})"
+            f"{len(framed)} images have several frames: only the first frame is read (first image: {framed[0]})"
         )
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""Where the data lies: under `data.root`, or downloaded once into a cache in the home folder."""
+"""Finds the files of a data set under `data.root`, or downloads them once into a cache in the home folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +8,12 @@ from orchestrator.errors import DataError
 
 
 def cache_folder() -> Path:
-    """Where downloads go when `data.root` is None."""
+    """Return the folder for downloads when `data.root` is None."""
     return Path.home() / ".cache" / "sparsefleet"
 
 
 def existing_root(config: DataConfig, layout: str) -> Path:
-    """`data.root`, which must exist; `layout` says what is looked for there. Raises DataError."""
+    """Return `data.root`. Raises DataError when it does not exist; `layout` describes the expected files."""
     assert config.root is not None
     root = config.root.expanduser()
     if not root.exists():
@@ -22,7 +22,7 @@ def existing_root(config: DataConfig, layout: str) -> Path:
 
 
 def root_or_download(config: DataConfig, layout: str, download: Callable[[Path], object]) -> Path:
-    """The folder to read from; `download(folder)` is called when `data.root` is None. Raises DataError."""
+    """Return the folder to read from; when `data.root` is None, call `download(folder)` first. Raises DataError."""
     if config.root is not None:
         return existing_root(config, layout)
     root = cache_folder()
@@ -30,7 +30,6 @@ def root_or_download(config: DataConfig, layout: str, download: Callable[[Path],
         download(root)
     except (OSError, RuntimeError) as error:
         problem = f"the download of {config.name} into {root} failed ({' '.join(str(error).split())})"
-        raise DataError(
-            "data.root", None, problem, f"point it at {layout}, or use data.name=digits"
-        ) from error
+        remedy = f"point it at {layout}, or use data.name=digits"
+        raise DataError("data.root", None, problem, remedy) from error
     return root

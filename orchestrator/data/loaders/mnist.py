@@ -1,4 +1,4 @@
-"""MNIST, FashionMNIST and EMNIST (byclass) in torchvision's layout: idx files, packed with gzip or not."""
+"""Loads MNIST, FashionMNIST and EMNIST (byclass) in torchvision's layout: idx files, with or without gzip."""
 
 import gzip
 import zlib
@@ -25,8 +25,8 @@ class _DatasetFamily:
     transposed: bool = False
 
 
-#: MNIST's constants are those of the FedDST experiments (arXiv:2112.09824); the other two are the mean and
-#: standard deviation of the training pixels, as they are commonly quoted
+#: MNIST's constants are those of the FedDST experiments (arXiv:2112.09824); the others are the commonly used mean and
+#: standard deviation of the training pixels
 _FAMILIES = {
     "mnist": _DatasetFamily("MNIST", "train", "t10k", ((0.1307,), (0.3081,))),
     "fashionmnist": _DatasetFamily("FashionMNIST", "train", "t10k", ((0.2860,), (0.3530,))),
@@ -42,9 +42,10 @@ _FAMILIES = {
 
 
 def load(config: DataConfig) -> Splits:
-    """uint8[N, 1, 28, 28] images upright and their labels; EMNIST's files hold the images transposed.
+    """Load upright images, uint8[N, 1, 28, 28], and their labels. EMNIST's files contain transposed images.
 
-    Reads `<root>/<MNIST | FashionMNIST | EMNIST>/raw`, downloading with torchvision when `data.root` is None.
+    Reads `<root>/<MNIST | FashionMNIST | EMNIST>/raw`. torchvision downloads the files when `data.root` is None.
+    Raises DataError.
     """
     family = _FAMILIES[config.name]
     first = f"{family.torchvision_name}/raw/{family.train_prefix}-images-idx3-ubyte"
@@ -72,22 +73,24 @@ def _part(folder: Path, prefix: str, transposed: bool) -> LoadedPart:
 
 
 def read_idx(path: Path, num_dimensions: int) -> NDArray[np.uint8]:
-    """A uint8 idx file, or `path` + `.gz`: 0, 0, type 8, rank, sizes as big-endian uint32, then the values.
+    """Read a uint8 idx file, `path` or `path` + `.gz`.
 
-    Raises DataError for a file that is missing, corrupt or of another form.
+    The file contains 0, 0, type 8, the number of dimensions, the sizes as big-endian uint32, then the values. Raises
+    DataError for a file that is missing, corrupt or of another format.
     """
     packed = path.with_name(path.name + ".gz")
     found = path if path.exists() else packed
     if not found.exists():
-        raise DataError(
-            "data.root", path.parent, f"neither {path.name} nor {packed.name} is there", "add the file"
-        )
+        problem = f"contains neither {path.name} nor {packed.name}"
+        raise DataError("data.root", path.parent, problem, "add one of these files")
     try:
         content = gzip.decompress(found.read_bytes()) if found is packed else found.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError("data.root", found, f"cannot be read ({error})", "fetch the file again") from error
+        problem = f"cannot be read ({error})"
+        raise DataError("data.root", found, problem, "download the file again") from error
     start = 4 + 4 * num_dimensions
     sizes = np.frombuffer(content[4:start], dtype=">u4").tolist() if len(content) >= start else []
     if content[:4] != bytes((0, 0, 8, num_dimensions)) or len(content) != start + prod(sizes):
-        raise DataError("data.root", found, "is not the idx file it should be", "fetch the file again")
+        problem = f"is not a uint8 idx file with {num_dimensions} dimensions"
+        raise DataError("data.root", found, problem, "download the file again")
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(sizes)

@@ -1,8 +1,9 @@
-"""Arrays in one .npz file: x, y and optionally x_test, y_test; client_ids, client_ids_test.
+"""Loads the arrays of one .npz file: x and y, and optionally x_test, y_test, client_ids and client_ids_test.
 
-`x` is [N, H, W] (grey), [N, C, H, W] or [N, H, W, C] with C of 1 or 3: the second axis is taken as the
-channels where it has 1 or 3 entries, else the last one. Pixels are uint8 (or other integers from 0 to 255),
-or floats, which are taken as they are. `y` is a vector of classes 0, 1, 2, ... or of their names.
+- `x` is [N, H, W] (grey), [N, C, H, W] or [N, H, W, C], with C of 1 or 3. The channels are the second axis when it has
+  1 or 3 entries, else the last axis.
+- Pixels are integers from 0 to 255, or floats, which the loader does not scale.
+- `y` is a vector of classes 0, 1, 2, ... or of class names.
 """
 
 import zipfile
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Images
 from orchestrator.data.loaders.locate import existing_root
-from orchestrator.data.loaders.parts import named
+from orchestrator.data.loaders.parts import join_names
 from orchestrator.data.loaders.values import integers_or_names
 from orchestrator.data.splits import LoadedPart, Splits
 from orchestrator.errors import DataError
@@ -27,13 +28,12 @@ _TEST = ("x_test", "y_test", "client_ids_test")
 
 
 def load(config: DataConfig) -> Splits:
-    """Images uint8 or float32 [N, C, H, W]; raises DataError for arrays missing or of another form."""
+    """Load images, uint8 or float32, [N, C, H, W]. Raises DataError for missing arrays, and for other shapes."""
     root = existing_root(config, _LAYOUT)
     files = [root] if root.is_file() else sorted(root.glob("*.npz"))
     if len(files) != 1:
-        raise DataError(
-            "data.root", root, f"the folder holds {len(files)} .npz files", f"point it at {_LAYOUT}"
-        )
+        problem = f"the folder contains {len(files)} .npz files"
+        raise DataError("data.root", root, problem, f"point it at {_LAYOUT}")
     arrays = _read(files[0])
     used, test = list(_TRAIN), None
     train = _rows(files[0], arrays, *_TRAIN)
@@ -41,7 +41,7 @@ def load(config: DataConfig) -> Splits:
         used += _TEST
         test = _rows(files[0], arrays, *_TEST)
     unused = [name for name in arrays if name not in used]
-    notes = (f"left out of {files[0]}: {named(unused)} (not {', '.join(used)})",) if unused else ()
+    notes = (f"left out of {files[0]}: {join_names(unused)} (not {', '.join(used)})",) if unused else ()
     return Splits(train, test, notes=notes)
 
 
@@ -50,22 +50,20 @@ def _read(file: Path) -> dict[str, NDArray[np.generic]]:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(
-            "data.root", file, f"is not a readable .npz file ({error})", "write it again"
-        ) from error
+        problem = f"is not a readable .npz file ({error})"
+        raise DataError("data.root", file, problem, "write the file again") from error
 
 
 def _rows(file: Path, arrays: dict[str, NDArray[np.generic]], x: str, y: str, ids: str) -> LoadedPart:
     for name in (x, y):
         if name not in arrays:
-            found = named(sorted(arrays)) or "nothing"
-            problem = f"the array {name} is missing; the file holds {found}"
+            found = join_names(sorted(arrays)) or "no arrays"
+            problem = f"the array {name} is missing; the file contains {found}"
             raise DataError("data.root", file, problem, f"point it at {_LAYOUT}")
     images, labels, client_ids = _images(file, x, arrays[x]), arrays[y], arrays.get(ids)
     if labels.shape != (len(images),):
-        raise DataError(
-            "data.root", file, f"{y} has shape {labels.shape} for {len(images)} images", "give one each"
-        )
+        problem = f"{y} has shape {labels.shape} for {len(images)} images"
+        raise DataError("data.root", file, problem, "give each image one label")
     if client_ids is not None and client_ids.shape != labels.shape:
         problem = f"{ids} is {client_ids.dtype}{client_ids.shape}"
         raise DataError("data.root", file, problem, "give one integer or string for each image")
@@ -104,8 +102,8 @@ def _pixels(file: Path, name: str, array: NDArray[np.generic]) -> Images:
         return array.astype(np.uint8)
     if not np.issubdtype(array.dtype, np.floating):
         raise DataError("data.root", file, f"{name} is {array.dtype}", "use uint8, or floats")
-    with np.errstate(over="ignore"):  # what overflows is refused below
+    with np.errstate(over="ignore"):  # the check below rejects values that overflow
         images = array.astype(np.float32)
     if not np.isfinite(images).all():
-        raise DataError("data.root", file, f"{name} has values that are not finite", "replace them")
+        raise DataError("data.root", file, f"{name} has values that are not finite", "replace these values")
     return images

@@ -1,8 +1,10 @@
-"""Parquet files after the Hugging Face image convention: an image column, a label column, maybe client ids.
+"""Loads Parquet files in the Hugging Face image format: an image column, a label column and optional client ids.
 
-The image column is found by type: a struct with `bytes` (and `path`, used where `bytes` is null, relative to
-the file's folder). The label column is `data.label_column`, or the one called label, labels or fine_label; it
-holds whole numbers, truth values or names, as categories or not. `parquet_files` says which files are read.
+- The image column is a struct with `bytes` and `path`. The loader uses `path`, relative to the file's folder, when
+  `bytes` is null.
+- The label column is `data.label_column`, or the column named label, labels or fine_label. It contains whole numbers,
+  booleans or names, also as categories.
+- `parquet_files` chooses the files.
 """
 
 from collections.abc import Sequence
@@ -35,7 +37,7 @@ class _Columns(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """The rows of all files of a part; `client_ids` None: a file has none."""
+    """The rows of all files of a part; `client_ids` is None when a file has no client ids."""
 
     encoded: Encoded
     labels: Values
@@ -44,7 +46,7 @@ class _Part(NamedTuple):
 
 
 def load(config: DataConfig) -> Splits:
-    """uint8 images and labels; raises DataError for files or columns that are missing or ambiguous."""
+    """Load uint8 images and labels. Raises DataError for files or columns that are missing or ambiguous."""
     root = existing_root(config, "a folder with train*.parquet, or one .parquet file")
     files = find_files(root)
     parts = [_read_part(config, files.train, needs_client=True)]
@@ -59,7 +61,7 @@ def load(config: DataConfig) -> Splits:
 
 
 def _read_part(config: DataConfig, files: Sequence[Path], needs_client: bool) -> _Part:
-    """Read files one after another. A test part need not have client ids."""
+    """Read the files of a part. Client ids are optional unless `needs_client`."""
     sources: list[Source] = []
     origins: list[str] = []
     labels: list[Values] = []
@@ -87,19 +89,21 @@ def _read(config: DataConfig, file: Path) -> "pyarrow.Table":
     try:
         return pyarrow.parquet.ParquetFile(file).read()
     except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(
-            "data.root", file, f"is not a readable Parquet file ({error})", "write it again"
-        ) from error
+        problem = f"is not a readable Parquet file ({error})"
+        raise DataError("data.root", file, problem, "write the file again") from error
 
 
 def _columns(config: DataConfig, schema: "pyarrow.Schema", file: Path, needs_client: bool) -> _Columns:
-    """The columns to read: the named ones, else the conventional ones, never any other."""
+    """Return the columns to read: those that the config names, else those with a conventional type or name."""
     import pyarrow.types as types
 
     images = [f.name for f in schema if types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
     if len(images) != 1:
-        problem = f"{file.name} has {len(images)} image columns (a struct with bytes and path); it has {_found(schema)}"
-        raise DataError("data.root", config.root, problem, "give it one")
+        problem = (
+            f"{file.name} has {len(images)} image columns (structs with bytes and path); its columns are "
+            f"{_list_columns(schema)}"
+        )
+        raise DataError("data.root", config.root, problem, "give the file one image column")
     client = config.client_column
     if needs_client:
         _require_column("data.client_column", client, schema, file)
@@ -112,26 +116,26 @@ def _label_column(config: DataConfig, schema: "pyarrow.Schema", file: Path) -> s
     _require_column("data.label_column", config.label_column, schema, file)
     if config.label_column is not None:
         return config.label_column
-    named = [name for name in _LABEL_NAMES if name in schema.names and name != config.client_column]
-    if len(named) == 1:
-        return named[0]
-    which = f"the label columns {', '.join(named)}" if named else f"no column {', '.join(_LABEL_NAMES)}"
-    problem = f"{file.name} has {which}; it has {_found(schema)}"
-    raise DataError("data.label_column", None, problem, "set it to the column of the labels")
+    names = [name for name in _LABEL_NAMES if name in schema.names and name != config.client_column]
+    if len(names) == 1:
+        return names[0]
+    found = f"the label columns {', '.join(names)}" if names else f"no column {', '.join(_LABEL_NAMES)}"
+    problem = f"{file.name} has {found}; its columns are {_list_columns(schema)}"
+    raise DataError("data.label_column", None, problem, "set it to the name of the label column")
 
 
 def _require_column(field: str, column: str | None, schema: "pyarrow.Schema", file: Path) -> None:
     if column is not None and column not in schema.names:
         problem = f"{file.name} has only the columns {', '.join(schema.names)}"
-        raise DataError(field, column, problem, "name one of them")
+        raise DataError(field, column, problem, "name one of these columns")
 
 
-def _found(schema: "pyarrow.Schema") -> str:
+def _list_columns(schema: "pyarrow.Schema") -> str:
     return ", ".join(f"{field.name} ({field.type})" for field in schema)
 
 
 def _source(cell: dict[str, Any] | None, file: Path) -> Source:
-    """The bytes of an image, else its path, else nothing, which no decoder takes."""
+    """Return the bytes of an image, else its path, else empty bytes, which the decoder rejects."""
     if cell is None:
         return b""
     if cell["bytes"] is None and cell.get("path"):
@@ -140,27 +144,27 @@ def _source(cell: dict[str, Any] | None, file: Path) -> Source:
 
 
 def _values(table: "pyarrow.Table", column: str, field: str, file: Path) -> Values:
-    """A column as integers or strings. Raises DataError where a value is missing or of another type."""
+    """Return a column as integers or strings. Raises DataError for a missing value, and for other types."""
     import pyarrow.types as types
 
     cells = table.column(column)
     if cells.null_count:
         problem = f"{file.name} has {cells.null_count} rows without a value"
-        raise DataError(field, column, problem, "fill or drop them")
+        raise DataError(field, column, problem, "add the values, or remove these rows")
     kind = cells.type.value_type if types.is_dictionary(cells.type) else cells.type
     source = f"column {column} of {file.name}"
     is_text = types.is_string(kind) or types.is_large_string(kind)
     if not (is_text or types.is_integer(kind) or types.is_boolean(kind) or types.is_floating(kind)):
-        raise DataError(field, column, f"{source} holds {cells.type} values", "use integers or strings")
+        raise DataError(field, column, f"{source} contains {cells.type} values", "use integers or strings")
     values = np.asarray(cells.to_pylist(), dtype=np.str_ if is_text else None)
     return integers_or_names(values, field, column, source)
 
 
 def _joined(values: Sequence[Values], files: Sequence[Path], field: str, column: object) -> Values:
-    """The values of all files. Numbers in one file and strings in another are not mixed: DataError."""
+    """Return the values of all files. Raises DataError for numbers in one file and strings in another file."""
     kinds = ["strings" if part.dtype.kind == "U" else "numbers" for part in values]
     for kind, file in zip(kinds, files, strict=True):
         if kind != kinds[0]:
-            problem = f"{files[0].name} holds {kinds[0]} there, {file.name} {kind}"
-            raise DataError(field, column, problem, "make them alike")
+            problem = f"the column contains {kinds[0]} in {files[0].name}, but {kind} in {file.name}"
+            raise DataError(field, column, problem, "use numbers in all files, or strings in all files")
     return np.concatenate(values)

@@ -1,13 +1,13 @@
-"""Roles and their lines in one text file, for next-character prediction with one client for each role.
+"""Loads a text file of roles and their lines, for next-character prediction with one client per role.
 
-The file is UTF-8, in blocks separated by blank lines. A block's first line is `ROLE:`, and the others are lines
-of that role, whose text is all of its lines in order, joined by newlines. Roles shorter than
-`data.min_characters` are left out; the vocabulary is that of all roles, so that it does not depend on this.
+The file is UTF-8 text in blocks, with blank lines between blocks. The first line of a block is `ROLE:`, and the other
+lines are spoken by this role. A role's text consists of all its lines in order, joined by newlines. The data set does
+not contain roles with fewer than `data.min_characters` characters. The vocabulary includes the characters of all roles.
 
-A sample is `data.sequence_length` characters and, as its label, the character that follows. Each role's text is
-split in time: its last `data.test_fraction` is its test part, and no sample reaches over the cut.
+The inputs of a sample are `data.sequence_length` characters, and its label is the next character. The last
+`data.test_fraction` of each role's text is the role's test part. No sample contains characters of both parts.
 
-Legend: N = samples, T = characters of a sample, M = characters of a text.
+Legend: N = samples, T = characters of a sample.
 """
 
 from collections.abc import Iterator
@@ -20,23 +20,23 @@ from numpy.typing import NDArray
 from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Dataset, Tokens
 from orchestrator.data.loaders.locate import existing_root
-from orchestrator.data.loaders.parts import named
+from orchestrator.data.loaders.parts import join_names
 from orchestrator.errors import DataError
 
 _LAYOUT = "a text file of roles and their lines, or a folder with one such .txt file"
 
 
 def load(config: DataConfig) -> Dataset:
-    """Token ids [N, T] in the smallest unsigned type, read-only; client ids are the roles in sorted order.
+    """Load token ids [N, T] of the smallest unsigned type, read-only; client ids number the roles in sorted order.
 
-    Raises DataError for a file that is missing, unreadable or of another form, where every role is too short,
-    and where the training or test part of a role is too short for one sample.
+    Raises DataError for a file that is missing, unreadable or of another format, when all roles are too short, and when
+    the training or test part of a role is too short for one sample.
     """
     roles = _read_roles(_find_file(config))
     vocabulary = "".join(sorted(set().union(*roles.values())))
     if len(vocabulary) == 1:
-        problem = f"its roles hold one character only, {vocabulary!r}"
-        raise DataError("data.root", config.root, problem, "give lines to predict from")
+        problem = f"the lines of all roles contain only the character {vocabulary!r}"
+        raise DataError("data.root", config.root, problem, "use lines with different characters")
     kept = {role: text for role, text in sorted(roles.items()) if len(text) >= config.min_characters}
     if not kept:
         longest = max(roles, key=lambda role: len(roles[role]))
@@ -44,7 +44,7 @@ def load(config: DataConfig) -> Dataset:
             "data.min_characters",
             config.min_characters,
             f"the longest of {len(roles)} roles, {longest}, has {len(roles[longest])} characters",
-            "lower it",
+            "use a smaller number",
         )
     cuts = {role: len(text) - round(config.test_fraction * len(text)) for role, text in kept.items()}
     _check_lengths(config, kept, cuts)
@@ -73,25 +73,25 @@ def _notes(config: DataConfig, roles: dict[str, str], kept: dict[str, str]) -> t
     if not short:
         return ()
     limit = f"data.min_characters={config.min_characters}"
-    return (f"{len(short)} of {len(roles)} roles are left out: {named(short)} (shorter than {limit})",)
+    return (f"{len(short)} of {len(roles)} roles are left out: {join_names(short)} (shorter than {limit})",)
 
 
 def _find_file(config: DataConfig) -> Path:
     root = existing_root(config, _LAYOUT)
     files = [root] if root.is_file() else sorted(root.glob("*.txt"))
     if len(files) != 1:
-        problem = f"the folder holds {len(files)} .txt files"
+        problem = f"the folder contains {len(files)} .txt files"
         raise DataError("data.root", root, problem, f"point it at {_LAYOUT}")
     return files[0]
 
 
 def _read_roles(file: Path) -> dict[str, str]:
+    """Return the text of each role. Raises DataError."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            "data.root", file, f"is not a readable UTF-8 text ({error})", "write it again"
-        ) from error
+        problem = f"is not a readable UTF-8 text ({error})"
+        raise DataError("data.root", file, problem, "save the file as UTF-8") from error
     lines: dict[str, list[str]] = {}
     for number, (head, *body) in _blocks(text):
         role, colon, rest = head.rstrip().rpartition(":")
@@ -99,17 +99,17 @@ def _read_roles(file: Path) -> dict[str, str]:
             raise DataError(
                 "data.root",
                 file,
-                f"line {number} begins a block, but is not a role and a colon",
-                "write `ROLE:` above it, or take the blank line before it out",
+                f"line {number} starts a block, but it is not a role and a colon",
+                "add a line `ROLE:` before this line, or remove the blank line before it",
             )
         lines.setdefault(role.strip(), []).extend(body)
     if not lines:
-        raise DataError("data.root", file, "it holds no block of a role and its lines", f"use {_LAYOUT}")
+        raise DataError("data.root", file, "the file contains no role with lines", f"use {_LAYOUT}")
     return {role: "\n".join(body) for role, body in lines.items()}
 
 
 def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
-    """The lines between blank ones, with the number (from 1) of the first."""
+    """Yield the lines of each block, with the number of its first line, counted from 1."""
     block: list[str] = []
     for number, line in enumerate([*text.split("\n"), ""], start=1):
         if line.strip():
@@ -130,8 +130,8 @@ def _check_lengths(config: DataConfig, texts: dict[str, str], cuts: dict[str, in
         raise DataError(
             "data.sequence_length",
             config.sequence_length,
-            f"the {part} part of {role} has {size} characters, which hold no such sequence and its next one",
-            "shorten it, or raise data.min_characters",
+            f"the {part} part of {role} has {size} characters, which is too short for a sequence and its label",
+            "use a smaller number, or raise data.min_characters",
         )
 
 
@@ -142,7 +142,7 @@ def _encode(text: str, vocabulary: str) -> Tokens:
 
 
 def _samples(config: DataConfig, texts: list[Tokens]) -> tuple[Tokens, NDArray[np.int64], NDArray[np.int64]]:
-    """Inputs [N, T], labels and role numbers int64[N] of the windows in each text, in order; all read-only."""
+    """Return inputs [N, T], labels int64[N] and role numbers int64[N] of all samples, in order; all read-only."""
     windows = [sliding_window_view(text, config.sequence_length + 1)[:: config.stride] for text in texts]
     inputs = np.concatenate([window[:, :-1] for window in windows])
     labels = np.concatenate([window[:, -1] for window in windows]).astype(np.int64)

@@ -340,6 +340,6 @@ class LocalRun(Generic[C]):
 def _gradient(flat: FlatModule, batch: Batch) -> Tensor:
     inputs, labels = batch
     flat.grad.zero_()
-    with flat.untouched_buffers():
+    with flat.preserved_buffers():
         cross_entropy(flat(inputs), labels).backward()  # type: ignore[no-untyped-call]
     return flat.grad.clone()

@@ -1,1 +1,1 @@
-"""The built-in networks."""
+"""The built-in models."""

@@ -1,6 +1,6 @@
-"""Nets of two 5x5 convolutions and a dense head, as the sparse federated learning papers use them.
+"""Models with two 5x5 convolutions and a dense head, from papers on sparse federated learning.
 
-Pooling comes before ReLU in all of them: the two commute, values and gradients, and this order is cheaper.
+Pooling comes before ReLU in all models. The two operations commute, in values and gradients, and this order is faster.
 """
 
 from collections import OrderedDict
@@ -10,38 +10,38 @@ from torch import nn
 from orchestrator.models.architectures.mlp import dense_layers
 from orchestrator.models.shapes import InputShape, Window, output_positions
 
-#: FedDST's pool overlaps: it only trims the map by two pixels
+#: FedDST's pooling windows overlap: a map loses only two pixels along each side
 _OVERLAPPING = Window(kernel=3, stride=1)
 _HALVING = Window(kernel=2, stride=2)
 
 
 def lenet_mnist(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """FedDST's net for MNIST (arXiv 2112.09824): 261,840 parameters for 28x28 grey images, 10 classes."""
+    """Build FedDST's model for MNIST (arXiv 2112.09824): 261,840 parameters for 28x28 grey images, 10 classes."""
     return _build("lenet_mnist", input_shape, num_classes, (10, 20), (50,), _OVERLAPPING)
 
 
 def lenet_cifar(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """FedDST's net for CIFAR-10 (arXiv 2112.09824): 782,006 parameters for 32x32 colour, 10 classes."""
+    """Build FedDST's model for CIFAR-10 (arXiv 2112.09824): 782,006 parameters for 32x32 colour, 10 classes."""
     return _build("lenet_cifar", input_shape, num_classes, (6, 16), (120, 84), _OVERLAPPING)
 
 
 def lenet_cifar100(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """FedDST's net for CIFAR-100 (arXiv 2112.09824): 783,092 parameters for 32x32 colour, 100 classes."""
+    """Build FedDST's model for CIFAR-100 (arXiv 2112.09824): 783,092 parameters for 32x32 colour, 100 classes."""
     return _build("lenet_cifar100", input_shape, num_classes, (6, 16), (120,), _OVERLAPPING)
 
 
 def cnn_emnist(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """FedDST's net for EMNIST (code of arXiv 2112.09824): padded convolutions and 2048 hidden units."""
+    """Build FedDST's model for EMNIST (code of arXiv 2112.09824): padded convolutions and 2048 hidden units."""
     return _build("cnn_emnist", input_shape, num_classes, (32, 64), (2048,), _HALVING, padding=2)
 
 
 def cnn_mnist(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """FedLPS's net for MNIST (arXiv 2412.07216): 21,840 parameters for 28x28 grey images, 10 classes."""
+    """Build FedLPS's model for MNIST (arXiv 2412.07216): 21,840 parameters for 28x28 grey images, 10 classes."""
     return _build("cnn_mnist", input_shape, num_classes, (10, 20), (50,), _HALVING)
 
 
 def cnn_cifar(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """DisPFL's net for CIFAR (code of arXiv 2206.00187): 797,962 parameters for 32x32 colour, 10 classes."""
+    """Build DisPFL's model for CIFAR (code of arXiv 2206.00187): 797,962 parameters for 32x32 colour, 10 classes."""
     return _build("cnn_cifar", input_shape, num_classes, (64, 64), (384, 192), _HALVING)
 
 

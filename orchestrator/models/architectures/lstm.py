@@ -1,4 +1,4 @@
-"""A recurrent net that predicts the character after a text."""
+"""A recurrent model that predicts the next character of a text."""
 
 from torch import Tensor, nn
 
@@ -9,16 +9,16 @@ _NUM_HIDDEN = 64
 
 
 def char_lstm(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """8 features a character, one LSTM layer of 64 units and a dense head; texts of any length.
+    """Build a model with 8 features per character, one LSTM layer of 64 units and a dense head; texts of any length.
 
-    A small form of the character model of FedAvg (arXiv 1602.05629), which has two layers of 256 units.
-    23,689 parameters for 65 characters, the classes being the characters.
+    The model is a smaller form of FedAvg's character model (arXiv 1602.05629), which has two layers of 256 units. The
+    classes are the characters. The model has 23,689 parameters for 65 characters.
     """
     return CharLSTM(num_classes)
 
 
 class CharLSTM(nn.Module):
-    """Scores each character of the vocabulary as the one that follows a text."""
+    """Computes a logit for each character of the vocabulary: the next character of a text."""
 
     def __init__(self, num_characters: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class CharLSTM(nn.Module):
         self.fc = nn.Linear(_NUM_HIDDEN, num_characters)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """int64[B, T] -> logits float32[B, num_characters]."""
+        """Map texts, int64[B, T], to logits, float32[B, num_characters]."""
         output = self.lstm(self.embedding(tokens))[0]  # [B, T, hidden]
         logits: Tensor = self.fc(output[:, -1])
         return logits

@@ -10,9 +10,10 @@ _STAGE_CHANNELS = (64, 128, 256, 512)
 
 
 def resnet18(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """ResNet-18 with a 3x3 stem and no first pool, and GroupNorm(min(32, C)) for batch norm; any image size.
+    """Build a ResNet-18 with a 3x3 stem and without the first pool, for any image size.
 
-    11,164,352 convolution and linear weights and 9,610 other parameters for colour images and 10 classes.
+    GroupNorm(min(32, C)) replaces batch norm. For colour images and 10 classes, the model has 11,164,352 convolution
+    and linear weights and 9,610 other parameters.
     """
     stem = _STAGE_CHANNELS[0]
     layers: OrderedDict[str, nn.Module] = OrderedDict(
@@ -32,7 +33,7 @@ def resnet18(input_shape: InputShape, num_classes: int) -> nn.Module:
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
+    """Two 3x3 convolutions with a shortcut; the shortcut is a 1x1 convolution when the shape changes."""
 
     def __init__(self, num_inputs: int, num_outputs: int, stride: int) -> None:
         super().__init__()
@@ -48,7 +49,7 @@ class BasicBlock(nn.Module):
         self.relu2 = nn.ReLU()
 
     def forward(self, images: Tensor) -> Tensor:
-        """float32[B, num_inputs, H, W] -> float32[B, num_outputs, ceil(H / stride), ceil(W / stride)]."""
+        """Map float32[B, num_inputs, H, W] to float32[B, num_outputs, ceil(H / stride), ceil(W / stride)]."""
         hidden = self.relu1(self.norm1(self.conv1(images)))
         output: Tensor = self.relu2(self.norm2(self.conv2(hidden)) + self.shortcut(images))
         return output

@@ -13,10 +13,10 @@ _POOL = Window(kernel=2, stride=2)
 
 
 def vgg11(input_shape: InputShape, num_classes: int) -> nn.Module:
-    """FedLPS's VGG-11 (code of arXiv 2412.07216): 9,231,114 parameters for 32x32 colour images, 10 classes.
+    """Build FedLPS's VGG-11 (code of arXiv 2412.07216): 9,231,114 parameters for 32x32 colour images, 10 classes.
 
-    Batch norm keeps no running statistics, so that a prediction depends on its batch, in evaluation too.
-    Needs images of 32x32 pixels or more.
+    Batch norm keeps no running statistics, so that a prediction depends on its batch, also in evaluation. The model
+    needs images of 32x32 pixels or more.
     """
     positions = output_positions("vgg11", input_shape, [_POOL] * len(_STAGES))
     layers: OrderedDict[str, nn.Module] = OrderedDict()

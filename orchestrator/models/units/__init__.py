@@ -1,1 +1,1 @@
-"""Units of a model (channels, neurons, hidden units), and the submodels that some of them make."""
+"""Units of a model (channels, neurons, hidden units), and submodels that keep only some units."""

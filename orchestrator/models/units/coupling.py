@@ -1,7 +1,7 @@
-"""Follows the units of a model through its forward pass, traced by torch.fx and run on one batch.
+"""Follows the units of a model through its forward pass, which torch.fx traces and runs on one batch.
 
-Legend: an activation's flow says which of its dimensions holds units, and the atom (see units.Couplings)
-at each position of it; no flow means that the activation holds nothing that can be cut.
+Legend: the *flow* of an activation is the dimension along which the activation has units, and the atom (see
+groups.Couplings) at each position of this dimension. An activation without a flow has no units that can be cut.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from orchestrator.models.units.layers import (
 )
 from orchestrator.models.units.operations import MODULE_KINDS, OperationKind, function_kind
 
-_METHOD_REMEDY = "or take a method that keeps the model whole"
+_METHOD_REMEDY = "or use a method without submodels"
 
 
 def follow_units(module: nn.Module, example: Tensor, couplings: Couplings) -> None:
@@ -46,18 +46,22 @@ def follow_units(module: nn.Module, example: Tensor, couplings: Couplings) -> No
 
 
 class _LayerTracer(fx.Tracer):
-    """Stops at the layers of torch.nn and their subclasses that keep torch's forward."""
+    """Traces layers of torch.nn, and subclasses with torch's forward, as single operations."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return not isinstance(m, nn.Sequential) and type(m).forward.__module__.startswith("torch.nn.")
 
 
 class _Follower(fx.Interpreter):
-    """Runs a graph and derives the flow of every node's result."""
+    """Runs a graph and derives the flow of every node's result.
+
+    Each OperationKind has a method of the same name, which returns the flow of the result: a Flow, None, or a tuple of
+    flows for an operation with several results.
+    """
 
     def __init__(self, module: nn.Module, graph: fx.Graph, couplings: Couplings) -> None:
         super().__init__(module, graph=graph)
-        self.extra_traceback = False  # it rewrites the arguments of errors, ours too
+        self.extra_traceback = False  # extra tracebacks would change the arguments of a ModelError
         self._couplings = couplings
         self._flows: dict[fx.Node, Any] = {}
         self._tensors = TensorClaims(module, couplings)
@@ -68,7 +72,7 @@ class _Follower(fx.Interpreter):
         return result
 
     def _follow(self, node: fx.Node, result: Any) -> Any:
-        """A Flow or None for a tensor, and a tuple of them for a layer with several results."""
+        """Return the flow of a node's result, and record the couplings that the node causes."""
         if node.op == "output":
             for flow in self._inputs(node):
                 self._couplings.fix(flow.atoms)
@@ -116,11 +120,11 @@ class _Follower(fx.Interpreter):
         return self._mix(node, flow) if dim is None or dim % result.ndim == flow.dim else flow
 
     def _mix(self, node: fx.Node, flow: Flow, result: Any = None) -> Flow | None:
-        self._couplings.fix(flow.atoms, (_place(node), "it mixes all units"))
+        self._couplings.fix(flow.atoms, (_location(node), "the operation mixes all units"))
         return None
 
     def _elementwise(self, node: fx.Node, flow: Flow, result: Tensor) -> Flow | None:
-        """Units at the same place become one; what is broadcast along the dimension must be uncut there."""
+        """Join the units at the same position. Units that are broadcast along this dimension are fixed."""
         offsets = {n: result.ndim - self.env[n].ndim for n in node.all_input_nodes if _is_tensor(self.env[n])}
         dims = {self._flows[n].dim + offsets[n] for n in offsets if self._flows[n] is not None}
         dim = min(dims)
@@ -129,7 +133,8 @@ class _Follower(fx.Interpreter):
             own = self._flows[n]
             size = self.env[n].shape[dim - offset] if dim >= offset else 1
             if own is not None and (len(dims) > 1 or len(own.atoms) != result.shape[dim]):
-                self._couplings.fix(own.atoms, (_place(node), "its operands hold units in other dimensions"))
+                problem = "its operands have units in different dimensions"
+                self._couplings.fix(own.atoms, (_location(node), problem))
             elif own is not None:
                 complete.append(own.atoms)
             elif size > 1:
@@ -157,51 +162,57 @@ class _Follower(fx.Interpreter):
         dims = {d % ndim for d in ([dim] if isinstance(dim, int) else dim or range(ndim))}
         if flow.dim in dims:
             return self._mix(node, flow)
-        gone = 0 if result.ndim == ndim else sum(d < flow.dim for d in dims)
-        return Flow(flow.dim - gone, flow.atoms)
+        num_removed = 0 if result.ndim == ndim else sum(d < flow.dim for d in dims)
+        return Flow(flow.dim - num_removed, flow.atoms)
 
     def _movement(self, node: fx.Node, flow: Flow, result: Any) -> Any:
-        """Moves an array of atoms as the operation moves the activation, and looks where they went."""
+        """Apply the operation to an array of atoms, and find the dimension along which the result has them."""
         if isinstance(source := self._flows[node.all_input_nodes[0]], tuple):
             return source[self._argument(node, 1, "index")]
-        moved = self._rearranged(node)
+        moved = self._moved_atoms(node)
         varying = [d for d in range(moved.ndim) if (moved != moved.take([0], d)).any()]
         lost = np.setdiff1d(np.concatenate([f.atoms for f in self._inputs(node)]), moved)
         if len(varying) != 1 or len(lost):
             for own in self._inputs(node):
-                self._couplings.fix(own.atoms, (_place(node), "it splits the units or takes some of them"))
+                problem = "the operation splits the units or selects some of them"
+                self._couplings.fix(own.atoms, (_location(node), problem))
             return None
         (dim,) = varying
         atoms = np.moveaxis(moved, dim, -1).reshape(-1, moved.shape[dim])[0]
-        self._refuse_constant_size(node, dim, atoms)
+        self._reject_constant_size(node, dim, atoms)
         return Flow(dim, atoms)
 
-    def _rearranged(self, node: fx.Node) -> NDArray[np.int64]:
-        """int64, of the shape of the node's result: the atom at each entry."""
-        joins = function_kind(node) is OperationKind.MOVEMENT and isinstance(node.args[0], list | tuple)
+    def _moved_atoms(self, node: fx.Node) -> NDArray[np.int64]:
+        """Return the atom at each entry of the node's result, int64 of the result's shape."""
+        concatenates = function_kind(node) is OperationKind.MOVEMENT and isinstance(
+            node.args[0], list | tuple
+        )
 
         def replace(n: fx.Node) -> Any:
             value, flow = self.env[n], self._flows[n]
             if flow is not None:
                 shape = [-1 if d == flow.dim else 1 for d in range(value.ndim)]
                 return torch.from_numpy(flow.atoms).view(shape).expand(value.shape).contiguous()
-            return torch.zeros(value.shape, dtype=torch.int64) if joins and _is_tensor(value) else value
+            return (
+                torch.zeros(value.shape, dtype=torch.int64) if concatenates and _is_tensor(value) else value
+            )
 
         args, kwargs = fx.node.map_arg(node.args, replace), fx.node.map_arg(node.kwargs, replace)
         moved: NDArray[np.int64] = getattr(self, node.op)(node.target, args, kwargs).numpy()
         return moved
 
-    def _refuse_constant_size(self, node: fx.Node, dim: int, atoms: NDArray[np.int64]) -> None:
+    def _reject_constant_size(self, node: fx.Node, dim: int, atoms: NDArray[np.int64]) -> None:
+        """Raise ModelError for a reshape whose constant size would not fit a submodel."""
         if node.target not in ("view", "reshape", "expand", torch.reshape):
             return
-        given = (*node.args[1:], *node.kwargs.values())
-        sizes = given[0] if isinstance(given[0], list | tuple) else given
+        arguments = (*node.args[1:], *node.kwargs.values())
+        sizes = arguments[0] if isinstance(arguments[0], list | tuple) else arguments
         size = sizes[dim] if len(sizes) > dim else -1
         if isinstance(size, int) and size != -1 and self._couplings.can_cut(atoms):
             raise ModelError(
                 "model.name",
-                _place(node),
-                f"the size {size} is written into the forward pass, so the layers before it cannot shrink",
+                _location(node),
+                f"the size {size} is constant in the forward pass, so no submodel can have fewer units here",
                 f"write flatten(1) or a size of -1, {_METHOD_REMEDY}",
             )
 
@@ -211,7 +222,7 @@ class _Follower(fx.Interpreter):
         if any(self._couplings.can_cut(own.atoms) for own in self._inputs(node)):
             raise ModelError(
                 "model.name",
-                _place(node),
+                _location(node),
                 "units cannot be followed through this operation",
                 f"use torch.nn layers and elementwise arithmetic instead, {_METHOD_REMEDY}",
             )
@@ -238,8 +249,8 @@ def _is_tensor(value: object) -> bool:
     return isinstance(value, Tensor)
 
 
-def _place(node: fx.Node) -> str:
-    """Where an operation stands: its layer, or its name and the layer that it follows."""
+def _location(node: fx.Node) -> str:
+    """Return a layer's name, or a function's name and the layer in which or after which the function is called."""
     if node.op == "call_module":
         return str(node.target)
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))

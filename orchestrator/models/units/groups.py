@@ -1,8 +1,8 @@
-"""Units of a model (channels, neurons, hidden units) and the entries of its tensors that each of them owns.
+"""Groups the units of a model (channels, neurons, hidden units), and finds the tensor entries of each unit.
 
-A unit is what a structured method keeps or drops as a whole: the rows of the layer that produces it and
-the columns of every layer that consumes it. Dropping it leaves a smaller dense model of the same function
-as the full model with all those entries at zero.
+A structured method keeps or drops a unit as a whole. The entries of a unit are the rows of the layer that produces the
+unit and the columns of every layer that consumes the unit. Dropping units gives a smaller dense model. The smaller
+model computes the same function as the full model with the entries of the dropped units set to zero.
 """
 
 from dataclasses import dataclass
@@ -11,20 +11,21 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-#: "output": what produces the unit, its bias, norm parameters and running statistics; "input": a consumer
+#: "output": the weights that produce the unit, its bias, norm parameters and running statistics; "input": the
+#: weights that consume the unit
 Role = Literal["output", "input"]
 
-#: the one atom that stands for everything that is never cut
+#: atoms that are joined with this atom are never cut
 _FIXED = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitSlice:
-    """How the units of a group share one dimension of a tensor.
+    """The positions of a group's units along one dimension of a tensor.
 
-    `segment` names the tensor as ParameterLayout does; a norm without parameters counts as though it had a
-    `weight`. Row j of `index`, int64[num_units, m], lists in ascending order the positions along `dim` of
-    unit j: m is 1 for most layers, H * W after a flatten, 4 for the gates of an LSTM.
+    - `segment`: the tensor's name in ParameterLayout. A norm without parameters has a slice for `weight`.
+    - `index`, int64[num_units, m]: row j lists the positions of unit j along `dim`, in ascending order. m is 1 for
+      most layers, H * W after a flatten, and 4 for the gates of an LSTM.
     """
 
     segment: str
@@ -33,10 +34,10 @@ class UnitSlice:
     role: Role
 
     def block_starts(self) -> NDArray[np.int64]:
-        """int64[m]: where the block of each column of `index` begins.
+        """Return the start of the block of each column of `index`, int64[m].
 
-        Along `dim` the units stand in blocks, each of which holds every unit in order: one block after a
-        flatten, one for each gate of an LSTM.
+        Along `dim` the units form blocks. Each block contains every unit in order. There is one block after a flatten,
+        and one block for each gate of an LSTM.
         """
         first = self.index[0]
         new_block = np.r_[True, np.diff(first) != 1]
@@ -44,7 +45,7 @@ class UnitSlice:
         return starts
 
     def is_regular(self) -> bool:
-        """Whether `index` is made of such blocks, so that a submodel can have them with fewer units."""
+        """Return whether `index` consists of such blocks. A submodel then has the same blocks with fewer units."""
         starts = self.block_starts()
         _, block, widths = np.unique(starts, return_inverse=True, return_counts=True)
         expected = self.index[0] + np.arange(len(self.index))[:, None] * widths[block]
@@ -53,7 +54,7 @@ class UnitSlice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitGroup:
-    """Units that are counted together; `name` is the first layer, in module order, that produces them."""
+    """Units that a method counts together; `name` is the first layer, in module order, that produces them."""
 
     name: str
     num_units: int
@@ -69,51 +70,51 @@ class _Claim:
 
 
 class Couplings:
-    """Which positions of which tensors must be kept or dropped together.
+    """Records which positions of which tensors must be kept or dropped together.
 
-    An atom is one output position of one layer. Atoms are joined as the model's operations couple them;
-    those joined with `_FIXED` are never cut. A set of joined atoms is a unit.
+    An atom is one output position of one layer. The model's operations join atoms. A set of joined atoms is a unit.
+    Atoms that are joined with `_FIXED` are never cut.
     """
 
     def __init__(self, layers: list[str]) -> None:
-        """`layers`: qualified names of all modules, in module order."""
+        """`layers` are the qualified names of all modules, in module order."""
         self._order = {name: position for position, name in enumerate(layers)}
         self._parents = [_FIXED]
         self._claims: dict[tuple[str, int], _Claim] = {}
         self._produced: list[tuple[int, str, NDArray[np.int64]]] = []
-        #: the place, and why, where units that could have been cut were first ruled out
+        #: the first operation that fixed cuttable units, and the reason
         self.first_fixed: tuple[str, str] | None = None
 
     def produce(self, layer: str, num: int) -> NDArray[np.int64]:
-        """int64[num] new atoms, the outputs of a layer."""
+        """Return new atoms for the outputs of a layer, int64[num]."""
         atoms = np.arange(len(self._parents), len(self._parents) + num)
         self._parents.extend(atoms.tolist())
         self._produced.append((self._order[layer], layer, atoms))
         return atoms
 
     def claim(self, segment: str, dim: int, atoms: NDArray[np.int64], role: Role) -> None:
-        """The positions along a tensor's dimension belong to these atoms, beside any of an earlier call."""
+        """Assign the positions along a tensor's dimension to these atoms, and join them with atoms of earlier calls."""
         earlier = self._claims.setdefault((segment, dim), _Claim(atoms, role))
         self.join(earlier.atoms, atoms)
 
     def join(self, left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
-        """Each atom of `left` is from now on the same unit as the one at its place in `right`."""
+        """Join each atom of `left` with the atom at the same position of `right`: both belong to the same unit."""
         for a, b in zip(left.tolist(), right.tolist(), strict=True):
             low, high = sorted((self._root(a), self._root(b)))
             self._parents[high] = low
 
     def fix(self, atoms: NDArray[np.int64], cause: tuple[str, str] | None = None) -> None:
-        """These atoms are never cut; `cause` is where, and why. None: they are the model's outputs."""
+        """Exclude these atoms from cutting; `cause` is (operation, reason) (None: they are the model's outputs)."""
         if cause and self.first_fixed is None and self.can_cut(atoms):
             self.first_fixed = cause
         self.join(atoms, np.full_like(atoms, _FIXED))
 
     def can_cut(self, atoms: NDArray[np.int64]) -> bool:
-        """Whether any of the atoms is not fixed so far."""
+        """Return whether at least one of the atoms is not fixed."""
         return any(self._root(a) != _FIXED for a in atoms.tolist())
 
     def groups(self) -> tuple[UnitGroup, ...]:
-        """The cuttable units, those that occur equally often in the same tensors in one group."""
+        """Return the cuttable units. Units that occur equally often in the same tensors form one group."""
         roots = np.array([self._root(a) for a in range(len(self._parents))])
         claims = {key: _Claim(roots[claim.atoms], claim.role) for key, claim in self._claims.items()}
         occurrences: dict[int, list[tuple[tuple[str, int], int]]] = {}
@@ -154,6 +155,6 @@ def _slice(segment: str, dim: int, claim: _Claim, units: list[int]) -> UnitSlice
 
 
 def _unused_name(layer: str, groups: list[UnitGroup]) -> str:
-    """A layer's name, numbered from 1 where its units are not all coupled alike and make several groups."""
-    taken = sum(group.name.partition("#")[0] == layer for group in groups)
-    return f"{layer}#{taken}" if taken else layer
+    """Return a layer's name, with a number from 1 for the second and later groups of the same layer."""
+    num_groups = sum(group.name.partition("#")[0] == layer for group in groups)
+    return f"{layer}#{num_groups}" if num_groups else layer

@@ -1,4 +1,4 @@
-"""The layers whose tensors units own: which dimension of which tensor holds what they receive and produce."""
+"""The layers with tensors: assigns the dimensions of a layer's tensors to the units that it consumes and produces."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from orchestrator.models.units.groups import Couplings, Role
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flow:
-    """Which dimension of an activation holds units, and the atoms, int64[size of `dim`], along it."""
+    """The dimension along which an activation has units, and the atoms along this dimension, int64[size of `dim`]."""
 
     dim: int
     atoms: NDArray[np.int64]
 
 
 class TensorClaims:
-    """Couplings of a module's tensors, by the names that ParameterLayout gives them."""
+    """Records the couplings of a module's tensors, under the names that ParameterLayout uses."""
 
     def __init__(self, module: nn.Module, couplings: Couplings) -> None:
         self.couplings = couplings
@@ -34,9 +34,9 @@ class TensorClaims:
     def claim(
         self, layer: str, name: str, tensor: object, dim: int, atoms: NDArray[np.int64], role: Role
     ) -> None:
-        """The tensor `name` of a layer has these atoms along `dim`; a missing `weight` is claimed all the same.
+        """Assign these atoms to the tensor `name` of a layer along `dim`. A missing `weight` is assigned as well.
 
-        A tensor outside the vector, such as a frozen weight, is the same in every submodel: its atoms are fixed.
+        A tensor outside the flat vector, such as a frozen weight, is equal in every submodel. Its atoms are fixed.
         Raises ModelError for a tensor that is neither a parameter nor a buffer of the module.
         """
         if tensor is None:
@@ -48,7 +48,7 @@ class TensorClaims:
                 "model.name",
                 layer,
                 f"its {name} is computed from other tensors",
-                "use a layer with a plain parameter, or take a method that keeps the model whole",
+                "use a layer with a plain parameter, or use a method without submodels",
             )
         if tensor is not None and qualified not in self._in_vector:
             self.couplings.fix(atoms, (layer, f"its {name} is not trained"))
@@ -56,7 +56,7 @@ class TensorClaims:
             self.couplings.claim(qualified, dim, atoms, role)
 
     def keep_whole(self, tensors: Iterable[object]) -> None:
-        """No dimension of these tensors is cut, whichever layers share them."""
+        """Exclude all dimensions of these tensors from cutting, also in other layers that share the tensors."""
         for tensor in tensors:
             if isinstance(tensor, Tensor) and id(tensor) in self._names:
                 for dim, size in enumerate(tensor.shape):
@@ -65,7 +65,7 @@ class TensorClaims:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class LayerCall:
-    """One call of a layer: `flow` is that of its input, `result` what it returned on the example batch."""
+    """One call of a layer: `flow` is the flow of its input, `result` is its output for the example batch."""
 
     name: str
     layer: nn.Module
@@ -75,22 +75,25 @@ class LayerCall:
     tensors: TensorClaims
 
     def produce(self, num: int) -> NDArray[np.int64]:
-        """int64[num]: atoms of the units that the layer makes."""
+        """Return the atoms of `num` units that the layer produces, int64[num]."""
         return self.tensors.couplings.produce(self.name, num)
 
-    def received(self, dim: int, size: int) -> NDArray[np.int64]:
-        """int64[size]: the atoms along the input dimension that the layer works on; fixed where it has none."""
+    def input_atoms(self, dim: int, size: int) -> NDArray[np.int64]:
+        """Return the atoms along the input dimension that the layer consumes, int64[size].
+
+        When the input has its units along another dimension, they are fixed, and so are the returned atoms.
+        """
         if self.flow is not None and self.flow.dim == dim:
             return self.flow.atoms
-        self._fix("it works along another dimension than the units'")
+        self._fix("the layer works along another dimension than that of the units")
         return np.zeros(size, np.int64)
 
     def claim(self, name: str, dim: int, atoms: NDArray[np.int64], role: Role) -> None:
-        """See TensorClaims."""
+        """Assign atoms to a tensor of the layer, see TensorClaims.claim."""
         self.tensors.claim(self.name, name, getattr(self.layer, name, None), dim, atoms, role)
 
     def keep_whole(self, problem: str) -> None:
-        """Neither the layer nor what it receives is cut."""
+        """Exclude the layer's parameters and the units of its input from cutting."""
         self.tensors.keep_whole(self.layer.parameters())
         self._fix(problem)
 
@@ -100,7 +103,7 @@ class LayerCall:
 
 
 def follow_layer(call: LayerCall) -> Any:
-    """The flow of the result of a layer of Kind.LAYER; a tuple of flows for a recurrent one."""
+    """Return the flow of the result of a layer of OperationKind.LAYER; a tuple of flows for a recurrent layer."""
     layer = call.layer
     if isinstance(layer, _ConvNd):
         return _convolution(call, layer)
@@ -115,13 +118,13 @@ def follow_layer(call: LayerCall) -> Any:
 
 def _convolution(call: LayerCall, layer: _ConvNd) -> Flow | None:
     channel_dim = call.result.ndim - len(layer.kernel_size) - 1
-    received = call.received(channel_dim, layer.in_channels)
+    inputs = call.input_atoms(channel_dim, layer.in_channels)
     input_dim, output_dim = (0, 1) if layer.transposed else (1, 0)
     if layer.groups == 1:
         outputs = call.produce(layer.out_channels)
-        call.claim("weight", input_dim, received, "input")
+        call.claim("weight", input_dim, inputs, "input")
     elif layer.groups == layer.in_channels and not layer.transposed:
-        outputs = received.repeat(layer.out_channels // layer.in_channels)
+        outputs = inputs.repeat(layer.out_channels // layer.in_channels)
     else:
         call.keep_whole("its channels are convolved in groups")
         return None
@@ -132,7 +135,7 @@ def _convolution(call: LayerCall, layer: _ConvNd) -> Flow | None:
 
 def _linear(call: LayerCall, layer: nn.Linear) -> Flow:
     dim = call.result.ndim - 1
-    call.claim("weight", 1, call.received(dim, layer.in_features), "input")
+    call.claim("weight", 1, call.input_atoms(dim, layer.in_features), "input")
     outputs = call.produce(layer.out_features)
     call.claim("weight", 0, outputs, "output")
     call.claim("bias", 0, outputs, "output")
@@ -150,16 +153,16 @@ def _embedding(call: LayerCall, layer: nn.Embedding) -> Flow | None:
 
 def _recurrent(call: LayerCall, layer: RNNBase) -> Any:
     if layer.bidirectional or layer.proj_size or call.num_inputs > 1:
-        call.keep_whole("it is bidirectional, projected or given its initial state")
+        call.keep_whole("it is bidirectional, has projections or takes an initial state")
         return None
     dim = call.result[0].ndim - 1
-    received = call.received(dim, layer.input_size)
-    # one hidden_size serves all layers of the module, so unit j is unit j of each of them
+    inputs = call.input_atoms(dim, layer.input_size)
+    # all depths of the module have the same hidden_size, so they keep the same units
     hidden = call.produce(layer.hidden_size)
     num_gates = layer.get_parameter("weight_hh_l0").shape[0] // layer.hidden_size
     rows = np.tile(hidden, num_gates)
     for depth in range(layer.num_layers):
-        call.claim(f"weight_ih_l{depth}", 1, hidden if depth else received, "input")
+        call.claim(f"weight_ih_l{depth}", 1, hidden if depth else inputs, "input")
         call.claim(f"weight_hh_l{depth}", 1, hidden, "input")
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             call.claim(f"{name}_l{depth}", 0, rows, "output")
@@ -168,10 +171,10 @@ def _recurrent(call: LayerCall, layer: RNNBase) -> Any:
 
 
 def _per_channel(call: LayerCall, layer: nn.Module) -> Flow | None:
-    """A norm over each channel or group of channels, or PReLU."""
+    """Follow a norm over each channel or group of channels, or PReLU."""
     if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
         return call.flow
-    channels = call.received(1, call.result.shape[1])
+    channels = call.input_atoms(1, call.result.shape[1])
     if isinstance(layer, nn.GroupNorm):
         by_group = channels.reshape(layer.num_groups, -1)
         for column in by_group.T:

@@ -1,4 +1,4 @@
-"""How torch's layers and functions treat the units that flow through them."""
+"""Classifies torch's layers and functions by their effect on units."""
 
 from enum import Enum
 
@@ -11,21 +11,21 @@ from torch.nn.modules.rnn import RNNBase
 
 
 class OperationKind(Enum):
-    """What an operation does with units; `coupling` follows each by a method of that name."""
+    """The effect of an operation on units; module `coupling` has a method for each kind."""
 
-    LAYER = "layer"  # has tensors that its units own, see layers.py
+    LAYER = "layer"  # has tensors with entries of units, see layers.py
     LAYER_NORM = "layer_norm"
     SOFTMAX = "softmax"
     ELEMENTWISE = "elementwise"
-    SPATIAL = "spatial"  # works on each channel's map, the dimensions after the first two
+    SPATIAL = "spatial"  # works on the map of each channel, that is, on the dimensions after the first two
     PAD = "pad"
     REDUCTION = "reduction"
     MOVEMENT = "movement"  # only moves entries
-    MIX = "mix"  # uses several units for each of its outputs
+    MIX = "mix"  # each output depends on several units
     UNKNOWN = "unknown"
 
 
-#: the first kind whose types a layer is an instance of
+#: types of layers and their kind; the first match counts
 MODULE_KINDS: tuple[tuple[tuple[type[nn.Module], ...], OperationKind], ...] = (
     ((_ConvNd, nn.Linear, nn.Embedding, RNNBase, _NormBase, nn.GroupNorm, nn.PReLU), OperationKind.LAYER),
     ((nn.LayerNorm, nn.RMSNorm), OperationKind.LAYER_NORM),
@@ -93,7 +93,7 @@ _KIND_OF = {name: kind for kind, names in _FUNCTIONS.items() for name in names.s
 
 
 def function_kind(node: fx.Node) -> OperationKind:
-    """The kind of a called function or tensor method; `add_`, `torch.add` and `+` are one."""
+    """Return the kind of a called function or tensor method; `add_`, `torch.add` and `+` have the same kind."""
     target = node.target
     if isinstance(target, str):
         return _KIND_OF.get(target.rstrip("_"), OperationKind.UNKNOWN)

@@ -1,4 +1,4 @@
-"""The Scaler of HeteroFL (arXiv 2010.01264): a submodel's hidden activations, brought to the full model's size."""
+"""The Scaler of HeteroFL (arXiv 2010.01264) scales a submodel's hidden activations to those of the full model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from orchestrator.models.units.groups import UnitGroup
 
 
 def unit_producers(layout: ParameterLayout, groups: Sequence[UnitGroup]) -> tuple[str, ...]:
-    """Names of the layers with weights that produce units, norms not included."""
+    """Return the names of the layers whose weights produce units, without norms."""
     weights = {segment.name for segment in layout.maskable}
     parts = (part for group in groups for part in group.slices)
     names = [p.segment.rpartition(".")[0] for p in parts if p.role == "output" and p.segment in weights]
@@ -18,7 +18,7 @@ def unit_producers(layout: ParameterLayout, groups: Sequence[UnitGroup]) -> tupl
 
 
 def divide_outputs(module: nn.Module, layers: Sequence[str], divisor: float) -> None:
-    """From now on divide what these layers return, each tensor of a tuple, before anything else sees it."""
+    """Add a forward hook to these layers that divides their outputs, including each tensor of a tuple."""
 
     def divide(output: Any) -> Any:
         if isinstance(output, tuple):

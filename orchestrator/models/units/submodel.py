@@ -1,6 +1,6 @@
-"""Smaller dense models cut out of a model: which entries they take, and the module that runs them.
+"""Cuts smaller dense submodels out of a model: finds a submodel's entries, and builds its module.
 
-Legend: D = entries of the full flat vector, D_sub = entries of the submodel's own, J = units of all groups.
+Legend: D = entries of the full flat vector, D_sub = entries of the submodel's flat vector, J = units of all groups.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,23 +18,23 @@ from orchestrator.models.parameters import ParameterLayout
 from orchestrator.models.replica import replica
 from orchestrator.models.units.groups import Role, UnitGroup, UnitSlice
 
-#: group name -> int64[k], the units it keeps, each once, in the order in which the submodel has them;
-#: a group that is not in the mapping is whole
+#: group name -> int64[k], the group's kept units, each once, in the order of the submodel; a group that is not in the
+#: mapping keeps all units
 KeptUnits = Mapping[str, Tensor]
 
-#: a slice and the units, int64[k], that it keeps
+#: a slice and its kept units, int64[k]
 _Cut = tuple[UnitSlice, NDArray[np.int64]]
 
 
 def first_units(groups: Sequence[UnitGroup], counts: Mapping[str, int]) -> KeptUnits:
-    """The first `counts[name]` units of each group; a group without a count stays whole."""
+    """Return the first `counts[name]` units of each group; a group without a count keeps all units."""
     return {g.name: torch.arange(counts[g.name]) for g in groups if g.name in counts}
 
 
 def submodel_index(layout: ParameterLayout, groups: Sequence[UnitGroup], kept: KeptUnits) -> Tensor:
-    """int64[D_sub]: the position in the full vector of each entry of the submodel's own flat vector.
+    """Return the position in the full vector of each entry of the submodel's flat vector, int64[D_sub].
 
-    `full[index]` gathers the submodel's values, `full[index] = values` scatters them.
+    `full[index]` gathers the submodel's values, and `full[index] = values` scatters them.
     """
     _check_names(groups, kept)
     cuts: dict[str, list[_Cut]] = {}
@@ -55,7 +55,7 @@ def submodel_index(layout: ParameterLayout, groups: Sequence[UnitGroup], kept: K
 
 
 def unit_mask(layout: ParameterLayout, groups: Sequence[UnitGroup], kept: KeptUnits) -> Tensor:
-    """bool[D]: True exactly at the entries of the submodel; the biases and norms of dropped units are False."""
+    """Return bool[D], True exactly for the submodel's entries. Biases and norms of dropped units are False."""
     mask = torch.zeros(layout.size, dtype=torch.bool)
     mask[submodel_index(layout, groups, kept)] = True
     return mask
@@ -64,10 +64,10 @@ def unit_mask(layout: ParameterLayout, groups: Sequence[UnitGroup], kept: KeptUn
 def unit_sums(
     layout: ParameterLayout, groups: Sequence[UnitGroup], vector: Tensor, role: Role
 ) -> dict[str, Tensor]:
-    """By group name, of the vector's dtype, [num_units]: the sums of each unit's entries of a [D] vector.
+    """Return the sum of each unit's entries of a [D] vector, by group name: [num_units], of the vector's dtype.
 
-    Only the entries of one role count: with "output" those that produce the unit, with "input" those that
-    consume it. A weight between two groups counts in both, in different roles.
+    Only entries of this role count: "output" entries produce the unit, "input" entries consume the unit. A weight
+    between two groups counts in both groups, in different roles.
     """
     views = layout.views(vector)
     marginals: dict[tuple[str, int], Tensor] = {}
@@ -86,7 +86,7 @@ def unit_sums(
 
 
 def units_to_bits(groups: Sequence[UnitGroup], kept: KeptUnits) -> NDArray[np.bool_]:
-    """bool[J]: whether each unit is kept, group after group."""
+    """Return whether each unit is kept, bool[J], group after group."""
     _check_names(groups, kept)
     parts = []
     for group in groups:
@@ -98,9 +98,9 @@ def units_to_bits(groups: Sequence[UnitGroup], kept: KeptUnits) -> NDArray[np.bo
 
 
 def bits_to_units(groups: Sequence[UnitGroup], bits: NDArray[np.bool_]) -> KeptUnits:
-    """The kept units of every group in ascending order, from bool[J].
+    """Return the kept units of every group in ascending order, from bool[J].
 
-    Raises WireError for another number of bits and for a group with no kept unit.
+    Raises WireError for another number of bits, and for a group without a kept unit.
     """
     num_units = sum(group.num_units for group in groups)
     if bits.shape != (num_units,):
@@ -116,10 +116,11 @@ def bits_to_units(groups: Sequence[UnitGroup], bits: NDArray[np.bool_]) -> KeptU
 
 
 def shrink(module: nn.Module, groups: Sequence[UnitGroup], num_kept: Mapping[str, int]) -> nn.Module:
-    """A new module like this one with so many units in each group; a group without a count stays whole.
+    """Return a smaller copy of the module with `num_kept` units in each group.
 
-    Its ParameterLayout has the same segments in the same order, smaller; their values are zero, to be
-    loaded. All other state is copied. `module` is left as it is and shares nothing with the new one.
+    A group without a count keeps all units. The copy's ParameterLayout has the same segments in the same order, with
+    smaller shapes. Their values are zero, so that the caller loads them. All other state is copied. The function does
+    not change `module`, and the copy shares no tensors with it.
     """
     _check_names(groups, num_kept)
     removed: dict[tuple[str, int], int] = {}
@@ -131,17 +132,17 @@ def shrink(module: nn.Module, groups: Sequence[UnitGroup], num_kept: Mapping[str
             removed[key] = removed.get(key, 0) + dropped * part.index.shape[1]
     smaller = _copy_with_zeros(module, removed)
     for name, layer in smaller.named_modules():
-        _declare_sizes(layer, removed.get((f"{name}.weight", 0), 0))
+        _update_sizes(layer, removed.get((f"{name}.weight", 0), 0))
     return smaller
 
 
-def _check_names(groups: Sequence[UnitGroup], given: Mapping[str, object]) -> None:
-    unknown = given.keys() - {group.name for group in groups}
+def _check_names(groups: Sequence[UnitGroup], by_name: Mapping[str, object]) -> None:
+    unknown = by_name.keys() - {group.name for group in groups}
     assert not unknown, f"there is no group {sorted(unknown)}"
 
 
 def _axes(shape: tuple[int, ...], cuts: Sequence[_Cut]) -> Iterator[tuple[int, Tensor]]:
-    """(size, int64 positions that stay) along each cut dimension, and along those between them as one."""
+    """Yield (size, kept positions, int64) of each cut dimension; dimensions between cut ones are merged into one."""
     whole = 1
     for dim, size in enumerate(shape):
         own = [cut for cut in cuts if cut[0].dim == dim]
@@ -153,7 +154,7 @@ def _axes(shape: tuple[int, ...], cuts: Sequence[_Cut]) -> Iterator[tuple[int, T
 
 
 def _kept_positions(size: int, cuts: Sequence[_Cut]) -> NDArray[np.int64]:
-    """Positions along one dimension that stay, block by block, with the units of a block in their new order."""
+    """Return the kept positions along one dimension, block by block, with the units of a block in their new order."""
     whole = np.ones(size, np.bool_)
     for part, _ in cuts:
         whole[part.index] = False
@@ -168,10 +169,10 @@ def _kept_positions(size: int, cuts: Sequence[_Cut]) -> NDArray[np.int64]:
 
 
 def _copy_with_zeros(module: nn.Module, removed: Mapping[tuple[str, int], int]) -> nn.Module:
-    """A deep copy in which zeros of the smaller shape stand for each tensor of the vector."""
+    """Return a deep copy in which zeros of the smaller shape replace each tensor of the flat vector."""
     memo: dict[int, object] = {}
     in_vector = {segment.name for segment in ParameterLayout.of(module).segments}
-    in_vector |= {name for name, _ in removed}  # statistics that are not finite now are still statistics
+    in_vector |= {name for name, _ in removed}  # includes statistics whose current values are not finite
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if name in in_vector:
             shape = [size - removed.get((name, dim), 0) for dim, size in enumerate(tensor.shape)]
@@ -181,13 +182,13 @@ def _copy_with_zeros(module: nn.Module, removed: Mapping[tuple[str, int], int]) 
     return replica(module, memo)
 
 
-def _declare_sizes(layer: nn.Module, num_removed: int) -> None:
-    """Bring a layer's own record of its sizes in line with its tensors.
+def _update_sizes(layer: nn.Module, num_removed: int) -> None:
+    """Set a layer's size attributes to the sizes of its tensors.
 
-    A norm may have no tensor to look at: `num_removed` says how many channels it lost.
+    A norm may have no tensors, so `num_removed` is the number of its removed channels.
     """
     if isinstance(layer, _ConvNd):
-        _declare_channels(layer)
+        _update_channels(layer)
     elif isinstance(layer, nn.Linear):
         layer.out_features, layer.in_features = layer.weight.shape
     elif isinstance(layer, nn.Embedding):
@@ -205,7 +206,7 @@ def _declare_sizes(layer: nn.Module, num_removed: int) -> None:
         layer.num_parameters -= num_removed
 
 
-def _declare_channels(layer: _ConvNd) -> None:
+def _update_channels(layer: _ConvNd) -> None:
     outputs, inputs = layer.weight.shape[:2]
     if layer.groups == 1:
         layer.in_channels, layer.out_channels = (outputs, inputs) if layer.transposed else (inputs, outputs)

@@ -1,4 +1,4 @@
-"""CIFAR's pickles, on tiny ones whose digests torchvision is told."""
+"""CIFAR's pickles: small files whose digests the tests set in torchvision."""
 
 import hashlib
 import pickle
@@ -27,7 +27,7 @@ def write(file: Path, content: dict[str, Any]) -> list[str]:
         ("cifar100", CIFAR100, "fine_labels", "fine_label_names"),
     ],
 )
-def test_reads_channels_first(
+def test_images_are_channels_first(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -48,6 +48,7 @@ def test_reads_channels_first(
     assert dataset.std == (0.2023, 0.1994, 0.2010)
 
 
-def test_missing_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cifar-100-python/ is missing"):
+def test_missing_files_are_rejected(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cifar-100-python/") as caught:
         load_dataset(DataConfig(name="cifar100", root=tmp_path))
+    assert (caught.value.field, caught.value.value) == ("data.root", tmp_path)

@@ -12,7 +12,7 @@ from orchestrator.data.registry import load_dataset
 from orchestrator.errors import DataError
 
 
-def test_same_images_as_scikit_learn_gives() -> None:
+def test_images_equal_those_of_scikit_learn() -> None:
     ours, theirs = load(DataConfig()).train, load_digits()
     assert ours.images.dtype == np.float32
     assert np.array_equal(ours.images[:, 0] * 16, theirs.images)
@@ -20,13 +20,13 @@ def test_same_images_as_scikit_learn_gives() -> None:
 
 
 @pytest.mark.parametrize(("fraction", "num_train"), [(0.2, 1438), (0.5, 899)])
-def test_the_training_images_alone_are_normalised(fraction: float, num_train: int) -> None:
-    """By scikit-learn's copy: the levels of the training images have mean 0 and deviation 1, the others have not."""
+def test_constants_are_those_of_the_training_images(fraction: float, num_train: int) -> None:
+    """Mean and deviation are computed with scikit-learn's images. Only training images get mean 0 and deviation 1."""
     dataset, theirs = load_dataset(DataConfig(test_fraction=fraction)), load_digits()
     assert dataset.input_shape == (1, 8, 8)
     assert dataset.num_classes == 10
     assert (len(dataset.train_labels), len(dataset.test_labels)) == (num_train, 1797 - num_train)
-    rows = {image.tobytes(): place for place, image in enumerate((theirs.images / 16).astype(np.float32))}
+    rows = {image.tobytes(): number for number, image in enumerate((theirs.images / 16).astype(np.float32))}
     levels = theirs.images[[rows[image.tobytes()] for image in dataset.train_inputs[:, 0]]] / 16
     assert dataset.mean == pytest.approx((levels.mean(),), rel=1e-12)
     assert dataset.std == pytest.approx((levels.std(),), rel=1e-12)
@@ -36,6 +36,7 @@ def test_the_training_images_alone_are_normalised(fraction: float, num_train: in
     assert abs(float(test.mean())) > 1e-4
 
 
-def test_root_is_refused() -> None:
-    with pytest.raises(DataError, match="leave it out"):
+def test_root_is_rejected() -> None:
+    with pytest.raises(DataError) as caught:
         load_dataset(DataConfig(root=Path()))
+    assert (caught.value.field, caught.value.value) == ("data.root", Path())

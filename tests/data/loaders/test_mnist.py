@@ -1,4 +1,4 @@
-"""idx files, on tiny ones made here."""
+"""The idx files of MNIST, FashionMNIST and EMNIST, on small files."""
 
 import gzip
 from pathlib import Path
@@ -30,7 +30,7 @@ def write_family(folder: Path, prefixes: tuple[str, str], packed: bool) -> np.nd
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashionmnist", "FashionMNIST")])
-def test_reads_the_usual_layout(tmp_path: Path, name: str, folder: str, packed: bool) -> None:
+def test_torchvisions_layout_is_read(tmp_path: Path, name: str, folder: str, packed: bool) -> None:
     images = write_family(tmp_path / folder / "raw", ("train", "t10k"), packed)
     dataset = load_dataset(DataConfig(name=name, root=tmp_path))
     assert np.array_equal(dataset.train_inputs[:, 0], images)
@@ -38,48 +38,53 @@ def test_reads_the_usual_layout(tmp_path: Path, name: str, folder: str, packed: 
     assert dataset.mean == ((0.1307,) if name == "mnist" else (0.2860,))
 
 
-def test_emnist_images_are_turned_upright(tmp_path: Path) -> None:
+def test_emnist_images_are_transposed(tmp_path: Path) -> None:
     images = write_family(tmp_path / "EMNIST" / "raw", ("emnist-byclass-train", "emnist-byclass-test"), True)
     dataset = load_dataset(DataConfig(name="emnist", root=tmp_path))
     assert np.array_equal(dataset.train_inputs[2, 0], images[2].T)
     assert dataset.train_inputs.flags.c_contiguous
 
 
-def test_unpacked_file_wins_over_packed_one(tmp_path: Path) -> None:
+def test_unpacked_file_is_preferred_to_packed_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(idx(np.array([1])))
     (tmp_path / "a.gz").write_bytes(gzip.compress(idx(np.array([2]))))
     assert read_idx(tmp_path / "a", 1).tolist() == [1]
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    "content",
     [
-        (None, "neither a nor a.gz is there"),
-        (b"", "is not the idx file"),
-        (b"\0\0\x08\x01\0", "is not the idx file"),
-        (idx(np.array([1, 2]))[:-1], "is not the idx file"),
-        (idx(np.array([1, 2])) + b"\0", "is not the idx file"),
-        (b"\0\0\x0d\x01\0\0\0\x01\0", "is not the idx file"),
-        (idx(np.ones((1, 1))), "is not the idx file"),
+        b"",
+        b"\0\0\x08\x01\0",
+        idx(np.array([1, 2]))[:-1],
+        idx(np.array([1, 2])) + b"\0",
+        b"\0\0\x0d\x01\0\0\0\x01\0",
+        idx(np.ones((1, 1))),
     ],
 )
-def test_bad_files_are_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
-    if content is not None:
-        (tmp_path / "a").write_bytes(content)
-    with pytest.raises(DataError, match=words) as caught:
+def test_file_of_another_format_is_rejected(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(DataError, match="idx file") as caught:
         read_idx(tmp_path / "a", 1)
-    assert caught.value.field == "data.root"
+    assert (caught.value.field, caught.value.value) == ("data.root", tmp_path / "a")
+
+
+def test_missing_file_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"neither a nor a\.gz") as caught:
+        read_idx(tmp_path / "a", 1)
+    assert (caught.value.field, caught.value.value) == ("data.root", tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"no gzip", gzip.compress(idx(np.arange(99)))[:-20]])
-def test_bad_gzip_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_corrupt_gzip_file_is_rejected(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.gz").write_bytes(content)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot be read") as caught:
         read_idx(tmp_path / "a", 1)
+    assert (caught.value.field, caught.value.value) == ("data.root", tmp_path / "a.gz")
 
 
-def test_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The home folder's cache is a file, so that the download fails before it reaches the network."""
+def test_failed_download_is_reported_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache folder's parent is a file, so that the download fails before it uses the network."""
     (tmp_path / ".cache").write_text("")
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("mnist", "emnist", "cifar10"):

@@ -1,4 +1,4 @@
-"""Which Parquet files are read: the conventional ones of one set; others are named, sets are never mixed."""
+"""The choice of Parquet files: one set of files per part, a note about other files, and rejected folders."""
 
 from pathlib import Path
 
@@ -37,36 +37,36 @@ def test_conventional_files_are_read_in_the_order_of_their_numbers(
     found = find_files(tmp_path)
     assert [file.name for file in found.train] == train
     assert [file.name for file in found.test] == test
-    said = f"left out of {tmp_path}: {', '.join(unused)} (not the training or the test part)"
-    assert found.notes == ((said,) if unused else ())
+    note = f"left out of {tmp_path}: {', '.join(unused)} (not the training or the test part)"
+    assert found.notes == ((note,) if unused else ())
 
 
 @pytest.mark.parametrize(
-    ("names", "words"),
+    ("names", "problem"),
     [
-        ([], "the folder holds no train*.parquet;"),
-        (["train_small.parquet"], "holds no train*.parquet, but train_small.parquet;"),
-        (["data/train.parquet"], "holds no train*.parquet, but data/train.parquet;"),
+        ([], "no train*.parquet"),
+        (["train_small.parquet"], "no train*.parquet, but train_small.parquet"),
+        (["data/train.parquet"], "no train*.parquet, but data/train.parquet"),
         (
             ["train.parquet", "train-00000-of-00001.parquet"],
-            "train-00000-of-00001.parquet, train.parquet are different sets of one part",
+            "train-00000-of-00001.parquet, train.parquet are different sets",
         ),
-        (["train.parquet", "training.parquet"], "are different sets of one part"),
-        (["train-00000-of-00001.parquet", "train-00000-of-00002.parquet"], "are different sets of one part"),
-        (["train1.parquet", "train_1.parquet"], "are different sets of one part"),
+        (["train.parquet", "training.parquet"], "different sets"),
+        (["train-00000-of-00001.parquet", "train-00000-of-00002.parquet"], "different sets"),
+        (["train1.parquet", "train_1.parquet"], "different sets"),
         (
             ["train-00000-of-00003.parquet", "train-00002-of-00003.parquet"],
-            "2 of 3 files like train-00000-of-00003.parquet are there; number 1 is not",
+            "2 of 3 files like train-00000-of-00003.parquet; number 1",
         ),
         (
             ["train.parquet", "test-00001-of-00002.parquet"],
-            "1 of 2 files like test-00001-of-00002.parquet are there; number 0 is not",
+            "1 of 2 files like test-00001-of-00002.parquet; number 0",
         ),
     ],
 )
-def test_refusals_name_the_files(tmp_path: Path, names: list[str], words: str) -> None:
+def test_ambiguous_or_missing_files_are_rejected(tmp_path: Path, names: list[str], problem: str) -> None:
     put(tmp_path, names)
     with pytest.raises(DataError) as caught:
         find_files(tmp_path)
-    assert caught.value.field == "data.root"
-    assert words in str(caught.value)
+    assert (caught.value.field, caught.value.value) == ("data.root", tmp_path)
+    assert problem in caught.value.problem

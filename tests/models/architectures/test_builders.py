@@ -1,4 +1,4 @@
-"""The built-in nets against the published parameter counts and layer by layer."""
+"""The built-in models: published parameter counts, image sizes, and forward passes layer by layer."""
 
 from collections.abc import Callable
 
@@ -36,7 +36,7 @@ def test_published_parameter_counts(
 
 
 @pytest.mark.parametrize("name", [name for name, entry in MODELS.items() if entry.takes == "image"])
-def test_any_image_size_and_number_of_channels(name: str) -> None:
+def test_models_take_any_image_size_and_number_of_channels(name: str) -> None:
     model = resolve_builder(name)((4, 35, 32), 7)
     logits = model(torch.rand(2, 4, 35, 32))
     assert logits.shape == (2, 7)
@@ -59,12 +59,13 @@ def test_any_image_size_and_number_of_channels(name: str) -> None:
         ("resnet18", 1),
     ],
 )
-def test_smallest_image(name: str, smallest: int) -> None:
+def test_smallest_image_of_a_model(name: str, smallest: int) -> None:
     builder = resolve_builder(name)
     assert builder((1, smallest, smallest), 2)(torch.rand(2, 1, smallest, smallest)).shape == (2, 2)
     if smallest > 1:
-        with pytest.raises(ModelError, match=rf"model\.name={name}: .*{smallest}x{smallest}"):
+        with pytest.raises(ModelError, match=f"{smallest}x{smallest}") as caught:
             builder((1, 40, smallest - 1), 2)
+        assert (caught.value.field, caught.value.value) == ("model.name", name)
 
 
 def _feddst(model: nn.Module, images: Tensor, num_linear: int) -> Tensor:
@@ -103,13 +104,13 @@ def _head(model: nn.Module, hidden: Tensor, num_linear: int) -> Tensor:
         ("cnn_cifar", (3, 32, 32), _dispfl, 3),
     ],
 )
-def test_forward_and_gradients_are_those_of_the_published_layers(
+def test_forward_and_gradients_equal_those_of_the_published_layers(
     name: str,
     input_shape: tuple[int, int, int],
     published: Callable[[nn.Module, Tensor, int], Tensor],
     num_linear: int,
 ) -> None:
-    """ReLU and max-pooling commute, so that the order in which a paper applies them does not matter."""
+    """ReLU and max-pooling commute, so the order in which a paper applies them does not matter."""
     model = resolve_builder(name)(input_shape, 10)
     images = torch.randn(3, *input_shape, generator=torch.Generator().manual_seed(0))
     ours, theirs = model(images), published(model, images, num_linear)
@@ -123,7 +124,7 @@ def test_forward_and_gradients_are_those_of_the_published_layers(
         assert torch.equal(a, b)
 
 
-def test_vgg11_predicts_with_the_statistics_of_the_batch() -> None:
+def test_vgg11_predicts_with_batch_statistics() -> None:
     model = resolve_builder("vgg11")((3, 32, 32), 10).eval()
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     assert [norm.num_features for norm in norms] == [64, 128, 256, 256, 512, 512, 512, 512]

@@ -1,4 +1,4 @@
-"""The character model: what it computes, how it is traced, masked, trained and repeated."""
+"""The character model: its equations, tracing, masking, training and repeatability."""
 
 import copy
 import pickle
@@ -40,8 +40,8 @@ def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1 / (1 + np.exp(-x))
 
 
-def test_logits_are_those_of_the_equations_step_by_step() -> None:
-    """Gates in torch's order: input, forget, candidate, output."""
+def test_logits_equal_the_lstm_equations_step_by_step() -> None:
+    """The gates have torch's order: input, forget, candidate, output."""
     model = _model()
     weights = {n: p.detach().numpy().astype(np.float64) for n, p in model.named_parameters()}
     tokens, _ = _batch()
@@ -50,14 +50,14 @@ def test_logits_are_those_of_the_equations_step_by_step() -> None:
         features = weights["embedding.weight"][tokens[:, step].numpy()]
         gates = features @ weights["lstm.weight_ih_l0"].T + weights["lstm.bias_ih_l0"]
         gates += hidden @ weights["lstm.weight_hh_l0"].T + weights["lstm.bias_hh_l0"]
-        enter, forget, candidate, leave = np.split(gates, 4, axis=1)
+        enter, forget, candidate, output = np.split(gates, 4, axis=1)
         cell = _sigmoid(forget) * cell + _sigmoid(enter) * np.tanh(candidate)
-        hidden = _sigmoid(leave) * np.tanh(cell)
+        hidden = _sigmoid(output) * np.tanh(cell)
     expected = hidden @ weights["fc.weight"].T + weights["fc.bias"]
     np.testing.assert_allclose(model(tokens).detach().numpy(), expected, atol=1e-5)
 
 
-def test_any_length_of_text() -> None:
+def test_model_takes_texts_of_any_length() -> None:
     assert _model()(torch.zeros(3, 1, dtype=torch.int64)).shape == (3, NUM_CHARACTERS)
     assert _model()(torch.zeros(3, 90, dtype=torch.int64)).shape == (3, NUM_CHARACTERS)
 
@@ -81,8 +81,8 @@ def test_weights_are_maskable_and_biases_are_not() -> None:
     assert {s.kind for s in layout.segments if not s.maskable} == {"bias"}
 
 
-def test_masked_recurrent_weights_take_no_part() -> None:
-    """Without its weights the LSTM sees biases only, so that every text gets the same scores."""
+def test_masked_recurrent_weights_have_no_effect() -> None:
+    """Without its weights the LSTM depends on its biases only, so that all texts have the same logits."""
     flat = FlatModule(_model())
     for segment in flat.layout.maskable[1:3]:
         flat.values[segment.slice] = 0.0
@@ -97,7 +97,7 @@ def test_cost_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("momentum", "weight_decay"), [(0.0, 0.0), (0.9, 1e-3)])
-def test_sgd_on_the_flat_vector_equals_torch_sgd_on_a_twin(momentum: float, weight_decay: float) -> None:
+def test_sgd_on_the_flat_vector_equals_torch_sgd_on_a_copy(momentum: float, weight_decay: float) -> None:
     module = _model()
     twin = copy.deepcopy(module)
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.5, momentum=momentum, weight_decay=weight_decay)
@@ -116,7 +116,7 @@ def test_sgd_on_the_flat_vector_equals_torch_sgd_on_a_twin(momentum: float, weig
     assert (flat.values != start)[: flat.layout.num_trainable].float().mean() > 0.9
 
 
-def test_forward_and_backward_repeat_bit_for_bit() -> None:
+def test_forward_and_backward_passes_are_repeatable_bit_for_bit() -> None:
     runs = []
     for _ in range(3):
         flat = FlatModule(_model())
@@ -128,7 +128,7 @@ def test_forward_and_backward_repeat_bit_for_bit() -> None:
         assert torch.equal(grad, runs[0][1])
 
 
-def test_copies_compute_the_same_and_train_apart() -> None:
+def test_copies_are_equal_and_independent() -> None:
     flat = FlatModule(_model())
     twin = copy.deepcopy(flat.module)
     tokens, _ = _batch()
@@ -141,5 +141,5 @@ def test_copies_compute_the_same_and_train_apart() -> None:
 
 def test_builder_survives_pickling() -> None:
     build = partial(construct, "char_lstm", char_lstm, SHAPE, NUM_CHARACTERS)
-    again = pickle.loads(pickle.dumps(build))  # noqa: S301 - our own bytes
-    assert again()(_batch()[0]).shape == (5, NUM_CHARACTERS)
+    unpickled = pickle.loads(pickle.dumps(build))  # noqa: S301
+    assert unpickled()(_batch()[0]).shape == (5, NUM_CHARACTERS)

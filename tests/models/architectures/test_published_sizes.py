@@ -1,4 +1,4 @@
-"""Nets of the papers that are not built in, against the sizes stated for them."""
+"""Models from papers that are not built in, against their published sizes."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ COLOUR = (3, 32, 32)
 
 
 def sizes(module: nn.Module) -> tuple[int, int]:
-    """Maskable and other entries."""
+    """Numbers of maskable entries and of other entries."""
     layout = ParameterLayout.of(module)
     return layout.num_maskable, layout.num_dense
 
@@ -28,8 +28,8 @@ def cost(module: nn.Module, input_shape: tuple[int, ...]) -> ModelCost:
     return measure_cost(module, ParameterLayout.of(module), input_shape)
 
 
-def test_resnet50_of_ssfl() -> None:
-    """Its weights and other parameters for CIFAR-10; no memory is taken for them."""
+def test_size_of_ssfl_resnet50() -> None:
+    """Its weights and other parameters for CIFAR-10, on the meta device, which allocates no memory."""
     with torch.device("meta"):
         assert sizes(resnet50(COLOUR, 10)) == (23_467_712, 53_130)
 
@@ -40,12 +40,12 @@ def test_resnet50_halves_the_image_three_times_and_normalises_in_32_groups() -> 
     # one after the stem, three in each of 16 blocks, one in each of four projecting shortcuts
     assert len(norms) == 1 + 16 * 3 + 4
     assert {norm.num_groups for norm in norms} == {32}
-    # the stem and the first stage see 32x32 pixels, the last stage 4x4, the classifier one
+    # maps have 32x32 pixels in the stem and the first stage, 4x4 in the last stage, and one at the classifier
     assert set(cost(model, COLOUR).positions.values()) == {32.0**2, 16.0**2, 8.0**2, 4.0**2, 1.0}
 
 
-def test_vgg11_is_written_here_as_it_is_built_in() -> None:
-    """Layer by layer the same shapes and costs, by which the deeper ones are held to it."""
+def test_published_vgg11_equals_the_built_in_vgg11() -> None:
+    """Each layer has the same shape and cost. The deeper VGGs use the same code."""
     built_in, here = resolve_builder("vgg11")(COLOUR, 10), vgg11(COLOUR, 10)
     assert [p.shape for p in here.parameters()] == [p.shape for p in built_in.parameters()]
     positions = [list(cost(module, COLOUR).positions.values()) for module in (here, built_in)]
@@ -59,7 +59,7 @@ def test_vgg11_is_written_here_as_it_is_built_in() -> None:
         (vgg16, (3, 64, 64), 200, 15_132_936, 2 * (64 + 128) + 3 * (256 + 512 + 512)),
     ],
 )
-def test_deeper_vggs_of_fedlps(
+def test_sizes_of_fedlps_vggs(
     build: Builder, input_shape: tuple[int, ...], num_classes: int, num_parameters: int, channels: int
 ) -> None:
     """A channel has a bias and two parameters of its norm, a class has a bias."""
@@ -67,16 +67,16 @@ def test_deeper_vggs_of_fedlps(
     assert sizes(build(input_shape, num_classes)) == (num_parameters - num_dense, num_dense)
 
 
-def test_lstm_of_fedlps() -> None:
-    """10,000 words of 200 features, which the decoder shares; 256 and 200 units of four gates each."""
+def test_size_of_fedlps_lstm() -> None:
+    """10,000 words with 200 features, shared with the decoder; layers of 256 and 200 units with four gates."""
     weights = 10_000 * 200 + 4 * 256 * (200 + 256) + 4 * 200 * (256 + 200)
     biases = 2 * 4 * 256 + 2 * 4 * 200 + 10_000
     assert sizes(reddit_lstm((9,), 10_000)) == (weights, biases)
     assert weights + biases == 2_845_392
 
 
-def test_lstm_of_fedlps_uses_every_weight_once_a_word() -> None:
-    """The lookup is free; 9 words are read and as many predicted."""
+def test_fedlps_lstm_uses_every_weight_once_per_word() -> None:
+    """The lookup is free. The model reads 9 words and predicts 9 words."""
     counted = cost(reddit_lstm((9,), 10_000), (9,))
     assert set(counted.positions.values()) == {9.0}
     assert counted.forward_flops() == 2 * 9 * (2_000_000 + 466_944 + 364_800)

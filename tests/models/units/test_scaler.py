@@ -1,4 +1,4 @@
-"""The Scaler: which layers it acts on, and what it does to their outputs."""
+"""The Scaler: its layers, and their scaled outputs."""
 
 import pytest
 import torch
@@ -21,21 +21,21 @@ def producers(module: nn.Module, example: Tensor) -> tuple[str, ...]:
         ("cnn_cifar", (3, 32, 32), ("conv1", "conv2", "fc1", "fc2")),
     ],
 )
-def test_all_layers_but_the_classifier_produce_units(
+def test_all_layers_except_the_classifier_produce_units(
     name: str, shape: tuple[int, int, int], expected: tuple[str, ...]
 ) -> None:
     assert producers(resolve_builder(name)(shape, 10), torch.zeros(2, *shape)) == expected
 
 
-def test_in_a_residual_net_every_convolution_does_and_no_norm() -> None:
-    """17 on the way, 3 on shortcuts; what is added up is scaled once in each of its parts."""
+def test_all_convolutions_and_no_norms_of_resnet_produce_units() -> None:
+    """17 convolutions on the main path and 3 in shortcuts; both operands of a sum are scaled."""
     module = resolve_builder("resnet18")((3, 8, 8), 10)
     convolutions = {n for n, m in module.named_modules() if isinstance(m, nn.Conv2d)}
     assert len(convolutions) == 20
     assert set(producers(module, torch.zeros(2, 3, 8, 8))) == convolutions
 
 
-def test_embeddings_and_recurrent_layers_do() -> None:
+def test_outputs_of_embeddings_and_recurrent_layers_are_divided() -> None:
     class Text(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -60,8 +60,8 @@ def test_embeddings_and_recurrent_layers_do() -> None:
     assert torch.equal(found_cell, cell / 0.5)
 
 
-def test_the_division_comes_before_the_norm() -> None:
-    """In training mode the running mean moves by a tenth of the mean of the divided activations."""
+def test_division_comes_before_the_norm() -> None:
+    """In training mode the running mean becomes a tenth of the mean of the divided activations."""
     norm = nn.BatchNorm1d(4)
     module = nn.Sequential(nn.Linear(3, 4), norm, nn.ReLU(), nn.Linear(4, 2))
     inputs = torch.arange(18.0).view(6, 3)

@@ -1,4 +1,4 @@
-"""Looking on while a model runs: every operator of torch, with what went in and what came out."""
+"""Observes a running model: calls a method with the arguments and result of every torch operator."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,15 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
-class OperatorWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """As a context, `seen` is called after each operator, whose result it leaves as it is."""
+class OperatorObserver(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A context manager that calls `observe` after each operator. It does not change the operator's result."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # torch wraps a mode that says True, which loads its compiler on first use: seconds for nothing
+        # with True, torch would import its compiler on first use, which takes seconds
         return False
 
     def __torch_dispatch__(
@@ -26,11 +26,11 @@ class OperatorWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
         output = func(*args, **(kwargs or {}))
-        self.seen(func, args, kwargs or {}, output)
+        self.observe(func, args, kwargs or {}, output)
         return output
 
     @abstractmethod
-    def seen(
+    def observe(
         self, func: OpOverload, args: Sequence[object], kwargs: Mapping[str, object], output: object
     ) -> None:
-        """What to do with one operator's arguments and result."""
+        """Use the arguments and the result of one operator."""

@@ -1,4 +1,4 @@
-"""Real MNIST and CIFAR-10 images, where SPARSEFLEET_TEST_DATA names a folder that holds them."""
+"""Real MNIST and CIFAR-10 images, in the folder that SPARSEFLEET_TEST_DATA names."""
 
 import os
 import time
@@ -29,8 +29,8 @@ def mnist(root: Path) -> Dataset:
     return load_dataset(DataConfig(name="mnist", root=root))
 
 
-def test_mnist_is_the_published_one(mnist: Dataset) -> None:
-    """The class sizes that are published, and the first training labels 5 0 4 1 9."""
+def test_mnist_has_the_published_class_sizes_and_labels(mnist: Dataset) -> None:
+    """The published class sizes, and the first training labels 5 0 4 1 9."""
     assert mnist.train_inputs.shape == (60_000, 1, 28, 28)
     sizes = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert np.bincount(mnist.train_labels).tolist() == sizes
@@ -41,26 +41,26 @@ def test_mnist_is_the_published_one(mnist: Dataset) -> None:
     assert float(values.std()) == pytest.approx(1.0, abs=0.02)
 
 
-def test_mnist_fingerprint_sees_one_pixel(mnist: Dataset) -> None:
+def test_mnist_fingerprint_depends_on_one_pixel(mnist: Dataset) -> None:
     before = mnist.fingerprint()
     images = mnist.train_inputs.copy()
     images[31_415, 0, 14, 14] ^= 1
     assert replace(mnist, train_inputs=images).fingerprint() != before
 
 
-def test_feddst_pathological_split(mnist: Dataset) -> None:
+def test_feddst_pathological_partition(mnist: Dataset) -> None:
     """400 clients with 2 shards of 20 images and every test image of their labels (arXiv:2112.09824)."""
     options = PartitionConfig(kind="shards", classes_per_client=2, shard_size=20)
     config = DataConfig(validation_fraction=0.0, partition=options)
     partition = make_partition(mnist, config, 400, np.random.default_rng(0))
     assert partition.train.sizes().tolist() == [40] * 400
     for client in range(0, 400, 37):
-        held = np.unique(mnist.train_labels[partition.train[client]])
-        expected = np.flatnonzero(np.isin(mnist.test_labels, held))
+        labels = np.unique(mnist.train_labels[partition.train[client]])
+        expected = np.flatnonzero(np.isin(mnist.test_labels, labels))
         assert np.array_equal(np.sort(partition.test[client]), expected)
 
 
-def test_balanced_dirichlet_is_quick_and_balanced(mnist: Dataset) -> None:
+def test_balanced_dirichlet_is_fast_and_balanced(mnist: Dataset) -> None:
     config = DataConfig(partition=PartitionConfig(kind="balanced_dirichlet", alpha=0.1))
     start_s = time.process_time()
     partition = make_partition(mnist, config, 400, np.random.default_rng(0))
@@ -71,8 +71,8 @@ def test_balanced_dirichlet_is_quick_and_balanced(mnist: Dataset) -> None:
     assert shares.max(axis=0).mean() > 0.6
 
 
-def test_cifar10_parquet(root: Path) -> None:
-    """The test file alone: 1,000 images a class, split with a fifth held out."""
+def test_cifar10_from_parquet(root: Path) -> None:
+    """The file with 1,000 test images per class, of which a fifth is held out."""
     dataset = load_dataset(DataConfig(name="parquet", root=root / "cifar10" / "test.parquet"))
     assert dataset.input_shape == (3, 32, 32)
     assert np.bincount(dataset.train_labels).tolist() == [800] * 10

@@ -1,7 +1,6 @@
-"""Which entries of a model each of its units owns, as its forward pass tells."""
+"""The groups of units that tracing finds in a model, and the models that it rejects."""
 
 import pickle
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,21 +11,9 @@ from orchestrator.errors import ModelError
 from orchestrator.models.registry import resolve_builder
 from orchestrator.models.units.groups import UnitGroup
 from orchestrator.models.units.tracing import trace_units
+from tests.support.submodels import Forward
 
 IMAGES = torch.zeros(2, 3, 8, 8)
-
-
-class Forward(nn.Module):
-    """Layers by name, and the function that applies them."""
-
-    def __init__(self, function: Callable[..., Tensor], **layers: nn.Module) -> None:
-        super().__init__()
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-        self.function = function
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.function(self, inputs)
 
 
 def _slices(group: UnitGroup) -> dict[tuple[str, int, str], list[list[int]]]:
@@ -41,11 +28,20 @@ def _tensors(group: UnitGroup, role: str) -> set[str]:
     return {part.segment for part in group.slices if part.role == role}
 
 
+def _rejected_at(module: nn.Module, example: Tensor, token: str = "") -> object:
+    """The operation or layer that the error names; its problem contains `token`."""
+    with pytest.raises(ModelError) as caught:
+        trace_units(module, example)
+    assert caught.value.field == "model.name"
+    assert token in caught.value.problem
+    return caught.value.value
+
+
 def _builtin(name: str) -> tuple[UnitGroup, ...]:
     return trace_units(resolve_builder(name)((3, 32, 32), 10), torch.zeros(2, 3, 32, 32))
 
 
-def test_a_channel_owns_its_filter_bias_and_norm_and_a_patch_of_columns_behind_the_flatten() -> None:
+def test_channel_owns_filter_bias_norm_and_the_columns_after_a_flatten() -> None:
     net = nn.Sequential(
         nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)
     )
@@ -88,7 +84,7 @@ def test_lstm_unit_owns_four_gate_rows_and_one_column() -> None:
     }
 
 
-def test_channels_of_a_group_norm_group_are_one_unit() -> None:
+def test_channels_that_a_group_norm_normalises_together_are_one_unit() -> None:
     net = nn.Sequential(nn.Conv2d(3, 6, 1), nn.GroupNorm(3, 6), nn.ReLU(), nn.Conv2d(6, 4, 1), nn.Flatten(1))
     (group,) = trace_units(net, IMAGES)
     pairs = [[0, 1], [2, 3], [4, 5]]
@@ -96,7 +92,7 @@ def test_channels_of_a_group_norm_group_are_one_unit() -> None:
     assert _slices(group)["1.bias", 0, "output"] == _slices(group)["3.weight", 1, "input"] == pairs
 
 
-def test_norm_without_parameters_still_counts_its_channels() -> None:
+def test_norm_without_parameters_has_a_slice() -> None:
     net = nn.Sequential(
         nn.Conv2d(3, 6, 1), nn.GroupNorm(3, 6, affine=False), nn.Conv2d(6, 4, 1), nn.Flatten()
     )
@@ -104,7 +100,7 @@ def test_norm_without_parameters_still_counts_its_channels() -> None:
     assert _slices(group)["1.weight", 0, "output"] == [[0, 1], [2, 3], [4, 5]]
 
 
-def test_residual_sum_of_resnet_couples_block_output_shortcut_and_next_input() -> None:
+def test_residual_sum_couples_block_output_shortcut_and_next_input() -> None:
     groups = {group.name: group for group in _builtin("resnet18")}
     assert list(groups)[:5] == [
         "conv1",
@@ -133,11 +129,11 @@ def test_residual_sum_of_resnet_couples_block_output_shortcut_and_next_input() -
         ),
     ],
 )
-def test_every_hidden_layer_is_a_group_in_module_order(name: str, units: dict[str, int]) -> None:
+def test_hidden_layers_are_groups_in_module_order(name: str, units: dict[str, int]) -> None:
     assert [(group.name, group.num_units) for group in _builtin(name)] == list(units.items())
 
 
-def test_depthwise_convolution_ties_its_output_to_its_input() -> None:
+def test_depthwise_convolution_couples_its_output_to_its_input() -> None:
     net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Conv2d(2, 4, 3, groups=2), nn.Conv2d(4, 5, 1), nn.Flatten())
     (group,) = trace_units(net, IMAGES)
     pairs = [[0, 1], [2, 3]]
@@ -187,17 +183,16 @@ def test_groups_that_share_a_first_layer_have_different_names() -> None:
     assert _slices(groups[1])["wide.bias", 0, "output"] == [[2], [3], [4]]
 
 
-def test_layer_called_on_the_input_too_keeps_all_its_columns() -> None:
+def test_layer_that_also_takes_the_models_input_is_not_cut() -> None:
     net = Forward(
         lambda m, x: m.head(torch.relu(m.shared(torch.relu(m.shared(x))))),
         shared=nn.Linear(3, 3),
         head=nn.Linear(3, 2),
     )
-    with pytest.raises(ModelError, match="no unit to cut"):
-        trace_units(net, torch.zeros(2, 3))
+    assert _rejected_at(net, torch.zeros(2, 3)) == "Forward"
 
 
-def test_units_that_are_reversed_before_a_sum_are_not_cut() -> None:
+def test_units_in_reverse_order_before_a_sum_are_not_cut() -> None:
     net = Forward(
         lambda m, x: m.head(m.middle(x) + m.first(x)[:, [3, 2, 1, 0]]),
         first=nn.Linear(3, 4),
@@ -207,64 +202,58 @@ def test_units_that_are_reversed_before_a_sum_are_not_cut() -> None:
     assert _names(trace_units(net, torch.zeros(2, 3))) == ["head.0"]
 
 
-def test_layer_norm_leaves_its_inputs_whole_and_others_cuttable() -> None:
+def test_inputs_of_a_layer_norm_are_not_cut() -> None:
     net = nn.Sequential(
         nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2), nn.Softmax(dim=1)
     )
     assert _names(trace_units(net, torch.zeros(2, 3))) == ["2"]
 
 
-def test_model_that_mixes_its_only_hidden_layer_names_the_norm() -> None:
+def test_model_whose_only_hidden_layer_is_mixed_is_rejected_at_the_norm() -> None:
     net = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
-    with pytest.raises(ModelError, match=r"^model\.name=1: it mixes all units, which leaves no unit to cut"):
-        trace_units(net, torch.zeros(2, 3))
+    assert _rejected_at(net, torch.zeros(2, 3), "mixes") == "1"
 
 
-def test_model_without_a_hidden_layer_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"^model\.name=Sequential: all its units reach the output"):
-        trace_units(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), IMAGES)
+def test_model_without_a_hidden_layer_is_rejected() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    assert _rejected_at(net, IMAGES, "output") == "Sequential"
 
 
-def test_operation_that_is_not_understood_is_named_with_the_layer_it_is_in() -> None:
+def test_unknown_operation_is_rejected_with_its_layer() -> None:
     block = Forward(lambda m, x: m.linear(x).cumsum(1), linear=nn.Linear(3, 4))
-    with pytest.raises(ModelError, match=r"^model\.name=0\.cumsum: units cannot be followed .* torch\.nn"):
-        trace_units(nn.Sequential(block, nn.Linear(4, 2)), torch.zeros(2, 3))
+    net = nn.Sequential(block, nn.Linear(4, 2))
+    assert _rejected_at(net, torch.zeros(2, 3), "cannot be followed") == "0.cumsum"
 
 
-def test_layer_that_is_not_understood_is_named() -> None:
+def test_unknown_layer_is_rejected_by_name() -> None:
     net = nn.Sequential(nn.Linear(3, 4), nn.TransformerEncoderLayer(4, 1, batch_first=True), nn.Linear(4, 2))
-    with pytest.raises(ModelError, match=r"^model\.name=1: units cannot be followed"):
-        trace_units(net, torch.zeros(2, 5, 3))
+    assert _rejected_at(net, torch.zeros(2, 5, 3), "cannot be followed") == "1"
 
 
-def test_operation_before_the_first_layer_need_not_be_understood() -> None:
+def test_unknown_operation_before_the_first_layer_is_allowed() -> None:
     net = Forward(
         lambda m, x: m.net(x.cumsum(1)), net=nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     )
     assert _names(trace_units(net, torch.zeros(2, 3))) == ["net.0"]
 
 
-def test_size_written_into_a_reshape_is_refused_with_the_remedy() -> None:
+def test_constant_size_in_a_reshape_is_rejected() -> None:
     net = Forward(lambda m, x: m.fc(m.conv(x).view(-1, 256)), conv=nn.Conv2d(3, 4, 1), fc=nn.Linear(256, 2))
-    with pytest.raises(
-        ModelError, match=r"^model\.name=view after conv: the size 256 is written .* flatten\(1\)"
-    ):
-        trace_units(net, IMAGES)
+    assert _rejected_at(net, IMAGES, "256") == "view after conv"
 
 
-def test_branch_on_data_is_refused() -> None:
+def test_branch_on_data_is_rejected() -> None:
     net = Forward(lambda m, x: m.fc(x) if x.sum() > 0 else m.fc(-x), fc=nn.Linear(3, 2))
-    with pytest.raises(ModelError, match=r"^model\.name=Forward: torch\.fx cannot trace"):
-        trace_units(net, torch.zeros(2, 3))
+    assert _rejected_at(net, torch.zeros(2, 3), "torch.fx") == "Forward"
 
 
-def test_weight_computed_from_other_tensors_is_refused() -> None:
+def test_weight_computed_from_other_tensors_is_rejected() -> None:
     normalised = torch.nn.utils.parametrizations.weight_norm(nn.Linear(3, 4))
-    with pytest.raises(ModelError, match=r"^model\.name=0: its weight is computed"):
-        trace_units(nn.Sequential(normalised, nn.ReLU(), nn.Linear(4, 2)), torch.zeros(2, 3))
+    net = nn.Sequential(normalised, nn.ReLU(), nn.Linear(4, 2))
+    assert _rejected_at(net, torch.zeros(2, 3), "weight is computed") == "0"
 
 
-def test_tracing_leaves_the_module_as_it_was() -> None:
+def test_tracing_does_not_change_the_module() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2)).train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     trace_units(net, torch.ones(2, 3, 8, 8))
@@ -272,16 +261,16 @@ def test_tracing_leaves_the_module_as_it_was() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
-def test_groups_survive_a_pickle() -> None:
+def test_groups_survive_pickling() -> None:
     groups = _builtin("cnn_cifar")
-    again = pickle.loads(pickle.dumps(groups))  # noqa: S301
-    for old, new in zip(groups, again, strict=True):
+    unpickled = pickle.loads(pickle.dumps(groups))  # noqa: S301
+    for old, new in zip(groups, unpickled, strict=True):
         assert (old.name, old.num_units) == (new.name, new.num_units)
         assert all(np.array_equal(a.index, b.index) for a, b in zip(old.slices, new.slices, strict=True))
 
 
-def test_units_of_a_frozen_layer_are_kept() -> None:
-    """Every submodel has the frozen weights as they are, so that neither side of them is cut."""
+def test_units_around_a_frozen_layer_are_not_cut() -> None:
+    """Every submodel has all frozen weights, so that neither their rows nor their columns are cut."""
     net = nn.Sequential(
         nn.Flatten(),
         nn.Linear(192, 4),
