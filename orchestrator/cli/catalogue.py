@@ -10,7 +10,7 @@ from orchestrator.federation.algorithm import AlgorithmType
 
 _INTRODUCTION = """# Algorithms
 
-Made by `make docs` from the methods themselves; a test holds the two together. What a method must keep to, and how
+Made by `make catalogue` from the methods themselves; a test holds the two together. What a method must keep to, and how
 to write one, is in [write-a-method.md](write-a-method.md); how methods compare, as measured, in
 [benchmarks.md](benchmarks.md).
 
