@@ -35,10 +35,13 @@ docs: install ## build the documentation site in site/, with warnings as errors
 catalogue: install ## write docs/algorithms.md from the methods
 	$(BIN)/python -m orchestrator.cli.catalogue > docs/algorithms.md
 
+package: install ## build sdist and wheel, and run the demo from the wheel in an empty environment
+	.ci/package
+
 bench: install ## the benchmark of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks.round_time
 	$(BIN)/python -m tests.benchmarks.submodel_step
 	$(BIN)/python -m tests.benchmarks.masked_step
 	$(BIN)/python -m tests.benchmarks.sweep_overhead
 
-.PHONY: help install demo test fast lint docs catalogue bench
+.PHONY: help install demo test fast lint docs catalogue package bench
