@@ -18,8 +18,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install ## FedDST against FedAvg on real digits, on a local Ray
 	$(BIN)/sparsefleet demo
 
-test: install ## the whole test suite
-	$(BIN)/python -m pytest
+test: install ## the whole test suite, with line coverage
+	$(BIN)/python -m pytest --cov --cov-report=term
 
 fast: install ## the tests that start no Ray, without further variants
 	$(BIN)/python -m pytest -m "not ray and not thorough"
