@@ -35,7 +35,7 @@ _SUFFIXES = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Part:
+class _FolderPart:
     """The images of a training or test folder, and the other files in it."""
 
     files: list[Path]
@@ -87,7 +87,7 @@ def _part_folders(root: Path) -> tuple[Path, Path | None, list[Path]]:
     return train[0], test, [path for path in _visible(root) if path not in (train[0], test)]
 
 
-def _list_part(folder: Path, classes: list[str], may_lack_classes: bool = False) -> _Part:
+def _list_part(folder: Path, classes: list[str], may_lack_classes: bool = False) -> _FolderPart:
     files: list[Path] = []
     labels: list[int] = []
     others = [path for path in _visible(folder) if not path.is_dir()]
@@ -105,10 +105,10 @@ def _list_part(folder: Path, classes: list[str], may_lack_classes: bool = False)
         num_nested += sum(file.parent != folder / name for file in found)
     if not files:
         raise DataError("data.root", folder, "there are no images in its class folders", "add some")
-    return _Part(files, labels, others, num_nested)
+    return _FolderPart(files, labels, others, num_nested)
 
 
-def _nested_note(parts: list[_Part]) -> tuple[str, ...]:
+def _nested_note(parts: list[_FolderPart]) -> tuple[str, ...]:
     num_nested = sum(part.num_nested for part in parts)
     if not num_nested:
         return ()
