@@ -5,6 +5,8 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
+import pytest
+
 from algorithms import ALGORITHMS
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +59,14 @@ def test_no_core_file_names_a_method() -> None:
             assert not (isinstance(named, str) and named in set(ALGORITHMS) - {"local"}), (
                 f"{path.name}:{getattr(node, 'lineno', 0)} names {named}"
             )
+
+
+@pytest.mark.parametrize("package", sorted({path.parent for path in MODULES}), ids=lambda path: path.name)
+def test_package_has_at_most_15_modules(package: Path) -> None:
+    """Each method is one file of `algorithms`, so that methods do not count."""
+    modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    methods = {path.name for path in METHODS if path.parent == package}
+    assert len(modules - methods) <= 15
 
 
 def test_class_names_are_unique() -> None:
