@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## make .venv with everything at the pinned versions
 
@@ -18,8 +18,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install ## FedDST against FedAvg on real digits, on a local Ray
 	$(BIN)/sparsefleet demo
 
-test: install ## the whole test suite
-	$(BIN)/python -m pytest
+test: install ## the whole test suite, with line coverage
+	$(BIN)/python -m pytest --cov --cov-report=term
 
 fast: install ## the tests that start no Ray, without further variants
 	$(BIN)/python -m pytest -m "not ray and not thorough"
@@ -29,8 +29,14 @@ lint: install ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: install ## docs/algorithms.md from the methods themselves
+docs: install ## build the documentation site in site/, with warnings as errors
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs site
+
+catalogue: install ## write docs/algorithms.md from the methods
 	$(BIN)/python -m orchestrator.cli.catalogue > docs/algorithms.md
+
+package: install ## build sdist and wheel, and run the demo from the wheel in an empty environment
+	.ci/package
 
 bench: install ## the benchmark of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks.round_time
@@ -38,4 +44,4 @@ bench: install ## the benchmark of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks.masked_step
 	$(BIN)/python -m tests.benchmarks.sweep_overhead
 
-.PHONY: help install demo test fast lint docs bench
+.PHONY: help install demo test fast lint docs catalogue package bench

@@ -11,7 +11,7 @@ from orchestrator.federation.algorithm import AlgorithmType
 
 _INTRODUCTION = """# Algorithms
 
-`make docs` writes this page from the methods, and a test checks that the page is up to date.
+`make catalogue` writes this page from the methods, and a test checks that the page is up to date.
 [write-a-method.md](write-a-method.md) explains the contract of a method and how to write one.
 [benchmarks.md](benchmarks.md) compares the methods by measurements.
 

@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "algorithms.md"
 
 
 def test_algorithms_page_is_up_to_date() -> None:
-    assert PAGE.read_text() == algorithms_page(), "run `make docs`"
+    assert PAGE.read_text() == algorithms_page(), "run `make catalogue`"
 
 
 def test_page_has_a_row_and_a_section_for_every_method() -> None:

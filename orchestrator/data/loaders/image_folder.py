@@ -35,7 +35,7 @@ _SUFFIXES = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Part:
+class _FolderPart:
     """The images of a training or test folder, and the other files in it."""
 
     files: list[Path]
@@ -90,7 +90,7 @@ def _part_folders(root: Path) -> tuple[Path, Path | None, list[Path]]:
     return train[0], test, [path for path in _visible(root) if path not in (train[0], test)]
 
 
-def _list_part(folder: Path, classes: list[str], allow_missing_classes: bool = False) -> _Part:
+def _list_part(folder: Path, classes: list[str], allow_missing_classes: bool = False) -> _FolderPart:
     """List the images and the other files of a training or test folder. Raises DataError for an empty folder."""
     files: list[Path] = []
     labels: list[int] = []
@@ -111,10 +111,10 @@ def _list_part(folder: Path, classes: list[str], allow_missing_classes: bool = F
         num_nested += sum(file.parent != folder / name for file in found)
     if not files:
         raise DataError("data.root", folder, "its class folders contain no images", "add images")
-    return _Part(files, labels, others, num_nested)
+    return _FolderPart(files, labels, others, num_nested)
 
 
-def _nested_note(parts: list[_Part]) -> tuple[str, ...]:
+def _nested_note(parts: list[_FolderPart]) -> tuple[str, ...]:
     num_nested = sum(part.num_nested for part in parts)
     if not num_nested:
         return ()

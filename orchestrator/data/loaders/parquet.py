@@ -36,7 +36,7 @@ class _Columns(NamedTuple):
     client: str | None
 
 
-class _Part(NamedTuple):
+class _ParquetPart(NamedTuple):
     """The rows of all files of a part; `client_ids` is None when a file has no client ids."""
 
     encoded: Encoded
@@ -60,7 +60,7 @@ def load(config: DataConfig) -> Splits:
     return Splits(rows[0], rows[1] if len(rows) > 1 else None, notes=(*notes, *files.notes))
 
 
-def _read_part(config: DataConfig, files: Sequence[Path], needs_client: bool) -> _Part:
+def _read_part(config: DataConfig, files: Sequence[Path], needs_client: bool) -> _ParquetPart:
     """Read the files of a part. Client ids are optional unless `needs_client`."""
     sources: list[Source] = []
     origins: list[str] = []
@@ -74,7 +74,7 @@ def _read_part(config: DataConfig, files: Sequence[Path], needs_client: bool) ->
         labels.append(_values(table, columns.label, "data.label_column", file))
         if columns.client is not None:
             ids.append(_values(table, columns.client, "data.client_column", file))
-    return _Part(
+    return _ParquetPart(
         Encoded(sources, origins),
         _joined(labels, files, "data.label_column", columns.label),
         _joined(ids, files, "data.client_column", columns.client) if len(ids) == len(files) else None,
