@@ -8,7 +8,7 @@ from orchestrator.analysis.labels import short_text, shortened, value_text
 from orchestrator.config.section import by_type
 from orchestrator.config.yaml import read_setting
 from orchestrator.errors import RequestError
-from orchestrator.suggest import near
+from orchestrator.suggest import suggest
 
 
 def find_baseline(text: str, configurations: Sequence[Configuration]) -> Configuration:
@@ -25,10 +25,8 @@ def find_baseline(text: str, configurations: Sequence[Configuration]) -> Configu
     found = next((reading for reading in readings if reading), [])
     if not found:
         names = {name for c in configurations for name in (c.label, c.method)}
-        problem = f"no configuration compared answers to that; {near(text, names)}"
-        raise RequestError(
-            "--baseline", text, problem, "name a label, a method, a run id or a KEY=VALUE of one of them"
-        )
+        hint = suggest(text, names, "name a label, a method, a run id or a KEY=VALUE of one of them")
+        raise RequestError("--baseline", text, "no configuration compared answers to that", hint)
     if len(found) > 1:
         labels = ", ".join(repr(c.label) for c in found[:3])
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""

@@ -8,7 +8,6 @@ Legend: R = rows, N = devices, numbered as their clients appear.
 """
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from orchestrator.errors import ConfigError
 from orchestrator.fleet.devices import SPEEDS, Devices
 from orchestrator.fleet.trace_rows import TraceRows, by_client, read_table
+from orchestrator.suggest import suggest
 
 FROM, UNTIL = "available_from_s", "available_until_s"
 COLUMNS = ("client", "profile", *SPEEDS, FROM, UNTIL)
@@ -59,9 +59,8 @@ def _check_columns(file: Path, names: Sequence[str], profiles: Sequence[str]) ->
 
     for name in names:
         if name not in COLUMNS:
-            near = get_close_matches(name, COLUMNS, n=1)
-            known = f"did you mean {near[0]}?" if near else f"use only {', '.join(COLUMNS)}"
-            raise wrong(f"a trace has no column {name}", known)
+            remedy = suggest(name, COLUMNS, f"use only {', '.join(COLUMNS)}")
+            raise wrong(f"a trace has no column {name}", remedy)
     if len(set(names)) < len(names):
         raise wrong("a name stands there twice", "drop one of them")
     if "profile" in names and not profiles:

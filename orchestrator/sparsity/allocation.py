@@ -5,7 +5,6 @@ The rules are evaluated in rational arithmetic, so that a floor never falls one 
 """
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from fractions import Fraction
 from math import floor, prod
 
@@ -13,6 +12,7 @@ from orchestrator.config.sections import SparsityConfig
 from orchestrator.errors import ConfigError
 from orchestrator.models.parameters import ParameterLayout, Segment
 from orchestrator.sparsity.exact import exact_share
+from orchestrator.suggest import suggest
 
 #: resolution of the level that an error proposes
 _LEVEL_STEPS = 10**6
@@ -110,10 +110,7 @@ def _explicit(layout: ParameterLayout, layer_density: Mapping[str, float]) -> di
     known = [s.name for s in layout.maskable]
     for name, density in layer_density.items():
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = (
-                f"did you mean {near[0]}?" if near else f"choose from {', '.join(known) or 'no names at all'}"
-            )
+            hint = suggest(name, known, f"choose from {', '.join(known) or 'no names at all'}")
             raise ConfigError(
                 f"sparsity.layer_density.{name}", density, "the model has no weight tensor of that name", hint
             )

@@ -19,10 +19,10 @@ class Row:
 
 
 WRONG_KEYS = {
-    "key": Row("training.round=3", ("training.round=3", "no such key", "did you mean training.rounds?")),
-    "section": Row("trainin.rounds=3", ("trainin=", "no such key", "did you mean training?")),
-    "section below": Row("data.partitoin.alpha=1", ("data.partitoin=", "did you mean data.partition")),
-    "key without its section": Row("num_clients=3", ("num_clients=3", "did you mean fleet.num_clients?")),
+    "key": Row("training.round=3", ("training.round=3", "no such key", "did you mean 'training.rounds'?")),
+    "section": Row("trainin.rounds=3", ("trainin=", "no such key", "did you mean 'training'?")),
+    "section below": Row("data.partitoin.alpha=1", ("data.partitoin=", "did you mean 'data.partition'")),
+    "key without its section": Row("num_clients=3", ("num_clients=3", "did you mean 'fleet.num_clients'?")),
     "key like no other": Row("zzz=3", ("zzz=3", "no such key", "sparsefleet list keys")),
     "value as a section": Row("seed.x=1", ("seed", "input should be a valid integer")),
     "section as a value": Row("training=5", ("training=5", "dictionary")),
@@ -51,15 +51,15 @@ WRONG_VALUES = {
     ),
 }
 WRONG_NAMES = {
-    "algorithm": Row("algorithm.name=fedavgg", ("algorithm.name=fedavgg", "did you mean fedavg?")),
+    "algorithm": Row("algorithm.name=fedavgg", ("algorithm.name=fedavgg", "did you mean 'fedavg'?")),
     "algorithm like no other": Row(
         "algorithm.name=zzz", (f"choose one of {', '.join(sorted(algorithm_names()))}",)
     ),
-    "model": Row("model.name=mpl", ("model.name=mpl", "did you mean mlp?")),
-    "data set": Row("data.name=digitz", ("data.name=digitz", "did you mean digits?")),
-    "fleet": Row("fleet.name=unifrm", ("fleet.name=unifrm", "did you mean uniform?")),
+    "model": Row("model.name=mpl", ("model.name=mpl", "did you mean 'mlp'?")),
+    "data set": Row("data.name=digitz", ("data.name=digitz", "did you mean 'digits'?")),
+    "fleet": Row("fleet.name=unifrm", ("fleet.name=unifrm", "did you mean 'uniform'?")),
     "option of a method": Row(
-        "algorithm.name=fedprox algorithm.muu=1", ("algorithm.muu=1", "did you mean algorithm.mu?")
+        "algorithm.name=fedprox algorithm.muu=1", ("algorithm.muu=1", "did you mean 'algorithm.mu'?")
     ),
     "option of another method": Row(
         "algorithm.name=fedavgm algorithm.mu=1", ("algorithm.mu=1", "no such key")
@@ -96,7 +96,9 @@ WRONG_FILES = {
     "algorithm file missing": Row(
         "algorithm.name={tmp}/none.py:Own", ("algorithm.name=", "there is no file")
     ),
-    "algorithm class missing": Row("algorithm.name={tmp}/own.py:Ownn", ("has no Ownn", "did you mean Own?")),
+    "algorithm class missing": Row(
+        "algorithm.name={tmp}/own.py:Ownn", ("has no Ownn", "did you mean 'Own'?")
+    ),
     "algorithm file without a class": Row("algorithm.name={tmp}/own.py", ("algorithm.name=", "own.py")),
     "algorithm that is none": Row("algorithm.name={tmp}/own.py:Own", ("not a subclass of Algorithm",)),
     "algorithm raising": Row(
@@ -129,7 +131,7 @@ WRONG_FILES = {
     "config file that is not YAML": Row("-c {tmp}/broken.yaml", ("--config=", "is not YAML")),
     "config file that is a list": Row("-c {tmp}/list.yaml", ("--config=", "mapping")),
     "config file that is not text": Row("-c {tmp}/binary.yaml", ("--config=", "binary.yaml")),
-    "config file with an unknown key": Row("-c {tmp}/typo.yaml", ("training.ruonds=3", "training.rounds?")),
+    "config file with an unknown key": Row("-c {tmp}/typo.yaml", ("training.ruonds=3", "'training.rounds'?")),
     "summary onto a folder": Row("--summary {tmp}", ("--summary=", "folder")),
     "storage below a file": Row("runtime.storage={tmp}/own.py/runs", ("runtime.storage=",)),
     "storage that is a file": Row("runtime.storage={tmp}/own.py", ("runtime.storage=",)),
@@ -287,7 +289,7 @@ def test_help_is_no_failure(words: str, command: Command) -> None:
     [
         ("list planets", ("WHAT=planets", "algorithms, models, datasets, fleets")),
         ("partition data.partition.kind=natural", ("data.partition.kind=natural", "no client ids")),
-        ("partition trainin.lr=1", ("trainin=", "did you mean training?")),
+        ("partition trainin.lr=1", ("trainin=", "did you mean 'training'?")),
         ("partition -c /no/such.yaml", ("--config=/no/such.yaml",)),
         ("resume nothing --storage {tmp}/none", ("RUN=nothing", "no such run", "none")),
         ("resume {tmp}", ("RUN=", "no such run")),

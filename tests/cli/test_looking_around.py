@@ -86,7 +86,7 @@ def test_the_list_of_fleets_takes_a_file(command: Command, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("fleets", "unifrom"), "fleet.name=unifrom: there is no such fleet; did you mean uniform?"),
+        (("fleets", "unifrom"), "fleet.name=unifrom: there is no such fleet; did you mean 'uniform'?"),
         (("fleets", "no.yaml"), "fleet.name=no.yaml: there is no such file; name a YAML fleet or a trace"),
         (("models", "cnn"), "FLEET=cnn: only fleets are shown one by one; leave it out"),
         (("models", "--address", "auto"), "--address=auto: only fleets need a cluster; leave it out"),

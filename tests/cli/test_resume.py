@@ -114,7 +114,7 @@ def test_the_progress_of_a_resumed_run_counts_on(command: Command, finished: Pat
         ("algorithm.name=fedprox", "algorithm.name=fedprox: the run has fedavg"),
         ("fleet.num_clients=5", "fleet.num_clients=5: the run has 4"),
         ("data.partition.alpha=1", "data.partition.alpha=1.0: the run has 0.5"),
-        ("trainin.rounds=9", "did you mean training?"),
+        ("trainin.rounds=9", "did you mean 'training'?"),
         ("training.rounds=x", "training.rounds=x: input should be a valid integer"),
     ],
 )

@@ -64,7 +64,7 @@ def test_a_run_is_found_by_its_id_and_is_left_as_it_is(command: Command, finishe
     ("words", "says"),
     [
         ("retime nothing --fleet uniform --storage {tmp}/none", ("RUN=nothing", "no such run")),
-        ("retime {run} --fleet uniforms", ("--fleet=uniforms", "did you mean uniform?")),
+        ("retime {run} --fleet uniforms", ("--fleet=uniforms", "did you mean 'uniform'?")),
         ("retime {run} --fleet {tmp}/none.yaml", ("--fleet={tmp}/none.yaml", "there is no such file")),
         (
             "retime {run} --fleet phones-and-edge --redraw",

@@ -12,7 +12,7 @@ DRAWN = '"""One drawn key."""\nfrom ray import tune\nSPACE = {"training.lr": tun
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["smok"], "error: SPACE=smok: there is no such search space; did you mean smoke?"),
+        (["smok"], "error: SPACE=smok: there is no such search space; did you mean 'smoke'?"),
         (["nowhere.py"], "error: SPACE=nowhere.py: there is no file "),
         (
             ["smoke", "--objective", "loss"],
@@ -40,7 +40,7 @@ DRAWN = '"""One drawn key."""\nfrom ray import tune\nSPACE = {"training.lr": tun
         (["smoke", "--search", "nsga2"], "error: --search=nsga2: it looks for a Pareto front"),
         (
             ["smoke", "training.lrr=1"],
-            "error: training.lrr=1: there is no such key; did you mean training.lr?",
+            "error: training.lrr=1: there is no such key; did you mean 'training.lr'?",
         ),
         (["smoke", "training.lr=[0.1, -1]"], "error: training.lr=-1: "),
         (

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from algorithms.feddst import FedDSTConfig
-from orchestrator.config.errors import as_request_error, dotted_keys, near_match
+from orchestrator.config.errors import as_request_error, closest_key, dotted_keys
 from orchestrator.config.section import Section
 from orchestrator.errors import ConfigError
 from orchestrator.experiment.config import ExperimentConfig
@@ -80,7 +80,7 @@ def test_a_long_value_is_cut() -> None:
     ],
 )
 def test_the_key_that_was_meant(key: str, meant: str | None) -> None:
-    assert near_match(key, dotted_keys(ExperimentConfig)) == meant
+    assert closest_key(key, dotted_keys(ExperimentConfig)) == meant
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_the_key_that_was_meant(key: str, meant: str | None) -> None:
 def test_the_option_that_was_meant(option: str, meant: str | None) -> None:
     error = _error(FedDSTConfig, {option: 1}, "algorithm")
     assert error.field == f"algorithm.{option}"
-    assert error.remedy == (f"did you mean {meant}?" if meant else "see `sparsefleet list keys`")
+    assert error.remedy == (f"did you mean '{meant}'?" if meant else "see `sparsefleet list keys`")
 
 
 @pytest.mark.parametrize(
@@ -113,4 +113,4 @@ def test_an_unknown_key_is_refused_with_what_was_meant(tree: dict[str, Any], fie
         ExperimentConfig.parse(tree)
     assert caught.value.field == field
     assert caught.value.problem == "there is no such key"
-    assert caught.value.remedy == f"did you mean {meant}?"
+    assert caught.value.remedy == f"did you mean '{meant}'?"

@@ -54,7 +54,7 @@ def test_what_actors_import_stays_light() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("mnits", "did you mean mnist?"), ("CIFAR10", "did you mean cifar10?"), ("?", "use one of digits")],
+    [("mnits", "did you mean 'mnist'?"), ("CIFAR10", "did you mean 'cifar10'?"), ("?", "use one of digits")],
 )
 def test_unknown_name(name: str, hint: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -263,16 +263,16 @@ class TestAlgorithm:
     @pytest.mark.parametrize(
         ("options", "field", "words"),
         [
-            ({"name": "fedprx"}, "algorithm.name", "did you mean fedprox?"),
+            ({"name": "fedprx"}, "algorithm.name", "did you mean 'fedprox'?"),
             ({"name": "zzz"}, "algorithm.name", "choose one of ditto, fedavg, fedavg_ft, fedavgm"),
-            ({"name": "fedprox", "muu": 1}, "algorithm.muu", "did you mean algorithm.mu?"),
+            ({"name": "fedprox", "muu": 1}, "algorithm.muu", "did you mean 'algorithm.mu'?"),
             ({"name": "fedprox", "mu": -1}, "algorithm.mu", "greater than or equal to 0"),
             ({"name": "fedprox", "mu": "big"}, "algorithm.mu", "number"),
             ({"name": "feddst", "alpha": 1}, "algorithm.alpha", "less than 1"),
             ({"name": "fedavg", "alpha": 0.1}, "algorithm.alpha", "there is no such key"),
             ({"name": "no.such.module:Class"}, "algorithm.name", "there is no module no"),
             ({"name": "os:path"}, "algorithm.name", "not a subclass of Algorithm"),
-            ({"name": "algorithms.fedprox:FedProxy"}, "algorithm.name", "did you mean FedProx?"),
+            ({"name": "algorithms.fedprox:FedProxy"}, "algorithm.name", "did you mean 'FedProx'?"),
             ("fedprox", "algorithm", "must be a mapping with a name"),
         ],
     )

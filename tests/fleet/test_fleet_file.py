@@ -187,14 +187,14 @@ def test_values_out_of_range(tmp_path: Path, key: str, value: str, told: str) ->
         ),
         (["profiles: []"], "fleet.yaml: profiles=[]: list should have at least 1 item"),
         (["profiles: [phone]"], "fleet.yaml: profiles.0=phone: input should be a valid dictionary"),
-        (["profils:", PHONE], "there is no such key; did you mean profiles?"),
+        (["profils:", PHONE], "there is no such key; did you mean 'profiles'?"),
         (
             ["colour: red", "profiles:", PHONE],
             "fleet.yaml: colour=red: there is no such key; choose from name, ",
         ),
         (
             ["profiles:", PHONE.replace("flops_per_s", "flop_per_s")],
-            "fleet.yaml: profiles.phone.flop_per_s=1e9: there is no such key; did you mean flops_per_s?",
+            "fleet.yaml: profiles.phone.flop_per_s=1e9: there is no such key; did you mean 'flops_per_s'?",
         ),
         (
             ["profiles:", "- {name: phone, flops_per_s: 1}"],

@@ -184,7 +184,7 @@ def test_figures_of_phones_and_edge_by_hand() -> None:
 
 
 def test_an_unknown_fleet_is_refused_with_a_near_match() -> None:
-    with pytest.raises(ConfigError, match=r"fleet.name=five-tiers: .*did you mean five-tier\?"):
+    with pytest.raises(ConfigError, match=r"fleet.name=five-tiers: .*did you mean 'five-tier'\?"):
         get_fleet("five-tiers")
     with pytest.raises(ConfigError, match="choose one of uniform, five-tier"):
         get_fleet("zzz")

@@ -113,7 +113,7 @@ def test_any_order_of_rows_gives_every_client_its_seconds(
     ("heading", "profiles", "told"),
     [
         ("id,profile", NAMES, r"a trace has no column id; use only client, profile, "),
-        ("client,profil", NAMES, r"a trace has no column profil; did you mean profile\?"),
+        ("client,profil", NAMES, r"a trace has no column profil; did you mean 'profile'\?"),
         ("profile", NAMES, "client is missing; add it"),
         ("client", NAMES, "profile is missing"),
         (f"client,{SPEED_COLUMNS}", NAMES, "profile is missing"),

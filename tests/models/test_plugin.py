@@ -90,7 +90,7 @@ def test_missing_file_is_refused_with_its_full_path(tmp_path: Path, monkeypatch:
 
 def test_missing_name_is_refused_with_a_near_match(tmp_path: Path) -> None:
     path = _write(tmp_path / "method.py", "def build(): pass\n")
-    with pytest.raises(ConfigError, match=r"has no biuld; did you mean build\?"):
+    with pytest.raises(ConfigError, match=r"has no biuld; did you mean 'build'\?"):
         load_object(f"{path}:biuld", "x")
     with pytest.raises(ConfigError, match=r"has no qqq; define qqq there"):
         load_object(f"{path}:qqq", "x")

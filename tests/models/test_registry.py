@@ -120,13 +120,13 @@ def test_lazy_layers_are_materialised(tmp_path: Path) -> None:
 
 def test_unknown_name_is_refused_with_a_near_match() -> None:
     with pytest.raises(
-        ModelError, match=r"model\.name=resnet_18: there is no such model; did you mean resnet18\?"
+        ModelError, match=r"model\.name=resnet_18: there is no such model; did you mean 'resnet18'\?"
     ):
         resolve_builder("resnet_18")
 
 
 def test_unknown_name_without_a_near_match_lists_the_models() -> None:
-    with pytest.raises(ModelError, match=r"take one of mlp, .*char_lstm, or path/to/file\.py:function"):
+    with pytest.raises(ModelError, match=r"choose one of mlp, .*char_lstm, or path/to/file\.py:function"):
         resolve_builder("zzz")
 
 

@@ -123,5 +123,5 @@ def test_a_trace_of_speeds_alone_is_no_obstacle(tmp_path: Path) -> None:
 
 
 def test_an_unknown_fleet_is_refused_by_the_name_of_the_option(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"^--fleet=five-tiers: .*did you mean five-tier\?"):
+    with pytest.raises(RequestError, match=r"^--fleet=five-tiers: .*did you mean 'five-tier'\?"):
         retime(write_run(tmp_path / "run"), "five-tiers")

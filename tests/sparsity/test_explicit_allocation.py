@@ -110,7 +110,7 @@ def test_a_density_that_leaves_nothing_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("1.weigth", r"did you mean 1\.weight\?"), ("zzz", r"choose from 0\.weight, 1\.weight, 2\.weight")],
+    [("1.weigth", r"did you mean '1\.weight'\?"), ("zzz", r"choose from 0\.weight, 1\.weight, 2\.weight")],
 )
 def test_an_unknown_tensor_is_refused_by_name(name: str, hint: str) -> None:
     densities = {name: 0.5}
