@@ -48,7 +48,12 @@ MAY_IMPORT = {
     "orchestrator.data": (*CORE, "orchestrator.models", "orchestrator.data"),
     "orchestrator.federation": FEDERATION,
     "algorithms": (*FEDERATION, "algorithms"),
-    "orchestrator.tracking": (*CORE, "orchestrator.models", "orchestrator.tracking"),
+    "orchestrator.tracking": (
+        *CORE,
+        "orchestrator.models",
+        "orchestrator.tracking",
+        "orchestrator.storage.atomic_write",
+    ),
     **{
         package: (*FEDERATION, *LADDER[: place + 1])
         for place, package in enumerate(LADDER)

@@ -120,7 +120,7 @@ def resume_command(
     """
     from orchestrator.display.run_progress import Progress
     from orchestrator.runtime import session
-    from orchestrator.storage.run_store import find_run
+    from orchestrator.storage.folders import find_run
 
     check_summary(summary)
     folder = find_run(run, storage)
@@ -218,7 +218,7 @@ def retime_command(
 ) -> None:
     """See RETIME_EXAMPLES."""
     from orchestrator.retiming import print_report, retime, write_csv
-    from orchestrator.storage.run_store import find_run
+    from orchestrator.storage.folders import find_run
 
     retiming = retime(find_run(run, storage), fleet, redraw=redraw)
     if out is not None:

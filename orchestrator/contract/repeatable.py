@@ -16,7 +16,8 @@ from orchestrator.contract.violation import hold, updated
 from orchestrator.execution.client import ClientRunner
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.storage.checkpoint import Checkpoint, CheckpointStore, Templates
+from orchestrator.storage.checkpoint import Checkpoint, Templates
+from orchestrator.storage.checkpoint_store import CheckpointStore
 
 
 def check_deterministic(experiment: Experiment) -> None:
@@ -80,7 +81,7 @@ def _through_a_commit(experiment: Experiment, played: RecordedRound) -> tuple[Se
     )
     with TemporaryDirectory() as folder:
         CheckpointStore(Path(folder)).write(commit)
-        restored = CheckpointStore(Path(folder)).last(
+        restored = CheckpointStore(Path(folder)).restore(
             Templates(server=fresh, client=algorithm.init_client(0))
         )
         if restored is None:

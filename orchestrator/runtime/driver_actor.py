@@ -16,7 +16,7 @@ from orchestrator.execution.ray_executor import RayExecutor
 from orchestrator.execution.ray_sharing import SharedExperiment
 from orchestrator.rounds.driver import Driver
 from orchestrator.storage.event_log import num_committed
-from orchestrator.storage.lock import held
+from orchestrator.storage.lock import locked_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord
 
@@ -35,7 +35,7 @@ class DriverActor:
         """
         experiment = shared.get()
         require_visible(Path(run_dir))
-        self._hold = held(Path(run_dir), "driver.lock", patience_s=30.0)
+        self._hold = locked_folder(Path(run_dir), "driver.lock", patience_s=30.0)
         self._hold.__enter__()  # for this process's life: its command may be gone, and another one have come
         store, capacity = RunStore(Path(run_dir)), cluster_capacity()
         placement = place(

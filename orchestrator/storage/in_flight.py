@@ -1,4 +1,4 @@
-"""Training tasks that outlive their round, as commits name them."""
+"""Training tasks that outlive their round, as checkpoints store them."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,11 @@ from orchestrator.federation.plan import ClientTask
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InFlightTask:
-    """A training task that outlives its round: all that it takes to run it again after a resumption.
+    """A training task that outlives its round, with everything that a resumed run needs to run it again.
 
-    `round_idx` is the round of the model that it began with, `number` its place among all tasks of the run,
-    `repeat` as in ClientTask.
+    `round_idx`: round of the model that the task trains.
+    `number`: position of the task among all tasks of the run.
+    `repeat`: as in `ClientTask`.
     """
 
     round_idx: int
@@ -24,7 +25,7 @@ class InFlightTask:
 
     @property
     def task(self) -> ClientTask:
-        """The task itself."""
+        """The task as the executor runs it."""
         return ClientTask(
             round_idx=self.round_idx,
             position=self.position,

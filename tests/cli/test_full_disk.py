@@ -82,14 +82,14 @@ def test_a_full_disk_at_a_commit(command: Command, disk: Path, tmp_path: Path) -
     (line,) = ended.err.splitlines()
     assert (ended.code, ended.out) == (1, "")
     assert line.startswith(f"error: round 2 could not be committed: {run}/")
-    assert "could not be written (No space left on device); all earlier rounds are safe: free space" in line
+    assert "(No space left on device)" in line
     assert f"`sparsefleet resume {run}`" in line
     assert not list(run.rglob("*.tmp"))
     assert not (run / "commits" / "round-000002.json").exists()
     commits = _files(run / "commits")
     refused = command("resume", "-q", run)
     assert (refused.code, len(refused.err.splitlines())) == (1, 1)
-    assert "could not be written (No space left on device)" in refused.err
+    assert "(No space left on device)" in refused.err
     (disk / "ballast").unlink()
     (tmp_path / "full").unlink()
     assert {path: path.read_bytes() for path in commits} == commits
@@ -108,7 +108,7 @@ def test_a_disk_that_is_read_only(command: Command, disk: Path) -> None:
     ended = command("resume", "-q", run, "training.rounds=3")
     assert ended.code == 1
     (line,) = ended.err.splitlines()
-    assert "could not be written (Read-only file system); all earlier rounds are safe" in line
+    assert "(Read-only file system)" in line
     assert _files(run) == before
 
 
@@ -146,7 +146,8 @@ def test_any_other_file_that_may_not_be_written(
         ended = command("resume", "-q", finished)
     (line,) = ended.err.splitlines()
     assert ended.code == 1
-    assert f"{finished / file} could not be written (File too large); all earlier rounds are safe" in line
+    assert f"{finished / file} " in line
+    assert "(File too large)" in line
     assert _files(finished).keys() - before.keys() <= {finished / "failure.txt"}
     assert before.keys() <= _files(finished).keys()
     assert (finished / file).read_bytes() == before[finished / file]
@@ -159,4 +160,4 @@ def test_a_run_that_cannot_begin(command: Command, quick: tuple[str, ...], stora
     (line,) = ended.err.splitlines()
     assert ended.code == 1
     assert "partition.parquet could not be written (File too large)" in line
-    assert line.endswith("then give the command again")
+    assert "sparsefleet resume" not in line

@@ -57,8 +57,9 @@ def test_the_run_goes_on_from_the_commit_before(name: str, command: Command, fin
     ended = command("resume", finished)
     assert ended.code == 0, ended.err
     (line,) = (line for line in ended.err.splitlines() if "cannot be used" in line)
-    assert f"the commit of round 2 cannot be used: {path} " in line
-    assert "the run goes on after round 1, and that commit's pointer is now torn-000002.json" in line
+    assert f"round 2 cannot be used: {path} " in line
+    assert "after round 1" in line
+    assert line.endswith("torn-000002.json")
     assert (_summary(finished), _metrics(finished)) == (summary, metrics)
     assert (finished / "events.jsonl").read_bytes() == events
     assert (finished / "commits" / "torn-000002.json").is_file()
@@ -74,7 +75,7 @@ def test_two_torn_commits_are_refused_with_both_names(command: Command, finished
     assert (ended.code, ended.out) == (1, "")
     (line,) = ended.err.splitlines()
     assert all(str(path) in line for path in paths)
-    assert line.endswith("restore it from a copy, or start a new run")
+    assert "rounds 2 and 1 " in line
 
 
 def test_a_run_whose_only_commit_is_torn_begins_anew(
@@ -86,7 +87,7 @@ def test_a_run_whose_only_commit_is_torn_begins_anew(
     (folder / "commits" / "server-000000.safetensors").write_bytes(b"")
     ended = command("resume", folder)
     assert ended.code == 0
-    assert "the run begins anew" in ended.err
+    assert "restarts at round 0" in ended.err
     assert (_summary(folder), len(_metrics(folder))) == (before, 1)
 
 
