@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator.analysis.configurations import Configuration, compared_config
 from orchestrator.analysis.labels import short_text, shortened, value_text
-from orchestrator.config.section import by_type
+from orchestrator.config.section import convert
 from orchestrator.config.yaml import read_setting
 from orchestrator.errors import RequestError
 from orchestrator.suggest import suggest
@@ -46,7 +46,7 @@ def _has(configuration: Configuration, assignment: str) -> bool:
 
 def _means(text: str, value: object) -> bool:
     """Whether a text is another spelling of a config's value, as 1e-2 is of 0.01."""
-    read = by_type(read_setting(text), type(value))
+    read = convert(read_setting(text), type(value))
     return type(read) is type(value) and read == value
 
 

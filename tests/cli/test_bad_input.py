@@ -27,7 +27,7 @@ WRONG_KEYS = {
     "value as a section": Row("seed.x=1", ("seed", "input should be a valid integer")),
     "section as a value": Row("training=5", ("training=5", "dictionary")),
     "no assignment": Row("training.rounds", ("KEY=VALUE=training.rounds", "no assignment")),
-    "no key": Row("=3", ("=3", "no assignment")),
+    "no key": Row("=3", ("=3", "not an assignment")),
 }
 WRONG_VALUES = {
     "word for a number": Row("training.rounds=many", ("training.rounds=many", "valid integer")),
@@ -47,7 +47,8 @@ WRONG_VALUES = {
         ("runtime.min_clients=3", "training.clients_per_round=2"),
     ),
     "more drawn than there are": Row(
-        "training.clients_per_round=5", ("training.clients_per_round=5", "fleet.num_clients=4", "draw fewer")
+        "training.clients_per_round=5",
+        ("training.clients_per_round=5", "fleet.num_clients=4", "use 4 or fewer"),
     ),
 }
 WRONG_NAMES = {

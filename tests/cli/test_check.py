@@ -107,7 +107,7 @@ def test_verbose_shows_where_a_hook_raised(method: str, failing: Path, command: 
         ("{failing}:Clientt", ("failing.py has no Clientt", "did you mean 'Client'?")),
         ("{failing}:Refusing", ("algorithm.patience=0: it is used up; be patient",)),
         ("fedavg training.round=3", ("training.round=3", "did you mean 'training.rounds'?")),
-        ("fedavg training.rounds", ("KEY=VALUE=training.rounds", "no assignment")),
+        ("fedavg training.rounds", ("KEY=VALUE=training.rounds", "not an assignment")),
         ("fedavg sparsity.level=0.5", ("sparsity.level=0.5", "fedavg does not take a sparsity level")),
     ],
 )

@@ -109,7 +109,7 @@ def test_the_progress_of_a_resumed_run_counts_on(command: Command, finished: Pat
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("seed=1", "seed=1: the run has 0, and a resumed run keeps it"),
+        ("seed=1", "seed=1: the run has 0"),
         ("training.lr=0.1", "training.lr=0.1: the run has 0.05"),
         ("algorithm.name=fedprox", "algorithm.name=fedprox: the run has fedavg"),
         ("fleet.num_clients=5", "fleet.num_clients=5: the run has 4"),
