@@ -26,7 +26,7 @@ WRONG_KEYS = {
     "key like no other": Row("zzz=3", ("zzz=3", "no such key", "sparsefleet list keys")),
     "value as a section": Row("seed.x=1", ("seed", "input should be a valid integer")),
     "section as a value": Row("training=5", ("training=5", "dictionary")),
-    "no assignment": Row("training.rounds", ("KEY=VALUE=training.rounds", "no assignment")),
+    "no assignment": Row("training.rounds", ("KEY=VALUE=training.rounds", "not an assignment")),
     "no key": Row("=3", ("=3", "not an assignment")),
 }
 WRONG_VALUES = {

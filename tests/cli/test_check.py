@@ -61,10 +61,10 @@ def test_a_method_that_keeps_its_promises(words: str, command: Command) -> None:
             {"payloads are within their density": "round 0: 30420 weights sent, 17055 allowed"},
         ),
         (
-            "tests.support.broken_methods:ScoringLeavesSomethingInTheHost",
+            "tests.support.broken_methods:ScoringChangesTheProcess",
             {
-                "scoring leaves no trace": "scoring a client changes its next update; "
-                "put back what `personal` changes beside run.values"
+                "scoring changes nothing": "scoring a client changes its next update; "
+                "restore everything except run.values that `personal` changes"
             },
         ),
     ],
