@@ -7,6 +7,8 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from orchestrator.errors import SparsefleetError
 
 
@@ -36,7 +38,7 @@ def lock_owner(folder: Path) -> LockOwner | None:
     if not lock.is_file():
         return None
     named = _read_entry(lock)
-    if named.is_here and Path("/proc/self/fd").is_dir():
+    if named.is_here:
         has_open = _has_open(named.pid, lock)
         if has_open is not None:
             return named if has_open else (LockOwner("", 0) if _is_locked(lock) else None)
@@ -54,20 +56,11 @@ def _read_entry(lock: Path) -> LockOwner:
 def _has_open(pid: int, lock: Path) -> bool | None:
     """Return whether a process has the file open; None when this user may not read that."""
     try:
-        opened = list(Path(f"/proc/{pid}/fd").iterdir())
-        mine = lock.stat()
-    except PermissionError:
+        return str(lock.resolve()) in {file.path for file in psutil.Process(pid).open_files()}
+    except psutil.AccessDenied:
         return None
-    except OSError:
+    except (psutil.NoSuchProcess, OSError):
         return False
-    for link in opened:
-        try:
-            found = link.stat()
-        except OSError:
-            continue
-        if (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino):
-            return True
-    return False
 
 
 def _is_locked(lock: Path) -> bool:

@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+
+import psutil
 
 
 class Launched:
@@ -50,16 +51,9 @@ class Launched:
 
 
 def descendants(pid: int) -> list[int]:
-    """Every process below one, itself included, as /proc knows them now."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            parents[int(entry.name)] = int(fields[1])
-    family = [pid]
-    for member in family:
-        family += [child for child, parent in parents.items() if parent == member]
-    return family
+    """Return the ids of a process and of all processes below it, parents first."""
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return [pid]
+    return [pid, *(child.pid for child in children)]
