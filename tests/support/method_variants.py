@@ -121,7 +121,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
             "sparsity.schedule.final_level": 0.8,
         },
     ),
-    "fedspa, drawn twice": (
+    "fedspa, sampled twice": (
         "fedspa",
         {
             "algorithm.growth_batches": 2,
@@ -249,5 +249,5 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
             "algorithm.max_missed": 0,
         },
     ),
-    "fedprox, drawn twice": ("fedprox", {"training.with_replacement": True, "training.clients_per_round": 6}),
+    "fedprox, sampled twice": ("fedprox", {"training.with_replacement": True, "training.clients_per_round": 6}),
 }
