@@ -11,8 +11,7 @@ from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.runtime.session import Display
-from orchestrator.storage.folders import is_sweep
-from orchestrator.storage.run_store import find_run
+from orchestrator.storage.folders import find_run, is_sweep
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.request import SweepRequest, as_option_error
 

@@ -1,17 +1,17 @@
-"""The exception tree, and the exit code each branch ends a command with.
+"""The exception tree, with the exit code of a command that ends with each exception.
 
 SparsefleetError                     1
-├── RequestError (ValueError)        2   what the user asked for cannot be done as asked
-│   ├── ConfigError                  2   a config key or value
-│   ├── DataError                    2   a data set that is missing or unreadable
-│   ├── PartitionError               2   a split that cannot be made
-│   ├── ModelError                   2   a model that cannot be built, counted or loaded
-│   └── ResourceError                2   a footprint the machine or cluster cannot hold
+├── RequestError (ValueError)        2   an invalid request of the user
+│   ├── ConfigError                  2   an invalid config key or value
+│   ├── DataError                    2   a missing, unreadable or unsuitable data set
+│   ├── PartitionError               2   an impossible partition of the samples
+│   ├── ModelError                   2   a model that cannot be built, measured or loaded
+│   └── ResourceError                2   more resources than the machine or cluster has
 ├── WireError                        1   a buffer that is not a valid message
-├── CheckpointError                  1   a commit that is missing, torn or of another experiment
-├── TrackingError                    1   the tracking server cannot be reached
-├── ClusterError                     1   a Ray cluster that does not answer, or refuses
-├── ActorsLostError                  1   client actors, or the driver's, that are gone and do not come back
+├── CheckpointError                  1   a missing, damaged or foreign checkpoint, or a failed write
+├── TrackingError                    1   an unreachable tracking server
+├── ClusterError                     1   a Ray cluster that does not answer, or rejects a request
+├── ActorsLostError                  1   lost actors that Ray does not restart
 └── RoundError                       1   a round with too few usable updates
 """
 
@@ -20,18 +20,18 @@ from typing import ClassVar
 
 
 class SparsefleetError(Exception):
-    """Base of every error that Sparsefleet raises on purpose."""
+    """Base class of all errors that Sparsefleet raises on purpose."""
 
     exit_code: ClassVar[int] = 1
 
 
 class RequestError(SparsefleetError, ValueError):
-    """The user's mistake: names the field, the value got, the problem and the remedy."""
+    """An invalid request of the user, with the field, its value, the problem and the remedy."""
 
     exit_code: ClassVar[int] = 2
 
     def __init__(self, field: str, value: object, problem: str, remedy: str) -> None:
-        """`field` is a dotted config key or an argument; `remedy` says what to do, in the imperative."""
+        """`field` is a dotted config key or a command-line argument; `remedy` is an instruction to the user."""
         super().__init__(field, value, problem, remedy)
         self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
 
@@ -40,54 +40,54 @@ class RequestError(SparsefleetError, ValueError):
 
 
 class ConfigError(RequestError):
-    """A config key that does not exist or a value it cannot take."""
+    """A config key does not exist, or its value is invalid."""
 
 
 class DataError(RequestError):
-    """A data set that is missing, unreadable or of the wrong form."""
+    """A data set is missing, unreadable or unsuitable."""
 
 
 class PartitionError(RequestError):
-    """A split over clients that cannot be made."""
+    """The samples cannot be partitioned over the clients as configured."""
 
 
 class ModelError(RequestError):
-    """A model that cannot be built, laid out, counted or loaded."""
+    """A model cannot be built, measured or loaded."""
 
 
 class ResourceError(RequestError):
-    """A footprint that the machine or cluster cannot hold."""
+    """The machine or cluster has fewer resources than the run needs."""
 
 
 class WireError(SparsefleetError):
-    """A buffer that is truncated, corrupt, of another version or not exact."""
+    """A buffer is truncated, corrupt, from another version or not in canonical form."""
 
 
 class CheckpointError(SparsefleetError):
-    """A commit that is missing, torn, or belongs to another experiment."""
+    """A checkpoint is missing, damaged or from another experiment, or a file of a run cannot be written."""
 
 
 class TrackingError(SparsefleetError):
-    """The tracking server cannot be reached or refuses what is sent."""
+    """The tracking server cannot be reached, or rejects a request."""
 
 
 class ClusterError(SparsefleetError):
-    """A cluster that does not answer any more, or refuses what it is asked."""
+    """A Ray cluster does not answer, or rejects a request."""
 
 
 class ActorsLostError(SparsefleetError):
-    """Actors that died with their process or node and that Ray does not bring back."""
+    """Actors died with their process or node, and Ray does not restart them."""
 
 
 class RoundError(SparsefleetError):
-    """A round that ended with fewer usable updates than the failure policy accepts."""
+    """A round ended with fewer usable updates than the failure policy accepts."""
 
 
 def one_line(error: Exception | str) -> str:
-    """A message on one line, without the colours that libraries write for terminals."""
+    """Return a message on one line, without the colour codes that libraries write for terminals."""
     return " ".join(without_colours(str(error)).split())
 
 
 def without_colours(text: str) -> str:
-    """A text without what makes a terminal colour it."""
+    """Return text without the colour codes of a terminal."""
     return re.sub(r"\x1b\[[0-9;]*m", "", text)

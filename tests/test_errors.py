@@ -1,4 +1,4 @@
-"""The exception tree: every branch ends a command with its documented code."""
+"""The exception tree: exit codes, and the text of a RequestError."""
 
 import pytest
 
@@ -22,14 +22,14 @@ CODES = {
 }
 
 
-def test_every_error_is_in_the_tree_with_its_exit_code() -> None:
+def test_docstring_lists_every_error_and_exit_codes_are_fixed() -> None:
     found = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type)}
     assert {n: k.exit_code for n, k in found.items() if issubclass(k, SparsefleetError)} == CODES
     for name in found:
         assert f"{name} " in str(errors.__doc__)
 
 
-def test_a_request_error_names_field_value_problem_and_remedy() -> None:
+def test_request_error_contains_field_value_problem_and_remedy() -> None:
     error = RequestError("training.lr", -1, "it must be positive", "raise it")
     assert (error.field, error.value, error.problem, error.remedy) == (
         "training.lr",
@@ -41,5 +41,5 @@ def test_a_request_error_names_field_value_problem_and_remedy() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, code in CODES.items() if code == 2])
-def test_a_wrong_request_is_a_value_error(name: str) -> None:
+def test_invalid_requests_are_value_errors(name: str) -> None:
     assert issubclass(getattr(errors, name), ValueError)

@@ -29,7 +29,7 @@ from orchestrator.formatting import format_bytes, format_flops, format_seconds, 
         ("-2k", -2000.0),
     ],
 )
-def test_bytes_are_read_with_decimal_prefixes(text: str, num_bytes: float) -> None:
+def test_parse_accepts_decimal_prefixes(text: str, num_bytes: float) -> None:
     assert parse_bytes(text) == pytest.approx(num_bytes)
 
 
@@ -37,20 +37,20 @@ def test_bytes_are_read_with_decimal_prefixes(text: str, num_bytes: float) -> No
     "text",
     ["", " ", "B", "k", "kB", "many", "5 XB", "5mB", "5KB", "5MiB", "5 M B M", "0x10", "5BB", "5k5"],
 )
-def test_anything_else_is_no_number_of_bytes(text: str) -> None:
+def test_parse_rejects_other_text(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_bytes(text)
 
 
 @pytest.mark.parametrize("text", ["5kk", "5MkB", "5 kMB", "1EEB"])
-def test_two_prefixes_are_none(text: str) -> None:
+def test_parse_rejects_two_prefixes(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_bytes(text)
 
 
 @given(st.integers(0, 10**20))
-def test_what_is_shown_can_be_read_back(num_bytes: int) -> None:
-    """To the three digits that are shown."""
+def test_formatted_size_can_be_parsed(num_bytes: int) -> None:
+    """The formatted size has three digits."""
     assert parse_bytes(format_bytes(num_bytes)) == pytest.approx(num_bytes, rel=0.005)
 
 

@@ -1,4 +1,4 @@
-"""Nothing that is read back can run code, and nothing of ours listens beyond this machine by itself."""
+"""Stored files cannot run code, and no service accepts strangers from other machines by default."""
 
 import ast
 import os
@@ -14,11 +14,13 @@ from orchestrator.cli.mlflow_ui import server_command
 from orchestrator.errors import RequestError
 
 ROOT = Path(__file__).parents[1]
-SOURCES = [p for room in ("orchestrator", "algorithms", "search_spaces") for p in (ROOT / room).rglob("*.py")]
-#: what loads code from data
+SOURCES = [
+    p for package in ("orchestrator", "algorithms", "search_spaces") for p in (ROOT / package).rglob("*.py")
+]
+#: modules that can run code from data
 MODULES = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 CALLS = {"eval", "exec", "torch.save", "np.save", "np.savez", "yaml.unsafe_load", "pd.read_pickle"}
-#: its copy of a method lives in memory, and is made to see whether Ray could ship it
+#: pickles a method only in memory, to check that Ray can send it
 MAY_PICKLE = {"orchestrator/contract/repeatable.py"}
 
 
@@ -33,7 +35,7 @@ def argument(call: ast.Call, name: str) -> str | None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_source_reads_code_from_data(path: Path) -> None:
+def test_no_source_file_runs_code_from_data(path: Path) -> None:
     tree = ast.parse(path.read_text())
     imported = set()
     for node in ast.walk(tree):
@@ -57,7 +59,7 @@ def test_no_source_reads_code_from_data(path: Path) -> None:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
-def test_a_ray_of_ours_lets_nobody_in_without_its_token(tmp_path: Path) -> None:
+def test_local_ray_rejects_connections_without_its_token(tmp_path: Path) -> None:
     address = ray.get_runtime_context().gcs_address
     join = f"import ray; ray.init({address!r}, logging_level='ERROR', log_to_driver=False); print('joined')"
     stranger = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")} | {"HOME": str(tmp_path)}
@@ -77,17 +79,20 @@ def test_a_ray_of_ours_lets_nobody_in_without_its_token(tmp_path: Path) -> None:
 
 
 class TestUI:
-    def test_it_is_this_machine_s_alone(self, tmp_path: Path) -> None:
+    """`sparsefleet ui`."""
+
+    def test_local_server_needs_no_password(self, tmp_path: Path) -> None:
         command, environment = server_command(tmp_path / "mlflow.db", "127.0.0.1", 5000, {})
         assert command[command.index("--host") + 1] == "127.0.0.1"
         assert "--app-name" not in command
         assert "MLFLOW_AUTH_CONFIG_PATH" not in environment
 
-    def test_others_want_a_password(self, tmp_path: Path) -> None:
-        with pytest.raises(RequestError, match=r"--host=0.0.0.0: .*set MLFLOW_AUTH_ADMIN_PASSWORD"):
+    def test_remote_access_without_a_password_is_rejected(self, tmp_path: Path) -> None:
+        with pytest.raises(RequestError, match="MLFLOW_AUTH_ADMIN_PASSWORD") as caught:
             server_command(tmp_path / "mlflow.db", "0.0.0.0", 5000, {})
+        assert (caught.value.field, caught.value.value) == ("--host", "0.0.0.0")
 
-    def test_and_get_asked_for_it(self, tmp_path: Path) -> None:
+    def test_remote_access_uses_basic_auth(self, tmp_path: Path) -> None:
         given = {"MLFLOW_AUTH_ADMIN_PASSWORD": "a long one"}
         command, environment = server_command(tmp_path / "mlflow.db", "0.0.0.0", 5000, given)
         assert command[command.index("--app-name") + 1] == "basic-auth"

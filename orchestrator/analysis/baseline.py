@@ -5,10 +5,10 @@ from typing import Any
 
 from orchestrator.analysis.configurations import Configuration, compared_config
 from orchestrator.analysis.labels import short_text, shortened, value_text
-from orchestrator.config.section import by_type
+from orchestrator.config.section import convert
 from orchestrator.config.yaml import read_setting
 from orchestrator.errors import RequestError
-from orchestrator.suggest import near
+from orchestrator.suggest import suggest
 
 
 def find_baseline(text: str, configurations: Sequence[Configuration]) -> Configuration:
@@ -25,10 +25,8 @@ def find_baseline(text: str, configurations: Sequence[Configuration]) -> Configu
     found = next((reading for reading in readings if reading), [])
     if not found:
         names = {name for c in configurations for name in (c.label, c.method)}
-        problem = f"no configuration compared answers to that; {near(text, names)}"
-        raise RequestError(
-            "--baseline", text, problem, "name a label, a method, a run id or a KEY=VALUE of one of them"
-        )
+        hint = suggest(text, names, "name a label, a method, a run id or a KEY=VALUE of one of them")
+        raise RequestError("--baseline", text, "no configuration compared answers to that", hint)
     if len(found) > 1:
         labels = ", ".join(repr(c.label) for c in found[:3])
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
@@ -48,7 +46,7 @@ def _has(configuration: Configuration, assignment: str) -> bool:
 
 def _means(text: str, value: object) -> bool:
     """Whether a text is another spelling of a config's value, as 1e-2 is of 0.01."""
-    read = by_type(read_setting(text), type(value))
+    read = convert(read_setting(text), type(value))
     return type(read) is type(value) and read == value
 
 

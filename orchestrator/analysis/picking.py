@@ -10,7 +10,7 @@ from orchestrator.analysis.options import METRICS
 from orchestrator.analysis.runs import ComparedRun, mlflow_run_id, read_head, with_records
 from orchestrator.errors import CheckpointError, RequestError
 from orchestrator.storage.folders import SWEEP_FILE, is_run, is_sweep
-from orchestrator.suggest import near
+from orchestrator.suggest import suggest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,16 +103,16 @@ def _exactly(name: str, storage: Path, folders: Sequence[Path]) -> list[Path]:
 def _unknown_run(name: str, storage: Path, folders: Sequence[Path]) -> RequestError:
     if any(is_sweep(folder) for folder in (Path(name), storage / name)):
         return RequestError("RUN", name, "that is a sweep, not a run", f"ask for --sweep {name}")
-    known = near(name, [folder.name for folder in folders])
-    return RequestError("RUN", name, f"no run has that id or fits that pattern; {known}", "name a run")
+    hint = suggest(name, [folder.name for folder in folders])
+    return RequestError("RUN", name, "no run has that id or fits that pattern", hint)
 
 
 def _trials(sweep: str, storage: Path, found: Sequence[Path], *, named: bool) -> list[Path]:
     places = [path for path in (Path(sweep), storage / sweep) if is_sweep(path)]
     if not places:
         ids = [path.parent.name for path in sorted(storage.glob(f"*/{SWEEP_FILE}"))]
-        problem = f"there is no such sweep, neither at that path nor in {storage}; {near(sweep, ids)}"
-        raise RequestError("--sweep", sweep, problem, "name a sweep's id or folder")
+        problem = f"there is no such sweep, neither at that path nor in {storage}"
+        raise RequestError("--sweep", sweep, problem, suggest(sweep, ids))
     place = places[0].resolve()
     if not named:
         found = sorted(trial for trial in place.iterdir() if is_run(trial))
@@ -125,10 +125,10 @@ def _trials(sweep: str, storage: Path, found: Sequence[Path], *, named: bool) ->
 
 def _matching(runs: list[ComparedRun], name: str | None, tags: Mapping[str, str]) -> list[ComparedRun]:
     if name is not None and runs:
-        known = near(name, [run.name for run in runs])
+        hint = suggest(name, [run.name for run in runs])
         runs = [run for run in runs if fnmatchcase(run.name, name)]
         if not runs:
-            raise RequestError("--name", name, f"no run's name fits that; {known}", "name a run or a pattern")
+            raise RequestError("--name", name, "no run's name fits that", hint)
     for tag, value in tags.items():
         if not runs:
             break
@@ -136,10 +136,10 @@ def _matching(runs: list[ComparedRun], name: str | None, tags: Mapping[str, str]
         existing = sorted({tag for run in runs for tag in run.tags})
         runs = [run for run in runs if run.tags.get(tag) == value]
         if not runs:
-            problem = f"no run has that value; {near(value, values)}"
+            problem, hint = "no run has that value", suggest(value, values)
             if not values:
-                problem = f"no run has that tag; {near(tag, existing)}"
-            raise RequestError("--tag", f"{tag}={value}", problem, "name a tag and a value that a run has")
+                problem, hint = "no run has that tag", suggest(tag, existing)
+            raise RequestError("--tag", f"{tag}={value}", problem, hint)
     return runs
 
 

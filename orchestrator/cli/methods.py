@@ -70,7 +70,7 @@ def retime_command(
 ) -> None:
     """Implement `sparsefleet retime`; RETIME_HELP is its help text."""
     from orchestrator.retiming import print_report, retime, write_csv
-    from orchestrator.storage.run_store import find_run
+    from orchestrator.storage.folders import find_run
 
     retimed_run = retime(find_run(run, storage), fleet, redraw=redraw)
     if out is not None:

@@ -97,7 +97,7 @@ def resume_command(
     """Implement `sparsefleet resume`; RESUME_HELP is its help text."""
     from orchestrator.display.run_progress import Progress
     from orchestrator.runtime import session
-    from orchestrator.storage.run_store import find_run
+    from orchestrator.storage.folders import find_run
 
     check_summary(summary)
     folder = find_run(run, storage)

@@ -1,1 +1,1 @@
-"""The sections of the experiment config, YAML, overrides and error messages. Knows no methods."""
+"""The sections of the experiment config, YAML files, overrides and error messages. Imports no method."""

@@ -1,4 +1,4 @@
-"""What every part of the config tree is made of: its base class, and values with their ranges."""
+"""The base class of all config sections, and the value types that sections share."""
 
 import re
 from collections.abc import Mapping
@@ -32,16 +32,16 @@ def _expand_home(path: Path) -> Path:
 UserPath = Annotated[Path, AfterValidator(_expand_home)]
 
 
-def _no_truth(value: object) -> object:
+def _reject_bool(value: object) -> object:
     if isinstance(value, bool):
         raise PydanticKnownError("float_type")
     return value
 
 
-def by_type(value: object, annotation: object) -> object:
-    """A value that stands for itself in any spelling, as its key's type has it; what does not fit is left alone.
+def convert(value: object, annotation: object) -> object:
+    """Return a value converted to the type of its key; a value of an unsuitable type is returned unchanged.
 
-    Text keys take 010, 1e3, yes and true as they are written, and number keys take them as decimal numbers.
+    Keys of type text keep 010, 1e3, yes and true as they are written. Keys of type number read 010 as ten.
     """
     kinds = _kinds(annotation)
     if kinds & {int, float}:
@@ -52,7 +52,7 @@ def by_type(value: object, annotation: object) -> object:
 
 
 def _kinds(annotation: object) -> set[object]:
-    """The types that an annotation allows, without the contents of containers."""
+    """Return the types that an annotation allows, without the types inside containers."""
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         return set().union(*(_kinds(inner) for inner in get_args(annotation)))
@@ -62,7 +62,7 @@ def _kinds(annotation: object) -> set[object]:
 
 
 def _number(text: str) -> object:
-    """A decimal number, or YAML's .inf and .nan, which the key's range rejects; else the text."""
+    """Return a decimal number, YAML's .inf or .nan (which pydantic then rejects), or else the text."""
     with suppress(ValueError):
         return int(text)
     with suppress(ValueError):
@@ -71,7 +71,7 @@ def _number(text: str) -> object:
 
 
 def dotted_names(value: object) -> object:
-    """`{a: {b: 1}}` as `{a.b: 1}`, so that `section.a.b=1` reaches a name that has a dot in it."""
+    """Return `{a: {b: 1}}` as `{a.b: 1}`, so that `section.a.b=1` can set a name that contains a dot."""
     if not isinstance(value, Mapping):
         return value
     flat: dict[str, object] = {}
@@ -84,12 +84,12 @@ def dotted_names(value: object) -> object:
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Density = Annotated[float, BeforeValidator(_no_truth), Field(gt=0.0, le=1.0)]
-DeviceLevel = Annotated[float, BeforeValidator(_no_truth), Field(ge=0.0, lt=1.0)]
+Density = Annotated[float, BeforeValidator(_reject_bool), Field(gt=0.0, le=1.0)]
+DeviceLevel = Annotated[float, BeforeValidator(_reject_bool), Field(ge=0.0, lt=1.0)]
 
 
 class Section(BaseModel):
-    """A part of the tree: frozen, and unknown keys are errors."""
+    """A part of the config tree. Sections are frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), coerce_numbers_to_str=True
@@ -97,11 +97,11 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _by_the_type_of_its_key(cls, value: object, info: ValidationInfo) -> object:
-        """Read a value by the type of its key. Python counts True as 1; a config does not."""
+    def _convert_to_type_of_key(cls, value: object, info: ValidationInfo) -> object:
+        """Convert a value to the type of its key. A config rejects True for a number, although Python accepts it."""
         assert info.field_name is not None
         wanted = cls.model_fields[info.field_name].annotation
         numbers = {int, float} & _kinds(wanted)
         if isinstance(value, bool) and numbers:
             raise PydanticKnownError("int_type" if int in numbers else "float_type")
-        return by_type(value, wanted)
+        return convert(value, wanted)

@@ -1,4 +1,4 @@
-"""What every method must hold to, as checks of one's own method.
+"""Checks of the rules that every method must follow, to run on your own method.
 
 >>> CHECKS["deterministic"](contract_experiment("fedper.py:FedPer"))    # doctest: +SKIP
 """

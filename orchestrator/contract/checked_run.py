@@ -1,4 +1,4 @@
-"""A client's task that watches its own steps, and one of a played round to be done again."""
+"""A client's task that checks the mask after every step, and its construction from a recorded round."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from orchestrator.contract.rounds import RecordedRound
-from orchestrator.contract.violation import hold
+from orchestrator.contract.violation import require
 from orchestrator.execution.device_environment import DeviceEnvironment
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.exchange import ModelValues, known_masks
@@ -16,14 +16,14 @@ from orchestrator.sparsity.wire import decode
 
 
 class CheckedRun(LocalRun[Any]):
-    """A task that holds every step to the mask and counts the steps, however a method makes them."""
+    """A `LocalRun` that counts the steps and checks the mask after each step, for any training loop of a method."""
 
     num_steps = 0
 
     def batches(
         self, purpose: str = "batches", epochs: int | None = None, *, repeats: bool = True
     ) -> Iterator[Iterator[Batch]]:
-        """As in LocalRun; what follows a batch is run before the next one is taken."""
+        """Yield batches as `LocalRun` does; check the mask before yielding the next batch."""
         for epoch in super().batches(purpose, epochs, repeats=repeats):
             yield self._checked(epoch)
 
@@ -33,22 +33,25 @@ class CheckedRun(LocalRun[Any]):
             self.num_steps += 1
             if self.mask is not None:
                 outside = int(self.values[~self.mask].count_nonzero())
-                hold(outside == 0, f"step {self.num_steps} left {outside} weights outside the mask")
+                require(
+                    outside == 0,
+                    f"step {self.num_steps} gave {outside} weights outside the mask a value other than 0",
+                )
 
 
-def checked_run(experiment: Experiment, played: RecordedRound, position: int) -> CheckedRun:
-    """The task of that position, on a fresh bench, with the received model as tensors of its own."""
-    job, received = played.jobs[position], played.received[position]
+def checked_run(experiment: Experiment, recorded: RecordedRound, position: int) -> CheckedRun:
+    """Return the task of that position in a new environment, with copies of the received tensors."""
+    job, received = recorded.jobs[position], recorded.received[position]
     if received is not None:
         mask = None if received.mask is None else received.mask.clone()
         received = ModelValues(received.values.clone(), mask)
-    held = experiment.algorithm.shared_mask(job.client_state)
-    own = decode(job.unicast, known_masks=known_masks(experiment.setting.layout, held))
+    shared = experiment.algorithm.shared_mask(job.client_state)
+    own = decode(job.unicast, known_masks=known_masks(experiment.setting.layout, shared))
     return CheckedRun(
         setting=experiment.setting,
         task=job.task,
         environment=DeviceEnvironment(experiment, torch.device("cpu")),
         received=received,
-        payload=played.broadcast.decoded + own,
+        payload=recorded.broadcast.decoded + own,
         state=job.client_state,
     )

@@ -1,4 +1,4 @@
-"""How long a message must be, counted without the wire."""
+"""The length of a message by the documented wire format, computed without the encoder."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -7,12 +7,15 @@ import numpy as np
 
 from orchestrator.sparsity.payload import Bits, Bool, Dense, Masked, Payload, Scalar
 
-#: bytes of the message header, of an item header without its name
+#: bytes of the message header, and of an item header without the item's name
 _MESSAGE_BYTES, _ITEM_BYTES = 12, 16
 
 
 def closed_form_bytes(payload: Payload, known: Mapping[str, Bool], value_bytes: int = 4) -> int:
-    """Bytes that the items must take by the wire's documented format; a value takes `value_bytes`."""
+    """Return the length in bytes of an encoded payload, with `value_bytes` bytes a value.
+
+    `known` are the shared masks by item name, which the message does not contain.
+    """
     total = _MESSAGE_BYTES if payload else 0
     for item in payload:
         total += _ITEM_BYTES + (len(item.name.encode()) + 3) // 4 * 4
@@ -29,7 +32,7 @@ def closed_form_bytes(payload: Payload, known: Mapping[str, Bool], value_bytes: 
 
 
 def _mask_bytes(mask: Bool, known: Bool | None) -> int:
-    """0 if both ends hold the mask or it is all ones; else the shorter of a bitmap and 7 bits a byte of gaps."""
+    """Return 0 for a shared mask and for all ones, else the shorter of a bitmap and varint-encoded gaps."""
     if mask.all() or (known is not None and np.array_equal(mask, known)):
         return 0
     kept = [-1, *np.flatnonzero(mask).tolist()]

@@ -1,4 +1,4 @@
-"""One hash for a whole state, to tell whether anything in it changed."""
+"""A hash of a whole state, which shows whether any value changed."""
 
 from hashlib import sha256
 
@@ -8,13 +8,13 @@ from orchestrator.federation import tree
 
 
 def digest(state: object) -> str:
-    """A hash of every leaf of a tree: types, dtypes, shapes and bits. Raises TypeError for what is no tree."""
-    digest = sha256()
+    """Return a hash over types, dtypes, shapes and bits of all leaves. Raises TypeError for unsupported types."""
+    hashed = sha256()
     for path, leaf in tree.flatten(state):
-        digest.update(f"{path}:{type(leaf).__name__}:".encode())
+        hashed.update(f"{path}:{type(leaf).__name__}:".encode())
         if isinstance(leaf, Tensor):
-            digest.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode())
-            digest.update(leaf.contiguous().numpy().tobytes())
+            hashed.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode())
+            hashed.update(leaf.contiguous().numpy().tobytes())
         else:
-            digest.update(repr(leaf).encode())
-    return digest.hexdigest()
+            hashed.update(repr(leaf).encode())
+    return hashed.hexdigest()

@@ -1,4 +1,4 @@
-"""The small experiment that a method is checked in."""
+"""The small experiment in which the checks run a method."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -8,7 +8,7 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.prepare import prepare
 
-#: eight clients with 74 to 299 images each, three a round
+#: eight clients with 74 to 299 images each, three clients per round
 BASE = (
     "data.name=digits",
     "fleet.num_clients=8",
@@ -21,15 +21,16 @@ BASE = (
 
 
 def contract_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
-    """Four rounds of three out of eight unequal clients on the digits, with the method of that `algorithm.name`.
+    """Return an experiment of four rounds, with three of eight clients per round, on the digits.
 
-    Readjustments and the like must happen within these rounds; `overrides` are `KEY=VALUE` that see to it. The
-    same words give the same object. Raises a RequestError for what cannot be prepared as asked.
+    `name` is the `algorithm.name` of the method. Use `overrides` (`KEY=VALUE`) so that mask updates and similar events
+    of the method happen within the four rounds. The same arguments return the same object. Raises a RequestError for a
+    method or option that cannot be prepared.
     """
     return prepared(("data.test_fraction=0.7", *overrides, f"algorithm.name={name}"))
 
 
 @cache
 def prepared(overrides: tuple[str, ...]) -> Experiment:
-    """The experiment of `BASE` under further overrides, made once for each."""
+    """Return the experiment of `BASE` with further overrides, from a cache."""
     return prepare(ExperimentConfig.parse(apply_overrides({}, [*BASE, *overrides])))

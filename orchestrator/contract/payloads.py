@@ -1,80 +1,84 @@
-"""Promises about what is sent: nothing outside the mask, no more than the density, bytes by the closed form."""
+"""Checks of what clients and server send: nothing outside the mask, no more than the density, the exact length."""
 
 import numpy as np
 
 from orchestrator.contract.checked_run import checked_run
 from orchestrator.contract.closed_form import closed_form_bytes
-from orchestrator.contract.rounds import RecordedRound, known_upload_masks, phases, played_rounds
-from orchestrator.contract.violation import hold
+from orchestrator.contract.rounds import RecordedRound, known_upload_masks, phases, recorded_rounds
+from orchestrator.contract.violation import require
 from orchestrator.errors import WireError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.rounds.admission import checked
 
 
-def check_the_mask_holds_after_every_step(experiment: Experiment) -> None:
-    """Weights outside the mask are exactly 0 after each step, in the upload and at the server."""
-    for played in played_rounds(experiment):
-        for position in range(len(played.updates)):
-            run = checked_run(experiment, played, position)
+def check_masked_weights_stay_zero(experiment: Experiment) -> None:
+    """Check that weights outside the mask are exactly 0 after each step, in the upload and at the server."""
+    for recorded in recorded_rounds(experiment):
+        for position in range(len(recorded.updates)):
+            run = checked_run(experiment, recorded, position)
             experiment.algorithm.client_update(run)
-            hold(run.num_steps > 0, "no batch was trained on")
-        for model in played.models:
-            hold(
+            require(run.num_steps > 0, "the client trained on no batch")
+        for model in recorded.models:
+            require(
                 model is None or model.mask is None or not bool(model.values[~model.mask].any()),
-                "an upload breaks its mask",
+                "an upload has weights outside its mask",
             )
-        mask = played.after.mask
-        hold(
-            mask is None or not bool(played.after.params[~mask].any()),
-            f"round {played.round_idx}: the server state has weights outside its mask; multiply by it",
+        mask = recorded.after.mask
+        require(
+            mask is None or not bool(recorded.after.params[~mask].any()),
+            f"round {recorded.round_idx}: the server state has weights outside its mask; multiply them by the mask",
         )
 
 
 def check_payloads_are_within_their_density(experiment: Experiment) -> None:
-    """Neither end sends more than the method's `max_density` of the layers' entries, biases included."""
+    """Check that neither side sends more than `max_density` of the layers' entries, biases included."""
     layout, algorithm = experiment.setting.layout, experiment.algorithm
-    for played in played_rounds(experiment):
-        for job, *models in zip(played.jobs, played.received, played.models, strict=True):
-            allowed = algorithm.max_density(played.round_idx, job.task.client_id) * layout.num_trainable
+    for recorded in recorded_rounds(experiment):
+        for job, *models in zip(recorded.jobs, recorded.received, recorded.models, strict=True):
+            allowed = algorithm.max_density(recorded.round_idx, job.task.client_id) * layout.num_trainable
             for model in models:
                 kept = 0.0 if model is None else layout.density(model.mask) * layout.num_maskable
-                hold(
+                require(
                     kept <= allowed + 1e-6,
-                    f"round {played.round_idx}: {kept:.0f} weights sent, {allowed:.0f} allowed",
+                    f"round {recorded.round_idx}: {kept:.0f} weights sent, {allowed:.0f} allowed",
                 )
 
 
-def check_updates_are_admitted(experiment: Experiment) -> None:
-    """The server takes every update: it is finite, and its mask as the method's `upload_mask` says."""
-    for played in phases(played_rounds(experiment)):
-        for job, update, received in zip(played.jobs, played.updates, played.received, strict=True):
+def check_updates_are_accepted(experiment: Experiment) -> None:
+    """Check that the server accepts every update: finite values, and a mask that `upload_mask` allows."""
+    for recorded in phases(recorded_rounds(experiment)):
+        for job, update, received in zip(recorded.jobs, recorded.updates, recorded.received, strict=True):
             try:
                 checked(experiment.algorithm, job, update, received)
             except WireError as error:
-                hold(False, f"round {played.round_idx}: an update is refused: {error}")
+                require(False, f"round {recorded.round_idx}: the server rejects an update: {error}")
 
 
-def check_bytes_are_the_closed_form(experiment: Experiment) -> None:
-    """Every message is its values, plus the shortest mask where the receiver lacks it, plus headers."""
-    for played in phases(played_rounds(experiment)):
-        for position in range(len(played.jobs)):
-            _hold_closed_form(experiment, played, position)
+def check_message_sizes(experiment: Experiment) -> None:
+    """Check that every message contains its values, headers, and the shortest encoding of masks that are not shared."""
+    for recorded in phases(recorded_rounds(experiment)):
+        for position in range(len(recorded.jobs)):
+            _check_message_size(experiment, recorded, position)
 
 
-def _hold_closed_form(experiment: Experiment, played: RecordedRound, position: int) -> None:
-    layout, algorithm, job = experiment.setting.layout, experiment.algorithm, played.jobs[position]
+def _check_message_size(experiment: Experiment, recorded: RecordedRound, position: int) -> None:
+    layout, algorithm, job = experiment.setting.layout, experiment.algorithm, recorded.jobs[position]
     value_bytes = np.dtype(experiment.config.wire.value_dtype).itemsize
-    known = known_upload_masks(experiment, played.received[position])
-    up = closed_form_bytes(played.payloads[position], known, value_bytes)
-    hold(played.updates[position].buffer.nbytes == up, "an upload has another length")
-    held = algorithm.shared_mask(job.client_state)
-    alone = closed_form_bytes(
-        algorithm.unicast(played.before, job.task, job.client_state),
-        {} if held is None else {"theta": layout.restrict(held).numpy()},
+    known = known_upload_masks(experiment, recorded.received[position])
+    up = closed_form_bytes(recorded.payloads[position], known, value_bytes)
+    require(
+        recorded.updates[position].buffer.nbytes == up, "the length of an upload differs from the closed form"
+    )
+    shared = algorithm.shared_mask(job.client_state)
+    unicast_bytes = closed_form_bytes(
+        algorithm.unicast(recorded.before, job.task, job.client_state),
+        {} if shared is None else {"theta": layout.restrict(shared).numpy()},
         value_bytes,
     )
-    either = {
-        alone + closed_form_bytes(played.broadcast.payload, masks, value_bytes)
-        for masks in ({}, played.broadcast.known_masks)
+    allowed = {
+        unicast_bytes + closed_form_bytes(recorded.broadcast.payload, masks, value_bytes)
+        for masks in ({}, recorded.broadcast.known_masks)
     }
-    hold(played.download_bytes[position] in either, "a download has another length")
+    require(
+        recorded.download_bytes[position] in allowed, "the length of a download differs from the closed form"
+    )

@@ -1,4 +1,4 @@
-"""All checks of one method, told on the terminal as they end."""
+"""Run all checks of a method, and print each result on the terminal."""
 
 from collections.abc import Sequence
 from traceback import format_exception
@@ -14,26 +14,26 @@ from orchestrator.experiment.experiment import Experiment
 
 
 def report(method: str, overrides: Sequence[str] = (), *, verbose: bool = False) -> bool:
-    """Print one line per check on standard output; whether the method, as in `algorithm.name`, keeps them all.
+    """Print one line per check on standard output, and return whether the method passes all checks.
 
-    Standard error shows, where it is a terminal, what is being checked; with `verbose` also tracebacks. Raises a
-    RequestError for what cannot be done as asked.
+    `method` is an `algorithm.name`. Standard error shows the running check if it is a terminal, and tracebacks with
+    `verbose`. Raises a RequestError for a method or option that cannot be prepared.
     """
     output, progress = Console(), Console(stderr=True)
     experiment = contract_experiment(method, overrides)
-    kept = True
-    for number, (promise, check) in enumerate(CHECKS.items(), 1):
-        with progress.status(f"{promise} ({number} of {len(CHECKS)})"):
-            error = _broken(check, experiment)
-        kept &= error is None
-        output.print(_line(promise, error), soft_wrap=True)
+    passed = True
+    for number, (name, check) in enumerate(CHECKS.items(), 1):
+        with progress.status(f"{name} ({number} of {len(CHECKS)})"):
+            error = _run(check, experiment)
+        passed &= error is None
+        output.print(_line(name, error), soft_wrap=True)
         if verbose and error is not None:
             progress.print(Text("".join(format_exception(error))), end="", soft_wrap=True)
-    return kept
+    return passed
 
 
-def _broken(check: Check, experiment: Experiment) -> Exception | None:
-    """What breaks a promise, whatever it is: someone else's hooks may raise anything."""
+def _run(check: Check, experiment: Experiment) -> Exception | None:
+    """Run a check and return its error, or None. Hooks of a user's method can raise any exception."""
     try:
         with torch_threads(1):
             check(experiment)
@@ -44,9 +44,9 @@ def _broken(check: Check, experiment: Experiment) -> Exception | None:
     return None
 
 
-def _line(promise: str, error: Exception | None) -> Text:
+def _line(name: str, error: Exception | None) -> Text:
     if error is None:
-        return Text.assemble(("ok", "green"), f"      {promise}")
-    said = " ".join(str(error).split())
-    cause = said if isinstance(error, AssertionError) and said else f"{type(error).__name__}: {said}"
-    return Text.assemble(("broken", "red"), f"  {promise}: {cause}")
+        return Text.assemble(("ok", "green"), f"      {name}")
+    message = " ".join(str(error).split())
+    cause = message if isinstance(error, AssertionError) and message else f"{type(error).__name__}: {message}"
+    return Text.assemble(("broken", "red"), f"  {name}: {cause}")

@@ -1,7 +1,7 @@
-"""Whole rounds in this process, with everything that happened in them.
+"""Run whole rounds in this process and record everything that happened.
 
-`play` drives the real hooks as the driver does, and keeps what the driver drops: every decoded update. It is
-slow and plain; `tests/algorithms/test_reductions.py` holds it to the driver.
+`play` calls the hooks in the same order as the driver, but keeps every decoded update. It is slow and simple;
+`tests/algorithms/test_reductions.py` compares it with the driver.
 """
 
 from collections.abc import Mapping
@@ -28,10 +28,10 @@ from orchestrator.sparsity.wire import decode
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RecordedRound:
-    """Everything that happened in one round, or in one of the `probes` before it.
+    """Everything that happened in one round, or in one of the `probes` before its training.
 
-    `jobs`, `received` (in full coordinates), `updates`, what is in them (`payloads`, `models`) and
-    `download_bytes` are in plan order; `client_states` are those of all clients after the round.
+    These fields are in plan order: `jobs`, `received` (models in full coordinates), `updates`, their content
+    (`payloads`, `models`) and `download_bytes`. `client_states` are the states of all clients after the round.
     """
 
     round_idx: int
@@ -55,57 +55,58 @@ def play(
     *,
     start: ServerState | None = None,
 ) -> list[RecordedRound]:
-    """Run rounds one after another; `start` is a state to begin round 0 with, None the method's own.
+    """Run rounds one after another and return their records.
 
-    Raises AssertionError, with the client's traceback, for a task that gives no update.
+    `num_rounds` None runs all configured rounds. `start` is the server state before round 0; None: the method's own.
+    Raises AssertionError, with the client's traceback, for a task without an update.
     """
     algorithm = experiment.algorithm
     state = start or algorithm.init(torch.from_numpy(experiment.initial.copy()))
-    selector = CohortSampler(experiment)
-    host, client_states, held = ClientRunner(experiment), dict[int, Any](), dict[int, str]()
+    sampler = CohortSampler(experiment)
+    runner, client_states, shared_masks = ClientRunner(experiment), dict[int, Any](), dict[int, str]()
     rounds = []
     for round_idx in range(num_rounds or experiment.config.training.rounds):
-        probes, cohort = [], selector.cohort(round_idx)
+        probes, cohort = [], sampler.cohort(round_idx)
         while plan := algorithm.plan_probe(state, round_idx, cohort):
-            probes.append(_play_phase(experiment, host, state, plan, client_states, held))
+            probes.append(_play_phase(experiment, runner, state, plan, client_states, shared_masks))
             state, client_states = probes[-1].after, probes[-1].client_states
-        played = _play_phase(
+        recorded = _play_phase(
             experiment,
-            host,
+            runner,
             state,
             algorithm.plan(state, round_idx, cohort),
             client_states,
-            held,
+            shared_masks,
             tuple(probes),
         )
-        rounds.append(played)
-        state, client_states = played.after, played.client_states
+        rounds.append(recorded)
+        state, client_states = recorded.after, recorded.client_states
     return rounds
 
 
 @lru_cache(maxsize=2)
-def played_rounds(experiment: Experiment) -> list[RecordedRound]:
-    """The rounds of an experiment, played once for all the checks that only look at them."""
+def recorded_rounds(experiment: Experiment) -> list[RecordedRound]:
+    """Return the recorded rounds of an experiment from a cache, for checks that only read them."""
     return play(experiment)
 
 
 def phases(rounds: list[RecordedRound]) -> list[RecordedRound]:
-    """The probes too, in order."""
-    return [phase for played in rounds for phase in (*played.probes, played)]
+    """Return all phases in order: the probes of each round, then the round itself."""
+    return [phase for recorded in rounds for phase in (*recorded.probes, recorded)]
 
 
 def known_upload_masks(experiment: Experiment, received: ModelValues | None) -> dict[str, Bool]:
-    """The masks that an upload need not repeat: that of the received model."""
+    """Return the masks that an upload does not contain: the mask of the received model."""
     return known_masks(experiment.setting.layout, None if received is None else received.mask)
 
 
 def _play_phase(
     experiment: Experiment,
-    host: ClientRunner,
+    runner: ClientRunner,
     state: ServerState,
     plan: RoundPlan,
     client_states: Mapping[int, Any],
-    held: dict[int, str],
+    shared_masks: dict[int, str],
     probes: tuple[RecordedRound, ...] = (),
 ) -> RecordedRound:
     algorithm = experiment.algorithm
@@ -114,13 +115,13 @@ def _play_phase(
     states = dict(client_states)
     for task in plan.tasks:
         k = task.client_id
-        brought = client_states[k] if k in client_states else algorithm.init_client(k)
-        jobs.append(broadcast.request(task, brought))
+        client_state = client_states[k] if k in client_states else algorithm.init_client(k)
+        jobs.append(broadcast.request(task, client_state))
         received.append(broadcast.received_by(jobs[-1]))
-        update = updated(host.run(task, broadcast.message.buffer, jobs[-1].unicast, brought))
+        update = updated(runner.run(task, broadcast.message.buffer, jobs[-1].unicast, client_state))
         updates.append(update)
         payloads.append(decode(update.buffer, known_masks=known_upload_masks(experiment, received[-1])))
-        model, got = algorithm.unpack(payloads[-1], task, brought), received[-1]
+        model, start = algorithm.unpack(payloads[-1], task, client_state), received[-1]
         models.append(model)
         aggregator.add(
             Contribution(
@@ -128,14 +129,14 @@ def _play_phase(
                 weight=algorithm.weight(update.num_examples),
                 values=None if model is None else model.values,
                 mask=None if model is None else model.mask,
-                start=None if got is None else got.values,
+                start=None if start is None else start.values,
                 items=without_model(payloads[-1]),
             )
         )
-        download_bytes.append(broadcast.download_bytes(jobs[-1], held.get(k)))
+        download_bytes.append(broadcast.download_bytes(jobs[-1], shared_masks.get(k)))
         states[k] = update.client_state
         if broadcast.mask_digest is not None:
-            held[k] = broadcast.mask_digest
+            shared_masks[k] = broadcast.mask_digest
     aggregate = aggregator.finish(state.params)
     probing = any(task.kind == "probe" for task in plan.tasks)
     absorb = algorithm.probe_update if probing else algorithm.server_update

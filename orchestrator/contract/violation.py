@@ -1,32 +1,32 @@
-"""A broken promise is an AssertionError, raised also where `python -O` leaves assert statements out."""
+"""Helpers that raise AssertionError for a broken rule, even under `python -O`, which removes assert statements."""
 
 from typing import Any
 
 from orchestrator.federation.update import ClientFailure, ClientScore, ClientUpdate, Outcome
 
 
-def hold(kept: bool, message: str) -> None:
-    """Raises AssertionError with the message for a promise that is not kept."""
-    if not kept:
+def require(condition: bool, message: str) -> None:
+    """Raise AssertionError with the message unless the condition is true."""
+    if not condition:
         raise AssertionError(message)
 
 
 def updated(outcome: Outcome[Any]) -> ClientUpdate[Any]:
-    """The update that a task came back as. Raises AssertionError for another outcome."""
+    """Return the update of a task. Raises AssertionError for another outcome."""
     if not isinstance(outcome, ClientUpdate):
         raise _unexpected(outcome)
     return outcome
 
 
 def scored(outcome: Outcome[Any]) -> ClientScore:
-    """The score that a task came back as. Raises AssertionError for another outcome."""
+    """Return the score of a task. Raises AssertionError for another outcome."""
     if not isinstance(outcome, ClientScore):
         raise _unexpected(outcome)
     return outcome
 
 
 def _unexpected(outcome: Outcome[Any]) -> AssertionError:
-    """The error that says so; a failed client's traceback is its note."""
+    """Return the error for an unexpected outcome; the traceback of a failed client is its note."""
     error = AssertionError(str(outcome))
     if isinstance(outcome, ClientFailure):
         error.add_note(outcome.traceback)

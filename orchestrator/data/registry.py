@@ -1,6 +1,5 @@
 """The data sets by name. Loading a data set imports only its own loader; listing data sets imports none."""
 
-import difflib
 import importlib
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Dataset
 from orchestrator.errors import ConfigError, DataError
 from orchestrator.models.shapes import InputKind
+from orchestrator.suggest import suggest
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,7 @@ def load_dataset(config: DataConfig) -> Dataset:
     """
     entry = DATASETS.get(config.name)
     if entry is None:
-        near = difflib.get_close_matches(config.name.lower(), DATASETS, n=1)
-        remedy = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(DATASETS)}"
+        remedy = suggest(config.name.lower(), DATASETS, f"choose one of {', '.join(DATASETS)}")
         raise ConfigError("data.name", config.name, "there is no such data set", remedy)
     if entry.needs_root and config.root is None:
         raise DataError("data.root", None, f"data.name={config.name} reads your files", "say where they are")

@@ -44,4 +44,4 @@ def share(experiment: Experiment, samples: SharedSamples | None = None) -> Share
         ray.cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
     if samples is None:
         samples = SharedSamples(ray.put(experiment.dataset), ray.put(experiment.partition))
-    return SharedExperiment(ray.put(experiment.recipe), samples)
+    return SharedExperiment(ray.put(experiment.spec), samples)

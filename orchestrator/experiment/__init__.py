@@ -1,1 +1,1 @@
-"""The whole experiment config, its checks, and everything that is prepared from it."""
+"""The complete experiment config, its checks, and the experiment that is prepared from it."""

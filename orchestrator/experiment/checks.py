@@ -1,4 +1,4 @@
-"""Options of different config sections that do not go together. Every check raises ConfigError."""
+"""Checks of options in different config sections that exclude each other. Every check raises ConfigError."""
 
 from math import ceil
 from typing import TYPE_CHECKING
@@ -10,37 +10,37 @@ if TYPE_CHECKING:
 
 
 def check_rounds(config: "ExperimentConfig") -> None:
-    """All that says how a round begins and ends."""
-    _selection(config)
-    _replacement(config)
-    _late(config)
-    _asynchrony_is_used(config)
+    """Check all options that decide who takes part in a round and when a round ends."""
+    _check_selection(config)
+    _check_replacement(config)
+    _check_late_updates(config)
+    _check_unused_asynchrony(config)
     if config.asynchrony.kind != "none":
-        _asynchrony(config)
+        _check_asynchrony(config)
 
 
-def _selection(config: "ExperimentConfig") -> None:
+def _check_selection(config: "ExperimentConfig") -> None:
     kind, candidates = config.selection.kind, config.selection.candidates
     if kind in ("available", "power_of_choice") and config.training.with_replacement:
-        problem = "training.with_replacement=true draws clients twice, and these are the best of several"
-        raise ConfigError("selection.kind", kind, problem, "draw without replacement")
+        problem = f"training.with_replacement=true samples a client twice, but {kind} ranks different clients"
+        raise ConfigError("selection.kind", kind, problem, "set training.with_replacement=false")
     if candidates is None:
         return
     if kind in ("uniform", "samples"):
-        problem = f"selection.kind={kind} asks nobody first"
+        problem = f"selection.kind={kind} compares no candidates"
         remedy = "leave it unset, or use available or power_of_choice"
         raise ConfigError("selection.candidates", candidates, problem, remedy)
     cohort = ceil(round(config.fleet.over_selection * config.training.clients_per_round, 9))
     if candidates < cohort:
-        problem = f"a cohort of {cohort} is to be found among them"
-        raise ConfigError("selection.candidates", candidates, problem, "ask more")
+        problem = f"the cohort has {cohort} clients"
+        raise ConfigError("selection.candidates", candidates, problem, f"use {cohort} or more")
     if candidates > (population := config.fleet.num_clients):
-        problem = f"it is more than fleet.num_clients={population}"
-        raise ConfigError("selection.candidates", candidates, problem, "ask fewer")
+        problem = f"fleet.num_clients={population} is less"
+        raise ConfigError("selection.candidates", candidates, problem, f"use {population} or fewer")
 
 
-def _replacement(config: "ExperimentConfig") -> None:
-    """Tasks of a client drawn twice follow one another, so that none of them has a time of its own."""
+def _check_replacement(config: "ExperimentConfig") -> None:
+    """Reject options that need the time of a single task: a client sampled twice runs its tasks one after the other."""
     if not config.training.with_replacement:
         return
     fleet = config.fleet
@@ -49,18 +49,18 @@ def _replacement(config: "ExperimentConfig") -> None:
         ("fleet.deadline_s", fleet.deadline_s, fleet.deadline_s is not None),
     ):
         if used:
-            problem = "training.with_replacement=true draws clients twice, and their tasks follow one another"
-            raise ConfigError(key, value, problem, "draw without replacement, or leave it unset")
+            problem = "training.with_replacement=true can give a client several tasks, one after the other"
+            raise ConfigError(key, value, problem, "set training.with_replacement=false, or leave it unset")
 
 
-def _late(config: "ExperimentConfig") -> None:
+def _check_late_updates(config: "ExperimentConfig") -> None:
     if config.fleet.late == "keep" and config.fleet.deadline_s is None:
         problem = "no update is late without a deadline"
         raise ConfigError("fleet.late", "keep", problem, "set fleet.deadline_s")
 
 
-def _asynchrony_is_used(config: "ExperimentConfig") -> None:
-    """No option of asynchronous rounds is ignored; late updates that are kept are discounted as theirs are."""
+def _check_unused_asynchrony(config: "ExperimentConfig") -> None:
+    """Reject options that the chosen kind ignores; `fleet.late=keep` uses the staleness options too."""
     chosen = config.asynchrony
     discounts = ("staleness", "exponent", "hinge", "max_staleness")
     used = {
@@ -71,11 +71,11 @@ def _asynchrony_is_used(config: "ExperimentConfig") -> None:
     for name, field in type(chosen).model_fields.items():
         value = getattr(chosen, name)
         if name != "kind" and name not in used and value != field.default:
-            problem = f"asynchrony.kind={chosen.kind} has no use for it"
+            problem = f"asynchrony.kind={chosen.kind} ignores this option"
             raise ConfigError(f"asynchrony.{name}", value, problem, "leave it unset, or choose another kind")
 
 
-def _asynchrony(config: "ExperimentConfig") -> None:
+def _check_asynchrony(config: "ExperimentConfig") -> None:
     kind = config.asynchrony.kind
     synchronous = {
         "fleet.deadline_s": config.fleet.deadline_s is not None,
@@ -83,24 +83,24 @@ def _asynchrony(config: "ExperimentConfig") -> None:
         "training.with_replacement": config.training.with_replacement,
         "selection.kind=power_of_choice": config.selection.kind == "power_of_choice",
     }
-    for what, asked in synchronous.items():
-        if asked:
-            problem = f"rounds that wait for nobody do not go with {what}"
-            raise ConfigError("asynchrony.kind", kind, problem, "take that back, or use none")
+    for option, is_set in synchronous.items():
+        if is_set:
+            problem = f"{option} needs synchronous rounds"
+            raise ConfigError("asynchrony.kind", kind, problem, "unset that option, or use none")
     step = config.asynchrony.buffer_size if kind == "fedbuff" else 1
     if (least := config.runtime.min_clients) > step:
-        problem = f"with asynchrony.kind={kind} a round has {step} updates"
-        raise ConfigError("runtime.min_clients", least, problem, "demand fewer")
+        problem = f"with asynchrony.kind={kind} a round has {step} update{'s' if step > 1 else ''}"
+        raise ConfigError("runtime.min_clients", least, problem, f"use {step} or fewer")
 
 
 def check_chaos(config: "ExperimentConfig") -> None:
-    """Refuse what would end or hold up the command itself, and a task that nobody would end."""
+    """Reject faults that would kill or block the command itself, and hanging tasks without a time limit."""
     chaos, runtime = config.chaos, config.runtime
     if runtime.executor == "inprocess":
         for name in ("client_hangs", "client_dies", "driver_dies"):
             if share := getattr(chaos, name):
-                problem = "with runtime.executor=inprocess this would hit the command itself"
+                problem = "with runtime.executor=inprocess this fault would hit the command itself"
                 raise ConfigError(f"chaos.{name}", share, problem, "use runtime.executor=ray")
     if chaos.client_hangs and runtime.task_timeout_s is None:
-        problem = "without runtime.task_timeout_s it is waited for forever"
-        raise ConfigError("chaos.client_hangs", chaos.client_hangs, problem, "set the timeout")
+        problem = "without runtime.task_timeout_s the run would wait forever"
+        raise ConfigError("chaos.client_hangs", chaos.client_hangs, problem, "set runtime.task_timeout_s")

@@ -1,4 +1,4 @@
-"""The experiment config: one strict, frozen pydantic tree, from a YAML file and dotted `KEY=VALUE` overrides.
+"""The experiment config: a strict, frozen pydantic tree of all sections.
 
 Every key has a default, so that an empty config is a complete experiment.
 """
@@ -29,7 +29,7 @@ from orchestrator.experiment.checks import check_chaos, check_rounds
 
 
 def _resolve_algorithm(value: object) -> object:
-    """Turn `{name: ..., option: ...}` into the named method's own config class."""
+    """Return the method's own config class for `{name: ..., option: ...}`."""
     if isinstance(value, AlgorithmConfig):
         return value
     if not isinstance(value, dict):
@@ -44,12 +44,12 @@ def _resolve_algorithm(value: object) -> object:
 
 
 class ExperimentConfig(Section):
-    """A whole experiment. `ExperimentConfig()` is FedAvg on the bundled digits."""
+    """A complete experiment. `ExperimentConfig()` is FedAvg on the bundled digits."""
 
-    #: keys that may differ between a run and its resumption
+    #: keys that a resumed run may change
     RESUMABLE: ClassVar[tuple[str, ...]] = ("training.rounds", "runtime", "tracking")
 
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="root of every random stream")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="root seed of every random stream")
     algorithm: Annotated[SerializeAsAny[AlgorithmConfig], BeforeValidator(_resolve_algorithm)] = Field(
         default_factory=lambda: AlgorithmConfig(name="fedavg"),
         validate_default=True,
@@ -59,45 +59,48 @@ class ExperimentConfig(Section):
     data: DataConfig = Field(DataConfig(), description="data set and split")
     model: ModelConfig = Field(ModelConfig(), description="network")
     fleet: FleetConfig = Field(FleetConfig(), description="population and devices")
-    selection: SelectionConfig = Field(SelectionConfig(), description="who is drawn for a round")
-    asynchrony: AsynchronyConfig = Field(AsynchronyConfig(), description="rounds that wait for nobody")
+    selection: SelectionConfig = Field(SelectionConfig(), description="sampling of a round's cohort")
+    asynchrony: AsynchronyConfig = Field(AsynchronyConfig(), description="asynchronous rounds")
     training: TrainingConfig = Field(TrainingConfig(), description="rounds and local training")
-    evaluation: EvaluationConfig = Field(EvaluationConfig(), description="what is measured")
+    evaluation: EvaluationConfig = Field(EvaluationConfig(), description="what an evaluation measures")
     wire: WireConfig = Field(WireConfig(), description="encoding of payloads")
     runtime: RuntimeConfig = Field(RuntimeConfig(), description="execution")
     tracking: TrackingConfig = Field(TrackingConfig(), description="MLflow")
-    chaos: ChaosConfig = Field(ChaosConfig(), description="faults on purpose")
+    chaos: ChaosConfig = Field(ChaosConfig(), description="injected faults")
 
     @model_validator(mode="after")
-    def _cohort_fits(self) -> Self:
+    def _check_cohort(self) -> Self:
         cohort, population = self.training.clients_per_round, self.fleet.num_clients
         if cohort > population and not self.training.with_replacement:
             raise ConfigError(
                 "training.clients_per_round",
                 cohort,
-                f"it is more than fleet.num_clients={population}",
-                "draw fewer",
+                f"fleet.num_clients={population} is less",
+                f"use {population} or fewer, or more clients",
             )
         if (least := self.runtime.min_clients) > cohort:
             raise ConfigError(
-                "runtime.min_clients", least, f"training.clients_per_round={cohort} is less", "demand fewer"
+                "runtime.min_clients",
+                least,
+                f"training.clients_per_round={cohort} is less",
+                f"use {cohort} or fewer",
             )
         return self
 
     @model_validator(mode="after")
-    def _rounds_fit_together(self) -> Self:
+    def _check_sections(self) -> Self:
         check_rounds(self)
         check_chaos(self)
         return self
 
     @classmethod
     def parse(cls, tree: Mapping[str, Any]) -> Self:
-        """Validate a nested mapping. Raises ConfigError: one line with the key, the value and the remedy."""
+        """Validate a nested mapping. Raises ConfigError with the key, the value and the remedy."""
         try:
             return cls.model_validate(dict(tree))
         except ValidationError as error:
             raise as_request_error(error, cls) from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested dict (YAML types only); `ExperimentConfig.model_validate` takes it back."""
+        """Return a nested dict of YAML types, which `ExperimentConfig.parse` accepts."""
         return self.model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""From a config to everything a run needs, checked: data, split, model, method and fleet."""
+"""An experiment: config, data, partition, model, method and fleet, resolved and checked."""
 
 import platform
 from collections.abc import Callable
@@ -23,10 +23,10 @@ from orchestrator.models.state import unpack_state
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ExperimentSpec:
-    """A resolved experiment but for its samples.
+    """A resolved experiment without its samples, which several experiments may share.
 
-    `build` makes a new module; it carries the builder itself, so that a user's file need not be on every node.
-    `fixed_state` is the packed state of the model outside the flat vector, as the run starts with it.
+    `build` builds a new module. It contains the builder itself, so that nodes do not need a user's file.
+    `fixed_state` is the packed initial state of the model outside the flat vector.
     """
 
     config: ExperimentConfig
@@ -39,19 +39,19 @@ class ExperimentSpec:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Experiment(ExperimentSpec):
-    """A resolved experiment. Immutable; every process that takes part has all of it."""
+    """A resolved experiment. It is immutable, and every process of a run has a copy."""
 
     dataset: Dataset
     partition: Partition
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Lines for the user on how the data was read, and on what was left out."""
+        """Lines for the user: how the data was read, and which data was left out."""
         return self.dataset.notes + self.partition.notes
 
     @property
-    def recipe(self) -> ExperimentSpec:
-        """What is left without the samples, which several experiments may share."""
+    def spec(self) -> ExperimentSpec:
+        """The experiment without its samples."""
         return ExperimentSpec(
             config=self.config,
             algorithm=self.algorithm,
@@ -63,28 +63,28 @@ class Experiment(ExperimentSpec):
 
     @property
     def setting(self) -> Setting:
-        """The surroundings that hooks may read."""
+        """The setting of the run, which hooks may read."""
         return self.algorithm.setting
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know of the method under these options, a line each."""
+        """Warnings for the user about the method with these options, one per line."""
         return self.algorithm.warnings(self.partition.train.sizes())
 
     @property
     def initial(self) -> NDArray[np.float32]:
-        """float32[D] start vector (numpy, so that processes of one node share it)."""
+        """Initial parameters, float32[D]. A numpy array, because Ray shares its memory between processes of a node."""
         return self.setting.initial
 
     def new_model(self, device: torch.device | None = None) -> FlatModule:
-        """A new model, the same in every process, whatever parts of it lie outside the flat vector."""
+        """Build the model; every process builds the same one, including the state outside the flat vector."""
         with forked_seeds(self.config.seed, "model"):
             flat = FlatModule(self.build(), device, self.setting.layout)
         flat.load_fixed_state(unpack_state(self.fixed_state))
         return flat
 
     def fingerprint(self) -> dict[str, str]:
-        """What must agree for a resumed run to end where the undisturbed one ends, by name."""
+        """Return digests by name. A resumed run gives the same result only if all digests are equal."""
         layout = [(s.name, s.shape, s.kind) for s in self.setting.layout.segments]
         return {
             "data": self.dataset.fingerprint(),
@@ -97,41 +97,43 @@ class Experiment(ExperimentSpec):
 
 
 def split_samples(dataset: Dataset, config: ExperimentConfig) -> Partition:
-    """The config's split of the samples over its clients. Raises PartitionError when it cannot be made."""
+    """Partition the samples over clients as configured. Raises PartitionError when that is impossible."""
     return make_partition(dataset, config.data, config.fleet.num_clients, stream(config.seed, "partition"))
 
 
-def with_samples(recipe: ExperimentSpec, dataset: Dataset, partition: Partition) -> Experiment:
-    """The experiment that a recipe and its samples make."""
+def with_samples(spec: ExperimentSpec, dataset: Dataset, partition: Partition) -> Experiment:
+    """Return the experiment with these samples."""
     return Experiment(
-        config=recipe.config,
-        algorithm=recipe.algorithm,
-        model_spec=recipe.model_spec,
-        build=recipe.build,
-        fixed_state=recipe.fixed_state,
-        fleet=recipe.fleet,
+        config=spec.config,
+        algorithm=spec.algorithm,
+        model_spec=spec.model_spec,
+        build=spec.build,
+        fixed_state=spec.fixed_state,
+        fleet=spec.fleet,
         dataset=dataset,
         partition=partition,
     )
 
 
 def model_notes(experiment: Experiment) -> list[str]:
-    """A line that names the weights which stay dense though they could be masked by their shape, if there are any."""
+    """Return a line with the weights that stay dense although their shape allows a mask; [] without such weights."""
     dense = experiment.setting.layout.dense_weights
     if not dense:
         return []
     names = ", ".join(s.name for s in dense[:3]) + (f" and {len(dense) - 3} more" if dense[3:] else "")
     size = sum(s.size for s in dense)
-    return [f"{names} ({size:,} values): always dense, since a mask would save no FLOPs that can be counted"]
+    return [
+        f"{names} ({size:,} values): always dense, because a mask would save no FLOPs that can be counted"
+    ]
 
 
 def params_sha256(params: Tensor | NDArray[np.float32]) -> str:
-    """Hex digest of a float32[D] vector's little-endian bytes."""
+    """Return the hex SHA-256 of a float32[D] vector in little-endian bytes."""
     return sha256(np.asarray(params, dtype="<f4").tobytes()).hexdigest()
 
 
 def machine_fingerprint(fleet: Fleet) -> dict[str, str]:
-    """The torch build, CPU and threads under which results are bit-identical; of a fleet with GPUs the GPU too."""
+    """Return the torch build, CPU and threads that bit-identical results need; for a fleet with GPUs also the GPU."""
     gpu = {}
     if any(profile.num_gpus > 0 for profile in fleet.profiles):
         gpu["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"

@@ -1,4 +1,4 @@
-"""From a YAML file and dotted `KEY=VALUE` overrides to a checked config."""
+"""Load an experiment config from a YAML file and dotted `KEY=VALUE` overrides."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,20 +10,20 @@ from orchestrator.experiment.config import ExperimentConfig
 
 
 def load_config(file: Path | None, overrides: Sequence[str]) -> ExperimentConfig:
-    """Read the file (None: all defaults), apply the overrides in order. Raises ConfigError."""
+    """Read the file (None: all defaults) and apply the overrides in order. Raises ConfigError."""
     return ExperimentConfig.parse(apply_overrides(read_yaml(file) if file else {}, overrides))
 
 
 def resumed_config(stored: Mapping[str, Any], overrides: Sequence[str]) -> ExperimentConfig:
-    """A run's stored config with overrides that leave its past valid. Raises ConfigError for any other."""
+    """Apply overrides to the stored config of a run. Raises ConfigError for a key that a resumed run must keep."""
     allowed = ExperimentConfig.RESUMABLE
     before, after = ExperimentConfig.parse(stored), ExperimentConfig.parse(apply_overrides(stored, overrides))
     old, new = flatten(before.to_dict()), flatten(after.to_dict())
-    # keys of the new config first: they name what was asked for, where names were added, changed or left out
+    # keys of the new config first, so that the error names the key that the user gave
     for key in {**new, **old}:
         value = new.get(key)
         if value != old.get(key) and not any(key == a or key.startswith(f"{a}.") for a in allowed):
-            problem = f"the run has {old.get(key)}, and a resumed run keeps it"
+            problem = f"the run has {old.get(key)}, and a resumed run must keep this value"
             remedy = f"start a new run, or change only {', '.join(allowed)}"
             raise ConfigError(key, value, problem, remedy)
     return after

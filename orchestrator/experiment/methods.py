@@ -1,12 +1,12 @@
 """Finds a method by its registry name, by the entry point of another package, or in a file."""
 
-from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from algorithms import ALGORITHMS
 from orchestrator.errors import ConfigError
 from orchestrator.models.plugin import load_object
+from orchestrator.suggest import suggest
 
 if TYPE_CHECKING:
     from orchestrator.federation.algorithm import AlgorithmType
@@ -30,8 +30,7 @@ def load_algorithm(name: str) -> "AlgorithmType":
 
     known = algorithm_names()
     if name not in known and ":" not in name:
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(sorted(known))}"
+        hint = suggest(name, known, f"choose one of {', '.join(sorted(known))}")
         raise ConfigError("algorithm.name", name, "there is no such algorithm", hint)
     found = load_object(known.get(name, name), "algorithm.name")
     if not (isinstance(found, type) and issubclass(found, Algorithm)):

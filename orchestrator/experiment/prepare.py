@@ -1,4 +1,4 @@
-"""From a config to everything a run needs, checked: data, split, model, method and fleet."""
+"""Prepare an experiment: load and check the data, partition, model, method and fleet of a config."""
 
 from collections.abc import Callable
 from functools import partial
@@ -30,9 +30,9 @@ from orchestrator.models.units.tracing import trace_units
 
 
 def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None = None) -> Experiment:
-    """Load and check everything; `samples` are the config's own, where they are loaded already.
+    """Load and check everything that a run needs. `samples` are the config's data if a caller has loaded them already.
 
-    Raises a RequestError for whatever cannot be done as asked.
+    Raises a RequestError for a config that cannot run.
     """
     fleet = get_fleet(config.fleet.name)
     algorithm_type = load_algorithm(config.algorithm.name)
@@ -92,16 +92,16 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
 def _first_model(
     config: ExperimentConfig, model_spec: str, build: Callable[[], nn.Module], dataset: Dataset
 ) -> FlatModule:
-    """The model that the run starts with. Raises ModelError for a user's model that other processes cannot rebuild."""
+    """Build the initial model. Raises ModelError for a user's model that other processes cannot rebuild."""
 
-    def built() -> FlatModule:
+    def build_once() -> FlatModule:
         with forked_seeds(config.seed, "model"):
             return FlatModule(build())
 
-    flat = built()
+    flat = build_once()
     if model_spec not in MODELS:
         require_reproducible(
-            model_spec, flat, built(), random_input(dataset.input_shape, dataset.num_classes)
+            model_spec, flat, build_once(), random_input(dataset.input_shape, dataset.num_classes)
         )
     return flat
 
@@ -109,12 +109,12 @@ def _first_model(
 def _smallest_batch(
     config: ExperimentConfig, model_spec: str, flat: FlatModule, dataset: Dataset, partition: Partition
 ) -> int:
-    """Fewest samples that the model can be trained on. Raises a RequestError for a split with fewer."""
+    """Return the smallest batch that can train the model. Raises a RequestError for smaller configured batches."""
     if model_spec in MODELS:
         return 1
     example = random_input(dataset.input_shape, dataset.num_classes)
     smallest = smallest_batch(model_spec, flat.module, example, dataset.num_classes)
-    problem = f"the model cannot be trained on fewer than {smallest} samples at once"
+    problem = f"the model needs batches of at least {smallest} samples"
     if (size := config.training.batch_size) < smallest:
         raise ConfigError("training.batch_size", size, problem, f"use {smallest} or more")
     sizes = partition.train.sizes()
@@ -122,7 +122,7 @@ def _smallest_batch(
         raise ConfigError(
             "data.partition.min_samples",
             config.data.partition.min_samples,
-            f"client {int(sizes.argmin())} has {fewest} training sample, and {problem}",
+            f"client {int(sizes.argmin())} has {fewest} training sample{'s' if fewest > 1 else ''}, and {problem}",
             "raise it, or choose a model without batch statistics",
         )
     return smallest
@@ -132,26 +132,26 @@ def _require_maskable(config: ExperimentConfig, flat: FlatModule) -> None:
     level = config.sparsity.level
     if level and not flat.layout.num_maskable:
         problem = "no weight of the model can be masked"
-        raise ConfigError("sparsity.level", level, problem, "leave it out, or choose another model")
+        raise ConfigError("sparsity.level", level, problem, "leave it unset, or choose another model")
 
 
 def _require_plain_rounds(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
-    """Tasks that outlive their round, or are not needed, want rounds that are one training phase of those drawn."""
-    probes = ("plan_probe", "asks clients before it trains")
-    plans = ("plan", "decides itself who trains")
+    """Reject late and surplus tasks for methods whose rounds have probes, or another cohort than the sampled one."""
+    probes = ("plan_probe", "probes clients before training")
+    plans = ("plan", "chooses itself which clients train")
     asynchronous, fleet = config.asynchrony.kind != "none", config.fleet
-    for asked, key, value, remedy, hooks in (
+    for is_set, key, value, remedy, hooks in (
         (asynchronous, "asynchrony.kind", config.asynchrony.kind, "use none", (probes, plans)),
         (fleet.late == "keep", "fleet.late", "keep", "use drop", (probes, plans)),
         (fleet.over_selection > 1.0, "fleet.over_selection", fleet.over_selection, "use 1", (plans,)),
     ):
-        for hook, what in hooks:
-            if asked and getattr(type(algorithm), hook) is not getattr(Algorithm, hook):
-                raise ConfigError(key, value, f"{config.algorithm.name} {what}, in rounds of its own", remedy)
+        for hook, action in hooks:
+            if is_set and getattr(type(algorithm), hook) is not getattr(Algorithm, hook):
+                raise ConfigError(key, value, f"{config.algorithm.name} {action}", remedy)
 
 
 def _trace(model_spec: str, flat: FlatModule, dataset: Dataset) -> tuple[UnitGroup, ...]:
-    """The model's units. Raises ModelError, naming the place in the model, where it cannot be cut."""
+    """Return the units of the model. Raises ModelError, with the layer, for a model without submodels."""
     try:
         return trace_units(flat.module, example_input(dataset.input_shape))
     except ModelError as error:

@@ -8,10 +8,11 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from orchestrator.config.errors import as_request_error, near_match
+from orchestrator.config.errors import as_request_error, closest_key
 from orchestrator.config.section import Section, UserPath
 from orchestrator.errors import ConfigError
 from orchestrator.fleet.profiles import DeviceProfile
+from orchestrator.suggest import did_you_mean
 
 S = TypeVar("S", bound=Section)
 
@@ -116,8 +117,8 @@ def validate_section(model: type[S], tree: object, file: Path, prefix: str = "")
         raise ConfigError("fleet.name", file, problem, f"give it the keys {', '.join(fields)}")
     for key in tree:
         if key not in fields:
-            near = near_match(str(key), fields)
-            remedy = f"did you mean {near}?" if near else f"choose from {', '.join(fields)}"
+            meant = closest_key(str(key), fields)
+            remedy = did_you_mean(meant) if meant else f"choose from {', '.join(fields)}"
             where = f"{file}: {prefix}{'.' if prefix else ''}{key}"
             raise ConfigError(where, shorten(str(tree[key]), 60), "there is no such key", remedy)
     try:

@@ -1,12 +1,12 @@
 """The built-in fleets by name, and the lookup of a fleet by name or file."""
 
-from difflib import get_close_matches
 from pathlib import Path
 
 from orchestrator.errors import ConfigError
 from orchestrator.fleet import phones_and_edge
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.profiles import DeviceProfile
+from orchestrator.suggest import suggest
 
 _MIB = 2**20
 
@@ -58,6 +58,5 @@ def get_fleet(name: str) -> Fleet:
         from orchestrator.fleet.fleet_file import read_fleet
 
         return read_fleet(Path(name))
-    near = get_close_matches(name, FLEETS, n=1)
-    remedy = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(FLEETS)}, or a fleet file"
+    remedy = suggest(name, FLEETS, f"choose one of {', '.join(FLEETS)}, or a fleet file")
     raise ConfigError("fleet.name", name, "there is no such fleet", remedy)

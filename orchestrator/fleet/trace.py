@@ -11,7 +11,6 @@ Legend: R = rows, N = devices, numbered in the order in which their clients appe
 """
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from orchestrator.errors import ConfigError
 from orchestrator.fleet.devices import SPEEDS, Devices
 from orchestrator.fleet.trace_rows import TraceRows, read_table, rows_by_client
+from orchestrator.suggest import suggest
 
 FROM, UNTIL = "available_from_s", "available_until_s"
 COLUMNS = ("client", "profile", *SPEEDS, FROM, UNTIL)
@@ -67,8 +67,7 @@ def _check_columns(file: Path, names: Sequence[str], profiles: Sequence[str]) ->
 
     for name in names:
         if name not in COLUMNS:
-            near = get_close_matches(name, COLUMNS, n=1)
-            remedy = f"did you mean {near[0]}?" if near else f"use only {', '.join(COLUMNS)}"
+            remedy = suggest(name, COLUMNS, f"use only {', '.join(COLUMNS)}")
             raise column_error(f"a trace has no column {name}", remedy)
     if len(set(names)) < len(names):
         raise column_error("two columns have the same name", "remove one of the two columns")

@@ -5,11 +5,11 @@ import importlib
 import importlib.util
 import re
 import sys
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 
 from orchestrator.errors import ConfigError
+from orchestrator.suggest import suggest
 
 _PREFIX = "sparsefleet_plugin_"
 
@@ -30,8 +30,7 @@ def load_object(spec: str, field: str) -> object:
     try:
         return getattr(module, name)
     except AttributeError as error:
-        near = get_close_matches(name, vars(module), n=1)
-        remedy = f"did you mean {near[0]}?" if near else f"define {name} there, or name another object"
+        remedy = suggest(name, vars(module), f"define {name} there, or name another object")
         raise ConfigError(field, spec, f"{source} has no {name}", remedy) from error
 
 

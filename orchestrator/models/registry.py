@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import cast
 
 import torch
@@ -13,6 +12,7 @@ from orchestrator.errors import ModelError, RequestError
 from orchestrator.models.plugin import load_object
 from orchestrator.models.shapes import InputKind, InputShape, example_input, input_kind
 from orchestrator.models.uncompile import uncompile
+from orchestrator.suggest import suggest
 
 #: (input_shape, num_classes) -> module from float32[B, C, H, W] or int64[B, T] to float32[B, num_classes] logits
 Builder = Callable[[InputShape, int], nn.Module]
@@ -93,9 +93,8 @@ def resolve_builder(name: str) -> Builder:
     cannot be loaded.
     """
     if name not in MODELS and ":" not in name:
-        near = get_close_matches(name, MODELS, n=1)
         known = f"choose one of {', '.join(MODELS)}, or path/to/file.py:function"
-        remedy = f"did you mean {near[0]}?" if near else known
+        remedy = suggest(name, MODELS, known)
         raise ModelError("model.name", name, "there is no such model", remedy)
     builder = load_object(MODELS[name].path if name in MODELS else name, "model.name")
     if not callable(builder):

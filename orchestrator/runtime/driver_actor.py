@@ -16,7 +16,7 @@ from orchestrator.execution.ray_executor import RayExecutor
 from orchestrator.execution.ray_sharing import SharedExperiment
 from orchestrator.rounds.driver import Driver
 from orchestrator.storage.event_log import num_committed
-from orchestrator.storage.lock import held
+from orchestrator.storage.lock import locked_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord
 
@@ -37,7 +37,7 @@ class DriverActor:
         require_visible(Path(run_dir))
         # The driver keeps this lock until its process ends. Its command may be killed, and a new command may start a
         # second driver for the same run.
-        self._lock = held(Path(run_dir), "driver.lock", patience_s=30.0)
+        self._lock = locked_folder(Path(run_dir), "driver.lock", patience_s=30.0)
         self._lock.__enter__()
         store, capacity = RunStore(Path(run_dir)), cluster_capacity()
         placement = place(

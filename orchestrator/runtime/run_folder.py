@@ -15,7 +15,7 @@ from orchestrator.config.overrides import flatten
 from orchestrator.errors import CheckpointError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, machine_fingerprint
-from orchestrator.storage.atomic_write import storing, write_durably
+from orchestrator.storage.atomic_write import explained_write, write_durably
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.reachable import public_uri, sqlite_path
 from orchestrator.tracking.record import RunInfo
@@ -46,7 +46,7 @@ def begin_run(
     """
     import pandas as pd
 
-    with storing(folder):
+    with explained_write(folder):
         folder.mkdir(parents=True, exist_ok=True)
     store, commit = RunStore(folder), git_commit()
     about = {

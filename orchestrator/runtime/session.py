@@ -19,7 +19,7 @@ from orchestrator.runtime.run_folder import begin_run, run_info, tracking_uri, u
 from orchestrator.storage.atomic_write import write_durably
 from orchestrator.storage.event_log import save_events
 from orchestrator.storage.folders import is_sweep
-from orchestrator.storage.lock import held
+from orchestrator.storage.lock import locked_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
 from orchestrator.tracking.reachable import check_reachable
@@ -81,7 +81,7 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
     config = config.model_copy(update={"runtime": runtime})
     check_storage_and_tracking(config)
     # a trial must not be resumed while its sweep runs, so the sweep's folder is locked
-    with nullcontext() if storage == folder.parent else held(folder.parent):
+    with nullcontext() if storage == folder.parent else locked_folder(folder.parent):
         experiment = prepare(config)
         differences = verify_run(store, experiment)
         store.describe(config.to_dict(), about)

@@ -6,7 +6,6 @@ The rules use rational arithmetic, so that the floor of an exact product is neve
 """
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from fractions import Fraction
 from math import floor, prod
 
@@ -14,6 +13,7 @@ from orchestrator.config.sections import SparsityConfig
 from orchestrator.errors import ConfigError
 from orchestrator.models.parameters import ParameterLayout, Segment
 from orchestrator.sparsity.exact import exact_share
+from orchestrator.suggest import suggest
 
 #: an error proposes a level in steps of 1 / _LEVEL_STEPS
 _LEVEL_STEPS = 10**6
@@ -113,9 +113,8 @@ def _explicit(layout: ParameterLayout, layer_density: Mapping[str, float]) -> di
     known = [s.name for s in layout.maskable]
     for name, density in layer_density.items():
         if name not in known:
-            near = get_close_matches(name, known, n=1)
             choices = f"choose one of {', '.join(known)}" if known else "remove it: no weight can be masked"
-            remedy = f"did you mean {near[0]}?" if near else choices
+            remedy = suggest(name, known, choices)
             problem = "the model has no maskable weight tensor with this name"
             raise ConfigError(f"sparsity.layer_density.{name}", density, problem, remedy)
     return {n: exact_share(d) for n, d in layer_density.items()}

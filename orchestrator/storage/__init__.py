@@ -1,1 +1,1 @@
-"""A run's folder: checkpoints, client states, logs, lock and summary."""
+"""The folder of a run: checkpoints, client states, logs, lock and summary."""

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and what is said when the file system refuses one."""
+"""Atomic and durable file writes, with a clear error when the file system fails."""
 
 import os
 from collections.abc import Iterator
@@ -9,28 +9,45 @@ from orchestrator.errors import CheckpointError
 from orchestrator.storage.folders import RUN_FILE
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut.
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file atomically and durably: after a crash, the file has the old content or the new content.
 
-    Raises CheckpointError, as `storing` does, and then leaves nothing of it behind.
+    Raises OSError when the file system rejects the write. The old file then stays, and no temporary file remains.
     """
     temporary = path.with_name(path.name + ".tmp")
-    with storing(path):
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
-        except OSError:
-            with suppress(OSError):  # the first refusal is the one to tell
-                temporary.unlink(missing_ok=True)
-            raise
-        flush_folder(path.parent)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except OSError:
+        with suppress(OSError):  # report the first error, not the failed clean-up
+            temporary.unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)
 
 
-def flush_folder(folder: Path) -> None:
-    """Make the names of a folder's files durable."""
+def write_durably(path: Path, data: bytes) -> None:
+    """Call `replace_file` for a file of a run's folder. Raises CheckpointError as `explained_write` does."""
+    with explained_write(path):
+        replace_file(path, data)
+
+
+def append_durably(path: Path, data: bytes) -> int:
+    """Append to a file of a run's folder, wait for the disk, and return the new length in bytes.
+
+    Raises CheckpointError as `explained_write` does.
+    """
+    with explained_write(path), path.open("ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make new file names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -39,10 +56,10 @@ def flush_folder(folder: Path) -> None:
 
 
 @contextmanager
-def storing(path: Path) -> Iterator[None]:
-    """Raises CheckpointError where the file system refuses what is done within to a file of a run's folder.
+def explained_write(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a CheckpointError of one line.
 
-    One line: the file, the cause (no space, a read-only or failing disk) and what to do.
+    The line names the file, the cause (for example no space left on the device) and the remedy.
     """
     try:
         yield
@@ -52,11 +69,9 @@ def storing(path: Path) -> Iterator[None]:
 
 
 def _remedy(path: Path) -> str:
-    room = "free space, or make that place writable"
-    # not `is_run`, which raises when the disk fails: what failed first is what is told
+    action = "free space, or make the folder writable"
+    # `is_run` would raise on a failing disk and hide the first error
     run = next((folder for folder in path.parents if os.path.isfile(folder / RUN_FILE)), None)
     if run is None:
-        return f"{room}, then give the command again"
-    return (
-        f"all earlier rounds are safe: {room}, then `sparsefleet resume {run}` goes on after the last commit"
-    )
+        return f"{action}, then run the command again"
+    return f"all earlier rounds are safe: {action}, then `sparsefleet resume {run}`"

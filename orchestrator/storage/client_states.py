@@ -1,4 +1,4 @@
-"""What clients keep between their tasks, as the driver sees it: a round's states count before its commit is done."""
+"""The states that clients keep between their tasks, as the driver reads them, with rounds not yet committed on top."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
@@ -8,7 +8,7 @@ from orchestrator.storage.saved_states import SavedClientStates
 
 @final
 class LayeredStates(Mapping[int, Any]):
-    """Mappings by client id read as one: of the layers that know a client the first counts."""
+    """A read-only view of several mappings by client id; the first layer that contains a client wins."""
 
     def __init__(self, layers: Sequence[Mapping[int, Any]]) -> None:
         self._layers = layers
@@ -31,11 +31,11 @@ class LayeredStates(Mapping[int, Any]):
 
 @final
 class ClientStates(Mapping[int, Any]):
-    """A mapping from the id of each client that ever took part to its latest state; None: it keeps none now.
+    """A mapping from the id of each client that ever took part to its latest state; None: no state now.
 
-    A round's states are staged as they are folded, and are then what later tasks bring with them; until the
-    round's commit they stay in memory. `commit` hands them over to the commits (see SavedClientStates), from which
-    they are read again when needed. Rounds are staged and committed in their order.
+    The driver stages the states of a round as updates arrive, and later tasks start with the staged states. Staged
+    states stay in memory until `commit` passes them to `SavedClientStates`, which reads them from disk when needed.
+    The driver stages and commits rounds in order.
     """
 
     def __init__(self, committed: SavedClientStates) -> None:
@@ -43,20 +43,23 @@ class ClientStates(Mapping[int, Any]):
         self._staged: dict[int, dict[int, Any]] = {}
 
     def stage(self, round_idx: int, changed: Mapping[int, Any]) -> None:
-        """Let all later reads see the states that a phase of this round changed."""
+        """Make the states that a phase of this round changed visible to later reads."""
         if changed:
             self._staged.setdefault(round_idx, {}).update(changed)
 
     def staged(self, round_idx: int) -> Mapping[int, Any]:
-        """What this round changed so far, for its commit."""
+        """Return the states that this round changed so far, for its checkpoint."""
         return self._staged.get(round_idx, {})
 
     def commit(self, round_idx: int) -> None:
-        """The commit of this round, with the states staged for it, is durable: they need not stay in memory."""
+        """Release the staged states of a round whose checkpoint, with these states, is durable."""
         self._committed.add(round_idx, self._staged.pop(round_idx, {}))
 
     def after(self, round_idx: int) -> Mapping[int, Any]:
-        """The states as they stand after this round, whatever later rounds stage; void when one is committed."""
+        """Return a view of the states after this round, without later rounds.
+
+        The view is valid until a later round is committed.
+        """
         staged = [states for number, states in self._staged.items() if number <= round_idx]
         return LayeredStates([*reversed(staged), self._committed])
 

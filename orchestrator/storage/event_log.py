@@ -1,6 +1,6 @@
-"""What a run keeps of its clients' participations: the log that commits cut back, and the same as a typed table.
+"""The events of a run's clients: read them from the log, and convert the log to a typed table.
 
-`events.jsonl` grows with the run; `events.parquet` is made from it whenever the run ends.
+`events.jsonl` grows with the run. The run converts it to `events.parquet` whenever the run ends.
 """
 
 import json
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LOG, TABLE = "events.jsonl", "events.parquet"
-#: rows that are converted at once
+#: rows per conversion step
 _CHUNK = 1 << 16
 
 
@@ -34,24 +34,24 @@ _ACCEPTED = {int: (int,), float: (int, float), str: (str,)}
 
 
 def num_committed(folder: Path) -> int:
-    """Rounds that the run in this folder has committed, each of which has left its pointer."""
+    """Return how many rounds the run in this folder has committed; every committed round has a pointer."""
     return sum(1 for _ in (folder / "commits").glob("round-*.json"))
 
 
 def committed_events(folder: Path) -> Iterator[ClientEvent]:
-    """The events of all committed rounds, in the order in which they were written; a loss that is none is NaN.
+    """Yield the events of all committed rounds in the order of the log; a missing loss is NaN.
 
-    Raises CheckpointError for a log that cannot be read, naming the line (1-based) that is not an event.
+    Raises CheckpointError when the log cannot be read. The message names the line (1-based) that is not an event.
     """
-    num_rounds = num_committed(folder)  # before the log is read, which a run in progress goes on with
+    num_rounds = num_committed(folder)  # read first, because a run in progress appends to the log
     return takewhile(lambda event: event.round_idx < num_rounds, _events(folder / LOG))
 
 
 def save_events(folder: Path) -> None:
-    """Write the table of the committed events, durably; a run without a commit has none.
+    """Write the table of the committed events durably. A run without a checkpoint gets no table.
 
-    One column a field of ClientEvent: whole numbers int64, others float64, names string; `train_loss` is null where
-    there is none. Raises SparsefleetError, which says what to do, when that fails; the log is not touched.
+    The table has one column per field of ClientEvent: int64, float64 or string. A missing `train_loss` is null.
+    Raises SparsefleetError, with the remedy, when the table cannot be written. The log does not change.
     """
     path = folder / TABLE
     if not num_committed(folder):
@@ -63,8 +63,8 @@ def save_events(folder: Path) -> None:
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
         problem = " ".join(f"{type(cause).__name__}: {cause}".split())
         raise SparsefleetError(
-            f"{path} could not be written ({problem}); {LOG} beside it has all events, and once the cause is gone "
-            f"`sparsefleet resume {folder}` writes it"
+            f"{path} could not be written ({problem}); {LOG} still contains all events: remove the cause, then "
+            f"`sparsefleet resume {folder}`"
         ) from error
 
 
@@ -80,7 +80,7 @@ def _events(path: Path) -> Iterator[ClientEvent]:
             try:
                 yield _event(line)
             except (ValueError, TypeError) as error:
-                raise CheckpointError(f"{path}, line {number}: this is no event ({error})") from error
+                raise CheckpointError(f"{path}, line {number}: this is not an event ({error})") from error
 
 
 def _event(line: bytes) -> ClientEvent:

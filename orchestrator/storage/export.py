@@ -1,4 +1,4 @@
-"""The final model as files, from which it can be rebuilt without pickle."""
+"""Write the final model to files from which a reader can rebuild it without pickle."""
 
 import json
 import shutil
@@ -9,22 +9,22 @@ from torch import Tensor
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.seeds import derive
 from orchestrator.models.state import pack_state, whole_state
-from orchestrator.storage.atomic_write import storing, write_durably
+from orchestrator.storage.atomic_write import explained_write, write_durably
 
 
 def export_model(experiment: Experiment, params: Tensor, folder: Path) -> None:
     """Write `model.safetensors` (the `state_dict`) and `model.json` (how to build the module) into a folder.
 
-    `build_seed` seeds the generators of torch, numpy and Python for the builder, which may draw more than tensors.
-    A model that came from a user's file is copied beside them.
+    `build_seed` seeds the generators of torch, numpy and Python before the build, because a builder may also make
+    random choices outside tensors. If a user's file defines the model, this function copies that file too.
     """
-    with storing(folder):
+    with explained_write(folder):
         folder.mkdir(parents=True, exist_ok=True)
     dataset, spec = experiment.dataset, experiment.model_spec
     path, _, _ = spec.rpartition(":")
     source = Path(path) if path.endswith(".py") else None
     if source is not None and source.is_file():
-        with storing(folder / source.name):
+        with explained_write(folder / source.name):
             shutil.copyfile(source, folder / source.name)
     flat = experiment.new_model()
     flat.load(params)

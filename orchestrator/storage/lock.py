@@ -11,21 +11,24 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.atomic_write import storing
+from orchestrator.storage.atomic_write import explained_write
 
 
 @contextmanager
-def held(folder: Path, name: str = "lock", *, patience_s: float = 1.0) -> Iterator[None]:
-    """Hold a run's or a sweep's folder for this process, and say in its lock which one that is.
+def locked_folder(folder: Path, name: str = "lock", *, patience_s: float = 1.0) -> Iterator[None]:
+    """Lock a run's or a sweep's folder for this process, and write host and process id into the lock file.
 
-    Raises CheckpointError when another one has it, for longer than whoever only looks whether it is held.
+    Raises CheckpointError when another process has locked the folder for `patience_s` seconds. A shorter wait would
+    collide with processes that lock the file for a moment to see whether it is free.
     """
     path = folder / name
-    with storing(path):
-        file = path.open("a")  # what the holder wrote outlives whoever is refused
+    with explained_write(path):
+        file = path.open(
+            "a"
+        )  # "w" would erase the owner's entry even when this process does not get the lock
     with file:
         _lock(file, folder, patience_s)
-        with storing(path):
+        with explained_write(path):
             file.truncate(0)
             json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
             file.flush()

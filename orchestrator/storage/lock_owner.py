@@ -1,4 +1,4 @@
-"""Which process holds a run's or a sweep's folder, and whether it still does."""
+"""Find the process that has locked a run's or a sweep's folder, and send signals to that process."""
 
 import fcntl
 import json
@@ -7,42 +7,45 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from orchestrator.errors import SparsefleetError
 
 
 @dataclass(frozen=True, slots=True)
 class LockOwner:
-    """The process that holds a folder's lock; `host` is "" and `pid` 0 where the lock does not say."""
+    """The process that has locked a folder; `host` is "" and `pid` 0 when the lock file does not name a process."""
 
     host: str
     pid: int
 
     @property
     def is_here(self) -> bool:
-        """Whether it is a process of this machine that can be signalled."""
+        """Whether the process runs on this machine, so that `signal_owner` can reach it."""
         return self.host == socket.gethostname() and self.pid > 0
 
     def __str__(self) -> str:
-        return f"{self.host} pid {self.pid}" if self.host else "a process that the lock does not name"
+        return f"{self.host} pid {self.pid}" if self.host else "a process that the lock file does not name"
 
 
 def lock_owner(folder: Path) -> LockOwner | None:
-    """Who holds the folder now; None when nobody does, whatever the lock file still says.
+    """Return the process that locks the folder now; None when the folder is not locked.
 
-    A process of this machine that is named there must have the file open: process ids are used again.
+    The lock file keeps its entry after its process ends, and the system reuses process ids. A process of this machine
+    therefore counts only if it has the lock file open.
     """
     lock = folder / "lock"
     if not lock.is_file():
         return None
-    named = _named(lock)
-    if named.is_here and Path("/proc/self/fd").is_dir():
+    named = _read_entry(lock)
+    if named.is_here:
         has_open = _has_open(named.pid, lock)
         if has_open is not None:
             return named if has_open else (LockOwner("", 0) if _is_locked(lock) else None)
     return named if _is_locked(lock) else None
 
 
-def _named(lock: Path) -> LockOwner:
+def _read_entry(lock: Path) -> LockOwner:
     try:
         content = json.loads(lock.read_bytes())
         return LockOwner(str(content["host"]), int(content["pid"]))
@@ -51,22 +54,13 @@ def _named(lock: Path) -> LockOwner:
 
 
 def _has_open(pid: int, lock: Path) -> bool | None:
-    """Whether a process has the file open; None where its files may not be looked at."""
+    """Return whether a process has the file open; None when this user may not read that."""
     try:
-        opened = list(Path(f"/proc/{pid}/fd").iterdir())
-        mine = lock.stat()
-    except PermissionError:
+        return str(lock.resolve()) in {file.path for file in psutil.Process(pid).open_files()}
+    except psutil.AccessDenied:
         return None
-    except OSError:
+    except (psutil.NoSuchProcess, OSError):
         return False
-    for link in opened:
-        try:
-            found = link.stat()
-        except OSError:
-            continue
-        if (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino):
-            return True
-    return False
 
 
 def _is_locked(lock: Path) -> bool:
@@ -80,14 +74,14 @@ def _is_locked(lock: Path) -> bool:
     return False
 
 
-def signal_owner(found: LockOwner, signal_number: int) -> None:
-    """Send a signal to a process of this machine; one that has just ended is as good.
+def signal_owner(owner: LockOwner, signal_number: int) -> None:
+    """Send a signal to a process of this machine; do nothing if the process has ended.
 
-    Raises SparsefleetError when it belongs to another user.
+    Raises SparsefleetError when the process belongs to another user.
     """
     try:
-        os.kill(found.pid, signal_number)
+        os.kill(owner.pid, signal_number)
     except ProcessLookupError:
         return
     except PermissionError as error:
-        raise SparsefleetError(f"{found} belongs to another user; stop it as that user") from error
+        raise SparsefleetError(f"{owner} belongs to another user; stop it as that user") from error

@@ -1,4 +1,4 @@
-"""The pointer of a commit: written last, it names the round's files and their SHA-256 sums, and carries its own."""
+"""The pointer file of a checkpoint, which contains the SHA-256 of the round's files and of itself."""
 
 import json
 import re
@@ -19,11 +19,13 @@ _NUMBERS = (int, float)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pointer:
-    """What a commit says of itself.
+    """The content of a pointer file.
 
-    `files` are the digests of the round's files, `client_states` the ids of the clients whose states are in its
-    clients' file, `log_bytes` the length of each log after the round, `log_sha256` the digest of what the round
-    added to each (empty in commits of releases that did not note it). The rest is as in `Checkpoint`.
+    `files`: SHA-256 of each file of the round, by name.
+    `client_states`: ids of the clients whose states are in the round's clients file.
+    `log_bytes`: length of each log after the round.
+    `log_sha256`: digest of the lines that the round added to each log; empty in checkpoints of old releases.
+    The other fields are as in `Checkpoint`.
     """
 
     round_idx: int
@@ -36,7 +38,7 @@ class Pointer:
     in_flight: Sequence[InFlightTask]
 
     def to_bytes(self) -> bytes:
-        """The file's content, sealed with its own digest."""
+        """Return the content of the file, with its own digest."""
         content = {
             **{
                 name: getattr(self, name)
@@ -50,9 +52,10 @@ class Pointer:
 
     @classmethod
     def read(cls, path: Path) -> "Pointer":
-        """The pointer in a file of that round's name.
+        """Read a pointer file, whose name must match its round.
 
-        Raises DamagedFileError when it is not what was written, CheckpointError when it is of another release.
+        Raises DamagedFileError when the file changed after it was written, and CheckpointError when another release
+        wrote it.
         """
         try:
             content: dict[str, Any] = json.loads(path.read_bytes())
@@ -66,32 +69,36 @@ class Pointer:
         try:
             return _parsed(content, path.name)
         except (ValueError, KeyError, AttributeError, TypeError) as error:
-            problem = f"is not of the form that this release reads ({type(error).__name__}: {error})"
-            raise CheckpointError(f"commit file {path} {problem}; use the release that wrote it") from error
+            problem = f"has another format than this release reads ({type(error).__name__}: {error})"
+            raise CheckpointError(
+                f"checkpoint file {path} {problem}; use the release that wrote it"
+            ) from error
 
 
 def pointer_name(round_idx: int) -> str:
-    """Name of a round's pointer."""
+    """Return the file name of a round's pointer."""
     return f"round-{round_idx:06d}.json"
 
 
 def server_file(round_idx: int) -> str:
-    """Name of the file with the server state after a round."""
+    """Return the name of the file with the server state after a round."""
     return f"server-{round_idx:06d}.safetensors"
 
 
 def pointers_in(folder: Path) -> list[Path]:
-    """All pointers of a folder, by round. Raises CheckpointError, naming it, when one before the last is missing."""
+    """Return all pointers of a folder in the order of rounds. Raises CheckpointError when an earlier one is missing."""
     rounds = {int(found[1]): path for path in folder.iterdir() if (found := _NAME.fullmatch(path.name))}
     for round_idx in range(max(rounds, default=0)):
         if round_idx not in rounds:
             missing = folder / pointer_name(round_idx)
-            raise CheckpointError(f"commit {missing} is missing; restore it, or start a new run")
+            raise CheckpointError(
+                f"checkpoint {missing} is missing; restore it from a copy, or start a new run"
+            )
     return [rounds[round_idx] for round_idx in sorted(rounds)]
 
 
 def seal(content: Mapping[str, Any]) -> bytes:
-    """A pointer file with that content and its digest."""
+    """Return the bytes of a pointer file with this content and its digest."""
     return json.dumps({**content, "sha256": _digest(content)}, sort_keys=True).encode()
 
 
@@ -111,7 +118,7 @@ def _parsed(content: Mapping[str, Any], name: str) -> Pointer:
         in_flight=tuple(InFlightTask.from_dict(_of_kind(task, dict)) for task in content.get("flights", ())),
     )
     if name != pointer_name(pointer.round_idx):
-        raise ValueError(f"it says that it is of round {pointer.round_idx}")
+        raise ValueError(f"it contains round {pointer.round_idx}")
     files = {server_file(pointer.round_idx)}
     if pointer.client_states:
         files.add(clients_file(pointer.round_idx))
@@ -122,7 +129,7 @@ def _parsed(content: Mapping[str, Any], name: str) -> Pointer:
 
 def _of_kind(value: Any, *kinds: type) -> Any:
     if type(value) not in kinds:
-        raise TypeError(f"{value!r:.60} where {kinds[0].__name__} is due")
+        raise TypeError(f"{value!r:.60} is not of type {kinds[0].__name__}")
     return value
 
 
@@ -132,5 +139,5 @@ def _mapping(value: Any, *kinds: type) -> dict[str, Any]:
 
 def _client_id(text: Any) -> int:
     if not _of_kind(text, str).isdecimal():
-        raise ValueError(f"{text!r:.60} where a client's id is due")
+        raise ValueError(f"{text!r:.60} is not a client id")
     return int(text)

@@ -1,75 +1,60 @@
-"""A run's folder: its config, its commits and its logs.
+"""The folder of one run: its description, checkpoints, logs and lock.
 
-runs/<run_id>/config.yaml      the resolved config
-              run.json         run id, fingerprints, package versions, git commit
-              commits/         see checkpoint.py
-              metrics.jsonl    one committed RoundRecord a line; trackers follow this file
-              events.jsonl     one client's participation a line; events.parquet is made of it at the end
-              failures.jsonl   one failed task a line, with its traceback
-              failure.txt      why the last try failed; not there after one that did not
-              lock             host and process id of whoever holds the folder, as JSON
+runs/<run_id>/config.yaml        the resolved config
+              run.json           run id, fingerprints, package versions, git commit
+              commits/           the checkpoints, see checkpoint_store.py
+              metrics.jsonl      one committed RoundRecord a line; trackers follow this file
+              events.jsonl       one participation of a client a line; the run converts it to events.parquet at its end
+              failures.jsonl     one failed task a line, with its traceback
+              failure.txt        why the last attempt failed; absent after an attempt that did not fail
+              lock               host and process id of the process that locks the folder, as JSON
               partition.parquet  model/  tracking.json  summary.json
 """
 
-import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
-import yaml
-
-from orchestrator.config.yaml import load_yaml
-from orchestrator.errors import CheckpointError, ConfigError
-from orchestrator.storage.atomic_write import storing, write_durably
-from orchestrator.storage.checkpoint import (
-    Checkpoint,
-    CheckpointStore,
-    RestoredRun,
-    Templates,
-    committing,
-)
+from orchestrator.errors import CheckpointError
+from orchestrator.storage.atomic_write import explained_write
+from orchestrator.storage.checkpoint import Checkpoint, RestoredRun, Templates
+from orchestrator.storage.checkpoint_store import CheckpointStore, name_round_in_errors
 from orchestrator.storage.client_states import ClientStates
-from orchestrator.storage.folders import RUN_FILE, find_folder, is_run
-from orchestrator.storage.lock import held
+from orchestrator.storage.lock import locked_folder
+from orchestrator.storage.run_description import read_about, read_config, write_description
+from orchestrator.storage.run_logs import append_to_logs, has_several_rounds, truncate_logs
 from orchestrator.storage.saved_states import CACHE_BYTES
-
-LOGS = ("metrics.jsonl", "events.jsonl", "failures.jsonl")
-#: what run.json says in groups; of the others `verify_run` asks
-_GROUPS = ("packages", "tags")
 
 
 class RunStore:
-    """Reads and writes one run's folder."""
+    """Reads and writes the folder of one run."""
 
     def __init__(self, folder: Path, *, cache_bytes: int = CACHE_BYTES) -> None:
-        """`cache_bytes` bounds the memory for client states that are committed."""
+        """`cache_bytes` limits the memory for client states that are already on disk."""
         self.folder = folder
-        self._commits = CheckpointStore(folder / "commits", cache_bytes=cache_bytes)
+        self._checkpoints = CheckpointStore(folder / "commits", cache_bytes=cache_bytes)
 
     @property
     def run_id(self) -> str:
-        """The run's name, which is the folder's."""
+        """The id of the run, which is the name of its folder."""
         return self.folder.name
 
     @property
     def skipped_checkpoint(self) -> str | None:
-        """Which commit `restore` did not use, why, and from where the run goes on; None where it used the newest."""
-        return self._commits.skipped_checkpoint
+        """Why `restore` skipped the newest checkpoint, and after which round the run resumes; None if not skipped."""
+        return self._checkpoints.skipped_checkpoint
 
     def locked(self) -> AbstractContextManager[None]:
-        """Hold the run for this process. Raises CheckpointError when another one has it."""
-        return held(self.folder)
+        """Lock the folder for this process. Raises CheckpointError when another process has locked it."""
+        return locked_folder(self.folder)
 
     @contextmanager
     def recording_failure(self) -> Iterator[None]:
-        """Keep what the block fails of in failure.txt, one line for whoever looks; a new try begins without it."""
+        """Delete failure.txt, and write one line to it when the block raises."""
         path = self.folder / "failure.txt"
-        with storing(path):
+        with explained_write(path):
             path.unlink(missing_ok=True)
         try:
             yield
@@ -82,88 +67,40 @@ class RunStore:
 
     def describe(self, config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Write config.yaml and run.json."""
-        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        write_durably(self.folder / "config.yaml", text.encode())
-        write_durably(self.folder / RUN_FILE, json.dumps(dict(about), indent=2).encode())
+        write_description(self.folder, config, about)
 
     def about(self) -> dict[str, Any]:
-        """What `describe` wrote to run.json. Raises CheckpointError when it cannot be read."""
-        about = self._mapping(RUN_FILE, json.loads)
-        for key in _GROUPS:
-            if not isinstance(about.get(key, {}), dict):
-                raise CheckpointError(
-                    f"{self.folder / 'run.json'}: {key} is no mapping; the run cannot be resumed"
-                )
-        return about
+        """Return the content of run.json. Raises CheckpointError when run.json cannot be read."""
+        return read_about(self.folder)
 
     def config(self) -> dict[str, Any]:
-        """What `describe` wrote to config.yaml. Raises CheckpointError when it cannot be read."""
-        return self._mapping("config.yaml", load_yaml)
+        """Return the content of config.yaml. Raises CheckpointError when config.yaml cannot be read."""
+        return read_config(self.folder)
 
-    def _mapping(self, name: str, load: Callable[[bytes], Any]) -> dict[str, Any]:
-        path = self.folder / name
-        try:
-            content = load(path.read_bytes())
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            problem = shorten(str(error), 300, placeholder="...")
-            raise CheckpointError(f"{path} cannot be read ({problem}); the run cannot be resumed") from error
-        if not isinstance(content, dict):
-            raise CheckpointError(f"{path} does not hold a mapping; the run cannot be resumed")
-        return content
+    def commit(self, checkpoint: Checkpoint, log_lines: Mapping[str, Iterable[str]]) -> None:
+        """Append to the logs, then write the checkpoint; a resumed run sees both or neither.
 
-    def commit(self, commit: Checkpoint, log_lines: Mapping[str, Iterable[str]]) -> None:
-        """Append to the logs, then commit; both or neither count when a run is resumed.
-
-        Raises CheckpointError when the file system refuses a file: which, why and what to do.
+        Raises CheckpointError when the file system rejects a write.
         """
-        added = {name: "".join(f"{line}\n" for line in lines).encode() for name, lines in log_lines.items()}
-        with committing(commit.round_idx):
-            lengths = {name: self._append(name, data) for name, data in added.items()}
-        digests = {name: sha256(data).hexdigest() for name, data in added.items()}
-        self._commits.write(replace(commit, log_bytes=lengths, log_sha256=digests))
+        with name_round_in_errors(checkpoint.round_idx):
+            lengths, digests = append_to_logs(self.folder, log_lines)
+        self._checkpoints.write(replace(checkpoint, log_bytes=lengths, log_sha256=digests))
 
     def client_states(self, template: Any) -> ClientStates:
-        """Those of a new run: none yet. `template` is a fresh client state."""
-        return self._commits.client_states(template)
+        """Return the client states of a new run: none yet. `template` is a new client state."""
+        return self._checkpoints.client_states(template)
 
     def restore(self, templates: Templates) -> RestoredRun | None:
-        """The last commit that is whole, with the logs cut back to where they stood; None for a run without any.
+        """Return the run at its newest valid checkpoint and truncate the logs to it; None when there is none.
 
-        `skipped_checkpoint` then says whether the newest one was damaged. Raises as CheckpointStore.last does.
+        `skipped_checkpoint` then says whether the newest checkpoint was damaged. Raises CheckpointError as
+        `CheckpointStore.restore` does, and when there are metrics but no checkpoints.
         """
-        commit = self._commits.last(templates, self.folder)
-        if commit is None and self.skipped_checkpoint is None and self._has_metrics():
+        restored = self._checkpoints.restore(templates, self.folder)
+        if restored is None and self.skipped_checkpoint is None and has_several_rounds(self.folder):
             raise CheckpointError(
-                f"{self.folder} has metrics but its commits are gone; restore its commits folder"
+                f"{self.folder} has metrics but no checkpoints; restore its commits folder from a copy"
             )
-        for name in LOGS:
-            self._cut(name, commit.log_bytes.get(name, 0) if commit else 0)
-        self._commits.set_aside()
-        return commit
-
-    def _has_metrics(self) -> bool:
-        """Whether more was logged than the round whose commit a kill may have cut short."""
-        metrics = self.folder / "metrics.jsonl"
-        return metrics.exists() and metrics.read_bytes().count(b"\n") > 1
-
-    def _append(self, name: str, data: bytes) -> int:
-        path = self.folder / name
-        with storing(path), path.open("ab") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            return file.tell()
-
-    def _cut(self, name: str, length: int) -> None:
-        path = self.folder / name
-        with storing(path):
-            path.touch()
-            os.truncate(path, length)
-
-
-def find_run(name: str, storage: Path) -> Path:
-    """The folder of a run named by its id, a sweep's trial too, or by a path. Raises ConfigError when there is none."""
-    if (folder := find_folder(name, storage, is_run)) is not None:
-        return folder
-    problem = f"there is no such run, neither at that path nor in {storage}"
-    raise ConfigError("RUN", name, problem, "name a run's folder, or set runtime.storage")
+        truncate_logs(self.folder, restored.log_bytes if restored else {})
+        self._checkpoints.set_aside()
+        return restored

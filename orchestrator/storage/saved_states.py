@@ -1,4 +1,4 @@
-"""The client states in a run's commits: one is read when it is asked for, and only some stay in memory."""
+"""The client states in a run's checkpoints: read on demand, with a cache of limited size."""
 
 from array import array
 from collections import OrderedDict
@@ -11,30 +11,30 @@ from torch import Tensor
 
 from orchestrator.federation import tree
 from orchestrator.storage import state_file
-from orchestrator.storage.atomic_write import storing
+from orchestrator.storage.atomic_write import explained_write
 
-#: memory for states that are committed, and so could be read again
+#: memory for states that are on disk too
 CACHE_BYTES = 256 * 2**20
-#: what a leaf costs beside its values: the tensor's and the dictionary's own objects
+#: memory of a leaf besides its values: the Python objects of tensor and dictionary entry
 LEAF_BYTES = 1024
 NEVER = -1
 
 
 def clients_file(round_idx: int) -> str:
-    """Name of the file with the states that changed in a round."""
+    """Return the name of the file with the states that changed in a round."""
     return f"clients-{round_idx:06d}.safetensors"
 
 
 @final
 class SavedClientStates(Mapping[int, Any]):
-    """A mapping from client id to the latest committed state; None: the client keeps none now.
+    """A mapping from client id to the latest committed state; None: the client keeps no state now.
 
-    It knows the round in which each client's state last changed, 4 bytes a client, and reads from that round's
-    file. Reading raises CheckpointError, naming the file, when that cannot be done.
+    The mapping stores the round in which each client's state last changed (4 bytes a client), and reads the state
+    from the file of that round. Reading raises CheckpointError, with the file name, when the file cannot be read.
     """
 
     def __init__(self, folder: Path, template: Any, *, cache_bytes: int = CACHE_BYTES) -> None:
-        """No states yet. `template` is a fresh client state, into whose form states are read."""
+        """Start without states. `template` is a new client state, which gives stored states their structure."""
         self._folder, self._template = folder, template
         self._cache = StateCache(cache_bytes)
         self._rounds = array("i")
@@ -42,7 +42,7 @@ class SavedClientStates(Mapping[int, Any]):
         self._superseded: list[int] = []
 
     def index(self, round_idx: int, client_ids: Iterable[int]) -> None:
-        """Note whose states are in a round's file. Rounds come in their order."""
+        """Register the clients whose states are in the file of a round. Call this method in the order of rounds."""
         for client_id in client_ids:
             self._rounds.extend(repeat(NEVER, client_id + 1 - len(self._rounds)))
             before = self._rounds[client_id]
@@ -55,10 +55,10 @@ class SavedClientStates(Mapping[int, Any]):
                     self._superseded.append(before)
 
     def verify(self, digests: Mapping[str, str]) -> None:
-        """Check the files that hold latest states against their SHA-256 sums, one after the other.
+        """Compare each file that contains a latest state with its SHA-256.
 
-        One state of each is read too, so that another version of the method is refused before a client trains.
-        Raises DamagedFileError for a damaged file. A file whose states are all superseded may be missing.
+        Also read one state of each file, so that another version of the method is rejected before a client trains.
+        Raises DamagedFileError for a damaged file. A file without any latest state may be missing.
         """
         samples = {round_idx: k for k, round_idx in enumerate(self._rounds) if round_idx != NEVER}
         for round_idx in sorted(samples):
@@ -67,13 +67,14 @@ class SavedClientStates(Mapping[int, Any]):
             self._read(round_idx, samples[round_idx])
 
     def add(self, round_idx: int, states: Mapping[int, Any]) -> None:
-        """Take over a round's states, whose commit is durable.
+        """Add the states of a round whose checkpoint is durable.
 
-        Deletes the files that neither this commit nor the one before needs: one may go back by one.
+        Delete the files that neither this checkpoint nor the one before needs. The checkpoint before must stay
+        usable, because a resumed run restores it when the newest is damaged.
         """
         for earlier in self._superseded:
             path = self._folder / clients_file(earlier)
-            with storing(path):
+            with explained_write(path):
                 path.unlink(missing_ok=True)
         self._superseded = []
         self.index(round_idx, states)
@@ -107,7 +108,7 @@ class SavedClientStates(Mapping[int, Any]):
 
 @final
 class StateCache:
-    """States in memory, up to a number of bytes; the least recently used ones make room."""
+    """A cache of states with a limit in bytes, which drops the least recently used states first."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
@@ -115,7 +116,7 @@ class StateCache:
         self.num_bytes = 0
 
     def put(self, client_id: int, state: Any) -> None:
-        """Keep a state instead of the client's earlier one; one above the limit is not kept."""
+        """Replace the client's state; a state larger than the limit is not kept."""
         self.num_bytes -= self._states.pop(client_id, (None, 0))[1]
         self._states[client_id] = state, size_bytes(state)
         self.num_bytes += self._states[client_id][1]
@@ -123,7 +124,7 @@ class StateCache:
             self.num_bytes -= self._states.popitem(last=False)[1][1]
 
     def get(self, client_id: int) -> Any:
-        """A state that is `in` the cache."""
+        """Return a state that the cache contains."""
         self._states.move_to_end(client_id)
         return self._states[client_id][0]
 
@@ -132,7 +133,7 @@ class StateCache:
 
 
 def size_bytes(state: Any) -> int:
-    """Memory that a state holds: of a tensor that is a view, all that it is a view of."""
+    """Return the memory of a state in bytes; a view of a tensor counts with its whole storage."""
     leaves = [leaf for _, leaf in tree.flatten(state)]
     storages = [leaf.untyped_storage() for leaf in leaves if isinstance(leaf, Tensor)]
     values = {storage.data_ptr(): storage.nbytes() for storage in storages}

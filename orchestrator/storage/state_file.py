@@ -1,4 +1,4 @@
-"""Files of states: named trees of tensors and numbers in one safetensors file, without pickle."""
+"""State files: named trees of tensors and numbers in one safetensors file, without pickle."""
 
 import errno
 import json
@@ -17,38 +17,38 @@ from orchestrator.federation import tree
 
 REMEDY = "restore it from a copy, or start a new run"
 
-#: gone, no file, or on a disk that fails; a permission or a stale mount is somebody's to mend
+#: the file is gone, is not a file, or the disk fails; a user can repair a permission or a stale mount
 _DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO)
 
 
 class DamagedFileError(CheckpointError):
-    """A file of a commit that is gone, or not what was written: another commit may still do."""
+    """A file of a checkpoint is missing or changed. An earlier checkpoint may still be usable."""
 
     def __init__(self, path: Path, problem: str) -> None:
-        """`problem` goes on from the file's path, as in "is corrupt"."""
+        """`problem` is a predicate of the file, such as "is corrupt"."""
         super().__init__(path, problem)
         self.path, self.problem = path, problem
 
     def __str__(self) -> str:
-        return f"commit file {self.finding}; {REMEDY}"
+        return f"checkpoint file {self.finding}; {REMEDY}"
 
     @property
     def finding(self) -> str:
-        """The file and what is wrong with it, on one line."""
+        """The file and its problem, on one line."""
         return " ".join(f"{self.path} {self.problem}".split())
 
 
 def unreadable(path: Path, error: OSError) -> CheckpointError:
-    """What to raise for a file that cannot be read: damage, or a hindrance that says nothing of what is in it."""
+    """Return the error for a file that cannot be read: DamagedFileError, or CheckpointError for an access problem."""
     if error.errno in _DAMAGE:
         return DamagedFileError(path, f"cannot be read ({error.strerror})")
     return CheckpointError(
-        f"commit file {path} cannot be read ({error.strerror}); mend that, then resume the run"
+        f"checkpoint file {path} cannot be read ({error.strerror}); repair the access, then resume the run"
     )
 
 
 def encode(trees: Mapping[str, Any]) -> bytes:
-    """A file's bytes: each tree under its name; the name "" is for a tree that has the file to itself."""
+    """Return the bytes of a file with each tree under its name; use the name "" for a file with a single tree."""
     tensors, numbers = {}, {}
     for name, state in trees.items():
         for path, leaf in tree.flatten(state, name):
@@ -60,32 +60,35 @@ def encode(trees: Mapping[str, Any]) -> bytes:
 
 
 def read(path: Path, name: str, template: Any) -> Any:
-    """The tree of that name, in the template's form; of the tensors in the file only its own are read.
+    """Read the tree of that name into the structure of the template, without reading other trees.
 
-    Raises DamagedFileError when the file cannot be read, CheckpointError, naming it, when the tree has another form.
+    Raises DamagedFileError when the file cannot be read, and CheckpointError when the tree has another structure.
     """
 
-    def mine(key: str) -> bool:
+    def belongs(key: str) -> bool:
         return not name or key == name or key.startswith(f"{name}/")
 
     try:
         with safe_open(path, framework="pt") as file:
             numbers = dict(json.loads(file.metadata()["numbers"]))
-            # cloned, since a tensor may be a view of the whole mapped file
-            tensors = {key: file.get_tensor(key).clone() for key in filter(mine, file.keys())}
+            # clone, because a tensor may be a view that keeps the whole mapped file in memory
+            tensors = {key: file.get_tensor(key).clone() for key in filter(belongs, file.keys())}
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedFileError(path, f"cannot be read ({error})") from error
-    leaves = {**tensors, **{key: number for key, number in numbers.items() if mine(key)}}
+    leaves = {**tensors, **{key: number for key, number in numbers.items() if belongs(key)}}
     try:
         return tree.rebuild(template, leaves, name)
     except KeyError as error:
         raise CheckpointError(
-            f"commit file {path} lacks {error}: it is of another version of the method"
+            f"checkpoint file {path} has no {error}: another version of the method wrote it"
         ) from error
 
 
 def verify(path: Path, sha256: str) -> None:
-    """Raises DamagedFileError when the file is gone or has another checksum (else `unreadable`); holds none of it."""
+    """Compare a file with its SHA-256, without loading the whole file.
+
+    Raises DamagedFileError when the file is missing or differs, and CheckpointError when it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             found = file_digest(file, "sha256").hexdigest()

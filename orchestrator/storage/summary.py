@@ -1,4 +1,4 @@
-"""The result of a run as one JSON object, the same for every script that reads it."""
+"""The result of a run as one JSON object with a fixed set of keys."""
 
 import json
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from orchestrator.tracking.record import RoundRecord, not_finite
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """What a run came to.
+    """The result of a run.
 
-    `accuracy` is the global model's on the central test set, `personal_accuracy` the unweighted mean over
-    clients of the model each would use on its own test part, each from the last round that measured it (None
-    before the first). `params_sha256` is the digest of the final global float32 parameter vector (None: a
-    trial that its sweep has stopped, whose last vector nobody asked for). `num_not_finite` counts the rounds whose
-    evaluation gave NaN or infinity, as the loss of a model that has diverged; 0 is a sound run.
+    `accuracy`: of the global model on the central test set.
+    `personal_accuracy`: unweighted mean over clients of the accuracy of each client's own model on its own test part.
+    Both accuracies are from the last round that measured them; None when no round did.
+    `params_sha256`: digest of the final global float32 parameter vector; None for a trial that its sweep stopped.
+    `num_not_finite`: rounds whose evaluation gave NaN or infinity, for example because the model diverged.
     """
 
     run_id: str
@@ -68,20 +68,20 @@ class RunSummary:
 
     @classmethod
     def read(cls, path: Path) -> "RunSummary":
-        """The summary in a run's folder. Raises CheckpointError for a file that holds none."""
+        """Read a summary file. Raises CheckpointError when the file contains no summary."""
         try:
             return cls(**json.loads(path.read_bytes()))
         except (OSError, ValueError, TypeError) as error:
             raise CheckpointError(
-                f"{path} holds no summary ({error}); delete it, and resume the run"
+                f"{path} contains no summary ({error}); delete the file, then resume the run"
             ) from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dict in the order of the fields."""
+        """Return a dict in the order of the fields."""
         return asdict(self)
 
     def to_json(self) -> str:
-        """One JSON object."""
+        """Return one JSON object."""
         return json.dumps(self.to_dict(), indent=2)
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
 from orchestrator.errors import ConfigError
 from orchestrator.models.plugin import load_module
+from orchestrator.suggest import suggest
 from search_spaces import ENTRY_POINT_GROUP, SPACES
 
 
@@ -35,10 +35,7 @@ def load_space(spec: str) -> Space:
     """
     known = space_names()
     if spec not in known and not spec.endswith(".py"):
-        near = get_close_matches(spec, known, n=1)
-        hint = (
-            f"did you mean {near[0]}?" if near else f"choose one of {', '.join(sorted(known))}, or a .py file"
-        )
+        hint = suggest(spec, known, f"choose one of {', '.join(sorted(known))}, or a .py file")
         raise ConfigError("SPACE", spec, "there is no such search space", hint)
     module = load_module(known.get(spec, spec), spec, "SPACE")
     return Space(

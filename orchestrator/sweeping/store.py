@@ -31,7 +31,7 @@ from orchestrator.storage.folders import (
     is_run,
     is_sweep,
 )
-from orchestrator.storage.lock import held
+from orchestrator.storage.lock import locked_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.tracking.record import RoundRecord, complete_lines
@@ -85,7 +85,7 @@ class SweepStore:
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the sweep for this process. Raises CheckpointError when another one has it."""
-        return held(self.folder)
+        return locked_folder(self.folder)
 
     def describe(self, about: Mapping[str, Any]) -> None:
         """Write sweep.json."""

@@ -20,7 +20,8 @@ from orchestrator.runtime.run_folder import begin_run, verify_run
 from orchestrator.storage.atomic_write import write_durably
 from orchestrator.storage.event_log import save_events
 from orchestrator.storage.folders import RUN_FILE, is_run
-from orchestrator.storage.run_store import LOGS, RunStore
+from orchestrator.storage.run_logs import LOGS
+from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import ACCURACY, Objective
 from orchestrator.sweeping.store import discard_half_made

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from orchestrator.config.overrides import flatten
-from orchestrator.config.section import by_type
+from orchestrator.config.section import convert
 from orchestrator.errors import RequestError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.methods import load_algorithm
@@ -47,7 +47,7 @@ def typed_value(key: str, value: Any, methods: Iterable[str]) -> Any:
     field = _field(key, methods)
     if field is None or not isinstance(value, bool | int | float | str):
         return value
-    value = by_type(value, field.annotation)
+    value = convert(value, field.annotation)
     kind: Any = Annotated[field.annotation, Field(), *field.metadata]
     adapter: TypeAdapter[Any] = TypeAdapter(kind)
     with suppress(ValidationError):

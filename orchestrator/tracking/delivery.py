@@ -1,12 +1,12 @@
 """The state of delivery to a tracking server: `tracking.json` in the run's folder."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
 
 from orchestrator.errors import CheckpointError
+from orchestrator.storage.atomic_write import replace_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +47,7 @@ class Delivery:
     def save(self, run_dir: Path) -> None:
         """Write `tracking.json` atomically: a reader sees the old or the new file, also after a crash."""
         path = run_dir / "tracking.json"
-        part = path.with_suffix(".json.part")
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        replace_file(path, json.dumps(asdict(self), indent=1).encode())
 
     @classmethod
     def load(cls, run_dir: Path) -> "Delivery | None":

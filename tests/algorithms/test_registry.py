@@ -39,7 +39,7 @@ def test_a_method_is_found_by_module_and_class() -> None:
 
 
 def test_an_unknown_name_is_refused_with_a_near_match() -> None:
-    with pytest.raises(ConfigError, match=r"algorithm.name=fedavgg: .*did you mean fedavg"):
+    with pytest.raises(ConfigError, match=r"algorithm.name=fedavgg: .*did you mean 'fedavg'"):
         load_algorithm("fedavgg")
     with pytest.raises(ConfigError, match="choose one of"):
         load_algorithm("zzzzzz")

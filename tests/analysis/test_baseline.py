@@ -55,7 +55,7 @@ def test_no_answer_is_told(configurations: list[Configuration], text: str) -> No
 
 
 def test_near_ones_are_named(configurations: list[Configuration]) -> None:
-    with pytest.raises(RequestError, match=r"near: fedavg"):
+    with pytest.raises(RequestError, match=r"did you mean 'fedavg'"):
         find_baseline("fedavgm", configurations)
 
 

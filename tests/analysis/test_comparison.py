@@ -208,5 +208,5 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], message: st
 def test_there_must_be_a_run_and_the_baseline(storage: Path) -> None:
     with pytest.raises(RequestError, match="there is nothing to compare"):
         compare([])
-    with pytest.raises(RequestError, match=r"--baseline=fedavgm: .*near: fedavg"):
+    with pytest.raises(RequestError, match=r"--baseline=fedavgm: .*did you mean 'fedavg'"):
         compared(storage, baseline="fedavgm")

@@ -89,20 +89,22 @@ def test_a_damaged_run_is_left_out_with_its_reason(storage: Path) -> None:
 
 def test_a_name_that_fits_nothing_is_answered_with_near_ones(storage: Path) -> None:
     text = refusal(storage, "fedavg-1", "fedst-1")
-    assert text.startswith("RUN=fedst-1: no run has that id or fits that pattern; near: feddst-1")
-    assert "there is: fedavg-1, fedavg-2, feddst-1, trial-1, trial-2 and 1 more" in refusal(storage, "q?")
+    assert text.startswith("RUN=fedst-1: no run has that id or fits that pattern; did you mean 'feddst-1'?")
+    assert "choose from fedavg-1, fedavg-2, feddst-1, trial-1, trial-2 and 1 more" in refusal(storage, "q?")
     assert "RUN=sweep-1: that is a sweep, not a run; ask for --sweep sweep-1" in refusal(storage, "sweep-1")
 
 
 def test_a_criterion_that_nothing_fits_is_named(storage: Path) -> None:
     assert "--sweep=sweep-2: there is no such sweep" in refusal(storage, sweep="sweep-2")
-    assert "near: sweep-1" in refusal(storage, sweep="sweep-2")
+    assert "did you mean 'sweep-1'?" in refusal(storage, sweep="sweep-2")
     assert "none of the runs named is one of its trials" in refusal(storage, "fedavg-1", sweep="sweep-1")
-    assert "--name=spars one: no run's name fits that; near: sparse one" in refusal(storage, name="spars one")
+    assert "--name=spars one: no run's name fits that; did you mean 'sparse one'?" in refusal(
+        storage, name="spars one"
+    )
     wrong_value = refusal(storage, tags={"method": "fedst"})
-    assert "--tag=method=fedst: no run has that value; near: feddst, fedavg" in wrong_value
+    assert "--tag=method=fedst: no run has that value; did you mean 'feddst'?" in wrong_value
     wrong_tag = refusal(storage, tags={"metod": "fedavg"})
-    assert "--tag=metod=fedavg: no run has that tag; near: method" in wrong_tag
+    assert "--tag=metod=fedavg: no run has that tag; did you mean 'method'?" in wrong_tag
     assert "--tag=trial=2: no run has that tag" in refusal(storage, "fed*", tags={"trial": "2"})
 
 
@@ -116,4 +118,4 @@ def test_where_there_is_nothing_to_compare_it_is_said_why(storage: Path) -> None
     assert f"runtime.storage={empty}: there is no such folder" in refusal(empty)
     empty.mkdir()
     assert "there is no run in it" in refusal(empty)
-    assert "there is none" in refusal(empty, "run-1")
+    assert "none exists yet" in refusal(empty, "run-1")

@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 
 from orchestrator.federation.seeds import stream
-from orchestrator.storage.checkpoint import Checkpoint, CheckpointStore, Templates
+from orchestrator.storage.checkpoint import Checkpoint, Templates
+from orchestrator.storage.checkpoint_store import CheckpointStore
 from orchestrator.storage.client_states import ClientStates
 from orchestrator.storage.saved_states import CACHE_BYTES
 
@@ -120,7 +121,7 @@ def resume(path: Path, num_parameters: int) -> dict[str, float]:
     templates = Templates(server={"params": blank}, client=ControlState(control=blank, mask=blank > 0))
     before = resident_bytes()
     started_s = time.perf_counter()
-    last = CheckpointStore(path, cache_bytes=0).last(templates)
+    last = CheckpointStore(path, cache_bytes=0).restore(templates)
     assert last is not None
     open_s, grown = time.perf_counter() - started_s, resident_bytes() - before
     clients = stream(0, "reads").choice(len(last.client_states), min(500, len(last.client_states)))

@@ -1,4 +1,4 @@
-"""Options of rounds, selection and asynchrony: which go together, and which do not."""
+"""Options of rounds, selection, asynchrony and chaos that exclude each other."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,91 +19,83 @@ def _config(options: Mapping[str, Any]) -> ExperimentConfig:
 
 
 FEDBUFF = {"asynchrony.kind": "fedbuff"}
-WAITS = "rounds that wait for nobody do not go with"
+FEDASYNC = {"asynchrony.kind": "fedasync"}
+REPLACEMENT = {"training.with_replacement": True}
 
 
 @pytest.mark.parametrize(
-    ("options", "line"),
+    ("options", "field", "value", "named"),
     [
+        ({"fleet.late": "keep"}, "fleet.late", "keep", "fleet.deadline_s"),
+        ({"fleet.deadline_s": 3, **REPLACEMENT}, "fleet.deadline_s", 3.0, "training.with_replacement=true"),
         (
-            {"fleet.late": "keep"},
-            "fleet.late=keep: no update is late without a deadline; set fleet.deadline_s",
+            {"fleet.over_selection": 1.5, **REPLACEMENT},
+            "fleet.over_selection",
+            1.5,
+            "training.with_replacement=true",
         ),
-        (
-            {"fleet.deadline_s": 3, "training.with_replacement": True},
-            "fleet.deadline_s=3.0: training.with_replacement=true draws clients twice, and their tasks follow one "
-            "another; draw without replacement, or leave it unset",
-        ),
-        (
-            {"asynchrony.buffer_size": 3},
-            "asynchrony.buffer_size=3: asynchrony.kind=none has no use for it; leave it unset, or choose another kind",
-        ),
-        (
-            {"asynchrony.kind": "fedbuff", "asynchrony.mixing": 0.5},
-            "asynchrony.mixing=0.5: asynchrony.kind=fedbuff has no use for it; leave it unset, or choose another kind",
-        ),
-        (
-            {"fleet.over_selection": 1.5, "training.with_replacement": True},
-            "fleet.over_selection=1.5: training.with_replacement=true draws clients twice, and their tasks follow one "
-            "another; draw without replacement, or leave it unset",
-        ),
-        (
-            {"selection.candidates": 9},
-            "selection.candidates=9: selection.kind=uniform asks nobody first; leave it unset, or use available or "
-            "power_of_choice",
-        ),
+        ({"asynchrony.buffer_size": 3}, "asynchrony.buffer_size", 3, "asynchrony.kind=none"),
+        ({**FEDBUFF, "asynchrony.mixing": 0.5}, "asynchrony.mixing", 0.5, "asynchrony.kind=fedbuff"),
+        ({"selection.candidates": 9}, "selection.candidates", 9, "selection.kind=uniform"),
         (
             {"selection.kind": "samples", "selection.candidates": 9},
-            "selection.candidates=9: selection.kind=samples asks nobody first; leave it unset, or use available or "
-            "power_of_choice",
+            "selection.candidates",
+            9,
+            "selection.kind=samples",
         ),
         (
             {"selection.kind": "available", "selection.candidates": 4},
-            "selection.candidates=4: a cohort of 5 is to be found among them; ask more",
+            "selection.candidates",
+            4,
+            "use 5 or more",
         ),
         (
             {"selection.kind": "power_of_choice", "selection.candidates": 21},
-            "selection.candidates=21: it is more than fleet.num_clients=20; ask fewer",
+            "selection.candidates",
+            21,
+            "fleet.num_clients=20",
         ),
         (
-            {"selection.kind": "power_of_choice", "training.with_replacement": True},
-            "selection.kind=power_of_choice: training.with_replacement=true draws clients twice, and these are the "
-            "best of several; draw without replacement",
+            {"selection.kind": "power_of_choice", **REPLACEMENT},
+            "selection.kind",
+            "power_of_choice",
+            "training.with_replacement=true",
         ),
-        (
-            {**FEDBUFF, "fleet.deadline_s": 3},
-            f"asynchrony.kind=fedbuff: {WAITS} fleet.deadline_s; take that back, or use none",
-        ),
-        (
-            {"asynchrony.kind": "fedasync", "fleet.over_selection": 1.1},
-            f"asynchrony.kind=fedasync: {WAITS} fleet.over_selection; take that back, or use none",
-        ),
-        (
-            {**FEDBUFF, "training.with_replacement": True},
-            f"asynchrony.kind=fedbuff: {WAITS} training.with_replacement; take that back, or use none",
-        ),
+        ({**FEDBUFF, "fleet.deadline_s": 3}, "asynchrony.kind", "fedbuff", "fleet.deadline_s"),
+        ({**FEDASYNC, "fleet.over_selection": 1.1}, "asynchrony.kind", "fedasync", "fleet.over_selection"),
+        ({**FEDBUFF, **REPLACEMENT}, "asynchrony.kind", "fedbuff", "training.with_replacement"),
         (
             {**FEDBUFF, "selection.kind": "power_of_choice"},
-            f"asynchrony.kind=fedbuff: {WAITS} selection.kind=power_of_choice; take that back, or use none",
+            "asynchrony.kind",
+            "fedbuff",
+            "selection.kind=power_of_choice",
         ),
-        (
-            {"runtime.min_clients": 6},
-            "runtime.min_clients=6: training.clients_per_round=5 is less; demand fewer",
-        ),
+        ({"runtime.min_clients": 6}, "runtime.min_clients", 6, "training.clients_per_round=5"),
         (
             {**FEDBUFF, "asynchrony.buffer_size": 3, "runtime.min_clients": 4},
-            "runtime.min_clients=4: with asynchrony.kind=fedbuff a round has 3 updates; demand fewer",
+            "runtime.min_clients",
+            4,
+            "3 updates",
         ),
+        ({**FEDASYNC, "runtime.min_clients": 2}, "runtime.min_clients", 2, "1 update;"),
         (
-            {"asynchrony.kind": "fedasync", "runtime.min_clients": 2},
-            "runtime.min_clients=2: with asynchrony.kind=fedasync a round has 1 updates; demand fewer",
+            {"runtime.executor": "inprocess", "chaos.client_dies": 0.1},
+            "chaos.client_dies",
+            0.1,
+            "runtime.executor=ray",
         ),
+        ({"chaos.client_hangs": 0.1}, "chaos.client_hangs", 0.1, "runtime.task_timeout_s"),
     ],
 )
-def test_rounds_that_cannot_be_are_refused_in_one_line(options: Mapping[str, Any], line: str) -> None:
+def test_options_that_exclude_each_other_are_rejected(
+    options: Mapping[str, Any], field: str, value: object, named: str
+) -> None:
+    """The line names the key, its value and the other option."""
     with pytest.raises(ConfigError) as caught:
         _config(options)
-    assert str(caught.value) == line
+    assert (caught.value.field, caught.value.value) == (field, value)
+    (line,) = str(caught.value).splitlines()
+    assert named in line
 
 
 @pytest.mark.parametrize(
@@ -125,7 +117,7 @@ def test_rounds_that_cannot_be_are_refused_in_one_line(options: Mapping[str, Any
         ("asynchrony.weight", "samples"),
     ],
 )
-def test_values_out_of_range_are_refused_by_their_key(key: str, value: object) -> None:
+def test_values_out_of_range_are_rejected(key: str, value: object) -> None:
     with pytest.raises(ConfigError) as caught:
         _config({key: value})
     assert caught.value.field == key
@@ -142,5 +134,5 @@ def test_values_out_of_range_are_refused_by_their_key(key: str, value: object) -
         {"asynchrony.kind": "fedasync", "asynchrony.mixing": 1, "asynchrony.exponent": 0},
     ],
 )
-def test_rounds_that_can_be(options: Mapping[str, Any]) -> None:
+def test_compatible_options_are_accepted(options: Mapping[str, Any]) -> None:
     assert flatten(_config(options).to_dict()).items() >= options.items()

@@ -1,4 +1,4 @@
-"""From a config to a checked experiment: what it holds, and what tells two of them apart."""
+"""An experiment: its parts, its fingerprint and its initial parameters."""
 
 import struct
 from dataclasses import replace
@@ -20,7 +20,7 @@ from orchestrator.models.registry import resolve_builder
 from tests.support.runs import fresh, prepared
 
 
-def test_it_holds_everything_a_run_needs() -> None:
+def test_experiment_has_the_configured_parts() -> None:
     experiment = prepared("fleet.name=five-tier", "fleet.num_clients=10")
     assert experiment.model_spec == "mlp"
     assert experiment.dataset.name == "digits"
@@ -34,7 +34,7 @@ def test_it_holds_everything_a_run_needs() -> None:
         assert experiment.setting.profile_of(client_id, 0) is expected
 
 
-def test_it_starts_from_what_the_framework_would_draw_under_the_seed() -> None:
+def test_initial_parameters_have_the_default_distribution() -> None:
     experiment = prepared()
     assert experiment.initial.dtype == np.float32
     bound = 1 / 64**0.5  # torch's default for a layer of 64 inputs
@@ -43,20 +43,20 @@ def test_it_starts_from_what_the_framework_would_draw_under_the_seed() -> None:
     assert np.abs(first).max() > 0.99 * bound
 
 
-def test_what_it_builds_has_the_layout_of_the_start() -> None:
+def test_built_model_has_the_layout_of_the_initial_parameters() -> None:
     experiment = prepared()
     flat = FlatModule(experiment.build())
     assert flat.layout == experiment.setting.layout
     assert flat.layout.size == experiment.initial.size == 34_110
 
 
-def test_it_leaves_torch_s_own_generator_alone() -> None:
+def test_prepare_does_not_change_the_generator_of_torch() -> None:
     before = torch.get_rng_state()
     fresh("seed=77")
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_same_config_gives_the_same_fingerprint() -> None:
+def test_same_config_gives_the_same_fingerprint() -> None:
     first, second = (fresh("seed=5") for _ in range(2))
     assert first is not second
     assert first.fingerprint() == second.fingerprint()
@@ -82,12 +82,12 @@ def test_the_same_config_gives_the_same_fingerprint() -> None:
         ("algorithm.name=fedprox", set()),
     ],
 )
-def test_a_fingerprint_names_what_differs(override: str, changed: set[str]) -> None:
+def test_fingerprint_differs_only_where_the_experiments_differ(override: str, changed: set[str]) -> None:
     before, after = prepared().fingerprint(), prepared(override).fingerprint()
     assert {name for name in before if before[name] != after[name]} == changed
 
 
-def test_two_runs_of_one_seed_share_split_and_start_whatever_the_method() -> None:
+def test_methods_share_partition_and_initial_parameters() -> None:
     fingerprints = {
         tuple(prepared(f"algorithm.name={name}").fingerprint().items())
         for name in ("fedavg", "feddst", "randommask", "fedprox", "fedavgm")
@@ -95,7 +95,7 @@ def test_two_runs_of_one_seed_share_split_and_start_whatever_the_method() -> Non
     assert len(fingerprints) == 1
 
 
-def test_a_machine_is_named_by_torch_cpu_and_kernels() -> None:
+def test_machine_fingerprint_contains_torch_cpu_and_threads() -> None:
     fleet = get_fleet("uniform")
     found = machine_fingerprint(fleet)
     assert found.keys() >= {"torch", "cpu"}
@@ -105,14 +105,14 @@ def test_a_machine_is_named_by_torch_cpu_and_kernels() -> None:
     assert "gpu" not in found
 
 
-def test_a_machine_is_named_by_its_gpu_too_where_clients_compute_on_it() -> None:
+def test_machine_fingerprint_contains_the_gpu_if_clients_use_it() -> None:
     cpu_only = get_fleet("uniform").profiles[0]
     fleet = Fleet("mixed", "", (cpu_only, replace(cpu_only, name="phone", num_gpus=0.25)), (1.0, 1.0))
     expected = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     assert machine_fingerprint(fleet)["gpu"] == expected
 
 
-def test_the_digest_is_over_little_endian_float32() -> None:
+def test_params_digest_is_over_little_endian_float32() -> None:
     values = [1.0, -0.5, 3.25]
     expected = sha256(struct.pack("<3f", *values)).hexdigest()
     assert params_sha256(np.array(values, dtype=np.float32)) == expected
@@ -120,11 +120,11 @@ def test_the_digest_is_over_little_endian_float32() -> None:
 
 
 class TestInit:
-    """`model.init`: a file to start from."""
+    """`model.init`: a file with initial parameters."""
 
     @pytest.fixture
     def start(self, tmp_path: Path) -> Path:
-        """A file with the tensors of the perceptron, each filled with its place."""
+        """A file with the tensors of the perceptron, each filled with its index."""
         layout = prepared().setting.layout
         path = tmp_path / "start.safetensors"
         save_file({s.name: torch.full(s.shape, float(i)) for i, s in enumerate(layout.segments)}, path)
@@ -133,7 +133,7 @@ class TestInit:
     def _with(self, path: Path) -> Experiment:
         return fresh(f"model.init={path}")
 
-    def test_the_run_starts_from_it(self, start: Path) -> None:
+    def test_run_starts_from_the_file(self, start: Path) -> None:
         experiment = self._with(start)
         expected = np.concatenate(
             [np.full(s.size, i, np.float32) for i, s in enumerate(experiment.setting.layout.segments)]
@@ -141,30 +141,27 @@ class TestInit:
         assert np.array_equal(experiment.initial, expected)
         assert experiment.fingerprint()["initial_parameters"] == params_sha256(expected)
 
-    def test_other_number_formats_are_converted(self, start: Path) -> None:
+    def test_other_dtypes_are_converted(self, start: Path) -> None:
         layout = prepared().setting.layout
         doubles = {s.name: torch.full(s.shape, 0.1, dtype=torch.float64) for s in layout.segments}
         save_file(doubles, start)
         assert set(self._with(start).initial.tolist()) == {float(np.float32(0.1))}
 
     @pytest.mark.parametrize(
-        ("change", "problem"),
+        ("change", "named"),
         [
-            (
-                {"fc1.weight": torch.zeros(200, 65)},
-                r"fc1\.weight has shape \(200, 65\), but the model needs \(200, 64\)",
-            ),
-            ({"fc3.bias": None}, r"fc3\.bias has shape None, but the model needs \(10,\)"),
-            ({"extra": torch.zeros(1)}, r"extra has shape \(1,\), but the model needs None"),
+            ({"fc1.weight": torch.zeros(200, 65)}, r"fc1\.weight .*\(200, 65\).*\(200, 64\)"),
+            ({"fc3.bias": None}, r"fc3\.bias .*\(10,\)"),
+            ({"extra": torch.zeros(1)}, r"extra .*\(1,\)"),
         ],
     )
-    def test_tensors_of_another_model_are_refused(
-        self, start: Path, change: dict[str, torch.Tensor | None], problem: str
+    def test_tensors_of_another_model_are_rejected(
+        self, start: Path, change: dict[str, torch.Tensor | None], named: str
     ) -> None:
         layout = prepared().setting.layout
         tensors = {s.name: torch.zeros(s.shape) for s in layout.segments} | change
         save_file({n: t for n, t in tensors.items() if t is not None}, start)
-        with pytest.raises(ModelError, match=problem) as caught:
+        with pytest.raises(ModelError, match=named) as caught:
             self._with(start)
         assert (caught.value.field, caught.value.value) == ("model.init", start)
 
@@ -177,7 +174,7 @@ class TestInit:
             self._with(start)
         assert (caught.value.field, caught.value.value) == ("model.init", start)
 
-    def test_a_whole_state_dict_is_read_and_counters_may_be_missing(self, start: Path) -> None:
+    def test_state_dict_is_read_with_and_without_counters(self, start: Path) -> None:
         name = "model.name=tests.support.models:dropout"
         with torch.random.fork_rng(devices=[]):
             state = resolve_builder("tests.support.models:dropout")((1, 8, 8), 10).state_dict()
@@ -189,7 +186,7 @@ class TestInit:
             assert all(torch.equal(view, state[n]) for n, view in views.items())
 
     @pytest.mark.parametrize("content", [None, b"", b"garbage" * 10])
-    def test_a_file_that_is_none_is_refused(self, tmp_path: Path, content: bytes | None) -> None:
+    def test_invalid_file_is_rejected(self, tmp_path: Path, content: bytes | None) -> None:
         path = tmp_path / "start.safetensors"
         if content is not None:
             path.write_bytes(content)
@@ -198,7 +195,7 @@ class TestInit:
         assert caught.value.field == "model.init"
 
 
-def test_a_softmax_may_follow_the_logits() -> None:
+def test_double_softmax_adds_a_softmax_without_parameters() -> None:
     experiment = prepared("model.double_softmax=true")
     module = experiment.build()
     output = module(torch.rand(3, 1, 8, 8))
@@ -219,9 +216,7 @@ def test_a_softmax_may_follow_the_logits() -> None:
         (("data.name=none",), "data.name"),
     ],
 )
-def test_what_cannot_be_run_is_refused_before_anything_is_made(
-    overrides: tuple[str, ...], field: str
-) -> None:
+def test_invalid_experiments_are_rejected(overrides: tuple[str, ...], field: str) -> None:
     with pytest.raises(RequestError) as caught:
         fresh(*overrides)
     assert caught.value.field == field
@@ -263,16 +258,16 @@ def test_a_model_that_cannot_be_trained_is_rejected_before_the_run(model: str) -
     assert (caught.value.field, caught.value.value) == ("model.name", name)
 
 
-def test_preparing_changes_no_statistics() -> None:
-    """The model is tried out on a copy."""
+def test_prepare_does_not_change_statistics() -> None:
+    """`prepare` tests the model on a copy."""
     experiment = fresh("model.name=tests.support.models:normalised")
     views = experiment.setting.layout.views(torch.from_numpy(experiment.initial.copy()))
     assert views["2.running_mean"].tolist() == [0.0] * 32
     assert views["2.running_var"].tolist() == [1.0] * 32
 
 
-def test_a_model_that_cannot_be_cut_is_named_with_the_layer(tmp_path: Path) -> None:
-    """Only a method with submodels minds; the file is the user's."""
+def test_model_without_submodels_is_rejected_with_its_layer(tmp_path: Path) -> None:
+    """Only methods with submodels reject the model, which a user's file defines."""
     file = tmp_path / "net.py"
     file.write_text(
         "from torch import nn\n\n\n"
@@ -286,7 +281,6 @@ def test_a_model_that_cannot_be_cut_is_named_with_the_layer(tmp_path: Path) -> N
         "    return Net(num_classes)\n"
     )
     assert prepared(f"model.name={file}:net").setting.units == ()
-    with pytest.raises(
-        ModelError, match=rf"model\.name={file}:net: view after conv: the size 256 .* flatten"
-    ):
+    with pytest.raises(ModelError, match="view after conv") as caught:
         prepared(f"model.name={file}:net", "algorithm.name=heterofl")
+    assert (caught.value.field, caught.value.value) == ("model.name", f"{file}:net")

@@ -1,4 +1,4 @@
-"""From files and `KEY=VALUE` words to a config, and what a resumed run may change."""
+"""Configs from files and `KEY=VALUE` arguments, and the keys that a resumed run may change."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ def _file(folder: Path, content: str) -> Path:
 
 
 class TestOverrides:
-    """`a.b=value` over a nested mapping."""
+    """`a.b=value` on top of a nested mapping."""
 
     @pytest.mark.parametrize(
         ("text", "value"),
@@ -80,7 +80,7 @@ class TestOverrides:
             ("data.augment=on", True),
         ],
     )
-    def test_a_word_becomes_a_value_of_its_key(self, text: str, value: object) -> None:
+    def test_argument_is_read_by_the_type_of_its_key(self, text: str, value: object) -> None:
         config = load_config(None, [text])
         found = flatten(config.to_dict())[text.partition("=")[0]]
         assert found == value
@@ -110,7 +110,7 @@ class TestOverrides:
             ("data.augment", "On"),
         ],
     )
-    def test_a_file_and_a_word_give_the_same_value(self, tmp_path: Path, key: str, text: str) -> None:
+    def test_file_and_argument_give_the_same_value(self, tmp_path: Path, key: str, text: str) -> None:
         section, _, name = key.partition(".")
         of_file = load_config(_file(tmp_path, f"{section}: {{{name}: {text}}}\n"), [])
         assert of_file == load_config(None, [f"{key}={text}"])
@@ -127,74 +127,72 @@ class TestOverrides:
     @pytest.mark.parametrize(
         "text", ["1:30", "0x10", "2024-01-31", "true", "yes", "1.5", "x", "null", "1e400"]
     )
-    def test_what_is_no_number_is_refused_in_a_file_and_as_a_word(self, tmp_path: Path, text: str) -> None:
+    def test_text_that_is_not_a_number_is_rejected_in_files_and_arguments(
+        self, tmp_path: Path, text: str
+    ) -> None:
         problems = []
-        for file, words in (
+        for file, arguments in (
             (_file(tmp_path, f"training: {{rounds: {text}}}\n"), []),
             (None, [f"training.rounds={text}"]),
         ):
             with pytest.raises(ConfigError) as caught:
-                load_config(file, words)
+                load_config(file, arguments)
             problems.append(str(caught.value))
         assert problems[0] == problems[1]
         assert problems[0].startswith("training.rounds=")
 
-    def test_keys_of_a_file_are_text(self, tmp_path: Path) -> None:
+    def test_keys_in_files_are_text(self, tmp_path: Path) -> None:
         text = "sparsity: {allocation: explicit, layer_density: {010: 0.5, on: 0.25, null: 1}}\n"
         density = load_config(_file(tmp_path, text), []).sparsity.layer_density
         assert density == {"010": 0.5, "on": 0.25, "null": 1.0}
 
-    def test_the_last_of_two_counts(self) -> None:
+    def test_last_value_of_a_key_wins(self) -> None:
         assert load_config(None, ["seed=1", "seed=2"]).seed == 2
 
-    def test_an_option_of_a_method_may_stand_before_its_name(self) -> None:
+    def test_option_can_precede_the_name_of_its_method(self) -> None:
         config = load_config(None, ["algorithm.mu=1e-4", "algorithm.name=fedprox"])
         assert config.algorithm.model_dump() == {"name": "fedprox", "mu": 0.0001}
 
-    def test_a_section_may_be_given_whole(self) -> None:
+    def test_section_can_be_set_as_a_mapping(self) -> None:
         config = load_config(None, ["data.partition={kind: shards, classes_per_client: 3}"])
         assert (config.data.partition.kind, config.data.partition.classes_per_client) == ("shards", 3)
 
-    def test_the_mapping_underneath_is_left_alone(self) -> None:
+    def test_original_mapping_is_not_changed(self) -> None:
         tree = {"training": {"rounds": 3}, "seed": 1}
         changed = apply_overrides(tree, ["training.rounds=4", "training.lr=1", "seed=2", "a.b.c=x"])
         assert changed == {"training": {"rounds": 4, "lr": 1}, "seed": 2, "a": {"b": {"c": "x"}}}
         assert tree == {"training": {"rounds": 3}, "seed": 1}
 
-    @pytest.mark.parametrize("word", ["seed", "", "=3", "-x"])
-    def test_a_word_that_is_no_assignment_is_refused(self, word: str) -> None:
-        with pytest.raises(ConfigError, match=r"this is no assignment; write a dotted key, =, and a value"):
-            apply_overrides({}, [word])
-
     @pytest.mark.parametrize("value", ["\udcff", "a\ud800", "ü\udc80"])
-    def test_bytes_that_are_no_text_are_refused(self, value: str) -> None:
-        with pytest.raises(ConfigError, match="this is not text; write it in UTF-8"):
+    def test_invalid_unicode_is_rejected(self, value: str) -> None:
+        with pytest.raises(ConfigError, match="UTF-8") as caught:
             load_config(None, [f"algorithm.name={value}"])
+        assert (caught.value.field, caught.value.value) == ("algorithm.name", ascii(value))
         assert load_config(None, ["tracking.experiment=ü"]).tracking.experiment == "ü"
 
-    @pytest.mark.parametrize("word", ["seed.x=1", "training.lr.x=1", "data.partition.kind.a.b=1"])
-    def test_a_value_is_no_section(self, word: str) -> None:
+    @pytest.mark.parametrize("argument", ["seed.x=1", "training.lr.x=1", "data.partition.kind.a.b=1"])
+    def test_value_used_as_a_section_is_rejected(self, argument: str) -> None:
         tree = {"seed": 1, "training": {"lr": 0.1}, "data": {"partition": {"kind": "iid"}}}
-        key = word.partition("=")[0]
-        with pytest.raises(ConfigError, match="is a value, not a section") as caught:
-            apply_overrides(tree, [word])
+        key = argument.partition("=")[0]
+        with pytest.raises(ConfigError, match="is a value") as caught:
+            apply_overrides(tree, [argument])
         assert caught.value.field == key
 
 
 class TestFiles:
     """`--config FILE`."""
 
-    def test_overrides_win_over_the_file_and_the_file_over_the_defaults(self, tmp_path: Path) -> None:
+    def test_overrides_replace_the_file_and_the_file_replaces_defaults(self, tmp_path: Path) -> None:
         path = _file(tmp_path, "seed: 3\ntraining: {rounds: 9, lr: 1e-2}\n")
         config = load_config(path, ["training.rounds=4"])
         assert (config.seed, config.training.rounds, config.training.lr) == (3, 4, 0.01)
         assert config.training.batch_size == 20
 
     @pytest.mark.parametrize("content", ["", "# only a comment\n", "---\n", "null\n"])
-    def test_an_empty_file_changes_nothing(self, tmp_path: Path, content: str) -> None:
+    def test_empty_file_changes_nothing(self, tmp_path: Path, content: str) -> None:
         assert read_yaml(_file(tmp_path, content)) == {}
 
-    def test_a_resolved_config_is_a_config_file(self, tmp_path: Path) -> None:
+    def test_resolved_config_is_a_valid_config_file(self, tmp_path: Path) -> None:
         config = load_config(None, ["algorithm.name=feddst", "algorithm.alpha=0.1", "seed=5"])
         path = _file(tmp_path, yaml.safe_dump(config.to_dict()))
         assert load_config(path, []) == config
@@ -207,13 +205,15 @@ class TestFiles:
             (b"\ta: 1\n", "is not YAML"),
             (b"a: \x00\n", "is not YAML"),
             (b"!!python/object/apply:os.getcwd []\n", "is not YAML"),
-            (b"- seed: 1\n", "does not hold a mapping"),
-            (b"seed\n", "does not hold a mapping"),
-            (b"3\n", "does not hold a mapping"),
-            (b"\xff\xfeseed: 1\n", "not"),
+            (b"- seed: 1\n", "mapping"),
+            (b"seed\n", "mapping"),
+            (b"3\n", "mapping"),
+            (b"\xff\xfeseed: 1\n", "not text"),
         ],
     )
-    def test_a_file_that_is_no_config_is_refused(self, tmp_path: Path, content: bytes, problem: str) -> None:
+    def test_file_that_is_not_a_config_is_rejected(
+        self, tmp_path: Path, content: bytes, problem: str
+    ) -> None:
         path = tmp_path / "experiment.yaml"
         path.write_bytes(content)
         with pytest.raises(ConfigError, match=problem) as caught:
@@ -221,13 +221,13 @@ class TestFiles:
         assert (caught.value.field, caught.value.value) == ("--config", path)
         assert len(str(caught.value).splitlines()) == 1
 
-    def test_a_file_that_cannot_be_read_is_refused(self, tmp_path: Path) -> None:
+    def test_unreadable_file_is_rejected(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="No such file"):
             read_yaml(tmp_path / "missing.yaml")
         with pytest.raises(ConfigError, match="Is a directory"):
             read_yaml(tmp_path)
 
-    def test_a_key_that_is_no_word_is_refused(self, tmp_path: Path) -> None:
+    def test_key_that_is_not_text_is_rejected(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             load_config(_file(tmp_path, "1: 2\n"), [])
         assert caught.value.field == "1"
@@ -240,13 +240,13 @@ def test_flatten_gives_dotted_leaves() -> None:
 
 
 class TestResume:
-    """A run's past stays valid: only how far, where and how it is watched may change."""
+    """A resumed run may change only its rounds, its runtime and its tracking."""
 
     @staticmethod
     def stored(*overrides: str) -> dict[str, Any]:
         return load_config(None, ["algorithm.name=fedprox", "algorithm.mu=0.1", *overrides]).to_dict()
 
-    def test_no_override_gives_the_stored_config(self) -> None:
+    def test_resume_without_overrides_keeps_the_config(self) -> None:
         assert resumed_config(self.stored(), []).to_dict() == self.stored()
 
     @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ class TestResume:
             "tracking.enabled=false",
         ],
     )
-    def test_what_changes_no_result_may_change(self, override: str) -> None:
+    def test_resume_accepts_keys_that_change_no_result(self, override: str) -> None:
         key, _, _ = override.partition("=")
         config = resumed_config(self.stored(), [override])
         changed = flatten(config.to_dict())
@@ -287,23 +287,23 @@ class TestResume:
             ("wire.value_dtype=float16", "float32"),
         ],
     )
-    def test_anything_else_is_refused_by_name(self, override: str, had: str) -> None:
+    def test_resume_rejects_other_keys(self, override: str, had: str) -> None:
         key, _, value = override.partition("=")
         overrides = [override, *(["algorithm={name: fedavg}"] if key == "algorithm.name" else [])]
-        with pytest.raises(ConfigError, match=f"the run has {had}, and a resumed run keeps it") as caught:
+        with pytest.raises(ConfigError, match=f"the run has {had},") as caught:
             resumed_config(self.stored(), overrides)
         assert (caught.value.field, str(caught.value.value)) == (key, value)
-        assert "training.rounds, runtime, tracking" in caught.value.remedy
 
-    def test_the_same_value_again_is_no_change(self) -> None:
+    def test_resume_accepts_the_same_value(self) -> None:
         overrides = ["seed=0", "training.lr=5e-2", "algorithm.mu=0.1"]
         assert resumed_config(self.stored(), overrides).to_dict() == self.stored()
 
-    def test_a_section_whose_name_only_begins_alike_is_not_allowed(self) -> None:
-        with pytest.raises(ConfigError, match="there is no such key"):
+    def test_resume_rejects_sections_with_a_similar_name(self) -> None:
+        with pytest.raises(ConfigError) as caught:
             resumed_config(self.stored(), ["runtime_x=1"])
+        assert caught.value.field == "runtime_x"
 
-    def test_a_stored_config_of_another_version_is_refused_by_key(self) -> None:
+    def test_resume_rejects_stored_configs_with_unknown_keys(self) -> None:
         stored = self.stored() | {"no_longer": 1}
         with pytest.raises(ConfigError) as caught:
             resumed_config(stored, [])
@@ -318,14 +318,14 @@ class TestResume:
             ("sparsity.device_levels.watch=0.9", "sparsity.device_levels.watch"),
         ],
     )
-    def test_a_name_in_a_mapping_is_neither_dropped_nor_added(self, override: str, field: str) -> None:
+    def test_resume_rejects_added_and_removed_names_in_mappings(self, override: str, field: str) -> None:
         stored = self.stored("sparsity.device_levels={phone: 0.5, tablet: 0.25}")
-        with pytest.raises(ConfigError, match="a resumed run keeps it") as caught:
+        with pytest.raises(ConfigError) as caught:
             resumed_config(stored, [override])
         assert caught.value.field == field
         assert resumed_config(stored, ["sparsity.device_levels.phone=0.5"]).to_dict() == stored
 
-    def test_a_method_s_option_cannot_be_dropped(self) -> None:
+    def test_resume_rejects_removed_options_of_the_method(self) -> None:
         stored = self.stored()
         assert isinstance(resumed_config(stored, []), ExperimentConfig)
         with pytest.raises(ConfigError) as caught:

@@ -36,7 +36,8 @@ from orchestrator.rounds.driver import Driver
 from orchestrator.runtime.run_folder import begin_run, run_info, verify_run
 from orchestrator.storage.checkpoint import RestoredRun, Templates
 from orchestrator.storage.pointer import Pointer, pointer_name, seal
-from orchestrator.storage.run_store import LOGS, RunStore
+from orchestrator.storage.run_logs import LOGS
+from orchestrator.storage.run_store import RunStore
 from tests.fuzz.mutation import EXTREMES, mutated
 from tests.fuzz.tally import MIB, Tally, command
 from tests.support.runs import REMEMBERING, prepared
@@ -106,7 +107,7 @@ def outcome(tally: Tally, folder: Path, one: Original, what: str) -> str:
     if found is not None and found != one.digests[round_idx]:
         return tally.found(f"another state of round {round_idx}: {what}")
     if (round_idx < one.newest and had_newest) != (store.skipped_checkpoint is not None):
-        return tally.found(f"skipped checkpoint: {store.skipped_checkpoint}: {what}")
+        return tally.found(f"skipped: {store.skipped_checkpoint}: {what}")
     for log in LOGS:
         if (folder / log).stat().st_size != (restored.log_bytes[log] if restored else 0):
             return tally.found(f"{log} is not cut: {what}")

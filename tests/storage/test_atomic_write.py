@@ -1,4 +1,4 @@
-"""Durable writes: whole or not at all, and a refusal of the file system is one line that says what to do."""
+"""Durable writes: atomic, and a failure is one line with the remedy."""
 
 import errno
 import os
@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.atomic_write import storing, write_durably
+from orchestrator.storage.atomic_write import append_durably, explained_write, replace_file, write_durably
 
 
-def test_a_write_replaces_the_file_whole(tmp_path: Path) -> None:
+def test_write_replaces_the_whole_file(tmp_path: Path) -> None:
     file = tmp_path / "file"
     write_durably(file, b"first, and longer")
     (tmp_path / "file.tmp").write_bytes(b"left over from a kill")
@@ -22,11 +22,19 @@ def test_a_write_replaces_the_file_whole(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+def test_append_returns_the_new_length(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    assert append_durably(file, b"first\n") == 6
+    assert append_durably(file, b"") == 6
+    assert append_durably(file, b"second\n") == 13
+    assert file.read_bytes() == b"first\nsecond\n"
+
+
 @pytest.fixture
 def small_files() -> Iterator[None]:
-    """No file of this process may become longer than 1,000 bytes."""
+    """Limit the files of this process to 1,000 bytes."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN, "Python takes the error instead of the signal"
+    assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN, "the limit must raise OSError, not kill Python"
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -34,39 +42,41 @@ def small_files() -> Iterator[None]:
 
 @pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize("size", [1001, 100_000])
-def test_a_write_that_is_refused_leaves_the_file_as_it_was(tmp_path: Path, size: int) -> None:
+def test_failed_write_keeps_the_old_file(tmp_path: Path, size: int) -> None:
     file = tmp_path / "file"
     write_durably(file, b"first")
     with pytest.raises(CheckpointError) as caught:
         write_durably(file, bytes(size))
     (line,) = str(caught.value).splitlines()
-    assert line.startswith(f"{file} could not be written (File too large); free space")
+    assert line.startswith(f"{file} ")
+    assert "File too large" in line
+    with pytest.raises(OSError, match="File too large"):
+        replace_file(file, bytes(size))
     assert file.read_bytes() == b"first"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ESTALE])
-def test_whatever_the_file_system_refuses_is_one_line_with_the_remedy(tmp_path: Path, code: int) -> None:
+def test_error_names_file_cause_and_the_run_to_resume(tmp_path: Path, code: int) -> None:
     (tmp_path / "run.json").write_text("{}")
     path = tmp_path / "commits" / "round-000003.json"
-    with pytest.raises(CheckpointError) as caught, storing(path):
+    with pytest.raises(CheckpointError) as caught, explained_write(path):
         raise OSError(code, os.strerror(code))
     (line,) = str(caught.value).splitlines()
-    assert line == (
-        f"{path} could not be written ({os.strerror(code)}); all earlier rounds are safe: free space, or make that "
-        f"place writable, then `sparsefleet resume {tmp_path}` goes on after the last commit"
-    )
+    assert line.startswith(f"{path} ")
+    assert f"({os.strerror(code)})" in line
+    assert line.endswith(f"`sparsefleet resume {tmp_path}`")
 
 
-def test_beside_a_run_nothing_is_said_of_resuming(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="then give the command again") as caught:
+def test_error_outside_a_run_does_not_mention_resume(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="No such file or directory") as caught:
         write_durably(tmp_path / "missing" / "file", b"")
-    assert "No such file or directory" in str(caught.value)
+    assert "sparsefleet resume" not in str(caught.value)
 
 
-def test_a_disk_that_does_not_even_say_whose_file_it_is_changes_nothing_of_that(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_disk_does_not_hide_the_first_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On this disk `stat` fails too, so that nothing can tell whether the file belongs to a run."""
+
     def fail(*arguments: object, **options: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -74,11 +84,11 @@ def test_a_disk_that_does_not_even_say_whose_file_it_is_changes_nothing_of_that(
     with monkeypatch.context() as failing:
         failing.setattr(os, "stat", fail)
         try:
-            with storing(path):
+            with explained_write(path):
                 fail()
         except CheckpointError as error:
             found = str(error)
-    assert found == (
-        f"{path} could not be written (Input/output error); free space, or make that place writable, "
-        "then give the command again"
-    )
+    assert found is not None
+    assert found.startswith(f"{path} ")
+    assert "(Input/output error)" in found
+    assert "sparsefleet resume" not in found

@@ -1,4 +1,4 @@
-"""Client states: any sequence of rounds, reads and restarts gives what a plain dictionary would, in little memory."""
+"""Client states behave like a dictionary, for any sequence of rounds, reads and restarts."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,13 +15,6 @@ from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.saved_states import clients_file
 from orchestrator.storage.state_file import encode
 from orchestrator.tracking.record import read_records
-from tests.support.keeping import (
-    STATE_BYTES,
-    Process,
-    files_of,
-    kept,
-    numbers_of,
-)
 from tests.support.runs import (
     REMEMBERING,
     Clock,
@@ -29,10 +22,17 @@ from tests.support.runs import (
     drive,
     prepared,
 )
+from tests.support.state_process import (
+    STATE_BYTES,
+    StateProcess,
+    numbered_state,
+    numbers_of,
+    rounds_with_clients_file,
+)
 
 
-class TestLikeADictionary:
-    """Whatever happens in whatever order."""
+class TestAgainstADictionary:
+    """Stage, commit, read and kill in any order."""
 
     CHANGES = st.dictionaries(st.integers(0, 5), st.none() | st.integers(0, 99), max_size=3)
     STEPS = st.one_of(
@@ -43,10 +43,12 @@ class TestLikeADictionary:
 
     @settings(max_examples=60)
     @given(steps=st.lists(STEPS, max_size=20), cached=st.integers(0, 3))
-    def test_any_sequence(self, steps: list[tuple[Any, ...]], cached: int) -> None:
+    def test_any_sequence_of_steps_equals_a_dictionary(
+        self, steps: list[tuple[Any, ...]], cached: int
+    ) -> None:
         with TemporaryDirectory() as name:
             folder = Path(name)
-            process = Process(folder, cached * STATE_BYTES)
+            process = StateProcess(folder, cached * STATE_BYTES)
             history: list[dict[int, int | None]] = [{}]
             staged: dict[int, int | None] = {}
             for step in steps:
@@ -58,7 +60,7 @@ class TestLikeADictionary:
                         assert (None if found is None else found.number) == expected.get(k)
                     case "stage", changed:
                         staged |= changed
-                        states = {k: None if n is None else kept(n) for k, n in changed.items()}
+                        states = {k: None if n is None else numbered_state(n) for k, n in changed.items()}
                         process.states.stage(process.round_idx, states)
                     case ("commit",):
                         process.commit()
@@ -66,25 +68,25 @@ class TestLikeADictionary:
                         staged = {}
                     case (kill,):
                         if kill == "kill before the pointer":
-                            half = encode({str(k): kept(100) for k in range(6)})
+                            half = encode({str(k): numbered_state(100) for k in range(6)})
                             write_durably(folder / clients_file(process.round_idx), half)
                         if kill == "kill after it":
                             process.write()
                             history.append(history[-1] | staged)
-                        process, staged = Process(folder, cached * STATE_BYTES), {}
+                        process, staged = StateProcess(folder, cached * STATE_BYTES), {}
                 assert numbers_of(process.states) == history[-1] | staged
                 assert len(process.states) == len(history[-1] | staged)
 
 
 class TestSnapshots:
-    """The states after a round, while the next one already changes them."""
+    """`after(round_idx)`, while the next round already changes states."""
 
-    def test_later_rounds_do_not_show(self, tmp_path: Path) -> None:
-        process = Process(tmp_path)
-        process.commit({0: kept(0), 1: kept(1)})
-        process.states.stage(1, {1: kept(11), 2: kept(12)})
+    def test_snapshot_excludes_later_rounds(self, tmp_path: Path) -> None:
+        process = StateProcess(tmp_path)
+        process.commit({0: numbered_state(0), 1: numbered_state(1)})
+        process.states.stage(1, {1: numbered_state(11), 2: numbered_state(12)})
         after = process.states.after(1)
-        process.states.stage(2, {0: kept(20), 1: None, 3: kept(23)})
+        process.states.stage(2, {0: numbered_state(20), 1: None, 3: numbered_state(23)})
         assert numbers_of(after) == {0: 0, 1: 11, 2: 12}
         assert numbers_of(process.states) == {0: 20, 1: None, 2: 12, 3: 23}
         assert [k in after for k in range(4)] == [True, True, True, False]
@@ -93,18 +95,18 @@ class TestSnapshots:
         with pytest.raises(KeyError):
             after[3]
 
-    def test_the_commit_of_their_own_round_does_not_change_them(self, tmp_path: Path) -> None:
-        process = Process(tmp_path, 0)
-        process.commit({0: kept(0)})
-        process.states.stage(1, {0: kept(10), 1: kept(11)})
+    def test_commit_of_its_round_does_not_change_a_snapshot(self, tmp_path: Path) -> None:
+        process = StateProcess(tmp_path, 0)
+        process.commit({0: numbered_state(0)})
+        process.states.stage(1, {0: numbered_state(10), 1: numbered_state(11)})
         after = process.states.after(1)
-        process.states.stage(2, {0: kept(20)})
+        process.states.stage(2, {0: numbered_state(20)})
         process.commit()
         assert numbers_of(after) == {0: 10, 1: 11}
         assert numbers_of(process.states.staged(2)) == {0: 20}
 
-    def test_clients_are_scored_as_the_round_left_them(self, tmp_path: Path) -> None:
-        """`Prompted` probes client 39, whose score is in the last chunk, before its last score is taken."""
+    def test_driver_scores_clients_with_the_states_of_the_round(self, tmp_path: Path) -> None:
+        """`Prompted` probes client 39 for the next round before the driver has scored it in the last chunk."""
         experiment = prepared(
             "algorithm.name=tests.support.methods:Prompted",
             "fleet.num_clients=40",
@@ -117,11 +119,13 @@ class TestSnapshots:
             return float((experiment.dataset.test_labels[experiment.partition.test[k]] == label % 10).mean())
 
         others = sum(share(k, k) for k in range(39))
-        told = [
+        measured = [
             record.metrics["personal/accuracy_mean"] for record in read_records(tmp_path / "metrics.jsonl")
         ]
-        assert told == pytest.approx([(others + share(39, 39 + r + 1)) / 40 for r in range(4)], rel=1e-12)
-        assert any(share(39, 39 + r + 1) != share(39, 39 + r + 2) for r in range(3)), "or this shows nothing"
+        assert measured == pytest.approx([(others + share(39, 39 + r + 1)) / 40 for r in range(4)], rel=1e-12)
+        assert any(share(39, 39 + r + 1) != share(39, 39 + r + 2) for r in range(3)), (
+            "equal shares would hide a wrong round"
+        )
 
 
 OPTIONS = {
@@ -133,7 +137,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_a_run_that_keeps_no_committed_state_in_memory_is_the_same_run(tmp_path: Path, name: str) -> None:
+def test_run_without_a_cache_gives_the_same_run(tmp_path: Path, name: str) -> None:
     experiment = prepared(*OPTIONS[name])
     expected = drive(experiment, tmp_path / "cached").params_sha256()
     store = RunStore(tmp_path / "read", cache_bytes=0)
@@ -146,7 +150,7 @@ def test_a_run_that_keeps_no_committed_state_in_memory_is_the_same_run(tmp_path:
     assert len(committed(experiment, tmp_path / "read").client_states) > 2
 
 
-def test_a_driver_deletes_the_files_that_no_client_needs(tmp_path: Path) -> None:
+def test_driver_deletes_files_without_latest_states(tmp_path: Path) -> None:
     experiment = prepared(REMEMBERING, "training.clients_per_round=6", "training.rounds=5")
     drive(experiment, tmp_path)
-    assert files_of(tmp_path / "commits") == {3, 4}
+    assert rounds_with_clients_file(tmp_path / "commits") == {3, 4}

@@ -1,4 +1,4 @@
-"""The final model, written as files and built again from them alone."""
+"""The exported model can be rebuilt from its files alone."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def build(input_shape, num_classes):
 
 
 def _reloaded(folder: Path) -> tuple[FlatModule, dict[str, Any]]:
-    """The model from its folder, as a reader of the two files would build it."""
+    """Build the model from the two files, as a reader would."""
     about: dict[str, Any] = json.loads((folder / "model.json").read_text())
     builder = about["builder"]
     if about["file"] is not None:
@@ -61,7 +61,7 @@ def _params(experiment: Experiment) -> torch.Tensor:
 
 @pytest.mark.parametrize("softmax", ["true", "false"])
 @pytest.mark.parametrize("model", ["mlp", "tests.support.models:dropout", "{tmp}/own.py:build"])
-def test_what_is_written_can_be_built_again(tmp_path: Path, model: str, softmax: str) -> None:
+def test_exported_model_can_be_rebuilt(tmp_path: Path, model: str, softmax: str) -> None:
     (tmp_path / "own.py").write_text(OWN_MODEL)
     name = model.replace("{tmp}", str(tmp_path))
     experiment = fresh(f"model.name={name}", f"model.double_softmax={softmax}")
@@ -74,7 +74,7 @@ def test_what_is_written_can_be_built_again(tmp_path: Path, model: str, softmax:
     assert about["double_softmax"] is (softmax == "true")
 
 
-def test_the_description_says_what_goes_in_and_comes_out(tmp_path: Path) -> None:
+def test_description_contains_inputs_and_classes(tmp_path: Path) -> None:
     experiment = prepared()
     export_model(experiment, _params(experiment), tmp_path)
     assert json.loads((tmp_path / "model.json").read_text()) == {
@@ -90,7 +90,7 @@ def test_the_description_says_what_goes_in_and_comes_out(tmp_path: Path) -> None
     }
 
 
-def test_writing_again_replaces_the_model(tmp_path: Path) -> None:
+def test_second_export_replaces_the_model(tmp_path: Path) -> None:
     experiment = prepared()
     params = _params(experiment)
     export_model(experiment, params, tmp_path)
@@ -100,13 +100,13 @@ def test_writing_again_replaces_the_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["fedavg", "feddst"])
-def test_a_run_leaves_its_final_model(tmp_path: Path, name: str) -> None:
+def test_run_exports_its_final_model(tmp_path: Path, name: str) -> None:
     driver = drive(prepared(f"algorithm.name={name}"), tmp_path)
     flat, _ = _reloaded(tmp_path / "model")
     assert params_sha256(flat.values) == driver.params_sha256()
 
 
-def test_another_run_may_start_from_it(tmp_path: Path) -> None:
+def test_another_run_can_start_from_an_exported_model(tmp_path: Path) -> None:
     driver = drive(prepared(), tmp_path)
     path = tmp_path / "model" / "model.safetensors"
     following = fresh(f"model.init={path}", "seed=9")

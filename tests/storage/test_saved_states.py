@@ -1,4 +1,4 @@
-"""Committed client states: a bounded part of them in memory, the rest in files that go when nobody needs them."""
+"""Committed client states: a cache of limited size, and files that are deleted when no checkpoint needs them."""
 
 import weakref
 from pathlib import Path
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import CheckpointError
 from orchestrator.storage.atomic_write import write_durably
-from orchestrator.storage.checkpoint import CheckpointStore, Templates
+from orchestrator.storage.checkpoint import Templates
+from orchestrator.storage.checkpoint_store import CheckpointStore
 from orchestrator.storage.saved_states import (
     LEAF_BYTES,
     SavedClientStates,
@@ -20,20 +21,20 @@ from orchestrator.storage.saved_states import (
     size_bytes,
 )
 from orchestrator.storage.state_file import encode
-from tests.support.keeping import (
+from tests.support.state_process import (
     SIZE,
     STATE_BYTES,
-    Kept,
-    Process,
-    files_of,
-    kept,
+    NumberedState,
+    StateProcess,
+    numbered_state,
     numbers_of,
+    rounds_with_clients_file,
 )
 
 WHOLE = torch.zeros(25)
 
 
-def test_the_index_knows_who_has_a_state(tmp_path: Path) -> None:
+def test_index_contains_the_clients_with_a_state(tmp_path: Path) -> None:
     states = SavedClientStates(tmp_path, 0)
     states.index(0, [7, 2])
     states.index(1, [2, 4])
@@ -44,11 +45,11 @@ def test_the_index_knows_who_has_a_state(tmp_path: Path) -> None:
 
 
 class TestMemory:
-    """Bounded by the cache and the rounds that are not committed."""
+    """Only cached states and states of uncommitted rounds are in memory."""
 
-    def test_committed_states_stay_within_the_bound(self, tmp_path: Path) -> None:
-        """Ten are committed; three fit."""
-        process = Process(tmp_path, 3 * STATE_BYTES + 1)
+    def test_cache_limits_committed_states(self, tmp_path: Path) -> None:
+        """The run commits ten states, and the cache has space for three."""
+        process = StateProcess(tmp_path, 3 * STATE_BYTES + 1)
         states = [weakref.ref(state) for state in self._commit_ten(process)]
         assert [k for k, state in enumerate(states) if state() is not None] == [7, 8, 9]
         assert process.states[8] is states[8]()
@@ -56,17 +57,17 @@ class TestMemory:
         assert [k for k, state in enumerate(states) if state() is not None] == [8, 9]
 
     @staticmethod
-    def _commit_ten(process: Process) -> list[Kept]:
-        states = [kept(number) for number in range(10)]
+    def _commit_ten(process: StateProcess) -> list[NumberedState]:
+        states = [numbered_state(number) for number in range(10)]
         for start in (0, 5):
             process.commit({k: states[k] for k in range(start, start + 5)})
         return states
 
     @pytest.mark.parametrize("num_rounds", [1, 2])
-    def test_states_that_are_not_committed_stay(self, tmp_path: Path, num_rounds: int) -> None:
-        """Without room for any other: one round trains while the one before is being committed."""
-        process = Process(tmp_path, 0)
-        states = {k: kept(k) for k in range(4)}
+    def test_uncommitted_states_stay_in_memory(self, tmp_path: Path, num_rounds: int) -> None:
+        """The cache is empty. One round trains while the round before is being committed."""
+        process = StateProcess(tmp_path, 0)
+        states = {k: numbered_state(k) for k in range(4)}
         for k, state in states.items():
             process.states.stage(k % num_rounds, {k: state})
         for k, state in states.items():
@@ -76,16 +77,16 @@ class TestMemory:
             assert (process.states[k] is state) == (k % num_rounds == 1)
         assert numbers_of(process.states) == {k: k for k in states}
 
-    def test_least_recently_used_states_make_room(self) -> None:
+    def test_cache_drops_the_least_recently_used_state(self) -> None:
         cache = StateCache(3 * STATE_BYTES)
         for k in range(3):
-            cache.put(k, kept(k))
+            cache.put(k, numbered_state(k))
         assert cache.get(0).number == 0
-        cache.put(3, kept(3))
+        cache.put(3, numbered_state(3))
         assert [k for k in range(4) if k in cache] == [0, 2, 3]
-        cache.put(2, kept(22))
+        cache.put(2, numbered_state(22))
         assert (cache.get(2).number, cache.num_bytes) == (22, 3 * STATE_BYTES)
-        cache.put(4, Kept(values=torch.zeros(6 * SIZE), number=4))
+        cache.put(4, NumberedState(values=torch.zeros(6 * SIZE), number=4))
         assert (cache.num_bytes, [k for k in range(5) if k in cache]) == (0, [])
 
     @pytest.mark.parametrize(
@@ -99,33 +100,35 @@ class TestMemory:
             ({"a": WHOLE, "part": WHOLE[5:]}, 2, 100),
         ],
     )
-    def test_a_state_takes_what_it_keeps_alive(
+    def test_size_counts_the_whole_storage_of_views_once(
         self, state: object, num_leaves: int, value_bytes: int
     ) -> None:
         assert size_bytes(state) == LEAF_BYTES * (1 + num_leaves) + value_bytes
 
-    def test_methods_without_client_state_cost_nothing(self, tmp_path: Path) -> None:
-        process = Process(tmp_path)
+    def test_stateless_method_writes_no_files(self, tmp_path: Path) -> None:
+        process = StateProcess(tmp_path)
         for _ in range(3):
             process.commit()
         assert (len(process.states), list(process.states), 0 in process.states) == (0, [], False)
-        assert files_of(tmp_path) == set()
+        assert rounds_with_clients_file(tmp_path) == set()
 
 
 class TestFiles:
-    """A file goes when all of its states have later ones in both of the two newest commits."""
+    """A file is deleted when neither of the two newest checkpoints needs any of its states."""
 
-    def test_when(self, tmp_path: Path) -> None:
-        process = Process(tmp_path)
-        process.commit({0: kept(1), 1: kept(2)})
-        process.commit({0: kept(3)})
-        process.commit({1: kept(4)})
-        assert files_of(tmp_path) == {0, 1, 2}, "the commit before needs the state of client 1"
+    def test_files_without_latest_states_are_deleted(self, tmp_path: Path) -> None:
+        process = StateProcess(tmp_path)
+        process.commit({0: numbered_state(1), 1: numbered_state(2)})
+        process.commit({0: numbered_state(3)})
+        process.commit({1: numbered_state(4)})
+        assert rounds_with_clients_file(tmp_path) == {0, 1, 2}, (
+            "the checkpoint before needs the state of client 1"
+        )
         process.commit()
-        assert files_of(tmp_path) == {1, 2}
+        assert rounds_with_clients_file(tmp_path) == {1, 2}
         process.commit({0: None, 1: None})
         process.commit()
-        assert files_of(tmp_path) == {4}
+        assert rounds_with_clients_file(tmp_path) == {4}
         assert numbers_of(process.states) == {0: None, 1: None}
 
     @settings(max_examples=40)
@@ -133,84 +136,84 @@ class TestFiles:
         rounds=st.lists(st.tuples(st.sets(st.integers(0, 3), max_size=2), st.booleans()), max_size=10),
         cached=st.integers(0, 2),
     )
-    def test_never_one_that_the_two_newest_commits_need(
+    def test_files_of_the_two_newest_checkpoints_are_kept(
         self, rounds: list[tuple[set[int], bool]], cached: int
     ) -> None:
-        """Whether or not the process is a new one, as counted by hand over all of the rounds."""
+        """Compare with a count over all rounds, with and without restarts of the process."""
         with TemporaryDirectory() as name:
             folder = Path(name)
-            process, latest, before = Process(folder, cached * STATE_BYTES), dict[int, int](), set[int]()
+            process, latest, before = StateProcess(folder, cached * STATE_BYTES), dict[int, int](), set[int]()
             for round_idx, (clients, restart) in enumerate(rounds):
-                process.commit({k: kept(round_idx) for k in clients})
+                process.commit({k: numbered_state(round_idx) for k in clients})
                 latest |= dict.fromkeys(clients, round_idx)
                 needed = set(latest.values())
-                assert files_of(folder) == needed | before
+                assert rounds_with_clients_file(folder) == needed | before
                 before = needed
                 if restart:
-                    process = Process(folder, cached * STATE_BYTES)
+                    process = StateProcess(folder, cached * STATE_BYTES)
                 assert numbers_of(process.states) == latest
 
     @pytest.mark.parametrize("gone", [(), (0,), (1,), (0, 1)])
-    def test_killed_while_they_are_deleted(self, tmp_path: Path, gone: tuple[int, ...]) -> None:
-        process = Process(tmp_path)
-        process.commit({0: kept(0)})
-        process.commit({0: kept(10), 1: kept(11)})
-        process.commit({0: kept(20), 1: kept(21)})
+    def test_kill_during_deletion_is_harmless(self, tmp_path: Path, gone: tuple[int, ...]) -> None:
+        process = StateProcess(tmp_path)
+        process.commit({0: numbered_state(0)})
+        process.commit({0: numbered_state(10), 1: numbered_state(11)})
+        process.commit({0: numbered_state(20), 1: numbered_state(21)})
         process.write()
         for round_idx in gone:
             (tmp_path / clients_file(round_idx)).unlink(missing_ok=True)
-        again = Process(tmp_path)
+        again = StateProcess(tmp_path)
         assert (again.round_idx, numbers_of(again.states)) == (4, {0: 20, 1: 21})
         again.commit()
-        assert files_of(tmp_path) == {2}
+        assert rounds_with_clients_file(tmp_path) == {2}
 
-    def test_one_can_go_back_by_a_round(self, tmp_path: Path) -> None:
-        process = Process(tmp_path)
+    def test_previous_checkpoint_keeps_its_client_states(self, tmp_path: Path) -> None:
+        process = StateProcess(tmp_path)
         for number in range(4):
-            process.commit({0: kept(number), 1: kept(10 + number)})
-        assert files_of(tmp_path) == {2, 3}
+            process.commit({0: numbered_state(number), 1: numbered_state(10 + number)})
+        assert rounds_with_clients_file(tmp_path) == {2, 3}
         for path in tmp_path.glob("*-000003.*"):
             path.unlink()
-        again = Process(tmp_path)
+        again = StateProcess(tmp_path)
         assert (again.round_idx, numbers_of(again.states)) == (3, {0: 2, 1: 12})
 
-    def test_a_kill_between_the_states_and_the_pointer_leaves_the_earlier_ones(self, tmp_path: Path) -> None:
-        process = Process(tmp_path)
-        process.commit({0: kept(1), 1: kept(2)})
+    def test_kill_before_the_pointer_keeps_the_earlier_states(self, tmp_path: Path) -> None:
+        process = StateProcess(tmp_path)
+        process.commit({0: numbered_state(1), 1: numbered_state(2)})
         for name in ("server-000001.safetensors", clients_file(1)):
-            write_durably(tmp_path / name, encode({"0": kept(7), "1": kept(8)}))
-        again = Process(tmp_path)
+            write_durably(tmp_path / name, encode({"0": numbered_state(7), "1": numbered_state(8)}))
+        again = StateProcess(tmp_path)
         assert (again.round_idx, numbers_of(again.states)) == (1, {0: 1, 1: 2})
-        again.commit({1: kept(3)})
-        assert numbers_of(Process(tmp_path).states) == {0: 1, 1: 3}
+        again.commit({1: numbered_state(3)})
+        assert numbers_of(StateProcess(tmp_path).states) == {0: 1, 1: 3}
 
-    def test_damage_to_superseded_states_does_not_matter(self, tmp_path: Path) -> None:
-        process = Process(tmp_path)
-        process.commit({0: kept(1)})
-        process.commit({0: kept(2)})
+    def test_damage_to_superseded_states_is_ignored(self, tmp_path: Path) -> None:
+        process = StateProcess(tmp_path)
+        process.commit({0: numbered_state(1)})
+        process.commit({0: numbered_state(2)})
         (tmp_path / clients_file(0)).write_bytes(b"")
-        assert numbers_of(Process(tmp_path).states) == {0: 2}
+        assert numbers_of(StateProcess(tmp_path).states) == {0: 2}
 
-    def test_damage_to_one_state_that_counts_is_named(self, tmp_path: Path) -> None:
-        """Also where the file's other states are superseded."""
-        process = Process(tmp_path)
-        process.commit({0: kept(1), 1: kept(2)})
-        process.commit({0: kept(3)})
+    def test_damaged_file_with_a_latest_state_is_rejected(self, tmp_path: Path) -> None:
+        """The other state of the file is superseded."""
+        process = StateProcess(tmp_path)
+        process.commit({0: numbered_state(1), 1: numbered_state(2)})
+        process.commit({0: numbered_state(3)})
         path = tmp_path / clients_file(0)
         path.write_bytes(path.read_bytes()[:-1] + b"\x01")
         with pytest.raises(CheckpointError, match=r"clients-000000\.safetensors is corrupt"):
-            Process(tmp_path)
+            StateProcess(tmp_path)
 
-    def test_a_file_that_is_lost_during_a_run_is_named(self, tmp_path: Path) -> None:
-        process = Process(tmp_path, 0)
-        process.commit({0: kept(1)})
+    def test_file_lost_during_a_run_is_named(self, tmp_path: Path) -> None:
+        process = StateProcess(tmp_path, 0)
+        process.commit({0: numbered_state(1)})
         (tmp_path / clients_file(0)).unlink()
         with pytest.raises(CheckpointError, match=r"clients-000000\.safetensors cannot be read") as caught:
             process.states[0]
         assert len(str(caught.value).splitlines()) == 1
 
-    def test_states_of_another_version_of_the_method_are_refused_at_once(self, tmp_path: Path) -> None:
-        Process(tmp_path).commit({0: kept(1)})
+    def test_states_of_another_method_version_are_rejected_before_training(self, tmp_path: Path) -> None:
+        StateProcess(tmp_path).commit({0: numbered_state(1)})
         templates = Templates(server={}, client=(torch.zeros(1),))
-        with pytest.raises(CheckpointError, match=r"clients-000000.*another version of the method"):
-            CheckpointStore(tmp_path).last(templates)
+        with pytest.raises(CheckpointError, match=r"clients-000000.*another version"):
+            CheckpointStore(tmp_path).restore(templates)

@@ -1,4 +1,4 @@
-"""What a run came to, from its records."""
+"""The summary of a run from its records."""
 
 import json
 from math import inf, nan
@@ -27,7 +27,7 @@ def _of(store: RunStore, *metrics: dict[str, float], interrupted: bool = False) 
     return RunSummary.of(ExperimentConfig(), store, records, "ab" * 32, interrupted)
 
 
-def test_totals_are_the_last_round_s_and_scores_the_last_evaluated_one_s(tmp_path: Path) -> None:
+def test_summary_takes_totals_of_the_last_round_and_last_measured_scores(tmp_path: Path) -> None:
     summary = _of(
         RunStore(tmp_path / "my-run"),
         {"eval/accuracy": 0.1, "personal/accuracy_mean": 0.2},
@@ -52,7 +52,7 @@ def test_totals_are_the_last_round_s_and_scores_the_last_evaluated_one_s(tmp_pat
     }
 
 
-def test_rounds_whose_evaluation_is_no_number_are_counted(tmp_path: Path) -> None:
+def test_summary_counts_rounds_with_non_finite_evaluation(tmp_path: Path) -> None:
     summary = _of(
         RunStore(tmp_path / "r"),
         {"eval/loss": 1.0, "train/loss": nan},
@@ -64,7 +64,7 @@ def test_rounds_whose_evaluation_is_no_number_are_counted(tmp_path: Path) -> Non
     assert summary.num_not_finite == 3
 
 
-def test_a_summary_of_an_earlier_version_is_sound(tmp_path: Path) -> None:
+def test_summary_of_an_earlier_version_has_no_non_finite_rounds(tmp_path: Path) -> None:
     fields = _of(RunStore(tmp_path / "r"), TOTALS).to_dict()
     del fields["num_not_finite"]
     (tmp_path / "summary.json").write_text(json.dumps(fields))
@@ -82,13 +82,13 @@ def test_each_score_is_from_the_last_round_that_measured_it(tmp_path: Path) -> N
     assert (summary.accuracy, summary.personal_accuracy) == (0.5, 0.3)
 
 
-def test_a_run_without_a_round_has_no_accuracy(tmp_path: Path) -> None:
+def test_run_without_rounds_has_no_accuracy(tmp_path: Path) -> None:
     summary = _of(RunStore(tmp_path / "r"), interrupted=True)
     assert (summary.num_rounds, summary.accuracy, summary.personal_accuracy) == (0, None, None)
     assert (summary.upload_bytes_total, summary.num_failures, summary.interrupted) == (0, 0, True)
 
 
-def test_it_is_one_json_object_in_the_order_of_its_fields(tmp_path: Path) -> None:
+def test_json_has_the_fields_in_order(tmp_path: Path) -> None:
     summary = _of(RunStore(tmp_path / "r"), TOTALS)
     found = json.loads(summary.to_json())
     assert found == summary.to_dict()
@@ -100,14 +100,14 @@ class TestReading:
     """`RunSummary.read`."""
 
     @pytest.mark.parametrize("interrupted", [True, False])
-    def test_what_was_written_comes_back(self, tmp_path: Path, interrupted: bool) -> None:
+    def test_written_summary_is_read_back(self, tmp_path: Path, interrupted: bool) -> None:
         summary = _of(RunStore(tmp_path / "r"), {"eval/accuracy": 0.1 + 0.2}, TOTALS, interrupted=interrupted)
         (tmp_path / "summary.json").write_text(summary.to_json())
         assert RunSummary.read(tmp_path / "summary.json") == summary
 
     @pytest.mark.parametrize("text", [None, "", "{", "[]", "3", "{}", '{"run_id": "r", "more": 1}'])
-    def test_a_file_that_holds_none_is_refused_by_name(self, tmp_path: Path, text: str | None) -> None:
+    def test_file_without_a_summary_is_rejected(self, tmp_path: Path, text: str | None) -> None:
         if text is not None:
             (tmp_path / "summary.json").write_text(text)
-        with pytest.raises(CheckpointError, match=r"summary\.json holds no summary .*delete it, and resume"):
+        with pytest.raises(CheckpointError, match=r"summary\.json contains no summary"):
             RunSummary.read(tmp_path / "summary.json")

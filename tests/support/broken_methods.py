@@ -1,4 +1,4 @@
-"""Methods that each break one promise, to show that the suite sees it."""
+"""Methods that break one rule each, to test that the checks detect them."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ Run = LocalRun[Any]
 
 
 class Remembers(Algorithm[ServerState, None]):
-    """Counts its rounds on itself."""
+    """Counts its rounds in an attribute of the method."""
 
     def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
         self.num_rounds = round_idx + 1
@@ -26,14 +26,14 @@ class Remembers(Algorithm[ServerState, None]):
 
 
 class Unseeded(Algorithm[ServerState, None]):
-    """Adds noise that no seed decides."""
+    """Adds noise from an unseeded generator."""
 
     def grad_hook(self, run: Run) -> None:
         run.grad.add_(float(np.random.default_rng().normal()), alpha=1e-3)
 
 
-class RemembersInTheHost(Algorithm[ServerState, None]):
-    """Keeps the previous task's weights beside the model, whichever client had it."""
+class RemembersInTheProcess(Algorithm[ServerState, None]):
+    """Stores the weights of the previous task, of any client, on the model object."""
 
     def load(self, run: Run) -> None:
         super().load(run)
@@ -44,7 +44,7 @@ class RemembersInTheHost(Algorithm[ServerState, None]):
 
 
 class WritesIntoTheState(Algorithm[ServerState, None]):
-    """Averages in place."""
+    """Averages in place, into the server state."""
 
     def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
         state.params.mul_(0.5).add_(aggregate.values, alpha=0.5)
@@ -52,14 +52,14 @@ class WritesIntoTheState(Algorithm[ServerState, None]):
 
 
 class WritesIntoTheReceived(Algorithm[ServerState, None]):
-    """Shrinks the model it was sent."""
+    """Scales the received model in place."""
 
     def after_train(self, run: Run) -> None:
         run.start.mul_(0.5)
 
 
 class WritesIntoTheClientState(Algorithm[ServerState, Tensor]):
-    """Updates what a client keeps in place."""
+    """Updates the client state in place."""
 
     def init_client(self, client_id: int) -> Tensor:
         return torch.zeros(self.setting.layout.size)
@@ -69,7 +69,7 @@ class WritesIntoTheClientState(Algorithm[ServerState, Tensor]):
 
 
 class Masked(Algorithm[ServerState, None]):
-    """Keeps the first half of each layer. Correct; base of the two below."""
+    """A correct method, which keeps the last half of each layer. Base class of three broken methods."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(aggregation="covmean", default_density=0.5)
 
@@ -81,7 +81,7 @@ class Masked(Algorithm[ServerState, None]):
 
 
 class StepsOutOfTheMask(Masked):
-    """Adds noise to all weights after each step."""
+    """Adds a constant to all weights after each step."""
 
     def step(self, run: Run, batch: Batch) -> None:
         super().step(run, batch)
@@ -92,14 +92,14 @@ class StepsOutOfTheMask(Masked):
 
 
 class LeavesTheServerDense(Masked):
-    """Forgets to mask what it adds at the server."""
+    """Adds a constant to all weights at the server, without the mask."""
 
     def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
         return ServerState(params=(aggregate.values + 1e-3).to(torch.float32), mask=state.mask)
 
 
 class SendsTooMuch(Masked):
-    """Says half, sends nine tenths."""
+    """Declares a density of one half, but sends nine tenths of the weights."""
 
     def init(self, params: Tensor) -> ServerState:
         mask = self.setting.layout.full_mask()
@@ -109,7 +109,7 @@ class SendsTooMuch(Masked):
 
 
 class Personal(Algorithm[ServerState, Tensor]):
-    """Clients keep what they trained last, and use it. Correct; base of the three below."""
+    """A correct method: each client keeps and uses its last trained model. Base class of three broken methods."""
 
     traits = Traits(personal=True)
 
@@ -124,14 +124,14 @@ class Personal(Algorithm[ServerState, Tensor]):
 
 
 class ScoringWritesIntoTheClientState(Personal):
-    """Mixes what it received into its own model, in place, to be scored."""
+    """Adds the received model to the client's own model in place, before the score."""
 
     def personal(self, run: Run) -> None:
         run.load(run.state.add_(run.start), None)
 
 
-class ScoringLeavesSomethingInTheHost(Personal):
-    """What is scored is added to what the next task starts from."""
+class ScoringChangesTheProcess(Personal):
+    """Adds the scored model to the initial weights of the next task."""
 
     def load(self, run: Run) -> None:
         super().load(run)
@@ -143,7 +143,7 @@ class ScoringLeavesSomethingInTheHost(Personal):
 
 
 class ScoresAnotherModelEachTime(Personal):
-    """Every second time it is asked, a client shows its model with all signs changed."""
+    """Negates the model of a client in every second score."""
 
     num_scores: ClassVar[list[int]] = [0]
 
@@ -154,20 +154,20 @@ class ScoresAnotherModelEachTime(Personal):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ListState(ServerState):
-    """Not a plain tree."""
+    """A server state with a list, which no checkpoint supports."""
 
     history: list[int] = field(default_factory=list)
 
 
 class KeepsAList(Algorithm[ListState, None]):
-    """Carries a list, which no commit holds."""
+    """Stores a list in the server state."""
 
     def init(self, params: Tensor) -> ListState:
         return ListState(params=params)
 
 
 class SharesAcrossRuns(Algorithm[ServerState, None]):
-    """A class attribute grows over the whole process."""
+    """Counts steps in a class attribute, which all runs of a process share."""
 
     num_steps: ClassVar[list[int]] = [0]
 

@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+
+import psutil
 
 
 class CommandProcess:
@@ -50,16 +51,8 @@ class CommandProcess:
 
 
 def descendants(pid: int) -> list[int]:
-    """Return `pid` and the ids of all processes below it, as /proc lists them now."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            parents[int(entry.name)] = int(fields[1])
-    family = [pid]
-    for member in family:
-        family += [child for child, parent in parents.items() if parent == member]
-    return family
+    """Return `pid` and the ids of all processes below it."""
+    try:
+        return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+    except psutil.NoSuchProcess:
+        return [pid]

@@ -27,7 +27,8 @@ from orchestrator.federation.update import ClientFailure, ClientUpdate, Outcome
 from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.rounds.driver import Driver
 from orchestrator.sparsity.wire import decode
-from orchestrator.storage.checkpoint import CheckpointStore, RestoredRun, Templates
+from orchestrator.storage.checkpoint import RestoredRun, Templates
+from orchestrator.storage.checkpoint_store import CheckpointStore
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord
 from tests.support.fakes import cohort
@@ -98,7 +99,7 @@ def committed(experiment: Experiment, folder: Path) -> RestoredRun:
     templates = Templates(
         server=algorithm.init(torch.from_numpy(experiment.initial.copy())), client=algorithm.init_client(0)
     )
-    commit = CheckpointStore(folder / "commits").last(templates)
+    commit = CheckpointStore(folder / "commits").restore(templates)
     assert commit is not None
     return commit
 

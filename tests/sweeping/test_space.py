@@ -73,8 +73,8 @@ class TestLoading:
     @pytest.mark.parametrize(
         ("spec", "remedy"),
         [
-            ("smok", "did you mean smoke?"),
-            ("algorithm", "did you mean algorithms?"),
+            ("smok", "did you mean 'smoke'?"),
+            ("algorithm", "did you mean 'algorithms'?"),
             ("zzz", "choose one of algorithms, feddst, fedlps, fedspa, heterogeneity, schedules"),
             ("", "or a .py file"),
         ],

@@ -1,4 +1,4 @@
-"""Commits: what goes in comes out to the last bit, and whatever is torn is named."""
+"""Checkpoints: a restored run has the same bits, and a kill at any moment loses at most one round."""
 
 import shutil
 from dataclasses import dataclass
@@ -10,12 +10,8 @@ import torch
 from torch import Tensor
 
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.checkpoint import (
-    Checkpoint,
-    CheckpointStore,
-    RestoredRun,
-    Templates,
-)
+from orchestrator.storage.checkpoint import Checkpoint, RestoredRun, Templates
+from orchestrator.storage.checkpoint_store import CheckpointStore
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,7 +65,7 @@ def _client(number: int) -> Client:
 TEMPLATES = Templates(server=_server(0, masked=False), client=_client(0))
 
 
-def _commit(round_idx: int, clients: dict[int, Any] | None = None, **changes: Any) -> Checkpoint:
+def _checkpoint(round_idx: int, clients: dict[int, Any] | None = None, **changes: Any) -> Checkpoint:
     content: dict[str, Any] = {
         "round_idx": round_idx,
         "server_state": _server(round_idx),
@@ -104,10 +100,10 @@ def _assert_same(found: object, expected: object) -> None:
         assert repr(found) == repr(expected)
 
 
-def _last(folder: CheckpointStore) -> RestoredRun:
-    commit = folder.last(TEMPLATES)
-    assert commit is not None
-    return commit
+def _last(store: CheckpointStore) -> RestoredRun:
+    restored = store.restore(TEMPLATES)
+    assert restored is not None
+    return restored
 
 
 @pytest.fixture
@@ -116,21 +112,21 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def folder(path: Path) -> CheckpointStore:
+def store(path: Path) -> CheckpointStore:
     return CheckpointStore(path)
 
 
-def test_a_new_run_has_no_commit(folder: CheckpointStore, path: Path) -> None:
+def test_new_run_has_no_checkpoint(store: CheckpointStore, path: Path) -> None:
     assert path.is_dir()
-    assert folder.last(TEMPLATES) is None
+    assert store.restore(TEMPLATES) is None
 
 
 @pytest.mark.parametrize("masked", [True, False])
-def test_what_goes_in_comes_out(folder: CheckpointStore, path: Path, masked: bool) -> None:
+def test_restored_run_equals_the_written_checkpoint(store: CheckpointStore, path: Path, masked: bool) -> None:
     state = _server(3, masked=masked)
-    written = _commit(0, {4: _client(9)}, server_state=state, shared_masks={4: "abc", 17: "def"})
-    folder.write(written)
-    found = CheckpointStore(path).last(TEMPLATES)
+    written = _checkpoint(0, {4: _client(9)}, server_state=state, shared_masks={4: "abc", 17: "def"})
+    store.write(written)
+    found = CheckpointStore(path).restore(TEMPLATES)
     assert found is not None
     _assert_same(found.server_state, state)
     assert found.client_states.keys() == {4}
@@ -139,42 +135,42 @@ def test_what_goes_in_comes_out(folder: CheckpointStore, path: Path, masked: boo
     assert (found.totals, found.log_bytes) == (written.totals, written.log_bytes)
 
 
-def test_every_client_comes_back_with_its_latest_state(folder: CheckpointStore) -> None:
-    folder.write(_commit(0, {0: _client(1), 1: _client(2)}, shared_masks={0: "a", 1: "a"}))
-    folder.write(_commit(1, {1: _client(3), 12: _client(4)}, shared_masks={1: "b", 12: "b"}))
-    folder.write(_commit(2, {}, shared_masks={}))
-    folder.write(_commit(3, {0: _client(5)}, shared_masks={0: "c"}))
-    found = _last(folder)
+def test_restore_returns_the_latest_state_of_every_client(store: CheckpointStore) -> None:
+    store.write(_checkpoint(0, {0: _client(1), 1: _client(2)}, shared_masks={0: "a", 1: "a"}))
+    store.write(_checkpoint(1, {1: _client(3), 12: _client(4)}, shared_masks={1: "b", 12: "b"}))
+    store.write(_checkpoint(2, {}, shared_masks={}))
+    store.write(_checkpoint(3, {0: _client(5)}, shared_masks={0: "c"}))
+    found = _last(store)
     assert {k: state.num_tasks for k, state in found.client_states.items()} == {0: 5, 1: 3, 12: 4}
     assert found.shared_masks == {0: "c", 1: "b", 12: "b"}
     for k, number in ((0, 5), (1, 3), (12, 4)):
         _assert_same(found.client_states[k], _client(number))
 
 
-def test_the_order_of_rounds_is_by_number(folder: CheckpointStore) -> None:
+def test_restore_takes_the_highest_round_number(store: CheckpointStore) -> None:
     for round_idx in range(12):
-        folder.write(_commit(round_idx, {1: _client(round_idx)}))
-    found = _last(folder)
+        store.write(_checkpoint(round_idx, {1: _client(round_idx)}))
+    found = _last(store)
     assert (found.round_idx, found.client_states[1].num_tasks) == (11, 11)
 
 
-def test_stateless_clients_have_no_file(folder: CheckpointStore, path: Path) -> None:
-    folder.write(_commit(0, {}))
+def test_stateless_method_writes_no_clients_file(store: CheckpointStore, path: Path) -> None:
+    store.write(_checkpoint(0, {}))
     assert sorted(p.name for p in path.iterdir()) == ["round-000000.json", "server-000000.safetensors"]
-    assert _last(folder).client_states == {}
+    assert _last(store).client_states == {}
 
 
-def test_a_client_that_no_longer_keeps_a_state_is_remembered_so(folder: CheckpointStore) -> None:
-    folder.write(_commit(0, {1: _client(1), 2: _client(2)}))
-    folder.write(_commit(1, {1: None}))
-    states = _last(folder).client_states
+def test_restore_keeps_that_a_client_dropped_its_state(store: CheckpointStore) -> None:
+    store.write(_checkpoint(0, {1: _client(1), 2: _client(2)}))
+    store.write(_checkpoint(1, {1: None}))
+    states = _last(store).client_states
     assert states[1] is None
     assert states[2] is not None
 
 
-def test_only_the_last_two_server_states_are_kept(folder: CheckpointStore, path: Path) -> None:
+def test_store_keeps_only_the_last_two_server_states(store: CheckpointStore, path: Path) -> None:
     for round_idx in range(5):
-        folder.write(_commit(round_idx, {round_idx: _client(1)}))
+        store.write(_checkpoint(round_idx, {round_idx: _client(1)}))
         kept = sorted(p.name for p in path.glob("server-*"))
         assert kept == [f"server-{r:06d}.safetensors" for r in range(max(0, round_idx - 1), round_idx + 1)]
     assert len(list(path.glob("round-*.json"))) == 5
@@ -182,24 +178,24 @@ def test_only_the_last_two_server_states_are_kept(folder: CheckpointStore, path:
     assert not list(path.glob("*.tmp"))
 
 
-def test_going_back_a_round_is_possible(folder: CheckpointStore, path: Path) -> None:
+def test_previous_checkpoint_can_be_restored(store: CheckpointStore, path: Path) -> None:
     for round_idx in range(3):
-        folder.write(_commit(round_idx, {0: _client(round_idx)}))
+        store.write(_checkpoint(round_idx, {0: _client(round_idx)}))
     for file in path.glob("*-000002.*"):
         file.unlink()
-    found = _last(folder)
+    found = _last(store)
     assert (found.round_idx, found.client_states[0].num_tasks) == (1, 1)
     _assert_same(found.server_state, _server(1))
 
 
-def test_a_round_may_be_committed_again(folder: CheckpointStore) -> None:
-    folder.write(_commit(0, {0: _client(1)}))
-    folder.write(_commit(0, {0: _client(2)}))
-    assert _last(folder).client_states[0].num_tasks == 2
+def test_round_can_be_committed_twice(store: CheckpointStore) -> None:
+    store.write(_checkpoint(0, {0: _client(1)}))
+    store.write(_checkpoint(0, {0: _client(2)}))
+    assert _last(store).client_states[0].num_tasks == 2
 
 
-def test_memory_that_appears_twice_is_written_twice(folder: CheckpointStore) -> None:
-    """A method may keep one tensor in two places, and clients of one process share what they received."""
+def test_tensors_that_share_memory_are_restored(store: CheckpointStore) -> None:
+    """A method may store one tensor twice, and clients of one process share the received model."""
     shared = torch.arange(54, dtype=torch.float32)
     state = _server(1)
     twin = Server(
@@ -210,41 +206,41 @@ def test_memory_that_appears_twice_is_written_twice(folder: CheckpointStore) -> 
         }
     )
     clients = {k: Client(memory=shared, num_tasks=k) for k in range(3)}
-    folder.write(_commit(0, clients, server_state=twin))
-    found = _last(folder)
+    store.write(_checkpoint(0, clients, server_state=twin))
+    found = _last(store)
     _assert_same(found.server_state, twin)
     for k, state in clients.items():
         _assert_same(found.client_states[k], state)
 
 
-def test_a_state_of_a_strange_kind_is_refused_by_its_path(folder: CheckpointStore) -> None:
+def test_write_rejects_unsupported_types_with_their_path(store: CheckpointStore) -> None:
     with pytest.raises(TypeError, match=r"params.*list"):
-        folder.write(_commit(0, server_state={"params": [1, 2]}))
-    assert folder.last(TEMPLATES) is None
+        store.write(_checkpoint(0, server_state={"params": [1, 2]}))
+    assert store.restore(TEMPLATES) is None
 
 
-def test_a_state_of_another_version_of_the_method_is_refused(folder: CheckpointStore) -> None:
-    folder.write(_commit(0, {1: _client(1)}, server_state={"params": torch.zeros(2)}))
-    with pytest.raises(CheckpointError, match="another version of the method"):
-        folder.last(TEMPLATES)
+def test_restore_rejects_states_of_another_method_version(store: CheckpointStore) -> None:
+    store.write(_checkpoint(0, {1: _client(1)}, server_state={"params": torch.zeros(2)}))
+    with pytest.raises(CheckpointError, match=r"server-000000.*another version"):
+        store.restore(TEMPLATES)
 
 
-def test_a_pointer_that_is_missing_from_the_middle_is_refused(folder: CheckpointStore, path: Path) -> None:
-    """With it the states of its round's clients would be lost without a word."""
+def test_restore_rejects_a_missing_earlier_pointer(store: CheckpointStore, path: Path) -> None:
+    """Without the pointer, the run would silently lose the client states of that round."""
     for round_idx in range(3):
-        folder.write(_commit(round_idx, {round_idx: _client(round_idx)}))
+        store.write(_checkpoint(round_idx, {round_idx: _client(round_idx)}))
     (path / "round-000001.json").unlink()
     with pytest.raises(CheckpointError, match="000001"):
-        folder.last(TEMPLATES)
+        store.restore(TEMPLATES)
 
 
-def test_a_kill_at_any_moment_of_a_commit_leaves_one_of_the_two(folder: CheckpointStore, path: Path) -> None:
-    """Every state the folder passes through, with each file whole, half written or not begun."""
+def test_kill_during_write_leaves_the_old_or_the_new_checkpoint(store: CheckpointStore, path: Path) -> None:
+    """Try every intermediate state of the folder: each file complete, partly written or absent."""
     for round_idx in range(2):
-        folder.write(_commit(round_idx, {0: _client(round_idx)}))
+        store.write(_checkpoint(round_idx, {0: _client(round_idx)}))
     before = path.with_name("before")
     shutil.copytree(path, before)
-    folder.write(_commit(2, {0: _client(2)}))
+    store.write(_checkpoint(2, {0: _client(2)}))
     order = ["server-000002.safetensors", "clients-000002.safetensors", "round-000002.json"]
     for num_whole in range(len(order) + 1):
         for half in (None, 0, 7):
@@ -255,9 +251,9 @@ def test_a_kill_at_any_moment_of_a_commit_leaves_one_of_the_two(folder: Checkpoi
             if half is not None and num_whole < len(order):
                 name = order[num_whole]
                 (torn / f"{name}.tmp").write_bytes((path / name).read_bytes()[:half])
-            found = CheckpointStore(torn).last(TEMPLATES)
+            found = CheckpointStore(torn).restore(TEMPLATES)
             assert found is not None
             expected = 2 if num_whole == len(order) else 1
             assert (found.round_idx, found.client_states[0].num_tasks) == (expected, expected)
-            CheckpointStore(torn).write(_commit(2, {0: _client(7)}))
+            CheckpointStore(torn).write(_checkpoint(2, {0: _client(7)}))
             assert _last(CheckpointStore(torn)).client_states[0].num_tasks == 7

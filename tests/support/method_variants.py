@@ -1,19 +1,11 @@
-"""Every registered method against every promise."""
+"""Every registered method, and variants of methods with other options than the defaults."""
 
 from collections.abc import Mapping
 
-import numpy as np
-import pytest
-
-from orchestrator.contract import CHECKS, contract_experiment
-from orchestrator.contract.closed_form import closed_form_bytes
-from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.experiment.methods import algorithm_names
-from orchestrator.experiment.prepare import prepare
-from orchestrator.sparsity.payload import Bits, Dense, Masked, Scalar
+from algorithms import algorithm_names
 
 NAMES = sorted(algorithm_names())
-#: (method, options) beyond the defaults
+#: method and options of each variant
 VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     **{name: (name, {}) for name in NAMES},
     "randommask, random": ("randommask", {"algorithm.criterion": "random", "sparsity.level": 0.95}),
@@ -129,7 +121,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
             "sparsity.schedule.final_level": 0.8,
         },
     ),
-    "fedspa, drawn twice": (
+    "fedspa, sampled twice": (
         "fedspa",
         {
             "algorithm.growth_batches": 2,
@@ -257,83 +249,8 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
             "algorithm.max_missed": 0,
         },
     ),
-    "fedprox, drawn twice": ("fedprox", {"training.with_replacement": True, "training.clients_per_round": 6}),
+    "fedprox, sampled twice": (
+        "fedprox",
+        {"training.with_replacement": True, "training.clients_per_round": 6},
+    ),
 }
-
-
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize(
-    "variant",
-    [
-        pytest.param(
-            variant,
-            marks=[] if variant in NAMES else [pytest.mark.thorough],
-        )
-        for variant in VARIANTS
-    ],
-)
-def test_a_method_keeps_its_promises(variant: str, check: str) -> None:
-    name, options = VARIANTS[variant]
-    CHECKS[check](contract_experiment(name, [f"{key}={value}" for key, value in options.items()]))
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_resolved_config_is_taken_back(variant: str) -> None:
-    """A run keeps its config with every default written out, and is resumed with it."""
-    name, options = VARIANTS[variant]
-    experiment = contract_experiment(name, [f"{key}={value}" for key, value in options.items()])
-    again = ExperimentConfig.parse(experiment.config.to_dict())
-    assert again == experiment.config
-    samples = experiment.dataset, experiment.partition
-    assert prepare(again, samples).fingerprint() == experiment.fingerprint()
-
-
-@pytest.mark.parametrize(
-    ("name", "check", "message"),
-    [
-        ("Remembers", "pickled copy is the same", "the method keeps {'num_rounds'}"),
-        ("Unseeded", "deterministic", "the update of client .* differs"),
-        ("SharesAcrossRuns", "deterministic", "the update of client .* differs"),
-        ("RemembersInTheHost", "independent of the host", "a new process gives another update"),
-        ("WritesIntoTheState", "inputs are left alone", "a server hook wrote into the state"),
-        ("WritesIntoTheReceived", "inputs are left alone", "a client hook wrote into the received model"),
-        ("WritesIntoTheClientState", "inputs are left alone", "a client hook wrote into the received model"),
-        ("StepsOutOfTheMask", "the mask holds after every step", "step 1 left .* weights outside the mask"),
-        ("LeavesTheServerDense", "the mask holds after every step", "the server state has weights outside"),
-        ("SendsTooMuch", "payloads are within their density", "weights sent"),
-        ("ScoringWritesIntoTheClientState", "scoring leaves no trace", "wrote into the client's state"),
-        ("ScoringLeavesSomethingInTheHost", "scoring leaves no trace", "changes its next update"),
-        ("ScoresAnotherModelEachTime", "scoring leaves no trace", "the same client is scored differently"),
-    ],
-)
-def test_a_broken_promise_is_seen(name: str, check: str, message: str) -> None:
-    with pytest.raises(AssertionError, match=message):
-        CHECKS[check](contract_experiment(f"tests.support.broken_methods:{name}"))
-
-
-def test_a_state_that_is_no_tree_is_seen() -> None:
-    with pytest.raises(TypeError, match="state at history is a list"):
-        CHECKS["states survive a commit"](contract_experiment("tests.support.broken_methods:KeepsAList"))
-
-
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("name", ["Masked", "Personal"])
-def test_a_correct_method_from_elsewhere_passes(name: str, check: str) -> None:
-    CHECKS[check](contract_experiment(f"tests.support.broken_methods:{name}"))
-
-
-def test_closed_form_bytes_by_hand() -> None:
-    """12 for the message; 16 and the name, to a multiple of 4, for each item; then values and masks.
-
-    Of 80 entries 3 are kept, after 0, 9 and 68 others: one byte each, against 10 for the bitmap.
-    """
-    mask = np.zeros(80, np.bool_)
-    mask[[0, 10, 79]] = True
-    values = np.zeros(5, np.float32)
-    masked = Masked("theta", values, mask)
-    assert closed_form_bytes((masked,), {}) == 12 + 24 + 20 + 3
-    assert closed_form_bytes((masked,), {"theta": mask}) == 12 + 24 + 20
-    assert closed_form_bytes((masked,), {"theta": ~mask}) == 12 + 24 + 20 + 3
-    assert closed_form_bytes((masked,), {}, value_bytes=2) == 12 + 24 + 10 + 3
-    others = (Dense("a", values), Bits("bits", np.zeros(9, np.bool_)), Scalar("loss!", 1.0))
-    assert closed_form_bytes(others, {}) == 12 + (20 + 20) + (20 + 2) + (24 + 8)

@@ -1,0 +1,60 @@
+"""The logs of a run, which are valid only together with the checkpoints that record their lengths."""
+
+import os
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from orchestrator.storage.atomic_write import append_durably, explained_write
+from orchestrator.storage.pointer import Pointer
+from orchestrator.storage.state_file import DamagedFileError, unreadable
+
+LOGS = ("metrics.jsonl", "events.jsonl", "failures.jsonl")
+
+
+def append_to_logs(
+    folder: Path, log_lines: Mapping[str, Iterable[str]]
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Append the lines of a round to the logs in a run's folder.
+
+    Returns the new length of each log in bytes, and the SHA-256 of the lines that were added to each log.
+    Raises CheckpointError when the file system rejects a write.
+    """
+    added = {name: "".join(f"{line}\n" for line in lines).encode() for name, lines in log_lines.items()}
+    lengths = {name: append_durably(folder / name, data) for name, data in added.items()}
+    return lengths, {name: sha256(data).hexdigest() for name, data in added.items()}
+
+
+def truncate_logs(folder: Path, log_bytes: Mapping[str, int]) -> None:
+    """Remove the lines that no checkpoint covers. A log without an entry in `log_bytes` becomes empty."""
+    for name in LOGS:
+        path = folder / name
+        with explained_write(path):
+            path.touch()
+            os.truncate(path, log_bytes.get(name, 0))
+
+
+def verify_logs(folder: Path, pointer: Pointer, previous_bytes: Mapping[str, int]) -> None:
+    """Check the lines that the pointer's round added; `previous_bytes` are the lengths before that round.
+
+    Raises DamagedFileError when lines are missing or differ.
+    """
+    for name, length in pointer.log_bytes.items():
+        path, start = folder / name, previous_bytes.get(name, 0)
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                added = file.read(max(0, length - start))
+        except OSError as error:
+            raise unreadable(path, error) from error
+        if len(added) < length - start:
+            raise DamagedFileError(path, "is shorter than its last checkpoint says")
+        found = sha256(added).hexdigest()
+        if pointer.log_sha256.get(name, found) != found:
+            raise DamagedFileError(path, f"has other lines than round {pointer.round_idx} wrote")
+
+
+def has_several_rounds(folder: Path) -> bool:
+    """Return whether `metrics.jsonl` has more lines than the one round that a kill can leave without a checkpoint."""
+    metrics = folder / "metrics.jsonl"
+    return metrics.exists() and metrics.read_bytes().count(b"\n") > 1
