@@ -1,4 +1,4 @@
-"""What somebody may have meant, for messages about names that do not exist."""
+"""Suggestions for misspelt names in error messages."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,13 +6,32 @@ from difflib import get_close_matches
 _MAX_LISTED = 5
 
 
-def near(name: str, existing: Iterable[str]) -> str:
-    """One clause: the names most like this one, else the first few that there are, else that there are none."""
+def closest(name: str, existing: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the existing name most similar to `name`; None when no name is similar enough.
+
+    `cutoff` in [0, 1] is the least similarity, as in `difflib.get_close_matches`.
+    """
+    found = get_close_matches(name, list(existing), n=1, cutoff=cutoff)
+    return found[0] if found else None
+
+
+def did_you_mean(name: str) -> str:
+    """Return the question that suggests a name."""
+    return f"did you mean '{name}'?"
+
+
+def suggest(name: str, existing: Iterable[str], otherwise: str | None = None) -> str:
+    """Return the remedy for a name that does not exist: a suggestion, or `otherwise` when no name is similar.
+
+    `otherwise` None lists the first existing names.
+    """
     names = sorted(set(existing))
+    similar = closest(name, names)
+    if similar is not None:
+        return did_you_mean(similar)
+    if otherwise is not None:
+        return otherwise
     if not names:
-        return "there is none"
-    close = get_close_matches(name, names, n=3, cutoff=0.5)
-    if close:
-        return f"near: {', '.join(close)}"
+        return "create one first, none exists yet"
     more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
-    return f"there is: {', '.join(names[:_MAX_LISTED])}{more}"
+    return f"choose from {', '.join(names[:_MAX_LISTED])}{more}"

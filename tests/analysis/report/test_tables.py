@@ -1,4 +1,4 @@
-"""The tables on the terminal and as text."""
+"""The tables of a comparison, as text and on the terminal."""
 
 import io
 import re
@@ -20,7 +20,7 @@ from tests.support.run_folders import (
 
 @pytest.fixture
 def comparison(tmp_path: Path) -> Comparison:
-    """fedavg of two seeds; feddst, better and dearer, of two others, one of them common; topk of none."""
+    """fedavg with seeds 0 and 1; feddst, better and more expensive, with seeds 1 and 2; topk with seed 9."""
     for seed, final in ((0, 0.50), (1, 0.52)):
         write_run(tmp_path / f"fedavg-{seed}", seed=seed, rounds=records(0.25, final))
     for seed, final in ((1, 0.62), (2, 0.64)):
@@ -31,8 +31,8 @@ def comparison(tmp_path: Path) -> Comparison:
     return compare(picked(tmp_path), options)
 
 
-def test_the_main_table_by_hand(comparison: Comparison) -> None:
-    """Two values that are 0.02 apart: 12.7062 x 0.01."""
+def test_main_table_has_final_values_and_costs(comparison: Comparison) -> None:
+    """The half width of two values with distance 0.02 is 12.7062 x 0.01."""
     table = main_table(comparison)
     assert table.headings == (
         "configuration", "", "n", "accuracy", "personal", "difference", "upload", "download", "training", "emulated"
@@ -44,8 +44,8 @@ def test_the_main_table_by_hand(comparison: Comparison) -> None:
     )
 
 
-def test_the_caps_and_targets_by_hand(tmp_path: Path) -> None:
-    """feddst's means of three are .4, .6, .63 and .4, .6, .64; fedavg's .4, .5 and .4, .52, which is the last."""
+def test_cap_table_has_values_at_caps_and_costs_to_targets(tmp_path: Path) -> None:
+    """Means of three evaluations: feddst .4, .6, .63 and .4, .6, .64; fedavg .4, .5 and .4, .52."""
     for seed, values in ((0, (0.2, 0.5, 0.5, 0.5)), (1, (0.2, 0.46, 0.54, 0.56))):
         write_run(tmp_path / f"fedavg-{seed}", seed=seed, rounds=records(*values))
     for seed, values in ((1, (0.1, 0.5, 0.6, 0.7, 0.59)), (2, (0.1, 0.4, 0.7, 0.7, 0.52))):
@@ -62,14 +62,14 @@ def test_the_caps_and_targets_by_hand(tmp_path: Path) -> None:
     ]
 
 
-def test_without_a_baseline_there_is_no_such_column(tmp_path: Path) -> None:
+def test_main_table_without_baseline_has_no_difference_column(tmp_path: Path) -> None:
     write_run(tmp_path / "a")
     table = main_table(compare(picked(tmp_path)))
     assert "difference" not in table.headings
     assert {len(row) for row in table.rows} == {len(table.headings)}
 
 
-def test_shares_as_text() -> None:
+def test_share_text_formats_percentages() -> None:
     assert share_text(spread([0.5])) == "50.00"
     assert share_text(spread([-0.25]), sign=True) == "-25.00"
     assert share_text(spread([0.5, None, 0.5])) == "2 of 3"
@@ -78,8 +78,8 @@ def test_shares_as_text() -> None:
 
 
 @pytest.mark.parametrize("width", [100, 120])
-def test_the_terminal_shows_all_of_it_within_its_width(tmp_path: Path, width: int) -> None:
-    """Long labels fold; numbers and the mark of the front stay whole."""
+def test_tables_fit_the_width_of_the_terminal(tmp_path: Path, width: int) -> None:
+    """Long labels fold; numbers and the mark of the front do not."""
     for idx, lr in enumerate(("0.0123", "0.0456")):
         for seed in range(2):
             name = "a_long_folder/some_method.py:SomeMethod"
@@ -99,7 +99,7 @@ def test_the_terminal_shows_all_of_it_within_its_width(tmp_path: Path, width: in
     assert any(line.startswith("Note: [red]a note") for line in lines)
 
 
-def test_on_a_narrow_terminal_intervals_stand_below_and_nothing_is_cut(comparison: Comparison) -> None:
+def test_narrow_terminal_wraps_intervals_and_cuts_nothing(comparison: Comparison) -> None:
     screen = Console(file=io.StringIO(), width=80, color_system=None)
     screen.print(terminal_tables(comparison))
     assert isinstance(screen.file, io.StringIO)
