@@ -93,7 +93,7 @@ def _fleets(name: str | None = None, address: str | None = None) -> RenderableTy
 
 
 def _spaces() -> Table:
-    from orchestrator.sweeping.space import load_space, space_names, varied
+    from orchestrator.sweeping.space import load_space, space_names, varying_keys
 
     table = _table("search space", "what it compares", "dimensions", "changed by pbt")
     for name in space_names():
@@ -102,7 +102,7 @@ def _spaces() -> Table:
         except ConfigError as error:  # another package's, which must not hide the rest
             table.add_row(name, str(error), "-", "-")
             continue
-        dimensions, mutable = ", ".join(varied(space.dimensions)), ", ".join(space.mutations)
+        dimensions, mutable = ", ".join(varying_keys(space.dimensions)), ", ".join(space.mutations)
         table.add_row(name, space.summary, dimensions, mutable or "-")
     return table
 

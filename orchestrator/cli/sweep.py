@@ -205,12 +205,12 @@ def _report(result: "SweepResult", quiet: bool) -> None:
 
 
 def _places(result: "SweepResult") -> list[str]:
-    from orchestrator.sweeping.plan import plan_again
+    from orchestrator.sweeping.plan import plan_resumed_sweep
     from orchestrator.sweeping.store import SweepStore
 
     page = result.folder / "report" / "report.html"
     compared = [f"Compared: {page}"] if page.is_file() else []
-    uri = where_to_look(plan_again(SweepStore(result.folder)).config)
+    uri = where_to_look(plan_resumed_sweep(SweepStore(result.folder)).config)
     return compared + ([f"Open in the MLflow UI: {uri}"] if uri else [])
 
 
@@ -325,11 +325,11 @@ def _print_comparison(comparison: Any, form: str) -> None:
 def _log_to_sweep(sweep: str, storage: Path, out: Path) -> None:
     """Put a sweep's comparison into MLflow, beside the one that the sweep made itself."""
     from orchestrator.runtime.run_folder import tracking_uri
-    from orchestrator.sweeping.plan import plan_again
+    from orchestrator.sweeping.plan import plan_resumed_sweep
     from orchestrator.sweeping.store import SweepStore, find_sweep
     from orchestrator.tracking.mlflow.artifacts import log_folder
 
     store = SweepStore(find_sweep(sweep, storage))
-    config = plan_again(store).config
+    config = plan_resumed_sweep(store).config
     if config.tracking.enabled:
         log_folder(tracking_uri(config), store.folder, out, f"comparisons/{out.resolve().name}")
