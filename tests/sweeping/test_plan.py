@@ -144,8 +144,8 @@ def test_seed_of_the_config_is_the_root_seed() -> None:
     plan = _plan(config={**BASE, "seed": 5}, seeds=2)
     assert plan.seed == 5
     assert [trial.values["seed"] for trial in plan.trials()] == [5, 6, 5, 6]
-    drawn = [_plan(space="feddst", overrides={"seed": seed}).trials() for seed in (1, 1, 2)]
-    assert drawn[0] == drawn[1] != drawn[2]
+    trials = [_plan(space="feddst", overrides={"seed": seed}).trials() for seed in (1, 1, 2)]
+    assert trials[0] == trials[1] != trials[2]
 
 
 def test_varying_seeds_do_not_change_the_root_seed() -> None:
@@ -240,5 +240,5 @@ def test_plan_lists_keys_of_the_config_file_that_the_space_overrides() -> None:
     plan = plan_sweep(SweepRequest(space="smoke", config={"model": {"name": "cnn"}, "training": {"lr": 0.1}}))
     assert plan.overridden == ("model.name",)
     assert plan.config.model.name == "mlp"
-    asked = SweepRequest(space="smoke", config={"model": {"name": "cnn"}}, overrides={"model.name": "mlp"})
-    assert plan_sweep(asked).overridden == ()
+    fixed = SweepRequest(space="smoke", config={"model": {"name": "cnn"}}, overrides={"model.name": "mlp"})
+    assert plan_sweep(fixed).overridden == ()

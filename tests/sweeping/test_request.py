@@ -18,16 +18,26 @@ def _check(**options: Any) -> Objective:
 
 
 def test_defaults_of_a_request() -> None:
-    asked = request()
-    assert (asked.search, asked.scheduler, asked.objective, asked.seeds) == ("grid", "fifo", "accuracy", 1)
-    assert (asked.config, asked.overrides) == ({}, {})
-    assert (asked.num_samples, asked.max_concurrent, asked.grace_rounds, asked.perturb_rounds) == (None,) * 4
-    assert (asked.samples, request(num_samples=3).samples) == (10, 3)
+    defaults = request()
+    assert (defaults.search, defaults.scheduler, defaults.objective, defaults.seeds) == (
+        "grid",
+        "fifo",
+        "accuracy",
+        1,
+    )
+    assert (defaults.config, defaults.overrides) == ({}, {})
+    assert (
+        defaults.num_samples,
+        defaults.max_concurrent,
+        defaults.grace_rounds,
+        defaults.perturb_rounds,
+    ) == (None,) * 4
+    assert (defaults.samples, request(num_samples=3).samples) == (10, 3)
 
 
 def test_request_round_trips_through_json() -> None:
-    asked = request(config=BASE, overrides={"seed": [1, 2]}, search="tpe", num_samples=4, seeds=2)
-    assert SweepRequest.model_validate_json(asked.model_dump_json()) == asked
+    original = request(config=BASE, overrides={"seed": [1, 2]}, search="tpe", num_samples=4, seeds=2)
+    assert SweepRequest.model_validate_json(original.model_dump_json()) == original
 
 
 @pytest.mark.parametrize(

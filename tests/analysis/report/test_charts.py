@@ -1,4 +1,4 @@
-"""Charts: points, axes, legend entries, and both renderers."""
+"""Charts: points, axes and legend entries."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 
 from orchestrator.analysis import Comparison, compare
-from orchestrator.analysis.options import Cost
-from orchestrator.analysis.report.axes import cost_axis, spread_out
 from orchestrator.analysis.report.charts import (
     MAX_NAMED,
     Chart,
@@ -15,9 +13,6 @@ from orchestrator.analysis.report.charts import (
     curve_charts,
     pareto_chart,
 )
-from orchestrator.analysis.report.draw_html import chart_html
-from orchestrator.analysis.report.draw_png import draw_charts
-from orchestrator.analysis.report.styles import color, dashed
 from tests.support.run_folders import picked, records, write_run
 
 
@@ -89,36 +84,6 @@ def test_only_the_best_configurations_are_named(comparison: Comparison) -> None:
     assert curve_charts(comparison)["round"].note == ""
 
 
-def test_named_series_have_distinct_styles() -> None:
-    looks = [(color(s), dashed(s)) for s in map(_series, range(24))]
-    assert len(set(looks[:MAX_NAMED])) == MAX_NAMED
-    assert len(set(looks[MAX_NAMED:])) == 1
-    assert looks[-1] not in looks[:MAX_NAMED]
-
-
-@pytest.mark.parametrize(
-    ("cost", "largest", "unit", "label"),
-    [
-        ("upload", 999.0, 1.0, "uploaded bytes, B"),
-        ("download", 2e6, 1e6, "downloaded bytes, MB"),
-        ("flops", 3e13, 1e12, "training FLOPs, TFLOP"),
-        ("time", 599.0, 1.0, "emulated time, s"),
-        ("time", 600.0, 60.0, "emulated time, min"),
-        ("time", 7200.0, 3600.0, "emulated time, h"),
-    ],
-)
-def test_unit_of_an_axis_fits_its_largest_value(cost: Cost, largest: float, unit: float, label: str) -> None:
-    axis = cost_axis(cost, [0.5, largest])
-    assert (axis.unit, axis.label) == (unit, label)
-
-
-def test_axis_of_a_wide_range_is_logarithmic() -> None:
-    assert spread_out([1.0, 20.0])
-    assert not spread_out([1.0, 19.0])
-    assert not spread_out([0.0, 20.0])
-    assert not spread_out([])
-
-
 def test_y_axis_is_limited_to_fractions_and_named_intervals() -> None:
     wide = replace(_series(), low=(-0.5, 0.4), high=(0.6, 1.5))
     low, high = _chart(wide).y_range
@@ -126,38 +91,3 @@ def test_y_axis_is_limited_to_fractions_and_named_intervals() -> None:
     grey = replace(_series(rank=30), low=(-0.5, 0.4), high=(0.6, 1.5))
     assert _chart(grey).y_range == pytest.approx((0.49, 0.61))
     assert _chart().y_range[0] < _chart().y_range[1]
-
-
-def test_png_is_drawn_for_any_number_of_series(tmp_path: Path) -> None:
-    """No label is read as a formula, and no warning is raised."""
-    odd = [replace(_series(rank), label=label) for rank, label in enumerate(("_hidden", "$x_{1$", "a" * 90))]
-    points = [replace(s, x=s.x[:1], y=s.y[:1], rounds=(0,), low=(0.4,), high=(0.6,)) for s in odd]
-    cases = {
-        "none": [_chart()],
-        "curves": [_chart(*odd), replace(_chart(*map(_series, range(25))), log_x=True)],
-        "points": [_chart(*points, front=((1.0, 0.5),))],
-        "log": [replace(_chart(*points, front=((1.0, 0.5),)), log_x=True)],
-        "no-point": [_chart(front=())],
-    }
-    sizes = {}
-    for name, charts in cases.items():
-        draw_charts(charts, tmp_path / name)
-        content = (tmp_path / name).read_bytes()
-        assert content.startswith(b"\x89PNG")
-        sizes[name] = len(content)
-    assert sizes["curves"] > 2 * sizes["none"]
-    assert sizes["points"] > sizes["no-point"]
-
-
-def test_html_has_every_point_and_escaped_labels(comparison: Comparison) -> None:
-    odd = replace(_series(), label="<script>alert(1)</script>")
-    text = chart_html(_chart(odd, _series(rank=22)), "some-id")
-    assert 'id="some-id"' in text
-    assert "<script>alert" not in text
-    assert r"\u003cscript" not in text
-    assert r"\u0026lt;script" in text or "&lt;script" in text
-    assert '"y":[0.5,0.6]' in text
-    assert text.count('"showlegend":false') == 1
-    front = chart_html(pareto_chart(comparison), "pareto")
-    assert "Pareto front" in front
-    assert '"error_y":{"array"' in front

@@ -18,7 +18,6 @@ from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.tune.callback import SweepCallback, SweepStopper, sweep_metrics
 from orchestrator.sweeping.tune.node_monitor import NodeMonitor
-from orchestrator.sweeping.tune.not_pickled import NotPickled
 from orchestrator.sweeping.tune.tracker import SweepTracker
 from orchestrator.tracking.record import read_records
 from tests.support.sweep_callbacks import (
@@ -333,10 +332,10 @@ def test_metrics_include_endings_of_an_earlier_process(tmp_path: Path) -> None:
 
 
 def test_rejected_tracker_stops_the_sweep(tmp_path: Path) -> None:
-    refused = TrackingError("no permission")
+    rejection = TrackingError("no permission")
 
     def check() -> None:
-        raise refused
+        raise rejection
 
     stopper = SweepStopper()
     callback = SweepCallback(
@@ -348,7 +347,7 @@ def test_rejected_tracker_stops_the_sweep(tmp_path: Path) -> None:
         NodeMonitor(Capacity(()), 60.0),
     )
     callback.on_trial_start(1, [], FakeTuneTrial(0))
-    assert (callback.problem, stopper.stop_all()) == (refused, True)
+    assert (callback.problem, stopper.stop_all()) == (rejection, True)
 
 
 def test_stopper_stops_all_trials_or_none() -> None:
@@ -356,19 +355,3 @@ def test_stopper_stops_all_trials_or_none() -> None:
     assert (stopper.stop_all(), stopper("000", {})) == (False, False)
     stopper.request()
     assert (stopper.stop_all(), stopper("000", {})) == (True, False)
-
-
-def test_tracker_does_nothing_without_mlflow() -> None:
-    tracker = SweepTracker("sw-1", None)
-    tracker.check()
-    tracker.advance("r", 1)
-    assert (tracker.close(), tracker.spent_s) == (None, 0.0)
-
-
-def test_callbacks_pickle_as_empty_objects() -> None:
-    class Mine(NotPickled):
-        def __init__(self) -> None:
-            self.large = [0] * 100
-
-    assert Mine().__getstate__() == {}
-    assert SweepStopper().__getstate__() == {}

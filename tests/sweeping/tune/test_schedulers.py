@@ -63,43 +63,43 @@ def test_schedulers_compare_the_objective_at_equal_rounds(name: str, objective: 
 
 
 @pytest.mark.parametrize(
-    ("rounds", "asked", "grace"), [(12, None, 3), (7, None, 1), (3, None, 1), (12, 5, 5)]
+    ("rounds", "option", "grace"), [(12, None, 3), (7, None, 1), (3, None, 1), (12, 5, 5)]
 )
 def test_asha_has_a_default_grace_of_a_quarter_of_the_rounds(
-    rounds: int, asked: int | None, grace: int
+    rounds: int, option: int | None, grace: int
 ) -> None:
-    scheduler = _make(rounds=rounds, scheduler="asha", grace_rounds=asked)
+    scheduler = _make(rounds=rounds, scheduler="asha", grace_rounds=option)
     assert isinstance(scheduler, ASHAScheduler)
     assert _settings(scheduler, "_max_t", "_reduction_factor") == [rounds, 3]
     (bracket,) = scheduler._brackets
     assert min(milestone for milestone, _ in bracket._rungs) == grace
 
 
-@pytest.mark.parametrize(("asked", "grace"), [(None, 3), (5, 5)])
-def test_median_stops_trials_after_the_grace_rounds(asked: int | None, grace: int) -> None:
-    scheduler = _make(scheduler="median", grace_rounds=asked)
+@pytest.mark.parametrize(("option", "grace"), [(None, 3), (5, 5)])
+def test_median_stops_trials_after_the_grace_rounds(option: int | None, grace: int) -> None:
+    scheduler = _make(scheduler="median", grace_rounds=option)
     assert isinstance(scheduler, MedianStoppingRule)
     assert _settings(scheduler, "_grace_period", "_min_samples_required") == [grace, 2]
 
 
-@pytest.mark.parametrize(("asked", "interval"), [(None, 3), (2, 2)])
-def test_pbt_perturbs_the_values_at_intervals(asked: int | None, interval: int) -> None:
-    scheduler = _make(scheduler="pbt", perturb_rounds=asked)
+@pytest.mark.parametrize(("option", "interval"), [(None, 3), (2, 2)])
+def test_pbt_perturbs_the_values_at_intervals(option: int | None, interval: int) -> None:
+    scheduler = _make(scheduler="pbt", perturb_rounds=option)
     assert isinstance(scheduler, PopulationBasedTraining)
     assert _settings(scheduler, "_perturbation_interval", "_log_config") == [interval, False]
     assert scheduler._hyperparam_mutations == {"trial": {"values": MUTATIONS}}
 
 
 @pytest.mark.parametrize(
-    ("asked", "eval_every", "num_done", "interval", "first"),
+    ("option", "eval_every", "num_done", "interval", "first"),
     [(2, 1, 0, 2, 2), (2, 3, 0, 3, 3), (4, 3, 0, 6, 6), (2, 1, 5, 2, 6), (2, 1, 6, 2, 8), (3, 2, 7, 4, 8)],
 )
 def test_perturbations_are_at_rounds_where_all_trials_report(
-    asked: int, eval_every: int, num_done: int, interval: int, first: int
+    option: int, eval_every: int, num_done: int, interval: int, first: int
 ) -> None:
     """Perturbations are at multiples of the evaluation interval, and after all rounds done before a resume."""
     scheduler = _make(
-        rounds=40, eval_every=eval_every, num_done=num_done, scheduler="pbt", perturb_rounds=asked
+        rounds=40, eval_every=eval_every, num_done=num_done, scheduler="pbt", perturb_rounds=option
     )
     assert _settings(scheduler, "_perturbation_interval", "_next_perturbation_sync") == [interval, first]
 

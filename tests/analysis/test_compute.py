@@ -1,7 +1,6 @@
 """The whole comparison, against values recomputed from the log lines."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,9 @@ import pytest
 from scipy import stats
 
 from orchestrator.analysis import CompareOptions, Comparison, Spread, compare, pick_runs
-from orchestrator.analysis.defaults import default_caps, default_targets
 from orchestrator.errors import RequestError
 from tests.support.run_folders import (
-    picked,
     record,
-    records,
     write_run,
 )
 
@@ -132,81 +128,6 @@ def test_default_caps_and_targets_come_from_the_runs(storage: Path) -> None:
     comparison = _compare(storage)
     assert comparison.upload_caps == (200.0, 510.0, 1200.0)
     assert comparison.targets == (0.49, 0.55, 0.58)
-
-
-@pytest.mark.parametrize(
-    ("totals", "caps"),
-    [
-        ([123_456.0, 300_000.0], (30_000.0, 61_000.0, 120_000.0)),
-        ([100.0, 40_000.0, 300.0], (100.0, 2000.0, 40_000.0)),
-        ([0.0, 4000.0], (1000.0, 2000.0, 4000.0)),
-        ([8.0], (2.0, 4.0, 8.0)),
-        ([None, 0.0], ()),
-        ([], ()),
-    ],
-)
-def test_default_caps(totals: list[float | None], caps: tuple[float, ...]) -> None:
-    assert default_caps(totals) == caps
-
-
-@pytest.mark.parametrize(
-    ("finals", "targets"),
-    [([0.5, 0.9, None], (0.72, 0.81, 0.85)), ([1.0], (0.8, 0.9, 0.95)), ([0.0105], ()), ([None], ())],
-)
-def test_default_targets(finals: list[float | None], targets: tuple[float, ...]) -> None:
-    assert default_targets(finals) == targets
-
-
-def test_notes_name_unfinished_runs_and_missing_values(tmp_path: Path) -> None:
-    write_run(tmp_path / "a", rounds=records(0.2, 0.3), interrupted=True)
-    write_run(tmp_path / "b", seed=1, rounds=records(0.2, None, 0.4), interrupted=None)
-    write_run(tmp_path / "c", method="feddst", rounds=records(0.2, math.nan))
-    write_run(tmp_path / "d", method="local", rounds=[record(0, None, personal=0.5)])
-    found = compare(picked(tmp_path), CompareOptions(), ["given note"])
-    rounds = picked(tmp_path)[0].config["training.rounds"]
-    given, unfinished, not_finite, not_logged, not_on_front, no_curve = found.notes
-    assert given == "given note"
-    assert unfinished.endswith(
-        f": a (stopped after 2 of {rounds} rounds), b (unfinished after 3 of {rounds} rounds)"
-    )
-    assert not_finite.startswith("c ")
-    assert "not finite" in not_finite
-    assert not_logged.startswith("d ")
-    assert "never logged" in not_logged
-    assert "Pareto front" in not_on_front
-    assert not_on_front.endswith(": feddst, local")
-    assert "without a curve" in no_curve
-    assert no_curve.endswith(": local")
-    assert [row.configuration.label for row in found.rows] == ["fedavg", "feddst", "local"]
-    assert [row.on_front for row in found.rows] == [True, False, False]
-
-
-def test_notes_name_duplicates_and_missing_pairs(tmp_path: Path) -> None:
-    write_run(tmp_path / "a", rounds=records(0.5, timestamp_ms=1))
-    write_run(tmp_path / "b", rounds=records(0.5, timestamp_ms=2))
-    write_run(tmp_path / "c", method="feddst", seed=1)
-    notes = compare(picked(tmp_path), CompareOptions(baseline="feddst")).notes
-    assert [note.split()[0] for note in notes] == ["a", "fedavg"]
-    assert "left out" in notes[0]
-    assert "shares no seed" in notes[1]
-
-
-@pytest.mark.parametrize(
-    ("options", "field", "value"),
-    [
-        ({"metric": "loss"}, "--metric", "loss"),
-        ({"cost": "money"}, "--cost", "money"),
-        ({"upload_caps": [0.0]}, "--at-upload", 0.0),
-        ({"upload_caps": [math.inf]}, "--at-upload", math.inf),
-        ({"targets": [90]}, "--to-accuracy", 90),
-        ({"targets": [0.0]}, "--to-accuracy", 0.0),
-        ({"targets": [math.nan]}, "--to-accuracy", math.nan),
-    ],
-)
-def test_invalid_option_is_rejected(options: dict[str, Any], field: str, value: object) -> None:
-    with pytest.raises(RequestError) as caught:
-        CompareOptions(**options)
-    assert (caught.value.field, str(caught.value.value)) == (field, str(value))
 
 
 def test_comparison_without_runs_is_rejected() -> None:
