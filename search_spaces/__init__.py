@@ -1,18 +1,18 @@
-"""Named search spaces, one a file, and how a space is found by name.
+"""The built-in search spaces, one per file, and their registry.
 
-A space imports Tune's domains and nothing of Sparsefleet: the method and its sparsity are ordinary dimensions. Its
-module has
+A space imports Ray Tune and nothing from Sparsefleet, because the method and its sparsity are ordinary dimensions. The
+module of a space contains:
 
-- `SPACE`: dotted config key -> a Tune domain, or a constant that all trials have. A value may be a mapping, whose
-  keys go below the key.
-- `MUTATIONS` (optional): dotted config key -> what population-based training draws it from anew.
-- a docstring, whose first line says what the space compares.
+- `SPACE`: dotted config key -> a Tune domain, a list (`tune.grid_search`), or a constant for all trials. A value may be
+  a mapping, whose keys are appended to the dotted key.
+- `MUTATIONS` (optional): dotted config key -> the domain from which population-based training chooses new values.
+- A docstring, whose first line says what the space compares.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-#: registry name -> module
+#: name of a space -> its module
 SPACES: Mapping[str, str] = MappingProxyType(
     {
         "algorithms": "search_spaces.algorithms",
@@ -26,5 +26,5 @@ SPACES: Mapping[str, str] = MappingProxyType(
         "smoke": "search_spaces.smoke",
     }
 )
-#: entry point group under which other packages offer spaces: a name and the module that holds the space
+#: entry point group through which other packages offer spaces; an entry point names the module of a space
 ENTRY_POINT_GROUP = "sparsefleet.spaces"

@@ -1,4 +1,4 @@
-"""Every method at its defaults."""
+"""All methods with their default options."""
 
 from ray import tune
 

@@ -1,4 +1,4 @@
-"""FedDST's learning rate, share replaced, interval, and how sparse it ends; population-based training moves them."""
+"""FedDST's learning rate, replaced fraction, readjustment interval and final sparsity."""
 
 from ray import tune
 

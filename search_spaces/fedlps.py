@@ -1,4 +1,4 @@
-"""FedLPS's importance and penalty, on unequal devices whose keep ratio is fixed or learned."""
+"""FedLPS's importance learning rate and penalty, on unequal devices with fixed or learned keep ratios."""
 
 from ray import tune
 

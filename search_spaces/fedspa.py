@@ -1,4 +1,4 @@
-"""FedSpa's level, share replaced and growth, with its learning rate."""
+"""FedSpa's sparsity level, replaced fraction, growth rule and learning rate."""
 
 from ray import tune
 

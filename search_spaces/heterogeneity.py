@@ -1,4 +1,4 @@
-"""Methods on equal and unequal devices, over equal and unequal data (Dirichlet alpha)."""
+"""Methods on equal and unequal devices, with more and less equal data partitions (Dirichlet alpha)."""
 
 from ray import tune
 

@@ -1,8 +1,8 @@
-"""Dynamic masks by sparsity schedule, by how often they are readjusted, and by how much of them at once (alpha)."""
+"""Dynamic masks by sparsity schedule, readjustment interval and replaced fraction (alpha)."""
 
 from ray import tune
 
-#: FedSpa readjusts in every round, FedDST at intervals
+#: FedSpa readjusts its masks in every round, FedDST at intervals
 SPACE = {
     "algorithm": tune.grid_search(
         [

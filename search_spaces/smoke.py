@@ -1,4 +1,4 @@
-"""Two short trials, FedDST and FedAvg, to see that sweeps work here."""
+"""Two short trials, FedDST and FedAvg, to check that sweeps work on this machine."""
 
 from ray import tune
 

@@ -1,4 +1,4 @@
-"""Sparse methods by sparsity level and by how the density is shared out over the layers."""
+"""Sparse methods by sparsity level and by the allocation of the density to the layers."""
 
 from ray import tune
 

@@ -1,4 +1,4 @@
-"""SSFL's mask by where it comes from and how sparse it is, with the learning rate."""
+"""SSFL's mask variant, sparsity level, saliency options and learning rate."""
 
 from ray import tune
 

@@ -1,4 +1,4 @@
-"""Comparing runs: what methods reach, for which bytes, FLOPs and emulated time, and how sure that is."""
+"""Compares runs: accuracy against bytes, FLOPs and emulated time, with confidence intervals over seeds."""
 
 from orchestrator.analysis.comparison import Comparison, ComparisonRow, TargetCost
 from orchestrator.analysis.compute import compare

@@ -1,4 +1,4 @@
-"""Everything that a comparison of runs comes to."""
+"""The result of a comparison of runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from orchestrator.analysis.statistics import Spread
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetCost:
-    """Cumulative emulated seconds and uploaded bytes at the round that reaches a target (`measures.cost_to_reach`)."""
+    """Cumulative emulated seconds and uploaded bytes at the evaluation that reaches a target (`cost_to_reach`)."""
 
     emulated_s: Spread
     upload_bytes: Spread
@@ -21,12 +21,15 @@ class TargetCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonRow:
-    """One configuration. The values of each Spread are in the order of `configuration.runs`.
+    """The values of one configuration. The values of each Spread are in the order of `configuration.runs`.
 
-    `final` is by metric and `totals` by cost, both at the end of the runs. `at_caps` has the metric compared
-    by at each of the comparison's caps, `reached` the cost of each of its targets. `difference` is None for
-    the baseline and where there is none. `on_front` is False also where a mean is missing. `curve` is of
-    the metric compared by.
+    - `final`: value of each metric at the end of the runs.
+    - `totals`: total of each cost at the end of the runs.
+    - `at_caps`: the comparison's metric at each of its upload caps.
+    - `reached`: the cost to reach each of the comparison's targets.
+    - `difference`: difference from the baseline; None for the baseline itself and without a baseline.
+    - `on_front`: whether the configuration is on the Pareto front; False without a mean.
+    - `curve`: mean curve of the comparison's metric.
     """
 
     configuration: Configuration
@@ -41,10 +44,13 @@ class ComparisonRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Rows are ordered by the mean of `metric`, best first; those without a mean come last.
+    """A comparison of configurations.
 
-    `baseline` is a label, or None. `upload_caps` are bytes, `targets` shares of `metric`, both ascending.
-    `notes` are lines on what was left out and why, and on what to beware of.
+    - `rows`: ordered by the mean of `metric`, best first; rows without a mean come last.
+    - `baseline`: label of the baseline, or None.
+    - `upload_caps`: bytes, ascending.
+    - `targets`: values of `metric` as fractions, ascending.
+    - `notes`: lines about runs that were left out, and warnings.
     """
 
     metric: Metric
@@ -57,5 +63,5 @@ class Comparison:
 
     @property
     def runs(self) -> list[ComparedRun]:
-        """All runs that were compared, row by row."""
+        """All compared runs, in the order of the rows."""
         return [run for row in self.rows for run in row.configuration.runs.values()]

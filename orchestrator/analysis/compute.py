@@ -1,4 +1,4 @@
-"""From runs to their comparison."""
+"""Computes the comparison of runs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,19 +17,20 @@ from orchestrator.analysis.statistics import Spread, spread
 from orchestrator.errors import RequestError
 from orchestrator.tracking.record import RoundRecord
 
-#: the rounds of each run of a configuration
+#: the records of each run of a configuration
 Histories = Sequence[Sequence[RoundRecord]]
 
 
 def compare(
     runs: Sequence[ComparedRun], options: CompareOptions | None = None, notes: Sequence[str] = ()
 ) -> Comparison:
-    """Compare runs by their configurations; `notes` stand before the comparison's own.
+    """Group the runs into configurations and compare the configurations.
 
-    Raises RequestError without runs, and for a baseline that is none of them.
+    `notes` come before the notes of the comparison itself. Raises RequestError without runs, and for a baseline that
+    matches no configuration or several.
     """
     if not runs:
-        raise RequestError("RUN", "", "there is nothing to compare", "name at least one run")
+        raise RequestError("RUN", "", "there is no run to compare", "name at least one run")
     options = options or CompareOptions()
     configurations, duplicates = group_runs(runs)
     baseline = None if options.baseline is None else find_baseline(options.baseline, configurations)
@@ -85,16 +86,18 @@ def _at_caps(histories: Histories, metric: Metric, caps: Sequence[float]) -> tup
 
 
 def _reached(histories: Histories, metric: Metric, targets: Sequence[float]) -> tuple[TargetCost, ...]:
-    def to(target: float, cost: Cost) -> Spread:
+    def cost_to(target: float, cost: Cost) -> Spread:
         return spread(cost_to_reach(history, METRICS[metric], COSTS[cost], target) for history in histories)
 
-    return tuple(TargetCost(emulated_s=to(t, "time"), upload_bytes=to(t, "upload")) for t in targets)
+    return tuple(
+        TargetCost(emulated_s=cost_to(t, "time"), upload_bytes=cost_to(t, "upload")) for t in targets
+    )
 
 
 def _differences(
     configurations: Sequence[Configuration], baseline: Configuration | None, metric: Metric
 ) -> tuple[Mapping[str, PairedDifference], list[str]]:
-    """By label; none for the baseline itself, and a note for each pair that could not be made."""
+    """Return the differences from the baseline by label, and a note for each pair of runs that cannot be compared."""
     found: dict[str, PairedDifference] = {}
     notes: list[str] = []
     for configuration in configurations if baseline is not None else ():
@@ -108,7 +111,7 @@ def _differences(
 
 
 def _front(costs: Sequence[float | None], values: Sequence[float | None]) -> set[int]:
-    """Indices on the Pareto front; what lacks its cost or its value is not weighed."""
+    """Return the indices on the Pareto front, without the entries that have no cost or no value."""
     points = [
         (idx, (cost, value))
         for idx, (cost, value) in enumerate(zip(costs, values, strict=True))

@@ -1,4 +1,4 @@
-"""Runs that differ in nothing but their seed are one configuration."""
+"""Groups runs into configurations: the runs of a configuration differ only in their seed."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,16 +8,18 @@ from typing import Any
 from orchestrator.analysis.labels import labels_of
 from orchestrator.analysis.runs import ComparedRun
 
-#: what repeats an experiment, or says where it runs and is recorded
-_APART = ("seed", "runtime", "tracking")
+#: config keys and sections that do not distinguish configurations
+_IGNORED = ("seed", "runtime", "tracking")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """`label` is its name in the comparison, and no other's. `runs` are by seed, ascending.
+    """A configuration with its runs.
 
-    `key_values` are the dotted keys that differ between the configurations compared; a method's own options
-    are among them where they differ between configurations of that method.
+    - `label`: unique name of the configuration in the comparison.
+    - `key_values`: values of the dotted keys that differ between the compared configurations. An option of a method is
+      included if it differs between configurations of this method.
+    - `runs`: runs by seed, ascending.
     """
 
     label: str
@@ -27,13 +29,13 @@ class Configuration:
 
 
 def group_runs(runs: Sequence[ComparedRun]) -> tuple[list[Configuration], list[str]]:
-    """The configurations, ordered by label, and a note for each run that is left out.
+    """Return the configurations, ordered by label, and a note for each run that is left out.
 
-    Of two runs with the same configuration and seed the one that began last counts.
+    If several runs have the same configuration and seed, only the run that started last counts.
     """
     groups: dict[str, dict[int, ComparedRun]] = {}
     notes = []
-    for run in sorted(runs, key=_began, reverse=True):
+    for run in sorted(runs, key=_start, reverse=True):
         group = groups.setdefault(_identity(run), {})
         newer = group.setdefault(run.seed, run)
         if newer is not run:
@@ -56,13 +58,13 @@ def group_runs(runs: Sequence[ComparedRun]) -> tuple[list[Configuration], list[s
 
 
 def compared_config(run: ComparedRun) -> dict[str, Any]:
-    """The part of a run's config that makes its configuration."""
-    return {key: value for key, value in run.config.items() if key.split(".")[0] not in _APART}
+    """Return the part of a run's config that identifies its configuration."""
+    return {key: value for key, value in run.config.items() if key.split(".")[0] not in _IGNORED}
 
 
 def _identity(run: ComparedRun) -> str:
     return json.dumps(compared_config(run), sort_keys=True, default=str)
 
 
-def _began(run: ComparedRun) -> tuple[int, str]:
+def _start(run: ComparedRun) -> tuple[int, str]:
     return (run.records[0].timestamp_ms if run.records else 0, run.run_id)

@@ -1,4 +1,4 @@
-"""How a configuration's mean goes over its rounds."""
+"""Computes the mean curve of a configuration over its rounds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,11 @@ from orchestrator.tracking.record import RoundRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """A round (0-based): the mean over all seeds, its 95 % half width (None for one seed), the mean costs.
+    """A point of a mean curve at a round (0-based).
 
-    `costs` are cumulative, in bytes, FLOPs and emulated seconds; one that a seed did not log is missing.
+    - `mean`: mean over all seeds.
+    - `half_width`: half width of the 95 % confidence interval; None for a single seed.
+    - `costs`: mean cumulative costs, in bytes, FLOPs and emulated seconds, without costs that a seed did not log.
     """
 
     round_idx: int
@@ -23,10 +25,11 @@ class CurvePoint:
 
 
 def curve_of(runs: Sequence[Sequence[RoundRecord]], metric: str) -> tuple[CurvePoint, ...]:
-    """Means over the runs of one configuration, at the rounds at which all of them have a finite value.
+    """Return the mean curve over the runs of one configuration.
 
-    A round that only some seeds were evaluated at, or that only some came to, has no point: the curve would
-    jump where the seeds that it is a mean of change. Runs that have no such round in common have no curve.
+    The curve has a point at each round where all runs have a finite value. Rounds with the values of only some seeds
+    have no point, because the curve would jump where the set of seeds changes. Without a common round, the curve is
+    empty.
     """
     measured = [{record.round_idx: record for record in records if _has(record, metric)} for records in runs]
     common = sorted(set.intersection(*(set(by_round) for by_round in measured))) if measured else []

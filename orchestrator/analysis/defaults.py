@@ -1,14 +1,14 @@
-"""Caps and targets that fit the runs, where none are asked for."""
+"""Default upload caps and targets, chosen from the values of the compared runs."""
 
 import math
 from collections.abc import Iterable
 
 
 def default_caps(upload_bytes: Iterable[float | None]) -> tuple[float, ...]:
-    """Three caps, each to 2 significant digits, downwards; none at all when nobody uploads anything.
+    """Return three caps in bytes, rounded down to 2 significant digits; no cap when no run uploads.
 
-    Where the total uploads above 0 are alike, a quarter, a half and all of the smallest; where they differ by more
-    than 4 times, the smallest, the largest, and their geometric mean.
+    If the largest total upload is at most 4 times the smallest, the caps are a quarter, half and all of the smallest.
+    Otherwise the caps are the smallest, the largest and their geometric mean. Totals of 0 do not count.
     """
     totals = [total for total in upload_bytes if total is not None and total > 0]
     if not totals:
@@ -22,7 +22,7 @@ def default_caps(upload_bytes: Iterable[float | None]) -> tuple[float, ...]:
 
 
 def default_targets(values: Iterable[float | None]) -> tuple[float, ...]:
-    """80, 90 and 95 % of the best value, each to a hundredth, downwards; those above 0."""
+    """Return 80, 90 and 95 % of the best value, rounded down to hundredths, without targets of 0."""
     best = max((value for value in values if value is not None), default=0.0)
     hundredths = {math.floor(round(100 * share * best, 9)) for share in (0.8, 0.9, 0.95)}
     return tuple(number / 100 for number in sorted(hundredths) if number > 0)

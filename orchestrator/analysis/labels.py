@@ -1,4 +1,4 @@
-"""Short names of configurations: the method, and what tells it from the others."""
+"""Creates short labels of configurations: the method and the keys that distinguish it from the others."""
 
 import json
 from collections import Counter
@@ -6,34 +6,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: a method and its configuration, dotted
+#: name of a method, and its config by dotted key
 Described = tuple[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """`text` is unique among those made together; `key_values` has the dotted keys that it is made of."""
+    """A label. `text` is unique among the labels of one call; `key_values` has the dotted keys in the label."""
 
     text: str
     key_values: Mapping[str, Any]
 
 
 def labels_of(configurations: Sequence[Described]) -> list[Label]:
-    """A label for each, such as `feddst level=0.8 lr=0.05`.
+    """Return a label for each configuration, such as `feddst level=0.8 lr=0.05`.
 
-    Keys outside `algorithm` are named where any two configurations differ, a method's options only where
-    configurations of that method do; otherwise methods would be labelled with all that others lack. What is
-    null is not named, fractions have 4 digits, and keys are shortened to their last parts as far as that
-    leaves no doubt. Labels that would be equal have all in full, and a number when that does not help.
+    - A label contains the keys outside `algorithm` that differ between any two configurations.
+    - A label contains the options of its method that differ between configurations of this method.
+    - Null values are omitted, fractions have 4 digits, and a key is shortened to its last parts while it is unique.
+    - Labels that would be equal contain all values in full. Labels that are still equal get a number.
     """
-    keys = [_telling_keys(one, configurations) for one in configurations]
-    named = {key for own in keys for key in own}
+    keys = [_distinguishing_keys(each, configurations) for each in configurations]
+    all_keys = {key for own in keys for key in own}
 
     def text(idx: int, *, full: bool) -> str:
         method, config = configurations[idx]
-        told = [key for key in keys[idx] if key in config and (full or config[key] is not None)]
+        shown = [key for key in keys[idx] if key in config and (full or config[key] is not None)]
         value = value_text if full else short_text
-        return " ".join([method, *(f"{shortened(key, named)}={value(config[key])}" for key in told)])
+        return " ".join([method, *(f"{shortened(key, all_keys)}={value(config[key])}" for key in shown)])
 
     texts = [text(idx, full=False) for idx in range(len(configurations))]
     counts = Counter(texts)
@@ -45,13 +45,13 @@ def labels_of(configurations: Sequence[Described]) -> list[Label]:
 
 
 def differing_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Keys, sorted, whose values are not the same in all; a key that one lacks is not."""
+    """Return the sorted keys whose values differ between the configs, or that some config does not have."""
     every = sorted({key for config in configs for key in config})
     return [key for key in every if len({_value(config, key) for config in configs}) > 1]
 
 
 def shortened(key: str, among: Iterable[str]) -> str:
-    """The last parts of a dotted key that no other key ends in."""
+    """Return the shortest ending of a dotted key that is not an ending of another key."""
     parts, others = key.split("."), [other for other in among if other != key]
     for num in range(1, len(parts)):
         ending = ".".join(parts[-num:])
@@ -61,18 +61,18 @@ def shortened(key: str, among: Iterable[str]) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A config's value as it would be written in `KEY=VALUE`."""
+    """Return a config value as text for `KEY=VALUE`."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def short_text(value: Any) -> str:
-    """Like `value_text`, with 4 digits of a fraction."""
+    """Return the text of `value_text`, with at most 4 significant digits of a fraction."""
     return f"{value:.4g}" if isinstance(value, float) else value_text(value)
 
 
-def _telling_keys(one: Described, configurations: Sequence[Described]) -> list[str]:
+def _distinguishing_keys(described: Described, configurations: Sequence[Described]) -> list[str]:
     shared = differing_keys([config for _, config in configurations])
-    own = differing_keys([config for method, config in configurations if method == one[0]])
+    own = differing_keys([config for method, config in configurations if method == described[0]])
     return [
         *(key for key in shared if not key.startswith("algorithm.")),
         *(key for key in own if key.startswith("algorithm.")),
@@ -80,14 +80,14 @@ def _telling_keys(one: Described, configurations: Sequence[Described]) -> list[s
 
 
 def _numbered(texts: Sequence[str]) -> list[str]:
-    taken: dict[str, None] = {}
+    used: dict[str, None] = {}
     for text in texts:
         unique, num = text, 1
-        while unique in taken:
+        while unique in used:
             num += 1
             unique = f"{text} #{num}"
-        taken[unique] = None
-    return list(taken)
+        used[unique] = None
+    return list(used)
 
 
 def _value(config: Mapping[str, Any], key: str) -> str | None:

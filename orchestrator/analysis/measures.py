@@ -1,7 +1,7 @@
-"""What is read off one run's rounds.
+"""Measures of one run, computed from its records.
 
-Metrics are by their logged names. A value that is not finite counts as measured but as no result: what it
-would decide is None, never an earlier value in its place.
+Metrics have their logged names. A non-finite value counts as an evaluation without a result: a measure that depends on
+this value is None, and never falls back to an earlier value.
 """
 
 import math
@@ -11,44 +11,44 @@ from orchestrator.tracking.record import RoundRecord
 
 #: consecutive evaluations whose mean decides whether a target is reached
 _NUM_AVERAGED = 3
-#: a mean that is the target in decimals may be below it in floating point
+#: tolerance: a mean that equals the target in decimals may be smaller in floating point
 _ROUNDING = 1e-12
 
 
 def final_value(records: Sequence[RoundRecord], metric: str) -> float | None:
-    """The last logged value; None when it was never logged, or is not finite."""
+    """Return the last logged value; None when no value was logged, or when the last value is not finite."""
     return next((_finite(r.metrics[metric]) for r in reversed(records) if metric in r.metrics), None)
 
 
 def total(records: Sequence[RoundRecord], metric: str) -> float | None:
-    """The value at the last round; None without rounds, or when that round lacks it or has no finite one."""
+    """Return the value of the last round; None without rounds, and when the last round has no finite value."""
     return _finite(records[-1].metrics.get(metric, math.nan)) if records else None
 
 
 def value_at_cap(records: Sequence[RoundRecord], metric: str, cost: str, cap: float) -> float | None:
-    """The value at the last round that has one and whose cumulative `cost` is at most `cap`.
+    """Return the last value that was logged at a cumulative `cost` of at most `cap`.
 
-    None when no round has, or when that value is not finite.
+    None when there is no such value, or when this value is not finite.
     """
     within = [r for r in _measured(records, metric, cost) if r.metrics[cost] <= cap]
     return _finite(within[-1].metrics[metric]) if within else None
 
 
 def cost_to_reach(records: Sequence[RoundRecord], metric: str, cost: str, target: float) -> float | None:
-    """Cumulative `cost` at the evaluation from which the value stays at or above `target`; None when there is none.
+    """Return the cumulative `cost` at the first evaluation that reaches `target`; None if no evaluation does.
 
-    It is the first evaluation from which on the mean of three consecutive values, that evaluation's and the next two,
-    is at least `target` until the end of the records. A single high value of a curve that swings reaches nothing, and
-    neither do the last two evaluations, which two others do not follow.
+    An evaluation reaches the target if the mean of three consecutive values is at least `target`, for the three values
+    that start at this evaluation and for all later ones. A single high value of an oscillating curve therefore reaches
+    no target. The last two evaluations reach no target, because fewer than two evaluations follow.
     """
     evaluated = [record for record in records if metric in record.metrics]
     values = [record.metrics[metric] for record in evaluated]
     first = None
-    for place in reversed(range(len(values) - _NUM_AVERAGED + 1)):
-        mean = sum(values[place : place + _NUM_AVERAGED]) / _NUM_AVERAGED
+    for start in reversed(range(len(values) - _NUM_AVERAGED + 1)):
+        mean = sum(values[start : start + _NUM_AVERAGED]) / _NUM_AVERAGED
         if not (math.isfinite(mean) and mean >= target - _ROUNDING):
             break
-        first = evaluated[place]
+        first = evaluated[start]
     return None if first is None else _finite(first.metrics.get(cost, math.nan))
 
 

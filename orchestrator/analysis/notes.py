@@ -1,4 +1,4 @@
-"""What to beware of in a comparison, in one line each."""
+"""Writes the notes of a comparison: one-line warnings about incomplete runs and missing values."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,24 +10,24 @@ _MAX_NAMED = 5
 
 
 def notes_on(rows: Sequence[ComparisonRow], options: CompareOptions) -> list[str]:
-    """Runs that did not finish, values that are missing, and what could therefore not be computed."""
+    """Return notes about unfinished runs, missing values, and results that are missing for these reasons."""
     runs = [run for row in rows for run in row.configuration.runs.values()]
     return [
         *_not_finished(runs),
         *_without_value(rows, options),
-        *_not_weighed(rows, options),
+        *_not_on_front(rows, options),
         *_no_curve(rows),
     ]
 
 
 def _not_finished(runs: Iterable[ComparedRun]) -> list[str]:
-    some = [
+    affected = [
         f"{run.run_id} ({run.status} after {run.records[-1].round_idx + 1} of "
         f"{run.config['training.rounds']} rounds)"
         for run in runs
         if run.status != "finished" and run.records
     ]
-    return [f"compared at the last round that they have: {_listed(some)}"] if some else []
+    return [f"unfinished runs, compared at their last round: {_listed(affected)}"] if affected else []
 
 
 def _without_value(rows: Iterable[ComparisonRow], options: CompareOptions) -> list[str]:
@@ -41,21 +41,25 @@ def _without_value(rows: Iterable[ComparisonRow], options: CompareOptions) -> li
     ]
 
 
-def _not_weighed(rows: Iterable[ComparisonRow], options: CompareOptions) -> list[str]:
-    some = [
+def _not_on_front(rows: Iterable[ComparisonRow], options: CompareOptions) -> list[str]:
+    affected = [
         row.configuration.label
         for row in rows
         if row.final[options.metric].mean is None or row.totals[options.cost].mean is None
     ]
-    what = f"{METRIC_TITLES[options.metric]} and {COST_TITLES[options.cost]}"
-    return [f"not on the Pareto front, for want of {what} of every seed: {_listed(some)}"] if some else []
+    what = f"{METRIC_TITLES[options.metric]} or no {COST_TITLES[options.cost]}"
+    return (
+        [f"not considered for the Pareto front, because a seed has no {what}: {_listed(affected)}"]
+        if affected
+        else []
+    )
 
 
 def _no_curve(rows: Iterable[ComparisonRow]) -> list[str]:
-    some = [row.configuration.label for row in rows if not row.curve]
+    affected = [row.configuration.label for row in rows if not row.curve]
     return (
-        [f"without a curve, for want of a round that every seed was evaluated at: {_listed(some)}"]
-        if some
+        [f"without a curve, because no round was evaluated for all seeds: {_listed(affected)}"]
+        if affected
         else []
     )
 

@@ -1,4 +1,4 @@
-"""What to compare runs by."""
+"""The options of a comparison."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from orchestrator.errors import RequestError
 Metric = Literal["accuracy", "personal_accuracy"]
 Cost = Literal["upload", "download", "flops", "time"]
 
-#: logged name of each
+#: logged name of each metric and cost
 METRICS: dict[Metric, str] = {"accuracy": "eval/accuracy", "personal_accuracy": "personal/accuracy_mean"}
 COSTS: dict[Cost, str] = {
     "upload": "comm/upload_bytes_total",
@@ -18,14 +18,14 @@ COSTS: dict[Cost, str] = {
     "flops": "compute/train_flops_total",
     "time": "time/emulated_s_total",
 }
-#: name with its unit, for headings that programs read
+#: name of each cost with its unit, for column headings in CSV and JSON
 COST_COLUMNS: dict[Cost, str] = {
     "upload": "upload_bytes",
     "download": "download_bytes",
     "flops": "train_flops",
     "time": "emulated_s",
 }
-#: name as people read it
+#: display name of each metric and cost
 METRIC_TITLES: dict[Metric, str] = {"accuracy": "accuracy", "personal_accuracy": "personal accuracy"}
 COST_TITLES: dict[Cost, str] = {
     "upload": "uploaded bytes",
@@ -37,11 +37,13 @@ COST_TITLES: dict[Cost, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareOptions:
-    """`metric` is what is better when higher, `cost` what the Pareto front weighs it against.
+    """Options of a comparison. Raises RequestError for invalid values.
 
-    `baseline` is a configuration's label, a method or a run id of it, or a KEY=VALUE of its config (None:
-    nothing is compared in pairs). `upload_caps` are bytes, `targets` shares of the metric in (0, 1]; of
-    either an empty sequence means such as fit the runs. Raises RequestError for values that cannot be.
+    - `metric`: metric of the comparison; higher is better.
+    - `cost`: cost axis of the Pareto front; lower is better.
+    - `baseline`: label, method, run id or KEY=VALUE of the baseline; None computes no paired differences.
+    - `upload_caps`: bytes; empty chooses caps from the runs (`default_caps`).
+    - `targets`: values of the metric in (0, 1]; empty chooses targets from the runs (`default_targets`).
     """
 
     metric: Metric = "accuracy"
@@ -51,20 +53,23 @@ class CompareOptions:
     targets: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        """Check what a command line may have been given."""
+        """Check values that may come from the command line."""
         if self.metric not in get_args(Metric):
-            known = f"name one of {', '.join(get_args(Metric))}"
-            raise RequestError("--metric", self.metric, "there is no such metric", known)
+            remedy = f"choose one of {', '.join(get_args(Metric))}"
+            raise RequestError("--metric", self.metric, "this metric does not exist", remedy)
         if self.cost not in get_args(Cost):
-            known = f"name one of {', '.join(get_args(Cost))}"
-            raise RequestError("--cost", self.cost, "there is no such cost", known)
+            remedy = f"choose one of {', '.join(get_args(Cost))}"
+            raise RequestError("--cost", self.cost, "this cost does not exist", remedy)
         for cap in self.upload_caps:
             if not (math.isfinite(cap) and cap > 0):
                 raise RequestError(
-                    "--at-upload", cap, "a cap is a positive number of bytes", "give such a number"
+                    "--at-upload",
+                    cap,
+                    "an upload cap must be a positive number of bytes",
+                    "write 5MB for 5 megabytes",
                 )
         for target in self.targets:
             if not 0 < target <= 1:
                 raise RequestError(
-                    "--to-accuracy", target, "a target is a share in (0, 1]", "write 0.9 for 90 %"
+                    "--to-accuracy", target, "a target must be a fraction in (0, 1]", "write 0.9 for 90 %"
                 )

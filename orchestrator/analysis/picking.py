@@ -1,4 +1,4 @@
-"""Which runs a comparison is about: those that are named, or all that fit."""
+"""Selects the runs of a comparison by name, sweep, display name and tags."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from orchestrator.suggest import suggest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PickedRuns:
-    """The runs that were asked for, ordered by run id, and a line about each that was left out."""
+    """The selected runs, ordered by run id, and a note about each run that was left out."""
 
     runs: tuple[ComparedRun, ...]
     notes: tuple[str, ...]
@@ -29,15 +29,16 @@ def pick_runs(
     name: str | None = None,
     tags: Mapping[str, str] = {},
 ) -> PickedRuns:
-    """Find runs in a storage folder, in its sweeps too.
+    """Select runs in a storage folder, including the trials of its sweeps.
 
-    `names` are run ids, folders, MLflow run ids, or glob patterns over run ids; a run that fits one of them
-    is meant. `sweep` (an id or a folder), `name` (a glob over display names) and `tags` each narrow what is
-    meant further; without `names` that is the trials of `sweep`, or with `name` or `tags` all runs. With
-    nothing given it is the runs outside of sweeps.
+    - `names`: run ids, run folders, MLflow run ids, or glob patterns for run ids. A run matches if one of them matches.
+    - `sweep`: id or folder of a sweep; selects trials of this sweep only.
+    - `name`: glob pattern for display names; selects matching runs only.
+    - `tags`: tag -> value; selects runs that have all of them.
 
-    Left out, with a note, are runs that no round was evaluated of, that cannot be read, and, unless they are
-    named exactly, those that another run superseded. Raises RequestError for a criterion that nothing fits.
+    Without any criterion, the function selects all runs outside of sweeps. It leaves out, with a note, unreadable runs,
+    runs without an evaluated round, and superseded runs that `names` does not name exactly. Raises RequestError for a
+    criterion without a match.
     """
     folders = run_folders(storage)
     exact: set[Path] = set()
@@ -56,17 +57,16 @@ def pick_runs(
     runs, unevaluated = _evaluated(runs)
     notes += superseded + unreadable + unevaluated
     if not runs:
-        raise RequestError(
-            "runtime.storage", storage, _nothing(notes), "name runs, or another storage folder"
-        )
+        problem = f"there is no run to compare: {'; '.join(notes)}" if notes else "the folder contains no run"
+        raise RequestError("runtime.storage", storage, problem, "name runs, or another storage folder")
     return PickedRuns(runs=tuple(sorted(runs, key=lambda run: (run.run_id, run.folder))), notes=tuple(notes))
 
 
 def run_folders(storage: Path) -> list[Path]:
-    """The folders of all runs, those of sweeps among them, as absolute paths."""
+    """Return the absolute paths of all run folders, including the trials of sweeps."""
     if not storage.is_dir():
         raise RequestError(
-            "runtime.storage", storage, "there is no such folder", "name the one with the runs"
+            "runtime.storage", storage, "this folder does not exist", "name the folder of the runs"
         )
     folders = []
     for folder in sorted(path for path in storage.resolve().iterdir() if path.is_dir()):
@@ -78,20 +78,20 @@ def run_folders(storage: Path) -> list[Path]:
 
 
 def _named(names: Iterable[str], storage: Path, folders: Sequence[Path]) -> tuple[list[Path], set[Path]]:
-    """What the names mean, each run once, and which of these are named exactly rather than by a pattern."""
+    """Return the runs that match the names, without duplicates, and the runs that a name matches exactly."""
     found: dict[Path, None] = {}
     exact: set[Path] = set()
     for name in names:
-        meant = _exactly(name, storage, folders)
-        exact.update(meant)
-        meant = meant or [folder for folder in folders if fnmatchcase(folder.name, name)]
-        if not meant:
+        matches = _exact_matches(name, storage, folders)
+        exact.update(matches)
+        matches = matches or [folder for folder in folders if fnmatchcase(folder.name, name)]
+        if not matches:
             raise _unknown_run(name, storage, folders)
-        found |= dict.fromkeys(meant)
+        found |= dict.fromkeys(matches)
     return list(found), exact
 
 
-def _exactly(name: str, storage: Path, folders: Sequence[Path]) -> list[Path]:
+def _exact_matches(name: str, storage: Path, folders: Sequence[Path]) -> list[Path]:
     for folder in (Path(name), storage / name):
         if is_run(folder):
             return [folder.resolve()]
@@ -102,33 +102,35 @@ def _exactly(name: str, storage: Path, folders: Sequence[Path]) -> list[Path]:
 
 def _unknown_run(name: str, storage: Path, folders: Sequence[Path]) -> RequestError:
     if any(is_sweep(folder) for folder in (Path(name), storage / name)):
-        return RequestError("RUN", name, "that is a sweep, not a run", f"ask for --sweep {name}")
-    hint = suggest(name, [folder.name for folder in folders])
-    return RequestError("RUN", name, "no run has that id or fits that pattern", hint)
+        return RequestError("RUN", name, "this is a sweep, not a run", f"use --sweep {name}")
+    remedy = suggest(name, [folder.name for folder in folders])
+    return RequestError("RUN", name, "no run has this id or matches this pattern", remedy)
 
 
 def _trials(sweep: str, storage: Path, found: Sequence[Path], *, named: bool) -> list[Path]:
     places = [path for path in (Path(sweep), storage / sweep) if is_sweep(path)]
     if not places:
         ids = [path.parent.name for path in sorted(storage.glob(f"*/{SWEEP_FILE}"))]
-        problem = f"there is no such sweep, neither at that path nor in {storage}"
+        problem = f"there is no sweep at this path, and none with this id in {storage}"
         raise RequestError("--sweep", sweep, problem, suggest(sweep, ids))
     place = places[0].resolve()
     if not named:
         found = sorted(trial for trial in place.iterdir() if is_run(trial))
     trials = [folder for folder in found if folder.parent == place]
     if not trials:
-        problem = "none of the runs named is one of its trials" if named else "it has no trials yet"
+        problem = (
+            "none of the named runs is a trial of this sweep" if named else "this sweep has no trials yet"
+        )
         raise RequestError("--sweep", sweep, problem, "name another sweep")
     return trials
 
 
 def _matching(runs: list[ComparedRun], name: str | None, tags: Mapping[str, str]) -> list[ComparedRun]:
     if name is not None and runs:
-        hint = suggest(name, [run.name for run in runs])
+        remedy = suggest(name, [run.name for run in runs])
         runs = [run for run in runs if fnmatchcase(run.name, name)]
         if not runs:
-            raise RequestError("--name", name, "no run's name fits that", hint)
+            raise RequestError("--name", name, "no display name matches", remedy)
     for tag, value in tags.items():
         if not runs:
             break
@@ -136,10 +138,10 @@ def _matching(runs: list[ComparedRun], name: str | None, tags: Mapping[str, str]
         existing = sorted({tag for run in runs for tag in run.tags})
         runs = [run for run in runs if run.tags.get(tag) == value]
         if not runs:
-            problem, hint = "no run has that value", suggest(value, values)
+            problem, remedy = "no run has this value of the tag", suggest(value, values)
             if not values:
-                problem, hint = "no run has that tag", suggest(tag, existing)
-            raise RequestError("--tag", f"{tag}={value}", problem, hint)
+                problem, remedy = "no run has this tag", suggest(tag, existing)
+            raise RequestError("--tag", f"{tag}={value}", problem, remedy)
     return runs
 
 
@@ -157,7 +159,7 @@ def _readable(
 
 def _without_superseded(runs: list[ComparedRun], exact: set[Path]) -> tuple[list[ComparedRun], list[str]]:
     notes = [
-        f"{run.run_id} is left out: {run.superseded_by} went on in its place"
+        f"{run.run_id} is left out: {run.superseded_by} replaced it"
         for run in runs
         if run.superseded_by and run.folder not in exact
     ]
@@ -173,7 +175,3 @@ def _evaluated(runs: list[ComparedRun]) -> tuple[list[ComparedRun], list[str]]:
         else:
             notes.append(f"{run.run_id} is left out: none of its {len(run.records)} rounds was evaluated")
     return kept, notes
-
-
-def _nothing(notes: Sequence[str]) -> str:
-    return f"there is no run to compare: {'; '.join(notes)}" if notes else "there is no run in it"

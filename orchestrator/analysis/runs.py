@@ -1,4 +1,4 @@
-"""A run as a comparison sees it: its config, its tags and its committed rounds, read from its folder."""
+"""Reads a run for a comparison: config, tags and committed records, from the run's folder."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -17,20 +17,23 @@ from orchestrator.tracking.record import RoundRecord, committed_records
 
 Status = Literal["finished", "stopped", "unfinished"]
 
-#: tags that a run without them gets from its config
+#: tag -> config key that gives the tag of a run without this tag
 _TAG_KEYS = {"method": "algorithm.name", "fleet": "fleet.name", "data": "data.name", "seed": "seed"}
-#: libyaml's where there is one: a sweep has hundreds of configs, and it reads ten times as fast
+#: libyaml's loader if available: it is ten times as fast, and a sweep may have hundreds of configs
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedRun:
-    """One run. `run_id` is its folder's name, `name` what to show of it, `sweep` the sweep it is a trial of.
+    """A run in a comparison.
 
-    `config` is dotted; keys that an older run lacks, other than its method's own, have today's defaults.
-    A run is "stopped" when it was interrupted or ended early, "unfinished" when it still goes on or was
-    killed. `superseded_by` names the run that went on in place of this abandoned one (None: it counts).
-    `fingerprint` is run.json's, empty when that has none.
+    - `run_id`: name of the run's folder.
+    - `name`: display name.
+    - `config`: values by dotted key. Keys that an older run does not have get today's defaults, except method options.
+    - `sweep`: id of the sweep that contains the run; None outside of sweeps.
+    - `status`: "stopped" after an interruption or an early stop, "unfinished" while the run continues or after a kill.
+    - `superseded_by`: id of the run that replaced this run; None for a current run.
+    - `fingerprint`: the fingerprint in run.json; empty without a fingerprint.
     """
 
     run_id: str
@@ -56,7 +59,7 @@ class ComparedRun:
 
 
 def read_head(folder: Path) -> ComparedRun:
-    """A run without its rounds, from run.json and config.yaml. Raises CheckpointError for unreadable ones."""
+    """Read a run without its records from run.json and config.yaml. Raises CheckpointError for unreadable files."""
     about = _mapping(folder / RUN_FILE, json.loads)
     config = _with_defaults(flatten(_mapping(folder / "config.yaml", _yaml)))
     own_tags = about.get("tags") or {}
@@ -77,13 +80,13 @@ def read_head(folder: Path) -> ComparedRun:
 
 
 def with_records(run: ComparedRun) -> ComparedRun:
-    """The run with its committed rounds and its status. Raises CheckpointError for logs that are damaged."""
+    """Return the run with its committed records and its status. Raises CheckpointError for damaged logs."""
     records = tuple(committed_records(run.folder))
     return replace(run, records=records, status=_status(run.folder / "summary.json", len(records)))
 
 
 def mlflow_run_id(folder: Path) -> str | None:
-    """The id that MLflow has for the run in a folder; None when it has none, or when that is not readable."""
+    """Return the MLflow run id of the run in a folder; None if tracking.json is missing, unreadable or has no id."""
     try:
         noted = json.loads((folder / "tracking.json").read_bytes())
     except (OSError, ValueError):
@@ -93,7 +96,7 @@ def mlflow_run_id(folder: Path) -> str | None:
 
 
 def _status(summary: Path, num_rounds: int) -> Status:
-    """A summary counts until the run it sums up goes on: it is written again only at the end."""
+    """Return the status from the summary, which is outdated if the run has committed more rounds since then."""
     if not summary.is_file():
         return "unfinished"
     content = _mapping(summary, json.loads)
@@ -113,7 +116,7 @@ def _with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
 
 @cache
 def _defaults() -> Mapping[str, Any]:
-    """Today's value of every key that is not a method's own."""
+    """Return the default of every config key, without the options of methods."""
     return flatten(ExperimentConfig().to_dict())
 
 
@@ -125,7 +128,7 @@ def _mapping(path: Path, load: Callable[[bytes], Any]) -> dict[str, Any]:
     try:
         content = load(path.read_bytes())
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise CheckpointError(f"{path} cannot be read ({' '.join(str(error).split())})") from error
+        raise CheckpointError(f"cannot read {path} ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} does not hold a mapping")
+        raise CheckpointError(f"{path} does not contain a mapping")
     return content

@@ -1,4 +1,4 @@
-"""A mean over seeds and how far it can be trusted."""
+"""Computes means over seeds and their confidence intervals."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,10 +9,11 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """A measure over seeds; `values` has one entry a seed, None where that seed has no result.
+    """A measure over seeds.
 
-    `mean` is None unless every seed has a result: a mean over those that happen to have one would be of
-    another thing. `half_width` is that of the 95 % Student-t interval around it, None for fewer than two.
+    - `values`: one value per seed; None for a seed without a result.
+    - `mean`: mean over all seeds; None if a seed has no result, because a mean over some seeds would be biased.
+    - `half_width`: half width of the 95 % Student-t interval of the mean; None for fewer than two seeds.
     """
 
     values: tuple[float | None, ...]
@@ -21,17 +22,17 @@ class Spread:
 
     @property
     def num_seeds(self) -> int:
-        """All seeds."""
+        """Number of all seeds."""
         return len(self.values)
 
     @property
     def num_reached(self) -> int:
-        """Seeds that have a result."""
+        """Number of seeds that have a result."""
         return sum(value is not None for value in self.values)
 
 
 def spread(values: Iterable[float | None]) -> Spread:
-    """Mean and interval of values that are finite or None."""
+    """Compute mean and interval of values that are finite or None."""
     given = tuple(values)
     known = [value for value in given if value is not None]
     assert all(math.isfinite(value) for value in known)
@@ -41,7 +42,7 @@ def spread(values: Iterable[float | None]) -> Spread:
 
 
 def half_width(values: Sequence[float]) -> float | None:
-    """Half width of the 95 % Student-t interval of the mean; None for fewer than two values."""
+    """Return the half width of the 95 % Student-t interval of the mean; None for fewer than two values."""
     if len(values) < 2:
         return None
     from scipy.special import stdtrit

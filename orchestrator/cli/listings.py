@@ -85,7 +85,7 @@ def _fleets(name: str | None = None, address: str | None = None) -> RenderableTy
 
 
 def _spaces() -> Table:
-    from orchestrator.sweeping.space import load_space, space_names, varied
+    from orchestrator.sweeping.space import load_space, space_names, varying_keys
 
     table = plain_table("search space", "what it compares", "dimensions", "changed by pbt")
     for name in space_names():
@@ -94,7 +94,7 @@ def _spaces() -> Table:
         except ConfigError as error:  # a broken space of another package must not hide the other spaces
             table.add_row(name, str(error), "-", "-")
             continue
-        dimensions, mutable = ", ".join(varied(space.dimensions)), ", ".join(space.mutations)
+        dimensions, mutable = ", ".join(varying_keys(space.dimensions)), ", ".join(space.mutations)
         table.add_row(name, space.summary, dimensions, mutable or "-")
     return table
 

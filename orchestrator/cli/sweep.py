@@ -193,10 +193,10 @@ def _report(result: "SweepResult", quiet: bool) -> None:
 
 def _report_places(result: "SweepResult") -> list[str]:
     """Lines that name the comparison page and the MLflow UI, if they exist."""
-    from orchestrator.sweeping.plan import plan_again
+    from orchestrator.sweeping.plan import plan_resumed_sweep
     from orchestrator.sweeping.store import SweepStore
 
     page = result.folder / "report" / "report.html"
     lines = [f"Report: {page}"] if page.is_file() else []
-    ui_hint = mlflow_ui_hint(plan_again(SweepStore(result.folder)).config)
+    ui_hint = mlflow_ui_hint(plan_resumed_sweep(SweepStore(result.folder)).config)
     return lines + ([f"Open in the MLflow UI: {ui_hint}"] if ui_hint else [])

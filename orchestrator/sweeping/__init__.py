@@ -1,1 +1,4 @@
-"""Sweeps: a search space's trials on Ray Tune, each a run of its own. `tune_*.py` are the files that know Tune."""
+"""Sweeps: Ray Tune runs the trials of a search space, and every trial is a run with its own folder.
+
+Only the package `tune` imports Ray Tune's runner; the other modules use Tune's search-space types at most.
+"""

@@ -1,4 +1,4 @@
-"""What a sweep looks for: numbers computed from a trial's records, and which way each should go."""
+"""Objectives of a sweep: the goals that it optimises, computed from the records of a trial."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,19 +22,23 @@ _FORMS = "accuracy, personal_accuracy, accuracy_at_upload=BYTES, time_to_accurac
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """One number, and whether more or less of it is better."""
+    """A number to optimise; `mode` says whether the sweep maximises or minimises the number."""
 
     name: str
     mode: Mode
 
     def key(self, value: float) -> float:
-        """Ascending sort key: the best value has the smallest."""
+        """Sort key for ascending order: the best value has the smallest key."""
         return -value if self.mode == "max" else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """`text` is how it was asked for; `limit` the bytes or the accuracy in it, None where it has none."""
+    """A parsed objective.
+
+    `text` is the objective as the user wrote it. `limit` is the number of bytes or the accuracy in `text`, and None
+    for an objective without a limit.
+    """
 
     text: str
     kind: str
@@ -43,26 +47,30 @@ class Objective:
 
     @classmethod
     def parse(cls, text: str) -> "Objective":
-        """Raises RequestError for any other form, and for a limit that cannot be one."""
+        """Parse the text of `--objective`. Raises RequestError for an unknown form and for an invalid limit."""
         kind, equals, limit = text.partition("=")
         goals = _GOALS.get(kind)
         wants_limit = kind in ("accuracy_at_upload", "time_to_accuracy")
         if goals is None or bool(equals) != wants_limit:
-            raise RequestError("--objective", text, "there is no such objective", f"choose {_FORMS}")
-        value = _limit(text, kind, limit) if wants_limit else None
+            raise RequestError("--objective", text, "this objective does not exist", f"choose {_FORMS}")
+        value = _parse_limit(text, kind, limit) if wants_limit else None
         return cls(text=text, kind=kind, limit=value, goals=goals)
 
     @property
     def is_known_early(self) -> bool:
-        """Whether the number of a trial that goes on tells how it will end, so that a scheduler may stop it."""
+        """Whether the value of a running trial predicts its final value.
+
+        A scheduler may stop trials only by such an objective.
+        """
         return len(self.goals) == 1 and self.kind != "time_to_accuracy"
 
     def measure(self, records: Sequence[RoundRecord]) -> dict[str, float]:
-        """Each goal's value after these records; an accuracy that is not there yet, or not finite, counts as 0.
+        """Return the value of each goal after these records; a missing or non-finite accuracy counts as 0.
 
-        `accuracy_at_upload` is the accuracy of the last evaluated round whose uploads so far are within the bytes, 0
-        before there is one; `time_to_accuracy` the emulated seconds up to the first evaluation from which on the mean
-        accuracy of three consecutive ones stays at or above that accuracy, infinite before there is one.
+        - `accuracy_at_upload`: accuracy of the last evaluated round whose cumulative upload is within the limit; 0
+          before such a round.
+        - `time_to_accuracy`: emulated seconds until the accuracy is reached (`measures.cost_to_reach`); infinite
+          before that.
         """
         if self.kind == "time_to_accuracy":
             assert self.limit is not None
@@ -88,13 +96,13 @@ _GOALS: dict[str, tuple[Goal, ...]] = {
 }
 
 
-def _limit(text: str, kind: str, limit: str) -> float:
+def _parse_limit(text: str, kind: str, limit: str) -> float:
     try:
         value = parse_bytes(limit) if kind == "accuracy_at_upload" else float(limit)
     except ValueError as error:
-        raise RequestError("--objective", text, f"{limit!r} is no number", f"choose {_FORMS}") from error
+        raise RequestError("--objective", text, f"{limit!r} is not a number", f"choose {_FORMS}") from error
     if not (isfinite(value) and value > 0):
-        raise RequestError("--objective", text, "the limit must be above 0", "give one that is")
+        raise RequestError("--objective", text, "the limit must be above 0", "give a limit above 0")
     if kind == "time_to_accuracy" and value > 1:
-        raise RequestError("--objective", text, "accuracy is a share, at most 1", "write 0.9 for 90 %")
+        raise RequestError("--objective", text, "accuracy is a fraction, at most 1", "write 0.9 for 90 %")
     return value

@@ -1,4 +1,4 @@
-"""A sweep's own report: its trials compared, in the sweep's folder, from where it goes to MLflow too."""
+"""Writes the report of a sweep: the comparison of its trials, in the sweep's folder."""
 
 from pathlib import Path
 
@@ -12,7 +12,10 @@ from orchestrator.sweeping.store import SweepStore
 
 
 def report_sweep(store: SweepStore, objective: Objective) -> list[Path]:
-    """Write the comparison of the sweep's trials; nothing where no round was evaluated. Returns the files."""
+    """Compare the trials of a sweep, write the report, and return its files.
+
+    Writes nothing and returns no file when no trial has an evaluated round.
+    """
     try:
         picked = pick_runs(store.folder.parent, sweep=str(store.folder))
     except RequestError:

@@ -1,4 +1,4 @@
-"""What a trial reserves: a bundle for its driver, and one for each of its client actors. Pure arithmetic; no Ray."""
+"""Computes the resource bundles of a trial: one for its driver and one for each client actor. Does not use Ray."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,66 +15,69 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.federation.device_assignment import draw_population
 from orchestrator.fleet.registry import get_fleet
 
-#: what a driver reserves; while its clients train it folds and waits
+#: CPUs that a driver reserves; it aggregates updates and mostly waits for its clients
 DRIVER_CPUS = 0.1
-#: what a trial whose clients train in its own process reserves
+#: CPUs that a trial reserves when its clients train in its own process
 IN_PROCESS_CPUS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many trials run at a time, and how many pooled actors each of them gets."""
+    """Number of trials that run at the same time, and number of pooled actors for each of these trials."""
 
     concurrent: int
     actors: int
 
 
-def share_out(capacity: Capacity, num_trials: int, asked: int | None) -> Share:
-    """Trials first, since they wait for nobody: one a core while memory lasts; cores that are left make pools larger.
+def divide_cluster(capacity: Capacity, num_trials: int, max_concurrent: int | None) -> Share:
+    """Divide the cores of the cluster among the trials.
 
-    `asked` trials at a time, if given.
+    One trial runs per core, as long as memory suffices, because trials do not wait for one another. Cores that are
+    left enlarge the pools. `max_concurrent`, if given, is the number of trials that run at the same time.
     """
     cores = capacity.num_cores
     fit = int(capacity.total("memory") // (2 * ACTOR_BYTES))
-    concurrent = asked or max(1, min(cores, fit, num_trials))
+    concurrent = max_concurrent or max(1, min(cores, fit, num_trials))
     return Share(concurrent, max(1, cores // concurrent))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialResources:
-    """A trial's bundles, the driver's first, and the client actors that go into the others (name, profile index)."""
+    """The resource bundles of a trial; the first is the driver's. `placement` lists the client actors of the others."""
 
     bundles: tuple[Mapping[str, float], ...]
     placement: Placement | None
 
 
-def trial_footprint(config: ExperimentConfig, capacity: Capacity, share: Share, home: str) -> TrialResources:
-    """What the trial of a config reserves; its driver stays on the node with the resource `home`.
+def trial_footprint(
+    config: ExperimentConfig, capacity: Capacity, share: Share, node_resource: str
+) -> TrialResources:
+    """Compute the resources that a trial of this config reserves.
 
-    The driver writes to the run's folder, which is on that node. Raises ResourceError when the clients' actors do not
-    fit beside it, or when the node has no room for the driver.
+    The driver runs on the node that has the resource `node_resource`, because the run's folder is on that node.
+    Raises ResourceError when that node has too few CPUs for the driver, and when the client actors do not fit into
+    the rest of the cluster.
     """
     in_process = config.runtime.executor == "inprocess"
-    driver = {"CPU": IN_PROCESS_CPUS if in_process else DRIVER_CPUS, home: 0.001}
+    driver = {"CPU": IN_PROCESS_CPUS if in_process else DRIVER_CPUS, node_resource: 0.001}
     if not fits(driver, capacity.nodes):
         problem = (
-            f"a trial's driver needs {driver['CPU']:g} CPU of the node where the command runs, which has less"
+            f"the driver of a trial needs {driver['CPU']:g} CPU, and the node that runs the command has less"
         )
-        raise ResourceError(
-            "runtime.executor", config.runtime.executor, problem, "run it on a node with more"
-        )
+        remedy = "run the command on a node with more CPUs"
+        raise ResourceError("runtime.executor", config.runtime.executor, problem, remedy)
     if in_process:
         return TrialResources(bundles=(driver,), placement=None)
-    beside = Capacity(
+    without_driver = Capacity(
         tuple(
-            {**node, "CPU": node.get("CPU", 0.0) - DRIVER_CPUS} if home in node else node
+            {**node, "CPU": node.get("CPU", 0.0) - DRIVER_CPUS} if node_resource in node else node
             for node in capacity.nodes
         )
     )
     fleet = get_fleet(config.fleet.name)
     population = draw_population(fleet, config.fleet.num_clients, config.seed, redraw=config.fleet.redraw)
     placement = place_trial(
-        config.runtime, beside, population, config.training.clients_per_round, share=share.actors
+        config.runtime, without_driver, population, config.training.clients_per_round, share=share.actors
     )
     profiles = [population.profiles[index] for _, index in placement.actors]
     clients = [profile.footprint() for profile in sorted(profiles, key=hardest_first)]

@@ -1,4 +1,4 @@
-"""What a sweep came to: its configurations in the order of the objective."""
+"""The result of a sweep: its configurations, ranked by the objective."""
 
 import json
 from collections import Counter
@@ -21,7 +21,11 @@ from orchestrator.sweeping.trials import TrialSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationResult:
-    """One configuration: its trials' endings, and each goal's mean over them (None where a trial failed)."""
+    """The result of one configuration over its trials, which differ in the seed only.
+
+    `objective` is the mean of each goal over the trials. `objective` and the other means are None when a trial has no
+    value. `statuses` and `run_ids` are in the order of the trials.
+    """
 
     label: str
     values: Mapping[str, Any]
@@ -36,10 +40,10 @@ class ConfigurationResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepResult:
-    """Configurations, best first; of a Pareto sweep those on the front are the best.
+    """The result of a sweep. `configurations` are in order, best first; a Pareto sweep has its front first.
 
-    `wall_s` is the time from the first trial to the last report, `tracking_s` the part of it in which the sweep's
-    process was at work for MLflow, or waited for it.
+    `wall_s` is the wall-clock time from the first trial to the end of tracking, in seconds. `tracking_s` is the part of
+    that time in which the sweep's process called MLflow tracking or waited for it.
     """
 
     sweep_id: str
@@ -56,24 +60,26 @@ class SweepResult:
 
     @property
     def best(self) -> ConfigurationResult | None:
-        """The first configuration with a value; None when all trials failed."""
+        """The best configuration that has an objective; None when there is no such configuration."""
         return next((found for found in self.configurations if found.objective is not None), None)
 
     def to_json(self) -> str:
-        """One JSON object; what is not finite, as a time that was never reached, is null."""
-        return json.dumps(_finite({**asdict(self), "folder": str(self.folder)}), indent=2, allow_nan=False)
+        """Return one JSON object. Infinite and NaN values become null, such as the time to an unreached accuracy."""
+        return json.dumps(
+            _non_finite_to_none({**asdict(self), "folder": str(self.folder)}), indent=2, allow_nan=False
+        )
 
 
-def _finite(value: Any) -> Any:
-    """A tree of plain values without infinities and NaN, which JSON does not have."""
+def _non_finite_to_none(value: Any) -> Any:
+    """Replace infinities and NaN in a tree of plain values by None, because JSON has no such numbers."""
     if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: _non_finite_to_none(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
+        return [_non_finite_to_none(inner) for inner in value]
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def result_of(
+def read_result(
     store: SweepStore,
     objective: Objective,
     trials: Sequence[TrialSpec],
@@ -81,7 +87,7 @@ def result_of(
     *,
     interrupted: bool,
 ) -> SweepResult:
-    """Read what the trials came to off the sweep's folder; `num_trials` are those that it is to have."""
+    """Read the results of the trials from the sweep's folder; `num_trials` is the planned number of trials."""
     endings = store.endings()
     groups: dict[str, list[TrialSpec]] = {}
     for planned in trials:
@@ -89,7 +95,7 @@ def result_of(
         trial = planned if ending is None else TrialSpec(number=planned.number, values=ending.values)
         key = json.dumps({k: v for k, v in trial.values.items() if k != "seed"}, sort_keys=True)
         groups.setdefault(key, []).append(trial)
-    found = [
+    configurations = [
         _configuration(store, objective, group, [endings[t.number] for t in group if t.number in endings])
         for group in groups.values()
     ]
@@ -103,57 +109,59 @@ def result_of(
         num_stopped=counts["stopped"],
         num_failed=counts["failed"],
         interrupted=interrupted,
-        configurations=tuple(_ranked(found, objective.goals)),
+        configurations=tuple(_ranked(configurations, objective.goals)),
     )
 
 
 def _configuration(
     store: SweepStore, objective: Objective, group: Sequence[TrialSpec], endings: Sequence[Ending]
 ) -> ConfigurationResult:
-    whole = len(endings) == len(group) and all(ending.objective for ending in endings)
+    has_objective = len(endings) == len(group) and all(ending.objective for ending in endings)
     names = [goal.name for goal in objective.goals]
     run_ids = [ending.run_id for ending in endings if ending.run_id is not None]
     summaries = [RunSummary.read(store.folder / run_id / "summary.json") for run_id in run_ids]
     accuracies = [summary.accuracy for summary in summaries if summary.accuracy is not None]
-    complete = len(summaries) == len(group)
+    has_summaries = len(summaries) == len(group)
     return ConfigurationResult(
         label=group[0].configuration,
         values={key: value for key, value in group[0].values.items() if key != "seed"},
         statuses=tuple(ending.status for ending in endings),
         run_ids=tuple(run_ids),
         objective={name: fmean(ending.objective[name] for ending in endings) for name in names}
-        if whole
+        if has_objective
         else None,
         accuracy=fmean(accuracies) if accuracies and len(accuracies) == len(group) else None,
-        upload_bytes=fmean(summary.upload_bytes_total for summary in summaries) if complete else None,
-        emulated_s=fmean(summary.emulated_s_total for summary in summaries) if complete else None,
+        upload_bytes=fmean(summary.upload_bytes_total for summary in summaries) if has_summaries else None,
+        emulated_s=fmean(summary.emulated_s_total for summary in summaries) if has_summaries else None,
     )
 
 
-def _ranked(found: Sequence[ConfigurationResult], goals: Sequence[Goal]) -> list[ConfigurationResult]:
-    """Best first; configurations that stopped early come after those that ran to their end, failed ones last."""
+def _ranked(
+    configurations: Sequence[ConfigurationResult], goals: Sequence[Goal]
+) -> list[ConfigurationResult]:
+    """Sort the configurations and mark the best: finished ones first, then stopped ones, then failed ones."""
 
-    def rank(one: ConfigurationResult) -> tuple[Any, ...]:
-        if one.objective is None:
+    def rank(configuration: ConfigurationResult) -> tuple[Any, ...]:
+        if configuration.objective is None:
             return (2,)
-        stopped = "stopped" in one.statuses
-        return (int(stopped), *(goal.key(one.objective[goal.name]) for goal in goals))
+        stopped = "stopped" in configuration.statuses
+        return (int(stopped), *(goal.key(configuration.objective[goal.name]) for goal in goals))
 
-    ordered = sorted(found, key=rank)
-    valued = [one for one in ordered if one.objective is not None]
+    ordered = sorted(configurations, key=rank)
+    valued = [each for each in ordered if each.objective is not None]
     if len(goals) == 1:
         best = {id(valued[0])} if valued else set()
     else:
         gain, cost = goals
-        points = [(one.objective[cost.name], one.objective[gain.name]) for one in valued if one.objective]
+        points = [(each.objective[cost.name], each.objective[gain.name]) for each in valued if each.objective]
         front = pareto_front(points)
         best = {id(valued[index]) for index in front}
-    marked = [replace(one, is_best=id(one) in best) for one in ordered]
-    return sorted(marked, key=lambda one: not one.is_best) if len(goals) > 1 else marked
+    marked = [replace(each, is_best=id(each) in best) for each in ordered]
+    return sorted(marked, key=lambda each: not each.is_best) if len(goals) > 1 else marked
 
 
-def result_table(result: SweepResult, most: int = 20) -> Table:
-    """The first `most` configurations, best first, the best marked."""
+def result_table(result: SweepResult, max_rows: int = 20) -> Table:
+    """Return a table of the first `max_rows` configurations, best first, with the best configurations marked."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("", no_wrap=True)
     table.add_column("configuration", overflow="fold", min_width=12)
@@ -161,23 +169,29 @@ def result_table(result: SweepResult, most: int = 20) -> Table:
     headings = [*goals, *([] if "accuracy" in goals else ["accuracy"]), "upload", "emulated", "trials"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=heading != "trials")
-    for one in result.configurations[:most]:
-        values = [_goal(one, name) for name in goals]
-        accuracy = [] if "accuracy" in goals else [_percent(one.accuracy)]
-        upload = "-" if one.upload_bytes is None else format_bytes(one.upload_bytes)
-        emulated = "-" if one.emulated_s is None else format_seconds(one.emulated_s)
-        table.add_row(
-            "best" if one.is_best else "", one.label, *values, *accuracy, upload, emulated, _states(one)
-        )
-    if len(result.configurations) > most:
-        table.caption = f"the first {most} of {len(result.configurations)}"
+    for configuration in result.configurations[:max_rows]:
+        mark = "best" if configuration.is_best else ""
+        table.add_row(mark, configuration.label, *_cells(configuration, goals))
+    if len(result.configurations) > max_rows:
+        table.caption = f"the first {max_rows} of {len(result.configurations)}"
     return table
 
 
-def _goal(one: ConfigurationResult, name: str) -> str:
-    if one.objective is None:
+def _cells(configuration: ConfigurationResult, goals: Sequence[str]) -> list[str]:
+    upload, emulated_s = configuration.upload_bytes, configuration.emulated_s
+    return [
+        *(_goal_text(configuration, name) for name in goals),
+        *([] if "accuracy" in goals else [_percent(configuration.accuracy)]),
+        "-" if upload is None else format_bytes(upload),
+        "-" if emulated_s is None else format_seconds(emulated_s),
+        _status_counts(configuration),
+    ]
+
+
+def _goal_text(configuration: ConfigurationResult, name: str) -> str:
+    if configuration.objective is None:
         return "-"
-    value = one.objective[name]
+    value = configuration.objective[name]
     if value == inf:
         return "never"
     if "bytes" in name:
@@ -185,10 +199,10 @@ def _goal(one: ConfigurationResult, name: str) -> str:
     return format_seconds(value) if name.endswith("_s") else _percent(value)
 
 
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f}%"
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.2f}%"
 
 
-def _states(one: ConfigurationResult) -> str:
-    counts = Counter(one.statuses)
+def _status_counts(configuration: ConfigurationResult) -> str:
+    counts = Counter(configuration.statuses)
     return ", ".join(f"{count} {status}" for status, count in counts.items()) or "not ended"

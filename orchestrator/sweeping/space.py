@@ -1,4 +1,4 @@
-"""Search spaces: found by name, file or entry point, with dimensions that the user fixes or adds."""
+"""Loads search spaces by name, file or entry point, and applies the user's overrides to their dimensions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,11 @@ from search_spaces import ENTRY_POINT_GROUP, SPACES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
-    """`dimensions` maps dotted config keys to Tune domains and constants, `mutations` to what PBT draws anew from."""
+    """A loaded search space.
+
+    `dimensions` maps dotted config keys to Tune domains, lists (`tune.grid_search`) and constants. `mutations` maps the
+    keys that population-based training may change to the domains of their new values.
+    """
 
     name: str
     summary: str
@@ -23,20 +27,20 @@ class Space:
 
 
 def space_names() -> dict[str, str]:
-    """Every name that a space can be asked for by, besides a path, and the module that holds it."""
+    """Return the module of every search space that has a name, by this name."""
     offered = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
     return {**offered, **SPACES}
 
 
 def load_space(spec: str) -> Space:
-    """The space of a registry name, an entry point, or `path/to/space.py`.
+    """Load the space of a registry name, an entry point name, or a path such as `path/to/space.py`.
 
-    Raises ConfigError for a name that is not known and for a module that holds no space.
+    Raises ConfigError for an unknown name and for a module without a valid `SPACE`.
     """
     known = space_names()
     if spec not in known and not spec.endswith(".py"):
-        hint = suggest(spec, known, f"choose one of {', '.join(sorted(known))}, or a .py file")
-        raise ConfigError("SPACE", spec, "there is no such search space", hint)
+        remedy = suggest(spec, known, f"choose one of {', '.join(sorted(known))}, or a .py file")
+        raise ConfigError("SPACE", spec, "this search space does not exist", remedy)
     module = load_module(known.get(spec, spec), spec, "SPACE")
     return Space(
         name=(spec if spec in known else module.__name__.split("_plugin_")[-1].rpartition("_")[0]),
@@ -49,7 +53,7 @@ def load_space(spec: str) -> Space:
 def _mapping(module: ModuleType, name: str, spec: str) -> Mapping[str, Any]:
     found = getattr(module, name, None)
     if not isinstance(found, Mapping) or not found or not all(isinstance(key, str) for key in found):
-        problem = f"it has no {name} that maps dotted config keys to values"
+        problem = f"the module has no {name} that maps dotted config keys to values"
         raise ConfigError(
             "SPACE", spec, problem, f'write {name} = {{"training.lr": tune.uniform(0.01, 0.1)}}'
         )
@@ -57,9 +61,9 @@ def _mapping(module: ModuleType, name: str, spec: str) -> Mapping[str, Any]:
 
 
 def with_overrides(dimensions: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The dimensions under the user's own values: a list is a dimension of its own, any other value fixes its key.
+    """Apply the user's overrides to the dimensions: a list becomes a dimension, any other value fixes its key.
 
-    Dimensions at or below an overridden key go. Raises ConfigError for an empty list.
+    An override removes all dimensions at or below its key. Raises ConfigError for an empty list.
     """
     from ray import tune
 
@@ -70,7 +74,7 @@ def with_overrides(dimensions: Mapping[str, Any], overrides: Mapping[str, Any]) 
     }
     for key, value in overrides.items():
         if value == []:
-            raise ConfigError(key, value, "an empty list is no dimension", "list the values that it takes")
+            raise ConfigError(key, value, "an empty list has no value for the key", "list at least one value")
     added = {
         key: tune.grid_search(value) if isinstance(value, list) else value for key, value in overrides.items()
     }
@@ -78,38 +82,38 @@ def with_overrides(dimensions: Mapping[str, Any], overrides: Mapping[str, Any]) 
 
 
 def is_at_or_below(key: str, other: str) -> bool:
-    """Whether a dotted key is another one, or lies in it."""
+    """Whether a dotted key equals another key or is nested below it."""
     return key == other or key.startswith(f"{other}.")
 
 
 def is_grid(value: object) -> bool:
-    """Whether a dimension lists its values (`tune.grid_search`)."""
+    """Whether a dimension is a list of values (`tune.grid_search`)."""
     return isinstance(value, Mapping) and value.keys() == {"grid_search"}
 
 
-def is_drawn(value: object) -> bool:
-    """Whether a dimension is drawn from a domain; what is computed from other dimensions is not."""
+def is_sampled(value: object) -> bool:
+    """Whether a dimension is sampled from a domain. Computed dimensions (`tune.sample_from`) are not sampled."""
     from ray.tune.search.sample import Domain
 
     return isinstance(value, Domain) and not is_computed(value)
 
 
 def is_computed(value: object) -> bool:
-    """Whether a dimension is computed from others (`tune.sample_from`)."""
+    """Whether a dimension is computed from other dimensions (`tune.sample_from`)."""
     from ray.tune.search.sample import Function
 
     return isinstance(value, Function)
 
 
-def varied(dimensions: Mapping[str, Any]) -> list[str]:
-    """The keys that differ from trial to trial."""
+def varying_keys(dimensions: Mapping[str, Any]) -> list[str]:
+    """Return the keys whose values differ between trials."""
     from ray.tune.search.sample import Domain
 
     return [key for key, value in dimensions.items() if is_grid(value) or isinstance(value, Domain)]
 
 
-def lists_as_choices(dimensions: Mapping[str, Any]) -> dict[str, Any]:
-    """The dimensions with every listed one drawn from its list."""
+def grids_as_choices(dimensions: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace every list of values by a domain that samples from the list."""
     from ray import tune
 
     return {
@@ -118,10 +122,10 @@ def lists_as_choices(dimensions: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def plain(value: Any) -> Any:
-    """A drawn value as YAML and JSON know it."""
+def to_plain(value: Any) -> Any:
+    """Convert a sampled value to the plain types of YAML and JSON."""
     if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
+        return {str(key): to_plain(inner) for key, inner in value.items()}
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         return value.item() if hasattr(value, "item") else value
-    return [plain(inner) for inner in value]
+    return [to_plain(inner) for inner in value]

@@ -1,15 +1,15 @@
-"""A sweep's folder: what was asked for, its trials, and how they ended.
+"""Reads and writes the folder of a sweep: its request, its trials and their endings.
 
-<storage>/<sweep_id>/sweep.json     the request, the config that all trials begin with, the space's summary
-                     trials.jsonl   a TrialSpec a line, written before the trial may start
-                     endings.jsonl  an Ending a line; a trial's last one counts
-                     losses.jsonl   a line each time that a trial lost its actors: number, rounds done, cause
-                     metrics.jsonl  how the sweep went, a record for each trial that ended; its tracker follows it
-                     <sweep_id>-000 the run of trial 0; -000-g1 after it took over another trial's model (PBT)
-                     failures/      what is known of each failed trial, with its traceback
-                     report/        the comparison of its trials
+<storage>/<sweep_id>/sweep.json     the request, the config that all trials start from, the space's summary
+                     trials.jsonl   one TrialSpec per line; the sweep writes the line before the trial starts
+                     endings.jsonl  one Ending per line; the last line of a trial counts
+                     losses.jsonl   one line per loss of a trial's actors: number, committed rounds, cause
+                     metrics.jsonl  metrics of the sweep, one record per ended trial; the tracker sends them to MLflow
+                     <sweep_id>-000 the run of trial 0; -000-g1 after the trial copied another trial's model (PBT)
+                     failures/      the error and traceback of each failed trial
+                     report/        the comparison of the trials
                      summary.json   tracking.json  lock
-                     tune/          Ray Tune's own files, which nothing here reads back
+                     tune/          Ray Tune's own files; Sparsefleet does not read them
 """
 
 import json
@@ -36,7 +36,7 @@ from orchestrator.storage.run_store import RunStore
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.tracking.record import RoundRecord, complete_lines
 
-#: under what a trial's run notes its values in its run.json
+#: key of run.json under which a trial's run stores the trial's values
 VALUES_NOTE = "trial_values"
 
 EndStatus = Literal["finished", "stopped", "failed"]
@@ -46,8 +46,11 @@ EndStatus = Literal["finished", "stopped", "failed"]
 class Ending:
     """How a trial ended.
 
-    `stopped` is what a scheduler ended early; `cause` is a failed trial's, else "". `objective` is of the run `run_id`
-    (None: the trial failed before it had one), whose config `values` are: population-based training changes them.
+    - `status`: "stopped" means that the scheduler ended the trial early.
+    - `run_id`: the trial's last run; None when the trial failed before it had a run.
+    - `cause`: the error of a failed trial, else "".
+    - `objective`: value of each goal at the end of the run `run_id`.
+    - `values`: the trial's values in that run; population-based training may have changed them.
     """
 
     number: int
@@ -58,33 +61,33 @@ class Ending:
     values: Mapping[str, Any]
 
     def to_line(self) -> str:
-        """One line of JSON without its newline."""
+        """Return one line of JSON without a newline."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
     def from_line(cls, line: bytes) -> "Ending":
-        """Inverse of `to_line`. Raises ValueError or TypeError for anything else."""
+        """Parse a line that `to_line` wrote. Raises ValueError or TypeError for any other text."""
         return cls(**json.loads(line))
 
 
 class SweepStore:
-    """Reads and writes one sweep's folder."""
+    """Reads and writes the folder of one sweep."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @property
     def sweep_id(self) -> str:
-        """The sweep's name, which is the folder's."""
+        """The sweep's id, which is the name of its folder."""
         return self.folder.name
 
     @property
     def report(self) -> Path:
-        """Where the comparison of the trials is kept."""
+        """The folder of the comparison of the trials."""
         return self.folder / "report"
 
     def locked(self) -> AbstractContextManager[None]:
-        """Hold the sweep for this process. Raises CheckpointError when another one has it."""
+        """Lock the sweep for this process. Raises CheckpointError when another process has the lock."""
         return locked_folder(self.folder)
 
     def describe(self, about: Mapping[str, Any]) -> None:
@@ -92,75 +95,77 @@ class SweepStore:
         write_durably(self.folder / SWEEP_FILE, json.dumps(dict(about), indent=2).encode())
 
     def about(self) -> dict[str, Any]:
-        """What `describe` wrote. Raises CheckpointError when it cannot be read."""
+        """Read what `describe` wrote. Raises CheckpointError when sweep.json is unreadable or incomplete."""
         path = self.folder / SWEEP_FILE
         try:
             about = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be read ({error}); the sweep cannot go on") from error
+            raise CheckpointError(
+                f"cannot read {path} ({error}); restore the file, or start a new sweep"
+            ) from error
         if not isinstance(about, dict) or not {"request", "base"} <= about.keys():
-            raise CheckpointError(f"{path} does not describe a sweep; the sweep cannot go on")
+            raise CheckpointError(f"{path} does not describe a sweep; restore the file, or start a new sweep")
         return about
 
     def add_trials(self, trials: Iterable[TrialSpec]) -> None:
-        """Make trials durable, before any of them starts."""
+        """Append trials to trials.jsonl durably. The sweep calls this before any of the trials starts."""
         self._append("trials.jsonl", [trial.to_line() for trial in trials])
 
     def trials(self) -> list[TrialSpec]:
-        """In the order of their numbers. Raises CheckpointError for a line that is no trial."""
+        """Return all recorded trials by ascending number. Raises CheckpointError for an invalid line."""
         trials: list[TrialSpec] = self._read("trials.jsonl", TrialSpec.from_line)
         return sorted(trials, key=lambda trial: trial.number)
 
     def add_ending(self, ending: Ending) -> None:
-        """Make a trial's end durable."""
+        """Append the ending of a trial to endings.jsonl durably."""
         self._append("endings.jsonl", [ending.to_line()])
 
     def endings(self) -> dict[int, Ending]:
-        """The last ending of each trial that has one, by its number. Raises CheckpointError for a bad line."""
+        """Return the last ending of each ended trial by its number. Raises CheckpointError for an invalid line."""
         endings: list[Ending] = self._read("endings.jsonl", Ending.from_line)
         return {ending.number: ending for ending in endings}
 
     def add_loss(self, number: int, num_rounds: int, cause: str) -> None:
-        """Note that a trial has lost its actors, after so many rounds."""
+        """Record that a trial lost its actors after `num_rounds` committed rounds."""
         self._append("losses.jsonl", [json.dumps({"number": number, "rounds": num_rounds, "cause": cause})])
 
     def num_losses(self) -> int:
-        """Of all trials, in all processes that have worked at the sweep."""
+        """Return the number of losses of all trials, over all processes that ran the sweep."""
         return len(complete_lines(self.folder / "losses.jsonl"))
 
-    def forget_failure(self, number: int) -> None:
-        """A trial that failed in an earlier try has ended otherwise by now."""
+    def remove_failure(self, number: int) -> None:
+        """Delete the failure file of a trial that did not fail when it was retried."""
         (self.folder / "failures" / f"{number:03d}.txt").unlink(missing_ok=True)
 
     def add_failure(self, number: int, text: str) -> str:
-        """Keep all that is known of a trial's failure, its traceback too; returns the text."""
+        """Write the error and traceback of a failed trial to a file, and return the text."""
         (self.folder / "failures").mkdir(exist_ok=True)
         (self.folder / "failures" / f"{number:03d}.txt").write_text(text)
         return text
 
     def add_record(self, metrics: dict[str, float]) -> RoundRecord:
-        """Append to the sweep's own metrics: its "rounds" are its trials, in the order in which they ended."""
+        """Append a record to the sweep's metrics. The record's round index counts the ended trials."""
         round_idx = len(complete_lines(self.folder / "metrics.jsonl"))
         record = RoundRecord(round_idx, time.time_ns() // 1_000_000, metrics)
         self._append("metrics.jsonl", [record.to_line()])
         return record
 
     def run_folders(self, number: int) -> list[Path]:
-        """The folders of a trial's runs, oldest first: more than one where it took over others' models."""
+        """Return the folders of a trial's runs, oldest first; population-based training creates several."""
         stem = f"{self.sweep_id}-{number:03d}"
         first = [self.folder / stem] if (self.folder / stem).is_dir() else []
         later = sorted(self.folder.glob(f"{stem}-g*"), key=lambda path: int(path.name.rpartition("-g")[2]))
         return first + later
 
     def run_folder(self, number: int) -> Path:
-        """The folder of a trial's present run; its first one, which need not be there yet, where it has none."""
-        whole = [folder for folder in self.run_folders(number) if is_run(folder)]
-        return whole[-1] if whole else self.folder / f"{self.sweep_id}-{number:03d}"
+        """Return the folder of a trial's current run, or the future folder of its first run."""
+        runs = [folder for folder in self.run_folders(number) if is_run(folder)]
+        return runs[-1] if runs else self.folder / f"{self.sweep_id}-{number:03d}"
 
     def next_run_folder(self, number: int) -> Path:
-        """The folder for the run with which a trial goes on after it has taken over another's model.
+        """Return the folder for the run that continues from another trial's model.
 
-        What a kill has left half made may be there.
+        The folder may exist already, incomplete, if a process was killed while it created the run.
         """
         folders = [folder for folder in self.run_folders(number) if is_run(folder)]
         stem = f"{self.sweep_id}-{number:03d}"
@@ -168,14 +173,14 @@ class SweepStore:
         return self.folder / f"{stem}-g{int(generation or 0) + 1}"
 
     def data_notes(self) -> list[str]:
-        """What the trials' runs say on how their data was read, each line once."""
+        """Return the notes of all runs on how they read their data, without duplicates."""
         runs = [
             RunStore(folder) for t in self.trials() for folder in self.run_folders(t.number) if is_run(folder)
         ]
         return list(dict.fromkeys(line for run in runs for line in run.about().get(DATA_NOTES, [])))
 
     def mark_superseded(self, number: int) -> None:
-        """Note in each of a trial's earlier runs which one it goes on with."""
+        """Write the name of a trial's current run into run.json of the trial's earlier runs."""
         folders = [folder for folder in self.run_folders(number) if is_run(folder)]
         for folder in folders[:-1]:
             run = RunStore(folder)
@@ -184,52 +189,52 @@ class SweepStore:
 
     def _append(self, name: str, lines: Sequence[str]) -> None:
         path = self.folder / name
-        whole = sum(len(line) + 1 for line in complete_lines(path))
+        num_complete_bytes = sum(len(line) + 1 for line in complete_lines(path))
         with path.open("ab") as file:
-            file.truncate(
-                whole
-            )  # a line that a kill cut short is not to become the beginning of the next one
+            # a killed process may have left a partial line, which must not become the start of the next line
+            file.truncate(num_complete_bytes)
             file.write("".join(f"{line}\n" for line in lines).encode())
             file.flush()
             os.fsync(file.fileno())
 
     def _read(self, name: str, parse: Any) -> list[Any]:
-        found = []
+        parsed = []
         for number, line in enumerate(complete_lines(self.folder / name), 1):
             try:
-                found.append(parse(line))
+                parsed.append(parse(line))
             except (ValueError, TypeError) as error:
                 path = self.folder / name
-                raise CheckpointError(f"{path}, line {number}: {error}; the sweep cannot go on") from error
-        return found
+                raise CheckpointError(
+                    f"cannot read line {number} of {path}: {error}; restore the file, or start a new sweep"
+                ) from error
+        return parsed
 
 
-def discard_half_made(folder: Path) -> None:
-    """Remove a run's folder that a kill left before its run.json was written: nothing in it counts."""
+def discard_incomplete_run(folder: Path) -> None:
+    """Remove a run's folder without run.json, which a process left when it was killed while it created the run."""
     if folder.is_dir() and not is_run(folder):
         shutil.rmtree(folder)
 
 
-def present_trial(run: RunStore, trial: TrialSpec) -> TrialSpec:
-    """The trial with the values of its present run, which population-based training may have changed."""
+def current_trial(run: RunStore, trial: TrialSpec) -> TrialSpec:
+    """Return the trial with the values of its current run, which population-based training may have changed."""
     return TrialSpec(number=trial.number, values=run.about().get(VALUES_NOTE, trial.values))
 
 
 def find_sweep(name: str, storage: Path) -> Path:
-    """The folder of a sweep named by its id or a path, or of a space's newest sweep. Raises ConfigError."""
+    """Find a sweep by its id, its path, or its space (the newest sweep of the space). Raises ConfigError."""
     if (folder := find_folder(name, storage, is_sweep)) is not None:
         return folder
-    of_space = [file.parent for file in storage.glob(f"*/{SWEEP_FILE}") if name in _space_of(file)]
-    if of_space:
-        return max(of_space, key=lambda folder: (folder / SWEEP_FILE).stat().st_mtime).resolve()
-    problem = f"there is no such sweep, neither at that path nor in {storage}"
-    raise ConfigError(
-        "SWEEP", name, problem, "name a sweep's folder, its id, or its space, or give --storage"
-    )
+    matches = [file.parent for file in storage.glob(f"*/{SWEEP_FILE}") if name in _space_names(file)]
+    if matches:
+        return max(matches, key=lambda folder: (folder / SWEEP_FILE).stat().st_mtime).resolve()
+    problem = f"there is no sweep at this path, and none with this id or space in {storage}"
+    remedy = "name a sweep's folder, id or space, or give the folder of the sweeps with --storage"
+    raise ConfigError("SWEEP", name, problem, remedy)
 
 
-def _space_of(file: Path) -> tuple[str, ...]:
-    """The name of a sweep's space, and as what it was asked for."""
+def _space_names(file: Path) -> tuple[str, ...]:
+    """Return the name of a sweep's space, and the space as the user named it; empty for an unreadable file."""
     try:
         about = json.loads(file.read_bytes())
         return str(about["space"]), str(about["request"]["space"])

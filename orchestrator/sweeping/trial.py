@@ -1,4 +1,4 @@
-"""One trial as a run of its own: opened, stepped from one evaluation to the next, closed. No Tune in it."""
+"""Runs one trial as an ordinary run, step by step from one evaluation to the next. Does not use Ray Tune."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -24,17 +24,17 @@ from orchestrator.storage.run_logs import LOGS
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import ACCURACY, Objective
-from orchestrator.sweeping.store import discard_half_made
+from orchestrator.sweeping.store import discard_incomplete_run
 from orchestrator.tracking.record import committed_records
 
 MakeExecutor = Callable[[], Executor]
 
 
 class TrialRun:
-    """A run that goes on when it is asked to.
+    """A run that trains until the next evaluation in every call of `step`.
 
-    With `replay`, what was committed before it was opened is reported too, one evaluation a step, as if it had just
-    happened: whoever decides by it has seen nothing yet.
+    With `replay`, the first steps of a resumed run report the evaluations that were committed before, one per step. A
+    scheduler in a new process needs these reports, because it has not seen the past of the trial.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class TrialRun:
         *,
         replay: bool,
     ) -> None:
-        """`make_executor` is called when the run trains. Raises CheckpointError for records that cannot be read."""
+        """The run calls `make_executor` when it first trains. Raises CheckpointError for unreadable records."""
         self._experiment, self._store, self._objective = experiment, store, objective
         self._make_executor = make_executor
-        self._chaos = DriverFaultInjector(experiment.config, store.folder)
-        self._held = ExitStack()
+        self._fault_injector = DriverFaultInjector(experiment.config, store.folder)
+        self._open_resources = ExitStack()
         self._records = committed_records(store.folder)
-        self._reported = 0 if replay else len(self._records)
+        self._num_reported = 0 if replay else len(self._records)
         self._driver: Driver | None = None
 
     @property
@@ -61,64 +61,69 @@ class TrialRun:
         return is_complete(self._store.folder)
 
     def step(self) -> dict[str, Any]:
-        """Go on to the next evaluation, or to the end; what Tune is told of it.
+        """Train until the next evaluation or the end, and return the result for Tune.
 
-        `round` counts the committed rounds. Raises RoundError when a round fails, CheckpointError when another process
-        has the run: it is this one's for the step only, since Tune leaves a paused trial in its actor without a word.
+        `round` in the result counts the committed rounds. The run is locked during the step only, because Tune may
+        continue a paused trial in another actor without closing this one. Raises RoundError when a round fails, and
+        CheckpointError when another process has the lock.
         """
         with self._store.locked():
             return self._step()
 
     def _step(self) -> dict[str, Any]:
         while True:
-            if self._reported < len(self._records):
-                self._reported += 1
+            if self._num_reported < len(self._records):
+                self._num_reported += 1
             elif not self._is_at_end():
                 self._advance()
                 continue
-            done = self._reported == self._experiment.config.training.rounds
+            done = self._num_reported == self._experiment.config.training.rounds
             if done and not self.is_finished:
-                self._conclude()
-            if done or ACCURACY in self._records[self._reported - 1].metrics:
+                self._finish()
+            if done or ACCURACY in self._records[self._num_reported - 1].metrics:
                 return self._result(done)
 
     def snapshot(self, folder: Path) -> None:
-        """Copy all that another trial needs to go on from here."""
+        """Copy everything that another trial needs to continue from this point."""
         shutil.copytree(self._store.folder / "commits", folder / "commits")
         for name in (*LOGS, "config.yaml", RUN_FILE):
             if (self._store.folder / name).exists():
                 shutil.copyfile(self._store.folder / name, folder / name)
 
     def close(self) -> None:
-        """Release what training needed. The last call."""
-        self._held.close()
+        """Close the driver and the executor. No other method may be called afterwards."""
+        self._open_resources.close()
 
     def _is_at_end(self) -> bool:
         return len(self._records) >= self._experiment.config.training.rounds
 
     def _advance(self) -> None:
-        """Commit one more round."""
+        """Train and commit one round."""
         if self._driver is None:
             self._open_driver(self._make_executor())
-        self._chaos.strike(len(self._records))
+        self._fault_injector.strike(len(self._records))
         self._records.append(next(self._rounds))
 
     def _open_driver(self, executor: Executor) -> None:
-        self._held.callback(executor.close)
+        self._open_resources.callback(executor.close)
         torch.set_num_threads(1)
         self._driver = Driver(self._experiment, executor, self._store)
-        self._records = committed_records(self._store.folder)  # one less where the newest commit was damaged
+        self._records = committed_records(
+            self._store.folder
+        )  # has one record less if the newest checkpoint was damaged
         self._rounds = self._driver.run()
-        self._held.callback(self._rounds.close)
+        self._open_resources.callback(self._rounds.close)
 
-    def _conclude(self) -> None:
-        """What a run's folder ends with. The driver saves its model when it is asked for another round."""
-        if self._driver is None:  # killed after the last commit: no client is needed any more
+    def _finish(self) -> None:
+        """Write the final files of the run. The driver saves the model when the iterator over its rounds ends."""
+        if self._driver is None:  # killed after the last checkpoint: no client trains any more
             self._open_driver(InProcessExecutor(self._experiment))
         assert self._driver is not None
         for record in self._rounds:
             if self._is_at_end():
-                raise CheckpointError(f"{self._store.folder} has a round {record.round_idx} beyond its end")
+                raise CheckpointError(
+                    f"{self._store.folder} has round {record.round_idx}, which is after its last round"
+                )
             self._records.append(record)
         save_events(self._store.folder)
         digest = self._driver.params_sha256()
@@ -126,13 +131,13 @@ class TrialRun:
         write_durably(self._store.folder / "summary.json", summary.to_json().encode())
 
     def _result(self, done: bool) -> dict[str, Any]:
-        records = self._records[: self._reported]
+        records = self._records[: self._num_reported]
         values = self._objective.measure(records)
         return {"round": len(records), "run_id": self._store.run_id, "done": done, **values}
 
 
 def summarise_unfinished(folder: Path) -> RunSummary:
-    """Write the summary of a trial's run that does not go on, as far as it came; it never counts as complete."""
+    """Write the summary of a run that ended before its last round. Such a run never counts as complete."""
     store = RunStore(folder)
     config = ExperimentConfig.parse(store.config())
     summary = RunSummary.of(config, store, committed_records(folder), None, True)
@@ -141,7 +146,7 @@ def summarise_unfinished(folder: Path) -> RunSummary:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a run's folder holds a run that did all its rounds."""
+    """Whether a folder contains a run that committed all its rounds."""
     if not (folder / "summary.json").is_file() or not is_run(folder):
         return False
     return not RunSummary.read(folder / "summary.json").interrupted
@@ -149,7 +154,7 @@ def is_complete(folder: Path) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLabels:
-    """What a trial's run is called, its tags, and what its run.json notes beside them."""
+    """Display name and tags of a trial's run, and additional entries (`notes`) for its run.json."""
 
     name: str
     tags: Mapping[str, str]
@@ -157,11 +162,11 @@ class RunLabels:
 
 
 def open_store(experiment: Experiment, folder: Path, labels: RunLabels) -> RunStore:
-    """The store of a trial's run in a folder: begun anew, or gone on with.
+    """Open the run of a trial: resume the run in the folder, or begin a new run when the folder has none.
 
-    Raises CheckpointError when what is there is not the experiment's.
+    Raises CheckpointError when the folder contains a run of another experiment.
     """
-    discard_half_made(folder)
+    discard_incomplete_run(folder)
     if not folder.is_dir():
         return begin_run(experiment, folder, name=labels.name, tags=labels.tags, notes=labels.notes)
     store = RunStore(folder)
@@ -169,21 +174,22 @@ def open_store(experiment: Experiment, folder: Path, labels: RunLabels) -> RunSt
     return store
 
 
-def take_over(
-    snapshot: Path, experiment: Experiment, folder: Path, labels: RunLabels, may_change: Sequence[str]
+def begin_from_snapshot(
+    snapshot: Path, experiment: Experiment, folder: Path, labels: RunLabels, mutable_keys: Sequence[str]
 ) -> RunStore:
-    """Begin a run in a new folder where another trial's snapshot stands, under a config of its own.
+    """Begin a run in a new folder that continues from the snapshot of another trial (the donor).
 
-    Raises SparsefleetError when the configs differ in more than the keys of `may_change`.
+    The run has its own config, which may differ from the donor's config in `mutable_keys` only. Raises
+    SparsefleetError when other keys differ.
     """
     donor = RunStore(snapshot)
     donor_id = str(donor.about()["run_id"])
     before, after = flatten(donor.config()), flatten(experiment.config.to_dict())
     changed = {key for key in {**before, **after} if before.get(key) != after.get(key)}
-    if forbidden := sorted(changed - set(may_change)):
+    if forbidden := sorted(changed - set(mutable_keys)):
         raise SparsefleetError(
-            f"{folder.name} would take over {donor_id} under another {', '.join(forbidden)}, "
-            "which the space's MUTATIONS do not name"
+            f"{folder.name} cannot continue from {donor_id}: their configs differ in {', '.join(forbidden)}, "
+            "which the space's MUTATIONS do not list"
         )
     folder.mkdir(parents=True)
     shutil.copytree(snapshot / "commits", folder / "commits")

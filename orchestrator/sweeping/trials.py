@@ -1,4 +1,4 @@
-"""The trials of a sweep: what each one's config is, and what people call it."""
+"""The trials of a sweep: their values, configs and names."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,30 +11,30 @@ from orchestrator.config.overrides import flatten, put_values
 from orchestrator.errors import RequestError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.sweeping.request import SweepRequest
-from orchestrator.sweeping.space import is_computed, is_drawn, lists_as_choices, plain
+from orchestrator.sweeping.space import grids_as_choices, is_computed, is_sampled, to_plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialSpec:
-    """Trial `number` (0-based) of a sweep; `values` are the dotted keys in which it differs from the sweep's config."""
+    """Trial `number` (0-based) of a sweep. `values` maps the dotted keys that vary to the values of this trial."""
 
     number: int
     values: Mapping[str, Any]
 
     def to_line(self) -> str:
-        """One line of JSON without its newline."""
+        """Return one line of JSON without a newline."""
         return json.dumps(asdict(self), separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_line(cls, line: bytes) -> "TrialSpec":
-        """Inverse of `to_line`. Raises ValueError for anything else."""
+        """Parse a line that `to_line` wrote. Raises ValueError for any other text."""
         fields = json.loads(line)
         if not isinstance(fields, dict) or fields.keys() != {"number", "values"}:
-            raise ValueError("not an object with number and values")
+            raise ValueError("the line is not an object with number and values")
         return cls(**fields)
 
     def config(self, base: Mapping[str, Any]) -> ExperimentConfig:
-        """The trial's config. Raises a RequestError, naming the trial, for values that make none."""
+        """Return the trial's config. Raises RequestError, which names the trial, when the values are invalid."""
         try:
             return ExperimentConfig.parse(put_values(base, self.values))
         except RequestError as error:
@@ -43,38 +43,38 @@ class TrialSpec:
 
     @property
     def name(self) -> str:
-        """What people read: `feddst level=0.8 seed=1`."""
+        """The display name with the seed, such as `feddst level=0.8 seed=1`."""
         seed = {"seed": self.values["seed"]} if "seed" in self.values else {}
         return " ".join([self.configuration, *(f"seed={value}" for value in seed.values())])
 
     @property
     def configuration(self) -> str:
-        """The name without the seed, the same for all trials of one configuration."""
+        """The display name without the seed; all trials of a configuration share it."""
         method = str(self.values.get("algorithm.name", "")).rpartition(":")[2]
         rest = [
-            f"{key.rpartition('.')[2]}={_shown(value)}"
+            f"{key.rpartition('.')[2]}={_value_text(value)}"
             for key, value in self.values.items()
             if key not in ("algorithm.name", "seed")
         ]
         return " ".join([part for part in (method, *rest) if part]) or "defaults"
 
 
-def draw_values(
+def generate_values(
     dimensions: Mapping[str, Any], request: SweepRequest, rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
-    """Every configuration of a grid or random search: dotted key -> value, in order and none twice.
+    """Yield the values of each configuration of a grid or random search (dotted key -> value), without duplicates.
 
-    Tune resolves the domains, those that are computed from other dimensions (`tune.sample_from`) last.
+    Tune resolves the domains. Dimensions that are computed from other dimensions come last.
     """
     from ray.tune.search.variant_generator import generate_variants
 
-    chosen = lists_as_choices(dimensions) if request.search == "random" else dict(dimensions)
+    chosen = grids_as_choices(dimensions) if request.search == "random" else dict(dimensions)
     chosen = dict(sorted(chosen.items(), key=lambda item: is_computed(item[1])))
-    drawn = any(map(is_drawn, chosen.values()))
+    has_domains = any(map(is_sampled, chosen.values()))
     seen = set()
-    for _ in range(request.samples if drawn else 1):
+    for _ in range(request.samples if has_domains else 1):
         for _, spec in generate_variants(chosen, random_state=rng):
-            values = flatten(plain(spec))
+            values = flatten(to_plain(spec))
             key = json.dumps(values, sort_keys=True)
             if key not in seen:
                 seen.add(key)
@@ -82,7 +82,7 @@ def draw_values(
 
 
 def with_seeds(values: Mapping[str, Any], base_seed: int, num_seeds: int) -> Iterator[dict[str, Any]]:
-    """The same configuration with each of so many seeds, which all configurations share."""
+    """Yield the configuration once per seed. All configurations of a sweep use the same seeds."""
     if num_seeds == 1:
         yield dict(values)
         return
@@ -91,10 +91,10 @@ def with_seeds(values: Mapping[str, Any], base_seed: int, num_seeds: int) -> Ite
 
 
 def check_configs(trials: Iterable[TrialSpec], base: Mapping[str, Any]) -> None:
-    """Raise the first trial's ConfigError, before any has run."""
+    """Check the configs of all trials. Raises RequestError for the first invalid trial."""
     for trial in trials:
         trial.config(base)
 
 
-def _shown(value: object) -> str:
+def _value_text(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

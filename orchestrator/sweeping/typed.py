@@ -1,4 +1,4 @@
-"""A sweep's values by the type of their keys, so that 1e-2, 0.01 and 1.0e-2 are one learning rate."""
+"""Converts the values of a sweep to the types of their keys, so that 1e-2 and 0.01 are the same learning rate."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -17,18 +17,19 @@ from orchestrator.sweeping.space import is_grid
 
 
 def typed_dimensions(dimensions: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The dimensions with their constants and lists by type; a value that a list repeats is in it once.
+    """Convert the constants and lists of the dimensions to the types of their keys, and remove duplicates from lists.
 
-    `config` is the tree beneath them. What does not fit its key is left as it is: checking the trials rejects it.
+    `config` is the config tree that the trials start from. A value that does not fit the type of its key stays
+    unchanged; the check of the trials' configs rejects such a value.
     """
     methods = method_names(dimensions, config)
     typed: dict[str, Any] = {}
     for key, value in dimensions.items():
         if is_grid(value):
             distinct: dict[str, Any] = {}
-            for one in value["grid_search"]:
-                one = typed_value(key, one, methods)
-                distinct.setdefault(json.dumps(one, sort_keys=True, default=repr), one)
+            for listed in value["grid_search"]:
+                converted = typed_value(key, listed, methods)
+                distinct.setdefault(json.dumps(converted, sort_keys=True, default=repr), converted)
             typed[key] = {"grid_search": list(distinct.values())}
         else:
             typed[key] = typed_value(key, value, methods)
@@ -36,14 +37,14 @@ def typed_dimensions(dimensions: Mapping[str, Any], config: Mapping[str, Any]) -
 
 
 def method_names(dimensions: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """The methods that a sweep's trials may have."""
-    asked = dimensions.get("algorithm.name", flatten(config).get("algorithm.name", "fedavg"))
-    names = asked["grid_search"] if is_grid(asked) else getattr(asked, "categories", [asked])
+    """Return the names of the methods that the trials may have."""
+    dimension = dimensions.get("algorithm.name", flatten(config).get("algorithm.name", "fedavg"))
+    names = dimension["grid_search"] if is_grid(dimension) else getattr(dimension, "categories", [dimension])
     return [name for name in names if isinstance(name, str)]
 
 
 def typed_value(key: str, value: Any, methods: Iterable[str]) -> Any:
-    """A plain value as the key has it; what does not fit, or is of no known key, as it is."""
+    """Convert a plain value to the type of its key. A value that does not fit or has an unknown key stays unchanged."""
     field = _field(key, methods)
     if field is None or not isinstance(value, bool | int | float | str):
         return value
@@ -52,7 +53,7 @@ def typed_value(key: str, value: Any, methods: Iterable[str]) -> Any:
     adapter: TypeAdapter[Any] = TypeAdapter(kind)
     with suppress(ValidationError):
         read = adapter.validate_python(value)
-        # Python counts True as 1, and a path is kept as its text
+        # pydantic also accepts True as the number 1, and turns text into a path; both values must stay as they are
         if isinstance(read, bool | int | float | str) and isinstance(read, bool) >= isinstance(value, bool):
             return read
     return value
@@ -61,18 +62,18 @@ def typed_value(key: str, value: Any, methods: Iterable[str]) -> Any:
 def _field(key: str, methods: Iterable[str]) -> FieldInfo | None:
     first, *names = key.split(".")
     if first != "algorithm":
-        return _below(ExperimentConfig, [first, *names])
+        return _find_field(ExperimentConfig, [first, *names])
     for method in methods:
         with suppress(RequestError):
-            if found := _below(load_algorithm(method).Config, names):
+            if found := _find_field(load_algorithm(method).Config, names):
                 return found
     return None
 
 
-def _below(model: type[BaseModel], names: list[str]) -> FieldInfo | None:
+def _find_field(model: type[BaseModel], names: list[str]) -> FieldInfo | None:
     if not names or (field := model.model_fields.get(names[0])) is None:
         return None
     kind = field.annotation
     if len(names) == 1:
         return field
-    return _below(kind, names[1:]) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    return _find_field(kind, names[1:]) if isinstance(kind, type) and issubclass(kind, BaseModel) else None

@@ -1,4 +1,4 @@
-"""What is read off a run's rounds, by hand."""
+"""Measures of a run, with values computed by hand."""
 
 import math
 
@@ -9,7 +9,7 @@ from orchestrator.tracking.record import RoundRecord
 
 UP, TIME, ACC = "comm/upload_bytes_total", "time/emulated_s_total", "eval/accuracy"
 
-#: evaluated after 200, 300 and 500 bytes; better, then worse, then best
+#: evaluations after 200, 300 and 500 bytes: good, then worse, then best
 ROUNDS = [
     RoundRecord(0, 0, {UP: 100.0, TIME: 1.0}),
     RoundRecord(1, 0, {UP: 200.0, TIME: 3.0, ACC: 0.6}),
@@ -20,14 +20,14 @@ ROUNDS = [
 ]
 
 
-def test_the_final_value_is_the_last_one_logged() -> None:
+def test_final_value_is_the_last_logged_value() -> None:
     assert final_value(ROUNDS, ACC) == 0.8
     assert final_value(ROUNDS[:4], ACC) == 0.4
     assert final_value(ROUNDS[:1], ACC) is None
     assert final_value([], ACC) is None
 
 
-def test_totals_are_the_last_rounds() -> None:
+def test_total_is_the_value_of_the_last_round() -> None:
     assert total(ROUNDS, UP) == 600.0
     assert total(ROUNDS, "compute/train_flops_total") is None
     assert total([], UP) is None
@@ -37,12 +37,12 @@ def test_totals_are_the_last_rounds() -> None:
     ("cap", "expected"),
     [(199.0, None), (200.0, 0.6), (299.9, 0.6), (300.0, 0.4), (499.0, 0.4), (500.0, 0.8), (1e9, 0.8)],
 )
-def test_at_a_cap_the_last_evaluation_within_it_counts(cap: float, expected: float | None) -> None:
+def test_value_at_cap_is_of_the_last_evaluation_within_the_cap(cap: float, expected: float | None) -> None:
     assert value_at_cap(ROUNDS, ACC, UP, cap) == expected
 
 
-def curve(*accuracies: float | None) -> list[RoundRecord]:
-    """A round a second, 100 bytes each; None where it was not evaluated."""
+def _curve(*accuracies: float | None) -> list[RoundRecord]:
+    """Return one record per accuracy, of 1 s and 100 bytes; None means that the round was not evaluated."""
     return [
         RoundRecord(r, 0, {UP: 100.0 * (r + 1), TIME: r + 1.0, **({} if value is None else {ACC: value})})
         for r, value in enumerate(accuracies)
@@ -53,10 +53,10 @@ def curve(*accuracies: float | None) -> list[RoundRecord]:
     ("target", "seconds", "num_bytes"),
     [(0.3, 3.0, 200.0), (0.6, 3.0, 200.0), (0.61, None, None), (0.8, None, None)],
 )
-def test_three_evaluations_have_one_mean(
+def test_target_is_reached_by_the_mean_of_three_evaluations(
     target: float, seconds: float | None, num_bytes: float | None
 ) -> None:
-    """(.6 + .4 + .8) / 3 = .6, from the evaluation of .6 on."""
+    """The only mean is (.6 + .4 + .8) / 3 = .6, which starts at the evaluation of .6."""
     assert cost_to_reach(ROUNDS, ACC, TIME, target) == seconds
     assert cost_to_reach(ROUNDS, ACC, UP, target) == num_bytes
 
@@ -64,13 +64,13 @@ def test_three_evaluations_have_one_mean(
 @pytest.mark.parametrize(
     ("accuracies", "target", "seconds"),
     [
-        # means .5, .3, .5, .6, .8: the swing to .9 in round 0 reaches nothing
+        # means .5, .3, .5, .6, .8: the single high value .9 reaches no target
         ((0.9, 0.1, 0.5, 0.3, 0.7, 0.8, 0.9), 0.6, 4.0),
-        # means .3, .4, .5, .6: one that rises
+        # means .3, .4, .5, .6: a rising curve
         ((0.2, 0.3, 0.4, 0.5, 0.6, 0.7), 0.5, 3.0),
         ((0.2, 0.3, 0.4, 0.5, 0.6, 0.7), 0.3, 1.0),
         ((0.2, 0.3, 0.4, 0.5, 0.6, 0.7), 0.61, None),
-        # means .8, .6, .3, .4, .7: reached, lost, and reached again
+        # means .8, .6, .3, .4, .7: reached, lost and reached again
         ((0.8, 0.8, 0.8, 0.2, -0.1, 1.1, 1.1), 0.6, 5.0),
         # means .8, .7, .6: reached and lost
         ((0.8, 0.8, 0.8, 0.5, 0.5), 0.7, None),
@@ -78,29 +78,29 @@ def test_three_evaluations_have_one_mean(
         ((0.7, 0.8, 0.9), 0.8, 1.0),
         # rounds that are not evaluated do not count
         ((None, 0.1, None, 0.8, None, 0.8, None, 0.8, None), 0.8, 4.0),
-        # a last evaluation below the target, whose mean is not
+        # the last evaluation is below the target, but its mean is not
         ((0.9, 0.9, 0.9, 0.7), 0.8, 1.0),
-        # too few evaluations to say that anything stays
+        # fewer than three evaluations
         ((0.9, 0.9), 0.5, None),
         ((0.9,), 0.5, None),
         ((), 0.5, None),
     ],
 )
-def test_a_target_is_reached_where_the_means_of_three_stay(
+def test_target_is_reached_where_the_means_of_three_stay_above(
     accuracies: tuple[float | None, ...], target: float, seconds: float | None
 ) -> None:
-    records = curve(*accuracies)
+    records = _curve(*accuracies)
     assert cost_to_reach(records, ACC, TIME, target) == seconds
     assert cost_to_reach(records, ACC, UP, target) == (None if seconds is None else 100 * seconds)
 
 
-def test_a_value_that_is_not_finite_spoils_the_means_it_is_in() -> None:
-    assert cost_to_reach(curve(0.9, math.nan, 0.9, 0.9, 0.9), ACC, TIME, 0.5) == 3.0
-    assert cost_to_reach(curve(0.9, 0.9, 0.9, math.inf), ACC, TIME, 0.5) is None
-    assert cost_to_reach(curve(0.9, 0.9, 0.9, math.nan), ACC, TIME, 0.5) is None
+def test_non_finite_value_reaches_no_target() -> None:
+    assert cost_to_reach(_curve(0.9, math.nan, 0.9, 0.9, 0.9), ACC, TIME, 0.5) == 3.0
+    assert cost_to_reach(_curve(0.9, 0.9, 0.9, math.inf), ACC, TIME, 0.5) is None
+    assert cost_to_reach(_curve(0.9, 0.9, 0.9, math.nan), ACC, TIME, 0.5) is None
 
 
-def test_what_is_not_finite_is_no_result_and_nothing_earlier_stands_for_it() -> None:
+def test_non_finite_value_is_not_replaced_by_an_earlier_value() -> None:
     diverged = [*ROUNDS, RoundRecord(6, 0, {UP: 700.0, TIME: math.inf, ACC: math.nan})]
     assert final_value(diverged, ACC) is None
     assert total(diverged, TIME) is None

@@ -1,4 +1,4 @@
-"""Means and intervals against scipy's tests, which take another way to them."""
+"""Means and intervals, against scipy's t test, which computes them independently."""
 
 import pytest
 from hypothesis import assume, given
@@ -11,8 +11,8 @@ values = st.lists(st.floats(0.0, 1.0), min_size=2, max_size=12)
 
 
 @given(values)
-def test_mean_and_interval_are_those_of_a_t_test(sample: list[float]) -> None:
-    assume(max(sample) - min(sample) > 1e-6)  # scipy warns of lost digits
+def test_mean_and_interval_equal_a_t_test(sample: list[float]) -> None:
+    assume(max(sample) - min(sample) > 1e-6)  # scipy warns about a loss of precision
     found = spread(sample)
     assert found.mean is not None
     assert found.half_width is not None
@@ -21,25 +21,25 @@ def test_mean_and_interval_are_those_of_a_t_test(sample: list[float]) -> None:
     assert found.mean + found.half_width == pytest.approx(interval.high, abs=1e-9)
 
 
-def test_seeds_that_agree_leave_no_doubt() -> None:
+def test_equal_values_have_an_interval_of_width_0() -> None:
     found = spread([0.25, 0.25, 0.25])
     assert (found.mean, found.half_width) == (0.25, 0.0)
 
 
-def test_by_hand_and_by_table() -> None:
-    """0.5, 0.6, 0.7: deviation 0.1, error 0.1 / sqrt(3), and 4.3027 for two degrees of freedom."""
+def test_interval_equals_the_value_from_a_t_table() -> None:
+    """Standard error 0.1 / sqrt(3), and t quantile 4.3027 for two degrees of freedom."""
     found = spread([0.5, 0.6, 0.7])
     assert found.mean == pytest.approx(0.6)
     assert found.half_width == pytest.approx(4.302652730 * 0.1 / 3**0.5, rel=1e-8)
 
 
-def test_a_single_seed_has_no_interval() -> None:
+def test_single_seed_has_no_interval() -> None:
     assert half_width([0.5]) is None
     found = spread([0.5])
     assert (found.mean, found.half_width, found.num_reached, found.num_seeds) == (0.5, None, 1, 1)
 
 
-def test_there_is_no_mean_over_only_some_of_the_seeds() -> None:
+def test_missing_seed_gives_no_mean() -> None:
     found = spread([0.5, None, 0.7])
     assert (found.mean, found.half_width, found.num_reached, found.num_seeds) == (None, None, 2, 3)
     assert found.values == (0.5, None, 0.7)

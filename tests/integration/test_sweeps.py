@@ -16,7 +16,7 @@ from orchestrator.execution.ray_actors import end_actors
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.sweeping.result import SweepResult
 from orchestrator.sweeping.store import SweepStore
-from orchestrator.sweeping.tune.dataset_cache import shared_samples, start_shelf
+from orchestrator.sweeping.tune.dataset_cache import shared_samples, start_dataset_cache
 from orchestrator.tracking.record import read_records
 from tests.support.command_process import CommandProcess
 from tests.support.sweep_files import (
@@ -189,7 +189,7 @@ def test_population_based_training_changes_only_what_the_space_declares(
 
 
 def test_data_and_split_are_loaded_once_for_all_trials(local_ray: None) -> None:
-    shelf = start_shelf("a-shelf", str(Path.cwd()))
+    shelf = start_dataset_cache("a-shelf", str(Path.cwd()))
     try:
         configs = [
             ExperimentConfig.parse(put_values({}, values))

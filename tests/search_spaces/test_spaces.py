@@ -1,4 +1,4 @@
-"""Every point of every grid, and every draw, is an experiment that can be run."""
+"""Every grid point and every sample of the built-in search spaces is a valid experiment."""
 
 import ast
 import importlib
@@ -20,7 +20,7 @@ from tests.support.sweeps import request
 
 FOLDER = Path(search_spaces.__file__).parent
 WITH_MUTATIONS = [name for name in search_spaces.SPACES if load_space(name).mutations]
-#: how many trials each space of grids has, by hand
+#: expected number of trials of each space that has only lists
 GRIDS = {
     "algorithms": len(ALGORITHMS),
     "sparsity": 3 * 4 * 3,
@@ -35,7 +35,7 @@ def _plan(name: str, **options: Any) -> SweepPlan:
 
 
 def _extremes(domain: object) -> list[Any]:
-    """The values at the ends of a domain, or all that it lists."""
+    """Return the bounds of a domain, or all values of a list."""
     if isinstance(domain, Float):
         return [domain.lower, domain.upper]
     if isinstance(domain, Integer):
@@ -49,7 +49,7 @@ def _extremes(domain: object) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", search_spaces.SPACES)
-def test_every_trial_is_an_experiment_of_its_own(name: str) -> None:
+def test_trials_are_distinct_experiments(name: str) -> None:
     plan = _plan(name)
     trials = plan.trials()
     assert len(trials) == GRIDS.get(name, 10)
@@ -59,7 +59,7 @@ def test_every_trial_is_an_experiment_of_its_own(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", search_spaces.SPACES)
-def test_every_end_of_every_domain_is_a_config(name: str) -> None:
+def test_bounds_of_every_domain_are_valid_values(name: str) -> None:
     plan = _plan(name)
     first = plan.trials()[0]
     open_keys = {key: value for key, value in plan.dimensions.items() if isinstance(value, Domain | Mapping)}
@@ -72,7 +72,7 @@ def test_every_end_of_every_domain_is_a_config(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WITH_MUTATIONS)
-def test_a_population_begins_with_what_it_may_change(name: str) -> None:
+def test_trials_of_a_population_have_all_mutable_keys(name: str) -> None:
     plan = _plan(name, scheduler="pbt")
     assert set(plan.mutable) == set(load_space(name).mutations)
     for trial in plan.trials():
@@ -80,7 +80,7 @@ def test_a_population_begins_with_what_it_may_change(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WITH_MUTATIONS)
-def test_what_a_population_may_change_to_is_a_config(name: str) -> None:
+def test_bounds_of_every_mutation_are_valid_values(name: str) -> None:
     plan = _plan(name)
     first = plan.trials()[0]
     for key, domain in load_space(name).mutations.items():
@@ -89,23 +89,23 @@ def test_what_a_population_may_change_to_is_a_config(name: str) -> None:
             assert flatten(config.to_dict())[key] == value
 
 
-def test_our_four_methods_have_spaces_that_a_population_may_change() -> None:
+def test_spaces_of_the_four_main_methods_have_mutations() -> None:
     assert {"feddst", "fedspa", "ssfl", "fedlps"} <= set(WITH_MUTATIONS)
 
 
 @pytest.mark.parametrize("name", ["feddst", "fedspa", "ssfl", "fedlps"])
-def test_a_search_may_learn_in_a_method_s_space(name: str) -> None:
+def test_tpe_accepts_the_space_of_a_method(name: str) -> None:
     plan = _plan(name, search="tpe", num_samples=3)
     assert plan.is_adaptive
     assert plan.config.algorithm.name == name
 
 
-def test_the_algorithms_space_has_every_method() -> None:
+def test_algorithms_space_has_every_method() -> None:
     space = importlib.import_module(search_spaces.SPACES["algorithms"]).SPACE
     assert set(space["algorithm.name"]["grid_search"]) == set(ALGORITHMS)
 
 
-def test_every_file_is_named_and_imports_nothing_of_ours() -> None:
+def test_every_file_is_registered_and_imports_only_ray() -> None:
     files = {path.stem: path for path in FOLDER.glob("*.py") if path.stem != "__init__"}
     assert {stem: f"search_spaces.{stem}" for stem in files} == search_spaces.SPACES
     for path in files.values():
@@ -115,6 +115,6 @@ def test_every_file_is_named_and_imports_nothing_of_ours() -> None:
         assert {node.module for node in imported} == {"ray"}
 
 
-def test_the_registry_cannot_be_changed() -> None:
+def test_registry_is_read_only() -> None:
     with pytest.raises(TypeError):
         search_spaces.SPACES["more"] = "module"  # type: ignore[index]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from algorithms import algorithm_names
+from orchestrator.experiment.methods import algorithm_names
 
 NAMES = sorted(algorithm_names())
 #: method and options of each variant

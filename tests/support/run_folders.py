@@ -1,4 +1,4 @@
-"""Folders of runs as sessions leave them, with numbers for hand calculation."""
+"""Builders for run folders with simple numbers, for expected values computed by hand."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ def record(
     upload_bytes: float | None = None,
     timestamp_ms: int = 1000,
 ) -> RoundRecord:
-    """By default 100 bytes up, 200 bytes down, 1000 FLOPs and 2 s a round, each so far."""
+    """Return a record; by default a round adds 100 uploaded bytes, 200 downloaded bytes, 1000 FLOPs and 2 s."""
     upload_bytes = 100.0 * (round_idx + 1) if upload_bytes is None else upload_bytes
     metrics = {
         "comm/upload_bytes_total": upload_bytes,
@@ -37,7 +37,7 @@ def record(
 def records(
     *accuracies: float | None, bytes_a_round: float = 100.0, timestamp_ms: int = 1000
 ) -> list[RoundRecord]:
-    """A round each; None where it was not evaluated."""
+    """Return one record per accuracy; None means that the round was not evaluated."""
     return [
         record(r, accuracy, upload_bytes=bytes_a_round * (r + 1), timestamp_ms=timestamp_ms)
         for r, accuracy in enumerate(accuracies)
@@ -54,10 +54,11 @@ def write_run(
     options: Mapping[str, Any] | None = None,
     interrupted: bool | None = False,
 ) -> Path:
-    """A run of 3 rounds that ends at accuracy 0.5, unless `rounds` says otherwise.
+    """Write a run of 3 rounds with final accuracy 0.5, or of the given `rounds`, and return its folder.
 
-    `options` are the method's own, which need not exist. Its split is its seed's, unless `about` has a
-    fingerprint. `interrupted` None leaves the summary out.
+    - `options`: options of the method, which are not checked.
+    - `about`: entries of run.json. Without a `fingerprint`, the seed determines the partition.
+    - `interrupted`: the value in summary.json; None writes no summary.
     """
     rounds = records(0.1, 0.3, 0.5) if rounds is None else rounds
     tree = apply_overrides(ExperimentConfig().to_dict(), overrides)
@@ -77,12 +78,12 @@ def write_run(
 
 
 def write_sweep(folder: Path) -> Path:
-    """A sweep without trials yet."""
+    """Write a sweep without trials and return its folder."""
     folder.mkdir(parents=True)
     (folder / "sweep.json").write_text("{}")
     return folder
 
 
 def picked(storage: Path) -> list[ComparedRun]:
-    """All single runs of a folder."""
+    """Return all runs of a storage folder that are not trials."""
     return list(pick_runs(storage).runs)

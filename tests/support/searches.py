@@ -1,4 +1,4 @@
-"""A search that learns, asked and told as Tune would, with what it recorded."""
+"""A harness that uses `RecordedSearch` as Tune does, and stores what the search records."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,8 +13,12 @@ from orchestrator.sweeping.tune.search import RecordedSearch
 from tests.support.sweeps import request
 
 
-class ParsedCommand:
-    """One process's search; `recorded` is what it wrote down, `earlier` what a process before it had."""
+class SearchHarness:
+    """The search of one process.
+
+    `recorded` lists the trials that the search recorded, and `rejected` the trials that it rejected. `earlier` are the
+    trials that an earlier process recorded. Trials in `invalid` raise RequestError.
+    """
 
     def __init__(
         self,
@@ -29,24 +33,24 @@ class ParsedCommand:
         self.objective = Objective.parse(objective)
         self._earlier = list(earlier)
         self.recorded: list[TrialSpec] = []
-        self.refused: list[tuple[int, str]] = []
-        self.impossible: set[int] = set()
+        self.rejected: list[tuple[int, RequestError]] = []
+        self.invalid: set[int] = set()
         self.handed_out: list[TrialSpec] = []
-        asked = request(**{"search": "tpe", "num_samples": 4, "objective": objective, **options})
+        options = {"search": "tpe", "num_samples": 4, "objective": objective, **options}
         self.search = RecordedSearch(
-            asked,
+            request(**options),
             self.objective,
             dimensions,
             base_seed=base_seed,
             record=self.recorded.extend,
             make_task=self._task,
-            refuse=lambda spec, error: self.refused.append((spec.number, str(error))),
-            earlier=earlier,
+            reject=lambda spec, error: self.rejected.append((spec.number, error)),
+            recorded=earlier,
             endings=endings,
         )
 
     def next(self) -> TrialSpec | None:
-        """The next trial; None when there is none."""
+        """Return the next trial, or None after the last trial."""
         config = self.search.suggest(f"tune-{len(self.handed_out)}")
         if config == Searcher.FINISHED:
             return None
@@ -54,26 +58,28 @@ class ParsedCommand:
         return self.handed_out[-1]
 
     def tell(self, spec: TrialSpec, **goals: float) -> None:
-        """The trial has ended with these values; without any, it has failed."""
+        """End the trial with these goal values; without values, the trial has failed."""
         name = f"tune-{self.handed_out.index(spec)}"
         self.search.on_trial_complete(name, goals or None, error=not goals)
 
-    def rest(self, value: float = 0.5) -> list[TrialSpec]:
-        """Hand out what is left, telling each the same values."""
-        found = []
+    def run_remaining(self, value: float = 0.5) -> list[TrialSpec]:
+        """Take all remaining trials from the search and end each with the same value."""
+        trials = []
         while (spec := self.next()) is not None:
-            found.append(spec)
+            trials.append(spec)
             self.tell(spec, **{goal.name: value for goal in self.objective.goals})
-        return found
+        return trials
 
-    def told(self) -> list[tuple[str, list[float] | None]]:
-        """State and values of each of Optuna's trials that has ended, in the order in which it made them."""
+    def optuna_results(self) -> list[tuple[str, list[float] | None]]:
+        """Return state and values of the ended trials in Optuna, in the order of the suggestions."""
         study = self.search._optuna._ot_study
         return [(each.state.name, each.values) for each in study.trials if each.state.is_finished()]
 
     def _task(self, spec: TrialSpec) -> dict[str, Any]:
-        assert spec in [*self.recorded, *self._earlier], "it is recorded before Tune hears of it"
-        if spec.number in self.impossible:
-            raise RequestError("training.lr", spec.values["training.lr"], "it cannot be", "draw another")
+        assert spec in [*self.recorded, *self._earlier], (
+            "the search records a trial before Tune gets the trial"
+        )
+        if spec.number in self.invalid:
+            raise RequestError("training.lr", spec.values["training.lr"], "out of range", "sample another")
         self.handed_out.append(spec)
         return {"number": spec.number}

@@ -1,4 +1,4 @@
-"""Spaces that sweeps under test run, and what their folders hold afterwards."""
+"""A small search space for tests of whole sweeps, and functions that read the sweeps' folders."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from orchestrator.storage.run_store import RunStore
 from orchestrator.sweeping.store import SweepStore
 from orchestrator.sweeping.trials import TrialSpec
 
-#: short trials of a perceptron; the schedule leaves population-based training something to change
+#: short trials of a small perceptron; population-based training may change the sparsity schedule
 TINY_SPACE = '''"""Tiny trials."""
 
 from ray import tune
@@ -38,27 +38,27 @@ MUTATIONS = {
 
 
 def tiny_space(folder: Path) -> Path:
-    """The file of `TINY_SPACE`."""
+    """Write `TINY_SPACE` to a file and return its path."""
     file = folder / "tiny.py"
     file.write_text(TINY_SPACE)
     return file
 
 
 def the_sweep(storage: Path) -> SweepStore:
-    """The one sweep in a storage."""
+    """Return the only sweep in a storage folder."""
     (file,) = storage.glob("*/sweep.json")
     return SweepStore(file.parent)
 
 
 def base_of(store: SweepStore) -> dict[str, Any]:
-    """The config tree that all trials of a sweep begin with."""
+    """Return the config tree that all trials of a sweep start from."""
     base = store.about()["base"]
     assert isinstance(base, dict)
     return base
 
 
 def digests(store: SweepStore) -> dict[int, str | None]:
-    """Trial -> digest of the parameters that its present run ended with; None for one that was stopped."""
+    """Return trial number -> digest of the final parameters; None for a stopped trial."""
     found = {}
     for number, ending in store.endings().items():
         assert ending.run_id is not None
@@ -69,7 +69,7 @@ def digests(store: SweepStore) -> dict[int, str | None]:
 
 
 def undisturbed(trial: TrialSpec, base: dict[str, Any], storage: Path) -> str:
-    """Digest of the parameters that a single run of the trial's config ends with, in this process."""
+    """Return the digest of the final parameters of a single run with the trial's config, in this process."""
     config = trial.config(base)
     runtime = config.runtime.model_copy(update={"executor": "inprocess", "storage": storage})
     tracking = config.tracking.model_copy(update={"enabled": False})
@@ -80,6 +80,6 @@ def undisturbed(trial: TrialSpec, base: dict[str, Any], storage: Path) -> str:
 
 
 def config_of(folder: Path) -> dict[str, Any]:
-    """A run's config by dotted key, but for where it ran and was tracked."""
+    """Return a run's config by dotted key, without the runtime and tracking sections."""
     flat = flatten(ExperimentConfig.parse(RunStore(folder).config()).to_dict())
     return {key: value for key, value in flat.items() if not key.startswith(("runtime.", "tracking."))}

@@ -1,4 +1,4 @@
-"""What tests of sweeps are made of: requests, records, endings, and spaces in files."""
+"""Builders for tests of sweeps: requests, records, endings, stores and search-space files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,12 +22,12 @@ BASE: Mapping[str, Any] = {
 
 
 def request(**options: Any) -> SweepRequest:
-    """A request for the space `smoke` unless `options` name another."""
+    """Return a request for the space `smoke`, unless `options` name another space."""
     return SweepRequest.model_validate({"space": "smoke", **options})
 
 
 def space_file(folder: Path, text: str, name: str = "own.py") -> str:
-    """A space in a file; `tune` is imported there."""
+    """Write a search-space file that imports `tune` and contains `text`; return its path."""
     file = folder / name
     file.write_text(f'"""What it compares.\n\nMore."""\nfrom ray import tune\n{text}\n')
     return str(file)
@@ -36,20 +36,20 @@ def space_file(folder: Path, text: str, name: str = "own.py") -> str:
 def evaluated(
     round_idx: int, accuracy: float | None, upload: float = 0.0, time_s: float = 0.0, **more: float
 ) -> RoundRecord:
-    """A round with these running totals; `accuracy` None: it was not evaluated."""
+    """Return the record of a round with these cumulative totals; None as `accuracy`: the round was not evaluated."""
     metrics = {UPLOAD: upload, TIME: time_s, **more}
     return RoundRecord(round_idx, 0, metrics if accuracy is None else {ACCURACY: accuracy, **metrics})
 
 
 def trial(number: int, **values: Any) -> TrialSpec:
-    """`algorithm__mu=1` is the value 1 of the key `algorithm.mu`."""
+    """Return a trial; `algorithm__mu=1` sets the key `algorithm.mu` to 1."""
     return TrialSpec(number=number, values={key.replace("__", "."): value for key, value in values.items()})
 
 
 def ending(
     spec: TrialSpec, status: EndStatus = "finished", run_id: str | None = None, **goals: float
 ) -> Ending:
-    """How a trial ended, with these values of the objective's goals."""
+    """Return the ending of a trial with these values of the goals."""
     return Ending(
         number=spec.number,
         status=status,
@@ -63,7 +63,7 @@ def ending(
 def summary(
     run_id: str, *, accuracy: float | None = 0.5, upload: int = 10, emulated_s: float = 2.0
 ) -> RunSummary:
-    """What a run came to, as far as sweeps look at it."""
+    """Return the summary of a run with the values that sweeps read."""
     return RunSummary(
         run_id=run_id,
         algorithm="fedavg",
@@ -82,13 +82,13 @@ def summary(
 
 
 def new_store(parent: Path, name: str = "sw-1") -> SweepStore:
-    """A sweep's folder with nothing in it."""
+    """Create an empty folder of a sweep."""
     (parent / name).mkdir(parents=True)
     return SweepStore(parent / name)
 
 
 def put_run(store: SweepStore, run_id: str, of: RunSummary | None = None) -> Path:
-    """A run's folder with a summary in it."""
+    """Create the folder of a run that contains only a summary."""
     folder = store.folder / run_id
     folder.mkdir()
     (folder / "summary.json").write_text((of or summary(run_id)).to_json())

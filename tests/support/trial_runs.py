@@ -1,4 +1,4 @@
-"""Trials of four short rounds, in this process."""
+"""Builders for trials of four short rounds that train in this process."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,17 +13,17 @@ from orchestrator.sweeping.store import VALUES_NOTE
 from orchestrator.sweeping.trial import RunLabels, TrialRun, open_store
 from tests.support.runs import prepared
 
-#: evaluated after rounds 2 and 4; a method that keeps a state at its clients
+#: evaluations after rounds 2 and 4, and a method with client states
 OVERRIDES = ("model.name=mlp", "training.eval_every=2", "algorithm.name=feddst", "training.lr=0.1")
 
 
 def experiment(*overrides: str) -> Experiment:
-    """The trial's experiment; overrides come after OVERRIDES."""
+    """Return the trial's experiment; `overrides` are applied after OVERRIDES."""
     return prepared(*OVERRIDES, *overrides)
 
 
 def labels(name: str = "feddst lr=0.1", **values: Any) -> RunLabels:
-    """What a trial's run is called."""
+    """Return the labels of a trial's run."""
     return RunLabels(
         name=name, tags={"sweep": "sw-1", "trial": "0"}, notes={VALUES_NOTE: values} if values else {}
     )
@@ -38,7 +38,7 @@ def opened(
     objective: str = "accuracy",
     make_executor: Callable[[Experiment], Executor] = InProcessExecutor,
 ) -> Iterator[TrialRun]:
-    """A trial's run as a process that begins anew or goes on has it; closed at the end of the block."""
+    """Open the run of a trial, new or resumed, and close the run at the end of the block."""
     of = of or experiment()
     store = open_store(of, folder, labels())
     trial = TrialRun(of, store, lambda: make_executor(of), Objective.parse(objective), replay=replay)
@@ -49,7 +49,7 @@ def opened(
 
 
 def finish(folder: Path, of: Experiment | None = None) -> RunSummary:
-    """Take a trial to its end."""
+    """Run a trial to its end and return its summary."""
     with opened(folder, of) as trial:
         while not trial.step()["done"]:
             pass

@@ -1,4 +1,4 @@
-"""Objectives: every form, every refusal, and what each one reads off records."""
+"""Objectives: every form, every rejected form, and the values computed from records."""
 
 from math import inf, nan
 
@@ -9,7 +9,7 @@ from orchestrator.sweeping.objective import Goal, Objective
 from orchestrator.tracking.record import RoundRecord
 from tests.support.sweeps import evaluated
 
-#: accuracy falls at the end; the third round is not evaluated
+#: the accuracy falls at the end; the third round is not evaluated
 HISTORY = [
     evaluated(0, 0.2, upload=10.0, time_s=1.0),
     evaluated(1, 0.5, upload=20.0, time_s=2.5),
@@ -38,7 +38,7 @@ class TestParsing:
             ("pareto", "pareto", None, [("accuracy", "max"), ("upload_bytes", "min")]),
         ],
     )
-    def test_each_form_has_its_goals(
+    def test_form_has_kind_limit_and_goals(
         self, text: str, kind: str, limit: float | None, goals: list[tuple[str, str]]
     ) -> None:
         found = Objective.parse(text)
@@ -46,38 +46,42 @@ class TestParsing:
         assert [(goal.name, goal.mode) for goal in found.goals] == goals
 
     @pytest.mark.parametrize(
-        ("text", "problem"),
+        "text",
         [
-            ("", "there is no such objective"),
-            ("loss", "there is no such objective"),
-            ("Accuracy", "there is no such objective"),
-            ("accuracy=0.9", "there is no such objective"),
-            ("accuracy=", "there is no such objective"),
-            ("pareto=1", "there is no such objective"),
-            ("accuracy_at_upload", "there is no such objective"),
-            ("time_to_accuracy", "there is no such objective"),
-            ("accuracy_at_upload=", "'' is no number"),
-            ("accuracy_at_upload=many", "'many' is no number"),
-            ("accuracy_at_upload=5 XB", "'5 XB' is no number"),
-            ("time_to_accuracy=90%", "'90%' is no number"),
-            ("time_to_accuracy=5M", "'5M' is no number"),
-            ("accuracy_at_upload=0", "the limit must be above 0"),
-            ("accuracy_at_upload=-5MB", "the limit must be above 0"),
-            ("accuracy_at_upload=inf", "the limit must be above 0"),
-            ("accuracy_at_upload=nan", "the limit must be above 0"),
-            ("time_to_accuracy=0", "the limit must be above 0"),
-            ("time_to_accuracy=nan", "the limit must be above 0"),
-            ("time_to_accuracy=90", "accuracy is a share, at most 1; write 0.9 for 90 %"),
+            "",
+            "loss",
+            "Accuracy",
+            "accuracy=0.9",
+            "accuracy=",
+            "pareto=1",
+            "accuracy_at_upload",
+            "time_to_accuracy",
+            "accuracy_at_upload=",
+            "accuracy_at_upload=many",
+            "accuracy_at_upload=5 XB",
+            "time_to_accuracy=90%",
+            "time_to_accuracy=5M",
+            "accuracy_at_upload=0",
+            "accuracy_at_upload=-5MB",
+            "accuracy_at_upload=inf",
+            "accuracy_at_upload=nan",
+            "time_to_accuracy=0",
+            "time_to_accuracy=nan",
+            "time_to_accuracy=90",
         ],
     )
-    def test_anything_else_is_refused_in_one_line(self, text: str, problem: str) -> None:
+    def test_other_forms_are_rejected_in_one_line(self, text: str) -> None:
         with pytest.raises(RequestError) as caught:
             Objective.parse(text)
         assert (caught.value.field, caught.value.value) == ("--objective", text)
-        assert problem in str(caught.value)
         assert "\n" not in str(caught.value)
 
-    def test_the_remedy_names_every_form(self) -> None:
+    def test_accuracy_in_percent_is_rejected_with_the_fraction(self) -> None:
+        with pytest.raises(RequestError) as caught:
+            Objective.parse("time_to_accuracy=90")
+        assert "0.9" in caught.value.remedy
+
+    def test_remedy_lists_every_form(self) -> None:
         with pytest.raises(RequestError) as caught:
             Objective.parse("x")
         forms = ("accuracy", "personal_accuracy", "accuracy_at_upload=", "time_to_accuracy=", "pareto")
@@ -93,18 +97,18 @@ class TestParsing:
             ("pareto", False),
         ],
     )
-    def test_a_scheduler_may_decide_by_accuracies_only(self, text: str, known: bool) -> None:
+    def test_only_accuracies_are_known_early(self, text: str, known: bool) -> None:
         assert Objective.parse(text).is_known_early is known
 
 
 class TestMeasuring:
-    """`Objective.measure`, by hand."""
+    """`Objective.measure`, with values computed by hand."""
 
-    def test_accuracy_is_the_last_evaluated_one(self) -> None:
+    def test_accuracy_is_of_the_last_evaluated_round(self) -> None:
         assert _measure("accuracy") == {"accuracy": 0.4}
         assert _measure("accuracy", HISTORY[:3]) == {"accuracy": 0.5}
 
-    def test_personal_accuracy_has_its_own_rounds(self) -> None:
+    def test_personal_accuracy_is_of_the_last_round_that_has_one(self) -> None:
         records = [evaluated(0, 0.2, **{"personal/accuracy_mean": 0.7}), evaluated(1, 0.9)]
         assert _measure("personal_accuracy", records) == {"personal_accuracy": 0.7}
         assert _measure("personal_accuracy") == {"personal_accuracy": 0.0}
@@ -113,54 +117,56 @@ class TestMeasuring:
         ("limit", "expected"),
         [("9", 0.0), ("10", 0.2), ("19.9", 0.2), ("20", 0.5), ("39", 0.5), ("40", 0.4), ("1kB", 0.4)],
     )
-    def test_accuracy_at_upload_is_the_last_within_the_bytes(self, limit: str, expected: float) -> None:
+    def test_accuracy_at_upload_is_of_the_last_round_within_the_limit(
+        self, limit: str, expected: float
+    ) -> None:
         assert _measure(f"accuracy_at_upload={limit}") == {"accuracy_at_upload": expected}
 
     @pytest.mark.parametrize(
         ("target", "expected"),
         [("0.1", 1.0), ("0.36", 1.0), ("0.37", 2.5), ("0.5", 2.5), ("0.51", inf), ("0.7", inf)],
     )
-    def test_time_to_accuracy_is_that_of_the_first_evaluation_that_stays(
+    def test_time_to_accuracy_is_of_the_first_evaluation_that_stays(
         self, target: str, expected: float
     ) -> None:
-        """HISTORY and .6: means of (.2, .5, .4) = .3667 and (.5, .4, .6) = .5."""
+        """HISTORY, then accuracy .6: the means are (.2 + .5 + .4) / 3 = .3667 and (.5 + .4 + .6) / 3 = .5."""
         records = [*HISTORY, evaluated(4, 0.6, upload=50.0, time_s=7.0)]
         assert _measure(f"time_to_accuracy={target}", records) == {"time_to_accuracy_s": expected}
 
-    def test_time_to_accuracy_ignores_a_swing(self) -> None:
+    def test_time_to_accuracy_ignores_a_single_high_value(self) -> None:
         values = (0.9, 0.1, 0.2, 0.8, 0.8, 0.8)
         records = [evaluated(r, value, time_s=r + 1.0) for r, value in enumerate(values)]
         assert _measure("time_to_accuracy=0.6", records) == {"time_to_accuracy_s": 3.0}
         assert _measure("time_to_accuracy=0.8", records) == {"time_to_accuracy_s": 4.0}
         assert _measure("time_to_accuracy=0.8", records[:5]) == {"time_to_accuracy_s": inf}
 
-    def test_pareto_has_the_last_accuracy_and_all_uploads(self) -> None:
+    def test_pareto_has_the_last_accuracy_and_the_total_upload(self) -> None:
         assert _measure("pareto") == {"accuracy": 0.4, "upload_bytes": 40.0}
         assert _measure("pareto", HISTORY[:3]) == {"accuracy": 0.5, "upload_bytes": 30.0}
 
     @pytest.mark.parametrize("records", [[], [evaluated(0, None)], [evaluated(0, nan)], [evaluated(0, inf)]])
-    def test_an_accuracy_that_is_not_there_counts_as_0(self, records: list[RoundRecord]) -> None:
+    def test_missing_accuracy_counts_as_0(self, records: list[RoundRecord]) -> None:
         assert _measure("accuracy", records) == {"accuracy": 0.0}
         assert _measure("personal_accuracy", records) == {"personal_accuracy": 0.0}
         assert _measure("accuracy_at_upload=1MB", records) == {"accuracy_at_upload": 0.0}
         assert _measure("pareto", records) == {"accuracy": 0.0, "upload_bytes": 0.0}
 
     @pytest.mark.parametrize("records", [[], [evaluated(0, None)], [evaluated(0, nan)]])
-    def test_no_accuracy_reaches_nothing(self, records: list[RoundRecord]) -> None:
+    def test_missing_accuracy_has_infinite_time(self, records: list[RoundRecord]) -> None:
         assert _measure("time_to_accuracy=0.1", records) == {"time_to_accuracy_s": inf}
 
-    def test_a_run_that_diverges_at_the_end_counts_as_0(self) -> None:
+    def test_run_that_diverges_at_the_end_counts_as_0(self) -> None:
         records = [evaluated(0, 0.9, upload=1.0), evaluated(1, nan, upload=2.0)]
         assert _measure("accuracy", records) == {"accuracy": 0.0}
         assert _measure("accuracy_at_upload=1", records) == {"accuracy_at_upload": 0.9}
         assert _measure("accuracy_at_upload=2", records) == {"accuracy_at_upload": 0.0}
 
     @pytest.mark.parametrize("text", ["accuracy", "accuracy_at_upload=1", "time_to_accuracy=0.5", "pareto"])
-    def test_what_is_measured_are_the_goals(self, text: str) -> None:
+    def test_measure_returns_the_goals(self, text: str) -> None:
         assert list(_measure(text)) == [goal.name for goal in Objective.parse(text).goals]
 
 
-def test_the_best_value_has_the_smallest_key() -> None:
+def test_best_value_has_the_smallest_key() -> None:
     most, least = Goal(name="a", mode="max"), Goal(name="t", mode="min")
     assert sorted([0.2, 0.9, 0.5], key=most.key) == [0.9, 0.5, 0.2]
     assert sorted([inf, 3.0, 1.0], key=least.key) == [1.0, 3.0, inf]

@@ -1,4 +1,4 @@
-"""From a request to a plan: what all trials share, what varies, and what is refused before anything starts."""
+"""Plans of sweeps: the shared config, the keys that vary, and the requests that are rejected before a start."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.config.overrides import parse_overrides, put_values
 from orchestrator.errors import CheckpointError, ConfigError, RequestError
-from orchestrator.sweeping.plan import SweepPlan, plan_again, plan_sweep
+from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep
 from orchestrator.sweeping.request import SweepRequest
 from orchestrator.sweeping.store import SweepStore
 from tests.support.sweeps import (
@@ -27,7 +27,7 @@ def _plan(**options: Any) -> SweepPlan:
     return plan_sweep(request(**{"config": BASE, **options}))
 
 
-def test_the_base_has_the_config_and_the_fixed_dimensions() -> None:
+def test_base_has_the_config_and_the_constants() -> None:
     plan = _plan(overrides={"training.lr": 0.2, "training.rounds": 3})
     assert plan.base == {
         "model": {"name": "mlp"},
@@ -37,10 +37,10 @@ def test_the_base_has_the_config_and_the_fixed_dimensions() -> None:
         "tracking": {"enabled": False},
     }
     assert dict(plan.dimensions) == {"algorithm.name": {"grid_search": ["feddst", "fedavg"]}}
-    assert BASE["training"]["rounds"] == 4, "the request's own config is left alone"
+    assert BASE["training"]["rounds"] == 4, "planning does not change the request's config"
 
 
-def test_the_trials_are_numbered_and_differ_in_what_varies() -> None:
+def test_trials_are_numbered_and_differ_in_the_varying_keys() -> None:
     trials = _plan().trials()
     assert [(trial.number, trial.values) for trial in trials] == [
         (0, {"algorithm.name": "feddst"}),
@@ -56,13 +56,13 @@ def test_the_trials_are_numbered_and_differ_in_what_varies() -> None:
         ({"space": "feddst", "search": "tpe"}, "feddst"),
     ],
 )
-def test_the_method_is_a_value_of_every_trial(options: dict[str, Any], method: str) -> None:
+def test_method_is_a_value_of_every_trial(options: dict[str, Any], method: str) -> None:
     plan = _plan(**options)
     assert plan.dimensions["algorithm.name"] == method
     assert {trial.values["algorithm.name"] for trial in plan.trials()} == {method}
 
 
-def test_without_a_method_it_is_the_default_one(tmp_path: Path) -> None:
+def test_default_method_is_a_value_of_every_trial(tmp_path: Path) -> None:
     plan = _plan(space=space_file(tmp_path, 'SPACE = {"training.lr": tune.grid_search([0.1, 0.2])}'))
     assert [trial.values for trial in plan.trials()] == [
         {"algorithm.name": "fedavg", "training.lr": 0.1},
@@ -70,7 +70,7 @@ def test_without_a_method_it_is_the_default_one(tmp_path: Path) -> None:
     ]
 
 
-def test_a_method_in_the_users_config_is_found(tmp_path: Path) -> None:
+def test_method_of_the_config_file_is_a_value_of_every_trial(tmp_path: Path) -> None:
     space = space_file(tmp_path, 'SPACE = {"training.lr": tune.grid_search([0.1])}')
     plan = _plan(space=space, config={**BASE, "algorithm": {"name": "fedprox", "mu": 0.5}})
     (trial,) = plan.trials()
@@ -78,26 +78,26 @@ def test_a_method_in_the_users_config_is_found(tmp_path: Path) -> None:
     assert trial.config(plan.base).algorithm.model_dump() == {"name": "fedprox", "mu": 0.5}
 
 
-def test_a_method_that_varies_is_not_named_twice() -> None:
+def test_varying_method_is_a_single_dimension() -> None:
     plan = _plan(space="schedules")
     assert list(plan.dimensions) == ["algorithm", "algorithm.alpha", "sparsity.schedule"]
     assert {trial.values["algorithm.name"] for trial in plan.trials()} == {"feddst", "fedspa"}
 
 
-def test_a_fixed_key_below_a_dimension_of_mappings_is_not_undone() -> None:
-    """The user's word is the last one: it counts in every trial, or is refused."""
+def test_override_below_a_dimension_of_mappings_applies_to_every_trial() -> None:
+    """The user's value applies to every trial."""
     plan = _plan(space="schedules", overrides={"algorithm.name": "feddst"})
     assert {trial.config(plan.base).algorithm.name for trial in plan.trials()} == {"feddst"}
 
 
 @pytest.mark.parametrize("key", ["runtime.pool_size", "tracking.enabled", "runtime"])
-def test_runtime_and_tracking_are_the_same_for_all(key: str) -> None:
-    with pytest.raises(ConfigError, match="share their runtime and tracking; give it one value") as caught:
+def test_varying_runtime_or_tracking_is_rejected(key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
         _plan(overrides={key: [1, 2]})
     assert caught.value.field == key
 
 
-def test_a_fixed_runtime_is_the_plan_s() -> None:
+def test_plan_has_the_overridden_runtime() -> None:
     plan = _plan(overrides={"runtime.max_retries": 0, "tracking.experiment": "e"})
     assert (plan.config.runtime.max_retries, plan.config.tracking.experiment) == (0, "e")
     assert plan.config.runtime.executor == "inprocess"
@@ -119,35 +119,36 @@ def test_a_fixed_runtime_is_the_plan_s() -> None:
         ({"algorithm.name": []}, "algorithm.name"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_by_its_key(overrides: dict[str, Any], field: str) -> None:
+def test_invalid_value_is_rejected_by_its_key(overrides: dict[str, Any], field: str) -> None:
     with pytest.raises(RequestError) as caught:
         _plan(overrides=overrides).trials()
     assert caught.value.field == field
     assert "\n" not in str(caught.value)
 
 
-def test_a_refused_trial_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"\(trial 8, feddst lr=-1\)"):
+def test_error_names_the_invalid_trial() -> None:
+    with pytest.raises(ConfigError, match=r"\(trial 8, feddst lr=-1\)") as caught:
         _plan(overrides={"training.lr": [0.1, 0.2, 0.3, 0.4, -1.0]}).trials()
+    assert (caught.value.field, float(str(caught.value.value))) == ("training.lr", -1.0)
 
 
-def test_a_date_in_a_list_is_the_text_that_it_was_written_as() -> None:
-    """YAML reads it as a date, which JSON has not."""
+def test_date_in_a_list_stays_text() -> None:
+    """YAML would read a date, and JSON has no dates."""
     overrides = parse_overrides(["data.client_column=[2024-01-31, x]", "algorithm.name=fedavg"])
     values = [trial.values["data.client_column"] for trial in _plan(overrides=overrides).trials()]
     assert values == ["2024-01-31", "x"]
 
 
-def test_the_config_s_seed_is_the_root() -> None:
+def test_seed_of_the_config_is_the_root_seed() -> None:
     assert _plan().seed == 0
     plan = _plan(config={**BASE, "seed": 5}, seeds=2)
     assert plan.seed == 5
     assert [trial.values["seed"] for trial in plan.trials()] == [5, 6, 5, 6]
-    drawn = [_plan(space="feddst", overrides={"seed": seed}).trials() for seed in (1, 1, 2)]
-    assert drawn[0] == drawn[1] != drawn[2]
+    trials = [_plan(space="feddst", overrides={"seed": seed}).trials() for seed in (1, 1, 2)]
+    assert trials[0] == trials[1] != trials[2]
 
 
-def test_seeds_that_vary_leave_the_root_alone() -> None:
+def test_varying_seeds_do_not_change_the_root_seed() -> None:
     plan = _plan(overrides={"seed": [3, 4]}, config={**BASE, "seed": 9})
     assert plan.seed == 9
     assert [(t.values["algorithm.name"], t.values["seed"]) for t in plan.trials()] == [
@@ -161,42 +162,42 @@ def test_seeds_that_vary_leave_the_root_alone() -> None:
 @pytest.mark.parametrize(
     ("search", "adaptive"), [("grid", False), ("random", False), ("tpe", True), ("nsga2", True)]
 )
-def test_which_searches_learn(search: str, adaptive: bool) -> None:
+def test_tpe_and_nsga2_are_adaptive(search: str, adaptive: bool) -> None:
     objective = "pareto" if search == "nsga2" else "accuracy"
     assert _plan(space="feddst", search=search, objective=objective).is_adaptive is adaptive
 
 
-def test_only_population_based_training_may_change_keys() -> None:
+def test_only_pbt_has_mutable_keys() -> None:
     assert _plan(space="fedspa").mutable == ()
     assert _plan(space="fedspa", scheduler="pbt").mutable == ("training.lr", "algorithm.alpha")
 
 
-def test_the_plan_of_a_sweep_that_is_there_is_the_same(tmp_path: Path) -> None:
+def test_resumed_sweep_has_the_same_plan(tmp_path: Path) -> None:
     plan, store = _plan(space="feddst", num_samples=3, seeds=2), new_store(tmp_path)
     store.describe({"request": plan.request.model_dump(mode="json"), "base": dict(plan.base)})
-    again = plan_again(store)
+    again = plan_resumed_sweep(store)
     assert (again.request, again.trials()) == (plan.request, plan.trials())
     assert again.base == put_values(plan.base, {"runtime.storage": str(store.folder.parent)})
-    assert plan_again(store, max_concurrent=3).request.max_concurrent == 3
+    assert plan_resumed_sweep(store, max_concurrent=3).request.max_concurrent == 3
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"request": {}}', '{"base": {}}'])
-def test_a_folder_that_does_not_say_what_was_asked_for_is_refused(tmp_path: Path, text: str) -> None:
+def test_resume_rejects_unreadable_sweep_json(tmp_path: Path, text: str) -> None:
     store = new_store(tmp_path)
     (store.folder / "sweep.json").write_text(text)
-    with pytest.raises(CheckpointError, match="the sweep cannot go on"):
-        plan_again(store)
+    with pytest.raises(CheckpointError, match=r"sweep\.json"):
+        plan_resumed_sweep(store)
 
 
-def test_a_request_of_another_version_is_refused_as_such(tmp_path: Path) -> None:
+def test_resume_rejects_unknown_option_in_sweep_json(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     store.describe({"request": {"space": "smoke", "no_longer": 1}, "base": {}})
-    with pytest.raises(CheckpointError):
-        plan_again(store)
+    with pytest.raises(CheckpointError, match="no_longer"):
+        plan_resumed_sweep(store)
 
 
 def _stored(tmp_path: Path, space: Path) -> SweepStore:
-    """A sweep's folder as the command leaves it before the first trial."""
+    """Write a sweep's folder as the command does before the first trial."""
     store = new_store(tmp_path)
     request = SweepRequest(space=str(space))
     plan = plan_sweep(request)
@@ -207,11 +208,11 @@ def _stored(tmp_path: Path, space: Path) -> SweepStore:
     return store
 
 
-def test_a_sweep_that_goes_on_is_where_its_folder_is(tmp_path: Path) -> None:
+def test_resumed_sweep_uses_the_present_place_of_its_folder(tmp_path: Path) -> None:
     space = tmp_path / "mine.py"
     space.write_text(MINE)
     store = _stored(tmp_path, space)
-    again = plan_again(store)
+    again = plan_resumed_sweep(store)
     assert again.config.runtime.storage == store.folder.parent
     assert again.base["runtime"]["storage"] == str(store.folder.parent)
 
@@ -223,9 +224,7 @@ def test_a_sweep_that_goes_on_is_where_its_folder_is(tmp_path: Path) -> None:
         ("training.lr", "training.momentum", "training.lr"),
     ],
 )
-def test_a_space_that_has_changed_since_is_refused(
-    tmp_path: Path, before: str, after: str, named: str
-) -> None:
+def test_resume_rejects_changed_space(tmp_path: Path, before: str, after: str, named: str) -> None:
     space = tmp_path / f"mine_{after.strip(chr(34)).replace('.', '_')[:14]}.py"
     space.write_text(MINE)
     store = _stored(tmp_path, space)
@@ -233,13 +232,13 @@ def test_a_space_that_has_changed_since_is_refused(
     changed.write_text(MINE.replace(before, after))
     about = store.about()
     store.describe({**about, "request": {**about["request"], "space": str(changed)}})
-    with pytest.raises(CheckpointError, match=rf"is not what the sweep was started with, in .*{named}"):
-        plan_again(store)
+    with pytest.raises(CheckpointError, match=named):
+        plan_resumed_sweep(store)
 
 
-def test_a_config_file_that_the_space_overrules_is_told_of() -> None:
+def test_plan_lists_keys_of_the_config_file_that_the_space_overrides() -> None:
     plan = plan_sweep(SweepRequest(space="smoke", config={"model": {"name": "cnn"}, "training": {"lr": 0.1}}))
-    assert plan.overruled == ("model.name",)
+    assert plan.overridden == ("model.name",)
     assert plan.config.model.name == "mlp"
-    asked = SweepRequest(space="smoke", config={"model": {"name": "cnn"}}, overrides={"model.name": "mlp"})
-    assert plan_sweep(asked).overruled == ()
+    fixed = SweepRequest(space="smoke", config={"model": {"name": "cnn"}}, overrides={"model.name": "mlp"})
+    assert plan_sweep(fixed).overridden == ()

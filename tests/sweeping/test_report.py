@@ -1,4 +1,4 @@
-"""A sweep's own report: its trials compared, where there is something to compare."""
+"""The report of a sweep: the comparison of its trials."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> SweepStore:
 @pytest.mark.parametrize(
     "objective", ["time_to_accuracy=0.3", "accuracy_at_upload=50kB", "personal_accuracy"]
 )
-def test_the_trials_of_a_sweep_are_compared(store: SweepStore, objective: str) -> None:
+def test_report_compares_the_trials(store: SweepStore, objective: str) -> None:
     files = report_sweep(store, Objective.parse(objective))
     assert files
     assert all(file.is_file() and file.is_relative_to(store.report) for file in files)
@@ -32,7 +32,7 @@ def test_the_trials_of_a_sweep_are_compared(store: SweepStore, objective: str) -
     assert "feddst" in text
 
 
-def test_a_sweep_without_a_round_has_no_report(tmp_path: Path) -> None:
+def test_sweep_without_a_round_has_no_report(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     store.describe({"space": "smoke", "request": {"space": "smoke"}, "base": {}})
     assert report_sweep(store, Objective.parse("accuracy")) == []

@@ -1,4 +1,4 @@
-"""What trials reserve, by hand."""
+"""The resources that trials reserve, with values computed by hand."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,13 @@ from orchestrator.config.overrides import apply_overrides
 from orchestrator.errors import ResourceError
 from orchestrator.execution.placement import ACTOR_BYTES, Capacity
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.sweeping.resources import DRIVER_CPUS, Share, TrialResources, share_out, trial_footprint
+from orchestrator.sweeping.resources import (
+    DRIVER_CPUS,
+    Share,
+    TrialResources,
+    divide_cluster,
+    trial_footprint,
+)
 
 GIB = 2**30
 HOME = "node:10.0.0.1"
@@ -37,10 +43,10 @@ def _footprint(*overrides: str, nodes: tuple[dict[str, float], ...], actors: int
 
 
 class TestSharing:
-    """`share_out`."""
+    """`divide_cluster`."""
 
     @pytest.mark.parametrize(
-        ("cores", "trials", "asked", "expected"),
+        ("cores", "trials", "max_concurrent", "expected"),
         [
             (4, 10, None, Share(4, 1)),
             (4, 4, None, Share(4, 1)),
@@ -55,66 +61,66 @@ class TestSharing:
             (0.5, 10, None, Share(1, 1)),
         ],
     )
-    def test_trials_get_cores_first_and_pools_what_is_left(
-        self, cores: float, trials: int, asked: int | None, expected: Share
+    def test_trials_get_cores_first_and_pools_get_the_rest(
+        self, cores: float, trials: int, max_concurrent: int | None, expected: Share
     ) -> None:
-        assert share_out(Capacity((_node(cores),)), trials, asked) == expected
+        assert divide_cluster(Capacity((_node(cores),)), trials, max_concurrent) == expected
 
-    def test_cores_of_all_nodes_count(self) -> None:
-        assert share_out(Capacity((_node(2), _node(4))), 10, None) == Share(6, 1)
+    def test_cores_of_all_nodes_are_divided(self) -> None:
+        assert divide_cluster(Capacity((_node(2), _node(4))), 10, None) == Share(6, 1)
 
     @pytest.mark.parametrize(
         ("num_actors", "concurrent"), [(1, 1), (2, 1), (3.9, 1), (4, 2), (6, 3), (99, 8)]
     )
-    def test_a_trial_needs_the_memory_of_two_actors(self, num_actors: float, concurrent: int) -> None:
+    def test_trial_needs_the_memory_of_two_actors(self, num_actors: float, concurrent: int) -> None:
         capacity = Capacity(({"CPU": 8.0, "memory": num_actors * ACTOR_BYTES},))
-        assert share_out(capacity, 10, None) == Share(concurrent, 8 // concurrent)
+        assert divide_cluster(capacity, 10, None) == Share(concurrent, 8 // concurrent)
 
 
 class TestFootprints:
     """`trial_footprint`."""
 
-    def test_in_one_process_a_trial_is_one_core_at_home(self) -> None:
+    def test_in_process_trial_reserves_one_core_of_the_command_s_node(self) -> None:
         found = _footprint("runtime.executor=inprocess", nodes=(_node(2, home=True),))
         assert found == TrialResources(bundles=({"CPU": 1.0, HOME: 0.001},), placement=None)
 
-    def test_one_profile_has_as_many_actors_as_the_share(self) -> None:
+    def test_pool_of_one_profile_has_the_size_of_the_share(self) -> None:
         found = _footprint(nodes=(_node(4, home=True),), actors=3)
         assert found.bundles == (DRIVER, {"CPU": 0.1}, {"CPU": 0.1}, {"CPU": 0.1})
         assert found.placement is not None
         assert found.placement.mode == "pooled"
         assert found.placement.actors == tuple((f"pool-default-{n}", 0) for n in range(3))
 
-    def test_five_tiers_have_an_actor_each(self) -> None:
+    def test_every_profile_has_an_actor(self) -> None:
         found = _footprint("fleet.name=five-tier", nodes=(_node(4, home=True),))
         assert found.bundles == (DRIVER, *[{"CPU": 0.1}] * 5)
         assert found.placement is not None
         assert [index for _, index in found.placement.actors] == [0, 1, 2, 3, 4]
 
-    def test_no_more_actors_than_clients_of_a_round(self) -> None:
+    def test_pool_is_not_larger_than_the_cohort(self) -> None:
         found = _footprint("training.clients_per_round=2", nodes=(_node(9, home=True),), actors=9)
         assert len(found.bundles) == 1 + 2
 
-    def test_a_pool_size_is_what_every_trial_gets(self) -> None:
+    def test_pool_size_option_applies_to_every_trial(self) -> None:
         found = _footprint("runtime.pool_size=2", nodes=(_node(9, home=True),), actors=4)
         assert len(found.bundles) == 1 + 2
 
     @pytest.mark.parametrize(("cpus", "num_actors"), [(1.1, 1), (2.0, 1), (2.1, 2), (3.5, 3), (9.0, 3)])
-    def test_a_pool_of_whole_cores_shrinks_to_what_is_beside_the_driver(
+    def test_pool_shrinks_to_the_cores_that_the_driver_leaves(
         self, tmp_path: Path, cpus: float, num_actors: int
     ) -> None:
         found = _footprint(_fleet(tmp_path, 1.0), nodes=(_node(cpus, home=True),), actors=3)
         assert found.bundles == (DRIVER, *[{"CPU": 1.0}] * num_actors)
 
-    def test_a_core_that_the_driver_shares_is_no_whole_one(self, tmp_path: Path) -> None:
-        with pytest.raises(ResourceError, match=r"profile large needs 1 CPU, the largest node has 0\.9"):
+    def test_client_with_a_whole_core_does_not_fit_on_the_driver_s_core(self, tmp_path: Path) -> None:
+        with pytest.raises(ResourceError, match=r"0\.9"):
             _footprint(_fleet(tmp_path, 1.0), nodes=(_node(1, home=True),))
 
-    def test_on_another_node_it_is(self, tmp_path: Path) -> None:
+    def test_client_with_a_whole_core_fits_on_another_node(self, tmp_path: Path) -> None:
         found = _footprint(_fleet(tmp_path, 1.0), nodes=(_node(1, home=True), _node(1)), actors=2)
         assert found.bundles == (DRIVER, {"CPU": 1.0})
 
-    def test_the_hardest_to_place_come_first_after_the_driver(self) -> None:
+    def test_bundles_with_the_largest_gpu_shares_come_first(self) -> None:
         gpus = {**_node(64, home=True), "GPU": 4.0}
         found = _footprint("fleet.name=phones-and-edge", "fleet.num_clients=40", nodes=(gpus,), actors=5)
         cpus = [bundle["CPU"] for bundle in found.bundles[1:]]
@@ -130,20 +136,21 @@ class TestFootprints:
         assert found.placement is not None
         assert found.placement.mode == "dedicated"
 
-    def test_dedicated_actors_that_do_not_fit_beside_the_driver_are_refused(self) -> None:
+    def test_dedicated_actors_that_do_not_fit_are_rejected(self) -> None:
         overrides = ("runtime.actors=dedicated", "fleet.num_clients=10", "training.clients_per_round=3")
-        with pytest.raises(ResourceError, match=r"reserve 1 CPU, there are 0\.9") as caught:
+        with pytest.raises(ResourceError, match=r"0\.9") as caught:
             _footprint(*overrides, nodes=(_node(1, home=True),))
         assert caught.value.field == "runtime.actors"
 
     @pytest.mark.parametrize(("home_cpus", "overrides"), [(0.0, ()), (0.05, ()), (0.5, ("inprocess",))])
-    def test_a_home_without_room_for_the_driver_is_refused(
+    def test_node_with_too_few_cpus_for_the_driver_is_rejected(
         self, home_cpus: float, overrides: tuple[Any, ...]
     ) -> None:
-        """Ray would wait for it for ever."""
+        """Without the check, Ray would wait forever."""
         options = [f"runtime.executor={executor}" for executor in overrides]
-        with pytest.raises(ResourceError):
+        with pytest.raises(ResourceError) as caught:
             _footprint(*options, nodes=(_node(home_cpus, home=True), _node(8)))
+        assert caught.value.field == "runtime.executor"
 
-    def test_the_driver_s_part_of_a_core_is_the_documented_one(self) -> None:
+    def test_driver_reserves_a_tenth_of_a_core(self) -> None:
         assert DRIVER["CPU"] == DRIVER_CPUS

@@ -1,4 +1,4 @@
-"""What a sweep came to: the order of its configurations, their means, and how it is shown."""
+"""The result of a sweep: order of the configurations, means over seeds, JSON and table."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.sweeping.objective import Objective
-from orchestrator.sweeping.result import SweepResult, result_of, result_table
+from orchestrator.sweeping.result import SweepResult, read_result, result_table
 from orchestrator.sweeping.store import Ending, SweepStore
 from orchestrator.sweeping.trials import TrialSpec
 from tests.support.sweeps import (
@@ -37,40 +37,40 @@ def _result(
     for each in endings:
         store.add_ending(each)
     planned = trials or [TrialSpec(number=each.number, values=each.values) for each in endings]
-    return result_of(store, Objective.parse(objective), planned, len(planned), interrupted=interrupted)
+    return read_result(store, Objective.parse(objective), planned, len(planned), interrupted=interrupted)
 
 
 def _levels(result: SweepResult) -> list[object]:
-    return [found.values["level"] for found in result.configurations]
+    return [each.values["level"] for each in result.configurations]
 
 
 def _best(result: SweepResult) -> list[object]:
-    return [found.values["level"] for found in result.configurations if found.is_best]
+    return [each.values["level"] for each in result.configurations if each.is_best]
 
 
-def _shown(result: SweepResult, width: int = 100, most: int = 20) -> str:
+def _shown(result: SweepResult, width: int = 100, max_rows: int = 20) -> str:
     console = Console(file=StringIO(), width=width)
-    console.print(result_table(result, most))
+    console.print(result_table(result, max_rows))
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
 
 class TestOrder:
-    """Best first."""
+    """The best configurations come first."""
 
-    def test_most_accuracy_comes_first(self, store: SweepStore) -> None:
+    def test_highest_accuracy_comes_first(self, store: SweepStore) -> None:
         ended = [ending(trial(n, level=n), accuracy=a) for n, a in enumerate([0.2, 0.9, 0.5])]
         result = _result(store, ended)
         assert (_levels(result), _best(result)) == ([1, 2, 0], [1])
         assert result.best is result.configurations[0]
 
-    def test_least_time_comes_first_and_never_last(self, store: SweepStore) -> None:
+    def test_shortest_time_comes_first_and_infinite_time_last(self, store: SweepStore) -> None:
         times = [inf, 3.0, 1.5]
         ended = [ending(trial(n, level=n), time_to_accuracy_s=t) for n, t in enumerate(times)]
         result = _result(store, ended, "time_to_accuracy=0.5")
         assert (_levels(result), _best(result)) == ([2, 1, 0], [2])
 
-    def test_stopped_after_finished_and_failed_last(self, store: SweepStore) -> None:
+    def test_stopped_come_after_finished_and_failed_come_last(self, store: SweepStore) -> None:
         ended = [
             ending(trial(0, level=0), "failed"),
             ending(trial(1, level=1), "stopped", accuracy=0.9),
@@ -82,26 +82,26 @@ class TestOrder:
         assert (result.num_trials, result.num_finished, result.num_stopped, result.num_failed) == (4, 1, 2, 1)
         assert result.configurations[-1].objective is None
 
-    def test_of_two_equal_ones_the_first_tried_is_best(self, store: SweepStore) -> None:
+    def test_first_of_two_equal_configurations_is_best(self, store: SweepStore) -> None:
         result = _result(store, [ending(trial(n, level=n), accuracy=0.5) for n in range(2)])
         assert (_levels(result), _best(result)) == ([0, 1], [0])
 
-    def test_all_that_failed_have_no_best(self, store: SweepStore) -> None:
+    def test_sweep_of_failed_trials_has_no_best(self, store: SweepStore) -> None:
         result = _result(store, [ending(trial(n, level=n), "failed") for n in range(2)])
         assert result.best is None
         assert _best(result) == []
         assert "2 failed" not in _shown(result)
         assert _shown(result).count("1 failed") == 2
 
-    def test_the_pareto_front_comes_first(self, store: SweepStore) -> None:
-        """By hand: 0 is dominated by 2 (more accurate, cheaper), 4 by 3 (as accurate, cheaper)."""
+    def test_pareto_front_comes_first(self, store: SweepStore) -> None:
+        """2 dominates 0 (more accurate, cheaper); 3 dominates 4 (equally accurate, cheaper)."""
         points = [(0.6, 50.0), (0.9, 100.0), (0.7, 40.0), (0.5, 10.0), (0.5, 20.0)]
         ended = [ending(trial(n, level=n), accuracy=a, upload_bytes=b) for n, (a, b) in enumerate(points)]
         result = _result(store, ended, "pareto")
         assert _best(result) == [1, 2, 3]
         assert _levels(result) == [1, 2, 3, 0, 4]
 
-    def test_a_failed_trial_is_on_no_front(self, store: SweepStore) -> None:
+    def test_failed_trial_is_not_on_the_front(self, store: SweepStore) -> None:
         ended = [
             ending(trial(0, level=0), "failed"),
             ending(trial(1, level=1), accuracy=0.1, upload_bytes=9.0),
@@ -110,9 +110,9 @@ class TestOrder:
 
 
 class TestMeans:
-    """A configuration's seeds count together."""
+    """The means over the seeds of a configuration."""
 
-    def test_each_goal_is_the_mean_over_the_seeds(self, store: SweepStore) -> None:
+    def test_goals_and_costs_are_means_over_the_seeds(self, store: SweepStore) -> None:
         uploads = {0: 100, 1: 300, 2: 50, 3: 70}
         accuracies = [0.2, 0.4, 0.7, 0.1]
         specs = [trial(n, level=n // 2, seed=n % 2) for n in range(4)]
@@ -129,47 +129,47 @@ class TestMeans:
         assert (first.emulated_s, second.emulated_s) == (2.5, 0.5)
         assert second.statuses == ("finished", "finished")
 
-    def test_one_seed_that_never_got_there_is_never(self, store: SweepStore) -> None:
+    def test_infinite_seed_makes_the_mean_infinite(self, store: SweepStore) -> None:
         ended = [ending(trial(n, seed=n), time_to_accuracy_s=t) for n, t in enumerate([1.0, inf])]
         (found,) = _result(store, ended, "time_to_accuracy=0.5").configurations
         assert found.objective == {"time_to_accuracy_s": inf}
 
-    def test_a_failed_seed_leaves_no_mean(self, store: SweepStore) -> None:
+    def test_configuration_with_a_failed_seed_has_no_mean(self, store: SweepStore) -> None:
         ended = [ending(trial(0, seed=0), accuracy=0.9), ending(trial(1, seed=1), "failed")]
         (found,) = _result(store, ended).configurations
         assert (found.objective, found.accuracy, found.upload_bytes) == (None, None, None)
         assert found.statuses == ("finished", "failed")
 
-    def test_a_seed_that_has_not_ended_leaves_no_mean(self, store: SweepStore) -> None:
+    def test_configuration_with_an_unended_seed_has_no_mean(self, store: SweepStore) -> None:
         specs = [trial(n, level=1, seed=n) for n in range(2)]
         result = _result(store, [ending(specs[0], accuracy=0.9)], trials=specs, interrupted=True)
         (found,) = result.configurations
         assert (found.objective, found.statuses, result.interrupted) == (None, ("finished",), True)
         assert (result.num_trials, result.num_finished) == (2, 1)
 
-    def test_a_run_without_an_evaluation_has_no_accuracy(self, store: SweepStore) -> None:
+    def test_run_without_evaluation_has_no_accuracy(self, store: SweepStore) -> None:
         put_run(store, "r0", summary("r0", accuracy=None))
         (found,) = _result(store, [ending(trial(0, seed=1), run_id="r0", accuracy=0.0)]).configurations
         assert (found.accuracy, found.upload_bytes) == (None, 10.0)
 
-    def test_values_that_changed_on_the_way_are_those_of_the_end(self, store: SweepStore) -> None:
+    def test_configuration_has_the_values_of_the_ending(self, store: SweepStore) -> None:
         spec = trial(0, level=1)
         result = _result(store, [ending(trial(0, level=2), accuracy=0.5)], trials=[spec])
         assert _levels(result) == [2]
 
 
 class TestOutput:
-    """As JSON and as a table."""
+    """The result as JSON and as a table."""
 
-    def test_json_is_valid_and_knows_no_infinity(self, store: SweepStore) -> None:
+    def test_json_has_null_for_infinity(self, store: SweepStore) -> None:
         ended = [ending(trial(n, level=n), time_to_accuracy_s=t) for n, t in enumerate([inf, 2.0])]
         text = _result(store, ended, "time_to_accuracy=0.5").to_json()
 
-        def refuse(word: str) -> None:
-            raise AssertionError(f"{word} is no JSON")
+        def reject(constant: str) -> None:
+            raise AssertionError(f"{constant} is not JSON")
 
-        read = json.loads(text, parse_constant=refuse)
-        assert [one["objective"] for one in read["configurations"]] == [
+        read = json.loads(text, parse_constant=reject)
+        assert [each["objective"] for each in read["configurations"]] == [
             {"time_to_accuracy_s": 2.0},
             {"time_to_accuracy_s": None},
         ]
@@ -184,7 +184,7 @@ class TestOutput:
         result.to_json()
         assert result.configurations[0].objective == {"time_to_accuracy_s": inf}
 
-    def test_the_table_has_a_line_for_each_configuration(self, store: SweepStore) -> None:
+    def test_table_has_a_row_per_configuration(self, store: SweepStore) -> None:
         put_run(store, "r0", summary("r0", accuracy=0.5, upload=2_500_000, emulated_s=75.0))
         ended = [ending(trial(0, level=1), run_id="r0", accuracy=0.5), ending(trial(1, level=2), "failed")]
         heading, first, second = _shown(_result(store, ended)).splitlines()
@@ -192,7 +192,7 @@ class TestOutput:
         assert first.split() == ["best", "level=1", "50.00%", "2.5", "MB", "1:15", "1", "finished"]
         assert second.split() == ["level=2", "-", "-", "-", "1", "failed"]
 
-    def test_the_table_says_never_bytes_and_seconds(self, store: SweepStore) -> None:
+    def test_table_formats_times_and_infinite_times(self, store: SweepStore) -> None:
         ended = [ending(trial(n, level=n), time_to_accuracy_s=t) for n, t in enumerate([inf, 90.0])]
         shown = _shown(_result(store, ended, "time_to_accuracy=0.5"))
         assert "1:30" in shown
@@ -200,18 +200,20 @@ class TestOutput:
         assert "time_to_accuracy_s" in shown
         assert "inf" not in shown
 
-    def test_the_table_of_a_front_marks_all_of_it(self, store: SweepStore) -> None:
+    def test_table_marks_the_whole_front(self, store: SweepStore) -> None:
         points = [(0.5, 1e6), (0.9, 2e6), (0.4, 3e6)]
         ended = [ending(trial(n, level=n), accuracy=a, upload_bytes=b) for n, (a, b) in enumerate(points)]
         shown = _shown(_result(store, ended, "pareto"))
         assert shown.count("best") == 2
         assert "2 MB" in shown
 
-    def test_a_long_table_is_cut_and_says_so(self, store: SweepStore) -> None:
-        shown = _shown(_result(store, [ending(trial(n, level=n), accuracy=0.1) for n in range(5)]), most=2)
+    def test_long_table_is_cut_with_a_caption(self, store: SweepStore) -> None:
+        shown = _shown(
+            _result(store, [ending(trial(n, level=n), accuracy=0.1) for n in range(5)]), max_rows=2
+        )
         assert "the first 2 of 5" in shown
         assert "level=2" not in shown
 
-    def test_trials_that_have_not_ended_are_shown_as_such(self, store: SweepStore) -> None:
+    def test_table_shows_trials_that_have_not_ended(self, store: SweepStore) -> None:
         shown = _shown(_result(store, [], trials=[trial(0, level=1)]))
         assert "not ended" in shown

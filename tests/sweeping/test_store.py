@@ -1,4 +1,4 @@
-"""A sweep's folder: what is durable, in which order it is read, and what is refused."""
+"""A sweep's folder: durable lines, their order, run folders, and damaged files."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from orchestrator.sweeping.store import (
     VALUES_NOTE,
     Ending,
     SweepStore,
-    discard_half_made,
+    current_trial,
+    discard_incomplete_run,
     find_sweep,
-    present_trial,
 )
 from tests.support.sweeps import ending, new_store, trial
 
@@ -25,8 +25,8 @@ def store(tmp_path: Path) -> SweepStore:
     return new_store(tmp_path)
 
 
-def _describe(store: SweepStore, space: str = "smoke", asked_for: str | None = None) -> None:
-    store.describe({"space": space, "request": {"space": asked_for or space}, "base": {}})
+def _describe(store: SweepStore, space: str = "smoke", requested: str | None = None) -> None:
+    store.describe({"space": space, "request": {"space": requested or space}, "base": {}})
 
 
 def _run(store: SweepStore, name: str, **about: object) -> RunStore:
@@ -36,7 +36,7 @@ def _run(store: SweepStore, name: str, **about: object) -> RunStore:
     return run
 
 
-def test_what_the_trials_say_of_their_data_is_said_once(store: SweepStore) -> None:
+def test_data_notes_have_no_duplicates(store: SweepStore) -> None:
     store.add_trials([trial(n, seed=n) for n in range(4)])
     _run(store, "sw-1-000", data_notes=["left out: a", "left out: b"])
     _run(store, "sw-1-001")
@@ -45,31 +45,33 @@ def test_what_the_trials_say_of_their_data_is_said_once(store: SweepStore) -> No
 
 
 class TestLines:
-    """Trials, endings and metrics, a line each."""
+    """Trials, endings and metrics, one per line."""
 
-    def test_nothing_is_there_at_first(self, store: SweepStore) -> None:
+    def test_new_sweep_has_no_trials_and_endings(self, store: SweepStore) -> None:
         assert (store.trials(), store.endings(), store.sweep_id) == ([], {}, "sw-1")
 
-    def test_trials_come_back_in_the_order_of_their_numbers(self, store: SweepStore) -> None:
+    def test_trials_are_ordered_by_number(self, store: SweepStore) -> None:
         first, second, third = (trial(n, seed=n) for n in range(3))
         store.add_trials([third, first])
         store.add_trials([])
         store.add_trials([second])
         assert SweepStore(store.folder).trials() == [first, second, third]
 
-    def test_the_last_ending_of_a_trial_counts(self, store: SweepStore) -> None:
+    def test_last_ending_of_a_trial_counts(self, store: SweepStore) -> None:
         spec, other = trial(0, seed=0), trial(1, seed=1)
         for each in (ending(spec, "failed"), ending(other, accuracy=0.1), ending(spec, accuracy=0.5)):
             store.add_ending(each)
         assert store.endings() == {0: ending(spec, accuracy=0.5), 1: ending(other, accuracy=0.1)}
 
-    def test_an_ending_keeps_what_is_infinite(self) -> None:
+    def test_ending_with_an_infinite_goal_round_trips(self) -> None:
         never = ending(trial(2, seed=1), run_id="r", time_to_accuracy_s=inf)
         assert Ending.from_line(never.to_line().encode()) == never
 
     @pytest.mark.parametrize("torn", ['{"number":7', '{"number":7,"values":{}}'])
-    def test_what_a_kill_cut_short_does_not_count_nor_harm(self, store: SweepStore, torn: str) -> None:
-        """Also a line that lacks but its newline: nobody was told that it was written."""
+    def test_partial_line_of_a_killed_process_is_ignored_and_removed(
+        self, store: SweepStore, torn: str
+    ) -> None:
+        """A complete line without a newline does not count either, because its write did not return."""
         store.add_trials([trial(0)])
         with (store.folder / "trials.jsonl").open("a") as file:
             file.write(torn)
@@ -78,26 +80,26 @@ class TestLines:
         assert store.trials() == [trial(0), trial(1)]
         assert (store.folder / "trials.jsonl").read_bytes().endswith(b'"values":{}}\n')
 
-    def test_a_torn_first_line_goes_too(self, store: SweepStore) -> None:
+    def test_partial_first_line_is_removed(self, store: SweepStore) -> None:
         (store.folder / "endings.jsonl").write_text('{"num')
         store.add_ending(ending(trial(4), accuracy=0.5))
         assert list(store.endings()) == [4]
 
     @pytest.mark.parametrize(("name", "line"), [("trials.jsonl", "nonsense"), ("trials.jsonl", '{"a":1}')])
-    def test_a_bad_trial_is_named_by_its_line(self, store: SweepStore, name: str, line: str) -> None:
+    def test_error_names_the_line_of_an_invalid_trial(self, store: SweepStore, name: str, line: str) -> None:
         store.add_trials([trial(0)])
         with (store.folder / name).open("a") as file:
             file.write(f"{line}\n")
-        with pytest.raises(CheckpointError, match=r"trials\.jsonl, line 2: .*the sweep cannot go on"):
+        with pytest.raises(CheckpointError, match=r"line 2 of .*trials\.jsonl"):
             store.trials()
 
     @pytest.mark.parametrize("line", ["nonsense", '{"number":1}', "[1]", '{"unknown":1}'])
-    def test_a_bad_ending_is_named_by_its_line(self, store: SweepStore, line: str) -> None:
+    def test_error_names_the_line_of_an_invalid_ending(self, store: SweepStore, line: str) -> None:
         (store.folder / "endings.jsonl").write_text(f"{line}\n")
-        with pytest.raises(CheckpointError, match=r"endings\.jsonl, line 1"):
+        with pytest.raises(CheckpointError, match=r"line 1 of .*endings\.jsonl"):
             store.endings()
 
-    def test_the_sweep_s_records_are_numbered(self, store: SweepStore) -> None:
+    def test_records_of_the_sweep_are_numbered(self, store: SweepStore) -> None:
         first, second = store.add_record({"a": 1.0}), store.add_record({"a": 2.0})
         assert [(r.round_idx, r.metrics) for r in (first, second)] == [(0, {"a": 1.0}), (1, {"a": 2.0})]
         lines = (store.folder / "metrics.jsonl").read_text().splitlines()
@@ -107,23 +109,23 @@ class TestLines:
 class TestAbout:
     """sweep.json."""
 
-    def test_what_was_described_comes_back(self, store: SweepStore) -> None:
+    def test_description_round_trips(self, store: SweepStore) -> None:
         about = {"request": {"space": "smoke"}, "base": {"seed": 1}, "more": [1]}
         store.describe(about)
         assert store.about() == about
 
-    def test_a_file_that_is_gone_or_broken_is_refused(self, store: SweepStore) -> None:
-        with pytest.raises(CheckpointError, match="cannot be read"):
+    def test_missing_or_invalid_sweep_json_is_rejected(self, store: SweepStore) -> None:
+        with pytest.raises(CheckpointError, match=r"sweep\.json"):
             store.about()
         (store.folder / "sweep.json").write_text("[]")
-        with pytest.raises(CheckpointError, match="does not describe a sweep"):
+        with pytest.raises(CheckpointError, match=r"sweep\.json"):
             store.about()
 
 
 class TestRunFolders:
-    """A trial's runs: more than one where it took over others' models."""
+    """The folders of a trial's runs."""
 
-    def test_they_come_oldest_first_by_number(self, store: SweepStore) -> None:
+    def test_run_folders_are_ordered_by_generation(self, store: SweepStore) -> None:
         for name in ("sw-1-003-g10", "sw-1-003-g2", "sw-1-003", "sw-1-003-g1", "sw-1-004", "sw-1-004-g7"):
             _run(store, name)
         names = [folder.name for folder in store.run_folders(3)]
@@ -131,7 +133,7 @@ class TestRunFolders:
         assert store.next_run_folder(3).name == "sw-1-003-g11"
         assert store.next_run_folder(4).name == "sw-1-004-g8"
 
-    def test_the_present_one_is_the_last_that_is_whole(self, store: SweepStore) -> None:
+    def test_current_run_is_the_last_complete_folder(self, store: SweepStore) -> None:
         assert store.run_folders(3) == []
         assert store.run_folder(3) == store.folder / "sw-1-003"
         (store.folder / "sw-1-003").mkdir()
@@ -141,18 +143,18 @@ class TestRunFolders:
         (store.folder / "sw-1-003-g2").mkdir()
         assert store.run_folder(3).name == "sw-1-003-g1"
 
-    def test_a_sweep_s_own_name_may_look_like_a_generation(self, tmp_path: Path) -> None:
+    def test_sweep_id_may_end_like_a_generation(self, tmp_path: Path) -> None:
         store = new_store(tmp_path, "sw-g7")
         (store.folder / "sw-g7-000").mkdir()
         assert store.next_run_folder(0).name == "sw-g7-000-g1"
         assert [folder.name for folder in store.run_folders(0)] == ["sw-g7-000"]
 
-    def test_a_thousandth_trial_has_a_folder_of_its_own(self, store: SweepStore) -> None:
+    def test_trial_1000_does_not_share_folders_with_trial_100(self, store: SweepStore) -> None:
         _run(store, "sw-1-1000")
         assert store.run_folder(1000).name == "sw-1-1000"
         assert store.run_folders(100) == []
 
-    def test_earlier_runs_are_marked_with_the_present_one(self, store: SweepStore) -> None:
+    def test_earlier_runs_are_marked_as_superseded_by_the_current_run(self, store: SweepStore) -> None:
         runs = [_run(store, f"sw-1-000{end}", kept=1) for end in ("", "-g1", "-g2")]
         (store.folder / "sw-1-000-g3").mkdir()
         store.mark_superseded(0)
@@ -161,36 +163,36 @@ class TestRunFolders:
         assert runs[0].about() == {"run_id": "sw-1-000", "kept": 1, "superseded_by": "sw-1-000-g2"}
         assert runs[0].config() == {"seed": 1}
 
-    def test_a_trial_s_only_run_is_not_marked(self, store: SweepStore) -> None:
+    def test_only_run_is_not_marked_as_superseded(self, store: SweepStore) -> None:
         run = _run(store, "sw-1-000")
         store.mark_superseded(0)
         assert run.about() == {"run_id": "sw-1-000"}
 
-    def test_a_run_s_values_are_the_trial_s_present_ones(self, store: SweepStore) -> None:
+    def test_current_trial_has_the_values_of_its_run(self, store: SweepStore) -> None:
         spec = trial(0, training__lr=0.1)
-        assert present_trial(_run(store, "sw-1-000"), spec) == spec
+        assert current_trial(_run(store, "sw-1-000"), spec) == spec
         changed = _run(store, "sw-1-000-g1", **{VALUES_NOTE: {"training.lr": 0.2}})
-        assert present_trial(changed, spec) == trial(0, training__lr=0.2)
+        assert current_trial(changed, spec) == trial(0, training__lr=0.2)
 
-    def test_a_half_made_folder_is_discarded_and_a_whole_one_kept(self, store: SweepStore) -> None:
+    def test_incomplete_run_folder_is_removed_and_complete_one_kept(self, store: SweepStore) -> None:
         half, whole = store.folder / "half", _run(store, "whole").folder
         half.mkdir()
         (half / "partition.parquet").touch()
         for folder in (half, whole, store.folder / "absent"):
-            discard_half_made(folder)
+            discard_incomplete_run(folder)
         assert [path.name for path in store.folder.iterdir()] == ["whole"]
 
 
 class TestFinding:
     """`find_sweep`."""
 
-    def test_by_path_and_by_id(self, tmp_path: Path) -> None:
+    def test_sweep_is_found_by_path_and_id(self, tmp_path: Path) -> None:
         store = new_store(tmp_path / "runs")
         _describe(store)
         assert find_sweep(str(store.folder), tmp_path) == store.folder.resolve()
         assert find_sweep("sw-1", tmp_path / "runs") == store.folder.resolve()
 
-    def test_by_space_the_newest(self, tmp_path: Path) -> None:
+    def test_newest_sweep_is_found_by_space(self, tmp_path: Path) -> None:
         for age, (name, space) in enumerate(
             [("c", "smoke"), ("a", "smoke"), ("b", "feddst"), ("d", "smoke")]
         ):
@@ -200,30 +202,30 @@ class TestFinding:
         assert find_sweep("smoke", tmp_path).name == "c"
         assert find_sweep("feddst", tmp_path).name == "b"
 
-    def test_a_space_in_a_file_by_its_name_and_by_its_path(self, tmp_path: Path) -> None:
+    def test_sweep_is_found_by_name_and_path_of_a_space_file(self, tmp_path: Path) -> None:
         _describe(new_store(tmp_path), "own", "some/where/own.py")
         for name in ("own", "some/where/own.py"):
             assert find_sweep(name, tmp_path).name == "sw-1"
 
     @pytest.mark.parametrize("text", ["nonsense", "[]", "{}", '{"space": "smoke", "request": null}'])
-    def test_a_folder_that_is_no_sweep_is_passed_over(self, tmp_path: Path, text: str) -> None:
+    def test_invalid_sweep_folder_is_ignored(self, tmp_path: Path, text: str) -> None:
         (new_store(tmp_path, "broken").folder / "sweep.json").write_text(text)
         _describe(new_store(tmp_path, "whole"))
         assert find_sweep("smoke", tmp_path).name == "whole"
 
-    def test_one_that_is_not_there_is_refused_in_one_line(self, tmp_path: Path) -> None:
+    def test_unknown_sweep_is_rejected(self, tmp_path: Path) -> None:
         (tmp_path / "plain-run").mkdir()
         for name in ("gone", "plain-run"):
-            with pytest.raises(ConfigError, match="there is no such sweep") as caught:
+            with pytest.raises(ConfigError) as caught:
                 find_sweep(name, tmp_path)
             assert (caught.value.field, caught.value.value) == ("SWEEP", name)
             assert "--storage" in caught.value.remedy
 
 
-def test_one_process_at_a_time_has_the_sweep(store: SweepStore) -> None:
+def test_locked_sweep_rejects_a_second_process(store: SweepStore) -> None:
     with (
         store.locked(),
-        pytest.raises(CheckpointError, match="in use by another process; wait"),
+        pytest.raises(CheckpointError, match="in use"),
         SweepStore(store.folder).locked(),
     ):
         pass
@@ -231,7 +233,7 @@ def test_one_process_at_a_time_has_the_sweep(store: SweepStore) -> None:
         assert (store.folder / "lock").is_file()
 
 
-def test_an_ending_s_line_has_every_field() -> None:
+def test_line_of_an_ending_has_every_field() -> None:
     line = json.loads(ending(trial(1, seed=2), "failed", "r").to_line())
     assert line == {
         "number": 1,

@@ -1,4 +1,4 @@
-"""A trial as a run of its own: the same bits as a plain run, whenever it is closed and opened again."""
+"""A trial ends with the same bits as a single run, also when it is closed and reopened at any step."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ from tests.support.trial_runs import (
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a plain run of the same config."""
+    """The folder of a single run of the same config."""
     storage = tmp_path_factory.mktemp("plain")
     tree = put_values(experiment().config.to_dict(), {"runtime.storage": str(storage)})
     summary = session.run(ExperimentConfig.parse(tree), Progress(quiet=True))
@@ -49,7 +49,7 @@ def _accuracies(folder: Path) -> list[float]:
     ]
 
 
-def test_a_step_goes_to_the_next_evaluation(tmp_path: Path, plain: Path) -> None:
+def test_step_trains_until_the_next_evaluation(tmp_path: Path, plain: Path) -> None:
     with opened(tmp_path / "t") as trial:
         first = trial.step()
         assert len(read_records(tmp_path / "t" / "metrics.jsonl")) == 2
@@ -62,7 +62,7 @@ def test_a_step_goes_to_the_next_evaluation(tmp_path: Path, plain: Path) -> None
     assert second == {"round": 4, "run_id": "t", "done": True, "accuracy": accuracies[1]}
 
 
-def test_the_end_is_that_of_a_plain_run(tmp_path: Path, plain: Path) -> None:
+def test_trial_ends_like_a_single_run(tmp_path: Path, plain: Path) -> None:
     summary = finish(tmp_path / "t")
     assert summary.params_sha256 == _sha256(plain)
     records = read_records(tmp_path / "t" / "metrics.jsonl")
@@ -73,7 +73,7 @@ def test_the_end_is_that_of_a_plain_run(tmp_path: Path, plain: Path) -> None:
     assert files <= {path.name for path in (tmp_path / "t").iterdir()}
 
 
-def test_a_last_round_is_reported_even_where_rounds_do_not_divide(tmp_path: Path) -> None:
+def test_last_round_is_reported_when_evaluations_do_not_divide_the_rounds(tmp_path: Path) -> None:
     with opened(tmp_path / "t", experiment("training.rounds=3")) as trial:
         assert [trial.step()["round"] for _ in range(2)] == [2, 3]
         assert trial.is_finished
@@ -81,7 +81,7 @@ def test_a_last_round_is_reported_even_where_rounds_do_not_divide(tmp_path: Path
 
 @pytest.mark.parametrize("replay", [True, False])
 @pytest.mark.parametrize("num_steps", [0, 1, 2])
-def test_closed_after_any_step_and_opened_again_it_ends_the_same(
+def test_reopened_trial_ends_with_the_same_bits(
     tmp_path: Path, plain: Path, num_steps: int, replay: bool
 ) -> None:
     folder = tmp_path / "t"
@@ -98,7 +98,7 @@ def test_closed_after_any_step_and_opened_again_it_ends_the_same(
 
 
 @pytest.mark.parametrize(("replay", "rounds"), [(True, [2, 4]), (False, [4])])
-def test_the_past_is_reported_where_it_is_asked_for(
+def test_replay_reports_earlier_evaluations(
     tmp_path: Path, plain: Path, replay: bool, rounds: list[int]
 ) -> None:
     with opened(tmp_path / "t") as trial:
@@ -109,9 +109,9 @@ def test_the_past_is_reported_where_it_is_asked_for(
     assert [result["accuracy"] for result in results] == _accuracies(plain)[-len(rounds) :]
 
 
-def test_a_past_that_is_all_is_reported_without_training(tmp_path: Path) -> None:
+def test_complete_trial_is_reported_without_training(tmp_path: Path) -> None:
     def no_executor(of: Experiment) -> Executor:
-        raise AssertionError("nothing is left to train")
+        raise AssertionError("no round is left to train")
 
     finish(tmp_path / "t")
     with opened(tmp_path / "t", make_executor=no_executor) as trial:
@@ -120,9 +120,9 @@ def test_a_past_that_is_all_is_reported_without_training(tmp_path: Path) -> None
         assert trial.step()["round"] == 4
 
 
-def test_killed_after_the_last_commit_it_is_concluded_without_clients(tmp_path: Path, plain: Path) -> None:
+def test_trial_killed_after_the_last_checkpoint_finishes_without_clients(tmp_path: Path, plain: Path) -> None:
     def no_executor(of: Experiment) -> Executor:
-        raise AssertionError("nothing is left to train")
+        raise AssertionError("no round is left to train")
 
     folder = tmp_path / "t"
     finish(folder)
@@ -136,7 +136,7 @@ def test_killed_after_the_last_commit_it_is_concluded_without_clients(tmp_path: 
 
 @pytest.mark.parametrize("replay", [True, False])
 @pytest.mark.parametrize("num_steps", [1, 2])
-def test_a_round_whose_commit_is_torn_is_done_again_and_not_reported_again(
+def test_round_with_a_torn_checkpoint_is_repeated_and_reported_once(
     tmp_path: Path, plain: Path, num_steps: int, replay: bool
 ) -> None:
     folder = tmp_path / "t"
@@ -157,7 +157,7 @@ def test_a_round_whose_commit_is_torn_is_done_again_and_not_reported_again(
     assert (folder / "commits" / f"torn-{2 * num_steps - 1:06d}.json").is_file()
 
 
-def test_the_executor_is_made_when_it_trains_and_closed_with_the_trial(tmp_path: Path) -> None:
+def test_executor_is_created_at_the_first_training_and_closed_with_the_trial(tmp_path: Path) -> None:
     seen = []
 
     class Counting:
@@ -180,7 +180,7 @@ def test_the_executor_is_made_when_it_trains_and_closed_with_the_trial(tmp_path:
     assert seen == ["made", "closed"]
 
 
-def test_a_line_beyond_the_last_commit_does_not_count(tmp_path: Path, plain: Path) -> None:
+def test_record_after_the_last_checkpoint_is_ignored(tmp_path: Path, plain: Path) -> None:
     folder = tmp_path / "t"
     with opened(folder) as trial:
         trial.step()
@@ -192,7 +192,7 @@ def test_a_line_beyond_the_last_commit_does_not_count(tmp_path: Path, plain: Pat
     assert _sha256(folder) == _sha256(plain)
 
 
-def test_a_folder_without_anything_has_no_records(tmp_path: Path) -> None:
+def test_empty_folder_has_no_records(tmp_path: Path) -> None:
     assert committed_records(tmp_path) == []
 
 
@@ -204,13 +204,13 @@ def test_a_folder_without_anything_has_no_records(tmp_path: Path) -> None:
         ("accuracy_at_upload=1", ["accuracy_at_upload"]),
     ],
 )
-def test_a_step_reports_the_objective_s_goals(tmp_path: Path, objective: str, names: list[str]) -> None:
+def test_step_reports_the_goals_of_the_objective(tmp_path: Path, objective: str, names: list[str]) -> None:
     with opened(tmp_path / "t", experiment("training.rounds=1"), objective=objective) as trial:
         assert list(trial.step()) == ["round", "run_id", "done", *names]
 
 
-def test_a_trial_whose_last_round_is_committed_but_not_its_end_is_not_complete(tmp_path: Path) -> None:
-    """What watches a trial writes the summary of one that fails; it must not look like that of one that finished."""
+def test_trial_without_its_final_files_is_not_complete(tmp_path: Path) -> None:
+    """The callback writes the summary of a failed trial, which must differ from the summary of a finished trial."""
     folder = tmp_path / "t"
     summary = finish(folder)
     (folder / "summary.json").unlink()
@@ -221,19 +221,19 @@ def test_a_trial_whose_last_round_is_committed_but_not_its_end_is_not_complete(t
     assert (folder / "model" / "model.safetensors").is_file()
 
 
-def test_a_step_takes_the_run_for_itself(tmp_path: Path) -> None:
-    """No longer than it lasts: a paused trial may go on in another actor."""
+def test_run_is_locked_during_a_step_only(tmp_path: Path) -> None:
+    """The lock ends with the step, because a paused trial may continue in another actor."""
     with opened(tmp_path / "t") as trial:
         with (
             RunStore(tmp_path / "t").locked(),
-            pytest.raises(CheckpointError, match="in use by another process"),
+            pytest.raises(CheckpointError, match="in use"),
         ):
             trial.step()
         with opened(tmp_path / "t") as other:
             other.step()
 
 
-def test_a_trial_s_run_says_what_it_is(tmp_path: Path) -> None:
+def test_run_json_has_labels_and_values(tmp_path: Path) -> None:
     store = open_store(experiment(), tmp_path / "t", labels(training_lr=0.1))
     about = store.about()
     assert (about["run_id"], about["name"], about[VALUES_NOTE]) == (
@@ -245,13 +245,13 @@ def test_a_trial_s_run_says_what_it_is(tmp_path: Path) -> None:
     assert store.config() == experiment().config.to_dict()
 
 
-def test_a_run_of_another_config_is_refused(tmp_path: Path) -> None:
+def test_open_rejects_run_of_another_config(tmp_path: Path) -> None:
     open_store(experiment(), tmp_path / "t", labels())
-    with pytest.raises(CheckpointError, match="config is not what the run t was started with"):
+    with pytest.raises(CheckpointError, match="config"):
         open_store(experiment("training.lr=0.3"), tmp_path / "t", labels())
 
 
-def test_a_half_made_run_is_begun_anew(tmp_path: Path) -> None:
+def test_incomplete_run_folder_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "t"
     folder.mkdir()
     (folder / "metrics.jsonl").write_text("left by a kill\n")
@@ -260,7 +260,7 @@ def test_a_half_made_run_is_begun_anew(tmp_path: Path) -> None:
     assert not (folder / "metrics.jsonl").exists()
 
 
-def test_only_a_run_that_did_all_its_rounds_is_complete(tmp_path: Path) -> None:
+def test_only_run_with_all_rounds_is_complete(tmp_path: Path) -> None:
     folder = tmp_path / "t"
     assert not is_complete(folder)
     with opened(folder) as trial:

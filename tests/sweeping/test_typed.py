@@ -1,7 +1,6 @@
-"""Values of a sweep by the type of their keys: one value in several spellings is one trial."""
+"""Conversion of a sweep's values to the types of their keys: several spellings of a value give one trial."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ray import tune
@@ -9,20 +8,20 @@ from ray import tune
 from orchestrator.config.overrides import parse_overrides
 from orchestrator.sweeping.plan import plan_sweep
 from orchestrator.sweeping.request import SweepRequest
-from orchestrator.sweeping.space import lists_as_choices
+from orchestrator.sweeping.space import grids_as_choices
 from orchestrator.sweeping.typed import typed_dimensions, typed_value
 from tests.support.sweeps import BASE
 
 
-def _values(word: str, *more: str, **options: Any) -> list[object]:
-    """What the trials of a sweep over the words have under the first word's key."""
-    overrides = parse_overrides([word, "algorithm.name=fedprox", *more])
-    plan = plan_sweep(SweepRequest(space="smoke", config=BASE, overrides=overrides, **options))
-    return [trial.values[word.partition("=")[0]] for trial in plan.trials()]
+def _values(override: str) -> list[object]:
+    """Return the values that the trials of a sweep with this override have for the override's key."""
+    overrides = parse_overrides([override, "algorithm.name=fedprox"])
+    plan = plan_sweep(SweepRequest(space="smoke", config=BASE, overrides=overrides))
+    return [trial.values[override.partition("=")[0]] for trial in plan.trials()]
 
 
 @pytest.mark.parametrize(
-    ("word", "values"),
+    ("override", "values"),
     [
         ("training.lr=[1e-2, 0.01, 1.0e-2]", [0.01]),
         ("training.lr=[1, 1.0, 01]", [1.0]),
@@ -35,13 +34,13 @@ def _values(word: str, *more: str, **options: Any) -> list[object]:
         ("sparsity.schedule.kind=[linear, linear, cubic]", ["linear", "cubic"]),
     ],
 )
-def test_spellings_of_one_value_are_one_trial(word: str, values: list[object]) -> None:
-    found = _values(word)
+def test_spellings_of_one_value_give_one_trial(override: str, values: list[object]) -> None:
+    found = _values(override)
     assert found == values
     assert [type(value) for value in found] == [type(value) for value in values]
 
 
-def test_the_list_of_a_space_file_is_read_as_a_word_is(tmp_path: Path) -> None:
+def test_values_of_a_space_file_are_converted_like_overrides(tmp_path: Path) -> None:
     space = tmp_path / "mine.py"
     space.write_text(
         "from ray import tune\nSPACE = {\n"
@@ -52,16 +51,16 @@ def test_the_list_of_a_space_file_is_read_as_a_word_is(tmp_path: Path) -> None:
     assert plan.config.training.rounds == 2
 
 
-def test_a_search_draws_from_distinct_values() -> None:
+def test_choices_have_distinct_values() -> None:
     dimensions = typed_dimensions({"training.lr": tune.grid_search(["1e-2", 0.01, "0.02"])}, {})
-    assert lists_as_choices(dimensions)["training.lr"].categories == [0.01, 0.02]
+    assert grids_as_choices(dimensions)["training.lr"].categories == [0.01, 0.02]
 
 
-def test_a_file_that_says_the_same_in_other_words_is_not_overruled(tmp_path: Path) -> None:
+def test_other_spelling_in_the_config_file_is_not_overridden(tmp_path: Path) -> None:
     space = tmp_path / "mine.py"
     space.write_text('SPACE = {"training.lr": 0.01, "training.rounds": 2}\n')
     config = {"training": {"lr": "1e-2", "rounds": "03"}}
-    assert plan_sweep(SweepRequest(space=str(space), config=config)).overruled == ("training.rounds",)
+    assert plan_sweep(SweepRequest(space=str(space), config=config)).overridden == ("training.rounds",)
 
 
 @pytest.mark.parametrize(
@@ -78,9 +77,9 @@ def test_a_file_that_says_the_same_in_other_words_is_not_overruled(tmp_path: Pat
         ("sparsity.layer_density", {"a": "1e-2"}),
     ],
 )
-def test_what_does_not_fit_its_key_is_left_for_the_check(key: str, value: object) -> None:
+def test_value_that_does_not_fit_its_key_stays_unchanged(key: str, value: object) -> None:
     assert typed_value(key, value, ["fedprox", "no_such_method"]) is value
 
 
-def test_an_option_is_found_in_any_of_the_methods() -> None:
+def test_option_of_any_method_is_converted() -> None:
     assert typed_value("algorithm.mu", "1e-2", ["no_such_method", "fedavg", "fedprox"]) == 0.01

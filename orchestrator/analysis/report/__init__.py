@@ -1,1 +1,1 @@
-"""A comparison of runs as tables, charts, an HTML page, CSV and JSON."""
+"""Writes a comparison of runs as tables, charts, an HTML page, CSV and JSON."""

@@ -1,4 +1,4 @@
-"""Units that keep the numbers of an axis short."""
+"""Chooses units for axes, so that the numbers on an axis are short."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,22 +7,22 @@ from orchestrator.analysis.options import COST_TITLES, Cost
 
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 _SYMBOLS: dict[Cost, str] = {"upload": "B", "download": "B", "flops": "FLOP"}
-#: from this many seconds on an axis is in hours, in minutes
+#: an axis is in hours, or in minutes, if its largest value has at least this many seconds
 _HOURS_FROM_S, _MINUTES_FROM_S = 7200.0, 600.0
-#: a logarithmic axis when the largest is as many times the smallest
+#: an axis is logarithmic if its largest value is at least this many times its smallest value
 _LOG_FROM = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """What one unit of the axis is, in bytes, FLOPs or seconds, and what to write on it."""
+    """An axis: the size of its unit, in bytes, FLOPs or seconds, and its label."""
 
     unit: float = 1.0
     label: str = ""
 
 
 def cost_axis(cost: Cost, values: Iterable[float]) -> Axis:
-    """An axis on which the largest value has at most a few digits."""
+    """Return an axis on which the largest value has only a few digits."""
     largest = max(values, default=0.0)
     if cost == "time":
         if largest >= _HOURS_FROM_S:
@@ -36,6 +36,6 @@ def cost_axis(cost: Cost, values: Iterable[float]) -> Axis:
 
 
 def spread_out(values: Iterable[float]) -> bool:
-    """Whether positive values lie so far apart that a linear axis would press most of them together."""
+    """Whether the values are positive and span a range for which a logarithmic axis is more readable."""
     given = list(values)
     return bool(given) and min(given) > 0 and max(given) >= _LOG_FROM * min(given)

@@ -1,4 +1,4 @@
-"""What there is to draw of a comparison, whoever draws it."""
+"""Computes the charts of a comparison, independently of the library that draws them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,15 +8,17 @@ from orchestrator.analysis.options import COST_TITLES, COSTS, METRIC_TITLES, Cos
 from orchestrator.analysis.report.axes import Axis, cost_axis, spread_out
 from orchestrator.analysis.runs import ComparedRun
 
-#: as many configurations can be told apart by colour and line
+#: number of configurations that have distinct colours and line styles
 MAX_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """A configuration's points; `rank` is its place in the comparison, 0 the best.
+    """The points of one configuration.
 
-    `low` and `high` are the ends of the 95 % intervals of `y`, empty with a single seed; `rounds` are 0-based.
+    - `rank`: position in the comparison; 0 is the best configuration.
+    - `low`, `high`: ends of the 95 % intervals of `y`; empty for a single seed.
+    - `rounds`: round of each point, 0-based.
     """
 
     label: str
@@ -29,16 +31,18 @@ class Series:
 
     @property
     def named(self) -> bool:
-        """Whether it has a colour and a place in the legend; the others are grey."""
+        """Whether the series has a colour and a legend entry; other series are grey."""
         return self.rank < MAX_NAMED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """Lines, or single points where `front` is given: the corners of the Pareto front, by rising cost.
+    """A chart of lines, or of single points if `front` is given.
 
-    `note` says what part of the configurations is named, and is empty when all are. `log_x` asks for a
-    logarithmic x axis. y is a share in [0, 1]; intervals may reach beyond.
+    - `log_x`: whether the x axis is logarithmic.
+    - `series`: y values are fractions in [0, 1]; intervals may extend beyond.
+    - `front`: corners of the Pareto front by ascending cost; None for a chart of lines.
+    - `note`: text about the configurations that have no legend entry; empty if all have one.
     """
 
     title: str
@@ -51,7 +55,7 @@ class Chart:
 
     @property
     def y_range(self) -> tuple[float, float]:
-        """From below the lowest to above the highest point or end of a named interval, within [0, 1]."""
+        """The range of the y axis: all points and all intervals of named series, limited to [0, 1], with a margin."""
         ends = [y for s in self.series for y in (*s.y, *((*s.low, *s.high) if s.named else ()))]
         low, high = max(0.0, min(ends, default=0.0)), min(1.0, max(ends, default=1.0))
         margin = max(0.01, 0.05 * (high - low))
@@ -59,7 +63,7 @@ class Chart:
 
 
 def curve_charts(comparison: Comparison) -> dict[str, Chart]:
-    """The metric against the round and against each cost, by "round" and by the name of the cost."""
+    """Return the charts of the metric by round (key "round") and by each cost (key: name of the cost)."""
     metric = METRIC_TITLES[comparison.metric]
     charts = {
         "round": Chart(
@@ -78,7 +82,7 @@ def curve_charts(comparison: Comparison) -> dict[str, Chart]:
 
 
 def pareto_chart(comparison: Comparison) -> Chart:
-    """Final mean metric against mean cost, a point for each configuration that has both."""
+    """Return the chart of final mean metric against mean cost, with a point per configuration that has both."""
     metric, cost = comparison.metric, comparison.cost
     axis = cost_axis(cost, [row.totals[cost].mean or 0.0 for row in comparison.rows])
     points = [_point(row, rank, comparison, axis) for rank, row in enumerate(comparison.rows)]
@@ -113,7 +117,7 @@ def _cost_chart(comparison: Comparison, cost: Cost) -> Chart:
 
 
 def _curve(row: ComparisonRow, rank: int, cost: Cost | None, axis: Axis) -> Series:
-    """A row's curve over rounds (None) or over a cost, at the points that have that cost."""
+    """Return a row's curve over a cost, or over rounds if `cost` is None, without points that have no such cost."""
     points = [point for point in row.curve if cost is None or cost in point.costs]
     with_interval = [(p.mean, p.half_width) for p in points if p.half_width is not None]
     return Series(

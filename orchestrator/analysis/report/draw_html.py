@@ -1,4 +1,4 @@
-"""Charts as HTML fragments, drawn by plotly in the browser."""
+"""Creates HTML fragments of charts, which plotly draws in the browser."""
 
 from collections.abc import Iterator
 from html import escape
@@ -11,12 +11,12 @@ from orchestrator.analysis.report.styles import color, dashed
 _MAX_MARKED = 40
 _LEGEND_WIDTH = 34
 _HEIGHT_PX = 500
-#: named one by one, since the usual ones include some that send the data elsewhere
+#: plotly's default buttons include some that send the data to a server, so the buttons are listed
 _BUTTONS = ("toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d")
 
 
 def plotly_script() -> str:
-    """All of plotly.js, for one script element of the page."""
+    """Return the source of plotly.js for a script element of the page."""
     from plotly.offline import get_plotlyjs
 
     script: str = get_plotlyjs()
@@ -24,7 +24,7 @@ def plotly_script() -> str:
 
 
 def chart_html(chart: Chart, element_id: str) -> str:
-    """A div and its script; the page must have `plotly_script` before it."""
+    """Return a div and its script. The page must contain `plotly_script` before this fragment."""
     from plotly.graph_objects import Figure
     from plotly.io import to_html
 
@@ -42,7 +42,7 @@ def chart_html(chart: Chart, element_id: str) -> str:
 
 
 def _traces(chart: Chart) -> Iterator[list[dict[str, Any]]]:
-    """From the back to the front: what is grey must not lie over what has a colour."""
+    """Yield the traces from back to front: grey series must not cover coloured series."""
     if chart.front:
         yield [_staircase(chart)]
     for series in sorted(chart.series, key=lambda series: (series.named, series.rank)):
@@ -79,7 +79,7 @@ def _trace(series: Series, chart: Chart) -> dict[str, Any]:
 
 
 def _markup(label: str) -> str:
-    """Plotly reads a name as markup; a long one has lines, so that the legend leaves room for the chart."""
+    """Escape a label, because plotly reads labels as markup, and wrap it, so that the legend stays narrow."""
     return "<br>".join(escape(line, quote=False) for line in wrap(label, _LEGEND_WIDTH)) or " "
 
 
@@ -97,7 +97,7 @@ def _error(series: Series) -> dict[str, Any] | None:
 
 
 def _band(series: Series) -> dict[str, Any]:
-    """The 95 % interval: along its upper end and back along the lower one."""
+    """Return a filled trace of the 95 % interval: along its upper end and back along its lower end."""
     red, green, blue = (int(color(series)[start : start + 2], 16) for start in (1, 3, 5))
     return {
         "type": "scatter",
@@ -128,7 +128,7 @@ def _staircase(chart: Chart) -> dict[str, Any]:
 
 
 def _layout(chart: Chart) -> dict[str, Any]:
-    """The title stands in the page, above the chart."""
+    """Return the layout without a title, because the page shows the title above the chart."""
     axis = {"gridcolor": "#e6e6e6", "zeroline": False, "linecolor": "#999999"}
     return {
         "template": "none",

@@ -1,4 +1,4 @@
-"""Charts as PNG, drawn without a display and without matplotlib's global state."""
+"""Draws charts as PNG files, without a display and without matplotlib's global state."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ _LEGEND_WIDTH = 34
 
 
 def draw_charts(charts: Sequence[Chart], path: Path) -> None:
-    """The charts side by side with one legend for all, as PNG."""
+    """Draw the charts side by side with a common legend, and write them as a PNG file."""
     figure = _figure(4.6 * len(charts) + 2.6, 4.4 if len(charts) > 1 else 5.2)
     all_axes = figure.subplots(1, len(charts), squeeze=False)[0]
     for axes, chart in zip(all_axes, charts, strict=True):
@@ -90,7 +90,7 @@ def _dot(axes: "Axes", series: Series) -> None:
 
 
 def _staircase(axes: "Axes", chart: Chart) -> None:
-    """What is reached for at most so much: level from each corner on to the next."""
+    """Draw the Pareto front: the best value that is reached for at most a given cost."""
     if not chart.front:
         return
     right = max(series.x[0] for series in chart.series)
@@ -99,7 +99,7 @@ def _staircase(axes: "Axes", chart: Chart) -> None:
 
 
 def _write_labels(axes: "Axes", named: Sequence[Series]) -> None:
-    """Labels beside a few points; more would lie upon each other, and the legend has them."""
+    """Write labels next to the points if there are few points; more labels would overlap."""
     labelled = [series for series in named if series.named]
     if len(labelled) > _MAX_LABELLED:
         return
@@ -118,7 +118,7 @@ def _write_labels(axes: "Axes", named: Sequence[Series]) -> None:
 
 
 def _plain(label: str) -> str:
-    """Matplotlib reads what stands between dollars as a formula."""
+    """Wrap a label and escape dollar signs, because matplotlib reads text between dollar signs as a formula."""
     return fill(label, _LEGEND_WIDTH).replace("$", r"\$")
 
 

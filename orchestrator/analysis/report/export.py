@@ -1,4 +1,4 @@
-"""A comparison as CSV and as JSON, in bytes, FLOPs, seconds and shares."""
+"""Exports a comparison as CSV and as JSON, in bytes, FLOPs, seconds and fractions."""
 
 import csv
 import io
@@ -13,9 +13,9 @@ from orchestrator.analysis.statistics import Spread
 
 
 def to_csv(comparison: Comparison) -> str:
-    """A line per configuration, in the comparison's order; what does not exist is empty.
+    """Return one line per configuration, in the order of the comparison. A missing value is empty.
 
-    The keys that differ between configurations have columns by their dotted names.
+    Every key that differs between configurations has a column with its dotted name.
     """
     lines = [_line(row, comparison) for row in comparison.rows]
     keys = sorted({key for row in comparison.rows for key in row.configuration.key_values})
@@ -29,7 +29,7 @@ def to_csv(comparison: Comparison) -> str:
 
 
 def to_json(comparison: Comparison) -> str:
-    """One JSON object with all that was computed, the values of each run and the points of each curve."""
+    """Return one JSON object with all results, the values of each run and the points of each curve."""
     content = {
         "metric": comparison.metric,
         "cost": comparison.cost,
@@ -139,7 +139,7 @@ def _spread_object(spread: Spread) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no infinity, which a config may hold."""
+    """Convert to JSON types; an infinite number of a config becomes text, because JSON has no such number."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""A comparison as one HTML page that needs nothing but a browser."""
+"""Writes a comparison as a self-contained HTML page."""
 
 from html import escape
 
@@ -28,7 +28,7 @@ ul.notes { background: #fff8e5; border-left: 3px solid #e0a800; margin: 12px 0; 
 
 
 def report_page(comparison: Comparison) -> str:
-    """The page's text: what was compared, notes, tables and interactive charts, without any reference outside."""
+    """Return the page: overview, notes, tables and interactive charts, without references to other files or sites."""
     metric = METRIC_TITLES[comparison.metric]
     runs = comparison.runs
     seeds = {run.seed for run in runs}
@@ -64,17 +64,19 @@ def _title(comparison: Comparison) -> str:
 
 def _section(chart: Chart, element_id: str) -> str:
     heading = f"<h2>{escape(chart.title[0].upper() + chart.title[1:])}</h2>"
-    return f'{heading}\n<p class="caption">{escape(_reading(chart))}</p>\n{chart_html(chart, element_id)}'
+    return (
+        f'{heading}\n<p class="caption">{escape(_chart_caption(chart))}</p>\n{chart_html(chart, element_id)}'
+    )
 
 
-def _reading(chart: Chart) -> str:
+def _chart_caption(chart: Chart) -> str:
     if chart.front is None:
-        what = (
-            "Mean over all seeds at the rounds that all of them were evaluated at; shaded: 95 % t interval."
+        text = (
+            "Mean over all seeds, at the rounds that were evaluated for all seeds; shaded: 95 % t interval."
         )
     else:
-        what = "Means over seeds; bars: 95 % t interval. The staircase is the Pareto front."
-    return f"{what} {chart.note[0].upper() + chart.note[1:]}." if chart.note else what
+        text = "Means over seeds; bars: 95 % t interval. The line is the Pareto front."
+    return f"{text} {chart.note[0].upper() + chart.note[1:]}." if chart.note else text
 
 
 def _notes_html(notes: tuple[str, ...]) -> str:
@@ -91,5 +93,5 @@ def _table_html(table: TextTable) -> str:
     )
 
 
-def _count(num: int, what: str) -> str:
-    return f"{num} {what}" if num == 1 else f"{num} {what}s"
+def _count(num: int, noun: str) -> str:
+    return f"{num} {noun}" if num == 1 else f"{num} {noun}s"

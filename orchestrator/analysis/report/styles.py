@@ -1,4 +1,4 @@
-"""One look for a configuration in all charts: ten colours, solid and then dashed."""
+"""Gives each configuration the same style in all charts: ten colours, first with solid, then with dashed lines."""
 
 from orchestrator.analysis.report.charts import Series
 
@@ -18,10 +18,10 @@ _GREY = "#c4c4c4"
 
 
 def color(series: Series) -> str:
-    """As #rrggbb."""
+    """Return the colour of a series as #rrggbb."""
     return _COLORS[series.rank % len(_COLORS)] if series.named else _GREY
 
 
 def dashed(series: Series) -> bool:
-    """Whether it is the second one with its colour; as a point it is a square then, not a disc."""
+    """Whether a series is the second with its colour: its line is dashed, and its points are squares."""
     return series.named and series.rank >= len(_COLORS)

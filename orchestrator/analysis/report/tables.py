@@ -1,4 +1,4 @@
-"""The tables of a comparison as text, which the terminal and the page lay out."""
+"""Creates the text of a comparison's tables for the terminal and the HTML page."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ _FORMATS: dict[Cost, Callable[[float], str]] = {
     "flops": format_flops,
     "time": format_seconds,
 }
-#: what stands where there is nothing
-NOTHING = "–"
+#: text of an empty cell
+EMPTY = "–"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextTable:
-    """Headings and cells, a configuration's label first in each row; `caption` says how to read it."""
+    """Headings and cells of a table. Every row starts with a label; `caption` explains the columns."""
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -28,7 +28,7 @@ class TextTable:
 
 
 def main_table(comparison: Comparison) -> TextTable:
-    """What each configuration came to, in the comparison's order."""
+    """Return the table of final values and costs, in the order of the comparison."""
     difference = ("difference",) if comparison.baseline is not None else ()
     headings = ("configuration", "", "n", "accuracy", "personal", *difference)
     costs = ("upload", "download", "training", "emulated")
@@ -40,7 +40,7 @@ def main_table(comparison: Comparison) -> TextTable:
 
 
 def cap_table(comparison: Comparison) -> TextTable:
-    """The metric at upload caps, and what it took to reach targets."""
+    """Return the table of the metric at the upload caps, and of the costs to reach the targets."""
     caps = tuple(f"by {format_bytes(cap)}" for cap in comparison.upload_caps)
     targets = tuple(f"to {100 * target:g}%" for target in comparison.targets)
     metric = METRIC_TITLES[comparison.metric]
@@ -54,13 +54,13 @@ def cap_table(comparison: Comparison) -> TextTable:
             )
             for row in comparison.rows
         ),
-        caption=f"by: {metric}, %, at the last evaluation before more bytes were uploaded. to: mean emulated "
-        f"time and upload until the first evaluation with that {metric}. k of n: seeds that came so far.",
+        caption=f"by: {metric} in % at the last evaluation within this upload. to: mean emulated time and upload "
+        f"until the {metric} stays at this level. k of n: only k of n seeds reached it.",
     )
 
 
 def share_text(spread: Spread, *, sign: bool = False) -> str:
-    """Mean and half width of shares in percent, `91.23±0.45`; `2 of 3` when one of three has no value."""
+    """Return mean and half width in percent, such as `91.23±0.45`; `2 of 3` if one of three seeds has no value."""
     if spread.mean is None:
         return _incomplete(spread)
     mean = f"{100 * spread.mean:{'+' if sign else ''}.2f}"
@@ -84,7 +84,7 @@ def _difference_text(row: ComparisonRow) -> str:
     if row.difference is None:
         return "baseline"
     if not row.difference.seeds:
-        return NOTHING
+        return EMPTY
     text = share_text(row.difference.difference, sign=True)
     num_pairs = len(row.difference.seeds)
     return text if num_pairs == len(row.configuration.runs) else f"{text} (n={num_pairs})"
@@ -102,14 +102,14 @@ def _mean_text(spread: Spread, form: Callable[[float], str]) -> str:
 
 
 def _incomplete(spread: Spread) -> str:
-    return f"{spread.num_reached} of {spread.num_seeds}" if spread.num_reached else NOTHING
+    return f"{spread.num_reached} of {spread.num_seeds}" if spread.num_reached else EMPTY
 
 
 def _caption(comparison: Comparison) -> str:
     parts = ["Means over n seeds; accuracies in % ± half of the 95 % t interval."]
     if comparison.baseline is not None:
         parts.append(
-            f"difference: {METRIC_TITLES[comparison.metric]} minus that of {comparison.baseline}, in points, "
+            f"difference: {METRIC_TITLES[comparison.metric]} minus the baseline {comparison.baseline}, in points, "
             "paired by seed."
         )
     parts.append(

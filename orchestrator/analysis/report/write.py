@@ -1,4 +1,4 @@
-"""All that a comparison can be written as, in one folder."""
+"""Writes all files of a report into one folder."""
 
 from pathlib import Path
 
@@ -11,21 +11,21 @@ from orchestrator.errors import RequestError
 
 
 def write_report(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write report.html, curves.png, pareto.png, comparison.csv and comparison.json; their paths, in this order.
+    """Write report.html, curves.png, pareto.png, comparison.csv and comparison.json; return the paths in this order.
 
-    The folder is made where it does not exist. Raises RequestError when it cannot be written.
+    The function creates the folder if necessary. Raises RequestError when a file cannot be written.
     """
     names = ("report.html", "curves.png", "pareto.png", "comparison.csv", "comparison.json")
-    page, curves, pareto, table, everything = paths = [folder / name for name in names]
+    page, curves, pareto, csv_file, json_file = paths = [folder / name for name in names]
     charts = curve_charts(comparison)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         page.write_text(report_page(comparison), encoding="utf-8")
         draw_charts([charts["upload"], charts["flops"], charts["time"]], curves)
         draw_charts([pareto_chart(comparison)], pareto)
-        table.write_text(to_csv(comparison), encoding="utf-8")
-        everything.write_text(to_json(comparison), encoding="utf-8")
+        csv_file.write_text(to_csv(comparison), encoding="utf-8")
+        json_file.write_text(to_json(comparison), encoding="utf-8")
     except OSError as error:
-        problem = f"the report cannot be written there ({error.strerror})"
-        raise RequestError("--out", folder, problem, "name a folder that can") from error
+        problem = f"the report cannot be written to this folder ({error.strerror})"
+        raise RequestError("--out", folder, problem, "choose a writable folder") from error
     return paths

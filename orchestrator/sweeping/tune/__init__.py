@@ -1,1 +1,1 @@
-"""The part of a sweep that knows Ray Tune."""
+"""Runs the trials of a sweep on Ray Tune."""

@@ -1,4 +1,4 @@
-"""What the sweep's own process does when a trial reports or ends: it writes it down, tells the tracker, shows it."""
+"""Records, tracks and displays the events of a sweep, when trials start, report or end."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -21,30 +21,33 @@ from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import Ending, EndStatus, SweepStore
 from orchestrator.sweeping.trial import is_complete, summarise_unfinished
 from orchestrator.sweeping.trials import TrialSpec
-from orchestrator.sweeping.tune.causes import cause_of, is_loss, what_tune_noted
+from orchestrator.sweeping.tune.causes import cause_of, is_actor_loss, read_error_file
 from orchestrator.sweeping.tune.node_monitor import NodeMonitor
 from orchestrator.sweeping.tune.not_pickled import NotPickled
 from orchestrator.sweeping.tune.tracker import SweepTracker
 from orchestrator.tracking.record import committed_records
 from orchestrator.tracking.tracker import Status as TrackedStatus
 
-#: what MLflow calls the ways in which a trial ends
+#: status of an ended trial -> status of its MLflow run
 MLFLOW_STATUS: Mapping[EndStatus, TrackedStatus] = {
     "finished": "FINISHED",
     "stopped": "KILLED",
     "failed": "FAILED",
 }
-#: what Tune calls trials that have not ended and are not at work
+#: Tune's statuses of trials that have not ended and do not run
 _WAITING = frozenset({"PENDING", "PAUSED"})
 
 
 @final
 class SweepCallback(NotPickled, Callback):
-    """Tune calls it in the sweep's process, between two events; at most it asks Ray which nodes there are.
+    """The callback that Tune calls in the sweep's process, for all passes of the sweep.
 
-    It sees all passes of the sweep. When a trial has lost its actors and nothing is at work any more, or at once where
-    the trials live together (a population), the pass ends: what waits may want room that went with the actors. So it
-    does when all that is left waits, and a node has gone that it was planned on.
+    A pass is one call of Tune's `fit`. In these cases, the callback ends the pass, and the next pass plans the trials
+    on the present cluster:
+
+    - A trial lost its actors and no trial runs any more.
+    - A trial of a population lost its actors; the other trials of the population wait for this trial.
+    - All remaining trials wait, and a node for which the pass was planned is missing.
     """
 
     def __init__(
@@ -53,44 +56,44 @@ class SweepCallback(NotPickled, Callback):
         objective: Objective,
         tracker: SweepTracker,
         display: SweepProgress,
-        interruption: "SweepStopper",
-        room: NodeMonitor,
+        stopper: "SweepStopper",
+        node_monitor: NodeMonitor,
         *,
-        together: bool = False,
+        is_population: bool = False,
     ) -> None:
-        """`room` is what the pass was planned on; `together`: a trial that is lost is waited for by the others.
+        """`is_population` says whether all trials wait for one another, as in population-based training.
 
-        `problem` is what went wrong here and ended the sweep, by asking for the interruption; None: nothing did.
+        The attribute `problem` is the first error in the callback itself, which stops the sweep; None without an error.
         """
         self.problem: Exception | None = None
-        self._ended_here: set[int] = set()
-        self._store, self._objective, self._interruption = store, objective, interruption
-        self._room, self._together = room, together
+        self._ended_in_process: set[int] = set()
+        self._store, self._objective, self._stopper = store, objective, stopper
+        self._node_monitor, self._is_population = node_monitor, is_population
         self._tracker, self._display = tracker, display
         self._runs: dict[int, str] = {}
-        self._losses: defaultdict[int, RestartCounter] = defaultdict(RestartCounter)
-        self._lost: set[int] = set()
+        self._restart_counters: defaultdict[int, RestartCounter] = defaultdict(RestartCounter)
+        self._lost_trials: set[int] = set()
         self._endings = store.endings()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial has got its actor; the sweep ends if its tracker was refused meanwhile."""
-        with self._ending_the_sweep():
+        """Show the trial. Stops the sweep if MLflow has rejected the sweep's run."""
+        with self._errors_stop_sweep():
             self._tracker.check()
             self._display.update(_number(trial), 0)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """A trial has evaluated a round; its run may be a new one, with another trial's model."""
-        with self._ending_the_sweep():
+        """Track the trial's new rounds. The run may be a new one, which continues from another trial's model."""
+        with self._errors_stop_sweep():
             number, run_id = _number(trial), str(result["run_id"])
             self._follow(number, run_id)
             self._tracker.advance(run_id, result["round"] - 1)
             self._display.update(number, result["round"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial has done all its rounds, or the scheduler has stopped it."""
-        with self._ending_the_sweep():
+        """Record the ending of a trial that did all its rounds or that the scheduler stopped."""
+        with self._errors_stop_sweep():
             run_id = str(trial.last_result["run_id"])
             finished = is_complete(self._store.folder / run_id)
             if not finished:
@@ -106,72 +109,75 @@ class SweepCallback(NotPickled, Callback):
             self._end(ending)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial has failed, or lost its actors; the others go on."""
-        with self._ending_the_sweep():
-            number, noted = _number(trial), what_tune_noted(trial)
-            if not is_loss(noted) or not self._lose(number, cause_of(noted)):
-                self._fail(number, trial.config["trial"]["values"], noted)
+        """Record that a trial failed or lost its actors. The other trials continue."""
+        with self._errors_stop_sweep():
+            number, error_text = _number(trial), read_error_file(trial)
+            is_retried = is_actor_loss(error_text) and self._record_loss(number, cause_of(error_text))
+            if not is_retried:
+                self._fail(number, trial.config["trial"]["values"], error_text)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """The pass ends where trials are to go on in another one, and nobody would be disturbed by that."""
-        with self._ending_the_sweep():
+        """End the pass if trials must move to another pass and no running trial would be disturbed."""
+        with self._errors_stop_sweep():
             statuses = {trial.status for trial in trials}
-            at_work = "RUNNING" in statuses
-            if self._lost and (self._together or not at_work):
-                self._interruption.pass_is_over = True
-            elif gone := self._room.gone(wanted=not at_work and not statuses.isdisjoint(_WAITING)):
+            any_running = "RUNNING" in statuses
+            if self._lost_trials and (self._is_population or not any_running):
+                self._stopper.pass_is_over = True
+                return
+            all_waiting = not any_running and not statuses.isdisjoint(_WAITING)
+            if missing := self._node_monitor.missing_nodes(all_waiting=all_waiting):
                 self._display.note(
-                    f"trials wait, and nodes that they were planned on are gone ({', '.join(gone)}): "
-                    "they are placed anew"
+                    f"trials wait for nodes that have left the cluster ({', '.join(missing)}); "
+                    "the sweep places these trials again"
                 )
-                self._interruption.pass_is_over = True
+                self._stopper.pass_is_over = True
 
-    def refuse(self, spec: TrialSpec, error: RequestError) -> None:
-        """A trial that a search asked for cannot be as it is, or not any more: it has failed."""
-        with self._ending_the_sweep():
+    def reject_trial(self, spec: TrialSpec, error: RequestError) -> None:
+        """Record a trial as failed because its config is invalid or does not fit into the cluster."""
+        with self._errors_stop_sweep():
             self._fail(spec.number, spec.values, f"{type(error).__name__}: {error}")
 
-    def interrupted(self) -> None:
-        """The sweep has been interrupted: the runs that have not ended are marked as such."""
+    def summarise_interrupted(self) -> None:
+        """Write the summaries of the runs that have not ended, and mark their MLflow runs as killed."""
         for number, run_id in self._runs.items():
-            if number not in self._ended_here:
+            if number not in self._ended_in_process:
                 summary = summarise_unfinished(self._store.folder / run_id)
                 self._tracker.end(run_id, "KILLED", summary)
 
     @contextmanager
-    def _ending_the_sweep(self) -> Iterator[None]:
-        """What goes wrong in here ends the sweep: Tune would make a traceback of it."""
+    def _errors_stop_sweep(self) -> Iterator[None]:
+        """Store the first error and stop the sweep. Tune would print a traceback instead."""
         try:
             yield
         except Exception as error:
             self.problem = self.problem or error
-            self._interruption.request()
+            self._stopper.request()
 
-    def begin_anew(self, capacity: Capacity) -> None:
-        """Another pass begins, planned on what the cluster has now: nothing is lost in it yet, and nothing at work."""
-        self._lost.clear()
-        self._interruption.pass_is_over = False
-        self._room.plan(capacity)
+    def start_pass(self, capacity: Capacity) -> None:
+        """Prepare for another pass, planned for the present cluster: no trial is lost and no trial runs."""
+        self._lost_trials.clear()
+        self._stopper.pass_is_over = False
+        self._node_monitor.plan(capacity)
         self._display.clear_running()
 
     @property
-    def wants_another_pass(self) -> bool:
-        """Whether trials are to go on in another pass, because they lost their actors or what they waited for."""
-        return bool(self._lost) or self._interruption.pass_is_over
+    def needs_another_pass(self) -> bool:
+        """Whether trials must continue in another pass, because they lost their actors or a node left the cluster."""
+        return bool(self._lost_trials) or self._stopper.pass_is_over
 
-    def _lose(self, number: int, cause: str) -> bool:
-        """Note that a trial has lost its actors; whether it is to go on."""
+    def _record_loss(self, number: int, cause: str) -> bool:
+        """Record that a trial lost its actors, and return whether the sweep retries the trial."""
         folder = self._store.run_folder(number)
         num_rounds = num_committed(folder) if is_run(folder) else 0
         self._store.add_loss(number, num_rounds, cause)
-        if not self._losses[number].record_loss(num_rounds):
+        if not self._restart_counters[number].record_loss(num_rounds):
             return False
-        self._lost.add(number)
+        self._lost_trials.add(number)
         self._display.lose_actors(number, cause)
         return True
 
-    def _fail(self, number: int, values: Mapping[str, Any], noted: str) -> None:
-        """Note that a trial has failed; one whose run is complete has finished, whatever became of its actor."""
+    def _fail(self, number: int, values: Mapping[str, Any], error_text: str) -> None:
+        """Record that a trial failed. A trial with a complete run counts as finished, even if its actor died later."""
         folder = self._store.run_folder(number)
         has_run, done = is_run(folder), is_complete(folder)
         if has_run:
@@ -182,7 +188,7 @@ class SweepCallback(NotPickled, Callback):
             number=number,
             status="finished" if done else "failed",
             run_id=folder.name if has_run else None,
-            cause="" if done else cause_of(self._store.add_failure(number, noted)),
+            cause="" if done else cause_of(self._store.add_failure(number, error_text)),
             objective=self._objective.measure(committed_records(folder)) if done else {},
             values=values,
         )
@@ -199,15 +205,15 @@ class SweepCallback(NotPickled, Callback):
         self._tracker.start(run_info(run, ExperimentConfig.parse(run.config())))
 
     @property
-    def ended_here(self) -> frozenset[int]:
-        """The trials that have ended before this watch's eyes."""
-        return frozenset(self._ended_here)
+    def ended_in_process(self) -> frozenset[int]:
+        """The numbers of the trials that ended in this process."""
+        return frozenset(self._ended_in_process)
 
     def _end(self, ending: Ending) -> None:
         self._store.add_ending(ending)
-        self._ended_here.add(ending.number)
+        self._ended_in_process.add(ending.number)
         if ending.status != "failed":
-            self._store.forget_failure(ending.number)
+            self._store.remove_failure(ending.number)
         self._endings[ending.number] = ending
         if ending.run_id is not None:
             summary = RunSummary.read(self._store.folder / ending.run_id / "summary.json")
@@ -215,36 +221,36 @@ class SweepCallback(NotPickled, Callback):
             if summary.num_not_finite:
                 count = f"{summary.num_not_finite} of {summary.num_rounds} rounds"
                 self._display.note(f"{ending.run_id}: {count} have evaluations that are not finite")
-        metrics = progress(self._endings, self._objective, self._store.num_losses())
+        metrics = sweep_metrics(self._endings, self._objective, self._store.num_losses())
         self._tracker.log(self._store.add_record(metrics))
         self._display.end(TrialSpec(number=ending.number, values=ending.values), ending)
 
 
 @final
 class SweepStopper(NotPickled, Stopper):
-    """Ends a sweep when it is asked to, or one of its passes; its trials are not marked as ended.
+    """Stops the sweep on request, or a single pass. Stopped trials are not recorded as ended.
 
-    Tune gives a trial some seconds to come to the end of its step. One that is cut short has its last commit.
+    Tune gives a trial some seconds to finish its step. A trial that does not finish in time has its last checkpoint.
     """
 
     def __init__(self) -> None:
         self.requested = self.pass_is_over = False
 
     def request(self) -> None:
-        """Ask for the end."""
+        """Request the end of the sweep."""
         self.requested = True
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No trial is stopped alone."""
+        """Return False: this stopper never stops a single trial."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether the sweep is to end, or just the pass."""
+        """Whether Tune must stop all trials, because the sweep or the pass ends."""
         return self.requested or self.pass_is_over
 
 
-def progress(endings: Mapping[int, Ending], objective: Objective, num_losses: int) -> dict[str, float]:
-    """How the sweep stands: trials that have ended, losses of their actors, the best value of the first goal."""
+def sweep_metrics(endings: Mapping[int, Ending], objective: Objective, num_losses: int) -> dict[str, float]:
+    """Return the sweep's metrics: numbers of ended trials, losses of actors, and the best value of the first goal."""
     goal = objective.goals[0]
     counts = {
         f"sweep/num_{status}": float(sum(ending.status == status for ending in endings.values()))
@@ -256,5 +262,5 @@ def progress(endings: Mapping[int, Ending], objective: Objective, num_losses: in
 
 
 def _number(trial: Any) -> int:
-    """Tune's name for a trial is our number, see `tune_trial.trial_name`."""
+    """Return the number of a trial, which is Tune's name for the trial (see `trial_name`)."""
     return int(str(trial))

@@ -1,4 +1,4 @@
-"""Data sets and splits of a sweep's trials: loaded once, kept in the object store, read in place by all."""
+"""Loads the data sets and partitions of a sweep once, and shares them with all trials through Ray's object store."""
 
 import json
 import os
@@ -16,53 +16,58 @@ from orchestrator.execution.ray_sharing import SharedSamples
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import split_samples
 
-#: splits that are kept for trials to come; those in use stay while they are
-MAX_SPLITS = 64
+#: partitions that the cache keeps for later trials; Ray keeps partitions in use independently of the cache
+MAX_PARTITIONS = 64
 
 
 @final
 class DatasetCache:
-    """The actor that loads. It has one copy of each data set, and of each split of it."""
+    """An actor that loads each data set once and computes each partition of a data set once."""
 
     def __init__(self, home: str) -> None:
-        """`home` is the folder in which relative paths of configs are meant."""
+        """`home` is the folder that relative paths in configs refer to."""
         os.chdir(home)
         self._datasets: dict[str, ray.ObjectRef[Dataset]] = {}
-        self._splits: OrderedDict[str, ray.ObjectRef[Partition]] = OrderedDict()
+        self._partitions: OrderedDict[str, ray.ObjectRef[Partition]] = OrderedDict()
 
     def samples(self, config: ExperimentConfig) -> SharedSamples:
-        """Those of a config. Raises DataError or PartitionError when they cannot be made."""
+        """Return the samples of a config. Raises DataError or PartitionError when loading or partitioning fails."""
         data = config.data.model_dump(mode="json")
-        of_split = data.pop("partition"), data.pop("validation_fraction")
-        which = json.dumps(data, sort_keys=True)
-        if which not in self._datasets:
-            self._datasets[which] = ray.put(load_dataset(config.data))
-        split = json.dumps([which, of_split, config.fleet.num_clients, config.seed], sort_keys=True)
-        if split not in self._splits:
-            dataset: Dataset = ray.get(self._datasets[which])
-            self._splits[split] = ray.put(split_samples(dataset, config))
-            if len(self._splits) > MAX_SPLITS:
-                self._splits.popitem(last=False)
-        self._splits.move_to_end(split)
-        return SharedSamples(self._datasets[which], self._splits[split])
+        split_config = data.pop("partition"), data.pop("validation_fraction")
+        dataset_key = json.dumps(data, sort_keys=True)
+        if dataset_key not in self._datasets:
+            self._datasets[dataset_key] = ray.put(load_dataset(config.data))
+        partition_key = json.dumps(
+            [dataset_key, split_config, config.fleet.num_clients, config.seed], sort_keys=True
+        )
+        if partition_key not in self._partitions:
+            dataset: Dataset = ray.get(self._datasets[dataset_key])
+            self._partitions[partition_key] = ray.put(split_samples(dataset, config))
+            if len(self._partitions) > MAX_PARTITIONS:
+                self._partitions.popitem(last=False)
+        self._partitions.move_to_end(partition_key)
+        return SharedSamples(self._datasets[dataset_key], self._partitions[partition_key])
 
     def counts(self) -> tuple[int, int]:
-        """Data sets and splits that are kept."""
-        return len(self._datasets), len(self._splits)
+        """Return the numbers of data sets and of partitions in the cache."""
+        return len(self._datasets), len(self._partitions)
 
 
-def start_shelf(name: str, home: str) -> Any:
-    """The sweep's shelf, under a name that its trials find it by; `home` as in Shelf."""
+def start_dataset_cache(name: str, home: str) -> Any:
+    """Start the dataset cache of a sweep as an actor with this name; `home` as in `DatasetCache`."""
     options = {"name": name, "num_cpus": 0, "scheduling_strategy": this_node()}
     return once_free(lambda: ray.remote(DatasetCache).options(**options).remote(home))
 
 
 def shared_samples(name: str, config: ExperimentConfig) -> SharedSamples:
-    """What the shelf of that name has for a config. Raises what loading it raises, ActorsLostError without a shelf."""
-    who = "the actor that loads the data"
+    """Return the samples of a config from the dataset cache with this name.
+
+    Raises DataError or PartitionError when loading or partitioning fails, and ActorsLostError when the cache is lost.
+    """
+    actor = "the actor that loads the data"
     try:
-        shelf: Any = ray.get_actor(name)
+        dataset_cache: Any = ray.get_actor(name)
     except ValueError as error:
-        raise ActorsLostError(f"{who} is lost ({one_line(error)})") from error
-    samples: SharedSamples = get_unwrapped(shelf.samples.remote(config), who)
+        raise ActorsLostError(f"{actor} is lost ({one_line(error)})") from error
+    samples: SharedSamples = get_unwrapped(dataset_cache.samples.remote(config), actor)
     return samples

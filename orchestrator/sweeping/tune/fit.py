@@ -1,4 +1,4 @@
-"""Tune at work on a sweep's trials: searcher, scheduler, placement groups."""
+"""Configures Ray Tune for a sweep and runs the trials: searcher, scheduler and placement groups."""
 
 import logging
 import os
@@ -16,12 +16,13 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from orchestrator.errors import RequestError
 from orchestrator.execution.placement import Capacity
 from orchestrator.sweeping.plan import SweepPlan
-from orchestrator.sweeping.resources import Share, share_out, trial_footprint
+from orchestrator.sweeping.resources import Share, divide_cluster, trial_footprint
 from orchestrator.sweeping.store import Ending, SweepStore
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.sweeping.tune.callback import SweepCallback, SweepStopper
 from orchestrator.sweeping.tune.schedulers import RoundBudget, make_scheduler
 from orchestrator.sweeping.tune.search import RecordedSearch
+from orchestrator.sweeping.tune.tracker import SweepTracker
 from orchestrator.sweeping.tune.trial import (
     TrialSetting,
     TrialTask,
@@ -30,8 +31,8 @@ from orchestrator.sweeping.tune.trial import (
 )
 from orchestrator.tracking.record import committed_records
 
-#: Tune's own loggers, state and messages are of no use here: trials are runs, with logs and commits of their own
-_ENVIRONMENT = {
+#: turns off Tune's own loggers, state and messages, because every trial is a run with its own logs and checkpoints
+_TUNE_VARIABLES = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
@@ -41,15 +42,19 @@ _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
-#: says which trials have not ended well; the sweep says so itself, and why
-_TALKATIVE = "ray.tune.tune"
-#: checkpoints of a trial that are kept, for others to begin from (population-based training)
+#: Tune's logger of failed trials; the sweep reports failed trials itself, with their causes
+_NOISY_LOGGER = "ray.tune.tune"
+#: checkpoints that Tune keeps of each trial; population-based training starts other trials from these checkpoints
 _NUM_CHECKPOINTS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemainingTrials:
-    """What is left to do: `trials` are known beforehand; of an adaptive search, what was recorded and how it ended."""
+    """The trials that the sweep must still run.
+
+    - `trials`: trials that are known before Tune starts.
+    - `recorded`, `ended`: all recorded trials and the endings so far; an adaptive search replays them.
+    """
 
     trials: Sequence[TrialSpec]
     recorded: Sequence[TrialSpec]
@@ -57,139 +62,156 @@ class RemainingTrials:
 
 
 def share_of_cluster(plan: SweepPlan, num_trials: int, capacity: Capacity) -> Share:
-    """How the cluster is shared out among the trials; a population lives at the same time."""
-    asked = num_trials if plan.request.scheduler == "pbt" else plan.request.max_concurrent
-    return share_out(capacity, num_trials, asked)
+    """Divide the cluster among the trials. All trials of a population run at the same time."""
+    max_concurrent = num_trials if plan.request.scheduler == "pbt" else plan.request.max_concurrent
+    return divide_cluster(capacity, num_trials, max_concurrent)
 
 
 class TrialFactory:
-    """Makes Tune's side of a trial, with what it reserves on the cluster."""
+    """Creates the task of a trial for Tune, with the resources that the trial reserves."""
 
     def __init__(self, plan: SweepPlan, capacity: Capacity, share: Share) -> None:
         self._plan, self._capacity, self._share = plan, capacity, share
         address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-        self._home = f"node:{address}"
+        self._node_resource = f"node:{address}"
 
     def __call__(self, spec: TrialSpec) -> dict[str, Any]:
-        """Raises ResourceError for a trial that does not fit the cluster."""
-        footprint = trial_footprint(spec.config(self._plan.base), self._capacity, self._share, self._home)
+        """Return the task as plain values. Raises ResourceError for a trial that does not fit into the cluster."""
+        footprint = trial_footprint(
+            spec.config(self._plan.base), self._capacity, self._share, self._node_resource
+        )
         return TrialTask.of(spec, footprint).to_dict()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuneEnvironment:
-    """Where a sweep's trials run, and who is told of them."""
+    """The folder, resources, actors and callbacks of a sweep that runs.
+
+    `dataset_cache` is the name of the actor that loads the data. `home` is the folder that relative paths in configs
+    refer to.
+    """
 
     store: SweepStore
-    tasks: TrialFactory
+    make_task: TrialFactory
     share: Share
-    shelf: str
+    dataset_cache: str
     home: str
-    watch: SweepCallback
-    interruption: SweepStopper
+    tracker: SweepTracker
+    callback: SweepCallback
+    stopper: SweepStopper
 
 
-def fit(plan: SweepPlan, pending: RemainingTrials, around: TuneEnvironment) -> None:
-    """Run what is pending; returns when all of it has ended, or the interruption was asked for.
+def fit(plan: SweepPlan, remaining: RemainingTrials, environment: TuneEnvironment) -> None:
+    """Run the remaining trials. Returns when all of them have ended, or when the stopper has ended the pass.
 
-    Raises a RequestError for a trial known beforehand that cannot be as it is.
+    Raises RequestError for a trial in `remaining.trials` that does not fit into the cluster.
     """
     setting = TrialSetting(
-        sweep_dir=str(around.store.folder),
+        sweep_dir=str(environment.store.folder),
         base=plan.base,
         objective=plan.request.objective,
-        shelf=around.shelf,
+        dataset_cache=environment.dataset_cache,
         mutable=plan.mutable,
         replay=plan.request.scheduler != "pbt",
-        home=around.home,
+        home=environment.home,
     )
     scheduler = make_scheduler(
-        plan.request, plan.objective, _course(plan, pending, around.store), plan.space.mutations
+        plan.request, plan.objective, _round_budget(plan, remaining, environment.store), plan.space.mutations
     )
-    known, search = _adaptive(plan, pending, around) if plan.is_adaptive else _known(plan, pending, around)
+    params, search = (
+        _adaptive_search(plan, remaining, environment)
+        if plan.is_adaptive
+        else _known_trials(plan, remaining, environment)
+    )
     with (
-        _quiet(_TALKATIVE),
-        _environment({**_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(around.share.concurrent)}),
+        _disabled_logger(_NOISY_LOGGER),
+        _environment_variables(
+            {**_TUNE_VARIABLES, "TUNE_MAX_PENDING_TRIALS_PG": str(environment.share.concurrent)}
+        ),
     ):
         tuner = tune.Tuner(
             TuneTrial,
-            param_space={"sweep": asdict(setting), **known},
+            param_space={"sweep": asdict(setting), **params},
             tune_config=tune.TuneConfig(
                 search_alg=search,
                 scheduler=scheduler,
                 num_samples=plan.request.samples * plan.request.seeds if plan.is_adaptive else 1,
-                max_concurrent_trials=around.share.concurrent if plan.is_adaptive else None,
+                max_concurrent_trials=environment.share.concurrent if plan.is_adaptive else None,
                 reuse_actors=True,
                 trial_name_creator=trial_name,
                 trial_dirname_creator=trial_name,
             ),
-            run_config=_run_config(around),
+            run_config=_run_config(environment),
         )
         tuner.fit()
 
 
-def _course(plan: SweepPlan, pending: RemainingTrials, store: SweepStore) -> RoundBudget:
-    trainings = [trial.config(plan.base).training for trial in pending.trials] or [plan.config.training]
+def _round_budget(plan: SweepPlan, remaining: RemainingTrials, store: SweepStore) -> RoundBudget:
+    trainings = [trial.config(plan.base).training for trial in remaining.trials] or [plan.config.training]
     return RoundBudget(
         rounds=max(training.rounds for training in trainings),
         eval_every=lcm(*(training.eval_every for training in trainings)),
         num_done=max(
-            (len(committed_records(store.run_folder(trial.number))) for trial in pending.trials), default=0
+            (len(committed_records(store.run_folder(trial.number))) for trial in remaining.trials), default=0
         ),
     )
 
 
-def _adaptive(
-    plan: SweepPlan, pending: RemainingTrials, around: TuneEnvironment
+def _adaptive_search(
+    plan: SweepPlan, remaining: RemainingTrials, environment: TuneEnvironment
 ) -> tuple[dict[str, Any], Any]:
-    """No trials known beforehand, and the search that makes them."""
+    """Return an empty parameter space and the searcher that suggests the trials."""
     search = RecordedSearch(
         plan.request,
         plan.objective,
         plan.dimensions,
         base_seed=plan.seed,
-        record=around.store.add_trials,
-        make_task=around.tasks,
-        refuse=around.watch.refuse,
-        earlier=pending.recorded,
-        endings=pending.ended,
+        record=environment.store.add_trials,
+        make_task=environment.make_task,
+        reject=environment.callback.reject_trial,
+        recorded=remaining.recorded,
+        endings=remaining.ended,
     )
     return {}, search
 
 
-def _known(plan: SweepPlan, pending: RemainingTrials, around: TuneEnvironment) -> tuple[dict[str, Any], Any]:
-    """All trials as one dimension: population-based training takes no searcher."""
-    known = [around.tasks(trial) for trial in pending.trials]
+def _known_trials(
+    plan: SweepPlan, remaining: RemainingTrials, environment: TuneEnvironment
+) -> tuple[dict[str, Any], Any]:
+    """Return all trials as a single dimension, because population-based training accepts no searcher."""
+    tasks = [environment.make_task(trial) for trial in remaining.trials]
     is_population = plan.request.scheduler == "pbt"
-    if is_population and any(one["bundles"] != known[0]["bundles"] for one in known):
-        problem = "the trials reserve different resources, and take over one another's places"
-        raise RequestError("--scheduler", "pbt", problem, "use one fleet, and the same clients_per_round")
-    limit = 0 if is_population else around.share.concurrent
-    return {"trial": tune.grid_search(known)}, BasicVariantGenerator(max_concurrent=limit)
+    if is_population and any(task["bundles"] != tasks[0]["bundles"] for task in tasks):
+        problem = "the trials reserve different resources, and trials of a population exchange their actors"
+        raise RequestError(
+            "--scheduler", "pbt", problem, "use one fleet and one clients_per_round for all trials"
+        )
+    limit = 0 if is_population else environment.share.concurrent
+    return {"trial": tune.grid_search(tasks)}, BasicVariantGenerator(max_concurrent=limit)
 
 
-def _run_config(around: TuneEnvironment) -> tune.RunConfig:
-    files = around.store.folder / "tune"
+def _run_config(environment: TuneEnvironment) -> tune.RunConfig:
+    files = environment.store.folder / "tune"
     return tune.RunConfig(
-        name=_fresh_name(files),
+        name=_unused_name(files),
         storage_path=str(files),
-        callbacks=[around.watch],
-        stop=around.interruption,
+        callbacks=[environment.callback],
+        stop=environment.stopper,
         verbose=0,
         failure_config=tune.FailureConfig(max_failures=0),
         checkpoint_config=tune.CheckpointConfig(num_to_keep=_NUM_CHECKPOINTS, checkpoint_at_end=False),
     )
 
 
-def _fresh_name(folder: Path) -> str:
-    """A name for Tune's files of this pass: what an earlier one left is not read."""
+def _unused_name(folder: Path) -> str:
+    """Return an unused name for Tune's files of this pass, so that Tune does not read files of an earlier pass."""
     folder.mkdir(exist_ok=True)
     return f"pass-{sum(1 for _ in folder.iterdir())}"
 
 
 @contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """Nothing from that logger, for the block."""
+def _disabled_logger(name: str) -> Iterator[None]:
+    """Disable the logger inside the block."""
     logger = logging.getLogger(name)
     before = logger.disabled
     logger.disabled = True
@@ -200,8 +222,8 @@ def _quiet(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Variables that Tune reads, set for the block."""
+def _environment_variables(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for Tune inside the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -1,4 +1,7 @@
-"""Whether trials wait for room on a node that has gone, for which Ray would let them wait for ever."""
+"""Detects that trials wait for the resources of a node that has left the cluster.
+
+Ray would let such trials wait forever.
+"""
 
 import time
 from collections import Counter
@@ -9,15 +12,18 @@ from orchestrator.execution.placement import Capacity
 from orchestrator.execution.ray_capacity import cluster_capacity
 from orchestrator.sweeping.tune.not_pickled import NotPickled
 
-#: how often the cluster is looked at while trials wait and none is at work, in seconds
-EVERY_S = 5.0
-#: Ray gives each node one of a resource `node:ADDRESS`, and the head one more
+#: seconds between two checks of the cluster while trials wait and no trial runs
+CHECK_EVERY_S = 5.0
+#: Ray gives every node one unit of the resource `node:ADDRESS`, and the head node a second such resource
 _NODE, _HEAD = "node:", "node:__internal_head__"
 
 
 @final
 class NodeMonitor(NotPickled):
-    """The nodes that a pass was planned on. One that does not come back as it was within `patience_s` has gone."""
+    """Compares the cluster with the nodes for which a pass was planned.
+
+    A node counts as missing when it is absent, or has other resources, for `patience_s` seconds.
+    """
 
     def __init__(
         self,
@@ -27,41 +33,42 @@ class NodeMonitor(NotPickled):
         capacity: Callable[[], Capacity] = cluster_capacity,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`capacity` says what the cluster has now; `clock` is in seconds."""
-        self._planned, self._patience_s = _counted(planned), patience_s
+        """`capacity` returns the present resources of the cluster; `clock` returns seconds."""
+        self._planned, self._patience_s = _count_nodes(planned), patience_s
         self._capacity, self._clock = capacity, clock
-        self._looked_s: float | None = None
+        self._last_check_s: float | None = None
         self._missing_since_s: float | None = None
 
     def plan(self, capacity: Capacity) -> None:
-        """Another pass is planned, on these nodes."""
-        self._planned = _counted(capacity)
-        self._looked_s = self._missing_since_s = None
+        """Start to monitor the nodes of a new pass."""
+        self._planned = _count_nodes(capacity)
+        self._last_check_s = self._missing_since_s = None
 
-    def gone(self, *, wanted: bool) -> list[str]:
-        """Addresses of nodes that have gone, as far as that matters; to be asked again and again.
+    def missing_nodes(self, *, all_waiting: bool) -> list[str]:
+        """Return the addresses of the missing nodes. The caller calls this repeatedly.
 
-        `wanted`: whether trials wait for room, and none is at work. The patience begins with that.
+        `all_waiting`: whether trials wait for resources and no trial runs. Otherwise the result is empty, and the
+        patience starts again.
         """
-        if not wanted:
-            self._looked_s = self._missing_since_s = None
+        if not all_waiting:
+            self._last_check_s = self._missing_since_s = None
             return []
         now_s = self._clock()
-        if self._looked_s is not None and now_s - self._looked_s < EVERY_S:
+        if self._last_check_s is not None and now_s - self._last_check_s < CHECK_EVERY_S:
             return []
-        self._looked_s = now_s
-        missing = self._planned - _counted(self._capacity())
+        self._last_check_s = now_s
+        missing = self._planned - _count_nodes(self._capacity())
         if not missing:
             self._missing_since_s = None
             return []
         if self._missing_since_s is None:
             self._missing_since_s = now_s
-        over = now_s - self._missing_since_s >= self._patience_s
-        return sorted(_address(node) for node in missing.elements()) if over else []
+        is_over = now_s - self._missing_since_s >= self._patience_s
+        return sorted(_address(node) for node in missing.elements()) if is_over else []
 
 
-def _counted(capacity: Capacity) -> Counter[frozenset[tuple[str, float]]]:
-    """How many nodes have these resources, their address among them. Ray keeps them as long as the node is there."""
+def _count_nodes(capacity: Capacity) -> Counter[frozenset[tuple[str, float]]]:
+    """Count the nodes by their resources, which include the address. The resources of a living node never change."""
     return Counter(frozenset(node.items()) for node in capacity.nodes)
 
 

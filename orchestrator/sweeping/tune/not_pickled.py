@@ -1,11 +1,11 @@
-"""What Tune pickles with everything that it is given."""
+"""A base class that keeps callbacks and searchers out of Tune's own checkpoints."""
 
 from typing import Any
 
 
 class NotPickled:
-    """Leaves nothing of itself in Tune's own state, from which nothing here goes on."""
+    """Pickles as an empty object. Tune pickles callbacks and searchers, but a resumed sweep reads no pickle."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing."""
+        """Return an empty state."""
         return {}

@@ -1,4 +1,4 @@
-"""Which trials are stopped early, or go on with another's model: Tune's schedulers, on rounds."""
+"""Creates Tune's schedulers, which stop trials early or let them continue from another trial's model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,13 +17,18 @@ from ray.tune.search.sample import Float, Integer
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.request import SweepRequest
 
-#: ASHA keeps one trial in so many at each rung
+#: ASHA continues one of this many trials at each rung
 REDUCTION_FACTOR = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundBudget:
-    """How the trials go: the most rounds of one, how often they are evaluated, how many rounds one has done already."""
+    """Numbers of rounds that a scheduler needs.
+
+    - `rounds`: the largest number of rounds of any trial.
+    - `eval_every`: rounds between evaluations that all trials share.
+    - `num_done`: the largest number of rounds that any trial has committed already.
+    """
 
     rounds: int
     eval_every: int
@@ -32,61 +37,61 @@ class RoundBudget:
 
 @final
 class SynchronizedPBT(PopulationBasedTraining):
-    """Tune's population-based training at equal rounds, which here does not wait for a trial that has gone.
+    """Tune's synchronous population-based training, corrected for trials that end early.
 
-    Tune perturbs when the last trial reports. If that one fails instead, or ends, all others are paused for ever; here
-    they go on without that perturbation.
+    Tune perturbs when the last running trial reports. If this trial fails or ends instead, Tune leaves all other trials
+    paused forever. This class lets the other trials continue without the perturbation.
     """
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """See TrialScheduler."""
-        chosen = super().choose_trial_to_run(tune_controller)
-        # among the live ones Tune still has some that have just failed
-        alive = [trial for trial in tune_controller.get_live_trials() if not trial.is_finished()]
-        if chosen is None and alive and all(trial.status == Trial.PAUSED for trial in alive):
-            reached = max(self._trial_state[trial].last_train_time for trial in alive)
+        """Return the next trial to run, or None; see `TrialScheduler`."""
+        trial_to_run = super().choose_trial_to_run(tune_controller)
+        # Tune's live trials may include trials that have just failed
+        live = [trial for trial in tune_controller.get_live_trials() if not trial.is_finished()]
+        if trial_to_run is None and live and all(trial.status == Trial.PAUSED for trial in live):
+            reached = max(self._trial_state[trial].last_train_time for trial in live)
             self._next_perturbation_sync = int(reached + self._perturbation_interval)
-            chosen = super().choose_trial_to_run(tune_controller)
-        return chosen
+            trial_to_run = super().choose_trial_to_run(tune_controller)
+        return trial_to_run
 
 
 def make_scheduler(
-    request: SweepRequest, objective: Objective, course: RoundBudget, mutations: Mapping[str, Any]
+    request: SweepRequest, objective: Objective, budget: RoundBudget, mutations: Mapping[str, Any]
 ) -> TrialScheduler:
-    """The request's scheduler."""
+    """Create the scheduler of a request."""
     if request.scheduler == "fifo":
         return FIFOScheduler()  # type: ignore[no-untyped-call]
     goal = objective.goals[0]
     common: dict[str, Any] = {"time_attr": "round", "metric": goal.name, "mode": goal.mode}
-    quarter = max(1, course.rounds // 4)
+    quarter = max(1, budget.rounds // 4)
     grace = request.grace_rounds or quarter
     if request.scheduler == "asha":
         return ASHAScheduler(
-            **common, max_t=course.rounds, grace_period=grace, reduction_factor=REDUCTION_FACTOR
+            **common, max_t=budget.rounds, grace_period=grace, reduction_factor=REDUCTION_FACTOR
         )
     if request.scheduler == "median":
         return MedianStoppingRule(**common, grace_period=grace, min_samples_required=2)
-    # all trials are to meet at each perturbation, also those that go on from different rounds
-    interval = _multiple_above(request.perturb_rounds or quarter, course.eval_every)
+    # all trials must report at the same rounds, also after a resume at different rounds
+    interval = _round_up_to_multiple(request.perturb_rounds or quarter, budget.eval_every)
     return SynchronizedPBT(
         **common,
         perturbation_interval=interval,
-        burn_in_period=_multiple_above(course.num_done + 1, interval) if course.num_done else 0,
+        burn_in_period=_round_up_to_multiple(budget.num_done + 1, interval) if budget.num_done else 0,
         hyperparam_mutations={"trial": {"values": dict(mutations)}},
-        custom_explore_fn=lambda config: _within_domains(config, mutations),
+        custom_explore_fn=lambda config: _clip_to_domains(config, mutations),
         log_config=False,
-        # else a trial that is ahead is held against scores from earlier rounds, and exploits them again and again
+        # without synch, a trial that is ahead would be compared with scores of earlier rounds
         synch=True,
     )
 
 
-def _multiple_above(value: int, step: int) -> int:
-    """The smallest multiple of `step` that is not below the value."""
+def _round_up_to_multiple(value: int, step: int) -> int:
+    """Return the smallest multiple of `step` that is at least `value`."""
     return -(-value // step) * step
 
 
-def _within_domains(config: dict[str, Any], mutations: Mapping[str, Any]) -> dict[str, Any]:
-    """Tune multiplies numbers by 0.8 or 1.2 wherever that leads; here they stay where they may be drawn."""
+def _clip_to_domains(config: dict[str, Any], mutations: Mapping[str, Any]) -> dict[str, Any]:
+    """Clip perturbed numbers to their domains, because Tune multiplies them by 0.8 or 1.2 without a bound."""
     values = config["trial"]["values"]
     for key, domain in mutations.items():
         if isinstance(domain, Float):

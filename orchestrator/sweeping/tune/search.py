@@ -1,4 +1,4 @@
-"""Searches that learn from what has ended: Optuna behind Tune, with every suggestion written down first."""
+"""The adaptive searches: Optuna suggests configurations from the results of ended trials."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from orchestrator.errors import RequestError
 from orchestrator.federation.seeds import derive
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.request import SweepRequest
-from orchestrator.sweeping.space import is_at_or_below, lists_as_choices, plain
+from orchestrator.sweeping.space import grids_as_choices, is_at_or_below, to_plain
 from orchestrator.sweeping.store import Ending
 from orchestrator.sweeping.trials import TrialSpec, with_seeds
 from orchestrator.sweeping.tune.not_pickled import NotPickled
@@ -26,10 +26,11 @@ MakeTask = Callable[[TrialSpec], dict[str, Any]]
 
 @final
 class RecordedSearch(NotPickled, Searcher):
-    """Asks Optuna for configurations, each of which becomes as many trials as there are seeds.
+    """Asks Optuna for configurations and turns each of them into one trial per seed.
 
-    A trial is handed to `record` before Tune hears of it. What an earlier process recorded is asked for again, in the
-    same order and with the same answers, and what had ended is told as it was then; then new ones follow.
+    The search passes every trial to `record` before it passes the trial to Tune. In a resumed sweep, the search
+    replays the recorded trials: Optuna suggests the recorded values in the same order and learns the recorded endings.
+    New suggestions follow after the replay.
     """
 
     def __init__(
@@ -41,19 +42,22 @@ class RecordedSearch(NotPickled, Searcher):
         base_seed: int,
         record: Callable[[Sequence[TrialSpec]], None],
         make_task: MakeTask,
-        refuse: Callable[[TrialSpec, RequestError], None],
-        earlier: Sequence[TrialSpec] = (),
+        reject: Callable[[TrialSpec, RequestError], None],
+        recorded: Sequence[TrialSpec] = (),
         endings: Mapping[int, Ending] | None = None,
     ) -> None:
-        """`dimensions` are the keys that vary; `make_task` gives what Tune keeps of a trial.
+        """Create the search and replay the recorded trials.
 
-        A trial that cannot be, for which it raises a RequestError, goes to `refuse` instead: it has failed.
+        - `dimensions`: dotted key -> domain, list or constant.
+        - `make_task`: returns the values that Tune stores of a trial. If it raises RequestError for a trial, the search
+          passes the trial to `reject` and continues with the next trial.
+        - `recorded`, `endings`: trials and endings of the earlier processes of the sweep.
         """
         super().__init__()
         self._request, self._base_seed = request, base_seed
-        self._record, self._make_task, self._refuse = record, make_task, refuse
+        self._record, self._make_task, self._reject = record, make_task, reject
         self._names = [goal.name for goal in objective.goals]
-        chosen = lists_as_choices(dimensions)
+        chosen = grids_as_choices(dimensions)
         self._computed = {key: value for key, value in chosen.items() if isinstance(value, Function)}
         self._keys = list(chosen)
         self._fixed = {key: value for key, value in chosen.items() if not isinstance(value, Domain)}
@@ -68,21 +72,21 @@ class RecordedSearch(NotPickled, Searcher):
         self._waiting: list[TrialSpec] = []
         self._ended: defaultdict[int, dict[int, Mapping[str, float] | None]] = defaultdict(dict)
         self._tune_ids: dict[str, int] = {}
-        self._optuna = self._make_optuna(objective, domains, earlier)
-        self._num_asked = 0
-        self._replay(earlier, endings or {})
+        self._optuna = self._make_optuna(objective, domains, recorded)
+        self._num_suggested = 0
+        self._replay(recorded, endings or {})
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial for Tune; FINISHED after the last one."""
-        while self._waiting or self._num_asked < self._request.samples:
+        """Return the next trial for Tune, or FINISHED after the last trial."""
+        while self._waiting or self._num_suggested < self._request.samples:
             if not self._waiting:
-                self._waiting = self._ask()
+                self._waiting = self._suggest_group()
                 self._record(self._waiting)
             spec = self._waiting.pop(0)
             try:
                 task = self._make_task(spec)
             except RequestError as error:
-                self._refuse(spec, error)
+                self._reject(spec, error)
                 self._tell(spec.number, None)
                 continue
             self._tune_ids[trial_id] = spec.number
@@ -92,48 +96,48 @@ class RecordedSearch(NotPickled, Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """A trial has ended; Optuna is told when all seeds of its configuration have."""
+        """Record the result of a trial. Optuna learns the mean when all seeds of the configuration have ended."""
         failed = error or result is None or any(name not in result for name in self._names)
         values = None if failed or result is None else {name: result[name] for name in self._names}
         self._tell(self._tune_ids.pop(trial_id), values)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Nothing is learnt before the end."""
+        """Ignore intermediate results: Optuna learns only from final results."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the sweep's own files are what it goes on from."""
+        """Do nothing: a resumed sweep reads its own files."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing, see `save`."""
+        """Do nothing, see `save`."""
 
     def _make_optuna(
-        self, objective: Objective, domains: Mapping[str, Domain], earlier: Sequence[TrialSpec]
+        self, objective: Objective, domains: Mapping[str, Domain], recorded: Sequence[TrialSpec]
     ) -> OptunaSearch:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        first = [spec for spec in earlier if spec.number % self._request.seeds == 0]
-        # what is asked for again draws nothing: the same seed would begin with the same configurations anew
+        first = [spec for spec in recorded if spec.number % self._request.seeds == 0]
+        # replayed suggestions use no random numbers: with an unchanged seed, new suggestions would repeat them
         seed = derive(self._base_seed, "optuna", len(first)) % 2**32
         sampler: optuna.samplers.BaseSampler
         if self._request.search == "nsga2":
             sampler = optuna.samplers.NSGAIISampler(seed=seed)
         else:
             sampler = optuna.samplers.TPESampler(seed=seed)
-        by_number = {
+        by_index = {
             key: tune.choice(range(len(self._choices[key]))) if key in self._choices else domain
             for key, domain in domains.items()
         }
         return OptunaSearch(
-            OptunaSearch.convert_search_space(by_number),
+            OptunaSearch.convert_search_space(by_index),
             metric=self._names,
             mode=[goal.mode for goal in objective.goals],
             points_to_evaluate=[
-                {key: self._as_optuna_knows(key, spec.values) for key in domains} for spec in first
+                {key: self._optuna_value(key, spec.values) for key in domains} for spec in first
             ],
             sampler=sampler,
         )
 
-    def _as_optuna_knows(self, key: str, values: Mapping[str, Any]) -> Any:
-        """The value that was written down; of a choice its number, since Optuna has no mappings."""
+    def _optuna_value(self, key: str, values: Mapping[str, Any]) -> Any:
+        """Return a recorded value in Optuna's form: the index of a choice, because Optuna does not accept mappings."""
         if key not in self._choices:
             return values[key]
         others = [other for other in self._keys if other.startswith(f"{key}.")]
@@ -143,41 +147,41 @@ class RecordedSearch(NotPickled, Searcher):
             if is_at_or_below(k, key) and not any(is_at_or_below(k, other) for other in others)
         }
         return next(
-            n for n, choice in enumerate(self._choices[key]) if flatten({key: plain(choice)}) == below
+            n for n, choice in enumerate(self._choices[key]) if flatten({key: to_plain(choice)}) == below
         )
 
-    def _ask(self) -> list[TrialSpec]:
-        index = self._num_asked
-        drawn = self._optuna.suggest(_name(index)) or {}
-        chosen = {key: found[drawn[key]] for key, found in self._choices.items()}
-        known = {**self._fixed, **drawn, **chosen}
+    def _suggest_group(self) -> list[TrialSpec]:
+        index = self._num_suggested
+        suggested = self._optuna.suggest(_optuna_id(index)) or {}
+        chosen = {key: options[suggested[key]] for key, options in self._choices.items()}
+        known = {**self._fixed, **suggested, **chosen}
         values = {key: known[key] for key in self._keys if key in known}
         for key, value in self._computed.items():
             values[key] = value.sample(config=values)
-        self._num_asked += 1
+        self._num_suggested += 1
         first = index * self._request.seeds
         return [
             TrialSpec(number=first + offset, values=seeded)
             for offset, seeded in enumerate(
-                with_seeds(flatten(plain(values)), self._base_seed, self._request.seeds)
+                with_seeds(flatten(to_plain(values)), self._base_seed, self._request.seeds)
             )
         ]
 
-    def _replay(self, earlier: Sequence[TrialSpec], endings: Mapping[int, Ending]) -> None:
-        present = {spec.number: spec for spec in earlier}
+    def _replay(self, recorded: Sequence[TrialSpec], endings: Mapping[int, Ending]) -> None:
+        by_number = {spec.number: spec for spec in recorded}
         seeds = self._request.seeds
-        for number in [n for n in present if n % seeds == 0]:
-            self._optuna.suggest(_name(self._num_asked))
-            self._num_asked += 1
-            wanted = with_seeds(present[number].values, self._base_seed, seeds)
-            group = [TrialSpec(number=number + n, values=values) for n, values in enumerate(wanted)]
-            # a kill may have cut the record of a group short
-            self._record(lost := [spec for spec in group if spec.number not in present])
+        for number in [n for n in by_number if n % seeds == 0]:
+            self._optuna.suggest(_optuna_id(self._num_suggested))
+            self._num_suggested += 1
+            seeded = with_seeds(by_number[number].values, self._base_seed, seeds)
+            group = [TrialSpec(number=number + n, values=values) for n, values in enumerate(seeded)]
+            # the process may have been killed before it recorded the whole group
+            self._record(missing := [spec for spec in group if spec.number not in by_number])
             self._waiting += [spec for spec in group if spec.number not in endings]
             for spec in group:
                 if ending := endings.get(spec.number):
                     self._tell(spec.number, None if ending.status == "failed" else ending.objective)
-            present |= {spec.number: spec for spec in lost}
+            by_number |= {spec.number: spec for spec in missing}
 
     def _tell(self, number: int, values: Mapping[str, float] | None) -> None:
         index = number // self._request.seeds
@@ -186,11 +190,13 @@ class RecordedSearch(NotPickled, Searcher):
         if len(group) < self._request.seeds:
             return
         known = [found for found in group.values() if found is not None]
-        whole = len(known) == len(group)
-        result = {name: fmean(found[name] for found in known) for name in self._names} if whole else None
-        self._optuna.on_trial_complete(_name(index), result, error=not whole)
+        is_complete = len(known) == len(group)
+        result = (
+            {name: fmean(found[name] for found in known) for name in self._names} if is_complete else None
+        )
+        self._optuna.on_trial_complete(_optuna_id(index), result, error=not is_complete)
 
 
-def _name(index: int) -> str:
-    """What Optuna's side calls a configuration."""
+def _optuna_id(index: int) -> str:
+    """Return the trial id that Tune's Optuna wrapper uses for a configuration."""
     return f"configuration-{index}"

@@ -1,4 +1,4 @@
-"""A whole sweep from request to result: planned, run on Tune, tracked, compared; and the same for one that goes on."""
+"""Runs a whole sweep, new or resumed: plan, trials on Ray Tune, tracking, report and result."""
 
 import os
 import shutil
@@ -30,15 +30,15 @@ from orchestrator.runtime.session import check_storage_and_tracking, on_interrup
 from orchestrator.storage.atomic_write import write_durably
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
-from orchestrator.sweeping.plan import SweepPlan, plan_again, plan_sweep
+from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep
 from orchestrator.sweeping.report import report_sweep
 from orchestrator.sweeping.request import SweepRequest
-from orchestrator.sweeping.result import SweepResult, result_of
-from orchestrator.sweeping.resumption import left_over, settled, undelivered
+from orchestrator.sweeping.result import SweepResult, read_result
+from orchestrator.sweeping.resumption import final_endings, remaining_trials, undelivered_runs
 from orchestrator.sweeping.store import Ending, SweepStore
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.sweeping.tune.callback import MLFLOW_STATUS, SweepCallback, SweepStopper
-from orchestrator.sweeping.tune.dataset_cache import start_shelf
+from orchestrator.sweeping.tune.dataset_cache import start_dataset_cache
 from orchestrator.sweeping.tune.fit import (
     RemainingTrials,
     TrialFactory,
@@ -54,8 +54,8 @@ from orchestrator.tracking.record import RunInfo
 def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = False) -> SweepResult:
     """Run a sweep in a new folder of `runtime.storage`.
 
-    A trial that fails does not end it. Raises a RequestError for what cannot be done as asked, TrackingError when the
-    store is unreachable at the start or what it lacks cannot be delivered at the end.
+    A failed trial does not end the sweep. Raises RequestError for an invalid request. Raises TrackingError when MLflow
+    is unreachable at the start, or when some results could not be delivered at the end.
     """
     plan = plan_sweep(request)
     trials = [] if plan.is_adaptive else plan.trials()
@@ -63,7 +63,7 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
     folder = plan.config.runtime.storage.resolve() / unique_name(plan.space.name)
     folder.mkdir(parents=True)
     store = SweepStore(folder)
-    if request.space.endswith(".py"):  # a resumption may come from another folder
+    if request.space.endswith(".py"):  # the user may resume the sweep from another folder
         request = request.model_copy(update={"space": str(Path(request.space).expanduser().resolve())})
     store.describe(
         {
@@ -78,13 +78,13 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
         }
     )
     store.add_trials(trials)
-    if plan.overruled:
-        display.note(f"{plan.space.name} sets {', '.join(plan.overruled)}, whatever the config file says")
+    if plan.overridden:
+        display.note(f"space {plan.space.name} overrides {', '.join(plan.overridden)} of the config file")
     try:
         return _run(plan, store, display, verbose)
     except RequestError:
         if not any(store.run_folders(trial.number) for trial in store.trials()):
-            shutil.rmtree(folder)  # refused before its first trial: there is nothing to resume
+            shutil.rmtree(folder)  # rejected before the first trial: there is nothing to resume
         raise
 
 
@@ -95,74 +95,41 @@ def resume_sweep(
     max_concurrent: int | None = None,
     verbose: bool = False,
 ) -> SweepResult:
-    """Finish a sweep: trials that finished or were stopped are not run again, the others go on from their last commits.
+    """Resume a sweep: run the trials that have neither finished nor been stopped, from their last checkpoints.
 
-    Relative paths in its config are meant in the folder in which it was started. Raises CheckpointError when the
-    folder does not hold a sweep, or its space has changed, and what `sweep` raises.
+    Relative paths in the sweep's config refer to the folder in which the sweep was started. Raises CheckpointError
+    when the folder does not contain a sweep or the search space has changed. Raises the errors of `sweep` too.
     """
     store = SweepStore(folder)
     home = Path(store.about().get("home", os.getcwd()))
     changes = {} if max_concurrent is None else {"max_concurrent": max_concurrent}
     with chdir(home if home.is_dir() else os.getcwd()):
-        plan = plan_again(store, **changes)
+        plan = plan_resumed_sweep(store, **changes)
         check_storage_and_tracking(plan.config)
         return _run(plan, store, display, verbose)
 
 
 def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bool) -> SweepResult:
+    """Run the remaining trials on Ray, and write and return the result."""
     config = plan.config
-    resumption = f"sparsefleet sweep {store.folder} --resume"
+    resume_command = f"sparsefleet sweep {store.folder} --resume"
     with (
         store.locked(),
         ray_session(config.runtime, verbose=verbose),
-        exiting_when_head_is_lost(config.runtime.address, resumption),
+        exiting_when_head_is_lost(config.runtime.address, resume_command),
     ):
-        _require_member(config.runtime.address)
+        _require_cluster_node(config.runtime.address)
         recorded = store.trials()
-        ended = settled(store, recorded, plan.objective, plan.base)
-        pending = RemainingTrials(trials=left_over(store, recorded, ended), recorded=recorded, ended=ended)
-        num_trials = _num_trials(plan, recorded)
-        capacity = cluster_capacity()
-        share = share_of_cluster(plan, max(1, num_trials - len(ended)), capacity)
-        tasks = TrialFactory(plan, capacity, share)
-        for trial in () if plan.is_adaptive else pending.trials:
-            tasks(trial)
-        display.note(f"{store.sweep_id}: {num_trials} trials, {share.concurrent} at a time")
-        info = _sweep_info(plan, store) if config.tracking.enabled else None
-        tracker = SweepTracker(store.sweep_id, info)
-        interruption = SweepStopper()
-        around = TuneEnvironment(
-            store=store,
-            tasks=tasks,
-            share=share,
-            shelf=f"{store.sweep_id}/data",
-            home=os.getcwd(),
-            watch=SweepCallback(
-                store,
-                plan.objective,
-                tracker,
-                display,
-                interruption,
-                NodeMonitor(capacity, config.runtime.restart_timeout_s),
-                together=plan.request.scheduler == "pbt",
-            ),
-            interruption=interruption,
+        ended = final_endings(store, recorded, plan.objective, plan.base)
+        remaining = RemainingTrials(
+            trials=remaining_trials(store, recorded, ended), recorded=recorded, ended=ended
         )
+        environment = _set_up(plan, store, remaining, display)
         started_s = time.perf_counter()
-        try:
-            _deliver_again(store, recorded, ended, tracker)
-            _fit_shown(plan, pending, around, display, num_trials)
-            for line in store.data_notes():
-                display.note(line)
-            result = _conclude(plan, pending, around, num_trials)
-        except Exception:
-            with suppress(SparsefleetError):
-                around.watch.interrupted()
-            if problem := tracker.give_up():
-                display.note(problem)
-            raise
+        result = _run_trials(plan, remaining, environment, display)
+        tracker = environment.tracker
         display.note("writing to MLflow" if config.tracking.enabled else "MLflow is off")
-        tracker.finish("KILLED" if result.interrupted else "FINISHED", _numbers(result))
+        tracker.finish("KILLED" if result.interrupted else "FINISHED", _final_metrics(result))
         problem = tracker.close()
         wall_s = time.perf_counter() - started_s
         result = replace(result, wall_s=wall_s, tracking_s=tracker.spent_s)
@@ -172,107 +139,163 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
         return result
 
 
-def _require_member(address: str | None) -> None:
-    """Tune and the writing down of results are in the command's process, and the drivers beside it."""
+def _set_up(
+    plan: SweepPlan, store: SweepStore, remaining: RemainingTrials, display: SweepProgress
+) -> TuneEnvironment:
+    """Plan the trials on the cluster, and start the tracker. Raises ResourceError for a trial that does not fit."""
+    num_trials = _num_trials(plan, remaining.recorded)
+    capacity = cluster_capacity()
+    share = share_of_cluster(plan, max(1, num_trials - len(remaining.ended)), capacity)
+    make_task = TrialFactory(plan, capacity, share)
+    for trial in () if plan.is_adaptive else remaining.trials:
+        make_task(trial)
+    display.note(f"{store.sweep_id}: {num_trials} trials, {share.concurrent} at a time")
+    info = _sweep_info(plan, store) if plan.config.tracking.enabled else None
+    tracker = SweepTracker(store.sweep_id, info)
+    stopper = SweepStopper()
+    callback = SweepCallback(
+        store,
+        plan.objective,
+        tracker,
+        display,
+        stopper,
+        NodeMonitor(capacity, plan.config.runtime.restart_timeout_s),
+        is_population=plan.request.scheduler == "pbt",
+    )
+    return TuneEnvironment(
+        store=store,
+        make_task=make_task,
+        share=share,
+        dataset_cache=f"{store.sweep_id}/data",
+        home=os.getcwd(),
+        tracker=tracker,
+        callback=callback,
+        stopper=stopper,
+    )
+
+
+def _run_trials(
+    plan: SweepPlan, remaining: RemainingTrials, environment: TuneEnvironment, display: SweepProgress
+) -> SweepResult:
+    """Run the remaining trials and write the report. On an error, mark the sweep as failed in MLflow."""
+    store, tracker = environment.store, environment.tracker
+    num_trials = _num_trials(plan, remaining.recorded)
+    try:
+        _deliver_missing_runs(store, remaining.recorded, remaining.ended, tracker)
+        _fit_with_display(plan, remaining, environment, display, num_trials)
+        for line in store.data_notes():
+            display.note(line)
+        return _conclude(plan, remaining, environment, num_trials)
+    except Exception:
+        with suppress(SparsefleetError):
+            environment.callback.summarise_interrupted()
+        if problem := tracker.fail():
+            display.note(problem)
+        raise
+
+
+def _require_cluster_node(address: str | None) -> None:
+    """Reject Ray Client: Tune, the sweep's folder and the trials' drivers must be on the node of the command."""
     if is_client_connection():
-        problem = "a sweep is run on a node of its cluster, not through Ray Client"
-        remedy = "`sparsefleet submit --address http://HEAD:8265 sweep ...` with runtime.address=auto runs it there"
+        problem = "a sweep must run on a node of its cluster, not through Ray Client"
+        remedy = "run `sparsefleet submit --address http://HEAD:8265 sweep ...` with runtime.address=auto"
         raise ConfigError("runtime.address", address, problem, remedy)
 
 
 def _num_trials(plan: SweepPlan, recorded: Sequence[TrialSpec]) -> int:
-    """Trials of the whole sweep, those that a search has not asked for yet too."""
+    """Return the number of trials of the whole sweep, including those that a search has not suggested yet."""
     return plan.request.samples * plan.request.seeds if plan.is_adaptive else len(recorded)
 
 
-def _fit_shown(
+def _fit_with_display(
     plan: SweepPlan,
-    pending: RemainingTrials,
-    around: TuneEnvironment,
+    remaining: RemainingTrials,
+    environment: TuneEnvironment,
     display: SweepProgress,
     num_trials: int,
 ) -> None:
-    """Let Tune run what is pending, and show how it goes.
+    """Run the remaining trials on Tune, and show the progress.
 
-    In more than one pass where trials lose their actors, or a node for which they wait.
+    The trials need several passes if trials lose their actors or wait for a node that left the cluster.
     """
-    if len(pending.ended) >= num_trials:
+    if len(remaining.ended) >= num_trials:
         return
-    display.start(around.store.sweep_id, num_trials, len(pending.ended))
+    display.start(environment.store.sweep_id, num_trials, len(remaining.ended))
     try:
-        with on_interrupt(around.interruption.request, "stopping the trials"):
-            _fit_with_shelf(plan, pending, around)
-            while around.watch.wants_another_pass and not around.interruption.requested:
-                left, around = planned_anew(plan, pending, around, cluster_capacity())
+        with on_interrupt(environment.stopper.request, "stopping the trials"):
+            _run_pass(plan, remaining, environment)
+            while environment.callback.needs_another_pass and not environment.stopper.requested:
+                left, environment = plan_next_pass(plan, remaining, environment, cluster_capacity())
                 if left.trials or plan.is_adaptive:
-                    _fit_with_shelf(plan, left, around)
+                    _run_pass(plan, left, environment)
     finally:
         display.stop()
-    if around.watch.problem is not None:
-        raise around.watch.problem
+    if environment.callback.problem is not None:
+        raise environment.callback.problem
 
 
-def _fit_with_shelf(plan: SweepPlan, pending: RemainingTrials, around: TuneEnvironment) -> None:
-    """One pass, with an actor beside it that loads the data."""
-    shelf = start_shelf(around.shelf, around.home)
+def _run_pass(plan: SweepPlan, remaining: RemainingTrials, environment: TuneEnvironment) -> None:
+    """Run one pass of Tune together with the actor that loads the data."""
+    dataset_cache = start_dataset_cache(environment.dataset_cache, environment.home)
     try:
-        fit(plan, pending, around)
+        fit(plan, remaining, environment)
     finally:
-        end_actors([shelf])
+        end_actors([dataset_cache])
 
 
-def planned_anew(
-    plan: SweepPlan, begun: RemainingTrials, around: TuneEnvironment, capacity: Capacity
+def plan_next_pass(
+    plan: SweepPlan, first: RemainingTrials, environment: TuneEnvironment, capacity: Capacity
 ) -> tuple[RemainingTrials, TuneEnvironment]:
-    """What is left of what this process has begun, on what the cluster has now: the trials that have not ended.
+    """Plan the trials that have not ended on the present cluster. `first` is what the first pass had to run.
 
-    One that the cluster does not hold any more has failed.
+    A trial that does not fit into the cluster any more is recorded as failed.
     """
-    store, watch = around.store, around.watch
-    watch.begin_anew(capacity)
+    store, callback = environment.store, environment.callback
+    callback.start_pass(capacity)
     recorded = store.trials()
-    left = [t for t in recorded if t.number not in begun.ended and t.number not in watch.ended_here]
+    ended_numbers = {*first.ended, *callback.ended_in_process}
+    left = [trial for trial in recorded if trial.number not in ended_numbers]
     for trial in left:
         store.mark_superseded(trial.number)
-    num_ended = len({*begun.ended, *watch.ended_here})
-    share = share_of_cluster(plan, max(1, _num_trials(plan, recorded) - num_ended), capacity)
-    around = replace(around, tasks=TrialFactory(plan, capacity, share), share=share)
+    share = share_of_cluster(plan, max(1, _num_trials(plan, recorded) - len(ended_numbers)), capacity)
+    environment = replace(environment, make_task=TrialFactory(plan, capacity, share), share=share)
     trials = []
-    for trial in left_over(store, left, {}):
+    for trial in remaining_trials(store, left, {}):
         try:
-            around.tasks(trial)
-        except RequestError as lack:
-            watch.refuse(trial, lack)
+            environment.make_task(trial)
+        except RequestError as error:
+            callback.reject_trial(trial, error)
         else:
             trials.append(trial)
-    ended = {n: ending for n, ending in store.endings().items() if n in begun.ended or n in watch.ended_here}
-    return RemainingTrials(trials=trials, recorded=recorded, ended=ended), around
+    ended_numbers |= callback.ended_in_process
+    ended = {number: ending for number, ending in store.endings().items() if number in ended_numbers}
+    return RemainingTrials(trials=trials, recorded=recorded, ended=ended), environment
 
 
 def _conclude(
-    plan: SweepPlan, pending: RemainingTrials, around: TuneEnvironment, num_trials: int
+    plan: SweepPlan, remaining: RemainingTrials, environment: TuneEnvironment, num_trials: int
 ) -> SweepResult:
-    """What the sweep came to, with its report. Raises SparsefleetError when a trial did not end."""
-    store, interrupted = around.store, around.interruption.requested
-    missing = num_trials - len({*pending.ended, *around.watch.ended_here})
+    """Write the report and return the result. Raises SparsefleetError when a trial has no ending."""
+    store, interrupted = environment.store, environment.stopper.requested
+    missing = num_trials - len({*remaining.ended, *environment.callback.ended_in_process})
     if interrupted:
-        around.watch.interrupted()
+        environment.callback.summarise_interrupted()
     elif missing:
         raise SparsefleetError(
-            f"{missing} trials of {store.sweep_id} did not end, and Tune does not say why; "
-            f"`sparsefleet sweep {store.folder} --resume` runs them"
+            f"{missing} trials of {store.sweep_id} did not end, and Tune gives no cause; "
+            f"run them with `sparsefleet sweep {store.folder} --resume`"
         )
     else:
         shutil.rmtree(store.folder / "tune", ignore_errors=True)
     report_sweep(store, plan.objective)
-    return result_of(store, plan.objective, store.trials(), num_trials, interrupted=interrupted)
+    return read_result(store, plan.objective, store.trials(), num_trials, interrupted=interrupted)
 
 
-def _deliver_again(
+def _deliver_missing_runs(
     store: SweepStore, trials: Sequence[TrialSpec], ended: Mapping[int, Ending], tracker: SweepTracker
 ) -> None:
-    """What a kill kept from MLflow of runs that had ended."""
-    for folder, status in undelivered(store, trials, ended):
+    """Send the ended runs to MLflow that an earlier process could not deliver before it was killed."""
+    for folder, status in undelivered_runs(store, trials, ended):
         run = RunStore(folder)
         tracker.start(run_info(run, ExperimentConfig.parse(run.config())))
         tracker.end(run.run_id, MLFLOW_STATUS[status], RunSummary.read(folder / "summary.json"))
@@ -280,7 +303,7 @@ def _deliver_again(
 
 def _sweep_info(plan: SweepPlan, store: SweepStore) -> RunInfo:
     about, config = store.about(), plan.config
-    asked = {
+    options = {
         f"sweep.{key}": value for key, value in about["request"].items() if key not in ("config", "overrides")
     }
     dimensions = {f"dimension.{key}": value for key, value in about["dimensions"].items()}
@@ -292,7 +315,7 @@ def _sweep_info(plan: SweepPlan, store: SweepStore) -> RunInfo:
         artifact_root=None,
         run_name=store.sweep_id,
         params=public_params(put_values(plan.base, {}))
-        | {k: str(v) for k, v in (asked | dimensions).items()},
+        | {k: str(v) for k, v in (options | dimensions).items()},
         tags={
             "mlflow.user": user_name(),
             "sweep": store.sweep_id,
@@ -304,7 +327,7 @@ def _sweep_info(plan: SweepPlan, store: SweepStore) -> RunInfo:
     )
 
 
-def _numbers(result: SweepResult) -> dict[str, Any]:
+def _final_metrics(result: SweepResult) -> dict[str, Any]:
     best = result.best
     return {
         "num_trials": result.num_trials,

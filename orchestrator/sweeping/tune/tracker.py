@@ -1,4 +1,4 @@
-"""The sweep's tracker: its one writer in an actor of its own, whose calls nobody waits for until the end."""
+"""Sends the metrics of a sweep to MLflow through one writer actor. The sweep waits for the writer only at the end."""
 
 import time
 from typing import Any, final
@@ -17,13 +17,13 @@ from orchestrator.tracking.tracker import Status
 
 @final
 class SweepTracker:
-    """Hands calls to the writer in order; without MLflow (`info` None) it does nothing.
+    """Forwards calls to the writer actor in order; does nothing when MLflow is off (`info` is None).
 
-    `spent_s` is the time that the sweep's process has spent on tracking.
+    `spent_s` is the time that the sweep's process has spent on tracking, in seconds.
     """
 
     def __init__(self, sweep_id: str, info: RunInfo | None) -> None:
-        """Starts the writer, which opens the sweep's MLflow run."""
+        """Start the writer, which opens the MLflow run of the sweep."""
         self.spent_s = 0.0
         self._calls = PendingCalls()
         self._writer: Any = None
@@ -33,7 +33,7 @@ class SweepTracker:
             self._opening = self._writer.open.remote(info)
 
     def check(self) -> None:
-        """Raise TrackingError if the store is known to have refused the sweep's run; waits for nothing."""
+        """Raise TrackingError if MLflow has already rejected the sweep's run. Does not wait for an answer."""
         if self._writer is None:
             return
         ready, _ = ray.wait([self._opening], timeout=0)
@@ -41,28 +41,31 @@ class SweepTracker:
             get_unwrapped(self._opening, "the tracker")
 
     def start(self, info: RunInfo) -> None:
-        """A trial's run begins, or goes on."""
+        """Start to track the run of a trial, or resume tracking."""
         self._call("start", info)
 
     def advance(self, run_id: str, round_idx: int) -> None:
-        """A trial's run has committed this round."""
+        """Send the records of a trial's run up to this round (0-based)."""
         self._call("advance", run_id, round_idx)
 
     def end(self, run_id: str, status: Status, summary: RunSummary) -> None:
-        """A trial's run has ended."""
+        """Mark the run of a trial as ended."""
         known = {key: value for key, value in summary.to_dict().items() if value is not None}
         self._call("end", run_id, status, known)
 
     def log(self, record: RoundRecord) -> None:
-        """A line of the sweep's own metrics."""
+        """Send a record of the sweep's own metrics."""
         self._call("log", record)
 
     def finish(self, status: Status, summary: dict[str, Any]) -> None:
-        """The sweep has ended."""
+        """Mark the sweep as ended."""
         self._call("finish", status, summary)
 
-    def give_up(self) -> str | None:
-        """Mark the sweep as failed and close; what tracking has to complain about must not hide why it failed."""
+    def fail(self) -> str | None:
+        """Mark the sweep as failed and close the tracker; return the tracking problem, if any.
+
+        The method returns the problem instead of raising, so that it does not hide the error of the sweep.
+        """
         try:
             self.finish("FAILED", {})
             return self.close()
@@ -70,7 +73,7 @@ class SweepTracker:
             return str(error)
 
     def close(self) -> str | None:
-        """Wait for the writer; None when all has arrived, else what is missing. Raises TrackingError when it died."""
+        """Wait for the writer; return what it could not deliver, or None. Raises TrackingError when the writer died."""
         if self._writer is None:
             return None
         started_s = time.perf_counter()

@@ -1,6 +1,6 @@
-"""The Tune trainable around TrialRun: one driver, its clients in its own placement group.
+"""The Tune trainable that runs a trial: one driver with its client actors in one placement group.
 
-What Tune hands it, `config`, is plain: `sweep` is the same for all trials (TrialSetting), `trial` is a TrialTask.
+Tune's `config` has two entries with plain values: `sweep` is the TrialSetting of all trials, `trial` is a TrialTask.
 """
 
 import os
@@ -30,26 +30,30 @@ from orchestrator.experiment.prepare import prepare
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.resources import TrialResources
 from orchestrator.sweeping.store import VALUES_NOTE, SweepStore
-from orchestrator.sweeping.trial import RunLabels, TrialRun, open_store, take_over
+from orchestrator.sweeping.trial import RunLabels, TrialRun, begin_from_snapshot, open_store
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.sweeping.tune.dataset_cache import shared_samples
 
-#: which trial a checkpoint is of, beside its run's files
+#: file of a checkpoint that contains the name of the trial that wrote the checkpoint
 _OWNER = "trial"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialSetting:
-    """What all trials of a sweep are told; `base` is the config tree that they begin with.
+    """The settings that all trials of a sweep share.
 
-    `mutable` are the keys that population-based training may change; `replay` has a trial that goes on report its
-    past first; `home` is the folder in which relative paths of the config are meant.
+    - `base`: config tree that all trials start from.
+    - `objective`: text of the sweep's objective.
+    - `dataset_cache`: name of the actor that loads the data.
+    - `mutable`: keys that population-based training may change.
+    - `replay`: whether a resumed trial first reports its earlier evaluations.
+    - `home`: folder that relative paths in the config refer to.
     """
 
     sweep_dir: str
     base: Mapping[str, Any]
     objective: str
-    shelf: str
+    dataset_cache: str
     mutable: tuple[str, ...]
     replay: bool
     home: str
@@ -57,7 +61,10 @@ class TrialSetting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialTask:
-    """One trial: which, its values, and what it reserves; `actors` are (name, profile index), None in one process."""
+    """One trial for Tune: its number, its values and the resources that it reserves.
+
+    `actors` lists the client actors as (name, profile index); None means that the clients train in the trial's process.
+    """
 
     number: int
     values: Mapping[str, Any]
@@ -67,7 +74,7 @@ class TrialTask:
 
     @classmethod
     def of(cls, spec: TrialSpec, footprint: TrialResources) -> "TrialTask":
-        """A trial with what it reserves."""
+        """Create the task of a trial with these resources."""
         placement = footprint.placement
         return cls(
             number=spec.number,
@@ -79,33 +86,33 @@ class TrialTask:
 
     @property
     def placement(self) -> Placement | None:
-        """Where the trial's clients live; None: in its own process."""
+        """The client actors of the trial; None when the clients train in the trial's process."""
         if self.actors is None:
             return None
         actors = tuple((name, index) for name, index in self.actors)
         return Placement(self.mode, "in the trial's placement group", actors)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as Tune keeps them."""
+        """Return plain values, which Tune can store."""
         return asdict(self)
 
 
 def trial_name(trial: Any) -> str:
-    """What Tune calls a trial: its number, which stays when population-based training gives it another's values."""
+    """Return Tune's name for a trial: its number, which population-based training does not change."""
     return f"{trial.config['trial']['number']:03d}"
 
 
 @final
 class TuneTrial(tune.Trainable):
-    """A trial's actor, which Tune may reset for another trial that reserves the same."""
+    """The actor of a trial. Tune may reset the actor for another trial that reserves the same resources."""
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """The trial's bundles: its driver's first."""
+        """Return the placement group of the trial; the first bundle is the driver's."""
         return tune.PlacementGroupFactory([dict(bundle) for bundle in config["trial"]["bundles"]])
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Remember the task; it begins at the first step, since a checkpoint to begin from may still come."""
+        """Store the task. The run opens at the first step, because Tune may load a checkpoint before."""
         self._setting = TrialSetting(**config["sweep"])
         self._task = TrialTask(**config["trial"])
         self._run: TrialRun | None = None
@@ -113,7 +120,7 @@ class TuneTrial(tune.Trainable):
         os.chdir(self._setting.home)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Turn to another trial, which may take this one's client actors over."""
+        """Switch to another trial, and keep the client actors for this trial to reuse."""
         self._close_run()
         clients = self._clients
         self.setup(new_config)
@@ -121,26 +128,26 @@ class TuneTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One evaluation further."""
+        """Train until the next evaluation and return the result."""
         if self._run is None:
-            self._run = self._begin()
+            self._run = self._open_run()
         return self._run.step()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Everything that another trial needs to go on from here."""
+        """Save everything that another trial needs to continue from this point."""
         assert self._run is not None, "Tune asks for a checkpoint after a step"
         self._run.snapshot(Path(checkpoint_dir))
         (Path(checkpoint_dir) / _OWNER).write_text(self.trial_name)
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Go on from another trial's checkpoint in a new run; from an own one, in the run that is there."""
+        """Continue from a checkpoint: of this trial in its current run, of another trial in a new run."""
         assert isinstance(checkpoint, str), "this trainable's checkpoints are folders"
         if (Path(checkpoint) / _OWNER).read_text() != self.trial_name:
-            self._take_over(Path(checkpoint))
-        self._run = self._begin(replay=False)
+            self._begin_from_checkpoint(Path(checkpoint))
+        self._run = self._open_run(replay=False)
 
     def cleanup(self) -> None:
-        """Release the trial's run and the client actors."""
+        """Close the trial's run and end the client actors."""
         self._close_run()
         self._end_clients()
 
@@ -153,7 +160,7 @@ class TuneTrial(tune.Trainable):
     def _number(self) -> int:
         return int(self.trial_name)
 
-    def _begin(self, *, replay: bool | None = None) -> TrialRun:
+    def _open_run(self, *, replay: bool | None = None) -> TrialRun:
         store = SweepStore(Path(self._setting.sweep_dir))
         experiment, samples = self._prepared()
         folder = store.run_folder(self._number)
@@ -166,18 +173,18 @@ class TuneTrial(tune.Trainable):
             replay=self._setting.replay if replay is None else replay,
         )
 
-    def _take_over(self, checkpoint: Path) -> None:
-        """Make the run in which this trial goes on with another one's model, and mark the one it had."""
+    def _begin_from_checkpoint(self, checkpoint: Path) -> None:
+        """Create a run that continues from another trial's checkpoint, and mark the earlier run as superseded."""
         store = SweepStore(Path(self._setting.sweep_dir))
         experiment, _ = self._prepared()
         folder = store.next_run_folder(self._number)
         shutil.rmtree(folder, ignore_errors=True)
-        take_over(checkpoint, experiment, folder, self._labels(), self._setting.mutable)
+        begin_from_snapshot(checkpoint, experiment, folder, self._labels(), self._setting.mutable)
         store.mark_superseded(self._number)
 
     def _prepared(self) -> tuple[Experiment, SharedSamples]:
         config = self._config()
-        samples = shared_samples(self._setting.shelf, config)
+        samples = shared_samples(self._setting.dataset_cache, config)
         return prepare(config, samples.get()), samples
 
     def _config(self) -> ExperimentConfig:
@@ -204,7 +211,7 @@ class TuneTrial(tune.Trainable):
         return RayExecutor(experiment, shared, placement, clients, num_cores=max(1, int(cores)))
 
     def _client_actors(self, experiment: Experiment, placement: Placement) -> list[Any]:
-        """This actor's client actors: those of its last trial, where that one reserved the same."""
+        """Return the client actors of the last trial if it reserved the same resources, else new client actors."""
         profiles = experiment.setting.profiles
         wanted = repr([(name, reservation(profiles[index])) for name, index in placement.actors])
         if self._clients is not None and self._clients[0] == wanted:

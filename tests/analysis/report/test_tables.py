@@ -1,13 +1,10 @@
-"""The tables on the terminal and as text."""
+"""The text of a comparison's tables."""
 
-import io
-import re
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from orchestrator.analysis import CompareOptions, Comparison, compare, terminal_tables
+from orchestrator.analysis import CompareOptions, Comparison, compare
 from orchestrator.analysis.report.tables import cap_table, main_table, share_text
 from orchestrator.analysis.statistics import spread
 from tests.support.run_folders import (
@@ -20,7 +17,7 @@ from tests.support.run_folders import (
 
 @pytest.fixture
 def comparison(tmp_path: Path) -> Comparison:
-    """fedavg of two seeds; feddst, better and dearer, of two others, one of them common; topk of none."""
+    """fedavg with seeds 0 and 1; feddst, better and more expensive, with seeds 1 and 2; topk with seed 9."""
     for seed, final in ((0, 0.50), (1, 0.52)):
         write_run(tmp_path / f"fedavg-{seed}", seed=seed, rounds=records(0.25, final))
     for seed, final in ((1, 0.62), (2, 0.64)):
@@ -31,8 +28,8 @@ def comparison(tmp_path: Path) -> Comparison:
     return compare(picked(tmp_path), options)
 
 
-def test_the_main_table_by_hand(comparison: Comparison) -> None:
-    """Two values that are 0.02 apart: 12.7062 x 0.01."""
+def test_main_table_has_final_values_and_costs(comparison: Comparison) -> None:
+    """The half width of two values with distance 0.02 is 12.7062 x 0.01."""
     table = main_table(comparison)
     assert table.headings == (
         "configuration", "", "n", "accuracy", "personal", "difference", "upload", "download", "training", "emulated"
@@ -44,8 +41,8 @@ def test_the_main_table_by_hand(comparison: Comparison) -> None:
     )
 
 
-def test_the_caps_and_targets_by_hand(tmp_path: Path) -> None:
-    """feddst's means of three are .4, .6, .63 and .4, .6, .64; fedavg's .4, .5 and .4, .52, which is the last."""
+def test_cap_table_has_values_at_caps_and_costs_to_targets(tmp_path: Path) -> None:
+    """Means of three evaluations: feddst .4, .6, .63 and .4, .6, .64; fedavg .4, .5 and .4, .52."""
     for seed, values in ((0, (0.2, 0.5, 0.5, 0.5)), (1, (0.2, 0.46, 0.54, 0.56))):
         write_run(tmp_path / f"fedavg-{seed}", seed=seed, rounds=records(*values))
     for seed, values in ((1, (0.1, 0.5, 0.6, 0.7, 0.59)), (2, (0.1, 0.4, 0.7, 0.7, 0.52))):
@@ -62,54 +59,16 @@ def test_the_caps_and_targets_by_hand(tmp_path: Path) -> None:
     ]
 
 
-def test_without_a_baseline_there_is_no_such_column(tmp_path: Path) -> None:
+def test_main_table_without_baseline_has_no_difference_column(tmp_path: Path) -> None:
     write_run(tmp_path / "a")
     table = main_table(compare(picked(tmp_path)))
     assert "difference" not in table.headings
     assert {len(row) for row in table.rows} == {len(table.headings)}
 
 
-def test_shares_as_text() -> None:
+def test_share_text_formats_percentages() -> None:
     assert share_text(spread([0.5])) == "50.00"
     assert share_text(spread([-0.25]), sign=True) == "-25.00"
     assert share_text(spread([0.5, None, 0.5])) == "2 of 3"
     assert share_text(spread([None])) == "–"
     assert share_text(spread([])) == "–"
-
-
-@pytest.mark.parametrize("width", [100, 120])
-def test_the_terminal_shows_all_of_it_within_its_width(tmp_path: Path, width: int) -> None:
-    """Long labels fold; numbers and the mark of the front stay whole."""
-    for idx, lr in enumerate(("0.0123", "0.0456")):
-        for seed in range(2):
-            name = "a_long_folder/some_method.py:SomeMethod"
-            rounds = records(0.2, 0.9 + 0.03 * seed + 0.1 * idx * seed, bytes_a_round=1.23e9 + idx)
-            rounds[-1].metrics["personal/accuracy_mean"] = 0.9 + 0.03 * seed
-            write_run(tmp_path / f"{idx}-{seed}", f"training.lr={lr}", method=name, seed=seed, rounds=rounds)
-    comparison = compare(picked(tmp_path), CompareOptions(baseline="lr=0.0123"), ["[red]a note"])
-    screen = Console(file=io.StringIO(), width=width, color_system=None)
-    screen.print(terminal_tables(comparison))
-    assert isinstance(screen.file, io.StringIO)
-    lines = screen.file.getvalue().splitlines()
-    assert max(map(len, lines)) <= width
-    row = next(line for line in lines if "baseline" in line)
-    cells = ("*", "2", "91.50±19.06", "91.50±19.06", "baseline", "2.46 GB", "400 B", "2 kFLOP", "4 s")
-    assert re.search(" +".join(map(re.escape, cells)), row)
-    assert any("lr=0.0456" in line for line in lines)
-    assert any(line.startswith("Note: [red]a note") for line in lines)
-
-
-def test_on_a_narrow_terminal_intervals_stand_below_and_nothing_is_cut(comparison: Comparison) -> None:
-    screen = Console(file=io.StringIO(), width=80, color_system=None)
-    screen.print(terminal_tables(comparison))
-    assert isinstance(screen.file, io.StringIO)
-    table = screen.file.getvalue().split("Means over")[0]
-    assert table.count("*") == 3
-    assert max(map(len, table.splitlines())) <= 80
-    whole = {
-        word
-        for row in main_table(comparison).rows
-        for cell in row
-        for word in cell.replace("±", " ±").split()
-    }
-    assert whole <= set(table.split())

@@ -1,12 +1,12 @@
-"""Why a trial failed, from what Tune writes down."""
+"""The cause of a trial's failure, read from Tune's error file."""
 
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from orchestrator.errors import RoundError
-from orchestrator.sweeping.tune.causes import cause_of, is_loss
+from orchestrator.sweeping.tune.causes import cause_of, is_actor_loss
 
-#: what Ray says of a killed actor, shortened at the end
+#: Ray's message for a killed actor, shortened at the end
 DIED = """The actor died unexpectedly before finishing this task.
 \tclass_name: TuneTrial
 \tactor_id: e9c2855cf3029d76d5c9edac01000000
@@ -18,7 +18,7 @@ unexpectedly exits with a connection error code 2. End of file."""
 
 
 class TestCause:
-    """On one line."""
+    """`cause_of`."""
 
     @pytest.mark.parametrize(
         ("lines", "cause"),
@@ -33,45 +33,45 @@ class TestCause:
             ),
         ],
     )
-    def test_it_is_the_error_that_was_raised_last(self, lines: list[str], cause: str) -> None:
-        noted = ["Failure # 1 (occurred at 2026-01-01_00-00-00)", "Traceback (most recent call last):"]
+    def test_cause_is_the_last_error(self, lines: list[str], cause: str) -> None:
+        error_text = ["Failure # 1 (occurred at 2026-01-01_00-00-00)", "Traceback (most recent call last):"]
         if "died" not in lines[0]:
-            noted.append('  File "trial.py", line 3, in step')
+            error_text.append('  File "trial.py", line 3, in step')
         else:
-            noted.pop()
-        assert cause_of("\n".join([*noted, *lines, ""])) == cause
+            error_text.pop()
+        assert cause_of("\n".join([*error_text, *lines, ""])) == cause
 
     @pytest.mark.parametrize("kind", ["AssertionError", "StopIteration", "KeyboardInterrupt"])
-    def test_an_error_without_a_message_is_named_too(self, kind: str) -> None:
-        noted = (
+    def test_cause_of_an_error_without_message_is_its_class(self, kind: str) -> None:
+        error_text = (
             f"Failure # 1\nTraceback (most recent call last):\n  File x, line 3, in step\n    f()\n{kind}\n"
         )
-        assert cause_of(noted) == kind
+        assert cause_of(error_text) == kind
 
-    def test_ray_s_own_text_of_an_error_is_understood(self) -> None:
+    def test_cause_is_read_from_ray_s_error_text(self) -> None:
         inner = RoundError("too few updates")
         wrapped = RayTaskError("step", "Traceback\norchestrator.errors.RoundError: too few updates", inner)
-        noted = f"Failure # 1 (occurred at 2026)\n{wrapped.as_instanceof_cause()}\n"
-        assert cause_of(noted) == "RoundError: too few updates"
+        error_text = f"Failure # 1 (occurred at 2026)\n{wrapped.as_instanceof_cause()}\n"
+        assert cause_of(error_text) == "RoundError: too few updates"
 
-    def test_of_a_dead_actor_the_reason_is_enough(self) -> None:
-        noted = f"Failure # 1 (occurred at 2026)\n{DIED}\n"
-        assert cause_of(noted) == "The actor is dead because its worker process has died."
+    def test_cause_of_a_dead_actor_is_ray_s_reason(self) -> None:
+        error_text = f"Failure # 1 (occurred at 2026)\n{DIED}\n"
+        assert cause_of(error_text) == "The actor is dead because its worker process has died."
 
-    @pytest.mark.parametrize("noted", ["", "Failure # 1 (occurred at 2026)\n"])
-    def test_without_an_error_it_says_so(self, noted: str) -> None:
-        assert cause_of(noted) == "Tune gives no cause"
+    @pytest.mark.parametrize("error_text", ["", "Failure # 1 (occurred at 2026)\n"])
+    def test_empty_error_text_has_no_cause(self, error_text: str) -> None:
+        assert cause_of(error_text) == "Tune gives no cause"
 
-    def test_it_is_one_line_of_bounded_length(self) -> None:
+    def test_cause_has_at_most_500_characters(self) -> None:
         assert len(cause_of("Failure # 1\n" + "long words\n" * 1000)) <= 500
 
 
 class TestLoss:
-    """Whether the trial did anything wrong."""
+    """`is_actor_loss`."""
 
-    @pytest.mark.parametrize("error", [ActorDiedError(), DIED], ids=["bare", "as Ray tells it"])
-    def test_an_actor_that_died_is_lost(self, error: object) -> None:
-        assert is_loss(f"Failure # 1 (occurred at 2026)\n{error}\n")
+    @pytest.mark.parametrize("error", [ActorDiedError(), DIED], ids=["bare", "full message"])
+    def test_dead_actor_is_a_loss(self, error: object) -> None:
+        assert is_actor_loss(f"Failure # 1 (occurred at 2026)\n{error}\n")
 
     @pytest.mark.parametrize(
         ("raised", "lost"),
@@ -89,11 +89,11 @@ class TestLoss:
             ("  nothing that looks like an error", False),
         ],
     )
-    def test_an_error_of_the_trial_s_is_one_if_it_says_so(self, raised: str, lost: bool) -> None:
+    def test_only_errors_of_lost_actors_are_losses(self, raised: str, lost: bool) -> None:
         traceback = f'ray::TuneTrial.train() (pid=1)\n  File "trial.py", line 3, in step\n    f()\n{raised}'
         wrapped = RayTaskError("step", traceback, ValueError()).as_instanceof_cause()
-        assert is_loss(f"Failure # 1 (occurred at 2026)\n{wrapped}\n") == lost
+        assert is_actor_loss(f"Failure # 1 (occurred at 2026)\n{wrapped}\n") == lost
 
-    @pytest.mark.parametrize("noted", ["", "Failure # 1 (occurred at 2026)\n"])
-    def test_where_nothing_is_known_nothing_is_repeated(self, noted: str) -> None:
-        assert not is_loss(noted)
+    @pytest.mark.parametrize("error_text", ["", "Failure # 1 (occurred at 2026)\n"])
+    def test_empty_error_text_is_not_a_loss(self, error_text: str) -> None:
+        assert not is_actor_loss(error_text)

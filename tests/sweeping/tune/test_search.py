@@ -1,4 +1,4 @@
-"""A search that learns: what it hands out, records and tells Optuna, with no Ray running."""
+"""The adaptive search: the trials that it suggests and records, and the results that Optuna learns."""
 
 import json
 from math import inf
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ray import tune
 
-from tests.support.searches import ParsedCommand
+from tests.support.searches import SearchHarness
 
 LR = {"training.lr": tune.uniform(0.01, 0.1)}
 ALL = {
@@ -20,31 +20,31 @@ ALL = {
 }
 
 
-def test_it_hands_out_as_many_as_were_asked_for() -> None:
-    asked = ParsedCommand(LR, num_samples=3)
-    assert [spec.number for spec in asked.rest()] == [0, 1, 2]
-    assert asked.next() is None
-    assert asked.recorded == asked.handed_out
+def test_search_suggests_the_requested_number_of_trials() -> None:
+    harness = SearchHarness(LR, num_samples=3)
+    assert [spec.number for spec in harness.run_remaining()] == [0, 1, 2]
+    assert harness.next() is None
+    assert harness.recorded == harness.handed_out
 
 
-def test_each_trial_is_recorded_before_it_is_handed_out() -> None:
-    asked = ParsedCommand(LR, num_samples=2)
-    assert asked.recorded == []
-    first = asked.next()
-    assert asked.recorded == [first]
+def test_trial_is_recorded_before_it_is_suggested() -> None:
+    harness = SearchHarness(LR, num_samples=2)
+    assert harness.recorded == []
+    first = harness.next()
+    assert harness.recorded == [first]
 
 
-def test_a_trial_that_cannot_be_has_failed_and_the_next_one_is_handed_out() -> None:
-    asked = ParsedCommand(LR, num_samples=3)
-    asked.impossible = {1}
-    assert [spec.number for spec in asked.rest()] == [0, 2]
-    assert [number for number, _ in asked.refused] == [1]
-    assert "it cannot be; draw another" in asked.refused[0][1]
-    assert [spec.number for spec in asked.recorded] == [0, 1, 2]
+def test_invalid_trial_is_rejected_and_the_next_trial_suggested() -> None:
+    harness = SearchHarness(LR, num_samples=3)
+    harness.invalid = {1}
+    assert [spec.number for spec in harness.run_remaining()] == [0, 2]
+    assert [number for number, _ in harness.rejected] == [1]
+    assert harness.rejected[0][1].field == "training.lr"
+    assert [spec.number for spec in harness.recorded] == [0, 1, 2]
 
 
 def test_values_are_plain_and_in_their_domains() -> None:
-    for spec in ParsedCommand(ALL, num_samples=12).rest():
+    for spec in SearchHarness(ALL, num_samples=12).run_remaining():
         values = spec.values
         assert list(values) == list(ALL) or set(values) == set(ALL)
         assert 0.01 <= values["training.lr"] <= 0.1
@@ -56,100 +56,103 @@ def test_values_are_plain_and_in_their_domains() -> None:
         assert json.loads(json.dumps(values)) == values
 
 
-def test_the_seed_decides() -> None:
-    runs = [ParsedCommand(ALL, base_seed=seed, num_samples=5).rest() for seed in (1, 1, 2)]
+def test_suggestions_depend_on_the_seed() -> None:
+    runs = [SearchHarness(ALL, base_seed=seed, num_samples=5).run_remaining() for seed in (1, 1, 2)]
     assert runs[0] == runs[1] != runs[2]
 
 
-def test_it_learns() -> None:
-    """After ten random ones, what TPE asks for lies nearer to where the values were good."""
-    asked = ParsedCommand({"training.lr": tune.uniform(0.0, 1.0)}, num_samples=30)
+def test_tpe_suggests_values_near_good_results() -> None:
+    """After ten random suggestions, TPE suggests values nearer to the best value."""
+    harness = SearchHarness({"training.lr": tune.uniform(0.0, 1.0)}, num_samples=30)
     found = []
-    while (spec := asked.next()) is not None:
+    while (spec := harness.next()) is not None:
         found.append(spec.values["training.lr"])
-        asked.tell(spec, accuracy=1.0 - abs(found[-1] - 0.8))
+        harness.tell(spec, accuracy=1.0 - abs(found[-1] - 0.8))
     late = [abs(lr - 0.8) for lr in found[15:]]
     assert sum(late) / len(late) < 0.1
     assert max(abs(lr - 0.8) for lr in found[:10]) > 0.3
 
 
-def test_less_is_better_where_the_goal_says_so() -> None:
-    asked = ParsedCommand(
+def test_tpe_minimises_a_minimised_goal() -> None:
+    harness = SearchHarness(
         {"training.lr": tune.uniform(0.0, 1.0)}, num_samples=30, objective="time_to_accuracy=0.5"
     )
     found = []
-    while (spec := asked.next()) is not None:
+    while (spec := harness.next()) is not None:
         found.append(spec.values["training.lr"])
-        asked.tell(spec, time_to_accuracy_s=found[-1])
+        harness.tell(spec, time_to_accuracy_s=found[-1])
     assert sum(found[15:]) / len(found[15:]) < 0.2
 
 
-def test_a_goal_that_was_never_reached_does_not_stop_it() -> None:
-    asked = ParsedCommand(LR, num_samples=25, objective="time_to_accuracy=0.5")
+def test_infinite_goals_do_not_end_the_search() -> None:
+    harness = SearchHarness(LR, num_samples=25, objective="time_to_accuracy=0.5")
     for n in range(25):
-        spec = asked.next()
+        spec = harness.next()
         assert spec is not None
-        asked.tell(spec, time_to_accuracy_s=inf if n % 2 else 3.0)
-    assert asked.next() is None
-    assert len(asked.told()) == 25
-    assert asked.told()[:2] == [("COMPLETE", [3.0]), ("COMPLETE", [inf])]
+        harness.tell(spec, time_to_accuracy_s=inf if n % 2 else 3.0)
+    assert harness.next() is None
+    assert len(harness.optuna_results()) == 25
+    assert harness.optuna_results()[:2] == [("COMPLETE", [3.0]), ("COMPLETE", [inf])]
 
 
 class TestSeeds:
-    """Every configuration is run with each seed."""
+    """Every configuration has one trial per seed."""
 
-    def test_a_configuration_is_as_many_trials_as_there_are_seeds(self) -> None:
-        asked = ParsedCommand(LR, num_samples=2, seeds=3, base_seed=7)
-        found = asked.rest()
+    def test_configuration_becomes_one_trial_per_seed(self) -> None:
+        harness = SearchHarness(LR, num_samples=2, seeds=3, base_seed=7)
+        found = harness.run_remaining()
         assert [spec.number for spec in found] == list(range(6))
         assert [spec.values["seed"] for spec in found] == [7, 8, 9, 7, 8, 9]
         rates = [spec.values["training.lr"] for spec in found]
         assert rates == [rates[0]] * 3 + [rates[3]] * 3
         assert rates[0] != rates[3]
 
-    def test_the_whole_group_is_recorded_with_its_first(self) -> None:
-        asked = ParsedCommand(LR, seeds=3)
-        asked.next()
-        assert [spec.number for spec in asked.recorded] == [0, 1, 2]
+    def test_all_seeds_are_recorded_with_the_first_trial(self) -> None:
+        harness = SearchHarness(LR, seeds=3)
+        harness.next()
+        assert [spec.number for spec in harness.recorded] == [0, 1, 2]
 
-    def test_optuna_is_told_the_mean_when_the_last_has_ended(self) -> None:
-        asked = ParsedCommand(LR, seeds=3)
-        group = [asked.next() for _ in range(3)]
+    def test_optuna_learns_the_mean_when_the_last_seed_has_ended(self) -> None:
+        harness = SearchHarness(LR, seeds=3)
+        group = [harness.next() for _ in range(3)]
         for spec, accuracy in zip(reversed(group), (0.1, 0.2, 0.6), strict=True):
-            assert asked.told() == []
+            assert harness.optuna_results() == []
             assert spec is not None
-            asked.tell(spec, accuracy=accuracy)
-        assert asked.told() == [("COMPLETE", [pytest.approx(0.3)])]
+            harness.tell(spec, accuracy=accuracy)
+        assert harness.optuna_results() == [("COMPLETE", [pytest.approx(0.3)])]
 
     def test_groups_may_end_in_any_order(self) -> None:
-        asked = ParsedCommand(LR, seeds=2)
-        specs = [asked.next() for _ in range(4)]
+        harness = SearchHarness(LR, seeds=2)
+        specs = [harness.next() for _ in range(4)]
         for index, accuracy in ((2, 0.2), (0, 0.6), (3, 0.4), (1, 0.8)):
             spec = specs[index]
             assert spec is not None
-            asked.tell(spec, accuracy=accuracy)
-        assert asked.told() == [("COMPLETE", [pytest.approx(0.7)]), ("COMPLETE", [pytest.approx(0.3)])]
+            harness.tell(spec, accuracy=accuracy)
+        assert harness.optuna_results() == [
+            ("COMPLETE", [pytest.approx(0.7)]),
+            ("COMPLETE", [pytest.approx(0.3)]),
+        ]
 
-    def test_one_that_fails_makes_its_group_fail(self) -> None:
-        asked = ParsedCommand(LR, seeds=2)
-        first, second = asked.next(), asked.next()
+    def test_failed_seed_fails_its_configuration(self) -> None:
+        harness = SearchHarness(LR, seeds=2)
+        first, second = harness.next(), harness.next()
         assert first is not None
         assert second is not None
-        asked.tell(first)
-        asked.tell(second, accuracy=0.9)
-        assert asked.told() == [("FAIL", None)]
-        assert len(asked.rest()) == 2 * 4 - 2, "the others go on"
+        harness.tell(first)
+        harness.tell(second, accuracy=0.9)
+        assert harness.optuna_results() == [("FAIL", None)]
+        assert len(harness.run_remaining()) == 2 * 4 - 2, "the search continues"
 
     @pytest.mark.parametrize("result", [None, {}, {"done": True}])
-    def test_a_result_without_the_goals_is_a_failure(self, result: dict[str, Any] | None) -> None:
-        asked = ParsedCommand(LR)
-        asked.next()
-        asked.search.on_trial_complete("tune-0", result)
-        assert asked.told() == [("FAIL", None)]
+    def test_result_without_the_goals_is_a_failure(self, result: dict[str, Any] | None) -> None:
+        harness = SearchHarness(LR)
+        harness.next()
+        harness.search.on_trial_complete("tune-0", result)
+        assert harness.optuna_results() == [("FAIL", None)]
 
 
 class TestDimensions:
-    """What Optuna does not know by itself."""
+    """Dimensions that Optuna does not support itself."""
 
     def test_choices_may_be_mappings_and_lists(self) -> None:
         choices = [{"kind": "constant"}, {"kind": "step", "final_level": 0.9}, {"kind": "x", "steps": (1, 2)}]
@@ -160,53 +163,59 @@ class TestDimensions:
         ]
         found = [
             s.values
-            for s in ParsedCommand({"sparsity.schedule": tune.choice(choices)}, num_samples=20).rest()
+            for s in SearchHarness(
+                {"sparsity.schedule": tune.choice(choices)}, num_samples=20
+            ).run_remaining()
         ]
         assert all(values in flat for values in found)
         assert all(values in found for values in flat)
 
-    def test_a_choice_may_be_none(self) -> None:
-        found = ParsedCommand({"training.clip_norm": tune.choice([None, 1.0])}, num_samples=12).rest()
+    def test_choice_may_be_none(self) -> None:
+        found = SearchHarness(
+            {"training.clip_norm": tune.choice([None, 1.0])}, num_samples=12
+        ).run_remaining()
         assert {spec.values["training.clip_norm"] for spec in found} == {None, 1.0}
 
-    def test_a_computed_value_follows_what_it_is_computed_from(self) -> None:
+    def test_computed_value_uses_a_later_dimension(self) -> None:
         dimensions = {
             "training.local_epochs": tune.sample_from(lambda config: config["training.batch_size"] // 5),
             "training.batch_size": tune.choice([5, 10, 15]),
         }
-        for spec in ParsedCommand(dimensions, num_samples=8).rest():
+        for spec in SearchHarness(dimensions, num_samples=8).run_remaining():
             assert spec.values["training.local_epochs"] == spec.values["training.batch_size"] // 5
 
-    def test_a_computed_value_may_follow_another_as_in_a_grid(self) -> None:
+    def test_computed_value_uses_another_computed_value(self) -> None:
         dimensions = {
             "training.batch_size": tune.choice([5, 10, 15]),
             "training.local_epochs": tune.sample_from(lambda config: config["training.batch_size"] // 5),
             "training.rounds": tune.sample_from(lambda config: config["training.local_epochs"] + 1),
         }
-        for spec in ParsedCommand(dimensions, num_samples=4).rest():
+        for spec in SearchHarness(dimensions, num_samples=4).run_remaining():
             assert spec.values["training.rounds"] == spec.values["training.batch_size"] // 5 + 1
 
-    def test_fixed_values_stay(self) -> None:
-        (spec,) = ParsedCommand({**LR, "algorithm": {"name": "fedprox", "mu": 0.5}}, num_samples=1).rest()
+    def test_constants_are_values_of_every_trial(self) -> None:
+        (spec,) = SearchHarness(
+            {**LR, "algorithm": {"name": "fedprox", "mu": 0.5}}, num_samples=1
+        ).run_remaining()
         assert spec.values["algorithm.name"] == "fedprox"
         assert spec.values["algorithm.mu"] == 0.5
 
 
-def test_a_front_is_looked_for_with_both_goals() -> None:
-    asked = ParsedCommand(LR, search="nsga2", objective="pareto", num_samples=3, seeds=2)
+def test_optuna_learns_both_goals_of_a_pareto_search() -> None:
+    harness = SearchHarness(LR, search="nsga2", objective="pareto", num_samples=3, seeds=2)
     for n in range(6):
-        spec = asked.next()
+        spec = harness.next()
         assert spec is not None
-        asked.tell(spec, accuracy=0.1 * n, upload_bytes=100.0 * n)
-    assert asked.next() is None
-    assert asked.told() == [
+        harness.tell(spec, accuracy=0.1 * n, upload_bytes=100.0 * n)
+    assert harness.next() is None
+    assert harness.optuna_results() == [
         ("COMPLETE", [pytest.approx(0.05), 50.0]),
         ("COMPLETE", [pytest.approx(0.25), 250.0]),
         ("COMPLETE", [pytest.approx(0.45), 450.0]),
     ]
 
 
-def test_generations_go_on() -> None:
-    """NSGA-II breeds from its second population on."""
-    asked = ParsedCommand(ALL, search="nsga2", objective="pareto", num_samples=60)
-    assert len(asked.rest()) == 60
+def test_nsga2_continues_after_its_first_population() -> None:
+    """NSGA-II uses crossover from its second population on."""
+    harness = SearchHarness(ALL, search="nsga2", objective="pareto", num_samples=60)
+    assert len(harness.run_remaining()) == 60

@@ -1,4 +1,4 @@
-"""What another pass of a sweep begins with, on a cluster that has lost a node; no Ray runs."""
+"""The next pass of a sweep on a cluster that has lost a node. No Ray cluster runs."""
 
 from io import StringIO
 from pathlib import Path
@@ -16,7 +16,7 @@ from orchestrator.sweeping.resources import Share
 from orchestrator.sweeping.tune.callback import SweepCallback, SweepStopper
 from orchestrator.sweeping.tune.fit import RemainingTrials, TrialFactory, TuneEnvironment
 from orchestrator.sweeping.tune.node_monitor import NodeMonitor
-from orchestrator.sweeping.tune.session import planned_anew
+from orchestrator.sweeping.tune.session import plan_next_pass
 from orchestrator.sweeping.tune.tracker import SweepTracker
 from tests.support.sweeps import (
     BASE,
@@ -27,7 +27,7 @@ from tests.support.sweeps import (
 from tests.support.trial_runs import opened
 
 GIB = 2**30
-#: two devices: one that any node holds, one for a node with a camera
+#: two devices: `board` fits on any node, `camera` needs a node with a camera
 FLEET = """
 profiles:
   - {name: board, num_cpus: 0.5, flops_per_s: 1e9, uplink_bytes_per_s: 1e6, downlink_bytes_per_s: 1e6}
@@ -49,84 +49,89 @@ def _capacity(**more: float) -> Capacity:
     return Capacity(({"CPU": 5.0, "memory": 8.0 * GIB, f"node:{address}": 1.0, **more},))
 
 
-class Hall:
-    """A sweep of that plan with four trials, after its first pass."""
+class SweepAfterFirstPass:
+    """A sweep of the plan with four trials, after its first pass."""
 
     def __init__(self, plan: SweepPlan, folder: Path) -> None:
         self.plan, self.store, self.printed = plan, new_store(folder), StringIO()
         self.trials = plan.trials()
         self.store.add_trials(self.trials)
         capacity, share = _capacity(camera=1.0), Share(2, 1)
-        interruption = SweepStopper()
+        stopper = SweepStopper()
         display = SweepProgress(console=Console(file=self.printed, width=300))
         tracker = SweepTracker("sw-1", None)
-        room = NodeMonitor(capacity, 60.0)
-        self.watch = SweepCallback(
-            self.store, Objective.parse("accuracy"), tracker, display, interruption, room
+        node_monitor = NodeMonitor(capacity, 60.0)
+        self.callback = SweepCallback(
+            self.store, Objective.parse("accuracy"), tracker, display, stopper, node_monitor
         )
-        self.around = TuneEnvironment(
+        self.environment = TuneEnvironment(
             store=self.store,
-            tasks=TrialFactory(plan, capacity, share),
+            make_task=TrialFactory(plan, capacity, share),
             share=share,
-            shelf="sw-1/data",
+            dataset_cache="sw-1/data",
             home=str(folder),
-            watch=self.watch,
-            interruption=interruption,
+            tracker=tracker,
+            callback=self.callback,
+            stopper=stopper,
         )
 
-    def again(self, begun: RemainingTrials, capacity: Capacity) -> tuple[RemainingTrials, TuneEnvironment]:
-        return planned_anew(self.plan, begun, self.around, capacity)
+    def next_pass(
+        self, first: RemainingTrials, capacity: Capacity
+    ) -> tuple[RemainingTrials, TuneEnvironment]:
+        return plan_next_pass(self.plan, first, self.environment, capacity)
 
 
 @pytest.fixture
-def hall(plan: SweepPlan, tmp_path: Path) -> Hall:
-    return Hall(plan, tmp_path / "runs")
+def swept(plan: SweepPlan, tmp_path: Path) -> SweepAfterFirstPass:
+    return SweepAfterFirstPass(plan, tmp_path / "runs")
 
 
-def _refusal() -> ConfigError:
+def _config_error() -> ConfigError:
     return ConfigError("training.lr", -1, "must be above 0", "raise it")
 
 
-def test_what_has_not_ended_is_left_whether_it_was_begun_or_not(hall: Hall) -> None:
-    with opened(hall.store.folder / "sw-1-002") as run:
+def test_next_pass_runs_started_and_unstarted_trials_without_ending(swept: SweepAfterFirstPass) -> None:
+    with opened(swept.store.folder / "sw-1-002") as run:
         run.step()
-    before = ending(hall.trials[0], run_id="sw-1-000", accuracy=0.5)
-    hall.store.add_ending(before)
-    left, around = hall.again(
-        RemainingTrials(trials=hall.trials[1:], recorded=hall.trials, ended={0: before}),
+    before = ending(swept.trials[0], run_id="sw-1-000", accuracy=0.5)
+    swept.store.add_ending(before)
+    left, environment = swept.next_pass(
+        RemainingTrials(trials=swept.trials[1:], recorded=swept.trials, ended={0: before}),
         _capacity(camera=1.0),
     )
     assert [spec.number for spec in left.trials] == [1, 2, 3]
     assert left.ended == {0: before}
-    assert left.trials == hall.trials[1:]
-    assert around.share == Share(3, 1), "three trials on what are five cores now"
+    assert left.trials == swept.trials[1:]
+    assert environment.share == Share(3, 1), "three trials on five cores"
 
 
-def test_a_trial_that_failed_in_this_process_is_not_left_one_of_an_earlier_process_is(hall: Hall) -> None:
-    hall.store.add_ending(ending(hall.trials[1], "failed"))
-    hall.watch.refuse(hall.trials[2], _refusal())
-    left, _ = hall.again(
-        RemainingTrials(trials=hall.trials, recorded=hall.trials, ended={}), _capacity(camera=1.0)
+def test_next_pass_retries_failures_of_an_earlier_process_only(swept: SweepAfterFirstPass) -> None:
+    swept.store.add_ending(ending(swept.trials[1], "failed"))
+    swept.callback.reject_trial(swept.trials[2], _config_error())
+    left, _ = swept.next_pass(
+        RemainingTrials(trials=swept.trials, recorded=swept.trials, ended={}), _capacity(camera=1.0)
     )
     assert [spec.number for spec in left.trials] == [0, 1, 3]
     assert {n: e.status for n, e in left.ended.items()} == {2: "failed"}
 
 
-def test_what_the_cluster_does_not_hold_any_more_has_failed_and_the_others_go_on(hall: Hall) -> None:
+def test_trials_that_no_longer_fit_fail_and_the_others_continue(swept: SweepAfterFirstPass) -> None:
     board, camera = (
-        [spec.number for spec in hall.trials if spec.values["fleet.name"].endswith(f"{name}.yaml")]
+        [spec.number for spec in swept.trials if spec.values["fleet.name"].endswith(f"{name}.yaml")]
         for name in ("board", "camera")
     )
-    begun = hall.store.run_folder(camera[0])
-    with opened(begun) as run:
+    started = swept.store.run_folder(camera[0])
+    with opened(started) as run:
         run.step()
-    left, _ = hall.again(RemainingTrials(trials=hall.trials, recorded=hall.trials, ended={}), _capacity())
+    left, _ = swept.next_pass(
+        RemainingTrials(trials=swept.trials, recorded=swept.trials, ended={}), _capacity()
+    )
     assert [spec.number for spec in left.trials] == board
-    assert left.ended == hall.store.endings()
+    assert left.ended == swept.store.endings()
     assert list(left.ended) == camera
-    assert [left.ended[number].run_id for number in camera] == [begun.name, None]
+    assert [left.ended[number].run_id for number in camera] == [started.name, None]
     for number in camera:
         assert left.ended[number].status == "failed"
         assert left.ended[number].cause.startswith("ResourceError: ")
-    assert (begun / "summary.json").is_file()
-    assert hall.printed.getvalue().count("failed: ResourceError: ") == 2
+    assert (started / "summary.json").is_file()
+    assert swept.printed.getvalue().count("failed: ResourceError: ") == 2

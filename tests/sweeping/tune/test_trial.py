@@ -1,4 +1,4 @@
-"""What Tune keeps of a trial is plain, and comes back as it was."""
+"""The task of a trial: plain values that survive JSON, actors and resource bundles."""
 
 import json
 from types import SimpleNamespace
@@ -25,20 +25,20 @@ def _task(*overrides: str) -> TrialTask:
     "overrides",
     [("runtime.executor=inprocess",), (), ("fleet.name=five-tier",), ("runtime.actors=dedicated",)],
 )
-def test_a_task_round_trips(overrides: tuple[str, ...]) -> None:
+def test_task_round_trips_through_json(overrides: tuple[str, ...]) -> None:
     task = _task(*overrides)
     assert TrialTask(**task.to_dict()) == task
     read = TrialTask(**json.loads(json.dumps(task.to_dict())))
     assert (read.number, read.values, read.placement) == (7, {"training.lr": 0.1}, task.placement)
 
 
-def test_a_task_in_one_process_has_no_actors() -> None:
+def test_in_process_task_has_no_actors() -> None:
     task = _task("runtime.executor=inprocess")
     assert (task.actors, task.placement, task.bundles) == (None, None, ({"CPU": 1.0, HOME: 0.001},))
 
 
 @pytest.mark.parametrize(("actors", "mode"), [("auto", "pooled"), ("dedicated", "dedicated")])
-def test_a_task_knows_where_its_clients_live(actors: str, mode: str) -> None:
+def test_task_lists_the_client_actors(actors: str, mode: str) -> None:
     task = _task(f"runtime.actors={actors}")
     assert task.placement is not None
     assert task.placement.mode == mode
@@ -47,12 +47,12 @@ def test_a_task_knows_where_its_clients_live(actors: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize(("number", "name"), [(0, "000"), (41, "041"), (1000, "1000")])
-def test_tune_calls_a_trial_by_its_number(number: int, name: str) -> None:
+def test_trial_name_is_the_number(number: int, name: str) -> None:
     assert trial_name(SimpleNamespace(config={"trial": {"number": number}})) == name
     assert int(name) == number
 
 
-def test_a_trial_reserves_its_bundles_the_driver_s_first() -> None:
+def test_placement_group_starts_with_the_driver_s_bundle() -> None:
     task = _task()
     factory = TuneTrial.default_resource_request({"trial": task.to_dict()})
     assert factory.bundles == [dict(bundle) for bundle in task.bundles]

@@ -1,4 +1,4 @@
-"""A sweep's watch as tests call it in Tune's place, on a cluster of two nodes that they take away."""
+"""A harness that calls `SweepCallback` as Tune does, on a fake cluster of two nodes."""
 
 from io import StringIO
 from itertools import count
@@ -20,37 +20,38 @@ HERE, THERE = {"CPU": 2.0, "node:10.0.0.1": 1.0}, {"CPU": 2.0, "node:10.0.0.2": 
 VALUES = {"algorithm.name": "feddst", "training.lr": 0.1}
 
 
-class Hall:
-    """A sweep's folder with a watch on it, whose tracker follows nothing."""
+class CallbackHarness:
+    """A sweep's folder with a callback; MLflow is off. Tests change `nodes` to change the cluster."""
 
-    def __init__(self, store: SweepStore, *, together: bool = False) -> None:
+    def __init__(self, store: SweepStore, *, is_population: bool = False) -> None:
         self.nodes: list[dict[str, float]] = [HERE, THERE]
-        room = NodeMonitor(
+        node_monitor = NodeMonitor(
             Capacity((HERE, THERE)),
             1e-9,
             capacity=lambda: Capacity(tuple(self.nodes)),
             clock=count(0, 10).__next__,
         )
-        self.store, self.interruption, self.printed = store, SweepStopper(), StringIO()
+        self.store, self.stopper, self.printed = store, SweepStopper(), StringIO()
         display = SweepProgress(console=Console(file=self.printed, width=200))
         self.tracker = SweepTracker(store.sweep_id, None)
-        self.watch = SweepCallback(
-            store, ACCURACY, self.tracker, display, self.interruption, room, together=together
+        self.callback = SweepCallback(
+            store, ACCURACY, self.tracker, display, self.stopper, node_monitor, is_population=is_population
         )
 
-    def begin_anew(self) -> bool:
-        """Whether another pass was wanted; it has begun then."""
-        wanted = self.watch.wants_another_pass
-        if wanted:
-            self.watch.begin_anew(Capacity(tuple(self.nodes)))
-        return wanted
+    def start_pass(self) -> bool:
+        """Start another pass if the callback needs one; return whether it did."""
+        is_needed = self.callback.needs_another_pass
+        if is_needed:
+            self.callback.start_pass(Capacity(tuple(self.nodes)))
+        return is_needed
 
     def lines(self) -> list[str]:
+        """Return the lines that the display has printed."""
         return self.printed.getvalue().splitlines()
 
 
-class TuneSide:
-    """A trial as Tune shows it to callbacks."""
+class FakeTuneTrial:
+    """A trial as Tune passes it to callbacks."""
 
     def __init__(self, number: int, last: dict[str, Any] | None = None) -> None:
         self.number, self.last_result, self.status = number, last or {}, "RUNNING"
@@ -61,10 +62,10 @@ class TuneSide:
         return f"{self.number:03d}"
 
     @classmethod
-    def failed(cls, number: int, folder: Path, error: str) -> "TuneSide":
-        """A trial with the file that Tune writes about its failure."""
-        found = cls(number)
+    def failed(cls, number: int, folder: Path, error: str) -> "FakeTuneTrial":
+        """Return a failed trial with the error file that Tune writes."""
+        trial = cls(number)
         file = folder / f"error-{number}.txt"
         file.write_text(f"Failure # 1 (occurred at 2026-01-01)\nTraceback:\n{error}\n")
-        found.error_file = str(file)
-        return found
+        trial.error_file = str(file)
+        return trial

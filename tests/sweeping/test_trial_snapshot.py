@@ -1,4 +1,4 @@
-"""Population-based training: a trial goes on with another one's model, in a run of its own."""
+"""Population-based training: a trial continues from the snapshot of another trial, the donor, in a new run."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from orchestrator.errors import SparsefleetError
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
-from orchestrator.sweeping.trial import RunLabels, take_over
+from orchestrator.sweeping.trial import RunLabels, begin_from_snapshot
 from orchestrator.tracking.record import read_records
 from tests.support.runs import comparable
 from tests.support.trial_runs import (
@@ -22,7 +22,7 @@ LR = ("training.lr",)
 
 @pytest.fixture
 def snapshot(tmp_path: Path) -> Path:
-    """What the donor was after its first step, two rounds of four."""
+    """The donor's snapshot after its first step, which is two of four rounds."""
     with opened(tmp_path / "donor") as trial:
         trial.step()
         (tmp_path / "snapshot").mkdir()
@@ -30,7 +30,7 @@ def snapshot(tmp_path: Path) -> Path:
     return tmp_path / "snapshot"
 
 
-def test_a_snapshot_is_the_commits_and_the_logs(snapshot: Path, tmp_path: Path) -> None:
+def test_snapshot_has_the_checkpoints_and_logs(snapshot: Path, tmp_path: Path) -> None:
     donor = tmp_path / "donor"
     names = {path.relative_to(snapshot) for path in snapshot.rglob("*") if path.is_file()}
     assert {str(name) for name in names} >= {"metrics.jsonl", "events.jsonl", "config.yaml", "run.json"}
@@ -40,61 +40,61 @@ def test_a_snapshot_is_the_commits_and_the_logs(snapshot: Path, tmp_path: Path) 
     }
 
 
-def test_the_same_config_ends_where_the_donor_ends(snapshot: Path, tmp_path: Path) -> None:
-    store = take_over(snapshot, experiment(), tmp_path / "heir", labels(), ())
+def test_same_config_ends_with_the_donor_s_bits(snapshot: Path, tmp_path: Path) -> None:
+    store = begin_from_snapshot(snapshot, experiment(), tmp_path / "new", labels(), ())
     ended = finish(store.folder)
     assert ended.params_sha256 == finish(tmp_path / "donor").params_sha256
-    left, right = (read_records(tmp_path / name / "metrics.jsonl") for name in ("heir", "donor"))
+    left, right = (read_records(tmp_path / name / "metrics.jsonl") for name in ("new", "donor"))
     assert comparable(left) == comparable(right)
 
 
-def test_a_changed_key_counts_from_there_on(snapshot: Path, tmp_path: Path) -> None:
+def test_changed_key_applies_after_the_snapshot(snapshot: Path, tmp_path: Path) -> None:
     changed = experiment("training.lr=0.3")
-    store = take_over(snapshot, changed, tmp_path / "heir", labels(), LR)
+    store = begin_from_snapshot(snapshot, changed, tmp_path / "new", labels(), LR)
     assert store.config()["training"]["lr"] == 0.3
     with opened(store.folder, changed, replay=False) as trial:
         assert trial.step()["round"] == 4
-    heir = read_records(tmp_path / "heir" / "metrics.jsonl")
+    new = read_records(tmp_path / "new" / "metrics.jsonl")
     donor = read_records(tmp_path / "donor" / "metrics.jsonl")
     assert len(donor) == 2
-    assert heir[:2] == donor
-    sha256 = RunSummary.read(tmp_path / "heir" / "summary.json").params_sha256
+    assert new[:2] == donor
+    sha256 = RunSummary.read(tmp_path / "new" / "summary.json").params_sha256
     assert sha256 not in (finish(tmp_path / "donor").params_sha256, finish(tmp_path / "alone", changed))
 
 
-def test_an_heir_of_an_heir_goes_on_too(snapshot: Path, tmp_path: Path) -> None:
+def test_snapshot_of_a_continued_run_can_be_continued(snapshot: Path, tmp_path: Path) -> None:
     changed = experiment("training.lr=0.3")
-    first = take_over(snapshot, changed, tmp_path / "heir", labels(), LR)
+    first = begin_from_snapshot(snapshot, changed, tmp_path / "new", labels(), LR)
     (tmp_path / "second").mkdir()
     with opened(first.folder, changed, replay=False) as trial:
         trial.snapshot(tmp_path / "second")
-    take_over(tmp_path / "second", experiment(), tmp_path / "again", labels(), LR)
+    begin_from_snapshot(tmp_path / "second", experiment(), tmp_path / "again", labels(), LR)
     assert finish(tmp_path / "again").params_sha256 == finish(tmp_path / "donor").params_sha256
 
 
-def test_the_run_says_whom_it_took_over(snapshot: Path, tmp_path: Path) -> None:
+def test_run_json_names_the_donor(snapshot: Path, tmp_path: Path) -> None:
     named = RunLabels(name="n", tags={"trial": "3"}, notes={"trial_values": {"training.lr": 0.1}})
-    about = take_over(snapshot, experiment(), tmp_path / "heir", named, ()).about()
-    assert (about["run_id"], about["name"], about["trial_values"]) == ("heir", "n", {"training.lr": 0.1})
+    about = begin_from_snapshot(snapshot, experiment(), tmp_path / "new", named, ()).about()
+    assert (about["run_id"], about["name"], about["trial_values"]) == ("new", "n", {"training.lr": 0.1})
     assert about["tags"].items() >= {"trial": "3", "taken_over_from": "donor"}.items()
 
 
 @pytest.mark.parametrize(
-    ("override", "may_change"),
+    ("override", "mutable_keys"),
     [("training.lr=0.3", ()), ("training.lr=0.3", ("training.batch_size",)), ("seed=1", LR)],
 )
-def test_any_other_changed_key_is_refused_by_name(
-    snapshot: Path, tmp_path: Path, override: str, may_change: tuple[str, ...]
+def test_changed_key_outside_mutations_is_rejected(
+    snapshot: Path, tmp_path: Path, override: str, mutable_keys: tuple[str, ...]
 ) -> None:
     key = override.partition("=")[0]
-    with pytest.raises(SparsefleetError, match=f"heir would take over donor under another {key}, which"):
-        take_over(snapshot, experiment(override), tmp_path / "heir", labels(), may_change)
-    assert not (tmp_path / "heir").exists()
+    with pytest.raises(SparsefleetError, match=key):
+        begin_from_snapshot(snapshot, experiment(override), tmp_path / "new", labels(), mutable_keys)
+    assert not (tmp_path / "new").exists()
 
 
-def test_the_donor_is_left_as_it_is(snapshot: Path, tmp_path: Path) -> None:
+def test_donor_does_not_change(snapshot: Path, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in (tmp_path / "donor").rglob("*") if path.is_file()}
-    take_over(snapshot, experiment("training.lr=0.3"), tmp_path / "heir", labels(), LR)
-    finish(tmp_path / "heir", experiment("training.lr=0.3"))
+    begin_from_snapshot(snapshot, experiment("training.lr=0.3"), tmp_path / "new", labels(), LR)
+    finish(tmp_path / "new", experiment("training.lr=0.3"))
     assert all(path.read_bytes() == content for path, content in before.items())
     assert RunStore(tmp_path / "donor").about()["run_id"] == "donor"

@@ -1,4 +1,4 @@
-"""A search that goes on in a new process: what had not ended is handed out again, then what is new; nothing twice."""
+"""The adaptive search after a resume: it repeats trials without an ending, and then suggests new trials."""
 
 from math import inf
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from ray import tune
 
 from orchestrator.sweeping.trials import TrialSpec
-from tests.support.searches import ParsedCommand
+from tests.support.searches import SearchHarness
 from tests.support.sweeps import ending, new_store
 
 ALL = {
@@ -23,13 +23,13 @@ ALL = {
 
 
 def _first(num_recorded: int, **options: Any) -> list[TrialSpec]:
-    """What a process had recorded that handed out so many trials."""
-    asked = ParsedCommand(ALL, **options)
+    """Return the trials that a process recorded which ran `num_recorded` trials."""
+    harness = SearchHarness(ALL, **options)
     for _ in range(num_recorded):
-        spec = asked.next()
+        spec = harness.next()
         assert spec is not None
-        asked.tell(spec, **{goal.name: 0.1 * (1 + spec.number) for goal in asked.objective.goals})
-    return asked.recorded
+        harness.tell(spec, **{goal.name: 0.1 * (1 + spec.number) for goal in harness.objective.goals})
+    return harness.recorded
 
 
 def _ended(specs: list[TrialSpec], *numbers: int) -> dict[int, Any]:
@@ -37,10 +37,10 @@ def _ended(specs: list[TrialSpec], *numbers: int) -> dict[int, Any]:
 
 
 @pytest.mark.parametrize("ended", [(), (0,), (2,), (0, 1), (0, 2), (0, 1, 2)])
-def test_what_has_not_ended_comes_first_then_what_is_new(ended: tuple[int, ...]) -> None:
+def test_resume_suggests_unended_trials_first_and_then_new_trials(ended: tuple[int, ...]) -> None:
     earlier = _first(3, num_samples=5)
-    again = ParsedCommand(ALL, num_samples=5, earlier=earlier, endings=_ended(earlier, *ended))
-    found = again.rest()
+    again = SearchHarness(ALL, num_samples=5, earlier=earlier, endings=_ended(earlier, *ended))
+    found = again.run_remaining()
     left = [spec for spec in earlier if spec.number not in ended]
     assert found[: len(left)] == left
     assert [spec.number for spec in found] == [*[n for n in range(3) if n not in ended], 3, 4]
@@ -48,30 +48,30 @@ def test_what_has_not_ended_comes_first_then_what_is_new(ended: tuple[int, ...])
     assert again.next() is None
 
 
-def test_what_had_ended_is_told_as_it_was() -> None:
+def test_resume_replays_the_recorded_results() -> None:
     earlier = _first(3)
-    again = ParsedCommand(ALL, earlier=earlier, endings=_ended(earlier, 0, 2))
-    assert again.told() == [("COMPLETE", [pytest.approx(0.1)]), ("COMPLETE", [pytest.approx(0.3)])]
+    again = SearchHarness(ALL, earlier=earlier, endings=_ended(earlier, 0, 2))
+    assert again.optuna_results() == [("COMPLETE", [pytest.approx(0.1)]), ("COMPLETE", [pytest.approx(0.3)])]
     spec = again.next()
     assert spec == earlier[1]
     assert spec is not None
     again.tell(spec, accuracy=0.25)
-    assert [values for _, values in again.told()] == [[pytest.approx(v)] for v in (0.1, 0.25, 0.3)]
+    assert [values for _, values in again.optuna_results()] == [[pytest.approx(v)] for v in (0.1, 0.25, 0.3)]
 
 
-def test_a_search_that_had_ended_hands_out_nothing() -> None:
+def test_resume_of_an_ended_search_suggests_nothing() -> None:
     earlier = _first(4)
-    again = ParsedCommand(ALL, earlier=earlier, endings=_ended(earlier, 0, 1, 2, 3))
+    again = SearchHarness(ALL, earlier=earlier, endings=_ended(earlier, 0, 1, 2, 3))
     assert again.next() is None
     assert again.recorded == []
 
 
-def test_none_is_handed_out_twice_over_many_kills(tmp_path: Path) -> None:
-    """Each process hands out two, of which the first ends."""
+def test_no_trial_ends_twice_over_many_kills(tmp_path: Path) -> None:
+    """Each process starts two trials and is killed after the first trial ends."""
     store = new_store(tmp_path)
     ended: list[int] = []
     for _ in range(6):
-        again = ParsedCommand(ALL, num_samples=6, earlier=store.trials(), endings=store.endings())
+        again = SearchHarness(ALL, num_samples=6, earlier=store.trials(), endings=store.endings())
         first, second = again.next(), again.next()
         store.add_trials(again.recorded)
         assert first is not None
@@ -83,70 +83,70 @@ def test_none_is_handed_out_twice_over_many_kills(tmp_path: Path) -> None:
 
 
 class TestSeeds:
-    """Groups of seeds go on as groups."""
+    """A resume keeps the seeds of a configuration together."""
 
-    def test_a_group_is_told_when_its_last_seed_has_ended(self) -> None:
+    def test_optuna_learns_a_group_when_its_last_seed_has_ended(self) -> None:
         earlier = _first(2, seeds=2, num_samples=2)
-        again = ParsedCommand(ALL, seeds=2, num_samples=2, earlier=earlier, endings=_ended(earlier, 0))
-        assert again.told() == []
+        again = SearchHarness(ALL, seeds=2, num_samples=2, earlier=earlier, endings=_ended(earlier, 0))
+        assert again.optuna_results() == []
         spec = again.next()
         assert spec == earlier[1]
         assert spec is not None
         again.tell(spec, accuracy=0.3)
-        assert again.told() == [("COMPLETE", [pytest.approx(0.2)])]
-        assert [found.number for found in again.rest()] == [2, 3]
+        assert again.optuna_results() == [("COMPLETE", [pytest.approx(0.2)])]
+        assert [found.number for found in again.run_remaining()] == [2, 3]
 
     @pytest.mark.parametrize("kept", [1, 2])
-    def test_a_group_that_a_kill_cut_short_is_completed(self, kept: int) -> None:
+    def test_resume_records_the_missing_seeds_of_a_group(self, kept: int) -> None:
         earlier = _first(1, seeds=3, num_samples=2)
         assert len(earlier) == 3
-        again = ParsedCommand(ALL, seeds=3, num_samples=2, earlier=earlier[:kept])
+        again = SearchHarness(ALL, seeds=3, num_samples=2, earlier=earlier[:kept])
         assert again.recorded == earlier[kept:]
-        found = again.rest()
+        found = again.run_remaining()
         assert found[:3] == earlier
         assert [spec.number for spec in found] == list(range(6))
 
-    def test_a_failed_seed_is_not_among_the_endings_and_runs_again(self) -> None:
+    def test_seed_without_ending_runs_again(self) -> None:
         earlier = _first(2, seeds=2, num_samples=2)
-        again = ParsedCommand(ALL, seeds=2, num_samples=2, earlier=earlier, endings=_ended(earlier, 1))
+        again = SearchHarness(ALL, seeds=2, num_samples=2, earlier=earlier, endings=_ended(earlier, 1))
         assert again.next() == earlier[0]
 
-    def test_a_failed_ending_fails_its_group(self) -> None:
+    def test_failed_ending_fails_its_group(self) -> None:
         earlier = _first(2, seeds=2, num_samples=2)
         endings = {**_ended(earlier, 0), 1: ending(earlier[1], "failed")}
-        again = ParsedCommand(ALL, seeds=2, num_samples=2, earlier=earlier, endings=endings)
-        assert again.told() == [("FAIL", None)]
+        again = SearchHarness(ALL, seeds=2, num_samples=2, earlier=earlier, endings=endings)
+        assert again.optuna_results() == [("FAIL", None)]
 
 
-def test_both_goals_of_a_front_are_told_again() -> None:
+def test_resume_replays_both_goals_of_a_pareto_search() -> None:
     options: dict[str, Any] = {"search": "nsga2", "objective": "pareto"}
     earlier = _first(2, **options)
     endings = {0: ending(earlier[0], accuracy=0.5, upload_bytes=7.0)}
-    again = ParsedCommand(ALL, earlier=earlier, endings=endings, **options)
-    assert again.told() == [("COMPLETE", [0.5, 7.0])]
-    assert [spec.number for spec in again.rest()] == [1, 2, 3]
+    again = SearchHarness(ALL, earlier=earlier, endings=endings, **options)
+    assert again.optuna_results() == [("COMPLETE", [0.5, 7.0])]
+    assert [spec.number for spec in again.run_remaining()] == [1, 2, 3]
 
 
-def test_what_was_never_reached_is_told_again() -> None:
+def test_resume_replays_infinite_goals() -> None:
     earlier = _first(1, objective="time_to_accuracy=0.5")
     endings = {0: ending(earlier[0], time_to_accuracy_s=inf)}
-    again = ParsedCommand(ALL, earlier=earlier, endings=endings, objective="time_to_accuracy=0.5")
-    assert again.told() == [("COMPLETE", [inf])]
-    assert len(again.rest()) == 3
+    again = SearchHarness(ALL, earlier=earlier, endings=endings, objective="time_to_accuracy=0.5")
+    assert again.optuna_results() == [("COMPLETE", [inf])]
+    assert len(again.run_remaining()) == 3
 
 
-def test_values_that_were_read_back_from_disk_are_known_again(tmp_path: Path) -> None:
+def test_resume_accepts_values_read_from_disk(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     store.add_trials(_first(4))
-    again = ParsedCommand(ALL, earlier=store.trials(), num_samples=5)
-    assert again.rest()[:4] == store.trials()
+    again = SearchHarness(ALL, earlier=store.trials(), num_samples=5)
+    assert again.run_remaining()[:4] == store.trials()
 
 
-def test_what_is_asked_again_is_what_optuna_learns_of() -> None:
-    """Its trials have the recorded values, also those of choices and whole numbers."""
+def test_replayed_suggestions_have_the_recorded_values() -> None:
+    """Optuna's trials have the recorded values, also for choices and integers."""
     earlier = _first(4)
-    again = ParsedCommand(ALL, earlier=earlier)
-    again.rest()
+    again = SearchHarness(ALL, earlier=earlier)
+    again.run_remaining()
     for spec, known in zip(earlier, again.search._optuna._ot_study.trials, strict=True):
         assert known.params["training.lr"] == spec.values["training.lr"]
         assert known.params["training.batch_size"] == spec.values["training.batch_size"]
@@ -155,13 +155,13 @@ def test_what_is_asked_again_is_what_optuna_learns_of() -> None:
         assert known.params["sparsity.level"] == [0.5, 0.9].index(spec.values["sparsity.level"])
 
 
-def test_a_dimension_may_lie_below_one_of_mappings() -> None:
-    """As in the space `schedules`."""
+def test_resume_accepts_a_dimension_below_a_dimension_of_mappings() -> None:
+    """The space `schedules` has such dimensions."""
     dimensions = {
         "algorithm": tune.grid_search([{"name": "feddst", "readjust_every": 2}, {"name": "fedspa"}]),
         "algorithm.alpha": tune.grid_search([0.05, 0.2]),
     }
-    first = ParsedCommand(dimensions, num_samples=3)
+    first = SearchHarness(dimensions, num_samples=3)
     assert first.next() is not None
-    again = ParsedCommand(dimensions, num_samples=3, earlier=first.recorded)
+    again = SearchHarness(dimensions, num_samples=3, earlier=first.recorded)
     assert again.next() == first.recorded[0]
