@@ -1,5 +1,5 @@
-"""FedLPS: Jia et al., "FedLPS: Federated Learning with Learnable Personalized Sparsity", ICDE 2025, arXiv
-2412.07216, https://arxiv.org/abs/2412.07216
+"""FedLPS: Xue, Sun, Liu, Wang, Liu and Wang, "Learnable Sparse Customization in Heterogeneous Edge Computing",
+ICDE 2025, arXiv 2412.07216, https://arxiv.org/abs/2412.07216
 
 Every client learns on its own data which units matter to it, and trains the submodel of the most important ones;
 how many it keeps, a bandit (P-UCBV) finds from training accuracy against emulated cost.

@@ -1,5 +1,7 @@
-"""FedLPS as its public code runs it, faults included: for parity with that code only (Jia et al., ICDE 2025, arXiv
-2412.07216, https://arxiv.org/abs/2412.07216; repository sunnyxuejj/FedLPS-main). The method as described is `fedlps`.
+"""FedLPS as its public code runs it, faults included. Paper: Xue, Sun, Liu, Wang, Liu and Wang, "Learnable Sparse
+Customization in Heterogeneous Edge Computing", ICDE 2025, arXiv 2412.07216, https://arxiv.org/abs/2412.07216.
+
+Use this method only to compare with that code (repository sunnyxuejj/FedLPS-main); `fedlps` is the described method.
 
 Rows of every weight but the classifier's are masked by an importance that is drawn anew, sorted, in every round and
 that no task gradient reaches: in effect a prefix of rows. Tensors keep their full size.
