@@ -144,7 +144,7 @@ class Diverging(Algorithm[ServerState, Tensor]):
 def test_a_state_that_is_not_finite_is_an_error_too() -> None:
     flat = seeded(net)
     setting = make_setting(flat, SHAPE)
-    with pytest.raises(FloatingPointError, match=r"what was trained is not finite"):
+    with pytest.raises(FloatingPointError, match="not finite"):
         Diverging(AlgorithmConfig(), setting).client_update(make_run(setting, flat, random_data(9, SHAPE, 3)))
 
 
