@@ -172,7 +172,7 @@ def test_without_a_least_number_an_empty_layer_is_refused() -> None:
 # Whole runs
 
 
-def test_who_is_asked() -> None:
+def test_probe_tasks_follow_score_from() -> None:
     asked = {}
     for source in SOURCES:
         rounds = snip({"algorithm.score_from": source, "algorithm.probe_client": 5})
@@ -248,7 +248,7 @@ def test_dense_it_is_fedavg(source: str) -> None:
     ("options", "message"),
     [
         ({"probe_client": 10}, "algorithm.probe_client=10: the clients are 0 to 9; choose one of them"),
-        ({"least_per_layer": 40}, "sparsity.level=0.75: 63 weights stay, and 76 are the least"),
+        ({"least_per_layer": 40}, "sparsity.level=0.75: 63 weights remain"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options: Options, message: str) -> None:

@@ -116,7 +116,7 @@ def test_scores_do_not_depend_on_the_signs_of_a_linear_layer() -> None:
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
-def test_scores_are_taken_in_the_asked_mode_and_leave_the_model_as_it_is(mode: str) -> None:
+def test_scoring_uses_score_mode_and_keeps_the_model(mode: str) -> None:
     algorithm, run = make(normalised, score_mode=mode)
     before = run.flat.values.clone()
     found = scores(algorithm, run)
