@@ -384,8 +384,8 @@ def test_bytes_count_the_mask_and_not_the_values() -> None:
     assert model.values.size == 18 + 108 + 4 + 6
 
 
-def test_a_schedule_over_static_masks_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"sparsity.schedule.kind=linear: the masks of .*rsm never change"):
+def test_a_schedule_over_static_masks_is_rejected() -> None:
+    with pytest.raises(ConfigError, match=r"sparsity.schedule.kind=linear"):
         make(variant="rsm", sparsity={"schedule": {"kind": "linear", "final_level": 0.7}})
 
 

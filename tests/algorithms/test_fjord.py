@@ -219,6 +219,6 @@ def test_smaller_width_of_trained_model_is_usable() -> None:
     assert accuracies["[0.2, 0.6, 1.0]"] > 0.6 > 0.4 > accuracies["[1.0]"]
 
 
-def test_a_width_that_is_listed_twice_is_refused() -> None:
+def test_a_width_that_is_listed_twice_is_rejected() -> None:
     with pytest.raises(ConfigError, match=r"algorithm.widths=.*listed twice"):
         prepared(widths=(0.5, 1.0, 0.5))

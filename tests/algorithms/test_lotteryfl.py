@@ -188,7 +188,7 @@ def test_pruned_weights_stay_0_and_are_not_sent() -> None:
 def test_a_client_without_validation_samples_is_named() -> None:
     algorithm, run = prepared()
     run.environment._validation = None  # type: ignore[attr-defined]
-    with pytest.raises(ConfigError, match=r"data.validation_fraction=0: client 0 has no validation sample"):
+    with pytest.raises(ConfigError, match=r"data.validation_fraction=0: client 0"):
         algorithm.on_train_start(run)
 
 

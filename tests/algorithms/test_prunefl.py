@@ -354,7 +354,7 @@ def test_until_an_adjustment_it_is_fedavg(setting: dict[str, object]) -> None:
     )
 
 
-def test_densities_by_layer_are_refused() -> None:
+def test_densities_by_layer_are_rejected() -> None:
     flat = seeded(small)
     sparsity = {"allocation": "explicit", "layer_density": {"1.weight": 0.5}}
     with pytest.raises(ConfigError, match=r"sparsity.allocation='?explicit'?: prunefl finds the densities"):

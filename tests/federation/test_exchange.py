@@ -127,6 +127,6 @@ def test_the_masks_that_both_ends_know_are_those_of_the_model() -> None:
         ),
     ],
 )
-def test_a_payload_that_does_not_fit_is_refused(payload: tuple[Dense | Masked, ...], message: str) -> None:
+def test_a_payload_that_does_not_fit_is_rejected(payload: tuple[Dense | Masked, ...], message: str) -> None:
     with pytest.raises(WireError, match=message):
         unpack_model(LAYOUT, payload)
