@@ -1,9 +1,9 @@
-"""The methods, one in each file."""
+"""The federated methods, one method in each file."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-#: registry name -> where the class is; imported on demand, so that listing names costs nothing
+#: registry name -> module and class; a class is imported only when it is used
 ALGORITHMS: Mapping[str, str] = MappingProxyType(
     {
         "feddst": "algorithms.feddst:FedDST",

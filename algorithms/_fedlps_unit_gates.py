@@ -1,4 +1,4 @@
-"""Gates on units: what a model computes when some units' outputs are held at 0, and how the loss feels a gate.
+"""Gates on units: closes the outputs of some units, and computes the gradient of the loss by each gate.
 
 A gate g_j scales everything that leaves unit j, which is the same as scaling the columns of the layers that
 consume it. The rows that produce a closed unit stay as they are, so that the loss has a gradient at its gate too.
@@ -21,7 +21,7 @@ from orchestrator.method import (
 def close_units(
     layout: ParameterLayout, groups: Sequence[UnitGroup], kept: KeptUnits, vector: Tensor
 ) -> Tensor:
-    """float32[D]: a copy of the vector in which nothing consumes the units that are not kept."""
+    """float32[D]: a copy of the vector in which no layer consumes the dropped units."""
     closed = vector.clone()
     views = layout.views(closed)
     for group in groups:

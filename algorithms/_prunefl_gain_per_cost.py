@@ -1,4 +1,4 @@
-"""Which weights are worth their cost: the largest summed gain over summed cost (PruneFL, arXiv 1909.12326).
+"""Chooses the weights with the largest summed gain per summed cost (PruneFL, arXiv 1909.12326).
 
 Sums are float64, in a fixed order, so that a choice does not depend on the number of threads.
 """
@@ -34,8 +34,8 @@ def adjust_mask(
 ) -> Tensor:
     """bool[D]: the mask after PruneFL's adjustment, which prunes and grows in one choice.
 
-    Of the n active entries of each maskable segment the floor(share n) of least |value| stand for election,
-    and with them all inactive entries of `mask` (bool[D]); the others stay. `best_ratio` chooses, with
+    Of the n active entries of each maskable segment the floor(share n) of least |value| are candidates,
+    as are all inactive entries of `mask` (bool[D]); the others stay. `best_ratio` chooses, with
     `gain` (float[T] >= 0) for each trained entry, what no mask covers being kept anyway, `cost[name]` > 0 for an
     entry of that segment and `base_cost` > 0 for what comes at any mask. `max_density` (share of the maskable
     entries) limits what is chosen, not what stays. `values` is float[D]; equal sizes: the higher index stands.

@@ -1,16 +1,16 @@
 """Ditto: Li, Hu, Beirami and Smith, "Ditto: Fair and Robust Federated Learning Through Personalization", ICML 2021,
 arXiv 2012.04221, https://arxiv.org/abs/2012.04221
 
-FedAvg, and beside it a personal model v_k on each client, which minimises f_k(v) + (lambda / 2) ||v - w_r||^2
-around the global model w_r that the client received. Only what FedAvg sends travels.
+FedAvg with a personal model v_k on each client, which minimises f_k(v) + (lambda / 2) ||v - w_r||^2 around the received
+global model w_r. Clients and server exchange the same messages as in FedAvg.
 
 Symbols: w_r = run.start, v_k = client_state.personal, lambda = algorithm.lam, eta = training.lr.
 
 Deviations: the pull lambda (v - w_r) is added to the gradient, as in FedProx, so that momentum, clipping and weight
-decay act on the sum; the public code of DisPFL (arXiv 2206.00187) applies it after the optimiser's step. The
-official code takes two local iterations and can choose lambda for each client from its validation loss; here
-the personal pass takes epochs, and lambda is the same for all. v_k starts at w_0, also where a client is scored
-before its first participation.
+decay act on the sum; the public code of DisPFL (arXiv 2206.00187) applies it after the optimiser's step. The official
+code takes two local iterations and can choose lambda for each client from its validation loss; here the personal pass
+takes epochs, and lambda is the same for all clients. v_k starts at w_0; a client that is scored before its first
+participation uses w_0.
 """
 
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ class DittoConfig(AlgorithmConfig):
     """Options of Ditto."""
 
     lam: float = Field(
-        1.0, ge=0.0, description="lambda, pull of the personal model to the global one; 0: local training"
+        1.0, ge=0.0, description="lambda, pull of the personal model to the global model; 0: local training"
     )
     personal_epochs: int | None = Field(
         None, ge=1, description="epochs of the personal pass; None: training.local_epochs"
@@ -43,14 +43,14 @@ class DittoConfig(AlgorithmConfig):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DittoClient:
-    """The personal model v_k, float32[D]."""
+    """State of a client: the personal model v_k, float32[D]."""
 
     personal: Tensor
 
 
 @final
 class Ditto(Algorithm[ServerState, DittoClient]):
-    """FedAvg with personal models that are pulled to the global one."""
+    """FedAvg with personal models that a penalty pulls to the global model."""
 
     Config: ClassVar[type[AlgorithmConfig]] = DittoConfig
     config: DittoConfig
@@ -62,7 +62,7 @@ class Ditto(Algorithm[ServerState, DittoClient]):
         return DittoClient(personal=torch.from_numpy(self.setting.initial.copy()))
 
     def after_train(self, run: LocalRun[DittoClient]) -> None:
-        """Train v_k on batches of its own, then put back what FedAvg uploads."""
+        """Train v_k on separate batches, then load the model that FedAvg uploads again."""
         uploaded = run.values.detach().clone()
         run.load(run.state.personal, run.mask)
         run.reset_optimizer()
@@ -75,6 +75,6 @@ class Ditto(Algorithm[ServerState, DittoClient]):
         run.load(uploaded, run.mask)
 
     def personal(self, run: LocalRun[DittoClient]) -> None:
-        """v_k, under the mask in force."""
+        """Load v_k under the received mask."""
         assert run.received is not None
         run.load(run.state.personal, run.received.mask)

@@ -1,15 +1,15 @@
 """FedAvg-FT: FedAvg (McMahan et al., AISTATS 2017, arXiv 1602.05629, https://arxiv.org/abs/1602.05629) whose
 clients are scored with a copy of the global model that each has trained further on its own samples.
 
-Rounds and global model are FedAvg's; the copies live only as long as it takes to score them.
+Rounds and global model are FedAvg's. The copies are deleted after they are scored.
 
 Symbols: w = state.params, E = training.local_epochs.
 
-Deviations: there is no one source; published comparisons fine-tune once, after the last round. Here the copies are
-made whenever clients are scored (`evaluation.personal_every`). They are trained with plain steps and a fresh
-optimiser at the learning rate of round 0, as the public code of DisPFL (arXiv 2206.00187) does, under the mask of
-the model received where there is one. The download of w and the FLOPs that fine-tuning takes are part of the
-evaluation and are not counted.
+Deviations: FedAvg-FT has no single source; published comparisons fine-tune once, after the last round. Here the
+clients fine-tune a copy each time they are scored (`evaluation.personal_every`). As in DisPFL's code (arXiv
+2206.00187), fine-tuning uses plain steps and a new optimiser at the learning rate of round 0. Fine-tuning keeps the
+mask of the received model. The download of w and the FLOPs of fine-tuning belong to the evaluation and are not
+counted.
 """
 
 from typing import ClassVar, final
@@ -33,7 +33,7 @@ class FedAvgFTConfig(AlgorithmConfig):
     finetune_epochs: int | None = Field(
         None,
         ge=0,
-        description="epochs that a client's copy is trained for; None: training.local_epochs; 0: FedAvg",
+        description="epochs of fine-tuning; None: training.local_epochs; 0: FedAvg",
     )
 
 
@@ -47,7 +47,7 @@ class FedAvgFT(Algorithm[ServerState, None]):
     capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)
 
     def personal(self, run: LocalRun[None]) -> None:
-        """The global model, trained further on the client's samples."""
+        """Load the global model and fine-tune it on the client's samples."""
         self.load(run)
         epochs = self.config.finetune_epochs
         fine_tune(run, self.setting.training.local_epochs if epochs is None else epochs)

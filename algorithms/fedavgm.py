@@ -6,7 +6,7 @@ FedAvg with momentum at the server: with g = w - mean(w_k), v <- beta v + g and 
 Symbols: v = state.velocity, beta = algorithm.server_momentum, eta_s = algorithm.server_lr.
 
 Deviations: the step is computed as mean(w_k) + (1 - eta_s)(w - mean(w_k)) - eta_s beta v, which is the same
-in exact arithmetic and makes beta = 0, eta_s = 1 end bit for bit where FedAvg ends.
+in exact arithmetic. With beta = 0 and eta_s = 1 the result equals FedAvg's bit for bit.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,10 @@ from orchestrator.method import (
 class FedAvgMConfig(AlgorithmConfig):
     """Options of FedAvgM."""
 
-    server_momentum: float = Field(0.9, ge=0.0, lt=1.0, description="beta; 0 is FedAvg")
-    server_lr: float = Field(1.0, gt=0.0, description="eta_s")
+    server_momentum: float = Field(
+        0.9, ge=0.0, lt=1.0, description="beta, momentum of the server; 0 is FedAvg"
+    )
+    server_lr: float = Field(1.0, gt=0.0, description="eta_s, learning rate of the server")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,11 +52,11 @@ class FedAvgM(Algorithm[FedAvgMState, None]):
     capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)
 
     def init(self, params: Tensor) -> FedAvgMState:
-        """The velocity starts at 0, so that the first round's is the pseudo-gradient itself."""
+        """The velocity starts at 0, so that the first velocity is the pseudo-gradient."""
         return FedAvgMState(params=params, velocity=torch.zeros_like(params, dtype=torch.float64))
 
     def server_update(self, state: FedAvgMState, aggregate: Aggregate, round_idx: int) -> FedAvgMState:
-        """Momentum on the pseudo-gradient."""
+        """Apply momentum to the pseudo-gradient."""
         mean, lr, momentum = aggregate.values, self.config.server_lr, self.config.server_momentum
         pseudo_gradient = state.params.to(torch.float64) - mean
         pseudo_gradient[self.setting.layout.num_trainable :] = 0  # running statistics are not optimised

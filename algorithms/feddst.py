@@ -2,14 +2,14 @@
 Less, Yet Learning Better", AAAI 2022, arXiv 2112.09824, https://arxiv.org/abs/2112.09824
 
 FedAvg inside one global mask that moves: on readjustment rounds each client drops its smallest weights and
-grows the masked ones with the largest gradient, the server averages every weight over the clients that hold
+grows the masked weights with the largest gradient; the server averages every weight over the clients that have
 it and prunes the union of their masks back to the target density.
 
 Symbols: theta = state.params, m = state.mask, S = sparsity.level, T_l(S) = allocate(...), R = training.rounds,
 R_end = algorithm.end_round, Delta R = algorithm.readjust_every, alpha = algorithm.alpha.
 
 Deviations, all towards what the method describes where the public code departs from it (the paper's body was
-not at hand): alpha is annealed by the cosine (`constant_alpha` keeps it constant, as the code does); weights
+not available): alpha is annealed by the cosine (`constant_alpha` keeps it constant, as the code does); weights
 grow only where the mask is 0 (`grow_over_all` ranks all positions, as the code does); a client readjusts after
 half of its local epochs, or after half of the mini-batches of a single epoch, and then trains on, because a weight
 that grows after the last step is exactly 0 and the server prunes it again (`adjust_after_epoch` = local_epochs is
@@ -55,7 +55,7 @@ class FedDSTConfig(AlgorithmConfig):
     adjust_after_epoch: int | None = Field(
         None,
         ge=1,
-        description="local epochs before the readjustment; None: half of them, or half of the only one's mini-batches",
+        description="local epochs before the readjustment; None: half of them, or half the batches of a single epoch",
     )
     mu: float = Field(0.0, ge=0.0, description="weight of FedProx's proximal term; 0: none")
     criterion: Literal["magnitude", "random"] = Field(
@@ -116,7 +116,7 @@ class FedDST(Algorithm[ServerState, None]):
         return self.config.adjust_after_epoch or self.setting.training.local_epochs // 2
 
     def warnings(self, num_samples: NDArray[np.int64]) -> tuple[str, ...]:
-        """Clients whose grown weights no step trains."""
+        """Warn about clients whose grown weights no step trains."""
         training = self.setting.training
         if not any(self.alpha_at(round_idx) > 0.0 for round_idx in range(training.rounds)):
             return ()

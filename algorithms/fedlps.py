@@ -1,26 +1,26 @@
-"""FedLPS: Jia et al., "FedLPS: Federated Learning with Learnable Personalized Sparsity", ICDE 2025, arXiv
-2412.07216, https://arxiv.org/abs/2412.07216
+"""FedLPS: Xue, Sun, Liu, Wang, Liu and Wang, "Learnable Sparse Customization in Heterogeneous Edge Computing",
+ICDE 2025, arXiv 2412.07216, https://arxiv.org/abs/2412.07216
 
-Every client learns on its own data which units matter to it, and trains the submodel of the most important ones;
-how many it keeps, a bandit (P-UCBV) finds from training accuracy against emulated cost.
+Every client learns the importance of the units on its own data and trains the submodel of its most important units. A
+bandit (P-UCBV) chooses the keep ratio from training accuracy and emulated cost.
 
 Symbols: q = state.importance, sg = sigmoid, s = ratio, z = the device's capability, lambda = algorithm.penalty,
 W_j = the entries that produce unit j, n_j = their L1 norm standardised within the layer, pi = algorithm.prior,
 u_j = q_j + pi n_j.
 
-Deviations: the paper's body was not at hand, and in its public code nothing is learned; what that code does is
-`fedlps_as_coded`. Here q is private and lives as long as the client. A unit is ranked by u, so that clients begin with
-units in common, the strong ones of the model at hand; norms are standardised because sg is flat where they lie. At
-the start of a participation (and of its epochs before `importance_epochs`) q moves by the gradient of the loss at
-gates that scale what leaves a unit, with the straight-through estimator of the hard choice:
-dL/dq_j = sg'(u_j) (dL/dg_j + lambda d/dsg(u_j) mean_j (sg(u_j) - sg(pi n_j))^2). It is taken on `importance_batches`
-mini-batches of the dense model, whose FLOPs are counted, so that dropped units can return; between two choices the
-client trains a smaller dense model, residual couplings included. A unit is what can be cut out exactly: a hidden unit
-of an LSTM, not a gate row. The personal model is the client's latest of the best validation accuracy, over all epochs
-that it has trained, unless `keep=last`: a submodel of few units may die in a round. Before its first participation a
-client uses the global model. The bandit is orchestrator/fleet/ratio.py, its cost the task's emulated time over the
-dense model's. `average=mean_delta` (the code's) averages changes over all clients, `per_unit` each coordinate over
-those that held it.
+Deviations: the paper's body was not available, and its public code learns no importance; `fedlps_as_coded` does what
+that code does. Here q is private and part of the client's state. A unit is ranked by u, so that clients start with
+common units, the strong units of the received model; norms are standardised because sg is flat at raw norms. At the
+start of a participation (and of its epochs before `importance_epochs`) q moves by the gradient of the loss at gates
+that scale what leaves a unit, with the straight-through estimator of the hard choice: dL/dq_j = sg'(u_j) (dL/dg_j +
+lambda d/dsg(u_j) mean_j (sg(u_j) - sg(pi n_j))^2). The gradient uses `importance_batches` mini-batches of the dense
+model, whose FLOPs are counted, so that dropped units can return; between two choices the client trains a smaller dense
+model, residual couplings included. Units are parts that can be cut exactly: hidden units of an LSTM, not gate rows.
+The personal model is the client's latest model of the best validation accuracy over all its epochs, unless
+`keep=last`, because a submodel of few units can fail in a round. Before its first participation a client uses the
+global model. The bandit is orchestrator/fleet/ratio.py, its cost the task's emulated time over the dense model's.
+`average=mean_delta` (the code's) averages changes over all clients; `per_unit` averages each coordinate over the
+clients that have it.
 """
 
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ class FedLPSConfig(StructuredConfig):
     """Options of FedLPS."""
 
     ratio_policy: RatioPolicy = Field(
-        "p_ucbv", description="keep ratio: a bandit's, the capability, or `ratio`"
+        "p_ucbv", description="keep ratio: a bandit's choice, the device's capability, or `ratio`"
     )
     pattern: Literal["learned", "magnitude", "ordered", "random"] = Field(
         "learned",
@@ -75,19 +75,19 @@ class FedLPSConfig(StructuredConfig):
     )
     average: Literal["mean_delta", "per_unit"] = Field(
         "mean_delta",
-        description="changes averaged over all clients, or each coordinate over those that held it",
+        description="changes averaged over all clients, or each coordinate over the clients that have it",
     )
     agg_weight: Literal["uniform", "samples"] = Field("uniform", description="a client's weight in the mean")
     importance_lr: float = Field(5.0, ge=0.0, description="learning rate of the importance")
     importance_std: float = Field(0.01, ge=0.0, description="standard deviation of its initial values")
-    prior: float = Field(1.0, ge=0.0, description="pi, weight of a unit's norm beside what is learned")
+    prior: float = Field(1.0, ge=0.0, description="pi, weight of a unit's norm in its score")
     importance_epochs: int = Field(
-        1, ge=1, description="epochs of a participation, from the first, that begin by moving the importance"
+        1, ge=1, description="number of first epochs in a task that start with an importance update"
     )
-    importance_batches: int = Field(1, ge=1, description="mini-batches that move it each time")
+    importance_batches: int = Field(1, ge=1, description="mini-batches of each importance update")
     penalty: float = Field(1.0, ge=0.0, description="lambda, pull of the importance to the weights' norm")
     keep: Literal["best", "last"] = Field(
-        "best", description="of all epochs a client has trained, whose model is its personal one"
+        "best", description="personal model: of the best epoch by validation accuracy, or of the last epoch"
     )
 
 
@@ -104,7 +104,7 @@ class FedLPSClient(ClientRatio):
 
 @dataclass(eq=False)
 class FedLPSTask:
-    """What a task remembers: the full model float32[D], and the client's state so far (see FedLPSClient)."""
+    """Scratch values of a task: the full model float32[D], and the client's state so far (see FedLPSClient)."""
 
     full: Tensor
     importance: dict[str, Tensor]
@@ -115,7 +115,7 @@ class FedLPSTask:
 
 @final
 class FedLPS(StructuredAlgorithm[FedLPSClient]):
-    """Learned personal submodels, their size found by a bandit."""
+    """Personal submodels of learned units, whose size a bandit chooses."""
 
     Config = FedLPSConfig
     config: FedLPSConfig
@@ -134,7 +134,7 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
 
     @property
     def needs_validation(self) -> bool:
-        """To find the best epoch."""
+        """True if clients keep their best epoch."""
         return self.config.keep == "best"
 
     def init_client(self, client_id: int) -> FedLPSClient:
@@ -158,30 +158,30 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
         return {g.name: max(1, floor(ratio * g.num_units + 1e-9)) for g in self.setting.units}
 
     def broadcast(self, state: ServerState) -> Payload:
-        """The dense model: which units a client wants is its own affair."""
+        """The dense model, because each client chooses its units."""
         return (pack_model(self.setting.layout, state.params, None),)
 
     def unicast(self, state: ServerState, task: ClientTask, client_state: FedLPSClient) -> Payload:
-        """Nothing more."""
+        """Nothing besides the broadcast."""
         return ()
 
     def unpack(self, payload: Payload, task: ClientTask, client_state: FedLPSClient) -> ModelValues | None:
-        """The dense model on its way down; on its way up a submodel with the bits of its units."""
+        """The dense model of a download, or the submodel and unit bits of an upload."""
         item = find_model(payload)
         if item is None or len(payload) == 1:
             return unpack_model(self.setting.layout, payload)
         return self.scatter(item.values, bits_to_units(self.setting.units, find_bits(payload, _UNITS)))
 
     def weight(self, num_examples: int) -> float:
-        """By `agg_weight`."""
+        """The weight that `agg_weight` selects."""
         return 1.0 if self.config.agg_weight == "uniform" else float(num_examples)
 
     def aggregator(self) -> Aggregator:
-        """By `average`."""
+        """The average that `average` selects."""
         return AGGREGATORS["dmean" if self.config.average == "mean_delta" else "covmean"]()
 
     def load(self, run: LocalRun[FedLPSClient]) -> None:
-        """Begin with the units that are most important so far."""
+        """Load the units with the largest importance so far."""
         run.put_scratch(
             FedLPSTask(
                 full=run.start.cpu().clone(),
@@ -194,11 +194,11 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
         run.load_submodel(run.start, self._choose(run))
 
     def on_train_start(self, run: LocalRun[FedLPSClient]) -> None:
-        """Learn, then choose."""
-        self._learn(run, 0)
+        """Update the importance, then choose the units."""
+        self._update_importance(run, 0)
 
     def on_epoch(self, run: LocalRun[FedLPSClient], epochs_done: int) -> None:
-        """Keep the model if none before was better; learn and choose again where that is still to come."""
+        """Keep the model if no earlier epoch was better; update the importance if the next epoch starts so."""
         score = run.validation_accuracy() if self.config.keep == "best" else float(epochs_done)
         scratch = run.scratch(FedLPSTask)
         if score >= scratch.best:
@@ -206,14 +206,14 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
             scratch.personal = run.in_full_coordinates().values
             scratch.units = self._bits(run)
         if epochs_done < min(self.config.importance_epochs, self.setting.training.local_epochs):
-            self._learn(run, epochs_done)
+            self._update_importance(run, epochs_done)
 
     def after_train(self, run: LocalRun[FedLPSClient]) -> None:
-        """Keep what was learned."""
+        """Store bandit, importance and personal model in the client's state."""
         scratch = run.scratch(FedLPSTask)
         run.state = replace(
             run.state,
-            bandit=self.credited(run),
+            bandit=self.updated_bandit(run),
             importance=scratch.importance,
             personal=scratch.personal,
             units=scratch.units,
@@ -222,7 +222,7 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
         )
 
     def pack(self, run: LocalRun[FedLPSClient]) -> Payload:
-        """The submodel and which units it has."""
+        """The submodel and the bits of its units."""
         return (*super().pack(run), Bits(_UNITS, self._bits(run).numpy()))
 
     def personal(self, run: LocalRun[FedLPSClient]) -> None:
@@ -236,8 +236,8 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
     def _bits(self, run: LocalRun[FedLPSClient]) -> Tensor:
         return torch.from_numpy(units_to_bits(self.setting.units, run.kept))
 
-    def _learn(self, run: LocalRun[FedLPSClient], epochs_done: int) -> None:
-        """Move q by its gradient on a few new mini-batches, and go on with the units that it then prefers."""
+    def _update_importance(self, run: LocalRun[FedLPSClient], epochs_done: int) -> None:
+        """Update q by its gradient on new mini-batches, then train the units that q now prefers."""
         assert run.index is not None
         if self.config.pattern != "learned":
             return

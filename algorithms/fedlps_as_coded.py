@@ -1,8 +1,10 @@
-"""FedLPS as its public code runs it, faults included: for parity with that code only (Jia et al., ICDE 2025, arXiv
-2412.07216, https://arxiv.org/abs/2412.07216; repository sunnyxuejj/FedLPS-main). The method as described is `fedlps`.
+"""FedLPS as its public code runs it, faults included. Paper: Xue, Sun, Liu, Wang, Liu and Wang, "Learnable Sparse
+Customization in Heterogeneous Edge Computing", ICDE 2025, arXiv 2412.07216, https://arxiv.org/abs/2412.07216.
 
-Rows of every weight but the classifier's are masked by an importance that is drawn anew, sorted, in every round and
-that no task gradient reaches: in effect a prefix of rows. Tensors keep their full size.
+Use this method only to compare with that code (repository sunnyxuejj/FedLPS-main); `fedlps` is the described method.
+
+Clients mask rows of every weight except the classifier's by an importance. The importance is random and sorted in every
+round, and no gradient of the task reaches it. The kept rows are therefore a prefix. Tensors keep their full size.
 
 Symbols: q = the task's importance, J = rows of a weight, s = ratio, kk = max(1, floor(s J)), sg = sigmoid, lambda =
 algorithm.penalty, z = the device's capability.
@@ -14,8 +16,8 @@ may be old; the bandit's are listed in algorithms/_fedlps_as_coded_ratio.py.
 
 Deviations: capabilities are the fleet's (the code redraws them each round); q steps without momentum; a gradient is
 clipped after its rows are masked. The reward's cost is the code's for MNIST, 3 * (relative FLOPs) / z + uploaded MiB,
-on every data set. FLOPs leave out the indicator's own, and take each step's mask where the code takes the last one's.
-The rows travel as bits and are counted, unlike there.
+on every data set. FLOPs do not include the importance's, and use the mask of each step; the code uses the last mask.
+Clients send the rows as bits, which are counted; the code does not count them.
 """
 
 from dataclasses import dataclass, field, replace
@@ -65,13 +67,13 @@ class FedLPSAsCodedConfig(AlgorithmConfig):
 
     penalty: float = Field(1.0, ge=0.0, description="lambda, weight of the importance's penalty")
     noise: float = Field(
-        0.001, ge=0.0, description="standard deviation of what the server adds to every weight"
+        0.001, ge=0.0, description="standard deviation of the noise that the server adds to every weight"
     )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CodedClient:
-    """The bandit, and the last masked float32[D] model from a round with s > 1/4, if there was one."""
+    """State of a client: the bandit, and the last masked float32[D] model of a round with s > 1/4, if any."""
 
     bandit: CodedBandit
     personal: Tensor
@@ -80,7 +82,7 @@ class CodedClient:
 
 @dataclass(eq=False)
 class CodedTask:
-    """What a task remembers: q (float32[sum J]), s, and after a step its masked float32[D] model and kept rows."""
+    """Scratch values of a task: q (float32[sum J]), s, and after a step its masked float32[D] model and kept rows."""
 
     importance: Tensor
     ratio: float
@@ -107,17 +109,17 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
 
     @classmethod
     def depends_on_devices(cls, config: AlgorithmConfig) -> bool:
-        """Its bandit knows the capability."""
+        """True, because the bandit uses the device's capability."""
         return True
 
     def check(self) -> None:
-        """There must be rows to mask before the classifier."""
+        """Reject a model without a weight before the classifier."""
         if len(self.setting.layout.maskable) < 2:
             raise ConfigError(
                 "algorithm.name",
                 self.config.name,
                 "the model has one weight, its classifier",
-                "take another model",
+                "choose another model",
             )
 
     def init_client(self, client_id: int) -> CodedClient:
@@ -125,11 +127,11 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
         return CodedClient(bandit=new_coded_bandit(), personal=torch.zeros(self.setting.layout.size))
 
     def weight(self, num_examples: int) -> float:
-        """All clients count the same."""
+        """All clients have the same weight."""
         return 1.0
 
     def unpack(self, payload: Payload, task: ClientTask, client_state: CodedClient) -> ModelValues | None:
-        """The dense model on its way down; on its way up the kept rows with the bits that name them."""
+        """The dense model of a download, or the kept rows and row bits of an upload."""
         item = find_model(payload)
         if item is None or len(payload) == 1:
             return unpack_model(self.setting.layout, payload)
@@ -146,10 +148,10 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
         return replace(state, params=(aggregate.values + torch.from_numpy(noise)).to(torch.float32))
 
     def on_train_start(self, run: LocalRun[CodedClient]) -> None:
-        """Draw q: N(0, 1) in descending order for each tensor, anew every round."""
+        """Sample q in every round: N(0, 1), in descending order for each tensor."""
         rng = stream(self.setting.seed, "client", run.task.round_idx, run.task.client_id, "importance")
-        drawn = [np.sort(rng.standard_normal(s.shape[0]))[::-1] for s in self._rows]
-        importance = torch.from_numpy(np.concatenate(drawn).astype(np.float32))
+        sampled = [np.sort(rng.standard_normal(s.shape[0]))[::-1] for s in self._rows]
+        importance = torch.from_numpy(np.concatenate(sampled).astype(np.float32))
         training = self.setting.training
         rng = stream(self.setting.seed, "client", run.task.round_idx, run.task.client_id, "ratio")
         capability = self.setting.profile_of(run.task.client_id, run.task.round_idx).capability
@@ -160,10 +162,10 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
         run.put_scratch(CodedTask(importance=importance, ratio=ratio))
 
     def step(self, run: LocalRun[CodedClient], batch: Batch) -> None:
-        """Mask rows by q, step on what is left and on q, and put the other rows back as they were."""
+        """Mask rows by q, take a step on the kept rows and on q, then restore the other rows."""
         rows = self._kept_rows(run)
         mask = self._mask(rows).to(run.values.device)
-        stash = run.values * ~mask
+        dropped = run.values * ~mask
         run.values.mul_(mask)
         run.flops.set_mask(run.layout, mask)
         run.backward(batch)
@@ -172,7 +174,7 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
         run.apply_gradient()
         scratch = run.scratch(CodedTask)
         scratch.snapshot, scratch.rows = run.values.clone(), rows
-        run.values.add_(stash)
+        run.values.add_(dropped)
 
     def after_train(self, run: LocalRun[CodedClient]) -> None:
         """Credit the bandit; keep the last masked model as the personal one if s > 1/4."""
@@ -191,7 +193,7 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
         run.state = state
 
     def pack(self, run: LocalRun[CodedClient]) -> Payload:
-        """The rows that the last step kept, everything that is never masked, and which rows these are."""
+        """The rows that the last step kept, all entries that are never masked, and the row bits."""
         rows = run.scratch(CodedTask).rows
         values = run.values.detach().cpu()[self._mask(rows)]
         return Dense(MODEL_ITEM, values.numpy()), Bits(_ROWS, rows.numpy())

@@ -1,21 +1,21 @@
 """FedPM: Isik, Pase, Gunduz, Weissman and Zorzi, "Sparse Random Networks for Communication-Efficient Federated
 Learning", ICLR 2023, arXiv 2209.15328, https://arxiv.org/abs/2209.15328
 
-The weights are random and never change; clients learn with which probability each is used, and upload one sampled
-bit a weight. The server turns the bits into the next probabilities. No weight ever travels.
+The weights are random and never change. Clients learn the probability with which each weight is used, and upload one
+sampled bit for each weight. The server computes the next probabilities from the bits. Weights are never sent.
 
 Symbols: s = run.scratch(FedPMScores), theta = sigmoid(s) = state.probability, m = a sampled mask, lambda_0 =
 algorithm.prior, +-c = fixed_weights() with c = e sqrt(1 / fan_in), drawn from the seed by both ends.
 
 Deviations: biases and norm parameters stay at their initial values and are always present, where the public code
-masks biases too; running statistics, which its models have not, travel as values and are averaged. The server
+masks biases too; running statistics, which its models do not have, are sent as values and averaged. The server
 clamps theta to [.01, .99], for the clients send pure bits (in the public code they clamp the bits). Bits travel as
 a bitmap, without entropy coding. `estimator=authors` is the public code's gradient, theta dL/dm where
-`straight_through` has dL/dm, both times theta (1 - theta). That code starts the prior over in each round; what a
-slower schedule under partial participation should be is not known to us, and `reset_every` sets one. The global
+`straight_through` has dL/dm, both times theta (1 - theta). That code resets the prior in each round; `reset_every`
+sets a slower schedule, for which no reference is known. The global
 model is the weights with theta > .5, not a sample as in that code. Of `training`, only epochs and batches apply:
-scores are trained by Adam at `score_lr`, which starts afresh in each round, while in that code a client's moments live
-on. FLOPs count as dense: every score needs its gradient, and the mask is drawn anew for each batch.
+scores are trained by Adam at `score_lr`, which starts without moments in each round, while in that code clients keep
+their moments. FLOPs count as dense, because every score needs its gradient and each batch samples a new mask.
 """
 
 from dataclasses import dataclass
@@ -56,13 +56,13 @@ class FedPMConfig(AlgorithmConfig):
     score_lr: float = Field(0.1, gt=0.0, description="learning rate of Adam on the scores")
     estimator: Literal["authors", "straight_through"] = Field(
         "authors",
-        description="gradient through a sampled bit: times its probability, as in the public code, or as it is",
+        description="gradient through a sampled bit: times its probability, as in the public code, or unchanged",
     )
     prior: float = Field(
         1.0, ge=1.0, description="lambda_0: the prior of a probability is Beta(lambda_0, lambda_0)"
     )
     reset_every: int | None = Field(
-        1, ge=1, description="rounds after which the bits seen are forgotten; None: never"
+        1, ge=1, description="rounds after which the server forgets the received bits; None: never"
     )
 
 
@@ -118,7 +118,7 @@ class FedPM(Algorithm[FedPMState, None]):
         return values
 
     def init(self, params: Tensor) -> FedPMState:
-        """Scores start normally distributed; nothing has been seen."""
+        """Scores are normally distributed; no bits have been received."""
         layout = self.setting.layout
         rng = stream(self.setting.seed, "server", "scores")
         scores = torch.from_numpy(rng.standard_normal(layout.num_maskable))
@@ -126,7 +126,7 @@ class FedPM(Algorithm[FedPMState, None]):
         return self._state(torch.sigmoid(scores), statistics, torch.zeros(layout.num_maskable), 0)
 
     def broadcast(self, state: FedPMState) -> Payload:
-        """theta, and running statistics where the model has any."""
+        """theta, and the running statistics if the model has any."""
         return (Dense(_PROBABILITY, state.probability.numpy()), *self._statistics(state.params))
 
     def load(self, run: LocalRun[None]) -> None:
@@ -167,17 +167,17 @@ class FedPM(Algorithm[FedPMState, None]):
         run.values[: scores.numel()] = run.scratch(FixedWeights).weights * (scores > 0.0)
 
     def pack(self, run: LocalRun[None]) -> Payload:
-        """One bit a weight, drawn by theta."""
+        """One bit for each weight, sampled with probability theta."""
         bits = torch.bernoulli(torch.sigmoid(run.scratch(FedPMScores).values)).bool()
         return (Bits(_MASK, self.setting.layout.restrict(bits).cpu().numpy()), *self._statistics(run.values))
 
     def check_items(self, items: Payload, task: ClientTask) -> None:
-        """One bit a maskable weight, and the running statistics."""
+        """Check the sizes of the bits and of the running statistics."""
         require_size(items, _MASK, self.setting.layout.num_maskable)
         require_size(items, _STATISTICS, self.setting.layout.size - self.setting.layout.num_trainable)
 
     def weight(self, num_examples: int) -> float:
-        """Every client's bits count alike."""
+        """All clients have the same weight."""
         return 1.0
 
     def server_update(self, state: FedPMState, aggregate: Aggregate, round_idx: int) -> FedPMState:

@@ -1,13 +1,12 @@
 """FedProx: Li et al., "Federated Optimization in Heterogeneous Networks", MLSys 2020, arXiv 1812.06127,
 https://arxiv.org/abs/1812.06127
 
-FedAvg whose clients minimise f_k(w) + (mu / 2) ||w - w_r||^2, w_r being the model they received.
+FedAvg whose clients minimise f_k(w) + (mu / 2) ||w - w_r||^2, where w_r is the received model.
 
 Symbols: mu = algorithm.mu, w_r = run.start.
 
-Deviations: the proximal gradient mu (w - w_r) is added to the gradient directly instead of through the loss,
-which is the same number; the reported training loss is therefore without the penalty. Clients do not stop
-early.
+Deviations: clients add the proximal gradient mu (w - w_r) to the gradient directly, which gives the same gradient as a
+term in the loss. The reported training loss therefore does not contain the penalty. Clients do not stop early.
 """
 
 from typing import ClassVar, final

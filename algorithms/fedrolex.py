@@ -1,16 +1,16 @@
 """FedRolex: Alam, Liu, Yan and Zhang, "FedRolex: Model-Heterogeneous Federated Learning with Rolling Sub-Model
 Extraction", NeurIPS 2022, arXiv 2212.01548, https://arxiv.org/abs/2212.01548
 
-HeteroFL with a window that rolls: each round a client's units begin one further in every layer, so that all units are
-trained evenly, also those that no client could hold at once.
+HeteroFL with a rolling window: in each round the window of a client's units starts one unit further in every layer. All
+units are therefore trained evenly, also if no client can train the full model.
 
 Symbols: rho_k = ratio, K_l = num_units of a group, o_r = r mod K_l, I_l = kept = {(o_r + i) mod K_l, i < ceil(rho_k
 K_l)}, in that order.
 
-Deviations: `offset=random` draws the units anew for each client and round, as Federated Dropout does (Caldas et al.,
+Deviations: `offset=random` chooses random units for each client and round, as Federated Dropout does (Caldas et al.,
 arXiv 1812.07210). Rates stay with the devices (the public code redraws them each round). Of the code's weights in the
-average there are `uniform` and `samples`, none by width or by the number of earlier updates. Scaler, masked loss and
-running statistics are as in `heterofl`, from whose code FedRolex's is derived.
+average, `uniform` and `samples` are available, but not weights by width or by the number of earlier updates. Scaler,
+masked loss and running statistics are as in `heterofl`, from whose code FedRolex's is derived.
 """
 
 from dataclasses import replace
@@ -35,7 +35,7 @@ class FedRolexConfig(CompensatedConfig):
     """Options of FedRolex."""
 
     offset: Literal["round", "random"] = Field(
-        "round", description="the window begins at the round's number, or the units are random each time"
+        "round", description="the window starts at the round's number, or the units are random in each task"
     )
 
 
@@ -61,5 +61,5 @@ class FedRolex(CompensatedAlgorithm):
         if self.config.offset == "round":
             return {g.name: (task.round_idx + torch.arange(counts[g.name])) % g.num_units for g in groups}
         rng = stream(self.setting.seed, "client", task.round_idx, task.client_id, "units")
-        drawn = {g.name: rng.permutation(g.num_units)[: counts[g.name]] for g in groups}
-        return {name: torch.from_numpy(units).sort().values for name, units in drawn.items()}
+        sampled = {g.name: rng.permutation(g.num_units)[: counts[g.name]] for g in groups}
+        return {name: torch.from_numpy(units).sort().values for name, units in sampled.items()}

@@ -1,25 +1,25 @@
 """FedSpa: Huang, Liu, Shen, He, Lin and Tao, "Achieving Personalized Federated Learning with Sparse Local Models",
 2022, arXiv 2201.11380, https://arxiv.org/abs/2201.11380
 
-Every client owns a sparse mask over one dense global model, trains the weights inside it and uploads their change.
-The server adds the mean change of all sampled clients, so that a weight which few of them hold moves little. With
-dynamic sparse training a client then replaces its smallest weights by masked ones; random static masks stay.
+Every client owns a sparse mask over one dense global model, trains the weights inside it and uploads their change. The
+server adds the mean change of all sampled clients, so that a weight in few masks changes little. With dynamic sparse
+training a client then replaces its smallest weights by masked weights; random static masks never change.
 
 Symbols: w = state.params, m_k = client_state.mask, d = 1 - sparsity.level, alpha_0 = algorithm.alpha, alpha_t =
 alpha_at(t), r_l = ceil(alpha_t n_l) with n_l the active weights of layer l, T = training.rounds, DST and RSM =
 algorithm.variant.
 
-Deviations: neither the paper's body nor code of its authors was at hand. What its abstract leaves open follows the
-code of its siblings DisPFL (arXiv 2206.00187) and Lockdown (NeurIPS 2023), and no published number is claimed:
-clients are weighted alike (`agg_weight`); masks are random with the same seed for all under DST and one seed each
-under RSM (`mask_seed`); pruning and growth come together after training, so that the density is constant; the
-growth gradient is that of one random mini-batch at the trained weights, in evaluation mode (`growth_batches` sums
-over more; Lockdown takes a whole pass), and `growth=random` draws the positions, as DisPFL's published scripts do;
-just-pruned weights may grow again; layers without masked weights are left alone, where the siblings drop and
-regrow the same ones. A grown weight takes the server's value. Only weight tensors are masked. The siblings
-distribute density by RigL's ERK, and so does this by default (`sparsity.allocation=erk`). A new mask travels as a
-bitmap. `mu` adds FedProx's term, which the paper does not have, and with a moving `sparsity.schedule` a client
-comes to the level of a round when it trains in that round.
+Deviations: neither the paper's body nor the authors' code was available. Details that the abstract does not give
+follow the code of its siblings DisPFL (arXiv 2206.00187) and Lockdown (NeurIPS 2023), and no published number is
+claimed: clients are weighted alike (`agg_weight`); masks are random with the same seed for all under DST and one seed
+each under RSM (`mask_seed`); pruning and growth come together after training, so that the density is constant; the
+growth gradient is that of one random mini-batch at the trained weights, in evaluation mode (`growth_batches` sums over
+more; Lockdown takes a whole pass), and `growth=random` draws the positions, as DisPFL's published scripts do;
+just-pruned weights may grow again; layers without masked weights do not change, while the siblings drop and regrow the
+same weights. A grown weight takes the server's value. Only weight tensors are masked. The siblings distribute density
+by RigL's ERK, and so does this by default (`sparsity.allocation=erk`). A new mask travels as a bitmap. `mu` adds
+FedProx's term, which the paper does not have, and with a moving `sparsity.schedule` a client comes to the level of a
+round when it trains in that round.
 """
 
 from dataclasses import replace
@@ -51,7 +51,7 @@ from orchestrator.method import (
 )
 
 _NEXT_MASK = "next_mask"
-#: decimals of alpha_t n_l that count: 0.1 x 30 is 3, and not a little more
+#: decimals to which alpha_t n_l is rounded, so that 0.1 x 30 is 3 and not slightly more
 _DECIMALS = 9
 
 
@@ -115,15 +115,15 @@ class FedSpa(ClientMaskAlgorithm[ClientMask]):
         return cosine_anneal(self.config.alpha, round_idx, self.setting.training.rounds)
 
     def max_density(self, round_idx: int, client_id: int) -> float:
-        """The densest level so far: a mask may be as old as the run."""
+        """The larger density of round 0 and this round, because a mask may be as old as the run."""
         return max(self.density(0, client_id), self.density(round_idx, client_id))
 
     def weight(self, num_examples: int) -> float:
-        """Alike, or by samples."""
+        """The weight that `agg_weight` selects."""
         return 1.0 if self.config.agg_weight == "uniform" else float(num_examples)
 
     def init_client(self, client_id: int) -> ClientMask:
-        """m_k,0: n_l random weights of each layer, which both ends draw from the seed."""
+        """m_k,0: n_l random weights of each layer, which both ends derive from the seed."""
         seed, chosen = self.setting.seed, self.config.mask_seed
         shared = self.config.variant == "dst" if chosen is None else chosen == "shared"
         rng = stream(seed, "server", "mask") if shared else stream(seed, "client", client_id, "mask")
@@ -135,7 +135,7 @@ class FedSpa(ClientMaskAlgorithm[ClientMask]):
         run.add_proximal_gradient(self.config.mu)
 
     def after_train(self, run: LocalRun[ClientMask]) -> None:
-        """Choose the mask of the next participation; what was trained is uploaded under the present one."""
+        """Choose the mask of the client's next task. The trained weights are uploaded under the current mask."""
         if self.config.variant == "dst":
             run.state = ClientMask(mask=self._adjusted(run))
 
@@ -144,13 +144,13 @@ class FedSpa(ClientMaskAlgorithm[ClientMask]):
         layout, mask, task = self.setting.layout, run.state.mask, run.task
         alpha, active = self.alpha_at(task.round_idx), layout.active(mask)
         targets = self.targets(self.density(task.round_idx, task.client_id))
-        staying = {}
+        num_staying = {}
         for segment in layout.maskable:
             count = min(active[segment.name], targets[segment.name])
             num_replaced = ceil(round(alpha * count, _DECIMALS)) if count < segment.size else 0
-            staying[segment.name] = count - num_replaced
-        kept = keep_top(layout, mask, run.values.abs().cpu(), staying)
-        if staying == targets:
+            num_staying[segment.name] = count - num_replaced
+        kept = keep_top(layout, mask, run.values.abs().cpu(), num_staying)
+        if num_staying == targets:
             return kept
         return grow_top(layout, kept, self._growth_score(run), targets)
 
@@ -166,7 +166,7 @@ class FedSpa(ClientMaskAlgorithm[ClientMask]):
         return score.abs()
 
     def pack(self, run: LocalRun[ClientMask]) -> Payload:
-        """The trained weights under m_k, and the next mask if it is another."""
+        """The trained weights under m_k, and the next mask if it differs."""
         assert run.mask is not None
         model = super().pack(run)
         if torch.equal(run.state.mask, run.mask):
@@ -174,5 +174,5 @@ class FedSpa(ClientMaskAlgorithm[ClientMask]):
         return (*model, Bits(_NEXT_MASK, self.setting.layout.restrict(run.state.mask).numpy()))
 
     def check_items(self, items: Payload, task: ClientTask) -> None:
-        """The next mask, which the client keeps, and the server only counts."""
+        """Check the size of the next mask. The server only counts its bytes."""
         require_size(items, _NEXT_MASK, self.setting.layout.num_maskable)

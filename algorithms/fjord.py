@@ -1,20 +1,20 @@
 """FjORD: Horvath, Laskaridis, Almeida, Leontiadis, Venieris and Lane, "FjORD: Fair and Accurate Federated Learning
 under heterogeneous targets with Ordered Dropout", NeurIPS 2021, arXiv 2102.13451, https://arxiv.org/abs/2102.13451
 
-A client holds the first units of each layer, as many as its device can, and trains for each mini-batch the still
-narrower model of a random width, so that any width up to its own is a usable model; the server averages each
-coordinate over the clients that hold it, by their samples.
+A client has the first units of each layer, as many as its device supports. For each mini-batch it trains a smaller
+submodel of random width, so that every width up to its own is a usable model. The server averages each coordinate over
+the clients that have it, weighted by samples.
 
 Symbols: P = algorithm.widths, p_max = ratio, p = width of a mini-batch, K_l = num_units of a group, prefix = the first
 ceil(p K_l) units.
 
-Deviations: written from general knowledge of the method. A device's p_max is the largest of `widths` that it can hold,
-or all that it can hold where even the smallest is too much. Paper and code keep a set of batch norm statistics for each
+Deviations: written from general knowledge of the method. A device's p_max is the largest of `widths` that it supports,
+or its capability if the smallest width is too large. Paper and code keep a set of batch norm statistics for each
 width; here the widths share one, which is cut, carried from step to step and averaged like any other coordinate.
-Momentum and weight decay act on the whole p_max model in every step, also beside the prefix, as they do in the public
-code. How the paper weighs distillation was not seen: with `distill` a step's gradient is that of p_max on the labels
-plus `distill_weight` times that of p on p_max's softened outputs, both widths' FLOPs counted; the public code adds
-them without weight or temperature, which are the defaults.
+Momentum and weight decay act on the whole p_max model in every step, also outside the prefix, as in the public code.
+How the paper weighs distillation was not seen: with `distill` a step's gradient is that of p_max on the labels plus
+`distill_weight` times that of p on p_max's softened outputs, both widths' FLOPs counted; the public code adds them
+without weight or temperature, which are the defaults.
 """
 
 from dataclasses import dataclass
@@ -47,16 +47,20 @@ class FjORDConfig(StructuredConfig):
     """Options of FjORD."""
 
     widths: tuple[Annotated[float, Field(gt=0.0, le=1.0)], ...] = Field(
-        (0.2, 0.4, 0.6, 0.8, 1.0), min_length=1, description="P: widths that a mini-batch may be trained at"
+        (0.2, 0.4, 0.6, 0.8, 1.0), min_length=1, description="P: widths at which a mini-batch may be trained"
     )
-    distill: bool = Field(False, description="narrower widths learn from the client's widest one")
-    distill_weight: float = Field(1.0, ge=0.0, description="weight of the narrower width's loss (distill)")
-    temperature: float = Field(1.0, gt=0.0, description="softens the outputs that are learned from (distill)")
+    distill: bool = Field(
+        False, description="smaller widths learn from the outputs of the client's largest width"
+    )
+    distill_weight: float = Field(1.0, ge=0.0, description="weight of the smaller width's loss (distill)")
+    temperature: float = Field(
+        1.0, gt=0.0, description="temperature of the softmax of the teacher's outputs (distill)"
+    )
 
 
 @dataclass
 class FjORDTask:
-    """What a task remembers: p_max, and how many steps it has taken."""
+    """Scratch value of a task: p_max and the number of steps so far."""
 
     largest: float
     num_steps: int = 0
@@ -77,17 +81,19 @@ class FjORD(StructuredAlgorithm[ClientRatio]):
     )
 
     def check(self) -> None:
-        """A width listed twice would be drawn too often; a bandit's ratio would not be the width that is trained."""
+        """Reject a repeated width, which would be chosen too often, and a bandit, whose ratio would not be trained."""
         super().check()
         if self.config.ratio_policy == "p_ucbv":
-            problem = "a client's widest model is one of algorithm.widths, which the bandit knows nothing of"
+            problem = "a client's largest width is one of algorithm.widths, which the bandit ignores"
             raise ConfigError("algorithm.ratio_policy", "p_ucbv", problem, "use capability or fixed")
         widths = self.config.widths
         if len(set(widths)) < len(widths):
-            raise ConfigError("algorithm.widths", list(widths), "a width is listed twice", "list each once")
+            raise ConfigError(
+                "algorithm.widths", list(widths), "a width is listed twice", "list each width once"
+            )
 
     def ratio(self, task: ClientTask, client_state: ClientRatio) -> float:
-        """p_max: the largest width that the device can hold; what it can hold where there is none."""
+        """p_max: the largest width that the device supports, or the device's ratio if no width fits."""
         limit = super().ratio(task, client_state)
         return max((p for p in self.config.widths if p <= limit + _TOLERANCE), default=limit)
 
@@ -100,10 +106,10 @@ class FjORD(StructuredAlgorithm[ClientRatio]):
         return first_units(self.setting.units, self.counts(width))
 
     def on_train_start(self, run: LocalRun[ClientRatio]) -> None:
-        """Note p_max; the steps are counted, so that each draws its own width."""
+        """Store p_max, and count the steps, so that each step gets its own random width."""
         run.put_scratch(FjORDTask(largest=self.ratio(run.task, run.state)))
 
-    def draw(self, run: LocalRun[ClientRatio]) -> float:
+    def sample_width(self, run: LocalRun[ClientRatio]) -> float:
         """p of the next step: uniform on the widths up to p_max."""
         task, scratch = run.task, run.scratch(FjORDTask)
         limit, step = scratch.largest, scratch.num_steps
@@ -114,7 +120,7 @@ class FjORD(StructuredAlgorithm[ClientRatio]):
 
     def step(self, run: LocalRun[ClientRatio], batch: Batch) -> None:
         """One step at a random width."""
-        width = self.draw(run)
+        width = self.sample_width(run)
         if self.config.distill and width < run.scratch(FjORDTask).largest:
             self._distill(run, batch, self.prefix(width))
         else:
@@ -127,16 +133,16 @@ class FjORD(StructuredAlgorithm[ClientRatio]):
 
     def _distill(self, run: LocalRun[ClientRatio], batch: Batch, kept: KeptUnits) -> None:
         """Leave the gradient of both widths in `run.grad`."""
-        taught: list[Tensor] = []
+        targets: list[Tensor] = []
 
-        def teach(logits: Tensor, labels: Tensor) -> Tensor:
-            taught.append(softmax(logits.detach() / self.config.temperature, dim=1))
+        def teacher_loss(logits: Tensor, labels: Tensor) -> Tensor:
+            targets.append(softmax(logits.detach() / self.config.temperature, dim=1))
             return cross_entropy(logits, labels)
 
-        run.backward(batch, teach)
+        run.backward(batch, teacher_loss)
         gradient = run.grad.clone()
-        run.backward_submodel(batch, kept, partial(self._learn, taught[0]))
+        run.backward_submodel(batch, kept, partial(self._distillation_loss, targets[0]))
         run.grad.add_(gradient)
 
-    def _learn(self, taught: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        return self.config.distill_weight * cross_entropy(logits / self.config.temperature, taught)
+    def _distillation_loss(self, target: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        return self.config.distill_weight * cross_entropy(logits / self.config.temperature, target)

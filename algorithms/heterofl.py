@@ -1,21 +1,19 @@
 """HeteroFL: Diao, Ding and Tarokh, "HeteroFL: Computation and Communication Efficient Federated Learning for
 Heterogeneous Clients", ICLR 2021, arXiv 2010.01264, https://arxiv.org/abs/2010.01264
 
-Every client trains a narrower model, the first units of each layer of the global one, as many as its device can
-hold; the server averages each coordinate over the clients that have it, so that narrow models are nested in wide
-ones.
+Every client trains a submodel: the first units of each layer, as many as its device supports. The server averages each
+coordinate over the clients that have it. Small submodels are therefore nested in larger submodels.
 
 Symbols: rho_k = ratio, K_l = num_units of a group, I_l = kept = the first ceil(rho_k K_l) units.
 
 Deviations: rates stay with the devices (the public code can also redraw them each round). Scaler and masked loss are
 on, as in the public code, and can be switched off; `agg_weight` is `uniform` there. The Scaler acts on all that a layer
-that produces units puts out, before any norm; without a norm behind it, as in the paper's nets, it makes gradients
-larger by 1 / rho_k for each layer, which wants a smaller learning rate, or it off. A client's own submodel is scored
-with it, since it was trained so; the public code scores the global model alone. Classifier rows count from clients
-that have the class, which takes one bit a class on the way up that the paper does not count; scores are without
-the masked loss's zeros. Batch norm is the model's own: running statistics, where it has them, are cut and averaged
-like any other coordinate, and there is no pass over the training data that would set them for scoring (the paper's
-static batch norm).
+that produces units puts out, before any norm. Without a norm after the layer (unlike the paper's nets) the Scaler makes
+gradients larger by 1 / rho_k for each layer; then lower the learning rate or set `scaler=false`. A client's submodel is
+scored with the Scaler, because it was trained with it; the public code scores only the global model. A classifier row
+is averaged over the clients that have its class. Clients send one bit for each class, which the paper does not count.
+Scores do not use the masked loss. Running statistics are cut and averaged like any other coordinate; no pass over the
+training data sets them for scoring (the paper's static batch norm).
 """
 
 from dataclasses import replace
@@ -39,7 +37,7 @@ class HeteroFLConfig(CompensatedConfig):
 
 @final
 class HeteroFL(CompensatedAlgorithm):
-    """Nested submodels of fixed width."""
+    """FedAvg with nested submodels of a fixed ratio for each device."""
 
     Config = HeteroFLConfig
     config: HeteroFLConfig

@@ -1,13 +1,13 @@
-"""Local: every client alone, without any traffic; the baseline that personalised methods must beat, among them
+"""Local: every client trains alone, without communication. This is the baseline for personalised methods such as
 Ditto (Li, Hu, Beirami and Smith, ICML 2021, arXiv 2012.04221, https://arxiv.org/abs/2012.04221)
 
-Each client trains a model of its own from the common start vector, with the learning rate of the round.
+Each client trains its own model from the common initial model, with the learning rate of the round.
 
 Symbols: w_k = client_state.params, w_0 = setting.initial, R = training.rounds, E = training.local_epochs.
 
-Deviations: none known. The server's model stays w_0, so that only the `personal/` metrics say anything about this
-method. All clients train in every round, whatever `training.clients_per_round` is; `participation=sampled` trains
-the drawn ones only, as the other methods do.
+Deviations: none known. The server's model stays w_0, so that only the `personal/` metrics describe this method. By
+default all clients train in every round, and `training.clients_per_round` has no effect. `participation=sampled`
+trains only the sampled clients, as other methods do.
 """
 
 from dataclasses import dataclass, replace
@@ -32,13 +32,14 @@ class LocalConfig(AlgorithmConfig):
     """Options of local training."""
 
     participation: Literal["all", "sampled"] = Field(
-        "all", description="who trains in a round: every client, or training.clients_per_round drawn ones"
+        "all",
+        description="clients that train in a round: all of them, or training.clients_per_round sampled clients",
     )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LocalClient:
-    """The client's own model, float32[D]."""
+    """State of a client: its own model, float32[D]."""
 
     params: Tensor
 
@@ -58,20 +59,20 @@ class Local(Algorithm[ServerState, LocalClient]):
         return LocalClient(params=torch.from_numpy(self.setting.initial.copy()))
 
     def plan(self, state: ServerState, round_idx: int, cohort: tuple[int, ...]) -> RoundPlan:
-        """Everyone, unless the clients are to be drawn."""
-        everyone = tuple(range(self.setting.num_clients))
-        return RoundPlan.of(round_idx, everyone if self.config.participation == "all" else cohort)
+        """All clients, or the sampled cohort under `participation=sampled`."""
+        all_clients = tuple(range(self.setting.num_clients))
+        return RoundPlan.of(round_idx, all_clients if self.config.participation == "all" else cohort)
 
     def broadcast(self, state: ServerState) -> Payload:
         """Nothing."""
         return ()
 
     def load(self, run: LocalRun[LocalClient]) -> None:
-        """Go on from the client's own model."""
+        """Load the client's own model."""
         run.load(run.state.params, None)
 
     def after_train(self, run: LocalRun[LocalClient]) -> None:
-        """Keep it."""
+        """Store the trained model in the client's state."""
         run.state = replace(run.state, params=run.values.detach().cpu().clone())
 
     def pack(self, run: LocalRun[LocalClient]) -> Payload:

@@ -1,15 +1,15 @@
 """LotteryFL: Li et al., "LotteryFL: Personalized and Communication-Efficient Federated Learning with Lottery
 Ticket Hypothesis on Non-IID Datasets", SEC 2021, arXiv 2008.03371, https://arxiv.org/abs/2008.03371
 
-Each client looks for its own lottery ticket: when the model that it received does well enough on its validation
-samples, it prunes the smallest weights of every layer and, for this round, trains what is left from its initial
-values. The server averages every weight over the clients that still hold it.
+Each client searches its own lottery ticket. If the received model is accurate enough on the client's validation
+samples, the client prunes the smallest weights of every layer. In this round it trains the remaining weights from
+their initial values. The server averages every weight over the clients whose mask contains it.
 
 Symbols: w = state.params, w_0 = setting.initial, m_k and rho_k = the client state's mask and remaining,
 p = algorithm.prune_share, a_min = algorithm.min_accuracy, rho_target = 1 - sparsity.level.
 
 Deviations: the gate reads accuracy on the client's validation part (the public code reads the test part).
-Weights are frozen by the mask (the code: by |w| < 1e-6, which freezes live weights that are near 0), and equal
+Weights are frozen by the mask (the code: by |w| < 1e-6, which freezes active weights close to 0), and equal
 weights are pruned by index (the code keeps all that equal the percentile). Rewinding covers all trained
 parameters, biases included as in the code; running statistics stay the received ones. As in the code the gate
 is read before pruning, so the last pruning may take rho_k below its target: at p = .2 and a target of .1, rho_k
@@ -38,7 +38,7 @@ class LotteryFLConfig(AlgorithmConfig):
     """Options of LotteryFL."""
 
     prune_share: float = Field(
-        0.2, gt=0.0, lt=1.0, description="p: share of each layer's remaining weights that a pruning takes"
+        0.2, gt=0.0, lt=1.0, description="p: share of each layer's remaining weights that one pruning removes"
     )
     min_accuracy: float = Field(
         0.2, ge=0.0, le=1.0, description="a_min: validation accuracy above which a client prunes"

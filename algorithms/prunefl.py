@@ -1,9 +1,9 @@
 """PruneFL: Jiang et al., "Model Pruning Enables Efficient Federated Learning on Edge Devices", IEEE TNNLS 2022,
 arXiv 1909.12326, https://arxiv.org/abs/1909.12326
 
-One client first trains and prunes alone. Then FedAvg runs inside the mask that it found, and every so many
-rounds the server adjusts the mask: the smallest weights and all those outside stand for election, and those are
-chosen that raise the expected decrease of the loss per second, measured by squared gradients.
+First one client trains and prunes alone. Then FedAvg runs inside the client's mask, and the server adjusts the mask
+every `adjust_every` rounds. The candidates of an adjustment are the smallest active weights and all masked weights.
+The server keeps the candidates that raise the expected decrease of the loss per second, measured by squared gradients.
 
 Symbols: w = state.params, m = state.mask, g^2 = squared gradients, dec = algorithm.prune_share halved every
 half_life rounds, Delta = sum of g^2 over what is kept, T = c + sum of t_l over kept weights,
@@ -65,7 +65,7 @@ class PruneFLConfig(AlgorithmConfig):
 
     adjust_every: int = Field(50, ge=1, description="rounds n, 2n, 3n, ... end with an adjustment")
     prune_share: float = Field(
-        0.3, ge=0.0, lt=1.0, description="dec in round 0: share of a layer's weights that stand for election"
+        0.3, ge=0.0, lt=1.0, description="dec in round 0: share of a layer's weights that are candidates"
     )
     half_life: float = Field(10_000.0, gt=0.0, description="rounds after which dec has halved")
     regrow: Literal["zero", "stale"] = Field("zero", description="where regrown weights start")
@@ -73,15 +73,15 @@ class PruneFLConfig(AlgorithmConfig):
     comp_s: float = Field(3.6e-8, ge=0.0, description="seconds a local step takes for one use of a weight")
     local_steps: int = Field(5, ge=0, description="local steps that the time of a round counts")
     constant_share: float = Field(
-        0.14, gt=0.0, description="c: time that no weight causes, over that of all weights together"
+        0.14, gt=0.0, description="c: time independent of the weights, divided by the time of all weights"
     )
     initial_pruning: bool = Field(True, description="run the first stage")
     initial_batches: int = Field(10, ge=1, description="batches that the first stage trains on")
-    initial_iterations: int = Field(1000, ge=1, description="most passes over them")
+    initial_iterations: int = Field(1000, ge=1, description="largest number of passes over these batches")
     initial_adjust_every: int = Field(50, ge=1, description="passes from one adjustment to the next")
     initial_weights: Literal["trained", "initial"] = Field(
         "trained",
-        description="the second stage starts from the first one's weights, or from the initial ones",
+        description="the second stage starts from the first stage's weights, or from the initial weights",
     )
 
 
@@ -131,13 +131,13 @@ class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
     )
 
     def check(self) -> None:
-        """The method itself decides on each layer's density."""
+        """Reject densities by layer, because the method chooses them."""
         if self.setting.sparsity.layer_density:
             problem = f"{self.config.name} finds the densities of the layers itself"
             raise ConfigError("sparsity.allocation", "explicit", problem, "set sparsity.level to cap them")
 
     def max_density(self, round_idx: int, client_id: int) -> float:
-        """1: the cap holds for what grows only."""
+        """1, because the cap limits only growth."""
         return 1.0
 
     def init(self, params: Tensor) -> PruneFLState:
@@ -150,7 +150,7 @@ class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
         )
 
     def init_client(self, client_id: int) -> PruneFLClient:
-        """Nothing summed yet."""
+        """The sum of squares starts at 0."""
         return PruneFLClient(total=torch.zeros(self.setting.layout.num_trainable))
 
     def adjusts(self, round_idx: int) -> bool:
@@ -177,7 +177,7 @@ class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
         return {n: config.comm_s + config.local_steps * config.comp_s * p for n, p in positions.items()}
 
     def adjusted(self, mask: Tensor, values: Tensor, squares: Tensor, share: float, round_idx: int) -> Tensor:
-        """bool[D]: the mask after an adjustment that puts `share` of the active weights up for election."""
+        """bool[D]: the mask after an adjustment that puts `share` of the active weights up as candidates."""
         times, sizes = self.times_s(), self.setting.cost.sizes
         return adjust_mask(
             self.setting.layout,
@@ -191,7 +191,7 @@ class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
         )
 
     def plan_probe(self, state: PruneFLState, round_idx: int, cohort: tuple[int, ...]) -> RoundPlan | None:
-        """First stage: the client that was drawn first works alone."""
+        """First stage: one probe of the first client of the cohort."""
         if state.initialised:
             return None
         return RoundPlan.of(round_idx, cohort[:1], "probe")
@@ -230,19 +230,19 @@ class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
         return self.setting.layout.density(after)
 
     def probe_update(self, state: PruneFLState, aggregate: Aggregate, round_idx: int) -> PruneFLState:
-        """Take the mask over, and the weights if the client sent them."""
+        """Adopt the client's mask, and its weights if the client sent them."""
         mask = aggregate.union
         if self.config.initial_weights == "initial":
             mask = self.setting.layout.expand(aggregate.extras[MASK] > 0)
         assert mask is not None
-        return _moved(replace(state, initialised=True, mask=mask), aggregate.values, mask)
+        return _with_values(replace(state, initialised=True, mask=mask), aggregate.values, mask)
 
     def on_train_start(self, run: LocalRun[PruneFLClient]) -> None:
-        """The task's gradients are summed from here on."""
+        """Start the sum of the task's gradients at 0."""
         run.put_scratch(GradientSum(torch.zeros_like(run.grad)))
 
     def grad_hook(self, run: LocalRun[PruneFLClient]) -> None:
-        """Sum them up, those of masked weights included."""
+        """Add the gradient of all weights, masked weights included, to the sum."""
         run.scratch(GradientSum).values.add_(run.grad)
 
     def after_train(self, run: LocalRun[PruneFLClient]) -> None:
@@ -257,7 +257,7 @@ class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
         run.flops.make_weight_gradients_dense()
 
     def pack(self, run: LocalRun[PruneFLClient]) -> Payload:
-        """The model; in a round that adjusts also the squares, which then start anew."""
+        """The model; in a round that adjusts also the squares, which are then reset to 0."""
         if not self.adjusts(run.task.round_idx):
             return super().pack(run)
         squares = Dense(SQUARES, run.state.total.numpy())
@@ -270,16 +270,16 @@ class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
         require_size(items, SQUARES, self.setting.layout.num_trainable)
 
     def server_update(self, state: PruneFLState, aggregate: Aggregate, round_idx: int) -> PruneFLState:
-        """Average, and adjust the mask where the round is one that does."""
+        """Average, and adjust the mask in the rounds that `adjusts` selects."""
         assert state.mask is not None
         mask = state.mask
         if self.adjusts(round_idx):
             share = self.config.prune_share * 0.5 ** (round_idx / self.config.half_life)
             mask = self.adjusted(mask, aggregate.values, aggregate.extras[SQUARES], share, round_idx)
-        return _moved(state, aggregate.values, mask)
+        return _with_values(state, aggregate.values, mask)
 
 
-def _moved(state: PruneFLState, values: Tensor, mask: Tensor) -> PruneFLState:
+def _with_values(state: PruneFLState, values: Tensor, mask: Tensor) -> PruneFLState:
     """The state with float64[D] values, which are new inside `state.mask`, under the mask."""
     stale = state.stale
     if stale is not None:

@@ -1,5 +1,5 @@
-"""RandomMask: one unstructured mask drawn before round 0 and never changed; the baseline against which
-FedDST (arXiv 2112.09824) and SSFL (arXiv 2405.09037) are judged.
+"""RandomMask: one random unstructured mask, chosen before round 0 and never changed. This is the baseline of FedDST
+(arXiv 2112.09824) and SSFL (arXiv 2405.09037).
 
 Symbols: m = state.mask, S = sparsity.level.
 
@@ -51,11 +51,11 @@ class RandomMask(Algorithm[ServerState, None]):
     )
 
     def check(self) -> None:
-        """Every layer must keep a weight."""
+        """Reject a level at which a layer keeps no weight."""
         allocate(self.setting.layout, self.density(0), self.setting.sparsity)
 
     def init(self, params: Tensor) -> ServerState:
-        """Draw the mask and zero the weights outside it."""
+        """Choose the mask and zero the weights outside it."""
         layout = self.setting.layout
         counts = allocate(layout, self.density(0), self.setting.sparsity)
         rng = stream(self.setting.seed, "server", "mask")

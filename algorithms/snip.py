@@ -1,18 +1,18 @@
 """SNIP: Lee, Ajanthan and Torr, "SNIP: Single-shot Network Pruning Based on Connection Sensitivity", ICLR 2019,
 arXiv 1810.02340, https://arxiv.org/abs/1810.02340
 
-Before training, the weights whose removal would change the loss most, by |gradient x weight| on the dense initial
-model, are kept, all layers ranked together; FedAvg runs inside that mask.
+Before training, the method ranks the weights of all layers together by |gradient x weight| on the dense initial model.
+It keeps the weights whose removal would change the loss most, and FedAvg runs inside this mask.
 
 Symbols: g = the gradient at w_0 = setting.initial, s = |g w_0|, m = state.mask, density = 1 - sparsity.level, P =
 layout.num_maskable.
 
-Deviations: the paper has no federation; `score_from` says whose gradient it is: one client's, which stands for a
-sample of data at the server; the first round's FedAvg step, g ~ (w_0 - mean(w_k)) / eta, as public code of PruneFL
-(arXiv 1909.12326) offers, after which training goes on from the averaged weights inside the mask; or each
-client's, the scores being averaged by samples. Scores are not normalised, which does not change the set.
-`least_per_layer` = 1 saves a layer from being cut off, which the paper leaves to chance. The gradient is taken in
-train mode, for statistics of batch norm at w_0 are those of no data.
+Deviations: the paper has no federation. `score_from` selects the gradient: one client's, in place of data at the
+server; the first round's FedAvg step, g ~ (w_0 - mean(w_k)) / eta, as in public code of PruneFL (arXiv 1909.12326),
+after which training continues from the averaged weights inside the mask; or the gradients of all clients, whose scores
+the server averages by samples. Scores are not normalised, which does not change the set. `least_per_layer` = 1 keeps
+every layer connected; the paper does not ensure this. The gradient is taken in train mode, because at w_0 batch norm
+has no statistics of data yet.
 """
 
 from typing import ClassVar, Literal, final
@@ -53,7 +53,9 @@ class SNIPConfig(AlgorithmConfig):
     probe_client: int = Field(0, ge=0, description="the client that scores (score_from=one_client)")
     batches: int = Field(1, ge=1, description="mini-batches over which a client averages its gradient")
     least_per_layer: int = Field(
-        1, ge=0, description="weights that each layer keeps at least; 0: a mask that empties one is refused"
+        1,
+        ge=0,
+        description="weights that each layer keeps at least; 0: masks with an empty layer are rejected",
     )
 
 
@@ -74,7 +76,7 @@ class SNIP(Algorithm[ServerState, None]):
     capabilities: ClassVar[Capabilities] = Capabilities(aggregation="covmean", default_density=0.2)
 
     def check(self) -> None:
-        """There must be such a client, and enough weights for every layer's least."""
+        """Reject an unknown `probe_client`, and a level at which a layer keeps fewer than `least_per_layer` weights."""
         layout, config, setting = self.setting.layout, self.config, self.setting
         if setting.sparsity.allocation == "explicit":
             problem = "snip ranks the weights of all layers together"
@@ -84,7 +86,7 @@ class SNIP(Algorithm[ServerState, None]):
             raise ConfigError("algorithm.probe_client", config.probe_client, problem, "choose one of them")
         needed = sum(min(config.least_per_layer, s.size) for s in layout.maskable)
         if self.num_kept < needed:
-            problem = f"{self.num_kept} weights stay, and {needed} are the least of all layers together"
+            problem = f"{self.num_kept} weights remain, and algorithm.least_per_layer needs {needed}"
             raise ConfigError("sparsity.level", round(1.0 - self.density(0), 12), problem, "lower it")
 
     @property
@@ -93,7 +95,7 @@ class SNIP(Algorithm[ServerState, None]):
         return round(exact_share(self.density(0)) * self.setting.layout.num_maskable)
 
     def max_density(self, round_idx: int, client_id: int) -> float:
-        """Dense in a first round that gives the scores; a probe is dense as well."""
+        """1 in a first round that gives the scores. A probe is dense as well."""
         dense = self.config.score_from == "first_round" and round_idx == 0
         return 1.0 if dense else self.density(0)
 
@@ -102,8 +104,10 @@ class SNIP(Algorithm[ServerState, None]):
         if self.config.score_from == "first_round" or state.mask is not None:
             return None
         one = (self.config.probe_client,)
-        everyone = tuple(range(self.setting.num_clients))
-        return RoundPlan.of(round_idx, one if self.config.score_from == "one_client" else everyone, "probe")
+        all_clients = tuple(range(self.setting.num_clients))
+        return RoundPlan.of(
+            round_idx, one if self.config.score_from == "one_client" else all_clients, "probe"
+        )
 
     def on_probe(self, run: LocalRun[None]) -> Payload:
         """s, float32[P], at the received model."""
@@ -122,7 +126,7 @@ class SNIP(Algorithm[ServerState, None]):
         return self._masked(state.params, aggregate.extras[_SENSITIVITY])
 
     def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
-        """The mean; after a first round that gives the scores, inside the mask that they choose."""
+        """The mean; after a first round that gives the scores, under the mask of these scores."""
         params = aggregate.values.to(torch.float32)
         if state.mask is not None:
             return ServerState(params=params, mask=state.mask)

@@ -3,19 +3,19 @@ Initialization for Efficient Federated Learning", 2024, arXiv 2405.09037, https:
 
 Before training, every client scores each weight by how much removing it would change its loss, |gradient x weight|
 on the dense initial model. The server averages the scores, keeps the largest of all layers together, and FedAvg
-runs inside that one mask.
+runs inside this mask.
 
 Symbols: theta = state.params, m = state.mask, s_k = the client's saliency, p_k = n_k / sum n, rho = 1 -
 sparsity.level, d = layout.num_maskable.
 
-Deviations: the paper's body was not at hand; this follows the authors' README and public code, and where these
+Deviations: the paper's body was not available; this follows the authors' README and public code, and where these
 differ the README. Scores are weighted by samples as there, the code averages them plainly
 (`score_weight=uniform`, for which clients send s_k / n_k: the same ranking). Exactly floor(rho d) weights are
 kept, equal scores by the lower index, where the code keeps all ties. Scores are taken in evaluation mode, which
 matters only for batch norm and dropout (`score_mode`). The first round starts from the masked model. Clients
-get the mask with the first model that they train. A mask that leaves a layer empty is refused.
-`random_clientwise` averages zeros in, as the code does. Adaptation to shifted data, which the paper has, is not
-here.
+get the mask with the first model that they train. Masks with an empty layer are rejected.
+`random_clientwise` averages zeros in, as the code does. The paper's adaptation to shifted data
+is not implemented.
 """
 
 from dataclasses import replace
@@ -86,7 +86,7 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
     capabilities: ClassVar[Capabilities] = Capabilities(default_density=0.5)
 
     def check(self) -> None:
-        """The mask must come within the run and be one that the variant can make."""
+        """Reject a warm-up as long as the run, and options that contradict the variant."""
         sparsity, config, rounds = self.setting.sparsity, self.config, self.setting.training.rounds
         if sparsity.allocation == "explicit":
             problem = "ssfl ranks the weights of all layers together"
@@ -97,7 +97,7 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
                 "algorithm.warmup_rounds", config.warmup_rounds, problem, f"stay below {rounds}"
             )
         if self._clientwise and config.warmup_rounds:
-            problem = "the masks of algorithm.variant=random_clientwise are there from the start"
+            problem = "the masks of algorithm.variant=random_clientwise exist from round 0"
             raise ConfigError("algorithm.warmup_rounds", config.warmup_rounds, problem, "set it to 0")
         if config.variant in ("random_layerwise", "random_clientwise"):
             self._layer_counts()
@@ -130,7 +130,7 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
         return self._before_round(params, 0)
 
     def init_client(self, client_id: int) -> ClientMask | None:
-        """A mask of its own, which both ends draw from the seed (random_clientwise)."""
+        """A mask of its own, which both ends derive from the seed (random_clientwise)."""
         if not self._clientwise:
             return None
         rng = stream(self.setting.seed, "client", client_id, "mask")
@@ -154,7 +154,7 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
         return (pack_model(self.setting.layout, state.params, client_state.mask),)
 
     def shared_mask(self, client_state: ClientMask | None) -> Tensor | None:
-        """The client's own mask, which is drawn from the seed."""
+        """The client's own mask, which both ends derive from the seed."""
         return None if client_state is None else client_state.mask
 
     def on_probe(self, run: LocalRun[ClientMask | None]) -> Payload:
@@ -178,7 +178,7 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
         return self._masked(state.params, mask)
 
     def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
-        """FedAvg; what no client of this round holds is 0."""
+        """FedAvg; a weight outside the masks of all clients of the round becomes 0."""
         params = aggregate.values.to(torch.float32)
         if state.mask is not None:
             return replace(state, params=params)

@@ -1,9 +1,10 @@
 """Sub-FedAvg (Un): Vahidian, Morafah and Lin, "Personalized Federated Learning by Structured and Unstructured
 Pruning under Data Heterogeneity", ICDCS Workshops 2021, arXiv 2105.00562, https://arxiv.org/abs/2105.00562
 
-While it trains, a client works out twice which weights it would prune: early and late. When the two masks still
-differ, its target is not reached and the model pruned by the late one does well enough on its validation
-samples, the late one is its mask from then on. The server averages every weight over the clients that hold it.
+In a task a client computes two pruning masks: an early mask and a late mask. The late mask becomes the client's mask
+if three conditions are true: the two masks differ, the target is not reached, and the model under the late mask is
+accurate enough on the client's validation samples. The server averages every weight over the clients whose mask
+contains it.
 
 Symbols: m_k = the client state's mask, p = algorithm.prune_share, epsilon = algorithm.min_distance,
 a_min = algorithm.min_accuracy, target = sparsity.level, p' = share(...).
@@ -39,15 +40,21 @@ class SubFedAvgConfig(AlgorithmConfig):
     """Options of Sub-FedAvg."""
 
     prune_share: float = Field(0.1, gt=0.0, lt=1.0, description="p: share of a layer pruned at once")
-    last_share: float = Field(0.05, gt=0.0, lt=1.0, description="at most this when nearer to the target")
-    min_distance: float = Field(1e-4, ge=0.0, description="epsilon: share in which the masks must differ")
-    min_accuracy: float = Field(0.5, ge=0.0, le=1.0, description="a_min: to be exceeded when pruned")
+    last_share: float = Field(
+        0.05, gt=0.0, lt=1.0, description="largest share of the last pruning before the target"
+    )
+    min_distance: float = Field(
+        1e-4, ge=0.0, description="epsilon: share of weights in which the two masks must differ"
+    )
+    min_accuracy: float = Field(
+        0.5, ge=0.0, le=1.0, description="a_min: validation accuracy that the pruned model must exceed"
+    )
     count_all: bool = Field(False, description="compatibility: the target counts all parameters")
 
 
 @dataclass(frozen=True, eq=False)
 class EarlyMask:
-    """The early mask of a task, bool[D]."""
+    """Scratch value of a task: the early mask, bool[D]."""
 
     mask: Tensor
 
@@ -73,7 +80,7 @@ class SubFedAvg(ClientMaskAlgorithm[ClientMask]):
     gated: ClassVar[bool] = True
 
     def pruned(self, mask: Tensor) -> float:
-        """Share pruned so far, of what the target counts."""
+        """Share of the counted parameters that is pruned so far."""
         layout = self.setting.layout
         counted = layout.num_trainable if self.config.count_all else layout.num_maskable
         return int(torch.count_nonzero(~mask)) / max(1, counted)
@@ -85,21 +92,21 @@ class SubFedAvg(ClientMaskAlgorithm[ClientMask]):
         return min(self.config.last_share, (target - pruned) / (1.0 - pruned))
 
     def on_train_start(self, run: LocalRun[ClientMask]) -> None:
-        """Where there is only one epoch, take the early mask before it."""
+        """With a single local epoch, compute the early mask before training."""
         if self.setting.training.local_epochs == 1:
             run.put_scratch(EarlyMask(self._candidate(run)))
 
     def on_epoch(self, run: LocalRun[ClientMask], epochs_done: int) -> None:
-        """Take the early mask after the first of several epochs."""
+        """With several local epochs, compute the early mask after the first epoch."""
         if epochs_done == 1 and self.setting.training.local_epochs > 1:
             run.put_scratch(EarlyMask(self._candidate(run)))
 
     def after_train(self, run: LocalRun[ClientMask]) -> None:
-        """Take the late mask, and keep to it if all gates are open."""
+        """Compute the late mask, and adopt it if all three conditions are true."""
         mask, pruned = run.state.mask, self.pruned(run.state.mask)
         target = 1.0 - self.density(run.task.round_idx, run.task.client_id)
-        moved = mask_distance(self.setting.layout, run.scratch(EarlyMask).mask, self._candidate(run))
-        if pruned >= target - ROUNDING or moved <= self.config.min_distance:
+        distance = mask_distance(self.setting.layout, run.scratch(EarlyMask).mask, self._candidate(run))
+        if pruned >= target - ROUNDING or distance <= self.config.min_distance:
             return
         late = self._candidate(run, self.share(pruned, target))
         trained = run.values.clone()
@@ -111,5 +118,5 @@ class SubFedAvg(ClientMaskAlgorithm[ClientMask]):
             run.set_mask(mask)
 
     def _candidate(self, run: LocalRun[ClientMask], share: float | None = None) -> Tensor:
-        taken = share or self.config.prune_share
-        return prune_share(self.setting.layout, run.state.mask, run.values.cpu(), taken)
+        pruned_share = share or self.config.prune_share
+        return prune_share(self.setting.layout, run.state.mask, run.values.cpu(), pruned_share)

@@ -1,8 +1,8 @@
 """Top-k with error feedback: Stich, Cordonnier and Jaggi, "Sparsified SGD with Memory", NeurIPS 2018, arXiv
 1809.07599, https://arxiv.org/abs/1809.07599; over federated rounds as in Sattler et al., arXiv 1903.02891
 
-FedAvg whose clients upload only the k entries of their change that are largest in size, and add what they held
-back to their next change. The model stays dense.
+FedAvg whose clients upload only the k entries of their change with the largest absolute values. A client adds the
+entries that it did not send to its next change. The model stays dense.
 
 Symbols: Delta_k = w_k - w_r, e_k = client_state.residual, u = Delta_k + e_k, k = ceil((1 - sparsity.level) D): here the
 level is that of the update, and a schedule or `sparsity.device_levels` move it.
@@ -10,8 +10,8 @@ level is that of the update, and a schedule or `sparsity.device_levels` move it.
 Deviations: values are sent as they are (Sattler et al. make them ternary), and the download is the whole model, not
 what changed since the client last took part. All D entries are ranked together, running statistics of a model
 included; `scope=layer` ranks each tensor by itself, with the ceiling of its own share as its k, so that
-`sparsity.allocation` has no say. What to do with the residual of a client that was away is left open by the papers:
-`residual`. With `wire.value_dtype=float16` the residual does not get back what rounding on the wire takes.
+`sparsity.allocation` has no say. The papers do not say what happens to the residual of an absent client; the
+option `residual` decides. With `wire.value_dtype=float16` the residual keeps the rounding error of the sent values.
 """
 
 from dataclasses import dataclass
@@ -52,19 +52,19 @@ class TopKConfig(AlgorithmConfig):
     )
     residual: Literal["keep", "discount", "drop"] = Field(
         "keep",
-        description="residual of a client that was away: kept, shrunk for each round missed, dropped after some",
+        description="residual of an absent client: kept, multiplied by `discount` for each missed round, or dropped",
     )
     discount: float = Field(
         0.9, ge=0.0, le=1.0, description="factor on the residual per round missed (residual=discount)"
     )
     max_missed: int = Field(
-        10, ge=0, description="rounds missed after which the residual goes (residual=drop)"
+        10, ge=0, description="missed rounds after which the residual is dropped (residual=drop)"
     )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TopKClient:
-    """e_k, float32[D]: what the client has not sent yet; and the round of its last participation, -1 for none."""
+    """State of a client: e_k, float32[D], the change not sent yet; the round of its last participation, or -1."""
 
     residual: Tensor
     last_round: int = -1
@@ -88,9 +88,9 @@ class TopK(Algorithm[ServerState, TopKClient]):
     )
 
     def check(self) -> None:
-        """Densities by layer are the model's, which stays dense."""
+        """Reject densities by layer, because the model stays dense."""
         if self.setting.sparsity.allocation == "explicit":
-            problem = "topk sends the largest entries, whichever layer they are in"
+            problem = "topk sends the largest entries of all layers"
             raise ConfigError("sparsity.allocation", "explicit", problem, "set sparsity.level instead")
 
     def max_density(self, round_idx: int, client_id: int) -> float:
@@ -98,13 +98,13 @@ class TopK(Algorithm[ServerState, TopKClient]):
         return 1.0
 
     def init_client(self, client_id: int) -> TopKClient:
-        """Nothing is held back yet."""
+        """The residual starts at 0."""
         return TopKClient(residual=torch.zeros(self.setting.layout.size))
 
     def pack(self, run: LocalRun[TopKClient]) -> Payload:
         """Send the largest entries of u; e_k is the rest of it."""
         task = run.task
-        update = (run.values - run.start).detach().cpu() + self.carried(run.state, task.round_idx)
+        update = (run.values - run.start).detach().cpu() + self.decayed_residual(run.state, task.round_idx)
         sent = self.largest(update, self.density(task.round_idx, task.client_id))
         values = as_sent(update[sent], self.setting.value_dtype)
         residual = update.clone()
@@ -113,15 +113,15 @@ class TopK(Algorithm[ServerState, TopKClient]):
         return (Masked(_UPDATE, values.numpy(), sent.numpy()),)
 
     def check_items(self, items: Payload, task: ClientTask) -> None:
-        """Values for at most the level's share of the positions."""
+        """Reject updates with more values than the level allows."""
         require_size(items, _UPDATE, self.setting.layout.size)
         allowed = sum(self.counts(self.density(task.round_idx, task.client_id)))
         for item in items:
             if isinstance(item, Masked) and item.values.size > allowed:
-                raise WireError(f"it sends {item.values.size} entries, at most {allowed} are allowed")
+                raise WireError(f"the update has {item.values.size} entries, at most {allowed} are allowed")
 
-    def carried(self, client: TopKClient, round_idx: int) -> Tensor:
-        """float32[D]: what is left of the residual in this round."""
+    def decayed_residual(self, client: TopKClient, round_idx: int) -> Tensor:
+        """float32[D]: the residual after the rounds that the client missed."""
         missed = round_idx - client.last_round - 1
         if self.config.residual == "discount":
             return client.residual * self.config.discount**missed
@@ -150,6 +150,6 @@ class TopK(Algorithm[ServerState, TopKClient]):
         return chosen
 
     def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
-        """Add the mean of what was sent, 0 where a client sent nothing."""
+        """Add the mean of the sent changes; an entry that a client did not send counts as 0."""
         params = state.params.to(torch.float64) + aggregate.extras[_UPDATE]
         return ServerState(params=params.to(torch.float32))

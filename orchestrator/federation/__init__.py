@@ -1,1 +1,1 @@
-"""What a round is: the Algorithm contract, local training, aggregation; no Ray, no MLflow."""
+"""The Algorithm contract, local training and aggregation. Nothing here uses Ray or MLflow."""

@@ -1,16 +1,17 @@
-"""The four ways to average sparse updates. They are not interchangeable; every run names the one in use.
+"""The four averages of sparse updates. The averages give different models, so every run records which one it uses.
 
-All fold one contribution at a time, in plan order, in float64; a coordinate to which nobody contributed keeps
-the server's value (for `ipart`: to which not everybody contributed). Definitions: a_k is a client's weight,
-m_k its mask, w_k its values (0 outside m_k), w_k0 the values it started from.
+Each aggregator adds one contribution at a time, in plan order, in float64. a_k is the weight of client k, m_k its mask,
+w_k its values (0 outside m_k), and w_k0 the values from which the client started.
 
-    wmean    sum a_k w_k / sum a_k                       zeros of absent coordinates are averaged in
-    covmean  sum a_k m_k w_k / sum a_k m_k               over the clients that hold the coordinate
-    dmean    w + sum a_k m_k (w_k - w_k0) / sum a_k      every sampled client in the denominator
-    ipart    covmean where all clients hold the coordinate, the server's value elsewhere
+    wmean    sample-weighted mean     sum a_k w_k / sum a_k                    0 outside a client's mask counts
+    covmean  coverage-weighted mean   sum a_k m_k w_k / sum a_k m_k            over the clients that have the coordinate
+    dmean    mean of differences      w + sum a_k m_k (w_k - w_k0) / sum a_k   all clients in the denominator
+    ipart    intersection average     covmean where all clients have the coordinate, the server's value elsewhere
 
-What an update carries beside the model (scores, bits, squared gradients) is averaged item by item, sum a_k x_k /
-sum a_k over the clients that sent it.
+A coordinate that no client has keeps the server's value.
+
+An update may contain items besides the model: scores, bits, squared gradients. Each such item is averaged by name, as
+sum a_k x_k / sum a_k over the clients that sent the item.
 """
 
 from abc import ABC, abstractmethod
@@ -29,10 +30,10 @@ AggregationName = Literal["wmean", "covmean", "dmean", "ipart"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Contribution:
-    """One decoded update. float32[D] `values` are 0 outside `mask` (bool[D]; None: every coordinate is held).
+    """One decoded update. float32[D] `values` are 0 outside `mask` (bool[D]; None: all coordinates).
 
-    `start` is what the client started from, float32[D]. Both are None where the update carries no model.
-    `items` is what it carries beside the model.
+    `start` is the float32[D] model from which the client started. `values` and `start` are None for an update without
+    a model. `items` are the update's other items.
     """
 
     client_id: int
@@ -45,10 +46,10 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Aggregate:
-    """Result of a fold: float64[D] `values`, and float64[D] `coverage`, the weight that held each coordinate.
+    """An average: float64[D] `values`, and float64[D] `coverage`, the total weight of the clients with each coordinate.
 
-    `coverage` is None where every contribution held every coordinate. `extras` holds the float64 mean of each
-    further item, by name; `num_updates` counts the contributions.
+    `coverage` is None if every contribution has every coordinate. `extras` contains the float64 mean of each other
+    item, by name. `num_updates` counts the contributions.
     """
 
     values: Tensor
@@ -59,12 +60,12 @@ class Aggregate:
 
     @property
     def union(self) -> Tensor | None:
-        """bool[D]: coordinates that at least one client held; None: all."""
+        """bool[D]: coordinates that at least one client has; None: all coordinates."""
         return None if self.coverage is None else self.coverage > 0
 
 
 class Aggregator(ABC):
-    """Folds contributions: `add` each in plan order, then `finish` once."""
+    """Averages contributions: call `add` for each in plan order, then `finish` once."""
 
     def __init__(self) -> None:
         self._num_updates = 0
@@ -75,7 +76,7 @@ class Aggregator(ABC):
         self._extra_weights: dict[str, float] = {}
 
     def add(self, contribution: Contribution) -> None:
-        """Fold one contribution in."""
+        """Add one contribution to the sums."""
         self._num_updates += 1
         weight = contribution.weight
         for item in contribution.items:
@@ -87,9 +88,9 @@ class Aggregator(ABC):
             self._add_model(weight, self._term(contribution), contribution.mask)
 
     def finish(self, server: Tensor) -> Aggregate:
-        """The aggregate, with float32[D] `server` where it applies.
+        """The average; coordinates without a contribution take the value of the float32[D] `server` model.
 
-        Raises ValueError when nothing, or only zero weights, were added.
+        Raises ValueError if there are no contributions, or only contributions of weight 0.
         """
         if self._num_updates == 0 or (self._weighted is not None and self._total_weight <= 0):
             raise ValueError("nothing to aggregate: no contribution with a positive weight")
@@ -101,13 +102,13 @@ class Aggregator(ABC):
         return Aggregate(values, self._coverage, self._total_weight, extras, self._num_updates)
 
     def _term(self, contribution: Contribution) -> Tensor:
-        """What is summed: the client's values."""
+        """The term that is summed for one client: by default its values."""
         assert contribution.values is not None
         return contribution.values
 
     @abstractmethod
     def _mean(self, weighted: Tensor, server: Tensor) -> Tensor:
-        """float64[D] from the weighted sum; what the kinds differ in."""
+        """float64[D]: the average, from the weighted sum of all terms."""
 
     def _add_model(self, weight: float, term: Tensor, mask: Tensor | None) -> None:
         if self._weighted is None:
@@ -121,9 +122,9 @@ class Aggregator(ABC):
 
 
 def item_values(item: Item) -> Tensor:
-    """float64 numbers of an item, bits as 0 and 1; a masked item's over all entries of its mask.
+    """The numbers of an item as float64: bits as 0 and 1, a masked item as a vector with 0 outside its mask.
 
-    Raises ValueError for a masked item with values that its mask does not place.
+    Raises ValueError for a masked item whose number of values differs from the number of entries in its mask.
     """
     match item:
         case Dense():
@@ -131,18 +132,18 @@ def item_values(item: Item) -> Tensor:
         case Bits():
             return torch.from_numpy(item.bits.astype("float64"))
         case Masked():
-            placed = torch.zeros(item.mask.size, dtype=torch.float64)
+            vector = torch.zeros(item.mask.size, dtype=torch.float64)
             if int(item.mask.sum()) != item.values.size:
-                raise ValueError(f"item {item.name!r}: its mask does not place its {item.values.size} values")
-            placed[torch.from_numpy(item.mask.copy())] = torch.from_numpy(item.values.astype("float64"))
-            return placed
+                raise ValueError(f"item {item.name!r}: its {item.values.size} values do not fit its mask")
+            vector[torch.from_numpy(item.mask.copy())] = torch.from_numpy(item.values.astype("float64"))
+            return vector
         case _:
             return torch.tensor(item.value, dtype=torch.float64)
 
 
 @final
 class WeightedMean(Aggregator):
-    """`wmean` (FedAvg, arXiv 1602.05629)."""
+    """`wmean`: the sample-weighted mean (FedAvg, arXiv 1602.05629)."""
 
     def _mean(self, weighted: Tensor, server: Tensor) -> Tensor:
         values = weighted / self._total_weight
@@ -151,7 +152,7 @@ class WeightedMean(Aggregator):
 
 @final
 class CoverageMean(Aggregator):
-    """`covmean`: each coordinate over the clients that hold it (FedDST, Sub-FedAvg, HeteroFL)."""
+    """`covmean`: the mean of each coordinate over the clients that have it (FedDST, Sub-FedAvg, HeteroFL)."""
 
     def _mean(self, weighted: Tensor, server: Tensor) -> Tensor:
         if self._coverage is None:
@@ -161,7 +162,7 @@ class CoverageMean(Aggregator):
 
 @final
 class DeltaMean(Aggregator):
-    """`dmean`: mean of masked changes over all sampled clients (FedSpa, arXiv 2201.11380)."""
+    """`dmean`: the server's model plus the mean masked change of all clients (FedSpa, arXiv 2201.11380)."""
 
     def _term(self, contribution: Contribution) -> Tensor:
         assert contribution.values is not None
@@ -175,7 +176,7 @@ class DeltaMean(Aggregator):
 
 @final
 class IntersectionMean(Aggregator):
-    """`ipart`: only coordinates that all clients hold are averaged (Hermes)."""
+    """`ipart`: averages only coordinates that all clients have (Hermes)."""
 
     def __init__(self) -> None:
         super().__init__()

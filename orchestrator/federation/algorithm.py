@@ -59,7 +59,7 @@ class Algorithm(Generic[S, C]):
 
     - training and server step: what clients train, and what the server makes of their average;
     - communication: what travels in both directions, and how the server averages it;
-    - planning, probing and scoring: who trains, questions before training, and the models that are scored.
+    - planning, probing and scoring: who trains, questions before training, and the models that clients are scored with.
     """
 
     #: the method's options; a subclass of AlgorithmConfig in the method's file
@@ -273,7 +273,7 @@ class Algorithm(Generic[S, C]):
         return RoundPlan.of(round_idx, cohort)
 
     def plan_probe(self, state: S, round_idx: int, cohort: tuple[int, ...]) -> RoundPlan | None:
-        """Tasks of kind `probe` before the round trains. The driver asks again after each probe, until None."""
+        """Tasks of kind `probe` before the round trains. The driver calls this again after each probe, until None."""
         return None
 
     def on_probe(self, run: LocalRun[C]) -> Payload:

@@ -10,7 +10,8 @@ from orchestrator.federation.update import ClientUpdate
 from orchestrator.fleet.clock import client_time
 from orchestrator.fleet.profiles import DeviceProfile
 
-#: used; after the deadline; after enough others had answered; from too old a model; the device vanished
+#: used; late: after the deadline; surplus: enough other clients had answered; stale: from too old a model;
+#: vanished: the device disappeared during the task
 EventOutcome = Literal["used", "late", "surplus", "stale", "vanished"]
 
 
@@ -18,8 +19,8 @@ EventOutcome = Literal["used", "late", "surplus", "stale", "vanished"]
 class ClientEvent:
     """One client's participation in one round.
 
-    `start_s` is the emulated time since the run began at which its download starts; `outcome` says what became of
-    its update; `staleness` counts the server's steps since the model that it began with.
+    `start_s` is the emulated time from the run's start to the start of the download. `outcome` says what the server did
+    with the update. `staleness` counts the server's steps since the model from which the client started.
     """
 
     round_idx: int
@@ -46,7 +47,7 @@ class ClientEvent:
         return self.download_s + self.compute_s + self.upload_s
 
     def to_line(self) -> str:
-        """The event as one line of JSON; a loss that is no number, as a probe's, is null."""
+        """The event as one line of JSON. A loss of NaN, as in a probe, becomes null."""
         loss = None if math.isnan(self.train_loss) else self.train_loss
         return json.dumps(asdict(self) | {"train_loss": loss})
 
@@ -59,7 +60,7 @@ def participation(
     *,
     start_s: float = 0.0,
 ) -> ClientEvent:
-    """The event of a task's update whose client received so many bytes, from emulated time `start_s` on."""
+    """The event of a task's update, for a client that received `download_bytes` from emulated time `start_s` on."""
     time = client_time(
         profile,
         download_bytes=download_bytes,
@@ -86,9 +87,9 @@ def participation(
 
 
 def interrupted_event(event: ClientEvent, after_s: float) -> ClientEvent:
-    """The event of a device that is gone so many seconds after the start: what it did by then, and no upload.
+    """The event of a device that vanishes `after_s` seconds after the start: its work until then, without an upload.
 
-    Its download counts whole once it has begun.
+    A download that has started counts with all its bytes.
     """
     after_s = max(after_s, 0.0)
     compute_s = min(event.compute_s, max(0.0, after_s - event.download_s))

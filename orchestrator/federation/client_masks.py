@@ -1,7 +1,7 @@
-"""The base of methods whose clients each keep a mask of their own over one global model.
+"""The base of methods with one global model in which every client has its own mask.
 
-The server's model is dense. It sends a client the weights inside that client's mask, which it knows from the
-client's last upload, and averages each weight over the clients that hold it unless the method says otherwise.
+The server's model is dense. The server knows a client's mask from the client's last upload and sends only the weights
+inside this mask. By default the server averages each weight over the clients whose mask contains it.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from orchestrator.federation.exchange import pack_model
 from orchestrator.federation.plan import ClientTask
 from orchestrator.sparsity.payload import Payload
 
-#: by so much a share may miss its target and count as there: products of shares are rounded
+#: tolerance when a share is compared with its target, because products of shares are rounded
 ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClientMask:
-    """bool[D] `mask` of one client: m_k."""
+    """State of a client: its bool[D] `mask`, m_k."""
 
     mask: Tensor
 
@@ -31,25 +31,24 @@ C = TypeVar("C", bound=ClientMask)
 
 
 class ClientMaskAlgorithm(Algorithm[ServerState, C]):
-    """Each client trains inside its mask; the model it uses is the global one inside it.
+    """Each client trains the weights inside its mask, and uses the global model under its mask.
 
-    A client's mask may change only in a task that uploads the new one: as that of the model, or as an item of
-    its own.
+    A client's mask may change only in a task that uploads the new mask, as the model's mask or as a separate item.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
         aggregation="covmean", density_schedule=True, device_densities=True
     )
-    #: whether a client's accuracy on its validation samples decides about its mask
+    #: whether clients use their validation accuracy to choose their masks
     gated: ClassVar[bool] = False
 
     @property
     def needs_validation(self) -> bool:
-        """For the gate."""
+        """True for a method whose clients are `gated`."""
         return self.gated
 
     def check(self) -> None:
-        """Clients prune every layer by the same share, so that no layer has a density of its own."""
+        """Reject densities by layer, because clients prune every layer by the same share."""
         if self.setting.sparsity.layer_density:
             raise ConfigError(
                 "sparsity.allocation",
@@ -59,25 +58,25 @@ class ClientMaskAlgorithm(Algorithm[ServerState, C]):
             )
 
     def max_density(self, round_idx: int, client_id: int) -> float:
-        """1: clients start dense, and may stay so."""
+        """1: clients start dense, and may stay dense."""
         return 1.0
 
     def init_client(self, client_id: int) -> C:
-        """All weights; to be overridden where a client keeps more than its mask."""
+        """A mask of all weights. Override this for a client state with more than a mask."""
         return cast(C, ClientMask(mask=self.setting.layout.full_mask()))
 
     def broadcast(self, state: ServerState) -> Payload:
-        """Nothing: every client gets its own weights."""
+        """Nothing: `unicast` sends every client its own weights."""
         return ()
 
     def unicast(self, state: ServerState, task: ClientTask, client_state: C) -> Payload:
-        """w m_k, and everything that no mask covers."""
+        """w m_k, and all entries that cannot be masked."""
         return (pack_model(self.setting.layout, state.params, client_state.mask),)
 
     def shared_mask(self, client_state: C) -> Tensor:
-        """m_k, which the client uploaded last; all ones before."""
+        """m_k, the mask that the client uploaded last; before its first upload all ones."""
         return client_state.mask
 
     def weight(self, num_examples: int) -> float:
-        """Clients count alike, whatever they hold."""
+        """All clients have the same weight."""
         return 1.0

@@ -1,8 +1,9 @@
-"""Submodels whose training makes up for what they lack, as in HeteroFL (arXiv 2010.01264): units and classes.
+"""The base of submodel methods that compensate for missing units and missing classes, as in HeteroFL (2010.01264).
 
-The Scaler divides a submodel's hidden activations by its keep ratio, so that they are as large as the full model's.
-The masked loss takes the logits of classes of which a client has no sample as 0, so that their classifier rows get no
-gradient; at the server such a row counts only from clients that have the class, which they say in one bit a class.
+The Scaler divides a submodel's hidden activations by its keep ratio. The activations are then as large as in the full
+model. The masked loss sets the logits of classes without samples at the client to 0, so that their classifier rows get
+no gradient. Each client sends one bit for every class, which says whether it has samples of the class. The server
+averages a classifier row only over the clients that have samples of its class.
 """
 
 from dataclasses import dataclass
@@ -33,28 +34,28 @@ class CompensatedConfig(StructuredConfig):
     scaler: bool = Field(True, description="divide hidden activations by the keep ratio")
     masked_loss: bool = Field(
         True,
-        description="logits of classes that a client lacks count as 0, and its classifier rows of them not at all",
+        description="set logits of classes without samples at the client to 0; do not average their classifier rows",
     )
     agg_weight: Literal["uniform", "samples"] = Field(
-        "uniform", description="clients that hold a coordinate count the same, or by their samples"
+        "uniform", description="weight the clients with a coordinate equally, or by their samples"
     )
 
 
 @dataclass(frozen=True, eq=False)
 class OwnedClasses:
-    """What a task remembers: bool[classes], the classes of which the client has samples."""
+    """Scratch value of a task: bool[classes], True for classes of which the client has samples."""
 
     owned: Tensor
 
 
 class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
-    """A submodel method with the Scaler and the masked loss; what is left is which units a client keeps."""
+    """A submodel method with the Scaler and the masked loss. A subclass implements `kept`, the units of a client."""
 
     Config: ClassVar[type[AlgorithmConfig]] = CompensatedConfig
     config: CompensatedConfig
 
     def check(self) -> None:
-        """A masked loss needs a last layer with one row for each class."""
+        """Reject a masked loss if the last layer does not have one row for each class."""
         super().check()
         last = self.setting.layout.maskable[-1].name
         parts = [part for group in self.setting.units for part in group.slices]
@@ -63,11 +64,11 @@ class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
             raise ConfigError("algorithm.masked_loss", True, problem, "set it to false")
 
     def weight(self, num_examples: int) -> float:
-        """By `agg_weight`."""
+        """The weight that `agg_weight` selects."""
         return 1.0 if self.config.agg_weight == "uniform" else float(num_examples)
 
     def load(self, run: LocalRun[ClientRatio]) -> None:
-        """Put the client's units into a smaller model, with the Scaler in place."""
+        """Load the client's units into a smaller model and add the Scaler."""
         super().load(run)
         ratio = self.ratio(run.task, run.state)
         if self.config.scaler and ratio < 1.0:
@@ -75,26 +76,26 @@ class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
             divide_outputs(run.own_module(), layers, ratio)
 
     def on_train_start(self, run: LocalRun[ClientRatio]) -> None:
-        """Note which classes the client has."""
+        """Store which classes the client has."""
         owned = torch.zeros(self.classifier[0].shape[0], dtype=torch.bool, device=run.values.device)
         owned[run.data.labels] = True
         run.put_scratch(OwnedClasses(owned))
 
     def loss(self, run: LocalRun[ClientRatio], logits: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy, with 0 for the logits of classes that the client lacks."""
+        """Cross-entropy, with 0 for the logits of classes without samples at the client."""
         if self.config.masked_loss:
             logits = logits.masked_fill(~run.scratch(OwnedClasses).owned, 0.0)
         return cross_entropy(logits, labels)
 
     def pack(self, run: LocalRun[ClientRatio]) -> Payload:
-        """The trained submodel, and which classes it was trained for."""
+        """The trained submodel, and the bits of the client's classes."""
         payload = (*super().pack(run), *self.report(run))
         if not self.config.masked_loss:
             return payload
         return (*payload, Bits(_CLASSES, run.scratch(OwnedClasses).owned.cpu().numpy()))
 
     def unpack(self, payload: Payload, task: ClientTask, client_state: ClientRatio) -> ModelValues | None:
-        """The submodel in full coordinates; on its way up without the rows of classes that the client lacks."""
+        """The submodel in full coordinates. An upload leaves out the rows of classes without samples at the client."""
         model = super().unpack(payload, task, client_state)
         if model is None or all(item.name != _CLASSES for item in payload):
             return model
@@ -102,15 +103,15 @@ class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
         owned, num_classes = find_bits(payload, _CLASSES), self.classifier[0].shape[0]
         if owned.size != num_classes:
             raise WireError(f"expected a bit for each of {num_classes} classes, got {owned.size}")
-        lacking = torch.from_numpy(~np.asarray(owned))
+        missing = torch.from_numpy(~np.asarray(owned))
         for segment in self.classifier:
             for vector in (model.values, model.mask):
-                vector[segment.slice].view(segment.shape)[lacking] = 0
+                vector[segment.slice].view(segment.shape)[missing] = 0
         return model
 
     @property
     def classifier(self) -> tuple[Segment, ...]:
-        """The last weight, and the bias beside it: tensors with a row for each class."""
+        """The weight and bias of the last layer: tensors with a row for each class."""
         layout = self.setting.layout
         layer = layout.maskable[-1].name.rpartition(".")[0]
         return tuple(s for s in layout.segments if s.name in (f"{layer}.weight", f"{layer}.bias"))

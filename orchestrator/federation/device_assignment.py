@@ -1,4 +1,4 @@
-"""Which device each client has: drawn from a run's seed alone, so that it can be drawn again without the run."""
+"""Assigns devices to clients. The assignment depends only on the seed, so that it can be repeated without the run."""
 
 import numpy as np
 
@@ -9,14 +9,14 @@ from orchestrator.fleet.profiles import DeviceProfile
 
 
 def draw_population(fleet: Fleet, num_clients: int, seed: int, *, redraw: bool) -> Population:
-    """The devices of all clients of a run with this seed. Raises ConfigError where they cannot be redrawn."""
+    """The devices of all clients of a run with this seed. Raises ConfigError for a fleet that cannot be redrawn."""
     return fleet.populate(num_clients, stream(seed, "fleet"), redraw=redraw)
 
 
 def device_stream(
     population: Population, seed: int, client_id: int, round_idx: int
 ) -> np.random.Generator | None:
-    """What a client's device in a round is drawn from; None where it keeps the one that it has."""
+    """The generator for a client's device in a round; None if clients keep their devices."""
     return stream(seed, "client", round_idx, client_id, "device") if population.redraw else None
 
 

@@ -1,4 +1,4 @@
-"""Evaluation: predictions of a model over test samples, and how scores spread over clients."""
+"""Evaluation: predictions of a model on test samples, and the spread of scores over clients."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ class Predictions:
 
 
 def predict(flat: FlatModule, inputs: Tensor, labels: Tensor) -> Predictions:
-    """Run the present model over inputs [N, ...] in evaluation mode, in order, in fixed batches.
+    """Run the loaded model on inputs [N, ...] in evaluation mode, in order, in batches of a fixed size.
 
-    The model's mode is put back.
+    Afterwards the model is in its earlier mode (training or evaluation).
     """
     training = flat.module.training
     flat.module.eval()
@@ -39,7 +39,7 @@ def predict(flat: FlatModule, inputs: Tensor, labels: Tensor) -> Predictions:
 
 
 def accuracy(flat: FlatModule, inputs: Tensor, labels: Tensor) -> float:
-    """Share of samples that the present model predicts right."""
+    """Share of samples that the loaded model predicts correctly."""
     return float(predict(flat, inputs, labels).correct.mean())
 
 

@@ -1,4 +1,4 @@
-"""Between flat vectors and payload items: the model's item is named `theta` and carries its mask."""
+"""Packs flat vectors into payload items and unpacks them. The model's item is named `theta` and contains its mask."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ MODEL_ITEM = "theta"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelValues:
-    """A decoded model: float32[D] `values`, 0 outside `mask`; bool[D] `mask`, None where nothing is masked."""
+    """A decoded model: float32[D] `values`, 0 outside `mask`; bool[D] `mask`, None if nothing is masked."""
 
     values: Tensor
     mask: Tensor | None
 
 
 def pack_model(layout: ParameterLayout, values: Tensor, mask: Tensor | None) -> Dense | Masked:
-    """The item for a float32[D] vector: whole, or its entries inside a bool[D] mask."""
+    """The model's item for a float32[D] vector: all entries, or the entries inside a bool[D] mask."""
     if mask is None:
         return Dense(MODEL_ITEM, values.detach().cpu().numpy())
     kept = values[mask.to(values.device)].detach().cpu().numpy()
@@ -31,7 +31,7 @@ def pack_model(layout: ParameterLayout, values: Tensor, mask: Tensor | None) -> 
 
 
 def unpack_model(layout: ParameterLayout, payload: Payload) -> ModelValues | None:
-    """The model in a payload, None where there is none. Raises WireError when it does not fit the layout."""
+    """The model in a payload, or None for a payload without a model. Raises WireError for a model that does not fit."""
     item = find_model(payload)
     if item is None:
         return None
@@ -47,12 +47,12 @@ def unpack_model(layout: ParameterLayout, payload: Payload) -> ModelValues | Non
 
 
 def as_sent(values: Tensor, value_dtype: ValueDtype) -> Tensor:
-    """float32 values as the receiver will have them, rounded as the wire rounds."""
+    """float32 values as the receiver decodes them: rounded to float16 if `value_dtype` is float16."""
     return values.to(torch.float16).to(torch.float32) if value_dtype == "float16" else values
 
 
 def find_model(payload: Payload) -> Dense | Masked | None:
-    """The model's item, if the payload has one."""
+    """The model's item, or None for a payload without a model."""
     for item in payload:
         if item.name == MODEL_ITEM and isinstance(item, Dense | Masked):
             return item
@@ -60,12 +60,12 @@ def find_model(payload: Payload) -> Dense | Masked | None:
 
 
 def without_model(payload: Payload) -> Payload:
-    """The items that are not the model."""
+    """All items except the model."""
     return tuple(item for item in payload if item.name != MODEL_ITEM)
 
 
 def find_bits(payload: Payload, name: str) -> Bool:
-    """The bits of that name. Raises WireError when the payload has none."""
+    """The bits of the item with this name. Raises WireError for a payload without such an item."""
     for item in payload:
         if item.name == name and isinstance(item, Bits):
             return item.bits
@@ -73,7 +73,7 @@ def find_bits(payload: Payload, name: str) -> Bool:
 
 
 def find_values(payload: Payload, name: str) -> Float32:
-    """The dense values of that name. Raises WireError when the payload has none."""
+    """The dense values of the item with this name. Raises WireError for a payload without such an item."""
     for item in payload:
         if item.name == name and isinstance(item, Dense):
             return item.values
@@ -81,7 +81,7 @@ def find_values(payload: Payload, name: str) -> Float32:
 
 
 def require_size(items: Payload, name: str, size: int) -> None:
-    """Raise WireError for an item of that name with another number of entries, or values without a place."""
+    """Raise WireError if an item with this name does not have `size` entries, or its values do not fit its mask."""
     sizes: tuple[int, ...]
     for item in items:
         if item.name != name:
@@ -96,15 +96,15 @@ def require_size(items: Payload, name: str, size: int) -> None:
             case _:
                 raise WireError(f"item {name!r} is a number, not a vector")
         if set(sizes) != {size}:
-            raise WireError(f"item {name!r} has {sizes[-1]} entries, {size} are wanted")
+            raise WireError(f"item {name!r} has {sizes[-1]} entries, expected {size}")
 
 
 def known_masks(layout: ParameterLayout, mask: Tensor | None) -> dict[str, Bool]:
-    """By item name, the masks that both ends hold when both hold this bool[D] mask of the model."""
+    """The shared masks by item name, for a bool[D] mask of the model that both ends know."""
     return {} if mask is None else {MODEL_ITEM: layout.restrict(mask).numpy()}
 
 
 def check_size(what: str, got: int, expected: int) -> None:
-    """Raises WireError unless the model item has so many `what`."""
+    """Raises WireError if the model's item has `got` entries instead of `expected`; `what` names the entries."""
     if got != expected:
-        raise WireError(f"the model item has {got} {what}, the layout wants {expected}")
+        raise WireError(f"the model item has {got} {what}, expected {expected}")

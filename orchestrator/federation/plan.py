@@ -1,4 +1,4 @@
-"""What a round asks of its clients. `round_idx` is 0-based everywhere: in code, in metrics and in file names."""
+"""The tasks of a round. `round_idx` counts from 0 everywhere: in code, in metrics and in file names."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,15 +10,20 @@ TaskKind = Literal["train", "probe", "loss", "evaluate", "finetune"]
 class ClientTask:
     """One client's work in one round.
 
-    `train` gives an update. `probe` answers a question before the round trains, such as a saliency score.
-    `loss` says how the received model does on the client's samples, for who selects by it.
-    `evaluate` scores the model that the client would use now; `finetune` scores it and then a copy trained
-    further. `score` asks a training client to score its model afterwards too.
+    | kind | the client |
+    | --- | --- |
+    | `train` | trains and sends an update |
+    | `probe` | answers before the round trains, for example with a saliency score |
+    | `loss` | measures the received model's loss on its own samples, for loss-based client selection |
+    | `evaluate` | scores the model that it would use now |
+    | `finetune` | scores the same model, then a copy that it has trained further |
 
-    `position` is its place in the plan: updates fold in that order, and (round_idx, kind, position) is the
-    identity under which a replayed result is recognised, also when a client is drawn twice. `repeat` counts how
-    often its client was drawn before for the same model, so that it trains on other batches then. `attempt` counts
-    the tries of this very task that have failed; no result depends on it.
+    With `score`, a training client also scores its trained model.
+
+    `position` is the task's index in the plan. Updates are averaged in this order, and (round_idx, kind, position)
+    identifies a result, also if a client is sampled twice. `repeat` counts how often the plan samples the client before
+    this task; each repeat trains on other batches. `attempt` counts the failed attempts of this task; no result
+    depends on `attempt`.
     """
 
     round_idx: int
@@ -31,21 +36,21 @@ class ClientTask:
 
     @property
     def stream_path(self) -> tuple[str | int, ...]:
-        """Where the task's own random streams begin."""
+        """The path with which the names of the task's random streams start."""
         again = ("repeat", self.repeat) if self.repeat else ()
         return ("client", self.round_idx, self.client_id, *again)
 
 
 @dataclass(frozen=True, slots=True)
 class RoundPlan:
-    """The tasks of one phase of a round, in the order in which their updates fold."""
+    """The tasks of one phase of a round, in the order in which their updates are averaged."""
 
     round_idx: int
     tasks: tuple[ClientTask, ...]
 
     @classmethod
     def of(cls, round_idx: int, client_ids: "tuple[int, ...]", kind: TaskKind = "train") -> "RoundPlan":
-        """One task of that kind for each client, in the given order."""
+        """One task of this kind for each client, in the given order."""
         repeated = len(set(client_ids)) < len(client_ids)
         tasks = (
             ClientTask(

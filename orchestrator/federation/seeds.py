@@ -1,8 +1,8 @@
 """Named random streams: every random choice of a run comes from `stream(root_seed, *path)`.
 
-A stream depends on its path alone, through a stable hash, so that clients, rounds and purposes never share
-numbers and no order of execution matters. `forked_seeds` alone seeds the global
-generators, which model builders, dropout and user code draw from, and it restores what it found.
+A stream depends only on the root seed and its path, through a stable hash. Clients, rounds and purposes therefore never
+share random numbers, and the order of execution has no effect. Model builders, dropout and user code use the global
+generators. Only `forked_seeds` seeds these, and it restores their state afterwards.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from orchestrator.models.seeding import forked_generators
 
 
 def derive(root_seed: int, *path: str | int) -> int:
-    """A 64-bit seed for that path: blake2b of the root seed and the path's parts, each with its type."""
+    """A 64-bit seed for this path: blake2b of the root seed and the path's parts, each with its type."""
     text = "\x1f".join(
         [str(root_seed), *(f"{'str' if isinstance(part, str) else 'int'}:{part}" for part in path)]
     )
@@ -23,12 +23,12 @@ def derive(root_seed: int, *path: str | int) -> int:
 
 
 def stream(root_seed: int, *path: str | int) -> np.random.Generator:
-    """The generator of that path, at its start."""
+    """A new generator for this path."""
     return np.random.Generator(np.random.PCG64(derive(root_seed, *path)))
 
 
 @contextmanager
 def forked_seeds(root_seed: int, *path: str | int) -> Iterator[None]:
-    """Seed the global generators of torch, numpy and Python with that path for the block, and restore them after."""
+    """Seed the global generators of torch, numpy and Python from this path for the block, then restore them."""
     with forked_generators(derive(root_seed, *path)):
         yield

@@ -1,4 +1,4 @@
-"""What surrounds a run: all that a method may know beside its state and what travels."""
+"""The frozen facts about a run that a method may read, besides its states and the messages."""
 
 from dataclasses import dataclass
 
@@ -17,11 +17,13 @@ from orchestrator.sparsity.wire_frame import ValueDtype
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """The frozen surroundings of a run that server and client hooks may read.
+    """Facts about a run that server hooks and client hooks may read.
 
-    `initial` is the float32[D] start vector, which every client can draw from the seed; `units` the model's
-    unit groups, () unless the method asks for them; `population` says which device each client has; `value_dtype`
-    is what values are rounded to on the wire; `smallest_batch` the fewest samples that the model can be trained on.
+    - `initial`: the float32[D] initial model, which every client can derive from the seed.
+    - `units`: the model's unit groups; () unless the method trains submodels.
+    - `population`: the device of each client.
+    - `value_dtype`: the type to which values are rounded in messages.
+    - `smallest_batch`: the smallest mini-batch on which the model can be trained.
     """
 
     layout: ParameterLayout
@@ -38,14 +40,14 @@ class Setting:
 
     @property
     def profiles(self) -> tuple[DeviceProfile, ...]:
-        """The fleet's kinds of device."""
+        """The device profiles of the fleet."""
         return self.population.profiles
 
     def profile_of(self, client_id: int, round_idx: int) -> DeviceProfile:
-        """The device that a client runs on in a round."""
+        """The device profile of a client in a round."""
         return device_of(self.population, self.seed, client_id, round_idx)
 
     def profile_index(self, client_id: int, round_idx: int) -> int:
-        """Where in `profiles` the kind of that device stands."""
+        """Index in `profiles` of the client's device profile in a round."""
         rng = device_stream(self.population, self.seed, client_id, round_idx)
         return self.population.profile_index(client_id, rng)

@@ -1,11 +1,12 @@
-"""Updates that began at an older model: how far they count, and how they fold into the present one.
+"""Discounts stale updates, whose clients started from an older model than the server's current model.
 
     fedbuff    x = w + s(tau) (w_k - w_k0)            FedBuff, Nguyen et al., arXiv 2106.06639
     fedasync   x = w + alpha s(tau) (w_k - w)         FedAsync, Xie et al., arXiv 1903.03934
 
-w is the present model, w_k0 what the client began with, w_k what it trained, tau the server's steps between the two.
-Both hold on the entries that the client's own mask has; the method's aggregator then averages x as if it had been
-trained from w. The discount of an update without a model is its weight, which counts among others of its buffer only.
+w is the current model, w_k0 the model from which the client started, w_k the model that the client trained, and tau the
+number of server steps in between. Both formulas apply to the entries inside the client's mask. The method's aggregator
+then averages x as if the client had started from w. For an update without a model, the discount multiplies its weight,
+which has an effect only relative to the other updates in the same buffer.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,12 +39,12 @@ def discount(config: AsynchronyConfig, staleness: int) -> float:
 
 
 def discounted(
-    contribution: Contribution, present: Tensor, config: AsynchronyConfig, staleness: int
+    contribution: Contribution, current: Tensor, config: AsynchronyConfig, staleness: int
 ) -> Contribution:
-    """The contribution as one that was trained from `present`, the server's float32[D] model.
+    """The contribution, converted as if the client had started from `current`, the server's float32[D] model.
 
-    An update that is not stale and not mixed comes back as it is, so that buffers of fresh updates average bit for
-    bit as a synchronous round does.
+    A fresh update that is not mixed is returned unchanged, so that a buffer of fresh updates has bit for bit the same
+    average as a synchronous round.
     """
     share = discount(config, staleness)
     mixed = config.kind == "fedasync"
@@ -52,9 +53,9 @@ def discounted(
         return replace(contribution, weight=contribution.weight * share)
     if share == 1.0 and (mixed or staleness == 0):
         return contribution
-    values, now = contribution.values.to(float64), present.to(float64)
-    begun = now if mixed else contribution.start.to(float64)
-    moved = now + share * (values - begun)
+    values, now = contribution.values.to(float64), current.to(float64)
+    start = now if mixed else contribution.start.to(float64)
+    shifted = now + share * (values - start)
     if contribution.mask is not None:
-        moved = moved * contribution.mask
-    return replace(contribution, values=moved.to(float32), start=present)
+        shifted = shifted * contribution.mask
+    return replace(contribution, values=shifted.to(float32), start=current)

@@ -1,7 +1,7 @@
 """The base of methods whose clients train a submodel: some units of each layer, as a smaller dense model.
 
-A method says which units a client keeps in a round (`kept`); gathering, training, scattering and the ratio's
-choice are here. Both ends derive the units from the task, so that no index travels.
+A method implements `kept`, which returns the units of a client in a round. This base gathers, trains and scatters the
+units and chooses the keep ratio. Server and client both derive the units from the task, so that no indices are sent.
 """
 
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ class StructuredConfig(AlgorithmConfig):
 
     ratio_policy: RatioPolicy = Field(
         "capability",
-        description="a client's keep ratio: `ratio`, its device's capability, or what a bandit finds below that",
+        description="a client's keep ratio: `ratio`, its device's capability, or a bandit's choice up to that",
     )
     ratio: float = Field(1.0, gt=0.0, le=1.0, description="share of units kept (ratio_policy=fixed)")
     min_ratio: float = Field(
@@ -44,7 +44,7 @@ class StructuredConfig(AlgorithmConfig):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClientRatio:
-    """A client's bandit over keep ratios; None unless the policy is `p_ucbv`."""
+    """State of a client: its bandit over keep ratios; None unless the policy is `p_ucbv`."""
 
     bandit: Bandit | None = None
 
@@ -53,7 +53,7 @@ C = TypeVar("C", bound=ClientRatio)
 
 
 class StructuredAlgorithm(Algorithm[ServerState, C]):
-    """FedAvg over submodels: each coordinate is averaged over the clients that held it."""
+    """FedAvg with submodels: the server averages each coordinate over the clients that trained it."""
 
     Config: ClassVar[type[AlgorithmConfig]] = StructuredConfig
     config: StructuredConfig
@@ -61,12 +61,15 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
 
     @classmethod
     def depends_on_devices(cls, config: AlgorithmConfig) -> bool:
-        """Unless all keep the same share of units; a bandit is bounded by the capability and learns from the time."""
+        """True unless all clients keep the same share of units.
+
+        A bandit depends on the device because the capability bounds the ratio and the task's time is its cost.
+        """
         assert isinstance(config, StructuredConfig)
         return config.ratio_policy != "fixed"
 
     def check(self) -> None:
-        """A ratio that nobody asks for would be ignored."""
+        """Reject a `ratio` that the policy would ignore."""
         given = self.config.ratio != type(self.config).model_fields["ratio"].default
         if given and self.config.ratio_policy != "fixed":
             problem = f"algorithm.ratio_policy={self.config.ratio_policy} chooses the ratio"
@@ -75,37 +78,37 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
             )
 
     def kept(self, task: ClientTask, client_state: C) -> KeptUnits:
-        """Units of each group that the client holds in this task, known to both ends.
+        """Units of each group that the client trains in this task, as both ends derive them.
 
-        A method whose clients choose for themselves overrides `unicast`, `unpack` and `load` instead.
+        A method whose clients choose their units overrides `unicast`, `unpack` and `load` instead.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say which units a client keeps")
 
     def init_client(self, client_id: int) -> C:
-        """The ratio's state alone."""
+        """Only the state of the keep ratio."""
         return cast(C, self.new_client_ratio(client_id))
 
     def new_client_ratio(self, client_id: int) -> ClientRatio:
-        """The ratio state before the first participation."""
+        """The state of the keep ratio before the client's first task."""
         if self.config.ratio_policy != "p_ucbv":
             return ClientRatio()
         capability = self.setting.population.largest_capability(client_id)
         return ClientRatio(bandit=new_bandit(min(self.config.min_ratio, capability), capability))
 
     def ratio(self, task: ClientTask, client_state: C) -> float:
-        """Keep ratio of the client in this task; to be evaluated, a bandit's client takes all it can hold."""
+        """Keep ratio of the client in this task. Outside training, a client with a bandit uses its capability."""
         capability = self.setting.profile_of(task.client_id, task.round_idx).capability
         if client_state.bandit is None or task.kind != "train":
             policy = "capability" if client_state.bandit is not None else self.config.ratio_policy
             return policy_ratio(policy, self.config.ratio, capability)
-        return self._play(client_state.bandit, task)[1]
+        return self._choose_arm(client_state.bandit, task)[1]
 
     def counts(self, ratio: float) -> dict[str, int]:
         """ceil(ratio * J) units of each group of J."""
         return {group.name: max(1, ceil(ratio * group.num_units - 1e-9)) for group in self.setting.units}
 
     def broadcast(self, state: ServerState) -> Payload:
-        """Nothing: every client gets its own units."""
+        """Nothing: `unicast` sends every client its own units."""
         return ()
 
     def unicast(self, state: ServerState, task: ClientTask, client_state: C) -> Payload:
@@ -113,16 +116,16 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
         return (Dense(MODEL_ITEM, state.params[self.index(self.kept(task, client_state))].numpy()),)
 
     def index(self, kept: KeptUnits) -> Tensor:
-        """int64: where the entries of the submodel stand in the full vector."""
+        """int64: positions of the submodel's entries in the full vector."""
         return submodel_index(self.setting.layout, self.setting.units, kept)
 
     def unpack(self, payload: Payload, task: ClientTask, client_state: C) -> ModelValues | None:
-        """Scatter the submodel into the full vector; entries outside it are 0 and not held."""
+        """Scatter the submodel into the full vector; other entries are 0 and outside the mask."""
         item = find_model(payload)
         return None if item is None else self.scatter(item.values, self.kept(task, client_state))
 
     def scatter(self, sub: np.ndarray[tuple[int], np.dtype[np.float32]], kept: KeptUnits) -> ModelValues:
-        """A submodel's values in full coordinates. Raises WireError when they are too many or too few."""
+        """A submodel's values in full coordinates. Raises WireError for a wrong number of values."""
         index, size = self.index(kept), self.setting.layout.size
         check_size("values", sub.size, index.numel())
         values, mask = torch.zeros(size), torch.zeros(size, dtype=torch.bool)
@@ -131,51 +134,51 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
         return ModelValues(values, mask)
 
     def load(self, run: LocalRun[C]) -> None:
-        """Put the client's units into a smaller model."""
+        """Load the client's units into a smaller model."""
         run.load_submodel(run.start, self.kept(run.task, run.state))
 
     def after_train(self, run: LocalRun[C]) -> None:
-        """Credit the bandit, if there is one."""
-        run.state = replace(run.state, bandit=self.credited(run))
+        """Update the bandit, if the client has one."""
+        run.state = replace(run.state, bandit=self.updated_bandit(run))
 
     def pack(self, run: LocalRun[C]) -> Payload:
         """The trained submodel."""
         return (Dense(MODEL_ITEM, run.values.detach().cpu().numpy()),)
 
     def report(self, run: LocalRun[C]) -> Payload:
-        """What a server that chooses the client's units has to be told to know the bandit's next play."""
+        """The training accuracy, from which the server derives the bandit's next choice; nothing without a bandit."""
         if run.state.bandit is None:
             return ()
         return (Scalar("train_accuracy", run.statistics.accuracy()),)
 
-    def credited(self, run: LocalRun[C]) -> Bandit | None:
-        """The client's bandit after this participation's training accuracy and emulated cost."""
+    def updated_bandit(self, run: LocalRun[C]) -> Bandit | None:
+        """The client's bandit, updated with this task's training accuracy and emulated cost."""
         if run.state.bandit is None:
             return None
-        played, _ = self._play(run.state.bandit, run.task)
+        played, _ = self._choose_arm(run.state.bandit, run.task)
         return credit(played, 100.0 * run.statistics.accuracy(), self.cost(run))
 
     def cost(self, run: LocalRun[C]) -> float:
-        """Emulated time of the client's task over the full model's at the speed that capability 1 would have."""
+        """Emulated time of the task, divided by the time of the full model on a device of capability 1."""
         profile = self.setting.profile_of(run.task.client_id, run.task.round_idx)
-        full = _BYTES_PER_VALUE * self.setting.layout.size
+        full_bytes = _BYTES_PER_VALUE * self.setting.layout.size
         item = find_model(run.payload)
-        taken = client_time(
+        task_s = client_time(
             profile,
             download_bytes=0 if item is None else _BYTES_PER_VALUE * item.values.size,
             train_flops=run.flops.total,
             upload_bytes=_BYTES_PER_VALUE * run.values.numel(),
         ).total_s
-        whole = client_time(
+        full_s = client_time(
             profile,
-            download_bytes=full,
+            download_bytes=full_bytes,
             train_flops=run.flops.total_dense * profile.capability,
-            upload_bytes=full,
+            upload_bytes=full_bytes,
         ).total_s
-        return taken / whole
+        return task_s / full_s
 
-    def _play(self, bandit: Bandit, task: ClientTask) -> tuple[Bandit, float]:
-        """The arm that this client plays in this round, the same wherever it is asked."""
+    def _choose_arm(self, bandit: Bandit, task: ClientTask) -> tuple[Bandit, float]:
+        """The bandit after its choice, and the chosen ratio; every call in this round gives the same result."""
         training = self.setting.training
         horizon = training.rounds * training.clients_per_round / self.setting.num_clients
         rng = stream(self.setting.seed, "client", task.round_idx, task.client_id, "ratio")

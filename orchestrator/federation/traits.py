@@ -1,4 +1,4 @@
-"""What kind of method a method is: the row that it has in docs/algorithms.md."""
+"""The classification of a method: its row in docs/algorithms.md."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,11 +11,15 @@ Density = Literal["1", "fixed", "per device", "adaptive"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """The classification of sparse federated methods, one field a column.
+    """The classification of a sparse federated method. Each field is a column of the table.
 
-    `scope`: whose mask it is. `structure`: single weights, whole units, or only the update is sparse. `when`
-    the mask is chosen. `density` of the model that a client trains. `personal`: each client ends with a model
-    of its own. `payload`: what travels beside the model's values. `source`: where the method is from.
+    - `scope`: the mask is global, personal or set by the device.
+    - `structure`: single weights, whole units, or only the update is sparse.
+    - `when`: the time at which the mask is chosen.
+    - `density`: density of the model that a client trains.
+    - `personal`: each client ends with its own model.
+    - `payload`: data in the messages besides the model's values.
+    - `source`: publication of the method.
     """
 
     scope: Scope = "-"

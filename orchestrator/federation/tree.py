@@ -1,4 +1,4 @@
-"""Plain trees of tensors and numbers, flattened for a commit and rebuilt from a template."""
+"""Flattens trees of tensors and numbers for a checkpoint, and rebuilds them from a template."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -22,10 +22,10 @@ def flatten(tree: object, path: str = "") -> Iterator[tuple[str, Tensor | Scalar
 
 
 def rebuild(template: Any, leaves: Mapping[str, Tensor | Scalar], path: str = "") -> Any:
-    """The tree of the template's form with those leaves. Raises KeyError for a leaf that is missing.
+    """A tree of the template's structure with these leaves. Raises KeyError for a missing leaf.
 
-    A mapping takes the keys that the leaves have, the template's first and in its order, so that it may grow
-    over the rounds by entries of the form that its first one has.
+    A mapping gets the keys of the leaves: first the template's keys in their order, then new keys. A mapping may
+    therefore grow over the rounds; new entries have the structure of the template's first entry.
     """
     here = f"{path}/" if path else ""
     if path in leaves:

@@ -1,4 +1,4 @@
-"""What a client's task comes back as: an update, or a failure that names its cause."""
+"""The results of a client's task: an update, a score, or a failure with its cause."""
 
 import json
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from orchestrator.sparsity.payload import Payload
 
 C = TypeVar("C")
 
-#: accuracies that clients measure: of the model in use, of the one just trained, of a fine-tuned copy; each on
-#: the client's own test part and on the central test set
+#: accuracies that clients measure: of the model in use, of the model just trained and of a fine-tuned copy.
+#: Each model is scored on the client's own test part and on the central test set.
 SCORES = tuple(
     f"{model}/{data}"
     for model in ("personal", "trained", "finetuned")
@@ -23,7 +23,7 @@ SCORES = tuple(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LocalResult(Generic[C]):
-    """What a method's `client_update` returns: the payload to upload and the state the client keeps."""
+    """Return value of a method's `client_update`: the payload to upload and the state that the client keeps."""
 
     payload: Payload
     num_examples: int
@@ -35,7 +35,7 @@ class LocalResult(Generic[C]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClientUpdate(Generic[C]):
-    """A local result as it left the client: `buffer` (uint8[n]) is the encoded payload that moved."""
+    """A local result as the client sends it: `buffer` (uint8[n]) is the encoded payload."""
 
     round_idx: int
     position: int
@@ -50,9 +50,9 @@ class ClientUpdate(Generic[C]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientFailure:
-    """A task that gave no update: where it failed (`stage`), why (`cause`, one line), and the traceback.
+    """A failed task: `stage` says where the task failed, `cause` says why in one line.
 
-    A `final` one would fail again however often it was tried.
+    The driver does not retry a `final` failure, because every retry would fail in the same way.
     """
 
     round_idx: int
@@ -73,7 +73,7 @@ class ClientFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientScore:
-    """What an evaluation task measured, by the names of `SCORES`."""
+    """Result of an evaluation task: accuracies by the names of `SCORES`."""
 
     round_idx: int
     position: int

@@ -125,7 +125,7 @@ def test_both_models_stay_inside_the_mask() -> None:
     assert torch.equal(run.values, result.client_state.personal)
 
 
-def test_what_is_scored_is_the_personal_model_which_starts_at_w_0() -> None:
+def test_clients_score_the_personal_model_which_starts_at_w_0() -> None:
     algorithm, setting, flat = made()
     run = task(setting, flat, moved(setting, 1.0), 0, algorithm.init_client(0))
     algorithm.personal(run)

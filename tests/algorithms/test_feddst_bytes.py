@@ -59,7 +59,7 @@ def test_an_upload_carries_its_mask_on_readjustment_rounds_only(rounds: list[Rec
             assert update.buffer.nbytes == HEADER_BYTES + value_bytes + mask_bytes
 
 
-def test_a_download_carries_the_mask_only_to_clients_that_lack_it(rounds: list[RecordedRound]) -> None:
+def test_download_contains_the_mask_only_for_clients_without_it(rounds: list[RecordedRound]) -> None:
     """Who holds which mask is followed here by the masks themselves; a client drawn twice pays once."""
     held: dict[int, list[bool]] = {}
     with_mask = 0
@@ -79,7 +79,7 @@ def test_a_download_carries_the_mask_only_to_clients_that_lack_it(rounds: list[R
     assert len(set(draws)) < with_mask < len(draws)
 
 
-def test_totals_are_sums_over_draws(rounds: list[RecordedRound], tmp_path: Path) -> None:
+def test_totals_are_sums_over_tasks(rounds: list[RecordedRound], tmp_path: Path) -> None:
     """A client that is drawn twice in a round counts twice."""
     run = experiment(OPTIONS)
     records = list(Driver(run, InProcessExecutor(run), RunStore(tmp_path / "run")).run())
@@ -89,7 +89,7 @@ def test_totals_are_sums_over_draws(rounds: list[RecordedRound], tmp_path: Path)
     assert records[-1].metrics["comm/download_bytes_total"] == downloaded
 
 
-def test_counting_each_client_once_would_miss_a_fifth_of_the_draws() -> None:
+def test_counting_each_client_once_would_miss_a_fifth_of_the_tasks() -> None:
     """Ten rounds of 20 out of 400, drawn with replacement: 157 clients, the public code's 21 % under-count."""
     expected = 400 * (1 - (1 - 1 / 400) ** 200)
     assert int(expected) == 157

@@ -157,7 +157,7 @@ def test_the_client_round_is_the_plain_one_bit_for_bit(seed: int, option: int | 
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_growth_fills_the_layer_from_outside_what_was_kept(seed: int) -> None:
+def test_growth_fills_the_layer_from_masked_weights(seed: int) -> None:
     """18 and 108 weights, of which 18 - floor(.3 * 36) = 8 and 108 - floor(.3 * 216) = 44 are replaced."""
     algorithm, run = make(seed, adjust_after_epoch=4)
     finish(algorithm, run)
@@ -205,7 +205,7 @@ def test_a_grown_weight_has_no_momentum_even_if_it_was_just_dropped() -> None:
 
 
 @pytest.mark.parametrize("round_idx", [0, 2, 3])
-def test_other_rounds_leave_the_mask_alone(round_idx: int) -> None:
+def test_other_rounds_keep_the_mask(round_idx: int) -> None:
     algorithm, _ = make(0)
     flat = seeded(net)
     state = algorithm.init(flat.values.clone())

@@ -85,14 +85,12 @@ def test_the_readjustment_comes_after_half_of_the_epochs(
     assert method(epochs=epochs, adjust_after_epoch=option).adjust_after_epoch == expected
 
 
-def test_a_readjustment_after_more_epochs_than_there_are_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r"algorithm.adjust_after_epoch=4: clients train 3 epochs; use at most 3"
-    ):
+def test_a_readjustment_after_more_epochs_than_there_are_is_rejected() -> None:
+    with pytest.raises(ConfigError, match=r"algorithm.adjust_after_epoch=4"):
         method(epochs=3, adjust_after_epoch=4)
 
 
-def test_a_layer_that_pruning_would_empty_is_refused_at_once() -> None:
+def test_a_layer_that_pruning_would_empty_is_rejected_at_once() -> None:
     """30 weights at level .9 keep 3; dropping .9 of them keeps floor(.3) = 0."""
     with pytest.raises(ConfigError, match=r"sparsity.level"):
         method(alpha=0.9, sparsity={"level": 0.9})

@@ -66,7 +66,7 @@ def test_ties_go_to_the_better_covered_then_to_the_lower_index() -> None:
     assert params == [2, 0, 0, 0, 0, 2, 2, -2]
 
 
-def test_a_grown_zero_stays_only_where_there_is_room() -> None:
+def test_grown_zero_stays_only_within_the_layer_target() -> None:
     """Union of five: the two grown zeros compete for one place, which the better covered one gets."""
     _, mask = step(
         [
@@ -104,7 +104,7 @@ def test_the_old_state_is_left_as_it_was() -> None:
     assert torch.equal(state.mask, mask)
 
 
-def test_what_the_server_s_pruning_did_is_measured() -> None:
+def test_server_metrics_report_pruned_weights() -> None:
     """Held before: 0-3. Clients hold 0, 1, 4 and 0, 1, 5: a union of 4; all 4 stay, 2 of them new, none removed."""
     algorithm = method()
     before = torch.tensor([1, 1, 1, 1, 0, 0, 0, 0, 1, 1], dtype=torch.bool)

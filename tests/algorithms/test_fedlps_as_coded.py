@@ -184,7 +184,7 @@ def test_before_the_importance_moves_the_rows_are_a_prefix() -> None:
     assert second.tolist() == [True] + [False] * 4
 
 
-def test_importance_is_drawn_anew_each_round_and_sorted() -> None:
+def test_importance_is_new_and_sorted_in_each_round() -> None:
     seen = []
     for client_id, round_idx in ((0, 0), (0, 1), (1, 0)):
         method, run = prepared(client_id=client_id, round_idx=round_idx)

@@ -54,7 +54,7 @@ def test_the_noise_is_that_of_its_stream_and_nothing_else() -> None:
         assert torch.equal(played.after.params, (played.aggregate.values + noise).float())
 
 
-def test_the_noise_has_the_standard_deviation_asked_for() -> None:
+def test_noise_has_the_configured_standard_deviation() -> None:
     """Of n differences between the same average with and without it: mean within 4 and deviation within 5 sigma."""
     quiet, noisy = experiment(QUIET), experiment(CODED)
     played = play(noisy, 1)[0]

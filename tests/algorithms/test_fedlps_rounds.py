@@ -51,7 +51,7 @@ def test_the_mean_change_of_clients_that_keep_everything_is_fedavgs() -> None:
 
 
 @pytest.mark.parametrize("average", ["per_unit", "mean_delta"])
-def test_what_no_client_held_stays_bit_for_bit(average: str) -> None:
+def test_entries_without_a_client_stay_bit_for_bit(average: str) -> None:
     for played in play(experiment(TIERS | ALONE | {"algorithm.average": average})):
         union = played.aggregate.union
         assert union is not None

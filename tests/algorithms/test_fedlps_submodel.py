@@ -31,7 +31,7 @@ def test_a_share_is_not_lost_to_rounding() -> None:
     assert FedLPS(client.method.config, setting).counts(0.29) == {"1": 29}
 
 
-def test_patterns_choose_what_they_say() -> None:
+def test_each_pattern_chooses_its_units() -> None:
     mixed = vector(torch.tensor([1.0, -4.0, 3.0, -2.0])[:, None].expand(4, 9), torch.ones(3, 4))
     assert Client(received=mixed, pattern="magnitude").loaded().units == [1, 2]
     assert Client(received=mixed, pattern="ordered").loaded().units == [0, 1]

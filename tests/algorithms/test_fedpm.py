@@ -248,7 +248,7 @@ def test_running_statistics_travel_and_are_averaged() -> None:
         assert not torch.equal(sent[0], sent[1])
 
 
-def test_what_a_client_loads_is_the_server_s_model() -> None:
+def test_client_loads_the_server_s_model() -> None:
     algorithm = method()
     state = updated(algorithm, initial(algorithm), ROUND_0, 0)
     run = loaded(algorithm, state)

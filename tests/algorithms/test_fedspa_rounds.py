@@ -32,7 +32,7 @@ def spa(options: Options | None = None) -> list[RecordedRound]:
     return play(experiment({"algorithm.name": "fedspa", **(options or {})}))
 
 
-def test_weights_that_nobody_held_stay_as_they_are_and_the_server_stays_dense() -> None:
+def test_weights_outside_all_masks_stay_and_the_server_stays_dense() -> None:
     for played in spa():
         union = torch.stack([m.mask for m in played.models if m and m.mask is not None]).any(dim=0)
         before, after = played.before.params, played.after.params

@@ -66,7 +66,7 @@ def task(client_id: int) -> ClientTask:
 
 def widths_drawn(algorithm: FjORD, run: CheckedRun, num: int = 200) -> list[float]:
     algorithm.on_train_start(run)
-    return [algorithm.draw(run) for _ in range(num)]
+    return [algorithm.sample_width(run) for _ in range(num)]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_devices_widest_model(widths: tuple[float, ...], expected: list[float]
     assert [algorithm.ratio(task(k), ClientRatio()) for k in range(5)] == expected
 
 
-def test_widths_are_drawn_uniformly_up_to_the_devices() -> None:
+def test_widths_are_uniform_up_to_the_device_ratio() -> None:
     algorithm, run = prepared(0.7)
     drawn = widths_drawn(algorithm, run, 600)
     assert {p: drawn.count(p) for p in (0.2, 0.4, 0.6)}.keys() == set(drawn)
@@ -90,7 +90,7 @@ def test_widths_are_drawn_uniformly_up_to_the_devices() -> None:
     assert drawn == widths_drawn(*prepared(0.7), 600)
 
 
-def test_clients_and_rounds_draw_their_own() -> None:
+def test_widths_differ_between_clients_and_rounds() -> None:
     drawn = [widths_drawn(*prepared(1.0, k, r)) for k in range(2) for r in range(2)]
     assert len({tuple(widths) for widths in drawn}) == 4
 
@@ -112,7 +112,7 @@ def step_by_hand(start: Tensor, entries: list[int], num_units: int, run: Checked
     return after
 
 
-def test_every_step_trains_the_prefix_of_its_width_alone() -> None:
+def test_every_step_trains_only_the_prefix_of_its_width() -> None:
     algorithm, run = prepared(1.0, widths=(0.25, 0.5, 1.0), epochs=4)
     drawn = widths_drawn(*prepared(1.0, widths=(0.25, 0.5, 1.0)), 8)
     assert set(drawn) == {0.25, 0.5, 1.0}
@@ -144,7 +144,7 @@ def test_only_the_widest_model_is_uploaded() -> None:
     assert model.mask.nonzero().flatten().tolist() == HALF
 
 
-def test_no_client_changes_what_lies_outside_its_prefix() -> None:
+def test_clients_change_no_entry_outside_their_prefix() -> None:
     options = {"algorithm.name": "fjord", "fleet.name": "five-tier"}
     run = experiment(options)
     for played in play(run):
@@ -171,7 +171,7 @@ def test_a_distilled_step_by_autograd(weight: float, temperature: float) -> None
     algorithm.load(run)
     algorithm.on_train_start(run)
     for _ in range(skipped):
-        algorithm.draw(run)
+        algorithm.sample_width(run)
     assert isinstance(run.data, TensorData)
     inputs, labels = run.data.images[:3], run.data.labels[:3]
     algorithm.step(run, (inputs, labels))
@@ -203,7 +203,7 @@ def test_at_the_widest_there_is_nothing_to_distill() -> None:
     assert torch.equal(*found)
 
 
-def test_a_narrow_width_of_the_trained_model_is_a_model_too() -> None:
+def test_smaller_width_of_trained_model_is_usable() -> None:
     """A fifth of the units, from one set of weights; the same fifth of FedAvg's model is near chance."""
     accuracies = {}
     for widths in ("[0.2, 0.6, 1.0]", "[1.0]"):
@@ -219,6 +219,6 @@ def test_a_narrow_width_of_the_trained_model_is_a_model_too() -> None:
     assert accuracies["[0.2, 0.6, 1.0]"] > 0.6 > 0.4 > accuracies["[1.0]"]
 
 
-def test_a_width_that_is_listed_twice_is_refused() -> None:
+def test_a_width_that_is_listed_twice_is_rejected() -> None:
     with pytest.raises(ConfigError, match=r"algorithm.widths=.*listed twice"):
         prepared(widths=(0.5, 1.0, 0.5))

@@ -58,7 +58,7 @@ def test_bytes_of_every_message_by_the_closed_form() -> None:
             assert update.buffer.nbytes == 36 + 4 * size + 24 + 2
 
 
-def test_flops_of_every_client_are_those_of_its_narrow_net() -> None:
+def test_flops_of_every_client_equal_those_of_its_submodel() -> None:
     run = experiment(TIERS)
     for played in play(run):
         for update in played.updates:
@@ -88,7 +88,7 @@ def test_a_round_coordinate_by_coordinate(masked_loss: bool) -> None:
     assert num_kept > 0
 
 
-def test_the_innermost_block_is_everybodys_and_the_outermost_the_full_clients_alone() -> None:
+def test_all_clients_train_the_first_block_and_full_clients_the_last() -> None:
     run = experiment({**TIERS, "algorithm.masked_loss": False, "training.clients_per_round": 8})
     played = play(run, 1)[0]
     coverage = played.aggregate.coverage

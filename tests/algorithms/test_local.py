@@ -44,7 +44,7 @@ def test_nothing_travels_and_the_server_keeps_the_start(tmp_path: Path) -> None:
         assert torch.equal(played.after.params, torch.from_numpy(run.initial))
 
 
-def test_every_client_trains_in_every_round_whoever_would_be_drawn() -> None:
+def test_all_clients_train_in_every_round_by_default() -> None:
     one, other = (
         play(experiment({"algorithm.name": "local", "training.clients_per_round": n})) for n in (1, 3)
     )
@@ -89,7 +89,7 @@ def test_a_client_s_model_goes_through_plain_training() -> None:
 
 
 @pytest.mark.parametrize("trained", [False, True])
-def test_what_is_scored_is_the_client_s_own_model(trained: bool) -> None:
+def test_clients_score_their_own_model(trained: bool) -> None:
     """Its running statistics too."""
     flat = seeded(net)
     setting = make_setting(flat, SHAPE)
@@ -101,7 +101,7 @@ def test_what_is_scored_is_the_client_s_own_model(trained: bool) -> None:
     assert torch.equal(run.values, own if trained else torch.from_numpy(setting.initial))
 
 
-def test_clients_differ_in_what_they_score() -> None:
+def test_clients_score_different_models() -> None:
     run = experiment({"algorithm.name": "local"})
     last = play(run)[-1]
     host, scores = ClientRunner(run), []

@@ -118,7 +118,7 @@ def test_a_good_model_is_pruned_by_its_own_size_and_rewound_to_the_initial_weigh
     assert not torch.equal(initial[num_trainable:], run.start[num_trainable:])
 
 
-def test_a_second_pruning_takes_its_share_of_what_is_left() -> None:
+def test_second_pruning_takes_its_share_of_the_remaining_weights() -> None:
     layout = seeded(net).layout
     mask = layout.full_mask()
     mask[torch.arange(0, 36, 2)] = False
@@ -176,7 +176,7 @@ def test_a_weight_inside_the_mask_trains_even_from_exactly_0() -> None:
     assert int(run.values[:36].count_nonzero()) > 30
 
 
-def test_what_is_pruned_stays_0_while_it_trains_and_is_not_sent() -> None:
+def test_pruned_weights_stay_0_and_are_not_sent() -> None:
     algorithm, run = prepared()
     result = algorithm.client_update(run)
     assert run.num_steps == 4
@@ -188,7 +188,7 @@ def test_what_is_pruned_stays_0_while_it_trains_and_is_not_sent() -> None:
 def test_a_client_without_validation_samples_is_named() -> None:
     algorithm, run = prepared()
     run.environment._validation = None  # type: ignore[attr-defined]
-    with pytest.raises(ConfigError, match=r"data.validation_fraction=0: client 0 has no validation sample"):
+    with pytest.raises(ConfigError, match=r"data.validation_fraction=0: client 0"):
         algorithm.on_train_start(run)
 
 

@@ -270,7 +270,7 @@ def test_the_share_that_stands_halves_with_the_rounds() -> None:
 
 
 @pytest.mark.parametrize(("regrow", "expected"), [("zero", 0.0), ("stale", 7.0)])
-def test_a_regrown_weight_starts_where_it_is_told(regrow: str, expected: float) -> None:
+def test_regrown_weight_starts_at_the_regrow_value(regrow: str, expected: float) -> None:
     """Entry 0 is 7 when it is pruned in round 1, and comes back in round 3."""
     algorithm = method(
         seeded(small), (1, 2, 2), adjust_every=1, prune_share=0.3, half_life=1e12, regrow=regrow
@@ -354,7 +354,7 @@ def test_until_an_adjustment_it_is_fedavg(setting: dict[str, object]) -> None:
     )
 
 
-def test_densities_by_layer_are_refused() -> None:
+def test_densities_by_layer_are_rejected() -> None:
     flat = seeded(small)
     sparsity = {"allocation": "explicit", "layer_density": {"1.weight": 0.5}}
     with pytest.raises(ConfigError, match=r"sparsity.allocation='?explicit'?: prunefl finds the densities"):

@@ -165,7 +165,7 @@ def test_a_client_that_never_learns_prunes_nothing() -> None:
     assert bool(run.mask.all())
 
 
-def test_only_the_client_drawn_first_does_it_and_only_once() -> None:
+def test_only_the_first_sampled_client_is_probed_and_only_once() -> None:
     options = {
         "algorithm.name": "prunefl",
         "algorithm.initial_iterations": 12,

@@ -138,7 +138,7 @@ def test_a_candidate_may_come_back_and_one_outside_may_come_in() -> None:
     assert adjust(values, mask, gain, share=0.5) == [1, 2, 3, 5, 10, 11]
 
 
-def test_what_no_mask_covers_counts_as_kept() -> None:
+def test_unmaskable_entries_count_as_kept() -> None:
     """With 10 on a bias, the ratio is 14 / 7 = 2, and a gain of 1.9 is not worth its cost."""
     values, mask, gain = example()
     gain[1] = 1.9
@@ -156,7 +156,7 @@ def test_without_a_share_no_active_weight_is_lost(seed: int) -> None:
     assert active <= set(adjust(values, mask, gain, share=0.0))
 
 
-def test_the_cap_limits_what_grows_but_takes_nothing_that_is_kept() -> None:
+def test_cap_limits_growth_but_removes_no_kept_weight() -> None:
     """Of 10 weights 4 are kept; a cap of .5 leaves room for one, .45 and .1 for none."""
     values, mask, gain = example()
     gain[[1, 4, 5]] = torch.tensor([5.0, 7.0, 6.0])
@@ -183,7 +183,7 @@ def test_buffers_have_no_gain_and_stay() -> None:
     assert after.tolist() == [False] * 4 + [True] * (layout.size - 4)
 
 
-def test_a_model_without_maskable_weights_is_left_alone() -> None:
+def test_model_without_maskable_weights_does_not_change() -> None:
     layout = ParameterLayout.of(nn.BatchNorm1d(2))
     after = adjust_mask(
         layout,

@@ -38,13 +38,13 @@ def test_a_method_is_found_by_module_and_class() -> None:
     assert load_algorithm("algorithms.fedavg:FedAvg") is FedAvg
 
 
-def test_an_unknown_name_is_refused_with_a_near_match() -> None:
+def test_an_unknown_name_is_rejected_with_a_near_match() -> None:
     with pytest.raises(ConfigError, match=r"algorithm.name=fedavgg: .*did you mean 'fedavg'"):
         load_algorithm("fedavgg")
     with pytest.raises(ConfigError, match="choose one of"):
         load_algorithm("zzzzzz")
 
 
-def test_something_else_than_a_method_is_refused() -> None:
+def test_something_else_than_a_method_is_rejected() -> None:
     with pytest.raises(ConfigError, match="this is not a subclass of Algorithm"):
         load_algorithm("algorithms.fedprox:FedProxConfig")

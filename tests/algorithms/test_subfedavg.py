@@ -146,7 +146,7 @@ def test_the_accuracy_must_be_exceeded() -> None:
     assert bool(algorithm.client_update(run).client_state.mask.all())
 
 
-def test_what_is_sent_is_the_pruned_model_under_its_own_mask() -> None:
+def test_client_sends_the_pruned_model_under_its_mask() -> None:
     """So that a weight pruned now is no zero in the average: held by one of two clients, it is that one's value."""
     algorithm, run = prepared()
     result = algorithm.client_update(run)

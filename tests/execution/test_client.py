@@ -221,7 +221,7 @@ class TestFailure:
         failure = _run(ClientRunner(experiment), experiment)
         assert isinstance(failure, ClientFailure)
         assert failure.stage == "train"
-        assert failure.cause.startswith("FloatingPointError: what was trained is not finite")
+        assert failure.cause.startswith("FloatingPointError:")
         assert "training.lr" in failure.cause
 
     def test_a_payload_that_cannot_be_encoded_fails_in_sending(self) -> None:
@@ -258,7 +258,7 @@ class TestFailure:
         failure = ClientRunner(experiment).run(_task(), other.message.buffer, NOTHING, None)
         assert isinstance(failure, ClientFailure)
         assert failure.stage == "receive"
-        assert f"the layout wants {experiment.setting.layout.size}" in failure.cause
+        assert f"expected {experiment.setting.layout.size}" in failure.cause
 
     @pytest.mark.parametrize("payload", [(), (Scalar("loss", 1.0),)])
     def test_a_message_without_a_model_fails_in_a_task_that_starts_from_one(self, payload: Payload) -> None:

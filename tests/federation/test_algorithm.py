@@ -144,7 +144,7 @@ class Diverging(Algorithm[ServerState, Tensor]):
 def test_a_state_that_is_not_finite_is_an_error_too() -> None:
     flat = seeded(net)
     setting = make_setting(flat, SHAPE)
-    with pytest.raises(FloatingPointError, match=r"what was trained is not finite"):
+    with pytest.raises(FloatingPointError, match="not finite"):
         Diverging(AlgorithmConfig(), setting).client_update(make_run(setting, flat, random_data(9, SHAPE, 3)))
 
 
@@ -255,7 +255,7 @@ def test_capability_as_a_class_attribute_is_an_error() -> None:
         type("Misplaced", (Algorithm,), {"upload_mask": "within"})
 
 
-def test_a_level_for_a_device_that_the_fleet_lacks_is_refused() -> None:
+def test_a_level_for_a_device_that_the_fleet_lacks_is_rejected() -> None:
     with pytest.raises(
         ConfigError, match=r"sparsity.device_levels.slow=0.9: the fleet's profiles are default"
     ):

@@ -127,7 +127,7 @@ def test_a_client_uses_the_global_model_inside_its_mask(rounds: list[RecordedRou
     )  # this method does not say in its traits that it is personal
 
 
-def test_densities_by_layer_are_refused() -> None:
+def test_densities_by_layer_are_rejected() -> None:
     flat = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(9, 2)))
     sparsity = {"allocation": "explicit", "layer_density": {"1.weight": 0.5}}
     setting = make_setting(flat, (1, 3, 3), sparsity=sparsity)

@@ -176,7 +176,7 @@ def test_the_upload(masked_loss: bool, names: list[str]) -> None:
         assert item.bits.tolist() == [True, False, True]
 
 
-def test_a_message_about_another_number_of_classes_is_refused() -> None:
+def test_a_message_about_another_number_of_classes_is_rejected() -> None:
     algorithm, _ = prepared([0])
     with pytest.raises(WireError, match="a bit for each of 3 classes, got 2"):
         upload(algorithm, 1.0, [True, False], 0.5)

@@ -116,17 +116,17 @@ def test_the_masks_that_both_ends_know_are_those_of_the_model() -> None:
 @pytest.mark.parametrize(
     ("payload", "message"),
     [
-        ((Dense(MODEL_ITEM, np.zeros(D - 1, np.float32)),), "26 values, the layout wants 27"),
+        ((Dense(MODEL_ITEM, np.zeros(D - 1, np.float32)),), "26 values, expected 27"),
         (
             (Masked(MODEL_ITEM, np.zeros(20, np.float32), np.zeros(W + 1, np.bool_)),),
-            "15 mask bits, the layout wants 14",
+            "15 mask bits, expected 14",
         ),
         (
             (Masked(MODEL_ITEM, np.zeros(20, np.float32), np.zeros(W, np.bool_)),),
-            "20 values, the layout wants 13",
+            "20 values, expected 13",
         ),
     ],
 )
-def test_a_payload_that_does_not_fit_is_refused(payload: tuple[Dense | Masked, ...], message: str) -> None:
+def test_a_payload_that_does_not_fit_is_rejected(payload: tuple[Dense | Masked, ...], message: str) -> None:
     with pytest.raises(WireError, match=message):
         unpack_model(LAYOUT, payload)

@@ -114,7 +114,7 @@ def test_the_same_units_are_found_again_within_another_submodel() -> None:
     assert torch.equal(run.values, fresh.values)
 
 
-def test_units_that_the_submodel_lacks_are_refused() -> None:
+def test_units_that_the_submodel_lacks_are_rejected() -> None:
     run = narrow_run([3, 1, 0])
     with pytest.raises(AssertionError, match="units"):
         run.backward_submodel(batch_of(run), units_of(run, [2]))

@@ -151,8 +151,8 @@ def test_scattered_values_stand_where_they_were_gathered() -> None:
 
 
 @pytest.mark.parametrize("num_values", [6, 8, 12])
-def test_a_submodel_of_another_size_is_refused(num_values: int) -> None:
-    with pytest.raises(WireError, match=f"has {num_values} values, the layout wants 7"):
+def test_a_submodel_of_another_size_is_rejected(num_values: int) -> None:
+    with pytest.raises(WireError, match=f"{num_values} values, expected 7"):
         method().unpack((Dense("theta", np.zeros(num_values, np.float32)),), task(1), ClientRatio())
 
 

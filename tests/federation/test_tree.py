@@ -117,6 +117,6 @@ def test_a_missing_leaf_is_named() -> None:
         ({"x": lambda: None}, "state at x is a function"),
     ],
 )
-def test_anything_else_is_refused_by_its_path(tree: object, message: str) -> None:
+def test_anything_else_is_rejected_by_its_path(tree: object, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         list(flatten(tree))

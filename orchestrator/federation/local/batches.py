@@ -6,8 +6,8 @@ from orchestrator.config.sections import TrainingConfig
 def batch_sizes(num_samples: int, training: TrainingConfig, smallest: int) -> list[int]:
     """Samples in each mini-batch of an epoch, in order.
 
-    A last batch of fewer than `smallest` samples, on which the model cannot be trained, is merged into the one
-    before. With `drop_last` a last batch smaller than the others is left out. A client's only batch always stays.
+    The model cannot be trained on fewer than `smallest` samples, so a smaller last batch is merged into the batch
+    before. `drop_last` leaves out a last batch that is smaller than the others. A client's only batch is always used.
     """
     size = training.batch_size
     num_full, rest = divmod(num_samples, size)

@@ -1,8 +1,8 @@
 """Local optimisers on one flat vector.
 
-torch.optim's update rules, written out: building a torch.optim optimiser imports torch's compiler, which costs
-every client actor more than 3 s of CPU and 80 MiB (tests/benchmarks/footprint.py). The tests hold SGD to
-torch.optim bit for bit, and the Adams to 1e-6.
+The classes implement torch.optim's update rules. An optimiser from torch.optim imports torch's compiler, which costs
+every client actor more than 3 s of CPU time and 80 MiB (tests/benchmarks/footprint.py). Tests check that SGD equals
+torch.optim bit for bit, and that Adam and AdamW agree within 1e-6.
 """
 
 from typing import Protocol, final
@@ -16,17 +16,17 @@ _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8  # torch.optim's defaults
 
 
 class Optimizer(Protocol):
-    """Updates float32[T] values in place from float32[T] gradients; state starts empty and lives one task."""
+    """Updates float32[T] values in place from float32[T] gradients. Each task starts with a new optimiser."""
 
     def step(self, values: Tensor, grad: Tensor) -> None:
-        """One step; `grad` may be overwritten."""
+        """Take one step; `grad` may be overwritten."""
 
     def forget(self, entries: Tensor) -> None:
-        """Zero the state of the entries where bool[T] is True."""
+        """Zero the state of the entries where bool[T] `entries` is True."""
 
 
 def make_optimizer(training: TrainingConfig, round_idx: int) -> Optimizer:
-    """A fresh optimiser with the learning rate of the round, lr * lr_decay ** round_idx."""
+    """A new optimiser with the learning rate of the round, lr * lr_decay ** round_idx."""
     lr = training.lr * training.lr_decay**round_idx
     if training.optimizer == "sgd":
         return SGD(lr, training.momentum, training.weight_decay)

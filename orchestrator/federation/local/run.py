@@ -99,7 +99,7 @@ class LocalRun(Generic[C]):
         self._scratch[type(value)] = value
 
     def scratch(self, kind: type[X]) -> X:
-        """The object of this class that `put_scratch` got. Raises LookupError when there is none."""
+        """The object of this class that `put_scratch` stored. Raises LookupError when there is none."""
         found = self._scratch.get(kind)
         if not isinstance(found, kind):
             raise LookupError(f"no hook has put a {kind.__name__} into this task's scratch")
@@ -321,12 +321,12 @@ class LocalRun(Generic[C]):
         return accuracy(self.flat, *batch)
 
     def require_finite(self) -> None:
-        """Raises FloatingPointError unless the model and what the client keeps are numbers."""
+        """Raises FloatingPointError if the model or the client's state contains NaN or infinity."""
         kept = (leaf for _, leaf in tree.flatten(self.state) if isinstance(leaf, Tensor))
         trained, statistics = self.values[: self.grad.numel()], self.values[self.grad.numel() :]
         if not all(bool(torch.isfinite(tensor).all()) for tensor in (trained, *kept)):
             raise FloatingPointError(
-                "what was trained is not finite; lower training.lr or the method's own rate, or set clip_norm"
+                "the trained values are not finite; lower training.lr or the method's own rate, or set clip_norm"
             )
         if not bool(torch.isfinite(statistics).all()):
             views = self.layout.views(self.values)

@@ -1,4 +1,4 @@
-"""The local epochs of one task: training with a method's hooks, and plain fine-tuning."""
+"""Runs the local epochs of one task: training with a method's hooks, and plain fine-tuning."""
 
 from typing import Protocol, TypeVar
 
@@ -9,10 +9,10 @@ C = TypeVar("C")
 
 
 class LocalHooks(Protocol[C]):
-    """The places in local training that a method may fill."""
+    """The hooks that local training calls."""
 
     def step(self, run: "LocalRun[C]", batch: Batch) -> None:
-        """One optimiser step on one mini-batch."""
+        """Take one optimiser step on one mini-batch."""
 
     def on_batch(self, run: "LocalRun[C]", batches_done: int) -> None:
         """Called after each step; `batches_done` counts from 1 in every epoch, up to `run.num_batches`."""
@@ -22,7 +22,7 @@ class LocalHooks(Protocol[C]):
 
 
 def train(run: LocalRun[C], hooks: LocalHooks[C]) -> None:
-    """All local epochs of one task."""
+    """Run all local epochs of one task."""
     run.flat.module.train()
     for epochs_done, epoch in enumerate(run.batches(), start=1):
         for batches_done, batch in enumerate(epoch, start=1):
@@ -34,7 +34,7 @@ def train(run: LocalRun[C], hooks: LocalHooks[C]) -> None:
 
 
 def fine_tune(run: LocalRun[C], epochs: int) -> None:
-    """Train the present model on, under its mask, with plain steps at the learning rate of round 0."""
+    """Continue to train the loaded model under its mask, with plain steps at the learning rate of round 0."""
     run.flat.module.train()
     run.reset_optimizer(round_idx=0)
     for epoch in run.batches("fine-tuning", epochs):
