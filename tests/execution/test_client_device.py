@@ -8,7 +8,7 @@ import torch
 from orchestrator.execution.client_device import (
     client_device,
     cpu_instead,
-    hold_to_share,
+    limit_gpu_memory,
     memory_share,
 )
 from tests.support.fakes import DEVICE
@@ -50,14 +50,14 @@ def test_memory_is_shared_as_the_gpu_is(num_gpus: float, cuda: bool, share: floa
 @pytest.mark.skipif(torch.cuda.is_available(), reason="what a machine without CUDA does")
 @pytest.mark.parametrize("num_gpus", [0.0, 0.25, 1.0])
 def test_without_cuda_there_is_nothing_to_hold(num_gpus: float) -> None:
-    hold_to_share(num_gpus)
+    limit_gpu_memory(num_gpus)
     assert not torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_process_is_held_to_its_share_of_the_gpu() -> None:
     """A tensor within the share is allocated, one of the whole memory is refused although it may be free."""
-    hold_to_share(0.1)
+    limit_gpu_memory(0.1)
     total = torch.cuda.get_device_properties(0).total_memory
     try:
         torch.empty(total // 20, dtype=torch.uint8, device="cuda")

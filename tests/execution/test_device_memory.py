@@ -80,8 +80,10 @@ def test_a_client_whose_device_is_too_small_fails_and_a_submodel_of_half_the_wid
     state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
     broadcast = Broadcast.of(experiment, state)
     (task, *_) = experiment.algorithm.plan(state, 0, cohort(experiment, 0)).tasks
-    job = broadcast.request(task, experiment.algorithm.init_client(task.client_id))
-    outcome = ClientRunner(experiment).run(task, broadcast.message.buffer, job.unicast, job.client_state)
+    request = broadcast.request(task, experiment.algorithm.init_client(task.client_id))
+    outcome = ClientRunner(experiment).run(
+        task, broadcast.message.buffer, request.unicast, request.client_state
+    )
     assert isinstance(outcome, ClientFailure) == (not fits)
     if isinstance(outcome, ClientFailure):
         assert (outcome.stage, outcome.client_id) == ("train", task.client_id)

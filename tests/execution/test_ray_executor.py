@@ -43,11 +43,11 @@ class Stage:
         sent = message or Message(np.zeros(3, np.uint8))
         return self.executor.submit(sent, [TaskRequest(task, None) for task in tasks])
 
-    def result(self, ticket: Any) -> object:
-        return self.executor.result(ticket)
+    def result(self, handle: Any) -> object:
+        return self.executor.result(handle)
 
-    def failure(self, ticket: Any) -> ClientFailure:
-        outcome = self.executor.result(ticket)
+    def failure(self, handle: Any) -> ClientFailure:
+        outcome = self.executor.result(handle)
         assert isinstance(outcome, ClientFailure), outcome
         return outcome
 
@@ -66,18 +66,18 @@ class TestWork:
     def test_pooled_actors_have_one_task_ahead_and_the_oldest_job_comes_first(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
         first, second = stage.actors
-        tickets = stage.submit(0, 1, 2, 3, 4)
+        handles = stage.submit(0, 1, 2, 3, 4)
         assert (first.at_work, second.at_work) == ([0, 2], [1, 3])
         fake.at(5.0, second.finish)
-        assert stage.result(tickets[1]) == "client 1 by pool-1"
+        assert stage.result(handles[1]) == "client 1 by pool-1"
         assert (first.at_work, second.at_work) == ([0, 2], [3, 4])
 
     def test_dedicated_actors_wait_for_their_own_client_while_later_jobs_pass(self, fake: FakeRay) -> None:
         stage = Stage(fake, "dedicated")
-        tickets = stage.submit(4, 4, 2)
+        handles = stage.submit(4, 4, 2)
         assert [actor.at_work for actor in stage.actors] == [[], [], [2], [], [4], []]
         fake.at(1.0, stage.actors[4].finish)
-        assert stage.result(tickets[0]) == "client 4 by client-4"
+        assert stage.result(handles[0]) == "client 4 by client-4"
         assert stage.actors[4].at_work == [4]
 
     def test_no_more_dedicated_actors_work_than_there_are_cores(self, fake: FakeRay) -> None:
@@ -87,12 +87,12 @@ class TestWork:
 
     def test_results_come_by_ticket_once(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
-        tickets = stage.submit(0, 1)
+        handles = stage.submit(0, 1)
         for actor in stage.actors:
             fake.at(1.0, actor.finish)
-        assert [stage.result(t) for t in reversed(tickets)] == ["client 1 by pool-1", "client 0 by pool-0"]
+        assert [stage.result(t) for t in reversed(handles)] == ["client 1 by pool-1", "client 0 by pool-0"]
         with pytest.raises(KeyError):
-            stage.result(tickets[0])
+            stage.result(handles[0])
 
     def test_a_message_is_put_once_for_all_its_jobs(self, fake: FakeRay) -> None:
         stage, message = Stage(fake, "pooled"), Message(np.zeros(3, np.uint8))
@@ -109,49 +109,49 @@ class TestLoss:
     def test_the_task_at_work_is_blamed_and_the_others_go_elsewhere(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
         first, second = stage.actors
-        tickets = stage.submit(0, 1, 2, 3)
+        handles = stage.submit(0, 1, 2, 3)
         fake.at(1.0, first.die)
-        failure = stage.failure(tickets[0])
+        failure = stage.failure(handles[0])
         assert (failure.client_id, failure.round_idx, failure.stage) == (0, 7, "actor")
         assert failure.cause.startswith("pool-0 died: ActorDiedError: ")
         for now_s in (2.0, 3.0, 4.0):
             fake.at(now_s, second.finish)
-        assert [stage.result(t) for t in tickets[1:]] == [f"client {k} by pool-1" for k in (1, 2, 3)]
+        assert [stage.result(t) for t in handles[1:]] == [f"client {k} by pool-1" for k in (1, 2, 3)]
         assert first.num_given == 2, "it was given something while it was away"
 
     def test_what_it_had_finished_counts(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
         first, _ = stage.actors
-        tickets = stage.submit(0, 1, 2)
+        handles = stage.submit(0, 1, 2)
 
         def finish_and_die() -> None:
             first.finish()
             first.die()
 
         fake.at(1.0, finish_and_die)
-        assert stage.failure(tickets[2]).cause.startswith("pool-0 died")
-        assert stage.result(tickets[0]) == "client 0 by pool-0"
+        assert stage.failure(handles[2]).cause.startswith("pool-0 died")
+        assert stage.result(handles[0]) == "client 0 by pool-0"
 
     def test_it_is_given_work_again_once_it_answers(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
         first, second = stage.actors
-        tickets = stage.submit(0, 1, 2, 3, 4)
+        handles = stage.submit(0, 1, 2, 3, 4)
         fake.at(1.0, first.die)
         fake.at(2.0, first.come_back)
         fake.at(3.0, second.finish)
-        stage.failure(tickets[0])
-        assert stage.result(tickets[1]) == "client 1 by pool-1"
+        stage.failure(handles[0])
+        assert stage.result(handles[1]) == "client 1 by pool-1"
         assert (first.at_work, second.at_work) == ([2, 4], [3])
 
     def test_one_that_died_idle_is_found_out_and_nobody_is_blamed(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
         first, second = stage.actors
         first.vanish()
-        tickets = stage.submit(0, 1)
+        handles = stage.submit(0, 1)
         fake.at(1.0, second.finish)
         fake.at(ANSWER_S + 1.0, second.finish)
-        assert stage.result(tickets[1]) == "client 1 by pool-1"
-        assert stage.result(tickets[0]) == "client 0 by pool-1"
+        assert stage.result(handles[1]) == "client 1 by pool-1"
+        assert stage.result(handles[0]) == "client 0 by pool-1"
         assert len(fake.cancelled) == 1
 
     def test_one_that_answers_late_is_used_again_and_what_it_was_to_do_counts_once(
@@ -160,14 +160,14 @@ class TestLoss:
         stage = Stage(fake, "pooled")
         first, second = stage.actors
         first.vanish()
-        tickets = stage.submit(0, 1, 2, 3)
+        handles = stage.submit(0, 1, 2, 3)
         fake.at(ANSWER_S + 1.0, first.come_back)
         fake.at(ANSWER_S + 2.0, second.finish)
-        assert stage.result(tickets[1]) == "client 1 by pool-1"
+        assert stage.result(handles[1]) == "client 1 by pool-1"
         assert (first.at_work, second.at_work) == ([0, 2], [3])
         for actor in (first, second, first):
             fake.at(ANSWER_S + 3.0, actor.finish)
-        assert [stage.result(tickets[place]) for place in (0, 2, 3)] == [
+        assert [stage.result(handles[place]) for place in (0, 2, 3)] == [
             "client 0 by pool-0",
             "client 2 by pool-0",
             "client 3 by pool-1",
@@ -177,11 +177,11 @@ class TestLoss:
     def test_an_error_that_says_nothing_of_the_actor_is_the_tasks_own(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
         first, _ = stage.actors
-        tickets = stage.submit(0, 1, 2)
+        handles = stage.submit(0, 1, 2)
         fake.at(1.0, lambda: first.raise_out(RaySystemError("no room")))
-        assert stage.failure(tickets[0]).cause.startswith("RaySystemError: ")
+        assert stage.failure(handles[0]).cause.startswith("RaySystemError: ")
         fake.at(2.0, first.finish)
-        assert stage.result(tickets[2]) == "client 2 by pool-0"
+        assert stage.result(handles[2]) == "client 2 by pool-0"
 
 
 class TestHanging:
@@ -192,9 +192,9 @@ class TestHanging:
     def test_its_actor_is_ended_and_the_task_blamed(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled", self.LIMIT)
         first, second = stage.actors
-        tickets = stage.submit(0, 1, 2)
+        handles = stage.submit(0, 1, 2)
         fake.at(1.0, second.finish)
-        failure = stage.failure(tickets[0])
+        failure = stage.failure(handles[0])
         assert fake.now_s == 20.0
         assert (failure.stage, fake.killed) == ("timeout", ["pool-0"])
         assert failure.cause == "no answer within runtime.task_timeout_s=20; pool-0 was ended"
@@ -204,27 +204,27 @@ class TestHanging:
     def test_the_next_task_has_its_own_time(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled", self.LIMIT)
         first, _ = stage.actors
-        tickets = stage.submit(0, 1, 2)
+        handles = stage.submit(0, 1, 2)
         fake.at(15.0, first.finish)
         fake.at(15.0, stage.actors[1].finish)
         fake.at(34.0, first.finish)
-        assert stage.result(tickets[2]) == "client 2 by pool-0"
+        assert stage.result(handles[2]) == "client 2 by pool-0"
         assert fake.killed == []
 
     def test_a_result_that_is_there_was_not_late_however_long_nobody_looked(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled", self.LIMIT)
-        tickets = stage.submit(0, 1)
+        handles = stage.submit(0, 1)
         for actor in stage.actors:
             actor.finish()
         fake.now_s = 1000.0
-        assert [stage.result(t) for t in tickets] == ["client 0 by pool-0", "client 1 by pool-1"]
+        assert [stage.result(t) for t in handles] == ["client 0 by pool-0", "client 1 by pool-1"]
         assert fake.killed == []
 
     def test_without_a_limit_it_is_waited_for(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
-        (ticket,) = stage.submit(0)
+        (handle,) = stage.submit(0)
         fake.at(1e6, stage.actors[0].finish)
-        assert stage.result(ticket) == "client 0 by pool-0"
+        assert stage.result(handle) == "client 0 by pool-0"
 
 
 class TestGivenUp:
@@ -234,44 +234,44 @@ class TestGivenUp:
 
     def test_all_of_them_end_the_run_with_their_names(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled", self.LIMIT)
-        tickets = stage.submit(0, 1, 2)
+        handles = stage.submit(0, 1, 2)
         for actor in stage.actors:
             fake.at(1.0, actor.die)
-        stage.failure(tickets[0])
+        stage.failure(handles[0])
         with pytest.raises(
             ActorsLostError, match=r"client 2, round 7: its actors \(pool-0, pool-1\) were lost"
         ):
-            stage.result(tickets[2])
+            stage.result(handles[2])
         assert fake.now_s == 31.0
 
     def test_those_that_ray_will_not_restart_are_not_waited_for(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled", self.LIMIT)
-        tickets = stage.submit(0, 1, 2)
+        handles = stage.submit(0, 1, 2)
         for actor in stage.actors:
             fake.at(1.0, actor.die)
             fake.at(2.0, actor.end)
         with pytest.raises(ActorsLostError):
-            stage.result(tickets[2])
+            stage.result(handles[2])
         assert fake.now_s == 2.0
 
     def test_one_is_enough_to_go_on(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled", self.LIMIT)
         first, second = stage.actors
-        tickets = stage.submit(0, 1, 2)
+        handles = stage.submit(0, 1, 2)
         fake.at(1.0, first.die)
         for now_s in (100.0, 200.0):
             fake.at(now_s, second.finish)
-        assert stage.result(tickets[2]) == "client 2 by pool-1"
+        assert stage.result(handles[2]) == "client 2 by pool-1"
 
     def test_a_dedicated_client_has_no_other_actor(self, fake: FakeRay) -> None:
         stage = Stage(fake, "dedicated", self.LIMIT)
-        tickets = stage.submit(3, 3, 1)
+        handles = stage.submit(3, 3, 1)
         fake.at(1.0, stage.actors[3].die)
         fake.at(2.0, stage.actors[1].finish)
-        assert stage.failure(tickets[0]).client_id == 3
+        assert stage.failure(handles[0]).client_id == 3
         with pytest.raises(ActorsLostError, match=r"client 3, round 7: its actors \(client-3\)"):
-            stage.result(tickets[1])
-        assert stage.result(tickets[2]) == "client 1 by client-1"
+            stage.result(handles[1])
+        assert stage.result(handles[2]) == "client 1 by client-1"
 
 
 class TestClose:

@@ -36,8 +36,8 @@ class Garbling:
     def submit(self, message: Message, jobs: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
         return self._inner.submit(message, jobs)
 
-    def result(self, ticket: TaskHandle) -> Outcome[Any]:
-        outcome = self._inner.result(ticket)
+    def result(self, handle: TaskHandle) -> Outcome[Any]:
+        outcome = self._inner.result(handle)
         if self._left and isinstance(outcome, ClientUpdate) and outcome.client_id == 0:
             self._left -= 1
             garbled = np.array(outcome.buffer)

@@ -165,10 +165,10 @@ class Counting(Flaky):
         self.most = max(self.most, self.outstanding)
         return super().submit(message, jobs)
 
-    def result(self, ticket: TaskHandle) -> Outcome[Any]:
+    def result(self, handle: TaskHandle) -> Outcome[Any]:
         self.outstanding -= 1
         self.num_done += 1
-        return super().result(ticket)
+        return super().result(handle)
 
 
 class TestClientsOwnModels:

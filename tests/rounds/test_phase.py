@@ -158,8 +158,8 @@ class TestProbes:
         experiment = prepared("training.rounds=1")
         state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
         broadcast = Broadcast.of(experiment, state)
-        job = broadcast.request(ClientTask(round_idx=0, position=0, client_id=0, kind="probe"), None)
-        failure = ClientRunner(experiment).run(job.task, broadcast.message.buffer, job.unicast, None)
+        request = broadcast.request(ClientTask(round_idx=0, position=0, client_id=0, kind="probe"), None)
+        failure = ClientRunner(experiment).run(request.task, broadcast.message.buffer, request.unicast, None)
         assert isinstance(failure, ClientFailure)
         assert failure.stage == "probe"
         assert failure.cause == "NotImplementedError: FedAvg plans probes without an on_probe"

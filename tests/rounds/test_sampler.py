@@ -55,7 +55,7 @@ def test_so_many_more_are_drawn_than_are_needed(
             f"fleet.over_selection={over_selection}",
         )
     )
-    assert selector.num_drawn == expected
+    assert selector.cohort_size == expected
     assert len(selector.cohort(0)) == expected
 
 
@@ -121,7 +121,7 @@ class TestPowerOfChoice:
 
     def test_only_this_policy_asks_first(self) -> None:
         kinds = ("uniform", "samples", "available", "power_of_choice")
-        assert [CohortSampler(prepared(f"selection.kind={kind}")).asks_first for kind in kinds] == [
+        assert [CohortSampler(prepared(f"selection.kind={kind}")).needs_losses for kind in kinds] == [
             False,
             False,
             False,

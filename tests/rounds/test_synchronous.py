@@ -200,7 +200,7 @@ class TestOverSelection:
         seconds = (6.0, 5.0, 4.0, 3.0, 2.0, 1.0)
         plain = taking(seconds, "training.clients_per_round=5")
         over = taking(seconds, "training.clients_per_round=5", "fleet.over_selection=1.000000000001")
-        assert CohortSampler(over).num_drawn == 5
+        assert CohortSampler(over).cohort_size == 5
         drive(plain, tmp_path / "plain")
         drive(over, tmp_path / "over")
         assert_same_run(tmp_path / "over", tmp_path / "plain")
