@@ -1,4 +1,4 @@
-"""The executor contract, on the one that runs everything in this process."""
+"""The executor contract, tested on the in-process executor."""
 
 from dataclasses import replace
 from itertools import permutations
@@ -66,7 +66,7 @@ def test_results_of_two_messages_may_be_collected_together() -> None:
     assert [found[handle] for handle in handles] == expected
 
 
-def test_a_ticket_is_redeemed_once() -> None:
+def test_handle_gives_its_result_once() -> None:
     experiment = prepared()
     executor = InProcessExecutor(experiment)
     first, second = executor.submit(_message(experiment), _requests(experiment)[:2])
@@ -76,12 +76,12 @@ def test_a_ticket_is_redeemed_once() -> None:
     assert isinstance(executor.result(second), ClientUpdate)
 
 
-def test_a_ticket_that_was_never_issued_is_refused() -> None:
+def test_unknown_handle_raises_key_error() -> None:
     with pytest.raises(KeyError):
         InProcessExecutor(prepared()).result(TaskHandle(7))
 
 
-def test_closing_voids_what_is_outstanding() -> None:
+def test_close_invalidates_open_handles() -> None:
     experiment = prepared()
     executor = InProcessExecutor(experiment)
     (handle,) = executor.submit(_message(experiment), _requests(experiment)[:1])
@@ -90,19 +90,19 @@ def test_closing_voids_what_is_outstanding() -> None:
         executor.result(handle)
 
 
-def test_nothing_to_do_is_nothing() -> None:
+def test_no_requests_give_no_handles() -> None:
     experiment = prepared()
     assert InProcessExecutor(experiment).submit(_message(experiment), []) == ()
 
 
-def test_the_same_job_twice_is_the_same_update() -> None:
+def test_same_request_twice_gives_the_same_update() -> None:
     experiment = prepared(REMEMBERING)
     executor, request = InProcessExecutor(experiment), _requests(experiment)[1]
     first, second = executor.submit(_message(experiment), [request, request])
     assert _bits(executor.result(second)) == _bits(executor.result(first))
 
 
-def test_it_says_that_a_gpu_it_does_not_have_is_not_used() -> None:
+def test_description_names_profiles_without_their_gpu() -> None:
     experiment = prepared()
     on_gpu = with_profiles(
         experiment, [replace(DEVICE, name="board"), replace(DEVICE, name="phone", num_gpus=0.5)]
@@ -113,7 +113,7 @@ def test_it_says_that_a_gpu_it_does_not_have_is_not_used() -> None:
     assert described == plain + ("" if torch.cuda.is_available() else added)
 
 
-def test_a_failure_is_a_result() -> None:
+def test_failure_is_a_result() -> None:
     experiment = prepared(
         "algorithm.name=tests.support.methods:Misbehaving", "algorithm.client_id=2", "fleet.num_clients=3"
     )

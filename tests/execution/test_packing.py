@@ -1,4 +1,4 @@
-"""What fits where: tables worked out by hand, GPU by GPU."""
+"""Which actors fit on which nodes, GPU by GPU, calculated by hand."""
 
 from dataclasses import replace
 from typing import Any
@@ -35,7 +35,7 @@ def _profile(name: str, **footprint: Any) -> DeviceProfile:
         (0.5, 0, 0),
     ],
 )
-def test_a_share_lies_on_one_gpu_and_whole_ones_are_nobody_else_s(
+def test_gpu_share_uses_one_gpu_and_whole_gpus_are_exclusive(
     num_gpus: float, devices: int, num_actors: int
 ) -> None:
     profile, nodes = _profile("phone", num_gpus=num_gpus), [{"CPU": 64.0, "GPU": float(devices)}]
@@ -44,7 +44,7 @@ def test_a_share_lies_on_one_gpu_and_whole_ones_are_nobody_else_s(
 
 
 @pytest.mark.parametrize(
-    ("counts", "homeless"),
+    ("counts", "unplaced"),
     [
         ({0: 2, 1: 2}, None),  # 0.7 + 0.3 on each
         ({0: 1, 1: 4}, None),  # 0.7 + 0.3, 3 x 0.3
@@ -59,7 +59,7 @@ def test_a_share_lies_on_one_gpu_and_whole_ones_are_nobody_else_s(
         ({3: 1, 1: 5}, "small"),
     ],
 )
-def test_large_shares_go_first_and_small_ones_fill_up(counts: dict[int, int], homeless: str | None) -> None:
+def test_large_shares_go_first_and_small_ones_fill_up(counts: dict[int, int], unplaced: str | None) -> None:
     profiles = [
         _profile("large", num_gpus=0.7),
         _profile("small", num_gpus=0.3),
@@ -67,7 +67,7 @@ def test_large_shares_go_first_and_small_ones_fill_up(counts: dict[int, int], ho
         _profile("half", num_gpus=0.5),
     ]
     found = first_unplaced(profiles, counts, [{"GPU": 2.0}])
-    assert (found and found.name) == homeless
+    assert (found and found.name) == unplaced
 
 
 def test_every_resource_of_a_footprint_must_be_on_the_same_node() -> None:
@@ -86,7 +86,7 @@ def test_an_accelerator_type_is_asked_for_on_the_node_that_lists_it() -> None:
     assert first_shortage(picky.footprint(), nodes[:1]) == ("accelerator_type:H100", 0.0)
 
 
-def test_the_first_lack_is_what_no_node_has_enough_of() -> None:
+def test_first_shortage_is_a_resource_too_small_on_every_node() -> None:
     nodes = [{"CPU": 2.0, "npu": 1.0}, {"CPU": 4.0}]
     assert first_shortage({"CPU": 4.0, "npu": 1.0}, nodes) is None
     assert first_shortage({"CPU": 4.0, "npu": 2.0}, nodes) == ("npu", 1.0)
@@ -101,7 +101,7 @@ def test_ray_counts_ten_thousandths_and_drops_what_is_below() -> None:
     assert first_unplaced([_profile("tenth", num_cpus=0.1)], {0: 10}, [{"CPU": 1.0}]) is None
 
 
-def test_who_reserves_nothing_always_fits() -> None:
+def test_empty_footprint_always_fits() -> None:
     assert first_unplaced([_profile("free")], {0: 10**9}, [{"CPU": 1.0}]) is None
 
 

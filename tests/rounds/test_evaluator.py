@@ -154,7 +154,7 @@ def _part(metrics: dict[str, float], prefix: str) -> dict[str, float]:
 
 
 class Counting(Flaky):
-    """How many jobs are in the executor's hands at most."""
+    """Counts the largest number of open requests."""
 
     def __init__(self, experiment: Experiment) -> None:
         super().__init__(experiment, {})
@@ -194,7 +194,7 @@ class TestClientsOwnModels:
         assert metrics["eval/client_accuracy_mean"] != metrics["personal/accuracy_mean"]
 
     def test_many_clients_are_scored_a_few_at_a_time(self, tmp_path: Path) -> None:
-        """All of 40, with no more than two chunks' messages and states in the executor's hands."""
+        """All of 40, with no more than two chunks' messages and states open at the same time."""
         experiment = prepared(
             *self.STUBBORN, "training.rounds=1", "fleet.num_clients=40", "data.partition.kind=iid"
         )
