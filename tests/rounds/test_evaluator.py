@@ -298,7 +298,7 @@ class TestClientsOwnModels:
         assert '"client_id": 5' in line
 
     def test_a_round_is_kept_though_its_clients_cannot_be_scored(self, tmp_path: Path) -> None:
-        """The run ends, and goes on from the round that was trained."""
+        """The run ends, and resumes after the trained round."""
         experiment = prepared(*self.STUBBORN, "training.rounds=2", "runtime.max_retries=1")
         with pytest.raises(RoundError, match="client 5, round 0"):
             drive(experiment, tmp_path, executor=Flaky(experiment, {(0, 5): 9}))

@@ -9,7 +9,7 @@ from orchestrator.errors import RoundError
 from orchestrator.federation.seeds import stream
 from orchestrator.rounds.sampler import POLL_INTERVAL_S, CohortSampler
 from tests.support.runs import prepared
-from tests.support.timing import there_in
+from tests.support.timing import with_availability
 
 
 class TestUniform:
@@ -77,7 +77,7 @@ class TestAvailable:
 
     def test_cohort_is_ordered_by_remaining_availability(self) -> None:
         """With as many candidates as clients, chance only decides between those that stay equally long."""
-        experiment = there_in(
+        experiment = with_availability(
             prepared("selection.kind=available", "selection.candidates=6"),
             [[(0, 50)], [(0, 10)], [(0, 90)], [(5, 999)], [(0, 70)], [(0, 60)]],
         )
@@ -90,8 +90,8 @@ class TestAvailable:
         """Four candidates for a cohort of two, ordered by remaining availability."""
         options = ("training.clients_per_round=2", "fleet.num_clients=40")
         intervals = [[(0.0, 100.0 - k)] for k in range(40)]
-        experiment = there_in(prepared("selection.kind=available", *options), intervals)
-        asked = CohortSampler(there_in(prepared(*options), intervals)).cohort(3, count=4)
+        experiment = with_availability(prepared("selection.kind=available", *options), intervals)
+        asked = CohortSampler(with_availability(prepared(*options), intervals)).cohort(3, count=4)
         assert CohortSampler(experiment).cohort(3) == tuple(sorted(asked)[:2])
 
     def test_equal_availability_keeps_the_order_of_sampling(self) -> None:
@@ -131,7 +131,7 @@ class TestPowerOfChoice:
 
 @pytest.mark.parametrize("kind", ["uniform", "samples", "available", "power_of_choice"])
 def test_only_available_idle_clients_are_sampled(kind: str) -> None:
-    experiment = there_in(
+    experiment = with_availability(
         prepared(f"selection.kind={kind}"),
         [[(0, 50)], [(10, 50)], [(0, 10), (20, 30)], [(0, 50)], [], [(0, 50)]],
     )
@@ -147,7 +147,7 @@ class TestWaiting:
 
     def test_clock_advances_by_the_poll_interval(self) -> None:
         """Client 1 comes at 130 s: the third check after 7 s finds it. Client 0 is available by then, but busy."""
-        experiment = there_in(
+        experiment = with_availability(
             prepared("fleet.num_clients=2", "training.clients_per_round=2"), [[(0, 999)], [(130, 999)]]
         )
         assert CohortSampler(experiment).wait_for_cohort(0, 7.0, {0: inf}) == (
@@ -161,12 +161,12 @@ class TestWaiting:
         assert (cohort, now_s) == (CohortSampler(experiment).cohort(2), 7.25)
 
     def test_cohort_may_be_smaller_than_configured(self) -> None:
-        experiment = there_in(prepared(), [[(0, 9)], [], [(0, 9)], [], [], []])
+        experiment = with_availability(prepared(), [[(0, 9)], [], [(0, 9)], [], [], []])
         cohort, now_s = CohortSampler(experiment).wait_for_cohort(0, 1.0)
         assert (set(cohort), now_s) == ({0, 2}, 1.0)
 
     def test_wait_raises_after_a_week(self) -> None:
-        experiment = there_in(
+        experiment = with_availability(
             prepared("fleet.num_clients=2", "training.clients_per_round=1"), [[(0, 9)], [(0, 7 * 86400)]]
         )
         assert CohortSampler(experiment).wait_for_cohort(0, 9.0) == ((1,), 9.0)
