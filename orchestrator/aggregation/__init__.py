@@ -1,1 +1,1 @@
-"""Updates of a round folded into their aggregate, and what the round cost."""
+"""Folds the updates of a phase into their aggregate, and sums the costs of a round."""

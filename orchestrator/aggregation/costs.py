@@ -1,11 +1,11 @@
-"""What a round cost: bytes measured, FLOPs counted, seconds emulated; per client and in running totals."""
+"""Sums the costs of a round from its events: measured bytes, counted FLOPs, emulated seconds."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from orchestrator.federation.client_event import ClientEvent
 
-#: metrics that are also summed over the run, under `<name>_total`
+#: metrics that `add_totals` also sums over the run, under `<name>_total`
 TOTALLED = (
     "comm/upload_bytes",
     "comm/download_bytes",
@@ -20,10 +20,10 @@ TOTALLED = (
 def round_costs(
     events: Sequence[ClientEvent], *, emulated_s: float, num_failures: int, wall_s: float
 ) -> dict[str, float]:
-    """The round's metrics from the events of all its phases; `emulated_s` is how long it took on the devices."""
+    """The round's metrics from the events of all its phases. `emulated_s` is the emulated duration of the round."""
     training = [e for e in events if e.kind == "train"]
     used = [e for e in training if e.outcome == "used"]
-    fates = Counter(e.outcome for e in training)
+    outcomes = Counter(e.outcome for e in training)
     trained = [e for e in training if e.outcome != "vanished"]
     examples = sum(e.num_examples for e in trained)
     return {
@@ -36,19 +36,19 @@ def round_costs(
         "train/loss": sum(e.train_loss * e.num_examples for e in trained) / max(1, examples),
         "fleet/participants": len(used),
         "fleet/failures": num_failures,
-        "fleet/stragglers": fates["late"],
-        "fleet/surplus": fates["surplus"],
-        "fleet/vanished": fates["vanished"],
-        "fleet/stale": fates["stale"],
+        "fleet/stragglers": outcomes["late"],
+        "fleet/surplus": outcomes["surplus"],
+        "fleet/vanished": outcomes["vanished"],
+        "fleet/stale": outcomes["stale"],
         "fleet/staleness_mean": sum(e.staleness for e in used) / max(1, len(used)),
         "fleet/staleness_max": max((e.staleness for e in used), default=0),
     }
 
 
 def phase_s(events: Sequence[ClientEvent]) -> float:
-    """How long a synchronous phase takes that waits for everybody: its slowest client's emulated seconds.
+    """Emulated seconds of a phase that waits for all its clients: the time of the slowest client.
 
-    A client drawn twice does its tasks one after the other.
+    A client that was sampled twice runs its tasks one after the other.
     """
     busy_s: dict[int, float] = {}
     for event in events:

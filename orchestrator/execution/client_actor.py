@@ -1,4 +1,4 @@
-"""The Ray shell around ClientRunner."""
+"""The Ray actor that runs client tasks with ClientRunner."""
 
 from typing import TYPE_CHECKING, Any, final
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.execution.client import ClientRunner
-from orchestrator.execution.client_device import hold_to_share
+from orchestrator.execution.client_device import limit_gpu_memory
 from orchestrator.execution.fault_injection import client_runner
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import Outcome
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @final
 class ClientActor:
-    """One client (dedicated), or whichever client a task embodies (pooled); the same code either way.
+    """Runs the tasks of one client (dedicated) or of any client of its profile (pooled).
 
-    It holds caches only, so that a restarted actor needs nothing restored: every task says which experiment it is of.
-    Ray makes it remote where it is created, with its profile's footprint.
+    The actor contains only caches, and every task names its experiment. So a restarted actor has nothing to restore.
+    `ray_actors.start_actors` makes this class remote and reserves the profile's footprint.
     """
 
     def __init__(self, num_gpus: float = 0.0) -> None:
-        """`num_gpus` is what the actor reserves, of which it takes no more than its share of memory."""
-        hold_to_share(num_gpus)
-        self._present: tuple[SharedExperiment, ClientRunner] | None = None
+        """`num_gpus` is the reserved number or share of GPUs; it limits the GPU memory of this process."""
+        limit_gpu_memory(num_gpus)
+        self._current: tuple[SharedExperiment, ClientRunner] | None = None
 
     def run(
         self,
@@ -36,11 +36,11 @@ class ClientActor:
         unicast: NDArray[np.uint8],
         client_state: Any,
     ) -> Outcome[Any]:
-        """Do one task of an experiment."""
-        return self._host(shared).run(task, broadcast, unicast, client_state)
+        """Run one task of an experiment."""
+        return self._runner_of(shared).run(task, broadcast, unicast, client_state)
 
-    def _host(self, shared: "SharedExperiment") -> ClientRunner:
-        if self._present is None or self._present[0].recipe != shared.recipe:
-            self._present = None  # the old experiment goes before the new one comes
-            self._present = shared, client_runner(shared.get())
-        return self._present[1]
+    def _runner_of(self, shared: "SharedExperiment") -> ClientRunner:
+        if self._current is None or self._current[0].recipe != shared.recipe:
+            self._current = None  # frees the old experiment before the new one is loaded
+            self._current = shared, client_runner(shared.get())
+        return self._current[1]

@@ -1,4 +1,4 @@
-"""What a client computes on: its share of a GPU where torch finds CUDA, the CPU elsewhere."""
+"""Chooses the torch device of a client: its share of a GPU if torch finds CUDA, else the CPU."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,19 +9,19 @@ from orchestrator.fleet.profiles import DeviceProfile
 
 
 def client_device(num_gpus: float, *, cuda: bool) -> torch.device:
-    """The GPU for whoever reserves GPUs or a share of one, if there is CUDA; the CPU otherwise."""
+    """The GPU for a client that reserves GPUs or a share of one, if torch finds CUDA; else the CPU."""
     return torch.device("cuda" if num_gpus > 0 and cuda else "cpu")
 
 
 def memory_share(num_gpus: float, *, cuda: bool) -> float | None:
-    """Share of its GPU's memory, in (0, 1), that an actor's torch may allocate; None: all that is free."""
+    """Share of its GPU's memory, in (0, 1), that an actor's torch may allocate; None: no limit."""
     return num_gpus if cuda and 0 < num_gpus < 1 else None
 
 
-def hold_to_share(num_gpus: float) -> None:
-    """Hold this process's tensors to its share of a GPU's memory; comes before any of them is put there.
+def limit_gpu_memory(num_gpus: float) -> None:
+    """Limit this process to its share of a GPU's memory. Call this before the process puts tensors on the GPU.
 
-    What goes beyond it raises torch.OutOfMemoryError here, and takes nothing from the actors beside this one. CUDA's
+    An allocation beyond the share raises torch.OutOfMemoryError and does not affect other actors on this GPU. CUDA's
     own context in each process is not counted.
     """
     share = memory_share(num_gpus, cuda=torch.cuda.is_available())
@@ -31,9 +31,9 @@ def hold_to_share(num_gpus: float) -> None:
 
 @contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """For the block, what cuDNN computes on a GPU is the same again, and is float32's.
+    """Within the block, cuDNN computes repeatable float32 results on a GPU.
 
-    Left alone, it adds up in whatever order its threads arrive, and rounds what it multiplies to TF32's ten bits.
+    By default cuDNN adds in the order in which its threads finish, and rounds factors to TF32's ten bits.
     """
     if device.type != "cuda":
         yield
@@ -43,7 +43,7 @@ def repeatable(device: torch.device) -> Iterator[None]:
 
 
 def cpu_instead(profiles: Iterable[DeviceProfile], *, cuda: bool) -> str:
-    """What a run's description adds where profiles reserve a GPU and this machine has no CUDA; "" otherwise."""
+    """Note for a run's description if profiles reserve a GPU but this machine has no CUDA; else ""."""
     names = [] if cuda else [profile.name for profile in profiles if profile.num_gpus > 0]
     if not names:
         return ""

@@ -19,7 +19,7 @@ _MAX_CACHED_SUBMODELS = 8
 
 
 class DeviceEnvironment:
-    """What a client works with on one device: models and samples. See federation.local.Host."""
+    """Models and samples on one device. Implements `federation.local.environment.ClientEnvironment`."""
 
     def __init__(self, experiment: Experiment, device: torch.device) -> None:
         self._experiment, self._device = experiment, device
@@ -27,7 +27,7 @@ class DeviceEnvironment:
         self._submodels: OrderedDict[tuple[tuple[str, int], ...], FlatModule] = OrderedDict()
 
     def submodel(self, num_kept: Mapping[str, int]) -> FlatModule:
-        """See Host. The last few sizes are kept."""
+        """See ClientEnvironment. The last few sizes stay in memory."""
         key = tuple(sorted(num_kept.items()))
         if key not in self._submodels:
             smaller = shrink(self.full.module, self._experiment.setting.units, num_kept)
@@ -39,7 +39,7 @@ class DeviceEnvironment:
         return self._submodels[key]
 
     def training_data(self, client_id: int) -> ClientSamples:
-        """See Host."""
+        """See ClientEnvironment."""
         experiment = self._experiment
         return ClientSamples(
             experiment.dataset,
@@ -49,13 +49,13 @@ class DeviceEnvironment:
         )
 
     def validation_batch(self, client_id: int) -> Batch:
-        """See Host."""
+        """See ClientEnvironment."""
         dataset = self._experiment.dataset
         rows = self._experiment.partition.validation[client_id]
         return self._batch(dataset.train_inputs[rows], dataset.train_labels[rows])
 
     def test_batch(self, client_id: int | None = None) -> Batch:
-        """A client's test part, or the central test set, in order."""
+        """All samples, in order, of a client's test part (None: of the central test set)."""
         dataset = self._experiment.dataset
         rows = slice(None) if client_id is None else self._experiment.partition.test[client_id]
         return self._batch(dataset.test_inputs[rows], dataset.test_labels[rows])

@@ -1,4 +1,4 @@
-"""Whether a task fits into the memory of the device that it is emulated on."""
+"""Checks that a training fits into the memory of the emulated device."""
 
 from collections.abc import Iterable
 from typing import final
@@ -14,19 +14,19 @@ _MIB = 2**20
 
 
 class DeviceMemoryError(Exception):
-    """A task that a device cannot hold: which device, how much it has, and how much the task takes."""
+    """A task needs more memory than its device has. The message names the device and both sizes."""
 
 
 @final
 class DeviceMemory:
-    """Knows what training each size of model takes; counted once a size."""
+    """Counts the memory that a training needs, once for each size of model."""
 
     def __init__(self, training: TrainingConfig, input_shape: InputShape, smallest_batch: int = 1) -> None:
         self._training, self._input_shape, self._smallest_batch = training, input_shape, smallest_batch
         self._activations: dict[tuple[tuple[int, ...], ...], float] = {}
 
     def require(self, profile: DeviceProfile, trained: Iterable[FlatModule], num_samples: int) -> None:
-        """Raises DeviceMemoryError when one of the models trained in a task is too large for the device."""
+        """Raise DeviceMemoryError when training one of a task's models needs more memory than the device has."""
         if profile.memory_bytes is None:
             return
         for flat in trained:
@@ -39,7 +39,7 @@ class DeviceMemory:
                 )
 
     def needed_bytes(self, flat: FlatModule, num_samples: int) -> float:
-        """What a step of this model takes on a client with so many samples."""
+        """Bytes that a training step of this model needs on a client with this number of samples."""
         shapes = tuple(segment.shape for segment in flat.layout.segments)
         if shapes not in self._activations:
             self._activations[shapes] = count_activations(flat.module, self._input_shape)

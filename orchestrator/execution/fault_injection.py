@@ -126,7 +126,7 @@ def _shorter(item: Item) -> Item:
 
 
 def _other_mask(item: Item) -> Item:
-    """Bits turned round; every entry of a mask kept, or none where all were; a dense model called half of one."""
+    """Inverted bits; a mask that keeps every entry, or no entry if it kept all; half of a dense model, as if masked."""
     match item:
         case Bits():
             return replace(item, bits=~item.bits)
@@ -146,13 +146,13 @@ def _other_mask(item: Item) -> Item:
 
 @final
 class DriverFaultInjector:
-    """Kills the process that drives a run, once in each round that is hit: a mark in the run's folder tells."""
+    """Kills the driver's process once in each chosen round. A mark in the run's folder stores that it did."""
 
     def __init__(self, config: ExperimentConfig, run_dir: Path) -> None:
         self._config, self._rounds, self._marks = config.chaos, config.training.rounds, run_dir / "chaos"
 
     def strike(self, round_idx: int) -> None:
-        """Die if this round is hit and has not been yet; after the last one there is none."""
+        """Kill this process if the round is chosen and has no mark yet. There is no round after the last."""
         if round_idx >= self._rounds:
             return
         mark = self._marks / f"driver-{round_idx:06d}"

@@ -1,4 +1,4 @@
-"""Where clients live: one actor each, or a pool of actors per device profile. Pure arithmetic; no Ray."""
+"""Places clients on actors: one actor for each client, or a pool for each device profile. Does not import Ray."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,23 +8,23 @@ from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.errors import ResourceError
 from orchestrator.execution.packing import (
     ACCELERATOR_TYPE,
-    first_lack,
+    first_shortage,
+    first_unplaced,
     fits,
-    grains,
-    without_room,
+    ray_units,
 )
 from orchestrator.fleet.population import Population
 from orchestrator.fleet.profiles import DeviceProfile
 
-#: resident memory of a client actor once it trains: Python, Ray and torch (tests/benchmarks/footprint.py)
+#: resident memory of a client actor that trains: Python, Ray and torch (tests/benchmarks/footprint.py)
 ACTOR_BYTES = 430 * 2**20
-#: an actor costs several seconds of CPU to start, so that more than this many a core are slow to come up
+#: an actor needs several seconds of CPU to start, so more actors for each core start slowly
 QUICK_ACTORS_PER_CORE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Ray resources of each alive node (`CPU`, `GPU`, `memory` in bytes, custom ones)."""
+    """Ray resources of each alive node: `CPU`, `GPU`, `memory` in bytes, and custom resources."""
 
     nodes: tuple[Mapping[str, float], ...]
 
@@ -34,13 +34,13 @@ class Capacity:
 
     @property
     def num_cores(self) -> int:
-        """Trainings that may run at once."""
+        """Number of trainings that may run at the same time."""
         return max(1, int(self.total("CPU")))
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """`actors` are (name, profile index); a dedicated actor's name ends in its client's id."""
+    """The actors of a run as (name, profile index), and why. A dedicated actor's name ends in its client's id."""
 
     mode: Literal["dedicated", "pooled"]
     reason: str
@@ -58,7 +58,7 @@ def place(
 ) -> Placement:
     """Choose the actors for a population.
 
-    Raises ResourceError when a footprint fits on no node, or the demanded mode does not fit the cluster.
+    Raises ResourceError when a footprint fits on no node, or when the configured mode does not fit the cluster.
     """
     profiles, counts, num_clients = population.profiles, population.profile_counts(), len(population)
     for index in counts:
@@ -69,12 +69,12 @@ def place(
     slow = num_clients > QUICK_ACTORS_PER_CORE * capacity.num_cores
     if runtime.actors == "dedicated" or (runtime.actors == "auto" and obstacle is None and not slow):
         first = min(counts)
-        named = tuple(
+        actors = tuple(
             (f"client-{k}", first if population.redraw else population.profile_index(k))
             for k in range(num_clients)
         )
         reason = "as configured" if runtime.actors == "dedicated" else "one per client fits this machine"
-        return Placement("dedicated", reason, named)
+        return Placement("dedicated", reason, actors)
     if runtime.actors == "pooled":
         reason = "as configured"
     elif obstacle is not None:
@@ -83,9 +83,9 @@ def place(
         reason = (
             f"{num_clients} clients are more than the {QUICK_ACTORS_PER_CORE} actors a core starts quickly"
         )
-    insists = runtime.pool_size is not None
+    is_fixed = runtime.pool_size is not None
     size = runtime.pool_size or min(capacity.num_cores, clients_per_round)
-    return Placement("pooled", reason, _pool(size, capacity, profiles, counts, insists=insists))
+    return Placement("pooled", reason, _pool(size, capacity, profiles, counts, is_fixed=is_fixed))
 
 
 def place_trial(
@@ -96,11 +96,11 @@ def place_trial(
     *,
     share: int,
 ) -> Placement:
-    """Choose the actors of a sweep's trial, beside its driver in `capacity`.
+    """Choose the client actors of a sweep's trial. `capacity` excludes the trial's driver.
 
-    They are pooled unless `runtime.actors` demands dedicated ones: `runtime.pool_size` of them, else `share`, but no
-    more than the clients of a round, and no more than there is room for. Raises ResourceError when not even one of
-    each profile finds room, or the dedicated ones do not.
+    The actors are pooled unless `runtime.actors` is dedicated. Their number is `runtime.pool_size`, else `share`, but
+    at most the clients of a round, and at most as many as fit. Raises ResourceError when one actor for each profile,
+    or the dedicated actors, do not fit.
     """
     if runtime.actors == "dedicated":
         return place(runtime, capacity, population, clients_per_round)
@@ -108,24 +108,24 @@ def place_trial(
     for index in counts:
         _require_feasible(profiles[index], capacity)
     size = min(runtime.pool_size or share, clients_per_round)
-    actors = _pool(size, capacity, profiles, counts, insists=False)
-    asked = runtime.pool_size
-    reason = "a trial's share" if asked is None else f"what fits of runtime.pool_size={asked}"
+    actors = _pool(size, capacity, profiles, counts, is_fixed=False)
+    configured = runtime.pool_size
+    reason = "a trial's share" if configured is None else f"what fits of runtime.pool_size={configured}"
     return Placement("pooled", reason, actors)
 
 
 def _require_feasible(profile: DeviceProfile, capacity: Capacity) -> None:
     footprint, name = profile.footprint(), profile.name
-    lack = first_lack(footprint, capacity.nodes)
-    if lack is None and fits(footprint, capacity.nodes):
+    shortage = first_shortage(footprint, capacity.nodes)
+    if shortage is None and fits(footprint, capacity.nodes):
         return
-    if lack is None:
+    if shortage is None:
         problem = f"no single node has all of what profile {name} needs: {footprint}"
-    elif lack[0].startswith(ACCELERATOR_TYPE):
-        kind = lack[0].removeprefix(ACCELERATOR_TYPE)
+    elif shortage[0].startswith(ACCELERATOR_TYPE):
+        kind = shortage[0].removeprefix(ACCELERATOR_TYPE)
         problem = f"profile {name} needs a node with accelerator_type {kind}, there is none"
     else:
-        resource, most = lack
+        resource, most = shortage
         compared = _compare(resource, footprint[resource], "the largest node has", most)
         problem = f"profile {name} needs {compared}"
     remedy = (
@@ -143,28 +143,28 @@ def _obstacle_to_dedicated(
         return (
             "devices that change from round to round reserve different footprints, and an actor keeps its own"
         )
-    lack = _lack(capacity, profiles, counts)
-    if lack is not None:
-        return f"{num_clients} clients {lack}"
+    shortage = _shortage(capacity, profiles, counts)
+    if shortage is not None:
+        return f"{num_clients} clients {shortage}"
     if num_clients * ACTOR_BYTES > capacity.total("memory"):
         need, have = num_clients * ACTOR_BYTES / 2**30, capacity.total("memory") / 2**30
         return f"{num_clients} actors need about {need:.1f} GiB of memory, there are {have:.1f}"
     return None
 
 
-def _lack(capacity: Capacity, profiles: Sequence[DeviceProfile], counts: Mapping[int, int]) -> str | None:
-    """What keeps that many actors of each profile from being placed; None when they fit."""
+def _shortage(capacity: Capacity, profiles: Sequence[DeviceProfile], counts: Mapping[int, int]) -> str | None:
+    """Why this number of actors of each profile does not fit; None when they fit."""
     footprints = {index: profiles[index].footprint() for index in counts}
     for resource in sorted({r for footprint in footprints.values() for r in footprint}):
         wanted = sum(n * footprints[index].get(resource, 0.0) for index, n in counts.items())
-        in_grains = sum(n * grains(footprints[index].get(resource, 0.0)) for index, n in counts.items())
-        if in_grains > sum(grains(node.get(resource, 0.0)) for node in capacity.nodes):
+        num_units = sum(n * ray_units(footprints[index].get(resource, 0.0)) for index, n in counts.items())
+        if num_units > sum(ray_units(node.get(resource, 0.0)) for node in capacity.nodes):
             return f"reserve {_compare(resource, wanted, 'there are', capacity.total(resource))}"
-    homeless = without_room(profiles, counts, capacity.nodes)
-    if homeless is not None:
+    unplaced = first_unplaced(profiles, counts, capacity.nodes)
+    if unplaced is not None:
         return (
-            f"do not fit node by node and GPU by GPU: none has room left for {homeless.name} "
-            f"({homeless.footprint()})"
+            f"do not fit node by node and GPU by GPU: none has room left for {unplaced.name} "
+            f"({unplaced.footprint()})"
         )
     return None
 
@@ -175,32 +175,33 @@ def _pool(
     profiles: Sequence[DeviceProfile],
     counts: Mapping[int, int],
     *,
-    insists: bool,
+    is_fixed: bool,
 ) -> tuple[tuple[str, int], ...]:
-    """Actors by the highest averages (D'Hondt) of clients per actor, after one for each profile.
+    """One actor for each profile, then further actors by the highest averages (D'Hondt) of clients per actor.
 
-    Where nobody insists on the size, a profile gets no more than there is room for, nor than it has clients.
+    With `is_fixed`, the size must be reached. Otherwise a profile gets at most as many actors as fit, and at most one
+    for each of its clients.
     """
     shares = dict.fromkeys(sorted(counts), 1)
     growing = set(shares)
     while sum(shares.values()) < size and growing:
         largest = max(growing, key=lambda index: (counts[index] / (shares[index] + 1), -index))
         grown = shares | {largest: shares[largest] + 1}
-        if not insists and (grown[largest] > counts[largest] or _lack(capacity, profiles, grown)):
+        if not is_fixed and (grown[largest] > counts[largest] or _shortage(capacity, profiles, grown)):
             growing.remove(largest)
         else:
             shares = grown
-    if lack := _lack(capacity, profiles, shares):
+    if shortage := _shortage(capacity, profiles, shares):
         num_actors = sum(shares.values())
         remedy = "use a smaller pool or a larger cluster"
         if num_actors == len(counts):
             remedy = "every profile needs one: choose a fleet with smaller footprints or a larger cluster"
         raise ResourceError(
-            "runtime.pool_size", size if insists else None, f"{num_actors} pooled actors {lack}", remedy
+            "runtime.pool_size", size if is_fixed else None, f"{num_actors} pooled actors {shortage}", remedy
         )
     return tuple((f"pool-{profiles[index].name}-{i}", index) for index, n in shares.items() for i in range(n))
 
 
-def _compare(resource: str, wanted: float, words: str, have: float) -> str:
+def _compare(resource: str, wanted: float, comparison: str, have: float) -> str:
     scale, unit = (2**30, "GiB of memory") if resource == "memory" else (1, resource)
-    return f"{wanted / scale:.4g} {unit}, {words} {have / scale:.4g}"
+    return f"{wanted / scale:.4g} {unit}, {comparison} {have / scale:.4g}"

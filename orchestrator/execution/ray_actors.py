@@ -1,4 +1,4 @@
-"""Actors on Ray: started under names and footprints, waited for, and ended."""
+"""Starts client actors on Ray under their names and resources, waits for them, and kills them."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,31 +16,31 @@ from orchestrator.execution.packing import hardest_first
 from orchestrator.execution.placement import Placement
 from orchestrator.fleet.profiles import DeviceProfile
 
-#: what says that an actor is gone, for good or until Ray has restarted it, and the tasks that it had with it
+#: Ray's errors for a dead actor, which lost its tasks; Ray may restart the actor
 GONE = (
     ray.exceptions.RayActorError,
     ray.exceptions.ObjectLostError,
     ray.exceptions.NodeDiedError,
     ray.exceptions.OutOfMemoryError,
 )
-#: how long client actors may take to start, all of them, where the cluster is known to have had room for them
+#: time limit for the start of all client actors on a cluster with enough free resources
 START_S = 300.0
-#: how long Ray may hold on to a dead actor's name
+#: time that Ray may need to release a dead actor's name
 _NAME_FREE_S = 60.0
 
 
 def start_actors(profiles: Sequence[DeviceProfile], placement: Placement, prefix: str) -> list[Any]:
-    """Start a placement's client actors side by side, named `<prefix>/<name>`, without waiting for them.
+    """Start a placement's client actors in parallel, named `<prefix>/<name>`, without waiting for them.
 
-    They are started in the order in which the placement found room for them, and returned in its own. Ray restarts
-    one that dies; its tasks are not repeated by Ray, which is for the failure policy.
+    The actors start in the order in which `packing` placed them, and are returned in the placement's order. Ray
+    restarts a dead actor, but the failure policy retries its tasks.
     """
     actor_class, started = ray.remote(ClientActor), dict[str, Any]()
-    for name, index in sorted(placement.actors, key=lambda one: (hardest_first(profiles[one[1]]), one[1])):
+    for name, index in sorted(placement.actors, key=lambda a: (hardest_first(profiles[a[1]]), a[1])):
         reserving = actor_class.options(
             name=f"{prefix}/{name}",
             max_restarts=-1,
-            max_task_retries=-1,  # what is asked of an actor while Ray restarts it waits until it is there
+            max_task_retries=-1,  # calls to an actor wait while Ray restarts it
             **reservation(profiles[index]),
         )
         started[name] = once_free(partial(reserving.remote, profiles[index].num_gpus))
@@ -48,9 +48,9 @@ def start_actors(profiles: Sequence[DeviceProfile], placement: Placement, prefix
 
 
 def wait_for_actors(actors: Sequence[Any], timeout_s: float | None = None) -> None:
-    """Wait until every actor is up.
+    """Wait until every actor runs.
 
-    Raises ActorsLostError when one is not within the time, SparsefleetError when one cannot start.
+    Raises ActorsLostError when an actor does not start in time, and SparsefleetError when an actor cannot start.
     """
     try:
         ray.get(
@@ -63,7 +63,7 @@ def wait_for_actors(actors: Sequence[Any], timeout_s: float | None = None) -> No
 
 
 def reservation(profile: DeviceProfile) -> dict[str, Any]:
-    """The options under which Ray reserves a profile's footprint for an actor."""
+    """Ray options that reserve a profile's footprint for an actor."""
     return {
         "num_cpus": profile.num_cpus,
         "num_gpus": profile.num_gpus,
@@ -74,7 +74,7 @@ def reservation(profile: DeviceProfile) -> dict[str, Any]:
 
 
 def end_actors(actors: Sequence[Any]) -> None:
-    """Kill actors and wait until Ray knows them dead, so that their names and footprints are free."""
+    """Kill actors and wait until Ray has released their names and footprints."""
     for actor in actors:
         ray.kill(actor)
     for actor in actors:
@@ -83,17 +83,17 @@ def end_actors(actors: Sequence[Any]) -> None:
 
 
 def end_named(prefix: str, *, but: str) -> None:
-    """End the actors whose names begin so, except one."""
+    """Kill the actors whose names start with `prefix`, except the actor named `but`."""
     found = []
     for name in list_named_actors():
         if name.startswith(prefix) and name != but:
-            with suppress(ValueError):  # it went in the meantime
+            with suppress(ValueError):  # the actor ended meanwhile
                 found.append(ray.get_actor(name))
     end_actors(found)
 
 
 def once_free(start: Callable[[], Any]) -> Any:
-    """The actor that `start` makes, as soon as Ray has let go of a dead one of the same name."""
+    """Start an actor as soon as Ray has released the name of a dead actor."""
     deadline_s = time.monotonic() + _NAME_FREE_S
     while True:
         try:
@@ -105,12 +105,12 @@ def once_free(start: Callable[[], Any]) -> Any:
 
 
 def this_node() -> NodeAffinitySchedulingStrategy:
-    """Where the command runs: driver and tracker write to the run's folder, which is there."""
+    """The node on which the command runs. Driver and tracker run there, because they write to the run's folder."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def get_unwrapped(ref: ray.ObjectRef[Any], who: str = "the driver actor") -> Any:
-    """ray.get, with the error that the actor raised rather than Ray's wrapping of it; `who` is for its death."""
+    """Like ray.get, but raises the actor's own error without Ray's wrapper. `who` names the actor if it is lost."""
     try:
         return ray.get(ref)
     except ray.exceptions.RayTaskError as error:

@@ -1,31 +1,31 @@
-"""Calls of an actor that nobody waits for until the end."""
+"""Keeps track of actor calls whose results are needed only at the end."""
 
 from contextlib import suppress
 from typing import Any, final
 
 import ray
 
-#: calls that are held before those that are done are let go
-_MOST_HELD = 64
+#: number of stored calls at which finished calls are released
+_MAX_STORED = 64
 
 
 @final
 class PendingCalls:
-    """Holds no more of a long run's calls than those that are not done, or have failed."""
+    """Stores the unfinished and failed calls of an actor, and releases the others."""
 
     def __init__(self) -> None:
         self._open: list[ray.ObjectRef[Any]] = []
         self._failed: list[ray.ObjectRef[Any]] = []
 
     def add(self, ref: ray.ObjectRef[Any]) -> None:
-        """Another call of the same actor."""
+        """Store another call of the same actor."""
         self._open.append(ref)
-        if len(self._open) >= _MOST_HELD:
+        if len(self._open) >= _MAX_STORED:
             done, self._open = ray.wait(self._open, num_returns=len(self._open), timeout=0)
             self._failed += [ref for ref in done if not _is_fine(ref)]
 
     def wait(self) -> None:
-        """Wait for all of them. Raises what the first one that failed has raised, as Ray wraps it."""
+        """Wait for all calls. Raises the error of the first failed call, as Ray wraps it."""
         ray.get([*self._failed, *self._open])
 
 

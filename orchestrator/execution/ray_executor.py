@@ -1,4 +1,4 @@
-"""The Ray executor: client tasks on dedicated or pooled actors, and what becomes of them when an actor is lost."""
+"""The Ray executor runs client tasks on dedicated or pooled actors, and handles lost and hanging actors."""
 
 import time
 from collections import deque
@@ -19,28 +19,28 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientFailure, Outcome
 
-#: tasks given to one pooled actor at a time: one that it runs, and one to go on with at once
+#: tasks of one pooled actor at a time: one that it runs, and one that it can start at once
 POOLED_DEPTH = 2
-#: an idle actor that does not answer for so long is not there; the tasks of one that died fail well within it
+#: an idle actor that does not answer within this time is lost; the tasks of a dead actor fail well within it
 ANSWER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Submitted:
-    """A job that has no result yet."""
+    """A request that has no result yet."""
 
-    ticket: TaskHandle
+    handle: TaskHandle
     message: ray.ObjectRef[Any]
-    job: TaskRequest
+    request: TaskRequest
 
 
 @dataclass(slots=True, eq=False)
 class _ActorQueue:
-    """An actor and the tasks that it was given, oldest first: the first is the one that it runs, since `began_s`.
+    """An actor and its tasks, oldest first. The actor runs the first task since `began_s`.
 
-    `answer` is ready once it has answered; it is asked when it is given its first task, and when it was lost. It is
-    lost since `lost_s`, and until it has answered: nothing is given to it, and Ray restarts it. `answer` is None for
-    one that is there, and for one that Ray does not restart.
+    `answer` is a pending call that is ready as soon as the actor answers. The executor makes this call with the first
+    task of an idle actor and after a loss. A lost actor (`lost_s`) gets no tasks until it answers again. A lost actor
+    without a pending `answer` will not be restarted by Ray.
     """
 
     actor: Any
@@ -53,11 +53,11 @@ class _ActorQueue:
 
 @final
 class RayExecutor:
-    """Keeps actors busy from one backlog, in submission order; results come back by ticket.
+    """Keeps actors busy from one backlog, in the order of submission.
 
-    A task whose actor dies, with its node or alone, or gives no answer for `runtime.task_timeout_s`, comes back as a
-    ClientFailure; those that the actor had not begun go to whoever is free. Raises ActorsLostError when Ray has not
-    brought back an actor that is needed within `runtime.restart_timeout_s`.
+    A task whose actor dies, or gives no result for `runtime.task_timeout_s`, results in a ClientFailure. The other
+    tasks of this actor return to the backlog. `result` raises ActorsLostError when Ray does not restart a needed
+    actor within `runtime.restart_timeout_s`.
     """
 
     def __init__(
@@ -70,222 +70,223 @@ class RayExecutor:
         num_cores: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`actors` are those of the placement, in its order; whoever started them ends them. `clock` is in seconds."""
+        """`actors` are the placement's actors in its order; the caller ends them. `clock` gives seconds."""
         profiles = experiment.setting.profiles
         in_use = [profiles[index] for index in sorted({index for _, index in placement.actors})]
         self.description = f"Ray, {placement}{cpu_instead(in_use, cuda=torch.cuda.is_available())}"
         self._experiment, self._shared, self._dedicated = experiment, shared, placement.mode == "dedicated"
         self._clock, runtime = clock, experiment.config.runtime
         self._task_timeout_s, self._restart_timeout_s = runtime.task_timeout_s, runtime.restart_timeout_s
-        self._most_in_flight = num_cores if self._dedicated else len(placement.actors) * POOLED_DEPTH
-        self._places = [
+        self._max_in_flight = num_cores if self._dedicated else len(placement.actors) * POOLED_DEPTH
+        self._queues = [
             _ActorQueue(actor, name) for actor, (name, _) in zip(actors, placement.actors, strict=True)
         ]
-        self._profile_places: dict[int, list[_ActorQueue]] = {}
-        for place, (_, profile) in zip(self._places, placement.actors, strict=True):
-            self._profile_places.setdefault(profile, []).append(place)
+        self._queues_by_profile: dict[int, list[_ActorQueue]] = {}
+        for queue, (_, profile) in zip(self._queues, placement.actors, strict=True):
+            self._queues_by_profile.setdefault(profile, []).append(queue)
         self._backlog: deque[_Submitted] = deque()
         self._in_flight: dict[ray.ObjectRef[Any], _ActorQueue] = {}
         self._done: dict[TaskHandle, Outcome[Any]] = {}
         self._message: tuple[Message, ray.ObjectRef[Any]] | None = None
-        self._issued = 0
+        self._num_submitted = 0
 
-    def submit(self, message: Message, jobs: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
-        """See Executor. A message goes into the object store once, however many jobs it is for."""
+    def submit(self, message: Message, requests: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
+        """See Executor. Requests with the same message object share one copy in the object store."""
         if self._message is None or self._message[0] is not message:
             self._message = message, ray.put(message.buffer)
-        first = self._issued
-        for job in jobs:
-            self._backlog.append(_Submitted(TaskHandle(self._issued), self._message[1], job))
-            self._issued += 1
+        first = self._num_submitted
+        for request in requests:
+            self._backlog.append(_Submitted(TaskHandle(self._num_submitted), self._message[1], request))
+            self._num_submitted += 1
         self._dispatch()
-        return tuple(TaskHandle(number) for number in range(first, self._issued))
+        return tuple(TaskHandle(number) for number in range(first, self._num_submitted))
 
-    def result(self, ticket: TaskHandle) -> Outcome[Any]:
+    def result(self, handle: TaskHandle) -> Outcome[Any]:
         """See Executor."""
-        while ticket not in self._done:
+        while handle not in self._done:
             if not self._in_flight and not self._backlog:
-                raise KeyError(ticket)
-            self._require_somebody()
-            asked = {place.answer: place for place in self._places if place.answer is not None}
-            self._take_in([*self._in_flight, *asked], asked, num_wanted=1, timeout_s=self._patience_s())
-            # whatever else is there already was not late, however long nobody looked
-            self._take_in(list(self._in_flight), {}, num_wanted=len(self._in_flight), timeout_s=0.0)
+                raise KeyError(handle)
+            self._require_actors()
+            answers = {queue.answer: queue for queue in self._queues if queue.answer is not None}
+            refs = [*self._in_flight, *answers]
+            self._process_ready(refs, answers, num_returns=1, timeout_s=self._wait_timeout_s())
+            # results that are ready by now are not late, even if the driver collects them late
+            self._process_ready(list(self._in_flight), {}, num_returns=len(self._in_flight), timeout_s=0.0)
             self._end_overdue()
             self._dispatch()
-        return self._done.pop(ticket)
+        return self._done.pop(handle)
 
     def close(self) -> None:
-        """See Executor. The actors stay; what they were given is waited for, so that they are free for others.
+        """See Executor. The actors stay alive for their next executor, and this waits for their current tasks.
 
-        One that does not come to its end within the time that it may take is killed; Ray restarts it.
+        An actor that does not finish in time is killed, and Ray restarts it.
         """
         self._backlog.clear()
         refs = list(self._in_flight)
         if refs:
-            patience_s = self._task_timeout_s or self._restart_timeout_s
-            _, late = ray.wait(refs, num_returns=len(refs), timeout=patience_s)
-            for place in {id(self._in_flight[ref]): self._in_flight[ref] for ref in late}.values():
-                ray.kill(place.actor, no_restart=False)
+            timeout_s = self._task_timeout_s or self._restart_timeout_s
+            _, late = ray.wait(refs, num_returns=len(refs), timeout=timeout_s)
+            for queue in {id(self._in_flight[ref]): self._in_flight[ref] for ref in late}.values():
+                ray.kill(queue.actor, no_restart=False)
         self._in_flight.clear()
-        for place in self._places:
-            place.tasks.clear()
+        for queue in self._queues:
+            queue.tasks.clear()
 
     def _dispatch(self) -> None:
-        """Give waiting jobs to actors with room, oldest first; a job without room lets later ones pass."""
-        kept: deque[_Submitted] = deque()
-        while self._backlog and len(self._in_flight) < self._most_in_flight:
+        """Give waiting requests to free actors, oldest first. A request without a free actor lets later ones pass."""
+        waiting: deque[_Submitted] = deque()
+        while self._backlog and len(self._in_flight) < self._max_in_flight:
             submitted = self._backlog.popleft()
-            place = self._free_place(submitted.job.task)
-            if place is None:
-                kept.append(submitted)
+            request = submitted.request
+            queue = self._free_queue(request.task)
+            if queue is None:
+                waiting.append(submitted)
                 continue
-            job = submitted.job
-            if not place.tasks:  # it is idle, so that it answers at once if it is there
-                place.began_s, place.answer = self._clock(), place.actor.__ray_ready__.remote()
-            ref = place.actor.run.options(max_task_retries=0).remote(
-                self._shared, job.task, submitted.message, job.unicast, job.client_state
+            if not queue.tasks:  # an idle actor answers at once, unless it is lost
+                queue.began_s, queue.answer = self._clock(), queue.actor.__ray_ready__.remote()
+            ref = queue.actor.run.options(max_task_retries=0).remote(
+                self._shared, request.task, submitted.message, request.unicast, request.client_state
             )
-            place.tasks.append((ref, submitted))
-            self._in_flight[ref] = place
-        self._backlog.extendleft(reversed(kept))
+            queue.tasks.append((ref, submitted))
+            self._in_flight[ref] = queue
+        self._backlog.extendleft(reversed(waiting))
 
-    def _free_place(self, task: ClientTask) -> _ActorQueue | None:
+    def _free_queue(self, task: ClientTask) -> _ActorQueue | None:
         depth = 1 if self._dedicated else POOLED_DEPTH
-        free = [p for p in self._candidates(task) if p.lost_s is None and len(p.tasks) < depth]
-        return min(free, key=lambda place: len(place.tasks), default=None)
+        free = [q for q in self._candidates(task) if q.lost_s is None and len(q.tasks) < depth]
+        return min(free, key=lambda queue: len(queue.tasks), default=None)
 
     def _candidates(self, task: ClientTask) -> list[_ActorQueue]:
-        """The actors that can embody the task's client."""
+        """The actors that can run the task's client."""
         if self._dedicated:
-            return [self._places[task.client_id]]
-        return self._profile_places[self._experiment.setting.profile_index(task.client_id, task.round_idx)]
+            return [self._queues[task.client_id]]
+        return self._queues_by_profile[self._experiment.setting.profile_index(task.client_id, task.round_idx)]
 
-    def _take_in(
+    def _process_ready(
         self,
         refs: list[ray.ObjectRef[Any]],
-        asked: dict[ray.ObjectRef[Any], _ActorQueue],
+        answers: dict[ray.ObjectRef[Any], _ActorQueue],
         *,
-        num_wanted: int,
+        num_returns: int,
         timeout_s: float | None,
     ) -> None:
-        """Wait for so many results or answers, and see to all that are ready."""
+        """Wait for this number of results or answers, and process all that are ready."""
         if not refs:
             return
-        ready, _ = ray.wait(refs, num_returns=num_wanted, timeout=timeout_s)
+        ready, _ = ray.wait(refs, num_returns=num_returns, timeout=timeout_s)
         for ref in ready:
-            if ref in asked:
-                self._answered(asked[ref])
-            elif ref in self._in_flight:  # it may have gone with its actor in the meantime
+            if ref in answers:
+                self._process_answer(answers[ref])
+            elif ref in self._in_flight:  # the loss of its actor may have removed it meanwhile
                 self._receive(ref)
 
-    def _answered(self, place: _ActorQueue) -> None:
-        """An actor is there, or there again; one that Ray does not restart any more is lost for good."""
-        if place.answer is None:
+    def _process_answer(self, queue: _ActorQueue) -> None:
+        """Note that an actor is available, or that Ray does not restart it."""
+        if queue.answer is None:
             return
         try:
-            ray.get(place.answer)
+            ray.get(queue.answer)
         except ray.exceptions.RayError:
-            place.lost_s = self._clock() if place.lost_s is None else place.lost_s
+            queue.lost_s = self._clock() if queue.lost_s is None else queue.lost_s
         else:
-            place.lost_s = None
-        place.answer = None
+            queue.lost_s = None
+        queue.answer = None
 
     def _receive(self, ref: ray.ObjectRef[Any]) -> None:
-        place = self._in_flight[ref]
+        queue = self._in_flight[ref]
         try:
             outcome = ray.get(ref)
         except GONE as error:
-            self._lose(place, "actor", f"{place.name} died: {_cause(error)}")
+            self._lose(queue, "actor", f"{queue.name} died: {_cause(error)}")
         except ray.exceptions.RayError as error:
-            submitted = self._strike_off(place, ref)
-            self._done[submitted.ticket] = _failure(submitted.job.task, "actor", _cause(error))
+            submitted = self._remove(queue, ref)
+            self._done[submitted.handle] = _failure(submitted.request.task, "actor", _cause(error))
         else:
-            self._done[self._strike_off(place, ref).ticket] = outcome
+            self._done[self._remove(queue, ref).handle] = outcome
 
-    def _strike_off(self, place: _ActorQueue, ref: ray.ObjectRef[Any]) -> _Submitted:
-        """A task is off its actor's list."""
+    def _remove(self, queue: _ActorQueue, ref: ray.ObjectRef[Any]) -> _Submitted:
+        """Remove a finished task from its actor's queue."""
         del self._in_flight[ref]
-        submitted = next(submitted for one, submitted in place.tasks if one == ref)
-        place.tasks = deque(entry for entry in place.tasks if entry[0] != ref)
-        place.began_s = self._clock()
+        submitted = next(submitted for one, submitted in queue.tasks if one == ref)
+        queue.tasks = deque(entry for entry in queue.tasks if entry[0] != ref)
+        queue.began_s = self._clock()
         return submitted
 
-    def _lose(self, place: _ActorQueue, stage: str, cause: str) -> None:
-        """An actor is gone: keep what it had finished, blame the task that it was at, and take the others back."""
-        unfinished = self._take_back(place, ANSWER_S)
+    def _lose(self, queue: _ActorQueue, stage: str, cause: str) -> None:
+        """Handle a lost actor: keep finished results, fail the current task, return the others to the backlog."""
+        unfinished = self._take_back(queue, ANSWER_S)
         if unfinished:
             first, *others = unfinished
-            self._done[first.ticket] = _failure(first.job.task, stage, cause)
+            self._done[first.handle] = _failure(first.request.task, stage, cause)
             self._backlog.extendleft(reversed(others))
-        place.lost_s, place.answer = self._clock(), place.actor.__ray_ready__.remote()
+        queue.lost_s, queue.answer = self._clock(), queue.actor.__ray_ready__.remote()
 
-    def _take_back(self, place: _ActorQueue, patience_s: float) -> list[_Submitted]:
-        """The tasks that an actor which is gone has not finished; results that it had given are received.
+    def _take_back(self, queue: _ActorQueue, timeout_s: float) -> list[_Submitted]:
+        """Empty a lost actor's queue. Keeps finished results and returns the unfinished tasks.
 
-        With the actor its tasks fail, within `patience_s`; those that have not are cancelled.
+        The tasks of a dead actor fail within `timeout_s`; tasks that are still pending then are cancelled.
         """
-        tasks, place.tasks = list(place.tasks), deque()
-        ready, _ = ray.wait([ref for ref, _ in tasks], num_returns=len(tasks), timeout=patience_s)
+        tasks, queue.tasks = list(queue.tasks), deque()
+        ready, _ = ray.wait([ref for ref, _ in tasks], num_returns=len(tasks), timeout=timeout_s)
         unfinished = []
         for ref, submitted in tasks:
             del self._in_flight[ref]
             try:
                 if ref in ready:
-                    self._done[submitted.ticket] = ray.get(ref)
+                    self._done[submitted.handle] = ray.get(ref)
                     continue
-                ray.cancel(ref)  # it waits for an actor that may come back much later
+                ray.cancel(ref)  # it would run when the actor returns, perhaps much later
             except ray.exceptions.RayError:
                 pass
             unfinished.append(submitted)
         return unfinished
 
     def _end_overdue(self) -> None:
-        """See to the actors that are not there though nothing has failed, and kill those at one task for too long."""
+        """Find actors that do not answer although no call failed, and kill actors whose task takes too long."""
         now_s = self._clock()
-        for place in self._places:
-            if not place.tasks:
+        for queue in self._queues:
+            if not queue.tasks:
                 continue
-            if place.answer is not None:
-                if now_s - place.began_s >= ANSWER_S:
-                    answer = place.answer
-                    self._backlog.extendleft(reversed(self._take_back(place, 0.0)))
-                    place.lost_s, place.answer = place.began_s, answer
-            elif self._task_timeout_s is not None and now_s - place.began_s >= self._task_timeout_s:
-                ray.kill(place.actor, no_restart=False)
-                cause = f"no answer within runtime.task_timeout_s={self._task_timeout_s:g}; {place.name} was ended"
-                self._lose(place, "timeout", cause)
+            if queue.answer is not None:
+                if now_s - queue.began_s >= ANSWER_S:
+                    answer = queue.answer
+                    self._backlog.extendleft(reversed(self._take_back(queue, 0.0)))
+                    queue.lost_s, queue.answer = queue.began_s, answer
+            elif self._task_timeout_s is not None and now_s - queue.began_s >= self._task_timeout_s:
+                ray.kill(queue.actor, no_restart=False)
+                cause = f"no answer within runtime.task_timeout_s={self._task_timeout_s:g}; {queue.name} was ended"
+                self._lose(queue, "timeout", cause)
 
-    def _patience_s(self) -> float | None:
-        """Seconds until somebody has been away, or at a task, for too long; None: nobody can be."""
-        moments = []
-        for place in self._places:
-            if place.lost_s is not None:
-                if not self._is_given_up(place):
-                    moments.append(place.lost_s + self._restart_timeout_s)
-            elif place.tasks and place.answer is not None:
-                moments.append(place.began_s + ANSWER_S)
-            elif place.tasks and self._task_timeout_s is not None:
-                moments.append(place.began_s + self._task_timeout_s)
-        return max(0.0, min(moments) - self._clock()) if moments else None
+    def _wait_timeout_s(self) -> float | None:
+        """Seconds until the next timeout of an actor or a task; None for no timeout."""
+        timeouts_s = []
+        for queue in self._queues:
+            if queue.lost_s is not None:
+                if not self._is_given_up(queue):
+                    timeouts_s.append(queue.lost_s + self._restart_timeout_s)
+            elif queue.tasks and queue.answer is not None:
+                timeouts_s.append(queue.began_s + ANSWER_S)
+            elif queue.tasks and self._task_timeout_s is not None:
+                timeouts_s.append(queue.began_s + self._task_timeout_s)
+        return max(0.0, min(timeouts_s) - self._clock()) if timeouts_s else None
 
-    def _require_somebody(self) -> None:
-        """Raise ActorsLostError when a waiting job's actors have all been away for too long."""
-        if not any(self._is_given_up(place) for place in self._places):
+    def _require_actors(self) -> None:
+        """Raise ActorsLostError when all actors of a waiting request have been lost for too long."""
+        if not any(self._is_given_up(queue) for queue in self._queues):
             return
         for submitted in self._backlog:
-            places = self._candidates(submitted.job.task)
-            if all(self._is_given_up(place) for place in places):
-                task, names = submitted.job.task, ", ".join(place.name for place in places)
+            queues = self._candidates(submitted.request.task)
+            if all(self._is_given_up(queue) for queue in queues):
+                task, names = submitted.request.task, ", ".join(queue.name for queue in queues)
                 raise ActorsLostError(
                     f"client {task.client_id}, round {task.round_idx}: its actors ({names}) were lost, and Ray has not "
                     f"restarted them within runtime.restart_timeout_s={self._restart_timeout_s:g}"
                 )
 
-    def _is_given_up(self, place: _ActorQueue) -> bool:
-        if place.lost_s is None:
+    def _is_given_up(self, queue: _ActorQueue) -> bool:
+        if queue.lost_s is None:
             return False
-        return place.answer is None or self._clock() - place.lost_s >= self._restart_timeout_s
+        return queue.answer is None or self._clock() - queue.lost_s >= self._restart_timeout_s
 
 
 def _failure(task: ClientTask, stage: str, cause: str) -> ClientFailure:

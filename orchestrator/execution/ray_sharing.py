@@ -1,4 +1,4 @@
-"""An experiment in Ray's object store, in parts: its data and its split may be shared with other experiments."""
+"""Puts an experiment into Ray's object store, in parts, so that experiments can share data and partition."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ from orchestrator.models.plugin import shipped_modules
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SharedSamples:
-    """References to a data set and to a split of it; each node holds one copy, however many processes read it."""
+    """References to a data set and its partition. All processes of a node read one copy."""
 
     dataset: ray.ObjectRef[Dataset]
     partition: ray.ObjectRef[Partition]
 
     def get(self) -> tuple[Dataset, Partition]:
-        """Both, with their arrays read in place."""
+        """The data set and the partition; their arrays are not copied."""
         dataset, partition = ray.get([self.dataset, self.partition])
         return dataset, partition
 
@@ -31,14 +31,14 @@ class SharedExperiment:
     samples: SharedSamples
 
     def get(self) -> Experiment:
-        """The whole experiment, with the arrays of its samples read in place."""
+        """The whole experiment; the arrays of its samples are not copied."""
         return with_samples(ray.get(self.recipe), *self.samples.get())
 
 
 def share(experiment: Experiment, samples: SharedSamples | None = None) -> SharedExperiment:
-    """Put an experiment into the object store; `samples` are its own, where they are there already.
+    """Put an experiment into the object store. `samples` are its data, if they are in the store already.
 
-    Modules that were loaded from a user's files are shipped by value.
+    Ray sends modules from a user's files by value.
     """
     for module in shipped_modules():
         ray.cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""When a synchronous training phase ends, and what becomes of each update: pure arithmetic on its events."""
+"""Computes from the events of a synchronous training phase when it ends, and the outcome of each update."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from orchestrator.federation.client_event import ClientEvent, EventOutcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cutoff:
-    """The end of waiting: at `deadline_s` after the start (None: never), or when `needed` have answered (None: all)."""
+    """When a phase ends: `deadline_s` after its start (None: never), or after `needed` answers (None: all)."""
 
     deadline_s: float | None = None
     needed: int | None = None
@@ -18,8 +18,8 @@ class Cutoff:
     def ends_s(self, events: Sequence[ClientEvent]) -> float:
         """Emulated seconds that the phase takes.
 
-        Where fewer than `needed` answer in time, that is the deadline if there is one, and else the last answer: a
-        device that vanishes is noticed when it does.
+        If fewer than `needed` clients answer in time, the phase ends at the deadline, or else with the last event. The
+        server notices at once when a device drops out.
         """
         limit_s = inf if self.deadline_s is None else self.deadline_s
         answers = sorted(e.total_s for e in events if e.outcome != "vanished" and e.total_s <= limit_s)
@@ -30,9 +30,9 @@ class Cutoff:
         return phase_s(events)
 
     def outcomes(self, events: Sequence[ClientEvent]) -> list[EventOutcome]:
-        """What becomes of each update; of several that come at the same moment, those planned first are needed.
+        """The outcome of each update. Of updates that arrive at the same moment, those planned first count first.
 
-        Once enough have answered nobody is waited for, so that nobody is late either.
+        If enough clients have answered, the other updates are surplus and not late.
         """
         limit_s = inf if self.deadline_s is None else self.deadline_s
         in_time = [i for i, e in enumerate(events) if e.outcome != "vanished" and e.total_s <= limit_s]

@@ -1,6 +1,6 @@
-"""Which model is scored on which data: the global one by the driver, the clients' own ones by tasks on them.
+"""Scores the global model in the driver, and plans the tasks in which clients score their own models.
 
-Every method is scored on the same split: the central test set, and each client's own test part.
+The data are the same for every method: the central test set, and each client's own test part.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from orchestrator.models.parameters import FlatModule, ParameterLayout
 
 
 class Evaluator:
-    """Holds the model and the test samples; both are made when first needed."""
+    """Evaluates the global model. Model and test samples are created at the first evaluation."""
 
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
@@ -47,7 +47,7 @@ class Evaluator:
         return RoundPlan(round_idx, ())
 
     def _scored_clients(self) -> tuple[int, ...]:
-        """All clients, or as many as are to be scored: the same ones whenever the run evaluates."""
+        """All clients, or `evaluation.max_clients` of them: the same clients in every evaluation of the run."""
         config = self._experiment.config
         num_clients, most = config.fleet.num_clients, config.evaluation.max_clients
         if most is None or most >= num_clients:
@@ -56,7 +56,7 @@ class Evaluator:
         return tuple(sorted(drawn))
 
     def evaluate(self, params: Tensor) -> dict[str, float]:
-        """Scores of a float32[D] global model: on the central test set, and over the clients."""
+        """Scores of a float32[D] global model on the central test set and on the clients' test parts."""
         if self._flat is None or self._test is None:
             dataset = self._experiment.dataset
             self._flat = self._experiment.new_model()
@@ -77,7 +77,7 @@ class Evaluator:
 
 
 def spread_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Metrics from the clients' scores; empty for none."""
+    """Metrics of the distribution of the clients' scores; empty without scores."""
     metrics: dict[str, float] = {}
     for name in SCORES:
         values = [score[name] for score in scores if name in score]
@@ -87,7 +87,7 @@ def spread_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def client_means(correct: NDArray[np.bool_], parts: ClientIndex) -> NDArray[np.float64]:
-    """float64[K]: each client's share of correct predictions on its own test part."""
+    """float64[K]: the accuracy of each client on its own test part."""
     running = np.concatenate([[0], np.cumsum(correct[parts.indices])])
     means: NDArray[np.float64] = (running[parts.stops] - running[parts.starts]) / parts.sizes()
     return means
@@ -96,7 +96,7 @@ def client_means(correct: NDArray[np.bool_], parts: ClientIndex) -> NDArray[np.f
 def sparsity_metrics(
     layout: ParameterLayout, before: ServerState, aggregate: Aggregate, after: ServerState
 ) -> dict[str, float]:
-    """How dense the server's model and the clients' updates are, and which share of the mask a round changed."""
+    """Density of the server's model and of the clients' updates, and the share of the mask that the round changed."""
     mask_change = 0.0
     if before.mask is not None and after.mask is not None:
         changed = int(torch.count_nonzero(before.mask != after.mask))

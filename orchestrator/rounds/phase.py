@@ -78,7 +78,7 @@ class PhaseRunner:
     def updates(
         self, submitted: SubmittedTasks, fold: Fold, has_message: Collection[int] = ()
     ) -> Iterator[ReceivedUpdate]:
-        """Each task's update as soon as it is there, in plan order. Failures go into `fold.failures`.
+        """Each task's update as soon as it arrives, in plan order. Failures go into `fold.failures`.
 
         Clients in `has_message` received the broadcast in an earlier phase of the round.
         """

@@ -1,4 +1,4 @@
-"""Who takes part in a round: the configured policy over the experiment's clients, devices and samples."""
+"""Samples the cohort of a round by the configured policy (`selection.*`)."""
 
 from collections.abc import Collection, Mapping
 from math import ceil
@@ -9,14 +9,14 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.seeds import stream
 from orchestrator.fleet.client_sampler import ClientSampler
 
-#: emulated seconds between two looks at who has come back, and the looks before the run gives up: a week
+#: emulated seconds between two checks for available clients, and the number of checks: a week
 POLL_INTERVAL_S, MAX_POLLS = 60.0, 7 * 24 * 60
 
 _NOBODY: Mapping[int, float] = MappingProxyType({})
 
 
 class CohortSampler:
-    """Draws from named streams alone; what a client is worth to a policy comes from the caller."""
+    """Samples clients from named random streams. The caller supplies the losses for power-of-choice."""
 
     def __init__(self, experiment: Experiment) -> None:
         config, self._setting = experiment.config, experiment.setting
@@ -24,14 +24,14 @@ class CohortSampler:
         self._population = experiment.setting.population
         weighted = self._config.kind in ("samples", "power_of_choice")
         sizes = experiment.partition.train.sizes() if weighted else None
-        self._urn = ClientSampler(len(self._population), sizes)
-        drawn = ceil(round(config.fleet.over_selection * self._training.clients_per_round, 9))
-        most = drawn if self._training.with_replacement else len(self._population)
-        self.num_drawn = min(drawn, most)
+        self._clients = ClientSampler(len(self._population), sizes)
+        wanted = ceil(round(config.fleet.over_selection * self._training.clients_per_round, 9))
+        most = wanted if self._training.with_replacement else len(self._population)
+        self.cohort_size = min(wanted, most)
 
     @property
-    def asks_first(self) -> bool:
-        """Whether the clients drawn are only candidates, whose losses decide (power-of-choice)."""
+    def needs_losses(self) -> bool:
+        """Whether `cohort` gives only candidates, and their losses decide (power-of-choice)."""
         return self._config.kind == "power_of_choice"
 
     def cohort(
@@ -43,38 +43,41 @@ class CohortSampler:
         count: int | None = None,
         part: int = 0,
     ) -> tuple[int, ...]:
-        """Clients for a round, in the order drawn; fewer than wanted where fewer are there.
+        """Clients for a round, in the order of sampling; fewer than `count` if fewer are available.
 
-        `now_s` is the emulated time, `busy` are clients that still work; `count` is how many are wanted (None: the
-        cohort) in this `part` of the round's draws. With power-of-choice they are the candidates.
+        `now_s` is the emulated time and `busy` are clients that still train. `count` None is the cohort's size. A round
+        that samples several times numbers its samples by `part`. With power-of-choice the result are the candidates.
         """
         path = ("server", round_idx, "selection", *((part,) if part else ()))
         rng = stream(self._setting.seed, *path)
-        wanted = self.num_drawn if count is None else count
-        asked = wanted
+        wanted = self.cohort_size if count is None else count
+        num_candidates = wanted
         if self._config.kind in ("available", "power_of_choice"):
-            asked = min(max(wanted, self._config.candidates or 2 * wanted), len(self._population))
-        anyone = self._population.always_available and not busy
+            num_candidates = min(max(wanted, self._config.candidates or 2 * wanted), len(self._population))
+        all_eligible = self._population.always_available and not busy
 
         def eligible(client_id: int) -> bool:
             return client_id not in busy and self._population.available_until(client_id, now_s) > now_s
 
-        drawn = self._urn.sample(
-            asked, rng, None if anyone else eligible, with_replacement=self._training.with_replacement
+        sampled = self._clients.sample(
+            num_candidates,
+            rng,
+            None if all_eligible else eligible,
+            with_replacement=self._training.with_replacement,
         )
         if self._config.kind == "available":
-            stays = {k: self._population.available_until(k, now_s) for k in drawn}
-            drawn = tuple(sorted(drawn, key=lambda k: -stays[k]))[:wanted]
-        return drawn
+            stays = {k: self._population.available_until(k, now_s) for k in sampled}
+            sampled = tuple(sorted(sampled, key=lambda k: -stays[k]))[:wanted]
+        return sampled
 
     def wait_for_cohort(
         self, round_idx: int, now_s: float, busy_until_s: Mapping[int, float] = _NOBODY
     ) -> tuple[tuple[int, ...], float]:
-        """A cohort of at least one client, and the emulated time at which there is one.
+        """A cohort of at least one client, and the emulated time at which the cohort is available.
 
-        `busy_until_s` says when clients that still work will be done.
+        `busy_until_s` contains the emulated time at which each busy client finishes.
 
-        Raises RoundError when no client comes for a week.
+        Raises RoundError when no client becomes available for a week.
         """
         for _ in range(MAX_POLLS):
             busy = {k for k, until_s in busy_until_s.items() if until_s > now_s}
@@ -84,13 +87,13 @@ class CohortSampler:
         raise no_client_available(round_idx)
 
     def largest_losses(self, losses: Mapping[int, float]) -> tuple[int, ...]:
-        """The cohort among candidates, by falling loss; ties go to the one drawn first.
+        """The candidates with the largest losses, largest first; the candidate sampled first wins a tie.
 
         Power-of-choice, Cho, Wang and Joshi, arXiv 2010.01243, section 3.
         """
-        return tuple(sorted(losses, key=lambda k: -losses[k])[: self.num_drawn])
+        return tuple(sorted(losses, key=lambda k: -losses[k])[: self.cohort_size])
 
 
 def no_client_available(round_idx: int) -> RoundError:
-    """The error of a round that has looked for clients often enough."""
+    """The error of a round without an available client."""
     return RoundError(f"round {round_idx}: no client was available for a week of emulated time")

@@ -49,7 +49,7 @@ class SynchronousRounds:
             phases.append(self._phases.fold_all(submitted))
             state = self._algorithm.probe_update(state, phases[-1].aggregate, round_idx)
             start_s, broadcast = start_s + phases[-1].seconds, None
-        if self._sampler.asks_first:
+        if self._sampler.needs_losses:
             submitted = self._submit(RoundPlan.of(round_idx, cohort, "loss"), state, broadcast, start_s)
             answers, cohort = self._ask_losses(submitted)
             phases.append(answers)

@@ -1,4 +1,4 @@
-"""What a round costs, worked out by hand."""
+"""The costs of a round, calculated by hand."""
 
 import json
 import math
@@ -112,8 +112,8 @@ def test_a_round_adds_up_its_clients() -> None:
     }
 
 
-def test_every_fate_is_counted_and_all_of_it_costs() -> None:
-    """What became of an update is no matter to its bytes; staleness is that of the updates used."""
+def test_every_outcome_is_counted_and_billed() -> None:
+    """The outcome of an update does not change its bytes; only used updates count for staleness."""
     events = [
         _event(staleness=4),
         _event(client_id=1, staleness=1),
@@ -154,22 +154,22 @@ def test_a_round_without_clients_costs_nothing() -> None:
 
 
 class TestPhase:
-    """How long a phase takes that waits for everybody."""
+    """The duration of a phase that waits for all its clients."""
 
-    def test_as_long_as_the_slowest(self) -> None:
+    def test_slowest_client_decides(self) -> None:
         events = [_event(), _event(client_id=1, compute_s=100.0), _event(client_id=2, download_s=0.0)]
         assert phase_s(events) == 4.0 + 100.0 + 4.0
 
-    def test_a_client_drawn_twice_does_one_task_after_the_other(self) -> None:
+    def test_tasks_of_one_client_run_one_after_the_other(self) -> None:
         events = [_event(client_id=1), _event(client_id=1), _event(client_id=2, compute_s=10.0)]
         assert phase_s(events) == 2 * (4.0 + 2.5 + 4.0)
 
-    def test_nobody(self) -> None:
+    def test_phase_without_clients_takes_no_time(self) -> None:
         assert phase_s([]) == 0.0
 
 
 class TestCutShort:
-    """4 s of download, 2.5 s of training, 4 s of upload, of which a device that leaves does a part."""
+    """4 s of download, 2.5 s of training and 4 s of upload; a device that drops out does a part."""
 
     @pytest.mark.parametrize(
         ("after_s", "download_s", "compute_s", "upload_s"),
@@ -181,7 +181,7 @@ class TestCutShort:
             (10.25, 4.0, 2.5, 3.75),
         ],
     )
-    def test_it_did_what_it_did_by_then(
+    def test_interrupted_task_is_billed_until_the_dropout(
         self, after_s: float, download_s: float, compute_s: float, upload_s: float
     ) -> None:
         found = interrupted_event(_event(start_s=70.0), after_s)
@@ -193,7 +193,7 @@ class TestCutShort:
         assert (found.download_bytes, found.upload_bytes) == (20, 0)
 
     @pytest.mark.parametrize("after_s", [0.0, -3.0, -math.inf])
-    def test_one_that_was_gone_before_it_began_cost_nothing(self, after_s: float) -> None:
+    def test_dropout_before_the_start_costs_nothing(self, after_s: float) -> None:
         found = interrupted_event(_event(), after_s)
         assert (found.download_bytes, found.upload_bytes, found.train_flops, found.total_s) == (
             0,
@@ -207,7 +207,7 @@ class TestCutShort:
         assert (found.train_flops, found.upload_s, found.upload_bytes) == (0.0, 1.0, 0)
 
 
-def test_totals_run_on() -> None:
+def test_totals_add_up() -> None:
     costs = _costs([_event()], emulated_s=10.5, num_failures=1, wall_s=0.5)
     first = add_totals({}, costs)
     second = add_totals(first, costs)
@@ -230,7 +230,7 @@ def test_every_total_is_of_a_metric_and_every_metric_is_described() -> None:
 
 
 class TestMaskDigest:
-    """A name for a mask."""
+    """The digest of a mask."""
 
     def test_it_depends_on_the_entries_alone(self) -> None:
         mask = torch.tensor([True, False, True, True, False, False, False, True, True])

@@ -1,4 +1,4 @@
-"""One client's task: the same from any host, and no failure without its name."""
+"""One client's task: every runner gives the same update, and every failure names its stage."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -68,9 +68,9 @@ def _misbehaving(hook: str, kind: str = "raise") -> Experiment:
 
 
 class TestUpdate:
-    """What comes back."""
+    """The update that a task returns."""
 
-    def test_it_is_stamped_with_its_task_and_counted(self) -> None:
+    def test_update_names_its_task_and_counts_its_cost(self) -> None:
         experiment = prepared("training.local_epochs=2")
         update = _update(_run(ClientRunner(experiment), experiment))
         num_images = len(experiment.partition.train[2])
@@ -82,7 +82,7 @@ class TestUpdate:
         assert update.buffer.dtype == np.uint8
         assert update.buffer.nbytes == 36 + 4 * experiment.setting.layout.size
 
-    def test_what_it_decodes_to_is_the_trained_model(self) -> None:
+    def test_update_decodes_to_the_trained_model(self) -> None:
         experiment = prepared()
         update = _update(_run(ClientRunner(experiment), experiment))
         model = unpack_model(experiment.setting.layout, decode(update.buffer))
@@ -91,7 +91,7 @@ class TestUpdate:
         assert not torch.equal(model.values, torch.from_numpy(experiment.initial))
         assert bool(torch.isfinite(model.values).all())
 
-    def test_a_mask_that_the_server_sent_is_not_sent_back(self) -> None:
+    def test_received_mask_is_not_uploaded(self) -> None:
         experiment = prepared("algorithm.name=randommask", "sparsity.level=0.9")
         broadcast = _broadcast(experiment)
         update = _update(_run(ClientRunner(experiment), experiment))
@@ -109,7 +109,7 @@ class TestUpdate:
         with pytest.raises(WireError):
             decode(update.buffer)
 
-    def test_a_mask_costs_fewer_operations(self) -> None:
+    def test_masked_training_counts_fewer_flops(self) -> None:
         experiment = prepared(
             "algorithm.name=randommask", "sparsity.level=0.5", "sparsity.allocation=uniform"
         )
@@ -117,13 +117,13 @@ class TestUpdate:
         assert update.train_flops == update.train_flops_dense / 2
 
 
-class TestHost:
-    """A host holds caches only."""
+class TestCaches:
+    """A runner contains only caches."""
 
     @pytest.mark.parametrize(
         "name", ["fedavg", "feddst", "tests.support.methods:Remembering", "algorithms.fedprox:FedProx"]
     )
-    def test_a_used_host_gives_the_same_bits_as_a_new_one(self, name: str) -> None:
+    def test_used_runner_gives_the_same_bits_as_a_new_one(self, name: str) -> None:
         experiment = prepared(f"algorithm.name={name}")
         used = ClientRunner(experiment)
         for client_id in (0, 1, 2, 2):
@@ -132,7 +132,7 @@ class TestHost:
         assert first.buffer.tobytes() == second.buffer.tobytes()
         assert first.metrics == second.metrics
 
-    def test_another_message_is_not_mistaken_for_the_last_one(self) -> None:
+    def test_new_message_replaces_the_cached_one(self) -> None:
         experiment = prepared()
         host, task = ClientRunner(experiment), _task()
         layout, algorithm = experiment.setting.layout, experiment.algorithm
@@ -153,7 +153,7 @@ class TestHost:
         _update(ClientRunner(experiment).run(_task(), buffer, NOTHING, None))
         assert buffer.tobytes() == before
 
-    def test_torch_s_own_generator_is_left_alone(self) -> None:
+    def test_task_restores_torch_generator(self) -> None:
         experiment = prepared()
         before = torch.get_rng_state()
         _update(_run(ClientRunner(experiment), experiment))
@@ -171,7 +171,7 @@ class TestHost:
         )
         assert _update(other).buffer.tobytes() != buffers[0]
 
-    def test_every_task_has_its_own_numbers_of_torch_s_generator(self) -> None:
+    def test_each_task_seeds_torch_generator(self) -> None:
         drawn = []
         for seed in (0, 1):
             experiment = prepared("algorithm.name=tests.support.methods:Drawing", f"seed={seed}")
@@ -184,7 +184,7 @@ class TestHost:
                 drawn.append(tuple(first))
         assert len(set(drawn)) == len(drawn) == 6
 
-    def test_every_host_builds_the_same_model(self) -> None:
+    def test_every_runner_builds_the_same_model(self) -> None:
         """Also what is drawn in building it and is no parameter, so that no message carries it."""
         experiment = prepared("model.name=tests.support.models:shuffled")
         buffers = [_update(_run(ClientRunner(experiment), experiment)).buffer.tobytes() for _ in range(3)]
@@ -201,12 +201,12 @@ def test_without_cuda_a_client_with_a_gpu_sends_what_one_without_sends(name: str
 
 
 class TestFailure:
-    """Client, round, stage and cause."""
+    """A failure names client, round, stage and cause."""
 
     @pytest.mark.parametrize(
         "hook", ["load", "on_train_start", "grad_hook", "on_batch", "on_epoch", "after_train", "pack"]
     )
-    def test_a_hook_that_raises_is_named_with_its_error(self, hook: str) -> None:
+    def test_failure_names_the_error_of_a_hook(self, hook: str) -> None:
         experiment = _misbehaving(hook)
         failure = _run(ClientRunner(experiment), experiment)
         assert isinstance(failure, ClientFailure)
@@ -216,7 +216,7 @@ class TestFailure:
         assert failure.traceback.startswith("Traceback")
         assert "methods.py" in failure.traceback
 
-    def test_parameters_that_are_no_numbers_are_not_sent(self) -> None:
+    def test_non_finite_parameters_are_not_sent(self) -> None:
         experiment = _misbehaving("after_train", "nan")
         failure = _run(ClientRunner(experiment), experiment)
         assert isinstance(failure, ClientFailure)
@@ -224,7 +224,7 @@ class TestFailure:
         assert failure.cause.startswith("FloatingPointError:")
         assert "training.lr" in failure.cause
 
-    def test_a_payload_that_cannot_be_encoded_fails_in_sending(self) -> None:
+    def test_invalid_payload_fails_at_stage_send(self) -> None:
         experiment = _misbehaving("encode")
         failure = _run(ClientRunner(experiment), experiment)
         assert isinstance(failure, ClientFailure)
@@ -241,7 +241,7 @@ class TestFailure:
             (lambda b: np.concatenate([b[:-1], b[-1:] ^ np.uint8(1)]), "checksum"),
         ],
     )
-    def test_a_message_that_is_garbage_fails_in_receiving(
+    def test_garbage_message_fails_at_stage_receive(
         self, damage: Callable[[Buffer], Buffer], cause: str
     ) -> None:
         experiment = prepared()
@@ -252,7 +252,7 @@ class TestFailure:
         assert failure.cause.startswith("WireError: ")
         assert cause in failure.cause
 
-    def test_a_model_of_another_size_fails_in_receiving(self) -> None:
+    def test_model_of_other_size_fails_at_stage_receive(self) -> None:
         experiment = prepared()
         other = _broadcast(prepared("model.name=tests.support.models:dropout"))
         failure = ClientRunner(experiment).run(_task(), other.message.buffer, NOTHING, None)
@@ -270,7 +270,7 @@ class TestFailure:
         assert (failure.stage, failure.cause) == ("train", "ValueError: this task came without a model")
 
     @pytest.mark.parametrize(("hook", "kind"), [("grad_hook", "raise"), ("after_train", "nan")])
-    def test_a_failed_task_leaves_no_trace_in_the_next(self, hook: str, kind: str) -> None:
+    def test_failed_task_does_not_change_the_next_task(self, hook: str, kind: str) -> None:
         experiment = _misbehaving(hook, kind)
         host = ClientRunner(experiment)
         before = _update(_run(host, experiment, 3))

@@ -1,4 +1,4 @@
-"""What a client computes on, worked out for machines with and without a GPU."""
+"""The device of a client on machines with and without a GPU."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import torch
 from orchestrator.execution.client_device import (
     client_device,
     cpu_instead,
-    hold_to_share,
+    limit_gpu_memory,
     memory_share,
 )
 from tests.support.fakes import DEVICE
@@ -26,9 +26,7 @@ from tests.support.fakes import DEVICE
         (1.0, False, "cpu"),
     ],
 )
-def test_only_who_reserves_a_gpu_that_is_there_computes_on_it(
-    num_gpus: float, cuda: bool, device: str
-) -> None:
+def test_client_uses_a_gpu_only_if_reserved_and_available(num_gpus: float, cuda: bool, device: str) -> None:
     assert client_device(num_gpus, cuda=cuda) == torch.device(device)
 
 
@@ -43,21 +41,21 @@ def test_only_who_reserves_a_gpu_that_is_there_computes_on_it(
         (0.25, False, None),
     ],
 )
-def test_memory_is_shared_as_the_gpu_is(num_gpus: float, cuda: bool, share: float | None) -> None:
+def test_memory_share_equals_gpu_share(num_gpus: float, cuda: bool, share: float | None) -> None:
     assert memory_share(num_gpus, cuda=cuda) == share
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="what a machine without CUDA does")
 @pytest.mark.parametrize("num_gpus", [0.0, 0.25, 1.0])
-def test_without_cuda_there_is_nothing_to_hold(num_gpus: float) -> None:
-    hold_to_share(num_gpus)
+def test_memory_limit_does_nothing_without_cuda(num_gpus: float) -> None:
+    limit_gpu_memory(num_gpus)
     assert not torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_process_is_held_to_its_share_of_the_gpu() -> None:
-    """A tensor within the share is allocated, one of the whole memory is refused although it may be free."""
-    hold_to_share(0.1)
+def test_process_cannot_exceed_its_share_of_gpu_memory() -> None:
+    """A tensor within the share is allocated, a larger tensor raises an error although the memory may be free."""
+    limit_gpu_memory(0.1)
     total = torch.cuda.get_device_properties(0).total_memory
     try:
         torch.empty(total // 20, dtype=torch.uint8, device="cuda")
@@ -67,7 +65,7 @@ def test_a_process_is_held_to_its_share_of_the_gpu() -> None:
         torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-def test_a_gpu_that_is_not_there_is_told_by_the_profiles_that_wanted_it() -> None:
+def test_missing_gpu_names_the_profiles_that_reserve_it() -> None:
     board, phone = replace(DEVICE, name="board"), replace(DEVICE, name="phone", num_gpus=0.5)
     whole = replace(DEVICE, name="server", num_gpus=1.0)
     assert cpu_instead([board, phone, whole], cuda=False) == (

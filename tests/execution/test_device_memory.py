@@ -1,4 +1,4 @@
-"""A device holds what it can."""
+"""Trainings fit, or do not fit, into the memory of a device."""
 
 from dataclasses import replace
 
@@ -25,14 +25,14 @@ def _needed(num_samples: int, **training: object) -> float:
     return DeviceMemory(config, (1, 2, 2)).needed_bytes(FlatModule(nn.Sequential(*NET)), num_samples)
 
 
-def test_bytes_by_hand() -> None:
+def test_needed_bytes_match_calculation_by_hand() -> None:
     assert _needed(100, momentum=0.9) == 4 * (3 * 23 + 10 * 8)
     assert _needed(100, momentum=0.0) == 4 * (2 * 23 + 10 * 8)
     assert _needed(100, optimizer="adam") == 4 * (4 * 23 + 10 * 8)
     assert _needed(6, momentum=0.9) == 4 * (3 * 23 + 6 * 8)
 
 
-def test_frozen_weights_take_no_gradients_or_moments() -> None:
+def test_frozen_weights_need_no_gradients_or_moments() -> None:
     """15 of the 23 weights and biases are frozen: they take 4 bytes each."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     net[1].requires_grad_(False)
@@ -48,7 +48,7 @@ def test_a_merged_batch_takes_its_own_size() -> None:
         assert memory.needed_bytes(flat, 32) == 4 * (3 * 23 + 10 * 8)
 
 
-def test_a_task_fits_exactly_or_is_refused_with_both_sizes() -> None:
+def test_task_fits_exactly_or_raises_with_both_sizes() -> None:
     memory = DeviceMemory(TrainingConfig(batch_size=10, momentum=0.9), (1, 2, 2))
     flat = FlatModule(nn.Sequential(*NET))
     memory.require(DEVICE, {flat}, 100)
@@ -58,7 +58,7 @@ def test_a_task_fits_exactly_or_is_refused_with_both_sizes() -> None:
 
 
 def _with_memory(experiment: Experiment, memory_bytes: int) -> Experiment:
-    """The same experiment on devices with so much memory."""
+    """The same experiment on devices with this memory."""
     population = population_of([replace(DEVICE, memory_bytes=memory_bytes)], [0] * 8)
     algorithm = type(experiment.algorithm)(
         experiment.config.algorithm, replace(experiment.setting, population=population)
@@ -80,8 +80,10 @@ def test_a_client_whose_device_is_too_small_fails_and_a_submodel_of_half_the_wid
     state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
     broadcast = Broadcast.of(experiment, state)
     (task, *_) = experiment.algorithm.plan(state, 0, cohort(experiment, 0)).tasks
-    job = broadcast.request(task, experiment.algorithm.init_client(task.client_id))
-    outcome = ClientRunner(experiment).run(task, broadcast.message.buffer, job.unicast, job.client_state)
+    request = broadcast.request(task, experiment.algorithm.init_client(task.client_id))
+    outcome = ClientRunner(experiment).run(
+        task, broadcast.message.buffer, request.unicast, request.client_state
+    )
     assert isinstance(outcome, ClientFailure) == (not fits)
     if isinstance(outcome, ClientFailure):
         assert (outcome.stage, outcome.client_id) == ("train", task.client_id)

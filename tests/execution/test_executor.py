@@ -1,4 +1,4 @@
-"""The executor contract, on the one that runs everything in this process."""
+"""The executor contract, tested on the in-process executor."""
 
 from dataclasses import replace
 from itertools import permutations
@@ -26,7 +26,7 @@ def _message(experiment: Experiment, scale: float = 1.0) -> Message:
     return Broadcast.of(experiment, state).message
 
 
-def _jobs(experiment: Experiment, round_idx: int = 0) -> list[TaskRequest]:
+def _requests(experiment: Experiment, round_idx: int = 0) -> list[TaskRequest]:
     state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
     tasks = experiment.algorithm.plan(state, round_idx, cohort(experiment, round_idx)).tasks
     return [TaskRequest(task, experiment.algorithm.init_client(task.client_id)) for task in tasks]
@@ -43,8 +43,8 @@ def test_results_may_be_collected_in_any_order() -> None:
     collected = []
     for order in permutations(range(3)):
         executor = InProcessExecutor(experiment)
-        tickets = executor.submit(_message(experiment), _jobs(experiment))
-        outcomes = {place: _bits(executor.result(tickets[place])) for place in order}
+        handles = executor.submit(_message(experiment), _requests(experiment))
+        outcomes = {place: _bits(executor.result(handles[place])) for place in order}
         collected.append([outcomes[place] for place in range(3)])
     assert all(outcomes == collected[0] for outcomes in collected)
     assert len({outcome[1] for outcome in collected[0]}) == 3
@@ -52,57 +52,57 @@ def test_results_may_be_collected_in_any_order() -> None:
 
 def test_results_of_two_messages_may_be_collected_together() -> None:
     experiment = prepared(REMEMBERING)
-    jobs = _jobs(experiment)
+    requests = _requests(experiment)
     alone = InProcessExecutor(experiment)
     expected = []
     for scale in (1.0, 0.5):
         expected += [
-            _bits(alone.result(ticket)) for ticket in alone.submit(_message(experiment, scale), jobs)
+            _bits(alone.result(handle)) for handle in alone.submit(_message(experiment, scale), requests)
         ]
     together = InProcessExecutor(experiment)
-    tickets = [t for scale in (1.0, 0.5) for t in together.submit(_message(experiment, scale), jobs)]
-    assert len(set(tickets)) == 6
-    found = {ticket: _bits(together.result(ticket)) for ticket in reversed(tickets)}
-    assert [found[ticket] for ticket in tickets] == expected
+    handles = [t for scale in (1.0, 0.5) for t in together.submit(_message(experiment, scale), requests)]
+    assert len(set(handles)) == 6
+    found = {handle: _bits(together.result(handle)) for handle in reversed(handles)}
+    assert [found[handle] for handle in handles] == expected
 
 
-def test_a_ticket_is_redeemed_once() -> None:
+def test_handle_gives_its_result_once() -> None:
     experiment = prepared()
     executor = InProcessExecutor(experiment)
-    first, second = executor.submit(_message(experiment), _jobs(experiment)[:2])
+    first, second = executor.submit(_message(experiment), _requests(experiment)[:2])
     executor.result(first)
     with pytest.raises(KeyError):
         executor.result(first)
     assert isinstance(executor.result(second), ClientUpdate)
 
 
-def test_a_ticket_that_was_never_issued_is_refused() -> None:
+def test_unknown_handle_raises_key_error() -> None:
     with pytest.raises(KeyError):
         InProcessExecutor(prepared()).result(TaskHandle(7))
 
 
-def test_closing_voids_what_is_outstanding() -> None:
+def test_close_invalidates_open_handles() -> None:
     experiment = prepared()
     executor = InProcessExecutor(experiment)
-    (ticket,) = executor.submit(_message(experiment), _jobs(experiment)[:1])
+    (handle,) = executor.submit(_message(experiment), _requests(experiment)[:1])
     executor.close()
     with pytest.raises(KeyError):
-        executor.result(ticket)
+        executor.result(handle)
 
 
-def test_nothing_to_do_is_nothing() -> None:
+def test_no_requests_give_no_handles() -> None:
     experiment = prepared()
     assert InProcessExecutor(experiment).submit(_message(experiment), []) == ()
 
 
-def test_the_same_job_twice_is_the_same_update() -> None:
+def test_same_request_twice_gives_the_same_update() -> None:
     experiment = prepared(REMEMBERING)
-    executor, job = InProcessExecutor(experiment), _jobs(experiment)[1]
-    first, second = executor.submit(_message(experiment), [job, job])
+    executor, request = InProcessExecutor(experiment), _requests(experiment)[1]
+    first, second = executor.submit(_message(experiment), [request, request])
     assert _bits(executor.result(second)) == _bits(executor.result(first))
 
 
-def test_it_says_that_a_gpu_it_does_not_have_is_not_used() -> None:
+def test_description_names_profiles_without_their_gpu() -> None:
     experiment = prepared()
     on_gpu = with_profiles(
         experiment, [replace(DEVICE, name="board"), replace(DEVICE, name="phone", num_gpus=0.5)]
@@ -113,13 +113,13 @@ def test_it_says_that_a_gpu_it_does_not_have_is_not_used() -> None:
     assert described == plain + ("" if torch.cuda.is_available() else added)
 
 
-def test_a_failure_is_a_result() -> None:
+def test_failure_is_a_result() -> None:
     experiment = prepared(
         "algorithm.name=tests.support.methods:Misbehaving", "algorithm.client_id=2", "fleet.num_clients=3"
     )
-    executor, jobs = InProcessExecutor(experiment), _jobs(experiment)
-    tickets = executor.submit(_message(experiment), jobs)
-    for job, ticket in zip(jobs, tickets, strict=True):
-        outcome = executor.result(ticket)
-        assert isinstance(outcome, ClientFailure) == (job.task.client_id == 2)
-        assert outcome.position == job.task.position
+    executor, requests = InProcessExecutor(experiment), _requests(experiment)
+    handles = executor.submit(_message(experiment), requests)
+    for request, handle in zip(requests, handles, strict=True):
+        outcome = executor.result(handle)
+        assert isinstance(outcome, ClientFailure) == (request.task.client_id == 2)
+        assert outcome.position == request.task.position

@@ -98,15 +98,15 @@ def test_dropped_clients_are_an_axis_of_the_experiment(tmp_path: Path) -> None:
         assert struck.fault(task(failure["round_idx"], failure["client_id"])) == "client_raises"
 
 
-class TestWhoIsHit:
-    def test_shares_are_shares(self) -> None:
+class TestFaultChoice:
+    def test_faults_hit_the_configured_share_of_tasks(self) -> None:
         injected = chaos(client_raises=0.2, update_garbage=0.3)
         hits = Counter(injected.fault(task(r, k)) for r in range(100) for k in range(40))
         assert hits["client_raises"] == pytest.approx(800, abs=100)
         assert hits["update_garbage"] == pytest.approx(1200, abs=100)
         assert sum(hits.values()) == 4000
 
-    def test_seeds_hit_others(self) -> None:
+    def test_another_seed_hits_other_tasks(self) -> None:
         hit = [
             {
                 (r, k)
@@ -118,7 +118,7 @@ class TestWhoIsHit:
         ]
         assert hit[0] == hit[1] != hit[2]
 
-    def test_only_the_first_tries_of_a_training_are(self) -> None:
+    def test_only_first_tries_of_training_tasks_are_hit(self) -> None:
         injected = chaos(client_raises=1.0, tries=2)
         assert [injected.fault(task(attempt=n)) for n in range(3)] == ["client_raises", "client_raises", None]
         assert injected.fault(task(kind="probe")) is None
@@ -149,7 +149,7 @@ class TestSpoiling:
         assert not item.mask.any()
         assert item.values.tolist() == [9]
 
-    def test_bits_are_turned_round_or_cut(self) -> None:
+    def test_bits_are_inverted_or_cut(self) -> None:
         bits = (Bits("m", np.array([True, False, False])),)
         (turned,), (cut,) = (chaos().spoil(f, bits) for f in ("update_wrong_mask", "update_wrong_shape"))
         assert isinstance(turned, Bits)
@@ -158,14 +158,14 @@ class TestSpoiling:
         assert cut.bits.tolist() == [True, False]
 
 
-class TestRefused:
+class TestRejected:
     @pytest.mark.parametrize("fault", ["client_hangs", "client_dies", "driver_dies"])
     def test_what_would_hit_the_command_itself(self, fault: str) -> None:
         tree = {"chaos": {fault: 0.5}, "runtime": {"executor": "inprocess", "task_timeout_s": 1}}
         with pytest.raises(ConfigError, match=rf"chaos.{fault}=0.5: .*; use runtime.executor=ray"):
             ExperimentConfig.parse(tree)
 
-    def test_a_hanging_client_that_nobody_ends(self) -> None:
+    def test_hanging_client_needs_a_task_timeout(self) -> None:
         with pytest.raises(ConfigError, match=r"chaos.client_hangs=0.1: .*runtime.task_timeout_s"):
             ExperimentConfig.parse({"chaos": {"client_hangs": 0.1}})
 

@@ -1,4 +1,4 @@
-"""What fits where: tables worked out by hand, GPU by GPU."""
+"""Which actors fit on which nodes, GPU by GPU, calculated by hand."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from orchestrator.execution.packing import (
-    first_lack,
+    first_shortage,
+    first_unplaced,
     fits,
-    grains,
     hardest_first,
-    without_room,
+    ray_units,
 )
 from orchestrator.fleet.profiles import DeviceProfile
 from tests.support.fakes import DEVICE
@@ -35,16 +35,16 @@ def _profile(name: str, **footprint: Any) -> DeviceProfile:
         (0.5, 0, 0),
     ],
 )
-def test_a_share_lies_on_one_gpu_and_whole_ones_are_nobody_else_s(
+def test_gpu_share_uses_one_gpu_and_whole_gpus_are_exclusive(
     num_gpus: float, devices: int, num_actors: int
 ) -> None:
     profile, nodes = _profile("phone", num_gpus=num_gpus), [{"CPU": 64.0, "GPU": float(devices)}]
-    assert without_room([profile], {0: num_actors}, nodes) is None
-    assert without_room([profile], {0: num_actors + 1}, nodes) is profile
+    assert first_unplaced([profile], {0: num_actors}, nodes) is None
+    assert first_unplaced([profile], {0: num_actors + 1}, nodes) is profile
 
 
 @pytest.mark.parametrize(
-    ("counts", "homeless"),
+    ("counts", "unplaced"),
     [
         ({0: 2, 1: 2}, None),  # 0.7 + 0.3 on each
         ({0: 1, 1: 4}, None),  # 0.7 + 0.3, 3 x 0.3
@@ -59,50 +59,50 @@ def test_a_share_lies_on_one_gpu_and_whole_ones_are_nobody_else_s(
         ({3: 1, 1: 5}, "small"),
     ],
 )
-def test_large_shares_go_first_and_small_ones_fill_up(counts: dict[int, int], homeless: str | None) -> None:
+def test_large_shares_go_first_and_small_ones_fill_up(counts: dict[int, int], unplaced: str | None) -> None:
     profiles = [
         _profile("large", num_gpus=0.7),
         _profile("small", num_gpus=0.3),
         _profile("whole", num_gpus=1.0),
         _profile("half", num_gpus=0.5),
     ]
-    found = without_room(profiles, counts, [{"GPU": 2.0}])
-    assert (found and found.name) == homeless
+    found = first_unplaced(profiles, counts, [{"GPU": 2.0}])
+    assert (found and found.name) == unplaced
 
 
 def test_every_resource_of_a_footprint_must_be_on_the_same_node() -> None:
     board = _profile("board", num_cpus=1.0, resources={"npu": 1.0})
     apart, together = [{"CPU": 4.0}, {"npu": 4.0}], [{"CPU": 2.0, "npu": 3.0}, {"CPU": 3.0, "npu": 1.0}]
     assert not fits(board.footprint(), apart)
-    assert without_room([board], {0: 3}, together) is None
-    assert without_room([board], {0: 4}, together) is board
+    assert first_unplaced([board], {0: 3}, together) is None
+    assert first_unplaced([board], {0: 4}, together) is board
 
 
 def test_an_accelerator_type_is_asked_for_on_the_node_that_lists_it() -> None:
     picky = _profile("picky", num_gpus=0.5, accelerator_type="H100")
     nodes = [{"GPU": 8.0, "accelerator_type:T4": 1.0}, {"GPU": 1.0, "accelerator_type:H100": 1.0}]
-    assert without_room([picky], {0: 2}, nodes) is None
-    assert without_room([picky], {0: 3}, nodes) is picky
-    assert first_lack(picky.footprint(), nodes[:1]) == ("accelerator_type:H100", 0.0)
+    assert first_unplaced([picky], {0: 2}, nodes) is None
+    assert first_unplaced([picky], {0: 3}, nodes) is picky
+    assert first_shortage(picky.footprint(), nodes[:1]) == ("accelerator_type:H100", 0.0)
 
 
-def test_the_first_lack_is_what_no_node_has_enough_of() -> None:
+def test_first_shortage_is_a_resource_too_small_on_every_node() -> None:
     nodes = [{"CPU": 2.0, "npu": 1.0}, {"CPU": 4.0}]
-    assert first_lack({"CPU": 4.0, "npu": 1.0}, nodes) is None
-    assert first_lack({"CPU": 4.0, "npu": 2.0}, nodes) == ("npu", 1.0)
-    assert first_lack({"CPU": 4.5}, nodes) == ("CPU", 4.0)
-    assert first_lack({"CPU": 0.1}, []) == ("CPU", 0.0)
-    assert first_lack({}, []) is None
+    assert first_shortage({"CPU": 4.0, "npu": 1.0}, nodes) is None
+    assert first_shortage({"CPU": 4.0, "npu": 2.0}, nodes) == ("npu", 1.0)
+    assert first_shortage({"CPU": 4.5}, nodes) == ("CPU", 4.0)
+    assert first_shortage({"CPU": 0.1}, []) == ("CPU", 0.0)
+    assert first_shortage({}, []) is None
 
 
 def test_ray_counts_ten_thousandths_and_drops_what_is_below() -> None:
-    assert [grains(amount) for amount in (1.0, 0.04, 2 / 3, 0.33339)] == [10_000, 400, 6_666, 3_333]
-    assert without_room([_profile("third", num_cpus=2 / 3)], {0: 3}, [{"CPU": 2.0}]) is None
-    assert without_room([_profile("tenth", num_cpus=0.1)], {0: 10}, [{"CPU": 1.0}]) is None
+    assert [ray_units(amount) for amount in (1.0, 0.04, 2 / 3, 0.33339)] == [10_000, 400, 6_666, 3_333]
+    assert first_unplaced([_profile("third", num_cpus=2 / 3)], {0: 3}, [{"CPU": 2.0}]) is None
+    assert first_unplaced([_profile("tenth", num_cpus=0.1)], {0: 10}, [{"CPU": 1.0}]) is None
 
 
-def test_who_reserves_nothing_always_fits() -> None:
-    assert without_room([_profile("free")], {0: 10**9}, [{"CPU": 1.0}]) is None
+def test_empty_footprint_always_fits() -> None:
+    assert first_unplaced([_profile("free")], {0: 10**9}, [{"CPU": 1.0}]) is None
 
 
 def test_the_hardest_to_place_come_first() -> None:

@@ -1,4 +1,4 @@
-"""Where a trial's clients live: pools that shrink to what there is room for."""
+"""Placement of a trial's clients: pools shrink to the free resources."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -55,11 +55,11 @@ def test_a_pool_is_the_share_or_what_a_round_needs(
 
 
 @pytest.mark.parametrize("actors", ["auto", "pooled"])
-def test_it_is_pooled_even_where_every_client_could_have_its_own(actors: str) -> None:
+def test_trial_is_pooled_even_if_dedicated_actors_fit(actors: str) -> None:
     assert _place([0, 0], 8.0, actors=actors).mode == "pooled"
 
 
-def test_a_pool_size_goes_before_the_share() -> None:
+def test_pool_size_overrides_the_share() -> None:
     placement = _place([0] * 9, 8.0, share=1, pool_size=4)
     assert len(placement.actors) == 4
     assert placement.reason == "what fits of runtime.pool_size=4"
@@ -92,19 +92,19 @@ def test_no_profile_has_more_actors_than_clients() -> None:
     assert _by_profile(_place([0, 1], 8.0, profiles=profiles, share=5)) == {0: 1, 1: 1}
 
 
-def test_a_footprint_that_fits_nowhere_is_refused() -> None:
+def test_footprint_that_fits_on_no_node_raises() -> None:
     with pytest.raises(ResourceError, match="profile large needs 2 CPU, the largest node has 1"):
         _place([0], 1.0, 1.0, profiles=(_profile("large", 2.0),))
 
 
-def test_profiles_that_do_not_fit_together_are_refused() -> None:
+def test_profiles_that_do_not_fit_together_raise() -> None:
     profiles = [_profile("a", 1.0), _profile("b", 1.0)]
     with pytest.raises(ResourceError, match="every profile needs one") as caught:
         _place([0, 1], 1.5, profiles=profiles)
     assert caught.value.field == "runtime.pool_size"
 
 
-def test_dedicated_actors_are_given_or_refused() -> None:
+def test_dedicated_actors_fit_or_raise() -> None:
     placement = _place([0, 0, 0], 0.3, actors="dedicated")
     assert placement.actors == (("client-0", 0), ("client-1", 0), ("client-2", 0))
     with pytest.raises(ResourceError, match="use pooled or auto, or fewer clients"):

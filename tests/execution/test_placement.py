@@ -1,4 +1,4 @@
-"""Where clients live: a table of clusters and fleets, and what is refused on which."""
+"""Placements for a table of clusters and fleets, and the errors for clusters that are too small."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -140,7 +140,7 @@ class TestDedicated:
         assert problem in caught.value.problem
         assert "pooled" in caught.value.remedy
 
-    def test_what_fits_in_sum_but_on_no_node_is_not_left_pending(self) -> None:
+    def test_actors_that_fit_only_in_sum_are_rejected(self) -> None:
         """Two nodes of one core hold two actors of 0.6 cores, not three, although 1.8 < 2."""
         placement = _place([0] * 3, [_node(1), _node(1)], [_profile(num_cpus=0.6)])
         assert placement.mode == "pooled"
@@ -159,7 +159,9 @@ class TestRedrawn:
             ({"resources": {"npu": 1.0}}, "pooled"),
         ],
     )
-    def test_an_actor_of_their_own_must_suit_all_of_them(self, second: dict[str, Any], mode: str) -> None:
+    def test_dedicated_actors_need_one_footprint_for_all_profiles(
+        self, second: dict[str, Any], mode: str
+    ) -> None:
         profiles = [_profile("first", resources={"npu": 1.0, "dsp": 0.5}), _profile("second", **second)]
         population = replace(population_of(profiles, [0, 1, 0]), redraw=True)
         node = _node(8, npu=8.0, dsp=8.0)
@@ -220,7 +222,7 @@ class TestPooled:
         placement = _place(assignment, [_node(16)], profiles, actors="pooled", pool_size=pool_size)
         assert len(placement.actors) == pool_size
 
-    def test_a_pool_that_does_not_fit_is_refused_with_what_is_missing(self) -> None:
+    def test_pool_that_does_not_fit_raises_with_the_missing_resource(self) -> None:
         with pytest.raises(ResourceError) as caught:
             _place([0] * 9, [_node(2)], [_profile(num_cpus=1.0)], actors="pooled", pool_size=3)
         assert (caught.value.field, caught.value.value) == ("runtime.pool_size", 3)
@@ -241,7 +243,7 @@ class TestPooled:
         placement = _place([0] * 3 + [1] * 50, [_node(16, npu=4.0)], profiles, cohort=40)
         assert _by_profile(placement) == {0: 3, 1: 4}
 
-    def test_profiles_that_cannot_live_side_by_side_are_refused(self) -> None:
+    def test_profiles_that_do_not_fit_together_raise(self) -> None:
         profiles = [_profile("a", num_gpus=1.0), _profile("b", num_gpus=1.0)]
         with pytest.raises(ResourceError) as caught:
             _place([0, 1], [_node(8, GPU=1.0)], profiles)
@@ -260,7 +262,7 @@ class TestPooled:
 
 
 class TestInfeasible:
-    """What no node can hold is refused by name, whatever the mode."""
+    """A footprint that fits on no node raises in every mode, with the resource's name."""
 
     @pytest.mark.parametrize("actors", ["auto", "dedicated", "pooled"])
     @pytest.mark.parametrize(
@@ -293,7 +295,7 @@ class TestInfeasible:
         assert problem in caught.value.problem
         assert "smaller footprint" in caught.value.remedy
 
-    def test_a_profile_that_nobody_has_is_not_asked_for(self) -> None:
+    def test_profile_without_clients_is_ignored(self) -> None:
         profiles = [_profile("small"), _profile("thirsty", num_gpus=8.0)]
         assert _place([0, 0], [_node(2)], profiles).mode == "dedicated"
 

@@ -1,4 +1,4 @@
-"""Calls that nobody waits for: done ones are let go, failed ones are not forgotten."""
+"""PendingCalls releases finished calls and keeps failed calls."""
 
 import pytest
 import ray
@@ -9,23 +9,23 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 
 class Counter:
-    """Counts, and refuses a number."""
+    """An actor that counts and rejects negative numbers."""
 
     def __init__(self) -> None:
         self.total = 0
 
     def add(self, number: int) -> None:
-        """Raises ValueError for a negative one."""
+        """Raises ValueError for a negative number."""
         if number < 0:
             raise ValueError("less than nothing")
         self.total += number
 
     def get(self) -> int:
-        """So far."""
+        """The current total."""
         return self.total
 
 
-def test_all_are_made_and_few_are_held() -> None:
+def test_finished_calls_are_released() -> None:
     counter = ray.remote(Counter).remote()
     calls = PendingCalls()
     for _ in range(500):
@@ -37,7 +37,7 @@ def test_all_are_made_and_few_are_held() -> None:
     ray.kill(counter)
 
 
-def test_one_that_failed_long_ago_is_raised_at_the_end() -> None:
+def test_wait_raises_the_error_of_an_early_call() -> None:
     counter = ray.remote(Counter).remote()
     calls = PendingCalls()
     calls.add(counter.add.remote(-1))

@@ -1,4 +1,4 @@
-"""What becomes of tasks whose actors finish, die, vanish and hang: on a clock that stands still until it is let go."""
+"""The Ray executor with actors that finish, die, stop answering and hang, on a clock that the test controls."""
 
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ NAMES = {"pooled": ("pool-0", "pool-1"), "dedicated": tuple(f"client-{k}" for k 
 
 
 class Stage:
-    """An executor on a Ray that is played, with its actors."""
+    """An executor on a fake Ray, with its actors."""
 
     def __init__(self, fake: FakeRay, mode: Literal["pooled", "dedicated"], *overrides: str) -> None:
         self.ray = fake
@@ -43,58 +43,58 @@ class Stage:
         sent = message or Message(np.zeros(3, np.uint8))
         return self.executor.submit(sent, [TaskRequest(task, None) for task in tasks])
 
-    def result(self, ticket: Any) -> object:
-        return self.executor.result(ticket)
+    def result(self, handle: Any) -> object:
+        return self.executor.result(handle)
 
-    def failure(self, ticket: Any) -> ClientFailure:
-        outcome = self.executor.result(ticket)
+    def failure(self, handle: Any) -> ClientFailure:
+        outcome = self.executor.result(handle)
         assert isinstance(outcome, ClientFailure), outcome
         return outcome
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
-    """In place of the library, of which the executor uses four functions."""
+    """Replaces the library; the executor uses four of its functions."""
     played = FakeRay()
     monkeypatch.setattr(ray_executor, "ray", played)
     return played
 
 
-class TestWork:
-    """Who gets what."""
+class TestDispatch:
+    """Which actor gets which task."""
 
-    def test_pooled_actors_have_one_task_ahead_and_the_oldest_job_comes_first(self, fake: FakeRay) -> None:
+    def test_pooled_actors_get_two_tasks_and_the_oldest_first(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
         first, second = stage.actors
-        tickets = stage.submit(0, 1, 2, 3, 4)
+        handles = stage.submit(0, 1, 2, 3, 4)
         assert (first.at_work, second.at_work) == ([0, 2], [1, 3])
         fake.at(5.0, second.finish)
-        assert stage.result(tickets[1]) == "client 1 by pool-1"
+        assert stage.result(handles[1]) == "client 1 by pool-1"
         assert (first.at_work, second.at_work) == ([0, 2], [3, 4])
 
-    def test_dedicated_actors_wait_for_their_own_client_while_later_jobs_pass(self, fake: FakeRay) -> None:
+    def test_request_for_busy_dedicated_actor_lets_later_requests_pass(self, fake: FakeRay) -> None:
         stage = Stage(fake, "dedicated")
-        tickets = stage.submit(4, 4, 2)
+        handles = stage.submit(4, 4, 2)
         assert [actor.at_work for actor in stage.actors] == [[], [], [2], [], [4], []]
         fake.at(1.0, stage.actors[4].finish)
-        assert stage.result(tickets[0]) == "client 4 by client-4"
+        assert stage.result(handles[0]) == "client 4 by client-4"
         assert stage.actors[4].at_work == [4]
 
-    def test_no_more_dedicated_actors_work_than_there_are_cores(self, fake: FakeRay) -> None:
+    def test_dedicated_actors_run_at_most_one_task_per_core(self, fake: FakeRay) -> None:
         stage = Stage(fake, "dedicated")
         stage.submit(5, 4, 3, 2)
         assert [actor.name for actor in stage.actors if actor.at_work] == ["client-3", "client-4", "client-5"]
 
-    def test_results_come_by_ticket_once(self, fake: FakeRay) -> None:
+    def test_each_handle_gives_its_result_once(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
-        tickets = stage.submit(0, 1)
+        handles = stage.submit(0, 1)
         for actor in stage.actors:
             fake.at(1.0, actor.finish)
-        assert [stage.result(t) for t in reversed(tickets)] == ["client 1 by pool-1", "client 0 by pool-0"]
+        assert [stage.result(t) for t in reversed(handles)] == ["client 1 by pool-1", "client 0 by pool-0"]
         with pytest.raises(KeyError):
-            stage.result(tickets[0])
+            stage.result(handles[0])
 
-    def test_a_message_is_put_once_for_all_its_jobs(self, fake: FakeRay) -> None:
+    def test_message_is_put_into_the_object_store_once(self, fake: FakeRay) -> None:
         stage, message = Stage(fake, "pooled"), Message(np.zeros(3, np.uint8))
         for _ in range(3):
             stage.submit(0, 1, message=message)
@@ -104,180 +104,178 @@ class TestWork:
 
 
 class TestLoss:
-    """An actor that is gone costs the task that it was at one try, and the others nothing."""
+    """A lost actor fails only the task that it ran; its other tasks run elsewhere."""
 
-    def test_the_task_at_work_is_blamed_and_the_others_go_elsewhere(self, fake: FakeRay) -> None:
+    def test_dead_actor_fails_its_current_task_and_others_move(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
         first, second = stage.actors
-        tickets = stage.submit(0, 1, 2, 3)
+        handles = stage.submit(0, 1, 2, 3)
         fake.at(1.0, first.die)
-        failure = stage.failure(tickets[0])
+        failure = stage.failure(handles[0])
         assert (failure.client_id, failure.round_idx, failure.stage) == (0, 7, "actor")
         assert failure.cause.startswith("pool-0 died: ActorDiedError: ")
         for now_s in (2.0, 3.0, 4.0):
             fake.at(now_s, second.finish)
-        assert [stage.result(t) for t in tickets[1:]] == [f"client {k} by pool-1" for k in (1, 2, 3)]
-        assert first.num_given == 2, "it was given something while it was away"
+        assert [stage.result(t) for t in handles[1:]] == [f"client {k} by pool-1" for k in (1, 2, 3)]
+        assert first.num_given == 2, "a lost actor got a task"
 
-    def test_what_it_had_finished_counts(self, fake: FakeRay) -> None:
+    def test_results_from_before_the_loss_count(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
         first, _ = stage.actors
-        tickets = stage.submit(0, 1, 2)
+        handles = stage.submit(0, 1, 2)
 
         def finish_and_die() -> None:
             first.finish()
             first.die()
 
         fake.at(1.0, finish_and_die)
-        assert stage.failure(tickets[2]).cause.startswith("pool-0 died")
-        assert stage.result(tickets[0]) == "client 0 by pool-0"
+        assert stage.failure(handles[2]).cause.startswith("pool-0 died")
+        assert stage.result(handles[0]) == "client 0 by pool-0"
 
-    def test_it_is_given_work_again_once_it_answers(self, fake: FakeRay) -> None:
+    def test_restarted_actor_gets_tasks_after_it_answers(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
         first, second = stage.actors
-        tickets = stage.submit(0, 1, 2, 3, 4)
+        handles = stage.submit(0, 1, 2, 3, 4)
         fake.at(1.0, first.die)
         fake.at(2.0, first.come_back)
         fake.at(3.0, second.finish)
-        stage.failure(tickets[0])
-        assert stage.result(tickets[1]) == "client 1 by pool-1"
+        stage.failure(handles[0])
+        assert stage.result(handles[1]) == "client 1 by pool-1"
         assert (first.at_work, second.at_work) == ([2, 4], [3])
 
-    def test_one_that_died_idle_is_found_out_and_nobody_is_blamed(self, fake: FakeRay) -> None:
+    def test_actor_that_died_idle_fails_no_task(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
         first, second = stage.actors
         first.vanish()
-        tickets = stage.submit(0, 1)
+        handles = stage.submit(0, 1)
         fake.at(1.0, second.finish)
         fake.at(ANSWER_S + 1.0, second.finish)
-        assert stage.result(tickets[1]) == "client 1 by pool-1"
-        assert stage.result(tickets[0]) == "client 0 by pool-1"
+        assert stage.result(handles[1]) == "client 1 by pool-1"
+        assert stage.result(handles[0]) == "client 0 by pool-1"
         assert len(fake.cancelled) == 1
 
-    def test_one_that_answers_late_is_used_again_and_what_it_was_to_do_counts_once(
-        self, fake: FakeRay
-    ) -> None:
+    def test_actor_that_answers_late_is_used_again_and_tasks_run_once(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
         first, second = stage.actors
         first.vanish()
-        tickets = stage.submit(0, 1, 2, 3)
+        handles = stage.submit(0, 1, 2, 3)
         fake.at(ANSWER_S + 1.0, first.come_back)
         fake.at(ANSWER_S + 2.0, second.finish)
-        assert stage.result(tickets[1]) == "client 1 by pool-1"
+        assert stage.result(handles[1]) == "client 1 by pool-1"
         assert (first.at_work, second.at_work) == ([0, 2], [3])
         for actor in (first, second, first):
             fake.at(ANSWER_S + 3.0, actor.finish)
-        assert [stage.result(tickets[place]) for place in (0, 2, 3)] == [
+        assert [stage.result(handles[place]) for place in (0, 2, 3)] == [
             "client 0 by pool-0",
             "client 2 by pool-0",
             "client 3 by pool-1",
         ]
         assert first.num_given == 4
 
-    def test_an_error_that_says_nothing_of_the_actor_is_the_tasks_own(self, fake: FakeRay) -> None:
+    def test_other_ray_error_fails_only_its_task(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
         first, _ = stage.actors
-        tickets = stage.submit(0, 1, 2)
+        handles = stage.submit(0, 1, 2)
         fake.at(1.0, lambda: first.raise_out(RaySystemError("no room")))
-        assert stage.failure(tickets[0]).cause.startswith("RaySystemError: ")
+        assert stage.failure(handles[0]).cause.startswith("RaySystemError: ")
         fake.at(2.0, first.finish)
-        assert stage.result(tickets[2]) == "client 2 by pool-0"
+        assert stage.result(handles[2]) == "client 2 by pool-0"
 
 
 class TestHanging:
-    """`runtime.task_timeout_s` counts from when a task's turn came, and only while nobody has its result."""
+    """`runtime.task_timeout_s` counts from the start of a task until its result is ready."""
 
     LIMIT = "runtime.task_timeout_s=20"
 
-    def test_its_actor_is_ended_and_the_task_blamed(self, fake: FakeRay) -> None:
+    def test_timeout_kills_the_actor_and_fails_the_task(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled", self.LIMIT)
         first, second = stage.actors
-        tickets = stage.submit(0, 1, 2)
+        handles = stage.submit(0, 1, 2)
         fake.at(1.0, second.finish)
-        failure = stage.failure(tickets[0])
+        failure = stage.failure(handles[0])
         assert fake.now_s == 20.0
         assert (failure.stage, fake.killed) == ("timeout", ["pool-0"])
         assert failure.cause == "no answer within runtime.task_timeout_s=20; pool-0 was ended"
-        assert second.at_work == [2], "what waited behind it goes on elsewhere"
+        assert second.at_work == [2], "the waiting task did not move to the other actor"
         assert first.at_work == []
 
-    def test_the_next_task_has_its_own_time(self, fake: FakeRay) -> None:
+    def test_each_task_has_its_own_timeout(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled", self.LIMIT)
         first, _ = stage.actors
-        tickets = stage.submit(0, 1, 2)
+        handles = stage.submit(0, 1, 2)
         fake.at(15.0, first.finish)
         fake.at(15.0, stage.actors[1].finish)
         fake.at(34.0, first.finish)
-        assert stage.result(tickets[2]) == "client 2 by pool-0"
+        assert stage.result(handles[2]) == "client 2 by pool-0"
         assert fake.killed == []
 
-    def test_a_result_that_is_there_was_not_late_however_long_nobody_looked(self, fake: FakeRay) -> None:
+    def test_ready_result_is_not_late_when_collected_late(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled", self.LIMIT)
-        tickets = stage.submit(0, 1)
+        handles = stage.submit(0, 1)
         for actor in stage.actors:
             actor.finish()
         fake.now_s = 1000.0
-        assert [stage.result(t) for t in tickets] == ["client 0 by pool-0", "client 1 by pool-1"]
+        assert [stage.result(t) for t in handles] == ["client 0 by pool-0", "client 1 by pool-1"]
         assert fake.killed == []
 
-    def test_without_a_limit_it_is_waited_for(self, fake: FakeRay) -> None:
+    def test_without_timeout_the_executor_waits(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
-        (ticket,) = stage.submit(0)
+        (handle,) = stage.submit(0)
         fake.at(1e6, stage.actors[0].finish)
-        assert stage.result(ticket) == "client 0 by pool-0"
+        assert stage.result(handle) == "client 0 by pool-0"
 
 
-class TestGivenUp:
-    """Actors that do not come back within `runtime.restart_timeout_s`."""
+class TestRestartTimeout:
+    """Actors that Ray does not restart within `runtime.restart_timeout_s`."""
 
     LIMIT = "runtime.restart_timeout_s=30"
 
-    def test_all_of_them_end_the_run_with_their_names(self, fake: FakeRay) -> None:
+    def test_loss_of_all_actors_raises_with_their_names(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled", self.LIMIT)
-        tickets = stage.submit(0, 1, 2)
+        handles = stage.submit(0, 1, 2)
         for actor in stage.actors:
             fake.at(1.0, actor.die)
-        stage.failure(tickets[0])
+        stage.failure(handles[0])
         with pytest.raises(
             ActorsLostError, match=r"client 2, round 7: its actors \(pool-0, pool-1\) were lost"
         ):
-            stage.result(tickets[2])
+            stage.result(handles[2])
         assert fake.now_s == 31.0
 
-    def test_those_that_ray_will_not_restart_are_not_waited_for(self, fake: FakeRay) -> None:
+    def test_executor_does_not_wait_for_actors_without_restart(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled", self.LIMIT)
-        tickets = stage.submit(0, 1, 2)
+        handles = stage.submit(0, 1, 2)
         for actor in stage.actors:
             fake.at(1.0, actor.die)
             fake.at(2.0, actor.end)
         with pytest.raises(ActorsLostError):
-            stage.result(tickets[2])
+            stage.result(handles[2])
         assert fake.now_s == 2.0
 
-    def test_one_is_enough_to_go_on(self, fake: FakeRay) -> None:
+    def test_one_remaining_actor_runs_all_tasks(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled", self.LIMIT)
         first, second = stage.actors
-        tickets = stage.submit(0, 1, 2)
+        handles = stage.submit(0, 1, 2)
         fake.at(1.0, first.die)
         for now_s in (100.0, 200.0):
             fake.at(now_s, second.finish)
-        assert stage.result(tickets[2]) == "client 2 by pool-1"
+        assert stage.result(handles[2]) == "client 2 by pool-1"
 
-    def test_a_dedicated_client_has_no_other_actor(self, fake: FakeRay) -> None:
+    def test_dedicated_client_cannot_use_another_actor(self, fake: FakeRay) -> None:
         stage = Stage(fake, "dedicated", self.LIMIT)
-        tickets = stage.submit(3, 3, 1)
+        handles = stage.submit(3, 3, 1)
         fake.at(1.0, stage.actors[3].die)
         fake.at(2.0, stage.actors[1].finish)
-        assert stage.failure(tickets[0]).client_id == 3
+        assert stage.failure(handles[0]).client_id == 3
         with pytest.raises(ActorsLostError, match=r"client 3, round 7: its actors \(client-3\)"):
-            stage.result(tickets[1])
-        assert stage.result(tickets[2]) == "client 1 by client-1"
+            stage.result(handles[1])
+        assert stage.result(handles[2]) == "client 1 by client-1"
 
 
 class TestClose:
-    """Whoever comes next finds the actors free."""
+    """After `close` the actors are free for their next executor."""
 
-    def test_what_was_begun_is_waited_for_and_what_waits_is_void(self, fake: FakeRay) -> None:
+    def test_close_waits_for_submitted_tasks_and_drops_the_backlog(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled")
         first, second = stage.actors
         stage.submit(0, 1, 2, 3, 4)
@@ -287,7 +285,7 @@ class TestClose:
         assert (fake.now_s, fake.killed) == (3.0, [])
         assert first.num_given + second.num_given == 4
 
-    def test_one_that_does_not_come_to_its_end_is_killed(self, fake: FakeRay) -> None:
+    def test_close_kills_an_actor_that_does_not_finish(self, fake: FakeRay) -> None:
         stage = Stage(fake, "pooled", "runtime.task_timeout_s=20")
         _, second = stage.actors
         stage.submit(0, 1)

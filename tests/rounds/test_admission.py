@@ -28,10 +28,10 @@ def dense_round(experiment: Experiment) -> RecordedRound:
 def test_upload_may_be_as_dense_as_the_received_model(
     experiment: Experiment, dense_round: RecordedRound
 ) -> None:
-    for job, update, received in zip(
+    for request, update, received in zip(
         dense_round.jobs, dense_round.updates, dense_round.received, strict=True
     ):
-        model, _ = checked(experiment.algorithm, job, update, received)
+        model, _ = checked(experiment.algorithm, request, update, received)
         assert model is not None
         assert experiment.setting.layout.density(model.mask) == 1.0
 
@@ -48,6 +48,6 @@ def test_upload_may_be_as_dense_as_the_received_model(
 def test_wrong_update_is_rejected_by_name(
     experiment: Experiment, dense_round: RecordedRound, changes: dict[str, float], named: str
 ) -> None:
-    job, update, received = dense_round.jobs[0], dense_round.updates[0], dense_round.received[0]
+    request, update, received = dense_round.jobs[0], dense_round.updates[0], dense_round.received[0]
     with pytest.raises(WireError, match=named):
-        checked(experiment.algorithm, job, replace(update, **changes), received)
+        checked(experiment.algorithm, request, replace(update, **changes), received)

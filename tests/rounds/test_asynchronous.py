@@ -1,4 +1,4 @@
-"""Rounds that wait for nobody: who is at work when, what is folded how, and that nothing but emulated time counts."""
+"""Asynchronous rounds: when clients train, how updates fold, and that only emulated time decides."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,23 +32,23 @@ from tests.support.timing import (
     device,
     events,
     metrics,
-    taking,
-    there_in,
+    with_availability,
+    with_durations,
 )
 
 
 class TestTime:
-    """When clients are at work, and which updates make a round."""
+    """When clients train, and which updates belong to a round."""
 
     def test_three_clients_and_two_updates_to_a_round(self, tmp_path: Path) -> None:
-        """Clients 0, 1 and 2 take 1, 2 and 4 s, and all are always at work.
+        """Clients 0, 1 and 2 take 1, 2 and 4 s, and all train all the time.
 
         At 2 s client 1, which began at 0 s, comes before client 0, which began again at 1 s: two updates, a step.
         Client 0's is of round 1 then, with one step of staleness, and so is its next one at 3 s. At 4 s come, in
         the order in which they began: client 2 (from 0 s, two steps ago), client 1 (from 2 s, one step ago): a step;
         and client 0 (from 3 s, one step ago).
         """
-        experiment = taking((1.0, 2.0, 4.0), *FEDBUFF)
+        experiment = with_durations((1.0, 2.0, 4.0), *FEDBUFF)
         drive(experiment, tmp_path)
         assert [brief(e) for e in events(tmp_path)] == [
             (0, 0, 0.0, 1.0, 0),
@@ -67,9 +67,11 @@ class TestTime:
         assert [row["fleet/staleness_max"] for row in rows] == [0, 1, 2, 1]
         assert [row["fleet/participants"] for row in rows] == [2, 2, 2, 2]
 
-    def test_a_step_at_each_update(self, tmp_path: Path) -> None:
+    def test_fedasync_steps_after_each_update(self, tmp_path: Path) -> None:
         """FedAsync, with clients that take 1 and 4 s. At 4 s the slow one, which began first, comes first."""
-        experiment = taking((1.0, 4.0), *FEDASYNC, "training.clients_per_round=2", "training.rounds=6")
+        experiment = with_durations(
+            (1.0, 4.0), *FEDASYNC, "training.clients_per_round=2", "training.rounds=6"
+        )
         drive(experiment, tmp_path)
         assert [brief(e) for e in events(tmp_path)] == [
             (0, 0, 0.0, 1.0, 0),
@@ -91,10 +93,10 @@ class TestTime:
             ((3.0, 1.0, 2.0, 1.0), 2, 5),
         ],
     )
-    def test_a_slow_oracle(
+    def test_schedule_matches_a_slow_oracle(
         self, tmp_path: Path, seconds: tuple[float, ...], at_work: int, buffer_size: int
     ) -> None:
-        experiment = taking(
+        experiment = with_durations(
             seconds,
             "asynchrony.kind=fedbuff",
             f"asynchrony.buffer_size={buffer_size}",
@@ -108,7 +110,7 @@ class TestTime:
         found_s, expected_s = (np.array([task[2:4] for task in tasks]) for tasks in (found, expected))
         np.testing.assert_allclose(found_s, expected_s, rtol=1e-12, atol=1e-12)
 
-    def test_so_many_are_at_work_at_any_time_and_nobody_twice(self, tmp_path: Path) -> None:
+    def test_clients_per_round_train_at_any_time_and_none_twice(self, tmp_path: Path) -> None:
         experiment = prepared(*TIERS, "training.rounds=12", "training.clients_per_round=4")
         drive(experiment, tmp_path)
         mine = events(tmp_path)
@@ -119,18 +121,18 @@ class TestTime:
         assert {e["client_id"] for e in mine} == set(range(6))
         assert len(mine) == 2 * 12
 
-    def test_no_round_takes_less_than_no_time(self, tmp_path: Path) -> None:
+    def test_round_duration_is_never_negative(self, tmp_path: Path) -> None:
         """Where two updates come at the same moment, and the sum of the rounds' seconds is a rounding beyond it.
 
         Three clients of equal parts take 0.3, 0.9 and 0.9 s; the first one is gone after its update.
         """
         equal = ("data.partition.kind=shards", "data.partition.shard_size=30", "training.rounds=3")
-        experiment = taking((0.3, 0.9, 0.9), *FEDASYNC, *equal)
+        experiment = with_durations((0.3, 0.9, 0.9), *FEDASYNC, *equal)
         first_s, second_s = (
             dense_flops(experiment, k) / experiment.setting.profiles[k].flops_per_s for k in (0, 1)
         )
         assert first_s + (second_s - first_s) > second_s, "or nothing is shown"
-        drive(there_in(experiment, [[(0.0, first_s)], [(0.0, 99.0)], [(0.0, 99.0)]]), tmp_path)
+        drive(with_availability(experiment, [[(0.0, first_s)], [(0.0, 99.0)], [(0.0, 99.0)]]), tmp_path)
         assert [e["at_s"] for e in events(tmp_path)] == [first_s, second_s, second_s]
         assert [row["time/emulated_s"] for row in metrics(tmp_path)] == [first_s, second_s - first_s, 0.0]
 
@@ -166,7 +168,7 @@ def _simulated(
 
 
 class TestOrder:
-    """When and where trainings are done changes nothing."""
+    """The result does not depend on when and where tasks run."""
 
     @pytest.mark.parametrize("method", ["algorithm.name=fedavg", REMEMBERING])
     def test_order_of_completion_does_not_matter(self, tmp_path: Path, method: str) -> None:
@@ -182,19 +184,21 @@ class TestOrder:
             assert other.params_sha256() == lazy.params_sha256()
             assert_same_run(tmp_path / name, tmp_path / "lazy")
 
-    def test_a_bound_lets_the_slow_train_in_peace(self, tmp_path: Path) -> None:
+    def test_lower_bound_avoids_waiting_for_slow_clients(self, tmp_path: Path) -> None:
         """Client 2's task of round 0, which takes 100 s, is asked for by none of the first four rounds."""
-        experiment = taking((1.0, 2.0, 100.0), *FEDBUFF)
+        experiment = with_durations((1.0, 2.0, 100.0), *FEDBUFF)
         executor = Flaky(experiment, {})
         drive(experiment, tmp_path, executor=executor)
         slow = CohortSampler(experiment).cohort(0).index(2)
         assert (0, slow) in executor.submitted
         assert (0, slow) not in executor.asked_for
 
-    def test_without_a_bound_it_is_waited_for_and_the_run_is_the_same(self, tmp_path: Path) -> None:
+    def test_without_bound_the_driver_waits_and_the_run_is_equal(self, tmp_path: Path) -> None:
         """`Misbehaving`, which behaves by default, is FedAvg without the promise."""
-        steady = taking((1.0, 2.0, 100.0), *FEDBUFF)
-        without = taking((1.0, 2.0, 100.0), *FEDBUFF, "algorithm.name=tests.support.methods:Misbehaving")
+        steady = with_durations((1.0, 2.0, 100.0), *FEDBUFF)
+        without = with_durations(
+            (1.0, 2.0, 100.0), *FEDBUFF, "algorithm.name=tests.support.methods:Misbehaving"
+        )
         assert not without.algorithm.has_steady_cost
         executor = Flaky(without, {})
         drive(without, tmp_path / "without", executor=executor)
@@ -205,16 +209,18 @@ class TestOrder:
     @pytest.mark.parametrize(
         "name", [n for n in algorithm_names() if load_algorithm(n).capabilities.steady_cost]
     )
-    def test_a_promise_of_steady_cost_is_kept(self, tmp_path: Path, name: str) -> None:
+    def test_methods_with_steady_cost_keep_their_bound(self, tmp_path: Path, name: str) -> None:
         """The line takes no time, so that a task which costs less than its bound ends the run."""
         options = ("training.local_epochs=2", "training.batch_size=20", "training.rounds=6")
-        experiment = taking((1.0, 1.5, 2.5, 4.0), *FEDBUFF, f"algorithm.name={name}", *options)
+        experiment = with_durations((1.0, 1.5, 2.5, 4.0), *FEDBUFF, f"algorithm.name={name}", *options)
         assert experiment.algorithm.has_steady_cost
         drive(experiment, tmp_path)
         assert len(metrics(tmp_path)) == 6
 
     def test_a_promise_that_is_not_kept_ends_the_run(self, tmp_path: Path) -> None:
-        experiment = taking((1.0, 1.0, 1.0), *FEDBUFF, "algorithm.name=tests.support.one_batch:OneBatch")
+        experiment = with_durations(
+            (1.0, 1.0, 1.0), *FEDBUFF, "algorithm.name=tests.support.one_batch:OneBatch"
+        )
         with pytest.raises(RoundError, match=r"steady_cost.* client \d"):
             drive(experiment, tmp_path)
 
@@ -247,6 +253,6 @@ class TestOrder:
 
 
 @pytest.mark.parametrize("method", ["ssfl", "prunefl"])
-def test_methods_with_rounds_of_their_own_are_refused(method: str) -> None:
+def test_methods_that_plan_their_own_rounds_are_rejected(method: str) -> None:
     with pytest.raises(ConfigError, match=rf"^asynchrony\.kind=fedbuff: {method} .*; use none$"):
         fresh(f"algorithm.name={method}", *FEDBUFF)

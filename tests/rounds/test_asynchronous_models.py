@@ -28,9 +28,9 @@ from tests.support.timing import (
     events,
     metrics,
     models_of,
-    taking,
     trained,
     trained_from,
+    with_durations,
 )
 
 
@@ -67,7 +67,7 @@ class TestFedBuff:
 
     @pytest.mark.parametrize("weight", ["uniform", "method"])
     def test_a_slow_oracle(self, tmp_path: Path, weight: str) -> None:
-        experiment = taking((1.0, 2.0, 4.0), *FEDBUFF, f"asynchrony.weight={weight}")
+        experiment = with_durations((1.0, 2.0, 4.0), *FEDBUFF, f"asynchrony.weight={weight}")
         models = models_of(experiment, tmp_path)
         sizes = experiment.partition.train.sizes()
         for round_idx in range(4):
@@ -101,7 +101,7 @@ class TestFedBuff:
 
     def test_a_stale_sparse_update_counts_on_its_own_mask(self, tmp_path: Path) -> None:
         """FedDST's masks move; covmean divides each weight by those that hold it, and keeps those that nobody holds."""
-        experiment = taking(
+        experiment = with_durations(
             (1.0, 2.0, 8.0),
             *FEDBUFF,
             "algorithm.name=feddst",
@@ -165,7 +165,7 @@ class TestFedAsync:
         ],
     )
     def test_a_slow_oracle(self, tmp_path: Path, options: tuple[str, ...], share: Any) -> None:
-        experiment = taking((1.0, 4.0, 5.0), *FEDASYNC, "training.rounds=9", *options)
+        experiment = with_durations((1.0, 4.0, 5.0), *FEDASYNC, "training.rounds=9", *options)
         models = models_of(experiment, tmp_path)
         mine = _with_repeats(events(tmp_path))
         assert [e["round_idx"] for e in mine] == list(range(9))
@@ -179,7 +179,7 @@ class TestFedAsync:
             np.testing.assert_allclose(models[round_idx + 1].numpy(), expected, rtol=0, atol=2e-7)
 
     def test_the_whole_of_each_model_is_the_last_one_s(self, tmp_path: Path) -> None:
-        experiment = taking(
+        experiment = with_durations(
             (1.0, 1.5),
             *FEDASYNC,
             "training.clients_per_round=2",
@@ -197,7 +197,7 @@ class TestStaleness:
     """Updates that are too stale are left out."""
 
     def _drive(self, tmp_path: Path, *options: str) -> list[dict[str, Any]]:
-        experiment = taking(
+        experiment = with_durations(
             (1.0, 8.0), *FEDASYNC, "training.clients_per_round=2", "training.rounds=9", REMEMBERING, *options
         )
         drive(experiment, tmp_path)
@@ -223,7 +223,7 @@ class TestStaleness:
 
 def test_a_method_without_a_model_in_its_updates(tmp_path: Path) -> None:
     """`Voting`: the discount is the weight. At 4 s client 2 is two steps old and client 1 one."""
-    experiment = taking(
+    experiment = with_durations(
         (1.0, 2.0, 4.0), *FEDBUFF, "algorithm.name=tests.support.methods:Voting", "training.rounds=3"
     )
     drive(experiment, tmp_path)

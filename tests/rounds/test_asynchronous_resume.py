@@ -1,4 +1,4 @@
-"""Asynchronous runs that are killed, whose tasks fail, and whose clients come and go."""
+"""Asynchronous runs with kills, failed tasks and changing availability."""
 
 from pathlib import Path
 
@@ -22,8 +22,8 @@ from tests.support.timing import (
     brief,
     events,
     metrics,
-    taking,
-    there_in,
+    with_availability,
+    with_durations,
 )
 
 RESUMED = {
@@ -54,7 +54,7 @@ class TestResume:
 
     @pytest.mark.parametrize("num_rounds", [1, 2, 3])
     def test_stopped_after_some_rounds(self, tmp_path: Path, num_rounds: int) -> None:
-        experiment = taking(
+        experiment = with_durations(
             (1.0, 2.0, 4.0), *FEDBUFF, REMEMBERING, "training.rounds=5", "training.eval_every=1"
         )
         undisturbed = drive(experiment, tmp_path / "undisturbed")
@@ -66,7 +66,9 @@ class TestResume:
     def test_an_extended_run_is_the_longer_one(self, tmp_path: Path) -> None:
         """What was under way when the last round ended counts in those that follow."""
         short, longer = (
-            taking((1.0, 2.0, 8.0), *FEDBUFF, REMEMBERING, f"training.rounds={n}", "training.eval_every=1")
+            with_durations(
+                (1.0, 2.0, 8.0), *FEDBUFF, REMEMBERING, f"training.rounds={n}", "training.eval_every=1"
+            )
             for n in (3, 7)
         )
         undisturbed = drive(longer, tmp_path / "longer")
@@ -77,10 +79,10 @@ class TestResume:
 
     @staticmethod
     def _slow_and_quick() -> Experiment:
-        return taking((1.0, 6.0), *FEDASYNC, "training.clients_per_round=2", "training.rounds=15")
+        return with_durations((1.0, 6.0), *FEDASYNC, "training.clients_per_round=2", "training.rounds=15")
 
     def test_old_server_states_stay_as_long_as_a_task_needs_them(self, tmp_path: Path) -> None:
-        """Client 1's second task begins after round 5, at 6 s, and is there at 12 s, in round 12.
+        """Client 1's second task begins after round 5, at 6 s, and its update arrives at 12 s, in round 12.
 
         After rounds 5 and 12 client 0 is under way with the model before that, since both come at the same moment.
         What the commit before the last one needs is kept too.
@@ -96,7 +98,7 @@ class TestResume:
         assert kept == [*last_two, [4, 5, 6], [5, 6, 7], *under_way, [5, 11, 12], [11, 12, 13], [12, 13, 14]]
 
     @pytest.mark.parametrize("num_rounds", [6, 7, 10, 13])
-    def test_one_may_go_back_by_a_commit(self, tmp_path: Path, num_rounds: int) -> None:
+    def test_resume_from_the_checkpoint_before_the_last(self, tmp_path: Path, num_rounds: int) -> None:
         experiment = self._slow_and_quick()
         undisturbed = drive(experiment, tmp_path / "undisturbed")
         drive(experiment, tmp_path / "back", killed_after=num_rounds)
@@ -117,8 +119,8 @@ class TestResume:
         with pytest.raises(CheckpointError, match=r"server-000005\.safetensors"):
             drive(experiment, tmp_path)
 
-    def test_a_run_that_is_done_trains_nothing_when_it_is_opened_again(self, tmp_path: Path) -> None:
-        experiment = taking((1.0, 2.0, 4.0), *FEDBUFF)
+    def test_reopened_finished_run_trains_nothing(self, tmp_path: Path) -> None:
+        experiment = with_durations((1.0, 2.0, 4.0), *FEDBUFF)
         drive(experiment, tmp_path)
         executor = Flaky(experiment, {})
         drive(experiment, tmp_path, executor=executor)
@@ -128,7 +130,7 @@ class TestResume:
 class TestFailures:
     """Tasks that fail."""
 
-    def test_retried_they_leave_no_trace_in_the_result(self, tmp_path: Path) -> None:
+    def test_retries_do_not_change_the_result(self, tmp_path: Path) -> None:
         experiment = prepared(*TIERS, REMEMBERING)
         undisturbed = drive(experiment, tmp_path / "a")
         flaky = Flaky(experiment, {(0, 0): 2, (1, 0): 1, (2, 1): 2})
@@ -140,9 +142,9 @@ class TestFailures:
         ]
         assert sum(row["fleet/failures"] for row in metrics(tmp_path / "b")) >= 3
 
-    def test_dropped_the_place_is_given_to_another(self, tmp_path: Path) -> None:
-        """Three of six at work; whoever fails makes room at the least time at which it could have been there."""
-        experiment = taking((2.0,) * 6, *FEDBUFF, "runtime.failure_policy=drop")
+    def test_dropped_failure_frees_the_place(self, tmp_path: Path) -> None:
+        """Three of six clients train. A failed task frees its place at the lower bound of its arrival."""
+        experiment = with_durations((2.0,) * 6, *FEDBUFF, "runtime.failure_policy=drop")
         first = CohortSampler(experiment).cohort(0)
         drive(experiment, tmp_path, executor=Flaky(experiment, {(0, 0): 1}))
         assert metrics(tmp_path)[0]["fleet/failures"] == 1
@@ -155,7 +157,7 @@ class TestFailures:
 
     def test_when_all_fail_the_run_ends_and_says_why(self, tmp_path: Path) -> None:
         options = ("algorithm.name=tests.support.methods:Misbehaving", "runtime.failure_policy=drop")
-        experiment = taking(
+        experiment = with_durations(
             (1.0,), *FEDBUFF, *options, "algorithm.client_id=0", "training.clients_per_round=1"
         )
         with pytest.raises(
@@ -167,12 +169,12 @@ class TestFailures:
 
 
 class TestAvailability:
-    """Clients come and go."""
+    """Clients whose availability changes."""
 
-    def test_only_those_who_are_there_begin(self, tmp_path: Path) -> None:
-        """Client 0 leaves for good at 2.5 s, in its third task; client 1 comes at 5 s; client 2 is there always."""
-        experiment = there_in(
-            taking((1.0, 1.0, 4.0), *FEDASYNC, "training.clients_per_round=2", "training.rounds=6"),
+    def test_only_available_clients_start(self, tmp_path: Path) -> None:
+        """Client 0 leaves for good at 2.5 s, in its third task; client 1 comes at 5 s; client 2 is always available."""
+        experiment = with_availability(
+            with_durations((1.0, 1.0, 4.0), *FEDASYNC, "training.clients_per_round=2", "training.rounds=6"),
             [[(0.0, 2.5)], [(5.0, 99.0)], [(0.0, 99.0)]],
         )
         drive(experiment, tmp_path)
@@ -183,14 +185,14 @@ class TestAvailability:
             ((0, 2.0, 2.5), "vanished"),
             ((2, 0.0, 4.0), "used"),
         ]
-        # at 4 s client 2 alone is there and begins again; client 1 is seen when that comes, at 8 s
+        # at 4 s only client 2 is available and starts again; client 1 is seen when that comes, at 8 s
         assert found[4] == ((2, 4.0, 8.0), "used")
         assert found[5] == ((1, 8.0, 9.0), "used")
         assert events(tmp_path)[2]["upload_bytes"] == 0
 
-    def test_where_nobody_is_at_work_the_clock_moves_on_by_looks(self, tmp_path: Path) -> None:
-        experiment = there_in(
-            taking((1.0, 1.0), *FEDASYNC, "training.clients_per_round=2", "training.rounds=3"),
+    def test_clock_advances_by_poll_interval_when_no_client_trains(self, tmp_path: Path) -> None:
+        experiment = with_availability(
+            with_durations((1.0, 1.0), *FEDASYNC, "training.clients_per_round=2", "training.rounds=3"),
             [[(0.0, 1.0), (100.0, 999.0)], []],
         )
         drive(experiment, tmp_path)
@@ -201,9 +203,10 @@ class TestAvailability:
         ]
         assert [row["time/emulated_s"] for row in metrics(tmp_path)] == [1.0, 2 * POLL_INTERVAL_S + 1.0, 1.0]
 
-    def test_it_ends_after_a_week(self, tmp_path: Path) -> None:
-        experiment = there_in(
-            taking((1.0,), *FEDASYNC, "training.clients_per_round=1", "training.rounds=3"), [[(0.0, 1.0)]]
+    def test_wait_raises_after_a_week(self, tmp_path: Path) -> None:
+        experiment = with_availability(
+            with_durations((1.0,), *FEDASYNC, "training.clients_per_round=1", "training.rounds=3"),
+            [[(0.0, 1.0)]],
         )
         with pytest.raises(
             RoundError, match=r"^round 1: no client was available for a week of emulated time$"
@@ -211,7 +214,7 @@ class TestAvailability:
             drive(experiment, tmp_path)
         assert len(metrics(tmp_path)) == 1
 
-    def test_a_mask_is_charged_to_those_who_lack_it(self, tmp_path: Path) -> None:
+    def test_mask_is_billed_once_to_each_client(self, tmp_path: Path) -> None:
         options = ("algorithm.name=randommask", "sparsity.allocation=uniform", "training.rounds=8")
         experiment = prepared(*TIERS, *options)
         drive(experiment, tmp_path)

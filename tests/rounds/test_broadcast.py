@@ -35,8 +35,8 @@ def _dense(experiment: Experiment) -> ServerState:
     return ServerState(params=torch.from_numpy(experiment.initial.copy()))
 
 
-#: a task whose client is sent nothing beside the broadcast
-JOB = TaskRequest(ClientTask(round_idx=0, position=0, client_id=0), None)
+#: a task whose client gets no unicast
+REQUEST = TaskRequest(ClientTask(round_idx=0, position=0, client_id=0), None)
 
 
 def _varint_bytes(number: int) -> int:
@@ -46,23 +46,26 @@ def _varint_bytes(number: int) -> int:
 
 @pytest.mark.parametrize(("dtype", "value_bytes"), [("float32", 4), ("float16", 2)])
 class TestDownloadBytes:
-    """The encoded length of what a client lacks."""
+    """A client is billed only for data that it does not already have."""
 
-    def test_a_dense_model_is_sent_whole_whatever_a_client_holds(self, dtype: str, value_bytes: int) -> None:
+    def test_dense_model_costs_the_same_for_every_client(self, dtype: str, value_bytes: int) -> None:
         experiment = prepared(f"wire.value_dtype={dtype}")
         broadcast = Broadcast.of(experiment, _dense(experiment))
         expected = HEADERS + value_bytes * (WEIGHTS + BIASES)
         assert broadcast.message.buffer.nbytes == expected
         assert broadcast.mask_digest is None
-        assert [broadcast.download_bytes(JOB, held) for held in (None, "another")] == [expected, expected]
+        assert [broadcast.download_bytes(REQUEST, shared_mask) for shared_mask in (None, "another")] == [
+            expected,
+            expected,
+        ]
 
-    def test_a_mask_costs_its_bitmap_unless_the_client_holds_it(self, dtype: str, value_bytes: int) -> None:
+    def test_mask_costs_its_bitmap_unless_the_client_has_it(self, dtype: str, value_bytes: int) -> None:
         experiment = prepared(f"wire.value_dtype={dtype}")
         broadcast = Broadcast.of(experiment, _masked(experiment, WEIGHTS // 2, step=2))
         values = HEADERS + value_bytes * (WEIGHTS // 2 + BIASES)
-        assert broadcast.download_bytes(JOB, None) == broadcast.message.buffer.nbytes == values + BITMAP
-        assert broadcast.download_bytes(JOB, "another") == values + BITMAP
-        assert broadcast.download_bytes(JOB, broadcast.mask_digest) == values
+        assert broadcast.download_bytes(REQUEST, None) == broadcast.message.buffer.nbytes == values + BITMAP
+        assert broadcast.download_bytes(REQUEST, "another") == values + BITMAP
+        assert broadcast.download_bytes(REQUEST, broadcast.mask_digest) == values
 
     def test_a_thin_mask_costs_its_gaps(self, dtype: str, value_bytes: int) -> None:
         experiment = prepared(f"wire.value_dtype={dtype}")
@@ -71,17 +74,17 @@ class TestDownloadBytes:
         section = sum(_varint_bytes(gap) for gap in gaps)
         assert section == 80
         values = HEADERS + value_bytes * (40 + BIASES)
-        assert broadcast.download_bytes(JOB, None) == values + section
-        assert broadcast.download_bytes(JOB, broadcast.mask_digest) == values
+        assert broadcast.download_bytes(REQUEST, None) == values + section
+        assert broadcast.download_bytes(REQUEST, broadcast.mask_digest) == values
 
     def test_a_mask_that_leaves_nothing_out_costs_nothing(self, dtype: str, value_bytes: int) -> None:
         experiment = prepared(f"wire.value_dtype={dtype}")
         broadcast = Broadcast.of(experiment, _masked(experiment, WEIGHTS))
         expected = HEADERS + value_bytes * (WEIGHTS + BIASES)
-        assert {broadcast.download_bytes(JOB, h) for h in (None, broadcast.mask_digest)} == {expected}
+        assert {broadcast.download_bytes(REQUEST, h) for h in (None, broadcast.mask_digest)} == {expected}
 
 
-def test_two_masks_have_two_names_and_one_mask_one() -> None:
+def test_mask_digest_identifies_the_mask() -> None:
     experiment = prepared()
     first = Broadcast.of(experiment, _masked(experiment, 100))
     again = Broadcast.of(experiment, _masked(experiment, 100))
@@ -92,13 +95,13 @@ def test_two_masks_have_two_names_and_one_mask_one() -> None:
     assert first.mask_digest == mask_digest(experiment.setting.layout.restrict(mask))
 
 
-def test_what_the_server_computes_with_is_what_the_clients_decode() -> None:
+def test_server_and_clients_decode_the_same_values() -> None:
     experiment = prepared("wire.value_dtype=float16")
     state = _masked(experiment, 1000, step=3)
     broadcast = Broadcast.of(experiment, state)
     model = unpack_model(experiment.setting.layout, decode(broadcast.message.buffer))
     assert model is not None
-    received = broadcast.received_by(JOB)
+    received = broadcast.received_by(REQUEST)
     assert received is not None
     assert torch.equal(model.values, received.values)
     assert state.mask is not None
@@ -112,7 +115,7 @@ def test_what_the_server_computes_with_is_what_the_clients_decode() -> None:
 def test_float32_changes_no_bit() -> None:
     experiment = prepared()
     state = _dense(experiment)
-    received = Broadcast.of(experiment, state).received_by(JOB)
+    received = Broadcast.of(experiment, state).received_by(REQUEST)
     assert received is not None
     assert torch.equal(received.values, state.params)
 

@@ -92,7 +92,7 @@ def test_bytes_flops_and_seconds_are_those_of_the_clients(tmp_path: Path) -> Non
 
 
 def test_wall_seconds_cover_the_whole_run_once(tmp_path: Path) -> None:
-    """With a clock that goes on by one at each look: at the start, after each fold, at each commit.
+    """With a clock that advances by one at each reading: at the start, after each fold, at each commit.
 
     Round r + 1 begins where round r was folded, so that the commit of round r falls into it.
     """
@@ -126,7 +126,7 @@ class TestMaskOnTheWire:
         assert len(seen) > 3
 
     def test_again_when_it_has_changed(self, tmp_path: Path) -> None:
-        """`Remembering` draws a new mask for rounds 2, 4, ...; everybody takes part in every round."""
+        """`Remembering` draws a new mask for rounds 2, 4, ...; every client takes part in every round."""
         experiment = prepared(REMEMBERING, "training.rounds=5", "training.clients_per_round=6")
         drive(experiment, tmp_path)
         by_round: dict[int, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Stragglers, and updates that are no messages."""
+"""Stragglers and damaged updates."""
 
 import json
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from tests.support.runs import drive, prepared
 
 @final
 class Garbling:
-    """An executor whose first results of client 0, so many of them, arrive with a flipped byte."""
+    """An executor that flips a byte in the first results of client 0."""
 
     description = "garbling"
 
@@ -36,8 +36,8 @@ class Garbling:
     def submit(self, message: Message, jobs: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
         return self._inner.submit(message, jobs)
 
-    def result(self, ticket: TaskHandle) -> Outcome[Any]:
-        outcome = self._inner.result(ticket)
+    def result(self, handle: TaskHandle) -> Outcome[Any]:
+        outcome = self._inner.result(handle)
         if self._left and isinstance(outcome, ClientUpdate) and outcome.client_id == 0:
             self._left -= 1
             garbled = np.array(outcome.buffer)
@@ -90,7 +90,7 @@ def test_stragglers_are_left_out_and_the_round_ends_at_the_deadline(tmp_path: Pa
     assert not torch.equal(params(tmp_path / "all"), params(tmp_path / "late"))
 
 
-def test_a_deadline_that_nobody_meets_ends_the_run(tmp_path: Path) -> None:
+def test_deadline_without_any_update_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(RoundError, match=r"round 0 has 0 updates.*within fleet\.deadline_s=1e-09"):
         drive(prepared("fleet.deadline_s=1e-9"), tmp_path)
     assert RunStore(tmp_path).folder.is_dir()

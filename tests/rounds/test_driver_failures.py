@@ -1,4 +1,4 @@
-"""Clients that fail: tried again without a trace, or left out and counted, and never swallowed."""
+"""Failed clients: retried without effect on the result, or left out and counted."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ class TestRetry:
             {(r, p): 1 for r in range(4) for p in range(3)},
         ],
     )
-    def test_it_leaves_no_trace_in_the_result(
+    def test_retry_does_not_change_the_result(
         self, tmp_path: Path, failures: dict[tuple[int, int], int]
     ) -> None:
         experiment = prepared(REMEMBERING)
@@ -62,7 +62,7 @@ class TestRetry:
         assert len(flaky.submitted) == 12 + sum(by_round)
 
     @pytest.mark.parametrize("max_retries", [0, 1, 2])
-    def test_it_ends_the_run_when_no_try_is_left(self, tmp_path: Path, max_retries: int) -> None:
+    def test_last_failed_try_ends_the_run(self, tmp_path: Path, max_retries: int) -> None:
         experiment = prepared(f"runtime.max_retries={max_retries}")
         flaky = Flaky(experiment, {(2, 1): max_retries + 1})
         with pytest.raises(RoundError) as caught:
@@ -77,7 +77,7 @@ class TestRetry:
         assert flaky.submitted.count((2, 1)) == max_retries + 1
         assert [r.round_idx for r in _records(tmp_path)] == [0, 1]
 
-    def test_a_run_ended_by_failures_can_go_on(self, tmp_path: Path) -> None:
+    def test_run_ended_by_failures_can_resume(self, tmp_path: Path) -> None:
         experiment = prepared(REMEMBERING)
         undisturbed = drive(experiment, tmp_path / "undisturbed")
         with pytest.raises(RoundError):
@@ -166,7 +166,7 @@ class TestDrop:
 
 
 def test_updates_fold_in_plan_order(tmp_path: Path) -> None:
-    """Whatever an executor finishes first."""
+    """The order in which an executor finishes tasks does not matter."""
     experiment = prepared(REMEMBERING)
     flaky = Flaky(experiment, {})
     lazy = drive(experiment, tmp_path / "lazy", executor=flaky)

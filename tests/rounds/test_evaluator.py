@@ -154,7 +154,7 @@ def _part(metrics: dict[str, float], prefix: str) -> dict[str, float]:
 
 
 class Counting(Flaky):
-    """How many jobs are in the executor's hands at most."""
+    """Counts the largest number of open requests."""
 
     def __init__(self, experiment: Experiment) -> None:
         super().__init__(experiment, {})
@@ -165,10 +165,10 @@ class Counting(Flaky):
         self.most = max(self.most, self.outstanding)
         return super().submit(message, jobs)
 
-    def result(self, ticket: TaskHandle) -> Outcome[Any]:
+    def result(self, handle: TaskHandle) -> Outcome[Any]:
         self.outstanding -= 1
         self.num_done += 1
-        return super().result(ticket)
+        return super().result(handle)
 
 
 class TestClientsOwnModels:
@@ -194,7 +194,7 @@ class TestClientsOwnModels:
         assert metrics["eval/client_accuracy_mean"] != metrics["personal/accuracy_mean"]
 
     def test_many_clients_are_scored_a_few_at_a_time(self, tmp_path: Path) -> None:
-        """All of 40, with no more than two chunks' messages and states in the executor's hands."""
+        """All of 40, with no more than two chunks' messages and states open at the same time."""
         experiment = prepared(
             *self.STUBBORN, "training.rounds=1", "fleet.num_clients=40", "data.partition.kind=iid"
         )
@@ -298,7 +298,7 @@ class TestClientsOwnModels:
         assert '"client_id": 5' in line
 
     def test_a_round_is_kept_though_its_clients_cannot_be_scored(self, tmp_path: Path) -> None:
-        """The run ends, and goes on from the round that was trained."""
+        """The run ends, and resumes after the trained round."""
         experiment = prepared(*self.STUBBORN, "training.rounds=2", "runtime.max_retries=1")
         with pytest.raises(RoundError, match="client 5, round 0"):
             drive(experiment, tmp_path, executor=Flaky(experiment, {(0, 5): 9}))

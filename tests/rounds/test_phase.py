@@ -92,7 +92,7 @@ class TestProbes:
         assert found == pytest.approx((first**2 + second**2) / (first + second), rel=1e-12)
 
     def test_a_client_remembers_that_it_was_asked(self, tmp_path: Path) -> None:
-        """Also when it trains in the same round: everybody does."""
+        """Also when it trains in the same round, as every client does."""
         experiment = prepared(ASKING, "training.clients_per_round=6")
         drive(experiment, tmp_path)
         states = committed(experiment, tmp_path).client_states
@@ -102,7 +102,7 @@ class TestProbes:
         assert all(bool(state.start.count_nonzero()) for state in states.values())
 
     def test_bytes_operations_and_seconds_are_in_the_round_s(self, tmp_path: Path) -> None:
-        """An answer is a gradient and a number, beside two names of 8 bytes; a gradient costs a training step."""
+        """An answer is a gradient and a number, and two names of 8 bytes; a gradient costs a training step."""
         experiment = prepared(ASKING, "fleet.name=five-tier")
         drive(experiment, tmp_path)
         down, up = HEADERS + 4 * SIZE, 12 + (24 + 4 * SIZE) + (24 + 8)
@@ -158,8 +158,8 @@ class TestProbes:
         experiment = prepared("training.rounds=1")
         state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
         broadcast = Broadcast.of(experiment, state)
-        job = broadcast.request(ClientTask(round_idx=0, position=0, client_id=0, kind="probe"), None)
-        failure = ClientRunner(experiment).run(job.task, broadcast.message.buffer, job.unicast, None)
+        request = broadcast.request(ClientTask(round_idx=0, position=0, client_id=0, kind="probe"), None)
+        failure = ClientRunner(experiment).run(request.task, broadcast.message.buffer, request.unicast, None)
         assert isinstance(failure, ClientFailure)
         assert failure.stage == "probe"
         assert failure.cause == "NotImplementedError: FedAvg plans probes without an on_probe"

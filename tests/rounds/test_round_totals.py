@@ -11,8 +11,8 @@ from tests.support.runs import REMEMBERING, drive
 from tests.support.timing import (
     events,
     metrics,
-    taking,
-    there_in,
+    with_availability,
+    with_durations,
 )
 
 #: the options of a mode, and what becomes of some of its updates
@@ -34,7 +34,7 @@ OUTCOMES = {"late": "stragglers", "surplus": "surplus", "vanished": "vanished", 
 
 def _experiment(mode: str) -> Experiment:
     """Ten clients of ten speeds on slow lines, of which one in four vanishes; client 3 is away for a while."""
-    experiment = taking(
+    experiment = with_durations(
         [float(k) for k in range(1, 11)],
         REMEMBERING,
         "training.clients_per_round=4",
@@ -45,7 +45,7 @@ def _experiment(mode: str) -> Experiment:
         downlink_bytes_per_s=5000.0,
     )
     away = [(0.0, 5.0), (20.0, 1e6)]
-    return there_in(experiment, [away if k == 3 else [(0.0, 1e6)] for k in range(10)])
+    return with_availability(experiment, [away if k == 3 else [(0.0, 1e6)] for k in range(10)])
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -1,4 +1,4 @@
-"""Who takes part: by the configured policy, by who is there, and by who is still at work."""
+"""The cohort by policy and availability, without busy clients."""
 
 from collections import Counter
 from math import inf
@@ -9,13 +9,13 @@ from orchestrator.errors import RoundError
 from orchestrator.federation.seeds import stream
 from orchestrator.rounds.sampler import POLL_INTERVAL_S, CohortSampler
 from tests.support.runs import prepared
-from tests.support.timing import there_in
+from tests.support.timing import with_availability
 
 
 class TestUniform:
-    """The default: nobody looks at samples or devices."""
+    """The default policy ignores samples and devices."""
 
-    def test_a_round_has_a_stream_of_its_own(self) -> None:
+    def test_each_round_has_its_own_stream(self) -> None:
         experiment = prepared()
         expected = stream(0, "server", 5, "selection").choice(6, 3, replace=False)
         assert CohortSampler(experiment).cohort(5) == tuple(expected)
@@ -35,7 +35,7 @@ class TestUniform:
         selector = CohortSampler(prepared("training.with_replacement=true", "training.clients_per_round=9"))
         assert len(selector.cohort(0)) == 9
 
-    def test_so_many_are_drawn_as_are_asked_for(self) -> None:
+    def test_cohort_has_the_requested_size(self) -> None:
         selector = CohortSampler(prepared())
         assert [len(selector.cohort(0, count=count)) for count in (1, 2, 6)] == [1, 2, 6]
 
@@ -44,10 +44,10 @@ class TestUniform:
     ("clients_per_round", "over_selection", "expected"),
     [(5, 1.0, 5), (5, 1.3, 7), (10, 1.3, 13), (10, 1.31, 14), (3, 1.1, 4), (15, 2.0, 20), (1, 1.0, 1)],
 )
-def test_so_many_more_are_drawn_than_are_needed(
+def test_over_selection_enlarges_the_cohort(
     clients_per_round: int, over_selection: float, expected: int
 ) -> None:
-    """Rounded up, but for what floating point adds (10 x 1.3 is 13), and never more than there are."""
+    """Rounded up, except for float error (10 x 1.3 is 13), and at most the number of clients."""
     selector = CohortSampler(
         prepared(
             "fleet.num_clients=20",
@@ -55,11 +55,11 @@ def test_so_many_more_are_drawn_than_are_needed(
             f"fleet.over_selection={over_selection}",
         )
     )
-    assert selector.num_drawn == expected
+    assert selector.cohort_size == expected
     assert len(selector.cohort(0)) == expected
 
 
-def test_by_samples_clients_with_more_come_more_often() -> None:
+def test_clients_are_sampled_in_proportion_to_their_samples() -> None:
     """The first of each draw is client k with probability n_k / n: within five standard deviations."""
     experiment = prepared("selection.kind=samples")
     sizes = experiment.partition.train.sizes()
@@ -73,11 +73,11 @@ def test_by_samples_clients_with_more_come_more_often() -> None:
 
 
 class TestAvailable:
-    """Of those who are there, those who stay longest."""
+    """The policy prefers clients that stay available longest."""
 
-    def test_they_are_taken_in_that_order(self) -> None:
+    def test_cohort_is_ordered_by_remaining_availability(self) -> None:
         """With as many candidates as clients, chance only decides between those that stay equally long."""
-        experiment = there_in(
+        experiment = with_availability(
             prepared("selection.kind=available", "selection.candidates=6"),
             [[(0, 50)], [(0, 10)], [(0, 90)], [(5, 999)], [(0, 70)], [(0, 60)]],
         )
@@ -86,42 +86,42 @@ class TestAvailable:
         assert CohortSampler(experiment).cohort(0, now_s=5.0, busy={3, 4}) == (2, 5, 0)
         assert CohortSampler(experiment).cohort(0, now_s=80.0) == (3, 2)
 
-    def test_only_some_are_asked(self) -> None:
-        """Four candidates for a cohort of two: as drawn, by how long they stay."""
+    def test_only_candidates_are_compared(self) -> None:
+        """Four candidates for a cohort of two, ordered by remaining availability."""
         options = ("training.clients_per_round=2", "fleet.num_clients=40")
         intervals = [[(0.0, 100.0 - k)] for k in range(40)]
-        experiment = there_in(prepared("selection.kind=available", *options), intervals)
-        asked = CohortSampler(there_in(prepared(*options), intervals)).cohort(3, count=4)
+        experiment = with_availability(prepared("selection.kind=available", *options), intervals)
+        asked = CohortSampler(with_availability(prepared(*options), intervals)).cohort(3, count=4)
         assert CohortSampler(experiment).cohort(3) == tuple(sorted(asked)[:2])
 
-    def test_where_everybody_stays_it_is_the_order_drawn(self) -> None:
+    def test_equal_availability_keeps_the_order_of_sampling(self) -> None:
         everybody = CohortSampler(prepared("selection.kind=available", "selection.candidates=6"))
         assert everybody.cohort(0) == CohortSampler(prepared()).cohort(0, count=6)[:3]
 
 
 class TestPowerOfChoice:
-    """Candidates by samples, and of them those with the largest loss."""
+    """Candidates are sampled by samples; those with the largest losses train."""
 
-    def test_the_candidates_are_twice_the_cohort_or_as_many_as_are_asked_for(self) -> None:
+    def test_candidates_are_twice_the_cohort_or_as_configured(self) -> None:
         base = ("selection.kind=power_of_choice", "fleet.num_clients=12")
         assert len(CohortSampler(prepared(*base)).cohort(0)) == 6
         assert len(CohortSampler(prepared(*base, "selection.candidates=4")).cohort(0)) == 4
         assert len(CohortSampler(prepared(*base, "training.clients_per_round=8")).cohort(0)) == 12
         assert len(CohortSampler(prepared(*base, "fleet.over_selection=1.5")).cohort(0)) == 10
 
-    def test_they_are_drawn_by_samples(self) -> None:
+    def test_candidates_are_sampled_by_samples(self) -> None:
         options = ("fleet.num_clients=12", "training.clients_per_round=3")
         asked = CohortSampler(prepared(*options, "selection.kind=power_of_choice")).cohort(4)
         assert asked == CohortSampler(prepared(*options, "selection.kind=samples")).cohort(4, count=6)
 
-    def test_the_largest_losses_win_and_of_equal_ones_those_drawn_first(self) -> None:
+    def test_largest_losses_win_and_ties_go_to_the_first(self) -> None:
         selector = CohortSampler(prepared("selection.kind=power_of_choice"))
         assert selector.largest_losses({5: 0.5, 3: 2.0, 1: 0.5, 0: 0.1, 4: 0.5}) == (3, 5, 1)
         assert selector.largest_losses({5: 0.5}) == (5,)
 
-    def test_only_this_policy_asks_first(self) -> None:
+    def test_only_power_of_choice_needs_losses(self) -> None:
         kinds = ("uniform", "samples", "available", "power_of_choice")
-        assert [CohortSampler(prepared(f"selection.kind={kind}")).asks_first for kind in kinds] == [
+        assert [CohortSampler(prepared(f"selection.kind={kind}")).needs_losses for kind in kinds] == [
             False,
             False,
             False,
@@ -130,8 +130,8 @@ class TestPowerOfChoice:
 
 
 @pytest.mark.parametrize("kind", ["uniform", "samples", "available", "power_of_choice"])
-def test_nobody_is_drawn_who_is_away_or_at_work(kind: str) -> None:
-    experiment = there_in(
+def test_only_available_idle_clients_are_sampled(kind: str) -> None:
+    experiment = with_availability(
         prepared(f"selection.kind={kind}"),
         [[(0, 50)], [(10, 50)], [(0, 10), (20, 30)], [(0, 50)], [], [(0, 50)]],
     )
@@ -143,11 +143,11 @@ def test_nobody_is_drawn_who_is_away_or_at_work(kind: str) -> None:
 
 
 class TestWaiting:
-    """A round without any client waits for one."""
+    """A round without an available client waits."""
 
-    def test_the_clock_moves_on_by_looks(self) -> None:
-        """Client 1 comes at 130 s: seen at the third look after 7 s; client 0 is there by then, but at work."""
-        experiment = there_in(
+    def test_clock_advances_by_the_poll_interval(self) -> None:
+        """Client 1 comes at 130 s: the third check after 7 s finds it. Client 0 is available by then, but busy."""
+        experiment = with_availability(
             prepared("fleet.num_clients=2", "training.clients_per_round=2"), [[(0, 999)], [(130, 999)]]
         )
         assert CohortSampler(experiment).wait_for_cohort(0, 7.0, {0: inf}) == (
@@ -155,18 +155,18 @@ class TestWaiting:
             7.0 + 3 * POLL_INTERVAL_S,
         )
 
-    def test_where_somebody_is_there_it_stands_still(self) -> None:
+    def test_clock_stays_when_a_client_is_available(self) -> None:
         experiment = prepared()
         cohort, now_s = CohortSampler(experiment).wait_for_cohort(2, 7.25)
         assert (cohort, now_s) == (CohortSampler(experiment).cohort(2), 7.25)
 
-    def test_a_round_takes_those_who_arethere_in(self) -> None:
-        experiment = there_in(prepared(), [[(0, 9)], [], [(0, 9)], [], [], []])
+    def test_cohort_may_be_smaller_than_configured(self) -> None:
+        experiment = with_availability(prepared(), [[(0, 9)], [], [(0, 9)], [], [], []])
         cohort, now_s = CohortSampler(experiment).wait_for_cohort(0, 1.0)
         assert (set(cohort), now_s) == ({0, 2}, 1.0)
 
-    def test_it_ends_after_a_week(self) -> None:
-        experiment = there_in(
+    def test_wait_raises_after_a_week(self) -> None:
+        experiment = with_availability(
             prepared("fleet.num_clients=2", "training.clients_per_round=1"), [[(0, 9)], [(0, 7 * 86400)]]
         )
         assert CohortSampler(experiment).wait_for_cohort(0, 9.0) == ((1,), 9.0)

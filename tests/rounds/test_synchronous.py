@@ -1,4 +1,4 @@
-"""Rounds that wait: updates that come late, more clients than are needed, losses first."""
+"""Synchronous rounds: late updates, over-selection and power-of-choice."""
 
 from pathlib import Path
 
@@ -28,8 +28,8 @@ from tests.support.timing import (
     events,
     metrics,
     models_of,
-    taking,
     trained_from,
+    with_durations,
 )
 
 LATE = ("fleet.deadline_s=2", "fleet.late=keep")
@@ -39,12 +39,12 @@ class TestLate:
     """Three clients that take 1 s, 1 s and 3.5 s, and 2 s to a round.
 
     Clients 0 and 1 make rounds 0 (2 s, for client 2 is waited for), 1 and 2 (1 s each, for it is not asked); its
-    update is there at 3.5 s, before round 2 ends at 4 s.
+    update arrives at 3.5 s, before round 2 ends at 4 s.
     """
 
     @staticmethod
     def _experiment(*overrides: str) -> Experiment:
-        return taking((1.0, 1.0, 3.5), *LATE, *overrides)
+        return with_durations((1.0, 1.0, 3.5), *LATE, *overrides)
 
     def test_an_update_counts_in_the_round_in_which_it_arrives(self, tmp_path: Path) -> None:
         drive(self._experiment(), tmp_path)
@@ -89,9 +89,9 @@ class TestLate:
         without = sum(n * values for n, values in zip(sizes[:2], x[:2], strict=True)) / sizes[:2].sum()
         assert np.abs(w[3].numpy() - without).max() > 1e-3
 
-    def test_dropped_it_never_counts(self, tmp_path: Path) -> None:
+    def test_dropped_late_update_never_counts(self, tmp_path: Path) -> None:
         """The other policy: client 2 is drawn again, and is late again."""
-        experiment = taking((1.0, 1.0, 3.5), "fleet.deadline_s=2")
+        experiment = with_durations((1.0, 1.0, 3.5), "fleet.deadline_s=2")
         drive(experiment, tmp_path)
         assert [row["fleet/stragglers"] for row in metrics(tmp_path)] == [1, 1, 1, 1]
         assert [row["time/emulated_s"] for row in metrics(tmp_path)] == [2.0] * 4
@@ -115,14 +115,14 @@ class TestLate:
         assert drive(longer, tmp_path / "extended").params_sha256() == undisturbed.params_sha256()
         assert_same_run(tmp_path / "extended", tmp_path / "longer")
 
-    def test_a_run_that_is_done_trains_nothing_when_it_is_opened_again(self, tmp_path: Path) -> None:
+    def test_reopened_finished_run_trains_nothing(self, tmp_path: Path) -> None:
         experiment = self._experiment("training.rounds=2")
         drive(experiment, tmp_path)
         executor = Flaky(experiment, {})
         drive(experiment, tmp_path, executor=executor)
         assert executor.submitted == []
 
-    def test_its_client_keeps_its_state_until_it_arrives(self, tmp_path: Path) -> None:
+    def test_client_state_changes_when_the_late_update_arrives(self, tmp_path: Path) -> None:
         """And is drawn again only then, with what it has trained before."""
         experiment = self._experiment(REMEMBERING, "sparsity.level=0", "training.rounds=7")
         num_tasks, starts = [], []
@@ -133,7 +133,7 @@ class TestLate:
         assert num_tasks == [[1, 1, 0], [2, 2, 0], [3, 3, 1], [4, 4, 1], [5, 5, 1], [6, 6, 2], [7, 7, 2]]
         assert starts == [[], [], [0.0], [0.0], [0.0], [0.0, 4.0], [0.0, 4.0]]
 
-    def test_what_fails_when_it_is_trained_again_is_written_down(self, tmp_path: Path) -> None:
+    def test_failure_of_a_restored_task_is_logged(self, tmp_path: Path) -> None:
         experiment = self._experiment()
         drive(experiment, tmp_path, killed_after=1)
         position = cohort(experiment, 0).index(2)
@@ -144,19 +144,19 @@ class TestLate:
         assert [row["fleet/failures"] for row in metrics(tmp_path)].count(1) == 1
 
     @pytest.mark.parametrize("method", ["ssfl", "prunefl"])
-    def test_methods_with_rounds_of_their_own_are_refused(self, method: str) -> None:
+    def test_methods_that_plan_their_own_rounds_are_rejected(self, method: str) -> None:
         with pytest.raises(ConfigError, match=rf"^fleet\.late=keep: {method} .*; use drop$"):
             fresh(f"algorithm.name={method}", *LATE)
 
 
 class TestOverSelection:
-    """Two of six are needed, three are drawn."""
+    """The round needs two of six clients and samples three."""
 
     OPTIONS = ("training.clients_per_round=2", "fleet.over_selection=1.5")
 
-    def test_the_surplus_is_paid_for_and_does_not_count(self, tmp_path: Path) -> None:
+    def test_surplus_is_billed_and_does_not_count(self, tmp_path: Path) -> None:
         seconds = (6.0, 5.0, 4.0, 3.0, 2.0, 1.0)
-        experiment = taking(seconds, *self.OPTIONS)
+        experiment = with_durations(seconds, *self.OPTIONS)
         w = models_of(experiment, tmp_path)
         sizes = experiment.partition.train.sizes()
         for round_idx, row in enumerate(metrics(tmp_path)):
@@ -177,30 +177,30 @@ class TestOverSelection:
             assert (row["fleet/participants"], row["fleet/surplus"]) == (2, 1)
 
     def test_a_client_whose_update_was_not_needed_keeps_its_old_state(self, tmp_path: Path) -> None:
-        experiment = taking((3.0, 2.0, 1.0), REMEMBERING, *self.OPTIONS)
+        experiment = with_durations((3.0, 2.0, 1.0), REMEMBERING, *self.OPTIONS)
         drive(experiment, tmp_path)
         commit = committed(experiment, tmp_path)
         assert {k: state.num_tasks for k, state in commit.client_states.items()} == {1: 4, 2: 4}
         assert set(commit.shared_masks) == {0, 1, 2}, "it got the mask all the same"
 
     def test_order_of_completion_does_not_matter(self, tmp_path: Path) -> None:
-        experiment = taking((3.0, 2.0, 1.0, 1.0), REMEMBERING, *self.OPTIONS)
+        experiment = with_durations((3.0, 2.0, 1.0, 1.0), REMEMBERING, *self.OPTIONS)
         drive(experiment, tmp_path / "lazy")
         drive(experiment, tmp_path / "shuffled", executor=Shuffled(experiment, 1))
         assert_same_run(tmp_path / "shuffled", tmp_path / "lazy")
 
-    def test_a_method_that_decides_who_trains_is_refused(self) -> None:
-        """`local` trains everybody: of whom the fastest two would count, and the others never."""
+    def test_method_that_chooses_its_clients_is_rejected(self) -> None:
+        """`local` trains every client: only the fastest two would ever count."""
         with pytest.raises(ConfigError, match=r"^fleet\.over_selection=1\.5: local decides .*; use 1$"):
             fresh("algorithm.name=local", *self.OPTIONS)
         assert prepared("algorithm.name=ssfl", *self.OPTIONS).config.fleet.over_selection == 1.5
 
-    def test_where_nobody_is_spared_it_is_a_plain_round(self, tmp_path: Path) -> None:
+    def test_over_selection_without_surplus_equals_a_plain_round(self, tmp_path: Path) -> None:
         """Five of six drawn for five that are needed, and the five fold in plan order."""
         seconds = (6.0, 5.0, 4.0, 3.0, 2.0, 1.0)
-        plain = taking(seconds, "training.clients_per_round=5")
-        over = taking(seconds, "training.clients_per_round=5", "fleet.over_selection=1.000000000001")
-        assert CohortSampler(over).num_drawn == 5
+        plain = with_durations(seconds, "training.clients_per_round=5")
+        over = with_durations(seconds, "training.clients_per_round=5", "fleet.over_selection=1.000000000001")
+        assert CohortSampler(over).cohort_size == 5
         drive(plain, tmp_path / "plain")
         drive(over, tmp_path / "over")
         assert_same_run(tmp_path / "over", tmp_path / "plain")
@@ -221,7 +221,7 @@ class TestPowerOfChoice:
             labels = torch.from_numpy(dataset.train_labels[rows])
             return float(cross_entropy(flat.module(inputs).double(), labels))
 
-    def test_those_with_the_largest_loss_of_the_present_model_train(self, tmp_path: Path) -> None:
+    def test_clients_with_largest_loss_of_current_model_train(self, tmp_path: Path) -> None:
         experiment = prepared("model.name=tests.support.models:linear", *self.OPTIONS)
         w = models_of(experiment, tmp_path)
         for round_idx in range(4):
@@ -234,7 +234,7 @@ class TestPowerOfChoice:
             assert chosen == sorted(candidates, key=lambda k: -losses[k])[:2]
 
     @pytest.mark.parametrize("method", ["fedavg", "randommask"])
-    def test_what_it_costs(self, tmp_path: Path, method: str) -> None:
+    def test_candidates_are_billed(self, tmp_path: Path, method: str) -> None:
         """A candidate gets the model, makes one forward pass and says one number; who is chosen has the model.
 
         The number: a header of 12 bytes, one of 16 for the item, 4 for its name, 8 for itself.
@@ -279,7 +279,7 @@ class TestPowerOfChoice:
             assert row["fleet/participants"] == 2
             assert row["comm/download_bytes"] == sum(e["download_bytes"] for e in asked)
 
-    def test_to_be_asked_changes_nothing_in_a_client(self, tmp_path: Path) -> None:
+    def test_loss_task_does_not_change_client_state(self, tmp_path: Path) -> None:
         experiment = prepared(REMEMBERING, *self.OPTIONS)
         drive(experiment, tmp_path)
         trained = [e["client_id"] for e in events(tmp_path) if e["kind"] == "train"]

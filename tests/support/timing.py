@@ -57,7 +57,7 @@ def dense_flops(experiment: Experiment, client_id: int) -> float:
     return setting.training.local_epochs * num_images * setting.cost.training_flops(None)
 
 
-def taking(seconds: Sequence[float], *overrides: str, **changes: Any) -> Experiment:
+def with_durations(seconds: Sequence[float], *overrides: str, **changes: Any) -> Experiment:
     """As many clients as seconds, on digits; client k trains the whole model in `seconds[k]`.
 
     `changes` are fields of all devices.
@@ -69,7 +69,9 @@ def taking(seconds: Sequence[float], *overrides: str, **changes: Any) -> Experim
     return with_profiles(experiment, profiles)
 
 
-def there_in(experiment: Experiment, intervals: Sequence[Sequence[tuple[float, float]]]) -> Experiment:
+def with_availability(
+    experiment: Experiment, intervals: Sequence[Sequence[tuple[float, float]]]
+) -> Experiment:
     """Client k is there in `intervals[k]`, emulated seconds since the run began, and never again."""
     population, num_clients = experiment.setting.population, len(intervals)
     devices = Devices(

@@ -1,4 +1,4 @@
-"""Devices that leave, and what that costs."""
+"""Devices that drop out, and the cost of their tasks."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,22 +14,22 @@ from tests.support.timing import (
     dense_flops,
     events,
     metrics,
-    taking,
-    there_in,
+    with_availability,
+    with_durations,
 )
 
 
-class TestVanishing:
-    """Devices that leave in the middle of a task."""
+class TestDropout:
+    """Devices that drop out during a task."""
 
     BOTH = ("training.clients_per_round=2",)
     SPARSE = ("algorithm.name=randommask", "sparsity.allocation=uniform")
     #: 128 of 640 weights and 10 biases, without their mask of 80 bytes
     SPARSE_BYTES = 12 + 16 + 8 + 4 * (128 + 10)
 
-    def test_one_that_drops_out_does_a_part_of_its_task(self, tmp_path: Path) -> None:
+    def test_dropout_is_billed_for_a_part_of_its_task(self, tmp_path: Path) -> None:
         """With its profile's probability, after a share that is uniform: both from the task's own stream."""
-        experiment = taking((4.0,) * 6, "training.clients_per_round=6", dropout=0.5)
+        experiment = with_durations((4.0,) * 6, "training.clients_per_round=6", dropout=0.5)
         drive(experiment, tmp_path)
         num_vanished = 0
         for event in events(tmp_path):
@@ -53,10 +53,10 @@ class TestVanishing:
             assert row["comm/upload_bytes"] == used * MODEL_BYTES
             assert row["time/emulated_s"] == pytest.approx(max(e["total_s"] for e in mine), rel=1e-12)
 
-    def test_one_whose_time_is_over_is_gone_and_comes_back(self, tmp_path: Path) -> None:
-        """Client 0 is there until 5 s and from 20 s on, and needs 3 s; client 1 is there always, and needs 4 s."""
-        experiment = there_in(
-            taking((3.0, 4.0), *self.BOTH, "training.rounds=6"), [[(0, 5), (20, 99)], [(0, 99)]]
+    def test_end_of_availability_interrupts_the_task(self, tmp_path: Path) -> None:
+        """Client 0 is available until 5 s and from 20 s, and needs 3 s; client 1 always, and needs 4 s."""
+        experiment = with_availability(
+            with_durations((3.0, 4.0), *self.BOTH, "training.rounds=6"), [[(0, 5), (20, 99)], [(0, 99)]]
         )
         drive(experiment, tmp_path)
         found = [
@@ -72,56 +72,61 @@ class TestVanishing:
         assert [row["fleet/participants"] for row in metrics(tmp_path)] == [2, 1, 1, 1, 1, 2]
         assert [row["time/emulated_s"] for row in metrics(tmp_path)] == [4.0] * 6
 
-    def test_to_leave_when_it_is_done_is_early_enough(self, tmp_path: Path) -> None:
-        experiment = there_in(taking((4.0, 4.0), *self.BOTH, "training.rounds=1"), [[(0, 4)], [(0, 3.999)]])
+    def test_leaving_exactly_at_the_end_is_no_dropout(self, tmp_path: Path) -> None:
+        experiment = with_availability(
+            with_durations((4.0, 4.0), *self.BOTH, "training.rounds=1"), [[(0, 4)], [(0, 3.999)]]
+        )
         drive(experiment, tmp_path)
         assert {e["client_id"]: e["outcome"] for e in events(tmp_path)} == {0: "used", 1: "vanished"}
 
-    def test_the_wait_for_somebody_is_the_round_s(self, tmp_path: Path) -> None:
-        """Nobody is there at 4 s, nor at 64 s; at 124 s both are, and the round lasts 124 s."""
-        experiment = there_in(
-            taking((4.0, 4.0), *self.BOTH, "training.rounds=3"), [[(0, 4), (65, 999)], [(0, 4), (100, 999)]]
+    def test_waiting_for_a_client_counts_as_round_time(self, tmp_path: Path) -> None:
+        """No client is available at 4 s and 64 s. At 124 s both are, and the round lasts 124 s."""
+        experiment = with_availability(
+            with_durations((4.0, 4.0), *self.BOTH, "training.rounds=3"),
+            [[(0, 4), (65, 999)], [(0, 4), (100, 999)]],
         )
         drive(experiment, tmp_path)
         assert [e["start_s"] for e in events(tmp_path)] == [0.0, 0.0, 124.0, 124.0, 128.0, 128.0]
         assert [row["time/emulated_s"] for row in metrics(tmp_path)] == [4.0, 124.0, 4.0]
 
-    def test_a_round_that_all_leave_ends_the_run_and_says_so(self, tmp_path: Path) -> None:
-        experiment = there_in(taking((4.0, 4.0), *self.BOTH), [[(0, 7)], [(0, 6)]])
+    def test_round_in_which_all_drop_out_ends_the_run(self, tmp_path: Path) -> None:
+        experiment = with_availability(with_durations((4.0, 4.0), *self.BOTH), [[(0, 7)], [(0, 6)]])
         with pytest.raises(RoundError, match=r"^round 1 has 0 updates, .*: 2 devices"):
             drive(experiment, tmp_path)
         assert len(metrics(tmp_path)) == 1
 
-    def test_a_round_with_too_few_clients_does_not_blame_a_deadline(self, tmp_path: Path) -> None:
-        experiment = there_in(taking((4.0, 4.0), *self.BOTH, "runtime.min_clients=2"), [[(0, 9)], []])
+    def test_too_few_clients_do_not_mention_a_deadline(self, tmp_path: Path) -> None:
+        experiment = with_availability(
+            with_durations((4.0, 4.0), *self.BOTH, "runtime.min_clients=2"), [[(0, 9)], []]
+        )
         with pytest.raises(RoundError, match=r"^round 0 has 1 updates, .*=2: no other client"):
             drive(experiment, tmp_path)
 
-    def test_what_did_not_arrive_is_not_held(self, tmp_path: Path) -> None:
+    def test_interrupted_download_does_not_store_the_mask(self, tmp_path: Path) -> None:
         """The mask takes client 0 more than 6 s: it leaves on the way, and when it is back it is charged again."""
-        experiment = taking((1.0, 1.0), *self.BOTH, *self.SPARSE)
+        experiment = with_durations((1.0, 1.0), *self.BOTH, *self.SPARSE)
         slow, quick = experiment.setting.profiles
         experiment = with_profiles(experiment, (replace(slow, downlink_bytes_per_s=100.0), quick))
         there = [(0.0, 1.0), (1.0, 2.0), (2.0, 99.0)]
-        drive(there_in(experiment, [there, [(0, 99)]]), tmp_path)
+        drive(with_availability(experiment, [there, [(0, 99)]]), tmp_path)
         mine = [(e["outcome"], e["download_bytes"]) for e in events(tmp_path) if e["client_id"] == 0]
         with_mask, without = self.SPARSE_BYTES + 80, self.SPARSE_BYTES
         assert mine == [("vanished", with_mask)] * 2 + [("used", with_mask), ("used", without)]
 
-    def test_one_that_left_after_its_download_holds_the_mask(self, tmp_path: Path) -> None:
-        experiment = taking((10.0, 1.0), *self.BOTH, *self.SPARSE)
+    def test_dropout_after_download_keeps_the_mask(self, tmp_path: Path) -> None:
+        experiment = with_durations((10.0, 1.0), *self.BOTH, *self.SPARSE)
         there = [(0.0, 0.5), (0.5, 1.5), (1.5, 99.0)]
-        drive(there_in(experiment, [there, [(0, 99)]]), tmp_path)
+        drive(with_availability(experiment, [there, [(0, 99)]]), tmp_path)
         mine = [(e["outcome"], e["download_bytes"]) for e in events(tmp_path) if e["client_id"] == 0]
         with_mask, without = self.SPARSE_BYTES + 80, self.SPARSE_BYTES
         assert mine == [("vanished", with_mask), ("vanished", without), ("used", without), ("used", without)]
 
-    def test_a_candidate_may_leave_before_it_trains(self, tmp_path: Path) -> None:
+    def test_candidate_may_drop_out_before_training(self, tmp_path: Path) -> None:
         """It said its loss, which takes a third of a training step; then its time was over before it got anything."""
         options = ("training.clients_per_round=1", "selection.kind=power_of_choice", "training.rounds=1")
-        experiment = taking((3.0, 300.0), *options, "runtime.min_clients=1")
+        experiment = with_durations((3.0, 300.0), *options, "runtime.min_clients=1")
         drive(experiment, tmp_path / "stays")
         chosen = next(e["client_id"] for e in events(tmp_path / "stays") if e["kind"] == "train")
         there = [[(0.0, 0.5)] if k == chosen else [(0.0, 999.0)] for k in range(2)]
         with pytest.raises(RoundError, match="1 devices"):
-            drive(there_in(experiment, there), tmp_path / "leaves")
+            drive(with_availability(experiment, there), tmp_path / "leaves")
