@@ -22,9 +22,10 @@ from orchestrator.config.sections import AlgorithmConfig, AllocationKind, Sparsi
 from orchestrator.errors import ConfigError, WireError
 from orchestrator.federation.aggregate import AGGREGATORS, Aggregate, Aggregator
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.bases.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
+from orchestrator.federation.bases.compensated import CompensatedAlgorithm, CompensatedConfig
+from orchestrator.federation.bases.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
 from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
-from orchestrator.federation.compensated import CompensatedAlgorithm, CompensatedConfig
 from orchestrator.federation.evaluate import accuracy
 from orchestrator.federation.exchange import (
     MODEL_ITEM,
@@ -45,7 +46,6 @@ from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.local.training import fine_tune
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.seeds import stream
-from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
 from orchestrator.federation.traits import Traits
 from orchestrator.fleet.ratio import LARGEST_DROP, RatioPolicy, ucbv_index, utility
 from orchestrator.models.parameters import ParameterLayout, Segment

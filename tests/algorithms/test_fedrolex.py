@@ -8,9 +8,9 @@ import torch
 from algorithms.fedrolex import FedRolex, FedRolexConfig
 from orchestrator.contract.rounds import play
 from orchestrator.federation.algorithm import ServerState
+from orchestrator.federation.bases.structured import ClientRatio
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.setting import Setting
-from orchestrator.federation.structured import ClientRatio
 from orchestrator.models.units.groups import UnitGroup
 from orchestrator.models.units.tracing import trace_units
 from tests.support.fakes import (

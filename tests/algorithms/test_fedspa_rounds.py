@@ -11,8 +11,8 @@ from torch import Tensor
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.bases.client_masks import ClientMask
 from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.client_masks import ClientMask
 from orchestrator.federation.seeds import stream
 from orchestrator.sparsity.masks import random_mask
 from orchestrator.sparsity.wire import section_bytes

@@ -11,8 +11,8 @@ from algorithms.fjord import FjORD, FjORDConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
 from orchestrator.errors import ConfigError
+from orchestrator.federation.bases.structured import ClientRatio
 from orchestrator.federation.plan import ClientTask
-from orchestrator.federation.structured import ClientRatio
 from orchestrator.fleet.registry import FLEETS
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.units.tracing import trace_units

@@ -8,8 +8,8 @@ import torch
 from algorithms.heterofl import HeteroFL
 from orchestrator.contract.closed_form import closed_form_bytes
 from orchestrator.contract.rounds import play
+from orchestrator.federation.bases.structured import ClientRatio
 from orchestrator.federation.plan import ClientTask
-from orchestrator.federation.structured import ClientRatio
 from tests.support.fakes import experiment
 
 TIERS = {"algorithm.name": "heterofl", "fleet.name": "five-tier"}

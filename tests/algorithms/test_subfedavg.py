@@ -12,7 +12,7 @@ from algorithms.subfedavg import SubFedAvg, SubFedAvgConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
 from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.client_masks import ClientMask
+from orchestrator.federation.bases.client_masks import ClientMask
 from orchestrator.federation.exchange import ModelValues
 from tests.support.fakes import (
     TensorData,

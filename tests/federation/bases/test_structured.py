@@ -11,10 +11,10 @@ from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.errors import WireError
 from orchestrator.federation.aggregate import AGGREGATORS, Contribution
 from orchestrator.federation.algorithm import ServerState
+from orchestrator.federation.bases.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.plan import ClientTask, TaskKind
 from orchestrator.federation.setting import Setting
-from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
 from orchestrator.fleet.ratio import NUM_REWARDS, REWARD_SUM, utility
 from orchestrator.fleet.registry import FLEETS
 from orchestrator.models.parameters import FlatModule

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.errors import ConfigError
 from orchestrator.execution.device_environment import DeviceEnvironment
+from orchestrator.federation.bases.client_masks import ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.client_masks import ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.local.run import LocalRun
 from orchestrator.sparsity.masks import prune_share
 from orchestrator.sparsity.wire import section_bytes

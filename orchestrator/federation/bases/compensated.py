@@ -17,10 +17,10 @@ from torch.nn.functional import cross_entropy
 
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError, WireError
+from orchestrator.federation.bases.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
 from orchestrator.federation.exchange import ModelValues, find_bits
 from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask
-from orchestrator.federation.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
 from orchestrator.models.parameters import Segment
 from orchestrator.models.units.scaler import divide_outputs, unit_producers
 from orchestrator.sparsity.payload import Bits, Payload

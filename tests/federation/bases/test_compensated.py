@@ -12,10 +12,10 @@ from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.errors import ConfigError, WireError
 from orchestrator.federation.aggregate import AGGREGATORS, Contribution
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.compensated import CompensatedAlgorithm, CompensatedConfig
+from orchestrator.federation.bases.compensated import CompensatedAlgorithm, CompensatedConfig
+from orchestrator.federation.bases.structured import ClientRatio
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.plan import ClientTask
-from orchestrator.federation.structured import ClientRatio
 from orchestrator.models.units.submodel import KeptUnits, first_units
 from orchestrator.models.units.tracing import trace_units
 from orchestrator.sparsity.payload import Bits, Dense, Payload

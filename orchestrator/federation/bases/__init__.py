@@ -1,0 +1,1 @@
+"""Base classes that several methods share: submodels, and masks of each client's own."""
