@@ -40,15 +40,9 @@ class SubFedAvgConfig(AlgorithmConfig):
     """Options of Sub-FedAvg."""
 
     prune_share: float = Field(0.1, gt=0.0, lt=1.0, description="p: share of a layer pruned at once")
-    last_share: float = Field(
-        0.05, gt=0.0, lt=1.0, description="largest share of the last pruning before the target"
-    )
-    min_distance: float = Field(
-        1e-4, ge=0.0, description="epsilon: share of weights in which the two masks must differ"
-    )
-    min_accuracy: float = Field(
-        0.5, ge=0.0, le=1.0, description="a_min: validation accuracy that the pruned model must exceed"
-    )
+    last_share: float = Field(0.05, gt=0.0, lt=1.0, description="largest share of the last pruning")
+    min_distance: float = Field(1e-4, ge=0.0, description="epsilon: least difference of the two masks")
+    min_accuracy: float = Field(0.5, ge=0.0, le=1.0, description="a_min: accuracy to exceed after pruning")
     count_all: bool = Field(False, description="compatibility: the target counts all parameters")
 
 

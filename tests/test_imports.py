@@ -17,7 +17,13 @@ from orchestrator.experiment.methods import load_algorithm
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("orchestrator", "algorithms", "search_spaces")
 
-CORE = ("orchestrator.errors", "orchestrator.suggest", "orchestrator.formatting", "orchestrator.config")
+CORE = (
+    "orchestrator.errors",
+    "orchestrator.suggest",
+    "orchestrator.formatting",
+    "orchestrator.atomic_write",
+    "orchestrator.config",
+)
 FEDERATION = (
     *CORE,
     "orchestrator.models",

@@ -12,7 +12,7 @@ from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.client_event import ClientEvent, EventOutcome
 from orchestrator.federation.staleness import discounted
 from orchestrator.federation.update import SCORES, ClientFailure
-from orchestrator.storage.client_memory import ClientMemory
+from orchestrator.storage.checkpoints.client_memory import ClientMemory
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -210,7 +210,7 @@ def status_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Implement `sparsefleet status`; STATUS_HELP is its help text."""
-    from orchestrator.cli.status_tables import cluster_tables, runs_tables, status_json
+    from orchestrator.cli.views.status_tables import cluster_tables, runs_tables, status_json
     from orchestrator.cluster.runs import run_statuses
 
     runs = run_statuses(storage, None if show_all or as_json else _MAX_RUNS_SHOWN)

@@ -74,14 +74,14 @@ def list_command(
     ] = None,
 ) -> None:
     """Implement `sparsefleet list`; LIST_HELP is its help text."""
-    from orchestrator.cli.listings import listing
+    from orchestrator.cli.views.listings import listing
 
     Console().print(listing(what, fleet, address))
 
 
 def partition_command(overrides: Overrides = None, config: ConfigFile = None) -> None:
     """Implement `sparsefleet partition`; PARTITION_HELP is its help text."""
-    from orchestrator.cli.partition_table import partition_table
+    from orchestrator.cli.views.partition_table import partition_table
     from orchestrator.experiment.loading import load_config
 
     Console().print(partition_table(load_config(config, overrides or [])))
@@ -103,7 +103,7 @@ def ui_command(
 
 def doctor_command(storage: Storage = Path("runs")) -> None:
     """Implement `sparsefleet doctor`; DOCTOR_HELP is its help text."""
-    from orchestrator.cli.checkup import checkup
+    from orchestrator.cli.views.checkup import checkup
 
     table, healthy = checkup(storage)
     Console().print(table)

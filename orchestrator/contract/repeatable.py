@@ -16,8 +16,8 @@ from orchestrator.contract.violation import require, updated
 from orchestrator.execution.client import ClientRunner
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.storage.checkpoint import Checkpoint, Templates
-from orchestrator.storage.checkpoint_store import CheckpointStore
+from orchestrator.storage.checkpoints.checkpoint import Checkpoint, Templates
+from orchestrator.storage.checkpoints.checkpoint_store import CheckpointStore
 
 
 def check_deterministic(experiment: Experiment) -> None:

@@ -12,6 +12,7 @@ from typing import Any, final
 
 import numpy as np
 
+from orchestrator.atomic_write import write_durably
 from orchestrator.execution.client import ClientRunner
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment
@@ -21,7 +22,6 @@ from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.update import ClientUpdate, LocalResult
 from orchestrator.sparsity.payload import Bits, Dense, Item, Masked, Payload
-from orchestrator.storage.atomic_write import write_durably
 
 
 class InjectedError(RuntimeError):

@@ -25,8 +25,8 @@ from orchestrator.rounds.dropout import dropout_time
 from orchestrator.rounds.phase import PhaseRunner, SubmittedTasks
 from orchestrator.rounds.protocol import RoundInProgress
 from orchestrator.rounds.sampler import MAX_POLLS, POLL_INTERVAL_S, CohortSampler, no_client_available
-from orchestrator.storage.client_memory import ClientMemory
-from orchestrator.storage.in_flight import InFlightTask
+from orchestrator.storage.checkpoints.client_memory import ClientMemory
+from orchestrator.storage.checkpoints.in_flight import InFlightTask
 
 #: tasks that may fail or drop out for each update that a round needs, before the run ends
 _MAX_TASKS_PER_UPDATE = 100

@@ -35,10 +35,10 @@ from orchestrator.rounds.phase import PhaseRunner
 from orchestrator.rounds.protocol import RoundInProgress, Rounds
 from orchestrator.rounds.scoring import Scoring
 from orchestrator.rounds.synchronous import SynchronousRounds
-from orchestrator.storage.checkpoint import Checkpoint, Templates
-from orchestrator.storage.client_memory import ClientMemory
+from orchestrator.storage.checkpoints.checkpoint import Checkpoint, Templates
+from orchestrator.storage.checkpoints.client_memory import ClientMemory
+from orchestrator.storage.checkpoints.in_flight import InFlightTask
 from orchestrator.storage.export import export_model
-from orchestrator.storage.in_flight import InFlightTask
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord
 

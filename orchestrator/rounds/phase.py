@@ -18,7 +18,7 @@ from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.update import ClientFailure, Outcome
 from orchestrator.rounds.admission import admit, admit_score
 from orchestrator.rounds.broadcast import Broadcast
-from orchestrator.storage.client_memory import ClientMemory
+from orchestrator.storage.checkpoints.client_memory import ClientMemory
 
 R = TypeVar("R")
 

@@ -8,7 +8,7 @@ from orchestrator.aggregation.fold import PhaseResult
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.rounds.phase import SubmittedTasks
-from orchestrator.storage.in_flight import InFlightTask
+from orchestrator.storage.checkpoints.in_flight import InFlightTask
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -17,8 +17,8 @@ from orchestrator.rounds.phase import PhaseRunner, SubmittedTasks
 from orchestrator.rounds.protocol import RoundInProgress
 from orchestrator.rounds.sampler import CohortSampler
 from orchestrator.sparsity.payload import Scalar
-from orchestrator.storage.client_memory import ClientMemory
-from orchestrator.storage.in_flight import InFlightTask
+from orchestrator.storage.checkpoints.client_memory import ClientMemory
+from orchestrator.storage.checkpoints.in_flight import InFlightTask
 
 
 @final

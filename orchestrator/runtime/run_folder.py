@@ -11,11 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from orchestrator.atomic_write import explained_write, write_durably
 from orchestrator.config.overrides import flatten
 from orchestrator.errors import CheckpointError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, machine_fingerprint
-from orchestrator.storage.atomic_write import explained_write, write_durably
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.reachable import public_uri, sqlite_path
 from orchestrator.tracking.record import RunInfo

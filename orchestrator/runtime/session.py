@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from orchestrator.atomic_write import write_durably
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, model_notes
@@ -16,7 +17,6 @@ from orchestrator.experiment.loading import resumed_config
 from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime.backend import Backend, InProcessBackend
 from orchestrator.runtime.run_folder import begin_run, run_info, tracking_uri, unique_name, verify_run
-from orchestrator.storage.atomic_write import write_durably
 from orchestrator.storage.event_log import save_events
 from orchestrator.storage.folders import is_sweep
 from orchestrator.storage.lock import locked_folder

@@ -12,9 +12,9 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
+from orchestrator.atomic_write import write_durably
 from orchestrator.errors import CheckpointError, SparsefleetError
 from orchestrator.federation.client_event import ClientEvent
-from orchestrator.storage.atomic_write import write_durably
 
 if TYPE_CHECKING:
     import pyarrow as pa

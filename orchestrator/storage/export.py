@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from orchestrator.atomic_write import explained_write, write_durably
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.seeds import derive
 from orchestrator.models.state import pack_state, whole_state
-from orchestrator.storage.atomic_write import explained_write, write_durably
 
 
 def export_model(experiment: Experiment, params: Tensor, folder: Path) -> None:

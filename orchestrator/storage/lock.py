@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from orchestrator.atomic_write import explained_write
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.atomic_write import explained_write
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
+from orchestrator.atomic_write import write_durably
 from orchestrator.config.yaml import load_yaml
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.atomic_write import write_durably
 from orchestrator.storage.folders import RUN_FILE
 
 CONFIG_FILE = "config.yaml"

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from orchestrator.storage.atomic_write import append_durably, explained_write
-from orchestrator.storage.pointer import Pointer
-from orchestrator.storage.state_file import DamagedFileError, unreadable
+from orchestrator.atomic_write import append_durably, explained_write
+from orchestrator.storage.checkpoints.pointer import Pointer
+from orchestrator.storage.checkpoints.state_file import DamagedFileError, unreadable
 
 LOGS = ("metrics.jsonl", "events.jsonl", "failures.jsonl")
 

@@ -17,15 +17,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.atomic_write import explained_write
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.atomic_write import explained_write
-from orchestrator.storage.checkpoint import Checkpoint, RestoredRun, Templates
-from orchestrator.storage.checkpoint_store import CheckpointStore, name_round_in_errors
-from orchestrator.storage.client_states import ClientStates
+from orchestrator.storage.checkpoints.checkpoint import Checkpoint, RestoredRun, Templates
+from orchestrator.storage.checkpoints.checkpoint_store import CheckpointStore, name_round_in_errors
+from orchestrator.storage.checkpoints.client_states import ClientStates
+from orchestrator.storage.checkpoints.saved_states import CACHE_BYTES
 from orchestrator.storage.lock import locked_folder
 from orchestrator.storage.run_description import read_about, read_config, write_description
 from orchestrator.storage.run_logs import append_to_logs, has_several_rounds, truncate_logs
-from orchestrator.storage.saved_states import CACHE_BYTES
 
 
 class RunStore:

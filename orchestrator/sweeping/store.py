@@ -22,9 +22,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestrator.atomic_write import write_durably
 from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.runtime.run_folder import DATA_NOTES
-from orchestrator.storage.atomic_write import write_durably
 from orchestrator.storage.folders import (
     SWEEP_FILE,
     find_folder,

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from orchestrator.atomic_write import write_durably
 from orchestrator.config.overrides import flatten
 from orchestrator.errors import CheckpointError, SparsefleetError
 from orchestrator.execution.executor import Executor, InProcessExecutor
@@ -17,7 +18,6 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.rounds.driver import Driver
 from orchestrator.runtime.run_folder import begin_run, verify_run
-from orchestrator.storage.atomic_write import write_durably
 from orchestrator.storage.event_log import save_events
 from orchestrator.storage.folders import RUN_FILE, is_run
 from orchestrator.storage.run_logs import LOGS

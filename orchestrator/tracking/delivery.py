@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from orchestrator.atomic_write import replace_file
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.atomic_write import replace_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

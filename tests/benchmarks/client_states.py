@@ -27,10 +27,10 @@ import torch
 from torch import Tensor
 
 from orchestrator.federation.seeds import stream
-from orchestrator.storage.checkpoint import Checkpoint, Templates
-from orchestrator.storage.checkpoint_store import CheckpointStore
-from orchestrator.storage.client_states import ClientStates
-from orchestrator.storage.saved_states import CACHE_BYTES
+from orchestrator.storage.checkpoints.checkpoint import Checkpoint, Templates
+from orchestrator.storage.checkpoints.checkpoint_store import CheckpointStore
+from orchestrator.storage.checkpoints.client_states import ClientStates
+from orchestrator.storage.checkpoints.saved_states import CACHE_BYTES
 
 BOUND = 1.5
 #: number of rounds of each median

@@ -23,8 +23,8 @@ from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.exchange import pack_model, unpack_model
 from orchestrator.models.parameters import FlatModule, ParameterLayout
 from orchestrator.sparsity.wire import decode, encode
-from orchestrator.storage.checkpoint import Checkpoint
-from orchestrator.storage.checkpoint_store import CheckpointStore
+from orchestrator.storage.checkpoints.checkpoint import Checkpoint
+from orchestrator.storage.checkpoints.checkpoint_store import CheckpointStore
 
 SMALL, LARGE, DENSITY = 10_000, 4_000_000, 0.2
 

@@ -34,8 +34,8 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.loading import resumed_config
 from orchestrator.rounds.driver import Driver
 from orchestrator.runtime.run_folder import begin_run, run_info, verify_run
-from orchestrator.storage.checkpoint import RestoredRun, Templates
-from orchestrator.storage.pointer import Pointer, pointer_name, seal
+from orchestrator.storage.checkpoints.checkpoint import RestoredRun, Templates
+from orchestrator.storage.checkpoints.pointer import Pointer, pointer_name, seal
 from orchestrator.storage.run_logs import LOGS
 from orchestrator.storage.run_store import RunStore
 from tests.fuzz.mutation import EXTREMES, mutated

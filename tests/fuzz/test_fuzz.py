@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.sparsity.payload import Scalar
 from orchestrator.sparsity.wire import encode
-from orchestrator.storage.pointer import pointer_name
+from orchestrator.storage.checkpoints.pointer import pointer_name
 from tests.fuzz import commits, configs, wire
 from tests.fuzz.tally import MIB, Tally, command
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.checkpoint_store import CheckpointStore
+from orchestrator.storage.checkpoints.checkpoint_store import CheckpointStore
 from orchestrator.storage.run_logs import append_to_logs, truncate_logs
 from orchestrator.storage.run_store import RunStore
 from tests.support.checkpoints import TEMPLATES, assert_is_round, numbered_checkpoint

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.checkpoint import Checkpoint, Templates
+from orchestrator.storage.checkpoints.checkpoint import Checkpoint, Templates
 from orchestrator.storage.run_logs import LOGS
 from orchestrator.storage.run_store import RunStore
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from orchestrator.storage.checkpoint import Checkpoint, RestoredRun, Templates
-from orchestrator.storage.checkpoint_store import CheckpointStore
+from orchestrator.storage.checkpoints.checkpoint import Checkpoint, RestoredRun, Templates
+from orchestrator.storage.checkpoints.checkpoint_store import CheckpointStore
 
 TEMPLATES = Templates(server={"w": torch.zeros(3)}, client={"seen": torch.zeros(2)})
 

@@ -9,7 +9,7 @@ from orchestrator.config.overrides import apply_overrides
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.federation.client_event import ClientEvent
 from orchestrator.fleet.profiles import DeviceProfile
-from orchestrator.storage.checkpoint import Checkpoint
+from orchestrator.storage.checkpoints.checkpoint import Checkpoint
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord
 

@@ -27,8 +27,8 @@ from orchestrator.federation.update import ClientFailure, ClientUpdate, Outcome
 from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.rounds.driver import Driver
 from orchestrator.sparsity.wire import decode
-from orchestrator.storage.checkpoint import RestoredRun, Templates
-from orchestrator.storage.checkpoint_store import CheckpointStore
+from orchestrator.storage.checkpoints.checkpoint import RestoredRun, Templates
+from orchestrator.storage.checkpoints.checkpoint_store import CheckpointStore
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord
 from tests.support.fakes import cohort

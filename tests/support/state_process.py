@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orchestrator.storage.checkpoint import Checkpoint, Templates
-from orchestrator.storage.checkpoint_store import CheckpointStore
-from orchestrator.storage.saved_states import LEAF_BYTES
+from orchestrator.storage.checkpoints.checkpoint import Checkpoint, Templates
+from orchestrator.storage.checkpoints.checkpoint_store import CheckpointStore
+from orchestrator.storage.checkpoints.saved_states import LEAF_BYTES
 
 SIZE = 1000
 #: memory of a `NumberedState`: the object and its two leaves, and 4 bytes a value

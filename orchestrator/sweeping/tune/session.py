@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.atomic_write import write_durably
 from orchestrator.config.overrides import put_values
 from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError
@@ -27,7 +28,6 @@ from orchestrator.runtime.run_folder import (
     user_name,
 )
 from orchestrator.runtime.session import check_storage_and_tracking, on_interrupt
-from orchestrator.storage.atomic_write import write_durably
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep

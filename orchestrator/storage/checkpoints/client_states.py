@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
 
-from orchestrator.storage.saved_states import SavedClientStates
+from orchestrator.storage.checkpoints.saved_states import SavedClientStates
 
 
 @final

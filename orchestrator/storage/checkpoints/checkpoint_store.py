@@ -24,16 +24,16 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from orchestrator.atomic_write import explained_write, fsync_folder, write_durably
 from orchestrator.errors import CheckpointError
-from orchestrator.storage import state_file
-from orchestrator.storage.atomic_write import explained_write, fsync_folder, write_durably
-from orchestrator.storage.checkpoint import Checkpoint, RestoredRun, Templates
-from orchestrator.storage.client_states import ClientStates
-from orchestrator.storage.in_flight import InFlightTask
-from orchestrator.storage.pointer import Pointer, pointer_name, pointers_in, server_file
+from orchestrator.storage.checkpoints import state_file
+from orchestrator.storage.checkpoints.checkpoint import Checkpoint, RestoredRun, Templates
+from orchestrator.storage.checkpoints.client_states import ClientStates
+from orchestrator.storage.checkpoints.in_flight import InFlightTask
+from orchestrator.storage.checkpoints.pointer import Pointer, pointer_name, pointers_in, server_file
+from orchestrator.storage.checkpoints.saved_states import CACHE_BYTES, SavedClientStates, clients_file
+from orchestrator.storage.checkpoints.state_file import REMEDY, DamagedFileError
 from orchestrator.storage.run_logs import verify_logs
-from orchestrator.storage.saved_states import CACHE_BYTES, SavedClientStates, clients_file
-from orchestrator.storage.state_file import REMEDY, DamagedFileError
 
 KEEP_SERVER_STATES = 2
 _SERVER_FILE = re.compile(r"server-(\d{6,})\.safetensors")

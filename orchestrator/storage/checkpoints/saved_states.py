@@ -9,9 +9,9 @@ from typing import Any, final
 
 from torch import Tensor
 
+from orchestrator.atomic_write import explained_write
 from orchestrator.federation import tree
-from orchestrator.storage import state_file
-from orchestrator.storage.atomic_write import explained_write
+from orchestrator.storage.checkpoints import state_file
 
 #: memory for states that are on disk too
 CACHE_BYTES = 256 * 2**20

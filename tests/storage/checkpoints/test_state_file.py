@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.state_file import encode, read, verify
+from orchestrator.storage.checkpoints.state_file import encode, read, verify
 
 STATES: dict[str, Callable[[int], object]] = {
     "a number": lambda n: n,

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.atomic_write import write_durably
 from orchestrator.execution.executor import InProcessExecutor
 from orchestrator.rounds.driver import Driver
-from orchestrator.storage.atomic_write import write_durably
+from orchestrator.storage.checkpoints.saved_states import clients_file
+from orchestrator.storage.checkpoints.state_file import encode
 from orchestrator.storage.run_store import RunStore
-from orchestrator.storage.saved_states import clients_file
-from orchestrator.storage.state_file import encode
 from orchestrator.tracking.record import read_records
 from tests.support.runs import (
     REMEMBERING,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.atomic_write import append_durably, explained_write, replace_file, write_durably
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.atomic_write import append_durably, explained_write, replace_file, write_durably
 
 
 def test_write_replaces_the_whole_file(tmp_path: Path) -> None:

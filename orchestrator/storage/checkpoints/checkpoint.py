@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.storage.client_states import ClientStates
-from orchestrator.storage.in_flight import InFlightTask
+from orchestrator.storage.checkpoints.client_states import ClientStates
+from orchestrator.storage.checkpoints.in_flight import InFlightTask
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,7 +3,7 @@
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.cli.tables import plain_table
+from orchestrator.cli.views.tables import plain_table
 from orchestrator.experiment.config import ExperimentConfig
 
 

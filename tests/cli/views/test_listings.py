@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from orchestrator.cli.listings import AGGREGATION_NAMES
+from orchestrator.cli.views.listings import AGGREGATION_NAMES
 from orchestrator.config.errors import dotted_keys
 from orchestrator.data.registry import DATASETS
 from orchestrator.experiment.config import ExperimentConfig

@@ -5,7 +5,7 @@ import re
 
 from rich.console import Console
 
-from orchestrator.cli.fleet_table import fleet_tables
+from orchestrator.cli.views.fleet_table import fleet_tables
 from orchestrator.execution.placement import Capacity
 
 GIB = 2**30

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from orchestrator.cli.status_tables import cluster_tables, runs_tables, status_json
+from orchestrator.cli.views.status_tables import cluster_tables, runs_tables, status_json
 from orchestrator.cluster.jobs import Job
 from orchestrator.cluster.runs import RunStatus
 from orchestrator.cluster.view import ClusterView, NodeView

@@ -7,7 +7,7 @@ round changed; tasks read the latest values.
 from collections.abc import Mapping
 from typing import Any, final
 
-from orchestrator.storage.client_states import ClientStates
+from orchestrator.storage.checkpoints.client_states import ClientStates
 
 
 @final

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.in_flight import InFlightTask
-from orchestrator.storage.saved_states import clients_file
-from orchestrator.storage.state_file import DamagedFileError, unreadable
+from orchestrator.storage.checkpoints.in_flight import InFlightTask
+from orchestrator.storage.checkpoints.saved_states import clients_file
+from orchestrator.storage.checkpoints.state_file import DamagedFileError, unreadable
 
 _NAME = re.compile(r"round-(\d{6,})\.json")
 _NUMBERS = (int, float)

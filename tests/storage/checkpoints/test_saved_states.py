@@ -9,18 +9,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.atomic_write import write_durably
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.atomic_write import write_durably
-from orchestrator.storage.checkpoint import Templates
-from orchestrator.storage.checkpoint_store import CheckpointStore
-from orchestrator.storage.saved_states import (
+from orchestrator.storage.checkpoints.checkpoint import Templates
+from orchestrator.storage.checkpoints.checkpoint_store import CheckpointStore
+from orchestrator.storage.checkpoints.saved_states import (
     LEAF_BYTES,
     SavedClientStates,
     StateCache,
     clients_file,
     size_bytes,
 )
-from orchestrator.storage.state_file import encode
+from orchestrator.storage.checkpoints.state_file import encode
 from tests.support.state_process import (
     SIZE,
     STATE_BYTES,

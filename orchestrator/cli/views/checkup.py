@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from orchestrator.cli.tables import plain_table
+from orchestrator.cli.views.tables import plain_table
 from orchestrator.errors import SparsefleetError
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from rich.console import RenderableType
 from rich.table import Table
 
-from orchestrator.cli.tables import plain_table
+from orchestrator.cli.views.tables import plain_table
 from orchestrator.config.errors import dotted_keys
 from orchestrator.errors import ConfigError, RequestError
 from orchestrator.experiment.config import ExperimentConfig
@@ -72,7 +72,7 @@ def _datasets() -> Table:
 
 
 def _fleets(name: str | None = None, address: str | None = None) -> RenderableType:
-    from orchestrator.cli.fleet_table import fleet_tables
+    from orchestrator.cli.views.fleet_table import fleet_tables
 
     if address is None:
         return fleet_tables(name)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.checkpoint_store import CheckpointStore
-from orchestrator.storage.pointer import Pointer, seal
+from orchestrator.storage.checkpoints.checkpoint_store import CheckpointStore
+from orchestrator.storage.checkpoints.pointer import Pointer, seal
 from tests.support.checkpoints import TEMPLATES, assert_is_round, three_checkpoints
 
 

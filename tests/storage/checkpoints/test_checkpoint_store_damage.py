@@ -9,9 +9,9 @@ import torch
 
 from orchestrator.errors import CheckpointError
 from orchestrator.federation.plan import ClientTask
-from orchestrator.storage.checkpoint import Templates
-from orchestrator.storage.checkpoint_store import CheckpointStore
-from orchestrator.storage.in_flight import InFlightTask
+from orchestrator.storage.checkpoints.checkpoint import Templates
+from orchestrator.storage.checkpoints.checkpoint_store import CheckpointStore
+from orchestrator.storage.checkpoints.in_flight import InFlightTask
 from tests.support.checkpoints import TEMPLATES, assert_is_round, numbered_checkpoint, three_checkpoints
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.checkpoint import Checkpoint, RestoredRun, Templates
-from orchestrator.storage.checkpoint_store import CheckpointStore
+from orchestrator.storage.checkpoints.checkpoint import Checkpoint, RestoredRun, Templates
+from orchestrator.storage.checkpoints.checkpoint_store import CheckpointStore
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
