@@ -54,7 +54,7 @@ def test_modules_of_actors_import_no_heavy_packages() -> None:
 
 @pytest.mark.parametrize(
     ("name", "suggested"),
-    [("mnits", ["mean mnist?"]), ("CIFAR10", ["mean cifar10?"]), ("?", list(DATASETS))],
+    [("mnits", ["'mnist'?"]), ("CIFAR10", ["'cifar10'?"]), ("?", list(DATASETS))],
 )
 def test_unknown_name_is_rejected_with_a_suggestion(name: str, suggested: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -180,7 +180,7 @@ def test_phones_and_edge_figures_by_hand() -> None:
     assert basic.available_share * basic.available_period_s == pytest.approx(8 * 3600)
 
 
-@pytest.mark.parametrize(("name", "suggested"), [("five-tiers", ["five-tier?"]), ("zzz", list(FLEETS))])
+@pytest.mark.parametrize(("name", "suggested"), [("five-tiers", ["'five-tier'?"]), ("zzz", list(FLEETS))])
 def test_unknown_fleet_is_rejected_with_a_suggestion(name: str, suggested: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         get_fleet(name)

@@ -111,7 +111,7 @@ def test_intervals_cover_the_rows_in_any_order(
     ("heading", "profiles", "problem", "remedy"),
     [
         ("id,profile", NAMES, "no column id", "client, profile, "),
-        ("client,profil", NAMES, "no column profil", "mean profile?"),
+        ("client,profil", NAMES, "no column profil", "'profile'?"),
         ("profile", NAMES, "missing: client", "add"),
         ("client", NAMES, "missing: profile", "add"),
         (f"client,{SPEED_COLUMNS}", NAMES, "missing: profile", "add"),

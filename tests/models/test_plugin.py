@@ -91,7 +91,7 @@ def test_missing_file_is_rejected_with_its_full_path(tmp_path: Path, monkeypatch
     assert f"{tmp_path}/absent.py" in caught.value.problem
 
 
-@pytest.mark.parametrize(("name", "remedy"), [("biuld", "mean build?"), ("qqq", "define qqq")])
+@pytest.mark.parametrize(("name", "remedy"), [("biuld", "'build'?"), ("qqq", "define qqq")])
 def test_missing_name_is_rejected_with_a_suggestion(tmp_path: Path, name: str, remedy: str) -> None:
     path = _write(tmp_path / "method.py", "def build(): pass\n")
     with pytest.raises(ConfigError) as caught:

@@ -115,7 +115,7 @@ def test_lazy_layers_are_materialised(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "suggested"), [("resnet_18", ["resnet18?"]), ("zzz", [*MODELS, "path/to/file.py:function"])]
+    ("name", "suggested"), [("resnet_18", ["'resnet18'?"]), ("zzz", [*MODELS, "path/to/file.py:function"])]
 )
 def test_unknown_name_is_rejected_with_a_suggestion(name: str, suggested: list[str]) -> None:
     with pytest.raises(ModelError) as caught:

@@ -191,7 +191,7 @@ class TestOverSelection:
 
     def test_method_that_chooses_its_clients_is_rejected(self) -> None:
         """`local` trains every client: only the fastest two would ever count."""
-        with pytest.raises(ConfigError, match=r"^fleet\.over_selection=1\.5: local decides .*; use 1$"):
+        with pytest.raises(ConfigError, match=r"^fleet\.over_selection=1\.5: local .*; use 1$"):
             fresh("algorithm.name=local", *self.OPTIONS)
         assert prepared("algorithm.name=ssfl", *self.OPTIONS).config.fleet.over_selection == 1.5
 

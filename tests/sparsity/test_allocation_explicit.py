@@ -115,7 +115,7 @@ def test_density_that_leaves_no_weight_is_rejected() -> None:
 @pytest.mark.parametrize(
     ("name", "suggested"),
     [
-        ("1.weigth", "mean 1.weight?"),
+        ("1.weigth", "'1.weight'?"),
         ("zzz", "0.weight, 1.weight, 2.weight"),
         ("0.bias", "0.weight, 1.weight, 2.weight"),
     ],

@@ -42,7 +42,7 @@ class Halving(ClientMaskAlgorithm[ClientMask]):
 
 
 OPTIONS: Mapping[str, object] = {
-    "algorithm.name": "tests.federation.test_client_masks:Halving",
+    "algorithm.name": "tests.federation.bases.test_client_masks:Halving",
     "training.clients_per_round": 5,
 }
 
