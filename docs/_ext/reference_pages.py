@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import isclass, isroutine
+from types import GenericAlias
 from typing import Any
 
 import typer
@@ -24,17 +25,23 @@ class PublicNames(SphinxDirective):
         if find_spec(module) is None:
             return self.parse_text_to_nodes(f"This version has no module ``{module}``.")
         names = import_module(module)
-        text = [
-            f".. {_directive(getattr(names, name))}:: {module}.{name}{_options(getattr(names, name))}\n"
-            for name in names.__all__
-        ]
+        text = [_entry(f"{module}.{name}", getattr(names, name)) for name in names.__all__]
         return self.parse_text_to_nodes("\n".join(text))
+
+
+def _entry(name: str, value: object) -> str:
+    """The directive that documents a public name. A constant or type alias shows its value."""
+    is_class = isclass(value) and not isinstance(value, GenericAlias)
+    if not is_class and not isroutine(value):
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        return f".. py:data:: {name}\n\n   ``{shown}``\n"
+    return f".. {_directive(value)}:: {name}{_options(value)}\n"
 
 
 def _directive(value: object) -> str:
     if isclass(value):
         return "autoexception" if issubclass(value, BaseException) else "autoclass"
-    return "autofunction" if isroutine(value) else "autodata"
+    return "autofunction"
 
 
 def _options(value: object) -> str:
