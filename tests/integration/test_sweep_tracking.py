@@ -103,7 +103,7 @@ def test_report_and_later_comparisons_are_artifacts_of_the_parent(
 
 
 def test_searches_of_the_readme_find_the_runs(search: Callable[[str], list[Run]], swept: SweepStore) -> None:
-    section = README[README.index("Searches that work at once") :]
+    section = README[README.index("Example searches for") :]
     (block,) = re.findall(r"```\n(.*?)```", section, re.DOTALL)[:1]
     of_sweep, cheap, sparse = block.strip().splitlines()
     found = [
