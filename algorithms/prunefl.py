@@ -197,7 +197,7 @@ class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
         return RoundPlan.of(round_idx, cohort[:1], "probe")
 
     def on_probe(self, run: LocalRun[PruneFLClient]) -> Payload:
-        """Train and adjust until the density settles; answer with the model, or with its mask alone."""
+        """Train the model and adjust its mask until the density is stable; send the model, or only its mask."""
         batches = list(islice(next(run.batches("initial pruning", 1)), self.config.initial_batches))
         run.flat.module.train()
         squares, densities, first = torch.zeros_like(run.grad), list[float](), None

@@ -126,7 +126,7 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
         return 1.0 if round_idx < self.config.warmup_rounds else self.density(0)
 
     def init(self, params: Tensor) -> ServerState:
-        """Dense, until there are scores; with the random mask, if it is due."""
+        """Return a masked state if round 0 starts with a random mask for all clients, else a dense state."""
         return self._before_round(params, 0)
 
     def init_client(self, client_id: int) -> ClientMask | None:
@@ -188,7 +188,7 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
         return self._before_round(params, round_idx + 1)
 
     def _before_round(self, params: Tensor, round_idx: int) -> ServerState:
-        """The state in which a round begins: under the random mask if it is made there, dense else."""
+        """Return the state for the start of a round: masked if the random mask is made in this round, else dense."""
         layout, variant = self.setting.layout, self.config.variant
         if round_idx != self.config.warmup_rounds or variant in ("saliency", "random_clientwise"):
             return ServerState(params=params)

@@ -27,9 +27,9 @@ class CurvePoint:
 def curve_of(runs: Sequence[Sequence[RoundRecord]], metric: str) -> tuple[CurvePoint, ...]:
     """Return the mean curve over the runs of one configuration.
 
-    The curve has a point at each round where all runs have a finite value. Rounds with the values of only some seeds
-    have no point, because the curve would jump where the set of seeds changes. Without a common round, the curve is
-    empty.
+    The curve has a point at each round in which all runs have a finite value. A round in which only some runs have a
+    value has no point, because the curve would jump where the set of seeds changes. If the runs have no such round in
+    common, the curve is empty.
     """
     measured = [{record.round_idx: record for record in records if _has(record, metric)} for records in runs]
     common = sorted(set.intersection(*(set(by_round) for by_round in measured))) if measured else []

@@ -22,7 +22,7 @@ class Spread:
 
     @property
     def num_seeds(self) -> int:
-        """Number of all seeds."""
+        """Number of seeds, with and without a result."""
         return len(self.values)
 
     @property

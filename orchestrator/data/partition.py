@@ -142,7 +142,7 @@ def _num_distinct(distinct_clients: int, population: int) -> int:
         raise PartitionError(
             "data.partition.distinct_clients",
             distinct_clients,
-            f"fleet.num_clients={population} is less",
+            f"fleet.num_clients={population} is smaller than this number",
             "leave it unset, or use a smaller number",
         )
     return distinct_clients

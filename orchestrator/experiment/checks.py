@@ -35,7 +35,7 @@ def _check_selection(config: "ExperimentConfig") -> None:
         problem = f"the cohort has {cohort} clients"
         raise ConfigError("selection.candidates", candidates, problem, f"use {cohort} or more")
     if candidates > (population := config.fleet.num_clients):
-        problem = f"fleet.num_clients={population} is less"
+        problem = f"fleet.num_clients={population} is smaller than this number"
         raise ConfigError("selection.candidates", candidates, problem, f"use {population} or fewer")
 
 

@@ -75,14 +75,14 @@ class ExperimentConfig(Section):
             raise ConfigError(
                 "training.clients_per_round",
                 cohort,
-                f"fleet.num_clients={population} is less",
+                f"fleet.num_clients={population} is smaller than this number",
                 f"use {population} or fewer, or more clients",
             )
         if (least := self.runtime.min_clients) > cohort:
             raise ConfigError(
                 "runtime.min_clients",
                 least,
-                f"training.clients_per_round={cohort} is less",
+                f"training.clients_per_round={cohort} is smaller than this number",
                 f"use {cohort} or fewer",
             )
         return self

@@ -22,9 +22,9 @@ def algorithm_names() -> dict[str, str]:
 
 
 def load_algorithm(name: str) -> "AlgorithmType":
-    """The class for a registry name, an entry point, `path/to/file.py:Class` or `package.module:Class`.
+    """Return the class for a registry name, an entry point, `path/to/file.py:Class` or `package.module:Class`.
 
-    Raises ConfigError for an unknown name, and for a name that leads to no Algorithm.
+    Raises ConfigError for an unknown name, and for an object that is not a subclass of Algorithm.
     """
     from orchestrator.federation.algorithm import Algorithm
 

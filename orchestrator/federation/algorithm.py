@@ -255,7 +255,7 @@ class Algorithm(Generic[S, C]):
     def check_items(self, items: Payload, task: ClientTask) -> None:
         """Raise WireError for uploaded items, other than the model, that `pack` or `on_probe` would not send.
 
-        By default nothing is checked. Averages need items of one size (see federation.exchange.require_size).
+        The default checks nothing. An average needs items of the same size in all uploads; `require_size` checks this.
         """
 
     def aggregator(self) -> Aggregator:

@@ -50,7 +50,7 @@ class Population:
         return digest.hexdigest()
 
     def profile_index(self, client_id: int, rng: np.random.Generator | None = None) -> int:
-        """Return the number of the client's profile.
+        """Return the index of the client's profile in `profiles`.
 
         With `redraw` the profile is random: `rng` is the client's own generator for the round.
         """

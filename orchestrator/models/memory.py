@@ -33,7 +33,10 @@ def training_bytes(
 
 @torch.inference_mode(False)
 def count_activations(module: nn.Module, input_shape: InputShape) -> float:
-    """Return the number of values that a training forward pass computes per sample, without views."""
+    """Return the number of values per sample that a forward pass in training computes.
+
+    Views of other tensors are not counted, because they take no memory.
+    """
     copied = replica(module).to("cpu").train()
     counter, inputs = _ActivationCounter(copied), example_input(input_shape, _BATCH_SIZE)
     with torch.enable_grad(), counter:

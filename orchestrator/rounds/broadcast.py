@@ -81,7 +81,11 @@ class Broadcast:
         return _encode(self.experiment, self.payload, self.known_masks).nbytes
 
     def download_bytes(self, request: TaskRequest, shared_mask: str | None) -> int:
-        """Encoded length of what a client needs whose last broadcast mask had this digest (None: no mask)."""
+        """Return the number of bytes for which a client is billed: the broadcast and the client's own unicast.
+
+        `shared_mask` is the digest of the client's last broadcast mask (None: no mask). If this round's mask has the
+        same digest, the client is billed for the broadcast without the mask.
+        """
         if self.mask_digest is not None and shared_mask == self.mask_digest:
             return self._bytes_without_mask + request.unicast.nbytes
         return self.message.buffer.nbytes + request.unicast.nbytes

@@ -43,7 +43,7 @@ def load(config: DataConfig) -> Dataset:
         raise DataError(
             "data.min_characters",
             config.min_characters,
-            f"the longest of {len(roles)} roles, {longest}, has {len(roles[longest])} characters",
+            f"all {len(roles)} roles are shorter; the longest, {longest}, has {len(roles[longest])} characters",
             "use a smaller number",
         )
     cuts = {role: len(text) - round(config.test_fraction * len(text)) for role, text in kept.items()}
@@ -99,7 +99,7 @@ def _read_roles(file: Path) -> dict[str, str]:
             raise DataError(
                 "data.root",
                 file,
-                f"line {number} starts a block, but it is not a role and a colon",
+                f"line {number} is the first line of a block, but it does not have the form `ROLE:`",
                 "add a line `ROLE:` before this line, or remove the blank line before it",
             )
         lines.setdefault(role.strip(), []).extend(body)

@@ -64,7 +64,7 @@ class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
             raise ConfigError("algorithm.masked_loss", True, problem, "set it to false")
 
     def weight(self, num_examples: int) -> float:
-        """The weight that `agg_weight` selects."""
+        """Return the client's weight in the average: 1 or its number of samples, as `agg_weight` says."""
         return 1.0 if self.config.agg_weight == "uniform" else float(num_examples)
 
     def load(self, run: LocalRun[ClientRatio]) -> None:

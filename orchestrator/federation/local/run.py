@@ -95,7 +95,7 @@ class LocalRun(Generic[C]):
         return len(batch_sizes(len(self.data), self.setting.training, self.setting.smallest_batch))
 
     def put_scratch(self, value: object) -> None:
-        """Remember an object of a method's own class until the task ends. It replaces an earlier one of its class."""
+        """Store an object of a method's own class until the task ends, in place of an earlier object of this class."""
         self._scratch[type(value)] = value
 
     def scratch(self, kind: type[X]) -> X:
