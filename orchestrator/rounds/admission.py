@@ -153,6 +153,7 @@ def _require_mask(
 ) -> None:
     layout: ParameterLayout = algorithm.setting.layout
     kept = layout.density(model.mask) * layout.num_maskable
+    # the allocation erk_rescaled counts biases too, so that it keeps more weights than density * num_maskable
     allowed = algorithm.max_density(task.round_idx, task.client_id) * layout.num_trainable
     if received is not None:  # a run that continues another run's model may have received a denser one
         allowed = max(allowed, layout.density(received.mask) * layout.num_maskable)

@@ -2,7 +2,7 @@
 
 One round, and the way of one update through it (docs/one-round.md follows it function by function):
 
-    1  sample      Rounds.begin            the sampler chooses the cohort, after the method's probes
+    1  sample      Rounds.begin            the sampler chooses the cohort; the method's probes follow
     2  submit      PhaseRunner.submit      one encoded broadcast for all, one request for each client
     3  train       ClientRunner.run        the client trains, `pack`s its payload and encodes an update
     4  admit       admit                   the driver decodes and checks the update, and times its arrival
@@ -12,8 +12,8 @@ One round, and the way of one update through it (docs/one-round.md follows it fu
 
     conclude       Driver._conclude        evaluate, write the checkpoint, report the round
 
-While the clients of round r + 1 train, the driver concludes round r, so that evaluation, checkpoint and report take no
-time from a round. Clients that score models of their own run these tasks before that training.
+While the clients of round r + 1 train, the driver concludes round r, so that evaluation, checkpoint and report overlap
+with training. Clients that score models of their own run these tasks before that training.
 """
 
 import time
