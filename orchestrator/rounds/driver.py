@@ -119,7 +119,7 @@ class Driver:
         while state.next_round < self._config.training.rounds and not self._stop_requested:
             started, error = self._try_begin(state, broadcast)
             if previous is not None:
-                yield self._conclude(previous)
+                yield self._conclude(previous, error)
             if started is None:
                 assert error is not None
                 raise error
@@ -207,7 +207,16 @@ class Driver:
     def _is_last(self, round_idx: int) -> bool:
         return self._stop_requested or round_idx + 1 == self._config.training.rounds
 
-    def _conclude(self, finished: FinishedRound) -> RoundRecord:
+    def _conclude(self, finished: FinishedRound, next_error: BaseException | None = None) -> RoundRecord:
+        """Conclude a round; an error on the way also names the error with which the next round failed to begin."""
+        try:
+            return self._evaluate_and_commit(finished)
+        except Exception as error:
+            if next_error is not None:
+                error.add_note(f"round {finished.round_idx + 1} had failed to begin: {next_error!r}")
+            raise
+
+    def _evaluate_and_commit(self, finished: FinishedRound) -> RoundRecord:
         """Evaluate, write the checkpoint, and only then report the round.
 
         Raises RoundError, after the checkpoint, when the failure policy does not allow the scoring to end.
