@@ -18,6 +18,7 @@ from orchestrator.federation.exchange import ModelValues, find_values
 from orchestrator.models.registry import resolve_builder
 from orchestrator.sparsity.payload import Dense, Float32, Payload
 from orchestrator.sparsity.wire import encode, section_bytes
+from tests.support.errors import rejects
 from tests.support.fakes import (
     make_run,
     make_setting,
@@ -219,8 +220,9 @@ def test_equal_scores_go_by_the_lower_index() -> None:
 def test_a_mask_that_empties_a_layer_is_rejected_by_name() -> None:
     score = random_scores()
     score[:36] = 0
-    with pytest.raises(ConfigError, match=r"sparsity.level=0.5: .*none of the 36 weights of layer 0.weight"):
+    with pytest.raises(ConfigError, match=r"layer 0\.weight") as caught:
         probed(make()[0], [(1, score)])
+    assert (caught.value.field, caught.value.value) == ("sparsity.level", 0.5)
 
 
 @pytest.mark.parametrize(
@@ -261,20 +263,20 @@ def values_and_masks(payload: Payload) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "field", "value"),
     [
-        ({"warmup_rounds": 4}, "algorithm.warmup_rounds=4: the run ends after 4 rounds.*; stay below 4"),
-        ({"variant": "random_clientwise", "warmup_rounds": 1}, "algorithm.warmup_rounds=1: the masks of"),
-        ({"variant": "random_layerwise", "level": 0.99}, "sparsity.level=0.99: .*none of the 36 weights"),
+        ({"warmup_rounds": 4}, "algorithm.warmup_rounds", 4),
+        ({"variant": "random_clientwise", "warmup_rounds": 1}, "algorithm.warmup_rounds", 1),
+        ({"variant": "random_layerwise", "level": 0.99}, "sparsity.level", 0.99),
     ],
 )
-def test_options_that_do_not_fit_are_rejected(options: Options, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_options_that_do_not_fit_are_rejected(options: Options, field: str, value: object) -> None:
+    with rejects(field, value):
         make(**options)
 
 
 def test_densities_by_layer_are_rejected() -> None:
     flat = seeded(net)
     sparsity = {"allocation": "explicit", "layer_density": {"0.weight": 0.5}}
-    with pytest.raises(ConfigError, match=r"sparsity.allocation=explicit"):
+    with rejects("sparsity.allocation", "explicit"):
         SSFL(SSFLConfig(name="ssfl"), make_setting(flat, SHAPE, sparsity=sparsity))

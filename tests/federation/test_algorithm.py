@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.config.sections import AlgorithmConfig
-from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Aggregate, CoverageMean, WeightedMean
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.capabilities import Capabilities
@@ -17,6 +16,7 @@ from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.traits import Traits
 from orchestrator.sparsity.payload import Dense, Masked, Payload, Scalar
+from tests.support.errors import rejects
 from tests.support.fakes import (
     DEVICE,
     make_run,
@@ -60,14 +60,13 @@ def make(
 
 
 def test_dense_method_rejects_a_sparsity_level() -> None:
-    with pytest.raises(ConfigError) as raised:
+    with rejects("sparsity.level", 0.5):
         make(sparsity__level=0.5)
-    assert (raised.value.field, raised.value.value) == ("sparsity.level", 0.5)
     assert make(sparsity__level=0.0).density(0) == 1.0
 
 
 def test_a_method_that_keeps_its_sparsity_refuses_a_schedule() -> None:
-    with pytest.raises(ConfigError, match=r"sparsity.schedule.kind=linear: plain keeps its sparsity"):
+    with rejects("sparsity.schedule.kind", "linear"):
         make(sparsity__schedule={"kind": "linear", "final_level": 0.5})
 
 
@@ -225,7 +224,7 @@ def test_by_default_nothing_is_asked_and_nobody_is_sent_anything_alone() -> None
     assert algorithm.unicast(state, task, None) == ()
     assert algorithm.shared_mask(None) is None
     assert not algorithm.has_client_models
-    with pytest.raises(NotImplementedError, match="Plain plans probes without a probe_update"):
+    with pytest.raises(NotImplementedError, match=r"Plain.*probe_update"):
         algorithm.probe_update(state, Aggregate(torch.zeros(30), None, 1.0), 0)
 
 
@@ -245,9 +244,8 @@ class PerDevice(Sparse):
 
 
 def test_method_without_device_densities_rejects_device_levels() -> None:
-    with pytest.raises(ConfigError) as raised:
+    with rejects("sparsity.device_levels", {"default": 0.9}):
         make(Sparse, sparsity__device_levels={"default": 0.9})
-    assert (raised.value.field, raised.value.value) == ("sparsity.device_levels", {"default": 0.9})
 
 
 def test_capability_as_a_class_attribute_is_an_error() -> None:
@@ -256,9 +254,7 @@ def test_capability_as_a_class_attribute_is_an_error() -> None:
 
 
 def test_a_level_for_a_device_that_the_fleet_lacks_is_rejected() -> None:
-    with pytest.raises(
-        ConfigError, match=r"sparsity.device_levels.slow=0.9: the fleet's profiles are default"
-    ):
+    with rejects("sparsity.device_levels.slow", 0.9):
         make(PerDevice, sparsity__device_levels={"slow": 0.9})
 
 

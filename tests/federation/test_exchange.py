@@ -98,9 +98,9 @@ def test_bits_and_values_are_found_by_name_and_kind() -> None:
     payload = (Scalar("loss", 1.0), Bits("votes", votes), Dense("scores", scores))
     assert find_bits(payload, "votes") is votes
     assert find_values(payload, "scores") is scores
-    with pytest.raises(WireError, match=r"no bits 'scores', only \['loss', 'votes', 'scores'\]"):
+    with pytest.raises(WireError, match="no bits 'scores'"):
         find_bits(payload, "scores")
-    with pytest.raises(WireError, match=r"no values 'votes', only \['loss', 'votes', 'scores'\]"):
+    with pytest.raises(WireError, match="no values 'votes'"):
         find_values(payload, "votes")
 
 

@@ -244,7 +244,7 @@ def test_scalars_are_float64() -> None:
 @pytest.mark.parametrize("value", [65520.0, -65520.0, 3e38])
 def test_float16_overflow_is_rejected_with_item_and_key(value: float) -> None:
     item = Dense("layer.weight", np.array([0.0, value], FLOAT32))
-    with pytest.raises(WireError, match=r"'layer\.weight'.*wire\.value_dtype=float32"):
+    with pytest.raises(WireError, match=r"'layer\.weight'.*wire\.value_dtype"):
         encode((item,), value_dtype="float16")
 
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.contract.rounds import RecordedRound, play
-from orchestrator.errors import ConfigError
 from orchestrator.execution.device_environment import DeviceEnvironment
 from orchestrator.federation.bases.client_masks import ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.local.run import LocalRun
 from orchestrator.sparsity.masks import prune_share
 from orchestrator.sparsity.wire import section_bytes
+from tests.support.errors import rejects
 from tests.support.fakes import (
     experiment,
     make_run,
@@ -131,5 +131,5 @@ def test_densities_by_layer_are_rejected() -> None:
     flat = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(9, 2)))
     sparsity = {"allocation": "explicit", "layer_density": {"1.weight": 0.5}}
     setting = make_setting(flat, (1, 3, 3), sparsity=sparsity)
-    with pytest.raises(ConfigError, match=r"sparsity.allocation=.*prune all layers by the same share"):
+    with rejects("sparsity.allocation", "explicit"):
         Halving(Halving.Config(name="halving"), setting)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from orchestrator.contract.checked_run import CheckedRun
-from orchestrator.errors import ConfigError, WireError
+from orchestrator.errors import WireError
 from orchestrator.federation.aggregate import AGGREGATORS, Contribution
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.bases.compensated import CompensatedAlgorithm, CompensatedConfig
@@ -19,6 +19,7 @@ from orchestrator.federation.plan import ClientTask
 from orchestrator.models.units.submodel import KeptUnits, first_units
 from orchestrator.models.units.tracing import trace_units
 from orchestrator.sparsity.payload import Bits, Dense, Payload
+from tests.support.errors import rejects
 from tests.support.fakes import (
     TensorData,
     make_run,
@@ -178,7 +179,7 @@ def test_the_upload(masked_loss: bool, names: list[str]) -> None:
 
 def test_a_message_about_another_number_of_classes_is_rejected() -> None:
     algorithm, _ = prepared([0])
-    with pytest.raises(WireError, match="a bit for each of 3 classes, got 2"):
+    with pytest.raises(WireError, match="3 classes, got 2"):
         upload(algorithm, 1.0, [True, False], 0.5)
 
 
@@ -202,5 +203,5 @@ def test_a_model_whose_last_weight_is_no_classifier_needs_the_plain_loss() -> No
     flat = seeded(Reversed)
     setting = make_setting(flat, SHAPE, units=trace_units(flat.module, torch.zeros(2, *SHAPE)))
     Prefix(CompensatedConfig(name="prefix", masked_loss=False), setting)
-    with pytest.raises(ConfigError, match=r"algorithm.masked_loss=True: .*hidden.weight, is no classifier"):
+    with rejects("algorithm.masked_loss", True):
         Prefix(CompensatedConfig(name="prefix"), setting)
