@@ -338,10 +338,6 @@ def test_the_loss_is_the_mean_over_images_not_over_batches() -> None:
     assert run.metrics["loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_a_task_before_its_first_batch_has_a_loss_of_zero() -> None:
-    assert run_of().statistics.mean_loss() == 0.0
-
-
 def test_a_new_task_starts_without_optimiser_state() -> None:
     """Two tasks on the same model object, one after the other, end at the same values."""
     flat = seeded(tiny_net)

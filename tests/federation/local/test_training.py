@@ -5,14 +5,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.local.training import fine_tune
 from orchestrator.federation.seeds import stream
 from orchestrator.models.parameters import FlatModule
-from tests.support.errors import rejects
 from tests.support.fakes import (
-    TensorData,
     make_run,
     make_setting,
     random_data,
@@ -81,51 +78,3 @@ def test_fine_tuning_is_in_train_mode() -> None:
     fine_tune(run, 1)
     assert flat.module.training
     assert not torch.equal(run.values[-32:], run.start[-32:])
-
-
-def constant_run(validation: TensorData | None) -> CheckedRun:
-    """A model that says class 1 whatever it sees, with 4 training images of class 1 and 1 of class 2."""
-    flat = seeded(net)
-    data = TensorData(torch.zeros(5, *SHAPE), torch.tensor([1, 1, 2, 1, 1]))
-    setting = make_setting(flat, SHAPE, training={"batch_size": 2, "local_epochs": 1})
-    run = make_run(setting, flat, data, validation=validation)
-    run.load(torch.tensor([0.0] * 49 + [1.0, 0.0]), None)
-    return run
-
-
-def test_validation_accuracy_is_the_share_of_the_validation_part() -> None:
-    kept = TensorData(torch.zeros(8, *SHAPE), torch.tensor([1, 0, 2, 1, 0, 1, 0, 0]))
-    run = constant_run(kept)
-    run.flat.module.train()
-    assert run.validation_accuracy() == 3 / 8
-    assert run.flat.module.training
-
-
-def test_a_client_without_a_validation_part_is_an_error_that_names_the_key() -> None:
-    with rejects("data.validation_fraction", 0):
-        constant_run(None).validation_accuracy()
-
-
-def test_training_accuracy_counts_what_was_seen() -> None:
-    """4 of 5, then, with labels that are all missed, 4 of 7; nothing seen is 0."""
-    run = constant_run(None)
-    assert run.statistics.accuracy() == 0.0
-    run.backward((run.data.images, run.data.labels))  # type: ignore[attr-defined]
-    assert run.statistics.accuracy() == 4 / 5
-    run.backward((torch.zeros(2, *SHAPE), torch.tensor([0, 2])))
-    assert run.statistics.accuracy() == 4 / 7
-
-
-def test_a_new_optimiser_takes_the_rate_of_the_round_it_is_made_for() -> None:
-    """0.2 halved each round, from round 2: steps of 0.05, of 0.2 for round 0, and of 0.05 again."""
-    flat = seeded(net)
-    setting = make_setting(flat, SHAPE, training={"lr": 0.2, "lr_decay": 0.5, "momentum": 0.0})
-    run = make_run(setting, flat, random_data(3, SHAPE, 3), round_idx=2)
-    run.load(torch.zeros(51), None)
-    run.grad.fill_(1.0)
-    ends = []
-    for renew in (lambda: None, lambda: run.reset_optimizer(0), run.reset_optimizer):
-        renew()
-        run.apply_gradient()
-        ends.append(float(run.values[0]))
-    assert ends == pytest.approx([-0.05, -0.25, -0.3], rel=1e-6)
