@@ -30,6 +30,53 @@ CORE = (
     "tracking",
 )
 
+#: modules without a test file of their name, and the reason
+WITHOUT_TEST_FILE = {
+    "orchestrator/config/rounds.py": "declares keys, which tests/experiment/test_config.py checks",
+    "orchestrator/config/runtime.py": "declares keys, which tests/experiment/test_config.py checks",
+    "orchestrator/federation/capabilities.py": "a record without functions",
+    "orchestrator/federation/local/environment.py": "protocols without code",
+    "orchestrator/federation/traits.py": "a record without functions",
+    "orchestrator/sparsity/payload.py": "records without functions",
+}
+#: modules that still need a test file of their name
+NEEDS_TEST_FILE = {
+    "orchestrator/analysis/comparison.py",
+    "orchestrator/cli/__main__.py",
+    "orchestrator/cli/demo.py",
+    "orchestrator/cli/inspection.py",
+    "orchestrator/cli/mlflow_ui.py",
+    "orchestrator/cli/options.py",
+    "orchestrator/cli/views/checkup.py",
+    "orchestrator/cli/views/tables.py",
+    "orchestrator/cluster/job_entry.py",
+    "orchestrator/cluster/jobs.py",
+    "orchestrator/cluster/ray_cluster.py",
+    "orchestrator/cluster/shipping.py",
+    "orchestrator/cluster/view.py",
+    "orchestrator/execution/client_actor.py",
+    "orchestrator/execution/device_environment.py",
+    "orchestrator/execution/ray_actors.py",
+    "orchestrator/execution/ray_capacity.py",
+    "orchestrator/execution/ray_sharing.py",
+    "orchestrator/execution/torch_threads.py",
+    "orchestrator/rounds/protocol.py",
+    "orchestrator/rounds/scoring.py",
+    "orchestrator/runtime/driver_actor.py",
+    "orchestrator/runtime/ray_backend.py",
+    "orchestrator/runtime/ray_tracker.py",
+    "orchestrator/storage/checkpoints/checkpoint.py",
+    "orchestrator/storage/checkpoints/client_memory.py",
+    "orchestrator/storage/checkpoints/in_flight.py",
+    "orchestrator/sweeping/tune/dataset_cache.py",
+    "orchestrator/tracking/credentials.py",
+    "orchestrator/tracking/mlflow/artifacts.py",
+    "orchestrator/tracking/mlflow/client.py",
+    "orchestrator/tracking/mlflow/files.py",
+    "orchestrator/tracking/mlflow/follower.py",
+    "orchestrator/tracking/mlflow/run.py",
+}
+
 
 def _length(path: Path) -> int:
     """Lines of a method without its imports, of which the formatter makes one line a name."""
@@ -98,3 +145,34 @@ def test_helpers_of_tests_are_in_the_support_folder() -> None:
     assert len(files) > 100
     names = ("test_", "conftest.py", "__init__.py")
     assert not [str(path.relative_to(TESTS)) for path in files if not path.name.startswith(names)]
+
+
+def _expected_test_file(module: Path) -> Path:
+    """`orchestrator/a/b.py` -> `a/test_b.py`, `algorithms/_x.py` -> `algorithms/test_x.py`."""
+    relative = module.relative_to(
+        ROOT / "orchestrator" if (ROOT / "orchestrator") in module.parents else ROOT
+    )
+    return relative.parent / f"test_{relative.stem.lstrip('_')}.py"
+
+
+def _tested_modules() -> set[Path]:
+    """Modules with a test file `test_<module>.py` or `test_<module>_<part>.py`.
+
+    A test file belongs to the module with the longest matching name: `test_fedavg_ft.py` does not test `fedavg`.
+    """
+    expected = {_expected_test_file(module): module for module in MODULES if module.name != "__init__.py"}
+    tested = set()
+    for file in TESTS.rglob("test_*.py"):
+        words = file.stem.split("_")
+        names = ["_".join(words[:count]) for count in range(len(words), 1, -1)]
+        folder = file.parent.relative_to(TESTS)
+        tested.add(next((expected[f] for n in names if (f := folder / f"{n}.py") in expected), None))
+    return {module for module in tested if module is not None}
+
+
+def test_every_module_has_a_test_file_of_its_name() -> None:
+    """One test file samples all search spaces: tests/search_spaces/test_spaces.py."""
+    tested = {str(module.relative_to(ROOT)) for module in _tested_modules()}
+    modules = {str(m.relative_to(ROOT)) for m in MODULES if m.name != "__init__.py"}
+    modules -= {m for m in modules if m.startswith("search_spaces/")}
+    assert modules - tested == {*WITHOUT_TEST_FILE, *NEEDS_TEST_FILE}
