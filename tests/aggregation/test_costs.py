@@ -19,7 +19,7 @@ def _costs(events: list[ClientEvent], emulated_s: float = 0.0, **changes: float)
     return round_costs(events, emulated_s=emulated_s, **options)
 
 
-def test_a_round_adds_up_its_clients() -> None:
+def test_costs_of_a_round_are_sums_over_its_clients() -> None:
     events = [
         client_event(),
         client_event(
@@ -47,7 +47,7 @@ def test_a_round_adds_up_its_clients() -> None:
 
 
 def test_every_outcome_is_counted_and_billed() -> None:
-    """The outcome of an update does not change its bytes; only used updates count for staleness."""
+    """Each outcome is counted, and its bytes are billed. Only used updates count for staleness."""
     events = [
         client_event(staleness=4),
         client_event(client_id=1, staleness=1),
@@ -64,13 +64,13 @@ def test_every_outcome_is_counted_and_billed() -> None:
     assert (costs["fleet/staleness_mean"], costs["fleet/staleness_max"]) == (2.5, 4)
 
 
-def test_the_loss_of_a_device_that_vanished_is_not_known() -> None:
+def test_loss_of_a_vanished_device_does_not_count() -> None:
     gone = client_event(client_id=1, outcome="vanished", train_loss=99.0, num_examples=1000)
     assert _costs([client_event(), gone])["train/loss"] == 0.5
     assert _costs([gone])["train/loss"] == 0.0
 
 
-def test_probes_and_losses_cost_but_are_no_participants() -> None:
+def test_probes_and_losses_are_billed_but_are_no_participants() -> None:
     asked = [
         client_event(kind="probe", compute_s=1.0, train_loss=math.nan, num_examples=500),
         client_event(kind="loss", client_id=1, train_loss=math.nan, num_examples=500),
@@ -86,7 +86,7 @@ def test_probes_and_losses_cost_but_are_no_participants() -> None:
     assert costs["fleet/participants"] == 2
 
 
-def test_a_round_without_clients_costs_nothing() -> None:
+def test_round_without_clients_costs_nothing() -> None:
     assert set(_costs([], wall_s=0.0).values()) == {0}
 
 
@@ -113,7 +113,7 @@ class TestPhase:
         assert phase_s([]) == 0.0
 
 
-def test_totals_add_up() -> None:
+def test_totals_are_sums_over_rounds() -> None:
     costs = _costs([client_event()], emulated_s=10.5, num_failures=1, wall_s=0.5)
     first = add_totals({}, costs)
     second = add_totals(first, costs)
@@ -129,7 +129,7 @@ def test_totals_add_up() -> None:
     assert second == {name: 2 * value for name, value in first.items()}
 
 
-def test_every_total_is_of_a_metric_and_every_metric_is_described() -> None:
+def test_every_total_and_metric_is_described() -> None:
     costs = _costs([client_event()])
     assert set(TOTALLED) <= costs.keys()
     assert costs.keys() | add_totals({}, costs).keys() | {"fleet/in_flight"} <= METRICS.keys()

@@ -17,7 +17,7 @@ SLOW = DeviceProfile(name="slow", flops_per_s=100.0, uplink_bytes_per_s=2.0, dow
 TASK = ClientTask(round_idx=3, position=1, client_id=7)
 
 
-def test_an_event_takes_its_bytes_from_the_buffer_and_its_seconds_from_the_profile() -> None:
+def test_event_has_the_bytes_of_the_buffer_and_the_seconds_of_the_profile() -> None:
     event = participation(
         TASK,
         client_update(round_idx=3, position=1, client_id=7),
@@ -30,18 +30,18 @@ def test_an_event_takes_its_bytes_from_the_buffer_and_its_seconds_from_the_profi
     assert event.total_s == 4.0 + 2.5 + 4.0
 
 
-def test_an_update_without_a_loss_has_none() -> None:
+def test_event_of_an_update_without_a_loss_has_nan() -> None:
     assert math.isnan(participation(TASK, client_update(metrics={}), SLOW, 20).train_loss)
 
 
-def test_an_event_is_one_line_of_json() -> None:
+def test_event_is_one_line_of_json() -> None:
     line = client_event(client_id=7).to_line()
     assert "\n" not in line
     assert ClientEvent(**json.loads(line)) == client_event(client_id=7)
 
 
-class TestCutShort:
-    """4 s of download, 2.5 s of training and 4 s of upload; a device that drops out does a part."""
+class TestInterrupted:
+    """A task of 4 s of download, 2.5 s of training and 4 s of upload, interrupted by a dropout."""
 
     @pytest.mark.parametrize(
         ("after_s", "download_s", "compute_s", "upload_s"),
@@ -74,6 +74,6 @@ class TestCutShort:
             0.0,
         )
 
-    def test_without_training_there_is_none_to_share(self) -> None:
+    def test_interrupted_task_without_training_has_no_flops(self) -> None:
         found = interrupted_event(client_event(compute_s=0.0, train_flops=0.0, train_flops_dense=0.0), 5.0)
         assert (found.train_flops, found.upload_s, found.upload_bytes) == (0.0, 1.0, 0)

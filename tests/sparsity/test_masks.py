@@ -146,7 +146,7 @@ def test_mask_with_an_empty_layer_is_rejected() -> None:
 class TestMaskDigest:
     """The digest of a mask."""
 
-    def test_it_depends_on_the_entries_alone(self) -> None:
+    def test_digest_depends_only_on_the_entries(self) -> None:
         mask = torch.tensor([True, False, True, True, False, False, False, True, True])
         assert mask_digest(mask) == mask_digest(mask.clone())
         wide = torch.zeros(18, dtype=torch.bool)
@@ -154,7 +154,7 @@ class TestMaskDigest:
         assert mask_digest(wide[::2]) == mask_digest(mask)
 
     @pytest.mark.parametrize("entry", range(9))
-    def test_it_differs_when_one_entry_does(self, entry: int) -> None:
+    def test_digest_differs_when_one_entry_differs(self, entry: int) -> None:
         mask = torch.tensor([True, False, True, True, False, False, False, True, True])
         other = mask.clone()
         other[entry] = ~other[entry]

@@ -22,7 +22,7 @@ def net() -> nn.Module:
 
 
 def constant_run(validation: TensorData | None) -> CheckedRun:
-    """A model that says class 1 whatever it sees, with 4 training images of class 1 and 1 of class 2."""
+    """A model that always predicts class 1, with 4 training images of class 1 and 1 of class 2."""
     flat = seeded(net)
     data = TensorData(torch.zeros(5, *SHAPE), torch.tensor([1, 1, 2, 1, 1]))
     setting = make_setting(flat, SHAPE, training={"batch_size": 2, "local_epochs": 1})
@@ -31,7 +31,7 @@ def constant_run(validation: TensorData | None) -> CheckedRun:
     return run
 
 
-def test_validation_accuracy_is_the_share_of_the_validation_part() -> None:
+def test_validation_accuracy_is_the_share_of_correct_validation_samples() -> None:
     kept = TensorData(torch.zeros(8, *SHAPE), torch.tensor([1, 0, 2, 1, 0, 1, 0, 0]))
     run = constant_run(kept)
     run.flat.module.train()
@@ -39,13 +39,16 @@ def test_validation_accuracy_is_the_share_of_the_validation_part() -> None:
     assert run.flat.module.training
 
 
-def test_a_client_without_a_validation_part_is_an_error_that_names_the_key() -> None:
+def test_client_without_validation_samples_is_rejected() -> None:
     with rejects("data.validation_fraction", 0):
         constant_run(None).validation_accuracy()
 
 
-def test_a_new_optimiser_takes_the_rate_of_the_round_it_is_made_for() -> None:
-    """0.2 halved each round, from round 2: steps of 0.05, of 0.2 for round 0, and of 0.05 again."""
+def test_new_optimiser_has_the_learning_rate_of_its_round() -> None:
+    """The rate is 0.2 and halves in each round.
+
+    From round 2: a step of 0.05, one of 0.2 for round 0, and one of 0.05.
+    """
     flat = seeded(net)
     setting = make_setting(flat, SHAPE, training={"lr": 0.2, "lr_decay": 0.5, "momentum": 0.0})
     run = make_run(setting, flat, random_data(3, SHAPE, 3), round_idx=2)

@@ -1,4 +1,4 @@
-"""What a client's model is scored with: fine-tuning, and accuracies on its own parts."""
+"""Fine-tuning, compared with plain PyTorch."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def net() -> nn.Module:
 
 
 def tuned_with_torch(start: Tensor, keep: Tensor, epochs: int, round_idx: int) -> Tensor:
-    """Plain PyTorch at the learning rate of round 0, the weights outside `keep` set to 0 after each step."""
+    """Plain PyTorch at the learning rate of round 0. Weights outside `keep` are set to 0 after each step."""
     data, rng = random_data(7, SHAPE, 3), stream(0, "client", round_idx, 4, "fine-tuning")
     other = FlatModule(net())
     other.load(start * keep)
@@ -44,8 +44,10 @@ def tuned_with_torch(start: Tensor, keep: Tensor, epochs: int, round_idx: int) -
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("epochs", "round_idx"), [(1, 0), (2, 3)])
-def test_fine_tuning_is_plain_sgd_from_the_present_model(masked: bool, epochs: int, round_idx: int) -> None:
-    """So many epochs, whatever training asks for, and with none of its momentum."""
+def test_fine_tuning_equals_plain_sgd_from_the_loaded_model(
+    masked: bool, epochs: int, round_idx: int
+) -> None:
+    """The number of epochs is that of the call, and the momentum of training is not used."""
     flat = seeded(net)
     mask = torch.ones(51, dtype=torch.bool)
     mask[torch.arange(0, 48, 2)] = not masked
@@ -69,8 +71,8 @@ def test_fine_tuning_is_plain_sgd_from_the_present_model(masked: bool, epochs: i
     assert not torch.equal(run.values, start * mask)
 
 
-def test_fine_tuning_is_in_train_mode() -> None:
-    """Batch norm takes the batch's statistics and moves its own."""
+def test_fine_tuning_uses_train_mode() -> None:
+    """Batch norm normalises with the batch's statistics, and updates its running statistics."""
     flat = seeded(lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 3)))
     run = make_run(make_setting(flat, SHAPE), flat, random_data(7, SHAPE, 3))
     run.load(run.start, None)
