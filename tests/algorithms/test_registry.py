@@ -1,4 +1,4 @@
-"""How a method is found."""
+"""The registered methods: their classes and their documentation."""
 
 import importlib
 
@@ -11,7 +11,7 @@ from orchestrator.federation.algorithm import Algorithm
 
 
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))
-def test_every_name_leads_to_a_method_that_is_final_and_has_a_frozen_config(name: str) -> None:
+def test_registered_method_is_final_and_has_a_frozen_config(name: str) -> None:
     found = load_algorithm(name)
     assert issubclass(found, Algorithm)
     assert getattr(found, "__final__", False)
@@ -21,7 +21,7 @@ def test_every_name_leads_to_a_method_that_is_final_and_has_a_frozen_config(name
 
 
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))
-def test_every_methods_file_opens_with_its_source(name: str) -> None:
+def test_file_of_a_method_has_its_source_and_symbols(name: str) -> None:
     module = importlib.import_module(ALGORITHMS[name].partition(":")[0])
     assert module.__doc__ is not None
     assert "arXiv" in module.__doc__

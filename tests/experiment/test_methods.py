@@ -9,15 +9,15 @@ from orchestrator.experiment.methods import algorithm_names, load_algorithm
 from tests.support.errors import rejects
 
 
-def test_names_are_listed_without_importing_the_methods() -> None:
+def test_registered_names_are_listed() -> None:
     assert set(ALGORITHMS) <= set(algorithm_names())
 
 
-def test_a_method_is_found_by_module_and_class() -> None:
+def test_method_is_found_by_module_and_class() -> None:
     assert load_algorithm("algorithms.fedavg:FedAvg") is FedAvg
 
 
-def test_an_unknown_name_is_rejected_with_a_near_match() -> None:
+def test_unknown_name_is_rejected_with_a_similar_name_or_all_names() -> None:
     with pytest.raises(ConfigError) as caught:
         load_algorithm("fedavgg")
     assert (caught.value.field, caught.value.value) == ("algorithm.name", "fedavgg")
@@ -27,6 +27,6 @@ def test_an_unknown_name_is_rejected_with_a_near_match() -> None:
     assert all(name in caught.value.remedy for name in ALGORITHMS)
 
 
-def test_something_else_than_a_method_is_rejected() -> None:
+def test_object_that_is_no_method_is_rejected() -> None:
     with rejects("algorithm.name", "algorithms.fedprox:FedProxConfig"):
         load_algorithm("algorithms.fedprox:FedProxConfig")
