@@ -50,7 +50,7 @@ def _config(storage: Path, **training: int) -> ExperimentConfig:
     )
 
 
-def test_the_public_names_are_exactly_these() -> None:
+def test_public_names_are_exactly_these() -> None:
     functions = {"run", "resume", "sweep", "resume_sweep", "compare"}
     assert set(orchestrator.__all__) == {*functions, "ExperimentConfig", "RunSummary", "__version__"}
     assert len(orchestrator.__all__) == len(set(orchestrator.__all__))

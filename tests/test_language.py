@@ -1,4 +1,4 @@
-"""Documents, docstrings and comments use plain English: a few phrases that made readers stop are banned."""
+"""Documents, docstrings and comments use plain English: a few unclear phrases are banned."""
 
 import ast
 import io

@@ -1,4 +1,4 @@
-"""Stored files cannot run code, and no service accepts strangers from other machines by default."""
+"""Stored files cannot run code, and by default no service accepts connections from other machines."""
 
 import ast
 import os

@@ -1,4 +1,4 @@
-"""Methods are short and import no other method, the core names no method, and packages stay small."""
+"""Methods are short and independent, packages stay small, and every module has a test file."""
 
 import ast
 from collections import defaultdict
@@ -14,7 +14,7 @@ TESTS = ROOT / "tests"
 PACKAGES = ("orchestrator", "algorithms", "search_spaces")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 METHODS = sorted(path for path in (ROOT / "algorithms").glob("*.py") if path.stem in ALGORITHMS)
-#: packages that any method goes through
+#: packages that run every method
 CORE = (
     "aggregation",
     "contract",
@@ -79,13 +79,13 @@ NEEDS_TEST_FILE = {
 
 
 def _length(path: Path) -> int:
-    """Lines of a method without its imports, of which the formatter makes one line a name."""
+    """Lines of a method's file without its imports. The formatter writes one line for each imported name."""
     text = path.read_text()
     imports = [node for node in ast.parse(text).body if isinstance(node, ast.Import | ast.ImportFrom)]
     return len(text.splitlines()) - sum((node.end_lineno or 0) - node.lineno + 1 for node in imports)
 
 
-def test_a_method_is_short() -> None:
+def test_methods_are_short() -> None:
     lengths = sorted(_length(path) for path in METHODS)
     assert len(lengths) == len(ALGORITHMS)
     assert median(lengths) <= 100, lengths
@@ -102,8 +102,8 @@ def test_no_method_imports_another() -> None:
 
 
 def test_no_core_file_names_a_method() -> None:
-    """Neither as a name nor as a string; what is told in docstrings and descriptions is for readers."""
-    for path in (p for room in CORE for p in (ROOT / "orchestrator" / room).rglob("*.py")):
+    """Names and strings count. Docstrings and descriptions may mention methods as examples."""
+    for path in (p for package in CORE for p in (ROOT / "orchestrator" / package).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             named = {
                 ast.Constant: lambda n: n.value,
@@ -117,7 +117,7 @@ def test_no_core_file_names_a_method() -> None:
 
 @pytest.mark.parametrize("package", sorted({path.parent for path in MODULES}), ids=lambda path: path.name)
 def test_package_has_at_most_15_modules(package: Path) -> None:
-    """Each method is one file of `algorithms`, so that methods do not count."""
+    """Methods do not count: each method is one file of `algorithms`."""
     modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
     methods = {path.name for path in METHODS if path.parent == package}
     assert len(modules - methods) <= 15
@@ -139,7 +139,7 @@ def test_files_are_short() -> None:
 
 
 def test_helpers_of_tests_are_in_the_support_folder() -> None:
-    """Commands of their own (fuzzers, soak tests, benchmarks) are no helpers."""
+    """Separate commands (fuzzers, soak tests, benchmarks) are no helpers."""
     elsewhere = {TESTS / name for name in ("support", "fuzz", "soak", "benchmarks")}
     files = [path for path in TESTS.rglob("*.py") if not elsewhere & set(path.parents)]
     assert len(files) > 100

@@ -9,12 +9,12 @@ import pytest
 import orchestrator
 
 
-def test_the_version_is_the_version_in_pyproject() -> None:
+def test_version_is_that_of_pyproject() -> None:
     pyproject = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
     assert orchestrator.__version__ == pyproject["project"]["version"]
 
 
-def test_the_version_is_0_when_the_distribution_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_version_is_0_if_the_distribution_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     def not_installed(name: str) -> str:
         raise PackageNotFoundError(name)
 

@@ -96,7 +96,7 @@ def test_batches_too_small_for_batch_statistics_are_rejected(
 
 
 @pytest.mark.parametrize("model", ["two_heads", "no_gradient"])
-def test_a_model_that_cannot_be_trained_is_rejected_before_the_run(model: str) -> None:
+def test_untrainable_model_is_rejected_before_the_run(model: str) -> None:
     name = f"tests.support.models:{model}"
     with pytest.raises(ModelError, match="in training mode") as caught:
         fresh(f"model.name={name}")
