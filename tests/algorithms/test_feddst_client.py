@@ -1,10 +1,8 @@
 """FedDST's client, compared with plain PyTorch and masks as lists, and its compatibility options."""
 
-from collections.abc import Sequence
-
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from algorithms.feddst import FedDST, FedDSTConfig
@@ -20,14 +18,11 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.nets import small_cnn as net
+from tests.support.scores import largest
 
 SHAPE = (1, 5, 5)
 ALPHA = 0.4
-
-
-def net() -> nn.Module:
-    """36 and 216 weights, of which uniform level .5 keeps 18 and 108."""
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 6))
 
 
 def make(seed: int, **options: object) -> tuple[FedDST, CheckedRun]:
@@ -50,11 +45,6 @@ def make(seed: int, **options: object) -> tuple[FedDST, CheckedRun]:
     received = ModelValues(state.params, state.mask)
     data = random_data(11, SHAPE, 6, seed)
     return algorithm, make_run(setting, flat, data, received=received, round_idx=1)
-
-
-def largest(score: Tensor, among: Sequence[int], count: int) -> set[int]:
-    """Indices of the largest scores. Of equal scores the lower index comes first."""
-    return set(sorted(among, key=lambda i: (-float(score[i]), i))[:count])
 
 
 def readjust(

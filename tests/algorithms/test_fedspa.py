@@ -24,14 +24,11 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.nets import small_cnn as net
+from tests.support.scores import largest
 
 Options = Mapping[str, Any]
 SHAPE = (1, 5, 5)
-
-
-def net() -> nn.Module:
-    """36 and 216 weights, of which uniform level .5 keeps 18 and 108."""
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 6))
 
 
 def make(
@@ -67,10 +64,6 @@ def finish(algorithm: FedSpa, run: CheckedRun) -> Tensor:
     mask: Tensor = algorithm.client_update(run).client_state.mask
     assert run.num_steps >= 6
     return mask
-
-
-def largest(score: Tensor, among: list[int], count: int) -> set[int]:
-    return set(sorted(among, key=lambda i: (-float(score[i]), i))[:count])
 
 
 def growth_gradient(run: CheckedRun, num_batches: int) -> Tensor:

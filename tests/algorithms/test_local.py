@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 from torch.nn.functional import cross_entropy
 
 from algorithms.local import Local, LocalClient, LocalConfig
@@ -22,12 +21,9 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.nets import batch_norm_mlp as net
 
 SHAPE = (1, 3, 3)
-
-
-def net() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
 
 
 def test_no_bytes_are_sent_and_the_server_keeps_the_initial_model(tmp_path: Path) -> None:

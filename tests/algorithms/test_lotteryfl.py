@@ -5,13 +5,12 @@ from math import ceil
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from algorithms.lotteryfl import LotteryFL, LotteryFLClient, LotteryFLConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
 from orchestrator.errors import ConfigError
-from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.models.parameters import FlatModule
@@ -24,6 +23,8 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.methods import PlainMean
+from tests.support.nets import batch_norm_mlp as net
 
 SHAPE = (1, 3, 3)
 TINY = DeviceProfile(name="tiny", flops_per_s=1e9, uplink_bytes_per_s=1e6, downlink_bytes_per_s=1e6)
@@ -34,17 +35,6 @@ OPTIONS = {
     "data.validation_fraction": 0.3,
     "training.rounds": 6,
 }
-
-
-class PlainMean(Algorithm[ServerState, None]):
-    """FedAvg whose clients count equally."""
-
-    def weight(self, num_examples: int) -> float:
-        return 1.0
-
-
-def net() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
 
 
 def method(flat: FlatModule, *, sparsity: dict[str, object] | None = None, **options: float) -> LotteryFL:

@@ -4,7 +4,7 @@ from math import floor
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from algorithms.prunefl import PruneFL, PruneFLConfig
@@ -19,15 +19,12 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.nets import hidden_mlp as net
 
 SHAPE = (1, 3, 3)
 #: weights 0-35 and 40-51, biases 36-39 and 52-54; a linear weight takes 1 s, all together 48 and c .5 x 48
 LAYERS = (range(36), range(40, 52))
 CONSTANT_S = 24.0
-
-
-def net() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.ReLU(), nn.Linear(4, 3))
 
 
 def prepared(labels: str = "right", *, level: float = 0.0, **options: object) -> tuple[PruneFL, CheckedRun]:

@@ -27,17 +27,14 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.nets import small_cnn as net
+from tests.support.scores import kept, random_scores
 
 Options = Mapping[str, Any]
 SHAPE = (1, 5, 5)
 SOURCES = ["one_client", "first_round", "all_clients"]
 #: mlp on digits: 64 x 200 + 200 x 100 + 100 x 10 weights, 310 biases
 NUM_WEIGHTS, NUM_BIASES = 33_800, 310
-
-
-def net() -> nn.Module:
-    """36 and 216 weights, at entries 0-35 and 40-255 of the flat vector."""
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 6))
 
 
 def make(
@@ -58,12 +55,6 @@ def snip(options: Options | None = None, num_rounds: int | None = None) -> list[
     return play(experiment({"algorithm.name": "snip", **(options or {})}), num_rounds)
 
 
-def kept(state: ServerState) -> list[int]:
-    """Indices into the 252 weights."""
-    assert state.mask is not None
-    return torch.cat([state.mask[:36], state.mask[40:256]]).nonzero().view(-1).tolist()
-
-
 def probed(algorithm: SNIP, *uploads: tuple[int, Tensor]) -> ServerState:
     """The server's state after uploads of (number of samples, float32[P] scores)."""
     initial = torch.from_numpy(algorithm.setting.initial.copy())
@@ -75,10 +66,6 @@ def probed(algorithm: SNIP, *uploads: tuple[int, Tensor]) -> ServerState:
             Contribution(client_id=0, weight=weight, values=None, mask=None, start=None, items=items)
         )
     return algorithm.probe_update(algorithm.init(initial), aggregator.finish(initial), 0)
-
-
-def random_scores(seed: int = 0) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).random(252).astype(np.float32))
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -25,14 +25,11 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.nets import small_cnn as net
+from tests.support.scores import kept, random_scores
 
 Options = Mapping[str, Any]
 SHAPE = (1, 5, 5)
-
-
-def net() -> nn.Module:
-    """36 and 216 weights, at entries 0-35 and 40-255 of the flat vector."""
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 6))
 
 
 def flat_layer() -> nn.Module:
@@ -152,16 +149,6 @@ def probed(algorithm: SSFL, uploads: list[tuple[int, Tensor]]) -> ServerState:
             )
         )
     return algorithm.probe_update(algorithm.init(initial), aggregator.finish(initial), 0)
-
-
-def random_scores(seed: int = 0) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).random(252).astype(np.float32))
-
-
-def kept(state: ServerState) -> list[int]:
-    """Indices into the 252 weights."""
-    assert state.mask is not None
-    return torch.cat([state.mask[:36], state.mask[40:256]]).nonzero().view(-1).tolist()
 
 
 @pytest.mark.parametrize(("level", "count"), [(0.5, 126), (0.7, 75), (0.9, 25), (0.95, 12), (0.0, 252)])

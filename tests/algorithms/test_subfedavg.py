@@ -5,13 +5,12 @@ from math import ceil
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from algorithms.subfedavg import SubFedAvg, SubFedAvgConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
-from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.bases.client_masks import ClientMask
 from orchestrator.federation.exchange import ModelValues
 from tests.support.fakes import (
@@ -23,6 +22,8 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.methods import PlainMean
+from tests.support.nets import hidden_mlp as net
 
 SHAPE = (1, 3, 3)
 #: weights 0-35 and 40-51, biases 36-39 and 52-54
@@ -33,17 +34,6 @@ OPTIONS = {
     "data.validation_fraction": 0.3,
     "training.rounds": 12,
 }
-
-
-class PlainMean(Algorithm[ServerState, None]):
-    """FedAvg whose clients count equally."""
-
-    def weight(self, num_examples: int) -> float:
-        return 1.0
-
-
-def net() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.ReLU(), nn.Linear(4, 3))
 
 
 def prepared(

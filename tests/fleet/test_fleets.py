@@ -1,7 +1,5 @@
 """Fleets and device profiles: footprints, shares, the assignment of devices to clients, and rejected requests."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,13 +8,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import ConfigError
 from orchestrator.fleet.devices import Devices
 from orchestrator.fleet.fleets import Fleet
-from orchestrator.fleet.profiles import DeviceProfile
-
-
-def profile(name: str, **footprint: Any) -> DeviceProfile:
-    return DeviceProfile(
-        name=name, flops_per_s=1e9, uplink_bytes_per_s=1e6, downlink_bytes_per_s=1e6, **footprint
-    )
+from tests.support.fleets import profile
 
 
 def fleet_of(*shares: float) -> Fleet:

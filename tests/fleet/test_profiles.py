@@ -1,14 +1,6 @@
 """Device profiles: the resources that an actor reserves, and defaults."""
 
-from typing import Any
-
-from orchestrator.fleet.profiles import DeviceProfile
-
-
-def profile(name: str, **footprint: Any) -> DeviceProfile:
-    return DeviceProfile(
-        name=name, flops_per_s=1e9, uplink_bytes_per_s=1e6, downlink_bytes_per_s=1e6, **footprint
-    )
+from tests.support.fleets import profile
 
 
 def test_footprint_names_only_reserved_resources() -> None:

@@ -390,3 +390,11 @@ class Prompted(Algorithm[AskedState, int]):
         values = torch.zeros(self.setting.layout.size)
         values[values.numel() - 10 + (run.task.client_id + run.state) % 10] = 1.0
         run.load(values, None)
+
+
+@final
+class PlainMean(Algorithm[ServerState, None]):
+    """FedAvg whose clients count equally."""
+
+    def weight(self, num_examples: int) -> float:
+        return 1.0
