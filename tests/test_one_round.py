@@ -18,7 +18,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "one-round.md").read_text()
 NAMES = re.findall(r"`([a-z_.]+):([A-Za-z_.]+)`", PAGE)
 RECORDS = (LocalResult, ClientUpdate, ReceivedUpdate, Contribution)
 MAX_MODULES = 7
-#: where `pack` and `server_update` are: the two ends of the way
+#: the module of `pack` and `server_update`, the ends of an update's way
 ENDS = {"orchestrator.federation.algorithm"}
 
 

@@ -15,7 +15,7 @@ from orchestrator.sparsity.wire import section_bytes
 from orchestrator.storage.run_store import RunStore
 from tests.support.fakes import experiment
 
-#: R_end = 4, so that rounds 1 and 3 readjust, and the mask stands still from round 4 on
+#: R_end = 4, so that rounds 1 and 3 readjust, and the mask is constant from round 4 on
 OPTIONS: Mapping[str, object] = {
     "algorithm.name": "feddst",
     "algorithm.readjust_every": 2,
@@ -61,21 +61,19 @@ def test_upload_contains_a_mask_only_in_readjustment_rounds(rounds: list[Recorde
 
 def test_download_contains_the_mask_only_for_clients_without_it(rounds: list[RecordedRound]) -> None:
     """The test follows the masks of all clients. A client that is sampled twice pays once."""
-    held: dict[int, list[bool]] = {}
+    latest: dict[int, list[bool]] = {}
     with_mask = 0
     for played in rounds:
         assert played.before.mask is not None
         mask = played.before.mask.tolist()
         value_bytes = 4 * (nnz(played.before.mask) + NUM_BIASES)
         for update, downloaded in zip(played.updates, played.download_bytes, strict=True):
-            lacks = held.get(update.client_id) != mask
-            assert downloaded == HEADER_BYTES + value_bytes + (BITMAP_BYTES if lacks else 0)
-            held[update.client_id] = mask
-            with_mask += lacks
+            needs_mask = latest.get(update.client_id) != mask
+            assert downloaded == HEADER_BYTES + value_bytes + (BITMAP_BYTES if needs_mask else 0)
+            latest[update.client_id] = mask
+            with_mask += needs_mask
     draws = [u.client_id for r in rounds for u in r.updates]
-    assert (
-        len({u.client_id for u in rounds[0].updates}) < 8
-    )  # somebody is drawn twice before holding any mask
+    assert len({u.client_id for u in rounds[0].updates}) < 8  # a client is sampled twice before it has a mask
     assert len(set(draws)) < with_mask < len(draws)
 
 

@@ -113,10 +113,10 @@ def test_scores_use_pulls_in_order_of_ratio() -> None:
         (0.59, 0),
         (0.6, 1),
         (0.74, 1),
-        # above or at every lower bound the scan ends without a find
+        # the scan finds no arm for a ratio at or above every lower bound
         (0.75, 0),
         (1.0, 0),
-        # below all of them it finds the place before the first
+        # for a ratio below all bounds the scan returns the last arm
         (0.49, -1),
         (0.0625, -1),
     ],
@@ -127,7 +127,7 @@ def test_reward_goes_to_the_arm_that_contains_the_ratio(ratio: float, row: int) 
 
 @pytest.mark.parametrize(
     ("ratio", "low"),
-    # by ratio, then the last arm, and the first one, each found again among the rewards by its bound
+    # by ratio, then the last arm and the first arm; the rewards are found by the lower bound
     [(0.65, 0.6), (0.25, 0.75), (0.9, 0.5)],
 )
 def test_reward_is_stored_under_the_lower_bound_of_the_credited_arm(ratio: float, low: float) -> None:
@@ -151,10 +151,10 @@ def test_accuracies_as_fractions_give_small_rewards_and_delete_no_arm() -> None:
 @pytest.mark.parametrize(
     ("ratio", "arms", "rewards"),
     [
-        # the first arm goes, and with it the rewards of the one that is first now
+        # the first arm is deleted, with the rewards of the arm that is first afterwards
         (0.5, [0.6, 0.75], [0.5, 0.75]),
         (0.6, [0.5, 0.75], [0.5, 0.6]),
-        # -1, the last arm goes, then the rewards of the one that is last now
+        # -1: the last arm is deleted, with the rewards of the arm that is last afterwards
         (0.25, [0.5, 0.6], [0.5, 0.75]),
     ],
 )

@@ -85,7 +85,7 @@ def test_submodel_with_all_units_in_another_order_is_the_same_function() -> None
     flat = seeded(lambda: normalised_net(SHAPE, 3))
     setting = make_setting(flat, SHAPE, units=trace_units(flat.module, torch.zeros(2, *SHAPE)))
     algorithm, values = method(1.0, setting), flat.values.clone()
-    values[-8:] = torch.arange(1.0, 9.0)  # running statistics that tell the channels apart
+    values[-8:] = torch.arange(1.0, 9.0)  # each channel has other running statistics
     task = ClientTask(round_idx=3, position=0, client_id=0)
     payload = algorithm.unicast(ServerState(params=values), task, ClientRatio())
     received = algorithm.unpack(payload, task, ClientRatio())

@@ -291,7 +291,7 @@ def test_increasing_level_prunes_more_than_it_grows() -> None:
         algorithm, run = make(round_idx=round_idx, sparsity={"schedule": schedule})
         after = finish(algorithm, run)
         assert list(algorithm.setting.layout.active(after).values()) == counts
-        assert algorithm.max_density(round_idx, 0) == 0.5  # a client may come with its first mask
+        assert algorithm.max_density(round_idx, 0) == 0.5  # a client may still have its first mask
 
 
 def test_decreasing_level_grows_more_than_it_prunes() -> None:
@@ -314,7 +314,7 @@ def test_schedule_without_replacement_only_prunes() -> None:
     after = finish(algorithm, run)
     assert list(algorithm.setting.layout.active(after).values()) == [9, 54]
     assert not bool((after & ~algorithm.init_client(0).mask).any())
-    assert run.flops.total == 22 * 6 * 270  # no gradient was needed
+    assert run.flops.total == 22 * 6 * 270  # no growth gradient
 
 
 # The server

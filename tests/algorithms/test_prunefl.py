@@ -133,7 +133,7 @@ def squares_sent(algorithm: PruneFL, rounds: Sequence[int]) -> tuple[Tensor, Ten
 @pytest.mark.parametrize(
     ("rounds", "counted"),
     [
-        ((1, 4, 6), (4, 6)),  # absent in round 3, whose adjustment ends the sum of round 1
+        ((1, 4, 6), (4, 6)),  # the client is absent in round 3, whose adjustment deletes the sum of round 1
         ((2, 6), (6,)),
         ((0, 1, 3), (0, 1, 3)),  # the first adjustment is at the end of round 3
         ((1, 2, 5, 7, 8, 9), (7, 8, 9)),

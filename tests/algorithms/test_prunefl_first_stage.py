@@ -22,7 +22,7 @@ from tests.support.fakes import (
 from tests.support.nets import hidden_mlp as net
 
 SHAPE = (1, 3, 3)
-#: weights 0-35 and 40-51, biases 36-39 and 52-54; a linear weight takes 1 s, all together 48 and c .5 x 48
+#: weights 0-35 and 40-51, biases 36-39 and 52-54; a linear weight takes 1 s, all weights 48 s, and c is .5 x 48 s
 LAYERS = (range(36), range(40, 52))
 CONSTANT_S = 24.0
 

@@ -232,7 +232,7 @@ def test_scores_of_all_clients_with_one_batch_agree_with_ssfl() -> None:
     changed = torch.logical_xor(ours[0].after.mask, theirs[0].after.mask)  # type: ignore[arg-type]
     assert (
         int(torch.count_nonzero(changed)) <= 4
-    )  # the order of the one batch's images differs, and so may the last bits
+    )  # the orders of the images differ, so that the last bits may differ
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -246,7 +246,7 @@ def values_and_masks(payload: Payload) -> tuple[int, int]:
     return sections.value_bytes, sections.mask_bytes
 
 
-# Refusals
+# Rejected options
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_all_four_averages_differ_from_an_old_value_of_ten(
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        # weights 1 and 3: 4 and 8 where both hold, 4 where only the first does
+        # weights 1 and 3: values 4 and 8 where both clients have the coordinate, else 4
         ("wmean", [7.0, 1.0]),
         ("covmean", [7.0, 4.0]),
         ("dmean", [7.0, 2.5]),

@@ -122,9 +122,7 @@ def test_client_uses_the_global_model_inside_its_mask(rounds: list[RecordedRound
     )
     run.algorithm.personal(task)
     assert torch.equal(task.values, last.before.params * last.jobs[0].client_state.mask)
-    assert (
-        run.algorithm.has_client_models is False
-    )  # this method does not say in its traits that it is personal
+    assert run.algorithm.has_client_models is False  # the traits of this method are not personal
 
 
 def test_explicit_densities_are_rejected() -> None:

@@ -47,7 +47,7 @@ def net(num_hidden: int = 4) -> nn.Sequential:
     )
 
 
-#: entries of `net` that the first two of its four hidden units own, with the classes' biases
+#: entries of `net` for the first two of its four hidden units, with the classes' biases
 HALF = [*range(8), 16, 17, 20, 21, 24, 25, 28, 29, 32, 33, 34]
 
 

@@ -30,7 +30,7 @@ from tests.support.fakes import (
 )
 
 SHAPE = (1, 1, 2)
-#: entries of `net` that a client with the first of its two hidden units holds
+#: entries of `net` for the first of its two hidden units
 HALF = [0, 1, 4, 6, 8, 10, 11]
 
 
