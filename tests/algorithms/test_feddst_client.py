@@ -19,7 +19,7 @@ from tests.support.fakes import (
     seeded,
 )
 from tests.support.nets import small_cnn as net
-from tests.support.scores import largest
+from tests.support.weight_scores import largest
 
 SHAPE = (1, 5, 5)
 ALPHA = 0.4

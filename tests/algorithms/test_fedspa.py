@@ -25,7 +25,7 @@ from tests.support.fakes import (
     seeded,
 )
 from tests.support.nets import small_cnn as net
-from tests.support.scores import largest
+from tests.support.weight_scores import largest
 
 Options = Mapping[str, Any]
 SHAPE = (1, 5, 5)

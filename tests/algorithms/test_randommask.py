@@ -56,7 +56,7 @@ def test_explicit_densities_are_exact() -> None:
     counts = run.setting.layout.active(initial_mask(run))
     assert list(counts.values()) == [1579, 1000, 1000]
     assert run.algorithm.density(0) == pytest.approx((0.1234 * 12_800 + 2000) / 33_800)
-    # half of what they come to: 789.76 + 500 + 500 of 33,800, 1,000 of them in the third layer
+    # half of the densities: 789.76 and 500 weights, and 500 of the 1,000 in the third layer
     eps = (0.5 * (0.1234 * 12_800 + 2000) - 1000) / (0.1234 * 12_800 + 1000)
     level = 1 - 0.5 * (0.1234 * 12_800 + 2000) / 33_800
     halved = experiment(options | {"sparsity.level": level})

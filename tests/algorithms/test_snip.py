@@ -28,7 +28,7 @@ from tests.support.fakes import (
     seeded,
 )
 from tests.support.nets import small_cnn as net
-from tests.support.scores import kept, random_scores
+from tests.support.weight_scores import kept, random_scores
 
 Options = Mapping[str, Any]
 SHAPE = (1, 5, 5)
