@@ -71,7 +71,10 @@ class Fold:
         contribution = update.contribution(weight)
         if asynchrony.kind == "fedasync" and contribution.values is None:
             name = self._experiment.config.algorithm.name
-            raise RoundError(f"asynchrony.kind=fedasync mixes models, and {name} sends none; use fedbuff")
+            raise RoundError(
+                f"asynchrony.kind=fedasync mixes models, and {name} sends none; use fedbuff",
+                round_idx=self._round_idx,
+            )
         if present is not None:
             contribution = discounted(contribution, present, asynchrony, staleness)
         self._aggregator.add(contribution)
@@ -84,7 +87,9 @@ class Fold:
         config = self._experiment.config
         if self.num_used < (least := config.runtime.min_clients):
             raise RoundError(
-                f"round {self._round_idx} has {self.num_used} updates, runtime.min_clients={least}: {self._causes()}"
+                f"round {self._round_idx} has {self.num_used} updates, runtime.min_clients={least}: {self._causes()}",
+                round_idx=self._round_idx,
+                num_updates=self.num_used,
             )
         return PhaseResult(
             aggregate=self._aggregator.finish(server),

@@ -63,17 +63,18 @@ def test_page_has_overview_notes_and_headings(
     report: tuple[Comparison, list[Path]], page: PageReader
 ) -> None:
     comparison, _ = report
-    assert page.texts["p"][0] == "3 runs of 2 configurations with 2 seeds, compared by accuracy."
+    assert re.findall(r"\d+ \w+", page.texts["p"][0]) == ["3 runs", "2 configurations", "2 seeds"]
     assert page.texts["h1"] == page.texts["title"] == [f"Sparsefleet: {HOSTILE}, fedavg"]
     assert page.texts["li"] == list(comparison.notes)
-    assert page.texts["h2"][2:] == [
+    *curves, front = page.texts["h2"][2:]
+    assert curves == [
         "Accuracy by round",
         "Accuracy by uploaded bytes",
         "Accuracy by downloaded bytes",
         "Accuracy by training FLOPs",
         "Accuracy by emulated time",
-        "Accuracy and uploaded bytes, Pareto front",
     ]
+    assert "Pareto front" in front
 
 
 def test_page_has_the_tables(report: tuple[Comparison, list[Path]], page: PageReader) -> None:
