@@ -280,8 +280,8 @@ class RayExecutor:
                 task = submitted.request.task
                 actors = [queue.name for queue in queues]
                 raise ActorsLostError(
-                    f"client {task.client_id}, round {task.round_idx}: its actors ({', '.join(actors)}) were lost, and Ray has "
-                    f"not restarted them within runtime.restart_timeout_s={self._restart_timeout_s:g}",
+                    f"client {task.client_id}, round {task.round_idx}: its actors ({', '.join(actors)}) were lost, and "
+                    f"Ray has not restarted them within runtime.restart_timeout_s={self._restart_timeout_s:g}",
                     actors=actors,
                 )
 

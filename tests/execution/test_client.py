@@ -27,6 +27,7 @@ from tests.support.runs import (
     NOTHING,
     drive,
     fresh,
+    initial_state,
     prepared,
 )
 
@@ -38,7 +39,7 @@ def _task(client_id: int = 2, round_idx: int = 5, position: int = 1) -> ClientTa
 
 
 def _broadcast(experiment: Experiment) -> Broadcast:
-    state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    state = initial_state(experiment)
     return Broadcast.of(experiment, state)
 
 

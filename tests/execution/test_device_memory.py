@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import torch
 from torch import nn
 
 from orchestrator.config.sections import TrainingConfig
@@ -15,6 +14,7 @@ from orchestrator.federation.update import ClientFailure
 from orchestrator.models.parameters import FlatModule
 from orchestrator.rounds.broadcast import Broadcast
 from tests.support.fakes import DEVICE, cohort, population_of
+from tests.support.runs import initial_state
 
 #: 4 x 3 + 3 + 3 x 2 + 2 = 23 weights, 3 + 3 + 2 activations a sample
 NET = (nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -79,7 +79,7 @@ def test_a_client_whose_device_is_too_small_fails_and_a_submodel_of_half_the_wid
         experiment.new_model(), 1000
     )
     experiment = _with_memory(experiment, int(whole) - 1)
-    state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    state = initial_state(experiment)
     broadcast = Broadcast.of(experiment, state)
     (task, *_) = experiment.algorithm.plan(state, 0, cohort(experiment, 0)).tasks
     request = broadcast.request(task, experiment.algorithm.init_client(task.client_id))

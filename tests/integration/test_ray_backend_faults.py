@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import ray
-import torch
 from ray._private.state import actors
 
 from orchestrator.display.run_progress import Progress
@@ -26,6 +25,7 @@ from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.runtime import session
 from orchestrator.runtime.ray_backend import RayBackend
 from orchestrator.tracking.record import RoundRecord, read_records
+from tests.support.runs import initial_state
 
 MakeConfig = Callable[..., ExperimentConfig]
 QUIET = Progress(quiet=True)
@@ -232,7 +232,7 @@ def test_results_that_arrived_in_time_but_were_read_late_count(
     try:
         wait_for_actors(actors)
         executor = RayExecutor(experiment, share(experiment), placement, actors, num_cores=2, clock=clock)
-        state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+        state = initial_state(experiment)
         broadcast = Broadcast.of(experiment, state)
         plan = RoundPlan.of(0, (0, 1, 2, 3))
         tickets = executor.submit(broadcast.message, [broadcast.request(task, None) for task in plan.tasks])

@@ -18,6 +18,7 @@ from tests.support.runs import (
     committed,
     comparable,
     drive,
+    initial_state,
     mean_by_samples,
     new_driver,
     prepared,
@@ -114,7 +115,7 @@ class TestMaskOnTheWire:
     def test_only_the_first_time(self, tmp_path: Path) -> None:
         experiment = prepared("algorithm.name=randommask", "sparsity.level=0.5", "training.rounds=6")
         drive(experiment, tmp_path)
-        state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+        state = initial_state(experiment)
         values = 36 + 4 * int(state.mask.sum())
         bitmap = -(-33_800 // 8)
         seen: set[int] = set()
@@ -241,7 +242,7 @@ class TestFloat16:
     def test_a_client_starts_from_the_rounded_model(self, tmp_path: Path, level: float) -> None:
         experiment = prepared(*self.OPTIONS, f"sparsity.level={level}", "training.rounds=1")
         drive(experiment, tmp_path)
-        state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+        state = initial_state(experiment)
         rounded = state.params.half().float()
         assert not torch.equal(rounded, state.params)
         starts = [memory["start"] for memory in committed(experiment, tmp_path).client_states.values()]

@@ -73,7 +73,7 @@ class TestRetry:
         error = caught.value
         assert (error.client_id, error.round_idx, error.stage) == (client_id, 2, "actor")
         first_line, *rest = str(error).splitlines()
-        assert f"ActorDiedError: killed by the test (tried {max_retries + 1} " in first_line
+        assert f"killed by the test (tried {max_retries + 1} " in first_line
         assert rest == ["Traceback: the test"]
         assert flaky.submitted.count((2, 1)) == max_retries + 1
         assert [r.round_idx for r in _records(tmp_path)] == [0, 1]
@@ -98,7 +98,8 @@ class TestRetry:
         error = caught.value
         assert (error.client_id, error.round_idx, error.stage) == (1, 0, "train")
         first_line, second_line, *_ = str(error).splitlines()
-        assert "ZeroDivisionError: in grad_hook (tried 3 " in first_line
+        assert "ZeroDivisionError: in grad_hook" in first_line
+        assert "(tried 3 " in first_line
         assert second_line.startswith("Traceback")
 
 

@@ -28,6 +28,7 @@ from tests.support.runs import (
     Flaky,
     committed,
     drive,
+    initial_state,
     prepared,
 )
 
@@ -157,7 +158,7 @@ class TestProbes:
 
     def test_a_method_that_plans_probes_must_answer_them(self) -> None:
         experiment = prepared("training.rounds=1")
-        state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+        state = initial_state(experiment)
         broadcast = Broadcast.of(experiment, state)
         request = broadcast.request(ClientTask(round_idx=0, position=0, client_id=0, kind="probe"), None)
         failure = ClientRunner(experiment).run(request.task, broadcast.message.buffer, request.unicast, None)
