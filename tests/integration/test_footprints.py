@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,6 @@ from ray.util.state import list_actors
 
 from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.errors import ResourceError
-from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime.ray_backend import RayBackend
@@ -24,9 +23,9 @@ from orchestrator.runtime.ray_session import NAMESPACE, ray_session
 from orchestrator.storage.run_store import RunStore
 from tests.support.fakes import DEVICE
 from tests.support.fleets import with_profiles
+from tests.support.ray_runs import MakeConfig
 from tests.support.runs import drive
 
-MakeConfig = Callable[..., ExperimentConfig]
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("logical_ray")]
 
 DEVICES = {"CPU": 4.0, "GPU": 4.0, "npu": 2.0, "accelerator_type:H100": 1.0}

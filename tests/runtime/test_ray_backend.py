@@ -25,9 +25,9 @@ from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.runtime import session
 from orchestrator.runtime.ray_backend import RayBackend
 from orchestrator.tracking.record import RoundRecord, read_records
+from tests.support.ray_runs import MakeConfig
 from tests.support.runs import initial_state
 
-MakeConfig = Callable[..., ExperimentConfig]
 QUIET = Progress(quiet=True)
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
