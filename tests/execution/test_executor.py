@@ -18,7 +18,11 @@ from orchestrator.federation.update import ClientFailure, ClientUpdate
 from orchestrator.rounds.broadcast import Broadcast
 from tests.support.fakes import DEVICE, cohort
 from tests.support.fleets import with_profiles
-from tests.support.runs import REMEMBERING, prepared
+from tests.support.runs import (
+    REMEMBERING,
+    initial_state,
+    prepared,
+)
 
 
 def _message(experiment: Experiment, scale: float = 1.0) -> Message:
@@ -27,7 +31,7 @@ def _message(experiment: Experiment, scale: float = 1.0) -> Message:
 
 
 def _requests(experiment: Experiment, round_idx: int = 0) -> list[TaskRequest]:
-    state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    state = initial_state(experiment)
     tasks = experiment.algorithm.plan(state, round_idx, cohort(experiment, round_idx)).tasks
     return [TaskRequest(task, experiment.algorithm.init_client(task.client_id)) for task in tasks]
 

@@ -79,10 +79,9 @@ def test_no_method_takes_a_wrong_update(tmp_path: Path, method: str, fault: str)
 
 
 def test_a_fault_that_stays_ends_the_run_by_name(tmp_path: Path) -> None:
-    with pytest.raises(
-        RoundError, match=r"client \d, round 0, admission: WireError: .* not finite.*tried 3 times"
-    ):
+    with pytest.raises(RoundError, match=r"not finite.*tried 3 times") as caught:
         drive(prepared("chaos.update_not_finite=1", "chaos.tries=3"), tmp_path)
+    assert (caught.value.round_idx, caught.value.stage) == (0, "admission")
 
 
 def test_dropped_clients_are_an_axis_of_the_experiment(tmp_path: Path) -> None:
@@ -162,12 +161,16 @@ class TestRejected:
     @pytest.mark.parametrize("fault", ["client_hangs", "client_dies", "driver_dies"])
     def test_what_would_hit_the_command_itself(self, fault: str) -> None:
         tree = {"chaos": {fault: 0.5}, "runtime": {"executor": "inprocess", "task_timeout_s": 1}}
-        with pytest.raises(ConfigError, match=rf"chaos.{fault}=0.5: .*; use runtime.executor=ray"):
+        with pytest.raises(ConfigError) as caught:
             ExperimentConfig.parse(tree)
+        assert (caught.value.field, caught.value.value) == (f"chaos.{fault}", 0.5)
+        assert "runtime.executor=ray" in caught.value.remedy
 
     def test_hanging_client_needs_a_task_timeout(self) -> None:
-        with pytest.raises(ConfigError, match=r"chaos.client_hangs=0.1: .*runtime.task_timeout_s"):
+        with pytest.raises(ConfigError) as caught:
             ExperimentConfig.parse({"chaos": {"client_hangs": 0.1}})
+        assert (caught.value.field, caught.value.value) == ("chaos.client_hangs", 0.1)
+        assert "runtime.task_timeout_s" in caught.value.remedy
 
     def test_more_than_one_fault_a_task(self) -> None:
         with pytest.raises(ConfigError, match=r"chaos=1\.2: "):

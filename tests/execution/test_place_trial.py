@@ -93,8 +93,9 @@ def test_no_profile_has_more_actors_than_clients() -> None:
 
 
 def test_footprint_that_fits_on_no_node_raises() -> None:
-    with pytest.raises(ResourceError, match="profile large needs 2 CPU, the largest node has 1"):
+    with pytest.raises(ResourceError, match="profile large needs 2 CPU") as caught:
         _place([0], 1.0, 1.0, profiles=(_profile("large", 2.0),))
+    assert (caught.value.field, caught.value.value) == ("fleet.name", "large")
 
 
 def test_profiles_that_do_not_fit_together_raise() -> None:

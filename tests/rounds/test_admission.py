@@ -3,13 +3,15 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
 from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.errors import WireError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.rounds.admission import checked
-from tests.support.runs import prepared
+from tests.support.runs import (
+    initial_state,
+    prepared,
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +22,7 @@ def experiment() -> Experiment:
 @pytest.fixture(scope="module")
 def dense_round(experiment: Experiment) -> RecordedRound:
     """A round from a model that keeps more than its level allows, as one that was taken over from a denser run."""
-    state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    state = initial_state(experiment)
     (played,) = play(experiment, 1, start=replace(state, mask=experiment.setting.layout.full_mask()))
     return played
 

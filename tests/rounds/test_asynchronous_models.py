@@ -17,6 +17,7 @@ from tests.support.runs import (
     REMEMBERING,
     committed,
     drive,
+    initial_state,
     new_driver,
     prepared,
 )
@@ -109,7 +110,7 @@ class TestFedBuff:
             "algorithm.end_round=100",
             "training.rounds=5",
         )
-        states = [experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))]
+        states = [initial_state(experiment)]
         for _ in new_driver(experiment, tmp_path).run():
             states.append(committed(experiment, tmp_path).server_state)
         stale = [e for e in events(tmp_path) if e["staleness"] >= 2]

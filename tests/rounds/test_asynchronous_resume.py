@@ -155,17 +155,15 @@ class TestFailures:
         began = next(e["start_s"] for e in events(tmp_path) if e["start_s"] > 0.0)
         assert began == pytest.approx(2.0, rel=1e-8)
 
-    def test_when_all_fail_the_run_ends_and_says_why(self, tmp_path: Path) -> None:
+    def test_run_whose_tasks_all_fail_ends_with_their_cause(self, tmp_path: Path) -> None:
         options = ("algorithm.name=tests.support.methods:Misbehaving", "runtime.failure_policy=drop")
         experiment = with_durations(
             (1.0,), *FEDBUFF, *options, "algorithm.client_id=0", "training.clients_per_round=1"
         )
-        with pytest.raises(
-            RoundError,
-            match=r"^round 0: of 201 tasks only 0 gave an update that counts, 2 are needed; "
-            r"client 0, round 0, train: ZeroDivisionError: in grad_hook",
-        ):
+        with pytest.raises(RoundError, match="ZeroDivisionError: in grad_hook") as caught:
             drive(experiment, tmp_path)
+        assert (caught.value.round_idx, caught.value.num_updates) == (0, 0)
+        assert "201 tasks" in str(caught.value)
 
 
 class TestAvailability:
@@ -208,10 +206,9 @@ class TestAvailability:
             with_durations((1.0,), *FEDASYNC, "training.clients_per_round=1", "training.rounds=3"),
             [[(0.0, 1.0)]],
         )
-        with pytest.raises(
-            RoundError, match=r"^round 1: no client was available for a week of emulated time$"
-        ):
+        with pytest.raises(RoundError, match="a week") as caught:
             drive(experiment, tmp_path)
+        assert caught.value.round_idx == 1
         assert len(metrics(tmp_path)) == 1
 
     def test_mask_is_billed_once_to_each_client(self, tmp_path: Path) -> None:

@@ -170,7 +170,6 @@ class TestWaiting:
             prepared("fleet.num_clients=2", "training.clients_per_round=1"), [[(0, 9)], [(0, 7 * 86400)]]
         )
         assert CohortSampler(experiment).wait_for_cohort(0, 9.0) == ((1,), 9.0)
-        with pytest.raises(
-            RoundError, match=r"^round 3: no client was available for a week of emulated time$"
-        ):
+        with pytest.raises(RoundError, match="a week") as caught:
             CohortSampler(experiment).wait_for_cohort(3, 9.0, {1: inf})
+        assert caught.value.round_idx == 3

@@ -95,13 +95,15 @@ def drive(
 
 def committed(experiment: Experiment, folder: Path) -> RestoredRun:
     """What a new process would find: the last commit, with the latest state of every client."""
-    algorithm = experiment.algorithm
-    templates = Templates(
-        server=algorithm.init(torch.from_numpy(experiment.initial.copy())), client=algorithm.init_client(0)
-    )
+    templates = Templates(server=initial_state(experiment), client=experiment.algorithm.init_client(0))
     commit = CheckpointStore(folder / "commits").restore(templates)
     assert commit is not None
     return commit
+
+
+def initial_state(experiment: Experiment) -> Any:
+    """The server state before the first round."""
+    return experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
 
 
 def mean_by_samples(

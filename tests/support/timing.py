@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
@@ -31,7 +30,12 @@ from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.sparsity.wire import decode
 from orchestrator.tracking.record import read_records
 from tests.support.fleets import with_population, with_profiles
-from tests.support.runs import comparable, new_driver, prepared
+from tests.support.runs import (
+    comparable,
+    initial_state,
+    new_driver,
+    prepared,
+)
 
 #: a model of 64 x 10 weights and 10 biases, trained in steps of 100 images and scored once
 SMALL = ("model.name=tests.support.models:linear", "training.batch_size=100", "training.eval_every=1000")
@@ -106,7 +110,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 
 def models_of(experiment: Experiment, folder: Path, executor: Executor | None = None) -> list[Tensor]:
     """Run to the end; the float32[D] models that the rounds began with, and the last one."""
-    state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    state = initial_state(experiment)
     models = [state.params]
     for record in new_driver(experiment, folder, executor).run():
         file = folder / "commits" / f"server-{record.round_idx:06d}.safetensors"

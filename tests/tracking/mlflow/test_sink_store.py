@@ -3,8 +3,6 @@
 import json
 import os
 import socket
-from multiprocessing import get_context
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import mlflow
@@ -30,15 +28,6 @@ pytestmark = [
 ]
 
 NUM_ROUNDS = 4
-
-
-def test_connect_ignores_a_database_that_a_killed_process_left_unfinished(tmp_path: Path) -> None:
-    """A process that is killed during MLflow's migrations leaves only files with the suffix `.unfinished`."""
-    (tmp_path / "mlflow.db.unfinished").write_bytes(b"half a table")
-    (tmp_path / "mlflow.db.unfinished-journal").write_bytes(b"its journal")
-    client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    assert client.get_experiment_by_name("none") is None
-    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
 
 
 @pytest.fixture(scope="module")
@@ -228,30 +217,6 @@ def test_a_deleted_experiment_is_reported(root: Path, uri: str) -> None:
     outcome = deliver(root / "r4", uri, experiment="gone")
     assert "tracking.experiment=gone: " in str(outcome.problem)
     assert outcome.mlflow_run_id is None
-
-
-def test_several_processes_can_create_the_store_at_once(tmp_path: Path) -> None:
-    """The test forks, because importing MLflow takes seconds. Without the lock, this test usually fails."""
-    context = get_context("fork")
-    uri, barrier = f"sqlite:///{tmp_path}/m.db", context.Barrier(3)
-    processes = [
-        context.Process(target=_connect_and_deliver, args=(tmp_path / name, uri, barrier)) for name in "abc"
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    client = connect(uri)
-    runs = client.search_runs([client.get_experiment_by_name("e").experiment_id])
-    assert {run.data.tags["sparsefleet.run_id"] for run in runs} == {"a", "b", "c"}
-
-
-def _connect_and_deliver(run_dir: Path, uri: str, barrier: Barrier) -> None:
-    run_dir.mkdir()
-    barrier.wait()
-    connect(uri)  # without the sink, which would retry and hide a collision
-    assert deliver(run_dir, uri).problem is None
 
 
 def test_close_without_start() -> None:
