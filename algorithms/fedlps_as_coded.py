@@ -237,6 +237,6 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
             target = torch.sigmoid(norms).mean()
             into.copy_(2.0 * self.config.penalty / len(q) * (q - target))
         training = self.setting.training
-        lr = training.lr * training.lr_decay**run.task.round_idx
+        lr = training.lr_at(run.task.round_idx)
         step = gradient * rows + training.weight_decay * scratch.importance
         scratch.importance = scratch.importance - lr * step

@@ -14,6 +14,8 @@ A method imports from this module and from nowhere else in the package. Names th
 | random numbers | stream |
 | masks and densities | allocate, SparsityConfig, AllocationKind, initial_mask, magnitude_mask, random_mask, prune_share, mask_distance, reject_empty_layers, largest_sparsity, exact_share, keep_top, keep_top_overall, grow_top, select_top, cosine_anneal |
 | clients with masks of their own | ClientMask, ClientMaskAlgorithm, ROUNDING |
+| personal heads | PersonalHeadAlgorithm, PersonalHeadConfig, PersonalHead |
+| adaptive server steps | AdaptiveServerAlgorithm |
 | submodels | StructuredAlgorithm, StructuredConfig, CompensatedAlgorithm, CompensatedConfig, ClientRatio, RatioPolicy, KeptUnits, UnitGroup, first_units, unit_sums, units_to_bits, bits_to_units, LARGEST_DROP, ucbv_index, utility |
 | the flat vector | ParameterLayout, Segment |
 """  # noqa: E501
@@ -22,8 +24,14 @@ from orchestrator.config.sections import AlgorithmConfig, AllocationKind, Sparsi
 from orchestrator.errors import ConfigError, WireError
 from orchestrator.federation.aggregate import AGGREGATORS, Aggregate, Aggregator
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.bases.adaptive_server import AdaptiveServerAlgorithm
 from orchestrator.federation.bases.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.bases.compensated import CompensatedAlgorithm, CompensatedConfig
+from orchestrator.federation.bases.personal_head import (
+    PersonalHead,
+    PersonalHeadAlgorithm,
+    PersonalHeadConfig,
+)
 from orchestrator.federation.bases.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
 from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.evaluate import accuracy
@@ -77,6 +85,7 @@ __all__ = [
     "MODEL_ITEM",
     "ROUNDING",
     "Adam",
+    "AdaptiveServerAlgorithm",
     "Aggregate",
     "Aggregator",
     "Algorithm",
@@ -100,6 +109,9 @@ __all__ = [
     "ModelValues",
     "ParameterLayout",
     "Payload",
+    "PersonalHead",
+    "PersonalHeadAlgorithm",
+    "PersonalHeadConfig",
     "RatioPolicy",
     "RoundPlan",
     "Scalar",

@@ -12,6 +12,7 @@ FILES = sorted((ROOT / "algorithms").glob("*.py"))
 NAMES = [
     "AGGREGATORS",
     "Adam",
+    "AdaptiveServerAlgorithm",
     "Aggregate",
     "Aggregator",
     "Algorithm",
@@ -37,6 +38,9 @@ NAMES = [
     "ModelValues",
     "ParameterLayout",
     "Payload",
+    "PersonalHead",
+    "PersonalHeadAlgorithm",
+    "PersonalHeadConfig",
     "ROUNDING",
     "RatioPolicy",
     "RoundPlan",
