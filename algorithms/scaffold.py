@@ -12,6 +12,7 @@ plain SGD. Here the client takes this mean directly, so that momentum, clipping 
 Running statistics are averaged.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -26,13 +27,13 @@ from orchestrator.method import (
     Capabilities,
     ClientTask,
     Dense,
+    ItemForm,
     LocalRun,
     Payload,
     ServerState,
     Traits,
     as_sent,
     find_values,
-    require_size,
 )
 
 CONTROL = "control"
@@ -114,10 +115,10 @@ class Scaffold(Algorithm[ScaffoldState, ScaffoldClient]):
         run.state = ScaffoldClient(control=run.state.control + change)
         return (*super().pack(run), Dense(CONTROL, change.numpy()))
 
-    def check_items(self, items: Payload, task: ClientTask) -> None:
-        """Every update has the change of c_k, one value for each trained parameter."""
-        find_values(items, CONTROL)
-        require_size(items, CONTROL, self.setting.layout.num_trainable)
+    def upload_items(self, task: ClientTask) -> Mapping[str, ItemForm]:
+        """The model, and the change of c_k for each trained parameter."""
+        control = ItemForm(kinds=(Dense,), size=self.setting.layout.num_trainable)
+        return {**super().upload_items(task), CONTROL: control}
 
     def server_update(self, state: ScaffoldState, aggregate: Aggregate, round_idx: int) -> ScaffoldState:
         """Step from w towards the mean model, and move c by the participants' share of the population."""

@@ -9,7 +9,7 @@ A method imports from this module and from nowhere else in the package. Names th
 | --- | --- |
 | the contract | Algorithm, AlgorithmConfig, Capabilities, Traits, ServerState, ConfigError, WireError |
 | one task in progress | LocalRun, Batch, ClientTask, RoundPlan, Adam, accuracy, batch_sizes, fine_tune |
-| what travels | Payload, Dense, Masked, Bits, Scalar, Bool, MODEL_ITEM, ModelValues, pack_model, unpack_model, find_model, find_bits, find_values, require_size, check_size, as_sent |
+| what travels | Payload, Dense, Masked, Bits, Scalar, Bool, MODEL_ITEM, ModelValues, pack_model, unpack_model, find_model, find_bits, find_values, MODEL_FORM, ItemForm, check_size, as_sent |
 | averages | Aggregate, Aggregator, AGGREGATORS |
 | random numbers | stream |
 | masks and densities | allocate, SparsityConfig, AllocationKind, initial_mask, magnitude_mask, random_mask, prune_share, mask_distance, reject_empty_layers, largest_sparsity, exact_share, keep_top, keep_top_overall, grow_top, select_top, cosine_anneal |
@@ -44,9 +44,9 @@ from orchestrator.federation.exchange import (
     find_model,
     find_values,
     pack_model,
-    require_size,
     unpack_model,
 )
+from orchestrator.federation.item_form import MODEL_FORM, ItemForm
 from orchestrator.federation.local.batches import batch_sizes
 from orchestrator.federation.local.environment import Batch
 from orchestrator.federation.local.optimizers import Adam
@@ -82,6 +82,7 @@ from orchestrator.sparsity.scores import grow_top, keep_top, keep_top_overall, s
 __all__ = [
     "AGGREGATORS",
     "LARGEST_DROP",
+    "MODEL_FORM",
     "MODEL_ITEM",
     "ROUNDING",
     "Adam",
@@ -103,6 +104,7 @@ __all__ = [
     "CompensatedConfig",
     "ConfigError",
     "Dense",
+    "ItemForm",
     "KeptUnits",
     "LocalRun",
     "Masked",
@@ -147,7 +149,6 @@ __all__ = [
     "prune_share",
     "random_mask",
     "reject_empty_layers",
-    "require_size",
     "select_top",
     "stream",
     "ucbv_index",
