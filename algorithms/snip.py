@@ -19,6 +19,7 @@ Deviations:
 - The gradient uses train mode, because at w_0 batch norm has no statistics of data yet.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, final
 
 import torch
@@ -33,6 +34,7 @@ from orchestrator.method import (
     ClientTask,
     ConfigError,
     Dense,
+    ItemForm,
     LocalRun,
     Payload,
     RoundPlan,
@@ -41,7 +43,6 @@ from orchestrator.method import (
     exact_share,
     keep_top_overall,
     reject_empty_layers,
-    require_size,
 )
 
 _SENSITIVITY = "sensitivity"
@@ -121,9 +122,11 @@ class SNIP(Algorithm[ServerState, None]):
         score = (total / self.config.batches * run.values[: total.numel()]).abs().cpu()
         return (Dense(_SENSITIVITY, self.setting.layout.restrict(score).numpy()),)
 
-    def check_items(self, items: Payload, task: ClientTask) -> None:
-        """The sensitivities of all maskable weights."""
-        require_size(items, _SENSITIVITY, self.setting.layout.num_maskable)
+    def upload_items(self, task: ClientTask) -> Mapping[str, ItemForm]:
+        """The sensitivities of all maskable weights from a probe, the model from training."""
+        if task.kind == "probe":
+            return {_SENSITIVITY: ItemForm(kinds=(Dense,), size=self.setting.layout.num_maskable)}
+        return super().upload_items(task)
 
     def probe_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
         """Install the mask of the averaged scores."""

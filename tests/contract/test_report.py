@@ -5,6 +5,7 @@ import pytest
 from orchestrator.contract.checks import CHECKS
 from orchestrator.contract.report import report
 
+BROKEN = "tests.support.broken_methods"
 ROUND = ["training.rounds=1"]
 
 
@@ -16,7 +17,7 @@ def test_correct_method_has_a_line_for_each_check(capsys: pytest.CaptureFixture[
 
 
 def test_broken_rule_is_reported_in_the_line_of_its_check(capsys: pytest.CaptureFixture[str]) -> None:
-    assert not report("tests.support.broken_methods:SendsTooMuch", ROUND)
+    assert not report(f"{BROKEN}:SendsTooMuch", ROUND)
     lines = dict(zip(CHECKS, capsys.readouterr().out.splitlines(), strict=True))
     broken = [name for name, line in lines.items() if line.startswith("broken  ")]
     assert broken == ["payloads are within their density"]
