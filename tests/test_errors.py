@@ -23,8 +23,9 @@ CODES = {
 
 
 def test_docstring_lists_every_error_and_exit_codes_are_fixed() -> None:
-    found = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type)}
-    assert {n: k.exit_code for n, k in found.items() if issubclass(k, SparsefleetError)} == CODES
+    types = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type)}
+    found = {name: kind for name, kind in types.items() if issubclass(kind, SparsefleetError)}
+    assert {name: kind.exit_code for name, kind in found.items()} == CODES
     for name in found:
         assert f"{name} " in str(errors.__doc__)
 
