@@ -24,7 +24,7 @@ from orchestrator.sparsity.payload import Bits, Dense, Payload, Scalar
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Memory:
-    """What a client of `Remembering` keeps: float32[D] `drift`, and how often it took part, by round."""
+    """Client state of `Remembering`: float32[D] `drift`, the number of its tasks, and a loss for each round."""
 
     num_tasks: int
     drift: Tensor
@@ -42,7 +42,7 @@ class RememberedState(ServerState):
 
 @final
 class Remembering(Algorithm[RememberedState, Memory]):
-    """Every result depends on what server and clients remembered; the mask is new in rounds 2, 4, ..."""
+    """Every result depends on the states of server and clients; the mask changes in rounds 2, 4, ..."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(aggregation="covmean", default_density=0.5)
 
@@ -88,7 +88,7 @@ class Remembering(Algorithm[RememberedState, Memory]):
 
 
 class MisbehavingConfig(AlgorithmConfig):
-    """Who misbehaves, where."""
+    """The client that misbehaves, and the hook in which it does."""
 
     hook: Literal[
         "load", "on_train_start", "grad_hook", "on_batch", "on_epoch", "after_train", "pack", "encode"
@@ -139,7 +139,7 @@ class Misbehaving(Algorithm[ServerState, None]):
 
 @final
 class Recording(Algorithm[ServerState, Any]):
-    """FedAvg whose clients keep what they received: float32[D] start and bool[D] mask."""
+    """FedAvg whose clients keep the received model: float32[D] start and bool[D] mask."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(aggregation="covmean", default_density=1.0)
 
@@ -160,7 +160,7 @@ class Recording(Algorithm[ServerState, Any]):
 
 @final
 class Sharing(Algorithm[ServerState, Any]):
-    """FedAvg whose clients, and whose server, keep one tensor in several places."""
+    """FedAvg whose clients and server keep one tensor in several places of their state."""
 
     def init(self, params: Tensor) -> ServerState:
         return TwinState(params=params, twin=params, views=(params[:5], params[3:9]))
@@ -195,7 +195,7 @@ class Exploding(Algorithm[ServerState, None]):
 
 @final
 class Drawing(Algorithm[ServerState, Any]):
-    """FedAvg whose clients keep three numbers of torch's own generator."""
+    """FedAvg whose clients keep three numbers of torch's global generator."""
 
     def init_client(self, client_id: int) -> Any:
         return {}
@@ -206,14 +206,14 @@ class Drawing(Algorithm[ServerState, Any]):
 
 @final
 class Moving(Algorithm[ServerState, None]):
-    """The mean of the clients' changes, each from what it started from."""
+    """The mean of the clients' changes from the models that they received."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(aggregation="dmean")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answered:
-    """How often a client of `Asking` was asked, and the float32[D] model that it last trained from."""
+    """The number of probes of a client of `Asking`, and the float32[D] model from which it last trained."""
 
     num_answers: int
     start: Tensor
@@ -221,7 +221,7 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AskedState(ServerState):
-    """The rounds that have had their probe, and the float64 means of what the clients last answered."""
+    """The number of rounds with a finished probe, and the float64 means of the last answers."""
 
     num_probed: int
     images: Tensor
@@ -229,7 +229,7 @@ class AskedState(ServerState):
 
 @final
 class Asking(Algorithm[AskedState, Answered]):
-    """Before each even round clients 4 and 1 answer with their gradient, of which the server takes a step."""
+    """Before each even round, clients 4 and 1 are probed for their gradient, and the server takes a step."""
 
     def init(self, params: Tensor) -> AskedState:
         return AskedState(params=params, num_probed=0, images=torch.zeros((), dtype=torch.float64))
@@ -268,7 +268,7 @@ class TailoredConfig(AlgorithmConfig):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tailor:
-    """What a client of `Tailored` holds: the bool[D] mask that it was sent last, if any, and that model."""
+    """Client state of `Tailored`: whether it has a mask, its last bool[D] mask, and its last model."""
 
     holds: bool
     mask: Tensor
@@ -310,7 +310,7 @@ class Tailored(Algorithm[ServerState, Tailor]):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VotedState(ServerState):
-    """The float64 means of what the clients of `Voting` sent last."""
+    """The float64 means of the items that the clients of `Voting` sent last."""
 
     votes: Tensor
     ids: Tensor
@@ -338,9 +338,9 @@ class Voting(Algorithm[VotedState, None]):
 
 @final
 class Stubborn(Algorithm[ServerState, int]):
-    """A client says one class to whatever it sees: its number, and one more for each time it took part.
+    """A client predicts one class for every sample: its number plus the number of its tasks.
 
-    Its accuracy is the share of that class, so that every score can be counted. What it trains is the same.
+    Its accuracy is the share of this class, so that tests can count every score. It uploads the same model.
     """
 
     traits: ClassVar[Traits] = Traits(personal=True)
@@ -363,7 +363,7 @@ class Stubborn(Algorithm[ServerState, int]):
 
 @final
 class Prompted(Algorithm[AskedState, int]):
-    """`Stubborn`, with a probe of client 39 before each round, after which it says the next class."""
+    """`Stubborn` with a probe of client 39 before each round, after which this client predicts the next class."""
 
     traits: ClassVar[Traits] = Traits(personal=True)
 
