@@ -96,7 +96,7 @@ class Fold:
         try:
             aggregate = self._aggregator.finish(server)
         except ValueError as error:
-            raise RoundError(f"round {self._round_idx}: {error}") from error
+            raise RoundError(f"round {self._round_idx}: {error}", round_idx=self._round_idx) from error
         return PhaseResult(
             aggregate=aggregate,
             seconds=seconds,

@@ -54,7 +54,7 @@ def test_task_of_another_experiment_replaces_the_experiment() -> None:
 
 
 def test_equal_reference_in_a_new_object_is_the_same_experiment() -> None:
-    """Ray unpickles the references anew for each task."""
+    """Ray unpickles new reference objects for each task."""
     actor, experiment = ClientActor(), prepared()
     one, other = FakeShared("a", experiment), FakeShared("a", experiment)
     _update(actor, one, 0)

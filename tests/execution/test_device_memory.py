@@ -40,7 +40,7 @@ def test_frozen_weights_need_no_gradients_or_moments() -> None:
     assert DeviceMemory(config, (1, 2, 2)).needed_bytes(FlatModule(net), 100) == 4 * (3 * 8 + 15 + 10 * 8)
 
 
-def test_a_merged_batch_takes_its_own_size() -> None:
+def test_memory_counts_the_largest_batch() -> None:
     config, flat = TrainingConfig(batch_size=10, momentum=0.9), FlatModule(nn.Sequential(*NET))
     for smallest, num_in_batch in ((1, 10), (2, 11)):
         memory = DeviceMemory(config, (1, 2, 2), smallest)
@@ -69,9 +69,7 @@ def _with_memory(experiment: Experiment, memory_bytes: int) -> Experiment:
 
 
 @pytest.mark.parametrize(("name", "fits"), [("fedavg", False), ("heterofl", True)])
-def test_a_client_whose_device_is_too_small_fails_and_a_submodel_of_half_the_width_fits(
-    name: str, fits: bool
-) -> None:
+def test_full_model_fails_on_a_small_device_and_a_submodel_fits(name: str, fits: bool) -> None:
     """The digits' perceptron has 34,110 weights; HeteroFL trains half of its units."""
     options = ("algorithm.ratio_policy=fixed", "algorithm.ratio=0.5") if name == "heterofl" else ()
     experiment = prepared((f"algorithm.name={name}", *options))

@@ -42,7 +42,7 @@ def _bits(outcome: ClientUpdate[Any] | ClientFailure) -> tuple[int, bytes, bytes
     return outcome.client_id, outcome.buffer.tobytes(), drift.numpy().tobytes()
 
 
-def test_results_may_be_collected_in_any_order() -> None:
+def test_results_can_be_collected_in_any_order() -> None:
     experiment = prepared(REMEMBERING)
     collected = []
     for order in permutations(range(3)):
@@ -54,7 +54,7 @@ def test_results_may_be_collected_in_any_order() -> None:
     assert len({outcome[1] for outcome in collected[0]}) == 3
 
 
-def test_results_of_two_messages_may_be_collected_together() -> None:
+def test_results_of_two_messages_can_be_collected_together() -> None:
     experiment = prepared(REMEMBERING)
     requests = _requests(experiment)
     alone = InProcessExecutor(experiment)

@@ -1,4 +1,4 @@
-"""Client actors on Ray: what they reserve, their order and names, and the errors of lost actors."""
+"""Client actors on Ray: their footprints, order and names, and the errors of lost actors."""
 
 from dataclasses import replace
 from typing import Any

@@ -23,7 +23,7 @@ def experiment() -> Experiment:
 
 @pytest.fixture(scope="module")
 def dense_round(experiment: Experiment) -> RecordedRound:
-    """A round from a model that keeps more than its level allows, as one that was taken over from a denser run."""
+    """The run starts from the model of a denser run, which keeps more weights than its sparsity level allows."""
     state = initial_state(experiment)
     (played,) = play(experiment, 1, start=replace(state, mask=experiment.setting.layout.full_mask()))
     return played

@@ -36,7 +36,7 @@ def _without_failures(records: list[RoundRecord]) -> list[tuple[int, dict[str, f
 
 
 class TestRetry:
-    """The default: a failed client is tried again, and the retried update is the same update."""
+    """By default, the driver retries a failed task, and the retried task gives the same update."""
 
     @pytest.mark.parametrize(
         "failures",
@@ -108,7 +108,7 @@ class TestDrop:
 
     OPTIONS = ("runtime.failure_policy=drop", REMEMBERING)
 
-    def test_the_others_are_folded_and_the_failure_counted(self, tmp_path: Path) -> None:
+    def test_other_updates_are_folded_and_the_failure_is_counted(self, tmp_path: Path) -> None:
         experiment = prepared(*self.OPTIONS, "training.rounds=3")
         flaky = Flaky(experiment, {(0, 1): 1, (2, 0): 1, (2, 2): 5})
         drive(experiment, tmp_path, executor=flaky)
@@ -121,7 +121,7 @@ class TestDrop:
         present = [(r, p) for r in range(3) for p in range(3) if (r, p) not in ((0, 1), (2, 0), (2, 2))]
         assert [(e["round_idx"], e["position"]) for e in events] == present
 
-    def test_a_dropped_client_costs_and_remembers_nothing(self, tmp_path: Path) -> None:
+    def test_failed_client_has_no_state_and_no_mask(self, tmp_path: Path) -> None:
         experiment = prepared(*self.OPTIONS, "training.rounds=1")
         drive(experiment, tmp_path, executor=Flaky(experiment, {(0, 0): 1}))
         _, *others = (
@@ -131,7 +131,7 @@ class TestDrop:
         assert commit.client_states.keys() == commit.shared_masks.keys() == set(others)
 
     @pytest.mark.parametrize("left", [(0, 1), (0, 2), (1,)])
-    def test_the_mean_is_that_of_the_clients_left(self, tmp_path: Path, left: tuple[int, ...]) -> None:
+    def test_average_excludes_failed_clients(self, tmp_path: Path, left: tuple[int, ...]) -> None:
         experiment = prepared("runtime.failure_policy=drop", "training.rounds=1")
         failures = {(0, position): 1 for position in range(3) if position not in left}
         driver = drive(experiment, tmp_path, executor=Flaky(experiment, failures))
@@ -141,7 +141,7 @@ class TestDrop:
     @pytest.mark.parametrize(
         ("num_failures", "least", "enough"), [(1, 2, True), (2, 2, False), (3, 1, False)]
     )
-    def test_a_round_needs_enough_updates(
+    def test_round_needs_min_clients_updates(
         self, tmp_path: Path, num_failures: int, least: int, enough: bool
     ) -> None:
         experiment = prepared(*self.OPTIONS, f"runtime.min_clients={least}", "training.rounds=2")
@@ -157,7 +157,7 @@ class TestDrop:
         assert str(caught.value).count("ActorDiedError: killed by the test") == num_failures
         assert [r.round_idx for r in _records(tmp_path)] == [0]
 
-    def test_dropping_is_the_same_on_every_try(self, tmp_path: Path) -> None:
+    def test_runs_with_the_same_failures_are_equal(self, tmp_path: Path) -> None:
         experiment = prepared(*self.OPTIONS)
         failures = {(0, 1): 1, (1, 2): 1}
         digests = {
@@ -188,7 +188,7 @@ class TestBegin:
         assert [r.round_idx for r in _records(tmp_path)] == [0, 1]
 
     def test_error_of_the_last_checkpoint_names_the_error_of_the_next_round_too(self, tmp_path: Path) -> None:
-        """A file takes the place of the folder of checkpoints before the driver writes that of round 1."""
+        """A file replaces the folder of the checkpoints before the driver writes the checkpoint of round 1."""
         rounds = new_driver(prepared(*self.OPTIONS), tmp_path).run()
         assert next(rounds).round_idx == 0
         shutil.rmtree(tmp_path / "commits")

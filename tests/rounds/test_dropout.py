@@ -106,7 +106,7 @@ class TestDropout:
         assert "deadline" not in str(caught.value)
 
     def test_interrupted_download_does_not_store_the_mask(self, tmp_path: Path) -> None:
-        """The mask takes client 0 more than 6 s: it leaves on the way, and when it is back it is charged again."""
+        """Client 0 needs more than 6 s to download the mask. It leaves before, and is billed again when it returns."""
         experiment = with_durations((1.0, 1.0), *self.BOTH, *self.SPARSE)
         slow, quick = experiment.setting.profiles
         experiment = with_profiles(experiment, (replace(slow, downlink_bytes_per_s=100.0), quick))
@@ -125,7 +125,7 @@ class TestDropout:
         assert mine == [("vanished", with_mask), ("vanished", without), ("used", without), ("used", without)]
 
     def test_candidate_may_drop_out_before_training(self, tmp_path: Path) -> None:
-        """It said its loss, which takes a third of a training step; then its time was over before it got anything."""
+        """The client reports its loss, a third of a training step, and leaves before it receives the model."""
         options = ("training.clients_per_round=1", "selection.kind=power_of_choice", "training.rounds=1")
         experiment = with_durations((3.0, 300.0), *options, "runtime.min_clients=1")
         drive(experiment, tmp_path / "stays")

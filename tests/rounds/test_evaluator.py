@@ -54,7 +54,7 @@ def test_accuracy_and_loss_are_means_over_the_test_images(experiment: Experiment
     assert found["eval/loss"] == pytest.approx(losses.mean(), rel=1e-5)
 
 
-def test_each_client_counts_alike_on_its_own_test_part(experiment: Experiment) -> None:
+def test_clients_have_equal_weight_in_the_mean(experiment: Experiment) -> None:
     params = torch.from_numpy(experiment.initial.copy())
     correct, _ = _oracle(experiment, params)
     scores = [sum(correct[row] for row in rows) / len(rows) for rows in experiment.partition.test]
@@ -70,7 +70,7 @@ def test_each_client_counts_alike_on_its_own_test_part(experiment: Experiment) -
         assert min(scores) <= found[f"{prefix}_p10"] <= mean
 
 
-def test_an_evaluator_may_be_used_again(experiment: Experiment) -> None:
+def test_evaluator_can_be_reused(experiment: Experiment) -> None:
     evaluator = Evaluator(experiment)
     params = torch.from_numpy(experiment.initial.copy())
     first = evaluator.evaluate(params)
@@ -78,19 +78,19 @@ def test_an_evaluator_may_be_used_again(experiment: Experiment) -> None:
     assert evaluator.evaluate(params) == first
 
 
-def test_the_parameters_are_not_written_to(experiment: Experiment) -> None:
+def test_evaluation_does_not_change_the_parameters(experiment: Experiment) -> None:
     params = torch.from_numpy(experiment.initial.copy())
     Evaluator(experiment).evaluate(params)
     assert torch.equal(params, torch.from_numpy(experiment.initial))
 
 
-def test_torch_s_own_generator_is_left_alone(experiment: Experiment) -> None:
+def test_evaluation_does_not_use_torch_s_global_generator(experiment: Experiment) -> None:
     before = torch.get_rng_state()
     Evaluator(experiment).evaluate(torch.from_numpy(experiment.initial.copy()))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_dropout_is_off_and_batch_norm_takes_its_running_statistics() -> None:
+def test_evaluation_is_deterministic_with_dropout() -> None:
     experiment = prepared("model.name=tests.support.models:dropout")
     params = torch.from_numpy(experiment.initial.copy())
     values = {repr(Evaluator(experiment).evaluate(params)) for _ in range(3)}
@@ -103,7 +103,7 @@ def test_client_means_by_hand() -> None:
     assert client_means(correct, parts).tolist() == [1.0, 0.5, 1 / 3]
 
 
-def test_an_untrained_net_guesses_and_a_trained_one_does_not(experiment: Experiment, tmp_path: Path) -> None:
+def test_training_raises_the_accuracy(experiment: Experiment, tmp_path: Path) -> None:
     untrained = Evaluator(experiment).evaluate(torch.from_numpy(experiment.initial.copy()))
     assert untrained["eval/accuracy"] < 0.3
     drive(experiment, tmp_path)
@@ -118,13 +118,13 @@ def _rounds_with(folder: Path, prefix: str) -> list[int]:
 
 
 class TestClientsOwnModels:
-    """`Stubborn`: client k says class k + n after n tasks, so that its accuracy is a share of its test part."""
+    """`Stubborn`: client k predicts class k + n after n tasks, so that its accuracy is a share of its test part."""
 
     STUBBORN = ("algorithm.name=tests.support.methods:Stubborn", "data.partition.alpha=2")
 
     @pytest.mark.parametrize("num_rounds", [1, 3])
-    def test_every_client_is_scored_with_what_it_would_use_now(self, tmp_path: Path, num_rounds: int) -> None:
-        """Also those that never took part, and those that have just done so."""
+    def test_every_client_is_scored_with_its_present_model(self, tmp_path: Path, num_rounds: int) -> None:
+        """This includes clients that never took part, and clients that took part in the last round."""
         experiment = prepared(*self.STUBBORN, f"training.rounds={num_rounds}")
         drive(experiment, tmp_path)
         labels = dict.fromkeys(range(6), 0)
@@ -139,7 +139,7 @@ class TestClientsOwnModels:
         )
         assert metrics["eval/client_accuracy_mean"] != metrics["personal/accuracy_mean"]
 
-    def test_what_a_round_trained_is_scored_on_its_participants(self, tmp_path: Path) -> None:
+    def test_trained_models_of_the_participants_are_scored(self, tmp_path: Path) -> None:
         experiment = prepared(*self.STUBBORN, "training.rounds=1")
         drive(experiment, tmp_path)
         labels = {k: (k + 1) % 10 for k in cohort(experiment, 0)}
@@ -147,7 +147,7 @@ class TestClientsOwnModels:
         assert part(last_metrics(tmp_path), "trained/") == pytest.approx(expected, rel=1e-12)
 
     @pytest.mark.parametrize("name", ["fedavg", "tests.support.methods:Stubborn"])
-    def test_trained_models_are_scored_where_the_run_evaluates(self, tmp_path: Path, name: str) -> None:
+    def test_trained_models_are_scored_in_evaluated_rounds(self, tmp_path: Path, name: str) -> None:
         experiment = prepared(f"algorithm.name={name}", "training.rounds=5", "training.eval_every=2")
         drive(experiment, tmp_path)
         assert _rounds_with(tmp_path, "trained/") == _rounds_with(tmp_path, "eval/") == [1, 3, 4]
@@ -155,15 +155,17 @@ class TestClientsOwnModels:
     @pytest.mark.parametrize(
         ("every", "scored"), [("null", [2, 4]), ("1", [0, 1, 2, 3, 4]), ("2", [1, 3, 4]), ("9", [4])]
     )
-    def test_they_are_scored_as_often_as_asked(self, tmp_path: Path, every: str, scored: list[int]) -> None:
+    def test_personal_every_sets_the_scored_rounds(
+        self, tmp_path: Path, every: str, scored: list[int]
+    ) -> None:
         options = ("training.rounds=5", "training.eval_every=3", f"evaluation.personal_every={every}")
         drive(prepared(*self.STUBBORN, *options), tmp_path)
         assert _rounds_with(tmp_path, "personal/accuracy") == scored
         assert _rounds_with(tmp_path, "eval/accuracy") == [2, 4]
         assert _rounds_with(tmp_path, "personal/central_accuracy") == []
 
-    def test_so_many_clients_are_scored_the_same_ones_every_time(self, tmp_path: Path) -> None:
-        """Four of six; their number of correct answers follows from who was drawn before."""
+    def test_max_clients_scores_the_same_clients_in_every_round(self, tmp_path: Path) -> None:
+        """Four of six clients are scored; their accuracies follow from the cohorts of the earlier rounds."""
         options = ("training.rounds=3", "evaluation.personal_every=1", "evaluation.max_clients=4")
         experiment = prepared(*self.STUBBORN, *options)
         plans = [Evaluator(experiment).plan(r, last=r == 2) for r in range(3)]
@@ -176,7 +178,7 @@ class TestClientsOwnModels:
             spread_by_hand(shares(experiment, labels), "personal/accuracy"), rel=1e-12
         )
 
-    def test_how_often_changes_no_parameter_and_costs_no_byte(self, tmp_path: Path) -> None:
+    def test_personal_every_changes_no_parameter_and_no_cost(self, tmp_path: Path) -> None:
         runs = {}
         for every in ("null", "1", "9"):
             experiment = prepared(*self.STUBBORN, f"evaluation.personal_every={every}")
@@ -188,7 +190,7 @@ class TestClientsOwnModels:
             runs[every] = (digest, totals, events)
         assert runs["null"] == runs["1"] == runs["9"]
 
-    def test_the_central_test_set_on_request(self, tmp_path: Path) -> None:
+    def test_central_personal_scores_the_central_test_set(self, tmp_path: Path) -> None:
         """The share of each class in the whole test set."""
         experiment = prepared(*self.STUBBORN, "training.rounds=1", "evaluation.central_personal=true")
         drive(experiment, tmp_path)
@@ -201,7 +203,7 @@ class TestClientsOwnModels:
         expected = spread_by_hand(trained, "trained/central_accuracy")
         assert part(last_metrics(tmp_path), "trained/central") == pytest.approx(expected, rel=1e-12)
 
-    def test_fine_tuned_copies_on_the_central_test_set_on_request(self, tmp_path: Path) -> None:
+    def test_central_personal_scores_fine_tuned_models_too(self, tmp_path: Path) -> None:
         options = ("training.rounds=1", "evaluation.finetune_epochs=1", "evaluation.central_personal=true")
         drive(prepared(*self.STUBBORN, *options), tmp_path)
         metrics = last_metrics(tmp_path)
@@ -220,7 +222,7 @@ class TestFineTuning:
     """After the last round, on a copy."""
 
     @pytest.mark.parametrize("name", ["fedavg", "feddst", "tests.support.methods:Stubborn"])
-    def test_it_is_measured_at_the_end_and_changes_nothing(self, tmp_path: Path, name: str) -> None:
+    def test_fine_tuning_is_scored_at_the_end_and_changes_nothing(self, tmp_path: Path, name: str) -> None:
         with_it, without = (
             prepared(f"algorithm.name={name}", f"evaluation.finetune_epochs={n}") for n in (1, 0)
         )
@@ -237,8 +239,8 @@ class TestFineTuning:
         for file in ("events.jsonl", "model/model.safetensors"):
             assert (tmp_path / "tuned" / file).read_bytes() == (tmp_path / "plain" / file).read_bytes()
 
-    def test_it_is_training_from_the_global_model_on_the_client_s_own_images(self, tmp_path: Path) -> None:
-        """Held to `fine_tune`'s batches with plain softmax steps in PyTorch, one client at a time."""
+    def test_fine_tuning_equals_sgd_on_the_client_s_samples(self, tmp_path: Path) -> None:
+        """The reference takes the same batches with plain SGD steps of PyTorch, one client after the other."""
         experiment = prepared("evaluation.finetune_epochs=2", "training.rounds=1", "training.lr_decay=0.5")
         drive(experiment, tmp_path)
         params = committed(experiment, tmp_path).server_state.params

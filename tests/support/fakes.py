@@ -1,4 +1,4 @@
-"""Fakes that tests share: data sets in memory, settings, and the task of one client."""
+"""Fakes that tests share: data from tensors, and one client's task."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -46,7 +46,7 @@ def normalised_net(input_shape: InputShape, num_classes: int) -> nn.Module:
 
 
 class TensorData:
-    """Training images from tensors, in a new random order for each epoch unless `shuffled` is False."""
+    """Training samples from tensors, in a new random order for each epoch unless `shuffled` is False."""
 
     def __init__(self, images: Tensor, labels: Tensor, *, shuffled: bool = True) -> None:
         self.images, self.labels, self.shuffled = images, labels, shuffled
@@ -69,7 +69,7 @@ def random_data(num_images: int, shape: InputShape, num_classes: int, seed: int 
     return TensorData(images, torch.from_numpy(rng.integers(0, num_classes, num_images)))
 
 
-#: a device for tests that do not depend on the device
+#: the device of tests that do not depend on the device
 DEVICE = DeviceProfile(name="default", flops_per_s=10e9, uplink_bytes_per_s=1e6, downlink_bytes_per_s=5e6)
 
 
@@ -119,7 +119,7 @@ def make_setting(
 
 
 class OneClient:
-    """The environment of one client, with the model and the samples of a test."""
+    """A ClientEnvironment for one client, with the test's model and samples."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ def make_run(
 
 
 def seeded(build: Callable[[], nn.Module], seed: int = 0) -> FlatModule:
-    """A model with the initial weights of a torch seed. The global generator does not change."""
+    """A model with the initial weights of this torch seed; torch's global generator does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return FlatModule(build())

@@ -1,4 +1,4 @@
-"""One client of FedLPS in hand, with a net small enough to be computed beside it."""
+"""One client of FedLPS, with a net that is small enough for calculations by hand."""
 
 from collections.abc import Mapping
 from dataclasses import replace

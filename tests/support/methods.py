@@ -26,7 +26,7 @@ from orchestrator.sparsity.payload import Bits, Dense, Payload, Scalar
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Memory:
-    """The client state of `Remembering`: number of tasks, float32[D] `drift`, and the loss of each round."""
+    """Client state of `Remembering`: float32[D] `drift`, the number of its tasks, and a loss for each round."""
 
     num_tasks: int
     drift: Tensor
@@ -44,7 +44,7 @@ class RememberedState(ServerState):
 
 @final
 class Remembering(Algorithm[RememberedState, Memory]):
-    """Every result depends on the states of server and clients. The mask changes in rounds 2, 4, ..."""
+    """Every result depends on the states of server and clients; the mask changes in rounds 2, 4, ..."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(aggregation="covmean", default_density=0.5)
 
@@ -90,7 +90,7 @@ class Remembering(Algorithm[RememberedState, Memory]):
 
 
 class MisbehavingConfig(AlgorithmConfig):
-    """The client and the hook that fail."""
+    """The client that misbehaves, and the hook in which it does."""
 
     hook: Literal[
         "load", "on_train_start", "grad_hook", "on_batch", "on_epoch", "after_train", "pack", "encode"
@@ -141,7 +141,7 @@ class Misbehaving(Algorithm[ServerState, None]):
 
 @final
 class Recording(Algorithm[ServerState, Any]):
-    """FedAvg whose clients store the float32[D] model that they received."""
+    """FedAvg whose clients keep the received model: float32[D] start and bool[D] mask."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(aggregation="covmean", default_density=1.0)
 
@@ -162,7 +162,7 @@ class Recording(Algorithm[ServerState, Any]):
 
 @final
 class Sharing(Algorithm[ServerState, Any]):
-    """FedAvg whose states contain one tensor several times."""
+    """FedAvg whose clients and server keep one tensor in several places of their state."""
 
     def init(self, params: Tensor) -> ServerState:
         return TwinState(params=params, twin=params, views=(params[:5], params[3:9]))
@@ -197,7 +197,7 @@ class Exploding(Algorithm[ServerState, None]):
 
 @final
 class Drawing(Algorithm[ServerState, Any]):
-    """FedAvg whose clients store three numbers of torch's global generator."""
+    """FedAvg whose clients keep three numbers of torch's global generator."""
 
     def init_client(self, client_id: int) -> Any:
         return {}
@@ -208,14 +208,14 @@ class Drawing(Algorithm[ServerState, Any]):
 
 @final
 class Moving(Algorithm[ServerState, None]):
-    """FedAvg whose server adds the mean of the clients' changes."""
+    """The mean of the clients' changes from the models that they received."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(aggregation="dmean")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answered:
-    """The client state of `Asking`: the number of its probes, and its last received float32[D] model."""
+    """The number of probes of a client of `Asking`, and the float32[D] model from which it last trained."""
 
     num_answers: int
     start: Tensor
@@ -223,7 +223,7 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AskedState(ServerState):
-    """The number of rounds with a finished probe, and the float64 mean of the last answers."""
+    """The number of rounds with a finished probe, and the float64 means of the last answers."""
 
     num_probed: int
     images: Tensor
@@ -231,7 +231,7 @@ class AskedState(ServerState):
 
 @final
 class Asking(Algorithm[AskedState, Answered]):
-    """Before each even round clients 4 and 1 send their gradients, and the server takes a step along the mean."""
+    """Before each even round, clients 4 and 1 are probed for their gradient, and the server takes a step."""
 
     def init(self, params: Tensor) -> AskedState:
         return AskedState(params=params, num_probed=0, images=torch.zeros((), dtype=torch.float64))
@@ -276,7 +276,7 @@ class TailoredConfig(AlgorithmConfig):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tailor:
-    """The client state of `Tailored`: its last received bool[D] mask, if any, and that model."""
+    """Client state of `Tailored`: whether it has a mask, its last bool[D] mask, and its last model."""
 
     holds: bool
     mask: Tensor
@@ -318,7 +318,7 @@ class Tailored(Algorithm[ServerState, Tailor]):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VotedState(ServerState):
-    """The float64 means of the last items from the clients of `Voting`."""
+    """The float64 means of the items that the clients of `Voting` sent last."""
 
     votes: Tensor
     ids: Tensor
@@ -349,9 +349,9 @@ class Voting(Algorithm[VotedState, None]):
 
 @final
 class Stubborn(Algorithm[ServerState, int]):
-    """A client predicts one class for every image: its id plus its number of participations.
+    """A client predicts one class for every sample: its number plus the number of its tasks.
 
-    Its accuracy is the share of this class, so that every score can be computed by hand.
+    Its accuracy is the share of this class, so that tests can count every score. It uploads the same model.
     """
 
     traits: ClassVar[Traits] = Traits(personal=True)
@@ -374,7 +374,7 @@ class Stubborn(Algorithm[ServerState, int]):
 
 @final
 class Prompted(Algorithm[AskedState, int]):
-    """`Stubborn` with a probe of client 39 before each round. After a probe it predicts the next class."""
+    """`Stubborn` with a probe of client 39 before each round, after which this client predicts the next class."""
 
     traits: ClassVar[Traits] = Traits(personal=True)
 

@@ -1,4 +1,4 @@
-"""Runs whose devices take so many emulated seconds to train, and what such a run leaves behind."""
+"""Runs on devices with given training times, and helpers that read their logs."""
 
 import json
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ MODEL_BYTES = 12 + 16 + 8 + 4 * SIZE
 
 
 def device(name: str, seconds: float, flops: float, **changes: Any) -> DeviceProfile:
-    """A device that does so many FLOPs in so many seconds, on a line that takes no time."""
+    """A device that needs `seconds` for this number of FLOPs; its transfers need no time."""
     options = {"uplink_bytes_per_s": np.inf, "downlink_bytes_per_s": np.inf, **changes}
     return DeviceProfile(name=name, flops_per_s=flops / seconds, **options)
 
@@ -76,7 +76,7 @@ def with_durations(seconds: Sequence[float], *overrides: str, **changes: Any) ->
 def with_availability(
     experiment: Experiment, intervals: Sequence[Sequence[tuple[float, float]]]
 ) -> Experiment:
-    """Client k is there in `intervals[k]`, emulated seconds since the run began, and never again."""
+    """Client k is available only in `intervals[k]`, in emulated seconds since the start of the run."""
     population, num_clients = experiment.setting.population, len(intervals)
     devices = Devices(
         profile=population.assignment,
@@ -109,7 +109,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 
 
 def models_of(experiment: Experiment, folder: Path, executor: Executor | None = None) -> list[Tensor]:
-    """Run to the end; the float32[D] models that the rounds began with, and the last one."""
+    """Run to the end; return the float32[D] models before each round, and the last model."""
     state = initial_state(experiment)
     models = [state.params]
     for record in new_driver(experiment, folder, executor).run():
@@ -121,7 +121,7 @@ def models_of(experiment: Experiment, folder: Path, executor: Executor | None = 
 def trained(
     experiment: Experiment, state: ServerState, round_idx: int, client_id: int, repeat: int = 0
 ) -> ModelValues:
-    """What a stateless client sends that begins with this state, decoded, in full coordinates."""
+    """Return the decoded update, in full coordinates, of a stateless client that starts from this state."""
     broadcast = Broadcast.of(experiment, state)
     job = broadcast.request(
         ClientTask(round_idx=round_idx, position=0, client_id=client_id, repeat=repeat), None
@@ -156,7 +156,7 @@ def assert_same_run(folder: Path, undisturbed: Path) -> None:
 
 
 class Shuffled:
-    """An executor that does all that is waiting, in random order, whenever a result is asked for."""
+    """An executor that runs all waiting tasks in random order when a result is collected."""
 
     description = "shuffled"
 

@@ -1,4 +1,4 @@
-"""What the driver knows of each client: the latest state, the state after a round, and the shared mask."""
+"""The driver's memory of each client: the latest state, the state after a round, and the shared mask."""
 
 from pathlib import Path
 

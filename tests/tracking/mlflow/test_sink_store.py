@@ -5,7 +5,6 @@ import os
 import socket
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +17,7 @@ from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.mlflow.sink import MlflowSink
 from orchestrator.tracking.record import RoundRecord, RunInfo
 from orchestrator.tracking.tracker import TrackingOutcome
+from tests.support.saved_models import load_from_mlflow
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore:{text}:{category}:{module}")
@@ -115,7 +115,7 @@ def history(client: MlflowClient, mlflow_run_id: str) -> list[tuple[int, int, fl
     return sorted((point.step, point.timestamp, point.value) for point in points)
 
 
-def test_the_store_has_the_whole_run_and_its_model_predicts(root: Path, uri: str) -> None:
+def test_store_has_the_whole_run_and_its_model_predicts(root: Path, uri: str) -> None:
     make_run(root / "r1")
     outcome = deliver(root / "r1", uri)
     assert (outcome.num_logged, outcome.problem) == (NUM_ROUNDS, None)
@@ -142,12 +142,7 @@ def test_the_store_has_the_whole_run_and_its_model_predicts(root: Path, uri: str
     }
     assert (root / "artifact root" / mlflow_run_id / "artifacts" / "config.yaml").read_text() == "seed: 0\n"
 
-    previous = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    try:
-        served = mlflow.pyfunc.load_model(f"runs:/{mlflow_run_id}/model")
-    finally:
-        mlflow.set_tracking_uri(previous)
+    served = load_from_mlflow(uri, f"runs:/{mlflow_run_id}/model")
     images = np.random.default_rng(0).random((5, 1, 2, 2), dtype=np.float32)
     with torch.no_grad():
         expected = module()((torch.from_numpy(images) - 0.5) / 0.25).numpy()
@@ -155,7 +150,7 @@ def test_the_store_has_the_whole_run_and_its_model_predicts(root: Path, uri: str
     assert served.metadata.signature.inputs.inputs[0].shape == (-1, 1, 2, 2)
 
 
-def test_a_second_delivery_adds_nothing(root: Path, uri: str) -> None:
+def test_second_delivery_adds_nothing(root: Path, uri: str) -> None:
     make_run(root / "r2")
     first = deliver(root / "r2", uri)
     assert first.problem is None
@@ -188,7 +183,7 @@ def test_changed_weights_are_logged_as_another_model(root: Path, uri: str) -> No
     assert models[0].tags["sparsefleet.model_sha256"] != models[1].tags["sparsefleet.model_sha256"]
 
 
-def test_a_model_that_a_killed_process_left_unfinished_is_completed(root: Path, uri: str) -> None:
+def test_unfinished_model_of_a_killed_process_is_completed(root: Path, uri: str) -> None:
     make_run(root / "r2c")
     client, mlflow_run_id = connect(uri), str(deliver(root / "r2c", uri).mlflow_run_id)
     (output,) = client.get_run(mlflow_run_id).outputs.model_outputs
@@ -202,7 +197,7 @@ def test_a_model_that_a_killed_process_left_unfinished_is_completed(root: Path, 
     assert client.get_logged_model(unfinished.model_id).status == "READY"
 
 
-def test_an_empty_run_has_only_its_summary(root: Path, uri: str) -> None:
+def test_empty_run_has_only_its_summary(root: Path, uri: str) -> None:
     (root / "r3").mkdir()
     outcome = deliver(root / "r3", uri)
     assert (outcome.num_logged, outcome.problem) == (0, None)
@@ -210,7 +205,7 @@ def test_an_empty_run_has_only_its_summary(root: Path, uri: str) -> None:
     assert [file.path for file in files] == ["summary.json"]
 
 
-def test_a_deleted_experiment_is_reported(root: Path, uri: str) -> None:
+def test_deleted_experiment_is_reported(root: Path, uri: str) -> None:
     (root / "r4").mkdir()
     client = connect(uri)
     client.delete_experiment(client.create_experiment("gone"))
