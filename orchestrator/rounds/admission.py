@@ -1,5 +1,8 @@
 """Checks every update before it may count: it answers its task, is complete and finite, and has an allowed mask.
 
+The client state that comes with an update must have the structure of a new client state, because a resumed run
+rebuilds the states of its checkpoints with this structure.
+
 A wrong update may come from a faulty device, from a training that diverged, or from an attacker. Nothing can remove
 such an update from a sum to which it was added. A rejected update is a failure of its client.
 """
@@ -19,6 +22,7 @@ from orchestrator.federation.algorithm import AnyAlgorithm
 from orchestrator.federation.client_event import participation
 from orchestrator.federation.exchange import ModelValues, known_masks, without_model
 from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.tree import structure_problem
 from orchestrator.federation.update import ClientFailure, ClientScore, ClientUpdate, Outcome
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.rounds.broadcast import Broadcast
@@ -37,14 +41,18 @@ def admit(
     broadcast: Broadcast,
     download_bytes: int,
     start_s: float,
+    client_template: Any,
 ) -> ReceivedUpdate | ClientFailure:
-    """Decode and check an update whose download of `download_bytes` started at emulated time `start_s`."""
+    """Decode and check an update whose download of `download_bytes` started at emulated time `start_s`.
+
+    `client_template` is a new client state, which has the structure of all client states.
+    """
     if isinstance(outcome, ClientFailure):
         return outcome
     assert isinstance(outcome, ClientUpdate)
     task, received = request.task, broadcast.received_by(request)
     try:
-        model, items = checked(experiment.algorithm, request, outcome, received)
+        model, items = checked(experiment.algorithm, request, outcome, received, client_template)
     except Exception as error:  # a method's `unpack` gets whatever a client sends
         return _rejected(task, error)
     profile = experiment.setting.profile_of(task.client_id, task.round_idx)
@@ -61,7 +69,11 @@ def admit(
 
 
 def checked(
-    algorithm: AnyAlgorithm, request: TaskRequest, update: ClientUpdate[Any], received: ModelValues | None
+    algorithm: AnyAlgorithm,
+    request: TaskRequest,
+    update: ClientUpdate[Any],
+    received: ModelValues | None,
+    client_template: Any,
 ) -> tuple[ModelValues | None, Payload]:
     """The model in an update and its other items, for a client that received this model.
 
@@ -74,6 +86,10 @@ def checked(
         _require_mask(algorithm, task, received, model)
     items = without_model(payload)
     algorithm.check_items(items, task)
+    if (problem := structure_problem(client_template, update.client_state)) is not None:
+        raise WireError(
+            f"the client state has another structure than that of {type(algorithm).__name__}.init_client: {problem}"
+        )
     return model, items
 
 

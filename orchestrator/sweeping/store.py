@@ -185,7 +185,7 @@ class SweepStore:
         for folder in folders[:-1]:
             run = RunStore(folder)
             if run.about().get("superseded_by") != folders[-1].name:
-                run.describe(run.config(), {**run.about(), "superseded_by": folders[-1].name})
+                run.describe_again({**run.about(), "superseded_by": folders[-1].name})
 
     def _append(self, name: str, lines: Sequence[str]) -> None:
         path = self.folder / name
@@ -211,9 +211,13 @@ class SweepStore:
 
 
 def discard_incomplete_run(folder: Path) -> None:
-    """Remove a run's folder without run.json, which a process left when it was killed while it created the run."""
+    """Remove a run's folder without run.json, which a process left when it was killed while it created the run.
+
+    Raises CheckpointError when another process has locked the folder, because it then still creates the run.
+    """
     if folder.is_dir() and not is_run(folder):
-        shutil.rmtree(folder)
+        with locked_folder(folder):
+            shutil.rmtree(folder)
 
 
 def current_trial(run: RunStore, trial: TrialSpec) -> TrialSpec:

@@ -31,7 +31,7 @@ def test_upload_may_be_as_dense_as_the_received_model(
     for request, update, received in zip(
         dense_round.jobs, dense_round.updates, dense_round.received, strict=True
     ):
-        model, _ = checked(experiment.algorithm, request, update, received)
+        model, _ = checked(experiment.algorithm, request, update, received, None)
         assert model is not None
         assert experiment.setting.layout.density(model.mask) == 1.0
 
@@ -50,4 +50,4 @@ def test_wrong_update_is_rejected_by_name(
 ) -> None:
     request, update, received = dense_round.jobs[0], dense_round.updates[0], dense_round.received[0]
     with pytest.raises(WireError, match=named):
-        checked(experiment.algorithm, request, replace(update, **changes), received)
+        checked(experiment.algorithm, request, replace(update, **changes), received, None)
