@@ -11,13 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.atomic_write import write_durably
+from orchestrator.atomic_write import explained_write, write_durably
 from orchestrator.config.formats import CONFIG_FORMATS, ConfigFormats
 from orchestrator.config.overrides import flatten
 from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, machine_fingerprint
 from orchestrator.experiment.loading import first_change, parse_stored
+from orchestrator.storage.folders import is_run
 from orchestrator.storage.run_description import CONFIG_FILE, FORMAT_KEY, run_format
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.reachable import public_uri, sqlite_path
@@ -44,11 +45,17 @@ def begin_run(
 ) -> RunStore:
     """Create the folder of a new run with its config, run.json and the table of its partition.
 
-    The caller has created and locked the folder. `name` is the name that trackers show (None: the run id). `tags` are
-    added to the tags of every run, and `notes` to run.json.
+    `name` is the name that trackers show (None: the run id). `tags` are added to the tags of every run, and `notes`
+    to run.json. The caller has locked the folder. Raises CheckpointError when the folder contains a run already.
     """
     import pandas as pd
 
+    if is_run(folder):
+        raise CheckpointError(
+            f"{folder} contains a run already; resume this run, or start a run in another folder"
+        )
+    with explained_write(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     store, commit = RunStore(folder), git_commit()
     about = {
         "run_id": store.run_id,

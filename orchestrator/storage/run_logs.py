@@ -32,6 +32,12 @@ def append_to_logs(
     return lengths, {name: sha256(data).hexdigest() for name, data in added.items()}
 
 
+def log_lengths(folder: Path) -> dict[str, int]:
+    """Return the length of each log in bytes; 0 for a log that does not exist."""
+    paths = {name: folder / name for name in LOGS}
+    return {name: path.stat().st_size if path.exists() else 0 for name, path in paths.items()}
+
+
 def truncate_logs(folder: Path, log_bytes: Mapping[str, int]) -> None:
     """Remove the lines that no checkpoint covers. A log without an entry in `log_bytes` becomes empty.
 

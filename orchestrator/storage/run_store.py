@@ -35,7 +35,7 @@ from orchestrator.storage.run_description import (
     write_about,
     write_description,
 )
-from orchestrator.storage.run_logs import append_to_logs, has_several_rounds, truncate_logs
+from orchestrator.storage.run_logs import append_to_logs, has_several_rounds, log_lengths, truncate_logs
 
 
 class RunStore:
@@ -116,12 +116,19 @@ class RunStore:
     def commit(self, checkpoint: Checkpoint, log_lines: Mapping[str, Iterable[str]]) -> None:
         """Append to the logs, then write the checkpoint; a resumed run sees both or neither.
 
-        Raises CheckpointError when the file system rejects a write.
+        Raises CheckpointError when the file system rejects a write. The logs then lose the lines of this round again.
         """
-        with name_round_in_errors(checkpoint.round_idx):
-            self._make_folder()
-            lengths, digests = append_to_logs(self.folder, log_lines)
-        self._checkpoints.write(replace(checkpoint, log_bytes=lengths, log_sha256=digests))
+        self._make_folder()
+        before = log_lengths(self.folder)
+        try:
+            with name_round_in_errors(checkpoint.round_idx):
+                lengths, digests = append_to_logs(self.folder, log_lines)
+            self._checkpoints.write(replace(checkpoint, log_bytes=lengths, log_sha256=digests))
+        except CheckpointError:
+            if not self._checkpoints.has(checkpoint.round_idx):
+                with suppress(CheckpointError):  # report the first error, not the failed clean-up
+                    truncate_logs(self.folder, before)
+            raise
 
     def client_states(self, template: Any) -> ClientStates:
         """Return the client states of a new run: none yet. `template` is a new client state."""

@@ -12,8 +12,8 @@ from pydantic import Field, create_model
 from safetensors.torch import load_file
 
 from orchestrator.config.formats import CONFIG_FORMATS, ConfigFormats, FormatChange, RemovedKey
-from orchestrator.config.rounds import AsynchronyConfig
 from orchestrator.config.section import Section
+from orchestrator.config.sections import DataConfig
 from orchestrator.display.run_progress import Progress
 from orchestrator.errors import CheckpointError, ConfigError, UnknownKeyError
 from orchestrator.execution.executor import InProcessExecutor
@@ -31,7 +31,7 @@ from tests.support.command import QUICK
 RELEASE = Path(__file__).parents[1] / "stored_runs" / "release-0.1.0"
 QUIET = Progress(quiet=True)
 #: config of the runs in today's format
-STORED = (*QUICK, "data.partition.alpha=2", "asynchrony.hinge=6")
+STORED = (*QUICK, "data.partition.alpha=2", "data.stride=6")
 
 
 class Notes(Progress):
@@ -121,30 +121,30 @@ def stored(tmp_path: Path) -> Path:
     return folder
 
 
-def _next_asynchrony() -> type[Section]:
-    """The section `asynchrony` with `warmup` added, `hinge` renamed to `bend`, and `exponent` removed."""
+def _next_data() -> type[Section]:
+    """The section `data` with `limit` added, `stride` renamed to `step`, and `min_characters` removed."""
     fields: dict[str, Any] = {
         name: (info.annotation, info)
-        for name, info in AsynchronyConfig.model_fields.items()
-        if name not in ("hinge", "exponent")
+        for name, info in DataConfig.model_fields.items()
+        if name not in ("stride", "min_characters")
     }
-    fields |= {"bend": (int, Field(4, ge=0)), "warmup": (int, Field(5, ge=0))}
-    section: type[Section] = create_model("NextAsynchrony", __base__=Section, **fields)
+    fields |= {"step": (int, Field(10, ge=1)), "limit": (int, Field(5, ge=0))}
+    section: type[Section] = create_model("NextData", __base__=Section, **fields)
     return section
 
 
 class NextConfig(ExperimentConfig):
     """The config of a later release, in which one section has changed."""
 
-    asynchrony: _next_asynchrony()  # type: ignore[valid-type, assignment]
+    data: _next_data()  # type: ignore[valid-type, assignment]
 
 
-def _next_formats(neutral: float = 0.5) -> ConfigFormats:
+def _next_formats(neutral: int = 1000) -> ConfigFormats:
     change = FormatChange(
         version=CONFIG_FORMATS.latest + 1,
-        added={"asynchrony.warmup": 0},
-        renamed={"asynchrony.hinge": "asynchrony.bend"},
-        removed={"asynchrony.exponent": RemovedKey(neutral, "use the release before")},
+        added={"data.limit": 0},
+        renamed={"data.stride": "data.step"},
+        removed={"data.min_characters": RemovedKey(neutral, "use the release before")},
     )
     return ConfigFormats([*CONFIG_FORMATS.changes, change])
 
@@ -157,7 +157,7 @@ class TestLaterRelease:
     ) -> None:
         store, formats = RunStore(stored), _next_formats()
         config = NextConfig.parse(store.config(formats))
-        assert config.asynchrony.model_dump().items() >= {"bend": 6, "warmup": 0}.items()
+        assert config.data.model_dump().items() >= {"step": 6, "limit": 0}.items()
         experiment = prepare(config)
         (note,) = verify_run(store, experiment, formats)
         assert f"format {CONFIG_FORMATS.latest}" in note
@@ -168,19 +168,19 @@ class TestLaterRelease:
 
     def test_a_removed_key_with_another_value_is_rejected_with_the_remedy(self, stored: Path) -> None:
         with pytest.raises(ConfigError) as caught:
-            RunStore(stored).config(_next_formats(neutral=0.25))
+            RunStore(stored).config(_next_formats(neutral=25))
         error = caught.value
         assert (error.field, error.value, error.remedy) == (
-            "asynchrony.exponent",
-            0.5,
+            "data.min_characters",
+            1000,
             "use the release before",
         )
 
     def test_a_changed_value_is_rejected_by_its_new_name(self, stored: Path) -> None:
         formats = _next_formats()
         config = NextConfig.parse(RunStore(stored).config(formats))
-        changed = config.model_copy(update={"asynchrony": config.asynchrony.model_copy(update={"bend": 7})})
-        with pytest.raises(CheckpointError, match=r"^config .*asynchrony\.bend was 6 and is 7"):
+        changed = config.model_copy(update={"data": config.data.model_copy(update={"step": 7})})
+        with pytest.raises(CheckpointError, match=r"^config .*data\.step was 6 and is 7"):
             verify_run(RunStore(stored), prepare(changed), formats)
 
 

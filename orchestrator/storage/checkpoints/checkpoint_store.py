@@ -82,6 +82,10 @@ class CheckpointStore:
             write_durably(self._folder / pointer_name(round_idx), pointer.to_bytes())
         self._delete_server_states(checkpoint)
 
+    def has(self, round_idx: int) -> bool:
+        """Return whether the checkpoint of a round is committed."""
+        return (self._folder / pointer_name(round_idx)).exists()
+
     def _delete_server_states(self, checkpoint: Checkpoint) -> None:
         """Delete the server states that neither this checkpoint nor the one before needs.
 

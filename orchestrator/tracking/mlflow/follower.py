@@ -15,7 +15,7 @@ from orchestrator.tracking.mlflow.files import send_files
 from orchestrator.tracking.mlflow.model import log_model
 from orchestrator.tracking.mlflow.run import MAX_ENTITIES_PER_CALL, open_run
 from orchestrator.tracking.reachable import public_uri
-from orchestrator.tracking.record import RecordTail, RoundRecord, RunInfo, read_records
+from orchestrator.tracking.record import RecordTail, RoundRecord, RunInfo, num_final_records, read_records
 from orchestrator.tracking.tracker import Status
 
 if TYPE_CHECKING:
@@ -70,11 +70,13 @@ class MlflowFollower:
             self._sent_first_artifacts = True
 
     def send_records(self, last_committed: float) -> None:
-        """Send the undelivered records up to round `last_committed`."""
+        """Send the undelivered records up to round `last_committed`, but only of rounds that are committed."""
         from mlflow.entities import Metric
 
         client, mlflow_run_id = self._connection
         pending = self._tail.read(self.delivery.num_delivered)
+        if (num_final := num_final_records(self._run_dir)) is not None:
+            last_committed = min(last_committed, num_final - 1)
         for group in _groups(record for record in pending if record.round_idx <= last_committed):
             metrics = [
                 Metric(name, value, record.timestamp_ms, record.round_idx)
@@ -124,7 +126,7 @@ class MlflowFollower:
         return self._opened
 
     def _records(self) -> list[RoundRecord]:
-        return read_records(self._run_dir / "metrics.jsonl")
+        return read_records(self._run_dir / "metrics.jsonl")[: num_final_records(self._run_dir)]
 
     def _save(self, delivery: Delivery) -> None:
         delivery.save(self._run_dir)
