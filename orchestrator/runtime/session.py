@@ -22,6 +22,7 @@ from orchestrator.storage.folders import is_sweep
 from orchestrator.storage.lock import locked_folder, new_locked_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
+from orchestrator.tracking.delivery import original_of_copy
 from orchestrator.tracking.reachable import check_reachable
 from orchestrator.tracking.record import RoundRecord, not_finite, read_records
 from orchestrator.tracking.tracker import Tracker
@@ -85,6 +86,8 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
         experiment = prepare(config)
         for line in verify_run(store, experiment):
             display.note(line)
+        if config.tracking.enabled and (original := original_of_copy(folder)) is not None:
+            display.note(f"this folder is a copy of {original}, so that it gets an MLflow run of its own")
         return _execute(experiment, store, display, verbose)
 
 

@@ -87,7 +87,10 @@ def test_a_full_disk_fails_the_commit_and_keeps_earlier_rounds(
     assert "(No space left on device)" in result.error_line
     assert f"`sparsefleet resume {run}`" in result.error_line
     assert not list(run.rglob("*.tmp"))
-    assert [json.loads(line)["round_idx"] for line in (run / "metrics.jsonl").open()] == [0, 1]
+    assert [json.loads(line)["round_idx"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [
+        0,
+        1,
+    ]
     assert not (run / "commits" / "round-000002.json").exists()
     commits = _files(run / "commits")
     failed = command("resume", "-q", run)
