@@ -20,6 +20,7 @@ from orchestrator.runtime.run_folder import begin_run, run_info, tracking_uri, u
 from orchestrator.storage.event_log import num_committed, save_events
 from orchestrator.storage.folders import is_sweep
 from orchestrator.storage.lock import locked_folder, new_locked_folder
+from orchestrator.storage.lookup import STORAGE_KEY
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
 from orchestrator.tracking.delivery import original_of_copy
@@ -100,10 +101,11 @@ def _check_resumable(
     store: RunStore, config: ExperimentConfig, overrides: Sequence[str], display: Display
 ) -> ExperimentConfig:
     """Reject overrides that a resumed run does not allow, and note the effect of a changed number of rounds."""
-    if any(override.startswith("runtime.storage=") for override in overrides):
+    names_storage = any(override.startswith(f"{STORAGE_KEY}=") for override in overrides)
+    if names_storage and config.runtime.storage.resolve() != storage_of(store.folder).resolve():
         problem = "a resumed run keeps its folder"
         raise ConfigError(
-            "runtime.storage", config.runtime.storage, problem, "move the run's folder, then resume the run"
+            STORAGE_KEY, config.runtime.storage, problem, "move the run's folder, then resume the run"
         )
     rounds, done = config.training.rounds, num_committed(store.folder)
     if rounds < done:
