@@ -45,12 +45,11 @@ def check_payloads_are_within_their_density(experiment: Experiment) -> None:
 
 
 def check_updates_are_accepted(experiment: Experiment) -> None:
-    """Check that the server accepts every update: finite values, an allowed mask, and a complete client state."""
-    template = experiment.algorithm.init_client(0)
+    """Check that the server accepts every update: finite values, and a mask that `upload_mask` allows."""
     for recorded in phases(recorded_rounds(experiment)):
         for job, update, received in zip(recorded.jobs, recorded.updates, recorded.received, strict=True):
             try:
-                checked(experiment.algorithm, job, update, received, template)
+                checked(experiment, job, update, received)
             except WireError as error:
                 require(False, f"round {recorded.round_idx}: the server rejects an update: {error}")
 

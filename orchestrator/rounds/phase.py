@@ -39,7 +39,6 @@ class PhaseRunner:
 
     def __init__(self, experiment: Experiment, executor: Executor, memory: ClientMemory) -> None:
         self._experiment, self._executor, self._memory = experiment, executor, memory
-        self._client_template = experiment.algorithm.init_client(0)
 
     def submit(
         self,
@@ -108,9 +107,7 @@ class PhaseRunner:
         """Wait for one task's update; None for a client that the failure policy leaves out."""
 
         def receive(request: TaskRequest, outcome: Outcome[Any]) -> ReceivedUpdate | ClientFailure:
-            return admit(
-                self._experiment, request, outcome, broadcast, download_bytes, start_s, self._client_template
-            )
+            return admit(self._experiment, request, outcome, broadcast, download_bytes, start_s)
 
         return self._with_retries(broadcast, request, handle, failures, receive)
 

@@ -174,3 +174,11 @@ class SharesAcrossRuns(Algorithm[ServerState, None]):
     def grad_hook(self, run: Run) -> None:
         self.num_steps[0] += 1
         run.grad.mul_(1.0 + 1e-3 * self.num_steps[0])
+
+
+class ForgetsItsTemplate(Algorithm[ServerState, None]):
+    """Client 1 returns a state, although no client starts with one."""
+
+    def after_train(self, run: Run) -> None:
+        if run.task.client_id == 1:
+            run.state = {"seen": run.values.clone()}
