@@ -28,6 +28,7 @@ from orchestrator.runtime.run_folder import (
 )
 from orchestrator.runtime.session import check_storage_and_tracking, on_interrupt
 from orchestrator.storage.folders import unique_name
+from orchestrator.storage.lock import new_locked_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep
@@ -61,8 +62,19 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
     trials = [] if plan.is_adaptive else plan.trials()
     check_storage_and_tracking(plan.config)
     folder = plan.config.runtime.storage.resolve() / unique_name(plan.space.name)
-    folder.mkdir(parents=True)
-    store = SweepStore(folder)
+    with new_locked_folder(folder):
+        return _begin(request, plan, trials, SweepStore(folder), display, verbose)
+
+
+def _begin(
+    request: SweepRequest,
+    plan: SweepPlan,
+    trials: Sequence[TrialSpec],
+    store: SweepStore,
+    display: SweepProgress,
+    verbose: bool,
+) -> SweepResult:
+    """Describe a new sweep in its folder, and run its trials."""
     if request.space.endswith(".py"):  # the user may resume the sweep from another folder
         request = request.model_copy(update={"space": str(Path(request.space).expanduser().resolve())})
     store.describe(
@@ -84,7 +96,7 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
         return _run(plan, store, display, verbose)
     except RequestError:
         if not any(store.run_folders(trial.number) for trial in store.trials()):
-            shutil.rmtree(folder)  # rejected before the first trial: there is nothing to resume
+            shutil.rmtree(store.folder)  # rejected before the first trial: there is nothing to resume
         raise
 
 
@@ -101,6 +113,13 @@ def resume_sweep(
     when the folder does not contain a sweep or the search space has changed. Raises the errors of `sweep` too.
     """
     store = SweepStore(folder)
+    with store.locked():
+        return _resume(store, display, max_concurrent, verbose)
+
+
+def _resume(
+    store: SweepStore, display: SweepProgress, max_concurrent: int | None, verbose: bool
+) -> SweepResult:
     home = Path(store.about().get("home", os.getcwd()))
     changes = {} if max_concurrent is None else {"max_concurrent": max_concurrent}
     with chdir(home if home.is_dir() else os.getcwd()):
@@ -110,11 +129,10 @@ def resume_sweep(
 
 
 def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bool) -> SweepResult:
-    """Run the remaining trials on Ray, and write and return the result."""
+    """Run the remaining trials on Ray, and write and return the result. The caller has locked the sweep's folder."""
     config = plan.config
     resume_command = f"sparsefleet sweep {store.folder} --resume"
     with (
-        store.locked(),
         ray_session(config.runtime, verbose=verbose),
         exiting_when_head_is_lost(config.runtime.address, resume_command),
     ):
