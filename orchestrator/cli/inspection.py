@@ -98,7 +98,7 @@ def ui_command(
     """Implement `sparsefleet ui`; UI_HELP is its help text."""
     from orchestrator.cli.mlflow_ui import serve_ui
 
-    serve_ui(storage, port, host)
+    raise typer.Exit(serve_ui(storage, port, host))
 
 
 def doctor_command(storage: Storage = Path("runs")) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ from typing import Literal
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import ViewType
 
 from orchestrator.display.run_progress import Progress
 from orchestrator.experiment.config import ExperimentConfig
@@ -20,9 +22,13 @@ from tests.support.mlflow_server import MlflowServer
 
 MakeConfig = Callable[..., ExperimentConfig]
 QUIET = Progress(quiet=True)
-Fault = Literal["away", "error", "lost answer", "none"]
+Fault = Literal["away", "error", "lost answer", "late", "none"]
+#: the request that creates an MLflow run
+CREATE = "POST runs/create"
 #: the kind of a request with a batch of metrics
 METRICS = "POST runs/log-batch metrics"
+#: seconds that the proxy waits for another request
+_LATE_S = 60.0
 
 
 class FaultyProxy:
@@ -31,6 +37,7 @@ class FaultyProxy:
     def __init__(self, server_port: int) -> None:
         self.fault: Callable[[str], Fault] = lambda kind: "none"
         self.seen: list[tuple[str, Fault]] = []
+        self.answered: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         proxy, lock = self, threading.Lock()
 
         class Handler(BaseHTTPRequestHandler):
@@ -39,6 +46,7 @@ class FaultyProxy:
             def handle_any(self) -> None:
                 body = b"".join(self.body())
                 fault: Fault = "none"
+                kind = self.path
                 if self.path != "/health":
                     with lock:
                         kind = kind_of(self.command, self.path, body)
@@ -49,6 +57,10 @@ class FaultyProxy:
                 if fault == "error":
                     self.send_error(503)
                     return
+                if (
+                    fault == "late"
+                ):  # the server gets the request when it has answered the client's next attempt
+                    proxy.answered[kind].wait(_LATE_S)
                 upstream = HTTPConnection("127.0.0.1", server_port, timeout=60)
                 dropped = ("transfer-encoding", "content-length")
                 headers = {k: v for k, v in self.headers.items() if k.lower() not in dropped}
@@ -56,8 +68,10 @@ class FaultyProxy:
                 answer = upstream.getresponse()
                 content = answer.read()
                 upstream.close()
-                if (
-                    fault == "lost answer"
+                proxy.answered[f"{kind} {fault}"].set()
+                if fault in (
+                    "lost answer",
+                    "late",
                 ):  # the server has executed the request, but the client gets no answer
                     return
                 self.send_response(answer.status)
@@ -65,6 +79,7 @@ class FaultyProxy:
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
+                proxy.answered[kind].set()
 
             def body(self) -> Iterator[bytes]:
                 if "chunked" not in self.headers.get("Transfer-Encoding", ""):
@@ -190,3 +205,41 @@ def test_every_record_is_delivered_exactly_once(
     assert [output.model_id for output in client.get_run(run.info.run_id).outputs.model_outputs] == [
         model.model_id
     ]
+
+
+def test_a_late_answer_to_create_leaves_one_mlflow_run(
+    make_config: MakeConfig, proxy: FaultyProxy, server_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client gives up after five seconds, and the server creates the run after the client's second attempt."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    faults: Iterator[Fault] = iter(["late"])
+
+    def fault(kind: str) -> Fault:
+        if kind == METRICS:  # the late run exists before the client sends its first metrics
+            assert proxy.answered[f"{CREATE} late"].wait(_LATE_S)
+        return next(faults, "none") if kind == CREATE else "none"
+
+    proxy.fault = fault
+    summary = session.run(
+        make_config(
+            "runtime.executor=inprocess",
+            "training.rounds=3",
+            "training.eval_every=1",
+            "tracking.enabled=true",
+            f"tracking.uri={proxy.uri}",
+            "tracking.experiment=late",
+        ),
+        QUIET,
+    )
+    creations = [seen for kind, seen in proxy.seen if kind == CREATE]
+    assert (creations[0], set(creations[1:])) == ("late", {"none"})
+    client = MlflowClient(f"http://127.0.0.1:{server_port}")
+    experiment = client.get_experiment_by_name("late")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.run_name == summary.run_id
+    assert run.info.status == "FINISHED"
+    assert len(client.get_metric_history(run.info.run_id, "eval/accuracy")) == 3
+    deleted = client.search_runs([experiment.experiment_id], run_view_type=ViewType.DELETED_ONLY)
+    assert len(deleted) == len(creations) - 1
+    assert all(found.data.params == {} for found in deleted)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import psutil
 
@@ -12,8 +13,9 @@ import psutil
 class CommandProcess:
     """`sparsefleet` with some arguments, in its own process group. One pipe takes stdout and stderr."""
 
-    def __init__(self, arguments: Sequence[object]) -> None:
-        command = [sys.executable, "-m", "orchestrator.cli", *map(str, arguments)]
+    def __init__(self, arguments: Sequence[object], wrapper: Sequence[str] = ()) -> None:
+        """`wrapper` is a command that starts the command."""
+        command = [*wrapper, sys.executable, "-m", "orchestrator.cli", *map(str, arguments)]
         self.process = subprocess.Popen(
             command, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -41,13 +43,15 @@ class CommandProcess:
         """Press Ctrl-C."""
         os.killpg(self.process.pid, signal.SIGINT)
 
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to all processes of the command, as Slurm and a closed terminal do."""
+        for pid in descendants(self.process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def kill(self) -> None:
         """Send SIGKILL to the process and to all its descendants."""
-        for pid in descendants(self.process.pid):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        self.signal_all(signal.SIGKILL)
 
 
 def descendants(pid: int) -> list[int]:

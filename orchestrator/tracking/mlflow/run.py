@@ -35,10 +35,24 @@ def open_run(client: "MlflowClient", info: RunInfo, saved: Delivery, start_time_
     if run is None:
         tags = {**info.tags, RUN_ID_TAG: info.run_id, DELIVERY_ID_TAG: saved.delivery_id}
         run = client.create_run(experiment_id, start_time_ms, tags, info.run_name)
+        delete_duplicates(client, run, saved.delivery_id)
     elif run.info.status != "RUNNING":
         client.update_run(run.info.run_id, status="RUNNING")
     _log_params(client, run, info.params)
     return str(run.info.run_id), is_saved
+
+
+def delete_duplicates(client: "MlflowClient", run: "Run", delivery_id: str) -> None:
+    """Delete the other MLflow runs of this delivery that are empty.
+
+    A server may create a run although the client has not waited for the answer, and even after the client has asked
+    again. The client does not know such a run, so it has neither params nor metrics.
+    """
+    with_tag = f"tags.`{DELIVERY_ID_TAG}` = '{delivery_id}'"
+    for found in client.search_runs([run.info.experiment_id], with_tag):
+        is_empty = not found.data.params and not found.data.metrics
+        if found.info.run_id != run.info.run_id and is_empty:
+            client.delete_run(found.info.run_id)
 
 
 def _experiment_id(client: "MlflowClient", info: RunInfo) -> str:
