@@ -19,8 +19,6 @@ database_uri = sqlite:///{users}
 admin_username = admin
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 """
-
-
 #: seconds that the server has to end after SIGTERM
 _END_S = 3.0
 
@@ -29,7 +27,8 @@ def serve_ui(storage: Path, port: int, host: str = LOOPBACK) -> int:
     """Run the MLflow UI on the database in a storage folder, and return the exit code of its server.
 
     KeyboardInterrupt ends the server. The server is in a process group of its own, so that only this process receives
-    Ctrl-C. Raises ConfigError when the folder has no database, and RequestError when the UI needs a password and has none.
+    Ctrl-C. Raises ConfigError when the folder has no database, and RequestError when the UI needs a password and has
+    none.
     """
     database = storage.resolve() / "mlflow.db"
     if not database.is_file():

@@ -31,6 +31,33 @@ METRICS = "POST runs/log-batch metrics"
 _LATE_S = 60.0
 
 
+def request_body(handler: BaseHTTPRequestHandler) -> Iterator[bytes]:
+    """Yield the parts of a request's body."""
+    if "chunked" not in handler.headers.get("Transfer-Encoding", ""):
+        yield handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        return
+    while size := int(handler.rfile.readline(), 16):
+        yield handler.rfile.read(size)
+        handler.rfile.readline()
+
+
+def forward(handler: BaseHTTPRequestHandler, body: bytes, port: int, *, is_answered: bool) -> None:
+    """Let the server at a port execute a request; give the client the answer only if `is_answered`."""
+    upstream = HTTPConnection("127.0.0.1", port, timeout=60)
+    dropped = ("transfer-encoding", "content-length")
+    headers = {k: v for k, v in handler.headers.items() if k.lower() not in dropped}
+    upstream.request(handler.command, handler.path, body, headers)
+    answer = upstream.getresponse()
+    content = answer.read()
+    upstream.close()
+    if is_answered:
+        handler.send_response(answer.status)
+        handler.send_header("Content-Type", answer.headers.get("Content-Type", ""))
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+
 class FaultyProxy:
     """A proxy in front of the server. `fault` decides what happens to the next request of a kind."""
 
@@ -44,7 +71,7 @@ class FaultyProxy:
             protocol_version = "HTTP/1.0"
 
             def handle_any(self) -> None:
-                body = b"".join(self.body())
+                body = b"".join(request_body(self))
                 fault: Fault = "none"
                 kind = self.path
                 if self.path != "/health":
@@ -57,37 +84,10 @@ class FaultyProxy:
                 if fault == "error":
                     self.send_error(503)
                     return
-                if (
-                    fault == "late"
-                ):  # the server gets the request when it has answered the client's next attempt
+                if fault == "late":  # the server gets the request after the client's next attempt
                     proxy.answered[kind].wait(_LATE_S)
-                upstream = HTTPConnection("127.0.0.1", server_port, timeout=60)
-                dropped = ("transfer-encoding", "content-length")
-                headers = {k: v for k, v in self.headers.items() if k.lower() not in dropped}
-                upstream.request(self.command, self.path, body, headers)
-                answer = upstream.getresponse()
-                content = answer.read()
-                upstream.close()
-                proxy.answered[f"{kind} {fault}"].set()
-                if fault in (
-                    "lost answer",
-                    "late",
-                ):  # the server has executed the request, but the client gets no answer
-                    return
-                self.send_response(answer.status)
-                self.send_header("Content-Type", answer.headers.get("Content-Type", ""))
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-                proxy.answered[kind].set()
-
-            def body(self) -> Iterator[bytes]:
-                if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-                    yield self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                    return
-                while size := int(self.rfile.readline(), 16):
-                    yield self.rfile.read(size)
-                    self.rfile.readline()
+                forward(self, body, server_port, is_answered=fault == "none")
+                proxy.answered[kind if fault == "none" else f"{kind} {fault}"].set()
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
 

@@ -35,7 +35,6 @@ def open_run(client: "MlflowClient", info: RunInfo, saved: Delivery, start_time_
     if run is None:
         tags = {**info.tags, RUN_ID_TAG: info.run_id, DELIVERY_ID_TAG: saved.delivery_id}
         run = client.create_run(experiment_id, start_time_ms, tags, info.run_name)
-        delete_duplicates(client, run, saved.delivery_id)
     elif run.info.status != "RUNNING":
         client.update_run(run.info.run_id, status="RUNNING")
     _log_params(client, run, info.params)
