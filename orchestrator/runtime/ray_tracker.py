@@ -86,7 +86,8 @@ class RayTracker:
                 outcome: TrackingOutcome = ray.get(self._sink.close.remote())
                 return outcome
             except GONE as error:
-                self._restart(error)
+                if self._given_up is None:
+                    self._restart(error)
                 if self._given_up is not None:
                     raise
 

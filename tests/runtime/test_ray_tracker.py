@@ -13,7 +13,7 @@ from ray._private.state import actors
 from orchestrator.errors import TrackingError
 from orchestrator.runtime.ray_head_monitor import HeadMonitor
 from orchestrator.runtime.ray_tracker import RayTracker
-from tests.support.memory_store import commit, points, run_info
+from tests.support.memory_store import commit, points, record, run_info
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
@@ -28,7 +28,8 @@ class TrackedRun:
         self.tracker.start(run_info(folder, uri=self.uri))
 
     def kill_actor(self) -> None:
-        """Kill the process of the tracker's actor, and wait until Ray knows it."""
+        """Kill the process of the tracker's actor after its calls, and wait until Ray knows it."""
+        ray.get(self.tracker._sink.outcome.remote())
         (pid,) = [
             actor["Pid"]
             for actor in actors().values()
@@ -37,6 +38,12 @@ class TrackedRun:
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(ray.exceptions.RayActorError):
             ray.get(self.tracker._sink.outcome.remote())
+
+    def lose_call(self, round_idx: int) -> None:
+        """Commit a round, send its record to the dead actor, and wait for the failure of the call."""
+        self.tracker.log(commit(self.folder, round_idx))
+        calls = self.tracker._calls._open
+        ray.wait(calls, num_returns=len(calls))
 
     def delivered(self) -> tuple[str, list[Any]]:
         """Return the status and the points of the only run in MLflow."""
@@ -52,11 +59,11 @@ class TrackedRun:
 def test_a_new_actor_continues_after_the_last_delivered_record(tmp_path: Path) -> None:
     run = TrackedRun(tmp_path / "killed-in-between")
     run.tracker.log(commit(run.folder, 0))
-    ray.get(run.tracker._sink.outcome.remote())
-    run.tracker.log(commit(run.folder, 1))
     run.kill_actor()
+    run.lose_call(1)
     for round_idx in (2, 3):
         run.tracker.log(commit(run.folder, round_idx))
+    assert len(run.notes) == 1
     run.tracker.finish("FINISHED", {"accuracy": 0.5})
     outcome = run.tracker.close()
     assert (outcome.num_logged, outcome.problem, len(run.notes)) == (4, None, 1)
@@ -65,8 +72,8 @@ def test_a_new_actor_continues_after_the_last_delivered_record(tmp_path: Path) -
 
 def test_an_actor_that_dies_at_the_end_is_replaced(tmp_path: Path) -> None:
     run = TrackedRun(tmp_path / "killed-at-the-end")
-    run.tracker.log(commit(run.folder, 0))
     run.kill_actor()
+    run.lose_call(0)
     run.tracker.finish("FINISHED", {})
     run.kill_actor()
     outcome = run.tracker.close()
@@ -75,10 +82,13 @@ def test_an_actor_that_dies_at_the_end_is_replaced(tmp_path: Path) -> None:
 
 
 def test_the_tracker_gives_up_an_actor_that_dies_again_and_again(tmp_path: Path) -> None:
+    """The record of no round arrives: the run's folder, which the records come from, has none."""
     run = TrackedRun(tmp_path / "never-works")
-    for _ in range(4):
+    for round_idx in range(4):
         run.kill_actor()
-        run.tracker.finish("FINISHED", {})
+        run.lose_call(round_idx)
+        (run.folder / "metrics.jsonl").unlink()
+        run.tracker.log(record(round_idx))
     with pytest.raises(TrackingError):
         run.tracker.close()
     assert len(run.notes) == 4

@@ -128,7 +128,7 @@ class SweepTracker:
                 problem: str | None = ray.get(self._writer.close.remote())
                 return problem
             except GONE as error:
-                if not self._restart(error):
+                if self._given_up or not self._restart(error):
                     raise
 
     def _call(self, method: str, *arguments: Any) -> None:

@@ -42,6 +42,7 @@ def test_a_new_writer_continues_the_sweep_and_its_trials(tmp_path: Path) -> None
     for name in ("a", "b"):
         commit(tmp_path / name, 1)
         tracker.advance(name, 1)
+        ray.wait(tracker._calls._open, num_returns=len(tracker._calls._open))
     tracker.log(commit(tmp_path / "sweep", 0))
     tracker.finish("FINISHED", {})
     assert (tracker.close(), len(notes)) == (None, 1)
