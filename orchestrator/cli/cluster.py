@@ -189,13 +189,17 @@ def _submit(
 
 def _follow(jobs: "Jobs", job_id: str, on_interrupt: str | None) -> int:
     from orchestrator.cluster.follow import JobLogFollower, ask_choice
-    from orchestrator.cluster.signals import termination_as_interrupt
+    from orchestrator.runtime.signals import handling_signals
 
-    def choose() -> "Choice":
-        choice = on_interrupt or ("ask" if sys.stdin.isatty() else "stop")
-        return ask_choice() if choice == "ask" else ("stop" if choice == "stop" else "detach")
+    with handling_signals() as signals:
 
-    with termination_as_interrupt():
+        def choose() -> "Choice":
+            choice = on_interrupt or ("ask" if sys.stdin.isatty() else "stop")
+            chosen = ask_choice() if choice == "ask" else ("stop" if choice == "stop" else "detach")
+            if chosen == "continue":
+                signals.forget()
+            return chosen
+
         return JobLogFollower(jobs, job_id, write=_write, note=_note, choose=choose).follow()
 
 

@@ -2,10 +2,12 @@
 
 import os
 import secrets
+import signal
+import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
 from orchestrator.errors import ConfigError, RequestError
 
@@ -17,12 +19,16 @@ database_uri = sqlite:///{users}
 admin_username = admin
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 """
+#: seconds that the server has to end after SIGTERM
+_END_S = 3.0
 
 
-def serve_ui(storage: Path, port: int, host: str = LOOPBACK) -> NoReturn:
-    """Replace this process by the MLflow UI on the database in a storage folder.
+def serve_ui(storage: Path, port: int, host: str = LOOPBACK) -> int:
+    """Run the MLflow UI on the database in a storage folder, and return the exit code of its server.
 
-    Raises ConfigError when the folder has no database, and RequestError when the UI needs a password and has none.
+    KeyboardInterrupt ends the server. The server is in a process group of its own, so that only this process receives
+    Ctrl-C. Raises ConfigError when the folder has no database, and RequestError when the UI needs a password and has
+    none.
     """
     database = storage.resolve() / "mlflow.db"
     if not database.is_file():
@@ -30,7 +36,20 @@ def serve_ui(storage: Path, port: int, host: str = LOOPBACK) -> NoReturn:
     command, environment = server_command(database, host, port, os.environ)
     shown_host = f"[{host}]" if ":" in host else host
     print(f"MLflow UI on http://{shown_host}:{port} (Ctrl-C stops it)", flush=True)
-    os.execve(sys.executable, command, dict(environment))
+    with subprocess.Popen(command, env=dict(environment), process_group=0) as server:
+        try:
+            return server.wait()
+        finally:
+            _end(server)
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    """End the processes of the server, in order if they end soon."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(_END_S)
 
 
 def server_command(

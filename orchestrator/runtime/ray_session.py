@@ -10,6 +10,7 @@ import ray
 
 from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.errors import ResourceError, one_line
+from orchestrator.runtime.child_processes import killing_terminated_children, protected_children
 
 #: Ray namespace of all actors; an actor's name starts with the name of its run or sweep
 NAMESPACE = "sparsefleet"
@@ -51,14 +52,16 @@ def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[No
     try:
         yield
     finally:
-        ray.shutdown()
+        with killing_terminated_children():
+            ray.shutdown()
 
 
 def _connect(**options: Any) -> None:
     """Call ray.init, and retry when Ray Client's server died before it answered. Raises the last error."""
     for num_left in reversed(range(_MAX_ATTEMPTS)):
         try:
-            ray.init(**options)
+            with protected_children():
+                ray.init(**options)
             return
         except ConnectionError as error:
             if not num_left or _SERVER_DIED not in str(error):

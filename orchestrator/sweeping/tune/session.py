@@ -26,7 +26,8 @@ from orchestrator.runtime.run_folder import (
     tracking_uri,
     user_name,
 )
-from orchestrator.runtime.session import check_storage_and_tracking, on_interrupt
+from orchestrator.runtime.session import ABANDON_S, check_storage_and_tracking
+from orchestrator.runtime.signals import handling_signals
 from orchestrator.storage.folders import unique_name
 from orchestrator.storage.lock import new_locked_folder
 from orchestrator.storage.run_store import RunStore
@@ -133,6 +134,7 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
     config = plan.config
     resume_command = f"sparsefleet sweep {store.folder} --resume"
     with (
+        handling_signals(config.runtime.grace_period_s, redeliver=True) as signals,
         ray_session(config.runtime, verbose=verbose),
         exiting_when_head_is_lost(config.runtime.address, resume_command),
     ):
@@ -144,17 +146,31 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
         )
         environment = _set_up(plan, store, remaining, display)
         started_s = time.perf_counter()
-        result = _run_trials(plan, remaining, environment, display)
-        tracker = environment.tracker
-        display.note("writing to MLflow" if config.tracking.enabled else "MLflow is off")
-        tracker.finish("KILLED" if result.interrupted else "FINISHED", _final_metrics(result))
-        problem = tracker.close()
-        wall_s = time.perf_counter() - started_s
-        result = replace(result, wall_s=wall_s, tracking_s=tracker.spent_s)
-        write_durably(store.folder / "summary.json", result.to_json().encode())
-        if problem:
-            raise TrackingError(f"{problem} (the sweep itself is complete: {store.folder})")
-        return result
+        try:
+            with signals.finishing(environment.stopper.request, "stopping the trials") as work:
+                result = _run_trials(plan, remaining, environment, display)
+                work.message = "the trials have ended; waiting for MLflow"
+                return _deliver(result, environment, display, started_s)
+        except KeyboardInterrupt:
+            display.note(f"stopped at once; resume with `{resume_command}`")
+            environment.tracker.abandon(ABANDON_S)
+            raise
+
+
+def _deliver(
+    result: SweepResult, environment: TuneEnvironment, display: SweepProgress, started_s: float
+) -> SweepResult:
+    """Wait for MLflow, and write and return the result with its times. Raises TrackingError for missing records."""
+    store, tracker = environment.store, environment.tracker
+    display.note("writing to MLflow" if tracker.is_on else "MLflow is off")
+    tracker.finish("KILLED" if result.interrupted else "FINISHED", _final_metrics(result))
+    problem = tracker.close()
+    wall_s = time.perf_counter() - started_s
+    result = replace(result, wall_s=wall_s, tracking_s=tracker.spent_s)
+    write_durably(store.folder / "summary.json", result.to_json().encode())
+    if problem:
+        raise TrackingError(f"{problem} (the sweep itself is complete: {store.folder})")
+    return result
 
 
 def _set_up(
@@ -169,7 +185,7 @@ def _set_up(
         make_task(trial)
     display.note(f"{store.sweep_id}: {num_trials} trials, {share.concurrent} at a time")
     info = _sweep_info(plan, store) if plan.config.tracking.enabled else None
-    tracker = SweepTracker(store.sweep_id, info)
+    tracker = SweepTracker(store.sweep_id, info, display.note)
     stopper = SweepStopper()
     callback = SweepCallback(
         store,
@@ -240,12 +256,12 @@ def _fit_with_display(
         return
     display.start(environment.store.sweep_id, num_trials, len(remaining.ended))
     try:
-        with on_interrupt(environment.stopper.request, "stopping the trials"):
+        if not environment.stopper.requested:
             _run_pass(plan, remaining, environment)
-            while environment.callback.needs_another_pass and not environment.stopper.requested:
-                left, environment = plan_next_pass(plan, remaining, environment, cluster_capacity())
-                if left.trials or plan.is_adaptive:
-                    _run_pass(plan, left, environment)
+        while environment.callback.needs_another_pass and not environment.stopper.requested:
+            left, environment = plan_next_pass(plan, remaining, environment, cluster_capacity())
+            if left.trials or plan.is_adaptive:
+                _run_pass(plan, left, environment)
     finally:
         display.stop()
     if environment.callback.problem is not None:
