@@ -36,7 +36,7 @@ class RequestError(SparsefleetError, ValueError):
         self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
 
     def __str__(self) -> str:
-        return " ".join(f"{self.field}={self.value}: {self.problem}; {self.remedy}".split())
+        return hide_passwords(" ".join(f"{self.field}={self.value}: {self.problem}; {self.remedy}".split()))
 
 
 class ConfigError(RequestError):
@@ -81,6 +81,15 @@ class ActorsLostError(SparsefleetError):
 
 class RoundError(SparsefleetError):
     """A round ended with fewer usable updates than the failure policy accepts."""
+
+
+#: user name and password in an address; the second form finds an unquoted password with one of the characters / ? #
+_CREDENTIALS = re.compile(r"""(?<=://)(?:[^/?\#\s"']*@|[^/?\#\s@:\["']*:(?!\d*(?:[/?\#\s"']|$))[^\s"']*@)""")
+
+
+def hide_passwords(text: str) -> str:
+    """Return text with `***@` in place of the user name and password of each address."""
+    return _CREDENTIALS.sub("***@", text)
 
 
 def one_line(error: Exception | str) -> str:

@@ -58,14 +58,14 @@ def write_summary(summary: Path, text: str) -> None:
 
 def mlflow_ui_hint(config: "ExperimentConfig") -> str | None:
     """Return the command or address that opens the runs in the MLflow UI; None when tracking is off."""
-    from orchestrator.tracking.reachable import public_uri
+    from orchestrator.tracking.uris import client_uri, public_uri, sqlite_path
 
     if not config.tracking.enabled:
         return None
     if config.tracking.uri is None:
         return f"{program()} ui --storage {shlex.quote(str(config.runtime.storage))}"
-    if config.tracking.uri.startswith("sqlite:"):
-        return f"mlflow ui --backend-store-uri {shlex.quote(config.tracking.uri)}"
+    if sqlite_path(config.tracking.uri) is not None:
+        return f"mlflow ui --backend-store-uri {shlex.quote(client_uri(config.tracking.uri))}"
     return public_uri(config.tracking.uri)
 
 

@@ -16,13 +16,18 @@ from orchestrator.experiment.experiment import Experiment, model_notes
 from orchestrator.experiment.loading import resumed_config
 from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime.backend import Backend, InProcessBackend
-from orchestrator.runtime.run_folder import begin_run, run_info, tracking_uri, unique_name, verify_run
+from orchestrator.runtime.run_folder import begin_run, run_info, unique_name, verify_run
+from orchestrator.runtime.tracking_setup import (
+    check_storage_and_tracking,
+    destination_note,
+    parent_tags,
+    resolve_tracking,
+)
 from orchestrator.storage.event_log import save_events
 from orchestrator.storage.folders import is_sweep
 from orchestrator.storage.lock import locked_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
-from orchestrator.tracking.reachable import check_reachable
 from orchestrator.tracking.record import RoundRecord, not_finite, read_records
 from orchestrator.tracking.tracker import Tracker
 
@@ -50,12 +55,14 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
     is unreachable at the start or missing records cannot be delivered at the end, and another SparsefleetError when
     the table of events cannot be written.
     """
+    config, destination = resolve_tracking(config)
     check_storage_and_tracking(config)
+    display.note(destination_note(config, destination))
     experiment = prepare(config)
     method = config.algorithm.name.rpartition(":")[2].lower()
     folder = config.runtime.storage.resolve() / unique_name(method)
     try:
-        store = begin_run(experiment, folder)
+        store = begin_run(experiment, folder, tags=parent_tags(destination))
     except Exception:
         shutil.rmtree(folder, ignore_errors=True)  # an incomplete folder cannot be resumed
         raise
@@ -79,7 +86,10 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
     storage = storage_of(folder)
     runtime = config.runtime.model_copy(update={"storage": storage})
     config = config.model_copy(update={"runtime": runtime})
+    is_recorded = store.config().get("tracking", {}).get("experiment") is not None
+    config, destination = resolve_tracking(config, is_recorded=is_recorded)
     check_storage_and_tracking(config)
+    display.note(destination_note(config, destination))
     # a trial must not be resumed while its sweep runs, so the sweep's folder is locked
     with nullcontext() if storage == folder.parent else locked_folder(folder.parent):
         experiment = prepare(config)
@@ -115,18 +125,6 @@ def _check_resumable(
     return config
 
 
-def check_storage_and_tracking(config: ExperimentConfig) -> None:
-    """Create the storage folder. Raises ConfigError if that fails or the tracking server does not answer."""
-    storage = config.runtime.storage
-    try:
-        storage.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        problem = f"the folder cannot be made ({error.strerror})"
-        raise ConfigError("runtime.storage", storage, problem, "choose a writable folder") from error
-    if config.tracking.enabled:
-        check_reachable(tracking_uri(config))
-
-
 def _execute(experiment: Experiment, store: RunStore, display: Display, verbose: bool) -> RunSummary:
     config = experiment.config
     for line in experiment.notes:
@@ -160,7 +158,8 @@ def _execute(experiment: Experiment, store: RunStore, display: Display, verbose:
             raise
         _note_not_finite(summary, records, display)
         unsaved = _save_events(store)
-        display.note("writing to MLflow" if config.tracking.enabled else "MLflow is off")
+        if config.tracking.enabled:
+            display.note("writing to MLflow")
         tracker.finish("KILLED" if interrupted else "FINISHED", summary.to_dict())
         outcome = tracker.close()
         if problems := [str(problem) for problem in (outcome.problem, unsaved) if problem]:

@@ -17,8 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.atomic_write import explained_write
-from orchestrator.errors import CheckpointError
+from orchestrator.atomic_write import explained_write, replace_file
+from orchestrator.errors import CheckpointError, hide_passwords
 from orchestrator.storage.checkpoints.checkpoint import Checkpoint, RestoredRun, Templates
 from orchestrator.storage.checkpoints.checkpoint_store import CheckpointStore, name_round_in_errors
 from orchestrator.storage.checkpoints.client_states import ClientStates
@@ -60,9 +60,8 @@ class RunStore:
             yield
         except Exception as error:
             with suppress(OSError):
-                path.write_text(
-                    f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}\n"
-                )
+                line = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}\n"
+                replace_file(path, hide_passwords(line).encode())
             raise
 
     def describe(self, config: Mapping[str, Any], about: Mapping[str, Any]) -> None:

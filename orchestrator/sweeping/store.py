@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.atomic_write import write_durably
-from orchestrator.errors import CheckpointError, ConfigError
+from orchestrator.atomic_write import PRIVATE_FOLDER, open_private, replace_file, write_durably
+from orchestrator.errors import CheckpointError, ConfigError, hide_passwords
 from orchestrator.runtime.run_folder import DATA_NOTES
 from orchestrator.storage.folders import (
     SWEEP_FILE,
@@ -139,8 +139,8 @@ class SweepStore:
 
     def add_failure(self, number: int, text: str) -> str:
         """Write the error and traceback of a failed trial to a file, and return the text."""
-        (self.folder / "failures").mkdir(exist_ok=True)
-        (self.folder / "failures" / f"{number:03d}.txt").write_text(text)
+        (self.folder / "failures").mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        replace_file(self.folder / "failures" / f"{number:03d}.txt", hide_passwords(text).encode())
         return text
 
     def add_record(self, metrics: dict[str, float]) -> RoundRecord:
@@ -190,7 +190,7 @@ class SweepStore:
     def _append(self, name: str, lines: Sequence[str]) -> None:
         path = self.folder / name
         num_complete_bytes = sum(len(line) + 1 for line in complete_lines(path))
-        with path.open("ab") as file:
+        with open_private(path, "ab") as file:
             # a killed process may have left a partial line, which must not become the start of the next line
             file.truncate(num_complete_bytes)
             file.write("".join(f"{line}\n" for line in lines).encode())

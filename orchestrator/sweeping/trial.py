@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from orchestrator.atomic_write import write_durably
+from orchestrator.atomic_write import PRIVATE_FOLDER, write_durably
 from orchestrator.config.overrides import flatten
 from orchestrator.errors import CheckpointError, SparsefleetError
 from orchestrator.execution.executor import Executor, InProcessExecutor
@@ -191,7 +191,7 @@ def begin_from_snapshot(
             f"{folder.name} cannot continue from {donor_id}: their configs differ in {', '.join(forbidden)}, "
             "which the space's MUTATIONS do not list"
         )
-    folder.mkdir(parents=True)
+    folder.mkdir(mode=PRIVATE_FOLDER, parents=True)
     shutil.copytree(snapshot / "commits", folder / "commits")
     for log in LOGS:
         if (snapshot / log).exists():

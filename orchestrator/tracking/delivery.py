@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from orchestrator.atomic_write import replace_file
 from orchestrator.errors import CheckpointError
+from orchestrator.tracking.uris import canonical_uri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class Delivery:
         must contain no password. Raises CheckpointError when `tracking.json` is not valid.
         """
         saved = cls.load(run_dir)
-        if saved is not None and (saved.uri, saved.experiment) == (uri, experiment):
+        if saved is not None and (canonical_uri(saved.uri), saved.experiment) == (uri, experiment):
             return saved
         delivery = cls(
             uri=uri, experiment=experiment, delivery_id=saved.delivery_id if saved else uuid4().hex

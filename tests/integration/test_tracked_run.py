@@ -13,7 +13,7 @@ from orchestrator.errors import RequestError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime import session
-from orchestrator.runtime.run_folder import tracking_uri
+from orchestrator.runtime.tracking_setup import tracking_uri
 from orchestrator.tracking.record import METRICS, read_records
 
 MakeConfig = Callable[..., ExperimentConfig]

@@ -8,7 +8,8 @@ from threading import Thread
 import pytest
 
 from orchestrator.errors import ConfigError, TrackingError
-from orchestrator.tracking.reachable import check_reachable, public_uri, sqlite_path
+from orchestrator.tracking.reachable import check_reachable
+from orchestrator.tracking.uris import public_uri, sqlite_path
 
 
 class Health(BaseHTTPRequestHandler):

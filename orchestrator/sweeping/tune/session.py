@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.atomic_write import write_durably
+from orchestrator.atomic_write import PRIVATE_FOLDER, write_durably
 from orchestrator.config.overrides import put_values
 from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError
@@ -23,16 +23,24 @@ from orchestrator.runtime.run_folder import (
     git_commit,
     public_params,
     run_info,
-    tracking_uri,
     unique_name,
     user_name,
 )
-from orchestrator.runtime.session import check_storage_and_tracking, on_interrupt
+from orchestrator.runtime.session import on_interrupt
+from orchestrator.runtime.tracking_setup import (
+    check_storage_and_tracking,
+    destination_note,
+    experiment_name,
+    parent_tags,
+    resolve_tracking,
+    tracking_uri,
+    tracking_values,
+)
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep
 from orchestrator.sweeping.report import report_sweep
-from orchestrator.sweeping.request import SweepRequest
+from orchestrator.sweeping.request import SweepRequest, with_tracking
 from orchestrator.sweeping.result import SweepResult, read_result
 from orchestrator.sweeping.resumption import final_endings, remaining_trials, undelivered_runs
 from orchestrator.sweeping.store import Ending, SweepStore
@@ -57,11 +65,14 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
     A failed trial does not end the sweep. Raises RequestError for an invalid request. Raises TrackingError when MLflow
     is unreachable at the start, or when some results could not be delivered at the end.
     """
+    config, destination = resolve_tracking(plan_sweep(request).config)
+    request = with_tracking(request, tracking_values(config))
     plan = plan_sweep(request)
     trials = [] if plan.is_adaptive else plan.trials()
     check_storage_and_tracking(plan.config)
+    display.note(destination_note(config, destination))
     folder = plan.config.runtime.storage.resolve() / unique_name(plan.space.name)
-    folder.mkdir(parents=True)
+    folder.mkdir(mode=PRIVATE_FOLDER, parents=True)
     store = SweepStore(folder)
     if request.space.endswith(".py"):  # the user may resume the sweep from another folder
         request = request.model_copy(update={"space": str(Path(request.space).expanduser().resolve())})
@@ -75,6 +86,7 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
             "dimensions": {key: str(value) for key, value in plan.dimensions.items()},
             "home": os.getcwd(),
             "git_commit": git_commit(),
+            "tags": parent_tags(destination),
         }
     )
     store.add_trials(trials)
@@ -105,7 +117,10 @@ def resume_sweep(
     changes = {} if max_concurrent is None else {"max_concurrent": max_concurrent}
     with chdir(home if home.is_dir() else os.getcwd()):
         plan = plan_resumed_sweep(store, **changes)
-        check_storage_and_tracking(plan.config)
+        config, destination = resolve_tracking(plan.config, is_recorded=True)
+        plan = replace(plan, config=config, base=put_values(plan.base, tracking_values(config)))
+        check_storage_and_tracking(config)
+        display.note(destination_note(config, destination))
         return _run(plan, store, display, verbose)
 
 
@@ -128,7 +143,8 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
         started_s = time.perf_counter()
         result = _run_trials(plan, remaining, environment, display)
         tracker = environment.tracker
-        display.note("writing to MLflow" if config.tracking.enabled else "MLflow is off")
+        if config.tracking.enabled:
+            display.note("writing to MLflow")
         tracker.finish("KILLED" if result.interrupted else "FINISHED", _final_metrics(result))
         problem = tracker.close()
         wall_s = time.perf_counter() - started_s
@@ -311,7 +327,7 @@ def _sweep_info(plan: SweepPlan, store: SweepStore) -> RunInfo:
         run_id=store.sweep_id,
         run_dir=str(store.folder),
         uri=tracking_uri(config),
-        experiment=config.tracking.experiment,
+        experiment=experiment_name(config),
         artifact_root=None,
         run_name=store.sweep_id,
         params=public_params(put_values(plan.base, {}))
@@ -322,6 +338,7 @@ def _sweep_info(plan: SweepPlan, store: SweepStore) -> RunInfo:
             "space": plan.space.name,
             "objective": plan.objective.text,
             "git_commit": about.get("git_commit") or "unknown",
+            **about.get("tags", {}),
         },
         flush_timeout_s=config.tracking.flush_timeout_s,
     )
