@@ -92,6 +92,11 @@ def hide_passwords(text: str) -> str:
     return _CREDENTIALS.sub("***@", text)
 
 
+def has_password(text: str) -> bool:
+    """Return whether an address in the text contains a password."""
+    return any(":" in found.group() for found in _CREDENTIALS.finditer(text))
+
+
 def one_line(error: Exception | str) -> str:
     """Return a message on one line, without the colour codes that libraries write for terminals."""
     return " ".join(without_colours(str(error)).split())

@@ -10,7 +10,7 @@ from orchestrator.tracking.destination import (
 )
 from orchestrator.tracking.mlflow.experiment import check_experiment
 from orchestrator.tracking.reachable import check_reachable
-from orchestrator.tracking.uris import canonical_uri, sqlite_uri
+from orchestrator.tracking.uris import canonical_uri, sqlite_path, sqlite_uri
 
 
 def resolve_tracking(
@@ -75,7 +75,8 @@ def destination_note(config: ExperimentConfig, destination: Destination | None) 
         return "MLflow is off"
     source = " (from MLFLOW_TRACKING_URI)" if destination.from_environment else ""
     parent = f", nested in run {destination.parent_run_id}" if destination.parent_run_id else ""
-    return f"MLflow: {tracking_uri(config)}{source}, experiment {experiment_name(config)!r}{parent}"
+    uri = tracking_uri(config)
+    return f"MLflow: {sqlite_path(uri) or uri}{source}, experiment {experiment_name(config)!r}{parent}"
 
 
 def parent_tags(destination: Destination | None) -> dict[str, str]:

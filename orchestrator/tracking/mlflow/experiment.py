@@ -2,15 +2,15 @@
 
 import os
 import shlex
-import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from orchestrator.atomic_write import PRIVATE_FOLDER
 from orchestrator.errors import ConfigError, TrackingError
 from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.mlflow.errors import http_status, is_rejection, reason
+from orchestrator.tracking.sqlite_file import schema_versions
 from orchestrator.tracking.uris import PASSWORD, USER, client_uri, public_uri, sqlite_path, sqlite_uri
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def check_experiment(uri: str, name: str) -> None:
     if path is not None:
         if not path.exists() or not path.stat().st_size:
             return
-        _check_schema(path)
+        check_schema(path)
     try:
         experiment = connect(uri).get_experiment_by_name(name)
     except Exception as error:  # errors of MLflow, requests, SQLAlchemy or the system
@@ -101,20 +101,16 @@ def _check_artifacts(experiment: "Experiment", *, is_file: bool) -> None:
         )
 
 
-def _check_schema(path: Path) -> None:
-    """Compare the version of a database with the version of the installed MLflow.
+def check_schema(path: Path) -> None:
+    """Raise TrackingError when another version of MLflow than the installed one made a database.
 
     MLflow would migrate some older databases without a copy, and reject the others only when the run has started.
     """
     import mlflow
     from alembic.script import ScriptDirectory
 
-    with sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True) as connection:
-        tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchall()
-        versions = connection.execute("SELECT version_num FROM alembic_version").fetchall() if tables else []
-    connection.close()
     scripts = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
-    current = {version for (version,) in versions}
+    current = schema_versions(path)
     if not current or current == set(scripts.get_heads()):
         return
     place = f"tracking.uri={sqlite_uri(path)}"
