@@ -17,7 +17,7 @@ def accepted_name(name: str) -> str:
     """
     similar = _INVALID.sub("_", name)
     if posixpath.normpath(similar) != similar or similar.startswith(("/", "..")) or similar == ".":
-        similar = similar.replace("/", "_")
+        similar = f"_{similar.replace('/', '_')}"
     if similar == name and len(name) <= MAX_NAME_LENGTH:
         return name
     digest = sha256(name.encode(errors="surrogatepass")).hexdigest()[:_NUM_DIGITS]
