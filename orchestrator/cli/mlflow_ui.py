@@ -113,8 +113,13 @@ def require_free_port(host: str, port: int) -> None:
 
 @contextmanager
 def _running(command: list[str], environment: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run the server inside the block. A signal of the terminal reaches only this process, which ends the server."""
-    server = subprocess.Popen(command, env=dict(environment), start_new_session=True)
+    """Run the server inside the block, and show only its errors.
+
+    A signal of the terminal reaches only this process, which ends the server.
+    """
+    server = subprocess.Popen(
+        command, env=dict(environment), stdout=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         yield server
     finally:

@@ -72,7 +72,7 @@ def _opened(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
 
 
 def _damage(path: Path) -> str | None:
-    """Return what is wrong with an existing database; None for a healthy file, and for one that is in use."""
+    """Return what is wrong with an existing database; None for a healthy file and for a file that is in use."""
     deadline_s = time.monotonic() + _CHECK_S
     try:
         with _opened(path, "rw") as connection:
