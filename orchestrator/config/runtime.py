@@ -20,7 +20,9 @@ class RuntimeConfig(Section):
     address: str | None = Field(
         None, description="Ray cluster to join (`auto` or host:port); None: start a local one"
     )
-    dashboard: bool = Field(False, description="start Ray's dashboard with a local Ray (slows the start)")
+    dashboard: bool = Field(
+        False, description="start Ray's dashboard with a local Ray, and print its address (slows the start)"
+    )
     storage: UserPath = Field(
         Path("runs"),
         description="folder that contains the folder of each run, with checkpoints and artifacts",

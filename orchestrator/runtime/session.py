@@ -238,9 +238,11 @@ def _backend(experiment: Experiment, folder: Path, display: Display, verbose: bo
             backend: Backend = InProcessBackend(experiment, folder)
         else:
             from orchestrator.runtime.ray_backend import RayBackend
-            from orchestrator.runtime.ray_session import ray_session
+            from orchestrator.runtime.ray_session import dashboard_note, ray_session
 
             stack.enter_context(ray_session(experiment.config.runtime, verbose=verbose))
+            if line := dashboard_note(experiment.config.runtime):
+                display.note(line)
             backend = RayBackend(experiment, folder, display.note)
         stack.callback(backend.close)
         yield backend

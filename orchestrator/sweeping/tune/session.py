@@ -18,7 +18,7 @@ from orchestrator.execution.ray_actors import end_actors
 from orchestrator.execution.ray_capacity import cluster_capacity
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime.ray_head_monitor import exiting_when_head_is_lost, is_client_connection
-from orchestrator.runtime.ray_session import ray_session
+from orchestrator.runtime.ray_session import dashboard_note, ray_session
 from orchestrator.runtime.run_folder import (
     git_commit,
     public_params,
@@ -134,6 +134,8 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
         exiting_when_head_is_lost(config.runtime.address, resume_command),
     ):
         _require_cluster_node(config.runtime.address)
+        if line := dashboard_note(config.runtime):
+            display.note(line)
         recorded = store.trials()
         ended = final_endings(store, recorded, plan.objective, plan.base)
         remaining = RemainingTrials(
