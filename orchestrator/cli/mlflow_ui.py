@@ -1,5 +1,6 @@
 """Runs the MLflow UI for `sparsefleet ui`, with a password when other machines can open it."""
 
+import ctypes
 import os
 import secrets
 import signal
@@ -12,7 +13,9 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
+from orchestrator.cli.options import run_ui_hint
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError
+from orchestrator.storage.folders import is_run
 from orchestrator.tracking.uris import client_uri, sqlite_uri
 
 LOOPBACK = "127.0.0.1"
@@ -28,6 +31,8 @@ _QUIET = "--log-level warning --no-access-log"
 #: Sparsefleet uses no background jobs of MLflow, and their workers would slow down the start
 _ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_LOGGING_LEVEL": "ERROR"}
 _POLL_S, _STOP_S = 0.2, 10.0
+#: from <linux/prctl.h>
+_PR_SET_PDEATHSIG = 1
 
 
 def serve_ui(storage: Path, port: int, host: str = LOOPBACK) -> None:
@@ -41,7 +46,7 @@ def serve_ui(storage: Path, port: int, host: str = LOOPBACK) -> None:
 
     database = storage.resolve() / "mlflow.db"
     if not database.is_file():
-        raise ConfigError("--storage", storage, "it has no MLflow store", "run an experiment first")
+        raise ConfigError("--storage", storage, "it has no MLflow store", _place_of_runs(storage))
     command, environment = server_command(database, host, port, os.environ)
     require_free_port(host, port)
     check_database(database, "MLflow store")
@@ -53,6 +58,15 @@ def serve_ui(storage: Path, port: int, host: str = LOOPBACK) -> None:
         print(f"MLflow UI: http://{shown_host}:{port}/{page} (Ctrl-C stops it)", flush=True)
         server.wait()
     raise SparsefleetError(f"the server of the MLflow UI has ended with exit code {server.returncode}")
+
+
+def _place_of_runs(storage: Path) -> str:
+    """Return the remedy for a storage folder without a database: open the store of its newest run."""
+    deliveries = sorted(storage.glob("*/tracking.json"), key=lambda path: path.stat().st_mtime)
+    tracked = [path.parent for path in deliveries if is_run(path.parent)]
+    if not tracked:
+        return "run an experiment first"
+    return f"the runs in it are tracked elsewhere: {run_ui_hint(tracked[-1])}"
 
 
 def run_list_page(experiment_id: str | None) -> str:
@@ -115,10 +129,15 @@ def require_free_port(host: str, port: int) -> None:
 def _running(command: list[str], environment: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
     """Run the server inside the block, and show only its errors.
 
-    A signal of the terminal reaches only this process, which ends the server.
+    A signal of the terminal reaches only this process, which ends the server. The server also ends when this process
+    is killed.
     """
     server = subprocess.Popen(
-        command, env=dict(environment), stdout=subprocess.DEVNULL, start_new_session=True
+        command,
+        env=dict(environment),
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
     )
     try:
         yield server
@@ -132,6 +151,11 @@ def _running(command: list[str], environment: Mapping[str, str]) -> Iterator["su
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGKILL)
             server.wait()
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to send SIGTERM to this process when its parent ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _wait_until_it_answers(server: "subprocess.Popen[bytes]", host: str, port: int) -> None:

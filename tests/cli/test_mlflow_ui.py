@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 from sqlalchemy.engine import make_url
 
 from orchestrator.cli.mlflow_ui import require_free_port, run_list_page, server_command
@@ -77,6 +78,19 @@ def test_used_port_is_an_error_of_one_line(command: Command, storage: Path) -> N
         result = command("ui", "--storage", storage, "--port", port)
     assert (result.code, result.out) == (2, "")
     assert result.error_line.startswith(f"error: --port={port}: ")
+
+
+def test_storage_whose_runs_are_tracked_elsewhere_names_the_place(
+    command: Command, storage: Path, finished: Path
+) -> None:
+    config = yaml.safe_load((finished / "config.yaml").read_text())
+    config["tracking"] |= {"uri": "http://host:5000", "enabled": True}
+    (finished / "config.yaml").write_text(yaml.safe_dump(config))
+    (finished / "tracking.json").write_text("{}")
+    result = command("ui", "--storage", storage)
+    assert result.code == 2
+    assert result.error_line.startswith(f"error: --storage={storage}: ")
+    assert "http://host:5000" in result.error_line
 
 
 def test_damaged_database_is_an_error_of_one_line(command: Command, storage: Path) -> None:
