@@ -60,8 +60,11 @@ def test_run_in_the_storage_stays_there_when_a_variable_is_set_later(
 
 
 def test_run_is_nested_in_the_active_run_which_stays_active(
-    command: Command, storage: Path, tmp_path: Path
+    command: Command, storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(
+        tmp_path
+    )  # the artifacts of an experiment that MLflow itself creates go to the working folder
     uri = sqlite_uri(tmp_path / "m.db")
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment("mine")

@@ -139,8 +139,11 @@ def test_resumed_sweep_delivers_missing_records_of_ended_trials(
 
 
 def test_sweep_is_nested_in_the_active_run_and_its_trials_record_the_store(
-    tmp_path: Path, local_ray: None
+    tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(
+        tmp_path
+    )  # the artifacts of an experiment that MLflow itself creates go to the working folder
     uri = f"sqlite:///{tmp_path}/mine.db"
     overrides = {
         "runtime.storage": str(tmp_path / "runs"),
