@@ -133,6 +133,20 @@ def test_relative_path_is_recorded_as_an_absolute_one(
     assert find_destination(None, None).uri == f"sqlite:///{tmp_path}/n.db"
 
 
+@pytest.mark.parametrize("variable", ["MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID"])
+def test_id_without_a_uri_belongs_to_the_default_store_of_mlflow(
+    tmp_path: Path, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = connect(uri)
+    experiment_id = client.create_experiment("e")
+    run_id = client.create_run(experiment_id).info.run_id
+    monkeypatch.setenv(variable, experiment_id if variable == "MLFLOW_EXPERIMENT_ID" else run_id)
+    found = find_destination(None, None)
+    assert (found.uri, found.experiment) == (uri, "e")
+
+
 def test_resumed_run_does_not_read_the_variables(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "of the shell")

@@ -8,6 +8,8 @@ from orchestrator.errors import ConfigError
 from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.mlflow.errors import is_rejection
 
+_IDS = ("MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID")
+
 
 @dataclass(frozen=True, slots=True)
 class ActiveMlflow:
@@ -20,14 +22,16 @@ class ActiveMlflow:
 def active_mlflow() -> ActiveMlflow:
     """Return what `mlflow.set_tracking_uri`, `mlflow.set_experiment` and `mlflow.start_run` have set in this process.
 
-    A process that has not imported MLflow has set nothing, and the function does not import MLflow.
+    A process that has not imported MLflow has set nothing. The id of an experiment or a run without a tracking URI
+    belongs to MLflow's default store, `mlflow.db` in the working folder.
     """
-    if "mlflow" not in sys.modules:
+    has_id = any(os.environ.get(name) for name in _IDS)
+    if "mlflow" not in sys.modules and not has_id:
         return ActiveMlflow(None, None)
     import mlflow
 
     run = mlflow.active_run()
-    is_used = mlflow.is_tracking_uri_set() or run is not None or "MLFLOW_EXPERIMENT_ID" in os.environ
+    is_used = mlflow.is_tracking_uri_set() or run is not None or has_id
     return ActiveMlflow(mlflow.get_tracking_uri() if is_used else None, run.info.run_id if run else None)
 
 
