@@ -57,7 +57,7 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
     """
     config, destination = resolve_tracking(config)
     check_storage_and_tracking(config)
-    display.note(destination_note(config, destination))
+    place = destination_note(config, destination)
     experiment = prepare(config)
     method = config.algorithm.name.rpartition(":")[2].lower()
     folder = config.runtime.storage.resolve() / unique_name(method)
@@ -67,7 +67,7 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
         shutil.rmtree(folder, ignore_errors=True)  # an incomplete folder cannot be resumed
         raise
     try:
-        return _execute(experiment, store, display, verbose)
+        return _execute(experiment, store, display, verbose, place)
     except RequestError:
         if not read_records(folder / "metrics.jsonl"):
             shutil.rmtree(folder)  # rejected before the first round, so there is nothing to resume
@@ -89,7 +89,7 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
     is_recorded = store.config().get("tracking", {}).get("experiment") is not None
     config, destination = resolve_tracking(config, is_recorded=is_recorded)
     check_storage_and_tracking(config)
-    display.note(destination_note(config, destination))
+    place = destination_note(config, destination)
     # a trial must not be resumed while its sweep runs, so the sweep's folder is locked
     with nullcontext() if storage == folder.parent else locked_folder(folder.parent):
         experiment = prepare(config)
@@ -97,7 +97,7 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
         store.describe(config.to_dict(), about)
         for line in differences:
             display.note(line)
-        return _execute(experiment, store, display, verbose)
+        return _execute(experiment, store, display, verbose, place)
 
 
 def storage_of(folder: Path) -> Path:
@@ -125,7 +125,10 @@ def _check_resumable(
     return config
 
 
-def _execute(experiment: Experiment, store: RunStore, display: Display, verbose: bool) -> RunSummary:
+def _execute(
+    experiment: Experiment, store: RunStore, display: Display, verbose: bool, place: str
+) -> RunSummary:
+    """Run the remaining rounds. `place` is the line that says where the run is tracked."""
     config = experiment.config
     for line in experiment.notes:
         display.note(line)
@@ -135,6 +138,7 @@ def _execute(experiment: Experiment, store: RunStore, display: Display, verbose:
         _backend(experiment, store.folder, display, verbose) as backend,
     ):
         display.note(f"{store.run_id}: {backend.description}")
+        display.note(place)
         for warning in experiment.warnings:
             display.note(f"warning: {warning}")
         for line in model_notes(experiment):

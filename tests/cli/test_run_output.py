@@ -50,7 +50,7 @@ def test_run_prints_one_plain_line_per_round_without_a_terminal(
 ) -> None:
     result = command("run", *quick, "training.rounds=3")
     run_id = _run_folder(storage).name
-    tracking, start, length, *rounds = result.err.splitlines()
+    start, tracking, length, *rounds = result.err.splitlines()
     assert tracking == "MLflow is off"
     assert start.startswith(f"{run_id}: in-process")
     assert length == f"{run_id}: 3 rounds"

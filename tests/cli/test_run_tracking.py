@@ -33,8 +33,8 @@ def test_run_and_its_resumption_go_to_the_store_of_the_variables(
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "of the shell")
     result = command("run", *TRACKED, f"runtime.storage={storage}")
     assert result.code == 0
-    first_line = result.err.splitlines()[0]
-    assert all(word in first_line for word in ("store/m.db", "MLFLOW_TRACKING_URI", "of the shell"))
+    second_line = result.err.splitlines()[1]
+    assert all(word in second_line for word in ("store/m.db", "MLFLOW_TRACKING_URI", "of the shell"))
     (folder,) = _run_folders(storage)
     assert list(storage.iterdir()) == [folder]
     recorded = yaml.safe_load((folder / "config.yaml").read_text())["tracking"]

@@ -70,7 +70,7 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
     plan = plan_sweep(request)
     trials = [] if plan.is_adaptive else plan.trials()
     check_storage_and_tracking(plan.config)
-    display.note(destination_note(config, destination))
+    place = destination_note(config, destination)
     folder = plan.config.runtime.storage.resolve() / unique_name(plan.space.name)
     folder.mkdir(mode=PRIVATE_FOLDER, parents=True)
     store = SweepStore(folder)
@@ -93,7 +93,7 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
     if plan.overridden:
         display.note(f"space {plan.space.name} overrides {', '.join(plan.overridden)} of the config file")
     try:
-        return _run(plan, store, display, verbose)
+        return _run(plan, store, display, verbose, place)
     except RequestError:
         if not any(store.run_folders(trial.number) for trial in store.trials()):
             shutil.rmtree(folder)  # rejected before the first trial: there is nothing to resume
@@ -120,12 +120,17 @@ def resume_sweep(
         config, destination = resolve_tracking(plan.config, is_recorded=True)
         plan = replace(plan, config=config, base=put_values(plan.base, tracking_values(config)))
         check_storage_and_tracking(config)
-        display.note(destination_note(config, destination))
-        return _run(plan, store, display, verbose)
+        place = destination_note(config, destination)
+        return _run(plan, store, display, verbose, place)
 
 
-def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bool) -> SweepResult:
-    """Run the remaining trials on Ray, and write and return the result."""
+def _run(
+    plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bool, place: str
+) -> SweepResult:
+    """Run the remaining trials on Ray, and write and return the result.
+
+    `place` is the line that says where the sweep is tracked.
+    """
     config = plan.config
     resume_command = f"sparsefleet sweep {store.folder} --resume"
     with (
@@ -142,6 +147,7 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
             trials=remaining_trials(store, recorded, ended), recorded=recorded, ended=ended
         )
         environment = _set_up(plan, store, remaining, display)
+        display.note(place)
         started_s = time.perf_counter()
         result = _run_trials(plan, remaining, environment, display)
         tracker = environment.tracker
