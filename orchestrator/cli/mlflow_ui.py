@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
+from orchestrator.atomic_write import open_private
 from orchestrator.cli.options import run_ui_hint
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError
 from orchestrator.storage.folders import is_run
@@ -26,7 +27,7 @@ database_uri = {users}
 admin_username = admin
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 """
-#: the server prints warnings and errors only
+#: the server logs warnings and errors only
 _QUIET = "--log-level warning --no-access-log"
 #: Sparsefleet uses no background jobs of MLflow, and their workers would slow down the start
 _ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_LOGGING_LEVEL": "ERROR"}
@@ -53,11 +54,12 @@ def serve_ui(storage: Path, port: int, host: str = LOOPBACK) -> None:
     check_schema(database)
     shown_host = f"[{host}]" if ":" in host else host
     page = run_list_page(experiment_of_newest_run(database))
-    with _running(command, environment) as server:
-        _wait_until_it_answers(server, host, port)
-        print(f"MLflow UI: http://{shown_host}:{port}/{page} (Ctrl-C stops it)", flush=True)
-        server.wait()
-    raise SparsefleetError(f"the server of the MLflow UI has ended with exit code {server.returncode}")
+    log = database.with_name("mlflow-ui.log")
+    with _running(command, environment, log) as server:
+        if _answers(server, host, port):
+            print(f"MLflow UI: http://{shown_host}:{port}/{page} (Ctrl-C stops it)", flush=True)
+            server.wait()
+    raise SparsefleetError(f"the server of the MLflow UI has ended with code {server.returncode}; see {log}")
 
 
 def _place_of_runs(storage: Path) -> str:
@@ -126,19 +128,23 @@ def require_free_port(host: str, port: int) -> None:
 
 
 @contextmanager
-def _running(command: list[str], environment: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run the server inside the block, and show only its errors.
+def _running(
+    command: list[str], environment: Mapping[str, str], log: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run the server inside the block, with its output in a file.
 
     A signal of the terminal reaches only this process, which ends the server. The server also ends when this process
     is killed.
     """
-    server = subprocess.Popen(
-        command,
-        env=dict(environment),
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-    )
+    with open_private(log, "wb") as output:
+        server = subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        )
     try:
         yield server
     finally:
@@ -158,19 +164,17 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _wait_until_it_answers(server: "subprocess.Popen[bytes]", host: str, port: int) -> None:
-    """Wait for the first answer. Raises SparsefleetError when the server ends before."""
+def _answers(server: "subprocess.Popen[bytes]", host: str, port: int) -> bool:
+    """Wait for the first answer of the server; return False when the server ends before."""
     local = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)
     while server.poll() is None:
         connection = HTTPConnection(local, port, timeout=5)
         try:
             connection.request("GET", "/health")
             connection.getresponse()
-            return
+            return True
         except OSError:
             time.sleep(_POLL_S)
         finally:
             connection.close()
-    raise SparsefleetError(
-        f"the server of the MLflow UI has ended at its start with code {server.returncode}"
-    )
+    return False

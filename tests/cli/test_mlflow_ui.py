@@ -123,4 +123,4 @@ def test_ui_prints_the_run_list_and_ends_quietly_at_ctrl_c(storage: Path) -> Non
     out, err = ui.communicate(timeout=60)
     assert (ui.returncode, out, err) == (130, "", "")
     require_free_port("127.0.0.1", port)
-    assert {path.name for path in storage.iterdir()} == {"mlflow.db", "mlartifacts"}
+    assert {path.name for path in storage.iterdir()} == {"mlflow.db", "mlartifacts", "mlflow-ui.log"}
