@@ -14,8 +14,8 @@ import pytest
 import yaml
 from sqlalchemy.engine import make_url
 
-from orchestrator.cli.mlflow_ui import require_free_port, run_list_page, server_command
-from orchestrator.errors import RequestError
+from orchestrator.cli.mlflow_ui import require_free_port, run_list_page, serve_ui, server_command
+from orchestrator.errors import ConfigError, RequestError
 from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.mlflow.experiment import find_or_create_experiment
 from orchestrator.tracking.uris import sqlite_uri
@@ -124,3 +124,34 @@ def test_ui_prints_the_run_list_and_ends_quietly_at_ctrl_c(storage: Path) -> Non
     assert (ui.returncode, out, err) == (130, "", "")
     require_free_port("127.0.0.1", port)
     assert {path.name for path in storage.iterdir()} == {"mlflow.db", "mlartifacts", "mlflow-ui.log"}
+
+
+def test_folder_without_a_store_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        serve_ui(tmp_path, 5000)
+    assert (caught.value.field, caught.value.value) == ("--storage", tmp_path)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_every_name_of_this_machine_needs_no_password(tmp_path: Path, host: str) -> None:
+    command, environment = server_command(tmp_path / "mlflow.db", host, 5000, {})
+    assert command[command.index("--host") + 1] == host
+    assert "--app-name" not in command
+    assert "MLFLOW_AUTH_CONFIG_PATH" not in environment
+
+
+def test_remote_access_without_a_password_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(RequestError) as caught:
+        server_command(tmp_path / "mlflow.db", "0.0.0.0", 5000, {})
+    assert (caught.value.field, caught.value.value) == ("--host", "0.0.0.0")
+    assert "MLFLOW_AUTH_ADMIN_PASSWORD" in caught.value.remedy
+
+
+def test_remote_access_uses_basic_auth(tmp_path: Path) -> None:
+    given = {"MLFLOW_AUTH_ADMIN_PASSWORD": "a long one"}
+    command, environment = server_command(tmp_path / "mlflow.db", "0.0.0.0", 5000, given)
+    assert command[command.index("--app-name") + 1] == "basic-auth"
+    assert "a long one" not in " ".join(command)
+    assert environment["MLFLOW_FLASK_SERVER_SECRET_KEY"]
+    settings = Path(environment["MLFLOW_AUTH_CONFIG_PATH"]).read_text()
+    assert "a long one" not in settings

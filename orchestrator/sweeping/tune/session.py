@@ -23,7 +23,6 @@ from orchestrator.runtime.run_folder import (
     git_commit,
     public_params,
     run_info,
-    unique_name,
     user_name,
 )
 from orchestrator.runtime.session import on_interrupt
@@ -36,6 +35,7 @@ from orchestrator.runtime.tracking_setup import (
     tracking_uri,
     tracking_values,
 )
+from orchestrator.storage.folders import unique_name
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep
