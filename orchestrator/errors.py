@@ -38,7 +38,7 @@ class RequestError(SparsefleetError, ValueError):
         self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
 
     def __str__(self) -> str:
-        return " ".join(f"{self.field}={self.value}: {self.problem}; {self.remedy}".split())
+        return hide_passwords(" ".join(f"{self.field}={self.value}: {self.problem}; {self.remedy}".split()))
 
 
 class ConfigError(RequestError):
@@ -109,6 +109,20 @@ class RoundError(SparsefleetError):
         super().__init__(problem)
         self.round_idx, self.num_updates = round_idx, num_updates
         self.client_id, self.stage = client_id, stage
+
+
+#: user name and password in an address; the second form finds an unquoted password with one of the characters / ? #
+_CREDENTIALS = re.compile(r"""(?<=://)(?:[^/?\#\s"']*@|[^/?\#\s@:\["']*:(?!\d*(?:[/?\#\s"']|$))[^\s"']*@)""")
+
+
+def hide_passwords(text: str) -> str:
+    """Return text with `***@` in place of the user name and password of each address."""
+    return _CREDENTIALS.sub("***@", text)
+
+
+def has_password(text: str) -> bool:
+    """Return whether an address in the text contains a password."""
+    return any(":" in found.group() for found in _CREDENTIALS.finditer(text))
 
 
 def one_line(error: Exception | str) -> str:

@@ -111,8 +111,16 @@ def submit_command(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Pass this environment variable to the job. Can be repeated. Ray stores the value with the job, "
-            "and anyone with the cluster's token can read it.",
+            help="Pass this environment variable to the job. Can be repeated. Ray writes the value to its log, which "
+            "all users of the cluster's machines can read. Use --env-file for passwords.",
+        ),
+    ] = None,
+    env_file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Set the variables in this file for the job: one NAME=VALUE a line. FILE is an absolute path on the "
+            "cluster, with mode 600. Neither the job nor Ray's log contains the values.",
         ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the job.")] = False,
@@ -131,6 +139,7 @@ def submit_command(
 ) -> None:
     """Implement `sparsefleet submit`; SUBMIT_HELP is its help text."""
     from orchestrator.cluster.address import cluster_address
+    from orchestrator.cluster.variables import secret_warnings
 
     if on_interrupt is not None:
         require_choice("--on-interrupt", on_interrupt, ("ask", "detach", "stop"))
@@ -146,7 +155,9 @@ def submit_command(
         jobs.job(follow)
         raise typer.Exit(_follow(jobs, follow, on_interrupt))
     parsed = _parse(context, arguments or [])
-    jobs, job_id = _submit(parsed, cluster, working_dir, env or [], quiet)
+    for line in secret_warnings(env or [], os.environ):
+        _note(f"warning: {line}")
+    jobs, job_id = _submit(parsed, cluster, working_dir, env or [], env_file, quiet)
     if detach:
         from orchestrator.cluster.follow import follow_command
 
@@ -168,13 +179,23 @@ def _parse(context: typer.Context, arguments: list[str]) -> "ParsedCommand":
 
 
 def _submit(
-    parsed: "ParsedCommand", address: str, working_dir: Path | None, env: list[str], quiet: bool
+    parsed: "ParsedCommand",
+    address: str,
+    working_dir: Path | None,
+    env: list[str],
+    env_file: str | None,
+    quiet: bool,
 ) -> "tuple[Jobs, str]":
     from orchestrator.cluster.submission import job_request
 
     columns = shutil.get_terminal_size((100, 24)).columns
     with job_request(
-        parsed, working_dir=working_dir, env_names=env, environment=os.environ, columns=columns
+        parsed,
+        working_dir=working_dir,
+        env_names=env,
+        env_file=env_file,
+        environment=os.environ,
+        columns=columns,
     ) as request:
         from orchestrator.cluster.ray_jobs import RayJobs
 

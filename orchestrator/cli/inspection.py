@@ -110,7 +110,7 @@ def ui_command(
     from orchestrator.storage.lookup import only_storage_key
 
     folder = chosen_storage(storage, only_storage_key(overrides or ()), config)
-    raise typer.Exit(serve_ui(folder, port, host))
+    serve_ui(folder, port, host)
 
 
 def doctor_command(storage: Storage = Path("runs")) -> None:

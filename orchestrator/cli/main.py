@@ -41,7 +41,7 @@ from orchestrator.cli.run import (
     run_command,
 )
 from orchestrator.cli.sweep import SWEEP_HELP, sweep_command
-from orchestrator.errors import SparsefleetError
+from orchestrator.errors import SparsefleetError, hide_passwords
 from orchestrator.runtime.signals import exit_process, handling_signals
 from orchestrator.version import installed_version
 
@@ -119,11 +119,11 @@ def run_command_line(arguments: Sequence[str]) -> int:
 
 def _print_error(error: Exception, code: int, verbose: bool) -> int:
     if verbose:
-        print("".join(format_exception(error)), file=sys.stderr, end="")
+        print(hide_passwords("".join(format_exception(error))), file=sys.stderr, end="")
     known = isinstance(error, SparsefleetError)
     line = str(error).splitlines()[0] if known else f"unexpected {type(error).__name__}: {error}"
     hint = "" if verbose or known else " (--verbose shows the traceback)"
-    print(f"error: {line}{hint}", file=sys.stderr)
+    print(f"error: {hide_passwords(line)}{hint}", file=sys.stderr)
     return code
 
 

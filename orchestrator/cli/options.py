@@ -10,7 +10,7 @@ import typer
 from orchestrator.errors import RequestError, SparsefleetError
 
 if TYPE_CHECKING:
-    from orchestrator.experiment.config import ExperimentConfig
+    from orchestrator.config.runtime import TrackingConfig
 
 Overrides = Annotated[
     list[str] | None,
@@ -71,17 +71,27 @@ def write_summary(summary: Path, text: str) -> None:
         ) from error
 
 
-def mlflow_ui_hint(config: "ExperimentConfig") -> str | None:
-    """Return the command or address that opens the runs in the MLflow UI; None when tracking is off."""
-    from orchestrator.tracking.reachable import public_uri
+def run_ui_hint(folder: Path) -> str | None:
+    """Return what `mlflow_ui_hint` returns for the run in a folder."""
+    from orchestrator.config.runtime import TrackingConfig
+    from orchestrator.runtime.session import storage_of
+    from orchestrator.storage.run_store import RunStore
 
-    if not config.tracking.enabled:
+    tracking = TrackingConfig.model_validate(RunStore(folder).config()["tracking"])
+    return mlflow_ui_hint(tracking, storage_of(folder))
+
+
+def mlflow_ui_hint(tracking: "TrackingConfig", storage: Path) -> str | None:
+    """Return the command or address that opens the runs in the MLflow UI; None when tracking is off."""
+    from orchestrator.tracking.uris import client_uri, public_uri, sqlite_path
+
+    if not tracking.enabled:
         return None
-    if config.tracking.uri is None:
-        return f"{program()} ui --storage {shlex.quote(str(config.runtime.storage))}"
-    if config.tracking.uri.startswith("sqlite:"):
-        return f"mlflow ui --backend-store-uri {shlex.quote(config.tracking.uri)}"
-    return public_uri(config.tracking.uri)
+    if tracking.uri is None:
+        return f"{program()} ui --storage {shlex.quote(str(storage))}"
+    if sqlite_path(tracking.uri) is not None:
+        return f"mlflow ui --backend-store-uri {shlex.quote(client_uri(tracking.uri))}"
+    return public_uri(tracking.uri)
 
 
 def program() -> str:

@@ -21,8 +21,8 @@ from orchestrator.cli.options import (
     Verbose,
     check_summary,
     chosen_storage,
-    mlflow_ui_hint,
     program,
+    run_ui_hint,
     write_summary,
 )
 
@@ -86,7 +86,7 @@ def run_command(
     loaded = load_config(config, overrides or [])
     result = session.run(loaded, Progress(quiet=quiet), verbose=verbose)
     _write_run_summary(result, summary)
-    _report([result], loaded.runtime.storage, mlflow_ui_hint(loaded), quiet)
+    _report([result], loaded.runtime.storage, quiet)
 
 
 def resume_command(
@@ -107,8 +107,7 @@ def resume_command(
     folder = find_run(run, chosen_storage(storage, overrides, config))
     result = session.resume(folder, overrides or [], Progress(quiet=quiet), verbose=verbose)
     _write_run_summary(result, summary)
-    ui_hint = f"{program()} ui --storage {shlex.quote(str(session.storage_of(folder)))}"
-    _report([result], folder.parent, ui_hint, quiet)
+    _report([result], folder.parent, quiet)
 
 
 def demo_command(storage: Storage = Path("runs"), quiet: Quiet = False, verbose: Verbose = False) -> None:
@@ -117,10 +116,10 @@ def demo_command(storage: Storage = Path("runs"), quiet: Quiet = False, verbose:
     from orchestrator.display.run_progress import Progress
 
     results = run_demo(storage, Progress(quiet=quiet), verbose=verbose)
-    _report(results, storage, f"{program()} ui --storage {shlex.quote(str(storage))}", quiet)
+    _report(results, storage, quiet)
 
 
-def _report(results: "Sequence[RunSummary]", storage: Path, ui_hint: str | None, quiet: bool) -> None:
+def _report(results: "Sequence[RunSummary]", storage: Path, quiet: bool) -> None:
     """Print the results of runs; exit with 130 when the last run was interrupted."""
     last = results[-1]
     if last.interrupted:
@@ -134,7 +133,7 @@ def _report(results: "Sequence[RunSummary]", storage: Path, ui_hint: str | None,
     console = Console()
     console.print(summary_table([result.to_dict() for result in results]))
     lines = ["", *(f"{result.algorithm}: {storage / result.run_id}" for result in results)]
-    if ui_hint is not None:
+    if (ui_hint := run_ui_hint(storage / last.run_id)) is not None:
         lines.append(f"Open in the MLflow UI: {ui_hint}")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 

@@ -202,5 +202,6 @@ def _report_places(result: "SweepResult") -> list[str]:
 
     page = result.folder / "report" / "report.html"
     lines = [f"Report: {page}"] if page.is_file() else []
-    ui_hint = mlflow_ui_hint(plan_resumed_sweep(SweepStore(result.folder)).config)
+    config = plan_resumed_sweep(SweepStore(result.folder)).config
+    ui_hint = mlflow_ui_hint(config.tracking, config.runtime.storage)
     return lines + ([f"Open in the MLflow UI: {ui_hint}"] if ui_hint else [])

@@ -20,7 +20,9 @@ class RuntimeConfig(Section):
     address: str | None = Field(
         None, description="Ray cluster to join (`auto` or host:port); None: start a local one"
     )
-    dashboard: bool = Field(False, description="start Ray's dashboard with a local Ray (slows the start)")
+    dashboard: bool = Field(
+        False, description="start Ray's dashboard with a local Ray, and print its address (slows the start)"
+    )
     storage: UserPath = Field(
         Path("runs"),
         description="folder that contains the folder of each run, with checkpoints and artifacts",
@@ -50,8 +52,16 @@ class RuntimeConfig(Section):
 class TrackingConfig(Section):
     """Where MLflow stores the metrics."""
 
-    uri: str | None = Field(None, description="MLflow server; None: a SQLite file in `runtime.storage`")
-    experiment: str = Field("sparsefleet", min_length=1, description="MLflow experiment name")
+    uri: str | None = Field(
+        None,
+        description="MLflow server or SQLite file; None: MLFLOW_TRACKING_URI, else a SQLite file in `runtime.storage`",
+    )
+    experiment: str | None = Field(
+        None,
+        min_length=1,
+        description="MLflow experiment name; None: that of the active MLflow run, else MLFLOW_EXPERIMENT_NAME, else "
+        "`sparsefleet`",
+    )
     enabled: bool = Field(True, description="write to MLflow; the run's own folder is always written")
     flush_timeout_s: float = Field(
         60.0, gt=0.0, description="how long to wait at the end for a server that does not answer"

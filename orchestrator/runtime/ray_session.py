@@ -56,6 +56,20 @@ def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[No
             ray.shutdown()
 
 
+def dashboard_note(runtime: RuntimeConfig) -> str | None:
+    """Return the line that names the dashboard of the connected local Ray; None if the config asks for no dashboard."""
+    if not runtime.dashboard or runtime.address is not None:
+        return None
+    # the second call changes nothing, and returns the addresses of the running Ray
+    context: Any = ray.init(ignore_reinit_error=True, logging_level=logging.ERROR)
+    url = context.address_info.get("webui_url")
+    return (
+        f"Ray's dashboard: http://{url} (if it asks for a token, `ray get-auth-token` prints it)"
+        if url
+        else None
+    )
+
+
 def _connect(**options: Any) -> None:
     """Call ray.init, and retry when Ray Client's server died before it answered. Raises the last error."""
     for num_left in reversed(range(_MAX_ATTEMPTS)):

@@ -9,18 +9,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.atomic_write import explained_write, write_durably
+from orchestrator.atomic_write import PRIVATE_FOLDER, explained_write, write_durably
 from orchestrator.config.formats import CONFIG_FORMATS, ConfigFormats
 from orchestrator.config.overrides import flatten
 from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, machine_fingerprint
 from orchestrator.experiment.loading import first_change, parse_stored
+from orchestrator.runtime.tracking_setup import experiment_name, tracking_uri
 from orchestrator.storage.folders import is_run
 from orchestrator.storage.run_description import CONFIG_FILE, FORMAT_KEY, run_format
 from orchestrator.storage.run_store import RunStore
-from orchestrator.tracking.reachable import public_uri, sqlite_path
 from orchestrator.tracking.record import RunInfo
+from orchestrator.tracking.uris import public_uri
 
 #: key of run.json for the notes on how the data was read; absent without notes
 DATA_NOTES = "data_notes"
@@ -48,7 +49,7 @@ def begin_run(
             f"{folder} contains a run already; resume this run, or start a run in another folder"
         )
     with explained_write(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     store, commit = RunStore(folder), git_commit()
     about = {
         "run_id": store.run_id,
@@ -145,16 +146,6 @@ def _kept_digest(tree: Mapping[str, Any]) -> str:
     return sha256(repr(sorted(kept.items())).encode()).hexdigest()
 
 
-def tracking_uri(config: ExperimentConfig) -> str:
-    """Return the URI of the configured tracking server, or of the SQLite file in the storage folder.
-
-    Paths of SQLite files are absolute.
-    """
-    uri = config.tracking.uri or f"sqlite:///{config.runtime.storage.resolve() / 'mlflow.db'}"
-    path = sqlite_path(uri)
-    return uri if path is None else f"sqlite:///{path}"
-
-
 def run_info(store: RunStore, config: ExperimentConfig) -> RunInfo:
     """Describe the run in a folder to a tracker; `config` names the tracking server."""
     about = store.about()
@@ -163,7 +154,7 @@ def run_info(store: RunStore, config: ExperimentConfig) -> RunInfo:
         run_id=store.run_id,
         run_dir=str(store.folder),
         uri=tracking_uri(config),
-        experiment=config.tracking.experiment,
+        experiment=experiment_name(config),
         artifact_root=None,
         run_name=about.get("name", store.run_id),
         params=public_params(config.to_dict()),

@@ -13,8 +13,14 @@ from orchestrator.experiment.experiment import Experiment, model_notes
 from orchestrator.experiment.loading import resumed_config
 from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime.backend import Backend, InProcessBackend
-from orchestrator.runtime.run_folder import begin_run, run_info, tracking_uri, verify_run
+from orchestrator.runtime.run_folder import begin_run, run_info, verify_run
 from orchestrator.runtime.signals import SignalHandling, handling_signals
+from orchestrator.runtime.tracking_setup import (
+    check_storage_and_tracking,
+    destination_note,
+    parent_tags,
+    resolve_tracking,
+)
 from orchestrator.storage.event_log import num_committed, save_events
 from orchestrator.storage.folders import is_sweep, unique_name
 from orchestrator.storage.lock import locked_folder, new_locked_folder
@@ -22,7 +28,6 @@ from orchestrator.storage.lookup import STORAGE_KEY
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
 from orchestrator.tracking.delivery import original_of_copy
-from orchestrator.tracking.reachable import check_reachable
 from orchestrator.tracking.record import RoundRecord, not_finite, read_records
 from orchestrator.tracking.tracker import Tracker
 
@@ -53,18 +58,20 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
     is unreachable at the start or missing records cannot be delivered at the end, and another SparsefleetError when
     the table of events cannot be written.
     """
+    config, destination = resolve_tracking(config)
     check_storage_and_tracking(config)
+    place = destination_note(config, destination)
     experiment = prepare(config)
     method = config.algorithm.name.rpartition(":")[2].lower()
     folder = config.runtime.storage.resolve() / unique_name(method)
     with new_locked_folder(folder):
         try:
-            store = begin_run(experiment, folder)
+            store = begin_run(experiment, folder, tags=parent_tags(destination))
         except Exception:
             shutil.rmtree(folder, ignore_errors=True)  # an incomplete folder cannot be resumed
             raise
         try:
-            return _execute(experiment, store, display, verbose)
+            return _execute(experiment, store, display, verbose, place)
         except RequestError:
             if not read_records(folder / "metrics.jsonl"):
                 shutil.rmtree(folder)  # rejected before the first round, so there is nothing to resume
@@ -84,13 +91,16 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
         config = _check_resumable(store, resumed_config(store.config(), overrides), overrides, display)
         runtime = config.runtime.model_copy(update={"storage": storage})
         config = config.model_copy(update={"runtime": runtime})
+        is_recorded = store.config().get("tracking", {}).get("experiment") is not None
+        config, destination = resolve_tracking(config, is_recorded=is_recorded)
         check_storage_and_tracking(config)
+        place = destination_note(config, destination)
         experiment = prepare(config)
         for line in verify_run(store, experiment):
             display.note(line)
         if config.tracking.enabled and (original := original_of_copy(folder)) is not None:
             display.note(f"this folder is a copy of {original}, so that it gets an MLflow run of its own")
-        return _execute(experiment, store, display, verbose)
+        return _execute(experiment, store, display, verbose, place)
 
 
 def storage_of(folder: Path) -> Path:
@@ -119,20 +129,13 @@ def _check_resumable(
     return config
 
 
-def check_storage_and_tracking(config: ExperimentConfig) -> None:
-    """Create the storage folder. Raises ConfigError if that fails or the tracking server does not answer."""
-    storage = config.runtime.storage
-    try:
-        storage.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        problem = f"the folder cannot be made ({error.strerror})"
-        raise ConfigError("runtime.storage", storage, problem, "choose a writable folder") from error
-    if config.tracking.enabled:
-        check_reachable(tracking_uri(config))
+def _execute(
+    experiment: Experiment, store: RunStore, display: Display, verbose: bool, place: str
+) -> RunSummary:
+    """Run the remaining rounds of a run whose folder the caller has locked.
 
-
-def _execute(experiment: Experiment, store: RunStore, display: Display, verbose: bool) -> RunSummary:
-    """Run the remaining rounds of a run whose folder the caller has locked."""
+    `place` is the line that says where the run is tracked.
+    """
     config = experiment.config
     for line in experiment.notes:
         display.note(line)
@@ -143,6 +146,7 @@ def _execute(experiment: Experiment, store: RunStore, display: Display, verbose:
     ):
         store.accept(config.resumable_values())
         display.note(f"{store.run_id}: {backend.description}")
+        display.note(place)
         for warning in experiment.warnings:
             display.note(f"warning: {warning}")
         for line in model_notes(experiment):
@@ -192,7 +196,8 @@ def _deliver(
     """Write the table of events, and wait for MLflow. Raises an error when one of them is incomplete."""
     _note_not_finite(summary, read_records(store.folder / "metrics.jsonl"), display)
     unsaved = _save_events(store)
-    display.note("writing to MLflow" if config.tracking.enabled else "MLflow is off")
+    if config.tracking.enabled:
+        display.note("writing to MLflow")
     tracker.finish("KILLED" if summary.interrupted else "FINISHED", summary.to_dict())
     outcome = tracker.close()
     if problems := [str(problem) for problem in (outcome.problem, unsaved) if problem]:
@@ -288,9 +293,11 @@ def _backend(experiment: Experiment, folder: Path, display: Display, verbose: bo
             backend: Backend = InProcessBackend(experiment, folder)
         else:
             from orchestrator.runtime.ray_backend import RayBackend
-            from orchestrator.runtime.ray_session import ray_session
+            from orchestrator.runtime.ray_session import dashboard_note, ray_session
 
             stack.enter_context(ray_session(experiment.config.runtime, verbose=verbose))
+            if line := dashboard_note(experiment.config.runtime):
+                display.note(line)
             backend = RayBackend(experiment, folder, display.note)
         stack.callback(backend.close)
         yield backend

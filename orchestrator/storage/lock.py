@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from orchestrator.atomic_write import explained_write
+from orchestrator.atomic_write import PRIVATE_FOLDER, explained_write, open_private
 from orchestrator.errors import CheckpointError
 
 
@@ -23,14 +23,13 @@ def locked_folder(folder: Path, name: str = "lock", *, patience_s: float = 1.0) 
     """
     path = folder / name
     with explained_write(path):
-        file = path.open(
-            "a"
-        )  # "w" would erase the owner's entry even when this process does not get the lock
+        # "wb" would erase the owner's entry even when this process does not get the lock
+        file = open_private(path, "ab")
     with file:
         _lock(file, folder, patience_s)
         with explained_write(path):
             file.truncate(0)
-            json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
+            file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode())
             file.flush()
         yield
 
@@ -43,7 +42,7 @@ def new_locked_folder(folder: Path) -> Iterator[None]:
     """
     with explained_write(folder):
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir(mode=PRIVATE_FOLDER, parents=True)
         except FileExistsError as error:
             raise CheckpointError(
                 f"{folder} exists already, so another process has started it; run the command again"
@@ -52,7 +51,7 @@ def new_locked_folder(folder: Path) -> Iterator[None]:
         yield
 
 
-def _lock(file: IO[str], folder: Path, patience_s: float) -> None:
+def _lock(file: IO[bytes], folder: Path, patience_s: float) -> None:
     deadline_s = time.monotonic() + patience_s
     while True:
         try:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from orchestrator.atomic_write import append_durably, explained_write
+from orchestrator.atomic_write import PRIVATE_FILE, append_durably, explained_write
 from orchestrator.storage.checkpoints.pointer import Pointer
 from orchestrator.storage.checkpoints.state_file import DamagedFileError, unreadable
 
@@ -46,7 +46,7 @@ def truncate_logs(folder: Path, log_bytes: Mapping[str, int]) -> None:
     for name in LOGS:
         path, length = folder / name, log_bytes.get(name, 0)
         with explained_write(path):
-            path.touch()
+            path.touch(PRIVATE_FILE)
             if path.stat().st_size < length:
                 raise DamagedLogError(path, _SHORTER)
             os.truncate(path, length)

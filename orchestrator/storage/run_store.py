@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.atomic_write import explained_write
+from orchestrator.atomic_write import explained_write, replace_file
 from orchestrator.config.formats import CONFIG_FORMATS, ConfigFormats
-from orchestrator.errors import CheckpointError, RequestError
+from orchestrator.errors import CheckpointError, RequestError, hide_passwords
 from orchestrator.storage.checkpoints.checkpoint import Checkpoint, RestoredRun, Templates
 from orchestrator.storage.checkpoints.checkpoint_store import CheckpointStore, name_round_in_errors
 from orchestrator.storage.checkpoints.client_states import ClientStates
@@ -76,9 +76,8 @@ class RunStore:
             if isinstance(error, RequestError) and not self._is_accepted:
                 raise
             with suppress(OSError):
-                (self.folder / "failure.txt").write_text(
-                    f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}\n"
-                )
+                line = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}\n"
+                replace_file(self.folder / "failure.txt", hide_passwords(line).encode())
             raise
 
     def accept(self, changed_values: Mapping[str, Any]) -> None:

@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.atomic_write import append_durably, write_durably
-from orchestrator.errors import CheckpointError
+from orchestrator.atomic_write import PRIVATE_FOLDER, append_durably, replace_file, write_durably
+from orchestrator.errors import CheckpointError, hide_passwords
 from orchestrator.runtime.run_folder import DATA_NOTES
 from orchestrator.storage.folders import SWEEP_FILE, is_run
 from orchestrator.storage.lock import locked_folder
@@ -134,8 +134,8 @@ class SweepStore:
 
     def add_failure(self, number: int, text: str) -> str:
         """Write the error and traceback of a failed trial to a file, and return the text."""
-        (self.folder / "failures").mkdir(exist_ok=True)
-        (self.folder / "failures" / f"{number:03d}.txt").write_text(text)
+        (self.folder / "failures").mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        replace_file(self.folder / "failures" / f"{number:03d}.txt", hide_passwords(text).encode())
         return text
 
     def add_record(self, metrics: dict[str, float]) -> RoundRecord:

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from orchestrator.atomic_write import replace_file
 from orchestrator.errors import CheckpointError
+from orchestrator.tracking.uris import canonical_uri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,10 @@ class Delivery:
         starts. Raises CheckpointError when `tracking.json` is not valid.
         """
         saved = cls.load(run_dir)
-        is_same_store = saved is not None and (saved.uri, saved.experiment) == (uri, experiment)
+        is_same_store = saved is not None and (canonical_uri(saved.uri), saved.experiment) == (
+            uri,
+            experiment,
+        )
         if saved is None or (is_same_store and original_of_copy(run_dir) is not None):
             delivery = cls.new(uri, experiment, uuid4().hex, run_dir)
         elif is_same_store:

@@ -181,3 +181,25 @@ def test_job_stopped_by_ctrl_c_resumes_to_the_result_of_an_uninterrupted_run(
     changes = ["runtime.executor=inprocess", f"training.rounds={rounds}"]
     resumed = session.resume(Path(run["folder"]), changes, Progress(quiet=True))
     assert resumed.params_sha256 == _in_process(tmp_path / "here", f"training.rounds={rounds}")
+
+
+def test_variables_of_a_file_reach_the_job_and_stay_out_of_the_logs_of_ray(
+    head: HeadProcess, tmp_path: Path
+) -> None:
+    secret = "s3cr3t-of-the-file"
+    file = tmp_path / "secrets.env"
+    file.write_text(f"MLFLOW_TRACKING_TOKEN={secret}\nMLFLOW_EXPERIMENT_NAME='of the file'\n")
+    overrides = (*SMALL, "tracking.enabled=true", f"runtime.storage={tmp_path / 'runs'}", "training.rounds=1")
+    run = ("run", *overrides, "runtime.executor=inprocess")
+    file.chmod(0o644)
+    rejected = _run(head, tmp_path, "submit", "--env-file", file, *run)
+    assert rejected.returncode != 0
+    assert "--env-file" in rejected.stdout
+    assert not (tmp_path / "runs").exists()
+    file.chmod(0o600)
+    done = _run(head, tmp_path, "submit", "--env-file", file, *run)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "of the file" in done.stdout
+    logs = [path for path in Path(head.environment["HOME"]).rglob("*") if path.is_file()]
+    assert any(str(file).encode() in path.read_bytes() for path in logs), "the logs name the file"
+    assert not [path for path in logs if secret.encode() in path.read_bytes()]

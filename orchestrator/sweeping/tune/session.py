@@ -18,23 +18,31 @@ from orchestrator.execution.ray_actors import end_actors
 from orchestrator.execution.ray_capacity import cluster_capacity
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime.ray_head_monitor import exiting_when_head_is_lost, is_client_connection
-from orchestrator.runtime.ray_session import ray_session
+from orchestrator.runtime.ray_session import dashboard_note, ray_session
 from orchestrator.runtime.run_folder import (
     git_commit,
     public_params,
     run_info,
-    tracking_uri,
     user_name,
 )
-from orchestrator.runtime.session import ABANDON_S, check_storage_and_tracking
+from orchestrator.runtime.session import ABANDON_S
 from orchestrator.runtime.signals import handling_signals
+from orchestrator.runtime.tracking_setup import (
+    check_storage_and_tracking,
+    destination_note,
+    experiment_name,
+    parent_tags,
+    resolve_tracking,
+    tracking_uri,
+    tracking_values,
+)
 from orchestrator.storage.folders import unique_name
 from orchestrator.storage.lock import new_locked_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep
 from orchestrator.sweeping.report import report_sweep
-from orchestrator.sweeping.request import SweepRequest
+from orchestrator.sweeping.request import SweepRequest, with_tracking
 from orchestrator.sweeping.result import SweepResult, read_result
 from orchestrator.sweeping.resumption import final_endings, remaining_trials, undelivered_runs
 from orchestrator.sweeping.store import Ending, SweepStore
@@ -50,6 +58,7 @@ from orchestrator.sweeping.tune.fit import (
 )
 from orchestrator.sweeping.tune.node_monitor import NodeMonitor
 from orchestrator.sweeping.tune.tracker import SweepTracker
+from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.record import RunInfo
 
 
@@ -59,12 +68,14 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
     A failed trial does not end the sweep. Raises RequestError for an invalid request. Raises TrackingError when MLflow
     is unreachable at the start, or when some results could not be delivered at the end.
     """
+    config, destination = resolve_tracking(plan_sweep(request).config)
+    request = with_tracking(request, tracking_values(config))
     plan = plan_sweep(request)
     trials = [] if plan.is_adaptive else plan.trials()
     check_storage_and_tracking(plan.config)
     folder = plan.config.runtime.storage.resolve() / unique_name(plan.space.name)
     with new_locked_folder(folder):
-        return _begin(request, plan, trials, SweepStore(folder), display, verbose)
+        return _begin(request, plan, trials, SweepStore(folder), display, verbose, destination)
 
 
 def _begin(
@@ -74,6 +85,7 @@ def _begin(
     store: SweepStore,
     display: SweepProgress,
     verbose: bool,
+    destination: Destination | None,
 ) -> SweepResult:
     """Describe a new sweep in its folder, and run its trials."""
     if request.space.endswith(".py"):  # the user may resume the sweep from another folder
@@ -88,13 +100,14 @@ def _begin(
             "dimensions": {key: str(value) for key, value in plan.dimensions.items()},
             "home": os.getcwd(),
             "git_commit": git_commit(),
+            "tags": parent_tags(destination),
         }
     )
     store.add_trials(trials)
     if plan.overridden:
         display.note(f"space {plan.space.name} overrides {', '.join(plan.overridden)} of the config file")
     try:
-        return _run(plan, store, display, verbose)
+        return _run(plan, store, display, verbose, destination_note(plan.config, destination))
     except RequestError:
         if not any(store.run_folders(trial.number) for trial in store.trials()):
             shutil.rmtree(store.folder)  # rejected before the first trial: there is nothing to resume
@@ -125,12 +138,20 @@ def _resume(
     changes = {} if max_concurrent is None else {"max_concurrent": max_concurrent}
     with chdir(home if home.is_dir() else os.getcwd()):
         plan = plan_resumed_sweep(store, **changes)
-        check_storage_and_tracking(plan.config)
-        return _run(plan, store, display, verbose)
+        config, destination = resolve_tracking(plan.config, is_recorded=True)
+        plan = replace(plan, config=config, base=put_values(plan.base, tracking_values(config)))
+        check_storage_and_tracking(config)
+        place = destination_note(config, destination)
+        return _run(plan, store, display, verbose, place)
 
 
-def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bool) -> SweepResult:
-    """Run the remaining trials on Ray, and write and return the result. The caller has locked the sweep's folder."""
+def _run(
+    plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bool, place: str
+) -> SweepResult:
+    """Run the remaining trials on Ray, and write and return the result. The caller has locked the sweep's folder.
+
+    `place` is the line that says where the sweep is tracked.
+    """
     config = plan.config
     resume_command = f"sparsefleet sweep {store.folder} --resume"
     with (
@@ -139,12 +160,15 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
         exiting_when_head_is_lost(config.runtime.address, resume_command),
     ):
         _require_cluster_node(config.runtime.address)
+        if line := dashboard_note(config.runtime):
+            display.note(line)
         recorded = store.trials()
         ended = final_endings(store, recorded, plan.objective, plan.base)
         remaining = RemainingTrials(
             trials=remaining_trials(store, recorded, ended), recorded=recorded, ended=ended
         )
         environment = _set_up(plan, store, remaining, display)
+        display.note(place)
         started_s = time.perf_counter()
         try:
             with signals.finishing(environment.stopper.request, "stopping the trials") as work:
@@ -162,7 +186,8 @@ def _deliver(
 ) -> SweepResult:
     """Wait for MLflow, and write and return the result with its times. Raises TrackingError for missing records."""
     store, tracker = environment.store, environment.tracker
-    display.note("writing to MLflow" if tracker.is_on else "MLflow is off")
+    if tracker.is_on:
+        display.note("writing to MLflow")
     tracker.finish("KILLED" if result.interrupted else "FINISHED", _final_metrics(result))
     problem = tracker.close()
     wall_s = time.perf_counter() - started_s
@@ -345,7 +370,7 @@ def _sweep_info(plan: SweepPlan, store: SweepStore) -> RunInfo:
         run_id=store.sweep_id,
         run_dir=str(store.folder),
         uri=tracking_uri(config),
-        experiment=config.tracking.experiment,
+        experiment=experiment_name(config),
         artifact_root=None,
         run_name=store.sweep_id,
         params=public_params(put_values(plan.base, {}))
@@ -356,6 +381,7 @@ def _sweep_info(plan: SweepPlan, store: SweepStore) -> RunInfo:
             "space": plan.space.name,
             "objective": plan.objective.text,
             "git_commit": about.get("git_commit") or "unknown",
+            **about.get("tags", {}),
         },
         flush_timeout_s=config.tracking.flush_timeout_s,
     )

@@ -15,10 +15,11 @@ from orchestrator.tracking.artifacts import write_artifacts, write_first_artifac
 from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.mlflow.files import send_files
 from orchestrator.tracking.mlflow.model import log_model
+from orchestrator.tracking.mlflow.names import accepted_name
 from orchestrator.tracking.mlflow.run import MAX_ENTITIES_PER_CALL, delete_duplicates, num_rounds, open_run
-from orchestrator.tracking.reachable import public_uri
 from orchestrator.tracking.record import RecordTail, RoundRecord, RunInfo, num_final_records, read_records
 from orchestrator.tracking.tracker import Status
+from orchestrator.tracking.uris import public_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -102,7 +103,7 @@ class MlflowFollower:
             last_committed = min(last_committed, num_final - 1)
         for group in _groups(record for record in pending if record.round_idx <= last_committed):
             metrics = [
-                Metric(name, value, record.timestamp_ms, record.round_idx)
+                Metric(accepted_name(name), value, record.timestamp_ms, record.round_idx)
                 for record in group
                 for name, value in record.metrics.items()
             ]
@@ -131,7 +132,7 @@ class MlflowFollower:
         from mlflow.entities import RunTag
 
         client, mlflow_run_id = self._connection
-        tags = [RunTag(f"summary.{name}", str(value)) for name, value in summary.items()]
+        tags = [RunTag(accepted_name(f"summary.{name}"), str(value)) for name, value in summary.items()]
         client.log_batch(mlflow_run_id, tags=tags[:MAX_ENTITIES_PER_CALL])
         self._send_folder(lambda folder: write_artifacts(self._run_dir, folder, summary))
         weights = self._run_dir / "model" / "model.safetensors"
