@@ -7,7 +7,7 @@ import ray
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition
 from orchestrator.experiment.experiment import Experiment, ExperimentSpec, with_samples
-from orchestrator.models.plugin import shipped_modules
+from orchestrator.plugins.importer import shipped_modules
 
 
 @dataclass(frozen=True, slots=True, eq=False)
