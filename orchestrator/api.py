@@ -29,14 +29,26 @@ def run(config: ExperimentConfig, display: Display | None = None) -> RunSummary:
     return session.run(config, display or Progress())
 
 
-def resume(run: str | Path, overrides: Sequence[str] = (), display: Display | None = None) -> RunSummary:
+def resume(
+    run: str | Path,
+    overrides: Sequence[str] = (),
+    display: Display | None = None,
+    *,
+    accept_changed_code: bool = False,
+) -> RunSummary:
     """Resume a run from its last checkpoint, and return its summary.
 
     `run` is the run's folder, or its id in the folder `runs`. `overrides` are `KEY=VALUE` strings; only training.rounds
-    and the keys of runtime and tracking may change.
-    Raises ConfigError for any other override, and CheckpointError when the run cannot be resumed.
+    and the keys of runtime and tracking may change. With `accept_changed_code`, the run continues although a file of a
+    method or model has changed.
+    Raises ConfigError for any other override and for changed code, and CheckpointError when the run cannot be resumed.
     """
-    return session.resume(find_run(str(run), Path("runs")), list(overrides), display or Progress())
+    return session.resume(
+        find_run(str(run), Path("runs")),
+        list(overrides),
+        display or Progress(),
+        accept_changed_code=accept_changed_code,
+    )
 
 
 def sweep(
@@ -67,17 +79,27 @@ def sweep(
 
 
 def resume_sweep(
-    sweep: str | Path, *, max_concurrent: int | None = None, display: SweepProgress | None = None
+    sweep: str | Path,
+    *,
+    max_concurrent: int | None = None,
+    display: SweepProgress | None = None,
+    accept_changed_code: bool = False,
 ) -> "SweepResult":
     """Resume a sweep, and return its result. Trials that finished or were stopped do not run again.
 
-    `sweep` is the sweep's folder, or its id in the folder `runs`.
+    `sweep` is the sweep's folder, or its id in the folder `runs`. With `accept_changed_code`, the remaining trials run
+    although a file of a space, method or model has changed. Raises ConfigError for changed code without this argument.
     """
     from orchestrator.sweeping.store import find_sweep
     from orchestrator.sweeping.tune.session import resume_sweep as run_remaining_trials
 
     folder = find_sweep(str(sweep), Path("runs"))
-    return run_remaining_trials(folder, display or SweepProgress(), max_concurrent=max_concurrent)
+    return run_remaining_trials(
+        folder,
+        display or SweepProgress(),
+        max_concurrent=max_concurrent,
+        accept_changed_code=accept_changed_code,
+    )
 
 
 def compare(

@@ -47,6 +47,8 @@ def server_command(
     ]
     # Sparsefleet uses no background jobs of MLflow, and their workers would slow down the start
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environment}
+    # modules in the current folder must not replace those of the server
+    environment = {**environment, "PYTHONSAFEPATH": "1"}
     if host in (LOOPBACK, "localhost", "::1"):
         return command, environment
     users = database.with_name("mlflow-users.db")

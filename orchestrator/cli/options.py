@@ -29,6 +29,12 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks 
 Storage = Annotated[
     Path, typer.Option(metavar="DIR", help="Folder that contains the runs (runtime.storage).")
 ]
+AcceptChangedCode = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changed-code", help="Continue although a file of a method, model or space has changed."
+    ),
+]
 RunName = typer.Argument(metavar="RUN", help="The run's id or folder.")
 
 

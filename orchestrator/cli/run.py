@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.cli.options import (
+    AcceptChangedCode,
     ConfigFile,
     Overrides,
     Quiet,
@@ -45,7 +46,7 @@ RESUME_HELP = """
 Resume a run from its last checkpoint.
 
 A larger training.rounds extends a finished run. Keys of runtime and tracking may change too; all other keys keep \
-their values.
+their values. A run stores the user's files of its method and model, and is not resumed if they have changed.
 
 Examples:
 
@@ -89,6 +90,7 @@ def run_command(
 def resume_command(
     run: Annotated[str, RunName],
     overrides: Overrides = None,
+    accept_changed_code: AcceptChangedCode = False,
     storage: Storage = Path("runs"),
     summary: SummaryFile = None,
     quiet: Quiet = False,
@@ -101,7 +103,13 @@ def resume_command(
 
     check_summary(summary)
     folder = find_run(run, storage)
-    result = session.resume(folder, overrides or [], Progress(quiet=quiet), verbose=verbose)
+    result = session.resume(
+        folder,
+        overrides or [],
+        Progress(quiet=quiet),
+        verbose=verbose,
+        accept_changed_code=accept_changed_code,
+    )
     _write_run_summary(result, summary)
     ui_hint = f"{program()} ui --storage {shlex.quote(str(session.storage_of(folder)))}"
     _report([result], folder.parent, ui_hint, quiet)

@@ -7,7 +7,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import decode_source, spec_from_loader
@@ -50,7 +50,7 @@ def add_sources(sources: SourceFiles) -> SourceFiles:
     for name, content in sources.files.items():
         folder.files.setdefault(name, content)
         folder.modules[_dotted(name)] = name
-    return SourceFiles(sources.path, {name: folder.files[name] for name in sources.files})
+    return replace(sources, files={name: folder.files[name] for name in sources.files})
 
 
 def forget_sources(sources: SourceFiles) -> None:

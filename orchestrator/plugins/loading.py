@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -64,10 +65,19 @@ def file_place(source: str) -> Path:
     return (_PLACES.get().get(source) or Path(source).expanduser()).resolve()
 
 
-def loaded_sources(spec: str) -> SourceFiles | None:
-    """Return the sources of the file that `spec` names, as this process loaded them; None if `spec` names no file."""
+def sources_of(spec: str) -> SourceFiles | None:
+    """Return the sources of the file that `spec` names: as this process loaded the file, else as the file is now.
+
+    Returns None if `spec` names no file, and for a file that cannot be read.
+    """
     source = file_of(spec)
-    return None if source is None else _LOADED.get(file_place(source))
+    if source is None:
+        return None
+    try:
+        path = file_place(source)
+        return replace(_LOADED[path], named=source) if path in _LOADED else read_sources(source, path)
+    except (OSError, RuntimeError):
+        return None
 
 
 def file_of(spec: str) -> str | None:
@@ -101,7 +111,7 @@ def _file_module(source: str, spec: str, field: str) -> ModuleType:
     if not path.is_file():
         raise ConfigError(field, spec, f"there is no file {path}", "correct the path")
     try:
-        sources = add_sources(read_sources(path))
+        sources = add_sources(read_sources(source, path))
     except OSError as error:
         raise _import_error(str(path), spec, field, error) from error
     try:

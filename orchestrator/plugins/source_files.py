@@ -14,11 +14,12 @@ OWN_PACKAGES = ("orchestrator", "algorithms", "search_spaces")
 
 @dataclass(frozen=True, slots=True)
 class SourceFiles:
-    """The file at `path`, and all files that it needs.
+    """A file that a config names as `named` and that is at `path`, and all files that it needs.
 
     `files` maps the name of each file, relative to the folder of `path` and with slashes, to its content.
     """
 
+    named: str
     path: Path
     files: Mapping[str, bytes]
 
@@ -28,7 +29,7 @@ class SourceFiles:
         return {name: hashlib.sha256(content).hexdigest() for name, content in sorted(self.files.items())}
 
 
-def read_sources(path: Path) -> SourceFiles:
+def read_sources(named: str, path: Path) -> SourceFiles:
     """Read a Python file and its neighbours: the modules and packages of its folder that it imports, directly or not.
 
     The function follows all import statements, also those inside functions. It reads a neighbour package as a whole.
@@ -42,7 +43,7 @@ def read_sources(path: Path) -> SourceFiles:
             files[name] = file.read_bytes()
             for module in _imported_neighbours(files[name], file.parent, folder):
                 pending += _neighbour_files(folder, module)
-    return SourceFiles(path, files)
+    return SourceFiles(named, path, files)
 
 
 def is_own_or_standard(module: str) -> bool:

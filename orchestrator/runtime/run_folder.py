@@ -17,6 +17,7 @@ from orchestrator.errors import CheckpointError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, machine_fingerprint
 from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.sources import SOURCES, store_sources
 from orchestrator.tracking.reachable import public_uri, sqlite_path
 from orchestrator.tracking.record import RunInfo
 
@@ -57,6 +58,7 @@ def begin_run(
         "machine": machine_fingerprint(experiment.fleet),
         "packages": {package: version(package) for package in ("sparsefleet", "torch", "ray", "numpy")},
         "git_commit": commit,
+        SOURCES: store_sources(folder, experiment.sources),
         **({DATA_NOTES: list(experiment.notes)} if experiment.notes else {}),
         **(notes or {}),
     }

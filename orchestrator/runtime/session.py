@@ -15,12 +15,20 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, model_notes
 from orchestrator.experiment.loading import resumed_config
 from orchestrator.experiment.prepare import prepare
+from orchestrator.plugins.loading import relocated
 from orchestrator.runtime.backend import Backend, InProcessBackend
 from orchestrator.runtime.run_folder import begin_run, run_info, tracking_uri, unique_name, verify_run
-from orchestrator.storage.event_log import save_events
+from orchestrator.storage.event_log import num_committed, save_events
 from orchestrator.storage.folders import is_sweep
 from orchestrator.storage.lock import locked_folder
 from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.sources import (
+    copies_in_use,
+    require_unchanged,
+    stored_places,
+    unknown_sources,
+    updated_sources,
+)
 from orchestrator.storage.summary import RunSummary
 from orchestrator.tracking.reachable import check_reachable
 from orchestrator.tracking.record import RoundRecord, not_finite, read_records
@@ -67,14 +75,31 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
         raise
 
 
-def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose: bool = False) -> RunSummary:
+def resume(
+    folder: Path,
+    overrides: Sequence[str],
+    display: Display,
+    *,
+    verbose: bool = False,
+    accept_changed_code: bool = False,
+) -> RunSummary:
     """Resume a run from its last checkpoint. A larger `training.rounds` extends a finished run.
 
-    Raises ConfigError for an override that a resumed run does not allow, CheckpointError when data, partition or
-    model have changed.
+    Raises ConfigError for an override that a resumed run does not allow, and for a user's file that has changed, except
+    with `accept_changed_code`. Raises CheckpointError when data, partition or model have changed.
     """
     store = RunStore(folder)
-    about = store.about()
+    places = stored_places(folder, store.about())
+    for line in copies_in_use(folder, places):
+        display.note(line)
+    with relocated(places):
+        return _resume(store, overrides, display, verbose, accept_changed_code)
+
+
+def _resume(
+    store: RunStore, overrides: Sequence[str], display: Display, verbose: bool, accept_changed_code: bool
+) -> RunSummary:
+    folder, about = store.folder, store.about()
     config = _check_resumable(store, resumed_config(store.config(), overrides), overrides, display)
     storage = storage_of(folder)
     runtime = config.runtime.model_copy(update={"storage": storage})
@@ -83,7 +108,12 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
     # a trial must not be resumed while its sweep runs, so the sweep's folder is locked
     with nullcontext() if storage == folder.parent else locked_folder(folder.parent):
         experiment = prepare(config)
+        if not accept_changed_code:
+            require_unchanged(folder, about, experiment.sources)
+        for line in unknown_sources(about, experiment.sources):
+            display.note(line)
         differences = verify_run(store, experiment)
+        about = updated_sources(folder, about, experiment.sources, num_committed(folder))
         store.describe(config.to_dict(), about)
         for line in differences:
             display.note(line)

@@ -22,6 +22,7 @@ from orchestrator.storage.event_log import save_events
 from orchestrator.storage.folders import RUN_FILE, is_run
 from orchestrator.storage.run_logs import LOGS
 from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.sources import updated_sources
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import ACCURACY, Objective
 from orchestrator.sweeping.store import discard_incomplete_run
@@ -164,13 +165,18 @@ class RunLabels:
 def open_store(experiment: Experiment, folder: Path, labels: RunLabels) -> RunStore:
     """Open the run of a trial: resume the run in the folder, or begin a new run when the folder has none.
 
-    Raises CheckpointError when the folder contains a run of another experiment.
+    The run stores the code of the sweep. Raises CheckpointError when the folder
+    contains a run of another experiment.
     """
     discard_incomplete_run(folder)
     if not folder.is_dir():
         return begin_run(experiment, folder, name=labels.name, tags=labels.tags, notes=labels.notes)
     store = RunStore(folder)
     verify_run(store, experiment)
+    about = store.about()
+    current = updated_sources(folder, about, experiment.sources, len(committed_records(folder)))
+    if current != about:
+        store.describe(store.config(), current)
     return store
 
 
