@@ -130,6 +130,7 @@ def test_submitted_sweep_gets_the_space_with_its_neighbour(home: Path, storage: 
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
 @pytest.mark.parametrize(
     "options",
     [
