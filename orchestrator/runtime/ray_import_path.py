@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import final
 
 from ray.job_config import JobConfig
@@ -24,10 +25,14 @@ class ImportPathJob(JobConfig):
 
 
 def imported_folders() -> list[str]:
-    """Return the script's folder and the current folder, without those from which this process does not import.
+    """Return the script's folder and the current folder, if this process searches them before the package's folder.
 
-    A console script and `python -P` import from neither, `python script.py` from the first, a notebook from the second.
+    A console script and `python -P` search neither, `python script.py` the first, a notebook the second. A job's own
+    folder comes after the package in PYTHONPATH, which the workers get too.
     """
+    search_path = [os.path.realpath(entry) for entry in sys.path]
+    package = str(Path(__file__).resolve().parents[2])
+    if package in search_path:
+        search_path = search_path[: search_path.index(package) + 1]
     folders = [os.path.dirname(os.path.realpath(sys.argv[0])), os.getcwd()]
-    search_path = {os.path.realpath(entry) for entry in sys.path}
     return list(dict.fromkeys(folder for folder in folders if os.path.realpath(folder) in search_path))
