@@ -17,8 +17,9 @@ def sweep_sources(plan: SweepPlan) -> dict[str, SourceFiles]:
     """
     found = {"space": sources_of(plan.request.space)}
     for section, read in (("algorithm", sources_of), ("model", sources_of), ("fleet", _fleet_sources)):
-        for number, name in enumerate(dict.fromkeys(_names(plan, section)), 1):
-            found[section if number == 1 else f"{section}-{number}"] = read(name)
+        own = [sources for name in dict.fromkeys(_names(plan, section)) if (sources := read(name))]
+        for number, sources in enumerate(own, 1):
+            found[section if number == 1 else f"{section}-{number}"] = sources
     return {label: sources for label, sources in found.items() if sources is not None}
 
 
