@@ -25,3 +25,12 @@ def test_artifacts_without_sources_are_skipped_and_failed_ones_named(tmp_path: P
     (problem,) = write_first_artifacts(run_dir, out)
     assert problem.startswith("the artifact config.yaml ")
     assert "ParserError" in problem
+
+
+def test_users_files_are_artifacts_from_the_start(tmp_path: Path) -> None:
+    copy = tmp_path / "run" / "sources" / "algorithm" / "parts" / "mine.py"
+    copy.parent.mkdir(parents=True)
+    copy.write_text("X = 1\n")
+    (tmp_path / "out").mkdir()
+    assert write_first_artifacts(tmp_path / "run", tmp_path / "out") == []
+    assert (tmp_path / "out" / "sources" / "algorithm" / "parts" / "mine.py").read_text() == "X = 1\n"
