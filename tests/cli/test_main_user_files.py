@@ -134,7 +134,7 @@ def test_submitted_sweep_gets_the_space_with_its_neighbour(home: Path, storage: 
 @pytest.mark.parametrize(
     "options",
     [
-        ("grid.py",),
+        ("grid.py", "runtime.executor=ray", "runtime.pool_size=1"),
         ("space.py", "--search", "tpe", "--num-samples", "2"),
         (
             "space.py",
@@ -158,7 +158,7 @@ def test_sweep_runs_and_resumes_with_all_kinds_of_files(
     monkeypatch: pytest.MonkeyPatch,
     options: tuple[str, ...],
 ) -> None:
-    done = command("sweep", *options, "--storage", storage, *QUICK, *ALL)
+    done = command("sweep", options[0], *QUICK, *ALL, *options[1:], "--storage", storage)
     assert done.code == 0, done.out + done.err
     (folder,) = [path.parent for path in storage.glob("*/sweep.json")]
     endings = folder / "endings.jsonl"

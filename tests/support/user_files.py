@@ -49,13 +49,13 @@ def hidden(input_shape, width):
     return nn.Linear(prod(input_shape), width), nn.ReLU()
 """,
     "space.py": '''
-"""Two learning rates."""
+"""A range of learning rates."""
 from ray import tune
 
 from choices import RATES
 
-SPACE = {"training.lr": tune.choice(RATES)}
-MUTATIONS = {"training.lr": tune.choice(RATES)}
+SPACE = {"training.lr": tune.uniform(*RATES)}
+MUTATIONS = {"training.lr": tune.uniform(*RATES)}
 ''',
     "grid.py": '''
 """Two learning rates, one after the other."""
