@@ -1,20 +1,17 @@
 """Logged models: MLflow loads a text model, and models from users' files."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from orchestrator.models.architectures.lstm import char_lstm
 from orchestrator.storage.export import export_model
 from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.mlflow.model import log_model
 from tests.support.runs import fresh
+from tests.support.saved_models import load_from_mlflow, save_char_lstm
 from tests.support.user_files import write_user_files
 
 pytestmark = [
@@ -33,27 +30,12 @@ def _logged_and_loaded(folder: Path, store: Path) -> Any:
     experiment = client.create_experiment("models", artifact_location=str(store / "artifacts"))
     run_id = client.create_run(experiment).info.run_id
     model_id = log_model(client, run_id, folder, digest="d", step=0, sent=set())
-    previous = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    try:
-        return mlflow.pyfunc.load_model(f"models:/{model_id}")
-    finally:
-        mlflow.set_tracking_uri(previous)
+    return load_from_mlflow(uri, f"models:/{model_id}")
 
 
 def test_logged_model_loads_and_predicts_from_token_ids(tmp_path: Path) -> None:
-    module, folder = char_lstm((4,), 5).eval(), tmp_path / "model"
-    folder.mkdir()
-    save_file(dict(module.state_dict()), folder / "model.safetensors")
-    description = {
-        "builder": "char_lstm",
-        "build_seed": 1,
-        "file": None,
-        "input_shape": [4],
-        "num_classes": 5,
-    }
-    description |= {"double_softmax": False, "mean": [], "std": []}
-    (folder / "model.json").write_text(json.dumps(description))
+    folder = tmp_path / "model"
+    module = save_char_lstm(folder)
     served = _logged_and_loaded(folder, tmp_path / "store")
     (inputs,) = served.metadata.signature.inputs.inputs
     assert (inputs.type, inputs.shape) == (np.dtype(np.int64), (-1, 4))
