@@ -38,8 +38,8 @@ share.
 
 The job contains the package itself, so the cluster needs only the dependencies of the package. The job also \
 contains files that the command names by a path relative to the current folder: a method or model \
-path/to/file.py:Class, a space, a fleet, -c FILE. Absolute paths refer to the file system of the cluster. To resume a \
-run whose method is a file, submit the folder of this file with --working-dir.
+path/to/file.py:Class with the modules of its folder that it imports, a space, a fleet, -c FILE. Absolute paths refer \
+to the file system of the cluster. A resumed run finds these files in its own folder.
 
 Examples:
 

@@ -11,6 +11,7 @@ import ray
 from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.errors import ResourceError, one_line
 from orchestrator.runtime.child_processes import killing_terminated_children, protected_children
+from orchestrator.runtime.ray_import_path import ImportPathJob
 
 #: Ray namespace of all actors; an actor's name starts with the name of its run or sweep
 NAMESPACE = "sparsefleet"
@@ -33,6 +34,8 @@ def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[No
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = runtime.address or ("auto" if _JOB_VARIABLE in os.environ else "local")
     local: dict[str, Any] = {"include_dashboard": runtime.dashboard} if address == "local" else {}
+    if not address.startswith("ray://"):  # through Ray Client, Ray adds no folder
+        local["job_config"] = ImportPathJob()
     try:
         _connect(
             address=address,

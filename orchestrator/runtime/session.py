@@ -12,6 +12,7 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, model_notes
 from orchestrator.experiment.loading import resumed_config
 from orchestrator.experiment.prepare import prepare
+from orchestrator.plugins.loading import relocated
 from orchestrator.runtime.backend import Backend, InProcessBackend
 from orchestrator.runtime.run_folder import begin_run, run_info, verify_run
 from orchestrator.runtime.signals import SignalHandling, handling_signals
@@ -26,6 +27,13 @@ from orchestrator.storage.folders import is_sweep, unique_name
 from orchestrator.storage.lock import locked_folder, new_locked_folder
 from orchestrator.storage.lookup import STORAGE_KEY
 from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.sources import (
+    copies_in_use,
+    require_unchanged,
+    stored_places,
+    unknown_sources,
+    updated_sources,
+)
 from orchestrator.storage.summary import RunSummary
 from orchestrator.tracking.delivery import original_of_copy
 from orchestrator.tracking.record import RoundRecord, not_finite, read_records
@@ -78,13 +86,32 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
             raise
 
 
-def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose: bool = False) -> RunSummary:
+def resume(
+    folder: Path,
+    overrides: Sequence[str],
+    display: Display,
+    *,
+    verbose: bool = False,
+    accept_changed_code: bool = False,
+) -> RunSummary:
     """Resume a run from its last checkpoint. A larger `training.rounds` extends a finished run.
 
     A rejected request changes nothing in the folder, apart from the lock. Raises ConfigError for an override that a
-    resumed run does not allow, CheckpointError when data, partition or model have changed.
+    resumed run does not allow, and for a user's file that has changed, except with `accept_changed_code`. Raises
+    CheckpointError when data, partition or model have changed.
     """
-    store, storage = RunStore(folder), storage_of(folder)
+    store = RunStore(folder)
+    places = stored_places(folder, store.about())
+    for line in copies_in_use(folder, places):
+        display.note(line)
+    with relocated(places):
+        return _resume(store, overrides, display, verbose, accept_changed_code)
+
+
+def _resume(
+    store: RunStore, overrides: Sequence[str], display: Display, verbose: bool, accept_changed_code: bool
+) -> RunSummary:
+    folder, storage = store.folder, storage_of(store.folder)
     # a trial must not be resumed while its sweep runs, so the sweep's folder is locked
     sweep_lock = nullcontext() if storage == folder.parent else locked_folder(folder.parent)
     with sweep_lock, store.locked():
@@ -96,11 +123,26 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
         check_storage_and_tracking(config)
         place = destination_note(config, destination)
         experiment = prepare(config)
+        _check_sources(store, experiment, display, accept_changed_code)
         for line in verify_run(store, experiment):
             display.note(line)
+        store.describe_again(
+            updated_sources(folder, store.about(), experiment.sources, num_committed(folder))
+        )
         if config.tracking.enabled and (original := original_of_copy(folder)) is not None:
             display.note(f"this folder is a copy of {original}, so that it gets an MLflow run of its own")
         return _execute(experiment, store, display, verbose, place)
+
+
+def _check_sources(
+    store: RunStore, experiment: Experiment, display: Display, accept_changed_code: bool
+) -> None:
+    """Compare the user's files with those of the run. Raises ConfigError for changed code that is not accepted."""
+    about = store.about()
+    if not accept_changed_code:
+        require_unchanged(store.folder, about, experiment.sources)
+    for line in unknown_sources(about, experiment.sources):
+        display.note(line)
 
 
 def storage_of(folder: Path) -> Path:

@@ -5,6 +5,7 @@ runs/<run_id>/config.yaml        the resolved config
               commits/           the checkpoints, see checkpoint_store.py
               metrics.jsonl      one committed RoundRecord a line; trackers follow this file
               events.jsonl       one participation of a client a line; the run converts it to events.parquet at its end
+              sources/           the user's files that the config names, see sources.py
               failures.jsonl     one failed task a line, with its traceback
               failure.txt        why the last attempt failed; absent after an attempt that did not fail
               lock               host and process id of the process that locks the folder, as JSON

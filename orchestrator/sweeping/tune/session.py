@@ -17,6 +17,7 @@ from orchestrator.execution.placement import Capacity
 from orchestrator.execution.ray_actors import end_actors
 from orchestrator.execution.ray_capacity import cluster_capacity
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.plugins.loading import relocated
 from orchestrator.runtime.ray_head_monitor import exiting_when_head_is_lost, is_client_connection
 from orchestrator.runtime.ray_session import dashboard_note, ray_session
 from orchestrator.runtime.run_folder import (
@@ -39,12 +40,21 @@ from orchestrator.runtime.tracking_setup import (
 from orchestrator.storage.folders import unique_name
 from orchestrator.storage.lock import new_locked_folder
 from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.sources import (
+    SOURCES,
+    copies_in_use,
+    require_unchanged,
+    store_sources,
+    stored_places,
+    updated_sources,
+)
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep
 from orchestrator.sweeping.report import report_sweep
 from orchestrator.sweeping.request import SweepRequest, with_tracking
 from orchestrator.sweeping.result import SweepResult, read_result
 from orchestrator.sweeping.resumption import final_endings, remaining_trials, undelivered_runs
+from orchestrator.sweeping.sources import sweep_sources
 from orchestrator.sweeping.store import Ending, SweepStore
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.sweeping.tune.callback import MLFLOW_STATUS, SweepCallback, SweepStopper
@@ -99,6 +109,7 @@ def _begin(
             "summary": plan.space.summary,
             "dimensions": {key: str(value) for key, value in plan.dimensions.items()},
             "home": os.getcwd(),
+            SOURCES: store_sources(store.folder, sweep_sources(replace(plan, request=request))),
             "git_commit": git_commit(),
             "tags": parent_tags(destination),
         }
@@ -120,28 +131,41 @@ def resume_sweep(
     *,
     max_concurrent: int | None = None,
     verbose: bool = False,
+    accept_changed_code: bool = False,
 ) -> SweepResult:
     """Resume a sweep: run the trials that have neither finished nor been stopped, from their last checkpoints.
 
     Relative paths in the sweep's config refer to the folder in which the sweep was started. Raises CheckpointError
-    when the folder does not contain a sweep or the search space has changed. Raises the errors of `sweep` too.
+    when the folder does not contain a sweep or the search space has changed. Raises ConfigError for a user's file that
+    has changed, except with `accept_changed_code`. Raises the errors of `sweep` too.
     """
     store = SweepStore(folder)
     with store.locked():
-        return _resume(store, display, max_concurrent, verbose)
+        return _resume(store, display, max_concurrent, verbose, accept_changed_code)
 
 
 def _resume(
-    store: SweepStore, display: SweepProgress, max_concurrent: int | None, verbose: bool
+    store: SweepStore,
+    display: SweepProgress,
+    max_concurrent: int | None,
+    verbose: bool,
+    accept_changed_code: bool,
 ) -> SweepResult:
-    home = Path(store.about().get("home", os.getcwd()))
+    folder, about = store.folder, store.about()
+    home = Path(about.get("home", os.getcwd()))
     changes = {} if max_concurrent is None else {"max_concurrent": max_concurrent}
-    with chdir(home if home.is_dir() else os.getcwd()):
+    with chdir(home if home.is_dir() else os.getcwd()), relocated(places := stored_places(folder, about)):
+        for line in copies_in_use(folder, places):
+            display.note(line)
         plan = plan_resumed_sweep(store, **changes)
+        sources = sweep_sources(plan)
+        if not accept_changed_code:
+            require_unchanged(folder, about, sources)
         config, destination = resolve_tracking(plan.config, is_recorded=True)
         plan = replace(plan, config=config, base=put_values(plan.base, tracking_values(config)))
         check_storage_and_tracking(config)
         place = destination_note(config, destination)
+        store.describe(updated_sources(folder, about, sources, len(store.endings())))
         return _run(plan, store, display, verbose, place)
 
 
