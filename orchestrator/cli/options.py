@@ -1,12 +1,13 @@
 """Options that several commands share, and helpers that print where results are."""
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
+from orchestrator.commands import command_line
 from orchestrator.errors import RequestError, SparsefleetError
 
 if TYPE_CHECKING:
@@ -18,12 +19,24 @@ Overrides = Annotated[
         metavar="[KEY=VALUE]...", help="Config keys and their values, such as training.rounds=50."
     ),
 ]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Read the config from this YAML file.")
+ConfigSources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="Read the config from this YAML file, or from preset:NAME (see `list presets`). Can be repeated: later "
+        "files take precedence.",
+    ),
 ]
 SummaryFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write the result to this file as one JSON object.")
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write the result to this file as one JSON object; - is standard output."
+    ),
 ]
+#: value of an option for a file that means standard output
+STDOUT = Path("-")
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and Ray's log.")]
 Storage = Annotated[
@@ -34,8 +47,13 @@ RunName = typer.Argument(metavar="RUN", help="The run's id or folder.")
 
 def check_summary(summary: Path | None) -> None:
     """Raise RequestError when `--summary` names a folder, before the run starts."""
-    if summary is not None and summary.is_dir():
+    if summary is not None and summary != STDOUT and summary.is_dir():
         raise RequestError("--summary", summary, "this is a folder", "name a file")
+
+
+def result_console(summary: Path | None) -> Console:
+    """Return the console for a result: standard error if the summary takes standard output."""
+    return Console(stderr=summary == STDOUT)
 
 
 def require_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
@@ -46,6 +64,9 @@ def require_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
 
 def write_summary(summary: Path, text: str) -> None:
     """Write the result to a file. Raises SparsefleetError when writing fails; the run itself is complete."""
+    if summary == STDOUT:
+        print(text)
+        return
     try:
         summary.parent.mkdir(parents=True, exist_ok=True)
         summary.write_text(text + "\n")
@@ -63,13 +84,7 @@ def mlflow_ui_hint(config: "ExperimentConfig") -> str | None:
     if not config.tracking.enabled:
         return None
     if config.tracking.uri is None:
-        return f"{program()} ui --storage {shlex.quote(str(config.runtime.storage))}"
+        return command_line("ui", "--storage", config.runtime.storage)
     if config.tracking.uri.startswith("sqlite:"):
         return f"mlflow ui --backend-store-uri {shlex.quote(config.tracking.uri)}"
     return public_uri(config.tracking.uri)
-
-
-def program() -> str:
-    """Return the path of the installed script when the user called it by a path, else `sparsefleet`."""
-    script = Path(sys.argv[0])
-    return str(script) if script.name == "sparsefleet" else "sparsefleet"

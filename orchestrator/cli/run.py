@@ -1,6 +1,5 @@
 """The commands that run single experiments: `run`, `resume` and `demo`."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.cli.options import (
-    ConfigFile,
+    ConfigSources,
     Overrides,
     Quiet,
     RunName,
@@ -19,9 +18,10 @@ from orchestrator.cli.options import (
     Verbose,
     check_summary,
     mlflow_ui_hint,
-    program,
+    result_console,
     write_summary,
 )
+from orchestrator.commands import command_line, resume_line
 
 if TYPE_CHECKING:
     from orchestrator.storage.summary import RunSummary
@@ -39,6 +39,8 @@ Examples:
   sparsefleet run algorithm.name=feddst sparsity.level=0.9 training.rounds=50
 
   sparsefleet run -c experiment.yaml seed=3 --summary result.json
+
+  sparsefleet run -c preset:feddst-cifar10-code -c my-machine.yaml
 """
 
 RESUME_HELP = """
@@ -69,7 +71,7 @@ Examples:
 
 def run_command(
     overrides: Overrides = None,
-    config: ConfigFile = None,
+    config: ConfigSources = None,
     summary: SummaryFile = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -83,7 +85,8 @@ def run_command(
     loaded = load_config(config, overrides or [])
     result = session.run(loaded, Progress(quiet=quiet), verbose=verbose)
     _write_run_summary(result, summary)
-    _report([result], loaded.runtime.storage, mlflow_ui_hint(loaded), quiet)
+    console = None if quiet else result_console(summary)
+    _report([result], loaded.runtime.storage, mlflow_ui_hint(loaded), console)
 
 
 def resume_command(
@@ -103,8 +106,8 @@ def resume_command(
     folder = find_run(run, storage)
     result = session.resume(folder, overrides or [], Progress(quiet=quiet), verbose=verbose)
     _write_run_summary(result, summary)
-    ui_hint = f"{program()} ui --storage {shlex.quote(str(session.storage_of(folder)))}"
-    _report([result], folder.parent, ui_hint, quiet)
+    ui_hint = command_line("ui", "--storage", session.storage_of(folder))
+    _report([result], folder.parent, ui_hint, None if quiet else result_console(summary))
 
 
 def demo_command(storage: Storage = Path("runs"), quiet: Quiet = False, verbose: Verbose = False) -> None:
@@ -113,21 +116,23 @@ def demo_command(storage: Storage = Path("runs"), quiet: Quiet = False, verbose:
     from orchestrator.display.run_progress import Progress
 
     results = run_demo(storage, Progress(quiet=quiet), verbose=verbose)
-    _report(results, storage, f"{program()} ui --storage {shlex.quote(str(storage))}", quiet)
+    ui_hint = command_line("ui", "--storage", storage)
+    _report(results, storage, ui_hint, None if quiet else Console())
 
 
-def _report(results: "Sequence[RunSummary]", storage: Path, ui_hint: str | None, quiet: bool) -> None:
-    """Print the results of runs; exit with 130 when the last run was interrupted."""
+def _report(
+    results: "Sequence[RunSummary]", storage: Path, ui_hint: str | None, console: Console | None
+) -> None:
+    """Print the results of runs (None: do not); exit with 130 when the last run was interrupted."""
     last = results[-1]
     if last.interrupted:
-        command = f"{program()} resume {shlex.quote(str(storage / last.run_id))}"
+        command = resume_line(storage / last.run_id)
         print(f"stopped after {last.num_rounds} rounds; resume with: {command}", file=sys.stderr)
         raise typer.Exit(130)
-    if quiet:
+    if console is None:
         return
     from orchestrator.display.run_progress import summary_table
 
-    console = Console()
     console.print(summary_table([result.to_dict() for result in results]))
     lines = ["", *(f"{result.algorithm}: {storage / result.run_id}" for result in results)]
     if ui_hint is not None:

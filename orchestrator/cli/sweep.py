@@ -1,6 +1,5 @@
 """The command `sweep`, which starts and resumes sweeps."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,16 +9,17 @@ import typer
 from rich.console import Console
 
 from orchestrator.cli.options import (
-    ConfigFile,
+    ConfigSources,
     Overrides,
     Quiet,
     SummaryFile,
     Verbose,
     check_summary,
     mlflow_ui_hint,
-    program,
+    result_console,
     write_summary,
 )
+from orchestrator.commands import resume_sweep_line
 from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def sweep_command(
         ),
     ],
     overrides: Overrides = None,
-    config: ConfigFile = None,
+    config: ConfigSources = None,
     objective: Annotated[
         str,
         typer.Option(
@@ -119,11 +119,11 @@ def sweep_command(
         "perturb_rounds": perturb_rounds,
     }
     if resume:
-        _require_no_changes([*(overrides or []), *([config] if config else [])], options)
+        _require_no_changes([*(overrides or []), *(config or [])], options)
         result = _resume(space, storage or Path("runs"), max_concurrent, quiet, verbose)
     else:
         from orchestrator.api import sweep
-        from orchestrator.config.overrides import parse_overrides, read_yaml
+        from orchestrator.config.overrides import parse_overrides, read_configs
         from orchestrator.display.sweep_progress import SweepProgress
 
         values = parse_overrides(overrides or [])
@@ -132,7 +132,7 @@ def sweep_command(
         result = sweep(
             space,
             values,
-            config=read_yaml(config) if config else {},
+            config=read_configs(config or ()),
             max_concurrent=max_concurrent,
             display=SweepProgress(quiet),
             verbose=verbose,
@@ -140,7 +140,7 @@ def sweep_command(
         )
     if summary is not None:
         write_summary(summary, result.to_json())
-    _report(result, quiet)
+    _report(result, None if quiet else result_console(summary))
 
 
 def _require_no_changes(config_changes: Sequence[object], options: dict[str, Any]) -> None:
@@ -167,18 +167,17 @@ def _resume(
     return resume_sweep(folder, SweepProgress(quiet), max_concurrent=max_concurrent, verbose=verbose)
 
 
-def _report(result: "SweepResult", quiet: bool) -> None:
-    """Print the result; exit with 130 when the sweep was interrupted, and with 1 when a trial failed."""
+def _report(result: "SweepResult", console: Console | None) -> None:
+    """Print the result (None: do not); exit with 130 when the sweep was interrupted, and with 1 when a trial failed."""
     from orchestrator.sweeping.result import result_table
 
-    resume_command = f"{program()} sweep {shlex.quote(str(result.folder))} --resume"
+    resume_command = resume_sweep_line(result.folder)
     if result.interrupted:
         num_ended = result.num_finished + result.num_stopped + result.num_failed
         line = f"stopped after {num_ended} of {result.num_trials} trials; resume with: {resume_command}"
         print(line, file=sys.stderr)
         raise typer.Exit(130)
-    if not quiet:
-        console = Console()
+    if console is not None:
         console.print(result_table(result))
         lines = ["", f"{result.sweep_id}: {result.folder}", *_report_places(result)]
         console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

@@ -13,6 +13,7 @@ from ray.job_submission import JobDetails, JobSubmissionClient, JobType
 
 from orchestrator.cluster.address import listens
 from orchestrator.cluster.jobs import Job, JobRequest
+from orchestrator.commands import command_line
 from orchestrator.errors import ClusterError, RequestError
 
 _API_VARIABLE = "RAY_API_SERVER_ADDRESS"
@@ -135,7 +136,8 @@ def translated_errors(address: str, job_id: str | None = None) -> Iterator[None]
     except (RuntimeError, ValueError, RpcError) as error:
         if job_id is not None and "does not exist" in str(error):
             problem = f"the cluster at {address} does not know this job"
-            raise RequestError("JOB", job_id, problem, "see `sparsefleet status`") from error
+            remedy = f"see `{command_line('status', '--address', address)}`"
+            raise RequestError("JOB", job_id, problem, remedy) from error
         raise ClusterError(f"the cluster at {address} rejects the request ({_one_line(error)})") from error
 
 

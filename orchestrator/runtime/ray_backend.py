@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar, final
 
 import ray
 
+from orchestrator.commands import resume_line
 from orchestrator.errors import ActorsLostError, ResourceError
 from orchestrator.execution.ray_actors import (
     START_S,
@@ -57,7 +58,7 @@ class RayBackend:
 
     @property
     def _resume_command(self) -> str:
-        return f"sparsefleet resume {self._run_dir}"
+        return resume_line(self._run_dir)
 
     def _start(self) -> None:
         with self._checking_head():

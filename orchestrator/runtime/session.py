@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Protocol
 
 from orchestrator.atomic_write import write_durably
+from orchestrator.commands import resume_line
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, model_notes
@@ -149,9 +150,7 @@ def _execute(experiment: Experiment, store: RunStore, display: Display, verbose:
             summary = RunSummary.of(config, store, records, backend.params_sha256(), interrupted)
             write_durably(store.folder / "summary.json", summary.to_json().encode())
         except KeyboardInterrupt:
-            display.note(
-                f"stopped at once; `sparsefleet resume {store.folder}` resumes after the last checkpoint"
-            )
+            display.note(f"stopped at once; `{resume_line(store.folder)}` resumes after the last checkpoint")
             _save_events_of_failed_run(store, display)
             raise
         except Exception:

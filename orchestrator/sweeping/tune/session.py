@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.atomic_write import write_durably
+from orchestrator.commands import resume_sweep_line
 from orchestrator.config.overrides import put_values
 from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError
@@ -112,7 +113,7 @@ def resume_sweep(
 def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bool) -> SweepResult:
     """Run the remaining trials on Ray, and write and return the result."""
     config = plan.config
-    resume_command = f"sparsefleet sweep {store.folder} --resume"
+    resume_command = resume_sweep_line(store.folder)
     with (
         store.locked(),
         ray_session(config.runtime, verbose=verbose),
@@ -283,7 +284,7 @@ def _conclude(
     elif missing:
         raise SparsefleetError(
             f"{missing} trials of {store.sweep_id} did not end, and Tune gives no cause; "
-            f"run them with `sparsefleet sweep {store.folder} --resume`"
+            f"run them with `{resume_sweep_line(store.folder)}`"
         )
     else:
         shutil.rmtree(store.folder / "tune", ignore_errors=True)
