@@ -25,6 +25,7 @@ from orchestrator.runtime.driver_actor import ROUNDS, DriverActor
 from orchestrator.runtime.ray_head_monitor import CHECK_INTERVAL_S, HeadMonitor
 from orchestrator.runtime.ray_tracker import RayTracker
 from orchestrator.runtime.restart_counter import RestartCounter
+from orchestrator.runtime.run_folder import mention_ray_log
 from orchestrator.storage.event_log import num_committed
 from orchestrator.tracking.record import RoundRecord, read_records
 from orchestrator.tracking.tracker import NullTracker, Tracker
@@ -156,7 +157,7 @@ class RayBackend:
                 f"{error}, {self._losses.num_losses} times without a new checkpoint; resume the run with "
                 f"`{self._resume_command}`"
             ) from error
-        self._note(f"{error}; restarting from the last checkpoint")
+        self._note(f"{error}; restarting from the last checkpoint{mention_ray_log(self._run_dir)}")
         with self._checking_head():
             end_actors([self._driver])  # a dead driver too, because its handle keeps the actor's name in use
             end_named(f"{self._run_id}/", but=f"{self._run_id}/tracker")

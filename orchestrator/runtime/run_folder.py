@@ -22,6 +22,8 @@ from orchestrator.tracking.record import RunInfo
 
 #: key of run.json for the notes on how the data was read; absent without notes
 DATA_NOTES = "data_notes"
+#: file in the folder of a run or a sweep with Ray's own messages; it exists only if Ray reported something
+RAY_LOG = "ray.log"
 #: fingerprints that run.json of earlier releases does not contain
 _LATER_FINGERPRINTS = ("fixed_state",)
 
@@ -29,6 +31,11 @@ _LATER_FINGERPRINTS = ("fixed_state",)
 def unique_name(stem: str) -> str:
     """Return a name for a new folder: the stem, the current time and four random hex digits."""
     return f"{stem}-{datetime.now().strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def mention_ray_log(folder: Path) -> str:
+    """Return the words that name the file with Ray's own messages; empty if Ray reported nothing."""
+    return f"; Ray's own messages are in {folder / RAY_LOG}" if (folder / RAY_LOG).is_file() else ""
 
 
 def begin_run(

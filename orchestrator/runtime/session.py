@@ -17,7 +17,14 @@ from orchestrator.experiment.experiment import Experiment, model_notes
 from orchestrator.experiment.loading import resumed_config
 from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime.backend import Backend, InProcessBackend
-from orchestrator.runtime.run_folder import begin_run, run_info, tracking_uri, unique_name, verify_run
+from orchestrator.runtime.run_folder import (
+    begin_run,
+    mention_ray_log,
+    run_info,
+    tracking_uri,
+    unique_name,
+    verify_run,
+)
 from orchestrator.storage.event_log import save_events
 from orchestrator.storage.folders import is_sweep
 from orchestrator.storage.lock import locked_folder
@@ -51,6 +58,7 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
     is unreachable at the start or missing records cannot be delivered at the end, and another SparsefleetError when
     the table of events cannot be written.
     """
+    check_cluster(config)
     check_storage_and_tracking(config)
     experiment = prepare(config)
     method = config.algorithm.name.rpartition(":")[2].lower()
@@ -80,6 +88,7 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
     storage = storage_of(folder)
     runtime = config.runtime.model_copy(update={"storage": storage})
     config = config.model_copy(update={"runtime": runtime})
+    check_cluster(config)
     check_storage_and_tracking(config)
     # a trial must not be resumed while its sweep runs, so the sweep's folder is locked
     with nullcontext() if storage == folder.parent else locked_folder(folder.parent):
@@ -114,6 +123,14 @@ def _check_resumable(
             f"{before} rounds become {rounds}: schedules that end at a fraction of the rounds end later or earlier"
         )
     return config
+
+
+def check_cluster(config: ExperimentConfig) -> None:
+    """Raise AddressError when the run joins a Ray cluster that does not answer."""
+    if config.runtime.executor == "ray":
+        from orchestrator.runtime.ray_session import require_cluster
+
+        require_cluster(config.runtime)
 
 
 def check_storage_and_tracking(config: ExperimentConfig) -> None:
@@ -188,6 +205,7 @@ def _run_rounds(
                 if failed := int(record.metrics.get("fleet/failures", 0)):
                     display.note(
                         f"round {record.round_idx}: {failed} failed tasks, see {store.folder / 'failures.jsonl'}"
+                        f"{mention_ray_log(store.folder)}"
                     )
         return was_interrupted() or num_done < num_rounds
     finally:
@@ -238,8 +256,11 @@ def _backend(experiment: Experiment, folder: Path, display: Display, verbose: bo
             backend: Backend = InProcessBackend(experiment, folder)
         else:
             from orchestrator.runtime.ray_backend import RayBackend
+            from orchestrator.runtime.ray_log import ray_log
             from orchestrator.runtime.ray_session import ray_session
 
+            if not verbose:
+                stack.enter_context(ray_log(folder))
             stack.enter_context(ray_session(experiment.config.runtime, verbose=verbose))
             backend = RayBackend(experiment, folder, display.note)
         stack.callback(backend.close)

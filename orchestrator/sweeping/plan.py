@@ -11,7 +11,13 @@ from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.federation.seeds import stream
 from orchestrator.sweeping.objective import Objective
-from orchestrator.sweeping.request import ADAPTIVE, SweepRequest, as_option_error, check_request, check_round_options
+from orchestrator.sweeping.request import (
+    ADAPTIVE,
+    SweepRequest,
+    as_option_error,
+    check_request,
+    check_round_options,
+)
 from orchestrator.sweeping.space import (
     Space,
     is_at_or_below,

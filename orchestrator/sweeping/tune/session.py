@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import chdir, suppress
+from contextlib import chdir, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from orchestrator.execution.ray_actors import end_actors
 from orchestrator.execution.ray_capacity import cluster_capacity
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime.ray_head_monitor import exiting_when_head_is_lost, is_client_connection
+from orchestrator.runtime.ray_log import ray_log
 from orchestrator.runtime.ray_session import ray_session
 from orchestrator.runtime.run_folder import (
     git_commit,
@@ -116,6 +117,7 @@ def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bo
     resume_command = resume_sweep_line(store.folder)
     with (
         store.locked(),
+        nullcontext() if verbose else ray_log(store.folder),
         ray_session(config.runtime, verbose=verbose),
         exiting_when_head_is_lost(config.runtime.address, resume_command),
     ):
