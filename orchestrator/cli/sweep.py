@@ -119,7 +119,7 @@ def sweep_command(
         "perturb_rounds": perturb_rounds,
     }
     if resume:
-        _require_no_changes([*(overrides or []), *(config or [])], options)
+        _require_no_changes(overrides or [], config or [], options)
         result = _resume(space, storage or Path("runs"), max_concurrent, quiet, verbose)
     else:
         from orchestrator.api import sweep
@@ -143,7 +143,7 @@ def sweep_command(
     _report(result, None if quiet else result_console(summary))
 
 
-def _require_no_changes(config_changes: Sequence[object], options: dict[str, Any]) -> None:
+def _require_no_changes(overrides: Sequence[str], files: Sequence[str], options: dict[str, Any]) -> None:
     """Raise RequestError when the user gives a resumed sweep other config values or options."""
     from orchestrator.sweeping.request import SweepRequest
 
@@ -151,7 +151,8 @@ def _require_no_changes(config_changes: Sequence[object], options: dict[str, Any
         key: value for key, value in options.items() if value != SweepRequest.model_fields[key].default
     }
     changed_options = [(f"--{key.replace('_', '-')}", value) for key, value in changed.items()]
-    for field, value in [*(("KEY=VALUE", change) for change in config_changes), *changed_options]:
+    changed_config = [*(("KEY=VALUE", text) for text in overrides), *(("--config", file) for file in files)]
+    for field, value in [*changed_config, *changed_options]:
         problem = "a resumed sweep keeps its config and options, except --max-concurrent"
         raise RequestError(field, value, problem, "leave it out, or start a new sweep")
 

@@ -10,6 +10,8 @@ from orchestrator.commands import command_line
 from orchestrator.errors import ConfigError, RequestError
 from orchestrator.suggest import closest, did_you_mean
 
+#: pydantic's error types for a value where a section belongs
+_SECTION_EXPECTED = ("model_type", "model_attributes_type")
 #: least similarity of names in different sections
 _STRICT = 0.8
 
@@ -24,10 +26,16 @@ def as_request_error(error: ValidationError, model: type[BaseModel], prefix: str
     keys = dotted_keys(model, prefix)
     if first["type"] == "extra_forbidden":
         return _unknown_key(field, first, keys)
+    if first["type"] in _SECTION_EXPECTED:
+        problem = "this is a section of keys, not a value"
+        inner = next((key for key in keys if key.startswith(f"{field}.")), f"{field}.KEY")
+        return ConfigError(field, _shortened(first["input"]), problem, f"set its keys, such as {inner}=VALUE")
     if cause is not None and not first["loc"]:
         return ConfigError(prefix or "config", "(several keys)", str(cause), "change one of them")
     remedy = f"see `{command_line('list', 'keys')}`"
-    if field in keys and (description := keys[field][0]):
+    # a name inside a mapping, such as sparsity.layer_density.fc, has the description of the mapping
+    key = next((key for key in keys if field == key or field.startswith(f"{key}.")), None)
+    if key is not None and (description := keys[key][0]):
         remedy = f"give a valid value for this key ({description})"
     return ConfigError(field, _shortened(first["input"]), first["msg"][:1].lower() + first["msg"][1:], remedy)
 

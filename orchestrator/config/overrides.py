@@ -1,5 +1,6 @@
 """Read YAML files, presets and dotted `KEY=VALUE` overrides into a nested mapping."""
 
+import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -93,6 +94,12 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(key, ascii(text), "this is not text", "write it in UTF-8")
         values[key] = read_setting(text)
     return values
+
+
+def method_options(sources: Sequence[Path | str]) -> list[str]:
+    """Return the sections `algorithm` and `sparsity` of config files as overrides, without the method's name."""
+    kept = {key: value for key, value in read_configs(sources).items() if key in ("algorithm", "sparsity")}
+    return [f"{key}={json.dumps(value)}" for key, value in flatten(kept).items() if key != "algorithm.name"]
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
