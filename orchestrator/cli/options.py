@@ -1,6 +1,7 @@
 """Options that several commands share, and helpers that print where results are."""
 
 import shlex
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,9 +47,20 @@ RunName = typer.Argument(metavar="RUN", help="The run's id or folder.")
 
 
 def check_summary(summary: Path | None) -> None:
-    """Raise RequestError when `--summary` names a folder, before the run starts."""
-    if summary is not None and summary != STDOUT and summary.is_dir():
+    """Raise RequestError when the file of `--summary` cannot be written, before the run starts."""
+    if summary is None or summary == STDOUT:
+        return
+    if summary.is_dir():
         raise RequestError("--summary", summary, "this is a folder", "name a file")
+    try:
+        if summary.exists():
+            summary.open("a").close()
+        else:
+            summary.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=summary.parent).close()
+    except OSError as error:
+        problem = f"the file cannot be written ({error.strerror})"
+        raise RequestError("--summary", summary, problem, "name a file that you can write") from error
 
 
 def result_console(summary: Path | None) -> Console:

@@ -141,6 +141,9 @@ def check_storage_and_tracking(config: ExperimentConfig) -> None:
     except OSError as error:
         problem = f"the folder cannot be made ({error.strerror})"
         raise ConfigError("runtime.storage", storage, problem, "choose a writable folder") from error
+    if not os.access(storage, os.W_OK | os.X_OK):
+        problem = "you may not write to this folder"
+        raise ConfigError("runtime.storage", storage, problem, "choose a writable folder")
     if config.tracking.enabled:
         check_reachable(tracking_uri(config))
 
