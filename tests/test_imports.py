@@ -19,6 +19,7 @@ PACKAGES = ("orchestrator", "algorithms", "search_spaces")
 
 CORE = (
     "orchestrator.errors",
+    "orchestrator.commands",
     "orchestrator.suggest",
     "orchestrator.formatting",
     "orchestrator.atomic_write",
@@ -46,6 +47,7 @@ LADDER = (
 #: package -> what of ours it may import, at any level
 MAY_IMPORT = {
     "orchestrator.errors": (),
+    "orchestrator.commands": (),
     "orchestrator.suggest": (),
     "orchestrator.formatting": (),
     "orchestrator.config": CORE,

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from orchestrator.atomic_write import write_durably
 from orchestrator.commands import resume_line
-from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError
+from orchestrator.errors import ClusterError, ConfigError, RequestError, SparsefleetError, TrackingError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, model_notes
 from orchestrator.experiment.loading import resumed_config
@@ -70,9 +70,9 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
         raise
     try:
         return _execute(experiment, store, display, verbose)
-    except RequestError:
+    except (RequestError, ClusterError):
         if not read_records(folder / "metrics.jsonl"):
-            shutil.rmtree(folder)  # rejected before the first round, so there is nothing to resume
+            shutil.rmtree(folder)  # the run ended before the first round, so there is nothing to resume
         raise
 
 

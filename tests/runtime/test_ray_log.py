@@ -1,6 +1,9 @@
-"""Ray's own messages go to a file while a run lasts. The messages come from fakes of Ray's printing and logging."""
+"""Ray's own messages go to a file while a run lasts, and standard output contains only the result."""
 
+import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,3 +39,27 @@ def test_terminal_is_restored_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), ray_log(tmp_path):
         raise KeyboardInterrupt
     assert ray_worker.print_to_stdstream is printed
+
+
+@pytest.mark.ray
+def test_lost_actors_leave_no_line_of_ray_in_the_output(tmp_path: Path) -> None:
+    arguments = [
+        *(
+            "training.rounds=2",
+            "training.local_epochs=1",
+            "fleet.num_clients=4",
+            "training.clients_per_round=3",
+        ),
+        *("chaos.client_dies=0.6", "tracking.enabled=false", f"runtime.storage={tmp_path}", "--summary", "-"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator.cli", "run", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    run = tmp_path / json.loads(done.stdout)["run_id"]
+    assert (run / "failures.jsonl").read_text()
+    assert str(run / "failures.jsonl") in done.stderr
+    assert "raylet" not in done.stderr
+    assert "unexpected system error" not in done.stderr

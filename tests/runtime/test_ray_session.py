@@ -7,7 +7,10 @@ import pytest
 import ray
 
 from orchestrator.config.runtime import RuntimeConfig
+from orchestrator.display.run_progress import Progress
 from orchestrator.errors import AddressError, ClusterError, ConfigError
+from orchestrator.experiment.loading import load_config
+from orchestrator.runtime import session
 from orchestrator.runtime.ray_session import ray_session
 from tests.support.grpc_head import grpc_head
 
@@ -104,6 +107,14 @@ def test_local_ray_that_does_not_start_is_a_cluster_error(
         pass
     assert str(error).splitlines()[0] in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_run_without_a_started_ray_leaves_no_folder(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _fake_ray(environment, RuntimeError("GCS died"))
+    config = load_config(None, ["tracking.enabled=false", f"runtime.storage={tmp_path / 'runs'}"])
+    with pytest.raises(ClusterError):
+        session.run(config, Progress(quiet=True))
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 @pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])

@@ -13,7 +13,7 @@ from orchestrator.atomic_write import write_durably
 from orchestrator.commands import resume_sweep_line
 from orchestrator.config.overrides import put_values
 from orchestrator.display.sweep_progress import SweepProgress
-from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError
+from orchestrator.errors import ClusterError, ConfigError, RequestError, SparsefleetError, TrackingError
 from orchestrator.execution.placement import Capacity
 from orchestrator.execution.ray_actors import end_actors
 from orchestrator.execution.ray_capacity import cluster_capacity
@@ -84,9 +84,9 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
         display.note(f"space {plan.space.name} overrides {', '.join(plan.overridden)} of the config file")
     try:
         return _run(plan, store, display, verbose)
-    except RequestError:
+    except (RequestError, ClusterError):
         if not any(store.run_folders(trial.number) for trial in store.trials()):
-            shutil.rmtree(folder)  # rejected before the first trial: there is nothing to resume
+            shutil.rmtree(folder)  # the sweep ended before the first trial: there is nothing to resume
         raise
 
 
