@@ -19,6 +19,7 @@ from orchestrator.execution.ray_actors import (
     once_free,
     this_node,
 )
+from orchestrator.execution.ray_calls import wait_with_checks
 from orchestrator.execution.ray_sharing import share
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.runtime.driver_actor import ROUNDS, DriverActor
@@ -30,6 +31,8 @@ from orchestrator.storage.event_log import num_committed
 from orchestrator.tracking.record import RoundRecord, read_records
 from orchestrator.tracking.tracker import NullTracker, Tracker
 
+#: seconds after which a run says that it still waits for its client actors
+_SLOW_START_S = 60.0
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -77,7 +80,8 @@ class RayBackend:
 
     def ready(self) -> None:
         """See Backend."""
-        self._with_restarts(lambda: self._get(self._call("ready")))
+        line = f"the client actors have not started after {_SLOW_START_S:g} s, the run still waits for them"
+        self._with_restarts(lambda: self._get(self._call("ready"), slow=lambda: self._note(line)))
 
     def records(self) -> Iterator[RoundRecord]:
         """See Backend. Committed rounds that a lost driver did not report are read from the run's folder."""
@@ -110,12 +114,18 @@ class RayBackend:
             ref: ray.ObjectRef[Any] = getattr(self._driver, method).remote(*arguments)
             return ref
 
-    def _get(self, ref: ray.ObjectRef[Any]) -> Any:
-        """Wait for the result of a driver call. Raises ActorsLostError when the head is lost meanwhile."""
+    def _get(self, ref: ray.ObjectRef[Any], slow: Callable[[], None] = lambda: None) -> Any:
+        """Wait for the result of a driver call; call `slow` once if this takes long.
+
+        Raises ActorsLostError when the head is lost meanwhile.
+        """
+
+        def check() -> None:
+            if self._head.is_unreachable():
+                self._give_up()
+
         with self._checking_head():
-            while not ray.wait([ref], timeout=CHECK_INTERVAL_S)[0]:
-                if self._head.is_unreachable():
-                    self._give_up()
+            wait_with_checks(ref, check, every_s=CHECK_INTERVAL_S, slow_s=_SLOW_START_S, slow=slow)
             return get_unwrapped(ref)
 
     @contextmanager

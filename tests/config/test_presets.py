@@ -1,5 +1,6 @@
 """The presets: complete, valid, with the source of every value, and packed into the wheel."""
 
+import os
 import re
 import tomllib
 from fnmatch import fnmatch
@@ -12,6 +13,7 @@ from orchestrator.config.presets import preset_names, preset_path, preset_summar
 from orchestrator.errors import ConfigError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.loading import load_config
+from orchestrator.experiment.prepare import prepare
 
 ROOT = Path(__file__).parents[2]
 #: values of the specifications of the public codes, by preset
@@ -90,3 +92,29 @@ def test_presets_are_packed_into_the_wheel() -> None:
         path = preset_path(f"preset:{name}")
         assert path is not None
         assert any(fnmatch(str(path.relative_to(ROOT / "orchestrator")), pattern) for pattern in patterns)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        # two shards for each client, without the validation part
+        ("feddst-mnist-code", {40}),
+        ("feddst-cifar10-code", {40}),
+        ("fedlps-mnist-code", {180}),
+        ("fedlps-cifar10-code", {180}),
+        # 50,000 images over 100 clients
+        ("fedspa-cifar10-dispfl", {500}),
+        ("ssfl-cifar10-code", {500}),
+    ],
+)
+def test_preset_can_run_on_the_real_data(name: str, sizes: set[int]) -> None:
+    """CIFAR-10 is read from Parquet files here."""
+    folder = os.environ.get("SPARSEFLEET_TEST_DATA")
+    if folder is None:
+        pytest.skip("SPARSEFLEET_TEST_DATA names no folder with real data")
+    data = [f"data.root={folder}"]
+    if "cifar10" in name:
+        data = ["data.name=parquet", f"data.root={folder}/cifar10"]
+    experiment = prepare(load_config([f"preset:{name}"], data))
+    assert {len(samples) for samples in experiment.partition.train} == sizes
