@@ -22,11 +22,10 @@ from orchestrator.runtime.run_folder import (
     mention_ray_log,
     run_info,
     tracking_uri,
-    unique_name,
     verify_run,
 )
 from orchestrator.storage.event_log import save_events
-from orchestrator.storage.folders import is_sweep
+from orchestrator.storage.folders import is_sweep, unique_name
 from orchestrator.storage.lock import locked_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
