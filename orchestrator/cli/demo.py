@@ -31,6 +31,7 @@ def run_demo(storage: Path, display: Display, *, verbose: bool = False) -> list[
     configs = [
         ExperimentConfig.parse({**DEMO, **method, "runtime": {"storage": str(storage)}}) for method in methods
     ]
+    session.check_storage_and_tracking(configs[0])
     with ray_session(configs[0].runtime, verbose=verbose):
         results: list[RunSummary] = []
         for config in configs:

@@ -13,7 +13,13 @@ from orchestrator.federation.seeds import stream
 from orchestrator.plugins.loading import relocated
 from orchestrator.storage.sources import stored_places
 from orchestrator.sweeping.objective import Objective
-from orchestrator.sweeping.request import ADAPTIVE, SweepRequest, as_option_error, check_request
+from orchestrator.sweeping.request import (
+    ADAPTIVE,
+    SweepRequest,
+    as_option_error,
+    check_request,
+    check_round_options,
+)
 from orchestrator.sweeping.space import (
     Space,
     is_at_or_below,
@@ -93,13 +99,16 @@ def plan_sweep(request: SweepRequest) -> SweepPlan:
     seed = ExperimentConfig.parse({"seed": base.get("seed", 0)}).seed
     example_request = request.model_copy(update={"search": "random", "num_samples": 1})
     example = next(generate_values(trial_dimensions, example_request, stream(seed, "sweep", "probe")))
+    config = ExperimentConfig.parse(put_values(base, example))
+    if "training.rounds" not in trial_keys:
+        check_round_options(request, config.training.rounds)
     return SweepPlan(
         request=request,
         space=space,
         objective=objective,
         base=base,
         dimensions=trial_dimensions,
-        config=ExperimentConfig.parse(put_values(base, example)),
+        config=config,
         seed=seed,
         overridden=_overridden(request.config, space.dimensions, request.overrides),
     )
