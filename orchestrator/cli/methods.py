@@ -19,6 +19,8 @@ Examples:
   sparsefleet retime RUN --fleet five-tier
 
   sparsefleet retime RUN --fleet five-tier --redraw --out rounds.csv
+
+  sparsefleet retime RUN --fleet uniform --sparse-efficiency 1
 """
 
 CHECK_HELP = """
@@ -62,6 +64,15 @@ def retime_command(
             help="Whether each client gets a new device in every round. If not given: as in the run.",
         ),
     ] = None,
+    sparse_efficiency: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            min=0.0,
+            max=1.0,
+            help="Share of the masked FLOPs whose time the devices save, 0 to 1. If not given: as in the run.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE.csv", help="Write the times of all rounds on both fleets to this file."),
@@ -72,7 +83,7 @@ def retime_command(
     from orchestrator.retiming import print_report, retime, write_csv
     from orchestrator.storage.folders import find_run
 
-    retimed_run = retime(find_run(run, storage), fleet, redraw=redraw)
+    retimed_run = retime(find_run(run, storage), fleet, redraw=redraw, sparse_efficiency=sparse_efficiency)
     if out is not None:
         write_csv(retimed_run, out)
     print_report(Console(), retimed_run)

@@ -126,7 +126,7 @@ def _rejected(task: ClientTask, error: Exception) -> ClientFailure:
 
 
 def _require_counts(update: ClientUpdate[Any]) -> None:
-    for name in ("num_examples", "train_flops", "train_flops_dense"):
+    for name in ("num_examples", "train_flops", "train_flops_dense", "unmasked_flops"):
         value = getattr(update, name)
         if not (math.isfinite(value) and value >= 0):
             raise WireError(f"the update's {name} is {value}")

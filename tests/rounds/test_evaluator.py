@@ -30,12 +30,20 @@ from tests.support.runs import (
 )
 
 
-def _oracle(experiment: Experiment, params: torch.Tensor) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """bool[N] correct and float64[N] loss of the perceptron on the test images, in float64."""
+def _oracle(
+    experiment: Experiment, params: torch.Tensor, rows: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """bool[N] correct and float64[N] loss of the perceptron in float64, on `rows` of the training part.
+
+    None as `rows`: on the test images.
+    """
     layers = {n: v.numpy().astype(np.float64) for n, v in experiment.setting.layout.views(params).items()}
     dataset = experiment.dataset
+    images, labels = dataset.test_inputs, dataset.test_labels
+    if rows is not None:
+        images, labels = dataset.train_inputs[rows], dataset.train_labels[rows]
     correct, losses = [], []
-    for image, label in zip(dataset.test_inputs, dataset.test_labels, strict=True):
+    for image, label in zip(images, labels, strict=True):
         x = (image.astype(np.float64).ravel() - dataset.mean[0]) / dataset.std[0]
         for name in ("fc1", "fc2"):
             x = np.maximum(layers[f"{name}.weight"] @ x + layers[f"{name}.bias"], 0.0)
@@ -74,6 +82,45 @@ def test_each_client_counts_alike_on_its_own_test_part(experiment: Experiment) -
             (sum((s - mean) ** 2 for s in scores) / len(scores)) ** 0.5, rel=1e-12
         )
         assert min(scores) <= found[f"{prefix}_p10"] <= mean
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_validation_metrics_are_means_over_all_validation_samples(
+    experiment: Experiment, scale: float
+) -> None:
+    params = torch.from_numpy(experiment.initial * np.float32(scale))
+    parts = [_oracle(experiment, params, rows) for rows in experiment.partition.validation]
+    found = Evaluator(experiment).evaluate(params)
+    correct, losses = (np.concatenate(each) for each in zip(*parts, strict=True))
+    assert found["validation/accuracy"] == correct.mean()
+    assert found["validation/loss"] == pytest.approx(losses.mean(), rel=1e-5)
+    expected = _spread_by_hand([float(own.mean()) for own, _ in parts], "validation/personal_accuracy")
+    assert _part(found, "validation/personal_accuracy") == pytest.approx(expected, rel=1e-12)
+
+
+def test_samples_of_repeated_clients_count_once_as_samples_and_each_time_as_clients() -> None:
+    """Four distinct clients among six."""
+    repeated = prepared("data.partition.distinct_clients=4")
+    params = torch.from_numpy(repeated.initial.copy())
+    parts = [_oracle(repeated, params, rows)[0] for rows in repeated.partition.validation]
+    found = Evaluator(repeated).evaluate(params)
+    assert found["validation/accuracy"] == np.concatenate(parts[:4]).mean()
+    expected = sum(part.mean() for part in parts) / 6
+    assert found["validation/personal_accuracy_mean"] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("method", ["fedavg", "tests.support.methods:Stubborn"])
+def test_run_without_validation_samples_has_no_validation_metric(tmp_path: Path, method: str) -> None:
+    drive(prepared(f"algorithm.name={method}", "data.validation_fraction=0"), tmp_path)
+    assert _rounds_with(tmp_path, "validation/") == []
+    assert _rounds_with(tmp_path, "personal/") == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("method", ["fedavg", "tests.support.methods:Stubborn"])
+def test_validation_follows_the_interval_of_the_evaluation(tmp_path: Path, method: str) -> None:
+    drive(prepared(f"algorithm.name={method}", "training.rounds=5", "training.eval_every=2"), tmp_path)
+    for name in ("validation/accuracy", "validation/loss", "validation/personal_accuracy_mean"):
+        assert _rounds_with(tmp_path, name) == [1, 3, 4]
 
 
 def test_an_evaluator_may_be_used_again(experiment: Experiment) -> None:
@@ -122,11 +169,14 @@ def _last_metrics(folder: Path) -> dict[str, float]:
     return read_records(folder / "metrics.jsonl")[-1].metrics
 
 
-def _shares(experiment: Experiment, labels: dict[int, int]) -> list[float]:
-    """Share of client k's test images that show labels[k], counted one by one."""
-    shares = []
+def _shares(experiment: Experiment, labels: dict[int, int], part: str = "test") -> list[float]:
+    """Share of client k's images in a part that show labels[k], counted one by one."""
+    shares, dataset = [], experiment.dataset
+    index, all_labels = experiment.partition.test, dataset.test_labels
+    if part == "validation":
+        index, all_labels = experiment.partition.validation, dataset.train_labels
     for k, label in labels.items():
-        mine = [int(experiment.dataset.test_labels[row]) for row in experiment.partition.test[k]]
+        mine = [int(all_labels[row]) for row in index[k]]
         shares.append(sum(each == label for each in mine) / len(mine))
     return shares
 
@@ -192,6 +242,8 @@ class TestClientsOwnModels:
             _spread_by_hand(scores, "personal/accuracy"), rel=1e-12
         )
         assert metrics["eval/client_accuracy_mean"] != metrics["personal/accuracy_mean"]
+        expected = _spread_by_hand(_shares(experiment, labels, "validation"), "validation/personal_accuracy")
+        assert _part(metrics, "validation/personal_accuracy") == pytest.approx(expected, rel=1e-12)
 
     def test_many_clients_are_scored_a_few_at_a_time(self, tmp_path: Path) -> None:
         """All of 40, with no more than two chunks' messages and states open at the same time."""

@@ -63,6 +63,7 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
     folder = plan.config.runtime.storage.resolve() / unique_name(plan.space.name)
     folder.mkdir(parents=True)
     store = SweepStore(folder)
+    request = plan.request
     if request.space.endswith(".py"):  # the user may resume the sweep from another folder
         request = request.model_copy(update={"space": str(Path(request.space).expanduser().resolve())})
     store.describe(
