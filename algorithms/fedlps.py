@@ -14,10 +14,11 @@ common units, the strong units of the received model; norms are standardised bec
 start of a participation (and of its epochs before `importance_epochs`) q moves by the gradient of the loss at gates
 that scale what leaves a unit, with the straight-through estimator of the hard choice: dL/dq_j = sg'(u_j) (dL/dg_j +
 lambda d/dsg(u_j) mean_j (sg(u_j) - sg(pi n_j))^2). The gradient uses `importance_batches` mini-batches of the dense
-model, whose FLOPs are counted, so that dropped units can return; between two choices the client trains a smaller dense
-model, residual couplings included. Units are parts that can be cut exactly: hidden units of an LSTM, not gate rows.
-The personal model is the client's latest model of the best validation accuracy over all its epochs, unless
-`keep=last`, because a submodel of few units can fail in a round. Before its first participation a client uses the
+model, whose FLOPs are counted, so that dropped units can return. As in the public code, every client holds the dense
+model for this pass, whatever its capability; a device with too little memory for the dense model fails. Between two
+choices the client trains a smaller dense model, residual couplings included. Units are parts that can be cut exactly:
+hidden units of an LSTM, not gate rows. The personal model is the client's latest model of the best validation accuracy
+over all its epochs, unless `keep=last`, because a submodel of few units can fail in a round. Before its first participation a client uses the
 global model. The bandit is orchestrator/fleet/ratio.py, its cost the task's emulated time over the dense model's.
 `average=mean_delta` (the code's) averages changes over all clients; `per_unit` averages each coordinate over the
 clients that have it.

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ def _update(**changes: Any) -> ClientUpdate[None]:
         "num_examples": 10,
         "train_flops": 250.0,
         "train_flops_dense": 400.0,
+        "unmasked_flops": 250.0,
         "client_state": None,
         "metrics": {"loss": 0.5},
     }
@@ -54,8 +56,10 @@ def _event(**changes: Any) -> ClientEvent:
         "upload_bytes": 8,
         "train_flops": 250.0,
         "train_flops_dense": 400.0,
+        "unmasked_flops": 250.0,
         "download_s": 4.0,
         "compute_s": 2.5,
+        "compute_ideal_s": 2.5,
         "upload_s": 4.0,
         "num_examples": 10,
         "train_loss": 0.5,
@@ -68,6 +72,15 @@ def test_an_event_takes_its_bytes_from_the_buffer_and_its_seconds_from_the_profi
     expected = _event(round_idx=3, position=1, client_id=7, start_s=60.0)
     assert event == expected
     assert event.total_s == 4.0 + 2.5 + 4.0
+
+
+@pytest.mark.parametrize(("efficiency", "compute_s"), [(0.0, 3.5), (0.25, 3.25), (1.0, 2.5)])
+def test_an_event_has_its_time_and_the_time_of_an_ideal_device(efficiency: float, compute_s: float) -> None:
+    """250 FLOPs under the mask and 350 without it, at 100 FLOP/s."""
+    device = replace(SLOW, sparse_efficiency=efficiency)
+    event = participation(TASK, _update(unmasked_flops=350.0), device, download_bytes=20)
+    assert (event.compute_s, event.compute_ideal_s) == (compute_s, 2.5)
+    assert (event.train_flops, event.unmasked_flops, event.train_flops_dense) == (250.0, 350.0, 400.0)
 
 
 def test_an_update_without_a_loss_has_none() -> None:
@@ -91,7 +104,7 @@ def test_a_round_adds_up_its_clients() -> None:
         _event(
             client_id=1, upload_bytes=3, download_bytes=5, compute_s=100.0, num_examples=30, train_loss=1.5
         ),
-        _event(client_id=2, train_flops=1.0, train_flops_dense=2.0, download_s=0.0),
+        _event(client_id=2, train_flops=1.0, train_flops_dense=2.0, download_s=0.0, compute_ideal_s=0.5),
     ]
     assert round_costs(events, emulated_s=77.5, num_failures=2, wall_s=1.25) == {
         "comm/upload_bytes": 8 + 3 + 8,
@@ -99,6 +112,8 @@ def test_a_round_adds_up_its_clients() -> None:
         "compute/train_flops": 250.0 + 250.0 + 1.0,
         "compute/train_flops_dense": 400.0 + 400.0 + 2.0,
         "time/emulated_s": 77.5,
+        "time/compute_s": 2.5 + 100.0 + 2.5,
+        "time/compute_ideal_s": 2.5 + 2.5 + 0.5,
         "time/wall_s": 1.25,
         "train/loss": (0.5 * 10 + 1.5 * 30 + 0.5 * 10) / 50,
         "fleet/participants": 3,
@@ -184,12 +199,13 @@ class TestCutShort:
     def test_interrupted_task_is_billed_until_the_dropout(
         self, after_s: float, download_s: float, compute_s: float, upload_s: float
     ) -> None:
-        found = interrupted_event(_event(start_s=70.0), after_s)
+        found = interrupted_event(_event(start_s=70.0, unmasked_flops=350.0, compute_ideal_s=1.5), after_s)
         assert (found.download_s, found.compute_s, found.upload_s) == (download_s, compute_s, upload_s)
         assert found.total_s == after_s
         assert (found.outcome, found.start_s) == ("vanished", 70.0)
         share = compute_s / 2.5
         assert (found.train_flops, found.train_flops_dense) == (250.0 * share, 400.0 * share)
+        assert (found.unmasked_flops, found.compute_ideal_s) == (350.0 * share, 1.5 * share)
         assert (found.download_bytes, found.upload_bytes) == (20, 0)
 
     @pytest.mark.parametrize("after_s", [0.0, -3.0, -math.inf])
@@ -217,6 +233,8 @@ def test_totals_add_up() -> None:
         "compute/train_flops_total": 250.0,
         "compute/train_flops_dense_total": 400.0,
         "time/emulated_s_total": 10.5,
+        "time/compute_s_total": 2.5,
+        "time/compute_ideal_s_total": 2.5,
         "time/wall_s_total": 0.5,
         "fleet/failures_total": 1.0,
     }

@@ -201,7 +201,7 @@ def test_empty_folder_has_no_records(tmp_path: Path) -> None:
     [
         ("pareto", ["validation_accuracy", "upload_bytes"]),
         ("time_to_accuracy=1", ["validation_time_to_accuracy_s"]),
-        ("accuracy_at_upload=1", ["accuracy_at_upload"]),
+        ("accuracy_at_upload=1", ["validation_accuracy_at_upload"]),
     ],
 )
 def test_step_reports_the_goals_of_the_objective(tmp_path: Path, objective: str, names: list[str]) -> None:

@@ -93,7 +93,7 @@ def test_finished_trial_is_recorded_with_its_objective(harness: CallbackHarness)
     assert harness.store.endings() == {0: ending(spec, run_id="sw-1-000", validation_accuracy=0.75)}
     (record,) = read_records(harness.store.folder / "metrics.jsonl")
     assert record.metrics["sweep/best_validation_accuracy"] == 0.75
-    assert harness.lines() == ["trial 1/0  feddst lr=0.1  finished  accuracy 0.75"]
+    assert harness.lines() == ["trial 1/0  feddst lr=0.1  finished  validation_accuracy 0.75"]
 
 
 def test_non_finite_evaluations_are_displayed(harness: CallbackHarness) -> None:
