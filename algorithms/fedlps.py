@@ -18,10 +18,10 @@ model, whose FLOPs are counted, so that dropped units can return. As in the publ
 model for this pass, whatever its capability; a device with too little memory for the dense model fails. Between two
 choices the client trains a smaller dense model, residual couplings included. Units are parts that can be cut exactly:
 hidden units of an LSTM, not gate rows. The personal model is the client's latest model of the best validation accuracy
-over all its epochs, unless `keep=last`, because a submodel of few units can fail in a round. Before its first participation a client uses the
-global model. The bandit is orchestrator/fleet/ratio.py, its cost the task's emulated time over the dense model's.
-`average=mean_delta` (the code's) averages changes over all clients; `per_unit` averages each coordinate over the
-clients that have it.
+over all its epochs, unless `keep=last`, because a submodel of few units can fail in a round. Before its first
+participation a client uses the global model. The bandit is orchestrator/fleet/ratio.py, its cost the task's emulated
+time over the dense model's. `average=mean_delta` (the code's) averages changes over all clients; `per_unit` averages
+each coordinate over the clients that have it.
 """
 
 from collections.abc import Mapping

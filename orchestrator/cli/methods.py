@@ -68,8 +68,6 @@ def retime_command(
         float | None,
         typer.Option(
             metavar="SHARE",
-            min=0.0,
-            max=1.0,
             help="Share of the masked FLOPs whose time the devices save, 0 to 1. If not given: as in the run.",
         ),
     ] = None,

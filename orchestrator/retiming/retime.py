@@ -177,6 +177,10 @@ def _fleet_and_population(
     name: str, config: ExperimentConfig, redraw: bool, sparse_efficiency: float | None
 ) -> tuple[Fleet, Population]:
     """Return the fleet of this name, and the devices that it gives to the run's clients."""
+    if sparse_efficiency is not None and not 0.0 <= sparse_efficiency <= 1.0:
+        raise RequestError(
+            "--sparse-efficiency", sparse_efficiency, "it is no share", "give a number from 0 to 1"
+        )
     try:
         fleet = get_fleet(name, sparse_efficiency)
         return fleet, draw_population(fleet, config.fleet.num_clients, config.seed, redraw=redraw)

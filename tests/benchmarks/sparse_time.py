@@ -15,7 +15,8 @@ from orchestrator.tracking.record import read_records
 from tests.support.runs import drive, fresh
 
 EXPERIMENT = (
-    "model.name=cnn",
+    "model.name=cnn_mnist",
+    "data.image_size=28",
     "fleet.num_clients=20",
     "training.clients_per_round=5",
     "training.local_epochs=5",
