@@ -21,9 +21,9 @@ EXPERIMENT = (
     "algorithm.name=feddst",
     "fleet.num_clients=20",
     "training.clients_per_round=5",
-    "training.local_epochs=2",
-    "training.rounds=12",
-    "training.eval_every=12",
+    "training.local_epochs=4",
+    "training.rounds=6",
+    "training.eval_every=6",
 )
 TEST, VALIDATION = "eval/accuracy", "validation/accuracy"
 
@@ -52,9 +52,9 @@ def accuracies(configuration: tuple[str, ...], seed: int) -> dict[str, float]:
 def main() -> None:
     """Print the table, and one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--searches", type=int, default=10)
-    parser.add_argument("--configurations", type=int, default=16)
-    parser.add_argument("--fresh-seeds", type=int, default=4)
+    parser.add_argument("--searches", type=int, default=8)
+    parser.add_argument("--configurations", type=int, default=12)
+    parser.add_argument("--fresh-seeds", type=int, default=3)
     arguments = parser.parse_args()
     reported: dict[str, list[float]] = {TEST: [], VALIDATION: []}
     measured: dict[str, list[float]] = {TEST: [], VALIDATION: []}

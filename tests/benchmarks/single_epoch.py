@@ -23,10 +23,10 @@ EXPERIMENT = (
     "fleet.num_clients=20",
     "training.clients_per_round=5",
     "training.local_epochs=1",
-    "training.rounds=40",
-    "training.eval_every=40",
+    "training.rounds=20",
+    "training.eval_every=20",
     "algorithm.alpha=0.2",
-    "algorithm.readjust_every=5",
+    "algorithm.readjust_every=3",
 )
 PLACES = {"in the middle (default)": "null", "after the epoch": "1"}
 
@@ -55,7 +55,7 @@ def measure(place: str, seed: int) -> dict[str, float]:
 def main() -> None:
     """Print a line for each place, with means over the seeds, and one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     found = {}
     for name, place in PLACES.items():
