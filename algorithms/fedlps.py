@@ -42,6 +42,7 @@ from orchestrator.method import (
     Capabilities,
     ClientRatio,
     ClientTask,
+    ItemForm,
     KeptUnits,
     LocalRun,
     ModelValues,
@@ -225,6 +226,11 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
     def pack(self, run: LocalRun[FedLPSClient]) -> Payload:
         """The submodel and the bits of its units."""
         return (*super().pack(run), Bits(_UNITS, self._bits(run).numpy()))
+
+    def upload_items(self, task: ClientTask) -> Mapping[str, ItemForm]:
+        """The submodel and one bit for each unit."""
+        num_units = sum(group.num_units for group in self.setting.units)
+        return {**super().upload_items(task), _UNITS: ItemForm(kinds=(Bits,), size=num_units)}
 
     def personal(self, run: LocalRun[FedLPSClient]) -> None:
         """The client's own submodel, or the global model before its first participation."""

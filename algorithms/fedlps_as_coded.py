@@ -20,6 +20,7 @@ on every data set. FLOPs do not include the importance's, and use the mask of ea
 Clients send the rows as bits, which are counted; the code does not count them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, final
 
@@ -45,6 +46,7 @@ from orchestrator.method import (
     ClientTask,
     ConfigError,
     Dense,
+    ItemForm,
     LocalRun,
     ModelValues,
     Payload,
@@ -198,6 +200,11 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
         values = run.values.detach().cpu()[self._mask(rows)]
         return Dense(MODEL_ITEM, values.numpy()), Bits(_ROWS, rows.numpy())
 
+    def upload_items(self, task: ClientTask) -> Mapping[str, ItemForm]:
+        """The kept rows and one bit for each row."""
+        num_rows = sum(segment.shape[0] for segment in self._rows)
+        return {**super().upload_items(task), _ROWS: ItemForm(kinds=(Bits,), size=num_rows)}
+
     def personal(self, run: LocalRun[CodedClient]) -> None:
         """The personal model, or the global one."""
         run.load(run.state.personal if run.state.has_personal else run.start, None)
@@ -237,6 +244,6 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
             target = torch.sigmoid(norms).mean()
             into.copy_(2.0 * self.config.penalty / len(q) * (q - target))
         training = self.setting.training
-        lr = training.lr * training.lr_decay**run.task.round_idx
+        lr = training.lr_at(run.task.round_idx)
         step = gradient * rows + training.weight_decay * scratch.importance
         scratch.importance = scratch.importance - lr * step

@@ -18,6 +18,7 @@ scores are trained by Adam at `score_lr`, which starts without moments in each r
 their moments. FLOPs count as dense, because every score needs its gradient and each batch samples a new mask.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import e, prod, sqrt
@@ -37,12 +38,12 @@ from orchestrator.method import (
     Bits,
     ClientTask,
     Dense,
+    ItemForm,
     LocalRun,
     Payload,
     ServerState,
     Traits,
     find_values,
-    require_size,
     stream,
 )
 
@@ -171,10 +172,12 @@ class FedPM(Algorithm[FedPMState, None]):
         bits = torch.bernoulli(torch.sigmoid(run.scratch(FedPMScores).values)).bool()
         return (Bits(_MASK, self.setting.layout.restrict(bits).cpu().numpy()), *self._statistics(run.values))
 
-    def check_items(self, items: Payload, task: ClientTask) -> None:
-        """Check the sizes of the bits and of the running statistics."""
-        require_size(items, _MASK, self.setting.layout.num_maskable)
-        require_size(items, _STATISTICS, self.setting.layout.size - self.setting.layout.num_trainable)
+    def upload_items(self, task: ClientTask) -> Mapping[str, ItemForm]:
+        """The bits, and the running statistics if the model has any."""
+        forms = {_MASK: ItemForm(kinds=(Bits,), size=self.setting.layout.num_maskable)}
+        if num_statistics := self.setting.layout.size - self.setting.layout.num_trainable:
+            forms[_STATISTICS] = ItemForm(kinds=(Dense,), size=num_statistics)
+        return forms
 
     def weight(self, num_examples: int) -> float:
         """All clients have the same weight."""

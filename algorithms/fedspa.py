@@ -22,6 +22,7 @@ FedProx's term, which the paper does not have, and with a moving `sparsity.sched
 round when it trains in that round.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import ceil
 from typing import ClassVar, Literal, final
@@ -38,6 +39,7 @@ from orchestrator.method import (
     ClientMaskAlgorithm,
     ClientTask,
     ConfigError,
+    ItemForm,
     LocalRun,
     Payload,
     Traits,
@@ -46,7 +48,6 @@ from orchestrator.method import (
     grow_top,
     keep_top,
     random_mask,
-    require_size,
     stream,
 )
 
@@ -173,6 +174,7 @@ class FedSpa(ClientMaskAlgorithm[ClientMask]):
             return model
         return (*model, Bits(_NEXT_MASK, self.setting.layout.restrict(run.state.mask).numpy()))
 
-    def check_items(self, items: Payload, task: ClientTask) -> None:
-        """Check the size of the next mask. The server only counts its bytes."""
-        require_size(items, _NEXT_MASK, self.setting.layout.num_maskable)
+    def upload_items(self, task: ClientTask) -> Mapping[str, ItemForm]:
+        """The model, and sometimes the next mask, of which the server only counts the bytes."""
+        next_mask = ItemForm(kinds=(Bits,), size=self.setting.layout.num_maskable, required=False)
+        return {**super().upload_items(task), _NEXT_MASK: next_mask}

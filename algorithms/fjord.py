@@ -32,7 +32,6 @@ from orchestrator.method import (
     ConfigError,
     KeptUnits,
     LocalRun,
-    Payload,
     StructuredAlgorithm,
     StructuredConfig,
     Traits,
@@ -126,10 +125,6 @@ class FjORD(StructuredAlgorithm[ClientRatio]):
         else:
             run.backward_submodel(batch, self.prefix(width))
         run.apply_gradient()
-
-    def pack(self, run: LocalRun[ClientRatio]) -> Payload:
-        """The p_max model."""
-        return (*super().pack(run), *self.report(run))
 
     def _distill(self, run: LocalRun[ClientRatio], batch: Batch, kept: KeptUnits) -> None:
         """Leave the gradient of both widths in `run.grad`."""

@@ -10,6 +10,7 @@ default all clients train in every round, and `training.clients_per_round` has n
 trains only the sampled clients, as other methods do.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, final
 
@@ -20,6 +21,8 @@ from torch import Tensor
 from orchestrator.method import (
     Algorithm,
     AlgorithmConfig,
+    ClientTask,
+    ItemForm,
     LocalRun,
     Payload,
     RoundPlan,
@@ -74,6 +77,10 @@ class Local(Algorithm[ServerState, LocalClient]):
     def after_train(self, run: LocalRun[LocalClient]) -> None:
         """Store the trained model in the client's state."""
         run.state = replace(run.state, params=run.values.detach().cpu().clone())
+
+    def upload_items(self, task: ClientTask) -> Mapping[str, ItemForm]:
+        """Nothing."""
+        return {}
 
     def pack(self, run: LocalRun[LocalClient]) -> Payload:
         """Nothing."""

@@ -22,6 +22,7 @@ that a model comes down to its cap step by step. Regrown weights start at 0; `re
 that the server had there, as the code does (within the first stage: 0).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from typing import ClassVar, Literal, final
@@ -34,6 +35,8 @@ from torch import Tensor
 
 from algorithms._prunefl_gain_per_cost import adjust_mask
 from orchestrator.method import (
+    MODEL_FORM,
+    MODEL_ITEM,
     Aggregate,
     Algorithm,
     AlgorithmConfig,
@@ -43,13 +46,13 @@ from orchestrator.method import (
     ClientTask,
     ConfigError,
     Dense,
+    ItemForm,
     LocalRun,
     Payload,
     RoundPlan,
     ServerState,
     Traits,
     accuracy,
-    require_size,
 )
 
 MASK, SQUARES = "mask", "squared_gradient"
@@ -264,10 +267,16 @@ class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
         run.state = self.init_client(run.task.client_id)
         return (*super().pack(run), squares)
 
-    def check_items(self, items: Payload, task: ClientTask) -> None:
-        """The first stage's mask, and in a round that adjusts the squares of all gradients."""
-        require_size(items, MASK, self.setting.layout.num_maskable)
-        require_size(items, SQUARES, self.setting.layout.num_trainable)
+    def upload_items(self, task: ClientTask) -> Mapping[str, ItemForm]:
+        """The model or the mask of the first stage; later the model, with all squares in a round that adjusts."""
+        if task.kind == "probe":
+            if self.config.initial_weights == "trained":
+                return {MODEL_ITEM: MODEL_FORM}
+            return {MASK: ItemForm(kinds=(Bits,), size=self.setting.layout.num_maskable)}
+        forms = dict(super().upload_items(task))
+        if self.adjusts(task.round_idx):
+            forms[SQUARES] = ItemForm(kinds=(Dense,), size=self.setting.layout.num_trainable)
+        return forms
 
     def server_update(self, state: PruneFLState, aggregate: Aggregate, round_idx: int) -> PruneFLState:
         """Average, and adjust the mask in the rounds that `adjusts` selects."""

@@ -15,6 +15,7 @@ every layer connected; the paper does not ensure this. The gradient is taken in 
 has no statistics of data yet.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, final
 
 import torch
@@ -29,6 +30,7 @@ from orchestrator.method import (
     ClientTask,
     ConfigError,
     Dense,
+    ItemForm,
     LocalRun,
     Payload,
     RoundPlan,
@@ -37,7 +39,6 @@ from orchestrator.method import (
     exact_share,
     keep_top_overall,
     reject_empty_layers,
-    require_size,
 )
 
 _SENSITIVITY = "sensitivity"
@@ -117,9 +118,11 @@ class SNIP(Algorithm[ServerState, None]):
         score = (total / self.config.batches * run.values[: total.numel()]).abs().cpu()
         return (Dense(_SENSITIVITY, self.setting.layout.restrict(score).numpy()),)
 
-    def check_items(self, items: Payload, task: ClientTask) -> None:
-        """The sensitivities of all maskable weights."""
-        require_size(items, _SENSITIVITY, self.setting.layout.num_maskable)
+    def upload_items(self, task: ClientTask) -> Mapping[str, ItemForm]:
+        """The sensitivities of all maskable weights from a probe, the model from training."""
+        if task.kind == "probe":
+            return {_SENSITIVITY: ItemForm(kinds=(Dense,), size=self.setting.layout.num_maskable)}
+        return super().upload_items(task)
 
     def probe_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
         """Install the mask of the averaged scores."""

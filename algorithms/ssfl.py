@@ -18,6 +18,7 @@ get the mask with the first model that they train. Masks with an empty layer are
 is not implemented.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import floor
 from typing import ClassVar, Literal, final
@@ -35,6 +36,7 @@ from orchestrator.method import (
     ClientTask,
     ConfigError,
     Dense,
+    ItemForm,
     LocalRun,
     Payload,
     RoundPlan,
@@ -47,7 +49,6 @@ from orchestrator.method import (
     pack_model,
     random_mask,
     reject_empty_layers,
-    require_size,
     stream,
 )
 
@@ -168,9 +169,11 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
             score /= len(run.data)
         return (Dense(_SALIENCY, layout.restrict(score).numpy()),)
 
-    def check_items(self, items: Payload, task: ClientTask) -> None:
-        """The saliencies of all maskable weights."""
-        require_size(items, _SALIENCY, self.setting.layout.num_maskable)
+    def upload_items(self, task: ClientTask) -> Mapping[str, ItemForm]:
+        """The saliencies of all maskable weights from a probe, the model from training."""
+        if task.kind == "probe":
+            return {_SALIENCY: ItemForm(kinds=(Dense,), size=self.setting.layout.num_maskable)}
+        return super().upload_items(task)
 
     def probe_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
         """Keep the weights of largest mean score; the others are 0 from now on."""

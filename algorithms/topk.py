@@ -14,6 +14,7 @@ included; `scope=layer` ranks each tensor by itself, with the ceiling of its own
 option `residual` decides. With `wire.value_dtype=float16` the residual keeps the rounding error of the sent values.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import ClassVar, Literal, final
@@ -29,15 +30,14 @@ from orchestrator.method import (
     Capabilities,
     ClientTask,
     ConfigError,
+    ItemForm,
     LocalRun,
     Masked,
     Payload,
     ServerState,
     Traits,
-    WireError,
     as_sent,
     exact_share,
-    require_size,
     select_top,
 )
 
@@ -112,13 +112,10 @@ class TopK(Algorithm[ServerState, TopKClient]):
         run.state = TopKClient(residual=residual, last_round=task.round_idx)
         return (Masked(_UPDATE, values.numpy(), sent.numpy()),)
 
-    def check_items(self, items: Payload, task: ClientTask) -> None:
-        """Reject updates with more values than the level allows."""
-        require_size(items, _UPDATE, self.setting.layout.size)
+    def upload_items(self, task: ClientTask) -> Mapping[str, ItemForm]:
+        """The largest entries of the update, at most as many as the level allows."""
         allowed = sum(self.counts(self.density(task.round_idx, task.client_id)))
-        for item in items:
-            if isinstance(item, Masked) and item.values.size > allowed:
-                raise WireError(f"the update has {item.values.size} entries, at most {allowed} are allowed")
+        return {_UPDATE: ItemForm(kinds=(Masked,), size=self.setting.layout.size, max_values=allowed)}
 
     def decayed_residual(self, client: TopKClient, round_idx: int) -> Tensor:
         """float32[D]: the residual after the rounds that the client missed."""

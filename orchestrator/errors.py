@@ -80,7 +80,7 @@ class ActorsLostError(SparsefleetError):
 
 
 class RoundError(SparsefleetError):
-    """A round ended with fewer usable updates than the failure policy accepts."""
+    """A round ended with too few usable updates, or with a server state that is not finite."""
 
 
 def one_line(error: Exception | str) -> str:

@@ -9,11 +9,13 @@ A method imports from this module and from nowhere else in the package. Names th
 | --- | --- |
 | the contract | Algorithm, AlgorithmConfig, Capabilities, Traits, ServerState, ConfigError, WireError |
 | one task in progress | LocalRun, Batch, ClientTask, RoundPlan, Adam, accuracy, batch_sizes, fine_tune |
-| what travels | Payload, Dense, Masked, Bits, Scalar, Bool, MODEL_ITEM, ModelValues, pack_model, unpack_model, find_model, find_bits, find_values, require_size, check_size, as_sent |
+| what travels | Payload, Dense, Masked, Bits, Scalar, Bool, MODEL_ITEM, ModelValues, pack_model, unpack_model, find_model, find_bits, find_values, MODEL_FORM, ItemForm, check_size, as_sent |
 | averages | Aggregate, Aggregator, AGGREGATORS |
 | random numbers | stream |
 | masks and densities | allocate, SparsityConfig, AllocationKind, initial_mask, magnitude_mask, random_mask, prune_share, mask_distance, reject_empty_layers, largest_sparsity, exact_share, keep_top, keep_top_overall, grow_top, select_top, cosine_anneal |
 | clients with masks of their own | ClientMask, ClientMaskAlgorithm, ROUNDING |
+| personal heads | PersonalHeadAlgorithm, PersonalHeadConfig, PersonalHead |
+| adaptive server steps | AdaptiveServerAlgorithm |
 | submodels | StructuredAlgorithm, StructuredConfig, CompensatedAlgorithm, CompensatedConfig, ClientRatio, RatioPolicy, KeptUnits, UnitGroup, first_units, unit_sums, units_to_bits, bits_to_units, LARGEST_DROP, ucbv_index, utility |
 | the flat vector | ParameterLayout, Segment |
 """  # noqa: E501
@@ -22,8 +24,14 @@ from orchestrator.config.sections import AlgorithmConfig, AllocationKind, Sparsi
 from orchestrator.errors import ConfigError, WireError
 from orchestrator.federation.aggregate import AGGREGATORS, Aggregate, Aggregator
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.bases.adaptive_server import AdaptiveServerAlgorithm
 from orchestrator.federation.bases.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.bases.compensated import CompensatedAlgorithm, CompensatedConfig
+from orchestrator.federation.bases.personal_head import (
+    PersonalHead,
+    PersonalHeadAlgorithm,
+    PersonalHeadConfig,
+)
 from orchestrator.federation.bases.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
 from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.evaluate import accuracy
@@ -36,9 +44,9 @@ from orchestrator.federation.exchange import (
     find_model,
     find_values,
     pack_model,
-    require_size,
     unpack_model,
 )
+from orchestrator.federation.item_form import MODEL_FORM, ItemForm
 from orchestrator.federation.local.batches import batch_sizes
 from orchestrator.federation.local.environment import Batch
 from orchestrator.federation.local.optimizers import Adam
@@ -74,9 +82,11 @@ from orchestrator.sparsity.scores import grow_top, keep_top, keep_top_overall, s
 __all__ = [
     "AGGREGATORS",
     "LARGEST_DROP",
+    "MODEL_FORM",
     "MODEL_ITEM",
     "ROUNDING",
     "Adam",
+    "AdaptiveServerAlgorithm",
     "Aggregate",
     "Aggregator",
     "Algorithm",
@@ -94,12 +104,16 @@ __all__ = [
     "CompensatedConfig",
     "ConfigError",
     "Dense",
+    "ItemForm",
     "KeptUnits",
     "LocalRun",
     "Masked",
     "ModelValues",
     "ParameterLayout",
     "Payload",
+    "PersonalHead",
+    "PersonalHeadAlgorithm",
+    "PersonalHeadConfig",
     "RatioPolicy",
     "RoundPlan",
     "Scalar",
@@ -135,7 +149,6 @@ __all__ = [
     "prune_share",
     "random_mask",
     "reject_empty_layers",
-    "require_size",
     "select_top",
     "stream",
     "ucbv_index",

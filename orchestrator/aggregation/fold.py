@@ -79,15 +79,19 @@ class Fold:
     def finish(self, server: Tensor, seconds: float, *, waited_s: float = 0.0) -> PhaseResult:
         """The result; coordinates that no client trained keep the values of the server's float32[D] model.
 
-        Raises RoundError when fewer updates count than `runtime.min_clients`.
+        Raises RoundError when fewer updates count than `runtime.min_clients`, or none of them has a weight.
         """
         config = self._experiment.config
         if self.num_used < (least := config.runtime.min_clients):
             raise RoundError(
                 f"round {self._round_idx} has {self.num_used} updates, runtime.min_clients={least}: {self._causes()}"
             )
+        try:
+            aggregate = self._aggregator.finish(server)
+        except ValueError as error:
+            raise RoundError(f"round {self._round_idx}: {error}") from error
         return PhaseResult(
-            aggregate=self._aggregator.finish(server),
+            aggregate=aggregate,
             seconds=seconds,
             events=self.events,
             failures=self.failures,

@@ -187,6 +187,10 @@ class TrainingConfig(Section):
     clip_norm: float | None = Field(None, gt=0.0, description="largest gradient norm; None: no clipping")
     eval_every: Positive = Field(1, description="evaluate every this many rounds and after the last round")
 
+    def lr_at(self, round_idx: int) -> float:
+        """Local learning rate of a round: lr * lr_decay ** round_idx."""
+        return self.lr * self.lr_decay**round_idx
+
 
 class EvaluationConfig(Section):
     """What an evaluation measures besides the accuracy of the global model."""

@@ -49,7 +49,7 @@ def check_updates_are_accepted(experiment: Experiment) -> None:
     for recorded in phases(recorded_rounds(experiment)):
         for job, update, received in zip(recorded.jobs, recorded.updates, recorded.received, strict=True):
             try:
-                checked(experiment.algorithm, job, update, received)
+                checked(experiment, job, update, received)
             except WireError as error:
                 require(False, f"round {recorded.round_idx}: the server rejects an update: {error}")
 

@@ -179,5 +179,13 @@ class ClientRunner:
             train_flops_dense=result.train_flops_dense,
             unmasked_flops=result.unmasked_flops,
             client_state=result.client_state,
-            metrics=result.metrics,
+            metrics={name: _number(name, value) for name, value in result.metrics.items()},
         )
+
+
+def _number(name: str, value: object) -> float:
+    """A metric as a float. Raises TypeError, with the metric's name, for a value that is not one number."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"metric {name!r} is {value!r}, expected one number") from error

@@ -92,7 +92,8 @@ class Aggregator(ABC):
 
         Raises ValueError if there are no contributions, or only contributions of weight 0.
         """
-        if self._num_updates == 0 or (self._weighted is not None and self._total_weight <= 0):
+        weights = [*self._extra_weights.values(), *([] if self._weighted is None else [self._total_weight])]
+        if self._num_updates == 0 or any(weight <= 0 for weight in weights):
             raise ValueError("nothing to aggregate: no contribution with a positive weight")
         extras = {name: total / self._extra_weights[name] for name, total in self._extras.items()}
         values, coverage = server.to(torch.float64), torch.zeros_like(server, dtype=torch.float64)

@@ -26,7 +26,8 @@ from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import AGGREGATORS, Aggregate, Aggregator
 from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.exchange import ModelValues, pack_model, unpack_model
+from orchestrator.federation.exchange import MODEL_ITEM, ModelValues, pack_model, unpack_model
+from orchestrator.federation.item_form import MODEL_FORM, ItemForm
 from orchestrator.federation.local.environment import Batch
 from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.local.training import train
@@ -253,11 +254,13 @@ class Algorithm(Generic[S, C]):
         """What the client uploads: its values under its mask."""
         return (pack_model(self.setting.layout, run.values, run.mask),)
 
-    def check_items(self, items: Payload, task: ClientTask) -> None:
-        """Raise WireError for uploaded items, other than the model, that `pack` or `on_probe` would not send.
+    def upload_items(self, task: ClientTask) -> Mapping[str, ItemForm]:
+        """The items that the client uploads for this task, by name: the model after training, nothing after a probe.
 
-        The default checks nothing. An average needs items of the same size in all uploads; `require_size` checks this.
+        The server rejects updates with other items. A method whose `pack` or `on_probe` sends more items names them
+        here; an average needs items of the same size in all uploads.
         """
+        return {MODEL_ITEM: MODEL_FORM} if task.kind == "train" else {}
 
     def aggregator(self) -> Aggregator:
         """An empty aggregator for one phase of a round."""

@@ -80,25 +80,6 @@ def find_values(payload: Payload, name: str) -> Float32:
     raise WireError(f"the payload has no values {name!r}, only {[item.name for item in payload]}")
 
 
-def require_size(items: Payload, name: str, size: int) -> None:
-    """Raise WireError if an item with this name does not have `size` entries, or its values do not fit its mask."""
-    sizes: tuple[int, ...]
-    for item in items:
-        if item.name != name:
-            continue
-        match item:
-            case Dense():
-                sizes = (item.values.size,)
-            case Bits():
-                sizes = (item.bits.size,)
-            case Masked():
-                sizes = (item.mask.size, item.mask.size - int(item.mask.sum()) + item.values.size)
-            case _:
-                raise WireError(f"item {name!r} is a number, not a vector")
-        if set(sizes) != {size}:
-            raise WireError(f"item {name!r} has {sizes[-1]} entries, expected {size}")
-
-
 def known_masks(layout: ParameterLayout, mask: Tensor | None) -> dict[str, Bool]:
     """The shared masks by item name, for a bool[D] mask of the model that both ends know."""
     return {} if mask is None else {MODEL_ITEM: layout.restrict(mask).numpy()}

@@ -4,7 +4,7 @@ A wrong update may come from a faulty device, from a training that diverged, or 
 such an update from a sum to which it was added. A rejected update is a failure of its client.
 """
 
-import math
+from collections.abc import Mapping
 from traceback import format_exc
 from typing import Any
 
@@ -18,6 +18,7 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import AnyAlgorithm
 from orchestrator.federation.client_event import participation
 from orchestrator.federation.exchange import ModelValues, known_masks, without_model
+from orchestrator.federation.item_form import ItemForm, require_forms
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientFailure, ClientScore, ClientUpdate, Outcome
 from orchestrator.models.parameters import ParameterLayout
@@ -28,6 +29,10 @@ from orchestrator.sparsity.wire import decode
 
 #: an update may contain this many vectors of the model's size, and this many further values
 _MAX_VECTORS, _MAX_FURTHER_VALUES = 16, 1 << 16
+#: FLOPs of a task: more than a GPU of today computes in thirty years; and metrics of an update
+_MAX_FLOPS, _MAX_METRICS = 1e24, 256
+#: the answer to a `loss` task
+LOSS_FORMS = {"loss": ItemForm(kinds=(Scalar,))}
 
 
 def admit(
@@ -44,7 +49,7 @@ def admit(
     assert isinstance(outcome, ClientUpdate)
     task, received = request.task, broadcast.received_by(request)
     try:
-        model, items = checked(experiment.algorithm, request, outcome, received)
+        model, items = checked(experiment, request, outcome, received)
     except Exception as error:  # a method's `unpack` gets whatever a client sends
         return _rejected(task, error)
     profile = experiment.setting.profile_of(task.client_id, task.round_idx)
@@ -61,20 +66,21 @@ def admit(
 
 
 def checked(
-    algorithm: AnyAlgorithm, request: TaskRequest, update: ClientUpdate[Any], received: ModelValues | None
+    experiment: Experiment, request: TaskRequest, update: ClientUpdate[Any], received: ModelValues | None
 ) -> tuple[ModelValues | None, Payload]:
     """The model in an update and its other items, for a client that received this model.
 
     Raises WireError for a wrong update. A method's `unpack` may raise other errors for a payload of another form.
     """
-    task = request.task
+    algorithm, task = experiment.algorithm, request.task
+    _require_answer(task, update)
+    _require_counts(update, len(experiment.partition.train[task.client_id]))
+    _require_metrics(update)
     payload = _decoded(algorithm, task, update, received)
     model = None if task.kind == "loss" else algorithm.unpack(payload, task, request.client_state)
     if model is not None and task.kind == "train":
         _require_mask(algorithm, task, received, model)
-    items = without_model(payload)
-    algorithm.check_items(items, task)
-    return model, items
+    return model, without_model(payload)
 
 
 def admit_score(request: TaskRequest, outcome: Outcome[Any]) -> ClientScore | ClientFailure:
@@ -92,17 +98,14 @@ def admit_score(request: TaskRequest, outcome: Outcome[Any]) -> ClientScore | Cl
 def _decoded(
     algorithm: AnyAlgorithm, task: ClientTask, update: ClientUpdate[Any], received: ModelValues | None
 ) -> Payload:
-    """The payload of an update. Raises WireError for another task's answer and for values that are not finite."""
+    """The payload of an update. Raises WireError for items of another form and for values that are not finite."""
     layout = algorithm.setting.layout
-    _require_answer(task, update)
-    _require_counts(update)
     known = known_masks(layout, None if received is None else received.mask)
     max_elements = _MAX_VECTORS * layout.size + _MAX_FURTHER_VALUES
     payload = decode(update.buffer, known_masks=known, max_elements=max_elements)
+    require_forms(payload, LOSS_FORMS if task.kind == "loss" else algorithm.upload_items(task))
     for item in payload:
         _require_finite(item)
-    if task.kind == "loss" and [type(item) for item in payload] != [Scalar]:
-        raise WireError("the update is not a single loss")
     return payload
 
 
@@ -125,11 +128,26 @@ def _rejected(task: ClientTask, error: Exception) -> ClientFailure:
     )
 
 
-def _require_counts(update: ClientUpdate[Any]) -> None:
-    for name in ("num_examples", "train_flops", "train_flops_dense", "unmasked_flops"):
+def _require_counts(update: ClientUpdate[Any], num_samples: int) -> None:
+    """Raise WireError for another number of samples than the client has, and for FLOPs out of range."""
+    if type(update.num_examples) is not int or update.num_examples != num_samples:
+        raise WireError(
+            f"the update's num_examples is {update.num_examples!r}; the client has {num_samples} samples"
+        )
+    for name in ("train_flops", "train_flops_dense", "unmasked_flops"):
         value = getattr(update, name)
-        if not (math.isfinite(value) and value >= 0):
-            raise WireError(f"the update's {name} is {value}")
+        if type(value) not in (int, float) or not 0 <= value <= _MAX_FLOPS:
+            raise WireError(f"the update's {name} is {value!r}, expected a number from 0 to {_MAX_FLOPS:.0e}")
+
+
+def _require_metrics(update: ClientUpdate[Any]) -> None:
+    """Raise WireError for metrics that are not a small mapping from names to floats."""
+    metrics = update.metrics
+    if not isinstance(metrics, Mapping) or len(metrics) > _MAX_METRICS:
+        raise WireError(f"the update's metrics are no mapping of at most {_MAX_METRICS} numbers")
+    for name, value in metrics.items():
+        if type(name) is not str or type(value) is not float:
+            raise WireError(f"the update's metric {name!r} is {value!r}, expected a float")
 
 
 def _require_finite(item: Item) -> None:

@@ -34,6 +34,7 @@ from orchestrator.rounds.evaluator import Evaluator, sparsity_metrics, spread_sc
 from orchestrator.rounds.phase import PhaseRunner
 from orchestrator.rounds.protocol import RoundInProgress, Rounds
 from orchestrator.rounds.scoring import Scoring
+from orchestrator.rounds.state_check import require_finite_state
 from orchestrator.rounds.synchronous import SynchronousRounds
 from orchestrator.storage.checkpoints.checkpoint import Checkpoint, Templates
 from orchestrator.storage.checkpoints.client_memory import ClientMemory
@@ -162,6 +163,7 @@ class Driver:
         round_idx, state = started.round_idx, started.state
         training = self._rounds.end(started)
         next_state = self._algorithm.server_update(state, training.aggregate, round_idx)
+        require_finite_state(next_state, round_idx)
         last = self._is_last(round_idx)
         scoring = None
         plan = self._evaluator.plan(round_idx, last=last)

@@ -16,6 +16,7 @@ from orchestrator.rounds.cutoff import Cutoff
 from orchestrator.rounds.phase import PhaseRunner, SubmittedTasks
 from orchestrator.rounds.protocol import RoundInProgress
 from orchestrator.rounds.sampler import CohortSampler
+from orchestrator.rounds.state_check import require_finite_state
 from orchestrator.sparsity.payload import Scalar
 from orchestrator.storage.checkpoints.client_memory import ClientMemory
 from orchestrator.storage.checkpoints.in_flight import InFlightTask
@@ -48,6 +49,7 @@ class SynchronousRounds:
             submitted = self._submit(plan, state, broadcast, start_s)
             phases.append(self._phases.fold_all(submitted))
             state = self._algorithm.probe_update(state, phases[-1].aggregate, round_idx)
+            require_finite_state(state, round_idx)
             start_s, broadcast = start_s + phases[-1].seconds, None
         if self._sampler.needs_losses:
             submitted = self._submit(RoundPlan.of(round_idx, cohort, "loss"), state, broadcast, start_s)

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from orchestrator.sparsity.payload import Scalar
 from orchestrator.sparsity.wire import encode
 from orchestrator.storage.checkpoints.pointer import pointer_name
-from tests.fuzz import commits, configs, wire
+from tests.fuzz import commits, configs, updates, wire
 from tests.fuzz.tally import MIB, Tally, command
 
 
@@ -34,6 +35,23 @@ def test_damaged_checkpoints_give_no_finding() -> None:
 def test_damaged_configs_give_no_finding() -> None:
     tally = _ended(configs.fuzz(11, 60), 60)
     assert set(tally.outcomes) == {"rejected", "valid"}
+
+
+def test_hostile_updates_give_no_finding() -> None:
+    *_, tally = updates.fuzz(11, 100)
+    assert tally.findings == []
+    assert tally.num_inputs >= 100
+    assert set(tally.outcomes) <= set(updates.KINDS)
+
+
+def test_admitted_hostile_update_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that the driver cannot detect: other values of the right number."""
+    half = lambda rng, item: (replace(item, values=item.values * np.float32(0.5)),)  # noqa: E731
+    monkeypatch.setattr(updates, "KINDS", {"half": updates._with_item(half)})
+    tally = Tally()
+    updates.run(tally, "fedavg", "retry", np.random.default_rng(0), "half")
+    assert any("failures" in finding for finding in tally.findings)
+    assert any("other parameters" in finding for finding in tally.findings)
 
 
 def test_accepted_changed_buffer_is_a_finding() -> None:

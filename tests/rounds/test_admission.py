@@ -2,13 +2,17 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.errors import WireError
 from orchestrator.experiment.experiment import Experiment
+from orchestrator.federation.exchange import known_masks
 from orchestrator.rounds.admission import checked
+from orchestrator.sparsity.payload import Bits, Dense, Payload, Scalar
+from orchestrator.sparsity.wire import decode, encode
 from tests.support.runs import prepared
 
 
@@ -31,7 +35,7 @@ def test_upload_may_be_as_dense_as_the_received_model(
     for request, update, received in zip(
         dense_round.jobs, dense_round.updates, dense_round.received, strict=True
     ):
-        model, _ = checked(experiment.algorithm, request, update, received)
+        model, _ = checked(experiment, request, update, received)
         assert model is not None
         assert experiment.setting.layout.density(model.mask) == 1.0
 
@@ -39,15 +43,64 @@ def test_upload_may_be_as_dense_as_the_received_model(
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"round_idx": 5}, "round_idx is 5"),
-        ({"client_id": 77}, "client_id is 77"),
-        ({"num_examples": -1}, "num_examples is -1"),
-        ({"train_flops": float("nan")}, "train_flops is nan"),
+        ({"round_idx": 5}, "round_idx"),
+        ({"client_id": 77}, "client_id"),
+        ({"num_examples": -1}, "num_examples"),
+        ({"num_examples": 0}, "num_examples"),
+        ({"num_examples": 10**18}, "num_examples"),
+        ({"num_examples": 2**63}, "num_examples"),
+        ({"num_examples": 1.7e308}, "num_examples"),
+        ({"num_examples": None}, "num_examples"),
+        ({"num_examples": np.int64(40)}, "num_examples"),
+        ({"train_flops": float("nan")}, "train_flops"),
+        ({"train_flops": 1.7e308}, "train_flops"),
+        ({"train_flops": "many"}, "train_flops"),
+        ({"train_flops": True}, "train_flops"),
+        ({"train_flops_dense": -1.0}, "train_flops_dense"),
+        ({"unmasked_flops": float("inf")}, "unmasked_flops"),
+        ({"unmasked_flops": -1.0}, "unmasked_flops"),
+        ({"metrics": None}, "metrics"),
+        ({"metrics": {"loss": None}}, "loss"),
+        ({"metrics": {"loss": np.float32(1.0)}}, "loss"),
+        ({"metrics": {"loss": torch.tensor(1.0)}}, "loss"),
+        ({"metrics": {3: 1.0}}, "3"),
+        ({"metrics": {str(i): 1.0 for i in range(1000)}}, "metrics"),
     ],
 )
-def test_wrong_update_is_rejected_by_name(
-    experiment: Experiment, dense_round: RecordedRound, changes: dict[str, float], named: str
+def test_field_out_of_bounds_is_rejected_by_name(
+    experiment: Experiment, dense_round: RecordedRound, changes: dict[str, object], named: str
 ) -> None:
     request, update, received = dense_round.jobs[0], dense_round.updates[0], dense_round.received[0]
     with pytest.raises(WireError, match=named):
-        checked(experiment.algorithm, request, replace(update, **changes), received)
+        checked(experiment, request, replace(update, **changes), received)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        (),
+        (Scalar("theta", 1.0),),
+        (Dense("other", np.zeros(3, np.float32)),),
+        (Bits("theta", np.ones(3, np.bool_)),),
+    ],
+)
+def test_update_without_a_model_is_rejected(
+    experiment: Experiment, dense_round: RecordedRound, payload: Payload
+) -> None:
+    request, update, received = dense_round.jobs[0], dense_round.updates[0], dense_round.received[0]
+    with pytest.raises(WireError):
+        checked(experiment, request, replace(update, buffer=encoded(payload)), received)
+
+
+def test_update_with_one_more_item_is_rejected(experiment: Experiment, dense_round: RecordedRound) -> None:
+    request, update, received = dense_round.jobs[0], dense_round.updates[0], dense_round.received[0]
+    assert received is not None
+    known = known_masks(experiment.setting.layout, received.mask)
+    payload = (*decode(update.buffer, known_masks=known), Scalar("extra", 1.0))
+    buffer = np.frombuffer(encode(payload, known_masks=known), dtype=np.uint8)
+    with pytest.raises(WireError, match="'extra'"):
+        checked(experiment, request, replace(update, buffer=buffer), received)
+
+
+def encoded(payload: Payload) -> np.ndarray:
+    return np.frombuffer(encode(payload), dtype=np.uint8)

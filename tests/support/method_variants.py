@@ -23,6 +23,9 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     ),
     "feddst, running statistics": ("feddst", {"model.name": "tests.support.fakes:normalised_net"}),
     "fedavgm, running statistics": ("fedavgm", {"model.name": "tests.support.fakes:normalised_net"}),
+    "perfedavg, hessian-free": ("perfedavg", {"algorithm.meta_gradient": "hessian_free"}),
+    "pfedme, running statistics": ("pfedme", {"model.name": "tests.support.fakes:normalised_net"}),
+    "fedrep, running statistics": ("fedrep", {"model.name": "tests.support.fakes:normalised_net"}),
     "lotteryfl": ("lotteryfl", {"data.validation_fraction": 0.3}),
     "lotteryfl, device levels": (
         "lotteryfl",

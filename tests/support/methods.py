@@ -1,5 +1,6 @@
 """Methods that tests name as `tests.support.methods:Class`: one with state everywhere, some that misbehave."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, final
 
@@ -13,6 +14,7 @@ from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.exchange import pack_model
+from orchestrator.federation.item_form import ItemForm
 from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.seeds import stream
@@ -248,6 +250,12 @@ class Asking(Algorithm[AskedState, Answered]):
         run.state = replace(run.state, num_answers=run.state.num_answers + 1)
         return (Dense("gradient", gradient.numpy()), Scalar("images", float(len(run.data))))
 
+    def upload_items(self, task: ClientTask) -> Mapping[str, ItemForm]:
+        if task.kind == "train":
+            return super().upload_items(task)
+        num_trainable = self.setting.layout.num_trainable
+        return {"gradient": ItemForm(kinds=(Dense,), size=num_trainable), "images": ItemForm(kinds=(Scalar,))}
+
     def probe_update(self, state: AskedState, aggregate: Aggregate, round_idx: int) -> AskedState:
         params = aggregate.values.clone()
         gradient = aggregate.extras["gradient"]
@@ -328,6 +336,9 @@ class Voting(Algorithm[VotedState, None]):
         k = run.task.client_id
         return Bits("votes", np.array([k % 2 == 0, k > 2, True])), Scalar("id", float(k))
 
+    def upload_items(self, task: ClientTask) -> Mapping[str, ItemForm]:
+        return {"votes": ItemForm(kinds=(Bits,), size=3), "id": ItemForm(kinds=(Scalar,))}
+
     def server_update(self, state: VotedState, aggregate: Aggregate, round_idx: int) -> VotedState:
         return VotedState(
             params=aggregate.values.to(torch.float32),
@@ -379,6 +390,9 @@ class Prompted(Algorithm[AskedState, int]):
     def on_probe(self, run: LocalRun[int]) -> Payload:
         run.state += 1
         return (Scalar("images", float(len(run.data))),)
+
+    def upload_items(self, task: ClientTask) -> Mapping[str, ItemForm]:
+        return super().upload_items(task) if task.kind == "train" else {"images": ItemForm(kinds=(Scalar,))}
 
     def probe_update(self, state: AskedState, aggregate: Aggregate, round_idx: int) -> AskedState:
         return replace(state, num_probed=round_idx + 1)

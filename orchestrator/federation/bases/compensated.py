@@ -6,6 +6,7 @@ no gradient. Each client sends one bit for every class, which says whether it ha
 averages a classifier row only over the clients that have samples of its class.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -17,13 +18,19 @@ from torch.nn.functional import cross_entropy
 
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError, WireError
-from orchestrator.federation.bases.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
+from orchestrator.federation.bases.structured import (
+    TRAIN_ACCURACY,
+    ClientRatio,
+    StructuredAlgorithm,
+    StructuredConfig,
+)
 from orchestrator.federation.exchange import ModelValues, find_bits
+from orchestrator.federation.item_form import ItemForm
 from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.models.parameters import Segment
 from orchestrator.models.units.scaler import divide_outputs, unit_producers
-from orchestrator.sparsity.payload import Bits, Payload
+from orchestrator.sparsity.payload import Bits, Payload, Scalar
 
 _CLASSES = "classes"
 
@@ -93,6 +100,15 @@ class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
         if not self.config.masked_loss:
             return payload
         return (*payload, Bits(_CLASSES, run.scratch(OwnedClasses).owned.cpu().numpy()))
+
+    def upload_items(self, task: ClientTask) -> Mapping[str, ItemForm]:
+        """The submodel, the training accuracy of a client with a bandit, and the classes if the loss is masked."""
+        forms = dict(super().upload_items(task))
+        if self.config.ratio_policy == "p_ucbv":
+            forms[TRAIN_ACCURACY] = ItemForm(kinds=(Scalar,))
+        if self.config.masked_loss:
+            forms[_CLASSES] = ItemForm(kinds=(Bits,), size=self.classifier[0].shape[0])
+        return forms
 
     def unpack(self, payload: Payload, task: ClientTask, client_state: ClientRatio) -> ModelValues | None:
         """The submodel in full coordinates. An upload leaves out the rows of classes without samples at the client."""

@@ -29,6 +29,10 @@ from orchestrator.sparsity.payload import Dense, Payload, Scalar
 _BYTES_PER_VALUE = 4
 
 
+#: name of the item with the training accuracy of a client that has a bandit
+TRAIN_ACCURACY = "train_accuracy"
+
+
 class StructuredConfig(AlgorithmConfig):
     """Options of a method with submodels."""
 
@@ -149,7 +153,7 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
         """The training accuracy, from which the server derives the bandit's next choice; nothing without a bandit."""
         if run.state.bandit is None:
             return ()
-        return (Scalar("train_accuracy", run.statistics.accuracy()),)
+        return (Scalar(TRAIN_ACCURACY, run.statistics.accuracy()),)
 
     def updated_bandit(self, run: LocalRun[C]) -> Bandit | None:
         """The client's bandit, updated with this task's training accuracy and emulated cost."""

@@ -26,8 +26,8 @@ class Optimizer(Protocol):
 
 
 def make_optimizer(training: TrainingConfig, round_idx: int) -> Optimizer:
-    """A new optimiser with the learning rate of the round, lr * lr_decay ** round_idx."""
-    lr = training.lr * training.lr_decay**round_idx
+    """A new optimiser with the learning rate of the round."""
+    lr = training.lr_at(round_idx)
     if training.optimizer == "sgd":
         return SGD(lr, training.momentum, training.weight_decay)
     return Adam(lr, training.weight_decay, decoupled=training.optimizer == "adamw")
