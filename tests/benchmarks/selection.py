@@ -66,6 +66,11 @@ def main() -> None:
             reported[metric].append(found[best][TEST])
             seeds = range(1000 + search, 1000 + search + 100 * arguments.fresh_seeds, 100)
             measured[metric].append(mean(accuracies(candidates[best], seed)[TEST] for seed in seeds))
+            print(
+                f"search {search} by {metric}: reported {reported[metric][-1]:.4f}, "
+                f"fresh {measured[metric][-1]:.4f}",
+                flush=True,
+            )
     rows = {}
     for metric in reported:
         excess = [shown - true for shown, true in zip(reported[metric], measured[metric], strict=True)]
