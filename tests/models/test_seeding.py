@@ -1,8 +1,6 @@
-"""The global random generators inside and after a block."""
+"""The global random generators are seeded for a block, and restored after it."""
 
 import random
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import pytest
@@ -10,44 +8,71 @@ import torch
 
 from orchestrator.models.seeding import forked_generators, preserved_generators
 
-Block = Callable[[], AbstractContextManager[None]]
 
-
-def _draw() -> tuple[float, float, float]:
+def _drawn() -> tuple[float, float, float]:
+    """One number of each global generator."""
     return float(torch.rand(())), float(np.random.random()), random.random()  # noqa: NPY002
 
 
-@pytest.mark.parametrize("block", [preserved_generators, lambda: forked_generators(3)])
-def test_block_does_not_change_later_numbers(block: Block) -> None:
-    def later(inner: Block) -> tuple[float, float, float]:
-        with forked_generators(5):
-            with inner():
-                if inner is not nullcontext:
-                    _draw()
-            return _draw()
-
-    assert later(block) == later(nullcontext)
-
-
-def test_error_in_a_block_restores_the_generators() -> None:
+def test_same_seed_gives_the_same_numbers() -> None:
     with forked_generators(5):
-        expected = _draw()
+        first = _drawn()
     with forked_generators(5):
+        second = _drawn()
+    with forked_generators(6):
+        other = _drawn()
+    assert first == second
+    assert all(a != b for a, b in zip(first, other, strict=True))
+
+
+def test_upper_32_bits_of_the_seed_reach_numpy_and_python() -> None:
+    """torch's generator for the CPU reads the lower 32 bits only."""
+    with forked_generators(5):
+        low = _drawn()
+    with forked_generators(5 + 2**32):
+        high = _drawn()
+    assert low[0] == high[0]
+    assert low[1] != high[1]
+    assert low[2] != high[2]
+
+
+def test_generators_continue_as_if_the_block_had_not_run() -> None:
+    with forked_generators(1):
+        expected = [_drawn(), _drawn()]
+    with forked_generators(1):
+        found = [_drawn()]
+        with forked_generators(2):
+            _drawn()
+        found.append(_drawn())
+    assert found == expected
+
+
+def test_generators_are_restored_after_an_error() -> None:
+    with forked_generators(1):
+        expected = [_drawn(), _drawn()]
+    with forked_generators(1):
+        found = [_drawn()]
+        with pytest.raises(KeyError), forked_generators(2):
+            raise KeyError("in the block")
+        found.append(_drawn())
+    assert found == expected
+
+
+def test_preserved_block_uses_the_same_numbers_as_the_code_after_it() -> None:
+    """The block continues the sequences, and the code after it draws the numbers of the block again."""
+    with forked_generators(1):
+        expected = [_drawn(), _drawn()]
+    with forked_generators(1):
+        first = _drawn()
+        with preserved_generators():
+            inside = _drawn()
+        assert [first, inside] == [first, _drawn()] == expected
+
+
+def test_preserved_generators_are_restored_after_an_error() -> None:
+    with forked_generators(1):
+        expected = _drawn()
+    with forked_generators(1):
         with pytest.raises(ZeroDivisionError), preserved_generators():
-            _draw()[0] / 0.0
-        assert _draw() == expected
-
-
-def test_preserved_block_continues_the_numbers() -> None:
-    with forked_generators(5):
-        first = _draw()
-    with forked_generators(5), preserved_generators():
-        assert _draw() == first
-
-
-def test_forked_block_has_the_numbers_of_its_seed() -> None:
-    drawn = []
-    for before in (1, 2):
-        with forked_generators(before), forked_generators(7):
-            drawn.append(_draw())
-    assert drawn[0] == drawn[1]
+            _drawn()[0] / 0.0
+        assert _drawn() == expected

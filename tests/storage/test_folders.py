@@ -2,12 +2,19 @@
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.storage.folders import find_folder, find_run, is_run, is_sweep
+from orchestrator.storage.folders import find_folder, find_run, is_run, is_sweep, unique_name
+
+
+def test_unique_name_starts_with_the_stem() -> None:
+    names = {unique_name("feddst") for _ in range(20)}
+    assert len(names) > 15
+    assert all(re.fullmatch(r"feddst-\d{8}-\d{6}-[0-9a-f]{4}", name) for name in names)
 
 
 @pytest.fixture
