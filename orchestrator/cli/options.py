@@ -10,7 +10,7 @@ import typer
 from orchestrator.errors import RequestError, SparsefleetError
 
 if TYPE_CHECKING:
-    from orchestrator.experiment.config import ExperimentConfig
+    from orchestrator.config.runtime import TrackingConfig
 
 Overrides = Annotated[
     list[str] | None,
@@ -28,6 +28,27 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and Ray's log.")]
 Storage = Annotated[
     Path, typer.Option(metavar="DIR", help="Folder that contains the runs (runtime.storage).")
+]
+StorageOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder that contains the runs. If not given: runtime.storage of KEY=VALUE or -c FILE, else `runs`.",
+    ),
+]
+StorageKey = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[runtime.storage=DIR]", help="The same as --storage DIR, and takes precedence."),
+]
+StorageFile = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help="Take runtime.storage from this YAML file."),
+]
+AcceptChangedCode = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changed-code", help="Continue although a file of a method, model or space has changed."
+    ),
 ]
 RunName = typer.Argument(metavar="RUN", help="The run's id or folder.")
 
@@ -56,20 +77,38 @@ def write_summary(summary: Path, text: str) -> None:
         ) from error
 
 
-def mlflow_ui_hint(config: "ExperimentConfig") -> str | None:
-    """Return the command or address that opens the runs in the MLflow UI; None when tracking is off."""
-    from orchestrator.tracking.reachable import public_uri
+def run_ui_hint(folder: Path) -> str | None:
+    """Return what `mlflow_ui_hint` returns for the run in a folder."""
+    from orchestrator.config.runtime import TrackingConfig
+    from orchestrator.runtime.session import storage_of
+    from orchestrator.storage.run_store import RunStore
 
-    if not config.tracking.enabled:
+    tracking = TrackingConfig.model_validate(RunStore(folder).config()["tracking"])
+    return mlflow_ui_hint(tracking, storage_of(folder))
+
+
+def mlflow_ui_hint(tracking: "TrackingConfig", storage: Path) -> str | None:
+    """Return the command or address that opens the runs in the MLflow UI; None when tracking is off."""
+    from orchestrator.tracking.uris import client_uri, public_uri, sqlite_path
+
+    if not tracking.enabled:
         return None
-    if config.tracking.uri is None:
-        return f"{program()} ui --storage {shlex.quote(str(config.runtime.storage))}"
-    if config.tracking.uri.startswith("sqlite:"):
-        return f"mlflow ui --backend-store-uri {shlex.quote(config.tracking.uri)}"
-    return public_uri(config.tracking.uri)
+    if tracking.uri is None:
+        return f"{program()} ui --storage {shlex.quote(str(storage))}"
+    if sqlite_path(tracking.uri) is not None:
+        return f"mlflow ui --backend-store-uri {shlex.quote(client_uri(tracking.uri))}"
+    return public_uri(tracking.uri)
 
 
 def program() -> str:
     """Return the path of the installed script when the user called it by a path, else `sparsefleet`."""
     script = Path(sys.argv[0])
     return str(script) if script.name == "sparsefleet" else "sparsefleet"
+
+
+def chosen_storage(option: Path | None, overrides: list[str] | None, file: Path | None) -> Path:
+    """Return the storage folder of a command that reads runs. Raises ConfigError for an unreadable file."""
+    from orchestrator.config.overrides import read_yaml
+    from orchestrator.storage.lookup import storage_folder
+
+    return storage_folder(option, overrides or (), read_yaml(file) if file else None)

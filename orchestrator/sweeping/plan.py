@@ -6,10 +6,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.config.formats import CONFIG_FORMATS
 from orchestrator.config.overrides import flatten, put_values
 from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.federation.seeds import stream
+from orchestrator.plugins.loading import relocated
+from orchestrator.storage.run_description import FORMAT_KEY
+from orchestrator.storage.sources import stored_places
 from orchestrator.sweeping.objective import Objective, with_data
 from orchestrator.sweeping.request import ADAPTIVE, SweepRequest, as_option_error, check_request
 from orchestrator.sweeping.space import (
@@ -147,6 +151,13 @@ def plan_resumed_sweep(store: SweepStore, **changes: object) -> SweepPlan:
     started. Raises RequestError as `plan_sweep` does.
     """
     about = store.about()
+    with relocated(stored_places(store.folder, about)):
+        return _plan_resumed_sweep(store, about, changes)
+
+
+def _plan_resumed_sweep(
+    store: SweepStore, about: Mapping[str, Any], changes: Mapping[str, object]
+) -> SweepPlan:
     try:
         request = SweepRequest.model_validate(about["request"])
     except ValidationError as error:
@@ -154,9 +165,13 @@ def plan_resumed_sweep(store: SweepStore, **changes: object) -> SweepPlan:
             f"{store.folder} has a request that this version cannot read ({as_option_error(error)}); "
             "start a new sweep"
         ) from error
-    changes = {"objective": with_data(request.objective), **changes}
-    plan = plan_sweep(request.model_copy(update=changes))
-    before, now = flatten(about["base"]), flatten(plan.base)
+    version = about.get(FORMAT_KEY, 1)
+    earlier = {
+        "config": CONFIG_FORMATS.migrate(request.config, version),
+        "objective": with_data(request.objective),
+    }
+    plan = plan_sweep(request.model_copy(update={**earlier, **changes}))
+    before, now = flatten(CONFIG_FORMATS.migrate(about["base"], version)), flatten(plan.base)
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     changed += sorted(set(about.get("dimensions", plan.dimensions)) ^ set(plan.dimensions))
     if changed:

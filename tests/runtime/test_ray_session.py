@@ -1,5 +1,8 @@
 """How a command connects to Ray. A fake of `ray.init` raises the errors of Ray."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -7,10 +10,18 @@ import ray
 
 from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.errors import ResourceError
-from orchestrator.runtime.ray_session import ray_session
+from orchestrator.runtime.ray_session import dashboard_note, ray_session
 
 DIED = ConnectionAbortedError("Initialization failure from server:\nZombieProcess: PID still exists")
 TIMED_OUT = ConnectionError("ray client connection timeout")
+WITH_DASHBOARD = """
+from orchestrator.config.runtime import RuntimeConfig
+from orchestrator.runtime.ray_session import dashboard_note, ray_session
+
+runtime = RuntimeConfig(dashboard=True)
+with ray_session(runtime):
+    print(dashboard_note(runtime))
+"""
 CLIENT = RuntimeConfig(address="ray://head:10001")
 
 
@@ -82,3 +93,19 @@ def test_job_without_an_address_joins_its_cluster(
     fake = _fake_ray(environment, None)
     with ray_session(RuntimeConfig()):
         assert fake.addresses == [address]
+
+
+class TestDashboardNote:
+    """`dashboard_note`."""
+
+    @pytest.mark.parametrize("runtime", [RuntimeConfig(), RuntimeConfig(dashboard=True, address="auto")])
+    def test_no_line_without_a_dashboard_of_a_local_ray(self, runtime: RuntimeConfig) -> None:
+        assert dashboard_note(runtime) is None
+
+    @pytest.mark.ray
+    def test_line_has_the_address_and_the_command_for_the_token(self) -> None:
+        """In another process, because this process may be connected to a Ray without a dashboard."""
+        done = subprocess.run(
+            [sys.executable, "-c", WITH_DASHBOARD], capture_output=True, text=True, timeout=300
+        )
+        assert re.search(r"http://127\.0\.0\.1:\d+ .*`ray get-auth-token`", done.stdout), done.stderr

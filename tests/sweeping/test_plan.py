@@ -238,6 +238,9 @@ def test_resumed_sweep_of_an_earlier_version_keeps_its_test_data(
     store.describe({**about, "request": {**about["request"], "objective": stored}})
     again = plan_resumed_sweep(store)
     assert (again.objective.text, again.request.objective) == (text, text)
+    assert again.config.fleet.sparse_efficiency == 1.0, (
+        "the description has no format, so that it is an old one"
+    )
 
 
 @pytest.mark.parametrize("search", ["grid", "random", "tpe"])
