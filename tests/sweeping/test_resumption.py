@@ -52,7 +52,7 @@ class TestFinalEndings:
 
     @pytest.mark.parametrize("status", ["finished", "stopped"])
     def test_recorded_ending_is_final(self, store: SweepStore, status: EndStatus) -> None:
-        noted = replace(ending(TRIALS[0], run_id="sw-1-000", accuracy=0.5), status=status)
+        noted = replace(ending(TRIALS[0], run_id="sw-1-000", validation_accuracy=0.5), status=status)
         store.add_ending(noted)
         assert _final_endings(store) == {0: noted}
         assert remaining_trials(store, TRIALS, {0: noted}) == [TRIALS[1]]
@@ -60,7 +60,7 @@ class TestFinalEndings:
     def test_failed_trial_has_no_final_ending(self, store: SweepStore) -> None:
         store.add_ending(ending(TRIALS[0], "failed"))
         assert _final_endings(store) == {}
-        store.add_ending(ending(TRIALS[0], accuracy=0.5))
+        store.add_ending(ending(TRIALS[0], validation_accuracy=0.5))
         assert list(_final_endings(store)) == [0], "the last ending counts"
 
     def test_complete_run_without_ending_gets_one(self, store: SweepStore) -> None:
@@ -68,7 +68,7 @@ class TestFinalEndings:
         summary = finish(folder)
         found = _final_endings(store)
         assert summary.accuracy is not None
-        expected = ending(TRIALS[0], run_id="sw-1-000", accuracy=summary.accuracy)
+        expected = ending(TRIALS[0], run_id="sw-1-000", validation_accuracy=summary.validation_accuracy)
         assert found == store.endings() == {0: expected}
         assert _final_endings(store) == found
         assert len((store.folder / "endings.jsonl").read_text().splitlines()) == 1
@@ -117,7 +117,7 @@ class TestUndelivered:
         folder = put_run(store, "sw-1-000")
         lines = [evaluated(n, 0.1).to_line() + "\n" for n in range(num_records)]
         (folder / "metrics.jsonl").write_text("".join(lines))
-        return ending(TRIALS[0], run_id="sw-1-000", accuracy=0.1)
+        return ending(TRIALS[0], run_id="sw-1-000", validation_accuracy=0.1)
 
     @pytest.mark.parametrize(
         ("num_delivered", "ended", "missing"),
