@@ -35,7 +35,12 @@ from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep
 from orchestrator.sweeping.report import report_sweep
 from orchestrator.sweeping.request import SweepRequest
 from orchestrator.sweeping.result import SweepResult, read_result
-from orchestrator.sweeping.resumption import final_endings, remaining_trials, undelivered_runs
+from orchestrator.sweeping.resumption import (
+    final_endings,
+    remaining_trials,
+    restore_trials,
+    undelivered_runs,
+)
 from orchestrator.sweeping.store import Ending, SweepStore
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.sweeping.tune.callback import MLFLOW_STATUS, SweepCallback, SweepStopper
@@ -125,6 +130,8 @@ def _resume(
     with chdir(home if home.is_dir() else os.getcwd()):
         plan = plan_resumed_sweep(store, **changes)
         check_storage_and_tracking(plan.config)
+        if lost := restore_trials(store, [] if plan.is_adaptive else plan.trials()):
+            display.note(f"trials.jsonl had lost {len(lost)} trials, which are recorded again")
         return _run(plan, store, display, verbose)
 
 
