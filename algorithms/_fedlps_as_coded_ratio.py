@@ -1,16 +1,17 @@
-"""P-UCBV as the public code of FedLPS runs it (arXiv 2412.07216), faults included; for parity with that code only.
+"""The bandit P-UCBV of FedLPS's public code (arXiv 2412.07216) with its faults, to compare with that code.
 
-`orchestrator.fleet.ratio` has the method as described. Faults that are reproduced here:
+`orchestrator.fleet.ratio` implements the described bandit. This module reproduces these faults:
 
-1. Arms cover [0.5, 1] while the ratio is min(capability, draw): below 0.5 the bandit has no effect.
-2. Rewards lie in the order in which their arms came to be, arms and pulls in order of ratio: from the first
-   split on, the score of an arm is made of its own pulls and another arm's rewards.
-3. The horizon is rounds / cohort, not the number of plays, so that the bonus is gone after a few plays.
-4. The reward goes to the arm that the ratio used falls into, not to the arm played: a ratio below all arms
-   credits the last one, a ratio above all lower bounds the first one.
-5. Accuracies are fractions where the utility and the drop that deletes an arm expect percent: no arm is deleted.
-6. The deletion, if it came to it, would drop the rewards of the arm after the one deleted.
-7. The first accuracy is compared with 0, so that the arm tried first is favoured.
+1. Arms cover [0.5, 1], and the ratio is min(capability, chosen ratio). For capabilities up to 0.5 the bandit has no
+   effect.
+2. Rewards have the order in which their arms were created, arms and pulls the order of ratios. After the first split,
+   the score of an arm uses its own pulls and another arm's rewards.
+3. The horizon is rounds / cohort, not the number of plays. The bonus is therefore 0 after a few plays.
+4. The reward goes to the arm that contains the used ratio, not to the played arm. A ratio below all arms credits the
+   last arm, and a ratio above all lower bounds the first arm.
+5. Accuracies are fractions, but the utility and the limit for deletion expect percent. No arm is deleted.
+6. A deletion would delete the rewards of the arm after the deleted arm.
+7. The first accuracy is compared with 0, which favours the arm that is tried first.
 
 Legend: A = arms, now. All tensors are float64.
 """

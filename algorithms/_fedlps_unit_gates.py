@@ -1,8 +1,8 @@
 """Gates on units: closes the outputs of some units, and computes the gradient of the loss by each gate.
 
-A gate g_j scales everything that leaves unit j, which is the same as scaling the columns of the layers that
-consume it. The rows that produce a closed unit stay as they are, so that the loss has a gradient at its gate too.
-A tensor that both produces and consumes a unit, as a tied embedding does, counts as its producer and stays open.
+A gate g_j scales all outputs of unit j. This equals scaling the columns of the layers that consume the unit. The rows
+of a closed unit do not change, so that the loss has a gradient at its gate too. A tensor that both produces and
+consumes a unit, such as a tied embedding, counts as the producer and stays open.
 """
 
 from collections.abc import Sequence

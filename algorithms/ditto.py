@@ -6,11 +6,13 @@ global model w_r. Clients and server exchange the same messages as in FedAvg.
 
 Symbols: w_r = run.start, v_k = client_state.personal, lambda = algorithm.lam, eta = training.lr.
 
-Deviations: the pull lambda (v - w_r) is added to the gradient, as in FedProx, so that momentum, clipping and weight
-decay act on the sum; the public code of DisPFL (arXiv 2206.00187) applies it after the optimiser's step. The official
-code takes two local iterations and can choose lambda for each client from its validation loss; here the personal pass
-takes epochs, and lambda is the same for all clients. v_k starts at w_0; a client that is scored before its first
-participation uses w_0.
+Deviations:
+
+- The pull lambda (v - w_r) is added to the gradient, as in FedProx. Momentum, clipping and weight decay therefore act
+  on the sum. The public code of DisPFL (arXiv 2206.00187) applies the pull after the optimiser's step.
+- The personal pass takes epochs, and lambda is the same for all clients. The official code takes two local iterations,
+  and can choose lambda for each client from its validation loss.
+- v_k starts at w_0. A client that is scored before its first participation uses w_0.
 """
 
 from dataclasses import dataclass, replace

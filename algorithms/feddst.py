@@ -8,13 +8,16 @@ it and prunes the union of their masks back to the target density.
 Symbols: theta = state.params, m = state.mask, S = sparsity.level, T_l(S) = allocate(...), R = training.rounds,
 R_end = algorithm.end_round, Delta R = algorithm.readjust_every, alpha = algorithm.alpha.
 
-Deviations, all towards what the method describes where the public code departs from it (the paper's body was
-not available): alpha is annealed by the cosine (`constant_alpha` keeps it constant, as the code does); weights
-grow only where the mask is 0 (`grow_over_all` ranks all positions, as the code does); a client readjusts after
-half of its local epochs, or after half of the mini-batches of a single epoch, and then trains on, because a weight
-that grows after the last step is exactly 0 and the server prunes it again (`adjust_after_epoch` = local_epochs is
-the code's place; a run warns where no step follows the growth); clients are weighted by samples; the server ranks
-only weights inside the union; layer targets are capped at the layer's size.
+Deviations (the paper's body was not available; each item follows the described method, and the public code differs):
+
+- The cosine anneals alpha. `constant_alpha` keeps alpha constant, as the code does.
+- Weights grow only where the mask is 0. `grow_over_all` ranks all positions, as the code does.
+- A client readjusts after half of its local epochs, or after half of the mini-batches of a single epoch. It then
+  continues to train: a weight that grows after the last step is exactly 0, and the server prunes it again.
+  `adjust_after_epoch` = local_epochs is the code's choice. A run warns if no step follows the growth.
+- Clients are weighted by samples.
+- The server ranks only weights inside the union.
+- A layer's target is at most the layer's size.
 """
 
 from collections.abc import Mapping

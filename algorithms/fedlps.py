@@ -8,19 +8,25 @@ Symbols: q = state.importance, sg = sigmoid, s = ratio, z = the device's capabil
 W_j = the entries that produce unit j, n_j = their L1 norm standardised within the layer, pi = algorithm.prior,
 u_j = q_j + pi n_j.
 
-Deviations: the paper's body was not available, and its public code learns no importance; `fedlps_as_coded` does what
-that code does. Here q is private and part of the client's state. A unit is ranked by u, so that clients start with
-common units, the strong units of the received model; norms are standardised because sg is flat at raw norms. At the
-start of a participation (and of its epochs before `importance_epochs`) q moves by the gradient of the loss at gates
-that scale what leaves a unit, with the straight-through estimator of the hard choice: dL/dq_j = sg'(u_j) (dL/dg_j +
-lambda d/dsg(u_j) mean_j (sg(u_j) - sg(pi n_j))^2). The gradient uses `importance_batches` mini-batches of the dense
-model, whose FLOPs are counted, so that dropped units can return; between two choices the client trains a smaller dense
-model, residual couplings included. Units are parts that can be cut exactly: hidden units of an LSTM, not gate rows.
-The personal model is the client's latest model of the best validation accuracy over all its epochs, unless
-`keep=last`, because a submodel of few units can fail in a round. Before its first participation a client uses the
-global model. The bandit is orchestrator/fleet/ratio.py, its cost the task's emulated time over the dense model's.
-`average=mean_delta` (the code's) averages changes over all clients; `per_unit` averages each coordinate over the
-clients that have it.
+Deviations:
+
+- The paper's body was not available, and its public code learns no importance. `fedlps_as_coded` does what the code
+  does.
+- q is private: it is part of the client's state.
+- Units are ranked by u. Clients therefore start with common units, the strong units of the received model. Norms are
+  standardised, because sg is flat at raw norms.
+- q changes at the start of a participation, and of its epochs before `importance_epochs`. It follows the gradient of
+  the loss at gates that scale the outputs of units, with the straight-through estimator of the hard choice: dL/dq_j =
+  sg'(u_j) (dL/dg_j + lambda d/dsg(u_j) mean_j (sg(u_j) - sg(pi n_j))^2).
+- This gradient uses `importance_batches` mini-batches of the dense model, so that dropped units can return. Its FLOPs
+  are counted. Between two choices the client trains a smaller dense model, residual couplings included.
+- Units are parts that can be cut exactly: hidden units of an LSTM, not gate rows.
+- The personal model is the client's latest model of the best validation accuracy over all its epochs, because a
+  submodel of few units can fail in a round. `keep=last` takes the last model. Before its first participation a client
+  uses the global model.
+- The bandit is that of orchestrator/fleet/ratio.py. Its cost is the task's emulated time over the dense model's.
+- `average=mean_delta` averages changes over all clients, as the code does. `per_unit` averages each coordinate over
+  the clients that have it.
 """
 
 from collections.abc import Mapping

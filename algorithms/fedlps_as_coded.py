@@ -9,15 +9,23 @@ round, and no gradient of the task reaches it. The kept rows are therefore a pre
 Symbols: q = the task's importance, J = rows of a weight, s = ratio, kk = max(1, floor(s J)), sg = sigmoid, lambda =
 algorithm.penalty, z = the device's capability.
 
-Reproduced faults: the strict threshold keeps kk - 1 rows, none where kk = 1; the penalty sets each q against the mean
-of all targets; biases, norms and the next layer's columns of dropped rows stay active; changes are averaged over all
-clients, unweighted, and the server adds Gaussian noise; a personal model is only kept from rounds with s > 1/4, and
-may be old; the bandit's are listed in algorithms/_fedlps_as_coded_ratio.py.
+Reproduced faults:
 
-Deviations: capabilities are the fleet's (the code redraws them each round); q steps without momentum; a gradient is
-clipped after its rows are masked. The reward's cost is the code's for MNIST, 3 * (relative FLOPs) / z + uploaded MiB,
-on every data set. FLOPs do not include the importance's, and use the mask of each step; the code uses the last mask.
-Clients send the rows as bits, which are counted; the code does not count them.
+- The strict threshold keeps kk - 1 rows, and no row if kk = 1.
+- The penalty compares each q with the mean of all targets.
+- Biases, norms and the next layer's columns of dropped rows stay active.
+- Changes are averaged over all clients without weights, and the server adds Gaussian noise.
+- A client stores its personal model only in rounds with s > 1/4, so that the model may be old.
+- algorithms/_fedlps_as_coded_ratio.py lists the faults of the bandit.
+
+Deviations:
+
+- Capabilities are those of the fleet. The code redraws them in each round.
+- q steps without momentum.
+- A gradient is clipped after its rows are masked.
+- The reward's cost is the code's cost for MNIST on every data set: 3 * (relative FLOPs) / z + uploaded MiB.
+- FLOPs exclude those of the importance, and use the mask of each step. The code uses the last mask.
+- Clients send the rows as bits. These bits are counted here, but not in the code.
 """
 
 from collections.abc import Mapping

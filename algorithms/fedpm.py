@@ -7,15 +7,21 @@ sampled bit for each weight. The server computes the next probabilities from the
 Symbols: s = run.scratch(FedPMScores), theta = sigmoid(s) = state.probability, m = a sampled mask, lambda_0 =
 algorithm.prior, +-c = fixed_weights() with c = e sqrt(1 / fan_in), drawn from the seed by both ends.
 
-Deviations: biases and norm parameters stay at their initial values and are always present, where the public code
-masks biases too; running statistics, which its models do not have, are sent as values and averaged. The server
-clamps theta to [.01, .99], for the clients send pure bits (in the public code they clamp the bits). Bits travel as
-a bitmap, without entropy coding. `estimator=authors` is the public code's gradient, theta dL/dm where
-`straight_through` has dL/dm, both times theta (1 - theta). That code resets the prior in each round; `reset_every`
-sets a slower schedule, for which no reference is known. The global
-model is the weights with theta > .5, not a sample as in that code. Of `training`, only epochs and batches apply:
-scores are trained by Adam at `score_lr`, which starts without moments in each round, while in that code clients keep
-their moments. FLOPs count as dense, because every score needs its gradient and each batch samples a new mask.
+Deviations:
+
+- Biases and norm parameters keep their initial values and are always present. The public code masks biases too.
+  Running statistics, which its models do not have, are sent as values and averaged.
+- The server clamps theta to [.01, .99], because the clients send pure bits. In the public code the clients clamp the
+  bits.
+- Bits are sent as a bitmap, without entropy coding.
+- `estimator=authors` is the public code's gradient: theta dL/dm, where `straight_through` has dL/dm. Both are
+  multiplied by theta (1 - theta).
+- The public code resets the prior in each round. `reset_every` sets a slower schedule, for which no reference is
+  known.
+- The global model has the weights with theta > .5. In the public code it is a sample.
+- Of `training`, only epochs and batches have an effect: Adam trains the scores at `score_lr`, and its moments are new
+  in each round. In the public code clients keep their moments.
+- FLOPs count as dense, because every score needs its gradient and each batch samples a new mask.
 """
 
 from collections.abc import Mapping

@@ -7,7 +7,7 @@ head with the received body, then the body with its new head.
 Symbols: tau_h = algorithm.head_epochs, tau_phi = training.local_epochs.
 
 Deviations: both phases pay for the gradients of the whole model, because the FLOPs of a partial backward pass are not
-counted separately. The optimiser starts anew between the phases. Running statistics change in both phases. The
+counted separately. A new optimiser starts with the second phase. Running statistics change in both phases. The
 server's own head stays the initial one, so that `eval/` metrics do not describe the method.
 """
 

@@ -7,10 +7,14 @@ units are therefore trained evenly, also if no client can train the full model.
 Symbols: rho_k = ratio, K_l = num_units of a group, o_r = r mod K_l, I_l = kept = {(o_r + i) mod K_l, i < ceil(rho_k
 K_l)}, in that order.
 
-Deviations: `offset=random` chooses random units for each client and round, as Federated Dropout does (Caldas et al.,
-arXiv 1812.07210). Rates stay with the devices (the public code redraws them each round). Of the code's weights in the
-average, `uniform` and `samples` are available, but not weights by width or by the number of earlier updates. Scaler,
-masked loss and running statistics are as in `heterofl`, from whose code FedRolex's is derived.
+Deviations:
+
+- `offset=random` chooses random units for each client and round, as Federated Dropout does (Caldas et al., arXiv
+  1812.07210).
+- Ratios belong to the devices. The public code redraws them in each round.
+- Of the code's weights in the average, `uniform` and `samples` are available. Weights by width or by the number of
+  earlier updates are not.
+- Scaler, masked loss and running statistics are as in `heterofl`, from whose code FedRolex's is derived.
 """
 
 from dataclasses import replace

@@ -9,17 +9,24 @@ Symbols: w = state.params, m_k = client_state.mask, d = 1 - sparsity.level, alph
 alpha_at(t), r_l = ceil(alpha_t n_l) with n_l the active weights of layer l, T = training.rounds, DST and RSM =
 algorithm.variant.
 
-Deviations: neither the paper's body nor the authors' code was available. Details that the abstract does not give
-follow the code of its siblings DisPFL (arXiv 2206.00187) and Lockdown (NeurIPS 2023), and no published number is
-claimed: clients are weighted alike (`agg_weight`); masks are random with the same seed for all under DST and one seed
-each under RSM (`mask_seed`); pruning and growth come together after training, so that the density is constant; the
-growth gradient is that of one random mini-batch at the trained weights, in evaluation mode (`growth_batches` sums over
-more; Lockdown takes a whole pass), and `growth=random` draws the positions, as DisPFL's published scripts do;
-just-pruned weights may grow again; layers without masked weights do not change, while the siblings drop and regrow the
-same weights. A grown weight takes the server's value. Only weight tensors are masked. The siblings distribute density
-by RigL's ERK, and so does this by default (`sparsity.allocation=erk`). A new mask travels as a bitmap. `mu` adds
-FedProx's term, which the paper does not have, and with a moving `sparsity.schedule` a client comes to the level of a
-round when it trains in that round.
+Deviations:
+
+- Neither the paper's body nor the authors' code was available. Details that the abstract does not give follow the code
+  of its siblings DisPFL (arXiv 2206.00187) and Lockdown (NeurIPS 2023). No published number is claimed.
+- Clients are weighted equally (`agg_weight`).
+- Masks are random. Under DST all clients have the same seed, under RSM each client has its own (`mask_seed`).
+- Pruning and growth happen together after training, so that the density is constant. Just-pruned weights may grow
+  again.
+- The growth gradient is that of one random mini-batch at the trained weights, in evaluation mode. `growth_batches`
+  sums over more batches; Lockdown takes a whole pass. `growth=random` chooses random positions, as DisPFL's published
+  scripts do.
+- Layers without masked weights do not change. The siblings drop and regrow the same weights.
+- A grown weight takes the server's value.
+- Only weight tensors are masked.
+- By default the density is distributed by RigL's ERK (`sparsity.allocation=erk`), as in the siblings.
+- A new mask is sent as a bitmap.
+- `mu` adds FedProx's term, which the paper does not have.
+- With a moving `sparsity.schedule`, a client changes to the level of a round when it trains in that round.
 """
 
 from collections.abc import Mapping

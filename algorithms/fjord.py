@@ -8,13 +8,17 @@ the clients that have it, weighted by samples.
 Symbols: P = algorithm.widths, p_max = ratio, p = width of a mini-batch, K_l = num_units of a group, prefix = the first
 ceil(p K_l) units.
 
-Deviations: written from general knowledge of the method. A device's p_max is the largest of `widths` that it supports,
-or its capability if the smallest width is too large. Paper and code keep a set of batch norm statistics for each
-width; here the widths share one, which is cut, carried from step to step and averaged like any other coordinate.
-Momentum and weight decay act on the whole p_max model in every step, also outside the prefix, as in the public code.
-How the paper weighs distillation was not seen: with `distill` a step's gradient is that of p_max on the labels plus
-`distill_weight` times that of p on p_max's softened outputs, both widths' FLOPs counted; the public code adds them
-without weight or temperature, which are the defaults.
+Deviations:
+
+- This is written from general knowledge of the method.
+- A device's p_max is the largest of `widths` that it supports. If the smallest width is too large, p_max is the
+  device's capability.
+- The widths share one set of batch norm statistics. They are cut, carried from step to step and averaged like any
+  other coordinate. Paper and code keep a set for each width.
+- Momentum and weight decay act on the whole p_max model in every step, also outside the prefix, as in the public code.
+- The paper's weight of distillation is not known. With `distill`, the gradient of a step is that of p_max on the
+  labels plus `distill_weight` times that of p on the softened outputs of p_max. The FLOPs of both widths are counted.
+  The defaults are those of the public code: no weight and no temperature.
 """
 
 from dataclasses import dataclass

@@ -6,14 +6,20 @@ coordinate over the clients that have it. Small submodels are therefore nested i
 
 Symbols: rho_k = ratio, K_l = num_units of a group, I_l = kept = the first ceil(rho_k K_l) units.
 
-Deviations: rates stay with the devices (the public code can also redraw them each round). Scaler and masked loss are
-on, as in the public code, and can be switched off; `agg_weight` is `uniform` there. The Scaler acts on all that a layer
-that produces units puts out, before any norm. Without a norm after the layer (unlike the paper's nets) the Scaler makes
-gradients larger by 1 / rho_k for each layer; then lower the learning rate or set `scaler=false`. A client's submodel is
-scored with the Scaler, because it was trained with it; the public code scores only the global model. A classifier row
-is averaged over the clients that have its class. Clients send one bit for each class, which the paper does not count.
-Scores do not use the masked loss. Running statistics are cut and averaged like any other coordinate; no pass over the
-training data sets them for scoring (the paper's static batch norm).
+Deviations:
+
+- Ratios belong to the devices. The public code can also redraw them in each round.
+- Scaler and masked loss are on, as in the public code, and can be switched off. `agg_weight` is `uniform` in the
+  public code.
+- The Scaler acts on the outputs of all layers that produce units, before any norm. Without a norm after the layer,
+  unlike in the paper's nets, the Scaler makes gradients larger by 1 / rho_k for each layer. In this case lower the
+  learning rate, or set `scaler=false`.
+- A client's submodel is scored with the Scaler, because it was trained with it. The public code scores only the global
+  model. Scores do not use the masked loss.
+- A classifier row is averaged over the clients that have its class. Clients send one bit for each class, which the
+  paper does not count.
+- Running statistics are cut and averaged like any other coordinate. No pass over the training data sets them for
+  scoring (the paper's static batch norm).
 """
 
 from dataclasses import replace

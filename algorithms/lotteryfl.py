@@ -8,12 +8,15 @@ their initial values. The server averages every weight over the clients whose ma
 Symbols: w = state.params, w_0 = setting.initial, m_k and rho_k = the client state's mask and remaining,
 p = algorithm.prune_share, a_min = algorithm.min_accuracy, rho_target = 1 - sparsity.level.
 
-Deviations: the gate reads accuracy on the client's validation part (the public code reads the test part).
-Weights are frozen by the mask (the code: by |w| < 1e-6, which freezes active weights close to 0), and equal
-weights are pruned by index (the code keeps all that equal the percentile). Rewinding covers all trained
-parameters, biases included as in the code; running statistics stay the received ones. As in the code the gate
-is read before pruning, so the last pruning may take rho_k below its target: at p = .2 and a target of .1, rho_k
-ends at .8^11 = .086. p is the paper's .2 (the code's default is .1).
+Deviations:
+
+- The condition reads the accuracy on the client's validation part. The public code reads the test part.
+- The mask freezes weights. The code freezes weights with |w| < 1e-6, also active weights close to 0.
+- Of equal weights, the index decides which one is pruned. The code keeps all weights that equal the percentile.
+- All trained parameters are rewound, biases included, as in the code. Running statistics keep their received values.
+- As in the code, the condition is read before pruning. The last pruning may therefore take rho_k below its target: at
+  p = .2 and a target of .1, rho_k ends at .8^11 = .086.
+- p is the paper's .2. The code's default is .1.
 """
 
 from dataclasses import dataclass, replace

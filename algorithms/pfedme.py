@@ -8,8 +8,8 @@ takes w <- (1 - beta) w + beta mean(w_k) with equal weights.
 Symbols: theta_k = client_state.personal, lambda = algorithm.lam, K = algorithm.personal_steps,
 beta = algorithm.server_lr, eta = training.lr.
 
-Deviations: theta_k starts a task at the received model, and goes on from batch to batch, as in the public code. The
-step of w is one of the configured optimiser. A client that has not participated has theta_k = w_0.
+Deviations: theta_k starts a task at the received model. It keeps its values from one batch to the next, as in the
+public code. The step of w is a step of the configured optimiser. A client that has not participated has theta_k = w_0.
 """
 
 from dataclasses import dataclass

@@ -10,16 +10,21 @@ half_life rounds, Delta = sum of g^2 over what is kept, T = c + sum of t_l over 
 t_l = comm_s + local_steps comp_s positions_l (seconds for a weight of layer l, which one sample uses positions_l
 times), c = constant_share times the sum of t_l over all weights.
 
-Deviations: the public code has t_l and c measured on devices. comm_s is its figure; comp_s is that of the second
-convolution of its FEMNIST model, 7.1e-6 s a weight and step of 20 samples, over 196 positions; its c is about
-.14 of the dense model's t_l there and .73 for its CIFAR-10 model. Clients train local_epochs, not 5 steps. They
-square the summed gradient of a round, add that up between adjustments, and send it for all trained parameters;
-the server averages it by samples. A client that is not sampled when the server adjusts loses its sum, which
-belongs to the mask of that time. An iteration of the first stage is a pass over the client's first batches, as
-in the code; the accuracy there is looked at before each pass (the code: each tenth). `sparsity.level`, 0 if
-unset, caps the density that an adjustment may grow to, in both stages; what is kept anyway may lie above it, so
-that a model comes down to its cap step by step. Regrown weights start at 0; `regrow=stale` takes the last value
-that the server had there, as the code does (within the first stage: 0).
+Deviations:
+
+- The public code has t_l and c measured on devices. comm_s is its figure. comp_s is that of the second convolution of
+  its FEMNIST model: 7.1e-6 s a weight and step of 20 samples, over 196 positions. Its c is about .14 of the dense
+  model's t_l there, and .73 for its CIFAR-10 model.
+- Clients train local_epochs, not 5 steps.
+- Clients square the summed gradient of a round, and add these squares between adjustments. They send the sum for all
+  trained parameters, and the server averages it by samples. A client that is not sampled when the server adjusts
+  deletes its sum, because the sum belongs to the old mask.
+- An iteration of the first stage is a pass over the client's first batches, as in the code. The accuracy is read
+  before each pass; the code reads it before each tenth.
+- `sparsity.level` (0 if unset) caps the density to which an adjustment may grow, in both stages. The density of the
+  kept weights may be above the cap, so that a model reaches its cap in several steps.
+- Regrown weights start at 0. `regrow=stale` takes the server's last value, as the code does (0 within the first
+  stage).
 """
 
 from collections.abc import Mapping

@@ -3,8 +3,8 @@
 
 Symbols: m = state.mask, S = sparsity.level.
 
-Deviations: the public FedDST code prunes the random initialisation by magnitude and calls the result random;
-that is `criterion=magnitude`, the default here; `criterion=random` draws the positions uniformly.
+Deviations: The public FedDST code prunes the random initialisation by magnitude and calls the result random. This is
+`criterion=magnitude`, the default here. `criterion=random` chooses the positions uniformly.
 """
 
 from typing import ClassVar, Literal, final

@@ -7,12 +7,16 @@ It keeps the weights whose removal would change the loss most, and FedAvg runs i
 Symbols: g = the gradient at w_0 = setting.initial, s = |g w_0|, m = state.mask, density = 1 - sparsity.level, P =
 layout.num_maskable.
 
-Deviations: the paper has no federation. `score_from` selects the gradient: one client's, in place of data at the
-server; the first round's FedAvg step, g ~ (w_0 - mean(w_k)) / eta, as in public code of PruneFL (arXiv 1909.12326),
-after which training continues from the averaged weights inside the mask; or the gradients of all clients, whose scores
-the server averages by samples. Scores are not normalised, which does not change the set. `least_per_layer` = 1 keeps
-every layer connected; the paper does not ensure this. The gradient is taken in train mode, because at w_0 batch norm
-has no statistics of data yet.
+Deviations:
+
+- The paper has no federation. `score_from` selects the gradient: that of one client, in place of data at the server;
+  the first round's FedAvg step, g ~ (w_0 - mean(w_k)) / eta; or the gradients of all clients.
+- The FedAvg step is that of public code of PruneFL (arXiv 1909.12326). Training then continues from the averaged
+  weights inside the mask.
+- The server averages the scores of all clients by samples.
+- Scores are not normalised, which does not change the chosen set.
+- `least_per_layer` = 1 keeps every layer connected. The paper does not ensure this.
+- The gradient uses train mode, because at w_0 batch norm has no statistics of data yet.
 """
 
 from collections.abc import Mapping

@@ -8,14 +8,19 @@ runs inside this mask.
 Symbols: theta = state.params, m = state.mask, s_k = the client's saliency, p_k = n_k / sum n, rho = 1 -
 sparsity.level, d = layout.num_maskable.
 
-Deviations: the paper's body was not available; this follows the authors' README and public code, and where these
-differ the README. Scores are weighted by samples as there, the code averages them plainly
-(`score_weight=uniform`, for which clients send s_k / n_k: the same ranking). Exactly floor(rho d) weights are
-kept, equal scores by the lower index, where the code keeps all ties. Scores are taken in evaluation mode, which
-matters only for batch norm and dropout (`score_mode`). The first round starts from the masked model. Clients
-get the mask with the first model that they train. Masks with an empty layer are rejected.
-`random_clientwise` averages zeros in, as the code does. The paper's adaptation to shifted data
-is not implemented.
+Deviations:
+
+- The paper's body was not available. This follows the authors' README and public code, and the README where they
+  differ.
+- Scores are weighted by samples, as in the README. The code averages them plainly (`score_weight=uniform`: clients
+  send s_k / n_k, which gives the same ranking).
+- Exactly floor(rho d) weights are kept, and the lower index decides between equal scores. The code keeps all equal
+  scores.
+- Scores use evaluation mode, which matters only for batch norm and dropout (`score_mode`).
+- The first round starts with the masked model. Clients receive the mask with the first model that they train.
+- Masks with an empty layer are rejected.
+- `random_clientwise` includes zeros in the average, as the code does.
+- The paper's adaptation to shifted data is not implemented.
 """
 
 from collections.abc import Mapping

@@ -9,11 +9,11 @@ contains it.
 Symbols: m_k = the client state's mask, p = algorithm.prune_share, epsilon = algorithm.min_distance,
 a_min = algorithm.min_accuracy, target = sparsity.level, p' = share(...).
 
-Deviations: the gate reads accuracy on the client's validation part (the public code: on the test part). The late
-mask is taken after the last local epoch (the code: after the fifth, however many there are), the early one after
-the first, or before training where there is only one. The target is a share of the weights that can be pruned,
-as `sparsity.level` is everywhere here; `count_all` takes all parameters, biases included, as the code does.
-Equal weights are pruned by index.
+Deviations: the condition reads the accuracy on the client's validation part; the public code reads the test part. The
+late mask is that after the last local epoch; the code takes it after the fifth. The early mask is that after the first
+epoch, or before training if there is only one. The target is a share of the maskable weights, as for `sparsity.level`
+in general; `count_all` counts all parameters, biases included, as the code does. Of equal weights, the index decides
+which one is pruned.
 """
 
 from dataclasses import dataclass, replace

@@ -7,11 +7,14 @@ entries that it did not send to its next change. The model stays dense.
 Symbols: Delta_k = w_k - w_r, e_k = client_state.residual, u = Delta_k + e_k, k = ceil((1 - sparsity.level) D): here the
 level is that of the update, and a schedule or `sparsity.device_levels` move it.
 
-Deviations: values are sent as they are (Sattler et al. make them ternary), and the download is the whole model, not
-what changed since the client last took part. All D entries are ranked together, running statistics of a model
-included; `scope=layer` ranks each tensor by itself, with the ceiling of its own share as its k, so that
-`sparsity.allocation` has no say. The papers do not say what happens to the residual of an absent client; the
-option `residual` decides. With `wire.value_dtype=float16` the residual keeps the rounding error of the sent values.
+Deviations:
+
+- Values are sent without quantisation. Sattler et al. make them ternary.
+- The download is the whole model, not the changes since the client's last participation.
+- All D entries are ranked together, a model's running statistics included. `scope=layer` ranks each tensor separately,
+  and k is the ceiling of the tensor's own share. `sparsity.allocation` therefore has no effect.
+- The papers do not define what happens to the residual of an absent client. The option `residual` decides.
+- With `wire.value_dtype=float16` the residual contains the rounding error of the sent values.
 """
 
 from collections.abc import Mapping

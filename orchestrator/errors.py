@@ -17,6 +17,7 @@ SparsefleetError                     1
 """
 
 import re
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -81,11 +82,33 @@ class ClusterError(SparsefleetError):
 
 
 class ActorsLostError(SparsefleetError):
-    """Actors died with their process or node, and Ray does not restart them."""
+    """Actors died with their process or node, and Ray does not restart them; `actors` has the names that are known."""
+
+    def __init__(self, problem: str, *, actors: Sequence[str] = ()) -> None:
+        super().__init__(problem)
+        self.actors = tuple(actors)
 
 
 class RoundError(SparsefleetError):
-    """A round ended with too few usable updates, or with a server state that is not finite."""
+    """A round ended with too few usable updates, or with a server state that is not finite.
+
+    - `round_idx`: the round.
+    - `num_updates`: how many updates counted; None when the number is not the problem.
+    - `client_id`, `stage`: the failed task's client and stage (see ClientFailure); None when no single task failed.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        round_idx: int | None = None,
+        num_updates: int | None = None,
+        client_id: int | None = None,
+        stage: str | None = None,
+    ) -> None:
+        super().__init__(problem)
+        self.round_idx, self.num_updates = round_idx, num_updates
+        self.client_id, self.stage = client_id, stage
 
 
 def one_line(error: Exception | str) -> str:

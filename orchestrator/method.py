@@ -1,19 +1,19 @@
-"""Everything that a method's file needs: the public surface for authors of methods.
+"""The public names for authors of methods.
 
     from orchestrator.method import Algorithm, LocalRun, ServerState
 
-A method imports from this module and from nowhere else in the package. Names that stand neither here nor in
-`orchestrator` are private and may change. `docs/write-a-method.md` explains the hooks with a whole method.
+A method imports names of the package only from this module. All names that neither this module nor `orchestrator`
+exports are private and may change. `docs/write-a-method.md` explains the hooks with a complete method.
 
 | what | names |
 | --- | --- |
 | the contract | Algorithm, AlgorithmConfig, Capabilities, Traits, ServerState, ConfigError, WireError |
-| one task in progress | LocalRun, Batch, ClientTask, RoundPlan, Adam, accuracy, batch_sizes, fine_tune |
-| what travels | Payload, Dense, Masked, Bits, Scalar, Bool, MODEL_ITEM, ModelValues, pack_model, unpack_model, find_model, find_bits, find_values, MODEL_FORM, ItemForm, check_size, as_sent |
+| a client's task | LocalRun, Batch, ClientTask, RoundPlan, Adam, accuracy, batch_sizes, fine_tune |
+| messages | Payload, Dense, Masked, Bits, Scalar, Bool, MODEL_ITEM, ModelValues, pack_model, unpack_model, find_model, find_bits, find_values, MODEL_FORM, ItemForm, check_size, as_sent |
 | averages | Aggregate, Aggregator, AGGREGATORS |
 | random numbers | stream |
 | masks and densities | allocate, SparsityConfig, AllocationKind, initial_mask, magnitude_mask, random_mask, prune_share, mask_distance, reject_empty_layers, largest_sparsity, exact_share, keep_top, keep_top_overall, grow_top, select_top, cosine_anneal |
-| clients with masks of their own | ClientMask, ClientMaskAlgorithm, ROUNDING |
+| masks for each client | ClientMask, ClientMaskAlgorithm, ROUNDING |
 | personal heads | PersonalHeadAlgorithm, PersonalHeadConfig, PersonalHead |
 | adaptive server steps | AdaptiveServerAlgorithm |
 | submodels | StructuredAlgorithm, StructuredConfig, CompensatedAlgorithm, CompensatedConfig, ClientRatio, RatioPolicy, KeptUnits, UnitGroup, first_units, unit_sums, units_to_bits, bits_to_units, LARGEST_DROP, ucbv_index, utility |

@@ -1,4 +1,4 @@
-"""What every test relies on."""
+"""Settings and fixtures of all tests."""
 
 import signal
 from collections.abc import Iterator
@@ -7,20 +7,23 @@ import pytest
 import torch
 from hypothesis import settings
 
-#: how long an example takes says nothing on a busy machine
+#: the time of an example has no meaning on a busy machine
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
 def pytest_configure() -> None:
-    """A suite that a shell started in the background inherits that Ctrl-C is ignored, and tests send one."""
+    """A shell that starts the suite in the background ignores Ctrl-C.
+
+    Tests send Ctrl-C, so that it is enabled again.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_torch_thread() -> Iterator[None]:
-    """One thread, as a client has by default, so that sums have one order."""
+    """One torch thread, as a client has by default, so that sums have one order."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -29,7 +32,7 @@ def _one_torch_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
-    """A Ray on this machine, as a run would start it."""
+    """A local Ray, started as a run starts it."""
     from orchestrator.config.runtime import RuntimeConfig
     from orchestrator.runtime.ray_session import ray_session
 

@@ -2,8 +2,6 @@
 
 import importlib
 import json
-import tomllib
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pandas as pd
@@ -52,7 +50,7 @@ def _config(storage: Path, **training: int) -> ExperimentConfig:
     )
 
 
-def test_the_public_names_are_exactly_these() -> None:
+def test_public_names_are_exactly_these() -> None:
     functions = {"run", "resume", "sweep", "resume_sweep", "compare"}
     assert set(orchestrator.__all__) == {*functions, "ExperimentConfig", "RunSummary", "__version__"}
     assert len(orchestrator.__all__) == len(set(orchestrator.__all__))
@@ -65,19 +63,6 @@ def test_the_public_names_are_exactly_these() -> None:
     assert orchestrator.RunSummary is RunSummary
     with pytest.raises(AttributeError, match="walk"):
         orchestrator.walk  # noqa: B018
-
-
-def test_the_version_is_the_version_in_pyproject() -> None:
-    pyproject = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
-    assert orchestrator.__version__ == pyproject["project"]["version"]
-
-
-def test_the_version_is_0_when_the_distribution_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def not_installed(name: str) -> str:
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr("orchestrator.version.version", not_installed)
-    assert orchestrator.__version__ == "0"
 
 
 def test_run_returns_its_summary_and_writes_its_folder(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Imports point one way, and what must not be used is not used: read off every file's syntax tree."""
+"""Imports go down the ladder of packages, and banned calls do not occur.
+
+The tests read the syntax trees of all files.
+"""
 
 import ast
 import json
@@ -31,7 +34,7 @@ FEDERATION = (
     "orchestrator.fleet",
     "orchestrator.federation",
 )
-#: what a run is made of, from the bottom up: each package may import those before it
+#: the packages of a run, from the bottom up: each package may import the packages before it
 LADDER = (
     "orchestrator.data",
     "algorithms",
@@ -43,7 +46,7 @@ LADDER = (
     "orchestrator.rounds",
     "orchestrator.runtime",
 )
-#: package -> what of ours it may import, at any level
+#: package -> packages of the project that it may import, also inside functions
 MAY_IMPORT = {
     "orchestrator.errors": (),
     "orchestrator.suggest": (),
@@ -73,7 +76,7 @@ MAY_IMPORT = {
     ),
     "search_spaces": ("search_spaces",),
 }
-#: the command line and what hangs on it, which nothing below may know
+#: the command line and the packages that only it imports
 SHELLS = (
     "orchestrator.cli",
     "orchestrator.cluster",
@@ -83,19 +86,19 @@ SHELLS = (
     "orchestrator.contract",
     "orchestrator.retiming",
 )
-#: of these packages only files named so import ray
+#: only modules with these prefixes import ray
 RAY_FILES = (
     "orchestrator.runtime.ray_",
     "orchestrator.execution.ray_",
     "orchestrator.sweeping.tune.",
     "orchestrator.cluster.ray_",
 )
-#: these may import ray inside a function, so that looking at `--help` does not
+#: these modules import ray inside functions, so that `--help` does not import ray
 LAZY_RAY = ("orchestrator.sweeping.space", "orchestrator.sweeping.trials")
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-#: pickles a method and reads back what it has just written, to see that Ray can ship it
+#: pickles a method and unpickles it at once, to check that Ray can send it
 PICKLING = "orchestrator.contract.repeatable"
-#: what one client of thousands must not carry
+#: libraries that a client actor must not import
 HEAVY = (
     "torchvision",
     "sklearn",
@@ -109,7 +112,7 @@ HEAVY = (
 
 @dataclass(frozen=True)
 class Import:
-    """One imported name; `lazy` inside a function, `typing` under TYPE_CHECKING."""
+    """One imported name: `lazy` means inside a function, `typing` means under TYPE_CHECKING."""
 
     module: str
     line: int
@@ -153,14 +156,14 @@ def _imports(module: str, node: ast.AST, lazy: bool = False, typing: bool = Fals
 
 
 def _attributes() -> Iterator[tuple[str, int, str]]:
-    """(module, line, dotted text) of every attribute that is read, such as `torch.manual_seed`."""
+    """(module, line, dotted text) of every attribute access, such as `torch.manual_seed`."""
     for module, tree in sources().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute):
                 yield module, node.lineno, ast.unparse(node)
 
 
-def test_the_walk_sees_the_whole_project() -> None:
+def test_all_modules_of_the_project_are_read() -> None:
     assert {"orchestrator", "orchestrator.execution.ray_executor", "algorithms.feddst"} <= sources().keys()
     assert any(i.name == "ray" for i in imports())
     assert any(i.lazy and i.within("orchestrator.runtime.ray_backend") for i in imports())
@@ -168,7 +171,7 @@ def test_the_walk_sees_the_whole_project() -> None:
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
-def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
+def test_package_imports_only_packages_below_it(package: str) -> None:
     inside = [i for i in imports() if i.module == package or i.module.startswith(f"{package}.")]
     assert not [
         f"{i.module}:{i.line} imports {i.name}"
@@ -177,14 +180,14 @@ def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
     ]
 
 
-def test_the_sections_of_a_config_know_no_method() -> None:
-    """`orchestrator.experiment` alone looks a method's options up, so that methods may import the sections."""
+def test_sections_of_the_config_import_no_method() -> None:
+    """Methods may import the sections: only `orchestrator.experiment` looks up a method's options."""
     assert not [i for i in imports() if i.module.startswith("orchestrator.config") and i.within("algorithms")]
     assert [i for i in imports() if i.module == "orchestrator.experiment.methods" and i.within("algorithms")]
 
 
-def test_no_files_import_each_other_in_a_circle() -> None:
-    """At any level, inside functions too; imports for type checking alone do not count."""
+def test_imports_have_no_circles() -> None:
+    """Imports inside functions count, imports for type checking do not."""
     modules = sources().keys()
     edges: dict[str, set[str]] = {module: set() for module in modules}
     for i in imports():
@@ -196,12 +199,12 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     assert not edges
 
 
-def test_the_algorithms_know_nothing_of_how_they_are_run() -> None:
+def test_methods_import_nothing_that_runs_them() -> None:
     above = ("orchestrator.runtime", "orchestrator.tracking", "orchestrator.data", "ray", "mlflow", *SHELLS)
     assert not [i for i in imports() if i.module.startswith("algorithms") and i.within(*above)]
 
 
-def test_nothing_imports_the_command_line_but_itself() -> None:
+def test_only_the_command_line_imports_the_command_line() -> None:
     wrong = [
         i
         for i in imports()
@@ -212,7 +215,7 @@ def test_nothing_imports_the_command_line_but_itself() -> None:
     assert not wrong
 
 
-def test_only_the_shells_import_ray() -> None:
+def test_only_listed_modules_import_ray() -> None:
     for found in (i for i in imports() if i.within("ray")):
         module = found.module
         thin = module.startswith(RAY_FILES)
@@ -227,7 +230,7 @@ def test_only_mlflow_files_of_tracking_import_mlflow() -> None:
         assert allowed or found.typing, f"{found.module}:{found.line} imports mlflow"
 
 
-def test_what_imports_ray_is_itself_imported_late() -> None:
+def test_modules_that_import_ray_are_imported_inside_functions() -> None:
     """`session` and the command line reach the Ray modules only from inside functions."""
     shells = {i.module for i in imports() if i.within("ray") and not (i.lazy or i.typing)}
     shells |= {module for module in sources() if module.startswith(RAY_FILES)}
@@ -239,8 +242,8 @@ def test_what_imports_ray_is_itself_imported_late() -> None:
     ]
 
 
-def test_there_is_no_global_random_number_generator() -> None:
-    """But for the one file that seeds those of user code, and restores them."""
+def test_global_random_generators_are_not_used() -> None:
+    """The exception is the module that seeds and restores them for user code."""
     seeding = "orchestrator.models.seeding"
     assert {i.module for i in imports() if i.name == "random" or i.name.startswith("random.")} == {seeding}
     allowed = {"Generator", "PCG64", "default_rng", "SeedSequence"}
@@ -279,7 +282,7 @@ def test_every_method_is_registered_under_its_files_name() -> None:
 
 @pytest.fixture(scope="module")
 def loaded() -> dict[str, set[str]]:
-    """What a fresh interpreter has in memory after each of these imports, one after another."""
+    """The modules in memory of a new interpreter after each of these imports, one after another."""
     stages = (
         "orchestrator.cli.main",
         "orchestrator.execution.client_actor",
@@ -299,16 +302,16 @@ def loaded() -> dict[str, set[str]]:
     return {stage: set(modules) for stage, *modules in lines}
 
 
-def test_asking_for_help_does_not_even_load_torch(loaded: dict[str, set[str]]) -> None:
+def test_help_does_not_import_torch(loaded: dict[str, set[str]]) -> None:
     assert "typer" in loaded["orchestrator.cli.main"]
     assert not loaded["orchestrator.cli.main"] & {"torch", "ray", "numpy", *HEAVY}
 
 
-def test_a_client_actor_carries_no_heavy_library(loaded: dict[str, set[str]]) -> None:
+def test_client_actor_imports_no_heavy_library(loaded: dict[str, set[str]]) -> None:
     assert "torch" in loaded["orchestrator.execution.client_actor"]
     assert not loaded["orchestrator.execution.client_actor"] & {"ray", *HEAVY}
 
 
-def test_a_run_is_prepared_without_ray_and_mlflow(loaded: dict[str, set[str]]) -> None:
+def test_preparation_of_a_run_imports_neither_ray_nor_mlflow(loaded: dict[str, set[str]]) -> None:
     assert not loaded["orchestrator.runtime.session"] & {"ray", *HEAVY}
     assert not loaded["orchestrator.api"] & {"ray", *HEAVY}

@@ -1,4 +1,4 @@
-"""Documents, docstrings and comments use plain English: a few phrases that made readers stop are banned."""
+"""Documents, docstrings and comments use plain English: a few unclear phrases are banned."""
 
 import ast
 import io
@@ -81,20 +81,17 @@ def test_docstrings_and_comments_use_plain_english(package: Path) -> None:
     assert not {name: lines for name, lines in found.items() if lines}
 
 
+def _phrases(found: list[str]) -> list[str]:
+    """The lines and phrases of hits, without the remedies."""
+    return [hit.partition(" (write: ")[0] for hit in found]
+
+
 def test_phrases_are_found_in_pages_across_lines_but_not_in_code() -> None:
     page = "First.\n\n```sh\nrun anew\n```\n\nThe run goes\non, `beside` the other.\n- tried Anew\n"
-    assert hits(of_page(page)) == [
-        "7: goes on (write: resume, continue)",
-        "7: Anew (write: again)",
-    ]
+    assert _phrases(hits(of_page(page))) == ["7: goes on", "7: Anew"]
 
 
 def test_phrases_are_found_in_docstrings_and_comments_but_not_in_values() -> None:
     source = '"""Is\nrefused."""\nx = "anew"\n# beside\n\n# nobody\n# is here\ny = 1  #: Whoever\n'
-    assert hits(of_module(source)) == [
-        "1: Is refused (write: is rejected, raises)",
-        "4: beside (write: next to, in addition to)",
-        "6: nobody is (write: name the actor)",
-        "6: Whoever (write: name the person or the process)",
-    ]
+    assert _phrases(hits(of_module(source))) == ["1: Is refused", "4: beside", "6: nobody is", "6: Whoever"]
     assert not hits(of_module('"""Besides, it keeps on going."""\n'))

@@ -90,7 +90,7 @@ NAMES = [
 
 
 def test_surface_has_exactly_these_names() -> None:
-    """A name that joins or leaves the surface is a decision; this list is where it is made."""
+    """This list changes only when a name is added to or removed from the public surface on purpose."""
     assert sorted(surface.__all__) == sorted(NAMES)
     assert all(hasattr(surface, name) for name in NAMES)
 
@@ -102,7 +102,7 @@ def test_module_docstring_lists_every_name() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_methods_import_from_the_surface_alone(path: Path) -> None:
+def test_methods_import_only_from_the_surface(path: Path) -> None:
     modules = {
         node.module
         for node in ast.walk(ast.parse(path.read_text()))

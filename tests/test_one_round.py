@@ -1,4 +1,4 @@
-"""The page "One round, step by step": its names exist, and an update takes the way that the page describes."""
+"""The page "One round, step by step": its names exist, and an update passes the listed modules."""
 
 import re
 import sys
@@ -18,7 +18,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "one-round.md").read_text()
 NAMES = re.findall(r"`([a-z_.]+):([A-Za-z_.]+)`", PAGE)
 RECORDS = (LocalResult, ClientUpdate, ReceivedUpdate, Contribution)
 MAX_MODULES = 7
-#: where `pack` and `server_update` are: the two ends of the way
+#: the module of `pack` and `server_update`, the ends of an update's way
 ENDS = {"orchestrator.federation.algorithm"}
 
 
@@ -37,7 +37,7 @@ def test_every_name_on_the_page_exists(module: str, name: str) -> None:
     assert attrgetter(name)(import_module(module)) is not None
 
 
-def test_the_page_has_the_steps_of_the_driver() -> None:
+def test_page_has_the_steps_of_the_driver() -> None:
     driver = sys.modules["orchestrator.rounds.driver"]
     assert driver.__doc__ is not None
     steps = re.findall(r"^ +(\d)  ([a-z]+) ", driver.__doc__, re.MULTILINE)
@@ -46,12 +46,12 @@ def test_the_page_has_the_steps_of_the_driver() -> None:
     assert len(steps) == 7
 
 
-def test_the_page_lists_exactly_the_four_records() -> None:
+def test_page_lists_exactly_the_four_records() -> None:
     listed = re.findall(r"^\| `(\S+):(\S+)` \|", _section("The four records of an update"), re.MULTILINE)
     assert [getattr(import_module(module), name) for module, name in listed] == list(RECORDS)
 
 
-def test_an_update_passes_few_modules() -> None:
+def test_update_passes_at_most_seven_modules() -> None:
     way = _way()
     assert len(way) == len(set(way)) <= MAX_MODULES
     assert all(isinstance(import_module(module), ModuleType) for module in way)
@@ -74,8 +74,11 @@ class _Trace:
 
 
 @pytest.mark.parametrize("kind", ["synchronous", "asynchronous"])
-def test_an_update_passes_the_modules_of_the_page_and_no_other(kind: str, tmp_path: Path) -> None:
-    """Read off a round in progress; the records' own module may build one from another."""
+def test_update_passes_exactly_the_modules_of_the_page(kind: str, tmp_path: Path) -> None:
+    """A profiler records the modules during a round.
+
+    The module of a record may create it from another record.
+    """
     overrides = ["training.rounds=1"]
     way = set(_way())
     if kind == "asynchronous":

@@ -87,7 +87,7 @@ def test_pre_commit_runs_the_pinned_tools_of_the_environment() -> None:
     assert {hook["language"] for hook in repository["hooks"]} == {"system"}
 
 
-def test_issue_forms_have_what_github_requires() -> None:
+def test_issue_forms_have_the_fields_that_github_requires() -> None:
     forms = [
         path for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml"
     ]

@@ -1,4 +1,4 @@
-"""The README's method runs as it stands there."""
+"""The method in the README works as printed."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ TINY = ["training.rounds=2", "fleet.num_clients=6", "training.clients_per_round=
 
 @pytest.fixture
 def method(tmp_path: Path) -> str:
-    """`algorithm.name` of the README's method, in a file outside the repository."""
+    """`algorithm.name` of the README's method, saved outside the repository."""
     (code,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "class " in block]
     assert len([line for line in code.splitlines() if line.strip()]) <= 30
     file = tmp_path / "largest_only.py"
@@ -26,12 +26,12 @@ def method(tmp_path: Path) -> str:
 
 
 def summary_of(tmp_path: Path, *overrides: str) -> RunSummary:
-    """A tiny run's summary."""
+    """The summary of a tiny run."""
     config = apply_overrides({}, [*TINY, f"runtime.storage={tmp_path / 'runs'}", *overrides])
     return session.run(ExperimentConfig.parse(config), Progress(quiet=True))
 
 
-def test_the_method_uploads_less_as_its_option_says(method: str, tmp_path: Path) -> None:
+def test_method_uploads_the_share_that_its_option_sets(method: str, tmp_path: Path) -> None:
     inprocess = "runtime.executor=inprocess"
     tenth = summary_of(tmp_path, method, inprocess, "algorithm.density=0.1")
     half = summary_of(tmp_path, method, inprocess, "algorithm.density=0.5")
@@ -40,13 +40,13 @@ def test_the_method_uploads_less_as_its_option_says(method: str, tmp_path: Path)
 
 
 @pytest.mark.ray
-def test_the_method_is_shipped_to_the_actors(method: str, tmp_path: Path, local_ray: None) -> None:
+def test_method_is_shipped_to_the_actors(method: str, tmp_path: Path, local_ray: None) -> None:
     alone = summary_of(tmp_path, method, "runtime.executor=inprocess")
     on_ray = summary_of(tmp_path, method, "runtime.actors=pooled")
     assert on_ray.params_sha256 == alone.params_sha256
 
 
-def test_an_installed_package_offers_a_method_by_name(
+def test_method_of_an_installed_package_is_found_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "offered_method.py").write_text(
@@ -63,7 +63,7 @@ def test_an_installed_package_offers_a_method_by_name(
     assert offered.params_sha256 == plain.params_sha256
 
 
-def test_every_link_leads_somewhere() -> None:
+def test_every_link_has_a_target() -> None:
     root = Path(__file__).parent.parent
     for page in [root / "README.md", root / "CONTRIBUTING.md", *(root / "docs").glob("*.md")]:
         prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""Stored files cannot run code, and no service accepts strangers from other machines by default."""
+"""Stored files cannot run code, and by default no service accepts connections from other machines."""
 
 import ast
 import os
@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 import ray
-
-from orchestrator.cli.mlflow_ui import server_command
-from orchestrator.errors import RequestError
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [
@@ -76,28 +73,3 @@ def test_local_ray_rejects_connections_without_its_token(tmp_path: Path) -> None
         )
     assert all(done.returncode and "joined" not in done.stdout for done in found.values())
     assert "no authentication token was found" in found["token"].stderr
-
-
-class TestUI:
-    """`sparsefleet ui`."""
-
-    def test_local_server_needs_no_password(self, tmp_path: Path) -> None:
-        command, environment = server_command(tmp_path / "mlflow.db", "127.0.0.1", 5000, {})
-        assert command[command.index("--host") + 1] == "127.0.0.1"
-        assert "--app-name" not in command
-        assert "MLFLOW_AUTH_CONFIG_PATH" not in environment
-
-    def test_remote_access_without_a_password_is_rejected(self, tmp_path: Path) -> None:
-        with pytest.raises(RequestError, match="MLFLOW_AUTH_ADMIN_PASSWORD") as caught:
-            server_command(tmp_path / "mlflow.db", "0.0.0.0", 5000, {})
-        assert (caught.value.field, caught.value.value) == ("--host", "0.0.0.0")
-
-    def test_remote_access_uses_basic_auth(self, tmp_path: Path) -> None:
-        given = {"MLFLOW_AUTH_ADMIN_PASSWORD": "a long one"}
-        command, environment = server_command(tmp_path / "mlflow.db", "0.0.0.0", 5000, given)
-        assert command[command.index("--app-name") + 1] == "basic-auth"
-        assert "a long one" not in " ".join(command)
-        assert environment["MLFLOW_FLASK_SERVER_SECRET_KEY"]
-        settings = Path(environment["MLFLOW_AUTH_CONFIG_PATH"]).read_text()
-        assert f"sqlite:///{tmp_path / 'mlflow-users.db'}" in settings
-        assert "a long one" not in settings

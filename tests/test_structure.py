@@ -1,4 +1,4 @@
-"""Methods are short and import no other method, the core names no method, and packages stay small."""
+"""Methods are short and independent, packages stay small, and every module has a test file."""
 
 import ast
 from collections import defaultdict
@@ -14,7 +14,7 @@ TESTS = ROOT / "tests"
 PACKAGES = ("orchestrator", "algorithms", "search_spaces")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 METHODS = sorted(path for path in (ROOT / "algorithms").glob("*.py") if path.stem in ALGORITHMS)
-#: packages that any method goes through
+#: packages that run every method
 CORE = (
     "aggregation",
     "contract",
@@ -30,15 +30,28 @@ CORE = (
     "tracking",
 )
 
+#: modules without a test file of their name, and the reason
+WITHOUT_TEST_FILE = {
+    "orchestrator/cli/__main__.py": "starts the command line",
+    "orchestrator/config/rounds.py": "declares keys, which tests/experiment/test_config.py checks",
+    "orchestrator/config/runtime.py": "declares keys, which tests/experiment/test_config.py checks",
+    "orchestrator/federation/capabilities.py": "a record without functions",
+    "orchestrator/federation/local/environment.py": "protocols without code",
+    "orchestrator/federation/traits.py": "a record without functions",
+    "orchestrator/rounds/protocol.py": "a record and a protocol without code",
+    "orchestrator/sparsity/payload.py": "records without functions",
+    "orchestrator/storage/checkpoints/checkpoint.py": "records without functions",
+}
+
 
 def _length(path: Path) -> int:
-    """Lines of a method without its imports, of which the formatter makes one line a name."""
+    """Lines of a method's file without its imports. The formatter writes one line for each imported name."""
     text = path.read_text()
     imports = [node for node in ast.parse(text).body if isinstance(node, ast.Import | ast.ImportFrom)]
     return len(text.splitlines()) - sum((node.end_lineno or 0) - node.lineno + 1 for node in imports)
 
 
-def test_a_method_is_short() -> None:
+def test_methods_are_short() -> None:
     lengths = sorted(_length(path) for path in METHODS)
     assert len(lengths) == len(ALGORITHMS)
     assert median(lengths) <= 100, lengths
@@ -55,8 +68,8 @@ def test_no_method_imports_another() -> None:
 
 
 def test_no_core_file_names_a_method() -> None:
-    """Neither as a name nor as a string; what is told in docstrings and descriptions is for readers."""
-    for path in (p for room in CORE for p in (ROOT / "orchestrator" / room).rglob("*.py")):
+    """Names and strings count. Docstrings and descriptions may mention methods as examples."""
+    for path in (p for package in CORE for p in (ROOT / "orchestrator" / package).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             named = {
                 ast.Constant: lambda n: n.value,
@@ -70,7 +83,7 @@ def test_no_core_file_names_a_method() -> None:
 
 @pytest.mark.parametrize("package", sorted({path.parent for path in MODULES}), ids=lambda path: path.name)
 def test_package_has_at_most_15_modules(package: Path) -> None:
-    """Each method is one file of `algorithms`, so that methods do not count."""
+    """Methods do not count: each method is one file of `algorithms`."""
     modules = {path.name for path in package.glob("*.py")} - {"__init__.py"}
     methods = {path.name for path in METHODS if path.parent == package}
     assert len(modules - methods) <= 15
@@ -92,9 +105,40 @@ def test_files_are_short() -> None:
 
 
 def test_helpers_of_tests_are_in_the_support_folder() -> None:
-    """Commands of their own (fuzzers, soak tests, benchmarks) are no helpers."""
+    """Separate commands (fuzzers, soak tests, benchmarks) are no helpers."""
     elsewhere = {TESTS / name for name in ("support", "fuzz", "soak", "benchmarks")}
     files = [path for path in TESTS.rglob("*.py") if not elsewhere & set(path.parents)]
     assert len(files) > 100
     names = ("test_", "conftest.py", "__init__.py")
     assert not [str(path.relative_to(TESTS)) for path in files if not path.name.startswith(names)]
+
+
+def _expected_test_file(module: Path) -> Path:
+    """`orchestrator/a/b.py` -> `a/test_b.py`, `algorithms/_x.py` -> `algorithms/test_x.py`."""
+    relative = module.relative_to(
+        ROOT / "orchestrator" if (ROOT / "orchestrator") in module.parents else ROOT
+    )
+    return relative.parent / f"test_{relative.stem.lstrip('_')}.py"
+
+
+def _tested_modules() -> set[Path]:
+    """Modules with a test file `test_<module>.py` or `test_<module>_<part>.py`.
+
+    A test file belongs to the module with the longest matching name: `test_fedavg_ft.py` does not test `fedavg`.
+    """
+    expected = {_expected_test_file(module): module for module in MODULES if module.name != "__init__.py"}
+    tested = set()
+    for file in TESTS.rglob("test_*.py"):
+        words = file.stem.split("_")
+        names = ["_".join(words[:count]) for count in range(len(words), 1, -1)]
+        folder = file.parent.relative_to(TESTS)
+        tested.add(next((expected[f] for n in names if (f := folder / f"{n}.py") in expected), None))
+    return {module for module in tested if module is not None}
+
+
+def test_every_module_has_a_test_file_of_its_name() -> None:
+    """One test file samples all search spaces: tests/search_spaces/test_spaces.py."""
+    tested = {str(module.relative_to(ROOT)) for module in _tested_modules()}
+    modules = {str(m.relative_to(ROOT)) for m in MODULES if m.name != "__init__.py"}
+    modules -= {m for m in modules if m.startswith("search_spaces/")}
+    assert modules - tested == WITHOUT_TEST_FILE.keys()

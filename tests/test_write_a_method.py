@@ -1,4 +1,4 @@
-"""The page "Write your own method": its example is a whole method that passes every check."""
+"""The page "Write your own method": its example is a complete method that passes every check."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_example_passes_the_check(fedper: str, check: str) -> None:
     CHECKS[check](contract_experiment(fedper))
 
 
-def test_head_never_travels(fedper: str) -> None:
+def test_head_is_never_sent(fedper: str) -> None:
     """The last layer of the digits' perceptron has 100 weights and a bias for each of 10 classes."""
     experiment = contract_experiment(fedper)
     for played in play(experiment):

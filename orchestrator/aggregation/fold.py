@@ -71,7 +71,10 @@ class Fold:
         contribution = update.contribution(weight)
         if asynchrony.kind == "fedasync" and contribution.values is None:
             name = self._experiment.config.algorithm.name
-            raise RoundError(f"asynchrony.kind=fedasync mixes models, and {name} sends none; use fedbuff")
+            raise RoundError(
+                f"asynchrony.kind=fedasync mixes models, but clients of {name} send no models; use fedbuff",
+                round_idx=self._round_idx,
+            )
         if present is not None:
             contribution = discounted(contribution, present, asynchrony, staleness)
         self._aggregator.add(contribution)
@@ -83,13 +86,17 @@ class Fold:
         """
         config = self._experiment.config
         if self.num_used < (least := config.runtime.min_clients):
+            updates = "1 usable update" if self.num_used == 1 else f"{self.num_used} usable updates"
+            problem = f"round {self._round_idx} ended with {updates}, fewer than runtime.min_clients={least}"
             raise RoundError(
-                f"round {self._round_idx} has {self.num_used} updates, runtime.min_clients={least}: {self._causes()}"
+                f"{problem}: {self._causes()}",
+                round_idx=self._round_idx,
+                num_updates=self.num_used,
             )
         try:
             aggregate = self._aggregator.finish(server)
         except ValueError as error:
-            raise RoundError(f"round {self._round_idx}: {error}") from error
+            raise RoundError(f"round {self._round_idx}: {error}", round_idx=self._round_idx) from error
         return PhaseResult(
             aggregate=aggregate,
             seconds=seconds,
@@ -107,6 +114,6 @@ class Fold:
             causes.append(f"{num_vanished} devices dropped out")
         elif not causes:
             other = "other " if self.num_used else ""
-            late = f"no {other}update came within fleet.deadline_s={deadline_s}"
+            late = f"no {other}update arrived within fleet.deadline_s={deadline_s}"
             causes.append(f"no {other}client was available" if deadline_s is None else late)
         return "; ".join(causes)

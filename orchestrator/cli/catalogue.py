@@ -1,5 +1,6 @@
 """Writes docs/algorithms.md from the methods: `python -m orchestrator.cli.catalogue > docs/algorithms.md`."""
 
+import re
 import sys
 from collections.abc import Iterator
 from inspect import getdoc
@@ -79,11 +80,12 @@ def _section(name: str, method: AlgorithmType) -> Iterator[str]:
     yield f"## {name}"
     for paragraph in paragraphs:
         yield ""
-        yield (
-            " ".join(paragraph.split())
-            .replace("Symbols:", "**Symbols:**")
-            .replace("Deviations", "**Deviations**", 1)
-        )
+        for item in re.split(r"\n(?=- )", paragraph):
+            yield (
+                " ".join(item.split())
+                .replace("Symbols:", "**Symbols:**")
+                .replace("Deviations", "**Deviations**", 1)
+            )
     options = {
         key: d for key, d in dotted_keys(method.Config, "algorithm").items() if key != "algorithm.name"
     }

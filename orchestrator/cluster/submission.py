@@ -1,10 +1,8 @@
 """Build the Ray Job that runs a command on a cluster."""
 
-import secrets
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from orchestrator.cluster.jobs import JobRequest
 from orchestrator.cluster.named_files import named_files
 from orchestrator.cluster.shipping import staged_files, staged_modules
 from orchestrator.errors import RequestError
+from orchestrator.storage.folders import unique_name
 from orchestrator.version import installed_version
 
 #: seconds that a stopped job has to complete its round before Ray kills the job
@@ -72,7 +71,7 @@ def job_request(
                 runtime_env["working_dir"] = folder
             shipped = ", ".join(map(str, files))
         yield JobRequest(
-            job_id=_job_id(parsed.command),
+            job_id=unique_name(parsed.command),
             entrypoint=shlex.join(["exec", "python", "-m", "orchestrator.cluster.job_entry", *arguments]),
             runtime_env=runtime_env,
             metadata={"sparsefleet": installed_version()},
@@ -93,7 +92,3 @@ def _selected_variables(names: Sequence[str], environment: Mapping[str, str]) ->
                 "--env", name, "the variable is not set in this shell", f"set it: export {name}=..."
             )
     return {name: environment[name] for name in names}
-
-
-def _job_id(command: str) -> str:
-    return f"{command}-{datetime.now().strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"

@@ -14,7 +14,19 @@ _MIB = 2**20
 
 
 class DeviceMemoryError(Exception):
-    """A task needs more memory than its device has. The message names the device and both sizes."""
+    """A training step needs `needed_bytes` of memory, and devices of this profile have `memory_bytes`."""
+
+    def __init__(self, profile: DeviceProfile, num_values: int, needed_bytes: float) -> None:
+        super().__init__(profile, num_values, needed_bytes)
+        self.profile, self.num_values, self.needed_bytes = profile.name, num_values, needed_bytes
+        self.memory_bytes = profile.memory_bytes or 0
+
+    def __str__(self) -> str:
+        return (
+            f"profile {self.profile} has {self.memory_bytes / _MIB:.4g} MiB of memory, but training "
+            f"{self.num_values:,} values needs {self.needed_bytes / _MIB:.4g} MiB; use a smaller model, a submodel or "
+            "smaller batches, or raise memory_bytes of the profile"
+        )
 
 
 @final
@@ -32,11 +44,7 @@ class DeviceMemory:
         for flat in trained:
             needed = self.needed_bytes(flat, num_samples)
             if needed > profile.memory_bytes:
-                raise DeviceMemoryError(
-                    f"profile {profile.name} has {profile.memory_bytes / _MIB:.4g} MiB of memory, training "
-                    f"{flat.layout.size:,} values takes {needed / _MIB:.4g}; train a smaller model or submodel or "
-                    "smaller batches, or raise the profile's memory_bytes"
-                )
+                raise DeviceMemoryError(profile, flat.layout.size, needed)
 
     def needed_bytes(self, flat: FlatModule, num_samples: int) -> float:
         """Bytes that a training step of this model needs on a client with this number of samples."""

@@ -277,10 +277,12 @@ class RayExecutor:
         for submitted in self._backlog:
             queues = self._candidates(submitted.request.task)
             if all(self._is_given_up(queue) for queue in queues):
-                task, names = submitted.request.task, ", ".join(queue.name for queue in queues)
+                task = submitted.request.task
+                actors = [queue.name for queue in queues]
                 raise ActorsLostError(
-                    f"client {task.client_id}, round {task.round_idx}: its actors ({names}) were lost, and Ray has not "
-                    f"restarted them within runtime.restart_timeout_s={self._restart_timeout_s:g}"
+                    f"client {task.client_id}, round {task.round_idx}: its actors ({', '.join(actors)}) were lost, and "
+                    f"Ray has not restarted them within runtime.restart_timeout_s={self._restart_timeout_s:g}",
+                    actors=actors,
                 )
 
     def _is_given_up(self, queue: _ActorQueue) -> bool:

@@ -1,15 +1,40 @@
 """Checks of options in different config sections that exclude each other. Every check raises ConfigError."""
 
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from orchestrator.config.faults import ChaosConfig
+from orchestrator.config.rounds import AsynchronyConfig, FleetConfig, SelectionConfig
+from orchestrator.config.runtime import RuntimeConfig
+from orchestrator.config.sections import TrainingConfig
 from orchestrator.errors import ConfigError
 
-if TYPE_CHECKING:
-    from orchestrator.experiment.config import ExperimentConfig
+
+class RoundSections(Protocol):
+    """The sections of an experiment's config that decide how its rounds run."""
+
+    @property
+    def training(self) -> TrainingConfig:
+        """Rounds and local training."""
+
+    @property
+    def fleet(self) -> FleetConfig:
+        """Population and devices."""
+
+    @property
+    def selection(self) -> SelectionConfig:
+        """Sampling of a round's cohort."""
+
+    @property
+    def asynchrony(self) -> AsynchronyConfig:
+        """Asynchronous rounds."""
+
+    @property
+    def runtime(self) -> RuntimeConfig:
+        """Execution."""
 
 
-def check_rounds(config: "ExperimentConfig") -> None:
+def check_rounds(config: RoundSections) -> None:
     """Check all options that decide who takes part in a round and when a round ends."""
     _check_selection(config)
     _check_replacement(config)
@@ -19,7 +44,7 @@ def check_rounds(config: "ExperimentConfig") -> None:
         _check_asynchrony(config)
 
 
-def _check_selection(config: "ExperimentConfig") -> None:
+def _check_selection(config: RoundSections) -> None:
     kind, candidates = config.selection.kind, config.selection.candidates
     if kind in ("available", "power_of_choice") and config.training.with_replacement:
         problem = f"training.with_replacement=true samples a client twice, but {kind} ranks different clients"
@@ -39,7 +64,7 @@ def _check_selection(config: "ExperimentConfig") -> None:
         raise ConfigError("selection.candidates", candidates, problem, f"use {population} or fewer")
 
 
-def _check_replacement(config: "ExperimentConfig") -> None:
+def _check_replacement(config: RoundSections) -> None:
     """Reject options that need the time of a single task: a client sampled twice runs its tasks one after the other."""
     if not config.training.with_replacement:
         return
@@ -53,13 +78,13 @@ def _check_replacement(config: "ExperimentConfig") -> None:
             raise ConfigError(key, value, problem, "set training.with_replacement=false, or leave it unset")
 
 
-def _check_late_updates(config: "ExperimentConfig") -> None:
+def _check_late_updates(config: RoundSections) -> None:
     if config.fleet.late == "keep" and config.fleet.deadline_s is None:
         problem = "no update is late without a deadline"
         raise ConfigError("fleet.late", "keep", problem, "set fleet.deadline_s")
 
 
-def _check_unused_asynchrony(config: "ExperimentConfig") -> None:
+def _check_unused_asynchrony(config: RoundSections) -> None:
     """Reject options that the chosen kind ignores; `fleet.late=keep` uses the staleness options too."""
     chosen = config.asynchrony
     discounts = ("staleness", "exponent", "hinge", "max_staleness")
@@ -75,7 +100,7 @@ def _check_unused_asynchrony(config: "ExperimentConfig") -> None:
             raise ConfigError(f"asynchrony.{name}", value, problem, "leave it unset, or choose another kind")
 
 
-def _check_asynchrony(config: "ExperimentConfig") -> None:
+def _check_asynchrony(config: RoundSections) -> None:
     kind = config.asynchrony.kind
     synchronous = {
         "fleet.deadline_s": config.fleet.deadline_s is not None,
@@ -93,9 +118,8 @@ def _check_asynchrony(config: "ExperimentConfig") -> None:
         raise ConfigError("runtime.min_clients", least, problem, f"use {step} or fewer")
 
 
-def check_chaos(config: "ExperimentConfig") -> None:
+def check_chaos(chaos: ChaosConfig, runtime: RuntimeConfig) -> None:
     """Reject faults that would kill or block the command itself, and hanging tasks without a time limit."""
-    chaos, runtime = config.chaos, config.runtime
     if runtime.executor == "inprocess":
         for name in ("client_hangs", "client_dies", "driver_dies"):
             if share := getattr(chaos, name):

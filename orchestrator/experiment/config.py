@@ -91,7 +91,7 @@ class ExperimentConfig(Section):
     @model_validator(mode="after")
     def _check_sections(self) -> Self:
         check_rounds(self)
-        check_chaos(self)
+        check_chaos(self.chaos, self.runtime)
         return self
 
     @classmethod

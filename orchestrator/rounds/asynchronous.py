@@ -134,7 +134,9 @@ class AsynchronousRounds:
                 causes = "".join(f"; {failure}" for failure in fold.failures[:3])
                 raise RoundError(
                     f"round {started.round_idx}: of {num_taken} tasks only {fold.num_used} gave an update that counts, "
-                    f"{self._buffer_size} are needed{causes}"
+                    f"{self._buffer_size} are needed{causes}",
+                    round_idx=started.round_idx,
+                    num_updates=fold.num_used,
                 )
         self._in_flight = tuple(task.in_flight for task in self._tasks)
         return fold.finish(started.state.params, now_s - started.start_s, waited_s=waited_s)
@@ -244,7 +246,8 @@ class AsynchronousRounds:
             elif active.update.arrival_s < active.least_s:
                 raise RoundError(
                     f"{self._experiment.config.algorithm.name} claims `steady_cost`, but client {active.client_id} "
-                    f"took {active.update.event.total_s:g} s, less than its full training would; remove the claim"
+                    f"took {active.update.event.total_s:g} s, less than its full training would; remove the claim",
+                    client_id=active.client_id,
                 )
         return None
 

@@ -154,5 +154,11 @@ class PhaseRunner:
                 task = replace(request.task, attempt=tries - remaining)
                 (handle,) = self._executor.submit(broadcast.message, [replace(request, task=task)])
         if runtime.failure_policy == "retry":
-            raise RoundError(f"{failures[-1]} (tried {tries} times)\n{failures[-1].traceback}")
+            last = failures[-1]
+            raise RoundError(
+                f"{last} (tried {tries} times)\n{last.traceback}",
+                round_idx=last.round_idx,
+                client_id=last.client_id,
+                stage=last.stage,
+            )
         return None

@@ -96,4 +96,5 @@ class CohortSampler:
 
 def no_client_available(round_idx: int) -> RoundError:
     """The error of a round without an available client."""
-    return RoundError(f"round {round_idx}: no client was available for a week of emulated time")
+    problem = f"round {round_idx}: no client was available for a week of emulated time"
+    return RoundError(problem, round_idx=round_idx)

@@ -18,5 +18,6 @@ def require_finite_state(state: ServerState, round_idx: int) -> None:
         if isinstance(leaf, Tensor) and not bool(torch.isfinite(leaf).all()):
             raise RoundError(
                 f"round {round_idx}: {path} of the server's state is not finite after the server step; lower the "
-                "learning rates of clients and server"
+                "learning rates of clients and server",
+                round_idx=round_idx,
             )

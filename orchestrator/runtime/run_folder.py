@@ -2,10 +2,8 @@
 
 import getpass
 import os
-import secrets
 import subprocess
 from collections.abc import Mapping
-from datetime import datetime
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -28,11 +26,6 @@ from orchestrator.tracking.record import RunInfo
 DATA_NOTES = "data_notes"
 #: fingerprint -> first format whose runs always have this fingerprint
 _LATER_FINGERPRINTS = {"fixed_state": 2}
-
-
-def unique_name(stem: str) -> str:
-    """Return a name for a new folder: the stem, the current time and four random hex digits."""
-    return f"{stem}-{datetime.now().strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
 def begin_run(

@@ -16,9 +16,9 @@ from orchestrator.experiment.experiment import Experiment, model_notes
 from orchestrator.experiment.loading import resumed_config
 from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime.backend import Backend, InProcessBackend
-from orchestrator.runtime.run_folder import begin_run, run_info, tracking_uri, unique_name, verify_run
+from orchestrator.runtime.run_folder import begin_run, run_info, tracking_uri, verify_run
 from orchestrator.storage.event_log import num_committed, save_events
-from orchestrator.storage.folders import is_sweep
+from orchestrator.storage.folders import is_sweep, unique_name
 from orchestrator.storage.lock import locked_folder, new_locked_folder
 from orchestrator.storage.lookup import STORAGE_KEY
 from orchestrator.storage.run_store import RunStore

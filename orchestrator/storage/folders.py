@@ -1,9 +1,16 @@
 """The storage folder, which contains one folder for each run and each sweep. A sweep's folder contains its trials."""
 
+import secrets
+from datetime import datetime
 from pathlib import Path
 
 #: the file that marks a folder as a run's, and the file that marks it as a sweep's
 RUN_FILE, SWEEP_FILE = "run.json", "sweep.json"
+
+
+def unique_name(stem: str) -> str:
+    """Return a name for a new run, sweep or job: the stem, the current time and four random hex digits."""
+    return f"{stem}-{datetime.now().strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
 def is_run(folder: Path) -> bool:

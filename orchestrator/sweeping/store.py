@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.atomic_write import write_durably
+from orchestrator.atomic_write import append_durably, write_durably
 from orchestrator.errors import CheckpointError
 from orchestrator.runtime.run_folder import DATA_NOTES
 from orchestrator.storage.folders import SWEEP_FILE, is_run
@@ -185,12 +185,10 @@ class SweepStore:
     def _append(self, name: str, lines: Sequence[str]) -> None:
         path = self.folder / name
         num_complete_bytes = sum(len(line) + 1 for line in complete_lines(path))
-        with path.open("ab") as file:
+        if path.exists():
             # a killed process may have left a partial line, which must not become the start of the next line
-            file.truncate(num_complete_bytes)
-            file.write("".join(f"{line}\n" for line in lines).encode())
-            file.flush()
-            os.fsync(file.fileno())
+            os.truncate(path, num_complete_bytes)
+        append_durably(path, "".join(f"{line}\n" for line in lines).encode())
 
     def _read(self, name: str, parse: Any) -> list[Any]:
         parsed = []

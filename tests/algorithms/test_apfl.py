@@ -41,7 +41,7 @@ def gradient_at(values: Tensor, batch: Batch) -> Tensor:
 
 
 @pytest.mark.parametrize("adaptive", [True, False])
-def test_steps_by_plain_pytorch(adaptive: bool) -> None:
+def test_steps_equal_plain_pytorch(adaptive: bool) -> None:
     """The rate of round 1 is 0.2 * 0.5; alpha moves once, along <gradient at the mixture, v - w>."""
     algorithm, run = made(alpha=0.25, adaptive=adaptive)
     batches = [batch for epoch in run.batches() for batch in epoch]

@@ -1,8 +1,8 @@
-"""Ditto: the personal pass against plain PyTorch, and that the global branch does not notice it."""
+"""Ditto: personal training compared with plain PyTorch, and no effect on the global model."""
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from algorithms.ditto import Ditto, DittoConfig
@@ -19,12 +19,9 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.nets import batch_norm_mlp as net
 
 SHAPE = (1, 3, 3)
-
-
-def net() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
 
 
 def made(options: dict[str, object] | None = None, **training: float) -> tuple[Ditto, Setting, FlatModule]:
@@ -34,7 +31,10 @@ def made(options: dict[str, object] | None = None, **training: float) -> tuple[D
 
 
 def moved(setting: Setting, by: float) -> Tensor:
-    """A received model at some distance from w_0; running statistics stay, and with them sane variances."""
+    """A received model at some distance from w_0.
+
+    Running statistics stay, so that variances stay positive.
+    """
     values = torch.from_numpy(setting.initial.copy())
     values[: setting.layout.num_trainable] += by
     return values
@@ -46,10 +46,10 @@ def task(setting: Setting, flat: FlatModule, received: Tensor, round_idx: int, s
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.5])
-def test_the_personal_model_is_that_of_plain_training_with_the_penalty(lam: float) -> None:
+def test_personal_training_equals_plain_pytorch_with_the_penalty(lam: float) -> None:
     """Two participations; lambda = 0 is local training on the same batches.
 
-    Cross-entropy + lambda / 2 ||v - w_r||^2 through autograd, a new SGD each time, at the round's rate.
+    The loss is cross-entropy + lambda / 2 ||v - w_r||^2, with a new SGD each time at the round's rate.
     """
     algorithm, setting, flat = made({"lam": lam, "personal_epochs": 3}, lr=0.1, lr_decay=0.5, momentum=0.9)
     oracle, state = seeded(net), algorithm.init_client(0)
@@ -73,8 +73,11 @@ def test_the_personal_model_is_that_of_plain_training_with_the_penalty(lam: floa
         assert not torch.allclose(state.personal[:num_trainable], received[:num_trainable], atol=1e-2)
 
 
-def test_a_strong_pull_ends_at_the_global_model() -> None:
-    """eta lambda = .9: each step leaves a tenth of the distance, and eta / .9 of a gradient of about 1."""
+def test_large_lambda_leads_to_the_global_model() -> None:
+    """With eta lambda = .9 each step leaves a tenth of the distance.
+
+    The rest is at most eta / .9 of a gradient of about 1.
+    """
     algorithm, setting, flat = made({"lam": 900.0, "personal_epochs": 5}, lr=0.001, momentum=0.0)
     received, num_trainable = moved(setting, 1.0), setting.layout.num_trainable
     run = task(setting, flat, received, 0, algorithm.init_client(0))
@@ -82,7 +85,7 @@ def test_a_strong_pull_ends_at_the_global_model() -> None:
     assert float((personal - received)[:num_trainable].abs().max()) < 0.01
 
 
-def test_the_upload_loss_and_model_in_training_are_fedavg_s() -> None:
+def test_upload_loss_and_trained_model_equal_fedavgs() -> None:
     algorithm, setting, flat = made()
     received = moved(setting, 0.1)
     run = task(setting, flat, received, 1, algorithm.init_client(0))
@@ -102,7 +105,7 @@ def test_the_upload_loss_and_model_in_training_are_fedavg_s() -> None:
 
 
 @pytest.mark.parametrize(("personal_epochs", "passes"), [(None, 2 + 2), (1, 2 + 1), (5, 2 + 5)])
-def test_the_flops_of_both_passes_count(personal_epochs: int | None, passes: int) -> None:
+def test_flops_of_both_passes_are_counted(personal_epochs: int | None, passes: int) -> None:
     algorithm, setting, flat = made({"personal_epochs": personal_epochs})
     run = task(setting, flat, moved(setting, 0.0), 0, algorithm.init_client(0))
     result = algorithm.client_update(run)
@@ -111,7 +114,7 @@ def test_the_flops_of_both_passes_count(personal_epochs: int | None, passes: int
 
 
 def test_both_models_stay_inside_the_mask() -> None:
-    """`CheckedRun` looks after every step; the start of v_k is cut to the mask as well."""
+    """`CheckedRun` checks after every step. The start of v_k is masked too."""
     algorithm, setting, flat = made({"lam": 2.0})
     mask = setting.layout.full_mask()
     mask[:30] = False
@@ -125,7 +128,7 @@ def test_both_models_stay_inside_the_mask() -> None:
     assert torch.equal(run.values, result.client_state.personal)
 
 
-def test_clients_score_the_personal_model_which_starts_at_w_0() -> None:
+def test_client_before_its_first_participation_scores_w_0() -> None:
     algorithm, setting, flat = made()
     run = task(setting, flat, moved(setting, 1.0), 0, algorithm.init_client(0))
     algorithm.personal(run)

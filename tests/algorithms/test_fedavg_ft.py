@@ -1,11 +1,11 @@
-"""FedAvg-FT: FedAvg's rounds; what is scored is a copy trained further."""
+"""FedAvg-FT: the rounds of FedAvg, with scores of a fine-tuned copy."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from algorithms.fedavg_ft import FedAvgFT, FedAvgFTConfig
@@ -22,12 +22,9 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.nets import batch_norm_mlp as net
 
 SHAPE = (1, 3, 3)
-
-
-def net() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
 
 
 def prepared(
@@ -48,7 +45,7 @@ def scores(options: Mapping[str, object], folder: Path) -> list[dict[str, float]
     return [{n: v for n, v in r.metrics.items() if n.startswith(("personal/", "comm/"))} for r in records]
 
 
-def test_no_fine_tuning_scores_as_fedavg_does_on_the_clients_test_parts(tmp_path: Path) -> None:
+def test_zero_epochs_give_fedavgs_scores_and_bytes(tmp_path: Path) -> None:
     """Bytes are FedAvg's too."""
     base = scores({}, tmp_path / "fedavg")
     untrained = {"algorithm.name": "fedavg_ft", "algorithm.finetune_epochs": 0}
@@ -59,8 +56,8 @@ def test_no_fine_tuning_scores_as_fedavg_does_on_the_clients_test_parts(tmp_path
     assert tuned[0]["personal/accuracy_mean"] > base[0]["personal/accuracy_mean"]
 
 
-def test_the_copy_is_trained_at_the_learning_rate_of_round_0() -> None:
-    """Plain PyTorch from w, in round 5: lr stays .1 although it decays to .1 / 32 for the rounds."""
+def test_copy_is_trained_at_the_learning_rate_of_round_0() -> None:
+    """Plain PyTorch from w in round 5: the rate is .1, although the rounds' rate has decayed to .1 / 32."""
     algorithm, run = prepared(2, lr=0.1, lr_decay=0.5, momentum=0.9)
     batches = [batch for epoch in run.batches("fine-tuning", 2) for batch in epoch]
     algorithm.personal(run)
@@ -75,7 +72,7 @@ def test_the_copy_is_trained_at_the_learning_rate_of_round_0() -> None:
     assert not torch.allclose(run.values, run.start, atol=1e-2)
 
 
-def test_the_global_model_is_the_same_bits_before_and_after() -> None:
+def test_fine_tuning_does_not_change_the_received_model() -> None:
     algorithm, run = prepared(2)
     assert run.received is not None
     before = run.received.values.clone()
@@ -85,15 +82,15 @@ def test_the_global_model_is_the_same_bits_before_and_after() -> None:
 
 
 @pytest.mark.parametrize(("epochs", "num_steps"), [(None, 3 * 2), (0, 0), (1, 2), (4, 8)])
-def test_it_takes_that_many_epochs_of_two_batches(epochs: int | None, num_steps: int) -> None:
+def test_copy_is_trained_for_the_configured_epochs(epochs: int | None, num_steps: int) -> None:
     algorithm, run = prepared(epochs)
     algorithm.personal(run)
     assert run.num_steps == num_steps
     assert torch.equal(run.values, run.start) == (num_steps == 0)
 
 
-def test_a_sparse_model_is_tuned_under_its_mask() -> None:
-    """`CheckedRun` looks after every step."""
+def test_sparse_model_is_fine_tuned_under_its_mask() -> None:
+    """`CheckedRun` checks after every step."""
     mask = FlatModule(net()).layout.full_mask()
     mask[:30] = False
     algorithm, run = prepared(2, mask)

@@ -1,4 +1,4 @@
-"""FedDST's traffic: the closed form 4 (nnz + U) + [mask] ceil(W / 8), on the buffers that moved."""
+"""FedDST's bytes: the closed form 4 (nnz + U) + [mask] ceil(W / 8), compared with the sent buffers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from orchestrator.sparsity.wire import section_bytes
 from orchestrator.storage.run_store import RunStore
 from tests.support.fakes import experiment
 
-#: R_end = 4, so that rounds 1 and 3 readjust, and the mask stands still from round 4 on
+#: R_end = 4, so that rounds 1 and 3 readjust, and the mask is constant from round 4 on
 OPTIONS: Mapping[str, object] = {
     "algorithm.name": "feddst",
     "algorithm.readjust_every": 2,
@@ -38,18 +38,18 @@ def rounds() -> list[RecordedRound]:
 
 
 def nnz(mask: Tensor | None) -> int:
-    """Kept weights, biases not counted."""
+    """Number of kept weights, without biases."""
     assert mask is not None
     return int(mask.sum()) - NUM_BIASES
 
 
-def test_the_sizes_this_file_counts_with() -> None:
+def test_model_has_the_sizes_that_the_tests_use() -> None:
     layout = experiment(OPTIONS).setting.layout
     assert (layout.num_maskable, layout.num_dense) == (NUM_WEIGHTS, NUM_BIASES)
     assert BITMAP_BYTES == (NUM_WEIGHTS + 7) // 8
 
 
-def test_an_upload_carries_its_mask_on_readjustment_rounds_only(rounds: list[RecordedRound]) -> None:
+def test_upload_contains_a_mask_only_in_readjustment_rounds(rounds: list[RecordedRound]) -> None:
     for played in rounds:
         for update, model in zip(played.updates, played.models, strict=True):
             value_bytes = 4 * (nnz(model.mask) + NUM_BIASES)
@@ -60,27 +60,25 @@ def test_an_upload_carries_its_mask_on_readjustment_rounds_only(rounds: list[Rec
 
 
 def test_download_contains_the_mask_only_for_clients_without_it(rounds: list[RecordedRound]) -> None:
-    """Who holds which mask is followed here by the masks themselves; a client drawn twice pays once."""
-    held: dict[int, list[bool]] = {}
+    """The test follows the masks of all clients. A client that is sampled twice pays once."""
+    latest: dict[int, list[bool]] = {}
     with_mask = 0
     for played in rounds:
         assert played.before.mask is not None
         mask = played.before.mask.tolist()
         value_bytes = 4 * (nnz(played.before.mask) + NUM_BIASES)
         for update, downloaded in zip(played.updates, played.download_bytes, strict=True):
-            lacks = held.get(update.client_id) != mask
-            assert downloaded == HEADER_BYTES + value_bytes + (BITMAP_BYTES if lacks else 0)
-            held[update.client_id] = mask
-            with_mask += lacks
+            needs_mask = latest.get(update.client_id) != mask
+            assert downloaded == HEADER_BYTES + value_bytes + (BITMAP_BYTES if needs_mask else 0)
+            latest[update.client_id] = mask
+            with_mask += needs_mask
     draws = [u.client_id for r in rounds for u in r.updates]
-    assert (
-        len({u.client_id for u in rounds[0].updates}) < 8
-    )  # somebody is drawn twice before holding any mask
+    assert len({u.client_id for u in rounds[0].updates}) < 8  # a client is sampled twice before it has a mask
     assert len(set(draws)) < with_mask < len(draws)
 
 
 def test_totals_are_sums_over_tasks(rounds: list[RecordedRound], tmp_path: Path) -> None:
-    """A client that is drawn twice in a round counts twice."""
+    """A client that is sampled twice in a round counts twice."""
     run = experiment(OPTIONS)
     records = list(Driver(run, InProcessExecutor(run), RunStore(tmp_path / "run")).run())
     uploaded = sum(u.buffer.nbytes for r in rounds for u in r.updates)
@@ -89,8 +87,11 @@ def test_totals_are_sums_over_tasks(rounds: list[RecordedRound], tmp_path: Path)
     assert records[-1].metrics["comm/download_bytes_total"] == downloaded
 
 
-def test_counting_each_client_once_would_miss_a_fifth_of_the_tasks() -> None:
-    """Ten rounds of 20 out of 400, drawn with replacement: 157 clients, the public code's 21 % under-count."""
+def test_sampling_with_replacement_repeats_a_fifth_of_the_clients() -> None:
+    """Ten rounds of 20 of 400 clients with replacement sample 157 clients.
+
+    The public code counts each once, 21 % too few.
+    """
     expected = 400 * (1 - (1 - 1 / 400) ** 200)
     assert int(expected) == 157
     assert round(1 - expected / 200, 2) == 0.21

@@ -1,10 +1,8 @@
-"""FedDST's client round, held to a plain PyTorch one with lists for masks; and its compatibility switches."""
-
-from collections.abc import Sequence
+"""FedDST's client, compared with plain PyTorch and masks as lists, and its compatibility options."""
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from algorithms.feddst import FedDST, FedDSTConfig
@@ -20,18 +18,15 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.nets import small_cnn as net
+from tests.support.weight_scores import largest
 
 SHAPE = (1, 5, 5)
 ALPHA = 0.4
 
 
-def net() -> nn.Module:
-    """4 x 9 = 36 and 36 x 6 = 216 weights, of which uniform level .5 keeps 18 and 108."""
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 6))
-
-
 def make(seed: int, **options: object) -> tuple[FedDST, CheckedRun]:
-    """A client in round 1, the first that readjusts: 11 images in batches of 4, 4 epochs."""
+    """A client in round 1, the first round that readjusts. 11 images in batches of 4, 4 epochs."""
     flat = seeded(net, seed)
     training = {
         "local_epochs": 4,
@@ -52,15 +47,10 @@ def make(seed: int, **options: object) -> tuple[FedDST, CheckedRun]:
     return algorithm, make_run(setting, flat, data, received=received, round_idx=1)
 
 
-def largest(score: Tensor, among: Sequence[int], count: int) -> set[int]:
-    """Indices of the largest scores, ties by the lower index."""
-    return set(sorted(among, key=lambda i: (-float(score[i]), i))[:count])
-
-
 def readjust(
     weight: Tensor, active: set[int], gradient: Tensor, kept_count: int, count: int, *, over_all: bool
 ) -> tuple[set[int], set[int]]:
-    """(kept, grown) of one flat layer, by the definitions."""
+    """The kept and the grown entries of one flat layer, by definition."""
     everything = range(weight.numel())
     kept = largest(weight.abs(), sorted(active), kept_count)
     free = list(everything) if over_all else [i for i in everything if i not in kept]
@@ -68,7 +58,7 @@ def readjust(
 
 
 class Reference:
-    """Plain PyTorch: an ordinary module, torch.optim.SGD, masks as sets of flat indices."""
+    """Plain PyTorch: an ordinary module, torch.optim.SGD, and masks as sets of flat indices."""
 
     def __init__(self, seed: int) -> None:
         self.module = seeded(net, seed).module
@@ -138,7 +128,7 @@ def layer_masks(algorithm: FedDST, mask: Tensor | None) -> list[set[int]]:
 
 
 def finish(algorithm: FedDST, run: CheckedRun) -> LocalResult[None]:
-    """The client round; `CheckedRun` looks at the mask after each of the 12 steps."""
+    """The client's round. `CheckedRun` checks the mask after each of the 12 steps."""
     result = algorithm.client_update(run)
     assert run.num_steps == 12
     return result
@@ -146,8 +136,11 @@ def finish(algorithm: FedDST, run: CheckedRun) -> LocalResult[None]:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("option", "after"), [(None, 2), (1, 1), (4, 4)])
-def test_the_client_round_is_the_plain_one_bit_for_bit(seed: int, option: int | None, after: int) -> None:
-    """Values and masks: training, the gradient of the last batch, drop, growth, momentum, training on."""
+def test_client_equals_plain_pytorch_bit_for_bit(seed: int, option: int | None, after: int) -> None:
+    """Compares values and masks.
+
+    The steps are training, the gradient of the last batch, drop, growth and further training.
+    """
     algorithm, run = make(seed, adjust_after_epoch=option)
     reference = Reference(seed)
     reference.round(after)
@@ -158,7 +151,7 @@ def test_the_client_round_is_the_plain_one_bit_for_bit(seed: int, option: int | 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_growth_fills_the_layer_from_masked_weights(seed: int) -> None:
-    """18 and 108 weights, of which 18 - floor(.3 * 36) = 8 and 108 - floor(.3 * 216) = 44 are replaced."""
+    """Of 18 and 108 weights, 18 - floor(.3 * 36) = 8 and 108 - floor(.3 * 216) = 44 are replaced."""
     algorithm, run = make(seed, adjust_after_epoch=4)
     finish(algorithm, run)
     masks = layer_masks(algorithm, run.mask)
@@ -170,7 +163,7 @@ def test_growth_fills_the_layer_from_masked_weights(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_growing_over_all_positions_loses_density_and_weights(seed: int) -> None:
-    """As the public code does: picks that are active already are reset to 0 and add no connection."""
+    """The public code does this. Chosen weights that are active already become 0 and add no connection."""
     algorithm, run = make(seed, adjust_after_epoch=4, grow_over_all=True)
     reference = Reference(seed)
     reference.round(4, over_all=True)
@@ -185,8 +178,8 @@ def test_growing_over_all_positions_loses_density_and_weights(seed: int) -> None
         assert {i for i in mask if float(values[i]) == 0.0} == grown
 
 
-def test_a_grown_weight_has_no_momentum_even_if_it_was_just_dropped() -> None:
-    """A step with a zero gradient and no decay moves no grown weight, and does move kept ones."""
+def test_grown_weight_has_no_momentum_even_if_it_was_just_dropped() -> None:
+    """A step with a zero gradient and no decay moves kept weights, but no grown weight."""
     algorithm, run = make(0, adjust_after_epoch=4)
     finish(algorithm, run)
     masks = layer_masks(algorithm, run.mask)
@@ -220,10 +213,11 @@ def test_other_rounds_keep_the_mask(round_idx: int) -> None:
     assert torch.equal(run.mask, state.mask)  # type: ignore[arg-type]
 
 
-def test_the_round_counts_the_growth_gradient_and_the_new_mask() -> None:
-    """MACs: conv weights serve 9 positions, so dense 36 * 9 + 216 = 540 and sparse 18 * 9 + 108 = 270.
+def test_flops_include_the_growth_gradient_and_the_new_mask() -> None:
+    """Conv weights serve 9 positions: dense 36 * 9 + 216 = 540 MACs, sparse 18 * 9 + 108 = 270.
 
-    4 epochs of 11 images at 6 * 270 FLOPs; the last batch has 3 images: forward 2 * 270, backward 4 * 540.
+    4 epochs of 11 images cost 6 * 270 FLOPs an image. The last batch has 3 images: forward 2 * 270, backward 4 *
+    540.
     """
     algorithm, run = make(0)
     result = finish(algorithm, run)
@@ -231,8 +225,8 @@ def test_the_round_counts_the_growth_gradient_and_the_new_mask() -> None:
     assert result.train_flops_dense == 44 * 6 * 540 + 3 * 6 * 540
 
 
-class ProxThatLooks(Algorithm[ServerState, Tensor | None]):
-    """A method with a term of its own in the gradient, which keeps the growth gradient it would see."""
+class ProximalMethod(Algorithm[ServerState, Tensor | None]):
+    """A method with a gradient term of its own, which stores the growth gradient."""
 
     def grad_hook(self, run: LocalRun[Tensor | None]) -> None:
         run.grad.add_(run.values[: run.grad.numel()] - run.start[: run.grad.numel()], alpha=5.0)
@@ -242,13 +236,13 @@ class ProxThatLooks(Algorithm[ServerState, Tensor | None]):
         run.state = run.dense_gradient(run.last_batch)
 
 
-def test_the_growth_gradient_is_free_of_a_methods_own_terms() -> None:
-    """After a step that moved the weights, it is the plain cross-entropy's at where they now are."""
+def test_growth_gradient_excludes_a_methods_own_terms() -> None:
+    """After a step it is the gradient of the plain cross-entropy at the new weights."""
     flat = seeded(net)
     setting = make_setting(flat, SHAPE, training={"local_epochs": 1, "batch_size": 4, "lr": 0.01})
     run = make_run(setting, flat, random_data(11, SHAPE, 6))
     batches = list(next(run.batches()))
-    found = ProxThatLooks(AlgorithmConfig(), setting).client_update(run).client_state
+    found = ProximalMethod(AlgorithmConfig(), setting).client_update(run).client_state
     other = seeded(net)
     other.load(run.values)
     torch.autograd.backward(cross_entropy(other.module(batches[-1][0]), batches[-1][1]))

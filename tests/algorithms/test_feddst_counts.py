@@ -75,7 +75,7 @@ def seeded_values(name: str) -> Tensor:
 
 
 def readjusted(name: str, algorithm: FedDST, client_id: int) -> tuple[Tensor, Tensor]:
-    """Values and mask that a client uploads in round 1, which readjusts."""
+    """Values and mask that a client uploads in round 1, the first round that readjusts."""
     state, mask = initial(name, algorithm)
     data = random_data(2, NETS[name][1], NETS[name][2], seed=client_id)
     run = make_run(algorithm.setting, net(name), data, received=ModelValues(state.params, mask), round_idx=1)
@@ -116,12 +116,12 @@ def contribution(weight: float, values: Tensor, mask: Tensor, start: Tensor) -> 
         ("CIFAR-10", 0.5, 0.01, [2, 12, 3841, 50, 4], 3909),
     ],
 )
-def test_so_many_weights_are_dropped_and_grown_per_layer(
+def test_share_alpha_of_each_layer_is_dropped_and_grown(
     name: str, level: float, alpha: float, expected: list[int], total: int
 ) -> None:
     """After the last epoch, grown weights are those that are 0 inside the mask.
 
-    Of all active weights that is a share alpha, to within one a layer.
+    They are a share alpha of the active weights, to within one a layer.
     """
     algorithm = method(name, level, alpha, epochs=1)
     values, mask = readjusted(name, algorithm, 0)
@@ -149,7 +149,10 @@ def test_so_many_weights_are_dropped_and_grown_per_layer(
 def test_bytes_per_client(
     name: str, level: float, dense_bytes: int, sparse_bytes: int, bitmap_bytes: int
 ) -> None:
-    """4 bytes for each weight inside the mask and each bias; ceil(W / 8) for a mask the client lacks."""
+    """4 bytes for each weight inside the mask and each bias.
+
+    ceil(W / 8) bytes for a mask that the client does not have.
+    """
     algorithm = method(name, level, alpha=0.05)
     state, mask = initial(name, algorithm)
     known = {"theta": algorithm.setting.layout.restrict(mask).numpy()}
@@ -162,7 +165,7 @@ def test_bytes_per_client(
 
 
 def uploaded_value_bytes(algorithm: Algorithm[ServerState, None], name: str) -> int:
-    """Of what a client sends in round 0, in which FedDST does not readjust."""
+    """Value bytes of an upload in round 0, in which FedDST does not readjust."""
     state = algorithm.init(seeded_values(name))
     data = random_data(2, NETS[name][1], NETS[name][2])
     run = make_run(algorithm.setting, net(name), data, received=ModelValues(state.params, state.mask))
@@ -205,7 +208,10 @@ def test_uploads_of_whole_runs(
     gibibytes: tuple[float, float],
     rounds_within: Mapping[int, tuple[int, int]],
 ) -> None:
-    """Values only, dense and sparse: MB a round of 20 clients, GiB in 400 rounds, rounds (nearest) within a GiB cap."""
+    """Bytes of values, dense and sparse.
+
+    MB a round of 20 clients, GiB in 400 rounds, and the nearest round to a GiB cap.
+    """
     feddst = method(name, level, alpha=0.05)
     dense = FedAvg(AlgorithmConfig(name="fedavg"), make_setting(net(name), NETS[name][1]))
     for i, algorithm in enumerate((dense, feddst)):
@@ -216,8 +222,8 @@ def test_uploads_of_whole_runs(
             assert round(cap_gib * 2**30 / round_bytes) == rounds[i]
 
 
-def test_a_very_sparse_mask_costs_less_than_its_bitmap() -> None:
-    """Indices take over where one byte a weight is less than one bit an entry: below a density of 1 / 8."""
+def test_very_sparse_mask_costs_less_than_a_bitmap() -> None:
+    """Below a density of 1 / 8, one byte a kept weight is less than one bit an entry."""
     algorithm = method("CIFAR-10", 0.95, alpha=0.05)
     state, _ = initial("CIFAR-10", algorithm)
     (sections,) = section_bytes(encode(algorithm.broadcast(state)))

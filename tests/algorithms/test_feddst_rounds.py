@@ -1,4 +1,4 @@
-"""FedDST over whole rounds: what must hold of masks, densities and survivors in every one of them."""
+"""FedDST over whole rounds: invariants of masks, densities and new weights."""
 
 from collections.abc import Mapping
 
@@ -42,7 +42,7 @@ def test_every_layer_keeps_its_count_at_every_stage(rounds: list[RecordedRound])
         assert len(masks) == 5
 
 
-def test_the_union_of_the_clients_masks_holds_the_next_mask(rounds: list[RecordedRound]) -> None:
+def test_next_mask_is_within_the_union_of_the_clients_masks(rounds: list[RecordedRound]) -> None:
     for played in rounds:
         union = torch.stack([m.mask for m in played.models if m.mask is not None]).any(0)
         assert played.aggregate.union is not None
@@ -50,7 +50,7 @@ def test_the_union_of_the_clients_masks_holds_the_next_mask(rounds: list[Recorde
         assert not bool((mask_of(played.after) & ~union).any())
 
 
-def test_masks_move_on_readjustment_rounds_and_on_no_other(rounds: list[RecordedRound]) -> None:
+def test_masks_change_only_in_readjustment_rounds(rounds: list[RecordedRound]) -> None:
     for played in rounds:
         before = mask_of(played.before)
         moved_at_client = [m.mask is not None and not torch.equal(m.mask, before) for m in played.models]
@@ -60,7 +60,7 @@ def test_masks_move_on_readjustment_rounds_and_on_no_other(rounds: list[Recorded
         assert moved_at_server == expected
 
 
-def test_weights_are_zero_outside_their_mask_at_both_ends(rounds: list[RecordedRound]) -> None:
+def test_weights_are_zero_outside_the_mask_at_server_and_clients(rounds: list[RecordedRound]) -> None:
     for played in rounds:
         for values, mask in [(m.values, m.mask) for m in played.models] + [
             (played.after.params, mask_of(played.after))
@@ -69,13 +69,16 @@ def test_weights_are_zero_outside_their_mask_at_both_ends(rounds: list[RecordedR
             assert int(values[~mask].count_nonzero()) == 0
 
 
-def test_an_alpha_of_zero_freezes_the_mask() -> None:
+def test_alpha_of_zero_freezes_the_mask() -> None:
     first, *later = play(experiment({**OPTIONS, "algorithm.alpha": 0}))
     assert all(torch.equal(mask_of(r.after), mask_of(first.before)) for r in [first, *later])
 
 
 def contrast(after_epoch: int | None) -> RecordedRound:
-    """The readjustment round of ten clients that all take part; the default readjusts after half of 4 epochs."""
+    """The readjustment round of ten clients that all take part.
+
+    By default they readjust after half of 4 epochs.
+    """
     options = {
         "algorithm.alpha": 0.02,
         "fleet.num_clients": 10,
@@ -90,7 +93,7 @@ def new_connections(played: RecordedRound) -> Tensor:
     return mask_of(played.after) & ~mask_of(played.before)
 
 
-def test_new_connections_survive_the_server_where_clients_train_on() -> None:
+def test_new_connections_survive_the_server_if_clients_train_them() -> None:
     played = contrast(None)
     new = new_connections(played)
     assert int(new.sum()) > 0
@@ -98,7 +101,10 @@ def test_new_connections_survive_the_server_where_clients_train_on() -> None:
 
 
 def test_no_new_connection_survives_a_readjustment_after_the_last_epoch() -> None:
-    """They arrive as exact zeros, and the union holds enough others: no weight was dropped by all clients."""
+    """The server receives new connections as exact zeros.
+
+    The union has enough other weights, because no weight was dropped by all clients.
+    """
     played = contrast(4)
     union = played.aggregate.union
     assert union is not None
@@ -109,8 +115,8 @@ def test_no_new_connection_survives_a_readjustment_after_the_last_epoch() -> Non
     assert int(new_connections(played).sum()) == 0
 
 
-def test_a_rising_level_prunes_to_its_target_every_round() -> None:
-    """From .5 to .9 in a straight line over 4 rounds: .5, .6, .7, .8, .9, .9, ..."""
+def test_increasing_level_prunes_to_its_target_in_every_round() -> None:
+    """From .5 to .9 linearly over 4 rounds: .5, .6, .7, .8, .9, .9, ..."""
     schedule = {
         "sparsity.level": 0.5,
         "sparsity.schedule.kind": "linear",
@@ -126,8 +132,11 @@ def test_a_rising_level_prunes_to_its_target_every_round() -> None:
             assert all(layout.active(m.mask) == targets for m in played.models if m.mask is not None)
 
 
-def test_a_falling_level_is_followed_at_the_readjustments() -> None:
-    """The server grows nothing: clients fill up to the target of rounds 1 and 3, and it stays in between."""
+def test_decreasing_level_is_followed_at_readjustments() -> None:
+    """The server grows no weights.
+
+    Clients grow to the targets of rounds 1 and 3, and between these rounds the density is constant.
+    """
     schedule = {
         "sparsity.level": 0.9,
         "sparsity.schedule.kind": "linear",
@@ -141,8 +150,8 @@ def test_a_falling_level_is_followed_at_the_readjustments() -> None:
         assert layout.active(mask_of(played.after)) == targets
 
 
-def test_a_task_done_again_on_the_same_host_is_the_same_update() -> None:
-    """No optimiser state, mask or weight of one task reaches the next, whichever client had it."""
+def test_repeated_task_in_the_same_process_gives_the_same_update() -> None:
+    """No optimiser state, mask or weight of a task affects the next task of any client."""
     run = experiment(OPTIONS)
     played = play(run, 2)[1]
     host = ClientRunner(run)
@@ -152,8 +161,8 @@ def test_a_task_done_again_on_the_same_host_is_the_same_update() -> None:
         assert bytes(update.buffer) == bytes(played.updates[position].buffer)  # type: ignore[union-attr]
 
 
-def test_densities_given_by_layer_hold_through_readjustments() -> None:
-    """64 x 200, 200 x 100 and 100 x 10 weights; the last layer is not named, so it never loses one."""
+def test_explicit_densities_are_kept_through_readjustments() -> None:
+    """64 x 200, 200 x 100 and 100 x 10 weights. The last layer has no entry, so that it keeps all weights."""
     names = [s.name for s in experiment(OPTIONS).setting.layout.maskable]
     run = experiment(
         {

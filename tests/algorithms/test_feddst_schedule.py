@@ -1,4 +1,4 @@
-"""FedDST: when it readjusts, by how much, and which settings it refuses."""
+"""FedDST: rounds of readjustment, their share, and options that are rejected."""
 
 from math import cos, pi
 
@@ -43,7 +43,7 @@ def test_readjustment_rounds(rounds: int, every: int, end: int | None, expected:
     assert [r for r in range(rounds) if algorithm.alpha_at(r) > 0] == expected
 
 
-def test_there_are_20_readjustments_in_400_rounds_and_14_with_a_period_of_15() -> None:
+def test_number_of_readjustments_in_400_rounds() -> None:
     for every, count in ((10, 20), (15, 14)):
         algorithm = method(readjust_every=every)
         assert sum(algorithm.alpha_at(r) > 0 for r in range(400)) == count
@@ -51,13 +51,13 @@ def test_there_are_20_readjustments_in_400_rounds_and_14_with_a_period_of_15() -
 
 @pytest.mark.parametrize(("round_idx", "expected"), [(1, 0.0099994), (16, 0.0098429), (100, 0.005), (200, 0)])
 def test_alpha_is_annealed_by_the_cosine(round_idx: int, expected: float) -> None:
-    """alpha = .01 over R_end = 200, period 15 (which hits 1 and 16) or 9 (which hits 100)."""
+    """alpha = .01 over R_end = 200. A period of 15 includes rounds 1 and 16, a period of 9 round 100."""
     every = 9 if round_idx == 100 else 15
     algorithm = method(alpha=0.01, readjust_every=every)
     assert algorithm.alpha_at(round_idx) == pytest.approx(expected, abs=1e-7)
 
 
-def test_alpha_never_rises() -> None:
+def test_alpha_never_increases() -> None:
     algorithm = method(alpha=0.3, rounds=40)
     found = [a for r in range(40) if (a := algorithm.alpha_at(r)) > 0]
     assert found == pytest.approx([0.15 * (1 + cos(pi * r / 20)) for r in (1, 11)])
@@ -69,7 +69,7 @@ def test_constant_alpha_is_not_annealed() -> None:
     assert [(r, a) for r in range(40) if (a := algorithm.alpha_at(r)) > 0] == [(1, 0.3), (11, 0.3)]
 
 
-def test_an_alpha_of_zero_never_readjusts() -> None:
+def test_alpha_of_zero_never_readjusts() -> None:
     for constant in (False, True):
         algorithm = method(alpha=0, constant_alpha=constant)
         assert {algorithm.alpha_at(r) for r in range(400)} == {0.0}
@@ -79,19 +79,17 @@ def test_an_alpha_of_zero_never_readjusts() -> None:
     ("epochs", "option", "expected"),
     [(10, None, 5), (5, None, 2), (2, None, 1), (1, None, 0), (5, 5, 5), (5, 1, 1)],
 )
-def test_the_readjustment_comes_after_half_of_the_epochs(
-    epochs: int, option: int | None, expected: int
-) -> None:
+def test_readjustment_comes_after_half_of_the_epochs(epochs: int, option: int | None, expected: int) -> None:
     assert method(epochs=epochs, adjust_after_epoch=option).adjust_after_epoch == expected
 
 
-def test_a_readjustment_after_more_epochs_than_there_are_is_rejected() -> None:
+def test_readjustment_after_more_than_the_local_epochs_is_rejected() -> None:
     with pytest.raises(ConfigError, match=r"algorithm.adjust_after_epoch=4"):
         method(epochs=3, adjust_after_epoch=4)
 
 
-def test_a_layer_that_pruning_would_empty_is_rejected_at_once() -> None:
-    """30 weights at level .9 keep 3; dropping .9 of them keeps floor(.3) = 0."""
+def test_alpha_that_would_empty_a_layer_is_rejected_before_the_run() -> None:
+    """30 weights at level .9 keep 3. Dropping .9 of them leaves floor(.3) = 0."""
     with pytest.raises(ConfigError, match=r"sparsity.level"):
         method(alpha=0.9, sparsity={"level": 0.9})
     assert method(alpha=0.3, sparsity={"level": 0.9}).targets(0.1) == {"1.weight": 3}

@@ -1,4 +1,4 @@
-"""FedDST's server step by hand: one layer of 2 x 4 weights, of which 4 stay, and 2 biases."""
+"""FedDST's server step by hand: a layer of 2 x 4 weights, of which 4 are kept, and 2 biases."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def method() -> FedDST:
 
 
 def step(clients: Sequence[Client], server: Sequence[float] = (0.0,) * 10) -> tuple[list[float], list[int]]:
-    """Next parameters and mask after clients of (examples, 8 weights, mask); biases are 0."""
+    """Next parameters and mask after clients of (examples, 8 weights, mask). Biases are 0."""
     algorithm = method()
     state = ServerState(params=torch.tensor(server), mask=torch.ones(10, dtype=torch.bool))
     aggregator = algorithm.aggregator()
@@ -35,8 +35,11 @@ def step(clients: Sequence[Client], server: Sequence[float] = (0.0,) * 10) -> tu
     return after.params[:8].tolist(), after.mask[:8].int().tolist()
 
 
-def test_each_weight_is_averaged_over_those_that_hold_it_and_the_largest_stay() -> None:
-    """Examples 1 and 3. Both hold 0 and 1: (4 + 3 * 8) / 4 = 7 and 0. Alone: 5, -6, 1, 2. Kept: 7, 5, -6, 2."""
+def test_weights_are_averaged_over_clients_that_have_them_and_the_largest_are_kept() -> None:
+    """Examples 1 and 3.
+
+    Both clients have 0 and 1: (4 + 3 * 8) / 4 = 7, and 0. One client has 5, -6, 1 and 2. Kept: 7, 5, -6, 2.
+    """
     params, mask = step(
         [
             (1, [4, 3, 5, -6, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0]),
@@ -48,14 +51,17 @@ def test_each_weight_is_averaged_over_those_that_hold_it_and_the_largest_stay() 
 
 
 def test_only_the_union_is_ranked() -> None:
-    """The server's own large weights, which no client kept, do not come back."""
+    """Large weights of the server that no client kept are not ranked."""
     params, mask = step([(2, [1, 2, 3, 4, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0])], [9.0] * 10)
     assert params == [1, 2, 3, 4, 0, 0, 0, 0]
     assert mask == [1, 1, 1, 1, 0, 0, 0, 0]
 
 
-def test_ties_go_to_the_better_covered_then_to_the_lower_index() -> None:
-    """All 2 in size: 6 and 7 are held by both, 5 by the one with 3 examples, 0 and 4 by the one with 1."""
+def test_ties_go_to_the_larger_coverage_and_then_to_the_lower_index() -> None:
+    """All weights have size 2.
+
+    Both clients have 6 and 7, the client with 3 examples has 5, the client with 1 has 0 and 4.
+    """
     params, mask = step(
         [
             (1, [2, 0, 0, 0, 2, 0, 2, -2], [1, 0, 0, 0, 1, 0, 1, 1]),
@@ -67,7 +73,10 @@ def test_ties_go_to_the_better_covered_then_to_the_lower_index() -> None:
 
 
 def test_grown_zero_stays_only_within_the_layer_target() -> None:
-    """Union of five: the two grown zeros compete for one place, which the better covered one gets."""
+    """The union has five weights.
+
+    Two grown zeros compete for one place, which goes to the larger coverage.
+    """
     _, mask = step(
         [
             (1, [5, 4, 3, 0, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0]),
@@ -77,14 +86,14 @@ def test_grown_zero_stays_only_within_the_layer_target() -> None:
     assert mask == [1, 1, 1, 0, 1, 0, 0, 0]
 
 
-def test_a_union_below_the_target_stays_below() -> None:
+def test_union_below_the_target_is_not_filled() -> None:
     params, mask = step([(1, [1, 0, 0, 3, 0, 0, 0, 0], [1, 0, 0, 1, 0, 0, 0, 0])], [7.0] * 10)
     assert mask == [1, 0, 0, 1, 0, 0, 0, 0]
     assert params == [1, 0, 0, 3, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("swap", [False, True])
-def test_the_order_of_clients_does_not_matter(swap: bool) -> None:
+def test_order_of_clients_does_not_matter(swap: bool) -> None:
     clients: list[Client] = [
         (1, [4, 3, 5, -6, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0]),
         (3, [8, -1, 0, 0, 1, 2, 0, 0], [1, 1, 0, 0, 1, 1, 0, 0]),
@@ -92,7 +101,7 @@ def test_the_order_of_clients_does_not_matter(swap: bool) -> None:
     assert step(clients[::-1] if swap else clients) == step(clients)
 
 
-def test_the_old_state_is_left_as_it_was() -> None:
+def test_old_state_does_not_change() -> None:
     algorithm = method()
     params, mask = torch.arange(10, dtype=torch.float32), torch.ones(10, dtype=torch.bool)
     state = ServerState(params=params.clone(), mask=mask.clone())
@@ -105,7 +114,10 @@ def test_the_old_state_is_left_as_it_was() -> None:
 
 
 def test_server_metrics_report_pruned_weights() -> None:
-    """Held before: 0-3. Clients hold 0, 1, 4 and 0, 1, 5: a union of 4; all 4 stay, 2 of them new, none removed."""
+    """The old mask has 0-3, the clients have 0, 1, 4 and 0, 1, 5.
+
+    The union has 4 weights: all 4 are kept, 2 of them new, none is removed.
+    """
     algorithm = method()
     before = torch.tensor([1, 1, 1, 1, 0, 0, 0, 0, 1, 1], dtype=torch.bool)
     state = ServerState(params=torch.zeros(10), mask=before)

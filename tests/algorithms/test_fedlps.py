@@ -1,4 +1,4 @@
-"""FedLPS's importance: where it starts, what it learns from a client's data, and when the choice follows it."""
+"""FedLPS's importance: its start, its training on a client's data, and the units that it selects."""
 
 from dataclasses import replace
 
@@ -27,8 +27,11 @@ def test_importance_starts_near_zero() -> None:
     assert torch.equal(client.importance, client.run.state.importance["1"])
 
 
-def test_units_rank_by_importance_and_by_the_norms_of_the_model_in_hand() -> None:
-    """q + pi n: with pi = 0, 1 and 3 [3, 1, 2, 0], [1.66, 0.55, 2.45, 1.34] and [-1.02, -0.34, 3.34, 4.02]."""
+def test_units_are_ranked_by_importance_and_norms_of_the_received_model() -> None:
+    """Values of q + pi n for pi = 0, 1 and 3.
+
+    They are [3, 1, 2, 0], [1.66, 0.55, 2.45, 1.34] and [-1.02, -0.34, 3.34, 4.02].
+    """
     importance = {"1": torch.tensor([3.0, 1.0, 2.0, 0.0])}
     for prior, units in ((0.0, [0, 2]), (1.0, [0, 2]), (3.0, [2, 3])):
         fresh = Client(received=RISING)
@@ -38,17 +41,17 @@ def test_units_rank_by_importance_and_by_the_norms_of_the_model_in_hand() -> Non
         assert client.importance.tolist() == [3.0, 1.0, 2.0, 0.0]
 
 
-def test_the_noise_is_the_clients_own() -> None:
+def test_initial_noise_differs_between_clients() -> None:
     one, other = Client(), Client(client_id=1)
     assert not torch.equal(one.run.state.importance["1"], other.run.state.importance["1"])
     assert torch.equal(one.run.state.importance["1"], Client(round_idx=3).run.state.importance["1"])
 
 
-def test_the_penalty_pulls_importance_to_the_norms_by_hand() -> None:
-    """Nothing consumes a unit, so that the loss is silent, and pi = 0: to sg(0) = 1/2.
+def test_penalty_pulls_importance_to_the_norms_by_hand() -> None:
+    """No layer consumes a unit, so that the loss has no gradient.
 
-    sg(1) = 0.731059 with sg' = 0.196612: 3 * 2/4 * 0.231059 * 0.196612 = 0.068143; sg(2) = 0.880797 with sg' =
-    0.104994: 3 * 2/4 * 0.380797 * 0.104994 = 0.059972.
+    With pi = 0 the target is sg(0) = 1/2. sg(1) = 0.731059 with sg' = 0.196612: 3 * 2/4 * 0.231059 * 0.196612 =
+    0.068143. sg(2) = 0.880797 with sg' = 0.104994: 3 * 2/4 * 0.380797 * 0.104994 = 0.059972.
     """
     state = replace(Client().run.state, importance={"1": torch.tensor([0.0, 1.0, -1.0, 2.0])})
     moved = []
@@ -60,7 +63,7 @@ def test_the_penalty_pulls_importance_to_the_norms_by_hand() -> None:
     assert torch.allclose(moved[1], 2 * moved[0])
 
 
-def test_a_unit_of_no_importance_of_its_own_is_not_pulled() -> None:
+def test_penalty_has_no_effect_on_importance_zero() -> None:
     client = Client(received=RISING, prior=1.0, importance_std=0.0).loaded()
     client.method.on_train_start(client.run)
     assert client.importance.tolist() == pytest.approx([0.0] * 4, abs=1e-6)
@@ -71,7 +74,7 @@ def sigmoid(x: Array) -> Array:
 
 
 def relaxed_loss(values: Array, gates: Array, inputs: Array, labels: Array) -> float:
-    """Cross-entropy of the full net whose hidden units leave it scaled by the gates, in float64."""
+    """Cross-entropy in float64 of the full net whose hidden units are multiplied by gates."""
     w1, b1, w2, b2 = np.split(values, np.cumsum(PARTS)[:-1])
     hidden = np.maximum(inputs @ w1.reshape(4, 9).T + b1, 0.0) * gates
     logits = hidden @ w2.reshape(3, 4).T + b2
@@ -80,9 +83,9 @@ def relaxed_loss(values: Array, gates: Array, inputs: Array, labels: Array) -> f
 
 
 def learned(client: Client, full: Tensor, penalty: float, epochs_done: int = 0) -> Array:
-    """What q becomes in the batches of this epoch: steps down central differences of the relaxed loss.
+    """The importance after the batches of an epoch, from central differences of the relaxed loss.
 
-    The hard choice stays; a gate moves with sg(q + pi n). The norm of a unit includes its bias.
+    The hard choice is constant, and a gate changes with sg(q + pi n). The norm of a unit includes its bias.
     """
     run, config = client.run, client.method.config
     values, q = full.double().numpy(), client.importance.double().numpy()
@@ -108,7 +111,7 @@ def learned(client: Client, full: Tensor, penalty: float, epochs_done: int = 0) 
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 @pytest.mark.parametrize("num_batches", [1, 2, 9])
 def test_importance_descends_the_relaxed_loss(num_batches: int, penalty: float) -> None:
-    """Dropped units learn as well, so that they can return; 9 batches are the three that there are."""
+    """Dropped units learn too, so that they can return. 9 batches are limited to the three that exist."""
     client = Client(penalty=penalty, importance_batches=num_batches, importance_lr=3.0).loaded()
     before, expected = client.importance.clone(), learned(client, client.run.start, penalty)
     client.method.on_train_start(client.run)
@@ -117,8 +120,8 @@ def test_importance_descends_the_relaxed_loss(num_batches: int, penalty: float) 
     assert client.importance.numpy() - before.numpy() == pytest.approx(moved, rel=2e-3, abs=1e-6)
 
 
-def test_the_next_epoch_learns_on_what_was_trained_and_may_choose_other_units() -> None:
-    """Dropped entries come back as the client last had them: as received."""
+def test_next_epoch_learns_from_the_trained_model_and_may_choose_other_units() -> None:
+    """The client restores dropped entries to their last values, as received."""
     training = {"local_epochs": 2, "batch_size": NUM_IMAGES}
     client = Client(
         training=training,
@@ -143,8 +146,8 @@ def test_the_next_epoch_learns_on_what_was_trained_and_may_choose_other_units() 
 
 
 @pytest.mark.parametrize(("importance_epochs", "passes"), [(1, 1), (2, 2), (9, 3)])
-def test_so_many_epochs_begin_by_learning(importance_epochs: int, passes: int) -> None:
-    """Of three epochs; a pass moves q, which starts at 0."""
+def test_importance_is_learned_before_the_configured_epochs(importance_epochs: int, passes: int) -> None:
+    """Three epochs. An importance pass changes q, which starts at 0."""
     client = Client(
         training={"local_epochs": 3}, importance_epochs=importance_epochs, importance_std=0.0
     ).loaded()
@@ -159,8 +162,8 @@ def test_so_many_epochs_begin_by_learning(importance_epochs: int, passes: int) -
     assert moved == passes
 
 
-def test_every_epoch_learns_on_other_samples() -> None:
-    """After an epoch in which nothing was trained and no unit changed, q moves by another gradient."""
+def test_every_epoch_learns_importance_from_other_samples() -> None:
+    """After an epoch without training and without a change of units, q changes by another gradient."""
     training = {"local_epochs": 2, "batch_size": NUM_IMAGES // 3}
     options = {"importance_epochs": 2, "importance_lr": 1e-3, "penalty": 0.0, "prior": 1.0}
     client = Client(training=training, **options).loaded()
@@ -173,7 +176,7 @@ def test_every_epoch_learns_on_other_samples() -> None:
     assert float(second.abs().max()) > 0.0
 
 
-def test_units_that_stay_keep_their_training_and_optimiser() -> None:
+def test_units_that_stay_keep_their_values_and_optimiser_state() -> None:
     client = Client(training={"local_epochs": 2}, importance_lr=0.0, prior=0.0).loaded()
     client.run.values.add_(0.1)
     values, optimizer = client.run.values.clone(), client.run.optimizer

@@ -1,4 +1,4 @@
-"""One client of FedLPS's public code, against the same in plain PyTorch: weights, importance, rows."""
+"""One client of FedLPS's public code, compared with plain PyTorch: weights, importance and rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ ROWS = [8, 5]
 
 
 def net() -> nn.Module:
-    """72 + 8 + 40 + 5 + 15 + 3 = 143 values; the last layer is the classifier."""
+    """72 + 8 + 40 + 5 + 15 + 3 = 143 values. The last layer is the classifier."""
     return nn.Sequential(
         nn.Flatten(), nn.Linear(9, 8), nn.ReLU(), nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 3)
     )
@@ -42,7 +42,7 @@ def prepared(
     client_id: int = 0,
     round_idx: int = 0,
 ) -> tuple[FedLPSAsCoded, CheckedRun]:
-    """For a capability of 1/2 or less that is the ratio: the bandit's draw is above it."""
+    """A client's task. A capability of 1/2 or less is the ratio, because the bandit's ratio is above it."""
     flat = seeded(net)
     setting = make_setting(
         flat,
@@ -63,14 +63,14 @@ def prepared(
 
 
 def drawn(client_id: int = 0, round_idx: int = 0) -> list[Tensor]:
-    """q of each tensor, J x 1: normal numbers, the largest first."""
+    """q of each tensor, J x 1: normal numbers in descending order."""
     rng = stream(0, "client", round_idx, client_id, "importance")
     return [torch.tensor(sorted(rng.standard_normal(j), reverse=True))[:, None].float() for j in ROWS]
 
 
 @dataclass
 class Reference:
-    """What the public code would hold after its epochs; `rows` are the kept ones of each step."""
+    """The public code's state after its epochs. `rows` are the kept rows of each step."""
 
     restored: Tensor
     snapshot: Tensor
@@ -79,7 +79,10 @@ class Reference:
 
 
 def reference(run: CheckedRun, ratio: float, penalty: float) -> Reference:
-    """Masks written into the weights, one loss for weights and q, plain SGD; q has no momentum."""
+    """Masks are written into the weights.
+
+    One loss covers weights and q, and plain SGD has no momentum for q.
+    """
     training, flat = run.setting.training, seeded(net)
     weights = [p for name, p in flat.module.named_parameters() if name.endswith("weight")][:-1]
     importance: list[Tensor] = [nn.Parameter(q) for q in drawn(run.task.client_id, run.task.round_idx)]
@@ -114,7 +117,7 @@ def reference(run: CheckedRun, ratio: float, penalty: float) -> Reference:
 
 
 def trained(method: FedLPSAsCoded, run: CheckedRun) -> None:
-    """The epochs, and nothing of what follows."""
+    """The run after its epochs, before later hooks."""
     method.load(run)
     method.on_train_start(run)
     train(run, method)
@@ -122,8 +125,8 @@ def trained(method: FedLPSAsCoded, run: CheckedRun) -> None:
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("capability", [0.5, 0.4, 0.2, 0.05])
-def test_a_client_is_the_public_code_in_plain_pytorch(capability: float, momentum: float) -> None:
-    """Nine steps in round 3; with momentum, rows that were dropped on the way move on, as they do there."""
+def test_client_equals_the_public_code_in_plain_pytorch(capability: float, momentum: float) -> None:
+    """Nine steps in round 3. With momentum, dropped rows continue to change, as in the public code."""
     training = {"momentum": momentum, "weight_decay": 0.01, "lr_decay": 0.9}
     method, run = prepared(capability=capability, training=training, round_idx=3)
     expected = reference(run, capability, 1.0)
@@ -134,24 +137,24 @@ def test_a_client_is_the_public_code_in_plain_pytorch(capability: float, momentu
     assert torch.equal(run.scratch(CodedTask).rows, expected.rows[-1])
 
 
-def test_the_rows_change_on_the_way() -> None:
-    """Else the test above would not see a mask that is never found anew."""
+def test_kept_rows_change_between_steps() -> None:
+    """Without a change, the test above could not detect a mask that is computed only once."""
     _, run = prepared()
     rows = reference(run, 0.5, 1.0).rows
     assert any(not torch.equal(rows[0], later) for later in rows)
 
 
-def test_the_task_has_no_gradient_at_the_importance() -> None:
+def test_task_gives_no_gradient_to_the_importance() -> None:
     method, run = prepared(penalty=0.0)
     method.client_update(run)
     assert torch.equal(run.scratch(CodedTask).importance, torch.cat(drawn()).flatten())
     assert not torch.equal(run.values, run.start)
 
 
-def test_every_importance_is_pulled_to_one_common_target_by_hand() -> None:
+def test_penalty_pulls_every_importance_to_one_target_by_hand() -> None:
     """Of 8 rows 4 - 1 are kept: 2 / 8 of their distance to the mean target, 1/2 for a dropped row.
 
-    One batch of all images, learning rate 0.3; the weights do not matter beyond their norms at the start.
+    One batch of all images at a rate of 0.3. Only the norms of the initial weights matter.
     """
     method, run = prepared(training={"batch_size": 12, "local_epochs": 1})
     norms = run.start[:72].view(8, 9).abs().sum(dim=1)[:3].double()
@@ -163,8 +166,8 @@ def test_every_importance_is_pulled_to_one_common_target_by_hand() -> None:
 
 
 @pytest.mark.parametrize("capability", [1.0, 0.5, 0.4, 0.25, 0.2, 1 / 16])
-def test_the_strict_threshold_keeps_one_row_too_few(capability: float) -> None:
-    """max(1, floor(s J)) - 1, a prefix at first: none at all where that is 0."""
+def test_strict_threshold_keeps_one_row_too_few(capability: float) -> None:
+    """max(1, floor(s J)) - 1 rows, a prefix at first. No row is kept if the number is 0."""
     for client_id in range(4):
         method, run = prepared(capability=capability, client_id=client_id, training={"local_epochs": 1})
         method.client_update(run)
@@ -176,7 +179,7 @@ def test_the_strict_threshold_keeps_one_row_too_few(capability: float) -> None:
         assert kept == [max(1, int(ratio * j)) - 1 for j in ROWS]
 
 
-def test_before_the_importance_moves_the_rows_are_a_prefix() -> None:
+def test_kept_rows_are_a_prefix_before_the_importance_changes() -> None:
     method, run = prepared(training={"batch_size": 12, "local_epochs": 1})
     method.client_update(run)
     first, second = torch.split(run.scratch(CodedTask).rows, ROWS)
@@ -201,7 +204,7 @@ def test_importance_is_new_and_sorted_in_each_round() -> None:
 
 
 def test_dropped_rows_are_restored_and_not_sent() -> None:
-    """Biases and the classifier always go: 8 + 5 + 15 + 3 = 31; a kept row has 9 or 8 weights more."""
+    """Biases and the classifier are always sent: 8 + 5 + 15 + 3 = 31. A kept row adds 9 or 8 weights."""
     method, run = prepared(training={"batch_size": 12, "local_epochs": 1})
     trained(method, run)
     assert torch.equal(run.values[27:72], run.start[27:72])
@@ -222,8 +225,8 @@ def test_dropped_rows_are_restored_and_not_sent() -> None:
     assert not bool(model.values[27:72].any())
 
 
-def test_biases_of_dropped_rows_go_on_learning() -> None:
-    """A layer without a row gives its rectified biases, whatever it is given, and the classifier sees them."""
+def test_biases_of_dropped_rows_are_trained() -> None:
+    """A layer without rows outputs its rectified biases for any input, and the classifier receives them."""
     method, run = prepared(capability=0.05, training={"batch_size": 12, "local_epochs": 1})
     trained(method, run)
     assert not bool(run.scratch(CodedTask).rows.any())
@@ -233,7 +236,7 @@ def test_biases_of_dropped_rows_go_on_learning() -> None:
 
 
 @pytest.mark.parametrize(("capability", "kept"), [(0.25, False), (0.26, True), (1.0, True)])
-def test_a_personal_model_is_kept_from_rounds_above_a_quarter_only(capability: float, kept: bool) -> None:
+def test_personal_model_is_stored_only_for_ratios_above_a_quarter(capability: float, kept: bool) -> None:
     method, run = prepared(capability=capability)
     method.client_update(run)
     assert run.state.has_personal is kept
@@ -243,7 +246,7 @@ def test_a_personal_model_is_kept_from_rounds_above_a_quarter_only(capability: f
     assert torch.equal(run.values, run.scratch(CodedTask).snapshot if kept else received)
 
 
-def test_the_personal_model_is_the_last_one_masked() -> None:
+def test_personal_model_is_the_last_masked_model() -> None:
     method, run = prepared(training={"batch_size": 12, "local_epochs": 1})
     method.client_update(run)
     personal = run.state.personal

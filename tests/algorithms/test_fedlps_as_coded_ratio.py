@@ -1,4 +1,4 @@
-"""Each fault of the public code, by hand."""
+"""Each fault of the bandit in FedLPS's public code, by hand."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -29,7 +29,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def bandit(arms: list[list[float]], rewards: list[list[float]], **state: Any) -> CodedBandit:
-    """Rows of arms: low, high, pulls; of rewards: low, number, sum, sum of squares."""
+    """Rows of arms: low, high, pulls. Rows of rewards: low, number, sum, sum of squares."""
     return CodedBandit(
         arms=torch.tensor(arms, dtype=torch.float64),
         rewards=torch.tensor(rewards, dtype=torch.float64),
@@ -38,7 +38,7 @@ def bandit(arms: list[list[float]], rewards: list[list[float]], **state: Any) ->
 
 
 def after_a_split(**state: Any) -> CodedBandit:
-    """[0.5, 0.75] was split at 0.6: its right half is second by ratio and last by insertion."""
+    """[0.5, 0.75] was split at 0.6. Its right half is second by ratio and last by insertion."""
     return bandit(
         [[0.5, 0.6, 1], [0.6, 0.75, 2], [0.75, 1.0, 1]],
         [[0.5, 1, 0, 0], [0.75, 1, 0, 0], [0.6, 1, 0, 0]],
@@ -55,7 +55,7 @@ def test_arms_cover_the_upper_half_with_a_reward_of_zero_each() -> None:
     assert start.rewards[:, 1:].tolist() == [[1.0, 0.0, 0.0]] * 5
 
 
-def test_a_split_keeps_arms_in_order_and_appends_the_rewards() -> None:
+def test_split_keeps_arms_in_order_and_appends_the_rewards() -> None:
     start = new_coded_bandit()
     start = replace(start, rewards=start.rewards + torch.tensor([0.0, 1.0, 2.0, 4.0]))
     after, ratio = choose_as_coded(start, ROUNDS, COHORT, rng(), 1.0)
@@ -67,7 +67,7 @@ def test_a_split_keeps_arms_in_order_and_appends_the_rewards() -> None:
     assert (len(after.arms), after.num_plays, after.last_ratio) == (6, 1, ratio)
 
 
-def test_below_one_half_the_bandit_has_no_effect() -> None:
+def test_bandit_has_no_effect_for_capabilities_up_to_one_half() -> None:
     for capability in (0.5, 0.25, 0.125, 0.0625):
         ratios = {
             choose_as_coded(new_coded_bandit(), ROUNDS, COHORT, rng(s), capability)[1] for s in range(20)
@@ -82,7 +82,7 @@ def test_below_one_half_the_bandit_has_no_effect() -> None:
     # phi T eps = 10^2 / A^2 / 2^m: 4, 1.389, 0.51
     [(0, 5, log(4)), (1, 6, log(100 / 72)), (2, 7, 0.0)],
 )
-def test_the_bonus_is_gone_after_two_plays(num_plays: int, num_arms: int, logarithm: float) -> None:
+def test_bonus_is_zero_after_two_plays(num_plays: int, num_arms: int, logarithm: float) -> None:
     edges = np.linspace(0.5, 1.0, num_arms + 1)
     arms = [[low, high, 1.0] for low, high in pairwise(edges.tolist())]
     state = bandit(arms, [[low, 1.0, 0.0, 0.0] for low, *_ in arms], num_plays=num_plays)
@@ -90,8 +90,8 @@ def test_the_bonus_is_gone_after_two_plays(num_plays: int, num_arms: int, logari
     assert coded_scores(state, ROUNDS, COHORT).tolist() == pytest.approx([bonus] * num_arms)
 
 
-def test_scores_take_the_rewards_in_order_of_insertion() -> None:
-    """The last rewards inserted, of [0.6, 0.75], score [0.75, 1], and it is played in its stead."""
+def test_scores_use_rewards_in_order_of_insertion() -> None:
+    """The last rewards inserted belong to [0.6, 0.75], but they score [0.75, 1], which is played instead."""
     state = after_a_split(num_plays=10**9)
     state.rewards[2] = torch.tensor([0.6, 1.0, 5.0, 25.0])
     assert coded_scores(state, ROUNDS, COHORT).tolist() == [0.0, 0.0, 5.0]
@@ -99,8 +99,8 @@ def test_scores_take_the_rewards_in_order_of_insertion() -> None:
     assert 0.75 <= ratio <= 1.0
 
 
-def test_scores_take_the_pulls_in_order_of_ratio() -> None:
-    """phi T = 10^2 / 3^2; the second arm has two pulls though its rewards are those of [0.75, 1]."""
+def test_scores_use_pulls_in_order_of_ratio() -> None:
+    """phi T = 10^2 / 3^2. The second arm has two pulls, although its rewards are those of [0.75, 1]."""
     single = sqrt(log(100 / 9) / 4)
     expected = [single, single / sqrt(2), single]
     assert coded_scores(after_a_split(), ROUNDS, COHORT).tolist() == pytest.approx(expected)
@@ -113,24 +113,24 @@ def test_scores_take_the_pulls_in_order_of_ratio() -> None:
         (0.59, 0),
         (0.6, 1),
         (0.74, 1),
-        # above or at every lower bound the scan ends without a find
+        # the scan finds no arm for a ratio at or above every lower bound
         (0.75, 0),
         (1.0, 0),
-        # below all of them it finds the place before the first
+        # for a ratio below all bounds the scan returns the last arm
         (0.49, -1),
         (0.0625, -1),
     ],
 )
-def test_the_credited_arm_is_looked_for_by_ratio(ratio: float, row: int) -> None:
+def test_reward_goes_to_the_arm_that_contains_the_ratio(ratio: float, row: int) -> None:
     assert credited_arm(after_a_split().arms[:, 0], ratio) == row
 
 
 @pytest.mark.parametrize(
     ("ratio", "low"),
-    # by ratio, then the last arm, and the first one, each found again among the rewards by its bound
+    # by ratio, then the last arm and the first arm; the rewards are found by the lower bound
     [(0.65, 0.6), (0.25, 0.75), (0.9, 0.5)],
 )
-def test_the_reward_is_kept_under_the_bound_of_the_credited_arm(ratio: float, low: float) -> None:
+def test_reward_is_stored_under_the_lower_bound_of_the_credited_arm(ratio: float, low: float) -> None:
     start = after_a_split(last_ratio=ratio, best_accuracy=0.2, last_accuracy=0.1)
     after = credit_as_coded(start, 0.6, 2.0)
     reward = (utility(0.6) - utility(0.2)) / 2.0
@@ -140,7 +140,7 @@ def test_the_reward_is_kept_under_the_bound_of_the_credited_arm(ratio: float, lo
     assert (after.best_accuracy, after.last_accuracy) == (0.6, 0.6)
 
 
-def test_fractions_span_a_sixth_of_the_utility_and_delete_nothing() -> None:
+def test_accuracies_as_fractions_give_small_rewards_and_delete_no_arm() -> None:
     assert utility(1.0) == pytest.approx(1.73, abs=0.005)
     start = after_a_split(last_ratio=0.5, best_accuracy=1.0, last_accuracy=1.0)
     after = credit_as_coded(start, 0.0, 1.0)
@@ -151,14 +151,14 @@ def test_fractions_span_a_sixth_of_the_utility_and_delete_nothing() -> None:
 @pytest.mark.parametrize(
     ("ratio", "arms", "rewards"),
     [
-        # the first arm goes, and with it the rewards of the one that is first now
+        # the first arm is deleted, with the rewards of the arm that is first afterwards
         (0.5, [0.6, 0.75], [0.5, 0.75]),
         (0.6, [0.5, 0.75], [0.5, 0.6]),
-        # -1, the last arm goes, then the rewards of the one that is last now
+        # -1: the last arm is deleted, with the rewards of the arm that is last afterwards
         (0.25, [0.5, 0.6], [0.5, 0.75]),
     ],
 )
-def test_in_percent_a_deletion_would_drop_the_wrong_rewards(
+def test_accuracies_in_percent_would_delete_the_wrong_rewards(
     ratio: float, arms: list[float], rewards: list[float]
 ) -> None:
     after = credit_as_coded(after_a_split(last_ratio=ratio, last_accuracy=50.0), 44.0, 1.0)
@@ -166,13 +166,13 @@ def test_in_percent_a_deletion_would_drop_the_wrong_rewards(
     assert after.rewards[:, 0].tolist() == rewards
 
 
-def test_the_first_reward_is_the_whole_initial_accuracy() -> None:
+def test_first_reward_is_the_whole_initial_accuracy() -> None:
     played, _ = choose_as_coded(new_coded_bandit(), ROUNDS, COHORT, rng(), 0.5)
     after = credit_as_coded(played, 0.8, 1.0)
     assert float(after.rewards[:, 2].sum()) == pytest.approx(utility(0.8))
 
 
-def test_the_state_is_a_plain_tree_that_may_grow() -> None:
+def test_state_is_a_plain_tree_that_may_grow() -> None:
     template = state = new_coded_bandit()
     generator = rng()
     for accuracy in (0.2, 0.5, 0.4):

@@ -1,4 +1,4 @@
-"""FedLPS's public code over rounds: the server's average and noise, the bandits, and who keeps a personal model."""
+"""FedLPS's public code over rounds: the server's average and noise, the bandits, and personal models."""
 
 import numpy as np
 import pytest
@@ -18,13 +18,13 @@ CODED = {"algorithm.name": "fedlps_as_coded", "fleet.name": "five-tier", "traini
 QUIET = CODED | {"algorithm.noise": 0.0}
 
 
-def held(played: RecordedRound) -> list[torch.Tensor]:
+def upload_masks(played: RecordedRound) -> list[torch.Tensor]:
     """bool[D] of each upload."""
     return [model.mask for model in played.models if model is not None and model.mask is not None]
 
 
-def test_changes_are_averaged_over_all_clients_whatever_their_size_or_rows() -> None:
-    """1/6 of the sum of the changes, also where a single client held the row."""
+def test_changes_are_averaged_over_all_clients_without_weights() -> None:
+    """1/6 of the sum of the changes, also for a row that a single client kept."""
     run = experiment(QUIET)
     assert len(set(run.partition.train.sizes().tolist())) > 1
     for played in play(run):
@@ -34,19 +34,19 @@ def test_changes_are_averaged_over_all_clients_whatever_their_size_or_rows() -> 
             change += torch.where(model.mask, model.values.double() - before, 0.0)  # type: ignore[arg-type]
         assert len(played.models) == 6
         assert torch.allclose(played.after.params.double(), before + change / 6, rtol=0, atol=1e-6)
-        num_holders = torch.stack(held(played)).sum(dim=0)
+        num_holders = torch.stack(upload_masks(played)).sum(dim=0)
         assert set(num_holders.tolist()) >= {0, 6}
 
 
-def test_rows_that_no_client_kept_stay_bit_for_bit_without_noise() -> None:
+def test_rows_that_no_client_kept_keep_their_bits_without_noise() -> None:
     for played in play(experiment(QUIET)):
-        nobody = ~torch.stack(held(played)).any(dim=0)
+        nobody = ~torch.stack(upload_masks(played)).any(dim=0)
         assert int(nobody.sum()) > 0
         assert torch.equal(played.after.params[nobody], played.before.params[nobody])
 
 
-def test_the_noise_is_that_of_its_stream_and_nothing_else() -> None:
-    """On every weight, 1e-3 of standard normal numbers, added to the float64 average and rounded once."""
+def test_noise_comes_from_its_own_stream() -> None:
+    """1e-3 times standard normal numbers for every weight, added to the float64 average and rounded once."""
     run = experiment(CODED)
     for played in play(run):
         rng = stream(run.setting.seed, "server", played.round_idx, "noise")
@@ -55,7 +55,10 @@ def test_the_noise_is_that_of_its_stream_and_nothing_else() -> None:
 
 
 def test_noise_has_the_configured_standard_deviation() -> None:
-    """Of n differences between the same average with and without it: mean within 4 and deviation within 5 sigma."""
+    """n differences between the average with and without noise.
+
+    Their mean is within 4 sigma and their deviation within 5.
+    """
     quiet, noisy = experiment(QUIET), experiment(CODED)
     played = play(noisy, 1)[0]
     state = ServerState(params=played.before.params)
@@ -66,8 +69,8 @@ def test_noise_has_the_configured_standard_deviation() -> None:
     assert abs(difference.std() / 0.001 - 1) < 5 / np.sqrt(2 * n)
 
 
-def test_equal_changes_average_to_that_change() -> None:
-    """Three clients of 10, 20 and 30 images who send the same arrive at what they sent."""
+def test_average_of_equal_changes_is_that_change() -> None:
+    """Three clients of 10, 20 and 30 images send the same values."""
     run = experiment(QUIET)
     played = play(run, 1)[0]
     model, start = played.models[0], played.before.params
@@ -85,7 +88,7 @@ def test_equal_changes_average_to_that_change() -> None:
     assert torch.equal(after, torch.where(model.mask, model.values, start))
 
 
-def test_importance_personal_models_and_bandits_never_travel() -> None:
+def test_importance_personal_models_and_bandits_are_never_sent() -> None:
     for played in play(experiment(CODED)):
         assert [(item.name, type(item)) for item in played.broadcast.payload] == [("theta", Dense)]
         assert all(job.unicast.size == 0 for job in played.jobs)
@@ -93,8 +96,8 @@ def test_importance_personal_models_and_bandits_never_travel() -> None:
             assert [(item.name, type(item)) for item in payload] == [("theta", Dense), ("rows", Bits)]
 
 
-def test_every_layer_but_the_classifier_loses_rows_by_the_clients_ratio() -> None:
-    """200 and 100 rows; max(1, floor(s J)) - 1 are kept, with s at most the capability."""
+def test_every_layer_except_the_classifier_keeps_rows_by_the_clients_ratio() -> None:
+    """Of 200 and 100 rows max(1, floor(s J)) - 1 are kept, with s at most the capability."""
     run = experiment(CODED)
     for played in play(run):
         for update, payload in zip(played.updates, played.payloads, strict=True):
@@ -106,7 +109,7 @@ def test_every_layer_but_the_classifier_loses_rows_by_the_clients_ratio() -> Non
             assert kept == [max(1, int(ratio * 200)) - 1, max(1, int(ratio * 100)) - 1]
 
 
-def test_only_clients_above_a_quarter_ever_have_a_personal_model() -> None:
+def test_only_clients_with_ratios_above_a_quarter_have_a_personal_model() -> None:
     run = experiment(CODED)
     states = play(run)[-1].client_states
     has = {k: state.has_personal for k, state in states.items()}
@@ -114,10 +117,11 @@ def test_only_clients_above_a_quarter_ever_have_a_personal_model() -> None:
     assert set(has.values()) == {False, True}
 
 
-def test_bandits_advance_and_are_credited_by_the_code_s_cost() -> None:
-    """One arm more for each participation; reward (U(accuracy) - 0) / cost after the first.
+def test_bandits_get_rewards_by_the_public_codes_cost() -> None:
+    """Each participation adds an arm.
 
-    cost = 3 * (share of the dense FLOPs) / z + uploaded MiB, the row bits not counted.
+    The reward after the first is (U(accuracy) - 0) / cost. cost = 3 * (share of the dense FLOPs) / z + uploaded
+    MiB, without the row bits.
     """
     run = experiment(CODED)
     for played in play(run):
@@ -135,8 +139,8 @@ def test_bandits_advance_and_are_credited_by_the_code_s_cost() -> None:
             assert float(rewards.sum()) == pytest.approx(utility(after.last_accuracy) / cost)
 
 
-def test_flops_are_those_of_the_rows_kept() -> None:
-    """64-200-100-10: of one step's 6 FLOPs a weight and image; the mask hardly moves within a round."""
+def test_flops_are_those_of_the_kept_rows() -> None:
+    """64-200-100-10, at 6 FLOPs a weight and image in each step. The mask hardly changes within a round."""
     run = experiment(CODED | {"algorithm.penalty": 0.0})
     assert isinstance(run.algorithm, FedLPSAsCoded)
     for played in play(run, 1):

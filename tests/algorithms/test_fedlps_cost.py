@@ -24,7 +24,7 @@ RATIOS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 
 
 def is_printed_as(value: float, printed: str) -> bool:
-    """Whether rounding to the printed digits gives that number."""
+    """Whether the value, rounded to the printed digits, is that number."""
     return f"{value:.{len(printed.partition('.')[2])}f}" == printed
 
 
@@ -37,7 +37,7 @@ def is_printed_as(value: float, printed: str) -> bool:
         ((f"{NETS}:vgg16", (3, 64, 64), 200), 720, 20, 15_132_936, "57.73", "27080975", "36.4", "4.12"),
     ],
 )
-def test_a_dense_round_of_fedlps_nets(
+def test_dense_round_of_fedlps_nets(
     net: tuple[str, tuple[int, ...], int],
     num_images: int,
     batch_size: int,
@@ -69,7 +69,7 @@ def test_a_dense_round_of_fedlps_nets(
     assert is_printed_as(time.upload_s, upload_s)
 
 
-def test_a_batch_of_fedlps_net_for_reddit() -> None:
+def test_batch_of_fedlps_net_for_reddit() -> None:
     """Five sentences of 9 words. Here every weight is used once a word, the table only as the tied decoder.
 
     Its code counts one of the 9 steps of an LSTM layer, one sentence and step of the decoder, and charges the table
@@ -93,7 +93,7 @@ def test_a_batch_of_fedlps_net_for_reddit() -> None:
 
 
 def test_fedlps_devices() -> None:
-    """MFLOP/s by capability, each as common as the others; MiB/s up and down."""
+    """MFLOP/s by capability, in equal shares. MiB/s up and down."""
     fleet = get_fleet("five-tier")
     mflop_per_s = {profile.capability: profile.flops_per_s / 1e6 for profile in fleet.profiles}
     assert mflop_per_s == dict(zip(RATIOS, (46_528, 93_056, 186_112, 372_224, 744_448), strict=True))
@@ -104,8 +104,8 @@ def test_fedlps_devices() -> None:
         assert (1 / time.upload_s, 1 / time.download_s) == pytest.approx((14.0, 110.6))
 
 
-def test_cost_rises_with_the_ratio() -> None:
-    """Bytes and FLOPs of one client's round; at ratio 1 the FLOPs are the dense ones."""
+def test_cost_increases_with_the_ratio() -> None:
+    """Bytes and FLOPs of one client's round. At ratio 1 the FLOPs are those of the dense model."""
     costs = []
     for ratio in RATIOS:
         options = {"algorithm.name": "fedlps", "algorithm.ratio_policy": "fixed", "algorithm.ratio": ratio}
@@ -117,7 +117,7 @@ def test_cost_rises_with_the_ratio() -> None:
         assert fewer[1] < more[1]
 
 
-def test_the_public_code_takes_about_as_long_on_a_device_of_any_capability() -> None:
+def test_time_of_the_public_code_hardly_depends_on_the_capability() -> None:
     """Its masked rows are in proportion to the device's speed, save the one too few and what the bandit saves.
 
     So is the time, less the classifier's 1,000 weights: at s = 1/16 it keeps 12 - 1 rows of 200 and 6 - 1 of 100.

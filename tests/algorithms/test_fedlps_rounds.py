@@ -1,4 +1,4 @@
-"""FedLPS over rounds: what travels, what the server makes of it, and how large the submodels get."""
+"""FedLPS over rounds: messages, the server's averages, and sizes of submodels."""
 
 from itertools import pairwise
 
@@ -21,14 +21,14 @@ ALONE = {"algorithm.ratio_policy": "fixed", "algorithm.ratio": 0.2}
 
 
 def kept_counts(played: RecordedRound, position: int) -> list[int]:
-    """Units of the two hidden layers, 200 and 100, in an upload."""
+    """Numbers of units of the two hidden layers, 200 and 100, in an upload."""
     bits = next(item for item in played.payloads[position] if isinstance(item, Bits))
     return [int(bits.bits[:200].sum()), int(bits.bits[200:].sum())]
 
 
 @pytest.mark.parametrize("pattern", ["learned", "ordered"])
 @pytest.mark.parametrize("setting", [{}, {"model.name": "tests.support.fakes:normalised_net"}])
-def test_clients_that_keep_everything_are_fedavg(setting: dict[str, object], pattern: str) -> None:
+def test_clients_that_keep_all_units_equal_fedavg(setting: dict[str, object], pattern: str) -> None:
     whole = {
         "algorithm.name": "fedlps",
         "algorithm.ratio_policy": "fixed",
@@ -38,8 +38,8 @@ def test_clients_that_keep_everything_are_fedavg(setting: dict[str, object], pat
     assert_same_params(play(experiment(setting | whole)), play(experiment(setting)))
 
 
-def test_the_mean_change_of_clients_that_keep_everything_is_fedavgs() -> None:
-    """To 1e-6: the server adds the mean change, where FedAvg takes the mean of the models."""
+def test_mean_change_of_clients_that_keep_all_units_equals_fedavgs() -> None:
+    """Equal to 1e-6: the server adds the mean change, and FedAvg takes the mean of the models."""
     whole = {
         "algorithm.name": "fedlps",
         "algorithm.ratio_policy": "fixed",
@@ -51,7 +51,7 @@ def test_the_mean_change_of_clients_that_keep_everything_is_fedavgs() -> None:
 
 
 @pytest.mark.parametrize("average", ["per_unit", "mean_delta"])
-def test_entries_without_a_client_stay_bit_for_bit(average: str) -> None:
+def test_entries_that_no_client_has_keep_their_bits(average: str) -> None:
     for played in play(experiment(TIERS | ALONE | {"algorithm.average": average})):
         union = played.aggregate.union
         assert union is not None
@@ -64,10 +64,11 @@ def test_entries_without_a_client_stay_bit_for_bit(average: str) -> None:
 @pytest.mark.parametrize(
     ("average", "rows"), [("per_unit", [3.0, 6.0, 7.0, 1.0]), ("mean_delta", [1.5, 6.0, 5.5, 1.0])]
 )
-def test_the_averages_of_two_clients_by_hand(average: str, rows: list[float]) -> None:
-    """All weights are 1. Client 0 (10 images) holds units 0, 1 and makes them 3, client 1 (30) 1, 2 and 7.
+def test_averages_of_two_clients_by_hand(average: str, rows: list[float]) -> None:
+    """All weights are 1.
 
-    Both hold unit 1: (10 * 3 + 30 * 7) / 40 = 6 either way; unit 0 alone changes by 2, or by 10 / 40 of that.
+    Client 0 (10 images) has units 0 and 1 and sends 3, client 1 (30 images) has 1 and 2 and sends 7. Unit 1: (10
+    * 3 + 30 * 7) / 40 = 6 in both averages. Unit 0 changes by 2, or by 10 / 40 of 2.
     """
     method = Client(average=average).method
     start, aggregator = torch.ones(55), method.aggregator()
@@ -90,8 +91,8 @@ def test_the_averages_of_two_clients_by_hand(average: str, rows: list[float]) ->
     assert b2.tolist() == pytest.approx([6.0] * 3)
 
 
-def test_importance_and_personal_models_never_travel() -> None:
-    """Down goes the dense model, up a submodel and which units it has."""
+def test_importance_and_personal_models_are_never_sent() -> None:
+    """The download is the dense model. The upload is a submodel and its unit bits."""
     for played in play(experiment(TIERS)):
         assert [(item.name, type(item)) for item in played.broadcast.payload] == [("theta", Dense)]
         assert all(job.unicast.size == 0 for job in played.jobs)
@@ -99,8 +100,8 @@ def test_importance_and_personal_models_never_travel() -> None:
             assert [(item.name, type(item)) for item in payload] == [("theta", Dense), ("units", Bits)]
 
 
-def test_an_upload_is_the_trained_submodel() -> None:
-    """The epoch kept last is what is sent; what a client keeps for itself has the same entries."""
+def test_upload_is_the_trained_submodel() -> None:
+    """The client sends the model of the last epoch, and its personal model has the same entries."""
     run = experiment(TIERS | {"algorithm.keep": "last"})
     for played in play(run):
         for update, model in zip(played.updates, played.models, strict=True):
@@ -114,7 +115,7 @@ def test_an_upload_is_the_trained_submodel() -> None:
 
 
 def test_ties_among_many_units_go_to_the_lower_index() -> None:
-    """Sorts that are not stable show it above 16 entries only."""
+    """Unstable sorts change the order only above 16 entries."""
     equal = {"algorithm.prior": 0.0, "algorithm.importance_std": 0.0, "algorithm.importance_lr": 0.0}
     for payload in play(experiment(TIERS | ALONE | equal | {"algorithm.ratio_policy": "fixed"}), 1)[
         0
@@ -124,8 +125,8 @@ def test_ties_among_many_units_go_to_the_lower_index() -> None:
 
 
 @pytest.mark.parametrize("policy", ["p_ucbv", "capability", "fixed"])
-def test_a_submodel_has_the_whole_part_of_its_share_of_each_layer(policy: str) -> None:
-    """At most what the device can hold, unless the ratio is fixed."""
+def test_submodel_has_the_rounded_down_share_of_each_layer(policy: str) -> None:
+    """The share is at most the device's capability, unless the ratio is fixed."""
     ratio = {"algorithm.ratio": 0.3} if policy == "fixed" else {}
     run = experiment(TIERS | {"algorithm.ratio_policy": policy} | ratio)
     capabilities = set()
@@ -149,8 +150,8 @@ def test_a_submodel_has_the_whole_part_of_its_share_of_each_layer(policy: str) -
     assert len(capabilities) >= 3
 
 
-def test_the_bandit_advances_with_each_participation() -> None:
-    """Cells stay in order, below the capability; each play splits one and each drop deletes one."""
+def test_bandit_changes_with_each_participation() -> None:
+    """Cells stay in order, below the capability. Each play splits a cell, and each drop deletes one."""
     run = experiment(TIERS | {"training.clients_per_round": 6})
     num_plays = dict.fromkeys(range(8), 0)
     for played in play(run):
@@ -175,7 +176,7 @@ def test_the_bandit_advances_with_each_participation() -> None:
     assert max(num_plays.values()) >= 3
 
 
-def test_who_trained_before_changes_nothing_for_another_client() -> None:
+def test_first_update_of_a_client_does_not_depend_on_the_cohort() -> None:
     """A client's update in round 0 is the same whatever the cohort."""
     few = play(experiment(TIERS), 1)[0]
     many = play(experiment(TIERS | {"training.clients_per_round": 8, "algorithm.ratio_policy": "p_ucbv"}), 1)[
@@ -186,7 +187,7 @@ def test_who_trained_before_changes_nothing_for_another_client() -> None:
         assert update.buffer.tobytes() == buffers[update.client_id]
 
 
-def test_clients_count_alike_unless_by_samples() -> None:
+def test_clients_count_equally_or_by_samples() -> None:
     method = experiment(TIERS).algorithm
     assert (method.weight(70), method.weight(7)) == (1.0, 1.0)
     by_samples = experiment(TIERS | {"algorithm.agg_weight": "samples"}).algorithm

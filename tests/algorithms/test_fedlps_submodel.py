@@ -1,4 +1,4 @@
-"""FedLPS's submodel: how many units and which, what they cost, and which model becomes the personal one."""
+"""FedLPS's submodel: number and choice of units, costs, and the choice of the personal model."""
 
 from dataclasses import replace
 
@@ -20,12 +20,12 @@ from tests.support.fedlps_client import (
 @pytest.mark.parametrize(
     ("ratio", "kept"), [(1.0, 4), (0.99, 3), (0.75, 3), (0.5, 2), (0.49, 1), (0.25, 1), (0.01, 1)]
 )
-def test_a_layer_keeps_the_whole_part_of_its_share_and_one_unit_at_least(ratio: float, kept: int) -> None:
+def test_layer_keeps_the_rounded_down_share_and_at_least_one_unit(ratio: float, kept: int) -> None:
     assert len(Client(ratio=ratio).loaded().units) == kept
 
 
-def test_a_share_is_not_lost_to_rounding() -> None:
-    """0.29 * 100 is 28.999999999999996."""
+def test_share_is_not_reduced_by_rounding_errors() -> None:
+    """In floating point, 0.29 * 100 is 28.999999999999996."""
     client = Client()
     setting = replace(client.method.setting, units=(replace(client.method.setting.units[0], num_units=100),))
     assert FedLPS(client.method.config, setting).counts(0.29) == {"1": 29}
@@ -47,7 +47,7 @@ def test_ties_go_to_the_lower_index(pattern: str, ratio: float) -> None:
     assert client.units == list(range(int(4 * ratio)))
 
 
-def test_a_random_pattern_is_the_clients_own_for_the_run_and_nested_in_the_ratio() -> None:
+def test_random_pattern_is_fixed_for_each_client_and_nested_in_the_ratio() -> None:
     chosen = [tuple(Client(pattern="random", client_id=k).loaded().units) for k in range(8)]
     assert chosen == [
         tuple(Client(pattern="random", client_id=k, round_idx=5).loaded().units) for k in range(8)
@@ -59,7 +59,7 @@ def test_a_random_pattern_is_the_clients_own_for_the_run_and_nested_in_the_ratio
 
 
 @pytest.mark.parametrize("pattern", ["magnitude", "ordered", "random"])
-def test_other_patterns_learn_nothing(pattern: str) -> None:
+def test_other_patterns_learn_no_importance(pattern: str) -> None:
     client = Client(pattern=pattern, training={"local_epochs": 3}).loaded()
     before, units = client.importance.clone(), client.units
     client.method.client_update(client.run)
@@ -68,7 +68,10 @@ def test_other_patterns_learn_nothing(pattern: str) -> None:
 
 
 def test_flops_count_each_importance_batch_as_a_dense_step() -> None:
-    """Two epochs of 12 images at 6 * 24, and before e of them b batches of 4 at 6 * 48; b = 5 is all three."""
+    """Two epochs of 12 images at 6 * 24.
+
+    Before e of them, b batches of 4 at 6 * 48. b = 5 is limited to all three batches.
+    """
     for num_batches, num_images in ((1, 4), (2, 8), (5, 12)):
         for epochs in (1, 2):
             options = {"importance_batches": num_batches, "importance_epochs": epochs}
@@ -81,7 +84,10 @@ def test_flops_count_each_importance_batch_as_a_dense_step() -> None:
 
 
 def favouring(client: Client, label: int, mark: float) -> None:
-    """Make the model in training predict one class for every image; `mark` tells it from others."""
+    """Make the trained model predict one class for every image.
+
+    `mark` distinguishes it from other such models.
+    """
     client.run.values.zero_()
     client.run.values[-3:][label] = mark
 
@@ -96,10 +102,13 @@ def favouring(client: Client, label: int, mark: float) -> None:
         ("best", [2, 2, 2], 3.0),
     ],
 )
-def test_the_personal_model_is_that_of_the_best_or_the_last_epoch(
+def test_personal_model_is_that_of_the_best_or_the_last_epoch(
     keep: str, epochs: list[int], kept: float
 ) -> None:
-    """Of three validation images two are of class 0, one of class 1; of equal epochs the later one counts."""
+    """Of three validation images two have class 0 and one class 1.
+
+    Of equally good epochs the later one counts.
+    """
     validation = TensorData(torch.zeros(3, *SHAPE), torch.tensor([0, 0, 1]))
     client = Client(
         keep=keep, pattern="ordered", training={"local_epochs": 3}, validation=validation
@@ -114,15 +123,15 @@ def test_the_personal_model_is_that_of_the_best_or_the_last_epoch(
     assert state.num_trained == 1
 
 
-def test_before_its_first_participation_a_client_uses_the_global_model() -> None:
+def test_client_uses_the_global_model_before_its_first_participation() -> None:
     client = Client()
     client.method.personal(client.run)
     assert client.run.index is None
     assert torch.equal(client.run.values, client.run.start)
 
 
-def test_afterwards_it_uses_its_own_submodel_which_is_the_masked_full_model() -> None:
-    """On another global model, in another round."""
+def test_client_uses_its_own_submodel_after_a_participation() -> None:
+    """The submodel equals the masked full model. The test uses another global model in another round."""
     first = Client(ratio=0.5)
     first.method.client_update(first.run)
     kept, trained = first.units, first.run.in_full_coordinates()
@@ -139,8 +148,8 @@ def test_afterwards_it_uses_its_own_submodel_which_is_the_masked_full_model() ->
         assert torch.allclose(later.run.flat.module(inputs), expected, atol=1e-6)
 
 
-def test_the_bandit_is_credited_with_accuracy_over_emulated_cost() -> None:
-    """Both transfers of all 55 values for the whole model; the submodel with n units has 13 n + 3 of them."""
+def test_bandit_is_rewarded_with_accuracy_over_emulated_cost() -> None:
+    """The whole model has 55 values in both directions. The submodel with n units has 13 n + 3."""
     client = Client(ratio_policy="p_ucbv", capability=0.5, min_ratio=0.25, pattern="ordered")
     run = client.run
     client.run.payload = client.method.broadcast(client.method.init(run.start))
@@ -161,8 +170,8 @@ def test_the_bandit_is_credited_with_accuracy_over_emulated_cost() -> None:
 
 
 @pytest.mark.parametrize(("keep", "stays"), [("best", True), ("last", False)])
-def test_a_better_model_of_an_earlier_round_stays_the_personal_one(keep: str, stays: bool) -> None:
-    """1.5 is more than any accuracy; the last epoch is the last one whatever came before."""
+def test_better_model_of_an_earlier_round_stays_the_personal_model(keep: str, stays: bool) -> None:
+    """1.5 is more than any accuracy. With `keep=last` the last epoch always wins."""
     validation = random_data(6, SHAPE, 3, seed=5)
     fresh = Client().run.state
     earlier = replace(

@@ -1,4 +1,4 @@
-"""Gates on units: by hand, against the masked model, and against models that have gates in their forward pass."""
+"""Gates on units: by hand, compared with the masked model, and compared with models that contain gates."""
 
 from collections.abc import Callable, Mapping
 
@@ -22,7 +22,7 @@ Gates = Mapping[str, Tensor]
 
 
 def perceptron(*_: object) -> nn.Module:
-    """2 inputs, hidden units 0, 1, 2, and 2 outputs: entries 0-5, biases 6-8, columns 9-14, biases 15-16."""
+    """2 inputs, 3 hidden units and 2 outputs: entries 0-5, biases 6-8, columns 9-14, biases 15-16."""
     return nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
 
 
@@ -31,7 +31,7 @@ def groups_of_perceptron() -> tuple[FlatModule, tuple[UnitGroup, ...]]:
     return flat, trace_units(flat.module, torch.zeros(2, 2))
 
 
-def test_a_closed_unit_is_consumed_by_nobody_and_still_produced() -> None:
+def test_closed_unit_has_no_columns_but_keeps_its_rows() -> None:
     """Unit 1 is column 1 of the last layer: entries 10 and 13."""
     flat, groups = groups_of_perceptron()
     vector = torch.arange(1.0, 18.0)
@@ -42,13 +42,16 @@ def test_a_closed_unit_is_consumed_by_nobody_and_still_produced() -> None:
     assert torch.equal(vector, torch.arange(1.0, 18.0))
 
 
-def test_with_all_units_open_nothing_changes() -> None:
+def test_open_gates_change_nothing() -> None:
     flat, groups = groups_of_perceptron()
     assert torch.equal(close_units(flat.layout, groups, {"0": torch.arange(3)}, flat.values), flat.values)
 
 
-def test_the_gradient_of_a_gate_by_hand() -> None:
-    """Columns (1, 4), (2, 5), (3, 6) of the last layer, gradients 10, 20, 30 above 1, 1, 0."""
+def test_gradient_of_a_gate_by_hand() -> None:
+    """The columns of the last layer are (1, 4), (2, 5) and (3, 6).
+
+    Their gradients are (10, 1), (20, 1) and (30, 0).
+    """
     flat, groups = groups_of_perceptron()
     vector, gradient = torch.full((17,), 9.0), torch.full((17,), 9.0)
     vector[9:15] = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
@@ -58,7 +61,7 @@ def test_the_gradient_of_a_gate_by_hand() -> None:
 
 
 def gated_residual(p: Parameters, g: Gates, x: Tensor) -> Tensor:
-    """The stream is gated wherever a layer reads it, not where it is added to."""
+    """Gates apply to the inputs of layers on the residual stream, but not to the sums."""
     stream, inner = g["stem"][:, None, None], g["inner"][:, None, None]
     norm = batch_norm(
         conv2d(x, p["stem.weight"], p["stem.bias"], padding=1),
@@ -75,7 +78,7 @@ def gated_residual(p: Parameters, g: Gates, x: Tensor) -> Tensor:
 
 
 def gated_lstm(p: Parameters, g: Gates, x: Tensor) -> Tensor:
-    """The cell step by step; its own next step reads the gated state."""
+    """The cell step by step. The next step receives the gated state."""
     hidden = cell = torch.zeros(len(x), 8, dtype=torch.float64)
     for line in x.flatten(1, 2).unbind(1):
         into = linear(line, p["lstm.weight_ih_l0"], p["lstm.bias_ih_l0"])
@@ -87,7 +90,7 @@ def gated_lstm(p: Parameters, g: Gates, x: Tensor) -> Tensor:
 
 
 def gated_convolution(p: Parameters, g: Gates, x: Tensor) -> Tensor:
-    """A channel is as many columns of the dense layer as it has pixels."""
+    """A channel has one column of the dense layer for each pixel."""
     x = conv2d(x, p["0.weight"], p["0.bias"])
     x = torch.relu(batch_norm(x, None, None, p["1.weight"], p["1.bias"], True))
     return linear((x * g["0"][:, None, None]).flatten(1), p["4.weight"], p["4.bias"])
@@ -101,7 +104,7 @@ NETS: dict[str, tuple[Callable[..., nn.Module], Gated, dict[str, int]]] = {
 }
 
 
-class Gateable:
+class GatedModel:
     """A model with random values, its groups, half of each group's units, and a batch."""
 
     def __init__(self, name: str) -> None:
@@ -133,8 +136,8 @@ class Gateable:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_a_model_with_closed_units_computes_what_the_masked_one_does(name: str) -> None:
-    net = Gateable(name)
+def test_model_with_closed_units_equals_the_masked_model(name: str) -> None:
+    net = GatedModel(name)
     masked = net.logits_at(net.values * unit_mask(net.layout, net.groups, net.kept)).detach()
     closed = net.logits_at(close_units(net.layout, net.groups, net.kept, net.values)).detach()
     torch.testing.assert_close(closed, masked, atol=1e-5, rtol=1e-4)
@@ -142,9 +145,9 @@ def test_a_model_with_closed_units_computes_what_the_masked_one_does(name: str) 
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_the_gradient_is_that_of_a_model_with_gates(name: str) -> None:
-    """Autograd in float64 on a forward pass written with gates, at 1 for open and 0 for closed units."""
-    net = Gateable(name)
+def test_gradient_equals_that_of_a_model_with_gates(name: str) -> None:
+    """Autograd in float64 on a forward pass with gates, which are 1 for open and 0 for closed units."""
+    net = GatedModel(name)
     cross_entropy(
         net.logits_at(close_units(net.layout, net.groups, net.kept, net.values)), net.labels
     ).backward()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""FedPM: fixed weights, scores against plain PyTorch, the posterior by hand, and what travels."""
+"""FedPM: constant weights, scores compared with plain PyTorch, the posterior by hand, and messages."""
 
 from collections.abc import Sequence
 from math import e, sqrt
@@ -30,7 +30,7 @@ Options = dict[str, object]
 
 
 def net() -> nn.Module:
-    """Weights 3 x 2 x 3 x 3 and 3 x 12 with biases, W = 90, D = 96."""
+    """Weights 3 x 2 x 3 x 3 and 3 x 12 with biases: W = 90, D = 96."""
     return nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 3))
 
 
@@ -46,7 +46,7 @@ def initial(algorithm: FedPM) -> FedPMState:
 
 
 def loaded(algorithm: FedPM, state: FedPMState) -> CheckedRun:
-    """A client that has received the state."""
+    """A client that has received this state."""
     run = make_run(
         algorithm.setting, seeded(net), random_data(12, SHAPE, 3), payload=algorithm.broadcast(state)
     )
@@ -56,13 +56,13 @@ def loaded(algorithm: FedPM, state: FedPMState) -> CheckedRun:
 
 
 def placed(algorithm: FedPM, maskable: Tensor) -> Tensor:
-    """float32[D] with those float32[W] values, 0 where no mask applies."""
+    """float32[D] with these float32[W] values, and 0 at entries that are not maskable."""
     layout, values = algorithm.setting.layout, torch.zeros(algorithm.setting.layout.size)
     values[~layout.expand(torch.zeros(layout.num_maskable, dtype=torch.bool))] = maskable
     return values
 
 
-def test_the_weights_are_constants_with_random_signs_and_the_biases_as_they_start() -> None:
+def test_weights_are_constants_with_random_signs_and_biases_are_initial() -> None:
     """fan_in is 2 * 3 * 3 for the convolution and 12 for the linear layer."""
     algorithm = method()
     fixed = algorithm.fixed_weights()
@@ -78,7 +78,7 @@ def test_the_weights_are_constants_with_random_signs_and_the_biases_as_they_star
         assert torch.equal(views[name], start[name])
 
 
-def test_no_weight_changes_in_any_round_and_the_model_is_that_of_theta_above_a_half() -> None:
+def test_weights_never_change_and_the_model_has_those_with_theta_above_a_half() -> None:
     run = experiment({"algorithm.name": "fedpm"})
     fixed, layout = run.algorithm.fixed_weights(), run.setting.layout  # type: ignore[attr-defined]
     masks = []
@@ -93,7 +93,7 @@ def test_no_weight_changes_in_any_round_and_the_model_is_that_of_theta_above_a_h
 
 
 class Recorder:
-    """An optimiser that only looks."""
+    """An optimiser that only stores the gradients."""
 
     def __init__(self) -> None:
         self.gradients: list[Tensor] = []
@@ -107,8 +107,11 @@ class Recorder:
 
 
 @pytest.mark.parametrize("estimator", ["authors", "straight_through"])
-def test_the_gradient_of_a_score(estimator: str) -> None:
-    """dL/dm by autograd at a sampled mask; times theta for the authors' estimator; times theta (1 - theta)."""
+def test_gradient_of_a_score(estimator: str) -> None:
+    """dL/dm by autograd at a sampled mask, times theta (1 - theta).
+
+    The authors' estimator multiplies by theta too.
+    """
     algorithm = method({"estimator": estimator})
     state = initial(algorithm)
     run = loaded(algorithm, state)
@@ -133,8 +136,11 @@ def test_the_gradient_of_a_score(estimator: str) -> None:
     assert int(gradient[~is_masked].count_nonzero()) == 0
 
 
-def test_training_is_adam_on_the_scores_through_straight_through_samples() -> None:
-    """torch.optim.Adam at .1, autograd through m = theta + stop(sample - theta); .training's options stay out."""
+def test_training_equals_adam_on_scores_with_straight_through_samples() -> None:
+    """torch.optim.Adam at .1, with autograd through m = theta + stop(sample - theta).
+
+    The optimiser options of `training` have no effect.
+    """
     algorithm = method({"estimator": "straight_through"})
     state = initial(algorithm)
     run = loaded(algorithm, state)
@@ -163,7 +169,7 @@ def test_training_is_adam_on_the_scores_through_straight_through_samples() -> No
 
 
 def test_bits_are_unbiased() -> None:
-    """The mean of 400 uploads is theta within five standard deviations of it, for each of the 90 weights."""
+    """The mean of 400 uploads equals theta within five standard deviations, for each of the 90 weights."""
     algorithm = method()
     state = initial(algorithm)
     run = loaded(algorithm, state)
@@ -205,8 +211,8 @@ ROUND_0, ROUND_1 = [[0, 0, 0], [0, 0, 1], [0, 1, 1]], [[0, 1, 1], [0, 1, 0]]
         ({"reset_every": 2, "prior": 2}, [1 / 5, 2 / 5, 3 / 5, 4 / 5], [1 / 7, 4 / 7, 4 / 7, 6 / 7]),
     ],
 )
-def test_the_posterior_by_hand(options: Options, after_0: list[float], after_1: list[float]) -> None:
-    """Three clients, then two; samples do not count. (lambda - 1 + ones) / (2 lambda - 2 + bits), clamped."""
+def test_posterior_by_hand(options: Options, after_0: list[float], after_1: list[float]) -> None:
+    """Three clients, then two. Samples do not count. (lambda - 1 + ones) / (2 lambda - 2 + bits), clamped."""
     algorithm = method(options)
     first = updated(algorithm, initial(algorithm), ROUND_0, 0)
     assert first.probability[:4].tolist() == pytest.approx(after_0)
@@ -222,8 +228,11 @@ def test_the_posterior_by_hand(options: Options, after_0: list[float], after_1: 
         assert third.num_bits == 3
 
 
-def test_one_bit_a_weight_goes_up_and_probabilities_come_down() -> None:
-    """W = 33,800. Headers: 12 of the message; 16 and the name, to a multiple of 4, of the item."""
+def test_upload_has_one_bit_a_weight_and_download_has_probabilities() -> None:
+    """W = 33,800.
+
+    Headers: 12 bytes for the message; 16 bytes and the name, padded to a multiple of 4, for the item.
+    """
     run = experiment({"algorithm.name": "fedpm"})
     for played in play(run):
         assert [item.name for item in played.broadcast.payload] == ["probability"]
@@ -233,8 +242,8 @@ def test_one_bit_a_weight_goes_up_and_probabilities_come_down() -> None:
             assert down == 12 + (16 + 12) + 4 * 33_800
 
 
-def test_running_statistics_travel_and_are_averaged() -> None:
-    """They are the last 8 entries; each client's counts once, whatever its samples."""
+def test_running_statistics_are_sent_and_averaged() -> None:
+    """They are the last 8 entries. Clients count equally, for any number of samples."""
     run = experiment({"algorithm.name": "fedpm", "model.name": "tests.support.fakes:normalised_net"})
     for played in play(run, 2):
         sent = []
@@ -264,7 +273,7 @@ def test_flops_are_those_of_dense_training() -> None:
     assert run.num_steps == 6
 
 
-def test_scores_that_are_not_numbers_are_an_error() -> None:
+def test_scores_that_are_not_finite_are_an_error() -> None:
     algorithm = method()
     run = loaded(algorithm, initial(algorithm))
     algorithm.on_train_start(run)

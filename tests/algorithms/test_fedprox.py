@@ -1,8 +1,8 @@
-"""FedProx: the proximal gradient, elementwise and against the penalty in the loss."""
+"""FedProx: the proximal gradient by hand, and compared with the penalty in the loss."""
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from algorithms.fedprox import FedProx, FedProxConfig
@@ -15,12 +15,9 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.nets import batch_norm_mlp as net
 
 SHAPE = (1, 3, 3)
-
-
-def net() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
 
 
 def prepared(mu: float, mask: Tensor | None = None, **training: float) -> tuple[FedProx, CheckedRun]:
@@ -31,8 +28,8 @@ def prepared(mu: float, mask: Tensor | None = None, **training: float) -> tuple[
     return FedProx(FedProxConfig(name="fedprox", mu=mu), setting), run
 
 
-def test_the_extra_gradient_is_mu_times_the_distance_elementwise() -> None:
-    """Running statistics, which are no parameters, have no gradient: the last 8 entries of 67 + 8."""
+def test_proximal_gradient_is_mu_times_the_distance() -> None:
+    """Running statistics, the last 8 of 67 + 8 entries, are no parameters and have no gradient."""
     algorithm, run = prepared(0.25)
     algorithm.load(run)
     distance = torch.arange(run.values.numel(), dtype=torch.float32) - 20
@@ -46,8 +43,8 @@ def test_the_extra_gradient_is_mu_times_the_distance_elementwise() -> None:
     assert torch.allclose(run.grad, 7.0 + 0.25 * distance[:num_trainable], atol=1e-5)
 
 
-def test_training_is_that_of_the_penalty_in_the_loss() -> None:
-    """Plain PyTorch: cross-entropy + mu / 2 ||w - w_r||^2 through autograd, SGD with momentum."""
+def test_training_equals_plain_pytorch_with_the_penalty() -> None:
+    """Cross-entropy + mu / 2 ||w - w_r||^2 through autograd, and SGD with momentum."""
     algorithm, run = prepared(0.5, local_epochs=3, lr=0.1, momentum=0.9)
     batches = [batch for epoch in run.batches() for batch in epoch]
     algorithm.client_update(run)
@@ -64,8 +61,8 @@ def test_training_is_that_of_the_penalty_in_the_loss() -> None:
     assert torch.allclose(run.values, flat.values, rtol=1e-4, atol=1e-6)
 
 
-def test_the_term_stays_inside_the_mask() -> None:
-    """`CheckedRun` looks after every step; outside the mask both weights are 0."""
+def test_proximal_term_stays_inside_the_mask() -> None:
+    """`CheckedRun` checks after every step. Both weights are 0 outside the mask."""
     mask = FlatModule(net()).layout.full_mask()
     mask[:30] = False
     algorithm, run = prepared(10.0, mask, local_epochs=2)
@@ -75,8 +72,8 @@ def test_the_term_stays_inside_the_mask() -> None:
 
 
 @pytest.mark.parametrize("mu", [0.0, 1.0, 9.0])
-def test_a_larger_mu_keeps_the_client_nearer(mu: float) -> None:
-    """lr (1 + mu) stays below 2, beyond which plain gradient descent would diverge."""
+def test_larger_mu_keeps_the_client_closer_to_the_received_model(mu: float) -> None:
+    """lr (1 + mu) stays below 2. Plain gradient descent diverges above 2."""
     moved = []
     for strength in (mu, 2 * mu + 1):
         algorithm, run = prepared(strength, local_epochs=10, lr=0.05, momentum=0.0)
@@ -86,8 +83,8 @@ def test_a_larger_mu_keeps_the_client_nearer(mu: float) -> None:
     assert moved[1] < moved[0]
 
 
-def test_the_reported_loss_is_without_the_penalty() -> None:
-    """One step: the loss is the cross-entropy of the model as it came, whatever mu is."""
+def test_reported_loss_excludes_the_penalty() -> None:
+    """One step: the loss is the cross-entropy of the received model for any mu."""
     losses = []
     for mu in (0.0, 100.0):
         algorithm, run = prepared(mu, batch_size=8, local_epochs=1)

@@ -1,4 +1,4 @@
-"""FedRolex: the rolling window, that it treats all units alike, and HeteroFL where it does not roll."""
+"""FedRolex: the rolling window, equal treatment of all units, and equality with HeteroFL at offset 0."""
 
 from math import ceil
 
@@ -42,8 +42,8 @@ def kept(algorithm: FedRolex, round_idx: int, client_id: int = 0) -> dict[str, l
     return {name: units.tolist() for name, units in algorithm.kept(task, ClientRatio()).items()}
 
 
-def test_the_window_begins_at_the_round_and_wraps_around() -> None:
-    """ceil(0.35 * 10) = 4 and ceil(0.35 * 4) = 2 units; each group counts rounds modulo its own size."""
+def test_window_starts_at_the_round_and_wraps_around() -> None:
+    """ceil(0.35 * 10) = 4 and ceil(0.35 * 4) = 2 units. Each group counts rounds modulo its own size."""
     algorithm = method(0.35)
     assert kept(algorithm, 0) == {"a": [0, 1, 2, 3], "b": [0, 1]}
     assert kept(algorithm, 3) == {"a": [3, 4, 5, 6], "b": [3, 0]}
@@ -54,7 +54,7 @@ def test_the_window_begins_at_the_round_and_wraps_around() -> None:
 
 @pytest.mark.parametrize("ratio", [0.05, 0.35, 0.5, 1.0])
 @pytest.mark.parametrize("first", [0, 7])
-def test_over_as_many_rounds_as_units_each_is_kept_equally_often(ratio: float, first: int) -> None:
+def test_each_unit_is_kept_equally_often_over_as_many_rounds_as_units(ratio: float, first: int) -> None:
     algorithm = method(ratio)
     for group in GROUPS:
         rounds = [kept(algorithm, first + r)[group.name] for r in range(group.num_units)]
@@ -62,7 +62,7 @@ def test_over_as_many_rounds_as_units_each_is_kept_equally_often(ratio: float, f
         assert times == [ceil(ratio * group.num_units)] * group.num_units
 
 
-def test_random_units_differ_by_client_and_round_and_are_known_to_both_ends() -> None:
+def test_random_units_differ_by_client_and_round_and_are_repeatable() -> None:
     algorithm = method(0.5, offset="random")
     drawn = [kept(algorithm, r, k)["a"] for r in range(4) for k in range(4)]
     assert all(len(set(units)) == 5 and units == sorted(units) for units in drawn)
@@ -72,7 +72,7 @@ def test_random_units_differ_by_client_and_round_and_are_known_to_both_ends() ->
 
 
 @pytest.mark.parametrize("model", ["auto", "tests.support.fakes:normalised_net"])
-def test_the_round_in_which_the_window_begins_at_0_is_heterofls(model: str) -> None:
+def test_round_with_offset_0_equals_heterofl(model: str) -> None:
     options = {"fleet.name": "five-tier", "model.name": model, "training.weight_decay": 0.01}
     rolling, fixed = (play(experiment({"algorithm.name": n, **options}), 2) for n in ("fedrolex", "heterofl"))
     assert_same_params(rolling[:1], fixed[:1])
@@ -81,11 +81,11 @@ def test_the_round_in_which_the_window_begins_at_0_is_heterofls(model: str) -> N
     assert not torch.equal(rolling[1].after.params, fixed[1].after.params)
 
 
-def test_all_units_in_another_order_are_the_same_function() -> None:
+def test_submodel_with_all_units_in_another_order_is_the_same_function() -> None:
     flat = seeded(lambda: normalised_net(SHAPE, 3))
     setting = make_setting(flat, SHAPE, units=trace_units(flat.module, torch.zeros(2, *SHAPE)))
     algorithm, values = method(1.0, setting), flat.values.clone()
-    values[-8:] = torch.arange(1.0, 9.0)  # running statistics that tell the channels apart
+    values[-8:] = torch.arange(1.0, 9.0)  # each channel has other running statistics
     task = ClientTask(round_idx=3, position=0, client_id=0)
     payload = algorithm.unicast(ServerState(params=values), task, ClientRatio())
     received = algorithm.unpack(payload, task, ClientRatio())
@@ -102,8 +102,8 @@ def test_all_units_in_another_order_are_the_same_function() -> None:
     assert torch.allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_unit_that_wrapped_around_comes_back_to_its_place() -> None:
-    """Units 3 and 0 of 4, in that order: what the client puts first stands at the server as unit 3."""
+def test_unit_after_the_wrap_is_returned_to_its_place() -> None:
+    """Units 3 and 0 of 4, in this order. The client's first unit is unit 3 at the server."""
     flat = seeded(lambda: normalised_net(SHAPE, 3))
     setting = make_setting(flat, SHAPE, units=trace_units(flat.module, torch.zeros(2, *SHAPE)))
     algorithm = method(0.5, setting)
@@ -116,8 +116,8 @@ def test_a_unit_that_wrapped_around_comes_back_to_its_place() -> None:
     assert setting.layout.views(model.values)["0.bias"].tolist() == [10.0, 0.0, 0.0, 30.0]
 
 
-def test_units_that_no_client_can_hold_at_once_are_all_trained() -> None:
-    """Four rounds of half of four channels; a prefix would leave two of them as they were."""
+def test_all_units_are_trained_although_no_client_has_all_of_them() -> None:
+    """Four rounds of half of four channels. A prefix would leave two channels untrained."""
     changed = {}
     for name in ("fedrolex", "heterofl"):
         run = experiment(

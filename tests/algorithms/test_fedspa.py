@@ -1,4 +1,4 @@
-"""FedSpa's steps: the clients' masks against sets of indices, and the server's mean."""
+"""FedSpa's client and server steps: masks compared with sets of indices, and the server's mean."""
 
 from collections.abc import Mapping
 from math import ceil, cos, pi
@@ -11,27 +11,24 @@ from torch.nn.functional import cross_entropy
 
 from algorithms.fedspa import FedSpa, FedSpaConfig
 from orchestrator.contract.checked_run import CheckedRun
-from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.seeds import stream
 from orchestrator.models.registry import resolve_builder
 from orchestrator.sparsity.payload import Bits, Masked
+from tests.support.errors import rejects
 from tests.support.fakes import (
     make_run,
     make_setting,
     random_data,
     seeded,
 )
+from tests.support.nets import small_cnn as net
+from tests.support.weight_scores import largest
 
 Options = Mapping[str, Any]
 SHAPE = (1, 5, 5)
-
-
-def net() -> nn.Module:
-    """4 x 9 = 36 and 36 x 6 = 216 weights, of which uniform level .5 keeps 18 and 108."""
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 6))
 
 
 def make(
@@ -63,18 +60,14 @@ def make(
 
 
 def finish(algorithm: FedSpa, run: CheckedRun) -> Tensor:
-    """The client's next mask; `CheckedRun` looked at the present one after every step."""
+    """The client's next mask. `CheckedRun` checks the current mask after every step."""
     mask: Tensor = algorithm.client_update(run).client_state.mask
     assert run.num_steps >= 6
     return mask
 
 
-def largest(score: Tensor, among: list[int], count: int) -> set[int]:
-    return set(sorted(among, key=lambda i: (-float(score[i]), i))[:count])
-
-
 def growth_gradient(run: CheckedRun, num_batches: int) -> Tensor:
-    """Plain PyTorch in evaluation mode: summed over the first batches of so many fresh orders."""
+    """Plain PyTorch in evaluation mode: the sum over the first batches of new orders."""
     flat = seeded(net)
     flat.load(run.values)
     flat.module.eval()
@@ -94,10 +87,10 @@ def growth_gradient(run: CheckedRun, num_batches: int) -> Tensor:
     ("level", "counts"),
     [(0.5, [4800, 20_691, 297_484, 73_728, 1920]), (0.8, [4371, 7833, 112_626, 32_698, 1920])],
 )
-def test_the_usual_allocation_is_erk_with_the_counts_of_the_sibling_s_cnn(
+def test_default_allocation_is_erk_with_the_counts_of_the_siblings_cnn(
     level: float, counts: list[int]
 ) -> None:
-    """RigL's form over 797,248 weights, by a calculation outside this program: 398,623 and 159,448."""
+    """RigL's form over 797,248 weights, computed outside this program: 398,623 and 159,448."""
     flat = seeded(lambda: resolve_builder("cnn_cifar")((3, 32, 32), 10))
     setting = make_setting(flat, (3, 32, 32), sparsity={"level": level})
     mask = FedSpa(FedSpaConfig(name="fedspa"), setting).init_client(4).mask
@@ -125,10 +118,11 @@ def test_first_masks_are_shared_or_per_client(variant: str, mask_seed: str | Non
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("round_idx", "batches"), [(0, 1), (1, 1), (3, 1), (2, 3)])
-def test_a_step_of_dynamic_sparse_training_is_the_defined_one(
-    seed: int, round_idx: int, batches: int
-) -> None:
-    """Prune r_l = ceil(alpha_t n_l) of least size, grow r_l outside what is left by |gradient|, T = 4."""
+def test_mask_after_a_round_follows_the_definition(seed: int, round_idx: int, batches: int) -> None:
+    """Prune the r_l = ceil(alpha_t n_l) smallest weights of a layer.
+
+    Then grow r_l weights outside the rest by |gradient|; T = 4.
+    """
     algorithm, run = make(seed=seed, round_idx=round_idx, alpha=0.4, growth_batches=batches)
     after = finish(algorithm, run)
     before, gradient = algorithm.init_client(0).mask, growth_gradient(run, batches)
@@ -148,7 +142,7 @@ def test_a_step_of_dynamic_sparse_training_is_the_defined_one(
     assert not torch.equal(after, before)
 
 
-def test_training_and_upload_keep_the_old_mask() -> None:
+def test_training_and_upload_use_the_old_mask() -> None:
     algorithm, run = make()
     payload = algorithm.client_update(run).payload
     before, after = algorithm.init_client(0).mask, run.state.mask
@@ -162,7 +156,7 @@ def test_training_and_upload_keep_the_old_mask() -> None:
     assert int(run.values[~before].count_nonzero()) == 0
 
 
-def test_alpha_follows_the_cosine_of_the_round_of_the_run() -> None:
+def test_alpha_follows_the_cosine_over_the_rounds() -> None:
     algorithm, _ = make(alpha=0.5, training={"rounds": 500})
     assert algorithm.alpha_at(0) == 0.5
     assert algorithm.alpha_at(125) == pytest.approx(0.25 * (1 + 0.5**0.5))
@@ -175,7 +169,7 @@ def test_alpha_follows_the_cosine_of_the_round_of_the_run() -> None:
 def randomly_adjusted(
     run: CheckedRun, part: slice, before: Tensor, num_kept: int, num_after: int
 ) -> set[int]:
-    """Where one layer's mask must be after random growth."""
+    """Where the mask of one layer must be after random growth."""
     task = run.task
     rng = stream(run.setting.seed, "client", task.round_idx, task.client_id, "growth")
     score = torch.from_numpy(rng.random(run.setting.layout.size))[part]
@@ -186,8 +180,8 @@ def randomly_adjusted(
 
 
 @pytest.mark.parametrize("client_id", range(8))
-def test_the_number_replaced_is_not_rounded_up_for_a_rounding_error(client_id: int) -> None:
-    """0.55 of 100 weights is 55.00000000000001 in floats; r_l must be 55."""
+def test_number_of_replaced_weights_is_not_rounded_up_by_a_rounding_error(client_id: int) -> None:
+    """In floating point, 0.55 of 100 weights is 55.00000000000001. r_l must be 55."""
     assert 0.55 * 100 > 55
     flat = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(20, 10)))
     setting = make_setting(flat, (1, 4, 5), sparsity={"level": 0.5, "allocation": "uniform"})
@@ -201,8 +195,8 @@ def test_the_number_replaced_is_not_rounded_up_for_a_rounding_error(client_id: i
     assert set(run.state.mask[:200].nonzero().view(-1).tolist()) == expected
 
 
-def test_the_growth_gradient_is_taken_in_evaluation_mode() -> None:
-    """Same counts as ever, and by the ranking of a gradient with running statistics."""
+def test_growth_gradient_uses_evaluation_mode() -> None:
+    """The counts do not change, and the ranking uses a gradient with running statistics."""
 
     def normalised() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(25, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 6))
@@ -226,7 +220,10 @@ def test_the_growth_gradient_is_taken_in_evaluation_mode() -> None:
 
 
 def test_random_growth_uses_all_masked_positions() -> None:
-    """The linear layer has 108 masked weights and 36 just pruned; 36 of the 144 come in, each in 1 round of 4."""
+    """The linear layer has 108 masked and 36 newly pruned weights.
+
+    36 of these 144 grow, each in 1 round of 4.
+    """
     linear, times_grown, num_rounds = slice(40, 256), torch.zeros(216), 60
     training = {"rounds": 10**6, "local_epochs": 1}
     for round_idx in range(num_rounds):
@@ -239,15 +236,15 @@ def test_random_growth_uses_all_masked_positions() -> None:
     assert times_grown[masked].max() < 30
 
 
-def test_layers_without_masked_weights_are_left_alone() -> None:
-    """The densities are 1 and 1/2; no place is free in the first layer."""
+def test_layers_without_masked_weights_do_not_change() -> None:
+    """The densities are 1 and 1/2. The first layer has no free position."""
     sparsity = {"level": None, "allocation": "explicit", "layer_density": {"3.weight": 0.5}}
     algorithm, run = make(sparsity=sparsity)
     after = finish(algorithm, run)
     assert algorithm.setting.layout.active(after) == {"0.weight": 36, "3.weight": 108}
 
 
-def test_a_dense_client_takes_no_growth_gradient() -> None:
+def test_dense_client_computes_no_growth_gradient() -> None:
     algorithm, run = make(level=0.0)
     assert bool(finish(algorithm, run).all())
     assert run.flops.total == run.flops.total_dense == 22 * 6 * 540
@@ -256,7 +253,7 @@ def test_a_dense_client_takes_no_growth_gradient() -> None:
 @pytest.mark.parametrize(
     ("options", "growth"), [({}, True), ({"growth": "random"}, False), ({"variant": "rsm"}, False)]
 )
-def test_the_flops_of_a_round(options: Options, growth: bool) -> None:
+def test_flops_of_a_round(options: Options, growth: bool) -> None:
     """22 images at 3 x 2 x 270 FLOPs; the growth batch of 4 is a sparse forward and a dense backward pass.
 
     MACs: conv weights serve 9 positions, so dense 36 x 9 + 216 = 540 and sparse 18 x 9 + 108 = 270. The siblings
@@ -269,7 +266,7 @@ def test_the_flops_of_a_round(options: Options, growth: bool) -> None:
     assert result.train_flops_dense == 22 * 6 * 540 + (4 * 6 * 540 if growth else 0)
 
 
-def test_proximal_term_pulls_to_received_model_and_not_in_growth_gradient() -> None:
+def test_proximal_term_affects_training_but_not_the_growth_gradient() -> None:
     algorithm, run = make(mu=0.25)
     algorithm.load(run)
     run.values.add_(1.0)
@@ -287,18 +284,21 @@ def test_proximal_term_pulls_to_received_model_and_not_in_growth_gradient() -> N
 # Levels
 
 
-def test_a_rising_level_prunes_more_than_it_grows() -> None:
-    """Levels 0.5, 0.6, 0.7: 36 weights keep 18, 14 and 10, 216 keep 108, 86 and 64."""
+def test_increasing_level_prunes_more_than_it_grows() -> None:
+    """Levels 0.5, 0.6, 0.7: of 36 weights 18, 14 and 10 are kept, of 216 weights 108, 86 and 64."""
     schedule = {"kind": "linear", "final_level": 0.7, "end_round": 2}
     for round_idx, counts in ((0, [18, 108]), (1, [14, 86]), (2, [10, 64])):
         algorithm, run = make(round_idx=round_idx, sparsity={"schedule": schedule})
         after = finish(algorithm, run)
         assert list(algorithm.setting.layout.active(after).values()) == counts
-        assert algorithm.max_density(round_idx, 0) == 0.5  # a client may come with its first mask
+        assert algorithm.max_density(round_idx, 0) == 0.5  # a client may still have its first mask
 
 
-def test_a_falling_level_grows_more_than_it_prunes() -> None:
-    """alpha_1 = .4268: of 18 and 108 weights ceil(7.7) and ceil(46.1) go, and 27 and 162 there are then."""
+def test_decreasing_level_grows_more_than_it_prunes() -> None:
+    """alpha_1 = .4268.
+
+    Of 18 and 108 weights, ceil(7.7) and ceil(46.1) are pruned, and 27 and 162 remain after growth.
+    """
     schedule = {"kind": "linear", "final_level": 0.25, "end_round": 1}
     algorithm, run = make(round_idx=1, growth="random", sparsity={"schedule": schedule})
     before, after = algorithm.init_client(0).mask, finish(algorithm, run)
@@ -308,13 +308,13 @@ def test_a_falling_level_grows_more_than_it_prunes() -> None:
     assert algorithm.max_density(1, 0) == 0.75
 
 
-def test_without_replacement_a_schedule_only_prunes() -> None:
+def test_schedule_without_replacement_only_prunes() -> None:
     schedule = {"kind": "linear", "final_level": 0.75, "end_round": 1}
     algorithm, run = make(round_idx=1, alpha=0, sparsity={"schedule": schedule})
     after = finish(algorithm, run)
     assert list(algorithm.setting.layout.active(after).values()) == [9, 54]
     assert not bool((after & ~algorithm.init_client(0).mask).any())
-    assert run.flops.total == 22 * 6 * 270  # no gradient was needed
+    assert run.flops.total == 22 * 6 * 270  # no growth gradient
 
 
 # The server
@@ -338,8 +338,8 @@ def mean_of(algorithm: FedSpa, server: Tensor, clients: list[tuple[float, Tensor
     return algorithm.server_update(state, aggregator.finish(server), 0).params
 
 
-def test_a_weight_moves_by_the_share_of_clients_that_hold_it() -> None:
-    """All change by 8: held by 4, 3, 2, 1 and 0 of 4 clients, it moves by 8, 6, 4, 2 and 0."""
+def test_weight_changes_by_the_share_of_clients_whose_mask_has_it() -> None:
+    """All clients change it by 8. In 4, 3, 2, 1 and 0 of 4 masks it changes by 8, 6, 4, 2 and 0."""
     algorithm, _ = make()
     server = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.1])
     masks = [torch.arange(5) < n for n in (4, 3, 2, 1)]
@@ -348,7 +348,7 @@ def test_a_weight_moves_by_the_share_of_clients_that_hold_it() -> None:
     assert torch.equal(after[4], server[4])
 
 
-def test_clients_count_alike_or_by_samples() -> None:
+def test_clients_count_equally_or_by_samples() -> None:
     """Changes 4 and 8 with 1 and 3 samples: mean 6, or 7."""
     everything = torch.ones(1, dtype=torch.bool)
     clients = [(1.0, torch.tensor([4.0]), everything), (3.0, torch.tensor([8.0]), everything)]
@@ -356,8 +356,8 @@ def test_clients_count_alike_or_by_samples() -> None:
     assert mean_of(make(agg_weight="samples")[0], torch.zeros(1), clients).tolist() == [7]
 
 
-def test_the_first_step_goes_against_the_gradient() -> None:
-    """One client, one full-batch step: w_1 - w_0 = -lr g on the mask, 0 outside."""
+def test_first_step_is_minus_lr_times_the_gradient() -> None:
+    """One client and one full-batch step: w_1 - w_0 = -lr g inside the mask, 0 outside."""
     flat = seeded(net)
     algorithm, run = make(training={"batch_size": 11, "local_epochs": 1, "momentum": 0.0})
     model = algorithm.client_update(run).payload
@@ -375,8 +375,8 @@ def test_the_first_step_goes_against_the_gradient() -> None:
     assert torch.equal(moved[mask & strong].sign(), -flat.grad[mask & strong].sign())
 
 
-def test_bytes_count_the_mask_and_not_the_values() -> None:
-    """A weight inside the mask that is exactly 0 is sent all the same."""
+def test_zero_values_inside_the_mask_are_sent() -> None:
+    """The bytes follow from the mask and do not depend on the values."""
     algorithm, run = make()
     run.load(torch.zeros_like(run.values), run.state.mask)
     (model,) = algorithm.pack(run)
@@ -384,15 +384,15 @@ def test_bytes_count_the_mask_and_not_the_values() -> None:
     assert model.values.size == 18 + 108 + 4 + 6
 
 
-def test_a_schedule_over_static_masks_is_rejected() -> None:
-    with pytest.raises(ConfigError, match=r"sparsity.schedule.kind=linear"):
+def test_schedule_with_static_masks_is_rejected() -> None:
+    with rejects("sparsity.schedule.kind", "linear"):
         make(variant="rsm", sparsity={"schedule": {"kind": "linear", "final_level": 0.7}})
 
 
 def test_levels_that_empty_a_layer_are_rejected() -> None:
-    with pytest.raises(ConfigError, match=r"sparsity.level=0.99: .* none of the 36 weights"):
+    with rejects("sparsity.level", 0.99):
         make(level=0.99)
-    with pytest.raises(ConfigError, match=r"sparsity.level=0.99: .* none of the 36 weights"):
+    with rejects("sparsity.level", 0.99):
         make(sparsity={"schedule": {"kind": "linear", "final_level": 0.99}})
-    with pytest.raises(ConfigError, match=r"sparsity.level=0.99: .* none of the 36 weights"):
+    with rejects("sparsity.level", 0.99):
         make(sparsity={"device_levels": {"default": 0.99}})

@@ -1,4 +1,4 @@
-"""FedSpa over whole rounds: reductions, masks and weights that stay, and what travels."""
+"""FedSpa over whole rounds: equality with simpler methods, masks, constant weights, and messages."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,7 +32,7 @@ def spa(options: Options | None = None) -> list[RecordedRound]:
     return play(experiment({"algorithm.name": "fedspa", **(options or {})}))
 
 
-def test_weights_outside_all_masks_stay_and_the_server_stays_dense() -> None:
+def test_weights_outside_all_masks_keep_their_values_and_the_server_is_dense() -> None:
     for played in spa():
         union = torch.stack([m.mask for m in played.models if m and m.mask is not None]).any(dim=0)
         before, after = played.before.params, played.after.params
@@ -43,7 +43,7 @@ def test_weights_outside_all_masks_stay_and_the_server_stays_dense() -> None:
 
 
 class UpdateForm(Algorithm[ServerState, None]):
-    """FedAvg that adds the plain mean of its clients' changes."""
+    """FedAvg whose server adds the plain mean of the clients' changes."""
 
     capabilities = Capabilities(aggregation="dmean")
 
@@ -53,14 +53,14 @@ class UpdateForm(Algorithm[ServerState, None]):
 
 @pytest.mark.parametrize("model", ["mlp", "tests.support.fakes:normalised_net"])
 @pytest.mark.parametrize("variant", ["dst", "rsm"])
-def test_dense_it_is_fedavg_in_update_form(variant: str, model: str) -> None:
+def test_dense_fedspa_equals_fedavg_in_update_form(variant: str, model: str) -> None:
     dense = spa({"algorithm.variant": variant, "sparsity.level": 0, "model.name": model})
     plain = experiment({"model.name": model})
     fedavg = replace(plain, algorithm=UpdateForm(AlgorithmConfig(), plain.setting))
     assert_same_params(dense, play(fedavg))
 
 
-def test_without_replacement_it_is_the_static_variant() -> None:
+def test_alpha_of_zero_equals_the_static_variant() -> None:
     frozen = spa({"algorithm.alpha": 0})
     static = spa({"algorithm.variant": "rsm", "algorithm.mask_seed": "shared"})
     assert_same_params(frozen, static)
@@ -69,7 +69,7 @@ def test_without_replacement_it_is_the_static_variant() -> None:
     assert not torch.equal(spa()[-1].after.params, frozen[-1].after.params)
 
 
-def test_static_masks_are_those_of_the_seed_for_the_whole_run() -> None:
+def test_static_masks_come_from_the_seed_and_never_change() -> None:
     run = experiment(
         {"algorithm.name": "fedspa", "algorithm.variant": "rsm", "sparsity.allocation": "uniform"}
     )
@@ -83,8 +83,8 @@ def test_static_masks_are_those_of_the_seed_for_the_whole_run() -> None:
             assert torch.equal(update.client_state.mask, drawn)
 
 
-def test_one_client_by_itself_is_sparse_local_training() -> None:
-    """S = K = 1, alpha = 0: round after round the weights inside the mask go on where they were."""
+def test_single_client_equals_sparse_local_training() -> None:
+    """S = K = 1 and alpha = 0: in each round the weights inside the mask continue from their last values."""
     options = {"fleet.num_clients": 1, "training.clients_per_round": 1, "training.rounds": 3}
     run = experiment({"algorithm.name": "fedspa", "algorithm.alpha": 0, **options})
     mask = run.algorithm.init_client(0).mask
@@ -99,8 +99,8 @@ def test_one_client_by_itself_is_sparse_local_training() -> None:
         start = played.after.params
 
 
-def test_density_stays_and_only_participants_change_their_masks() -> None:
-    """A grown weight then starts from the server's value."""
+def test_density_is_constant_and_only_participants_change_their_masks() -> None:
+    """A grown weight starts with the server's value."""
     known: dict[int, Tensor] = {}
     num_returned = 0
     for played in spa({"sparsity.allocation": "erk", "training.rounds": 6}):
@@ -123,8 +123,8 @@ def test_density_stays_and_only_participants_change_their_masks() -> None:
 
 
 @pytest.mark.parametrize("variant", ["dst", "rsm"])
-def test_values_travel_both_ways_and_a_new_mask_up(variant: str) -> None:
-    """12 + (16 + 8) + 4 (nnz + U) down, and up with 16 + 12 + ceil(W / 8) more for DST."""
+def test_messages_have_values_in_both_directions_and_a_new_mask_up(variant: str) -> None:
+    """12 + (16 + 8) + 4 (nnz + U) bytes down. The upload with DST has 16 + 12 + ceil(W / 8) more."""
     kept = (NUM_WEIGHTS // 2) + NUM_BIASES
     for played in spa({"algorithm.variant": variant, "sparsity.allocation": "uniform"}):
         for update, down in zip(played.updates, played.download_bytes, strict=True):
@@ -136,7 +136,7 @@ def test_values_travel_both_ways_and_a_new_mask_up(variant: str) -> None:
             assert update.buffer.nbytes == 36 + 4 * kept + sum(28 + n for n in bitmap)
 
 
-def test_a_client_s_own_model_is_the_global_one_inside_its_next_mask() -> None:
+def test_personal_model_is_the_global_model_inside_the_next_mask() -> None:
     rounds = spa({"training.rounds": 2})
     run = experiment({"algorithm.name": "fedspa", "training.rounds": 2})
     assert run.algorithm.has_client_models
@@ -148,7 +148,7 @@ def test_a_client_s_own_model_is_the_global_one_inside_its_next_mask() -> None:
     assert torch.equal(run.algorithm.shared_mask(state), state.mask)  # type: ignore[arg-type]
 
 
-def test_running_statistics_are_averaged_whole() -> None:
+def test_running_statistics_are_averaged_without_masks() -> None:
     flat = seeded(lambda: normalised_net((1, 8, 8), 10))
     played = spa({"model.name": "tests.support.fakes:normalised_net", "training.rounds": 1})[0]
     statistics = slice(flat.layout.num_trainable, None)

@@ -1,4 +1,4 @@
-"""FjORD: widths of a device, one step at one of them, distillation, and what the widths share."""
+"""FjORD: widths of a device, training at one width, distillation, and shared weights of all widths."""
 
 from typing import Any
 
@@ -42,7 +42,10 @@ HALF = [*range(6), 12, 13, 16, 17, 20, 21, 24, 25]
 def prepared(
     ratio: float | None = None, client_id: int = 0, round_idx: int = 0, epochs: int = 1, **options: Any
 ) -> tuple[FjORD, CheckedRun]:
-    """Six images in batches of three; plain SGD at 0.1. No `ratio`: client k's capability is 2^-k."""
+    """Six images in batches of three, and plain SGD at 0.1.
+
+    Without `ratio`, client k has the capability 2^-k.
+    """
     flat = seeded(net)
     setting = make_setting(
         flat,
@@ -77,7 +80,7 @@ def widths_drawn(algorithm: FjORD, run: CheckedRun, num: int = 200) -> list[floa
         ((0.5, 0.25, 0.125), [0.5, 0.5, 0.25, 0.125, 0.0625]),
     ],
 )
-def test_a_devices_widest_model(widths: tuple[float, ...], expected: list[float]) -> None:
+def test_widest_model_of_a_device(widths: tuple[float, ...], expected: list[float]) -> None:
     algorithm, _ = prepared(widths=widths)
     assert [algorithm.ratio(task(k), ClientRatio()) for k in range(5)] == expected
 
@@ -95,13 +98,16 @@ def test_widths_differ_between_clients_and_rounds() -> None:
     assert len({tuple(widths) for widths in drawn}) == 4
 
 
-def test_a_device_below_every_width_trains_all_that_it_holds() -> None:
+def test_device_below_every_width_trains_its_whole_model() -> None:
     algorithm, run = prepared(0.1)
     assert set(widths_drawn(algorithm, run)) == {0.1}
 
 
 def step_by_hand(start: Tensor, entries: list[int], num_units: int, run: CheckedRun, batch: int) -> Tensor:
-    """float32[26]: plain PyTorch on the narrow net whose values stand at `entries`; the rest stays."""
+    """float32[26] after plain PyTorch on the smaller net with the values at `entries`.
+
+    Other values do not change.
+    """
     model, after = net(num_units), start.clone()
     torch.nn.utils.vector_to_parameters(start[entries], model.parameters())
     assert isinstance(run.data, TensorData)
@@ -124,7 +130,7 @@ def test_every_step_trains_only_the_prefix_of_its_width() -> None:
     assert torch.allclose(run.values, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_flops_are_those_of_the_widths_that_ran() -> None:
+def test_flops_are_those_of_the_trained_widths() -> None:
     """5 MACs a unit, 6 FLOPs a MAC, 3 images a step."""
     algorithm, run = prepared(0.5, widths=(0.25, 0.5), epochs=4)
     drawn = widths_drawn(*prepared(0.5, widths=(0.25, 0.5)), 8)
@@ -161,8 +167,11 @@ def test_clients_change_no_entry_outside_their_prefix() -> None:
 
 
 @pytest.mark.parametrize(("weight", "temperature"), [(1.0, 1.0), (0.5, 3.0)])
-def test_a_distilled_step_by_autograd(weight: float, temperature: float) -> None:
-    """CE of p_max, plus the divergence of the half's softened outputs from p_max's, times the weight."""
+def test_distilled_step_equals_autograd(weight: float, temperature: float) -> None:
+    """The cross-entropy of p_max plus the weighted divergence.
+
+    The divergence compares the half's softened outputs with those of p_max.
+    """
     algorithm, run = prepared(
         1.0, widths=(0.5, 1.0), distill=True, distill_weight=weight, temperature=temperature
     )
@@ -194,7 +203,7 @@ def functional(whole: Tensor, entries: Any, num_units: int, inputs: Tensor) -> T
     return logits
 
 
-def test_at_the_widest_there_is_nothing_to_distill() -> None:
+def test_widest_model_is_trained_without_distillation() -> None:
     found = []
     for distill in (False, True):
         algorithm, run = prepared(0.5, widths=(0.5, 1.0), distill=distill)
@@ -204,7 +213,7 @@ def test_at_the_widest_there_is_nothing_to_distill() -> None:
 
 
 def test_smaller_width_of_trained_model_is_usable() -> None:
-    """A fifth of the units, from one set of weights; the same fifth of FedAvg's model is near chance."""
+    """A fifth of the units of one set of weights. The same fifth of FedAvg's model is close to chance."""
     accuracies = {}
     for widths in ("[0.2, 0.6, 1.0]", "[1.0]"):
         run = experiment(
@@ -219,6 +228,6 @@ def test_smaller_width_of_trained_model_is_usable() -> None:
     assert accuracies["[0.2, 0.6, 1.0]"] > 0.6 > 0.4 > accuracies["[1.0]"]
 
 
-def test_a_width_that_is_listed_twice_is_rejected() -> None:
+def test_width_that_is_listed_twice_is_rejected() -> None:
     with pytest.raises(ConfigError, match=r"algorithm.widths=.*listed twice"):
         prepared(widths=(0.5, 1.0, 0.5))

@@ -1,4 +1,4 @@
-"""HeteroFL: nested prefixes by capability, what they cost, and what a round does to every coordinate."""
+"""HeteroFL: prefixes of units by capability, costs, and the average of each coordinate."""
 
 from math import ceil
 
@@ -18,7 +18,7 @@ UNITS = {"fc1": 200, "fc2": 100}
 
 
 def size_of(ratio: float) -> int:
-    """Entries of the perceptron 64-200-100-10 with that share of its hidden units."""
+    """Entries of the perceptron 64-200-100-10 with this share of its hidden units."""
     first, second = (ceil(ratio * num) for num in UNITS.values())
     return 65 * first + (first + 1) * second + (second + 1) * 10
 
@@ -41,14 +41,17 @@ def test_units_are_the_first_ones_in_every_round() -> None:
             }
 
 
-def test_the_options_are_the_public_codes_unless_set() -> None:
+def test_default_options_are_the_public_codes() -> None:
     config = method().config
     assert (config.scaler, config.masked_loss, config.agg_weight) == (True, True, "uniform")
     assert config.ratio_policy == "capability"
 
 
 def test_bytes_of_every_message_by_the_closed_form() -> None:
-    """4 bytes an entry both ways, and a bit a class up; headers are 12 + 24 bytes, 24 more with the bits."""
+    """4 bytes an entry in both directions, and a bit a class up.
+
+    Headers are 12 + 24 bytes, and 24 more with the bits.
+    """
     run = experiment(TIERS)
     for played in play(run):
         for job, update, down in zip(played.jobs, played.updates, played.download_bytes, strict=True):
@@ -69,8 +72,11 @@ def test_flops_of_every_client_equal_those_of_its_submodel() -> None:
 
 
 @pytest.mark.parametrize("masked_loss", [True, False])
-def test_a_round_coordinate_by_coordinate(masked_loss: bool) -> None:
-    """Each is the plain mean over the clients whose model has it, and keeps its bits where none has."""
+def test_each_coordinate_of_a_round_is_the_mean_of_its_clients(masked_loss: bool) -> None:
+    """The plain mean over the clients whose model has the coordinate.
+
+    A coordinate without clients keeps its bits.
+    """
     run = experiment({**TIERS, "algorithm.masked_loss": masked_loss, "training.clients_per_round": 2})
     num_kept = 0
     for played in play(run):

@@ -1,10 +1,9 @@
-"""Local training: no traffic, every client by itself, whoever is drawn."""
+"""Local training: no messages, and every client trains alone, for any sample of clients."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 from torch.nn.functional import cross_entropy
 
 from algorithms.local import Local, LocalClient, LocalConfig
@@ -22,15 +21,12 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.nets import batch_norm_mlp as net
 
 SHAPE = (1, 3, 3)
 
 
-def net() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
-
-
-def test_nothing_travels_and_the_server_keeps_the_start(tmp_path: Path) -> None:
+def test_no_bytes_are_sent_and_the_server_keeps_the_initial_model(tmp_path: Path) -> None:
     run = experiment({"algorithm.name": "local"})
     driver = Driver(run, InProcessExecutor(run), RunStore(tmp_path / "run"))
     records = list(driver.run())
@@ -54,7 +50,7 @@ def test_all_clients_train_in_every_round_by_default() -> None:
             assert torch.equal(few.client_states[k].params, many.client_states[k].params)
 
 
-def test_sampled_clients_train_the_same_way_and_the_others_not() -> None:
+def test_sampled_clients_train_the_same_way_and_others_do_not_train() -> None:
     sampled = play(experiment({"algorithm.name": "local", "algorithm.participation": "sampled"}), 1)[0]
     everyone = play(experiment({"algorithm.name": "local"}), 1)[0]
     drawn = play(experiment(), 1)[0]
@@ -64,8 +60,8 @@ def test_sampled_clients_train_the_same_way_and_the_others_not() -> None:
         assert torch.equal(state.params, everyone.client_states[k].params)
 
 
-def test_a_client_s_model_goes_through_plain_training() -> None:
-    """Three rounds in plain PyTorch: a new optimiser each, at lr .1, .05 and .025, momentum .9."""
+def test_clients_model_equals_plain_pytorch() -> None:
+    """Three rounds: a new optimiser each, at lr .1, .05 and .025, with momentum .9."""
     flat, oracle = seeded(net), seeded(net)
     setting = make_setting(
         flat, SHAPE, training={"batch_size": 4, "local_epochs": 2, "lr": 0.1, "lr_decay": 0.5}
@@ -90,7 +86,7 @@ def test_a_client_s_model_goes_through_plain_training() -> None:
 
 @pytest.mark.parametrize("trained", [False, True])
 def test_clients_score_their_own_model(trained: bool) -> None:
-    """Its running statistics too."""
+    """The running statistics are the client's own too."""
     flat = seeded(net)
     setting = make_setting(flat, SHAPE)
     algorithm = Local(LocalConfig(name="local"), setting)

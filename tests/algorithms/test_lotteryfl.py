@@ -1,17 +1,16 @@
-"""LotteryFL: its gate, what it prunes, the rewind, and the overshoot."""
+"""LotteryFL: the condition for pruning, the pruned weights, the rewind, and the overshoot of the target."""
 
 from dataclasses import replace
 from math import ceil
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from algorithms.lotteryfl import LotteryFL, LotteryFLClient, LotteryFLConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
 from orchestrator.errors import ConfigError
-from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.models.parameters import FlatModule
@@ -24,6 +23,8 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.methods import PlainMean
+from tests.support.nets import batch_norm_mlp as net
 
 SHAPE = (1, 3, 3)
 TINY = DeviceProfile(name="tiny", flops_per_s=1e9, uplink_bytes_per_s=1e6, downlink_bytes_per_s=1e6)
@@ -36,17 +37,6 @@ OPTIONS = {
 }
 
 
-class PlainMean(Algorithm[ServerState, None]):
-    """FedAvg whose clients count alike."""
-
-    def weight(self, num_examples: int) -> float:
-        return 1.0
-
-
-def net() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
-
-
 def method(flat: FlatModule, *, sparsity: dict[str, object] | None = None, **options: float) -> LotteryFL:
     training = {"batch_size": 4, "local_epochs": 2}
     setting = make_setting(
@@ -56,7 +46,7 @@ def method(flat: FlatModule, *, sparsity: dict[str, object] | None = None, **opt
 
 
 def validation(flat: FlatModule, values: Tensor, num_right: int) -> TensorData:
-    """Ten samples of which the model with these values predicts so many right."""
+    """Ten samples, of which the model with these values predicts a given number correctly."""
     data = random_data(10, SHAPE, 3, seed=5)
     before = flat.values.clone()
     flat.load(values)
@@ -95,7 +85,10 @@ def prepared(
 
 
 def pruned_by_lists(mask: Tensor, values: Tensor, share: float) -> Tensor:
-    """Weights 0-35 and 48-59 of the 71 entries; of n active ones the ceil(share (n - 1)) smallest go."""
+    """Weights 0-35 and 48-59 of the 71 entries.
+
+    Of n active weights the ceil(share (n - 1)) smallest are pruned.
+    """
     after = mask.clone()
     for entries in (range(36), range(48, 60)):
         active = sorted((i for i in entries if mask[i]), key=lambda i: abs(float(values[i])))
@@ -103,8 +96,8 @@ def pruned_by_lists(mask: Tensor, values: Tensor, share: float) -> Tensor:
     return after
 
 
-def test_a_good_model_is_pruned_by_its_own_size_and_rewound_to_the_initial_weights() -> None:
-    """Running statistics, the last 8 entries, stay as they came."""
+def test_accurate_model_is_pruned_by_magnitude_and_rewound_to_the_initial_weights() -> None:
+    """Running statistics, the last 8 entries, keep their received values."""
     algorithm, run = prepared()
     expected = pruned_by_lists(run.state.mask, run.start, 0.2)
     assert int((~expected).sum()) == 7 + 3
@@ -132,7 +125,7 @@ def test_second_pruning_takes_its_share_of_the_remaining_weights() -> None:
 
 
 @pytest.mark.parametrize(("num_right", "prunes"), [(0, False), (4, False), (5, False), (6, True), (10, True)])
-def test_a_client_prunes_above_the_accuracy_only(num_right: int, prunes: bool) -> None:
+def test_client_prunes_only_above_the_accuracy(num_right: int, prunes: bool) -> None:
     algorithm, run = prepared(num_right=num_right, min_accuracy=0.5)
     before = run.values.clone()
     algorithm.on_train_start(run)
@@ -146,8 +139,11 @@ def test_a_client_prunes_above_the_accuracy_only(num_right: int, prunes: bool) -
     ("share", "level", "expected"),
     [(0.2, 0.9, 11), (0.2, 0.5, 4), (0.5, 0.75, 2), (0.2, 0.36, 2), (0.1, 0.271, 3), (0.3, 0.0, 0)],
 )
-def test_the_last_pruning_may_pass_the_target(share: float, level: float, expected: int) -> None:
-    """.8^10 = .107 is above .1, so .8^11 = .086; where (1 - p)^n is the target, it ends there, rounded or not."""
+def test_last_pruning_may_exceed_the_target(share: float, level: float, expected: int) -> None:
+    """.8^10 = .107 is above .1, so that the last density is .8^11 = .086.
+
+    If (1 - p)^n equals the target, pruning ends there in spite of rounding errors.
+    """
     ticket, num_prunings = None, 0
     for _ in range(expected + 2):
         algorithm, run = prepared(ticket=ticket, prune_share=share, sparsity={"level": level})
@@ -159,8 +155,8 @@ def test_the_last_pruning_may_pass_the_target(share: float, level: float, expect
     assert ticket.remaining == pytest.approx((1 - share) ** expected)
 
 
-def test_devices_may_have_targets_of_their_own() -> None:
-    """Client 0 has a tiny device, client 1 a large one, which is to stay dense."""
+def test_devices_may_have_different_targets() -> None:
+    """Client 0 has a tiny device. Client 1 has a large device and stays dense."""
     sparsity = {"level": 0.9, "device_levels": {"large": 0.0}}
     for client_id, remaining in ((0, 0.8), (1, 1.0)):
         algorithm, run = prepared(client_id=client_id, sparsity=sparsity)
@@ -168,8 +164,8 @@ def test_devices_may_have_targets_of_their_own() -> None:
         assert run.state.remaining == remaining
 
 
-def test_a_weight_inside_the_mask_trains_even_from_exactly_0() -> None:
-    """Frozen is what the mask covers, not what is small."""
+def test_weight_inside_the_mask_is_trained_even_from_exactly_0() -> None:
+    """The mask freezes weights; small values do not."""
     algorithm, run = prepared(num_right=0)
     run.received.values[:36] = 0.0  # type: ignore[union-attr]
     algorithm.client_update(run)
@@ -185,15 +181,15 @@ def test_pruned_weights_stay_0_and_are_not_sent() -> None:
     assert torch.equal(run.setting.layout.expand(torch.from_numpy(item.mask)), result.client_state.mask)  # type: ignore[union-attr]
 
 
-def test_a_client_without_validation_samples_is_named() -> None:
+def test_client_without_validation_samples_is_named() -> None:
     algorithm, run = prepared()
     run.environment._validation = None  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match=r"data.validation_fraction=0: client 0"):
         algorithm.on_train_start(run)
 
 
-def test_masks_only_lose_and_follow_the_rate() -> None:
-    """Each layer has at most the rate's share, plus what percentiles round."""
+def test_masks_only_lose_weights_at_the_configured_rate() -> None:
+    """Each layer loses at most the rate's share, plus the rounding of percentiles."""
     run = experiment(OPTIONS)
     layout, masks, num_prunings = run.setting.layout, dict[int, Tensor](), 0
     for played in play(run):
@@ -211,7 +207,7 @@ def test_masks_only_lose_and_follow_the_rate() -> None:
 
 
 @pytest.mark.parametrize("closed", [{"algorithm.min_accuracy": 1.0}, {"sparsity.level": 0.0}])
-def test_with_a_closed_gate_it_is_fedavg_with_equal_clients(closed: dict[str, object]) -> None:
+def test_method_that_never_prunes_equals_fedavg_with_equal_weights(closed: dict[str, object]) -> None:
     never = play(experiment({**OPTIONS, **closed}))
     plain = experiment({"data.validation_fraction": 0.3, "training.rounds": 6})
     plain = replace(plain, algorithm=PlainMean(plain.algorithm.config, plain.setting))
@@ -219,5 +215,5 @@ def test_with_a_closed_gate_it_is_fedavg_with_equal_clients(closed: dict[str, ob
     assert not torch.equal(never[-1].after.params, play(experiment(OPTIONS))[-1].after.params)
 
 
-def test_it_ends_with_a_model_for_each_client() -> None:
+def test_run_ends_with_a_model_for_each_client() -> None:
     assert experiment(OPTIONS).algorithm.has_client_models

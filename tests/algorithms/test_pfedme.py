@@ -52,7 +52,7 @@ def test_client_uses_its_personal_model() -> None:
     assert torch.equal(later.values, state.personal)
 
 
-def test_every_inner_step_is_charged() -> None:
+def test_flops_count_every_inner_step() -> None:
     algorithm, run = made()
     result = algorithm.client_update(run)
     assert result.train_flops == STEPS * 2 * 8 * algorithm.setting.cost.training_flops()

@@ -1,4 +1,4 @@
-"""PruneFL's second stage: squared gradients, adjustments, regrown weights, bytes and operations."""
+"""PruneFL's second stage: squared gradients, adjustments, regrown weights, bytes and FLOPs."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -11,12 +11,12 @@ from torch.nn.functional import cross_entropy
 from algorithms.prunefl import PruneFL, PruneFLClient, PruneFLConfig, PruneFLState
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
-from orchestrator.errors import ConfigError
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.models.parameters import FlatModule
 from orchestrator.sparsity.payload import Dense
 from orchestrator.sparsity.wire import section_bytes
+from tests.support.errors import rejects
 from tests.support.fakes import (
     assert_same_params,
     experiment,
@@ -36,12 +36,12 @@ OPTIONS: Mapping[str, object] = {
 
 
 def net() -> nn.Module:
-    """8 convolution weights used at 9 positions and 2 biases; 54 linear ones used once and 3 biases."""
+    """8 convolution weights used at 9 positions, and 2 biases. 54 linear weights used once, and 3 biases."""
     return nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten(), nn.Linear(18, 3))
 
 
 def small() -> nn.Module:
-    """8 weights in the entries 0-7, biases 8-9."""
+    """8 weights at entries 0-7, biases 8-9."""
     return nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
 
 
@@ -66,7 +66,10 @@ def task(
 
 
 def gradient_sum(run: CheckedRun, mask: Tensor) -> Tensor:
-    """Of masked training with momentum .9 at .1, by hand: the sum of all steps' gradients, masked weights' too."""
+    """The sum of all steps' gradients, also of masked weights.
+
+    Masked training with momentum .9 at .1, by hand.
+    """
     flat = seeded(net)
     flat.values.mul_(mask)
     velocity, total = torch.zeros_like(flat.grad), torch.zeros_like(flat.grad)
@@ -81,8 +84,11 @@ def gradient_sum(run: CheckedRun, mask: Tensor) -> Tensor:
     return total
 
 
-def test_a_client_keeps_squares_of_its_summed_gradients_until_an_adjustment() -> None:
-    """The square of the sum over a round's six steps, added up over rounds 1 and 2, sent in round 2."""
+def test_client_sums_squared_gradient_sums_until_an_adjustment() -> None:
+    """The square of the sum over a round's six steps.
+
+    The squares of rounds 1 and 2 are added and sent in round 2.
+    """
     flat = seeded(net)
     algorithm = method(flat, adjust_every=2)
     mask = flat.layout.full_mask()
@@ -105,7 +111,10 @@ def test_a_client_keeps_squares_of_its_summed_gradients_until_an_adjustment() ->
 
 
 def squares_sent(algorithm: PruneFL, rounds: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """What a client sends that takes part in these rounds and no other, and each round's own squares."""
+    """The squares that a client sends if it takes part only in these rounds.
+
+    The second value has the squares of each round.
+    """
     flat = seeded(net)
     state, own, result = algorithm.init_client(0), [], None
     for round_idx in rounds:
@@ -124,7 +133,7 @@ def squares_sent(algorithm: PruneFL, rounds: Sequence[int]) -> tuple[Tensor, Ten
 @pytest.mark.parametrize(
     ("rounds", "counted"),
     [
-        ((1, 4, 6), (4, 6)),  # absent in round 3, whose adjustment ends the sum of round 1
+        ((1, 4, 6), (4, 6)),  # the client is absent in round 3, whose adjustment deletes the sum of round 1
         ((2, 6), (6,)),
         ((0, 1, 3), (0, 1, 3)),  # the first adjustment is at the end of round 3
         ((1, 2, 5, 7, 8, 9), (7, 8, 9)),
@@ -135,7 +144,7 @@ def squares_sent(algorithm: PruneFL, rounds: Sequence[int]) -> tuple[Tensor, Ten
 def test_squares_are_summed_since_the_last_adjustment_only(
     rounds: tuple[int, ...], counted: tuple[int, ...]
 ) -> None:
-    """Rounds 3, 6 and 9 adjust, whether or not the client takes part."""
+    """Rounds 3, 6 and 9 adjust, with or without the client."""
     algorithm = method(seeded(net), adjust_every=3)
     sent, own = squares_sent(algorithm, rounds)
     expected = sum((own[rounds.index(r)] for r in counted), start=torch.zeros_like(sent))
@@ -151,7 +160,7 @@ def test_adjustments_before_a_round() -> None:
     ]
 
 
-def test_gradients_of_masked_weights_count_as_dense_work() -> None:
+def test_weight_gradients_count_as_dense_flops() -> None:
     """A step is a forward pass and two backward ones, of which that for the weights is dense: 2 operations a
     use, 20 samples, 9 positions for a convolution weight."""
     flat = seeded(net)
@@ -182,7 +191,7 @@ def step(
     round_idx: int,
     clients: Sequence[tuple[float, Sequence[float], Sequence[float]]],
 ) -> PruneFLState:
-    """After clients of (samples, 10 values, 10 squares)."""
+    """The server's state after clients of (samples, 10 values, 10 squares)."""
     assert state.mask is not None
     aggregator = algorithm.aggregator()
     for weight, values, squares in clients:
@@ -200,7 +209,7 @@ def step(
 
 
 def started(algorithm: PruneFL, params: Sequence[float], mask: Sequence[int]) -> PruneFLState:
-    """A state with these 8 weights and this mask of them; biases are 1."""
+    """A state with these 8 weights and their mask. Biases are 1."""
     held = torch.tensor([*mask, 1, 1], dtype=torch.bool)
     first = algorithm.init(torch.tensor([*params, 1.0, 1.0]))
     stale = first.stale
@@ -212,7 +221,7 @@ def kept(state: PruneFLState) -> list[int]:
     return state.mask[:8].int().tolist()
 
 
-def test_an_adjustment_by_hand() -> None:
+def test_adjustment_by_hand() -> None:
     """Costs 1 each, c = .25 x 8 = 2. Active 0-3 of mean sizes 1, 2, 3, 4: half stand. Squares are averaged by
     samples, (1 x 4 + 3 x 8) / 4 = 7 at entry 0. Kept: 2, 3 with 2 + 2 of Delta, biases 0: 4 / 4. In come 7 of 5
     with 3 > 1, then 0 of 7 before it: 7 > 1, 11 / 5; 5 of 5 > 2.2, 16 / 6; 6 of 2 < 2.67 stays out."""
@@ -237,8 +246,8 @@ def test_an_adjustment_by_hand() -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_no_other_mask_promises_more_per_second(seed: int) -> None:
-    """All 2^n sets of candidates, by the definition of Delta / T, beside what must stay."""
+def test_no_other_mask_has_a_larger_decrease_per_second(seed: int) -> None:
+    """Compares all 2^n sets of candidates by the definition of Delta / T."""
     generator = torch.Generator().manual_seed(seed)
     algorithm = method(
         seeded(small), (1, 2, 2), adjust_every=1, prune_share=0.5, constant_share=0.3, comm_s=2.0
@@ -260,8 +269,8 @@ def test_no_other_mask_promises_more_per_second(seed: int) -> None:
     assert {i for i in range(8) if after[i]} == best
 
 
-def test_the_share_that_stands_halves_with_the_rounds() -> None:
-    """.8 of 5 active weights are 4 in round 0, after a half-life of 10 rounds 2, after two 1."""
+def test_share_of_candidates_halves_over_the_rounds() -> None:
+    """.8 of 5 active weights are 4 in round 0, 2 after a half-life of 10 rounds, and 1 after two."""
     algorithm = method(seeded(small), (1, 2, 2), adjust_every=5, prune_share=0.8, half_life=10.0)
     state = started(algorithm, [1.0] * 8, [1, 1, 1, 1, 1, 0, 0, 0])
     values, squares = [1.0, 2, 3, 4, 5, 0, 0, 0, 1, 1], [0.0] * 10
@@ -271,7 +280,7 @@ def test_the_share_that_stands_halves_with_the_rounds() -> None:
 
 @pytest.mark.parametrize(("regrow", "expected"), [("zero", 0.0), ("stale", 7.0)])
 def test_regrown_weight_starts_at_the_regrow_value(regrow: str, expected: float) -> None:
-    """Entry 0 is 7 when it is pruned in round 1, and comes back in round 3."""
+    """Entry 0 is 7 when round 1 prunes it. Round 3 regrows it."""
     algorithm = method(
         seeded(small), (1, 2, 2), adjust_every=1, prune_share=0.3, half_life=1e12, regrow=regrow
     )
@@ -287,8 +296,11 @@ def test_regrown_weight_starts_at_the_regrow_value(regrow: str, expected: float)
     assert state.params.tolist() == [expected, 11, 9, 10, 0, 0, 0, 0, 1, 1]
 
 
-def test_the_level_caps_what_an_adjustment_grows_to_and_may_move() -> None:
-    """Of 8 weights: level .25 in round 1, .5 in round 2, .75 in round 3, where what must stay is more."""
+def test_level_caps_the_density_after_an_adjustment_and_may_change() -> None:
+    """8 weights at level .25 in round 1, .5 in round 2 and .75 in round 3.
+
+    In round 3 more weights than the cap must be kept.
+    """
     flat = seeded(small)
     sparsity = {"level": 0.0, "schedule": {"kind": "linear", "final_level": 0.75, "end_round": 3}}
     setting = make_setting(flat, (1, 2, 2), training={"rounds": 6}, sparsity=sparsity)
@@ -305,7 +317,7 @@ def test_the_level_caps_what_an_adjustment_grows_to_and_may_move() -> None:
     assert sum(kept(step(algorithm, state, 3, [(1.0, values, squares)]))) == 4
 
 
-def test_without_a_share_no_round_loses_an_active_weight() -> None:
+def test_share_of_zero_removes_no_active_weight() -> None:
     run = experiment({**OPTIONS, "algorithm.prune_share": 0.0, "sparsity.level": 0.5})
     algorithm, layout = run.algorithm, run.setting.layout
     assert isinstance(algorithm, PruneFL)
@@ -344,7 +356,7 @@ def test_bytes_by_the_closed_form() -> None:
 
 
 @pytest.mark.parametrize("setting", [{}, {"model.name": "tests.support.fakes:normalised_net"}])
-def test_until_an_adjustment_it_is_fedavg(setting: dict[str, object]) -> None:
+def test_rounds_before_the_first_adjustment_equal_fedavg(setting: dict[str, object]) -> None:
     idle = {"algorithm.name": "prunefl", "algorithm.initial_pruning": False}
     assert_same_params(play(experiment({**setting, **idle})), play(experiment(setting)))
     active = {**idle, "algorithm.adjust_every": 1}
@@ -354,8 +366,8 @@ def test_until_an_adjustment_it_is_fedavg(setting: dict[str, object]) -> None:
     )
 
 
-def test_densities_by_layer_are_rejected() -> None:
+def test_explicit_densities_are_rejected() -> None:
     flat = seeded(small)
     sparsity = {"allocation": "explicit", "layer_density": {"1.weight": 0.5}}
-    with pytest.raises(ConfigError, match=r"sparsity.allocation='?explicit'?: prunefl finds the densities"):
+    with rejects("sparsity.allocation", "explicit"):
         method(flat, (1, 2, 2), sparsity=sparsity)

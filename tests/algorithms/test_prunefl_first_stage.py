@@ -1,10 +1,10 @@
-"""PruneFL's first stage: one client, held to a plain loop; when it starts to prune, when it ends, what it sends."""
+"""PruneFL's first stage: one client, compared with a plain loop; its start and end, and its message."""
 
 from math import floor
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from algorithms.prunefl import PruneFL, PruneFLConfig
@@ -19,20 +19,19 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.nets import hidden_mlp as net
 
 SHAPE = (1, 3, 3)
-#: weights 0-35 and 40-51, biases 36-39 and 52-54; a linear weight takes 1 s, all together 48 and c .5 x 48
+#: weights 0-35 and 40-51, biases 36-39 and 52-54; a linear weight takes 1 s, all weights 48 s, and c is .5 x 48 s
 LAYERS = (range(36), range(40, 52))
 CONSTANT_S = 24.0
 
 
-def net() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.ReLU(), nn.Linear(4, 3))
-
-
 def prepared(labels: str = "right", *, level: float = 0.0, **options: object) -> tuple[PruneFL, CheckedRun]:
-    """14 samples in batches of 4: `right` as the model predicts them, `wrong` as it does not, or `hopeless`, all
-    alike with a third of each class."""
+    """14 samples in batches of 4.
+
+    Labels are predicted correctly (`right`), wrongly (`wrong`), or all images are equal (`hopeless`).
+    """
     flat = seeded(net)
     training = {"batch_size": 4, "lr": 0.05, "momentum": 0.9}
     setting = make_setting(flat, SHAPE, training=training, sparsity={"level": level})
@@ -83,7 +82,7 @@ def elect(mask: list[bool], values: Tensor, squares: Tensor, most: int) -> list[
 
 
 class Reference:
-    """Plain training with momentum .9 at .05 on the first batches, and an adjustment every other pass."""
+    """Plain training with momentum .9 at .05 on the first batches, and an adjustment in every second pass."""
 
     def __init__(self, run: CheckedRun, most: int) -> None:
         self.flat, self.most = seeded(net), most
@@ -118,8 +117,8 @@ class Reference:
 
 @pytest.mark.parametrize(("labels", "begins"), [("right", 0), ("wrong", 1)])
 @pytest.mark.parametrize("level", [0.0, 0.75])
-def test_it_is_the_plain_loop(labels: str, begins: int, level: float) -> None:
-    """Up to 14 passes; adjustments begin once half of the samples, 1.5 / 3, are predicted right."""
+def test_first_stage_equals_a_plain_loop(labels: str, begins: int, level: float) -> None:
+    """Up to 14 passes. Adjustments start when half of the samples, 1.5 / 3, are predicted correctly."""
     algorithm, run = prepared(labels, level=level, initial_iterations=14)
     reference, first = Reference(run, most=int(48 * (1 - level) + 1e-9)), None
     payload = algorithm.client_update(run).payload
@@ -143,12 +142,12 @@ def test_it_is_the_plain_loop(labels: str, begins: int, level: float) -> None:
 
 
 def passes(run: CheckedRun) -> float:
-    """Over 12 samples, of 6 operations a weight."""
+    """Number of passes over 12 samples, at 6 operations a weight."""
     return run.flops.total_dense / (12 * 6 * 48)
 
 
-def test_it_ends_after_five_small_changes_of_density() -> None:
-    """Without a share the density stays 1: adjustments in passes 0, 2, ..., 10 make five changes."""
+def test_first_stage_ends_after_five_small_changes_of_density() -> None:
+    """With a share of 0 the density stays 1. Adjustments in passes 0, 2, ..., 10 make five changes."""
     algorithm, run = prepared(prune_share=0.0)
     algorithm.client_update(run)
     assert passes(run) == 11
@@ -156,7 +155,7 @@ def test_it_ends_after_five_small_changes_of_density() -> None:
     assert bool(run.mask.all())
 
 
-def test_a_client_that_never_learns_prunes_nothing() -> None:
+def test_client_with_a_low_accuracy_prunes_nothing() -> None:
     algorithm, run = prepared("hopeless", initial_iterations=14)
     algorithm.client_update(run)
     assert passes(run) == 14
@@ -187,8 +186,8 @@ def test_only_the_first_sampled_client_is_probed_and_only_once() -> None:
 
 
 @pytest.mark.parametrize("regrow", ["zero", "stale"])
-def test_the_mask_alone_may_be_sent_and_training_begin_from_the_initial_weights(regrow: str) -> None:
-    """One bit a weight up; what was pruned may come back to its initial value."""
+def test_upload_may_be_the_mask_alone_with_training_from_the_initial_weights(regrow: str) -> None:
+    """One bit a weight up. Pruned weights may regrow to their initial values."""
     options = {
         "algorithm.name": "prunefl",
         "algorithm.initial_iterations": 12,

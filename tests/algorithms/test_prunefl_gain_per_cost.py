@@ -1,4 +1,4 @@
-"""PruneFL's choice of weights, against every other choice."""
+"""PruneFL's choice of weights, compared with every other choice."""
 
 from itertools import combinations
 
@@ -25,7 +25,7 @@ def subsets(candidates: list[int], most: int) -> list[set[int]]:
 
 @pytest.mark.parametrize("seed", range(300))
 def test_no_other_set_has_a_larger_ratio(seed: int) -> None:
-    """Up to 9 entries, each kept or a candidate, with gains and costs over several orders of magnitude."""
+    """Up to 9 entries, each kept or a candidate. Gains and costs differ by several orders of magnitude."""
     rng = np.random.default_rng(seed)
     size = int(rng.integers(1, 10))
     kept = rng.random(size) < 0.3
@@ -40,8 +40,8 @@ def test_no_other_set_has_a_larger_ratio(seed: int) -> None:
     assert found == pytest.approx(max(ratio(s, gain, cost, base_gain, base_cost) for s in others), rel=1e-12)
 
 
-def test_twelve_weights_of_three_layers() -> None:
-    """One cost a layer, as in the method, and all 2^9 sets of candidates."""
+def test_choice_among_twelve_weights_of_three_layers() -> None:
+    """One cost for each layer, as in the method, and all 2^9 sets of candidates."""
     rng = np.random.default_rng(3)
     cost = np.repeat([1.0, 4.0, 0.5], 4)
     kept = np.zeros(12, np.bool_)
@@ -54,7 +54,7 @@ def test_twelve_weights_of_three_layers() -> None:
         assert set(np.flatnonzero(chosen).tolist()) == best
 
 
-def test_at_equal_costs_it_is_a_threshold_on_the_gain() -> None:
+def test_choice_at_equal_costs_is_a_threshold_on_the_gain() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
         gain, kept = rng.exponential(size=40), rng.random(40) < 0.2
@@ -65,8 +65,11 @@ def test_at_equal_costs_it_is_a_threshold_on_the_gain() -> None:
         assert came_in.min() > stayed_out.max()
 
 
-def test_by_hand() -> None:
-    """Kept: gain 4, cost 2, beside 0 and 2: ratio 1. Per cost 3, 2 and .5: (4 + 6) / 6, then (10 + 2) / 7 = 1.71."""
+def test_choice_by_hand() -> None:
+    """The kept weight has gain 4 and cost 2, and the base has gain 0 and cost 2: ratio 1.
+
+    The other gains per cost are .5, 3 and 2: (4 + 6) / 6, then (10 + 2) / 7 = 1.71.
+    """
     gain, cost = np.array([4.0, 0.5, 6.0, 2.0]), np.array([2.0, 1.0, 2.0, 1.0])
     kept = np.array([True, False, False, False])
 
@@ -81,7 +84,7 @@ def test_by_hand() -> None:
     assert choice(1) == choice(0) == [True, False, False, False]
 
 
-def test_an_entry_that_leaves_the_ratio_as_it_is_stays_out_and_ties_go_to_the_lower_index() -> None:
+def test_entry_without_effect_on_the_ratio_is_left_out_and_ties_go_to_the_lower_index() -> None:
     none = np.zeros(3, np.bool_)
     ones = np.ones(3)
     assert not best_ratio(none, ~none, ones, ones, base_gain=1.0, base_cost=1.0, max_kept=3).any()
@@ -96,7 +99,7 @@ def test_an_entry_that_leaves_the_ratio_as_it_is_stays_out_and_ties_go_to_the_lo
 def adjust(
     values: Tensor, mask: Tensor, gain: Tensor, *, share: float, max_density: float = 1.0
 ) -> list[int]:
-    """Maskable entries after an adjustment with costs 1 and 2, and 1 beside them."""
+    """Maskable entries after an adjustment with costs 1 and 2 a weight, and a base cost of 1."""
     before = [t.clone() for t in (values, mask, gain)]
     after = adjust_mask(
         LAYOUT,
@@ -114,7 +117,7 @@ def adjust(
 
 
 def example() -> tuple[Tensor, Tensor, Tensor]:
-    """Active: 0-3, of which 0 and 1 are small, and 8-11, of which 8 and 9 are; 4 and 5 are outside."""
+    """Active weights: 0-3 with 0 and 1 small, and 8-11 with 8 and 9 small. 4 and 5 are masked."""
     values, mask, gain = torch.zeros(14), LAYOUT.full_mask(), torch.zeros(14)
     values[[0, 1, 2, 3]] = torch.tensor([0.1, -0.2, 3.0, -4.0])
     values[[8, 9, 10, 11]] = torch.tensor([0.1, -0.2, 3.0, -4.0])
@@ -123,23 +126,26 @@ def example() -> tuple[Tensor, Tensor, Tensor]:
     return values, mask, gain
 
 
-def test_the_smallest_weights_of_each_layer_stand_for_election() -> None:
-    """Without gains of their own, half of the active weights of each layer go."""
+def test_smallest_weights_of_each_layer_are_candidates() -> None:
+    """Candidates without gains are removed: half of the active weights of each layer."""
     values, mask, gain = example()
     assert adjust(values, mask, gain, share=0.5) == [2, 3, 10, 11]
     assert adjust(values, mask, gain, share=0.25) == [1, 2, 3, 9, 10, 11]
     assert adjust(values, mask, gain, share=0.24) == [0, 1, 2, 3, 8, 9, 10, 11]
 
 
-def test_a_candidate_may_come_back_and_one_outside_may_come_in() -> None:
-    """Kept: 4 of gain over 1 + 2 + 4 of cost, .57. 1 brings .9, 5 brings .8, 9 brings 1 / 2 against .7 then."""
+def test_active_and_masked_candidates_may_be_chosen() -> None:
+    """Kept: gain 4 over cost 1 + 2 + 4, which is .57.
+
+    Entry 1 has .9 per cost, 5 has .8, and 9 has 1 / 2 against .7 then.
+    """
     values, mask, gain = example()
     gain[[1, 5, 9]] = torch.tensor([0.9, 0.8, 1.0])
     assert adjust(values, mask, gain, share=0.5) == [1, 2, 3, 5, 10, 11]
 
 
 def test_unmaskable_entries_count_as_kept() -> None:
-    """With 10 on a bias, the ratio is 14 / 7 = 2, and a gain of 1.9 is not worth its cost."""
+    """With 10 on a bias the ratio is 14 / 7 = 2. A gain of 1.9 is not worth its cost."""
     values, mask, gain = example()
     gain[1] = 1.9
     assert adjust(values, mask, gain, share=0.5) == [1, 2, 3, 10, 11]
@@ -148,7 +154,7 @@ def test_unmaskable_entries_count_as_kept() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_without_a_share_no_active_weight_is_lost(seed: int) -> None:
+def test_share_of_zero_keeps_all_active_weights(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     values, gain = torch.randn(14, generator=generator), torch.rand(14, generator=generator)
     mask = LAYOUT.expand(torch.rand(10, generator=generator) < 0.5)
@@ -157,7 +163,7 @@ def test_without_a_share_no_active_weight_is_lost(seed: int) -> None:
 
 
 def test_cap_limits_growth_but_removes_no_kept_weight() -> None:
-    """Of 10 weights 4 are kept; a cap of .5 leaves room for one, .45 and .1 for none."""
+    """Of 10 weights 4 are kept. A cap of .5 allows one more, .45 and .1 allow none."""
     values, mask, gain = example()
     gain[[1, 4, 5]] = torch.tensor([5.0, 7.0, 6.0])
     assert adjust(values, mask, gain, share=0.5) == [1, 2, 3, 4, 5, 10, 11]
@@ -166,8 +172,8 @@ def test_cap_limits_growth_but_removes_no_kept_weight() -> None:
         assert adjust(values, mask, gain, share=0.5, max_density=cap) == [2, 3, 10, 11]
 
 
-def test_buffers_have_no_gain_and_stay() -> None:
-    """Weights 0-7, bias, norm and their running statistics; `gain` ends before these."""
+def test_buffers_have_no_gain_and_are_kept() -> None:
+    """Weights 0-7, bias, norm, and running statistics. `gain` has no entries for the statistics."""
     layout = ParameterLayout.of(nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2)))
     gain = torch.ones(layout.num_trainable)
     after = adjust_mask(

@@ -1,4 +1,4 @@
-"""RandomMask: a mask drawn once by either criterion, and held to for the whole run."""
+"""RandomMask: one mask by either criterion, constant for the whole run."""
 
 from collections.abc import Mapping
 
@@ -29,7 +29,7 @@ def initial_mask(run: Experiment) -> Tensor:
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
-def test_the_mask_and_its_zeros_stay_for_the_whole_run(criterion: str) -> None:
+def test_mask_and_zeros_are_constant_for_the_whole_run(criterion: str) -> None:
     run = masked(criterion)
     mask = initial_mask(run)
     for played in play(run):
@@ -47,8 +47,8 @@ def test_every_layer_keeps_its_allocation_and_all_biases(criterion: str, allocat
     assert all(bool(mask[s.slice].all()) for s in layout.segments if not s.maskable)
 
 
-def test_densities_given_by_layer_are_kept_exactly() -> None:
-    """Of 12,800, 20,000 and 1,000 weights 12.34 % and 5 %, and all of the layer that is not named."""
+def test_explicit_densities_are_exact() -> None:
+    """Of 12,800, 20,000 and 1,000 weights: 12.34 %, 5 %, and all weights of the layer without an entry."""
     options: dict[str, object] = {"algorithm.name": "randommask", "sparsity.allocation": "explicit"}
     names = [s.name for s in experiment().setting.layout.maskable]
     options |= {f"sparsity.layer_density.{n}": d for n, d in zip(names[:2], (0.1234, 0.05), strict=True)}
@@ -56,7 +56,7 @@ def test_densities_given_by_layer_are_kept_exactly() -> None:
     counts = run.setting.layout.active(initial_mask(run))
     assert list(counts.values()) == [1579, 1000, 1000]
     assert run.algorithm.density(0) == pytest.approx((0.1234 * 12_800 + 2000) / 33_800)
-    # half of what they come to: 789.76 + 500 + 500 of 33,800, 1,000 of them in the third layer
+    # half of the densities: 789.76 and 500 weights, and 500 of the 1,000 in the third layer
     eps = (0.5 * (0.1234 * 12_800 + 2000) - 1000) / (0.1234 * 12_800 + 1000)
     level = 1 - 0.5 * (0.1234 * 12_800 + 2000) / 33_800
     halved = experiment(options | {"sparsity.level": level})
@@ -65,7 +65,7 @@ def test_densities_given_by_layer_are_kept_exactly() -> None:
 
 
 def test_uniform_counts_by_hand() -> None:
-    """mlp on 8x8 digits: 64 x 200, 200 x 100 and 100 x 10 weights, of which 3/10 stay."""
+    """The mlp on 8x8 digits keeps 3/10 of 64 x 200, 200 x 100 and 100 x 10 weights."""
     run = masked("magnitude", more={"sparsity.allocation": "uniform"})
     counts = {"fc1.weight": 3840, "fc2.weight": 6000, "fc3.weight": 300}
     assert run.setting.layout.active(initial_mask(run)) == counts
@@ -88,7 +88,7 @@ def test_random_positions_do_not_depend_on_the_weights() -> None:
     assert not torch.equal(mask, initial_mask(masked("magnitude")))
 
 
-def test_the_mask_travels_once_to_each_client_and_never_back() -> None:
+def test_mask_is_sent_once_to_each_client_and_never_uploaded() -> None:
     run = masked("magnitude")
     layout, nnz = run.setting.layout, int(initial_mask(run).sum())
     seen: set[int] = set()
@@ -102,6 +102,6 @@ def test_the_mask_travels_once_to_each_client_and_never_back() -> None:
     assert len(seen) < 18
 
 
-def test_a_moving_schedule_is_rejected() -> None:
+def test_schedule_is_rejected() -> None:
     with pytest.raises(ConfigError, match=r"sparsity.schedule.kind=linear"):
         masked("magnitude", more={"sparsity.schedule.kind": "linear"})

@@ -1,4 +1,4 @@
-"""Methods at their neutral setting are FedAvg, bit for bit: unequal clients, partial participation."""
+"""Methods at neutral options equal FedAvg bit for bit, with unequal clients and partial participation."""
 
 from pathlib import Path
 
@@ -72,7 +72,7 @@ SETTINGS: dict[str, Options] = {
 }
 
 
-def test_the_clients_of_these_runs_are_unequal_and_partly_present() -> None:
+def test_runs_have_unequal_clients_and_partial_participation() -> None:
     run = experiment()
     assert len(set(run.partition.train.sizes().tolist())) == 8
     cohorts = [[u.client_id for u in r.updates] for r in play(run)]
@@ -81,23 +81,23 @@ def test_the_clients_of_these_runs_are_unequal_and_partly_present() -> None:
 
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("method", NEUTRAL)
-def test_a_neutral_setting_is_fedavg(method: str, setting: str) -> None:
+def test_neutral_options_equal_fedavg(method: str, setting: str) -> None:
     assert_same_params(
         play(experiment(SETTINGS[setting] | NEUTRAL[method])), play(experiment(SETTINGS[setting]))
     )
 
 
 @pytest.mark.parametrize("method", ACTIVE)
-def test_another_setting_is_not(method: str) -> None:
-    """Else the test above would hold for a method that does nothing."""
+def test_other_options_differ_from_fedavg(method: str) -> None:
+    """Without a difference, the test above would pass for a method that does nothing."""
     assert not torch.equal(
         play(experiment(ACTIVE[method]))[-1].after.params, play(experiment())[-1].after.params
     )
 
 
 @pytest.mark.parametrize("setting", ["mlp", "running statistics"])
-def test_an_update_that_is_sent_whole_is_fedavg(setting: str) -> None:
-    """To 1e-6: the server adds the mean change, where FedAvg takes the mean of the models."""
+def test_top_k_with_all_entries_equals_fedavg(setting: str) -> None:
+    """Equal to 1e-6: the server adds the mean change, and FedAvg takes the mean of the models."""
     whole = {"algorithm.name": "topk", "sparsity.level": 0}
     pairs = zip(play(experiment(SETTINGS[setting] | whole)), play(experiment(SETTINGS[setting])), strict=True)
     for ours, fedavg in pairs:
@@ -107,8 +107,11 @@ def test_an_update_that_is_sent_whole_is_fedavg(setting: str) -> None:
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_the_first_round_of_one_client_by_itself_is_its_fedavg_update(setting: str) -> None:
-    """Same start, same batches; nothing goes over the wire, so that float32 values are compared."""
+def test_first_local_round_of_a_client_equals_its_fedavg_update(setting: str) -> None:
+    """Both have the same start and the same batches.
+
+    No message is sent, so that float32 values are compared.
+    """
     options = SETTINGS[setting] | {"wire.value_dtype": "float32"}
     alone = play(experiment(options | {"algorithm.name": "local"}), 1)[0]
     together = play(experiment(options), 1)[0]
@@ -118,7 +121,7 @@ def test_the_first_round_of_one_client_by_itself_is_its_fedavg_update(setting: s
 
 
 @pytest.mark.parametrize("level", [0.5, 0.8])
-def test_feddst_that_never_readjusts_is_randommask(level: float) -> None:
+def test_feddst_without_readjustments_equals_randommask(level: float) -> None:
     frozen = play(experiment({"algorithm.name": "feddst", "algorithm.alpha": 0, "sparsity.level": level}))
     fixed = play(experiment({"algorithm.name": "randommask", "sparsity.level": level}))
     assert_same_params(frozen, fixed)
@@ -133,8 +136,8 @@ def test_feddst_that_never_readjusts_is_randommask(level: float) -> None:
         *({"algorithm.name": name} for name in ("feddst", "fedspa", "fedpm", "local", "topk")),
     ],
 )
-def test_the_driver_ends_where_these_rounds_end(options: Options, tmp_path: Path) -> None:
-    """The helper that the other tests use, held to the real thing."""
+def test_driver_ends_with_the_parameters_of_the_recorded_rounds(options: Options, tmp_path: Path) -> None:
+    """`play`, which other tests use, is compared with the driver."""
     run = experiment(options)
     driver = Driver(run, InProcessExecutor(run), RunStore(tmp_path / "run"))
     records = list(driver.run())

@@ -1,4 +1,4 @@
-"""SNIP: whose gradient gives the scores, the mask that they choose, and what travels."""
+"""SNIP: the gradients that give the scores, the mask that they choose, and the messages."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +18,7 @@ from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.exchange import find_values
 from orchestrator.sparsity.payload import Dense
 from orchestrator.sparsity.wire import section_bytes
+from tests.support.errors import rejects
 from tests.support.fakes import (
     assert_same_params,
     experiment,
@@ -26,17 +27,14 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.nets import small_cnn as net
+from tests.support.weight_scores import kept, random_scores
 
 Options = Mapping[str, Any]
 SHAPE = (1, 5, 5)
 SOURCES = ["one_client", "first_round", "all_clients"]
 #: mlp on digits: 64 x 200 + 200 x 100 + 100 x 10 weights, 310 biases
 NUM_WEIGHTS, NUM_BIASES = 33_800, 310
-
-
-def net() -> nn.Module:
-    """36 and 216 weights; in the flat vector 0-35 and 40-255."""
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 6))
 
 
 def make(
@@ -46,7 +44,7 @@ def make(
     level: float = 0.75,
     **options: Any,
 ) -> tuple[SNIP, CheckedRun]:
-    """A client with 11 images in batches of 4, asked for scores."""
+    """A client with 11 images in batches of 4, and a task for scores."""
     flat = seeded(build)
     setting = make_setting(flat, shape, training={"batch_size": 4}, sparsity={"level": level})
     algorithm = SNIP(SNIPConfig.model_validate({"name": "snip", **options}), setting)
@@ -55,12 +53,6 @@ def make(
 
 def snip(options: Options | None = None, num_rounds: int | None = None) -> list[RecordedRound]:
     return play(experiment({"algorithm.name": "snip", **(options or {})}), num_rounds)
-
-
-def kept(state: ServerState) -> list[int]:
-    """Indices into the 252 weights."""
-    assert state.mask is not None
-    return torch.cat([state.mask[:36], state.mask[40:256]]).nonzero().view(-1).tolist()
 
 
 def probed(algorithm: SNIP, *uploads: tuple[int, Tensor]) -> ServerState:
@@ -76,12 +68,8 @@ def probed(algorithm: SNIP, *uploads: tuple[int, Tensor]) -> ServerState:
     return algorithm.probe_update(algorithm.init(initial), aggregator.finish(initial), 0)
 
 
-def random_scores(seed: int = 0) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(seed).random(252).astype(np.float32))
-
-
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_score_is_the_size_of_mean_gradient_times_weight(count: int) -> None:
+def test_score_is_the_absolute_value_of_mean_gradient_times_weight(count: int) -> None:
     algorithm, run = make(batches=count)
     found = find_values(algorithm.client_update(run).payload, "sensitivity")
     flat = seeded(net)
@@ -93,7 +81,7 @@ def test_a_score_is_the_size_of_mean_gradient_times_weight(count: int) -> None:
 
 
 def test_larger_weights_with_smaller_gradients_score_the_same() -> None:
-    """Doubling a layer before a ReLU and halving the next one doubles w and halves g, and the other way round."""
+    """Doubling a layer before a ReLU and halving the next layer doubles w and halves g, and the reverse."""
     algorithm, run = make()
     expected = find_values(algorithm.client_update(run).payload, "sensitivity").copy()
     algorithm, run = make()
@@ -103,7 +91,7 @@ def test_larger_weights_with_smaller_gradients_score_the_same() -> None:
     assert np.allclose(scaled, expected, rtol=1e-5, atol=1e-8)
 
 
-def test_the_gradient_is_taken_in_train_mode() -> None:
+def test_gradient_uses_train_mode() -> None:
     def normalised() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(25, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 6))
 
@@ -118,7 +106,7 @@ def test_the_gradient_is_taken_in_train_mode() -> None:
 
 
 @pytest.mark.parametrize(("level", "count"), [(0.75, 63), (0.9, 25), (0.95, 13), (0.0, 252)])
-def test_the_rounded_share_of_all_weights_is_kept(level: float, count: int) -> None:
+def test_rounded_share_of_all_weights_is_kept(level: float, count: int) -> None:
     score = random_scores()
     state = probed(make(level=level)[0], (5, score))
     assert kept(state) == sorted(sorted(range(252), key=lambda i: -float(score[i]))[:count])
@@ -139,7 +127,7 @@ def test_half_a_weight_rounds_to_the_even_number(level: float, size: int, count:
     assert algorithm.num_kept == count
 
 
-def test_the_scale_of_the_scores_does_not_matter() -> None:
+def test_scale_of_the_scores_does_not_matter() -> None:
     algorithm, score = make()[0], random_scores()
     assert kept(probed(algorithm, (1, score))) == kept(probed(algorithm, (1, score / score.sum())))
 
@@ -151,8 +139,11 @@ def test_clients_scores_are_averaged_by_samples() -> None:
     assert kept(probed(algorithm, (1, one), (3, other))) == by_hand
 
 
-def test_no_layer_is_cut_off() -> None:
-    """All 36 scores of the first layer are below the others; it keeps its best 2, and 61 are left for the rest."""
+def test_every_layer_keeps_its_least_number_of_weights() -> None:
+    """All 36 scores of the first layer are below the others.
+
+    It keeps its best 2, and 61 weights remain for the rest.
+    """
     score = random_scores() + 1
     score[:36] -= 1
     best = sorted(sorted(range(36), key=lambda i: -float(score[i]))[:2])
@@ -162,11 +153,12 @@ def test_no_layer_is_cut_off() -> None:
     assert set(found[2:]) == set(sorted(range(36, 252), key=lambda i: -float(score[i]))[:61])
 
 
-def test_without_a_least_number_an_empty_layer_is_rejected() -> None:
+def test_empty_layer_is_rejected_without_a_least_number() -> None:
     score = random_scores() + 1
     score[:36] = 0
-    with pytest.raises(ConfigError, match=r"none of the 36 weights of layer 0.weight"):
+    with pytest.raises(ConfigError, match=r"layer 0\.weight") as caught:
         probed(make(least_per_layer=0)[0], (1, score))
+    assert (caught.value.field, caught.value.value) == ("sparsity.level", 0.75)
 
 
 # Whole runs
@@ -182,7 +174,7 @@ def test_probe_tasks_follow_score_from() -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_the_mask_stays_from_when_it_is_made(source: str) -> None:
+def test_mask_is_constant_after_it_is_chosen(source: str) -> None:
     first = 1 if source == "first_round" else 0
     rounds = snip({"algorithm.score_from": source})
     mask = rounds[first].before.mask
@@ -197,7 +189,7 @@ def test_the_mask_stays_from_when_it_is_made(source: str) -> None:
             assert (sections.value_bytes, sections.mask_bytes) == (4 * int(mask.sum()), 0)
 
 
-def test_a_probe_sends_the_model_down_and_a_score_a_weight_up() -> None:
+def test_probe_sends_the_model_down_and_a_score_for_each_weight_up() -> None:
     (probe,) = snip({"algorithm.score_from": "all_clients"}, 1)[0].probes
     for update, down in zip(probe.updates, probe.download_bytes, strict=True):
         (sections,) = section_bytes(update.buffer)
@@ -205,8 +197,11 @@ def test_a_probe_sends_the_model_down_and_a_score_a_weight_up() -> None:
         assert down == 36 + 4 * (NUM_WEIGHTS + NUM_BIASES)
 
 
-def test_the_first_round_is_dense_fedavg_and_its_step_gives_the_scores() -> None:
-    """Of |(w_0 - mean) w_0| over all layers the largest fifth; the mean goes on inside it."""
+def test_first_round_is_dense_fedavg_and_its_step_gives_the_scores() -> None:
+    """The largest fifth of |(w_0 - mean) w_0| over all layers is kept.
+
+    Training continues from the mean inside the mask.
+    """
     rounds, plain = snip({"algorithm.score_from": "first_round"}), play(experiment(), 1)
     mean, initial = rounds[0].aggregate.values, rounds[0].before.params
     assert torch.equal(mean, plain[0].aggregate.values)
@@ -219,45 +214,48 @@ def test_the_first_round_is_dense_fedavg_and_its_step_gives_the_scores() -> None
     assert torch.equal(rounds[0].after.params, plain[0].after.params * mask)
 
 
-def test_one_client_in_all_is_the_same_by_either_source() -> None:
+def test_sources_agree_for_a_population_of_one_client() -> None:
     options = {"fleet.num_clients": 1, "training.clients_per_round": 1, "training.rounds": 2}
     one, everyone = (snip({"algorithm.score_from": s, **options}) for s in ("one_client", "all_clients"))
     assert_same_params(one, everyone)
     assert torch.equal(one[-1].after.mask, everyone[-1].after.mask)  # type: ignore[arg-type]
 
 
-def test_with_one_batch_all_clients_choose_as_ssfl_does() -> None:
-    """Same formula and average; without normalisation layers the mode of the model makes no difference."""
+def test_scores_of_all_clients_with_one_batch_agree_with_ssfl() -> None:
+    """Formula and average are the same.
+
+    Without normalisation layers the mode of the model makes no difference.
+    """
     options = {"fleet.num_clients": 1, "training.clients_per_round": 1, "training.batch_size": 10_000}
     ours = snip({"algorithm.score_from": "all_clients", "sparsity.level": 0.5, **options}, 1)
     theirs = play(experiment({"algorithm.name": "ssfl", "sparsity.level": 0.5, **options}), 1)
     changed = torch.logical_xor(ours[0].after.mask, theirs[0].after.mask)  # type: ignore[arg-type]
     assert (
         int(torch.count_nonzero(changed)) <= 4
-    )  # the order of the one batch's images differs, and so may the last bits
+    )  # the orders of the images differ, so that the last bits may differ
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_dense_it_is_fedavg(source: str) -> None:
+def test_dense_snip_equals_fedavg(source: str) -> None:
     assert_same_params(snip({"algorithm.score_from": source, "sparsity.level": 0}), play(experiment()))
     sparse = snip({"algorithm.score_from": source})
     assert not torch.equal(sparse[-1].after.params, play(experiment())[-1].after.params)
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "field", "value"),
     [
-        ({"probe_client": 10}, "algorithm.probe_client=10"),
-        ({"least_per_layer": 40}, "sparsity.level=0.75: 63 "),
+        ({"probe_client": 10}, "algorithm.probe_client", 10),
+        ({"least_per_layer": 40}, "sparsity.level", 0.75),
     ],
 )
-def test_options_that_do_not_fit_are_rejected(options: Options, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_options_that_do_not_fit_are_rejected(options: Options, field: str, value: object) -> None:
+    with rejects(field, value):
         make(**options)
     assert make(score_from="all_clients", probe_client=10)
 
 
-def test_densities_by_layer_are_rejected() -> None:
+def test_explicit_densities_are_rejected() -> None:
     sparsity = {"allocation": "explicit", "layer_density": {"0.weight": 0.5}}
-    with pytest.raises(ConfigError, match=r"sparsity.allocation=explicit"):
+    with rejects("sparsity.allocation", "explicit"):
         SNIP(SNIPConfig(name="snip"), make_setting(seeded(net), SHAPE, sparsity=sparsity))

@@ -1,4 +1,4 @@
-"""SSFL over whole rounds: what travels and when, the run without sparsity, and random masks."""
+"""SSFL over whole rounds: messages, dense runs, and random masks."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,8 +36,8 @@ def ssfl(options: Options | None = None, num_rounds: int | None = None) -> list[
         {"algorithm.variant": "random_layerwise", "algorithm.warmup_rounds": 1},
     ],
 )
-def test_dense_it_is_fedavg(options: Options) -> None:
-    """Bit for bit: neither a probe nor a drawn mask takes anything from training's random numbers."""
+def test_dense_ssfl_equals_fedavg(options: Options) -> None:
+    """Bit for bit: probes and random masks use none of training's random numbers."""
     plain = {name: value for name, value in options.items() if not name.startswith("algorithm")}
     dense = ssfl({**options, "sparsity.level": 0})
     assert_same_params(dense, play(experiment(plain)))
@@ -58,7 +58,7 @@ def test_all_clients_score_once_before_the_first_round() -> None:
     assert set(probe.download_bytes) == {36 + 4 * (NUM_WEIGHTS + NUM_BIASES)}
 
 
-def test_the_mask_stays_and_travels_down_once() -> None:
+def test_mask_is_constant_and_sent_down_once() -> None:
     rounds = ssfl({"training.rounds": 6})
     mask = rounds[0].before.mask
     assert mask is not None
@@ -78,7 +78,7 @@ def test_the_mask_stays_and_travels_down_once() -> None:
     assert len(seen) < 18
 
 
-def test_biases_train_and_are_averaged_by_samples() -> None:
+def test_biases_are_trained_and_averaged_by_samples() -> None:
     played = ssfl(num_rounds=1)[0]
     weights = torch.tensor([float(update.num_examples) for update in played.updates], dtype=torch.float64)
     stacked = torch.stack([m.values.double() for m in played.models if m])
@@ -88,7 +88,7 @@ def test_biases_train_and_are_averaged_by_samples() -> None:
         assert not name.endswith("bias") or bool(bias.any())
 
 
-def test_the_mask_is_found_on_the_model_after_the_warm_up() -> None:
+def test_mask_comes_from_the_model_after_the_warm_up() -> None:
     rounds = ssfl({"algorithm.warmup_rounds": 2})
     plain = play(experiment())
     assert [len(played.probes) for played in rounds] == [0, 0, 1, 0]
@@ -100,7 +100,7 @@ def test_the_mask_is_found_on_the_model_after_the_warm_up() -> None:
     assert not torch.equal(rounds[3].after.mask, ssfl()[0].after.mask)  # type: ignore[arg-type]
 
 
-def test_the_driver_finds_the_same_mask_and_counts_the_probe(tmp_path: Path) -> None:
+def test_driver_finds_the_same_mask_and_bills_the_probe(tmp_path: Path) -> None:
     run = experiment({"algorithm.name": "ssfl", "algorithm.warmup_rounds": 1})
     driver = Driver(run, InProcessExecutor(run), RunStore(tmp_path / "run"))
     records = list(driver.run())
@@ -119,7 +119,7 @@ def test_the_driver_finds_the_same_mask_and_counts_the_probe(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("variant", ["random_global", "random_layerwise"])
 @pytest.mark.parametrize("warmup", [0, 2])
-def test_a_random_mask_needs_no_probe(variant: str, warmup: int) -> None:
+def test_random_mask_needs_no_probe(variant: str, warmup: int) -> None:
     rounds = ssfl({"algorithm.variant": variant, "algorithm.warmup_rounds": warmup, "sparsity.level": 0.7})
     layout = experiment().setting.layout
     for played in rounds:
@@ -143,8 +143,8 @@ def test_random_masks_come_from_the_seed() -> None:
     assert not torch.equal(masks[0], masks[2])  # type: ignore[arg-type]
 
 
-def test_masks_of_each_client_average_zeros_in() -> None:
-    """Plain weighted mean of models that are 0 outside their masks; the server is held to none."""
+def test_average_with_random_masks_of_each_client_includes_zeros() -> None:
+    """The plain weighted mean of models that are 0 outside their masks. The server has no mask."""
     run = experiment({"algorithm.name": "ssfl", "algorithm.variant": "random_clientwise"})
     layout = run.setting.layout
     counts = {"fc1.weight": 6400, "fc2.weight": 10_000, "fc3.weight": 500}
@@ -172,7 +172,7 @@ def test_masks_of_each_client_average_zeros_in() -> None:
         assert int(played.after.params[nobody].count_nonzero()) == 0
 
 
-def test_only_masks_of_their_own_make_client_models() -> None:
+def test_clients_have_their_own_models_only_with_their_own_masks() -> None:
     for variant in ("saliency", "random_clientwise"):
         run = experiment({"algorithm.name": "ssfl", "algorithm.variant": variant})
         assert run.algorithm.has_client_models == (variant == "random_clientwise")

@@ -1,17 +1,16 @@
-"""Sub-FedAvg: its two masks, its gates, and its last step, held to plain PyTorch."""
+"""Sub-FedAvg: its two masks, its conditions for pruning, and its last step, compared with plain PyTorch."""
 
 from dataclasses import replace
 from math import ceil
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from algorithms.subfedavg import SubFedAvg, SubFedAvgConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
-from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.bases.client_masks import ClientMask
 from orchestrator.federation.exchange import ModelValues
 from tests.support.fakes import (
@@ -23,6 +22,8 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.methods import PlainMean
+from tests.support.nets import hidden_mlp as net
 
 SHAPE = (1, 3, 3)
 #: weights 0-35 and 40-51, biases 36-39 and 52-54
@@ -35,21 +36,10 @@ OPTIONS = {
 }
 
 
-class PlainMean(Algorithm[ServerState, None]):
-    """FedAvg whose clients count alike."""
-
-    def weight(self, num_examples: int) -> float:
-        return 1.0
-
-
-def net() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.ReLU(), nn.Linear(4, 3))
-
-
 def prepared(
     *, epochs: int = 3, mask: Tensor | None = None, level: float = 0.5, right: bool = True, **options: float
 ) -> tuple[SubFedAvg, CheckedRun]:
-    """A client whose validation labels are what a model that always answers 0 gets all right, or all wrong."""
+    """A client whose validation labels a model that always answers 0 gets all right, or all wrong."""
     flat = seeded(net)
     training = {"batch_size": 4, "local_epochs": epochs, "lr": 0.3, "momentum": 0.9}
     setting = make_setting(flat, SHAPE, training=training, sparsity={"level": level})
@@ -71,7 +61,7 @@ def prepared(
 
 
 def trained(run: CheckedRun) -> list[Tensor]:
-    """The received values, then those after each epoch of plain masked training with momentum."""
+    """The received values, then the values after each epoch of plain masked training with momentum."""
     flat = seeded(net)
     assert run.received is not None
     mask, values = run.received.mask, [run.received.values.clone()]
@@ -93,7 +83,7 @@ def trained(run: CheckedRun) -> list[Tensor]:
 
 
 def candidate(mask: Tensor, values: Tensor, share: float) -> Tensor:
-    """Of n active weights of a layer the ceil(share (n - 1)) smallest go."""
+    """The mask without the ceil(share (n - 1)) smallest of the n active weights of each layer."""
     after = mask.clone()
     for entries in LAYERS:
         active = sorted((i for i in entries if mask[i]), key=lambda i: abs(float(values[i])))
@@ -107,10 +97,11 @@ def distance(left: Tensor, right: Tensor) -> float:
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 7])
 @pytest.mark.parametrize("thinned", [False, True])
-def test_the_mask_is_that_of_the_last_epoch_if_it_is_far_enough_from_the_first_one(
-    epochs: int, thinned: bool
-) -> None:
-    """With one epoch, from that of the received model. Just below the distance it prunes, at it it does not."""
+def test_late_mask_is_used_if_it_differs_enough_from_the_early_mask(epochs: int, thinned: bool) -> None:
+    """With one epoch the early mask is that of the received model.
+
+    A distance just above the minimum prunes, an equal distance does not.
+    """
     mask = seeded(net).layout.full_mask()
     if thinned:
         mask[[0, 3, 5, 41]] = False
@@ -129,8 +120,11 @@ def test_the_mask_is_that_of_the_last_epoch_if_it_is_far_enough_from_the_first_o
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_a_pruned_model_that_does_badly_is_not_kept(right: bool) -> None:
-    """Trained on zeros alone, it answers 0. The weights that were nearly pruned are as training left them."""
+def test_inaccurate_pruned_model_is_not_used(right: bool) -> None:
+    """The model was trained on zeros alone and answers 0.
+
+    Weights that were not pruned keep their trained values.
+    """
     algorithm, run = prepared(right=right, min_accuracy=0.5)
     result = algorithm.client_update(run)
     pruned = int((~result.client_state.mask).sum())
@@ -141,13 +135,16 @@ def test_a_pruned_model_that_does_badly_is_not_kept(right: bool) -> None:
         assert torch.equal(run.values, reference.values)
 
 
-def test_the_accuracy_must_be_exceeded() -> None:
+def test_accuracy_must_exceed_the_minimum() -> None:
     algorithm, run = prepared(min_accuracy=1.0)
     assert bool(algorithm.client_update(run).client_state.mask.all())
 
 
 def test_client_sends_the_pruned_model_under_its_mask() -> None:
-    """So that a weight pruned now is no zero in the average: held by one of two clients, it is that one's value."""
+    """A pruned weight is no zero in the average.
+
+    If one of two clients has a weight, the average is that client's value.
+    """
     algorithm, run = prepared()
     result = algorithm.client_update(run)
     model = algorithm.unpack(result.payload, run.task, result.client_state)
@@ -170,14 +167,20 @@ def test_client_sends_the_pruned_model_under_its_mask() -> None:
         (0.0, 0.04, 0.04),
     ],
 )
-def test_near_the_target_less_is_pruned(pruned: float, target: float, expected: float) -> None:
-    """p' = min(.05, (target - pruned) / (1 - pruned)) once the target is nearer than p = .1: .05 / .75 = .067."""
+def test_less_is_pruned_close_to_the_target(pruned: float, target: float, expected: float) -> None:
+    """If the target is closer than p = .1, p' = min(.05, (target - pruned) / (1 - pruned)).
+
+    At .25 of a target of .3 that is min(.05, .05 / .75).
+    """
     algorithm, _ = prepared(prune_share=0.1)
     assert algorithm.share(pruned, target) == pytest.approx(expected)
 
 
-def test_the_last_step_prunes_by_its_own_share() -> None:
-    """12 of 48 pruned, target .3: .05 / .75, but at most .05: ceil(.05 x 26) = 2 of 27 and ceil(.05 x 8) of 9."""
+def test_last_pruning_uses_its_own_share() -> None:
+    """12 of 48 are pruned and the target is .3: .05 / .75, but at most .05.
+
+    ceil(.05 x 26) = 2 of 27 and ceil(.05 x 8) of 9.
+    """
     mask = seeded(net).layout.full_mask()
     mask[:9] = False
     mask[40:43] = False
@@ -188,7 +191,7 @@ def test_the_last_step_prunes_by_its_own_share() -> None:
     assert algorithm.pruned(expected) == pytest.approx(15 / 48)
 
 
-def test_at_its_target_a_client_prunes_no_more() -> None:
+def test_client_at_its_target_prunes_no_more() -> None:
     """12 of the 48 weights, which are 12 of 55 parameters."""
     mask = seeded(net).layout.full_mask()
     mask[:12] = False
@@ -198,8 +201,8 @@ def test_at_its_target_a_client_prunes_no_more() -> None:
         assert (not torch.equal(algorithm.client_update(run).client_state.mask, mask)) is prunes
 
 
-def test_clients_come_to_their_target_and_never_take_a_weight_back() -> None:
-    """Rounding up takes at most one weight a layer too many."""
+def test_clients_reach_their_target_and_never_regrow_a_weight() -> None:
+    """Rounding up removes at most one weight a layer too many."""
     run = experiment({**OPTIONS, "sparsity.level": 0.25})
     layout, masks = run.setting.layout, dict[int, Tensor]()
     for played in play(run):
@@ -214,7 +217,7 @@ def test_clients_come_to_their_target_and_never_take_a_weight_back() -> None:
 @pytest.mark.parametrize(
     "closed", [{"algorithm.min_accuracy": 1.0}, {"sparsity.level": 0.0}, {"algorithm.min_distance": 1.0}]
 )
-def test_with_a_closed_gate_it_is_fedavg_with_equal_clients(closed: dict[str, object]) -> None:
+def test_method_that_never_prunes_equals_fedavg_with_equal_weights(closed: dict[str, object]) -> None:
     short = {"data.validation_fraction": 0.3, "training.rounds": 3}
     never = play(experiment({**OPTIONS, **short, **closed}))
     plain = experiment(short)
@@ -223,5 +226,5 @@ def test_with_a_closed_gate_it_is_fedavg_with_equal_clients(closed: dict[str, ob
     assert not torch.equal(never[-1].after.params, play(experiment({**OPTIONS, **short}))[-1].after.params)
 
 
-def test_it_ends_with_a_model_for_each_client() -> None:
+def test_run_ends_with_a_model_for_each_client() -> None:
     assert experiment(OPTIONS).algorithm.has_client_models

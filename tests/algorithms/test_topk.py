@@ -1,4 +1,4 @@
-"""Top-k with error feedback: what is sent, what is held back, and what the server makes of it."""
+"""Top-k with error feedback: sent entries, the residual, and the server's step."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -55,7 +55,10 @@ def method(
 def upload(
     algorithm: TopK, change: Sequence[float], state: TopKClient, round_idx: int = 0, client_id: int = 0
 ) -> tuple[Masked, TopKClient]:
-    """What a client whose model moved by float[12] `change` sends and keeps; w_r is 0, so that sums are exact."""
+    """The upload and the residual of a client whose model changed by float[12] `change`.
+
+    w_r is 0, so that sums are exact.
+    """
     flat = seeded(net)
     flat.values.zero_()
     run = make_run(
@@ -80,7 +83,7 @@ def placed(item: Masked) -> Tensor:
     return values
 
 
-def test_the_largest_entries_of_all_are_sent_and_the_others_kept() -> None:
+def test_largest_entries_of_all_tensors_are_sent_and_others_kept() -> None:
     """k = 12 / 4 = 3: -9, 8 and the first of the two 7s."""
     change = [1, -9, 7, 0, 0.5, 8, 7, -2, 3, 0, 0, 4]
     algorithm = method(0.75)
@@ -91,7 +94,7 @@ def test_the_largest_entries_of_all_are_sent_and_the_others_kept() -> None:
 
 
 def test_each_tensor_sends_its_share_under_scope_layer() -> None:
-    """Half of 4, 2, 4 and 2 entries: 2, 1, 2 and 1; a tensor sends one at the least."""
+    """Half of 4, 2, 4 and 2 entries are 2, 1, 2 and 1. A tensor sends at least one entry."""
     change = [1, -9, 7, 0, 0.5, 8, 7, -2, 3, 0, 0, 4]
     algorithm = method(0.5, {"scope": "layer"})
     item, _ = upload(algorithm, change, algorithm.init_client(0))
@@ -101,7 +104,7 @@ def test_each_tensor_sends_its_share_under_scope_layer() -> None:
 
 
 def test_residual_grows_until_it_is_sent() -> None:
-    """Changes 3, 1, 1 in every round and k = 1, by hand; equal ones go by index."""
+    """Changes 3, 1, 1 in every round and k = 1, by hand. Equal entries are sent by index."""
     algorithm = method(0.95)
     state, sent = algorithm.init_client(0), []
     for round_idx in range(5):
@@ -112,8 +115,11 @@ def test_residual_grows_until_it_is_sent() -> None:
     assert state.last_round == 4
 
 
-def test_sent_and_kept_are_the_change_and_what_was_kept_before() -> None:
-    """Exactly, entry by entry; over the rounds, sent and the last residual add up to all changes."""
+def test_sent_and_residual_add_up_to_change_and_old_residual() -> None:
+    """Exactly, for each entry.
+
+    Over the rounds, all sent entries and the last residual add up to all changes.
+    """
     rng, algorithm = np.random.default_rng(0), method(0.7)
     state, all_sent, all_changes = algorithm.init_client(0), torch.zeros(12), torch.zeros(12)
     for round_idx in range(10):
@@ -132,7 +138,7 @@ def trained(algorithm: TopK, state: TopKClient, round_idx: int) -> tuple[Checked
     return run, algorithm.client_update(run).payload
 
 
-def test_the_change_is_that_of_training() -> None:
+def test_change_is_that_of_training() -> None:
     algorithm, state = method(0.7), TopKClient(residual=torch.linspace(-1, 1, 12), last_round=0)
     run, (item,) = trained(algorithm, state, 1)
     assert isinstance(item, Masked)
@@ -152,7 +158,7 @@ def test_the_change_is_that_of_training() -> None:
     ],
 )
 def test_missed_rounds_change_the_residual(options: dict[str, object], factors: list[float]) -> None:
-    """Last there in round 2; back in round 3, 4 or 6: no, one or three rounds missed."""
+    """The client took part in round 2 and again in round 3, 4 or 6: no, one or three rounds missed."""
     algorithm = method(0.5, options)
     client = TopKClient(residual=torch.full((12,), 8.0), last_round=2)
     for round_idx, factor in zip((3, 4, 6), factors, strict=True):
@@ -160,7 +166,7 @@ def test_missed_rounds_change_the_residual(options: dict[str, object], factors: 
 
 
 def test_server_adds_mean_with_0_for_unsent_entries() -> None:
-    """Examples 1 and 3: (4 + 0) / 4, (8 + 3 * 4) / 4, (0 + 3 * -4) / 4 on top of 10."""
+    """Examples 1 and 3: (4 + 0) / 4, (8 + 3 * 4) / 4 and (0 + 3 * -4) / 4, added to 10."""
     algorithm = method(0.5)
     state, aggregator = ServerState(params=torch.full((3,), 10.0)), algorithm.aggregator()
     for k, (weight, values, mask) in enumerate([(1.0, [4, 8], [1, 1, 0]), (3.0, [4, -4], [0, 1, 1])]):
@@ -174,8 +180,8 @@ def test_server_adds_mean_with_0_for_unsent_entries() -> None:
     assert state.params.tolist() == [10, 10, 10]
 
 
-def test_an_upload_takes_4_bytes_a_value_and_the_shortest_positions() -> None:
-    """D = 34,110: k = ceil(341.1) at the default level, whose gaps are shorter than a bitmap of 4,264 bytes."""
+def test_upload_has_4_bytes_a_value_and_the_shortest_positions() -> None:
+    """D = 34,110: k = ceil(341.1) at the default level. Its gaps are shorter than a bitmap of 4,264 bytes."""
     run = experiment({"algorithm.name": "topk"})
     for played in play(run, 2):
         assert played.after.mask is None
@@ -193,7 +199,7 @@ def test_an_upload_takes_4_bytes_a_value_and_the_shortest_positions() -> None:
 
 
 def one_layer(size: int) -> TopK:
-    """1 % of that many weights."""
+    """1 % of this number of weights."""
     flat = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(size, 1, bias=False)))
     setting = make_setting(flat, (1, 1, size), sparsity={"level": 0.99})
     return TopK(TopKConfig(name="topk"), setting)
@@ -203,7 +209,7 @@ def one_layer(size: int) -> TopK:
     ("size", "count"), [(1626, 17), (1600, 16), (1601, 17), (1, 1), (100, 1), (101, 2), (34_110, 342)]
 )
 def test_k_is_the_ceiling_of_the_share(size: int, count: int) -> None:
-    """1 - .99 is above .01 in floating point, but 1 % of 1600 are 16."""
+    """In floating point, 1 - .99 is above .01. 1 % of 1600 are 16 all the same."""
     algorithm = one_layer(size)
     update = torch.arange(1.0, size + 1.0)
     assert int(algorithm.largest(update, 1.0 - 0.99).sum()) == count
@@ -211,15 +217,13 @@ def test_k_is_the_ceiling_of_the_share(size: int, count: int) -> None:
 
 
 @pytest.mark.parametrize(("level", "counts"), [(0.7, (2, 1, 2, 1)), (0.5, (2, 1, 2, 1)), (0.4, (3, 2, 3, 2))])
-def test_under_scope_layer_each_tensor_has_a_ceiling_of_its_own(
-    level: float, counts: tuple[int, ...]
-) -> None:
+def test_each_tensor_has_its_own_ceiling_under_scope_layer(level: float, counts: tuple[int, ...]) -> None:
     """Of 4, 2, 4 and 2 entries: .3 are 1.2 and .6, .6 are 2.4 and 1.2."""
     assert method(level, {"scope": "layer"}).counts(1.0 - level) == counts
 
 
 @pytest.mark.parametrize(("num_sent", "fits"), [(17, True), (18, False)])
-def test_an_upload_of_more_than_k_entries_is_rejected(num_sent: int, fits: bool) -> None:
+def test_upload_of_more_than_k_entries_is_rejected(num_sent: int, fits: bool) -> None:
     algorithm = one_layer(1626)
     item = Masked("update", np.ones(num_sent, dtype=np.float32), np.arange(1626) < num_sent)
     task = ClientTask(round_idx=0, position=0, client_id=0)
@@ -242,13 +246,13 @@ def test_k_follows_the_device() -> None:
     assert counts == [3, 6, 3]
 
 
-def test_densities_by_layer_are_rejected() -> None:
+def test_explicit_densities_are_rejected() -> None:
     with pytest.raises(ConfigError, match=r"sparsity.allocation=explicit"):
         method(0.5, sparsity={"allocation": "explicit", "layer_density": {"1.weight": 0.5}})
 
 
 def test_residual_keeps_the_rounding_error_of_the_message() -> None:
-    """On a float16 wire, sent + e_k is still the whole update, to the last bit of float32."""
+    """With float16 messages, the sent values + e_k are still the whole update, to the last bit of float32."""
     rounded = experiment({"algorithm.name": "topk", "sparsity.level": 0.5, "wire.value_dtype": "float16"})
     (played,) = play(rounded, 1)
     for job, update, payload in zip(played.jobs, played.updates, played.payloads, strict=True):

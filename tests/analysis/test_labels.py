@@ -16,8 +16,8 @@ def test_labels_have_the_differing_keys_in_short_form() -> None:
         ("feddst", {"sparsity.schedule.end_round": 1, "algorithm.end_round": 2}),
         ("feddst", {"sparsity.schedule.end_round": 3, "algorithm.end_round": 4}),
     ) == [
-        "feddst schedule.end_round=1 algorithm.end_round=2",
-        "feddst schedule.end_round=3 algorithm.end_round=4",
+        f"feddst schedule.end_round={schedule} algorithm.end_round={method}"
+        for schedule, method in ((1, 2), (3, 4))
     ]
 
 

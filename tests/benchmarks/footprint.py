@@ -36,6 +36,7 @@ from orchestrator.runtime.ray_backend import RayBackend
 from orchestrator.runtime.ray_session import ray_session
 from tests.support.fakes import DEVICE
 from tests.support.fleets import with_profiles
+from tests.support.runs import initial_state
 
 TINY = replace(DEVICE, name="tiny", num_cpus=0.04)
 
@@ -70,7 +71,7 @@ def proportional_mib(pid: int | str = "self") -> float:
 def one_actor(experiment: Experiment) -> dict[str, Any]:
     """Return CPU time and memory of an actor that has trained once, and what an optimiser of torch adds."""
     actor: Any = ray.remote(MeasuredActor).options(num_cpus=0.1).remote(ray.put(experiment))
-    state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    state = initial_state(experiment)
     assert ray.get(actor.train.remote(Broadcast.of(experiment, state).message.buffer))
     cpu_s, resident = ray.get(actor.usage.remote())
     ray.get(actor.build_torch_optimizer.remote())

@@ -21,9 +21,9 @@ def test_retime_on_the_same_fleet_gives_the_same_times(
 ) -> None:
     result = command("retime", finished, "--fleet", "uniform", "--out", tmp_path / "rounds.csv")
     assert (result.code, result.err) == (0, "")
-    assert re.search(
-        rf"^{finished.name}: (.+) on uniform, \1 on uniform \(factor 1\)\.$", result.out, re.MULTILINE
-    )
+    (total,) = [line for line in result.out.splitlines() if line.startswith(f"{finished.name}: ")]
+    assert re.search(r": (.+) on uniform, \1 on uniform \(", total)
+    assert "factor 1)" in total
     records, rows = read_records(finished / "metrics.jsonl"), rows_of(tmp_path / "rounds.csv")
     assert len(records) == len(rows) == 3
     for record, row in zip(records, rows, strict=True):

@@ -1,89 +1,75 @@
-"""Every command that reads runs finds them in the storage folder of the key, the option or the file."""
+"""Options and hints that several commands share."""
 
-import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import Command
-
-#: command -> its arguments for a run; `ui` and `status` read the whole folder
-COMMANDS = {
-    "resume": ("resume", "-q", "{run}"),
-    "retime": ("retime", "{run}", "--fleet", "five-tier"),
-    "compare": ("compare", "{run}", "--format", "csv"),
-    "stop": ("stop", "{run}"),
-    "status": ("status", "--json"),
-    "ui": ("ui",),
-}
-GIVEN = {
-    "key": ("runtime.storage={storage}",),
-    "option": ("--storage", "{storage}"),
-    "file": ("-c", "{file}"),
-    "key before option": ("runtime.storage={storage}", "--storage", "elsewhere"),
-    "option before file": ("--storage", "{storage}", "-c", "{elsewhere}"),
-}
+from orchestrator.cli.options import (
+    check_summary,
+    mlflow_ui_hint,
+    program,
+    require_choice,
+    write_summary,
+)
+from orchestrator.errors import RequestError, SparsefleetError
+from orchestrator.experiment.loading import load_config
 
 
-@pytest.fixture
-def files(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A run in a folder whose name has a space, two config files, and another current folder."""
-    storage = Path(shutil.copytree(finished.parent, tmp_path / "my runs"))
-    shutil.rmtree(finished.parent)
-    (tmp_path / "here.yaml").write_text(f"runtime: {{storage: '{storage}'}}\nseed: 99\n")
-    (tmp_path / "elsewhere.yaml").write_text("runtime: {storage: elsewhere}\n")
-    (tmp_path / "current").mkdir()
-    monkeypatch.chdir(tmp_path / "current")
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    return {
-        "run": finished.name,
-        "storage": str(storage),
-        "file": str(tmp_path / "here.yaml"),
-        "elsewhere": str(tmp_path / "elsewhere.yaml"),
-    }
+def test_summary_may_be_a_file_but_no_folder(tmp_path: Path) -> None:
+    check_summary(None)
+    check_summary(tmp_path / "new.json")
+    with pytest.raises(RequestError) as caught:
+        check_summary(tmp_path)
+    assert (caught.value.field, caught.value.value) == ("--summary", tmp_path)
 
 
-@pytest.mark.parametrize("given", GIVEN)
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_finds_the_run(command: Command, files: dict[str, str], name: str, given: str) -> None:
-    arguments = [text.format(**files) for text in (*COMMANDS[name], *GIVEN[given])]
-    result = command(*arguments)
-    if name == "ui":  # the folder has no MLflow store, which the error reports with the folder
-        assert result.code == 2
-        assert f"={files['storage']}: " in result.error_line
-        return
-    assert (result.code, result.err) == (0, f"{files['run']} is not running\n" if name == "stop" else "")
-    if name == "status":
-        assert json.loads(result.out)["storage"] == files["storage"]
-    elif name in ("retime", "compare"):
-        assert "fedavg" in result.out
+def test_value_that_is_no_choice_is_rejected() -> None:
+    require_choice("--on-interrupt", "stop", ("ask", "stop"))
+    with pytest.raises(RequestError) as caught:
+        require_choice("--on-interrupt", "Stop", ("ask", "stop"))
+    assert (caught.value.field, caught.value.value) == ("--on-interrupt", "Stop")
 
 
-@pytest.mark.parametrize("name", ["resume", "retime"])
-def test_the_remedy_for_an_unknown_run_works(command: Command, files: dict[str, str], name: str) -> None:
-    arguments = [text.format(**files) for text in COMMANDS[name]]
-    result = command(*arguments)
-    assert result.code == 2
-    assert result.error_line.startswith(f"error: RUN={files['run']}: ")
-    assert "runtime.storage=DIR" in result.error_line
-    assert command(*arguments, f"runtime.storage={files['storage']}").code == 0
+def test_summary_is_written_with_its_folders(tmp_path: Path) -> None:
+    write_summary(tmp_path / "a" / "b.json", '{"accuracy": 0.5}')
+    assert (tmp_path / "a" / "b.json").read_text() == '{"accuracy": 0.5}\n'
 
 
-@pytest.mark.parametrize("name", ["retime", "stop", "status", "ui"])
-def test_commands_that_only_read_runs_reject_other_keys(
-    command: Command, files: dict[str, str], name: str
+def test_summary_that_cannot_be_written_is_no_error_of_the_request(tmp_path: Path) -> None:
+    """The run itself is complete, so the exit code is 1 and not 2."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SparsefleetError, match=str(tmp_path / "file" / "s.json")) as caught:
+        write_summary(tmp_path / "file" / "s.json", "{}")
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "hint"),
+    [
+        (["tracking.enabled=false"], None),
+        (["runtime.storage=/my runs"], "sparsefleet ui --storage '/my runs'"),
+        (["tracking.uri=sqlite:////a/m.db"], "mlflow ui --backend-store-uri sqlite:////a/m.db"),
+        (["tracking.uri=https://ann:secret@host:5000"], "https://host:5000"),
+    ],
+)
+def test_hint_opens_the_store_of_the_config(
+    overrides: list[str], hint: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = [text.format(**files) for text in COMMANDS[name]]
-    result = command(*arguments, f"runtime.storage={files['storage']}", "training.rounds=9")
-    assert result.code == 2
-    assert result.error_line.startswith("error: training.rounds=9: ")
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    assert mlflow_ui_hint(load_config(None, overrides)) == hint
 
 
-def test_resume_rejects_a_storage_folder_that_is_not_the_run_s(
-    command: Command, files: dict[str, str]
+@pytest.mark.parametrize(
+    ("called", "shown"),
+    [
+        ("sparsefleet", "sparsefleet"),
+        ("/opt/env/bin/sparsefleet", "/opt/env/bin/sparsefleet"),
+        ("/opt/env/bin/python", "sparsefleet"),
+        ("/src/orchestrator/cli/__main__.py", "sparsefleet"),
+    ],
+)
+def test_program_is_named_as_the_user_called_it(
+    called: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = Path(files["storage"]) / files["run"]
-    result = command("resume", "-q", folder, "runtime.storage=elsewhere")
-    assert result.code == 2
-    assert result.error_line.startswith("error: runtime.storage=elsewhere: ")
+    monkeypatch.setattr("sys.argv", [called, "run"])
+    assert program() == shown

@@ -282,7 +282,8 @@ def test_a_failing_client_ends_the_run_and_is_named(
         "run", "-q", *quick, "training.lr=1e30", "fleet.num_clients=1", "training.clients_per_round=1"
     )
     assert (result.code, result.out) == (1, "")
-    assert result.error_line.startswith("error: client 0, round 0, train: FloatingPointError: ")
+    assert result.error_line.startswith("error: client 0, round 0, train: ")
+    assert "FloatingPointError" in result.error_line
     assert "training.lr" in result.error_line
     assert "3 times" in result.error_line
     assert len(list(storage.glob("fedavg-*/config.yaml"))) == 1

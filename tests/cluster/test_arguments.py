@@ -107,7 +107,8 @@ def test_password_in_an_override_is_rejected_and_not_repeated() -> None:
         _job_arguments(parsed)
     assert (caught.value.field, caught.value.value) == ("tracking.uri", "https://***@host:5000")
     assert "secret" not in str(caught.value)
-    assert "--env MLFLOW_TRACKING_USERNAME --env MLFLOW_TRACKING_PASSWORD" in caught.value.remedy
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        assert f"--env {name}" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

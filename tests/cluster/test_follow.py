@@ -17,6 +17,8 @@ from tests.support.cluster_fakes import (
 
 DONE = Job(job_id="run-1", state="SUCCEEDED", exit_code=0)
 STOPPED = Job(job_id="run-1", state="STOPPED")
+#: the command that follows the job again; the user can copy it
+FOLLOW = " ".join(["sparsefleet submit", "--address http://head:8265", "--follow run-1"])
 
 
 class Screen:
@@ -86,7 +88,7 @@ def test_lost_cluster_raises_an_error_with_both_remedies() -> None:
     with pytest.raises(ClusterError) as caught:
         _follow(FakeJobs([["one\n", BREAK], [BREAK]], DONE), screen)
     assert screen.pauses == [*RETRIES_S]
-    assert "sparsefleet submit --address http://head:8265 --follow run-1" in str(caught.value)
+    assert FOLLOW in str(caught.value)
     assert "`sparsefleet submit resume RUN`" in str(caught.value)
     assert caught.value.exit_code == 1
 
@@ -108,7 +110,7 @@ def test_ctrl_c_detaches_from_the_job() -> None:
     assert jobs.stopped == []
     (note,) = screen.notes
     assert note.startswith("the job keeps running; ")
-    assert note.endswith("sparsefleet submit --address http://head:8265 --follow run-1")
+    assert note.endswith(FOLLOW)
 
 
 def test_ctrl_c_continues_to_follow_the_job() -> None:

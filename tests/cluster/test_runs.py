@@ -71,9 +71,9 @@ def test_run_without_a_complete_summary_is_interrupted(
 
 def test_failed_run_has_its_error(tmp_path: Path) -> None:
     folder = _run(tmp_path / "a", 1)
-    (folder / "failure.txt").write_text("RoundError: client 3, round 1, train: no space\nTraceback\n")
+    (folder / "failure.txt").write_text("RoundError: client 3: no space\nTraceback\n")
     status = _only_status(tmp_path)
-    assert (status.state, status.why) == ("failed", "RoundError: client 3, round 1, train: no space")
+    assert (status.state, status.why) == ("failed", "RoundError: client 3: no space")
 
 
 def test_run_with_a_locked_folder_is_running(tmp_path: Path) -> None:

@@ -232,16 +232,15 @@ def test_note_counts_owners_of_a_natural_partition_without_a_client(toy: Dataset
     used = set(partition.train.indices.tolist()) | set(partition.validation.indices.tolist())
     assert toy.train_client_ids is not None
     assert len({int(toy.train_client_ids[row]) for row in used}) == 4
-    assert partition.notes == (
-        f"3 of the 7 owners in the data take no part, and {301 - len(used)} of 301 training samples are left "
-        "out: fleet.num_clients=4",
-    )
+    (note,) = partition.notes
+    assert note.startswith("3 of the 7 owners")
+    assert f"{301 - len(used)} of 301" in note
+    assert "fleet.num_clients=4" in note
     assert split(toy, "natural", 7).notes == ()
 
 
 def test_note_counts_samples_outside_all_shards(toy: Dataset) -> None:
     """Six clients with two shards of 20 have 240 of 301 samples."""
-    assert split(toy, "shards", 6, shard_size=20).notes == (
-        "61 of 301 training samples are left out: the shards split gives them to no client",
-    )
+    (note,) = split(toy, "shards", 6, shard_size=20).notes
+    assert note.startswith("61 of 301 training samples")
     assert all(split(toy, kind, 6).notes == () for kind in USES_ALL)

@@ -20,6 +20,11 @@ def text(screen: Console) -> str:
     return screen.file.getvalue()
 
 
+def cells(screen: Console) -> list[list[str]]:
+    """The parts of each line; two spaces separate them."""
+    return [line.split("  ") for line in text(screen).splitlines()]
+
+
 def record(round_idx: int, evaluated: bool = True) -> RoundRecord:
     metrics = {"eval/accuracy": 0.5 + round_idx / 1000, "comm/upload_bytes_total": 1e6 * (round_idx + 1)}
     return RoundRecord(round_idx, 0, metrics if evaluated else {"train/loss": 1.0})
@@ -57,11 +62,11 @@ def test_a_plain_line_has_round_accuracy_bytes_and_time() -> None:
     progress.update(record(1, evaluated=False))
     clock.now_s += 0.5
     progress.update(record(2))
-    assert text(screen).splitlines() == [
-        "[pool] 4 actors",
-        "run-1: 3 rounds",
-        "run-1: round 1/3  accuracy 50.00%  up 1 MB  2.5 s  5 s left",
-        "run-1: round 3/3  accuracy 50.20%  up 3 MB  3 s",
+    assert cells(screen) == [
+        ["[pool] 4 actors"],
+        ["run-1: 3 rounds"],
+        ["run-1: round 1/3", "accuracy 50.00%", "up 1 MB", "2.5 s", "5 s left"],
+        ["run-1: round 3/3", "accuracy 50.20%", "up 3 MB", "3 s"],
     ]
 
 
@@ -71,9 +76,9 @@ def test_a_resumed_run_estimates_the_time_from_its_own_rounds() -> None:
     progress.start("run-1", 100, 90)
     clock.now_s += 30
     progress.update(record(91))
-    assert text(screen).splitlines() == [
-        "run-1: 100 rounds, 90 of them finished",
-        "run-1: round 92/100  accuracy 59.10%  up 92 MB  30 s  2:00 left",
+    assert cells(screen) == [
+        ["run-1: 100 rounds, 90 of them finished"],
+        ["run-1: round 92/100", "accuracy 59.10%", "up 92 MB", "30 s", "2:00 left"],
     ]
 
 

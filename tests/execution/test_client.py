@@ -27,6 +27,7 @@ from tests.support.runs import (
     NOTHING,
     drive,
     fresh,
+    initial_state,
     prepared,
 )
 
@@ -38,7 +39,7 @@ def _task(client_id: int = 2, round_idx: int = 5, position: int = 1) -> ClientTa
 
 
 def _broadcast(experiment: Experiment) -> Broadcast:
-    state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    state = initial_state(experiment)
     return Broadcast.of(experiment, state)
 
 
@@ -146,7 +147,7 @@ class TestCaches:
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
 
-    def test_the_message_is_not_written_to(self) -> None:
+    def test_task_does_not_change_the_message(self) -> None:
         experiment = prepared()
         buffer = _broadcast(experiment).message.buffer
         before = buffer.tobytes()
@@ -159,7 +160,7 @@ class TestCaches:
         _update(_run(ClientRunner(experiment), experiment))
         assert torch.equal(torch.get_rng_state(), before)
 
-    def test_the_result_does_not_depend_on_torch_s_own_generator(self) -> None:
+    def test_update_does_not_depend_on_torch_s_global_generator(self) -> None:
         experiment = prepared("model.name=tests.support.models:dropout")
         buffers = []
         for _ in range(2):
@@ -185,7 +186,7 @@ class TestCaches:
         assert len(set(drawn)) == len(drawn) == 6
 
     def test_every_runner_builds_the_same_model(self) -> None:
-        """Also what is drawn in building it and is no parameter, so that no message carries it."""
+        """This includes random values of the build that are not parameters, because no message contains them."""
         experiment = prepared("model.name=tests.support.models:shuffled")
         buffers = [_update(_run(ClientRunner(experiment), experiment)).buffer.tobytes() for _ in range(3)]
         assert len(set(buffers)) == 1
@@ -193,7 +194,7 @@ class TestCaches:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="what a machine without CUDA does")
 @pytest.mark.parametrize("name", ["feddst", "tests.support.methods:Remembering"])
-def test_without_cuda_a_client_with_a_gpu_sends_what_one_without_sends(name: str) -> None:
+def test_without_cuda_a_gpu_profile_sends_the_same_update(name: str) -> None:
     experiment = prepared(f"algorithm.name={name}")
     plain, on_gpu = (with_profiles(experiment, [replace(DEVICE, num_gpus=share)]) for share in (0.0, 0.5))
     first, second = (_update(_run(ClientRunner(e), e)).buffer.tobytes() for e in (plain, on_gpu))
@@ -212,7 +213,6 @@ class TestFailure:
         assert isinstance(failure, ClientFailure)
         assert (failure.client_id, failure.round_idx, failure.position) == (2, 5, 1)
         assert (failure.stage, failure.cause) == ("train", f"ZeroDivisionError: in {hook}")
-        assert str(failure) == f"client 2, round 5, train: ZeroDivisionError: in {hook}"
         assert failure.traceback.startswith("Traceback")
         assert "methods.py" in failure.traceback
 
@@ -229,7 +229,7 @@ class TestFailure:
         failure = _run(ClientRunner(experiment), experiment)
         assert isinstance(failure, ClientFailure)
         assert failure.stage == "send"
-        assert failure.cause.startswith("WireError: two items of the payload have the same name")
+        assert failure.cause.startswith("WireError: two items ")
 
     @pytest.mark.parametrize(
         ("damage", "cause"),
@@ -261,13 +261,14 @@ class TestFailure:
         assert f"expected {experiment.setting.layout.size}" in failure.cause
 
     @pytest.mark.parametrize("payload", [(), (Scalar("loss", 1.0),)])
-    def test_a_message_without_a_model_fails_in_a_task_that_starts_from_one(self, payload: Payload) -> None:
+    def test_training_fails_without_a_received_model(self, payload: Payload) -> None:
         experiment = prepared()
         failure = ClientRunner(experiment).run(
             _task(), np.frombuffer(encode(payload), np.uint8), NOTHING, None
         )
         assert isinstance(failure, ClientFailure)
-        assert (failure.stage, failure.cause) == ("train", "ValueError: this task came without a model")
+        assert failure.stage == "train"
+        assert failure.cause.startswith("ValueError: ")
 
     @pytest.mark.parametrize(("hook", "kind"), [("grad_hook", "raise"), ("after_train", "nan")])
     def test_failed_task_does_not_change_the_next_task(self, hook: str, kind: str) -> None:

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import torch
 from torch import nn
 
 from orchestrator.config.sections import TrainingConfig
@@ -15,6 +14,7 @@ from orchestrator.federation.update import ClientFailure
 from orchestrator.models.parameters import FlatModule
 from orchestrator.rounds.broadcast import Broadcast
 from tests.support.fakes import DEVICE, cohort, population_of
+from tests.support.runs import initial_state
 
 #: 4 x 3 + 3 + 3 x 2 + 2 = 23 weights, 3 + 3 + 2 activations a sample
 NET = (nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -40,7 +40,7 @@ def test_frozen_weights_need_no_gradients_or_moments() -> None:
     assert DeviceMemory(config, (1, 2, 2)).needed_bytes(FlatModule(net), 100) == 4 * (3 * 8 + 15 + 10 * 8)
 
 
-def test_a_merged_batch_takes_its_own_size() -> None:
+def test_memory_counts_the_largest_batch() -> None:
     config, flat = TrainingConfig(batch_size=10, momentum=0.9), FlatModule(nn.Sequential(*NET))
     for smallest, num_in_batch in ((1, 10), (2, 11)):
         memory = DeviceMemory(config, (1, 2, 2), smallest)
@@ -53,8 +53,10 @@ def test_task_fits_exactly_or_raises_with_both_sizes() -> None:
     flat = FlatModule(nn.Sequential(*NET))
     memory.require(DEVICE, {flat}, 100)
     memory.require(replace(DEVICE, memory_bytes=596), {flat}, 100)
-    with pytest.raises(DeviceMemoryError, match=r"profile default has .* training 23 values takes"):
+    with pytest.raises(DeviceMemoryError) as caught:
         memory.require(replace(DEVICE, memory_bytes=595), {flat}, 100)
+    assert (caught.value.profile, caught.value.num_values) == ("default", 23)
+    assert (caught.value.needed_bytes, caught.value.memory_bytes) == (596, 595)
 
 
 def _with_memory(experiment: Experiment, memory_bytes: int) -> Experiment:
@@ -67,9 +69,7 @@ def _with_memory(experiment: Experiment, memory_bytes: int) -> Experiment:
 
 
 @pytest.mark.parametrize(("name", "fits"), [("fedavg", False), ("heterofl", True)])
-def test_a_client_whose_device_is_too_small_fails_and_a_submodel_of_half_the_width_fits(
-    name: str, fits: bool
-) -> None:
+def test_full_model_fails_on_a_small_device_and_a_submodel_fits(name: str, fits: bool) -> None:
     """The digits' perceptron has 34,110 weights; HeteroFL trains half of its units."""
     options = ("algorithm.ratio_policy=fixed", "algorithm.ratio=0.5") if name == "heterofl" else ()
     experiment = prepared((f"algorithm.name={name}", *options))
@@ -77,7 +77,7 @@ def test_a_client_whose_device_is_too_small_fails_and_a_submodel_of_half_the_wid
         experiment.new_model(), 1000
     )
     experiment = _with_memory(experiment, int(whole) - 1)
-    state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    state = initial_state(experiment)
     broadcast = Broadcast.of(experiment, state)
     (task, *_) = experiment.algorithm.plan(state, 0, cohort(experiment, 0)).tasks
     request = broadcast.request(task, experiment.algorithm.init_client(task.client_id))
@@ -87,4 +87,4 @@ def test_a_client_whose_device_is_too_small_fails_and_a_submodel_of_half_the_wid
     assert isinstance(outcome, ClientFailure) == (not fits)
     if isinstance(outcome, ClientFailure):
         assert (outcome.stage, outcome.client_id) == ("train", task.client_id)
-        assert "of memory, training 34,110 values takes" in outcome.cause
+        assert "34,110 values" in outcome.cause

@@ -18,7 +18,11 @@ from orchestrator.federation.update import ClientFailure, ClientUpdate
 from orchestrator.rounds.broadcast import Broadcast
 from tests.support.fakes import DEVICE, cohort
 from tests.support.fleets import with_profiles
-from tests.support.runs import REMEMBERING, prepared
+from tests.support.runs import (
+    REMEMBERING,
+    initial_state,
+    prepared,
+)
 
 
 def _message(experiment: Experiment, scale: float = 1.0) -> Message:
@@ -27,7 +31,7 @@ def _message(experiment: Experiment, scale: float = 1.0) -> Message:
 
 
 def _requests(experiment: Experiment, round_idx: int = 0) -> list[TaskRequest]:
-    state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    state = initial_state(experiment)
     tasks = experiment.algorithm.plan(state, round_idx, cohort(experiment, round_idx)).tasks
     return [TaskRequest(task, experiment.algorithm.init_client(task.client_id)) for task in tasks]
 
@@ -38,7 +42,7 @@ def _bits(outcome: ClientUpdate[Any] | ClientFailure) -> tuple[int, bytes, bytes
     return outcome.client_id, outcome.buffer.tobytes(), drift.numpy().tobytes()
 
 
-def test_results_may_be_collected_in_any_order() -> None:
+def test_results_can_be_collected_in_any_order() -> None:
     experiment = prepared(REMEMBERING)
     collected = []
     for order in permutations(range(3)):
@@ -50,7 +54,7 @@ def test_results_may_be_collected_in_any_order() -> None:
     assert len({outcome[1] for outcome in collected[0]}) == 3
 
 
-def test_results_of_two_messages_may_be_collected_together() -> None:
+def test_results_of_two_messages_can_be_collected_together() -> None:
     experiment = prepared(REMEMBERING)
     requests = _requests(experiment)
     alone = InProcessExecutor(experiment)

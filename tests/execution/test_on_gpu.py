@@ -1,4 +1,4 @@
-"""What a GPU computes: the CPU's results to float32's rounding, and the same bits whenever it does so again."""
+"""Results on a GPU agree with the CPU to float32's rounding, and a repeated task gives the same bits."""
 
 from dataclasses import replace
 
@@ -30,7 +30,9 @@ def _on(experiment: Experiment, num_gpus: float) -> Experiment:
 @needs_gpu
 @pytest.mark.parametrize("overrides", [(), CONVOLUTIONS], ids=["perceptron", "convolutions"])
 @pytest.mark.parametrize("name", sorted(algorithm_names()))
-def test_a_round_is_the_cpu_s_to_rounding_and_the_same_again(name: str, overrides: tuple[str, ...]) -> None:
+def test_round_agrees_with_the_cpu_to_rounding_and_is_deterministic(
+    name: str, overrides: tuple[str, ...]
+) -> None:
     experiment = contract_experiment(name, overrides)
     (on_cpu,), (on_gpu,) = play(_on(experiment, 0.0), 1), play(_on(experiment, 1.0), 1)
     for expected, found in zip(on_cpu.models, on_gpu.models, strict=True):
@@ -44,7 +46,7 @@ def test_a_round_is_the_cpu_s_to_rounding_and_the_same_again(name: str, override
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
-def test_cudnn_is_as_it_was_after_the_block(device: str) -> None:
+def test_cudnn_settings_are_restored_after_the_block(device: str) -> None:
     cudnn = torch.backends.cudnn
     before = cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32
     with repeatable(torch.device(device)):

@@ -78,7 +78,7 @@ def test_every_resource_of_a_footprint_must_be_on_the_same_node() -> None:
     assert first_unplaced([board], {0: 4}, together) is board
 
 
-def test_an_accelerator_type_is_asked_for_on_the_node_that_lists_it() -> None:
+def test_accelerator_type_fits_only_on_a_node_of_this_type() -> None:
     picky = _profile("picky", num_gpus=0.5, accelerator_type="H100")
     nodes = [{"GPU": 8.0, "accelerator_type:T4": 1.0}, {"GPU": 1.0, "accelerator_type:H100": 1.0}]
     assert first_unplaced([picky], {0: 2}, nodes) is None
@@ -95,7 +95,7 @@ def test_first_shortage_is_a_resource_too_small_on_every_node() -> None:
     assert first_shortage({}, []) is None
 
 
-def test_ray_counts_ten_thousandths_and_drops_what_is_below() -> None:
+def test_amounts_are_rounded_down_to_ten_thousandths() -> None:
     assert [ray_units(amount) for amount in (1.0, 0.04, 2 / 3, 0.33339)] == [10_000, 400, 6_666, 3_333]
     assert first_unplaced([_profile("third", num_cpus=2 / 3)], {0: 3}, [{"CPU": 2.0}]) is None
     assert first_unplaced([_profile("tenth", num_cpus=0.1)], {0: 10}, [{"CPU": 1.0}]) is None
@@ -105,7 +105,7 @@ def test_empty_footprint_always_fits() -> None:
     assert first_unplaced([_profile("free")], {0: 10**9}, [{"CPU": 1.0}]) is None
 
 
-def test_the_hardest_to_place_come_first() -> None:
+def test_actors_with_scarce_resources_come_first() -> None:
     profiles = [
         _profile("light", num_cpus=0.1),
         _profile("heavy", num_cpus=4.0),

@@ -46,7 +46,7 @@ def _by_profile(placement: Placement) -> dict[int, int]:
     ("share", "cohort", "num_clients", "expected"),
     [(1, 5, 9, 1), (3, 5, 9, 3), (9, 5, 9, 5), (9, 9, 3, 3)],
 )
-def test_a_pool_is_the_share_or_what_a_round_needs(
+def test_pool_has_the_share_or_the_size_of_the_cohort(
     share: int, cohort: int, num_clients: int, expected: int
 ) -> None:
     placement = _place([0] * num_clients, 8.0, share=share, cohort=cohort)
@@ -73,7 +73,7 @@ def test_each_profile_has_one_and_the_largest_grows() -> None:
     assert _by_profile(_place(assignment, 8.0, profiles=profiles, share=4)) == {0: 3, 1: 1}
 
 
-def test_a_pool_shrinks_where_a_size_does_not_fit() -> None:
+def test_pool_shrinks_to_the_resources() -> None:
     large = (_profile("large", 1.0),)
     for cpus, expected in ((1.0, 1), (1.9, 1), (2.0, 2), (3.0, 3), (9.0, 3)):
         assert len(_place([0] * 5, cpus, profiles=large, share=3).actors) == expected
@@ -81,7 +81,7 @@ def test_a_pool_shrinks_where_a_size_does_not_fit() -> None:
     assert len(_place([0] * 5, 1.5, 1.5, profiles=large, share=3).actors) == 2
 
 
-def test_a_profile_that_no_longer_fits_leaves_room_to_others() -> None:
+def test_profile_without_space_leaves_it_to_other_profiles() -> None:
     profiles = [_profile("large", 1.0), _profile("small", 0.1)]
     placement = _place([0] * 9 + [1] * 3, 1.3, profiles=profiles, share=5)
     assert _by_profile(placement) == {0: 1, 1: 3}
@@ -93,8 +93,9 @@ def test_no_profile_has_more_actors_than_clients() -> None:
 
 
 def test_footprint_that_fits_on_no_node_raises() -> None:
-    with pytest.raises(ResourceError, match="profile large needs 2 CPU, the largest node has 1"):
+    with pytest.raises(ResourceError, match="profile large needs 2 CPU") as caught:
         _place([0], 1.0, 1.0, profiles=(_profile("large", 2.0),))
+    assert (caught.value.field, caught.value.value) == ("fleet.name", "large")
 
 
 def test_profiles_that_do_not_fit_together_raise() -> None:

@@ -57,7 +57,7 @@ class TestDedicated:
         placement = _place([0, 1, 0], [_node(2)], [_profile("a"), _profile("b")])
         assert placement.mode == "dedicated"
         assert placement.actors == (("client-0", 0), ("client-1", 1), ("client-2", 0))
-        assert str(placement) == "3 dedicated actors (one per client fits this machine)"
+        assert str(placement).startswith("3 dedicated actors (")
 
     @pytest.mark.parametrize(
         ("num_clients", "nodes", "mode"),
@@ -76,15 +76,14 @@ class TestDedicated:
         placement = _place([0] * num_clients, nodes)
         assert placement.mode == mode
         if mode == "pooled":
-            assert (
-                placement.reason == f"{num_clients} clients are more than the 4 actors a core starts quickly"
-            )
+            assert placement.reason.startswith(f"{num_clients} clients ")
 
     def test_400_clients_do_not_fit_24_gib(self) -> None:
         placement = _place([0] * 400, [_node(200, 24)])
         assert placement.mode == "pooled"
         assert round(400 * ACTOR_BYTES / GIB, 2) == 167.97
-        assert placement.reason == "400 actors need about 168.0 GiB of memory, there are 24.0"
+        assert "168.0 GiB" in placement.reason
+        assert "24.0" in placement.reason
 
     def test_memory_that_just_fits(self) -> None:
         exactly = {"CPU": 4.0, "memory": 10.0 * ACTOR_BYTES}
@@ -120,7 +119,7 @@ class TestDedicated:
         assert _place([0] * 2, nodes, picky).mode == "dedicated"
         assert _place([0] * 3, nodes, picky).mode == "pooled"
 
-    def test_as_configured_it_may_be_slow_to_start(self) -> None:
+    def test_configured_dedicated_actors_can_exceed_four_per_core(self) -> None:
         placement = _place([0] * 20, [_node(2)], actors="dedicated")
         assert (placement.mode, placement.reason, len(placement.actors)) == ("dedicated", "as configured", 20)
 
@@ -131,7 +130,7 @@ class TestDedicated:
             (400, _node(200, 24), _profile(), "400 actors need about 168.0 GiB of memory"),
         ],
     )
-    def test_as_configured_it_must_fit(
+    def test_configured_dedicated_actors_must_fit(
         self, num_clients: int, node: dict[str, float], profile: DeviceProfile, problem: str
     ) -> None:
         with pytest.raises(ResourceError) as caught:
@@ -141,7 +140,7 @@ class TestDedicated:
         assert "pooled" in caught.value.remedy
 
     def test_actors_that_fit_only_in_sum_are_rejected(self) -> None:
-        """Two nodes of one core hold two actors of 0.6 cores, not three, although 1.8 < 2."""
+        """Two nodes of one core have space for two actors of 0.6 cores, not for three, although 1.8 < 2."""
         placement = _place([0] * 3, [_node(1), _node(1)], [_profile(num_cpus=0.6)])
         assert placement.mode == "pooled"
         assert len(placement.actors) <= 2
@@ -216,7 +215,7 @@ class TestPooled:
         ("counts", "pool_size"),
         [((10, 10), 5), ((10, 10, 10), 10), ((10, 10, 10), 5), ((7, 5, 3, 1), 9), ((99, 1), 4)],
     )
-    def test_a_pool_has_the_size_that_was_asked_for(self, counts: tuple[int, ...], pool_size: int) -> None:
+    def test_pool_has_the_configured_size(self, counts: tuple[int, ...], pool_size: int) -> None:
         profiles = [_profile(f"p{index}") for index in range(len(counts))]
         assignment = [index for index, n in enumerate(counts) for _ in range(n)]
         placement = _place(assignment, [_node(16)], profiles, actors="pooled", pool_size=pool_size)
@@ -226,19 +225,19 @@ class TestPooled:
         with pytest.raises(ResourceError) as caught:
             _place([0] * 9, [_node(2)], [_profile(num_cpus=1.0)], actors="pooled", pool_size=3)
         assert (caught.value.field, caught.value.value) == ("runtime.pool_size", 3)
-        assert caught.value.problem == "3 pooled actors reserve 3 CPU, there are 2"
+        assert "reserve 3 CPU, there are 2" in caught.value.problem
 
-    def test_a_pool_of_no_given_size_takes_what_the_footprints_leave(self) -> None:
+    def test_pool_without_a_configured_size_uses_the_free_resources(self) -> None:
         placement = _place([0] * 100, [_node(16, GPU=2.0)], [_profile(num_gpus=1.0)], cohort=10)
         assert (placement.mode, len(placement.actors)) == ("pooled", 2)
 
-    def test_a_scarce_profile_does_not_shrink_the_others(self) -> None:
-        """Two of the eight seats can be on the NPUs; the six others go to those that need none."""
+    def test_scarce_profile_does_not_shrink_other_profiles(self) -> None:
+        """Two of the eight actors use the NPUs; the profile without an NPU gets the other six."""
         profiles = [_profile("board"), _profile("jetson", resources={"npu": 1.0})]
         placement = _place([0, 1] * 50, [_node(8, npu=2.0)], profiles, cohort=20)
         assert (placement.mode, _by_profile(placement)) == ("pooled", {0: 6, 1: 2})
 
-    def test_a_profile_gets_no_more_actors_than_it_has_clients(self) -> None:
+    def test_profile_has_at_most_one_actor_per_client(self) -> None:
         profiles = [_profile("board"), _profile("jetson", resources={"npu": 1.0})]
         placement = _place([0] * 3 + [1] * 50, [_node(16, npu=4.0)], profiles, cohort=40)
         assert _by_profile(placement) == {0: 3, 1: 4}
@@ -247,16 +246,15 @@ class TestPooled:
         profiles = [_profile("a", num_gpus=1.0), _profile("b", num_gpus=1.0)]
         with pytest.raises(ResourceError) as caught:
             _place([0, 1], [_node(8, GPU=1.0)], profiles)
-        assert caught.value.problem == "2 pooled actors reserve 2 GPU, there are 1"
-        assert caught.value.remedy.startswith("every profile needs one")
+        assert "reserve 2 GPU, there are 1" in caught.value.problem
 
     def test_shares_of_a_gpu_are_packed_gpu_by_gpu(self) -> None:
-        """Two GPUs hold two actors of 0.6, though 3 x 0.6 < 2."""
+        """Two GPUs have space for two actors of 0.6, not for three, although 1.8 < 2."""
         placement = _place([0] * 3, [_node(8, GPU=2.0)], [_profile(num_gpus=0.6)], cohort=3)
         assert (placement.mode, len(placement.actors)) == ("pooled", 2)
-        assert "3 clients do not fit node by node and GPU by GPU" in placement.reason
+        assert "GPU by GPU" in placement.reason
 
-    def test_a_million_clients_are_placed_like_a_hundred(self) -> None:
+    def test_placement_of_a_million_clients(self) -> None:
         placement = _place([0, 1] * 500_000, [_node(2)], [_profile("a"), _profile("b")])
         assert _by_profile(placement) == {0: 1, 1: 1}
 
@@ -286,7 +284,7 @@ class TestInfeasible:
             ),
         ],
     )
-    def test_the_missing_resource_is_named(
+    def test_error_names_the_missing_resource(
         self, actors: str, footprint: dict[str, Any], nodes: list[dict[str, float]], problem: str
     ) -> None:
         with pytest.raises(ResourceError) as caught:

@@ -195,7 +195,8 @@ class TestHanging:
         failure = stage.failure(handles[0])
         assert fake.now_s == 20.0
         assert (failure.stage, fake.killed) == ("timeout", ["pool-0"])
-        assert failure.cause == "no answer within runtime.task_timeout_s=20; pool-0 was ended"
+        assert "runtime.task_timeout_s=20" in failure.cause
+        assert "pool-0" in failure.cause
         assert second.at_work == [2], "the waiting task did not move to the other actor"
         assert first.at_work == []
 
@@ -236,10 +237,9 @@ class TestRestartTimeout:
         for actor in stage.actors:
             fake.at(1.0, actor.die)
         stage.failure(handles[0])
-        with pytest.raises(
-            ActorsLostError, match=r"client 2, round 7: its actors \(pool-0, pool-1\) were lost"
-        ):
+        with pytest.raises(ActorsLostError, match="client 2, round 7") as caught:
             stage.result(handles[2])
+        assert caught.value.actors == ("pool-0", "pool-1")
         assert fake.now_s == 31.0
 
     def test_executor_does_not_wait_for_actors_without_restart(self, fake: FakeRay) -> None:
@@ -267,8 +267,9 @@ class TestRestartTimeout:
         fake.at(1.0, stage.actors[3].die)
         fake.at(2.0, stage.actors[1].finish)
         assert stage.failure(handles[0]).client_id == 3
-        with pytest.raises(ActorsLostError, match=r"client 3, round 7: its actors \(client-3\)"):
+        with pytest.raises(ActorsLostError, match="client 3, round 7") as caught:
             stage.result(handles[1])
+        assert caught.value.actors == ("client-3",)
         assert stage.result(handles[2]) == "client 1 by client-1"
 
 

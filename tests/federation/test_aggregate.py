@@ -1,4 +1,4 @@
-"""The four averages: told apart by hand, and held to a slow oracle that walks the coordinates one by one."""
+"""The four averages, computed by hand and compared with a slow oracle that visits each coordinate."""
 
 from collections.abc import Sequence
 
@@ -58,7 +58,7 @@ def oracle(name: AggregationName, contributions: Sequence[Contribution], server:
 
 
 def test_disjoint_masks_from_an_old_value_of_zero() -> None:
-    """Values 2 and 4, half coverage: dmean says 1 and 2, covmean 2 and 4; the other two follow."""
+    """Values 2 and 4 at half coverage: dmean gives 1 and 2, covmean gives 2 and 4."""
     clients = [contribution(1, [2, 0], [1, 0]), contribution(1, [0, 4], [0, 1])]
     found = {name: fold(name, clients, torch.zeros(2)).values.tolist() for name in NAMES}
     assert found == {"wmean": [1, 2], "covmean": [2, 4], "dmean": [1, 2], "ipart": [0, 0]}
@@ -73,8 +73,10 @@ def test_disjoint_masks_from_an_old_value_of_zero() -> None:
         ("ipart", [10, 10, 15]),
     ],
 )
-def test_an_old_value_of_ten_tells_all_four_apart(name: AggregationName, expected: list[float]) -> None:
-    """Client A holds coordinates 0 and 2, client B 1 and 2; both started from 10."""
+def test_all_four_averages_differ_from_an_old_value_of_ten(
+    name: AggregationName, expected: list[float]
+) -> None:
+    """Client A has coordinates 0 and 2, client B has 1 and 2. Both started from 10."""
     clients = [
         contribution(1, [12, 0, 13], [1, 0, 1], start=10),
         contribution(1, [0, 14, 17], [0, 1, 1], start=10),
@@ -85,14 +87,14 @@ def test_an_old_value_of_ten_tells_all_four_apart(name: AggregationName, expecte
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        # weights 1 and 3: 4 and 8 where both hold, 4 where only the first does
+        # weights 1 and 3: values 4 and 8 where both clients have the coordinate, else 4
         ("wmean", [7.0, 1.0]),
         ("covmean", [7.0, 4.0]),
         ("dmean", [7.0, 2.5]),
         ("ipart", [7.0, 2.0]),
     ],
 )
-def test_unequal_weights(name: AggregationName, expected: list[float]) -> None:
+def test_averages_with_unequal_weights(name: AggregationName, expected: list[float]) -> None:
     clients = [contribution(1, [4, 4], [1, 1], start=2), contribution(3, [8, 0], [1, 0], start=2)]
     aggregate = fold(name, clients, torch.tensor([2.0, 2.0]))
     assert aggregate.values.tolist() == expected
@@ -102,7 +104,7 @@ def test_unequal_weights(name: AggregationName, expected: list[float]) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_coordinate_that_nobody_held_keeps_the_server_value(name: AggregationName) -> None:
+def test_coordinate_that_no_client_has_keeps_the_servers_value(name: AggregationName) -> None:
     clients = [contribution(2, [5, 0], [1, 0], start=5), contribution(3, [5, 0], [1, 0], start=5)]
     aggregate = fold(name, clients, torch.tensor([5.0, -7.5]))
     assert aggregate.values.tolist() == [5.0, -7.5]
@@ -112,8 +114,8 @@ def test_a_coordinate_that_nobody_held_keeps_the_server_value(name: AggregationN
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("masked_first", [True, False])
-def test_masked_and_unmasked_contributions_mix(name: AggregationName, masked_first: bool) -> None:
-    """A contribution without a mask counts as one that holds everything, before and after a masked one."""
+def test_contribution_without_a_mask_has_every_coordinate(name: AggregationName, masked_first: bool) -> None:
+    """It may come before or after a masked contribution."""
     server = torch.tensor([1.0, 1.0])
     masked = contribution(1, [3, 0], [1, 0], start=1)
     whole = contribution(1, [5, 7], None, start=1)
@@ -127,7 +129,7 @@ def test_masked_and_unmasked_contributions_mix(name: AggregationName, masked_fir
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_masks_all_four_are_the_weighted_mean(name: AggregationName) -> None:
+def test_all_four_averages_without_masks_are_the_weighted_mean(name: AggregationName) -> None:
     clients = [contribution(1, [1, 2], start=4), contribution(3, [5, 6], start=4)]
     aggregate = fold(name, clients, torch.full((2,), 4.0))
     assert aggregate.values.tolist() == [4.0, 5.0]
@@ -136,7 +138,7 @@ def test_without_masks_all_four_are_the_weighted_mean(name: AggregationName) -> 
 
 
 @pytest.mark.parametrize("name", ["covmean", "ipart"])
-def test_masks_of_ones_give_the_bits_of_the_weighted_mean(name: AggregationName) -> None:
+def test_full_masks_give_the_bits_of_the_weighted_mean(name: AggregationName) -> None:
     rng = np.random.default_rng(0)
     values = rng.standard_normal((3, 500)).astype(np.float32)
     plain = [contribution(w, v.tolist()) for w, v in zip((3, 11, 7), values, strict=True)]
@@ -146,7 +148,7 @@ def test_masks_of_ones_give_the_bits_of_the_weighted_mean(name: AggregationName)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_to_average_is_an_error(name: AggregationName) -> None:
+def test_aggregate_without_contributions_is_an_error(name: AggregationName) -> None:
     with pytest.raises(ValueError, match="nothing to aggregate"):
         AGGREGATORS[name]().finish(torch.zeros(3))
     with pytest.raises(ValueError, match="nothing to aggregate"):
@@ -155,7 +157,7 @@ def test_nothing_to_average_is_an_error(name: AggregationName) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sums_are_in_float64(name: AggregationName) -> None:
-    """In float32, 2**24 + 1 is 2**24 and the sum would be 0."""
+    """In float32, 2**24 + 1 is 2**24, and the sum would be 0."""
     clients = [contribution(1, [v]) for v in (2.0**24, 1.0, -(2.0**24))]
     values = fold(name, clients, torch.zeros(1)).values
     assert values.dtype == torch.float64
@@ -167,8 +169,8 @@ def test_sums_are_in_float64(name: AggregationName) -> None:
     st.integers(1, 2**29 - 1),
 )
 @settings(max_examples=100)
-def test_a_single_contributor_keeps_its_value_exactly(values: list[float], num_examples: int) -> None:
-    """A count below 2**29 times a float32 is exact in float64, and so is the division by the count."""
+def test_single_contribution_keeps_its_value_exactly(values: list[float], num_examples: int) -> None:
+    """A count below 2**29 times a float32 is exact in float64. The division by the count is exact too."""
     other = contribution(17, [0.0] * len(values), [0] * len(values))
     alone = contribution(num_examples, values, [1] * len(values))
     found = fold("covmean", [other, alone], torch.full((len(values),), 9.0)).values.to(torch.float32)
@@ -177,7 +179,7 @@ def test_a_single_contributor_keeps_its_value_exactly(values: list[float], num_e
 
 @st.composite
 def cohorts(draw: st.DrawFn) -> tuple[list[Contribution], Tensor]:
-    """Up to five clients over six coordinates, with any masks, and what the server had."""
+    """Up to five clients with any masks over six coordinates, and the server's values."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     server = torch.from_numpy(rng.standard_normal(6).astype(np.float32))
     clients = []
@@ -195,7 +197,7 @@ def cohorts(draw: st.DrawFn) -> tuple[list[Contribution], Tensor]:
 @pytest.mark.parametrize("name", NAMES)
 @given(cohort=cohorts())
 @settings(max_examples=40)
-def test_every_cohort_agrees_with_the_oracle_and_has_no_nan(
+def test_averages_of_any_cohort_equal_the_oracle_and_have_no_nan(
     name: AggregationName, cohort: tuple[list[Contribution], Tensor]
 ) -> None:
     clients, server = cohort
@@ -207,7 +209,7 @@ def test_every_cohort_agrees_with_the_oracle_and_has_no_nan(
 @pytest.mark.parametrize("name", NAMES)
 @given(cohort=cohorts(), shuffle=st.randoms(use_true_random=False))
 @settings(max_examples=25)
-def test_order_changes_nothing_but_the_last_bits(
+def test_order_of_contributions_changes_only_the_last_bits(
     name: AggregationName, cohort: tuple[list[Contribution], Tensor], shuffle: object
 ) -> None:
     clients, server = cohort
@@ -219,7 +221,7 @@ def test_order_changes_nothing_but_the_last_bits(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_contributions_and_server_are_left_as_they_were(name: AggregationName) -> None:
+def test_contributions_and_server_values_do_not_change(name: AggregationName) -> None:
     clients = [contribution(2, [1, 0], [1, 0], start=3), contribution(1, [4, 5], start=3)]
     server = torch.tensor([3.0, 3.0])
     kept = [t.clone() for c in clients for t in (c.values, c.start)]
@@ -231,8 +233,8 @@ def test_contributions_and_server_are_left_as_they_were(name: AggregationName) -
     assert server.tolist() == [3.0, 3.0]
 
 
-class TestBesideTheModel:
-    """What an update carries beside the model is averaged by name, over the clients that sent it."""
+class TestOtherItems:
+    """Items besides the model are averaged by name, over the clients that sent the item."""
 
     @staticmethod
     def _sent(weight: float, *items: Item, values: Sequence[float] | None = None) -> Contribution:
@@ -262,7 +264,7 @@ class TestBesideTheModel:
         ids=["dense", "bits", "scalar", "masked"],
     )
     @pytest.mark.parametrize("name", NAMES)
-    def test_two_clients_by_hand(
+    def test_items_of_two_clients_by_hand(
         self, name: AggregationName, one: Item, other: Item, expected: list[float] | float
     ) -> None:
         clients = [self._sent(1, one, values=[1.0]), self._sent(3, other, values=[5.0])]
@@ -273,8 +275,11 @@ class TestBesideTheModel:
         assert aggregate.values.tolist() == [4.0]
         assert aggregate.num_updates == 2
 
-    def test_each_name_counts_the_clients_that_sent_it(self) -> None:
-        """`a` from the first (weight 2) and the third (4), `b` from the second alone."""
+    def test_item_is_averaged_over_the_clients_that_sent_it(self) -> None:
+        """`a` comes from the first and third clients, of weights 2 and 4.
+
+        `b` comes from the second client alone.
+        """
         clients = [
             self._sent(2, Scalar("a", 3.0)),
             self._sent(8, Scalar("b", 7.0)),
@@ -284,7 +289,7 @@ class TestBesideTheModel:
         assert {name: float(value) for name, value in extras.items()} == {"a": 7.0, "b": 7.0}
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_updates_without_a_model_leave_the_servers_values(self, name: AggregationName) -> None:
+    def test_updates_without_a_model_keep_the_servers_values(self, name: AggregationName) -> None:
         server = torch.tensor([2.5, -1.0])
         aggregate = fold(name, [self._sent(2, Scalar("a", 1.0)), self._sent(3, Scalar("a", 1.0))], server)
         assert aggregate.values.dtype == torch.float64
@@ -297,7 +302,7 @@ class TestBesideTheModel:
 
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize("model_first", [True, False])
-    def test_a_client_without_a_model_has_no_say_in_the_model(
+    def test_client_without_a_model_does_not_change_the_average_of_models(
         self, name: AggregationName, model_first: bool
     ) -> None:
         clients = [self._sent(1, Scalar("a", 1.0), values=[4.0, 8.0]), self._sent(3, Scalar("a", 5.0))]
@@ -306,7 +311,7 @@ class TestBesideTheModel:
         assert aggregate.total_weight == 1.0
         assert float(aggregate.extras["a"]) == 4.0
 
-    def test_values_that_their_mask_does_not_place_are_rejected(self) -> None:
+    def test_item_whose_values_do_not_fit_its_mask_is_rejected(self) -> None:
         loose = Masked("x", np.float32([1, 2]), np.array([True, False, False]))
         with pytest.raises(ValueError, match="item 'x'"):
             fold("wmean", [self._sent(1, loose)], torch.zeros(1))
@@ -315,8 +320,8 @@ class TestBesideTheModel:
         clients = [self._sent(1, Dense("x", np.float32([v]))) for v in (2.0**24, 1.0, -(2.0**24))]
         assert fold("wmean", clients, torch.zeros(1)).extras["x"].tolist() == [1 / 3]
 
-    def test_items_are_left_as_they_were(self) -> None:
-        """Decoded items are read-only; the mean is a tensor of its own."""
+    def test_items_do_not_change(self) -> None:
+        """Decoded items are read-only. The mean is a new tensor."""
         values = np.float32([1, 2])
         values.flags.writeable = False
         extras = fold("wmean", [self._sent(2, Dense("x", values))], torch.zeros(1)).extras

@@ -1,4 +1,4 @@
-"""Predictions and their spread over clients."""
+"""Predictions of a model, and the spread of accuracies over clients."""
 
 import numpy as np
 import pytest
@@ -29,8 +29,8 @@ def test_images_keep_their_order_over_several_batches() -> None:
     assert found.correct.tolist() == (signs > 0).tolist()
 
 
-def test_the_model_is_in_evaluation_mode_and_unchanged() -> None:
-    """Dropout is off, batch norm uses its running statistics and leaves them."""
+def test_predictions_use_evaluation_mode_and_do_not_change_the_model() -> None:
+    """Dropout is off. Batch norm uses its running statistics and does not change them."""
     flat = FlatModule(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(2), nn.Dropout(0.9), nn.Linear(2, 2)))
     flat.module.train()
     params = flat.values.clone()
@@ -44,14 +44,14 @@ def test_the_model_is_in_evaluation_mode_and_unchanged() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_model_s_mode_is_put_back(training: bool) -> None:
+def test_mode_of_the_model_is_restored(training: bool) -> None:
     flat = FlatModule(nn.Sequential(nn.Flatten(), nn.Linear(1, 2)))
     flat.module.train(training)
     predict(flat, torch.ones(1, 1, 1, 1), torch.tensor([1]))
     assert {module.training for module in flat.module.modules()} == {training}
 
 
-def test_the_present_parameters_are_used() -> None:
+def test_predictions_use_the_current_parameters() -> None:
     flat = FlatModule(nn.Sequential(nn.Flatten(), nn.Linear(1, 2)))
     images, labels = torch.ones(1, 1, 1, 1), torch.tensor([1])
     flat.load(torch.tensor([0.0, 1.0, 0.0, 0.0]))
@@ -62,13 +62,16 @@ def test_the_present_parameters_are_used() -> None:
 
 
 def test_accuracy_by_hand() -> None:
-    """The model always says class 1; two of the four labels are."""
+    """The model always predicts class 1. Two of the four labels are 1."""
     flat = FlatModule(nn.Sequential(nn.Flatten(), nn.Linear(1, 2)))
     flat.load(torch.tensor([0.0, 0.0, 0.0, 1.0]))
     assert accuracy(flat, torch.ones(4, 1, 1, 1), torch.tensor([1, 0, 1, 0])) == 0.5
 
 
 def test_spread_by_hand() -> None:
-    """0, 0.5, 1, 1: mean .625; variance (.625^2 + .125^2 + 2 * .375^2) / 4; 10th percentile .3 of the way to .5."""
+    """For 0, 0.5, 1, 1 the mean is .625 and the variance (.625^2 + .125^2 + 2 * .375^2) / 4.
+
+    The 10th percentile is .3 of .5.
+    """
     found = spread(np.array([1.0, 0.0, 1.0, 0.5]), "p")
     assert found == pytest.approx({"p_mean": 0.625, "p_std": 0.171875**0.5, "p_p10": 0.15, "p_min": 0.0})

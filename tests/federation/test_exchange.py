@@ -1,4 +1,4 @@
-"""Flat vectors to payload items and back."""
+"""Flat vectors become payload items, and items become flat vectors."""
 
 import numpy as np
 import pytest
@@ -29,13 +29,13 @@ LAYOUT = ParameterLayout.of(
 D, W = 27, 14
 
 
-def test_the_layout_of_this_file() -> None:
+def test_layout_has_the_sizes_that_the_tests_use() -> None:
     assert (LAYOUT.size, LAYOUT.num_maskable) == (D, W)
 
 
 @given(st.lists(st.booleans(), min_size=W, max_size=W), st.integers(0, 2**32))
 @settings(max_examples=50)
-def test_a_masked_model_comes_back_exactly_through_the_wire(bits: list[bool], seed: int) -> None:
+def test_masked_model_survives_the_wire_exactly(bits: list[bool], seed: int) -> None:
     mask = LAYOUT.expand(torch.tensor(bits))
     values = torch.from_numpy(np.random.default_rng(seed).standard_normal(D).astype(np.float32))
     item = pack_model(LAYOUT, values, mask)
@@ -48,7 +48,7 @@ def test_a_masked_model_comes_back_exactly_through_the_wire(bits: list[bool], se
     assert torch.equal(model.values, values * mask)
 
 
-def test_a_dense_model_comes_back_exactly_through_the_wire() -> None:
+def test_dense_model_survives_the_wire_exactly() -> None:
     values = torch.arange(D, dtype=torch.float32) - 13
     item = pack_model(LAYOUT, values, None)
     assert isinstance(item, Dense)
@@ -58,8 +58,11 @@ def test_a_dense_model_comes_back_exactly_through_the_wire() -> None:
     assert torch.equal(model.values, values)
 
 
-def test_masked_values_stand_in_vector_order() -> None:
-    """Of the conv weights entries 1 and 6, of the linear weights entry 2; then 13 entries no mask covers."""
+def test_masked_values_have_the_order_of_the_vector() -> None:
+    """Entries 1 and 6 are convolution weights, then entry 2 of the linear weights.
+
+    13 entries that are not maskable follow.
+    """
     bits = torch.zeros(W, dtype=torch.bool)
     bits[[1, 6, 8 + 2]] = True
     item = pack_model(LAYOUT, torch.arange(D, dtype=torch.float32), LAYOUT.expand(bits))
@@ -70,8 +73,8 @@ def test_masked_values_stand_in_vector_order() -> None:
     assert item.values.tolist() == sorted([1, 6, linear + 2, *dense])
 
 
-def test_an_unpacked_model_owns_its_memory() -> None:
-    """Decoded arrays are read-only views of a buffer that others share; the model must not be one."""
+def test_unpacked_model_owns_its_memory() -> None:
+    """Decoded arrays are read-only views of a shared buffer. The model is a copy."""
     buffer = np.frombuffer(encode((pack_model(LAYOUT, torch.ones(D), None),)), dtype=np.uint8)
     kept = buffer.copy()
     model = unpack_model(LAYOUT, decode(buffer))
@@ -80,7 +83,7 @@ def test_an_unpacked_model_owns_its_memory() -> None:
     assert np.array_equal(buffer, kept)
 
 
-def test_other_items_do_not_hide_the_model() -> None:
+def test_model_is_found_among_other_items() -> None:
     model = Dense(MODEL_ITEM, np.zeros(D, np.float32))
     others = (Scalar("loss", 1.0), Bits("votes", np.zeros(3, np.bool_)))
     assert find_model((*others, model)) is model
@@ -88,7 +91,7 @@ def test_other_items_do_not_hide_the_model() -> None:
 
 
 @pytest.mark.parametrize("payload", [(), (Scalar("loss", 1.0),), (Bits(MODEL_ITEM, np.zeros(W, np.bool_)),)])
-def test_a_payload_may_be_without_a_model(payload: Payload) -> None:
+def test_payload_may_have_no_model(payload: Payload) -> None:
     assert find_model(payload) is None
     assert unpack_model(LAYOUT, payload) is None
 
@@ -98,13 +101,13 @@ def test_bits_and_values_are_found_by_name_and_kind() -> None:
     payload = (Scalar("loss", 1.0), Bits("votes", votes), Dense("scores", scores))
     assert find_bits(payload, "votes") is votes
     assert find_values(payload, "scores") is scores
-    with pytest.raises(WireError, match=r"no bits 'scores', only \['loss', 'votes', 'scores'\]"):
+    with pytest.raises(WireError, match="no bits 'scores'"):
         find_bits(payload, "scores")
-    with pytest.raises(WireError, match=r"no values 'votes', only \['loss', 'votes', 'scores'\]"):
+    with pytest.raises(WireError, match="no values 'votes'"):
         find_values(payload, "votes")
 
 
-def test_the_masks_that_both_ends_know_are_those_of_the_model() -> None:
+def test_known_mask_is_that_of_the_model() -> None:
     bits = torch.zeros(W, dtype=torch.bool)
     bits[[2, 13]] = True
     known = known_masks(LAYOUT, LAYOUT.expand(bits))
@@ -127,6 +130,6 @@ def test_the_masks_that_both_ends_know_are_those_of_the_model() -> None:
         ),
     ],
 )
-def test_a_payload_that_does_not_fit_is_rejected(payload: tuple[Dense | Masked, ...], message: str) -> None:
+def test_payload_of_another_size_is_rejected(payload: tuple[Dense | Masked, ...], message: str) -> None:
     with pytest.raises(WireError, match=message):
         unpack_model(LAYOUT, payload)

@@ -1,4 +1,4 @@
-"""Random streams: a stable function of the path alone."""
+"""Random streams are a stable function of their path."""
 
 import random
 from contextlib import suppress
@@ -33,7 +33,7 @@ def test_streams_do_not_change_between_releases() -> None:
     assert drawn.tolist() == direct.integers(0, 1000, 8).tolist()
 
 
-def test_a_number_and_its_digits_are_different_parts() -> None:
+def test_number_and_text_of_the_same_digits_are_different_parts() -> None:
     assert derive(0, "client", 1) != derive(0, "client", "1")
 
 
@@ -47,11 +47,11 @@ def test_a_number_and_its_digits_are_different_parts() -> None:
         ((0, "client"), (0, "server")),
     ],
 )
-def test_paths_that_differ_have_different_seeds(left: tuple[int, ...], right: tuple[int, ...]) -> None:
+def test_different_paths_have_different_seeds(left: tuple[int, ...], right: tuple[int, ...]) -> None:
     assert derive(*left) != derive(*right)
 
 
-def test_a_stream_does_not_depend_on_the_streams_drawn_before() -> None:
+def test_stream_does_not_depend_on_earlier_streams() -> None:
     alone = stream(5, "b").random(4)
     other = stream(5, "a")
     other.random(100)
@@ -59,7 +59,7 @@ def test_a_stream_does_not_depend_on_the_streams_drawn_before() -> None:
 
 
 def _drawn() -> tuple[float, float, float]:
-    """One number of each global generator."""
+    """One number from each global generator."""
     return float(torch.rand(())), float(np.random.rand()), random.random()  # noqa: NPY002
 
 
@@ -72,7 +72,7 @@ def test_forked_seeds_seeds_every_global_generator() -> None:
     assert all(a != b for a, b in zip(drawn[0], drawn[2], strict=True))
 
 
-def test_forked_seeds_draws_torchs_numbers_of_that_seed() -> None:
+def test_forked_seeds_gives_torchs_numbers_of_that_seed() -> None:
     with forked_seeds(3, "model"):
         first = torch.rand(5)
     assert torch.equal(first, torch.rand(5, generator=torch.Generator().manual_seed(derive(3, "model"))))

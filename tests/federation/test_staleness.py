@@ -1,4 +1,4 @@
-"""Stale updates: how far they count, and where they go, worked out by hand."""
+"""Stale updates: their discount, and the result of adding them, computed by hand."""
 
 from typing import Any
 
@@ -38,14 +38,14 @@ class TestDiscount:
     """s(tau)."""
 
     @pytest.mark.parametrize("staleness", [0, 1, 1000])
-    def test_constant(self, staleness: int) -> None:
+    def test_constant_discount(self, staleness: int) -> None:
         assert discount(_config(), staleness) == 1.0
 
     @pytest.mark.parametrize(
         ("exponent", "staleness", "expected"),
         [(0.5, 0, 1.0), (0.5, 3, 0.5), (0.5, 8, 1 / 3), (2.0, 1, 0.25), (1.0, 99, 0.01), (0.0, 5, 1.0)],
     )
-    def test_polynomial(self, exponent: float, staleness: int, expected: float) -> None:
+    def test_polynomial_discount(self, exponent: float, staleness: int, expected: float) -> None:
         found = discount(_config(staleness="polynomial", exponent=exponent), staleness)
         assert found == pytest.approx(expected, rel=1e-15)
 
@@ -62,18 +62,18 @@ class TestDiscount:
             (2, 0.0, 9, 1.0),
         ],
     )
-    def test_hinge(self, hinge: int, exponent: float, staleness: int, expected: float) -> None:
+    def test_hinge_discount(self, hinge: int, exponent: float, staleness: int, expected: float) -> None:
         found = discount(_config(staleness="hinge", hinge=hinge, exponent=exponent), staleness)
         assert found == pytest.approx(expected, rel=1e-15)
 
-    def test_the_default_is_one_over_the_root(self) -> None:
+    def test_default_discount_is_one_over_the_square_root(self) -> None:
         assert discount(AsynchronyConfig(), 3) == 0.5
 
 
 class TestFedBuff:
     """x = w + s (w_k - w_k0)."""
 
-    def test_the_change_is_added_to_the_present_model(self) -> None:
+    def test_change_is_added_to_the_current_model(self) -> None:
         update = _update(_floats(3.0, 0.0), start=_floats(1.0, 1.0))
         moved = discounted(update, _floats(10.0, 20.0), _config(), 1)
         assert moved.values is not None
@@ -83,20 +83,23 @@ class TestFedBuff:
         assert moved.start.tolist() == [10.0, 20.0]
         assert (moved.weight, moved.client_id, moved.items) == (4.0, 7, update.items)
 
-    def test_the_change_is_discounted_and_the_weight_is_not(self) -> None:
+    def test_discount_multiplies_the_change_and_not_the_weight(self) -> None:
         update = _update(_floats(3.0, 0.0), start=_floats(1.0, 1.0))
         moved = discounted(update, _floats(10.0, 20.0), _config(staleness="polynomial"), 3)
         assert moved.values is not None
         assert moved.values.tolist() == [11.0, 19.5]
         assert moved.weight == 4.0
 
-    def test_a_fresh_update_comes_back_as_it_is(self) -> None:
-        """Its start may be the model as the wire rounded it, or as its mask cut it: the bits must not move."""
+    def test_fresh_update_keeps_its_bits(self) -> None:
+        """The client may have started with a rounded or masked model.
+
+        The start then differs from the server's model.
+        """
         update = _update(_floats(0.1, 0.7), start=_floats(0.3, 0.3))
         assert discounted(update, _floats(0.30000001, 5.0), _config(staleness="polynomial"), 0) is update
 
-    def test_a_stale_sparse_update_stays_within_its_own_mask(self) -> None:
-        """Entry 1 is the server's alone by now, entry 2 the client's alone: the server has pruned it since."""
+    def test_stale_sparse_update_changes_only_entries_in_its_mask(self) -> None:
+        """Only the server has entry 1 now. Only the client has entry 2, which the server has pruned."""
         update = _update(
             _floats(3.0, 0.0, 5.0, 0.0), start=_floats(1.0, 0.0, 4.0, 0.0), mask=[True, False, True, False]
         )
@@ -113,7 +116,7 @@ class TestFedBuff:
             "wmean": [11.0, 20.0, 0.5, 0.0],
         }
 
-    def test_a_buffer_is_the_mean_of_the_discounted_changes(self) -> None:
+    def test_buffer_adds_the_mean_of_the_discounted_changes(self) -> None:
         """FedBuff, algorithm 1 with a server rate of 1: w + (1 / K) sum s(tau_k) (w_k - w_k0)."""
         rng = np.random.default_rng(0)
         present = rng.standard_normal(50).astype(np.float32)
@@ -130,7 +133,7 @@ class TestFedBuff:
         found = aggregator.finish(torch.from_numpy(present)).values.numpy()
         np.testing.assert_allclose(found, present + sum(changes) / 3, rtol=0, atol=1e-6)
 
-    def test_nothing_that_it_was_given_is_written_to(self) -> None:
+    def test_inputs_do_not_change(self) -> None:
         values, start, present = _floats(3.0, 0.0), _floats(1.0, 1.0), _floats(10.0, 20.0)
         discounted(_update(values, start=start, mask=[True, False]), present, _config(), 2)
         assert (values.tolist(), start.tolist(), present.tolist()) == ([3.0, 0.0], [1.0, 1.0], [10.0, 20.0])
@@ -139,24 +142,24 @@ class TestFedBuff:
 class TestFedAsync:
     """x = w + alpha s (w_k - w)."""
 
-    def test_the_model_is_mixed_in_whatever_it_began_with(self) -> None:
+    def test_model_is_mixed_in_for_any_start(self) -> None:
         config = _config("fedasync", "polynomial", mixing=0.5)
         for start in (_floats(0.0, 0.0), _floats(9.0, 9.0)):
             moved = discounted(_update(_floats(3.0, 1.0), start=start), _floats(1.0, 5.0), config, 3)
             assert moved.values is not None
             assert moved.values.tolist() == [1.0 + 0.25 * 2.0, 5.0 - 0.25 * 4.0]
 
-    def test_a_fresh_one_is_mixed_too(self) -> None:
+    def test_fresh_model_is_mixed_too(self) -> None:
         update = _update(_floats(3.0, 1.0), start=_floats(1.0, 5.0))
         moved = discounted(update, _floats(1.0, 5.0), _config("fedasync", mixing=0.6), 0)
         assert moved.values is not None
         assert moved.values.tolist() == pytest.approx([2.2, 2.6], rel=1e-6)
 
-    def test_all_of_it_is_the_client_s_model(self) -> None:
+    def test_mixing_of_one_gives_the_clients_model(self) -> None:
         update = _update(_floats(3.0, 1.0), start=_floats(1.0, 5.0))
         assert discounted(update, _floats(7.0, 7.0), _config("fedasync", mixing=1.0), 9) is update
 
-    def test_a_sparse_model_is_mixed_in_on_its_mask(self) -> None:
+    def test_sparse_model_is_mixed_in_inside_its_mask(self) -> None:
         update = _update(_floats(3.0, 0.0), start=_floats(0.0, 0.0), mask=[True, False])
         moved = discounted(update, _floats(1.0, 5.0), _config("fedasync", mixing=0.5), 1)
         assert moved.values is not None
@@ -169,7 +172,7 @@ class TestFedAsync:
     [(_config(staleness="polynomial"), 2.0), (_config("fedasync", "polynomial", mixing=0.5), 1.0)],
 )
 @pytest.mark.parametrize("start", [None, _floats(1.0)])
-def test_without_a_model_the_discount_is_the_weight_s(
+def test_update_without_a_model_has_the_discount_as_its_weight(
     config: AsynchronyConfig, expected: float, start: Tensor | None
 ) -> None:
     update = _update(None, start=start)
@@ -178,7 +181,7 @@ def test_without_a_model_the_discount_is_the_weight_s(
 
 
 def _average(name: Any, contribution: Contribution, server: Tensor) -> list[float]:
-    """What one update makes of the server's model."""
+    """The server's model after one update."""
     aggregator = AGGREGATORS[name]()
     aggregator.add(contribution)
     return aggregator.finish(server).values.tolist()

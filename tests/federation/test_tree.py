@@ -1,4 +1,4 @@
-"""States as flat leaves: round trips, and errors that name the path."""
+"""States become flat leaves and states again; errors name the path."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -39,7 +39,7 @@ def example() -> Outer:
 
 
 def same(left: object, right: object) -> bool:
-    """Equal leaves of equal types; tensors bit for bit."""
+    """Whether leaves are equal, with equal types and bits."""
     if isinstance(left, Tensor) and isinstance(right, Tensor):
         same_type = left.dtype == right.dtype and left.shape == right.shape
         return same_type and left.numpy().tobytes() == right.numpy().tobytes()
@@ -63,7 +63,7 @@ def test_paths_and_leaves_of_a_nested_state() -> None:
     ]
 
 
-def test_a_nested_state_comes_back_from_its_leaves() -> None:
+def test_nested_state_is_restored_from_its_leaves() -> None:
     leaves = dict(flatten(example()))
     rebuilt = rebuild(example(), leaves)
     assert isinstance(rebuilt, Outer)
@@ -74,31 +74,34 @@ def test_a_nested_state_comes_back_from_its_leaves() -> None:
 
 
 @pytest.mark.parametrize("leaf", [None, True, 3, 2.5, "text"])
-def test_a_leaf_is_a_tree(leaf: bool | int | float | str | None) -> None:
+def test_single_leaf_is_a_tree(leaf: bool | int | float | str | None) -> None:
     assert list(flatten(leaf)) == [("", leaf)]
     assert rebuild(leaf, {"": leaf}) == leaf
 
 
-def test_empty_containers_come_back() -> None:
+def test_empty_containers_are_restored() -> None:
     template: tuple[object, ...] = ({"grown": {}}, ())
     assert list(flatten(template)) == []
     assert rebuild(template, {}) == ({}, ())
 
 
-def test_a_mapping_takes_the_keys_of_the_leaves() -> None:
-    """A state that grew since the template was made; a key that is the start of another is not confused."""
+def test_mapping_has_the_keys_of_the_leaves() -> None:
+    """The state may have more keys than the template.
+
+    A key that is a prefix of another key is distinguished.
+    """
     grown = {"arm": 1, "arm2": 2}
     assert rebuild({"s": {"arm": 0}}, dict(flatten({"s": grown}))) == {"s": grown}
     assert rebuild({"s": {"arm": 0, "gone": 1}}, {"s/arm": 5}) == {"s": {"arm": 5}}
 
 
-def test_a_mapping_may_grow_by_entries_of_the_kind_it_has() -> None:
-    """Bandit arms, one small record each, of which the fresh state has none."""
+def test_mapping_may_grow_by_records() -> None:
+    """The arms of a bandit are small records, of which the initial state has none."""
     grown = {"arms": {"0.5": (1.0, 2), "0.25": (3.0, 4)}}
     assert rebuild({"arms": {"0.5": (0.0, 0)}}, dict(flatten(grown))) == grown
 
 
-def test_a_missing_leaf_is_named() -> None:
+def test_missing_leaf_is_named() -> None:
     leaves = dict(flatten(example()))
     del leaves["inner/steps"]
     with pytest.raises(KeyError, match="inner/steps"):
@@ -117,7 +120,7 @@ def test_a_missing_leaf_is_named() -> None:
         ({"x": lambda: None}, "state at x is a function"),
     ],
 )
-def test_anything_else_is_rejected_by_its_path(tree: object, message: str) -> None:
+def test_unsupported_value_is_rejected_with_its_path(tree: object, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         list(flatten(tree))
 

@@ -1,8 +1,5 @@
 """Fleets and device profiles: footprints, shares, the assignment of devices to clients, and rejected requests."""
 
-from itertools import pairwise
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,36 +8,11 @@ from hypothesis import strategies as st
 from orchestrator.errors import ConfigError
 from orchestrator.fleet.devices import Devices
 from orchestrator.fleet.fleets import Fleet
-from orchestrator.fleet.profiles import DeviceProfile
-from orchestrator.fleet.registry import FLEETS, get_fleet
-
-
-def profile(name: str, **footprint: Any) -> DeviceProfile:
-    return DeviceProfile(
-        name=name, flops_per_s=1e9, uplink_bytes_per_s=1e6, downlink_bytes_per_s=1e6, **footprint
-    )
+from tests.support.fleets import profile
 
 
 def fleet_of(*shares: float) -> Fleet:
     return Fleet("test", "", tuple(profile(str(i)) for i in range(len(shares))), shares)
-
-
-def test_footprint_names_only_reserved_resources() -> None:
-    assert profile("default").footprint() == {"CPU": 0.1}
-    assert profile("gpu", num_cpus=2, num_gpus=0.5, ray_memory_bytes=2**30).footprint() == {
-        "CPU": 2,
-        "GPU": 0.5,
-        "memory": 2.0**30,
-    }
-    assert profile("nothing", num_cpus=0).footprint() == {}
-    assert profile(
-        "kind", num_gpus=1, accelerator_type="H200", resources={"npu": 2, "none": 0}
-    ).footprint() == {
-        "CPU": 0.1,
-        "GPU": 1,
-        "accelerator_type:H200": 0.001,
-        "npu": 2,
-    }
 
 
 @pytest.mark.parametrize(
@@ -132,57 +104,3 @@ def test_assignment_of_profiles_is_random_and_repeatable() -> None:
     assert np.array_equal(first, same)
     assert not np.array_equal(first, other)
     assert not np.array_equal(first, np.sort(first))
-
-
-def test_five_tier_halves_speed_and_capability_from_tier_to_tier() -> None:
-    profiles = get_fleet("five-tier").profiles
-    assert [p.flops_per_s for p in profiles] == [744_448e6 / 2**i for i in range(5)]
-    assert [p.capability for p in profiles] == [1.0, 0.5, 0.25, 0.125, 0.0625]
-
-
-def test_default_capability_is_the_whole_model() -> None:
-    assert profile("default").capability == 1.0
-    assert profile("small", capability=0.25).capability == 0.25
-
-
-def test_built_in_fleets_have_matching_names_shares_and_profiles() -> None:
-    for name, fleet in FLEETS.items():
-        assert fleet.name == name
-        assert len(fleet.profiles) == len(fleet.shares)
-        assert len({p.name for p in fleet.profiles}) == len(fleet.profiles)
-        assert all(0.0 < p.capability <= 1.0 for p in fleet.profiles)
-
-
-def test_phones_and_edge_profiles_are_in_ascending_order() -> None:
-    """Each profile is faster and larger than the one before. Only boards and boxes reserve a part of a GPU."""
-    profiles = get_fleet("phones-and-edge").profiles
-    for smaller, larger in pairwise(profiles):
-        assert smaller.flops_per_s < larger.flops_per_s
-        assert smaller.uplink_bytes_per_s <= larger.uplink_bytes_per_s < larger.downlink_bytes_per_s
-        assert smaller.memory_bytes is not None
-        assert larger.memory_bytes is not None
-        assert smaller.memory_bytes < larger.memory_bytes
-        assert smaller.capability <= larger.capability
-    for device in profiles:
-        phone = device.name.startswith("phone")
-        assert (device.num_gpus == 0.0) == phone
-        assert device.num_gpus < 1.0
-        assert (device.available_share < 1.0) == (device.dropout > 0.0) == phone
-
-
-def test_phones_and_edge_figures_by_hand() -> None:
-    """A quarter of 44.9 GFLOP/s and of 5.3 TFLOP/s; 4.97 and 84.33 Mbit/s in bytes."""
-    basic, *_, box = get_fleet("phones-and-edge").profiles
-    assert basic.flops_per_s == pytest.approx(11.225e9)
-    assert box.flops_per_s == pytest.approx(1.325e12)
-    assert basic.uplink_bytes_per_s == pytest.approx(621_250)
-    assert box.downlink_bytes_per_s == pytest.approx(10_541_250)
-    assert basic.available_share * basic.available_period_s == pytest.approx(8 * 3600)
-
-
-@pytest.mark.parametrize(("name", "suggested"), [("five-tiers", ["'five-tier'?"]), ("zzz", list(FLEETS))])
-def test_unknown_fleet_is_rejected_with_a_suggestion(name: str, suggested: list[str]) -> None:
-    with pytest.raises(ConfigError) as caught:
-        get_fleet(name)
-    assert (caught.value.field, caught.value.value) == ("fleet.name", name)
-    assert all(fleet in caught.value.remedy for fleet in suggested)

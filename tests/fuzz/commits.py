@@ -25,7 +25,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 
 from orchestrator.contract.digest import digest as digest_of
 from orchestrator.errors import CheckpointError, ConfigError
@@ -40,7 +39,11 @@ from orchestrator.storage.run_logs import LOGS
 from orchestrator.storage.run_store import RunStore
 from tests.fuzz.mutation import EXTREMES, mutated
 from tests.fuzz.tally import MIB, Tally, command
-from tests.support.runs import REMEMBERING, prepared
+from tests.support.runs import (
+    REMEMBERING,
+    initial_state,
+    prepared,
+)
 from tests.support.timing import TIERS
 
 MORE_BYTES = 512 * MIB
@@ -137,7 +140,7 @@ def original(folder: Path, key: str) -> Original:
 def templates(experiment: Experiment) -> Templates:
     """Return the templates that a driver uses."""
     algorithm = experiment.algorithm
-    fresh = algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    fresh = initial_state(experiment)
     return Templates(server=fresh, client=algorithm.init_client(0))
 
 

@@ -1,30 +1,13 @@
-"""A small experiment for tests on Ray."""
+"""The config of a small experiment as a fixture."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from orchestrator.config.overrides import apply_overrides
-from orchestrator.experiment.config import ExperimentConfig
-
-MakeConfig = Callable[..., ExperimentConfig]
-
-TINY: dict[str, Any] = {
-    "algorithm": {"name": "feddst", "readjust_every": 2, "alpha": 0.2},
-    "model": {"name": "mlp"},
-    "fleet": {"num_clients": 6},
-    "training": {"rounds": 6, "clients_per_round": 3, "local_epochs": 2, "eval_every": 3},
-    "tracking": {"enabled": False},
-}
+from tests.support.ray_runs import MakeConfig, config_maker
 
 
 @pytest.fixture
 def make_config(tmp_path: Path) -> MakeConfig:
     """A function that returns a small config with the given overrides; runs go to the test's folder."""
-
-    def make(*overrides: str) -> ExperimentConfig:
-        return ExperimentConfig.parse(apply_overrides(TINY, [f"runtime.storage={tmp_path}", *overrides]))
-
-    return make
+    return config_maker(tmp_path)

@@ -1,7 +1,6 @@
 """A run that is killed with all its processes, or interrupted, resumes to the result of an uninterrupted run."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,8 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.tracking.record import read_records
 from tests.support.command_process import CommandProcess
+from tests.support.ray_runs import MakeConfig
 
-MakeConfig = Callable[..., ExperimentConfig]
 QUIET = Progress(quiet=True)
 pytestmark = pytest.mark.ray
 

@@ -1,6 +1,5 @@
 """One seed gives one result, for every executor and every number of actors."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,9 @@ from orchestrator.runtime import session
 from orchestrator.runtime.ray_backend import RayBackend
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import read_records
+from tests.support.ray_runs import MakeConfig
 from tests.support.runs import comparable
 
-MakeConfig = Callable[..., ExperimentConfig]
 QUIET = Progress(quiet=True)
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 

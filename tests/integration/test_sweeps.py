@@ -6,17 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from algorithms import ALGORITHMS
 from orchestrator.api import sweep
-from orchestrator.config.overrides import put_values
 from orchestrator.display.sweep_progress import SweepProgress
-from orchestrator.execution.ray_actors import end_actors
-from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.sweeping.result import SweepResult
 from orchestrator.sweeping.store import SweepStore
-from orchestrator.sweeping.tune.dataset_cache import shared_samples, start_dataset_cache
 from orchestrator.tracking.record import read_records
 from tests.support.command_process import CommandProcess
 from tests.support.sweep_files import (
@@ -186,30 +181,6 @@ def test_population_based_training_changes_only_what_the_space_declares(
         marks = [json.loads((folder / "run.json").read_text()).get("superseded_by") for folder in folders]
         assert marks == [folders[-1].name] * (len(folders) - 1) + [None]
     assert all(len(read_records(folders[-1] / "metrics.jsonl")) == 12 for folders in runs)
-
-
-def test_data_and_split_are_loaded_once_for_all_trials(local_ray: None) -> None:
-    shelf = start_dataset_cache("a-shelf", str(Path.cwd()))
-    try:
-        configs = [
-            ExperimentConfig.parse(put_values({}, values))
-            for values in (
-                {"training.lr": 0.1},
-                {"training.lr": 0.2},
-                {"seed": 1},
-                {"data.partition.alpha": 5.0},
-            )
-        ]
-        refs = [shared_samples("a-shelf", config) for config in configs]
-        assert len({ref.dataset for ref in refs}) == 1
-        assert refs[0].partition == refs[1].partition
-        assert len({ref.partition for ref in refs}) == 3
-        assert ray.get(shelf.counts.remote()) == (1, 3)
-        dataset, partition = refs[2].get()
-        assert not dataset.train_inputs.flags.writeable, "it is read in place, not copied"
-        assert partition.num_clients == configs[2].fleet.num_clients
-    finally:
-        end_actors([shelf])
 
 
 def tiny_sweep(

@@ -1,7 +1,6 @@
 """A run on Ray in MLflow after its end, and `sparsefleet doctor`."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +9,12 @@ import pytest
 from orchestrator.cli import main as cli
 from orchestrator.display.run_progress import Progress
 from orchestrator.errors import RequestError
-from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime import session
 from orchestrator.runtime.run_folder import tracking_uri
 from orchestrator.tracking.record import METRICS, read_records
+from tests.support.ray_runs import MakeConfig
 
-MakeConfig = Callable[..., ExperimentConfig]
 ONE_CORE = """
 profiles:
   - {name: core, num_cpus: 1, flops_per_s: 1e9, uplink_bytes_per_s: 1e6, downlink_bytes_per_s: 1e6}

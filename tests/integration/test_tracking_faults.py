@@ -13,12 +13,11 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.display.run_progress import Progress
-from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.tracking.record import read_records
 from tests.support.mlflow_server import MlflowServer
+from tests.support.ray_runs import MakeConfig
 
-MakeConfig = Callable[..., ExperimentConfig]
 QUIET = Progress(quiet=True)
 Fault = Literal["away", "error", "lost answer", "none"]
 #: the kind of a request with a batch of metrics

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -54,7 +55,13 @@ def test_report_shows_all_rounds_of_a_short_run() -> None:
         ["1", "75.00%", "50.00%", "0.333", "s", "0.667", "s", "7", "s", "14", "s"],
         ["2", "-", "-", "0.333", "s", "1", "s", "7", "s", "21", "s"],
     ]
-    assert (empty, total) == ("", "some-run: 1 s on phones, 21 s on boards (factor 21).")
+    assert empty == ""
+    assert re.findall(r"some-run|\d+ s on \w+|factor \d+", total) == [
+        "some-run",
+        "1 s on phones",
+        "21 s on boards",
+        "factor 21",
+    ]
 
 
 @pytest.mark.parametrize("num_rounds", [21, 400, 1001])

@@ -15,7 +15,7 @@ from orchestrator.federation.exchange import known_masks
 from orchestrator.rounds.admission import checked
 from orchestrator.sparsity.payload import Bits, Dense, Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode
-from tests.support.runs import REMEMBERING, committed, drive, prepared
+from tests.support.runs import REMEMBERING, committed, drive, initial_state, prepared
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def experiment() -> Experiment:
 
 @pytest.fixture(scope="module")
 def dense_round(experiment: Experiment) -> RecordedRound:
-    """A round from a model that keeps more than its level allows, as one that was taken over from a denser run."""
-    state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    """The run starts from the model of a denser run, which keeps more weights than its sparsity level allows."""
+    state = initial_state(experiment)
     (played,) = play(experiment, 1, start=replace(state, mask=experiment.setting.layout.full_mask()))
     return played
 

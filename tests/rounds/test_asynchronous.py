@@ -41,12 +41,13 @@ class TestTime:
     """When clients train, and which updates belong to a round."""
 
     def test_three_clients_and_two_updates_to_a_round(self, tmp_path: Path) -> None:
-        """Clients 0, 1 and 2 take 1, 2 and 4 s, and all train all the time.
+        """Clients 0, 1 and 2 need 1, 2 and 4 s for a task, and train without pauses. Each step takes two updates.
 
-        At 2 s client 1, which began at 0 s, comes before client 0, which began again at 1 s: two updates, a step.
-        Client 0's is of round 1 then, with one step of staleness, and so is its next one at 3 s. At 4 s come, in
-        the order in which they began: client 2 (from 0 s, two steps ago), client 1 (from 2 s, one step ago): a step;
-        and client 0 (from 3 s, one step ago).
+        - 1 s and 2 s: client 0's first update and client 1's make step 0. At 2 s client 1 counts before client 0,
+          because its task started first.
+        - 2 s and 3 s: client 0's second update (one step stale) and its third make step 1.
+        - 4 s: client 2's update (two steps stale) and client 1's second (one step stale) make step 2. Client 0's
+          fourth update (one step stale) counts in round 3.
         """
         experiment = with_durations((1.0, 2.0, 4.0), *FEDBUFF)
         drive(experiment, tmp_path)
@@ -68,7 +69,7 @@ class TestTime:
         assert [row["fleet/participants"] for row in rows] == [2, 2, 2, 2]
 
     def test_fedasync_steps_after_each_update(self, tmp_path: Path) -> None:
-        """FedAsync, with clients that take 1 and 4 s. At 4 s the slow one, which began first, comes first."""
+        """Clients need 1 and 4 s. At 4 s both updates arrive; the slow client's task started first and counts first."""
         experiment = with_durations(
             (1.0, 4.0), *FEDASYNC, "training.clients_per_round=2", "training.rounds=6"
         )
@@ -185,7 +186,7 @@ class TestOrder:
             assert_same_run(tmp_path / name, tmp_path / "lazy")
 
     def test_lower_bound_avoids_waiting_for_slow_clients(self, tmp_path: Path) -> None:
-        """Client 2's task of round 0, which takes 100 s, is asked for by none of the first four rounds."""
+        """None of the first four rounds waits for client 2's task of round 0, which needs 100 s."""
         experiment = with_durations((1.0, 2.0, 100.0), *FEDBUFF)
         executor = Flaky(experiment, {})
         drive(experiment, tmp_path, executor=executor)
@@ -194,7 +195,7 @@ class TestOrder:
         assert (0, slow) not in executor.asked_for
 
     def test_without_bound_the_driver_waits_and_the_run_is_equal(self, tmp_path: Path) -> None:
-        """`Misbehaving`, which behaves by default, is FedAvg without the promise."""
+        """`Misbehaving` is by default FedAvg without `steady_cost`."""
         steady = with_durations((1.0, 2.0, 100.0), *FEDBUFF)
         without = with_durations(
             (1.0, 2.0, 100.0), *FEDBUFF, "algorithm.name=tests.support.methods:Misbehaving"
@@ -210,21 +211,21 @@ class TestOrder:
         "name", [n for n in algorithm_names() if load_algorithm(n).capabilities.steady_cost]
     )
     def test_methods_with_steady_cost_keep_their_bound(self, tmp_path: Path, name: str) -> None:
-        """The line takes no time, so that a task which costs less than its bound ends the run."""
+        """Transfers need no time, so a task with fewer FLOPs than its bound arrives too early and ends the run."""
         options = ("training.local_epochs=2", "training.batch_size=20", "training.rounds=6")
         experiment = with_durations((1.0, 1.5, 2.5, 4.0), *FEDBUFF, f"algorithm.name={name}", *options)
         assert experiment.algorithm.has_steady_cost
         drive(experiment, tmp_path)
         assert len(metrics(tmp_path)) == 6
 
-    def test_a_promise_that_is_not_kept_ends_the_run(self, tmp_path: Path) -> None:
+    def test_wrong_steady_cost_ends_the_run(self, tmp_path: Path) -> None:
         experiment = with_durations(
             (1.0, 1.0, 1.0), *FEDBUFF, "algorithm.name=tests.support.one_batch:OneBatch"
         )
         with pytest.raises(RoundError, match=r"steady_cost.* client \d"):
             drive(experiment, tmp_path)
 
-    def test_a_mask_that_may_shrink_in_training_promises_nothing(self, tmp_path: Path) -> None:
+    def test_shrinking_mask_has_no_steady_cost(self, tmp_path: Path) -> None:
         """FedDST with `grow_over_all` grows weights that are active already; then fewer are left."""
         options = (
             "algorithm.name=feddst",
@@ -242,7 +243,7 @@ class TestOrder:
         drive(experiment, tmp_path)
         assert len(metrics(tmp_path)) == 4
 
-    def test_a_moving_schedule_promises_nothing(self) -> None:
+    def test_moving_schedule_has_no_steady_cost(self) -> None:
         options = (
             "algorithm.name=feddst",
             "sparsity.schedule.kind=linear",

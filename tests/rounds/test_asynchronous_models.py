@@ -1,4 +1,4 @@
-"""What asynchronous updates make of the model, against slow oracles: FedBuff, FedAsync, and what is too stale."""
+"""Models of asynchronous runs, compared with slow references: FedBuff, FedAsync and updates that are too stale."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from tests.support.runs import (
     REMEMBERING,
     committed,
     drive,
+    initial_state,
     new_driver,
     prepared,
 )
@@ -35,7 +36,7 @@ from tests.support.timing import (
 
 
 def _with_repeats(log: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each event with how often its client had begun with the same model before."""
+    """Return each event with the number of earlier tasks of its client on the same model."""
     begun: Counter[tuple[int, int]] = Counter()
     found = []
     for event in log:
@@ -66,7 +67,7 @@ class TestFedBuff:
         return now + total / sum(weights)
 
     @pytest.mark.parametrize("weight", ["uniform", "method"])
-    def test_a_slow_oracle(self, tmp_path: Path, weight: str) -> None:
+    def test_fedbuff_equals_a_slow_reference(self, tmp_path: Path, weight: str) -> None:
         experiment = with_durations((1.0, 2.0, 4.0), *FEDBUFF, f"asynchrony.weight={weight}")
         models = models_of(experiment, tmp_path)
         sizes = experiment.partition.train.sizes()
@@ -77,7 +78,9 @@ class TestFedBuff:
             np.testing.assert_allclose(models[round_idx + 1].numpy(), expected, rtol=0, atol=2e-7)
 
     @pytest.mark.parametrize("method", ["fedavg", "fedavgm", "fedspa"])
-    def test_equal_devices_and_a_buffer_of_all_make_it_synchronous(self, tmp_path: Path, method: str) -> None:
+    def test_equal_devices_and_a_full_buffer_equal_synchronous_rounds(
+        self, tmp_path: Path, method: str
+    ) -> None:
         """Bit for bit: 20 clients with 54 images each, of which five are at work and five make a round."""
         equal = (
             *SMALL,
@@ -99,8 +102,8 @@ class TestFedBuff:
         pairs = zip(metrics(tmp_path / "plain"), metrics(tmp_path / "buffered"), strict=True)
         assert all(a["time/emulated_s"] == pytest.approx(b["time/emulated_s"], rel=1e-12) for a, b in pairs)
 
-    def test_a_stale_sparse_update_counts_on_its_own_mask(self, tmp_path: Path) -> None:
-        """FedDST's masks move; covmean divides each weight by those that hold it, and keeps those that nobody holds."""
+    def test_stale_sparse_update_changes_only_its_own_mask(self, tmp_path: Path) -> None:
+        """FedDST's masks move. covmean divides each weight by its clients and does not change the other weights."""
         experiment = with_durations(
             (1.0, 2.0, 8.0),
             *FEDBUFF,
@@ -109,7 +112,7 @@ class TestFedBuff:
             "algorithm.end_round=100",
             "training.rounds=5",
         )
-        states = [experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))]
+        states = [initial_state(experiment)]
         for _ in new_driver(experiment, tmp_path).run():
             states.append(committed(experiment, tmp_path).server_state)
         stale = [e for e in events(tmp_path) if e["staleness"] >= 2]
@@ -151,7 +154,7 @@ def _covmean_then_prune(
 
 
 class TestFedAsync:
-    """Each model is mixed in as it comes."""
+    """The server mixes each model in when it arrives."""
 
     @pytest.mark.parametrize(
         ("options", "share"),
@@ -164,7 +167,9 @@ class TestFedAsync:
             ),
         ],
     )
-    def test_a_slow_oracle(self, tmp_path: Path, options: tuple[str, ...], share: Any) -> None:
+    def test_fedasync_equals_a_slow_reference(
+        self, tmp_path: Path, options: tuple[str, ...], share: Any
+    ) -> None:
         experiment = with_durations((1.0, 4.0, 5.0), *FEDASYNC, "training.rounds=9", *options)
         models = models_of(experiment, tmp_path)
         mine = _with_repeats(events(tmp_path))
@@ -178,7 +183,7 @@ class TestFedAsync:
             expected = now + share(tau) * (theirs - now)
             np.testing.assert_allclose(models[round_idx + 1].numpy(), expected, rtol=0, atol=2e-7)
 
-    def test_the_whole_of_each_model_is_the_last_one_s(self, tmp_path: Path) -> None:
+    def test_full_mixing_takes_the_last_model(self, tmp_path: Path) -> None:
         experiment = with_durations(
             (1.0, 1.5),
             *FEDASYNC,
@@ -204,8 +209,8 @@ class TestStaleness:
         self.states = committed(experiment, tmp_path).client_states
         return events(tmp_path)
 
-    def test_they_cost_and_do_not_count(self, tmp_path: Path) -> None:
-        """The slow client's update comes at 8 s, seven steps after it began."""
+    def test_too_stale_updates_are_billed_but_not_folded(self, tmp_path: Path) -> None:
+        """The slow client's update arrives at 8 s, seven server steps after its task started."""
         mine = self._drive(tmp_path, "asynchrony.max_staleness=6", "sparsity.level=0")
         slow = [e for e in mine if e["client_id"] == 1]
         assert [(brief(e), e["outcome"]) for e in slow] == [((7, 1, 0.0, 8.0, 7), "stale")]
@@ -215,13 +220,13 @@ class TestStaleness:
         assert 1 not in self.states, "what it trained is lost to it too"
         assert self.states[0].num_tasks == 9
 
-    def test_those_that_just_are_not_count(self, tmp_path: Path) -> None:
+    def test_updates_at_the_limit_are_folded(self, tmp_path: Path) -> None:
         mine = self._drive(tmp_path, "asynchrony.max_staleness=7", "sparsity.level=0")
         assert [e["outcome"] for e in mine if e["client_id"] == 1] == ["used"]
         assert self.states[1].num_tasks == 1
 
 
-def test_a_method_without_a_model_in_its_updates(tmp_path: Path) -> None:
+def test_fedbuff_averages_updates_without_a_model(tmp_path: Path) -> None:
     """`Voting`: the discount is the weight. At 4 s client 2 is two steps old and client 1 one."""
     experiment = with_durations(
         (1.0, 2.0, 4.0), *FEDBUFF, "algorithm.name=tests.support.methods:Voting", "training.rounds=3"

@@ -63,8 +63,8 @@ class TestResume:
         assert drive(experiment, tmp_path / "stopped").params_sha256() == undisturbed.params_sha256()
         assert_same_run(tmp_path / "stopped", tmp_path / "undisturbed")
 
-    def test_an_extended_run_is_the_longer_one(self, tmp_path: Path) -> None:
-        """What was under way when the last round ended counts in those that follow."""
+    def test_extended_run_equals_the_longer_run(self, tmp_path: Path) -> None:
+        """Tasks in flight after the last round count in the rounds of the extended run."""
         short, longer = (
             with_durations(
                 (1.0, 2.0, 8.0), *FEDBUFF, REMEMBERING, f"training.rounds={n}", "training.eval_every=1"
@@ -81,11 +81,11 @@ class TestResume:
     def _slow_and_quick() -> Experiment:
         return with_durations((1.0, 6.0), *FEDASYNC, "training.clients_per_round=2", "training.rounds=15")
 
-    def test_old_server_states_stay_as_long_as_a_task_needs_them(self, tmp_path: Path) -> None:
+    def test_old_server_states_are_kept_until_no_task_needs_them(self, tmp_path: Path) -> None:
         """Client 1's second task begins after round 5, at 6 s, and its update arrives at 12 s, in round 12.
 
-        After rounds 5 and 12 client 0 is under way with the model before that, since both come at the same moment.
-        What the commit before the last one needs is kept too.
+        After rounds 5 and 12, client 0 trains on the model before, because both updates arrive at the same time.
+        The states that the previous checkpoint needs are kept too.
         """
         experiment = self._slow_and_quick()
         kept = []
@@ -105,7 +105,7 @@ class TestResume:
         (tmp_path / "back" / "commits" / f"round-{num_rounds - 1:06d}.json").unlink()
         assert drive(experiment, tmp_path / "back").params_sha256() == undisturbed.params_sha256()
 
-    def test_an_old_server_state_that_is_damaged_is_named(self, tmp_path: Path) -> None:
+    def test_error_names_a_damaged_old_server_state(self, tmp_path: Path) -> None:
         """After round 9 the slow client is under way with the model after round 5."""
         experiment = self._slow_and_quick()
         drive(experiment, tmp_path, killed_after=10)
@@ -155,24 +155,22 @@ class TestFailures:
         began = next(e["start_s"] for e in events(tmp_path) if e["start_s"] > 0.0)
         assert began == pytest.approx(2.0, rel=1e-8)
 
-    def test_when_all_fail_the_run_ends_and_says_why(self, tmp_path: Path) -> None:
+    def test_run_whose_tasks_all_fail_ends_with_their_cause(self, tmp_path: Path) -> None:
         options = ("algorithm.name=tests.support.methods:Misbehaving", "runtime.failure_policy=drop")
         experiment = with_durations(
             (1.0,), *FEDBUFF, *options, "algorithm.client_id=0", "training.clients_per_round=1"
         )
-        with pytest.raises(
-            RoundError,
-            match=r"^round 0: of 201 tasks only 0 gave an update that counts, 2 are needed; "
-            r"client 0, round 0, train: ZeroDivisionError: in grad_hook",
-        ):
+        with pytest.raises(RoundError, match="ZeroDivisionError: in grad_hook") as caught:
             drive(experiment, tmp_path)
+        assert (caught.value.round_idx, caught.value.num_updates) == (0, 0)
+        assert "201 tasks" in str(caught.value)
 
 
 class TestAvailability:
     """Clients whose availability changes."""
 
     def test_only_available_clients_start(self, tmp_path: Path) -> None:
-        """Client 0 leaves for good at 2.5 s, in its third task; client 1 comes at 5 s; client 2 is always available."""
+        """Client 0 leaves at 2.5 s, in its third task; client 1 arrives at 5 s; client 2 is always available."""
         experiment = with_availability(
             with_durations((1.0, 1.0, 4.0), *FEDASYNC, "training.clients_per_round=2", "training.rounds=6"),
             [[(0.0, 2.5)], [(5.0, 99.0)], [(0.0, 99.0)]],
@@ -185,7 +183,7 @@ class TestAvailability:
             ((0, 2.0, 2.5), "vanished"),
             ((2, 0.0, 4.0), "used"),
         ]
-        # at 4 s only client 2 is available and starts again; client 1 is seen when that comes, at 8 s
+        # at 4 s only client 2 is available and starts again; the driver finds client 1 at 8 s, when client 2 ends
         assert found[4] == ((2, 4.0, 8.0), "used")
         assert found[5] == ((1, 8.0, 9.0), "used")
         assert events(tmp_path)[2]["upload_bytes"] == 0
@@ -208,10 +206,9 @@ class TestAvailability:
             with_durations((1.0,), *FEDASYNC, "training.clients_per_round=1", "training.rounds=3"),
             [[(0.0, 1.0)]],
         )
-        with pytest.raises(
-            RoundError, match=r"^round 1: no client was available for a week of emulated time$"
-        ):
+        with pytest.raises(RoundError, match="a week") as caught:
             drive(experiment, tmp_path)
+        assert caught.value.round_idx == 1
         assert len(metrics(tmp_path)) == 1
 
     def test_mask_is_billed_once_to_each_client(self, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a round's message costs to receive, against the closed forms of the wire format."""
+"""Bytes of a round's messages, compared with the closed forms of the wire format."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ class TestDownloadBytes:
             expected,
         ]
 
-    def test_mask_costs_its_bitmap_unless_the_client_has_it(self, dtype: str, value_bytes: int) -> None:
+    def test_mask_is_billed_only_to_clients_without_it(self, dtype: str, value_bytes: int) -> None:
         experiment = prepared(f"wire.value_dtype={dtype}")
         broadcast = Broadcast.of(experiment, _masked(experiment, WEIGHTS // 2, step=2))
         values = HEADERS + value_bytes * (WEIGHTS // 2 + BIASES)
@@ -67,7 +67,7 @@ class TestDownloadBytes:
         assert broadcast.download_bytes(REQUEST, "another") == values + BITMAP
         assert broadcast.download_bytes(REQUEST, broadcast.mask_digest) == values
 
-    def test_a_thin_mask_costs_its_gaps(self, dtype: str, value_bytes: int) -> None:
+    def test_very_sparse_mask_is_billed_as_gaps(self, dtype: str, value_bytes: int) -> None:
         experiment = prepared(f"wire.value_dtype={dtype}")
         broadcast = Broadcast.of(experiment, _masked(experiment, 40, first=300, step=500))
         gaps = [300] + 39 * [499]
@@ -77,7 +77,7 @@ class TestDownloadBytes:
         assert broadcast.download_bytes(REQUEST, None) == values + section
         assert broadcast.download_bytes(REQUEST, broadcast.mask_digest) == values
 
-    def test_a_mask_that_leaves_nothing_out_costs_nothing(self, dtype: str, value_bytes: int) -> None:
+    def test_full_mask_is_not_billed(self, dtype: str, value_bytes: int) -> None:
         experiment = prepared(f"wire.value_dtype={dtype}")
         broadcast = Broadcast.of(experiment, _masked(experiment, WEIGHTS))
         expected = HEADERS + value_bytes * (WEIGHTS + BIASES)
@@ -120,7 +120,7 @@ def test_float32_changes_no_bit() -> None:
     assert torch.equal(received.values, state.params)
 
 
-def test_the_mask_that_both_ends_know_is_over_the_maskable_entries() -> None:
+def test_shared_mask_covers_the_maskable_entries() -> None:
     experiment = prepared()
     state = _masked(experiment, 7, first=5, step=11)
     known = Broadcast.of(experiment, state).known_masks["theta"]

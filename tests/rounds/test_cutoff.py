@@ -76,7 +76,7 @@ class TestDeadline:
         assert ended(Cutoff(deadline_s=3.0), three(0)) == (3.0, ["vanished", "used", "used"])
 
     def test_outcome_depends_only_on_the_update_itself(self) -> None:
-        """So that updates can be folded as they come."""
+        """The driver can therefore fold updates in the order of their arrival."""
         cutoff, events = Cutoff(deadline_s=3.0), three(2)
         assert (
             [cutoff.outcomes([e])[0] for e in events]

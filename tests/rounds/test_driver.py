@@ -1,4 +1,4 @@
-"""Rounds in order: what is folded, counted, evaluated and written down."""
+"""Rounds in order: aggregation, costs, evaluation and records."""
 
 import json
 from itertools import pairwise
@@ -18,6 +18,7 @@ from tests.support.runs import (
     committed,
     comparable,
     drive,
+    initial_state,
     mean_by_samples,
     new_driver,
     prepared,
@@ -34,7 +35,7 @@ def _metrics(folder: Path) -> list[dict[str, float]]:
     return [record.metrics for record in read_records(folder / "metrics.jsonl")]
 
 
-def test_fedavg_is_the_mean_by_samples(tmp_path: Path) -> None:
+def test_fedavg_averages_by_samples(tmp_path: Path) -> None:
     experiment = prepared("training.rounds=2")
     params = torch.from_numpy(experiment.initial.copy())
     for round_idx in range(2):
@@ -42,7 +43,7 @@ def test_fedavg_is_the_mean_by_samples(tmp_path: Path) -> None:
     assert drive(experiment, tmp_path).params_sha256() == params_sha256(params)
 
 
-def test_every_round_is_written_down_once(tmp_path: Path) -> None:
+def test_every_round_is_recorded_once(tmp_path: Path) -> None:
     experiment = prepared()
     records = list(new_driver(experiment, tmp_path).run())
     assert [r.round_idx for r in records] == [0, 1, 2, 3]
@@ -61,13 +62,13 @@ def test_every_metric_is_described_and_finite(tmp_path: Path) -> None:
         assert all(np.isfinite(value) for value in metrics.values())
 
 
-def test_a_record_is_committed_before_it_is_shown(tmp_path: Path) -> None:
+def test_record_is_committed_before_it_is_yielded(tmp_path: Path) -> None:
     for record in new_driver(prepared(), tmp_path).run():
         assert (tmp_path / "commits" / f"round-{record.round_idx:06d}.json").exists()
         assert read_records(tmp_path / "metrics.jsonl")[-1] == record
 
 
-def test_bytes_flops_and_seconds_are_those_of_the_clients(tmp_path: Path) -> None:
+def test_round_metrics_sum_the_clients_costs(tmp_path: Path) -> None:
     experiment = prepared("fleet.name=five-tier")
     drive(experiment, tmp_path)
     events, total_s = _events(tmp_path), 0.0
@@ -92,9 +93,9 @@ def test_bytes_flops_and_seconds_are_those_of_the_clients(tmp_path: Path) -> Non
 
 
 def test_wall_seconds_cover_the_whole_run_once(tmp_path: Path) -> None:
-    """With a clock that advances by one at each reading: at the start, after each fold, at each commit.
+    """The clock advances by one at each reading: at the start, after each aggregate, and at each checkpoint.
 
-    Round r + 1 begins where round r was folded, so that the commit of round r falls into it.
+    Round r + 1 starts after the aggregate of round r, so it includes the checkpoint of round r.
     """
     metrics = [r.metrics for r in new_driver(prepared(), tmp_path).run()]
     assert [m["time/wall_s"] for m in metrics] == [1.0, 2.0, 2.0, 2.0]
@@ -109,12 +110,12 @@ def test_timestamps_are_milliseconds_of_the_clock(tmp_path: Path) -> None:
 
 
 class TestMaskOnTheWire:
-    """A client is charged for a mask when it does not hold it yet."""
+    """A client is billed for a mask only if it does not have the mask yet."""
 
-    def test_only_the_first_time(self, tmp_path: Path) -> None:
+    def test_mask_is_billed_in_a_client_s_first_round(self, tmp_path: Path) -> None:
         experiment = prepared("algorithm.name=randommask", "sparsity.level=0.5", "training.rounds=6")
         drive(experiment, tmp_path)
-        state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+        state = initial_state(experiment)
         values = 36 + 4 * int(state.mask.sum())
         bitmap = -(-33_800 // 8)
         seen: set[int] = set()
@@ -125,8 +126,8 @@ class TestMaskOnTheWire:
             seen.add(event["client_id"])
         assert len(seen) > 3
 
-    def test_again_when_it_has_changed(self, tmp_path: Path) -> None:
-        """`Remembering` draws a new mask for rounds 2, 4, ...; every client takes part in every round."""
+    def test_changed_mask_is_billed_again(self, tmp_path: Path) -> None:
+        """`Remembering` has a new mask in rounds 2, 4, ...; every client takes part in every round."""
         experiment = prepared(REMEMBERING, "training.rounds=5", "training.clients_per_round=6")
         drive(experiment, tmp_path)
         by_round: dict[int, list[int]] = {}
@@ -148,7 +149,7 @@ class TestMaskOnTheWire:
             assert metrics["sparsity/density"] == 0.25
             assert metrics["sparsity/mask_change"] == pytest.approx(changed / 33_800)
 
-    def test_a_dense_model_has_density_one(self, tmp_path: Path) -> None:
+    def test_dense_model_has_density_one(self, tmp_path: Path) -> None:
         drive(prepared(), tmp_path)
         assert {(m["sparsity/density"], m["sparsity/mask_change"]) for m in _metrics(tmp_path)} == {
             (1.0, 0.0)
@@ -156,7 +157,7 @@ class TestMaskOnTheWire:
 
 
 class TestTwice:
-    """A client drawn twice in a round trains, and pays, twice."""
+    """A client that is sampled twice in a round trains twice and is billed twice."""
 
     OPTIONS = (
         "fleet.num_clients=1",
@@ -165,7 +166,7 @@ class TestTwice:
         "training.rounds=2",
     )
 
-    def test_it_is_charged_twice(self, tmp_path: Path) -> None:
+    def test_client_is_billed_twice(self, tmp_path: Path) -> None:
         experiment = prepared(*self.OPTIONS)
         drive(experiment, tmp_path)
         num_images = len(experiment.partition.train[0])
@@ -176,13 +177,13 @@ class TestTwice:
         events = [(e["round_idx"], e["position"], e["client_id"]) for e in _events(tmp_path)]
         assert events == [(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 0)]
 
-    def test_the_second_time_it_holds_the_mask(self, tmp_path: Path) -> None:
+    def test_second_task_is_not_billed_for_the_mask(self, tmp_path: Path) -> None:
         drive(prepared(*self.OPTIONS, "algorithm.name=randommask", "sparsity.level=0.5"), tmp_path)
         extra = [e["download_bytes"] - e["upload_bytes"] for e in _events(tmp_path)]
         assert extra == [-(-33_800 // 8), 0, 0, 0]
 
     @pytest.mark.parametrize(("reshuffle", "equal"), [("false", True), ("true", False)])
-    def test_it_trains_on_other_batches_unless_they_are_fixed(
+    def test_second_task_has_other_batches_unless_reshuffle_is_off(
         self, tmp_path: Path, reshuffle: str, equal: bool
     ) -> None:
         """With the same batches both tasks are the same task, so that their mean is the update of one."""
@@ -202,20 +203,22 @@ class TestEvaluation:
         ("num_rounds", "eval_every", "evaluated"),
         [(4, 1, [0, 1, 2, 3]), (4, 2, [1, 3]), (5, 2, [1, 3, 4]), (3, 5, [2]), (1, 1, [0])],
     )
-    def test_when(self, tmp_path: Path, num_rounds: int, eval_every: int, evaluated: list[int]) -> None:
+    def test_rounds_that_are_evaluated(
+        self, tmp_path: Path, num_rounds: int, eval_every: int, evaluated: list[int]
+    ) -> None:
         drive(prepared(f"training.rounds={num_rounds}", f"training.eval_every={eval_every}"), tmp_path)
         found = [r for r, m in enumerate(_metrics(tmp_path)) if "eval/accuracy" in m]
         assert found == evaluated
         for name in ("eval/loss", "personal/accuracy_mean", "eval/client_accuracy_min"):
             assert [r for r, m in enumerate(_metrics(tmp_path)) if name in m] == evaluated
 
-    def test_how_often_changes_no_parameter(self, tmp_path: Path) -> None:
+    def test_eval_every_changes_no_parameter(self, tmp_path: Path) -> None:
         digests = {
             drive(prepared(f"training.eval_every={n}"), tmp_path / str(n)).params_sha256() for n in (1, 3)
         }
         assert len(digests) == 1
 
-    def test_a_run_that_is_stopped_is_evaluated_at_its_end(self, tmp_path: Path) -> None:
+    def test_stopped_run_is_evaluated_after_its_last_round(self, tmp_path: Path) -> None:
         drive(prepared("training.rounds=9", "training.eval_every=9"), tmp_path, stopped_after=2)
         metrics = _metrics(tmp_path)
         assert len(metrics) < 9
@@ -223,7 +226,7 @@ class TestEvaluation:
 
 
 class TestFloat16:
-    """Half the bytes; both ends compute with what was decoded."""
+    """Values have half the bytes; client and server compute with the decoded values."""
 
     OPTIONS = (
         "wire.value_dtype=float16",
@@ -231,24 +234,24 @@ class TestFloat16:
         "training.rounds=2",
     )
 
-    def test_a_run_ends_and_costs_half(self, tmp_path: Path) -> None:
+    def test_float16_halves_the_bytes_of_values(self, tmp_path: Path) -> None:
         drive(prepared("wire.value_dtype=float16"), tmp_path)
         for metrics in _metrics(tmp_path):
             assert metrics["comm/upload_bytes"] == 3 * (36 + 2 * 34_110)
         assert _metrics(tmp_path)[-1]["eval/accuracy"] > 0.5
 
     @pytest.mark.parametrize("level", [0.0, 0.5])
-    def test_a_client_starts_from_the_rounded_model(self, tmp_path: Path, level: float) -> None:
+    def test_client_starts_from_the_rounded_model(self, tmp_path: Path, level: float) -> None:
         experiment = prepared(*self.OPTIONS, f"sparsity.level={level}", "training.rounds=1")
         drive(experiment, tmp_path)
-        state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+        state = initial_state(experiment)
         rounded = state.params.half().float()
         assert not torch.equal(rounded, state.params)
         starts = [memory["start"] for memory in committed(experiment, tmp_path).client_states.values()]
         assert len(starts) == 3
         assert all(torch.equal(start, rounded) for start in starts)
 
-    def test_the_server_keeps_float32(self, tmp_path: Path) -> None:
+    def test_server_keeps_float32(self, tmp_path: Path) -> None:
         experiment = prepared("wire.value_dtype=float16")
         drive(experiment, tmp_path)
         params = committed(experiment, tmp_path).server_state.params
@@ -256,7 +259,7 @@ class TestFloat16:
         assert not torch.equal(params, params.half().float())
 
     def test_changes_are_measured_from_the_rounded_model(self, tmp_path: Path) -> None:
-        """dmean: the server's float32 values, plus the mean of what the clients added to what they decoded."""
+        """dmean adds the mean change from the decoded values to the server's float32 values."""
         experiment = prepared(
             "wire.value_dtype=float16", "algorithm.name=tests.support.methods:Moving", "training.rounds=1"
         )
@@ -269,20 +272,19 @@ class TestFloat16:
         assert not torch.allclose(found, mean.float(), rtol=0, atol=1e-5)
         assert driver.params_sha256() == params_sha256(found)
 
-    def test_it_is_another_run_than_in_float32(self, tmp_path: Path) -> None:
+    def test_float16_changes_the_result(self, tmp_path: Path) -> None:
         half = drive(prepared("wire.value_dtype=float16"), tmp_path / "half")
         whole = drive(prepared(), tmp_path / "whole")
         assert half.params_sha256() != whole.params_sha256()
 
-    def test_a_value_beyond_float16_fails_with_the_remedy(self, tmp_path: Path) -> None:
+    def test_value_beyond_float16_ends_the_run_with_the_remedy(self, tmp_path: Path) -> None:
         experiment = prepared("wire.value_dtype=float16", "training.lr=1e6", "training.clip_norm=1.0")
-        with pytest.raises(
-            RoundError, match=r"client \d, round 0, send: .*float16.*wire\.value_dtype=float32"
-        ):
+        with pytest.raises(RoundError, match=r"wire\.value_dtype=float32") as caught:
             drive(experiment, tmp_path)
+        assert (caught.value.round_idx, caught.value.stage) == (0, "send")
 
 
-def test_a_run_without_rounds_left_leaves_the_model_and_nothing_else(tmp_path: Path) -> None:
+def test_finished_run_only_exports_the_model(tmp_path: Path) -> None:
     experiment = prepared()
     first = drive(experiment, tmp_path)
     logs = (tmp_path / "metrics.jsonl").read_bytes()
@@ -297,7 +299,7 @@ def test_before_the_first_round_the_parameters_are_the_initial_ones(tmp_path: Pa
     assert new_driver(experiment, tmp_path).params_sha256() == params_sha256(experiment.initial)
 
 
-def test_clients_may_share_memory_with_the_server(tmp_path: Path) -> None:
+def test_client_state_can_share_memory_with_the_server(tmp_path: Path) -> None:
     """State in which one tensor appears in many places is committed and resumed like any other."""
     experiment = prepared("algorithm.name=tests.support.methods:Sharing")
     undisturbed = drive(experiment, tmp_path / "undisturbed")
@@ -305,7 +307,7 @@ def test_clients_may_share_memory_with_the_server(tmp_path: Path) -> None:
     assert drive(experiment, tmp_path / "killed").params_sha256() == undisturbed.params_sha256()
 
 
-def test_the_same_run_twice_is_the_same_run(tmp_path: Path) -> None:
+def test_equal_configs_give_equal_runs(tmp_path: Path) -> None:
     mine = ("Remembering", "Asking", "Tailored", "Stubborn")
     for name in ("feddst", "fedavgm", *(f"tests.support.methods:{own}" for own in mine)):
         experiment = prepared(f"algorithm.name={name}")

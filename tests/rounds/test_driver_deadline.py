@@ -50,7 +50,7 @@ class Garbling:
 
 
 def params(folder: Path) -> torch.Tensor:
-    """What the folder's last round ended with."""
+    """Return the parameters after the last round of the folder."""
     from safetensors.torch import load_file
 
     return load_file(
@@ -58,7 +58,7 @@ def params(folder: Path) -> torch.Tensor:
     )["params"]
 
 
-def test_a_garbled_update_is_tried_again_and_written_down(tmp_path: Path) -> None:
+def test_rejected_update_is_retried_and_logged(tmp_path: Path) -> None:
     experiment = prepared("fleet.num_clients=3")
     drive(experiment, tmp_path / "a")
     drive(experiment, tmp_path / "b", executor=Garbling(experiment, 2))
@@ -68,7 +68,7 @@ def test_a_garbled_update_is_tried_again_and_written_down(tmp_path: Path) -> Non
     assert "checksum" in failures[0]["cause"]
 
 
-def test_an_update_that_stays_garbled_ends_the_run_by_name(tmp_path: Path) -> None:
+def test_update_that_is_rejected_at_every_try_ends_the_run(tmp_path: Path) -> None:
     experiment = prepared("fleet.num_clients=3")
     with pytest.raises(RoundError, match=r"client 0, round 0, admission: WireError"):
         drive(experiment, tmp_path, executor=Garbling(experiment, 99))
@@ -91,6 +91,7 @@ def test_stragglers_are_left_out_and_the_round_ends_at_the_deadline(tmp_path: Pa
 
 
 def test_deadline_without_any_update_ends_the_run(tmp_path: Path) -> None:
-    with pytest.raises(RoundError, match=r"round 0 has 0 updates.*within fleet\.deadline_s=1e-09"):
+    with pytest.raises(RoundError, match=r"fleet\.deadline_s=1e-09") as caught:
         drive(prepared("fleet.deadline_s=1e-9"), tmp_path)
+    assert (caught.value.round_idx, caught.value.num_updates) == (0, 0)
     assert RunStore(tmp_path).folder.is_dir()

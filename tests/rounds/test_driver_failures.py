@@ -1,12 +1,13 @@
 """Failed clients: retried without effect on the result, or left out and counted."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from orchestrator.errors import RoundError, WireError
+from orchestrator.errors import CheckpointError, RoundError, WireError
 from orchestrator.experiment.experiment import params_sha256
 from orchestrator.tracking.record import RoundRecord, read_records
 from tests.support.fakes import cohort
@@ -18,6 +19,7 @@ from tests.support.runs import (
     comparable,
     drive,
     mean_by_samples,
+    new_driver,
     prepared,
 )
 
@@ -34,7 +36,7 @@ def _without_failures(records: list[RoundRecord]) -> list[tuple[int, dict[str, f
 
 
 class TestRetry:
-    """The default: a failed client is tried again, and the retried update is the same update."""
+    """By default, the driver retries a failed task, and the retried task gives the same update."""
 
     @pytest.mark.parametrize(
         "failures",
@@ -68,11 +70,10 @@ class TestRetry:
         with pytest.raises(RoundError) as caught:
             drive(experiment, tmp_path, executor=flaky)
         client_id = experiment.algorithm.plan(None, 2, cohort(experiment, 2)).tasks[1].client_id
-        first_line, *rest = str(caught.value).splitlines()
-        assert first_line == (
-            f"client {client_id}, round 2, actor: ActorDiedError: killed by the test "
-            f"(tried {max_retries + 1} times)"
-        )
+        error = caught.value
+        assert (error.client_id, error.round_idx, error.stage) == (client_id, 2, "actor")
+        first_line, *rest = str(error).splitlines()
+        assert f"killed by the test (tried {max_retries + 1} " in first_line
         assert rest == ["Traceback: the test"]
         assert flaky.submitted.count((2, 1)) == max_retries + 1
         assert [r.round_idx for r in _records(tmp_path)] == [0, 1]
@@ -86,7 +87,7 @@ class TestRetry:
         assert driver.params_sha256() == undisturbed.params_sha256()
         assert comparable(_records(tmp_path / "run")) == comparable(_records(tmp_path / "undisturbed"))
 
-    def test_a_method_that_always_raises_is_named_after_its_tries(self, tmp_path: Path) -> None:
+    def test_method_that_always_raises_ends_the_run_with_its_error(self, tmp_path: Path) -> None:
         experiment = prepared(
             "algorithm.name=tests.support.methods:Misbehaving",
             "algorithm.client_id=1",
@@ -94,9 +95,12 @@ class TestRetry:
         )
         with pytest.raises(RoundError) as caught:
             drive(experiment, tmp_path)
-        assert str(caught.value).startswith(
-            "client 1, round 0, train: ZeroDivisionError: in grad_hook (tried 3 times)\nTraceback"
-        )
+        error = caught.value
+        assert (error.client_id, error.round_idx, error.stage) == (1, 0, "train")
+        first_line, second_line, *_ = str(error).splitlines()
+        assert "ZeroDivisionError: in grad_hook" in first_line
+        assert "(tried 3 " in first_line
+        assert second_line.startswith("Traceback")
 
 
 class TestDrop:
@@ -104,7 +108,7 @@ class TestDrop:
 
     OPTIONS = ("runtime.failure_policy=drop", REMEMBERING)
 
-    def test_the_others_are_folded_and_the_failure_counted(self, tmp_path: Path) -> None:
+    def test_other_updates_are_folded_and_the_failure_is_counted(self, tmp_path: Path) -> None:
         experiment = prepared(*self.OPTIONS, "training.rounds=3")
         flaky = Flaky(experiment, {(0, 1): 1, (2, 0): 1, (2, 2): 5})
         drive(experiment, tmp_path, executor=flaky)
@@ -117,7 +121,7 @@ class TestDrop:
         present = [(r, p) for r in range(3) for p in range(3) if (r, p) not in ((0, 1), (2, 0), (2, 2))]
         assert [(e["round_idx"], e["position"]) for e in events] == present
 
-    def test_a_dropped_client_costs_and_remembers_nothing(self, tmp_path: Path) -> None:
+    def test_failed_client_has_no_state_and_no_mask(self, tmp_path: Path) -> None:
         experiment = prepared(*self.OPTIONS, "training.rounds=1")
         drive(experiment, tmp_path, executor=Flaky(experiment, {(0, 0): 1}))
         _, *others = (
@@ -127,7 +131,7 @@ class TestDrop:
         assert commit.client_states.keys() == commit.shared_masks.keys() == set(others)
 
     @pytest.mark.parametrize("left", [(0, 1), (0, 2), (1,)])
-    def test_the_mean_is_that_of_the_clients_left(self, tmp_path: Path, left: tuple[int, ...]) -> None:
+    def test_average_excludes_failed_clients(self, tmp_path: Path, left: tuple[int, ...]) -> None:
         experiment = prepared("runtime.failure_policy=drop", "training.rounds=1")
         failures = {(0, position): 1 for position in range(3) if position not in left}
         driver = drive(experiment, tmp_path, executor=Flaky(experiment, failures))
@@ -137,7 +141,7 @@ class TestDrop:
     @pytest.mark.parametrize(
         ("num_failures", "least", "enough"), [(1, 2, True), (2, 2, False), (3, 1, False)]
     )
-    def test_a_round_needs_enough_updates(
+    def test_round_needs_min_clients_updates(
         self, tmp_path: Path, num_failures: int, least: int, enough: bool
     ) -> None:
         experiment = prepared(*self.OPTIONS, f"runtime.min_clients={least}", "training.rounds=2")
@@ -148,14 +152,12 @@ class TestDrop:
             return
         with pytest.raises(RoundError) as caught:
             drive(experiment, tmp_path, executor=flaky)
-        message = str(caught.value)
-        assert message.startswith(
-            f"round 1 has {3 - num_failures} updates, runtime.min_clients={least}: client "
-        )
-        assert message.count("round 1, actor: ActorDiedError: killed by the test") == num_failures
+        assert (caught.value.round_idx, caught.value.num_updates) == (1, 3 - num_failures)
+        assert f"runtime.min_clients={least}" in str(caught.value)
+        assert str(caught.value).count("ActorDiedError: killed by the test") == num_failures
         assert [r.round_idx for r in _records(tmp_path)] == [0]
 
-    def test_dropping_is_the_same_on_every_try(self, tmp_path: Path) -> None:
+    def test_runs_with_the_same_failures_are_equal(self, tmp_path: Path) -> None:
         experiment = prepared(*self.OPTIONS)
         failures = {(0, 1): 1, (1, 2): 1}
         digests = {
@@ -175,9 +177,24 @@ def test_updates_fold_in_plan_order(tmp_path: Path) -> None:
     assert eager.params_sha256() == lazy.params_sha256()
 
 
-def test_a_model_that_cannot_be_sent_loses_no_finished_round(tmp_path: Path) -> None:
-    """Round 1 ends well; it is what the server would send in round 2 that float16 cannot hold."""
-    experiment = prepared("algorithm.name=tests.support.methods:Exploding", "wire.value_dtype=float16")
-    with pytest.raises(WireError, match=r"beyond the range of float16.*wire\.value_dtype=float32"):
-        drive(experiment, tmp_path)
-    assert [r.round_idx for r in _records(tmp_path)] == [0, 1]
+class TestBegin:
+    """Round 1 of `Exploding` ends well, but float16 cannot represent the model that round 2 would send."""
+
+    OPTIONS = ("algorithm.name=tests.support.methods:Exploding", "wire.value_dtype=float16")
+
+    def test_round_that_cannot_begin_loses_no_finished_round(self, tmp_path: Path) -> None:
+        with pytest.raises(WireError, match=r"wire\.value_dtype=float32"):
+            drive(prepared(*self.OPTIONS), tmp_path)
+        assert [r.round_idx for r in _records(tmp_path)] == [0, 1]
+
+    def test_error_of_the_last_checkpoint_names_the_error_of_the_next_round_too(self, tmp_path: Path) -> None:
+        """A file replaces the folder of the checkpoints before the driver writes the checkpoint of round 1."""
+        rounds = new_driver(prepared(*self.OPTIONS), tmp_path).run()
+        assert next(rounds).round_idx == 0
+        shutil.rmtree(tmp_path / "commits")
+        (tmp_path / "commits").write_text("")
+        with pytest.raises(CheckpointError, match="round 1 ") as caught:
+            next(rounds)
+        (note,) = caught.value.__notes__
+        assert note.startswith("round 2 ")
+        assert "WireError(" in note

@@ -52,7 +52,7 @@ def _assert_same_run(folder: Path, undisturbed: Path) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_killed_after_every_round_in_turn(tmp_path: Path, name: str) -> None:
-    """One process a round: each reads what the one before committed."""
+    """Each round has its own process, which restores the checkpoint of the process before."""
     experiment = prepared(*METHODS[name])
     undisturbed = drive(experiment, tmp_path / "undisturbed")
     for _ in range(4):
@@ -124,8 +124,8 @@ def test_every_client_s_state_survives_and_not_only_the_last_round_s(tmp_path: P
     assert commit.totals.items() <= _records(tmp_path)[-1].metrics.items()
 
 
-def test_a_client_s_state_matters(tmp_path: Path) -> None:
-    """Or else the tests above would show nothing: when clients forget, the run ends elsewhere."""
+def test_lost_client_state_changes_the_result(tmp_path: Path) -> None:
+    """The tests above rely on this: without the clients' states, the run ends with other parameters."""
     experiment = prepared(REMEMBERING, "training.clients_per_round=6", "training.rounds=2")
     undisturbed = drive(experiment, tmp_path / "undisturbed")
     forgetful = drive(experiment, tmp_path / "forgetful", executor=Forgetful(experiment))
@@ -141,7 +141,7 @@ class TestExtending:
         return drive(longer, folder).params_sha256()
 
     @pytest.mark.parametrize("name", ["fedavg", "fedavgm", "tests.support.methods:Remembering"])
-    def test_the_end_is_that_of_the_longer_run(self, tmp_path: Path, name: str) -> None:
+    def test_extended_run_equals_the_longer_run(self, tmp_path: Path, name: str) -> None:
         short, longer = (prepared(f"algorithm.name={name}", f"training.rounds={n}") for n in (2, 5))
         expected = drive(longer, tmp_path / "longer").params_sha256()
         assert self._extended(short, longer, tmp_path / "extended") == expected

@@ -91,19 +91,22 @@ class TestDropout:
 
     def test_round_in_which_all_drop_out_ends_the_run(self, tmp_path: Path) -> None:
         experiment = with_availability(with_durations((4.0, 4.0), *self.BOTH), [[(0, 7)], [(0, 6)]])
-        with pytest.raises(RoundError, match=r"^round 1 has 0 updates, .*: 2 devices"):
+        with pytest.raises(RoundError, match="2 devices dropped out") as caught:
             drive(experiment, tmp_path)
+        assert (caught.value.round_idx, caught.value.num_updates) == (1, 0)
         assert len(metrics(tmp_path)) == 1
 
     def test_too_few_clients_do_not_mention_a_deadline(self, tmp_path: Path) -> None:
         experiment = with_availability(
             with_durations((4.0, 4.0), *self.BOTH, "runtime.min_clients=2"), [[(0, 9)], []]
         )
-        with pytest.raises(RoundError, match=r"^round 0 has 1 updates, .*=2: no other client"):
+        with pytest.raises(RoundError, match="no other client") as caught:
             drive(experiment, tmp_path)
+        assert (caught.value.round_idx, caught.value.num_updates) == (0, 1)
+        assert "deadline" not in str(caught.value)
 
     def test_interrupted_download_does_not_store_the_mask(self, tmp_path: Path) -> None:
-        """The mask takes client 0 more than 6 s: it leaves on the way, and when it is back it is charged again."""
+        """Client 0 needs more than 6 s to download the mask. It leaves before, and is billed again when it returns."""
         experiment = with_durations((1.0, 1.0), *self.BOTH, *self.SPARSE)
         slow, quick = experiment.setting.profiles
         experiment = with_profiles(experiment, (replace(slow, downlink_bytes_per_s=100.0), quick))
@@ -122,7 +125,7 @@ class TestDropout:
         assert mine == [("vanished", with_mask), ("vanished", without), ("used", without), ("used", without)]
 
     def test_candidate_may_drop_out_before_training(self, tmp_path: Path) -> None:
-        """It said its loss, which takes a third of a training step; then its time was over before it got anything."""
+        """The client reports its loss, a third of a training step, and leaves before it receives the model."""
         options = ("training.clients_per_round=1", "selection.kind=power_of_choice", "training.rounds=1")
         experiment = with_durations((3.0, 300.0), *options, "runtime.min_clients=1")
         drive(experiment, tmp_path / "stays")

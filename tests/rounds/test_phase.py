@@ -28,6 +28,7 @@ from tests.support.runs import (
     Flaky,
     committed,
     drive,
+    initial_state,
     prepared,
 )
 
@@ -62,9 +63,9 @@ def gradient_step(experiment: Experiment, params: Tensor, clients: Sequence[int]
 
 
 class TestProbes:
-    """`Asking` asks clients 4 and 1 for a gradient before rounds 0, 2, ..."""
+    """`Asking` probes clients 4 and 1 for a gradient before rounds 0, 2, ..."""
 
-    def test_they_run_before_their_round_trains(self, tmp_path: Path) -> None:
+    def test_probes_run_before_the_training_of_their_round(self, tmp_path: Path) -> None:
         experiment = prepared(ASKING)
         drive(experiment, tmp_path)
         found = [(e["round_idx"], e["kind"], e["position"]) for e in events(tmp_path)]
@@ -84,14 +85,14 @@ class TestProbes:
             assert not torch.allclose(commit.client_states[k].start, start, rtol=0, atol=1e-3)
 
     def test_answers_are_averaged_by_samples(self, tmp_path: Path) -> None:
-        """Each says how many images it has: sum n^2 / sum n."""
+        """Each client sends its number of samples n; the weighted mean is sum n^2 / sum n."""
         experiment = prepared(ASKING, "training.rounds=1")
         drive(experiment, tmp_path)
         first, second = (len(experiment.partition.train[k]) for k in (4, 1))
         found = float(committed(experiment, tmp_path).server_state.images)
         assert found == pytest.approx((first**2 + second**2) / (first + second), rel=1e-12)
 
-    def test_a_client_remembers_that_it_was_asked(self, tmp_path: Path) -> None:
+    def test_probe_changes_the_client_state(self, tmp_path: Path) -> None:
         """Also when it trains in the same round, as every client does."""
         experiment = prepared(ASKING, "training.clients_per_round=6")
         drive(experiment, tmp_path)
@@ -137,7 +138,7 @@ class TestProbes:
         eager = drive(experiment, tmp_path / "eager", executor=Eager(experiment))
         assert eager.params_sha256() == lazy.params_sha256()
 
-    def test_a_failed_probe_is_tried_again_and_counted(self, tmp_path: Path) -> None:
+    def test_failed_probe_is_retried_and_counted(self, tmp_path: Path) -> None:
         """(2, 0) is the place of a probe, and then of a training task: the first two tries are the probe's."""
         experiment = prepared(ASKING)
         undisturbed = drive(experiment, tmp_path / "a")
@@ -148,21 +149,23 @@ class TestProbes:
         assert [m["fleet/failures"] for m in metrics(tmp_path / "b")] == [0, 0, 2, 0]
         assert len(flaky.submitted) == 4 * 3 + 2 * 2 + 2
 
-    def test_too_few_answers_end_the_run_but_not_the_round_before(self, tmp_path: Path) -> None:
+    def test_too_few_probe_updates_end_the_run_after_the_last_checkpoint(self, tmp_path: Path) -> None:
         experiment = prepared(ASKING, "runtime.failure_policy=drop", "runtime.min_clients=2")
-        with pytest.raises(RoundError, match=r"round 2 has 1 updates, runtime\.min_clients=2: client 4"):
+        with pytest.raises(RoundError, match=r"runtime\.min_clients=2: client 4") as caught:
             drive(experiment, tmp_path, executor=Flaky(experiment, {(2, 0): 1}))
+        assert (caught.value.round_idx, caught.value.num_updates) == (2, 1)
         assert len(metrics(tmp_path)) == 2
 
-    def test_a_method_that_plans_probes_must_answer_them(self) -> None:
+    def test_method_with_probes_needs_on_probe(self) -> None:
         experiment = prepared("training.rounds=1")
-        state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+        state = initial_state(experiment)
         broadcast = Broadcast.of(experiment, state)
         request = broadcast.request(ClientTask(round_idx=0, position=0, client_id=0, kind="probe"), None)
         failure = ClientRunner(experiment).run(request.task, broadcast.message.buffer, request.unicast, None)
         assert isinstance(failure, ClientFailure)
         assert failure.stage == "probe"
-        assert failure.cause == "NotImplementedError: FedAvg plans probes without an on_probe"
+        assert failure.cause.startswith("NotImplementedError: FedAvg ")
+        assert "on_probe" in failure.cause
 
 
 class TestUnicast:
@@ -170,7 +173,7 @@ class TestUnicast:
 
     @pytest.mark.parametrize(("dtype", "value_bytes"), [("float32", 4), ("float16", 2)])
     @pytest.mark.parametrize("renew_every", [100, 2, 1])
-    def test_a_mask_is_charged_when_the_client_does_not_hold_it(
+    def test_unicast_mask_is_billed_only_to_clients_without_it(
         self, tmp_path: Path, renew_every: int, dtype: str, value_bytes: int
     ) -> None:
         experiment = prepared(
@@ -191,7 +194,7 @@ class TestUnicast:
         assert committed(experiment, tmp_path).shared_masks == {}
 
     @pytest.mark.parametrize("dtype", ["float32", "float16"])
-    def test_a_client_starts_from_its_part_as_it_arrived(self, tmp_path: Path, dtype: str) -> None:
+    def test_client_starts_from_its_unicast(self, tmp_path: Path, dtype: str) -> None:
         experiment = prepared(TAILORED, f"wire.value_dtype={dtype}", "training.rounds=1")
         drive(experiment, tmp_path)
         start = torch.from_numpy(experiment.initial.copy())
@@ -234,8 +237,8 @@ class TestUnicast:
             other = (start.double() + from_unrounded / num_images).float()
             assert not torch.allclose(found, other, rtol=0, atol=1e-5)
 
-    def test_a_client_that_failed_does_not_hold_the_mask(self, tmp_path: Path) -> None:
-        """What it was sent the first time is lost with it; the second time it is charged again."""
+    def test_failed_client_is_billed_again_for_the_mask(self, tmp_path: Path) -> None:
+        """The failed task loses the mask, so the client is billed again in its next round."""
         experiment = prepared(
             TAILORED,
             "runtime.failure_policy=drop",
@@ -259,12 +262,12 @@ class TestWithoutAModel:
         experiment = prepared("algorithm.name=tests.support.methods:Voting", "training.rounds=3")
         return experiment, drive(experiment, tmp_path)
 
-    def test_the_server_keeps_its_values(self, tmp_path: Path) -> None:
+    def test_server_keeps_its_values(self, tmp_path: Path) -> None:
         experiment, driver = self._voted(tmp_path)
         assert driver.params_sha256() == params_sha256(experiment.initial)
         assert {m["eval/accuracy"] for m in metrics(tmp_path)} == {metrics(tmp_path)[0]["eval/accuracy"]}
 
-    def test_what_they_send_is_averaged_by_samples(self, tmp_path: Path) -> None:
+    def test_items_are_averaged_by_samples(self, tmp_path: Path) -> None:
         experiment, _ = self._voted(tmp_path)
         clients = cohort(experiment, 2)
         sizes = [len(experiment.partition.train[k]) for k in clients]
@@ -280,7 +283,7 @@ class TestWithoutAModel:
             sum(n * k for n, k in zip(sizes, clients, strict=True)) / total, rel=1e-12
         )
 
-    def test_their_bytes_are_those_of_the_items(self, tmp_path: Path) -> None:
+    def test_upload_bytes_are_the_bytes_of_the_items(self, tmp_path: Path) -> None:
         self._voted(tmp_path)
         assert {e["upload_bytes"] for e in events(tmp_path)} == {12 + (16 + 8 + 1) + (16 + 4 + 8)}
         assert {e["download_bytes"] for e in events(tmp_path)} == {HEADERS + 4 * SIZE}

@@ -15,7 +15,7 @@ from tests.support.timing import (
     with_durations,
 )
 
-#: the options of a mode, and what becomes of some of its updates
+#: the options of a mode, and an outcome that some of its updates have
 MODES = {
     "synchronous": ((), {"used", "vanished"}),
     "losses first": (("selection.kind=power_of_choice",), {"used", "vanished"}),
@@ -49,7 +49,7 @@ def _experiment(mode: str) -> Experiment:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_event_log_adds_up_to_the_round_metrics(tmp_path: Path, mode: str) -> None:
+def test_event_log_sums_to_the_round_metrics(tmp_path: Path, mode: str) -> None:
     experiment = _experiment(mode)
     drive(experiment, tmp_path)
     rows, log = metrics(tmp_path), events(tmp_path)

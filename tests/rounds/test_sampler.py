@@ -21,7 +21,7 @@ class TestUniform:
         assert CohortSampler(experiment).cohort(5) == tuple(expected)
         assert {type(k) for k in CohortSampler(experiment).cohort(5)} == {int}
 
-    def test_rounds_and_parts_of_them_differ_and_nothing_else_does(self) -> None:
+    def test_cohort_depends_only_on_round_and_part(self) -> None:
         experiment = prepared("fleet.num_clients=60")
         cohorts = [
             CohortSampler(experiment).cohort(round_idx, part=part) for round_idx in (0, 1) for part in (0, 1)
@@ -31,7 +31,7 @@ class TestUniform:
         again = [selector.cohort(round_idx, part=part) for round_idx in (1, 0) for part in (1, 0)]
         assert again == cohorts[::-1]
 
-    def test_with_replacement_a_client_may_come_twice(self) -> None:
+    def test_with_replacement_a_client_can_be_sampled_twice(self) -> None:
         selector = CohortSampler(prepared("training.with_replacement=true", "training.clients_per_round=9"))
         assert len(selector.cohort(0)) == 9
 
@@ -60,7 +60,7 @@ def test_over_selection_enlarges_the_cohort(
 
 
 def test_clients_are_sampled_in_proportion_to_their_samples() -> None:
-    """The first of each draw is client k with probability n_k / n: within five standard deviations."""
+    """The first sampled client is client k with probability n_k / n, within five standard deviations."""
     experiment = prepared("selection.kind=samples")
     sizes = experiment.partition.train.sizes()
     selector, num_rounds = CohortSampler(experiment), 3000
@@ -76,7 +76,7 @@ class TestAvailable:
     """The policy prefers clients that stay available longest."""
 
     def test_cohort_is_ordered_by_remaining_availability(self) -> None:
-        """With as many candidates as clients, chance only decides between those that stay equally long."""
+        """With as many candidates as clients, only clients with equal availability are ordered at random."""
         experiment = with_availability(
             prepared("selection.kind=available", "selection.candidates=6"),
             [[(0, 50)], [(0, 10)], [(0, 90)], [(5, 999)], [(0, 70)], [(0, 60)]],
@@ -100,7 +100,7 @@ class TestAvailable:
 
 
 class TestPowerOfChoice:
-    """Candidates are sampled by samples; those with the largest losses train."""
+    """Candidates are sampled by their number of samples; the candidates with the largest losses train."""
 
     def test_candidates_are_twice_the_cohort_or_as_configured(self) -> None:
         base = ("selection.kind=power_of_choice", "fleet.num_clients=12")
@@ -146,7 +146,7 @@ class TestWaiting:
     """A round without an available client waits."""
 
     def test_clock_advances_by_the_poll_interval(self) -> None:
-        """Client 1 comes at 130 s: the third check after 7 s finds it. Client 0 is available by then, but busy."""
+        """Client 1 becomes available at 130 s; the third check after 7 s finds it. Client 0 is available, but busy."""
         experiment = with_availability(
             prepared("fleet.num_clients=2", "training.clients_per_round=2"), [[(0, 999)], [(130, 999)]]
         )
@@ -160,7 +160,7 @@ class TestWaiting:
         cohort, now_s = CohortSampler(experiment).wait_for_cohort(2, 7.25)
         assert (cohort, now_s) == (CohortSampler(experiment).cohort(2), 7.25)
 
-    def test_cohort_may_be_smaller_than_configured(self) -> None:
+    def test_cohort_can_be_smaller_than_configured(self) -> None:
         experiment = with_availability(prepared(), [[(0, 9)], [], [(0, 9)], [], [], []])
         cohort, now_s = CohortSampler(experiment).wait_for_cohort(0, 1.0)
         assert (set(cohort), now_s) == ({0, 2}, 1.0)
@@ -170,7 +170,6 @@ class TestWaiting:
             prepared("fleet.num_clients=2", "training.clients_per_round=1"), [[(0, 9)], [(0, 7 * 86400)]]
         )
         assert CohortSampler(experiment).wait_for_cohort(0, 9.0) == ((1,), 9.0)
-        with pytest.raises(
-            RoundError, match=r"^round 3: no client was available for a week of emulated time$"
-        ):
+        with pytest.raises(RoundError, match="a week") as caught:
             CohortSampler(experiment).wait_for_cohort(3, 9.0, {1: inf})
+        assert caught.value.round_idx == 3

@@ -1,6 +1,5 @@
 """The folder of a new run, its verification when the run is resumed, and its description for trackers."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from orchestrator.runtime.run_folder import (
     public_params,
     run_info,
     tracking_uri,
-    unique_name,
     verify_run,
 )
 from tests.support.runs import prepared
@@ -26,12 +24,6 @@ OVERRIDES = ("model.name=mlp",)
 
 def _config(*overrides: str) -> ExperimentConfig:
     return ExperimentConfig.parse(apply_overrides({}, overrides))
-
-
-def test_unique_name_starts_with_the_stem() -> None:
-    names = {unique_name("feddst") for _ in range(20)}
-    assert len(names) > 15
-    assert all(re.fullmatch(r"feddst-\d{8}-\d{6}-[0-9a-f]{4}", name) for name in names)
 
 
 class TestBeginRun:

@@ -1,4 +1,4 @@
-"""Sessions in this process: what a resumed run allows, and what Ctrl-C does."""
+"""Sessions in this process: changes that a resumed run allows, and the effect of Ctrl-C."""
 
 import json
 import shutil

@@ -56,7 +56,7 @@ def overrides(storage: Path, method: str, seed: int) -> list[str]:
 
 
 class SoakedRun:
-    """One run, whose command is resumed each time that it is killed."""
+    """One run; the test resumes its command after each kill."""
 
     def __init__(self, storage: Path, keys: list[str], address: str) -> None:
         self._address, self._before = address, set(storage.glob("*/run.json"))

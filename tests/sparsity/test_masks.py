@@ -11,6 +11,7 @@ from orchestrator.models.parameters import ParameterLayout
 from orchestrator.sparsity.allocation import allocate
 from orchestrator.sparsity.masks import (
     magnitude_mask,
+    mask_digest,
     mask_distance,
     prune_share,
     random_mask,
@@ -140,3 +141,21 @@ def test_mask_with_an_empty_layer_is_rejected() -> None:
     with pytest.raises(ConfigError, match=r"6 weights of layer 1\.weight") as caught:
         reject_empty_layers(LAYOUT, mask, 0.5)
     assert (caught.value.field, caught.value.value) == ("sparsity.level", 0.5)
+
+
+class TestMaskDigest:
+    """The digest of a mask."""
+
+    def test_digest_depends_only_on_the_entries(self) -> None:
+        mask = torch.tensor([True, False, True, True, False, False, False, True, True])
+        assert mask_digest(mask) == mask_digest(mask.clone())
+        wide = torch.zeros(18, dtype=torch.bool)
+        wide[::2] = mask
+        assert mask_digest(wide[::2]) == mask_digest(mask)
+
+    @pytest.mark.parametrize("entry", range(9))
+    def test_digest_differs_when_one_entry_differs(self, entry: int) -> None:
+        mask = torch.tensor([True, False, True, True, False, False, False, True, True])
+        other = mask.clone()
+        other[entry] = ~other[entry]
+        assert mask_digest(mask) != mask_digest(other)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import WireError
 from orchestrator.sparsity.payload import Bits, Bool, Dense, Masked, Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode, section_bytes
+from tests.support.masks import mask_of
 
 
 def sealed(body: bytes) -> bytes:
@@ -35,12 +36,6 @@ def header(
 
 def message(*headers: bytes, sections: bytes = b"", dtype: int = 0, reserved: int = 0) -> bytes:
     return sealed(struct.pack("<HBB", len(headers), dtype, reserved) + b"".join(headers) + sections)
-
-
-def mask_of(width: int, *true: int) -> Bool:
-    mask = np.zeros(width, np.bool_)
-    mask[list(true)] = True
-    return mask
 
 
 SPARSE = mask_of(40, 2, 30)

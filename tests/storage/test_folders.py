@@ -2,11 +2,18 @@
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from orchestrator.storage.folders import is_either, is_run, is_sweep
+from orchestrator.storage.folders import is_either, is_run, is_sweep, unique_name
+
+
+def test_unique_name_starts_with_the_stem() -> None:
+    names = {unique_name("feddst") for _ in range(20)}
+    assert len(names) > 15
+    assert all(re.fullmatch(r"feddst-\d{8}-\d{6}-[0-9a-f]{4}", name) for name in names)
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ class WritesIntoTheClientState(Algorithm[ServerState, Tensor]):
 
 
 class Masked(Algorithm[ServerState, None]):
-    """A correct method, which keeps the last half of each layer. Base class of three broken methods."""
+    """A correct method, which keeps the last half of each layer. Base class of four broken methods."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(aggregation="covmean", default_density=0.5)
 
@@ -174,6 +174,17 @@ class SharesAcrossRuns(Algorithm[ServerState, None]):
     def grad_hook(self, run: Run) -> None:
         self.num_steps[0] += 1
         run.grad.mul_(1.0 + 1e-3 * self.num_steps[0])
+
+
+class SendsAnotherMask(Masked):
+    """Declares that it keeps the received mask, but sends the first half of each layer."""
+
+    def after_train(self, run: Run) -> None:
+        assert run.mask is not None
+        mask = run.mask.clone()
+        for segment in self.setting.layout.maskable:
+            mask[segment.slice] = ~mask[segment.slice]
+        run.set_mask(mask)
 
 
 class ForgetsItsTemplate(Algorithm[ServerState, None]):

@@ -3,18 +3,17 @@
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.command_process import descendants
+from tests.support.command_process import kill_tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +32,7 @@ class HeadProcess:
 
     def kill(self) -> None:
         """Send SIGKILL to the head and to all its descendants."""
-        for pid in reversed(descendants(self.process.pid)):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill_tree(self.process.pid)
         self.process.wait()
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import psutil
 
@@ -43,11 +44,14 @@ class CommandProcess:
 
     def kill(self) -> None:
         """Send SIGKILL to the process and to all its descendants."""
-        for pid in descendants(self.process.pid):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        kill_tree(self.process.pid)
+
+
+def kill_tree(pid: int) -> None:
+    """Send SIGKILL to a process and to all processes below it."""
+    for each in descendants(pid):
+        with suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
 
 
 def descendants(pid: int) -> list[int]:

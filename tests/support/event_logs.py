@@ -1,6 +1,7 @@
 """The logs of a run with two rounds and three clients; the numbers are simple enough for calculations by hand."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -42,12 +43,9 @@ def probe(round_idx: int, position: int, client_id: int, start_s: float = 0.0) -
 
 def training(round_idx: int, position: int, client_id: int, start_s: float = 0.0) -> ClientEvent:
     """Training: 20 / 5 + 300 / 100 + 8 / 2 = 11 s on MIDDLE, 4 + 6 + 8 = 18 s on SLOW, 2 + 1.5 + 2 = 5.5 s on FAST."""
-    return ClientEvent(
-        round_idx=round_idx,
+    return replace(
+        probe(round_idx, position, client_id, start_s),
         kind="train",
-        position=position,
-        client_id=client_id,
-        profile="middle",
         download_bytes=20,
         upload_bytes=8,
         train_flops=300.0,
@@ -55,9 +53,7 @@ def training(round_idx: int, position: int, client_id: int, start_s: float = 0.0
         download_s=4.0,
         compute_s=3.0,
         upload_s=4.0,
-        num_examples=5,
         train_loss=0.5,
-        start_s=start_s,
     )
 
 

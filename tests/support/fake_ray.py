@@ -1,4 +1,4 @@
-"""Ray as its executor sees it, in one thread and on a clock of its own: actors answer when a test says so."""
+"""A fake of Ray for the executor, in one thread and with its own clock: tests decide when actors answer."""
 
 import heapq
 from collections.abc import Callable, Sequence
@@ -11,11 +11,11 @@ from ray.exceptions import ActorDiedError
 
 
 class Ref:
-    """What stands for a result that may not be there yet."""
+    """A reference to a result that may not exist yet."""
 
 
 class FakeRay:
-    """`at` says what happens when; waiting lets the clock run up to it. What is in no plan never happens."""
+    """`at` plans events. `wait` advances the clock to the next event; other events never happen."""
 
     exceptions, ObjectRef = ray.exceptions, ray.ObjectRef
 
@@ -29,7 +29,7 @@ class FakeRay:
         self._order = count()
 
     def at(self, now_s: float, event: Callable[[], object]) -> None:
-        """Something that happens at that time."""
+        """Plan an event for this time."""
         heapq.heappush(self._plan, (now_s, next(self._order), event))
 
     def put(self, value: object) -> Ref:
@@ -43,7 +43,7 @@ class FakeRay:
         until_s = inf if timeout is None else self.now_s + timeout
         while sum(ref in self.results for ref in refs) < num_returns:
             if not self._plan or self._plan[0][0] > until_s:
-                assert until_s < inf, "it waits for ever: nothing is going to happen any more"
+                assert until_s < inf, "wait never returns, because no event is planned"
                 self.now_s = until_s
                 break
             self.now_s, _, event = heapq.heappop(self._plan)
@@ -59,7 +59,7 @@ class FakeRay:
         return result
 
     def kill(self, actor: "FakeActor", no_restart: bool = True) -> None:
-        assert not no_restart, "a client actor that is killed for its task comes back"
+        assert not no_restart, "Ray must restart a client actor that is killed because of its task"
         self.killed.append(actor.name)
         actor.die()
 
@@ -68,7 +68,7 @@ class FakeRay:
 
 
 class FakeMethod:
-    """A method of an actor, and how it is called."""
+    """A method of an actor, with Ray's way to call it."""
 
     def __init__(self, call: Callable[..., Ref]) -> None:
         self._call = call
@@ -81,7 +81,7 @@ class FakeMethod:
 
 
 class FakeActor:
-    """`at_work` are the tasks that it was given and has not finished, as client ids, oldest first."""
+    """`at_work` contains the client ids of the unfinished tasks, oldest first."""
 
     def __init__(self, fake: FakeRay, name: str) -> None:
         self.name, self._ray = name, fake
@@ -95,27 +95,27 @@ class FakeActor:
         return [client_id for _, client_id in self._tasks]
 
     def finish(self) -> None:
-        """Its oldest task ends well."""
+        """Complete the oldest task."""
         ref, client_id = self._tasks.pop(0)
         self._ray.results[ref] = f"client {client_id} by {self.name}"
 
     def raise_out(self, error: Exception) -> None:
-        """Its oldest task ends in an error of Ray's that says nothing of the actor."""
+        """Let the oldest task fail with an error of Ray that is not about the actor."""
         self._ray.results[self._tasks.pop(0)[0]] = error
 
     def vanish(self) -> None:
-        """It is not there any more, and nothing of what it was asked ends."""
+        """Lose the actor without notice: its tasks neither complete nor fail."""
         self.is_there = False
 
     def die(self) -> None:
-        """It is not there any more, and Ray knows."""
+        """Lose the actor, and let its tasks fail."""
         self.vanish()
         for ref, _ in self._tasks:
             self._ray.results[ref] = ActorDiedError()
         self._tasks.clear()
 
     def come_back(self) -> None:
-        """It is there again, restarted or within reach; a task that was cancelled meanwhile does not begin."""
+        """Let the actor answer again, restarted or reconnected; it does not start cancelled tasks."""
         self.is_there = True
         self._tasks = [task for task in self._tasks if task[0] not in self._ray.cancelled]
         for ref in self._asked:
@@ -123,7 +123,7 @@ class FakeActor:
         self._asked.clear()
 
     def end(self) -> None:
-        """Ray does not restart it."""
+        """Let Ray give up the restart of the actor."""
         for ref in self._asked:
             self._ray.results[ref] = ActorDiedError()
         self._asked.clear()

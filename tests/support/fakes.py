@@ -1,4 +1,4 @@
-"""Stand-ins that tests share: data made of numbers, and one client's task in hand."""
+"""Fakes that tests share: data from tensors, and one client's task."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -28,7 +28,7 @@ from orchestrator.sparsity.payload import Payload
 
 
 def experiment(options: Mapping[str, object] | None = None) -> Experiment:
-    """The contract's `BASE` with dotted keys changed; made once for each set of options."""
+    """The experiment of the contract with changed dotted keys, from a cache."""
     return prepared(tuple(f"{key}={value}" for key, value in sorted((options or {}).items())))
 
 
@@ -46,7 +46,7 @@ def normalised_net(input_shape: InputShape, num_classes: int) -> nn.Module:
 
 
 class TensorData:
-    """Training images from tensors, in an order drawn anew for each epoch unless `shuffled` is False."""
+    """Training samples from tensors, in a new random order for each epoch unless `shuffled` is False."""
 
     def __init__(self, images: Tensor, labels: Tensor, *, shuffled: bool = True) -> None:
         self.images, self.labels, self.shuffled = images, labels, shuffled
@@ -69,7 +69,7 @@ def random_data(num_images: int, shape: InputShape, num_classes: int, seed: int 
     return TensorData(images, torch.from_numpy(rng.integers(0, num_classes, num_images)))
 
 
-#: what stands for a device where a test cares for none
+#: the device of tests that do not depend on the device
 DEVICE = DeviceProfile(name="default", flops_per_s=10e9, uplink_bytes_per_s=1e6, downlink_bytes_per_s=5e6)
 
 
@@ -100,9 +100,9 @@ def make_setting(
     profiles: tuple[DeviceProfile, ...] = (DEVICE,),
     units: tuple[UnitGroup, ...] = (),
 ) -> Setting:
-    """The surroundings of a run with this model; `training` and `sparsity` are config options.
+    """The setting of a run with this model; `training` and `sparsity` are config options.
 
-    The clients take the profiles in turn.
+    Clients have the profiles in turn.
     """
     options = {"clients_per_round": min(5, num_clients), **(training or {})}
     return Setting(
@@ -119,7 +119,7 @@ def make_setting(
 
 
 class OneClient:
-    """A Host for one client, with the model and the samples that a test hands it."""
+    """A ClientEnvironment for one client, with the test's model and samples."""
 
     def __init__(
         self,
@@ -131,15 +131,15 @@ class OneClient:
         self.full, self._data, self._units, self._validation = flat, data, units, validation
 
     def submodel(self, num_kept: Mapping[str, int]) -> FlatModule:
-        """See Host."""
+        """See ClientEnvironment."""
         return FlatModule(shrink(self.full.module, self._units, num_kept))
 
     def training_data(self, client_id: int) -> TensorData:
-        """See Host."""
+        """See ClientEnvironment."""
         return self._data
 
     def validation_batch(self, client_id: int) -> Batch:
-        """See Host."""
+        """See ClientEnvironment."""
         kept = self._validation
         if kept is None:
             return self._data.images[:0], self._data.labels[:0]
@@ -171,14 +171,14 @@ def make_run(
 
 
 def seeded(build: Callable[[], nn.Module], seed: int = 0) -> FlatModule:
-    """A model with the initial weights of that torch seed; the global generator is left as it was."""
+    """A model with the initial weights of this torch seed; torch's global generator does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return FlatModule(build())
 
 
 def assert_same_params(left: list[RecordedRound], right: list[RecordedRound]) -> None:
-    """After each round the parameters agree bit for bit."""
+    """Check that the parameters after each round are equal bit for bit."""
     assert len(left) == len(right)
     for a, b in zip(left, right, strict=True):
         assert torch.equal(a.after.params, b.after.params), f"round {a.round_idx} differs"

@@ -1,10 +1,10 @@
-"""One client of FedLPS in hand, with a net small enough to be computed beside it."""
+"""One client of FedLPS, with a net that is small enough for calculations by hand."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from algorithms.fedlps import FedLPS, FedLPSConfig, FedLPSTask
 from orchestrator.contract.checked_run import CheckedRun
@@ -17,16 +17,12 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.nets import hidden_mlp as net
 
 SHAPE = (1, 3, 3)
 NUM_IMAGES = 12
 #: entries of each part of the flat vector: 55 in all, 36 + 12 = 48 MACs, with two units 18 + 6 = 24
 PARTS = (36, 4, 12, 3)
-
-
-def net() -> nn.Module:
-    """9 inputs, 4 hidden units (the group "1"), 3 classes."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.ReLU(), nn.Linear(4, 3))
 
 
 class Client:

@@ -1,13 +1,21 @@
-"""Gives an experiment the devices that a test defines."""
+"""Device profiles, and experiments with the devices that a test defines."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.population import Population
 from orchestrator.fleet.profiles import DeviceProfile
 from tests.support.fakes import population_of
+
+
+def profile(name: str, **options: Any) -> DeviceProfile:
+    """A profile with round speeds."""
+    return DeviceProfile(
+        name=name, flops_per_s=1e9, uplink_bytes_per_s=1e6, downlink_bytes_per_s=1e6, **options
+    )
 
 
 def with_profiles(

@@ -1,4 +1,4 @@
-"""Methods that tests name as `tests.support.methods:Class`: one with state everywhere, some that misbehave."""
+"""Methods for tests, named as `tests.support.methods:Class`: methods with much state, and methods that fail."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from orchestrator.sparsity.payload import Bits, Dense, Payload, Scalar
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Memory:
-    """What a client of `Remembering` keeps: float32[D] `drift`, and how often it took part, by round."""
+    """Client state of `Remembering`: float32[D] `drift`, the number of its tasks, and a loss for each round."""
 
     num_tasks: int
     drift: Tensor
@@ -35,7 +35,7 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RememberedState(ServerState):
-    """Server state with a tree below it: float64[D] `mean`, `trace` by name, and `history`."""
+    """A nested server state: float64[D] `mean`, `trace` by name, and `history`."""
 
     mean: Tensor
     trace: dict[str, Tensor]
@@ -44,7 +44,7 @@ class RememberedState(ServerState):
 
 @final
 class Remembering(Algorithm[RememberedState, Memory]):
-    """Every result depends on what server and clients remembered; the mask is new in rounds 2, 4, ..."""
+    """Every result depends on the states of server and clients; the mask changes in rounds 2, 4, ..."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(aggregation="covmean", default_density=0.5)
 
@@ -90,18 +90,18 @@ class Remembering(Algorithm[RememberedState, Memory]):
 
 
 class MisbehavingConfig(AlgorithmConfig):
-    """Who misbehaves, where."""
+    """The client that misbehaves, and the hook in which it does."""
 
     hook: Literal[
         "load", "on_train_start", "grad_hook", "on_batch", "on_epoch", "after_train", "pack", "encode"
-    ] = Field("grad_hook", description="the hook that goes wrong")
-    client_id: int = Field(-1, description="the client in which it does; -1: none")
-    kind: Literal["raise", "nan"] = Field("raise", description="an error, or parameters that are no numbers")
+    ] = Field("grad_hook", description="the hook that fails")
+    client_id: int = Field(-1, description="the client whose hook fails; -1: none")
+    kind: Literal["raise", "nan"] = Field("raise", description="an error, or parameters with NaN")
 
 
 @final
 class Misbehaving(Algorithm[ServerState, None]):
-    """FedAvg, but one client raises in a hook, or trains to NaN."""
+    """FedAvg in which one client raises an error in a hook, or trains to NaN."""
 
     Config: ClassVar[type[AlgorithmConfig]] = MisbehavingConfig
     config: MisbehavingConfig
@@ -141,7 +141,7 @@ class Misbehaving(Algorithm[ServerState, None]):
 
 @final
 class Recording(Algorithm[ServerState, Any]):
-    """FedAvg whose clients keep what they received: float32[D] start and bool[D] mask."""
+    """FedAvg whose clients keep the received model: float32[D] start and bool[D] mask."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(aggregation="covmean", default_density=1.0)
 
@@ -162,7 +162,7 @@ class Recording(Algorithm[ServerState, Any]):
 
 @final
 class Sharing(Algorithm[ServerState, Any]):
-    """FedAvg whose clients, and whose server, keep one tensor in several places."""
+    """FedAvg whose clients and server keep one tensor in several places of their state."""
 
     def init(self, params: Tensor) -> ServerState:
         return TwinState(params=params, twin=params, views=(params[:5], params[3:9]))
@@ -180,7 +180,7 @@ class Sharing(Algorithm[ServerState, Any]):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TwinState(ServerState):
-    """Server state in which one piece of memory appears four times."""
+    """A server state that contains the same memory four times."""
 
     twin: Tensor
     views: tuple[Tensor, Tensor]
@@ -188,7 +188,7 @@ class TwinState(ServerState):
 
 @final
 class Exploding(Algorithm[ServerState, None]):
-    """FedAvg whose server leaves the range of float16 in round 1."""
+    """FedAvg whose parameters exceed the range of float16 after round 1."""
 
     def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
         scale = 1e9 if round_idx == 1 else 1.0
@@ -197,7 +197,7 @@ class Exploding(Algorithm[ServerState, None]):
 
 @final
 class Drawing(Algorithm[ServerState, Any]):
-    """FedAvg whose clients keep three numbers of torch's own generator."""
+    """FedAvg whose clients keep three numbers of torch's global generator."""
 
     def init_client(self, client_id: int) -> Any:
         return {}
@@ -208,14 +208,14 @@ class Drawing(Algorithm[ServerState, Any]):
 
 @final
 class Moving(Algorithm[ServerState, None]):
-    """The mean of the clients' changes, each from what it started from."""
+    """The mean of the clients' changes from the models that they received."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(aggregation="dmean")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answered:
-    """How often a client of `Asking` was asked, and the float32[D] model that it last trained from."""
+    """The number of probes of a client of `Asking`, and the float32[D] model from which it last trained."""
 
     num_answers: int
     start: Tensor
@@ -223,7 +223,7 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AskedState(ServerState):
-    """The rounds that have had their probe, and the float64 means of what the clients last answered."""
+    """The number of rounds with a finished probe, and the float64 means of the last answers."""
 
     num_probed: int
     images: Tensor
@@ -231,7 +231,7 @@ class AskedState(ServerState):
 
 @final
 class Asking(Algorithm[AskedState, Answered]):
-    """Before each even round clients 4 and 1 answer with their gradient, of which the server takes a step."""
+    """Before each even round, clients 4 and 1 are probed for their gradient, and the server takes a step."""
 
     def init(self, params: Tensor) -> AskedState:
         return AskedState(params=params, num_probed=0, images=torch.zeros((), dtype=torch.float64))
@@ -269,14 +269,14 @@ class Asking(Algorithm[AskedState, Answered]):
 
 
 class TailoredConfig(AlgorithmConfig):
-    """When the masks change."""
+    """The period of the masks."""
 
     renew_every: int = Field(100, ge=1, description="rounds for which a client keeps its mask")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tailor:
-    """What a client of `Tailored` holds: the bool[D] mask that it was sent last, if any, and that model."""
+    """Client state of `Tailored`: whether it has a mask, its last bool[D] mask, and its last model."""
 
     holds: bool
     mask: Tensor
@@ -285,7 +285,7 @@ class Tailor:
 
 @final
 class Tailored(Algorithm[ServerState, Tailor]):
-    """Nothing for all; each client gets its own half of the weights, and the mean is of the changes."""
+    """Each client gets its own half of the weights by unicast. The server adds the mean of the changes."""
 
     Config: ClassVar[type[AlgorithmConfig]] = TailoredConfig
     config: TailoredConfig
@@ -318,7 +318,7 @@ class Tailored(Algorithm[ServerState, Tailor]):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VotedState(ServerState):
-    """The float64 means of what the clients of `Voting` sent last."""
+    """The float64 means of the items that the clients of `Voting` sent last."""
 
     votes: Tensor
     ids: Tensor
@@ -326,7 +326,7 @@ class VotedState(ServerState):
 
 @final
 class Voting(Algorithm[VotedState, None]):
-    """Clients train, and send three bits and their number instead of a model."""
+    """Clients train, and send three bits and their id instead of a model."""
 
     def init(self, params: Tensor) -> VotedState:
         zero = torch.zeros((), dtype=torch.float64)
@@ -349,9 +349,9 @@ class Voting(Algorithm[VotedState, None]):
 
 @final
 class Stubborn(Algorithm[ServerState, int]):
-    """A client says one class to whatever it sees: its number, and one more for each time it took part.
+    """A client predicts one class for every sample: its number plus the number of its tasks.
 
-    Its accuracy is the share of that class, so that every score can be counted. What it trains is the same.
+    Its accuracy is the share of this class, so that tests can count every score. It uploads the same model.
     """
 
     traits: ClassVar[Traits] = Traits(personal=True)
@@ -374,7 +374,7 @@ class Stubborn(Algorithm[ServerState, int]):
 
 @final
 class Prompted(Algorithm[AskedState, int]):
-    """`Stubborn`, with a probe of client 39 before each round, after which it says the next class."""
+    """`Stubborn` with a probe of client 39 before each round, after which this client predicts the next class."""
 
     traits: ClassVar[Traits] = Traits(personal=True)
 
@@ -404,3 +404,11 @@ class Prompted(Algorithm[AskedState, int]):
         values = torch.zeros(self.setting.layout.size)
         values[values.numel() - 10 + (run.task.client_id + run.state) % 10] = 1.0
         run.load(values, None)
+
+
+@final
+class PlainMean(Algorithm[ServerState, None]):
+    """FedAvg whose clients count equally."""
+
+    def weight(self, num_examples: int) -> float:
+        return 1.0

@@ -1,10 +1,8 @@
 """A Ray cluster with several nodes; `ray start` starts each node on its own machine if namespaces are allowed."""
 
 import json
-import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, final
 
-from tests.support.command_process import descendants
+from tests.support.command_process import descendants, kill_tree
 from tests.support.multinode_machines import Machine, SameMachine, machines
 
 #: output of `ray start` after a node is up
@@ -67,11 +65,7 @@ class NodeCommand:
 
     def kill(self) -> None:
         """Send SIGKILL to the process and to all its descendants."""
-        for pid in descendants(self.process.pid):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        kill_tree(self.process.pid)
         self.process.wait()
 
 

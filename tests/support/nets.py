@@ -1,4 +1,4 @@
-"""A small residual model and a small recurrent model; tests name them as `tests.support.nets:function`."""
+"""Small models: two that tests name as `tests.support.nets:function`, and three for unit tests of methods."""
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,21 @@ def residual(input_shape: InputShape, num_classes: int) -> nn.Module:
 def row_lstm(input_shape: InputShape, num_classes: int) -> nn.Module:
     """An LSTM of 8 units that reads an image row by row."""
     return RowLSTM(input_shape[2], num_classes)
+
+
+def hidden_mlp() -> nn.Module:
+    """9 inputs, 4 hidden units and 3 classes: weights 0-35, biases 36-39, weights 40-51, biases 52-54."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.ReLU(), nn.Linear(4, 3))
+
+
+def batch_norm_mlp() -> nn.Module:
+    """9 inputs, 4 hidden units with batch norm and 3 classes: 63 parameters and 8 running statistics."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+
+
+def small_cnn() -> nn.Module:
+    """36 and 216 weights, at entries 0-35 and 40-255 of the flat vector; uniform level .5 keeps 18 and 108."""
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 6))
 
 
 class Residual(nn.Module):

@@ -1,4 +1,4 @@
-"""Runs of a few rounds in this process, for tests that look at what they leave behind."""
+"""Runs of a few rounds in this process, and helpers that read their folders."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,10 +33,10 @@ from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord
 from tests.support.fakes import cohort
 
-#: what differs between two runs that are the same: the wall clock
+#: metrics that differ between equal runs, because they measure the wall clock
 TIMING = ("time/wall_s", "time/wall_s_total")
 REMEMBERING = "algorithm.name=tests.support.methods:Remembering"
-#: the message to one client of a method that sends none
+#: the encoded unicast of a method without unicasts
 NOTHING = np.empty(0, np.uint8)
 
 
@@ -60,7 +60,7 @@ def fresh(*overrides: str) -> Experiment:
 
 
 class Clock:
-    """Wall-clock seconds that go on by one each time somebody looks."""
+    """Wall-clock seconds that advance by one at each call."""
 
     def __init__(self) -> None:
         self.now_s = 1_000_000.0
@@ -71,7 +71,7 @@ class Clock:
 
 
 def new_driver(experiment: Experiment, folder: Path, executor: Executor | None = None) -> Driver:
-    """A driver for the run in this folder, as a process that starts anew makes it."""
+    """A new driver for the run in this folder, as a new process creates it."""
     return Driver(experiment, executor or InProcessExecutor(experiment), RunStore(folder), now_s=Clock())
 
 
@@ -83,7 +83,7 @@ def drive(
     killed_after: int | None = None,
     stopped_after: int | None = None,
 ) -> Driver:
-    """Run what is left; `killed_after` so many records nothing more happens, `stopped_after` a stop is asked for."""
+    """Run the remaining rounds. Drop the driver after `killed_after` records, or stop it after `stopped_after`."""
     driver = new_driver(experiment, folder, executor)
     for num_records, _ in enumerate(driver.run(), 1):
         if num_records == killed_after:
@@ -94,20 +94,22 @@ def drive(
 
 
 def committed(experiment: Experiment, folder: Path) -> RestoredRun:
-    """What a new process would find: the last commit, with the latest state of every client."""
-    algorithm = experiment.algorithm
-    templates = Templates(
-        server=algorithm.init(torch.from_numpy(experiment.initial.copy())), client=algorithm.init_client(0)
-    )
+    """Restore the last checkpoint, with the latest state of every client."""
+    templates = Templates(server=initial_state(experiment), client=experiment.algorithm.init_client(0))
     commit = CheckpointStore(folder / "commits").restore(templates)
     assert commit is not None
     return commit
 
 
+def initial_state(experiment: Experiment) -> Any:
+    """The server state before the first round."""
+    return experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+
+
 def mean_by_samples(
     experiment: Experiment, params: Tensor, round_idx: int, positions: Sequence[int]
 ) -> Tensor:
-    """float32[D]: FedAvg's next model from the updates at these places of the plan, with plain sums in numpy."""
+    """float32[D]: FedAvg's next model from the updates at these positions of the plan, with plain sums in numpy."""
     state = experiment.algorithm.init(params)
     message = Broadcast.of(experiment, state).message.buffer
     total, num_images = np.zeros(params.numel()), 0
@@ -129,7 +131,7 @@ def comparable(records: Sequence[RoundRecord]) -> list[tuple[int, dict[str, floa
 
 
 class Flaky:
-    """An executor whose clients fail so often, by (round, position), before their task is really done."""
+    """An executor whose tasks fail: `failures` maps (round, position) to the number of failures before success."""
 
     description = "flaky"
 
@@ -169,7 +171,7 @@ class Flaky:
 
 
 class Eager:
-    """An executor that does everything at once when it is handed over, the last job first."""
+    """An executor that runs tasks at their submission, the last task first."""
 
     description = "eager"
 
@@ -193,7 +195,7 @@ class Eager:
 
 
 class Forgetful:
-    """A wrong executor: each client comes to its task as if it had never taken part."""
+    """A wrong executor: it gives each task the initial client state."""
 
     description = "forgetful"
 

@@ -1,4 +1,4 @@
-"""Runs whose devices take so many emulated seconds to train, and what such a run leaves behind."""
+"""Runs on devices with given training times, and helpers that read their logs."""
 
 import json
 from collections.abc import Sequence
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
@@ -31,7 +30,12 @@ from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.sparsity.wire import decode
 from orchestrator.tracking.record import read_records
 from tests.support.fleets import with_population, with_profiles
-from tests.support.runs import comparable, new_driver, prepared
+from tests.support.runs import (
+    comparable,
+    initial_state,
+    new_driver,
+    prepared,
+)
 
 #: a model of 64 x 10 weights and 10 biases, trained in steps of 100 images and scored once
 SMALL = ("model.name=tests.support.models:linear", "training.batch_size=100", "training.eval_every=1000")
@@ -45,7 +49,7 @@ MODEL_BYTES = 12 + 16 + 8 + 4 * SIZE
 
 
 def device(name: str, seconds: float, flops: float, **changes: Any) -> DeviceProfile:
-    """A device that does so many FLOPs in so many seconds, on a line that takes no time."""
+    """A device that needs `seconds` for this number of FLOPs; its transfers need no time."""
     options = {"uplink_bytes_per_s": np.inf, "downlink_bytes_per_s": np.inf, **changes}
     return DeviceProfile(name=name, flops_per_s=flops / seconds, **options)
 
@@ -72,7 +76,7 @@ def with_durations(seconds: Sequence[float], *overrides: str, **changes: Any) ->
 def with_availability(
     experiment: Experiment, intervals: Sequence[Sequence[tuple[float, float]]]
 ) -> Experiment:
-    """Client k is there in `intervals[k]`, emulated seconds since the run began, and never again."""
+    """Client k is available only in `intervals[k]`, in emulated seconds since the start of the run."""
     population, num_clients = experiment.setting.population, len(intervals)
     devices = Devices(
         profile=population.assignment,
@@ -105,8 +109,8 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 
 
 def models_of(experiment: Experiment, folder: Path, executor: Executor | None = None) -> list[Tensor]:
-    """Run to the end; the float32[D] models that the rounds began with, and the last one."""
-    state = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+    """Run to the end; return the float32[D] models before each round, and the last model."""
+    state = initial_state(experiment)
     models = [state.params]
     for record in new_driver(experiment, folder, executor).run():
         file = folder / "commits" / f"server-{record.round_idx:06d}.safetensors"
@@ -117,7 +121,7 @@ def models_of(experiment: Experiment, folder: Path, executor: Executor | None = 
 def trained(
     experiment: Experiment, state: ServerState, round_idx: int, client_id: int, repeat: int = 0
 ) -> ModelValues:
-    """What a stateless client sends that begins with this state, decoded, in full coordinates."""
+    """Return the decoded update, in full coordinates, of a stateless client that starts from this state."""
     broadcast = Broadcast.of(experiment, state)
     job = broadcast.request(
         ClientTask(round_idx=round_idx, position=0, client_id=client_id, repeat=repeat), None
@@ -152,7 +156,7 @@ def assert_same_run(folder: Path, undisturbed: Path) -> None:
 
 
 class Shuffled:
-    """An executor that does all that is waiting, in random order, whenever a result is asked for."""
+    """An executor that runs all waiting tasks in random order when a result is collected."""
 
     description = "shuffled"
 

@@ -1,6 +1,7 @@
 """A sweep's folder: durable lines, their order, run folders, and damaged files."""
 
 import json
+import shutil
 from math import inf
 from pathlib import Path
 
@@ -82,6 +83,11 @@ class TestLines:
         (store.folder / "endings.jsonl").write_text('{"num')
         store.add_ending(ending(trial(4), accuracy=0.5))
         assert list(store.endings()) == [4]
+
+    def test_line_that_cannot_be_written_is_an_error_with_the_file(self, store: SweepStore) -> None:
+        shutil.rmtree(store.folder)
+        with pytest.raises(CheckpointError, match=str(store.folder / "endings.jsonl")):
+            store.add_ending(ending(trial(4), accuracy=0.5))
 
     @pytest.mark.parametrize(("name", "line"), [("trials.jsonl", "nonsense"), ("trials.jsonl", '{"a":1}')])
     def test_error_names_the_line_of_an_invalid_trial(self, store: SweepStore, name: str, line: str) -> None:

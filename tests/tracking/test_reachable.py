@@ -79,7 +79,7 @@ def test_check_reachable_rejects_other_uris(uri: str) -> None:
 
 
 def test_check_reachable_reports_an_invalid_port() -> None:
-    with pytest.raises(TrackingError, match=r"tracking\.uri=http://127\.0\.0\.1:many: "):
+    with pytest.raises(TrackingError, match=r"http://127\.0\.0\.1:many: "):
         check_reachable("http://127.0.0.1:many")
 
 

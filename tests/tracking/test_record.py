@@ -84,7 +84,7 @@ class TestRecordTail:
     def read(self, tail: RecordTail, start: int) -> list[int]:
         return [record.round_idx for record in tail.read(start)]
 
-    def test_it_reads_new_lines(self, tmp_path: Path) -> None:
+    def test_tail_reads_new_lines(self, tmp_path: Path) -> None:
         path = tmp_path / "metrics.jsonl"
         tail = RecordTail(path)
         assert self.read(tail, 0) == []
@@ -96,7 +96,7 @@ class TestRecordTail:
         assert self.read(tail, 4) == []
         assert self.read(tail, 9) == []
 
-    def test_it_does_not_read_earlier_lines_again(self, tmp_path: Path) -> None:
+    def test_tail_reads_each_line_once(self, tmp_path: Path) -> None:
         path = tmp_path / "metrics.jsonl"
         tail = RecordTail(path)
         path.write_text(self.lines(0, 1, 2))
@@ -107,7 +107,7 @@ class TestRecordTail:
         with pytest.raises(CheckpointError, match="line 1"):
             read_records(path)
 
-    def test_it_restarts_when_the_file_has_become_shorter(self, tmp_path: Path) -> None:
+    def test_tail_restarts_when_the_file_is_shorter(self, tmp_path: Path) -> None:
         path = tmp_path / "metrics.jsonl"
         tail = RecordTail(path)
         path.write_text(self.lines(0, 1, 2))
@@ -117,7 +117,7 @@ class TestRecordTail:
         path.write_text(self.lines(0, 1, 5, 6))
         assert self.read(tail, 3) == [6]
 
-    def test_it_names_an_invalid_line(self, tmp_path: Path) -> None:
+    def test_tail_names_an_invalid_line(self, tmp_path: Path) -> None:
         path = tmp_path / "metrics.jsonl"
         path.write_text(self.lines(0, 1) + "nonsense\n")
         with pytest.raises(CheckpointError, match="line 3"):

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from orchestrator.errors import ModelError
-from orchestrator.models.architectures.lstm import char_lstm
 from orchestrator.tracking.served_model import _load_pyfunc
+from tests.support.saved_models import save_char_lstm
 
 FILE = """
 from torch import nn
@@ -101,21 +101,8 @@ def test_predict_returns_the_softmax_with_double_softmax(tmp_path: Path) -> None
 
 
 def test_predict_of_token_ids_matches_the_module(tmp_path: Path) -> None:
-    module = char_lstm((4,), 5).eval()
     folder = tmp_path / "model"
-    folder.mkdir()
-    save_file(dict(module.state_dict()), folder / "model.safetensors")
-    description = {
-        "builder": "char_lstm",
-        "build_seed": 1,
-        "file": None,
-        "input_shape": [4],
-        "num_classes": 5,
-        "double_softmax": False,
-        "mean": [],
-        "std": [],
-    }
-    (folder / "model.json").write_text(json.dumps(description))
+    module = save_char_lstm(folder)
     tokens = np.random.default_rng(0).integers(0, 5, (300, 4))
     model = _load_pyfunc(str(folder))
     scores = model.predict(tokens)

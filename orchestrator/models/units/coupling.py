@@ -29,7 +29,8 @@ _METHOD_REMEDY = "or use a method without submodels"
 def follow_units(module: nn.Module, example: Tensor, couplings: Couplings) -> None:
     """Fill `couplings` from a forward pass of a copy of the module, in evaluation mode on the CPU.
 
-    Raises ModelError for a forward pass that cannot be traced or followed.
+    Raises ModelError for a forward pass that torch.fx cannot trace, and for an operation whose effect on units is
+    unknown.
     """
     copied = replica(module).to("cpu").eval()
     try:
@@ -223,7 +224,7 @@ class _Follower(fx.Interpreter):
             raise ModelError(
                 "model.name",
                 _location(node),
-                "units cannot be followed through this operation",
+                "its effect on channels and neurons is unknown",
                 f"use torch.nn layers and elementwise arithmetic instead, {_METHOD_REMEDY}",
             )
         return None

@@ -17,8 +17,8 @@ def trace_units(module: nn.Module, example: Tensor) -> tuple[UnitGroup, ...]:
     - A forward pass that uses the number of units as a value, as in `x / x.size(1)`, uses the smaller number in a
       submodel.
 
-    Raises ModelError for a forward pass that torch.fx cannot trace, for an operation through which units cannot be
-    followed, and for a model in which no unit can be cut. The error names the layer or operation.
+    Raises ModelError for a forward pass that torch.fx cannot trace, for an operation whose effect on units is unknown,
+    and for a model in which no unit can be cut. The error names the layer or operation.
     """
     from orchestrator.models.units.coupling import follow_units
 

@@ -24,10 +24,10 @@ from orchestrator.runtime.run_folder import (
     public_params,
     run_info,
     tracking_uri,
-    unique_name,
     user_name,
 )
 from orchestrator.runtime.session import check_storage_and_tracking, on_interrupt
+from orchestrator.storage.folders import unique_name
 from orchestrator.storage.lock import new_locked_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary

@@ -8,33 +8,16 @@ import pytest
 from orchestrator.analysis import Comparison, compare
 from orchestrator.analysis.report.charts import (
     MAX_NAMED,
-    Chart,
-    Series,
     curve_charts,
     pareto_chart,
 )
+from tests.support.comparisons import chart, comparison_of_three_methods, series
 from tests.support.run_folders import picked, records, write_run
 
 
 @pytest.fixture
 def comparison(tmp_path: Path) -> Comparison:
-    """Final accuracies and uploads: feddst 0.7 (6 MB) and 0.8 (8 MB), fedavg 0.5 (4 MB), topk 0.6 (9 MB)."""
-    for seed, final in enumerate((0.7, 0.8)):
-        rounds = records(0.4, final, bytes_a_round=1e6 * (3 + seed))
-        write_run(tmp_path / f"feddst-{seed}", method="feddst", seed=seed, rounds=rounds)
-    write_run(tmp_path / "fedavg", rounds=records(0.25, 0.5, bytes_a_round=2e6))
-    write_run(tmp_path / "topk", method="topk", rounds=records(0.25, 0.6, bytes_a_round=4.5e6))
-    return compare(picked(tmp_path))
-
-
-def _series(rank: int = 0, x: tuple[float, ...] = (1.0, 2.0), y: tuple[float, ...] = (0.5, 0.6)) -> Series:
-    return Series(label=f"m{rank}", rank=rank, x=x, y=y, low=(), high=(), rounds=tuple(range(len(x))))
-
-
-def _chart(*drawn: Series, front: tuple[tuple[float, float], ...] | None = None) -> Chart:
-    return Chart(
-        title="t", x_label="x", y_label="y", log_x=False, series=drawn, front=front, note="some are grey"
-    )
+    return comparison_of_three_methods(tmp_path)
 
 
 def test_curves_have_mean_costs_and_intervals(comparison: Comparison) -> None:
@@ -85,9 +68,9 @@ def test_only_the_best_configurations_are_named(comparison: Comparison) -> None:
 
 
 def test_y_axis_is_limited_to_fractions_and_named_intervals() -> None:
-    wide = replace(_series(), low=(-0.5, 0.4), high=(0.6, 1.5))
-    low, high = _chart(wide).y_range
+    wide = replace(series(), low=(-0.5, 0.4), high=(0.6, 1.5))
+    low, high = chart(wide).y_range
     assert (low, high) == (0.0, pytest.approx(1.05))
-    grey = replace(_series(rank=30), low=(-0.5, 0.4), high=(0.6, 1.5))
-    assert _chart(grey).y_range == pytest.approx((0.49, 0.61))
-    assert _chart().y_range[0] < _chart().y_range[1]
+    grey = replace(series(rank=30), low=(-0.5, 0.4), high=(0.6, 1.5))
+    assert chart(grey).y_range == pytest.approx((0.49, 0.61))
+    assert chart().y_range[0] < chart().y_range[1]

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from orchestrator.analysis import CompareOptions, Comparison, compare, terminal_tables
 from orchestrator.analysis.report.tables import main_table
+from tests.support.comparisons import comparison_with_baseline
 from tests.support.run_folders import (
     picked,
-    record,
     records,
     write_run,
 )
@@ -19,15 +19,7 @@ from tests.support.run_folders import (
 
 @pytest.fixture
 def comparison(tmp_path: Path) -> Comparison:
-    """fedavg with seeds 0 and 1; feddst, better and more expensive, with seeds 1 and 2; topk with seed 9."""
-    for seed, final in ((0, 0.50), (1, 0.52)):
-        write_run(tmp_path / f"fedavg-{seed}", seed=seed, rounds=records(0.25, final))
-    for seed, final in ((1, 0.62), (2, 0.64)):
-        rounds = records(0.3, final, bytes_a_round=1e6)
-        write_run(tmp_path / f"feddst-{seed}", method="feddst", seed=seed, rounds=rounds)
-    write_run(tmp_path / "topk-9", method="topk", seed=9, rounds=[record(0, 0.1, personal=0.2)])
-    options = CompareOptions(baseline="fedavg", upload_caps=[1e6], targets=[0.51, 0.6])
-    return compare(picked(tmp_path), options)
+    return comparison_with_baseline(tmp_path)
 
 
 @pytest.mark.parametrize("width", [100, 120])

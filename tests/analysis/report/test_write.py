@@ -6,23 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.analysis import CompareOptions, Comparison, compare, to_json, write_report
+from orchestrator.analysis import Comparison, to_json, write_report
 from orchestrator.errors import RequestError
-from tests.support.run_folders import picked, records, write_run
-
-HOSTILE = '<script>alert("x")</script> & "more"'
+from tests.support.comparisons import HOSTILE, report_with_hostile_name
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, list[Path]]:
-    """Two seeds of a method with a hostile name, and one of fedavg."""
-    storage = tmp_path_factory.mktemp("runs")
-    for seed in range(2):
-        rounds = records(0.25, 0.5 + 0.1 * seed)
-        write_run(storage / f"a{seed}", method=HOSTILE, seed=seed, rounds=rounds)
-    write_run(storage / "b", rounds=records(0.25, 0.5), interrupted=True)
-    comparison = compare(picked(storage), CompareOptions(baseline="fedavg"), [HOSTILE])
-    return comparison, write_report(comparison, storage / "not" / "yet")
+    return report_with_hostile_name(tmp_path_factory.mktemp("runs"))
 
 
 def test_report_folder_has_all_files(report: tuple[Comparison, list[Path]]) -> None:

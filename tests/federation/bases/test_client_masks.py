@@ -1,4 +1,4 @@
-"""Clients with masks of their own: what travels, what it costs, and how the server averages it."""
+"""Methods whose clients have their own masks: bytes of models and masks, and the server's average."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.contract.rounds import RecordedRound, play
-from orchestrator.errors import ConfigError
 from orchestrator.execution.device_environment import DeviceEnvironment
 from orchestrator.federation.bases.client_masks import ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.local.run import LocalRun
 from orchestrator.sparsity.masks import prune_share
 from orchestrator.sparsity.wire import section_bytes
+from tests.support.errors import rejects
 from tests.support.fakes import (
     experiment,
     make_run,
@@ -31,7 +31,7 @@ NUM_BIASES, BITMAP_BYTES = 310, 4225
 
 
 class Halving(ClientMaskAlgorithm[ClientMask]):
-    """Every client halves each layer in its even rounds."""
+    """Every client prunes half of each layer in even rounds."""
 
     capabilities: ClassVar[Capabilities] = replace(ClientMaskAlgorithm.capabilities, default_density=0.5)
 
@@ -53,11 +53,11 @@ def rounds() -> list[RecordedRound]:
 
 
 def nnz(mask: Tensor) -> int:
-    """Kept weights, biases not counted."""
+    """Number of kept weights, without biases."""
     return int(mask.sum()) - NUM_BIASES
 
 
-def test_a_client_receives_the_global_weights_inside_its_mask(rounds: list[RecordedRound]) -> None:
+def test_client_receives_the_global_weights_inside_its_mask(rounds: list[RecordedRound]) -> None:
     masks: dict[int, Tensor] = {}
     sparse = 0
     for played in rounds:
@@ -73,7 +73,7 @@ def test_a_client_receives_the_global_weights_inside_its_mask(rounds: list[Recor
     assert sparse
 
 
-def test_a_mask_costs_bytes_in_the_upload_that_changes_it_and_nowhere_else(
+def test_mask_costs_bytes_only_in_the_upload_that_changes_it(
     rounds: list[RecordedRound],
 ) -> None:
     for played in rounds:
@@ -92,8 +92,8 @@ def test_a_mask_costs_bytes_in_the_upload_that_changes_it_and_nowhere_else(
             assert 0 < sections.mask_bytes <= BITMAP_BYTES if changed else sections.mask_bytes == 0
 
 
-def test_each_weight_is_the_plain_mean_over_the_clients_that_hold_it(rounds: list[RecordedRound]) -> None:
-    """Whatever their numbers of samples; a weight that none holds stays, also in the global model."""
+def test_weight_is_the_plain_mean_over_the_clients_whose_mask_has_it(rounds: list[RecordedRound]) -> None:
+    """Numbers of samples do not matter. A weight in no mask keeps its value."""
     kept_by_nobody = 0
     for played in rounds:
         total, holders = torch.zeros(34_110, dtype=torch.float64), torch.zeros(34_110, dtype=torch.float64)
@@ -109,7 +109,7 @@ def test_each_weight_is_the_plain_mean_over_the_clients_that_hold_it(rounds: lis
     assert kept_by_nobody
 
 
-def test_a_client_uses_the_global_model_inside_its_mask(rounds: list[RecordedRound]) -> None:
+def test_client_uses_the_global_model_inside_its_mask(rounds: list[RecordedRound]) -> None:
     run = experiment(OPTIONS)
     last = rounds[-1]
     flat = DeviceEnvironment(run, torch.device("cpu")).full
@@ -122,14 +122,12 @@ def test_a_client_uses_the_global_model_inside_its_mask(rounds: list[RecordedRou
     )
     run.algorithm.personal(task)
     assert torch.equal(task.values, last.before.params * last.jobs[0].client_state.mask)
-    assert (
-        run.algorithm.has_client_models is False
-    )  # this method does not say in its traits that it is personal
+    assert run.algorithm.has_client_models is False  # the traits of this method are not personal
 
 
-def test_densities_by_layer_are_rejected() -> None:
+def test_explicit_densities_are_rejected() -> None:
     flat = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(9, 2)))
     sparsity = {"allocation": "explicit", "layer_density": {"1.weight": 0.5}}
     setting = make_setting(flat, (1, 3, 3), sparsity=sparsity)
-    with pytest.raises(ConfigError, match=r"sparsity.allocation=.*prune all layers by the same share"):
+    with rejects("sparsity.allocation", "explicit"):
         Halving(Halving.Config(name="halving"), setting)

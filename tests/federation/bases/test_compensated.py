@@ -1,4 +1,4 @@
-"""The Scaler and the masked loss, on one client and at the server."""
+"""The Scaler and the masked loss: one client's training, and the server's average."""
 
 from typing import Any, final
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from orchestrator.contract.checked_run import CheckedRun
-from orchestrator.errors import ConfigError, WireError
+from orchestrator.errors import WireError
 from orchestrator.federation.aggregate import AGGREGATORS, Contribution
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.bases.compensated import CompensatedAlgorithm, CompensatedConfig
@@ -19,6 +19,7 @@ from orchestrator.federation.plan import ClientTask
 from orchestrator.models.units.submodel import KeptUnits, first_units
 from orchestrator.models.units.tracing import trace_units
 from orchestrator.sparsity.payload import Bits, Dense, Payload
+from tests.support.errors import rejects
 from tests.support.fakes import (
     TensorData,
     make_run,
@@ -33,7 +34,7 @@ NUM_CLASSES = 3
 
 @final
 class Prefix(CompensatedAlgorithm):
-    """The first units."""
+    """Keeps the first units."""
 
     def kept(self, task: ClientTask, client_state: ClientRatio) -> KeptUnits:
         return first_units(self.setting.units, self.counts(self.ratio(task, client_state)))
@@ -46,12 +47,12 @@ def net(num_hidden: int = 4) -> nn.Sequential:
     )
 
 
-#: entries of `net` that the first two of its four hidden units own, with the classes' biases
+#: entries of `net` for the first two of its four hidden units, with the classes' biases
 HALF = [*range(8), 16, 17, 20, 21, 24, 25, 28, 29, 32, 33, 34]
 
 
 def prepared(labels: list[int], **options: Any) -> tuple[Prefix, CheckedRun]:
-    """A client with half the units, one batch, and plain SGD at 0.1."""
+    """A client with half of the units, one batch, and plain SGD at 0.1."""
     flat = seeded(net)
     setting = make_setting(
         flat,
@@ -68,7 +69,10 @@ def prepared(labels: list[int], **options: Any) -> tuple[Prefix, CheckedRun]:
 
 
 def one_step(run: CheckedRun, divisor: float, owned: list[bool]) -> Tensor:
-    """float32[19]: plain PyTorch, the activation divided before ReLU, logits of other classes times 0."""
+    """float32[19] after one step in plain PyTorch.
+
+    Activations are divided before ReLU; logits of absent classes are multiplied by 0.
+    """
     model, inputs, labels = net(2), run.data.images, run.data.labels  # type: ignore[attr-defined]
     torch.nn.utils.vector_to_parameters(run.start[HALF], model.parameters())
     hidden = (model[1](inputs.flatten(1)) / divisor).relu()
@@ -90,14 +94,16 @@ def one_step(run: CheckedRun, divisor: float, owned: list[bool]) -> Tensor:
         (True, True, 0.5, [True, False, True]),
     ],
 )
-def test_a_step_by_plain_pytorch(scaler: bool, masked_loss: bool, divisor: float, owned: list[bool]) -> None:
+def test_training_step_equals_plain_pytorch(
+    scaler: bool, masked_loss: bool, divisor: float, owned: list[bool]
+) -> None:
     algorithm, run = prepared([0, 2, 2, 0], scaler=scaler, masked_loss=masked_loss)
     algorithm.client_update(run)
     assert torch.allclose(run.values, one_step(run, divisor, owned), rtol=1e-5, atol=1e-7)
 
 
-def test_rows_of_classes_that_the_client_lacks_are_not_trained() -> None:
-    """In the submodel the rows are 10-11, 12-13, 14-15, their biases 16, 17, 18."""
+def test_classifier_rows_of_absent_classes_are_not_trained() -> None:
+    """In the submodel the rows are 10-11, 12-13 and 14-15. Their biases are 16, 17 and 18."""
     algorithm, run = prepared([0, 2, 2, 0])
     algorithm.client_update(run)
     moved = run.values != run.start[HALF]
@@ -105,7 +111,7 @@ def test_rows_of_classes_that_the_client_lacks_are_not_trained() -> None:
     assert bool(moved[[10, 11, 14, 15, 16, 18]].any())
 
 
-def test_with_all_units_the_scaler_changes_nothing() -> None:
+def test_scaler_of_the_full_model_changes_nothing() -> None:
     found = []
     for scaler in (True, False):
         algorithm, run = prepared([0, 1, 2], ratio=1.0, scaler=scaler)
@@ -114,7 +120,7 @@ def test_with_all_units_the_scaler_changes_nothing() -> None:
     assert torch.equal(*found)
 
 
-def test_a_client_is_scored_with_the_scaler_in_place_and_the_host_keeps_nothing_of_it() -> None:
+def test_scoring_uses_the_scaler_and_leaves_no_hooks_on_the_shared_model() -> None:
     algorithm, run = prepared([0, 1, 2])
     algorithm.personal(run)
     inputs = run.data.images  # type: ignore[attr-defined]
@@ -127,7 +133,7 @@ def test_a_client_is_scored_with_the_scaler_in_place_and_the_host_keeps_nothing_
 
 
 def upload(algorithm: Prefix, value: float, owned: list[bool], ratio: float) -> ModelValues:
-    """What the server makes of an upload of one value throughout."""
+    """The server's view of an upload whose values are all equal."""
     task = ClientTask(round_idx=0, position=0, client_id=0)
     held = type(algorithm)(algorithm.config.model_copy(update={"ratio": ratio}), algorithm.setting)
     size = len(held.index(held.kept(task, ClientRatio())))
@@ -137,10 +143,11 @@ def upload(algorithm: Prefix, value: float, owned: list[bool], ratio: float) -> 
     return model
 
 
-def test_a_classifier_row_counts_from_clients_that_have_the_class() -> None:
-    """Value 2 from a whole model with classes 0 and 1, value 4 from half a model with class 0 alone.
+def test_classifier_row_is_averaged_over_clients_with_its_class() -> None:
+    """The whole model has value 2 and classes 0 and 1.
 
-    Class 0: 3 where both hold it, 2 in the other columns; class 1: 2; class 2 stays at 9.
+    Half a model has value 4 and class 0. Class 0 has mean 3 in the columns of both clients and 2 elsewhere; class
+    1 has 2; class 2 keeps 9.
     """
     algorithm, _ = prepared([0])
     fold = AGGREGATORS[algorithm.capabilities.aggregation]()
@@ -156,7 +163,7 @@ def test_a_classifier_row_counts_from_clients_that_have_the_class() -> None:
     assert after[32:].tolist() == [3.0, 2.0, 9.0]
 
 
-def test_what_does_not_count_is_0_outside_the_mask() -> None:
+def test_classifier_rows_of_absent_classes_are_outside_the_mask() -> None:
     algorithm, _ = prepared([0])
     model = upload(algorithm, 5.0, [False, True, True], 0.5)
     assert model.mask is not None
@@ -165,7 +172,7 @@ def test_what_does_not_count_is_0_outside_the_mask() -> None:
 
 
 @pytest.mark.parametrize(("masked_loss", "names"), [(True, ["theta", "classes"]), (False, ["theta"])])
-def test_the_upload(masked_loss: bool, names: list[str]) -> None:
+def test_upload_has_class_bits_only_with_masked_loss(masked_loss: bool, names: list[str]) -> None:
     algorithm, run = prepared([2, 2, 0], masked_loss=masked_loss)
     payload = algorithm.client_update(run).payload
     assert [item.name for item in payload] == names
@@ -176,19 +183,19 @@ def test_the_upload(masked_loss: bool, names: list[str]) -> None:
         assert item.bits.tolist() == [True, False, True]
 
 
-def test_a_message_about_another_number_of_classes_is_rejected() -> None:
+def test_upload_with_another_number_of_class_bits_is_rejected() -> None:
     algorithm, _ = prepared([0])
-    with pytest.raises(WireError, match="a bit for each of 3 classes, got 2"):
+    with pytest.raises(WireError, match="3 classes, got 2"):
         upload(algorithm, 1.0, [True, False], 0.5)
 
 
-def test_weights() -> None:
+def test_clients_count_equally_or_by_samples() -> None:
     assert [prepared([0])[0].weight(n) for n in (1, 70)] == [1.0, 1.0]
     assert [prepared([0], agg_weight="samples")[0].weight(n) for n in (1, 70)] == [1.0, 70.0]
 
 
-def test_a_model_whose_last_weight_is_no_classifier_needs_the_plain_loss() -> None:
-    """The classifier is made first, so that it comes first in the vector."""
+def test_masked_loss_is_rejected_if_the_last_weight_is_no_classifier() -> None:
+    """The classifier is created first, so that it is first in the vector."""
 
     class Reversed(nn.Module):
         def __init__(self) -> None:
@@ -202,5 +209,5 @@ def test_a_model_whose_last_weight_is_no_classifier_needs_the_plain_loss() -> No
     flat = seeded(Reversed)
     setting = make_setting(flat, SHAPE, units=trace_units(flat.module, torch.zeros(2, *SHAPE)))
     Prefix(CompensatedConfig(name="prefix", masked_loss=False), setting)
-    with pytest.raises(ConfigError, match=r"algorithm.masked_loss=True: .*hidden.weight, is no classifier"):
+    with rejects("algorithm.masked_loss", True):
         Prefix(CompensatedConfig(name="prefix"), setting)

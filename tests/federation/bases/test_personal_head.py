@@ -1,14 +1,12 @@
-"""Personal heads: what travels, what clients keep, and FedRep's two phases against plain PyTorch."""
+"""Personal heads: messages, client states, and rejected options."""
 
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
-from torch.nn.functional import cross_entropy
 
 from algorithms.fedper import FedPer
-from algorithms.fedrep import FedRep, FedRepConfig
+from algorithms.fedrep import FedRep
 from orchestrator.contract.rounds import play
 from orchestrator.errors import ConfigError
 from orchestrator.federation.bases.personal_head import PersonalHeadConfig
@@ -17,14 +15,10 @@ from orchestrator.federation.plan import ClientTask
 from orchestrator.models.parameters import FlatModule
 from orchestrator.sparsity.payload import Dense
 from tests.support.fakes import experiment, make_run, make_setting, random_data, seeded
+from tests.support.nets import batch_norm_mlp as net
 
 SHAPE = (1, 3, 3)
 TASK = ClientTask(round_idx=0, position=0, client_id=0)
-
-
-def net() -> nn.Module:
-    """9 * 4 + 4 parameters, 4 + 4 of the norm, 4 * 3 + 3, and 4 + 4 running statistics: 63 + 8 entries."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
 
 
 def made(
@@ -44,7 +38,7 @@ def test_head_is_the_last_layer_with_its_bias() -> None:
 
 
 @pytest.mark.parametrize("kind", [FedPer, FedRep])
-def test_head_never_travels(kind: type[Any]) -> None:
+def test_head_is_never_sent(kind: type[Any]) -> None:
     algorithm, flat = made(kind)
     state = algorithm.init(flat.values.clone())
     run = make_run(
@@ -74,45 +68,6 @@ def test_client_starts_with_the_body_of_the_server_and_its_own_head() -> None:
     algorithm.personal(run)
     assert torch.equal(run.values[algorithm.head], own.values)
     assert int(run.values[algorithm.body_mask].count_nonzero()) == 0
-
-
-def test_fedrep_trains_the_head_and_then_the_body() -> None:
-    """Plain PyTorch: SGD with momentum and weight decay on one part at a time, a new optimiser for each part."""
-    options = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}
-    algorithm, flat = made(FedRep, {"head_epochs": 3}, **options)
-    oracle = seeded(net)
-    start = flat.values.clone()
-    run = make_run(algorithm.setting, flat, random_data(8, SHAPE, 3), state=algorithm.init_client(0))
-    phases = [
-        [batch for epoch in run.batches("head", 3) for batch in epoch],
-        [batch for epoch in run.batches() for batch in epoch],
-    ]
-    algorithm.client_update(run)
-    layers = list(oracle.module)
-    oracle.module.train()
-    parts = (list(layers[3].parameters()), [p for layer in layers[:3] for p in layer.parameters()])
-    for part, batches in zip(parts, phases, strict=True):
-        optimizer = torch.optim.SGD(part, **options)
-        for images, labels in batches:
-            oracle.grad.zero_()
-            torch.autograd.backward(cross_entropy(oracle.module(images), labels))
-            optimizer.step()
-    assert torch.allclose(run.values, oracle.values, rtol=1e-4, atol=1e-6)
-    assert not torch.equal(run.values[algorithm.head], start[algorithm.head])
-
-
-def test_fedrep_without_body_steps_leaves_the_body_and_without_head_steps_the_head() -> None:
-    algorithm, flat = made(FedRep, {"head_epochs": 0}, momentum=0.9, weight_decay=0.1)
-    own = algorithm.init_client(0)
-    run = make_run(algorithm.setting, flat, random_data(8, SHAPE, 3), state=own)
-    assert torch.equal(algorithm.client_update(run).client_state.values, own.values)
-    run = make_run(algorithm.setting, flat, random_data(8, SHAPE, 3), state=own)
-    algorithm.load(run)
-    before = run.values.clone()
-    FedRep(FedRepConfig(name="fedrep", head_epochs=2), algorithm.setting).on_train_start(run)
-    body = slice(0, algorithm.head.start)
-    assert torch.equal(run.values[body], before[body])
-    assert not torch.equal(run.values[algorithm.head], before[algorithm.head])
 
 
 def test_head_of_the_whole_model_is_rejected() -> None:

@@ -1,4 +1,4 @@
-"""The base of methods with submodels: ratios, counts, what travels, who is averaged, and the bandit's credit."""
+"""The base class of methods with submodels: ratios, units, messages, averages and the bandit's rewards."""
 
 from typing import Any, final
 
@@ -30,13 +30,13 @@ from tests.support.fakes import (
 )
 
 SHAPE = (1, 1, 2)
-#: entries of `net` that a client with the first of its two hidden units holds
+#: entries of `net` for the first of its two hidden units
 HALF = [0, 1, 4, 6, 8, 10, 11]
 
 
 @final
 class Prefix(StructuredAlgorithm[ClientRatio]):
-    """The first units."""
+    """Keeps the first units."""
 
     def kept(self, task: ClientTask, client_state: ClientRatio) -> KeptUnits:
         return first_units(self.setting.units, self.counts(self.ratio(task, client_state)))
@@ -48,7 +48,7 @@ def net() -> nn.Module:
 
 
 def setting_of(flat: FlatModule, num_clients: int = 5, **training: object) -> Setting:
-    """Client k's capability is 2^-k."""
+    """A setting in which client k has the capability 2^-k."""
     return make_setting(
         flat,
         SHAPE,
@@ -68,7 +68,7 @@ def task(client_id: int = 0, kind: TaskKind = "train", round_idx: int = 0) -> Cl
 
 
 def prepared(client_id: int, **options: Any) -> tuple[Prefix, CheckedRun]:
-    """A task as it reaches the client: with its units of the initial model."""
+    """A client's task, with the client's units of the initial model."""
     flat = seeded(net)
     algorithm = method(setting_of(flat), **options)
     state, asked = algorithm.init_client(client_id), task(client_id)
@@ -97,14 +97,16 @@ def prepared(client_id: int, **options: Any) -> tuple[Prefix, CheckedRun]:
         (100, 0.07, 7),
     ],
 )
-def test_counts_are_rounded_up(num_units: int, ratio: float, count: int) -> None:
-    """0.1 + 0.2 and 100 * 0.07 are a bit more than they should be; that adds no unit."""
+def test_numbers_of_units_are_rounded_up_without_rounding_errors(
+    num_units: int, ratio: float, count: int
+) -> None:
+    """0.1 + 0.2 and 100 * 0.07 are slightly too large in floating point, which adds no unit."""
     algorithm = method()
     setting = make_setting(seeded(net), SHAPE, units=(UnitGroup("hidden", num_units, ()),))
     assert Prefix(algorithm.config, setting).counts(ratio) == {"hidden": count}
 
 
-def test_the_ratio_is_the_devices_capability_or_the_same_for_all() -> None:
+def test_ratio_is_the_capability_or_the_configured_ratio() -> None:
     by_device, fixed = method(), method(ratio_policy="fixed", ratio=0.3)
     assert [by_device.ratio(task(k), by_device.init_client(k)) for k in range(5)] == [
         1,
@@ -116,7 +118,7 @@ def test_the_ratio_is_the_devices_capability_or_the_same_for_all() -> None:
     assert [fixed.ratio(task(k), fixed.init_client(k)) for k in range(5)] == [0.3] * 5
 
 
-def test_a_bandits_ratio_is_below_the_capability_and_known_to_both_ends() -> None:
+def test_ratio_of_a_bandit_is_repeatable_and_at_most_the_capability() -> None:
     algorithm = method(ratio_policy="p_ucbv")
     for client_id in range(5):
         capability, state = 2.0**-client_id, algorithm.init_client(client_id)
@@ -127,7 +129,7 @@ def test_a_bandits_ratio_is_below_the_capability_and_known_to_both_ends() -> Non
         assert algorithm.ratio(task(client_id, "evaluate"), state) == capability
 
 
-def test_what_travels_is_the_submodel_and_nothing_else() -> None:
+def test_messages_contain_only_the_submodel() -> None:
     algorithm = method()
     params = torch.arange(12.0)
     state = ServerState(params=params)
@@ -139,7 +141,7 @@ def test_what_travels_is_the_submodel_and_nothing_else() -> None:
     assert algorithm.unpack((), task(), ClientRatio()) is None
 
 
-def test_scattered_values_stand_where_they_were_gathered() -> None:
+def test_uploaded_values_are_placed_at_the_entries_of_the_submodel() -> None:
     algorithm = method()
     payload = (Dense("theta", np.arange(1, 8, dtype=np.float32)),)
     model = algorithm.unpack(payload, task(1), ClientRatio())
@@ -151,13 +153,16 @@ def test_scattered_values_stand_where_they_were_gathered() -> None:
 
 
 @pytest.mark.parametrize("num_values", [6, 8, 12])
-def test_a_submodel_of_another_size_is_rejected(num_values: int) -> None:
+def test_submodel_of_another_size_is_rejected(num_values: int) -> None:
     with pytest.raises(WireError, match=f"{num_values} values, expected 7"):
         method().unpack((Dense("theta", np.zeros(num_values, np.float32)),), task(1), ClientRatio())
 
 
-def test_a_coordinate_is_averaged_over_those_that_held_it() -> None:
-    """Values 2 from the whole model and 4 from the half, weights 1 and 3: 3.5 where both are, else 2."""
+def test_coordinate_is_averaged_over_the_clients_that_have_it() -> None:
+    """The whole model has value 2 and weight 1; the half has value 4 and weight 3.
+
+    The mean is 3.5 where both have the coordinate, else 2.
+    """
     algorithm = method()
     fold = AGGREGATORS[algorithm.capabilities.aggregation]()
     for client_id, value, weight in ((0, 2.0, 1.0), (1, 4.0, 3.0)):
@@ -173,7 +178,7 @@ def test_a_coordinate_is_averaged_over_those_that_held_it() -> None:
     assert after.tolist() == [3.5 if j in HALF else 2.0 for j in range(12)]
 
 
-def test_a_coordinate_that_nobody_held_keeps_its_bits() -> None:
+def test_coordinate_that_no_client_has_keeps_its_bits() -> None:
     algorithm, run = prepared(1)
     before = torch.rand(12) / 3
     model = algorithm.unpack(algorithm.client_update(run).payload, run.task, run.state)
@@ -186,8 +191,8 @@ def test_a_coordinate_that_nobody_held_keeps_its_bits() -> None:
     assert torch.equal(after[HALF], model.values[HALF])
 
 
-def test_flops_and_bytes_fall_with_the_ratio() -> None:
-    """8 MACs, 4 of them of each hidden unit; 8 images, 6 FLOPs a MAC."""
+def test_flops_and_bytes_decrease_with_the_ratio() -> None:
+    """8 MACs, 4 for each hidden unit. 8 images, 6 FLOPs a MAC."""
     found = []
     for client_id in (0, 1):
         algorithm, run = prepared(client_id)
@@ -198,14 +203,17 @@ def test_flops_and_bytes_fall_with_the_ratio() -> None:
     assert found == [(384, 384, 12), (192, 384, 7)]
 
 
-def test_without_a_bandit_there_is_nothing_to_report_and_nothing_to_credit() -> None:
+def test_client_without_a_bandit_has_no_bandit_state_and_reports_nothing() -> None:
     algorithm, run = prepared(1)
     assert algorithm.client_update(run).client_state.bandit is None
     assert algorithm.report(run) == ()
 
 
 def test_cost_by_hand() -> None:
-    """Client 1: half the speed. 28 bytes each way and 192 FLOPs, against 48 bytes and 384 FLOPs at full speed."""
+    """Client 1 has half the speed.
+
+    28 bytes each way and 192 FLOPs, against 48 bytes and 384 FLOPs at full speed.
+    """
     algorithm, run = prepared(1)
     algorithm.client_update(run)
     speed, up, down = 744_448e6, 14 * 2**20, 110.6 * 2**20
@@ -213,7 +221,7 @@ def test_cost_by_hand() -> None:
     assert algorithm.cost(run) == pytest.approx(expected, rel=1e-9)
 
 
-def test_the_bandit_is_credited_for_the_ratio_that_was_trained() -> None:
+def test_bandit_gets_the_reward_for_the_trained_ratio() -> None:
     algorithm, run = prepared(0, ratio_policy="p_ucbv")
     played = algorithm.ratio(run.task, run.state)
     result = algorithm.client_update(run)
@@ -226,7 +234,7 @@ def test_the_bandit_is_credited_for_the_ratio_that_was_trained() -> None:
     assert (after.num_plays, after.played, after.last_accuracy) == (1, -1, accuracy)
 
 
-def test_the_server_is_told_what_the_next_ratio_depends_on() -> None:
+def test_upload_contains_the_accuracy_that_the_bandit_needs() -> None:
     algorithm, run = prepared(0, ratio_policy="p_ucbv")
     algorithm.client_update(run)
     assert algorithm.report(run) == (Scalar("train_accuracy", run.statistics.accuracy()),)

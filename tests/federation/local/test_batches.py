@@ -21,7 +21,7 @@ from orchestrator.federation.local.batches import batch_sizes
         (1, 2, False, [1]),
     ],
 )
-def test_sizes_of_an_epochs_batches(
+def test_sizes_of_the_batches_of_an_epoch(
     num_samples: int, smallest: int, drop_last: bool, sizes: list[int]
 ) -> None:
     training = TrainingConfig(batch_size=4, drop_last=drop_last)

@@ -1,4 +1,4 @@
-"""Local optimisers: held to torch.optim on the same gradients, and to numbers worked out by hand."""
+"""Local optimisers, compared with torch.optim on the same gradients and with numbers computed by hand."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ SIZE = 1003
 
 
 def gradients(num_steps: int = 20) -> list[Tensor]:
-    """Gradients of very different sizes, some exactly 0."""
+    """Gradients of very different sizes; some are exactly 0."""
     rng = np.random.default_rng(0)
     scales = 10.0 ** rng.integers(-6, 3, SIZE)
     draws = rng.standard_normal((num_steps, SIZE)) * scales * (rng.random((num_steps, SIZE)) < 0.9)
@@ -32,7 +32,7 @@ def trajectory(optimizer: Optimizer) -> list[Tensor]:
 
 
 def torch_trajectory(make: Callable[[list[nn.Parameter]], torch.optim.Optimizer]) -> list[Tensor]:
-    """The same with torch.optim."""
+    """The values after each step of torch.optim."""
     start = torch.from_numpy(np.random.default_rng(1).standard_normal(SIZE).astype(np.float32))
     parameter = nn.Parameter(start)
     optimizer, steps = make([parameter]), []
@@ -45,7 +45,7 @@ def torch_trajectory(make: Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("weight_decay", [0.0, 1e-2])
-def test_sgd_is_torch_sgd_bit_for_bit(momentum: float, weight_decay: float) -> None:
+def test_sgd_equals_torch_sgd_bit_for_bit(momentum: float, weight_decay: float) -> None:
     ours = trajectory(SGD(0.05, momentum, weight_decay))
     theirs = torch_trajectory(
         lambda p: torch.optim.SGD(p, lr=0.05, momentum=momentum, weight_decay=weight_decay)
@@ -55,7 +55,7 @@ def test_sgd_is_torch_sgd_bit_for_bit(momentum: float, weight_decay: float) -> N
 
 @pytest.mark.parametrize("weight_decay", [0.0, 1e-2])
 @pytest.mark.parametrize("decoupled", [False, True])
-def test_adam_is_torch_adam(weight_decay: float, decoupled: bool) -> None:
+def test_adam_equals_torch_adam(weight_decay: float, decoupled: bool) -> None:
     ours = trajectory(Adam(0.01, weight_decay, decoupled=decoupled))
     method = torch.optim.AdamW if decoupled else torch.optim.Adam
     theirs = torch_trajectory(lambda p: method(p, lr=0.01, weight_decay=weight_decay))
@@ -63,8 +63,8 @@ def test_adam_is_torch_adam(weight_decay: float, decoupled: bool) -> None:
         assert torch.allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
-def test_the_kinds_of_decay_differ() -> None:
-    """Else the two cases above could hold with the wrong one."""
+def test_the_kinds_of_weight_decay_differ() -> None:
+    """Without a difference, the tests above could not detect the wrong kind."""
     coupled, decoupled = (trajectory(Adam(0.01, 1e-2, decoupled=d))[-1] for d in (False, True))
     assert not torch.allclose(coupled, decoupled, rtol=1e-6, atol=1e-6)
 
@@ -79,8 +79,8 @@ def test_sgd_with_momentum_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
-def test_forgotten_entries_start_over(name: str) -> None:
-    """After `forget`, a zero gradient moves the other entry, which still has momentum, but not this one."""
+def test_forgotten_entries_lose_their_momentum(name: str) -> None:
+    """After `forget`, a zero gradient moves only the entry that still has momentum."""
     optimizer = make_optimizer(TrainingConfig.model_validate({"optimizer": name, "momentum": 0.9}), 0)
     values = torch.ones(2)
     optimizer.forget(torch.tensor([True, False]))
@@ -93,7 +93,7 @@ def test_forgotten_entries_start_over(name: str) -> None:
 
 
 @pytest.mark.parametrize(("round_idx", "expected"), [(0, 0.5), (1, 0.75), (2, 0.875)])
-def test_the_learning_rate_decays_by_round(round_idx: int, expected: float) -> None:
+def test_learning_rate_decays_by_round(round_idx: int, expected: float) -> None:
     """1 - lr * decay ** r with lr = decay = 1/2 and a gradient of 1."""
     training = TrainingConfig.model_validate({"lr": 0.5, "lr_decay": 0.5, "momentum": 0.0})
     values = torch.tensor([1.0])
@@ -102,7 +102,7 @@ def test_the_learning_rate_decays_by_round(round_idx: int, expected: float) -> N
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_the_first_step_of_adam_is_the_learning_rate(name: str) -> None:
+def test_first_step_of_adam_is_the_learning_rate(name: str) -> None:
     """Both moments are bias-corrected, so that the first step is lr * sign(g)."""
     training = TrainingConfig.model_validate({"optimizer": name, "lr": 0.25, "lr_decay": 0.5})
     values = torch.tensor([1.0, 1.0])

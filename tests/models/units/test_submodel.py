@@ -112,8 +112,9 @@ def test_shapes_of_half_of_cnn_mnist() -> None:
         "fc2.weight": (10, 25),
         "fc2.bias": (10,),
     }
-    assert repr(sub.get_submodule("conv2")) == "Conv2d(5, 10, kernel_size=(5, 5), stride=(1, 1))"
-    assert repr(sub.get_submodule("fc1")) == "Linear(in_features=160, out_features=25, bias=True)"
+    convolution, linear = sub.get_submodule("conv2"), sub.get_submodule("fc1")
+    assert (convolution.in_channels, convolution.out_channels) == (5, 10)
+    assert (linear.in_features, linear.out_features) == (160, 25)
 
 
 def test_entries_of_two_kept_channels_by_hand() -> None:

@@ -219,40 +219,6 @@ def test_model_without_a_hidden_layer_is_rejected() -> None:
     assert _rejected_at(net, IMAGES, "output") == "Sequential"
 
 
-def test_unknown_operation_is_rejected_with_its_layer() -> None:
-    block = Forward(lambda m, x: m.linear(x).cumsum(1), linear=nn.Linear(3, 4))
-    net = nn.Sequential(block, nn.Linear(4, 2))
-    assert _rejected_at(net, torch.zeros(2, 3), "cannot be followed") == "0.cumsum"
-
-
-def test_unknown_layer_is_rejected_by_name() -> None:
-    net = nn.Sequential(nn.Linear(3, 4), nn.TransformerEncoderLayer(4, 1, batch_first=True), nn.Linear(4, 2))
-    assert _rejected_at(net, torch.zeros(2, 5, 3), "cannot be followed") == "1"
-
-
-def test_unknown_operation_before_the_first_layer_is_allowed() -> None:
-    net = Forward(
-        lambda m, x: m.net(x.cumsum(1)), net=nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    )
-    assert _names(trace_units(net, torch.zeros(2, 3))) == ["net.0"]
-
-
-def test_constant_size_in_a_reshape_is_rejected() -> None:
-    net = Forward(lambda m, x: m.fc(m.conv(x).view(-1, 256)), conv=nn.Conv2d(3, 4, 1), fc=nn.Linear(256, 2))
-    assert _rejected_at(net, IMAGES, "256") == "view after conv"
-
-
-def test_branch_on_data_is_rejected() -> None:
-    net = Forward(lambda m, x: m.fc(x) if x.sum() > 0 else m.fc(-x), fc=nn.Linear(3, 2))
-    assert _rejected_at(net, torch.zeros(2, 3), "torch.fx") == "Forward"
-
-
-def test_weight_computed_from_other_tensors_is_rejected() -> None:
-    normalised = torch.nn.utils.parametrizations.weight_norm(nn.Linear(3, 4))
-    net = nn.Sequential(normalised, nn.ReLU(), nn.Linear(4, 2))
-    assert _rejected_at(net, torch.zeros(2, 3), "weight is computed") == "0"
-
-
 def test_tracing_does_not_change_the_module() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2)).train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}

@@ -208,7 +208,7 @@ class TestFiles:
         process = StateProcess(tmp_path, 0)
         process.commit({0: numbered_state(1)})
         (tmp_path / clients_file(0)).unlink()
-        with pytest.raises(CheckpointError, match=r"clients-000000\.safetensors cannot be read") as caught:
+        with pytest.raises(CheckpointError, match=r"clients-000000\.safetensors") as caught:
             process.states[0]
         assert len(str(caught.value).splitlines()) == 1
 

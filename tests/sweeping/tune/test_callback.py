@@ -91,7 +91,8 @@ def test_finished_trial_is_recorded_with_its_objective(harness: CallbackHarness)
     assert harness.store.endings() == {0: ending(spec, run_id="sw-1-000", accuracy=0.75)}
     (record,) = read_records(harness.store.folder / "metrics.jsonl")
     assert record.metrics["sweep/best_accuracy"] == 0.75
-    assert harness.lines() == ["trial 1/0  feddst lr=0.1  finished  accuracy 0.75"]
+    (line,) = harness.lines()
+    assert line.split("  ") == ["trial 1/0", "feddst lr=0.1", "finished", "accuracy 0.75"]
 
 
 def test_non_finite_evaluations_are_displayed(harness: CallbackHarness) -> None:
@@ -127,14 +128,15 @@ def test_failed_trial_is_recorded_with_its_cause(harness: CallbackHarness, tmp_p
     assert found.objective == {}
     assert RunSummary.read(folder / "summary.json").interrupted
     kept = (harness.store.folder / "failures" / "000.txt").read_text()
-    assert "Traceback:\norchestrator.errors.RoundError: too few" in kept
+    assert kept.splitlines()[-2:] == ["Traceback:", "orchestrator.errors.RoundError: too few"]
 
 
 def test_trial_that_fails_before_its_run_has_no_run_id(harness: CallbackHarness, tmp_path: Path) -> None:
     (harness.store.folder / "sw-1-000").mkdir()
     harness.callback.on_trial_error(1, [], FakeTuneTrial.failed(0, tmp_path, "DataError: no data"))
     assert harness.store.endings()[0].run_id is None
-    assert harness.lines() == ["trial 1/0  feddst lr=0.1  failed: DataError: no data"]
+    (line,) = harness.lines()
+    assert line.split("  ") == ["trial 1/0", "feddst lr=0.1", "failed: DataError: no data"]
 
 
 @pytest.mark.parametrize("error", ["orchestrator.errors.ActorsLostError: gone", "The actor died: gone"])

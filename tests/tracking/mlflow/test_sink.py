@@ -76,7 +76,8 @@ def test_sink_delivers_everything_after_an_outage(tmp_path: Path, caplog: pytest
         sink.log(commit(run_dir, 4))
     assert store.points["m0"] == points(0, 1, 2, 3, 4)
     (warning,) = (entry.message for entry in caplog.records)
-    assert warning.startswith("MLflow at http://tracking:5000: ConnectionRefusedError: [Errno 111] ")
+    assert "http://tracking:5000: " in warning
+    assert "ConnectionRefusedError: [Errno 111]" in warning
     assert store.runs["m0"].info.start_time == record(0).timestamp_ms
     sink.finish("FINISHED", {})
     assert sink.close() == TrackingOutcome("m0", 5, None)

@@ -3,11 +3,8 @@
 import json
 import os
 import socket
-from multiprocessing import get_context
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +17,7 @@ from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.mlflow.sink import MlflowSink
 from orchestrator.tracking.record import RoundRecord, RunInfo
 from orchestrator.tracking.tracker import TrackingOutcome
+from tests.support.saved_models import load_from_mlflow
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore:{text}:{category}:{module}")
@@ -30,15 +28,6 @@ pytestmark = [
 ]
 
 NUM_ROUNDS = 4
-
-
-def test_connect_ignores_a_database_that_a_killed_process_left_unfinished(tmp_path: Path) -> None:
-    """A process that is killed during MLflow's migrations leaves only files with the suffix `.unfinished`."""
-    (tmp_path / "mlflow.db.unfinished").write_bytes(b"half a table")
-    (tmp_path / "mlflow.db.unfinished-journal").write_bytes(b"its journal")
-    client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    assert client.get_experiment_by_name("none") is None
-    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +115,7 @@ def history(client: MlflowClient, mlflow_run_id: str) -> list[tuple[int, int, fl
     return sorted((point.step, point.timestamp, point.value) for point in points)
 
 
-def test_the_store_has_the_whole_run_and_its_model_predicts(root: Path, uri: str) -> None:
+def test_store_has_the_whole_run_and_its_model_predicts(root: Path, uri: str) -> None:
     make_run(root / "r1")
     outcome = deliver(root / "r1", uri)
     assert (outcome.num_logged, outcome.problem) == (NUM_ROUNDS, None)
@@ -153,12 +142,7 @@ def test_the_store_has_the_whole_run_and_its_model_predicts(root: Path, uri: str
     }
     assert (root / "artifact root" / mlflow_run_id / "artifacts" / "config.yaml").read_text() == "seed: 0\n"
 
-    previous = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    try:
-        served = mlflow.pyfunc.load_model(f"runs:/{mlflow_run_id}/model")
-    finally:
-        mlflow.set_tracking_uri(previous)
+    served = load_from_mlflow(uri, f"runs:/{mlflow_run_id}/model")
     images = np.random.default_rng(0).random((5, 1, 2, 2), dtype=np.float32)
     with torch.no_grad():
         expected = module()((torch.from_numpy(images) - 0.5) / 0.25).numpy()
@@ -166,7 +150,7 @@ def test_the_store_has_the_whole_run_and_its_model_predicts(root: Path, uri: str
     assert served.metadata.signature.inputs.inputs[0].shape == (-1, 1, 2, 2)
 
 
-def test_a_second_delivery_adds_nothing(root: Path, uri: str) -> None:
+def test_second_delivery_adds_nothing(root: Path, uri: str) -> None:
     make_run(root / "r2")
     first = deliver(root / "r2", uri)
     assert first.problem is None
@@ -199,7 +183,7 @@ def test_changed_weights_are_logged_as_another_model(root: Path, uri: str) -> No
     assert models[0].tags["sparsefleet.model_sha256"] != models[1].tags["sparsefleet.model_sha256"]
 
 
-def test_a_model_that_a_killed_process_left_unfinished_is_completed(root: Path, uri: str) -> None:
+def test_unfinished_model_of_a_killed_process_is_completed(root: Path, uri: str) -> None:
     make_run(root / "r2c")
     client, mlflow_run_id = connect(uri), str(deliver(root / "r2c", uri).mlflow_run_id)
     (output,) = client.get_run(mlflow_run_id).outputs.model_outputs
@@ -213,7 +197,7 @@ def test_a_model_that_a_killed_process_left_unfinished_is_completed(root: Path, 
     assert client.get_logged_model(unfinished.model_id).status == "READY"
 
 
-def test_an_empty_run_has_only_its_summary(root: Path, uri: str) -> None:
+def test_empty_run_has_only_its_summary(root: Path, uri: str) -> None:
     (root / "r3").mkdir()
     outcome = deliver(root / "r3", uri)
     assert (outcome.num_logged, outcome.problem) == (0, None)
@@ -221,37 +205,13 @@ def test_an_empty_run_has_only_its_summary(root: Path, uri: str) -> None:
     assert [file.path for file in files] == ["summary.json"]
 
 
-def test_a_deleted_experiment_is_reported(root: Path, uri: str) -> None:
+def test_deleted_experiment_is_reported(root: Path, uri: str) -> None:
     (root / "r4").mkdir()
     client = connect(uri)
     client.delete_experiment(client.create_experiment("gone"))
     outcome = deliver(root / "r4", uri, experiment="gone")
     assert "tracking.experiment=gone: " in str(outcome.problem)
     assert outcome.mlflow_run_id is None
-
-
-def test_several_processes_can_create_the_store_at_once(tmp_path: Path) -> None:
-    """The test forks, because importing MLflow takes seconds. Without the lock, this test usually fails."""
-    context = get_context("fork")
-    uri, barrier = f"sqlite:///{tmp_path}/m.db", context.Barrier(3)
-    processes = [
-        context.Process(target=_connect_and_deliver, args=(tmp_path / name, uri, barrier)) for name in "abc"
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    client = connect(uri)
-    runs = client.search_runs([client.get_experiment_by_name("e").experiment_id])
-    assert {run.data.tags["sparsefleet.run_id"] for run in runs} == {"a", "b", "c"}
-
-
-def _connect_and_deliver(run_dir: Path, uri: str, barrier: Barrier) -> None:
-    run_dir.mkdir()
-    barrier.wait()
-    connect(uri)  # without the sink, which would retry and hide a collision
-    assert deliver(run_dir, uri).problem is None
 
 
 def test_close_without_start() -> None:

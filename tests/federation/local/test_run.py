@@ -1,4 +1,4 @@
-"""The local engine: masks, clipping, FLOPs, the growth gradient, batches and the loss it reports."""
+"""One client's task in progress: masks, clipping, FLOPs, gradients, batches and the reported loss."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -66,7 +66,7 @@ def five_and_seven() -> Tensor:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_masked_weights_are_exactly_zero_after_every_step(optimizer: str) -> None:
-    """`CheckedRun` looks after each step; momentum and weight decay are on."""
+    """`CheckedRun` checks after each step. Momentum and weight decay are on."""
     run = run_of(mask=five_and_seven(), optimizer=optimizer, momentum=0.9, weight_decay=0.1)
     finish(run)
     assert run.num_steps == 6
@@ -74,8 +74,8 @@ def test_masked_weights_are_exactly_zero_after_every_step(optimizer: str) -> Non
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-def test_no_momentum_gathers_under_the_mask(optimizer: str) -> None:
-    """Once the mask is lifted, a step with a zero gradient moves only what was trained."""
+def test_masked_entries_have_no_momentum(optimizer: str) -> None:
+    """After the mask is removed, a step with a zero gradient moves only trained entries."""
     mask = five_and_seven()
     run = run_of(mask=mask, optimizer=optimizer, momentum=0.9)
     finish(run)
@@ -88,7 +88,7 @@ def test_no_momentum_gathers_under_the_mask(optimizer: str) -> None:
     assert bool(moved[mask].any())
 
 
-def test_weights_that_a_hook_put_outside_the_mask_are_gone_after_the_step() -> None:
+def test_step_zeroes_weights_that_a_hook_wrote_outside_the_mask() -> None:
     mask = five_and_seven()
     run = run_of(mask=mask, momentum=0.0, lr=1.0)
     run.load(run.start, mask)
@@ -99,7 +99,7 @@ def test_weights_that_a_hook_put_outside_the_mask_are_gone_after_the_step() -> N
     assert run.values.tolist() == expected
 
 
-def test_a_mask_of_ones_trains_as_no_mask_does() -> None:
+def test_full_mask_trains_like_no_mask() -> None:
     dense, masked = run_of(), run_of(mask=torch.ones(47, dtype=torch.bool))
     finish(dense)
     finish(masked)
@@ -107,8 +107,8 @@ def test_a_mask_of_ones_trains_as_no_mask_does() -> None:
     assert masked.flops.total == masked.flops.total_dense == dense.flops.total
 
 
-def test_weights_outside_the_mask_change_nothing_but_their_own_gradient() -> None:
-    """The values under the mask do not reach the forward pass: they are zeroed when the mask is installed."""
+def test_received_weights_outside_the_mask_have_no_effect() -> None:
+    """They are set to zero when the mask is set."""
     mask = five_and_seven()
     clean, dirty = run_of(mask=mask), run_of(mask=mask)
     dirty.start = torch.where(mask, dirty.start, 1e6)
@@ -117,8 +117,11 @@ def test_weights_outside_the_mask_change_nothing_but_their_own_gradient() -> Non
     assert torch.equal(clean.values, dirty.values)
 
 
-def test_clipping_measures_the_masked_gradient_alone() -> None:
-    """Gradient (3, 4) inside the mask has norm 5; 10^6 outside it must not count. Limit 2.5 halves it."""
+def test_clipping_uses_the_norm_of_the_masked_gradient() -> None:
+    """The gradient (3, 4) inside the mask has norm 5, and limit 2.5 halves it.
+
+    The entries of 10^6 outside do not count.
+    """
     mask = torch.zeros(47, dtype=torch.bool)
     mask[[0, 1]] = True
     run = run_of(mask=mask, clip_norm=2.5, momentum=0.0, lr=1.0)
@@ -130,7 +133,7 @@ def test_clipping_measures_the_masked_gradient_alone() -> None:
     assert int(run.values[2:].count_nonzero()) == 0
 
 
-def test_a_gradient_below_the_limit_is_not_scaled() -> None:
+def test_gradient_below_the_limit_is_not_scaled() -> None:
     run = run_of(clip_norm=6.0, momentum=0.0, lr=1.0)
     run.load(torch.zeros(47), None)
     run.grad.zero_()
@@ -154,7 +157,7 @@ def test_flops_of_masked_training_by_hand() -> None:
     assert run.flops.total_dense == 5 * 2 * 576
 
 
-def test_flops_follow_a_mask_that_changes() -> None:
+def test_flops_follow_a_changed_mask() -> None:
     run = run_of(mask=five_and_seven())
     run.load(run.start, five_and_seven())
     batch = (run.data.images, run.data.labels)  # type: ignore[attr-defined]
@@ -165,7 +168,7 @@ def test_flops_follow_a_mask_that_changes() -> None:
 
 
 def test_flops_of_the_growth_gradient_by_hand() -> None:
-    """Forward at the mask's density, 2 * 27 FLOPs, and a dense backward, 2 * 192, per sample."""
+    """A forward pass under the mask costs 2 * 27 FLOPs a sample, a dense backward pass 2 * 192."""
     run = run_of(mask=five_and_seven())
     run.load(run.start, five_and_seven())
     run.dense_gradient((run.data.images[:2], run.data.labels[:2]))  # type: ignore[attr-defined]
@@ -181,8 +184,11 @@ def mlp_loss(parameters: NDArray[np.float64], x: NDArray[np.float64], y: NDArray
     return float((np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(y)), y]).mean())
 
 
-def test_the_growth_gradient_is_the_finite_difference_of_the_plain_loss() -> None:
-    """For every weight, masked ones included, at the masked weights; the buffer held garbage before."""
+def test_dense_gradient_equals_finite_differences_of_the_loss() -> None:
+    """Checked for every weight, also masked ones, at the masked weights.
+
+    The gradient buffer contained other values before.
+    """
     flat = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.Tanh(), nn.Linear(4, 3)))
     setting = make_setting(flat, SHAPE, training={"weight_decay": 0.5})
     mask = torch.from_numpy(np.random.default_rng(0).random(83) < 0.5)
@@ -212,7 +218,7 @@ def normalised_net(momentum: float | None = 0.1) -> nn.Module:
     )
 
 
-def test_the_growth_gradient_is_taken_in_train_mode() -> None:
+def test_dense_gradient_uses_train_mode_by_default() -> None:
     run = run_of(normalised_net)
     run.load(run.start, None)
     batch = (run.data.images, run.data.labels)  # type: ignore[attr-defined]
@@ -226,8 +232,8 @@ def test_the_growth_gradient_is_taken_in_train_mode() -> None:
     assert torch.equal(found, other.grad)
 
 
-def test_the_gradient_can_be_taken_in_evaluation_mode() -> None:
-    """With the running statistics, at 0 and 1 here; training goes on in train mode."""
+def test_dense_gradient_can_use_evaluation_mode() -> None:
+    """The running statistics are 0 and 1 here. The module is in train mode afterwards."""
     run = run_of(normalised_net)
     run.load(run.start, None)
     batch = (run.data.images, run.data.labels)  # type: ignore[attr-defined]
@@ -242,8 +248,8 @@ def test_the_gradient_can_be_taken_in_evaluation_mode() -> None:
     assert not torch.equal(found, run.dense_gradient(batch))
 
 
-def test_sampled_gradients_are_those_of_first_batches_of_fresh_orders() -> None:
-    """Batches of 2 of 5 images: 3 samples of 2 images each, at 576 FLOPs."""
+def test_sampled_gradients_use_the_first_batch_of_new_orders() -> None:
+    """3 batches of 2 of 5 images, at 576 FLOPs an image."""
     run = run_of()
     run.load(run.start, None)
     found = list(run.sampled_gradients("scores", 3))
@@ -254,7 +260,7 @@ def test_sampled_gradients_are_those_of_first_batches_of_fresh_orders() -> None:
     assert not torch.equal(found[0], found[1])
 
 
-def changed_by_the_growth_gradient(momentum: float | None) -> list[str]:
+def changed_by_the_dense_gradient(momentum: float | None) -> list[str]:
     run = run_of(lambda: normalised_net(momentum))
     run.load(run.start, None)
     run.flat.module.train()
@@ -264,19 +270,19 @@ def changed_by_the_growth_gradient(momentum: float | None) -> list[str]:
     return [name for name in before if not torch.equal(before[name], after[name])]
 
 
-def test_the_growth_gradient_leaves_weights_and_running_statistics_as_they_were() -> None:
+def test_dense_gradient_changes_no_weights_and_no_running_statistics() -> None:
     assert not {"2.running_mean", "2.running_var", "1.weight", "3.bias"} & set(
-        changed_by_the_growth_gradient(0.1)
+        changed_by_the_dense_gradient(0.1)
     )
 
 
-def test_the_growth_gradient_is_no_step_of_a_cumulative_average() -> None:
-    """With momentum None batch norm weighs the next batch by one over a counter, which must not move either."""
-    assert changed_by_the_growth_gradient(None) == []
+def test_dense_gradient_does_not_count_for_a_cumulative_average() -> None:
+    """With momentum None, batch norm weights the next batch by a counter, which must not change."""
+    assert changed_by_the_dense_gradient(None) == []
 
 
 def epochs_of(run: CheckedRun) -> list[list[list[int]]]:
-    """Per epoch and batch the labels, which in these runs number the images."""
+    """The labels of each epoch and batch. In these tests the labels number the images."""
     return [[labels.tolist() for _, labels in epoch] for epoch in run.batches()]
 
 
@@ -286,7 +292,7 @@ def numbered(round_idx: int = 0, client_id: int = 0, reshuffle: bool = True) -> 
     return epochs_of(run)
 
 
-def test_every_epoch_holds_every_image_once() -> None:
+def test_every_epoch_contains_every_image_once() -> None:
     for epoch in numbered():
         assert [len(batch) for batch in epoch] == [3, 3, 1]
         assert sorted(chain(*epoch)) == list(range(7))
@@ -307,7 +313,7 @@ def test_last_batch_of_one_sample_is_kept_merged_or_left_out(
     assert list(chain(*epoch)) == list(chain(*numbered()[0]))[: sum(sizes)]
 
 
-def test_samples_left_out_cost_nothing() -> None:
+def test_skipped_samples_cost_nothing() -> None:
     run = run_of(num_images=5, batch_size=2, local_epochs=3, drop_last=True)
     finish(run)
     assert run.flops.total == 3 * 4 * run.setting.cost.training_flops()
@@ -321,7 +327,7 @@ def test_batches_are_reshuffled_by_epoch_round_and_client() -> None:
     assert numbered(client_id=1)[0] != first
 
 
-def test_without_reshuffling_the_batches_stay_for_the_whole_run() -> None:
+def test_batches_without_reshuffling_are_the_same_in_the_whole_run() -> None:
     first, second, third = numbered(reshuffle=False)
     assert first == second == third
     assert numbered(round_idx=5, reshuffle=False)[0] == first
@@ -329,8 +335,8 @@ def test_without_reshuffling_the_batches_stay_for_the_whole_run() -> None:
     assert sorted(chain(*first)) == list(range(7))
 
 
-def test_the_loss_is_the_mean_over_images_not_over_batches() -> None:
-    """With one epoch and hardly any step size, batches of 2, 2 and 1 give the loss at the start."""
+def test_loss_is_the_mean_over_images_and_not_over_batches() -> None:
+    """With one epoch and a tiny learning rate, batches of 2, 2 and 1 give the loss of the received model."""
     run = run_of(lr=1e-12, momentum=0.0, local_epochs=1)
     with torch.no_grad():
         expected = cross_entropy(run.flat.module(run.data.images), run.data.labels)  # type: ignore[attr-defined]
@@ -338,12 +344,8 @@ def test_the_loss_is_the_mean_over_images_not_over_batches() -> None:
     assert run.metrics["loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_a_task_before_its_first_batch_has_a_loss_of_zero() -> None:
-    assert run_of().statistics.mean_loss() == 0.0
-
-
-def test_a_new_task_starts_without_optimiser_state() -> None:
-    """Two tasks on the same model object, one after the other, end at the same values."""
+def test_new_task_starts_without_optimiser_state() -> None:
+    """Two tasks in a row on the same model object end with the same values."""
     flat = seeded(tiny_net)
     setting = make_setting(flat, SHAPE, training={"momentum": 0.9, "batch_size": 2})
     data, start = random_data(5, SHAPE, 3), flat.values.clone()
@@ -356,7 +358,7 @@ def test_a_new_task_starts_without_optimiser_state() -> None:
     assert not torch.equal(ends[0], start)
 
 
-def test_the_received_model_is_not_written_to() -> None:
+def test_received_model_does_not_change() -> None:
     run = run_of(mask=five_and_seven())
     start, mask = run.start.clone(), five_and_seven()
     finish(run)

@@ -1,4 +1,4 @@
-"""Local training held to references: torch.optim on an ordinary module, and softmax regression in numpy."""
+"""Local training, compared with torch.optim on an ordinary module and with softmax regression in numpy."""
 
 from collections.abc import Callable, Iterator
 
@@ -40,7 +40,7 @@ def small_cnn() -> nn.Module:
 
 
 def batches_of(setting: Setting, data: TensorData, round_idx: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The mini-batches of client 0 in that round, all epochs, cut without the engine."""
+    """The mini-batches of client 0 in a round, computed without the class under test."""
     training, rng = setting.training, stream(setting.seed, "client", round_idx, 0, "batches")
     for _ in range(training.local_epochs):
         images, labels = data.epoch(rng)
@@ -59,7 +59,7 @@ def train_here(flat: FlatModule, setting: Setting, data: TensorData, round_idx: 
 def train_with_torch(
     setting: Setting, data: TensorData, make: Callable[[nn.Module], torch.optim.Optimizer], round_idx: int
 ) -> Tensor:
-    """Plain PyTorch: an ordinary module, its own optimiser, `clip_grad_norm_`."""
+    """Training in plain PyTorch: an ordinary module, torch.optim and `clip_grad_norm_`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = small_cnn()
@@ -76,10 +76,10 @@ def train_with_torch(
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("weight_decay", [0.0, 1e-3])
 @pytest.mark.parametrize("round_idx", [0, 3])
-def test_sgd_training_is_plain_pytorch_bit_for_bit(
+def test_sgd_training_equals_plain_pytorch_bit_for_bit(
     momentum: float, weight_decay: float, round_idx: int
 ) -> None:
-    """Parameters and BatchNorm's running statistics after two epochs, the last batch being a short one."""
+    """Compares parameters and running statistics after two epochs with a short last batch."""
     options = {"momentum": momentum, "weight_decay": weight_decay, "lr": 0.1, "lr_decay": 0.9}
     flat = seeded(small_cnn)
     setting = make_setting(flat, SHAPE, training=options | {"batch_size": 8, "local_epochs": 2})
@@ -94,8 +94,11 @@ def test_sgd_training_is_plain_pytorch_bit_for_bit(
     assert torch.equal(train_here(flat, setting, data, round_idx), expected)
 
 
-def test_clipping_is_plain_pytorch() -> None:
-    """torch takes the norm of the tensors' norms, we that of the flat vector: equal up to rounding."""
+def test_clipping_equals_plain_pytorch() -> None:
+    """torch computes the norm of the tensors' norms, this project the norm of the flat vector.
+
+    They are equal up to rounding.
+    """
     options = {"momentum": 0.9, "lr": 0.1, "batch_size": 8, "local_epochs": 2}
     data = random_data(21, SHAPE, 3)
     results = []
@@ -111,7 +114,7 @@ def test_clipping_is_plain_pytorch() -> None:
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_adam_training_is_plain_pytorch(name: str) -> None:
+def test_adam_training_equals_plain_pytorch(name: str) -> None:
     flat = seeded(small_cnn)
     options = {"optimizer": name, "lr": 1e-3, "weight_decay": 1e-2, "batch_size": 8, "local_epochs": 2}
     setting = make_setting(flat, SHAPE, training=options)
@@ -138,8 +141,11 @@ def softmax_gradient(
 
 
 @pytest.mark.parametrize("clip_norm", [None, 0.05])
-def test_masked_training_is_dense_training_with_gradient_and_weights_masked(clip_norm: float | None) -> None:
-    """Softmax regression in numpy: mask the gradient, clip it, add momentum and decay, mask the weights."""
+def test_masked_training_masks_gradients_and_weights(clip_norm: float | None) -> None:
+    """Softmax regression in numpy.
+
+    It masks the gradient, clips it, adds momentum and decay, and masks the weights.
+    """
     flat = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(9, 3)))
     options = {"momentum": 0.9, "weight_decay": 0.1, "lr": 0.2, "batch_size": 8, "local_epochs": 3}
     setting = make_setting(flat, (1, 3, 3), training=options | {"clip_norm": clip_norm})

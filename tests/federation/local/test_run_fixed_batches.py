@@ -1,4 +1,4 @@
-"""`training.reshuffle=false`: training repeats its batches, scores and growth gradients take new ones."""
+"""`training.reshuffle=false`: training repeats its batches; scores and growth gradients use new ones."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def net() -> nn.Module:
 
 
 def run_of(*, kind: TaskKind = "train", round_idx: int = 0, reshuffle: bool = False) -> CheckedRun:
-    """A client's task whose labels number the images."""
+    """A client's task in which the labels number the images."""
     flat = seeded(net)
     training = {"batch_size": BATCH_SIZE, "local_epochs": 2, "rounds": 8, "reshuffle": reshuffle}
     setting = make_setting(flat, SHAPE, training=training)
@@ -50,13 +50,13 @@ def orders(run: CheckedRun, purpose: str, epochs: int, **options: Any) -> list[l
     ]
 
 
-def test_a_training_pass_repeats_the_fixed_order_whatever_its_purpose() -> None:
+def test_training_pass_of_any_purpose_repeats_the_fixed_order() -> None:
     by_hand = stream(0, "client", 0, "fixed-batches").permutation(NUM_IMAGES).tolist()
     for purpose in ("batches", "personal", "fine-tuning"):
         assert orders(run_of(), purpose, 3) == [by_hand] * 3
 
 
-def test_a_measuring_pass_of_a_training_task_has_the_orders_that_it_has_with_reshuffling() -> None:
+def test_measuring_pass_of_a_training_task_has_the_orders_of_reshuffling() -> None:
     rng = stream(0, "client", 2, 0, "growth")
     by_hand = [rng.permutation(NUM_IMAGES).tolist() for _ in range(4)]
     assert orders(run_of(round_idx=2), "growth", 4, repeats=False) == by_hand
@@ -64,8 +64,8 @@ def test_a_measuring_pass_of_a_training_task_has_the_orders_that_it_has_with_res
     assert orders(run_of(round_idx=3), "growth", 1, repeats=False) != by_hand[:1]
 
 
-def test_a_measuring_pass_of_a_probe_moves_on_from_the_fixed_order() -> None:
-    """The first order is the fixed one, so that a probe of one mini-batch keeps its batch."""
+def test_measuring_pass_of_a_probe_continues_after_the_fixed_order() -> None:
+    """The first order is the fixed one, so that a probe of one batch keeps its batch."""
     rng = stream(0, "client", 0, "fixed-batches")
     by_hand = [rng.permutation(NUM_IMAGES).tolist() for _ in range(4)]
     assert orders(run_of(kind="probe"), "saliency", 4, repeats=False) == by_hand
@@ -83,7 +83,7 @@ def method_of(name: str, options: dict[str, object]) -> AnyAlgorithm:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The labels of each batch that a gradient is measured on, in turn."""
+    """The labels of each batch on which a gradient is measured."""
     found: list[tuple[int, ...]] = []
     dense, full = LocalRun.dense_gradient, LocalRun.full_gradient
 
@@ -129,7 +129,7 @@ def update(name: str, kind: TaskKind, options: dict[str, object], num_rounds: in
         ("fedlps", "train", {"importance_epochs": 2, "ratio_policy": "fixed", "keep": "last"}, 2),
     ],
 )
-def test_four_measured_batches_are_four_different_ones(
+def test_four_measured_batches_differ(
     measured: list[tuple[int, ...]], name: str, kind: TaskKind, options: dict[str, object], rounds: int
 ) -> None:
     update(name, kind, options, rounds)
@@ -138,7 +138,7 @@ def test_four_measured_batches_are_four_different_ones(
 
 
 @pytest.mark.parametrize(("name", "options"), [("ssfl", {"saliency_batches": 1}), ("snip", {"batches": 1})])
-def test_a_probe_of_one_batch_measures_on_the_first_fixed_one(
+def test_probe_of_one_batch_measures_on_the_first_fixed_batch(
     measured: list[tuple[int, ...]], name: str, options: dict[str, object]
 ) -> None:
     by_hand = stream(0, "client", 0, "fixed-batches").permutation(NUM_IMAGES)[:BATCH_SIZE]

@@ -1,4 +1,4 @@
-"""The local engine on a smaller model within the submodel in training, and on a copy of its own."""
+"""A task on a smaller submodel within the loaded submodel, and on a separate copy of the module."""
 
 import pytest
 import torch
@@ -50,14 +50,17 @@ def batch_of(run: CheckedRun) -> tuple[Tensor, Tensor]:
 
 
 def entries(units: list[int]) -> list[int]:
-    """Trainable entries of hidden units in the 4-unit net: rows, biases, norm, columns, the classes' biases."""
+    """Trainable entries of hidden units in the net of 4 units.
+
+    They are rows, biases, norm, columns and the classes' biases.
+    """
     rows = [16 * u + i for u in units for i in range(16)]
     per_unit = [start + u for start in (64, 68, 72) for u in units]
     return [*rows, *per_unit, *(76 + 4 * c + u for c in range(3) for u in units), 88, 89, 90]
 
 
-def test_the_gradient_is_that_of_the_smaller_model_and_0_beside_it() -> None:
-    """The submodel has units 3, 1 and 0 of 4, the smaller model 1 and 3."""
+def test_gradient_is_that_of_the_smaller_submodel_and_0_elsewhere() -> None:
+    """The submodel has units 3, 1 and 0 of 4. The smaller submodel has 1 and 3."""
     run = narrow_run([3, 1, 0])
     run.grad.fill_(5.0)
     run.backward_submodel(batch_of(run), units_of(run, [1, 3]))
@@ -73,7 +76,7 @@ def test_the_gradient_is_that_of_the_smaller_model_and_0_beside_it() -> None:
     assert bool(expected[where].any())
 
 
-def test_running_statistics_come_back_those_of_other_units_stay() -> None:
+def test_running_statistics_change_only_for_units_of_the_smaller_submodel() -> None:
     run = narrow_run([3, 1, 0])
     before = run.values.clone()
     run.backward_submodel(batch_of(run), units_of(run, [1]))
@@ -85,15 +88,15 @@ def test_running_statistics_come_back_those_of_other_units_stay() -> None:
     assert float(run.values[moved[0]]) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_flops_are_the_smaller_models() -> None:
-    """One hidden unit: 16 + 3 MACs, 6 FLOPs each, 6 samples; the full model has four times as many."""
+def test_flops_are_those_of_the_smaller_submodel() -> None:
+    """One hidden unit: 16 + 3 MACs, 6 FLOPs each, 6 samples. The full model has four times as many."""
     run = narrow_run([3, 1, 0])
     run.backward_submodel(batch_of(run), units_of(run, [1]))
     assert run.flops.total == 6 * 6 * 19
     assert run.flops.total_dense == 6 * 6 * 76
 
 
-def test_all_of_the_submodels_units_are_an_ordinary_step() -> None:
+def test_smaller_submodel_with_all_units_is_an_ordinary_step() -> None:
     run, plain = narrow_run([2, 0]), narrow_run([2, 0])
     run.backward_submodel(batch_of(run), units_of(run, [2, 0]))
     plain.backward(batch_of(plain))
@@ -102,8 +105,8 @@ def test_all_of_the_submodels_units_are_an_ordinary_step() -> None:
     assert run.flops.total == plain.flops.total
 
 
-def test_the_same_units_are_found_again_within_another_submodel() -> None:
-    """Where entries stand depends on the submodel that is loaded now."""
+def test_positions_depend_on_the_loaded_submodel() -> None:
+    """The positions of the same units differ after another submodel is loaded."""
     run = narrow_run([3, 1, 0])
     run.backward_submodel(batch_of(run), units_of(run, [1]))
     run.load_submodel(run.start, units_of(run, [1, 2]))
@@ -114,13 +117,13 @@ def test_the_same_units_are_found_again_within_another_submodel() -> None:
     assert torch.equal(run.values, fresh.values)
 
 
-def test_units_that_the_submodel_lacks_are_rejected() -> None:
+def test_units_outside_the_loaded_submodel_are_rejected() -> None:
     run = narrow_run([3, 1, 0])
     with pytest.raises(AssertionError, match="units"):
         run.backward_submodel(batch_of(run), units_of(run, [2]))
 
 
-def test_a_copy_of_its_own_trains_alike_and_leaves_the_shared_one_alone() -> None:
+def test_own_module_trains_equally_and_does_not_change_the_shared_module() -> None:
     run, plain = narrow_run([3, 1]), narrow_run([3, 1])
     shared, before = run.flat, run.values.clone()
     module = run.own_module()

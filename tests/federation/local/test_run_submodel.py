@@ -1,4 +1,4 @@
-"""The local engine on a smaller model: where its entries stand, what it costs, and what stays of the full one."""
+"""A task on a submodel: its entries in the full vector, its cost, and the full model afterwards."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def net(num_hidden: int = 4) -> nn.Sequential:
 
 
 def whole_run(**training: object) -> CheckedRun:
-    """A task that starts from 83 different values."""
+    """A task that starts with 83 different values."""
     flat = seeded(net)
     setting = make_setting(
         flat,
@@ -43,7 +43,7 @@ def whole_run(**training: object) -> CheckedRun:
 
 
 def narrow_run(**training: object) -> CheckedRun:
-    """The same with units 2 and 0 loaded."""
+    """The same task with the units 2 and 0 loaded."""
     run = whole_run(**training)
     (group,) = run.setting.units
     run.load_submodel(run.start, {group.name: UNITS})
@@ -68,7 +68,7 @@ class Plain:
         pass
 
 
-def test_the_submodel_has_the_kept_units_entries() -> None:
+def test_submodel_has_the_entries_of_the_kept_units() -> None:
     run = narrow_run()
     assert run.index is not None
     assert run.index.tolist() == INDEX
@@ -79,7 +79,7 @@ def test_the_submodel_has_the_kept_units_entries() -> None:
     assert run.setting.layout.size == 83
 
 
-def test_the_submodel_computes_what_the_full_model_does_without_the_other_units() -> None:
+def test_submodel_computes_the_function_of_the_masked_full_model() -> None:
     run = narrow_run()
     inputs, _ = all_images(run)
     w1, b1, w2, b2 = (t.numpy() for t in torch.split(run.start, [64, 4, 12, 3]))
@@ -89,7 +89,7 @@ def test_the_submodel_computes_what_the_full_model_does_without_the_other_units(
     assert np.allclose(found, hidden @ w2.reshape(3, 4).T + b2, rtol=1e-5, atol=1e-6)
 
 
-def test_training_a_submodel_is_training_the_smaller_model_alone() -> None:
+def test_training_a_submodel_equals_training_the_smaller_model() -> None:
     run = narrow_run(momentum=0.9)
     train(run, Plain())
     other = seeded(lambda: net(2))
@@ -105,7 +105,7 @@ def test_training_a_submodel_is_training_the_smaller_model_alone() -> None:
     assert not torch.equal(run.values, run.start[INDEX])
 
 
-def test_a_trained_submodel_stands_in_the_full_vector_and_nothing_beside_it() -> None:
+def test_trained_submodel_in_full_coordinates_has_only_its_own_entries() -> None:
     run = narrow_run()
     train(run, Plain())
     full = run.in_full_coordinates()
@@ -115,8 +115,8 @@ def test_a_trained_submodel_stands_in_the_full_vector_and_nothing_beside_it() ->
     assert int(full.values[~full.mask].count_nonzero()) == 0
 
 
-def test_a_mask_within_a_submodel_is_a_mask_of_the_full_vector() -> None:
-    """Entries 0 and 42 of the submodel are 32 and 82 of the full one."""
+def test_mask_of_a_submodel_in_full_coordinates() -> None:
+    """Entries 0 and 42 of the submodel are entries 32 and 82 of the full vector."""
     run = narrow_run()
     inner = torch.ones(43, dtype=torch.bool)
     inner[[0, 42]] = False
@@ -127,7 +127,7 @@ def test_a_mask_within_a_submodel_is_a_mask_of_the_full_vector() -> None:
     assert full.values[[32, 82]].tolist() == [0.0, 0.0]
 
 
-def test_a_full_model_in_full_is_a_copy_of_it_under_its_mask() -> None:
+def test_full_model_in_full_coordinates_is_a_copy_under_its_mask() -> None:
     run = whole_run()
     mask = torch.ones(83, dtype=torch.bool)
     mask[:10] = False
@@ -157,7 +157,7 @@ def test_flops_of_a_masked_submodel_by_hand() -> None:
     assert run.flops.total == NUM_IMAGES * 180
 
 
-def test_loading_the_full_model_again_leaves_nothing_of_the_submodel() -> None:
+def test_full_model_can_be_loaded_after_a_submodel() -> None:
     run = narrow_run()
     run.load(run.start, None)
     assert run.index is None
@@ -169,14 +169,14 @@ def test_loading_the_full_model_again_leaves_nothing_of_the_submodel() -> None:
 
 
 def gradient_at(values: Tensor, batch: Batch) -> Tensor:
-    """By plain autograd on a module of its own."""
+    """The gradient by plain autograd on a separate module."""
     module = net()
     nn.utils.vector_to_parameters(values, module.parameters())
     torch.autograd.backward(cross_entropy(module(batch[0]), batch[1]))
     return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
 
 
-def test_the_full_gradient_is_that_of_the_full_model_at_the_given_values() -> None:
+def test_full_gradient_is_that_of_the_full_model_at_the_given_values() -> None:
     run = narrow_run()
     batch, point = all_images(run), torch.linspace(-1, 1, 83)
     before, received = run.values.clone(), run.start.clone()
@@ -189,14 +189,14 @@ def test_the_full_gradient_is_that_of_the_full_model_at_the_given_values() -> No
     assert run.statistics.mean_loss() == 0.0
 
 
-def test_the_growth_gradient_of_a_submodel_costs_what_the_submodel_does() -> None:
+def test_dense_gradient_of_a_submodel_costs_a_step_of_the_submodel() -> None:
     run = narrow_run()
     assert run.dense_gradient(all_images(run)).numel() == 43
     assert run.flops.total == NUM_IMAGES * 228
     assert run.flops.total_dense == NUM_IMAGES * 456
 
 
-def test_the_pull_of_a_submodel_is_towards_its_own_entries() -> None:
+def test_proximal_gradient_of_a_submodel_uses_its_own_entries() -> None:
     run = narrow_run()
     run.grad.zero_()
     run.values.add_(torch.arange(43.0))
@@ -206,7 +206,7 @@ def test_the_pull_of_a_submodel_is_towards_its_own_entries() -> None:
     assert run.grad.tolist() == pytest.approx([0.5 * i for i in range(43)], abs=1e-5)
 
 
-def test_a_task_without_a_model_says_so() -> None:
+def test_task_without_a_model_is_an_error() -> None:
     run = whole_run()
     run.received = None
     with pytest.raises(ValueError, match="this task came without a model"):

@@ -1,0 +1,30 @@
+"""`doctor`: a row for each check, and a failed check does not hide the others."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli.views.checkup import checkup
+
+pytestmark = pytest.mark.ray
+
+
+def test_file_in_place_of_the_storage_folder_fails_this_check_only(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    table, healthy = checkup(tmp_path / "runs")
+    names, results, found = ([*column.cells] for column in table.columns)
+    assert names == [
+        *("Python", "torch", "torchvision", "ray", "mlflow"),
+        *("cores", "memory", "GPU", "storage", "Ray starts"),
+    ]
+    passed = dict(zip(names, ["ok" in str(result) for result in results], strict=True))
+    assert not healthy
+    assert [name for name in names if not passed[name]] == ["storage"]
+    assert "FileExistsError" in str(found[names.index("storage")])
+    assert " CPU, " in str(found[-1])
+
+
+def test_healthy_machine_passes_and_gets_its_storage_folder(tmp_path: Path) -> None:
+    table, healthy = checkup(tmp_path / "new" / "runs")
+    assert healthy, [[*column.cells] for column in table.columns]
+    assert [*(tmp_path / "new" / "runs").iterdir()] == []

@@ -1,0 +1,58 @@
+"""The global random generators are seeded for a block, and restored after it."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from orchestrator.models.seeding import forked_generators
+
+
+def _drawn() -> tuple[float, float, float]:
+    """One number of each global generator."""
+    return float(torch.rand(())), float(np.random.random()), random.random()  # noqa: NPY002
+
+
+def test_same_seed_gives_the_same_numbers() -> None:
+    with forked_generators(5):
+        first = _drawn()
+    with forked_generators(5):
+        second = _drawn()
+    with forked_generators(6):
+        other = _drawn()
+    assert first == second
+    assert all(a != b for a, b in zip(first, other, strict=True))
+
+
+def test_upper_32_bits_of_the_seed_reach_numpy_and_python() -> None:
+    """torch's generator for the CPU reads the lower 32 bits only."""
+    with forked_generators(5):
+        low = _drawn()
+    with forked_generators(5 + 2**32):
+        high = _drawn()
+    assert low[0] == high[0]
+    assert low[1] != high[1]
+    assert low[2] != high[2]
+
+
+def test_generators_continue_as_if_the_block_had_not_run() -> None:
+    with forked_generators(1):
+        expected = [_drawn(), _drawn()]
+    with forked_generators(1):
+        found = [_drawn()]
+        with forked_generators(2):
+            _drawn()
+        found.append(_drawn())
+    assert found == expected
+
+
+def test_generators_are_restored_after_an_error() -> None:
+    with forked_generators(1):
+        expected = [_drawn(), _drawn()]
+    with forked_generators(1):
+        found = [_drawn()]
+        with pytest.raises(KeyError), forked_generators(2):
+            raise KeyError("in the block")
+        found.append(_drawn())
+    assert found == expected
