@@ -57,7 +57,12 @@ from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep
 from orchestrator.sweeping.report import report_sweep
 from orchestrator.sweeping.request import SweepRequest, with_tracking
 from orchestrator.sweeping.result import SweepResult, read_result
-from orchestrator.sweeping.resumption import final_endings, remaining_trials, undelivered_runs
+from orchestrator.sweeping.resumption import (
+    final_endings,
+    remaining_trials,
+    restore_trials,
+    undelivered_runs,
+)
 from orchestrator.sweeping.sources import sweep_sources
 from orchestrator.sweeping.store import Ending, SweepStore
 from orchestrator.sweeping.trials import TrialSpec
@@ -171,6 +176,8 @@ def _resume(
         check_storage_and_tracking(config)
         place = destination_note(config, destination)
         store.describe(updated_sources(folder, about, sources, len(store.endings())))
+        if lost := restore_trials(store, [] if plan.is_adaptive else plan.trials()):
+            display.note(f"trials.jsonl had lost {len(lost)} trials, which are recorded again")
         return _run(plan, store, display, verbose, place)
 
 
