@@ -3,6 +3,7 @@
 SparsefleetError                     1
 ├── RequestError (ValueError)        2   an invalid request of the user
 │   ├── ConfigError                  2   an invalid config key or value
+│   │   └── UnknownKeyError          2   a config key that does not exist
 │   ├── DataError                    2   a missing, unreadable or unsuitable data set
 │   ├── PartitionError               2   an impossible partition of the samples
 │   ├── ModelError                   2   a model that cannot be built, measured or loaded
@@ -42,6 +43,10 @@ class RequestError(SparsefleetError, ValueError):
 
 class ConfigError(RequestError):
     """A config key does not exist, or its value is invalid."""
+
+
+class UnknownKeyError(ConfigError):
+    """A config key does not exist."""
 
 
 class DataError(RequestError):

@@ -11,7 +11,14 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.cli.options import Quiet, Storage, require_choice
+from orchestrator.cli.options import (
+    Quiet,
+    StorageFile,
+    StorageKey,
+    StorageOption,
+    chosen_storage,
+    require_choice,
+)
 from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
@@ -223,8 +230,10 @@ def _note(line: str) -> None:
 
 
 def status_command(
+    overrides: StorageKey = None,
     address: Address = None,
-    storage: Storage = Path("runs"),
+    config: StorageFile = None,
+    storage: StorageOption = None,
     show_all: Annotated[
         bool, typer.Option("--all", help="Show all runs, not only the running ones and the newest 20.")
     ] = False,
@@ -233,17 +242,19 @@ def status_command(
     """Implement `sparsefleet status`; STATUS_HELP is its help text."""
     from orchestrator.cli.views.status_tables import cluster_tables, runs_tables, status_json
     from orchestrator.cluster.runs import run_statuses
+    from orchestrator.storage.lookup import only_storage_key
 
-    runs = run_statuses(storage, None if show_all or as_json else _MAX_RUNS_SHOWN)
+    place = chosen_storage(storage, only_storage_key(overrides or ()), config)
+    runs = run_statuses(place, None if show_all or as_json else _MAX_RUNS_SHOWN)
     view = _cluster_view(address)
     if as_json:
-        print(json.dumps(status_json(str(storage.resolve()), runs, view), indent=2))
+        print(json.dumps(status_json(str(place.resolve()), runs, view), indent=2))
         return
     console = Console()
     for table in runs_tables(runs) if runs else ():
         console.print(table, soft_wrap=isinstance(table, Text))
     if not runs:
-        console.print(f"No runs in {storage}.", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"No runs in {place}.", markup=False, highlight=False, soft_wrap=True)
     for part in cluster_tables(view) if view else ():
         console.print(part)
 
@@ -265,8 +276,10 @@ def _cluster_view(address: str | None) -> "ClusterView | None":
 
 def stop_command(
     name: Annotated[str, typer.Argument(metavar="RUN|SWEEP|JOB", help="The run, sweep or job to stop.")],
+    overrides: StorageKey = None,
     address: Address = None,
-    storage: Storage = Path("runs"),
+    config: StorageFile = None,
+    storage: StorageOption = None,
     now: Annotated[
         bool,
         typer.Option("--now", help="Do not wait for the current round; it is repeated when the run resumes."),
@@ -278,10 +291,13 @@ def stop_command(
     """Implement `sparsefleet stop`; STOP_HELP is its help text."""
     from orchestrator.cluster.address import cluster_address
     from orchestrator.cluster.stopping import RunStopper
+    from orchestrator.storage.lookup import only_storage_key
+
+    place = chosen_storage(storage, only_storage_key(overrides or ()), config)
 
     def connect() -> "Cluster":
         from orchestrator.cluster.ray_cluster import RayCluster
 
         return RayCluster(cluster_address(address))
 
-    RunStopper(storage, connect, _note, timeout_s=timeout_s, at_once=now).stop(name)
+    RunStopper(place, connect, _note, timeout_s=timeout_s, at_once=now).stop(name)

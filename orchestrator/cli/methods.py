@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator.cli.options import Overrides, RunName, Storage
+from orchestrator.cli.options import (
+    Overrides,
+    RunName,
+    StorageFile,
+    StorageKey,
+    StorageOption,
+    chosen_storage,
+)
 
 RETIME_HELP = """
 Compute how long a run would have taken on another fleet, without training again.
@@ -66,13 +73,16 @@ def retime_command(
         Path | None,
         typer.Option(metavar="FILE.csv", help="Write the times of all rounds on both fleets to this file."),
     ] = None,
-    storage: Storage = Path("runs"),
+    overrides: StorageKey = None,
+    config: StorageFile = None,
+    storage: StorageOption = None,
 ) -> None:
     """Implement `sparsefleet retime`; RETIME_HELP is its help text."""
     from orchestrator.retiming import print_report, retime, write_csv
-    from orchestrator.storage.folders import find_run
+    from orchestrator.storage.lookup import find_run, only_storage_key
 
-    retimed_run = retime(find_run(run, storage), fleet, redraw=redraw)
+    folder = find_run(run, chosen_storage(storage, only_storage_key(overrides or ()), config))
+    retimed_run = retime(folder, fleet, redraw=redraw)
     if out is not None:
         write_csv(retimed_run, out)
     print_report(Console(), retimed_run)

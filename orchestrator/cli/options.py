@@ -29,6 +29,21 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks 
 Storage = Annotated[
     Path, typer.Option(metavar="DIR", help="Folder that contains the runs (runtime.storage).")
 ]
+StorageOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder that contains the runs. If not given: runtime.storage of KEY=VALUE or -c FILE, else `runs`.",
+    ),
+]
+StorageKey = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[runtime.storage=DIR]", help="The same as --storage DIR, and takes precedence."),
+]
+StorageFile = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help="Take runtime.storage from this YAML file."),
+]
 RunName = typer.Argument(metavar="RUN", help="The run's id or folder.")
 
 
@@ -83,3 +98,11 @@ def program() -> str:
     """Return the path of the installed script when the user called it by a path, else `sparsefleet`."""
     script = Path(sys.argv[0])
     return str(script) if script.name == "sparsefleet" else "sparsefleet"
+
+
+def chosen_storage(option: Path | None, overrides: list[str] | None, file: Path | None) -> Path:
+    """Return the storage folder of a command that reads runs. Raises ConfigError for an unreadable file."""
+    from orchestrator.config.overrides import read_yaml
+    from orchestrator.storage.lookup import storage_folder
+
+    return storage_folder(option, overrides or (), read_yaml(file) if file else None)

@@ -15,9 +15,12 @@ from orchestrator.cli.options import (
     Quiet,
     RunName,
     Storage,
+    StorageFile,
+    StorageOption,
     SummaryFile,
     Verbose,
     check_summary,
+    chosen_storage,
     program,
     run_ui_hint,
     write_summary,
@@ -45,7 +48,7 @@ RESUME_HELP = """
 Resume a run from its last checkpoint.
 
 A larger training.rounds extends a finished run. Keys of runtime and tracking may change too; all other keys keep \
-their values.
+their values. The command looks for the run in runtime.storage.
 
 Examples:
 
@@ -89,7 +92,8 @@ def run_command(
 def resume_command(
     run: Annotated[str, RunName],
     overrides: Overrides = None,
-    storage: Storage = Path("runs"),
+    config: StorageFile = None,
+    storage: StorageOption = None,
     summary: SummaryFile = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -97,10 +101,10 @@ def resume_command(
     """Implement `sparsefleet resume`; RESUME_HELP is its help text."""
     from orchestrator.display.run_progress import Progress
     from orchestrator.runtime import session
-    from orchestrator.storage.folders import find_run
+    from orchestrator.storage.lookup import find_run
 
     check_summary(summary)
-    folder = find_run(run, storage)
+    folder = find_run(run, chosen_storage(storage, overrides, config))
     result = session.resume(folder, overrides or [], Progress(quiet=quiet), verbose=verbose)
     _write_run_summary(result, summary)
     _report([result], folder.parent, quiet)

@@ -16,6 +16,7 @@ from orchestrator.cli.options import (
     SummaryFile,
     Verbose,
     check_summary,
+    chosen_storage,
     mlflow_ui_hint,
     program,
     write_summary,
@@ -119,8 +120,11 @@ def sweep_command(
         "perturb_rounds": perturb_rounds,
     }
     if resume:
-        _require_no_changes([*(overrides or []), *([config] if config else [])], options)
-        result = _resume(space, storage or Path("runs"), max_concurrent, quiet, verbose)
+        from orchestrator.storage.lookup import split_storage_key
+
+        changes, storage_keys = split_storage_key(overrides or [])
+        _require_no_changes([*changes, *([config] if config else [])], options)
+        result = _resume(space, chosen_storage(storage, storage_keys, None), max_concurrent, quiet, verbose)
     else:
         from orchestrator.api import sweep
         from orchestrator.config.overrides import parse_overrides, read_yaml
@@ -160,7 +164,7 @@ def _resume(
     name: str, storage: Path, max_concurrent: int | None, quiet: bool, verbose: bool
 ) -> "SweepResult":
     from orchestrator.display.sweep_progress import SweepProgress
-    from orchestrator.sweeping.store import find_sweep
+    from orchestrator.storage.lookup import find_sweep
     from orchestrator.sweeping.tune.session import resume_sweep
 
     folder = find_sweep(name, storage)

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from orchestrator.errors import ConfigError, RequestError
+from orchestrator.errors import ConfigError, RequestError, UnknownKeyError
 from orchestrator.suggest import closest, did_you_mean
 
 #: least similarity of names in different sections
@@ -62,12 +62,12 @@ def closest_key(key: str, known: Mapping[str, object]) -> str | None:
     return by_last[found] if found is not None else None
 
 
-def _unknown_key(field: str, first: ErrorDetails, model: type[BaseModel], prefix: str) -> ConfigError:
+def _unknown_key(field: str, first: ErrorDetails, model: type[BaseModel], prefix: str) -> UnknownKeyError:
     keys = dotted_keys(model, prefix)
     sections = {name.rsplit(".", depth)[0]: None for name in keys for depth in range(1, name.count(".") + 1)}
     meant = closest_key(field, {**sections, **keys})
     remedy = did_you_mean(meant) if meant else "see `sparsefleet list keys`"
-    return ConfigError(field, _shortened(first["input"]), "there is no such key", remedy)
+    return UnknownKeyError(field, _shortened(first["input"]), "there is no such key", remedy)
 
 
 def _shortened(value: object) -> str:

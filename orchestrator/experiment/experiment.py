@@ -3,7 +3,9 @@
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,6 +67,11 @@ class Experiment(ExperimentSpec):
     def setting(self) -> Setting:
         """The setting of the run, which hooks may read."""
         return self.algorithm.setting
+
+    @cached_property
+    def client_template(self) -> Any:
+        """A new client state, which has the structure of all client states."""
+        return self.algorithm.init_client(0)
 
     @property
     def warnings(self) -> tuple[str, ...]:

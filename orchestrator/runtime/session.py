@@ -23,11 +23,13 @@ from orchestrator.runtime.tracking_setup import (
     parent_tags,
     resolve_tracking,
 )
-from orchestrator.storage.event_log import save_events
+from orchestrator.storage.event_log import num_committed, save_events
 from orchestrator.storage.folders import is_sweep, unique_name
-from orchestrator.storage.lock import locked_folder
+from orchestrator.storage.lock import locked_folder, new_locked_folder
+from orchestrator.storage.lookup import STORAGE_KEY
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
+from orchestrator.tracking.delivery import original_of_copy
 from orchestrator.tracking.record import RoundRecord, not_finite, read_records
 from orchestrator.tracking.tracker import Tracker
 
@@ -61,42 +63,42 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
     experiment = prepare(config)
     method = config.algorithm.name.rpartition(":")[2].lower()
     folder = config.runtime.storage.resolve() / unique_name(method)
-    try:
-        store = begin_run(experiment, folder, tags=parent_tags(destination))
-    except Exception:
-        shutil.rmtree(folder, ignore_errors=True)  # an incomplete folder cannot be resumed
-        raise
-    try:
-        return _execute(experiment, store, display, verbose, place)
-    except RequestError:
-        if not read_records(folder / "metrics.jsonl"):
-            shutil.rmtree(folder)  # rejected before the first round, so there is nothing to resume
-        raise
+    with new_locked_folder(folder):
+        try:
+            store = begin_run(experiment, folder, tags=parent_tags(destination))
+        except Exception:
+            shutil.rmtree(folder, ignore_errors=True)  # an incomplete folder cannot be resumed
+            raise
+        try:
+            return _execute(experiment, store, display, verbose, place)
+        except RequestError:
+            if not read_records(folder / "metrics.jsonl"):
+                shutil.rmtree(folder)  # rejected before the first round, so there is nothing to resume
+            raise
 
 
 def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose: bool = False) -> RunSummary:
     """Resume a run from its last checkpoint. A larger `training.rounds` extends a finished run.
 
-    Raises ConfigError for an override that a resumed run does not allow, CheckpointError when data, partition or
-    model have changed.
+    A rejected request changes nothing in the folder, apart from the lock. Raises ConfigError for an override that a
+    resumed run does not allow, CheckpointError when data, partition or model have changed.
     """
-    store = RunStore(folder)
-    about = store.about()
-    config = _check_resumable(store, resumed_config(store.config(), overrides), overrides, display)
-    storage = storage_of(folder)
-    runtime = config.runtime.model_copy(update={"storage": storage})
-    config = config.model_copy(update={"runtime": runtime})
-    is_recorded = store.config().get("tracking", {}).get("experiment") is not None
-    config, destination = resolve_tracking(config, is_recorded=is_recorded)
-    check_storage_and_tracking(config)
-    place = destination_note(config, destination)
+    store, storage = RunStore(folder), storage_of(folder)
     # a trial must not be resumed while its sweep runs, so the sweep's folder is locked
-    with nullcontext() if storage == folder.parent else locked_folder(folder.parent):
+    sweep_lock = nullcontext() if storage == folder.parent else locked_folder(folder.parent)
+    with sweep_lock, store.locked():
+        config = _check_resumable(store, resumed_config(store.config(), overrides), overrides, display)
+        runtime = config.runtime.model_copy(update={"storage": storage})
+        config = config.model_copy(update={"runtime": runtime})
+        is_recorded = store.config().get("tracking", {}).get("experiment") is not None
+        config, destination = resolve_tracking(config, is_recorded=is_recorded)
+        check_storage_and_tracking(config)
+        place = destination_note(config, destination)
         experiment = prepare(config)
-        differences = verify_run(store, experiment)
-        store.describe(config.to_dict(), about)
-        for line in differences:
+        for line in verify_run(store, experiment):
             display.note(line)
+        if config.tracking.enabled and (original := original_of_copy(folder)) is not None:
+            display.note(f"this folder is a copy of {original}, so that it gets an MLflow run of its own")
         return _execute(experiment, store, display, verbose, place)
 
 
@@ -109,12 +111,13 @@ def _check_resumable(
     store: RunStore, config: ExperimentConfig, overrides: Sequence[str], display: Display
 ) -> ExperimentConfig:
     """Reject overrides that a resumed run does not allow, and note the effect of a changed number of rounds."""
-    if any(override.startswith("runtime.storage=") for override in overrides):
+    names_storage = any(override.startswith(f"{STORAGE_KEY}=") for override in overrides)
+    if names_storage and config.runtime.storage.resolve() != storage_of(store.folder).resolve():
         problem = "a resumed run keeps its folder"
         raise ConfigError(
-            "runtime.storage", config.runtime.storage, problem, "move the run's folder, then resume the run"
+            STORAGE_KEY, config.runtime.storage, problem, "move the run's folder, then resume the run"
         )
-    rounds, done = config.training.rounds, len(read_records(store.folder / "metrics.jsonl"))
+    rounds, done = config.training.rounds, num_committed(store.folder)
     if rounds < done:
         raise ConfigError("training.rounds", rounds, f"the run has completed {done}", f"set at least {done}")
     before = store.config()["training"]["rounds"]
@@ -128,15 +131,15 @@ def _check_resumable(
 def _execute(
     experiment: Experiment, store: RunStore, display: Display, verbose: bool, place: str
 ) -> RunSummary:
-    """Run the remaining rounds. `place` is the line that says where the run is tracked."""
+    """Run the remaining rounds of a run whose folder the caller has locked.
+
+    `place` is the line that says where the run is tracked.
+    """
     config = experiment.config
     for line in experiment.notes:
         display.note(line)
-    with (
-        store.locked(),
-        store.recording_failure(),
-        _backend(experiment, store.folder, display, verbose) as backend,
-    ):
+    with store.recording_failure(), _backend(experiment, store.folder, display, verbose) as backend:
+        store.accept(config.resumable_values())
         display.note(f"{store.run_id}: {backend.description}")
         display.note(place)
         for warning in experiment.warnings:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from orchestrator.atomic_write import PRIVATE_FOLDER, write_durably
+from orchestrator.atomic_write import write_durably
 from orchestrator.config.overrides import flatten
 from orchestrator.errors import CheckpointError, SparsefleetError
 from orchestrator.execution.executor import Executor, InProcessExecutor
@@ -20,6 +20,7 @@ from orchestrator.rounds.driver import Driver
 from orchestrator.runtime.run_folder import begin_run, verify_run
 from orchestrator.storage.event_log import save_events
 from orchestrator.storage.folders import RUN_FILE, is_run
+from orchestrator.storage.lock import new_locked_folder
 from orchestrator.storage.run_logs import LOGS
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
@@ -168,7 +169,8 @@ def open_store(experiment: Experiment, folder: Path, labels: RunLabels) -> RunSt
     """
     discard_incomplete_run(folder)
     if not folder.is_dir():
-        return begin_run(experiment, folder, name=labels.name, tags=labels.tags, notes=labels.notes)
+        with new_locked_folder(folder):
+            return begin_run(experiment, folder, name=labels.name, tags=labels.tags, notes=labels.notes)
     store = RunStore(folder)
     verify_run(store, experiment)
     return store
@@ -191,10 +193,10 @@ def begin_from_snapshot(
             f"{folder.name} cannot continue from {donor_id}: their configs differ in {', '.join(forbidden)}, "
             "which the space's MUTATIONS do not list"
         )
-    folder.mkdir(mode=PRIVATE_FOLDER, parents=True)
-    shutil.copytree(snapshot / "commits", folder / "commits")
-    for log in LOGS:
-        if (snapshot / log).exists():
-            shutil.copyfile(snapshot / log, folder / log)
-    tags = {**labels.tags, "taken_over_from": donor_id}
-    return begin_run(experiment, folder, name=labels.name, tags=tags, notes=labels.notes)
+    with new_locked_folder(folder):
+        shutil.copytree(snapshot / "commits", folder / "commits")
+        for log in LOGS:
+            if (snapshot / log).exists():
+                shutil.copyfile(snapshot / log, folder / log)
+        tags = {**labels.tags, "taken_over_from": donor_id}
+        return begin_run(experiment, folder, name=labels.name, tags=tags, notes=labels.notes)

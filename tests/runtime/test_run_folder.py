@@ -43,6 +43,13 @@ class TestBeginRun:
         split = pd.read_parquet(store.folder / "partition.parquet")
         assert len(split) == experiment.config.fleet.num_clients
 
+    def test_a_run_is_never_overwritten(self, tmp_path: Path) -> None:
+        begin_run(prepared(*OVERRIDES), tmp_path / "r1")
+        before = {path: path.read_bytes() for path in (tmp_path / "r1").iterdir()}
+        with pytest.raises(CheckpointError, match="r1 contains a run already"):
+            begin_run(prepared(*OVERRIDES, "seed=3"), tmp_path / "r1")
+        assert {path: path.read_bytes() for path in (tmp_path / "r1").iterdir()} == before
+
     def test_run_has_its_id_as_name_and_tags_of_its_method(self, tmp_path: Path) -> None:
         about = begin_run(prepared(*OVERRIDES, "seed=3"), tmp_path / "r1").about()
         assert (about["run_id"], about["name"]) == ("r1", "r1")
@@ -104,7 +111,11 @@ class TestVerifyRun:
         about = store.about()
         del about["fingerprint"]["fixed_state"]
         store.describe(store.config(), about)
-        assert verify_run(store, prepared(*OVERRIDES)) == []
+        with pytest.raises(CheckpointError, match=r"^fixed_state .*r1"):
+            verify_run(store, prepared(*OVERRIDES))
+        del about["format"]
+        store.describe(store.config(), about)
+        assert len(verify_run(store, prepared(*OVERRIDES))) == 1
 
     @pytest.mark.parametrize("about", [{}, {"fingerprint": {}}, {"fingerprint": 1, "machine": {}}])
     def test_run_without_fingerprints_is_rejected(self, tmp_path: Path, about: dict[str, object]) -> None:

@@ -1,16 +1,19 @@
 """Sessions in this process: changes that a resumed run allows, and the effect of Ctrl-C."""
 
+import json
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from orchestrator.display.run_progress import Progress
-from orchestrator.errors import ConfigError
+from orchestrator.errors import CheckpointError, ConfigError, RequestError, SparsefleetError
 from orchestrator.experiment.loading import load_config
 from orchestrator.runtime import session
 from tests.support.command import QUICK
+from tests.support.locking import locking
 
 QUIET = Progress(quiet=True)
 
@@ -61,3 +64,72 @@ def test_first_interrupt_calls_stop_and_second_raises(capfd: pytest.CaptureFixtu
     assert stops == [True]
     assert "stopping now" in capfd.readouterr().err
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    """All files of a run but its lock, with the data that decides whether a request can be accepted."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def _change_data(folder: Path) -> None:
+    about = json.loads((folder / "run.json").read_text())
+    about["fingerprint"]["data"] = "0" * 64
+    (folder / "run.json").write_text(json.dumps(about))
+
+
+def _damage_states(folder: Path) -> None:
+    for path in (folder / "commits").glob("server-*"):
+        path.write_bytes(b"")
+
+
+def _lose_pointers(folder: Path) -> None:
+    shutil.rmtree(folder / "commits")
+
+
+@pytest.mark.parametrize(
+    ("damage", "override"),
+    [
+        (_change_data, "tracking.experiment=other"),
+        (_damage_states, "tracking.experiment=other"),
+        (_lose_pointers, "runtime.max_retries=7"),
+        (None, "tracking.uri=nonsense://host"),
+        (None, "seed=1"),
+        (None, "training.rounds=1"),
+        (None, "runtime.failure_policy=sometimes"),
+    ],
+)
+def test_a_rejected_resume_changes_nothing(
+    completed: Path, tmp_path: Path, damage: Callable[[Path], None] | None, override: str
+) -> None:
+    """Some requests are rejected before the run opens, others when its checkpoint is read."""
+    folder = Path(shutil.copytree(completed, tmp_path / "copy" / completed.name))
+    (folder / "failure.txt").write_text("RoundError: the attempt before\n")
+    if damage is not None:
+        damage(folder)
+    before = _contents(folder)
+    enabled = ["tracking.enabled=true"] if "tracking.uri" in override else []
+    with pytest.raises(SparsefleetError) as caught:
+        session.resume(folder, ["training.rounds=9", *enabled, override], QUIET)
+    after = _contents(folder)
+    if not isinstance(caught.value, RequestError):
+        after["failure.txt"] = before["failure.txt"]  # says why this attempt failed
+    assert after == before
+
+
+def test_a_locked_run_stays_as_it_is(completed: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(completed, tmp_path / "copy" / completed.name))
+    with locking(folder):
+        before = _contents(folder) | {"lock": (folder / "lock").read_bytes()}
+        with pytest.raises(CheckpointError, match="another process"):
+            session.resume(folder, ["training.rounds=9", "tracking.experiment=other"], QUIET)
+        assert _contents(folder) | {"lock": (folder / "lock").read_bytes()} == before
+
+
+def test_a_trial_of_a_running_sweep_stays_as_it_is(completed: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(completed, tmp_path / "sweep" / completed.name))
+    (folder.parent / "sweep.json").write_text("{}")
+    before = _contents(folder)
+    with locking(folder.parent), pytest.raises(CheckpointError, match="another process"):
+        session.resume(folder, ["training.rounds=9"], QUIET)
+    assert _contents(folder) == before

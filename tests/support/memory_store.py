@@ -83,7 +83,7 @@ class MemoryStore:
         )
         self.runs[run_id] = SimpleNamespace(
             info=info,
-            data=SimpleNamespace(params={}),
+            data=SimpleNamespace(params={}, metrics={}),
             tags=dict(tags),
             experiment_id=experiment_id,
             name=run_name,
@@ -109,10 +109,14 @@ class MemoryStore:
         assert len(tags) <= 100
         new = [(metric.key, metric.step, metric.timestamp, metric.value) for metric in metrics]
         self.points[run_id] += [point for point in new if point not in self.points[run_id]]
+        self.runs[run_id].data.metrics |= {metric.key: metric.value for metric in metrics}
         for param in params:
             assert len(param.value) <= 6000
             assert self.runs[run_id].data.params.setdefault(param.key, param.value) == param.value
         self.runs[run_id].tags.update({tag.key: tag.value for tag in tags})
+
+    def get_metric_history(self, run_id: str, key: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(step=step) for name, step, _, _ in self.points[run_id] if name == key]
 
     def log_artifact(self, run_id: str, local_path: str, artifact_path: str | None) -> None:
         self.artifacts[run_id].add(artifact_path or Path(local_path).name)
@@ -140,7 +144,7 @@ class Clock:
 
 
 def record(round_idx: int) -> RoundRecord:
-    metrics = {"eval/accuracy": round_idx / 7, "comm/upload_bytes": 1000.0}
+    metrics = {"eval/accuracy": round_idx / 7, "comm/upload_bytes_total": 1000.0 * round_idx}
     return RoundRecord(round_idx, 1_700_000_000_000 + 1000 * round_idx, metrics)
 
 

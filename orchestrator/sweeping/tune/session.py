@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.atomic_write import PRIVATE_FOLDER, write_durably
+from orchestrator.atomic_write import write_durably
 from orchestrator.config.overrides import put_values
 from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError
@@ -36,6 +36,7 @@ from orchestrator.runtime.tracking_setup import (
     tracking_values,
 )
 from orchestrator.storage.folders import unique_name
+from orchestrator.storage.lock import new_locked_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep
@@ -56,6 +57,7 @@ from orchestrator.sweeping.tune.fit import (
 )
 from orchestrator.sweeping.tune.node_monitor import NodeMonitor
 from orchestrator.sweeping.tune.tracker import SweepTracker
+from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.record import RunInfo
 
 
@@ -70,10 +72,21 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
     plan = plan_sweep(request)
     trials = [] if plan.is_adaptive else plan.trials()
     check_storage_and_tracking(plan.config)
-    place = destination_note(config, destination)
     folder = plan.config.runtime.storage.resolve() / unique_name(plan.space.name)
-    folder.mkdir(mode=PRIVATE_FOLDER, parents=True)
-    store = SweepStore(folder)
+    with new_locked_folder(folder):
+        return _begin(request, plan, trials, SweepStore(folder), display, verbose, destination)
+
+
+def _begin(
+    request: SweepRequest,
+    plan: SweepPlan,
+    trials: Sequence[TrialSpec],
+    store: SweepStore,
+    display: SweepProgress,
+    verbose: bool,
+    destination: Destination | None,
+) -> SweepResult:
+    """Describe a new sweep in its folder, and run its trials."""
     if request.space.endswith(".py"):  # the user may resume the sweep from another folder
         request = request.model_copy(update={"space": str(Path(request.space).expanduser().resolve())})
     store.describe(
@@ -93,10 +106,10 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
     if plan.overridden:
         display.note(f"space {plan.space.name} overrides {', '.join(plan.overridden)} of the config file")
     try:
-        return _run(plan, store, display, verbose, place)
+        return _run(plan, store, display, verbose, destination_note(plan.config, destination))
     except RequestError:
         if not any(store.run_folders(trial.number) for trial in store.trials()):
-            shutil.rmtree(folder)  # rejected before the first trial: there is nothing to resume
+            shutil.rmtree(store.folder)  # rejected before the first trial: there is nothing to resume
         raise
 
 
@@ -113,6 +126,13 @@ def resume_sweep(
     when the folder does not contain a sweep or the search space has changed. Raises the errors of `sweep` too.
     """
     store = SweepStore(folder)
+    with store.locked():
+        return _resume(store, display, max_concurrent, verbose)
+
+
+def _resume(
+    store: SweepStore, display: SweepProgress, max_concurrent: int | None, verbose: bool
+) -> SweepResult:
     home = Path(store.about().get("home", os.getcwd()))
     changes = {} if max_concurrent is None else {"max_concurrent": max_concurrent}
     with chdir(home if home.is_dir() else os.getcwd()):
@@ -127,14 +147,13 @@ def resume_sweep(
 def _run(
     plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bool, place: str
 ) -> SweepResult:
-    """Run the remaining trials on Ray, and write and return the result.
+    """Run the remaining trials on Ray, and write and return the result. The caller has locked the sweep's folder.
 
     `place` is the line that says where the sweep is tracked.
     """
     config = plan.config
     resume_command = f"sparsefleet sweep {store.folder} --resume"
     with (
-        store.locked(),
         ray_session(config.runtime, verbose=verbose),
         exiting_when_head_is_lost(config.runtime.address, resume_command),
     ):

@@ -40,6 +40,15 @@ def open_run(client: "MlflowClient", info: RunInfo, saved: Delivery, start_time_
     return str(run.info.run_id), is_saved
 
 
+def num_rounds(client: "MlflowClient", mlflow_run_id: str) -> int:
+    """Return the number of rounds in an MLflow run; 0 for a run that was deleted."""
+    run = _existing(client, mlflow_run_id)
+    totals = [] if run is None else sorted(name for name in run.data.metrics if name.endswith("_total"))
+    if not totals:  # every round logs its totals
+        return 0
+    return 1 + max(int(metric.step) for metric in client.get_metric_history(mlflow_run_id, totals[0]))
+
+
 def _existing(client: "MlflowClient", mlflow_run_id: str) -> "Run | None":
     """Return the run; None when the run was deleted."""
     from mlflow.exceptions import MlflowException
