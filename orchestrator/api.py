@@ -36,15 +36,21 @@ def resume(
     display: Display | None = None,
     *,
     storage: str | Path | None = None,
+    accept_changed_code: bool = False,
 ) -> RunSummary:
     """Resume a run from its last checkpoint, and return its summary.
 
     `run` is the run's folder, or its id in the folder `storage` (None: `runtime.storage` of the overrides, else
     `runs`). `overrides` are `KEY=VALUE` strings; only training.rounds and the keys of runtime and tracking may change.
-    Raises ConfigError for any other override, and CheckpointError when the run cannot be resumed.
+    With `accept_changed_code`, the run continues although a file of a method or model has changed.
+    Raises ConfigError for any other override and for changed code, and CheckpointError when the run cannot be resumed.
     """
-    folder = find_run(str(run), storage_folder(_path(storage), overrides))
-    return session.resume(folder, list(overrides), display or Progress())
+    return session.resume(
+        find_run(str(run), storage_folder(_path(storage), overrides)),
+        list(overrides),
+        display or Progress(),
+        accept_changed_code=accept_changed_code,
+    )
 
 
 def sweep(
@@ -80,15 +86,22 @@ def resume_sweep(
     max_concurrent: int | None = None,
     display: SweepProgress | None = None,
     storage: str | Path | None = None,
+    accept_changed_code: bool = False,
 ) -> "SweepResult":
     """Resume a sweep, and return its result. Trials that finished or were stopped do not run again.
 
-    `sweep` is the sweep's folder, or its id or space in the folder `storage` (None: `runs`).
+    `sweep` is the sweep's folder, or its id or space in the folder `storage` (None: `runs`). With
+    `accept_changed_code`, the remaining trials run although a file of a space, method or model has changed. Raises
+    ConfigError for changed code without this argument.
     """
     from orchestrator.sweeping.tune.session import resume_sweep as run_remaining_trials
 
-    folder = find_sweep(str(sweep), storage_folder(_path(storage)))
-    return run_remaining_trials(folder, display or SweepProgress(), max_concurrent=max_concurrent)
+    return run_remaining_trials(
+        find_sweep(str(sweep), storage_folder(_path(storage))),
+        display or SweepProgress(),
+        max_concurrent=max_concurrent,
+        accept_changed_code=accept_changed_code,
+    )
 
 
 def compare(

@@ -38,8 +38,8 @@ share.
 
 The job contains the package itself, so the cluster needs only the dependencies of the package. The job also \
 contains files that the command names by a path relative to the current folder: a method or model \
-path/to/file.py:Class, a space, a fleet, -c FILE. Absolute paths refer to the file system of the cluster. To resume a \
-run whose method is a file, submit the folder of this file with --working-dir.
+path/to/file.py:Class with the modules of its folder that it imports, a space, a fleet, -c FILE. Absolute paths refer \
+to the file system of the cluster. A resumed run finds these files in its own folder.
 
 Examples:
 
@@ -210,13 +210,17 @@ def _submit(
 
 def _follow(jobs: "Jobs", job_id: str, on_interrupt: str | None) -> int:
     from orchestrator.cluster.follow import JobLogFollower, ask_choice
-    from orchestrator.cluster.signals import termination_as_interrupt
+    from orchestrator.runtime.signals import handling_signals
 
-    def choose() -> "Choice":
-        choice = on_interrupt or ("ask" if sys.stdin.isatty() else "stop")
-        return ask_choice() if choice == "ask" else ("stop" if choice == "stop" else "detach")
+    with handling_signals() as signals:
 
-    with termination_as_interrupt():
+        def choose() -> "Choice":
+            choice = on_interrupt or ("ask" if sys.stdin.isatty() else "stop")
+            chosen = ask_choice() if choice == "ask" else ("stop" if choice == "stop" else "detach")
+            if chosen == "continue":
+                signals.forget()
+            return chosen
+
         return JobLogFollower(jobs, job_id, write=_write, note=_note, choose=choose).follow()
 
 

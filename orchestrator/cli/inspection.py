@@ -109,7 +109,8 @@ def ui_command(
     from orchestrator.cli.mlflow_ui import serve_ui
     from orchestrator.storage.lookup import only_storage_key
 
-    serve_ui(chosen_storage(storage, only_storage_key(overrides or ()), config), port, host)
+    folder = chosen_storage(storage, only_storage_key(overrides or ()), config)
+    serve_ui(folder, port, host)
 
 
 def doctor_command(storage: Storage = Path("runs")) -> None:

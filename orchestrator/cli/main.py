@@ -1,6 +1,7 @@
 """The command `sparsefleet`: assembles the commands, prints errors and sets the exit code.
 
-Exit codes: 0 success, 1 the run failed, 2 the request was invalid, 130 interrupted.
+Exit codes: 0 success, 1 the run failed, 2 the request was invalid, 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by
+SIGHUP.
 """
 
 import re
@@ -41,6 +42,7 @@ from orchestrator.cli.run import (
 )
 from orchestrator.cli.sweep import SWEEP_HELP, sweep_command
 from orchestrator.errors import SparsefleetError, hide_passwords
+from orchestrator.runtime.signals import exit_process, handling_signals
 from orchestrator.version import installed_version
 
 APP_HELP = """
@@ -93,22 +95,25 @@ app.command("doctor", help=DOCTOR_HELP)(doctor_command)
 
 def main() -> None:
     """Run the command in `sys.argv` and exit with its exit code."""
-    sys.exit(run_command_line(sys.argv[1:]))
+    with handling_signals():
+        exit_process(run_command_line(sys.argv[1:]))
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command in this process and return its exit code; an error becomes one line on standard error."""
     verbose = any(re.fullmatch("--verbose|-[a-z]*v[a-z]*", argument) for argument in arguments)
-    try:
-        app(args=list(arguments), prog_name="sparsefleet")
-    except (typer.Abort, KeyboardInterrupt):
-        return 130
-    except SystemExit as ended:  # Typer has already printed what is wrong with the arguments
-        return ended.code if isinstance(ended.code, int) else 0
-    except SparsefleetError as error:
-        return _print_error(error, error.exit_code, verbose)
-    except Exception as error:
-        return _print_error(error, 1, verbose)
+    with handling_signals() as signals:
+        try:
+            app(args=list(arguments), prog_name="sparsefleet")
+        except (typer.Abort, KeyboardInterrupt):  # Typer itself turns KeyboardInterrupt into exit code 130
+            return signals.exit_code
+        except SystemExit as ended:  # Typer has already printed what is wrong with the arguments
+            code = ended.code if isinstance(ended.code, int) else 0
+            return signals.exit_code if code == 130 else code
+        except SparsefleetError as error:
+            return _print_error(error, error.exit_code, verbose)
+        except Exception as error:
+            return _print_error(error, 1, verbose)
     return 0
 
 

@@ -94,7 +94,8 @@ def server_command(
         *("--backend-store-uri", client_uri(sqlite_uri(database)), "--uvicorn-opts", _QUIET),
         *("--artifacts-destination", (database.parent / "mlartifacts").as_uri()),
     ]
-    environment = {**_ENVIRONMENT, **environment}
+    # modules in the current folder must not replace those of the server
+    environment = {**_ENVIRONMENT, **environment, "PYTHONSAFEPATH": "1"}
     if host in (LOOPBACK, "localhost", "::1"):
         return command, environment
     if not environment.get("MLFLOW_AUTH_ADMIN_PASSWORD"):

@@ -44,6 +44,12 @@ StorageFile = Annotated[
     Path | None,
     typer.Option("--config", "-c", metavar="FILE", help="Take runtime.storage from this YAML file."),
 ]
+AcceptChangedCode = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changed-code", help="Continue although a file of a method, model or space has changed."
+    ),
+]
 RunName = typer.Argument(metavar="RUN", help="The run's id or folder.")
 
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.cli.options import (
+    AcceptChangedCode,
     ConfigFile,
     Overrides,
     Quiet,
@@ -48,7 +49,8 @@ RESUME_HELP = """
 Resume a run from its last checkpoint.
 
 A larger training.rounds extends a finished run. Keys of runtime and tracking may change too; all other keys keep \
-their values. The command looks for the run in runtime.storage.
+their values. The command looks for the run in runtime.storage. A run stores the
+user's files of its method and model, and is not resumed if they have changed.
 
 Examples:
 
@@ -93,6 +95,7 @@ def resume_command(
     run: Annotated[str, RunName],
     overrides: Overrides = None,
     config: StorageFile = None,
+    accept_changed_code: AcceptChangedCode = False,
     storage: StorageOption = None,
     summary: SummaryFile = None,
     quiet: Quiet = False,
@@ -105,7 +108,13 @@ def resume_command(
 
     check_summary(summary)
     folder = find_run(run, chosen_storage(storage, overrides, config))
-    result = session.resume(folder, overrides or [], Progress(quiet=quiet), verbose=verbose)
+    result = session.resume(
+        folder,
+        overrides or [],
+        Progress(quiet=quiet),
+        verbose=verbose,
+        accept_changed_code=accept_changed_code,
+    )
     _write_run_summary(result, summary)
     _report([result], folder.parent, quiet)
 

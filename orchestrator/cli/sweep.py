@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.cli.options import (
+    AcceptChangedCode,
     ConfigFile,
     Overrides,
     Quiet,
@@ -97,6 +98,7 @@ def sweep_command(
             "--resume", help="Resume a sweep. Trials that finished or were stopped do not run again."
         ),
     ] = False,
+    accept_changed_code: AcceptChangedCode = False,
     storage: Annotated[
         Path | None,
         typer.Option(
@@ -110,6 +112,9 @@ def sweep_command(
 ) -> None:
     """Implement `sparsefleet sweep`; SWEEP_HELP is its help text."""
     check_summary(summary)
+    if accept_changed_code and not resume:
+        problem = "a new sweep has no earlier code"
+        raise RequestError("--accept-changed-code", True, problem, "leave it out, or add --resume")
     options: dict[str, Any] = {
         "search": search,
         "scheduler": scheduler,
@@ -124,7 +129,8 @@ def sweep_command(
 
         changes, storage_keys = split_storage_key(overrides or [])
         _require_no_changes([*changes, *([config] if config else [])], options)
-        result = _resume(space, chosen_storage(storage, storage_keys, None), max_concurrent, quiet, verbose)
+        folder = chosen_storage(storage, storage_keys, None)
+        result = _resume(space, folder, max_concurrent, quiet, verbose, accept_changed_code)
     else:
         from orchestrator.api import sweep
         from orchestrator.config.overrides import parse_overrides, read_yaml
@@ -161,14 +167,25 @@ def _require_no_changes(config_changes: Sequence[object], options: dict[str, Any
 
 
 def _resume(
-    name: str, storage: Path, max_concurrent: int | None, quiet: bool, verbose: bool
+    name: str,
+    storage: Path,
+    max_concurrent: int | None,
+    quiet: bool,
+    verbose: bool,
+    accept_changed_code: bool,
 ) -> "SweepResult":
     from orchestrator.display.sweep_progress import SweepProgress
     from orchestrator.storage.lookup import find_sweep
     from orchestrator.sweeping.tune.session import resume_sweep
 
     folder = find_sweep(name, storage)
-    return resume_sweep(folder, SweepProgress(quiet), max_concurrent=max_concurrent, verbose=verbose)
+    return resume_sweep(
+        folder,
+        SweepProgress(quiet),
+        max_concurrent=max_concurrent,
+        verbose=verbose,
+        accept_changed_code=accept_changed_code,
+    )
 
 
 def _report(result: "SweepResult", quiet: bool) -> None:

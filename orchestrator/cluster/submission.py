@@ -76,7 +76,10 @@ def job_request(
             shipped = ", ".join(map(str, files))
         yield JobRequest(
             job_id=unique_name(parsed.command),
-            entrypoint=shlex.join(["exec", "python", "-m", "orchestrator.cluster.job_entry", *arguments]),
+            # -P: modules in the job's folder do not replace the package
+            entrypoint=shlex.join(
+                ["exec", "python", "-P", "-m", "orchestrator.cluster.job_entry", *arguments]
+            ),
             runtime_env=runtime_env,
             metadata={"sparsefleet": installed_version()},
             shipped=shipped,

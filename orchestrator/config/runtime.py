@@ -41,6 +41,12 @@ class RuntimeConfig(Section):
         description="how long to wait for Ray to restart lost client actors before placing the clients again; in a "
         "sweep also how long trials wait for a lost node (ray)",
     )
+    grace_period_s: float = Field(
+        20.0,
+        gt=0.0,
+        description="how long SIGTERM or SIGHUP lets the round in progress and its delivery to MLflow take; Slurm and "
+        "Kubernetes kill a process after 30 s",
+    )
 
 
 class TrackingConfig(Section):

@@ -10,6 +10,8 @@ import ray
 
 from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.errors import ResourceError, one_line
+from orchestrator.runtime.child_processes import killing_terminated_children, protected_children
+from orchestrator.runtime.ray_import_path import ImportPathJob
 
 #: Ray namespace of all actors; an actor's name starts with the name of its run or sweep
 NAMESPACE = "sparsefleet"
@@ -32,6 +34,8 @@ def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[No
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = runtime.address or ("auto" if _JOB_VARIABLE in os.environ else "local")
     local: dict[str, Any] = {"include_dashboard": runtime.dashboard} if address == "local" else {}
+    if not address.startswith("ray://"):  # through Ray Client, Ray adds no folder
+        local["job_config"] = ImportPathJob()
     try:
         _connect(
             address=address,
@@ -51,7 +55,8 @@ def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[No
     try:
         yield
     finally:
-        ray.shutdown()
+        with killing_terminated_children():
+            ray.shutdown()
 
 
 def dashboard_note(runtime: RuntimeConfig) -> str | None:
@@ -72,7 +77,8 @@ def _connect(**options: Any) -> None:
     """Call ray.init, and retry when Ray Client's server died before it answered. Raises the last error."""
     for num_left in reversed(range(_MAX_ATTEMPTS)):
         try:
-            ray.init(**options)
+            with protected_children():
+                ray.init(**options)
             return
         except ConnectionError as error:
             if not num_left or _SERVER_DIED not in str(error):

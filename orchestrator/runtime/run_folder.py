@@ -20,6 +20,7 @@ from orchestrator.runtime.tracking_setup import experiment_name, tracking_uri
 from orchestrator.storage.folders import is_run
 from orchestrator.storage.run_description import CONFIG_FILE, FORMAT_KEY, run_format
 from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.sources import SOURCES, store_sources
 from orchestrator.tracking.record import RunInfo
 from orchestrator.tracking.uris import public_uri
 
@@ -60,6 +61,7 @@ def begin_run(
         "machine": machine_fingerprint(experiment.fleet),
         "packages": {package: version(package) for package in ("sparsefleet", "torch", "ray", "numpy")},
         "git_commit": commit,
+        SOURCES: store_sources(folder, experiment.sources),
         **({DATA_NOTES: list(experiment.notes)} if experiment.notes else {}),
         **(notes or {}),
     }

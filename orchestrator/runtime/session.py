@@ -1,22 +1,21 @@
 """Run an experiment from its config to its summary, or resume a run: prepare, execute, track."""
 
-import os
 import shutil
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 from orchestrator.atomic_write import write_durably
-from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError
+from orchestrator.errors import ActorsLostError, ConfigError, RequestError, SparsefleetError, TrackingError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, model_notes
 from orchestrator.experiment.loading import resumed_config
 from orchestrator.experiment.prepare import prepare
+from orchestrator.plugins.loading import relocated
 from orchestrator.runtime.backend import Backend, InProcessBackend
 from orchestrator.runtime.run_folder import begin_run, run_info, verify_run
+from orchestrator.runtime.signals import SignalHandling, handling_signals
 from orchestrator.runtime.tracking_setup import (
     check_storage_and_tracking,
     destination_note,
@@ -28,10 +27,20 @@ from orchestrator.storage.folders import is_sweep, unique_name
 from orchestrator.storage.lock import locked_folder, new_locked_folder
 from orchestrator.storage.lookup import STORAGE_KEY
 from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.sources import (
+    copies_in_use,
+    require_unchanged,
+    stored_places,
+    unknown_sources,
+    updated_sources,
+)
 from orchestrator.storage.summary import RunSummary
 from orchestrator.tracking.delivery import original_of_copy
 from orchestrator.tracking.record import RoundRecord, not_finite, read_records
 from orchestrator.tracking.tracker import Tracker
+
+#: seconds that MLflow has to answer when the process must end at once
+ABANDON_S = 2.0
 
 
 class Display(Protocol):
@@ -77,13 +86,32 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
             raise
 
 
-def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose: bool = False) -> RunSummary:
+def resume(
+    folder: Path,
+    overrides: Sequence[str],
+    display: Display,
+    *,
+    verbose: bool = False,
+    accept_changed_code: bool = False,
+) -> RunSummary:
     """Resume a run from its last checkpoint. A larger `training.rounds` extends a finished run.
 
     A rejected request changes nothing in the folder, apart from the lock. Raises ConfigError for an override that a
-    resumed run does not allow, CheckpointError when data, partition or model have changed.
+    resumed run does not allow, and for a user's file that has changed, except with `accept_changed_code`. Raises
+    CheckpointError when data, partition or model have changed.
     """
-    store, storage = RunStore(folder), storage_of(folder)
+    store = RunStore(folder)
+    places = stored_places(folder, store.about())
+    for line in copies_in_use(folder, places):
+        display.note(line)
+    with relocated(places):
+        return _resume(store, overrides, display, verbose, accept_changed_code)
+
+
+def _resume(
+    store: RunStore, overrides: Sequence[str], display: Display, verbose: bool, accept_changed_code: bool
+) -> RunSummary:
+    folder, storage = store.folder, storage_of(store.folder)
     # a trial must not be resumed while its sweep runs, so the sweep's folder is locked
     sweep_lock = nullcontext() if storage == folder.parent else locked_folder(folder.parent)
     with sweep_lock, store.locked():
@@ -95,11 +123,26 @@ def resume(folder: Path, overrides: Sequence[str], display: Display, *, verbose:
         check_storage_and_tracking(config)
         place = destination_note(config, destination)
         experiment = prepare(config)
+        _check_sources(store, experiment, display, accept_changed_code)
         for line in verify_run(store, experiment):
             display.note(line)
+        store.describe_again(
+            updated_sources(folder, store.about(), experiment.sources, num_committed(folder))
+        )
         if config.tracking.enabled and (original := original_of_copy(folder)) is not None:
             display.note(f"this folder is a copy of {original}, so that it gets an MLflow run of its own")
         return _execute(experiment, store, display, verbose, place)
+
+
+def _check_sources(
+    store: RunStore, experiment: Experiment, display: Display, accept_changed_code: bool
+) -> None:
+    """Compare the user's files with those of the run. Raises ConfigError for changed code that is not accepted."""
+    about = store.about()
+    if not accept_changed_code:
+        require_unchanged(store.folder, about, experiment.sources)
+    for line in unknown_sources(about, experiment.sources):
+        display.note(line)
 
 
 def storage_of(folder: Path) -> Path:
@@ -138,7 +181,11 @@ def _execute(
     config = experiment.config
     for line in experiment.notes:
         display.note(line)
-    with store.recording_failure(), _backend(experiment, store.folder, display, verbose) as backend:
+    with (
+        handling_signals(config.runtime.grace_period_s, redeliver=True) as signals,
+        store.recording_failure(),
+        _backend(experiment, store.folder, display, verbose) as backend,
+    ):
         store.accept(config.resumable_values())
         display.note(f"{store.run_id}: {backend.description}")
         display.note(place)
@@ -149,56 +196,88 @@ def _execute(
         tracker = backend.tracker()
         tracker.start(run_info(store, config))
         try:
-            interrupted = _run_rounds(backend, tracker, store, config.training.rounds, display)
-            records = read_records(store.folder / "metrics.jsonl")
-            summary = RunSummary.of(config, store, records, backend.params_sha256(), interrupted)
-            write_durably(store.folder / "summary.json", summary.to_json().encode())
+            with _ending_failed_run(tracker, store, display):
+                backend.ready()
+            with signals.finishing(backend.stop, "stopping after this round") as work:
+                with _ending_failed_run(tracker, store, display):
+                    interrupted = _run_rounds(
+                        backend, tracker, store, config.training.rounds, display, signals
+                    )
+                    summary = _summarise(backend, store, config, interrupted=interrupted)
+                work.message = "the rounds have ended; waiting for MLflow"
+                _deliver(summary, tracker, store, config, display)
+                return summary
         except KeyboardInterrupt:
             display.note(
                 f"stopped at once; `sparsefleet resume {store.folder}` resumes after the last checkpoint"
             )
+            tracker.abandon(ABANDON_S)
             _save_events_of_failed_run(store, display)
             raise
-        except Exception:
-            _save_events_of_failed_run(store, display)
-            _close_failed_tracker(tracker, display)
+
+
+def _summarise(
+    backend: Backend, store: RunStore, config: ExperimentConfig, *, interrupted: bool
+) -> RunSummary:
+    """Write and return the summary; an interrupted run whose driver is lost has no digest of its parameters."""
+    try:
+        digest = backend.params_sha256()
+    except ActorsLostError:
+        if not interrupted:
             raise
-        _note_not_finite(summary, records, display)
-        unsaved = _save_events(store)
-        if config.tracking.enabled:
-            display.note("writing to MLflow")
-        tracker.finish("KILLED" if interrupted else "FINISHED", summary.to_dict())
-        outcome = tracker.close()
-        if problems := [str(problem) for problem in (outcome.problem, unsaved) if problem]:
-            kind = TrackingError if outcome.problem else SparsefleetError
-            raise kind(f"{'; '.join(problems)} (the run itself is complete: {store.folder})") from unsaved
-        return summary
+        digest = None
+    records = read_records(store.folder / "metrics.jsonl")
+    summary = RunSummary.of(config, store, records, digest, interrupted)
+    write_durably(store.folder / "summary.json", summary.to_json().encode())
+    return summary
+
+
+def _deliver(
+    summary: RunSummary, tracker: Tracker, store: RunStore, config: ExperimentConfig, display: Display
+) -> None:
+    """Write the table of events, and wait for MLflow. Raises an error when one of them is incomplete."""
+    _note_not_finite(summary, read_records(store.folder / "metrics.jsonl"), display)
+    unsaved = _save_events(store)
+    if config.tracking.enabled:
+        display.note("writing to MLflow")
+    tracker.finish("KILLED" if summary.interrupted else "FINISHED", summary.to_dict())
+    outcome = tracker.close()
+    if problems := [str(problem) for problem in (outcome.problem, unsaved) if problem]:
+        kind = TrackingError if outcome.problem else SparsefleetError
+        raise kind(f"{'; '.join(problems)} (the run itself is complete: {store.folder})") from unsaved
 
 
 def _run_rounds(
-    backend: Backend, tracker: Tracker, store: RunStore, num_rounds: int, display: Display
+    backend: Backend,
+    tracker: Tracker,
+    store: RunStore,
+    num_rounds: int,
+    display: Display,
+    signals: SignalHandling,
 ) -> bool:
-    """Pass each committed round to tracker and display; return whether the user interrupted the run."""
-    backend.ready()
+    """Pass each committed round to tracker and display; return whether the run was interrupted."""
     num_done, has_diverged = len(read_records(store.folder / "metrics.jsonl")), False
     display.start(store.run_id, num_rounds, num_done)
     try:
-        with on_interrupt(backend.stop, "stopping after this round") as was_interrupted:
-            for record in backend.records():
-                num_done = record.round_idx + 1
-                tracker.log(record)
-                display.update(record)
-                if not has_diverged and (names := not_finite(record)):
-                    has_diverged = True
-                    values = ", ".join(f"{name} is {record.metrics[name]}" for name in names)
-                    display.note(f"round {record.round_idx}: {values}; the model has probably diverged")
-                if failed := int(record.metrics.get("fleet/failures", 0)):
-                    display.note(
-                        f"round {record.round_idx}: {failed} failed tasks, see {store.folder / 'failures.jsonl'}"
-                    )
-        return was_interrupted() or num_done < num_rounds
+        for record in backend.records():
+            num_done = record.round_idx + 1
+            tracker.log(record)
+            display.update(record)
+            if not has_diverged and (names := not_finite(record)):
+                has_diverged = True
+                values = ", ".join(f"{name} is {record.metrics[name]}" for name in names)
+                display.note(f"round {record.round_idx}: {values}; the model has probably diverged")
+            if failed := int(record.metrics.get("fleet/failures", 0)):
+                display.note(
+                    f"round {record.round_idx}: {failed} failed tasks, see {store.folder / 'failures.jsonl'}"
+                )
+    except ActorsLostError as error:
+        if not signals.received:
+            raise
+        display.note(f"{error}; the run ends after its last checkpoint")
     finally:
         display.stop()
+    return signals.received or num_done < num_rounds
 
 
 def _note_not_finite(summary: RunSummary, records: Sequence[RoundRecord], display: Display) -> None:
@@ -227,6 +306,17 @@ def _save_events_of_failed_run(store: RunStore, display: Display) -> None:
         display.note(str(unsaved))
 
 
+@contextmanager
+def _ending_failed_run(tracker: Tracker, store: RunStore, display: Display) -> Iterator[None]:
+    """Write the table of events and mark the run as failed in MLflow when the block raises an error."""
+    try:
+        yield
+    except Exception:
+        _save_events_of_failed_run(store, display)
+        _close_failed_tracker(tracker, display)
+        raise
+
+
 def _close_failed_tracker(tracker: Tracker, display: Display) -> None:
     """Mark the run as failed in MLflow; only note an error here, because the error of the run is raised."""
     try:
@@ -253,27 +343,3 @@ def _backend(experiment: Experiment, folder: Path, display: Display, verbose: bo
             backend = RayBackend(experiment, folder, display.note)
         stack.callback(backend.close)
         yield backend
-
-
-@contextmanager
-def on_interrupt(stop: Callable[[], None], message: str) -> Iterator[Callable[[], bool]]:
-    """Call `stop` and print `message` at the first SIGINT; raise KeyboardInterrupt at the second.
-
-    Yields a function that tells whether a SIGINT has arrived. The handler writes to the file descriptor, because the
-    signal may arrive while the display writes to sys.stderr.
-    """
-    interrupts = 0
-
-    def handle(signum: int, frame: FrameType | None) -> None:
-        nonlocal interrupts
-        interrupts += 1
-        if interrupts > 1:
-            raise KeyboardInterrupt
-        os.write(2, f"\n{message}; press Ctrl-C again to stop at once\n".encode())
-        stop()
-
-    previous = signal.signal(signal.SIGINT, handle)
-    try:
-        yield lambda: interrupts > 0
-    finally:
-        signal.signal(signal.SIGINT, previous)

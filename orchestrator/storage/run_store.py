@@ -5,6 +5,7 @@ runs/<run_id>/config.yaml        the resolved config
               commits/           the checkpoints, see checkpoint_store.py
               metrics.jsonl      one committed RoundRecord a line; trackers follow this file
               events.jsonl       one participation of a client a line; the run converts it to events.parquet at its end
+              sources/           the user's files that the config names, see sources.py
               failures.jsonl     one failed task a line, with its traceback
               failure.txt        why the last attempt failed; absent after an attempt that did not fail
               lock               host and process id of the process that locks the folder, as JSON
@@ -17,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.atomic_write import PRIVATE_FOLDER, explained_write, replace_file
+from orchestrator.atomic_write import explained_write, replace_file
 from orchestrator.config.formats import CONFIG_FORMATS, ConfigFormats
 from orchestrator.errors import CheckpointError, RequestError, hide_passwords
 from orchestrator.storage.checkpoints.checkpoint import Checkpoint, RestoredRun, Templates
@@ -155,4 +156,4 @@ class RunStore:
 
     def _make_folder(self) -> None:
         with explained_write(self.folder):
-            self.folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from orchestrator.storage.folders import RUN_FILE, is_run
 from orchestrator.storage.lock import new_locked_folder
 from orchestrator.storage.run_logs import LOGS
 from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.sources import updated_sources
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import ACCURACY, Objective
 from orchestrator.sweeping.store import discard_incomplete_run
@@ -165,7 +166,8 @@ class RunLabels:
 def open_store(experiment: Experiment, folder: Path, labels: RunLabels) -> RunStore:
     """Open the run of a trial: resume the run in the folder, or begin a new run when the folder has none.
 
-    Raises CheckpointError when the folder contains a run of another experiment.
+    The run stores the code of the sweep. Raises CheckpointError when the folder
+    contains a run of another experiment.
     """
     discard_incomplete_run(folder)
     if not folder.is_dir():
@@ -173,6 +175,10 @@ def open_store(experiment: Experiment, folder: Path, labels: RunLabels) -> RunSt
             return begin_run(experiment, folder, name=labels.name, tags=labels.tags, notes=labels.notes)
     store = RunStore(folder)
     verify_run(store, experiment)
+    about = store.about()
+    current = updated_sources(folder, about, experiment.sources, len(committed_records(folder)))
+    if current != about:
+        store.describe(store.config(), current)
     return store
 
 

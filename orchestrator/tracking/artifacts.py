@@ -70,6 +70,7 @@ _FIRST_ARTIFACTS: Artifacts = {
     "partition.parquet": (("partition.parquet",), _copy),
     "partition.png": (("partition.parquet",), _plot_partition),
     "sweep.json": (("sweep.json",), _copy_text),
+    "sources": (("sources",), _copy_folder),
 }
 _LAST_ARTIFACTS: Artifacts = {
     "metrics.jsonl": (("metrics.jsonl",), _copy),

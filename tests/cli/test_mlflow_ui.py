@@ -10,6 +10,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 import yaml
 from sqlalchemy.engine import make_url
@@ -20,6 +21,7 @@ from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.mlflow.experiment import find_or_create_experiment
 from orchestrator.tracking.uris import sqlite_uri
 from tests.support.command import Command
+from tests.support.command_process import CommandProcess
 from tests.support.mlflow_server import free_port
 
 
@@ -155,3 +157,18 @@ def test_remote_access_uses_basic_auth(tmp_path: Path) -> None:
     assert environment["MLFLOW_FLASK_SERVER_SECRET_KEY"]
     settings = Path(environment["MLFLOW_AUTH_CONFIG_PATH"]).read_text()
     assert "a long one" not in settings
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_ui_and_its_server_without_a_traceback(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    (tmp_path / "mlflow.db").touch()
+    process = CommandProcess(["ui", "--storage", tmp_path, "--port", free_port()])
+    process.wait_for("MLflow UI: ")
+    children = psutil.Process(process.process.pid).children()
+    os.kill(process.process.pid, number)
+    output = process.rest(timeout_s=120)
+    assert process.process.returncode == code, output
+    assert "Traceback" not in output
+    assert not [child for child in children if child.is_running() and child.status() != "zombie"]

@@ -1,6 +1,7 @@
 """Commands as jobs of a real cluster with token authentication: their logs, results, exit codes, and Ctrl-C."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from orchestrator.display.run_progress import Progress
 from orchestrator.experiment.loading import load_config
 from orchestrator.runtime import session
 from tests.support.cluster_head import HeadProcess, started_head
+from tests.support.user_files import FLEET, MODEL, write_user_files
+from tests.support.user_files import METHOD as METHOD_FILE
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -89,6 +92,22 @@ def test_job_streams_its_log_and_gives_the_result_of_a_local_run(head: HeadProce
     (package,) = {line for line in ended.stdout.splitlines() if line.startswith("package: ")}
     assert "runtime_resources" in package
     assert _summary(storage)["params_sha256"] == _in_process(tmp_path / "here", "training.rounds=3")
+
+
+@pytest.mark.parametrize("options", [(), ("--working-dir", ".")], ids=["named files", "whole folder"])
+def test_job_runs_the_package_and_users_files_in_a_folder_with_modules_of_its_names(
+    head: HeadProcess, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    home, storage = write_user_files(tmp_path / "home"), tmp_path / "shared"
+    # like the installed script, the command does not import from the current folder
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONSAFEPATH": "1"}
+    command = ["submit", *options, "run", *SMALL, METHOD_FILE, MODEL, FLEET, f"runtime.storage={storage}"]
+    ended = _run(head, home, *command, "training.rounds=1", **environment)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    shutil.rmtree(home)
+    (run,) = [path.parent for path in storage.glob("*/run.json")]
+    resumed = _run(head, tmp_path, "submit", "resume", str(run), "training.rounds=2", **environment)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
 
 
 def test_run_through_ray_client_gives_the_result_of_a_local_run(head: HeadProcess, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -51,19 +52,6 @@ def test_storage_of_a_trial_is_the_parent_of_its_sweep(tmp_path: Path) -> None:
     assert session.storage_of(sweep / "trial") == sweep
     (sweep / "sweep.json").write_text("{}")
     assert session.storage_of(sweep / "trial") == tmp_path
-
-
-def test_first_interrupt_calls_stop_and_second_raises(capfd: pytest.CaptureFixture[str]) -> None:
-    before, stops = signal.getsignal(signal.SIGINT), list[bool]()
-    with session.on_interrupt(lambda: stops.append(True), "stopping now") as was_interrupted:
-        assert not was_interrupted()
-        signal.raise_signal(signal.SIGINT)
-        assert (was_interrupted(), stops) == (True, [True])
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert stops == [True]
-    assert "stopping now" in capfd.readouterr().err
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -133,3 +121,20 @@ def test_a_trial_of_a_running_sweep_stays_as_it_is(completed: Path, tmp_path: Pa
     with locking(folder.parent), pytest.raises(CheckpointError, match="another process"):
         session.resume(folder, ["training.rounds=9"], QUIET)
     assert _contents(folder) == before
+
+
+def test_run_works_in_a_thread_that_is_not_the_main_one(tmp_path: Path) -> None:
+    """Python delivers signals only to the main thread, and only the main thread may install handlers."""
+    before = signal.getsignal(signal.SIGTERM)
+    config = load_config(None, [*QUICK, f"runtime.storage={tmp_path}"])
+    with ThreadPoolExecutor(1) as pool:
+        summary = pool.submit(session.run, config, QUIET).result()
+    assert (summary.interrupted, summary.num_rounds) == (False, 2)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.ray
+def test_run_starts_ray_in_a_thread_that_is_not_the_main_one(tmp_path: Path) -> None:
+    config = load_config(None, [*QUICK, "runtime.executor=ray", f"runtime.storage={tmp_path}"])
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(session.run, config, QUIET).result().num_rounds == 2

@@ -68,7 +68,9 @@ class MemoryStore:
         self.experiments[name] = "active"
         return name
 
-    def search_runs(self, experiment_ids: list[str], text: str, max_results: int) -> list[SimpleNamespace]:
+    def search_runs(
+        self, experiment_ids: list[str], text: str, max_results: int = 1000
+    ) -> list[SimpleNamespace]:
         value = text.removeprefix("tags.`sparsefleet.delivery_id` = ").strip("'")
         active = [run for run in self.runs.values() if run.info.lifecycle_stage == "active"]
         found = [run for run in active if run.tags["sparsefleet.delivery_id"] == value]
@@ -79,7 +81,12 @@ class MemoryStore:
     ) -> SimpleNamespace:
         run_id = f"m{len(self.runs)}"
         info = SimpleNamespace(
-            run_id=run_id, status="RUNNING", lifecycle_stage="active", start_time=start_time, end_time=None
+            run_id=run_id,
+            experiment_id=experiment_id,
+            status="RUNNING",
+            lifecycle_stage="active",
+            start_time=start_time,
+            end_time=None,
         )
         self.runs[run_id] = SimpleNamespace(
             info=info,
@@ -93,6 +100,9 @@ class MemoryStore:
 
     def get_run(self, run_id: str) -> SimpleNamespace:
         return self.runs[run_id]
+
+    def delete_run(self, run_id: str) -> None:
+        self.runs[run_id].info.lifecycle_stage = "deleted"
 
     def update_run(self, run_id: str, status: str) -> None:
         self.runs[run_id].info.status = status
@@ -121,7 +131,7 @@ class MemoryStore:
     def log_artifact(self, run_id: str, local_path: str, artifact_path: str | None) -> None:
         self.artifacts[run_id].add(artifact_path or Path(local_path).name)
 
-    def set_terminated(self, run_id: str, status: str, end_time: int | None) -> None:
+    def set_terminated(self, run_id: str, status: str, end_time: int | None = None) -> None:
         self.runs[run_id].info.status, self.runs[run_id].info.end_time = status, end_time
 
 

@@ -39,3 +39,12 @@ def test_passwords_of_earlier_releases_are_not_copied(tmp_path: Path) -> None:
     assert (out / "config.yaml").read_text() == "tracking:\n  uri: http://host:5000\n  experiment: a@b\n"
     assert json.loads((out / "sweep.json").read_text())["base"]["tracking"]["uri"] == "http://host:5000"
     assert json.loads((out / "failures.jsonl").read_text()) == {"cause": "http://host:5000/x failed"}
+
+
+def test_users_files_are_artifacts_from_the_start(tmp_path: Path) -> None:
+    copy = tmp_path / "run" / "sources" / "algorithm" / "parts" / "mine.py"
+    copy.parent.mkdir(parents=True)
+    copy.write_text("X = 1\n")
+    (tmp_path / "out").mkdir()
+    assert write_first_artifacts(tmp_path / "run", tmp_path / "out") == []
+    assert (tmp_path / "out" / "sources" / "algorithm" / "parts" / "mine.py").read_text() == "X = 1\n"

@@ -16,7 +16,7 @@ from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.mlflow.files import send_files
 from orchestrator.tracking.mlflow.model import log_model
 from orchestrator.tracking.mlflow.names import accepted_name
-from orchestrator.tracking.mlflow.run import MAX_ENTITIES_PER_CALL, num_rounds, open_run
+from orchestrator.tracking.mlflow.run import MAX_ENTITIES_PER_CALL, delete_duplicates, num_rounds, open_run
 from orchestrator.tracking.record import RecordTail, RoundRecord, RunInfo, num_final_records, read_records
 from orchestrator.tracking.tracker import Status
 from orchestrator.tracking.uris import public_uri
@@ -119,7 +119,14 @@ class MlflowFollower:
             self._send_files(summary, records[-1].round_idx if records else 0)
         finally:
             client.set_terminated(mlflow_run_id, status, records[-1].timestamp_ms if records else None)
+        delete_duplicates(client, client.get_run(mlflow_run_id), self.delivery.delivery_id)
         self._save(replace(self.delivery, ended=True))
+
+    def mark_killed(self) -> None:
+        """Set the status of an MLflow run that is open, and nothing else. A resumed run delivers the rest."""
+        if self._opened is not None and not self.delivery.ended:
+            client, mlflow_run_id = self._opened
+            client.set_terminated(mlflow_run_id, "KILLED")
 
     def _send_files(self, summary: Mapping[str, float | int | str], step: int) -> None:
         from mlflow.entities import RunTag

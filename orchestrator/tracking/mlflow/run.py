@@ -40,6 +40,19 @@ def open_run(client: "MlflowClient", info: RunInfo, saved: Delivery, start_time_
     return str(run.info.run_id), is_saved
 
 
+def delete_duplicates(client: "MlflowClient", run: "Run", delivery_id: str) -> None:
+    """Delete the other MLflow runs of this delivery that are empty.
+
+    A server may create a run although the client has not waited for the answer, and even after the client has asked
+    again. The client does not know such a run, so it has neither params nor metrics.
+    """
+    with_tag = f"tags.`{DELIVERY_ID_TAG}` = '{delivery_id}'"
+    for found in client.search_runs([run.info.experiment_id], with_tag):
+        is_empty = not found.data.params and not found.data.metrics
+        if found.info.run_id != run.info.run_id and is_empty:
+            client.delete_run(found.info.run_id)
+
+
 def num_rounds(client: "MlflowClient", mlflow_run_id: str) -> int:
     """Return the number of rounds in an MLflow run; 0 for a run that was deleted."""
     run = _existing(client, mlflow_run_id)

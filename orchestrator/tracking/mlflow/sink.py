@@ -4,6 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
@@ -84,6 +85,12 @@ class MlflowSink:
         if self._follower is not None and not self._gave_up:
             waited_s = self._retry_until_delivered(patience_s)
         return self.outcome(), waited_s
+
+    def abandon(self, timeout_s: float) -> None:
+        """Mark the MLflow run as killed with one request. The caller limits the time: a request may hang."""
+        if self._follower is not None:
+            with suppress(Exception):  # errors of MLflow, requests, SQLAlchemy or the system
+                self._follower.mark_killed()
 
     def outcome(self) -> TrackingOutcome:
         """Return what has arrived until now."""
