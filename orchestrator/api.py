@@ -11,7 +11,8 @@ from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.runtime.session import Display
-from orchestrator.storage.folders import find_run, is_sweep
+from orchestrator.storage.folders import is_sweep
+from orchestrator.storage.lookup import find_run, find_sweep, storage_folder
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.request import SweepRequest, as_option_error
 
@@ -29,14 +30,27 @@ def run(config: ExperimentConfig, display: Display | None = None) -> RunSummary:
     return session.run(config, display or Progress())
 
 
-def resume(run: str | Path, overrides: Sequence[str] = (), display: Display | None = None) -> RunSummary:
+def resume(
+    run: str | Path,
+    overrides: Sequence[str] = (),
+    display: Display | None = None,
+    *,
+    storage: str | Path | None = None,
+    accept_changed_code: bool = False,
+) -> RunSummary:
     """Resume a run from its last checkpoint, and return its summary.
 
-    `run` is the run's folder, or its id in the folder `runs`. `overrides` are `KEY=VALUE` strings; only training.rounds
-    and the keys of runtime and tracking may change.
-    Raises ConfigError for any other override, and CheckpointError when the run cannot be resumed.
+    `run` is the run's folder, or its id in the folder `storage` (None: `runtime.storage` of the overrides, else
+    `runs`). `overrides` are `KEY=VALUE` strings; only training.rounds and the keys of runtime and tracking may change.
+    With `accept_changed_code`, the run continues although a file of a method or model has changed.
+    Raises ConfigError for any other override and for changed code, and CheckpointError when the run cannot be resumed.
     """
-    return session.resume(find_run(str(run), Path("runs")), list(overrides), display or Progress())
+    return session.resume(
+        find_run(str(run), storage_folder(_path(storage), overrides)),
+        list(overrides),
+        display or Progress(),
+        accept_changed_code=accept_changed_code,
+    )
 
 
 def sweep(
@@ -67,17 +81,27 @@ def sweep(
 
 
 def resume_sweep(
-    sweep: str | Path, *, max_concurrent: int | None = None, display: SweepProgress | None = None
+    sweep: str | Path,
+    *,
+    max_concurrent: int | None = None,
+    display: SweepProgress | None = None,
+    storage: str | Path | None = None,
+    accept_changed_code: bool = False,
 ) -> "SweepResult":
     """Resume a sweep, and return its result. Trials that finished or were stopped do not run again.
 
-    `sweep` is the sweep's folder, or its id in the folder `runs`.
+    `sweep` is the sweep's folder, or its id or space in the folder `storage` (None: `runs`). With
+    `accept_changed_code`, the remaining trials run although a file of a space, method or model has changed. Raises
+    ConfigError for changed code without this argument.
     """
-    from orchestrator.sweeping.store import find_sweep
     from orchestrator.sweeping.tune.session import resume_sweep as run_remaining_trials
 
-    folder = find_sweep(str(sweep), Path("runs"))
-    return run_remaining_trials(folder, display or SweepProgress(), max_concurrent=max_concurrent)
+    return run_remaining_trials(
+        find_sweep(str(sweep), storage_folder(_path(storage))),
+        display or SweepProgress(),
+        max_concurrent=max_concurrent,
+        accept_changed_code=accept_changed_code,
+    )
 
 
 def compare(
@@ -113,3 +137,7 @@ def compare(
         tags=tags or {},
     )
     return compare_runs(selected.runs, checked_options, selected.notes)
+
+
+def _path(storage: str | Path | None) -> Path | None:
+    return None if storage is None else Path(storage)

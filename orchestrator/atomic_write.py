@@ -1,13 +1,25 @@
-"""Atomic and durable file writes, with a clear error when the file system fails."""
+"""Atomic and durable file writes, with a clear error when the file system fails.
+
+Only the user who runs the command can read these files, because a config, a log or a traceback may show private text.
+"""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from orchestrator.commands import resume_line
 from orchestrator.errors import CheckpointError
 from orchestrator.storage.folders import RUN_FILE
+
+#: modes of files and folders that only their owner can read
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+
+
+def open_private(path: Path, mode: str) -> IO[bytes]:
+    """Open a binary file; a file that does not exist is made with mode 600."""
+    return open(path, mode, opener=lambda name, flags: os.open(name, flags, PRIVATE_FILE))
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -17,7 +29,7 @@ def replace_file(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("wb") as file:
+        with open_private(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -40,7 +52,7 @@ def append_durably(path: Path, data: bytes) -> int:
 
     Raises CheckpointError as `explained_write` does.
     """
-    with explained_write(path), path.open("ab") as file:
+    with explained_write(path), open_private(path, "ab") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -3,6 +3,7 @@
 SparsefleetError                     1
 ├── RequestError (ValueError)        2   an invalid request of the user
 │   ├── ConfigError                  2   an invalid config key or value
+│   │   └── UnknownKeyError          2   a config key that does not exist
 │   ├── DataError                    2   a missing, unreadable or unsuitable data set
 │   ├── PartitionError               2   an impossible partition of the samples
 │   ├── ModelError                   2   a model that cannot be built, measured or loaded
@@ -38,11 +39,15 @@ class RequestError(SparsefleetError, ValueError):
         self.field, self.value, self.problem, self.remedy = field, value, problem, remedy
 
     def __str__(self) -> str:
-        return " ".join(f"{self.field}={self.value}: {self.problem}; {self.remedy}".split())
+        return hide_passwords(" ".join(f"{self.field}={self.value}: {self.problem}; {self.remedy}".split()))
 
 
 class ConfigError(RequestError):
     """A config key does not exist, or its value is invalid."""
+
+
+class UnknownKeyError(ConfigError):
+    """A config key does not exist."""
 
 
 class DataError(RequestError):
@@ -111,6 +116,20 @@ class RoundError(SparsefleetError):
         super().__init__(problem)
         self.round_idx, self.num_updates = round_idx, num_updates
         self.client_id, self.stage = client_id, stage
+
+
+#: user name and password in an address; the second form finds an unquoted password with one of the characters / ? #
+_CREDENTIALS = re.compile(r"""(?<=://)(?:[^/?\#\s"']*@|[^/?\#\s@:\["']*:(?!\d*(?:[/?\#\s"']|$))[^\s"']*@)""")
+
+
+def hide_passwords(text: str) -> str:
+    """Return text with `***@` in place of the user name and password of each address."""
+    return _CREDENTIALS.sub("***@", text)
+
+
+def has_password(text: str) -> bool:
+    """Return whether an address in the text contains a password."""
+    return any(":" in found.group() for found in _CREDENTIALS.finditer(text))
 
 
 def one_line(error: Exception | str) -> str:

@@ -1,6 +1,8 @@
 """Settings and fixtures of all tests."""
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -12,13 +14,41 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
-def pytest_configure() -> None:
-    """A shell that starts the suite in the background ignores Ctrl-C.
+#: MLflow's own settings; those of the user's shell must not reach a test
+MLFLOW_VARIABLES = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_EXPERIMENT_NAME",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_RUN_ID",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+)
 
-    Tests send Ctrl-C, so that it is enabled again.
+
+def pytest_configure() -> None:
+    """Remove MLflow's settings of the shell, and let tests send Ctrl-C.
+
+    A suite that a shell started in the background inherits that Ctrl-C is ignored.
     """
+    _forget_mlflow_settings()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _forget_mlflow_settings() -> None:
+    mlflow = sys.modules.get("mlflow")
+    if mlflow is not None and mlflow.is_tracking_uri_set():
+        mlflow.set_tracking_uri(None)
+    for name in MLFLOW_VARIABLES:
+        os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def _no_mlflow_settings() -> Iterator[None]:
+    """Remove what a test has set in MLflow, so that the next test does not track its runs there."""
+    yield
+    _forget_mlflow_settings()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,6 +9,7 @@ CODES = {
     "SparsefleetError": 1,
     "RequestError": 2,
     "ConfigError": 2,
+    "UnknownKeyError": 2,
     "DataError": 2,
     "PartitionError": 2,
     "ModelError": 2,

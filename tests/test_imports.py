@@ -27,6 +27,7 @@ CORE = (
     "orchestrator.formatting",
     "orchestrator.atomic_write",
     "orchestrator.config",
+    "orchestrator.plugins",
 )
 FEDERATION = (
     *CORE,
@@ -54,6 +55,7 @@ MAY_IMPORT = {
     "orchestrator.suggest": (),
     "orchestrator.formatting": (),
     "orchestrator.config": CORE,
+    "orchestrator.plugins": CORE,
     "orchestrator.models": (*CORE, "orchestrator.models"),
     "orchestrator.sparsity": (*CORE, "orchestrator.models", "orchestrator.sparsity"),
     "orchestrator.fleet": (*CORE, "orchestrator.models", "orchestrator.fleet"),

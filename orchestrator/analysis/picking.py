@@ -10,6 +10,7 @@ from orchestrator.analysis.options import METRICS
 from orchestrator.analysis.runs import ComparedRun, mlflow_run_id, read_head, with_records
 from orchestrator.errors import CheckpointError, RequestError
 from orchestrator.storage.folders import SWEEP_FILE, is_run, is_sweep
+from orchestrator.storage.lookup import find_folder
 from orchestrator.suggest import suggest
 
 
@@ -92,28 +93,24 @@ def _named(names: Iterable[str], storage: Path, folders: Sequence[Path]) -> tupl
 
 
 def _exact_matches(name: str, storage: Path, folders: Sequence[Path]) -> list[Path]:
-    for folder in (Path(name), storage / name):
-        if is_run(folder):
-            return [folder.resolve()]
-    return [folder for folder in folders if folder.name == name] or [
-        folder for folder in folders if mlflow_run_id(folder) == name
-    ]
+    if (found := find_folder(name, storage, is_run)) is not None:
+        return [found]
+    return [folder for folder in folders if mlflow_run_id(folder) == name]
 
 
 def _unknown_run(name: str, storage: Path, folders: Sequence[Path]) -> RequestError:
-    if any(is_sweep(folder) for folder in (Path(name), storage / name)):
+    if find_folder(name, storage, is_sweep) is not None:
         return RequestError("RUN", name, "this is a sweep, not a run", f"use --sweep {name}")
     remedy = suggest(name, [folder.name for folder in folders])
     return RequestError("RUN", name, "no run has this id or matches this pattern", remedy)
 
 
 def _trials(sweep: str, storage: Path, found: Sequence[Path], *, named: bool) -> list[Path]:
-    places = [path for path in (Path(sweep), storage / sweep) if is_sweep(path)]
-    if not places:
+    place = find_folder(sweep, storage, is_sweep)
+    if place is None:
         ids = [path.parent.name for path in sorted(storage.glob(f"*/{SWEEP_FILE}"))]
         problem = f"there is no sweep at this path, and none with this id in {storage}"
         raise RequestError("--sweep", sweep, problem, suggest(sweep, ids))
-    place = places[0].resolve()
     if not named:
         found = sorted(trial for trial in place.iterdir() if is_run(trial))
     trials = [folder for folder in found if folder.parent == place]

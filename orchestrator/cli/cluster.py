@@ -11,7 +11,14 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from orchestrator.cli.options import Quiet, Storage, require_choice
+from orchestrator.cli.options import (
+    Quiet,
+    StorageFile,
+    StorageKey,
+    StorageOption,
+    chosen_storage,
+    require_choice,
+)
 from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
@@ -31,8 +38,8 @@ share.
 
 The job contains the package itself, so the cluster needs only the dependencies of the package. The job also \
 contains files that the command names by a path relative to the current folder: a method or model \
-path/to/file.py:Class, a space, a fleet, -c FILE. Absolute paths refer to the file system of the cluster. To resume a \
-run whose method is a file, submit the folder of this file with --working-dir.
+path/to/file.py:Class with the modules of its folder that it imports, a space, a fleet, -c FILE. Absolute paths refer \
+to the file system of the cluster. A resumed run finds these files in its own folder.
 
 Examples:
 
@@ -104,8 +111,16 @@ def submit_command(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Pass this environment variable to the job. Can be repeated. Ray stores the value with the job, "
-            "and anyone with the cluster's token can read it.",
+            help="Pass this environment variable to the job. Can be repeated. Ray writes the value to its log, which "
+            "all users of the cluster's machines can read. Use --env-file for passwords.",
+        ),
+    ] = None,
+    env_file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Set the variables in this file for the job: one NAME=VALUE a line. FILE is an absolute path on the "
+            "cluster, with mode 600. Neither the job nor Ray's log contains the values.",
         ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the job.")] = False,
@@ -124,6 +139,7 @@ def submit_command(
 ) -> None:
     """Implement `sparsefleet submit`; SUBMIT_HELP is its help text."""
     from orchestrator.cluster.address import cluster_address
+    from orchestrator.cluster.variables import secret_warnings
 
     if on_interrupt is not None:
         require_choice("--on-interrupt", on_interrupt, ("ask", "detach", "stop"))
@@ -139,7 +155,9 @@ def submit_command(
         jobs.job(follow)
         raise typer.Exit(_follow(jobs, follow, on_interrupt))
     parsed = _parse(context, arguments or [])
-    jobs, job_id = _submit(parsed, cluster, working_dir, env or [], quiet)
+    for line in secret_warnings(env or [], os.environ):
+        _note(f"warning: {line}")
+    jobs, job_id = _submit(parsed, cluster, working_dir, env or [], env_file, quiet)
     if detach:
         from orchestrator.cluster.follow import follow_command
 
@@ -161,13 +179,23 @@ def _parse(context: typer.Context, arguments: list[str]) -> "ParsedCommand":
 
 
 def _submit(
-    parsed: "ParsedCommand", address: str, working_dir: Path | None, env: list[str], quiet: bool
+    parsed: "ParsedCommand",
+    address: str,
+    working_dir: Path | None,
+    env: list[str],
+    env_file: str | None,
+    quiet: bool,
 ) -> "tuple[Jobs, str]":
     from orchestrator.cluster.submission import job_request
 
     columns = shutil.get_terminal_size((100, 24)).columns
     with job_request(
-        parsed, working_dir=working_dir, env_names=env, environment=os.environ, columns=columns
+        parsed,
+        working_dir=working_dir,
+        env_names=env,
+        env_file=env_file,
+        environment=os.environ,
+        columns=columns,
     ) as request:
         from orchestrator.cluster.ray_jobs import RayJobs
 
@@ -182,13 +210,17 @@ def _submit(
 
 def _follow(jobs: "Jobs", job_id: str, on_interrupt: str | None) -> int:
     from orchestrator.cluster.follow import JobLogFollower, ask_choice
-    from orchestrator.cluster.signals import termination_as_interrupt
+    from orchestrator.runtime.signals import handling_signals
 
-    def choose() -> "Choice":
-        choice = on_interrupt or ("ask" if sys.stdin.isatty() else "stop")
-        return ask_choice() if choice == "ask" else ("stop" if choice == "stop" else "detach")
+    with handling_signals() as signals:
 
-    with termination_as_interrupt():
+        def choose() -> "Choice":
+            choice = on_interrupt or ("ask" if sys.stdin.isatty() else "stop")
+            chosen = ask_choice() if choice == "ask" else ("stop" if choice == "stop" else "detach")
+            if chosen == "continue":
+                signals.forget()
+            return chosen
+
         return JobLogFollower(jobs, job_id, write=_write, note=_note, choose=choose).follow()
 
 
@@ -202,8 +234,10 @@ def _note(line: str) -> None:
 
 
 def status_command(
+    overrides: StorageKey = None,
     address: Address = None,
-    storage: Storage = Path("runs"),
+    config: StorageFile = None,
+    storage: StorageOption = None,
     show_all: Annotated[
         bool, typer.Option("--all", help="Show all runs, not only the running ones and the newest 20.")
     ] = False,
@@ -212,17 +246,19 @@ def status_command(
     """Implement `sparsefleet status`; STATUS_HELP is its help text."""
     from orchestrator.cli.views.status_tables import cluster_tables, runs_tables, status_json
     from orchestrator.cluster.runs import run_statuses
+    from orchestrator.storage.lookup import only_storage_key
 
-    runs = run_statuses(storage, None if show_all or as_json else _MAX_RUNS_SHOWN)
+    place = chosen_storage(storage, only_storage_key(overrides or ()), config)
+    runs = run_statuses(place, None if show_all or as_json else _MAX_RUNS_SHOWN)
     view = _cluster_view(address)
     if as_json:
-        print(json.dumps(status_json(str(storage.resolve()), runs, view), indent=2))
+        print(json.dumps(status_json(str(place.resolve()), runs, view), indent=2))
         return
     console = Console()
     for table in runs_tables(runs) if runs else ():
         console.print(table, soft_wrap=isinstance(table, Text))
     if not runs:
-        console.print(f"No runs in {storage}.", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"No runs in {place}.", markup=False, highlight=False, soft_wrap=True)
     for part in cluster_tables(view) if view else ():
         console.print(part)
 
@@ -244,8 +280,10 @@ def _cluster_view(address: str | None) -> "ClusterView | None":
 
 def stop_command(
     name: Annotated[str, typer.Argument(metavar="RUN|SWEEP|JOB", help="The run, sweep or job to stop.")],
+    overrides: StorageKey = None,
     address: Address = None,
-    storage: Storage = Path("runs"),
+    config: StorageFile = None,
+    storage: StorageOption = None,
     now: Annotated[
         bool,
         typer.Option("--now", help="Do not wait for the current round; it is repeated when the run resumes."),
@@ -257,10 +295,13 @@ def stop_command(
     """Implement `sparsefleet stop`; STOP_HELP is its help text."""
     from orchestrator.cluster.address import cluster_address
     from orchestrator.cluster.stopping import RunStopper
+    from orchestrator.storage.lookup import only_storage_key
+
+    place = chosen_storage(storage, only_storage_key(overrides or ()), config)
 
     def connect() -> "Cluster":
         from orchestrator.cluster.ray_cluster import RayCluster
 
         return RayCluster(cluster_address(address))
 
-    RunStopper(storage, connect, _note, timeout_s=timeout_s, at_once=now).stop(name)
+    RunStopper(place, connect, _note, timeout_s=timeout_s, at_once=now).stop(name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 from rich.console import Console
 
-from orchestrator.cli.options import STDOUT, Storage, require_choice
+from orchestrator.cli.options import STDOUT, StorageFile, StorageOption, chosen_storage, require_choice
 from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ Examples:
 
 def compare_command(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs to compare, or patterns.")
+        list[str] | None,
+        typer.Argument(metavar="[RUN]...", help="Runs to compare, or patterns; and runtime.storage=DIR."),
     ] = None,
     sweep: Annotated[
         str | None, typer.Option(metavar="SWEEP", help="Compare the trials of this sweep (id or folder).")
@@ -80,19 +81,23 @@ def compare_command(
     output_format: Annotated[
         str, typer.Option("--format", metavar="FORMAT", help="Print a table, csv or json.")
     ] = "table",
-    storage: Storage = Path("runs"),
+    config: StorageFile = None,
+    storage: StorageOption = None,
 ) -> None:
     """Implement `sparsefleet compare`; COMPARE_HELP is its help text."""
     from orchestrator.analysis.options import Cost, Metric
     from orchestrator.analysis.report.write import write_report
     from orchestrator.api import compare
+    from orchestrator.storage.lookup import split_storage_key
 
     require_choice("--format", output_format, ("table", "csv", "json"))
     require_choice("--metric", metric, get_args(Metric))
     require_choice("--cost", cost, get_args(Cost))
+    names, storage_keys = split_storage_key(runs or [])
+    place = chosen_storage(storage, storage_keys, config)
     comparison = compare(
-        runs or [],
-        storage=storage,
+        names,
+        storage=place,
         sweep=sweep,
         name=name,
         tags=_parse_tags(tag or []),
@@ -113,7 +118,7 @@ def compare_command(
     if out is not None:
         print(f"report: {out / 'report.html'}", file=sys.stderr)
     if sweep is not None and out is not None:
-        _log_to_sweep(sweep, storage, out)
+        _log_to_sweep(sweep, place, out)
 
 
 def _parse_upload_caps(caps: list[str]) -> tuple[float, ...]:
@@ -150,9 +155,10 @@ def _print_comparison(comparison: "Comparison", output_format: str) -> None:
 
 def _log_to_sweep(sweep: str, storage: Path, out: Path) -> None:
     """Log the report to the sweep's MLflow run, next to the report that the sweep made itself."""
-    from orchestrator.runtime.run_folder import tracking_uri
+    from orchestrator.runtime.tracking_setup import tracking_uri
+    from orchestrator.storage.lookup import find_sweep
     from orchestrator.sweeping.plan import plan_resumed_sweep
-    from orchestrator.sweeping.store import SweepStore, find_sweep
+    from orchestrator.sweeping.store import SweepStore
     from orchestrator.tracking.mlflow.artifacts import log_folder
 
     store = SweepStore(find_sweep(sweep, storage))

@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator.cli.options import ConfigSources, Overrides, Storage
+from orchestrator.cli.options import (
+    ConfigSources,
+    Overrides,
+    Storage,
+    StorageFile,
+    StorageKey,
+    StorageOption,
+    chosen_storage,
+)
 
 LIST_HELP = """
 List the algorithms, models, data sets, fleets, search spaces or presets, or all config keys with their defaults.
@@ -91,7 +99,9 @@ def partition_command(overrides: Overrides = None, config: ConfigSources = None)
 
 
 def ui_command(
-    storage: Storage = Path("runs"),
+    overrides: StorageKey = None,
+    config: StorageFile = None,
+    storage: StorageOption = None,
     port: Annotated[int, typer.Option(help="Port on this machine.", min=1, max=65535)] = 5000,
     host: Annotated[
         str,
@@ -100,8 +110,10 @@ def ui_command(
 ) -> None:
     """Implement `sparsefleet ui`; UI_HELP is its help text."""
     from orchestrator.cli.mlflow_ui import serve_ui
+    from orchestrator.storage.lookup import only_storage_key
 
-    serve_ui(storage, port, host)
+    folder = chosen_storage(storage, only_storage_key(overrides or ()), config)
+    serve_ui(folder, port, host)
 
 
 def doctor_command(storage: Storage = Path("runs")) -> None:

@@ -1,6 +1,7 @@
 """The command `sparsefleet`: assembles the commands, prints errors and sets the exit code.
 
-Exit codes: 0 success, 1 the run failed, 2 the request was invalid, 130 interrupted.
+Exit codes: 0 success, 1 the run failed, 2 the request was invalid, 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by
+SIGHUP.
 """
 
 import re
@@ -41,7 +42,8 @@ from orchestrator.cli.run import (
 )
 from orchestrator.cli.streams import replace_unknown_characters
 from orchestrator.cli.sweep import SWEEP_HELP, sweep_command
-from orchestrator.errors import SparsefleetError, one_line
+from orchestrator.errors import SparsefleetError, hide_passwords, one_line
+from orchestrator.runtime.signals import exit_process, handling_signals
 from orchestrator.version import installed_version
 
 APP_HELP = """
@@ -95,24 +97,27 @@ app.command("doctor", help=DOCTOR_HELP)(doctor_command)
 def main() -> None:
     """Run the command in `sys.argv` and exit with its exit code."""
     replace_unknown_characters()
-    sys.exit(run_command_line(sys.argv[1:]))
+    with handling_signals():
+        exit_process(run_command_line(sys.argv[1:]))
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command in this process and return its exit code; an error becomes one line on standard error."""
     verbose = any(re.fullmatch("--verbose|-[a-z]*v[a-z]*", argument) for argument in arguments)
-    try:
-        app(args=list(arguments), prog_name="sparsefleet")
-    except (typer.Abort, KeyboardInterrupt):
-        return 130
-    except SystemExit as ended:  # Typer has already printed what is wrong with the arguments
-        return ended.code if isinstance(ended.code, int) else 0
-    except SparsefleetError as error:
-        return _print_error(error, error.exit_code, verbose)
-    except (OSError, MemoryError) as error:
-        return _print_error(_system_error(error), 1, verbose)
-    except Exception as error:
-        return _print_error(error, 1, verbose)
+    with handling_signals() as signals:
+        try:
+            app(args=list(arguments), prog_name="sparsefleet")
+        except (typer.Abort, KeyboardInterrupt):  # Typer itself turns KeyboardInterrupt into exit code 130
+            return signals.exit_code
+        except SystemExit as ended:  # Typer has already printed what is wrong with the arguments
+            code = ended.code if isinstance(ended.code, int) else 0
+            return signals.exit_code if code == 130 else code
+        except SparsefleetError as error:
+            return _print_error(error, error.exit_code, verbose)
+        except (OSError, MemoryError) as error:
+            return _print_error(_system_error(error), 1, verbose)
+        except Exception as error:
+            return _print_error(error, 1, verbose)
     return 0
 
 
@@ -131,11 +136,11 @@ def _system_error(error: OSError | MemoryError) -> SparsefleetError:
 
 def _print_error(error: Exception, code: int, verbose: bool) -> int:
     if verbose:
-        print("".join(format_exception(error)), file=sys.stderr, end="")
+        print(hide_passwords("".join(format_exception(error))), file=sys.stderr, end="")
     known = isinstance(error, SparsefleetError)
     line = str(error).splitlines()[0] if known else f"unexpected {type(error).__name__}: {error}"
     hint = "" if verbose or known else " (--verbose shows the traceback)"
-    print(f"error: {line}{hint}", file=sys.stderr)
+    print(f"error: {hide_passwords(line)}{hint}", file=sys.stderr)
     return code
 
 

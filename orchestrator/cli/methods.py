@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.options import STDOUT, ConfigSources, Overrides, RunName, Storage, result_console
+from orchestrator.cli.options import (
+    STDOUT,
+    ConfigSources,
+    Overrides,
+    RunName,
+    StorageFile,
+    StorageKey,
+    StorageOption,
+    chosen_storage,
+    result_console,
+)
 
 RETIME_HELP = """
 Compute how long a run would have taken on another fleet, without training again.
@@ -74,13 +84,16 @@ def retime_command(
             help="Write the times of all rounds on both fleets to this file; - is standard output.",
         ),
     ] = None,
-    storage: Storage = Path("runs"),
+    overrides: StorageKey = None,
+    config: StorageFile = None,
+    storage: StorageOption = None,
 ) -> None:
     """Implement `sparsefleet retime`; RETIME_HELP is its help text."""
     from orchestrator.retiming import csv_text, print_report, retime, write_csv
-    from orchestrator.storage.folders import find_run
+    from orchestrator.storage.lookup import find_run, only_storage_key
 
-    retimed_run = retime(find_run(run, storage), fleet, redraw=redraw)
+    folder = find_run(run, chosen_storage(storage, only_storage_key(overrides or ()), config))
+    retimed_run = retime(folder, fleet, redraw=redraw)
     if out == STDOUT:
         print(csv_text(retimed_run), end="")
     elif out is not None:

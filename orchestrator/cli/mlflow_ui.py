@@ -1,36 +1,84 @@
-"""Starts the MLflow UI for `sparsefleet ui`, with a password when other machines can open it."""
+"""Runs the MLflow UI for `sparsefleet ui`, with a password when other machines can open it."""
 
+import ctypes
 import os
 import secrets
+import signal
+import socket
+import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
-from typing import NoReturn
 
-from orchestrator.errors import ConfigError, RequestError
+from orchestrator.atomic_write import open_private
+from orchestrator.cli.options import run_ui_hint
+from orchestrator.errors import ConfigError, RequestError, SparsefleetError
+from orchestrator.storage.folders import is_run
+from orchestrator.tracking.uris import client_uri, sqlite_uri
 
 LOOPBACK = "127.0.0.1"
 #: settings of MLflow's basic authentication: every user may read, only `admin` may change
 AUTH_SETTINGS = """[mlflow]
 default_permission = READ
-database_uri = sqlite:///{users}
+database_uri = {users}
 admin_username = admin
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 """
+#: the server logs warnings and errors only
+_QUIET = "--log-level warning --no-access-log"
+#: Sparsefleet uses no background jobs of MLflow, and their workers would slow down the start
+_ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_LOGGING_LEVEL": "ERROR"}
+_POLL_S, _STOP_S = 0.2, 10.0
+#: from <linux/prctl.h>
+_PR_SET_PDEATHSIG = 1
 
 
-def serve_ui(storage: Path, port: int, host: str = LOOPBACK) -> NoReturn:
-    """Replace this process by the MLflow UI on the database in a storage folder.
+def serve_ui(storage: Path, port: int, host: str = LOOPBACK) -> None:
+    """Run the MLflow UI on the database in a storage folder, until KeyboardInterrupt.
 
-    Raises ConfigError when the folder has no database, and RequestError when the UI needs a password and has none.
+    Raises ConfigError when the folder has no database, TrackingError when MLflow cannot use the database, RequestError
+    for an address that is in use or needs a password, and SparsefleetError when the server ends.
     """
+    from orchestrator.tracking.mlflow.experiment import check_schema
+    from orchestrator.tracking.sqlite_file import check_database, experiment_of_newest_run
+
     database = storage.resolve() / "mlflow.db"
     if not database.is_file():
-        raise ConfigError("--storage", storage, "it has no MLflow store", "run an experiment first")
+        raise ConfigError("--storage", storage, "it has no MLflow store", _place_of_runs(storage))
     command, environment = server_command(database, host, port, os.environ)
+    require_free_port(host, port)
+    check_database(database, "MLflow store")
+    check_schema(database)
     shown_host = f"[{host}]" if ":" in host else host
-    print(f"MLflow UI on http://{shown_host}:{port} (Ctrl-C stops it)", flush=True)
-    os.execve(sys.executable, command, dict(environment))
+    page = run_list_page(experiment_of_newest_run(database))
+    log = database.with_name("mlflow-ui.log")
+    with _running(command, environment, log) as server:
+        if _answers(server, host, port):
+            print(f"MLflow UI: http://{shown_host}:{port}/{page} (Ctrl-C stops it)", flush=True)
+            server.wait()
+    raise SparsefleetError(f"the server of the MLflow UI has ended with code {server.returncode}; see {log}")
+
+
+def _place_of_runs(storage: Path) -> str:
+    """Return the remedy for a storage folder without a database: open the store of its newest run."""
+    deliveries = sorted(storage.glob("*/tracking.json"), key=lambda path: path.stat().st_mtime)
+    tracked = [path.parent for path in deliveries if is_run(path.parent)]
+    if not tracked:
+        return "run an experiment first"
+    return f"the runs in it are tracked elsewhere: {run_ui_hint(tracked[-1])}"
+
+
+def run_list_page(experiment_id: str | None) -> str:
+    """Return the page with an experiment's runs; the first page when there is no experiment.
+
+    Without `workflowType`, MLflow may open its page for language models, which shows no runs.
+    """
+    return (
+        "" if experiment_id is None else f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    )
 
 
 def server_command(
@@ -43,21 +91,91 @@ def server_command(
     command = [
         sys.executable,
         *("-m", "mlflow", "server", "--workers", "1", "--host", host, "--port", str(port)),
-        *("--backend-store-uri", f"sqlite:///{database}"),
+        *("--backend-store-uri", client_uri(sqlite_uri(database)), "--uvicorn-opts", _QUIET),
+        *("--artifacts-destination", (database.parent / "mlartifacts").as_uri()),
     ]
-    # Sparsefleet uses no background jobs of MLflow, and their workers would slow down the start
-    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environment}
+    # modules in the current folder must not replace those of the server
+    environment = {**_ENVIRONMENT, **environment, "PYTHONSAFEPATH": "1"}
     if host in (LOOPBACK, "localhost", "::1"):
         return command, environment
-    users = database.with_name("mlflow-users.db")
     if not environment.get("MLFLOW_AUTH_ADMIN_PASSWORD"):
         problem = "other machines can open the UI at this address only with a password, and none is set"
         raise RequestError("--host", host, problem, "set MLFLOW_AUTH_ADMIN_PASSWORD, or use an SSH tunnel")
+    users = client_uri(sqlite_uri(database.with_name("mlflow-users.db")))
     settings = database.with_name("mlflow-auth.ini")
-    settings.write_text(AUTH_SETTINGS.format(users=users))
+    settings.write_text(AUTH_SETTINGS.format(users=users.replace("%", "%%")))
     auth_environment = {
         "MLFLOW_AUTH_CONFIG_PATH": str(settings),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(),
         "MLFLOW_SERVER_ALLOWED_HOSTS": "*",  # the server cannot know the host names that others use for it
     }
     return [*command, "--app-name", "basic-auth"], {**environment, **auth_environment}
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Raise RequestError when this machine has no such address, or another program listens there."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        remedy = "give an address of this machine"
+        raise RequestError("--host", host, f"this address is unknown ({error})", remedy) from error
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            problem = f"a server cannot listen at this port of {host} ({error.strerror})"
+            raise RequestError("--port", port, problem, "choose another --port") from error
+
+
+@contextmanager
+def _running(
+    command: list[str], environment: Mapping[str, str], log: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run the server inside the block, with its output in a file.
+
+    A signal of the terminal reaches only this process, which ends the server. The server also ends when this process
+    is killed.
+    """
+    with open_private(log, "wb") as output:
+        server = subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+        )
+    try:
+        yield server
+    finally:
+        try:
+            if server.poll() is None:
+                server.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    server.wait(_STOP_S)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def _end_with_parent() -> None:
+    """Ask Linux to send SIGTERM to this process when its parent ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _answers(server: "subprocess.Popen[bytes]", host: str, port: int) -> bool:
+    """Wait for the first answer of the server; return False when the server ends before."""
+    local = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)
+    while server.poll() is None:
+        connection = HTTPConnection(local, port, timeout=5)
+        try:
+            connection.request("GET", "/health")
+            connection.getresponse()
+            return True
+        except OSError:
+            time.sleep(_POLL_S)
+        finally:
+            connection.close()
+    return False

@@ -12,7 +12,7 @@ from orchestrator.commands import command_line
 from orchestrator.errors import RequestError, SparsefleetError
 
 if TYPE_CHECKING:
-    from orchestrator.experiment.config import ExperimentConfig
+    from orchestrator.config.runtime import TrackingConfig
 
 Overrides = Annotated[
     list[str] | None,
@@ -42,6 +42,29 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and Ray's log.")]
 Storage = Annotated[
     Path, typer.Option(metavar="DIR", help="Folder that contains the runs (runtime.storage).")
+]
+StorageOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder that contains the runs. If not given: runtime.storage of KEY=VALUE or -c FILE, else `runs`.",
+    ),
+]
+StorageKey = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[runtime.storage=DIR]", help="The same as --storage DIR, and takes precedence."),
+]
+StorageFile = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="Take runtime.storage from this YAML file. Can be repeated."
+    ),
+]
+AcceptChangedCode = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changed-code", help="Continue although a file of a method, model or space has changed."
+    ),
 ]
 RunName = typer.Argument(metavar="RUN", help="The run's id or folder.")
 
@@ -89,14 +112,32 @@ def write_summary(summary: Path, text: str) -> None:
         ) from error
 
 
-def mlflow_ui_hint(config: "ExperimentConfig") -> str | None:
-    """Return the command or address that opens the runs in the MLflow UI; None when tracking is off."""
-    from orchestrator.tracking.reachable import public_uri
+def run_ui_hint(folder: Path) -> str | None:
+    """Return what `mlflow_ui_hint` returns for the run in a folder."""
+    from orchestrator.config.runtime import TrackingConfig
+    from orchestrator.runtime.session import storage_of
+    from orchestrator.storage.run_store import RunStore
 
-    if not config.tracking.enabled:
+    tracking = TrackingConfig.model_validate(RunStore(folder).config()["tracking"])
+    return mlflow_ui_hint(tracking, storage_of(folder))
+
+
+def mlflow_ui_hint(tracking: "TrackingConfig", storage: Path) -> str | None:
+    """Return the command or address that opens the runs in the MLflow UI; None when tracking is off."""
+    from orchestrator.tracking.uris import client_uri, public_uri, sqlite_path
+
+    if not tracking.enabled:
         return None
-    if config.tracking.uri is None:
-        return command_line("ui", "--storage", config.runtime.storage)
-    if config.tracking.uri.startswith("sqlite:"):
-        return f"mlflow ui --backend-store-uri {shlex.quote(config.tracking.uri)}"
-    return public_uri(config.tracking.uri)
+    if tracking.uri is None:
+        return command_line("ui", "--storage", storage)
+    if sqlite_path(tracking.uri) is not None:
+        return f"mlflow ui --backend-store-uri {shlex.quote(client_uri(tracking.uri))}"
+    return public_uri(tracking.uri)
+
+
+def chosen_storage(option: Path | None, overrides: list[str] | None, sources: list[str] | None) -> Path:
+    """Return the storage folder of a command that reads runs. Raises ConfigError for an unreadable file."""
+    from orchestrator.config.overrides import read_configs
+    from orchestrator.storage.lookup import storage_folder
+
+    return storage_folder(option, overrides or (), read_configs(sources) if sources else None)

@@ -9,19 +9,23 @@ import typer
 from rich.console import Console
 
 from orchestrator.cli.options import (
+    AcceptChangedCode,
     ConfigSources,
     Overrides,
     Quiet,
     RunName,
     Storage,
+    StorageFile,
+    StorageOption,
     SummaryFile,
     Verbose,
     check_summary,
-    mlflow_ui_hint,
+    chosen_storage,
     result_console,
+    run_ui_hint,
     write_summary,
 )
-from orchestrator.commands import command_line, resume_line
+from orchestrator.commands import resume_line
 
 if TYPE_CHECKING:
     from orchestrator.storage.summary import RunSummary
@@ -47,7 +51,8 @@ RESUME_HELP = """
 Resume a run from its last checkpoint.
 
 A larger training.rounds extends a finished run. Keys of runtime and tracking may change too; all other keys keep \
-their values.
+their values. The command looks for the run in runtime.storage. A run stores the
+user's files of its method and model, and is not resumed if they have changed.
 
 Examples:
 
@@ -85,14 +90,15 @@ def run_command(
     loaded = load_config(config, overrides or [])
     result = session.run(loaded, Progress(quiet=quiet), verbose=verbose)
     _write_run_summary(result, summary)
-    console = None if quiet else result_console(summary)
-    _report([result], loaded.runtime.storage, mlflow_ui_hint(loaded), console)
+    _report([result], loaded.runtime.storage, None if quiet else result_console(summary))
 
 
 def resume_command(
     run: Annotated[str, RunName],
     overrides: Overrides = None,
-    storage: Storage = Path("runs"),
+    config: StorageFile = None,
+    accept_changed_code: AcceptChangedCode = False,
+    storage: StorageOption = None,
     summary: SummaryFile = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -100,14 +106,19 @@ def resume_command(
     """Implement `sparsefleet resume`; RESUME_HELP is its help text."""
     from orchestrator.display.run_progress import Progress
     from orchestrator.runtime import session
-    from orchestrator.storage.folders import find_run
+    from orchestrator.storage.lookup import find_run
 
     check_summary(summary)
-    folder = find_run(run, storage)
-    result = session.resume(folder, overrides or [], Progress(quiet=quiet), verbose=verbose)
+    folder = find_run(run, chosen_storage(storage, overrides, config))
+    result = session.resume(
+        folder,
+        overrides or [],
+        Progress(quiet=quiet),
+        verbose=verbose,
+        accept_changed_code=accept_changed_code,
+    )
     _write_run_summary(result, summary)
-    ui_hint = command_line("ui", "--storage", session.storage_of(folder))
-    _report([result], folder.parent, ui_hint, None if quiet else result_console(summary))
+    _report([result], folder.parent, None if quiet else result_console(summary))
 
 
 def demo_command(storage: Storage = Path("runs"), quiet: Quiet = False, verbose: Verbose = False) -> None:
@@ -116,13 +127,10 @@ def demo_command(storage: Storage = Path("runs"), quiet: Quiet = False, verbose:
     from orchestrator.display.run_progress import Progress
 
     results = run_demo(storage, Progress(quiet=quiet), verbose=verbose)
-    ui_hint = command_line("ui", "--storage", storage)
-    _report(results, storage, ui_hint, None if quiet else Console())
+    _report(results, storage, None if quiet else Console())
 
 
-def _report(
-    results: "Sequence[RunSummary]", storage: Path, ui_hint: str | None, console: Console | None
-) -> None:
+def _report(results: "Sequence[RunSummary]", storage: Path, console: Console | None) -> None:
     """Print the results of runs (None: do not); exit with 130 when the last run was interrupted."""
     last = results[-1]
     if last.interrupted:
@@ -135,7 +143,7 @@ def _report(
 
     console.print(summary_table([result.to_dict() for result in results]))
     lines = ["", *(f"{result.algorithm}: {storage / result.run_id}" for result in results)]
-    if ui_hint is not None:
+    if (ui_hint := run_ui_hint(storage / last.run_id)) is not None:
         lines.append(f"Open in the MLflow UI: {ui_hint}")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 

@@ -9,12 +9,14 @@ import typer
 from rich.console import Console
 
 from orchestrator.cli.options import (
+    AcceptChangedCode,
     ConfigSources,
     Overrides,
     Quiet,
     SummaryFile,
     Verbose,
     check_summary,
+    chosen_storage,
     mlflow_ui_hint,
     result_console,
     write_summary,
@@ -96,6 +98,7 @@ def sweep_command(
             "--resume", help="Resume a sweep. Trials that finished or were stopped do not run again."
         ),
     ] = False,
+    accept_changed_code: AcceptChangedCode = False,
     storage: Annotated[
         Path | None,
         typer.Option(
@@ -109,6 +112,9 @@ def sweep_command(
 ) -> None:
     """Implement `sparsefleet sweep`; SWEEP_HELP is its help text."""
     check_summary(summary)
+    if accept_changed_code and not resume:
+        problem = "a new sweep has no earlier code"
+        raise RequestError("--accept-changed-code", True, problem, "leave it out, or add --resume")
     options: dict[str, Any] = {
         "search": search,
         "scheduler": scheduler,
@@ -119,8 +125,12 @@ def sweep_command(
         "perturb_rounds": perturb_rounds,
     }
     if resume:
-        _require_no_changes(overrides or [], config or [], options)
-        result = _resume(space, storage or Path("runs"), max_concurrent, quiet, verbose)
+        from orchestrator.storage.lookup import split_storage_key
+
+        changes, storage_keys = split_storage_key(overrides or [])
+        _require_no_changes(changes, config or [], options)
+        folder = chosen_storage(storage, storage_keys, None)
+        result = _resume(space, folder, max_concurrent, quiet, verbose, accept_changed_code)
     else:
         from orchestrator.api import sweep
         from orchestrator.config.overrides import parse_overrides, read_configs
@@ -158,14 +168,25 @@ def _require_no_changes(overrides: Sequence[str], files: Sequence[str], options:
 
 
 def _resume(
-    name: str, storage: Path, max_concurrent: int | None, quiet: bool, verbose: bool
+    name: str,
+    storage: Path,
+    max_concurrent: int | None,
+    quiet: bool,
+    verbose: bool,
+    accept_changed_code: bool,
 ) -> "SweepResult":
     from orchestrator.display.sweep_progress import SweepProgress
-    from orchestrator.sweeping.store import find_sweep
+    from orchestrator.storage.lookup import find_sweep
     from orchestrator.sweeping.tune.session import resume_sweep
 
     folder = find_sweep(name, storage)
-    return resume_sweep(folder, SweepProgress(quiet), max_concurrent=max_concurrent, verbose=verbose)
+    return resume_sweep(
+        folder,
+        SweepProgress(quiet),
+        max_concurrent=max_concurrent,
+        verbose=verbose,
+        accept_changed_code=accept_changed_code,
+    )
 
 
 def _report(result: "SweepResult", console: Console | None) -> None:
@@ -198,5 +219,6 @@ def _report_places(result: "SweepResult") -> list[str]:
 
     page = result.folder / "report" / "report.html"
     lines = [f"Report: {page}"] if page.is_file() else []
-    ui_hint = mlflow_ui_hint(plan_resumed_sweep(SweepStore(result.folder)).config)
+    config = plan_resumed_sweep(SweepStore(result.folder)).config
+    ui_hint = mlflow_ui_hint(config.tracking, config.runtime.storage)
     return lines + ([f"Open in the MLflow UI: {ui_hint}"] if ui_hint else [])

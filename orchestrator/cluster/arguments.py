@@ -3,14 +3,14 @@
 A command is rejected when the cluster would lose its results or when its arguments show a password.
 """
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.config.overrides import flatten, parse_overrides, read_configs
-from orchestrator.errors import RequestError
+from orchestrator.errors import RequestError, has_password, hide_passwords
+from orchestrator.storage.lookup import STORAGE_KEY, split_storage_key, storage_folder
 
 #: commands that may run as a job; the other commands serve the user at the terminal
 COMMANDS = (
@@ -29,7 +29,6 @@ COMMANDS = (
 _STORAGE_COMMANDS = ("resume", "sweep", "compare", "retime", "demo")
 #: value of an option that means standard output, which the job's log contains
 STDOUT = Path("-")
-_PASSWORD = re.compile(r"(\w+://)[^/\s@]*:[^/\s@]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +73,13 @@ def _reject_passwords(parsed: ParsedCommand, settings: Mapping[str, Any]) -> Non
     values = [(key, str(value)) for key, value in settings.items()]
     values += [("COMMAND", argument) for argument in parsed.arguments]
     for field, value in values:
-        if _PASSWORD.search(value):
+        if has_password(value):
             raise RequestError(
                 field,
-                _PASSWORD.sub(r"\1***@", value),
+                hide_passwords(value),
                 "other users of the cluster can read the arguments and files of a job",
-                "remove the password, set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in this shell, "
-                "and pass them on with --env MLFLOW_TRACKING_USERNAME --env MLFLOW_TRACKING_PASSWORD",
+                "remove the password, write MLFLOW_TRACKING_USERNAME=... and MLFLOW_TRACKING_PASSWORD=... into a "
+                "file on the cluster, and name the file with --env-file",
             )
 
 
@@ -102,7 +101,9 @@ def _result_paths(parsed: ParsedCommand, settings: Mapping[str, Any]) -> Iterato
     if parsed.command == "run" or (starts_sweep and not _has_storage_option(options)):
         yield "runtime.storage", str(settings.get("runtime.storage", "runs"))
     elif parsed.command in _STORAGE_COMMANDS and not _all_absolute(options):
-        yield "--storage", str(options.get("storage") or "runs")
+        _, keys = split_storage_key([*(options.get("overrides") or []), *(options.get("runs") or [])])
+        in_file = {"runtime": {"storage": settings.get(STORAGE_KEY)}}
+        yield "--storage", str(storage_folder(options.get("storage"), keys, in_file))
     for option in ("summary", "out"):
         if options.get(option) not in (None, STDOUT):
             yield f"--{option}", str(options[option])
@@ -119,5 +120,6 @@ def _has_storage_option(options: Mapping[str, Any]) -> bool:
 
 def _all_absolute(options: Mapping[str, Any]) -> bool:
     """Whether absolute paths name all runs or the sweep that the command reads or resumes."""
-    runs = options.get("runs") or [options.get("run") or (options.get("resume") and options.get("space"))]
-    return all(isinstance(run, str) and run.startswith("/") for run in runs)
+    runs, _ = split_storage_key(options.get("runs") or [])
+    names: Sequence[Any] = runs or [options.get("run") or (options.get("resume") and options.get("space"))]
+    return all(isinstance(run, str) and run.startswith("/") for run in names)

@@ -1,6 +1,6 @@
 """Find the user's own files that a command names, such as methods, models, spaces, fleets and config files.
 
-A YAML file among them may name more files; these are found too.
+A YAML file among them may name more files, and a Python file may import modules of its folder; these are found too.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,6 +13,7 @@ from orchestrator.cluster.arguments import ParsedCommand
 from orchestrator.config.overrides import flatten
 from orchestrator.config.yaml import load_settings
 from orchestrator.errors import RequestError
+from orchestrator.plugins.source_files import read_sources
 
 #: options and arguments whose values may be files that the command reads
 _FILE_OPTIONS = ("config", "space", "method", "fleet")
@@ -34,7 +35,7 @@ def named_files(parsed: ParsedCommand, settings: Mapping[str, Any], base: Path) 
 
 
 def _add_file(field: str, text: str, folder: Path, base: Path, found: dict[Path, None]) -> None:
-    """Add the file that `text` names relative to `folder`, and all files that this file names if it is YAML."""
+    """Add the file that `text` names relative to `folder`, and all files that this file needs."""
     path = _relative_path(text)
     if path is None:
         return
@@ -57,11 +58,17 @@ def _add_file(field: str, text: str, folder: Path, base: Path, found: dict[Path,
             "give --working-dir a folder that contains the file",
         )
     found[path] = None
+    if path.suffix == ".py":
+        found.update({path.parent / name: None for name in read_sources(text, path).files})
     if path.suffix in (".yaml", ".yml"):
-        for key, value in _yaml_settings(path).items():
-            for inner in _strings(value):
-                for parent in (base, path.parent):
-                    _add_file(key, inner, parent, base, found)
+        _add_files_of_yaml(path, base, found)
+
+
+def _add_files_of_yaml(path: Path, base: Path, found: dict[Path, None]) -> None:
+    for key, value in _yaml_settings(path).items():
+        for inner in _strings(value):
+            for parent in (base, path.parent):
+                _add_file(key, inner, parent, base, found)
 
 
 def _relative_path(text: str) -> Path | None:

@@ -11,8 +11,9 @@ from orchestrator.cluster.jobs import ENDED_STATES
 from orchestrator.cluster.view import ActorView, Cluster
 from orchestrator.commands import command_line
 from orchestrator.errors import RequestError, SparsefleetError
-from orchestrator.storage.folders import find_folder, is_sweep
+from orchestrator.storage.folders import is_sweep
 from orchestrator.storage.lock_owner import LockOwner, lock_owner, signal_owner
+from orchestrator.storage.lookup import find_folder
 
 #: seconds between two checks whether the process has ended
 _POLL_S = 0.2

@@ -15,6 +15,7 @@ from orchestrator.cluster.arguments import (
 from orchestrator.cluster.jobs import JobRequest
 from orchestrator.cluster.named_files import named_files
 from orchestrator.cluster.shipping import staged_files, staged_modules
+from orchestrator.cluster.variables import selected_variables, variable_of_file
 from orchestrator.errors import RequestError
 from orchestrator.storage.folders import unique_name
 from orchestrator.version import installed_version
@@ -29,6 +30,7 @@ def job_request(
     *,
     working_dir: Path | None,
     env_names: Sequence[str],
+    env_file: str | None = None,
     environment: Mapping[str, str],
     columns: int,
 ) -> Iterator[JobRequest]:
@@ -36,7 +38,8 @@ def job_request(
 
     `working_dir` is uploaded as a whole, and the command's relative paths start there. If it is None, only the
     files that the command names in the current folder are uploaded. The job gets the variables `env_names` with
-    their values in `environment`. `columns` is the width of its tables in characters.
+    their values in `environment`, and the variables in `env_file`, a file on the cluster. `columns` is the width of
+    its tables in characters.
     Raises RequestError for a command that cannot or must not run as a job.
     """
     if parsed.command not in COMMANDS:
@@ -56,7 +59,8 @@ def job_request(
             "RAY_JOB_STOP_SIGNAL": "SIGINT",
             "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S),
             "COLUMNS": str(columns),
-            **_selected_variables(env_names, environment),
+            **selected_variables(env_names, environment),
+            **variable_of_file(env_file),
         },
         "excludes": ["**/__pycache__"],
     }
@@ -72,23 +76,11 @@ def job_request(
             shipped = ", ".join(map(str, files))
         yield JobRequest(
             job_id=unique_name(parsed.command),
-            entrypoint=shlex.join(["exec", "python", "-m", "orchestrator.cluster.job_entry", *arguments]),
+            # -P: modules in the job's folder do not replace the package
+            entrypoint=shlex.join(
+                ["exec", "python", "-P", "-m", "orchestrator.cluster.job_entry", *arguments]
+            ),
             runtime_env=runtime_env,
             metadata={"sparsefleet": installed_version()},
             shipped=shipped,
         )
-
-
-def _selected_variables(names: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
-    for name in names:
-        if "=" in name:
-            problem = "other users can read a value on a command line"
-            name = name.partition("=")[0]
-            raise RequestError(
-                "--env", f"{name}=***", problem, f"set {name} in your shell and write --env {name}"
-            )
-        if name not in environment:
-            raise RequestError(
-                "--env", name, "the variable is not set in this shell", f"set it: export {name}=..."
-            )
-    return {name: environment[name] for name in names}

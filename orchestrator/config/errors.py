@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.commands import command_line
-from orchestrator.errors import ConfigError, RequestError
+from orchestrator.errors import ConfigError, RequestError, UnknownKeyError
 from orchestrator.suggest import closest, did_you_mean
 
 #: pydantic's error types for a value where a section belongs
@@ -74,16 +74,16 @@ def closest_key(key: str, known: Mapping[str, object]) -> str | None:
     return by_last[found] if found is not None else None
 
 
-def _unknown_key(field: str, first: ErrorDetails, keys: Mapping[str, object]) -> ConfigError:
+def _unknown_key(field: str, first: ErrorDetails, keys: Mapping[str, object]) -> UnknownKeyError:
     written = str(first["loc"][-1])
     if field in keys and "." in written:
         names = written.split(".")
         remedy = f"write `{': {'.join(names)}: ...{'}' * (len(names) - 1)}`"
-        return ConfigError(field, _shortened(first["input"]), "a key in a file contains no dot", remedy)
+        return UnknownKeyError(field, _shortened(first["input"]), "a key in a file contains no dot", remedy)
     sections = {name.rsplit(".", depth)[0]: None for name in keys for depth in range(1, name.count(".") + 1)}
     meant = closest_key(field, {**sections, **keys})
     remedy = did_you_mean(meant) if meant else f"see `{command_line('list', 'keys')}`"
-    return ConfigError(field, _shortened(first["input"]), "there is no such key", remedy)
+    return UnknownKeyError(field, _shortened(first["input"]), "there is no such key", remedy)
 
 
 def _shortened(value: object) -> str:

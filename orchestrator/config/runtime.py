@@ -20,7 +20,9 @@ class RuntimeConfig(Section):
     address: str | None = Field(
         None, description="Ray cluster to join (`auto` or host:port); None: start a local one"
     )
-    dashboard: bool = Field(False, description="start Ray's dashboard with a local Ray (slows the start)")
+    dashboard: bool = Field(
+        False, description="start Ray's dashboard with a local Ray, and print its address (slows the start)"
+    )
     storage: UserPath = Field(
         Path("runs"),
         description="folder that contains the folder of each run, with checkpoints and artifacts",
@@ -39,13 +41,27 @@ class RuntimeConfig(Section):
         description="how long to wait for Ray to restart lost client actors before placing the clients again; in a "
         "sweep also how long trials wait for a lost node (ray)",
     )
+    grace_period_s: float = Field(
+        20.0,
+        gt=0.0,
+        description="how long SIGTERM or SIGHUP lets the round in progress and its delivery to MLflow take; Slurm and "
+        "Kubernetes kill a process after 30 s",
+    )
 
 
 class TrackingConfig(Section):
     """Where MLflow stores the metrics."""
 
-    uri: str | None = Field(None, description="MLflow server; None: a SQLite file in `runtime.storage`")
-    experiment: str = Field("sparsefleet", min_length=1, description="MLflow experiment name")
+    uri: str | None = Field(
+        None,
+        description="MLflow server or SQLite file; None: MLFLOW_TRACKING_URI, else a SQLite file in `runtime.storage`",
+    )
+    experiment: str | None = Field(
+        None,
+        min_length=1,
+        description="MLflow experiment name; None: that of the active MLflow run, else MLFLOW_EXPERIMENT_NAME, else "
+        "`sparsefleet`",
+    )
     enabled: bool = Field(True, description="write to MLflow; the run's own folder is always written")
     flush_timeout_s: float = Field(
         60.0, gt=0.0, description="how long to wait at the end for a server that does not answer"

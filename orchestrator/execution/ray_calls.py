@@ -1,10 +1,11 @@
 """Wait for actor calls: for one call with checks meanwhile, or for calls whose results are needed only at the end."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, final
 
 import ray
+
+from orchestrator.execution.ray_actors import GONE
 
 #: number of stored calls at which finished calls are released
 _MAX_STORED = 64
@@ -17,13 +18,25 @@ class PendingCalls:
     def __init__(self) -> None:
         self._open: list[ray.ObjectRef[Any]] = []
         self._failed: list[ray.ObjectRef[Any]] = []
+        self._loss: Exception | None = None
 
     def add(self, ref: ray.ObjectRef[Any]) -> None:
         """Store another call of the same actor."""
         self._open.append(ref)
         if len(self._open) >= _MAX_STORED:
+            self.collect()
+
+    def collect(self) -> Exception | None:
+        """Release the finished calls, without waiting. Returns the error of the first call that a dead actor lost."""
+        if self._open:
             done, self._open = ray.wait(self._open, num_returns=len(self._open), timeout=0)
-            self._failed += [ref for ref in done if not _is_fine(ref)]
+            for ref in done:
+                try:
+                    ray.get(ref)
+                except ray.exceptions.RayError as error:
+                    self._failed.append(ref)
+                    self._loss = self._loss or (error if isinstance(error, GONE) else None)
+        return self._loss
 
     def wait(self) -> None:
         """Wait for all calls. Raises the error of the first failed call, as Ray wraps it."""
@@ -45,10 +58,3 @@ def wait_with_checks(
         check()
         if num_waits == round(slow_s / every_s):
             slow()
-
-
-def _is_fine(ref: ray.ObjectRef[Any]) -> bool:
-    with suppress(ray.exceptions.RayError):
-        ray.get(ref)
-        return True
-    return False

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, mo
 
 from orchestrator.config.errors import as_request_error
 from orchestrator.config.faults import ChaosConfig
+from orchestrator.config.overrides import flatten
 from orchestrator.config.rounds import AsynchronyConfig, FleetConfig, SelectionConfig
 from orchestrator.config.runtime import RuntimeConfig, TrackingConfig
 from orchestrator.config.section import (
@@ -94,12 +95,22 @@ class ExperimentConfig(Section):
         return self
 
     @classmethod
+    def is_resumable(cls, key: str) -> bool:
+        """Return whether a resumed run may change the value of this dotted key."""
+        return any(key == allowed or key.startswith(f"{allowed}.") for allowed in cls.RESUMABLE)
+
+    @classmethod
     def parse(cls, tree: Mapping[str, Any]) -> Self:
         """Validate a nested mapping. Raises ConfigError with the key, the value and the remedy."""
         try:
             return cls.model_validate(dict(tree))
         except ValidationError as error:
             raise as_request_error(error, cls) from error
+
+    def resumable_values(self) -> dict[str, Any]:
+        """Return the values of the keys that a resumed run may change, by the dotted keys in RESUMABLE."""
+        flat = flatten(self.to_dict())
+        return {key: value for key, value in flat.items() if self.is_resumable(key)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return a nested dict of YAML types, which `ExperimentConfig.parse` accepts."""

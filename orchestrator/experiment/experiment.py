@@ -1,9 +1,11 @@
 """An experiment: config, data, partition, model, method and fleet, resolved and checked."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from orchestrator.federation.setting import Setting
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.state import unpack_state
+from orchestrator.plugins.source_files import SourceFiles
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -27,6 +30,7 @@ class ExperimentSpec:
 
     `build` builds a new module. It contains the builder itself, so that nodes do not need a user's file.
     `fixed_state` is the packed initial state of the model outside the flat vector.
+    `sources` are the user's files that the config names, by the name of their section.
     """
 
     config: ExperimentConfig
@@ -35,6 +39,7 @@ class ExperimentSpec:
     build: Callable[[], nn.Module]
     fixed_state: NDArray[np.uint8]
     fleet: Fleet
+    sources: Mapping[str, SourceFiles]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -59,12 +64,18 @@ class Experiment(ExperimentSpec):
             build=self.build,
             fixed_state=self.fixed_state,
             fleet=self.fleet,
+            sources=self.sources,
         )
 
     @property
     def setting(self) -> Setting:
         """The setting of the run, which hooks may read."""
         return self.algorithm.setting
+
+    @cached_property
+    def client_template(self) -> Any:
+        """A new client state, which has the structure of all client states."""
+        return self.algorithm.init_client(0)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -110,6 +121,7 @@ def with_samples(spec: ExperimentSpec, dataset: Dataset, partition: Partition) -
         build=spec.build,
         fixed_state=spec.fixed_state,
         fleet=spec.fleet,
+        sources=spec.sources,
         dataset=dataset,
         partition=partition,
     )

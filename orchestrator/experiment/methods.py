@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from algorithms import ALGORITHMS
 from orchestrator.errors import ConfigError
-from orchestrator.models.plugin import load_object
+from orchestrator.plugins.loading import load_object
 from orchestrator.suggest import suggest
 
 if TYPE_CHECKING:

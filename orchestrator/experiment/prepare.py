@@ -16,7 +16,7 @@ from orchestrator.federation.algorithm import Algorithm, AnyAlgorithm
 from orchestrator.federation.device_assignment import draw_population
 from orchestrator.federation.seeds import forked_seeds
 from orchestrator.federation.setting import Setting
-from orchestrator.fleet.registry import get_fleet
+from orchestrator.fleet.registry import fleet_sources, get_fleet
 from orchestrator.models.cost import measure_cost
 from orchestrator.models.initial import load_initial, require_finite_start
 from orchestrator.models.parameters import FlatModule
@@ -27,6 +27,8 @@ from orchestrator.models.state import pack_state
 from orchestrator.models.training_check import smallest_batch
 from orchestrator.models.units.groups import UnitGroup
 from orchestrator.models.units.tracing import trace_units
+from orchestrator.plugins.loading import sources_of
+from orchestrator.plugins.source_files import SourceFiles
 
 
 def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None = None) -> Experiment:
@@ -86,7 +88,18 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         build=build,
         fixed_state=pack_state(flat.fixed_state()),
         fleet=fleet,
+        sources=named_sources(config),
     )
+
+
+def named_sources(config: ExperimentConfig) -> dict[str, SourceFiles]:
+    """Return the user's files that a config names, by the name of their section."""
+    found = {
+        "algorithm": sources_of(config.algorithm.name),
+        "model": sources_of(config.model.name),
+        "fleet": fleet_sources(config.fleet.name),
+    }
+    return {section: sources for section, sources in found.items() if sources is not None}
 
 
 def _first_model(

@@ -12,17 +12,34 @@ from orchestrator.fleet.fleet_entries import FleetFile, ProfileEntry, validate_s
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.fleet.trace import read_trace
+from orchestrator.plugins.loading import file_place
+from orchestrator.plugins.source_files import SourceFiles
 
 
-def read_fleet(file: Path) -> Fleet:
+def read_fleet(name: str) -> Fleet:
     """Read a fleet from a .yaml or .yml file, or from a trace in a .csv or .parquet file. Raises ConfigError."""
     try:
-        file = file.expanduser()
+        file = file_place(name)
     except RuntimeError as error:
-        raise ConfigError("fleet.name", file, str(error), "write the full path") from error
+        raise ConfigError("fleet.name", name, str(error), "write the full path") from error
     if not file.is_file():
-        raise ConfigError("fleet.name", file, "there is no such file", "name a YAML fleet or a trace")
-    return _from_yaml(file) if file.suffix in (".yaml", ".yml") else _from_trace(file)
+        raise ConfigError("fleet.name", name, f"there is no file {file}", "name a YAML fleet or a trace")
+    return _from_yaml(file) if _is_yaml(file) else _from_trace(file)
+
+
+def read_files(name: str) -> SourceFiles:
+    """Return the files of a valid fleet: the file itself, and the trace that it names in its own folder."""
+    file = file_place(name)
+    files = {file.name: file.read_bytes()}
+    if _is_yaml(file) and (trace := validate_section(FleetFile, _load(file), file).trace) is not None:
+        path = (file.parent / trace).resolve()
+        if path.is_relative_to(file.parent):
+            files[path.relative_to(file.parent).as_posix()] = path.read_bytes()
+    return SourceFiles(name, file, files)
+
+
+def _is_yaml(file: Path) -> bool:
+    return file.suffix in (".yaml", ".yml")
 
 
 def _from_trace(file: Path) -> Fleet:

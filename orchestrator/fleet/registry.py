@@ -6,6 +6,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.fleet import phones_and_edge
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.profiles import DeviceProfile
+from orchestrator.plugins.source_files import SourceFiles
 from orchestrator.suggest import suggest
 
 _MIB = 2**20
@@ -54,9 +55,22 @@ def get_fleet(name: str) -> Fleet:
     """
     if name in FLEETS:
         return FLEETS[name]
-    if Path(name).suffix in (".yaml", ".yml", ".csv", ".parquet"):
+    if _is_file(name):
         from orchestrator.fleet.fleet_file import read_fleet
 
-        return read_fleet(Path(name))
+        return read_fleet(name)
     remedy = suggest(name, FLEETS, f"choose one of {', '.join(FLEETS)}, or a fleet file")
     raise ConfigError("fleet.name", name, "there is no such fleet", remedy)
+
+
+def fleet_sources(name: str) -> SourceFiles | None:
+    """Return the files of a fleet that `get_fleet` has read; None for a built-in fleet."""
+    if name in FLEETS or not _is_file(name):
+        return None
+    from orchestrator.fleet.fleet_file import read_files
+
+    return read_files(name)
+
+
+def _is_file(name: str) -> bool:
+    return Path(name).suffix in (".yaml", ".yml", ".csv", ".parquet")

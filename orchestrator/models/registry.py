@@ -9,9 +9,9 @@ from torch import nn
 
 from orchestrator.config.sections import ModelConfig
 from orchestrator.errors import ModelError, RequestError
-from orchestrator.models.plugin import load_object
 from orchestrator.models.shapes import InputKind, InputShape, example_input, input_kind
 from orchestrator.models.uncompile import uncompile
+from orchestrator.plugins.loading import load_object
 from orchestrator.suggest import suggest
 
 #: (input_shape, num_classes) -> module from float32[B, C, H, W] or int64[B, T] to float32[B, num_classes] logits

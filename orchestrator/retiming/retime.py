@@ -15,9 +15,11 @@ from orchestrator.fleet.clock import client_time
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.population import Population
 from orchestrator.fleet.registry import get_fleet
+from orchestrator.plugins.loading import relocated
 from orchestrator.retiming.eligibility import availability_limit, require_retimable
 from orchestrator.storage.event_log import committed_events, num_committed
 from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.sources import stored_places
 from orchestrator.tracking.record import RoundRecord, read_records
 
 _ROUND_S, _TOTAL_S = "time/emulated_s", "time/emulated_s_total"
@@ -71,9 +73,11 @@ def retime(folder: Path, fleet: str, *, redraw: bool | None = None) -> RetimedRu
     Raises RequestError when the result of the run depends on its devices, and CheckpointError when the logs of the run
     are inconsistent.
     """
-    config = ExperimentConfig.parse(RunStore(folder).config())
-    original_fleet = get_fleet(config.fleet.name)
-    require_retimable(config, original_fleet, folder / "failures.jsonl")
+    store = RunStore(folder)
+    with relocated(stored_places(folder, store.about())):
+        config = ExperimentConfig.parse(store.config())
+        original_fleet = get_fleet(config.fleet.name)
+        require_retimable(config, original_fleet, folder / "failures.jsonl")
     other_fleet, population = _fleet_and_population(
         fleet, config, config.fleet.redraw if redraw is None else redraw
     )

@@ -20,6 +20,7 @@ from orchestrator.federation.client_event import participation
 from orchestrator.federation.exchange import ModelValues, known_masks, without_model
 from orchestrator.federation.item_form import ItemForm, require_forms
 from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.tree import structure_problem
 from orchestrator.federation.update import ClientFailure, ClientScore, ClientUpdate, Outcome
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.rounds.broadcast import Broadcast
@@ -80,6 +81,10 @@ def checked(
     model = None if task.kind == "loss" else algorithm.unpack(payload, task, request.client_state)
     if model is not None and task.kind == "train":
         _require_mask(algorithm, task, received, model)
+    if (problem := structure_problem(experiment.client_template, update.client_state)) is not None:
+        raise WireError(
+            f"the client state has another structure than that of {type(algorithm).__name__}.init_client: {problem}"
+        )
     return model, without_model(payload)
 
 

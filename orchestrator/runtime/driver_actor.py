@@ -54,7 +54,7 @@ class DriverActor:
         self._rounds = self._driver.run()
         self._num_done = num_committed(store.folder)
         self._fault_injector = DriverFaultInjector(experiment.config, store.folder)
-        return "; ".join(filter(None, (self._executor.description, store.skipped_checkpoint)))
+        return "; ".join((self._executor.description, *store.damages))
 
     def ready(self, timeout_s: float | None = None) -> None:
         """Wait until every client actor runs. Raises ActorsLostError after the timeout."""

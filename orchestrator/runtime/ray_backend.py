@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any, NoReturn, TypeVar, final
 
 import ray
@@ -52,7 +53,7 @@ class RayBackend:
         """`note` reports each restart of the driver. Raises the error that prevents the first start."""
         self._tracked, self._run_dir, self._note = experiment.config.tracking.enabled, run_dir, note
         self._shared = share(experiment)
-        self._stopping, self._losses = False, RestartCounter()
+        self._stopping, self._losses = Event(), RestartCounter()
         self._head = HeadMonitor(experiment.config.runtime.address)
         self._start()
 
@@ -76,7 +77,7 @@ class RayBackend:
 
     def tracker(self) -> Tracker:
         """See Backend."""
-        return RayTracker(self._run_id, self._head) if self._tracked else NullTracker()
+        return RayTracker(self._run_id, self._head, self._note) if self._tracked else NullTracker()
 
     def ready(self) -> None:
         """See Backend."""
@@ -121,7 +122,7 @@ class RayBackend:
         """
 
         def check() -> None:
-            if self._head.is_unreachable():
+            if self._head.is_unreachable() or (self._stopping.is_set() and not self._head.responds()):
                 self._give_up()
 
         with self._checking_head():
@@ -158,7 +159,7 @@ class RayBackend:
                 self._restart(error)
 
     def _restart(self, error: ActorsLostError) -> None:
-        if self._head.is_lost:
+        if self._head.is_lost or self._stopping.is_set():
             raise error
         if not self._head.responds():
             self._give_up(error)
@@ -182,12 +183,12 @@ class RayBackend:
                 f"`{self._resume_command}` resumes the run"
             ) from shortage
         self._note(self.description)
-        if self._stopping:
+        if self._stopping.is_set():  # the signal came during the restart
             self.stop()
 
     def stop(self) -> None:
         """See Backend."""
-        self._stopping = True
+        self._stopping.set()
         if self._head.is_lost:
             return
         with suppress(ConnectionError), self._head.detecting_loss():

@@ -10,7 +10,9 @@ import ray
 
 from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.errors import AddressError, ClusterError, ConfigError, one_line
+from orchestrator.runtime.child_processes import killing_terminated_children, protected_children
 from orchestrator.runtime.ray_address import check_answers
+from orchestrator.runtime.ray_import_path import ImportPathJob
 
 #: Ray namespace of all actors; an actor's name starts with the name of its run or sweep
 NAMESPACE = "sparsefleet"
@@ -35,11 +37,13 @@ def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[No
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = cluster_address(runtime)
-    options = {
+    options: dict[str, Any] = {
         "namespace": NAMESPACE,
         "log_to_driver": verbose,
         "logging_level": logging.INFO if verbose else logging.ERROR,
     }
+    if address is None or not address.startswith("ray://"):  # through Ray Client, Ray adds no folder
+        options["job_config"] = ImportPathJob()
     if address is None:
         _start_local(include_dashboard=runtime.dashboard, **options)
     else:
@@ -48,7 +52,22 @@ def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[No
     try:
         yield
     finally:
-        ray.shutdown()
+        with killing_terminated_children():
+            ray.shutdown()
+
+
+def dashboard_note(runtime: RuntimeConfig) -> str | None:
+    """Return the line that names the dashboard of the connected local Ray; None if the config asks for no dashboard."""
+    if not runtime.dashboard or runtime.address is not None:
+        return None
+    # the second call changes nothing, and returns the addresses of the running Ray
+    context: Any = ray.init(ignore_reinit_error=True, logging_level=logging.ERROR)
+    url = context.address_info.get("webui_url")
+    return (
+        f"Ray's dashboard: http://{url} (if it asks for a token, `ray get-auth-token` prints it)"
+        if url
+        else None
+    )
 
 
 def require_cluster(runtime: RuntimeConfig) -> None:
@@ -105,7 +124,8 @@ def _connect(**options: Any) -> None:
     """Call ray.init, and retry when Ray Client's server died before it answered. Raises the last error."""
     for num_left in reversed(range(_MAX_ATTEMPTS)):
         try:
-            ray.init(**options)
+            with protected_children():
+                ray.init(**options)
             return
         except ConnectionError as error:
             if not num_left or _SERVER_DIED not in str(error):

@@ -1,48 +1,57 @@
-"""Write to MLflow from an actor, so that the rounds do not wait for it."""
+"""Write to MLflow from an actor, so that the rounds do not wait for it, and restart the actor when it dies."""
 
-from collections.abc import Mapping
-from typing import Any, Literal, final
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, final
 
 import ray
 
 from orchestrator.errors import TrackingError, one_line
-from orchestrator.execution.ray_actors import end_actors, this_node
+from orchestrator.execution.ray_actors import GONE, end_actors, once_free, this_node
 from orchestrator.execution.ray_calls import PendingCalls
 from orchestrator.runtime.ray_head_monitor import HeadMonitor
+from orchestrator.runtime.restart_counter import RestartCounter
 from orchestrator.tracking.credentials import client_factory
+from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.mlflow.sink import MlflowSink
 from orchestrator.tracking.record import RoundRecord, RunInfo
-from orchestrator.tracking.tracker import TrackingOutcome
+from orchestrator.tracking.tracker import Status, TrackingOutcome
 
 _DELIVERED_LATER = "MLflow gets the missing records when the run is resumed"
 
 
 @final
 class RayTracker:
-    """Sends records to an MLflow sink in an actor (see Tracker). Calls keep their order; only `close` waits."""
+    """Sends records to an MLflow sink in an actor (see Tracker). Calls keep their order; only `close` waits.
 
-    def __init__(self, run_id: str, head: HeadMonitor) -> None:
-        self._head = head
-        self._sink: Any = (
-            ray.remote(MlflowSink)
-            .options(name=f"{run_id}/tracker", num_cpus=0, scheduling_strategy=this_node())
-            .remote(client_factory())
-        )
-        self._calls = PendingCalls()
+    The tracker starts another actor when the actor dies. The new actor continues after the last delivered record,
+    because the position is a file in the run's folder. At the fourth consecutive loss without a delivered record the
+    tracker gives up, and `close` raises TrackingError.
+    """
+
+    def __init__(self, run_id: str, head: HeadMonitor, note: Callable[[str], None]) -> None:
+        """`note` reports each restart of the actor."""
+        self._run_id, self._head, self._note = run_id, head, note
+        self._losses = RestartCounter()
+        self._info: RunInfo | None = None
+        self._ending: tuple[Status, dict[str, float | int | str]] | None = None
+        self._given_up: Exception | None = None
+        self._start_actor()
 
     def start(self, info: RunInfo) -> None:
         """See Tracker."""
-        self._send(self._sink.start, info)
+        self._info = info
+        self._send("start", info)
 
     def log(self, record: RoundRecord) -> None:
         """See Tracker."""
-        self._send(self._sink.log, record)
+        self._send("log", record)
 
-    def finish(
-        self, status: Literal["FINISHED", "FAILED", "KILLED"], summary: Mapping[str, float | int | str]
-    ) -> None:
+    def finish(self, status: Status, summary: Mapping[str, float | int | str]) -> None:
         """See Tracker."""
-        self._send(self._sink.finish, status, dict(summary))
+        self._ending = status, dict(summary)
+        self._send("finish", *self._ending)
 
     def close(self) -> TrackingOutcome:
         """See Tracker."""
@@ -51,8 +60,7 @@ class RayTracker:
         try:
             with self._head.detecting_loss():
                 try:
-                    self._calls.wait()
-                    outcome: TrackingOutcome = ray.get(self._sink.close.remote())
+                    return self._close_actor()
                 finally:
                     if self._head.responds():
                         end_actors([self._sink])
@@ -62,15 +70,62 @@ class RayTracker:
             if not self._head.is_lost:
                 raise
             raise TrackingError(f"{_DELIVERED_LATER} ({error})") from error
-        return outcome
 
-    def _send(self, method: Any, *arguments: object) -> None:
-        """Call a method of the sink. If the head is lost, do nothing: the resumed run sends the record."""
+    def abandon(self, timeout_s: float) -> None:
+        """See Tracker."""
         if self._head.is_lost:
+            return
+        with suppress(ray.exceptions.RayError, ConnectionError), self._head.detecting_loss():
+            ray.wait([self._sink.abandon.remote(timeout_s)], timeout=timeout_s)
+            ray.kill(self._sink)
+
+    def _close_actor(self) -> TrackingOutcome:
+        while True:
+            try:
+                self._calls.wait()
+                outcome: TrackingOutcome = ray.get(self._sink.close.remote())
+                return outcome
+            except GONE as error:
+                if self._given_up is None:
+                    self._restart(error)
+                if self._given_up is not None:
+                    raise
+
+    def _start_actor(self) -> None:
+        options = {"name": f"{self._run_id}/tracker", "num_cpus": 0, "scheduling_strategy": this_node()}
+        actor_class = ray.remote(MlflowSink).options(**options)
+        self._sink: Any = once_free(lambda: actor_class.remote(client_factory()))
+        self._calls = PendingCalls()
+
+    def _restart(self, error: Exception) -> None:
+        """Start another actor and repeat the calls that it needs; give up after too many losses."""
+        num_delivered = self._num_delivered()
+        if not self._losses.record_loss(num_delivered):
+            self._given_up = error
+            self._note(f"the MLflow tracker died {self._losses.num_losses} times; {_DELIVERED_LATER}")
+            return
+        self._note(f"the MLflow tracker died ({one_line(error)}); it restarts after round {num_delivered}")
+        self._start_actor()
+        if self._info is not None:
+            self._calls.add(self._sink.start.remote(self._info))
+        if self._ending is not None:
+            self._calls.add(self._sink.finish.remote(*self._ending))
+
+    def _num_delivered(self) -> int:
+        delivery = None if self._info is None else Delivery.load(Path(self._info.run_dir))
+        return 0 if delivery is None else delivery.num_delivered
+
+    def _send(self, method: str, *arguments: object) -> None:
+        """Call a method of the sink. If the head is lost, do nothing: the resumed run sends the record."""
+        if self._head.is_lost or self._given_up is not None:
             return
         try:
             with self._head.detecting_loss():
-                self._calls.add(method.remote(*arguments))
+                if error := self._calls.collect():
+                    self._restart(error)
+                    if method == "finish" or self._given_up is not None:
+                        return  # the restart has already sent the end of the run
+                self._calls.add(getattr(self._sink, method).remote(*arguments))
         except ConnectionError:
             if not self._head.is_lost:
                 raise

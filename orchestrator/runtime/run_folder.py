@@ -9,21 +9,27 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.atomic_write import explained_write, write_durably
+from orchestrator.atomic_write import PRIVATE_FOLDER, explained_write, write_durably
+from orchestrator.config.formats import CONFIG_FORMATS, ConfigFormats
 from orchestrator.config.overrides import flatten
-from orchestrator.errors import CheckpointError
+from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, machine_fingerprint
+from orchestrator.experiment.loading import first_change, parse_stored
+from orchestrator.runtime.tracking_setup import experiment_name, tracking_uri
+from orchestrator.storage.folders import is_run
+from orchestrator.storage.run_description import CONFIG_FILE, FORMAT_KEY, run_format
 from orchestrator.storage.run_store import RunStore
-from orchestrator.tracking.reachable import public_uri, sqlite_path
+from orchestrator.storage.sources import SOURCES, store_sources
 from orchestrator.tracking.record import RunInfo
+from orchestrator.tracking.uris import public_uri
 
 #: key of run.json for the notes on how the data was read; absent without notes
 DATA_NOTES = "data_notes"
 #: file in the folder of a run or a sweep with Ray's own messages; it exists only if Ray reported something
 RAY_LOG = "ray.log"
-#: fingerprints that run.json of earlier releases does not contain
-_LATER_FINGERPRINTS = ("fixed_state",)
+#: fingerprint -> first format whose runs always have this fingerprint
+_LATER_FINGERPRINTS = {"fixed_state": 2}
 
 
 def mention_ray_log(folder: Path) -> str:
@@ -42,21 +48,27 @@ def begin_run(
     """Create the folder of a new run with its config, run.json and the table of its partition.
 
     `name` is the name that trackers show (None: the run id). `tags` are added to the tags of every run, and `notes`
-    to run.json.
+    to run.json. The caller has locked the folder. Raises CheckpointError when the folder contains a run already.
     """
     import pandas as pd
 
+    if is_run(folder):
+        raise CheckpointError(
+            f"{folder} contains a run already; resume this run, or start a run in another folder"
+        )
     with explained_write(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     store, commit = RunStore(folder), git_commit()
     about = {
         "run_id": store.run_id,
+        FORMAT_KEY: CONFIG_FORMATS.latest,
         "name": name or store.run_id,
         "tags": {**_tags(experiment), "git_commit": commit or "unknown", **(tags or {})},
         "fingerprint": fingerprint(experiment),
         "machine": machine_fingerprint(experiment.fleet),
         "packages": {package: version(package) for package in ("sparsefleet", "torch", "ray", "numpy")},
         "git_commit": commit,
+        SOURCES: store_sources(folder, experiment.sources),
         **({DATA_NOTES: list(experiment.notes)} if experiment.notes else {}),
         **(notes or {}),
     }
@@ -66,28 +78,57 @@ def begin_run(
     return store
 
 
-def verify_run(store: RunStore, experiment: Experiment) -> list[str]:
-    """Check that an experiment has the fingerprints with which the run was started.
+def verify_run(store: RunStore, experiment: Experiment, formats: ConfigFormats = CONFIG_FORMATS) -> list[str]:
+    """Check that an experiment has the config and the fingerprints with which the run was started.
 
-    Returns one line for each difference between this machine and the run's machine. Raises CheckpointError with the
-    name of the first fingerprint that differs.
+    `formats` are the formats of stored configs; the experiment's config has the latest of them. Returns one line for
+    each difference between this machine and release and those of the run. Raises CheckpointError with the name of the
+    first fingerprint that differs.
     """
     about = store.about()
     if not all(isinstance(about.get(key), dict) for key in ("fingerprint", "machine")):
         raise CheckpointError(f"{store.folder / 'run.json'} has no fingerprints; the run cannot be resumed")
-    for name, digest in fingerprint(experiment).items():
-        if name in _LATER_FINGERPRINTS and name not in about["fingerprint"]:
+    version = run_format(store.folder, about, formats)
+    _verify_config(store, experiment.config, about["fingerprint"].get("config"), formats)
+    release = f"the release that started the run ({about.get('packages', {}).get('sparsefleet', 'unknown')})"
+    remedy = "restore it, or " if version == formats.latest else f"restore it, use {release}, or "
+    for name, digest in experiment.fingerprint().items():
+        stored = about["fingerprint"].get(name)
+        if stored is None and version < _LATER_FINGERPRINTS.get(name, 1):
             continue
-        if about["fingerprint"].get(name) != digest:
+        if stored != digest:
             raise CheckpointError(
-                f"{name} is not what the run {store.run_id} was started with (fingerprint "
-                f"{about['fingerprint'].get(name)}, now {digest}); restore it, or start a new run"
+                f"{name} is not what the run {store.run_id} was started with (fingerprint {stored}, now {digest}); "
+                f"{remedy}start a new run"
             )
-    return [
+    notes = [
         f"{name} was {about['machine'].get(name)} and is {value} now: results agree to rounding only"
         for name, value in machine_fingerprint(experiment.fleet).items()
         if about["machine"].get(name) != value
     ]
+    if version < formats.latest:
+        notes.append(
+            f"an earlier release started this run (format {version}, now {formats.latest}): corrections since then "
+            "apply to the remaining rounds, see CHANGELOG.md"
+        )
+    return notes
+
+
+def _verify_config(
+    store: RunStore, config: ExperimentConfig, digest: str | None, formats: ConfigFormats
+) -> None:
+    """Check that config.yaml is as the run stored it, and that `config` is this config in the latest format."""
+    if _kept_digest(store.stored_config()) != digest:
+        raise CheckpointError(
+            f"config of the run {store.run_id} has changed since the run was started; restore "
+            f"{store.folder / CONFIG_FILE}, or start a new run"
+        )
+    if (changed := first_change(type(config).parse(store.config(formats)), config)) is not None:
+        key, before, now = changed
+        raise CheckpointError(
+            f"config is not what the run {store.run_id} was started with ({key} was {before} and is {now}); restore "
+            "it, or start a new run"
+        )
 
 
 def fingerprint(experiment: Experiment) -> dict[str, str]:
@@ -97,22 +138,21 @@ def fingerprint(experiment: Experiment) -> dict[str, str]:
 
 def config_digest(config: ExperimentConfig) -> str:
     """Return the SHA-256 digest of all config keys that affect the result."""
-    kept = {
-        key: value
-        for key, value in flatten(config.to_dict()).items()
-        if not any(key == k or key.startswith(f"{k}.") for k in ExperimentConfig.RESUMABLE)
-    }
+    return _kept_digest(config.to_dict())
+
+
+def has_config(store: RunStore, config: ExperimentConfig) -> bool:
+    """Return whether a run has this config, apart from the keys that a resumed run may change."""
+    try:
+        return first_change(parse_stored(store.config()), config) is None
+    except ConfigError:
+        return False
+
+
+def _kept_digest(tree: Mapping[str, Any]) -> str:
+    """Return the digest of the keys that a resumed run must keep, in the format of the tree."""
+    kept = {key: value for key, value in flatten(tree).items() if not ExperimentConfig.is_resumable(key)}
     return sha256(repr(sorted(kept.items())).encode()).hexdigest()
-
-
-def tracking_uri(config: ExperimentConfig) -> str:
-    """Return the URI of the configured tracking server, or of the SQLite file in the storage folder.
-
-    Paths of SQLite files are absolute.
-    """
-    uri = config.tracking.uri or f"sqlite:///{config.runtime.storage.resolve() / 'mlflow.db'}"
-    path = sqlite_path(uri)
-    return uri if path is None else f"sqlite:///{path}"
 
 
 def run_info(store: RunStore, config: ExperimentConfig) -> RunInfo:
@@ -123,7 +163,7 @@ def run_info(store: RunStore, config: ExperimentConfig) -> RunInfo:
         run_id=store.run_id,
         run_dir=str(store.folder),
         uri=tracking_uri(config),
-        experiment=config.tracking.experiment,
+        experiment=experiment_name(config),
         artifact_root=None,
         run_name=about.get("name", store.run_id),
         params=public_params(config.to_dict()),

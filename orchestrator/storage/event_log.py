@@ -48,6 +48,18 @@ def committed_events(folder: Path) -> Iterator[ClientEvent]:
     return takewhile(lambda event: event.round_idx < num_rounds, _events(folder / LOG))
 
 
+def table_as_log(folder: Path) -> bytes:
+    """Return the events of the table as they were in the log; empty without a table that can be read."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        rows = parquet.read_table(folder / TABLE).to_pylist()
+        return "".join(f"{_event(json.dumps(row).encode()).to_line()}\n" for row in rows).encode()
+    except (OSError, pa.ArrowException, ValueError, TypeError):
+        return b""
+
+
 def save_events(folder: Path) -> None:
     """Write the table of the committed events durably. A run without a checkpoint gets no table.
 

@@ -1,7 +1,6 @@
 """Write the final model to files from which a reader can rebuild it without pickle."""
 
 import json
-import shutil
 from pathlib import Path
 
 from torch import Tensor
@@ -16,16 +15,17 @@ def export_model(experiment: Experiment, params: Tensor, folder: Path) -> None:
     """Write `model.safetensors` (the `state_dict`) and `model.json` (how to build the module) into a folder.
 
     `build_seed` seeds the generators of torch, numpy and Python before the build, because a builder may also make
-    random choices outside tensors. If a user's file defines the model, this function copies that file too.
+    random choices outside tensors. If a user's file defines the model, this function copies that file and its
+    neighbours too.
     """
     with explained_write(folder):
         folder.mkdir(parents=True, exist_ok=True)
     dataset, spec = experiment.dataset, experiment.model_spec
-    path, _, _ = spec.rpartition(":")
-    source = Path(path) if path.endswith(".py") else None
-    if source is not None and source.is_file():
-        with explained_write(folder / source.name):
-            shutil.copyfile(source, folder / source.name)
+    source = experiment.sources.get("model")
+    for name, content in source.files.items() if source is not None else ():
+        with explained_write(folder / name):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_durably(folder / name, content)
     flat = experiment.new_model()
     flat.load(params)
     write_durably(folder / "model.safetensors", pack_state(whole_state(flat.module)).tobytes())
@@ -35,7 +35,7 @@ def export_model(experiment: Experiment, params: Tensor, folder: Path) -> None:
         "input_shape": list(dataset.input_shape),
         "num_classes": dataset.num_classes,
         "double_softmax": experiment.config.model.double_softmax,
-        "file": source.name if source is not None else None,
+        "file": source.path.name if source is not None else None,
         "mean": list(dataset.mean),
         "std": list(dataset.std),
         "vocabulary": dataset.vocabulary,

@@ -1,4 +1,4 @@
-"""The lock of a run's or a sweep's folder."""
+"""The lock of a run's or a sweep's folder. A process writes into such a folder only while it has the lock."""
 
 import fcntl
 import json
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from orchestrator.atomic_write import explained_write
+from orchestrator.atomic_write import PRIVATE_FOLDER, explained_write, open_private
 from orchestrator.errors import CheckpointError
 
 
@@ -23,19 +23,35 @@ def locked_folder(folder: Path, name: str = "lock", *, patience_s: float = 1.0) 
     """
     path = folder / name
     with explained_write(path):
-        file = path.open(
-            "a"
-        )  # "w" would erase the owner's entry even when this process does not get the lock
+        # "wb" would erase the owner's entry even when this process does not get the lock
+        file = open_private(path, "ab")
     with file:
         _lock(file, folder, patience_s)
         with explained_write(path):
             file.truncate(0)
-            json.dump({"host": socket.gethostname(), "pid": os.getpid()}, file)
+            file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode())
             file.flush()
         yield
 
 
-def _lock(file: IO[str], folder: Path, patience_s: float) -> None:
+@contextmanager
+def new_locked_folder(folder: Path) -> Iterator[None]:
+    """Create the folder of a new run or sweep, and lock it for this process.
+
+    Raises CheckpointError when the folder exists, because it then belongs to another process.
+    """
+    with explained_write(folder):
+        try:
+            folder.mkdir(mode=PRIVATE_FOLDER, parents=True)
+        except FileExistsError as error:
+            raise CheckpointError(
+                f"{folder} exists already, so another process has started it; run the command again"
+            ) from error
+    with locked_folder(folder):
+        yield
+
+
+def _lock(file: IO[bytes], folder: Path, patience_s: float) -> None:
     deadline_s = time.monotonic() + patience_s
     while True:
         try:

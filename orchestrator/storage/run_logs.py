@@ -5,11 +5,18 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from orchestrator.atomic_write import append_durably, explained_write
+from orchestrator.atomic_write import PRIVATE_FILE, append_durably, explained_write
 from orchestrator.storage.checkpoints.pointer import Pointer
 from orchestrator.storage.checkpoints.state_file import DamagedFileError, unreadable
 
-LOGS = ("metrics.jsonl", "events.jsonl", "failures.jsonl")
+METRICS = "metrics.jsonl"
+LOGS = (METRICS, "events.jsonl", "failures.jsonl")
+
+_SHORTER = "is shorter than its last checkpoint says"
+
+
+class DamagedLogError(DamagedFileError):
+    """A log is missing, or lines that a checkpoint covers are missing or changed."""
 
 
 def append_to_logs(
@@ -25,33 +32,48 @@ def append_to_logs(
     return lengths, {name: sha256(data).hexdigest() for name, data in added.items()}
 
 
+def log_lengths(folder: Path) -> dict[str, int]:
+    """Return the length of each log in bytes; 0 for a log that does not exist."""
+    paths = {name: folder / name for name in LOGS}
+    return {name: path.stat().st_size if path.exists() else 0 for name, path in paths.items()}
+
+
 def truncate_logs(folder: Path, log_bytes: Mapping[str, int]) -> None:
-    """Remove the lines that no checkpoint covers. A log without an entry in `log_bytes` becomes empty."""
+    """Remove the lines that no checkpoint covers. A log without an entry in `log_bytes` becomes empty.
+
+    No log becomes longer. Raises DamagedLogError for a log that is shorter than its entry.
+    """
     for name in LOGS:
-        path = folder / name
+        path, length = folder / name, log_bytes.get(name, 0)
         with explained_write(path):
-            path.touch()
-            os.truncate(path, log_bytes.get(name, 0))
+            path.touch(PRIVATE_FILE)
+            if path.stat().st_size < length:
+                raise DamagedLogError(path, _SHORTER)
+            os.truncate(path, length)
 
 
 def verify_logs(folder: Path, pointer: Pointer, previous_bytes: Mapping[str, int]) -> None:
     """Check the lines that the pointer's round added; `previous_bytes` are the lengths before that round.
 
-    Raises DamagedFileError when lines are missing or differ.
+    Raises DamagedLogError when these lines differ, or when the log lacks any line that a checkpoint covers.
     """
     for name, length in pointer.log_bytes.items():
         path, start = folder / name, previous_bytes.get(name, 0)
         try:
             with path.open("rb") as file:
+                is_shorter = file.seek(0, os.SEEK_END) < length
                 file.seek(start)
                 added = file.read(max(0, length - start))
         except OSError as error:
-            raise unreadable(path, error) from error
-        if len(added) < length - start:
-            raise DamagedFileError(path, "is shorter than its last checkpoint says")
+            problem = unreadable(path, error)
+            if isinstance(problem, DamagedFileError):
+                raise DamagedLogError(path, problem.problem) from error
+            raise problem from error
+        if is_shorter:
+            raise DamagedLogError(path, _SHORTER)
         found = sha256(added).hexdigest()
         if pointer.log_sha256.get(name, found) != found:
-            raise DamagedFileError(path, f"has other lines than round {pointer.round_idx} wrote")
+            raise DamagedLogError(path, f"has other lines than round {pointer.round_idx} wrote")
 
 
 def has_several_rounds(folder: Path) -> bool:

@@ -2,3 +2,7 @@
 
 Only the package `tune` imports Ray Tune's runner; the other modules use Tune's search-space types at most.
 """
+
+from orchestrator.plugins.own_packages import import_own_package
+
+import_own_package("search_spaces", "SPACES")

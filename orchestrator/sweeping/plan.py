@@ -10,6 +10,8 @@ from orchestrator.config.overrides import flatten, put_values
 from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.federation.seeds import stream
+from orchestrator.plugins.loading import relocated
+from orchestrator.storage.sources import stored_places
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.request import (
     ADAPTIVE,
@@ -152,6 +154,13 @@ def plan_resumed_sweep(store: SweepStore, **changes: object) -> SweepPlan:
     started. Raises RequestError as `plan_sweep` does.
     """
     about = store.about()
+    with relocated(stored_places(store.folder, about)):
+        return _plan_resumed_sweep(store, about, changes)
+
+
+def _plan_resumed_sweep(
+    store: SweepStore, about: Mapping[str, Any], changes: Mapping[str, object]
+) -> SweepPlan:
     try:
         request = SweepRequest.model_validate(about["request"])
     except ValidationError as error:

@@ -5,6 +5,7 @@ from typing import Any, Literal, NoReturn
 
 from pydantic import Field, ValidationError
 
+from orchestrator.config.overrides import flatten, put_values
 from orchestrator.config.section import Positive, Section
 from orchestrator.errors import RequestError
 from orchestrator.sweeping.objective import Objective
@@ -49,6 +50,17 @@ class SweepRequest(Section):
     def samples(self) -> int:
         """Number of samples that the search takes from the space's domains."""
         return self.num_samples or DEFAULT_SAMPLES
+
+
+def with_tracking(request: SweepRequest, values: Mapping[str, str]) -> SweepRequest:
+    """Return the request with these values for keys of `tracking`, in place of the user's.
+
+    The sweep's folder stores the request, so that all trials and a resumed sweep use the same MLflow store.
+    """
+    section = flatten({"tracking": request.overrides["tracking"]}) if "tracking" in request.overrides else {}
+    others = {key: value for key, value in request.overrides.items() if key != "tracking"}
+    changes = {"overrides": {**section, **others, **values}, "config": put_values(request.config, values)}
+    return request.model_copy(update=changes)
 
 
 def check_request(request: SweepRequest, space: Space, dimensions: Mapping[str, Any]) -> Objective:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from orchestrator.runtime.run_folder import config_digest
+from orchestrator.runtime.run_folder import has_config
 from orchestrator.storage.folders import is_run
 from orchestrator.storage.run_store import RunStore
 from orchestrator.sweeping.objective import Objective
@@ -34,7 +34,7 @@ def final_endings(
             continue
         run = RunStore(folder)
         current = current_trial(run, trial)
-        if run.about()["fingerprint"]["config"] == config_digest(current.config(base)):
+        if has_config(run, current.config(base)):
             ending = Ending(
                 number=trial.number,
                 status="finished",

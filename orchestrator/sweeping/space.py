@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from orchestrator.errors import ConfigError
-from orchestrator.models.plugin import load_module
+from orchestrator.plugins.loading import load_module
 from orchestrator.suggest import suggest
 from search_spaces import ENTRY_POINT_GROUP, SPACES
 
@@ -43,7 +43,7 @@ def load_space(spec: str) -> Space:
         raise ConfigError("SPACE", spec, "this search space does not exist", remedy)
     module = load_module(known.get(spec, spec), spec, "SPACE")
     return Space(
-        name=(spec if spec in known else module.__name__.split("_plugin_")[-1].rpartition("_")[0]),
+        name=(spec if spec in known else module.__name__.rpartition(".")[2]),
         summary=(module.__doc__ or "").strip().partition("\n")[0],
         dimensions=_mapping(module, "SPACE", spec),
         mutations=_mapping(module, "MUTATIONS", spec) if hasattr(module, "MUTATIONS") else {},

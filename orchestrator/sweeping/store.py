@@ -22,15 +22,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.atomic_write import append_durably, write_durably
-from orchestrator.errors import CheckpointError, ConfigError
+from orchestrator.atomic_write import PRIVATE_FOLDER, append_durably, replace_file, write_durably
+from orchestrator.errors import CheckpointError, hide_passwords
 from orchestrator.runtime.run_folder import DATA_NOTES
-from orchestrator.storage.folders import (
-    SWEEP_FILE,
-    find_folder,
-    is_run,
-    is_sweep,
-)
+from orchestrator.storage.folders import SWEEP_FILE, is_run
 from orchestrator.storage.lock import locked_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.sweeping.trials import TrialSpec
@@ -139,8 +134,8 @@ class SweepStore:
 
     def add_failure(self, number: int, text: str) -> str:
         """Write the error and traceback of a failed trial to a file, and return the text."""
-        (self.folder / "failures").mkdir(exist_ok=True)
-        (self.folder / "failures" / f"{number:03d}.txt").write_text(text)
+        (self.folder / "failures").mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        replace_file(self.folder / "failures" / f"{number:03d}.txt", hide_passwords(text).encode())
         return text
 
     def add_record(self, metrics: dict[str, float]) -> RoundRecord:
@@ -185,7 +180,7 @@ class SweepStore:
         for folder in folders[:-1]:
             run = RunStore(folder)
             if run.about().get("superseded_by") != folders[-1].name:
-                run.describe(run.config(), {**run.about(), "superseded_by": folders[-1].name})
+                run.describe_again({**run.about(), "superseded_by": folders[-1].name})
 
     def _append(self, name: str, lines: Sequence[str]) -> None:
         path = self.folder / name
@@ -209,32 +204,15 @@ class SweepStore:
 
 
 def discard_incomplete_run(folder: Path) -> None:
-    """Remove a run's folder without run.json, which a process left when it was killed while it created the run."""
+    """Remove a run's folder without run.json, which a process left when it was killed while it created the run.
+
+    Raises CheckpointError when another process has locked the folder, because it then still creates the run.
+    """
     if folder.is_dir() and not is_run(folder):
-        shutil.rmtree(folder)
+        with locked_folder(folder):
+            shutil.rmtree(folder)
 
 
 def current_trial(run: RunStore, trial: TrialSpec) -> TrialSpec:
     """Return the trial with the values of its current run, which population-based training may have changed."""
     return TrialSpec(number=trial.number, values=run.about().get(VALUES_NOTE, trial.values))
-
-
-def find_sweep(name: str, storage: Path) -> Path:
-    """Find a sweep by its id, its path, or its space (the newest sweep of the space). Raises ConfigError."""
-    if (folder := find_folder(name, storage, is_sweep)) is not None:
-        return folder
-    matches = [file.parent for file in storage.glob(f"*/{SWEEP_FILE}") if name in _space_names(file)]
-    if matches:
-        return max(matches, key=lambda folder: (folder / SWEEP_FILE).stat().st_mtime).resolve()
-    problem = f"there is no sweep at this path, and none with this id or space in {storage}"
-    remedy = "name a sweep's folder, id or space, or give the folder of the sweeps with --storage"
-    raise ConfigError("SWEEP", name, problem, remedy)
-
-
-def _space_names(file: Path) -> tuple[str, ...]:
-    """Return the name of a sweep's space, and the space as the user named it; empty for an unreadable file."""
-    try:
-        about = json.loads(file.read_bytes())
-        return str(about["space"]), str(about["request"]["space"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ()

@@ -20,8 +20,10 @@ from orchestrator.rounds.driver import Driver
 from orchestrator.runtime.run_folder import begin_run, verify_run
 from orchestrator.storage.event_log import save_events
 from orchestrator.storage.folders import RUN_FILE, is_run
+from orchestrator.storage.lock import new_locked_folder
 from orchestrator.storage.run_logs import LOGS
 from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.sources import updated_sources
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import ACCURACY, Objective
 from orchestrator.sweeping.store import discard_incomplete_run
@@ -164,13 +166,19 @@ class RunLabels:
 def open_store(experiment: Experiment, folder: Path, labels: RunLabels) -> RunStore:
     """Open the run of a trial: resume the run in the folder, or begin a new run when the folder has none.
 
-    Raises CheckpointError when the folder contains a run of another experiment.
+    The run stores the code of the sweep. Raises CheckpointError when the folder
+    contains a run of another experiment.
     """
     discard_incomplete_run(folder)
     if not folder.is_dir():
-        return begin_run(experiment, folder, name=labels.name, tags=labels.tags, notes=labels.notes)
+        with new_locked_folder(folder):
+            return begin_run(experiment, folder, name=labels.name, tags=labels.tags, notes=labels.notes)
     store = RunStore(folder)
     verify_run(store, experiment)
+    about = store.about()
+    current = updated_sources(folder, about, experiment.sources, len(committed_records(folder)))
+    if current != about:
+        store.describe(store.config(), current)
     return store
 
 
@@ -191,10 +199,10 @@ def begin_from_snapshot(
             f"{folder.name} cannot continue from {donor_id}: their configs differ in {', '.join(forbidden)}, "
             "which the space's MUTATIONS do not list"
         )
-    folder.mkdir(parents=True)
-    shutil.copytree(snapshot / "commits", folder / "commits")
-    for log in LOGS:
-        if (snapshot / log).exists():
-            shutil.copyfile(snapshot / log, folder / log)
-    tags = {**labels.tags, "taken_over_from": donor_id}
-    return begin_run(experiment, folder, name=labels.name, tags=tags, notes=labels.notes)
+    with new_locked_folder(folder):
+        shutil.copytree(snapshot / "commits", folder / "commits")
+        for log in LOGS:
+            if (snapshot / log).exists():
+                shutil.copyfile(snapshot / log, folder / log)
+        tags = {**labels.tags, "taken_over_from": donor_id}
+        return begin_run(experiment, folder, name=labels.name, tags=tags, notes=labels.notes)

@@ -5,12 +5,10 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import yaml
-
 from orchestrator.tracking.plots import plot_curves, plot_partition
-from orchestrator.tracking.reachable import public_uri
 from orchestrator.tracking.record import read_records
 from orchestrator.tracking.tables import write_clients
+from orchestrator.tracking.uris import public_uri
 
 Writer = Callable[[Path, Path], None]
 #: artifact name -> (files of the run that the writer needs, writer)
@@ -57,12 +55,10 @@ def _plot_curves(run_dir: Path, path: Path) -> None:
     plot_curves(read_records(run_dir / "metrics.jsonl"), path)
 
 
-def _copy_config(run_dir: Path, path: Path) -> None:
-    """Copy the resolved config, without the password that `tracking.uri` may contain."""
-    config = yaml.safe_load((run_dir / "config.yaml").read_text())
-    if uri := config.get("tracking", {}).get("uri"):
-        config["tracking"]["uri"] = public_uri(uri)
-    path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+def _copy_text(run_dir: Path, path: Path) -> None:
+    """Copy a text file without user names and passwords in addresses, which files of earlier releases may contain."""
+    text = (run_dir / path.name).read_text(encoding="utf-8")
+    path.write_text(public_uri(text), encoding="utf-8")
 
 
 def _write_clients(run_dir: Path, path: Path) -> None:
@@ -70,14 +66,15 @@ def _write_clients(run_dir: Path, path: Path) -> None:
 
 
 _FIRST_ARTIFACTS: Artifacts = {
-    "config.yaml": (("config.yaml",), _copy_config),
+    "config.yaml": (("config.yaml",), _copy_text),
     "partition.parquet": (("partition.parquet",), _copy),
     "partition.png": (("partition.parquet",), _plot_partition),
-    "sweep.json": (("sweep.json",), _copy),
+    "sweep.json": (("sweep.json",), _copy_text),
+    "sources": (("sources",), _copy_folder),
 }
 _LAST_ARTIFACTS: Artifacts = {
     "metrics.jsonl": (("metrics.jsonl",), _copy),
-    "failures.jsonl": (("failures.jsonl",), _copy),
+    "failures.jsonl": (("failures.jsonl",), _copy_text),
     "curves.png": (("metrics.jsonl",), _plot_curves),
     "events.parquet": (("events.parquet",), _copy),
     "clients.parquet": (("events.jsonl", "partition.parquet"), _write_clients),

@@ -1,65 +1,44 @@
 """Checks, before a run starts and without importing MLflow, that a tracking server can be reached."""
 
-import os
 from http.client import HTTPException
-from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from orchestrator.errors import ConfigError, TrackingError
-
-_SQLITE = "sqlite:///"
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """Return the absolute path of the database in a `sqlite:///...` URI; None for any other URI."""
-    return Path(uri.removeprefix(_SQLITE)).absolute() if uri.startswith(_SQLITE) else None
+from orchestrator.tracking.sqlite_file import check_database
+from orchestrator.tracking.uris import public_uri, sqlite_path
 
 
-def public_uri(uri: str) -> str:
-    """Return the URI without user name and password, for messages and files."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri
-
-
-def check_reachable(uri: str, timeout_s: float = 5.0) -> None:
-    """Raise an error unless runs can be tracked at `uri`.
+def check_reachable(uri: str, field: str = "tracking.uri", *, timeout_s: float = 5.0) -> None:
+    """Raise an error unless runs can be tracked at `uri`, which the user has set as `field` (a key or a variable).
 
     Raises ConfigError when the URI is neither SQLite nor http(s). Raises TrackingError when the server does not answer
-    at /health within `timeout_s`, or when the database cannot be written.
+    at /health within `timeout_s`, or when the database is damaged or cannot be written.
     """
     path = sqlite_path(uri)
     if path is not None:
-        _check_writable(uri, path)
-    elif urlsplit(uri).scheme in ("http", "https") and urlsplit(uri).hostname:
-        _check_answers(uri, timeout_s)
+        check_database(path, field)
+    elif _is_http(uri):
+        _check_answers(uri, field, timeout_s)
     else:
         raise ConfigError(
-            "tracking.uri",
+            field,
             public_uri(uri),
             "MLflow cannot store runs at this URI",
-            "use sqlite:////absolute/path/mlflow.db or http(s)://host:port",
+            "set tracking.uri to sqlite:////absolute/path/mlflow.db (write ? as %3F, % as %25) or http(s)://host:port",
         )
 
 
-def _check_writable(uri: str, path: Path) -> None:
-    problem = None
+def _is_http(uri: str) -> bool:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        problem = f"the folder {path.parent} cannot be created ({error.strerror})"
-    else:
-        for place in (path.parent, path):
-            if place.exists() and not os.access(place, os.W_OK):
-                problem = f"{place} is not writable"
-        if path.is_dir():
-            problem = f"{path} is a folder"
-    if problem is not None:
-        raise TrackingError(f"tracking.uri={uri}: {problem}; choose a path that can be written")
+        parts = urlsplit(uri)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
 
 
-def _check_answers(uri: str, timeout_s: float) -> None:
+def _check_answers(uri: str, field: str, timeout_s: float) -> None:
     try:
         with urlopen(public_uri(uri).rstrip("/") + "/health", timeout=timeout_s):
             return
@@ -70,6 +49,6 @@ def _check_answers(uri: str, timeout_s: float) -> None:
     except (OSError, HTTPException) as error:
         problem = f"the server does not answer ({getattr(error, 'reason', error)})"
     raise TrackingError(
-        f"tracking.uri={public_uri(uri)}: {problem}; start the server (`mlflow server`), or correct the address, "
-        "or leave tracking.uri out to use a local SQLite file"
+        f"{field}={public_uri(uri)}: {problem}; start the server (`mlflow server`), or correct the address, "
+        "or use a local file (tracking.uri=sqlite:////path/mlflow.db)"
     )

@@ -113,8 +113,19 @@ def not_finite(record: RoundRecord) -> list[str]:
 
 def committed_records(run_dir: Path) -> list[RoundRecord]:
     """Read the records of the committed rounds; a killed run may also have a line of a round that is not committed."""
-    num_committed = sum(1 for _ in (run_dir / "commits").glob("round-*.json"))
-    return read_records(run_dir / "metrics.jsonl")[:num_committed]
+    return read_records(run_dir / "metrics.jsonl")[: _num_committed(run_dir)]
+
+
+def num_final_records(run_dir: Path) -> int | None:
+    """Return how many records of a folder will not change; None for all of them.
+
+    A run's record is final when its round is committed. A sweep has no checkpoints, so that its records are final.
+    """
+    return _num_committed(run_dir) if (run_dir / "run.json").is_file() else None
+
+
+def _num_committed(run_dir: Path) -> int:
+    return sum(1 for _ in (run_dir / "commits").glob("round-*.json"))
 
 
 def complete_lines(path: Path) -> list[bytes]:

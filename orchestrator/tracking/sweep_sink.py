@@ -107,6 +107,11 @@ class SweepSink:
             problems[0] += f" ({len(problems) - 1} more runs of the sweep are incomplete)"
         return problems[0] if problems else None
 
+    def abandon(self, timeout_s: float) -> None:
+        """Mark the sweep and its runs that have not ended as killed, and deliver nothing else."""
+        for sink in [*([self._sweep] if self._sweep is not None else []), *self._runs.values()]:
+            sink.abandon(timeout_s)
+
     def _sink(self) -> MlflowSink:
         return MlflowSink(self._client, clock=self._clock, sleep=self._sleep)
 

@@ -1,15 +1,15 @@
 """The interface between a run and its tracker. No method of a tracker may delay a round."""
 
+import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar, final
+from queue import SimpleQueue
+from typing import Literal, Protocol, final
 
 from orchestrator.errors import TrackingError
 from orchestrator.tracking.record import RoundRecord, RunInfo
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,10 @@ class TrackingOutcome:
 
 
 class Tracker(Protocol):
-    """The driver calls `start` once, `log` after each commit, `finish` if the run has ended, and `close` last."""
+    """Sends a run to a tracking server.
+
+    A session calls `start` once, `log` after each commit, `finish` if the run has ended, and `close` or `abandon` last.
+    """
 
     def start(self, info: RunInfo) -> None:
         """Start tracking a run that starts or resumes."""
@@ -40,6 +43,9 @@ class Tracker(Protocol):
 
     def close(self) -> TrackingOutcome:
         """Wait until everything is delivered, at most `flush_timeout_s`. This is the last call."""
+
+    def abandon(self, timeout_s: float) -> None:
+        """Mark the run as killed if the server answers within `timeout_s`, and deliver nothing else. Never raises."""
 
 
 @final
@@ -59,43 +65,63 @@ class NullTracker:
         """Return an outcome without a problem."""
         return TrackingOutcome(None, 0, None)
 
+    def abandon(self, timeout_s: float) -> None:
+        """Do nothing."""
+
 
 @final
 class ThreadTracker:
-    """Makes a blocking tracker non-blocking: one thread runs the calls in their order."""
+    """Makes a blocking tracker non-blocking: one thread runs the calls in their order.
+
+    The interpreter does not wait for this thread when it exits, because a server may never answer.
+    """
 
     def __init__(self, sink: Tracker) -> None:
         """From now on, only this tracker may call `sink`."""
         self._sink = sink
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tracking")
+        self._queue: SimpleQueue[tuple[str, Callable[[], object]] | None] = SimpleQueue()
         self._first_error: tuple[str, Exception] | None = None
+        self._abandoned = False
+        self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
+        self._thread.start()
 
     def start(self, info: RunInfo) -> None:
         """Queue the call."""
-        self._thread.submit(self._guard, "start", lambda: self._sink.start(info))
+        self._queue.put(("start", lambda: self._sink.start(info)))
 
     def log(self, record: RoundRecord) -> None:
         """Queue the call."""
-        self._thread.submit(self._guard, "log", lambda: self._sink.log(record))
+        self._queue.put(("log", lambda: self._sink.log(record)))
 
     def finish(self, status: Status, summary: Mapping[str, float | int | str]) -> None:
         """Queue the call."""
-        self._thread.submit(self._guard, "finish", lambda: self._sink.finish(status, summary))
+        self._queue.put(("finish", lambda: self._sink.finish(status, summary)))
 
     def close(self) -> TrackingOutcome:
         """Wait for the queue and the sink. Raises TrackingError if a call has failed, with the first error as cause."""
-        closing = self._thread.submit(self._guard, "close", self._sink.close)
-        self._thread.shutdown(wait=True)
+        outcomes: list[TrackingOutcome] = []
+        self._queue.put(("close", lambda: outcomes.append(self._sink.close())))
+        self._queue.put(None)
+        self._thread.join()
         if self._first_error is not None:
             call, error = self._first_error
             raise TrackingError(f"tracking failed in {call}: {type(error).__name__}: {error}") from error
-        outcome = closing.result()
-        assert outcome is not None
-        return outcome
+        return outcomes[0]
 
-    def _guard(self, name: str, call: Callable[[], T]) -> T | None:
-        try:
-            return call()
-        except Exception as error:
-            self._first_error = self._first_error or (name, error)
-            return None
+    def abandon(self, timeout_s: float) -> None:
+        """Skip the queued calls, and give the sink `timeout_s` after the call that it executes now."""
+        self._abandoned = True
+        self._queue.put(None)
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while (queued := self._queue.get()) is not None:
+            if self._abandoned:
+                continue
+            name, call = queued
+            try:
+                call()
+            except Exception as error:
+                self._first_error = self._first_error or (name, error)
+        if self._abandoned:
+            self._sink.abandon(0.0)

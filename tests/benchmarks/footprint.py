@@ -34,7 +34,6 @@ from orchestrator.federation.update import ClientUpdate
 from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.runtime.ray_backend import RayBackend
 from orchestrator.runtime.ray_session import ray_session
-from orchestrator.storage.run_store import RunStore
 from tests.support.fakes import DEVICE
 from tests.support.fleets import with_profiles
 from tests.support.runs import initial_state
@@ -102,7 +101,7 @@ def many_actors(num_clients: int, folder: Path) -> dict[str, Any]:
     """Start a dedicated actor for every client, train all clients, and measure the actors."""
     experiment, capacity = full_round(num_clients), cluster_capacity()
     default_placement = place(RuntimeConfig(), capacity, experiment.setting.population, num_clients)
-    RunStore(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     started_s = time.perf_counter()
     backend = RayBackend(experiment, folder)
     try:

@@ -20,7 +20,6 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime.ray_backend import RayBackend
 from orchestrator.runtime.ray_session import ray_session
-from orchestrator.storage.run_store import RunStore
 from tests.benchmarks.footprint import proportional_mib
 
 #: bounds: seconds until ready, MiB over the small run, and the round's ratio
@@ -55,7 +54,6 @@ def one_run(num_clients: int, rounds: int, algorithm: str, folder: Path) -> dict
     started_s = time.perf_counter()
     experiment = prepare(config(num_clients, rounds, algorithm))
     folder.mkdir()
-    RunStore(folder)
     backend = RayBackend(experiment, folder)
     try:
         backend.ready()

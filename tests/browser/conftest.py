@@ -2,13 +2,12 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 from selenium.common.exceptions import (
@@ -72,8 +71,8 @@ def swept(browser: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ui(swept: Path) -> Iterator[str]:
-    """The address of the MLflow UI that `sparsefleet ui` starts on the storage folder of the sweep."""
+def announced(swept: Path) -> Iterator[str]:
+    """The page that `sparsefleet ui` prints for the storage folder of the sweep, when its server answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -81,26 +80,15 @@ def ui(swept: Path) -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         try:
             assert server.stdout is not None
-            address = f"http://127.0.0.1:{port}"
-            assert address in server.stdout.readline()
-            wait_until_it_answers(f"{address}/health")
-            yield address
+            yield server.stdout.readline().split()[2]
         finally:
-            server.terminate()
+            server.send_signal(signal.SIGINT)
 
 
-def wait_until_it_answers(address: str) -> None:
-    """Wait until a server answers at this address."""
-    selector = WebDriverWait(None, timeout=90, poll_frequency=0.5)  # type: ignore[type-var]
-    selector.until(lambda _: _answers(address))
-
-
-def _answers(address: str) -> bool:
-    try:
-        with urlopen(address, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (URLError, OSError):
-        return False
+@pytest.fixture(scope="session")
+def ui(announced: str) -> str:
+    """The address of the MLflow UI."""
+    return announced.partition("/#")[0]
 
 
 @pytest.fixture

@@ -33,6 +33,14 @@ def of_experiment(runs: dict[str, Run]) -> str:
     return f"/experiments/{runs['sweep'].info.experiment_id}"
 
 
+def test_the_page_that_the_command_prints_shows_the_sweep(
+    browser: Chrome, announced: str, runs: dict[str, Run]
+) -> None:
+    browser.get(announced)
+    wait_for_words(browser, runs["sweep"].data.tags["sweep"], "matching run")
+    screenshot(browser, "announced")
+
+
 def test_the_run_list_shows_the_trials_below_their_sweep(
     page: OpenPage, browser: Chrome, runs: dict[str, Run]
 ) -> None:

@@ -1,11 +1,131 @@
-"""The MLflow UI: open to this machine without a password, and to others only with one."""
+"""The MLflow UI that `sparsefleet ui` runs."""
 
+import configparser
+import os
+import signal
+import socket
+import subprocess
+import sys
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
+import yaml
+from sqlalchemy.engine import make_url
 
-from orchestrator.cli.mlflow_ui import serve_ui, server_command
+from orchestrator.cli.mlflow_ui import require_free_port, run_list_page, serve_ui, server_command
 from orchestrator.errors import ConfigError, RequestError
+from orchestrator.tracking.mlflow.client import connect
+from orchestrator.tracking.mlflow.experiment import find_or_create_experiment
+from orchestrator.tracking.uris import sqlite_uri
+from tests.support.command import Command
+from tests.support.command_process import CommandProcess
+from tests.support.mlflow_server import free_port
+
+
+def test_page_is_the_run_list_of_the_experiment() -> None:
+    assert run_list_page("3") == "#/experiments/3/runs?workflowType=machine_learning"
+    assert run_list_page(None) == ""
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", "a%20b", "a?b", "ä"])
+def test_server_gets_the_database_of_any_folder(tmp_path: Path, name: str) -> None:
+    database = tmp_path / name / "mlflow.db"
+    database.parent.mkdir()
+    command, environment = server_command(
+        database, "0.0.0.0", 5000, {"MLFLOW_AUTH_ADMIN_PASSWORD": "a long one"}
+    )
+    assert make_url(command[command.index("--backend-store-uri") + 1]).database == str(database)
+    assert command[command.index("--artifacts-destination") + 1] == (database.parent / "mlartifacts").as_uri()
+    settings = configparser.ConfigParser()
+    settings.read(environment["MLFLOW_AUTH_CONFIG_PATH"])
+    users = make_url(settings["mlflow"]["database_uri"]).database
+    assert users == str(database.with_name("mlflow-users.db"))
+
+
+class TestRequireFreePort:
+    """`require_free_port`."""
+
+    def test_port_in_use_is_rejected(self) -> None:
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            port = other.getsockname()[1]
+            for host in ("127.0.0.1", "localhost", "0.0.0.0"):
+                with pytest.raises(RequestError) as raised:
+                    require_free_port(host, port)
+                assert (raised.value.field, raised.value.value) == ("--port", port)
+        require_free_port("127.0.0.1", port)
+
+    def test_address_of_another_machine_is_rejected(self) -> None:
+        with pytest.raises(RequestError) as raised:
+            require_free_port("192.0.2.1", 5000)
+        assert raised.value.field == "--port"
+
+    def test_unknown_host_is_rejected(self) -> None:
+        with pytest.raises(RequestError) as raised:
+            require_free_port("no such host", 5000)
+        assert (raised.value.field, raised.value.value) == ("--host", "no such host")
+
+
+def test_used_port_is_an_error_of_one_line(command: Command, storage: Path) -> None:
+    storage.mkdir()
+    (storage / "mlflow.db").touch()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        result = command("ui", "--storage", storage, "--port", port)
+    assert (result.code, result.out) == (2, "")
+    assert result.error_line.startswith(f"error: --port={port}: ")
+
+
+def test_storage_whose_runs_are_tracked_elsewhere_names_the_place(
+    command: Command, storage: Path, finished: Path
+) -> None:
+    config = yaml.safe_load((finished / "config.yaml").read_text())
+    config["tracking"] |= {"uri": "http://host:5000", "enabled": True}
+    (finished / "config.yaml").write_text(yaml.safe_dump(config))
+    (finished / "tracking.json").write_text("{}")
+    result = command("ui", "--storage", storage)
+    assert result.code == 2
+    assert result.error_line.startswith(f"error: --storage={storage}: ")
+    assert "http://host:5000" in result.error_line
+
+
+def test_damaged_database_is_an_error_of_one_line(command: Command, storage: Path) -> None:
+    storage.mkdir()
+    (storage / "mlflow.db").write_text("no database")
+    result = command("ui", "--storage", storage, "--port", free_port())
+    assert (result.code, result.out) == (1, "")
+    assert str(storage / "mlflow.db") in result.error_line
+
+
+@pytest.mark.timeout(600)
+def test_ui_prints_the_run_list_and_ends_quietly_at_ctrl_c(storage: Path) -> None:
+    storage.mkdir()
+    uri, port = sqlite_uri(storage / "mlflow.db"), free_port()
+    client = connect(uri)
+    experiment_id = find_or_create_experiment(client, uri, "e", None)
+    client.create_run(experiment_id)
+    command = [sys.executable, "-m", "orchestrator.cli", "ui", "--storage", str(storage), "--port", str(port)]
+    ui = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=storage)
+    assert ui.stdout is not None
+    words = ui.stdout.readline().split()
+    address = urlsplit(words[2])
+    assert (address.hostname, address.port) == ("127.0.0.1", port)
+    assert address.fragment == f"/experiments/{experiment_id}/runs?workflowType=machine_learning"
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", f"/ajax-api/2.0/mlflow/experiments/get?experiment_id={experiment_id}")
+    assert connection.getresponse().status == 200
+    connection.close()
+    os.kill(ui.pid, signal.SIGINT)
+    out, err = ui.communicate(timeout=60)
+    assert (ui.returncode, out, err) == (130, "", "")
+    require_free_port("127.0.0.1", port)
+    assert {path.name for path in storage.iterdir()} == {"mlflow.db", "mlartifacts", "mlflow-ui.log"}
 
 
 def test_folder_without_a_store_is_rejected(tmp_path: Path) -> None:
@@ -36,5 +156,19 @@ def test_remote_access_uses_basic_auth(tmp_path: Path) -> None:
     assert "a long one" not in " ".join(command)
     assert environment["MLFLOW_FLASK_SERVER_SECRET_KEY"]
     settings = Path(environment["MLFLOW_AUTH_CONFIG_PATH"]).read_text()
-    assert f"sqlite:///{tmp_path / 'mlflow-users.db'}" in settings
     assert "a long one" not in settings
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_ui_and_its_server_without_a_traceback(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    (tmp_path / "mlflow.db").touch()
+    process = CommandProcess(["ui", "--storage", tmp_path, "--port", free_port()])
+    process.wait_for("MLflow UI: ")
+    children = psutil.Process(process.process.pid).children()
+    os.kill(process.process.pid, number)
+    output = process.rest(timeout_s=120)
+    assert process.process.returncode == code, output
+    assert "Traceback" not in output
+    assert not [child for child in children if child.is_running() and child.status() != "zombie"]

@@ -87,6 +87,10 @@ def test_a_full_disk_fails_the_commit_and_keeps_earlier_rounds(
     assert "(No space left on device)" in result.error_line
     assert f"`sparsefleet resume {run}`" in result.error_line
     assert not list(run.rglob("*.tmp"))
+    assert [json.loads(line)["round_idx"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [
+        0,
+        1,
+    ]
     assert not (run / "commits" / "round-000002.json").exists()
     commits = _files(run / "commits")
     failed = command("resume", "-q", run)
@@ -123,8 +127,9 @@ def test_a_state_file_that_cannot_be_written_leaves_the_checkpoints_unchanged(
         result = command("resume", "-q", finished, "training.rounds=5")
     path = finished / "commits" / "server-000003.safetensors"
     assert result.code == 1
-    assert "round 3" in result.error_line
+    assert result.error_line.count("round 3") == 1
     assert str(path) in result.error_line
+    assert len((finished / "metrics.jsonl").read_text().splitlines()) == 3
     assert "(File too large)" in result.error_line
     assert _files(finished / "commits") == before
     resumed = command("resume", "-q", finished)

@@ -131,6 +131,33 @@ def test_resume_rejects_a_changed_config_and_leaves_the_run_unchanged(
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", "events.jsonl", "failures.jsonl"])
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.7])
+def test_resume_repairs_a_log_that_was_emptied_or_truncated(
+    name: str, keep: float, command: Command, quick: tuple[str, ...], storage: Path
+) -> None:
+    """Most tasks fail once, so that each log has lines in most rounds."""
+    faulty = (*quick, "chaos.client_raises=0.7", "training.rounds=4")
+    assert command("run", "-q", *faulty).code == 0
+    (folder,) = storage.iterdir()
+    undisturbed = Path(shutil.copytree(folder, storage.parent / "undisturbed"))
+    log, whole = folder / name, (folder / name).read_bytes()
+    assert whole.count(b"\n") >= 3
+    log.write_bytes(whole[: int(keep * len(whole))])
+    result = command("resume", folder, "training.rounds=5")
+    assert result.code == 0
+    assert name in result.err
+    assert b"\0" not in log.read_bytes()
+    lines = log.read_bytes().splitlines()
+    assert all(json.loads(line) for line in lines)
+    assert _rounds(folder) == [0, 1, 2, 3, 4]
+    assert command("resume", "-q", undisturbed, "training.rounds=5").code == 0
+    for key in ("params_sha256", "num_rounds", "upload_bytes_total", "num_failures"):
+        assert _summary(folder)[key] == _summary(undisturbed)[key], key
+    if name == "events.jsonl":  # the table has all events
+        assert log.read_bytes() == (undisturbed / name).read_bytes()
+
+
 def _flip(data: bytes) -> bytes:
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
@@ -138,7 +165,6 @@ def _flip(data: bytes) -> bytes:
 
 DAMAGES: dict[str, tuple[str, Callable[[bytes], bytes | None]]] = {
     "older pointer flipped": ("commits/round-000000.json", _flip),
-    "events gone": ("events.jsonl", lambda data: b""),
     "description cut short": ("run.json", lambda data: data[:-10]),
     "description without fingerprints": ("run.json", lambda data: b"{}"),
     "description that is a list": ("run.json", lambda data: b"[]"),

@@ -1,6 +1,7 @@
 """Commands as jobs of a real cluster with token authentication: their logs, results, exit codes, and Ctrl-C."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from orchestrator.display.run_progress import Progress
 from orchestrator.experiment.loading import load_config
 from orchestrator.runtime import session
 from tests.support.cluster_head import HeadProcess, started_head
+from tests.support.user_files import FLEET, MODEL, write_user_files
+from tests.support.user_files import METHOD as METHOD_FILE
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -89,6 +92,22 @@ def test_job_streams_its_log_and_gives_the_result_of_a_local_run(head: HeadProce
     (package,) = {line for line in ended.stdout.splitlines() if line.startswith("package: ")}
     assert "runtime_resources" in package
     assert _summary(storage)["params_sha256"] == _in_process(tmp_path / "here", "training.rounds=3")
+
+
+@pytest.mark.parametrize("options", [(), ("--working-dir", ".")], ids=["named files", "whole folder"])
+def test_job_runs_the_package_and_users_files_in_a_folder_with_modules_of_its_names(
+    head: HeadProcess, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    home, storage = write_user_files(tmp_path / "home"), tmp_path / "shared"
+    # like the installed script, the command does not import from the current folder
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONSAFEPATH": "1"}
+    command = ["submit", *options, "run", *SMALL, METHOD_FILE, MODEL, FLEET, f"runtime.storage={storage}"]
+    ended = _run(head, home, *command, "training.rounds=1", **environment)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    shutil.rmtree(home)
+    (run,) = [path.parent for path in storage.glob("*/run.json")]
+    resumed = _run(head, tmp_path, "submit", "resume", str(run), "training.rounds=2", **environment)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
 
 
 def test_run_through_ray_client_gives_the_result_of_a_local_run(head: HeadProcess, tmp_path: Path) -> None:
@@ -181,3 +200,25 @@ def test_job_stopped_by_ctrl_c_resumes_to_the_result_of_an_uninterrupted_run(
     changes = ["runtime.executor=inprocess", f"training.rounds={rounds}"]
     resumed = session.resume(Path(run["folder"]), changes, Progress(quiet=True))
     assert resumed.params_sha256 == _in_process(tmp_path / "here", f"training.rounds={rounds}")
+
+
+def test_variables_of_a_file_reach_the_job_and_stay_out_of_the_logs_of_ray(
+    head: HeadProcess, tmp_path: Path
+) -> None:
+    secret = "s3cr3t-of-the-file"
+    file = tmp_path / "secrets.env"
+    file.write_text(f"MLFLOW_TRACKING_TOKEN={secret}\nMLFLOW_EXPERIMENT_NAME='of the file'\n")
+    overrides = (*SMALL, "tracking.enabled=true", f"runtime.storage={tmp_path / 'runs'}", "training.rounds=1")
+    run = ("run", *overrides, "runtime.executor=inprocess")
+    file.chmod(0o644)
+    rejected = _run(head, tmp_path, "submit", "--env-file", file, *run)
+    assert rejected.returncode != 0
+    assert "--env-file" in rejected.stdout
+    assert not (tmp_path / "runs").exists()
+    file.chmod(0o600)
+    done = _run(head, tmp_path, "submit", "--env-file", file, *run)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "of the file" in done.stdout
+    logs = [path for path in Path(head.environment["HOME"]).rglob("*") if path.is_file()]
+    assert any(str(file).encode() in path.read_bytes() for path in logs), "the logs name the file"
+    assert not [path for path in logs if secret.encode() in path.read_bytes()]

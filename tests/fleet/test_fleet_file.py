@@ -284,7 +284,7 @@ def test_trace_that_contradicts_its_fleet_is_rejected(
 @pytest.mark.parametrize("name", ["no.yaml", "no.yml", "no.csv", "no.parquet"])
 def test_missing_file_is_rejected(tmp_path: Path, name: str) -> None:
     error = rejection(str(tmp_path / name))
-    assert (error.field, error.value) == ("fleet.name", tmp_path / name)
+    assert (error.field, error.value) == ("fleet.name", str(tmp_path / name))
 
 
 def test_path_with_an_unknown_home_folder_is_rejected() -> None:

@@ -20,7 +20,6 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime.ray_backend import RayBackend
 from orchestrator.runtime.ray_session import NAMESPACE, ray_session
-from orchestrator.storage.run_store import RunStore
 from tests.support.fakes import DEVICE
 from tests.support.fleets import with_profiles
 from tests.support.ray_runs import MakeConfig
@@ -68,7 +67,7 @@ def logical_ray(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @contextmanager
 def _backend(experiment: Experiment, folder: Path) -> Iterator[RayBackend]:
-    RunStore(folder)
+    folder.mkdir()
     backend = RayBackend(experiment, folder)
     try:
         backend.ready()
@@ -160,7 +159,7 @@ def test_profile_that_fits_no_node_is_rejected_before_any_actor_starts(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     experiment = with_profiles(prepare(make_config()), [BOARD, replace(JETSON, resources={"npu": 3.0})])
-    RunStore(tmp_path / "rejected")
+    (tmp_path / "rejected").mkdir()
     with pytest.raises(ResourceError) as caught:
         RayBackend(experiment, tmp_path / "rejected")
     assert "jetson" in caught.value.problem

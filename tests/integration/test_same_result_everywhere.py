@@ -127,7 +127,7 @@ def test_killed_client_actor_does_not_change_the_result(
     make_config: MakeConfig, reference: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "killed"
-    RunStore(folder)
+    folder.mkdir()
     backend = RayBackend(prepare(make_config("runtime.actors=pooled", "runtime.pool_size=1")), folder)
     try:
         backend.ready()

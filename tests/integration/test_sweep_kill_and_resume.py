@@ -1,6 +1,7 @@
 """Sweeps that are killed with all processes, or interrupted, resume to the result of uninterrupted sweeps."""
 
 import json
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -103,17 +104,21 @@ def test_killed_search_with_early_stopping_runs_each_trial_once(tmp_path: Path) 
     assert {ending.status for ending in store.endings().values()} <= {"finished", "stopped"}
 
 
-def test_interrupted_sweep_names_the_command_to_resume_and_resumes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_sweep_names_the_command_to_resume_and_resumes(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
     storage = tmp_path / "runs"
     common = ["runtime.executor=inprocess", "training.rounds=40", "--storage", storage]
     launched = CommandProcess(
         ["sweep", tiny_space(tmp_path), "--num-samples", "3", "--max-concurrent", "1", *common]
     )
     launched.wait_for("trial 1/3")
-    launched.interrupt()
+    launched.signal_all(number)
     output = launched.rest(timeout_s=600)
     store = the_sweep(storage)
-    assert launched.process.returncode == 130, output
+    assert launched.process.returncode == code, output
+    assert "SIGTERM received" not in output, "Ray printed a stack trace"
     assert f"sweep {store.folder} --resume" in output
     assert len(store.endings()) < 3
     assert statuses(storage) <= {"FINISHED", "KILLED"}

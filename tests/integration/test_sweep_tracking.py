@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
+import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -134,3 +136,32 @@ def test_resumed_sweep_delivers_missing_records_of_ended_trials(
     (run,) = search(f"tags.trial = '{number}'")
     assert run.info.status == "FINISHED"
     assert [step for step, _ in history(swept, run, "eval/loss")] == [0, 1, 2]
+
+
+def test_sweep_is_nested_in_the_active_run_and_its_trials_record_the_store(
+    tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(
+        tmp_path
+    )  # the artifacts of an experiment that MLflow itself creates go to the working folder
+    uri = f"sqlite:///{tmp_path}/mine.db"
+    overrides = {
+        "runtime.storage": str(tmp_path / "runs"),
+        "runtime.executor": "inprocess",
+        "training.rounds": 1,
+    }
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment("mine")
+    with mlflow.start_run() as outer:
+        result = sweep(str(tiny_space(tmp_path)), {**overrides, "seed": 1}, display=QUIET)
+    store = SweepStore(result.folder)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [store.sweep_id]
+    client = MlflowClient(uri)
+    found = client.search_runs([outer.info.experiment_id])
+    below = {run.info.run_id: run.data.tags.get("mlflow.parentRunId") for run in found}
+    (sweep_id,) = [run_id for run_id, parent in below.items() if parent == outer.info.run_id]
+    trials = [run_id for run_id, parent in below.items() if parent == sweep_id]
+    assert len(trials) == len(below) - 2 == result.num_finished
+    for trial in store.trials():
+        recorded = yaml.safe_load((store.run_folder(trial.number) / "config.yaml").read_text())["tracking"]
+        assert (recorded["uri"], recorded["experiment"]) == (uri, "mine")

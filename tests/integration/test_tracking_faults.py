@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ from typing import Literal
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import ViewType
 
 from orchestrator.display.run_progress import Progress
 from orchestrator.runtime import session
@@ -19,9 +21,40 @@ from tests.support.mlflow_server import MlflowServer
 from tests.support.ray_runs import MakeConfig
 
 QUIET = Progress(quiet=True)
-Fault = Literal["away", "error", "lost answer", "none"]
+Fault = Literal["away", "error", "lost answer", "late", "none"]
+#: the request that creates an MLflow run
+CREATE = "POST runs/create"
 #: the kind of a request with a batch of metrics
 METRICS = "POST runs/log-batch metrics"
+#: seconds that the proxy waits for another request
+_LATE_S = 60.0
+
+
+def request_body(handler: BaseHTTPRequestHandler) -> Iterator[bytes]:
+    """Yield the parts of a request's body."""
+    if "chunked" not in handler.headers.get("Transfer-Encoding", ""):
+        yield handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        return
+    while size := int(handler.rfile.readline(), 16):
+        yield handler.rfile.read(size)
+        handler.rfile.readline()
+
+
+def forward(handler: BaseHTTPRequestHandler, body: bytes, port: int, *, is_answered: bool) -> None:
+    """Let the server at a port execute a request; give the client the answer only if `is_answered`."""
+    upstream = HTTPConnection("127.0.0.1", port, timeout=60)
+    dropped = ("transfer-encoding", "content-length")
+    headers = {k: v for k, v in handler.headers.items() if k.lower() not in dropped}
+    upstream.request(handler.command, handler.path, body, headers)
+    answer = upstream.getresponse()
+    content = answer.read()
+    upstream.close()
+    if is_answered:
+        handler.send_response(answer.status)
+        handler.send_header("Content-Type", answer.headers.get("Content-Type", ""))
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
 
 
 class FaultyProxy:
@@ -30,14 +63,16 @@ class FaultyProxy:
     def __init__(self, server_port: int) -> None:
         self.fault: Callable[[str], Fault] = lambda kind: "none"
         self.seen: list[tuple[str, Fault]] = []
+        self.answered: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         proxy, lock = self, threading.Lock()
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.0"
 
             def handle_any(self) -> None:
-                body = b"".join(self.body())
+                body = b"".join(request_body(self))
                 fault: Fault = "none"
+                kind = self.path
                 if self.path != "/health":
                     with lock:
                         kind = kind_of(self.command, self.path, body)
@@ -48,30 +83,10 @@ class FaultyProxy:
                 if fault == "error":
                     self.send_error(503)
                     return
-                upstream = HTTPConnection("127.0.0.1", server_port, timeout=60)
-                dropped = ("transfer-encoding", "content-length")
-                headers = {k: v for k, v in self.headers.items() if k.lower() not in dropped}
-                upstream.request(self.command, self.path, body, headers)
-                answer = upstream.getresponse()
-                content = answer.read()
-                upstream.close()
-                if (
-                    fault == "lost answer"
-                ):  # the server has executed the request, but the client gets no answer
-                    return
-                self.send_response(answer.status)
-                self.send_header("Content-Type", answer.headers.get("Content-Type", ""))
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def body(self) -> Iterator[bytes]:
-                if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-                    yield self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                    return
-                while size := int(self.rfile.readline(), 16):
-                    yield self.rfile.read(size)
-                    self.rfile.readline()
+                if fault == "late":  # the server gets the request after the client's next attempt
+                    proxy.answered[kind].wait(_LATE_S)
+                forward(self, body, server_port, is_answered=fault == "none")
+                proxy.answered[kind if fault == "none" else f"{kind} {fault}"].set()
 
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
 
@@ -189,3 +204,41 @@ def test_every_record_is_delivered_exactly_once(
     assert [output.model_id for output in client.get_run(run.info.run_id).outputs.model_outputs] == [
         model.model_id
     ]
+
+
+def test_a_late_answer_to_create_leaves_one_mlflow_run(
+    make_config: MakeConfig, proxy: FaultyProxy, server_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client gives up after five seconds, and the server creates the run after the client's second attempt."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    faults: Iterator[Fault] = iter(["late"])
+
+    def fault(kind: str) -> Fault:
+        if kind == METRICS:  # the late run exists before the client sends its first metrics
+            assert proxy.answered[f"{CREATE} late"].wait(_LATE_S)
+        return next(faults, "none") if kind == CREATE else "none"
+
+    proxy.fault = fault
+    summary = session.run(
+        make_config(
+            "runtime.executor=inprocess",
+            "training.rounds=3",
+            "training.eval_every=1",
+            "tracking.enabled=true",
+            f"tracking.uri={proxy.uri}",
+            "tracking.experiment=late",
+        ),
+        QUIET,
+    )
+    creations = [seen for kind, seen in proxy.seen if kind == CREATE]
+    assert (creations[0], set(creations[1:])) == ("late", {"none"})
+    client = MlflowClient(f"http://127.0.0.1:{server_port}")
+    experiment = client.get_experiment_by_name("late")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.run_name == summary.run_id
+    assert run.info.status == "FINISHED"
+    assert len(client.get_metric_history(run.info.run_id, "eval/accuracy")) == 3
+    deleted = client.search_runs([experiment.experiment_id], run_view_type=ViewType.DELETED_ONLY)
+    assert len(deleted) == len(creations) - 1
+    assert all(found.data.params == {} for found in deleted)

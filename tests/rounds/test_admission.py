@@ -1,19 +1,21 @@
 """Checks of updates before they count; injected faults are in tests/execution/test_fault_injection.py."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from orchestrator.contract.rounds import RecordedRound, play
-from orchestrator.errors import WireError
+from orchestrator.errors import RoundError, WireError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.exchange import known_masks
 from orchestrator.rounds.admission import checked
 from orchestrator.sparsity.payload import Bits, Dense, Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode
-from tests.support.runs import initial_state, prepared
+from tests.support.runs import REMEMBERING, committed, drive, initial_state, prepared
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +104,48 @@ def test_update_with_one_more_item_is_rejected(experiment: Experiment, dense_rou
 
 def encoded(payload: Payload) -> np.ndarray:
     return np.frombuffer(encode(payload), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def remembering() -> Experiment:
+    return prepared(REMEMBERING)
+
+
+@pytest.mark.parametrize(
+    ("state", "named"),
+    [
+        (torch.zeros(3), "Tensor"),
+        ({"num_tasks": 1}, "dict"),
+        ([1, 2], "list"),
+        (("a", "b"), "tuple"),
+    ],
+)
+def test_client_state_of_another_structure_is_rejected(
+    remembering: Experiment, state: object, named: str
+) -> None:
+    (played,) = play(remembering, 1)
+    request, update, received = played.jobs[0], played.updates[0], played.received[0]
+    checked(remembering, request, update, received)
+    checked(remembering, request, replace(update, client_state=None), received)
+    with pytest.raises(WireError, match=f"init_client: .*{named}"):
+        checked(remembering, request, replace(update, client_state=state), received)
+
+
+def test_run_with_a_wrong_client_state_fails_before_its_checkpoint_and_resumes_without_the_client(
+    tmp_path: Path,
+) -> None:
+    """Client 1 is not in every round, so that the rounds without it stay usable."""
+    method = "algorithm.name=tests.support.broken_methods:ForgetsItsTemplate"
+    with pytest.raises(RoundError, match=r"client 1.*init_client"):
+        drive(prepared(method), tmp_path / "strict")
+    experiment = prepared(method, "runtime.failure_policy=drop")
+    drive(experiment, tmp_path / "run", stopped_after=2)
+    drive(experiment, tmp_path / "run")
+    restored = committed(experiment, tmp_path / "run")
+    assert restored.round_idx == 3
+    assert 1 not in restored.client_states
+    causes = [
+        json.loads(line)["cause"] for line in (tmp_path / "run" / "failures.jsonl").read_text().splitlines()
+    ]
+    assert causes
+    assert all("init_client" in cause for cause in causes)

@@ -1,5 +1,8 @@
 """How a command connects to Ray. A fake of `ray.init` raises the errors of Ray."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,11 +14,19 @@ from orchestrator.display.run_progress import Progress
 from orchestrator.errors import AddressError, ClusterError, ConfigError
 from orchestrator.experiment.loading import load_config
 from orchestrator.runtime import session
-from orchestrator.runtime.ray_session import ray_session
+from orchestrator.runtime.ray_session import dashboard_note, ray_session
 from tests.support.grpc_head import grpc_head
 
 DIED = ConnectionAbortedError("Initialization failure from server:\nZombieProcess: PID still exists")
 TIMED_OUT = ConnectionError("ray client connection timeout")
+WITH_DASHBOARD = """
+from orchestrator.config.runtime import RuntimeConfig
+from orchestrator.runtime.ray_session import dashboard_note, ray_session
+
+runtime = RuntimeConfig(dashboard=True)
+with ray_session(runtime):
+    print(dashboard_note(runtime))
+"""
 
 
 class FakeRay:
@@ -129,3 +140,19 @@ def test_temporary_folder_that_ray_cannot_use_is_named_with_its_variable(
     with pytest.raises(ConfigError) as caught, ray_session(RuntimeConfig()):
         pass
     assert (caught.value.field, caught.value.value) == (variable, str(folder))
+
+
+class TestDashboardNote:
+    """`dashboard_note`."""
+
+    @pytest.mark.parametrize("runtime", [RuntimeConfig(), RuntimeConfig(dashboard=True, address="auto")])
+    def test_no_line_without_a_dashboard_of_a_local_ray(self, runtime: RuntimeConfig) -> None:
+        assert dashboard_note(runtime) is None
+
+    @pytest.mark.ray
+    def test_line_has_the_address_and_the_command_for_the_token(self) -> None:
+        """In another process, because this process may be connected to a Ray without a dashboard."""
+        done = subprocess.run(
+            [sys.executable, "-c", WITH_DASHBOARD], capture_output=True, text=True, timeout=300
+        )
+        assert re.search(r"http://127\.0\.0\.1:\d+ .*`ray get-auth-token`", done.stdout), done.stderr

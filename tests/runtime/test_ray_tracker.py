@@ -1,98 +1,102 @@
-"""The tracker's actor: calls keep their order and do not wait, and a lost cluster does not stop the run."""
+"""The MLflow tracker of a run on Ray continues when its actor dies."""
 
-from collections.abc import Callable
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+from mlflow import MlflowClient
+from ray._private.state import actors
 
 from orchestrator.errors import TrackingError
-from orchestrator.runtime import ray_tracker
 from orchestrator.runtime.ray_head_monitor import HeadMonitor
 from orchestrator.runtime.ray_tracker import RayTracker
-from orchestrator.tracking.tracker import TrackingOutcome
-from tests.support.memory_store import record, run_info
+from tests.support.memory_store import commit, points, record, run_info
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 
-class FakeSink:
-    """Takes the place of MlflowSink in the actor; the MLflow run id of its outcome lists the calls."""
+class TrackedRun:
+    """A run's folder without a run, and its tracker."""
 
-    def __init__(self, client_factory: Callable[[str], Any]) -> None:
-        self.calls: list[str] = []
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.notes = folder, list[str]()
+        self.tracker = RayTracker(folder.name, HeadMonitor(None), self.notes.append)
+        self.uri = f"sqlite:///{folder.parent / 'mlflow.db'}"
+        self.tracker.start(run_info(folder, uri=self.uri))
 
-    def start(self, info: Any) -> None:
-        """See MlflowSink."""
-        self.calls.append(f"start {info.run_id}")
+    def kill_actor(self) -> None:
+        """Kill the process of the tracker's actor after its calls, and wait until Ray knows it."""
+        ray.get(self.tracker._sink.outcome.remote())
+        (pid,) = [
+            actor["Pid"]
+            for actor in actors().values()
+            if actor["Name"] == f"{self.folder.name}/tracker" and actor["State"] == "ALIVE"
+        ]
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(ray.exceptions.RayActorError):
+            ray.get(self.tracker._sink.outcome.remote())
 
-    def log(self, record: Any) -> None:
-        """See MlflowSink. Raises PermissionError for round 9."""
-        if record.round_idx == 9:
-            raise PermissionError("round 9")
-        self.calls.append(f"log {record.round_idx}")
+    def lose_call(self, round_idx: int) -> None:
+        """Commit a round, send its record to the dead actor, and wait for the failure of the call."""
+        self.tracker.log(commit(self.folder, round_idx))
+        calls = self.tracker._calls._open
+        ray.wait(calls, num_returns=len(calls))
 
-    def finish(self, status: str, summary: dict[str, Any]) -> None:
-        """See MlflowSink."""
-        self.calls.append(f"finish {status} {summary}")
-
-    def close(self) -> TrackingOutcome:
-        """See MlflowSink."""
-        return TrackingOutcome(", ".join(self.calls), len(self.calls), None)
-
-
-@pytest.fixture
-def head(monkeypatch: pytest.MonkeyPatch) -> HeadMonitor:
-    """The monitor of the local head; trackers send to a `FakeSink`."""
-    monkeypatch.setattr(ray_tracker, "MlflowSink", FakeSink)
-    return HeadMonitor(None)
-
-
-def test_calls_arrive_in_their_order(head: HeadMonitor, tmp_path: Path) -> None:
-    tracker = RayTracker("run-1", head)
-    tracker.start(run_info(tmp_path / "run-1"))
-    for round_idx in range(3):
-        tracker.log(record(round_idx))
-    tracker.finish("FINISHED", {"accuracy": 0.5})
-    calls = ["start run-1", "log 0", "log 1", "log 2", "finish FINISHED {'accuracy': 0.5}"]
-    assert tracker.close() == TrackingOutcome(", ".join(calls), 5, None)
+    def delivered(self) -> tuple[str, list[Any]]:
+        """Return the status and the points of the only run in MLflow."""
+        client = MlflowClient(self.uri)
+        experiment = client.get_experiment_by_name("e")
+        assert experiment is not None
+        (run,) = client.search_runs([experiment.experiment_id])
+        names = sorted(run.data.metrics)
+        history = [p for name in names for p in client.get_metric_history(run.info.run_id, name)]
+        return run.info.status, sorted((p.key, p.step, p.timestamp, p.value) for p in history)
 
 
-def test_close_ends_the_actor(head: HeadMonitor) -> None:
-    tracker = RayTracker("run-2", head)
-    assert ray.get_actor("run-2/tracker")
-    tracker.close()
-    with pytest.raises(ValueError, match="run-2/tracker"):
-        ray.get_actor("run-2/tracker")
+def test_a_new_actor_continues_after_the_last_delivered_record(tmp_path: Path) -> None:
+    run = TrackedRun(tmp_path / "killed-in-between")
+    run.tracker.log(commit(run.folder, 0))
+    run.kill_actor()
+    run.lose_call(1)
+    for round_idx in (2, 3):
+        run.tracker.log(commit(run.folder, round_idx))
+    assert len(run.notes) == 1
+    run.tracker.finish("FINISHED", {"accuracy": 0.5})
+    outcome = run.tracker.close()
+    assert (outcome.num_logged, outcome.problem, len(run.notes)) == (4, None, 1)
+    assert run.delivered() == ("FINISHED", sorted(points(0, 1, 2, 3)))
 
 
-def test_error_of_a_call_is_raised_at_the_end(head: HeadMonitor) -> None:
-    tracker = RayTracker("run-3", head)
-    tracker.log(record(9))
-    tracker.log(record(1))
-    with pytest.raises(TrackingError, match="PermissionError"):
-        tracker.close()
+def test_an_actor_that_dies_at_the_end_is_replaced(tmp_path: Path) -> None:
+    run = TrackedRun(tmp_path / "killed-at-the-end")
+    run.kill_actor()
+    run.lose_call(0)
+    run.tracker.finish("FINISHED", {})
+    run.kill_actor()
+    outcome = run.tracker.close()
+    assert (outcome.num_logged, outcome.problem, len(run.notes)) == (1, None, 2)
+    assert run.delivered() == ("FINISHED", sorted(points(0)))
 
 
-def test_lost_actor_is_an_error_of_tracking(head: HeadMonitor) -> None:
-    tracker = RayTracker("run-4", head)
-    ray.kill(ray.get_actor("run-4/tracker"))
-    tracker.log(record(0))
+def test_the_tracker_gives_up_an_actor_that_dies_again_and_again(tmp_path: Path) -> None:
+    """The record of no round arrives: the run's folder, which the records come from, has none."""
+    run = TrackedRun(tmp_path / "never-works")
+    for round_idx in range(4):
+        run.kill_actor()
+        run.lose_call(round_idx)
+        (run.folder / "metrics.jsonl").unlink()
+        run.tracker.log(record(round_idx))
     with pytest.raises(TrackingError):
-        tracker.close()
+        run.tracker.close()
+    assert len(run.notes) == 4
 
 
-def test_lost_head_does_not_stop_the_run(head: HeadMonitor, tmp_path: Path) -> None:
-    """No call goes to Ray, and `close` says that the records arrive when the run is resumed."""
-    tracker = RayTracker("run-5", head)
-    actor = ray.get_actor("run-5/tracker")
-    head.is_lost = True
-    tracker.start(run_info(tmp_path / "run-5"))
-    tracker.log(record(0))
-    tracker.finish("FAILED", {})
-    with pytest.raises(TrackingError, match="resumed"):
-        tracker.close()
-    outcome = ray.get(actor.close.remote())
-    assert outcome.num_logged == 0
-    ray.kill(actor)
+def test_an_abandoned_run_is_killed(tmp_path: Path) -> None:
+    run = TrackedRun(tmp_path / "abandoned")
+    run.tracker.log(commit(run.folder, 0))
+    ray.get(run.tracker._sink.outcome.remote())
+    run.tracker.abandon(60.0)
+    assert run.delivered() == ("KILLED", sorted(points(0)))

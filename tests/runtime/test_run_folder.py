@@ -14,7 +14,6 @@ from orchestrator.runtime.run_folder import (
     config_digest,
     public_params,
     run_info,
-    tracking_uri,
     verify_run,
 )
 from tests.support.runs import prepared
@@ -37,9 +36,19 @@ class TestBeginRun:
             "run.json",
             "partition.parquet",
         }
+        assert store.folder.stat().st_mode & 0o777 == 0o700
+        files = [path for path in store.folder.iterdir() if path.is_file()]
+        assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
         assert store.config() == experiment.config.to_dict()
         split = pd.read_parquet(store.folder / "partition.parquet")
         assert len(split) == experiment.config.fleet.num_clients
+
+    def test_a_run_is_never_overwritten(self, tmp_path: Path) -> None:
+        begin_run(prepared(*OVERRIDES), tmp_path / "r1")
+        before = {path: path.read_bytes() for path in (tmp_path / "r1").iterdir()}
+        with pytest.raises(CheckpointError, match="r1 contains a run already"):
+            begin_run(prepared(*OVERRIDES, "seed=3"), tmp_path / "r1")
+        assert {path: path.read_bytes() for path in (tmp_path / "r1").iterdir()} == before
 
     def test_run_has_its_id_as_name_and_tags_of_its_method(self, tmp_path: Path) -> None:
         about = begin_run(prepared(*OVERRIDES, "seed=3"), tmp_path / "r1").about()
@@ -102,7 +111,11 @@ class TestVerifyRun:
         about = store.about()
         del about["fingerprint"]["fixed_state"]
         store.describe(store.config(), about)
-        assert verify_run(store, prepared(*OVERRIDES)) == []
+        with pytest.raises(CheckpointError, match=r"^fixed_state .*r1"):
+            verify_run(store, prepared(*OVERRIDES))
+        del about["format"]
+        store.describe(store.config(), about)
+        assert len(verify_run(store, prepared(*OVERRIDES))) == 1
 
     @pytest.mark.parametrize("about", [{}, {"fingerprint": {}}, {"fingerprint": 1, "machine": {}}])
     def test_run_without_fingerprints_is_rejected(self, tmp_path: Path, about: dict[str, object]) -> None:
@@ -129,7 +142,7 @@ class TestConfigDigest:
 
 
 class TestTracking:
-    """`run_info`, `tracking_uri` and `public_params`."""
+    """`run_info` and `public_params`."""
 
     def test_run_info_has_name_params_and_tags(self, tmp_path: Path) -> None:
         experiment = prepared(*OVERRIDES)
@@ -149,12 +162,6 @@ class TestTracking:
         about = {key: value for key, value in store.about().items() if key not in ("name", "tags")}
         store.describe(store.config(), about)
         assert run_info(store, _config()).run_name == "r1"
-
-    def test_tracking_uri_is_configured_or_in_the_storage_folder(self, tmp_path: Path) -> None:
-        assert tracking_uri(_config(f"runtime.storage={tmp_path}")) == f"sqlite:///{tmp_path}/mlflow.db"
-        assert tracking_uri(_config("tracking.uri=http://host:5000")) == "http://host:5000"
-        relative = tracking_uri(_config("tracking.uri=sqlite:///some.db"))
-        assert relative == f"sqlite:///{Path('some.db').resolve()}"
 
     def test_params_do_not_contain_a_password(self) -> None:
         params = public_params({"tracking": {"uri": "http://ann:secret@host:5000"}, "a": {"b": [1, None]}})

@@ -1,6 +1,7 @@
 """The exported model can be rebuilt from its files alone."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from orchestrator.models.parameters import FlatModule
 from orchestrator.models.registry import construct, resolve_builder
 from orchestrator.storage.export import export_model
 from tests.support.runs import drive, fresh, prepared
+from tests.support.user_files import write_user_files
 
 OWN_MODEL = """
 from math import prod
@@ -60,14 +62,16 @@ def _params(experiment: Experiment) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("softmax", ["true", "false"])
-@pytest.mark.parametrize("model", ["mlp", "tests.support.models:dropout", "{tmp}/own.py:build"])
+@pytest.mark.parametrize(
+    "model", ["mlp", "tests.support.models:dropout", "{tmp}/home/own.py:build", "{tmp}/home/net.py:build"]
+)
 def test_exported_model_can_be_rebuilt(tmp_path: Path, model: str, softmax: str) -> None:
-    (tmp_path / "own.py").write_text(OWN_MODEL)
+    (write_user_files(tmp_path / "home") / "own.py").write_text(OWN_MODEL)
     name = model.replace("{tmp}", str(tmp_path))
     experiment = fresh(f"model.name={name}", f"model.double_softmax={softmax}")
     params, folder = _params(experiment), tmp_path / "some" / "model"
     export_model(experiment, params, folder)
-    (tmp_path / "own.py").unlink()
+    shutil.rmtree(tmp_path / "home")
     flat, about = _reloaded(folder)
     assert torch.equal(flat.values, params)
     assert flat.layout == experiment.setting.layout

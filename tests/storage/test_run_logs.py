@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import CheckpointError
 from orchestrator.storage.checkpoints.checkpoint_store import CheckpointStore
-from orchestrator.storage.run_logs import append_to_logs, truncate_logs
+from orchestrator.storage.run_logs import DamagedLogError, append_to_logs, truncate_logs
 from orchestrator.storage.run_store import RunStore
 from tests.support.checkpoints import TEMPLATES, assert_is_round, numbered_checkpoint
 
@@ -39,11 +38,13 @@ def test_restore_skips_a_checkpoint_whose_log_lines_changed(run: Path, name: str
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "events.jsonl"])
-def test_restore_rejects_a_missing_log(run: Path, name: str) -> None:
-    """Every checkpoint needs the log, so that no earlier checkpoint can be used."""
+def test_restore_reports_a_log_that_both_checkpoints_need(run: Path, name: str) -> None:
+    """Both checkpoints need the log, so that the earlier one is of no use. The states are complete."""
     (run / name).unlink()
-    with pytest.raises(CheckpointError, match=f"{name} cannot be read"):
-        CheckpointStore(run / "commits").restore(TEMPLATES, run)
+    store = CheckpointStore(run / "commits")
+    assert_is_round(store.restore(TEMPLATES, run), 2)
+    assert store.has_damaged_logs
+    assert store.skipped_checkpoint is None
 
 
 def test_restore_ignores_lines_without_a_checkpoint(run: Path) -> None:
@@ -67,6 +68,8 @@ def test_append_returns_lengths_and_digests_of_the_added_lines(tmp_path: Path) -
 def test_truncate_empties_logs_without_a_length(tmp_path: Path) -> None:
     append_to_logs(tmp_path, {"metrics.jsonl": ["one", "two"], "events.jsonl": ["x"]})
     truncate_logs(tmp_path, {"metrics.jsonl": 4})
+    with pytest.raises(DamagedLogError, match=r"metrics\.jsonl is shorter"):
+        truncate_logs(tmp_path, {"metrics.jsonl": 5})
     assert (tmp_path / "metrics.jsonl").read_bytes() == b"one\n"
     assert (tmp_path / "events.jsonl").read_bytes() == b""
     assert (tmp_path / "failures.jsonl").read_bytes() == b""

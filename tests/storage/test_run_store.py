@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.errors import CheckpointError
+from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.storage.checkpoints.checkpoint import Checkpoint, Templates
 from orchestrator.storage.run_logs import LOGS
 from orchestrator.storage.run_store import RunStore
@@ -34,6 +34,7 @@ def _lines(store: RunStore, name: str) -> list[str]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> RunStore:
+    (tmp_path / "some-run").mkdir()
     return RunStore(tmp_path / "some-run")
 
 
@@ -106,8 +107,24 @@ def test_failure_is_recorded_until_the_next_attempt(store: RunStore) -> None:
     with pytest.raises(ValueError, match="one"), store.recording_failure():
         raise ValueError("one\ntwo")
     assert file.read_text() == "ValueError: one\n"
+    store.describe({}, {})
     with store.recording_failure():
+        store.accept({})
         assert not file.exists()
+
+
+def test_a_rejected_request_is_no_failure_until_it_is_accepted(store: RunStore) -> None:
+    file = store.folder / "failure.txt"
+    file.write_text("the failure before\n")
+    rejection = ConfigError("seed", 1, "it is odd", "use 2")
+    with pytest.raises(ConfigError), store.recording_failure():
+        raise rejection
+    assert file.read_text() == "the failure before\n"
+    store.describe({}, {})
+    store.accept({})
+    with pytest.raises(ConfigError), store.recording_failure():
+        raise rejection
+    assert file.read_text().startswith("ConfigError: seed=1: ")
 
 
 def test_description_is_read_back(store: RunStore) -> None:

@@ -185,3 +185,11 @@ class SendsAnotherMask(Masked):
         for segment in self.setting.layout.maskable:
             mask[segment.slice] = ~mask[segment.slice]
         run.set_mask(mask)
+
+
+class ForgetsItsTemplate(Algorithm[ServerState, None]):
+    """Client 1 returns a state, although no client starts with one."""
+
+    def after_train(self, run: Run) -> None:
+        if run.task.client_id == 1:
+            run.state = {"seen": run.values.clone()}

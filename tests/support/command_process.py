@@ -13,8 +13,9 @@ import psutil
 class CommandProcess:
     """`sparsefleet` with some arguments, in its own process group. One pipe takes stdout and stderr."""
 
-    def __init__(self, arguments: Sequence[object]) -> None:
-        command = [sys.executable, "-m", "orchestrator.cli", *map(str, arguments)]
+    def __init__(self, arguments: Sequence[object], wrapper: Sequence[str] = ()) -> None:
+        """`wrapper` is a command that starts the command."""
+        command = [*wrapper, sys.executable, "-m", "orchestrator.cli", *map(str, arguments)]
         self.process = subprocess.Popen(
             command, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -42,6 +43,10 @@ class CommandProcess:
         """Press Ctrl-C."""
         os.killpg(self.process.pid, signal.SIGINT)
 
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to all processes of the command, as Slurm and a closed terminal do."""
+        signal_tree(self.process.pid, number)
+
     def kill(self) -> None:
         """Send SIGKILL to the process and to all its descendants."""
         kill_tree(self.process.pid)
@@ -49,9 +54,14 @@ class CommandProcess:
 
 def kill_tree(pid: int) -> None:
     """Send SIGKILL to a process and to all processes below it."""
+    signal_tree(pid, signal.SIGKILL)
+
+
+def signal_tree(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process and to all processes below it."""
     for each in descendants(pid):
         with suppress(ProcessLookupError):
-            os.kill(each, signal.SIGKILL)
+            os.kill(each, number)
 
 
 def descendants(pid: int) -> list[int]:

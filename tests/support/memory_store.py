@@ -68,7 +68,9 @@ class MemoryStore:
         self.experiments[name] = "active"
         return name
 
-    def search_runs(self, experiment_ids: list[str], text: str, max_results: int) -> list[SimpleNamespace]:
+    def search_runs(
+        self, experiment_ids: list[str], text: str, max_results: int = 1000
+    ) -> list[SimpleNamespace]:
         value = text.removeprefix("tags.`sparsefleet.delivery_id` = ").strip("'")
         active = [run for run in self.runs.values() if run.info.lifecycle_stage == "active"]
         found = [run for run in active if run.tags["sparsefleet.delivery_id"] == value]
@@ -79,11 +81,16 @@ class MemoryStore:
     ) -> SimpleNamespace:
         run_id = f"m{len(self.runs)}"
         info = SimpleNamespace(
-            run_id=run_id, status="RUNNING", lifecycle_stage="active", start_time=start_time, end_time=None
+            run_id=run_id,
+            experiment_id=experiment_id,
+            status="RUNNING",
+            lifecycle_stage="active",
+            start_time=start_time,
+            end_time=None,
         )
         self.runs[run_id] = SimpleNamespace(
             info=info,
-            data=SimpleNamespace(params={}),
+            data=SimpleNamespace(params={}, metrics={}),
             tags=dict(tags),
             experiment_id=experiment_id,
             name=run_name,
@@ -93,6 +100,9 @@ class MemoryStore:
 
     def get_run(self, run_id: str) -> SimpleNamespace:
         return self.runs[run_id]
+
+    def delete_run(self, run_id: str) -> None:
+        self.runs[run_id].info.lifecycle_stage = "deleted"
 
     def update_run(self, run_id: str, status: str) -> None:
         self.runs[run_id].info.status = status
@@ -109,15 +119,19 @@ class MemoryStore:
         assert len(tags) <= 100
         new = [(metric.key, metric.step, metric.timestamp, metric.value) for metric in metrics]
         self.points[run_id] += [point for point in new if point not in self.points[run_id]]
+        self.runs[run_id].data.metrics |= {metric.key: metric.value for metric in metrics}
         for param in params:
             assert len(param.value) <= 6000
             assert self.runs[run_id].data.params.setdefault(param.key, param.value) == param.value
         self.runs[run_id].tags.update({tag.key: tag.value for tag in tags})
 
+    def get_metric_history(self, run_id: str, key: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(step=step) for name, step, _, _ in self.points[run_id] if name == key]
+
     def log_artifact(self, run_id: str, local_path: str, artifact_path: str | None) -> None:
         self.artifacts[run_id].add(artifact_path or Path(local_path).name)
 
-    def set_terminated(self, run_id: str, status: str, end_time: int | None) -> None:
+    def set_terminated(self, run_id: str, status: str, end_time: int | None = None) -> None:
         self.runs[run_id].info.status, self.runs[run_id].info.end_time = status, end_time
 
 
@@ -140,7 +154,7 @@ class Clock:
 
 
 def record(round_idx: int) -> RoundRecord:
-    metrics = {"eval/accuracy": round_idx / 7, "comm/upload_bytes": 1000.0}
+    metrics = {"eval/accuracy": round_idx / 7, "comm/upload_bytes_total": 1000.0 * round_idx}
     return RoundRecord(round_idx, 1_700_000_000_000 + 1000 * round_idx, metrics)
 
 

@@ -14,10 +14,13 @@ _START_S = 120.0
 
 
 class MlflowServer:
-    """`mlflow server` on a fixed port of this machine, with database and artifacts in one folder."""
+    """`mlflow server` on a fixed port of this machine, with database and artifacts in one folder.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self.port = folder, free_port()
+    With `password`, only the user `admin` with this password may use the server.
+    """
+
+    def __init__(self, folder: Path, password: str | None = None) -> None:
+        self.folder, self._password, self.port = folder, password, free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -27,11 +30,12 @@ class MlflowServer:
     def start(self) -> None:
         """Start the server, and wait until it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(self.port)]
-        store = ["--backend-store-uri", f"sqlite:///{self._folder}/mlflow.db"]
-        files = ["--artifacts-destination", f"{self._folder}/files"]
+        store = ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"]
+        files = ["--artifacts-destination", f"{self.folder}/files"]
+        access, secrets = self._access()
         self._process = subprocess.Popen(
-            [*command, *store, *files],
-            env={**os.environ, **_QUIET},
+            [*command, *store, *files, *access],
+            env={**os.environ, **_QUIET, **secrets},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -47,6 +51,23 @@ class MlflowServer:
         assert self._process is not None, "call start() first"
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+    def _access(self) -> tuple[list[str], dict[str, str]]:
+        """Return the arguments and the variables for MLflow's basic authentication."""
+        if self._password is None:
+            return [], {}
+        settings = self.folder / "auth.ini"
+        settings.write_text(
+            "[mlflow]\ndefault_permission = NO_PERMISSIONS\nadmin_username = admin\n"
+            f"database_uri = sqlite:///{self.folder}/users.db\n"
+            "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        )
+        variables = {
+            "MLFLOW_AUTH_CONFIG_PATH": str(settings),
+            "MLFLOW_AUTH_ADMIN_PASSWORD": self._password,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": "of the test",
+        }
+        return ["--app-name", "basic-auth"], variables
 
     def _answers(self) -> bool:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=5)

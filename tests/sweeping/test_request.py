@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from orchestrator.errors import RequestError
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.plan import plan_sweep
-from orchestrator.sweeping.request import SweepRequest, as_option_error
+from orchestrator.sweeping.request import SweepRequest, as_option_error, with_tracking
 from tests.support.sweeps import BASE, request, space_file
 
 
@@ -148,3 +148,26 @@ def test_unknown_option_is_rejected_with_the_known_options() -> None:
         request(trials=3)
     remedy = as_option_error(caught.value).remedy
     assert all(option in remedy for option in SweepRequest.model_fields)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"config": {**BASE, "tracking": {"uri": "http://ann:secret@host", "experiment": "old"}}},
+        {"config": BASE, "overrides": {"tracking.uri": "http://ann:secret@host"}},
+        {
+            "config": BASE,
+            "overrides": {"tracking": {"uri": "http://ann:secret@host", "flush_timeout_s": 7.0}},
+        },
+        {"config": BASE},
+    ],
+)
+def test_tracking_of_a_request_replaces_the_users_and_its_password(options: dict[str, Any]) -> None:
+    values = {"tracking.uri": "http://host", "tracking.experiment": "e"}
+    changed = with_tracking(request(**options), values)
+    plan = plan_sweep(changed)
+    assert "secret" not in changed.model_dump_json() + str(plan.base)
+    assert (plan.config.tracking.uri, plan.config.tracking.experiment) == ("http://host", "e")
+    given = options.get("overrides", {}).get("tracking", {})
+    assert plan.config.tracking.flush_timeout_s == given.get("flush_timeout_s", 60.0)
+    assert plan_sweep(SweepRequest.model_validate_json(changed.model_dump_json())).base == plan.base

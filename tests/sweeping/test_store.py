@@ -1,14 +1,13 @@
 """A sweep's folder: durable lines, their order, run folders, and damaged files."""
 
 import json
-import os
 import shutil
 from math import inf
 from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import CheckpointError, ConfigError
+from orchestrator.errors import CheckpointError
 from orchestrator.storage.run_store import RunStore
 from orchestrator.sweeping.store import (
     VALUES_NOTE,
@@ -16,7 +15,6 @@ from orchestrator.sweeping.store import (
     SweepStore,
     current_trial,
     discard_incomplete_run,
-    find_sweep,
 )
 from tests.support.sweeps import ending, new_store, trial
 
@@ -187,45 +185,6 @@ class TestRunFolders:
         for folder in (half, whole, store.folder / "absent"):
             discard_incomplete_run(folder)
         assert [path.name for path in store.folder.iterdir()] == ["whole"]
-
-
-class TestFinding:
-    """`find_sweep`."""
-
-    def test_sweep_is_found_by_path_and_id(self, tmp_path: Path) -> None:
-        store = new_store(tmp_path / "runs")
-        _describe(store)
-        assert find_sweep(str(store.folder), tmp_path) == store.folder.resolve()
-        assert find_sweep("sw-1", tmp_path / "runs") == store.folder.resolve()
-
-    def test_newest_sweep_is_found_by_space(self, tmp_path: Path) -> None:
-        for age, (name, space) in enumerate(
-            [("c", "smoke"), ("a", "smoke"), ("b", "feddst"), ("d", "smoke")]
-        ):
-            store = new_store(tmp_path, name)
-            _describe(store, space)
-            os.utime(store.folder / "sweep.json", (1000 - age, 1000 - age))
-        assert find_sweep("smoke", tmp_path).name == "c"
-        assert find_sweep("feddst", tmp_path).name == "b"
-
-    def test_sweep_is_found_by_name_and_path_of_a_space_file(self, tmp_path: Path) -> None:
-        _describe(new_store(tmp_path), "own", "some/where/own.py")
-        for name in ("own", "some/where/own.py"):
-            assert find_sweep(name, tmp_path).name == "sw-1"
-
-    @pytest.mark.parametrize("text", ["nonsense", "[]", "{}", '{"space": "smoke", "request": null}'])
-    def test_invalid_sweep_folder_is_ignored(self, tmp_path: Path, text: str) -> None:
-        (new_store(tmp_path, "broken").folder / "sweep.json").write_text(text)
-        _describe(new_store(tmp_path, "whole"))
-        assert find_sweep("smoke", tmp_path).name == "whole"
-
-    def test_unknown_sweep_is_rejected(self, tmp_path: Path) -> None:
-        (tmp_path / "plain-run").mkdir()
-        for name in ("gone", "plain-run"):
-            with pytest.raises(ConfigError) as caught:
-                find_sweep(name, tmp_path)
-            assert (caught.value.field, caught.value.value) == ("SWEEP", name)
-            assert "--storage" in caught.value.remedy
 
 
 def test_locked_sweep_rejects_a_second_process(store: SweepStore) -> None:

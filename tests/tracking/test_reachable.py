@@ -8,7 +8,7 @@ from threading import Thread
 import pytest
 
 from orchestrator.errors import ConfigError, TrackingError
-from orchestrator.tracking.reachable import check_reachable, public_uri, sqlite_path
+from orchestrator.tracking.reachable import check_reachable
 
 
 class Health(BaseHTTPRequestHandler):
@@ -70,7 +70,17 @@ def test_check_reachable_creates_the_folder_of_a_sqlite_database(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "uri", ["", "mlruns", "file:///tmp/mlruns", "htp://host:5000", "http://", "sqlite://x"]
+    "uri",
+    [
+        "",
+        "mlruns",
+        "file:///tmp/mlruns",
+        "htp://host:5000",
+        "http://",
+        "http://[::1",
+        "sqlite://x",
+        "sqlite:///a?b",
+    ],
 )
 def test_check_reachable_rejects_other_uris(uri: str) -> None:
     with pytest.raises(ConfigError) as raised:
@@ -83,9 +93,7 @@ def test_check_reachable_reports_an_invalid_port() -> None:
         check_reachable("http://127.0.0.1:many")
 
 
-def test_sqlite_path_and_public_uri() -> None:
-    assert sqlite_path("sqlite:////a b/m.db") == Path("/a b/m.db")
-    assert sqlite_path("sqlite:///m.db") == Path.cwd() / "m.db"
-    assert sqlite_path("http://host") is None
-    assert public_uri("https://u:p@host:1/x") == "https://host:1/x"
-    assert public_uri("sqlite:////a@b/m.db") == "sqlite:////a@b/m.db"
+def test_error_names_the_variable_that_contains_the_uri() -> None:
+    with pytest.raises(ConfigError) as raised:
+        check_reachable("file:///mlruns", "MLFLOW_TRACKING_URI")
+    assert (raised.value.field, raised.value.value) == ("MLFLOW_TRACKING_URI", "file:///mlruns")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from threading import Event
+from threading import enumerate as enumerate_threads
 
 import pytest
 
@@ -26,11 +27,12 @@ class SlowSink:
     """A tracker that blocks in `start` until `released` is set, records its calls, and fails in the given rounds."""
 
     def __init__(self, *failing_rounds: int) -> None:
-        self.released = Event()
+        self.entered, self.released = Event(), Event()
         self.calls: list[str] = []
         self.failing_rounds = failing_rounds
 
     def start(self, info: RunInfo) -> None:
+        self.entered.set()
         assert self.released.wait(timeout=60)
         self.calls.append(f"start {info.run_id}")
 
@@ -45,6 +47,9 @@ class SlowSink:
     def close(self) -> TrackingOutcome:
         self.calls.append("close")
         return TrackingOutcome("m", 2, None)
+
+    def abandon(self, timeout_s: float) -> None:
+        self.calls.append("abandon")
 
 
 def test_calls_do_not_wait_for_the_sink_and_keep_their_order() -> None:
@@ -78,4 +83,30 @@ def test_null_tracker_delivers_nothing() -> None:
     tracker.start(INFO)
     tracker.log(RoundRecord(0, 0, {}))
     tracker.finish("FINISHED", {})
+    tracker.abandon(1.0)
     assert tracker.close() == TrackingOutcome(None, 0, None)
+
+
+def test_abandon_skips_the_calls_that_have_not_started() -> None:
+    sink = SlowSink()
+    tracker = ThreadTracker(sink)
+    tracker.start(INFO)
+    tracker.log(RoundRecord(0, 0, {}))
+    assert sink.entered.wait(timeout=60)
+    tracker.abandon(0.0)
+    sink.released.set()
+    tracker.abandon(60.0)
+    assert sink.calls[-1] == "abandon"
+    assert "log 0" not in sink.calls
+
+
+def test_abandon_does_not_wait_for_a_sink_that_hangs() -> None:
+    """The thread of the sink is a daemon, so that it does not keep the interpreter from exiting."""
+    sink = SlowSink()
+    tracker = ThreadTracker(sink)
+    tracker.start(INFO)
+    assert sink.entered.wait(timeout=60)
+    tracker.abandon(0.01)
+    assert sink.calls == []
+    assert [thread.daemon for thread in enumerate_threads() if thread.name == "tracking"][-1]
+    sink.released.set()

@@ -33,7 +33,7 @@ from orchestrator.storage.checkpoints.in_flight import InFlightTask
 from orchestrator.storage.checkpoints.pointer import Pointer, pointer_name, pointers_in, server_file
 from orchestrator.storage.checkpoints.saved_states import CACHE_BYTES, SavedClientStates, clients_file
 from orchestrator.storage.checkpoints.state_file import REMEDY, DamagedFileError
-from orchestrator.storage.run_logs import verify_logs
+from orchestrator.storage.run_logs import DamagedLogError, verify_logs
 
 KEEP_SERVER_STATES = 2
 _SERVER_FILE = re.compile(r"server-(\d{6,})\.safetensors")
@@ -48,9 +48,8 @@ class CheckpointStore:
         self._needed_rounds: set[int] = set()
         self._damaged: Path | None = None
         self.skipped_checkpoint: str | None = None
-        with explained_write(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        found = (_SERVER_FILE.fullmatch(path.name) for path in folder.iterdir())
+        self.has_damaged_logs = False
+        found = (_SERVER_FILE.fullmatch(path.name) for path in folder.glob("server-*"))
         self._stored_rounds = {int(name[1]) for name in found if name}
 
     def write(self, checkpoint: Checkpoint) -> None:
@@ -74,10 +73,18 @@ class CheckpointStore:
             in_flight=checkpoint.in_flight,
         )
         with name_round_in_errors(round_idx):
+            with explained_write(self._folder):
+                if not self._folder.is_dir():
+                    self._folder.mkdir(parents=True)
+                    fsync_folder(self._folder.parent)
             for name, data in files.items():
                 write_durably(self._folder / name, data)
             write_durably(self._folder / pointer_name(round_idx), pointer.to_bytes())
         self._delete_server_states(checkpoint)
+
+    def has(self, round_idx: int) -> bool:
+        """Return whether the checkpoint of a round is committed."""
+        return (self._folder / pointer_name(round_idx)).exists()
 
     def _delete_server_states(self, checkpoint: Checkpoint) -> None:
         """Delete the server states that neither this checkpoint nor the one before needs.
@@ -104,21 +111,29 @@ class CheckpointStore:
 
         `logs` is the folder of the run's logs. If given, the lines that the checkpoint's round added are verified too.
         If the newest checkpoint is damaged, `skipped_checkpoint` explains the damage, and the result is the checkpoint
-        before it. This method changes nothing on disk; see `set_aside`.
+        before it. If both lack lines of a log, the result is the newest checkpoint with complete states, and
+        `has_damaged_logs` is true. This method changes nothing on disk; see `set_aside` and `repair_logs`.
 
-        Raises CheckpointError when both checkpoints are damaged, or for a problem other than damage.
+        Raises CheckpointError when both checkpoints have damaged states, or for a problem other than damage.
         """
         self._damaged = self.skipped_checkpoint = None
+        self.has_damaged_logs = False
         pointers = pointers_in(self._folder)
         if not pointers:
             return None
         try:
             return self._restore_at(pointers, templates, logs)
         except DamagedFileError as damage:
-            restored = self._restore_previous(pointers, damage, templates, logs)
-            self._damaged = pointers[-1]
-            self.skipped_checkpoint = _explanation(damage, pointers[-1], restored)
-            return restored
+            try:
+                return self._restore_previous(pointers, damage, templates, logs)
+            except DamagedLogError:
+                restored = self.restore(templates)
+                self.has_damaged_logs = True
+                return restored
+
+    def pointers(self) -> list[Path]:
+        """Return the pointer files of all rounds in order."""
+        return pointers_in(self._folder)
 
     def set_aside(self) -> None:
         """Rename the pointer of the damaged checkpoint that `restore` skipped, so that nothing reads it again."""
@@ -131,16 +146,24 @@ class CheckpointStore:
     def _restore_previous(
         self, pointers: Sequence[Path], damage: DamagedFileError, templates: Templates, logs: Path | None
     ) -> RestoredRun | None:
-        if len(pointers) == 1:
-            return None
-        try:
-            return self._restore_at(pointers[:-1], templates, logs)
-        except DamagedFileError as second:
-            findings = " and ".join(dict.fromkeys((damage.finding, second.finding)))
-            newest = len(pointers) - 1
-            raise CheckpointError(
-                f"the checkpoints of rounds {newest} and {newest - 1} cannot be used: {findings}; {REMEDY}"
-            ) from second
+        """Return the run at the checkpoint before the damaged one. Raises DamagedLogError if its logs are damaged."""
+        restored = None
+        if len(pointers) > 1:
+            try:
+                restored = self._restore_at(pointers[:-1], templates, logs)
+            except DamagedLogError:
+                raise
+            except DamagedFileError as second:
+                if isinstance(damage, DamagedLogError):
+                    raise damage from second
+                findings = " and ".join(dict.fromkeys((damage.finding, second.finding)))
+                newest = len(pointers) - 1
+                raise CheckpointError(
+                    f"the checkpoints of rounds {newest} and {newest - 1} cannot be used: {findings}; {REMEDY}"
+                ) from second
+        self._damaged = pointers[-1]
+        self.skipped_checkpoint = _explanation(damage, pointers[-1], restored)
+        return restored
 
     def _restore_at(self, paths: Sequence[Path], templates: Templates, logs: Path | None) -> RestoredRun:
         """Return the run at the last of these pointers, which are those of all rounds so far."""

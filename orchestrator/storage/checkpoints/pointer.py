@@ -87,7 +87,7 @@ def server_file(round_idx: int) -> str:
 
 def pointers_in(folder: Path) -> list[Path]:
     """Return all pointers of a folder in the order of rounds. Raises CheckpointError when an earlier one is missing."""
-    rounds = {int(found[1]): path for path in folder.iterdir() if (found := _NAME.fullmatch(path.name))}
+    rounds = {int(found[1]): path for path in folder.glob("round-*") if (found := _NAME.fullmatch(path.name))}
     for round_idx in range(max(rounds, default=0)):
         if round_idx not in rounds:
             missing = folder / pointer_name(round_idx)

@@ -7,6 +7,7 @@ from typing import Any, final
 
 import ray
 
+from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition
 from orchestrator.data.registry import load_dataset
@@ -69,5 +70,7 @@ def shared_samples(name: str, config: ExperimentConfig) -> SharedSamples:
         dataset_cache: Any = ray.get_actor(name)
     except ValueError as error:
         raise ActorsLostError(f"{actor} is lost ({one_line(error)})") from error
-    samples: SharedSamples = get_unwrapped(dataset_cache.samples.remote(config), actor)
+    # the actor does not know the users' modules, and the samples do not depend on the method
+    plain = config.model_copy(update={"algorithm": AlgorithmConfig(name="fedavg")})
+    samples: SharedSamples = get_unwrapped(dataset_cache.samples.remote(plain), actor)
     return samples

@@ -18,25 +18,45 @@ from orchestrator.execution.placement import Capacity
 from orchestrator.execution.ray_actors import end_actors
 from orchestrator.execution.ray_capacity import cluster_capacity
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.plugins.loading import relocated
 from orchestrator.runtime.ray_head_monitor import exiting_when_head_is_lost, is_client_connection
 from orchestrator.runtime.ray_log import ray_log
-from orchestrator.runtime.ray_session import ray_session
+from orchestrator.runtime.ray_session import dashboard_note, ray_session
 from orchestrator.runtime.run_folder import (
     git_commit,
     public_params,
     run_info,
-    tracking_uri,
     user_name,
 )
-from orchestrator.runtime.session import check_storage_and_tracking, on_interrupt
+from orchestrator.runtime.session import ABANDON_S
+from orchestrator.runtime.signals import handling_signals
+from orchestrator.runtime.tracking_setup import (
+    check_storage_and_tracking,
+    destination_note,
+    experiment_name,
+    parent_tags,
+    resolve_tracking,
+    tracking_uri,
+    tracking_values,
+)
 from orchestrator.storage.folders import unique_name
+from orchestrator.storage.lock import new_locked_folder
 from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.sources import (
+    SOURCES,
+    copies_in_use,
+    require_unchanged,
+    store_sources,
+    stored_places,
+    updated_sources,
+)
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep
 from orchestrator.sweeping.report import report_sweep
-from orchestrator.sweeping.request import SweepRequest
+from orchestrator.sweeping.request import SweepRequest, with_tracking
 from orchestrator.sweeping.result import SweepResult, read_result
 from orchestrator.sweeping.resumption import final_endings, remaining_trials, undelivered_runs
+from orchestrator.sweeping.sources import sweep_sources
 from orchestrator.sweeping.store import Ending, SweepStore
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.sweeping.tune.callback import MLFLOW_STATUS, SweepCallback, SweepStopper
@@ -50,6 +70,7 @@ from orchestrator.sweeping.tune.fit import (
 )
 from orchestrator.sweeping.tune.node_monitor import NodeMonitor
 from orchestrator.sweeping.tune.tracker import SweepTracker
+from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.record import RunInfo
 
 
@@ -59,12 +80,26 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
     A failed trial does not end the sweep. Raises RequestError for an invalid request. Raises TrackingError when MLflow
     is unreachable at the start, or when some results could not be delivered at the end.
     """
+    config, destination = resolve_tracking(plan_sweep(request).config)
+    request = with_tracking(request, tracking_values(config))
     plan = plan_sweep(request)
     trials = [] if plan.is_adaptive else plan.trials()
     check_storage_and_tracking(plan.config)
     folder = plan.config.runtime.storage.resolve() / unique_name(plan.space.name)
-    folder.mkdir(parents=True)
-    store = SweepStore(folder)
+    with new_locked_folder(folder):
+        return _begin(request, plan, trials, SweepStore(folder), display, verbose, destination)
+
+
+def _begin(
+    request: SweepRequest,
+    plan: SweepPlan,
+    trials: Sequence[TrialSpec],
+    store: SweepStore,
+    display: SweepProgress,
+    verbose: bool,
+    destination: Destination | None,
+) -> SweepResult:
+    """Describe a new sweep in its folder, and run its trials."""
     if request.space.endswith(".py"):  # the user may resume the sweep from another folder
         request = request.model_copy(update={"space": str(Path(request.space).expanduser().resolve())})
     store.describe(
@@ -76,17 +111,19 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
             "summary": plan.space.summary,
             "dimensions": {key: str(value) for key, value in plan.dimensions.items()},
             "home": os.getcwd(),
+            SOURCES: store_sources(store.folder, sweep_sources(replace(plan, request=request))),
             "git_commit": git_commit(),
+            "tags": parent_tags(destination),
         }
     )
     store.add_trials(trials)
     if plan.overridden:
         display.note(f"space {plan.space.name} overrides {', '.join(plan.overridden)} of the config file")
     try:
-        return _run(plan, store, display, verbose)
+        return _run(plan, store, display, verbose, destination_note(plan.config, destination))
     except (RequestError, ClusterError):
         if not any(store.run_folders(trial.number) for trial in store.trials()):
-            shutil.rmtree(folder)  # the sweep ended before the first trial: there is nothing to resume
+            shutil.rmtree(store.folder)  # ended before the first trial: there is nothing to resume
         raise
 
 
@@ -96,50 +133,96 @@ def resume_sweep(
     *,
     max_concurrent: int | None = None,
     verbose: bool = False,
+    accept_changed_code: bool = False,
 ) -> SweepResult:
     """Resume a sweep: run the trials that have neither finished nor been stopped, from their last checkpoints.
 
     Relative paths in the sweep's config refer to the folder in which the sweep was started. Raises CheckpointError
-    when the folder does not contain a sweep or the search space has changed. Raises the errors of `sweep` too.
+    when the folder does not contain a sweep or the search space has changed. Raises ConfigError for a user's file that
+    has changed, except with `accept_changed_code`. Raises the errors of `sweep` too.
     """
     store = SweepStore(folder)
-    home = Path(store.about().get("home", os.getcwd()))
+    with store.locked():
+        return _resume(store, display, max_concurrent, verbose, accept_changed_code)
+
+
+def _resume(
+    store: SweepStore,
+    display: SweepProgress,
+    max_concurrent: int | None,
+    verbose: bool,
+    accept_changed_code: bool,
+) -> SweepResult:
+    folder, about = store.folder, store.about()
+    home = Path(about.get("home", os.getcwd()))
     changes = {} if max_concurrent is None else {"max_concurrent": max_concurrent}
-    with chdir(home if home.is_dir() else os.getcwd()):
+    with chdir(home if home.is_dir() else os.getcwd()), relocated(places := stored_places(folder, about)):
+        for line in copies_in_use(folder, places):
+            display.note(line)
         plan = plan_resumed_sweep(store, **changes)
-        check_storage_and_tracking(plan.config)
-        return _run(plan, store, display, verbose)
+        sources = sweep_sources(plan)
+        if not accept_changed_code:
+            require_unchanged(folder, about, sources)
+        config, destination = resolve_tracking(plan.config, is_recorded=True)
+        plan = replace(plan, config=config, base=put_values(plan.base, tracking_values(config)))
+        check_storage_and_tracking(config)
+        place = destination_note(config, destination)
+        store.describe(updated_sources(folder, about, sources, len(store.endings())))
+        return _run(plan, store, display, verbose, place)
 
 
-def _run(plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bool) -> SweepResult:
-    """Run the remaining trials on Ray, and write and return the result."""
+def _run(
+    plan: SweepPlan, store: SweepStore, display: SweepProgress, verbose: bool, place: str
+) -> SweepResult:
+    """Run the remaining trials on Ray, and write and return the result. The caller has locked the sweep's folder.
+
+    `place` is the line that says where the sweep is tracked.
+    """
     config = plan.config
     resume_command = resume_sweep_line(store.folder)
     with (
-        store.locked(),
+        handling_signals(config.runtime.grace_period_s, redeliver=True) as signals,
         nullcontext() if verbose else ray_log(store.folder),
         ray_session(config.runtime, verbose=verbose),
         exiting_when_head_is_lost(config.runtime.address, resume_command),
     ):
         _require_cluster_node(config.runtime.address)
+        if line := dashboard_note(config.runtime):
+            display.note(line)
         recorded = store.trials()
         ended = final_endings(store, recorded, plan.objective, plan.base)
         remaining = RemainingTrials(
             trials=remaining_trials(store, recorded, ended), recorded=recorded, ended=ended
         )
         environment = _set_up(plan, store, remaining, display)
+        display.note(place)
         started_s = time.perf_counter()
-        result = _run_trials(plan, remaining, environment, display)
-        tracker = environment.tracker
-        display.note("writing to MLflow" if config.tracking.enabled else "MLflow is off")
-        tracker.finish("KILLED" if result.interrupted else "FINISHED", _final_metrics(result))
-        problem = tracker.close()
-        wall_s = time.perf_counter() - started_s
-        result = replace(result, wall_s=wall_s, tracking_s=tracker.spent_s)
-        write_durably(store.folder / "summary.json", result.to_json().encode())
-        if problem:
-            raise TrackingError(f"{problem} (the sweep itself is complete: {store.folder})")
-        return result
+        try:
+            with signals.finishing(environment.stopper.request, "stopping the trials") as work:
+                result = _run_trials(plan, remaining, environment, display)
+                work.message = "the trials have ended; waiting for MLflow"
+                return _deliver(result, environment, display, started_s)
+        except KeyboardInterrupt:
+            display.note(f"stopped at once; resume with `{resume_command}`")
+            environment.tracker.abandon(ABANDON_S)
+            raise
+
+
+def _deliver(
+    result: SweepResult, environment: TuneEnvironment, display: SweepProgress, started_s: float
+) -> SweepResult:
+    """Wait for MLflow, and write and return the result with its times. Raises TrackingError for missing records."""
+    store, tracker = environment.store, environment.tracker
+    if tracker.is_on:
+        display.note("writing to MLflow")
+    tracker.finish("KILLED" if result.interrupted else "FINISHED", _final_metrics(result))
+    problem = tracker.close()
+    wall_s = time.perf_counter() - started_s
+    result = replace(result, wall_s=wall_s, tracking_s=tracker.spent_s)
+    write_durably(store.folder / "summary.json", result.to_json().encode())
+    if problem:
+        raise TrackingError(f"{problem} (the sweep itself is complete: {store.folder})")
+    return result
 
 
 def _set_up(
@@ -154,7 +237,7 @@ def _set_up(
         make_task(trial)
     display.note(f"{store.sweep_id}: {num_trials} trials, {share.concurrent} at a time")
     info = _sweep_info(plan, store) if plan.config.tracking.enabled else None
-    tracker = SweepTracker(store.sweep_id, info)
+    tracker = SweepTracker(store.sweep_id, info, display.note)
     stopper = SweepStopper()
     callback = SweepCallback(
         store,
@@ -225,12 +308,12 @@ def _fit_with_display(
         return
     display.start(environment.store.sweep_id, num_trials, len(remaining.ended))
     try:
-        with on_interrupt(environment.stopper.request, "stopping the trials"):
+        if not environment.stopper.requested:
             _run_pass(plan, remaining, environment)
-            while environment.callback.needs_another_pass and not environment.stopper.requested:
-                left, environment = plan_next_pass(plan, remaining, environment, cluster_capacity())
-                if left.trials or plan.is_adaptive:
-                    _run_pass(plan, left, environment)
+        while environment.callback.needs_another_pass and not environment.stopper.requested:
+            left, environment = plan_next_pass(plan, remaining, environment, cluster_capacity())
+            if left.trials or plan.is_adaptive:
+                _run_pass(plan, left, environment)
     finally:
         display.stop()
     if environment.callback.problem is not None:
@@ -314,7 +397,7 @@ def _sweep_info(plan: SweepPlan, store: SweepStore) -> RunInfo:
         run_id=store.sweep_id,
         run_dir=str(store.folder),
         uri=tracking_uri(config),
-        experiment=config.tracking.experiment,
+        experiment=experiment_name(config),
         artifact_root=None,
         run_name=store.sweep_id,
         params=public_params(put_values(plan.base, {}))
@@ -325,6 +408,7 @@ def _sweep_info(plan: SweepPlan, store: SweepStore) -> RunInfo:
             "space": plan.space.name,
             "objective": plan.objective.text,
             "git_commit": about.get("git_commit") or "unknown",
+            **about.get("tags", {}),
         },
         flush_timeout_s=config.tracking.flush_timeout_s,
     )

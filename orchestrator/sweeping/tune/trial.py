@@ -27,6 +27,8 @@ from orchestrator.execution.ray_sharing import SharedSamples, share
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.prepare import prepare
+from orchestrator.plugins.loading import relocated
+from orchestrator.storage.sources import require_unchanged, stored_places
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.resources import TrialResources
 from orchestrator.sweeping.store import VALUES_NOTE, SweepStore
@@ -183,9 +185,14 @@ class TuneTrial(tune.Trainable):
         store.mark_superseded(self._number)
 
     def _prepared(self) -> tuple[Experiment, SharedSamples]:
-        config = self._config()
-        samples = shared_samples(self._setting.dataset_cache, config)
-        return prepare(config, samples.get()), samples
+        folder = Path(self._setting.sweep_dir)
+        about = SweepStore(folder).about()
+        with relocated(stored_places(folder, about)):
+            config = self._config()
+            samples = shared_samples(self._setting.dataset_cache, config)
+            experiment = prepare(config, samples.get())
+        require_unchanged(folder, about, experiment.sources)
+        return experiment, samples
 
     def _config(self) -> ExperimentConfig:
         return self._spec().config(self._setting.base)

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.tracking.reachable import sqlite_path
+from orchestrator.atomic_write import PRIVATE_FILE, PRIVATE_FOLDER
+from orchestrator.tracking.uris import client_uri, sqlite_path, sqlite_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,7 +32,7 @@ def connect(uri: str) -> "MlflowClient":
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
+    import mlflow  # noqa: F401  (the import sets the levels of MLflow's loggers, so it comes first)
 
     for name, level in (
         ("mlflow", logging.ERROR),
@@ -41,11 +42,17 @@ def connect(uri: str) -> "MlflowClient":
         logging.getLogger(name).setLevel(level)
     path = sqlite_path(uri)
     if path is None:
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        return _client(uri)
     with _locked(path.parent):
         if not path.exists():
             _create_database(path)
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        return _client(uri)
+
+
+def _client(uri: str) -> "MlflowClient":
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=client_uri(uri), registry_uri=client_uri(uri))
 
 
 def _create_database(path: Path) -> None:
@@ -53,20 +60,19 @@ def _create_database(path: Path) -> None:
 
     A process that is killed during MLflow's migrations leaves a database that no process can open.
     """
-    from mlflow import MlflowClient
-
     unfinished = path.with_name(f"{path.name}.unfinished")
-    for leftover in path.parent.glob(f"{unfinished.name}*"):
-        leftover.unlink()
-    uri = f"sqlite:///{unfinished}"
-    MlflowClient(tracking_uri=uri, registry_uri=uri)
+    for leftover in path.parent.iterdir():
+        if leftover.name.startswith(unfinished.name):
+            leftover.unlink()
+    os.close(os.open(unfinished, os.O_CREAT | os.O_WRONLY, PRIVATE_FILE))
+    _client(sqlite_uri(unfinished))
     unfinished.rename(path)
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Lock the folder while tables are created, because MLflow's migrations fail in two processes at once."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

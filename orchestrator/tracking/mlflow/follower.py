@@ -1,6 +1,7 @@
 """Sends the content of a run's folder to its MLflow run, and saves the state of delivery."""
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -8,19 +9,22 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, final
+from uuid import uuid4
 
 from orchestrator.tracking.artifacts import write_artifacts, write_first_artifacts
 from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.mlflow.files import send_files
 from orchestrator.tracking.mlflow.model import log_model
-from orchestrator.tracking.mlflow.run import MAX_ENTITIES_PER_CALL, open_run
-from orchestrator.tracking.reachable import public_uri
-from orchestrator.tracking.record import RecordTail, RoundRecord, RunInfo, read_records
+from orchestrator.tracking.mlflow.names import accepted_name
+from orchestrator.tracking.mlflow.run import MAX_ENTITIES_PER_CALL, delete_duplicates, num_rounds, open_run
+from orchestrator.tracking.record import RecordTail, RoundRecord, RunInfo, num_final_records, read_records
 from orchestrator.tracking.tracker import Status
+from orchestrator.tracking.uris import public_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+_LOG = logging.getLogger(__name__)
 _MAX_METRICS_PER_CALL = 1000
 
 
@@ -51,9 +55,13 @@ class MlflowFollower:
         return self.delivery.num_delivered + len(self._sent)
 
     def open(self) -> None:
-        """Open the MLflow run; a run that was tracked before gets its earlier MLflow run. Later calls do nothing."""
+        """Open the MLflow run; a run that was tracked before gets its earlier MLflow run. Later calls do nothing.
+
+        A folder that was copied gets an MLflow run of its own, if the earlier one has more rounds than the folder.
+        """
         if self._opened is None:
             client = self._client_factory(self._info.uri)
+            self._adopt_folder(client)
             times = [self._start_time_ms, *(record.timestamp_ms for record in self._records()[:1])]
             mlflow_run_id, is_saved = open_run(client, self._info, self.delivery, min(times))
             if not is_saved:
@@ -63,6 +71,22 @@ class MlflowFollower:
                 self._save(replace(self.delivery, ended=False))
             self._opened = client, mlflow_run_id
 
+    def _adopt_folder(self, client: "MlflowClient") -> None:
+        """Save that the delivery belongs to this folder, and start a new delivery in a copy."""
+        saved = self.delivery
+        if saved.is_of(self._run_dir):
+            return
+        adopted = replace(saved, folder=str(self._run_dir.resolve()))
+        if saved.mlflow_run_id is not None and num_rounds(client, saved.mlflow_run_id) > len(self._records()):
+            _LOG.warning(
+                "%s: MLflow run %s has more rounds than this folder, so that the folder is a copy; it gets a run of "
+                "its own",
+                self._run_dir,
+                saved.mlflow_run_id,
+            )
+            adopted = Delivery.new(saved.uri, saved.experiment, uuid4().hex, self._run_dir)
+        self._save(adopted)
+
     def send_first_artifacts(self) -> None:
         """Send the artifacts that exist before the first round, once."""
         if not self._sent_first_artifacts:
@@ -70,14 +94,16 @@ class MlflowFollower:
             self._sent_first_artifacts = True
 
     def send_records(self, last_committed: float) -> None:
-        """Send the undelivered records up to round `last_committed`."""
+        """Send the undelivered records up to round `last_committed`, but only of rounds that are committed."""
         from mlflow.entities import Metric
 
         client, mlflow_run_id = self._connection
         pending = self._tail.read(self.delivery.num_delivered)
+        if (num_final := num_final_records(self._run_dir)) is not None:
+            last_committed = min(last_committed, num_final - 1)
         for group in _groups(record for record in pending if record.round_idx <= last_committed):
             metrics = [
-                Metric(name, value, record.timestamp_ms, record.round_idx)
+                Metric(accepted_name(name), value, record.timestamp_ms, record.round_idx)
                 for record in group
                 for name, value in record.metrics.items()
             ]
@@ -93,13 +119,20 @@ class MlflowFollower:
             self._send_files(summary, records[-1].round_idx if records else 0)
         finally:
             client.set_terminated(mlflow_run_id, status, records[-1].timestamp_ms if records else None)
+        delete_duplicates(client, client.get_run(mlflow_run_id), self.delivery.delivery_id)
         self._save(replace(self.delivery, ended=True))
+
+    def mark_killed(self) -> None:
+        """Set the status of an MLflow run that is open, and nothing else. A resumed run delivers the rest."""
+        if self._opened is not None and not self.delivery.ended:
+            client, mlflow_run_id = self._opened
+            client.set_terminated(mlflow_run_id, "KILLED")
 
     def _send_files(self, summary: Mapping[str, float | int | str], step: int) -> None:
         from mlflow.entities import RunTag
 
         client, mlflow_run_id = self._connection
-        tags = [RunTag(f"summary.{name}", str(value)) for name, value in summary.items()]
+        tags = [RunTag(accepted_name(f"summary.{name}"), str(value)) for name, value in summary.items()]
         client.log_batch(mlflow_run_id, tags=tags[:MAX_ENTITIES_PER_CALL])
         self._send_folder(lambda folder: write_artifacts(self._run_dir, folder, summary))
         weights = self._run_dir / "model" / "model.safetensors"
@@ -124,7 +157,7 @@ class MlflowFollower:
         return self._opened
 
     def _records(self) -> list[RoundRecord]:
-        return read_records(self._run_dir / "metrics.jsonl")
+        return read_records(self._run_dir / "metrics.jsonl")[: num_final_records(self._run_dir)]
 
     def _save(self, delivery: Delivery) -> None:
         delivery.save(self._run_dir)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from orchestrator.tracking import sparsefleet_model
 from orchestrator.tracking.mlflow.files import send_files
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
 
-LOADER_MODULE = "orchestrator.tracking.served_model"
+#: the file that MLflow stores with the model and imports to load the model
+LOADER = Path(sparsefleet_model.__file__)
 #: tag with the digest of a logged model's weights
 SHA256_TAG = "sparsefleet.model_sha256"
 
@@ -44,7 +46,8 @@ def log_model(
         path = Path(folder) / "model"
         save_model(
             path,
-            loader_module=LOADER_MODULE,
+            loader_module=LOADER.stem,
+            code_paths=[str(LOADER)],
             data_path=str(model_dir),
             pip_requirements=_requirements(),
             mlflow_model=Model(

@@ -1,11 +1,10 @@
 """Finds or creates the MLflow run of a Sparsefleet run."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import TrackingError
 from orchestrator.tracking.delivery import Delivery
-from orchestrator.tracking.reachable import sqlite_path
+from orchestrator.tracking.mlflow.experiment import find_or_create_experiment
+from orchestrator.tracking.mlflow.names import MAX_NAME_LENGTH, accepted_name
 from orchestrator.tracking.record import RunInfo
 
 if TYPE_CHECKING:
@@ -24,9 +23,9 @@ def open_run(client: "MlflowClient", info: RunInfo, saved: Delivery, start_time_
     The run has status RUNNING and the params of `info`. If the run that `saved` names does not exist, the function
     searches a run with the tag of this delivery (a process that died before it saved the id), else it creates a run.
     MLflow does not allow changed params, so the function logs a changed param as tag `sparsefleet.resumed.<param>`.
-    Raises TrackingError for a deleted experiment, and the errors of MLflow.
+    Raises ConfigError for a deleted experiment, and the errors of MLflow.
     """
-    experiment_id = _experiment_id(client, info)
+    experiment_id = find_or_create_experiment(client, info.uri, info.experiment, info.artifact_root)
     run = None if saved.mlflow_run_id is None else _existing(client, saved.mlflow_run_id)
     is_saved = run is not None
     if run is None:
@@ -34,42 +33,33 @@ def open_run(client: "MlflowClient", info: RunInfo, saved: Delivery, start_time_
         run = next(iter(client.search_runs([experiment_id], with_tag, max_results=1)), None)
     if run is None:
         tags = {**info.tags, RUN_ID_TAG: info.run_id, DELIVERY_ID_TAG: saved.delivery_id}
-        run = client.create_run(experiment_id, start_time_ms, tags, info.run_name)
+        run = client.create_run(experiment_id, start_time_ms, tags, info.run_name[:MAX_NAME_LENGTH])
     elif run.info.status != "RUNNING":
         client.update_run(run.info.run_id, status="RUNNING")
     _log_params(client, run, info.params)
     return str(run.info.run_id), is_saved
 
 
-def _experiment_id(client: "MlflowClient", info: RunInfo) -> str:
-    from mlflow.exceptions import MlflowException
+def delete_duplicates(client: "MlflowClient", run: "Run", delivery_id: str) -> None:
+    """Delete the other MLflow runs of this delivery that are empty.
 
-    experiment = client.get_experiment_by_name(info.experiment)
-    if experiment is None:
-        try:
-            return str(client.create_experiment(info.experiment, artifact_location=_artifact_location(info)))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            experiment = client.get_experiment_by_name(
-                info.experiment
-            )  # another process created the experiment first
-    if experiment.lifecycle_stage == "deleted":
-        raise TrackingError(
-            f"tracking.experiment={info.experiment}: this experiment is deleted in MLflow; "
-            "restore the experiment in MLflow, or choose another name"
-        )
-    return str(experiment.experiment_id)
+    A server may create a run although the client has not waited for the answer, and even after the client has asked
+    again. The client does not know such a run, so it has neither params nor metrics.
+    """
+    with_tag = f"tags.`{DELIVERY_ID_TAG}` = '{delivery_id}'"
+    for found in client.search_runs([run.info.experiment_id], with_tag):
+        is_empty = not found.data.params and not found.data.metrics
+        if found.info.run_id != run.info.run_id and is_empty:
+            client.delete_run(found.info.run_id)
 
 
-def _artifact_location(info: RunInfo) -> str | None:
-    """Return the artifact URI for a SQLite store; None for a server, which chooses its own."""
-    path = sqlite_path(info.uri)
-    if path is None:
-        return None
-    if info.artifact_root is None:
-        return (path.parent / "mlartifacts").as_uri()
-    return info.artifact_root if "://" in info.artifact_root else Path(info.artifact_root).absolute().as_uri()
+def num_rounds(client: "MlflowClient", mlflow_run_id: str) -> int:
+    """Return the number of rounds in an MLflow run; 0 for a run that was deleted."""
+    run = _existing(client, mlflow_run_id)
+    totals = [] if run is None else sorted(name for name in run.data.metrics if name.endswith("_total"))
+    if not totals:  # every round logs its totals
+        return 0
+    return 1 + max(int(metric.step) for metric in client.get_metric_history(mlflow_run_id, totals[0]))
 
 
 def _existing(client: "MlflowClient", mlflow_run_id: str) -> "Run | None":
@@ -88,11 +78,11 @@ def _existing(client: "MlflowClient", mlflow_run_id: str) -> "Run | None":
 def _log_params(client: "MlflowClient", run: "Run", params: dict[str, str]) -> None:
     from mlflow.entities import Param, RunTag
 
-    wanted = {name: value[:MAX_PARAM_LENGTH] for name, value in params.items()}
+    wanted = {accepted_name(name): value[:MAX_PARAM_LENGTH] for name, value in params.items()}
     logged = run.data.params
     new = [Param(name, value) for name, value in wanted.items() if name not in logged]
     changed = [
-        RunTag(f"sparsefleet.resumed.{name}", value)
+        RunTag(accepted_name(f"sparsefleet.resumed.{name}"), value)
         for name, value in wanted.items()
         if logged.get(name, value) != value
     ]

@@ -4,16 +4,18 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from orchestrator.commands import resume_line
-from orchestrator.errors import CheckpointError, TrackingError
+from orchestrator.errors import CheckpointError
 from orchestrator.tracking.mlflow.client import connect
+from orchestrator.tracking.mlflow.errors import is_rejection, reason
 from orchestrator.tracking.mlflow.follower import MlflowFollower
-from orchestrator.tracking.reachable import public_uri
 from orchestrator.tracking.record import RoundRecord, RunInfo, complete_lines
 from orchestrator.tracking.tracker import Status, TrackingOutcome
+from orchestrator.tracking.uris import public_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -85,6 +87,12 @@ class MlflowSink:
             waited_s = self._retry_until_delivered(patience_s)
         return self.outcome(), waited_s
 
+    def abandon(self, timeout_s: float) -> None:
+        """Mark the MLflow run as killed with one request. The caller limits the time: a request may hang."""
+        if self._follower is not None:
+            with suppress(Exception):  # errors of MLflow, requests, SQLAlchemy or the system
+                self._follower.mark_killed()
+
     def outcome(self) -> TrackingOutcome:
         """Return what has arrived until now."""
         if self._follower is None:
@@ -100,7 +108,7 @@ class MlflowSink:
         while not self._attempt():
             last_failed_s = self._clock()
             wait_s = min(self._retry_at, deadline) - last_failed_s
-            if wait_s <= 0 or _is_final(self._error):
+            if wait_s <= 0 or is_rejection(self._error):
                 self._gave_up = True
                 break
             self._sleep(wait_s)
@@ -127,7 +135,7 @@ class MlflowSink:
 
     def _failed(self, error: Exception) -> None:
         if self._error is None:
-            _LOG.warning("%s: %s; the run continues and keeps its metrics", self._where(), _reason(error))
+            _LOG.warning("%s: %s; the run continues and keeps its metrics", self._where(), reason(error))
         self._error = error
         if self._follower is not None and self._follower.progress != self._progress:
             self._progress, self._wait_s = self._follower.progress, _FIRST_WAIT_S
@@ -143,23 +151,7 @@ class MlflowSink:
             return []
         num_rounds = len(complete_lines(Path(self._info.run_dir) / "metrics.jsonl"))
         return [
-            f"{self._where()} is incomplete ({_reason(self._error)}): it has "
+            f"{self._where()} is incomplete ({reason(self._error)}): it has "
             f"{self._follower.delivery.num_delivered} of {num_rounds} rounds, and {self._info.run_dir} has all; "
             f"to deliver the rest, run `{self._info.resumption or resume_line(self._info.run_dir)}`"
         ]
-
-
-def _is_final(error: Exception | None) -> bool:
-    """Whether a retry cannot help, because the store rejects the request itself (HTTP 4xx)."""
-    status = getattr(error, "get_http_status_code", lambda: 500)()
-    return isinstance(error, TrackingError) or (400 <= status < 500 and status not in (408, 429))
-
-
-def _reason(error: BaseException | None) -> str:
-    """One short line: the system error in the chain of causes, if there is one, else the error itself."""
-    shown, cause = error, error
-    while cause is not None:
-        if isinstance(cause, OSError):
-            shown = cause
-        cause = cause.__cause__ or cause.__context__
-    return f"{type(shown).__name__}: {shown}".splitlines()[0][:200]

@@ -164,7 +164,8 @@ def test_the_calls_of_a_run(tmp_path: Path) -> None:
     deliver(store, tmp_path / "r1", 0, 1)
     opening = ["connect", "get_experiment_by_name", "create_experiment", "search_runs", "create_run"]
     ending = ["log_batch", "log_artifact", "log_artifact", "log_artifact", "set_terminated"]
-    assert store.calls == [*opening, "log_batch", "log_batch", "log_batch", *ending]
+    search = ["get_run", "search_runs"]
+    assert store.calls == [*opening, "log_batch", "log_batch", "log_batch", *ending, *search]
 
 
 def test_an_extended_run_uses_the_same_mlflow_run(tmp_path: Path) -> None:
@@ -223,3 +224,46 @@ def test_a_damaged_metrics_file_raises_an_error(tmp_path: Path) -> None:
     (run_dir / "metrics.jsonl").write_text("nonsense\n")
     with pytest.raises(CheckpointError, match="line 1"):
         sink.log(record(0))
+
+
+def test_an_abandoned_run_is_killed_and_a_resumed_run_delivers_the_rest(tmp_path: Path) -> None:
+    store, run_dir = MemoryStore(), tmp_path / "r1"
+    sink = sink_on(store)
+    sink.start(run_info(run_dir))
+    commit(run_dir, 0, 1)
+    sink.abandon(1.0)
+    assert store.runs["m0"].info.status == "KILLED"
+    assert store.points["m0"] == []
+    deliver(store, run_dir, 2)
+    assert store.points["m0"] == points(0, 1, 2)
+
+
+def test_abandon_changes_no_run_that_has_ended_and_ignores_errors(tmp_path: Path) -> None:
+    store, run_dir = MemoryStore(), tmp_path / "r1"
+    sink = sink_on(store)
+    sink.abandon(1.0)
+    sink.start(run_info(run_dir))
+    sink.log(commit(run_dir, 0))
+    store.outage = ConnectionRefusedError(111, "Connection refused")
+    sink.abandon(1.0)
+    assert store.runs["m0"].info.status == "RUNNING"
+    store.outage = None
+    sink.finish("FINISHED", {})
+    sink.abandon(1.0)
+    assert store.runs["m0"].info.status == "FINISHED"
+
+
+def test_an_empty_run_of_the_same_delivery_is_deleted(tmp_path: Path) -> None:
+    """The server creates a run although the client has given up the request, and the client creates another."""
+    store, run_dir = MemoryStore(), tmp_path / "r1"
+    sink = sink_on(store)
+    sink.start(run_info(run_dir))
+    tags = store.runs["m0"].tags
+    late = store.create_run("e", 0, tags, "late").info.run_id
+    used = store.create_run("e", 0, tags, "used by somebody").info.run_id
+    other = store.create_run("e", 0, {**tags, "sparsefleet.delivery_id": "other"}, "other").info.run_id
+    store.runs[used].data.params["seed"] = "0"
+    commit(run_dir, 0)
+    sink.finish("FINISHED", {})
+    stages = {run_id: store.runs[run_id].info.lifecycle_stage for run_id in ("m0", late, used, other)}
+    assert stages == {"m0": "active", late: "deleted", used: "active", other: "active"}

@@ -1,17 +1,23 @@
 """Loads the objects that a user names in a config: `package.module:name` or `path/to/file.py:name`."""
 
-import hashlib
 import importlib
-import importlib.util
-import re
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 from orchestrator.errors import ConfigError
+from orchestrator.plugins.importer import add_sources, forget_sources, module_name
+from orchestrator.plugins.source_files import SourceFiles, read_sources
 from orchestrator.suggest import suggest
 
-_PREFIX = "sparsefleet_plugin_"
+#: other places of the files that a config names, by their path in the config
+_PLACES: ContextVar[Mapping[str, Path]] = ContextVar("places of users' files", default={})  # noqa: B039
+#: the sources of all files that this process loaded
+_LOADED: dict[Path, SourceFiles] = {}
 
 
 def load_object(spec: str, field: str) -> object:
@@ -40,13 +46,45 @@ def load_module(source: str, spec: str, field: str) -> ModuleType:
     A process imports a file only once. Raises ConfigError when the module is missing or its import raises.
     """
     if source.endswith(".py"):
-        return _file_module(Path(source), spec, field)
+        return _file_module(source, spec, field)
     return _named_module(source, spec, field)
 
 
-def shipped_modules() -> tuple[ModuleType, ...]:
-    """Return the modules that this process loaded from files. Other processes cannot import them by name."""
-    return tuple(module for name, module in sys.modules.items() if name.startswith(_PREFIX))
+@contextmanager
+def relocated(places: Mapping[str, Path]) -> Iterator[None]:
+    """Inside the block, look for a file that a config names at another place. `places` maps its path in the config."""
+    token = _PLACES.set({**_PLACES.get(), **places})
+    try:
+        yield
+    finally:
+        _PLACES.reset(token)
+
+
+def file_place(source: str) -> Path:
+    """Return the absolute path of a file that a config names. Raises RuntimeError for an unknown home folder."""
+    return (_PLACES.get().get(source) or Path(source).expanduser()).resolve()
+
+
+def sources_of(spec: str) -> SourceFiles | None:
+    """Return the sources of the file that `spec` names: as this process loaded the file, else as the file is now.
+
+    Returns None if `spec` names no file, and for a file that cannot be read.
+    """
+    source = file_of(spec)
+    if source is None:
+        return None
+    try:
+        path = file_place(source)
+        return replace(_LOADED[path], named=source) if path in _LOADED else read_sources(source, path)
+    except (OSError, RuntimeError):
+        return None
+
+
+def file_of(spec: str) -> str | None:
+    """Return the path in `path/to/file.py` or `path/to/file.py:name`; None for any other text."""
+    source, colon, name = spec.rpartition(":")
+    source = source if colon and name else spec
+    return source if source.endswith(".py") else None
 
 
 def _named_module(source: str, spec: str, field: str) -> ModuleType:
@@ -62,26 +100,26 @@ def _named_module(source: str, spec: str, field: str) -> ModuleType:
         raise _import_error(source, spec, field, error) from error
 
 
-def _file_module(path: Path, spec: str, field: str) -> ModuleType:
-    path = path.expanduser().resolve()
-    digest = hashlib.blake2b(str(path).encode(), digest_size=8).hexdigest()
-    stem = re.sub(r"\W", "_", path.stem)
-    module_name = f"{_PREFIX}{stem}_{digest}"
-    if module_name in sys.modules:
-        return sys.modules[module_name]
+def _file_module(source: str, spec: str, field: str) -> ModuleType:
+    try:
+        path = file_place(source)
+    except RuntimeError as error:
+        raise ConfigError(field, spec, str(error), "write the full path") from error
+    name = module_name(path)
+    if name in sys.modules:
+        return sys.modules[name]
     if not path.is_file():
         raise ConfigError(field, spec, f"there is no file {path}", "correct the path")
-    module_spec = importlib.util.spec_from_file_location(module_name, path)
-    assert module_spec is not None, "a .py file always has a loader"
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    # code in the file may look up its own module during the import, as dataclasses do
-    sys.modules[module_name] = module
     try:
-        module_spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[module_name]
+        sources = add_sources(read_sources(source, path))
+    except OSError as error:
         raise _import_error(str(path), spec, field, error) from error
+    try:
+        module = importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        forget_sources(sources)
+        raise _import_error(str(path), spec, field, error) from error
+    _LOADED[path] = sources
     return module
 
 

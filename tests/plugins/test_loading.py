@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ConfigError
-from orchestrator.models.plugin import load_object, shipped_modules
+from orchestrator.plugins.importer import shipped_modules
+from orchestrator.plugins.loading import load_object
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +68,8 @@ def test_shipped_modules_are_those_loaded_from_files(tmp_path: Path) -> None:
     assert shipped_modules() == ()
     load_object(f"{_write(tmp_path / 'method.py', 'answer = 42')}:answer", "x")
     (module,) = shipped_modules()
-    assert module.__name__.startswith("sparsefleet_plugin_method_")
+    assert module.__name__.startswith("sparsefleet_plugin_")
+    assert module.__name__.endswith(".method")
     assert sys.modules[module.__name__] is module
 
 

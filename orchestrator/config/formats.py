@@ -1,0 +1,123 @@
+"""The format versions of stored configs, and how a config of an earlier format becomes one of today's format.
+
+A run stores its config and the version of its format. A release that renames or removes a key, or that changes the
+meaning of a value, adds one `FormatChange` to `CONFIG_FORMATS`. A new key needs no entry if its default means "as
+before", because a key that a stored config does not have gets its default.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, final
+
+from orchestrator.config.overrides import put_values
+from orchestrator.errors import ConfigError
+
+#: stands for a key that a config does not have
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedKey:
+    """A key that no longer exists.
+
+    - `neutral`: the value under which today's release gives the same result. A config with this value loses the key.
+    - `remedy`: what a user can do whose run has another value.
+    """
+
+    neutral: Any
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormatChange:
+    """The difference between format `version` and the format before it. All keys are dotted.
+
+    - `added`: values that mean "as before", for new keys whose default means something else.
+    - `renamed`: old key -> new key.
+    - `removed`: keys that no longer exist.
+    - `restated`: key -> function that returns today's value for the old value and the whole config. Use it for a
+      value whose meaning changed.
+    """
+
+    version: int
+    added: Mapping[str, Any] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    removed: Mapping[str, RemovedKey] = field(default_factory=dict)
+    restated: Mapping[str, Callable[[Any, Mapping[str, Any]], Any]] = field(default_factory=dict)
+
+
+@final
+class ConfigFormats:
+    """All formats of stored configs, from format 1 on; each change leads to the next format."""
+
+    def __init__(self, changes: Sequence[FormatChange]) -> None:
+        versions = [change.version for change in changes]
+        assert versions == list(range(2, len(changes) + 2)), versions
+        self.changes = tuple(changes)
+
+    @property
+    def latest(self) -> int:
+        """The format that this release stores."""
+        return 1 + len(self.changes)
+
+    def migrate(self, tree: Mapping[str, Any], version: int, *, keep_removed: bool = False) -> dict[str, Any]:
+        """Return a config tree of format `version` in the latest format.
+
+        A key of a later format stays as it is, so that a config may already have some of these keys. Raises
+        ConfigError for a removed key with a value that is not neutral; with `keep_removed`, such a key stays.
+        """
+        migrated = deepcopy(dict(tree))
+        for change in self.changes[version - 1 :]:
+            migrated = _apply(change, migrated, keep_removed)
+        return migrated
+
+
+def _apply(change: FormatChange, tree: dict[str, Any], keep_removed: bool) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, restate in change.restated.items():
+        if (old := _get(tree, key)) is not _ABSENT:
+            values[key] = restate(old, tree)
+    for key, value in change.added.items():
+        if _get(tree, key) is _ABSENT:
+            values[key] = value
+    for old_key, new_key in change.renamed.items():
+        if (value := _pop(tree, old_key)) is not _ABSENT and _get(tree, new_key) is _ABSENT:
+            values[new_key] = value
+    for key, removed in change.removed.items():
+        if (value := _pop(tree, key)) is _ABSENT or value == removed.neutral:
+            continue
+        if not keep_removed:
+            raise ConfigError(key, value, "this release has no such key", removed.remedy)
+        values[key] = value
+    return put_values(tree, values)
+
+
+def _get(tree: Mapping[str, Any], key: str) -> Any:
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = tree.get(section)
+        if not isinstance(inner, Mapping):
+            return _ABSENT
+        tree = inner
+    return tree.get(last, _ABSENT)
+
+
+def _pop(tree: dict[str, Any], key: str) -> Any:
+    """Remove a key from the tree, and return its value."""
+    if (value := _get(tree, key)) is not _ABSENT:
+        *sections, last = key.split(".")
+        for section in sections:
+            tree = tree[section]
+        del tree[last]
+    return value
+
+
+def _readjust_after_only_epoch(value: Any, config: Mapping[str, Any]) -> Any:
+    """Format 1 readjusted after the only local epoch; later formats readjust in the middle of it by default."""
+    return 1 if value is None and _get(config, "training.local_epochs") == 1 else value
+
+
+CONFIG_FORMATS = ConfigFormats(
+    (FormatChange(version=2, restated={"algorithm.adjust_after_epoch": _readjust_after_only_epoch}),)
+)

@@ -1,0 +1,1 @@
+"""Users' own files that a config names: methods, models, search spaces and fleets."""

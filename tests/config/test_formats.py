@@ -1,0 +1,76 @@
+"""The migration of stored configs from format to format."""
+
+import pytest
+
+from orchestrator.config.formats import CONFIG_FORMATS, ConfigFormats, FormatChange, RemovedKey
+from orchestrator.errors import ConfigError
+
+FORMATS = ConfigFormats(
+    [
+        FormatChange(
+            version=2,
+            added={"training.warmup": 0},
+            renamed={"training.rate": "training.lr"},
+            removed={"wire.legacy": RemovedKey(False, "start a new run")},
+            restated={"training.decay": lambda value, config: 1 - value},
+        ),
+        FormatChange(version=3, renamed={"training.lr": "optimizer.lr"}),
+    ]
+)
+
+
+def test_a_config_of_the_latest_format_stays_as_it_is() -> None:
+    tree = {"training": {"rate": 0.1, "decay": 0.25}, "wire": {"legacy": True}}
+    assert FORMATS.latest == 3
+    assert FORMATS.migrate(tree, 3) == tree
+
+
+def test_all_changes_since_the_format_of_the_config_apply_in_order() -> None:
+    tree = {"training": {"rate": 0.1, "decay": 0.25}, "wire": {"legacy": False}, "seed": 4}
+    expected = {"training": {"decay": 0.75, "warmup": 0}, "optimizer": {"lr": 0.1}, "wire": {}, "seed": 4}
+    assert FORMATS.migrate(tree, 1) == expected
+    assert tree["training"] == {"rate": 0.1, "decay": 0.25}
+
+
+def test_only_later_changes_apply_to_a_config_of_an_intermediate_format() -> None:
+    assert FORMATS.migrate({"training": {"lr": 0.1, "decay": 0.25}}, 2) == {
+        "training": {"decay": 0.25},
+        "optimizer": {"lr": 0.1},
+    }
+
+
+def test_a_key_that_already_has_its_new_name_keeps_its_value() -> None:
+    """A resumed run sets keys by their new names in a config of the old format."""
+    tree = {"training": {"rate": 0.1, "warmup": 7}, "optimizer": {"lr": 0.3}}
+    migrated = FORMATS.migrate(tree, 1)
+    assert migrated["optimizer"] == {"lr": 0.3}
+    assert migrated["training"] == {"warmup": 7}
+
+
+def test_a_removed_key_with_another_value_is_rejected_with_the_remedy() -> None:
+    tree = {"wire": {"legacy": True}}
+    with pytest.raises(ConfigError) as caught:
+        FORMATS.migrate(tree, 1)
+    assert (caught.value.field, caught.value.value, caught.value.remedy) == (
+        "wire.legacy",
+        True,
+        "start a new run",
+    )
+    assert FORMATS.migrate(tree, 1, keep_removed=True)["wire"] == {"legacy": True}
+
+
+@pytest.mark.parametrize("value", [3, None, "text", []])
+def test_a_value_in_the_place_of_a_section_is_left_to_the_validation(value: object) -> None:
+    assert FORMATS.migrate({"wire": value}, 1)["wire"] == value
+
+
+@pytest.mark.parametrize(
+    ("local_epochs", "before", "after"), [(1, None, 1), (2, None, None), (5, 3, 3), (1, 1, 1)]
+)
+def test_a_readjustment_of_format_1_stays_after_the_only_epoch(
+    local_epochs: int, before: int | None, after: int | None
+) -> None:
+    tree = {"algorithm": {"adjust_after_epoch": before}, "training": {"local_epochs": local_epochs}}
+    assert CONFIG_FORMATS.migrate(tree, 1)["algorithm"] == {"adjust_after_epoch": after}
+    assert CONFIG_FORMATS.migrate(tree, 2)["algorithm"] == {"adjust_after_epoch": before}
+    assert CONFIG_FORMATS.migrate({"seed": 3}, 1) == {"seed": 3}

@@ -1,0 +1,211 @@
+"""How a run ends: exit code, files, status in MLflow, and what `resume` does. docs/faults.md has the table."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from orchestrator.display.run_progress import Progress
+from orchestrator.runtime import session
+from orchestrator.tracking.record import read_records
+from tests.support.command import QUICK
+from tests.support.command_process import CommandProcess
+from tests.support.hanging_mlflow import hanging_mlflow
+
+QUIET = Progress(quiet=True)
+EXECUTORS = ["inprocess", pytest.param("ray", marks=pytest.mark.ray)]
+#: never ends the server step of round 1 while its folder contains the file `hang`
+HANGING = '''
+import threading
+from pathlib import Path
+
+from orchestrator.federation.algorithm import Algorithm, ServerState
+
+
+class Hanging(Algorithm[ServerState, None]):
+    """FedAvg that hangs in round 1."""
+
+    def server_update(self, state, aggregate, round_idx):
+        if round_idx == 1 and Path(__file__).with_name("hang").exists():
+            threading.Event().wait()
+        return super().server_update(state, aggregate, round_idx)
+'''
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+def arguments(storage: Path, executor: str, *overrides: str) -> list[str]:
+    """Return the arguments of `sparsefleet` for a run that a test ends."""
+    changed = [
+        "training.rounds=400",
+        "training.eval_every=1",
+        "tracking.enabled=true",
+        f"runtime.executor={executor}",
+    ]
+    return ["run", *QUICK, *changed, f"runtime.storage={storage}", *overrides]
+
+
+def run_folder(storage: Path) -> Path:
+    """Return the folder of the only run."""
+    (folder,) = [path for path in storage.iterdir() if (path / "run.json").is_file()]
+    return folder
+
+
+def mlflow_status(storage: Path) -> str:
+    """Return the status of the only run in MLflow."""
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    experiment = client.get_experiment_by_name("sparsefleet")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    return str(run.info.status)
+
+
+def assert_resumes(storage: Path, num_done: int) -> None:
+    """Resume the run for one round more than it has, and check that its records are complete."""
+    folder = run_folder(storage)
+    assert [record.round_idx for record in read_records(folder / "metrics.jsonl")] == list(range(num_done))
+    overrides = [f"training.rounds={num_done + 1}", "runtime.executor=inprocess"]
+    summary = session.resume(folder, overrides, QUIET)
+    assert (summary.interrupted, summary.num_rounds) == (False, num_done + 1)
+    assert [record.round_idx for record in read_records(folder / "metrics.jsonl")] == list(
+        range(num_done + 1)
+    )
+    assert mlflow_status(storage) == "FINISHED"
+
+
+def num_committed(folder: Path) -> int:
+    return len(list((folder / "commits").glob("round-*.json")))
+
+
+def assert_ended_in_order(process: CommandProcess, code: int, storage: Path) -> None:
+    """Check a run that finished the round in progress."""
+    output = process.rest(timeout_s=300)
+    assert process.process.returncode == code, output
+    assert "Traceback" not in output
+    assert "SIGTERM received" not in output, "Ray printed a stack trace"
+    folder = run_folder(storage)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["interrupted"] is True
+    assert 0 < summary["num_rounds"] < 400
+    assert f"resume {folder}" in output
+    assert mlflow_status(storage) == "KILLED"
+    assert json.loads((folder / "tracking.json").read_text())["num_delivered"] == summary["num_rounds"]
+    assert_resumes(storage, summary["num_rounds"])
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_signal_to_all_processes_ends_the_run_after_the_round(
+    executor: str, number: signal.Signals, code: int, storage: Path
+) -> None:
+    process = CommandProcess(arguments(storage, executor))
+    process.wait_for("round 1/")
+    process.signal_all(number)
+    assert_ended_in_order(process, code, storage)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_closed_terminal_ends_the_run_after_the_round(executor: str, storage: Path) -> None:
+    controller, terminal = os.openpty()
+    command = ["setsid", "--ctty", sys.executable, "-m", "orchestrator.cli", *arguments(storage, executor)]
+    with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal) as process:
+        os.close(terminal)
+        seen = b""
+        while b"round 2" not in seen:
+            seen += os.read(controller, 4096)
+        os.close(controller)
+        assert process.wait(300) == 129
+    summary = json.loads((run_folder(storage) / "summary.json").read_text())
+    assert summary["interrupted"] is True
+    assert mlflow_status(storage) == "KILLED"
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_the_first_process_of_a_container_ends_at_sigterm(executor: str, storage: Path) -> None:
+    """Linux gives the first process of a PID namespace no default action for SIGTERM."""
+    wrapper = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*wrapper, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not make a PID namespace")
+    process = CommandProcess(arguments(storage, executor), wrapper)
+    process.wait_for("round 1/")
+    (first,) = psutil.Process(process.process.pid).children()
+    first.send_signal(signal.SIGTERM)
+    assert_ended_in_order(process, 143, storage)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_second_interrupt_ends_the_run_at_once(executor: str, storage: Path) -> None:
+    process = CommandProcess(arguments(storage, executor))
+    process.wait_for("round 1/")
+    process.interrupt()
+    process.interrupt()
+    output = process.rest(timeout_s=300)
+    assert process.process.returncode == 130, output
+    assert "Traceback" not in output
+    folder = run_folder(storage)
+    assert not (folder / "summary.json").exists()
+    assert mlflow_status(storage) == "KILLED"
+    process.kill()
+    assert num_committed(folder) > 0
+    session.resume(folder, [f"training.rounds={num_committed(folder)}", "runtime.executor=inprocess"], QUIET)
+    assert mlflow_status(storage) == "FINISHED"
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_the_end_of_the_grace_period_keeps_the_last_checkpoint(
+    executor: str, storage: Path, tmp_path: Path
+) -> None:
+    method = tmp_path / "hanging.py"
+    method.write_text(HANGING)
+    (tmp_path / "hang").touch()
+    overrides = [f"algorithm.name={method}:Hanging", "runtime.grace_period_s=0.5"]
+    process = CommandProcess(arguments(storage, executor, *overrides))
+    process.wait_for("400 rounds")
+    while not (storage.exists() and list(storage.glob("*/commits/round-000000.json"))):
+        assert process.process.poll() is None
+    os.kill(process.process.pid, signal.SIGTERM)
+    output = process.rest(timeout_s=300)
+    assert process.process.returncode == 143, output
+    assert num_committed(run_folder(storage)) == 1
+    (tmp_path / "hang").unlink()
+    assert_resumes(storage, 1)
+
+
+def test_a_killed_run_is_running_in_mlflow_until_it_is_resumed(storage: Path) -> None:
+    process = CommandProcess(arguments(storage, "inprocess"))
+    process.wait_for("round 1/")
+    process.kill()
+    process.rest()
+    assert process.process.returncode == -signal.SIGKILL
+    assert mlflow_status(storage) == "RUNNING"
+    folder = run_folder(storage)
+    session.resume(folder, [f"training.rounds={num_committed(folder) + 1}"], QUIET)
+    assert mlflow_status(storage) == "FINISHED"
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_second_interrupt_ends_a_run_that_waits_for_mlflow(executor: str, storage: Path) -> None:
+    with hanging_mlflow() as uri:
+        process = CommandProcess(
+            arguments(storage, executor, f"tracking.uri={uri}", "tracking.flush_timeout_s=3600")
+        )
+        process.wait_for("round 1/")
+        process.interrupt()
+        process.wait_for("writing to MLflow")
+        process.interrupt()
+        output = process.rest(timeout_s=120)
+    assert process.process.returncode == 130, output
+    folder = run_folder(storage)
+    assert json.loads((folder / "summary.json").read_text())["interrupted"] is True
+    session.resume(folder, [f"training.rounds={num_committed(folder)}", "tracking.enabled=false"], QUIET)

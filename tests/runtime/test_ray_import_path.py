@@ -1,0 +1,60 @@
+"""From which of the user's folders the workers import."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.runtime.ray_import_path import ImportPathJob, imported_folders
+from tests.support.command import QUICK
+from tests.support.user_files import METHOD, MODEL, write_user_files
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("script", "entries", "folders"),
+    [
+        ("bin/sparsefleet", ["bin"], ["bin"]),  # a console script
+        ("bin/sparsefleet", [], []),  # python -P
+        ("work/train.py", ["work"], ["work"]),
+        ("", ["."], ["."]),  # a notebook
+        ("module/__main__.py", ["."], ["."]),  # python -m
+        ("work/train.py", ["work", "."], ["work", "."]),  # PYTHONPATH names the current folder
+        ("cluster/job_entry.py", [str(PROJECT), "."], []),  # a job's folder comes after the package
+        ("./train.py", ["."], ["."]),
+    ],
+)
+def test_workers_import_from_the_folders_of_the_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, entries: list[str], folders: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / script) if script else ""])
+    installed = [str(PROJECT / "installed")]
+    monkeypatch.setattr(sys, "path", [*(str(tmp_path / entry) for entry in entries), *installed])
+    assert imported_folders() == [str((tmp_path / folder).resolve()) for folder in folders]
+    assert ImportPathJob()._py_driver_sys_path == imported_folders()
+
+
+def test_ray_adds_no_folder_by_itself() -> None:
+    """`ray.init` asks this method whether the job has a folder of its own, and else adds the current folder."""
+    assert ImportPathJob()._runtime_env_has_working_dir()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("start", [["-P", "-m", "orchestrator.cli"], ["-m", "orchestrator.cli"]])
+def test_run_on_ray_in_a_folder_with_modules_of_the_same_names(tmp_path: Path, start: list[str]) -> None:
+    home = write_user_files(tmp_path / "home")
+    if "-P" not in start:
+        (home / "orchestrator.py").unlink()  # `python -m orchestrator` names this file
+    overrides = [*QUICK[1:], METHOD, MODEL, f"runtime.storage={tmp_path / 'runs'}", "runtime.pool_size=1"]
+    done = subprocess.run(
+        [sys.executable, *start, "run", *overrides],
+        cwd=home,
+        env={"PYTHONPATH": str(PROJECT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
