@@ -24,12 +24,6 @@ from orchestrator.plugins.loading import relocated
 from orchestrator.runtime.backend import Backend, InProcessBackend
 from orchestrator.runtime.run_folder import begin_run, mention_ray_log, run_info, verify_run
 from orchestrator.runtime.signals import SignalHandling, handling_signals
-from orchestrator.runtime.tracking_setup import (
-    check_storage_and_tracking,
-    destination_note,
-    parent_tags,
-    resolve_tracking,
-)
 from orchestrator.storage.event_log import num_committed, save_events
 from orchestrator.storage.folders import is_sweep, unique_name
 from orchestrator.storage.lock import locked_folder, new_locked_folder
@@ -43,6 +37,12 @@ from orchestrator.storage.sources import (
     updated_sources,
 )
 from orchestrator.storage.summary import RunSummary
+from orchestrator.storage.tracking_setup import (
+    check_storage_and_tracking,
+    destination_note,
+    parent_tags,
+    resolve_tracking,
+)
 from orchestrator.tracking.delivery import original_of_copy
 from orchestrator.tracking.record import RoundRecord, not_finite, read_records
 from orchestrator.tracking.tracker import Tracker

@@ -31,15 +31,6 @@ from orchestrator.runtime.run_folder import (
 )
 from orchestrator.runtime.session import ABANDON_S
 from orchestrator.runtime.signals import handling_signals
-from orchestrator.runtime.tracking_setup import (
-    check_storage_and_tracking,
-    destination_note,
-    experiment_name,
-    parent_tags,
-    resolve_tracking,
-    tracking_uri,
-    tracking_values,
-)
 from orchestrator.storage.folders import unique_name
 from orchestrator.storage.lock import new_locked_folder
 from orchestrator.storage.run_description import FORMAT_KEY
@@ -53,6 +44,15 @@ from orchestrator.storage.sources import (
     updated_sources,
 )
 from orchestrator.storage.summary import RunSummary
+from orchestrator.storage.tracking_setup import (
+    check_storage_and_tracking,
+    destination_note,
+    experiment_name,
+    parent_tags,
+    resolve_tracking,
+    tracking_uri,
+    tracking_values,
+)
 from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep
 from orchestrator.sweeping.report import report_sweep
 from orchestrator.sweeping.request import SweepRequest, with_tracking
