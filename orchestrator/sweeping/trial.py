@@ -173,8 +173,7 @@ class RunLabels:
 def open_store(experiment: Experiment, folder: Path, labels: RunLabels) -> RunStore:
     """Open the run of a trial: resume the run in the folder, or begin a new run when the folder has none.
 
-    The run stores the code of the sweep. Raises CheckpointError when the folder
-    contains a run of another experiment.
+    The run stores the code of the sweep. Raises CheckpointError when the folder contains a run of another experiment.
     """
     discard_incomplete_run(folder)
     if not folder.is_dir():
@@ -185,7 +184,7 @@ def open_store(experiment: Experiment, folder: Path, labels: RunLabels) -> RunSt
     about = store.about()
     current = updated_sources(folder, about, experiment.sources, len(committed_records(folder)))
     if current != about:
-        store.describe(store.config(), current)
+        store.describe_again(current)
     return store
 
 
