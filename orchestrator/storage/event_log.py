@@ -55,8 +55,8 @@ def table_as_log(folder: Path) -> bytes:
 
     try:
         rows = parquet.read_table(folder / TABLE).to_pylist()
-        return "".join(f"{_event(json.dumps(row).encode()).to_line()}\n" for row in rows).encode()
-    except (OSError, pa.ArrowException, ValueError, TypeError):
+        return "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+    except (OSError, pa.ArrowException, TypeError):
         return b""
 
 
