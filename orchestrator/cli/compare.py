@@ -55,7 +55,11 @@ def compare_command(
         ),
     ] = None,
     metric: Annotated[
-        str, typer.Option(metavar="METRIC", help="accuracy or personal_accuracy.")
+        str,
+        typer.Option(
+            metavar="METRIC",
+            help="accuracy, personal_accuracy, validation_accuracy or validation_personal_accuracy.",
+        ),
     ] = "accuracy",
     cost: Annotated[
         str, typer.Option(metavar="COST", help="Cost of the Pareto front: upload, download, flops or time.")

@@ -28,6 +28,8 @@ Examples:
   sparsefleet retime RUN --fleet five-tier
 
   sparsefleet retime RUN --fleet five-tier --redraw --out rounds.csv
+
+  sparsefleet retime RUN --fleet uniform --sparse-efficiency 1
 """
 
 CHECK_HELP = """
@@ -77,6 +79,13 @@ def retime_command(
             help="Whether each client gets a new device in every round. If not given: as in the run.",
         ),
     ] = None,
+    sparse_efficiency: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of the masked FLOPs whose time the devices save, 0 to 1. If not given: as in the run.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -93,7 +102,7 @@ def retime_command(
     from orchestrator.storage.lookup import find_run, only_storage_key
 
     folder = find_run(run, chosen_storage(storage, only_storage_key(overrides or ()), config))
-    retimed_run = retime(folder, fleet, redraw=redraw)
+    retimed_run = retime(folder, fleet, redraw=redraw, sparse_efficiency=sparse_efficiency)
     if out == STDOUT:
         print(csv_text(retimed_run), end="")
     elif out is not None:

@@ -64,7 +64,8 @@ def sweep_command(
         str,
         typer.Option(
             metavar="OBJECTIVE",
-            help="accuracy, personal_accuracy, accuracy_at_upload=BYTES, time_to_accuracy=ACCURACY or pareto.",
+            help="accuracy, personal_accuracy, accuracy_at_upload=BYTES, time_to_accuracy=ACCURACY or pareto, on "
+            "validation data. The prefix test_ ranks by test data.",
         ),
     ] = "accuracy",
     search: Annotated[
@@ -201,7 +202,8 @@ def _report(result: "SweepResult", console: Console | None) -> None:
         raise typer.Exit(130)
     if console is not None:
         console.print(result_table(result))
-        lines = ["", f"{result.sweep_id}: {result.folder}", *_report_places(result)]
+        notes = [f"Note: {note}" for note in result.notes]
+        lines = ["", *notes, f"{result.sweep_id}: {result.folder}", *_report_places(result)]
         console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
     if result.num_failed:
         print(

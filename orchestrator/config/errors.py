@@ -74,12 +74,12 @@ def closest_key(key: str, known: Mapping[str, object]) -> str | None:
     return by_last[found] if found is not None else None
 
 
-def _unknown_key(field: str, first: ErrorDetails, keys: Mapping[str, object]) -> UnknownKeyError:
+def _unknown_key(field: str, first: ErrorDetails, keys: Mapping[str, object]) -> ConfigError:
     written = str(first["loc"][-1])
     if field in keys and "." in written:
         names = written.split(".")
         remedy = f"write `{': {'.join(names)}: ...{'}' * (len(names) - 1)}`"
-        return UnknownKeyError(field, _shortened(first["input"]), "a key in a file contains no dot", remedy)
+        return ConfigError(field, _shortened(first["input"]), "a key in a file contains no dot", remedy)
     sections = {name.rsplit(".", depth)[0]: None for name in keys for depth in range(1, name.count(".") + 1)}
     meant = closest_key(field, {**sections, **keys})
     remedy = did_you_mean(meant) if meant else f"see `{command_line('list', 'keys')}`"

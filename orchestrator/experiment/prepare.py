@@ -36,7 +36,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
 
     Raises a RequestError for a config that cannot run.
     """
-    fleet = get_fleet(config.fleet.name)
+    fleet = get_fleet(config.fleet.name, config.fleet.sparse_efficiency)
     algorithm_type = load_algorithm(config.algorithm.name)
     if samples is None:
         dataset = load_dataset(config.data)

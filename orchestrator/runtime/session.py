@@ -91,7 +91,7 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
             return _execute(experiment, store, display, verbose, place)
         except (RequestError, ClusterError):
             if not read_records(folder / "metrics.jsonl"):
-                shutil.rmtree(folder)  # ended before the first round, so there is nothing to resume
+                shutil.rmtree(folder)  # the run ended before the first round, so there is nothing to resume
             raise
 
 

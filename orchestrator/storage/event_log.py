@@ -98,8 +98,13 @@ def _events(path: Path) -> Iterator[ClientEvent]:
 
 def _event(line: bytes) -> ClientEvent:
     content = json.loads(line)
-    if isinstance(content, dict) and "train_loss" in content and content["train_loss"] is None:
-        content["train_loss"] = math.nan
+    if isinstance(content, dict):
+        if "train_loss" in content and content["train_loss"] is None:
+            content["train_loss"] = math.nan
+        # earlier versions gave every device a sparse efficiency of 1
+        for name, same in (("unmasked_flops", "train_flops"), ("compute_ideal_s", "compute_s")):
+            if name not in content and same in content:
+                content[name] = content[same]
     event = ClientEvent(**content)
     for name, kind in _KINDS.items():
         if type(getattr(event, name)) not in _ACCEPTED[kind]:

@@ -30,7 +30,10 @@ class SweepRequest(Section):
     )
     search: Search = Field("grid", description="how the search chooses values")
     scheduler: Scheduler = Field("fifo", description="which trials are stopped early or changed")
-    objective: str = Field("accuracy", description="what the sweep optimises")
+    objective: str = Field(
+        "accuracy",
+        description="what the sweep optimises, on validation data unless its name starts with test_",
+    )
     num_samples: Positive | None = Field(
         None, description="samples from the space's domains (for each grid point); None: 10"
     )

@@ -107,6 +107,22 @@ def test_job_without_an_address_joins_its_cluster(
         assert fake.addresses == [address]
 
 
+class TestDashboardNote:
+    """`dashboard_note`."""
+
+    @pytest.mark.parametrize("runtime", [RuntimeConfig(), RuntimeConfig(dashboard=True, address="auto")])
+    def test_no_line_without_a_dashboard_of_a_local_ray(self, runtime: RuntimeConfig) -> None:
+        assert dashboard_note(runtime) is None
+
+    @pytest.mark.ray
+    def test_line_has_the_address_and_the_command_for_the_token(self) -> None:
+        """In another process, because this process may be connected to a Ray without a dashboard."""
+        done = subprocess.run(
+            [sys.executable, "-c", WITH_DASHBOARD], capture_output=True, text=True, timeout=300
+        )
+        assert re.search(r"http://127\.0\.0\.1:\d+ .*`ray get-auth-token`", done.stdout), done.stderr
+
+
 @pytest.mark.parametrize(
     "error", [Exception("The current node timed out during startup."), RuntimeError("GCS died"), DIED]
 )
@@ -140,19 +156,3 @@ def test_temporary_folder_that_ray_cannot_use_is_named_with_its_variable(
     with pytest.raises(ConfigError) as caught, ray_session(RuntimeConfig()):
         pass
     assert (caught.value.field, caught.value.value) == (variable, str(folder))
-
-
-class TestDashboardNote:
-    """`dashboard_note`."""
-
-    @pytest.mark.parametrize("runtime", [RuntimeConfig(), RuntimeConfig(dashboard=True, address="auto")])
-    def test_no_line_without_a_dashboard_of_a_local_ray(self, runtime: RuntimeConfig) -> None:
-        assert dashboard_note(runtime) is None
-
-    @pytest.mark.ray
-    def test_line_has_the_address_and_the_command_for_the_token(self) -> None:
-        """In another process, because this process may be connected to a Ray without a dashboard."""
-        done = subprocess.run(
-            [sys.executable, "-c", WITH_DASHBOARD], capture_output=True, text=True, timeout=300
-        )
-        assert re.search(r"http://127\.0\.0\.1:\d+ .*`ray get-auth-token`", done.stdout), done.stderr

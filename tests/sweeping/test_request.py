@@ -58,7 +58,7 @@ def test_request_round_trips_through_json() -> None:
     ],
 )
 def test_options_that_fit_together_are_accepted(options: dict[str, Any]) -> None:
-    assert _check(**options).text == options.get("objective", "accuracy")
+    assert _check(**options) == Objective.parse(options.get("objective", "accuracy"))
 
 
 @pytest.mark.parametrize(

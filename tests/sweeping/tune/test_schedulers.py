@@ -49,9 +49,10 @@ def test_fifo_stops_no_trial() -> None:
 @pytest.mark.parametrize(
     ("objective", "metric"),
     [
-        ("accuracy", "accuracy"),
-        ("accuracy_at_upload=5MB", "accuracy_at_upload"),
-        ("personal_accuracy", "personal_accuracy"),
+        ("accuracy", "validation_accuracy"),
+        ("accuracy_at_upload=5MB", "validation_accuracy_at_upload"),
+        ("personal_accuracy", "validation_personal_accuracy"),
+        ("test_accuracy", "test_accuracy"),
     ],
 )
 @pytest.mark.parametrize("name", ["asha", "median", "pbt"])
