@@ -15,7 +15,7 @@ from orchestrator.cluster.address import listens
 from orchestrator.cluster.jobs import Job, JobRequest
 from orchestrator.commands import command_line
 from orchestrator.errors import AddressError, ClusterError, RequestError
-from orchestrator.execution.ray_address import ANSWER_S, check_answers
+from orchestrator.runtime.ray_address import ANSWER_S, check_answers
 
 _API_VARIABLE = "RAY_API_SERVER_ADDRESS"
 _CONNECT_REMEDY = (

@@ -10,8 +10,8 @@ import ray
 
 from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.errors import AddressError, ClusterError, ConfigError, one_line
-from orchestrator.execution.ray_address import check_answers
 from orchestrator.runtime.child_processes import killing_terminated_children, protected_children
+from orchestrator.runtime.ray_address import check_answers
 from orchestrator.runtime.ray_import_path import ImportPathJob
 
 #: Ray namespace of all actors; an actor's name starts with the name of its run or sweep

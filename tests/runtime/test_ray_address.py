@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from orchestrator.errors import AddressError
-from orchestrator.execution.ray_address import check_answers
+from orchestrator.runtime.ray_address import check_answers
 from tests.support.grpc_head import grpc_head
 
 
