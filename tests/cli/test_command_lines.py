@@ -62,7 +62,6 @@ REJECTED = {
     "retime runs/r-1 --fleet missing": "--fleet=missing",
     "ui --storage folder": "--storage=folder",
     "list fleets folder": "fleet.name=folder",
-    "list fleets bad.yaml": "fleet.name=bad.yaml",
     "submit --working-dir file run runtime.storage=/x": "--working-dir=file",
     # numbers
     f"run {Q} training.rounds=0": "training.rounds=0",

@@ -47,7 +47,7 @@ def test_summary_that_cannot_be_written_is_no_error_of_the_request(tmp_path: Pat
     [
         (["tracking.enabled=false"], None),
         (["runtime.storage=/my runs"], "sparsefleet ui --storage '/my runs'"),
-        (["tracking.uri=sqlite:////a/m.db"], "mlflow ui --backend-store-uri sqlite:////a/m.db"),
+        (["tracking.uri=sqlite:////a/m.db"], "mlflow ui --backend-store-uri sqlite+pysqlite:////a/m.db"),
         (["tracking.uri=https://ann:secret@host:5000"], "https://host:5000"),
     ],
 )
@@ -55,4 +55,6 @@ def test_hint_opens_the_store_of_the_config(
     overrides: list[str], hint: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["pytest"])
-    assert mlflow_ui_hint(load_config(None, overrides)) == hint
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    config = load_config(None, overrides)
+    assert mlflow_ui_hint(config.tracking, config.runtime.storage) == hint

@@ -11,7 +11,7 @@ from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.errors import RequestError
 from orchestrator.execution.placement import Capacity
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.runtime.restart_counter import RestartCounter
+from orchestrator.rounds.restart_counter import RestartCounter
 from orchestrator.runtime.run_folder import run_info
 from orchestrator.storage.event_log import num_committed
 from orchestrator.storage.folders import is_run

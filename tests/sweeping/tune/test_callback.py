@@ -13,7 +13,7 @@ import pytest
 from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.errors import CheckpointError, ConfigError, TrackingError
 from orchestrator.execution.placement import Capacity
-from orchestrator.runtime.restart_counter import MAX_LOSSES
+from orchestrator.rounds.restart_counter import MAX_LOSSES
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.tune.callback import SweepCallback, SweepStopper, sweep_metrics
