@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.config.formats import CONFIG_FORMATS
 from orchestrator.config.overrides import parse_overrides, put_values
 from orchestrator.errors import CheckpointError, ConfigError, RequestError
+from orchestrator.storage.run_description import FORMAT_KEY
 from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep
 from orchestrator.sweeping.request import SweepRequest
 from orchestrator.sweeping.store import SweepStore
