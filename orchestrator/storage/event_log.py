@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from orchestrator.atomic_write import write_durably
+from orchestrator.commands import resume_line
 from orchestrator.errors import CheckpointError, SparsefleetError
 from orchestrator.federation.client_event import ClientEvent
 
@@ -76,7 +77,7 @@ def save_events(folder: Path) -> None:
         problem = " ".join(f"{type(cause).__name__}: {cause}".split())
         raise SparsefleetError(
             f"{path} could not be written ({problem}); {LOG} still contains all events: remove the cause, then "
-            f"`sparsefleet resume {folder}`"
+            f"`{resume_line(folder)}`"
         ) from error
 
 

@@ -15,7 +15,13 @@ from orchestrator.plugins.loading import relocated
 from orchestrator.storage.run_description import FORMAT_KEY
 from orchestrator.storage.sources import stored_places
 from orchestrator.sweeping.objective import Objective, with_data
-from orchestrator.sweeping.request import ADAPTIVE, SweepRequest, as_option_error, check_request
+from orchestrator.sweeping.request import (
+    ADAPTIVE,
+    SweepRequest,
+    as_option_error,
+    check_request,
+    check_round_options,
+)
 from orchestrator.sweeping.space import (
     Space,
     is_at_or_below,
@@ -97,6 +103,8 @@ def plan_sweep(request: SweepRequest) -> SweepPlan:
     example_request = request.model_copy(update={"search": "random", "num_samples": 1})
     example = next(generate_values(trial_dimensions, example_request, stream(seed, "sweep", "probe")))
     config = ExperimentConfig.parse(put_values(base, example))
+    if "training.rounds" not in trial_keys:
+        check_round_options(request, config.training.rounds)
     if not any(is_at_or_below("data.validation_fraction", key) for key in trial_keys):
         objective.require_data(config.data)
     return SweepPlan(

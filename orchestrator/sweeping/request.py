@@ -117,6 +117,14 @@ def _check_schedulers(request: SweepRequest, space: Space, dimensions: Mapping[s
         _check_population(request, space, dimensions)
 
 
+def check_round_options(request: SweepRequest, rounds: int) -> None:
+    """Raise RequestError for a number of rounds that no trial reaches; the trials have `rounds` rounds."""
+    for name in ("grace_rounds", "perturb_rounds"):
+        if (getattr(request, name) or 0) > rounds:
+            problem = f"the trials end after {rounds} rounds (training.rounds)"
+            _reject(request, name, problem, f"use {rounds} or fewer, or raise training.rounds")
+
+
 def _check_population(request: SweepRequest, space: Space, dimensions: Mapping[str, Any]) -> None:
     if not space.mutations:
         problem = f"space {space.name} has no MUTATIONS, so pbt may not change any key"

@@ -1,5 +1,6 @@
 """What a resumed sweep finds in its folder: final endings, remaining trials and undelivered runs."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import Objective
-from orchestrator.sweeping.resumption import final_endings, remaining_trials, undelivered_runs
+from orchestrator.sweeping.resumption import final_endings, remaining_trials, restore_trials, undelivered_runs
 from orchestrator.sweeping.store import VALUES_NOTE, Ending, EndStatus, SweepStore
 from orchestrator.sweeping.trial import RunLabels, open_store
 from orchestrator.tracking.delivery import Delivery
@@ -37,6 +38,27 @@ def store(tmp_path: Path) -> SweepStore:
     found = new_store(tmp_path)
     found.add_trials(TRIALS)
     return found
+
+
+class TestRestoreTrials:
+    """`restore_trials`, after someone emptied or truncated `trials.jsonl`."""
+
+    @pytest.mark.parametrize("num_bytes", [0, 10, 60])
+    def test_planned_trials_are_recorded_again(self, store: SweepStore, num_bytes: int) -> None:
+        """Each line has more than 40 bytes, so that no cut leaves the second trial."""
+        os.truncate(store.folder / "trials.jsonl", num_bytes)
+        lost = restore_trials(store, TRIALS)
+        assert [trial.number for trial in lost] in ([0, 1], [1])
+        assert store.trials() == TRIALS
+        assert b"\0" not in (store.folder / "trials.jsonl").read_bytes()
+        assert restore_trials(store, TRIALS) == []
+
+    def test_trials_of_an_adaptive_search_come_from_their_runs(self, store: SweepStore) -> None:
+        run = RunStore(store.folder / "sw-1-001")
+        run.describe({}, {VALUES_NOTE: dict(TRIALS[1].values)})
+        (store.folder / "trials.jsonl").write_bytes(b"")
+        assert restore_trials(store, []) == [TRIALS[1]]
+        assert store.trials() == [TRIALS[1]]
 
 
 def _final_endings(store: SweepStore) -> dict[int, Ending]:

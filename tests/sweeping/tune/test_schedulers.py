@@ -64,7 +64,7 @@ def test_schedulers_compare_the_objective_at_equal_rounds(name: str, objective: 
 
 
 @pytest.mark.parametrize(
-    ("rounds", "option", "grace"), [(12, None, 3), (7, None, 1), (3, None, 1), (12, 5, 5)]
+    ("rounds", "option", "grace"), [(12, None, 3), (7, None, 1), (3, None, 1), (12, 5, 5), (3, 5, 3)]
 )
 def test_asha_has_a_default_grace_of_a_quarter_of_the_rounds(
     rounds: int, option: int | None, grace: int
