@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.config.formats import CONFIG_FORMATS
 from orchestrator.config.overrides import parse_overrides, put_values
 from orchestrator.errors import CheckpointError, ConfigError, RequestError
+from orchestrator.storage.run_description import FORMAT_KEY
 from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep
 from orchestrator.sweeping.request import SweepRequest
 from orchestrator.sweeping.store import SweepStore
@@ -174,7 +176,13 @@ def test_only_pbt_has_mutable_keys() -> None:
 
 def test_resumed_sweep_has_the_same_plan(tmp_path: Path) -> None:
     plan, store = _plan(space="feddst", num_samples=3, seeds=2), new_store(tmp_path)
-    store.describe({"request": plan.request.model_dump(mode="json"), "base": dict(plan.base)})
+    store.describe(
+        {
+            FORMAT_KEY: CONFIG_FORMATS.latest,
+            "request": plan.request.model_dump(mode="json"),
+            "base": dict(plan.base),
+        }
+    )
     again = plan_resumed_sweep(store)
     assert (again.request, again.trials()) == (plan.request, plan.trials())
     assert again.base == put_values(plan.base, {"runtime.storage": str(store.folder.parent)})
@@ -203,7 +211,12 @@ def _stored(tmp_path: Path, space: Path) -> SweepStore:
     plan = plan_sweep(request)
     dimensions = {key: str(value) for key, value in plan.dimensions.items()}
     store.describe(
-        {"request": plan.request.model_dump(mode="json"), "base": dict(plan.base), "dimensions": dimensions}
+        {
+            FORMAT_KEY: CONFIG_FORMATS.latest,
+            "request": plan.request.model_dump(mode="json"),
+            "base": dict(plan.base),
+            "dimensions": dimensions,
+        }
     )
     return store
 
@@ -235,6 +248,7 @@ def test_resumed_sweep_of_an_earlier_version_keeps_its_test_data(
     store = _stored(tmp_path, space)
     about = store.about()
     assert about["request"]["objective"] == "validation_accuracy"
+    assert about.pop(FORMAT_KEY) == CONFIG_FORMATS.latest
     store.describe({**about, "request": {**about["request"], "objective": stored}})
     again = plan_resumed_sweep(store)
     assert (again.objective.text, again.request.objective) == (text, text)
