@@ -19,7 +19,9 @@ Deviations:
   the loss at gates that scale the outputs of units, with the straight-through estimator of the hard choice: dL/dq_j =
   sg'(u_j) (dL/dg_j + lambda d/dsg(u_j) mean_j (sg(u_j) - sg(pi n_j))^2).
 - This gradient uses `importance_batches` mini-batches of the dense model, so that dropped units can return. Its FLOPs
-  are counted. Between two choices the client trains a smaller dense model, residual couplings included.
+  are counted. As in the public code, every client has the dense model for this gradient, whatever its capability. A
+  device with too little memory for the dense model fails.
+- Between two choices the client trains a smaller dense model, residual couplings included.
 - Units are parts that can be cut exactly: hidden units of an LSTM, not gate rows.
 - The personal model is the client's latest model of the best validation accuracy over all its epochs, because a
   submodel of few units can fail in a round. `keep=last` takes the last model. Before its first participation a client

@@ -177,7 +177,7 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
         mask = self._mask(rows).to(run.values.device)
         dropped = run.values * ~mask
         run.values.mul_(mask)
-        run.flops.set_mask(run.layout, mask)
+        run.flops.set_mask(run.layout, mask, cuts_units=True)
         run.backward(batch)
         run.grad.mul_(mask[: run.grad.numel()])
         self._step_importance(run, rows)

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from orchestrator.commands import resume_line
 from orchestrator.errors import CheckpointError
 from orchestrator.storage.folders import RUN_FILE
 
@@ -86,4 +87,4 @@ def _remedy(path: Path) -> str:
     run = next((folder for folder in path.parents if os.path.isfile(folder / RUN_FILE)), None)
     if run is None:
         return f"{action}, then run the command again"
-    return f"all earlier rounds are safe: {action}, then `sparsefleet resume {run}`"
+    return f"all earlier rounds are safe: {action}, then `{resume_line(run)}`"

@@ -7,6 +7,7 @@ SparsefleetError                     1
 │   ├── DataError                    2   a missing, unreadable or unsuitable data set
 │   ├── PartitionError               2   an impossible partition of the samples
 │   ├── ModelError                   2   a model that cannot be built, measured or loaded
+│   ├── AddressError                 1   an address at which no cluster answers
 │   └── ResourceError                2   more resources than the machine or cluster has
 ├── WireError                        1   a buffer that is not a valid message
 ├── CheckpointError                  1   a missing, damaged or foreign checkpoint, or a failed write
@@ -59,6 +60,12 @@ class PartitionError(RequestError):
 
 class ModelError(RequestError):
     """A model cannot be built, measured or loaded."""
+
+
+class AddressError(RequestError):
+    """No cluster answers at an address that the user gave."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class ResourceError(RequestError):

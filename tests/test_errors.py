@@ -13,6 +13,7 @@ CODES = {
     "DataError": 2,
     "PartitionError": 2,
     "ModelError": 2,
+    "AddressError": 1,
     "ResourceError": 2,
     "WireError": 1,
     "CheckpointError": 1,

@@ -22,6 +22,7 @@ PACKAGES = ("orchestrator", "algorithms", "search_spaces")
 
 CORE = (
     "orchestrator.errors",
+    "orchestrator.commands",
     "orchestrator.suggest",
     "orchestrator.formatting",
     "orchestrator.atomic_write",
@@ -50,6 +51,7 @@ LADDER = (
 #: package -> packages of the project that it may import, also inside functions
 MAY_IMPORT = {
     "orchestrator.errors": (),
+    "orchestrator.commands": (),
     "orchestrator.suggest": (),
     "orchestrator.formatting": (),
     "orchestrator.config": CORE,

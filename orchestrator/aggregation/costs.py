@@ -12,6 +12,8 @@ TOTALLED = (
     "compute/train_flops",
     "compute/train_flops_dense",
     "time/emulated_s",
+    "time/compute_s",
+    "time/compute_ideal_s",
     "time/wall_s",
     "fleet/failures",
 )
@@ -32,6 +34,8 @@ def round_costs(
         "compute/train_flops": sum(e.train_flops for e in events),
         "compute/train_flops_dense": sum(e.train_flops_dense for e in events),
         "time/emulated_s": emulated_s,
+        "time/compute_s": sum(e.compute_s for e in events),
+        "time/compute_ideal_s": sum(e.compute_ideal_s for e in events),
         "time/wall_s": wall_s,
         "train/loss": sum(e.train_loss * e.num_examples for e in trained) / max(1, examples),
         "fleet/participants": len(used),

@@ -46,7 +46,7 @@ class ComparisonRow:
 class Comparison:
     """A comparison of configurations.
 
-    - `rows`: ordered by the mean of `metric`, best first; rows without a mean come last.
+    - `rows`: ordered by the mean of the metric `order`, best first; rows without a mean come last.
     - `baseline`: label of the baseline, or None.
     - `upload_caps`: bytes, ascending.
     - `targets`: values of `metric` as fractions, ascending.
@@ -54,6 +54,7 @@ class Comparison:
     """
 
     metric: Metric
+    order: Metric
     cost: Cost
     baseline: str | None
     upload_caps: tuple[float, ...]

@@ -57,9 +57,11 @@ def compare(
         )
         for idx, configuration in enumerate(configurations)
     ]
-    rows.sort(key=lambda row: _rank(row, options.metric))
+    order = options.order or options.metric
+    rows.sort(key=lambda row: _rank(row, order))
     return Comparison(
         metric=options.metric,
+        order=order,
         cost=options.cost,
         baseline=None if baseline is None else baseline.label,
         upload_caps=caps,

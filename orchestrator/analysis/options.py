@@ -7,11 +7,16 @@ from typing import Literal, get_args
 
 from orchestrator.errors import RequestError
 
-Metric = Literal["accuracy", "personal_accuracy"]
+Metric = Literal["accuracy", "personal_accuracy", "validation_accuracy", "validation_personal_accuracy"]
 Cost = Literal["upload", "download", "flops", "time"]
 
 #: logged name of each metric and cost
-METRICS: dict[Metric, str] = {"accuracy": "eval/accuracy", "personal_accuracy": "personal/accuracy_mean"}
+METRICS: dict[Metric, str] = {
+    "accuracy": "eval/accuracy",
+    "personal_accuracy": "personal/accuracy_mean",
+    "validation_accuracy": "validation/accuracy",
+    "validation_personal_accuracy": "validation/personal_accuracy_mean",
+}
 COSTS: dict[Cost, str] = {
     "upload": "comm/upload_bytes_total",
     "download": "comm/download_bytes_total",
@@ -26,7 +31,12 @@ COST_COLUMNS: dict[Cost, str] = {
     "time": "emulated_s",
 }
 #: display name of each metric and cost
-METRIC_TITLES: dict[Metric, str] = {"accuracy": "accuracy", "personal_accuracy": "personal accuracy"}
+METRIC_TITLES: dict[Metric, str] = {
+    "accuracy": "accuracy",
+    "personal_accuracy": "personal accuracy",
+    "validation_accuracy": "validation accuracy",
+    "validation_personal_accuracy": "personal validation accuracy",
+}
 COST_TITLES: dict[Cost, str] = {
     "upload": "uploaded bytes",
     "download": "downloaded bytes",
@@ -40,6 +50,7 @@ class CompareOptions:
     """Options of a comparison. Raises RequestError for invalid values.
 
     - `metric`: metric of the comparison; higher is better.
+    - `order`: metric that orders the rows, best first; None: `metric`.
     - `cost`: cost axis of the Pareto front; lower is better.
     - `baseline`: label, method, run id or KEY=VALUE of the baseline; None computes no paired differences.
     - `upload_caps`: bytes; empty chooses caps from the runs (`default_caps`).
@@ -47,6 +58,7 @@ class CompareOptions:
     """
 
     metric: Metric = "accuracy"
+    order: Metric | None = None
     cost: Cost = "upload"
     baseline: str | None = None
     upload_caps: Sequence[float] = ()

@@ -25,10 +25,26 @@ _INTRODUCTION = """# Algorithms
 - **personal**: whether each client ends with a model of its own, which `personal/accuracy_*` evaluates. For other
   structured methods, `personal/accuracy_*` evaluates the submodel of the client's device; for all other methods, the
   global model.
-- **average**: how the server averages the updates (see `orchestrator/federation/aggregate.py`): `wmean` is the
-  sample-weighted mean, `covmean` the coverage-weighted mean, `dmean` the mean of differences, and `ipart` the
-  intersection average.
+- **average**: how the server averages the updates; see [the four averages](#the-four-averages).
 - **additional payload**: what clients and server send in addition to the values of the model.
+"""
+
+_AVERAGES = """## The four averages
+
+A client trains the coordinates (entries of the model) inside its mask or submodel. The averages differ in the
+coordinates that not all clients of a round trained. `orchestrator/federation/aggregate.py` gives the formulas.
+
+| average | a coordinate that some clients trained | a coordinate that no client trained |
+| --- | --- | --- |
+| `wmean`, sample-weighted mean | the mean over all clients, where the others count as 0 | the server's value |
+| `covmean`, coverage-weighted mean | the mean over the clients that trained it | the server's value |
+| `dmean`, mean of differences | the server's value plus the mean change; the others count as no change | \
+the server's value |
+| `ipart`, intersection average | the server's value | the server's value |
+
+The usual formula of `wmean` divides by the weight of all clients. It gives 0 to a coordinate that no client trained.
+Sparsefleet keeps the server's value here, because a later mask may contain a coordinate that no mask of this round
+contains. Afterwards a method may still change the coordinate: for example, FedDST prunes weights to the target density.
 """
 
 _COLUMNS = (
@@ -49,6 +65,7 @@ def algorithms_page() -> str:
     methods = {name: load_algorithm(name) for name in ALGORITHMS}
     lines = [_INTRODUCTION, _row(_COLUMNS), _row(["---"] * len(_COLUMNS))]
     lines += [_row(_cells(name, method)) for name, method in methods.items()]
+    lines += ["", _AVERAGES.rstrip()]
     for name, method in methods.items():
         lines += ["", *_section(name, method)]
     return "\n".join(lines) + "\n"

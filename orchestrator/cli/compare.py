@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 from rich.console import Console
 
-from orchestrator.cli.options import StorageFile, StorageOption, chosen_storage, require_choice
+from orchestrator.cli.options import STDOUT, StorageFile, StorageOption, chosen_storage, require_choice
 from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
@@ -55,7 +55,11 @@ def compare_command(
         ),
     ] = None,
     metric: Annotated[
-        str, typer.Option(metavar="METRIC", help="accuracy or personal_accuracy.")
+        str,
+        typer.Option(
+            metavar="METRIC",
+            help="accuracy, personal_accuracy, validation_accuracy or validation_personal_accuracy.",
+        ),
     ] = "accuracy",
     cost: Annotated[
         str, typer.Option(metavar="COST", help="Cost of the Pareto front: upload, download, flops or time.")
@@ -108,6 +112,9 @@ def compare_command(
         targets=tuple(to_accuracy or ()),
     )
     if out is not None:
+        if out == STDOUT:
+            problem = "a report is a folder, which standard output cannot contain"
+            raise RequestError("--out", out, problem, "name a folder, or use --format json")
         if out.exists() and not out.is_dir():
             raise RequestError("--out", out, "this is a file", "name a folder")
         write_report(comparison, out)

@@ -6,6 +6,7 @@ from typing import Any
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.runtime.session import Display
+from orchestrator.runtime.tracking_setup import check_storage_and_tracking
 from orchestrator.storage.summary import RunSummary
 
 #: config of both runs: the bundled digits, partitioned unevenly over twenty clients
@@ -31,6 +32,7 @@ def run_demo(storage: Path, display: Display, *, verbose: bool = False) -> list[
     configs = [
         ExperimentConfig.parse({**DEMO, **method, "runtime": {"storage": str(storage)}}) for method in methods
     ]
+    check_storage_and_tracking(configs[0])
     with ray_session(configs[0].runtime, verbose=verbose):
         results: list[RunSummary] = []
         for config in configs:

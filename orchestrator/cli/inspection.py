@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.cli.options import (
-    ConfigFile,
+    ConfigSources,
     Overrides,
     Storage,
     StorageFile,
@@ -17,7 +17,7 @@ from orchestrator.cli.options import (
 )
 
 LIST_HELP = """
-List the algorithms, models, data sets, fleets or search spaces, or all config keys with their defaults.
+List the algorithms, models, data sets, fleets, search spaces or presets, or all config keys with their defaults.
 
 For fleets, the command also shows the resources that 100 clients would reserve on this machine, or on the Ray \
 cluster at --address.
@@ -27,6 +27,8 @@ Examples:
   sparsefleet list algorithms
 
   sparsefleet list keys
+
+  sparsefleet list presets
 
   sparsefleet list fleets five-tier --address auto
 """
@@ -71,7 +73,8 @@ Examples:
 
 def list_command(
     what: Annotated[
-        str, typer.Argument(metavar="WHAT", help="algorithms, models, datasets, fleets, spaces or keys.")
+        str,
+        typer.Argument(metavar="WHAT", help="algorithms, models, datasets, fleets, spaces, presets or keys."),
     ],
     fleet: Annotated[
         str | None, typer.Argument(metavar="FLEET", help="List only this fleet: a name or a fleet file.")
@@ -87,7 +90,7 @@ def list_command(
     Console().print(listing(what, fleet, address))
 
 
-def partition_command(overrides: Overrides = None, config: ConfigFile = None) -> None:
+def partition_command(overrides: Overrides = None, config: ConfigSources = None) -> None:
     """Implement `sparsefleet partition`; PARTITION_HELP is its help text."""
     from orchestrator.cli.views.partition_table import partition_table
     from orchestrator.experiment.loading import load_config

@@ -40,8 +40,9 @@ from orchestrator.cli.run import (
     resume_command,
     run_command,
 )
+from orchestrator.cli.streams import replace_unknown_characters
 from orchestrator.cli.sweep import SWEEP_HELP, sweep_command
-from orchestrator.errors import SparsefleetError, hide_passwords
+from orchestrator.errors import SparsefleetError, hide_passwords, one_line
 from orchestrator.runtime.signals import exit_process, handling_signals
 from orchestrator.version import installed_version
 
@@ -95,6 +96,7 @@ app.command("doctor", help=DOCTOR_HELP)(doctor_command)
 
 def main() -> None:
     """Run the command in `sys.argv` and exit with its exit code."""
+    replace_unknown_characters()
     with handling_signals():
         exit_process(run_command_line(sys.argv[1:]))
 
@@ -112,9 +114,24 @@ def run_command_line(arguments: Sequence[str]) -> int:
             return signals.exit_code if code == 130 else code
         except SparsefleetError as error:
             return _print_error(error, error.exit_code, verbose)
+        except (OSError, MemoryError) as error:
+            return _print_error(_system_error(error), 1, verbose)
         except Exception as error:
             return _print_error(error, 1, verbose)
     return 0
+
+
+def _system_error(error: OSError | MemoryError) -> SparsefleetError:
+    """Return the error of one line for a file, folder, connection or memory that the system does not give."""
+    if isinstance(error, MemoryError):
+        problem = one_line(error) or "the memory is full"
+        translated = SparsefleetError(f"{problem}; use less data, fewer clients or a smaller model")
+    else:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        remedy = "check the path, its permissions and the space on its disk"
+        translated = SparsefleetError(f"{where}{error.strerror or one_line(error)}; {remedy}")
+    translated.__cause__ = error
+    return translated
 
 
 def _print_error(error: Exception, code: int, verbose: bool) -> int:

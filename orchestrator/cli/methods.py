@@ -4,15 +4,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from orchestrator.cli.options import (
+    STDOUT,
+    ConfigSources,
     Overrides,
     RunName,
     StorageFile,
     StorageKey,
     StorageOption,
     chosen_storage,
+    result_console,
 )
 
 RETIME_HELP = """
@@ -26,12 +28,15 @@ Examples:
   sparsefleet retime RUN --fleet five-tier
 
   sparsefleet retime RUN --fleet five-tier --redraw --out rounds.csv
+
+  sparsefleet retime RUN --fleet uniform --sparse-efficiency 1
 """
 
 CHECK_HELP = """
 Check a method against the contract, in a few rounds on the bundled digits.
 
-The command prints one line for each check, and exits with 1 when a check fails. docs/write-a-method.md explains the \
+The command prints one line for each check, and exits with 1 when a check fails. From a config file or preset it takes \
+the sections algorithm and sparsity. docs/write-a-method.md explains the \
 contract.
 
 Examples:
@@ -39,6 +44,8 @@ Examples:
   sparsefleet check path/to/file.py:Class
 
   sparsefleet check feddst sparsity.level=0.9
+
+  sparsefleet check feddst -c preset:feddst-cifar10-code algorithm.adjust_after_epoch=1
 """
 
 
@@ -50,12 +57,15 @@ def check_command(
         ),
     ],
     overrides: Overrides = None,
+    config: ConfigSources = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
 ) -> None:
     """Implement `sparsefleet check`; CHECK_HELP is its help text."""
+    from orchestrator.config.overrides import method_options
     from orchestrator.contract.report import report
 
-    if not report(method, overrides or [], verbose=verbose):
+    options = [*method_options(config or ()), *(overrides or [])]
+    if not report(method, options, verbose=verbose):
         raise typer.Exit(1)
 
 
@@ -69,20 +79,32 @@ def retime_command(
             help="Whether each client gets a new device in every round. If not given: as in the run.",
         ),
     ] = None,
+    sparse_efficiency: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of the masked FLOPs whose time the devices save, 0 to 1. If not given: as in the run.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.csv", help="Write the times of all rounds on both fleets to this file."),
+        typer.Option(
+            metavar="FILE.csv",
+            help="Write the times of all rounds on both fleets to this file; - is standard output.",
+        ),
     ] = None,
     overrides: StorageKey = None,
     config: StorageFile = None,
     storage: StorageOption = None,
 ) -> None:
     """Implement `sparsefleet retime`; RETIME_HELP is its help text."""
-    from orchestrator.retiming import print_report, retime, write_csv
+    from orchestrator.retiming import csv_text, print_report, retime, write_csv
     from orchestrator.storage.lookup import find_run, only_storage_key
 
     folder = find_run(run, chosen_storage(storage, only_storage_key(overrides or ()), config))
-    retimed_run = retime(folder, fleet, redraw=redraw)
-    if out is not None:
+    retimed_run = retime(folder, fleet, redraw=redraw, sparse_efficiency=sparse_efficiency)
+    if out == STDOUT:
+        print(csv_text(retimed_run), end="")
+    elif out is not None:
         write_csv(retimed_run, out)
-    print_report(Console(), retimed_run)
+    print_report(result_console(out), retimed_run)

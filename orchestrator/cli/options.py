@@ -1,12 +1,14 @@
 """Options that several commands share, and helpers that print where results are."""
 
 import shlex
-import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
+from orchestrator.commands import command_line
 from orchestrator.errors import RequestError, SparsefleetError
 
 if TYPE_CHECKING:
@@ -18,12 +20,24 @@ Overrides = Annotated[
         metavar="[KEY=VALUE]...", help="Config keys and their values, such as training.rounds=50."
     ),
 ]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Read the config from this YAML file.")
+ConfigSources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="Read the config from this YAML file, or from preset:NAME (see `list presets`). Can be repeated: later "
+        "files take precedence.",
+    ),
 ]
 SummaryFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write the result to this file as one JSON object.")
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write the result to this file as one JSON object; - is standard output."
+    ),
 ]
+#: value of an option for a file that means standard output
+STDOUT = Path("-")
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and Ray's log.")]
 Storage = Annotated[
@@ -41,8 +55,10 @@ StorageKey = Annotated[
     typer.Argument(metavar="[runtime.storage=DIR]", help="The same as --storage DIR, and takes precedence."),
 ]
 StorageFile = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", metavar="FILE", help="Take runtime.storage from this YAML file."),
+    list[str] | None,
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="Take runtime.storage from this YAML file. Can be repeated."
+    ),
 ]
 AcceptChangedCode = Annotated[
     bool,
@@ -54,9 +70,25 @@ RunName = typer.Argument(metavar="RUN", help="The run's id or folder.")
 
 
 def check_summary(summary: Path | None) -> None:
-    """Raise RequestError when `--summary` names a folder, before the run starts."""
-    if summary is not None and summary.is_dir():
+    """Raise RequestError when the file of `--summary` cannot be written, before the run starts."""
+    if summary is None or summary == STDOUT:
+        return
+    if summary.is_dir():
         raise RequestError("--summary", summary, "this is a folder", "name a file")
+    try:
+        if summary.exists():
+            summary.open("a").close()
+        else:
+            summary.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=summary.parent).close()
+    except OSError as error:
+        problem = f"the file cannot be written ({error.strerror})"
+        raise RequestError("--summary", summary, problem, "name a file that you can write") from error
+
+
+def result_console(summary: Path | None) -> Console:
+    """Return the console for a result: standard error if the summary takes standard output."""
+    return Console(stderr=summary == STDOUT)
 
 
 def require_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
@@ -67,6 +99,9 @@ def require_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
 
 def write_summary(summary: Path, text: str) -> None:
     """Write the result to a file. Raises SparsefleetError when writing fails; the run itself is complete."""
+    if summary == STDOUT:
+        print(text)
+        return
     try:
         summary.parent.mkdir(parents=True, exist_ok=True)
         summary.write_text(text + "\n")
@@ -94,21 +129,15 @@ def mlflow_ui_hint(tracking: "TrackingConfig", storage: Path) -> str | None:
     if not tracking.enabled:
         return None
     if tracking.uri is None:
-        return f"{program()} ui --storage {shlex.quote(str(storage))}"
+        return command_line("ui", "--storage", storage)
     if sqlite_path(tracking.uri) is not None:
         return f"mlflow ui --backend-store-uri {shlex.quote(client_uri(tracking.uri))}"
     return public_uri(tracking.uri)
 
 
-def program() -> str:
-    """Return the path of the installed script when the user called it by a path, else `sparsefleet`."""
-    script = Path(sys.argv[0])
-    return str(script) if script.name == "sparsefleet" else "sparsefleet"
-
-
-def chosen_storage(option: Path | None, overrides: list[str] | None, file: Path | None) -> Path:
+def chosen_storage(option: Path | None, overrides: list[str] | None, sources: list[str] | None) -> Path:
     """Return the storage folder of a command that reads runs. Raises ConfigError for an unreadable file."""
-    from orchestrator.config.overrides import read_yaml
+    from orchestrator.config.overrides import read_configs
     from orchestrator.storage.lookup import storage_folder
 
-    return storage_folder(option, overrides or (), read_yaml(file) if file else None)
+    return storage_folder(option, overrides or (), read_configs(sources) if sources else None)

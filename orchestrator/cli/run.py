@@ -1,6 +1,5 @@
 """The commands that run single experiments: `run`, `resume` and `demo`."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from rich.console import Console
 
 from orchestrator.cli.options import (
     AcceptChangedCode,
-    ConfigFile,
+    ConfigSources,
     Overrides,
     Quiet,
     RunName,
@@ -22,10 +21,11 @@ from orchestrator.cli.options import (
     Verbose,
     check_summary,
     chosen_storage,
-    program,
+    result_console,
     run_ui_hint,
     write_summary,
 )
+from orchestrator.commands import resume_line
 
 if TYPE_CHECKING:
     from orchestrator.storage.summary import RunSummary
@@ -43,6 +43,8 @@ Examples:
   sparsefleet run algorithm.name=feddst sparsity.level=0.9 training.rounds=50
 
   sparsefleet run -c experiment.yaml seed=3 --summary result.json
+
+  sparsefleet run -c preset:feddst-cifar10-code -c my-machine.yaml
 """
 
 RESUME_HELP = """
@@ -74,7 +76,7 @@ Examples:
 
 def run_command(
     overrides: Overrides = None,
-    config: ConfigFile = None,
+    config: ConfigSources = None,
     summary: SummaryFile = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -88,7 +90,7 @@ def run_command(
     loaded = load_config(config, overrides or [])
     result = session.run(loaded, Progress(quiet=quiet), verbose=verbose)
     _write_run_summary(result, summary)
-    _report([result], loaded.runtime.storage, quiet)
+    _report([result], loaded.runtime.storage, None if quiet else result_console(summary))
 
 
 def resume_command(
@@ -116,7 +118,7 @@ def resume_command(
         accept_changed_code=accept_changed_code,
     )
     _write_run_summary(result, summary)
-    _report([result], folder.parent, quiet)
+    _report([result], folder.parent, None if quiet else result_console(summary))
 
 
 def demo_command(storage: Storage = Path("runs"), quiet: Quiet = False, verbose: Verbose = False) -> None:
@@ -125,21 +127,20 @@ def demo_command(storage: Storage = Path("runs"), quiet: Quiet = False, verbose:
     from orchestrator.display.run_progress import Progress
 
     results = run_demo(storage, Progress(quiet=quiet), verbose=verbose)
-    _report(results, storage, quiet)
+    _report(results, storage, None if quiet else Console())
 
 
-def _report(results: "Sequence[RunSummary]", storage: Path, quiet: bool) -> None:
-    """Print the results of runs; exit with 130 when the last run was interrupted."""
+def _report(results: "Sequence[RunSummary]", storage: Path, console: Console | None) -> None:
+    """Print the results of runs (None: do not); exit with 130 when the last run was interrupted."""
     last = results[-1]
     if last.interrupted:
-        command = f"{program()} resume {shlex.quote(str(storage / last.run_id))}"
+        command = resume_line(storage / last.run_id)
         print(f"stopped after {last.num_rounds} rounds; resume with: {command}", file=sys.stderr)
         raise typer.Exit(130)
-    if quiet:
+    if console is None:
         return
     from orchestrator.display.run_progress import summary_table
 
-    console = Console()
     console.print(summary_table([result.to_dict() for result in results]))
     lines = ["", *(f"{result.algorithm}: {storage / result.run_id}" for result in results)]
     if (ui_hint := run_ui_hint(storage / last.run_id)) is not None:

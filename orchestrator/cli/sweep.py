@@ -1,6 +1,5 @@
 """The command `sweep`, which starts and resumes sweeps."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from rich.console import Console
 
 from orchestrator.cli.options import (
     AcceptChangedCode,
-    ConfigFile,
+    ConfigSources,
     Overrides,
     Quiet,
     SummaryFile,
@@ -19,9 +18,10 @@ from orchestrator.cli.options import (
     check_summary,
     chosen_storage,
     mlflow_ui_hint,
-    program,
+    result_console,
     write_summary,
 )
+from orchestrator.commands import resume_sweep_line
 from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
@@ -59,12 +59,13 @@ def sweep_command(
         ),
     ],
     overrides: Overrides = None,
-    config: ConfigFile = None,
+    config: ConfigSources = None,
     objective: Annotated[
         str,
         typer.Option(
             metavar="OBJECTIVE",
-            help="accuracy, personal_accuracy, accuracy_at_upload=BYTES, time_to_accuracy=ACCURACY or pareto.",
+            help="accuracy, personal_accuracy, accuracy_at_upload=BYTES, time_to_accuracy=ACCURACY or pareto, on "
+            "validation data. The prefix test_ ranks by test data.",
         ),
     ] = "accuracy",
     search: Annotated[
@@ -128,12 +129,12 @@ def sweep_command(
         from orchestrator.storage.lookup import split_storage_key
 
         changes, storage_keys = split_storage_key(overrides or [])
-        _require_no_changes([*changes, *([config] if config else [])], options)
+        _require_no_changes(changes, config or [], options)
         folder = chosen_storage(storage, storage_keys, None)
         result = _resume(space, folder, max_concurrent, quiet, verbose, accept_changed_code)
     else:
         from orchestrator.api import sweep
-        from orchestrator.config.overrides import parse_overrides, read_yaml
+        from orchestrator.config.overrides import parse_overrides, read_configs
         from orchestrator.display.sweep_progress import SweepProgress
 
         values = parse_overrides(overrides or [])
@@ -142,7 +143,7 @@ def sweep_command(
         result = sweep(
             space,
             values,
-            config=read_yaml(config) if config else {},
+            config=read_configs(config or ()),
             max_concurrent=max_concurrent,
             display=SweepProgress(quiet),
             verbose=verbose,
@@ -150,10 +151,10 @@ def sweep_command(
         )
     if summary is not None:
         write_summary(summary, result.to_json())
-    _report(result, quiet)
+    _report(result, None if quiet else result_console(summary))
 
 
-def _require_no_changes(config_changes: Sequence[object], options: dict[str, Any]) -> None:
+def _require_no_changes(overrides: Sequence[str], files: Sequence[str], options: dict[str, Any]) -> None:
     """Raise RequestError when the user gives a resumed sweep other config values or options."""
     from orchestrator.sweeping.request import SweepRequest
 
@@ -161,7 +162,8 @@ def _require_no_changes(config_changes: Sequence[object], options: dict[str, Any
         key: value for key, value in options.items() if value != SweepRequest.model_fields[key].default
     }
     changed_options = [(f"--{key.replace('_', '-')}", value) for key, value in changed.items()]
-    for field, value in [*(("KEY=VALUE", change) for change in config_changes), *changed_options]:
+    changed_config = [*(("KEY=VALUE", text) for text in overrides), *(("--config", file) for file in files)]
+    for field, value in [*changed_config, *changed_options]:
         problem = "a resumed sweep keeps its config and options, except --max-concurrent"
         raise RequestError(field, value, problem, "leave it out, or start a new sweep")
 
@@ -188,20 +190,20 @@ def _resume(
     )
 
 
-def _report(result: "SweepResult", quiet: bool) -> None:
-    """Print the result; exit with 130 when the sweep was interrupted, and with 1 when a trial failed."""
+def _report(result: "SweepResult", console: Console | None) -> None:
+    """Print the result (None: do not); exit with 130 when the sweep was interrupted, and with 1 when a trial failed."""
     from orchestrator.sweeping.result import result_table
 
-    resume_command = f"{program()} sweep {shlex.quote(str(result.folder))} --resume"
+    resume_command = resume_sweep_line(result.folder)
     if result.interrupted:
         num_ended = result.num_finished + result.num_stopped + result.num_failed
         line = f"stopped after {num_ended} of {result.num_trials} trials; resume with: {resume_command}"
         print(line, file=sys.stderr)
         raise typer.Exit(130)
-    if not quiet:
-        console = Console()
+    if console is not None:
         console.print(result_table(result))
-        lines = ["", f"{result.sweep_id}: {result.folder}", *_report_places(result)]
+        notes = [f"Note: {note}" for note in result.notes]
+        lines = ["", *notes, f"{result.sweep_id}: {result.folder}", *_report_places(result)]
         console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
     if result.num_failed:
         print(

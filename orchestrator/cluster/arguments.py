@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.overrides import flatten, parse_overrides, read_yaml
+from orchestrator.config.overrides import flatten, parse_overrides, read_configs
 from orchestrator.errors import RequestError, has_password, hide_passwords
 from orchestrator.storage.lookup import STORAGE_KEY, split_storage_key, storage_folder
 
@@ -27,6 +27,8 @@ COMMANDS = (
 )
 #: commands that write runs to `--storage` or read runs from it
 _STORAGE_COMMANDS = ("resume", "sweep", "compare", "retime", "demo")
+#: value of an option that means standard output, which the job's log contains
+STDOUT = Path("-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +45,14 @@ class ParsedCommand:
 
 
 def command_settings(parsed: ParsedCommand, base: Path) -> dict[str, Any]:
-    """Return dotted key -> value from the config file, relative to the folder `base`, and from the overrides.
+    """Return dotted key -> value from the config files, relative to the folder `base`, and from the overrides.
 
     A config file with an absolute path may exist on the cluster only. Its keys are then left out.
     Raises ConfigError for a file or an override that cannot be read.
     """
-    file: Path | None = parsed.options.get("config")
-    if file is None or (file.is_absolute() and not file.exists()):
-        content = {}
-    else:
-        content = read_yaml(base / file)
-    return flatten(content) | parse_overrides(parsed.options.get("overrides") or [])
+    sources: list[str] = parsed.options.get("config") or []
+    here = [source for source in sources if not source.startswith("/") or Path(source).exists()]
+    return flatten(read_configs(here, base)) | parse_overrides(parsed.options.get("overrides") or [])
 
 
 def job_arguments(parsed: ParsedCommand, settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -106,7 +105,7 @@ def _result_paths(parsed: ParsedCommand, settings: Mapping[str, Any]) -> Iterato
         in_file = {"runtime": {"storage": settings.get(STORAGE_KEY)}}
         yield "--storage", str(storage_folder(options.get("storage"), keys, in_file))
     for option in ("summary", "out"):
-        if options.get(option) is not None:
+        if options.get(option) not in (None, STDOUT):
             yield f"--{option}", str(options[option])
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Literal, final
 
 from orchestrator.cluster.jobs import Job, Jobs
+from orchestrator.commands import command_line
 from orchestrator.errors import ClusterError, SparsefleetError
 
 Choice = Literal["continue", "detach", "stop"]
@@ -46,7 +47,7 @@ class JobLogFollower:
         stopping = False
         while True:
             try:
-                return exit_code(asyncio.run(self._wait_for_end()))
+                return exit_code(asyncio.run(self._wait_for_end()), submit_resume_command(self._jobs))
             except KeyboardInterrupt:
                 choice = "detach" if stopping else self._choose()
             if choice == "detach":
@@ -111,8 +112,8 @@ class JobLogFollower:
     def _lost_message(self, error: ClusterError) -> str:
         return (
             f"{error}; the job keeps running if the cluster is up, and {follow_command(self._jobs, self._job_id)} "
-            "follows it again; if the head is lost, start it again, and `sparsefleet submit resume RUN` resumes the "
-            "run from its last checkpoint"
+            f"follows it again; if the head is lost, start it again, and `{submit_resume_command(self._jobs)}` "
+            "resumes the run from its last checkpoint"
         )
 
 
@@ -134,11 +135,16 @@ async def _next(log: AsyncIterator[str]) -> str | None:
 
 def follow_command(jobs: Jobs, job_id: str) -> str:
     """Return the command that follows a job again."""
-    return f"sparsefleet submit --address {jobs.address} --follow {job_id}"
+    return command_line("submit", "--address", jobs.address, "--follow", job_id)
 
 
-def exit_code(job: Job) -> int:
-    """Return the exit code of a command that followed this job to its end.
+def submit_resume_command(jobs: Jobs) -> str:
+    """Return the command that resumes a run as a new job of the same cluster; RUN stands for the run's folder."""
+    return command_line("submit", "--address", jobs.address, "resume", "RUN")
+
+
+def exit_code(job: Job, resume: str) -> int:
+    """Return the exit code of a command that followed this job to its end; `resume` is the command that resumes a run.
 
     Raises SparsefleetError when the job was killed or never started.
     """
@@ -154,5 +160,5 @@ def exit_code(job: Job) -> int:
         lines = [line for line in job.message.splitlines() if line.strip()] or ["the cluster gives no reason"]
         reason = f"it did not run to its end ({' '.join(lines[-1].split())})"
     raise SparsefleetError(
-        f"job {job.job_id} failed: {reason}; `sparsefleet submit resume RUN` resumes a run from its last checkpoint"
+        f"job {job.job_id} failed: {reason}; `{resume}` resumes a run from its last checkpoint"
     )

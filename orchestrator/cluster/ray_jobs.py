@@ -13,7 +13,9 @@ from ray.job_submission import JobDetails, JobSubmissionClient, JobType
 
 from orchestrator.cluster.address import listens
 from orchestrator.cluster.jobs import Job, JobRequest
-from orchestrator.errors import ClusterError, RequestError
+from orchestrator.commands import command_line
+from orchestrator.errors import AddressError, ClusterError, RequestError
+from orchestrator.runtime.ray_address import ANSWER_S, check_answers
 
 _API_VARIABLE = "RAY_API_SERVER_ADDRESS"
 _CONNECT_REMEDY = (
@@ -25,7 +27,7 @@ _VERBOSE_LOGGERS = (
     "ray.dashboard.modules.job.sdk",
     "ray._private.runtime_env.packaging",
 )
-#: seconds without a received byte after which a request fails
+#: seconds without a received byte after which a request to a cluster that has answered before fails
 _TIMEOUT_S = 60
 
 
@@ -33,8 +35,11 @@ _TIMEOUT_S = 60
 class _Client(JobSubmissionClient):
     """Ray's job client with a timeout; without a timeout a request to a lost host never returns."""
 
+    #: seconds without a received byte after which a request fails
+    timeout_s: float = ANSWER_S
+
     def _do_request(self, method: str, endpoint: str, **options: Any) -> requests.Response:
-        return super()._do_request(method, endpoint, **{"timeout": _TIMEOUT_S, **options})
+        return super()._do_request(method, endpoint, **{"timeout": self.timeout_s, **options})
 
 
 @final
@@ -46,14 +51,17 @@ class RayJobs:
         for name in _VERBOSE_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
         if not listens(address):
-            raise RequestError("--address", address, "no cluster listens there", _CONNECT_REMEDY)
+            raise AddressError("--address", address, "no cluster listens there", _CONNECT_REMEDY)
+        if not address.startswith("http"):
+            check_answers("--address", address)
         try:
             with _api_address_in_environment(address), translated_errors(address):
                 self._client = _Client(address)
-        except ClusterError as error:
+        except (ClusterError, LookupError, TypeError) as error:  # another server may answer anything
             cause = _one_line(error.__cause__ or error)
             problem = f"no cluster answers there ({cause})"
-            raise RequestError("--address", address, problem, _CONNECT_REMEDY) from error
+            raise AddressError("--address", address, problem, _CONNECT_REMEDY) from error
+        self._client.timeout_s = _TIMEOUT_S
         self.address: str = self._client.get_address()
 
     def submit(self, request: JobRequest) -> None:
@@ -135,7 +143,8 @@ def translated_errors(address: str, job_id: str | None = None) -> Iterator[None]
     except (RuntimeError, ValueError, RpcError) as error:
         if job_id is not None and "does not exist" in str(error):
             problem = f"the cluster at {address} does not know this job"
-            raise RequestError("JOB", job_id, problem, "see `sparsefleet status`") from error
+            remedy = f"see `{command_line('status', '--address', address)}`"
+            raise RequestError("JOB", job_id, problem, remedy) from error
         raise ClusterError(f"the cluster at {address} rejects the request ({_one_line(error)})") from error
 
 

@@ -9,6 +9,7 @@ from typing import final
 
 from orchestrator.cluster.jobs import ENDED_STATES
 from orchestrator.cluster.view import ActorView, Cluster
+from orchestrator.commands import command_line
 from orchestrator.errors import RequestError, SparsefleetError
 from orchestrator.storage.folders import is_sweep
 from orchestrator.storage.lock_owner import LockOwner, lock_owner, signal_owner
@@ -48,7 +49,10 @@ class RunStopper:
             return
         if is_sweep(folder.parent):
             raise RequestError(
-                "RUN", name, "it is a trial of a sweep", f"stop the sweep: sparsefleet stop {folder.parent}"
+                "RUN",
+                name,
+                "it is a trial of a sweep",
+                f"stop the sweep: {command_line('stop', folder.parent)}",
             )
         owner = lock_owner(folder)
         if owner is None:
@@ -102,7 +106,7 @@ class RunStopper:
                 "RUN",
                 name,
                 f"{where}, and it does not run on the cluster at {cluster.address}",
-                "see `sparsefleet status`; give --storage or --address, or stop it on its own machine",
+                f"see `{self._status_command()}`; give --storage or --address, or stop it on its own machine",
             )
 
     def _stop_job(self, cluster: Cluster, job_id: str, name: str) -> None:
@@ -121,9 +125,12 @@ class RunStopper:
         if not self._wait_until(has_ended, self._timeout_s):
             raise SparsefleetError(
                 f"{name} has not ended after {self._timeout_s:g} s; it still ends after its round, and "
-                "`sparsefleet status` shows when; use --now to stop it before the round ends"
+                f"`{self._status_command()}` shows when; use --now to stop it before the round ends"
             )
         self._note(f"{name} has ended")
+
+    def _status_command(self) -> str:
+        return command_line("status", "--storage", self._storage)
 
     def _wait_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until the condition is true; return False after the timeout."""

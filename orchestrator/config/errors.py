@@ -6,9 +6,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from orchestrator.commands import command_line
 from orchestrator.errors import ConfigError, RequestError, UnknownKeyError
 from orchestrator.suggest import closest, did_you_mean
 
+#: pydantic's error types for a value where a section belongs
+_SECTION_EXPECTED = ("model_type", "model_attributes_type")
 #: least similarity of names in different sections
 _STRICT = 0.8
 
@@ -20,11 +23,20 @@ def as_request_error(error: ValidationError, model: type[BaseModel], prefix: str
     if isinstance(cause, RequestError):
         return cause
     field = ".".join([*([prefix] if prefix else []), *(str(part) for part in first["loc"])])
+    keys = dotted_keys(model, prefix)
     if first["type"] == "extra_forbidden":
-        return _unknown_key(field, first, model, prefix)
+        return _unknown_key(field, first, keys)
+    if first["type"] in _SECTION_EXPECTED:
+        problem = "this is a section of keys, not a value"
+        inner = next((key for key in keys if key.startswith(f"{field}.")), f"{field}.KEY")
+        return ConfigError(field, _shortened(first["input"]), problem, f"set its keys, such as {inner}=VALUE")
     if cause is not None and not first["loc"]:
         return ConfigError(prefix or "config", "(several keys)", str(cause), "change one of them")
-    remedy = f"see `sparsefleet list keys` for the values of {field}"
+    remedy = f"see `{command_line('list', 'keys')}`"
+    # a name inside a mapping, such as sparsity.layer_density.fc, has the description of the mapping
+    key = next((key for key in keys if field == key or field.startswith(f"{key}.")), None)
+    if key is not None and (description := keys[key][0]):
+        remedy = f"give a valid value for this key ({description})"
     return ConfigError(field, _shortened(first["input"]), first["msg"][:1].lower() + first["msg"][1:], remedy)
 
 
@@ -62,11 +74,15 @@ def closest_key(key: str, known: Mapping[str, object]) -> str | None:
     return by_last[found] if found is not None else None
 
 
-def _unknown_key(field: str, first: ErrorDetails, model: type[BaseModel], prefix: str) -> UnknownKeyError:
-    keys = dotted_keys(model, prefix)
+def _unknown_key(field: str, first: ErrorDetails, keys: Mapping[str, object]) -> ConfigError:
+    written = str(first["loc"][-1])
+    if field in keys and "." in written:
+        names = written.split(".")
+        remedy = f"write `{': {'.join(names)}: ...{'}' * (len(names) - 1)}`"
+        return ConfigError(field, _shortened(first["input"]), "a key in a file contains no dot", remedy)
     sections = {name.rsplit(".", depth)[0]: None for name in keys for depth in range(1, name.count(".") + 1)}
     meant = closest_key(field, {**sections, **keys})
-    remedy = did_you_mean(meant) if meant else "see `sparsefleet list keys`"
+    remedy = did_you_mean(meant) if meant else f"see `{command_line('list', 'keys')}`"
     return UnknownKeyError(field, _shortened(first["input"]), "there is no such key", remedy)
 
 

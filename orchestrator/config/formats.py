@@ -119,5 +119,11 @@ def _readjust_after_only_epoch(value: Any, config: Mapping[str, Any]) -> Any:
 
 
 CONFIG_FORMATS = ConfigFormats(
-    (FormatChange(version=2, restated={"algorithm.adjust_after_epoch": _readjust_after_only_epoch}),)
+    (
+        FormatChange(
+            version=2,
+            added={"fleet.sparse_efficiency": 1.0},
+            restated={"algorithm.adjust_after_epoch": _readjust_after_only_epoch},
+        ),
+    )
 )

@@ -1,5 +1,6 @@
-"""Read a YAML file and dotted `KEY=VALUE` overrides into a nested mapping."""
+"""Read YAML files, presets and dotted `KEY=VALUE` overrides into a nested mapping."""
 
+import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from orchestrator.commands import command_line
+from orchestrator.config.presets import preset_path
 from orchestrator.config.yaml import MAX_BYTES, load_settings, read_setting
 from orchestrator.errors import ConfigError
 
@@ -34,6 +37,29 @@ def read_yaml(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError("--config", file, "does not contain a mapping", "write `section: {key: value}`")
     return content
+
+
+def read_configs(sources: Sequence[Path | str], folder: Path = Path()) -> dict[str, Any]:
+    """Return the merged mappings of config files and presets (`preset:NAME`); the values of later sources win.
+
+    Relative paths start in `folder`. Raises ConfigError as `read_yaml` and `preset_path` do.
+    """
+    merged: dict[str, Any] = {}
+    for source in sources:
+        merged = merge(merged, read_yaml(preset_path(str(source)) or folder / source))
+    return merged
+
+
+def merge(tree: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a nested mapping with the values of another one; only mappings are merged, lists replace."""
+    merged = deepcopy(dict(tree))
+    for key, value in later.items():
+        before = merged.get(key)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            merged[key] = merge(before, value)
+        else:
+            merged[key] = deepcopy(value)
+    return merged
 
 
 def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -70,6 +96,12 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     return values
 
 
+def method_options(sources: Sequence[Path | str]) -> list[str]:
+    """Return the sections `algorithm` and `sparsity` of config files as overrides, without the method's name."""
+    kept = {key: value for key, value in read_configs(sources).items() if key in ("algorithm", "sparsity")}
+    return [f"{key}={json.dumps(value)}" for key, value in flatten(kept).items() if key != "algorithm.name"]
+
+
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the leaf values of a nested mapping by dotted key; an empty mapping is a leaf."""
     flat: dict[str, Any] = {}
@@ -88,6 +120,6 @@ def _set(tree: dict[str, Any], key: str, value: Any) -> None:
         inner = tree.setdefault(section, {})
         if not isinstance(inner, dict):
             problem = f"{'.'.join(sections[: depth + 1])} is a value, not a section"
-            raise ConfigError(key, value, problem, "see `sparsefleet list keys`")
+            raise ConfigError(key, value, problem, f"see `{command_line('list', 'keys')}`")
         tree = inner
     tree[last] = value

@@ -21,6 +21,13 @@ class FleetConfig(Section):
     redraw: bool = Field(
         False, description="give every client a new device in every round, drawn by the fleet's shares"
     )
+    sparse_efficiency: float | None = Field(
+        None,
+        ge=0.0,
+        le=1.0,
+        description="share of the masked FLOPs whose time the devices save: 0 none, 1 all; None: that of each profile "
+        "(0 unless a fleet file sets it)",
+    )
     deadline_s: float | None = Field(
         None,
         gt=0.0,

@@ -53,6 +53,10 @@ class ClientIndex:
         """Yield the rows of each client, in client order."""
         return (self[client_id] for client_id in range(len(self)))
 
+    def positions(self) -> Self:
+        """Return an index of the same slices, whose row i is i: the place of a stored row in `indices`."""
+        return type(self)(self.starts, self.stops, np.arange(len(self.indices)))
+
     def sizes(self) -> Int64:
         """Return the number of rows of each client, int64[K]."""
         return self.stops - self.starts

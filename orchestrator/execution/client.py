@@ -18,7 +18,15 @@ from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.local.training import fine_tune
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import forked_seeds, stream
-from orchestrator.federation.update import ClientFailure, ClientScore, ClientUpdate, LocalResult, Outcome
+from orchestrator.federation.update import (
+    VALIDATION_SCORE,
+    ClientFailure,
+    ClientScore,
+    ClientUpdate,
+    LocalResult,
+    Outcome,
+)
+from orchestrator.models.seeding import preserved_generators
 from orchestrator.sparsity.payload import Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode
 
@@ -114,6 +122,7 @@ class ClientRunner:
         else:
             experiment.algorithm.load(run)
         scores = {f"personal{name}": x for name, x in self._accuracies(run, environment).items()}
+        scores |= self._validation_score(run, environment)
         if task.kind == "finetune":
             fine_tune(run, experiment.config.evaluation.finetune_epochs)
             scores |= {f"finetuned{name}": x for name, x in self._accuracies(run, environment).items()}
@@ -132,6 +141,7 @@ class ClientRunner:
             num_examples=len(run.data),
             train_flops=run.flops.forward * len(run.data),
             train_flops_dense=dense * len(run.data),
+            unmasked_flops=run.flops.unmasked / 3.0 * len(run.data),
             client_state=run.state,
         )
 
@@ -141,6 +151,17 @@ class ClientRunner:
         if self._experiment.config.evaluation.central_personal:
             scores["/central_accuracy"] = accuracy(run.flat, *environment.test_batch())
         return scores
+
+    def _validation_score(self, run: LocalRun[Any], environment: DeviceEnvironment) -> dict[str, float]:
+        """Accuracy of the loaded model on the client's validation part; empty without validation samples.
+
+        The random numbers that a user's model may use here do not change those of a later fine-tuning.
+        """
+        batch = environment.validation_batch(run.task.client_id)
+        if not len(batch[1]):
+            return {}
+        with preserved_generators():
+            return {VALIDATION_SCORE: accuracy(run.flat, *batch)}
 
     def _encode(
         self, task: ClientTask, received: ModelValues | None, result: LocalResult[Any]
@@ -156,6 +177,7 @@ class ClientRunner:
             num_examples=result.num_examples,
             train_flops=result.train_flops,
             train_flops_dense=result.train_flops_dense,
+            unmasked_flops=result.unmasked_flops,
             client_state=result.client_state,
             metrics={name: _number(name, value) for name, value in result.metrics.items()},
         )

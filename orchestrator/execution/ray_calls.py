@@ -1,5 +1,6 @@
-"""Keeps track of actor calls whose results are needed only at the end."""
+"""Wait for actor calls: for one call with checks meanwhile, or for calls whose results are needed only at the end."""
 
+from collections.abc import Callable
 from typing import Any, final
 
 import ray
@@ -40,3 +41,20 @@ class PendingCalls:
     def wait(self) -> None:
         """Wait for all calls. Raises the error of the first failed call, as Ray wraps it."""
         ray.get([*self._failed, *self._open])
+
+
+def wait_with_checks(
+    ref: ray.ObjectRef[Any],
+    check: Callable[[], None],
+    *,
+    every_s: float,
+    slow_s: float,
+    slow: Callable[[], None],
+) -> None:
+    """Wait until a call has ended. Call `check` every `every_s` seconds, and `slow` once after `slow_s` seconds."""
+    num_waits = 0
+    while not ray.wait([ref], timeout=every_s)[0]:
+        num_waits += 1
+        check()
+        if num_waits == round(slow_s / every_s):
+            slow()

@@ -34,7 +34,7 @@ def _resolve_algorithm(value: object) -> object:
     if isinstance(value, AlgorithmConfig):
         return value
     if not isinstance(value, dict):
-        raise ValueError("must be a mapping with a name")
+        raise ConfigError("algorithm", value, "this is a section, not a value", f"set algorithm.name={value}")
     from orchestrator.experiment.methods import load_algorithm
 
     options = load_algorithm(str(value.get("name", "fedavg"))).Config

@@ -1,17 +1,17 @@
-"""Load an experiment config from a YAML file and dotted `KEY=VALUE` overrides."""
+"""Load an experiment config from YAML files, presets and dotted `KEY=VALUE` overrides."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.overrides import apply_overrides, flatten, read_yaml
+from orchestrator.config.overrides import apply_overrides, flatten, read_configs
 from orchestrator.errors import ConfigError, UnknownKeyError
 from orchestrator.experiment.config import ExperimentConfig
 
 
-def load_config(file: Path | None, overrides: Sequence[str]) -> ExperimentConfig:
-    """Read the file (None: all defaults) and apply the overrides in order. Raises ConfigError."""
-    return ExperimentConfig.parse(apply_overrides(read_yaml(file) if file else {}, overrides))
+def load_config(sources: Sequence[Path | str] | None, overrides: Sequence[str]) -> ExperimentConfig:
+    """Merge config files and presets in order (None: all defaults), then apply the overrides. Raises ConfigError."""
+    return ExperimentConfig.parse(apply_overrides(read_configs(sources or ()), overrides))
 
 
 def resumed_config(stored: Mapping[str, Any], overrides: Sequence[str]) -> ExperimentConfig:

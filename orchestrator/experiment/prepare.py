@@ -18,7 +18,7 @@ from orchestrator.federation.seeds import forked_seeds
 from orchestrator.federation.setting import Setting
 from orchestrator.fleet.registry import fleet_sources, get_fleet
 from orchestrator.models.cost import measure_cost
-from orchestrator.models.initial import load_initial
+from orchestrator.models.initial import load_initial, require_finite_start
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.rebuilding import require_reproducible
 from orchestrator.models.registry import MODELS, construct, resolve_builder, resolve_name
@@ -36,7 +36,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
 
     Raises a RequestError for a config that cannot run.
     """
-    fleet = get_fleet(config.fleet.name)
+    fleet = get_fleet(config.fleet.name, config.fleet.sparse_efficiency)
     algorithm_type = load_algorithm(config.algorithm.name)
     if samples is None:
         dataset = load_dataset(config.data)
@@ -113,6 +113,7 @@ def _first_model(
 
     flat = build_once()
     if model_spec not in MODELS:
+        require_finite_start(model_spec, flat)
         require_reproducible(
             model_spec, flat, build_once(), random_input(dataset.input_shape, dataset.num_classes)
         )

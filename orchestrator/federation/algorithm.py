@@ -223,6 +223,7 @@ class Algorithm(Generic[S, C]):
             num_examples=len(run.data),
             train_flops=run.flops.total,
             train_flops_dense=run.flops.total_dense,
+            unmasked_flops=run.flops.total_unmasked,
             client_state=run.state,
             metrics=run.metrics,
         )

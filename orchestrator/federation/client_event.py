@@ -19,8 +19,10 @@ EventOutcome = Literal["used", "late", "surplus", "stale", "vanished"]
 class ClientEvent:
     """One client's participation in one round.
 
-    `start_s` is the emulated time from the run's start to the start of the download. `outcome` says what the server did
-    with the update. `staleness` counts the server's steps since the model from which the client started.
+    `train_flops` counts no masked weight, `unmasked_flops` the model in training without its mask, and
+    `train_flops_dense` the full model. `compute_ideal_s` is `compute_s` with a sparse efficiency of 1. `start_s` is the
+    emulated time from the run's start to the start of the download. `outcome` says what the server did with the update.
+    `staleness` counts the server's steps since the model from which the client started.
     """
 
     round_idx: int
@@ -32,8 +34,10 @@ class ClientEvent:
     upload_bytes: int
     train_flops: float
     train_flops_dense: float
+    unmasked_flops: float
     download_s: float
     compute_s: float
+    compute_ideal_s: float
     upload_s: float
     num_examples: int
     train_loss: float
@@ -65,6 +69,7 @@ def participation(
         profile,
         download_bytes=download_bytes,
         train_flops=update.train_flops,
+        unmasked_flops=update.unmasked_flops,
         upload_bytes=update.buffer.nbytes,
     )
     return ClientEvent(
@@ -77,8 +82,10 @@ def participation(
         upload_bytes=update.buffer.nbytes,
         train_flops=update.train_flops,
         train_flops_dense=update.train_flops_dense,
+        unmasked_flops=update.unmasked_flops,
         download_s=time.download_s,
         compute_s=time.compute_s,
+        compute_ideal_s=time.compute_ideal_s,
         upload_s=time.upload_s,
         num_examples=update.num_examples,
         train_loss=update.metrics.get("loss", float("nan")),
@@ -101,8 +108,10 @@ def interrupted_event(event: ClientEvent, after_s: float) -> ClientEvent:
         upload_bytes=0,
         train_flops=event.train_flops * share,
         train_flops_dense=event.train_flops_dense * share,
+        unmasked_flops=event.unmasked_flops * share,
         download_s=download_s,
         compute_s=compute_s,
+        compute_ideal_s=event.compute_ideal_s * share,
         upload_s=after_s - download_s - compute_s,
         outcome="vanished",
     )

@@ -12,12 +12,17 @@ from orchestrator.sparsity.payload import Payload
 
 C = TypeVar("C")
 
+#: accuracy of the model in use on the client's own validation part
+VALIDATION_SCORE = "validation/personal_accuracy"
 #: accuracies that clients measure: of the model in use, of the model just trained and of a fine-tuned copy.
 #: Each model is scored on the client's own test part and on the central test set.
-SCORES = tuple(
-    f"{model}/{data}"
-    for model in ("personal", "trained", "finetuned")
-    for data in ("accuracy", "central_accuracy")
+SCORES = (
+    *(
+        f"{model}/{data}"
+        for model in ("personal", "trained", "finetuned")
+        for data in ("accuracy", "central_accuracy")
+    ),
+    VALIDATION_SCORE,
 )
 
 
@@ -29,6 +34,7 @@ class LocalResult(Generic[C]):
     num_examples: int
     train_flops: float
     train_flops_dense: float
+    unmasked_flops: float
     client_state: C
     metrics: Mapping[str, float] = field(default_factory=dict)
 
@@ -44,6 +50,7 @@ class ClientUpdate(Generic[C]):
     num_examples: int
     train_flops: float
     train_flops_dense: float
+    unmasked_flops: float
     client_state: C
     metrics: Mapping[str, float]
 

@@ -1,4 +1,8 @@
-"""The virtual clock computes emulated seconds from measured bytes and counted FLOPs, never from the wall clock."""
+"""The virtual clock computes emulated seconds from measured bytes and counted FLOPs, never from the wall clock.
+
+A masked weight still takes part in the dense kernels of today's frameworks, so that a mask alone saves no time. The
+profile's `sparse_efficiency` says how much a device saves.
+"""
 
 from dataclasses import dataclass
 
@@ -7,10 +11,14 @@ from orchestrator.fleet.profiles import DeviceProfile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientTime:
-    """Emulated seconds of one client's task, by stage."""
+    """Emulated seconds of one client's task, by stage.
+
+    `compute_ideal_s` is what `compute_s` would be with a sparse efficiency of 1.
+    """
 
     download_s: float
     compute_s: float
+    compute_ideal_s: float
     upload_s: float
 
     @property
@@ -20,11 +28,21 @@ class ClientTime:
 
 
 def client_time(
-    profile: DeviceProfile, *, download_bytes: int, train_flops: float, upload_bytes: int
+    profile: DeviceProfile,
+    *,
+    download_bytes: int,
+    train_flops: float,
+    unmasked_flops: float,
+    upload_bytes: int,
 ) -> ClientTime:
-    """Return the seconds that a device of this profile needs for a task with these bytes and FLOPs."""
+    """Return the seconds that a device of this profile needs for a task with these bytes and FLOPs.
+
+    `train_flops` does not count masked weights, and `unmasked_flops` does. Both count a submodel as smaller.
+    """
+    not_saved = (1.0 - profile.sparse_efficiency) * (unmasked_flops - train_flops)
     return ClientTime(
         download_s=download_bytes / profile.downlink_bytes_per_s,
-        compute_s=train_flops / profile.flops_per_s,
+        compute_s=(train_flops + not_saved) / profile.flops_per_s,
+        compute_ideal_s=train_flops / profile.flops_per_s,
         upload_s=upload_bytes / profile.uplink_bytes_per_s,
     )

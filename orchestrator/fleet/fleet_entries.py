@@ -85,6 +85,13 @@ class ProfileEntry(Section):
         0.0, ge=0.0, lt=1.0, description="the probability that the device drops out of a task, in [0, 1)"
     )
 
+    sparse_efficiency: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="the share of the masked FLOPs whose time the device saves, in [0, 1]",
+    )
+
     def profile(self) -> DeviceProfile:
         """Return the profile without the share."""
         return DeviceProfile(**self.model_dump(exclude={"share"}))

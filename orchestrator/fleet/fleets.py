@@ -1,6 +1,6 @@
 """A fleet describes the devices of a population and assigns them to the clients of a run."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,13 @@ class Fleet:
     profiles: tuple[DeviceProfile, ...]
     shares: tuple[float, ...] = field(default=(1.0,))
     devices: Devices | None = None
+
+    def with_sparse_efficiency(self, efficiency: float | None) -> "Fleet":
+        """Return the fleet with this sparse efficiency on every device; None: that of each profile."""
+        if efficiency is None:
+            return self
+        profiles = tuple(replace(profile, sparse_efficiency=efficiency) for profile in self.profiles)
+        return replace(self, profiles=profiles)
 
     def populate(self, num_clients: int, rng: np.random.Generator, *, redraw: bool = False) -> Population:
         """Assign a device to every client, in random order.

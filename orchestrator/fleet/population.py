@@ -40,6 +40,9 @@ class Population:
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) of the profiles, the clients' devices and their availability."""
         digest = sha256(repr((self.profiles, self.shares, self.redraw)).encode())
+        efficiencies = [profile.sparse_efficiency for profile in self.profiles]
+        if set(efficiencies) != {1.0}:  # runs of versions without this field have the efficiency 1
+            digest.update(repr(efficiencies).encode())
         devices = self.devices
         columns = (
             () if devices is None else (devices.profile, devices.speeds, devices.first, devices.intervals)

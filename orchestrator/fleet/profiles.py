@@ -16,8 +16,11 @@ class DeviceProfile:
     The other fields affect the emulation only:
 
     - `flops_per_s`, `uplink_bytes_per_s`, `downlink_bytes_per_s`: the speeds for the virtual clock.
-    - `memory_bytes`: the device's RAM (None: no limit).
-    - `capability`: the share of a full model that the device can train, in (0, 1].
+    - `sparse_efficiency`: the share of the masked FLOPs whose time the device saves, in [0, 1]. With 0 a mask saves no
+      time, with 1 time is proportional to the unmasked weights. A submodel is smaller and always saves time.
+    - `memory_bytes`: the device's RAM (None: no limit). A task that needs more memory fails.
+    - `capability`: the largest share of units that a structured method lets the device train, in (0, 1]. It limits no
+      memory.
     - `available_share`: the share of each `available_period_s` in which the device is available, in (0, 1]. Each
       client's period starts at a time of its own.
     - `dropout`: the probability that the device drops out during a task, in [0, 1).
@@ -37,6 +40,8 @@ class DeviceProfile:
     available_share: float = 1.0
     available_period_s: float = 86_400.0
     dropout: float = 0.0
+    # not in the representation: Population.fingerprint adds it
+    sparse_efficiency: float = field(default=0.0, repr=False)
 
     @property
     def num_threads(self) -> int:

@@ -48,11 +48,16 @@ FLEETS: dict[str, Fleet] = {
 }
 
 
-def get_fleet(name: str) -> Fleet:
+def get_fleet(name: str, sparse_efficiency: float | None = None) -> Fleet:
     """Return the built-in fleet of this name, or read the fleet from a file of this name.
 
-    Raises ConfigError for an unknown name, with the most similar name.
+    `sparse_efficiency` is that of every device (None: each profile has its own). Raises ConfigError for an unknown
+    name, with the most similar name.
     """
+    return _find_fleet(name).with_sparse_efficiency(sparse_efficiency)
+
+
+def _find_fleet(name: str) -> Fleet:
     if name in FLEETS:
         return FLEETS[name]
     if _is_file(name):

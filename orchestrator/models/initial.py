@@ -39,7 +39,17 @@ def load_initial(path: Path, flat: FlatModule) -> None:
         if tensor.dtype != fixed[name].dtype:
             problem = f"tensor {name} is {tensor.dtype}, but the model needs {fixed[name].dtype}"
             raise ModelError("model.init", path, problem, "use a file saved from the same model")
+        if bool(tensor.isnan().any()):  # infinite constants are valid
+            raise ModelError("model.init", path, f"tensor {name} contains NaN", "use a file without NaN")
     flat.load_fixed_state(stored)
+
+
+def require_finite_start(name: str, flat: FlatModule) -> None:
+    """Raise ModelError for the model `name` when it is built with trained values that are not finite."""
+    for segment in flat.layout.segments:
+        if not bool(flat.values[segment.slice].isfinite().all()):
+            problem = f"tensor {segment.name} starts with values that are not finite"
+            raise ModelError("model.name", name, problem, "correct the initialisation in the model's code")
 
 
 def _require_names_and_shapes(path: Path, flat: FlatModule, tensors: dict[str, Tensor]) -> None:

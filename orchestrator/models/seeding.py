@@ -17,12 +17,31 @@ def forked_generators(seed: int) -> Iterator[None]:
 
     This function does not call torch.manual_seed, which takes longer than a training step when torch supports GPUs.
     """
+    with _preserved_cpu_generators():
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.manual_seed_all(seed)
+        np.random.seed([seed & 0xFFFFFFFF, seed >> 32])  # noqa: NPY002
+        random.seed(seed)
+        yield
+
+
+@contextmanager
+def preserved_generators() -> Iterator[None]:
+    """Restore the states of all global generators, those of the GPUs included, after the block."""
+    is_on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    gpu_states = torch.cuda.get_rng_state_all() if is_on_gpu else []
+    with _preserved_cpu_generators():
+        try:
+            yield
+        finally:
+            if is_on_gpu:
+                torch.cuda.set_rng_state_all(gpu_states)
+
+
+@contextmanager
+def _preserved_cpu_generators() -> Iterator[None]:
     before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.manual_seed_all(seed)
-    np.random.seed([seed & 0xFFFFFFFF, seed >> 32])  # noqa: NPY002
-    random.seed(seed)
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import astuple, fields
+from io import StringIO
 from pathlib import Path
 
 from rich.console import Console
@@ -37,19 +38,22 @@ def print_report(console: Console, run: RetimedRun) -> None:
 
 
 def write_csv(run: RetimedRun, path: Path) -> None:
-    """Write one row per round, with the field names of RetimedRound as headings; a missing accuracy is empty.
-
-    Raises RequestError when the file cannot be written.
-    """
+    """Write `csv_text` to a file. Raises RequestError when the file cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(field.name for field in fields(RetimedRound))
-            writer.writerows(map(astuple, run.rounds))
+        path.write_text(csv_text(run))
     except OSError as error:
         problem = f"the file cannot be written ({error.strerror})"
         raise RequestError("--out", path, problem, "name another file") from error
+
+
+def csv_text(run: RetimedRun) -> str:
+    """Return one row per round, with the field names of RetimedRound as headings; a missing accuracy is empty."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(RetimedRound))
+    writer.writerows(map(astuple, run.rounds))
+    return text.getvalue()
 
 
 def _table(run: RetimedRun, rounds: Sequence[RetimedRound]) -> Table:

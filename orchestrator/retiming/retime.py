@@ -66,20 +66,26 @@ class RetimedRun:
         return last.retimed_s_total / last.emulated_s_total if last.emulated_s_total else math.nan
 
 
-def retime(folder: Path, fleet: str, *, redraw: bool | None = None) -> RetimedRun:
+def retime(
+    folder: Path, fleet: str, *, redraw: bool | None = None, sparse_efficiency: float | None = None
+) -> RetimedRun:
     """Compute the times of the run in `folder` on the named fleet; the run's own seed assigns devices to clients.
 
-    `redraw` says whether each client gets a new device in every round (None: as in the run).
+    `redraw` says whether each client gets a new device in every round (None: as in the run). `sparse_efficiency` is
+    that of all devices (None: the run's `fleet.sparse_efficiency`, or without that key each profile's own).
     Raises RequestError when the result of the run depends on its devices, and CheckpointError when the logs of the run
     are inconsistent.
     """
     store = RunStore(folder)
     with relocated(stored_places(folder, store.about())):
         config = ExperimentConfig.parse(store.config())
-        original_fleet = get_fleet(config.fleet.name)
+        original_fleet = get_fleet(config.fleet.name, config.fleet.sparse_efficiency)
         require_retimable(config, original_fleet, folder / "failures.jsonl")
     other_fleet, population = _fleet_and_population(
-        fleet, config, config.fleet.redraw if redraw is None else redraw
+        fleet,
+        config,
+        config.fleet.redraw if redraw is None else redraw,
+        config.fleet.sparse_efficiency if sparse_efficiency is None else sparse_efficiency,
     )
     num_rounds = num_committed(folder)
     records = [record for record in read_records(folder / "metrics.jsonl") if record.round_idx < num_rounds]
@@ -158,6 +164,7 @@ def _retimed(event: ClientEvent, population: Population, seed: int) -> ClientEve
         profile,
         download_bytes=event.download_bytes,
         train_flops=event.train_flops,
+        unmasked_flops=event.unmasked_flops,
         upload_bytes=event.upload_bytes,
     )
     return replace(
@@ -165,14 +172,21 @@ def _retimed(event: ClientEvent, population: Population, seed: int) -> ClientEve
         profile=profile.name,
         download_s=time.download_s,
         compute_s=time.compute_s,
+        compute_ideal_s=time.compute_ideal_s,
         upload_s=time.upload_s,
     )
 
 
-def _fleet_and_population(name: str, config: ExperimentConfig, redraw: bool) -> tuple[Fleet, Population]:
+def _fleet_and_population(
+    name: str, config: ExperimentConfig, redraw: bool, sparse_efficiency: float | None
+) -> tuple[Fleet, Population]:
     """Return the fleet of this name, and the devices that it gives to the run's clients."""
+    if sparse_efficiency is not None and not 0.0 <= sparse_efficiency <= 1.0:
+        raise RequestError(
+            "--sparse-efficiency", sparse_efficiency, "it is no share", "give a number from 0 to 1"
+        )
     try:
-        fleet = get_fleet(name)
+        fleet = get_fleet(name, sparse_efficiency)
         return fleet, draw_population(fleet, config.fleet.num_clients, config.seed, redraw=redraw)
     except ConfigError as error:
         if error.field == "fleet.name":

@@ -139,7 +139,7 @@ def _require_counts(update: ClientUpdate[Any], num_samples: int) -> None:
         raise WireError(
             f"the update's num_examples is {update.num_examples!r}; the client has {num_samples} samples"
         )
-    for name in ("train_flops", "train_flops_dense"):
+    for name in ("train_flops", "train_flops_dense", "unmasked_flops"):
         value = getattr(update, name)
         if type(value) not in (int, float) or not 0 <= value <= _MAX_FLOPS:
             raise WireError(f"the update's {name} is {value!r}, expected a number from 0 to {_MAX_FLOPS:.0e}")

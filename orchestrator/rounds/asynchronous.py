@@ -209,15 +209,23 @@ class AsynchronousRounds:
         """A lower bound of the emulated time at which the task's update arrives, or its device drops out."""
         task = in_flight.task
         profile = self._experiment.setting.profile_of(task.client_id, task.round_idx)
-        flops = 0.0
+        flops = unmasked = 0.0
         if self._algorithm.has_steady_cost:
             received, setting = broadcast.received_by(request), self._experiment.setting
             mask = None if received is None else received.mask
             active = None if mask is None else setting.layout.active(mask)
             num_samples = len(self._experiment.partition.train[task.client_id])
             flops = setting.training.local_epochs * num_samples * setting.cost.training_flops(active)
+            # the mask of a submodel's entries is no mask of the submodel
+            is_masked = not self._algorithm.capabilities.submodels
+            unmasked = setting.training.local_epochs * num_samples * setting.cost.training_flops(None)
+            unmasked = unmasked if is_masked else flops
         time = client_time(
-            profile, download_bytes=in_flight.download_bytes, train_flops=flops, upload_bytes=0
+            profile,
+            download_bytes=in_flight.download_bytes,
+            train_flops=flops,
+            unmasked_flops=unmasked,
+            upload_bytes=0,
         ).total_s
         available_s, share = dropout_time(self._experiment, task, profile, in_flight.start_s)
         return in_flight.start_s + _ROUNDING * min(time * share, available_s)

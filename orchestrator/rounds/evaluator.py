@@ -1,6 +1,6 @@
 """Scores the global model in the driver, and plans the tasks in which clients score their own models.
 
-The data are the same for every method: the central test set, and each client's own test part.
+The data are the same for every method: the central test set, and each client's own test and validation part.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,6 +30,7 @@ class Evaluator:
         self._experiment = experiment
         self._flat: FlatModule | None = None
         self._test: tuple[Tensor, Tensor] | None = None
+        self._validation: tuple[Tensor, Tensor] | None = None
 
     def is_due(self, round_idx: int, *, last: bool) -> bool:
         """Whether the global model is scored after this round."""
@@ -56,7 +57,7 @@ class Evaluator:
         return tuple(sorted(drawn))
 
     def evaluate(self, params: Tensor) -> dict[str, float]:
-        """Scores of a float32[D] global model on the central test set and on the clients' test parts."""
+        """Scores of a float32[D] global model on the central test set and on the clients' test and validation parts."""
         if self._flat is None or self._test is None:
             dataset = self._experiment.dataset
             self._flat = self._experiment.new_model()
@@ -65,6 +66,7 @@ class Evaluator:
         self._flat.load(params)
         with torch_threads(1):
             predictions = predict(self._flat, *self._test)
+            validation = self._validate(self._flat)
         scores = client_means(predictions.correct, self._experiment.partition.test)
         metrics = {
             "eval/accuracy": float(predictions.correct.mean()),
@@ -73,6 +75,25 @@ class Evaluator:
         }
         if not self._experiment.algorithm.has_client_models:
             metrics |= spread(scores, "personal/accuracy")
+        return metrics | validation
+
+    def _validate(self, flat: FlatModule) -> dict[str, float]:
+        """Scores of the loaded global model on all clients' validation parts; empty without validation samples."""
+        rows = self._experiment.partition.validation.indices
+        if not rows.size:
+            return {}
+        if self._validation is None:
+            dataset = self._experiment.dataset
+            inputs = dataset.to_tensor(dataset.train_inputs[rows])
+            self._validation = inputs, torch.from_numpy(dataset.train_labels[rows])
+        predictions = predict(flat, *self._validation)
+        metrics = {
+            "validation/accuracy": float(predictions.correct.mean()),
+            "validation/loss": float(predictions.loss.mean()),
+        }
+        if not self._experiment.algorithm.has_client_models:
+            positions = self._experiment.partition.validation.positions()
+            metrics |= spread(client_means(predictions.correct, positions), "validation/personal_accuracy")
         return metrics
 
 
@@ -87,9 +108,10 @@ def spread_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def client_means(correct: NDArray[np.bool_], parts: ClientIndex) -> NDArray[np.float64]:
-    """float64[K]: the accuracy of each client on its own test part."""
+    """float64[K]: the accuracy of each client on its own part; clients without samples are left out."""
     running = np.concatenate([[0], np.cumsum(correct[parts.indices])])
-    means: NDArray[np.float64] = (running[parts.stops] - running[parts.starts]) / parts.sizes()
+    num_correct, sizes = running[parts.stops] - running[parts.starts], parts.sizes()
+    means: NDArray[np.float64] = num_correct[sizes > 0] / sizes[sizes > 0]
     return means
 
 

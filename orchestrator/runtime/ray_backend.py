@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar, final
 
 import ray
 
+from orchestrator.commands import resume_line
 from orchestrator.errors import ActorsLostError, ResourceError
 from orchestrator.execution.ray_actors import (
     START_S,
@@ -19,16 +20,20 @@ from orchestrator.execution.ray_actors import (
     once_free,
     this_node,
 )
+from orchestrator.execution.ray_calls import wait_with_checks
 from orchestrator.execution.ray_sharing import share
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.runtime.driver_actor import ROUNDS, DriverActor
 from orchestrator.runtime.ray_head_monitor import CHECK_INTERVAL_S, HeadMonitor
 from orchestrator.runtime.ray_tracker import RayTracker
 from orchestrator.runtime.restart_counter import RestartCounter
+from orchestrator.runtime.run_folder import mention_ray_log
 from orchestrator.storage.event_log import num_committed
 from orchestrator.tracking.record import RoundRecord, read_records
 from orchestrator.tracking.tracker import NullTracker, Tracker
 
+#: seconds after which a run says that it still waits for its client actors
+_SLOW_START_S = 60.0
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -58,7 +63,7 @@ class RayBackend:
 
     @property
     def _resume_command(self) -> str:
-        return f"sparsefleet resume {self._run_dir}"
+        return resume_line(self._run_dir)
 
     def _start(self) -> None:
         with self._checking_head():
@@ -76,7 +81,8 @@ class RayBackend:
 
     def ready(self) -> None:
         """See Backend."""
-        self._with_restarts(lambda: self._get(self._call("ready")))
+        line = f"the client actors have not started after {_SLOW_START_S:g} s, the run still waits for them"
+        self._with_restarts(lambda: self._get(self._call("ready"), slow=lambda: self._note(line)))
 
     def records(self) -> Iterator[RoundRecord]:
         """See Backend. Committed rounds that a lost driver did not report are read from the run's folder."""
@@ -109,12 +115,18 @@ class RayBackend:
             ref: ray.ObjectRef[Any] = getattr(self._driver, method).remote(*arguments)
             return ref
 
-    def _get(self, ref: ray.ObjectRef[Any]) -> Any:
-        """Wait for the result of a driver call. Raises ActorsLostError when the head is lost meanwhile."""
+    def _get(self, ref: ray.ObjectRef[Any], slow: Callable[[], None] = lambda: None) -> Any:
+        """Wait for the result of a driver call; call `slow` once if this takes long.
+
+        Raises ActorsLostError when the head is lost meanwhile.
+        """
+
+        def check() -> None:
+            if self._head.is_unreachable() or (self._stopping.is_set() and not self._head.responds()):
+                self._give_up()
+
         with self._checking_head():
-            while not ray.wait([ref], timeout=CHECK_INTERVAL_S)[0]:
-                if self._head.is_unreachable() or (self._stopping.is_set() and not self._head.responds()):
-                    self._give_up()
+            wait_with_checks(ref, check, every_s=CHECK_INTERVAL_S, slow_s=_SLOW_START_S, slow=slow)
             return get_unwrapped(ref)
 
     @contextmanager
@@ -156,7 +168,7 @@ class RayBackend:
                 f"{error}, {self._losses.num_losses} times without a new checkpoint; resume the run with "
                 f"`{self._resume_command}`"
             ) from error
-        self._note(f"{error}; restarting from the last checkpoint")
+        self._note(f"{error}; restarting from the last checkpoint{mention_ray_log(self._run_dir)}")
         with self._checking_head():
             end_actors([self._driver])  # a dead driver too, because its handle keeps the actor's name in use
             end_named(f"{self._run_id}/", but=f"{self._run_id}/tracker")

@@ -3,18 +3,21 @@
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
 
 from orchestrator.config.runtime import RuntimeConfig
-from orchestrator.errors import ResourceError, one_line
+from orchestrator.errors import AddressError, ClusterError, ConfigError, one_line
 from orchestrator.runtime.child_processes import killing_terminated_children, protected_children
+from orchestrator.runtime.ray_address import check_answers
 from orchestrator.runtime.ray_import_path import ImportPathJob
 
 #: Ray namespace of all actors; an actor's name starts with the name of its run or sweep
 NAMESPACE = "sparsefleet"
+#: config key with the address of the cluster
+ADDRESS_KEY = "runtime.address"
 #: Ray sets this variable for the command of a job, which then joins the job's cluster if no address is configured
 _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 #: the server of Ray Client forks a process for each client, which may die at once (ray-project/ray#63202)
@@ -25,33 +28,27 @@ _MAX_ATTEMPTS, _SERVER_DIED = 4, "Initialization failure from server"
 def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[None]:
     """Connect to the configured cluster or start a local Ray, and disconnect after the block.
 
-    A connection that already exists is used and stays open. Raises ResourceError when the cluster does not answer.
+    A connection that already exists is used and stays open. Raises AddressError when the cluster does not answer,
+    ClusterError when a local Ray does not start, and ConfigError when Ray cannot use its temporary folder.
     """
     if ray.is_initialized():
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    address = runtime.address or ("auto" if _JOB_VARIABLE in os.environ else "local")
-    local: dict[str, Any] = {"include_dashboard": runtime.dashboard} if address == "local" else {}
-    if not address.startswith("ray://"):  # through Ray Client, Ray adds no folder
-        local["job_config"] = ImportPathJob()
-    try:
-        _connect(
-            address=address,
-            namespace=NAMESPACE,
-            log_to_driver=verbose,
-            logging_level=logging.INFO if verbose else logging.ERROR,
-            **local,
-        )
-    except (ConnectionError, ValueError) as error:
-        problem = f"Ray cannot be reached ({one_line(error)})"
-        raise ResourceError(
-            "runtime.address",
-            runtime.address,
-            problem,
-            "start the cluster (set RAY_AUTH_MODE=token if it uses tokens), or leave the key unset",
-        ) from error
+    address = cluster_address(runtime)
+    options: dict[str, Any] = {
+        "namespace": NAMESPACE,
+        "log_to_driver": verbose,
+        "logging_level": logging.INFO if verbose else logging.ERROR,
+    }
+    if address is None or not address.startswith("ray://"):  # through Ray Client, Ray adds no folder
+        options["job_config"] = ImportPathJob()
+    if address is None:
+        _start_local(include_dashboard=runtime.dashboard, **options)
+    else:
+        require_cluster(runtime)
+        _join(address, **options)
     try:
         yield
     finally:
@@ -71,6 +68,56 @@ def dashboard_note(runtime: RuntimeConfig) -> str | None:
         if url
         else None
     )
+
+
+def require_cluster(runtime: RuntimeConfig) -> None:
+    """Raise AddressError when the run joins a cluster and the cluster does not answer."""
+    address = cluster_address(runtime)
+    if address is not None and not ray.is_initialized():
+        check_answers(ADDRESS_KEY, address)
+
+
+def cluster_address(runtime: RuntimeConfig) -> str | None:
+    """Return the address of the cluster to join; None to start a local Ray. A job joins its own cluster by default."""
+    return runtime.address or ("auto" if _JOB_VARIABLE in os.environ else None)
+
+
+def _join(address: str, **options: Any) -> None:
+    try:
+        _connect(address=address, **options)
+    except Exception as error:
+        remedy = "start the cluster (set RAY_AUTH_MODE=token if it uses tokens), or leave the key unset"
+        problem = f"Ray cannot connect ({one_line(error)})"
+        raise AddressError(ADDRESS_KEY, address, problem, remedy) from error
+
+
+def _start_local(**options: Any) -> None:
+    try:
+        _connect(address="local", **options)
+    except Exception as error:
+        with suppress(Exception):  # end the processes that have started
+            ray.shutdown()
+        if isinstance(error, OSError) and not isinstance(error, ConnectionError):
+            raise _temporary_folder_error(error) from error
+        raise ClusterError(
+            f"Ray did not start on this machine ({one_line(error)}); its logs are in "
+            f"{_temporary_folder()[1]}/ray/session_latest/logs; free memory and cores, then run the command again"
+        ) from error
+
+
+def _temporary_folder() -> tuple[str, str]:
+    """Return the name and the value of the environment variable that determines Ray's temporary folder."""
+    for name in ("RAY_TMPDIR", "TMPDIR"):
+        if value := os.environ.get(name):
+            return name, value
+    return "TMPDIR", "/tmp"
+
+
+def _temporary_folder_error(error: OSError) -> ConfigError:
+    """Return the error for a folder that Ray cannot use, for example because a socket's path would be too long."""
+    variable, folder = _temporary_folder()
+    problem = f"Ray cannot use this folder for its sockets and logs ({one_line(error.strerror or error)})"
+    return ConfigError(variable, folder, problem, f"set {variable} to a writable folder with a short path")
 
 
 def _connect(**options: Any) -> None:

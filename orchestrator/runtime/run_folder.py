@@ -26,8 +26,15 @@ from orchestrator.tracking.uris import public_uri
 
 #: key of run.json for the notes on how the data was read; absent without notes
 DATA_NOTES = "data_notes"
+#: file in the folder of a run or a sweep with Ray's own messages; it exists only if Ray reported something
+RAY_LOG = "ray.log"
 #: fingerprint -> first format whose runs always have this fingerprint
 _LATER_FINGERPRINTS = {"fixed_state": 2}
+
+
+def mention_ray_log(folder: Path) -> str:
+    """Return the words that name the file with Ray's own messages; empty if Ray reported nothing."""
+    return f"; Ray's own messages are in {folder / RAY_LOG}" if (folder / RAY_LOG).is_file() else ""
 
 
 def begin_run(

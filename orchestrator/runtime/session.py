@@ -7,14 +7,22 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.atomic_write import write_durably
-from orchestrator.errors import ActorsLostError, ConfigError, RequestError, SparsefleetError, TrackingError
+from orchestrator.commands import resume_line
+from orchestrator.errors import (
+    ActorsLostError,
+    ClusterError,
+    ConfigError,
+    RequestError,
+    SparsefleetError,
+    TrackingError,
+)
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, model_notes
 from orchestrator.experiment.loading import resumed_config
 from orchestrator.experiment.prepare import prepare
 from orchestrator.plugins.loading import relocated
 from orchestrator.runtime.backend import Backend, InProcessBackend
-from orchestrator.runtime.run_folder import begin_run, run_info, verify_run
+from orchestrator.runtime.run_folder import begin_run, mention_ray_log, run_info, verify_run
 from orchestrator.runtime.signals import SignalHandling, handling_signals
 from orchestrator.runtime.tracking_setup import (
     check_storage_and_tracking,
@@ -67,6 +75,7 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
     the table of events cannot be written.
     """
     config, destination = resolve_tracking(config)
+    check_cluster(config)
     check_storage_and_tracking(config)
     place = destination_note(config, destination)
     experiment = prepare(config)
@@ -80,9 +89,9 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
             raise
         try:
             return _execute(experiment, store, display, verbose, place)
-        except RequestError:
+        except (RequestError, ClusterError):
             if not read_records(folder / "metrics.jsonl"):
-                shutil.rmtree(folder)  # rejected before the first round, so there is nothing to resume
+                shutil.rmtree(folder)  # the run ended before the first round, so there is nothing to resume
             raise
 
 
@@ -120,6 +129,7 @@ def _resume(
         config = config.model_copy(update={"runtime": runtime})
         is_recorded = store.config().get("tracking", {}).get("experiment") is not None
         config, destination = resolve_tracking(config, is_recorded=is_recorded)
+        check_cluster(config)
         check_storage_and_tracking(config)
         place = destination_note(config, destination)
         experiment = prepare(config)
@@ -171,6 +181,14 @@ def _check_resumable(
     return config
 
 
+def check_cluster(config: ExperimentConfig) -> None:
+    """Raise AddressError when the run joins a Ray cluster that does not answer."""
+    if config.runtime.executor == "ray":
+        from orchestrator.runtime.ray_session import require_cluster
+
+        require_cluster(config.runtime)
+
+
 def _execute(
     experiment: Experiment, store: RunStore, display: Display, verbose: bool, place: str
 ) -> RunSummary:
@@ -208,9 +226,7 @@ def _execute(
                 _deliver(summary, tracker, store, config, display)
                 return summary
         except KeyboardInterrupt:
-            display.note(
-                f"stopped at once; `sparsefleet resume {store.folder}` resumes after the last checkpoint"
-            )
+            display.note(f"stopped at once; `{resume_line(store.folder)}` resumes after the last checkpoint")
             tracker.abandon(ABANDON_S)
             _save_events_of_failed_run(store, display)
             raise
@@ -270,6 +286,7 @@ def _run_rounds(
             if failed := int(record.metrics.get("fleet/failures", 0)):
                 display.note(
                     f"round {record.round_idx}: {failed} failed tasks, see {store.folder / 'failures.jsonl'}"
+                    f"{mention_ray_log(store.folder)}"
                 )
     except ActorsLostError as error:
         if not signals.received:
@@ -335,8 +352,11 @@ def _backend(experiment: Experiment, folder: Path, display: Display, verbose: bo
             backend: Backend = InProcessBackend(experiment, folder)
         else:
             from orchestrator.runtime.ray_backend import RayBackend
+            from orchestrator.runtime.ray_log import ray_log
             from orchestrator.runtime.ray_session import dashboard_note, ray_session
 
+            if not verbose:
+                stack.enter_context(ray_log(folder))
             stack.enter_context(ray_session(experiment.config.runtime, verbose=verbose))
             if line := dashboard_note(experiment.config.runtime):
                 display.note(line)

@@ -1,5 +1,7 @@
 """Decides and checks, before a run or a sweep starts, where it is tracked."""
 
+import os
+
 from orchestrator.errors import ConfigError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.tracking.destination import (
@@ -63,6 +65,9 @@ def check_storage_and_tracking(config: ExperimentConfig) -> None:
     except OSError as error:
         problem = f"the folder cannot be made ({error.strerror})"
         raise ConfigError("runtime.storage", storage, problem, "choose a writable folder") from error
+    if not os.access(storage, os.W_OK | os.X_OK):
+        problem = "you may not write to this folder"
+        raise ConfigError("runtime.storage", storage, problem, "choose a writable folder")
     if config.tracking.enabled:
         uri = tracking_uri(config)
         check_reachable(uri)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from orchestrator.atomic_write import write_durably
+from orchestrator.commands import resume_line
 from orchestrator.errors import CheckpointError, SparsefleetError
 from orchestrator.federation.client_event import ClientEvent
 
@@ -76,7 +77,7 @@ def save_events(folder: Path) -> None:
         problem = " ".join(f"{type(cause).__name__}: {cause}".split())
         raise SparsefleetError(
             f"{path} could not be written ({problem}); {LOG} still contains all events: remove the cause, then "
-            f"`sparsefleet resume {folder}`"
+            f"`{resume_line(folder)}`"
         ) from error
 
 
@@ -97,8 +98,13 @@ def _events(path: Path) -> Iterator[ClientEvent]:
 
 def _event(line: bytes) -> ClientEvent:
     content = json.loads(line)
-    if isinstance(content, dict) and "train_loss" in content and content["train_loss"] is None:
-        content["train_loss"] = math.nan
+    if isinstance(content, dict):
+        if "train_loss" in content and content["train_loss"] is None:
+            content["train_loss"] = math.nan
+        # earlier versions gave every device a sparse efficiency of 1
+        for name, same in (("unmasked_flops", "train_flops"), ("compute_ideal_s", "compute_s")):
+            if name not in content and same in content:
+                content[name] = content[same]
     event = ClientEvent(**content)
     for name, kind in _KINDS.items():
         if type(getattr(event, name)) not in _ACCEPTED[kind]:

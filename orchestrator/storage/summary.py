@@ -18,7 +18,9 @@ class RunSummary:
 
     `accuracy`: of the global model on the central test set.
     `personal_accuracy`: unweighted mean over clients of the accuracy of each client's own model on its own test part.
-    Both accuracies are from the last round that measured them; None when no round did.
+    `validation_accuracy`: of the global model on all clients' validation samples.
+    `validation_personal_accuracy`: like `personal_accuracy`, on the clients' validation parts.
+    All accuracies are from the last round that measured them; None when no round did.
     `params_sha256`: digest of the final global float32 parameter vector; None for a trial that its sweep stopped.
     `num_not_finite`: rounds whose evaluation gave NaN or infinity, for example because the model diverged.
     """
@@ -37,6 +39,8 @@ class RunSummary:
     num_failures: int
     interrupted: bool
     num_not_finite: int = 0
+    validation_accuracy: float | None = None
+    validation_personal_accuracy: float | None = None
 
     @classmethod
     def of(
@@ -64,6 +68,8 @@ class RunSummary:
             num_failures=int(totals.get("fleet/failures_total", 0)),
             interrupted=interrupted,
             num_not_finite=sum(1 for record in records if not_finite(record)),
+            validation_accuracy=_last(records, "validation/accuracy"),
+            validation_personal_accuracy=_last(records, "validation/personal_accuracy_mean"),
         )
 
     @classmethod

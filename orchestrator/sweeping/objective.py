@@ -1,4 +1,8 @@
-"""Objectives of a sweep: the goals that it optimises, computed from the records of a trial."""
+"""Objectives of a sweep: the goals that it optimises, computed from the records of a trial.
+
+A sweep chooses by the clients' validation parts. The test data are for the report of the chosen configuration, so that
+an objective on test data needs the prefix `test_`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,18 +10,25 @@ from math import inf, isfinite
 from typing import Literal
 
 from orchestrator.analysis.measures import cost_to_reach, final_value, total, value_at_cap
-from orchestrator.errors import RequestError
+from orchestrator.config.sections import DataConfig
+from orchestrator.errors import ConfigError, RequestError
 from orchestrator.formatting import parse_bytes
 from orchestrator.tracking.record import RoundRecord
 
 Mode = Literal["max", "min"]
-ACCURACY, PERSONAL, UPLOAD, TIME = (
-    "eval/accuracy",
-    "personal/accuracy_mean",
-    "comm/upload_bytes_total",
-    "time/emulated_s_total",
+Data = Literal["validation", "test"]
+#: logged names of the metrics by the data that they are measured on
+ACCURACY: dict[Data, str] = {"validation": "validation/accuracy", "test": "eval/accuracy"}
+PERSONAL: dict[Data, str] = {
+    "validation": "validation/personal_accuracy_mean",
+    "test": "personal/accuracy_mean",
+}
+UPLOAD, TIME = "comm/upload_bytes_total", "time/emulated_s_total"
+_FORMS = (
+    "accuracy, personal_accuracy, accuracy_at_upload=BYTES, time_to_accuracy=ACCURACY or pareto "
+    "(on test data: test_accuracy, test_personal_accuracy, ...)"
 )
-_FORMS = "accuracy, personal_accuracy, accuracy_at_upload=BYTES, time_to_accuracy=ACCURACY or pareto"
+_UPLOAD_GOAL = "upload_bytes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,25 +47,45 @@ class Goal:
 class Objective:
     """A parsed objective.
 
-    `text` is the objective as the user wrote it. `limit` is the number of bytes or the accuracy in `text`, and None
-    for an objective without a limit.
+    `data` says where accuracy is measured. `limit` is the number of bytes or the accuracy in the text, and None for an
+    objective without a limit.
     """
 
-    text: str
+    data: Data
     kind: str
     limit: float | None
     goals: tuple[Goal, ...]
+    limit_text: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "Objective":
         """Parse the text of `--objective`. Raises RequestError for an unknown form and for an invalid limit."""
-        kind, equals, limit = text.partition("=")
-        goals = _GOALS.get(kind)
+        data: Data = "test" if text.startswith("test_") else "validation"
+        kind, equals, limit = text.removeprefix(f"{data}_").partition("=")
         wants_limit = kind in ("accuracy_at_upload", "time_to_accuracy")
-        if goals is None or bool(equals) != wants_limit:
+        if kind not in _GOALS or bool(equals) != wants_limit:
             raise RequestError("--objective", text, "this objective does not exist", f"choose {_FORMS}")
         value = _parse_limit(text, kind, limit) if wants_limit else None
-        return cls(text=text, kind=kind, limit=value, goals=goals)
+        goals = tuple(
+            Goal(name=name if name == _UPLOAD_GOAL else f"{data}_{name}", mode=mode)
+            for name, mode in _GOALS[kind]
+        )
+        return cls(data=data, kind=kind, limit=value, goals=goals, limit_text=limit)
+
+    @property
+    def text(self) -> str:
+        """The objective with the name of its data, such as `validation_accuracy`; `parse` accepts it."""
+        return f"{self.data}_{self.kind}" + (f"={self.limit_text}" if self.limit_text else "")
+
+    @property
+    def note(self) -> str | None:
+        """A line for the result of a sweep that chooses by test data; None for validation data."""
+        if self.data == "validation":
+            return None
+        return (
+            f"{self.text} ranks by test data, so the test accuracy of the best configuration is too optimistic; "
+            f"--objective {self.text.removeprefix('test_')} ranks by validation data"
+        )
 
     @property
     def is_known_early(self) -> bool:
@@ -64,6 +95,19 @@ class Objective:
         """
         return len(self.goals) == 1 and self.kind != "time_to_accuracy"
 
+    def require_data(self, config: DataConfig, num_samples: int | None = None) -> None:
+        """Raise ConfigError for a trial whose clients have no validation samples, if the objective needs them.
+
+        `num_samples` is the number of validation samples of all clients (None: not known yet).
+        """
+        if self.data == "validation" and (config.validation_fraction == 0.0 or num_samples == 0):
+            raise ConfigError(
+                "data.validation_fraction",
+                config.validation_fraction,
+                f"no client has validation samples, by which --objective {self.text} ranks the trials",
+                f"use 0.1, or --objective {self.text.replace('validation', 'test', 1)}",
+            )
+
     def measure(self, records: Sequence[RoundRecord]) -> dict[str, float]:
         """Return the value of each goal after these records; a missing or non-finite accuracy counts as 0.
 
@@ -72,27 +116,41 @@ class Objective:
         - `time_to_accuracy`: emulated seconds until the accuracy is reached (`measures.cost_to_reach`); infinite
           before that.
         """
+        values = [self._value(records)]
+        if self.kind == "pareto":
+            values.append(total(records, UPLOAD) or 0.0)
+        return {goal.name: value for goal, value in zip(self.goals, values, strict=True)}
+
+    def _value(self, records: Sequence[RoundRecord]) -> float:
+        """The value of the first goal."""
+        accuracy = ACCURACY[self.data]
         if self.kind == "time_to_accuracy":
             assert self.limit is not None
-            reached = cost_to_reach(records, ACCURACY, TIME, self.limit)
-            return {"time_to_accuracy_s": inf if reached is None else reached}
+            reached = cost_to_reach(records, accuracy, TIME, self.limit)
+            return inf if reached is None else reached
         if self.kind == "accuracy_at_upload":
             assert self.limit is not None
-            return {"accuracy_at_upload": value_at_cap(records, ACCURACY, UPLOAD, self.limit) or 0.0}
+            return value_at_cap(records, accuracy, UPLOAD, self.limit) or 0.0
         if self.kind == "personal_accuracy":
-            return {"personal_accuracy": final_value(records, PERSONAL) or 0.0}
-        values = {"accuracy": final_value(records, ACCURACY) or 0.0}
-        if self.kind == "pareto":
-            values["upload_bytes"] = total(records, UPLOAD) or 0.0
-        return values
+            return final_value(records, PERSONAL[self.data]) or 0.0
+        return final_value(records, accuracy) or 0.0
 
 
-_GOALS: dict[str, tuple[Goal, ...]] = {
-    "accuracy": (Goal(name="accuracy", mode="max"),),
-    "personal_accuracy": (Goal(name="personal_accuracy", mode="max"),),
-    "accuracy_at_upload": (Goal(name="accuracy_at_upload", mode="max"),),
-    "time_to_accuracy": (Goal(name="time_to_accuracy_s", mode="min"),),
-    "pareto": (Goal(name="accuracy", mode="max"), Goal(name="upload_bytes", mode="min")),
+def with_data(name: str) -> str:
+    """Return the name of a stored objective or goal with its data.
+
+    Sweeps of earlier versions chose by test data, and stored names without the name of their data.
+    """
+    named = name == _UPLOAD_GOAL or name.startswith(("validation_", "test_"))
+    return name if named else f"test_{name}"
+
+
+_GOALS: dict[str, tuple[tuple[str, Mode], ...]] = {
+    "accuracy": (("accuracy", "max"),),
+    "personal_accuracy": (("personal_accuracy", "max"),),
+    "accuracy_at_upload": (("accuracy_at_upload", "max"),),
+    "time_to_accuracy": (("time_to_accuracy_s", "min"),),
+    "pareto": (("accuracy", "max"), (_UPLOAD_GOAL, "min")),
 }
 
 

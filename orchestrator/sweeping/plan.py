@@ -6,14 +6,22 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.config.formats import CONFIG_FORMATS
 from orchestrator.config.overrides import flatten, put_values
 from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.federation.seeds import stream
 from orchestrator.plugins.loading import relocated
+from orchestrator.storage.run_description import FORMAT_KEY
 from orchestrator.storage.sources import stored_places
-from orchestrator.sweeping.objective import Objective
-from orchestrator.sweeping.request import ADAPTIVE, SweepRequest, as_option_error, check_request
+from orchestrator.sweeping.objective import Objective, with_data
+from orchestrator.sweeping.request import (
+    ADAPTIVE,
+    SweepRequest,
+    as_option_error,
+    check_request,
+    check_round_options,
+)
 from orchestrator.sweeping.space import (
     Space,
     is_at_or_below,
@@ -67,7 +75,7 @@ class SweepPlan:
         for values in generate_values(self.dimensions, self.request, rng):
             for seeded in with_seeds(values, self.seed, self.request.seeds):
                 specs.append(TrialSpec(number=len(specs), values=seeded))
-        check_configs(specs, self.base)
+        check_configs(specs, self.base, self.objective)
         return specs
 
 
@@ -77,6 +85,7 @@ def plan_sweep(request: SweepRequest) -> SweepPlan:
     dimensions = typed_dimensions(with_overrides(space.dimensions, request.overrides), request.config)
     objective = check_request(request, space, dimensions)
     _check_mutable(request, space, dimensions)
+    request = request.model_copy(update={"objective": objective.text})
     open_keys = varying_keys(dimensions)
     for key in open_keys:
         if key.partition(".")[0] in SHARED_SECTIONS:
@@ -93,13 +102,18 @@ def plan_sweep(request: SweepRequest) -> SweepPlan:
     seed = ExperimentConfig.parse({"seed": base.get("seed", 0)}).seed
     example_request = request.model_copy(update={"search": "random", "num_samples": 1})
     example = next(generate_values(trial_dimensions, example_request, stream(seed, "sweep", "probe")))
+    config = ExperimentConfig.parse(put_values(base, example))
+    if "training.rounds" not in trial_keys:
+        check_round_options(request, config.training.rounds)
+    if not any(is_at_or_below("data.validation_fraction", key) for key in trial_keys):
+        objective.require_data(config.data)
     return SweepPlan(
         request=request,
         space=space,
         objective=objective,
         base=base,
         dimensions=trial_dimensions,
-        config=ExperimentConfig.parse(put_values(base, example)),
+        config=config,
         seed=seed,
         overridden=_overridden(request.config, space.dimensions, request.overrides),
     )
@@ -159,8 +173,13 @@ def _plan_resumed_sweep(
             f"{store.folder} has a request that this version cannot read ({as_option_error(error)}); "
             "start a new sweep"
         ) from error
-    plan = plan_sweep(request.model_copy(update=changes))
-    before, now = flatten(about["base"]), flatten(plan.base)
+    version = about.get(FORMAT_KEY, 1)
+    earlier = {
+        "config": CONFIG_FORMATS.migrate(request.config, version),
+        "objective": with_data(request.objective),
+    }
+    plan = plan_sweep(request.model_copy(update={**earlier, **changes}))
+    before, now = flatten(CONFIG_FORMATS.migrate(about["base"], version)), flatten(plan.base)
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     changed += sorted(set(about.get("dimensions", plan.dimensions)) ^ set(plan.dimensions))
     if changed:

@@ -14,14 +14,22 @@ from orchestrator.sweeping.store import SweepStore
 def report_sweep(store: SweepStore, objective: Objective) -> list[Path]:
     """Compare the trials of a sweep, write the report, and return its files.
 
+    The report shows test metrics, in the order of the validation metric by which the sweep chooses.
     Writes nothing and returns no file when no trial has an evaluated round.
     """
     try:
         picked = pick_runs(store.folder.parent, sweep=str(store.folder))
     except RequestError:
         return []
-    metric: Metric = "personal_accuracy" if objective.kind == "personal_accuracy" else "accuracy"
+    is_personal = objective.kind == "personal_accuracy"
+    metric: Metric = "personal_accuracy" if is_personal else "accuracy"
+    validation: Metric = "validation_personal_accuracy" if is_personal else "validation_accuracy"
     targets = (objective.limit,) if objective.kind == "time_to_accuracy" and objective.limit else ()
     caps = (objective.limit,) if objective.kind == "accuracy_at_upload" and objective.limit else ()
-    options = CompareOptions(metric=metric, targets=targets, upload_caps=caps)
+    options = CompareOptions(
+        metric=metric,
+        order=validation if objective.data == "validation" else None,
+        targets=targets,
+        upload_caps=caps,
+    )
     return write_report(compare(picked.runs, options, picked.notes), store.report)

@@ -30,7 +30,10 @@ class SweepRequest(Section):
     )
     search: Search = Field("grid", description="how the search chooses values")
     scheduler: Scheduler = Field("fifo", description="which trials are stopped early or changed")
-    objective: str = Field("accuracy", description="what the sweep optimises")
+    objective: str = Field(
+        "accuracy",
+        description="what the sweep optimises, on validation data unless its name starts with test_",
+    )
     num_samples: Positive | None = Field(
         None, description="samples from the space's domains (for each grid point); None: 10"
     )
@@ -112,6 +115,14 @@ def _check_schedulers(request: SweepRequest, space: Space, dimensions: Mapping[s
             )
     if request.scheduler == "pbt":
         _check_population(request, space, dimensions)
+
+
+def check_round_options(request: SweepRequest, rounds: int) -> None:
+    """Raise RequestError for a number of rounds that no trial reaches; the trials have `rounds` rounds."""
+    for name in ("grace_rounds", "perturb_rounds"):
+        if (getattr(request, name) or 0) > rounds:
+            problem = f"the trials end after {rounds} rounds (training.rounds)"
+            _reject(request, name, problem, f"use {rounds} or fewer, or raise training.rounds")
 
 
 def _check_population(request: SweepRequest, space: Space, dimensions: Mapping[str, Any]) -> None:

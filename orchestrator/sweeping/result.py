@@ -23,8 +23,9 @@ from orchestrator.sweeping.trials import TrialSpec
 class ConfigurationResult:
     """The result of one configuration over its trials, which differ in the seed only.
 
-    `objective` is the mean of each goal over the trials. `objective` and the other means are None when a trial has no
-    value. `statuses` and `run_ids` are in the order of the trials.
+    `objective` is the mean of each goal over the trials, and `accuracy` the mean accuracy of the global models on the
+    central test set. `objective` and the other means are None when a trial has no value. `statuses` and `run_ids` are
+    in the order of the trials.
     """
 
     label: str
@@ -43,7 +44,8 @@ class SweepResult:
     """The result of a sweep. `configurations` are in order, best first; a Pareto sweep has its front first.
 
     `wall_s` is the wall-clock time from the first trial to the end of tracking, in seconds. `tracking_s` is the part of
-    that time in which the sweep's process called MLflow tracking or waited for it.
+    that time in which the sweep's process called MLflow tracking or waited for it. `notes` are lines about how the
+    sweep ranks its configurations.
     """
 
     sweep_id: str
@@ -57,6 +59,7 @@ class SweepResult:
     configurations: tuple[ConfigurationResult, ...]
     wall_s: float = 0.0
     tracking_s: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def best(self) -> ConfigurationResult | None:
@@ -110,6 +113,7 @@ def read_result(
         num_failed=counts["failed"],
         interrupted=interrupted,
         configurations=tuple(_ranked(configurations, objective.goals)),
+        notes=() if objective.note is None else (objective.note,),
     )
 
 
@@ -166,9 +170,11 @@ def result_table(result: SweepResult, max_rows: int = 20) -> Table:
     table.add_column("", no_wrap=True)
     table.add_column("configuration", overflow="fold", min_width=12)
     goals = list(result.best.objective) if result.best is not None and result.best.objective else []
-    headings = [*goals, *([] if "accuracy" in goals else ["accuracy"]), "upload", "emulated", "trials"]
+    names = [name.replace("_", " ") for name in goals]
+    test = [] if "test_accuracy" in goals else ["test accuracy"]
+    headings = [*names, *test, "upload", "emulated", "trials"]
     for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=heading != "trials")
+        table.add_column(heading, justify="right", no_wrap=heading in ("upload", "emulated"))
     for configuration in result.configurations[:max_rows]:
         mark = "best" if configuration.is_best else ""
         table.add_row(mark, configuration.label, *_cells(configuration, goals))
@@ -181,7 +187,7 @@ def _cells(configuration: ConfigurationResult, goals: Sequence[str]) -> list[str
     upload, emulated_s = configuration.upload_bytes, configuration.emulated_s
     return [
         *(_goal_text(configuration, name) for name in goals),
-        *([] if "accuracy" in goals else [_percent(configuration.accuracy)]),
+        *([] if "test_accuracy" in goals else [_percent(configuration.accuracy)]),
         "-" if upload is None else format_bytes(upload),
         "-" if emulated_s is None else format_seconds(emulated_s),
         _status_counts(configuration),

@@ -7,11 +7,34 @@ from orchestrator.runtime.run_folder import has_config
 from orchestrator.storage.folders import is_run
 from orchestrator.storage.run_store import RunStore
 from orchestrator.sweeping.objective import Objective
-from orchestrator.sweeping.store import Ending, EndStatus, SweepStore, current_trial
+from orchestrator.sweeping.store import VALUES_NOTE, Ending, EndStatus, SweepStore, current_trial
 from orchestrator.sweeping.trial import is_complete, summarise_unfinished
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.record import committed_records, complete_lines
+
+
+def restore_trials(store: SweepStore, planned: Sequence[TrialSpec]) -> list[TrialSpec]:
+    """Record the trials again that `trials.jsonl` has lost, for example because it was emptied; return these trials.
+
+    `planned` are all trials of the sweep, as far as the plan determines them. The runs' folders contain the values of
+    the trials that an adaptive search chose.
+    """
+    recorded = {trial.number for trial in store.trials()}
+    known = {trial.number: trial for trial in (*_trials_of_runs(store), *planned)}
+    lost = [known[number] for number in sorted(known.keys() - recorded)]
+    store.add_trials(lost)
+    return lost
+
+
+def _trials_of_runs(store: SweepStore) -> Iterator[TrialSpec]:
+    """Yield the trial of each first run of a trial."""
+    for folder in sorted(store.folder.glob(f"{store.sweep_id}-*")):
+        number = folder.name.removeprefix(f"{store.sweep_id}-")
+        if number.isdecimal() and is_run(folder):
+            about = RunStore(folder).about()
+            if isinstance(values := about.get(VALUES_NOTE), dict):
+                yield TrialSpec(number=int(number), values=values)
 
 
 def final_endings(

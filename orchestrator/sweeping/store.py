@@ -18,7 +18,7 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from orchestrator.runtime.run_folder import DATA_NOTES
 from orchestrator.storage.folders import SWEEP_FILE, is_run
 from orchestrator.storage.lock import locked_folder
 from orchestrator.storage.run_store import RunStore
+from orchestrator.sweeping.objective import with_data
 from orchestrator.sweeping.trials import TrialSpec
 from orchestrator.tracking.record import RoundRecord, complete_lines
 
@@ -62,7 +63,8 @@ class Ending:
     @classmethod
     def from_line(cls, line: bytes) -> "Ending":
         """Parse a line that `to_line` wrote. Raises ValueError or TypeError for any other text."""
-        return cls(**json.loads(line))
+        ending = cls(**json.loads(line))
+        return replace(ending, objective={with_data(name): x for name, x in ending.objective.items()})
 
 
 class SweepStore:

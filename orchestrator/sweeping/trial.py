@@ -25,11 +25,13 @@ from orchestrator.storage.run_logs import LOGS
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.sources import updated_sources
 from orchestrator.storage.summary import RunSummary
-from orchestrator.sweeping.objective import ACCURACY, Objective
+from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import discard_incomplete_run
 from orchestrator.tracking.record import committed_records
 
 MakeExecutor = Callable[[], Executor]
+#: a metric of every evaluated round
+_EVALUATED = "eval/accuracy"
 
 
 class TrialRun:
@@ -48,7 +50,12 @@ class TrialRun:
         *,
         replay: bool,
     ) -> None:
-        """The run calls `make_executor` when it first trains. Raises CheckpointError for unreadable records."""
+        """The run calls `make_executor` when it first trains.
+
+        Raises CheckpointError for unreadable records, and ConfigError when the objective needs validation samples and
+        no client has one.
+        """
+        objective.require_data(experiment.config.data, len(experiment.partition.validation.indices))
         self._experiment, self._store, self._objective = experiment, store, objective
         self._make_executor = make_executor
         self._fault_injector = DriverFaultInjector(experiment.config, store.folder)
@@ -82,7 +89,7 @@ class TrialRun:
             done = self._num_reported == self._experiment.config.training.rounds
             if done and not self.is_finished:
                 self._finish()
-            if done or ACCURACY in self._records[self._num_reported - 1].metrics:
+            if done or _EVALUATED in self._records[self._num_reported - 1].metrics:
                 return self._result(done)
 
     def snapshot(self, folder: Path) -> None:

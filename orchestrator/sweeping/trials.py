@@ -10,6 +10,7 @@ import numpy as np
 from orchestrator.config.overrides import flatten, put_values
 from orchestrator.errors import RequestError
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.request import SweepRequest
 from orchestrator.sweeping.space import grids_as_choices, is_computed, is_sampled, to_plain
 
@@ -90,10 +91,10 @@ def with_seeds(values: Mapping[str, Any], base_seed: int, num_seeds: int) -> Ite
         yield {**values, "seed": base_seed + offset}
 
 
-def check_configs(trials: Iterable[TrialSpec], base: Mapping[str, Any]) -> None:
+def check_configs(trials: Iterable[TrialSpec], base: Mapping[str, Any], objective: Objective) -> None:
     """Check the configs of all trials. Raises RequestError for the first invalid trial."""
     for trial in trials:
-        trial.config(base)
+        objective.require_data(trial.config(base).data)
 
 
 def _value_text(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import final
 from orchestrator.errors import CheckpointError
 
 #: prefixes of the metrics that an evaluation measures
-_EVALUATION_PREFIXES = ("eval/", "personal/", "trained/", "finetuned/")
+_EVALUATION_PREFIXES = ("eval/", "validation/", "personal/", "trained/", "finetuned/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +146,12 @@ METRICS: dict[str, str] = {
     "eval/accuracy": "accuracy of the global model on the central test set, share in [0, 1]",
     "eval/loss": "mean cross-entropy of the global model on the central test set, nats",
     **_client_statistics("eval/client_accuracy", "global model on each client's own test part"),
+    "validation/accuracy": "accuracy of the global model on all clients' validation samples, share in [0, 1]",
+    "validation/loss": "mean cross-entropy of the global model on all clients' validation samples, nats",
+    **_client_statistics(
+        "validation/personal_accuracy",
+        "the model that each client uses after the round, on the client's validation part",
+    ),
     **_client_statistics(
         "personal/accuracy",
         "the model that each client uses after the round (personal, submodel or global) on the client's test part",
@@ -181,6 +187,10 @@ METRICS: dict[str, str] = {
     "compute/train_flops_dense_total": "training FLOPs as if no weight were masked, this round and before",
     "time/emulated_s": "emulated time of the round on the clients' devices, seconds",
     "time/emulated_s_total": "emulated time on the clients' devices, this round and before, seconds",
+    "time/compute_s": "emulated time that all clients' devices computed in the round, seconds",
+    "time/compute_s_total": "emulated time that all clients' devices computed, this round and before, seconds",
+    "time/compute_ideal_s": "time/compute_s if a mask saved time in proportion to its FLOPs, seconds",
+    "time/compute_ideal_s_total": "time/compute_ideal_s, this round and before, seconds",
     "time/waited_s": "part of time/emulated_s in which no client was available, seconds",
     "time/wall_s": "time the round took on this machine, seconds",
     "time/wall_s_total": "time on this machine, this round and before, seconds",

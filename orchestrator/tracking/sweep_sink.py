@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, final
 
+from orchestrator.commands import resume_sweep_line
 from orchestrator.errors import TrackingError
 from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.mlflow.sink import MlflowSink
@@ -52,7 +53,7 @@ class SweepSink:
     def open(self, info: RunInfo) -> str:
         """Open the sweep's MLflow run and return its id. Raises TrackingError when the store rejects the run."""
         self._sweep, self._flush_timeout_s = self._sink(), info.flush_timeout_s
-        self._resumption = f"sparsefleet sweep {info.run_id} --resume"
+        self._resumption = resume_sweep_line(info.run_dir)
         self._sweep.start(replace(info, resumption=self._resumption))
         outcome = self._sweep.outcome()
         if outcome.mlflow_run_id is None:

@@ -25,7 +25,9 @@ def test_costs_of_a_round_are_sums_over_its_clients() -> None:
         client_event(
             client_id=1, upload_bytes=3, download_bytes=5, compute_s=100.0, num_examples=30, train_loss=1.5
         ),
-        client_event(client_id=2, train_flops=1.0, train_flops_dense=2.0, download_s=0.0),
+        client_event(
+            client_id=2, train_flops=1.0, train_flops_dense=2.0, download_s=0.0, compute_ideal_s=0.5
+        ),
     ]
     assert round_costs(events, emulated_s=77.5, num_failures=2, wall_s=1.25) == {
         "comm/upload_bytes": 8 + 3 + 8,
@@ -33,6 +35,8 @@ def test_costs_of_a_round_are_sums_over_its_clients() -> None:
         "compute/train_flops": 250.0 + 250.0 + 1.0,
         "compute/train_flops_dense": 400.0 + 400.0 + 2.0,
         "time/emulated_s": 77.5,
+        "time/compute_s": 2.5 + 100.0 + 2.5,
+        "time/compute_ideal_s": 2.5 + 2.5 + 0.5,
         "time/wall_s": 1.25,
         "train/loss": (0.5 * 10 + 1.5 * 30 + 0.5 * 10) / 50,
         "fleet/participants": 3,
@@ -123,6 +127,8 @@ def test_totals_are_sums_over_rounds() -> None:
         "compute/train_flops_total": 250.0,
         "compute/train_flops_dense_total": 400.0,
         "time/emulated_s_total": 10.5,
+        "time/compute_s_total": 2.5,
+        "time/compute_ideal_s_total": 2.5,
         "time/wall_s_total": 0.5,
         "fleet/failures_total": 1.0,
     }

@@ -148,5 +148,5 @@ def test_flops_are_those_of_the_kept_rows() -> None:
             bits = next(item.bits for item in payload if isinstance(item, Bits))
             first, second = int(bits[:200].sum()), int(bits[200:].sum())
             per_image = 6 * (64 * first + 200 * second + 100 * 10)
-            assert update.train_flops == 2 * update.num_examples * per_image
+            assert update.train_flops == update.unmasked_flops == 2 * update.num_examples * per_image
             assert update.train_flops_dense == 2 * update.num_examples * 6 * (64 * 200 + 200 * 100 + 1000)

@@ -63,6 +63,7 @@ def test_dense_round_of_fedlps_nets(
         get_fleet("five-tier").profiles[0],
         download_bytes=0,
         train_flops=round_flops,
+        unmasked_flops=round_flops,
         upload_bytes=4 * layout.size,
     )
     assert is_printed_as(time.compute_s, compute_s)
@@ -88,7 +89,9 @@ def test_batch_of_fedlps_net_for_reddit() -> None:
     assert layout.size == 2_845_392
     assert is_printed_as(4 * layout.size / 2**20, "10.85")
     fastest = get_fleet("five-tier").profiles[0]
-    time = client_time(fastest, download_bytes=0, train_flops=0, upload_bytes=4 * layout.size)
+    time = client_time(
+        fastest, download_bytes=0, train_flops=0, unmasked_flops=0, upload_bytes=4 * layout.size
+    )
     assert is_printed_as(time.upload_s, "0.78")
 
 
@@ -100,7 +103,7 @@ def test_fedlps_devices() -> None:
     assert len(fleet.shares) == len(RATIOS)
     assert len(set(fleet.shares)) == 1
     for profile in fleet.profiles:
-        time = client_time(profile, download_bytes=2**20, train_flops=0, upload_bytes=2**20)
+        time = client_time(profile, download_bytes=2**20, train_flops=0, unmasked_flops=0, upload_bytes=2**20)
         assert (1 / time.upload_s, 1 / time.download_s) == pytest.approx((14.0, 110.6))
 
 

@@ -170,7 +170,7 @@ def test_weight_gradients_count_as_dense_flops() -> None:
     run = task(algorithm, flat, 1, algorithm.init_client(0), mask)
     algorithm.client_update(run)
     dense, sparse = 2 * (9 * 8 + 54), 2 * (9 * 6 + 24)
-    assert run.flops.total_dense == 20 * 3 * dense
+    assert run.flops.total_unmasked == run.flops.total_dense == 20 * 3 * dense
     assert run.flops.total == pytest.approx(20 * (2 * sparse + dense))
 
 

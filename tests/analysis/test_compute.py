@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from orchestrator.analysis import CompareOptions, Comparison, Spread, compare, pick_runs
+from orchestrator.analysis.report.tables import EMPTY, main_table
 from orchestrator.errors import RequestError
 from tests.support.run_folders import (
     record,
@@ -140,3 +141,45 @@ def test_comparison_with_unknown_baseline_is_rejected(storage: Path) -> None:
     with pytest.raises(RequestError) as caught:
         _compare(storage, baseline="fedavgm")
     assert (caught.value.field, caught.value.value) == ("--baseline", "fedavgm")
+
+
+def _with_validation(tmp_path: Path) -> Path:
+    """FedAvg is best on test data and FedDST on validation data; topk has no validation accuracy."""
+    for method, accuracy, validation in (("fedavg", 0.9, 0.5), ("feddst", 0.8, 0.7), ("topk", 0.7, None)):
+        rounds = [record(r, accuracy, validation=validation) for r in range(3)]
+        write_run(tmp_path / f"{method}-0", method=method, rounds=rounds)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("options", "order"),
+    [
+        ({}, ["fedavg", "feddst", "topk"]),
+        ({"order": "validation_accuracy"}, ["feddst", "fedavg", "topk"]),
+        ({"metric": "validation_accuracy"}, ["feddst", "fedavg", "topk"]),
+        ({"metric": "validation_accuracy", "order": "accuracy"}, ["fedavg", "feddst", "topk"]),
+    ],
+)
+def test_rows_have_the_order_of_the_metric_or_of_another_one(
+    tmp_path: Path, options: dict[str, Any], order: list[str]
+) -> None:
+    comparison = _compare(_with_validation(tmp_path), **options)
+    assert [row.configuration.method for row in comparison.rows] == order
+    assert (comparison.metric, comparison.order) == (
+        options.get("metric", "accuracy"),
+        options.get("order", comparison.metric),
+    )
+    found = {row.configuration.method: row.final["validation_accuracy"].mean for row in comparison.rows}
+    assert found == {"fedavg": 0.5, "feddst": 0.7, "topk": None}
+
+
+@pytest.mark.parametrize("options", [{"order": "validation_accuracy"}, {"metric": "validation_accuracy"}])
+def test_table_shows_a_validation_accuracy_that_the_comparison_uses(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    storage = _with_validation(tmp_path)
+    assert "validation" not in main_table(_compare(storage)).headings
+    table = main_table(_compare(storage, **options))
+    column = table.headings.index("validation")
+    assert [row[column] for row in table.rows] == ["70.00", "50.00", EMPTY]
+    assert {len(row) for row in table.rows} == {len(table.headings)}

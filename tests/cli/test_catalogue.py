@@ -4,10 +4,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from algorithms import ALGORITHMS
 from orchestrator.cli.catalogue import algorithms_page
 from orchestrator.experiment.methods import load_algorithm
+from orchestrator.federation.aggregate import AGGREGATORS, Contribution
 
 PAGE = Path(__file__).parents[2] / "docs" / "algorithms.md"
 
@@ -22,6 +24,25 @@ def test_page_has_a_row_and_a_section_for_every_method() -> None:
         (row,) = [line for line in lines if line.startswith(f"| [`{name}`](#{name}) |")]
         assert row.count(" | ") == 8
         assert lines.count(f"## {name}") == 1
+
+
+def test_page_says_what_an_untrained_coordinate_gets_under_each_average() -> None:
+    """Two clients of weights 1 and 3 train coordinates 0 and 1 to the value 8, from 4; the server has 4 everywhere."""
+    section = algorithms_page().partition("## The four averages\n")[2].partition("\n## ")[0]
+    rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    table = {row[0].split("`")[1]: row[1:] for row in rows}
+    assert table.keys() == AGGREGATORS.keys()
+    server, start = torch.full((3,), 4.0), torch.full((3,), 4.0)
+    masks = torch.tensor([[True, False, False], [True, True, False]])
+    some = {"wmean": 6.0, "covmean": 8.0, "dmean": 7.0, "ipart": 4.0}
+    for name, (_, untrained) in table.items():
+        aggregator = AGGREGATORS[name]()
+        for client_id, (mask, weight) in enumerate(zip(masks, (1.0, 3.0), strict=True)):
+            aggregator.add(
+                Contribution(client_id=client_id, weight=weight, values=8.0 * mask, mask=mask, start=start)
+            )
+        assert aggregator.finish(server).values.tolist() == [8.0, some[name], 4.0]
+        assert untrained == "the server's value |"
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -52,6 +52,25 @@ def test_retime_on_another_fleet_gives_the_time_of_a_run_there(
     assert rows_of(tmp_path / "redrawn.csv") != rows_of(tmp_path / "rounds.csv")
 
 
+def test_retime_with_another_sparse_efficiency_gives_the_time_of_a_run_with_it(
+    command: Command, quick: tuple[str, ...], storage: Path, tmp_path: Path
+) -> None:
+    masked = ("training.rounds=3", "algorithm.name=randommask", "sparsity.level=0.8")
+    times = {}
+    for name, more in (("none", ()), ("half", ("fleet.sparse_efficiency=0.5",))):
+        summary = tmp_path / f"{name}.json"
+        assert command("run", "-q", *quick, *masked, *more, "--summary", summary).code == 0
+        times[name] = json.loads(summary.read_text())
+    run = storage / times["none"]["run_id"]
+    out = tmp_path / "rounds.csv"
+    result = command("retime", run, "--fleet", "uniform", "--sparse-efficiency", "0.5", "--out", out)
+    assert (result.code, result.err) == (0, "")
+    retimed_s = float(rows_of(out)[-1]["retimed_s_total"])
+    assert retimed_s == pytest.approx(times["half"]["emulated_s_total"], rel=1e-9)
+    assert retimed_s < times["none"]["emulated_s_total"]
+    assert times["half"]["params_sha256"] == times["none"]["params_sha256"]
+
+
 def test_retime_finds_a_run_by_its_id_and_does_not_change_it(command: Command, finished: Path) -> None:
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     result = command("retime", finished.name, "--storage", finished.parent, "--fleet", "five-tier")
@@ -70,6 +89,8 @@ def test_retime_finds_a_run_by_its_id_and_does_not_change_it(command: Command, f
         ("retime {run} --fleet {tmp}/none.yaml", "--fleet={tmp}/none.yaml"),
         ("retime {run} --fleet phones-and-edge --redraw", "--redraw=True"),
         ("retime {run} --fleet uniform --out {tmp}", "--out={tmp}"),
+        ("retime {run} --fleet uniform --sparse-efficiency 1.5", "--sparse-efficiency=1.5"),
+        ("retime {run} --fleet uniform --sparse-efficiency nan", "--sparse-efficiency=nan"),
     ],
 )
 def test_retime_rejects_an_invalid_request_in_one_line(

@@ -7,7 +7,6 @@ import pytest
 from orchestrator.cli.options import (
     check_summary,
     mlflow_ui_hint,
-    program,
     require_choice,
     write_summary,
 )
@@ -57,19 +56,3 @@ def test_hint_opens_the_store_of_the_config(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["pytest"])
     assert mlflow_ui_hint(load_config(None, overrides)) == hint
-
-
-@pytest.mark.parametrize(
-    ("called", "shown"),
-    [
-        ("sparsefleet", "sparsefleet"),
-        ("/opt/env/bin/sparsefleet", "/opt/env/bin/sparsefleet"),
-        ("/opt/env/bin/python", "sparsefleet"),
-        ("/src/orchestrator/cli/__main__.py", "sparsefleet"),
-    ],
-)
-def test_program_is_named_as_the_user_called_it(
-    called: str, shown: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.argv", [called, "run"])
-    assert program() == shown

@@ -132,16 +132,27 @@ def test_user_name_without_a_password_is_accepted() -> None:
 
 def test_overrides_take_precedence_over_the_config_file(tmp_path: Path) -> None:
     (tmp_path / "e.yaml").write_text("training: {rounds: 3, lr: 0.1}\n")
-    parsed = _parsed("run", "training.rounds=5", config=Path("e.yaml"))
+    parsed = _parsed("run", "training.rounds=5", config=["e.yaml"])
     assert command_settings(parsed, tmp_path) == {"training.rounds": 5, "training.lr": 0.1}
 
 
+def test_later_config_files_and_presets_take_precedence(tmp_path: Path) -> None:
+    (tmp_path / "e.yaml").write_text("training: {rounds: 3}\n")
+    settings = command_settings(_parsed("run", config=["preset:feddst-mnist-code", "e.yaml"]), tmp_path)
+    assert (settings["training.rounds"], settings["training.lr"]) == (3, 0.01)
+
+
+def test_summary_on_standard_output_is_in_the_jobs_log() -> None:
+    arguments = ("run", "runtime.storage=/s", "--summary", "-")
+    assert _job_arguments(_parsed(*arguments, summary=Path("-")))[:-1] == arguments
+
+
 def test_config_file_of_the_cluster_adds_no_settings(tmp_path: Path) -> None:
-    parsed = _parsed("run", "training.rounds=5", config=tmp_path / "on-the-cluster.yaml")
+    parsed = _parsed("run", "training.rounds=5", config=[str(tmp_path / "on-the-cluster.yaml")])
     assert command_settings(parsed, tmp_path) == {"training.rounds": 5}
 
 
 def test_missing_relative_config_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        command_settings(_parsed("run", config=Path("no.yaml")), tmp_path)
+        command_settings(_parsed("run", config=["no.yaml"]), tmp_path)
     assert str(caught.value.value).endswith("no.yaml")

@@ -15,6 +15,8 @@ from tests.support.cluster_fakes import (
     FakeJobs,
 )
 
+#: the command that a message about a failed job names
+RESUME = "sparsefleet submit --address http://head:8265 resume RUN"
 DONE = Job(job_id="run-1", state="SUCCEEDED", exit_code=0)
 STOPPED = Job(job_id="run-1", state="STOPPED")
 #: the command that follows the job again; the user can copy it
@@ -89,7 +91,7 @@ def test_lost_cluster_raises_an_error_with_both_remedies() -> None:
         _follow(FakeJobs([["one\n", BREAK], [BREAK]], DONE), screen)
     assert screen.pauses == [*RETRIES_S]
     assert FOLLOW in str(caught.value)
-    assert "`sparsefleet submit resume RUN`" in str(caught.value)
+    assert RESUME in str(caught.value)
     assert caught.value.exit_code == 1
 
 
@@ -152,7 +154,7 @@ def test_no_answer_at_the_terminal_detaches(raised: type[BaseException]) -> None
 
 
 def test_stopped_job_has_the_exit_code_of_an_interrupt() -> None:
-    assert exit_code(STOPPED) == 130
+    assert exit_code(STOPPED, RESUME) == 130
 
 
 @pytest.mark.parametrize(
@@ -168,8 +170,8 @@ def test_stopped_job_has_the_exit_code_of_an_interrupt() -> None:
 )
 def test_killed_or_unstarted_job_raises_its_reason(job: Job, reason: str) -> None:
     with pytest.raises(SparsefleetError) as caught:
-        exit_code(job)
+        exit_code(job, RESUME)
     assert str(caught.value).startswith("job j failed: ")
     assert reason in str(caught.value)
-    assert "sparsefleet submit resume RUN" in str(caught.value)
+    assert RESUME in str(caught.value)
     assert caught.value.exit_code == 1

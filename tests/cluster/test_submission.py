@@ -92,7 +92,7 @@ def test_no_folder_is_uploaded_without_files() -> None:
 def test_working_dir_is_uploaded_whole_and_relative_paths_start_there(tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("")
     (tmp_path / "e.yaml").write_text("runtime: {storage: /shared/runs, address: 'head:6379'}\n")
-    parsed = ParsedCommand("run", ("run", "-c", "e.yaml"), {"config": Path("e.yaml")})
+    parsed = ParsedCommand("run", ("run", "-c", "e.yaml"), {"config": ["e.yaml"]})
     upload = _upload(parsed, working_dir=tmp_path)
     assert upload.request.runtime_env["working_dir"] == str(tmp_path.resolve())
     assert upload.request.shipped == f"the folder {tmp_path.resolve()}"

@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from algorithms.feddst import FedDSTConfig
+from orchestrator.commands import command_line
 from orchestrator.config.errors import as_request_error, closest_key, dotted_keys
 from orchestrator.config.section import Section
 from orchestrator.errors import ConfigError
@@ -84,6 +85,21 @@ def test_closest_key(key: str, meant: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("tree", "field", "remedy"),
+    [
+        ({"training.rounds": 7}, "training.rounds", "write `training: {rounds: ...}`"),
+        ({"data": {"partition.kind": "iid"}}, "data.partition.kind", "write `partition: {kind: ...}`"),
+        ({"data.partition.kind": "iid"}, "data.partition.kind", "write `data: {partition: {kind: ...}}`"),
+    ],
+)
+def test_dotted_key_in_a_file_is_rejected_with_the_nested_form(
+    tree: dict[str, Any], field: str, remedy: str
+) -> None:
+    error = _error(ExperimentConfig, tree)
+    assert (error.field, error.remedy) == (field, remedy)
+
+
+@pytest.mark.parametrize(
     ("option", "meant"),
     [
         ("readjust_evry", "algorithm.readjust_every"),
@@ -96,7 +112,7 @@ def test_closest_key(key: str, meant: str | None) -> None:
 def test_unknown_option_is_rejected_with_a_suggestion(option: str, meant: str | None) -> None:
     error = _error(FedDSTConfig, {option: 1}, "algorithm")
     assert error.field == f"algorithm.{option}"
-    assert error.remedy == (f"did you mean '{meant}'?" if meant else "see `sparsefleet list keys`")
+    assert error.remedy == (f"did you mean '{meant}'?" if meant else f"see `{command_line('list', 'keys')}`")
 
 
 @pytest.mark.parametrize(

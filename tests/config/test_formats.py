@@ -73,4 +73,10 @@ def test_a_readjustment_of_format_1_stays_after_the_only_epoch(
     tree = {"algorithm": {"adjust_after_epoch": before}, "training": {"local_epochs": local_epochs}}
     assert CONFIG_FORMATS.migrate(tree, 1)["algorithm"] == {"adjust_after_epoch": after}
     assert CONFIG_FORMATS.migrate(tree, 2)["algorithm"] == {"adjust_after_epoch": before}
-    assert CONFIG_FORMATS.migrate({"seed": 3}, 1) == {"seed": 3}
+    assert "algorithm" not in CONFIG_FORMATS.migrate({"seed": 3}, 1)
+
+
+@pytest.mark.parametrize("fleet", [{}, {"name": "five-tier"}])
+def test_devices_of_format_1_save_all_masked_time(fleet: dict[str, str]) -> None:
+    assert CONFIG_FORMATS.migrate({"fleet": fleet}, 1) == {"fleet": {**fleet, "sparse_efficiency": 1.0}}
+    assert CONFIG_FORMATS.migrate({"fleet": fleet}, 2) == {"fleet": fleet}

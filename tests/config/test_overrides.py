@@ -1,5 +1,6 @@
 """Overrides: `KEY=VALUE` arguments, and values set in a config tree by dotted keys."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,8 +8,11 @@ import pytest
 from orchestrator.config.overrides import (
     apply_overrides,
     flatten,
+    merge,
+    method_options,
     parse_overrides,
     put_values,
+    read_configs,
 )
 from orchestrator.errors import ConfigError
 
@@ -89,3 +93,38 @@ class TestParseOverrides:
         arguments = ["training.rounds=4", "training.lr=1", "a.b.c=x"]
         tree = {"training": {"rounds": 3}}
         assert apply_overrides(tree, arguments) == put_values(tree, parse_overrides(arguments))
+
+
+def test_later_tree_wins_and_mappings_are_merged() -> None:
+    first = {"training": {"rounds": 3, "lr": 0.1}, "seed": 1, "data": {"partition": {"kind": "iid"}}}
+    later = {"training": {"lr": 0.2}, "data": {"partition": {"alpha": 0.1}, "name": "npz"}}
+    assert merge(first, later) == {
+        "training": {"rounds": 3, "lr": 0.2},
+        "seed": 1,
+        "data": {"partition": {"kind": "iid", "alpha": 0.1}, "name": "npz"},
+    }
+    assert first["training"] == {"rounds": 3, "lr": 0.1}, "merging does not change its arguments"
+
+
+def test_list_replaces_a_list_and_a_value_replaces_a_section() -> None:
+    assert merge({"a": [1, 2], "b": {"c": 1}}, {"a": [3], "b": None}) == {"a": [3], "b": None}
+
+
+def test_config_files_are_merged_in_order(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("training: {rounds: 3, lr: 0.1}\nseed: 1\n")
+    (tmp_path / "b.yaml").write_text("training: {rounds: 5}\n")
+    assert read_configs(["a.yaml", "b.yaml"], tmp_path) == {"training": {"rounds": 5, "lr": 0.1}, "seed": 1}
+    assert read_configs([tmp_path / "b.yaml", "a.yaml"], tmp_path)["training"] == {"rounds": 3, "lr": 0.1}
+    assert read_configs([]) == {}
+
+
+def test_method_options_are_the_sections_of_the_method(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "algorithm: {name: feddst, alpha: 0.1}\nsparsity: {level: 0.5, layer_density: {fc: 1.0}}\nseed: 3\n"
+    )
+    options = method_options([tmp_path / "a.yaml"])
+    assert parse_overrides(options) == {
+        "algorithm.alpha": 0.1,
+        "sparsity.level": 0.5,
+        "sparsity.layer_density.fc": 1.0,
+    }

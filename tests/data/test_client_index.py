@@ -27,3 +27,8 @@ def test_repeated_index_repeats_the_clients_in_order() -> None:
     index = ClientIndex.of_sizes(np.array([2, 1]), np.array([7, 5, 9])).repeated(5)
     assert [rows.tolist() for rows in index] == [[7, 5], [9], [7, 5], [9], [7, 5]]
     assert index.indices.size == 3
+
+
+def test_positions_have_the_slices_and_number_the_stored_rows() -> None:
+    index = ClientIndex.of_sizes(np.array([2, 1]), np.array([7, 9, 4])).repeated(3)
+    assert [rows.tolist() for rows in index.positions()] == [[0, 1], [2], [0, 1]]

@@ -68,10 +68,26 @@ def _with_memory(experiment: Experiment, memory_bytes: int) -> Experiment:
     return replace(experiment, algorithm=algorithm)
 
 
-@pytest.mark.parametrize(("name", "fits"), [("fedavg", False), ("heterofl", True)])
-def test_full_model_fails_on_a_small_device_and_a_submodel_fits(name: str, fits: bool) -> None:
-    """The digits' perceptron has 34,110 weights; HeteroFL trains half of its units."""
-    options = ("algorithm.ratio_policy=fixed", "algorithm.ratio=0.5") if name == "heterofl" else ()
+_HALF = ("algorithm.ratio_policy=fixed", "algorithm.ratio=0.5")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "fits"),
+    [
+        ("fedavg", (), False),
+        ("heterofl", _HALF, True),
+        ("fedlps", (*_HALF, "algorithm.pattern=learned"), False),
+        ("fedlps", (*_HALF, "algorithm.pattern=magnitude"), True),
+        ("fedlps", (*_HALF, "algorithm.pattern=random"), True),
+    ],
+)
+def test_full_model_fails_on_a_small_device_and_a_submodel_fits(
+    name: str, options: tuple[str, ...], fits: bool
+) -> None:
+    """The digits' perceptron has 34,110 weights; HeteroFL and FedLPS train half of its units.
+
+    FedLPS's importance needs the gradient of the whole model.
+    """
     experiment = prepared((f"algorithm.name={name}", *options))
     whole = DeviceMemory(experiment.config.training, experiment.dataset.input_shape).needed_bytes(
         experiment.new_model(), 1000

@@ -216,8 +216,8 @@ def test_parse_does_not_change_its_argument() -> None:
         ("runtime.max_retries", -1, "greater than or equal to 0"),
         ("tracking.experiment", "", "at least 1 character"),
         ("tracking.experiment", {"a": 1}, "string"),
-        ("training", 5, "dictionary"),
-        ("data.partition", "iid", "dictionary"),
+        ("training", 5, "section"),
+        ("data.partition", "iid", "section"),
     ],
 )
 def test_invalid_value_is_rejected_with_its_key(key: str, value: object, problem: str) -> None:
@@ -226,7 +226,12 @@ def test_invalid_value_is_rejected_with_its_key(key: str, value: object, problem
     assert caught.value.field == key
     assert problem in caught.value.problem
     assert str(value)[:20] in str(caught.value)
-    assert "sparsefleet list keys" in caught.value.remedy
+    descriptions = [
+        text
+        for name, (text, _) in dotted_keys(ExperimentConfig).items()
+        if key == name or key.startswith(f"{name}.")
+    ]
+    assert all(text in caught.value.remedy for text in descriptions or [f"{key}."])
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -273,7 +278,7 @@ class TestAlgorithm:
             ({"name": "no.such.module:Class"}, "algorithm.name", "there is no module no"),
             ({"name": "os:path"}, "algorithm.name", "not a subclass of Algorithm"),
             ({"name": "algorithms.fedprox:FedProxy"}, "algorithm.name", "did you mean 'FedProx'?"),
-            ("fedprox", "algorithm", "must be a mapping with a name"),
+            ("fedprox", "algorithm", "set algorithm.name=fedprox"),
         ],
     )
     def test_invalid_options_are_rejected_with_their_key(

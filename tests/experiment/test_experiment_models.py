@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from orchestrator.errors import ConfigError, ModelError
 from orchestrator.experiment.experiment import Experiment, model_notes
 from tests.support.runs import committed, drive, fresh
+from tests.support.timing import events
 
 LIBRARY = "model.name=tests.support.library_models:"
 FEDDST = "algorithm.name=feddst"
@@ -61,7 +63,7 @@ def test_sparsity_level_needs_a_maskable_weight() -> None:
     assert experiment_with("all_normed").setting.layout.num_maskable == 0
 
 
-@pytest.mark.parametrize("model", ["googlenet_with_heads", "traced"])
+@pytest.mark.parametrize("model", ["googlenet_with_heads", "two_heads", "traced"])
 def test_untrainable_model_is_rejected_before_the_run(model: str) -> None:
     with pytest.raises(ModelError) as caught:
         experiment_with(model)
@@ -87,3 +89,20 @@ def test_frozen_parameters_are_not_in_the_vector() -> None:
     assert experiment.new_model().num_frozen == 64 * 128 + 128
     before = experiment.new_model().fixed_state()
     assert torch.equal(before["1.weight"], experiment.new_model().module.get_parameter("1.weight"))
+
+
+@pytest.mark.parametrize("method", ["fedavg", "feddst"])
+def test_frozen_parameters_are_neither_sent_nor_trained(method: str, tmp_path: Path) -> None:
+    """A message has 12 bytes of its own, 16 to 24 for its item, and 4 for each value of 4,458 or of their mask."""
+    experiment = fresh(
+        "model.name=tests.support.stateful_models:frozen", f"algorithm.name={method}", "training.rounds=1"
+    )
+    mask = experiment.algorithm.init(torch.from_numpy(experiment.initial.copy())).mask
+    num_sent = (128 + 1) * 32 + (32 + 1) * 10 if mask is None else int(mask.sum())
+    drive(experiment, tmp_path)
+    assert (mask is None) == (method == "fedavg")
+    for event in events(tmp_path):
+        assert 12 + 16 <= event["upload_bytes"] - 4 * num_sent <= 12 + 24
+    before = experiment.new_model().fixed_state()
+    exported = load_file(tmp_path / "model" / "model.safetensors")
+    assert all(torch.equal(exported[name], value) for name, value in before.items())

@@ -112,7 +112,7 @@ class TestOverrides:
     )
     def test_file_and_argument_give_the_same_value(self, tmp_path: Path, key: str, text: str) -> None:
         section, _, name = key.partition(".")
-        of_file = load_config(_file(tmp_path, f"{section}: {{{name}: {text}}}\n"), [])
+        of_file = load_config([_file(tmp_path, f"{section}: {{{name}: {text}}}\n")], [])
         assert of_file == load_config(None, [f"{key}={text}"])
         plain = text.strip("'")
         expected = {
@@ -131,19 +131,19 @@ class TestOverrides:
         self, tmp_path: Path, text: str
     ) -> None:
         problems = []
-        for file, arguments in (
-            (_file(tmp_path, f"training: {{rounds: {text}}}\n"), []),
+        for files, arguments in (
+            ([_file(tmp_path, f"training: {{rounds: {text}}}\n")], []),
             (None, [f"training.rounds={text}"]),
         ):
             with pytest.raises(ConfigError) as caught:
-                load_config(file, arguments)
+                load_config(files, arguments)
             problems.append(str(caught.value))
         assert problems[0] == problems[1]
         assert problems[0].startswith("training.rounds=")
 
     def test_keys_in_files_are_text(self, tmp_path: Path) -> None:
         text = "sparsity: {allocation: explicit, layer_density: {010: 0.5, on: 0.25, null: 1}}\n"
-        density = load_config(_file(tmp_path, text), []).sparsity.layer_density
+        density = load_config([_file(tmp_path, text)], []).sparsity.layer_density
         assert density == {"010": 0.5, "on": 0.25, "null": 1.0}
 
     def test_last_value_of_a_key_wins(self) -> None:
@@ -184,7 +184,7 @@ class TestFiles:
 
     def test_overrides_replace_the_file_and_the_file_replaces_defaults(self, tmp_path: Path) -> None:
         path = _file(tmp_path, "seed: 3\ntraining: {rounds: 9, lr: 1e-2}\n")
-        config = load_config(path, ["training.rounds=4"])
+        config = load_config([path], ["training.rounds=4"])
         assert (config.seed, config.training.rounds, config.training.lr) == (3, 4, 0.01)
         assert config.training.batch_size == 20
 
@@ -195,7 +195,7 @@ class TestFiles:
     def test_resolved_config_is_a_valid_config_file(self, tmp_path: Path) -> None:
         config = load_config(None, ["algorithm.name=feddst", "algorithm.alpha=0.1", "seed=5"])
         path = _file(tmp_path, yaml.safe_dump(config.to_dict()))
-        assert load_config(path, []) == config
+        assert load_config([path], []) == config
 
     @pytest.mark.parametrize(
         ("content", "problem"),
@@ -229,7 +229,7 @@ class TestFiles:
 
     def test_key_that_is_not_text_is_rejected(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
-            load_config(_file(tmp_path, "1: 2\n"), [])
+            load_config([_file(tmp_path, "1: 2\n")], [])
         assert caught.value.field == "1"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -30,6 +31,15 @@ def test_event_has_the_bytes_of_the_buffer_and_the_seconds_of_the_profile() -> N
     assert event.total_s == 4.0 + 2.5 + 4.0
 
 
+@pytest.mark.parametrize(("efficiency", "compute_s"), [(0.0, 3.5), (0.25, 3.25), (1.0, 2.5)])
+def test_event_has_its_time_and_the_time_of_an_ideal_device(efficiency: float, compute_s: float) -> None:
+    """250 FLOPs under the mask and 350 without it, at 100 FLOP/s."""
+    device = replace(SLOW, sparse_efficiency=efficiency)
+    event = participation(TASK, client_update(unmasked_flops=350.0), device, download_bytes=20)
+    assert (event.compute_s, event.compute_ideal_s) == (compute_s, 2.5)
+    assert (event.train_flops, event.unmasked_flops, event.train_flops_dense) == (250.0, 350.0, 400.0)
+
+
 def test_event_of_an_update_without_a_loss_has_nan() -> None:
     assert math.isnan(participation(TASK, client_update(metrics={}), SLOW, 20).train_loss)
 
@@ -56,12 +66,15 @@ class TestInterrupted:
     def test_interrupted_task_is_billed_until_the_dropout(
         self, after_s: float, download_s: float, compute_s: float, upload_s: float
     ) -> None:
-        found = interrupted_event(client_event(start_s=70.0), after_s)
+        found = interrupted_event(
+            client_event(start_s=70.0, unmasked_flops=350.0, compute_ideal_s=1.5), after_s
+        )
         assert (found.download_s, found.compute_s, found.upload_s) == (download_s, compute_s, upload_s)
         assert found.total_s == after_s
         assert (found.outcome, found.start_s) == ("vanished", 70.0)
         share = compute_s / 2.5
         assert (found.train_flops, found.train_flops_dense) == (250.0 * share, 400.0 * share)
+        assert (found.unmasked_flops, found.compute_ideal_s) == (350.0 * share, 1.5 * share)
         assert (found.download_bytes, found.upload_bytes) == (20, 0)
 
     @pytest.mark.parametrize("after_s", [0.0, -3.0, -math.inf])

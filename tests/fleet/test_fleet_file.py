@@ -39,7 +39,8 @@ def blocks(language: str) -> list[str]:
 def test_profile_takes_its_values_from_the_file_and_defaults_otherwise(tmp_path: Path) -> None:
     all_keys = (
         "share: 3, num_cpus: 2, num_gpus: 0.5, ray_memory_bytes: 1e9, resources: {npu: 1}, accelerator_type: H200, "
-        "memory_bytes: 8e9, capability: 0.25, available_share: 0.5, available_period_s: 60, dropout: 0.1"
+        "memory_bytes: 8e9, capability: 0.25, available_share: 0.5, available_period_s: 60, dropout: 0.1, "
+        "sparse_efficiency: 0.5"
     )
     file = write(
         tmp_path, "summary: two kinds", "profiles:", f"- {{name: full, {SPEEDS}, {all_keys}}}", PHONE
@@ -65,6 +66,7 @@ def test_profile_takes_its_values_from_the_file_and_defaults_otherwise(tmp_path:
         available_share=0.5,
         available_period_s=60,
         dropout=0.1,
+        sparse_efficiency=0.5,
     )
     assert fleet.profiles == (full, phone)
     assert isinstance(fleet.profiles[0].memory_bytes, int)
@@ -152,6 +154,8 @@ def test_file_has_a_key_for_every_field_of_a_profile() -> None:
         ("available_period_s", "0", "greater than 0"),
         ("dropout", "1", "less than 1"),
         ("dropout", "-0.1", "greater than or equal to 0"),
+        ("sparse_efficiency", "-0.1", "greater than or equal to 0"),
+        ("sparse_efficiency", "1.1", "less than or equal to 1"),
         ("share", "-1", "greater than or equal to 0"),
         ("num_cpus", "-1", "greater than or equal to 0"),
         ("num_cpus", "0.00001", "at least 0.0001"),

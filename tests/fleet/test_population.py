@@ -1,6 +1,7 @@
 """A population: the clients' devices, devices that change every round, and availability."""
 
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,8 @@ def test_fingerprint_covers_every_field() -> None:
     trace = {"profile": np.zeros(1, np.int32), "first": np.array([0, 1]), "intervals": intervals}
     others = [
         {"profiles": (slow,)},
+        {"profiles": (replace(DEVICE, sparse_efficiency=0.5),)},
+        {"profiles": (replace(DEVICE, sparse_efficiency=1.0),)},
         {"shares": (2.0,)},
         {"assignment": assignment + 1},
         {"phase": zero},
@@ -139,3 +142,13 @@ def test_fingerprint_covers_every_field() -> None:
     ]
     assert fingerprint() == fingerprint(assignment=assignment.copy())
     assert len({fingerprint(), *(fingerprint(**changes) for changes in others)}) == 1 + len(others)
+
+
+def test_fingerprint_of_ideal_devices_is_that_of_earlier_versions() -> None:
+    """These versions had no sparse efficiency: the hash of profiles, shares, redraw, assignment and three nones."""
+    ideal = replace(DEVICE, sparse_efficiency=1.0)
+    assignment = np.zeros(3, np.int32)
+    population = Population(profiles=(ideal,), shares=(1.0,), assignment=assignment)
+    assert "sparse_efficiency" not in repr(ideal)
+    digest = sha256(repr(((ideal,), (1.0,), False)).encode() + assignment.tobytes() + b"none" + b"None")
+    assert population.fingerprint() == digest.hexdigest()

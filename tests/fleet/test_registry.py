@@ -26,3 +26,11 @@ def test_unknown_fleet_is_rejected_with_a_suggestion(name: str, suggested: list[
         get_fleet(name)
     assert (caught.value.field, caught.value.value) == ("fleet.name", name)
     assert all(fleet in caught.value.remedy for fleet in suggested)
+
+
+@pytest.mark.parametrize("name", FLEETS)
+def test_sparse_efficiency_of_a_fleet_replaces_that_of_every_profile(name: str) -> None:
+    fleet = get_fleet(name, 0.25)
+    assert [profile.sparse_efficiency for profile in fleet.profiles] == [0.25] * len(fleet.profiles)
+    assert get_fleet(name, None) == FLEETS[name]
+    assert get_fleet(name, 0.0) == FLEETS[name]

@@ -111,7 +111,7 @@ def outcome(tally: Tally, file: Path, what: str) -> str:
     """Load a file, and return the name of the outcome."""
     started_s = time.process_time()
     try:
-        config = load_config(file, [])
+        config = load_config([file], [])
     except RequestError as error:
         line = str(error)
         if len(line.splitlines()) != 1 or len(line) > LONGEST_LINE:
@@ -139,7 +139,7 @@ def try_override(tally: Tally, content: bytes) -> None:
 def _read_again(tally: Tally, config: ExperimentConfig, file: Path, what: str) -> str:
     try:
         file.write_text(_dump(config.to_dict()), encoding="utf-8")
-        again = load_config(file, [])
+        again = load_config([file], [])
     except BaseException as error:
         return tally.found(f"valid, but cannot be read again ({type(error).__name__}: {error}): {what}")
     return "valid" if again == config else tally.found(f"valid, but read again as another: {what}")

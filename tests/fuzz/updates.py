@@ -258,6 +258,7 @@ KINDS: Mapping[str, Change] = {
     "num_examples": _with_field("num_examples", _COUNTS),
     "train_flops": _with_field("train_flops", _FLOPS),
     "train_flops_dense": _with_field("train_flops_dense", _FLOPS),
+    "unmasked_flops": _with_field("unmasked_flops", _FLOPS),
     "metrics": _with_field("metrics", _METRICS),
     "round_idx": _with_field("round_idx", (-1, 77, None)),
     "client_id": _with_field("client_id", (-1, 77, None)),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.models.seeding import forked_generators
+from orchestrator.models.seeding import forked_generators, preserved_generators
 
 
 def _drawn() -> tuple[float, float, float]:
@@ -56,3 +56,23 @@ def test_generators_are_restored_after_an_error() -> None:
             raise KeyError("in the block")
         found.append(_drawn())
     assert found == expected
+
+
+def test_preserved_block_uses_the_same_numbers_as_the_code_after_it() -> None:
+    """The block continues the sequences, and the code after it draws the numbers of the block again."""
+    with forked_generators(1):
+        expected = [_drawn(), _drawn()]
+    with forked_generators(1):
+        first = _drawn()
+        with preserved_generators():
+            inside = _drawn()
+        assert [first, inside] == [first, _drawn()] == expected
+
+
+def test_preserved_generators_are_restored_after_an_error() -> None:
+    with forked_generators(1):
+        expected = _drawn()
+    with forked_generators(1):
+        with pytest.raises(ZeroDivisionError), preserved_generators():
+            _drawn()[0] / 0.0
+        assert _drawn() == expected

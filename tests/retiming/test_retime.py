@@ -69,6 +69,37 @@ def test_retimed_rounds_match_a_hand_calculation(events: tuple[ClientEvent, ...]
     ]
 
 
+@pytest.mark.parametrize(("efficiency", "retimed_s"), [(0.0, 17.0), (0.5, 14.0), (1.0, 11.0)])
+def test_retime_depends_on_the_sparse_efficiency(efficiency: float, retimed_s: float) -> None:
+    """One training with 300 FLOPs under a mask and 900 without it, on a device of 100 FLOP/s: 4 + 9 + 4 s at most."""
+    event = replace(training(0, 0, 0), unmasked_flops=900.0)
+    record = RoundRecord(0, 0, {"time/emulated_s": 11.0, "time/emulated_s_total": 11.0})
+    devices = population_of((replace(MIDDLE, sparse_efficiency=efficiency),), [0])
+    (found,) = retimed_rounds([record], [event], devices, seed=0)
+    assert found.retimed_s == retimed_s
+
+
+@pytest.mark.parametrize("here", [None, 0.0, 0.5, 1.0])
+def test_retimed_masked_run_has_the_time_of_a_real_run_with_that_efficiency(
+    tmp_path: Path, here: float | None
+) -> None:
+    """RandomMask at 0.8 trains with the same bits at every efficiency; None: that of the profiles, 0."""
+
+    def option(efficiency: float | None) -> str:
+        return f"fleet.sparse_efficiency={'null' if efficiency is None else efficiency}"
+
+    def times(folder: Path) -> list[float]:
+        return [r.metrics["time/emulated_s"] for r in read_records(folder / "metrics.jsonl")]
+
+    run_three_rounds(tmp_path / "here", "algorithm.name=randommask", option(here))
+    unchanged = retime(tmp_path / "here", "uniform")
+    assert [row.retimed_s for row in unchanged.rounds] == pytest.approx(times(tmp_path / "here"), rel=1e-9)
+    run_three_rounds(tmp_path / "there", "algorithm.name=randommask", option(0.75))
+    found = retime(tmp_path / "here", "uniform", sparse_efficiency=0.75)
+    assert [row.retimed_s for row in found.rounds] == pytest.approx(times(tmp_path / "there"), rel=1e-9)
+    assert found.ratio != pytest.approx(1.0, abs=1e-3)
+
+
 def test_a_client_that_trains_twice_adds_both_times() -> None:
     """Client 2 trains twice on a slow device: 6 + 2 * 18 s."""
     slow = population_of((SLOW,), [0, 0, 0])

@@ -59,6 +59,8 @@ def test_upload_may_be_as_dense_as_the_received_model(
         ({"train_flops": "many"}, "train_flops"),
         ({"train_flops": True}, "train_flops"),
         ({"train_flops_dense": -1.0}, "train_flops_dense"),
+        ({"unmasked_flops": float("inf")}, "unmasked_flops"),
+        ({"unmasked_flops": -1.0}, "unmasked_flops"),
         ({"metrics": None}, "metrics"),
         ({"metrics": {"loss": None}}, "loss"),
         ({"metrics": {"loss": np.float32(1.0)}}, "loss"),

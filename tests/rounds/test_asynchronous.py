@@ -210,10 +210,19 @@ class TestOrder:
     @pytest.mark.parametrize(
         "name", [n for n in algorithm_names() if load_algorithm(n).capabilities.steady_cost]
     )
-    def test_methods_with_steady_cost_keep_their_bound(self, tmp_path: Path, name: str) -> None:
+    @pytest.mark.parametrize("efficiency", [0.0, 0.5, 1.0])
+    def test_methods_with_steady_cost_keep_their_bound(
+        self, tmp_path: Path, name: str, efficiency: float
+    ) -> None:
         """Transfers need no time, so a task with fewer FLOPs than its bound arrives too early and ends the run."""
         options = ("training.local_epochs=2", "training.batch_size=20", "training.rounds=6")
-        experiment = with_durations((1.0, 1.5, 2.5, 4.0), *FEDBUFF, f"algorithm.name={name}", *options)
+        experiment = with_durations(
+            (1.0, 1.5, 2.5, 4.0),
+            *FEDBUFF,
+            f"algorithm.name={name}",
+            *options,
+            sparse_efficiency=efficiency,
+        )
         assert experiment.algorithm.has_steady_cost
         drive(experiment, tmp_path)
         assert len(metrics(tmp_path)) == 6

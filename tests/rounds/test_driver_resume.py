@@ -84,6 +84,7 @@ def test_killed_before_the_first_commit(tmp_path: Path) -> None:
     new_driver(experiment, tmp_path / "killed")
     for name in ("metrics.jsonl", "events.jsonl"):
         (tmp_path / "killed" / name).write_text('{"half a li')
+    (tmp_path / "killed" / "commits").mkdir()
     (tmp_path / "killed" / "commits" / "server-000000.safetensors").write_bytes(b"torn")
     (tmp_path / "killed" / "commits" / "round-000000.json.tmp").write_bytes(b"torn")
     assert drive(experiment, tmp_path / "killed").params_sha256() == undisturbed.params_sha256()

@@ -24,12 +24,20 @@ from tests.support.runs import (
 from tests.support.scores import last_metrics, part, shares, spread_by_hand
 
 
-def _oracle(experiment: Experiment, params: torch.Tensor) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """bool[N] correct and float64[N] loss of the perceptron on the test images, in float64."""
+def _oracle(
+    experiment: Experiment, params: torch.Tensor, rows: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """bool[N] correct and float64[N] loss of the perceptron in float64, on `rows` of the training part.
+
+    None as `rows`: on the test images.
+    """
     layers = {n: v.numpy().astype(np.float64) for n, v in experiment.setting.layout.views(params).items()}
     dataset = experiment.dataset
+    images, labels = dataset.test_inputs, dataset.test_labels
+    if rows is not None:
+        images, labels = dataset.train_inputs[rows], dataset.train_labels[rows]
     correct, losses = [], []
-    for image, label in zip(dataset.test_inputs, dataset.test_labels, strict=True):
+    for image, label in zip(images, labels, strict=True):
         x = (image.astype(np.float64).ravel() - dataset.mean[0]) / dataset.std[0]
         for name in ("fc1", "fc2"):
             x = np.maximum(layers[f"{name}.weight"] @ x + layers[f"{name}.bias"], 0.0)
@@ -68,6 +76,45 @@ def test_clients_have_equal_weight_in_the_mean(experiment: Experiment) -> None:
             (sum((s - mean) ** 2 for s in scores) / len(scores)) ** 0.5, rel=1e-12
         )
         assert min(scores) <= found[f"{prefix}_p10"] <= mean
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_validation_metrics_are_means_over_all_validation_samples(
+    experiment: Experiment, scale: float
+) -> None:
+    params = torch.from_numpy(experiment.initial * np.float32(scale))
+    parts = [_oracle(experiment, params, rows) for rows in experiment.partition.validation]
+    found = Evaluator(experiment).evaluate(params)
+    correct, losses = (np.concatenate(each) for each in zip(*parts, strict=True))
+    assert found["validation/accuracy"] == correct.mean()
+    assert found["validation/loss"] == pytest.approx(losses.mean(), rel=1e-5)
+    expected = spread_by_hand([float(own.mean()) for own, _ in parts], "validation/personal_accuracy")
+    assert part(found, "validation/personal_accuracy") == pytest.approx(expected, rel=1e-12)
+
+
+def test_samples_of_repeated_clients_count_once_as_samples_and_each_time_as_clients() -> None:
+    """Four distinct clients among six."""
+    repeated = prepared("data.partition.distinct_clients=4")
+    params = torch.from_numpy(repeated.initial.copy())
+    parts = [_oracle(repeated, params, rows)[0] for rows in repeated.partition.validation]
+    found = Evaluator(repeated).evaluate(params)
+    assert found["validation/accuracy"] == np.concatenate(parts[:4]).mean()
+    expected = sum(part.mean() for part in parts) / 6
+    assert found["validation/personal_accuracy_mean"] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("method", ["fedavg", "tests.support.methods:Stubborn"])
+def test_run_without_validation_samples_has_no_validation_metric(tmp_path: Path, method: str) -> None:
+    drive(prepared(f"algorithm.name={method}", "data.validation_fraction=0"), tmp_path)
+    assert _rounds_with(tmp_path, "validation/") == []
+    assert _rounds_with(tmp_path, "personal/") == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("method", ["fedavg", "tests.support.methods:Stubborn"])
+def test_validation_follows_the_interval_of_the_evaluation(tmp_path: Path, method: str) -> None:
+    drive(prepared(f"algorithm.name={method}", "training.rounds=5", "training.eval_every=2"), tmp_path)
+    for name in ("validation/accuracy", "validation/loss", "validation/personal_accuracy_mean"):
+        assert _rounds_with(tmp_path, name) == [1, 3, 4]
 
 
 def test_evaluator_can_be_reused(experiment: Experiment) -> None:
@@ -138,6 +185,8 @@ class TestClientsOwnModels:
             spread_by_hand(scores, "personal/accuracy"), rel=1e-12
         )
         assert metrics["eval/client_accuracy_mean"] != metrics["personal/accuracy_mean"]
+        expected = spread_by_hand(shares(experiment, labels, validation=True), "validation/personal_accuracy")
+        assert part(metrics, "validation/personal_accuracy") == pytest.approx(expected, rel=1e-12)
 
     def test_trained_models_of_the_participants_are_scored(self, tmp_path: Path) -> None:
         experiment = prepared(*self.STUBBORN, "training.rounds=1")

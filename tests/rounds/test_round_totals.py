@@ -66,6 +66,8 @@ def test_event_log_sums_to_the_round_metrics(tmp_path: Path, mode: str) -> None:
             assert row[f"comm/{name}"] == sum(e[name] for e in mine)
         for name in ("train_flops", "train_flops_dense"):
             assert row[f"compute/{name}"] == pytest.approx(sum(e[name] for e in mine), rel=1e-9)
+        for name in ("compute_s", "compute_ideal_s"):
+            assert row[f"time/{name}"] == pytest.approx(sum(e[name] for e in mine), rel=1e-9)
         used = [e for e in training if e["outcome"] == "used"]
         assert row["fleet/participants"] == len(used)
         before = rows[round_idx - 1]["fleet/in_flight"] if round_idx else 0

@@ -266,7 +266,10 @@ class TestPowerOfChoice:
                 assert (event["download_bytes"], event["upload_bytes"]) == (0, sparse)
                 assert event["train_flops"] == pytest.approx(6 * active * num_images)
             profile = setting.profile_of(k, event["round_idx"])
-            assert event["compute_s"] == pytest.approx(event["train_flops"] / profile.flops_per_s)
+            per_image = 2 * weights if event["kind"] == "loss" else 6 * weights
+            assert event["unmasked_flops"] == pytest.approx(per_image * num_images)
+            assert event["compute_s"] == pytest.approx(event["unmasked_flops"] / profile.flops_per_s)
+            assert event["compute_ideal_s"] == pytest.approx(event["train_flops"] / profile.flops_per_s)
 
     def test_round_takes_the_time_of_both_phases(self, tmp_path: Path) -> None:
         experiment = prepared("fleet.name=five-tier", *self.OPTIONS)

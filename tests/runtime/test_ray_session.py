@@ -3,14 +3,19 @@
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 import ray
 
 from orchestrator.config.runtime import RuntimeConfig
-from orchestrator.errors import ResourceError
+from orchestrator.display.run_progress import Progress
+from orchestrator.errors import AddressError, ClusterError, ConfigError
+from orchestrator.experiment.loading import load_config
+from orchestrator.runtime import session
 from orchestrator.runtime.ray_session import dashboard_note, ray_session
+from tests.support.grpc_head import grpc_head
 
 DIED = ConnectionAbortedError("Initialization failure from server:\nZombieProcess: PID still exists")
 TIMED_OUT = ConnectionError("ray client connection timeout")
@@ -22,7 +27,6 @@ runtime = RuntimeConfig(dashboard=True)
 with ray_session(runtime):
     print(dashboard_note(runtime))
 """
-CLIENT = RuntimeConfig(address="ray://head:10001")
 
 
 class FakeRay:
@@ -54,6 +58,13 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+@pytest.fixture
+def head() -> Iterator[RuntimeConfig]:
+    """A run on a cluster whose head answers."""
+    with grpc_head() as port:
+        yield RuntimeConfig(address=f"ray://127.0.0.1:{port}")
+
+
 def _fake_ray(monkeypatch: pytest.MonkeyPatch, *results: Exception | None) -> FakeRay:
     fake = FakeRay(results)
     monkeypatch.setattr(ray, "init", fake.init)
@@ -63,33 +74,34 @@ def _fake_ray(monkeypatch: pytest.MonkeyPatch, *results: Exception | None) -> Fa
 
 @pytest.mark.parametrize("num_lost", [0, 1, 3])
 def test_connection_is_retried_when_the_client_server_dies(
-    environment: pytest.MonkeyPatch, num_lost: int
+    environment: pytest.MonkeyPatch, head: RuntimeConfig, num_lost: int
 ) -> None:
     fake = _fake_ray(environment, *[DIED] * num_lost, None)
-    with ray_session(CLIENT):
+    with ray_session(head):
         assert fake.is_connected
     assert (fake.is_connected, len(fake.addresses)) == (False, num_lost + 1)
 
 
 @pytest.mark.parametrize(("error", "num_attempts"), [(DIED, 4), (TIMED_OUT, 1), (ValueError("no token"), 1)])
 def test_failed_connection_is_one_line_with_the_remedy(
-    environment: pytest.MonkeyPatch, error: Exception, num_attempts: int
+    environment: pytest.MonkeyPatch, head: RuntimeConfig, error: Exception, num_attempts: int
 ) -> None:
     fake = _fake_ray(environment, error)
-    with pytest.raises(ResourceError) as caught, ray_session(CLIENT):
+    with pytest.raises(AddressError) as caught, ray_session(head):
         pass
-    assert fake.addresses == ["ray://head:10001"] * num_attempts
-    assert (caught.value.field, caught.value.value) == ("runtime.address", "ray://head:10001")
+    assert fake.addresses == [head.address] * num_attempts
+    assert (caught.value.field, caught.value.value) == ("runtime.address", head.address)
     assert "\n" not in str(caught.value)
     assert "RAY_AUTH_MODE=token" in caught.value.remedy
 
 
 @pytest.mark.parametrize(("in_a_job", "address"), [(False, "local"), (True, "auto")])
 def test_job_without_an_address_joins_its_cluster(
-    environment: pytest.MonkeyPatch, in_a_job: bool, address: str
+    environment: pytest.MonkeyPatch, head: RuntimeConfig, in_a_job: bool, address: str
 ) -> None:
     if in_a_job:
         environment.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+        environment.setenv("RAY_ADDRESS", str(head.address))
     fake = _fake_ray(environment, None)
     with ray_session(RuntimeConfig()):
         assert fake.addresses == [address]
@@ -109,3 +121,38 @@ class TestDashboardNote:
             [sys.executable, "-c", WITH_DASHBOARD], capture_output=True, text=True, timeout=300
         )
         assert re.search(r"http://127\.0\.0\.1:\d+ .*`ray get-auth-token`", done.stdout), done.stderr
+
+
+@pytest.mark.parametrize(
+    "error", [Exception("The current node timed out during startup."), RuntimeError("GCS died"), DIED]
+)
+def test_local_ray_that_does_not_start_is_a_cluster_error(
+    environment: pytest.MonkeyPatch, error: Exception
+) -> None:
+    _fake_ray(environment, error)
+    with pytest.raises(ClusterError) as caught, ray_session(RuntimeConfig()):
+        pass
+    assert str(error).splitlines()[0] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_run_without_a_started_ray_leaves_no_folder(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _fake_ray(environment, RuntimeError("GCS died"))
+    config = load_config(None, ["tracking.enabled=false", f"runtime.storage={tmp_path / 'runs'}"])
+    with pytest.raises(ClusterError):
+        session.run(config, Progress(quiet=True))
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])
+def test_temporary_folder_that_ray_cannot_use_is_named_with_its_variable(
+    environment: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    """Sockets have paths of at most 107 bytes. Ray itself raises the error."""
+    environment.delenv("RAY_TMPDIR", raising=False)
+    folder = tmp_path / ("long" * 25)
+    folder.mkdir()
+    environment.setenv(variable, str(folder))
+    with pytest.raises(ConfigError) as caught, ray_session(RuntimeConfig()):
+        pass
+    assert (caught.value.field, caught.value.value) == (variable, str(folder))

@@ -23,8 +23,10 @@ TRAINED = ClientEvent(
     upload_bytes=8,
     train_flops=1e15 / 3,
     train_flops_dense=4e15,
+    unmasked_flops=3e15,
     download_s=4.0,
     compute_s=0.1,
+    compute_ideal_s=0.05,
     upload_s=4.0,
     num_examples=10,
     train_loss=1 / 3,
@@ -39,6 +41,16 @@ def write_log(folder: Path, *events: ClientEvent, num_rounds: int = 1) -> Path:
         (folder / "commits" / f"round-{round_idx:06d}.json").touch()
     (folder / "events.jsonl").write_text("".join(event.to_line() + "\n" for event in events))
     return folder
+
+
+def test_event_of_an_earlier_version_had_an_ideal_device(tmp_path: Path) -> None:
+    """Its line has no `unmasked_flops` and no `compute_ideal_s`."""
+    write_log(tmp_path, TRAINED)
+    line = json.loads((tmp_path / "events.jsonl").read_text())
+    del line["unmasked_flops"], line["compute_ideal_s"]
+    (tmp_path / "events.jsonl").write_text(json.dumps(line) + "\n")
+    expected = replace(TRAINED, unmasked_flops=TRAINED.train_flops, compute_ideal_s=TRAINED.compute_s)
+    assert list(committed_events(tmp_path)) == [expected]
 
 
 def test_written_events_are_read_back(tmp_path: Path) -> None:

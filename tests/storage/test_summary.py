@@ -31,8 +31,8 @@ def test_summary_takes_totals_of_the_last_round_and_last_measured_scores(tmp_pat
     summary = _of(
         RunStore(tmp_path / "my-run"),
         {"eval/accuracy": 0.1, "personal/accuracy_mean": 0.2},
-        {"eval/accuracy": 0.5, "personal/accuracy_mean": 0.6},
-        TOTALS,
+        {"eval/accuracy": 0.5, "personal/accuracy_mean": 0.6, "validation/accuracy": 0.7},
+        {"validation/personal_accuracy_mean": 0.8, **TOTALS},
     )
     assert summary.to_dict() == {
         "run_id": "my-run",
@@ -49,6 +49,8 @@ def test_summary_takes_totals_of_the_last_round_and_last_measured_scores(tmp_pat
         "num_failures": 4,
         "interrupted": False,
         "num_not_finite": 0,
+        "validation_accuracy": 0.7,
+        "validation_personal_accuracy": 0.8,
     }
 
 

@@ -6,7 +6,8 @@ Tests name them as `tests.support.library_models:function`.
 from math import prod
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import relu
 from torchvision.models import GoogLeNet
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 from torchvision.models.swin_transformer import SwinTransformer
@@ -61,6 +62,24 @@ def googlenet(input_shape: InputShape, num_classes: int) -> nn.Module:
 def googlenet_with_heads(input_shape: InputShape, num_classes: int) -> nn.Module:
     """A GoogLeNet with auxiliary heads: it returns a tuple in training mode."""
     return _coloured(GoogLeNet(num_classes=num_classes, init_weights=False))
+
+
+class _TwoHeads(nn.Module):
+    """Returns a tuple in training mode only."""
+
+    def __init__(self, hidden: nn.Linear, num_classes: int) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.out, self.extra = nn.Linear(16, num_classes), nn.Linear(16, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        h = relu(self.hidden(x.flatten(1)))
+        return (self.out(h), self.extra(h)) if self.training else self.out(h)
+
+
+def two_heads(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """A user's model with a second head for training."""
+    return _TwoHeads(_hidden(input_shape), num_classes)
 
 
 def _hidden(input_shape: InputShape) -> nn.Linear:

@@ -18,6 +18,7 @@ def record(
     accuracy: float | None,
     *,
     personal: float | None = None,
+    validation: float | None = None,
     upload_bytes: float | None = None,
     timestamp_ms: int = 1000,
 ) -> RoundRecord:
@@ -30,6 +31,7 @@ def record(
         "time/emulated_s_total": 2.0 * (round_idx + 1),
         **({} if accuracy is None else {"eval/accuracy": accuracy}),
         **({} if personal is None else {"personal/accuracy_mean": personal}),
+        **({} if validation is None else {"validation/accuracy": validation}),
     }
     return RoundRecord(round_idx, timestamp_ms, metrics)
 

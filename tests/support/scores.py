@@ -11,11 +11,15 @@ def last_metrics(folder: Path) -> dict[str, float]:
     return read_records(folder / "metrics.jsonl")[-1].metrics
 
 
-def shares(experiment: Experiment, labels: dict[int, int]) -> list[float]:
-    """Return the share of class labels[k] among client k's test samples, for each client."""
+def shares(experiment: Experiment, labels: dict[int, int], *, validation: bool = False) -> list[float]:
+    """Return the share of class labels[k] among client k's test or validation samples, for each client."""
     found = []
+    dataset, partition = experiment.dataset, experiment.partition
+    index, classes = (
+        (partition.validation, dataset.train_labels) if validation else (partition.test, dataset.test_labels)
+    )
     for k, label in labels.items():
-        mine = [int(experiment.dataset.test_labels[row]) for row in experiment.partition.test[k]]
+        mine = [int(classes[row]) for row in index[k]]
         found.append(sum(each == label for each in mine) / len(mine))
     return found
 

@@ -36,9 +36,13 @@ def space_file(folder: Path, text: str, name: str = "own.py") -> str:
 def evaluated(
     round_idx: int, accuracy: float | None, upload: float = 0.0, time_s: float = 0.0, **more: float
 ) -> RoundRecord:
-    """Return the record of a round with these cumulative totals; None as `accuracy`: the round was not evaluated."""
+    """Return the record of a round with these cumulative totals and this validation accuracy.
+
+    None as `accuracy`: the round was not evaluated.
+    """
     metrics = {UPLOAD: upload, TIME: time_s, **more}
-    return RoundRecord(round_idx, 0, metrics if accuracy is None else {ACCURACY: accuracy, **metrics})
+    measured = {} if accuracy is None else {ACCURACY["validation"]: accuracy}
+    return RoundRecord(round_idx, 0, {**measured, **metrics})
 
 
 def trial(number: int, **values: Any) -> TrialSpec:

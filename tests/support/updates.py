@@ -24,8 +24,10 @@ def client_event(**changes: Any) -> ClientEvent:
         "upload_bytes": 8,
         "train_flops": 250.0,
         "train_flops_dense": 400.0,
+        "unmasked_flops": 250.0,
         "download_s": 4.0,
         "compute_s": 2.5,
+        "compute_ideal_s": 2.5,
         "upload_s": 4.0,
         "num_examples": 10,
         "train_loss": 0.5,
@@ -43,6 +45,7 @@ def client_update(**changes: Any) -> ClientUpdate[Any]:
         "num_examples": 10,
         "train_flops": 250.0,
         "train_flops_dense": 400.0,
+        "unmasked_flops": 250.0,
         "client_state": None,
         "metrics": {"loss": 0.5},
     }

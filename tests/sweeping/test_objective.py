@@ -4,8 +4,9 @@ from math import inf, nan
 
 import pytest
 
-from orchestrator.errors import RequestError
-from orchestrator.sweeping.objective import Goal, Objective
+from orchestrator.config.sections import DataConfig
+from orchestrator.errors import ConfigError, RequestError
+from orchestrator.sweeping.objective import Goal, Objective, with_data
 from orchestrator.tracking.record import RoundRecord
 from tests.support.sweeps import evaluated
 
@@ -15,6 +16,19 @@ HISTORY = [
     evaluated(1, 0.5, upload=20.0, time_s=2.5),
     evaluated(2, None, upload=30.0, time_s=4.0),
     evaluated(3, 0.4, upload=40.0, time_s=5.5),
+]
+
+
+#: validation and test metrics with different values
+_BOTH = [
+    evaluated(r, accuracy, upload=10.0 * (r + 1), time_s=r + 1.0, **more)
+    for r, (accuracy, more) in enumerate(
+        [
+            (0.2, {"eval/accuracy": 0.6, "personal/accuracy_mean": 0.1}),
+            (0.5, {"eval/accuracy": 0.7, "validation/personal_accuracy_mean": 0.3}),
+            (0.4, {"eval/accuracy": 0.9, "personal/accuracy_mean": 0.8}),
+        ]
+    )
 ]
 
 
@@ -38,12 +52,22 @@ class TestParsing:
             ("pareto", "pareto", None, [("accuracy", "max"), ("upload_bytes", "min")]),
         ],
     )
-    def test_form_has_kind_limit_and_goals(
-        self, text: str, kind: str, limit: float | None, goals: list[tuple[str, str]]
+    @pytest.mark.parametrize(
+        ("prefix", "data"), [("", "validation"), ("validation_", "validation"), ("test_", "test")]
+    )
+    def test_form_has_data_kind_limit_and_goals(
+        self, prefix: str, data: str, text: str, kind: str, limit: float | None, goals: list[tuple[str, str]]
     ) -> None:
-        found = Objective.parse(text)
-        assert (found.text, found.kind, found.limit) == (text, kind, limit)
-        assert [(goal.name, goal.mode) for goal in found.goals] == goals
+        """Only the prefix `test_` selects test data; the goals name their data, except the upload."""
+        found = Objective.parse(prefix + text)
+        assert (found.data, found.text, found.kind, found.limit) == (data, f"{data}_{text}", kind, limit)
+        named = [(name if name == "upload_bytes" else f"{data}_{name}", mode) for name, mode in goals]
+        assert [(goal.name, goal.mode) for goal in found.goals] == named
+
+    @pytest.mark.parametrize("text", ["accuracy", "personal_accuracy", "pareto", "time_to_accuracy=0.9"])
+    def test_only_test_data_give_a_note(self, text: str) -> None:
+        assert Objective.parse(text).note is None
+        assert f"--objective {text} " in (Objective.parse(f"test_{text}").note or "")
 
     @pytest.mark.parametrize(
         "text",
@@ -51,6 +75,11 @@ class TestParsing:
             "",
             "loss",
             "Accuracy",
+            "test",
+            "test_",
+            "test_best",
+            "validation_test_accuracy",
+            "test_accuracy=0.9",
             "accuracy=0.9",
             "accuracy=",
             "pareto=1",
@@ -105,13 +134,13 @@ class TestMeasuring:
     """`Objective.measure`, with values computed by hand."""
 
     def test_accuracy_is_of_the_last_evaluated_round(self) -> None:
-        assert _measure("accuracy") == {"accuracy": 0.4}
-        assert _measure("accuracy", HISTORY[:3]) == {"accuracy": 0.5}
+        assert _measure("accuracy") == {"validation_accuracy": 0.4}
+        assert _measure("accuracy", HISTORY[:3]) == {"validation_accuracy": 0.5}
 
     def test_personal_accuracy_is_of_the_last_round_that_has_one(self) -> None:
-        records = [evaluated(0, 0.2, **{"personal/accuracy_mean": 0.7}), evaluated(1, 0.9)]
-        assert _measure("personal_accuracy", records) == {"personal_accuracy": 0.7}
-        assert _measure("personal_accuracy") == {"personal_accuracy": 0.0}
+        records = [evaluated(0, 0.2, **{"validation/personal_accuracy_mean": 0.7}), evaluated(1, 0.9)]
+        assert _measure("personal_accuracy", records) == {"validation_personal_accuracy": 0.7}
+        assert _measure("personal_accuracy") == {"validation_personal_accuracy": 0.0}
 
     @pytest.mark.parametrize(
         ("limit", "expected"),
@@ -120,7 +149,7 @@ class TestMeasuring:
     def test_accuracy_at_upload_is_of_the_last_round_within_the_limit(
         self, limit: str, expected: float
     ) -> None:
-        assert _measure(f"accuracy_at_upload={limit}") == {"accuracy_at_upload": expected}
+        assert _measure(f"accuracy_at_upload={limit}") == {"validation_accuracy_at_upload": expected}
 
     @pytest.mark.parametrize(
         ("target", "expected"),
@@ -131,39 +160,97 @@ class TestMeasuring:
     ) -> None:
         """HISTORY, then accuracy .6: the means are (.2 + .5 + .4) / 3 = .3667 and (.5 + .4 + .6) / 3 = .5."""
         records = [*HISTORY, evaluated(4, 0.6, upload=50.0, time_s=7.0)]
-        assert _measure(f"time_to_accuracy={target}", records) == {"time_to_accuracy_s": expected}
+        assert _measure(f"time_to_accuracy={target}", records) == {"validation_time_to_accuracy_s": expected}
 
     def test_time_to_accuracy_ignores_a_single_high_value(self) -> None:
         values = (0.9, 0.1, 0.2, 0.8, 0.8, 0.8)
         records = [evaluated(r, value, time_s=r + 1.0) for r, value in enumerate(values)]
-        assert _measure("time_to_accuracy=0.6", records) == {"time_to_accuracy_s": 3.0}
-        assert _measure("time_to_accuracy=0.8", records) == {"time_to_accuracy_s": 4.0}
-        assert _measure("time_to_accuracy=0.8", records[:5]) == {"time_to_accuracy_s": inf}
+        assert _measure("time_to_accuracy=0.6", records) == {"validation_time_to_accuracy_s": 3.0}
+        assert _measure("time_to_accuracy=0.8", records) == {"validation_time_to_accuracy_s": 4.0}
+        assert _measure("time_to_accuracy=0.8", records[:5]) == {"validation_time_to_accuracy_s": inf}
 
     def test_pareto_has_the_last_accuracy_and_the_total_upload(self) -> None:
-        assert _measure("pareto") == {"accuracy": 0.4, "upload_bytes": 40.0}
-        assert _measure("pareto", HISTORY[:3]) == {"accuracy": 0.5, "upload_bytes": 30.0}
+        assert _measure("pareto") == {"validation_accuracy": 0.4, "upload_bytes": 40.0}
+        assert _measure("pareto", HISTORY[:3]) == {"validation_accuracy": 0.5, "upload_bytes": 30.0}
 
     @pytest.mark.parametrize("records", [[], [evaluated(0, None)], [evaluated(0, nan)], [evaluated(0, inf)]])
     def test_missing_accuracy_counts_as_0(self, records: list[RoundRecord]) -> None:
-        assert _measure("accuracy", records) == {"accuracy": 0.0}
-        assert _measure("personal_accuracy", records) == {"personal_accuracy": 0.0}
-        assert _measure("accuracy_at_upload=1MB", records) == {"accuracy_at_upload": 0.0}
-        assert _measure("pareto", records) == {"accuracy": 0.0, "upload_bytes": 0.0}
+        assert _measure("accuracy", records) == {"validation_accuracy": 0.0}
+        assert _measure("personal_accuracy", records) == {"validation_personal_accuracy": 0.0}
+        assert _measure("accuracy_at_upload=1MB", records) == {"validation_accuracy_at_upload": 0.0}
+        assert _measure("pareto", records) == {"validation_accuracy": 0.0, "upload_bytes": 0.0}
 
     @pytest.mark.parametrize("records", [[], [evaluated(0, None)], [evaluated(0, nan)]])
     def test_missing_accuracy_has_infinite_time(self, records: list[RoundRecord]) -> None:
-        assert _measure("time_to_accuracy=0.1", records) == {"time_to_accuracy_s": inf}
+        assert _measure("time_to_accuracy=0.1", records) == {"validation_time_to_accuracy_s": inf}
 
     def test_run_that_diverges_at_the_end_counts_as_0(self) -> None:
         records = [evaluated(0, 0.9, upload=1.0), evaluated(1, nan, upload=2.0)]
-        assert _measure("accuracy", records) == {"accuracy": 0.0}
-        assert _measure("accuracy_at_upload=1", records) == {"accuracy_at_upload": 0.9}
-        assert _measure("accuracy_at_upload=2", records) == {"accuracy_at_upload": 0.0}
+        assert _measure("accuracy", records) == {"validation_accuracy": 0.0}
+        assert _measure("accuracy_at_upload=1", records) == {"validation_accuracy_at_upload": 0.9}
+        assert _measure("accuracy_at_upload=2", records) == {"validation_accuracy_at_upload": 0.0}
 
     @pytest.mark.parametrize("text", ["accuracy", "accuracy_at_upload=1", "time_to_accuracy=0.5", "pareto"])
     def test_measure_returns_the_goals(self, text: str) -> None:
         assert list(_measure(text)) == [goal.name for goal in Objective.parse(text).goals]
+
+
+class TestTestData:
+    """Objectives on test data use the test metrics only, and all others the validation metrics only."""
+
+    @pytest.mark.parametrize(
+        ("text", "validation", "test"),
+        [
+            ("accuracy", 0.4, 0.9),
+            ("personal_accuracy", 0.3, 0.8),
+            ("accuracy_at_upload=20", 0.5, 0.7),
+            ("time_to_accuracy=0.6", inf, 1.0),
+        ],
+    )
+    def test_values_come_from_the_named_data(self, text: str, validation: float, test: float) -> None:
+        assert list(_measure(text, _BOTH).values()) == [validation]
+        assert list(_measure(f"test_{text}", _BOTH).values()) == [test]
+
+    def test_pareto_of_test_data(self) -> None:
+        expected = {"test_accuracy": 0.9, "upload_bytes": 30.0}
+        assert _measure("test_pareto", _BOTH) == expected
+
+
+class TestRequiringData:
+    """`Objective.require_data`."""
+
+    @pytest.mark.parametrize("text", ["accuracy", "personal_accuracy", "time_to_accuracy=0.5", "pareto"])
+    @pytest.mark.parametrize(("fraction", "num_samples"), [(0.0, None), (0.0, 0), (0.1, 0)])
+    def test_objective_without_validation_samples_is_rejected(
+        self, text: str, fraction: float, num_samples: int | None
+    ) -> None:
+        config = DataConfig(validation_fraction=fraction)
+        with pytest.raises(ConfigError) as caught:
+            Objective.parse(text).require_data(config, num_samples)
+        assert (caught.value.field, caught.value.value) == ("data.validation_fraction", fraction)
+        assert f"--objective test_{text}" in caught.value.remedy
+        assert "\n" not in str(caught.value)
+        Objective.parse(f"test_{text}").require_data(config, num_samples)
+
+    @pytest.mark.parametrize("num_samples", [None, 1])
+    def test_objective_with_validation_samples_is_accepted(self, num_samples: int | None) -> None:
+        Objective.parse("accuracy").require_data(DataConfig(validation_fraction=0.1), num_samples)
+
+
+@pytest.mark.parametrize(
+    ("stored", "named"),
+    [
+        ("accuracy", "test_accuracy"),
+        ("time_to_accuracy=0.9", "test_time_to_accuracy=0.9"),
+        ("time_to_accuracy_s", "test_time_to_accuracy_s"),
+        ("pareto", "test_pareto"),
+        ("upload_bytes", "upload_bytes"),
+        ("validation_accuracy", "validation_accuracy"),
+        ("test_accuracy", "test_accuracy"),
+    ],
+)
+def test_stored_name_without_data_means_test_data(stored: str, named: str) -> None:
+    assert with_data(stored) == named
 
 
 def test_best_value_has_the_smallest_key() -> None:

@@ -203,7 +203,7 @@ def _stored(tmp_path: Path, space: Path) -> SweepStore:
     plan = plan_sweep(request)
     dimensions = {key: str(value) for key, value in plan.dimensions.items()}
     store.describe(
-        {"request": request.model_dump(mode="json"), "base": dict(plan.base), "dimensions": dimensions}
+        {"request": plan.request.model_dump(mode="json"), "base": dict(plan.base), "dimensions": dimensions}
     )
     return store
 
@@ -215,6 +215,53 @@ def test_resumed_sweep_uses_the_present_place_of_its_folder(tmp_path: Path) -> N
     again = plan_resumed_sweep(store)
     assert again.config.runtime.storage == store.folder.parent
     assert again.base["runtime"]["storage"] == str(store.folder.parent)
+
+
+@pytest.mark.parametrize(
+    ("stored", "text"),
+    [
+        ("accuracy", "test_accuracy"),
+        ("time_to_accuracy=0.9", "test_time_to_accuracy=0.9"),
+        ("validation_accuracy", "validation_accuracy"),
+        ("test_pareto", "test_pareto"),
+    ],
+)
+def test_resumed_sweep_of_an_earlier_version_keeps_its_test_data(
+    tmp_path: Path, stored: str, text: str
+) -> None:
+    """Earlier versions stored objectives without the name of their data."""
+    space = tmp_path / "mine.py"
+    space.write_text(MINE)
+    store = _stored(tmp_path, space)
+    about = store.about()
+    assert about["request"]["objective"] == "validation_accuracy"
+    store.describe({**about, "request": {**about["request"], "objective": stored}})
+    again = plan_resumed_sweep(store)
+    assert (again.objective.text, again.request.objective) == (text, text)
+    assert again.config.fleet.sparse_efficiency == 1.0, (
+        "the description has no format, so that it is an old one"
+    )
+
+
+@pytest.mark.parametrize("search", ["grid", "random", "tpe"])
+@pytest.mark.parametrize("key", ["data.validation_fraction", "data"])
+def test_search_without_validation_samples_is_rejected(search: str, key: str) -> None:
+    value: Any = 0 if key == "data.validation_fraction" else {"validation_fraction": 0}
+    config = put_values(dict(BASE), {"data.validation_fraction": 0})
+    for options in ({"overrides": {key: value}}, {"config": config}):
+        with pytest.raises(ConfigError) as caught:
+            _plan(search=search, **options).trials()
+        assert (caught.value.field, caught.value.value) == ("data.validation_fraction", 0.0)
+        _plan(search=search, objective="test_accuracy", **options)
+
+
+def test_every_listed_trial_needs_validation_samples() -> None:
+    """The second of two fractions is 0."""
+    options: dict[str, Any] = {"overrides": {"data.validation_fraction": [0.1, 0.0]}}
+    with pytest.raises(ConfigError) as caught:
+        _plan(**options).trials()
+    assert caught.value.field == "data.validation_fraction"
+    assert len(_plan(objective="test_accuracy", **options).trials()) == 4
 
 
 @pytest.mark.parametrize(

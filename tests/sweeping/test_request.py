@@ -58,7 +58,7 @@ def test_request_round_trips_through_json() -> None:
     ],
 )
 def test_options_that_fit_together_are_accepted(options: dict[str, Any]) -> None:
-    assert _check(**options).text == options.get("objective", "accuracy")
+    assert _check(**options) == Objective.parse(options.get("objective", "accuracy"))
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,9 @@ def test_options_that_fit_together_are_accepted(options: dict[str, Any]) -> None
         ({"grace_rounds": 2}, "--grace-rounds", "leave it out"),
         ({"perturb_rounds": 2, "scheduler": "asha"}, "--perturb-rounds", "leave it out"),
         ({"space": "feddst", "scheduler": "pbt", "grace_rounds": 2}, "--grace-rounds", "leave it out"),
+        ({"scheduler": "asha", "grace_rounds": 7}, "--grace-rounds", "use 6 or fewer"),
+        ({"scheduler": "median", "grace_rounds": 50}, "--grace-rounds", "use 6 or fewer"),
+        ({"space": "feddst", "scheduler": "pbt", "perturb_rounds": 5}, "--perturb-rounds", "use 4 or fewer"),
         ({"scheduler": "pbt"}, "--scheduler", "MUTATIONS"),
         ({"space": "feddst", "scheduler": "pbt", "search": "tpe"}, "--search", "random"),
         ({"space": "feddst", "scheduler": "pbt", "max_concurrent": 2}, "--max-concurrent", "--num-samples"),

@@ -59,23 +59,23 @@ class TestOrder:
     """The best configurations come first."""
 
     def test_highest_accuracy_comes_first(self, store: SweepStore) -> None:
-        ended = [ending(trial(n, level=n), accuracy=a) for n, a in enumerate([0.2, 0.9, 0.5])]
+        ended = [ending(trial(n, level=n), validation_accuracy=a) for n, a in enumerate([0.2, 0.9, 0.5])]
         result = _result(store, ended)
         assert (_levels(result), _best(result)) == ([1, 2, 0], [1])
         assert result.best is result.configurations[0]
 
     def test_shortest_time_comes_first_and_infinite_time_last(self, store: SweepStore) -> None:
         times = [inf, 3.0, 1.5]
-        ended = [ending(trial(n, level=n), time_to_accuracy_s=t) for n, t in enumerate(times)]
+        ended = [ending(trial(n, level=n), validation_time_to_accuracy_s=t) for n, t in enumerate(times)]
         result = _result(store, ended, "time_to_accuracy=0.5")
         assert (_levels(result), _best(result)) == ([2, 1, 0], [2])
 
     def test_stopped_come_after_finished_and_failed_come_last(self, store: SweepStore) -> None:
         ended = [
             ending(trial(0, level=0), "failed"),
-            ending(trial(1, level=1), "stopped", accuracy=0.9),
-            ending(trial(2, level=2), accuracy=0.1),
-            ending(trial(3, level=3), "stopped", accuracy=0.95),
+            ending(trial(1, level=1), "stopped", validation_accuracy=0.9),
+            ending(trial(2, level=2), validation_accuracy=0.1),
+            ending(trial(3, level=3), "stopped", validation_accuracy=0.95),
         ]
         result = _result(store, ended)
         assert (_levels(result), _best(result)) == ([2, 3, 1, 0], [2])
@@ -83,7 +83,7 @@ class TestOrder:
         assert result.configurations[-1].objective is None
 
     def test_first_of_two_equal_configurations_is_best(self, store: SweepStore) -> None:
-        result = _result(store, [ending(trial(n, level=n), accuracy=0.5) for n in range(2)])
+        result = _result(store, [ending(trial(n, level=n), validation_accuracy=0.5) for n in range(2)])
         assert (_levels(result), _best(result)) == ([0, 1], [0])
 
     def test_sweep_of_failed_trials_has_no_best(self, store: SweepStore) -> None:
@@ -96,7 +96,10 @@ class TestOrder:
     def test_pareto_front_comes_first(self, store: SweepStore) -> None:
         """2 dominates 0 (more accurate, cheaper); 3 dominates 4 (equally accurate, cheaper)."""
         points = [(0.6, 50.0), (0.9, 100.0), (0.7, 40.0), (0.5, 10.0), (0.5, 20.0)]
-        ended = [ending(trial(n, level=n), accuracy=a, upload_bytes=b) for n, (a, b) in enumerate(points)]
+        ended = [
+            ending(trial(n, level=n), validation_accuracy=a, upload_bytes=b)
+            for n, (a, b) in enumerate(points)
+        ]
         result = _result(store, ended, "pareto")
         assert _best(result) == [1, 2, 3]
         assert _levels(result) == [1, 2, 3, 0, 4]
@@ -104,7 +107,7 @@ class TestOrder:
     def test_failed_trial_is_not_on_the_front(self, store: SweepStore) -> None:
         ended = [
             ending(trial(0, level=0), "failed"),
-            ending(trial(1, level=1), accuracy=0.1, upload_bytes=9.0),
+            ending(trial(1, level=1), validation_accuracy=0.1, upload_bytes=9.0),
         ]
         assert _best(_result(store, ended, "pareto")) == [1]
 
@@ -119,42 +122,44 @@ class TestMeans:
         for n, accuracy in enumerate(accuracies):
             run = summary(f"r{n}", accuracy=accuracy, upload=uploads[n], emulated_s=float(n))
             put_run(store, f"r{n}", run)
-        ended = [ending(s, run_id=f"r{s.number}", accuracy=accuracies[s.number]) for s in specs]
+        ended = [ending(s, run_id=f"r{s.number}", validation_accuracy=accuracies[s.number]) for s in specs]
         first, second = _result(store, ended).configurations
         assert (first.label, first.values, first.run_ids) == ("level=1", {"level": 1}, ("r2", "r3"))
-        assert first.objective == {"accuracy": pytest.approx(0.4)}
-        assert second.objective == {"accuracy": pytest.approx(0.3)}
+        assert first.objective == {"validation_accuracy": pytest.approx(0.4)}
+        assert second.objective == {"validation_accuracy": pytest.approx(0.3)}
         assert (first.accuracy, second.accuracy) == (pytest.approx(0.4), pytest.approx(0.3))
         assert (first.upload_bytes, second.upload_bytes) == (60.0, 200.0)
         assert (first.emulated_s, second.emulated_s) == (2.5, 0.5)
         assert second.statuses == ("finished", "finished")
 
     def test_infinite_seed_makes_the_mean_infinite(self, store: SweepStore) -> None:
-        ended = [ending(trial(n, seed=n), time_to_accuracy_s=t) for n, t in enumerate([1.0, inf])]
+        ended = [ending(trial(n, seed=n), validation_time_to_accuracy_s=t) for n, t in enumerate([1.0, inf])]
         (found,) = _result(store, ended, "time_to_accuracy=0.5").configurations
-        assert found.objective == {"time_to_accuracy_s": inf}
+        assert found.objective == {"validation_time_to_accuracy_s": inf}
 
     def test_configuration_with_a_failed_seed_has_no_mean(self, store: SweepStore) -> None:
-        ended = [ending(trial(0, seed=0), accuracy=0.9), ending(trial(1, seed=1), "failed")]
+        ended = [ending(trial(0, seed=0), validation_accuracy=0.9), ending(trial(1, seed=1), "failed")]
         (found,) = _result(store, ended).configurations
         assert (found.objective, found.accuracy, found.upload_bytes) == (None, None, None)
         assert found.statuses == ("finished", "failed")
 
     def test_configuration_with_an_unended_seed_has_no_mean(self, store: SweepStore) -> None:
         specs = [trial(n, level=1, seed=n) for n in range(2)]
-        result = _result(store, [ending(specs[0], accuracy=0.9)], trials=specs, interrupted=True)
+        result = _result(store, [ending(specs[0], validation_accuracy=0.9)], trials=specs, interrupted=True)
         (found,) = result.configurations
         assert (found.objective, found.statuses, result.interrupted) == (None, ("finished",), True)
         assert (result.num_trials, result.num_finished) == (2, 1)
 
     def test_run_without_evaluation_has_no_accuracy(self, store: SweepStore) -> None:
         put_run(store, "r0", summary("r0", accuracy=None))
-        (found,) = _result(store, [ending(trial(0, seed=1), run_id="r0", accuracy=0.0)]).configurations
+        (found,) = _result(
+            store, [ending(trial(0, seed=1), run_id="r0", validation_accuracy=0.0)]
+        ).configurations
         assert (found.accuracy, found.upload_bytes) == (None, 10.0)
 
     def test_configuration_has_the_values_of_the_ending(self, store: SweepStore) -> None:
         spec = trial(0, level=1)
-        result = _result(store, [ending(trial(0, level=2), accuracy=0.5)], trials=[spec])
+        result = _result(store, [ending(trial(0, level=2), validation_accuracy=0.5)], trials=[spec])
         assert _levels(result) == [2]
 
 
@@ -162,7 +167,7 @@ class TestOutput:
     """The result as JSON and as a table."""
 
     def test_json_has_null_for_infinity(self, store: SweepStore) -> None:
-        ended = [ending(trial(n, level=n), time_to_accuracy_s=t) for n, t in enumerate([inf, 2.0])]
+        ended = [ending(trial(n, level=n), validation_time_to_accuracy_s=t) for n, t in enumerate([inf, 2.0])]
         text = _result(store, ended, "time_to_accuracy=0.5").to_json()
 
         def reject(constant: str) -> None:
@@ -170,46 +175,69 @@ class TestOutput:
 
         read = json.loads(text, parse_constant=reject)
         assert [each["objective"] for each in read["configurations"]] == [
-            {"time_to_accuracy_s": 2.0},
-            {"time_to_accuracy_s": None},
+            {"validation_time_to_accuracy_s": 2.0},
+            {"validation_time_to_accuracy_s": None},
         ]
         assert (read["sweep_id"], read["folder"], read["objective"]) == (
             "sw-1",
             str(store.folder),
-            "time_to_accuracy=0.5",
+            "validation_time_to_accuracy=0.5",
         )
 
     def test_json_keeps_the_result_itself(self, store: SweepStore) -> None:
-        result = _result(store, [ending(trial(0, level=1), time_to_accuracy_s=inf)], "time_to_accuracy=0.5")
+        result = _result(
+            store, [ending(trial(0, level=1), validation_time_to_accuracy_s=inf)], "time_to_accuracy=0.5"
+        )
         result.to_json()
-        assert result.configurations[0].objective == {"time_to_accuracy_s": inf}
+        assert result.configurations[0].objective == {"validation_time_to_accuracy_s": inf}
 
     def test_table_has_a_row_per_configuration(self, store: SweepStore) -> None:
         put_run(store, "r0", summary("r0", accuracy=0.5, upload=2_500_000, emulated_s=75.0))
-        ended = [ending(trial(0, level=1), run_id="r0", accuracy=0.5), ending(trial(1, level=2), "failed")]
+        ended = [
+            ending(trial(0, level=1), run_id="r0", validation_accuracy=0.75),
+            ending(trial(1, level=2), "failed"),
+        ]
         heading, first, second = _shown(_result(store, ended)).splitlines()
-        assert heading.split() == ["configuration", "accuracy", "upload", "emulated", "trials"]
-        assert first.split() == ["best", "level=1", "50.00%", "2.5", "MB", "1:15", "1", "finished"]
-        assert second.split() == ["level=2", "-", "-", "-", "1", "failed"]
+        assert heading.split() == [
+            *("configuration", "validation", "accuracy", "test", "accuracy"),
+            *("upload", "emulated", "trials"),
+        ]
+        assert first.split() == ["best", "level=1", "75.00%", "50.00%", "2.5", "MB", "1:15", "1", "finished"]
+        assert second.split() == ["level=2", "-", "-", "-", "-", "1", "failed"]
 
     def test_table_formats_times_and_infinite_times(self, store: SweepStore) -> None:
-        ended = [ending(trial(n, level=n), time_to_accuracy_s=t) for n, t in enumerate([inf, 90.0])]
+        ended = [
+            ending(trial(n, level=n), validation_time_to_accuracy_s=t) for n, t in enumerate([inf, 90.0])
+        ]
         shown = _shown(_result(store, ended, "time_to_accuracy=0.5"))
         assert "1:30" in shown
         assert "never" in shown
-        assert "time_to_accuracy_s" in shown
+        assert "validation time to accuracy s" in shown
         assert "inf" not in shown
 
     def test_table_marks_the_whole_front(self, store: SweepStore) -> None:
         points = [(0.5, 1e6), (0.9, 2e6), (0.4, 3e6)]
-        ended = [ending(trial(n, level=n), accuracy=a, upload_bytes=b) for n, (a, b) in enumerate(points)]
+        ended = [
+            ending(trial(n, level=n), validation_accuracy=a, upload_bytes=b)
+            for n, (a, b) in enumerate(points)
+        ]
         shown = _shown(_result(store, ended, "pareto"))
         assert shown.count("best") == 2
         assert "2 MB" in shown
 
+    def test_result_on_test_data_has_a_note_and_a_single_accuracy(self, store: SweepStore) -> None:
+        result = _result(store, [ending(trial(0, level=1), test_accuracy=0.5)], "test_accuracy")
+        assert result.notes == (Objective.parse("test_accuracy").note,)
+        assert json.loads(result.to_json())["notes"] == list(result.notes)
+        assert _shown(result).splitlines()[0].split()[1:3] == ["test", "accuracy"]
+        assert _shown(result).count("test accuracy") == 1
+
+    def test_result_on_validation_data_has_no_note(self, store: SweepStore) -> None:
+        assert _result(store, [ending(trial(0, level=1), validation_accuracy=0.5)]).notes == ()
+
     def test_long_table_is_cut_with_a_caption(self, store: SweepStore) -> None:
         shown = _shown(
-            _result(store, [ending(trial(n, level=n), accuracy=0.1) for n in range(5)]), max_rows=2
+            _result(store, [ending(trial(n, level=n), validation_accuracy=0.1) for n in range(5)]), max_rows=2
         )
         assert "the first 2 of 5" in shown
         assert "level=2" not in shown

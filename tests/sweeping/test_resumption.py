@@ -1,5 +1,6 @@
 """What a resumed sweep finds in its folder: final endings, remaining trials and undelivered runs."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import Objective
-from orchestrator.sweeping.resumption import final_endings, remaining_trials, undelivered_runs
+from orchestrator.sweeping.resumption import final_endings, remaining_trials, restore_trials, undelivered_runs
 from orchestrator.sweeping.store import VALUES_NOTE, Ending, EndStatus, SweepStore
 from orchestrator.sweeping.trial import RunLabels, open_store
 from orchestrator.tracking.delivery import Delivery
@@ -39,6 +40,27 @@ def store(tmp_path: Path) -> SweepStore:
     return found
 
 
+class TestRestoreTrials:
+    """`restore_trials`, after someone emptied or truncated `trials.jsonl`."""
+
+    @pytest.mark.parametrize("num_bytes", [0, 10, 60])
+    def test_planned_trials_are_recorded_again(self, store: SweepStore, num_bytes: int) -> None:
+        """Each line has more than 40 bytes, so that no cut leaves the second trial."""
+        os.truncate(store.folder / "trials.jsonl", num_bytes)
+        lost = restore_trials(store, TRIALS)
+        assert [trial.number for trial in lost] in ([0, 1], [1])
+        assert store.trials() == TRIALS
+        assert b"\0" not in (store.folder / "trials.jsonl").read_bytes()
+        assert restore_trials(store, TRIALS) == []
+
+    def test_trials_of_an_adaptive_search_come_from_their_runs(self, store: SweepStore) -> None:
+        run = RunStore(store.folder / "sw-1-001")
+        run.describe({}, {VALUES_NOTE: dict(TRIALS[1].values)})
+        (store.folder / "trials.jsonl").write_bytes(b"")
+        assert restore_trials(store, []) == [TRIALS[1]]
+        assert store.trials() == [TRIALS[1]]
+
+
 def _final_endings(store: SweepStore) -> dict[int, Ending]:
     return final_endings(store, TRIALS, ACCURACY, BASE)
 
@@ -52,7 +74,7 @@ class TestFinalEndings:
 
     @pytest.mark.parametrize("status", ["finished", "stopped"])
     def test_recorded_ending_is_final(self, store: SweepStore, status: EndStatus) -> None:
-        noted = replace(ending(TRIALS[0], run_id="sw-1-000", accuracy=0.5), status=status)
+        noted = replace(ending(TRIALS[0], run_id="sw-1-000", validation_accuracy=0.5), status=status)
         store.add_ending(noted)
         assert _final_endings(store) == {0: noted}
         assert remaining_trials(store, TRIALS, {0: noted}) == [TRIALS[1]]
@@ -60,7 +82,7 @@ class TestFinalEndings:
     def test_failed_trial_has_no_final_ending(self, store: SweepStore) -> None:
         store.add_ending(ending(TRIALS[0], "failed"))
         assert _final_endings(store) == {}
-        store.add_ending(ending(TRIALS[0], accuracy=0.5))
+        store.add_ending(ending(TRIALS[0], validation_accuracy=0.5))
         assert list(_final_endings(store)) == [0], "the last ending counts"
 
     def test_complete_run_without_ending_gets_one(self, store: SweepStore) -> None:
@@ -68,7 +90,7 @@ class TestFinalEndings:
         summary = finish(folder)
         found = _final_endings(store)
         assert summary.accuracy is not None
-        expected = ending(TRIALS[0], run_id="sw-1-000", accuracy=summary.accuracy)
+        expected = ending(TRIALS[0], run_id="sw-1-000", validation_accuracy=summary.validation_accuracy)
         assert found == store.endings() == {0: expected}
         assert _final_endings(store) == found
         assert len((store.folder / "endings.jsonl").read_text().splitlines()) == 1
@@ -117,7 +139,7 @@ class TestUndelivered:
         folder = put_run(store, "sw-1-000")
         lines = [evaluated(n, 0.1).to_line() + "\n" for n in range(num_records)]
         (folder / "metrics.jsonl").write_text("".join(lines))
-        return ending(TRIALS[0], run_id="sw-1-000", accuracy=0.1)
+        return ending(TRIALS[0], run_id="sw-1-000", validation_accuracy=0.1)
 
     @pytest.mark.parametrize(
         ("num_delivered", "ended", "missing"),

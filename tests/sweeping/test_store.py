@@ -58,13 +58,25 @@ class TestLines:
 
     def test_last_ending_of_a_trial_counts(self, store: SweepStore) -> None:
         spec, other = trial(0, seed=0), trial(1, seed=1)
-        for each in (ending(spec, "failed"), ending(other, accuracy=0.1), ending(spec, accuracy=0.5)):
+        for each in (
+            ending(spec, "failed"),
+            ending(other, validation_accuracy=0.1),
+            ending(spec, validation_accuracy=0.5),
+        ):
             store.add_ending(each)
-        assert store.endings() == {0: ending(spec, accuracy=0.5), 1: ending(other, accuracy=0.1)}
+        assert store.endings() == {
+            0: ending(spec, validation_accuracy=0.5),
+            1: ending(other, validation_accuracy=0.1),
+        }
 
     def test_ending_with_an_infinite_goal_round_trips(self) -> None:
-        never = ending(trial(2, seed=1), run_id="r", time_to_accuracy_s=inf)
+        never = ending(trial(2, seed=1), run_id="r", validation_time_to_accuracy_s=inf)
         assert Ending.from_line(never.to_line().encode()) == never
+
+    def test_goals_of_an_earlier_version_are_on_test_data(self) -> None:
+        stored = ending(trial(2, seed=1), run_id="r", accuracy=0.5, upload_bytes=3.0)
+        expected = ending(trial(2, seed=1), run_id="r", test_accuracy=0.5, upload_bytes=3.0)
+        assert Ending.from_line(stored.to_line().encode()) == expected
 
     @pytest.mark.parametrize("torn", ['{"number":7', '{"number":7,"values":{}}'])
     def test_partial_line_of_a_killed_process_is_ignored_and_removed(
@@ -81,7 +93,7 @@ class TestLines:
 
     def test_partial_first_line_is_removed(self, store: SweepStore) -> None:
         (store.folder / "endings.jsonl").write_text('{"num')
-        store.add_ending(ending(trial(4), accuracy=0.5))
+        store.add_ending(ending(trial(4), validation_accuracy=0.5))
         assert list(store.endings()) == [4]
 
     def test_line_that_cannot_be_written_is_an_error_with_the_file(self, store: SweepStore) -> None:

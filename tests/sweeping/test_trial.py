@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.config.overrides import put_values
 from orchestrator.display.run_progress import Progress
-from orchestrator.errors import CheckpointError
+from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.execution.executor import Executor, InProcessExecutor
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment
@@ -43,9 +43,9 @@ def _sha256(folder: Path) -> str | None:
 
 def _accuracies(folder: Path) -> list[float]:
     return [
-        r.metrics["eval/accuracy"]
+        r.metrics["validation/accuracy"]
         for r in read_records(folder / "metrics.jsonl")
-        if "eval/accuracy" in r.metrics
+        if "validation/accuracy" in r.metrics
     ]
 
 
@@ -58,8 +58,8 @@ def test_step_trains_until_the_next_evaluation(tmp_path: Path, plain: Path) -> N
         assert trial.is_finished
     accuracies = _accuracies(plain)
     assert len(accuracies) == 2
-    assert first == {"round": 2, "run_id": "t", "done": False, "accuracy": accuracies[0]}
-    assert second == {"round": 4, "run_id": "t", "done": True, "accuracy": accuracies[1]}
+    assert first == {"round": 2, "run_id": "t", "done": False, "validation_accuracy": accuracies[0]}
+    assert second == {"round": 4, "run_id": "t", "done": True, "validation_accuracy": accuracies[1]}
 
 
 def test_trial_ends_like_a_single_run(tmp_path: Path, plain: Path) -> None:
@@ -106,7 +106,7 @@ def test_replay_reports_earlier_evaluations(
     with opened(tmp_path / "t", replay=replay) as trial:
         results = [trial.step() for _ in rounds]
     assert [result["round"] for result in results] == rounds
-    assert [result["accuracy"] for result in results] == _accuracies(plain)[-len(rounds) :]
+    assert [result["validation_accuracy"] for result in results] == _accuracies(plain)[-len(rounds) :]
 
 
 def test_complete_trial_is_reported_without_training(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_round_with_a_torn_checkpoint_is_repeated_and_reported_once(
             reported.append(trial.step())
     first = 0 if replay else min(num_steps, 1)
     assert [result["round"] for result in reported] == [2, 4][first:]
-    assert [result["accuracy"] for result in reported] == _accuracies(plain)[first:]
+    assert [result["validation_accuracy"] for result in reported] == _accuracies(plain)[first:]
     assert _sha256(folder) == _sha256(plain)
     assert comparable(committed_records(folder)) == comparable(committed_records(plain))
     assert (folder / "commits" / f"torn-{2 * num_steps - 1:06d}.json").is_file()
@@ -188,7 +188,7 @@ def test_record_after_the_last_checkpoint_is_ignored(tmp_path: Path, plain: Path
         file.write(RoundRecord(2, 0, {"eval/accuracy": 0.99}).to_line() + "\n")
     assert [record.round_idx for record in committed_records(folder)] == [0, 1]
     with opened(folder) as trial:
-        assert [trial.step()["accuracy"] for _ in range(2)] == _accuracies(plain)
+        assert [trial.step()["validation_accuracy"] for _ in range(2)] == _accuracies(plain)
     assert _sha256(folder) == _sha256(plain)
 
 
@@ -199,9 +199,9 @@ def test_empty_folder_has_no_records(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("objective", "names"),
     [
-        ("pareto", ["accuracy", "upload_bytes"]),
-        ("time_to_accuracy=1", ["time_to_accuracy_s"]),
-        ("accuracy_at_upload=1", ["accuracy_at_upload"]),
+        ("pareto", ["validation_accuracy", "upload_bytes"]),
+        ("time_to_accuracy=1", ["validation_time_to_accuracy_s"]),
+        ("accuracy_at_upload=1", ["validation_accuracy_at_upload"]),
     ],
 )
 def test_step_reports_the_goals_of_the_objective(tmp_path: Path, objective: str, names: list[str]) -> None:
@@ -243,6 +243,22 @@ def test_run_json_has_labels_and_values(tmp_path: Path) -> None:
     )
     assert about["tags"].items() >= {"sweep": "sw-1", "trial": "0", "method": "feddst"}.items()
     assert store.config() == experiment().config.to_dict()
+
+
+def test_trial_without_a_validation_sample_is_rejected(tmp_path: Path) -> None:
+    """Clients with a single sample train on it, whatever the fraction."""
+    single = experiment(
+        "data.partition.kind=iid",
+        "data.partition.min_samples=1",
+        "data.validation_fraction=0.1",
+        "fleet.num_clients=1438",
+    )
+    assert single.partition.train.sizes().tolist() == [1] * 1438
+    with pytest.raises(ConfigError) as caught, opened(tmp_path / "t", single):
+        pass
+    assert caught.value.field == "data.validation_fraction"
+    with opened(tmp_path / "u", single, objective="test_accuracy"):
+        pass
 
 
 def test_open_rejects_run_of_another_config(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from ray import tune
 
 from orchestrator.errors import ConfigError, RequestError
 from orchestrator.federation.seeds import stream
+from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.trials import TrialSpec, check_configs, generate_values, with_seeds
 from tests.support.sweeps import request, trial
 
@@ -183,7 +184,7 @@ def test_values_override_the_base_config() -> None:
 def test_error_names_the_trial_and_keeps_its_type() -> None:
     good, bad = trial(0, training__lr=0.1), trial(1, training__lr=-1.0, seed=2)
     with pytest.raises(ConfigError) as caught:
-        check_configs([good, bad], {})
+        check_configs([good, bad], {}, Objective.parse("accuracy"))
     assert (caught.value.field, float(str(caught.value.value))) == ("training.lr", -1.0)
     assert "(trial 1, lr=-1 seed=2)" in caught.value.problem
     assert "\n" not in str(caught.value)
@@ -192,7 +193,7 @@ def test_error_names_the_trial_and_keeps_its_type() -> None:
 
 def test_valid_trials_pass_the_check() -> None:
     specs = [trial(n, training__rounds=n + 1) for n in range(3)]
-    check_configs(specs, {})
+    check_configs(specs, {}, Objective.parse("accuracy"))
     assert [spec.config({}).training.rounds for spec in specs] == [1, 2, 3]
 
 

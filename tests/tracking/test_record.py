@@ -72,7 +72,7 @@ def test_read_records_names_an_invalid_line(tmp_path: Path) -> None:
 
 def test_metrics_describe_totals_and_their_parts() -> None:
     totals = [name for name in METRICS if name.endswith("_total")]
-    assert len(totals) == 7
+    assert len(totals) == 9
     assert all(name.removesuffix("_total") in METRICS for name in totals)
     assert all(text and "\n" not in text for text in METRICS.values())
 

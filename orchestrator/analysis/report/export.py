@@ -32,6 +32,7 @@ def to_json(comparison: Comparison) -> str:
     """Return one JSON object with all results, the values of each run and the points of each curve."""
     content = {
         "metric": comparison.metric,
+        "order": comparison.order,
         "cost": comparison.cost,
         "baseline": comparison.baseline,
         "upload_caps_bytes": comparison.upload_caps,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.analysis.comparison import Comparison, ComparisonRow, TargetCost
-from orchestrator.analysis.options import COST_TITLES, METRIC_TITLES, Cost
+from orchestrator.analysis.options import COST_TITLES, METRIC_TITLES, Cost, Metric
 from orchestrator.analysis.statistics import Spread
 from orchestrator.formatting import format_bytes, format_flops, format_seconds
 
@@ -30,7 +30,8 @@ class TextTable:
 def main_table(comparison: Comparison) -> TextTable:
     """Return the table of final values and costs, in the order of the comparison."""
     difference = ("difference",) if comparison.baseline is not None else ()
-    headings = ("configuration", "", "n", "accuracy", "personal", *difference)
+    validation = tuple("validation" for _ in _validation_metric(comparison))
+    headings = ("configuration", "", "n", "accuracy", "personal", *validation, *difference)
     costs = ("upload", "download", "training", "emulated")
     return TextTable(
         headings=headings + costs,
@@ -74,10 +75,17 @@ def _main_row(row: ComparisonRow, comparison: Comparison) -> tuple[str, ...]:
         str(len(row.configuration.runs)),
         share_text(row.final["accuracy"]),
         share_text(row.final["personal_accuracy"]),
+        *(share_text(row.final[metric]) for metric in _validation_metric(comparison)),
     ]
     if comparison.baseline is not None:
         cells.append(_difference_text(row))
     return (*cells, *(_mean_text(row.totals[cost], form) for cost, form in _FORMATS.items()))
+
+
+def _validation_metric(comparison: Comparison) -> tuple[Metric, ...]:
+    """The validation metric that the comparison uses; at most one."""
+    used = (comparison.order, comparison.metric)
+    return tuple(metric for metric in used if metric.startswith("validation"))[:1]
 
 
 def _difference_text(row: ComparisonRow) -> str:
@@ -107,6 +115,8 @@ def _incomplete(spread: Spread) -> str:
 
 def _caption(comparison: Comparison) -> str:
     parts = ["Means over n seeds; accuracies in % ± half of the 95 % t interval."]
+    if comparison.order != comparison.metric:
+        parts.append(f"The rows are in the order of {METRIC_TITLES[comparison.order]}.")
     if comparison.baseline is not None:
         parts.append(
             f"difference: {METRIC_TITLES[comparison.metric]} minus the baseline {comparison.baseline}, in points, "

@@ -20,7 +20,7 @@ AGGREGATION_NAMES = {
 
 
 def listing(what: str, fleet: str | None = None, address: str | None = None) -> RenderableType:
-    """Return the table of `what`: algorithms, models, datasets, fleets, spaces or keys.
+    """Return the table of `what`: algorithms, models, datasets, fleets, spaces, presets or keys.
 
     `fleet` restricts the list of fleets to one name or file. `address` is the Ray cluster that the fleets are compared
     with (None: this machine). Raises RequestError for an unknown list, an unknown fleet, or an unreachable cluster.
@@ -99,6 +99,15 @@ def _spaces() -> Table:
     return table
 
 
+def _presets() -> Table:
+    from orchestrator.config.presets import PREFIX, preset_names, preset_summary
+
+    table = plain_table("preset", "what it is")
+    for name in preset_names():
+        table.add_row(f"{PREFIX}{name}", preset_summary(name))
+    return table
+
+
 def _keys() -> Table:
     from orchestrator.experiment.methods import algorithm_names, load_algorithm
 
@@ -120,5 +129,6 @@ _LISTINGS: dict[str, Callable[[], RenderableType]] = {
     "datasets": _datasets,
     "fleets": _fleets,
     "spaces": _spaces,
+    "presets": _presets,
     "keys": _keys,
 }

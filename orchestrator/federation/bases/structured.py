@@ -171,12 +171,15 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
             profile,
             download_bytes=0 if item is None else _BYTES_PER_VALUE * item.values.size,
             train_flops=run.flops.total,
+            unmasked_flops=run.flops.total_unmasked,
             upload_bytes=_BYTES_PER_VALUE * run.values.numel(),
         ).total_s
+        full_flops = run.flops.total_dense * profile.capability
         full_s = client_time(
             profile,
             download_bytes=full_bytes,
-            train_flops=run.flops.total_dense * profile.capability,
+            train_flops=full_flops,
+            unmasked_flops=full_flops,
             upload_bytes=full_bytes,
         ).total_s
         return task_s / full_s

@@ -169,7 +169,7 @@ class LocalRun(Generic[C]):
 
     def backward(self, batch: Batch, loss: Loss = cross_entropy) -> None:
         """Leave the loss gradient of a batch in `grad`, for all entries, masked ones included."""
-        self._backward(self.flat, self.flops.step, batch, loss)
+        self._backward(self.flat, None, batch, loss)
 
     def backward_submodel(self, batch: Batch, kept: KeptUnits, loss: Loss = cross_entropy) -> None:
         """Leave the loss gradient of a smaller submodel in `grad`; entries outside the smaller submodel are 0.
@@ -189,7 +189,7 @@ class LocalRun(Generic[C]):
         self.grad[positions[:num_trainable]] = smaller.grad
         self.values[positions[num_trainable:]] = smaller.values[num_trainable:]
 
-    def _backward(self, flat: FlatModule, step_flops: float, batch: Batch, loss: Loss) -> None:
+    def _backward(self, flat: FlatModule, step_flops: float | None, batch: Batch, loss: Loss) -> None:
         inputs, labels = batch
         self.trained_models.add(flat)
         flat.grad.zero_()

@@ -76,10 +76,14 @@ class TrialFactory:
         self._node_resource = f"node:{address}"
 
     def __call__(self, spec: TrialSpec) -> dict[str, Any]:
-        """Return the task as plain values. Raises ResourceError for a trial that does not fit into the cluster."""
-        footprint = trial_footprint(
-            spec.config(self._plan.base), self._capacity, self._share, self._node_resource
-        )
+        """Return the task as plain values.
+
+        Raises ResourceError for a trial that does not fit into the cluster, and ConfigError for a trial without the
+        samples that the objective needs.
+        """
+        config = spec.config(self._plan.base)
+        self._plan.objective.require_data(config.data)
+        footprint = trial_footprint(config, self._capacity, self._share, self._node_resource)
         return TrialTask.of(spec, footprint).to_dict()
 
 

@@ -64,7 +64,8 @@ def make_scheduler(
     goal = objective.goals[0]
     common: dict[str, Any] = {"time_attr": "round", "metric": goal.name, "mode": goal.mode}
     quarter = max(1, budget.rounds // 4)
-    grace = request.grace_rounds or quarter
+    # the trials of a resumed sweep may all be shorter than the option
+    grace = min(request.grace_rounds or quarter, budget.rounds)
     if request.scheduler == "asha":
         return ASHAScheduler(
             **common, max_t=budget.rounds, grace_period=grace, reduction_factor=REDUCTION_FACTOR

@@ -4,21 +4,24 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import chdir, suppress
+from contextlib import chdir, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.atomic_write import write_durably
+from orchestrator.commands import resume_sweep_line
+from orchestrator.config.formats import CONFIG_FORMATS
 from orchestrator.config.overrides import put_values
 from orchestrator.display.sweep_progress import SweepProgress
-from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError
+from orchestrator.errors import ClusterError, ConfigError, RequestError, SparsefleetError, TrackingError
 from orchestrator.execution.placement import Capacity
 from orchestrator.execution.ray_actors import end_actors
 from orchestrator.execution.ray_capacity import cluster_capacity
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.plugins.loading import relocated
 from orchestrator.runtime.ray_head_monitor import exiting_when_head_is_lost, is_client_connection
+from orchestrator.runtime.ray_log import ray_log
 from orchestrator.runtime.ray_session import dashboard_note, ray_session
 from orchestrator.runtime.run_folder import (
     git_commit,
@@ -39,6 +42,7 @@ from orchestrator.runtime.tracking_setup import (
 )
 from orchestrator.storage.folders import unique_name
 from orchestrator.storage.lock import new_locked_folder
+from orchestrator.storage.run_description import FORMAT_KEY
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.sources import (
     SOURCES,
@@ -53,7 +57,12 @@ from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep
 from orchestrator.sweeping.report import report_sweep
 from orchestrator.sweeping.request import SweepRequest, with_tracking
 from orchestrator.sweeping.result import SweepResult, read_result
-from orchestrator.sweeping.resumption import final_endings, remaining_trials, undelivered_runs
+from orchestrator.sweeping.resumption import (
+    final_endings,
+    remaining_trials,
+    restore_trials,
+    undelivered_runs,
+)
 from orchestrator.sweeping.sources import sweep_sources
 from orchestrator.sweeping.store import Ending, SweepStore
 from orchestrator.sweeping.trials import TrialSpec
@@ -85,11 +94,10 @@ def sweep(request: SweepRequest, display: SweepProgress, *, verbose: bool = Fals
     check_storage_and_tracking(plan.config)
     folder = plan.config.runtime.storage.resolve() / unique_name(plan.space.name)
     with new_locked_folder(folder):
-        return _begin(request, plan, trials, SweepStore(folder), display, verbose, destination)
+        return _begin(plan, trials, SweepStore(folder), display, verbose, destination)
 
 
 def _begin(
-    request: SweepRequest,
     plan: SweepPlan,
     trials: Sequence[TrialSpec],
     store: SweepStore,
@@ -98,11 +106,13 @@ def _begin(
     destination: Destination | None,
 ) -> SweepResult:
     """Describe a new sweep in its folder, and run its trials."""
+    request = plan.request
     if request.space.endswith(".py"):  # the user may resume the sweep from another folder
         request = request.model_copy(update={"space": str(Path(request.space).expanduser().resolve())})
     store.describe(
         {
             "sweep_id": store.sweep_id,
+            FORMAT_KEY: CONFIG_FORMATS.latest,
             "space": plan.space.name,
             "request": request.model_dump(mode="json"),
             "base": dict(plan.base),
@@ -119,9 +129,9 @@ def _begin(
         display.note(f"space {plan.space.name} overrides {', '.join(plan.overridden)} of the config file")
     try:
         return _run(plan, store, display, verbose, destination_note(plan.config, destination))
-    except RequestError:
+    except (RequestError, ClusterError):
         if not any(store.run_folders(trial.number) for trial in store.trials()):
-            shutil.rmtree(store.folder)  # rejected before the first trial: there is nothing to resume
+            shutil.rmtree(store.folder)  # the sweep ended before the first trial: there is nothing to resume
         raise
 
 
@@ -166,6 +176,8 @@ def _resume(
         check_storage_and_tracking(config)
         place = destination_note(config, destination)
         store.describe(updated_sources(folder, about, sources, len(store.endings())))
+        if lost := restore_trials(store, [] if plan.is_adaptive else plan.trials()):
+            display.note(f"trials.jsonl had lost {len(lost)} trials, which are recorded again")
         return _run(plan, store, display, verbose, place)
 
 
@@ -177,9 +189,10 @@ def _run(
     `place` is the line that says where the sweep is tracked.
     """
     config = plan.config
-    resume_command = f"sparsefleet sweep {store.folder} --resume"
+    resume_command = resume_sweep_line(store.folder)
     with (
         handling_signals(config.runtime.grace_period_s, redeliver=True) as signals,
+        nullcontext() if verbose else ray_log(store.folder),
         ray_session(config.runtime, verbose=verbose),
         exiting_when_head_is_lost(config.runtime.address, resume_command),
     ):
@@ -366,7 +379,7 @@ def _conclude(
     elif missing:
         raise SparsefleetError(
             f"{missing} trials of {store.sweep_id} did not end, and Tune gives no cause; "
-            f"run them with `sparsefleet sweep {store.folder} --resume`"
+            f"run them with `{resume_sweep_line(store.folder)}`"
         )
     else:
         shutil.rmtree(store.folder / "tune", ignore_errors=True)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+from orchestrator.commands import resume_line
 from orchestrator.errors import CheckpointError
 from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.mlflow.errors import is_rejection, reason
@@ -152,5 +153,5 @@ class MlflowSink:
         return [
             f"{self._where()} is incomplete ({reason(self._error)}): it has "
             f"{self._follower.delivery.num_delivered} of {num_rounds} rounds, and {self._info.run_dir} has all; "
-            f"to deliver the rest, run `{self._info.resumption or f'sparsefleet resume {self._info.run_id}'}`"
+            f"to deliver the rest, run `{self._info.resumption or resume_line(self._info.run_dir)}`"
         ]

@@ -146,7 +146,7 @@ def test_flops_of_dense_training_by_hand() -> None:
     """96 MACs -> 192 FLOPs forward, 576 per sample and step; 5 images, 2 epochs."""
     run = run_of()
     finish(run)
-    assert run.flops.total == run.flops.total_dense == 5 * 2 * 576
+    assert run.flops.total == run.flops.total_unmasked == run.flops.total_dense == 5 * 2 * 576
 
 
 def test_flops_of_masked_training_by_hand() -> None:
@@ -154,7 +154,7 @@ def test_flops_of_masked_training_by_hand() -> None:
     run = run_of(mask=five_and_seven())
     finish(run)
     assert run.flops.total == 5 * 2 * 162
-    assert run.flops.total_dense == 5 * 2 * 576
+    assert run.flops.total_unmasked == run.flops.total_dense == 5 * 2 * 576
 
 
 def test_flops_follow_a_changed_mask() -> None:
@@ -165,6 +165,7 @@ def test_flops_follow_a_changed_mask() -> None:
     run.set_mask(None)
     run.backward(batch)
     assert run.flops.total == 5 * (162 + 576)
+    assert run.flops.total_unmasked == 5 * (576 + 576)
 
 
 def test_flops_of_the_growth_gradient_by_hand() -> None:
@@ -173,7 +174,21 @@ def test_flops_of_the_growth_gradient_by_hand() -> None:
     run.load(run.start, five_and_seven())
     run.dense_gradient((run.data.images[:2], run.data.labels[:2]))  # type: ignore[attr-defined]
     assert run.flops.total == 2 * (54 + 2 * 192)
-    assert run.flops.total_dense == 2 * 576
+    assert run.flops.total_unmasked == run.flops.total_dense == 2 * 576
+
+
+def test_mask_that_cuts_units_counts_as_a_smaller_model() -> None:
+    """162 FLOPs a sample; the mask of the next step is an ordinary one."""
+    run = run_of()
+    run.load(run.start, None)
+    batch = (run.data.images, run.data.labels)  # type: ignore[attr-defined]
+    for cuts_units in (True, False):
+        run.flops.set_mask(run.layout, five_and_seven(), cuts_units=cuts_units)
+        run.backward(batch)
+    assert run.flops.total == 5 * (162 + 162)
+    assert run.flops.total_unmasked == 5 * (162 + 576)
+    run.flops.add_forward(5)
+    assert run.flops.total_unmasked == 5 * (162 + 576 + 192)
 
 
 def mlp_loss(parameters: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.int64]) -> float:

@@ -143,7 +143,7 @@ def test_flops_of_a_submodel_by_hand() -> None:
     """38 MACs -> 228 FLOPs a sample; dense is the full model, 76 MACs -> 456."""
     run = narrow_run()
     train(run, Plain())
-    assert run.flops.total == 2 * NUM_IMAGES * 228
+    assert run.flops.total == run.flops.total_unmasked == 2 * NUM_IMAGES * 228
     assert run.flops.total_dense == 2 * NUM_IMAGES * 456
 
 
@@ -155,6 +155,7 @@ def test_flops_of_a_masked_submodel_by_hand() -> None:
     run.set_mask(inner)
     run.backward(all_images(run))
     assert run.flops.total == NUM_IMAGES * 180
+    assert run.flops.total_unmasked == NUM_IMAGES * 228
 
 
 def test_full_model_can_be_loaded_after_a_submodel() -> None:
@@ -185,14 +186,14 @@ def test_full_gradient_is_that_of_the_full_model_at_the_given_values() -> None:
     assert torch.equal(run.values, before)
     assert torch.equal(run.start, received)
     assert set(run.grad.tolist()) == {7.0}
-    assert run.flops.total == run.flops.total_dense == NUM_IMAGES * 456
+    assert run.flops.total == run.flops.total_unmasked == run.flops.total_dense == NUM_IMAGES * 456
     assert run.statistics.mean_loss() == 0.0
 
 
 def test_dense_gradient_of_a_submodel_costs_a_step_of_the_submodel() -> None:
     run = narrow_run()
     assert run.dense_gradient(all_images(run)).numel() == 43
-    assert run.flops.total == NUM_IMAGES * 228
+    assert run.flops.total == run.flops.total_unmasked == NUM_IMAGES * 228
     assert run.flops.total_dense == NUM_IMAGES * 456
 
 

@@ -35,9 +35,9 @@ class TestSweepMetrics:
 
     def test_metrics_count_trials_and_report_the_best_value(self) -> None:
         ended = {
-            0: ending(trial(0), accuracy=0.2),
-            1: ending(trial(1), "stopped", accuracy=0.9),
-            2: ending(trial(2), accuracy=0.5),
+            0: ending(trial(0), validation_accuracy=0.2),
+            1: ending(trial(1), "stopped", validation_accuracy=0.9),
+            2: ending(trial(2), validation_accuracy=0.5),
             3: ending(trial(3), "failed"),
         }
         assert sweep_metrics(ended, ACCURACY, 4) == {
@@ -45,21 +45,23 @@ class TestSweepMetrics:
             "sweep/num_stopped": 1.0,
             "sweep/num_failed": 1.0,
             "sweep/num_losses": 4.0,
-            "sweep/best_accuracy": 0.9,
+            "sweep/best_validation_accuracy": 0.9,
         }
 
     def test_best_value_of_a_minimised_goal_is_the_smallest(self) -> None:
-        ended = {n: ending(trial(n), time_to_accuracy_s=t) for n, t in enumerate([inf, 3.0, 5.0])}
+        ended = {n: ending(trial(n), validation_time_to_accuracy_s=t) for n, t in enumerate([inf, 3.0, 5.0])}
         assert (
-            sweep_metrics(ended, Objective.parse("time_to_accuracy=0.5"), 0)["sweep/best_time_to_accuracy_s"]
+            sweep_metrics(ended, Objective.parse("time_to_accuracy=0.5"), 0)[
+                "sweep/best_validation_time_to_accuracy_s"
+            ]
             == 3.0
         )
 
     def test_best_value_is_of_the_first_goal(self) -> None:
         found = sweep_metrics(
-            {0: ending(trial(0), accuracy=0.2, upload_bytes=3.0)}, Objective.parse("pareto"), 0
+            {0: ending(trial(0), validation_accuracy=0.2, upload_bytes=3.0)}, Objective.parse("pareto"), 0
         )
-        assert [name for name in found if "best" in name] == ["sweep/best_accuracy"]
+        assert [name for name in found if "best" in name] == ["sweep/best_validation_accuracy"]
 
     def test_metrics_have_no_best_without_a_value(self) -> None:
         assert list(sweep_metrics({0: ending(trial(0), "failed")}, ACCURACY, 0).values()) == [
@@ -77,7 +79,7 @@ def harness(tmp_path: Path) -> CallbackHarness:
 
 
 def _result(run_id: str, rounds: int, accuracy: float) -> dict[str, Any]:
-    return {"round": rounds, "run_id": run_id, "done": rounds == 4, "accuracy": accuracy}
+    return {"round": rounds, "run_id": run_id, "done": rounds == 4, "validation_accuracy": accuracy}
 
 
 def test_finished_trial_is_recorded_with_its_objective(harness: CallbackHarness) -> None:
@@ -88,11 +90,11 @@ def test_finished_trial_is_recorded_with_its_objective(harness: CallbackHarness)
     harness.callback.on_trial_result(1, [], side, last)
     harness.callback.on_trial_complete(1, [], side)
     spec = trial(0, algorithm__name="feddst", training__lr=0.1)
-    assert harness.store.endings() == {0: ending(spec, run_id="sw-1-000", accuracy=0.75)}
+    assert harness.store.endings() == {0: ending(spec, run_id="sw-1-000", validation_accuracy=0.75)}
     (record,) = read_records(harness.store.folder / "metrics.jsonl")
-    assert record.metrics["sweep/best_accuracy"] == 0.75
+    assert record.metrics["sweep/best_validation_accuracy"] == 0.75
     (line,) = harness.lines()
-    assert line.split("  ") == ["trial 1/0", "feddst lr=0.1", "finished", "accuracy 0.75"]
+    assert line.split("  ") == ["trial 1/0", "feddst lr=0.1", "finished", "validation_accuracy 0.75"]
 
 
 def test_non_finite_evaluations_are_displayed(harness: CallbackHarness) -> None:
@@ -112,9 +114,16 @@ def test_stopped_trial_gets_a_summary(harness: CallbackHarness) -> None:
     harness.callback.on_trial_result(1, [], side, last)
     harness.callback.on_trial_complete(1, [], side)
     found = harness.store.endings()[0]
-    assert (found.status, found.objective) == ("stopped", {"accuracy": last["accuracy"]})
+    assert (found.status, found.objective) == (
+        "stopped",
+        {"validation_accuracy": last["validation_accuracy"]},
+    )
     summary = RunSummary.read(folder / "summary.json")
-    assert (summary.interrupted, summary.num_rounds, summary.accuracy) == (True, 2, last["accuracy"])
+    assert (summary.interrupted, summary.num_rounds, summary.validation_accuracy) == (
+        True,
+        2,
+        last["validation_accuracy"],
+    )
 
 
 def test_failed_trial_is_recorded_with_its_cause(harness: CallbackHarness, tmp_path: Path) -> None:
@@ -263,7 +272,7 @@ def test_complete_run_counts_as_finished_although_its_actor_failed(
     harness.callback.on_trial_error(1, [], FakeTuneTrial.failed(0, tmp_path, "RoundError: too few"))
     found = harness.store.endings()[0]
     assert (found.status, found.run_id, found.cause) == ("finished", "sw-1-000", "")
-    assert found.objective == {"accuracy": summary.accuracy}
+    assert found.objective == {"validation_accuracy": summary.validation_accuracy}
     assert not RunSummary.read(harness.store.folder / "sw-1-000" / "summary.json").interrupted
 
 
@@ -320,7 +329,7 @@ def test_superseded_run_gets_a_summary(harness: CallbackHarness) -> None:
 
 def test_metrics_include_endings_of_an_earlier_process(tmp_path: Path) -> None:
     store = new_store(tmp_path)
-    store.add_ending(ending(trial(1), accuracy=0.9))
+    store.add_ending(ending(trial(1), validation_accuracy=0.9))
     harness = CallbackHarness(store)
     harness.callback.on_trial_error(1, [], FakeTuneTrial(0))
     (record,) = read_records(store.folder / "metrics.jsonl")
@@ -329,7 +338,7 @@ def test_metrics_include_endings_of_an_earlier_process(tmp_path: Path) -> None:
         "sweep/num_stopped": 0.0,
         "sweep/num_failed": 1.0,
         "sweep/num_losses": 0.0,
-        "sweep/best_accuracy": 0.9,
+        "sweep/best_validation_accuracy": 0.9,
     }
 
 

@@ -49,9 +49,10 @@ def test_fifo_stops_no_trial() -> None:
 @pytest.mark.parametrize(
     ("objective", "metric"),
     [
-        ("accuracy", "accuracy"),
-        ("accuracy_at_upload=5MB", "accuracy_at_upload"),
-        ("personal_accuracy", "personal_accuracy"),
+        ("accuracy", "validation_accuracy"),
+        ("accuracy_at_upload=5MB", "validation_accuracy_at_upload"),
+        ("personal_accuracy", "validation_personal_accuracy"),
+        ("test_accuracy", "test_accuracy"),
     ],
 )
 @pytest.mark.parametrize("name", ["asha", "median", "pbt"])
@@ -63,7 +64,7 @@ def test_schedulers_compare_the_objective_at_equal_rounds(name: str, objective: 
 
 
 @pytest.mark.parametrize(
-    ("rounds", "option", "grace"), [(12, None, 3), (7, None, 1), (3, None, 1), (12, 5, 5)]
+    ("rounds", "option", "grace"), [(12, None, 3), (7, None, 1), (3, None, 1), (12, 5, 5), (3, 5, 3)]
 )
 def test_asha_has_a_default_grace_of_a_quarter_of_the_rounds(
     rounds: int, option: int | None, grace: int

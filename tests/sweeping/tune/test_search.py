@@ -67,7 +67,7 @@ def test_tpe_suggests_values_near_good_results() -> None:
     found = []
     while (spec := harness.next()) is not None:
         found.append(spec.values["training.lr"])
-        harness.tell(spec, accuracy=1.0 - abs(found[-1] - 0.8))
+        harness.tell(spec, validation_accuracy=1.0 - abs(found[-1] - 0.8))
     late = [abs(lr - 0.8) for lr in found[15:]]
     assert sum(late) / len(late) < 0.1
     assert max(abs(lr - 0.8) for lr in found[:10]) > 0.3
@@ -80,7 +80,7 @@ def test_tpe_minimises_a_minimised_goal() -> None:
     found = []
     while (spec := harness.next()) is not None:
         found.append(spec.values["training.lr"])
-        harness.tell(spec, time_to_accuracy_s=found[-1])
+        harness.tell(spec, validation_time_to_accuracy_s=found[-1])
     assert sum(found[15:]) / len(found[15:]) < 0.2
 
 
@@ -89,7 +89,7 @@ def test_infinite_goals_do_not_end_the_search() -> None:
     for n in range(25):
         spec = harness.next()
         assert spec is not None
-        harness.tell(spec, time_to_accuracy_s=inf if n % 2 else 3.0)
+        harness.tell(spec, validation_time_to_accuracy_s=inf if n % 2 else 3.0)
     assert harness.next() is None
     assert len(harness.optuna_results()) == 25
     assert harness.optuna_results()[:2] == [("COMPLETE", [3.0]), ("COMPLETE", [inf])]
@@ -118,7 +118,7 @@ class TestSeeds:
         for spec, accuracy in zip(reversed(group), (0.1, 0.2, 0.6), strict=True):
             assert harness.optuna_results() == []
             assert spec is not None
-            harness.tell(spec, accuracy=accuracy)
+            harness.tell(spec, validation_accuracy=accuracy)
         assert harness.optuna_results() == [("COMPLETE", [pytest.approx(0.3)])]
 
     def test_groups_may_end_in_any_order(self) -> None:
@@ -127,7 +127,7 @@ class TestSeeds:
         for index, accuracy in ((2, 0.2), (0, 0.6), (3, 0.4), (1, 0.8)):
             spec = specs[index]
             assert spec is not None
-            harness.tell(spec, accuracy=accuracy)
+            harness.tell(spec, validation_accuracy=accuracy)
         assert harness.optuna_results() == [
             ("COMPLETE", [pytest.approx(0.7)]),
             ("COMPLETE", [pytest.approx(0.3)]),
@@ -139,7 +139,7 @@ class TestSeeds:
         assert first is not None
         assert second is not None
         harness.tell(first)
-        harness.tell(second, accuracy=0.9)
+        harness.tell(second, validation_accuracy=0.9)
         assert harness.optuna_results() == [("FAIL", None)]
         assert len(harness.run_remaining()) == 2 * 4 - 2, "the search continues"
 
@@ -206,7 +206,7 @@ def test_optuna_learns_both_goals_of_a_pareto_search() -> None:
     for n in range(6):
         spec = harness.next()
         assert spec is not None
-        harness.tell(spec, accuracy=0.1 * n, upload_bytes=100.0 * n)
+        harness.tell(spec, validation_accuracy=0.1 * n, upload_bytes=100.0 * n)
     assert harness.next() is None
     assert harness.optuna_results() == [
         ("COMPLETE", [pytest.approx(0.05), 50.0]),

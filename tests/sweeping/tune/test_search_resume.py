@@ -33,7 +33,7 @@ def _first(num_recorded: int, **options: Any) -> list[TrialSpec]:
 
 
 def _ended(specs: list[TrialSpec], *numbers: int) -> dict[int, Any]:
-    return {n: ending(specs[n], accuracy=0.1 * (1 + n)) for n in numbers}
+    return {n: ending(specs[n], validation_accuracy=0.1 * (1 + n)) for n in numbers}
 
 
 @pytest.mark.parametrize("ended", [(), (0,), (2,), (0, 1), (0, 2), (0, 1, 2)])
@@ -55,7 +55,7 @@ def test_resume_replays_the_recorded_results() -> None:
     spec = again.next()
     assert spec == earlier[1]
     assert spec is not None
-    again.tell(spec, accuracy=0.25)
+    again.tell(spec, validation_accuracy=0.25)
     assert [values for _, values in again.optuna_results()] == [[pytest.approx(v)] for v in (0.1, 0.25, 0.3)]
 
 
@@ -76,7 +76,7 @@ def test_no_trial_ends_twice_over_many_kills(tmp_path: Path) -> None:
         store.add_trials(again.recorded)
         assert first is not None
         assert second is None or second.number > first.number
-        store.add_ending(ending(first, accuracy=0.5))
+        store.add_ending(ending(first, validation_accuracy=0.5))
         ended.append(first.number)
     assert ended == [0, 1, 2, 3, 4, 5]
     assert [spec.number for spec in store.trials()] == list(range(6))
@@ -92,7 +92,7 @@ class TestSeeds:
         spec = again.next()
         assert spec == earlier[1]
         assert spec is not None
-        again.tell(spec, accuracy=0.3)
+        again.tell(spec, validation_accuracy=0.3)
         assert again.optuna_results() == [("COMPLETE", [pytest.approx(0.2)])]
         assert [found.number for found in again.run_remaining()] == [2, 3]
 
@@ -121,7 +121,7 @@ class TestSeeds:
 def test_resume_replays_both_goals_of_a_pareto_search() -> None:
     options: dict[str, Any] = {"search": "nsga2", "objective": "pareto"}
     earlier = _first(2, **options)
-    endings = {0: ending(earlier[0], accuracy=0.5, upload_bytes=7.0)}
+    endings = {0: ending(earlier[0], validation_accuracy=0.5, upload_bytes=7.0)}
     again = SearchHarness(ALL, earlier=earlier, endings=endings, **options)
     assert again.optuna_results() == [("COMPLETE", [0.5, 7.0])]
     assert [spec.number for spec in again.run_remaining()] == [1, 2, 3]
@@ -129,7 +129,7 @@ def test_resume_replays_both_goals_of_a_pareto_search() -> None:
 
 def test_resume_replays_infinite_goals() -> None:
     earlier = _first(1, objective="time_to_accuracy=0.5")
-    endings = {0: ending(earlier[0], time_to_accuracy_s=inf)}
+    endings = {0: ending(earlier[0], validation_time_to_accuracy_s=inf)}
     again = SearchHarness(ALL, earlier=earlier, endings=endings, objective="time_to_accuracy=0.5")
     assert again.optuna_results() == [("COMPLETE", [inf])]
     assert len(again.run_remaining()) == 3

@@ -93,7 +93,7 @@ def _config_error() -> ConfigError:
 def test_next_pass_runs_started_and_unstarted_trials_without_ending(swept: SweepAfterFirstPass) -> None:
     with opened(swept.store.folder / "sw-1-002") as run:
         run.step()
-    before = ending(swept.trials[0], run_id="sw-1-000", accuracy=0.5)
+    before = ending(swept.trials[0], run_id="sw-1-000", validation_accuracy=0.5)
     swept.store.add_ending(before)
     left, environment = swept.next_pass(
         RemainingTrials(trials=swept.trials[1:], recorded=swept.trials, ended={0: before}),
