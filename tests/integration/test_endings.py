@@ -146,19 +146,24 @@ def test_the_first_process_of_a_container_ends_at_sigterm(executor: str, storage
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_second_interrupt_ends_the_run_at_once(executor: str, storage: Path) -> None:
-    process = CommandProcess(arguments(storage, executor))
-    process.wait_for("round 1/")
+def test_a_second_interrupt_ends_the_run_at_once(executor: str, storage: Path, tmp_path: Path) -> None:
+    method = tmp_path / "hanging.py"
+    method.write_text(HANGING)
+    (tmp_path / "hang").touch()
+    process = CommandProcess(arguments(storage, executor, f"algorithm.name={method}:Hanging"))
+    while not list(storage.glob("*/commits/round-000000.json")):
+        assert process.process.poll() is None
     process.interrupt()
+    process.wait_for("stopping after this round")
     process.interrupt()
     output = process.rest(timeout_s=300)
     assert process.process.returncode == 130, output
     assert "Traceback" not in output
     folder = run_folder(storage)
     assert not (folder / "summary.json").exists()
-    assert num_committed(folder) > 0
-    session.resume(folder, [f"training.rounds={num_committed(folder)}", "runtime.executor=inprocess"], QUIET)
-    assert mlflow_status(storage) == "FINISHED"
+    assert num_committed(folder) == 1
+    (tmp_path / "hang").unlink()
+    assert_resumes(storage, 1)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
