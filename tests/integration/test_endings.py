@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 
 from orchestrator.display.run_progress import Progress
 from orchestrator.runtime import session
+from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.record import read_records
 from tests.support.command import QUICK
 from tests.support.command_process import CommandProcess
@@ -50,6 +51,7 @@ def arguments(storage: Path, executor: str, *overrides: str) -> list[str]:
         "training.eval_every=1",
         "tracking.enabled=true",
         f"runtime.executor={executor}",
+        "runtime.grace_period_s=300",
     ]
     return ["run", *QUICK, *changed, f"runtime.storage={storage}", *overrides]
 
@@ -121,9 +123,8 @@ def test_a_closed_terminal_ends_the_run_after_the_round(executor: str, storage: 
     command = ["setsid", "--ctty", sys.executable, "-m", "orchestrator.cli", *arguments(storage, executor)]
     with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal) as process:
         os.close(terminal)
-        seen = b""
-        while b"round 2" not in seen:
-            seen += os.read(controller, 4096)
+        while not list(storage.glob("*/commits/round-000000.json")):
+            assert os.read(controller, 4096)  # the progress bar writes several times a second
         os.close(controller)
         assert process.wait(300) == 129
     summary = json.loads((run_folder(storage) / "summary.json").read_text())
@@ -145,21 +146,24 @@ def test_the_first_process_of_a_container_ends_at_sigterm(executor: str, storage
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_second_interrupt_ends_the_run_at_once(executor: str, storage: Path) -> None:
-    process = CommandProcess(arguments(storage, executor))
-    process.wait_for("round 1/")
+def test_a_second_interrupt_ends_the_run_at_once(executor: str, storage: Path, tmp_path: Path) -> None:
+    method = tmp_path / "hanging.py"
+    method.write_text(HANGING)
+    (tmp_path / "hang").touch()
+    process = CommandProcess(arguments(storage, executor, f"algorithm.name={method}:Hanging"))
+    while not list(storage.glob("*/commits/round-000000.json")):
+        assert process.process.poll() is None
     process.interrupt()
+    process.wait_for("stopping after this round")
     process.interrupt()
     output = process.rest(timeout_s=300)
     assert process.process.returncode == 130, output
     assert "Traceback" not in output
     folder = run_folder(storage)
     assert not (folder / "summary.json").exists()
-    assert mlflow_status(storage) == "KILLED"
-    process.kill()
-    assert num_committed(folder) > 0
-    session.resume(folder, [f"training.rounds={num_committed(folder)}", "runtime.executor=inprocess"], QUIET)
-    assert mlflow_status(storage) == "FINISHED"
+    assert num_committed(folder) == 1
+    (tmp_path / "hang").unlink()
+    assert_resumes(storage, 1)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
@@ -172,7 +176,7 @@ def test_the_end_of_the_grace_period_keeps_the_last_checkpoint(
     overrides = [f"algorithm.name={method}:Hanging", "runtime.grace_period_s=0.5"]
     process = CommandProcess(arguments(storage, executor, *overrides))
     process.wait_for("400 rounds")
-    while not (storage.exists() and list(storage.glob("*/commits/round-000000.json"))):
+    while not list(storage.glob("*/commits/round-000000.json")):
         assert process.process.poll() is None
     os.kill(process.process.pid, signal.SIGTERM)
     output = process.rest(timeout_s=300)
@@ -185,11 +189,13 @@ def test_the_end_of_the_grace_period_keeps_the_last_checkpoint(
 def test_a_killed_run_is_running_in_mlflow_until_it_is_resumed(storage: Path) -> None:
     process = CommandProcess(arguments(storage, "inprocess"))
     process.wait_for("round 1/")
+    folder = run_folder(storage)
+    while (delivery := Delivery.load(folder)) is None or delivery.mlflow_run_id is None:
+        assert process.process.poll() is None
     process.kill()
     process.rest()
     assert process.process.returncode == -signal.SIGKILL
     assert mlflow_status(storage) == "RUNNING"
-    folder = run_folder(storage)
     session.resume(folder, [f"training.rounds={num_committed(folder) + 1}"], QUIET)
     assert mlflow_status(storage) == "FINISHED"
 
