@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.atomic_write import append_durably, explained_write, replace_file, write_durably
+from orchestrator.commands import resume_line
 from orchestrator.errors import CheckpointError
 
 
@@ -65,7 +66,7 @@ def test_error_names_file_cause_and_the_run_to_resume(tmp_path: Path, code: int)
     (line,) = str(caught.value).splitlines()
     assert line.startswith(f"{path} ")
     assert f"({os.strerror(code)})" in line
-    assert line.endswith(f"`sparsefleet resume {tmp_path}`")
+    assert line.endswith(f"`{resume_line(tmp_path)}`")
 
 
 def test_error_outside_a_run_does_not_mention_resume(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_run_is_complete_when_its_table_cannot_be_written(command: Command, fi
     result = command("resume", "-q", finished, "training.rounds=4")
     assert (result.code, result.out) == (1, "")
     assert result.error_line.startswith(f"error: {finished / 'events.parquet'} ")
-    assert f"`sparsefleet resume {finished}`" in result.error_line
+    assert f"sparsefleet resume {finished}`" in result.error_line
     assert json.loads((finished / "summary.json").read_text())["num_rounds"] == 4
     assert len(log_of(finished)) == 4 * 2
 

@@ -85,7 +85,7 @@ def test_a_full_disk_fails_the_commit_and_keeps_earlier_rounds(
     assert "round 2" in result.error_line
     assert f"{run}/" in result.error_line
     assert "(No space left on device)" in result.error_line
-    assert f"`sparsefleet resume {run}`" in result.error_line
+    assert f"sparsefleet resume {run}`" in result.error_line
     assert not list(run.rglob("*.tmp"))
     assert [json.loads(line)["round_idx"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [
         0,

@@ -94,7 +94,7 @@ def test_a_tracked_run_prints_the_command_for_the_mlflow_ui(
 ) -> None:
     storage = tmp_path / "my runs"
     result = command("run", *quick, "tracking.enabled=true", f"runtime.storage={storage}")
-    assert result.out.splitlines()[-1].endswith(f" sparsefleet ui --storage '{storage}'")
+    assert result.out.splitlines()[-1].endswith(f"sparsefleet ui --storage '{storage}'")
 
 
 class TestSummary:

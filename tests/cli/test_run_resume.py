@@ -291,7 +291,7 @@ class TestInterrupt:
         (folder,) = storage.glob("interrupted-*")
         assert (result.code, result.out) == (130, "")
         (line,) = result.err.splitlines()
-        assert line.endswith(f" sparsefleet resume {folder}")
+        assert line.endswith(f"sparsefleet resume {folder}")
         stopped = json.loads((tmp_path / "summary.json").read_text())
         assert (stopped["interrupted"], stopped["num_rounds"]) == (True, 2)
         assert stopped["accuracy"] is not None

@@ -51,7 +51,7 @@ def test_run_through_ray_client_ends_with_one_line_and_can_be_resumed(tmp_path: 
     (run,) = [path.parent for path in tmp_path.glob("*/run.json")]
     (error,) = [line for line in output.splitlines() if line.startswith("error: ")]
     assert head.client in error
-    assert f"`sparsefleet resume {run}`" in error
+    assert f"sparsefleet resume {run}`" in error
 
     rounds = num_committed(run) + 2
     assert rounds > 2, output
@@ -72,4 +72,4 @@ def test_sweep_ends_with_one_line_that_names_the_command_to_resume(tmp_path: Pat
     (sweep,) = [path.parent for path in storage.glob("*/sweep.json")]
     (error,) = [line for line in output.splitlines() if line.startswith("error: ")]
     assert f":{head.gcs.rpartition(':')[2]}" in error
-    assert f"`sparsefleet sweep {sweep} --resume`" in error
+    assert f"sparsefleet sweep {sweep} --resume`" in error

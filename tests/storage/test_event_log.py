@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from orchestrator.commands import resume_line
 from orchestrator.errors import CheckpointError, SparsefleetError
 from orchestrator.federation.client_event import ClientEvent
 from orchestrator.storage.event_log import committed_events, num_committed, save_events
@@ -156,7 +157,7 @@ def test_failed_conversion_names_cause_and_remedy(tmp_path: Path) -> None:
     (line,) = str(failed.value).splitlines()
     assert line.startswith(f"{tmp_path / 'events.parquet'} ")
     assert f"{log}, line 1" in line
-    assert f"`sparsefleet resume {tmp_path}`" in line
+    assert f"`{resume_line(tmp_path)}`" in line
     assert isinstance(failed.value.__cause__, CheckpointError)
     assert not (tmp_path / "events.parquet").exists()
     assert log.read_text() == "nonsense\n"

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator.config.formats import CONFIG_FORMATS
 from orchestrator.errors import CheckpointError
 from orchestrator.storage.run_description import read_about, read_config, write_description
 
 
 def test_description_is_read_back(tmp_path: Path) -> None:
     about: dict[str, Any] = {"run_id": "some-run", "fingerprint": {"data": "ab"}, "git_commit": None}
+    about["format"] = CONFIG_FORMATS.latest
     config = {"seed": 3, "tracking": {"experiment": "näme: x"}}
     write_description(tmp_path, config, about)
     assert (read_about(tmp_path), read_config(tmp_path)) == (about, config)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from orchestrator.config.formats import CONFIG_FORMATS
 from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.storage.checkpoints.checkpoint import Checkpoint, Templates
 from orchestrator.storage.run_logs import LOGS
@@ -128,8 +129,9 @@ def test_a_rejected_request_is_no_failure_until_it_is_accepted(store: RunStore) 
 
 
 def test_description_is_read_back(store: RunStore) -> None:
-    store.describe({"seed": 3}, {"run_id": "some-run"})
-    assert (store.config(), store.about()) == ({"seed": 3}, {"run_id": "some-run"})
+    about = {"run_id": "some-run", "format": CONFIG_FORMATS.latest}
+    store.describe({"seed": 3}, about)
+    assert (store.config(), store.about()) == ({"seed": 3}, about)
 
 
 @pytest.mark.parametrize("name", LOGS)

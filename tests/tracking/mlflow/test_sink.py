@@ -121,7 +121,7 @@ def test_close_reports_missing_rounds_and_the_command_that_delivers_them(tmp_pat
     assert (outcome.mlflow_run_id, outcome.num_logged) == ("m0", 1)
     problem = str(outcome.problem)
     assert problem.startswith("MLflow at http://tracking:5000 ")
-    for token in ("ConnectionRefusedError", "1 of 2 rounds", str(run_dir), "`sparsefleet resume r1`"):
+    for token in ("ConnectionRefusedError", "1 of 2 rounds", str(run_dir), f"sparsefleet resume {run_dir}`"):
         assert token in problem
     assert "secret" not in problem
     assert "secret" not in (run_dir / "tracking.json").read_text()
