@@ -49,7 +49,8 @@ def experiment_of_newest_run(path: Path) -> str | None:
         "SELECT experiment_id FROM runs WHERE lifecycle_stage = 'active' ORDER BY start_time DESC LIMIT 1"
     )
     with _opened(path, "ro") as connection:
-        found = connection.execute(newest).fetchone()
+        has_runs = ("runs",) in connection.execute(_TABLES).fetchall()
+        found = connection.execute(newest).fetchone() if has_runs else None
     return None if found is None else str(found[0])
 
 

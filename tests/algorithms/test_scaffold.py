@@ -1,17 +1,21 @@
 """SCAFFOLD: rounds by hand, and the control variates of a real run."""
 
+import numpy as np
 import pytest
 import torch
 
 from algorithms.scaffold import CONTROL, Scaffold
 from orchestrator.contract.rounds import play
 from orchestrator.errors import WireError
+from orchestrator.federation.exchange import MODEL_ITEM
+from orchestrator.federation.item_form import require_forms
 from orchestrator.federation.plan import ClientTask
 from orchestrator.sparsity.payload import Dense
 from tests.support.fakes import experiment
 from tests.support.quadratics import quadratic_rounds
 
 SCAFFOLD = {"algorithm.name": "scaffold"}
+MODEL = (Dense(MODEL_ITEM, np.zeros(3, np.float32)),)
 
 
 def test_three_rounds_by_hand() -> None:
@@ -61,4 +65,6 @@ def test_both_directions_carry_a_second_vector() -> None:
 def test_updates_without_a_whole_control_are_rejected(items: tuple[Dense, ...]) -> None:
     algorithm = experiment(SCAFFOLD).algorithm
     with pytest.raises(WireError):
-        algorithm.check_items(items, ClientTask(round_idx=0, position=0, client_id=0))
+        require_forms(
+            (*MODEL, *items), algorithm.upload_items(ClientTask(round_idx=0, position=0, client_id=0))
+        )

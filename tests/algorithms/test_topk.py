@@ -15,6 +15,7 @@ from orchestrator.contract.rounds import play
 from orchestrator.errors import ConfigError, WireError
 from orchestrator.federation.aggregate import Contribution, item_values
 from orchestrator.federation.algorithm import ServerState
+from orchestrator.federation.item_form import require_forms
 from orchestrator.federation.plan import ClientTask
 from orchestrator.sparsity.payload import Masked, Payload
 from orchestrator.sparsity.wire import encode, section_bytes
@@ -227,8 +228,8 @@ def test_upload_of_more_than_k_entries_is_rejected(num_sent: int, fits: bool) ->
     algorithm = one_layer(1626)
     item = Masked("update", np.ones(num_sent, dtype=np.float32), np.arange(1626) < num_sent)
     task = ClientTask(round_idx=0, position=0, client_id=0)
-    with nullcontext() if fits else pytest.raises(WireError, match="18 entries, at most 17"):
-        algorithm.check_items((item,), task)
+    with nullcontext() if fits else pytest.raises(WireError, match="18 values, at most 17"):
+        require_forms((item,), algorithm.upload_items(task))
 
 
 def test_k_follows_the_schedule() -> None:

@@ -57,5 +57,5 @@ def test_status_rejects_a_named_cluster_that_does_not_answer(
     for arguments in (("--address", unused_address), ()):
         monkeypatch.setenv("RAY_ADDRESS", unused_address)
         result = command("status", "--storage", storage, *arguments)
-        assert result.code == 2
+        assert result.code == 1
         assert result.err.startswith(f"error: --address={unused_address}: ")

@@ -67,5 +67,5 @@ def test_submit_reports_an_unreachable_cluster_in_one_line(
     arguments: tuple[str, ...], command: Command, unused_address: str
 ) -> None:
     result = command("submit", "--address", unused_address, *arguments)
-    assert (result.code, result.out) == (2, "")
+    assert (result.code, result.out) == (1, "")
     assert result.error_line.startswith(f"error: --address={unused_address}: ")

@@ -25,9 +25,10 @@ from orchestrator.config.overrides import parse_overrides, read_configs
 from orchestrator.display.run_progress import Progress
 from orchestrator.experiment.loading import load_config
 from orchestrator.runtime import session
+from orchestrator.storage.lookup import find_sweep
 from orchestrator.sweeping.plan import plan_resumed_sweep, plan_sweep
 from orchestrator.sweeping.request import SweepRequest
-from orchestrator.sweeping.store import SweepStore, find_sweep
+from orchestrator.sweeping.store import SweepStore
 from tests.support.command import QUICK, Command
 from tests.support.documented_commands import PageCommand, commands, files
 from tests.support.run_folders import write_run

@@ -26,7 +26,7 @@ WRONG_KEYS = {
     "key without its section": Case("num_clients=3", ("num_clients=3", "fleet.num_clients")),
     "key without a similar key": Case("zzz=3", ("zzz=3", "sparsefleet list keys")),
     "value as a section": Case("seed.x=1", ("seed", "integer")),
-    "section as a value": Case("training=5", ("training=5", "dictionary")),
+    "section as a value": Case("training=5", ("training=5", "section")),
     "no value": Case("training.rounds", ("KEY=VALUE=training.rounds",)),
     "no key": Case("=3", ("KEY=VALUE==3",)),
 }

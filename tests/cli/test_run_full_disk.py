@@ -141,7 +141,7 @@ def test_a_state_file_that_cannot_be_written_leaves_the_checkpoints_unchanged(
 
 @pytest.mark.parametrize(
     ("limit", "file"),
-    [(100, "config.yaml"), (1_200, "config.yaml"), (8_000, "model/model.safetensors")],
+    [(100, "run.json"), (1_200, "run.json"), (8_000, "model/model.safetensors")],
 )
 def test_a_result_file_that_cannot_be_written_is_named(
     limit: int, file: str, command: Command, finished: Path

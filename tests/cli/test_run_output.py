@@ -23,6 +23,8 @@ SUMMARY_KEYS = [
     "num_failures",
     "interrupted",
     "num_not_finite",
+    "validation_accuracy",
+    "validation_personal_accuracy",
 ]
 #: weights of the perceptron on 8x8 images: layers of 64, 200, 100 and 10 units
 WEIGHTS = 64 * 200 + 200 * 100 + 100 * 10

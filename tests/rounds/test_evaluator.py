@@ -308,9 +308,9 @@ class TestFineTuning:
             for _ in range(2):
                 images, labels = data.epoch(rng)
                 for first in range(0, len(labels), training.batch_size):
-                    part = slice(first, first + training.batch_size)
+                    batch = slice(first, first + training.batch_size)
                     flat.grad.zero_()
-                    torch.autograd.backward(cross_entropy(flat.module(images[part]), labels[part]))
+                    torch.autograd.backward(cross_entropy(flat.module(images[batch]), labels[batch]))
                     optimizer.step()
             correct, _ = _oracle(experiment, flat.values)
             scores.append(float(correct[rows].mean()))

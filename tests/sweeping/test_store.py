@@ -177,7 +177,7 @@ class TestRunFolders:
         store.mark_superseded(0)
         assert [run.about().get("superseded_by") for run in runs] == ["sw-1-000-g2", "sw-1-000-g2", None]
         assert runs[0].about() == {"run_id": "sw-1-000", "kept": 1, "superseded_by": "sw-1-000-g2"}
-        assert runs[0].config() == {"seed": 1}
+        assert runs[0].config()["seed"] == 1
 
     def test_only_run_is_not_marked_as_superseded(self, store: SweepStore) -> None:
         run = _run(store, "sw-1-000")

@@ -1,6 +1,5 @@
 """The model that a run logs to MLflow has the test scores that the run reported, also for models with state."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -43,14 +42,18 @@ SLOW = ("vgg11", "resnet18")
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
-    """A client of an MLflow store, which is the current store for all tests of the module."""
-    uri, previous = f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db", mlflow.get_tracking_uri()
-    client = connect(uri)
-    client.create_experiment("logged", artifact_location=str(tmp_path_factory.mktemp("artifacts")))
-    mlflow.set_tracking_uri(uri)
-    yield client
-    mlflow.set_tracking_uri(previous)
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URI of an MLflow store with one experiment, for all tests of the module."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+    connect(uri).create_experiment("logged", artifact_location=str(tmp_path_factory.mktemp("artifacts")))
+    return uri
+
+
+@pytest.fixture
+def client(store: str) -> MlflowClient:
+    """A client of the store, which is MLflow's current store during a test."""
+    mlflow.set_tracking_uri(store)
+    return connect(store)
 
 
 def reported(folder: Path) -> dict[str, float]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import TrackingError
 from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.mlflow.run import MAX_PARAM_LENGTH, open_run
 from orchestrator.tracking.record import RunInfo
@@ -67,15 +66,6 @@ def test_deleted_run_is_replaced(store: MemoryStore, info: RunInfo, delivery: De
     _open(store, info, delivery)
     store.runs["m0"].info.lifecycle_stage = "deleted"
     assert _open(store, info, replace(delivery, mlflow_run_id="m0")) == ("m1", False)
-
-
-def test_deleted_experiment_raises_with_its_name(
-    store: MemoryStore, info: RunInfo, delivery: Delivery
-) -> None:
-    store.experiments["e"] = "deleted"
-    with pytest.raises(TrackingError, match=r"tracking\.experiment=e: "):
-        _open(store, info, delivery)
-    assert store.runs == {}
 
 
 def test_changed_param_becomes_a_tag(store: MemoryStore, info: RunInfo, delivery: Delivery) -> None:
