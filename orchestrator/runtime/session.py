@@ -1,30 +1,23 @@
-"""Run an experiment from its config to its summary, or resume a run: prepare, execute, track."""
+"""Run an experiment in a new folder, or resume a run: check the request, prepare the experiment, run the rounds."""
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Protocol
 
-from orchestrator.atomic_write import write_durably
-from orchestrator.commands import resume_line
 from orchestrator.errors import (
-    ActorsLostError,
     ClusterError,
     ConfigError,
     RequestError,
-    SparsefleetError,
-    TrackingError,
 )
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.experiment.experiment import Experiment, model_notes
+from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.loading import resumed_config
 from orchestrator.experiment.prepare import prepare
 from orchestrator.plugins.loading import relocated
-from orchestrator.runtime.backend import Backend, InProcessBackend
-from orchestrator.runtime.run_folder import begin_run, mention_ray_log, run_info, verify_run
-from orchestrator.runtime.signals import SignalHandling, handling_signals
-from orchestrator.storage.event_log import num_committed, save_events
+from orchestrator.runtime.attempt import Display, execute
+from orchestrator.runtime.run_folder import begin_run, verify_run
+from orchestrator.storage.event_log import num_committed
 from orchestrator.storage.folders import is_sweep, unique_name
 from orchestrator.storage.lock import locked_folder, new_locked_folder
 from orchestrator.storage.lookup import STORAGE_KEY
@@ -44,27 +37,7 @@ from orchestrator.storage.tracking_setup import (
     resolve_tracking,
 )
 from orchestrator.tracking.delivery import original_of_copy
-from orchestrator.tracking.record import RoundRecord, not_finite, read_records
-from orchestrator.tracking.tracker import Tracker
-
-#: seconds that MLflow has to answer when the process must end at once
-ABANDON_S = 2.0
-
-
-class Display(Protocol):
-    """Shows the progress of a run to the user."""
-
-    def start(self, name: str, num_rounds: int, first_round: int) -> None:
-        """Show that a run starts, or resumes at `first_round`."""
-
-    def update(self, record: RoundRecord) -> None:
-        """Show a committed round."""
-
-    def note(self, text: str) -> None:
-        """Show one line of text."""
-
-    def stop(self) -> None:
-        """Show that the run has ended."""
+from orchestrator.tracking.record import read_records
 
 
 def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) -> RunSummary:
@@ -88,7 +61,7 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
             shutil.rmtree(folder, ignore_errors=True)  # an incomplete folder cannot be resumed
             raise
         try:
-            return _execute(experiment, store, display, verbose, place)
+            return execute(experiment, store, display, verbose, place)
         except (RequestError, ClusterError):
             if not read_records(folder / "metrics.jsonl"):
                 shutil.rmtree(folder)  # the run ended before the first round, so there is nothing to resume
@@ -141,7 +114,7 @@ def _resume(
         )
         if config.tracking.enabled and (original := original_of_copy(folder)) is not None:
             display.note(f"this folder is a copy of {original}, so that it gets an MLflow run of its own")
-        return _execute(experiment, store, display, verbose, place)
+        return execute(experiment, store, display, verbose, place)
 
 
 def _check_sources(
@@ -187,179 +160,3 @@ def check_cluster(config: ExperimentConfig) -> None:
         from orchestrator.runtime.ray_session import require_cluster
 
         require_cluster(config.runtime)
-
-
-def _execute(
-    experiment: Experiment, store: RunStore, display: Display, verbose: bool, place: str
-) -> RunSummary:
-    """Run the remaining rounds of a run whose folder the caller has locked.
-
-    `place` is the line that says where the run is tracked.
-    """
-    config = experiment.config
-    for line in experiment.notes:
-        display.note(line)
-    with (
-        handling_signals(config.runtime.grace_period_s, redeliver=True) as signals,
-        store.recording_failure(),
-        _backend(experiment, store.folder, display, verbose) as backend,
-    ):
-        store.accept(config.resumable_values())
-        display.note(f"{store.run_id}: {backend.description}")
-        display.note(place)
-        for warning in experiment.warnings:
-            display.note(f"warning: {warning}")
-        for line in model_notes(experiment):
-            display.note(line)
-        tracker = backend.tracker()
-        tracker.start(run_info(store, config))
-        try:
-            with _ending_failed_run(tracker, store, display):
-                backend.ready()
-            with signals.finishing(backend.stop, "stopping after this round") as work:
-                with _ending_failed_run(tracker, store, display):
-                    interrupted = _run_rounds(
-                        backend, tracker, store, config.training.rounds, display, signals
-                    )
-                    summary = _summarise(backend, store, config, interrupted=interrupted)
-                work.message = "the rounds have ended; waiting for MLflow"
-                _deliver(summary, tracker, store, config, display)
-                return summary
-        except KeyboardInterrupt:
-            display.note(f"stopped at once; `{resume_line(store.folder)}` resumes after the last checkpoint")
-            tracker.abandon(ABANDON_S)
-            _save_events_of_failed_run(store, display)
-            raise
-
-
-def _summarise(
-    backend: Backend, store: RunStore, config: ExperimentConfig, *, interrupted: bool
-) -> RunSummary:
-    """Write and return the summary; an interrupted run whose driver is lost has no digest of its parameters."""
-    try:
-        digest = backend.params_sha256()
-    except ActorsLostError:
-        if not interrupted:
-            raise
-        digest = None
-    records = read_records(store.folder / "metrics.jsonl")
-    summary = RunSummary.of(config, store, records, digest, interrupted)
-    write_durably(store.folder / "summary.json", summary.to_json().encode())
-    return summary
-
-
-def _deliver(
-    summary: RunSummary, tracker: Tracker, store: RunStore, config: ExperimentConfig, display: Display
-) -> None:
-    """Write the table of events, and wait for MLflow. Raises an error when one of them is incomplete."""
-    _note_not_finite(summary, read_records(store.folder / "metrics.jsonl"), display)
-    unsaved = _save_events(store)
-    if config.tracking.enabled:
-        display.note("writing to MLflow")
-    tracker.finish("KILLED" if summary.interrupted else "FINISHED", summary.to_dict())
-    outcome = tracker.close()
-    if problems := [str(problem) for problem in (outcome.problem, unsaved) if problem]:
-        kind = TrackingError if outcome.problem else SparsefleetError
-        raise kind(f"{'; '.join(problems)} (the run itself is complete: {store.folder})") from unsaved
-
-
-def _run_rounds(
-    backend: Backend,
-    tracker: Tracker,
-    store: RunStore,
-    num_rounds: int,
-    display: Display,
-    signals: SignalHandling,
-) -> bool:
-    """Pass each committed round to tracker and display; return whether the run was interrupted."""
-    num_done, has_diverged = len(read_records(store.folder / "metrics.jsonl")), False
-    display.start(store.run_id, num_rounds, num_done)
-    try:
-        for record in backend.records():
-            num_done = record.round_idx + 1
-            tracker.log(record)
-            display.update(record)
-            if not has_diverged and (names := not_finite(record)):
-                has_diverged = True
-                values = ", ".join(f"{name} is {record.metrics[name]}" for name in names)
-                display.note(f"round {record.round_idx}: {values}; the model has probably diverged")
-            if failed := int(record.metrics.get("fleet/failures", 0)):
-                display.note(
-                    f"round {record.round_idx}: {failed} failed tasks, see {store.folder / 'failures.jsonl'}"
-                    f"{mention_ray_log(store.folder)}"
-                )
-    except ActorsLostError as error:
-        if not signals.received:
-            raise
-        display.note(f"{error}; the run ends after its last checkpoint")
-    finally:
-        display.stop()
-    return signals.received or num_done < num_rounds
-
-
-def _note_not_finite(summary: RunSummary, records: Sequence[RoundRecord], display: Display) -> None:
-    """Report all evaluations that are not finite, also those of rounds before the run was resumed."""
-    if not summary.num_not_finite:
-        return
-    first = next(record for record in records if not_finite(record))
-    display.note(
-        f"{summary.num_not_finite} of {summary.num_rounds} rounds have evaluations that are not finite, the first is "
-        f"round {first.round_idx} ({', '.join(not_finite(first))}); lower training.lr, or look at the data"
-    )
-
-
-def _save_events(store: RunStore) -> SparsefleetError | None:
-    """Write the table of events, and return an error instead of raising it, so that the tracker is still closed."""
-    try:
-        save_events(store.folder)
-    except SparsefleetError as error:
-        return error
-    return None
-
-
-def _save_events_of_failed_run(store: RunStore, display: Display) -> None:
-    """Write the table of events of a failed run; only note an error here, because the first error is raised."""
-    if unsaved := _save_events(store):
-        display.note(str(unsaved))
-
-
-@contextmanager
-def _ending_failed_run(tracker: Tracker, store: RunStore, display: Display) -> Iterator[None]:
-    """Write the table of events and mark the run as failed in MLflow when the block raises an error."""
-    try:
-        yield
-    except Exception:
-        _save_events_of_failed_run(store, display)
-        _close_failed_tracker(tracker, display)
-        raise
-
-
-def _close_failed_tracker(tracker: Tracker, display: Display) -> None:
-    """Mark the run as failed in MLflow; only note an error here, because the error of the run is raised."""
-    try:
-        tracker.finish("FAILED", {})
-        problem = tracker.close().problem
-    except SparsefleetError as error:
-        problem = str(error)
-    if problem:
-        display.note(problem)
-
-
-@contextmanager
-def _backend(experiment: Experiment, folder: Path, display: Display, verbose: bool) -> Iterator[Backend]:
-    with ExitStack() as stack:
-        if experiment.config.runtime.executor == "inprocess":
-            backend: Backend = InProcessBackend(experiment, folder)
-        else:
-            from orchestrator.runtime.ray_backend import RayBackend
-            from orchestrator.runtime.ray_log import ray_log
-            from orchestrator.runtime.ray_session import dashboard_note, ray_session
-
-            if not verbose:
-                stack.enter_context(ray_log(folder))
-            stack.enter_context(ray_session(experiment.config.runtime, verbose=verbose))
-            if line := dashboard_note(experiment.config.runtime):
-                display.note(line)
-            backend = RayBackend(experiment, folder, display.note)
-        stack.callback(backend.close)
-        yield backend

@@ -20,6 +20,7 @@ from orchestrator.execution.ray_actors import end_actors
 from orchestrator.execution.ray_capacity import cluster_capacity
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.plugins.loading import relocated
+from orchestrator.runtime.attempt import ABANDON_S
 from orchestrator.runtime.ray_head_monitor import exiting_when_head_is_lost, is_client_connection
 from orchestrator.runtime.ray_log import ray_log
 from orchestrator.runtime.ray_session import dashboard_note, ray_session
@@ -29,7 +30,6 @@ from orchestrator.runtime.run_folder import (
     run_info,
     user_name,
 )
-from orchestrator.runtime.session import ABANDON_S
 from orchestrator.runtime.signals import handling_signals
 from orchestrator.storage.folders import unique_name
 from orchestrator.storage.lock import new_locked_folder
