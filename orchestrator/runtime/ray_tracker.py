@@ -105,6 +105,7 @@ class RayTracker:
             self._note(f"the MLflow tracker died {self._losses.num_losses} times; {_DELIVERED_LATER}")
             return
         self._note(f"the MLflow tracker died ({one_line(error)}); it restarts after round {num_delivered}")
+        end_actors([self._sink])  # a dead actor too, because its handle keeps the actor's name in use
         self._start_actor()
         if self._info is not None:
             self._calls.add(self._sink.start.remote(self._info))

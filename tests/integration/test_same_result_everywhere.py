@@ -110,6 +110,7 @@ def test_dedicated_clients_are_named_actors(make_config: MakeConfig, tmp_path: P
         "runtime.actors=dedicated",
     )
     folder = tmp_path / "named"
+    folder.mkdir()
     store = RunStore(folder)
     experiment = prepare(config)
     backend = RayBackend(experiment, folder)

@@ -156,6 +156,7 @@ class SweepTracker:
             )
             return False
         self._note(f"the MLflow tracker died ({one_line(error)}); it restarts")
+        end_actors([self._writer])  # a dead actor too, because its handle keeps the actor's name in use
         self._start_writer(self._info)
         for run_id, info in self._runs.items():
             delivery = Delivery.load(Path(info.run_dir))
