@@ -38,7 +38,7 @@ class PerFedAvgConfig(AlgorithmConfig):
 
     inner_lr: float = Field(0.01, ge=0.0, description="alpha, rate of a client's adaptation; 0: FedAvg on B'")
     meta_gradient: Literal["first_order", "hessian_free"] = Field(
-        "first_order", description="without the Hessian, or with a finite difference in its place"
+        "first_order", description="first_order ignores the Hessian; hessian_free uses a finite difference"
     )
     delta: float = Field(1e-3, gt=0.0, description="length factor of the finite difference (hessian_free)")
     adaptation_steps: int = Field(1, ge=0, description="gradient steps of a client before it uses the model")

@@ -15,7 +15,7 @@ exports are private and may change. `docs/write-a-method.md` explains the hooks 
 | masks and densities | allocate, SparsityConfig, AllocationKind, initial_mask, magnitude_mask, random_mask, prune_share, mask_distance, reject_empty_layers, largest_sparsity, exact_share, keep_top, keep_top_overall, grow_top, select_top, cosine_anneal |
 | masks for each client | ClientMask, ClientMaskAlgorithm, ROUNDING |
 | personal heads | PersonalHeadAlgorithm, PersonalHeadConfig, PersonalHead |
-| adaptive server steps | AdaptiveServerAlgorithm |
+| adaptive server steps | AdaptiveServerAlgorithm, AdaptiveServerConfig, AdaptiveServerState |
 | submodels | StructuredAlgorithm, StructuredConfig, CompensatedAlgorithm, CompensatedConfig, ClientRatio, RatioPolicy, KeptUnits, UnitGroup, first_units, unit_sums, units_to_bits, bits_to_units, LARGEST_DROP, ucbv_index, utility |
 | the flat vector | ParameterLayout, Segment |
 """  # noqa: E501
@@ -24,7 +24,11 @@ from orchestrator.config.sections import AlgorithmConfig, AllocationKind, Sparsi
 from orchestrator.errors import ConfigError, WireError
 from orchestrator.federation.aggregate import AGGREGATORS, Aggregate, Aggregator
 from orchestrator.federation.algorithm import Algorithm, ServerState
-from orchestrator.federation.bases.adaptive_server import AdaptiveServerAlgorithm
+from orchestrator.federation.bases.adaptive_server import (
+    AdaptiveServerAlgorithm,
+    AdaptiveServerConfig,
+    AdaptiveServerState,
+)
 from orchestrator.federation.bases.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.bases.compensated import CompensatedAlgorithm, CompensatedConfig
 from orchestrator.federation.bases.personal_head import (
@@ -87,6 +91,8 @@ __all__ = [
     "ROUNDING",
     "Adam",
     "AdaptiveServerAlgorithm",
+    "AdaptiveServerConfig",
+    "AdaptiveServerState",
     "Aggregate",
     "Aggregator",
     "Algorithm",

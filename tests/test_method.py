@@ -13,6 +13,8 @@ NAMES = [
     "AGGREGATORS",
     "Adam",
     "AdaptiveServerAlgorithm",
+    "AdaptiveServerConfig",
+    "AdaptiveServerState",
     "Aggregate",
     "Aggregator",
     "Algorithm",

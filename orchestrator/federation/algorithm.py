@@ -71,7 +71,7 @@ class Algorithm(Generic[S, C]):
     capabilities: ClassVar[Capabilities] = Capabilities()
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Raises TypeError for a capability that is a class attribute, where nobody would read it."""
+        """Raises TypeError for a capability that is a class attribute, where no code reads it."""
         super().__init_subclass__(**options)
         if misplaced := [f.name for f in fields(Capabilities) if f.name in vars(cls)]:
             raise TypeError(

@@ -104,7 +104,9 @@ class RayTracker:
             self._given_up = error
             self._note(f"the MLflow tracker died {self._losses.num_losses} times; {_DELIVERED_LATER}")
             return
-        self._note(f"the MLflow tracker died ({one_line(error)}); it restarts after round {num_delivered}")
+        self._note(
+            f"the MLflow tracker died ({one_line(error)}); it restarts after {num_delivered} delivered rounds"
+        )
         end_actors([self._sink])  # a dead actor too, because its handle keeps the actor's name in use
         self._start_actor()
         if self._info is not None:

@@ -113,7 +113,7 @@ def _resume(
             updated_sources(folder, store.about(), experiment.sources, num_committed(folder))
         )
         if config.tracking.enabled and (original := original_of_copy(folder)) is not None:
-            display.note(f"this folder is a copy of {original}, so that it gets an MLflow run of its own")
+            display.note(f"this folder is a copy of {original}, so it gets its own MLflow run")
         return execute(experiment, store, display, verbose, place)
 
 

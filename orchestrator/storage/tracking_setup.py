@@ -63,10 +63,10 @@ def check_storage_and_tracking(config: ExperimentConfig) -> None:
     try:
         storage.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        problem = f"the folder cannot be made ({error.strerror})"
+        problem = f"the folder cannot be created ({error.strerror})"
         raise ConfigError("runtime.storage", storage, problem, "choose a writable folder") from error
     if not os.access(storage, os.W_OK | os.X_OK):
-        problem = "you may not write to this folder"
+        problem = "this folder is not writable"
         raise ConfigError("runtime.storage", storage, problem, "choose a writable folder")
     if config.tracking.enabled:
         uri = tracking_uri(config)

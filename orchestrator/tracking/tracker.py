@@ -29,7 +29,7 @@ class TrackingOutcome:
 class Tracker(Protocol):
     """Sends a run to a tracking server.
 
-    A session calls `start` once, `log` after each commit, `finish` if the run has ended, and `close` or `abandon` last.
+    A run calls `start` once, `log` after each commit, `finish` when the run has ended, and `close` or `abandon` last.
     """
 
     def start(self, info: RunInfo) -> None:
@@ -39,7 +39,7 @@ class Tracker(Protocol):
         """Log a committed round, whose record is in `metrics.jsonl` and will not change."""
 
     def finish(self, status: Status, summary: Mapping[str, float | int | str]) -> None:
-        """Finish a run that has ended and whose folder is complete. Not called for an interrupted run."""
+        """Finish a run that has ended, also after an interruption, and whose folder is complete."""
 
     def close(self) -> TrackingOutcome:
         """Wait until everything is delivered, at most `flush_timeout_s`. This is the last call."""

@@ -4,6 +4,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -12,6 +13,17 @@ from ray._private.state import actors
 
 from orchestrator.sweeping.tune.tracker import SweepTracker
 from tests.support.memory_store import commit, run_info
+
+
+class Summary:
+    """A run's summary, as far as a tracker reads it."""
+
+    def to_dict(self) -> dict[str, float]:
+        """See RunSummary."""
+        return {"accuracy": 0.5}
+
+
+SUMMARY: Any = Summary()
 
 
 def test_tracker_does_nothing_without_mlflow() -> None:
@@ -43,6 +55,8 @@ def test_a_new_writer_continues_the_sweep_and_its_trials(tmp_path: Path) -> None
         commit(tmp_path / name, 1)
         tracker.advance(name, 1)
         ray.wait(tracker._calls._open, num_returns=len(tracker._calls._open))
+    for name in ("a", "b"):
+        tracker.end(name, "FINISHED", SUMMARY)
     tracker.log(commit(tmp_path / "sweep", 0))
     tracker.finish("FINISHED", {})
     assert (tracker.close(), len(notes)) == (None, 1)
