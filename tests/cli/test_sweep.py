@@ -29,7 +29,7 @@ SAMPLED = '"""A sampled key."""\nfrom ray import tune\nSPACE = {"training.lr": t
         (["feddst", "seed=[0, 1]", "--seeds", "2"], "--seeds=2"),
         (["smoke", "--resume"], "SWEEP=smoke"),
         (["smoke", "--resume", "training.lr=1"], "KEY=VALUE=training.lr=1"),
-        (["smoke", "--resume", "-c", "config.yaml"], "KEY=VALUE=config.yaml"),
+        (["smoke", "--resume", "-c", "config.yaml"], "--config=config.yaml"),
         (["smoke", "--resume", "--seeds", "2"], "--seeds=2"),
         (["smoke", "--resume", "--grace-rounds", "2"], "--grace-rounds=2"),
     ],
