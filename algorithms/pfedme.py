@@ -101,7 +101,6 @@ class PFedMe(Algorithm[ServerState, PFedMeClient]):
 
     def server_update(self, state: ServerState, aggregate: Aggregate, round_idx: int) -> ServerState:
         """w <- (1 - beta) w + beta mean(w_k)."""
-        params, trained = aggregate.values.clone(), slice(0, self.setting.layout.num_trainable)
-        start = state.params[trained].to(torch.float64)
-        params[trained] += (self.config.server_lr - 1.0) * (params[trained] - start)
+        num_trainable = self.setting.layout.num_trainable
+        params = aggregate.step_from(state.params, num_trainable, self.config.server_lr)
         return ServerState(params=params.to(torch.float32))

@@ -122,9 +122,8 @@ class Scaffold(Algorithm[ScaffoldState, ScaffoldClient]):
 
     def server_update(self, state: ScaffoldState, aggregate: Aggregate, round_idx: int) -> ScaffoldState:
         """Step from w towards the mean model, and move c by the participants' share of the population."""
-        trained = slice(0, self.setting.layout.num_trainable)
-        params, start = aggregate.values.clone(), state.params[trained].to(torch.float64)
-        params[trained] += (self.config.server_lr - 1.0) * (params[trained] - start)
+        num_trainable = self.setting.layout.num_trainable
+        params = aggregate.step_from(state.params, num_trainable, self.config.server_lr)
         share = aggregate.num_updates / self.setting.num_clients
         control = state.control + share * aggregate.extras[CONTROL]
         return ScaffoldState(params=params.to(torch.float32), control=control)

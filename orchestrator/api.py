@@ -10,7 +10,7 @@ from orchestrator.display.run_progress import Progress
 from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
-from orchestrator.runtime.attempt import Display
+from orchestrator.runtime.run_execution import Display
 from orchestrator.storage.folders import is_sweep
 from orchestrator.storage.lookup import find_run, find_sweep, storage_folder
 from orchestrator.storage.summary import RunSummary

@@ -9,16 +9,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from orchestrator.commands import resume_line
+from orchestrator.commands import line_to_resume
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.folders import RUN_FILE
 
 #: modes of files and folders that only their owner can read
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 
 
 def open_private(path: Path, mode: str) -> IO[bytes]:
-    """Open a binary file; a file that does not exist is made with mode 600."""
+    """Open a binary file; a file that does not exist is created with mode 600."""
     return open(path, mode, opener=lambda name, flags: os.open(name, flags, PRIVATE_FILE))
 
 
@@ -83,8 +82,7 @@ def explained_write(path: Path) -> Iterator[None]:
 
 def _remedy(path: Path) -> str:
     action = "free space, or make the folder writable"
-    # `is_run` would raise on a failing disk and hide the first error
-    run = next((folder for folder in path.parents if os.path.isfile(folder / RUN_FILE)), None)
-    if run is None:
+    resumption = line_to_resume(path)
+    if resumption is None:
         return f"{action}, then run the command again"
-    return f"all earlier rounds are safe: {action}, then `{resume_line(run)}`"
+    return f"all earlier rounds are safe: {action}, then `{resumption}`"

@@ -1,10 +1,13 @@
 """The command lines that messages tell the user to run. They work in the user's current folder and shell."""
 
+import os
 import shlex
 import shutil
 import sys
 from pathlib import Path
 
+#: the file that marks a folder as a run's
+RUN_FILE = "run.json"
 _NAME = "sparsefleet"
 
 
@@ -16,6 +19,13 @@ def command_line(*arguments: object) -> str:
 def resume_line(folder: Path | str) -> str:
     """Return the command that resumes the run in a folder. The folder works with every storage folder."""
     return command_line("resume", folder)
+
+
+def line_to_resume(file: Path) -> str | None:
+    """Return the command that resumes the run whose folder contains a file; None when the file belongs to no run."""
+    # os.path does not raise on a failing disk, so that the caller's own error stays the first one
+    run = next((folder for folder in file.parents if os.path.isfile(folder / RUN_FILE)), None)
+    return None if run is None else resume_line(run)
 
 
 def resume_sweep_line(folder: Path | str) -> str:

@@ -25,6 +25,7 @@ CORE = (
     "orchestrator.commands",
     "orchestrator.suggest",
     "orchestrator.formatting",
+    "orchestrator.version",
     "orchestrator.atomic_write",
     "orchestrator.config",
     "orchestrator.plugins",
@@ -48,12 +49,16 @@ LADDER = (
     "orchestrator.rounds",
     "orchestrator.runtime",
 )
+#: everything that executes a run
+RUN = (*FEDERATION, *LADDER)
 #: package -> packages of the project that it may import, also inside functions
 MAY_IMPORT = {
     "orchestrator.errors": (),
     "orchestrator.commands": (),
     "orchestrator.suggest": (),
     "orchestrator.formatting": (),
+    "orchestrator.version": (),
+    "orchestrator.atomic_write": CORE,
     "orchestrator.config": CORE,
     "orchestrator.plugins": CORE,
     "orchestrator.models": (*CORE, "orchestrator.models"),
@@ -79,6 +84,9 @@ MAY_IMPORT = {
         "orchestrator.analysis",
     ),
     "search_spaces": ("search_spaces",),
+    "orchestrator.sweeping": (*RUN, "orchestrator.analysis", "search_spaces", "orchestrator.sweeping"),
+    "orchestrator.display": (*RUN, "orchestrator.sweeping", "orchestrator.display"),
+    "orchestrator.cluster": (*RUN, "orchestrator.sweeping", "orchestrator.cluster"),
 }
 #: the command line and the packages that only it imports
 SHELLS = (

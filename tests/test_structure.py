@@ -41,6 +41,7 @@ WITHOUT_TEST_FILE = {
     "orchestrator/rounds/protocol.py": "a record and a protocol without code",
     "orchestrator/sparsity/payload.py": "records without functions",
     "orchestrator/storage/checkpoints/checkpoint.py": "records without functions",
+    "orchestrator/sweeping/display.py": "a protocol without code",
 }
 
 

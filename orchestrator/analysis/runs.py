@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import yaml
 
+from orchestrator.commands import RUN_FILE
 from orchestrator.config.overrides import flatten
 from orchestrator.errors import CheckpointError
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.storage.folders import RUN_FILE, is_sweep
+from orchestrator.storage.folders import is_sweep
 from orchestrator.tracking.record import RoundRecord, committed_records
 
 Status = Literal["finished", "stopped", "unfinished"]

@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
-from orchestrator.runtime.attempt import Display
+from orchestrator.runtime.run_execution import Display
 from orchestrator.storage.summary import RunSummary
 from orchestrator.storage.tracking_setup import check_storage_and_tracking
 

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import yaml
 
+from orchestrator.commands import RUN_FILE
 from orchestrator.config.yaml import load_yaml
-from orchestrator.storage.folders import RUN_FILE, SWEEP_FILE
+from orchestrator.storage.folders import SWEEP_FILE
 from orchestrator.storage.lock_owner import LockOwner, lock_owner
 from orchestrator.tracking.record import RoundRecord, complete_lines
 

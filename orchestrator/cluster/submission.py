@@ -77,9 +77,7 @@ def job_request(
         yield JobRequest(
             job_id=unique_name(parsed.command),
             # -P: modules in the job's folder do not replace the package
-            entrypoint=shlex.join(
-                ["exec", "python", "-P", "-m", "orchestrator.cluster.job_entry", *arguments]
-            ),
+            entrypoint=shlex.join(["exec", "python", "-P", "-m", "orchestrator.cli.job_entry", *arguments]),
             runtime_env=runtime_env,
             metadata={"sparsefleet": installed_version()},
             shipped=shipped,

@@ -63,6 +63,13 @@ class Aggregate:
         """bool[D]: coordinates that at least one client has; None: all coordinates."""
         return None if self.coverage is None else self.coverage > 0
 
+    def step_from(self, params: Tensor, num_trainable: int, lr: float) -> Tensor:
+        """float64[D]: `params` after a step of rate `lr` to the average; running statistics take the average."""
+        values = self.values.clone()
+        start = params[:num_trainable].to(torch.float64)
+        values[:num_trainable] += (lr - 1.0) * (values[:num_trainable] - start)
+        return values
+
 
 class Aggregator(ABC):
     """Averages contributions: call `add` for each in plan order, then `finish` once."""

@@ -15,7 +15,7 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.loading import resumed_config
 from orchestrator.experiment.prepare import prepare
 from orchestrator.plugins.loading import relocated
-from orchestrator.runtime.attempt import Display, execute
+from orchestrator.runtime.run_execution import Display, execute_run
 from orchestrator.runtime.run_folder import begin_run, verify_run
 from orchestrator.storage.event_log import num_committed
 from orchestrator.storage.folders import is_sweep, unique_name
@@ -61,7 +61,7 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
             shutil.rmtree(folder, ignore_errors=True)  # an incomplete folder cannot be resumed
             raise
         try:
-            return execute(experiment, store, display, verbose, place)
+            return execute_run(experiment, store, display, verbose, place)
         except (RequestError, ClusterError):
             if not read_records(folder / "metrics.jsonl"):
                 shutil.rmtree(folder)  # the run ended before the first round, so there is nothing to resume
@@ -114,7 +114,7 @@ def _resume(
         )
         if config.tracking.enabled and (original := original_of_copy(folder)) is not None:
             display.note(f"this folder is a copy of {original}, so it gets its own MLflow run")
-        return execute(experiment, store, display, verbose, place)
+        return execute_run(experiment, store, display, verbose, place)
 
 
 def _check_sources(

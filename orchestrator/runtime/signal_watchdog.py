@@ -116,7 +116,7 @@ class Watchdog:
         if self.at_once:
             _exit(128 + (self._count.first or signal.SIGINT))
         elif self._deadline_s is not None and time.monotonic() >= self._deadline_s:
-            _write(f"\nthe grace period of {self.grace_period_s:g} s is over; stopping at once\n")
+            write_to_terminal(f"\nthe grace period of {self.grace_period_s:g} s is over; stopping at once\n")
             self._end_at_once()
             os.kill(os.getpid(), self._count.first or signal.SIGTERM)
 
@@ -124,11 +124,12 @@ class Watchdog:
 def _exit(code: int) -> None:
     """Exit without any cleanup, but show the cursor again, which a progress bar has hidden."""
     if os.isatty(2):
-        _write("\x1b[?25h")
-    _write("the process did not end by itself, and exits without cleanup\n")
+        write_to_terminal("\x1b[?25h")
+    write_to_terminal("the process did not end by itself, and exits without cleanup\n")
     os._exit(code)
 
 
-def _write(text: str) -> None:
+def write_to_terminal(text: str) -> None:
+    """Write to the file descriptor, because a signal may arrive while the display writes to sys.stderr."""
     with suppress(OSError):
         os.write(2, text.encode())

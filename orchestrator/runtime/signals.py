@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn, final
 
-from orchestrator.runtime.signal_watchdog import SignalCount, Watchdog
+from orchestrator.runtime.signal_watchdog import SignalCount, Watchdog, write_to_terminal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: the grace period of commands that have no config
@@ -129,7 +129,7 @@ class SignalHandling:
             raise KeyboardInterrupt
         if is_new:
             work = self._works[-1]
-            _write(f"\n{work.message}; press Ctrl-C again to stop at once\n")
+            write_to_terminal(f"\n{work.message}; press Ctrl-C again to stop at once\n")
             work.stop()
 
 
@@ -200,10 +200,8 @@ def _leave_terminal() -> None:
     os.close(nowhere)
 
 
-def _write(text: str) -> None:
-    """Write to the file descriptor, because the signal may arrive while the display writes to sys.stderr."""
-    with suppress(OSError):
-        os.write(2, text.encode())
+# Ray and MLflow fork processes. Until `_forget_in_child` runs, a forked process has this process's handlers and pipe,
+# and a signal to it would count as a signal to this process. So signals wait during a fork.
 
 
 def _block_before_fork() -> None:

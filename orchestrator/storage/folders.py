@@ -4,8 +4,10 @@ import secrets
 from datetime import datetime
 from pathlib import Path
 
-#: the file that marks a folder as a run's, and the file that marks it as a sweep's
-RUN_FILE, SWEEP_FILE = "run.json", "sweep.json"
+from orchestrator.commands import RUN_FILE
+
+#: the file that marks a folder as a sweep's
+SWEEP_FILE = "sweep.json"
 
 
 def unique_name(stem: str) -> str:

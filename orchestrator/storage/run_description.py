@@ -14,11 +14,11 @@ from typing import Any
 import yaml
 
 from orchestrator.atomic_write import write_durably
+from orchestrator.commands import RUN_FILE
 from orchestrator.config.formats import CONFIG_FORMATS, ConfigFormats
 from orchestrator.config.overrides import put_values
 from orchestrator.config.yaml import load_yaml
 from orchestrator.errors import CheckpointError
-from orchestrator.storage.folders import RUN_FILE
 
 CONFIG_FILE = "config.yaml"
 #: key of run.json for the format of config.yaml

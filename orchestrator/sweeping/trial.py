@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from orchestrator.atomic_write import write_durably
+from orchestrator.commands import RUN_FILE
 from orchestrator.config.overrides import flatten
 from orchestrator.errors import CheckpointError, SparsefleetError
 from orchestrator.execution.executor import Executor, InProcessExecutor
@@ -19,7 +20,7 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.rounds.driver import Driver
 from orchestrator.runtime.run_folder import begin_run, verify_run
 from orchestrator.storage.event_log import save_events
-from orchestrator.storage.folders import RUN_FILE, is_run
+from orchestrator.storage.folders import is_run
 from orchestrator.storage.lock import new_locked_folder
 from orchestrator.storage.run_logs import LOGS
 from orchestrator.storage.run_store import RunStore

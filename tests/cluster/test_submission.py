@@ -52,7 +52,7 @@ def _upload(
 def test_entrypoint_runs_the_arguments_unchanged() -> None:
     entrypoint = _upload(RUN).request.entrypoint
     assert shlex.split(entrypoint) == [
-        *("exec", "python", "-P", "-m", "orchestrator.cluster.job_entry"),
+        *("exec", "python", "-P", "-m", "orchestrator.cli.job_entry"),
         *("run", "runtime.storage=/shared/my runs", "runtime.address=auto"),
     ]
 

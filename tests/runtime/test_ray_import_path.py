@@ -22,7 +22,7 @@ PROJECT = Path(__file__).parents[2]
         ("", ["."], ["."]),  # a notebook
         ("module/__main__.py", ["."], ["."]),  # python -m
         ("work/train.py", ["work", "."], ["work", "."]),  # PYTHONPATH names the current folder
-        ("cluster/job_entry.py", [str(PROJECT), "."], []),  # a job's folder comes after the package
+        ("cli/job_entry.py", [str(PROJECT), "."], []),  # a job's folder comes after the package
         ("./train.py", ["."], ["."]),
     ],
 )

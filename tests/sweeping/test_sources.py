@@ -5,15 +5,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.display.sweep_progress import SweepProgress
-from orchestrator.errors import ConfigError
-from orchestrator.storage.sources import SOURCES, store_sources
 from orchestrator.sweeping.plan import SweepPlan, plan_sweep
 from orchestrator.sweeping.sources import sweep_sources
-from orchestrator.sweeping.store import SweepStore
-from orchestrator.sweeping.tune.session import resume_sweep
-from tests.support.new_process import forget_plugins
-from tests.support.sweeps import BASE, new_store, request
+from tests.support.sweeps import BASE, request
 from tests.support.user_files import write_user_files
 
 METHOD, SPACE = {"method.py", "helper.py"}, {"grid.py", "choices.py"}
@@ -63,37 +57,3 @@ def test_sources_are_all_files_that_the_trials_may_name(
 
 def test_built_in_names_have_no_sources() -> None:
     assert sweep_sources(plan_sweep(request(config=BASE))) == {}
-
-
-@pytest.fixture
-def stored(home: Path, tmp_path: Path) -> SweepStore:
-    """A sweep over a user's method, whose process was killed before the first trial."""
-    options = {"space": str(home / "grid.py"), "overrides": {"algorithm.name": "method.py:Mine"}}
-    plan, store = _plan(**options), new_store(tmp_path)
-    store.describe(
-        {
-            "request": plan.request.model_dump(mode="json"),
-            "base": dict(plan.base),
-            "home": str(home),
-            SOURCES: store_sources(store.folder, sweep_sources(plan)),
-        }
-    )
-    forget_plugins()
-    return store
-
-
-@pytest.mark.parametrize(
-    ("name", "field"),
-    [("helper.py", "algorithm.name"), ("method.py", "algorithm.name"), ("choices.py", "SPACE")],
-)
-def test_resume_names_the_changed_file_before_ray_starts(
-    stored: SweepStore, home: Path, name: str, field: str
-) -> None:
-    file, before = home / name, stored.about()
-    file.write_text(f"{file.read_text()}\n# edited\n")
-    with pytest.raises(ConfigError) as caught:
-        resume_sweep(stored.folder, SweepProgress(quiet=True))
-    assert caught.value.field == field
-    assert name in caught.value.problem
-    assert "--accept-changed-code" in caught.value.remedy
-    assert stored.about() == before

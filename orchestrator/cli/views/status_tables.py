@@ -143,7 +143,7 @@ def _jobs(jobs: Sequence[Job]) -> Table:
                 _state(job.state),
                 "" if job.exit_code is None else str(job.exit_code),
                 "-" if job.started_s is None else format_seconds(max(0, round(until_s - job.started_s))),
-                Text(job.entrypoint.partition("orchestrator.cluster.job_entry ")[2] or job.entrypoint),
+                Text(job.entrypoint.partition(".job_entry ")[2] or job.entrypoint),
             )
         )
     return _table(("job", "state", "exit", "took", "command"), rows)

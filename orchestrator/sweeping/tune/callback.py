@@ -7,7 +7,6 @@ from typing import Any, final
 
 from ray.tune import Callback, Stopper
 
-from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.errors import RequestError
 from orchestrator.execution.placement import Capacity
 from orchestrator.experiment.config import ExperimentConfig
@@ -17,6 +16,7 @@ from orchestrator.storage.event_log import num_committed
 from orchestrator.storage.folders import is_run
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
+from orchestrator.sweeping.display import SweepDisplay
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import Ending, EndStatus, SweepStore
 from orchestrator.sweeping.trial import is_complete, summarise_unfinished
@@ -55,7 +55,7 @@ class SweepCallback(NotPickled, Callback):
         store: SweepStore,
         objective: Objective,
         tracker: SweepTracker,
-        display: SweepProgress,
+        display: SweepDisplay,
         stopper: "SweepStopper",
         node_monitor: NodeMonitor,
         *,

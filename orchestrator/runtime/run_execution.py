@@ -1,4 +1,4 @@
-"""Run the remaining rounds of a run: start the backend and the tracker, follow the rounds, and end the run in order."""
+"""Execute the remaining rounds of a run: start backend and tracker, follow the rounds, and deliver the results."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -40,7 +40,7 @@ class Display(Protocol):
         """Show that the run has ended."""
 
 
-def execute(
+def execute_run(
     experiment: Experiment, store: RunStore, display: Display, verbose: bool, place: str
 ) -> RunSummary:
     """Run the remaining rounds of a run whose folder the caller has locked, and return the summary.

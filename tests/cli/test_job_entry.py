@@ -11,7 +11,7 @@ import pytest
 LAUNCHER = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-os.execv(sys.executable, [sys.executable, "-m", "orchestrator.cluster.job_entry", *sys.argv[1:]])
+os.execv(sys.executable, [sys.executable, "-m", "orchestrator.cli.job_entry", *sys.argv[1:]])
 """
 
 
