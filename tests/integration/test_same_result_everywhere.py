@@ -84,7 +84,7 @@ def test_only_emulated_time_orders_updates(
 def test_personal_models_have_the_same_scores_on_ray(make_config: MakeConfig, tmp_path: Path) -> None:
     """Scoring tasks run on the actors too; all metrics except wall time are equal."""
     mine = make_config("training.rounds=2", "training.eval_every=1", "runtime.actors=pooled").to_dict()
-    mine["algorithm"] = {"name": "tests.support.methods:Stubborn"}
+    mine["algorithm"] = {"name": "tests.support.probing_methods:Stubborn"}
     mine["evaluation"] |= {"finetune_epochs": 1, "central_personal": True}
     found = []
     for executor in ("inprocess", "ray"):

@@ -158,7 +158,7 @@ def test_retimed_rounds_rejects_a_record_without_a_time() -> None:
     [
         (("fleet.name=five-tier",), "five-tier"),
         (("fleet.name=five-tier", "fleet.redraw=true"), "five-tier"),
-        (("algorithm.name=tests.support.methods:Asking",), "uniform"),
+        (("algorithm.name=tests.support.probing_methods:Asking",), "uniform"),
         (("fleet.name=five-tier", "selection.kind=power_of_choice"), "five-tier"),
         (
             ("fleet.name=five-tier", "training.with_replacement=true", "training.clients_per_round=6"),

@@ -229,7 +229,7 @@ class TestStaleness:
 def test_fedbuff_averages_updates_without_a_model(tmp_path: Path) -> None:
     """`Voting`: the discount is the weight. At 4 s client 2 is two steps old and client 1 one."""
     experiment = with_durations(
-        (1.0, 2.0, 4.0), *FEDBUFF, "algorithm.name=tests.support.methods:Voting", "training.rounds=3"
+        (1.0, 2.0, 4.0), *FEDBUFF, "algorithm.name=tests.support.message_methods:Voting", "training.rounds=3"
     )
     drive(experiment, tmp_path)
     state = committed(experiment, tmp_path).server_state

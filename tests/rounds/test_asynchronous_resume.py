@@ -32,8 +32,11 @@ RESUMED = {
     "client state": ("algorithm.name=fedspa",),
     "state everywhere": (REMEMBERING,),
     "moving mask": ("algorithm.name=feddst", "algorithm.readjust_every=1", "algorithm.end_round=100"),
-    "messages to one client": ("algorithm.name=tests.support.methods:Tailored", "algorithm.renew_every=2"),
-    "no model": ("algorithm.name=tests.support.methods:Voting",),
+    "messages to one client": (
+        "algorithm.name=tests.support.message_methods:Tailored",
+        "algorithm.renew_every=2",
+    ),
+    "no model": ("algorithm.name=tests.support.message_methods:Voting",),
     "devices that leave": (REMEMBERING, "fleet.name=phones-and-edge"),
     "a device each round": (REMEMBERING, "fleet.redraw=true", "asynchrony.max_staleness=1"),
 }

@@ -23,10 +23,16 @@ METHODS = {
     "moving mask": ("algorithm.name=feddst", "algorithm.readjust_every=1", "algorithm.end_round=4"),
     "client state": (REMEMBERING,),
     "half precision": (REMEMBERING, "wire.value_dtype=float16"),
-    "probes": ("algorithm.name=tests.support.methods:Asking",),
-    "messages to one client": ("algorithm.name=tests.support.methods:Tailored", "algorithm.renew_every=2"),
-    "no model in updates": ("algorithm.name=tests.support.methods:Voting",),
-    "clients' own models": ("algorithm.name=tests.support.methods:Stubborn", "evaluation.personal_every=1"),
+    "probes": ("algorithm.name=tests.support.probing_methods:Asking",),
+    "messages to one client": (
+        "algorithm.name=tests.support.message_methods:Tailored",
+        "algorithm.renew_every=2",
+    ),
+    "no model in updates": ("algorithm.name=tests.support.message_methods:Voting",),
+    "clients' own models": (
+        "algorithm.name=tests.support.probing_methods:Stubborn",
+        "evaluation.personal_every=1",
+    ),
     "fixed batches": ("training.reshuffle=false", "training.with_replacement=true"),
 }
 

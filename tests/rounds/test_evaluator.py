@@ -103,14 +103,14 @@ def test_samples_of_repeated_clients_count_once_as_samples_and_each_time_as_clie
     assert found["validation/personal_accuracy_mean"] == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("method", ["fedavg", "tests.support.methods:Stubborn"])
+@pytest.mark.parametrize("method", ["fedavg", "tests.support.probing_methods:Stubborn"])
 def test_run_without_validation_samples_has_no_validation_metric(tmp_path: Path, method: str) -> None:
     drive(prepared(f"algorithm.name={method}", "data.validation_fraction=0"), tmp_path)
     assert _rounds_with(tmp_path, "validation/") == []
     assert _rounds_with(tmp_path, "personal/") == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("method", ["fedavg", "tests.support.methods:Stubborn"])
+@pytest.mark.parametrize("method", ["fedavg", "tests.support.probing_methods:Stubborn"])
 def test_validation_follows_the_interval_of_the_evaluation(tmp_path: Path, method: str) -> None:
     drive(prepared(f"algorithm.name={method}", "training.rounds=5", "training.eval_every=2"), tmp_path)
     for name in ("validation/accuracy", "validation/loss", "validation/personal_accuracy_mean"):
@@ -167,7 +167,7 @@ def _rounds_with(folder: Path, prefix: str) -> list[int]:
 class TestClientsOwnModels:
     """`Stubborn`: client k predicts class k + n after n tasks, so that its accuracy is a share of its test part."""
 
-    STUBBORN = ("algorithm.name=tests.support.methods:Stubborn", "data.partition.alpha=2")
+    STUBBORN = ("algorithm.name=tests.support.probing_methods:Stubborn", "data.partition.alpha=2")
 
     @pytest.mark.parametrize("num_rounds", [1, 3])
     def test_every_client_is_scored_with_its_present_model(self, tmp_path: Path, num_rounds: int) -> None:
@@ -195,7 +195,7 @@ class TestClientsOwnModels:
         expected = spread_by_hand(shares(experiment, labels), "trained/accuracy")
         assert part(last_metrics(tmp_path), "trained/") == pytest.approx(expected, rel=1e-12)
 
-    @pytest.mark.parametrize("name", ["fedavg", "tests.support.methods:Stubborn"])
+    @pytest.mark.parametrize("name", ["fedavg", "tests.support.probing_methods:Stubborn"])
     def test_trained_models_are_scored_in_evaluated_rounds(self, tmp_path: Path, name: str) -> None:
         experiment = prepared(f"algorithm.name={name}", "training.rounds=5", "training.eval_every=2")
         drive(experiment, tmp_path)
@@ -270,7 +270,7 @@ class TestClientsOwnModels:
 class TestFineTuning:
     """After the last round, on a copy."""
 
-    @pytest.mark.parametrize("name", ["fedavg", "feddst", "tests.support.methods:Stubborn"])
+    @pytest.mark.parametrize("name", ["fedavg", "feddst", "tests.support.probing_methods:Stubborn"])
     def test_fine_tuning_is_scored_at_the_end_and_changes_nothing(self, tmp_path: Path, name: str) -> None:
         with_it, without = (
             prepared(f"algorithm.name={name}", f"evaluation.finetune_epochs={n}") for n in (1, 0)

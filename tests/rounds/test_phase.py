@@ -32,8 +32,8 @@ from tests.support.runs import (
     prepared,
 )
 
-ASKING = "algorithm.name=tests.support.methods:Asking"
-TAILORED = "algorithm.name=tests.support.methods:Tailored"
+ASKING = "algorithm.name=tests.support.probing_methods:Asking"
+TAILORED = "algorithm.name=tests.support.message_methods:Tailored"
 #: the perceptron on 8x8 images, 64-200-100-10
 WEIGHTS, SIZE = 33_800, 34_110
 HEADERS = 12 + 16 + 8
@@ -259,7 +259,7 @@ class TestWithoutAModel:
     """`Voting` sends three bits and a number."""
 
     def _voted(self, tmp_path: Path) -> tuple[Experiment, Driver]:
-        experiment = prepared("algorithm.name=tests.support.methods:Voting", "training.rounds=3")
+        experiment = prepared("algorithm.name=tests.support.message_methods:Voting", "training.rounds=3")
         return experiment, drive(experiment, tmp_path)
 
     def test_server_keeps_its_values(self, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.support.runs import Flaky, drive, prepared
 from tests.support.scores import last_metrics, part, shares, spread_by_hand
 
 #: client k predicts class k + n after n tasks, so that its accuracy is a share of its test part
-STUBBORN = ("algorithm.name=tests.support.methods:Stubborn", "data.partition.alpha=2")
+STUBBORN = ("algorithm.name=tests.support.probing_methods:Stubborn", "data.partition.alpha=2")
 
 
 class Counting(Flaky):

@@ -108,7 +108,7 @@ class TestSnapshots:
     def test_driver_scores_clients_with_the_states_of_the_round(self, tmp_path: Path) -> None:
         """`Prompted` probes client 39 for the next round before the driver has scored it in the last chunk."""
         experiment = prepared(
-            "algorithm.name=tests.support.methods:Prompted",
+            "algorithm.name=tests.support.probing_methods:Prompted",
             "fleet.num_clients=40",
             "data.partition.kind=iid",
             "evaluation.personal_every=1",
@@ -130,9 +130,15 @@ class TestSnapshots:
 
 OPTIONS = {
     "client state": (REMEMBERING,),
-    "probes": ("algorithm.name=tests.support.methods:Asking",),
-    "messages to one client": ("algorithm.name=tests.support.methods:Tailored", "algorithm.renew_every=2"),
-    "clients' own models": ("algorithm.name=tests.support.methods:Stubborn", "evaluation.personal_every=1"),
+    "probes": ("algorithm.name=tests.support.probing_methods:Asking",),
+    "messages to one client": (
+        "algorithm.name=tests.support.message_methods:Tailored",
+        "algorithm.renew_every=2",
+    ),
+    "clients' own models": (
+        "algorithm.name=tests.support.probing_methods:Stubborn",
+        "evaluation.personal_every=1",
+    ),
 }
 
 
