@@ -122,6 +122,9 @@ FORBIDDEN = {
     f"run {Q} --summary readonly/x.json": "--summary=readonly/x.json",
     f"run {Q} data.name=imagefolder data.root=locked": "locked: Permission denied",
     f"run {Q} algorithm.name=locked/x.py:F": "locked/x.py: Permission denied",
+    f"run {Q} tracking.enabled=true tracking.uri=sqlite:///readonly/m.db": "tracking.uri=sqlite:///",
+    f"run {Q} tracking.enabled=true tracking.uri=sqlite:///readonly.db": "readonly.db is not writable",
+    f"run {Q} tracking.enabled=true tracking.uri=sqlite:///locked/x/m.db": "tracking.uri=sqlite:///",
     "resume locked/x": "locked/x/run.json: Permission denied",
     "sweep locked/x.py": "locked/x.py: Permission denied",
 }
@@ -195,6 +198,7 @@ def test_path_without_permission_is_one_line(line: str, tmp_path: Path) -> None:
     locked, readonly = tmp_path / "locked", tmp_path / "readonly"
     locked.mkdir(mode=0o000)
     readonly.mkdir(mode=0o500)
+    (tmp_path / "readonly.db").touch(0o400)
     done = subprocess.run(
         [sys.executable, "-m", "orchestrator.cli", *shlex.split(line)],
         capture_output=True,

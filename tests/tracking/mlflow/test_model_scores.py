@@ -154,7 +154,19 @@ def test_logged_model_of_a_users_file_scores_what_the_run_reported(
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # from torch's own compiler
-@pytest.mark.parametrize("name", ["vit", "swin", "convnext", "weight_normed", "spectral_normed", "compiled"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit",
+        "swin",
+        "convnext",
+        "weight_normed",
+        "spectral_normed",
+        "compiled",
+        "spare_layer",
+        pytest.param("googlenet", marks=pytest.mark.thorough),
+    ],
+)
 def test_logged_library_model_scores_what_the_run_reported(
     client: MlflowClient, tmp_path: Path, name: str
 ) -> None:
