@@ -13,9 +13,7 @@ from orchestrator.config.faults import ChaosConfig
 from orchestrator.config.overrides import flatten
 from orchestrator.config.rounds import AsynchronyConfig, FleetConfig, SelectionConfig
 from orchestrator.config.runtime import RuntimeConfig, TrackingConfig
-from orchestrator.config.section import (
-    Section,
-)
+from orchestrator.config.section import Section
 from orchestrator.config.sections import (
     AlgorithmConfig,
     DataConfig,

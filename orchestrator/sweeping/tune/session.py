@@ -11,9 +11,7 @@ from orchestrator.config.formats import CONFIG_FORMATS
 from orchestrator.config.overrides import put_values
 from orchestrator.errors import ClusterError, RequestError
 from orchestrator.plugins.loading import relocated
-from orchestrator.runtime.run_folder import (
-    git_commit,
-)
+from orchestrator.runtime.run_folder import git_commit
 from orchestrator.storage.folders import unique_name
 from orchestrator.storage.lock import new_locked_folder
 from orchestrator.storage.run_description import FORMAT_KEY
@@ -36,9 +34,7 @@ from orchestrator.sweeping.display import SweepDisplay
 from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep
 from orchestrator.sweeping.request import SweepRequest, with_tracking
 from orchestrator.sweeping.result import SweepResult
-from orchestrator.sweeping.resumption import (
-    restore_trials,
-)
+from orchestrator.sweeping.resumption import restore_trials
 from orchestrator.sweeping.sources import sweep_sources
 from orchestrator.sweeping.store import SweepStore
 from orchestrator.sweeping.trials import TrialSpec

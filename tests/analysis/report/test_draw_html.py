@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.analysis import Comparison
-from orchestrator.analysis.report.charts import (
-    pareto_chart,
-)
+from orchestrator.analysis.report.charts import pareto_chart
 from orchestrator.analysis.report.draw_html import chart_html
 from tests.support.comparisons import chart, comparison_of_three_methods, series
 
