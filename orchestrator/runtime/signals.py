@@ -213,7 +213,7 @@ def _unblock_after_fork() -> None:
 
 
 def _forget_in_child() -> None:
-    """Give a forked process the default handlers. Its signals must not count as signals of this process."""
+    """Restore the handlers in a forked process. Its signals must not count as signals of this process."""
     global _active
     if _active is not None:
         _active.uninstall()

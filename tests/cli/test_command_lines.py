@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import ray
 
 from tests.support.command import QUICK, Command
 
@@ -143,6 +144,8 @@ def folder(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.chdir(tmp_path)
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
+    # a command in its own process has no connection; an earlier test may have connected this process to Ray
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     return tmp_path
 
 

@@ -308,8 +308,13 @@ def test_client_state_can_share_memory_with_the_server(tmp_path: Path) -> None:
 
 
 def test_equal_configs_give_equal_runs(tmp_path: Path) -> None:
-    mine = ("Remembering", "Asking", "Tailored", "Stubborn")
-    for name in ("feddst", "fedavgm", *(f"tests.support.methods:{own}" for own in mine)):
+    mine = (
+        "methods:Remembering",
+        "probing_methods:Asking",
+        "message_methods:Tailored",
+        "probing_methods:Stubborn",
+    )
+    for name in ("feddst", "fedavgm", *(f"tests.support.{own}" for own in mine)):
         experiment = prepared(f"algorithm.name={name}")
         runs = [drive(experiment, tmp_path / name / str(n)) for n in range(2)]
         assert runs[0].params_sha256() == runs[1].params_sha256()

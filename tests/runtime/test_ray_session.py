@@ -1,5 +1,6 @@
 """How a command connects to Ray. A fake of `ray.init` raises the errors of Ray."""
 
+import os
 import re
 import subprocess
 import sys
@@ -11,10 +12,11 @@ import ray
 
 from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.display.run_progress import Progress
-from orchestrator.errors import AddressError, ClusterError, ConfigError
+from orchestrator.errors import AddressError, ClusterError
 from orchestrator.experiment.loading import load_config
 from orchestrator.runtime import session
 from orchestrator.runtime.ray_session import dashboard_note, ray_session
+from tests.support.command_process import CommandProcess
 from tests.support.grpc_head import grpc_head
 
 DIED = ConnectionAbortedError("Initialization failure from server:\nZombieProcess: PID still exists")
@@ -146,13 +148,16 @@ def test_run_without_a_started_ray_leaves_no_folder(environment: pytest.MonkeyPa
 
 @pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])
 def test_temporary_folder_that_ray_cannot_use_is_named_with_its_variable(
-    environment: pytest.MonkeyPatch, tmp_path: Path, variable: str
+    tmp_path: Path, variable: str
 ) -> None:
-    """Sockets have paths of at most 107 bytes. Ray itself raises the error."""
-    environment.delenv("RAY_TMPDIR", raising=False)
+    """Sockets have paths of at most 107 bytes. Ray itself raises the error, in a process that has no Ray yet."""
     folder = tmp_path / ("long" * 25)
     folder.mkdir()
-    environment.setenv(variable, str(folder))
-    with pytest.raises(ConfigError) as caught, ray_session(RuntimeConfig()):
-        pass
-    assert (caught.value.field, caught.value.value) == (variable, str(folder))
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_TMPDIR"}
+    command = CommandProcess(
+        ["run", "runtime.executor=ray", "tracking.enabled=false", f"runtime.storage={tmp_path / 'runs'}"],
+        environment=environment | {variable: str(folder)},
+    )
+    output = command.rest(timeout_s=300)
+    assert command.process.returncode == 2
+    assert output.splitlines()[-1].startswith(f"error: {variable}={folder}: ")

@@ -17,11 +17,17 @@ EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[dict[signal.Signals, object]]:
-    """The handlers before the test, which each test leaves unchanged."""
+    """The handlers before the test, which each test leaves unchanged: those of a new Python process.
+
+    A Ray that an earlier test has started leaves a handler of its own in this process.
+    """
+    found = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     before = {number: signal.getsignal(number) for number in SIGNALS}
     yield dict(before)
     after = {number: signal.getsignal(number) for number in SIGNALS}
-    for number, handler in before.items():
+    for number, handler in found.items():
         signal.signal(number, handler)
     assert after == before
 

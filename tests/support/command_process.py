@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import psutil
@@ -13,11 +13,21 @@ import psutil
 class CommandProcess:
     """`sparsefleet` with some arguments, in its own process group. One pipe takes stdout and stderr."""
 
-    def __init__(self, arguments: Sequence[object], wrapper: Sequence[str] = ()) -> None:
-        """`wrapper` is a command that starts the command."""
+    def __init__(
+        self,
+        arguments: Sequence[object],
+        wrapper: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`wrapper` is a command that starts the command. `environment` replaces the variables of this process."""
         command = [*wrapper, sys.executable, "-m", "orchestrator.cli", *map(str, arguments)]
         self.process = subprocess.Popen(
-            command, stderr=subprocess.STDOUT, stdout=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=environment,
         )
 
     def wait_for(self, text: str) -> None:
