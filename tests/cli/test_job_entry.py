@@ -27,7 +27,9 @@ def test_exit_code_and_output_are_those_of_the_command() -> None:
     assert output.startswith("error: WHAT=nothing: ")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_signal_stops_the_run_after_the_round(number: signal.Signals, code: int, tmp_path: Path) -> None:
     storage = tmp_path / "runs"
     process = _start(

@@ -159,7 +159,9 @@ def test_remote_access_uses_basic_auth(tmp_path: Path) -> None:
     assert "a long one" not in settings
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_ends_the_ui_and_its_server_without_a_traceback(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:

@@ -10,29 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import QUICK, Command
-
-#: fills the disk in the server step of round 2 while its folder contains the file `full`
-FILLING = '''
-from pathlib import Path
-
-from orchestrator.federation.algorithm import Algorithm, ServerState
-
-
-class Filling(Algorithm[ServerState, None]):
-    """FedAvg that fills the disk."""
-
-    def server_update(self, state, aggregate, round_idx):
-        flag = Path(__file__).with_name("full")
-        if round_idx == 2 and flag.exists():
-            with Path(flag.read_text()).open("wb", buffering=0) as ballast:
-                for size in (2**12, 1):
-                    try:
-                        while True:
-                            ballast.write(bytes(size))
-                    except OSError:
-                        pass
-        return super().server_update(state, aggregate, round_idx)
-'''
+from tests.support.small_disk import FILLING, small_disk
 
 
 def _sha256(folder: Path) -> str:
@@ -51,13 +29,8 @@ def _run_in(storage: Path) -> Path:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 3 MiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(place)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this user may not mount a file system")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with small_disk(tmp_path / "disk") as place:
+        yield place
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How a run ends: exit code, files, status in MLflow, and what `resume` does. docs/faults.md has the table."""
+"""How signals end a run: exit code, files, status in MLflow, and what `resume` does. docs/faults.md has the table."""
 
 import json
 import os
@@ -9,18 +9,22 @@ from pathlib import Path
 
 import psutil
 import pytest
-from mlflow import MlflowClient
 
-from orchestrator.display.run_progress import Progress
 from orchestrator.runtime import session
-from orchestrator.tracking.delivery import Delivery
-from orchestrator.tracking.record import read_records
-from tests.support.command import QUICK
 from tests.support.command_process import CommandProcess
+from tests.support.endings import (
+    EXECUTORS,
+    QUIET,
+    arguments,
+    assert_resumes,
+    local_uri,
+    mlflow_status,
+    num_committed,
+    run_folder,
+    wait_for_first_checkpoint,
+)
 from tests.support.hanging_mlflow import hanging_mlflow
 
-QUIET = Progress(quiet=True)
-EXECUTORS = ["inprocess", pytest.param("ray", marks=pytest.mark.ray)]
 #: never ends the server step of round 1 while its folder contains the file `hang`
 HANGING = '''
 import threading
@@ -44,50 +48,6 @@ def storage(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def arguments(storage: Path, executor: str, *overrides: str) -> list[str]:
-    """Return the arguments of `sparsefleet` for a run that a test ends."""
-    changed = [
-        "training.rounds=400",
-        "training.eval_every=1",
-        "tracking.enabled=true",
-        f"runtime.executor={executor}",
-        "runtime.grace_period_s=300",
-    ]
-    return ["run", *QUICK, *changed, f"runtime.storage={storage}", *overrides]
-
-
-def run_folder(storage: Path) -> Path:
-    """Return the folder of the only run."""
-    (folder,) = [path for path in storage.iterdir() if (path / "run.json").is_file()]
-    return folder
-
-
-def mlflow_status(storage: Path) -> str:
-    """Return the status of the only run in MLflow."""
-    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
-    experiment = client.get_experiment_by_name("sparsefleet")
-    assert experiment is not None
-    (run,) = client.search_runs([experiment.experiment_id])
-    return str(run.info.status)
-
-
-def assert_resumes(storage: Path, num_done: int) -> None:
-    """Resume the run for one round more than it has, and check that its records are complete."""
-    folder = run_folder(storage)
-    assert [record.round_idx for record in read_records(folder / "metrics.jsonl")] == list(range(num_done))
-    overrides = [f"training.rounds={num_done + 1}", "runtime.executor=inprocess"]
-    summary = session.resume(folder, overrides, QUIET)
-    assert (summary.interrupted, summary.num_rounds) == (False, num_done + 1)
-    assert [record.round_idx for record in read_records(folder / "metrics.jsonl")] == list(
-        range(num_done + 1)
-    )
-    assert mlflow_status(storage) == "FINISHED"
-
-
-def num_committed(folder: Path) -> int:
-    return len(list((folder / "commits").glob("round-*.json")))
-
-
 def assert_ended_in_order(process: CommandProcess, code: int, storage: Path) -> None:
     """Check a run that finished the round in progress."""
     output = process.rest(timeout_s=300)
@@ -99,7 +59,7 @@ def assert_ended_in_order(process: CommandProcess, code: int, storage: Path) -> 
     assert summary["interrupted"] is True
     assert 0 < summary["num_rounds"] < 400
     assert f"resume {folder}" in output
-    assert mlflow_status(storage) == "KILLED"
+    assert mlflow_status(local_uri(storage)) == "KILLED"
     assert json.loads((folder / "tracking.json").read_text())["num_delivered"] == summary["num_rounds"]
     assert_resumes(storage, summary["num_rounds"])
 
@@ -129,7 +89,7 @@ def test_a_closed_terminal_ends_the_run_after_the_round(executor: str, storage: 
         assert process.wait(300) == 129
     summary = json.loads((run_folder(storage) / "summary.json").read_text())
     assert summary["interrupted"] is True
-    assert mlflow_status(storage) == "KILLED"
+    assert mlflow_status(local_uri(storage)) == "KILLED"
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
@@ -151,8 +111,7 @@ def test_a_second_interrupt_ends_the_run_at_once(executor: str, storage: Path, t
     method.write_text(HANGING)
     (tmp_path / "hang").touch()
     process = CommandProcess(arguments(storage, executor, f"algorithm.name={method}:Hanging"))
-    while not list(storage.glob("*/commits/round-000000.json")):
-        assert process.process.poll() is None
+    wait_for_first_checkpoint(process, storage)
     process.interrupt()
     process.wait_for("stopping after this round")
     process.interrupt()
@@ -175,29 +134,13 @@ def test_the_end_of_the_grace_period_keeps_the_last_checkpoint(
     (tmp_path / "hang").touch()
     overrides = [f"algorithm.name={method}:Hanging", "runtime.grace_period_s=0.5"]
     process = CommandProcess(arguments(storage, executor, *overrides))
-    process.wait_for("400 rounds")
-    while not list(storage.glob("*/commits/round-000000.json")):
-        assert process.process.poll() is None
+    wait_for_first_checkpoint(process, storage)
     os.kill(process.process.pid, signal.SIGTERM)
     output = process.rest(timeout_s=300)
     assert process.process.returncode == 143, output
     assert num_committed(run_folder(storage)) == 1
     (tmp_path / "hang").unlink()
     assert_resumes(storage, 1)
-
-
-def test_a_killed_run_is_running_in_mlflow_until_it_is_resumed(storage: Path) -> None:
-    process = CommandProcess(arguments(storage, "inprocess"))
-    process.wait_for("round 1/")
-    folder = run_folder(storage)
-    while (delivery := Delivery.load(folder)) is None or delivery.mlflow_run_id is None:
-        assert process.process.poll() is None
-    process.kill()
-    process.rest()
-    assert process.process.returncode == -signal.SIGKILL
-    assert mlflow_status(storage) == "RUNNING"
-    session.resume(folder, [f"training.rounds={num_committed(folder) + 1}"], QUIET)
-    assert mlflow_status(storage) == "FINISHED"
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

@@ -104,7 +104,9 @@ def test_killed_search_with_early_stopping_runs_each_trial_once(tmp_path: Path) 
     assert {ending.status for ending in store.endings().values()} <= {"finished", "stopped"}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_interrupted_sweep_names_the_command_to_resume_and_resumes(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:

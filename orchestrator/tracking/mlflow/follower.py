@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, final
 from uuid import uuid4
 
+from orchestrator.errors import one_line
 from orchestrator.tracking.artifacts import write_artifacts, write_first_artifacts
 from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.mlflow.files import send_files
@@ -33,8 +34,8 @@ class MlflowFollower:
     """Delivers one run. A method may raise any error of the client; the next call continues where it stopped.
 
     The follower keeps no metrics in memory: `metrics.jsonl` is the queue, and `tracking.json` the position in it. It
-    sends a point twice only if the process died after it sent the point and before it saved the position. A SQL store
-    keeps one copy of equal points.
+    sends a point twice only if the process ended after it sent the point and before it saved the position. A SQL store
+    keeps one copy of equal points. A position that cannot be saved, for example on a full disk, stops no delivery.
     """
 
     def __init__(self, info: RunInfo, client_factory: Callable[[str], "MlflowClient"]) -> None:
@@ -44,10 +45,19 @@ class MlflowFollower:
         self._start_time_ms = time.time_ns() // 1_000_000
         self._opened: tuple[MlflowClient, str] | None = None
         self.delivery = Delivery.open(public_uri(info.uri), info.experiment, self._run_dir)
-        self.artifact_problems: list[str] = []
+        self._artifact_problems: list[str] = []
         self._tail = RecordTail(self._run_dir / "metrics.jsonl")
         self._sent_first_artifacts = False
         self._sent: set[str] = set()
+        self._unsaved: OSError | None = None
+
+    @property
+    def problems(self) -> list[str]:
+        """Faults that do not stop the delivery: artifacts that are missing, and a position that is not saved."""
+        if self._unsaved is None:
+            return self._artifact_problems
+        unsaved = f"{self._run_dir / 'tracking.json'}: {one_line(self._unsaved)}; `resume` delivers some rounds again"
+        return [*self._artifact_problems, unsaved]
 
     @property
     def progress(self) -> int:
@@ -148,7 +158,7 @@ class MlflowFollower:
         with TemporaryDirectory() as folder:
             problems = write(Path(folder))
             send_files(Path(folder), partial(client.log_artifact, mlflow_run_id), self._sent)
-        self.artifact_problems += [problem for problem in problems if problem not in self.artifact_problems]
+        self._artifact_problems += [problem for problem in problems if problem not in self._artifact_problems]
 
     @property
     def _connection(self) -> tuple["MlflowClient", str]:
@@ -160,8 +170,11 @@ class MlflowFollower:
         return read_records(self._run_dir / "metrics.jsonl")[: num_final_records(self._run_dir)]
 
     def _save(self, delivery: Delivery) -> None:
-        delivery.save(self._run_dir)
-        self.delivery = delivery
+        self.delivery, self._unsaved = delivery, None
+        try:
+            delivery.save(self._run_dir)
+        except OSError as error:
+            self._unsaved = error
 
 
 def _groups(records: Iterable[RoundRecord]) -> Iterator[list[RoundRecord]]:

@@ -97,7 +97,7 @@ class MlflowSink:
         """Return what has arrived until now."""
         if self._follower is None:
             return TrackingOutcome(None, 0, None)
-        problems = [*self._follower.artifact_problems, *self._undelivered()]
+        problems = [*self._follower.problems, *self._undelivered()]
         delivery = self._follower.delivery
         return TrackingOutcome(delivery.mlflow_run_id, delivery.num_delivered, "; ".join(problems) or None)
 

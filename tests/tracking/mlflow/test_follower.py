@@ -73,6 +73,22 @@ def test_failed_call_is_repeated_and_no_record_is_lost(store: MemoryStore, run_d
     assert store.points["m0"] == points(0, 1, 2)
 
 
+def test_position_that_cannot_be_saved_stops_no_delivery(store: MemoryStore, run_dir: Path) -> None:
+    """A folder in the place of the file fails the save like a full disk."""
+    follower = _follower(store, run_dir)
+    follower.open()
+    (run_dir / "tracking.json").unlink()
+    (run_dir / "tracking.json").mkdir()
+    follower.send_records(1)
+    assert (store.points["m0"], follower.delivery.num_delivered) == (points(0, 1), 2)
+    (problem,) = follower.problems
+    assert problem.startswith(f"{run_dir / 'tracking.json'}: ")
+    (run_dir / "tracking.json").rmdir()
+    follower.send_records(2)
+    assert (store.points["m0"], follower.problems) == (points(0, 1, 2), [])
+    assert _saved(run_dir).num_delivered == 3
+
+
 def test_each_call_has_at_most_a_thousand_metrics(store: MemoryStore, tmp_path: Path) -> None:
     """Rounds of 400, 400, 400 and 1,500 metrics: two rounds fit one call, and the long round needs two."""
     folder = tmp_path / "run-2"

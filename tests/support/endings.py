@@ -1,0 +1,96 @@
+"""Runs that end in some way: their arguments, what they leave on disk and in MLflow, and that they resume."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from orchestrator.display.run_progress import Progress
+from orchestrator.runtime import session
+from orchestrator.tracking.record import read_records
+from tests.support.command import QUICK
+from tests.support.command_process import CommandProcess
+
+QUIET = Progress(quiet=True)
+EXECUTORS = ["inprocess", pytest.param("ray", marks=pytest.mark.ray)]
+
+
+def arguments(storage: Path, executor: str, *overrides: str) -> list[str]:
+    """Return the arguments of `sparsefleet` for a run that a test ends."""
+    changed = [
+        "training.rounds=400",
+        "training.eval_every=1",
+        "tracking.enabled=true",
+        f"runtime.executor={executor}",
+        "runtime.grace_period_s=300",
+    ]
+    return ["run", *QUICK, *changed, f"runtime.storage={storage}", *overrides]
+
+
+def run_folder(storage: Path) -> Path:
+    """Return the folder of the only run."""
+    (folder,) = [path for path in storage.iterdir() if (path / "run.json").is_file()]
+    return folder
+
+
+def num_committed(folder: Path) -> int:
+    """Return the number of checkpoints of a run."""
+    return len(list((folder / "commits").glob("round-*.json")))
+
+
+def wait_for_first_checkpoint(process: CommandProcess, storage: Path) -> None:
+    """Wait until the run has written the checkpoint of round 0. Raises AssertionError if the command ends before."""
+    while not list(storage.glob("*/commits/round-000000.json")):
+        assert process.process.poll() is None, process.rest()
+
+
+def ray_process(process: CommandProcess, actor_class: str) -> psutil.Process:
+    """Return the process of the command's only living actor of a class."""
+    title = f"ray::{actor_class}"
+    children = psutil.Process(process.process.pid).children(recursive=True)
+    (found,) = [child for child in children if _title(child).startswith(title)]
+    return found
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def mlflow_status(uri: str) -> str:
+    """Return the status of the only run in the MLflow store."""
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("sparsefleet")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    return str(run.info.status)
+
+
+def mlflow_steps(uri: str) -> list[int]:
+    """Return the steps at which the only run of the MLflow store has an accuracy, in order of delivery."""
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("sparsefleet")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    return [point.step for point in client.get_metric_history(run.info.run_id, "eval/accuracy")]
+
+
+def local_uri(storage: Path) -> str:
+    """Return the address of the MLflow store that runs in this folder use by default."""
+    return f"sqlite:///{storage}/mlflow.db"
+
+
+def assert_resumes(storage: Path, num_done: int) -> None:
+    """Resume the run for one round more than it has, and check that its records are complete."""
+    folder = run_folder(storage)
+    assert [record.round_idx for record in read_records(folder / "metrics.jsonl")] == list(range(num_done))
+    overrides = [f"training.rounds={num_done + 1}", "runtime.executor=inprocess"]
+    summary = session.resume(folder, overrides, QUIET)
+    assert (summary.interrupted, summary.num_rounds) == (False, num_done + 1)
+    rounds = list(range(num_done + 1))
+    assert [record.round_idx for record in read_records(folder / "metrics.jsonl")] == rounds
+    assert mlflow_status(local_uri(storage)) == "FINISHED"
+    assert mlflow_steps(local_uri(storage)) == rounds
