@@ -33,7 +33,7 @@ def of_experiment(runs: dict[str, Run]) -> str:
     return f"/experiments/{runs['sweep'].info.experiment_id}"
 
 
-def test_the_page_that_the_command_prints_shows_the_sweep(
+def test_page_that_the_command_prints_shows_the_sweep(
     browser: Chrome, announced: str, runs: dict[str, Run]
 ) -> None:
     browser.get(announced)
@@ -41,7 +41,7 @@ def test_the_page_that_the_command_prints_shows_the_sweep(
     screenshot(browser, "announced")
 
 
-def test_the_run_list_shows_the_trials_below_their_sweep(
+def test_run_list_shows_the_trials_below_their_sweep(
     page: OpenPage, browser: Chrome, runs: dict[str, Run]
 ) -> None:
     sweep_id = runs["sweep"].data.tags["sweep"]
@@ -52,9 +52,7 @@ def test_the_run_list_shows_the_trials_below_their_sweep(
     screenshot(browser, "list")
 
 
-def test_the_chart_page_shows_a_chart_for_a_metric(
-    page: OpenPage, browser: Chrome, runs: dict[str, Run]
-) -> None:
+def test_chart_page_shows_a_chart_for_a_metric(page: OpenPage, browser: Chrome, runs: dict[str, Run]) -> None:
     page(f"{of_experiment(runs)}/runs?compareRunsMode=CHART", "5 matching runs", "comm")
     unfold(browser)
     search = "input[placeholder='Search metric charts']"
@@ -63,12 +61,12 @@ def test_the_chart_page_shows_a_chart_for_a_metric(
     screenshot(browser, "charts")
 
 
-def test_the_comparison_page_shows_the_params_of_four_runs(page: OpenPage, runs: dict[str, Run]) -> None:
+def test_comparison_page_shows_the_params_of_four_runs(page: OpenPage, runs: dict[str, Run]) -> None:
     words = ("Comparing 4 Runs from 1 Experiment", *METHODS, "algorithm.name", "sparsity.level")
     page(f"/compare-runs?{_four(runs)}", *words)
 
 
-def test_the_metric_page_plots_the_accuracy_of_four_runs_over_steps(
+def test_metric_page_plots_the_accuracy_of_four_runs_over_steps(
     page: OpenPage, browser: Chrome, runs: dict[str, Run]
 ) -> None:
     keys = (
@@ -91,7 +89,7 @@ def test_the_metric_page_plots_the_accuracy_of_four_runs_over_steps(
     screenshot(browser, "metric")
 
 
-def test_the_artifact_pages_show_the_curves_and_the_report(
+def test_artifact_pages_show_the_curves_and_the_report(
     page: OpenPage, browser: Chrome, runs: dict[str, Run]
 ) -> None:
     for name, file in (("feddst", "curves.png"), ("sweep", "report/pareto.png")):

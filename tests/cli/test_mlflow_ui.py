@@ -162,7 +162,7 @@ def test_remote_access_uses_basic_auth(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_a_signal_ends_the_ui_and_its_server_without_a_traceback(
+def test_signal_ends_the_ui_and_its_server_without_a_traceback(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
     (tmp_path / "mlflow.db").touch()

@@ -53,7 +53,7 @@ def test_run_and_resume_print_the_same_notes(
     assert _notes(again.err, data) == notes
 
 
-def test_a_run_that_uses_all_data_prints_no_notes(
+def test_run_that_uses_all_data_prints_no_notes(
     command: Command, quick: tuple[str, ...], storage: Path
 ) -> None:
     result = command("run", *quick)

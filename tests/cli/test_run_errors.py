@@ -258,7 +258,7 @@ def test_verbose_prints_the_traceback(
     assert not _missing(result.err.splitlines()[-1], case, files)
 
 
-def test_the_proposed_sparsity_level_is_accepted(command: Command, quick: tuple[str, ...]) -> None:
+def test_proposed_sparsity_level_is_accepted(command: Command, quick: tuple[str, ...]) -> None:
     for method in ("randommask", "feddst"):
         rejected = command("run", "-q", *quick, f"algorithm.name={method}", "sparsity.level=0.9999")
         level = re.findall(r"0\.\d+", rejected.error_line)[-1]
@@ -274,7 +274,7 @@ def test_run_does_not_contact_the_server_when_tracking_is_off(
     assert (result.code, result.err) == (0, "")
 
 
-def test_a_failing_client_ends_the_run_and_is_named(
+def test_failing_client_ends_the_run_and_is_named(
     command: Command, quick: tuple[str, ...], storage: Path
 ) -> None:
     """With this learning rate the parameters overflow in the first round."""

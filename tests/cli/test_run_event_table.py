@@ -67,7 +67,7 @@ def test_every_ending_writes_the_table_of_events(
     assert len(rows_of(folder)) == 4 * 2
 
 
-def test_a_run_is_complete_when_its_table_cannot_be_written(command: Command, finished: Path) -> None:
+def test_run_is_complete_when_its_table_cannot_be_written(command: Command, finished: Path) -> None:
     """A folder has the name of the table. The error names a remedy, and the remedy works."""
     (finished / "events.parquet").unlink()
     (finished / "events.parquet").mkdir()
@@ -85,7 +85,7 @@ def test_a_run_is_complete_when_its_table_cannot_be_written(command: Command, fi
     assert rows_of(finished) == log_of(finished)
 
 
-def test_a_failing_run_reports_its_cause_and_the_missing_table(
+def test_failing_run_reports_its_cause_and_the_missing_table(
     command: Command, quick: tuple[str, ...], storage: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "ending.py").write_text(ENDING)

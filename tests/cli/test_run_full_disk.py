@@ -44,7 +44,7 @@ def longest_file(num_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk_fails_the_commit_and_keeps_earlier_rounds(
+def test_full_disk_fails_the_commit_and_keeps_earlier_rounds(
     command: Command, disk: Path, tmp_path: Path
 ) -> None:
     method = tmp_path / "filling.py"
@@ -79,7 +79,7 @@ def test_a_full_disk_fails_the_commit_and_keeps_earlier_rounds(
     assert rounds == [0, 1, 2, 3, 4]
 
 
-def test_a_read_only_disk_leaves_the_run_unchanged(command: Command, disk: Path) -> None:
+def test_read_only_disk_leaves_the_run_unchanged(command: Command, disk: Path) -> None:
     assert command("run", "-q", *QUICK, f"runtime.storage={disk / 'runs'}").code == 0
     run = _run_in(disk / "runs")
     before = _files(run)
@@ -90,7 +90,7 @@ def test_a_read_only_disk_leaves_the_run_unchanged(command: Command, disk: Path)
     assert _files(run) == before
 
 
-def test_a_state_file_that_cannot_be_written_leaves_the_checkpoints_unchanged(
+def test_state_file_that_cannot_be_written_leaves_the_checkpoints_unchanged(
     command: Command, quick: tuple[str, ...], finished: Path, storage: Path
 ) -> None:
     """A limit on the length of files works on every machine, and stops a write in the middle like a full disk."""
@@ -116,7 +116,7 @@ def test_a_state_file_that_cannot_be_written_leaves_the_checkpoints_unchanged(
     ("limit", "file"),
     [(100, "run.json"), (1_200, "run.json"), (8_000, "model/model.safetensors")],
 )
-def test_a_result_file_that_cannot_be_written_is_named(
+def test_result_file_that_cannot_be_written_is_named(
     limit: int, file: str, command: Command, finished: Path
 ) -> None:
     before = _files(finished)
@@ -131,7 +131,7 @@ def test_a_result_file_that_cannot_be_written_is_named(
     assert command("resume", "-q", finished).code == 0
 
 
-def test_a_run_that_cannot_write_its_first_file_fails(
+def test_run_that_cannot_write_its_first_file_fails(
     command: Command, quick: tuple[str, ...], storage: Path
 ) -> None:
     with longest_file(100):

@@ -61,7 +61,7 @@ def test_every_command_finds_the_run(command: Command, files: dict[str, str], na
 
 
 @pytest.mark.parametrize("name", ["resume", "retime"])
-def test_the_remedy_for_an_unknown_run_works(command: Command, files: dict[str, str], name: str) -> None:
+def test_remedy_for_an_unknown_run_works(command: Command, files: dict[str, str], name: str) -> None:
     arguments = [text.format(**files) for text in COMMANDS[name]]
     result = command(*arguments)
     assert result.code == 2

@@ -54,7 +54,7 @@ def test_resume_warns_of_earlier_rounds_too(
     assert json.loads((folder / "summary.json").read_text())["num_not_finite"] == 2
 
 
-def test_a_finite_run_prints_no_warning(
+def test_finite_run_prints_no_warning(
     command: Command, quick: tuple[str, ...], storage: Path, tmp_path: Path
 ) -> None:
     result = command("run", *quick, *_data(tmp_path, "nothing"))

@@ -91,7 +91,7 @@ def test_run_ends_with_a_table_and_the_folder(
     assert "MLflow UI" not in rest[-1], "tracking is off"
 
 
-def test_a_tracked_run_prints_the_command_for_the_mlflow_ui(
+def test_tracked_run_prints_the_command_for_the_mlflow_ui(
     command: Command, quick: tuple[str, ...], tmp_path: Path
 ) -> None:
     storage = tmp_path / "my runs"
@@ -136,7 +136,7 @@ class TestSummary:
         assert len(events) == 4
         assert re.fullmatch("[0-9a-f]{64}", found["params_sha256"])
 
-    def test_the_same_seed_gives_the_same_summary(
+    def test_same_seed_gives_the_same_summary(
         self, command: Command, quick: tuple[str, ...], tmp_path: Path
     ) -> None:
         found = []
@@ -150,7 +150,7 @@ class TestSummary:
         assert found[0]["run_id"] != found[1]["run_id"]
 
 
-def test_a_run_can_be_repeated_from_its_own_config(
+def test_run_can_be_repeated_from_its_own_config(
     command: Command, quick: tuple[str, ...], storage: Path
 ) -> None:
     command("run", "-q", *quick, "training.lr=1e-2", "algorithm.name=fedprox")
@@ -172,7 +172,7 @@ def test_a_run_can_be_repeated_from_its_own_config(
     assert first["params_sha256"] == second["params_sha256"]
 
 
-def test_the_default_storage_folder_is_runs_in_the_current_folder(
+def test_default_storage_folder_is_runs_in_the_current_folder(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -182,7 +182,7 @@ def test_the_default_storage_folder_is_runs_in_the_current_folder(
     assert len(list((tmp_path / "runs").glob("fedavg-*/summary.json"))) == 1
 
 
-def test_a_tilde_in_runtime_storage_is_the_home_folder(
+def test_tilde_in_runtime_storage_is_the_home_folder(
     command: Command, quick: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The shell does not expand a tilde after `runtime.storage=`, so the config must."""

@@ -85,7 +85,7 @@ def test_resume_finds_a_run_by_its_id(command: Command, finished: Path) -> None:
     assert (result.code, result.err) == (0, "")
 
 
-def test_an_extended_run_equals_one_longer_run(
+def test_extended_run_equals_one_longer_run(
     command: Command, quick: tuple[str, ...], finished: Path, tmp_path: Path
 ) -> None:
     result = command("resume", "-q", finished, "training.rounds=5", "--summary", tmp_path / "extended.json")
@@ -101,7 +101,7 @@ def test_an_extended_run_equals_one_longer_run(
     assert yaml.safe_load((finished / "config.yaml").read_text())["training"]["rounds"] == 5
 
 
-def test_the_progress_of_a_resumed_run_continues_its_round_numbers(command: Command, finished: Path) -> None:
+def test_progress_of_a_resumed_run_continues_its_round_numbers(command: Command, finished: Path) -> None:
     result = command("resume", finished, "training.rounds=5")
     lines = [line for line in result.err.splitlines() if ": round " in line]
     assert [line.split(": ")[1].split("  ")[0] for line in lines] == ["round 4/5", "round 5/5"]
@@ -253,7 +253,7 @@ def test_resume_continues_a_failed_run_when_the_cause_is_removed(
         assert _summary(folder)[key] == _summary(tmp_path / "undisturbed")[key]
 
 
-def test_a_method_that_rejects_its_options_late_keeps_the_finished_rounds(
+def test_method_that_rejects_its_options_late_keeps_the_finished_rounds(
     command: Command, quick: tuple[str, ...], storage: Path, tmp_path: Path
 ) -> None:
     """An invalid request leaves no folder before the first round; after a round, the run is kept."""
@@ -316,7 +316,7 @@ class TestInterrupt:
         assert _rounds(folder) == [0, 1]
         assert (command("resume", "-q", folder).code, _rounds(folder)) == (0, [0, 1, 2, 3])
 
-    def test_the_previous_signal_handler_is_restored(
+    def test_previous_signal_handler_is_restored(
         self, command: Command, arguments: tuple[str, ...], method: Path
     ) -> None:
         before = signal.getsignal(signal.SIGINT)

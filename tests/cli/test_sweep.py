@@ -64,7 +64,7 @@ def test_sweep_rejects_a_space_file_without_a_space(command: Command, storage: P
 @pytest.mark.parametrize(
     ("arguments", "used"), [([], "from-file"), (["--storage", "from-option"], "from-option")]
 )
-def test_the_storage_option_takes_precedence_over_the_config_file(
+def test_storage_option_takes_precedence_over_the_config_file(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], used: str
 ) -> None:
     """Both paths are files, so neither folder can be made and no trial starts."""

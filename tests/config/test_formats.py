@@ -19,7 +19,7 @@ FORMATS = ConfigFormats(
 )
 
 
-def test_a_config_of_the_latest_format_stays_as_it_is() -> None:
+def test_config_of_the_latest_format_stays_as_it_is() -> None:
     tree = {"training": {"rate": 0.1, "decay": 0.25}, "wire": {"legacy": True}}
     assert FORMATS.latest == 3
     assert FORMATS.migrate(tree, 3) == tree
@@ -39,7 +39,7 @@ def test_only_later_changes_apply_to_a_config_of_an_intermediate_format() -> Non
     }
 
 
-def test_a_key_that_already_has_its_new_name_keeps_its_value() -> None:
+def test_key_that_already_has_its_new_name_keeps_its_value() -> None:
     """A resumed run sets keys by their new names in a config of the old format."""
     tree = {"training": {"rate": 0.1, "warmup": 7}, "optimizer": {"lr": 0.3}}
     migrated = FORMATS.migrate(tree, 1)
@@ -47,7 +47,7 @@ def test_a_key_that_already_has_its_new_name_keeps_its_value() -> None:
     assert migrated["training"] == {"warmup": 7}
 
 
-def test_a_removed_key_with_another_value_is_rejected_with_the_remedy() -> None:
+def test_removed_key_with_another_value_is_rejected_with_the_remedy() -> None:
     tree = {"wire": {"legacy": True}}
     with pytest.raises(ConfigError) as caught:
         FORMATS.migrate(tree, 1)
@@ -60,14 +60,14 @@ def test_a_removed_key_with_another_value_is_rejected_with_the_remedy() -> None:
 
 
 @pytest.mark.parametrize("value", [3, None, "text", []])
-def test_a_value_in_the_place_of_a_section_is_left_to_the_validation(value: object) -> None:
+def test_value_in_the_place_of_a_section_is_left_to_the_validation(value: object) -> None:
     assert FORMATS.migrate({"wire": value}, 1)["wire"] == value
 
 
 @pytest.mark.parametrize(
     ("local_epochs", "before", "after"), [(1, None, 1), (2, None, None), (5, 3, 3), (1, 1, 1)]
 )
-def test_a_readjustment_of_format_1_stays_after_the_only_epoch(
+def test_readjustment_of_format_1_stays_after_the_only_epoch(
     local_epochs: int, before: int | None, after: int | None
 ) -> None:
     tree = {"algorithm": {"adjust_after_epoch": before}, "training": {"local_epochs": local_epochs}}

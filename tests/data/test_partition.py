@@ -220,7 +220,7 @@ def test_more_distinct_clients_than_clients_are_rejected(toy: Dataset) -> None:
     assert (caught.value.field, caught.value.value) == ("data.partition.distinct_clients", 8)
 
 
-def test_a_million_clients_share_the_rows_of_three(toy: Dataset) -> None:
+def test_million_clients_share_the_rows_of_three(toy: Dataset) -> None:
     many = split(toy, "iid", 1_000_000, distinct_clients=3)
     assert many.train.indices.size <= 301
     assert len(many.train) == 1_000_000

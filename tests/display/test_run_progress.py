@@ -52,7 +52,7 @@ def show(num_rounds: int, *, first_round: int = 0, eval_every: int = 1) -> list[
     return [int(line.split("round ")[1].split("/")[0]) for line in text(screen).splitlines()[1:]]
 
 
-def test_a_plain_line_has_round_accuracy_bytes_and_time() -> None:
+def test_plain_line_has_round_accuracy_bytes_and_time() -> None:
     screen, clock = console(), Clock()
     progress = Progress(console=screen, clock=clock)
     progress.note("[pool] 4 actors")
@@ -70,7 +70,7 @@ def test_a_plain_line_has_round_accuracy_bytes_and_time() -> None:
     ]
 
 
-def test_a_resumed_run_estimates_the_time_from_its_own_rounds() -> None:
+def test_resumed_run_estimates_the_time_from_its_own_rounds() -> None:
     screen, clock = console(), Clock()
     progress = Progress(console=screen, clock=clock)
     progress.start("run-1", 100, 90)
@@ -125,7 +125,7 @@ def test_long_runs_print_about_twenty_even_lines_and_the_last(num_rounds: int, e
     assert max(gaps) <= num_rounds / 20 + 1 + eval_every
 
 
-def test_a_resumed_run_prints_lines_from_its_first_round() -> None:
+def test_resumed_run_prints_lines_from_its_first_round() -> None:
     assert show(100, first_round=98) == [99, 100]
 
 
@@ -139,7 +139,7 @@ def test_quiet_prints_nothing() -> None:
         assert text(screen) == ""
 
 
-def test_the_bar_shows_the_last_evaluation() -> None:
+def test_bar_shows_the_last_evaluation() -> None:
     screen = console(terminal=True)
     progress = Progress(console=screen)
     progress.start("run-1", 4, 1)

@@ -63,7 +63,7 @@ def test_clear_running_removes_the_running_trials() -> None:
     assert [line[1:] for line in _cells(file)] == [["10 s", "running none"], ["20 s", "running 2: round 3"]]
 
 
-def test_a_line_is_not_interpreted_as_markup() -> None:
+def test_line_is_not_interpreted_as_markup() -> None:
     file = StringIO()
     progress = SweepProgress(console=Console(file=file, width=40))
     spec = trial(0, model__name="[bold]x[/bold]")
@@ -78,7 +78,7 @@ def test_quiet_prints_nothing(is_terminal: bool) -> None:
     assert file.getvalue() == ""
 
 
-def test_the_bar_shows_the_running_trials() -> None:
+def test_bar_shows_the_running_trials() -> None:
     file = StringIO()
     progress = SweepProgress(
         console=Console(file=file, force_terminal=True, width=200, force_interactive=False)

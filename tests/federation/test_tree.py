@@ -141,7 +141,7 @@ class TestStructureProblem:
             ((1.0, 2.0), (torch.zeros(1), "text")),
         ],
     )
-    def test_a_state_that_a_checkpoint_gives_back_has_no_problem(self, template: Any, state: Any) -> None:
+    def test_state_that_a_checkpoint_gives_back_has_no_problem(self, template: Any, state: Any) -> None:
         assert structure_problem(template, state) is None
         restored = rebuild(template, dict(flatten(state)))
         pairs = zip(flatten(restored), flatten(state), strict=True)

@@ -68,7 +68,7 @@ def assert_ended_in_order(process: CommandProcess, code: int, storage: Path) -> 
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_signal_to_all_processes_ends_the_run_after_the_round(
+def test_signal_to_all_processes_ends_the_run_after_the_round(
     executor: str, number: signal.Signals, code: int, storage: Path
 ) -> None:
     process = CommandProcess(arguments(storage, executor))
@@ -78,7 +78,7 @@ def test_a_signal_to_all_processes_ends_the_run_after_the_round(
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_closed_terminal_ends_the_run_after_the_round(executor: str, storage: Path) -> None:
+def test_closed_terminal_ends_the_run_after_the_round(executor: str, storage: Path) -> None:
     controller, terminal = os.openpty()
     command = ["setsid", "--ctty", sys.executable, "-m", "orchestrator.cli", *arguments(storage, executor)]
     with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal) as process:
@@ -93,7 +93,7 @@ def test_a_closed_terminal_ends_the_run_after_the_round(executor: str, storage: 
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_the_first_process_of_a_container_ends_at_sigterm(executor: str, storage: Path) -> None:
+def test_first_process_of_a_container_ends_at_sigterm(executor: str, storage: Path) -> None:
     """Linux gives the first process of a PID namespace no default action for SIGTERM."""
     wrapper = ["unshare", "--pid", "--fork", "--mount-proc"]
     if subprocess.run([*wrapper, "true"], capture_output=True, check=False).returncode:
@@ -106,7 +106,7 @@ def test_the_first_process_of_a_container_ends_at_sigterm(executor: str, storage
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_second_interrupt_ends_the_run_at_once(executor: str, storage: Path, tmp_path: Path) -> None:
+def test_second_interrupt_ends_the_run_at_once(executor: str, storage: Path, tmp_path: Path) -> None:
     method = tmp_path / "hanging.py"
     method.write_text(HANGING)
     (tmp_path / "hang").touch()
@@ -126,7 +126,7 @@ def test_a_second_interrupt_ends_the_run_at_once(executor: str, storage: Path, t
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_the_end_of_the_grace_period_keeps_the_last_checkpoint(
+def test_end_of_the_grace_period_keeps_the_last_checkpoint(
     executor: str, storage: Path, tmp_path: Path
 ) -> None:
     method = tmp_path / "hanging.py"
@@ -144,7 +144,7 @@ def test_the_end_of_the_grace_period_keeps_the_last_checkpoint(
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_second_interrupt_ends_a_run_that_waits_for_mlflow(executor: str, storage: Path) -> None:
+def test_second_interrupt_ends_a_run_that_waits_for_mlflow(executor: str, storage: Path) -> None:
     with hanging_mlflow() as uri:
         process = CommandProcess(
             arguments(storage, executor, f"tracking.uri={uri}", "tracking.flush_timeout_s=3600")

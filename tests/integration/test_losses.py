@@ -87,7 +87,7 @@ def summary_of(folder: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_killed_run_is_running_in_mlflow_until_it_is_resumed(
+def test_killed_run_is_running_in_mlflow_until_it_is_resumed(
     executor: str, storage: Path, gate: Gate
 ) -> None:
     process = CommandProcess(arguments(storage, executor, gate.override))
@@ -105,7 +105,7 @@ def test_a_killed_run_is_running_in_mlflow_until_it_is_resumed(
 
 @pytest.mark.ray
 @pytest.mark.parametrize("actor_class", ["DriverActor", "MlflowSink"])
-def test_a_run_that_loses_an_actor_finishes(actor_class: str, storage: Path, gate: Gate) -> None:
+def test_run_that_loses_an_actor_finishes(actor_class: str, storage: Path, gate: Gate) -> None:
     rounds = "training.rounds=12"
     process = CommandProcess(arguments(storage, "ray", gate.override, rounds))
     wait_for_first_checkpoint(process, storage)
@@ -132,7 +132,7 @@ def server(tmp_path: Path) -> Iterator[MlflowServer]:
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_run_that_mlflow_leaves_names_the_missing_rounds_and_resume_delivers_them(
+def test_run_that_mlflow_leaves_names_the_missing_rounds_and_resume_delivers_them(
     executor: str, storage: Path, gate: Gate, server: MlflowServer
 ) -> None:
     overrides = ("training.rounds=6", f"tracking.uri={server.uri}", "tracking.flush_timeout_s=1")
@@ -155,7 +155,7 @@ def test_a_run_that_mlflow_leaves_names_the_missing_rounds_and_resume_delivers_t
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_run_on_a_full_disk_has_failed_in_mlflow_until_it_is_resumed(executor: str, tmp_path: Path) -> None:
+def test_run_on_a_full_disk_has_failed_in_mlflow_until_it_is_resumed(executor: str, tmp_path: Path) -> None:
     method, uri = tmp_path / "filling.py", f"sqlite:///{tmp_path / 'mlflow.db'}"
     method.write_text(FILLING)
     with small_disk(tmp_path / "disk") as disk:

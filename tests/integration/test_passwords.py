@@ -1,5 +1,6 @@
 """A run on an MLflow server with a password: the password works, and no file or message contains it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -55,6 +56,23 @@ def test_password_in_the_address_is_used_and_written_nowhere(server: MlflowServe
     assert "MLFLOW_TRACKING_PASSWORD" in rejected.stderr
     resumed = _sparsefleet(*resume, MLFLOW_TRACKING_USERNAME="admin", MLFLOW_TRACKING_PASSWORD=PASSWORD)
     assert resumed.returncode == 0, resumed.stderr
+
+
+@pytest.mark.ray
+def test_password_of_a_sweep_is_used_and_written_nowhere(server: MlflowServer, tmp_path: Path) -> None:
+    """The address reaches the sweep's own MLflow run, its trials and their trackers, each in its own process."""
+    storage = tmp_path / "runs"
+    address = server.uri.replace("//", f"//admin:{QUOTED}@")
+    options = ("tracking.enabled=true", f"tracking.uri={address}", "training.rounds=2", "--storage", storage)
+    done = _sparsefleet("sweep", "smoke", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "s3cr3t" not in done.stdout + done.stderr
+    assert _files_with_password(storage, server.folder) == []
+    (sweep,) = (path.parent for path in storage.glob("*/sweep.json"))
+    deliveries = [json.loads(path.read_text()) for path in sweep.rglob("tracking.json")]
+    assert {(each["num_delivered"], each["uri"]) for each in deliveries} == {(2, server.uri)}
+    secret = [path for path in storage.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+    assert not secret
 
 
 def test_wrong_password_is_rejected_before_the_first_round(server: MlflowServer, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from orchestrator.storage.folders import is_run
 from orchestrator.sweeping.store import SweepStore
 from orchestrator.tracking.record import committed_records
 from tests.support.command_process import CommandProcess
+from tests.support.hanging_mlflow import hanging_mlflow
 from tests.support.sweep_files import (
     base_of,
     digests,
@@ -133,6 +134,27 @@ def test_interrupted_sweep_names_the_command_to_resume_and_resumes(
     assert statuses(storage) == {"FINISHED"}
     base = base_of(store)
     assert digests(store) == {t.number: undisturbed(t, base, tmp_path / "alone") for t in store.trials()}
+
+
+def test_second_interrupt_ends_a_sweep_that_waits_for_mlflow(tmp_path: Path) -> None:
+    storage = tmp_path / "runs"
+    with hanging_mlflow() as uri:
+        process = CommandProcess(
+            [
+                *("sweep", tiny_space(tmp_path), "--num-samples", "2", "--storage", storage),
+                *("runtime.executor=inprocess", f"tracking.uri={uri}", "tracking.flush_timeout_s=3600"),
+            ]
+        )
+        process.wait_for("trial 1/2")
+        process.interrupt()
+        process.wait_for("Ctrl-C again")
+        process.interrupt()
+        output = process.rest(timeout_s=120)
+    assert process.process.returncode == 130, output
+    assert "Traceback" not in output
+    store = the_sweep(storage)
+    assert f"sweep {store.folder} --resume" in output
+    assert len(store.endings()) <= 2
 
 
 def test_killed_population_resumes_from_its_last_models(tmp_path: Path) -> None:

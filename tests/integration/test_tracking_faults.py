@@ -206,7 +206,7 @@ def test_every_record_is_delivered_exactly_once(
     ]
 
 
-def test_a_late_answer_to_create_leaves_one_mlflow_run(
+def test_late_answer_to_create_leaves_one_mlflow_run(
     make_config: MakeConfig, proxy: FaultyProxy, server_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client gives up after five seconds, and the server creates the run after the client's second attempt."""

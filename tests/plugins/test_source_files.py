@@ -43,7 +43,7 @@ def test_neighbours_of_neighbours_are_included(tmp_path: Path) -> None:
     assert _names(tmp_path) == {"net.py", "a.py", "b.py"}
 
 
-def test_a_package_is_included_as_a_whole_with_the_neighbours_that_it_imports(tmp_path: Path) -> None:
+def test_package_is_included_as_a_whole_with_the_neighbours_that_it_imports(tmp_path: Path) -> None:
     _write(tmp_path, net="import parts", parts__block="from ..shared import X", shared="")
     (tmp_path / "parts" / "__init__.py").write_text("")
     (tmp_path / "parts" / "notes.txt").write_text("")

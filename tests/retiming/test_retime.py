@@ -100,7 +100,7 @@ def test_retimed_masked_run_has_the_time_of_a_real_run_with_that_efficiency(
     assert found.ratio != pytest.approx(1.0, abs=1e-3)
 
 
-def test_a_client_that_trains_twice_adds_both_times() -> None:
+def test_client_that_trains_twice_adds_both_times() -> None:
     """Client 2 trains twice on a slow device: 6 + 2 * 18 s."""
     slow = population_of((SLOW,), [0, 0, 0])
     first, _ = retimed_rounds(RECORDS, EVENTS, slow, seed=0)
@@ -207,7 +207,7 @@ def test_redraw_defaults_to_the_setting_of_the_run(tmp_path: Path) -> None:
     assert times["fixed", True] != times["fixed", False]
 
 
-def test_the_seed_of_the_run_assigns_the_devices(tmp_path: Path) -> None:
+def test_seed_of_the_run_assigns_the_devices(tmp_path: Path) -> None:
     """Three clients on five tiers get three of the tiers, by the random stream of the run's fleet."""
     run = write_run(tmp_path / "run", "seed=7")
     tiers, rng = FLEETS["five-tier"].profiles, stream(7, "fleet")

@@ -28,14 +28,14 @@ def test_protected_children_survive_sigterm_and_sighup(children: list["subproces
         children[0].wait(0.2)
 
 
-def test_a_child_that_the_block_terminates_is_killed(children: list["subprocess.Popen[bytes]"]) -> None:
+def test_child_that_the_block_terminates_is_killed(children: list["subprocess.Popen[bytes]"]) -> None:
     with killing_terminated_children():
         children[0].terminate()
         assert children[0].wait(60) == -signal.SIGKILL
     assert children[1].poll() is None
 
 
-def test_a_child_that_was_terminated_before_is_killed_after_another_has_ended(
+def test_child_that_was_terminated_before_is_killed_after_another_has_ended(
     children: list["subprocess.Popen[bytes]"],
 ) -> None:
     first, other = children
@@ -48,7 +48,7 @@ def test_a_child_that_was_terminated_before_is_killed_after_another_has_ended(
         assert other.wait(60) == -signal.SIGKILL
 
 
-def test_the_block_installs_the_handlers_that_it_found_replaced() -> None:
+def test_block_installs_the_handlers_that_it_found_replaced() -> None:
     with handling_signals() as signals:
         with protected_children():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -56,7 +56,7 @@ class TrackedRun:
         return run.info.status, sorted((p.key, p.step, p.timestamp, p.value) for p in history)
 
 
-def test_a_new_actor_continues_after_the_last_delivered_record(tmp_path: Path) -> None:
+def test_new_actor_continues_after_the_last_delivered_record(tmp_path: Path) -> None:
     run = TrackedRun(tmp_path / "killed-in-between")
     run.tracker.log(commit(run.folder, 0))
     run.kill_actor()
@@ -70,7 +70,7 @@ def test_a_new_actor_continues_after_the_last_delivered_record(tmp_path: Path) -
     assert run.delivered() == ("FINISHED", sorted(points(0, 1, 2, 3)))
 
 
-def test_an_actor_that_dies_at_the_end_is_replaced(tmp_path: Path) -> None:
+def test_actor_that_dies_at_the_end_is_replaced(tmp_path: Path) -> None:
     run = TrackedRun(tmp_path / "killed-at-the-end")
     run.kill_actor()
     run.lose_call(0)
@@ -81,7 +81,7 @@ def test_an_actor_that_dies_at_the_end_is_replaced(tmp_path: Path) -> None:
     assert run.delivered() == ("FINISHED", sorted(points(0)))
 
 
-def test_the_tracker_gives_up_an_actor_that_dies_again_and_again(tmp_path: Path) -> None:
+def test_tracker_gives_up_an_actor_that_dies_again_and_again(tmp_path: Path) -> None:
     """The record of no round arrives: the run's folder, which the records come from, has none."""
     run = TrackedRun(tmp_path / "never-works")
     for round_idx in range(4):
@@ -94,7 +94,7 @@ def test_the_tracker_gives_up_an_actor_that_dies_again_and_again(tmp_path: Path)
     assert len(run.notes) == 4
 
 
-def test_an_abandoned_run_is_killed(tmp_path: Path) -> None:
+def test_abandoned_run_is_killed(tmp_path: Path) -> None:
     run = TrackedRun(tmp_path / "abandoned")
     run.tracker.log(commit(run.folder, 0))
     ray.get(run.tracker._sink.outcome.remote())

@@ -43,7 +43,7 @@ class TestBeginRun:
         split = pd.read_parquet(store.folder / "partition.parquet")
         assert len(split) == experiment.config.fleet.num_clients
 
-    def test_a_run_is_never_overwritten(self, tmp_path: Path) -> None:
+    def test_run_is_never_overwritten(self, tmp_path: Path) -> None:
         begin_run(prepared(*OVERRIDES), tmp_path / "r1")
         before = {path: path.read_bytes() for path in (tmp_path / "r1").iterdir()}
         with pytest.raises(CheckpointError, match="r1 contains a run already"):

@@ -87,7 +87,7 @@ def _lose_pointers(folder: Path) -> None:
         (None, "runtime.failure_policy=sometimes"),
     ],
 )
-def test_a_rejected_resume_changes_nothing(
+def test_rejected_resume_changes_nothing(
     completed: Path, tmp_path: Path, damage: Callable[[Path], None] | None, override: str
 ) -> None:
     """Some requests are rejected before the run opens, others when its checkpoint is read."""
@@ -105,7 +105,7 @@ def test_a_rejected_resume_changes_nothing(
     assert after == before
 
 
-def test_a_locked_run_stays_as_it_is(completed: Path, tmp_path: Path) -> None:
+def test_locked_run_stays_as_it_is(completed: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(completed, tmp_path / "copy" / completed.name))
     with locking(folder):
         before = _contents(folder) | {"lock": (folder / "lock").read_bytes()}
@@ -114,7 +114,7 @@ def test_a_locked_run_stays_as_it_is(completed: Path, tmp_path: Path) -> None:
         assert _contents(folder) | {"lock": (folder / "lock").read_bytes()} == before
 
 
-def test_a_trial_of_a_running_sweep_stays_as_it_is(completed: Path, tmp_path: Path) -> None:
+def test_trial_of_a_running_sweep_stays_as_it_is(completed: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(completed, tmp_path / "sweep" / completed.name))
     (folder.parent / "sweep.json").write_text("{}")
     before = _contents(folder)

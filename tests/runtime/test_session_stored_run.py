@@ -79,7 +79,7 @@ class TestEarlierRelease:
             assert summary.params_sha256 == expected["params_sha256"]
         assert any("format 1" in line for line in notes.lines)
 
-    def test_a_resumed_run_keeps_its_format_and_can_be_resumed_again(self, earlier: Path) -> None:
+    def test_resumed_run_keeps_its_format_and_can_be_resumed_again(self, earlier: Path) -> None:
         before = RunStore(earlier).stored_config()
         session.resume(earlier, ["training.rounds=5", "runtime.max_retries=3"], QUIET)
         after = RunStore(earlier).stored_config()
@@ -166,7 +166,7 @@ class TestLaterRelease:
             assert [record.round_idx for record in driver.run()] == [2]
         assert driver.params_sha256() == whole
 
-    def test_a_removed_key_with_another_value_is_rejected_with_the_remedy(self, stored: Path) -> None:
+    def test_removed_key_with_another_value_is_rejected_with_the_remedy(self, stored: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             RunStore(stored).config(_next_formats(neutral=25))
         error = caught.value
@@ -176,7 +176,7 @@ class TestLaterRelease:
             "use the release before",
         )
 
-    def test_a_changed_value_is_rejected_by_its_new_name(self, stored: Path) -> None:
+    def test_changed_value_is_rejected_by_its_new_name(self, stored: Path) -> None:
         formats = _next_formats()
         config = NextConfig.parse(RunStore(stored).config(formats))
         changed = config.model_copy(update={"data": config.data.model_copy(update={"step": 7})})
@@ -188,7 +188,7 @@ class TestUnreadableFormats:
     """Runs that this release cannot read."""
 
     @pytest.mark.parametrize("version", [CONFIG_FORMATS.latest + 1, 99, 0, "2", None])
-    def test_an_unknown_format_is_rejected_by_its_file(self, stored: Path, version: object) -> None:
+    def test_unknown_format_is_rejected_by_its_file(self, stored: Path, version: object) -> None:
         about = _about(stored)
         about["format"] = version
         (stored / "run.json").write_text(json.dumps(about))
@@ -197,13 +197,13 @@ class TestUnreadableFormats:
         assert str(stored / "run.json") in str(caught.value)
         assert about["packages"]["sparsefleet"] in str(caught.value)
 
-    def test_a_key_of_a_later_release_is_rejected_by_its_name(self, stored: Path) -> None:
+    def test_key_of_a_later_release_is_rejected_by_its_name(self, stored: Path) -> None:
         _change_config(stored, "training", "warmup", 3)
         with pytest.raises(UnknownKeyError) as caught:
             session.resume(stored, [], QUIET)
         assert (caught.value.field, caught.value.value) == ("training.warmup", "3")
 
-    def test_a_config_that_the_user_changed_is_rejected(self, stored: Path) -> None:
+    def test_config_that_the_user_changed_is_rejected(self, stored: Path) -> None:
         _change_config(stored, "training", "lr", 0.3)
         with pytest.raises(CheckpointError, match=r"^config "):
             session.resume(stored, [], QUIET)

@@ -53,7 +53,7 @@ def wait_until_delivered(process: "subprocess.Popen[str]", number: signal.Signal
 @pytest.mark.parametrize(
     ("first", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_a_second_signal_ends_a_process_that_does_not_react(first: signal.Signals, code: int) -> None:
+def test_second_signal_ends_a_process_that_does_not_react(first: signal.Signals, code: int) -> None:
     with stuck_process(3600) as process:
         process.send_signal(first)
         wait_until_delivered(process, first)
@@ -62,7 +62,7 @@ def test_a_second_signal_ends_a_process_that_does_not_react(first: signal.Signal
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_the_end_of_the_grace_period_ends_a_process_that_does_not_react(
+def test_end_of_the_grace_period_ends_a_process_that_does_not_react(
     number: signal.Signals, code: int
 ) -> None:
     with stuck_process(0.1) as process:
@@ -85,7 +85,7 @@ def test_one_interrupt_has_no_deadline() -> None:
         (signal.SIGINT, 0.0, True),
     ],
 )
-def test_a_second_signal_asks_for_the_end_at_once(
+def test_second_signal_asks_for_the_end_at_once(
     second: signal.Signals, after_s: float, at_once: bool
 ) -> None:
     count = SignalCount(clock=iter([10.0, 10.0 + after_s]).__next__)

@@ -33,7 +33,7 @@ def handlers() -> Iterator[dict[signal.Signals, object]]:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_signal_stops_the_work_and_the_second_raises(
+def test_first_signal_stops_the_work_and_the_second_raises(
     number: signal.Signals, capfd: pytest.CaptureFixture[str]
 ) -> None:
     stops: list[bool] = []
@@ -50,14 +50,14 @@ def test_the_first_signal_stops_the_work_and_the_second_raises(
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_outside_of_work_raises(number: signal.Signals) -> None:
+def test_signal_outside_of_work_raises(number: signal.Signals) -> None:
     with handling_signals() as signals:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
         assert (signals.exit_code, signals.at_once) == (EXIT_CODES[number], False)
 
 
-def test_the_inner_work_ends_first_and_a_message_may_change(capfd: pytest.CaptureFixture[str]) -> None:
+def test_inner_work_ends_first_and_a_message_may_change(capfd: pytest.CaptureFixture[str]) -> None:
     stops: list[str] = []
     with (
         handling_signals() as signals,
@@ -79,7 +79,7 @@ def test_two_sigterms_in_a_row_are_one_request() -> None:
         assert not signals.at_once
 
 
-def test_an_ignored_signal_stays_ignored() -> None:
+def test_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with handling_signals() as signals:
@@ -90,7 +90,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_an_inner_block_is_the_outer_block_with_another_grace_period() -> None:
+def test_inner_block_is_the_outer_block_with_another_grace_period() -> None:
     with handling_signals(5.0) as outer:
         with handling_signals(7.0) as inner:
             assert inner is outer
@@ -136,7 +136,7 @@ def test_sigterm_reaches_the_users_handler_after_the_work(number: signal.Signals
         signal.signal(number, before)
 
 
-def test_a_handler_that_a_library_replaced_is_reinstalled() -> None:
+def test_handler_that_a_library_replaced_is_reinstalled() -> None:
     with handling_signals() as signals:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signals.install()
@@ -162,7 +162,7 @@ def test_accept_all_signals_resets_ignored_and_blocked_signals() -> None:
     assert done.stdout.strip() == "[True, True, True] set()"
 
 
-def test_a_forked_process_has_its_own_signals() -> None:
+def test_forked_process_has_its_own_signals() -> None:
     """`multiprocessing.Pool`, for example, ends its processes by SIGTERM."""
     with handling_signals() as signals, signals.finishing(lambda: None, "ends"):
         child = os.fork()

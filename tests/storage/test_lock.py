@@ -46,7 +46,7 @@ class TestNewFolder:
             with pytest.raises(CheckpointError), locked_folder(tmp_path / "deep" / "run", patience_s=0.0):
                 pass
 
-    def test_an_existing_folder_stays_as_it_is(self, tmp_path: Path) -> None:
+    def test_existing_folder_stays_as_it_is(self, tmp_path: Path) -> None:
         (tmp_path / "config.yaml").write_text("seed: 3")
         with pytest.raises(CheckpointError, match="exists already"), new_locked_folder(tmp_path):
             pass

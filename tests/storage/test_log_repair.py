@@ -92,9 +92,7 @@ def _cut_in_first_line(log: Path) -> None:
 
 @pytest.mark.parametrize("name", LOGS)
 @pytest.mark.parametrize("damage", [_delete, _empty, _cut_in_first_line])
-def test_a_lost_log_is_reported_and_never_padded(
-    run: Path, name: str, damage: Callable[[Path], None]
-) -> None:
+def test_lost_log_is_reported_and_never_padded(run: Path, name: str, damage: Callable[[Path], None]) -> None:
     others = {log: (run / log).read_bytes() for log in LOGS if log != name}
     damage(run / name)
     (line,) = _restore(run).damages
@@ -108,7 +106,7 @@ def test_a_lost_log_is_reported_and_never_padded(
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "events.jsonl"])
-def test_a_log_of_nul_bytes_is_repaired(run: Path, name: str) -> None:
+def test_log_of_nul_bytes_is_repaired(run: Path, name: str) -> None:
     (run / name).write_bytes(bytes((run / name).stat().st_size))
     (line,) = _restore(run).damages
     assert line.startswith(f"{name} ")
@@ -209,7 +207,7 @@ def test_logs_without_digests_keep_lines_that_are_json(run: Path) -> None:
     assert log.read_bytes().startswith(lines[0])
 
 
-def test_a_repair_that_was_interrupted_is_repeated(run: Path) -> None:
+def test_repair_that_was_interrupted_is_repeated(run: Path) -> None:
     """A kill after some pointers were rewritten leaves old lengths in the others."""
     _empty(run / "metrics.jsonl")
     paths = sorted((run / "commits").glob("round-*"))

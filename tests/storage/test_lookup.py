@@ -121,13 +121,13 @@ class TestStorageFolder:
             assert found == tmp_path / "r"
 
     @pytest.mark.parametrize("value", ["[a, b]", "{a: b}"])
-    def test_a_value_that_is_no_path_is_rejected(self, value: str) -> None:
+    def test_value_that_is_no_path_is_rejected(self, value: str) -> None:
         with pytest.raises(ConfigError) as caught:
             storage_folder(None, [f"runtime.storage={value}"])
         assert caught.value.field == "runtime.storage"
 
     @pytest.mark.parametrize("content", [{"runtime": None}, {"runtime": 3}, {"seed": 3}])
-    def test_a_file_without_the_key_does_not_count(self, content: dict[str, object]) -> None:
+    def test_file_without_the_key_does_not_count(self, content: dict[str, object]) -> None:
         assert storage_folder(None, [], content) == Path("runs")
 
 

@@ -114,7 +114,7 @@ def test_failure_is_recorded_until_the_next_attempt(store: RunStore) -> None:
         assert not file.exists()
 
 
-def test_a_rejected_request_is_no_failure_until_it_is_accepted(store: RunStore) -> None:
+def test_rejected_request_is_no_failure_until_it_is_accepted(store: RunStore) -> None:
     file = store.folder / "failure.txt"
     file.write_text("the failure before\n")
     rejection = ConfigError("seed", 1, "it is odd", "use 2")

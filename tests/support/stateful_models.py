@@ -121,6 +121,12 @@ def cumulative_norm(input_shape: InputShape, num_classes: int) -> nn.Module:
     return net
 
 
+def normalised(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """Batch norm after a linear layer, which cannot train on a batch of one sample."""
+    hidden = nn.Linear(prod(input_shape), 32)
+    return nn.Sequential(nn.Flatten(), hidden, nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, num_classes))
+
+
 class Tied(nn.Module):
     """An LSTM whose output layer shares its weight with the embedding."""
 

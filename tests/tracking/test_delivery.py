@@ -46,7 +46,7 @@ def test_load_returns_the_saved_state_or_none(tmp_path: Path) -> None:
     assert Delivery.load(tmp_path) == Delivery.open("u", "e", tmp_path) == ended
 
 
-def test_a_delivery_to_another_experiment_is_not_ended(tmp_path: Path) -> None:
+def test_delivery_to_another_experiment_is_not_ended(tmp_path: Path) -> None:
     replace(Delivery.open("u", "e", tmp_path), ended=True).save(tmp_path)
     assert not Delivery.open("u", "other", tmp_path).ended
 

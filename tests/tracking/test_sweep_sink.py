@@ -73,7 +73,7 @@ def test_rounds_are_sent_in_batches_and_the_rest_at_the_end(tmp_path: Path) -> N
     assert sweep.store.points["m1"] == points(0, 1, 2, 3, 4)
 
 
-def test_the_sweep_is_the_parent_of_its_trials(sweep: Sweep) -> None:
+def test_sweep_is_the_parent_of_its_trials(sweep: Sweep) -> None:
     assert sweep.parent == "m0"
     sweep.start("a", "b")
     tags = [run.tags for run in sweep.store.runs.values()]
@@ -107,13 +107,13 @@ def test_advance_includes_earlier_rounds(sweep: Sweep) -> None:
     assert sweep.store.points["m1"] == points(0, 1, 2)
 
 
-def test_the_metrics_of_the_sweep_are_delivered(sweep: Sweep) -> None:
+def test_metrics_of_the_sweep_are_delivered(sweep: Sweep) -> None:
     for n in range(2):
         sweep.sink.log(commit(sweep.root / "sweep", n))
     assert sweep.store.points["m0"] == points(0, 1)
 
 
-def test_a_delivered_trial_causes_no_calls_at_close(sweep: Sweep) -> None:
+def test_delivered_trial_causes_no_calls_at_close(sweep: Sweep) -> None:
     sweep.start("a")
     sweep.advance("a", 0)
     sweep.sink.end("a", "FINISHED", {})
@@ -123,7 +123,7 @@ def test_a_delivered_trial_causes_no_calls_at_close(sweep: Sweep) -> None:
     assert len(sweep.store.calls) == num_calls
 
 
-def test_a_resumed_sweep_continues_the_runs_of_its_trials(sweep: Sweep) -> None:
+def test_resumed_sweep_continues_the_runs_of_its_trials(sweep: Sweep) -> None:
     sweep.start("a")
     sweep.advance("a", 0)
     again = Sweep(sweep.store, sweep.root)
@@ -179,7 +179,7 @@ class TestOutage:
         sweep.store.outage = OUTAGE
         assert "more runs" not in str(sweep.sink.close())
 
-    def test_the_remedy_resumes_the_sweep(self, sweep: Sweep) -> None:
+    def test_remedy_resumes_the_sweep(self, sweep: Sweep) -> None:
         """`sparsefleet resume` is only for runs; a sweep needs `sparsefleet sweep ... --resume`."""
         sweep.store.outage = OUTAGE
         sweep.sink.log(commit(sweep.root / "sweep", 0))

@@ -63,7 +63,7 @@ def test_adam_equals_torch_adam(weight_decay: float, decoupled: bool) -> None:
         assert torch.allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
-def test_the_kinds_of_weight_decay_differ() -> None:
+def test_kinds_of_weight_decay_differ() -> None:
     """Without a difference, the tests above could not detect the wrong kind."""
     coupled, decoupled = (trajectory(Adam(0.01, 1e-2, decoupled=d))[-1] for d in (False, True))
     assert not torch.allclose(coupled, decoupled, rtol=1e-6, atol=1e-6)

@@ -36,7 +36,7 @@ def test_tracker_does_nothing_without_mlflow() -> None:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
-def test_a_new_writer_continues_the_sweep_and_its_trials(tmp_path: Path) -> None:
+def test_new_writer_continues_the_sweep_and_its_trials(tmp_path: Path) -> None:
     uri, notes = f"sqlite:///{tmp_path / 'mlflow.db'}", list[str]()
     infos = {name: replace(run_info(tmp_path / name, uri=uri), run_name=name) for name in ("sweep", "a", "b")}
     tracker = SweepTracker("killed-writer", infos["sweep"], notes.append)

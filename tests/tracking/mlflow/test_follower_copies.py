@@ -20,7 +20,7 @@ def _commit_durably(run_dir: Path, *round_idxs: int) -> None:
 
 
 @pytest.mark.parametrize("status", ["FAILED", "KILLED", "FINISHED"])
-def test_a_round_without_a_checkpoint_is_not_delivered(tmp_path: Path, status: str) -> None:
+def test_round_without_a_checkpoint_is_not_delivered(tmp_path: Path, status: str) -> None:
     """The line of round 2 is in `metrics.jsonl`, but its checkpoint could not be written."""
     store, run_dir = MemoryStore(), tmp_path / "r1"
     sink = sink_on(store)
@@ -34,7 +34,7 @@ def test_a_round_without_a_checkpoint_is_not_delivered(tmp_path: Path, status: s
     assert store.runs["m0"].info.end_time == record(1).timestamp_ms
 
 
-def test_the_round_is_delivered_once_after_its_checkpoint(tmp_path: Path) -> None:
+def test_round_is_delivered_once_after_its_checkpoint(tmp_path: Path) -> None:
     store, run_dir = MemoryStore(), tmp_path / "r1"
     _commit_durably(run_dir, 0)
     commit(run_dir, 1)
@@ -50,7 +50,7 @@ def test_the_round_is_delivered_once_after_its_checkpoint(tmp_path: Path) -> Non
     assert store.points["m0"] == points(0, 1)
 
 
-def test_a_run_that_fails_before_its_first_checkpoint_delivers_nothing(tmp_path: Path) -> None:
+def test_run_that_fails_before_its_first_checkpoint_delivers_nothing(tmp_path: Path) -> None:
     store, run_dir = MemoryStore(), tmp_path / "r1"
     commit(run_dir, 0)
     (run_dir / "run.json").touch()
@@ -74,7 +74,7 @@ class TestCopies:
         deliver(store, tmp_path / "original", 0, 1)
         return tmp_path / "original"
 
-    def test_a_copy_beside_its_original_gets_a_run_of_its_own(
+    def test_copy_beside_its_original_gets_a_run_of_its_own(
         self, store: MemoryStore, original: Path, tmp_path: Path
     ) -> None:
         copy = Path(shutil.copytree(original, tmp_path / "copy"))
@@ -85,7 +85,7 @@ class TestCopies:
         assert deliver(store, copy, 3).mlflow_run_id == "m1"
         assert len(store.runs) == 2
 
-    def test_a_copy_of_a_copy_gets_a_run_of_its_own(
+    def test_copy_of_a_copy_gets_a_run_of_its_own(
         self, store: MemoryStore, original: Path, tmp_path: Path
     ) -> None:
         copy = Path(shutil.copytree(original, tmp_path / "copy"))
@@ -93,7 +93,7 @@ class TestCopies:
         second = Path(shutil.copytree(copy, tmp_path / "second"))
         assert deliver(store, second, 3).mlflow_run_id == "m2"
 
-    def test_a_moved_folder_keeps_its_run(self, store: MemoryStore, original: Path, tmp_path: Path) -> None:
+    def test_moved_folder_keeps_its_run(self, store: MemoryStore, original: Path, tmp_path: Path) -> None:
         moved = Path(shutil.move(original, tmp_path / "moved"))
         assert deliver(store, moved, 2).mlflow_run_id == "m0"
         assert store.points["m0"] == points(0, 1, 2)
@@ -101,7 +101,7 @@ class TestCopies:
         assert saved is not None
         assert saved.is_of(moved)
 
-    def test_a_copy_gets_a_run_of_its_own_when_the_original_is_out_of_sight(
+    def test_copy_gets_a_run_of_its_own_when_the_original_is_out_of_sight(
         self, store: MemoryStore, original: Path, tmp_path: Path
     ) -> None:
         """As on another machine: MLflow has a round that the copy does not have."""
@@ -112,17 +112,17 @@ class TestCopies:
         assert store.points["m0"] == points(0, 1, 2)
         assert store.points["m1"] == points(0, 1, 2)
 
-    def test_a_folder_of_an_old_release_keeps_its_run(self, store: MemoryStore, original: Path) -> None:
+    def test_folder_of_an_old_release_keeps_its_run(self, store: MemoryStore, original: Path) -> None:
         saved = Delivery.load(original)
         assert saved is not None
         replace(saved, folder="").save(original)
         assert deliver(store, original, 2).mlflow_run_id == "m0"
 
-    def test_a_link_to_a_folder_is_no_copy(self, store: MemoryStore, original: Path, tmp_path: Path) -> None:
+    def test_link_to_a_folder_is_no_copy(self, store: MemoryStore, original: Path, tmp_path: Path) -> None:
         (tmp_path / "link").symlink_to(original)
         assert deliver(store, tmp_path / "link", 2).mlflow_run_id == "m0"
 
-    def test_a_copy_for_another_store_keeps_its_id(self, original: Path, tmp_path: Path) -> None:
+    def test_copy_for_another_store_keeps_its_id(self, original: Path, tmp_path: Path) -> None:
         """A storage folder that was copied with its database continues the copied MLflow run."""
         copy = Path(shutil.copytree(original, tmp_path / "copy"))
         saved = Delivery.load(original)

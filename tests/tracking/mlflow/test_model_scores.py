@@ -34,6 +34,7 @@ IMAGE_MODELS = (
     "infinite_buffer",
     "replaced_statistics",
     "cumulative_norm",
+    "normalised",
 )
 TEXT_MODELS = ("tied", "causal")
 #: image size in pixels that a model needs

@@ -158,7 +158,7 @@ def test_delivery_is_exactly_once_when_the_process_is_killed_after_any_call(
     assert store.runs["m0"].data.params == {"seed": "0", "training.rounds": "3"}
 
 
-def test_the_calls_of_a_run(tmp_path: Path) -> None:
+def test_calls_of_a_run(tmp_path: Path) -> None:
     """The calls after which the test above kills the process."""
     store = MemoryStore()
     deliver(store, tmp_path / "r1", 0, 1)
@@ -168,7 +168,7 @@ def test_the_calls_of_a_run(tmp_path: Path) -> None:
     assert store.calls == [*opening, "log_batch", "log_batch", "log_batch", *ending, *search]
 
 
-def test_an_extended_run_uses_the_same_mlflow_run(tmp_path: Path) -> None:
+def test_extended_run_uses_the_same_mlflow_run(tmp_path: Path) -> None:
     store, run_dir = MemoryStore(), tmp_path / "r1"
     deliver(store, run_dir, 0, 1, 2)
     sink = sink_on(store)
@@ -181,7 +181,7 @@ def test_an_extended_run_uses_the_same_mlflow_run(tmp_path: Path) -> None:
     assert "sparsefleet.resumed.seed" not in store.runs["m0"].tags
 
 
-def test_a_run_that_was_deleted_in_mlflow_is_delivered_again(tmp_path: Path) -> None:
+def test_run_that_was_deleted_in_mlflow_is_delivered_again(tmp_path: Path) -> None:
     store, run_dir = MemoryStore(), tmp_path / "r1"
     deliver(store, run_dir, 0)
     store.runs["m0"].info.lifecycle_stage = "deleted"
@@ -197,7 +197,7 @@ def test_two_folders_of_one_name_get_different_mlflow_runs(tmp_path: Path) -> No
     assert store.points == {"m0": points(0), "m1": points(0)}
 
 
-def test_the_status_is_final_when_artifacts_are_rejected(tmp_path: Path) -> None:
+def test_status_is_final_when_artifacts_are_rejected(tmp_path: Path) -> None:
     store = MemoryStore()
     store.failures = {8: MlflowException("not allowed", PERMISSION_DENIED)}
     outcome = deliver(store, tmp_path / "r1", 0)
@@ -206,7 +206,7 @@ def test_the_status_is_final_when_artifacts_are_rejected(tmp_path: Path) -> None
     assert "not allowed" in str(outcome.problem)
 
 
-def test_a_failing_plot_is_reported_and_the_rest_is_delivered(tmp_path: Path) -> None:
+def test_failing_plot_is_reported_and_the_rest_is_delivered(tmp_path: Path) -> None:
     store, run_dir = MemoryStore(), tmp_path / "r1"
     run_dir.mkdir()
     (run_dir / "partition.parquet").write_text("not a table")
@@ -217,7 +217,7 @@ def test_a_failing_plot_is_reported_and_the_rest_is_delivered(tmp_path: Path) ->
     assert store.runs["m0"].info.status == "FINISHED"
 
 
-def test_a_damaged_metrics_file_raises_an_error(tmp_path: Path) -> None:
+def test_damaged_metrics_file_raises_an_error(tmp_path: Path) -> None:
     store, run_dir = MemoryStore(), tmp_path / "r1"
     sink = sink_on(store)
     sink.start(run_info(run_dir))
@@ -226,7 +226,7 @@ def test_a_damaged_metrics_file_raises_an_error(tmp_path: Path) -> None:
         sink.log(record(0))
 
 
-def test_an_abandoned_run_is_killed_and_a_resumed_run_delivers_the_rest(tmp_path: Path) -> None:
+def test_abandoned_run_is_killed_and_a_resumed_run_delivers_the_rest(tmp_path: Path) -> None:
     store, run_dir = MemoryStore(), tmp_path / "r1"
     sink = sink_on(store)
     sink.start(run_info(run_dir))
@@ -253,7 +253,7 @@ def test_abandon_changes_no_run_that_has_ended_and_ignores_errors(tmp_path: Path
     assert store.runs["m0"].info.status == "FINISHED"
 
 
-def test_an_empty_run_of_the_same_delivery_is_deleted(tmp_path: Path) -> None:
+def test_empty_run_of_the_same_delivery_is_deleted(tmp_path: Path) -> None:
     """The server creates a run although the client has given up the request, and the client creates another."""
     store, run_dir = MemoryStore(), tmp_path / "r1"
     sink = sink_on(store)

@@ -151,7 +151,7 @@ def test_close_within_without_start_takes_no_time() -> None:
     assert MlflowSink().close_within(5.0) == (TrackingOutcome(None, 0, None), 0.0)
 
 
-def test_a_resumed_run_is_not_ended(tmp_path: Path) -> None:
+def test_resumed_run_is_not_ended(tmp_path: Path) -> None:
     store, clock, run_dir = MemoryStore(), Clock(), tmp_path / "r1"
     _started(store, clock, run_dir, 0).end("FINISHED", {})
     sink = _started(store, clock, run_dir)
