@@ -50,7 +50,7 @@ class Placement:
         return f"{len(self.actors)} {self.mode} actors ({self.reason})"
 
 
-def place(
+def place_clients(
     runtime: RuntimeConfig,
     capacity: Capacity,
     population: Population,
@@ -103,7 +103,7 @@ def place_trial(
     or the dedicated actors, do not fit.
     """
     if runtime.actors == "dedicated":
-        return place(runtime, capacity, population, clients_per_round)
+        return place_clients(runtime, capacity, population, clients_per_round)
     profiles, counts = population.profiles, population.profile_counts()
     for index in counts:
         _require_feasible(profiles[index], capacity)

@@ -46,7 +46,7 @@ class InProcessBackend:
         self._executor = InProcessExecutor(experiment)
         store = RunStore(run_dir)
         self._driver = Driver(experiment, self._executor, store)
-        self.description = "; ".join((self._executor.description, *store.damages))
+        self.description = "; ".join((self._executor.description, *store.damage_notes))
 
     def tracker(self) -> Tracker:
         """See Backend."""

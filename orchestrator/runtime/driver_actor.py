@@ -9,7 +9,7 @@ import torch
 
 from orchestrator.errors import ConfigError
 from orchestrator.execution.fault_injection import DriverFaultInjector
-from orchestrator.execution.placement import place
+from orchestrator.execution.placement import place_clients
 from orchestrator.execution.ray_actors import start_actors, wait_for_actors
 from orchestrator.execution.ray_capacity import cluster_capacity
 from orchestrator.execution.ray_executor import RayExecutor
@@ -40,7 +40,7 @@ class DriverActor:
         self._lock = locked_folder(Path(run_dir), "driver.lock", patience_s=30.0)
         self._lock.__enter__()
         store, capacity = RunStore(Path(run_dir)), cluster_capacity()
-        placement = place(
+        placement = place_clients(
             experiment.config.runtime,
             capacity,
             experiment.setting.population,
@@ -54,7 +54,7 @@ class DriverActor:
         self._rounds = self._driver.run()
         self._num_done = num_committed(store.folder)
         self._fault_injector = DriverFaultInjector(experiment.config, store.folder)
-        return "; ".join((self._executor.description, *store.damages))
+        return "; ".join((self._executor.description, *store.damage_notes))
 
     def ready(self, timeout_s: float | None = None) -> None:
         """Wait until every client actor runs. Raises ActorsLostError after the timeout."""

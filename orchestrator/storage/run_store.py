@@ -46,7 +46,7 @@ class RunStore:
         """`cache_bytes` limits the memory for client states that are already on disk."""
         self.folder = folder
         self._checkpoints = CheckpointStore(folder / "commits", cache_bytes=cache_bytes)
-        self._is_accepted = False
+        self._has_started = False
         self._repairs: tuple[str, ...] = ()
 
     @property
@@ -60,8 +60,8 @@ class RunStore:
         return self._checkpoints.skipped_checkpoint
 
     @property
-    def damages(self) -> tuple[str, ...]:
-        """The damages that `restore` found in checkpoints and logs, with their effects: one line for each."""
+    def damage_notes(self) -> tuple[str, ...]:
+        """The damage that `restore` found in checkpoints and logs, with its effects: one line for each file."""
         return (*((self.skipped_checkpoint,) if self.skipped_checkpoint else ()), *self._repairs)
 
     def locked(self) -> AbstractContextManager[None]:
@@ -74,14 +74,14 @@ class RunStore:
         try:
             yield
         except Exception as error:
-            if isinstance(error, RequestError) and not self._is_accepted:
+            if isinstance(error, RequestError) and not self._has_started:
                 raise
             with suppress(OSError):
                 line = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}\n"
                 replace_file(self.folder / "failure.txt", hide_passwords(line).encode())
             raise
 
-    def accept(self, changed_values: Mapping[str, Any]) -> None:
+    def apply_changes(self, changed_values: Mapping[str, Any]) -> None:
         """Start an attempt that passed all checks: change the config, and delete the failure of the last attempt.
 
         `changed_values` are values by dotted key.
@@ -90,7 +90,7 @@ class RunStore:
         path = self.folder / "failure.txt"
         with explained_write(path):
             path.unlink(missing_ok=True)
-        self._is_accepted = True
+        self._has_started = True
 
     def describe(self, config: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Write config.yaml and run.json."""
@@ -137,7 +137,7 @@ class RunStore:
     def restore(self, templates: Templates) -> RestoredRun | None:
         """Return the run at its newest valid checkpoint and truncate the logs to it; None when there is none.
 
-        `damages` then says whether the newest checkpoint or a log was damaged. Raises CheckpointError as
+        `damage_notes` then says whether the newest checkpoint or a log was damaged. Raises CheckpointError as
         `CheckpointStore.restore` does, and when there are metrics but no checkpoints.
         """
         restored = self._checkpoints.restore(templates, self.folder)

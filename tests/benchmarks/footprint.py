@@ -23,7 +23,7 @@ from ray.util.state import list_actors
 
 from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.execution.client import ClientRunner
-from orchestrator.execution.placement import place
+from orchestrator.execution.placement import place_clients
 from orchestrator.execution.ray_actors import end_actors
 from orchestrator.execution.ray_capacity import cluster_capacity
 from orchestrator.experiment.config import ExperimentConfig
@@ -100,7 +100,7 @@ def full_round(num_clients: int) -> Experiment:
 def many_actors(num_clients: int, folder: Path) -> dict[str, Any]:
     """Start a dedicated actor for every client, train all clients, and measure the actors."""
     experiment, capacity = full_round(num_clients), cluster_capacity()
-    default_placement = place(RuntimeConfig(), capacity, experiment.setting.population, num_clients)
+    default_placement = place_clients(RuntimeConfig(), capacity, experiment.setting.population, num_clients)
     folder.mkdir(parents=True, exist_ok=True)
     started_s = time.perf_counter()
     backend = RayBackend(experiment, folder)

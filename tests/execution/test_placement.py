@@ -13,7 +13,7 @@ from orchestrator.execution.placement import (
     ACTOR_BYTES,
     Capacity,
     Placement,
-    place,
+    place_clients,
 )
 from orchestrator.fleet.profiles import DeviceProfile
 from tests.support.fakes import population_of
@@ -38,7 +38,7 @@ def _place(
     cohort: int = 5,
     **runtime: Any,
 ) -> Placement:
-    return place(
+    return place_clients(
         RuntimeConfig.model_validate(runtime),
         Capacity(tuple(nodes)),
         population_of(profiles or [_profile()], assignment),
@@ -164,7 +164,7 @@ class TestRedrawn:
         profiles = [_profile("first", resources={"npu": 1.0, "dsp": 0.5}), _profile("second", **second)]
         population = replace(population_of(profiles, [0, 1, 0]), redraw=True)
         node = _node(8, npu=8.0, dsp=8.0)
-        placement = place(RuntimeConfig(), Capacity((node,)), population, 3)
+        placement = place_clients(RuntimeConfig(), Capacity((node,)), population, 3)
         assert placement.mode == mode
         assert mode == "dedicated" or "reserve different footprints" in placement.reason
 

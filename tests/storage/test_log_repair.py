@@ -95,11 +95,11 @@ def _cut_in_first_line(log: Path) -> None:
 def test_lost_log_is_reported_and_never_padded(run: Path, name: str, damage: Callable[[Path], None]) -> None:
     others = {log: (run / log).read_bytes() for log in LOGS if log != name}
     damage(run / name)
-    (line,) = _restore(run).damages
+    (line,) = _restore(run).damage_notes
     assert line.startswith(f"{name} ")
     assert b"\0" not in (run / name).read_bytes()
     assert {log: (run / log).read_bytes() for log in others} == others
-    assert _restore(run).damages == ()
+    assert _restore(run).damage_notes == ()
     store = RunStore(run)
     _commit(store, 4)
     assert _rounds(run / name)[-1] == 4
@@ -108,7 +108,7 @@ def test_lost_log_is_reported_and_never_padded(run: Path, name: str, damage: Cal
 @pytest.mark.parametrize("name", ["metrics.jsonl", "events.jsonl"])
 def test_log_of_nul_bytes_is_repaired(run: Path, name: str) -> None:
     (run / name).write_bytes(bytes((run / name).stat().st_size))
-    (line,) = _restore(run).damages
+    (line,) = _restore(run).damage_notes
     assert line.startswith(f"{name} ")
     assert b"\0" not in (run / name).read_bytes()
 
@@ -116,7 +116,7 @@ def test_log_of_nul_bytes_is_repaired(run: Path, name: str) -> None:
 def test_lost_metrics_get_costs_and_totals_from_the_pointers(run: Path) -> None:
     """The totals are 1, 4, 9 and 16, so that the costs are 1, 3, 5 and 7."""
     _empty(run / "metrics.jsonl")
-    (line,) = _restore(run).damages
+    (line,) = _restore(run).damage_notes
     assert "rounds 0 to 3 " in line
     records = read_records(run / "metrics.jsonl")
     assert [record.round_idx for record in records] == [0, 1, 2, 3]
@@ -135,7 +135,7 @@ def test_metrics_without_some_lines_keep_the_others(run: Path, first: int, last:
     log = run / "metrics.jsonl"
     lines = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join([*lines[:first], *lines[last:]]))
-    (note,) = _restore(run).damages
+    (note,) = _restore(run).damage_notes
     assert f"{rounds} now" in note
     kept = log.read_bytes().splitlines(keepends=True)
     assert [*kept[:first], *kept[last:]] == [*lines[:first], *lines[last:]]
@@ -146,7 +146,7 @@ def test_events_come_back_from_their_table(run: Path) -> None:
     save_events(run)
     before = (run / "events.jsonl").read_bytes()
     _empty(run / "events.jsonl")
-    (line,) = _restore(run).damages
+    (line,) = _restore(run).damage_notes
     assert "events.parquet" in line
     assert (run / "events.jsonl").read_bytes() == before
 
@@ -157,7 +157,7 @@ def test_events_of_rounds_after_the_table_are_lost(run: Path) -> None:
     _empty(run / "events.jsonl")
     store = RunStore(run)
     assert store.restore(TEMPLATES) is not None
-    (line,) = store.damages
+    (line,) = store.damage_notes
     assert line.endswith("round 4 are lost")
     assert _rounds(run / "events.jsonl") == [0, 1, 1, 2, 2, 2, 3, 3, 3, 3]
 
@@ -167,7 +167,7 @@ def test_complete_lines_of_a_cut_round_stay(run: Path) -> None:
     log = run / "events.jsonl"
     lines = log.read_bytes().splitlines(keepends=True)
     os.truncate(log, sum(map(len, lines[:5])) + 20)
-    (line,) = _restore(run).damages
+    (line,) = _restore(run).damage_notes
     assert line.endswith("rounds 2 to 3 are lost")
     assert _rounds(log) == [0, 1, 1, 2, 2]
 
@@ -182,7 +182,7 @@ def test_failures_before_the_last_two_rounds_are_not_padded(run: Path) -> None:
     log.write_bytes(b"".join(lines[1:]))
     store = RunStore(run)
     assert store.restore(TEMPLATES) is not None
-    (note,) = store.damages
+    (note,) = store.damage_notes
     assert note.endswith("round 0 are lost")
     assert _rounds(log) == [2, 4]
 
@@ -190,7 +190,7 @@ def test_failures_before_the_last_two_rounds_are_not_padded(run: Path) -> None:
 def test_all_logs_lost_at_once(run: Path) -> None:
     for name in LOGS:
         _empty(run / name)
-    assert {line.split()[0] for line in _restore(run).damages} == set(LOGS)
+    assert {line.split()[0] for line in _restore(run).damage_notes} == set(LOGS)
     assert [(run / name).read_bytes() for name in LOGS[1:]] == [b"", b""]
 
 
@@ -202,7 +202,7 @@ def test_logs_without_digests_keep_lines_that_are_json(run: Path) -> None:
     log = run / "metrics.jsonl"
     lines = log.read_bytes().splitlines(keepends=True)
     os.truncate(log, len(lines[0]) + 5)
-    (note,) = _restore(run).damages
+    (note,) = _restore(run).damage_notes
     assert "rounds 1 to 3 " in note
     assert log.read_bytes().startswith(lines[0])
 
@@ -220,7 +220,7 @@ def test_repair_that_was_interrupted_is_repeated(run: Path) -> None:
     assert [r.metrics for r in read_records(run / "metrics.jsonl")] == [
         RoundRecord.from_line(line).metrics for line in whole.splitlines()
     ]
-    assert _restore(run).damages == ()
+    assert _restore(run).damage_notes == ()
 
 
 def test_states_are_restored_with_a_damaged_log_and_a_damaged_newest_state(run: Path) -> None:
@@ -230,6 +230,6 @@ def test_states_are_restored_with_a_damaged_log_and_a_damaged_newest_state(run: 
     restored = store.restore(TEMPLATES)
     assert restored is not None
     assert restored.round_idx == 2
-    skipped, repaired = store.damages
+    skipped, repaired = store.damage_notes
     assert "torn-000003.json" in skipped
     assert repaired.startswith("events.jsonl ")

@@ -12,7 +12,7 @@ from rich.text import Text
 from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.errors import ResourceError
 from orchestrator.execution.packing import ACCELERATOR_TYPE
-from orchestrator.execution.placement import Capacity, place
+from orchestrator.execution.placement import Capacity, place_clients
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.population import Population
 from orchestrator.fleet.profiles import DeviceProfile
@@ -133,7 +133,7 @@ def _placement(population: Population, capacity: Capacity, *, is_complete: bool)
         capacity = Capacity(({**machine, **dict.fromkeys(wanted.keys() - machine.keys(), _PLENTY)},))
     demand = f"{len(population)} clients with one actor each reserve {amounts(wanted)}."
     try:
-        placement = place(RuntimeConfig(), capacity, population, COHORT)
+        placement = place_clients(RuntimeConfig(), capacity, population, COHORT)
     except ResourceError as error:
         return f"{demand} Ray cannot place them here: {error.problem}. runtime.executor=inprocess reserves nothing."
     return f"{demand} Ray would place them here on {placement.mode} actors: {placement.reason}."
