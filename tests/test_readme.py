@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.api import sweep
 from orchestrator.config.overrides import apply_overrides
 from orchestrator.display.run_progress import Progress
+from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.storage.summary import RunSummary
@@ -44,6 +46,18 @@ def test_method_is_shipped_to_the_actors(method: str, tmp_path: Path, local_ray:
     alone = summary_of(tmp_path, method, "runtime.executor=inprocess")
     on_ray = summary_of(tmp_path, method, "runtime.actors=pooled")
     assert on_ray.params_sha256 == alone.params_sha256
+
+
+@pytest.mark.ray
+def test_sweep_varies_the_method(method: str, tmp_path: Path, local_ray: None) -> None:
+    values = {
+        "algorithm.name": [method.partition("=")[2], "fedavg"],
+        "training.rounds": 2,
+        "tracking.enabled": False,
+        "runtime.storage": str(tmp_path / "runs"),
+    }
+    result = sweep("smoke", values, display=SweepProgress(quiet=True))
+    assert (result.num_trials, result.num_finished) == (2, 2)
 
 
 def test_method_of_an_installed_package_is_found_by_name(

@@ -131,6 +131,21 @@ def test_submitted_sweep_gets_the_space_with_its_neighbour(home: Path, storage: 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("local_ray")
+def test_submitted_sweep_runs_with_the_files_of_its_job(
+    command: Command, home: Path, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = [*QUICK, *ALL, f"runtime.storage={storage}"]
+    with _staged("sweep", "grid.py", *overrides, space="grid.py", overrides=overrides) as folder:
+        monkeypatch.chdir(folder)
+        done = command("sweep", "grid.py", *overrides)
+        monkeypatch.chdir(home)
+    assert done.code == 0, done.out + done.err
+    (summary,) = storage.glob("*/summary.json")
+    assert json.loads(summary.read_text())["num_finished"] == 2
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
 @pytest.mark.parametrize(
     "options",
     [

@@ -11,10 +11,17 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.tracking.record import read_records
 from tests.support.command_process import CommandProcess
+from tests.support.endings import wait_for_first_checkpoint
 from tests.support.ray_runs import MakeConfig
 
 QUIET = Progress(quiet=True)
 pytestmark = pytest.mark.ray
+ASYNCHRONOUS = (
+    "training.rounds=120",
+    "asynchrony.kind=fedbuff",
+    "asynchrony.buffer_size=2",
+    "runtime.pool_size=2",
+)
 
 
 def launch(config: ExperimentConfig, folder: Path) -> CommandProcess:
@@ -62,6 +69,31 @@ def test_run_resumes_after_all_its_processes_were_killed(
     summary = session.resume(folder, ["runtime.executor=inprocess"], QUIET)
 
     assert summary.params_sha256 == expected_digest
+    assert [r.round_idx for r in read_records(folder / "metrics.jsonl")] == list(range(120))
+
+
+def test_asynchronous_run_resumes_after_three_kills(make_config: MakeConfig, tmp_path: Path) -> None:
+    """All processes of the run are killed, then those of two resumes, at any point of their start."""
+    config = make_config(*ASYNCHRONOUS, f"runtime.storage={tmp_path / 'a'}")
+    process = launch(config, tmp_path)
+    wait_for_first_checkpoint(process, config.runtime.storage)
+    process.kill()
+    process.rest()
+    folder = run_folder(config)
+    for _ in range(2):
+        process = CommandProcess(["resume", folder])
+        process.wait_for("120 rounds")
+        process.kill()
+        process.rest()
+
+    process = CommandProcess(["resume", folder])
+    output = process.rest(timeout_s=300)
+
+    assert process.process.returncode == 0, output
+    alone = config.runtime.model_copy(update={"executor": "inprocess", "storage": tmp_path / "b"})
+    undisturbed = session.run(config.model_copy(update={"runtime": alone}), QUIET)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["params_sha256"] == undisturbed.params_sha256
     assert [r.round_idx for r in read_records(folder / "metrics.jsonl")] == list(range(120))
 
 

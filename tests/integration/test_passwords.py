@@ -71,8 +71,7 @@ def test_password_of_a_sweep_is_used_and_written_nowhere(server: MlflowServer, t
     (sweep,) = (path.parent for path in storage.glob("*/sweep.json"))
     deliveries = [json.loads(path.read_text()) for path in sweep.rglob("tracking.json")]
     assert {(each["num_delivered"], each["uri"]) for each in deliveries} == {(2, server.uri)}
-    secret = [path for path in storage.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
-    assert not secret
+    assert sweep.stat().st_mode & 0o777 == 0o700
 
 
 def test_wrong_password_is_rejected_before_the_first_round(server: MlflowServer, tmp_path: Path) -> None:
