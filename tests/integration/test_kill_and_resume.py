@@ -20,6 +20,7 @@ ASYNCHRONOUS = (
     "training.rounds=120",
     "asynchrony.kind=fedbuff",
     "asynchrony.buffer_size=2",
+    "runtime.actors=pooled",
     "runtime.pool_size=2",
 )
 
