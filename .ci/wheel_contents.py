@@ -8,7 +8,7 @@ PACKAGES = ("orchestrator", "algorithms", "search_spaces")
 
 
 def differences(wheel: str) -> list[str]:
-    """One line for each file that the wheel lacks or should not hold."""
+    """One line for each missing or unexpected file."""
     tracked = set(subprocess.check_output(["git", "ls-files", *PACKAGES], text=True).split())
     with ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}

@@ -36,7 +36,7 @@ KEY, NUM_REWARDS, REWARD_SUM, REWARD_SQUARES = range(4)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CodedBandit:
-    """What one client's bandit holds: a plain tree.
+    """The state of one client's bandit, as a plain tree.
 
     `arms` is float64[A, 3] in order of ratio: low, high, pulls. `rewards` is float64[A, 4] in order of insertion:
     the lower bound it is kept under, number of rewards, their sum, the sum of their squares. `last_ratio` is the
@@ -64,7 +64,7 @@ def new_coded_bandit() -> CodedBandit:
 def choose_as_coded(
     bandit: CodedBandit, num_rounds: int, cohort: int, rng: np.random.Generator, capability: float
 ) -> tuple[CodedBandit, float]:
-    """Play once: the bandit with the played cell split at the draw, and min(capability, draw).
+    """Play once. Return the bandit whose played cell is split at the sampled ratio, and min(capability, ratio).
 
     With probability 1 / max(m, 1), m = plays so far, the arm is uniform, else the first of largest `coded_scores`.
     """

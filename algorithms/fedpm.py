@@ -5,7 +5,7 @@ The weights are random and never change. Clients learn the probability with whic
 sampled bit for each weight. The server computes the next probabilities from the bits. Weights are never sent.
 
 Symbols: s = run.scratch(FedPMScores), theta = sigmoid(s) = state.probability, m = a sampled mask, lambda_0 =
-algorithm.prior, +-c = fixed_weights() with c = e sqrt(1 / fan_in), drawn from the seed by both ends.
+algorithm.prior, +-c = fixed_weights() with c = e sqrt(1 / fan_in), sampled from the seed at both ends.
 
 Deviations:
 

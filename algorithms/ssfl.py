@@ -128,7 +128,7 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
         return allocate(self.setting.layout, self.density(0), SparsityConfig(allocation="uniform"))
 
     def max_density(self, round_idx: int, client_id: int) -> float:
-        """Dense before the mask is there; the probe is dense as well."""
+        """1.0 until the server has the mask, because the probe is dense too."""
         return 1.0 if round_idx < self.config.warmup_rounds else self.density(0)
 
     def init(self, params: Tensor) -> ServerState:

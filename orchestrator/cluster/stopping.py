@@ -106,7 +106,8 @@ class RunStopper:
                 "RUN",
                 name,
                 f"{where}, and it does not run on the cluster at {cluster.address}",
-                f"see `{self._status_command()}`; give --storage or --address, or stop it on its own machine",
+                f"see `{self._status_command()}`; give --storage or --address, or stop it on the machine "
+                "that started it",
             )
 
     def _stop_job(self, cluster: Cluster, job_id: str, name: str) -> None:

@@ -19,7 +19,7 @@ class FleetConfig(Section):
     )
     num_clients: Positive = Field(20, description="number of clients in the population")
     redraw: bool = Field(
-        False, description="give every client a new device in every round, drawn by the fleet's shares"
+        False, description="give every client a new device in every round, sampled by the fleet's shares"
     )
     sparse_efficiency: float | None = Field(
         None,

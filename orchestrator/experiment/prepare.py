@@ -13,7 +13,7 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, split_samples
 from orchestrator.experiment.methods import load_algorithm
 from orchestrator.federation.algorithm import Algorithm, AnyAlgorithm
-from orchestrator.federation.device_assignment import draw_population
+from orchestrator.federation.device_assignment import sample_population
 from orchestrator.federation.seeds import forked_seeds
 from orchestrator.federation.setting import Setting
 from orchestrator.fleet.registry import fleet_sources, get_fleet
@@ -70,7 +70,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         num_clients=num_clients,
         seed=config.seed,
         initial=flat.values.numpy().copy(),
-        population=draw_population(fleet, num_clients, config.seed, redraw=config.fleet.redraw),
+        population=sample_population(fleet, num_clients, config.seed, redraw=config.fleet.redraw),
         units=_trace(model_spec, flat, dataset) if algorithm_type.capabilities.submodels else (),
         value_dtype=config.wire.value_dtype,
         smallest_batch=smallest,

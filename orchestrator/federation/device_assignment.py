@@ -8,7 +8,7 @@ from orchestrator.fleet.population import Population
 from orchestrator.fleet.profiles import DeviceProfile
 
 
-def draw_population(fleet: Fleet, num_clients: int, seed: int, *, redraw: bool) -> Population:
+def sample_population(fleet: Fleet, num_clients: int, seed: int, *, redraw: bool) -> Population:
     """The devices of all clients of a run with this seed. Raises ConfigError for a fleet that cannot be redrawn."""
     return fleet.populate(num_clients, stream(seed, "fleet"), redraw=redraw)
 

@@ -91,7 +91,7 @@ def _devices(file: Path, content: FleetFile, entries: list[ProfileEntry]) -> Dev
     devices = read_trace(trace, [entry.name for entry in entries], content.period_s)
     if devices.intervals is None:
         if content.period_s is not None:
-            problem = "the trace has no intervals that could repeat"
+            problem = "the trace has no intervals of availability, so that the key has no effect"
             raise ConfigError(f"{file}: period_s", content.period_s, problem, "remove this key")
         return devices
     for entry in entries:

@@ -37,7 +37,7 @@ def load_whole_state(module: nn.Module, tensors: Mapping[str, Tensor], source: o
 
 
 def pack_state(tensors: Mapping[str, Tensor]) -> NDArray[np.uint8]:
-    """Encode tensors as a safetensors file, uint8[bytes]. Raises ModelError for a dtype that the format lacks."""
+    """Encode tensors as a safetensors file, uint8[bytes]. Raises ModelError for a dtype that safetensors lacks."""
     try:
         data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
     except (KeyError, ValueError, SafetensorError) as error:

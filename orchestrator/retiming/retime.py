@@ -10,7 +10,7 @@ from orchestrator.aggregation.costs import phase_s
 from orchestrator.errors import CheckpointError, ConfigError, RequestError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.federation.client_event import ClientEvent
-from orchestrator.federation.device_assignment import device_of, draw_population
+from orchestrator.federation.device_assignment import device_of, sample_population
 from orchestrator.fleet.clock import client_time
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.population import Population
@@ -187,7 +187,7 @@ def _fleet_and_population(
         )
     try:
         fleet = get_fleet(name, sparse_efficiency)
-        return fleet, draw_population(fleet, config.fleet.num_clients, config.seed, redraw=redraw)
+        return fleet, sample_population(fleet, config.fleet.num_clients, config.seed, redraw=redraw)
     except ConfigError as error:
         if error.field == "fleet.name":
             raise RequestError("--fleet", error.value, error.problem, error.remedy) from error

@@ -53,8 +53,8 @@ class Evaluator:
         num_clients, most = config.fleet.num_clients, config.evaluation.max_clients
         if most is None or most >= num_clients:
             return tuple(range(num_clients))
-        drawn = ClientSampler(num_clients).sample(most, stream(config.seed, "scored clients"))
-        return tuple(sorted(drawn))
+        sampled = ClientSampler(num_clients).sample(most, stream(config.seed, "scored clients"))
+        return tuple(sorted(sampled))
 
     def evaluate(self, params: Tensor) -> dict[str, float]:
         """Scores of a float32[D] global model on the central test set and on the clients' test and validation parts."""

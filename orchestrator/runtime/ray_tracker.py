@@ -12,6 +12,7 @@ from orchestrator.execution.ray_actors import GONE, end_actors, once_free, this_
 from orchestrator.execution.ray_calls import PendingCalls
 from orchestrator.rounds.restart_counter import RestartCounter
 from orchestrator.runtime.ray_head_monitor import HeadMonitor
+from orchestrator.runtime.run_folder import mention_ray_log
 from orchestrator.tracking.credentials import client_factory
 from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.mlflow.sink import MlflowSink
@@ -106,6 +107,7 @@ class RayTracker:
             return
         self._note(
             f"the MLflow tracker died ({one_line(error)}); it restarts after {num_delivered} delivered rounds"
+            f"{'' if self._info is None else mention_ray_log(Path(self._info.run_dir))}"
         )
         end_actors([self._sink])  # a dead actor too, because its handle keeps the actor's name in use
         self._start_actor()

@@ -126,8 +126,8 @@ def _verify_config(
     if (changed := first_change(type(config).parse(store.config(formats)), config)) is not None:
         key, before, now = changed
         raise CheckpointError(
-            f"config is not what the run {store.run_id} was started with ({key} was {before} and is {now}); restore "
-            "it, or start a new run"
+            f"config of the run {store.run_id} has changed: {key} was {before}, and is {now}; restore {key}, or start "
+            "a new run"
         )
 
 

@@ -173,7 +173,7 @@ def reinstall_handlers() -> None:
 
 
 def accept_all_signals() -> None:
-    """Undo that signals are ignored or blocked, which a job of a cluster inherits from Ray's processes."""
+    """Unblock the signals that a job of a cluster inherited from Ray's processes as blocked or ignored."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

@@ -12,7 +12,7 @@ from orchestrator.execution.placement import (
     place_trial,
 )
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.federation.device_assignment import draw_population
+from orchestrator.federation.device_assignment import sample_population
 from orchestrator.fleet.registry import get_fleet
 
 #: CPUs that a driver reserves; it aggregates updates and mostly waits for its clients
@@ -75,7 +75,7 @@ def trial_footprint(
         )
     )
     fleet = get_fleet(config.fleet.name)
-    population = draw_population(fleet, config.fleet.num_clients, config.seed, redraw=config.fleet.redraw)
+    population = sample_population(fleet, config.fleet.num_clients, config.seed, redraw=config.fleet.redraw)
     placement = place_trial(
         config.runtime, without_driver, population, config.training.clients_per_round, share=share.actors
     )

@@ -79,7 +79,7 @@ class RecordTail:
         self._path, self._num_skipped, self._offset = path, 0, 0
 
     def read(self, start: int) -> list[RoundRecord]:
-        """Like `read_records`; `start` must not decrease from call to call."""
+        """Return the records from line `start` on; `start` must not decrease from call to call."""
         if not self._path.exists():
             return []
         with self._path.open("rb") as file:

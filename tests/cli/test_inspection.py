@@ -32,6 +32,14 @@ def test_partition_reads_a_config_file_and_overrides(command: Command, tmp_path:
     assert from_file.out != command("partition", "seed=2", "fleet.num_clients=12").out
 
 
+def test_partition_merges_config_files_in_order(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("seed: 1\nfleet: {num_clients: 20}\n")
+    (tmp_path / "b.yaml").write_text("fleet: {num_clients: 12}\n")
+    merged = command("partition", "-c", tmp_path / "a.yaml", "-c", tmp_path / "b.yaml")
+    assert (merged.code, merged.err) == (0, "")
+    assert merged.out == command("partition", "seed=1", "fleet.num_clients=12").out
+
+
 @pytest.mark.ray
 def test_doctor_exits_with_1_when_a_check_fails(command: Command, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.tracking.mlflow.client import connect
 from tests.support.command import Command
 
 SAMPLED = '"""A sampled key."""\nfrom ray import tune\nSPACE = {"training.lr": tune.loguniform(0.01, 0.1)}\n'
@@ -76,3 +77,30 @@ def test_storage_option_takes_precedence_over_the_config_file(
     result = command("sweep", "smoke", "-c", file, *arguments)
     assert result.code == 2
     assert result.error_line.startswith(f"error: runtime.storage={used}: ")
+
+
+class TestRejectionByMlflow:
+    """Errors that MLflow would report during the trials end the sweep before it makes a folder."""
+
+    def test_name_that_is_too_long(self, command: Command, storage: Path) -> None:
+        result = command("sweep", "smoke", "--storage", storage, f"tracking.experiment={'x' * 501}")
+        assert (result.code, result.out) == (2, "")
+        assert result.error_line.startswith("error: tracking.experiment=")
+        assert not list(storage.glob("*/sweep.json"))
+
+    def test_damaged_database(self, command: Command, storage: Path) -> None:
+        storage.mkdir()
+        (storage / "mlflow.db").write_text("no database")
+        result = command("sweep", "smoke", "--storage", storage)
+        assert (result.code, result.out) == (1, "")
+        assert result.error_line.startswith(f"error: tracking.uri=sqlite:///{storage}/mlflow.db: ")
+        assert [path.name for path in storage.iterdir()] == ["mlflow.db"]
+
+    def test_deleted_experiment(self, command: Command, storage: Path) -> None:
+        storage.mkdir()
+        client = connect(f"sqlite:///{storage}/mlflow.db")
+        client.delete_experiment(client.create_experiment("gone"))
+        result = command("sweep", "smoke", "--storage", storage, "tracking.experiment=gone")
+        assert (result.code, result.out) == (2, "")
+        assert result.error_line.startswith("error: tracking.experiment=gone: ")
+        assert not list(storage.glob("*/sweep.json"))

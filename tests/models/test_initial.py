@@ -67,6 +67,7 @@ class TestInit:
         with pytest.raises(ModelError, match=r"fc2\.bias") as caught:
             self._with(start)
         assert (caught.value.field, caught.value.value) == ("model.init", start)
+        assert "training.lr" not in str(caught.value), "no training has taken place"
 
     def test_state_dict_is_read_with_and_without_counters(self, start: Path) -> None:
         name = "model.name=tests.support.models:dropout"

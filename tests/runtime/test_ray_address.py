@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from orchestrator.errors import AddressError
-from orchestrator.runtime.ray_address import check_answers
+from orchestrator.runtime.ray_address import ANSWER_S, check_answers
 from tests.support.grpc_head import grpc_head
 
 
@@ -54,6 +54,11 @@ def test_auto_is_the_address_in_the_environment(monkeypatch: pytest.MonkeyPatch)
 def test_silent_address_is_rejected(scheme: str, listening: bool) -> None:
     with _silent_server(listening=listening) as port:
         assert f":{port}" in _rejected(f"{scheme}127.0.0.1:{port}").problem
+
+
+def test_cluster_has_ten_seconds_to_answer() -> None:
+    """docs/faults.md promises that a command ends within 15 s, which includes its imports."""
+    assert ANSWER_S == 10.0
 
 
 def test_server_of_another_kind_is_rejected() -> None:

@@ -11,7 +11,7 @@ from orchestrator.errors import RequestError
 from orchestrator.execution.placement import Capacity
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.rounds.restart_counter import RestartCounter
-from orchestrator.runtime.run_folder import run_info
+from orchestrator.runtime.run_folder import mention_ray_log, run_info
 from orchestrator.storage.event_log import num_committed
 from orchestrator.storage.folders import is_run
 from orchestrator.storage.run_store import RunStore
@@ -173,7 +173,7 @@ class SweepCallback(NotPickled, Callback):
         if not self._restart_counters[number].record_loss(num_rounds):
             return False
         self._lost_trials.add(number)
-        self._display.lose_actors(number, cause)
+        self._display.lose_actors(number, f"{cause}{mention_ray_log(self._store.folder)}")
         return True
 
     def _fail(self, number: int, values: Mapping[str, Any], error_text: str) -> None:

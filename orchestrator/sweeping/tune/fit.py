@@ -186,7 +186,7 @@ def _known_trials(
     tasks = [environment.make_task(trial) for trial in remaining.trials]
     is_population = plan.request.scheduler == "pbt"
     if is_population and any(task["bundles"] != tasks[0]["bundles"] for task in tasks):
-        problem = "the trials reserve different resources, and trials of a population exchange their actors"
+        problem = "the trials reserve different resources, but population-based training moves actors between trials"
         raise RequestError(
             "--scheduler", "pbt", problem, "use one fleet and one clients_per_round for all trials"
         )

@@ -13,6 +13,7 @@ from orchestrator.errors import ActorsLostError, SparsefleetError, TrackingError
 from orchestrator.execution.ray_actors import GONE, end_actors, get_unwrapped, once_free, this_node
 from orchestrator.execution.ray_calls import PendingCalls
 from orchestrator.rounds.restart_counter import RestartCounter
+from orchestrator.runtime.run_folder import mention_ray_log
 from orchestrator.storage.summary import RunSummary
 from orchestrator.tracking.credentials import client_factory
 from orchestrator.tracking.delivery import Delivery
@@ -155,7 +156,8 @@ class SweepTracker:
                 f"the MLflow tracker died {self._losses.num_losses} times; resume the sweep to deliver the rest"
             )
             return False
-        self._note(f"the MLflow tracker died ({one_line(error)}); it restarts")
+        ray_log = mention_ray_log(Path(self._info.run_dir))
+        self._note(f"the MLflow tracker died ({one_line(error)}); it restarts{ray_log}")
         end_actors([self._writer])  # a dead actor too, because its handle keeps the actor's name in use
         self._start_writer(self._info)
         for run_id, info in self._runs.items():

@@ -14,6 +14,7 @@ from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.errors import CheckpointError, ConfigError, TrackingError
 from orchestrator.execution.placement import Capacity
 from orchestrator.rounds.restart_counter import MAX_LOSSES
+from orchestrator.runtime.run_folder import RAY_LOG
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.tune.callback import SweepCallback, SweepStopper, sweep_metrics
@@ -172,6 +173,14 @@ def test_trial_is_retried_after_actor_losses_until_too_many_without_progress(
     harness.callback.on_trial_error(1, [], side)
     assert not harness.start_pass()
     assert (harness.store.endings()[0].status, harness.callback.ended_in_process) == ("failed", {0})
+
+
+def test_line_on_lost_actors_names_the_log_of_ray(harness: CallbackHarness, tmp_path: Path) -> None:
+    log = harness.store.folder / RAY_LOG
+    log.write_text("A worker died.")
+    lost = FakeTuneTrial.failed(0, tmp_path, "orchestrator.errors.ActorsLostError: gone")
+    harness.callback.on_trial_error(1, [], lost)
+    assert str(log) in harness.lines()[0]
 
 
 @pytest.mark.parametrize(
