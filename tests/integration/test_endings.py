@@ -22,9 +22,12 @@ from tests.support.endings import (
     num_committed,
     run_folder,
     wait_for_first_checkpoint,
+    wait_for_mlflow_run,
 )
 from tests.support.hanging_mlflow import hanging_mlflow
 
+#: the statuses in MLflow of a run that ends at once: MLflow has two seconds to answer
+STOPPED_AT_ONCE = ("KILLED", "RUNNING")
 #: never ends the server step of round 1 while its folder contains the file `hang`
 HANGING = '''
 import threading
@@ -112,6 +115,7 @@ def test_second_interrupt_ends_the_run_at_once(executor: str, storage: Path, tmp
     (tmp_path / "hang").touch()
     process = CommandProcess(arguments(storage, executor, f"algorithm.name={method}:Hanging"))
     wait_for_first_checkpoint(process, storage)
+    wait_for_mlflow_run(process, run_folder(storage))
     process.interrupt()
     process.wait_for("stopping after this round")
     process.interrupt()
@@ -121,6 +125,7 @@ def test_second_interrupt_ends_the_run_at_once(executor: str, storage: Path, tmp
     folder = run_folder(storage)
     assert not (folder / "summary.json").exists()
     assert num_committed(folder) == 1
+    assert mlflow_status(local_uri(storage)) in STOPPED_AT_ONCE
     (tmp_path / "hang").unlink()
     assert_resumes(storage, 1)
 
@@ -135,10 +140,13 @@ def test_end_of_the_grace_period_keeps_the_last_checkpoint(
     overrides = [f"algorithm.name={method}:Hanging", "runtime.grace_period_s=0.5"]
     process = CommandProcess(arguments(storage, executor, *overrides))
     wait_for_first_checkpoint(process, storage)
+    wait_for_mlflow_run(process, run_folder(storage))
     os.kill(process.process.pid, signal.SIGTERM)
     output = process.rest(timeout_s=300)
     assert process.process.returncode == 143, output
+    assert not (run_folder(storage) / "summary.json").exists()
     assert num_committed(run_folder(storage)) == 1
+    assert mlflow_status(local_uri(storage)) in STOPPED_AT_ONCE
     (tmp_path / "hang").unlink()
     assert_resumes(storage, 1)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.rounds.restart_counter import MAX_LOSSES
 from orchestrator.runtime import session
-from orchestrator.tracking.delivery import Delivery
 from tests.support.command_process import CommandProcess
 from tests.support.endings import (
     EXECUTORS,
@@ -23,6 +23,7 @@ from tests.support.endings import (
     ray_process,
     run_folder,
     wait_for_first_checkpoint,
+    wait_for_mlflow_run,
 )
 from tests.support.mlflow_server import MlflowServer
 from tests.support.small_disk import FILLING, small_disk
@@ -41,6 +42,24 @@ class Gated(Algorithm[ServerState, None]):
         gate = Path(__file__).with_name("gate")
         if round_idx == 1 and gate.exists():
             gate.read_bytes()
+        return super().server_update(state, aggregate, round_idx)
+'''
+
+#: kills its process in the server step of round 1 while its folder contains the file `die`
+DYING = '''
+import os
+import signal
+from pathlib import Path
+
+from orchestrator.federation.algorithm import Algorithm, ServerState
+
+
+class Dying(Algorithm[ServerState, None]):
+    """FedAvg that kills the driver in round 1."""
+
+    def server_update(self, state, aggregate, round_idx):
+        if round_idx == 1 and Path(__file__).with_name("die").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
         return super().server_update(state, aggregate, round_idx)
 '''
 
@@ -73,12 +92,6 @@ class Gate:
 @pytest.fixture
 def gate(tmp_path: Path) -> Gate:
     return Gate(tmp_path / "method")
-
-
-def wait_for_mlflow_run(process: CommandProcess, folder: Path) -> None:
-    """Wait until the run has an MLflow run."""
-    while (delivery := Delivery.load(folder)) is None or delivery.mlflow_run_id is None:
-        assert process.process.poll() is None, process.rest()
 
 
 def summary_of(folder: Path) -> dict[str, object]:
@@ -120,6 +133,26 @@ def test_run_that_loses_an_actor_finishes(actor_class: str, storage: Path, gate:
     assert mlflow_status(local_uri(storage)) == "FINISHED"
     assert mlflow_steps(local_uri(storage)) == list(range(12))
     assert_resumes(storage, 12)
+
+
+@pytest.mark.ray
+def test_run_whose_driver_dies_again_and_again_fails_until_it_is_resumed(
+    storage: Path, tmp_path: Path
+) -> None:
+    method, flag = tmp_path / "dying.py", tmp_path / "die"
+    method.write_text(DYING)
+    flag.touch()
+    process = CommandProcess(arguments(storage, "ray", f"algorithm.name={method}:Dying"))
+    output = process.rest(timeout_s=400)
+    folder = run_folder(storage)
+    assert process.process.returncode == 1, output
+    assert "Traceback" not in output
+    assert output.count("restarting from the last checkpoint") == MAX_LOSSES
+    assert (folder / "failure.txt").exists()
+    assert (num_committed(folder), (folder / "summary.json").exists()) == (1, False)
+    assert mlflow_status(local_uri(storage)) == "FAILED"
+    flag.unlink()
+    assert_resumes(storage, 1)
 
 
 @pytest.fixture

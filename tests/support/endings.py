@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 
 from orchestrator.display.run_progress import Progress
 from orchestrator.runtime import session
+from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.record import read_records
 from tests.support.command import QUICK
 from tests.support.command_process import CommandProcess
@@ -42,6 +43,12 @@ def num_committed(folder: Path) -> int:
 def wait_for_first_checkpoint(process: CommandProcess, storage: Path) -> None:
     """Wait until the run has written the checkpoint of round 0. Raises AssertionError if the command ends before."""
     while not list(storage.glob("*/commits/round-000000.json")):
+        assert process.process.poll() is None, process.rest()
+
+
+def wait_for_mlflow_run(process: CommandProcess, folder: Path) -> None:
+    """Wait until the run has an MLflow run."""
+    while (delivery := Delivery.load(folder)) is None or delivery.mlflow_run_id is None:
         assert process.process.poll() is None, process.rest()
 
 
