@@ -55,7 +55,7 @@ def execute_run(
         store.recording_failure(),
         _backend(experiment, store.folder, display, verbose) as backend,
     ):
-        store.apply_changes(config.resumable_values())
+        store.start_attempt(config.resumable_values())
         display.note(f"{store.run_id}: {backend.description}")
         display.note(place)
         for warning in experiment.warnings:

@@ -126,7 +126,7 @@ def _verify_config(
     if (changed := first_change(type(config).parse(store.config(formats)), config)) is not None:
         key, before, now = changed
         raise CheckpointError(
-            f"config of the run {store.run_id} has changed: {key} was {before}, and is {now}; restore {key}, or start "
+            f"config of the run {store.run_id} has changed: {key} was {before} and is {now}; restore {key}, or start "
             "a new run"
         )
 

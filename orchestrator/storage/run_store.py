@@ -81,7 +81,7 @@ class RunStore:
                 replace_file(self.folder / "failure.txt", hide_passwords(line).encode())
             raise
 
-    def apply_changes(self, changed_values: Mapping[str, Any]) -> None:
+    def start_attempt(self, changed_values: Mapping[str, Any]) -> None:
         """Start an attempt that passed all checks: change the config, and delete the failure of the last attempt.
 
         `changed_values` are values by dotted key.

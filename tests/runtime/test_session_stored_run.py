@@ -117,7 +117,7 @@ def stored(tmp_path: Path) -> Path:
     """A run of today's format that has two rounds of three."""
     config = load_config(None, [*STORED, "training.rounds=2", f"runtime.storage={tmp_path}"])
     folder = tmp_path / session.run(config, QUIET).run_id
-    RunStore(folder).apply_changes({"training.rounds": 3})
+    RunStore(folder).start_attempt({"training.rounds": 3})
     return folder
 
 

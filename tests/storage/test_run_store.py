@@ -110,7 +110,7 @@ def test_failure_is_recorded_until_the_next_attempt(store: RunStore) -> None:
     assert file.read_text() == "ValueError: one\n"
     store.describe({}, {})
     with store.recording_failure():
-        store.apply_changes({})
+        store.start_attempt({})
         assert not file.exists()
 
 
@@ -122,7 +122,7 @@ def test_rejected_request_is_no_failure_until_it_is_accepted(store: RunStore) ->
         raise rejection
     assert file.read_text() == "the failure before\n"
     store.describe({}, {})
-    store.apply_changes({})
+    store.start_attempt({})
     with pytest.raises(ConfigError), store.recording_failure():
         raise rejection
     assert file.read_text().startswith("ConfigError: seed=1: ")

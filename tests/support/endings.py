@@ -5,6 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from orchestrator.display.run_progress import Progress
 from orchestrator.runtime import session
@@ -69,20 +70,21 @@ def _title(process: psutil.Process) -> str:
 
 def mlflow_status(uri: str) -> str:
     """Return the status of the only run in the MLflow store."""
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("sparsefleet")
-    assert experiment is not None
-    (run,) = client.search_runs([experiment.experiment_id])
-    return str(run.info.status)
+    return str(_only_run(MlflowClient(uri)).info.status)
 
 
 def mlflow_steps(uri: str) -> list[int]:
     """Return the steps at which the only run of the MLflow store has an accuracy, in order of delivery."""
     client = MlflowClient(uri)
+    history = client.get_metric_history(_only_run(client).info.run_id, "eval/accuracy")
+    return [point.step for point in history]
+
+
+def _only_run(client: MlflowClient) -> Run:
     experiment = client.get_experiment_by_name("sparsefleet")
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
-    return [point.step for point in client.get_metric_history(run.info.run_id, "eval/accuracy")]
+    return run
 
 
 def local_uri(storage: Path) -> str:
