@@ -31,7 +31,9 @@ class DeviceEnvironment:
         key = tuple(sorted(num_kept.items()))
         if key not in self._submodels:
             smaller = shrink(self.full.module, self._experiment.setting.units, num_kept)
-            self._submodels[key] = FlatModule(smaller, self._device, self.full.layout)
+            self._submodels[key] = FlatModule(
+                smaller, self._device, self.full.layout, self.full.memory_format
+            )
             self._submodels[key].load_fixed_state(self.full.fixed_state())
             if len(self._submodels) > _MAX_CACHED_SUBMODELS:
                 self._submodels.popitem(last=False)

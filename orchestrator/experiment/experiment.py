@@ -19,6 +19,7 @@ from orchestrator.federation.algorithm import AnyAlgorithm
 from orchestrator.federation.seeds import forked_seeds, stream
 from orchestrator.federation.setting import Setting
 from orchestrator.fleet.fleets import Fleet
+from orchestrator.models.memory_format import MemoryFormat
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.state import unpack_state
 from orchestrator.plugins.source_files import SourceFiles
@@ -29,6 +30,7 @@ class ExperimentSpec:
     """A resolved experiment without its samples, which several experiments may share.
 
     `build` builds a new module. It contains the builder itself, so that nodes do not need a user's file.
+    `memory_format` is the format of images in the model.
     `fixed_state` is the packed initial state of the model outside the flat vector.
     `sources` are the user's files that the config names, by the name of their section.
     """
@@ -37,6 +39,7 @@ class ExperimentSpec:
     algorithm: AnyAlgorithm
     model_spec: str
     build: Callable[[], nn.Module]
+    memory_format: MemoryFormat
     fixed_state: NDArray[np.uint8]
     fleet: Fleet
     sources: Mapping[str, SourceFiles]
@@ -62,6 +65,7 @@ class Experiment(ExperimentSpec):
             algorithm=self.algorithm,
             model_spec=self.model_spec,
             build=self.build,
+            memory_format=self.memory_format,
             fixed_state=self.fixed_state,
             fleet=self.fleet,
             sources=self.sources,
@@ -90,17 +94,18 @@ class Experiment(ExperimentSpec):
     def new_model(self, device: torch.device | None = None) -> FlatModule:
         """Build the model; every process builds the same one, including the state outside the flat vector."""
         with forked_seeds(self.config.seed, "model"):
-            flat = FlatModule(self.build(), device, self.setting.layout)
+            flat = FlatModule(self.build(), device, self.setting.layout, self.memory_format)
         flat.load_fixed_state(unpack_state(self.fixed_state))
         return flat
 
     def fingerprint(self) -> dict[str, str]:
-        """Return digests by name. A resumed run gives the same result only if all digests are equal."""
+        """Return digests, and the memory format, by name. A resumed run has the same result only if all are equal."""
         layout = [(s.name, s.shape, s.kind) for s in self.setting.layout.segments]
         return {
             "data": self.dataset.fingerprint(),
             "partition": self.partition.fingerprint(),
             "model": sha256(repr(layout).encode()).hexdigest(),
+            "memory_format": self.memory_format,
             "initial_parameters": params_sha256(self.initial),
             "fixed_state": sha256(self.fixed_state.tobytes()).hexdigest(),
             "fleet": self.setting.population.fingerprint(),
@@ -119,6 +124,7 @@ def with_samples(spec: ExperimentSpec, dataset: Dataset, partition: Partition) -
         algorithm=spec.algorithm,
         model_spec=spec.model_spec,
         build=spec.build,
+        memory_format=spec.memory_format,
         fixed_state=spec.fixed_state,
         fleet=spec.fleet,
         sources=spec.sources,

@@ -21,7 +21,13 @@ from orchestrator.models.cost import measure_cost
 from orchestrator.models.initial import load_initial, require_finite_start
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.rebuilding import require_reproducible
-from orchestrator.models.registry import MODELS, construct, resolve_builder, resolve_name
+from orchestrator.models.registry import (
+    MODELS,
+    construct,
+    resolve_builder,
+    resolve_memory_format,
+    resolve_name,
+)
 from orchestrator.models.shapes import example_input, random_input
 from orchestrator.models.state import pack_state
 from orchestrator.models.training_check import smallest_batch
@@ -86,6 +92,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         partition=partition,
         model_spec=model_spec,
         build=build,
+        memory_format=resolve_memory_format(config.model, model_spec, dataset.input_shape),
         fixed_state=pack_state(flat.fixed_state()),
         fleet=fleet,
         sources=named_sources(config),

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.errors import ModelError
+from orchestrator.models.memory_format import MemoryFormat, channels_last
 
 SegmentKind = Literal["weight", "bias", "norm", "buffer"]
 
@@ -186,15 +187,21 @@ class FlatModule:
     """
 
     def __init__(
-        self, module: nn.Module, device: torch.device | None = None, like: ParameterLayout | None = None
+        self,
+        module: nn.Module,
+        device: torch.device | None = None,
+        like: ParameterLayout | None = None,
+        memory_format: MemoryFormat = "contiguous",
     ) -> None:
         """Replace the module's tensors by views, on `device` (None: the CPU).
 
-        For a copy or a submodel, `like` is the layout of the original model (None: the module is no copy).
+        For a copy or a submodel, `like` is the layout of the original model (None: the module is no copy). The vectors
+        are the same in every memory format, which is the format of images only.
         """
         device = device or torch.device("cpu")
         self.layout = ParameterLayout.of(module) if like is None else like.with_shapes_of(module)
         self.module = module.to(device)
+        self.memory_format = memory_format
         self.values = torch.empty(self.layout.size, device=device)
         self.grad = torch.zeros(self.layout.num_trainable, device=device)
         tensors = _named_tensors(module)
@@ -214,6 +221,8 @@ class FlatModule:
 
         When the forward pass assigned a new tensor to a statistic, its values are copied into `values`.
         """
+        if self.memory_format == "channels_last":
+            inputs = channels_last(inputs)
         output: Tensor = self.module(inputs)
         for name, tensor in self._statistics:
             owner, _, key = name.rpartition(".")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from orchestrator.execution.device_environment import DeviceEnvironment
 from orchestrator.experiment.experiment import machine_fingerprint, params_sha256
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.registry import get_fleet
@@ -22,11 +23,26 @@ def test_built_model_has_the_layout_of_the_initial_parameters() -> None:
     assert flat.layout.size == experiment.initial.size == 34_110
 
 
+def test_new_models_and_their_copies_compute_in_the_configured_memory_format() -> None:
+    small = ["algorithm.name=heterofl", "model.name=cnn_mnist", "data.image_size=28"]
+    for overrides, expected in (
+        (small, "channels_last"),
+        ([*small, "model.memory_format=contiguous"], "contiguous"),
+        (["algorithm.name=heterofl"], "contiguous"),
+        (["algorithm.name=heterofl", "model.memory_format=channels_last"], "channels_last"),
+    ):
+        experiment = prepared(*overrides)
+        environment = DeviceEnvironment(experiment, torch.device("cpu"))
+        half = {group.name: group.num_units // 2 for group in experiment.setting.units}
+        models = (experiment.new_model(), environment.full, environment.submodel(half))
+        assert [flat.memory_format for flat in models] == [expected] * 3
+
+
 def test_same_config_gives_the_same_fingerprint() -> None:
     first, second = (fresh("seed=5") for _ in range(2))
     assert first is not second
     assert first.fingerprint() == second.fingerprint()
-    expected = {"data", "partition", "model", "initial_parameters", "fixed_state", "fleet"}
+    expected = {"data", "partition", "model", "memory_format", "initial_parameters", "fixed_state", "fleet"}
     assert set(first.fingerprint()) == expected
 
 
@@ -43,6 +59,8 @@ def test_same_config_gives_the_same_fingerprint() -> None:
         ("data.test_fraction=0.3", {"data", "partition"}),
         ("model.name=tests.support.models:dropout", {"model", "initial_parameters", "fixed_state"}),
         ("data.image_size=10", {"data", "model", "initial_parameters"}),
+        ("model.memory_format=channels_last", {"memory_format"}),
+        ("model.memory_format=contiguous", set()),
         ("training.lr=0.2", set()),
         ("training.rounds=9", set()),
         ("algorithm.name=fedprox", set()),

@@ -8,7 +8,13 @@ from torch import nn
 
 from orchestrator.config.sections import ModelConfig
 from orchestrator.errors import ConfigError, ModelError
-from orchestrator.models.registry import MODELS, build_model, resolve_builder, resolve_name
+from orchestrator.models.registry import (
+    MODELS,
+    build_model,
+    resolve_builder,
+    resolve_memory_format,
+    resolve_name,
+)
 
 SHAPE = (1, 4, 4)
 
@@ -61,6 +67,32 @@ def test_model_for_inputs_of_another_kind_is_rejected(
         resolve_name(name, input_shape, default)
     assert (caught.value.field, caught.value.value) == ("model.name", name)
     assert suggested in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("configured", "name", "input_shape", "expected"),
+    [
+        ("auto", "cnn_mnist", (1, 28, 28), "channels_last"),
+        ("auto", "lenet_cifar", (3, 32, 32), "channels_last"),
+        ("auto", "resnet18", (3, 32, 32), "contiguous"),
+        ("auto", "mine.py:build", (3, 32, 32), "contiguous"),
+        ("auto", "char_lstm", (40,), "contiguous"),
+        ("contiguous", "cnn_mnist", (1, 28, 28), "contiguous"),
+        ("channels_last", "mine.py:build", (3, 32, 32), "channels_last"),
+    ],
+)
+def test_memory_format_is_the_configured_one_or_the_models_own(
+    configured: str, name: str, input_shape: tuple[int, ...], expected: str
+) -> None:
+    config = ModelConfig.model_validate({"memory_format": configured})
+    assert resolve_memory_format(config, name, input_shape) == expected
+
+
+def test_channels_last_format_is_rejected_for_texts() -> None:
+    config = ModelConfig(memory_format="channels_last")
+    with pytest.raises(ConfigError) as caught:
+        resolve_memory_format(config, "char_lstm", (40,))
+    assert (caught.value.field, caught.value.value) == ("model.memory_format", "channels_last")
 
 
 @pytest.mark.parametrize("side", [1, 15, 16, 17, 64])

@@ -131,7 +131,7 @@ class LocalRun(Generic[C]):
         """
         assert self.mask is None
         copied = replica(self.flat.module)
-        self._bind(FlatModule(copied, self.values.device, self.layout), self.index)
+        self._bind(FlatModule(copied, self.values.device, self.layout, self.flat.memory_format), self.index)
         return self.flat.module
 
     def set_mask(self, mask: Tensor | None) -> None:
