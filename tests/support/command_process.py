@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import psutil
@@ -39,6 +39,13 @@ class CommandProcess:
             if text in line:
                 return
         raise AssertionError(f"{text!r} was never printed, only {''.join(seen)}")
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the condition is true. Raises AssertionError with the output if the command ends before."""
+        while not condition():
+            with suppress(subprocess.TimeoutExpired):  # looks seldom, because the command needs the processor
+                self.process.wait(0.1)
+            assert self.process.poll() is None, self.rest()
 
     def rest(self, timeout_s: float | None = None) -> str:
         """Return the output until the process ends; after the timeout kill all its processes and raise."""

@@ -43,14 +43,17 @@ def num_committed(folder: Path) -> int:
 
 def wait_for_first_checkpoint(process: CommandProcess, storage: Path) -> None:
     """Wait until the run has written the checkpoint of round 0. Raises AssertionError if the command ends before."""
-    while not list(storage.glob("*/commits/round-000000.json")):
-        assert process.process.poll() is None, process.rest()
+    process.wait_until(lambda: any(storage.glob("*/commits/round-000000.json")))
 
 
 def wait_for_mlflow_run(process: CommandProcess, folder: Path) -> None:
     """Wait until the run has an MLflow run."""
-    while (delivery := Delivery.load(folder)) is None or delivery.mlflow_run_id is None:
-        assert process.process.poll() is None, process.rest()
+
+    def has_run() -> bool:
+        delivery = Delivery.load(folder)
+        return delivery is not None and delivery.mlflow_run_id is not None
+
+    process.wait_until(has_run)
 
 
 def ray_process(process: CommandProcess, actor_class: str) -> psutil.Process:
