@@ -66,6 +66,10 @@ AcceptChangedCode = Annotated[
         "--accept-changed-code", help="Continue although a file of a method, model or space has changed."
     ),
 ]
+Profile = Annotated[
+    bool,
+    typer.Option("--profile", help="Measure what the rounds' time is spent on, and print it as a table."),
+]
 RunName = typer.Argument(metavar="RUN", help="The run's id or folder.")
 
 

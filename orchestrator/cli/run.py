@@ -12,6 +12,7 @@ from orchestrator.cli.options import (
     AcceptChangedCode,
     ConfigSources,
     Overrides,
+    Profile,
     Quiet,
     RunName,
     Storage,
@@ -45,6 +46,8 @@ Examples:
   sparsefleet run -c experiment.yaml seed=3 --summary result.json
 
   sparsefleet run -c preset:feddst-cifar10-code -c my-machine.yaml
+
+  sparsefleet run algorithm.name=feddst --profile
 """
 
 RESUME_HELP = """
@@ -78,6 +81,7 @@ def run_command(
     overrides: Overrides = None,
     config: ConfigSources = None,
     summary: SummaryFile = None,
+    profile: Profile = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -87,7 +91,7 @@ def run_command(
     from orchestrator.runtime import session
 
     check_summary(summary)
-    loaded = load_config(config, overrides or [])
+    loaded = load_config(config, _profiled(overrides, profile))
     result = session.run(loaded, Progress(quiet=quiet), verbose=verbose)
     _write_run_summary(result, summary)
     _report([result], loaded.runtime.storage, None if quiet else result_console(summary))
@@ -100,6 +104,7 @@ def resume_command(
     accept_changed_code: AcceptChangedCode = False,
     storage: StorageOption = None,
     summary: SummaryFile = None,
+    profile: Profile = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -112,7 +117,7 @@ def resume_command(
     folder = find_run(run, chosen_storage(storage, overrides, config))
     result = session.resume(
         folder,
-        overrides or [],
+        _profiled(overrides, profile),
         Progress(quiet=quiet),
         verbose=verbose,
         accept_changed_code=accept_changed_code,
@@ -130,6 +135,11 @@ def demo_command(storage: Storage = Path("runs"), quiet: Quiet = False, verbose:
     _report(results, storage, None if quiet else Console())
 
 
+def _profiled(overrides: list[str] | None, profile: bool) -> list[str]:
+    """Return the overrides, with `runtime.profile` for `--profile`."""
+    return [*(overrides or []), *(["runtime.profile=true"] if profile else [])]
+
+
 def _report(results: "Sequence[RunSummary]", storage: Path, console: Console | None) -> None:
     """Print the results of runs (None: do not); exit with 130 when the last run was interrupted."""
     last = results[-1]
@@ -139,9 +149,14 @@ def _report(results: "Sequence[RunSummary]", storage: Path, console: Console | N
         raise typer.Exit(130)
     if console is None:
         return
+    from orchestrator.cli.views.profile_table import profile_table
     from orchestrator.display.run_progress import summary_table
+    from orchestrator.tracking.record import read_records
 
     console.print(summary_table([result.to_dict() for result in results]))
+    records = read_records(storage / last.run_id / "metrics.jsonl")
+    if (table := profile_table(record.metrics for record in records)) is not None:
+        console.print("", table)
     lines = ["", *(f"{result.algorithm}: {storage / result.run_id}" for result in results)]
     if (ui_hint := run_ui_hint(storage / last.run_id)) is not None:
         lines.append(f"Open in the MLflow UI: {ui_hint}")

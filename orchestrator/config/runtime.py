@@ -47,6 +47,10 @@ class RuntimeConfig(Section):
         description="how long SIGTERM or SIGHUP lets the round in progress and its delivery to MLflow take; Slurm and "
         "Kubernetes kill a process after 30 s",
     )
+    profile: bool = Field(
+        False,
+        description="measure what driver and clients spend each round's time on (`run --profile` prints it)",
+    )
 
 
 class TrackingConfig(Section):

@@ -1,5 +1,7 @@
 """Runs one client's task from received bytes to encoded bytes. Every executor uses this class."""
 
+import time
+from dataclasses import replace
 from traceback import format_exc
 from typing import Any
 
@@ -46,12 +48,22 @@ class ClientRunner:
     def run(self, task: ClientTask, broadcast: Buffer, unicast: Buffer, client_state: Any) -> Outcome[Any]:
         """Run one task. An error becomes a ClientFailure that names its stage: receive, the task's kind, or send."""
         stage = "receive"
+        began_s = time.perf_counter()
         try:
             payload, received = self._receive(task, broadcast, unicast, client_state)
+            received_s = time.perf_counter()
             stage = task.kind
             result = self._perform(task, payload, received, client_state)
+            performed_s = time.perf_counter()
             stage = "send"
-            return result if isinstance(result, ClientScore) else self._encode(task, received, result)
+            sent = result if isinstance(result, ClientScore) else self._encode(task, received, result)
+            work = "score" if isinstance(result, ClientScore) else "train"
+            seconds = {
+                "decode": received_s - began_s,
+                work: performed_s - received_s,
+                "encode": time.perf_counter() - performed_s,
+            }
+            return replace(sent, seconds=seconds)
         except Exception as error:
             return ClientFailure(
                 round_idx=task.round_idx,

@@ -38,10 +38,12 @@ class Executor(Protocol):
 
     Tasks may be submitted at any time with any message. Results may be collected in any order: in plan order for
     synchronous rounds, in the order of emulated time for asynchronous ones. An executor may run submitted tasks ahead
-    of time; no result depends on when or where its task ran, or on the tasks that ran at the same time.
+    of time; no result depends on when or where its task ran, or on the tasks that ran at the same time. `num_workers`
+    processes run tasks.
     """
 
     description: str
+    num_workers: int
 
     def submit(self, message: Message, requests: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
         """Submit tasks and return one handle each; does not wait."""
@@ -61,6 +63,7 @@ class InProcessExecutor:
         setting = experiment.setting
         in_use = [setting.profiles[index] for index in setting.population.profile_counts()]
         instead = cpu_instead(in_use, cuda=torch.cuda.is_available())
+        self.num_workers = 1
         self.description = f"in-process, one client after another{instead}"
         self._runner = client_runner(experiment)
         self._submitted: dict[TaskHandle, tuple[Message, TaskRequest]] = {}

@@ -74,6 +74,7 @@ class RayExecutor:
         profiles = experiment.setting.profiles
         in_use = [profiles[index] for index in sorted({index for _, index in placement.actors})]
         self.description = f"Ray, {placement}{cpu_instead(in_use, cuda=torch.cuda.is_available())}"
+        self.num_workers = len(actors)
         self._experiment, self._shared, self._dedicated = experiment, shared, placement.mode == "dedicated"
         self._clock, runtime = clock, experiment.config.runtime
         self._task_timeout_s, self._restart_timeout_s = runtime.task_timeout_s, runtime.restart_timeout_s

@@ -41,7 +41,10 @@ class LocalResult(Generic[C]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClientUpdate(Generic[C]):
-    """A local result as the client sends it: `buffer` (uint8[n]) is the encoded payload."""
+    """A local result as the client sends it: `buffer` (uint8[n]) is the encoded payload.
+
+    `seconds` are the wall-clock seconds of the task's stages.
+    """
 
     round_idx: int
     position: int
@@ -53,6 +56,7 @@ class ClientUpdate(Generic[C]):
     unmasked_flops: float
     client_state: C
     metrics: Mapping[str, float]
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +84,13 @@ class ClientFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientScore:
-    """Result of an evaluation task: accuracies by the names of `SCORES`."""
+    """Result of an evaluation task: accuracies by the names of `SCORES`; `seconds` as in ClientUpdate."""
 
     round_idx: int
     position: int
     client_id: int
     scores: Mapping[str, float]
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 Outcome = ClientUpdate[C] | ClientScore | ClientFailure

@@ -35,6 +35,7 @@ from orchestrator.rounds.phase import PhaseRunner
 from orchestrator.rounds.protocol import RoundInProgress, Rounds
 from orchestrator.rounds.scoring import Scoring
 from orchestrator.rounds.state_check import require_finite_state
+from orchestrator.rounds.stopwatch import Stopwatch
 from orchestrator.rounds.synchronous import SynchronousRounds
 from orchestrator.storage.checkpoints.checkpoint import Checkpoint, Templates
 from orchestrator.storage.checkpoints.client_memory import ClientMemory
@@ -82,6 +83,7 @@ class Driver:
         self._experiment, self._store, self._now_s = experiment, store, now_s
         self._algorithm, self._config = experiment.algorithm, experiment.config
         self._evaluator = Evaluator(experiment)
+        self._executor, self._stopwatch = executor, Stopwatch()
         self._stop_requested = False
         fresh = self._algorithm.init(torch.from_numpy(experiment.initial.copy()))
         restored = store.restore(Templates(server=fresh, client=self._algorithm.init_client(0)))
@@ -95,7 +97,7 @@ class Driver:
                 totals=dict(restored.totals),
             )
             self._memory = ClientMemory(restored.client_states, restored.shared_masks)
-        self._phases = PhaseRunner(experiment, executor, self._memory)
+        self._phases = PhaseRunner(experiment, executor, self._memory, self._stopwatch)
         kind = AsynchronousRounds if self._config.asynchrony.kind != "none" else SynchronousRounds
         self._rounds: Rounds = kind(experiment, self._phases, self._memory)
         if restored is not None and self._state.next_round < self._config.training.rounds:
@@ -117,8 +119,10 @@ class Driver:
         previous: FinishedRound | None = None
         broadcast: Broadcast | None = None
         started_s = self._now_s()
+        self._stopwatch.lap(self._executor.num_workers)  # forget the time before the first round
         while state.next_round < self._config.training.rounds and not self._stop_requested:
-            started, error = self._try_begin(state, broadcast)
+            with self._stopwatch.measure("submit"):
+                started, error = self._try_begin(state, broadcast)
             if previous is not None:
                 yield self._conclude(previous, error)
             if started is None:
@@ -161,9 +165,11 @@ class Driver:
     ) -> tuple[FinishedRound, Broadcast | None]:
         """Steps 4 to 7, and the start of scoring. Returns the next round's broadcast if scoring encoded it."""
         round_idx, state = started.round_idx, started.state
-        training = self._rounds.end(started)
-        next_state = self._algorithm.server_update(state, training.aggregate, round_idx)
-        require_finite_state(next_state, round_idx)
+        with self._stopwatch.measure("fold"):
+            training = self._rounds.end(started)
+        with self._stopwatch.measure("step"):
+            next_state = self._algorithm.server_update(state, training.aggregate, round_idx)
+            require_finite_state(next_state, round_idx)
         last = self._is_last(round_idx)
         scoring = None
         plan = self._evaluator.plan(round_idx, last=last)
@@ -225,12 +231,15 @@ class Driver:
         """
         round_idx, metrics = finished.round_idx, dict(finished.metrics)
         if self._evaluator.is_due(round_idx, last=finished.last or self._stop_requested):
-            metrics |= self._evaluator.evaluate(finished.state.params)
+            with self._stopwatch.measure("evaluate"):
+                metrics |= self._evaluator.evaluate(finished.state.params)
         failures = [f for phase in finished.phases for f in phase.failures]
         scoring_error = None
         if finished.scoring is not None:
             scores, scoring_error = finished.scoring.collect(failures)
             metrics |= {} if scoring_error else spread_scores(scores)
+        if self._config.runtime.profile:
+            metrics |= self._stopwatch.lap(self._executor.num_workers)
         record = RoundRecord(round_idx, round(self._now_s() * 1000), metrics)
         checkpoint = Checkpoint(
             round_idx=round_idx,
@@ -246,7 +255,8 @@ class Driver:
             "events.jsonl": [event.to_line() for phase in finished.phases for event in phase.events],
             "failures.jsonl": [failure.to_line() for failure in failures],
         }
-        self._store.commit(checkpoint, logs)
+        with self._stopwatch.measure("checkpoint"):
+            self._store.commit(checkpoint, logs)
         self._memory.commit(round_idx)
         if scoring_error is not None:
             raise scoring_error

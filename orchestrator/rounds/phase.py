@@ -18,6 +18,7 @@ from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.update import ClientFailure, Outcome
 from orchestrator.rounds.admission import admit, admit_score
 from orchestrator.rounds.broadcast import Broadcast
+from orchestrator.rounds.stopwatch import Stopwatch
 from orchestrator.storage.checkpoints.client_memory import ClientMemory
 
 R = TypeVar("R")
@@ -37,8 +38,11 @@ class SubmittedTasks:
 class PhaseRunner:
     """Runs the phases of one experiment on an executor."""
 
-    def __init__(self, experiment: Experiment, executor: Executor, memory: ClientMemory) -> None:
+    def __init__(
+        self, experiment: Experiment, executor: Executor, memory: ClientMemory, stopwatch: Stopwatch
+    ) -> None:
         self._experiment, self._executor, self._memory = experiment, executor, memory
+        self._stopwatch = stopwatch
 
     def submit(
         self,
@@ -55,14 +59,15 @@ class PhaseRunner:
         `client_states` None: the latest states. `broadcast` is the state's message if it is encoded already. With
         `score`, clients score the models that they trained.
         """
-        broadcast = broadcast or Broadcast.of(self._experiment, state)
-        states = self._memory.states if client_states is None else client_states
-        requests = []
-        for task in plan.tasks:
-            k = task.client_id
-            client_state = states[k] if k in states else self._experiment.algorithm.init_client(k)
-            requests.append(broadcast.request(replace(task, score=score), client_state))
-        handles = self._executor.submit(broadcast.message, requests)
+        with self._stopwatch.measure("submit"):
+            broadcast = broadcast or Broadcast.of(self._experiment, state)
+            states = self._memory.states if client_states is None else client_states
+            requests = []
+            for task in plan.tasks:
+                k = task.client_id
+                client_state = states[k] if k in states else self._experiment.algorithm.init_client(k)
+                requests.append(broadcast.request(replace(task, score=score), client_state))
+            handles = self._executor.submit(broadcast.message, requests)
         return SubmittedTasks(plan.round_idx, broadcast, requests, handles, start_s)
 
     def fold_all(self, submitted: SubmittedTasks) -> PhaseResult:
@@ -143,8 +148,13 @@ class PhaseRunner:
         runtime = self._experiment.config.runtime
         tries = 1 + (runtime.max_retries if runtime.failure_policy == "retry" else 0)
         for remaining in reversed(range(tries)):
-            result = read(request, self._executor.result(handle))
+            with self._stopwatch.measure("wait"):
+                outcome = self._executor.result(handle)
+            with self._stopwatch.measure("decode"):
+                result = read(request, outcome)
             if not isinstance(result, ClientFailure):
+                assert not isinstance(outcome, ClientFailure)
+                self._stopwatch.add_client(outcome.seconds)
                 return result
             failures.append(result)
             if result.final:
@@ -152,7 +162,8 @@ class PhaseRunner:
                 break
             if remaining:
                 task = replace(request.task, attempt=tries - remaining)
-                (handle,) = self._executor.submit(broadcast.message, [replace(request, task=task)])
+                with self._stopwatch.measure("submit"):
+                    (handle,) = self._executor.submit(broadcast.message, [replace(request, task=task)])
         if runtime.failure_policy == "retry":
             last = failures[-1]
             raise RoundError(

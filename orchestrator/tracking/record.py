@@ -194,6 +194,29 @@ METRICS: dict[str, str] = {
     "time/waited_s": "part of time/emulated_s in which no client was available, seconds",
     "time/wall_s": "time the round took on this machine, seconds",
     "time/wall_s_total": "time on this machine, this round and before, seconds",
+    **{
+        f"time/driver_{activity}_s": f"time in which the driver {text} since the last record, seconds (profile)"
+        for activity, text in {
+            "submit": "sampled clients, encoded and submitted tasks",
+            "wait": "waited for clients",
+            "decode": "decoded and checked updates",
+            "fold": "folded updates",
+            "step": "took the server step",
+            "evaluate": "evaluated the global model",
+            "checkpoint": "wrote the checkpoint",
+            "other": "did anything else",
+        }.items()
+    },
+    **{
+        f"time/client_{stage}_s": f"time in which clients' processes {text}, sum over processes, seconds (profile)"
+        for stage, text in {
+            "decode": "decoded messages",
+            "train": "trained",
+            "score": "scored models",
+            "encode": "encoded updates",
+            "idle": "ran no task, including the transport of messages",
+        }.items()
+    },
     "train/loss": "mean training loss over the clients' samples during local training",
     "sparsity/density": "share of maskable weights of the global model that are kept, in (0, 1]",
     "sparsity/client_density": "share of maskable weights in a client's update, weighted mean over clients",

@@ -60,6 +60,7 @@ class HostileExecutor:
     """Runs tasks honestly and then changes their updates; `num_sent` counts the changed updates."""
 
     description = "hostile"
+    num_workers = 1
 
     def __init__(self, experiment: Experiment, rng: np.random.Generator, policy: str, tally: Tally) -> None:
         self._experiment, self._rng, self._policy, self._tally = experiment, rng, policy, tally

@@ -29,6 +29,7 @@ class Garbling:
     """An executor that flips a byte in the first results of client 0."""
 
     description = "garbling"
+    num_workers = 1
 
     def __init__(self, experiment: Experiment, num_garbled: int) -> None:
         self._inner, self._left = InProcessExecutor(experiment), num_garbled

@@ -134,6 +134,7 @@ class Flaky:
     """An executor whose tasks fail: `failures` maps (round, position) to the number of failures before success."""
 
     description = "flaky"
+    num_workers = 1
 
     def __init__(self, experiment: Experiment, failures: dict[tuple[int, int], int]) -> None:
         self._inner, self._failures = InProcessExecutor(experiment), dict(failures)
@@ -174,6 +175,7 @@ class Eager:
     """An executor that runs tasks at their submission, the last task first."""
 
     description = "eager"
+    num_workers = 1
 
     def __init__(self, experiment: Experiment) -> None:
         self._inner = InProcessExecutor(experiment)
@@ -198,6 +200,7 @@ class Forgetful:
     """A wrong executor: it gives each task the initial client state."""
 
     description = "forgetful"
+    num_workers = 1
 
     def __init__(self, experiment: Experiment) -> None:
         self._inner, self._algorithm = InProcessExecutor(experiment), experiment.algorithm

@@ -159,6 +159,7 @@ class Shuffled:
     """An executor that runs all waiting tasks in random order when a result is collected."""
 
     description = "shuffled"
+    num_workers = 1
 
     def __init__(self, experiment: Experiment, seed: int) -> None:
         self._inner, self._rng = InProcessExecutor(experiment), np.random.default_rng(seed)
