@@ -1,7 +1,7 @@
 """Measures what the driver and the clients spend the rounds' time on, for `runtime.profile`."""
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal, final
@@ -19,8 +19,8 @@ class Stopwatch:
         self._clock = clock
         self._current: Activity = "other"
         self._since_s = clock()
-        self._driver_s: Counter[Activity] = Counter()
-        self._clients_s: Counter[str] = Counter()
+        self._driver_s: defaultdict[Activity, float] = defaultdict(float)
+        self._clients_s: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def measure(self, activity: Activity) -> Iterator[None]:
@@ -34,7 +34,8 @@ class Stopwatch:
 
     def add_client(self, seconds: Mapping[str, float]) -> None:
         """Add the seconds that one client task took, by stage."""
-        self._clients_s.update(seconds)
+        for stage, stage_s in seconds.items():
+            self._clients_s[stage] += stage_s
 
     def lap(self, num_workers: int) -> dict[str, float]:
         """Return seconds since the last call as metrics; `num_workers` processes run client tasks.
@@ -43,7 +44,7 @@ class Stopwatch:
         processes of the clients ran no task, summed over them; it includes the transport of messages.
         """
         self._switch(self._current)
-        wall_s, busy_s = self._driver_s.total(), self._clients_s.total()
+        wall_s, busy_s = sum(self._driver_s.values()), sum(self._clients_s.values())
         metrics = {f"time/driver_{activity}_s": seconds for activity, seconds in self._driver_s.items()}
         metrics |= {f"time/client_{stage}_s": seconds for stage, seconds in self._clients_s.items()}
         metrics["time/client_idle_s"] = max(0.0, num_workers * wall_s - busy_s)

@@ -1,6 +1,6 @@
 """How the stopwatch attributes time; every expected value follows from the times of a planned clock."""
 
-import pytest
+from contextlib import suppress
 
 from orchestrator.rounds.stopwatch import Stopwatch
 
@@ -38,9 +38,9 @@ def test_activity_continues_after_an_error_in_an_inner_block() -> None:
     clock = Clock()
     stopwatch = Stopwatch(clock)
     with stopwatch.measure("fold"):
-        with pytest.raises(ValueError, match="lost"), stopwatch.measure("wait"):
+        with suppress(ZeroDivisionError), stopwatch.measure("wait"):
             clock.now_s += 1
-            raise ValueError("lost")
+            raise ZeroDivisionError
         clock.now_s += 2
     found = stopwatch.lap(1)
     assert (found["time/driver_wait_s"], found["time/driver_fold_s"]) == (1.0, 2.0)

@@ -1,6 +1,6 @@
 """What `run --profile` prints: the activities of the driver and of the clients, and the time that each took."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
@@ -34,9 +34,10 @@ def profile_table(rounds: Iterable[Mapping[str, float]]) -> Table | None:
     if not profiled:
         return None
     table = plain_table("process", "activity", "time", "share")
-    totals = Counter[str]()
+    totals: defaultdict[str, float] = defaultdict(float)
     for metrics in profiled:
-        totals.update({name: x for name, x in metrics.items() if name.startswith((_DRIVER, _CLIENT))})
+        for name, value in metrics.items():
+            totals[name] += value
     _add_rows(table, "driver", [(row, totals[f"{_DRIVER}{name}_s"]) for name, row in _DRIVER_ROWS.items()])
     _add_rows(table, "clients", [(row, totals[f"{_CLIENT}{name}_s"]) for name, row in _CLIENT_ROWS.items()])
     return table
