@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -158,7 +159,17 @@ def machine_fingerprint(fleet: Fleet) -> dict[str, str]:
     return {
         "threads": ", ".join(f"{profile.name}: {profile.num_threads}" for profile in fleet.profiles),
         "torch": torch.__version__,
-        "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}, {_cpu_model()}",
         "mkldnn": str(torch.backends.mkldnn.is_available()),  # type: ignore[no-untyped-call]
         **gpu,
     }
+
+
+def _cpu_model() -> str:
+    """Return maker, family and model of the CPU, by which math libraries choose kernels with other roundings."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown model"
+    found = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return " ".join(found.get(name, "unknown") for name in ("vendor_id", "cpu family", "model"))

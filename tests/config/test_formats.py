@@ -78,5 +78,15 @@ def test_readjustment_of_format_1_stays_after_the_only_epoch(
 
 @pytest.mark.parametrize("fleet", [{}, {"name": "five-tier"}])
 def test_devices_of_format_1_save_all_masked_time(fleet: dict[str, str]) -> None:
-    assert CONFIG_FORMATS.migrate({"fleet": fleet}, 1) == {"fleet": {**fleet, "sparse_efficiency": 1.0}}
-    assert CONFIG_FORMATS.migrate({"fleet": fleet}, 2) == {"fleet": fleet}
+    assert CONFIG_FORMATS.migrate({"fleet": fleet}, 1)["fleet"] == {**fleet, "sparse_efficiency": 1.0}
+    assert CONFIG_FORMATS.migrate({"fleet": fleet}, 2)["fleet"] == fleet
+
+
+def test_models_of_formats_before_3_compute_on_contiguous_images() -> None:
+    model = {"name": "cnn_mnist"}
+    for version in (1, 2):
+        assert CONFIG_FORMATS.migrate({"model": model}, version)["model"] == {
+            **model,
+            "memory_format": "contiguous",
+        }
+    assert CONFIG_FORMATS.migrate({"model": model}, 3) == {"model": model}

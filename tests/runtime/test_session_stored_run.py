@@ -18,7 +18,6 @@ from orchestrator.display.run_progress import Progress
 from orchestrator.errors import CheckpointError, ConfigError, UnknownKeyError
 from orchestrator.execution.executor import InProcessExecutor
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.experiment.experiment import machine_fingerprint
 from orchestrator.experiment.loading import load_config
 from orchestrator.experiment.prepare import prepare
 from orchestrator.rounds.driver import Driver
@@ -74,9 +73,8 @@ class TestEarlierRelease:
         )
         for name, values in final.items():
             torch.testing.assert_close(model[name], values)
-        experiment = prepare(ExperimentConfig.parse(RunStore(earlier).config()))
-        if machine_fingerprint(experiment.fleet) == _about(earlier)["machine"]:
-            assert summary.params_sha256 == expected["params_sha256"]
+        # release 0.1.0 did not store the CPU's model, so the last bits may differ
+        assert any(line.startswith("cpu was x86_64 AVX512 and is ") for line in notes.lines)
         assert any("format 1" in line for line in notes.lines)
 
     def test_resumed_run_keeps_its_format_and_can_be_resumed_again(self, earlier: Path) -> None:
