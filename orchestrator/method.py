@@ -12,7 +12,7 @@ exports are private and may change. `docs/write-a-method.md` explains the hooks 
 | messages | Payload, Dense, Masked, Bits, Scalar, Bool, MODEL_ITEM, ModelValues, pack_model, unpack_model, find_model, find_bits, find_values, MODEL_FORM, ItemForm, check_size, as_sent |
 | averages | Aggregate, Aggregator, AGGREGATORS |
 | random numbers | stream |
-| masks and densities | allocate, SparsityConfig, AllocationKind, initial_mask, magnitude_mask, random_mask, prune_share, mask_distance, reject_empty_layers, largest_sparsity, exact_share, keep_top, keep_top_overall, grow_top, select_top, cosine_anneal |
+| masks and densities | allocate, SparsityConfig, AllocationKind, initial_mask, magnitude_mask, random_mask, prune_share, mask_distance, reject_empty_layers, smallest_density, exact_share, keep_top, keep_top_overall, grow_top, select_top, cosine_anneal |
 | masks for each client | ClientMask, ClientMaskAlgorithm, ROUNDING |
 | personal heads | PersonalHeadAlgorithm, PersonalHeadConfig, PersonalHead |
 | adaptive server steps | AdaptiveServerAlgorithm, AdaptiveServerConfig, AdaptiveServerState |
@@ -69,7 +69,7 @@ from orchestrator.models.units.submodel import (
     unit_sums,
     units_to_bits,
 )
-from orchestrator.sparsity.allocation import allocate, largest_sparsity
+from orchestrator.sparsity.allocation import allocate, smallest_density
 from orchestrator.sparsity.exact import exact_share
 from orchestrator.sparsity.masks import (
     initial_mask,
@@ -148,7 +148,6 @@ __all__ = [
     "initial_mask",
     "keep_top",
     "keep_top_overall",
-    "largest_sparsity",
     "magnitude_mask",
     "mask_distance",
     "pack_model",
@@ -156,6 +155,7 @@ __all__ = [
     "random_mask",
     "reject_empty_layers",
     "select_top",
+    "smallest_density",
     "stream",
     "ucbv_index",
     "unit_sums",
