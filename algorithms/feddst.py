@@ -191,8 +191,8 @@ class FedDST(Algorithm[ServerState, None]):
         kept = keep_top(layout, before, magnitude, self.targets(density * (1.0 - alpha)))
         if self.config.grow_over_all:
             missing = {name: n - layout.active(kept)[name] for name, n in self.targets(density).items()}
-            picked = keep_top(layout, layout.full_mask(), gradient, missing) & self._maskable()
-            after, fresh = kept | picked, picked
+            chosen = keep_top(layout, layout.full_mask(), gradient, missing) & self._maskable()
+            after, fresh = kept | chosen, chosen
         else:
             after = grow_top(layout, kept, gradient, self.targets(density))
             fresh = after & ~kept

@@ -106,7 +106,7 @@ RAY_FILES = (
     "orchestrator.cluster.ray_",
 )
 #: these modules import ray inside functions, so that `--help` does not import ray
-LAZY_RAY = ("orchestrator.sweeping.space", "orchestrator.sweeping.trials")
+LAZY_RAY = ("orchestrator.sweeping.space", "orchestrator.sweeping.trial_specs")
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 #: pickles a method and unpickles it at once, to check that Ray can send it
 PICKLING = "orchestrator.contract.repeatable"

@@ -21,7 +21,7 @@ class RunStatus:
     """The status of a run or a sweep.
 
     `num_done` and `num_asked` count rounds of a run, trials of a sweep. `method` of a sweep is the name of its
-    search space. `value` is the last accuracy of a run, or the best value of a sweep's first goal; it is None before
+    search space. `value` is the last accuracy of a run, or the best value of a sweep's first metric; it is None before
     the first evaluation. `holder` is the process that has locked the folder. `why` is the error of a failed run or
     sweep. `changed_s` is the Unix time of the last change.
     """

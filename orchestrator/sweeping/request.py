@@ -71,8 +71,8 @@ def check_request(request: SweepRequest, space: Space, dimensions: Mapping[str, 
     objective = Objective.parse(request.objective)
     _check_samples(request, dimensions)
     _check_seeds(request, dimensions)
-    if request.search == "nsga2" and len(objective.goals) == 1:
-        _reject(request, "search", "nsga2 needs two goals", "use --objective pareto, or --search tpe")
+    if request.search == "nsga2" and len(objective.metrics) == 1:
+        _reject(request, "search", "nsga2 needs two metrics", "use --objective pareto, or --search tpe")
     if request.scheduler != "fifo" and not objective.is_known_early:
         problem = f"the value of --objective {objective.text} is known only when a trial has ended"
         _reject(request, "scheduler", problem, "use fifo, or an objective on accuracy")

@@ -79,8 +79,8 @@ class TestProbes:
         start = torch.from_numpy(experiment.initial.copy())
         expected = gradient_step(experiment, start, (4, 1))
         commit = committed(experiment, tmp_path)
-        drawn = cohort(experiment, 0)
-        for k in drawn:
+        sampled = cohort(experiment, 0)
+        for k in sampled:
             assert torch.allclose(commit.client_states[k].start, expected, rtol=0, atol=1e-6)
             assert not torch.allclose(commit.client_states[k].start, start, rtol=0, atol=1e-3)
 

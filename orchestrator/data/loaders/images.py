@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Encoded:
+class EncodedImages:
     """The encoded images of one part. `origins[i]` names image i in messages."""
 
     sources: Sequence[Source]
@@ -51,7 +51,7 @@ class _Form:
 
 
 def decode_parts(
-    config: DataConfig, parts: Sequence[Encoded]
+    config: DataConfig, parts: Sequence[EncodedImages]
 ) -> tuple[list[NDArray[np.uint8]], tuple[str, ...]]:
     """Return uint8[N, C, H, W] for each part, and notes for the user about unusual images.
 
@@ -82,7 +82,7 @@ def resize(images: Images, size: int) -> Images:
     return out
 
 
-def _decode(config: DataConfig, part: Encoded, form: _Form) -> NDArray[np.uint8]:
+def _decode(config: DataConfig, part: EncodedImages, form: _Form) -> NDArray[np.uint8]:
     channels, (width, height) = 1 if form.mode == "L" else 3, form.size
     out = np.empty((len(part.sources), channels, height, width), dtype=np.uint8)
 
@@ -95,7 +95,7 @@ def _decode(config: DataConfig, part: Encoded, form: _Form) -> NDArray[np.uint8]
 
 
 def _in_blocks(
-    part: Encoded,
+    part: EncodedImages,
     read: Callable[[Source, str], T],
     store: Callable[[int, T], None] | None = None,
 ) -> list[T]:
@@ -163,7 +163,7 @@ def _convert(config: DataConfig, image: Image.Image, form: _Form, origin: str) -
     return image.resize(form.size, Image.Resampling.BILINEAR)
 
 
-def _notes(parts: Sequence[Encoded], headers: Sequence[_Header]) -> tuple[str, ...]:
+def _notes(parts: Sequence[EncodedImages], headers: Sequence[_Header]) -> tuple[str, ...]:
     origins = [origin for part in parts for origin in part.origins]
     framed = [origin for origin, header in zip(origins, headers, strict=True) if header.has_frames]
     num_grey = sum(header.is_grey for header in headers)

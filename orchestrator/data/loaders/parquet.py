@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.config.sections import DataConfig
-from orchestrator.data.loaders.images import Encoded, Source, decode_parts
+from orchestrator.data.loaders.images import EncodedImages, Source, decode_parts
 from orchestrator.data.loaders.locate import existing_root
 from orchestrator.data.loaders.parquet_files import find_files
 from orchestrator.data.loaders.values import integers_or_names
@@ -39,7 +39,7 @@ class _Columns(NamedTuple):
 class _ParquetPart(NamedTuple):
     """The rows of all files of a part; `client_ids` is None when a file has no client ids."""
 
-    encoded: Encoded
+    encoded: EncodedImages
     labels: Values
     client_ids: Values | None
     label_source: str
@@ -75,7 +75,7 @@ def _read_part(config: DataConfig, files: Sequence[Path], needs_client: bool) ->
         if columns.client is not None:
             ids.append(_values(table, columns.client, "data.client_column", file))
     return _ParquetPart(
-        Encoded(sources, origins),
+        EncodedImages(sources, origins),
         _joined(labels, files, "data.label_column", columns.label),
         _joined(ids, files, "data.client_column", columns.client) if len(ids) == len(files) else None,
         f"column {columns.label} of {files[0].name}",

@@ -37,7 +37,7 @@ from orchestrator.sweeping.result import SweepResult
 from orchestrator.sweeping.resumption import restore_trials
 from orchestrator.sweeping.sources import sweep_sources
 from orchestrator.sweeping.store import SweepStore
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_specs import TrialSpec
 from orchestrator.sweeping.tune.sweep_execution import execute_sweep
 from orchestrator.tracking.destination import Destination
 

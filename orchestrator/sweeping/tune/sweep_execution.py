@@ -42,15 +42,15 @@ from orchestrator.sweeping.resumption import (
     undelivered_runs,
 )
 from orchestrator.sweeping.store import Ending, SweepStore
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_specs import TrialSpec
 from orchestrator.sweeping.tune.callback import MLFLOW_STATUS, SweepCallback, SweepStopper
 from orchestrator.sweeping.tune.dataset_cache import start_dataset_cache
 from orchestrator.sweeping.tune.fit import (
     RemainingTrials,
     TrialFactory,
     TuneEnvironment,
+    division_of_cluster,
     fit,
-    share_of_cluster,
 )
 from orchestrator.sweeping.tune.node_monitor import NodeMonitor
 from orchestrator.sweeping.tune.tracker import SweepTracker
@@ -117,11 +117,11 @@ def _set_up(
     """Plan the trials on the cluster, and start the tracker. Raises ResourceError for a trial that does not fit."""
     num_trials = _num_trials(plan, remaining.recorded)
     capacity = cluster_capacity()
-    share = share_of_cluster(plan, max(1, num_trials - len(remaining.ended)), capacity)
-    make_task = TrialFactory(plan, capacity, share)
+    division = division_of_cluster(plan, max(1, num_trials - len(remaining.ended)), capacity)
+    make_task = TrialFactory(plan, capacity, division)
     for trial in () if plan.is_adaptive else remaining.trials:
         make_task(trial)
-    display.note(f"{store.sweep_id}: {num_trials} trials, {share.concurrent} at a time")
+    display.note(f"{store.sweep_id}: {num_trials} trials, {division.concurrent} at a time")
     info = _sweep_info(plan, store) if plan.config.tracking.enabled else None
     tracker = SweepTracker(store.sweep_id, info, display.note)
     stopper = SweepStopper()
@@ -137,7 +137,7 @@ def _set_up(
     return TuneEnvironment(
         store=store,
         make_task=make_task,
-        share=share,
+        division=division,
         dataset_cache=f"{store.sweep_id}/data",
         home=os.getcwd(),
         tracker=tracker,
@@ -229,8 +229,8 @@ def plan_next_pass(
     left = [trial for trial in recorded if trial.number not in ended_numbers]
     for trial in left:
         store.mark_superseded(trial.number)
-    share = share_of_cluster(plan, max(1, _num_trials(plan, recorded) - len(ended_numbers)), capacity)
-    environment = replace(environment, make_task=TrialFactory(plan, capacity, share), share=share)
+    division = division_of_cluster(plan, max(1, _num_trials(plan, recorded) - len(ended_numbers)), capacity)
+    environment = replace(environment, make_task=TrialFactory(plan, capacity, division), division=division)
     trials = []
     for trial in remaining_trials(store, left, {}):
         try:

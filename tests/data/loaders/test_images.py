@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from orchestrator.config.sections import DataConfig
-from orchestrator.data.loaders.images import Encoded, Source, decode_parts
+from orchestrator.data.loaders.images import EncodedImages, Source, decode_parts
 from orchestrator.errors import DataError
 
 
@@ -19,8 +19,8 @@ def png(array: np.ndarray, mode: str | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def encoded(sources: list[Source]) -> Encoded:
-    return Encoded(sources, [f"row {i}" for i in range(len(sources))])
+def encoded(sources: list[Source]) -> EncodedImages:
+    return EncodedImages(sources, [f"row {i}" for i in range(len(sources))])
 
 
 def decode(sources: list[Source], config: DataConfig | None = None) -> np.ndarray:

@@ -122,10 +122,10 @@ def test_ratio_of_a_bandit_is_repeatable_and_at_most_the_capability() -> None:
     algorithm = method(ratio_policy="p_ucbv")
     for client_id in range(5):
         capability, state = 2.0**-client_id, algorithm.init_client(client_id)
-        drawn = [algorithm.ratio(task(client_id, round_idx=r), state) for r in range(20)]
-        assert all(1 / 16 <= ratio <= capability for ratio in drawn)
-        assert drawn == [algorithm.ratio(task(client_id, round_idx=r), state) for r in range(20)]
-        assert len(set(drawn)) == (20 if client_id < 4 else 1)
+        sampled = [algorithm.ratio(task(client_id, round_idx=r), state) for r in range(20)]
+        assert all(1 / 16 <= ratio <= capability for ratio in sampled)
+        assert sampled == [algorithm.ratio(task(client_id, round_idx=r), state) for r in range(20)]
+        assert len(set(sampled)) == (20 if client_id < 4 else 1)
         assert algorithm.ratio(task(client_id, "evaluate"), state) == capability
 
 
