@@ -31,6 +31,7 @@ from orchestrator.federation.bases.adaptive_server import (
 )
 from orchestrator.federation.bases.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.bases.compensated import CompensatedAlgorithm, CompensatedConfig
+from orchestrator.federation.bases.keep_ratio import LARGEST_DROP, RatioPolicy, ucbv_index, utility
 from orchestrator.federation.bases.personal_head import (
     PersonalHead,
     PersonalHeadAlgorithm,
@@ -59,7 +60,6 @@ from orchestrator.federation.local.training import fine_tune
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.traits import Traits
-from orchestrator.fleet.ratio import LARGEST_DROP, RatioPolicy, ucbv_index, utility
 from orchestrator.models.parameters import ParameterLayout, Segment
 from orchestrator.models.units.groups import UnitGroup
 from orchestrator.models.units.submodel import (

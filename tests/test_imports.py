@@ -47,6 +47,7 @@ LADDER = (
     "orchestrator.execution",
     "orchestrator.aggregation",
     "orchestrator.rounds",
+    "orchestrator.processes",
     "orchestrator.runtime",
 )
 #: everything that executes a run
@@ -69,10 +70,12 @@ MAY_IMPORT = {
     "algorithms": ("orchestrator.method", "algorithms"),
     "orchestrator.method": FEDERATION,
     "orchestrator.tracking": (*CORE, "orchestrator.models", "orchestrator.tracking"),
+    "orchestrator.processes": ("orchestrator.processes",),
     **{
         package: (*FEDERATION, *LADDER[: place + 1])
         for place, package in enumerate(LADDER)
-        if place >= LADDER.index("orchestrator.experiment") and package != "orchestrator.tracking"
+        if place >= LADDER.index("orchestrator.experiment")
+        and package not in ("orchestrator.tracking", "orchestrator.processes")
     },
     "orchestrator.contract": (*FEDERATION, *LADDER, "orchestrator.contract"),
     "orchestrator.retiming": (*FEDERATION, *LADDER, "orchestrator.retiming"),

@@ -210,7 +210,7 @@ def _submit(
 
 def _follow(jobs: "Jobs", job_id: str, on_interrupt: str | None) -> int:
     from orchestrator.cluster.follow import JobLogFollower, ask_choice
-    from orchestrator.runtime.signals import handling_signals
+    from orchestrator.processes.signals import handling_signals
 
     with handling_signals() as signals:
 

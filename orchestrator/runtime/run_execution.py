@@ -11,9 +11,9 @@ from orchestrator.errors import ActorsLostError, SparsefleetError, TrackingError
 from orchestrator.execution.torch_threads import torch_threads
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, model_notes
+from orchestrator.processes.signals import SignalHandling, handling_signals
 from orchestrator.runtime.backend import Backend, InProcessBackend
 from orchestrator.runtime.run_folder import mention_ray_log, run_info
-from orchestrator.runtime.signals import SignalHandling, handling_signals
 from orchestrator.storage.event_log import save_events
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary

@@ -17,6 +17,12 @@ from orchestrator.experiment.prepare import prepare
 from orchestrator.plugins.loading import relocated
 from orchestrator.runtime.run_execution import Display, execute_run
 from orchestrator.runtime.run_folder import begin_run, verify_run
+from orchestrator.runtime.tracking_setup import (
+    check_storage_and_tracking,
+    destination_note,
+    parent_tags,
+    resolve_tracking,
+)
 from orchestrator.storage.event_log import num_committed
 from orchestrator.storage.folders import is_sweep, unique_name
 from orchestrator.storage.lock import locked_folder, new_locked_folder
@@ -30,12 +36,6 @@ from orchestrator.storage.sources import (
     updated_sources,
 )
 from orchestrator.storage.summary import RunSummary
-from orchestrator.storage.tracking_setup import (
-    check_storage_and_tracking,
-    destination_note,
-    parent_tags,
-    resolve_tracking,
-)
 from orchestrator.tracking.delivery import original_of_copy
 from orchestrator.tracking.record import read_records
 

@@ -10,7 +10,7 @@ from ray.tune import Callback, Stopper
 from orchestrator.errors import RequestError
 from orchestrator.execution.placement import Capacity
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.rounds.restart_counter import RestartCounter
+from orchestrator.runtime.restart_counter import RestartCounter
 from orchestrator.runtime.run_folder import mention_ray_log, run_info
 from orchestrator.storage.event_log import num_committed
 from orchestrator.storage.folders import is_run

@@ -12,6 +12,13 @@ from orchestrator.config.overrides import put_values
 from orchestrator.errors import ClusterError, RequestError
 from orchestrator.plugins.loading import relocated
 from orchestrator.runtime.run_folder import git_commit
+from orchestrator.runtime.tracking_setup import (
+    check_storage_and_tracking,
+    destination_note,
+    parent_tags,
+    resolve_tracking,
+    tracking_values,
+)
 from orchestrator.storage.folders import unique_name
 from orchestrator.storage.lock import new_locked_folder
 from orchestrator.storage.run_description import FORMAT_KEY
@@ -22,13 +29,6 @@ from orchestrator.storage.sources import (
     store_sources,
     stored_places,
     updated_sources,
-)
-from orchestrator.storage.tracking_setup import (
-    check_storage_and_tracking,
-    destination_note,
-    parent_tags,
-    resolve_tracking,
-    tracking_values,
 )
 from orchestrator.sweeping.display import SweepDisplay
 from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep

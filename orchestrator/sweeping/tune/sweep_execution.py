@@ -16,6 +16,7 @@ from orchestrator.execution.placement import Capacity
 from orchestrator.execution.ray_actors import end_actors
 from orchestrator.execution.ray_capacity import cluster_capacity
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.processes.signals import handling_signals
 from orchestrator.runtime.ray_head_monitor import exiting_when_head_is_lost, is_client_connection
 from orchestrator.runtime.ray_log import ray_log
 from orchestrator.runtime.ray_session import dashboard_note, ray_session
@@ -25,13 +26,12 @@ from orchestrator.runtime.run_folder import (
     run_info,
     user_name,
 )
-from orchestrator.runtime.signals import handling_signals
-from orchestrator.storage.run_store import RunStore
-from orchestrator.storage.summary import RunSummary
-from orchestrator.storage.tracking_setup import (
+from orchestrator.runtime.tracking_setup import (
     experiment_name,
     tracking_uri,
 )
+from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.display import SweepDisplay
 from orchestrator.sweeping.plan import SweepPlan
 from orchestrator.sweeping.report import report_sweep

@@ -11,11 +11,11 @@ from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.errors import WireError
 from orchestrator.federation.aggregate import AGGREGATORS, Contribution
 from orchestrator.federation.algorithm import ServerState
+from orchestrator.federation.bases.keep_ratio import NUM_REWARDS, REWARD_SUM, utility
 from orchestrator.federation.bases.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.plan import ClientTask, TaskKind
 from orchestrator.federation.setting import Setting
-from orchestrator.fleet.ratio import NUM_REWARDS, REWARD_SUM, utility
 from orchestrator.fleet.registry import FLEETS
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.units.groups import UnitGroup

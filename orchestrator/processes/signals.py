@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn, final
 
-from orchestrator.runtime.signal_watchdog import SignalCount, Watchdog, write_to_terminal
+from orchestrator.processes.signal_watchdog import SignalCount, Watchdog, write_to_terminal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: the grace period of commands that have no config

@@ -10,8 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.federation.tree import flatten, rebuild
-from orchestrator.fleet.ratio import (
+from orchestrator.federation.bases.keep_ratio import (
     HIGH,
     LOW,
     PULLS,
@@ -24,6 +23,7 @@ from orchestrator.fleet.ratio import (
     ucbv_index,
     utility,
 )
+from orchestrator.federation.tree import flatten, rebuild
 
 
 def f64(*values: float) -> torch.Tensor:
