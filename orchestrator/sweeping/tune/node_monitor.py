@@ -48,7 +48,7 @@ class NodeMonitor(StatelessPickle):
         """Return the addresses of the missing nodes. The caller calls this repeatedly.
 
         `all_waiting`: whether trials wait for resources and no trial runs. Otherwise the result is empty, and the
-        patience starts again.
+        time for which nodes are missing restarts at 0.
         """
         if not all_waiting:
             self._last_check_s = self._missing_since_s = None
