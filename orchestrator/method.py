@@ -2,15 +2,16 @@
 
     from orchestrator.method import Algorithm, LocalRun, ServerState
 
-A method imports names of the package only from this module. All names that neither this module nor `orchestrator`
-exports are private and may change. `docs/write-a-method.md` explains the hooks with a complete method.
+A method imports names of the package only from this module. `docs/write-a-method.md` explains the hooks with a
+complete method. Three modules are public: this one for methods, `orchestrator` for programs that run experiments, and
+`orchestrator.contract` for tests of methods. All names that these three do not export are private and may change.
 
 | what | names |
 | --- | --- |
 | the contract | Algorithm, AlgorithmConfig, Capabilities, Traits, ServerState, ConfigError, WireError |
 | a client's task | LocalRun, Batch, ClientTask, RoundPlan, Adam, accuracy, batch_sizes, fine_tune |
 | messages | Payload, Dense, Masked, Bits, Scalar, Bool, MODEL_ITEM, ModelValues, pack_model, unpack_model, find_model, find_bits, find_values, MODEL_FORM, ItemForm, check_size, as_sent |
-| averages | Aggregate, Aggregator, AGGREGATORS |
+| averages | Aggregate, Aggregator, Contribution, AGGREGATORS |
 | random numbers | stream |
 | masks and densities | allocate, SparsityConfig, AllocationKind, initial_mask, magnitude_mask, random_mask, prune_share, mask_distance, reject_empty_layers, smallest_density, exact_share, keep_top, keep_top_overall, grow_top, select_top, cosine_anneal |
 | masks for each client | ClientMask, ClientMaskAlgorithm, ROUNDING |
@@ -22,7 +23,7 @@ exports are private and may change. `docs/write-a-method.md` explains the hooks 
 
 from orchestrator.config.sections import AlgorithmConfig, AllocationKind, SparsityConfig
 from orchestrator.errors import ConfigError, WireError
-from orchestrator.federation.aggregate import AGGREGATORS, Aggregate, Aggregator
+from orchestrator.federation.aggregate import AGGREGATORS, Aggregate, Aggregator, Contribution
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.bases.adaptive_server import (
     AdaptiveServerAlgorithm,
@@ -109,6 +110,7 @@ __all__ = [
     "CompensatedAlgorithm",
     "CompensatedConfig",
     "ConfigError",
+    "Contribution",
     "Dense",
     "ItemForm",
     "KeptUnits",
