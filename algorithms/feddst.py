@@ -94,7 +94,7 @@ class FedDST(Algorithm[ServerState, None]):
             raise ConfigError(
                 "algorithm.adjust_after_epoch",
                 after,
-                f"clients train {epochs} epochs",
+                f"training.local_epochs={epochs}",
                 f"use at most {epochs}",
             )
         sparsity, alpha = self.setting.sparsity, self.config.alpha
@@ -135,7 +135,9 @@ class FedDST(Algorithm[ServerState, None]):
             ]
             if not any(single):
                 return ()
-            where = f"after the only mini-batch of {int(counts[single].sum())} of {len(num_samples)} clients"
+            where = (
+                f"after the only mini-batch of clients ({int(counts[single].sum())} of {len(num_samples)})"
+            )
             remedy = "raise training.local_epochs or lower training.batch_size"
         else:
             return ()

@@ -9,6 +9,7 @@ from pathlib import Path
 from orchestrator.analysis.options import METRICS
 from orchestrator.analysis.runs import ComparedRun, mlflow_run_id, read_head, with_records
 from orchestrator.errors import CheckpointError, RequestError
+from orchestrator.formatting import counted
 from orchestrator.storage.folders import SWEEP_FILE, is_run, is_sweep
 from orchestrator.storage.lookup import find_folder
 from orchestrator.suggest import suggest
@@ -172,5 +173,7 @@ def _evaluated(runs: list[ComparedRun]) -> tuple[list[ComparedRun], list[str]]:
         if any(names & record.metrics.keys() for record in run.records):
             kept.append(run)
         else:
-            notes.append(f"{run.run_id} is left out: none of its {len(run.records)} rounds was evaluated")
+            notes.append(
+                f"{run.run_id} is left out: none of its {counted(len(run.records), 'round')} was evaluated"
+            )
     return kept, notes

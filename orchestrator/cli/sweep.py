@@ -23,6 +23,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.commands import resume_sweep_line
 from orchestrator.errors import RequestError
+from orchestrator.formatting import counted
 
 if TYPE_CHECKING:
     from orchestrator.sweeping.result import SweepResult
@@ -197,7 +198,7 @@ def _report(result: "SweepResult", console: Console | None) -> None:
     resume_command = resume_sweep_line(result.folder)
     if result.interrupted:
         num_ended = result.num_finished + result.num_stopped + result.num_failed
-        line = f"stopped after {num_ended} of {result.num_trials} trials; resume with: {resume_command}"
+        line = f"stopped after {num_ended} of {counted(result.num_trials, 'trial')}; resume with: {resume_command}"
         print(line, file=sys.stderr)
         raise typer.Exit(130)
     if console is not None:
@@ -207,7 +208,7 @@ def _report(result: "SweepResult", console: Console | None) -> None:
         console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
     if result.num_failed:
         print(
-            f"{result.num_failed} of {result.num_trials} trials failed, see {result.folder / 'failures'}; "
+            f"{result.num_failed} of {counted(result.num_trials, 'trial')} failed, see {result.folder / 'failures'}; "
             f"retry them with: {resume_command}",
             file=sys.stderr,
         )

@@ -9,6 +9,7 @@ import yaml
 
 from orchestrator.commands import RUN_FILE
 from orchestrator.config.yaml import load_yaml
+from orchestrator.formatting import counted
 from orchestrator.storage.folders import SWEEP_FILE
 from orchestrator.storage.lock_owner import LockOwner, lock_owner
 from orchestrator.tracking.record import RoundRecord, complete_lines
@@ -111,7 +112,7 @@ def _sweep_status(folder: Path) -> RunStatus:
         num_asked=int(summary.get("num_trials") or num_trials),
         value=_last_value(lines, best[0]) if best else None,
         holder=owner,
-        why=f"{num_failed} trials failed, see {folder / 'failures'}" if state == "failed" else "",
+        why=f"{counted(num_failed, 'trial')} failed, see {folder / 'failures'}" if state == "failed" else "",
         changed_s=_changed_s(folder),
     )
 

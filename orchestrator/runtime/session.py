@@ -14,6 +14,7 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.loading import resumed_config
 from orchestrator.experiment.prepare import prepare
+from orchestrator.formatting import counted
 from orchestrator.plugins.loading import relocated
 from orchestrator.runtime.run_execution import Display, execute_run
 from orchestrator.runtime.run_folder import begin_run, verify_run
@@ -149,7 +150,8 @@ def _check_resumable(
     before = store.config()["training"]["rounds"]
     if rounds != before:
         display.note(
-            f"{before} rounds become {rounds}: schedules that end at a fraction of the rounds end later or earlier"
+            f"{counted(before, 'round')} become {rounds}: schedules that end at a fraction of the rounds end later or "
+            "earlier"
         )
     return config
 

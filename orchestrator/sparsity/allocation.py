@@ -12,6 +12,7 @@ from math import floor, prod
 
 from orchestrator.config.sections import SparsityConfig
 from orchestrator.errors import ConfigError
+from orchestrator.formatting import counted
 from orchestrator.models.parameters import ParameterLayout, Segment
 from orchestrator.sparsity.exact import exact_share
 from orchestrator.suggest import suggest
@@ -55,7 +56,8 @@ def allocate(layout: ParameterLayout, density: float, sparsity: SparsityConfig) 
         raise ConfigError(
             "sparsity.level",
             float(1 - exact),
-            f"allocation {sparsity.allocation} keeps none of the {smallest.size} weights of layer {smallest.name}",
+            f"allocation {sparsity.allocation} keeps none of the {counted(smallest.size, 'weight')} of layer "
+            f"{smallest.name}",
             f"lower it to {highest} or less, or choose another sparsity.allocation",
         )
     return counts

@@ -17,6 +17,7 @@ from orchestrator.data.loaders.locate import existing_root
 from orchestrator.data.loaders.parts import TEST_NAMES, TRAIN_NAMES, choose_test, join_names, unused_note
 from orchestrator.data.splits import LoadedPart, Splits
 from orchestrator.errors import DataError
+from orchestrator.formatting import counted
 
 _SUFFIXES = {
     ".png",
@@ -120,7 +121,7 @@ def _nested_note(parts: list[_FolderPart]) -> tuple[str, ...]:
         return ()
     num_images = sum(len(part.files) for part in parts)
     return (
-        f"{num_nested} of {num_images} images are in sub-folders of a class: they belong to the top folder's class",
+        f"{num_nested} of {counted(num_images, 'image')} in sub-folders of a class: the top folder is the class",
     )
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Images
 from orchestrator.errors import DataError
+from orchestrator.formatting import counted
 
 _GREY = {"1", "L", "LA"}
 _COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr", "HSV"}
@@ -171,12 +172,15 @@ def _notes(parts: Sequence[EncodedImages], headers: Sequence[_Header]) -> tuple[
     notes = []
     if 0 < num_grey < len(headers):
         num_colour = len(headers) - num_grey
-        notes.append(f"the data has {num_grey} grey and {num_colour} colour images: all are read as RGB")
+        notes.append(
+            f"the data has {num_grey} grey and {counted(num_colour, 'colour image')}: all are read as RGB"
+        )
     if num_transparent:
-        transparency = "an alpha channel or a transparent colour"
-        notes.append(f"{num_transparent} images have {transparency}: they are composited on white")
+        images = counted(num_transparent, "image")
+        notes.append(f"{images} with an alpha channel or a transparent colour: composited on white")
     if framed:
         notes.append(
-            f"{len(framed)} images have several frames: only the first frame is read (first image: {framed[0]})"
+            f"{counted(len(framed), 'image')} with several frames: only the first frame is read "
+            f"(first image: {framed[0]})"
         )
     return tuple(notes)

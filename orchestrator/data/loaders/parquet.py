@@ -21,6 +21,7 @@ from orchestrator.data.loaders.parquet_files import find_files
 from orchestrator.data.loaders.values import integers_or_names
 from orchestrator.data.splits import LoadedPart, Splits
 from orchestrator.errors import DataError
+from orchestrator.formatting import counted
 
 if TYPE_CHECKING:
     import pyarrow
@@ -149,7 +150,7 @@ def _values(table: "pyarrow.Table", column: str, field: str, file: Path) -> Valu
 
     cells = table.column(column)
     if cells.null_count:
-        problem = f"{file.name} has {cells.null_count} rows without a value"
+        problem = f"{file.name} has {counted(cells.null_count, 'row')} without a value"
         raise DataError(field, column, problem, "add the values, or remove these rows")
     kind = cells.type.value_type if types.is_dictionary(cells.type) else cells.type
     source = f"column {column} of {file.name}"

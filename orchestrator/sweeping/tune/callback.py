@@ -10,6 +10,7 @@ from ray.tune import Callback, Stopper
 from orchestrator.errors import RequestError
 from orchestrator.execution.placement import Capacity
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.formatting import counted
 from orchestrator.runtime.restart_counter import RestartCounter
 from orchestrator.runtime.run_folder import mention_ray_log, run_info
 from orchestrator.storage.event_log import num_committed
@@ -221,8 +222,8 @@ class SweepCallback(StatelessPickle, Callback):
             summary = RunSummary.read(self._store.folder / ending.run_id / "summary.json")
             self._tracker.end(ending.run_id, MLFLOW_STATUS[ending.status], summary)
             if summary.num_not_finite:
-                count = f"{summary.num_not_finite} of {summary.num_rounds} rounds"
-                self._display.note(f"{ending.run_id}: {count} have evaluations that are not finite")
+                where = f"{summary.num_not_finite} of {counted(summary.num_rounds, 'round')}"
+                self._display.note(f"{ending.run_id}: evaluations are not finite in {where}")
         metrics = sweep_metrics(self._endings, self._objective, self._store.num_losses())
         self._tracker.log(self._store.add_record(metrics))
         self._display.end(TrialSpec(number=ending.number, values=ending.values), ending)

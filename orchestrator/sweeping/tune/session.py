@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestrator.config.formats import CONFIG_FORMATS
 from orchestrator.config.overrides import put_values
 from orchestrator.errors import ClusterError, RequestError
+from orchestrator.formatting import counted
 from orchestrator.plugins.loading import relocated
 from orchestrator.runtime.run_folder import git_commit
 from orchestrator.runtime.tracking_setup import (
@@ -138,5 +139,5 @@ def _resume(
         place = destination_note(config, destination)
         store.describe(updated_sources(folder, about, sources, len(store.endings())))
         if lost := restore_trials(store, [] if plan.is_adaptive else plan.trials()):
-            display.note(f"trials.jsonl had lost {len(lost)} trials, which are recorded again")
+            display.note(f"trials.jsonl had lost {counted(len(lost), 'trial')}; the sweep records them again")
         return execute_sweep(plan, store, display, verbose, place)

@@ -16,6 +16,7 @@ from orchestrator.execution.placement import Capacity
 from orchestrator.execution.ray_actors import end_actors
 from orchestrator.execution.ray_capacity import cluster_capacity
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.formatting import counted
 from orchestrator.processes.signals import handling_signals
 from orchestrator.runtime.ray_head_monitor import exiting_when_head_is_lost, is_client_connection
 from orchestrator.runtime.ray_log import ray_log
@@ -121,7 +122,7 @@ def _set_up(
     make_task = TrialFactory(plan, capacity, division)
     for trial in () if plan.is_adaptive else remaining.trials:
         make_task(trial)
-    display.note(f"{store.sweep_id}: {num_trials} trials, {division.concurrent} at a time")
+    display.note(f"{store.sweep_id}: {counted(num_trials, 'trial')}, {division.concurrent} at a time")
     info = _sweep_info(plan, store) if plan.config.tracking.enabled else None
     tracker = SweepTracker(store.sweep_id, info, display.note)
     stopper = SweepStopper()
@@ -254,8 +255,8 @@ def _conclude(
         environment.callback.summarise_interrupted()
     elif missing:
         raise SparsefleetError(
-            f"{missing} trials of {store.sweep_id} did not end, and Tune gives no cause; "
-            f"run them with `{resume_sweep_line(store.folder)}`"
+            f"{counted(missing, 'trial')} of {store.sweep_id} did not end, and Tune gives no cause; "
+            f"resume with `{resume_sweep_line(store.folder)}`"
         )
     else:
         shutil.rmtree(store.folder / "tune", ignore_errors=True)

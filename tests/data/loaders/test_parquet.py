@@ -158,7 +158,7 @@ def test_images_are_read_by_path(tmp_path: Path) -> None:
             "data.root",
             "row 1 of train.parquet",
         ),
-        ([cell(0)] * 2, {"label": [0, None]}, None, "data.label_column", "1 rows without a value"),
+        ([cell(0)] * 2, {"label": [0, None]}, None, "data.label_column", "1 row without a value"),
         (
             [cell(0)] * 2,
             {"a": [0, 1], "b": ["x", "y"]},
