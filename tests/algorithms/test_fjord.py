@@ -10,13 +10,13 @@ from torch.nn.functional import cross_entropy, kl_div
 from algorithms.fjord import FjORD, FjORDConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
-from orchestrator.errors import ConfigError
 from orchestrator.federation.bases.structured import ClientRatio
 from orchestrator.federation.plan import ClientTask
 from orchestrator.fleet.registry import FLEETS
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.units.tracing import trace_units
 from orchestrator.sparsity.payload import Dense
+from tests.support.errors import rejects
 from tests.support.fakes import (
     TensorData,
     experiment,
@@ -229,5 +229,5 @@ def test_smaller_width_of_trained_model_is_usable() -> None:
 
 
 def test_width_that_is_listed_twice_is_rejected() -> None:
-    with pytest.raises(ConfigError, match=r"algorithm.widths=.*listed twice"):
+    with rejects("algorithm.widths", [0.5, 1.0, 0.5]):
         prepared(widths=(0.5, 1.0, 0.5))

@@ -44,7 +44,7 @@ def test_label_method_run_id_or_value_names_the_baseline(
 def test_ambiguous_baseline_is_rejected_with_the_matches(
     configurations: list[Configuration], text: str
 ) -> None:
-    with pytest.raises(RequestError, match=r"[23] configurations .*'fed") as caught:
+    with pytest.raises(RequestError, match="'fed") as caught:
         find_baseline(text, configurations)
     assert (caught.value.field, caught.value.value) == ("--baseline", text)
 

@@ -151,7 +151,7 @@ class TestProbes:
 
     def test_too_few_probe_updates_end_the_run_after_the_last_checkpoint(self, tmp_path: Path) -> None:
         experiment = prepared(ASKING, "runtime.failure_policy=drop", "runtime.min_clients=2")
-        with pytest.raises(RoundError, match=r"runtime\.min_clients=2: client 4") as caught:
+        with pytest.raises(RoundError, match="client 4") as caught:
             drive(experiment, tmp_path, executor=Flaky(experiment, {(2, 0): 1}))
         assert (caught.value.round_idx, caught.value.num_updates) == (2, 1)
         assert len(metrics(tmp_path)) == 2

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from orchestrator.errors import ConfigError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.rounds.sampler import CohortSampler
+from tests.support.errors import rejects
 from tests.support.fakes import cohort
 from tests.support.runs import (
     REMEMBERING,
@@ -145,7 +146,7 @@ class TestLate:
 
     @pytest.mark.parametrize("method", ["ssfl", "prunefl"])
     def test_methods_that_plan_their_own_rounds_are_rejected(self, method: str) -> None:
-        with pytest.raises(ConfigError, match=rf"^fleet\.late=keep: {method} .*; use drop$"):
+        with rejects("fleet.late", "keep"):
             fresh(f"algorithm.name={method}", *LATE)
 
 

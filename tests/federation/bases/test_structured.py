@@ -154,7 +154,7 @@ def test_uploaded_values_are_placed_at_the_entries_of_the_submodel() -> None:
 
 @pytest.mark.parametrize("num_values", [6, 8, 12])
 def test_submodel_of_another_size_is_rejected(num_values: int) -> None:
-    with pytest.raises(WireError, match=f"{num_values} values, expected 7"):
+    with pytest.raises(WireError, match=rf"\b{num_values}\b.*\b7\b"):
         method().unpack((Dense("theta", np.zeros(num_values, np.float32)),), task(1), ClientRatio())
 
 
