@@ -1,6 +1,6 @@
 """The bandit P-UCBV of FedLPS's public code (arXiv 2412.07216) with its faults, to compare with that code.
 
-`orchestrator.fleet.ratio` implements the described bandit. This module reproduces these faults:
+`orchestrator.federation.bases.keep_ratio` implements the described bandit. This module reproduces these faults:
 
 1. Arms cover [0.5, 1], and the ratio is min(capability, chosen ratio). For capabilities up to 0.5 the bandit has no
    effect.

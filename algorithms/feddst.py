@@ -5,7 +5,7 @@ FedAvg inside one global mask that moves: on readjustment rounds each client dro
 grows the masked weights with the largest gradient; the server averages every weight over the clients that have
 it and prunes the union of their masks back to the target density.
 
-Symbols: theta = state.params, m = state.mask, S = sparsity.level, T_l(S) = allocate(...), R = training.rounds,
+Symbols: theta = state.params, m = state.mask, S = 1 - density, T_l(S) = allocate(density), R = training.rounds,
 R_end = algorithm.end_round, Delta R = algorithm.readjust_every, alpha = algorithm.alpha.
 
 Deviations (the paper's body was not available; each item follows the described method, and the public code differs):
@@ -41,10 +41,11 @@ from orchestrator.method import (
     allocate,
     batch_sizes,
     cosine_anneal,
+    exact_share,
     grow_top,
     initial_mask,
     keep_top,
-    largest_sparsity,
+    smallest_density,
     stream,
 )
 
@@ -93,17 +94,18 @@ class FedDST(Algorithm[ServerState, None]):
             raise ConfigError(
                 "algorithm.adjust_after_epoch",
                 after,
-                f"clients train {epochs} epochs",
+                f"training.local_epochs={epochs}",
                 f"use at most {epochs}",
             )
         sparsity, alpha = self.setting.sparsity, self.config.alpha
-        highest = (largest_sparsity(self.setting.layout, sparsity) - alpha) / (1.0 - alpha)
+        lowest = smallest_density(self.setting.layout, sparsity) / (1 - exact_share(alpha))
         for round_idx in (0, self.setting.training.rounds - 1):
-            level = round(1.0 - self.density(round_idx), 12)
-            if level > highest:
+            density = exact_share(self.density(round_idx))
+            if density < lowest:
+                highest = float(1 - lowest)
                 raise ConfigError(
                     "sparsity.level",
-                    level,
+                    round(float(1 - density), 12),
                     f"dropping alpha={alpha:g} of it leaves a layer without weights under {sparsity.allocation}",
                     f"lower it to {max(0.0, highest - 5e-7):.6f} or less, or choose another sparsity.allocation",
                 )
@@ -133,7 +135,9 @@ class FedDST(Algorithm[ServerState, None]):
             ]
             if not any(single):
                 return ()
-            where = f"after the only mini-batch of {int(counts[single].sum())} of {len(num_samples)} clients"
+            where = (
+                f"after the only mini-batch of clients ({int(counts[single].sum())} of {len(num_samples)})"
+            )
             remedy = "raise training.local_epochs or lower training.batch_size"
         else:
             return ()
@@ -189,8 +193,8 @@ class FedDST(Algorithm[ServerState, None]):
         kept = keep_top(layout, before, magnitude, self.targets(density * (1.0 - alpha)))
         if self.config.grow_over_all:
             missing = {name: n - layout.active(kept)[name] for name, n in self.targets(density).items()}
-            picked = keep_top(layout, layout.full_mask(), gradient, missing) & self._maskable()
-            after, fresh = kept | picked, picked
+            chosen = keep_top(layout, layout.full_mask(), gradient, missing) & self._maskable()
+            after, fresh = kept | chosen, chosen
         else:
             after = grow_top(layout, kept, gradient, self.targets(density))
             fresh = after & ~kept

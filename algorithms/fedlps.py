@@ -26,7 +26,8 @@ Deviations:
 - The personal model is the client's latest model of the best validation accuracy over all its epochs, because a
   submodel of few units can fail in a round. `keep=last` takes the last model. Before its first participation a client
   uses the global model.
-- The bandit is that of orchestrator/fleet/ratio.py. Its cost is the task's emulated time over the dense model's.
+- The bandit is that of orchestrator/federation/bases/keep_ratio.py. Its cost is the task's emulated time over the dense
+  model's.
 - `average=mean_delta` averages changes over all clients, as the code does. `per_unit` averages each coordinate over
   the clients that have it.
 """

@@ -1,7 +1,7 @@
 """RandomMask: one random unstructured mask, chosen before round 0 and never changed. This is the baseline of FedDST
 (arXiv 2112.09824) and SSFL (arXiv 2405.09037).
 
-Symbols: m = state.mask, S = sparsity.level.
+Symbols: m = state.mask.
 
 Deviations: The public FedDST code prunes the random initialisation by magnitude and calls the result random. This is
 `criterion=magnitude`, the default here. `criterion=random` chooses the positions uniformly.

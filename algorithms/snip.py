@@ -91,7 +91,9 @@ class SNIP(Algorithm[ServerState, None]):
             raise ConfigError("algorithm.probe_client", config.probe_client, problem, "choose one of them")
         needed = sum(min(config.least_per_layer, s.size) for s in layout.maskable)
         if self.num_kept < needed:
-            problem = f"{self.num_kept} weights remain, and algorithm.least_per_layer needs {needed}"
+            problem = (
+                f"the mask keeps too few weights ({self.num_kept}), algorithm.least_per_layer needs {needed}"
+            )
             raise ConfigError("sparsity.level", round(1.0 - self.density(0), 12), problem, "lower it")
 
     @property

@@ -98,7 +98,7 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
             problem = "ssfl ranks the weights of all layers together"
             raise ConfigError("sparsity.allocation", "explicit", problem, "set sparsity.level instead")
         if config.warmup_rounds >= rounds:
-            problem = f"the run ends after {rounds} rounds, without a mask"
+            problem = f"training.rounds={rounds}, so that the run ends without a mask"
             raise ConfigError(
                 "algorithm.warmup_rounds", config.warmup_rounds, problem, f"stay below {rounds}"
             )

@@ -124,12 +124,12 @@ def compare(
     """
     from orchestrator.analysis.compute import compare as compare_runs
     from orchestrator.analysis.options import CompareOptions
-    from orchestrator.analysis.picking import pick_runs
+    from orchestrator.analysis.selection import select_runs
 
     checked_options = CompareOptions(**options)
     if sweep is not None and is_sweep(Path(sweep)):
         storage = Path(sweep).resolve().parent
-    selected = pick_runs(
+    selected = select_runs(
         Path(storage),
         [str(run) for run in runs],
         sweep=None if sweep is None else str(sweep),

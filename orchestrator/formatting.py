@@ -1,4 +1,4 @@
-"""Formats numbers for people, with decimal prefixes and three significant digits."""
+"""Formats numbers for people: quantities with decimal prefixes and three significant digits, and counts."""
 
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
@@ -20,6 +20,11 @@ def format_seconds(seconds: float) -> str:
     minutes, rest_s = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest_s:02}" if hours else f"{minutes}:{rest_s:02}"
+
+
+def counted(num: int, noun: str, plural: str | None = None) -> str:
+    """1, 'round' -> '1 round'; 2000, 'round' -> '2000 rounds'. `plural` replaces the noun with an s."""
+    return f"{num} {noun if num == 1 else plural or f'{noun}s'}"
 
 
 def parse_bytes(text: str) -> float:

@@ -2,17 +2,18 @@
 
     from orchestrator.method import Algorithm, LocalRun, ServerState
 
-A method imports names of the package only from this module. All names that neither this module nor `orchestrator`
-exports are private and may change. `docs/write-a-method.md` explains the hooks with a complete method.
+A method imports names of the package only from this module. `docs/write-a-method.md` explains the hooks with a
+complete method. Three modules are public: this one for methods, `orchestrator` for programs that run experiments, and
+`orchestrator.contract` for tests of methods. All names that these three do not export are private and may change.
 
 | what | names |
 | --- | --- |
 | the contract | Algorithm, AlgorithmConfig, Capabilities, Traits, ServerState, ConfigError, WireError |
 | a client's task | LocalRun, Batch, ClientTask, RoundPlan, Adam, accuracy, batch_sizes, fine_tune |
 | messages | Payload, Dense, Masked, Bits, Scalar, Bool, MODEL_ITEM, ModelValues, pack_model, unpack_model, find_model, find_bits, find_values, MODEL_FORM, ItemForm, check_size, as_sent |
-| averages | Aggregate, Aggregator, AGGREGATORS |
+| averages | Aggregate, Aggregator, Contribution, AGGREGATORS |
 | random numbers | stream |
-| masks and densities | allocate, SparsityConfig, AllocationKind, initial_mask, magnitude_mask, random_mask, prune_share, mask_distance, reject_empty_layers, largest_sparsity, exact_share, keep_top, keep_top_overall, grow_top, select_top, cosine_anneal |
+| masks and densities | allocate, SparsityConfig, AllocationKind, initial_mask, magnitude_mask, random_mask, prune_share, mask_distance, reject_empty_layers, smallest_density, exact_share, keep_top, keep_top_overall, grow_top, select_top, cosine_anneal |
 | masks for each client | ClientMask, ClientMaskAlgorithm, ROUNDING |
 | personal heads | PersonalHeadAlgorithm, PersonalHeadConfig, PersonalHead |
 | adaptive server steps | AdaptiveServerAlgorithm, AdaptiveServerConfig, AdaptiveServerState |
@@ -22,7 +23,7 @@ exports are private and may change. `docs/write-a-method.md` explains the hooks 
 
 from orchestrator.config.sections import AlgorithmConfig, AllocationKind, SparsityConfig
 from orchestrator.errors import ConfigError, WireError
-from orchestrator.federation.aggregate import AGGREGATORS, Aggregate, Aggregator
+from orchestrator.federation.aggregate import AGGREGATORS, Aggregate, Aggregator, Contribution
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.bases.adaptive_server import (
     AdaptiveServerAlgorithm,
@@ -31,6 +32,7 @@ from orchestrator.federation.bases.adaptive_server import (
 )
 from orchestrator.federation.bases.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.bases.compensated import CompensatedAlgorithm, CompensatedConfig
+from orchestrator.federation.bases.keep_ratio import LARGEST_DROP, RatioPolicy, ucbv_index, utility
 from orchestrator.federation.bases.personal_head import (
     PersonalHead,
     PersonalHeadAlgorithm,
@@ -59,7 +61,6 @@ from orchestrator.federation.local.training import fine_tune
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.traits import Traits
-from orchestrator.fleet.ratio import LARGEST_DROP, RatioPolicy, ucbv_index, utility
 from orchestrator.models.parameters import ParameterLayout, Segment
 from orchestrator.models.units.groups import UnitGroup
 from orchestrator.models.units.submodel import (
@@ -69,7 +70,7 @@ from orchestrator.models.units.submodel import (
     unit_sums,
     units_to_bits,
 )
-from orchestrator.sparsity.allocation import allocate, largest_sparsity
+from orchestrator.sparsity.allocation import allocate, smallest_density
 from orchestrator.sparsity.exact import exact_share
 from orchestrator.sparsity.masks import (
     initial_mask,
@@ -109,6 +110,7 @@ __all__ = [
     "CompensatedAlgorithm",
     "CompensatedConfig",
     "ConfigError",
+    "Contribution",
     "Dense",
     "ItemForm",
     "KeptUnits",
@@ -148,7 +150,6 @@ __all__ = [
     "initial_mask",
     "keep_top",
     "keep_top_overall",
-    "largest_sparsity",
     "magnitude_mask",
     "mask_distance",
     "pack_model",
@@ -156,6 +157,7 @@ __all__ = [
     "random_mask",
     "reject_empty_layers",
     "select_top",
+    "smallest_density",
     "stream",
     "ucbv_index",
     "unit_sums",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.formatting import format_bytes, format_flops, format_seconds, parse_bytes
+from orchestrator.formatting import counted, format_bytes, format_flops, format_seconds, parse_bytes
 
 TWO_PREFIXES = ("5kk", "5MkB", "5 kMB", "1EEB")
 
@@ -84,3 +84,8 @@ def test_numbers_are_formatted_with_three_digits_and_decimal_prefixes() -> None:
         "1:00",
         "1:00:00",
     ]
+
+
+def test_noun_after_a_count_is_singular_only_for_one() -> None:
+    assert [counted(num, "round") for num in (0, 1, 2)] == ["0 rounds", "1 round", "2 rounds"]
+    assert [counted(num, "class", "classes") for num in (1, 2)] == ["1 class", "2 classes"]

@@ -47,6 +47,7 @@ LADDER = (
     "orchestrator.execution",
     "orchestrator.aggregation",
     "orchestrator.rounds",
+    "orchestrator.processes",
     "orchestrator.runtime",
 )
 #: everything that executes a run
@@ -69,10 +70,12 @@ MAY_IMPORT = {
     "algorithms": ("orchestrator.method", "algorithms"),
     "orchestrator.method": FEDERATION,
     "orchestrator.tracking": (*CORE, "orchestrator.models", "orchestrator.tracking"),
+    "orchestrator.processes": ("orchestrator.processes",),
     **{
         package: (*FEDERATION, *LADDER[: place + 1])
         for place, package in enumerate(LADDER)
-        if place >= LADDER.index("orchestrator.experiment") and package != "orchestrator.tracking"
+        if place >= LADDER.index("orchestrator.experiment")
+        and package not in ("orchestrator.tracking", "orchestrator.processes")
     },
     "orchestrator.contract": (*FEDERATION, *LADDER, "orchestrator.contract"),
     "orchestrator.retiming": (*FEDERATION, *LADDER, "orchestrator.retiming"),
@@ -106,7 +109,7 @@ RAY_FILES = (
     "orchestrator.cluster.ray_",
 )
 #: these modules import ray inside functions, so that `--help` does not import ray
-LAZY_RAY = ("orchestrator.sweeping.space", "orchestrator.sweeping.trials")
+LAZY_RAY = ("orchestrator.sweeping.space", "orchestrator.sweeping.trial_specs")
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 #: pickles a method and unpickles it at once, to check that Ray can send it
 PICKLING = "orchestrator.contract.repeatable"

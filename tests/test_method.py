@@ -1,10 +1,11 @@
-"""The public surface for authors of methods."""
+"""The public surface for authors of methods, and for their tests."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
+import orchestrator.contract as test_surface
 import orchestrator.method as surface
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +32,7 @@ NAMES = [
     "CompensatedAlgorithm",
     "CompensatedConfig",
     "ConfigError",
+    "Contribution",
     "Dense",
     "ItemForm",
     "KeptUnits",
@@ -74,7 +76,6 @@ NAMES = [
     "initial_mask",
     "keep_top",
     "keep_top_overall",
-    "largest_sparsity",
     "magnitude_mask",
     "mask_distance",
     "pack_model",
@@ -82,6 +83,7 @@ NAMES = [
     "random_mask",
     "reject_empty_layers",
     "select_top",
+    "smallest_density",
     "stream",
     "ucbv_index",
     "unit_sums",
@@ -95,6 +97,11 @@ def test_surface_has_exactly_these_names() -> None:
     """This list changes only when a name is added to or removed from the public surface on purpose."""
     assert sorted(surface.__all__) == sorted(NAMES)
     assert all(hasattr(surface, name) for name in NAMES)
+
+
+def test_surface_for_tests_has_exactly_these_names() -> None:
+    assert sorted(test_surface.__all__) == ["CHECKS", "Check", "contract_experiment"]
+    assert all(hasattr(test_surface, name) for name in test_surface.__all__)
 
 
 def test_module_docstring_lists_every_name() -> None:

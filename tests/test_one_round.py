@@ -37,6 +37,18 @@ def test_every_name_on_the_page_exists(module: str, name: str) -> None:
     assert attrgetter(name)(import_module(module)) is not None
 
 
+def test_program_of_the_page_runs_one_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The accuracy depends on the machine's instruction set, the clients and the encoded sizes do not."""
+    monkeypatch.chdir(tmp_path)
+    program, output = re.findall(r"```(?:python|text)\n(.*?)```", PAGE, re.DOTALL)[:2]
+    exec(compile(program, "one-round.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("round 0: ")
+    assert printed[1:] == output.splitlines()[1:]
+
+
 def test_page_has_the_steps_of_the_driver() -> None:
     driver = sys.modules["orchestrator.rounds.driver"]
     assert driver.__doc__ is not None

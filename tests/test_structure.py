@@ -105,6 +105,18 @@ def test_files_are_short() -> None:
     assert median(lengths) <= 130
 
 
+def test_functions_fit_a_screen() -> None:
+    """A docstring counts."""
+    lengths = {
+        f"{path.relative_to(ROOT)}:{node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert len(lengths) > 1000
+    assert not {name: length for name, length in lengths.items() if length > 60}
+
+
 def test_helpers_of_tests_are_in_the_support_folder() -> None:
     """Separate commands (fuzzers, soak tests, benchmarks) are no helpers."""
     elsewhere = {TESTS / name for name in ("support", "fuzz", "soak", "benchmarks")}

@@ -4,11 +4,11 @@ from orchestrator.analysis.comparison import Comparison, ComparisonRow, TargetCo
 from orchestrator.analysis.compute import compare
 from orchestrator.analysis.configurations import Configuration
 from orchestrator.analysis.options import CompareOptions
-from orchestrator.analysis.picking import PickedRuns, pick_runs
 from orchestrator.analysis.report.export import to_csv, to_json
 from orchestrator.analysis.report.terminal import terminal_tables
 from orchestrator.analysis.report.write import write_report
 from orchestrator.analysis.runs import ComparedRun
+from orchestrator.analysis.selection import SelectedRuns, select_runs
 from orchestrator.analysis.statistics import Spread
 
 __all__ = [
@@ -17,11 +17,11 @@ __all__ = [
     "Comparison",
     "ComparisonRow",
     "Configuration",
-    "PickedRuns",
+    "SelectedRuns",
     "Spread",
     "TargetCost",
     "compare",
-    "pick_runs",
+    "select_runs",
     "terminal_tables",
     "to_csv",
     "to_json",

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from orchestrator.analysis.comparison import ComparisonRow
 from orchestrator.analysis.options import COST_TITLES, METRIC_TITLES, METRICS, CompareOptions
 from orchestrator.analysis.runs import ComparedRun
+from orchestrator.formatting import counted
 
 _MAX_NAMED = 5
 
@@ -23,7 +24,7 @@ def notes_on(rows: Sequence[ComparisonRow], options: CompareOptions) -> list[str
 def _not_finished(runs: Iterable[ComparedRun]) -> list[str]:
     affected = [
         f"{run.run_id} ({run.status} after {run.records[-1].round_idx + 1} of "
-        f"{run.config['training.rounds']} rounds)"
+        f"{counted(run.config['training.rounds'], 'round')})"
         for run in runs
         if run.status != "finished" and run.records
     ]

@@ -12,6 +12,21 @@ from orchestrator.federation.algorithm import AlgorithmType
 
 _INTRODUCTION = """# Algorithms
 
+A method and its options are keys of the config. This command trains FedDST, whose clients change their masks in every
+round instead of every tenth round:
+
+```sh
+sparsefleet run algorithm.name=feddst algorithm.readjust_every=1 training.rounds=4 runtime.executor=inprocess \\
+  tracking.enabled=false
+```
+
+```text
+method  accuracy  personal  upload  download   training  emulated    wall
+feddst    73.82%    73.84%  592 kB    647 kB  250 MFLOP   0.182 s  2.21 s
+```
+
+`algorithm.name` is a name of the table below. The section of a method lists its further keys.
+
 `make catalogue` writes this page from the methods, and a test checks that the page is up to date.
 [write-a-method.md](write-a-method.md) explains the contract of a method and how to write one.
 [benchmarks.md](benchmarks.md) compares the methods by measurements.

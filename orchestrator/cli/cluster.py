@@ -92,49 +92,56 @@ Address = Annotated[
 ]
 
 
+_Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="COMMAND [ARGS]", help="The command and its arguments, as without `submit`."),
+]
+_WorkingDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Send this whole folder, without the files that .gitignore names. Relative paths of the command "
+        "refer to this folder. If not given: send only the files that the command names.",
+    ),
+]
+_Env = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Pass this environment variable to the job. Can be repeated. Ray writes the value to its log, which "
+        "all users of the cluster's machines can read. Use --env-file for passwords.",
+    ),
+]
+_EnvFile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Set the variables in this file for the job: one NAME=VALUE a line. FILE is an absolute path on the "
+        "cluster, with mode 600. Neither the job nor Ray's log contains the values.",
+    ),
+]
+_Detach = Annotated[bool, typer.Option("--detach", help="Do not wait for the job.")]
+_Follow = Annotated[str | None, typer.Option(metavar="JOB", help="Follow a job that was submitted before.")]
+_OnInterrupt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CHOICE",
+        help="What Ctrl-C does: ask, detach (the job continues) or stop (the job ends after the current round and "
+        "can be resumed). If not given: ask at a terminal, else stop, so that a script leaves no job running.",
+    ),
+]
+
+
 def submit_command(
     context: typer.Context,
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="COMMAND [ARGS]", help="The command and its arguments, as without `submit`."),
-    ] = None,
+    arguments: _Arguments = None,
     address: Address = None,
-    working_dir: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Send this whole folder, without the files that .gitignore names. Relative paths of the command "
-            "refer to this folder. If not given: send only the files that the command names.",
-        ),
-    ] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Pass this environment variable to the job. Can be repeated. Ray writes the value to its log, which "
-            "all users of the cluster's machines can read. Use --env-file for passwords.",
-        ),
-    ] = None,
-    env_file: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Set the variables in this file for the job: one NAME=VALUE a line. FILE is an absolute path on the "
-            "cluster, with mode 600. Neither the job nor Ray's log contains the values.",
-        ),
-    ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the job.")] = False,
-    follow: Annotated[
-        str | None, typer.Option(metavar="JOB", help="Follow a job that was submitted before.")
-    ] = None,
-    on_interrupt: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CHOICE",
-            help="What Ctrl-C does: ask, detach (the job continues) or stop (the job ends after the current round and "
-            "can be resumed). If not given: ask at a terminal, else stop, so that a script leaves no job running.",
-        ),
-    ] = None,
+    working_dir: _WorkingDir = None,
+    env: _Env = None,
+    env_file: _EnvFile = None,
+    detach: _Detach = False,
+    follow: _Follow = None,
+    on_interrupt: _OnInterrupt = None,
     quiet: Quiet = False,
 ) -> None:
     """Implement `sparsefleet submit`; SUBMIT_HELP is its help text."""
@@ -210,7 +217,7 @@ def _submit(
 
 def _follow(jobs: "Jobs", job_id: str, on_interrupt: str | None) -> int:
     from orchestrator.cluster.follow import JobLogFollower, ask_choice
-    from orchestrator.runtime.signals import handling_signals
+    from orchestrator.processes.signals import handling_signals
 
     with handling_signals() as signals:
 

@@ -29,62 +29,69 @@ Examples:
 """
 
 
+_Runs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[RUN]...", help="Runs to compare, or patterns; and runtime.storage=DIR."),
+]
+_SweepName = Annotated[
+    str | None, typer.Option(metavar="SWEEP", help="Compare the trials of this sweep (id or folder).")
+]
+_DisplayName = Annotated[
+    str | None,
+    typer.Option(metavar="PATTERN", help="Compare runs whose display name matches, for example 'feddst*'."),
+]
+_Tags = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Compare runs with this tag. Can be repeated."),
+]
+_Baseline = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONFIGURATION",
+        help="Show differences from this configuration: a label, a method, a run id or KEY=VALUE.",
+    ),
+]
+_MetricName = Annotated[
+    str,
+    typer.Option(
+        metavar="METRIC",
+        help="accuracy, personal_accuracy, validation_accuracy or validation_personal_accuracy.",
+    ),
+]
+_CostName = Annotated[
+    str, typer.Option(metavar="COST", help="Cost of the Pareto front: upload, download, flops or time.")
+]
+_UploadCaps = Annotated[
+    list[str] | None,
+    typer.Option(metavar="BYTES", help="Show the accuracy within this upload, such as 5MB. Can be repeated."),
+]
+_Targets = Annotated[
+    list[float] | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Show the time until the mean of three evaluations reaches this accuracy and stays there. "
+        "Can be repeated.",
+    ),
+]
+_ReportFolder = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Write report.html, plots, CSV and JSON to this folder."),
+]
+_OutputFormat = Annotated[str, typer.Option("--format", metavar="FORMAT", help="Print a table, csv or json.")]
+
+
 def compare_command(
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Runs to compare, or patterns; and runtime.storage=DIR."),
-    ] = None,
-    sweep: Annotated[
-        str | None, typer.Option(metavar="SWEEP", help="Compare the trials of this sweep (id or folder).")
-    ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATTERN", help="Compare runs whose display name matches, for example 'feddst*'."
-        ),
-    ] = None,
-    tag: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Compare runs with this tag. Can be repeated."),
-    ] = None,
-    baseline: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CONFIGURATION",
-            help="Show differences from this configuration: a label, a method, a run id or KEY=VALUE.",
-        ),
-    ] = None,
-    metric: Annotated[
-        str,
-        typer.Option(
-            metavar="METRIC",
-            help="accuracy, personal_accuracy, validation_accuracy or validation_personal_accuracy.",
-        ),
-    ] = "accuracy",
-    cost: Annotated[
-        str, typer.Option(metavar="COST", help="Cost of the Pareto front: upload, download, flops or time.")
-    ] = "upload",
-    at_upload: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="BYTES", help="Show the accuracy within this upload, such as 5MB. Can be repeated."
-        ),
-    ] = None,
-    to_accuracy: Annotated[
-        list[float] | None,
-        typer.Option(
-            metavar="SHARE",
-            help="Show the time until the mean of three evaluations reaches this accuracy and stays there. "
-            "Can be repeated.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Write report.html, plots, CSV and JSON to this folder."),
-    ] = None,
-    output_format: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="Print a table, csv or json.")
-    ] = "table",
+    runs: _Runs = None,
+    sweep: _SweepName = None,
+    name: _DisplayName = None,
+    tag: _Tags = None,
+    baseline: _Baseline = None,
+    metric: _MetricName = "accuracy",
+    cost: _CostName = "upload",
+    at_upload: _UploadCaps = None,
+    to_accuracy: _Targets = None,
+    out: _ReportFolder = None,
+    output_format: _OutputFormat = "table",
     config: StorageFile = None,
     storage: StorageOption = None,
 ) -> None:
@@ -159,8 +166,8 @@ def _print_comparison(comparison: "Comparison", output_format: str) -> None:
 
 def _log_to_sweep(sweep: str, storage: Path, out: Path) -> None:
     """Log the report to the sweep's MLflow run, next to the report that the sweep made itself."""
+    from orchestrator.runtime.tracking_setup import tracking_uri
     from orchestrator.storage.lookup import find_sweep
-    from orchestrator.storage.tracking_setup import tracking_uri
     from orchestrator.sweeping.plan import plan_resumed_sweep
     from orchestrator.sweeping.store import SweepStore
     from orchestrator.tracking.mlflow.artifacts import log_folder

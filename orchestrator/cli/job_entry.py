@@ -6,7 +6,7 @@ import sys
 from orchestrator.cli.main import main
 from orchestrator.cluster.variables import variables_in_file
 from orchestrator.errors import RequestError
-from orchestrator.runtime.signals import accept_all_signals
+from orchestrator.processes.signals import accept_all_signals
 
 if __name__ == "__main__":
     try:

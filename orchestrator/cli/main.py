@@ -43,7 +43,7 @@ from orchestrator.cli.run import (
 from orchestrator.cli.streams import replace_unknown_characters
 from orchestrator.cli.sweep import SWEEP_HELP, sweep_command
 from orchestrator.errors import SparsefleetError, hide_passwords, one_line
-from orchestrator.runtime.signals import exit_process, handling_signals
+from orchestrator.processes.signals import exit_process, handling_signals
 from orchestrator.version import installed_version
 
 APP_HELP = """

@@ -27,6 +27,7 @@ from orchestrator.cli.options import (
     write_summary,
 )
 from orchestrator.commands import resume_line
+from orchestrator.formatting import counted
 
 if TYPE_CHECKING:
     from orchestrator.storage.summary import RunSummary
@@ -145,7 +146,7 @@ def _report(results: "Sequence[RunSummary]", storage: Path, console: Console | N
     last = results[-1]
     if last.interrupted:
         command = resume_line(storage / last.run_id)
-        print(f"stopped after {last.num_rounds} rounds; resume with: {command}", file=sys.stderr)
+        print(f"stopped after {counted(last.num_rounds, 'round')}; resume with: {command}", file=sys.stderr)
         raise typer.Exit(130)
     if console is None:
         return

@@ -23,6 +23,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.commands import resume_sweep_line
 from orchestrator.errors import RequestError
+from orchestrator.formatting import counted
 
 if TYPE_CHECKING:
     from orchestrator.sweeping.result import SweepResult
@@ -51,62 +52,71 @@ Examples:
 """
 
 
+_Space = Annotated[
+    str,
+    typer.Argument(metavar="SPACE", help="The search space. With --resume: the sweep's folder, id or space."),
+]
+_Objective = Annotated[
+    str,
+    typer.Option(
+        metavar="OBJECTIVE",
+        help="accuracy, personal_accuracy, accuracy_at_upload=BYTES, time_to_accuracy=ACCURACY or pareto, on "
+        "validation data. The prefix test_ ranks by test data.",
+    ),
+]
+_Search = Annotated[
+    str, typer.Option(metavar="SEARCH", help="grid, random, tpe or nsga2 (tpe and nsga2 use Optuna).")
+]
+_Scheduler = Annotated[str, typer.Option(metavar="SCHEDULER", help="fifo, asha, median or pbt.")]
+_NumSamples = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Number of samples of the dimensions that have a distribution; 10 if not given."
+    ),
+]
+_NumSeeds = Annotated[
+    int,
+    typer.Option(metavar="N", help="Run each configuration with the same N seeds and partitions."),
+]
+_MaxConcurrent = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Maximum number of parallel trials; one per core if not given."),
+]
+_GraceRounds = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Rounds before a trial can be stopped early (asha, median)."),
+]
+_PerturbRounds = Annotated[
+    int | None, typer.Option(metavar="N", help="Rounds between two perturbations (pbt).")
+]
+_Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Resume a sweep. Trials that finished or were stopped do not run again."),
+]
+_SweepStorage = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder for the sweep (runtime.storage). With --resume: folder that contains the sweep.",
+    ),
+]
+
+
 def sweep_command(
-    space: Annotated[
-        str,
-        typer.Argument(
-            metavar="SPACE", help="The search space. With --resume: the sweep's folder, id or space."
-        ),
-    ],
+    space: _Space,
     overrides: Overrides = None,
     config: ConfigSources = None,
-    objective: Annotated[
-        str,
-        typer.Option(
-            metavar="OBJECTIVE",
-            help="accuracy, personal_accuracy, accuracy_at_upload=BYTES, time_to_accuracy=ACCURACY or pareto, on "
-            "validation data. The prefix test_ ranks by test data.",
-        ),
-    ] = "accuracy",
-    search: Annotated[
-        str, typer.Option(metavar="SEARCH", help="grid, random, tpe or nsga2 (tpe and nsga2 use Optuna).")
-    ] = "grid",
-    scheduler: Annotated[str, typer.Option(metavar="SCHEDULER", help="fifo, asha, median or pbt.")] = "fifo",
-    num_samples: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="Number of samples of the dimensions that have a distribution; 10 if not given."
-        ),
-    ] = None,
-    seeds: Annotated[
-        int,
-        typer.Option(metavar="N", help="Run each configuration with the same N seeds and partitions."),
-    ] = 1,
-    max_concurrent: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Maximum number of parallel trials; one per core if not given."),
-    ] = None,
-    grace_rounds: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Rounds before a trial can be stopped early (asha, median)."),
-    ] = None,
-    perturb_rounds: Annotated[
-        int | None, typer.Option(metavar="N", help="Rounds between two perturbations (pbt).")
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Resume a sweep. Trials that finished or were stopped do not run again."
-        ),
-    ] = False,
+    objective: _Objective = "accuracy",
+    search: _Search = "grid",
+    scheduler: _Scheduler = "fifo",
+    num_samples: _NumSamples = None,
+    seeds: _NumSeeds = 1,
+    max_concurrent: _MaxConcurrent = None,
+    grace_rounds: _GraceRounds = None,
+    perturb_rounds: _PerturbRounds = None,
+    resume: _Resume = False,
     accept_changed_code: AcceptChangedCode = False,
-    storage: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder for the sweep (runtime.storage). With --resume: folder that contains the sweep.",
-        ),
-    ] = None,
+    storage: _SweepStorage = None,
     summary: SummaryFile = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -197,7 +207,7 @@ def _report(result: "SweepResult", console: Console | None) -> None:
     resume_command = resume_sweep_line(result.folder)
     if result.interrupted:
         num_ended = result.num_finished + result.num_stopped + result.num_failed
-        line = f"stopped after {num_ended} of {result.num_trials} trials; resume with: {resume_command}"
+        line = f"stopped after {num_ended} of {counted(result.num_trials, 'trial')}; resume with: {resume_command}"
         print(line, file=sys.stderr)
         raise typer.Exit(130)
     if console is not None:
@@ -207,7 +217,7 @@ def _report(result: "SweepResult", console: Console | None) -> None:
         console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
     if result.num_failed:
         print(
-            f"{result.num_failed} of {result.num_trials} trials failed, see {result.folder / 'failures'}; "
+            f"{result.num_failed} of {counted(result.num_trials, 'trial')} failed, see {result.folder / 'failures'}; "
             f"retry them with: {resume_command}",
             file=sys.stderr,
         )

@@ -9,6 +9,7 @@ import yaml
 
 from orchestrator.commands import RUN_FILE
 from orchestrator.config.yaml import load_yaml
+from orchestrator.formatting import counted
 from orchestrator.storage.folders import SWEEP_FILE
 from orchestrator.storage.lock_owner import LockOwner, lock_owner
 from orchestrator.tracking.record import RoundRecord, complete_lines
@@ -21,7 +22,7 @@ class RunStatus:
     """The status of a run or a sweep.
 
     `num_done` and `num_asked` count rounds of a run, trials of a sweep. `method` of a sweep is the name of its
-    search space. `value` is the last accuracy of a run, or the best value of a sweep's first goal; it is None before
+    search space. `value` is the last accuracy of a run, or the best value of a sweep's first metric; it is None before
     the first evaluation. `holder` is the process that has locked the folder. `why` is the error of a failed run or
     sweep. `changed_s` is the Unix time of the last change.
     """
@@ -111,7 +112,7 @@ def _sweep_status(folder: Path) -> RunStatus:
         num_asked=int(summary.get("num_trials") or num_trials),
         value=_last_value(lines, best[0]) if best else None,
         holder=owner,
-        why=f"{num_failed} trials failed, see {folder / 'failures'}" if state == "failed" else "",
+        why=f"{counted(num_failed, 'trial')} failed, see {folder / 'failures'}" if state == "failed" else "",
         changed_s=_changed_s(folder),
     )
 

@@ -4,6 +4,7 @@ Every key has a default, so that an empty config is a complete experiment. The n
 (`_s`, `_bytes`, `num_`). The description of a key says what None means.
 """
 
+import fractions
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
@@ -67,6 +68,21 @@ class SparsityConfig(Section):
         description="initial level of the clients of a device profile, by profile name; other profiles: `level`",
     )
     schedule: ScheduleConfig = Field(ScheduleConfig(), description="change of the level over the rounds")
+
+    def density_at(
+        self, progress: float, default: float | fractions.Fraction, profile: str | None = None
+    ) -> float:
+        """Density when the schedule has made `progress` in [0, 1] of its change.
+
+        Users write sparsity levels, 1 - density. This method alone converts them, so that the core computes with
+        densities. The change starts at the level of `device_levels[profile]`, else at `level`, else at the density
+        `default`. It ends at `schedule.final_level`, or where it starts.
+        """
+        first = float(1 - default) if self.level is None else self.level
+        if profile is not None:
+            first = self.device_levels.get(profile, first)
+        last = first if self.schedule.final_level is None else self.schedule.final_level
+        return 1.0 - (last if progress == 1.0 else first + (last - first) * progress)
 
     @model_validator(mode="after")
     def _check_explicit_densities(self) -> Self:

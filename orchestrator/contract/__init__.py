@@ -1,4 +1,4 @@
-"""Checks of the rules that every method must follow, to run on your own method.
+"""The public names for tests of methods: checks of the rules that every method must follow.
 
 >>> CHECKS["deterministic"](contract_experiment("fedper.py:FedPer"))    # doctest: +SKIP
 """

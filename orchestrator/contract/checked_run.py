@@ -12,6 +12,7 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.exchange import ModelValues, known_masks
 from orchestrator.federation.local.environment import Batch
 from orchestrator.federation.local.run import LocalRun
+from orchestrator.formatting import counted
 from orchestrator.sparsity.wire import decode
 
 
@@ -35,7 +36,7 @@ class CheckedRun(LocalRun[Any]):
                 outside = int(self.values[~self.mask].count_nonzero())
                 require(
                     outside == 0,
-                    f"step {self.num_steps} gave {outside} weights outside the mask a value other than 0",
+                    f"step {self.num_steps} gave {counted(outside, 'weight')} outside the mask a value other than 0",
                 )
 
 

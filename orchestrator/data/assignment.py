@@ -18,6 +18,7 @@ from orchestrator.data.dataset import Dataset
 from orchestrator.data.grouping import cut, even_sizes, group_rows
 from orchestrator.data.shares import dirichlet_shares
 from orchestrator.errors import PartitionError
+from orchestrator.formatting import counted
 
 Int64 = NDArray[np.int64]
 Assignment = Callable[[Dataset, PartitionConfig, int, Generator], Int64]
@@ -52,7 +53,7 @@ def shards(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Gen
         _reject(
             "classes_per_client",
             config.classes_per_client,
-            f"there are {dataset.num_classes} classes",
+            f"the data has {counted(dataset.num_classes, 'class', 'classes')}",
             "use a smaller number",
         )
     size = config.shard_size or num_samples // num_shards
@@ -60,16 +61,16 @@ def shards(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Gen
         _reject(
             "shard_size",
             size,
-            f"{num_clients} clients with {config.classes_per_client} shards each need {num_shards} shards, but "
-            f"{num_samples} training samples give {num_samples // size}",
+            f"{counted(num_clients, 'client')} with {counted(config.classes_per_client, 'shard')} each need "
+            f"{num_shards} in total, but {counted(num_samples, 'training sample')} give {num_samples // size}",
             "use smaller shards, fewer clients, or fewer shards per client",
         )
     if size * config.classes_per_client < config.min_samples:
         _reject(
             "min_samples",
             config.min_samples,
-            f"{num_samples} training samples in {num_shards} shards give a client "
-            f"{size * config.classes_per_client} samples",
+            f"{counted(num_samples, 'training sample')} in {counted(num_shards, 'shard')} give a client "
+            f"{counted(size * config.classes_per_client, 'sample')}",
             "use fewer clients, or larger shards",
         )
     order, _ = group_rows(dataset.train_labels, dataset.num_classes, rng)
@@ -104,8 +105,8 @@ def dirichlet(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: 
         _reject(
             "alpha",
             config.alpha,
-            f"in {num_tries} tries with {num_clients} clients, the smallest client had at most {best} training "
-            f"samples, but data.partition.min_samples={config.min_samples}",
+            f"in {counted(num_tries, 'try', 'tries')} with {counted(num_clients, 'client')}, the smallest client had "
+            f"at most {counted(best, 'training sample')}, but data.partition.min_samples={config.min_samples}",
             "use a larger alpha, fewer clients, or data.partition.kind=balanced_dirichlet",
         )
     order, _ = group_rows(dataset.train_labels, dataset.num_classes, rng)
@@ -134,9 +135,9 @@ def natural(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Ge
         raise PartitionError(
             "fleet.num_clients",
             num_clients,
-            f"of {len(sizes)} clients in the data, {len(eligible)} have a test sample and at least "
+            f"of {counted(len(sizes), 'client')} in the data, {len(eligible)} with a test sample and at least "
             f"data.partition.min_samples={config.min_samples} training samples",
-            f"use at most {len(eligible)} clients",
+            f"use at most {counted(len(eligible), 'client')}",
         )
     client_of_id = np.full(len(sizes), -1, dtype=np.int64)
     client_of_id[np.sort(rng.choice(eligible, num_clients, replace=False))] = np.arange(num_clients)

@@ -30,6 +30,7 @@ from orchestrator.data.dataset import Dataset, update_digest
 from orchestrator.data.evaluation_parts import class_counts, test_index
 from orchestrator.data.grouping import group_rows, ranks
 from orchestrator.errors import PartitionError
+from orchestrator.formatting import counted
 
 Int64 = NDArray[np.int64]
 
@@ -154,6 +155,7 @@ def _check_population(dataset: Dataset, config: DataConfig, num_clients: int) ->
         raise PartitionError(
             "fleet.num_clients",
             num_clients,
-            f"{num_samples} training samples are too few for data.partition.min_samples={fewest} per client",
-            f"use at most {num_samples // fewest} clients, or repeat parts (data.partition.distinct_clients)",
+            f"too few training samples ({num_samples}) for data.partition.min_samples={fewest} per client",
+            f"use at most {counted(num_samples // fewest, 'client')}, or repeat parts "
+            "(data.partition.distinct_clients)",
         )

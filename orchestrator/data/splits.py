@@ -9,6 +9,7 @@ from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Dataset, Images
 from orchestrator.data.grouping import group_rows, ranks
 from orchestrator.errors import DataError
+from orchestrator.formatting import counted
 
 Int64 = NDArray[np.int64]
 Constants = tuple[tuple[float, ...], tuple[float, ...]]
@@ -143,7 +144,7 @@ def _check_labels(config: DataConfig, part: str, rows: LoadedPart) -> None:
     if not len(rows.labels):
         raise _unusable(config, f"there is no {part} image", f"add {part} images")
     if len(rows.labels) != len(rows.images):
-        problem = f"{len(rows.images)} {part} images but {len(rows.labels)} labels"
+        problem = f"{counted(len(rows.images), f'{part} image')} but {counted(len(rows.labels), 'label')}"
         raise _unusable(config, problem, "give each image one label")
     if rows.labels.dtype.kind not in "iuU":
         problem = f"the {part} labels{_source(rows)} are {rows.labels.dtype}"

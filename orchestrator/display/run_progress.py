@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from orchestrator.formatting import format_bytes, format_flops, format_seconds
+from orchestrator.formatting import counted, format_bytes, format_flops, format_seconds
 from orchestrator.tracking.record import RoundRecord
 
 _MAX_LINES = 20
@@ -70,7 +70,7 @@ class Progress:
             return
         if not self._console.is_terminal:
             done = f", {first_round} of them finished" if first_round else ""
-            self._print(f"{name}: {num_rounds} rounds{done}")
+            self._print(f"{name}: {counted(num_rounds, 'round')}{done}")
             return
         self._bar = Bar(
             TextColumn("{task.description}"),

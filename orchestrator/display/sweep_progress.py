@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from orchestrator.display.run_progress import LineThrottle
 from orchestrator.formatting import format_seconds
 from orchestrator.sweeping.store import Ending
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_specs import TrialSpec
 
 
 @final

@@ -15,6 +15,7 @@ from orchestrator.execution.packing import (
 )
 from orchestrator.fleet.population import Population
 from orchestrator.fleet.profiles import DeviceProfile
+from orchestrator.formatting import counted
 
 #: resident memory of a client actor that trains: Python, Ray and torch (tests/benchmarks/footprint.py)
 ACTOR_BYTES = 430 * 2**20
@@ -47,7 +48,7 @@ class Placement:
     actors: tuple[tuple[str, int], ...]
 
     def __str__(self) -> str:
-        return f"{len(self.actors)} {self.mode} actors ({self.reason})"
+        return f"{counted(len(self.actors), f'{self.mode} actor')} ({self.reason})"
 
 
 def place_clients(
@@ -145,10 +146,12 @@ def _obstacle_to_dedicated(
         )
     shortage = _shortage(capacity, profiles, counts)
     if shortage is not None:
-        return f"{num_clients} clients {shortage}"
+        return f"{counted(num_clients, 'client')} {shortage}"
     if num_clients * ACTOR_BYTES > capacity.total("memory"):
         need, have = num_clients * ACTOR_BYTES / 2**30, capacity.total("memory") / 2**30
-        return f"{num_clients} actors need about {need:.1f} GiB of memory, there are {have:.1f}"
+        return (
+            f"{counted(num_clients, 'actor')} would need about {need:.1f} GiB of memory, there are {have:.1f}"
+        )
     return None
 
 
@@ -159,11 +162,11 @@ def _shortage(capacity: Capacity, profiles: Sequence[DeviceProfile], counts: Map
         wanted = sum(n * footprints[index].get(resource, 0.0) for index, n in counts.items())
         num_units = sum(n * ray_units(footprints[index].get(resource, 0.0)) for index, n in counts.items())
         if num_units > sum(ray_units(node.get(resource, 0.0)) for node in capacity.nodes):
-            return f"reserve {_compare(resource, wanted, 'there are', capacity.total(resource))}"
+            return f"would reserve {_compare(resource, wanted, 'there are', capacity.total(resource))}"
     unplaced = first_unplaced(profiles, counts, capacity.nodes)
     if unplaced is not None:
         return (
-            f"do not fit node by node and GPU by GPU: none has room left for {unplaced.name} "
+            f"cannot fit node by node and GPU by GPU: none has room left for {unplaced.name} "
             f"({unplaced.footprint()})"
         )
     return None

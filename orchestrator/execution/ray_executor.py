@@ -26,7 +26,7 @@ ANSWER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Submitted:
+class _PendingTask:
     """A request that has no result yet."""
 
     handle: TaskHandle
@@ -45,7 +45,7 @@ class _ActorQueue:
 
     actor: Any
     name: str
-    tasks: deque[tuple[ray.ObjectRef[Any], _Submitted]] = field(default_factory=deque)
+    tasks: deque[tuple[ray.ObjectRef[Any], _PendingTask]] = field(default_factory=deque)
     began_s: float = 0.0
     lost_s: float | None = None
     answer: ray.ObjectRef[Any] | None = None
@@ -85,7 +85,7 @@ class RayExecutor:
         self._queues_by_profile: dict[int, list[_ActorQueue]] = {}
         for queue, (_, profile) in zip(self._queues, placement.actors, strict=True):
             self._queues_by_profile.setdefault(profile, []).append(queue)
-        self._backlog: deque[_Submitted] = deque()
+        self._backlog: deque[_PendingTask] = deque()
         self._in_flight: dict[ray.ObjectRef[Any], _ActorQueue] = {}
         self._done: dict[TaskHandle, Outcome[Any]] = {}
         self._message: tuple[Message, ray.ObjectRef[Any]] | None = None
@@ -97,7 +97,7 @@ class RayExecutor:
             self._message = message, ray.put(message.buffer)
         first = self._num_submitted
         for request in requests:
-            self._backlog.append(_Submitted(TaskHandle(self._num_submitted), self._message[1], request))
+            self._backlog.append(_PendingTask(TaskHandle(self._num_submitted), self._message[1], request))
             self._num_submitted += 1
         self._dispatch()
         return tuple(TaskHandle(number) for number in range(first, self._num_submitted))
@@ -135,7 +135,7 @@ class RayExecutor:
 
     def _dispatch(self) -> None:
         """Give waiting requests to free actors, oldest first. A request without a free actor lets later ones pass."""
-        waiting: deque[_Submitted] = deque()
+        waiting: deque[_PendingTask] = deque()
         while self._backlog and len(self._in_flight) < self._max_in_flight:
             submitted = self._backlog.popleft()
             request = submitted.request
@@ -205,7 +205,7 @@ class RayExecutor:
         else:
             self._done[self._remove(queue, ref).handle] = outcome
 
-    def _remove(self, queue: _ActorQueue, ref: ray.ObjectRef[Any]) -> _Submitted:
+    def _remove(self, queue: _ActorQueue, ref: ray.ObjectRef[Any]) -> _PendingTask:
         """Remove a finished task from its actor's queue."""
         del self._in_flight[ref]
         submitted = next(submitted for one, submitted in queue.tasks if one == ref)
@@ -222,7 +222,7 @@ class RayExecutor:
             self._backlog.extendleft(reversed(others))
         queue.lost_s, queue.answer = self._clock(), queue.actor.__ray_ready__.remote()
 
-    def _take_back(self, queue: _ActorQueue, timeout_s: float) -> list[_Submitted]:
+    def _take_back(self, queue: _ActorQueue, timeout_s: float) -> list[_PendingTask]:
         """Empty a lost actor's queue. Keeps finished results and returns the unfinished tasks.
 
         The tasks of a dead actor fail within `timeout_s`; tasks that are still pending then are cancelled.

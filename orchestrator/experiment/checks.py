@@ -8,6 +8,7 @@ from orchestrator.config.rounds import AsynchronyConfig, FleetConfig, SelectionC
 from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.config.sections import TrainingConfig
 from orchestrator.errors import ConfigError
+from orchestrator.formatting import counted
 
 
 class RoundSections(Protocol):
@@ -57,7 +58,7 @@ def _check_selection(config: RoundSections) -> None:
         raise ConfigError("selection.candidates", candidates, problem, remedy)
     cohort = ceil(round(config.fleet.over_selection * config.training.clients_per_round, 9))
     if candidates < cohort:
-        problem = f"the cohort has {cohort} clients"
+        problem = f"the cohort has {counted(cohort, 'client')}"
         raise ConfigError("selection.candidates", candidates, problem, f"use {cohort} or more")
     if candidates > (population := config.fleet.num_clients):
         problem = f"fleet.num_clients={population} is smaller than this number"

@@ -13,6 +13,7 @@ Rules for hooks:
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar, cast, final
 
@@ -35,9 +36,9 @@ from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.setting import Setting
 from orchestrator.federation.traits import Traits
 from orchestrator.federation.update import LocalResult
-from orchestrator.sparsity.allocation import implied_sparsity
+from orchestrator.sparsity.allocation import implied_density
 from orchestrator.sparsity.payload import Payload
-from orchestrator.sparsity.schedules import scheduled_density
+from orchestrator.sparsity.schedules import schedule_progress
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,19 +140,15 @@ class Algorithm(Generic[S, C]):
 
     @final
     def density(self, round_idx: int, client_id: int | None = None) -> float:
-        """Density that the schedule asks for in this round; with `client_id`, that of the client's device.
-
-        The config gives sparsity levels, which this method converts.
-        """
+        """Density that the schedule asks for in this round; with `client_id`, that of the client's device."""
         sparsity, default = self.setting.sparsity, self.capabilities.default_density
-        level = sparsity.level
-        if level is None and sparsity.allocation == "explicit":
-            level = implied_sparsity(self.setting.layout, sparsity.layer_density)
-        if level is None:
-            level = 0.0 if default is None else 1.0 - default
-        if client_id is not None:
-            level = sparsity.device_levels.get(self.setting.profile_of(client_id, round_idx).name, level)
-        return scheduled_density(sparsity.schedule, level, round_idx, self.setting.training.rounds)
+        if sparsity.allocation == "explicit":
+            initial: float | Fraction = implied_density(self.setting.layout, sparsity.layer_density)
+        else:
+            initial = 1.0 if default is None else default
+        progress = schedule_progress(sparsity.schedule, round_idx, self.setting.training.rounds)
+        profile = None if client_id is None else self.setting.profile_of(client_id, round_idx).name
+        return sparsity.density_at(progress, initial, profile)
 
     def max_density(self, round_idx: int, client_id: int) -> float:
         """Largest density of the maskable weights that either end may send while this round trains."""

@@ -1,4 +1,4 @@
-"""Evaluation: predictions of a model on test samples, and the spread of scores over clients."""
+"""Evaluation: predictions of a model on test samples, and the distribution of scores over clients."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def _batches(inputs: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(torch.split(inputs, EVALUATION_BATCH), torch.split(labels, EVALUATION_BATCH), strict=True)
 
 
-def spread(scores: NDArray[np.float64], prefix: str) -> dict[str, float]:
+def distribution(scores: NDArray[np.float64], prefix: str) -> dict[str, float]:
     """Mean, population standard deviation, 10th percentile and minimum over clients, unweighted."""
     return {
         f"{prefix}_mean": float(scores.mean()),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.errors import WireError
+from orchestrator.formatting import counted
 from orchestrator.sparsity.payload import Bits, Dense, Item, Masked, Payload, Scalar
 
 
@@ -48,10 +49,12 @@ def _require_form(item: Item, form: ItemForm) -> None:
         raise WireError(f"item {item.name!r} is of kind {type(item).__name__}, expected {kinds}")
     sizes = _sizes(item)
     if form.size is not None and set(sizes) != {form.size}:
-        raise WireError(f"item {item.name!r} has {sizes[-1]} entries, expected {form.size}")
+        raise WireError(
+            f"item {item.name!r} has {counted(sizes[-1], 'entry', 'entries')}, expected {form.size}"
+        )
     if form.max_values is not None and isinstance(item, Masked) and item.values.size > form.max_values:
         raise WireError(
-            f"item {item.name!r} has {item.values.size} values, at most {form.max_values} are allowed"
+            f"item {item.name!r} has {counted(item.values.size, 'value')}; the limit is {form.max_values}"
         )
 
 

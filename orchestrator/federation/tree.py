@@ -6,6 +6,8 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from orchestrator.formatting import counted
+
 Scalar = bool | int | float | str | None
 
 
@@ -64,7 +66,7 @@ def structure_problem(template: object, state: object, path: str = "") -> str | 
         return f"{here} is a {type(state).__name__}, not a {type(template).__name__}"
     expected = dict(_children(template, path))
     if not are_mappings and children.keys() != expected.keys():
-        return f"{here} has {len(children)} entries, not {len(expected)}"
+        return f"{here} has {counted(len(children), 'entry', 'entries')}, not {len(expected)}"
     first = next(iter(expected.values()), None)
     for key, child in children.items():
         inside = f"{path}/{key}" if path else key

@@ -49,7 +49,7 @@ def _check_custom(resources: Mapping[str, float]) -> Mapping[str, float]:
 
 
 Speed = Annotated[float, Field(gt=0.0)]
-Share = Annotated[float, Field(gt=0.0, le=1.0)]
+PositiveShare = Annotated[float, Field(gt=0.0, le=1.0)]
 Bytes = Annotated[int, BeforeValidator(_parse_exponent), Field(ge=0)]
 Amount = Annotated[float, Field(ge=0.0), AfterValidator(_check_reservable)]
 
@@ -76,8 +76,10 @@ class ProfileEntry(Section):
     memory_bytes: Annotated[Bytes, Field(gt=0)] | None = Field(
         None, description="the device's RAM in bytes, above 0"
     )
-    capability: Share = Field(1.0, description="the share of a model that the device can train, in (0, 1]")
-    available_share: Share = Field(
+    capability: PositiveShare = Field(
+        1.0, description="the share of a model that the device can train, in (0, 1]"
+    )
+    available_share: PositiveShare = Field(
         1.0, description="the share of each period in which the device is available, in (0, 1]"
     )
     available_period_s: float = Field(86_400.0, gt=0.0, description="the period in seconds, above 0")

@@ -12,6 +12,7 @@ from orchestrator.fleet.fleet_entries import FleetFile, ProfileEntry, validate_s
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.profiles import DeviceProfile
 from orchestrator.fleet.trace import read_trace
+from orchestrator.formatting import counted
 from orchestrator.plugins.loading import file_place
 from orchestrator.plugins.source_files import SourceFiles
 
@@ -47,7 +48,7 @@ def _from_trace(file: Path) -> Fleet:
     assert devices.speeds is not None
     flops, up, down = (float(x) for x in np.median(devices.speeds, axis=0))
     typical = DeviceProfile(name="trace", flops_per_s=flops, uplink_bytes_per_s=up, downlink_bytes_per_s=down)
-    return Fleet(file.stem, f"{len(devices)} devices of a trace", (typical,), devices=devices)
+    return Fleet(file.stem, f"{counted(len(devices), 'device')} of a trace", (typical,), devices=devices)
 
 
 def _from_yaml(file: Path) -> Fleet:

@@ -31,7 +31,7 @@ class Fleet:
         """Assign a device to every client, in random order.
 
         The number of clients of each profile follows the shares to within one. The devices of a trace are assigned in
-        turn. When there are more clients than devices, the assignment starts again at the first device. Raises
+        turn. When there are more clients than devices, the assignment continues with the first device. Raises
         ConfigError with `redraw` for a trace and for devices that are not always available.
         """
         if self.devices is not None and redraw:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.errors import RequestError
-from orchestrator.formatting import format_seconds
+from orchestrator.formatting import counted, format_seconds
 from orchestrator.retiming.retime import RetimedRound, RetimedRun
 
 _MAX_ROWS = 20
@@ -32,7 +32,7 @@ def print_report(console: Console, run: RetimedRun) -> None:
         )
     if len(shown) < len(run.rounds):
         lines.append(
-            f"The table shows {len(shown)} of {len(run.rounds)} rounds; --out FILE.csv writes all rounds."
+            f"The table shows {len(shown)} of {counted(len(run.rounds), 'round')}; --out FILE.csv writes all rounds."
         )
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 

@@ -22,6 +22,7 @@ from orchestrator.federation.item_form import ItemForm, require_forms
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.tree import structure_problem
 from orchestrator.federation.update import ClientFailure, ClientScore, ClientUpdate, Outcome
+from orchestrator.formatting import counted
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.rounds.dropout import with_dropout
@@ -137,7 +138,7 @@ def _require_counts(update: ClientUpdate[Any], num_samples: int) -> None:
     """Raise WireError for another number of samples than the client has, and for FLOPs out of range."""
     if type(update.num_examples) is not int or update.num_examples != num_samples:
         raise WireError(
-            f"the update's num_examples is {update.num_examples!r}; the client has {num_samples} samples"
+            f"the update's num_examples is {update.num_examples!r}; the client has {counted(num_samples, 'sample')}"
         )
     for name in ("train_flops", "train_flops_dense", "unmasked_flops"):
         value = getattr(update, name)
@@ -166,7 +167,7 @@ def _require_finite(item: Item) -> None:
     broken = np.flatnonzero(~np.isfinite(values))
     if broken.size:
         raise WireError(
-            f"{broken.size} of the {values.size} values of item {item.name!r} are not finite, the first is "
+            f"not finite: {broken.size} of {counted(values.size, 'value')} of item {item.name!r}, the first is "
             f"{values[broken[0]]} at {broken[0]}; if the training diverges, lower its learning rate"
         )
 
@@ -181,7 +182,9 @@ def _require_mask(
     if received is not None:  # a run that continues another run's model may have received a denser one
         allowed = max(allowed, layout.density(received.mask) * layout.num_maskable)
     if kept > allowed + 1e-6:
-        raise WireError(f"the update's mask keeps {kept:.0f} weights, at most {allowed:.0f} are allowed")
+        raise WireError(
+            f"the update's mask keeps {counted(round(kept), 'weight')}, but the limit is {allowed:.0f}"
+        )
     if not kept and layout.num_maskable:
         raise WireError("the update's mask keeps no weight")
     if algorithm.capabilities.upload_mask == "own" or received is None:

@@ -20,6 +20,7 @@ from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.client_event import EventOutcome
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.fleet.clock import client_time
+from orchestrator.formatting import counted
 from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.rounds.dropout import dropout_time
 from orchestrator.rounds.phase import PhaseRunner, SubmittedTasks
@@ -133,8 +134,8 @@ class AsynchronousRounds:
             if num_taken > _MAX_TASKS_PER_UPDATE * self._buffer_size:
                 causes = "".join(f"; {failure}" for failure in fold.failures[:3])
                 raise RoundError(
-                    f"round {started.round_idx}: of {num_taken} tasks only {fold.num_used} gave an update that counts, "
-                    f"{self._buffer_size} are needed{causes}",
+                    f"round {started.round_idx}: only {fold.num_used} of {counted(num_taken, 'task')} gave an "
+                    f"update that counts, the buffer needs {self._buffer_size}{causes}",
                     round_idx=started.round_idx,
                     num_updates=fold.num_used,
                 )

@@ -30,7 +30,7 @@ from orchestrator.experiment.experiment import Experiment, params_sha256
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.rounds.asynchronous import AsynchronousRounds
 from orchestrator.rounds.broadcast import Broadcast
-from orchestrator.rounds.evaluator import Evaluator, sparsity_metrics, spread_scores
+from orchestrator.rounds.evaluator import Evaluator, score_distributions, sparsity_metrics
 from orchestrator.rounds.phase import PhaseRunner
 from orchestrator.rounds.protocol import RoundInProgress, Rounds
 from orchestrator.rounds.scoring import Scoring
@@ -180,7 +180,7 @@ class Driver:
         totals = add_totals(before.totals, costs)
         layout = self._experiment.setting.layout
         metrics = costs | totals | sparsity_metrics(layout, state, training.aggregate, next_state)
-        metrics |= spread_scores(training.trained_scores)
+        metrics |= score_distributions(training.trained_scores)
         metrics |= self._algorithm.server_metrics(state, training.aggregate, next_state)
         finished = FinishedRound(
             round_idx=round_idx,
@@ -237,7 +237,7 @@ class Driver:
         scoring_error = None
         if finished.scoring is not None:
             scores, scoring_error = finished.scoring.collect(failures)
-            metrics |= {} if scoring_error else spread_scores(scores)
+            metrics |= {} if scoring_error else score_distributions(scores)
         if self._config.runtime.profile:
             metrics |= self._stopwatch.lap(self._executor.num_workers)
         record = RoundRecord(round_idx, round(self._now_s() * 1000), metrics)

@@ -15,7 +15,7 @@ from orchestrator.execution.torch_threads import torch_threads
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.evaluate import predict, spread
+from orchestrator.federation.evaluate import distribution, predict
 from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.update import SCORES
@@ -71,10 +71,10 @@ class Evaluator:
         metrics = {
             "eval/accuracy": float(predictions.correct.mean()),
             "eval/loss": float(predictions.loss.mean()),
-            **spread(scores, "eval/client_accuracy"),
+            **distribution(scores, "eval/client_accuracy"),
         }
         if not self._experiment.algorithm.has_client_models:
-            metrics |= spread(scores, "personal/accuracy")
+            metrics |= distribution(scores, "personal/accuracy")
         return metrics | validation
 
     def _validate(self, flat: FlatModule) -> dict[str, float]:
@@ -93,17 +93,19 @@ class Evaluator:
         }
         if not self._experiment.algorithm.has_client_models:
             positions = self._experiment.partition.validation.positions()
-            metrics |= spread(client_means(predictions.correct, positions), "validation/personal_accuracy")
+            metrics |= distribution(
+                client_means(predictions.correct, positions), "validation/personal_accuracy"
+            )
         return metrics
 
 
-def spread_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def score_distributions(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Metrics of the distribution of the clients' scores; empty without scores."""
     metrics: dict[str, float] = {}
     for name in SCORES:
         values = [score[name] for score in scores if name in score]
         if values:
-            metrics |= spread(np.array(values), name)
+            metrics |= distribution(np.array(values), name)
     return metrics
 
 

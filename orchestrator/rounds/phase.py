@@ -16,6 +16,7 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.update import ClientFailure, Outcome
+from orchestrator.formatting import counted
 from orchestrator.rounds.admission import admit, admit_score
 from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.rounds.stopwatch import Stopwatch
@@ -167,7 +168,7 @@ class PhaseRunner:
         if runtime.failure_policy == "retry":
             last = failures[-1]
             raise RoundError(
-                f"{last} (tried {tries} times)\n{last.traceback}",
+                f"{last} (tried {counted(tries, 'time')})\n{last.traceback}",
                 round_idx=last.round_idx,
                 client_id=last.client_id,
                 stage=last.stage,

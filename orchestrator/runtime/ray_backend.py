@@ -23,10 +23,10 @@ from orchestrator.execution.ray_actors import (
 from orchestrator.execution.ray_calls import wait_with_checks
 from orchestrator.execution.ray_sharing import share
 from orchestrator.experiment.experiment import Experiment
-from orchestrator.rounds.restart_counter import RestartCounter
 from orchestrator.runtime.driver_actor import ROUNDS, DriverActor
 from orchestrator.runtime.ray_head_monitor import CHECK_INTERVAL_S, HeadMonitor
 from orchestrator.runtime.ray_tracker import RayTracker
+from orchestrator.runtime.restart_counter import RestartCounter
 from orchestrator.runtime.run_folder import mention_ray_log
 from orchestrator.storage.event_log import num_committed
 from orchestrator.tracking.record import RoundRecord, read_records

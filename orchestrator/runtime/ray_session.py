@@ -10,7 +10,7 @@ import ray
 
 from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.errors import AddressError, ClusterError, ConfigError, one_line
-from orchestrator.runtime.child_processes import killing_terminated_children, protected_children
+from orchestrator.processes.child_processes import killing_terminated_children, protected_children
 from orchestrator.runtime.ray_address import check_answers
 from orchestrator.runtime.ray_import_path import ImportPathJob
 

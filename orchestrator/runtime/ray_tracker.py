@@ -10,8 +10,8 @@ import ray
 from orchestrator.errors import TrackingError, one_line
 from orchestrator.execution.ray_actors import GONE, end_actors, once_free, this_node
 from orchestrator.execution.ray_calls import PendingCalls
-from orchestrator.rounds.restart_counter import RestartCounter
 from orchestrator.runtime.ray_head_monitor import HeadMonitor
+from orchestrator.runtime.restart_counter import RestartCounter
 from orchestrator.runtime.run_folder import mention_ray_log
 from orchestrator.tracking.credentials import client_factory
 from orchestrator.tracking.delivery import Delivery

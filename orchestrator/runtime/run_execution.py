@@ -11,9 +11,10 @@ from orchestrator.errors import ActorsLostError, SparsefleetError, TrackingError
 from orchestrator.execution.torch_threads import torch_threads
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, model_notes
+from orchestrator.formatting import counted
+from orchestrator.processes.signals import SignalHandling, handling_signals
 from orchestrator.runtime.backend import Backend, InProcessBackend
 from orchestrator.runtime.run_folder import mention_ray_log, run_info
-from orchestrator.runtime.signals import SignalHandling, handling_signals
 from orchestrator.storage.event_log import save_events
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
@@ -154,8 +155,8 @@ def _note_not_finite(summary: RunSummary, records: Sequence[RoundRecord], displa
         return
     first = next(record for record in records if not_finite(record))
     display.note(
-        f"{summary.num_not_finite} of {summary.num_rounds} rounds have evaluations that are not finite, the first is "
-        f"round {first.round_idx} ({', '.join(not_finite(first))}); lower training.lr, or look at the data"
+        f"evaluations are not finite in {summary.num_not_finite} of {counted(summary.num_rounds, 'round')}, the first "
+        f"in round {first.round_idx} ({', '.join(not_finite(first))}); lower training.lr, or look at the data"
     )
 
 

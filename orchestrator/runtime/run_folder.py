@@ -16,11 +16,11 @@ from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, machine_fingerprint
 from orchestrator.experiment.loading import first_change, parse_stored
+from orchestrator.runtime.tracking_setup import experiment_name, tracking_uri
 from orchestrator.storage.folders import is_run
 from orchestrator.storage.run_description import CONFIG_FILE, FORMAT_KEY, run_format
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.sources import SOURCES, store_sources
-from orchestrator.storage.tracking_setup import experiment_name, tracking_uri
 from orchestrator.tracking.record import RunInfo
 from orchestrator.tracking.uris import public_uri
 

@@ -14,9 +14,16 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.loading import resumed_config
 from orchestrator.experiment.prepare import prepare
+from orchestrator.formatting import counted
 from orchestrator.plugins.loading import relocated
 from orchestrator.runtime.run_execution import Display, execute_run
 from orchestrator.runtime.run_folder import begin_run, verify_run
+from orchestrator.runtime.tracking_setup import (
+    check_storage_and_tracking,
+    destination_note,
+    parent_tags,
+    resolve_tracking,
+)
 from orchestrator.storage.event_log import num_committed
 from orchestrator.storage.folders import is_sweep, unique_name
 from orchestrator.storage.lock import locked_folder, new_locked_folder
@@ -30,12 +37,6 @@ from orchestrator.storage.sources import (
     updated_sources,
 )
 from orchestrator.storage.summary import RunSummary
-from orchestrator.storage.tracking_setup import (
-    check_storage_and_tracking,
-    destination_note,
-    parent_tags,
-    resolve_tracking,
-)
 from orchestrator.tracking.delivery import original_of_copy
 from orchestrator.tracking.record import read_records
 
@@ -149,7 +150,8 @@ def _check_resumable(
     before = store.config()["training"]["rounds"]
     if rounds != before:
         display.note(
-            f"{before} rounds become {rounds}: schedules that end at a fraction of the rounds end later or earlier"
+            f"{counted(before, 'round')} become {rounds}: schedules that end at a fraction of the rounds end later or "
+            "earlier"
         )
     return config
 

@@ -1,6 +1,7 @@
 """Computes how many weights each layer keeps at a given density.
 
-Legend: N_l = weights of layer l, n_l = its weights and biases, d = density, S = 1 - d, T_l = kept weights.
+Legend: N_l = weights of layer l, n_l = its weights and biases, d = density, T_l = kept weights. Users set the sparsity
+level 1 - d, so that errors give levels.
 
 The rules use rational arithmetic, so that the floor of an exact product is never one too small.
 """
@@ -11,12 +12,13 @@ from math import floor, prod
 
 from orchestrator.config.sections import SparsityConfig
 from orchestrator.errors import ConfigError
+from orchestrator.formatting import counted
 from orchestrator.models.parameters import ParameterLayout, Segment
 from orchestrator.sparsity.exact import exact_share
 from orchestrator.suggest import suggest
 
-#: an error proposes a level in steps of 1 / _LEVEL_STEPS
-_LEVEL_STEPS = 10**6
+#: the smallest density is found in steps of 1 / _DENSITY_STEPS
+_DENSITY_STEPS = 10**6
 #: tolerance when a density, which may come from a float, is compared with the implied density
 _SAME_DENSITY = Fraction(1, 10**12)
 
@@ -30,11 +32,11 @@ def allocate(layout: ParameterLayout, density: float, sparsity: SparsityConfig) 
     - er, erk: T_l = floor(d_l N_l) with d_l = min(1, eps * raw_l), raw_l = (sum of dims) / (product of dims) of the
       weight tensor (er: input and output dims only), and eps such that sum d_l N_l = d sum N_l. Layers that would
       exceed 1 are dense, and eps is solved again for the others (Evci et al., RigL, arXiv 1911.11134, section 3).
-    - erk_rescaled: T_l = floor((1 - s_l) n_l) with u_l = 1 - raw_l and s_l = u_l S sum(n_l) / sum(u_l n_l), as in the
-      public code of FedDST (Bibikar et al., arXiv 2112.09824). n_l includes the bias `X.bias` of `X.weight`, and T_l is
-      at most N_l.
+    - erk_rescaled: T_l = floor((1 - s_l) n_l) with u_l = 1 - raw_l and s_l = u_l (1 - d) sum(n_l) / sum(u_l n_l), as in
+      the public code of FedDST (Bibikar et al., arXiv 2112.09824). n_l includes the bias `X.bias` of `X.weight`, and
+      T_l is at most N_l.
     - explicit: as er with raw_l = `sparsity.layer_density[l]` for the layers named there. All other layers are dense at
-      every density. At density 1 - implied_sparsity(...), eps = 1 and T_l = floor(raw_l N_l).
+      every density. At density implied_density(...), eps = 1 and T_l = floor(raw_l N_l).
 
     Raises ConfigError for a density outside (0, 1], when a layer would keep no weight, and for a name in
     `sparsity.layer_density` that no maskable segment has.
@@ -44,45 +46,50 @@ def allocate(layout: ParameterLayout, density: float, sparsity: SparsityConfig) 
         raise ConfigError("sparsity.level", 1.0 - density, problem, "choose a level in [0, 1)")
     exact = exact_share(density)
     if sparsity.allocation == "explicit":
-        implied = _implied_density(layout, sparsity.layer_density)
+        implied = implied_density(layout, sparsity.layer_density)
         exact = implied if abs(Fraction(density) - implied) < _SAME_DENSITY else exact
     counts = _counts(layout, exact, sparsity)
     layers = [s for s in layout.maskable if s.size]
     smallest = min(layers, key=lambda s: counts[s.name], default=None)
     if smallest is not None and counts[smallest.name] < 1:
-        highest = largest_sparsity(layout, sparsity)
+        highest = float(1 - smallest_density(layout, sparsity))
         raise ConfigError(
             "sparsity.level",
             float(1 - exact),
-            f"allocation {sparsity.allocation} keeps none of the {smallest.size} weights of layer {smallest.name}",
+            f"allocation {sparsity.allocation} keeps none of the {counted(smallest.size, 'weight')} of layer "
+            f"{smallest.name}",
             f"lower it to {highest} or less, or choose another sparsity.allocation",
         )
     return counts
 
 
-def implied_sparsity(layout: ParameterLayout, layer_density: Mapping[str, float]) -> float:
-    """Return the sparsity level of explicit densities d_l: 1 - sum d_l N_l / sum N_l, with d_l = 1 for other layers.
+def implied_density(layout: ParameterLayout, layer_density: Mapping[str, float]) -> Fraction:
+    """Return the density of explicit densities d_l: sum d_l N_l / sum N_l, with d_l = 1 for other layers.
 
-    The level is 0 for a model without maskable segments. Raises ConfigError for a name that no maskable segment has.
+    The density is 1 for a model without maskable segments. Raises ConfigError for a name that no maskable segment has.
     """
-    return float(1 - _implied_density(layout, layer_density))
+    raw = _explicit(layout, layer_density)
+    if not layout.num_maskable:
+        return Fraction(1)
+    kept = sum(raw.get(s.name, Fraction(1)) * s.size for s in layout.maskable)
+    return Fraction(kept) / layout.num_maskable
 
 
-def largest_sparsity(layout: ParameterLayout, sparsity: SparsityConfig) -> float:
-    """Return the highest level, in steps of 1e-6, at which every layer keeps a weight.
+def smallest_density(layout: ParameterLayout, sparsity: SparsityConfig) -> Fraction:
+    """Return the lowest density, in steps of 1e-6, at which every layer keeps a weight.
 
-    A bisection finds the level, since no count increases with the level.
+    A bisection finds the density, since no count decreases when the density rises.
     """
     layers = [s for s in layout.maskable if s.size]
-    feasible, infeasible = 0, _LEVEL_STEPS
-    while infeasible - feasible > 1:
+    infeasible, feasible = 0, _DENSITY_STEPS
+    while feasible - infeasible > 1:
         middle = (feasible + infeasible) // 2
-        counts = _counts(layout, 1 - Fraction(middle, _LEVEL_STEPS), sparsity)
+        counts = _counts(layout, Fraction(middle, _DENSITY_STEPS), sparsity)
         if all(counts[s.name] >= 1 for s in layers):
             feasible = middle
         else:
             infeasible = middle
-    return feasible / _LEVEL_STEPS
+    return Fraction(feasible, _DENSITY_STEPS)
 
 
 def _counts(layout: ParameterLayout, density: Fraction, sparsity: SparsityConfig) -> dict[str, int]:
@@ -118,14 +125,6 @@ def _explicit(layout: ParameterLayout, layer_density: Mapping[str, float]) -> di
             problem = "the model has no maskable weight tensor with this name"
             raise ConfigError(f"sparsity.layer_density.{name}", density, problem, remedy)
     return {n: exact_share(d) for n, d in layer_density.items()}
-
-
-def _implied_density(layout: ParameterLayout, layer_density: Mapping[str, float]) -> Fraction:
-    raw = _explicit(layout, layer_density)
-    if not layout.num_maskable:
-        return Fraction(1)
-    kept = sum(raw.get(s.name, Fraction(1)) * s.size for s in layout.maskable)
-    return Fraction(kept) / layout.num_maskable
 
 
 def _raw_density(segment: Segment, *, kernel: bool) -> Fraction:

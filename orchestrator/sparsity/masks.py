@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.errors import ConfigError
+from orchestrator.formatting import counted
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.sparsity.exact import exact_share
 from orchestrator.sparsity.scores import keep_top
@@ -75,7 +76,7 @@ def reject_empty_layers(layout: ParameterLayout, mask: Tensor, density: float) -
     active = layout.active(mask)
     for segment in layout.maskable:
         if segment.size and not active[segment.name]:
-            problem = f"the mask keeps none of the {segment.size} weights of layer {segment.name}"
+            problem = f"the mask keeps none of the {counted(segment.size, 'weight')} of layer {segment.name}"
             raise ConfigError(
                 "sparsity.level",
                 round(1.0 - density, 12),

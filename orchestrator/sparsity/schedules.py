@@ -1,14 +1,14 @@
-"""Schedules over the rounds (0-based): the sparsity level, and the share of weights that are readjusted."""
+"""Schedules over the rounds (0-based): the change of the density, and the share of weights that are readjusted."""
 
 from math import cos, pi
 
 from orchestrator.config.sections import ScheduleConfig
 
 
-def scheduled_density(schedule: ScheduleConfig, level: float, round_idx: int, num_rounds: int) -> float:
-    """Density in round r: 1 - `level` at r = 0, 1 - `final_level` from `end_round` R_end on.
+def schedule_progress(schedule: ScheduleConfig, round_idx: int, num_rounds: int) -> float:
+    """Share of its change that the density has made in round r: 0 at r = 0, exactly 1 from `end_round` R_end on.
 
-    With p = r / R_end, the level has covered this part of the difference:
+    With p = r / R_end, the share is:
 
     - linear: p.
     - cosine: (1 - cos(pi p)) / 2.
@@ -17,20 +17,19 @@ def scheduled_density(schedule: ScheduleConfig, level: float, round_idx: int, nu
       step in round R_end. When n > R_end, several steps come in the same round.
     - constant: 0.
     """
-    final = level if schedule.final_level is None else schedule.final_level
-    end_round = num_rounds // 2 if schedule.end_round is None else schedule.end_round
     if schedule.kind == "constant":
-        return 1.0 - level
+        return 0.0
+    end_round = num_rounds // 2 if schedule.end_round is None else schedule.end_round
     if round_idx >= end_round:
-        return 1.0 - final
+        return 1.0
     progress = round_idx / end_round
     if schedule.kind == "cosine":
-        progress = (1 - cos(pi * progress)) / 2
-    elif schedule.kind == "cubic":
-        progress = 1 - (1 - progress) ** 3
-    elif schedule.kind == "step":
-        progress = schedule.num_steps * round_idx // end_round / schedule.num_steps
-    return 1.0 - (level + (final - level) * progress)
+        return (1 - cos(pi * progress)) / 2
+    if schedule.kind == "cubic":
+        return 1 - (1 - progress) ** 3
+    if schedule.kind == "step":
+        return schedule.num_steps * round_idx // end_round / schedule.num_steps
+    return progress
 
 
 def cosine_anneal(initial: float, round_idx: int, end_round: int) -> float:

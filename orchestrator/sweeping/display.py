@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from orchestrator.sweeping.store import Ending
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_specs import TrialSpec
 
 
 class SweepDisplay(Protocol):

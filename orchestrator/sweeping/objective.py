@@ -1,4 +1,4 @@
-"""Objectives of a sweep: the goals that it optimises, computed from the records of a trial.
+"""Objectives of a sweep: the metrics that it optimises, computed from the records of a trial.
 
 A sweep chooses by the clients' validation parts. The test data are for the report of the chosen configuration, so that
 an objective on test data needs the prefix `test_`.
@@ -28,11 +28,11 @@ _FORMS = (
     "accuracy, personal_accuracy, accuracy_at_upload=BYTES, time_to_accuracy=ACCURACY or pareto "
     "(on test data: test_accuracy, test_personal_accuracy, ...)"
 )
-_UPLOAD_GOAL = "upload_bytes"
+_UPLOAD_METRIC = "upload_bytes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Goal:
+class ObjectiveMetric:
     """A number to optimise; `mode` says whether the sweep maximises or minimises the number."""
 
     name: str
@@ -54,7 +54,7 @@ class Objective:
     data: Data
     kind: str
     limit: float | None
-    goals: tuple[Goal, ...]
+    metrics: tuple[ObjectiveMetric, ...]
     limit_text: str = ""
 
     @classmethod
@@ -63,14 +63,14 @@ class Objective:
         data: Data = "test" if text.startswith("test_") else "validation"
         kind, equals, limit = text.removeprefix(f"{data}_").partition("=")
         wants_limit = kind in ("accuracy_at_upload", "time_to_accuracy")
-        if kind not in _GOALS or bool(equals) != wants_limit:
+        if kind not in _METRICS or bool(equals) != wants_limit:
             raise RequestError("--objective", text, "this objective does not exist", f"choose {_FORMS}")
         value = _parse_limit(text, kind, limit) if wants_limit else None
-        goals = tuple(
-            Goal(name=name if name == _UPLOAD_GOAL else f"{data}_{name}", mode=mode)
-            for name, mode in _GOALS[kind]
+        metrics = tuple(
+            ObjectiveMetric(name=name if name == _UPLOAD_METRIC else f"{data}_{name}", mode=mode)
+            for name, mode in _METRICS[kind]
         )
-        return cls(data=data, kind=kind, limit=value, goals=goals, limit_text=limit)
+        return cls(data=data, kind=kind, limit=value, metrics=metrics, limit_text=limit)
 
     @property
     def text(self) -> str:
@@ -93,7 +93,7 @@ class Objective:
 
         A scheduler may stop trials only by such an objective.
         """
-        return len(self.goals) == 1 and self.kind != "time_to_accuracy"
+        return len(self.metrics) == 1 and self.kind != "time_to_accuracy"
 
     def require_data(self, config: DataConfig, num_samples: int | None = None) -> None:
         """Raise ConfigError for a trial whose clients have no validation samples, if the objective needs them.
@@ -109,7 +109,7 @@ class Objective:
             )
 
     def measure(self, records: Sequence[RoundRecord]) -> dict[str, float]:
-        """Return the value of each goal after these records; a missing or non-finite accuracy counts as 0.
+        """Return the value of each metric after these records; a missing or non-finite accuracy counts as 0.
 
         - `accuracy_at_upload`: accuracy of the last evaluated round whose cumulative upload is within the limit; 0
           before such a round.
@@ -119,10 +119,10 @@ class Objective:
         values = [self._value(records)]
         if self.kind == "pareto":
             values.append(total(records, UPLOAD) or 0.0)
-        return {goal.name: value for goal, value in zip(self.goals, values, strict=True)}
+        return {metric.name: value for metric, value in zip(self.metrics, values, strict=True)}
 
     def _value(self, records: Sequence[RoundRecord]) -> float:
-        """The value of the first goal."""
+        """The value of the first metric."""
         accuracy = ACCURACY[self.data]
         if self.kind == "time_to_accuracy":
             assert self.limit is not None
@@ -137,20 +137,20 @@ class Objective:
 
 
 def with_data(name: str) -> str:
-    """Return the name of a stored objective or goal with its data.
+    """Return the name of a stored objective or metric with its data.
 
     Sweeps of earlier versions chose by test data, and stored names without the name of their data.
     """
-    named = name == _UPLOAD_GOAL or name.startswith(("validation_", "test_"))
+    named = name == _UPLOAD_METRIC or name.startswith(("validation_", "test_"))
     return name if named else f"test_{name}"
 
 
-_GOALS: dict[str, tuple[tuple[str, Mode], ...]] = {
+_METRICS: dict[str, tuple[tuple[str, Mode], ...]] = {
     "accuracy": (("accuracy", "max"),),
     "personal_accuracy": (("personal_accuracy", "max"),),
     "accuracy_at_upload": (("accuracy_at_upload", "max"),),
     "time_to_accuracy": (("time_to_accuracy_s", "min"),),
-    "pareto": (("accuracy", "max"), (_UPLOAD_GOAL, "min")),
+    "pareto": (("accuracy", "max"), (_UPLOAD_METRIC, "min")),
 }
 
 

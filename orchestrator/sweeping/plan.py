@@ -31,8 +31,8 @@ from orchestrator.sweeping.space import (
     with_overrides,
 )
 from orchestrator.sweeping.store import SweepStore
-from orchestrator.sweeping.trials import TrialSpec, check_configs, generate_values, with_seeds
-from orchestrator.sweeping.typed import method_names, typed_dimensions, typed_value
+from orchestrator.sweeping.trial_specs import TrialSpec, check_configs, generate_values, with_seeds
+from orchestrator.sweeping.value_types import method_names, typed_dimensions, typed_value
 
 #: sections that are equal for all trials, because all trials share one Ray cluster, one folder and one tracker
 SHARED_SECTIONS = ("runtime", "tracking")

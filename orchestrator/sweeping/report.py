@@ -4,8 +4,8 @@ from pathlib import Path
 
 from orchestrator.analysis.compute import compare
 from orchestrator.analysis.options import CompareOptions, Metric
-from orchestrator.analysis.picking import pick_runs
 from orchestrator.analysis.report.write import write_report
+from orchestrator.analysis.selection import select_runs
 from orchestrator.errors import RequestError
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import SweepStore
@@ -18,7 +18,7 @@ def report_sweep(store: SweepStore, objective: Objective) -> list[Path]:
     Writes nothing and returns no file when no trial has an evaluated round.
     """
     try:
-        picked = pick_runs(store.folder.parent, sweep=str(store.folder))
+        selected = select_runs(store.folder.parent, sweep=str(store.folder))
     except RequestError:
         return []
     is_personal = objective.kind == "personal_accuracy"
@@ -32,4 +32,4 @@ def report_sweep(store: SweepStore, objective: Objective) -> list[Path]:
         targets=targets,
         upload_caps=caps,
     )
-    return write_report(compare(picked.runs, options, picked.notes), store.report)
+    return write_report(compare(selected.runs, options, selected.notes), store.report)

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 from orchestrator.config.overrides import flatten, put_values
 from orchestrator.config.section import Positive, Section
 from orchestrator.errors import RequestError
+from orchestrator.formatting import counted
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.space import Space, is_at_or_below, is_grid, is_sampled, varying_keys
 
@@ -71,8 +72,8 @@ def check_request(request: SweepRequest, space: Space, dimensions: Mapping[str, 
     objective = Objective.parse(request.objective)
     _check_samples(request, dimensions)
     _check_seeds(request, dimensions)
-    if request.search == "nsga2" and len(objective.goals) == 1:
-        _reject(request, "search", "nsga2 needs two goals", "use --objective pareto, or --search tpe")
+    if request.search == "nsga2" and len(objective.metrics) == 1:
+        _reject(request, "search", "nsga2 needs two metrics", "use --objective pareto, or --search tpe")
     if request.scheduler != "fifo" and not objective.is_known_early:
         problem = f"the value of --objective {objective.text} is known only when a trial has ended"
         _reject(request, "scheduler", problem, "use fifo, or an objective on accuracy")
@@ -121,7 +122,7 @@ def check_round_options(request: SweepRequest, rounds: int) -> None:
     """Raise RequestError for a number of rounds that no trial reaches; the trials have `rounds` rounds."""
     for name in ("grace_rounds", "perturb_rounds"):
         if (getattr(request, name) or 0) > rounds:
-            problem = f"the trials end after {rounds} rounds (training.rounds)"
+            problem = f"the trials end after {counted(rounds, 'round')} (training.rounds)"
             _reject(request, name, problem, f"use {rounds} or fewer, or raise training.rounds")
 
 

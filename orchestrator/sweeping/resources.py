@@ -22,14 +22,14 @@ IN_PROCESS_CPUS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class ClusterDivision:
     """Number of trials that run at the same time, and number of pooled actors for each of these trials."""
 
     concurrent: int
     actors: int
 
 
-def divide_cluster(capacity: Capacity, num_trials: int, max_concurrent: int | None) -> Share:
+def divide_cluster(capacity: Capacity, num_trials: int, max_concurrent: int | None) -> ClusterDivision:
     """Divide the cores of the cluster among the trials.
 
     One trial runs per core, as long as memory suffices, because trials do not wait for one another. Cores that are
@@ -38,7 +38,7 @@ def divide_cluster(capacity: Capacity, num_trials: int, max_concurrent: int | No
     cores = capacity.num_cores
     fit = int(capacity.total("memory") // (2 * ACTOR_BYTES))
     concurrent = max_concurrent or max(1, min(cores, fit, num_trials))
-    return Share(concurrent, max(1, cores // concurrent))
+    return ClusterDivision(concurrent, max(1, cores // concurrent))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class TrialResources:
 
 
 def trial_footprint(
-    config: ExperimentConfig, capacity: Capacity, share: Share, node_resource: str
+    config: ExperimentConfig, capacity: Capacity, division: ClusterDivision, node_resource: str
 ) -> TrialResources:
     """Compute the resources that a trial of this config reserves.
 
@@ -77,7 +77,7 @@ def trial_footprint(
     fleet = get_fleet(config.fleet.name)
     population = sample_population(fleet, config.fleet.num_clients, config.seed, redraw=config.fleet.redraw)
     placement = place_trial(
-        config.runtime, without_driver, population, config.training.clients_per_round, share=share.actors
+        config.runtime, without_driver, population, config.training.clients_per_round, share=division.actors
     )
     profiles = [population.profiles[index] for _, index in placement.actors]
     clients = [profile.footprint() for profile in sorted(profiles, key=hardest_first)]

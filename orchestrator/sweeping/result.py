@@ -14,16 +14,16 @@ from rich.table import Table
 from orchestrator.analysis.pareto import pareto_front
 from orchestrator.formatting import format_bytes, format_seconds
 from orchestrator.storage.summary import RunSummary
-from orchestrator.sweeping.objective import Goal, Objective
+from orchestrator.sweeping.objective import Objective, ObjectiveMetric
 from orchestrator.sweeping.store import Ending, SweepStore
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_specs import TrialSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationResult:
     """The result of one configuration over its trials, which differ in the seed only.
 
-    `objective` is the mean of each goal over the trials, and `accuracy` the mean accuracy of the global models on the
+    `objective` is the mean of each metric over the trials, and `accuracy` the mean accuracy of the global models on the
     central test set. `objective` and the other means are None when a trial has no value. `statuses` and `run_ids` are
     in the order of the trials.
     """
@@ -112,7 +112,7 @@ def read_result(
         num_stopped=counts["stopped"],
         num_failed=counts["failed"],
         interrupted=interrupted,
-        configurations=tuple(_ranked(configurations, objective.goals)),
+        configurations=tuple(_ranked(configurations, objective.metrics)),
         notes=() if objective.note is None else (objective.note,),
     )
 
@@ -121,7 +121,7 @@ def _configuration(
     store: SweepStore, objective: Objective, group: Sequence[TrialSpec], endings: Sequence[Ending]
 ) -> ConfigurationResult:
     has_objective = len(endings) == len(group) and all(ending.objective for ending in endings)
-    names = [goal.name for goal in objective.goals]
+    names = [metric.name for metric in objective.metrics]
     run_ids = [ending.run_id for ending in endings if ending.run_id is not None]
     summaries = [RunSummary.read(store.folder / run_id / "summary.json") for run_id in run_ids]
     accuracies = [summary.accuracy for summary in summaries if summary.accuracy is not None]
@@ -141,7 +141,7 @@ def _configuration(
 
 
 def _ranked(
-    configurations: Sequence[ConfigurationResult], goals: Sequence[Goal]
+    configurations: Sequence[ConfigurationResult], metrics: Sequence[ObjectiveMetric]
 ) -> list[ConfigurationResult]:
     """Sort the configurations and mark the best: finished ones first, then stopped ones, then failed ones."""
 
@@ -149,19 +149,19 @@ def _ranked(
         if configuration.objective is None:
             return (2,)
         stopped = "stopped" in configuration.statuses
-        return (int(stopped), *(goal.key(configuration.objective[goal.name]) for goal in goals))
+        return (int(stopped), *(metric.key(configuration.objective[metric.name]) for metric in metrics))
 
     ordered = sorted(configurations, key=rank)
     valued = [each for each in ordered if each.objective is not None]
-    if len(goals) == 1:
+    if len(metrics) == 1:
         best = {id(valued[0])} if valued else set()
     else:
-        gain, cost = goals
+        gain, cost = metrics
         points = [(each.objective[cost.name], each.objective[gain.name]) for each in valued if each.objective]
         front = pareto_front(points)
         best = {id(valued[index]) for index in front}
     marked = [replace(each, is_best=id(each) in best) for each in ordered]
-    return sorted(marked, key=lambda each: not each.is_best) if len(goals) > 1 else marked
+    return sorted(marked, key=lambda each: not each.is_best) if len(metrics) > 1 else marked
 
 
 def result_table(result: SweepResult, max_rows: int = 20) -> Table:
@@ -169,32 +169,32 @@ def result_table(result: SweepResult, max_rows: int = 20) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("", no_wrap=True)
     table.add_column("configuration", overflow="fold", min_width=12)
-    goals = list(result.best.objective) if result.best is not None and result.best.objective else []
-    names = [name.replace("_", " ") for name in goals]
-    test = [] if "test_accuracy" in goals else ["test accuracy"]
+    metrics = list(result.best.objective) if result.best is not None and result.best.objective else []
+    names = [name.replace("_", " ") for name in metrics]
+    test = [] if "test_accuracy" in metrics else ["test accuracy"]
     headings = [*names, *test, "upload", "emulated", "trials"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=heading in ("upload", "emulated"))
     for configuration in result.configurations[:max_rows]:
         mark = "best" if configuration.is_best else ""
-        table.add_row(mark, configuration.label, *_cells(configuration, goals))
+        table.add_row(mark, configuration.label, *_cells(configuration, metrics))
     if len(result.configurations) > max_rows:
         table.caption = f"the first {max_rows} of {len(result.configurations)}"
     return table
 
 
-def _cells(configuration: ConfigurationResult, goals: Sequence[str]) -> list[str]:
+def _cells(configuration: ConfigurationResult, metrics: Sequence[str]) -> list[str]:
     upload, emulated_s = configuration.upload_bytes, configuration.emulated_s
     return [
-        *(_goal_text(configuration, name) for name in goals),
-        *([] if "test_accuracy" in goals else [_percent(configuration.accuracy)]),
+        *(_metric_text(configuration, name) for name in metrics),
+        *([] if "test_accuracy" in metrics else [_percent(configuration.accuracy)]),
         "-" if upload is None else format_bytes(upload),
         "-" if emulated_s is None else format_seconds(emulated_s),
         _status_counts(configuration),
     ]
 
 
-def _goal_text(configuration: ConfigurationResult, name: str) -> str:
+def _metric_text(configuration: ConfigurationResult, name: str) -> str:
     if configuration.objective is None:
         return "-"
     value = configuration.objective[name]

@@ -8,8 +8,8 @@ from orchestrator.storage.folders import is_run
 from orchestrator.storage.run_store import RunStore
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import VALUES_NOTE, Ending, EndStatus, SweepStore, current_trial
-from orchestrator.sweeping.trial import is_complete, summarise_unfinished
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_run import is_complete, summarise_unfinished
+from orchestrator.sweeping.trial_specs import TrialSpec
 from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.record import committed_records, complete_lines
 

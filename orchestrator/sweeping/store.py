@@ -29,7 +29,7 @@ from orchestrator.storage.folders import SWEEP_FILE, is_run
 from orchestrator.storage.lock import locked_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.sweeping.objective import with_data
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_specs import TrialSpec
 from orchestrator.tracking.record import RoundRecord, complete_lines
 
 #: key of run.json under which a trial's run stores the trial's values
@@ -45,7 +45,7 @@ class Ending:
     - `status`: "stopped" means that the scheduler ended the trial early.
     - `run_id`: the trial's last run; None when the trial failed before it had a run.
     - `cause`: the error of a failed trial, else "".
-    - `objective`: value of each goal at the end of the run `run_id`.
+    - `objective`: value of each metric at the end of the run `run_id`.
     - `values`: the trial's values in that run; population-based training may have changed them.
     """
 

@@ -45,7 +45,7 @@ def nnz(mask: Tensor | None) -> int:
 
 def test_model_has_the_sizes_that_the_tests_use() -> None:
     layout = experiment(OPTIONS).setting.layout
-    assert (layout.num_maskable, layout.num_dense) == (NUM_WEIGHTS, NUM_BIASES)
+    assert (layout.num_maskable, layout.size) == (NUM_WEIGHTS, NUM_WEIGHTS + NUM_BIASES)
     assert BITMAP_BYTES == (NUM_WEIGHTS + 7) // 8
 
 

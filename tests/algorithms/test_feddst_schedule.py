@@ -7,6 +7,7 @@ from torch import nn
 
 from algorithms.feddst import FedDST, FedDSTConfig
 from orchestrator.errors import ConfigError
+from tests.support.errors import rejects
 from tests.support.fakes import make_setting, seeded
 
 SHAPE = (1, 2, 3)
@@ -84,7 +85,7 @@ def test_readjustment_comes_after_half_of_the_epochs(epochs: int, option: int | 
 
 
 def test_readjustment_after_more_than_the_local_epochs_is_rejected() -> None:
-    with pytest.raises(ConfigError, match=r"algorithm.adjust_after_epoch=4"):
+    with rejects("algorithm.adjust_after_epoch", 4):
         method(epochs=3, adjust_after_epoch=4)
 
 

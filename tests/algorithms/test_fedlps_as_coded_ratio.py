@@ -17,8 +17,8 @@ from algorithms._fedlps_as_coded_ratio import (
     credited_arm,
     new_coded_bandit,
 )
+from orchestrator.federation.bases.keep_ratio import utility
 from orchestrator.federation.tree import flatten, rebuild
-from orchestrator.fleet.ratio import utility
 
 #: phi T = 4 with five arms
 ROUNDS, COHORT = 100, 10

@@ -9,8 +9,8 @@ from algorithms.fedlps_as_coded import FedLPSAsCoded
 from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
+from orchestrator.federation.bases.keep_ratio import utility
 from orchestrator.federation.seeds import stream
-from orchestrator.fleet.ratio import utility
 from orchestrator.sparsity.payload import Bits, Dense
 from tests.support.fakes import experiment
 

@@ -10,7 +10,7 @@ from algorithms.fedlps import FedLPS, FedLPSClient
 from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.fleet.ratio import HIGH, LOW
+from orchestrator.federation.bases.keep_ratio import HIGH, LOW
 from orchestrator.models.units.submodel import bits_to_units
 from orchestrator.sparsity.payload import Bits, Dense
 from tests.support.fakes import assert_same_params, experiment

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from algorithms.fedlps import FedLPS
-from orchestrator.fleet.ratio import NUM_REWARDS, REWARD_SUM, utility
+from orchestrator.federation.bases.keep_ratio import NUM_REWARDS, REWARD_SUM, utility
 from tests.support.fakes import DEVICE, TensorData, random_data
 from tests.support.fedlps_client import (
     NUM_IMAGES,

@@ -11,10 +11,11 @@ from torch.nn.functional import batch_norm, conv2d, cross_entropy, linear
 from algorithms._fedlps_unit_gates import close_units, gate_gradient
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.units.groups import UnitGroup
-from orchestrator.models.units.submodel import KeptUnits, unit_mask
+from orchestrator.models.units.submodel import KeptUnits
 from orchestrator.models.units.tracing import trace_units
 from tests.support.fakes import normalised_net, seeded
 from tests.support.nets import residual, row_lstm
+from tests.support.submodels import unit_mask
 
 SHAPE = (1, 6, 6)
 Parameters = Mapping[str, Tensor]

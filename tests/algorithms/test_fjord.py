@@ -10,13 +10,13 @@ from torch.nn.functional import cross_entropy, kl_div
 from algorithms.fjord import FjORD, FjORDConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
-from orchestrator.errors import ConfigError
 from orchestrator.federation.bases.structured import ClientRatio
 from orchestrator.federation.plan import ClientTask
 from orchestrator.fleet.registry import FLEETS
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.units.tracing import trace_units
 from orchestrator.sparsity.payload import Dense
+from tests.support.errors import rejects
 from tests.support.fakes import (
     TensorData,
     experiment,
@@ -67,7 +67,7 @@ def task(client_id: int) -> ClientTask:
     return ClientTask(round_idx=0, position=0, client_id=client_id)
 
 
-def widths_drawn(algorithm: FjORD, run: CheckedRun, num: int = 200) -> list[float]:
+def sampled_widths(algorithm: FjORD, run: CheckedRun, num: int = 200) -> list[float]:
     algorithm.on_train_start(run)
     return [algorithm.sample_width(run) for _ in range(num)]
 
@@ -87,20 +87,20 @@ def test_widest_model_of_a_device(widths: tuple[float, ...], expected: list[floa
 
 def test_widths_are_uniform_up_to_the_device_ratio() -> None:
     algorithm, run = prepared(0.7)
-    drawn = widths_drawn(algorithm, run, 600)
-    assert {p: drawn.count(p) for p in (0.2, 0.4, 0.6)}.keys() == set(drawn)
-    assert all(160 <= drawn.count(p) <= 240 for p in (0.2, 0.4, 0.6))
-    assert drawn == widths_drawn(*prepared(0.7), 600)
+    sampled = sampled_widths(algorithm, run, 600)
+    assert {p: sampled.count(p) for p in (0.2, 0.4, 0.6)}.keys() == set(sampled)
+    assert all(160 <= sampled.count(p) <= 240 for p in (0.2, 0.4, 0.6))
+    assert sampled == sampled_widths(*prepared(0.7), 600)
 
 
 def test_widths_differ_between_clients_and_rounds() -> None:
-    drawn = [widths_drawn(*prepared(1.0, k, r)) for k in range(2) for r in range(2)]
-    assert len({tuple(widths) for widths in drawn}) == 4
+    sampled = [sampled_widths(*prepared(1.0, k, r)) for k in range(2) for r in range(2)]
+    assert len({tuple(widths) for widths in sampled}) == 4
 
 
 def test_device_below_every_width_trains_its_whole_model() -> None:
     algorithm, run = prepared(0.1)
-    assert set(widths_drawn(algorithm, run)) == {0.1}
+    assert set(sampled_widths(algorithm, run)) == {0.1}
 
 
 def step_by_hand(start: Tensor, entries: list[int], num_units: int, run: CheckedRun, batch: int) -> Tensor:
@@ -120,11 +120,11 @@ def step_by_hand(start: Tensor, entries: list[int], num_units: int, run: Checked
 
 def test_every_step_trains_only_the_prefix_of_its_width() -> None:
     algorithm, run = prepared(1.0, widths=(0.25, 0.5, 1.0), epochs=4)
-    drawn = widths_drawn(*prepared(1.0, widths=(0.25, 0.5, 1.0)), 8)
-    assert set(drawn) == {0.25, 0.5, 1.0}
+    sampled = sampled_widths(*prepared(1.0, widths=(0.25, 0.5, 1.0)), 8)
+    assert set(sampled) == {0.25, 0.5, 1.0}
     expected = run.start.clone()
     entries = {0.25: QUARTER, 0.5: HALF, 1.0: list(range(26))}
-    for step, width in enumerate(drawn):
+    for step, width in enumerate(sampled):
         expected = step_by_hand(expected, entries[width], int(4 * width), run, step % 2)
     algorithm.client_update(run)
     assert torch.allclose(run.values, expected, rtol=1e-5, atol=1e-7)
@@ -133,9 +133,9 @@ def test_every_step_trains_only_the_prefix_of_its_width() -> None:
 def test_flops_are_those_of_the_trained_widths() -> None:
     """5 MACs a unit, 6 FLOPs a MAC, 3 images a step."""
     algorithm, run = prepared(0.5, widths=(0.25, 0.5), epochs=4)
-    drawn = widths_drawn(*prepared(0.5, widths=(0.25, 0.5)), 8)
+    sampled = sampled_widths(*prepared(0.5, widths=(0.25, 0.5)), 8)
     result = algorithm.client_update(run)
-    assert result.train_flops == sum(4 * p * 5 * 6 * 3 for p in drawn)
+    assert result.train_flops == sum(4 * p * 5 * 6 * 3 for p in sampled)
     assert result.train_flops_dense == 8 * 20 * 6 * 3
 
 
@@ -175,8 +175,8 @@ def test_distilled_step_equals_autograd(weight: float, temperature: float) -> No
     algorithm, run = prepared(
         1.0, widths=(0.5, 1.0), distill=True, distill_weight=weight, temperature=temperature
     )
-    drawn = widths_drawn(*prepared(1.0, widths=(0.5, 1.0)), 20)
-    skipped = drawn.index(0.5)
+    sampled = sampled_widths(*prepared(1.0, widths=(0.5, 1.0)), 20)
+    skipped = sampled.index(0.5)
     algorithm.load(run)
     algorithm.on_train_start(run)
     for _ in range(skipped):
@@ -229,5 +229,5 @@ def test_smaller_width_of_trained_model_is_usable() -> None:
 
 
 def test_width_that_is_listed_twice_is_rejected() -> None:
-    with pytest.raises(ConfigError, match=r"algorithm.widths=.*listed twice"):
+    with rejects("algorithm.widths", [0.5, 1.0, 0.5]):
         prepared(widths=(0.5, 1.0, 0.5))

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from orchestrator.contract.rounds import play
-from orchestrator.errors import ConfigError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.sparsity.allocation import allocate
 from orchestrator.sparsity.wire import section_bytes
+from tests.support.errors import rejects
 from tests.support.fakes import experiment
 
 Options = Mapping[str, object]
@@ -103,5 +103,5 @@ def test_mask_is_sent_once_to_each_client_and_never_uploaded() -> None:
 
 
 def test_schedule_is_rejected() -> None:
-    with pytest.raises(ConfigError, match=r"sparsity.schedule.kind=linear"):
+    with rejects("sparsity.schedule.kind", "linear"):
         masked("magnitude", more={"sparsity.schedule.kind": "linear"})

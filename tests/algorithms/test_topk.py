@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from algorithms.topk import TopK, TopKClient, TopKConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
-from orchestrator.errors import ConfigError, WireError
+from orchestrator.errors import WireError
 from orchestrator.federation.aggregate import Contribution, item_values
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.item_form import require_forms
 from orchestrator.federation.plan import ClientTask
 from orchestrator.sparsity.payload import Masked, Payload
 from orchestrator.sparsity.wire import encode, section_bytes
+from tests.support.errors import rejects
 from tests.support.fakes import (
     DEVICE,
     experiment,
@@ -248,7 +249,7 @@ def test_k_follows_the_device() -> None:
 
 
 def test_explicit_densities_are_rejected() -> None:
-    with pytest.raises(ConfigError, match=r"sparsity.allocation=explicit"):
+    with rejects("sparsity.allocation", "explicit"):
         method(0.5, sparsity={"allocation": "explicit", "layer_density": {"1.weight": 0.5}})
 
 

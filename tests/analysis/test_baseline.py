@@ -7,7 +7,7 @@ import pytest
 from orchestrator.analysis.baseline import find_baseline
 from orchestrator.analysis.configurations import Configuration, group_runs
 from orchestrator.errors import RequestError
-from tests.support.run_folders import picked, write_run
+from tests.support.run_folders import selected, write_run
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def configurations(tmp_path: Path) -> list[Configuration]:
     write_run(tmp_path / "a", "training.momentum=0.1")
     write_run(tmp_path / "b", "training.momentum=0.1", method="feddst")
     write_run(tmp_path / "c", "training.lr=0.1", method="feddst")
-    return group_runs(picked(tmp_path))[0]
+    return group_runs(selected(tmp_path))[0]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_label_method_run_id_or_value_names_the_baseline(
 def test_ambiguous_baseline_is_rejected_with_the_matches(
     configurations: list[Configuration], text: str
 ) -> None:
-    with pytest.raises(RequestError, match=r"[23] configurations .*'fed") as caught:
+    with pytest.raises(RequestError, match="'fed") as caught:
         find_baseline(text, configurations)
     assert (caught.value.field, caught.value.value) == ("--baseline", text)
 
@@ -64,6 +64,6 @@ def test_similar_name_is_suggested(configurations: list[Configuration]) -> None:
 def test_value_may_have_four_digits_as_in_labels(tmp_path: Path) -> None:
     write_run(tmp_path / "a", "training.lr=0.1234567")
     write_run(tmp_path / "b")
-    found = group_runs(picked(tmp_path))[0]
+    found = group_runs(selected(tmp_path))[0]
     assert find_baseline("lr=0.1235", found) is find_baseline("lr=0.1234567", found)
     assert find_baseline("lr=0.1235", found).label == "fedavg lr=0.1235"

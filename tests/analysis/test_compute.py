@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from orchestrator.analysis import CompareOptions, Comparison, Spread, compare, pick_runs
+from orchestrator.analysis import CompareOptions, Comparison, Spread, compare, select_runs
 from orchestrator.analysis.report.tables import EMPTY, main_table
 from orchestrator.errors import RequestError
 from tests.support.run_folders import (
@@ -45,7 +45,7 @@ def storage(tmp_path: Path) -> Path:
 
 
 def _compare(storage: Path, **options: Any) -> Comparison:
-    found = pick_runs(storage)
+    found = select_runs(storage)
     return compare(found.runs, CompareOptions(**options), found.notes)
 
 

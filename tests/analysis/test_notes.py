@@ -5,9 +5,9 @@ from pathlib import Path
 
 from orchestrator.analysis import CompareOptions, compare
 from tests.support.run_folders import (
-    picked,
     record,
     records,
+    selected,
     write_run,
 )
 
@@ -17,8 +17,8 @@ def test_notes_name_unfinished_runs_and_missing_values(tmp_path: Path) -> None:
     write_run(tmp_path / "b", seed=1, rounds=records(0.2, None, 0.4), interrupted=None)
     write_run(tmp_path / "c", method="feddst", rounds=records(0.2, math.nan))
     write_run(tmp_path / "d", method="local", rounds=[record(0, None, personal=0.5)])
-    found = compare(picked(tmp_path), CompareOptions(), ["given note"])
-    rounds = picked(tmp_path)[0].config["training.rounds"]
+    found = compare(selected(tmp_path), CompareOptions(), ["given note"])
+    rounds = selected(tmp_path)[0].config["training.rounds"]
     given, unfinished, not_finite, not_logged, not_on_front, no_curve = found.notes
     assert given == "given note"
     assert unfinished.endswith(
@@ -40,7 +40,7 @@ def test_notes_name_duplicates_and_missing_pairs(tmp_path: Path) -> None:
     write_run(tmp_path / "a", rounds=records(0.5, timestamp_ms=1))
     write_run(tmp_path / "b", rounds=records(0.5, timestamp_ms=2))
     write_run(tmp_path / "c", method="feddst", seed=1)
-    notes = compare(picked(tmp_path), CompareOptions(baseline="feddst")).notes
+    notes = compare(selected(tmp_path), CompareOptions(baseline="feddst")).notes
     assert [note.split()[0] for note in notes] == ["a", "fedavg"]
     assert "left out" in notes[0]
     assert "shares no seed" in notes[1]

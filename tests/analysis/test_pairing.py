@@ -9,7 +9,7 @@ from scipy import stats
 from orchestrator.analysis.configurations import Configuration, group_runs
 from orchestrator.analysis.measures import final_value
 from orchestrator.analysis.pairing import PairedDifference, paired_difference
-from tests.support.run_folders import picked, records, write_run
+from tests.support.run_folders import records, selected, write_run
 
 OURS = {0: 0.70, 1: 0.80, 2: 0.75, 3: 0.90}
 BASE = {0: 0.60, 1: 0.75, 2: 0.55, 3: 0.85}
@@ -24,7 +24,7 @@ def _two_configurations(
             about = about_seed_0 if (method, seed) == ("feddst", 0) else {}
             folder = storage / f"{method}-{seed}"
             write_run(folder, method=method, seed=seed, rounds=records(0.1, final), about=about)
-    fedavg, feddst = group_runs(picked(storage))[0]
+    fedavg, feddst = group_runs(selected(storage))[0]
     return feddst, fedavg
 
 

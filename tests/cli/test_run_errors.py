@@ -142,7 +142,7 @@ WRONG_FILES = {
 }
 WRONG_PARTITIONS = {
     "more clients than samples": Case(
-        "fleet.num_clients=5000", ("fleet.num_clients=5000", "1438 training samples", "719 clients")
+        "fleet.num_clients=5000", ("fleet.num_clients=5000", "1438", "719 clients")
     ),
     "more shards than samples": Case(
         "data.partition.kind=shards data.partition.shard_size=400",

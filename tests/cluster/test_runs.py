@@ -124,7 +124,7 @@ def test_sweep_counts_its_trials(statuses: list[str], summary: Any, state: str, 
     status = _only_status(tmp_path)
     assert (status.kind, status.state, status.method, status.value) == ("sweep", state, "smoke", 0.75)
     assert (status.num_done, status.num_asked) == (len(statuses), 3)
-    assert status.why.startswith("1 trials failed") == (state == "failed")
+    assert status.why.startswith("1 trial failed") == (state == "failed")
 
 
 def test_trials_of_a_sweep_are_not_listed(tmp_path: Path) -> None:

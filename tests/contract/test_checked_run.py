@@ -37,7 +37,7 @@ def test_weight_outside_the_mask_is_detected_before_the_next_batch() -> None:
     epoch = next(run.batches())
     next(epoch)
     run.values[1] = 0.5
-    with pytest.raises(AssertionError, match="step 1 gave 1 weights"):
+    with pytest.raises(AssertionError, match="step 1 gave 1 weight outside"):
         next(epoch)
 
 

@@ -134,7 +134,7 @@ def test_table_counts_training_and_validation_samples_by_class(toy: Dataset) -> 
         ("iid", 151, {}, "fleet.num_clients", 151, "at most 150 clients"),
         ("iid", 3, {"min_samples": 101}, "fleet.num_clients", 3, "at most 2 clients"),
         ("quantity", 302, {"min_samples": 1}, "fleet.num_clients", 302, "at most 301"),
-        ("shards", 10, {"shard_size": 16}, "data.partition.shard_size", 16, "20 shards"),
+        ("shards", 10, {"shard_size": 16}, "data.partition.shard_size", 16, "20 in total"),
         ("shards", 10, {"classes_per_client": 4}, "data.partition.classes_per_client", 4, "3 classes"),
         ("shards", 10, {"shard_size": 2, "min_samples": 5}, "data.partition.min_samples", 5, "4 samples"),
         ("shards", 151, {"min_samples": 1}, "data.partition.min_samples", 1, "0 samples"),

@@ -134,7 +134,7 @@ def test_image_size_resizes_bilinearly(dtype: type) -> None:
         (Splits(rows([0, 1]), rows([])), "no test image"),
         (
             Splits(LoadedPart(np.zeros((2, 1, 1, 1), np.uint8), np.array([0]))),
-            "2 training images but 1 labels",
+            "2 training images but 1 label",
         ),
         (Splits(rows([1, 2])), "the training labels are 1, 2"),
         (Splits(rows([0, 2])), "without a gap"),

@@ -93,14 +93,14 @@ def test_no_profile_has_more_actors_than_clients() -> None:
 
 
 def test_footprint_that_fits_on_no_node_raises() -> None:
-    with pytest.raises(ResourceError, match="profile large needs 2 CPU") as caught:
+    with pytest.raises(ResourceError) as caught:
         _place([0], 1.0, 1.0, profiles=(_profile("large", 2.0),))
     assert (caught.value.field, caught.value.value) == ("fleet.name", "large")
 
 
 def test_profiles_that_do_not_fit_together_raise() -> None:
     profiles = [_profile("a", 1.0), _profile("b", 1.0)]
-    with pytest.raises(ResourceError, match="every profile needs one") as caught:
+    with pytest.raises(ResourceError) as caught:
         _place([0, 1], 1.5, profiles=profiles)
     assert caught.value.field == "runtime.pool_size"
 
@@ -108,5 +108,6 @@ def test_profiles_that_do_not_fit_together_raise() -> None:
 def test_dedicated_actors_fit_or_raise() -> None:
     placement = _place([0, 0, 0], 0.3, actors="dedicated")
     assert placement.actors == (("client-0", 0), ("client-1", 0), ("client-2", 0))
-    with pytest.raises(ResourceError, match="use pooled or auto, or fewer clients"):
+    with pytest.raises(ResourceError) as caught:
         _place([0] * 4, 0.3, actors="dedicated")
+    assert (caught.value.field, caught.value.value) == ("runtime.actors", "dedicated")

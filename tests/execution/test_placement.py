@@ -93,7 +93,7 @@ class TestDedicated:
     def test_reserved_cpus_count_for_the_whole_population(self) -> None:
         placement = _place([0] * 10, [_node(4)], [_profile(num_cpus=1.0)])
         assert placement.mode == "pooled"
-        assert placement.reason == "10 clients reserve 10 CPU, there are 4"
+        assert placement.reason == "10 clients would reserve 10 CPU, there are 4"
 
     def test_ten_tenths_of_a_core_are_one_core(self) -> None:
         assert _place([0] * 10, [_node(1)], actors="dedicated").mode == "dedicated"
@@ -102,18 +102,21 @@ class TestDedicated:
     def test_reserved_memory_and_gpus_count_too(self) -> None:
         heavy = _place([0] * 8, [_node(8, 7)], [_profile(ray_memory_bytes=GIB)])
         assert heavy.mode == "pooled"
-        assert heavy.reason.startswith("8 clients reserve ")
+        assert heavy.reason.startswith("8 clients would reserve ")
         assert "memory" in heavy.reason
         on_gpu = [_profile(num_gpus=0.5)]
         assert _place([0] * 2, [_node(8, GPU=1.0)], on_gpu).mode == "dedicated"
         assert _place([0] * 3, [_node(8, GPU=1.0)], on_gpu, pool_size=1).reason == (
-            "3 clients reserve 1.5 GPU, there are 1"
+            "3 clients would reserve 1.5 GPU, there are 1"
         )
 
     def test_custom_resources_and_accelerator_types_count_too(self) -> None:
         board = [_profile(resources={"npu": 0.5})]
         assert _place([0] * 4, [_node(8, npu=2.0)], board).mode == "dedicated"
-        assert _place([0] * 5, [_node(8, npu=2.0)], board).reason == "5 clients reserve 2.5 npu, there are 2"
+        assert (
+            _place([0] * 5, [_node(8, npu=2.0)], board).reason
+            == "5 clients would reserve 2.5 npu, there are 2"
+        )
         picky = [_profile(num_gpus=0.5, accelerator_type="H100")]
         nodes = [_node(8, GPU=4.0), _node(8, GPU=1.0, **{"accelerator_type:H100": 1.0})]
         assert _place([0] * 2, nodes, picky).mode == "dedicated"
@@ -126,8 +129,8 @@ class TestDedicated:
     @pytest.mark.parametrize(
         ("num_clients", "node", "profile", "problem"),
         [
-            (10, _node(4), _profile(num_cpus=1.0), "10 clients reserve 10 CPU, there are 4"),
-            (400, _node(200, 24), _profile(), "400 actors need about 168.0 GiB of memory"),
+            (10, _node(4), _profile(num_cpus=1.0), "10 clients would reserve 10 CPU, there are 4"),
+            (400, _node(200, 24), _profile(), "400 actors would need about 168.0 GiB of memory"),
         ],
     )
     def test_configured_dedicated_actors_must_fit(

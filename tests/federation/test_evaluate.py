@@ -1,11 +1,11 @@
-"""Predictions of a model, and the spread of accuracies over clients."""
+"""Predictions of a model, and the distribution of accuracies over clients."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from orchestrator.federation.evaluate import EVALUATION_BATCH, accuracy, predict, spread
+from orchestrator.federation.evaluate import EVALUATION_BATCH, accuracy, distribution, predict
 from orchestrator.models.parameters import FlatModule
 
 
@@ -73,5 +73,5 @@ def test_spread_by_hand() -> None:
 
     The 10th percentile is .3 of .5.
     """
-    found = spread(np.array([1.0, 0.0, 1.0, 0.5]), "p")
+    found = distribution(np.array([1.0, 0.0, 1.0, 0.5]), "p")
     assert found == pytest.approx({"p_mean": 0.625, "p_std": 0.171875**0.5, "p_p10": 0.15, "p_min": 0.0})

@@ -29,8 +29,8 @@ def test_derivation_is_the_blake2b_digest_of_the_path(
 def test_streams_do_not_change_between_releases() -> None:
     """Numbers of numpy's documented PCG64, seeded with the integer of the first case above."""
     direct = np.random.Generator(np.random.PCG64(7276112605125002620))
-    drawn = stream(7, "client", 3, 12, "batches").integers(0, 1000, 8)
-    assert drawn.tolist() == direct.integers(0, 1000, 8).tolist()
+    numbers = stream(7, "client", 3, 12, "batches").integers(0, 1000, 8)
+    assert numbers.tolist() == direct.integers(0, 1000, 8).tolist()
 
 
 def test_number_and_text_of_the_same_digits_are_different_parts() -> None:
@@ -58,18 +58,18 @@ def test_stream_does_not_depend_on_earlier_streams() -> None:
     assert np.array_equal(stream(5, "b").random(4), alone)
 
 
-def _drawn() -> tuple[float, float, float]:
+def _random_numbers() -> tuple[float, float, float]:
     """One number from each global generator."""
     return float(torch.rand(())), float(np.random.rand()), random.random()  # noqa: NPY002
 
 
 def test_forked_seeds_seeds_every_global_generator() -> None:
-    drawn = []
+    numbers = []
     for path in ("model", "model", "dropout"):
         with forked_seeds(3, path):
-            drawn.append(_drawn())
-    assert drawn[0] == drawn[1]
-    assert all(a != b for a, b in zip(drawn[0], drawn[2], strict=True))
+            numbers.append(_random_numbers())
+    assert numbers[0] == numbers[1]
+    assert all(a != b for a, b in zip(numbers[0], numbers[2], strict=True))
 
 
 def test_forked_seeds_gives_torchs_numbers_of_that_seed() -> None:
@@ -83,12 +83,12 @@ def test_forked_seeds_restores_every_generator(error: bool) -> None:
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002
     random.seed(1)
-    expected = [_drawn(), _drawn()]
+    expected = [_random_numbers(), _random_numbers()]
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002
     random.seed(1)
-    found = [_drawn()]
+    found = [_random_numbers()]
     with suppress(ZeroDivisionError), forked_seeds(3, "model"):
-        _drawn()
+        _random_numbers()
         assert 1 / (0 if error else 1)
-    assert [*found, _drawn()] == expected
+    assert [*found, _random_numbers()] == expected

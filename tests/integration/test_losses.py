@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.rounds.restart_counter import MAX_LOSSES
 from orchestrator.runtime import session
+from orchestrator.runtime.restart_counter import MAX_LOSSES
 from tests.support.command_process import CommandProcess
 from tests.support.endings import (
     EXECUTORS,

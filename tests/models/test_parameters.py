@@ -60,7 +60,7 @@ def test_layout_lists_parameters_in_module_order_then_float_buffers() -> None:
         ("1.running_mean", (2,), 51, "buffer", False),
         ("1.running_var", (2,), 53, "buffer", False),
     ]
-    assert (layout.size, layout.num_trainable, layout.num_maskable, layout.num_dense) == (55, 51, 42, 13)
+    assert (layout.size, layout.num_trainable, layout.num_maskable) == (55, 51, 42)
     assert [s.name for s in layout.maskable] == ["0.weight", "5.weight"]
 
 
@@ -75,7 +75,7 @@ def test_scalar_parameter_takes_one_dense_entry() -> None:
     module = nn.PReLU()
     module.weight = nn.Parameter(torch.tensor(0.25))
     flat = FlatModule(module)
-    assert flat.layout.num_dense == 1
+    assert (flat.layout.size, flat.layout.num_maskable) == (1, 0)
     assert flat.values.tolist() == [0.25]
 
 

@@ -9,18 +9,18 @@ import torch
 from orchestrator.models.seeding import forked_generators, preserved_generators
 
 
-def _drawn() -> tuple[float, float, float]:
+def _random_numbers() -> tuple[float, float, float]:
     """One number of each global generator."""
     return float(torch.rand(())), float(np.random.random()), random.random()  # noqa: NPY002
 
 
 def test_same_seed_gives_the_same_numbers() -> None:
     with forked_generators(5):
-        first = _drawn()
+        first = _random_numbers()
     with forked_generators(5):
-        second = _drawn()
+        second = _random_numbers()
     with forked_generators(6):
-        other = _drawn()
+        other = _random_numbers()
     assert first == second
     assert all(a != b for a, b in zip(first, other, strict=True))
 
@@ -28,9 +28,9 @@ def test_same_seed_gives_the_same_numbers() -> None:
 def test_upper_32_bits_of_the_seed_reach_numpy_and_python() -> None:
     """torch's generator for the CPU reads the lower 32 bits only."""
     with forked_generators(5):
-        low = _drawn()
+        low = _random_numbers()
     with forked_generators(5 + 2**32):
-        high = _drawn()
+        high = _random_numbers()
     assert low[0] == high[0]
     assert low[1] != high[1]
     assert low[2] != high[2]
@@ -38,41 +38,41 @@ def test_upper_32_bits_of_the_seed_reach_numpy_and_python() -> None:
 
 def test_generators_continue_as_if_the_block_had_not_run() -> None:
     with forked_generators(1):
-        expected = [_drawn(), _drawn()]
+        expected = [_random_numbers(), _random_numbers()]
     with forked_generators(1):
-        found = [_drawn()]
+        found = [_random_numbers()]
         with forked_generators(2):
-            _drawn()
-        found.append(_drawn())
+            _random_numbers()
+        found.append(_random_numbers())
     assert found == expected
 
 
 def test_generators_are_restored_after_an_error() -> None:
     with forked_generators(1):
-        expected = [_drawn(), _drawn()]
+        expected = [_random_numbers(), _random_numbers()]
     with forked_generators(1):
-        found = [_drawn()]
+        found = [_random_numbers()]
         with pytest.raises(KeyError), forked_generators(2):
             raise KeyError("in the block")
-        found.append(_drawn())
+        found.append(_random_numbers())
     assert found == expected
 
 
 def test_preserved_block_uses_the_same_numbers_as_the_code_after_it() -> None:
     """The block continues the sequences, and the code after it draws the numbers of the block again."""
     with forked_generators(1):
-        expected = [_drawn(), _drawn()]
+        expected = [_random_numbers(), _random_numbers()]
     with forked_generators(1):
-        first = _drawn()
+        first = _random_numbers()
         with preserved_generators():
-            inside = _drawn()
-        assert [first, inside] == [first, _drawn()] == expected
+            inside = _random_numbers()
+        assert [first, inside] == [first, _random_numbers()] == expected
 
 
 def test_preserved_generators_are_restored_after_an_error() -> None:
     with forked_generators(1):
-        expected = _drawn()
+        expected = _random_numbers()
     with forked_generators(1):
         with pytest.raises(ZeroDivisionError), preserved_generators():
-            _drawn()[0] / 0.0
-        assert _drawn() == expected
+            _random_numbers()[0] / 0.0
+        assert _random_numbers() == expected

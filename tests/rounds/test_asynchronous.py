@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.errors import ConfigError, RoundError
+from orchestrator.errors import RoundError
 from orchestrator.execution.executor import Executor
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.methods import algorithm_names, load_algorithm
 from orchestrator.rounds.sampler import CohortSampler
+from tests.support.errors import rejects
 from tests.support.fleets import with_profiles
 from tests.support.runs import (
     REMEMBERING,
@@ -264,5 +265,5 @@ class TestOrder:
 
 @pytest.mark.parametrize("method", ["ssfl", "prunefl"])
 def test_methods_that_plan_their_own_rounds_are_rejected(method: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^asynchrony\.kind=fedbuff: {method} .*; use none$"):
+    with rejects("asynchrony.kind", "fedbuff"):
         fresh(f"algorithm.name={method}", *FEDBUFF)

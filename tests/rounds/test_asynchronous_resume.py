@@ -163,7 +163,7 @@ class TestFailures:
         experiment = with_durations(
             (1.0,), *FEDBUFF, *options, "algorithm.client_id=0", "training.clients_per_round=1"
         )
-        with pytest.raises(RoundError, match="ZeroDivisionError: in grad_hook") as caught:
+        with pytest.raises(RoundError, match="ZeroDivisionError") as caught:
             drive(experiment, tmp_path)
         assert (caught.value.round_idx, caught.value.num_updates) == (0, 0)
         assert "201 tasks" in str(caught.value)

@@ -51,9 +51,9 @@ def test_every_round_is_recorded_once(tmp_path: Path) -> None:
     events = _events(tmp_path)
     assert [(e["round_idx"], e["position"]) for e in events] == [(r, p) for r in range(4) for p in range(3)]
     for round_idx in range(4):
-        drawn = {e["client_id"] for e in events if e["round_idx"] == round_idx}
-        assert drawn == set(cohort(experiment, round_idx))
-        assert len(drawn) == 3
+        sampled = {e["client_id"] for e in events if e["round_idx"] == round_idx}
+        assert sampled == set(cohort(experiment, round_idx))
+        assert len(sampled) == 3
 
 
 def test_every_metric_is_described_and_finite(tmp_path: Path) -> None:

@@ -176,8 +176,8 @@ class TestClientsOwnModels:
         drive(experiment, tmp_path)
         labels = dict.fromkeys(range(6), 0)
         for k in labels:
-            drawn = sum(k in cohort(experiment, r) for r in range(num_rounds))
-            labels[k] = (k + drawn) % 10
+            sampled = sum(k in cohort(experiment, r) for r in range(num_rounds))
+            labels[k] = (k + sampled) % 10
         scores = shares(experiment, labels)
         assert len(set(scores)) > 2
         metrics = last_metrics(tmp_path)
@@ -243,12 +243,12 @@ class TestClientsOwnModels:
         """The share of each class in the whole test set."""
         experiment = prepared(*self.STUBBORN, "training.rounds=1", "evaluation.central_personal=true")
         drive(experiment, tmp_path)
-        drawn = cohort(experiment, 0)
+        sampled = cohort(experiment, 0)
         everything = experiment.dataset.test_labels.tolist()
-        personal = [everything.count(k + (k in drawn)) / len(everything) for k in range(6)]
+        personal = [everything.count(k + (k in sampled)) / len(everything) for k in range(6)]
         expected = spread_by_hand(personal, "personal/central_accuracy")
         assert part(last_metrics(tmp_path), "personal/central") == pytest.approx(expected, rel=1e-12)
-        trained = [everything.count(k + 1) / len(everything) for k in drawn]
+        trained = [everything.count(k + 1) / len(everything) for k in sampled]
         expected = spread_by_hand(trained, "trained/central_accuracy")
         assert part(last_metrics(tmp_path), "trained/central") == pytest.approx(expected, rel=1e-12)
 

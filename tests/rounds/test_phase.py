@@ -79,8 +79,8 @@ class TestProbes:
         start = torch.from_numpy(experiment.initial.copy())
         expected = gradient_step(experiment, start, (4, 1))
         commit = committed(experiment, tmp_path)
-        drawn = cohort(experiment, 0)
-        for k in drawn:
+        sampled = cohort(experiment, 0)
+        for k in sampled:
             assert torch.allclose(commit.client_states[k].start, expected, rtol=0, atol=1e-6)
             assert not torch.allclose(commit.client_states[k].start, start, rtol=0, atol=1e-3)
 
@@ -151,7 +151,7 @@ class TestProbes:
 
     def test_too_few_probe_updates_end_the_run_after_the_last_checkpoint(self, tmp_path: Path) -> None:
         experiment = prepared(ASKING, "runtime.failure_policy=drop", "runtime.min_clients=2")
-        with pytest.raises(RoundError, match=r"runtime\.min_clients=2: client 4") as caught:
+        with pytest.raises(RoundError, match="client 4") as caught:
             drive(experiment, tmp_path, executor=Flaky(experiment, {(2, 0): 1}))
         assert (caught.value.round_idx, caught.value.num_updates) == (2, 1)
         assert len(metrics(tmp_path)) == 2

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from orchestrator.errors import ConfigError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.rounds.sampler import CohortSampler
+from tests.support.errors import rejects
 from tests.support.fakes import cohort
 from tests.support.runs import (
     REMEMBERING,
@@ -145,7 +146,7 @@ class TestLate:
 
     @pytest.mark.parametrize("method", ["ssfl", "prunefl"])
     def test_methods_that_plan_their_own_rounds_are_rejected(self, method: str) -> None:
-        with pytest.raises(ConfigError, match=rf"^fleet\.late=keep: {method} .*; use drop$"):
+        with rejects("fleet.late", "keep"):
             fresh(f"algorithm.name={method}", *LATE)
 
 
@@ -160,19 +161,21 @@ class TestOverSelection:
         w = models_of(experiment, tmp_path)
         sizes = experiment.partition.train.sizes()
         for round_idx, row in enumerate(metrics(tmp_path)):
-            drawn = cohort(experiment, round_idx)
-            assert len(drawn) == 3
-            slowest = min(drawn)  # the client of the smallest number is the slowest
-            used = [k for k in drawn if k != slowest]
+            sampled = cohort(experiment, round_idx)
+            assert len(sampled) == 3
+            slowest = min(sampled)  # the client of the smallest number is the slowest
+            used = [k for k in sampled if k != slowest]
             x = [trained_from(experiment, w[round_idx], round_idx, k) for k in used]
             expected = sum(sizes[k] * v for k, v in zip(used, x, strict=True)) / sizes[used].sum()
             np.testing.assert_allclose(w[round_idx + 1].numpy(), expected, rtol=0, atol=1e-7)
             mine = [e for e in events(tmp_path) if e["round_idx"] == round_idx]
             assert [(e["client_id"], e["outcome"]) for e in mine] == [
-                (k, "surplus" if k == slowest else "used") for k in drawn
+                (k, "surplus" if k == slowest else "used") for k in sampled
             ]
             assert row["comm/upload_bytes"] == row["comm/download_bytes"] == 3 * MODEL_BYTES
-            assert row["compute/train_flops"] == pytest.approx(sum(dense_flops(experiment, k) for k in drawn))
+            assert row["compute/train_flops"] == pytest.approx(
+                sum(dense_flops(experiment, k) for k in sampled)
+            )
             assert row["time/emulated_s"] == pytest.approx(max(seconds[k] for k in used), rel=1e-12)
             assert (row["fleet/participants"], row["fleet/surplus"]) == (2, 1)
 

@@ -15,7 +15,7 @@ from orchestrator.config.overrides import flatten
 from orchestrator.experiment.prepare import prepare
 from orchestrator.sweeping.plan import SweepPlan, plan_sweep
 from orchestrator.sweeping.space import is_grid, load_space
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_specs import TrialSpec
 from tests.support.sweeps import request
 
 FOLDER = Path(search_spaces.__file__).parent

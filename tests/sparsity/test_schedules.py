@@ -4,13 +4,15 @@ from typing import Literal
 
 import pytest
 
-from orchestrator.config.sections import ScheduleConfig
-from orchestrator.sparsity.schedules import cosine_anneal, scheduled_density
+from orchestrator.config.sections import ScheduleConfig, SparsityConfig
+from orchestrator.sparsity.schedules import cosine_anneal, schedule_progress
 
 
 def level_at(schedule: ScheduleConfig, level: float, round_idx: int, num_rounds: int) -> float:
     """The sparsity level, rounded as far as 1 - density differs from it."""
-    return round(1.0 - scheduled_density(schedule, level, round_idx, num_rounds), 12)
+    sparsity = SparsityConfig(level=level, schedule=schedule)
+    progress = schedule_progress(schedule, round_idx, num_rounds)
+    return round(1.0 - sparsity.density_at(progress, default=1.0), 12)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from orchestrator.analysis import CompareOptions, Comparison, compare, write_report
 from orchestrator.analysis.report.charts import Chart, Series
-from tests.support.run_folders import picked, record, records, write_run
+from tests.support.run_folders import record, records, selected, write_run
 
 #: a method whose name must be escaped in HTML
 HOSTILE = '<script>alert("x")</script> & "more"'
@@ -17,7 +17,7 @@ def comparison_of_three_methods(storage: Path) -> Comparison:
         write_run(storage / f"feddst-{seed}", method="feddst", seed=seed, rounds=rounds)
     write_run(storage / "fedavg", rounds=records(0.25, 0.5, bytes_a_round=2e6))
     write_run(storage / "topk", method="topk", rounds=records(0.25, 0.6, bytes_a_round=4.5e6))
-    return compare(picked(storage))
+    return compare(selected(storage))
 
 
 def comparison_with_baseline(storage: Path) -> Comparison:
@@ -29,7 +29,7 @@ def comparison_with_baseline(storage: Path) -> Comparison:
         write_run(storage / f"feddst-{seed}", method="feddst", seed=seed, rounds=rounds)
     write_run(storage / "topk-9", method="topk", seed=9, rounds=[record(0, 0.1, personal=0.2)])
     options = CompareOptions(baseline="fedavg", upload_caps=[1e6], targets=[0.51, 0.6])
-    return compare(picked(storage), options)
+    return compare(selected(storage), options)
 
 
 def report_with_hostile_name(storage: Path) -> tuple[Comparison, list[Path]]:
@@ -38,7 +38,7 @@ def report_with_hostile_name(storage: Path) -> tuple[Comparison, list[Path]]:
         rounds = records(0.25, 0.5 + 0.1 * seed)
         write_run(storage / f"a{seed}", method=HOSTILE, seed=seed, rounds=rounds)
     write_run(storage / "b", rounds=records(0.25, 0.5), interrupted=True)
-    comparison = compare(picked(storage), CompareOptions(baseline="fedavg"), [HOSTILE])
+    comparison = compare(selected(storage), CompareOptions(baseline="fedavg"), [HOSTILE])
     return comparison, write_report(comparison, storage / "not" / "yet")
 
 

@@ -198,7 +198,7 @@ class Drawing(Algorithm[ServerState, Any]):
         return {}
 
     def on_train_start(self, run: LocalRun[Any]) -> None:
-        run.state = {"drawn": torch.rand(3)}
+        run.state = {"sampled": torch.rand(3)}
 
 
 @final

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.analysis import ComparedRun, pick_runs
+from orchestrator.analysis import ComparedRun, select_runs
 from orchestrator.config.overrides import apply_overrides
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.tracking.record import RoundRecord
@@ -86,6 +86,6 @@ def write_sweep(folder: Path) -> Path:
     return folder
 
 
-def picked(storage: Path) -> list[ComparedRun]:
+def selected(storage: Path) -> list[ComparedRun]:
     """Return all runs of a storage folder that are not trials."""
-    return list(pick_runs(storage).runs)
+    return list(select_runs(storage).runs)

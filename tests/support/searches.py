@@ -8,7 +8,7 @@ from ray.tune.search import Searcher
 from orchestrator.errors import RequestError
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import Ending
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_specs import TrialSpec
 from orchestrator.sweeping.tune.search import RecordedSearch
 from tests.support.sweeps import request
 

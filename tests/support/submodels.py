@@ -1,6 +1,6 @@
 """Models for tests of submodels: built-in models, and custom models with other layers and operations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Any
 
@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from orchestrator.models.parameters import FlatModule
+from orchestrator.models.parameters import FlatModule, ParameterLayout
 from orchestrator.models.registry import resolve_builder
-from orchestrator.models.units.submodel import KeptUnits, shrink, submodel_index, unit_mask
+from orchestrator.models.units.groups import UnitGroup
+from orchestrator.models.units.submodel import KeptUnits, shrink, submodel_index
 from orchestrator.models.units.tracing import trace_units
 from tests.support.fakes import normalised_net
 
@@ -25,6 +26,22 @@ BUILTIN: dict[str, tuple[int, int, int]] = {
     "vgg11": (3, 32, 32),
     "resnet18": (3, 16, 16),
 }
+
+
+def unit_mask(layout: ParameterLayout, groups: Sequence[UnitGroup], kept: KeptUnits) -> Tensor:
+    """bool[D], False for every entry of a dropped unit. A slow oracle that does not use `submodel_index`."""
+    mask = torch.ones(layout.size, dtype=torch.bool)
+    segments = {segment.name: segment for segment in layout.segments}
+    for group in groups:
+        dropped = set(range(group.num_units)) - set(
+            kept.get(group.name, torch.arange(group.num_units)).tolist()
+        )
+        for part in group.slices:
+            if part.segment in segments:
+                segment = segments[part.segment]
+                positions = torch.from_numpy(part.index[sorted(dropped)].reshape(-1))
+                mask[segment.slice].view(segment.shape).index_fill_(part.dim, positions, False)
+    return mask
 
 
 class Forward(nn.Module):

@@ -10,7 +10,7 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.storage.run_store import RunStore
 from orchestrator.sweeping.store import SweepStore
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_specs import TrialSpec
 
 #: short trials of a small perceptron; population-based training may change the sparsity schedule
 TINY_SPACE = '''"""Tiny trials."""

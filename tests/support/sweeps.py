@@ -8,7 +8,7 @@ from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import ACCURACY, TIME, UPLOAD
 from orchestrator.sweeping.request import SweepRequest
 from orchestrator.sweeping.store import Ending, EndStatus, SweepStore
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_specs import TrialSpec
 from orchestrator.tracking.record import RoundRecord
 
 #: the smallest run: four rounds on the bundled digits, in this process, without MLflow

@@ -10,7 +10,7 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import VALUES_NOTE
-from orchestrator.sweeping.trial import RunLabels, TrialRun, open_store
+from orchestrator.sweeping.trial_run import RunLabels, TrialRun, open_store
 from tests.support.runs import prepared
 
 #: evaluations after rounds 2 and 4, and a method with client states

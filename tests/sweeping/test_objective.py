@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.config.sections import DataConfig
 from orchestrator.errors import ConfigError, RequestError
-from orchestrator.sweeping.objective import Goal, Objective, with_data
+from orchestrator.sweeping.objective import Objective, ObjectiveMetric, with_data
 from orchestrator.tracking.record import RoundRecord
 from tests.support.sweeps import evaluated
 
@@ -40,7 +40,7 @@ class TestParsing:
     """`Objective.parse`."""
 
     @pytest.mark.parametrize(
-        ("text", "kind", "limit", "goals"),
+        ("text", "kind", "limit", "metrics"),
         [
             ("accuracy", "accuracy", None, [("accuracy", "max")]),
             ("personal_accuracy", "personal_accuracy", None, [("personal_accuracy", "max")]),
@@ -56,13 +56,19 @@ class TestParsing:
         ("prefix", "data"), [("", "validation"), ("validation_", "validation"), ("test_", "test")]
     )
     def test_form_has_data_kind_limit_and_goals(
-        self, prefix: str, data: str, text: str, kind: str, limit: float | None, goals: list[tuple[str, str]]
+        self,
+        prefix: str,
+        data: str,
+        text: str,
+        kind: str,
+        limit: float | None,
+        metrics: list[tuple[str, str]],
     ) -> None:
-        """Only the prefix `test_` selects test data; the goals name their data, except the upload."""
+        """Only the prefix `test_` selects test data; the metrics name their data, except the upload."""
         found = Objective.parse(prefix + text)
         assert (found.data, found.text, found.kind, found.limit) == (data, f"{data}_{text}", kind, limit)
-        named = [(name if name == "upload_bytes" else f"{data}_{name}", mode) for name, mode in goals]
-        assert [(goal.name, goal.mode) for goal in found.goals] == named
+        named = [(name if name == "upload_bytes" else f"{data}_{name}", mode) for name, mode in metrics]
+        assert [(metric.name, metric.mode) for metric in found.metrics] == named
 
     @pytest.mark.parametrize("text", ["accuracy", "personal_accuracy", "pareto", "time_to_accuracy=0.9"])
     def test_only_test_data_give_a_note(self, text: str) -> None:
@@ -192,7 +198,7 @@ class TestMeasuring:
 
     @pytest.mark.parametrize("text", ["accuracy", "accuracy_at_upload=1", "time_to_accuracy=0.5", "pareto"])
     def test_measure_returns_the_goals(self, text: str) -> None:
-        assert list(_measure(text)) == [goal.name for goal in Objective.parse(text).goals]
+        assert list(_measure(text)) == [metric.name for metric in Objective.parse(text).metrics]
 
 
 class TestTestData:
@@ -254,6 +260,6 @@ def test_stored_name_without_data_means_test_data(stored: str, named: str) -> No
 
 
 def test_best_value_has_the_smallest_key() -> None:
-    most, least = Goal(name="a", mode="max"), Goal(name="t", mode="min")
+    most, least = ObjectiveMetric(name="a", mode="max"), ObjectiveMetric(name="t", mode="min")
     assert sorted([0.2, 0.9, 0.5], key=most.key) == [0.9, 0.5, 0.2]
     assert sorted([inf, 3.0, 1.0], key=least.key) == [1.0, 3.0, inf]

@@ -11,7 +11,7 @@ from orchestrator.execution.placement import ACTOR_BYTES, Capacity
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.sweeping.resources import (
     DRIVER_CPUS,
-    Share,
+    ClusterDivision,
     TrialResources,
     divide_cluster,
     trial_footprint,
@@ -39,7 +39,7 @@ def _fleet(folder: Path, num_cpus: float) -> str:
 
 def _footprint(*overrides: str, nodes: tuple[dict[str, float], ...], actors: int = 1) -> TrialResources:
     config = ExperimentConfig.parse(apply_overrides({}, overrides))
-    return trial_footprint(config, Capacity(nodes), Share(2, actors), HOME)
+    return trial_footprint(config, Capacity(nodes), ClusterDivision(2, actors), HOME)
 
 
 class TestSharing:
@@ -48,33 +48,33 @@ class TestSharing:
     @pytest.mark.parametrize(
         ("cores", "trials", "max_concurrent", "expected"),
         [
-            (4, 10, None, Share(4, 1)),
-            (4, 4, None, Share(4, 1)),
-            (4, 3, None, Share(3, 1)),
-            (4, 2, None, Share(2, 2)),
-            (5, 2, None, Share(2, 2)),
-            (4, 1, None, Share(1, 4)),
-            (4, 10, 1, Share(1, 4)),
-            (4, 10, 3, Share(3, 1)),
-            (4, 10, 8, Share(8, 1)),
-            (1, 10, None, Share(1, 1)),
-            (0.5, 10, None, Share(1, 1)),
+            (4, 10, None, ClusterDivision(4, 1)),
+            (4, 4, None, ClusterDivision(4, 1)),
+            (4, 3, None, ClusterDivision(3, 1)),
+            (4, 2, None, ClusterDivision(2, 2)),
+            (5, 2, None, ClusterDivision(2, 2)),
+            (4, 1, None, ClusterDivision(1, 4)),
+            (4, 10, 1, ClusterDivision(1, 4)),
+            (4, 10, 3, ClusterDivision(3, 1)),
+            (4, 10, 8, ClusterDivision(8, 1)),
+            (1, 10, None, ClusterDivision(1, 1)),
+            (0.5, 10, None, ClusterDivision(1, 1)),
         ],
     )
     def test_trials_get_cores_first_and_pools_get_the_rest(
-        self, cores: float, trials: int, max_concurrent: int | None, expected: Share
+        self, cores: float, trials: int, max_concurrent: int | None, expected: ClusterDivision
     ) -> None:
         assert divide_cluster(Capacity((_node(cores),)), trials, max_concurrent) == expected
 
     def test_cores_of_all_nodes_are_divided(self) -> None:
-        assert divide_cluster(Capacity((_node(2), _node(4))), 10, None) == Share(6, 1)
+        assert divide_cluster(Capacity((_node(2), _node(4))), 10, None) == ClusterDivision(6, 1)
 
     @pytest.mark.parametrize(
         ("num_actors", "concurrent"), [(1, 1), (2, 1), (3.9, 1), (4, 2), (6, 3), (99, 8)]
     )
     def test_trial_needs_the_memory_of_two_actors(self, num_actors: float, concurrent: int) -> None:
         capacity = Capacity(({"CPU": 8.0, "memory": num_actors * ACTOR_BYTES},))
-        assert divide_cluster(capacity, 10, None) == Share(concurrent, 8 // concurrent)
+        assert divide_cluster(capacity, 10, None) == ClusterDivision(concurrent, 8 // concurrent)
 
 
 class TestFootprints:

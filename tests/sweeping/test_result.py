@@ -12,7 +12,7 @@ from rich.console import Console
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.result import SweepResult, read_result, result_table
 from orchestrator.sweeping.store import Ending, SweepStore
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_specs import TrialSpec
 from tests.support.sweeps import (
     ending,
     new_store,

@@ -11,7 +11,7 @@ from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.resumption import final_endings, remaining_trials, restore_trials, undelivered_runs
 from orchestrator.sweeping.store import VALUES_NOTE, Ending, EndStatus, SweepStore
-from orchestrator.sweeping.trial import RunLabels, open_store
+from orchestrator.sweeping.trial_run import RunLabels, open_store
 from orchestrator.tracking.delivery import Delivery
 from tests.support.sweeps import (
     ending,

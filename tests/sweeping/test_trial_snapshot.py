@@ -7,7 +7,7 @@ import pytest
 from orchestrator.errors import SparsefleetError
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
-from orchestrator.sweeping.trial import RunLabels, begin_from_snapshot
+from orchestrator.sweeping.trial_run import RunLabels, begin_from_snapshot
 from orchestrator.tracking.record import read_records
 from tests.support.runs import comparable
 from tests.support.trial_runs import (

@@ -164,7 +164,7 @@ class TestOutage:
             sweep.sink.end(name, "FINISHED", {})
         sweep.sink.finish("FINISHED", {})
         problem = str(sweep.sink.close())
-        for token in ("http://tracking:5000", "ConnectionRefusedError", "0 of 1 rounds", "2 more runs"):
+        for token in ("http://tracking:5000", "ConnectionRefusedError", "0 of 1 round", "2 more runs"):
             assert token in problem
         assert str(sweep.root / "a") in problem
         assert "\n" not in problem

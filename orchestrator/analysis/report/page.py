@@ -7,6 +7,7 @@ from orchestrator.analysis.options import METRIC_TITLES
 from orchestrator.analysis.report.charts import Chart, curve_charts, pareto_chart
 from orchestrator.analysis.report.draw_html import chart_html, plotly_script
 from orchestrator.analysis.report.tables import TextTable, cap_table, main_table
+from orchestrator.formatting import counted
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -33,8 +34,8 @@ def report_page(comparison: Comparison) -> str:
     runs = comparison.runs
     seeds = {run.seed for run in runs}
     lead = (
-        f"{_count(len(runs), 'run')} of {_count(len(comparison.rows), 'configuration')} "
-        f"with {_count(len(seeds), 'seed')}, compared by {metric}."
+        f"{counted(len(runs), 'run')} of {counted(len(comparison.rows), 'configuration')} "
+        f"with {counted(len(seeds), 'seed')}, compared by {metric}."
     )
     charts = {**curve_charts(comparison), "pareto": pareto_chart(comparison)}
     return "\n".join(
@@ -91,7 +92,3 @@ def _table_html(table: TextTable) -> str:
         f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>\n'
         f'<p class="caption">{escape(table.caption)}</p>'
     )
-
-
-def _count(num: int, noun: str) -> str:
-    return f"{num} {noun}" if num == 1 else f"{num} {noun}s"

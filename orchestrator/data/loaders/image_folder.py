@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.config.sections import DataConfig
-from orchestrator.data.loaders.images import Encoded, decode_parts
+from orchestrator.data.loaders.images import EncodedImages, decode_parts
 from orchestrator.data.loaders.locate import existing_root
 from orchestrator.data.loaders.parts import TEST_NAMES, TRAIN_NAMES, choose_test, join_names, unused_note
 from orchestrator.data.splits import LoadedPart, Splits
 from orchestrator.errors import DataError
+from orchestrator.formatting import counted
 
 _SUFFIXES = {
     ".png",
@@ -62,7 +63,7 @@ def load(config: DataConfig) -> Splits:
             problem = f"class {unknown[0]} has no training folder"
             raise DataError("data.root", test_folder, problem, "give both parts the same classes")
         parts.append(_list_part(test_folder, classes, allow_missing_classes=True))
-    images, notes = decode_parts(config, [Encoded(p.files, [str(f) for f in p.files]) for p in parts])
+    images, notes = decode_parts(config, [EncodedImages(p.files, [str(f) for f in p.files]) for p in parts])
     rows = [LoadedPart(x, np.asarray(p.labels, dtype=np.int64)) for x, p in zip(images, parts, strict=True)]
     notes += unused_note(root, unused, "not the training or the test part")
     notes += unused_note(root, [f for p in parts for f in p.others], "no image in a class folder")
@@ -120,7 +121,7 @@ def _nested_note(parts: list[_FolderPart]) -> tuple[str, ...]:
         return ()
     num_images = sum(len(part.files) for part in parts)
     return (
-        f"{num_nested} of {num_images} images are in sub-folders of a class: they belong to the top folder's class",
+        f"{num_nested} of {counted(num_images, 'image')} in sub-folders of a class: the top folder is the class",
     )
 
 

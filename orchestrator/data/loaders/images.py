@@ -15,6 +15,7 @@ from PIL import Image
 from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Images
 from orchestrator.errors import DataError
+from orchestrator.formatting import counted
 
 _GREY = {"1", "L", "LA"}
 _COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr", "HSV"}
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Encoded:
+class EncodedImages:
     """The encoded images of one part. `origins[i]` names image i in messages."""
 
     sources: Sequence[Source]
@@ -51,7 +52,7 @@ class _Form:
 
 
 def decode_parts(
-    config: DataConfig, parts: Sequence[Encoded]
+    config: DataConfig, parts: Sequence[EncodedImages]
 ) -> tuple[list[NDArray[np.uint8]], tuple[str, ...]]:
     """Return uint8[N, C, H, W] for each part, and notes for the user about unusual images.
 
@@ -82,7 +83,7 @@ def resize(images: Images, size: int) -> Images:
     return out
 
 
-def _decode(config: DataConfig, part: Encoded, form: _Form) -> NDArray[np.uint8]:
+def _decode(config: DataConfig, part: EncodedImages, form: _Form) -> NDArray[np.uint8]:
     channels, (width, height) = 1 if form.mode == "L" else 3, form.size
     out = np.empty((len(part.sources), channels, height, width), dtype=np.uint8)
 
@@ -95,7 +96,7 @@ def _decode(config: DataConfig, part: Encoded, form: _Form) -> NDArray[np.uint8]
 
 
 def _in_blocks(
-    part: Encoded,
+    part: EncodedImages,
     read: Callable[[Source, str], T],
     store: Callable[[int, T], None] | None = None,
 ) -> list[T]:
@@ -163,7 +164,7 @@ def _convert(config: DataConfig, image: Image.Image, form: _Form, origin: str) -
     return image.resize(form.size, Image.Resampling.BILINEAR)
 
 
-def _notes(parts: Sequence[Encoded], headers: Sequence[_Header]) -> tuple[str, ...]:
+def _notes(parts: Sequence[EncodedImages], headers: Sequence[_Header]) -> tuple[str, ...]:
     origins = [origin for part in parts for origin in part.origins]
     framed = [origin for origin, header in zip(origins, headers, strict=True) if header.has_frames]
     num_grey = sum(header.is_grey for header in headers)
@@ -171,12 +172,15 @@ def _notes(parts: Sequence[Encoded], headers: Sequence[_Header]) -> tuple[str, .
     notes = []
     if 0 < num_grey < len(headers):
         num_colour = len(headers) - num_grey
-        notes.append(f"the data has {num_grey} grey and {num_colour} colour images: all are read as RGB")
+        notes.append(
+            f"the data has {num_grey} grey and {counted(num_colour, 'colour image')}: all are read as RGB"
+        )
     if num_transparent:
-        transparency = "an alpha channel or a transparent colour"
-        notes.append(f"{num_transparent} images have {transparency}: they are composited on white")
+        images = counted(num_transparent, "image")
+        notes.append(f"{images} with an alpha channel or a transparent colour: composited on white")
     if framed:
         notes.append(
-            f"{len(framed)} images have several frames: only the first frame is read (first image: {framed[0]})"
+            f"{counted(len(framed), 'image')} with several frames: only the first frame is read "
+            f"(first image: {framed[0]})"
         )
     return tuple(notes)

@@ -20,6 +20,7 @@ from orchestrator.data.loaders.parts import join_names
 from orchestrator.data.loaders.values import integers_or_names
 from orchestrator.data.splits import LoadedPart, Splits
 from orchestrator.errors import DataError
+from orchestrator.formatting import counted
 
 _LAYOUT = "an .npz file with arrays x and y, or a folder with one such file"
 
@@ -62,7 +63,7 @@ def _rows(file: Path, arrays: dict[str, NDArray[np.generic]], x: str, y: str, id
             raise DataError("data.root", file, problem, f"point it at {_LAYOUT}")
     images, labels, client_ids = _images(file, x, arrays[x]), arrays[y], arrays.get(ids)
     if labels.shape != (len(images),):
-        problem = f"{y} has shape {labels.shape} for {len(images)} images"
+        problem = f"{y} has shape {labels.shape} for {counted(len(images), 'image')}"
         raise DataError("data.root", file, problem, "give each image one label")
     if client_ids is not None and client_ids.shape != labels.shape:
         problem = f"{ids} is {client_ids.dtype}{client_ids.shape}"

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.config.sections import DataConfig
-from orchestrator.data.loaders.images import Encoded, Source, decode_parts
+from orchestrator.data.loaders.images import EncodedImages, Source, decode_parts
 from orchestrator.data.loaders.locate import existing_root
 from orchestrator.data.loaders.parquet_files import find_files
 from orchestrator.data.loaders.values import integers_or_names
 from orchestrator.data.splits import LoadedPart, Splits
 from orchestrator.errors import DataError
+from orchestrator.formatting import counted
 
 if TYPE_CHECKING:
     import pyarrow
@@ -39,7 +40,7 @@ class _Columns(NamedTuple):
 class _ParquetPart(NamedTuple):
     """The rows of all files of a part; `client_ids` is None when a file has no client ids."""
 
-    encoded: Encoded
+    encoded: EncodedImages
     labels: Values
     client_ids: Values | None
     label_source: str
@@ -75,7 +76,7 @@ def _read_part(config: DataConfig, files: Sequence[Path], needs_client: bool) ->
         if columns.client is not None:
             ids.append(_values(table, columns.client, "data.client_column", file))
     return _ParquetPart(
-        Encoded(sources, origins),
+        EncodedImages(sources, origins),
         _joined(labels, files, "data.label_column", columns.label),
         _joined(ids, files, "data.client_column", columns.client) if len(ids) == len(files) else None,
         f"column {columns.label} of {files[0].name}",
@@ -149,7 +150,7 @@ def _values(table: "pyarrow.Table", column: str, field: str, file: Path) -> Valu
 
     cells = table.column(column)
     if cells.null_count:
-        problem = f"{file.name} has {cells.null_count} rows without a value"
+        problem = f"{file.name} has {counted(cells.null_count, 'row')} without a value"
         raise DataError(field, column, problem, "add the values, or remove these rows")
     kind = cells.type.value_type if types.is_dictionary(cells.type) else cells.type
     source = f"column {column} of {file.name}"

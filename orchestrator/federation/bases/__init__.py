@@ -1,1 +1,1 @@
-"""Base classes that several methods share: submodels, and masks of each client's own."""
+"""Base classes that several methods share, such as submodels with their keep ratios and a mask for each client."""

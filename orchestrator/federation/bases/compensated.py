@@ -28,6 +28,7 @@ from orchestrator.federation.exchange import ModelValues, find_bits
 from orchestrator.federation.item_form import ItemForm
 from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask
+from orchestrator.formatting import counted
 from orchestrator.models.parameters import Segment
 from orchestrator.models.units.scaler import divide_outputs, unit_producers
 from orchestrator.sparsity.payload import Bits, Payload, Scalar
@@ -118,7 +119,9 @@ class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
         assert model.mask is not None
         owned, num_classes = find_bits(payload, _CLASSES), self.classifier[0].shape[0]
         if owned.size != num_classes:
-            raise WireError(f"expected a bit for each of {num_classes} classes, got {owned.size}")
+            raise WireError(
+                f"expected a bit for each of {counted(num_classes, 'class', 'classes')}, got {owned.size}"
+            )
         missing = torch.from_numpy(~np.asarray(owned))
         for segment in self.classifier:
             for vector in (model.values, model.mask):

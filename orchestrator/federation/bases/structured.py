@@ -16,13 +16,20 @@ from torch import Tensor
 from orchestrator.config.sections import AlgorithmConfig
 from orchestrator.errors import ConfigError
 from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.bases.keep_ratio import (
+    Bandit,
+    RatioPolicy,
+    choose,
+    credit,
+    new_bandit,
+    policy_ratio,
+)
 from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.exchange import MODEL_ITEM, ModelValues, check_size, find_model
 from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.fleet.clock import client_time
-from orchestrator.fleet.ratio import Bandit, RatioPolicy, choose, credit, new_bandit, policy_ratio
 from orchestrator.models.units.submodel import KeptUnits, submodel_index
 from orchestrator.sparsity.payload import Dense, Payload, Scalar
 

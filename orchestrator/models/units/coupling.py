@@ -1,7 +1,7 @@
 """Follows the units of a model through its forward pass, which torch.fx traces and runs on one batch.
 
-Legend: the *flow* of an activation is the dimension along which the activation has units, and the atom (see
-groups.Couplings) at each position of this dimension. An activation without a flow has no units that can be cut.
+Legend: the *axis* of an activation is the dimension along which the activation has units, and the atom (see
+groups.Couplings) at each position of this dimension. An activation without an axis has no units that can be cut.
 """
 
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ from orchestrator.errors import ModelError
 from orchestrator.models.replica import replica
 from orchestrator.models.units.groups import Couplings
 from orchestrator.models.units.layers import (
-    Flow,
     LayerCall,
     TensorClaims,
+    UnitAxis,
     follow_layer,
 )
 from orchestrator.models.units.operations import MODULE_KINDS, OperationKind, function_kind
@@ -54,29 +54,29 @@ class _LayerTracer(fx.Tracer):
 
 
 class _Follower(fx.Interpreter):
-    """Runs a graph and derives the flow of every node's result.
+    """Runs a graph and derives the axis of every node's result.
 
-    Each OperationKind has a method of the same name, which returns the flow of the result: a Flow, None, or a tuple of
-    flows for an operation with several results.
+    Each OperationKind has a method of the same name, which returns the axis of the result: a UnitAxis, None, or a
+    tuple of axes for an operation with several results.
     """
 
     def __init__(self, module: nn.Module, graph: fx.Graph, couplings: Couplings) -> None:
         super().__init__(module, graph=graph)
         self.extra_traceback = False  # extra tracebacks would change the arguments of a ModelError
         self._couplings = couplings
-        self._flows: dict[fx.Node, Any] = {}
+        self._axes: dict[fx.Node, Any] = {}
         self._tensors = TensorClaims(module, couplings)
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
-        self._flows[n] = self._follow(n, result)
+        self._axes[n] = self._follow(n, result)
         return result
 
     def _follow(self, node: fx.Node, result: Any) -> Any:
-        """Return the flow of a node's result, and record the couplings that the node causes."""
+        """Return the axis of a node's result, and record the couplings that the node causes."""
         if node.op == "output":
-            for flow in self._inputs(node):
-                self._couplings.fix(flow.atoms)
+            for axis in self._inputs(node):
+                self._couplings.fix(axis.atoms)
             return None
         if node.op == "get_attr":
             self._tensors.keep_whole([result])
@@ -96,42 +96,42 @@ class _Follower(fx.Interpreter):
         follow = getattr(self, f"_{kind.value}")
         return follow(node, inputs[0] if inputs else None, result)
 
-    def _layer(self, node: fx.Node, flow: Flow | None, result: Any) -> Any:
+    def _layer(self, node: fx.Node, axis: UnitAxis | None, result: Any) -> Any:
         return follow_layer(
             LayerCall(
                 name=str(node.target),
                 layer=self.submodules[str(node.target)],
-                flow=flow,
+                axis=axis,
                 num_inputs=len(node.all_input_nodes),
                 result=result,
                 tensors=self._tensors,
             )
         )
 
-    def _layer_norm(self, node: fx.Node, flow: Flow, result: Tensor) -> Flow | None:
+    def _layer_norm(self, node: fx.Node, axis: UnitAxis, result: Tensor) -> UnitAxis | None:
         layer = self.submodules[str(node.target)]
         normalised = range(result.ndim - len(layer.normalized_shape), result.ndim)
-        return self._mix(node, flow) if flow.dim in normalised else flow
+        return self._mix(node, axis) if axis.dim in normalised else axis
 
-    def _softmax(self, node: fx.Node, flow: Flow, result: Tensor) -> Flow | None:
+    def _softmax(self, node: fx.Node, axis: UnitAxis, result: Tensor) -> UnitAxis | None:
         if node.op == "call_module":
             dim = self.submodules[str(node.target)].dim
         else:
             dim = self._argument(node, 1, "dim")
-        return self._mix(node, flow) if dim is None or dim % result.ndim == flow.dim else flow
+        return self._mix(node, axis) if dim is None or dim % result.ndim == axis.dim else axis
 
-    def _mix(self, node: fx.Node, flow: Flow, result: Any = None) -> Flow | None:
-        self._couplings.fix(flow.atoms, (_location(node), "the operation mixes all units"))
+    def _mix(self, node: fx.Node, axis: UnitAxis, result: Any = None) -> UnitAxis | None:
+        self._couplings.fix(axis.atoms, (_location(node), "the operation mixes all units"))
         return None
 
-    def _elementwise(self, node: fx.Node, flow: Flow, result: Tensor) -> Flow | None:
+    def _elementwise(self, node: fx.Node, axis: UnitAxis, result: Tensor) -> UnitAxis | None:
         """Join the units at the same position. Units that are broadcast along this dimension are fixed."""
         offsets = {n: result.ndim - self.env[n].ndim for n in node.all_input_nodes if _is_tensor(self.env[n])}
-        dims = {self._flows[n].dim + offsets[n] for n in offsets if self._flows[n] is not None}
+        dims = {self._axes[n].dim + offsets[n] for n in offsets if self._axes[n] is not None}
         dim = min(dims)
         complete: list[NDArray[np.int64]] = []
         for n, offset in offsets.items():
-            own = self._flows[n]
+            own = self._axes[n]
             size = self.env[n].shape[dim - offset] if dim >= offset else 1
             if own is not None and (len(dims) > 1 or len(own.atoms) != result.shape[dim]):
                 problem = "its operands have units in different dimensions"
@@ -142,33 +142,33 @@ class _Follower(fx.Interpreter):
                 complete.append(np.zeros(size, np.int64))
         for atoms in complete[1:]:
             self._couplings.join(complete[0], atoms)
-        return Flow(dim, complete[0]) if complete else None
+        return UnitAxis(dim, complete[0]) if complete else None
 
-    def _spatial(self, node: fx.Node, flow: Flow, result: Any) -> Flow | None:
+    def _spatial(self, node: fx.Node, axis: UnitAxis, result: Any) -> UnitAxis | None:
         if not _is_tensor(result):
-            return self._unknown(node, flow, result)
-        if flow.dim != 1 or result.ndim < 3:
-            return self._mix(node, flow)
-        return flow
+            return self._unknown(node, axis, result)
+        if axis.dim != 1 or result.ndim < 3:
+            return self._mix(node, axis)
+        return axis
 
-    def _pad(self, node: fx.Node, flow: Flow, result: Tensor) -> Flow | None:
-        padding, from_end = self._argument(node, 1, "pad"), 2 * (result.ndim - 1 - flow.dim)
+    def _pad(self, node: fx.Node, axis: UnitAxis, result: Tensor) -> UnitAxis | None:
+        padding, from_end = self._argument(node, 1, "pad"), 2 * (result.ndim - 1 - axis.dim)
         before, after = (*padding, *[0] * 2 * result.ndim)[from_end : from_end + 2]
         if min(before, after) < 0 or self._argument(node, 2, "mode") not in (None, "constant"):
-            return self._unknown(node, flow, result)
-        return Flow(flow.dim, np.pad(flow.atoms, (before, after)))
+            return self._unknown(node, axis, result)
+        return UnitAxis(axis.dim, np.pad(axis.atoms, (before, after)))
 
-    def _reduction(self, node: fx.Node, flow: Flow, result: Tensor) -> Flow | None:
+    def _reduction(self, node: fx.Node, axis: UnitAxis, result: Tensor) -> UnitAxis | None:
         dim, ndim = self._argument(node, 1, "dim"), self.env[node.all_input_nodes[0]].ndim
         dims = {d % ndim for d in ([dim] if isinstance(dim, int) else dim or range(ndim))}
-        if flow.dim in dims:
-            return self._mix(node, flow)
-        num_removed = 0 if result.ndim == ndim else sum(d < flow.dim for d in dims)
-        return Flow(flow.dim - num_removed, flow.atoms)
+        if axis.dim in dims:
+            return self._mix(node, axis)
+        num_removed = 0 if result.ndim == ndim else sum(d < axis.dim for d in dims)
+        return UnitAxis(axis.dim - num_removed, axis.atoms)
 
-    def _movement(self, node: fx.Node, flow: Flow, result: Any) -> Any:
+    def _movement(self, node: fx.Node, axis: UnitAxis, result: Any) -> Any:
         """Apply the operation to an array of atoms, and find the dimension along which the result has them."""
-        if isinstance(source := self._flows[node.all_input_nodes[0]], tuple):
+        if isinstance(source := self._axes[node.all_input_nodes[0]], tuple):
             return source[self._argument(node, 1, "index")]
         moved = self._moved_atoms(node)
         varying = [d for d in range(moved.ndim) if (moved != moved.take([0], d)).any()]
@@ -181,7 +181,7 @@ class _Follower(fx.Interpreter):
         (dim,) = varying
         atoms = np.moveaxis(moved, dim, -1).reshape(-1, moved.shape[dim])[0]
         self._reject_constant_size(node, dim, atoms)
-        return Flow(dim, atoms)
+        return UnitAxis(dim, atoms)
 
     def _moved_atoms(self, node: fx.Node) -> NDArray[np.int64]:
         """Return the atom at each entry of the node's result, int64 of the result's shape."""
@@ -190,10 +190,10 @@ class _Follower(fx.Interpreter):
         )
 
         def replace(n: fx.Node) -> Any:
-            value, flow = self.env[n], self._flows[n]
-            if flow is not None:
-                shape = [-1 if d == flow.dim else 1 for d in range(value.ndim)]
-                return torch.from_numpy(flow.atoms).view(shape).expand(value.shape).contiguous()
+            value, axis = self.env[n], self._axes[n]
+            if axis is not None:
+                shape = [-1 if d == axis.dim else 1 for d in range(value.ndim)]
+                return torch.from_numpy(axis.atoms).view(shape).expand(value.shape).contiguous()
             return (
                 torch.zeros(value.shape, dtype=torch.int64) if concatenates and _is_tensor(value) else value
             )
@@ -217,7 +217,7 @@ class _Follower(fx.Interpreter):
                 f"write flatten(1) or a size of -1, {_METHOD_REMEDY}",
             )
 
-    def _unknown(self, node: fx.Node, flow: Flow | None, result: Any) -> Flow | None:
+    def _unknown(self, node: fx.Node, axis: UnitAxis | None, result: Any) -> UnitAxis | None:
         if node.op == "call_module":
             self._tensors.keep_whole(self.submodules[str(node.target)].parameters())
         if any(self._couplings.can_cut(own.atoms) for own in self._inputs(node)):
@@ -229,20 +229,20 @@ class _Follower(fx.Interpreter):
             )
         return None
 
-    def _inputs(self, node: fx.Node) -> Iterator[Flow]:
+    def _inputs(self, node: fx.Node) -> Iterator[UnitAxis]:
         for n in node.all_input_nodes:
-            yield from _leaves(self._flows[n])
+            yield from _leaves(self._axes[n])
 
     def _argument(self, node: fx.Node, position: int, name: str) -> Any:
         args, kwargs = self.fetch_args_kwargs_from_env(node)
         return args[position] if len(args) > position else kwargs.get(name)
 
 
-def _leaves(flows: Any) -> Iterator[Flow]:
-    if isinstance(flows, Flow):
-        yield flows
-    elif isinstance(flows, tuple):
-        for part in flows:
+def _leaves(axes: Any) -> Iterator[UnitAxis]:
+    if isinstance(axes, UnitAxis):
+        yield axes
+    elif isinstance(axes, tuple):
+        for part in axes:
             yield from _leaves(part)
 
 

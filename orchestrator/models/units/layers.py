@@ -16,7 +16,7 @@ from orchestrator.models.units.groups import Couplings, Role
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Flow:
+class UnitAxis:
     """The dimension along which an activation has units, and the atoms along this dimension, int64[size of `dim`]."""
 
     dim: int
@@ -65,11 +65,11 @@ class TensorClaims:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class LayerCall:
-    """One call of a layer: `flow` is the flow of its input, `result` is its output for the example batch."""
+    """One call of a layer: `axis` is the axis of its input, `result` is its output for the example batch."""
 
     name: str
     layer: nn.Module
-    flow: Flow | None
+    axis: UnitAxis | None
     num_inputs: int
     result: Any
     tensors: TensorClaims
@@ -83,8 +83,8 @@ class LayerCall:
 
         When the input has its units along another dimension, they are fixed, and so are the returned atoms.
         """
-        if self.flow is not None and self.flow.dim == dim:
-            return self.flow.atoms
+        if self.axis is not None and self.axis.dim == dim:
+            return self.axis.atoms
         self._fix("the layer works along another dimension than that of the units")
         return np.zeros(size, np.int64)
 
@@ -98,12 +98,12 @@ class LayerCall:
         self._fix(problem)
 
     def _fix(self, problem: str) -> None:
-        if self.flow is not None:
-            self.tensors.couplings.fix(self.flow.atoms, (self.name, problem))
+        if self.axis is not None:
+            self.tensors.couplings.fix(self.axis.atoms, (self.name, problem))
 
 
 def follow_layer(call: LayerCall) -> Any:
-    """Return the flow of the result of a layer of OperationKind.LAYER; a tuple of flows for a recurrent layer."""
+    """Return the axis of the result of a layer of OperationKind.LAYER; a tuple of axes for a recurrent layer."""
     layer = call.layer
     if isinstance(layer, _ConvNd):
         return _convolution(call, layer)
@@ -116,7 +116,7 @@ def follow_layer(call: LayerCall) -> Any:
     return _per_channel(call, layer)
 
 
-def _convolution(call: LayerCall, layer: _ConvNd) -> Flow | None:
+def _convolution(call: LayerCall, layer: _ConvNd) -> UnitAxis | None:
     channel_dim = call.result.ndim - len(layer.kernel_size) - 1
     inputs = call.input_atoms(channel_dim, layer.in_channels)
     input_dim, output_dim = (0, 1) if layer.transposed else (1, 0)
@@ -130,25 +130,25 @@ def _convolution(call: LayerCall, layer: _ConvNd) -> Flow | None:
         return None
     call.claim("weight", output_dim, outputs, "output")
     call.claim("bias", 0, outputs, "output")
-    return Flow(channel_dim, outputs)
+    return UnitAxis(channel_dim, outputs)
 
 
-def _linear(call: LayerCall, layer: nn.Linear) -> Flow:
+def _linear(call: LayerCall, layer: nn.Linear) -> UnitAxis:
     dim = call.result.ndim - 1
     call.claim("weight", 1, call.input_atoms(dim, layer.in_features), "input")
     outputs = call.produce(layer.out_features)
     call.claim("weight", 0, outputs, "output")
     call.claim("bias", 0, outputs, "output")
-    return Flow(dim, outputs)
+    return UnitAxis(dim, outputs)
 
 
-def _embedding(call: LayerCall, layer: nn.Embedding) -> Flow | None:
+def _embedding(call: LayerCall, layer: nn.Embedding) -> UnitAxis | None:
     if layer.max_norm is not None:
         call.keep_whole("max_norm mixes the features of a row")
         return None
     outputs = call.produce(layer.embedding_dim)
     call.claim("weight", 1, outputs, "output")
-    return Flow(call.result.ndim - 1, outputs)
+    return UnitAxis(call.result.ndim - 1, outputs)
 
 
 def _recurrent(call: LayerCall, layer: RNNBase) -> Any:
@@ -166,14 +166,14 @@ def _recurrent(call: LayerCall, layer: RNNBase) -> Any:
         call.claim(f"weight_hh_l{depth}", 1, hidden, "input")
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             call.claim(f"{name}_l{depth}", 0, rows, "output")
-    state = Flow(dim, hidden)
+    state = UnitAxis(dim, hidden)
     return state, (state, state) if isinstance(layer, nn.LSTM) else state
 
 
-def _per_channel(call: LayerCall, layer: nn.Module) -> Flow | None:
+def _per_channel(call: LayerCall, layer: nn.Module) -> UnitAxis | None:
     """Follow a norm over each channel or group of channels, or PReLU."""
     if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
-        return call.flow
+        return call.axis
     channels = call.input_atoms(1, call.result.shape[1])
     if isinstance(layer, nn.GroupNorm):
         by_group = channels.reshape(layer.num_groups, -1)
@@ -181,4 +181,4 @@ def _per_channel(call: LayerCall, layer: nn.Module) -> Flow | None:
             call.tensors.couplings.join(column, by_group[:, 0])
     for name in ("weight", "bias", "running_mean", "running_var"):
         call.claim(name, 0, channels, "output")
-    return Flow(1, channels)
+    return UnitAxis(1, channels)

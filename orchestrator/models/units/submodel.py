@@ -54,13 +54,6 @@ def submodel_index(layout: ParameterLayout, groups: Sequence[UnitGroup], kept: K
     return torch.cat(pieces)
 
 
-def unit_mask(layout: ParameterLayout, groups: Sequence[UnitGroup], kept: KeptUnits) -> Tensor:
-    """Return bool[D], True exactly for the submodel's entries. Biases and norms of dropped units are False."""
-    mask = torch.zeros(layout.size, dtype=torch.bool)
-    mask[submodel_index(layout, groups, kept)] = True
-    return mask
-
-
 def unit_sums(
     layout: ParameterLayout, groups: Sequence[UnitGroup], vector: Tensor, role: Role
 ) -> dict[str, Tensor]:

@@ -10,7 +10,8 @@ from ray.tune import Callback, Stopper
 from orchestrator.errors import RequestError
 from orchestrator.execution.placement import Capacity
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.rounds.restart_counter import RestartCounter
+from orchestrator.formatting import counted
+from orchestrator.runtime.restart_counter import RestartCounter
 from orchestrator.runtime.run_folder import mention_ray_log, run_info
 from orchestrator.storage.event_log import num_committed
 from orchestrator.storage.folders import is_run
@@ -19,11 +20,11 @@ from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.display import SweepDisplay
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import Ending, EndStatus, SweepStore
-from orchestrator.sweeping.trial import is_complete, summarise_unfinished
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_run import is_complete, summarise_unfinished
+from orchestrator.sweeping.trial_specs import TrialSpec
 from orchestrator.sweeping.tune.causes import cause_of, is_actor_loss, read_error_file
 from orchestrator.sweeping.tune.node_monitor import NodeMonitor
-from orchestrator.sweeping.tune.not_pickled import NotPickled
+from orchestrator.sweeping.tune.stateless_pickle import StatelessPickle
 from orchestrator.sweeping.tune.tracker import SweepTracker
 from orchestrator.tracking.record import committed_records
 from orchestrator.tracking.tracker import Status as TrackedStatus
@@ -39,7 +40,7 @@ _WAITING = frozenset({"PENDING", "PAUSED"})
 
 
 @final
-class SweepCallback(NotPickled, Callback):
+class SweepCallback(StatelessPickle, Callback):
     """The callback that Tune calls in the sweep's process, for all passes of the sweep.
 
     A pass is one call of Tune's `fit`. In these cases, the callback ends the pass, and the next pass plans the trials
@@ -103,7 +104,9 @@ class SweepCallback(NotPickled, Callback):
                 status="finished" if finished else "stopped",
                 run_id=run_id,
                 cause="",
-                objective={goal.name: float(trial.last_result[goal.name]) for goal in self._objective.goals},
+                objective={
+                    metric.name: float(trial.last_result[metric.name]) for metric in self._objective.metrics
+                },
                 values=trial.config["trial"]["values"],
             )
             self._end(ending)
@@ -219,15 +222,15 @@ class SweepCallback(NotPickled, Callback):
             summary = RunSummary.read(self._store.folder / ending.run_id / "summary.json")
             self._tracker.end(ending.run_id, MLFLOW_STATUS[ending.status], summary)
             if summary.num_not_finite:
-                count = f"{summary.num_not_finite} of {summary.num_rounds} rounds"
-                self._display.note(f"{ending.run_id}: {count} have evaluations that are not finite")
+                where = f"{summary.num_not_finite} of {counted(summary.num_rounds, 'round')}"
+                self._display.note(f"{ending.run_id}: evaluations are not finite in {where}")
         metrics = sweep_metrics(self._endings, self._objective, self._store.num_losses())
         self._tracker.log(self._store.add_record(metrics))
         self._display.end(TrialSpec(number=ending.number, values=ending.values), ending)
 
 
 @final
-class SweepStopper(NotPickled, Stopper):
+class SweepStopper(StatelessPickle, Stopper):
     """Stops the sweep on request, or a single pass. Stopped trials are not recorded as ended.
 
     Tune gives a trial some seconds to finish its step. A trial that does not finish in time has its last checkpoint.
@@ -250,14 +253,14 @@ class SweepStopper(NotPickled, Stopper):
 
 
 def sweep_metrics(endings: Mapping[int, Ending], objective: Objective, num_losses: int) -> dict[str, float]:
-    """Return the sweep's metrics: numbers of ended trials, losses of actors, and the best value of the first goal."""
-    goal = objective.goals[0]
+    """Return the sweep's metrics: numbers of ended trials, losses of actors, and the best value of the first metric."""
+    metric = objective.metrics[0]
     counts = {
         f"sweep/num_{status}": float(sum(ending.status == status for ending in endings.values()))
         for status in ("finished", "stopped", "failed")
     } | {"sweep/num_losses": float(num_losses)}
-    values = [ending.objective[goal.name] for ending in endings.values() if goal.name in ending.objective]
-    best = {f"sweep/best_{goal.name}": min(values, key=goal.key)} if values else {}
+    values = [ending.objective[metric.name] for ending in endings.values() if metric.name in ending.objective]
+    best = {f"sweep/best_{metric.name}": min(values, key=metric.key)} if values else {}
     return counts | best
 
 

@@ -16,9 +16,9 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from orchestrator.errors import RequestError
 from orchestrator.execution.placement import Capacity
 from orchestrator.sweeping.plan import SweepPlan
-from orchestrator.sweeping.resources import Share, divide_cluster, trial_footprint
+from orchestrator.sweeping.resources import ClusterDivision, divide_cluster, trial_footprint
 from orchestrator.sweeping.store import Ending, SweepStore
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_specs import TrialSpec
 from orchestrator.sweeping.tune.callback import SweepCallback, SweepStopper
 from orchestrator.sweeping.tune.schedulers import RoundBudget, make_scheduler
 from orchestrator.sweeping.tune.search import RecordedSearch
@@ -61,7 +61,7 @@ class RemainingTrials:
     ended: Mapping[int, Ending]
 
 
-def share_of_cluster(plan: SweepPlan, num_trials: int, capacity: Capacity) -> Share:
+def division_of_cluster(plan: SweepPlan, num_trials: int, capacity: Capacity) -> ClusterDivision:
     """Divide the cluster among the trials. All trials of a population run at the same time."""
     max_concurrent = num_trials if plan.request.scheduler == "pbt" else plan.request.max_concurrent
     return divide_cluster(capacity, num_trials, max_concurrent)
@@ -70,8 +70,8 @@ def share_of_cluster(plan: SweepPlan, num_trials: int, capacity: Capacity) -> Sh
 class TrialFactory:
     """Creates the task of a trial for Tune, with the resources that the trial reserves."""
 
-    def __init__(self, plan: SweepPlan, capacity: Capacity, share: Share) -> None:
-        self._plan, self._capacity, self._share = plan, capacity, share
+    def __init__(self, plan: SweepPlan, capacity: Capacity, division: ClusterDivision) -> None:
+        self._plan, self._capacity, self._division = plan, capacity, division
         address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         self._node_resource = f"node:{address}"
 
@@ -83,7 +83,7 @@ class TrialFactory:
         """
         config = spec.config(self._plan.base)
         self._plan.objective.require_data(config.data)
-        footprint = trial_footprint(config, self._capacity, self._share, self._node_resource)
+        footprint = trial_footprint(config, self._capacity, self._division, self._node_resource)
         return TrialTask.of(spec, footprint).to_dict()
 
 
@@ -97,7 +97,7 @@ class TuneEnvironment:
 
     store: SweepStore
     make_task: TrialFactory
-    share: Share
+    division: ClusterDivision
     dataset_cache: str
     home: str
     tracker: SweepTracker
@@ -130,7 +130,7 @@ def fit(plan: SweepPlan, remaining: RemainingTrials, environment: TuneEnvironmen
     with (
         _disabled_logger(_NOISY_LOGGER),
         _environment_variables(
-            {**_TUNE_VARIABLES, "TUNE_MAX_PENDING_TRIALS_PG": str(environment.share.concurrent)}
+            {**_TUNE_VARIABLES, "TUNE_MAX_PENDING_TRIALS_PG": str(environment.division.concurrent)}
         ),
     ):
         tuner = tune.Tuner(
@@ -140,7 +140,7 @@ def fit(plan: SweepPlan, remaining: RemainingTrials, environment: TuneEnvironmen
                 search_alg=search,
                 scheduler=scheduler,
                 num_samples=plan.request.samples * plan.request.seeds if plan.is_adaptive else 1,
-                max_concurrent_trials=environment.share.concurrent if plan.is_adaptive else None,
+                max_concurrent_trials=environment.division.concurrent if plan.is_adaptive else None,
                 reuse_actors=True,
                 trial_name_creator=trial_name,
                 trial_dirname_creator=trial_name,
@@ -190,7 +190,7 @@ def _known_trials(
         raise RequestError(
             "--scheduler", "pbt", problem, "use one fleet and one clients_per_round for all trials"
         )
-    limit = 0 if is_population else environment.share.concurrent
+    limit = 0 if is_population else environment.division.concurrent
     return {"trial": tune.grid_search(tasks)}, BasicVariantGenerator(max_concurrent=limit)
 
 

@@ -10,7 +10,7 @@ from typing import final
 
 from orchestrator.execution.placement import Capacity
 from orchestrator.execution.ray_capacity import cluster_capacity
-from orchestrator.sweeping.tune.not_pickled import NotPickled
+from orchestrator.sweeping.tune.stateless_pickle import StatelessPickle
 
 #: seconds between two checks of the cluster while trials wait and no trial runs
 CHECK_EVERY_S = 5.0
@@ -19,7 +19,7 @@ _NODE, _HEAD = "node:", "node:__internal_head__"
 
 
 @final
-class NodeMonitor(NotPickled):
+class NodeMonitor(StatelessPickle):
     """Compares the cluster with the nodes for which a pass was planned.
 
     A node counts as missing when it is absent, or has other resources, for `patience_s` seconds.
@@ -48,7 +48,7 @@ class NodeMonitor(NotPickled):
         """Return the addresses of the missing nodes. The caller calls this repeatedly.
 
         `all_waiting`: whether trials wait for resources and no trial runs. Otherwise the result is empty, and the
-        patience starts again.
+        time for which nodes are missing restarts at 0.
         """
         if not all_waiting:
             self._last_check_s = self._missing_since_s = None

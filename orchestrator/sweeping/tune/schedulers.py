@@ -61,8 +61,8 @@ def make_scheduler(
     """Create the scheduler of a request."""
     if request.scheduler == "fifo":
         return FIFOScheduler()  # type: ignore[no-untyped-call]
-    goal = objective.goals[0]
-    common: dict[str, Any] = {"time_attr": "round", "metric": goal.name, "mode": goal.mode}
+    metric = objective.metrics[0]
+    common: dict[str, Any] = {"time_attr": "round", "metric": metric.name, "mode": metric.mode}
     quarter = max(1, budget.rounds // 4)
     # the trials of a resumed sweep may all be shorter than the option
     grace = min(request.grace_rounds or quarter, budget.rounds)

@@ -18,14 +18,14 @@ from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.request import SweepRequest
 from orchestrator.sweeping.space import grids_as_choices, is_at_or_below, to_plain
 from orchestrator.sweeping.store import Ending
-from orchestrator.sweeping.trials import TrialSpec, with_seeds
-from orchestrator.sweeping.tune.not_pickled import NotPickled
+from orchestrator.sweeping.trial_specs import TrialSpec, with_seeds
+from orchestrator.sweeping.tune.stateless_pickle import StatelessPickle
 
 MakeTask = Callable[[TrialSpec], dict[str, Any]]
 
 
 @final
-class RecordedSearch(NotPickled, Searcher):
+class RecordedSearch(StatelessPickle, Searcher):
     """Asks Optuna for configurations and turns each of them into one trial per seed.
 
     The search passes every trial to `record` before it passes the trial to Tune. In a resumed sweep, the search
@@ -56,7 +56,7 @@ class RecordedSearch(NotPickled, Searcher):
         super().__init__()
         self._request, self._base_seed = request, base_seed
         self._record, self._make_task, self._reject = record, make_task, reject
-        self._names = [goal.name for goal in objective.goals]
+        self._names = [metric.name for metric in objective.metrics]
         chosen = grids_as_choices(dimensions)
         self._computed = {key: value for key, value in chosen.items() if isinstance(value, Function)}
         self._keys = list(chosen)
@@ -129,7 +129,7 @@ class RecordedSearch(NotPickled, Searcher):
         return OptunaSearch(
             OptunaSearch.convert_search_space(by_index),
             metric=self._names,
-            mode=[goal.mode for goal in objective.goals],
+            mode=[metric.mode for metric in objective.metrics],
             points_to_evaluate=[
                 {key: self._optuna_value(key, spec.values) for key in domains} for spec in first
             ],

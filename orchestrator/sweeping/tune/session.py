@@ -10,8 +10,16 @@ from pathlib import Path
 from orchestrator.config.formats import CONFIG_FORMATS
 from orchestrator.config.overrides import put_values
 from orchestrator.errors import ClusterError, RequestError
+from orchestrator.formatting import counted
 from orchestrator.plugins.loading import relocated
 from orchestrator.runtime.run_folder import git_commit
+from orchestrator.runtime.tracking_setup import (
+    check_storage_and_tracking,
+    destination_note,
+    parent_tags,
+    resolve_tracking,
+    tracking_values,
+)
 from orchestrator.storage.folders import unique_name
 from orchestrator.storage.lock import new_locked_folder
 from orchestrator.storage.run_description import FORMAT_KEY
@@ -23,13 +31,6 @@ from orchestrator.storage.sources import (
     stored_places,
     updated_sources,
 )
-from orchestrator.storage.tracking_setup import (
-    check_storage_and_tracking,
-    destination_note,
-    parent_tags,
-    resolve_tracking,
-    tracking_values,
-)
 from orchestrator.sweeping.display import SweepDisplay
 from orchestrator.sweeping.plan import SweepPlan, plan_resumed_sweep, plan_sweep
 from orchestrator.sweeping.request import SweepRequest, with_tracking
@@ -37,7 +38,7 @@ from orchestrator.sweeping.result import SweepResult
 from orchestrator.sweeping.resumption import restore_trials
 from orchestrator.sweeping.sources import sweep_sources
 from orchestrator.sweeping.store import SweepStore
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_specs import TrialSpec
 from orchestrator.sweeping.tune.sweep_execution import execute_sweep
 from orchestrator.tracking.destination import Destination
 
@@ -138,5 +139,5 @@ def _resume(
         place = destination_note(config, destination)
         store.describe(updated_sources(folder, about, sources, len(store.endings())))
         if lost := restore_trials(store, [] if plan.is_adaptive else plan.trials()):
-            display.note(f"trials.jsonl had lost {len(lost)} trials, which are recorded again")
+            display.note(f"trials.jsonl had lost {counted(len(lost), 'trial')}; the sweep records them again")
         return execute_sweep(plan, store, display, verbose, place)

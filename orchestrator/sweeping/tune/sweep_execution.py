@@ -16,6 +16,8 @@ from orchestrator.execution.placement import Capacity
 from orchestrator.execution.ray_actors import end_actors
 from orchestrator.execution.ray_capacity import cluster_capacity
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.formatting import counted
+from orchestrator.processes.signals import handling_signals
 from orchestrator.runtime.ray_head_monitor import exiting_when_head_is_lost, is_client_connection
 from orchestrator.runtime.ray_log import ray_log
 from orchestrator.runtime.ray_session import dashboard_note, ray_session
@@ -25,13 +27,12 @@ from orchestrator.runtime.run_folder import (
     run_info,
     user_name,
 )
-from orchestrator.runtime.signals import handling_signals
-from orchestrator.storage.run_store import RunStore
-from orchestrator.storage.summary import RunSummary
-from orchestrator.storage.tracking_setup import (
+from orchestrator.runtime.tracking_setup import (
     experiment_name,
     tracking_uri,
 )
+from orchestrator.storage.run_store import RunStore
+from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.display import SweepDisplay
 from orchestrator.sweeping.plan import SweepPlan
 from orchestrator.sweeping.report import report_sweep
@@ -42,15 +43,15 @@ from orchestrator.sweeping.resumption import (
     undelivered_runs,
 )
 from orchestrator.sweeping.store import Ending, SweepStore
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_specs import TrialSpec
 from orchestrator.sweeping.tune.callback import MLFLOW_STATUS, SweepCallback, SweepStopper
 from orchestrator.sweeping.tune.dataset_cache import start_dataset_cache
 from orchestrator.sweeping.tune.fit import (
     RemainingTrials,
     TrialFactory,
     TuneEnvironment,
+    division_of_cluster,
     fit,
-    share_of_cluster,
 )
 from orchestrator.sweeping.tune.node_monitor import NodeMonitor
 from orchestrator.sweeping.tune.tracker import SweepTracker
@@ -117,11 +118,11 @@ def _set_up(
     """Plan the trials on the cluster, and start the tracker. Raises ResourceError for a trial that does not fit."""
     num_trials = _num_trials(plan, remaining.recorded)
     capacity = cluster_capacity()
-    share = share_of_cluster(plan, max(1, num_trials - len(remaining.ended)), capacity)
-    make_task = TrialFactory(plan, capacity, share)
+    division = division_of_cluster(plan, max(1, num_trials - len(remaining.ended)), capacity)
+    make_task = TrialFactory(plan, capacity, division)
     for trial in () if plan.is_adaptive else remaining.trials:
         make_task(trial)
-    display.note(f"{store.sweep_id}: {num_trials} trials, {share.concurrent} at a time")
+    display.note(f"{store.sweep_id}: {counted(num_trials, 'trial')}, {division.concurrent} at a time")
     info = _sweep_info(plan, store) if plan.config.tracking.enabled else None
     tracker = SweepTracker(store.sweep_id, info, display.note)
     stopper = SweepStopper()
@@ -137,7 +138,7 @@ def _set_up(
     return TuneEnvironment(
         store=store,
         make_task=make_task,
-        share=share,
+        division=division,
         dataset_cache=f"{store.sweep_id}/data",
         home=os.getcwd(),
         tracker=tracker,
@@ -229,8 +230,8 @@ def plan_next_pass(
     left = [trial for trial in recorded if trial.number not in ended_numbers]
     for trial in left:
         store.mark_superseded(trial.number)
-    share = share_of_cluster(plan, max(1, _num_trials(plan, recorded) - len(ended_numbers)), capacity)
-    environment = replace(environment, make_task=TrialFactory(plan, capacity, share), share=share)
+    division = division_of_cluster(plan, max(1, _num_trials(plan, recorded) - len(ended_numbers)), capacity)
+    environment = replace(environment, make_task=TrialFactory(plan, capacity, division), division=division)
     trials = []
     for trial in remaining_trials(store, left, {}):
         try:
@@ -254,8 +255,8 @@ def _conclude(
         environment.callback.summarise_interrupted()
     elif missing:
         raise SparsefleetError(
-            f"{missing} trials of {store.sweep_id} did not end, and Tune gives no cause; "
-            f"run them with `{resume_sweep_line(store.folder)}`"
+            f"{counted(missing, 'trial')} of {store.sweep_id} did not end, and Tune gives no cause; "
+            f"resume with `{resume_sweep_line(store.folder)}`"
         )
     else:
         shutil.rmtree(store.folder / "tune", ignore_errors=True)

@@ -12,7 +12,7 @@ import ray
 from orchestrator.errors import ActorsLostError, SparsefleetError, TrackingError, one_line
 from orchestrator.execution.ray_actors import GONE, end_actors, get_unwrapped, once_free, this_node
 from orchestrator.execution.ray_calls import PendingCalls
-from orchestrator.rounds.restart_counter import RestartCounter
+from orchestrator.runtime.restart_counter import RestartCounter
 from orchestrator.runtime.run_folder import mention_ray_log
 from orchestrator.storage.summary import RunSummary
 from orchestrator.tracking.credentials import client_factory

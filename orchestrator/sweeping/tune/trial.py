@@ -32,8 +32,8 @@ from orchestrator.storage.sources import require_unchanged, stored_places
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.resources import TrialResources
 from orchestrator.sweeping.store import VALUES_NOTE, SweepStore
-from orchestrator.sweeping.trial import RunLabels, TrialRun, begin_from_snapshot, open_store
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_run import RunLabels, TrialRun, begin_from_snapshot, open_store
+from orchestrator.sweeping.trial_specs import TrialSpec
 from orchestrator.sweeping.tune.dataset_cache import shared_samples
 
 #: file of a checkpoint that contains the name of the trial that wrote the checkpoint

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, final
 
 from orchestrator.commands import resume_line
 from orchestrator.errors import CheckpointError
+from orchestrator.formatting import counted
 from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.mlflow.errors import is_rejection, reason
 from orchestrator.tracking.mlflow.follower import MlflowFollower
@@ -152,6 +153,6 @@ class MlflowSink:
         num_rounds = len(complete_lines(Path(self._info.run_dir) / "metrics.jsonl"))
         return [
             f"{self._where()} is incomplete ({reason(self._error)}): it has "
-            f"{self._follower.delivery.num_delivered} of {num_rounds} rounds, and {self._info.run_dir} has all; "
-            f"to deliver the rest, run `{self._info.resumption or resume_line(self._info.run_dir)}`"
+            f"{self._follower.delivery.num_delivered} of {counted(num_rounds, 'round')}, and {self._info.run_dir} has "
+            f"all; to deliver the rest, run `{self._info.resumption or resume_line(self._info.run_dir)}`"
         ]

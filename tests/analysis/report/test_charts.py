@@ -12,7 +12,7 @@ from orchestrator.analysis.report.charts import (
     pareto_chart,
 )
 from tests.support.comparisons import chart, comparison_of_three_methods, series
-from tests.support.run_folders import picked, records, write_run
+from tests.support.run_folders import records, selected, write_run
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_pareto_chart_has_final_points_and_front_by_ascending_cost(comparison: C
 def test_rows_without_mean_or_curve_are_not_drawn(tmp_path: Path) -> None:
     write_run(tmp_path / "a", rounds=records(0.5))
     write_run(tmp_path / "b", method="feddst", rounds=records(float("nan")))
-    found = compare(picked(tmp_path))
+    found = compare(selected(tmp_path))
     assert [s.label for s in curve_charts(found)["round"].series] == ["fedavg"]
     assert [s.label for s in pareto_chart(found).series] == ["fedavg"]
 

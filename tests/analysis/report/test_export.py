@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.analysis import CompareOptions, Comparison, compare, to_csv, to_json
-from tests.support.run_folders import picked, records, write_run
+from tests.support.run_folders import records, selected, write_run
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def comparison(tmp_path: Path) -> Comparison:
         slower = records(0.25, *[0.5 + 0.25 * seed] * 3)
         write_run(runs / f"c{seed}", "training.lr=0.01", method="feddst", seed=seed, rounds=slower)
     options = CompareOptions(baseline="fedavg", upload_caps=[150.0], targets=[0.6])
-    return compare(picked(runs), options, ["a note"])
+    return compare(selected(runs), options, ["a note"])
 
 
 def test_csv_has_a_line_per_configuration(comparison: Comparison) -> None:
@@ -64,7 +64,7 @@ def test_csv_has_a_line_per_configuration(comparison: Comparison) -> None:
 
 def test_csv_without_baseline_has_no_differences(tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "a")
-    assert "difference" not in to_csv(compare(picked(tmp_path / "runs")))
+    assert "difference" not in to_csv(compare(selected(tmp_path / "runs")))
 
 
 def test_json_has_every_run_and_every_point(comparison: Comparison) -> None:
@@ -121,7 +121,7 @@ def test_json_has_no_infinities_and_nan(tmp_path: Path) -> None:
     def reject(constant: str) -> float:
         raise AssertionError(constant)
 
-    content = json.loads(to_json(compare(picked(tmp_path))), parse_constant=reject)
+    content = json.loads(to_json(compare(selected(tmp_path))), parse_constant=reject)
     limits = [row["key_values"]["algorithm.limit"] for row in content["configurations"]]
     assert limits == [1.0, "inf"]
     assert content["configurations"][1]["accuracy"]["values"] == [None]

@@ -9,8 +9,8 @@ from orchestrator.analysis.report.tables import cap_table, main_table, share_tex
 from orchestrator.analysis.statistics import spread
 from tests.support.comparisons import comparison_with_baseline
 from tests.support.run_folders import (
-    picked,
     records,
+    selected,
     write_run,
 )
 
@@ -42,7 +42,7 @@ def test_cap_table_has_values_at_caps_and_costs_to_targets(tmp_path: Path) -> No
         write_run(tmp_path / f"feddst-{seed}", method="feddst", seed=seed, rounds=rounds)
     write_run(tmp_path / "topk-9", method="topk", seed=9, rounds=records(0.9, 0.9))
     options = CompareOptions(baseline="fedavg", upload_caps=[1e6], targets=[0.51, 0.6])
-    table = cap_table(compare(picked(tmp_path), options))
+    table = cap_table(compare(selected(tmp_path), options))
     assert table.headings == ("configuration", "by 1 MB", "to 51%", "to 60%")
     assert sorted(table.rows) == [
         ("fedavg", "53.00±38.12", "1 of 2", "–"),
@@ -53,7 +53,7 @@ def test_cap_table_has_values_at_caps_and_costs_to_targets(tmp_path: Path) -> No
 
 def test_main_table_without_baseline_has_no_difference_column(tmp_path: Path) -> None:
     write_run(tmp_path / "a")
-    table = main_table(compare(picked(tmp_path)))
+    table = main_table(compare(selected(tmp_path)))
     assert "difference" not in table.headings
     assert {len(row) for row in table.rows} == {len(table.headings)}
 

@@ -11,8 +11,8 @@ from orchestrator.analysis import CompareOptions, Comparison, compare, terminal_
 from orchestrator.analysis.report.tables import main_table
 from tests.support.comparisons import comparison_with_baseline
 from tests.support.run_folders import (
-    picked,
     records,
+    selected,
     write_run,
 )
 
@@ -31,7 +31,7 @@ def test_tables_fit_the_width_of_the_terminal(tmp_path: Path, width: int) -> Non
             rounds = records(0.2, 0.9 + 0.03 * seed + 0.1 * idx * seed, bytes_a_round=1.23e9 + idx)
             rounds[-1].metrics["personal/accuracy_mean"] = 0.9 + 0.03 * seed
             write_run(tmp_path / f"{idx}-{seed}", f"training.lr={lr}", method=name, seed=seed, rounds=rounds)
-    comparison = compare(picked(tmp_path), CompareOptions(baseline="lr=0.0123"), ["[red]a note"])
+    comparison = compare(selected(tmp_path), CompareOptions(baseline="lr=0.0123"), ["[red]a note"])
     screen = Console(file=io.StringIO(), width=width, color_system=None)
     screen.print(terminal_tables(comparison))
     assert isinstance(screen.file, io.StringIO)

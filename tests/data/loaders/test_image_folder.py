@@ -59,7 +59,7 @@ def test_images_in_sub_folders_have_the_class_of_the_top_folder(tmp_path: Path) 
     assert dataset.train_labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert dataset.train_inputs[:, 0, 0, 0].tolist() == [2, 0, 1, 4, 5, 3]
     (note,) = dataset.notes
-    assert note.startswith("4 of 7 images are in sub-folders")
+    assert note.startswith("4 of 7 images in sub-folders")
 
 
 def test_one_grey_image_among_colour_images_is_read_as_rgb(tmp_path: Path) -> None:

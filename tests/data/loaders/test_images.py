@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from orchestrator.config.sections import DataConfig
-from orchestrator.data.loaders.images import Encoded, Source, decode_parts
+from orchestrator.data.loaders.images import EncodedImages, Source, decode_parts
 from orchestrator.errors import DataError
 
 
@@ -19,8 +19,8 @@ def png(array: np.ndarray, mode: str | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def encoded(sources: list[Source]) -> Encoded:
-    return Encoded(sources, [f"row {i}" for i in range(len(sources))])
+def encoded(sources: list[Source]) -> EncodedImages:
+    return EncodedImages(sources, [f"row {i}" for i in range(len(sources))])
 
 
 def decode(sources: list[Source], config: DataConfig | None = None) -> np.ndarray:
@@ -73,7 +73,7 @@ def test_transparent_pixels_are_composited_on_white() -> None:
     rgba[0, :, 3] = (255, 0, 51)
     images = decode([png(rgba)])
     assert images[0].transpose(1, 2, 0).tolist() == [[[255, 0, 0], [255, 255, 255], [255, 204, 204]]]
-    assert "1 images have an alpha channel" in notes([png(rgba)])[0]
+    assert "1 image with an alpha channel" in notes([png(rgba)])[0]
 
 
 def test_grey_images_with_alpha_stay_grey() -> None:
@@ -104,7 +104,7 @@ def test_only_the_first_frame_is_read_and_a_note_names_the_image() -> None:
     frames[0].save(buffer, "TIFF", save_all=True, append_images=frames[1:])
     assert decode([png(GREY[:1, :2]), buffer.getvalue()])[1].tolist() == [[[7, 7]]]
     (note,) = notes([png(GREY[:1, :2]), buffer.getvalue()])
-    assert note.startswith("1 images have several frames")
+    assert note.startswith("1 image with several frames")
     assert "row 1" in note
 
 

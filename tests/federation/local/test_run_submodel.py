@@ -210,5 +210,5 @@ def test_proximal_gradient_of_a_submodel_uses_its_own_entries() -> None:
 def test_task_without_a_model_is_an_error() -> None:
     run = whole_run()
     run.received = None
-    with pytest.raises(ValueError, match="this task came without a model"):
+    with pytest.raises(ValueError, match="without a model"):
         _ = run.start

@@ -28,7 +28,7 @@ def test_published_parameter_counts(
     name: str, input_shape: tuple[int, ...], num_classes: int, num_maskable: int, num_dense: int
 ) -> None:
     layout = ParameterLayout.of(resolve_builder(name)(input_shape, num_classes))
-    assert (layout.num_maskable, layout.num_dense) == (num_maskable, num_dense)
+    assert (layout.num_maskable, layout.size) == (num_maskable, num_maskable + num_dense)
 
 
 @pytest.mark.parametrize("name", [name for name, entry in MODELS.items() if entry.takes == "image"])

@@ -21,7 +21,7 @@ COLOUR = (3, 32, 32)
 def sizes(module: nn.Module) -> tuple[int, int]:
     """Numbers of maskable entries and of other entries."""
     layout = ParameterLayout.of(module)
-    return layout.num_maskable, layout.num_dense
+    return layout.num_maskable, layout.size - layout.num_maskable
 
 
 def cost(module: nn.Module, input_shape: tuple[int, ...]) -> ModelCost:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from orchestrator.errors import ModelError
 from orchestrator.models.units.groups import Couplings
-from orchestrator.models.units.layers import Flow, LayerCall, TensorClaims, follow_layer
+from orchestrator.models.units.layers import LayerCall, TensorClaims, UnitAxis, follow_layer
 
 IMAGES = torch.zeros(2, 4, 5, 5)
 
@@ -19,18 +19,18 @@ class _Model:
         self.couplings = Couplings([name for name, _ in self.module.named_modules()])
         self.tensors = TensorClaims(self.module, self.couplings)
 
-    def follow(self, number: int, inputs: Tensor, flow: Flow | None) -> Flow | None:
+    def follow(self, number: int, inputs: Tensor, axis: UnitAxis | None) -> UnitAxis | None:
         layer = self.module[number]
         call = LayerCall(
             name=str(number),
             layer=layer,
-            flow=flow,
+            axis=axis,
             num_inputs=1,
             result=layer(inputs),
             tensors=self.tensors,
         )
         found = follow_layer(call)
-        return found if found is None or isinstance(found, Flow) else found[0]
+        return found if found is None or isinstance(found, UnitAxis) else found[0]
 
     def index(self) -> dict[tuple[str, int], list[list[int]]]:
         """Positions of the only group's units, by tensor and dimension."""
@@ -62,9 +62,9 @@ def test_transposed_convolution_has_its_inputs_in_the_first_dimension() -> None:
 
 def test_depthwise_convolution_repeats_the_atoms_of_its_input() -> None:
     model = _Model(nn.Conv2d(4, 2, 1), nn.Conv2d(2, 4, 3, groups=2))
-    flow = model.follow(1, torch.zeros(2, 2, 5, 5), model.follow(0, IMAGES, None))
-    assert flow is not None
-    assert flow.atoms.tolist() == [1, 1, 2, 2]
+    axis = model.follow(1, torch.zeros(2, 2, 5, 5), model.follow(0, IMAGES, None))
+    assert axis is not None
+    assert axis.atoms.tolist() == [1, 1, 2, 2]
 
 
 def test_grouped_convolution_is_kept_whole_with_the_units_of_its_input() -> None:
@@ -79,9 +79,9 @@ def test_grouped_convolution_is_kept_whole_with_the_units_of_its_input() -> None
 
 def test_lstm_assigns_a_row_of_each_gate_and_a_column_to_a_unit() -> None:
     model = _Model(nn.LSTM(3, 2, batch_first=True))
-    flow = model.follow(0, torch.zeros(2, 5, 3), None)
-    assert flow is not None
-    assert flow.dim == 2
+    axis = model.follow(0, torch.zeros(2, 5, 3), None)
+    assert axis is not None
+    assert axis.dim == 2
     gates = [[0, 2, 4, 6], [1, 3, 5, 7]]
     expected = {(f"0.{name}_l0", 0): gates for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
     assert model.index() == {**expected, ("0.weight_hh_l0", 1): [[0], [1]]}

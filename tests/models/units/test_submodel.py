@@ -15,7 +15,6 @@ from orchestrator.models.units.submodel import (
     first_units,
     shrink,
     submodel_index,
-    unit_mask,
     unit_sums,
     units_to_bits,
 )
@@ -29,6 +28,7 @@ from tests.support.submodels import (
     characters,
     custom,
     tied,
+    unit_mask,
 )
 
 RATIOS = (1.0, 0.5, 0.25, 1 / 16)

@@ -138,7 +138,7 @@ def test_access_problem_does_not_count_as_damage(path: Path, name: str) -> None:
     (path / name).unlink()
     (path / name).symlink_to(path / name)
     store = CheckpointStore(path)
-    with pytest.raises(CheckpointError, match=rf"{name} cannot be read \(Too many levels"):
+    with pytest.raises(CheckpointError, match=rf"{name} .*\(Too many levels"):
         store.restore(TEMPLATES)
     assert store.skipped_checkpoint is None
 

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.errors import CheckpointError, ConfigError, TrackingError
 from orchestrator.execution.placement import Capacity
-from orchestrator.rounds.restart_counter import MAX_LOSSES
+from orchestrator.runtime.restart_counter import MAX_LOSSES
 from orchestrator.runtime.run_folder import RAY_LOG
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.objective import Objective

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ray import tune
 
-from orchestrator.sweeping.trials import TrialSpec
+from orchestrator.sweeping.trial_specs import TrialSpec
 from tests.support.searches import SearchHarness
 from tests.support.sweeps import ending, new_store
 
@@ -28,7 +28,7 @@ def _first(num_recorded: int, **options: Any) -> list[TrialSpec]:
     for _ in range(num_recorded):
         spec = harness.next()
         assert spec is not None
-        harness.tell(spec, **{goal.name: 0.1 * (1 + spec.number) for goal in harness.objective.goals})
+        harness.tell(spec, **{metric.name: 0.1 * (1 + spec.number) for metric in harness.objective.metrics})
     return harness.recorded
 
 

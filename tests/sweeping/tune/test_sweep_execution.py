@@ -12,7 +12,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.execution.placement import Capacity
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.plan import SweepPlan, plan_sweep
-from orchestrator.sweeping.resources import Share
+from orchestrator.sweeping.resources import ClusterDivision
 from orchestrator.sweeping.tune.callback import SweepCallback, SweepStopper
 from orchestrator.sweeping.tune.fit import RemainingTrials, TrialFactory, TuneEnvironment
 from orchestrator.sweeping.tune.node_monitor import NodeMonitor
@@ -56,7 +56,7 @@ class SweepAfterFirstPass:
         self.plan, self.store, self.printed = plan, new_store(folder), StringIO()
         self.trials = plan.trials()
         self.store.add_trials(self.trials)
-        capacity, share = _capacity(camera=1.0), Share(2, 1)
+        capacity, division = _capacity(camera=1.0), ClusterDivision(2, 1)
         stopper = SweepStopper()
         display = SweepProgress(console=Console(file=self.printed, width=300))
         tracker = SweepTracker("sw-1", None)
@@ -66,8 +66,8 @@ class SweepAfterFirstPass:
         )
         self.environment = TuneEnvironment(
             store=self.store,
-            make_task=TrialFactory(plan, capacity, share),
-            share=share,
+            make_task=TrialFactory(plan, capacity, division),
+            division=division,
             dataset_cache="sw-1/data",
             home=str(folder),
             tracker=tracker,
@@ -102,7 +102,7 @@ def test_next_pass_runs_started_and_unstarted_trials_without_ending(swept: Sweep
     assert [spec.number for spec in left.trials] == [1, 2, 3]
     assert left.ended == {0: before}
     assert left.trials == swept.trials[1:]
-    assert environment.share == Share(3, 1), "three trials on five cores"
+    assert environment.division == ClusterDivision(3, 1), "three trials on five cores"
 
 
 def test_next_pass_retries_failures_of_an_earlier_process_only(swept: SweepAfterFirstPass) -> None:

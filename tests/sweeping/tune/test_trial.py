@@ -8,7 +8,7 @@ import pytest
 from orchestrator.config.overrides import apply_overrides
 from orchestrator.execution.placement import Capacity
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.sweeping.resources import Share, trial_footprint
+from orchestrator.sweeping.resources import ClusterDivision, trial_footprint
 from orchestrator.sweeping.tune.trial import TrialTask, TuneTrial, trial_name
 from tests.support.sweeps import trial
 
@@ -18,7 +18,9 @@ HOME = "node:10.0.0.1"
 def _task(*overrides: str) -> TrialTask:
     capacity = Capacity(({"CPU": 8.0, "memory": 64.0 * 2**30, HOME: 1.0},))
     config = ExperimentConfig.parse(apply_overrides({}, overrides))
-    return TrialTask.of(trial(7, training__lr=0.1), trial_footprint(config, capacity, Share(2, 3), HOME))
+    return TrialTask.of(
+        trial(7, training__lr=0.1), trial_footprint(config, capacity, ClusterDivision(2, 3), HOME)
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.analysis import pick_runs
+from orchestrator.analysis import select_runs
 from orchestrator.errors import RequestError
 from tests.support.run_folders import records, write_run, write_sweep
 
@@ -28,7 +28,7 @@ def storage(tmp_path: Path) -> Path:
 
 
 def _ids(storage: Path, *names: str, **criteria: object) -> list[str]:
-    return [run.run_id for run in pick_runs(storage, names, **criteria).runs]  # type: ignore[arg-type]
+    return [run.run_id for run in select_runs(storage, names, **criteria).runs]  # type: ignore[arg-type]
 
 
 def _rejection(storage: Path, *names: str, **criteria: object) -> RequestError:
@@ -38,7 +38,7 @@ def _rejection(storage: Path, *names: str, **criteria: object) -> RequestError:
 
 
 def test_default_selection_is_the_runs_outside_of_sweeps(storage: Path) -> None:
-    found = pick_runs(storage)
+    found = select_runs(storage)
     assert [run.run_id for run in found.runs] == ["fedavg-1", "feddst-1"]
     (note,) = found.notes
     assert note.startswith("fedavg-2 is left out")
@@ -72,7 +72,7 @@ def test_other_criteria_reduce_the_named_runs(storage: Path) -> None:
 
 
 def test_superseded_run_is_selected_only_by_its_exact_name(storage: Path) -> None:
-    for found in (pick_runs(storage, ["trial-*"]), pick_runs(storage, sweep="sweep-1")):
+    for found in (select_runs(storage, ["trial-*"]), select_runs(storage, sweep="sweep-1")):
         assert [run.run_id for run in found.runs] == ["trial-1", "trial-2"]
         (note,) = found.notes
         assert note.startswith("trial-3 is left out: trial-1")
@@ -83,7 +83,7 @@ def test_superseded_run_is_selected_only_by_its_exact_name(storage: Path) -> Non
 def test_damaged_run_is_left_out_with_a_note(storage: Path) -> None:
     (storage / "feddst-1" / "config.yaml").write_text("[")
     (storage / "sweep-1" / "trial-1" / "metrics.jsonl").write_text("nonsense\n")
-    found = pick_runs(storage, ["feddst-1", "trial-1", "fedavg-1"])
+    found = select_runs(storage, ["feddst-1", "trial-1", "fedavg-1"])
     assert [run.run_id for run in found.runs] == ["fedavg-1"]
     assert [note.split(": ")[0] for note in found.notes] == ["feddst-1 is left out", "trial-1 is left out"]
     assert "metrics.jsonl, line 1" in found.notes[1]

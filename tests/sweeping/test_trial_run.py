@@ -17,7 +17,7 @@ from orchestrator.runtime import session
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
 from orchestrator.sweeping.store import VALUES_NOTE
-from orchestrator.sweeping.trial import is_complete, open_store, summarise_unfinished
+from orchestrator.sweeping.trial_run import is_complete, open_store, summarise_unfinished
 from orchestrator.tracking.record import RoundRecord, committed_records, read_records
 from tests.support.runs import comparable
 from tests.support.trial_runs import (

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.runtime.signals import SIGNALS, exit_process, handling_signals
+from orchestrator.processes.signals import SIGNALS, exit_process, handling_signals
 
 #: the exit codes of shells for these signals
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -152,7 +152,7 @@ def test_exit_process_exits_with_the_code() -> None:
 
 def test_accept_all_signals_resets_ignored_and_blocked_signals() -> None:
     code = (
-        "import signal; from orchestrator.runtime.signals import SIGNALS, accept_all_signals\n"
+        "import signal; from orchestrator.processes.signals import SIGNALS, accept_all_signals\n"
         "for number in SIGNALS: signal.signal(number, signal.SIG_IGN)\n"
         "signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)\n"
         "accept_all_signals()\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.runtime.signals import reinstall_handlers
+from orchestrator.processes.signals import reinstall_handlers
 
 #: seconds between two looks at the children of a process
 _POLL_S = 0.05

@@ -3,7 +3,7 @@
 from typing import Any
 
 
-class NotPickled:
+class StatelessPickle:
     """Pickles as an empty object. Tune pickles callbacks and searchers, but a resumed sweep reads no pickle."""
 
     def __getstate__(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from orchestrator.config.overrides import parse_overrides
 from orchestrator.sweeping.plan import plan_sweep
 from orchestrator.sweeping.request import SweepRequest
 from orchestrator.sweeping.space import grids_as_choices
-from orchestrator.sweeping.typed import typed_dimensions, typed_value
+from orchestrator.sweeping.value_types import typed_dimensions, typed_value
 from tests.support.sweeps import BASE
 
 

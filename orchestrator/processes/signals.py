@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn, final
 
-from orchestrator.runtime.signal_watchdog import SignalCount, Watchdog, write_to_terminal
+from orchestrator.processes.signal_watchdog import SignalCount, Watchdog, write_to_terminal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: the grace period of commands that have no config
@@ -27,7 +27,7 @@ GRACE_PERIOD_S = 20.0
 
 
 @final
-class Work:
+class StoppableTask:
     """Work that the first signal ends in order. `message` is the line that the user then sees."""
 
     def __init__(self, stop: Callable[[], object], message: str) -> None:
@@ -42,7 +42,7 @@ class SignalHandling:
     """
 
     def __init__(self, grace_period_s: float) -> None:
-        self._count, self._works = SignalCount(), list[Work]()
+        self._count, self._tasks = SignalCount(), list[StoppableTask]()
         self._watchdog = Watchdog(grace_period_s)
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -62,17 +62,17 @@ class SignalHandling:
         return 128 + (self._count.first or signal.SIGINT)
 
     @contextmanager
-    def finishing(self, stop: Callable[[], object], message: str) -> Iterator[Work]:
+    def finishing(self, stop: Callable[[], object], message: str) -> Iterator[StoppableTask]:
         """Let the first signal call `stop` and print a message, instead of raising KeyboardInterrupt in the block.
 
         `stop` may run at any point of the block, in the main thread.
         """
-        work = Work(stop, message)
-        self._works.append(work)
+        task = StoppableTask(stop, message)
+        self._tasks.append(task)
         try:
-            yield work
+            yield task
         finally:
-            self._works.remove(work)
+            self._tasks.remove(task)
 
     @property
     def grace_period_s(self) -> float:
@@ -125,12 +125,12 @@ class SignalHandling:
         if number == signal.SIGHUP:
             _leave_terminal()
         is_new = self._count.add(number)
-        if self.at_once or (is_new and not self._works):
+        if self.at_once or (is_new and not self._tasks):
             raise KeyboardInterrupt
         if is_new:
-            work = self._works[-1]
-            write_to_terminal(f"\n{work.message}; press Ctrl-C again to stop at once\n")
-            work.stop()
+            task = self._tasks[-1]
+            write_to_terminal(f"\n{task.message}; press Ctrl-C again to stop at once\n")
+            task.stop()
 
 
 _active: SignalHandling | None = None

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.runtime.child_processes import killing_terminated_children, protected_children
-from orchestrator.runtime.signals import handling_signals
+from orchestrator.processes.child_processes import killing_terminated_children, protected_children
+from orchestrator.processes.signals import handling_signals
 
 
 @pytest.fixture

@@ -9,27 +9,28 @@ from pathlib import Path
 from orchestrator.analysis.options import METRICS
 from orchestrator.analysis.runs import ComparedRun, mlflow_run_id, read_head, with_records
 from orchestrator.errors import CheckpointError, RequestError
+from orchestrator.formatting import counted
 from orchestrator.storage.folders import SWEEP_FILE, is_run, is_sweep
 from orchestrator.storage.lookup import find_folder
 from orchestrator.suggest import suggest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PickedRuns:
+class SelectedRuns:
     """The selected runs, ordered by run id, and a note about each run that was left out."""
 
     runs: tuple[ComparedRun, ...]
     notes: tuple[str, ...]
 
 
-def pick_runs(
+def select_runs(
     storage: Path,
     names: Sequence[str] = (),
     *,
     sweep: str | None = None,
     name: str | None = None,
     tags: Mapping[str, str] = {},
-) -> PickedRuns:
+) -> SelectedRuns:
     """Select runs in a storage folder, including the trials of its sweeps.
 
     - `names`: run ids, run folders, MLflow run ids, or glob patterns for run ids. A run matches if one of them matches.
@@ -60,7 +61,9 @@ def pick_runs(
     if not runs:
         problem = f"there is no run to compare: {'; '.join(notes)}" if notes else "the folder contains no run"
         raise RequestError("runtime.storage", storage, problem, "name runs, or another storage folder")
-    return PickedRuns(runs=tuple(sorted(runs, key=lambda run: (run.run_id, run.folder))), notes=tuple(notes))
+    return SelectedRuns(
+        runs=tuple(sorted(runs, key=lambda run: (run.run_id, run.folder))), notes=tuple(notes)
+    )
 
 
 def run_folders(storage: Path) -> list[Path]:
@@ -170,5 +173,7 @@ def _evaluated(runs: list[ComparedRun]) -> tuple[list[ComparedRun], list[str]]:
         if any(names & record.metrics.keys() for record in run.records):
             kept.append(run)
         else:
-            notes.append(f"{run.run_id} is left out: none of its {len(run.records)} rounds was evaluated")
+            notes.append(
+                f"{run.run_id} is left out: none of its {counted(len(run.records), 'round')} was evaluated"
+            )
     return kept, notes

@@ -14,7 +14,7 @@ from ray import tune
 from orchestrator.errors import ConfigError, RequestError
 from orchestrator.federation.seeds import stream
 from orchestrator.sweeping.objective import Objective
-from orchestrator.sweeping.trials import TrialSpec, check_configs, generate_values, with_seeds
+from orchestrator.sweeping.trial_specs import TrialSpec, check_configs, generate_values, with_seeds
 from tests.support.sweeps import request, trial
 
 GRID = {

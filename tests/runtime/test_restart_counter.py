@@ -1,6 +1,6 @@
 """How many consecutive losses of its driver a run survives."""
 
-from orchestrator.rounds.restart_counter import MAX_LOSSES, RestartCounter
+from orchestrator.runtime.restart_counter import MAX_LOSSES, RestartCounter
 
 
 def test_run_without_progress_is_given_up_after_max_losses() -> None:

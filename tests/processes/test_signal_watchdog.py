@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.runtime.signal_watchdog import AT_ONCE_S, SignalCount
+from orchestrator.processes.signal_watchdog import AT_ONCE_S, SignalCount
 
 #: waits for a lock in C, which no signal interrupts. Arguments: the grace period in seconds
 STUCK = """
 import ctypes, sys
 from contextlib import suppress
-from orchestrator.runtime.signals import handling_signals
+from orchestrator.processes.signals import handling_signals
 
 mutex = ctypes.create_string_buffer(64)
 library = ctypes.CDLL(None)

@@ -10,7 +10,7 @@ m = plays so far. Accuracies are in percent.
 Choices that the paper leaves open:
 
 - The played cell is split at the sampled ratio. The right half, [ratio, high], takes the pull and the reward.
-- A deleted cell leaves a gap: its ratios are not tried again, and its neighbours keep their bounds.
+- A deleted cell leaves a gap: the bandit does not choose its ratios any more, and its neighbours keep their bounds.
 - An arm starts with one pull and no reward, so that its bonus is finite.
 - The first accuracy is compared with 0.
 """

@@ -1,0 +1,1 @@
+"""Signals that a process receives, and the child processes that it starts."""
