@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import WireError
-from orchestrator.sparsity.payload import Bool
+from orchestrator.sparsity.payload import Bool, Float32, Index, Masked
 from orchestrator.sparsity.wire_frame import Bytes, ItemHeader, MaskCoding, bitmap_bytes
 
 NO_BYTES: Bytes = np.empty(0, np.uint8)
@@ -37,27 +37,33 @@ def encode_mask(mask: Bool, known: Bool | None) -> tuple[MaskCoding, int, Bytes]
     return "indices", section.size, section
 
 
-def decode_mask(header: ItemHeader, section: Bytes, known: Bool | None) -> Bool:
-    """Return the mask of a masked item, bool[W], read-only.
+def decode_masked(header: ItemHeader, values: Float32, section: Bytes, known: Bool | None) -> Masked:
+    """Return a masked item with these values; its mask is read-only, and its indices come straight from gaps.
 
     Raises WireError for a section that `encode_mask` does not write, and for a checksum of another mask than `known`.
     """
-    mask = _read_mask(header, section, known)
-    num_kept = int(np.count_nonzero(mask))
+    item = _read_mask(header, values, section, known)
+    num_kept = item.num_kept
     if num_kept > header.num_values:
         raise WireError(f"item {header.name!r}: a mask of {num_kept} entries for {header.num_values} values")
-    if header.coding == "bitmap" and (num_kept == mask.size or _short_gaps(mask, num_kept) is not None):
+    if header.coding == "bitmap" and (num_kept == item.width or _short_gaps(item.mask, num_kept) is not None):
         raise WireError(f"item {header.name!r}: a bitmap is not the shortest coding of its mask")
-    if header.coding != "implicit" and known is not None and np.array_equal(mask, known):
+    if header.coding != "implicit" and known is not None and _is_mask(item, known):
         raise WireError(
             f"item {header.name!r}: the sender sent a mask that the receiver already has; pass the same masks to "
             "sender and receiver"
         )
-    mask.flags.writeable = False
-    return mask
+    return item
 
 
-def _read_mask(header: ItemHeader, section: Bytes, known: Bool | None) -> Bool:
+def _is_mask(item: Masked, known: Bool) -> bool:
+    """Whether an item has this mask."""
+    if known.size != item.width or item.num_kept != np.count_nonzero(known):
+        return False
+    return bool(known[item.indices].all())
+
+
+def _read_mask(header: ItemHeader, values: Float32, section: Bytes, known: Bool | None) -> Masked:
     match header.coding:
         case "implicit":
             if known is None:
@@ -66,13 +72,15 @@ def _read_mask(header: ItemHeader, section: Bytes, known: Bool | None) -> Bool:
                 )
             if known.size != header.width or mask_checksum(known) != header.extra:
                 raise WireError(f"item {header.name!r}: sender and receiver have different masks")
-            return known.view()
+            mask = known.view()
         case "full":
-            return np.ones(header.width, np.bool_)
+            mask = np.ones(header.width, np.bool_)
         case "bitmap":
-            return decode_bitmap(header, section)
+            mask = decode_bitmap(header, section)
         case _:
-            return _read_indices(header, section)
+            return Masked.at(header.name, values, _read_indices(header, section), header.width)
+    mask.flags.writeable = False
+    return Masked(header.name, values, mask)
 
 
 def mask_checksum(mask: Bool) -> int:
@@ -103,14 +111,12 @@ def _short_gaps(mask: Bool, num_kept: int) -> NDArray[np.int64] | None:
     return gaps if int(_varint_lengths(gaps).sum()) < limit else None
 
 
-def _read_indices(header: ItemHeader, section: Bytes) -> Bool:
+def _read_indices(header: ItemHeader, section: Bytes) -> Index:
     gaps = decode_varints(header.name, section)
     indices = np.cumsum(gaps + 1) - 1
     if gaps.size and (gaps.max() >= header.width or indices[-1] >= header.width):
         raise WireError(f"item {header.name!r}: an index beyond the {header.width} entries of the mask")
-    mask = np.zeros(header.width, np.bool_)
-    mask[indices] = True
-    return mask
+    return indices
 
 
 def _varint_lengths(numbers: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -47,7 +47,13 @@ from typing import assert_never
 import numpy as np
 
 from orchestrator.errors import WireError
-from orchestrator.sparsity.mask_coding import NO_BYTES, decode_bitmap, decode_mask, encode_bitmap, encode_mask
+from orchestrator.sparsity.mask_coding import (
+    NO_BYTES,
+    decode_bitmap,
+    decode_masked,
+    encode_bitmap,
+    encode_mask,
+)
 from orchestrator.sparsity.payload import Bits, Bool, Dense, Item, Masked, Payload, Scalar
 from orchestrator.sparsity.value_coding import (
     check_vector,
@@ -183,8 +189,7 @@ def _decode_item(
         case "dense":
             return Dense(header.name, decode_values(value_section, value_dtype))
         case "masked":
-            mask = decode_mask(header, mask_section, known)
-            return Masked(header.name, decode_values(value_section, value_dtype), mask)
+            return decode_masked(header, decode_values(value_section, value_dtype), mask_section, known)
         case "bits":
             bits = decode_bitmap(header, mask_section)
             bits.flags.writeable = False
