@@ -13,11 +13,12 @@ from algorithms.topk import TopK, TopKClient, TopKConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
 from orchestrator.errors import ConfigError, WireError
-from orchestrator.federation.aggregate import Contribution, item_values
+from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.item_form import require_forms
 from orchestrator.federation.plan import ClientTask
 from orchestrator.sparsity.payload import Masked, Payload
+from orchestrator.sparsity.sparse_sum import Entries
 from orchestrator.sparsity.wire import encode, section_bytes
 from tests.support.fakes import (
     DEVICE,
@@ -265,7 +266,8 @@ def test_residual_keeps_the_rounding_error_of_the_message() -> None:
         exact = play(
             experiment({"algorithm.name": "topk", "sparsity.level": 0.0, "wire.value_dtype": "float16"}), 1
         )[0]
-        whole = exact.updates[job.task.position].client_state.residual + item_values(
-            exact.payloads[job.task.position][0]
-        )
-        assert torch.equal(sent + update.client_state.residual, whole.to(torch.float32))
+        (complete,) = exact.payloads[job.task.position]
+        assert isinstance(complete, Masked)
+        values = Entries(complete.indices, complete.values, complete.width).full()
+        whole = exact.updates[job.task.position].client_state.residual + values
+        assert torch.equal(sent + update.client_state.residual, whole)
