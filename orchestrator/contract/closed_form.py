@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
+from math import ceil, floor, log2
 
 import numpy as np
 
@@ -32,10 +33,16 @@ def closed_form_bytes(payload: Payload, known: Mapping[str, Bool], value_bytes: 
 
 
 def _mask_bytes(mask: Bool, known: Bool | None) -> int:
-    """Return 0 for a shared mask and for all ones, else the shorter of a bitmap and varint-encoded gaps."""
+    """Return 0 for a shared mask and for all ones, else the shorter of a bitmap and the gaps of the rarer entries."""
     if mask.all() or (known is not None and np.array_equal(mask, known)):
         return 0
-    kept = [-1, *np.flatnonzero(mask).tolist()]
-    gaps = [b - a - 1 for a, b in pairwise(kept)]
-    varints = sum(max(1, -(-gap.bit_length() // 7)) for gap in gaps)
-    return min((mask.size + 7) // 8, varints)
+    width, bitmap = mask.size, (mask.size + 7) // 8
+    rarer: list[int] = np.flatnonzero(mask if 2 * mask.sum() <= width else ~mask).tolist()
+    if 3 * len(rarer) > width:
+        return bitmap
+    count_bytes = (len(f"{width:b}") + 7) // 8
+    if not rarer:
+        return min(bitmap, count_bytes)
+    low_bits = floor(log2((width - len(rarer)) / len(rarer) + 0.5))
+    bits = sum(low_bits + 1 + ((b - a - 1) >> low_bits) for a, b in pairwise([-1, *rarer]))
+    return min(bitmap, count_bytes + ceil(bits / 8))

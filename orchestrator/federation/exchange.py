@@ -70,7 +70,10 @@ def pack_model(layout: ParameterLayout, values: Tensor, mask: Tensor | None) -> 
     """The model's item for a float32[D] vector: all entries, or the entries inside a bool[D] mask."""
     if mask is None:
         return Dense(MODEL_ITEM, values.detach().cpu().numpy())
-    kept = values[mask.to(values.device)].detach().cpu().numpy()
+    if values.device.type == "cpu":  # numpy selects several times faster than torch
+        kept = values.detach().numpy()[mask.numpy()]
+    else:
+        kept = values[mask.to(values.device)].detach().cpu().numpy()
     return Masked(MODEL_ITEM, kept, layout.restrict(mask).numpy())
 
 

@@ -64,6 +64,13 @@ class Masked:
         """Number of True entries in the mask, nnz."""
         return int(np.count_nonzero(self.mask)) if self._indices is None else self._indices.size
 
+    def has_mask(self, mask: Bool) -> bool:
+        """Return whether the item's mask is equal to a mask, bool[W]."""
+        if self._indices is None:
+            return np.array_equal(self.mask, mask)
+        is_as_long = self.width == mask.size and self.num_kept == np.count_nonzero(mask)
+        return is_as_long and bool(mask[self._indices].all())
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bits:

@@ -1,6 +1,6 @@
 """Encodes payloads as buffers with a checksum, without pickle. The lengths of these buffers are the counted bytes.
 
-Format, version 1. Integers are little-endian and unsigned; W = entries of a mask, nnz = its True entries,
+Format, version 2. Integers are little-endian and unsigned; W = entries of a mask, nnz = its True entries,
 U = values of entries that are not maskable, n = entries of a vector.
 
     message = message header, item headers, value sections, mask sections (each kind in item order)
@@ -9,7 +9,7 @@ A payload without items has 0 bytes, without a message header.
 
     message header, 12 bytes
       0  3  magic "SFL"
-      3  1  version, 1
+      3  1  version, 2
       4  4  CRC-32 of everything from byte 8 on
       8  2  number of items
      10  1  dtype of values: 0 float32, 1 float16
@@ -17,23 +17,25 @@ A payload without items has 0 bytes, without a message header.
 
     item header, 16 + 4 ceil(name bytes / 4) bytes
       0  1  kind: 0 dense, 1 masked, 2 bits, 3 scalar
-      1  1  mask coding: 0 none, 1 implicit, 2 full, 3 bitmap, 4 indices
+      1  1  mask coding: 0 none, 1 implicit, 2 full, 3 bitmap, 4 gaps, 5 false_gaps
       2  2  bytes of the name
       4  4  number of values: dense n, masked nnz + U, bits 0, scalar 1
       8  4  W (masked) or n (bits), else 0
-     12  4  implicit: CRC-32 of the mask's bitmap; indices: bytes of the mask section; else 0
+     12  4  implicit: CRC-32 of the mask's bitmap; gaps, false_gaps: bytes of the mask section; else 0
      16     the name in UTF-8, zero-padded to a multiple of 4 bytes
 
     value section: little-endian float32 or float16, so 4 (nnz + U) or 2 (nnz + U) bytes; a scalar is float64.
     mask section, by coding:
-      none      dense and scalar items have no mask
-      implicit  0 bytes: sender and receiver have the mask under the item's name
-      full      0 bytes: every entry is True
-      bitmap    ceil(W / 8) bytes: entry i is bit i mod 8 of byte i // 8; bits beyond W are 0
-      indices   per True entry the number of False entries since the previous True entry, as a minimal LEB128 varint
+      none        dense and scalar items have no mask
+      implicit    0 bytes: sender and receiver have the mask under the item's name
+      full        0 bytes: every entry is True
+      bitmap      ceil(W / 8) bytes: entry i is bit i mod 8 of byte i // 8; bits beyond W are 0
+      gaps        the positions of the True entries, as module `gap_coding` encodes them
+      false_gaps  the positions of the False entries, likewise
 
-A mask that sender and receiver have is implicit. Otherwise a mask that is all True is full. Otherwise the coding is the
-shorter one of bitmap and indices, or bitmap when they are equally long. A bits item is always a bitmap.
+A mask that sender and receiver have is implicit. Otherwise a mask that is all True is full. Otherwise the gaps of the
+rarer entries (True entries, if there are as many of both) are coded if these entries are at most a third of the mask
+and their section is shorter than a bitmap. All other masks are bitmaps. A bits item is always a bitmap.
 
 For a given dtype and given known masks, a payload has exactly one encoding. `decode` rejects every other buffer, so
 sender and receiver must pass the same `known_masks`. With float32 values, every header and value section starts at a
@@ -167,11 +169,12 @@ def _encode_item(item: Item, value_dtype: ValueDtype, known: Bool | None) -> tup
         case Masked():
             check_vector(name, item.mask, np.bool_)
             values = encode_values(name, item.values, value_dtype)
-            num_kept = int(np.count_nonzero(item.mask))
-            if num_kept > item.values.size:
-                raise WireError(f"item {name!r}: a mask of {num_kept} entries for {item.values.size} values")
-            coding, extra, section = encode_mask(item.mask, known)
-            header = ItemHeader(name, "masked", coding, item.values.size, item.mask.size, extra)
+            if item.num_kept > item.values.size:
+                raise WireError(
+                    f"item {name!r}: a mask of {item.num_kept} entries for {item.values.size} values"
+                )
+            coding, extra, section = encode_mask(item, known)
+            header = ItemHeader(name, "masked", coding, item.values.size, item.width, extra)
             return header, values, section
         case Bits():
             check_vector(name, item.bits, np.bool_)

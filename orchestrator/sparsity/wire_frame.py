@@ -14,13 +14,13 @@ from orchestrator.errors import WireError
 Bytes = NDArray[np.uint8]
 Buffer = bytes | memoryview | Bytes
 ItemKind = Literal["dense", "masked", "bits", "scalar"]
-MaskCoding = Literal["none", "implicit", "full", "bitmap", "indices"]
+MaskCoding = Literal["none", "implicit", "full", "bitmap", "gaps", "false_gaps"]
 ValueDtype = Literal["float32", "float16"]
 
 MESSAGE_HEADER_BYTES = 12
 
 _MAGIC = b"SFL"
-_VERSION = 1
+_VERSION = 2
 _PREFIX = struct.Struct("<3sBI")
 _CONTENTS = struct.Struct("<HBB")
 _ITEM = struct.Struct("<BBHIII")
@@ -32,17 +32,18 @@ _CODINGS: tuple[MaskCoding, ...] = get_args(MaskCoding)
 _VALUE_DTYPES: tuple[ValueDtype, ...] = get_args(ValueDtype)
 _CODINGS_OF: dict[ItemKind, tuple[MaskCoding, ...]] = {
     "dense": ("none",),
-    "masked": ("implicit", "full", "bitmap", "indices"),
+    "masked": ("implicit", "full", "bitmap", "gaps", "false_gaps"),
     "bits": ("bitmap",),
     "scalar": ("none",),
 }
+_GAPS = ("gaps", "false_gaps")
 _VALUE_BYTES: dict[ValueDtype, int] = {"float32": 4, "float16": 2}
 _SCALAR_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ItemHeader:
-    """The header of one item; `extra` is a mask's CRC-32 (implicit) or the bytes of its section (indices)."""
+    """The header of one item; `extra` is a mask's CRC-32 (implicit) or the bytes of its section (gaps)."""
 
     name: str
     kind: ItemKind
@@ -54,7 +55,7 @@ class ItemHeader:
     @property
     def mask_bytes(self) -> int:
         """Bytes of the mask section."""
-        if self.coding == "indices":
+        if self.coding in _GAPS:
             return self.extra
         return bitmap_bytes(self.width) if self.coding == "bitmap" else 0
 
@@ -199,11 +200,11 @@ def _check_fields(header: ItemHeader) -> None:
     valid = (
         coding in _CODINGS_OF[kind]
         and (kind in ("masked", "bits") or header.width == 0)
-        and (coding in ("implicit", "indices") or header.extra == 0)
+        and (coding == "implicit" or coding in _GAPS or header.extra == 0)
         and (kind != "bits" or header.num_values == 0)
         and (kind != "scalar" or header.num_values == 1)
         and (coding != "full" or header.width <= header.num_values)
-        and (coding != "indices" or header.extra < bitmap_bytes(header.width))
+        and (coding not in _GAPS or header.extra < bitmap_bytes(header.width))
     )
     if not valid:
         raise WireError(f"the header of item {header.name!r} has contradictory fields")

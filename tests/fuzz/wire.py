@@ -96,18 +96,18 @@ def _rejected(tally: Tally, buffer: bytes) -> str:
 
 def sealed(buffer: bytes) -> bytes:
     """Return the buffer as a message with a correct checksum."""
-    return b"SFL\x01" + struct.pack("<I", zlib.crc32(buffer[8:])) + buffer[8:]
+    return b"SFL\x02" + struct.pack("<I", zlib.crc32(buffer[8:])) + buffer[8:]
 
 
 def corpus(rng: np.random.Generator) -> Sequence[EncodedPayload]:
     """Return payloads with every kind of item, dtype and mask coding, alone and combined."""
     sent = []
     for value_dtype in _DTYPES:
-        for make in (_dense, _scalar, _bits, _masked_full, _masked_bitmap, _masked_indices):
+        for make in (_dense, _scalar, _bits, _masked_full, _masked_bitmap, _masked_gaps, _masked_false_gaps):
             for size in (0, 1, 9, 64, 300):
                 sent.append(_encoded(rng, (make(rng, "w", size),), value_dtype))
         for _ in range(20):
-            makers = rng.choice(6, size=int(rng.integers(2, 6)))
+            makers = rng.choice(len(_MAKERS), size=int(rng.integers(2, 6)))
             names = rng.permutation(len(_NAMES))
             items = tuple(
                 _MAKERS[maker](rng, _NAMES[name], int(rng.integers(80)))
@@ -155,11 +155,15 @@ def _masked_bitmap(rng: np.random.Generator, name: str, size: int) -> Item:
     return _masked(rng, name, size, 0.5)
 
 
-def _masked_indices(rng: np.random.Generator, name: str, size: int) -> Item:
-    return _masked(rng, name, size, 0.01)
+def _masked_gaps(rng: np.random.Generator, name: str, size: int) -> Item:
+    return _masked(rng, name, size, float(rng.choice([0.01, 0.1, 0.3])))
 
 
-_MAKERS = (_dense, _scalar, _bits, _masked_full, _masked_bitmap, _masked_indices)
+def _masked_false_gaps(rng: np.random.Generator, name: str, size: int) -> Item:
+    return _masked(rng, name, size, 0.9)
+
+
+_MAKERS = (_dense, _scalar, _bits, _masked_full, _masked_bitmap, _masked_gaps, _masked_false_gaps)
 
 if __name__ == "__main__":
     sys.exit(command("wire", "--buffers", 200_000, fuzz, MORE_BYTES))

@@ -95,16 +95,19 @@ def test_golden_bytes() -> None:
         "0201"  # entries 1 and 8
         "05"  # entries 0 and 2
     )
-    assert encode(payload) == b"SFL\x01" + struct.pack("<I", zlib.crc32(body)) + body
+    assert encode(payload) == b"SFL\x02" + struct.pack("<I", zlib.crc32(body)) + body
 
 
-def test_golden_index_section() -> None:
-    """The gaps 3, 0, 127, 128, 300 take seven bytes. A bitmap would take 250."""
+def test_golden_gaps_section() -> None:
+    """The gaps 3, 0, 127, 128 and 300 have 8 low bits each. The count takes 2 bytes and the 46 bits take 6.
+
+    Bits 7 to 0 of the gaps: 00010 00100 00101 00100 00101 00101 10100 10100; the ends: 1 1 1 1 01.
+    """
     mask = mask_of(2000, 3, 4, 132, 261, 562)
     buffer = encode((masked("m", mask),))
-    assert buffer[-7:] == bytes.fromhex("03 00 7f 8001 ac02")
+    assert buffer[-8:] == bytes.fromhex("0500 88 50 42 69 29 2f")
     (sections,) = section_bytes(buffer)
-    assert (sections.mask_coding, sections.mask_bytes, sections.value_bytes) == ("indices", 7, 20)
+    assert (sections.mask_coding, sections.mask_bytes, sections.value_bytes) == ("gaps", 8, 20)
 
 
 @pytest.mark.parametrize("value_dtype", ["float32", "float16"])
@@ -166,26 +169,31 @@ def test_total_is_the_documented_header_and_the_sections(payload: Payload) -> No
 
 
 @pytest.mark.parametrize(
-    ("num_kept", "num_weights", "num_biases", "value_bytes", "bitmap_bytes"),
+    ("num_kept", "num_weights", "num_biases", "value_bytes", "low_bits"),
     [
-        (52365, 261750, 90, 209820, 32719),
-        (156399, 781770, 236, 626540, 97722),
-        (391543, 782850, 242, 1567140, 97857),
+        (52365, 261750, 90, 209820, 2),
+        (156399, 781770, 236, 626540, 2),
+        (391543, 782850, 242, 1567140, None),
     ],
 )
 def test_bytes_of_feddst_networks(
-    num_kept: int, num_weights: int, num_biases: int, value_bytes: int, bitmap_bytes: int
+    num_kept: int, num_weights: int, num_biases: int, value_bytes: int, low_bits: int | None
 ) -> None:
-    """4 (nnz + U) for the values and ceil(W / 8) for the mask (FedDST, arXiv 2112.09824)."""
+    """4 (nnz + U) for the values (FedDST, arXiv 2112.09824).
+
+    At density 0.5 the mask has ceil(W / 8) bytes. At 0.2 the mean gap is 4, so that a gap g has 3 + g // 4 bits, and
+    the number of gaps has 3 bytes.
+    """
     mask = np.random.default_rng(0).permutation(num_weights) < num_kept
     payload = (masked("model", mask, num_biases),)
     (explicit,) = section_bytes(encode(payload))
     (implicit,) = section_bytes(encode(payload, known_masks={"model": mask}))
-    assert (explicit.value_bytes, explicit.mask_bytes, explicit.mask_coding) == (
-        value_bytes,
-        bitmap_bytes,
-        "bitmap",
-    )
+    mask_bytes = -(-num_weights // 8)
+    if low_bits is not None:
+        gaps = np.diff(np.flatnonzero(mask), prepend=-1) - 1
+        mask_bytes = 3 + -(-int(sum(1 + low_bits + g // 2**low_bits for g in gaps)) // 8)
+    assert (explicit.value_bytes, explicit.mask_bytes) == (value_bytes, mask_bytes)
+    assert explicit.mask_coding == ("bitmap" if low_bits is None else "gaps")
     assert (implicit.value_bytes, implicit.mask_bytes, implicit.mask_coding) == (value_bytes, 0, "implicit")
 
 
@@ -194,13 +202,14 @@ def test_bytes_of_feddst_networks(
     [
         (mask_of(0), "full", 0),
         (np.ones(9, np.bool_), "full", 0),
-        (mask_of(9), "indices", 0),
-        (mask_of(9, 0), "indices", 1),
+        (mask_of(9), "gaps", 1),
+        (mask_of(9, 0), "bitmap", 2),
         (mask_of(8, 7), "bitmap", 1),
-        (mask_of(9, 0, 8), "bitmap", 2),
-        (mask_of(17, 0, 16), "indices", 2),
-        (mask_of(129, 128), "indices", 2),
-        (mask_of(2**21 + 1, 2**21), "indices", 4),
+        (mask_of(17, 0), "gaps", 2),
+        (mask_of(17, 0, 16), "bitmap", 3),
+        (~mask_of(17, 0), "false_gaps", 2),
+        (mask_of(129, 128), "gaps", 3),
+        (mask_of(2**21 + 1, 2**21), "gaps", 6),
     ],
 )
 def test_shortest_mask_coding_is_used(mask: Bool, coding: str, mask_bytes: int) -> None:
