@@ -28,6 +28,7 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.masks import gaps_bytes
 
 SHAPE = (1, 1, 2)
 
@@ -190,8 +191,8 @@ def test_upload_has_4_bytes_a_value_and_the_shortest_positions() -> None:
         for update, (item,), down in zip(played.updates, played.payloads, played.download_bytes, strict=True):
             (sections,) = section_bytes(update.buffer)
             assert isinstance(item, Masked)
-            gaps = np.diff(np.flatnonzero(item.mask), prepend=-1) - 1
-            positions = int(np.where(gaps < 2**7, 1, np.where(gaps < 2**14, 2, 3)).sum())
+            positions = gaps_bytes(item.mask)
+            assert positions < 4264
             assert (sections.value_bytes, sections.mask_bytes) == (4 * 342, positions)
             assert update.buffer.nbytes == 12 + (16 + 8) + 4 * 342 + positions
             assert down == 12 + (16 + 8) + 4 * 34_110
