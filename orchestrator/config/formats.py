@@ -125,5 +125,6 @@ CONFIG_FORMATS = ConfigFormats(
             added={"fleet.sparse_efficiency": 1.0},
             restated={"algorithm.adjust_after_epoch": _readjust_after_only_epoch},
         ),
+        FormatChange(version=3, added={"wire.version": 1}),
     )
 )

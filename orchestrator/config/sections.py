@@ -216,3 +216,6 @@ class WireConfig(Section):
     """How payloads are encoded."""
 
     value_dtype: Literal["float32", "float16"] = Field("float32", description="dtype of weights on the wire")
+    version: Literal[1, 2] = Field(
+        2, description="version of the wire format; 1 codes masks as releases before 0.2 did, with more bytes"
+    )

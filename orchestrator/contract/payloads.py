@@ -63,9 +63,10 @@ def check_message_sizes(experiment: Experiment) -> None:
 
 def _check_message_size(experiment: Experiment, recorded: RecordedRound, position: int) -> None:
     layout, algorithm, job = experiment.setting.layout, experiment.algorithm, recorded.jobs[position]
-    value_bytes = np.dtype(experiment.config.wire.value_dtype).itemsize
+    wire = experiment.config.wire
+    value_bytes = np.dtype(wire.value_dtype).itemsize
     known = known_upload_masks(experiment, recorded.received[position])
-    up = closed_form_bytes(recorded.payloads[position], known, value_bytes)
+    up = closed_form_bytes(recorded.payloads[position], known, value_bytes, wire.version)
     require(
         recorded.updates[position].buffer.nbytes == up, "the length of an upload differs from the closed form"
     )
@@ -74,9 +75,10 @@ def _check_message_size(experiment: Experiment, recorded: RecordedRound, positio
         algorithm.unicast(recorded.before, job.task, job.client_state),
         {} if shared is None else {"theta": layout.restrict(shared).numpy()},
         value_bytes,
+        wire.version,
     )
     allowed = {
-        unicast_bytes + closed_form_bytes(recorded.broadcast.payload, masks, value_bytes)
+        unicast_bytes + closed_form_bytes(recorded.broadcast.payload, masks, value_bytes, wire.version)
         for masks in ({}, recorded.broadcast.known_masks)
     }
     require(

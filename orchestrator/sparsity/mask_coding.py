@@ -10,12 +10,13 @@ import numpy as np
 from orchestrator.errors import WireError
 from orchestrator.sparsity.gap_coding import decode_gaps, encode_gaps
 from orchestrator.sparsity.payload import Bool, Float32, Index, Masked
-from orchestrator.sparsity.wire_frame import Bytes, ItemHeader, MaskCoding, bitmap_bytes
+from orchestrator.sparsity.varint_coding import decode_varints, encode_varints, varint_lengths
+from orchestrator.sparsity.wire_frame import Bytes, ItemHeader, MaskCoding, WireVersion, bitmap_bytes
 
 NO_BYTES: Bytes = np.empty(0, np.uint8)
 
 
-def encode_mask(item: Masked, known: Bool | None) -> tuple[MaskCoding, int, Bytes]:
+def encode_mask(item: Masked, known: Bool | None, version: WireVersion = 2) -> tuple[MaskCoding, int, Bytes]:
     """Return coding, `extra` header field and section of an item's mask.
 
     `known` is the mask that the receiver already has (None: it has none).
@@ -24,13 +25,15 @@ def encode_mask(item: Masked, known: Bool | None) -> tuple[MaskCoding, int, Byte
         return "implicit", mask_checksum(known), NO_BYTES
     if item.num_kept == item.width:
         return "full", 0, NO_BYTES
-    coding, section = _short_gaps(item)
+    coding, section = _short_gaps(item, version)
     if section is None:
         return "bitmap", 0, encode_bitmap(item.mask)
     return coding, section.size, section
 
 
-def decode_masked(header: ItemHeader, values: Float32, section: Bytes, known: Bool | None) -> Masked:
+def decode_masked(
+    header: ItemHeader, values: Float32, section: Bytes, known: Bool | None, version: WireVersion = 2
+) -> Masked:
     """Return a masked item with these values; its mask is read-only, and its indices come straight from gaps.
 
     Raises WireError for a section that `encode_mask` does not write, and for a checksum of another mask than `known`.
@@ -39,7 +42,7 @@ def decode_masked(header: ItemHeader, values: Float32, section: Bytes, known: Bo
     num_kept = item.num_kept
     if num_kept > header.num_values:
         raise WireError(f"item {header.name!r}: a mask of {num_kept} entries for {header.num_values} values")
-    if header.coding == "bitmap" and (num_kept == item.width or _short_gaps(item)[1] is not None):
+    if header.coding == "bitmap" and (num_kept == item.width or _short_gaps(item, version)[1] is not None):
         raise WireError(f"item {header.name!r}: a bitmap is not the shortest coding of its mask")
     if header.coding != "implicit" and known is not None and item.has_mask(known):
         raise WireError(
@@ -63,6 +66,8 @@ def _read_mask(header: ItemHeader, values: Float32, section: Bytes, known: Bool 
             mask = np.ones(header.width, np.bool_)
         case "bitmap":
             mask = decode_bitmap(header, section)
+        case "indices":
+            return Masked.at(header.name, values, _read_indices(header, section), header.width)
         case "gaps":
             return Masked.at(header.name, values, _read_gaps(header, section), header.width)
         case _:
@@ -90,16 +95,33 @@ def decode_bitmap(header: ItemHeader, section: Bytes) -> Bool:
     return np.unpackbits(section, count=header.width, bitorder="little").view(np.bool_)
 
 
-def _short_gaps(item: Masked) -> tuple[MaskCoding, Bytes | None]:
+def _short_gaps(item: Masked, version: WireVersion) -> tuple[MaskCoding, Bytes | None]:
     """Return coding and section of the gaps of the rarer entries (None: they would not be shorter than a bitmap)."""
+    limit = bitmap_bytes(item.width)
+    if version == 1:
+        return "indices", _short_varints(item, limit)
     num_rarer = min(item.num_kept, item.width - item.num_kept)
     if 3 * num_rarer > item.width:
         return "bitmap", None
     is_sparse = item.num_kept == num_rarer
     section = encode_gaps(item.indices if is_sparse else np.flatnonzero(~item.mask), item.width)
-    if section.size >= bitmap_bytes(item.width):
-        return "bitmap", None
-    return "gaps" if is_sparse else "false_gaps", section
+    return "gaps" if is_sparse else "false_gaps", section if section.size < limit else None
+
+
+def _short_varints(item: Masked, limit: int) -> Bytes | None:
+    """Return the section of format version 1; None if it would not be shorter than `limit`."""
+    if item.num_kept >= limit:
+        return None
+    gaps = np.diff(item.indices, prepend=-1) - 1
+    return encode_varints(gaps) if int(varint_lengths(gaps).sum()) < limit else None
+
+
+def _read_indices(header: ItemHeader, section: Bytes) -> Index:
+    gaps = decode_varints(header.name, section)
+    indices = np.cumsum(gaps + 1) - 1
+    if gaps.size and (gaps.max() >= header.width or indices[-1] >= header.width):
+        raise WireError(f"item {header.name!r}: an index beyond the {header.width} entries of the mask")
+    return indices
 
 
 def _read_gaps(header: ItemHeader, section: Bytes) -> Index:

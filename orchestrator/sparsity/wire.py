@@ -1,7 +1,7 @@
 """Encodes payloads as buffers with a checksum, without pickle. The lengths of these buffers are the counted bytes.
 
-Format, version 2. Integers are little-endian and unsigned; W = entries of a mask, nnz = its True entries,
-U = values of entries that are not maskable, n = entries of a vector.
+Format, version 2 (version 1 differs in the codings of masks). Integers are little-endian and unsigned;
+W = entries of a mask, nnz = its True entries, U = values of entries that are not maskable, n = entries of a vector.
 
     message = message header, item headers, value sections, mask sections (each kind in item order)
 
@@ -9,7 +9,7 @@ A payload without items has 0 bytes, without a message header.
 
     message header, 12 bytes
       0  3  magic "SFL"
-      3  1  version, 2
+      3  1  version, 1 or 2
       4  4  CRC-32 of everything from byte 8 on
       8  2  number of items
      10  1  dtype of values: 0 float32, 1 float16
@@ -17,11 +17,11 @@ A payload without items has 0 bytes, without a message header.
 
     item header, 16 + 4 ceil(name bytes / 4) bytes
       0  1  kind: 0 dense, 1 masked, 2 bits, 3 scalar
-      1  1  mask coding: 0 none, 1 implicit, 2 full, 3 bitmap, 4 gaps, 5 false_gaps
+      1  1  mask coding: 0 none, 1 implicit, 2 full, 3 bitmap, 4 indices, 5 gaps, 6 false_gaps
       2  2  bytes of the name
       4  4  number of values: dense n, masked nnz + U, bits 0, scalar 1
       8  4  W (masked) or n (bits), else 0
-     12  4  implicit: CRC-32 of the mask's bitmap; gaps, false_gaps: bytes of the mask section; else 0
+     12  4  implicit: CRC-32 of the mask's bitmap; indices, gaps, false_gaps: bytes of the mask section; else 0
      16     the name in UTF-8, zero-padded to a multiple of 4 bytes
 
     value section: little-endian float32 or float16, so 4 (nnz + U) or 2 (nnz + U) bytes; a scalar is float64.
@@ -37,9 +37,14 @@ A mask that sender and receiver have is implicit. Otherwise a mask that is all T
 rarer entries (True entries, if there are as many of both) are coded if these entries are at most a third of the mask
 and their section is shorter than a bitmap. All other masks are bitmaps. A bits item is always a bitmap.
 
-For a given dtype and given known masks, a payload has exactly one encoding. `decode` rejects every other buffer, so
-sender and receiver must pass the same `known_masks`. With float32 values, every header and value section starts at a
-multiple of 4 and is decoded without a copy.
+Version 1, in which runs of earlier releases go on, has one other coding instead of gaps and false_gaps:
+
+      indices     per True entry the number of False entries since the previous True entry, as a minimal LEB128 varint;
+                  used if it is shorter than a bitmap
+
+For a given version and dtype and given known masks, a payload has exactly one encoding. `decode` rejects every other
+buffer, so sender and receiver must pass the same `known_masks`. With float32 values, every header and value section
+starts at a multiple of 4 and is decoded without a copy.
 """
 
 from collections.abc import Mapping
@@ -68,9 +73,11 @@ from orchestrator.sparsity.wire_frame import (
     MESSAGE_HEADER_BYTES,
     Buffer,
     Bytes,
+    Frame,
     ItemHeader,
     MaskCoding,
     ValueDtype,
+    WireVersion,
     item_header_bytes,
     pack_frame,
     parse_frame,
@@ -115,6 +122,7 @@ def encode(
     *,
     value_dtype: ValueDtype = "float32",
     known_masks: Mapping[str, Bool] | None = None,
+    version: WireVersion = 2,
 ) -> bytes:
     """Encode a payload; `known_masks` are the masks (bool[W], by item name) that the receiver already has.
 
@@ -130,11 +138,11 @@ def encode(
     values: list[Bytes] = []
     masks: list[Bytes] = []
     for item in payload:
-        header, value_section, mask_section = _encode_item(item, value_dtype, known.get(item.name))
+        header, value_section, mask_section = _encode_item(item, value_dtype, known.get(item.name), version)
         headers.append(header)
         values.append(value_section)
         masks.append(mask_section)
-    return pack_frame(headers, value_dtype, values + masks)
+    return pack_frame(headers, value_dtype, values + masks, version)
 
 
 def decode(
@@ -154,12 +162,14 @@ def decode(
     known = known_masks or {}
     frame = parse_frame(buffer, max_elements=max_elements)
     return tuple(
-        _decode_item(header, value_section, mask_section, frame.value_dtype, known.get(header.name))
+        _decode_item(header, value_section, mask_section, frame, known.get(header.name))
         for header, value_section, mask_section in frame.sections()
     )
 
 
-def _encode_item(item: Item, value_dtype: ValueDtype, known: Bool | None) -> tuple[ItemHeader, Bytes, Bytes]:
+def _encode_item(
+    item: Item, value_dtype: ValueDtype, known: Bool | None, version: WireVersion
+) -> tuple[ItemHeader, Bytes, Bytes]:
     """Return header, value section and mask section."""
     name = item.name
     match item:
@@ -173,7 +183,7 @@ def _encode_item(item: Item, value_dtype: ValueDtype, known: Bool | None) -> tup
                 raise WireError(
                     f"item {name!r}: a mask of {item.num_kept} entries for {item.values.size} values"
                 )
-            coding, extra, section = encode_mask(item, known)
+            coding, extra, section = encode_mask(item, known, version)
             header = ItemHeader(name, "masked", coding, item.values.size, item.width, extra)
             return header, values, section
         case Bits():
@@ -186,13 +196,16 @@ def _encode_item(item: Item, value_dtype: ValueDtype, known: Bool | None) -> tup
 
 
 def _decode_item(
-    header: ItemHeader, value_section: Bytes, mask_section: Bytes, value_dtype: ValueDtype, known: Bool | None
+    header: ItemHeader, value_section: Bytes, mask_section: Bytes, frame: Frame, known: Bool | None
 ) -> Item:
+    value_dtype = frame.value_dtype
     match header.kind:
         case "dense":
             return Dense(header.name, decode_values(value_section, value_dtype))
         case "masked":
-            return decode_masked(header, decode_values(value_section, value_dtype), mask_section, known)
+            return decode_masked(
+                header, decode_values(value_section, value_dtype), mask_section, known, frame.version
+            )
         case "bits":
             bits = decode_bitmap(header, mask_section)
             bits.flags.writeable = False

@@ -34,3 +34,10 @@ def test_masks_have_the_shorter_coding() -> None:
     assert closed_form_bytes((Masked("m", values, np.arange(30) != 29),), {}) == headers + 1 + 1
     assert closed_form_bytes((Masked("m", values, np.zeros(30, np.bool_)),), {}) == headers + 1
     assert closed_form_bytes((Masked("m", values, np.ones(30, np.bool_)),), {}) == headers
+
+
+def test_version_1_has_varints() -> None:
+    """The gaps 0, 9 and 128 have 1, 1 and 2 bytes; a bitmap of 160 entries has 20."""
+    mask = np.zeros(160, np.bool_)
+    mask[[0, 10, 139]] = True
+    assert closed_form_bytes((Masked("m", np.zeros(3, np.float32), mask),), {}, version=1) == 12 + 20 + 12 + 4

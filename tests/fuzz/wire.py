@@ -19,7 +19,7 @@ import numpy as np
 from orchestrator.errors import WireError
 from orchestrator.sparsity.payload import Bits, Bool, Dense, Float32, Item, Masked, Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode, section_bytes
-from orchestrator.sparsity.wire_frame import ValueDtype
+from orchestrator.sparsity.wire_frame import ValueDtype, WireVersion
 from tests.fuzz.mutation import mutated
 from tests.fuzz.tally import MIB, Tally, command
 
@@ -74,7 +74,7 @@ def outcome(tally: Tally, buffer: bytes, known: Mapping[str, Bool], *, may_diffe
         return tally.found(f"changed and accepted: {buffer.hex()}")
     value_dtype = _DTYPES[buffer[10]]
     try:
-        again = encode(payload, value_dtype=value_dtype, known_masks=known)
+        again = encode(payload, value_dtype=value_dtype, known_masks=known, version=_version(buffer))
     except Exception as error:
         return tally.found(f"cannot be encoded again ({type(error).__name__}: {error}): {buffer.hex()}")
     if again != buffer:
@@ -82,6 +82,10 @@ def outcome(tally: Tally, buffer: bytes, known: Mapping[str, Bool], *, may_diffe
     if 12 + sum(s.header_bytes + s.mask_bytes + s.value_bytes for s in sections) != len(buffer):
         return tally.found(f"sections of another length: {buffer.hex()}")
     return "valid"
+
+
+def _version(buffer: bytes) -> WireVersion:
+    return 1 if buffer[3] == 1 else 2
 
 
 def _rejected(tally: Tally, buffer: bytes) -> str:
@@ -96,7 +100,8 @@ def _rejected(tally: Tally, buffer: bytes) -> str:
 
 def sealed(buffer: bytes) -> bytes:
     """Return the buffer as a message with a correct checksum."""
-    return b"SFL\x02" + struct.pack("<I", zlib.crc32(buffer[8:])) + buffer[8:]
+    version = buffer[3:4] if buffer[3:4] in (b"\x01", b"\x02") else b"\x02"
+    return b"SFL" + version + struct.pack("<I", zlib.crc32(buffer[8:])) + buffer[8:]
 
 
 def corpus(rng: np.random.Generator) -> Sequence[EncodedPayload]:
@@ -119,7 +124,9 @@ def corpus(rng: np.random.Generator) -> Sequence[EncodedPayload]:
 
 def _encoded(rng: np.random.Generator, payload: Payload, value_dtype: ValueDtype) -> EncodedPayload:
     known = {item.name: item.mask for item in payload if isinstance(item, Masked) and rng.random() < 0.4}
-    return EncodedPayload(encode(payload, value_dtype=value_dtype, known_masks=known), known)
+    version: WireVersion = 1 if rng.random() < 0.2 else 2
+    data = encode(payload, value_dtype=value_dtype, known_masks=known, version=version)
+    return EncodedPayload(data, known)
 
 
 def _values(rng: np.random.Generator, size: int) -> Float32:

@@ -110,6 +110,17 @@ def test_golden_gaps_section() -> None:
     assert (sections.mask_coding, sections.mask_bytes, sections.value_bytes) == ("gaps", 8, 20)
 
 
+def test_golden_index_section_of_version_1() -> None:
+    """The gaps 3, 0, 127, 128, 300 take seven bytes. A bitmap would take 250."""
+    mask = mask_of(2000, 3, 4, 132, 261, 562)
+    buffer = encode((masked("m", mask),), version=1)
+    assert buffer[3] == 1
+    assert buffer[-7:] == bytes.fromhex("03 00 7f 8001 ac02")
+    (sections,) = section_bytes(buffer)
+    assert (sections.mask_coding, sections.mask_bytes, sections.value_bytes) == ("indices", 7, 20)
+    assert contents(decode(buffer)[0]) == contents(masked("m", mask))
+
+
 @pytest.mark.parametrize("value_dtype", ["float32", "float16"])
 def test_payload_without_items_has_no_bytes(value_dtype: ValueDtype) -> None:
     assert encode((), value_dtype=value_dtype) == b""
@@ -121,6 +132,7 @@ def test_payload_without_items_has_no_bytes(value_dtype: ValueDtype) -> None:
 @pytest.mark.parametrize("value_dtype", ["float32", "float16"])
 @given(payload=payloads())
 def test_round_trip(payload: Payload, value_dtype: ValueDtype) -> None:
+    assert encode(decode(encode(payload, version=1)), version=1) == encode(payload, version=1)
     buffer = encode(payload, value_dtype=value_dtype)
     decoded = decode(buffer)
     expected = payload if value_dtype == "float32" else tuple(map(rounded, payload))

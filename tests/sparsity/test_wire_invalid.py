@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import WireError
 from orchestrator.sparsity.payload import Bits, Bool, Dense, Masked, Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode, section_bytes
+from orchestrator.sparsity.wire_frame import WireVersion
 from tests.support.masks import mask_of
 
 
@@ -55,10 +56,10 @@ BUFFER = encode(PAYLOAD, known_masks=KNOWN)
 
 def test_crafted_messages_are_otherwise_valid() -> None:
     """The helpers write the same bytes as `encode`, so that each rejected message below has one cause."""
-    crafted = message(header(b"sparse", 1, 4, 1, 40, 3), sections=struct.pack("<f", 1.0) + GAPS)
+    crafted = message(header(b"sparse", 1, 5, 1, 40, 3), sections=struct.pack("<f", 1.0) + GAPS)
     with pytest.raises(WireError, match="2 entries for 1 values"):
         decode(crafted)
-    crafted = message(header(b"sparse", 1, 4, 2, 40, 3), sections=struct.pack("<2f", 1, 2) + GAPS)
+    crafted = message(header(b"sparse", 1, 5, 2, 40, 3), sections=struct.pack("<2f", 1, 2) + GAPS)
     assert crafted == encode((Masked("sparse", np.array([1, 2], np.float32), SPARSE),))
 
 
@@ -100,7 +101,8 @@ def check_canonical(buffer: bytes, known: dict[str, Bool]) -> None:
     except WireError:
         return
     value_dtype: Literal["float32", "float16"] = "float16" if buffer[10] else "float32"
-    assert encode(payload, value_dtype=value_dtype, known_masks=known) == buffer
+    version: WireVersion = 1 if buffer[3] == 1 else 2
+    assert encode(payload, value_dtype=value_dtype, known_masks=known, version=version) == buffer
 
 
 @given(st.binary(min_size=1, max_size=200))
@@ -123,13 +125,20 @@ def test_changed_bytes_are_rejected_or_canonical(changes: list[tuple[int, int]],
 
 
 @settings(max_examples=400)
-@given(data=st.binary(max_size=8), width=st.integers(0, 70), coding=st.integers(0, 6), num=st.integers(0, 4))
+@given(
+    data=st.binary(max_size=8),
+    width=st.integers(0, 70),
+    coding=st.integers(0, 7),
+    version=st.sampled_from([1, 2]),
+    num=st.integers(0, 4),
+)
 def test_random_mask_sections_are_rejected_or_canonical(
-    data: bytes, width: int, coding: int, num: int
+    data: bytes, width: int, coding: int, version: int, num: int
 ) -> None:
-    extra = len(data) if coding in (4, 5) else 0
+    extra = len(data) if coding in (4, 5, 6) else 0
     values = struct.pack(f"<{num}f", *range(num))
-    check_canonical(message(header(b"m", 1, coding, num, width, extra), sections=values + data), {})
+    crafted = message(header(b"m", 1, coding, num, width, extra), sections=values + data)
+    check_canonical(crafted[:3] + bytes([version]) + crafted[4:], {})
 
 
 ONE = struct.pack("<f", 1.0)
@@ -142,7 +151,7 @@ ONE = struct.pack("<f", 1.0)
         (message(), "the message has no items"),
         (np.empty(0, np.float64), "float64"),
         (b"PK\x03\x04" + BUFFER[4:], "not a Sparsefleet message"),
-        (b"SFL\x01" + BUFFER[4:], "version 1"),
+        (b"SFL\x03" + BUFFER[4:], "version 3"),
         (message(dtype=2), "message header"),
         (message(reserved=1), "message header"),
         (sealed(struct.pack("<HBB", 2, 0, 0) + header(b"d", 0, 0)), "within an item header"),
@@ -152,7 +161,7 @@ ONE = struct.pack("<f", 1.0)
         (message(header(b"\xed\xa0\x80", 0, 0)), "UTF-8"),
         (message(header(b"d", 0, 0, pad=b"x")), "not valid"),
         (message(header(b"d", 4, 0)), "kind 4"),
-        (message(header(b"d", 0, 6)), "coding 6"),
+        (message(header(b"d", 0, 7)), "coding 7"),
         (message(header(b"d", 0, 2)), "contradictory"),
         (message(header(b"d", 0, 0, 1, width=1), sections=ONE), "contradictory"),
         (message(header(b"d", 0, 0, 1, extra=1), sections=ONE), "contradictory"),
@@ -163,26 +172,54 @@ ONE = struct.pack("<f", 1.0)
         (message(header(b"s", 3, 0, 0)), "contradictory"),
         (message(header(b"m", 1, 3, 1, 9, 7), sections=ONE + b"\1\1"), "contradictory"),
         (message(header(b"m", 1, 2, 1, 2), sections=ONE), "contradictory"),
-        (message(header(b"m", 1, 4, 2, 16, 2), sections=ONE + ONE + b"\1\1"), "contradictory"),
+        (message(header(b"m", 1, 5, 2, 16, 2), sections=ONE + ONE + b"\1\1"), "contradictory"),
         (message(header(b"m", 1, 3, 1, 3), sections=ONE + b"\x09"), "beyond its 3 entries"),
         (message(header(b"b", 2, 3, width=3), sections=b"\x08"), "beyond its 3 entries"),
         (message(header(b"m", 1, 3, 1, 8), sections=ONE + b"\x03"), "2 entries for 1 values"),
         (message(header(b"m", 1, 3, 1, 24), sections=ONE + b"\0\1\0"), "not the shortest"),
         (message(header(b"m", 1, 3, 8, 8), sections=ONE * 8 + b"\xff"), "not the shortest"),
         (message(header(b"m", 1, 3, 0, 9), sections=b"\0\0"), "not the shortest"),
-        (message(header(b"m", 1, 4, 1, 40, 1), sections=ONE + b"\x01"), "too short"),
-        (message(header(b"m", 1, 4, 2, 40, 3), sections=ONE * 2 + b"\x02\xff\x06"), "beyond the 40 entries"),
+        (message(header(b"m", 1, 5, 1, 40, 1), sections=ONE + b"\x01"), "too short"),
+        (message(header(b"m", 1, 5, 2, 40, 3), sections=ONE * 2 + b"\x02\xff\x06"), "beyond the 40 entries"),
         (
-            message(header(b"m", 1, 5, 38, 40, 3), sections=ONE * 38 + b"\x02\xff\x06"),
+            message(header(b"m", 1, 6, 38, 40, 3), sections=ONE * 38 + b"\x02\xff\x06"),
             "beyond the 40 entries",
         ),
-        (message(header(b"m", 1, 5, 2, 40, 3), sections=ONE * 2 + GAPS), "38 entries for 2 values"),
-        (message(header(b"m", 1, 4, 19, 40, 4), sections=ONE * 19 + b"\x13\xff\xff\xff"), "instead of 19"),
+        (message(header(b"m", 1, 6, 2, 40, 3), sections=ONE * 2 + GAPS), "38 entries for 2 values"),
+        (message(header(b"m", 1, 5, 19, 40, 4), sections=ONE * 19 + b"\x13\xff\xff\xff"), "instead of 19"),
         (message(header(b"m", 1, 1, 1, 5, 0), sections=ONE), "does not have"),
     ],
 )
 def test_invalid_message_is_rejected_with_its_cause(buffer: bytes, match: str) -> None:
     with pytest.raises(WireError, match=match):
+        decode(buffer)
+
+
+def of_version_1(buffer: bytes) -> bytes:
+    """The message in format version 1. The checksum does not cover the version."""
+    return buffer[:3] + b"\x01" + buffer[4:]
+
+
+@pytest.mark.parametrize(
+    ("buffer", "match"),
+    [
+        (message(header(b"m", 1, 5, 2, 40, 3), sections=ONE * 2 + GAPS), "contradictory"),
+        (message(header(b"m", 1, 4, 1, 40, 1), sections=ONE + b"\x28"), "beyond the 40 entries"),
+        (message(header(b"m", 1, 4, 2, 40, 2), sections=ONE + ONE + b"\x14\x13"), "beyond the 40 entries"),
+        (message(header(b"m", 1, 4, 1, 400, 1), sections=ONE + b"\x80"), "ends within a number"),
+        (message(header(b"m", 1, 4, 1, 400, 2), sections=ONE + b"\x83\x00"), "minimal varint"),
+        (message(header(b"m", 1, 4, 1, 400, 6), sections=ONE + b"\x80" * 5 + b"\x01"), "minimal varint"),
+    ],
+)
+def test_invalid_message_of_version_1_is_rejected_with_its_cause(buffer: bytes, match: str) -> None:
+    with pytest.raises(WireError, match=match):
+        decode(of_version_1(buffer))
+
+
+def test_message_of_version_2_has_no_indices() -> None:
+    buffer = message(header(b"m", 1, 4, 1, 40, 1), sections=ONE + b"\x07")
+    assert len(decode(of_version_1(buffer))) == 1
+    with pytest.raises(WireError, match="contradictory"):
         decode(buffer)
 
 
@@ -216,8 +253,8 @@ def test_arrays_that_are_not_bytes_are_rejected(buffer: np.ndarray) -> None:
         message(header(b"m", 1, 1, 0, 2**32 - 1)),
         message(header(b"m", 1, 2, 2**31, 2**31)),
         message(header(b"m", 1, 3, 0, 2**31 - 1)),
-        message(header(b"m", 1, 4, 0, 2**31 + 1)),
-        message(header(b"m", 1, 4, 0, 2**31 - 1, 2**27)),
+        message(header(b"m", 1, 5, 0, 2**31 + 1)),
+        message(header(b"m", 1, 5, 0, 2**31 - 1, 2**27)),
         message(header(b"b", 2, 3, width=2**31 - 1)),
         message(header(b"a", 1, 4, 0, 2**30 + 1), header(b"b", 1, 4, 0, 2**30)),
         sealed(struct.pack("<HBB", 2**16 - 1, 0, 0)),
