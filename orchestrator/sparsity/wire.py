@@ -10,7 +10,7 @@ A payload without items has 0 bytes, without a message header.
     message header, 12 bytes
       0  3  magic "SFL"
       3  1  version, 1 or 2
-      4  4  CRC-32 of everything from byte 8 on
+      4  4  CRC-32 of bytes 0 to 3 and everything from byte 8 on (version 1: only from byte 8 on)
       8  2  number of items
      10  1  dtype of values: 0 float32, 1 float16
      11  1  0

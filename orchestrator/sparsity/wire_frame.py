@@ -110,7 +110,7 @@ def pack_frame(
     contents = _CONTENTS.pack(len(headers), _VALUE_DTYPES.index(value_dtype), 0)
     parts: list[bytes | memoryview] = [contents, *map(_pack_item, headers)]
     parts += (section.data for section in sections)
-    checksum = 0
+    checksum = _first_checksum(version)
     for part in parts:
         checksum = zlib.crc32(part, checksum)
     return b"".join((_PREFIX.pack(_MAGIC, version, checksum), *parts))
@@ -164,7 +164,7 @@ def _parse_message_header(data: memoryview, verify_checksum: bool) -> tuple[Wire
         raise WireError("the buffer is not a Sparsefleet message")
     if version not in _VERSIONS:
         raise WireError(f"the message has format version {version}; this release reads versions 1 and 2")
-    if verify_checksum and zlib.crc32(data[_PREFIX.size :]) != checksum:
+    if verify_checksum and zlib.crc32(data[_PREFIX.size :], _first_checksum(version)) != checksum:
         raise WireError("the checksum of the message is wrong: the message is truncated or damaged")
     num_items, dtype, reserved = _CONTENTS.unpack_from(data, _PREFIX.size)
     if dtype >= len(_VALUE_DTYPES) or reserved:
@@ -172,6 +172,11 @@ def _parse_message_header(data: memoryview, verify_checksum: bool) -> tuple[Wire
     if not num_items:
         raise WireError("the message has no items; a payload without items has 0 bytes")
     return version, num_items, _VALUE_DTYPES[dtype]
+
+
+def _first_checksum(version: WireVersion) -> int:
+    """Return the checksum of the bytes before the checksum; version 1 does not cover these bytes."""
+    return 0 if version == 1 else zlib.crc32(_MAGIC + bytes([version]))
 
 
 def _pack_item(header: ItemHeader) -> bytes:

@@ -100,8 +100,9 @@ def _rejected(tally: Tally, buffer: bytes) -> str:
 
 def sealed(buffer: bytes) -> bytes:
     """Return the buffer as a message with a correct checksum."""
-    version = buffer[3:4] if buffer[3:4] in (b"\x01", b"\x02") else b"\x02"
-    return b"SFL" + version + struct.pack("<I", zlib.crc32(buffer[8:])) + buffer[8:]
+    start = b"SFL\x01" if buffer[3:4] == b"\x01" else b"SFL\x02"
+    covered = buffer[8:] if start[3] == 1 else start + buffer[8:]
+    return start + struct.pack("<I", zlib.crc32(covered)) + buffer[8:]
 
 
 def corpus(rng: np.random.Generator) -> Sequence[EncodedPayload]:

@@ -95,7 +95,7 @@ def test_golden_bytes() -> None:
         "0201"  # entries 1 and 8
         "05"  # entries 0 and 2
     )
-    assert encode(payload) == b"SFL\x02" + struct.pack("<I", zlib.crc32(body)) + body
+    assert encode(payload) == b"SFL\x02" + struct.pack("<I", zlib.crc32(b"SFL\x02" + body)) + body
 
 
 def test_golden_gaps_section() -> None:

@@ -19,7 +19,7 @@ from tests.support.masks import mask_of
 
 def sealed(body: bytes) -> bytes:
     """A message with this body and a valid checksum."""
-    return b"SFL\x02" + struct.pack("<I", zlib.crc32(body)) + body
+    return b"SFL\x02" + struct.pack("<I", zlib.crc32(b"SFL\x02" + body)) + body
 
 
 def header(
@@ -138,7 +138,7 @@ def test_random_mask_sections_are_rejected_or_canonical(
     extra = len(data) if coding in (4, 5, 6) else 0
     values = struct.pack(f"<{num}f", *range(num))
     crafted = message(header(b"m", 1, coding, num, width, extra), sections=values + data)
-    check_canonical(crafted[:3] + bytes([version]) + crafted[4:], {})
+    check_canonical(crafted if version == 2 else of_version_1(crafted), {})
 
 
 ONE = struct.pack("<f", 1.0)
@@ -196,8 +196,8 @@ def test_invalid_message_is_rejected_with_its_cause(buffer: bytes, match: str) -
 
 
 def of_version_1(buffer: bytes) -> bytes:
-    """The message in format version 1. The checksum does not cover the version."""
-    return buffer[:3] + b"\x01" + buffer[4:]
+    """The message in format version 1, whose checksum does not cover the version."""
+    return b"SFL\x01" + struct.pack("<I", zlib.crc32(buffer[8:])) + buffer[8:]
 
 
 @pytest.mark.parametrize(
@@ -214,6 +214,13 @@ def of_version_1(buffer: bytes) -> bytes:
 def test_invalid_message_of_version_1_is_rejected_with_its_cause(buffer: bytes, match: str) -> None:
     with pytest.raises(WireError, match=match):
         decode(of_version_1(buffer))
+
+
+def test_changed_version_is_rejected() -> None:
+    one, two = (encode((Dense("d", np.ones(2, np.float32)),), version=version) for version in (1, 2))
+    for buffer, version in ((one, b"\x02"), (two, b"\x01")):
+        with pytest.raises(WireError, match="checksum"):
+            decode(buffer[:3] + version + buffer[4:])
 
 
 def test_message_of_version_2_has_no_indices() -> None:
