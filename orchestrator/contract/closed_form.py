@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from itertools import pairwise
 from math import ceil, floor, log2
+from types import MappingProxyType
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from orchestrator.sparsity.payload import Bits, Bool, Dense, Masked, Payload, Sc
 
 #: bytes of the message header, and of an item header without the item's name
 _MESSAGE_BYTES, _ITEM_BYTES = 12, 16
+#: bytes of a value by `wire.value_dtype`
+VALUE_BYTES: Mapping[str, int] = MappingProxyType({"float32": 4, "float16": 2, "bfloat16": 2})
 
 
 def closed_form_bytes(

@@ -112,8 +112,10 @@ def _in_full_coordinates(layout: ParameterLayout, indices: Index) -> Index:
 
 
 def as_sent(values: Tensor, value_dtype: ValueDtype) -> Tensor:
-    """float32 values as the receiver decodes them: rounded to float16 if `value_dtype` is float16."""
-    return values.to(torch.float16).to(torch.float32) if value_dtype == "float16" else values
+    """float32 values as the receiver decodes them: rounded to `value_dtype`."""
+    if value_dtype == "float32":
+        return values
+    return values.to(torch.float16 if value_dtype == "float16" else torch.bfloat16).to(torch.float32)
 
 
 def find_model(payload: Payload) -> Dense | Masked | None:

@@ -12,7 +12,7 @@ A payload without items has 0 bytes, without a message header.
       3  1  version, 1 or 2
       4  4  CRC-32 of bytes 0 to 3 and everything from byte 8 on (version 1: only from byte 8 on)
       8  2  number of items
-     10  1  dtype of values: 0 float32, 1 float16
+     10  1  dtype of values: 0 float32, 1 float16, 2 bfloat16
      11  1  0
 
     item header, 16 + 4 ceil(name bytes / 4) bytes
@@ -24,7 +24,8 @@ A payload without items has 0 bytes, without a message header.
      12  4  implicit: CRC-32 of the mask's bitmap; indices, gaps, false_gaps: bytes of the mask section; else 0
      16     the name in UTF-8, zero-padded to a multiple of 4 bytes
 
-    value section: little-endian float32 or float16, so 4 (nnz + U) or 2 (nnz + U) bytes; a scalar is float64.
+    value section: 4 (nnz + U) bytes of little-endian float32, or 2 (nnz + U) of float16 or bfloat16;
+                   a scalar is float64
     mask section, by coding:
       none        dense and scalar items have no mask
       implicit    0 bytes: sender and receiver have the mask under the item's name
@@ -126,10 +127,11 @@ def encode(
 ) -> bytes:
     """Encode a payload; `known_masks` are the masks (bool[W], by item name) that the receiver already has.
 
-    float16 applies to vectors only and rounds to nearest even; scalars are float64. NaN and infinities are allowed.
+    float16 and bfloat16 apply to vectors only and round to nearest even; scalars are float64. NaN and infinities are
+    allowed.
 
     Raises WireError for duplicate names, arrays of another dtype or rank, a mask with more True entries than values,
-    and a finite value beyond the range of float16.
+    and a finite value beyond the range of the dtype.
     """
     if not payload:
         return b""
@@ -153,7 +155,7 @@ def decode(
 ) -> Payload:
     """Decode a buffer into a payload.
 
-    All arrays are read-only. float32 values are views of an aligned buffer; float16 values are converted to float32.
+    All arrays are read-only. float32 values are views of an aligned buffer; other values are converted to float32.
     `known_masks` must be equal to the sender's. `max_elements` limits the number of values and mask entries of the
     whole message. The function checks this limit and the length of the buffer before it allocates memory.
 

@@ -15,7 +15,7 @@ Bytes = NDArray[np.uint8]
 Buffer = bytes | memoryview | Bytes
 ItemKind = Literal["dense", "masked", "bits", "scalar"]
 MaskCoding = Literal["none", "implicit", "full", "bitmap", "indices", "gaps", "false_gaps"]
-ValueDtype = Literal["float32", "float16"]
+ValueDtype = Literal["float32", "float16", "bfloat16"]
 WireVersion = Literal[1, 2]
 
 MESSAGE_HEADER_BYTES = 12
@@ -40,7 +40,7 @@ _CODINGS_OF: dict[ItemKind, tuple[MaskCoding, ...]] = {
 #: codings whose section has a length of its own, by format version
 _GAPS: dict[WireVersion, tuple[MaskCoding, ...]] = {1: ("indices",), 2: ("gaps", "false_gaps")}
 _ALL_GAPS = (*_GAPS[1], *_GAPS[2])
-_VALUE_BYTES: dict[ValueDtype, int] = {"float32": 4, "float16": 2}
+_VALUE_BYTES: dict[ValueDtype, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 _SCALAR_BYTES = 8
 
 

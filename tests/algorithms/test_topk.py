@@ -254,18 +254,20 @@ def test_explicit_densities_are_rejected() -> None:
         method(0.5, sparsity={"allocation": "explicit", "layer_density": {"1.weight": 0.5}})
 
 
-def test_residual_keeps_the_rounding_error_of_the_message() -> None:
-    """With float16 messages, the sent values + e_k are still the whole update, to the last bit of float32."""
-    rounded = experiment({"algorithm.name": "topk", "sparsity.level": 0.5, "wire.value_dtype": "float16"})
+@pytest.mark.parametrize(("dtype", "half"), [("float16", torch.float16), ("bfloat16", torch.bfloat16)])
+def test_residual_keeps_the_rounding_error_of_the_message(dtype: str, half: torch.dtype) -> None:
+    """The sent values + e_k are still the whole update, to the last bit of float32."""
+    rounded = experiment({"algorithm.name": "topk", "sparsity.level": 0.5, "wire.value_dtype": dtype})
     (played,) = play(rounded, 1)
     for job, update, payload in zip(played.jobs, played.updates, played.payloads, strict=True):
         (item,) = payload
         assert isinstance(item, Masked)
-        assert np.array_equal(item.values, item.values.astype(np.float16).astype(np.float32))
+        values = torch.from_numpy(item.values.copy())
+        assert torch.equal(values, values.to(half).to(torch.float32))
         sent = torch.zeros(rounded.setting.layout.size)
         sent[torch.from_numpy(np.array(item.mask))] = torch.from_numpy(np.array(item.values))
         exact = play(
-            experiment({"algorithm.name": "topk", "sparsity.level": 0.0, "wire.value_dtype": "float16"}), 1
+            experiment({"algorithm.name": "topk", "sparsity.level": 0.0, "wire.value_dtype": dtype}), 1
         )[0]
         (complete,) = exact.payloads[job.task.position]
         assert isinstance(complete, Masked)

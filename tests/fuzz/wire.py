@@ -27,7 +27,7 @@ from tests.fuzz.tally import MIB, Tally, command
 MAX_ELEMENTS = 100_000
 MORE_BYTES = 64 * MIB
 _REPORT_EVERY = 5_000
-_DTYPES: tuple[ValueDtype, ...] = ("float32", "float16")
+_DTYPES: tuple[ValueDtype, ...] = ("float32", "float16", "bfloat16")
 _NAMES = ("w", "", "bias", "layer.0/weight", "größe", "名", "x" * 41)
 
 

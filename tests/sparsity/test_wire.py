@@ -5,6 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -31,11 +32,16 @@ def contents(item: Item) -> tuple[object, ...]:
             return "scalar", name, struct.pack("<d", value)
 
 
-def rounded(item: Item) -> Item:
-    """The item with values rounded to float16."""
+def rounded(item: Item, value_dtype: ValueDtype) -> Item:
+    """The item with values rounded to float16 or bfloat16."""
     if isinstance(item, Dense | Masked):
-        with np.errstate(all="ignore"):
-            values = item.values.astype(np.float16).astype(FLOAT32)
+        if value_dtype == "float16":
+            with np.errstate(all="ignore"):
+                values = item.values.astype(np.float16).astype(FLOAT32)
+        else:
+            values = torch.from_numpy(item.values).to(torch.bfloat16).to(torch.float32).numpy()
+            upper = (item.values.view(np.uint32) & 0xFFFF0000).view(FLOAT32)
+            values = np.where(np.isnan(upper), upper, values)  # torch has one NaN
         return Dense(item.name, values) if isinstance(item, Dense) else Masked(item.name, values, item.mask)
     return item
 
@@ -121,7 +127,7 @@ def test_golden_index_section_of_version_1() -> None:
     assert contents(decode(buffer)[0]) == contents(masked("m", mask))
 
 
-@pytest.mark.parametrize("value_dtype", ["float32", "float16"])
+@pytest.mark.parametrize("value_dtype", ["float32", "float16", "bfloat16"])
 def test_payload_without_items_has_no_bytes(value_dtype: ValueDtype) -> None:
     assert encode((), value_dtype=value_dtype) == b""
     assert decode(b"") == decode(np.empty(0, np.uint8)) == ()
@@ -129,13 +135,13 @@ def test_payload_without_items_has_no_bytes(value_dtype: ValueDtype) -> None:
     assert header_bytes(()) == 0
 
 
-@pytest.mark.parametrize("value_dtype", ["float32", "float16"])
+@pytest.mark.parametrize("value_dtype", ["float32", "float16", "bfloat16"])
 @given(payload=payloads())
 def test_round_trip(payload: Payload, value_dtype: ValueDtype) -> None:
     assert encode(decode(encode(payload, version=1)), version=1) == encode(payload, version=1)
     buffer = encode(payload, value_dtype=value_dtype)
     decoded = decode(buffer)
-    expected = payload if value_dtype == "float32" else tuple(map(rounded, payload))
+    expected = payload if value_dtype == "float32" else tuple(rounded(item, value_dtype) for item in payload)
     assert list(map(contents, decoded)) == list(map(contents, expected))
     assert encode(decoded, value_dtype=value_dtype) == buffer
 
@@ -159,7 +165,7 @@ def test_round_trip_with_known_masks(payload: Payload, flips: list[bool]) -> Non
 
 @given(payload=payloads())
 def test_total_is_the_documented_header_and_the_sections(payload: Payload) -> None:
-    for value_dtype, size in (("float32", 4), ("float16", 2)):
+    for value_dtype, size in (("float32", 4), ("float16", 2), ("bfloat16", 2)):
         buffer = encode(payload, value_dtype=value_dtype)
         sections = section_bytes(buffer)
         prefix = 12 if payload else 0

@@ -3,7 +3,7 @@
 import struct
 import tracemalloc
 import zlib
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import WireError
 from orchestrator.sparsity.payload import Bits, Bool, Dense, Masked, Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode, section_bytes
-from orchestrator.sparsity.wire_frame import WireVersion
+from orchestrator.sparsity.wire_frame import ValueDtype, WireVersion
 from tests.support.masks import mask_of
 
 
@@ -100,7 +100,7 @@ def check_canonical(buffer: bytes, known: dict[str, Bool]) -> None:
         payload = decode(buffer, known_masks=known, max_elements=10_000)
     except WireError:
         return
-    value_dtype: Literal["float32", "float16"] = "float16" if buffer[10] else "float32"
+    value_dtype = get_args(ValueDtype)[buffer[10]]
     version: WireVersion = 1 if buffer[3] == 1 else 2
     assert encode(payload, value_dtype=value_dtype, known_masks=known, version=version) == buffer
 
@@ -152,7 +152,7 @@ ONE = struct.pack("<f", 1.0)
         (np.empty(0, np.float64), "float64"),
         (b"PK\x03\x04" + BUFFER[4:], "not a Sparsefleet message"),
         (b"SFL\x03" + BUFFER[4:], "version 3"),
-        (message(dtype=2), "message header"),
+        (message(dtype=3), "message header"),
         (message(reserved=1), "message header"),
         (sealed(struct.pack("<HBB", 2, 0, 0) + header(b"d", 0, 0)), "within an item header"),
         (sealed(struct.pack("<HBB", 1, 0, 0) + header(b"name", 0, 0)[:-1]), "within an item name"),
