@@ -1,13 +1,16 @@
 """Measure decoding and folding of sparse updates, and the wire coding: `python -m tests.benchmarks.wire`.
 
 The first table has the CPU time of decoding and folding an update whose mask is its own, relative to a dense update of
-the same model. The contenders alternate within each repeat, and the figures are medians.
+the same model. The second table has the bytes of an update relative to 4 bytes for each value and the entropy of a
+random mask, and the rates of packing with encoding and of decoding, in bytes of the dense model per second of CPU time.
+The contenders alternate within each repeat, and the figures are medians.
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from math import log2
 
 import numpy as np
 import torch
@@ -19,6 +22,7 @@ from orchestrator.sparsity.wire import decode, encode
 
 PARAMETERS = 11_200_000
 FOLD_DENSITIES = (None, 0.5, 0.2, 0.1, 0.05, 0.01)
+CODING_SIZES, CODING_DENSITIES = (PARAMETERS, 21_840), (0.95, 0.5, 0.2, 0.1, 0.05, 0.01)
 
 
 def alternating(work: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
@@ -82,6 +86,39 @@ def fold_table(repeats: int) -> list[str]:
     return lines
 
 
+def entropy_bytes(num_parameters: int, num_kept: int) -> float:
+    """Return the bytes of a random mask with this share of True entries, at least."""
+    share = num_kept / num_parameters
+    return -num_parameters / 8 * (share * log2(share) + (1 - share) * log2(1 - share))
+
+
+def coding_table(num_parameters: int, repeats: int) -> list[str]:
+    """Return the lines of the table of sizes and rates."""
+    layout, rng = layout_of(num_parameters), np.random.default_rng(1)
+    values = torch.from_numpy(rng.standard_normal(num_parameters).astype(np.float32))
+    work: dict[str, Callable[[], object]] = {}
+    ratios: dict[float, float] = {}
+    for density in CODING_DENSITIES:
+        mask = torch.from_numpy(rng.random(num_parameters) < density)
+        buffer = encode((pack_model(layout, values, mask),))
+        num_kept = int(mask.sum())
+        ratios[density] = len(buffer) / (4 * num_kept + entropy_bytes(num_parameters, num_kept))
+        work[f"encode {density}"] = lambda m=mask: encode((pack_model(layout, values, m),))
+        work[f"decode {density}"] = lambda b=buffer: unpack_model(layout, decode(b))
+    times = alternating(work, repeats)
+    lines = [
+        f"| {num_parameters:,} parameters, density | bytes / entropy | encode, MB/s | decode, MB/s |",
+        "| --- | --- | --- | --- |",
+    ]
+    for density in CODING_DENSITIES:
+        rates = [
+            4e-6 * num_parameters / statistics.median(times[f"{step} {density}"])
+            for step in ("encode", "decode")
+        ]
+        lines.append(f"| {density:g} | {ratios[density]:.4f} | {rates[0]:.0f} | {rates[1]:.0f} |")
+    return lines
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -89,6 +126,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print("\n".join(fold_table(arguments.repeats)))
+    for size in CODING_SIZES:
+        print()
+        print("\n".join(coding_table(size, arguments.repeats)))
 
 
 if __name__ == "__main__":
