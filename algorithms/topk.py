@@ -14,7 +14,7 @@ Deviations:
 - All D entries are ranked together, a model's running statistics included. `scope=layer` ranks each tensor separately,
   and k is the ceiling of the tensor's own share. `sparsity.allocation` therefore has no effect.
 - The papers do not define what happens to the residual of an absent client. The option `residual` decides.
-- With `wire.value_dtype=float16` the residual contains the rounding error of the sent values.
+- With `wire.value_dtype=float16` or `bfloat16` the residual contains the rounding error of the sent values.
 """
 
 from collections.abc import Mapping

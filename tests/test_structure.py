@@ -39,7 +39,6 @@ WITHOUT_TEST_FILE = {
     "orchestrator/federation/local/environment.py": "protocols without code",
     "orchestrator/federation/traits.py": "a record without functions",
     "orchestrator/rounds/protocol.py": "a record and a protocol without code",
-    "orchestrator/sparsity/payload.py": "records without functions",
     "orchestrator/storage/checkpoints/checkpoint.py": "records without functions",
     "orchestrator/sweeping/display.py": "a protocol without code",
 }

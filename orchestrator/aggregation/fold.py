@@ -69,7 +69,7 @@ class Fold:
         is_uniform = asynchrony.kind != "none" and asynchrony.weight == "uniform"
         weight = 1.0 if is_uniform else self._algorithm.weight(update.sent.num_examples)
         contribution = update.contribution(weight)
-        if asynchrony.kind == "fedasync" and contribution.values is None:
+        if asynchrony.kind == "fedasync" and not contribution.has_model:
             name = self._experiment.config.algorithm.name
             raise RoundError(
                 f"asynchrony.kind=fedasync mixes models, but clients of {name} send no models; use fedbuff",

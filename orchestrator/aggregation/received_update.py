@@ -45,11 +45,14 @@ class ReceivedUpdate:
 
     def contribution(self, weight: float) -> Contribution:
         """The update in the form that aggregators add."""
+        entries = None if self.model is None else self.model.entries
+        is_full = self.model is not None and entries is None
         return Contribution(
             client_id=self.client_id,
             weight=weight,
-            values=None if self.model is None else self.model.values,
-            mask=None if self.model is None else self.model.mask,
+            values=self.model.values if self.model is not None and is_full else None,
+            mask=self.model.mask if self.model is not None and is_full else None,
             start=None if self.received is None else self.received.values,
             items=self.items,
+            entries=entries,
         )

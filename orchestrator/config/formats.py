@@ -125,6 +125,6 @@ CONFIG_FORMATS = ConfigFormats(
             added={"fleet.sparse_efficiency": 1.0},
             restated={"algorithm.adjust_after_epoch": _readjust_after_only_epoch},
         ),
-        FormatChange(version=3, added={"model.memory_format": "contiguous"}),
+        FormatChange(version=3, added={"model.memory_format": "contiguous", "wire.version": 1}),
     )
 )

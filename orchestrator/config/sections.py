@@ -236,4 +236,9 @@ class EvaluationConfig(Section):
 class WireConfig(Section):
     """How payloads are encoded."""
 
-    value_dtype: Literal["float32", "float16"] = Field("float32", description="dtype of weights on the wire")
+    value_dtype: Literal["float32", "float16", "bfloat16"] = Field(
+        "float32", description="dtype of weights on the wire; both ends compute with the rounded values"
+    )
+    version: Literal[1, 2] = Field(
+        2, description="version of the wire format; 1 codes masks as releases before 0.2 did, with more bytes"
+    )

@@ -180,7 +180,8 @@ class ClientRunner:
     ) -> ClientUpdate[Any]:
         experiment = self._experiment
         known = known_masks(experiment.setting.layout, None if received is None else received.mask)
-        data = encode(result.payload, value_dtype=experiment.config.wire.value_dtype, known_masks=known)
+        wire = experiment.config.wire
+        data = encode(result.payload, value_dtype=wire.value_dtype, known_masks=known, version=wire.version)
         return ClientUpdate(
             round_idx=task.round_idx,
             position=task.position,

@@ -21,7 +21,7 @@ from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.update import ClientUpdate, LocalResult
-from orchestrator.sparsity.payload import Bits, Dense, Item, Masked, Payload
+from orchestrator.sparsity.payload import Bits, Dense, Item, Masked, Payload, with_values
 
 
 class InjectedError(RuntimeError):
@@ -112,14 +112,14 @@ def _not_finite(item: Item) -> Item:
         case Dense() | Masked() if item.values.size:
             values = item.values.copy()
             values[0], values[-1] = np.nan, np.inf
-            return replace(item, values=values)
+            return with_values(item, values)
     return item
 
 
 def _shorter(item: Item) -> Item:
     match item:
         case Dense() | Masked() if item.values.size:
-            return replace(item, values=item.values[:-1])
+            return with_values(item, item.values[:-1])
         case Bits():
             return replace(item, bits=item.bits[:-1])
     return item
@@ -134,9 +134,7 @@ def _other_mask(item: Item) -> Item:
             num_unmasked = item.values.size - int(item.mask.sum())
             mask = np.full_like(item.mask, not item.mask.all())
             unmasked = item.values[item.values.size - num_unmasked :]
-            return replace(
-                item, mask=mask, values=np.concatenate([np.zeros(int(mask.sum()), np.float32), unmasked])
-            )
+            return Masked(item.name, np.concatenate([np.zeros(int(mask.sum()), np.float32), unmasked]), mask)
         case Dense():
             return Masked(
                 item.name, item.values[: item.values.size // 2], np.arange(item.values.size) % 2 == 0

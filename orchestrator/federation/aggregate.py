@@ -1,6 +1,7 @@
 """The four averages of sparse updates. The averages give different models, so every run records which one it uses.
 
-Each aggregator adds one contribution at a time, in plan order, in float64. a_k is the weight of client k, m_k its mask,
+Each aggregator adds one contribution at a time, in plan order, in float64. A contribution with a mask is added
+by index, so that its cost grows with the entries that the client sent. a_k is the weight of client k, m_k its mask,
 w_k its values (0 outside m_k), and w_k0 the values from which the client started.
 
     wmean    sample-weighted mean     sum a_k w_k / sum a_k                    0 outside a client's mask counts
@@ -20,10 +21,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from orchestrator.sparsity.payload import Bits, Dense, Item, Masked, Payload
+from orchestrator.sparsity.payload import Bits, Dense, Index, Item, Masked, Payload, Scalar
+from orchestrator.sparsity.sparse_sum import Entries, add_terms, add_values, add_weight, entries_of
 
 AggregationName = Literal["wmean", "covmean", "dmean", "ipart"]
 
@@ -32,8 +35,9 @@ AggregationName = Literal["wmean", "covmean", "dmean", "ipart"]
 class Contribution:
     """One decoded update. float32[D] `values` are 0 outside `mask` (bool[D]; None: all coordinates).
 
-    `start` is the float32[D] model from which the client started. `values` and `start` are None for an update without
-    a model. `items` are the update's other items.
+    `entries` are a masked model's values by index; `values` and `mask` are then None. `start` is the float32[D] model
+    from which the client started. All four are None for an update without a model. `items` are the update's other
+    items.
     """
 
     client_id: int
@@ -42,6 +46,18 @@ class Contribution:
     mask: Tensor | None
     start: Tensor | None
     items: Payload = ()
+    entries: Entries | None = None
+
+    @property
+    def has_model(self) -> bool:
+        """Whether the update has a model."""
+        return self.values is not None or self.entries is not None
+
+    def sparse(self) -> Entries | None:
+        """Return the model's entries; None for a model with all coordinates, and for an update without a model."""
+        if self.values is None or self.mask is None:
+            return self.entries
+        return entries_of(self.values, self.mask)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,12 +103,11 @@ class Aggregator(ABC):
         self._num_updates += 1
         weight = contribution.weight
         for item in contribution.items:
-            value = item_values(item)
-            total = self._extras.setdefault(item.name, torch.zeros_like(value))
-            total.add_(value, alpha=weight)
-            self._extra_weights[item.name] = self._extra_weights.get(item.name, 0.0) + weight
-        if contribution.values is not None:
-            self._add_model(weight, self._term(contribution), contribution.mask)
+            self._add_item(item, weight)
+        if (entries := contribution.sparse()) is not None:
+            self._add_entries(weight, entries, contribution.start)
+        elif contribution.values is not None:
+            self._add_vector(weight, contribution.values, contribution.start)
 
     def finish(self, server: Tensor) -> Aggregate:
         """The average; coordinates without a contribution take the value of the float32[D] `server` model.
@@ -109,42 +124,61 @@ class Aggregator(ABC):
         values = self._mean(self._weighted, values)
         return Aggregate(values, self._coverage, self._total_weight, extras, self._num_updates)
 
-    def _term(self, contribution: Contribution) -> Tensor:
-        """The term that is summed for one client: by default its values."""
-        assert contribution.values is not None
-        return contribution.values
+    def _term(self, values: Tensor, start: Tensor | None) -> Tensor:
+        """The term that is summed for one client, float32[n] or float64[n]: by default its values.
+
+        `values` and `start` are float32[n]: all coordinates, or those of a client's mask.
+        """
+        return values
 
     @abstractmethod
     def _mean(self, weighted: Tensor, server: Tensor) -> Tensor:
         """float64[D]: the average, from the weighted sum of all terms."""
 
-    def _add_model(self, weight: float, term: Tensor, mask: Tensor | None) -> None:
+    def _add_item(self, item: Item, weight: float) -> None:
+        if isinstance(item, Masked):
+            if item.num_kept != item.values.size:
+                raise ValueError(f"item {item.name!r}: its {item.values.size} values do not fit its mask")
+            total = self._extras.setdefault(item.name, _zeros(item.width))
+            add_values(total, item.indices, item.values, weight)
+        else:
+            value = item_values(item)
+            total = self._extras.setdefault(item.name, torch.zeros_like(value))
+            total.add_(value, alpha=weight)
+        self._extra_weights[item.name] = self._extra_weights.get(item.name, 0.0) + weight
+
+    def _add_vector(self, weight: float, values: Tensor, start: Tensor | None) -> None:
         if self._weighted is None:
-            self._weighted = torch.zeros(term.numel(), dtype=torch.float64)
-        if mask is not None and self._coverage is None:
-            self._coverage = torch.full_like(self._weighted, self._total_weight)
-        self._weighted.add_(term.to(torch.float64), alpha=weight)
+            self._weighted = _zeros(values.numel())
+        self._weighted.add_(self._term(values, start).to(torch.float64), alpha=weight)
         if self._coverage is not None:
-            self._coverage.add_(1.0 if mask is None else mask, alpha=weight)
+            self._coverage.add_(1.0, alpha=weight)
         self._total_weight += weight
 
+    def _add_entries(self, weight: float, entries: Entries, start: Tensor | None) -> None:
+        if self._weighted is None:
+            self._weighted = _zeros(entries.size)
+        if self._coverage is None:
+            self._coverage = torch.full_like(self._weighted, self._total_weight)
+        self._sum_entries(self._weighted, weight, entries, start)
+        add_weight(self._coverage, entries.index, weight)
+        self._total_weight += weight
 
-def item_values(item: Item) -> Tensor:
-    """The numbers of an item as float64: bits as 0 and 1, a masked item as a vector with 0 outside its mask.
+    def _sum_entries(self, total: Tensor, weight: float, entries: Entries, start: Tensor | None) -> None:
+        add_values(total, entries.index, entries.values, weight)
 
-    Raises ValueError for a masked item whose number of values differs from the number of entries in its mask.
-    """
+
+def _zeros(size: int) -> Tensor:
+    return torch.zeros(size, dtype=torch.float64)
+
+
+def item_values(item: Dense | Bits | Scalar) -> Tensor:
+    """The numbers of an item as float64: bits as 0 and 1."""
     match item:
         case Dense():
             return torch.from_numpy(item.values.astype("float64"))
         case Bits():
             return torch.from_numpy(item.bits.astype("float64"))
-        case Masked():
-            vector = torch.zeros(item.mask.size, dtype=torch.float64)
-            if int(item.mask.sum()) != item.values.size:
-                raise ValueError(f"item {item.name!r}: its {item.values.size} values do not fit its mask")
-            vector[torch.from_numpy(item.mask.copy())] = torch.from_numpy(item.values.astype("float64"))
-            return vector
         case _:
             return torch.tensor(item.value, dtype=torch.float64)
 
@@ -172,11 +206,14 @@ class CoverageMean(Aggregator):
 class DeltaMean(Aggregator):
     """`dmean`: the server's model plus the mean masked change of all clients (FedSpa, arXiv 2201.11380)."""
 
-    def _term(self, contribution: Contribution) -> Tensor:
-        assert contribution.values is not None
-        assert contribution.start is not None
-        delta = contribution.values.to(torch.float64) - contribution.start.to(torch.float64)
-        return delta if contribution.mask is None else delta * contribution.mask
+    def _term(self, values: Tensor, start: Tensor | None) -> Tensor:
+        assert start is not None
+        return values.to(torch.float64) - start.to(torch.float64)
+
+    def _sum_entries(self, total: Tensor, weight: float, entries: Entries, start: Tensor | None) -> None:
+        assert start is not None
+        change = torch.from_numpy(entries.values.astype("float64")) - entries.take(start).to(torch.float64)
+        add_terms(total, entries.index, change, weight)
 
     def _mean(self, weighted: Tensor, server: Tensor) -> Tensor:
         return server + weighted / self._total_weight
@@ -188,17 +225,27 @@ class IntersectionMean(Aggregator):
 
     def __init__(self) -> None:
         super().__init__()
-        self._common: Tensor | None = None
+        self._common: Index | None = None
 
-    def _term(self, contribution: Contribution) -> Tensor:
-        assert contribution.values is not None
-        if (mask := contribution.mask) is not None:
-            self._common = mask if self._common is None else self._common & mask
-        return contribution.values
+    def _sum_entries(self, total: Tensor, weight: float, entries: Entries, start: Tensor | None) -> None:
+        super()._sum_entries(total, weight, entries, start)
+        self._common = entries.index if self._common is None else _common(self._common, entries.index)
 
     def _mean(self, weighted: Tensor, server: Tensor) -> Tensor:
         values = weighted / self._total_weight
-        return values if self._common is None else torch.where(self._common, values, server)
+        if self._common is None:
+            return values
+        index = torch.from_numpy(self._common)
+        return server.index_copy(0, index, values[index])
+
+
+def _common(one: Index, other: Index) -> Index:
+    """Positions that are in both lists, int64[n]; both are ascending."""
+    if not other.size:
+        return other
+    places = np.minimum(np.searchsorted(other, one), other.size - 1)
+    is_common = np.equal(other[places], one)
+    return one[is_common]
 
 
 AGGREGATORS: Mapping[AggregationName, type[Aggregator]] = MappingProxyType(

@@ -66,6 +66,6 @@ def _sizes(item: Item) -> tuple[int, ...]:
         case Bits():
             return (item.bits.size,)
         case Masked():
-            return item.mask.size, item.mask.size - int(item.mask.sum()) + item.values.size
+            return item.width, item.width - item.num_kept + item.values.size
         case Scalar():
             return (1,)

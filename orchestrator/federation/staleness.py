@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from torch import Tensor, float32, float64
+from torch import Tensor, float32, float64, from_numpy
 
 from orchestrator.config.rounds import AsynchronyConfig
 from orchestrator.federation.aggregate import Contribution
@@ -49,13 +49,21 @@ def discounted(
     share = discount(config, staleness)
     mixed = config.kind == "fedasync"
     share *= config.mixing if mixed else 1.0
-    if contribution.values is None or contribution.start is None:
+    if not contribution.has_model or contribution.start is None:
         return replace(contribution, weight=contribution.weight * share)
     if share == 1.0 and (mixed or staleness == 0):
         return contribution
-    values, now = contribution.values.to(float64), current.to(float64)
-    start = now if mixed else contribution.start.to(float64)
-    shifted = now + share * (values - start)
-    if contribution.mask is not None:
-        shifted = shifted * contribution.mask
+    started = current if mixed else contribution.start
+    if (entries := contribution.sparse()) is not None:
+        sent = from_numpy(entries.values.astype("float64"))
+        shifted = _shifted(sent, entries.take(started), entries.take(current), share)
+        entries = replace(entries, values=shifted.to(float32).numpy())
+        return replace(contribution, values=None, mask=None, entries=entries, start=current)
+    assert contribution.values is not None
+    shifted = _shifted(contribution.values, started, current, share)
     return replace(contribution, values=shifted.to(float32), start=current)
+
+
+def _shifted(values: Tensor, start: Tensor, current: Tensor, share: float) -> Tensor:
+    """float64[n]: the current model's values after a part of the client's change."""
+    return current.to(float64) + share * (values.to(float64) - start.to(float64))

@@ -176,22 +176,20 @@ def _require_mask(
     algorithm: AnyAlgorithm, task: ClientTask, received: ModelValues | None, model: ModelValues
 ) -> None:
     layout: ParameterLayout = algorithm.setting.layout
-    kept = layout.density(model.mask) * layout.num_maskable
+    kept = _num_entries(model) - layout.num_dense
     # the allocation erk_rescaled counts biases too, so that it keeps more weights than density * num_maskable
     allowed = algorithm.max_density(task.round_idx, task.client_id) * layout.num_trainable
     if received is not None:  # a run that continues another run's model may have received a denser one
         allowed = max(allowed, layout.density(received.mask) * layout.num_maskable)
     if kept > allowed + 1e-6:
-        raise WireError(
-            f"the update's mask keeps {counted(round(kept), 'weight')}, but the limit is {allowed:.0f}"
-        )
+        raise WireError(f"the update's mask keeps {counted(kept, 'weight')}, but the limit is {allowed:.0f}")
     if not kept and layout.num_maskable:
         raise WireError("the update's mask keeps no weight")
     if algorithm.capabilities.upload_mask == "own" or received is None:
         return
-    downloaded, uploaded = _entries(received), _entries(model)
-    added = int((uploaded & ~downloaded).sum())
-    missing = 0 if algorithm.capabilities.upload_mask == "within" else int((downloaded & ~uploaded).sum())
+    common = _num_common(received, model)
+    added = _num_entries(model) - common
+    missing = 0 if algorithm.capabilities.upload_mask == "within" else _num_entries(received) - common
     if added or missing:
         raise WireError(
             f"compared with the received mask, the update's mask has {added} further entries and misses {missing}; "
@@ -199,6 +197,19 @@ def _require_mask(
         )
 
 
-def _entries(model: ModelValues) -> torch.Tensor:
-    """bool[D]: the entries of a model."""
-    return torch.ones(model.values.numel(), dtype=torch.bool) if model.mask is None else model.mask
+def _num_entries(model: ModelValues) -> int:
+    """Number of entries of a model."""
+    if (entries := model.entries) is not None:
+        return entries.index.size
+    return model.size if model.mask is None else int(torch.count_nonzero(model.mask))
+
+
+def _num_common(received: ModelValues, model: ModelValues) -> int:
+    """Number of entries that the received model and the sent one have in common."""
+    if received.mask is None:
+        return _num_entries(model)
+    if (entries := model.entries) is not None:
+        return int(torch.count_nonzero(entries.take(received.mask)))
+    if model.mask is None:
+        return _num_entries(received)
+    return int(torch.count_nonzero(received.mask & model.mask))

@@ -94,5 +94,6 @@ class Broadcast:
 def _encode(
     experiment: Experiment, payload: Payload, known: dict[str, Bool] | None = None
 ) -> NDArray[np.uint8]:
-    data = encode(payload, value_dtype=experiment.config.wire.value_dtype, known_masks=known)
+    wire = experiment.config.wire
+    data = encode(payload, value_dtype=wire.value_dtype, known_masks=known, version=wire.version)
     return np.frombuffer(data, dtype=np.uint8)

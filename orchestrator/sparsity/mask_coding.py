@@ -1,4 +1,4 @@
-"""Encodes and decodes masks: as no bytes, as a bitmap, or as varints of the gaps between True entries.
+"""Encodes and decodes masks: as no bytes, as a bitmap, or as the gaps between the rarer entries.
 
 Legend: W = entries of the mask. Module `wire` describes the codings and the choice between them.
 """
@@ -6,58 +6,53 @@ Legend: W = entries of the mask. Module `wire` describes the codings and the cho
 import zlib
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.errors import WireError
-from orchestrator.sparsity.payload import Bool
-from orchestrator.sparsity.wire_frame import Bytes, ItemHeader, MaskCoding, bitmap_bytes
+from orchestrator.sparsity.gap_coding import decode_gaps, encode_gaps
+from orchestrator.sparsity.payload import Bool, Float32, Index, Masked
+from orchestrator.sparsity.varint_coding import decode_varints, encode_varints, varint_lengths
+from orchestrator.sparsity.wire_frame import Bytes, ItemHeader, MaskCoding, WireVersion, bitmap_bytes
 
 NO_BYTES: Bytes = np.empty(0, np.uint8)
 
-_PAYLOAD_BITS = 7
-_CONTINUES = 0x80
-#: bytes of the longest varint: 32 bits by 7
-_LONGEST_VARINT = 5
 
-
-def encode_mask(mask: Bool, known: Bool | None) -> tuple[MaskCoding, int, Bytes]:
-    """Return coding, `extra` header field and section of a bool[W] mask.
+def encode_mask(item: Masked, known: Bool | None, version: WireVersion = 2) -> tuple[MaskCoding, int, Bytes]:
+    """Return coding, `extra` header field and section of an item's mask.
 
     `known` is the mask that the receiver already has (None: it has none).
     """
-    if known is not None and np.array_equal(mask, known):
-        return "implicit", mask_checksum(mask), NO_BYTES
-    num_kept = int(np.count_nonzero(mask))
-    if num_kept == mask.size:
+    if known is not None and item.has_mask(known):
+        return "implicit", mask_checksum(known), NO_BYTES
+    if item.num_kept == item.width:
         return "full", 0, NO_BYTES
-    gaps = _short_gaps(mask, num_kept)
-    if gaps is None:
-        return "bitmap", 0, encode_bitmap(mask)
-    section = encode_varints(gaps)
-    return "indices", section.size, section
+    coding, section = _short_gaps(item, version)
+    if section is None:
+        return "bitmap", 0, encode_bitmap(item.mask)
+    return coding, section.size, section
 
 
-def decode_mask(header: ItemHeader, section: Bytes, known: Bool | None) -> Bool:
-    """Return the mask of a masked item, bool[W], read-only.
+def decode_masked(
+    header: ItemHeader, values: Float32, section: Bytes, known: Bool | None, version: WireVersion = 2
+) -> Masked:
+    """Return a masked item with these values; its mask is read-only, and its indices come straight from gaps.
 
     Raises WireError for a section that `encode_mask` does not write, and for a checksum of another mask than `known`.
     """
-    mask = _read_mask(header, section, known)
-    num_kept = int(np.count_nonzero(mask))
+    item = _read_mask(header, values, section, known)
+    num_kept = item.num_kept
     if num_kept > header.num_values:
         raise WireError(f"item {header.name!r}: a mask of {num_kept} entries for {header.num_values} values")
-    if header.coding == "bitmap" and (num_kept == mask.size or _short_gaps(mask, num_kept) is not None):
+    if header.coding == "bitmap" and (num_kept == item.width or _short_gaps(item, version)[1] is not None):
         raise WireError(f"item {header.name!r}: a bitmap is not the shortest coding of its mask")
-    if header.coding != "implicit" and known is not None and np.array_equal(mask, known):
+    if header.coding != "implicit" and known is not None and item.has_mask(known):
         raise WireError(
             f"item {header.name!r}: the sender sent a mask that the receiver already has; pass the same masks to "
             "sender and receiver"
         )
-    mask.flags.writeable = False
-    return mask
+    return item
 
 
-def _read_mask(header: ItemHeader, section: Bytes, known: Bool | None) -> Bool:
+def _read_mask(header: ItemHeader, values: Float32, section: Bytes, known: Bool | None) -> Masked:
     match header.coding:
         case "implicit":
             if known is None:
@@ -66,13 +61,20 @@ def _read_mask(header: ItemHeader, section: Bytes, known: Bool | None) -> Bool:
                 )
             if known.size != header.width or mask_checksum(known) != header.extra:
                 raise WireError(f"item {header.name!r}: sender and receiver have different masks")
-            return known.view()
+            mask = known.view()
         case "full":
-            return np.ones(header.width, np.bool_)
+            mask = np.ones(header.width, np.bool_)
         case "bitmap":
-            return decode_bitmap(header, section)
+            mask = decode_bitmap(header, section)
+        case "indices":
+            return Masked.at(header.name, values, _read_indices(header, section), header.width)
+        case "gaps":
+            return Masked.at(header.name, values, _read_gaps(header, section), header.width)
         case _:
-            return _read_indices(header, section)
+            mask = np.ones(header.width, np.bool_)
+            mask[_read_gaps(header, section)] = False
+    mask.flags.writeable = False
+    return Masked(header.name, values, mask)
 
 
 def mask_checksum(mask: Bool) -> int:
@@ -93,66 +95,39 @@ def decode_bitmap(header: ItemHeader, section: Bytes) -> Bool:
     return np.unpackbits(section, count=header.width, bitorder="little").view(np.bool_)
 
 
-def _short_gaps(mask: Bool, num_kept: int) -> NDArray[np.int64] | None:
-    """Return the number of False entries before each True entry (None: varints would not be shorter than a bitmap)."""
-    limit = bitmap_bytes(mask.size)
-    if num_kept >= limit:
+def _short_gaps(item: Masked, version: WireVersion) -> tuple[MaskCoding, Bytes | None]:
+    """Return coding and section of the gaps of the rarer entries (None: they would not be shorter than a bitmap)."""
+    limit = bitmap_bytes(item.width)
+    if version == 1:
+        return "indices", _short_varints(item, limit)
+    num_rarer = min(item.num_kept, item.width - item.num_kept)
+    if 3 * num_rarer > item.width:
+        return "bitmap", None
+    is_sparse = item.num_kept == num_rarer
+    section = encode_gaps(item.indices if is_sparse else np.flatnonzero(~item.mask), item.width)
+    return "gaps" if is_sparse else "false_gaps", section if section.size < limit else None
+
+
+def _short_varints(item: Masked, limit: int) -> Bytes | None:
+    """Return the section of format version 1; None if it would not be shorter than `limit`."""
+    if item.num_kept >= limit:
         return None
-    indices = np.flatnonzero(mask)
-    gaps = np.diff(indices, prepend=-1) - 1
-    return gaps if int(_varint_lengths(gaps).sum()) < limit else None
+    gaps = np.diff(item.indices, prepend=-1) - 1
+    return encode_varints(gaps) if int(varint_lengths(gaps).sum()) < limit else None
 
 
-def _read_indices(header: ItemHeader, section: Bytes) -> Bool:
+def _read_indices(header: ItemHeader, section: Bytes) -> Index:
     gaps = decode_varints(header.name, section)
     indices = np.cumsum(gaps + 1) - 1
     if gaps.size and (gaps.max() >= header.width or indices[-1] >= header.width):
         raise WireError(f"item {header.name!r}: an index beyond the {header.width} entries of the mask")
-    mask = np.zeros(header.width, np.bool_)
-    mask[indices] = True
-    return mask
+    return indices
 
 
-def _varint_lengths(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the bytes of the minimal LEB128 varint of each number (int64, 0 to 2**32 - 1)."""
-    lengths = np.ones(numbers.size, np.int64)
-    largest = int(numbers.max(initial=0))
-    for length in range(1, _LONGEST_VARINT):
-        bound = 1 << (_PAYLOAD_BITS * length)
-        if largest < bound:
-            break
-        lengths += numbers >= bound
-    return lengths
-
-
-def encode_varints(numbers: NDArray[np.int64]) -> Bytes:
-    """Encode numbers as LEB128: seven bits a byte, lowest first; the high bit marks that another byte follows."""
-    lengths = _varint_lengths(numbers)
-    ends = np.cumsum(lengths)
-    section = np.empty(int(ends[-1]) if ends.size else 0, np.uint8)
-    starts = ends - lengths
-    for position in range(int(lengths.max(initial=0))):
-        longer = lengths > position
-        digits = (numbers[longer] >> (_PAYLOAD_BITS * position)) & (_CONTINUES - 1)
-        section[starts[longer] + position] = digits | np.where(lengths[longer] > position + 1, _CONTINUES, 0)
-    return section
-
-
-def decode_varints(name: str, section: Bytes) -> NDArray[np.int64]:
-    """Decode the numbers in a section of item `name`. Raises WireError for numbers that are not minimal varints."""
-    last = section < _CONTINUES
-    if section.size and not last[-1]:
-        raise WireError(f"item {name!r}: the mask section ends within a number")
-    if last.all():
-        return section.astype(np.int64)
-    ends = np.flatnonzero(last)
-    lengths = np.diff(ends, prepend=-1)
-    if int(lengths.max()) > _LONGEST_VARINT or np.any((section[ends] == 0) & (lengths > 1)):
-        raise WireError(f"item {name!r}: the mask section has a number that is not a minimal varint")
-    starts = ends - lengths + 1
-    numbers = np.zeros(ends.size, np.int64)
-    for position in range(int(lengths.max())):
-        longer = lengths > position
-        digits = section[starts[longer] + position].astype(np.int64) & (_CONTINUES - 1)
-        numbers[longer] |= digits << (_PAYLOAD_BITS * position)
-    return numbers
+def _read_gaps(header: ItemHeader, section: Bytes) -> Index:
+    indices = decode_gaps(header.name, section, header.width)
+    if 3 * indices.size > header.width:
+        raise WireError(
+            f"item {header.name!r}: gaps are not the coding of a mask with {indices.size} entries"
+        )
+    return indices

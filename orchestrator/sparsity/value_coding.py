@@ -1,4 +1,4 @@
-"""Encodes and decodes values as little-endian float32 or float16, and scalars as float64."""
+"""Encodes and decodes values as little-endian float32, float16 or bfloat16, and scalars as float64."""
 
 from typing import Any
 
@@ -9,35 +9,60 @@ from orchestrator.errors import WireError
 from orchestrator.sparsity.payload import Float32
 from orchestrator.sparsity.wire_frame import Bytes, ValueDtype
 
-_DTYPES: dict[ValueDtype, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
-#: the smallest magnitude that rounds to infinity: the mean of the largest finite value, 65504, and 2**16
-_FLOAT16_OVERFLOW = np.float32(65520.0)
+_FLOAT32 = np.dtype("<f4")
+_FLOAT16 = np.dtype("<f2")
+#: the upper half of a float32, as bits: numpy has no bfloat16
+_BFLOAT16 = np.dtype("<u2")
+#: the smallest magnitudes that round to infinity: the means of the largest finite value and the next power of two
+_OVERFLOW: dict[ValueDtype, np.float32] = {
+    "float16": np.float32(65520.0),
+    "bfloat16": np.float32((2.0 - 2.0**-8) * 2.0**127),
+}
 _SCALAR = np.dtype("<f8")
 
 
 def encode_values(name: str, values: Float32, value_dtype: ValueDtype) -> Bytes:
-    """Encode a float32[n] vector as bytes. float16 rounds to nearest even.
+    """Encode a float32[n] vector as bytes. float16 and bfloat16 round to nearest even.
 
-    Raises WireError, which names the item, for another dtype or rank, and for a finite value beyond float16's range.
+    Raises WireError, which names the item, for another dtype or rank, and for a finite value beyond the dtype's range.
     """
     check_vector(name, values, np.float32)
-    if value_dtype == "float16":
-        too_large = (np.abs(values) >= _FLOAT16_OVERFLOW) & np.isfinite(values)
-        if too_large.any():
-            raise WireError(
-                f"item {name!r}: the value {values[too_large][0]:g} is beyond the range of float16; "
-                "set wire.value_dtype=float32"
-            )
+    if value_dtype == "float32":
+        return np.ascontiguousarray(values, _FLOAT32).view(np.uint8)
+    with np.errstate(invalid="ignore"):
+        too_large = (np.abs(values) >= _OVERFLOW[value_dtype]) & np.isfinite(values)
+    if too_large.any():
+        raise WireError(
+            f"item {name!r}: the value {values[too_large][0]:g} is beyond the range of {value_dtype}; "
+            "set wire.value_dtype=float32"
+        )
+    if value_dtype == "bfloat16":
+        return _upper_halves(values).view(np.uint8)
     with np.errstate(under="ignore", invalid="ignore"):
-        encoded = np.ascontiguousarray(values, _DTYPES[value_dtype])
-    return encoded.view(np.uint8)
+        return np.ascontiguousarray(values, _FLOAT16).view(np.uint8)
+
+
+def _upper_halves(values: Float32) -> NDArray[np.uint16]:
+    """Return bfloat16 values as uint16[n], rounded to nearest even; a NaN keeps the upper bits of its payload."""
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    upper = bits >> 16
+    rounded = (bits + (upper & 1) + 0x7FFF) >> 16
+    is_nan = np.isnan(values)
+    if is_nan.any():
+        # without a bit in the upper half of its payload, a NaN would become infinity
+        upper |= np.where(upper & 0x7F, 0, 0x40).astype(np.uint32)
+        rounded[is_nan] = upper[is_nan]
+    return rounded.astype(_BFLOAT16)
 
 
 def decode_values(section: Bytes, value_dtype: ValueDtype) -> Float32:
     """Decode the values of a section, float32[n], read-only. The result is a view of an aligned float32 section."""
-    raw = section.view(_DTYPES[value_dtype])
-    with np.errstate(invalid="ignore"):
-        values = raw.astype(np.float32, copy=not raw.flags.aligned)
+    if value_dtype == "bfloat16":
+        values = (section.view(_BFLOAT16).astype(np.uint32) << 16).view(np.float32)
+    else:
+        raw = section.view(_FLOAT32 if value_dtype == "float32" else _FLOAT16)
+        with np.errstate(invalid="ignore"):
+            values = raw.astype(np.float32, copy=not raw.flags.aligned)
     values.flags.writeable = False
     return values
 

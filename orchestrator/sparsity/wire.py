@@ -1,7 +1,7 @@
 """Encodes payloads as buffers with a checksum, without pickle. The lengths of these buffers are the counted bytes.
 
-Format, version 1. Integers are little-endian and unsigned; W = entries of a mask, nnz = its True entries,
-U = values of entries that are not maskable, n = entries of a vector.
+Format, version 2 (version 1 differs in the codings of masks). Integers are little-endian and unsigned;
+W = entries of a mask, nnz = its True entries, U = values of entries that are not maskable, n = entries of a vector.
 
     message = message header, item headers, value sections, mask sections (each kind in item order)
 
@@ -9,35 +9,43 @@ A payload without items has 0 bytes, without a message header.
 
     message header, 12 bytes
       0  3  magic "SFL"
-      3  1  version, 1
-      4  4  CRC-32 of everything from byte 8 on
+      3  1  version, 1 or 2
+      4  4  CRC-32 of bytes 0 to 3 and everything from byte 8 on (version 1: only from byte 8 on)
       8  2  number of items
-     10  1  dtype of values: 0 float32, 1 float16
+     10  1  dtype of values: 0 float32, 1 float16, 2 bfloat16
      11  1  0
 
     item header, 16 + 4 ceil(name bytes / 4) bytes
       0  1  kind: 0 dense, 1 masked, 2 bits, 3 scalar
-      1  1  mask coding: 0 none, 1 implicit, 2 full, 3 bitmap, 4 indices
+      1  1  mask coding: 0 none, 1 implicit, 2 full, 3 bitmap, 4 indices, 5 gaps, 6 false_gaps
       2  2  bytes of the name
       4  4  number of values: dense n, masked nnz + U, bits 0, scalar 1
       8  4  W (masked) or n (bits), else 0
-     12  4  implicit: CRC-32 of the mask's bitmap; indices: bytes of the mask section; else 0
+     12  4  implicit: CRC-32 of the mask's bitmap; indices, gaps, false_gaps: bytes of the mask section; else 0
      16     the name in UTF-8, zero-padded to a multiple of 4 bytes
 
-    value section: little-endian float32 or float16, so 4 (nnz + U) or 2 (nnz + U) bytes; a scalar is float64.
+    value section: 4 (nnz + U) bytes of little-endian float32, or 2 (nnz + U) of float16 or bfloat16;
+                   a scalar is float64
     mask section, by coding:
-      none      dense and scalar items have no mask
-      implicit  0 bytes: sender and receiver have the mask under the item's name
-      full      0 bytes: every entry is True
-      bitmap    ceil(W / 8) bytes: entry i is bit i mod 8 of byte i // 8; bits beyond W are 0
-      indices   per True entry the number of False entries since the previous True entry, as a minimal LEB128 varint
+      none        dense and scalar items have no mask
+      implicit    0 bytes: sender and receiver have the mask under the item's name
+      full        0 bytes: every entry is True
+      bitmap      ceil(W / 8) bytes: entry i is bit i mod 8 of byte i // 8; bits beyond W are 0
+      gaps        the positions of the True entries, as module `gap_coding` encodes them
+      false_gaps  the positions of the False entries, likewise
 
-A mask that sender and receiver have is implicit. Otherwise a mask that is all True is full. Otherwise the coding is the
-shorter one of bitmap and indices, or bitmap when they are equally long. A bits item is always a bitmap.
+A mask that sender and receiver have is implicit. Otherwise a mask that is all True is full. Otherwise the gaps of the
+rarer entries (True entries, if there are as many of both) are coded if these entries are at most a third of the mask
+and their section is shorter than a bitmap. All other masks are bitmaps. A bits item is always a bitmap.
 
-For a given dtype and given known masks, a payload has exactly one encoding. `decode` rejects every other buffer, so
-sender and receiver must pass the same `known_masks`. With float32 values, every header and value section starts at a
-multiple of 4 and is decoded without a copy.
+Version 1, in which runs of earlier releases go on, has one other coding instead of gaps and false_gaps:
+
+      indices     per True entry the number of False entries since the previous True entry, as a minimal LEB128 varint;
+                  used if it is shorter than a bitmap
+
+For a given version and dtype and given known masks, a payload has exactly one encoding. `decode` rejects every other
+buffer, so sender and receiver must pass the same `known_masks`. With float32 values, every header and value section
+starts at a multiple of 4 and is decoded without a copy.
 """
 
 from collections.abc import Mapping
@@ -47,7 +55,13 @@ from typing import assert_never
 import numpy as np
 
 from orchestrator.errors import WireError
-from orchestrator.sparsity.mask_coding import NO_BYTES, decode_bitmap, decode_mask, encode_bitmap, encode_mask
+from orchestrator.sparsity.mask_coding import (
+    NO_BYTES,
+    decode_bitmap,
+    decode_masked,
+    encode_bitmap,
+    encode_mask,
+)
 from orchestrator.sparsity.payload import Bits, Bool, Dense, Item, Masked, Payload, Scalar
 from orchestrator.sparsity.value_coding import (
     check_vector,
@@ -60,9 +74,11 @@ from orchestrator.sparsity.wire_frame import (
     MESSAGE_HEADER_BYTES,
     Buffer,
     Bytes,
+    Frame,
     ItemHeader,
     MaskCoding,
     ValueDtype,
+    WireVersion,
     item_header_bytes,
     pack_frame,
     parse_frame,
@@ -107,13 +123,15 @@ def encode(
     *,
     value_dtype: ValueDtype = "float32",
     known_masks: Mapping[str, Bool] | None = None,
+    version: WireVersion = 2,
 ) -> bytes:
     """Encode a payload; `known_masks` are the masks (bool[W], by item name) that the receiver already has.
 
-    float16 applies to vectors only and rounds to nearest even; scalars are float64. NaN and infinities are allowed.
+    float16 and bfloat16 apply to vectors only and round to nearest even; scalars are float64. NaN and infinities are
+    allowed.
 
     Raises WireError for duplicate names, arrays of another dtype or rank, a mask with more True entries than values,
-    and a finite value beyond the range of float16.
+    and a finite value beyond the range of the dtype.
     """
     if not payload:
         return b""
@@ -122,11 +140,11 @@ def encode(
     values: list[Bytes] = []
     masks: list[Bytes] = []
     for item in payload:
-        header, value_section, mask_section = _encode_item(item, value_dtype, known.get(item.name))
+        header, value_section, mask_section = _encode_item(item, value_dtype, known.get(item.name), version)
         headers.append(header)
         values.append(value_section)
         masks.append(mask_section)
-    return pack_frame(headers, value_dtype, values + masks)
+    return pack_frame(headers, value_dtype, values + masks, version)
 
 
 def decode(
@@ -137,7 +155,7 @@ def decode(
 ) -> Payload:
     """Decode a buffer into a payload.
 
-    All arrays are read-only. float32 values are views of an aligned buffer; float16 values are converted to float32.
+    All arrays are read-only. float32 values are views of an aligned buffer; other values are converted to float32.
     `known_masks` must be equal to the sender's. `max_elements` limits the number of values and mask entries of the
     whole message. The function checks this limit and the length of the buffer before it allocates memory.
 
@@ -146,12 +164,14 @@ def decode(
     known = known_masks or {}
     frame = parse_frame(buffer, max_elements=max_elements)
     return tuple(
-        _decode_item(header, value_section, mask_section, frame.value_dtype, known.get(header.name))
+        _decode_item(header, value_section, mask_section, frame, known.get(header.name))
         for header, value_section, mask_section in frame.sections()
     )
 
 
-def _encode_item(item: Item, value_dtype: ValueDtype, known: Bool | None) -> tuple[ItemHeader, Bytes, Bytes]:
+def _encode_item(
+    item: Item, value_dtype: ValueDtype, known: Bool | None, version: WireVersion
+) -> tuple[ItemHeader, Bytes, Bytes]:
     """Return header, value section and mask section."""
     name = item.name
     match item:
@@ -161,11 +181,12 @@ def _encode_item(item: Item, value_dtype: ValueDtype, known: Bool | None) -> tup
         case Masked():
             check_vector(name, item.mask, np.bool_)
             values = encode_values(name, item.values, value_dtype)
-            num_kept = int(np.count_nonzero(item.mask))
-            if num_kept > item.values.size:
-                raise WireError(f"item {name!r}: a mask of {num_kept} entries for {item.values.size} values")
-            coding, extra, section = encode_mask(item.mask, known)
-            header = ItemHeader(name, "masked", coding, item.values.size, item.mask.size, extra)
+            if item.num_kept > item.values.size:
+                raise WireError(
+                    f"item {name!r}: a mask of {item.num_kept} entries for {item.values.size} values"
+                )
+            coding, extra, section = encode_mask(item, known, version)
+            header = ItemHeader(name, "masked", coding, item.values.size, item.width, extra)
             return header, values, section
         case Bits():
             check_vector(name, item.bits, np.bool_)
@@ -177,14 +198,16 @@ def _encode_item(item: Item, value_dtype: ValueDtype, known: Bool | None) -> tup
 
 
 def _decode_item(
-    header: ItemHeader, value_section: Bytes, mask_section: Bytes, value_dtype: ValueDtype, known: Bool | None
+    header: ItemHeader, value_section: Bytes, mask_section: Bytes, frame: Frame, known: Bool | None
 ) -> Item:
+    value_dtype = frame.value_dtype
     match header.kind:
         case "dense":
             return Dense(header.name, decode_values(value_section, value_dtype))
         case "masked":
-            mask = decode_mask(header, mask_section, known)
-            return Masked(header.name, decode_values(value_section, value_dtype), mask)
+            return decode_masked(
+                header, decode_values(value_section, value_dtype), mask_section, known, frame.version
+            )
         case "bits":
             bits = decode_bitmap(header, mask_section)
             bits.flags.writeable = False

@@ -14,13 +14,13 @@ from orchestrator.errors import WireError
 Bytes = NDArray[np.uint8]
 Buffer = bytes | memoryview | Bytes
 ItemKind = Literal["dense", "masked", "bits", "scalar"]
-MaskCoding = Literal["none", "implicit", "full", "bitmap", "indices"]
-ValueDtype = Literal["float32", "float16"]
+MaskCoding = Literal["none", "implicit", "full", "bitmap", "indices", "gaps", "false_gaps"]
+ValueDtype = Literal["float32", "float16", "bfloat16"]
+WireVersion = Literal[1, 2]
 
 MESSAGE_HEADER_BYTES = 12
 
 _MAGIC = b"SFL"
-_VERSION = 1
 _PREFIX = struct.Struct("<3sBI")
 _CONTENTS = struct.Struct("<HBB")
 _ITEM = struct.Struct("<BBHIII")
@@ -30,19 +30,23 @@ _LARGEST_U32 = 2**32 - 1
 _KINDS: tuple[ItemKind, ...] = get_args(ItemKind)
 _CODINGS: tuple[MaskCoding, ...] = get_args(MaskCoding)
 _VALUE_DTYPES: tuple[ValueDtype, ...] = get_args(ValueDtype)
+_VERSIONS: tuple[WireVersion, ...] = get_args(WireVersion)
 _CODINGS_OF: dict[ItemKind, tuple[MaskCoding, ...]] = {
     "dense": ("none",),
-    "masked": ("implicit", "full", "bitmap", "indices"),
+    "masked": ("implicit", "full", "bitmap", "indices", "gaps", "false_gaps"),
     "bits": ("bitmap",),
     "scalar": ("none",),
 }
-_VALUE_BYTES: dict[ValueDtype, int] = {"float32": 4, "float16": 2}
+#: codings whose section has a length of its own, by format version
+_GAPS: dict[WireVersion, tuple[MaskCoding, ...]] = {1: ("indices",), 2: ("gaps", "false_gaps")}
+_ALL_GAPS = (*_GAPS[1], *_GAPS[2])
+_VALUE_BYTES: dict[ValueDtype, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 _SCALAR_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ItemHeader:
-    """The header of one item; `extra` is a mask's CRC-32 (implicit) or the bytes of its section (indices)."""
+    """The header of one item; `extra` is a mask's CRC-32 (implicit) or the bytes of its section (indices, gaps)."""
 
     name: str
     kind: ItemKind
@@ -54,7 +58,7 @@ class ItemHeader:
     @property
     def mask_bytes(self) -> int:
         """Bytes of the mask section."""
-        if self.coding == "indices":
+        if self.coding in _ALL_GAPS:
             return self.extra
         return bitmap_bytes(self.width) if self.coding == "bitmap" else 0
 
@@ -67,6 +71,7 @@ class ItemHeader:
 class Frame:
     """A parsed message: the checked headers, and `body`, the read-only bytes after the headers."""
 
+    version: WireVersion
     value_dtype: ValueDtype
     headers: tuple[ItemHeader, ...]
     body: Bytes
@@ -91,7 +96,12 @@ def item_header_bytes(name: str) -> int:
     return _ITEM.size + len(_padded(_encode_name(name)))
 
 
-def pack_frame(headers: Sequence[ItemHeader], value_dtype: ValueDtype, sections: Sequence[Bytes]) -> bytes:
+def pack_frame(
+    headers: Sequence[ItemHeader],
+    value_dtype: ValueDtype,
+    sections: Sequence[Bytes],
+    version: WireVersion = 2,
+) -> bytes:
     """Join headers and sections (all values, then all masks) into a message. Raises WireError."""
     if len({h.name for h in headers}) < len(headers):
         raise WireError("two items of the payload have the same name")
@@ -100,10 +110,10 @@ def pack_frame(headers: Sequence[ItemHeader], value_dtype: ValueDtype, sections:
     contents = _CONTENTS.pack(len(headers), _VALUE_DTYPES.index(value_dtype), 0)
     parts: list[bytes | memoryview] = [contents, *map(_pack_item, headers)]
     parts += (section.data for section in sections)
-    checksum = 0
+    checksum = _first_checksum(version)
     for part in parts:
         checksum = zlib.crc32(part, checksum)
-    return b"".join((_PREFIX.pack(_MAGIC, _VERSION, checksum), *parts))
+    return b"".join((_PREFIX.pack(_MAGIC, version, checksum), *parts))
 
 
 def parse_frame(buffer: Buffer, *, max_elements: int | None = None, verify_checksum: bool = True) -> Frame:
@@ -114,14 +124,14 @@ def parse_frame(buffer: Buffer, *, max_elements: int | None = None, verify_check
     """
     data = _as_array(buffer)
     if not data.size:
-        return Frame("float32", (), data)
-    num_items, value_dtype = _parse_message_header(data.data, verify_checksum)
+        return Frame(2, "float32", (), data)
+    version, num_items, value_dtype = _parse_message_header(data.data, verify_checksum)
     headers: list[ItemHeader] = []
     names: set[str] = set()
     position = MESSAGE_HEADER_BYTES
     num_elements = 0
     for _ in range(num_items):
-        header, position = _parse_item(data.data, position)
+        header, position = _parse_item(data.data, position, version)
         if header.name in names:
             raise WireError(f"two items have the name {header.name!r}")
         names.add(header.name)
@@ -132,7 +142,7 @@ def parse_frame(buffer: Buffer, *, max_elements: int | None = None, verify_check
     expected = position + sum(h.value_bytes(value_dtype) + h.mask_bytes for h in headers)
     if expected != data.size:
         raise WireError(f"the buffer has {data.size} bytes, but its headers say {expected}")
-    return Frame(value_dtype, tuple(headers), data[position:])
+    return Frame(version, value_dtype, tuple(headers), data[position:])
 
 
 def _as_array(buffer: Buffer) -> Bytes:
@@ -146,22 +156,27 @@ def _as_array(buffer: Buffer) -> Bytes:
     return data
 
 
-def _parse_message_header(data: memoryview, verify_checksum: bool) -> tuple[int, ValueDtype]:
+def _parse_message_header(data: memoryview, verify_checksum: bool) -> tuple[WireVersion, int, ValueDtype]:
     if data.nbytes < MESSAGE_HEADER_BYTES:
         raise WireError(f"the buffer has {data.nbytes} bytes, which are too few for a message")
     magic, version, checksum = _PREFIX.unpack_from(data)
     if magic != _MAGIC:
         raise WireError("the buffer is not a Sparsefleet message")
-    if version != _VERSION:
-        raise WireError(f"the message has format version {version}; this release reads version {_VERSION}")
-    if verify_checksum and zlib.crc32(data[_PREFIX.size :]) != checksum:
+    if version not in _VERSIONS:
+        raise WireError(f"the message has format version {version}; this release reads versions 1 and 2")
+    if verify_checksum and zlib.crc32(data[_PREFIX.size :], _first_checksum(version)) != checksum:
         raise WireError("the checksum of the message is wrong: the message is truncated or damaged")
     num_items, dtype, reserved = _CONTENTS.unpack_from(data, _PREFIX.size)
     if dtype >= len(_VALUE_DTYPES) or reserved:
         raise WireError(f"the message header is not valid (dtype {dtype}, reserved {reserved})")
     if not num_items:
         raise WireError("the message has no items; a payload without items has 0 bytes")
-    return num_items, _VALUE_DTYPES[dtype]
+    return version, num_items, _VALUE_DTYPES[dtype]
+
+
+def _first_checksum(version: WireVersion) -> int:
+    """Return the checksum of the bytes before the checksum; version 1 does not cover these bytes."""
+    return 0 if version == 1 else zlib.crc32(_MAGIC + bytes([version]))
 
 
 def _pack_item(header: ItemHeader) -> bytes:
@@ -172,7 +187,7 @@ def _pack_item(header: ItemHeader) -> bytes:
     return _ITEM.pack(kind, coding, len(name), header.num_values, header.width, header.extra) + _padded(name)
 
 
-def _parse_item(data: memoryview, position: int) -> tuple[ItemHeader, int]:
+def _parse_item(data: memoryview, position: int, version: WireVersion) -> tuple[ItemHeader, int]:
     """Return the item header at `position`, and the position after the header. Raises WireError."""
     name_start = position + _ITEM.size
     if name_start > data.nbytes:
@@ -189,21 +204,22 @@ def _parse_item(data: memoryview, position: int) -> tuple[ItemHeader, int]:
     if kind >= len(_KINDS) or coding >= len(_CODINGS) or any(encoded[name_bytes:]):
         raise WireError(f"the header of item {name!r} is not valid (kind {kind}, mask coding {coding})")
     header = ItemHeader(name, _KINDS[kind], _CODINGS[coding], num_values, width, extra)
-    _check_fields(header)
+    _check_fields(header, version)
     return header, end
 
 
-def _check_fields(header: ItemHeader) -> None:
+def _check_fields(header: ItemHeader, version: WireVersion) -> None:
     """Raise WireError for a combination of fields that `encode` does not write."""
     kind, coding = header.kind, header.coding
     valid = (
         coding in _CODINGS_OF[kind]
+        and (coding not in _ALL_GAPS or coding in _GAPS[version])
         and (kind in ("masked", "bits") or header.width == 0)
-        and (coding in ("implicit", "indices") or header.extra == 0)
+        and (coding == "implicit" or coding in _ALL_GAPS or header.extra == 0)
         and (kind != "bits" or header.num_values == 0)
         and (kind != "scalar" or header.num_values == 1)
         and (coding != "full" or header.width <= header.num_values)
-        and (coding != "indices" or header.extra < bitmap_bytes(header.width))
+        and (coding not in _ALL_GAPS or header.extra < bitmap_bytes(header.width))
     )
     if not valid:
         raise WireError(f"the header of item {header.name!r} has contradictory fields")

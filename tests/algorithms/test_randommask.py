@@ -12,6 +12,7 @@ from orchestrator.sparsity.allocation import allocate
 from orchestrator.sparsity.wire import section_bytes
 from tests.support.errors import rejects
 from tests.support.fakes import experiment
+from tests.support.masks import gaps_bytes
 
 Options = Mapping[str, object]
 CRITERIA = ["magnitude", "random"]
@@ -91,12 +92,13 @@ def test_random_positions_do_not_depend_on_the_weights() -> None:
 def test_mask_is_sent_once_to_each_client_and_never_uploaded() -> None:
     run = masked("magnitude")
     layout, nnz = run.setting.layout, int(initial_mask(run).sum())
+    section = gaps_bytes(layout.restrict(initial_mask(run)).numpy())
     seen: set[int] = set()
     for played in play(run, 6):
         for update, downloaded in zip(played.updates, played.download_bytes, strict=True):
             (sections,) = section_bytes(update.buffer)
             assert (sections.value_bytes, sections.mask_bytes) == (4 * nnz, 0)
-            mask_bytes = 0 if update.client_id in seen else (layout.num_maskable + 7) // 8
+            mask_bytes = 0 if update.client_id in seen else section
             assert downloaded == 12 + sections.header_bytes + 4 * nnz + mask_bytes
             seen.add(update.client_id)
     assert len(seen) < 18

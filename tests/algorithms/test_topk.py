@@ -13,11 +13,12 @@ from algorithms.topk import TopK, TopKClient, TopKConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.contract.rounds import play
 from orchestrator.errors import WireError
-from orchestrator.federation.aggregate import Contribution, item_values
+from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.item_form import require_forms
 from orchestrator.federation.plan import ClientTask
 from orchestrator.sparsity.payload import Masked, Payload
+from orchestrator.sparsity.sparse_sum import Entries
 from orchestrator.sparsity.wire import encode, section_bytes
 from tests.support.errors import rejects
 from tests.support.fakes import (
@@ -28,6 +29,7 @@ from tests.support.fakes import (
     random_data,
     seeded,
 )
+from tests.support.masks import gaps_bytes
 
 SHAPE = (1, 1, 2)
 
@@ -190,8 +192,8 @@ def test_upload_has_4_bytes_a_value_and_the_shortest_positions() -> None:
         for update, (item,), down in zip(played.updates, played.payloads, played.download_bytes, strict=True):
             (sections,) = section_bytes(update.buffer)
             assert isinstance(item, Masked)
-            gaps = np.diff(np.flatnonzero(item.mask), prepend=-1) - 1
-            positions = int(np.where(gaps < 2**7, 1, np.where(gaps < 2**14, 2, 3)).sum())
+            positions = gaps_bytes(item.mask)
+            assert positions < 4264
             assert (sections.value_bytes, sections.mask_bytes) == (4 * 342, positions)
             assert update.buffer.nbytes == 12 + (16 + 8) + 4 * 342 + positions
             assert down == 12 + (16 + 8) + 4 * 34_110
@@ -253,20 +255,23 @@ def test_explicit_densities_are_rejected() -> None:
         method(0.5, sparsity={"allocation": "explicit", "layer_density": {"1.weight": 0.5}})
 
 
-def test_residual_keeps_the_rounding_error_of_the_message() -> None:
-    """With float16 messages, the sent values + e_k are still the whole update, to the last bit of float32."""
-    rounded = experiment({"algorithm.name": "topk", "sparsity.level": 0.5, "wire.value_dtype": "float16"})
+@pytest.mark.parametrize(("dtype", "half"), [("float16", torch.float16), ("bfloat16", torch.bfloat16)])
+def test_residual_keeps_the_rounding_error_of_the_message(dtype: str, half: torch.dtype) -> None:
+    """The sent values + e_k are still the whole update, to the last bit of float32."""
+    rounded = experiment({"algorithm.name": "topk", "sparsity.level": 0.5, "wire.value_dtype": dtype})
     (played,) = play(rounded, 1)
     for job, update, payload in zip(played.jobs, played.updates, played.payloads, strict=True):
         (item,) = payload
         assert isinstance(item, Masked)
-        assert np.array_equal(item.values, item.values.astype(np.float16).astype(np.float32))
+        values = torch.from_numpy(item.values.copy())
+        assert torch.equal(values, values.to(half).to(torch.float32))
         sent = torch.zeros(rounded.setting.layout.size)
         sent[torch.from_numpy(np.array(item.mask))] = torch.from_numpy(np.array(item.values))
         exact = play(
-            experiment({"algorithm.name": "topk", "sparsity.level": 0.0, "wire.value_dtype": "float16"}), 1
+            experiment({"algorithm.name": "topk", "sparsity.level": 0.0, "wire.value_dtype": dtype}), 1
         )[0]
-        whole = exact.updates[job.task.position].client_state.residual + item_values(
-            exact.payloads[job.task.position][0]
-        )
-        assert torch.equal(sent + update.client_state.residual, whole.to(torch.float32))
+        (complete,) = exact.payloads[job.task.position]
+        assert isinstance(complete, Masked)
+        values = Entries(complete.indices, complete.values, complete.width).full()
+        whole = exact.updates[job.task.position].client_state.residual + values
+        assert torch.equal(sent + update.client_state.residual, whole)

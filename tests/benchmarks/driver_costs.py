@@ -46,7 +46,15 @@ def steps(layout: ParameterLayout, mask: Tensor | None, folder: Path) -> dict[st
     model = unpack_model(layout, decode(data))
     assert model is not None
     aggregator = AGGREGATORS["covmean"]()
-    contribution = Contribution(client_id=0, weight=1.0, values=model.values, mask=model.mask, start=values)
+    entries = model.entries
+    contribution = Contribution(
+        client_id=0,
+        weight=1.0,
+        values=model.values if entries is None else None,
+        mask=None,
+        start=values,
+        entries=entries,
+    )
     aggregator.add(contribution)
     commits, state = CheckpointStore(folder), ServerState(params=values, mask=mask)
     commit = Checkpoint(
@@ -64,6 +72,13 @@ def steps(layout: ParameterLayout, mask: Tensor | None, folder: Path) -> dict[st
 def layout_of(num_parameters: int) -> ParameterLayout:
     """Return the layout of one layer with about `num_parameters` weights."""
     return FlatModule(nn.Linear(num_parameters // 1000, 1000, bias=False)).layout
+
+
+def bytes_per_parameter(density: float | None) -> float:
+    """Return the bytes of an encoded update, divided by the parameters of the model."""
+    layout = layout_of(LARGE)
+    mask = None if density is None else torch.rand(layout.size) < density
+    return len(encode((pack_model(layout, torch.ones(layout.size), mask),))) / LARGE
 
 
 def main() -> None:
@@ -90,7 +105,7 @@ def main() -> None:
         fixed = {step: max(0.0, measured[SMALL][step] - slope[step] * SMALL) for step in slope}
         driver = sum(slope[s] * arguments.parameters + fixed[s] for s in ("decode", "fold"))
         once = sum(slope[s] * arguments.parameters + fixed[s] for s in ("finish", "commit"))
-        kept = 4 * arguments.parameters * (density or 1.0) + (arguments.parameters / 8 if density else 0.0)
+        kept = arguments.parameters * bytes_per_parameter(density)
         result[name] = {
             "ns_per_parameter": {step: round(1e9 * value, 2) for step, value in slope.items()},
             "us_per_update": {step: round(1e6 * value) for step, value in fixed.items()},

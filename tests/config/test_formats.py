@@ -78,8 +78,18 @@ def test_readjustment_of_format_1_stays_after_the_only_epoch(
 
 @pytest.mark.parametrize("fleet", [{}, {"name": "five-tier"}])
 def test_devices_of_format_1_save_all_masked_time(fleet: dict[str, str]) -> None:
-    assert CONFIG_FORMATS.migrate({"fleet": fleet}, 1)["fleet"] == {**fleet, "sparse_efficiency": 1.0}
+    migrated = CONFIG_FORMATS.migrate({"fleet": fleet}, 1)
+    assert migrated["fleet"] == {**fleet, "sparse_efficiency": 1.0}
     assert CONFIG_FORMATS.migrate({"fleet": fleet}, 2)["fleet"] == fleet
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_runs_of_earlier_formats_keep_their_coding_of_masks(version: int) -> None:
+    assert CONFIG_FORMATS.migrate({"wire": {"value_dtype": "float16"}}, version)["wire"] == {
+        "value_dtype": "float16",
+        "version": 1,
+    }
+    assert CONFIG_FORMATS.migrate({}, 3) == {}
 
 
 def test_models_of_formats_before_3_compute_on_contiguous_images() -> None:

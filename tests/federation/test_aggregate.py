@@ -1,6 +1,7 @@
 """The four averages, computed by hand and compared with a slow oracle that visits each coordinate."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from orchestrator.federation.aggregate import AGGREGATORS, Aggregate, AggregationName, Contribution
 from orchestrator.sparsity.payload import Bits, Dense, Item, Masked, Scalar
+from orchestrator.sparsity.sparse_sum import entries_of
 
 NAMES: tuple[AggregationName, ...] = ("wmean", "covmean", "dmean", "ipart")
 
@@ -327,3 +329,36 @@ class TestOtherItems:
         extras = fold("wmean", [self._sent(2, Dense("x", values))], torch.zeros(1)).extras
         extras["x"].zero_()
         assert values.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(cohort=cohorts(), weight=st.sampled_from([1.0, 1 / 3]))
+@settings(max_examples=25)
+def test_models_by_index_have_the_average_of_full_models(
+    name: AggregationName, cohort: tuple[list[Contribution], Tensor], weight: float
+) -> None:
+    """The sums of full vectors, as `Tensor.add_` computes them, are the oracle."""
+    clients, server = cohort
+    clients = [replace(c, weight=c.weight * weight) for c in clients]
+    by_index = [
+        c if c.mask is None else replace(c, values=None, mask=None, entries=entries_of(c.values, c.mask))
+        for c in clients
+    ]
+    found = fold(name, by_index, server)
+    total, coverage = torch.zeros(6, dtype=torch.float64), torch.zeros(6, dtype=torch.float64)
+    for c in clients:
+        mask = torch.ones(6, dtype=torch.bool) if c.mask is None else c.mask
+        term = c.values.to(torch.float64) - (c.start.to(torch.float64) if name == "dmean" else 0.0)
+        total.add_(term * mask, alpha=c.weight)
+        coverage.add_(mask, alpha=c.weight)
+    weights = sum(c.weight for c in clients)
+    held = torch.stack([torch.ones(6, dtype=torch.bool) if c.mask is None else c.mask for c in clients])
+    expected = {
+        "wmean": torch.where(coverage > 0, total / weights, server),
+        "covmean": torch.where(coverage > 0, total / coverage, server),
+        "dmean": server + total / weights,
+        "ipart": torch.where(held.all(0), total / weights, server),
+    }[name]
+    assert torch.equal(found.values, expected)
+    if found.coverage is not None:
+        assert torch.equal(found.coverage, coverage)

@@ -10,6 +10,7 @@ from torch import nn
 from orchestrator.errors import WireError
 from orchestrator.federation.exchange import (
     MODEL_ITEM,
+    ModelValues,
     find_bits,
     find_model,
     find_values,
@@ -20,6 +21,7 @@ from orchestrator.federation.exchange import (
 )
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.sparsity.payload import Bits, Dense, Masked, Payload, Scalar
+from orchestrator.sparsity.sparse_sum import Entries
 from orchestrator.sparsity.wire import decode, encode
 
 #: conv 2*1*2*2 = 8 weights and 2 biases, batch norm 2 + 2 and two running statistics of 2, linear 6 and 3
@@ -133,3 +135,37 @@ def test_known_mask_is_that_of_the_model() -> None:
 def test_payload_of_another_size_is_rejected(payload: tuple[Dense | Masked, ...], message: str) -> None:
     with pytest.raises(WireError, match=message):
         unpack_model(LAYOUT, payload)
+
+
+class TestModelByIndex:
+    """A decoded masked model is stored by index until its full tensors are read."""
+
+    def _model(self) -> ModelValues:
+        return ModelValues.at(Entries(np.array([1, 3]), np.array([5.0, -2.0], np.float32), 4))
+
+    def test_full_tensors_have_the_entries(self) -> None:
+        model = self._model()
+        assert (model.size, model.entries is None) == (4, False)
+        assert model.values.tolist() == [0.0, 5.0, 0.0, -2.0]
+        assert model.mask is not None
+        assert model.mask.tolist() == [False, True, False, True]
+        assert model.size == 4
+
+    @pytest.mark.parametrize("name", ["values", "mask"])
+    def test_reader_may_change_the_full_tensors(self, name: str) -> None:
+        """The changed tensors count, not the entries from which they were computed."""
+        model = self._model()
+        getattr(model, name)[1] = 0
+        assert model.entries is None
+        assert not getattr(model, name)[1]
+
+    def test_unpacked_model_has_entries(self) -> None:
+        bits = torch.zeros(W, dtype=torch.bool)
+        bits[[0, 9]] = True
+        mask = LAYOUT.expand(bits)
+        item = pack_model(LAYOUT, torch.arange(D, dtype=torch.float32), mask)
+        model = unpack_model(LAYOUT, decode(encode((item,))))
+        assert model is not None
+        assert model.entries is not None
+        assert model.entries.index.tolist() == torch.nonzero(mask)[:, 0].tolist()
+        assert model.entries.values.tolist() == model.entries.index.tolist()

@@ -105,9 +105,9 @@ class TestFedBuff:
         )
         present = _floats(10.0, 20.0, 0.0, 0.0)
         moved = discounted(update, present, _config(staleness="polynomial"), 3)
-        assert moved.values is not None
-        assert moved.values.tolist() == [11.0, 0.0, 0.5, 0.0]
-        assert moved.mask is update.mask
+        assert moved.entries is not None
+        assert moved.entries.full().tolist() == [11.0, 0.0, 0.5, 0.0]
+        assert moved.entries.mask().tolist() == [True, False, True, False]
         averaged = {name: _average(name, moved, present) for name in AGGREGATORS}
         assert averaged == {
             "covmean": [11.0, 20.0, 0.5, 0.0],
@@ -162,8 +162,8 @@ class TestFedAsync:
     def test_sparse_model_is_mixed_in_inside_its_mask(self) -> None:
         update = _update(_floats(3.0, 0.0), start=_floats(0.0, 0.0), mask=[True, False])
         moved = discounted(update, _floats(1.0, 5.0), _config("fedasync", mixing=0.5), 1)
-        assert moved.values is not None
-        assert moved.values.tolist() == [2.0, 0.0]
+        assert moved.entries is not None
+        assert moved.entries.full().tolist() == [2.0, 0.0]
         assert _average("covmean", moved, _floats(1.0, 5.0)) == [2.0, 5.0]
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from orchestrator.errors import WireError
 from orchestrator.sparsity.payload import Bits, Bool, Dense, Float32, Item, Masked, Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode, section_bytes
-from orchestrator.sparsity.wire_frame import ValueDtype
+from orchestrator.sparsity.wire_frame import ValueDtype, WireVersion
 from tests.fuzz.mutation import mutated
 from tests.fuzz.tally import MIB, Tally, command
 
@@ -27,7 +27,7 @@ from tests.fuzz.tally import MIB, Tally, command
 MAX_ELEMENTS = 100_000
 MORE_BYTES = 64 * MIB
 _REPORT_EVERY = 5_000
-_DTYPES: tuple[ValueDtype, ...] = ("float32", "float16")
+_DTYPES: tuple[ValueDtype, ...] = ("float32", "float16", "bfloat16")
 _NAMES = ("w", "", "bias", "layer.0/weight", "größe", "名", "x" * 41)
 
 
@@ -74,7 +74,7 @@ def outcome(tally: Tally, buffer: bytes, known: Mapping[str, Bool], *, may_diffe
         return tally.found(f"changed and accepted: {buffer.hex()}")
     value_dtype = _DTYPES[buffer[10]]
     try:
-        again = encode(payload, value_dtype=value_dtype, known_masks=known)
+        again = encode(payload, value_dtype=value_dtype, known_masks=known, version=_version(buffer))
     except Exception as error:
         return tally.found(f"cannot be encoded again ({type(error).__name__}: {error}): {buffer.hex()}")
     if again != buffer:
@@ -82,6 +82,10 @@ def outcome(tally: Tally, buffer: bytes, known: Mapping[str, Bool], *, may_diffe
     if 12 + sum(s.header_bytes + s.mask_bytes + s.value_bytes for s in sections) != len(buffer):
         return tally.found(f"sections of another length: {buffer.hex()}")
     return "valid"
+
+
+def _version(buffer: bytes) -> WireVersion:
+    return 1 if buffer[3] == 1 else 2
 
 
 def _rejected(tally: Tally, buffer: bytes) -> str:
@@ -96,18 +100,20 @@ def _rejected(tally: Tally, buffer: bytes) -> str:
 
 def sealed(buffer: bytes) -> bytes:
     """Return the buffer as a message with a correct checksum."""
-    return b"SFL\x01" + struct.pack("<I", zlib.crc32(buffer[8:])) + buffer[8:]
+    start = b"SFL\x01" if buffer[3:4] == b"\x01" else b"SFL\x02"
+    covered = buffer[8:] if start[3] == 1 else start + buffer[8:]
+    return start + struct.pack("<I", zlib.crc32(covered)) + buffer[8:]
 
 
 def corpus(rng: np.random.Generator) -> Sequence[EncodedPayload]:
     """Return payloads with every kind of item, dtype and mask coding, alone and combined."""
     sent = []
     for value_dtype in _DTYPES:
-        for make in (_dense, _scalar, _bits, _masked_full, _masked_bitmap, _masked_indices):
+        for make in (_dense, _scalar, _bits, _masked_full, _masked_bitmap, _masked_gaps, _masked_false_gaps):
             for size in (0, 1, 9, 64, 300):
                 sent.append(_encoded(rng, (make(rng, "w", size),), value_dtype))
         for _ in range(20):
-            makers = rng.choice(6, size=int(rng.integers(2, 6)))
+            makers = rng.choice(len(_MAKERS), size=int(rng.integers(2, 6)))
             names = rng.permutation(len(_NAMES))
             items = tuple(
                 _MAKERS[maker](rng, _NAMES[name], int(rng.integers(80)))
@@ -119,7 +125,9 @@ def corpus(rng: np.random.Generator) -> Sequence[EncodedPayload]:
 
 def _encoded(rng: np.random.Generator, payload: Payload, value_dtype: ValueDtype) -> EncodedPayload:
     known = {item.name: item.mask for item in payload if isinstance(item, Masked) and rng.random() < 0.4}
-    return EncodedPayload(encode(payload, value_dtype=value_dtype, known_masks=known), known)
+    version: WireVersion = 1 if rng.random() < 0.2 else 2
+    data = encode(payload, value_dtype=value_dtype, known_masks=known, version=version)
+    return EncodedPayload(data, known)
 
 
 def _values(rng: np.random.Generator, size: int) -> Float32:
@@ -155,11 +163,15 @@ def _masked_bitmap(rng: np.random.Generator, name: str, size: int) -> Item:
     return _masked(rng, name, size, 0.5)
 
 
-def _masked_indices(rng: np.random.Generator, name: str, size: int) -> Item:
-    return _masked(rng, name, size, 0.01)
+def _masked_gaps(rng: np.random.Generator, name: str, size: int) -> Item:
+    return _masked(rng, name, size, float(rng.choice([0.01, 0.1, 0.3])))
 
 
-_MAKERS = (_dense, _scalar, _bits, _masked_full, _masked_bitmap, _masked_indices)
+def _masked_false_gaps(rng: np.random.Generator, name: str, size: int) -> Item:
+    return _masked(rng, name, size, 0.9)
+
+
+_MAKERS = (_dense, _scalar, _bits, _masked_full, _masked_bitmap, _masked_gaps, _masked_false_gaps)
 
 if __name__ == "__main__":
     sys.exit(command("wire", "--buffers", 200_000, fuzz, MORE_BYTES))

@@ -277,6 +277,15 @@ class TestFloat16:
         whole = drive(prepared(), tmp_path / "whole")
         assert half.params_sha256() != whole.params_sha256()
 
+    def test_bfloat16_client_starts_from_the_rounded_model(self, tmp_path: Path) -> None:
+        options = (*self.OPTIONS[1:], "wire.value_dtype=bfloat16", "sparsity.level=0.5", "training.rounds=1")
+        experiment = prepared(*options)
+        drive(experiment, tmp_path)
+        rounded = initial_state(experiment).params.bfloat16().float()
+        starts = [memory["start"] for memory in committed(experiment, tmp_path).client_states.values()]
+        assert len(starts) == 3
+        assert all(torch.equal(start, rounded) for start in starts)
+
     def test_value_beyond_float16_ends_the_run_with_the_remedy(self, tmp_path: Path) -> None:
         experiment = prepared("wire.value_dtype=float16", "training.lr=1e6", "training.clip_norm=1.0")
         with pytest.raises(RoundError, match=r"wire\.value_dtype=float32") as caught:

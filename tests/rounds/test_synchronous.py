@@ -12,6 +12,7 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.rounds.sampler import CohortSampler
 from tests.support.errors import rejects
 from tests.support.fakes import cohort
+from tests.support.masks import gaps_bytes
 from tests.support.runs import (
     REMEMBERING,
     Flaky,
@@ -254,14 +255,19 @@ class TestPowerOfChoice:
         setting, weights = experiment.setting, 64 * 10
         active = weights if method == "fedavg" else round(0.2 * weights)
         sparse = 12 + 16 + 8 + 4 * (active + 10)
+        section = 0
+        if method == "randommask":
+            mask = experiment.algorithm.init(torch.from_numpy(experiment.initial)).mask
+            assert mask is not None
+            section = gaps_bytes(setting.layout.restrict(mask).numpy())
         has_mask: set[int] = set()
         for event in events(tmp_path):
             k = event["client_id"]
             num_images = len(experiment.partition.train[k])
             if event["kind"] == "loss":
-                bitmap = weights // 8 if method == "randommask" and k not in has_mask else 0
+                mask_bytes = 0 if k in has_mask else section
                 has_mask.add(k)
-                assert (event["download_bytes"], event["upload_bytes"]) == (sparse + bitmap, 40)
+                assert (event["download_bytes"], event["upload_bytes"]) == (sparse + mask_bytes, 40)
                 assert event["train_flops"] == pytest.approx(2 * active * num_images)
                 assert event["train_flops_dense"] == pytest.approx(2 * weights * num_images)
                 assert event["train_loss"] is None

@@ -1,51 +1,37 @@
-"""Varints and bitmaps against byte-by-byte oracles."""
+"""Bitmaps against a bit-by-bit oracle, and the choice between the codings."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.errors import WireError
-from orchestrator.sparsity.mask_coding import decode_varints, encode_bitmap, encode_varints
-
-
-def slow_varint(number: int) -> bytes:
-    """LEB128, one byte at a time."""
-    out = bytearray()
-    while number >= 128:
-        out.append(number % 128 + 128)
-        number //= 128
-    return bytes([*out, number])
-
-
-NUMBERS = st.lists(
-    st.integers(0, 300) | st.integers(0, 2**32 - 1) | st.sampled_from([127, 128, 2**14, 2**21 - 1, 2**28])
-)
-
-
-@given(NUMBERS)
-def test_varints_equal_the_slow_encoding(numbers: list[int]) -> None:
-    section = encode_varints(np.array(numbers, np.int64))
-    assert section.dtype == np.uint8
-    assert section.tobytes() == b"".join(map(slow_varint, numbers))
-    assert decode_varints("m", section).tolist() == numbers
-
-
-@given(st.binary(max_size=12))
-def test_any_section_is_rejected_or_canonical(data: bytes) -> None:
-    try:
-        numbers = decode_varints("m", np.frombuffer(data, np.uint8))
-    except WireError:
-        return
-    assert b"".join(map(slow_varint, numbers.tolist())) == data
+from orchestrator.sparsity.mask_coding import encode_bitmap, encode_mask
+from orchestrator.sparsity.payload import Bool, Masked
+from orchestrator.sparsity.wire_frame import MaskCoding
+from tests.support.masks import mask_of
 
 
 @pytest.mark.parametrize(
-    "data", [b"\x80", b"\x01\xff", b"\x80\x00", b"\x81\x80\x00", b"\x80\x80\x80\x80\x80\x01"]
+    ("mask", "coding", "num_bytes"),
+    [
+        (mask_of(240), "gaps", 1),  # no entries: the count alone
+        (mask_of(240, 7, 8), "gaps", 1 + 2),  # 2 entries, k = 6: 14 bits
+        # 60 entries, k = 1, gaps of 0 and 3: 60 + 60 + 59 bits
+        (np.arange(240) % 4 == 0, "gaps", 1 + 23),
+        # 80 entries, gaps of 0 and 2: 80 + 80 + 79 bits would be 1 + 30 bytes
+        (np.arange(240) % 3 == 0, "bitmap", 30),
+        (np.arange(240) < 81, "bitmap", 30),  # more than a third
+        (np.arange(240) < 159, "bitmap", 30),
+        (~mask_of(240, 7, 8), "false_gaps", 1 + 2),
+        (mask_of(9, 3), "bitmap", 2),  # gaps would have 1 + 1 bytes
+        (np.ones(240, np.bool_), "full", 0),
+        (np.ones(0, np.bool_), "full", 0),
+    ],
 )
-def test_truncated_padded_and_overlong_numbers_are_rejected(data: bytes) -> None:
-    with pytest.raises(WireError, match="'m'"):
-        decode_varints("m", np.frombuffer(data, np.uint8))
+def test_shortest_coding_is_chosen(mask: Bool, coding: MaskCoding, num_bytes: int) -> None:
+    found, extra, section = encode_mask(Masked("m", np.zeros(240, np.float32), mask), None)
+    assert (found, section.size) == (coding, num_bytes)
+    assert extra == (num_bytes if coding in ("gaps", "false_gaps") else 0)
 
 
 @given(st.lists(st.booleans(), max_size=40))

@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from orchestrator.errors import WireError
 from orchestrator.sparsity.value_coding import (
@@ -20,7 +24,7 @@ def test_bytes_of_values_are_little_endian() -> None:
     assert encode_values("w", VALUES, "float16").tobytes().hex() == "003c00c00038"
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_decoded_values_are_read_only_and_equal(dtype: str) -> None:
     found = decode_values(encode_values("w", VALUES, dtype), dtype)  # type: ignore[arg-type]
     assert found.dtype == np.float32
@@ -68,3 +72,44 @@ def test_array_of_another_rank_or_dtype_is_rejected_with_its_item(values: np.nda
         check_vector("w", values, np.float32)
     with pytest.raises(WireError, match="'w'"):
         encode_values("w", values, "float32")
+
+
+def test_bfloat16_is_the_upper_half_of_a_float32() -> None:
+    """1 is 0x3f80, and 1 + 2**-7 the next value. Their mean rounds to the even one of both, more rounds up."""
+    step = 2.0**-7
+    values = np.array(
+        [1.0, 1 + step / 2, 1 + step / 2 + 2.0**-23, 1 + 3 * step / 2, -2.5, -0.0, np.inf], np.float32
+    )
+    section = encode_values("v", values, "bfloat16")
+    assert section.view("<u2").tolist() == [0x3F80, 0x3F80, 0x3F81, 0x3F82, 0xC020, 0x8000, 0x7F80]
+    assert decode_values(section, "bfloat16").tolist() == [
+        1.0,
+        1.0,
+        1 + step,
+        1 + 2 * step,
+        -2.5,
+        -0.0,
+        np.inf,
+    ]
+
+
+def test_every_bfloat16_pattern_survives_a_round_trip() -> None:
+    section = np.arange(2**16, dtype="<u2").view(np.uint8)
+    assert encode_values("v", decode_values(section, "bfloat16"), "bfloat16").tobytes() == section.tobytes()
+
+
+@given(hnp.arrays(np.uint32, st.integers(1, 40)))
+def test_bfloat16_rounds_as_torch_does(bits: np.ndarray) -> None:
+    """NaN stays NaN, whatever its payload is."""
+    values = bits.view(np.float32)
+    values = values[~(np.isfinite(values) & (np.abs(values) >= 3.3961e38))]
+    decoded = decode_values(encode_values("v", values, "bfloat16"), "bfloat16")
+    np.testing.assert_array_equal(
+        decoded, torch.from_numpy(values).to(torch.bfloat16).to(torch.float32).numpy()
+    )
+
+
+@pytest.mark.parametrize("value", [np.finfo(np.float32).max, -3.397e38])
+def test_bfloat16_overflow_is_rejected_with_item_and_key(value: float) -> None:
+    with pytest.raises(WireError, match=r"'v'.*bfloat16.*wire\.value_dtype"):
+        encode_values("v", np.array([0.0, value], np.float32), "bfloat16")

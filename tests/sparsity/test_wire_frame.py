@@ -17,7 +17,7 @@ from orchestrator.sparsity.wire_frame import (
 HEADERS = (
     ItemHeader("w", "masked", "bitmap", num_values=3, width=10),
     ItemHeader("loss", "scalar", "none", num_values=1),
-    ItemHeader("gaps", "masked", "indices", num_values=2, width=80, extra=2),
+    ItemHeader("gaps", "masked", "gaps", num_values=2, width=80, extra=2),
 )
 
 

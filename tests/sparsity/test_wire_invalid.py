@@ -3,7 +3,7 @@
 import struct
 import tracemalloc
 import zlib
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from orchestrator.errors import WireError
 from orchestrator.sparsity.payload import Bits, Bool, Dense, Masked, Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode, section_bytes
+from orchestrator.sparsity.wire_frame import ValueDtype, WireVersion
 from tests.support.masks import mask_of
 
 
 def sealed(body: bytes) -> bytes:
     """A message with this body and a valid checksum."""
-    return b"SFL\x01" + struct.pack("<I", zlib.crc32(body)) + body
+    return b"SFL\x02" + struct.pack("<I", zlib.crc32(b"SFL\x02" + body)) + body
 
 
 def header(
@@ -39,6 +40,8 @@ def message(*headers: bytes, sections: bytes = b"", dtype: int = 0, reserved: in
 
 
 SPARSE = mask_of(40, 2, 30)
+#: the gaps 2 and 27 with 4 low bits each: 01 00 11 01, and the ends 1 01
+GAPS = b"\x02\xb2\x05"
 PAYLOAD: Payload = (
     Masked("sparse", np.array([1.0, 2.0, 3.0], np.float32), SPARSE),
     Masked("half", np.arange(6, dtype=np.float32), mask_of(11, 0, 2, 4, 6, 8, 10)),
@@ -53,10 +56,10 @@ BUFFER = encode(PAYLOAD, known_masks=KNOWN)
 
 def test_crafted_messages_are_otherwise_valid() -> None:
     """The helpers write the same bytes as `encode`, so that each rejected message below has one cause."""
-    crafted = message(header(b"sparse", 1, 4, 1, 40, 2), sections=struct.pack("<f", 1.0) + b"\x02\x1b")
+    crafted = message(header(b"sparse", 1, 5, 1, 40, 3), sections=struct.pack("<f", 1.0) + GAPS)
     with pytest.raises(WireError, match="2 entries for 1 values"):
         decode(crafted)
-    crafted = message(header(b"sparse", 1, 4, 2, 40, 2), sections=struct.pack("<2f", 1, 2) + b"\x02\x1b")
+    crafted = message(header(b"sparse", 1, 5, 2, 40, 3), sections=struct.pack("<2f", 1, 2) + GAPS)
     assert crafted == encode((Masked("sparse", np.array([1, 2], np.float32), SPARSE),))
 
 
@@ -97,8 +100,9 @@ def check_canonical(buffer: bytes, known: dict[str, Bool]) -> None:
         payload = decode(buffer, known_masks=known, max_elements=10_000)
     except WireError:
         return
-    value_dtype: Literal["float32", "float16"] = "float16" if buffer[10] else "float32"
-    assert encode(payload, value_dtype=value_dtype, known_masks=known) == buffer
+    value_dtype = get_args(ValueDtype)[buffer[10]]
+    version: WireVersion = 1 if buffer[3] == 1 else 2
+    assert encode(payload, value_dtype=value_dtype, known_masks=known, version=version) == buffer
 
 
 @given(st.binary(min_size=1, max_size=200))
@@ -121,13 +125,20 @@ def test_changed_bytes_are_rejected_or_canonical(changes: list[tuple[int, int]],
 
 
 @settings(max_examples=400)
-@given(data=st.binary(max_size=8), width=st.integers(0, 70), coding=st.integers(0, 5), num=st.integers(0, 4))
+@given(
+    data=st.binary(max_size=8),
+    width=st.integers(0, 70),
+    coding=st.integers(0, 7),
+    version=st.sampled_from([1, 2]),
+    num=st.integers(0, 4),
+)
 def test_random_mask_sections_are_rejected_or_canonical(
-    data: bytes, width: int, coding: int, num: int
+    data: bytes, width: int, coding: int, version: int, num: int
 ) -> None:
-    extra = len(data) if coding == 4 else 0
+    extra = len(data) if coding in (4, 5, 6) else 0
     values = struct.pack(f"<{num}f", *range(num))
-    check_canonical(message(header(b"m", 1, coding, num, width, extra), sections=values + data), {})
+    crafted = message(header(b"m", 1, coding, num, width, extra), sections=values + data)
+    check_canonical(crafted if version == 2 else of_version_1(crafted), {})
 
 
 ONE = struct.pack("<f", 1.0)
@@ -140,8 +151,8 @@ ONE = struct.pack("<f", 1.0)
         (message(), "the message has no items"),
         (np.empty(0, np.float64), "float64"),
         (b"PK\x03\x04" + BUFFER[4:], "not a Sparsefleet message"),
-        (b"SFL\x02" + BUFFER[4:], "version 2"),
-        (message(dtype=2), "message header"),
+        (b"SFL\x03" + BUFFER[4:], "version 3"),
+        (message(dtype=3), "message header"),
         (message(reserved=1), "message header"),
         (sealed(struct.pack("<HBB", 2, 0, 0) + header(b"d", 0, 0)), "within an item header"),
         (sealed(struct.pack("<HBB", 1, 0, 0) + header(b"name", 0, 0)[:-1]), "within an item name"),
@@ -150,7 +161,7 @@ ONE = struct.pack("<f", 1.0)
         (message(header(b"\xed\xa0\x80", 0, 0)), "UTF-8"),
         (message(header(b"d", 0, 0, pad=b"x")), "not valid"),
         (message(header(b"d", 4, 0)), "kind 4"),
-        (message(header(b"d", 0, 5)), "coding 5"),
+        (message(header(b"d", 0, 7)), "coding 7"),
         (message(header(b"d", 0, 2)), "contradictory"),
         (message(header(b"d", 0, 0, 1, width=1), sections=ONE), "contradictory"),
         (message(header(b"d", 0, 0, 1, extra=1), sections=ONE), "contradictory"),
@@ -161,23 +172,61 @@ ONE = struct.pack("<f", 1.0)
         (message(header(b"s", 3, 0, 0)), "contradictory"),
         (message(header(b"m", 1, 3, 1, 9, 7), sections=ONE + b"\1\1"), "contradictory"),
         (message(header(b"m", 1, 2, 1, 2), sections=ONE), "contradictory"),
-        (message(header(b"m", 1, 4, 2, 16, 2), sections=ONE + ONE + b"\1\1"), "contradictory"),
+        (message(header(b"m", 1, 5, 2, 16, 2), sections=ONE + ONE + b"\1\1"), "contradictory"),
         (message(header(b"m", 1, 3, 1, 3), sections=ONE + b"\x09"), "beyond its 3 entries"),
         (message(header(b"b", 2, 3, width=3), sections=b"\x08"), "beyond its 3 entries"),
         (message(header(b"m", 1, 3, 1, 8), sections=ONE + b"\x03"), "2 entries for 1 values"),
-        (message(header(b"m", 1, 3, 1, 16), sections=ONE + b"\0\1"), "not the shortest"),
+        (message(header(b"m", 1, 3, 1, 24), sections=ONE + b"\0\1\0"), "not the shortest"),
         (message(header(b"m", 1, 3, 8, 8), sections=ONE * 8 + b"\xff"), "not the shortest"),
-        (message(header(b"m", 1, 3, 0, 8), sections=b"\0"), "not the shortest"),
-        (message(header(b"m", 1, 4, 1, 40, 1), sections=ONE + b"\x28"), "beyond the 40 entries"),
-        (message(header(b"m", 1, 4, 2, 40, 2), sections=ONE + ONE + b"\x14\x13"), "beyond the 40 entries"),
-        (message(header(b"m", 1, 4, 1, 400, 1), sections=ONE + b"\x80"), "ends within a number"),
-        (message(header(b"m", 1, 4, 1, 400, 2), sections=ONE + b"\x83\x00"), "minimal varint"),
-        (message(header(b"m", 1, 4, 1, 400, 6), sections=ONE + b"\x80" * 5 + b"\x01"), "minimal varint"),
+        (message(header(b"m", 1, 3, 0, 9), sections=b"\0\0"), "not the shortest"),
+        (message(header(b"m", 1, 5, 1, 40, 1), sections=ONE + b"\x01"), "too short"),
+        (message(header(b"m", 1, 5, 2, 40, 3), sections=ONE * 2 + b"\x02\xff\x06"), "beyond the 40 entries"),
+        (
+            message(header(b"m", 1, 6, 38, 40, 3), sections=ONE * 38 + b"\x02\xff\x06"),
+            "beyond the 40 entries",
+        ),
+        (message(header(b"m", 1, 6, 2, 40, 3), sections=ONE * 2 + GAPS), "38 entries for 2 values"),
+        (message(header(b"m", 1, 5, 19, 40, 4), sections=ONE * 19 + b"\x13\xff\xff\xff"), "instead of 19"),
         (message(header(b"m", 1, 1, 1, 5, 0), sections=ONE), "does not have"),
     ],
 )
 def test_invalid_message_is_rejected_with_its_cause(buffer: bytes, match: str) -> None:
     with pytest.raises(WireError, match=match):
+        decode(buffer)
+
+
+def of_version_1(buffer: bytes) -> bytes:
+    """The message in format version 1, whose checksum does not cover the version."""
+    return b"SFL\x01" + struct.pack("<I", zlib.crc32(buffer[8:])) + buffer[8:]
+
+
+@pytest.mark.parametrize(
+    ("buffer", "match"),
+    [
+        (message(header(b"m", 1, 5, 2, 40, 3), sections=ONE * 2 + GAPS), "contradictory"),
+        (message(header(b"m", 1, 4, 1, 40, 1), sections=ONE + b"\x28"), "beyond the 40 entries"),
+        (message(header(b"m", 1, 4, 2, 40, 2), sections=ONE + ONE + b"\x14\x13"), "beyond the 40 entries"),
+        (message(header(b"m", 1, 4, 1, 400, 1), sections=ONE + b"\x80"), "ends within a number"),
+        (message(header(b"m", 1, 4, 1, 400, 2), sections=ONE + b"\x83\x00"), "minimal varint"),
+        (message(header(b"m", 1, 4, 1, 400, 6), sections=ONE + b"\x80" * 5 + b"\x01"), "minimal varint"),
+    ],
+)
+def test_invalid_message_of_version_1_is_rejected_with_its_cause(buffer: bytes, match: str) -> None:
+    with pytest.raises(WireError, match=match):
+        decode(of_version_1(buffer))
+
+
+def test_changed_version_is_rejected() -> None:
+    one, two = (encode((Dense("d", np.ones(2, np.float32)),), version=version) for version in (1, 2))
+    for buffer, version in ((one, b"\x02"), (two, b"\x01")):
+        with pytest.raises(WireError, match="checksum"):
+            decode(buffer[:3] + version + buffer[4:])
+
+
+def test_message_of_version_2_has_no_indices() -> None:
+    buffer = message(header(b"m", 1, 4, 1, 40, 1), sections=ONE + b"\x07")
+    assert len(decode(of_version_1(buffer))) == 1
+    with pytest.raises(WireError, match="contradictory"):
         decode(buffer)
 
 
@@ -211,8 +260,8 @@ def test_arrays_that_are_not_bytes_are_rejected(buffer: np.ndarray) -> None:
         message(header(b"m", 1, 1, 0, 2**32 - 1)),
         message(header(b"m", 1, 2, 2**31, 2**31)),
         message(header(b"m", 1, 3, 0, 2**31 - 1)),
-        message(header(b"m", 1, 4, 0, 2**31 + 1)),
-        message(header(b"m", 1, 4, 0, 2**31 - 1, 2**27)),
+        message(header(b"m", 1, 5, 0, 2**31 + 1)),
+        message(header(b"m", 1, 5, 0, 2**31 - 1, 2**27)),
         message(header(b"b", 2, 3, width=2**31 - 1)),
         message(header(b"a", 1, 4, 0, 2**30 + 1), header(b"b", 1, 4, 0, 2**30)),
         sealed(struct.pack("<HBB", 2**16 - 1, 0, 0)),
