@@ -134,7 +134,8 @@ def test_explicit_densities_are_rejected() -> None:
 
 
 def test_returned_mask_must_keep_weights_and_all_entries_that_cannot_be_masked() -> None:
-    setting = make_setting("mlp")
+    flat = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(9, 2)))
+    setting = make_setting(flat, (1, 3, 3))
     method = Halving(Halving.Config(name="halving"), setting)
     layout = setting.layout
     one_weight, without_biases = torch.zeros(layout.num_maskable, dtype=torch.bool), layout.full_mask()
