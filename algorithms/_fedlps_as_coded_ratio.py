@@ -16,7 +16,7 @@
 Legend: A = arms, now. All tensors are float64.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -43,8 +43,8 @@ class CodedBandit:
     ratio that awaits its reward; accuracies are fractions, 0 before the first reward.
     """
 
-    arms: Tensor
-    rewards: Tensor
+    arms: Tensor = field(metadata={"grows": True})
+    rewards: Tensor = field(metadata={"grows": True})
     num_plays: int = 0
     last_ratio: float = 1.0
     best_accuracy: float = 0.0

@@ -27,6 +27,7 @@ CORE = (
     "orchestrator.formatting",
     "orchestrator.version",
     "orchestrator.atomic_write",
+    "orchestrator.private_files",
     "orchestrator.config",
     "orchestrator.plugins",
 )
@@ -60,6 +61,7 @@ MAY_IMPORT = {
     "orchestrator.formatting": (),
     "orchestrator.version": (),
     "orchestrator.atomic_write": CORE,
+    "orchestrator.private_files": CORE,
     "orchestrator.config": CORE,
     "orchestrator.plugins": CORE,
     "orchestrator.models": (*CORE, "orchestrator.models"),

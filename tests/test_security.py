@@ -1,7 +1,9 @@
-"""Stored files cannot run code, and by default no service accepts connections from other machines."""
+"""Stored files cannot run code, other users cannot read files, and no service accepts connections by default."""
 
 import ast
 import os
+import re
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +11,11 @@ from pathlib import Path
 
 import pytest
 import ray
+
+from orchestrator.cli.main import run_command_line
+from orchestrator.cli.mlflow_ui import _running, server_command
+from orchestrator.private_files import require_private_token, token_file
+from tests.support.command import QUICK
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [
@@ -73,3 +80,92 @@ def test_local_ray_rejects_connections_without_its_token(tmp_path: Path) -> None
         )
     assert all(done.returncode and "joined" not in done.stdout for done in found.values())
     assert "no authentication token was found" in found["token"].stderr
+
+
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
+    """Other users may read every file whose maker does not say otherwise."""
+    previous = os.umask(0o022)
+    yield
+    os.umask(previous)
+
+
+def readable_by_others(path: Path) -> Iterator[Path]:
+    """The files below `path` that other users can reach and read, write or run; `path` itself counts as reachable."""
+    mode = path.lstat().st_mode
+    if not mode & 0o077 or stat.S_ISLNK(mode):
+        return
+    if stat.S_ISDIR(mode):
+        for child in path.iterdir():
+            yield from readable_by_others(child)
+    else:
+        yield path
+
+
+@pytest.mark.usefixtures("usual_umask")
+def test_readable_files_are_found_below_open_folders_alone(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    for name, mode in (("open", 0o755), ("closed", 0o700)):
+        (tmp_path / name).mkdir(mode=mode)
+        (tmp_path / name / "file").write_text("")
+    assert [*readable_by_others(tmp_path)] == [tmp_path / "open" / "file"]
+
+
+@pytest.mark.usefixtures("usual_umask")
+def test_tracked_run_leaves_no_file_that_other_users_can_read(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    storage = tmp_path / "runs"
+    keys = (*QUICK, "tracking.enabled=true", "training.rounds=1", f"runtime.storage={storage}")
+    assert run_command_line(["run", *keys]) == 0
+    assert {"mlflow.db", "mlartifacts"} < {path.name for path in storage.iterdir()}
+    assert [*readable_by_others(tmp_path)] == []
+    (run,) = storage.glob("fedavg-*")
+    assert not [path for path in run.iterdir() if path.is_file() and path.stat().st_mode & 0o077]
+
+
+@pytest.mark.usefixtures("usual_umask")
+def test_ui_and_its_server_leave_no_file_that_other_users_can_read(tmp_path: Path) -> None:
+    """A small process replaces the server, which writes files in the same way."""
+    tmp_path.chmod(0o755)
+    server_command(tmp_path / "mlflow.db", "0.0.0.0", 5000, {"MLFLOW_AUTH_ADMIN_PASSWORD": "a long one"})
+    code = f"open({str(tmp_path / 'mlflow-users.db')!r}, 'w').close()"
+    with _running([sys.executable, "-c", code], os.environ, tmp_path / "mlflow-ui.log") as server:
+        assert server.wait(60) == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"mlflow-auth.ini", "mlflow-users.db", "mlflow-ui.log"}
+    assert [*readable_by_others(tmp_path)] == []
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray", "usual_umask")
+def test_local_ray_leaves_no_file_that_other_users_can_read() -> None:
+    """Ray opens its own folders to all users; the folder around them is closed."""
+    session = Path(ray._private.worker._global_node.get_session_dir_path())  # type: ignore[no-untyped-call]
+    assert any(not folder.stat().st_mode & 0o077 for folder in session.parents)
+    files = [path for path in session.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert len(files) > 10
+    assert not [path for path in files if path.stat().st_mode & 0o077]
+    require_private_token(token_file())
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray", "usual_umask")
+def test_sweep_leaves_no_file_that_other_users_can_read(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    storage = tmp_path / "runs"
+    keys = (*QUICK, "training.rounds=1", "algorithm.name=[fedavg]", f"runtime.storage={storage}")
+    assert run_command_line(["sweep", "smoke", *keys]) == 0
+    assert [*storage.glob("smoke-*/sweep.json")]
+    assert [*readable_by_others(tmp_path)] == []
+
+
+def test_every_row_of_the_table_of_trust_has_its_test() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    table = text.split("## Who is trusted with what")[1].split("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) >= 10
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+        assert named, row
+        for file, name in named:
+            assert f"def {name}(" in (ROOT / file).read_text(), f"{file} has no test {name}"

@@ -5,26 +5,30 @@ import os
 import secrets
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
-from orchestrator.atomic_write import open_private
+from orchestrator.atomic_write import PRIVATE_FILE, open_private, replace_file
 from orchestrator.cli.options import run_ui_hint
-from orchestrator.errors import ConfigError, RequestError, SparsefleetError
+from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError, one_line
+from orchestrator.private_files import private_umask
 from orchestrator.storage.folders import is_run
 from orchestrator.tracking.uris import client_uri, sqlite_uri
 
 LOOPBACK = "127.0.0.1"
+#: the only user that the server has at first
+ADMIN = "admin"
 #: settings of MLflow's basic authentication: every user may read, only `admin` may change
 AUTH_SETTINGS = """[mlflow]
 default_permission = READ
 database_uri = {users}
-admin_username = admin
+admin_username = {admin}
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 """
 #: the server logs warnings and errors only
@@ -52,6 +56,8 @@ def serve_ui(storage: Path, port: int, host: str = LOOPBACK) -> None:
     require_free_port(host, port)
     check_database(database, "MLflow store")
     check_schema(database)
+    if "--app-name" in command:
+        set_admin_password(_users(database), environment["MLFLOW_AUTH_ADMIN_PASSWORD"])
     shown_host = f"[{host}]" if ":" in host else host
     page = run_list_page(experiment_of_newest_run(database))
     log = database.with_name("mlflow-ui.log")
@@ -101,15 +107,45 @@ def server_command(
     if not environment.get("MLFLOW_AUTH_ADMIN_PASSWORD"):
         problem = "other machines can open the UI at this address only with a password, and none is set"
         raise RequestError("--host", host, problem, "set MLFLOW_AUTH_ADMIN_PASSWORD, or use an SSH tunnel")
-    users = client_uri(sqlite_uri(database.with_name("mlflow-users.db")))
+    users = client_uri(sqlite_uri(_users(database)))
     settings = database.with_name("mlflow-auth.ini")
-    settings.write_text(AUTH_SETTINGS.format(users=users.replace("%", "%%")))
+    replace_file(settings, AUTH_SETTINGS.format(admin=ADMIN, users=users.replace("%", "%%")).encode())
     auth_environment = {
         "MLFLOW_AUTH_CONFIG_PATH": str(settings),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(),
         "MLFLOW_SERVER_ALLOWED_HOSTS": "*",  # the server cannot know the host names that others use for it
     }
     return [*command, "--app-name", "basic-auth"], {**environment, **auth_environment}
+
+
+def set_admin_password(users: Path, password: str) -> None:
+    """Give `admin` this password, if a server has made the database before: MLflow sets it only for a new user.
+
+    The statements are those of MLflow's own store, whose import takes seconds. Other users of the machine cannot read
+    the database afterwards. Raises TrackingError for a database that is locked or damaged.
+    """
+    from werkzeug.security import check_password_hash, generate_password_hash
+
+    if not users.exists():
+        return
+    users.chmod(PRIVATE_FILE)
+    try:
+        with closing(sqlite3.connect(users)) as connection, connection:
+            rows = connection.execute(
+                "SELECT password_hash FROM users WHERE username = ?", (ADMIN,)
+            ).fetchall()
+            if rows and not check_password_hash(rows[0][0], password):
+                change = (generate_password_hash(password), ADMIN)
+                connection.execute("UPDATE users SET password_hash = ? WHERE username = ?", change)
+    except sqlite3.Error as error:
+        raise TrackingError(
+            f"the users of the MLflow UI in {users} cannot be read ({one_line(error)})"
+        ) from error
+
+
+def _users(database: Path) -> Path:
+    """The database with the users of the server."""
+    return database.with_name("mlflow-users.db")
 
 
 def require_free_port(host: str, port: int) -> None:
@@ -137,7 +173,7 @@ def _running(
     A signal of the terminal reaches only this process, which ends the server. The server also ends when this process
     is killed.
     """
-    with open_private(log, "wb") as output:
+    with open_private(log, "wb") as output, private_umask():
         server = subprocess.Popen(
             command,
             env=dict(environment),

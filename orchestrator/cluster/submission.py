@@ -17,6 +17,7 @@ from orchestrator.cluster.named_files import named_files
 from orchestrator.cluster.shipping import staged_files, staged_modules
 from orchestrator.cluster.variables import selected_variables, variable_of_file
 from orchestrator.errors import RequestError
+from orchestrator.plugins.package_source import SOURCE_VARIABLE, package_source
 from orchestrator.storage.folders import unique_name
 from orchestrator.version import installed_version
 
@@ -59,6 +60,7 @@ def job_request(
             "RAY_JOB_STOP_SIGNAL": "SIGINT",
             "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S),
             "COLUMNS": str(columns),
+            SOURCE_VARIABLE: package_source().digest,
             **selected_variables(env_names, environment),
             **variable_of_file(env_file),
         },

@@ -146,6 +146,11 @@ class DataConfig(Section):
         10, description="distance between the starts of two samples, in characters (text)"
     )
     min_characters: Positive = Field(1000, description="leave out roles with fewer characters (text)")
+    max_gib: float = Field(
+        4.0,
+        gt=0.0,
+        description="largest size of the decoded samples; small files may contain very large data",
+    )
     validation_fraction: Fraction = Field(
         0.1, description="share of a client's training samples used for validation"
     )

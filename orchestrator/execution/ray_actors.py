@@ -15,6 +15,7 @@ from orchestrator.execution.client_actor import ClientActor
 from orchestrator.execution.packing import hardest_first
 from orchestrator.execution.placement import Placement
 from orchestrator.fleet.profiles import DeviceProfile
+from orchestrator.plugins.package_source import package_source
 
 #: Ray's errors for a dead actor, which lost its tasks; Ray may restart the actor
 GONE = (
@@ -48,14 +49,19 @@ def start_actors(profiles: Sequence[DeviceProfile], placement: Placement, prefix
 
 
 def wait_for_actors(actors: Sequence[Any], timeout_s: float | None = None) -> None:
-    """Wait until every actor runs.
+    """Wait until every actor runs, with the source of this process.
 
-    Raises ActorsLostError when an actor does not start in time, and SparsefleetError when an actor cannot start.
+    Raises ActorsLostError when an actor does not start in time, SparsefleetError when an actor cannot start, and
+    ClusterError for an actor that imports other source.
     """
+    source = package_source()
     try:
         ray.get(
-            [actor.__ray_ready__.options(max_task_retries=3).remote() for actor in actors], timeout=timeout_s
+            [actor.check_source.options(max_task_retries=3).remote(source) for actor in actors],
+            timeout=timeout_s,
         )
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
     except ray.exceptions.GetTimeoutError as error:
         raise ActorsLostError(f"not all client actors have started within {timeout_s:g} s") from error
     except ray.exceptions.RayActorError as error:

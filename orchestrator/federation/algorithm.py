@@ -166,6 +166,13 @@ class Algorithm(Generic[S, C]):
         """State of a client before its first task; None for a stateless method."""
         return cast(C, None)
 
+    def check_client_state(self, client_state: C) -> None:
+        """Raise ValueError for a returned client state that the server's hooks could not use; by default nothing.
+
+        The driver calls this for every update. Paths, dtypes and shapes are those of `init_client` by then, and all
+        numbers are finite.
+        """
+
     def load(self, run: LocalRun[C]) -> None:
         """Load the received values and mask into the model."""
         run.load(run.start, None if run.received is None else run.received.mask)

@@ -6,8 +6,6 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from orchestrator.formatting import counted
-
 Scalar = bool | int | float | str | None
 
 
@@ -16,10 +14,10 @@ def flatten(tree: object, path: str = "") -> Iterator[tuple[str, Tensor | Scalar
 
     Raises TypeError, naming the path, for anything else.
     """
-    if _is_leaf(tree):
+    if is_leaf(tree):
         yield path, cast(Tensor | Scalar, tree)
         return
-    for key, child in _children(tree, path):
+    for key, child in children(tree, path):
         yield from flatten(child, f"{path}/{key}" if path else key)
 
 
@@ -47,41 +45,16 @@ def rebuild(template: Any, leaves: Mapping[str, Tensor | Scalar], path: str = ""
     raise KeyError(path)
 
 
-def structure_problem(template: object, state: object, path: str = "") -> str | None:
-    """Why `rebuild` would not give this state again from its leaves and the template; None if it would.
-
-    None in place of a subtree stays None. A mapping may have other keys than the template's.
-    """
-    here = path or "the root"
-    if _is_leaf(state):
-        if state is None or _is_leaf(template):
-            return None
-        return f"{here} is a {type(state).__name__}, not a {type(template).__name__}"
-    try:
-        children = dict(_children(state, path))
-    except TypeError as error:
-        return str(error)
-    are_mappings = isinstance(state, Mapping) and isinstance(template, Mapping)
-    if not are_mappings and type(state) is not type(template):
-        return f"{here} is a {type(state).__name__}, not a {type(template).__name__}"
-    expected = dict(_children(template, path))
-    if not are_mappings and children.keys() != expected.keys():
-        return f"{here} has {counted(len(children), 'entry', 'entries')}, not {len(expected)}"
-    first = next(iter(expected.values()), None)
-    for key, child in children.items():
-        inside = f"{path}/{key}" if path else key
-        if are_mappings and next(flatten(child), None) is None:
-            return f"{inside} is empty, and a checkpoint cannot store this"
-        if (problem := structure_problem(expected.get(key, first), child, inside)) is not None:
-            return problem
-    return None
-
-
-def _is_leaf(tree: object) -> bool:
+def is_leaf(tree: object) -> bool:
+    """Whether a value is a tensor, a number, a string or None."""
     return isinstance(tree, Tensor | bool | int | float | str) or tree is None
 
 
-def _children(tree: object, path: str) -> Iterator[tuple[str, object]]:
+def children(tree: object, path: str) -> Iterator[tuple[str, object]]:
+    """The key and the value of each entry of a dataclass, mapping or tuple at this path.
+
+    Raises TypeError, naming the path, for another value and for a key that no checkpoint can store.
+    """
     if is_dataclass(tree) and not isinstance(tree, type):
         yield from ((f.name, getattr(tree, f.name)) for f in fields(tree))
     elif isinstance(tree, Mapping):

@@ -24,6 +24,8 @@ SCORES = (
     ),
     VALIDATION_SCORE,
 )
+#: stages of a client's task whose wall-clock time is measured
+STAGES = ("decode", "train", "score", "encode")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,7 +45,7 @@ class LocalResult(Generic[C]):
 class ClientUpdate(Generic[C]):
     """A local result as the client sends it: `buffer` (uint8[n]) is the encoded payload.
 
-    `seconds` are the wall-clock seconds of the task's stages.
+    `seconds` are the wall-clock seconds of the task's stages, by the names of `STAGES`.
     """
 
     round_idx: int

@@ -20,11 +20,11 @@ from orchestrator.federation.client_event import participation
 from orchestrator.federation.exchange import ModelValues, known_masks, without_model
 from orchestrator.federation.item_form import ItemForm, require_forms
 from orchestrator.federation.plan import ClientTask
-from orchestrator.federation.tree import structure_problem
-from orchestrator.federation.update import ClientFailure, ClientScore, ClientUpdate, Outcome
+from orchestrator.federation.update import SCORES, STAGES, ClientFailure, ClientScore, ClientUpdate, Outcome
 from orchestrator.formatting import counted
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.rounds.broadcast import Broadcast
+from orchestrator.rounds.client_state_form import state_problem
 from orchestrator.rounds.dropout import with_dropout
 from orchestrator.sparsity.payload import Dense, Item, Masked, Payload, Scalar
 from orchestrator.sparsity.wire import decode
@@ -33,6 +33,10 @@ from orchestrator.sparsity.wire import decode
 _MAX_VECTORS, _MAX_FURTHER_VALUES = 16, 1 << 16
 #: FLOPs of a task: more than a GPU of today computes in thirty years; and metrics of an update
 _MAX_FLOPS, _MAX_METRICS = 1e24, 256
+#: seconds of a stage: more than ten years
+_MAX_SECONDS = 1e9
+#: a client state may have this many bytes for each value that an update may contain
+_BYTES_PER_ELEMENT = 8
 #: the answer to a `loss` task
 LOSS_FORMS = {"loss": ItemForm(kinds=(Scalar,))}
 
@@ -48,9 +52,10 @@ def admit(
     """Decode and check an update whose download of `download_bytes` started at emulated time `start_s`."""
     if isinstance(outcome, ClientFailure):
         return outcome
-    assert isinstance(outcome, ClientUpdate)
     task, received = request.task, broadcast.received_by(request)
     try:
+        if not isinstance(outcome, ClientUpdate):
+            raise WireError(f"the answer to a {task.kind} task is a {type(outcome).__name__}")
         model, items = checked(experiment, request, outcome, received)
     except Exception as error:  # a method's `unpack` gets whatever a client sends
         return _rejected(task, error)
@@ -76,16 +81,20 @@ def checked(
     """
     algorithm, task = experiment.algorithm, request.task
     _require_answer(task, update)
+    if (
+        not isinstance(update.buffer, np.ndarray)
+        or update.buffer.dtype != np.uint8
+        or update.buffer.ndim != 1
+    ):
+        raise WireError("the update's buffer is not an array uint8[n]")
     _require_counts(update, len(experiment.partition.train[task.client_id]))
     _require_metrics(update)
+    _require_seconds(update)
     payload = _decoded(algorithm, task, update, received)
     model = None if task.kind == "loss" else algorithm.unpack(payload, task, request.client_state)
     if model is not None and task.kind == "train":
         _require_mask(algorithm, task, received, model)
-    if (problem := structure_problem(experiment.client_template, update.client_state)) is not None:
-        raise WireError(
-            f"the client state has another structure than that of {type(algorithm).__name__}.init_client: {problem}"
-        )
+    _require_state(experiment, update.client_state)
     return model, without_model(payload)
 
 
@@ -93,9 +102,12 @@ def admit_score(request: TaskRequest, outcome: Outcome[Any]) -> ClientScore | Cl
     """Check the answer to an evaluation task."""
     if isinstance(outcome, ClientFailure):
         return outcome
-    assert isinstance(outcome, ClientScore)
     try:
+        if not isinstance(outcome, ClientScore):
+            raise WireError(f"the answer to an evaluation task is a {type(outcome).__name__}")
         _require_answer(request.task, outcome)
+        _require_scores(outcome)
+        _require_seconds(outcome)
     except WireError as error:
         return _rejected(request.task, error)
     return outcome
@@ -154,6 +166,40 @@ def _require_metrics(update: ClientUpdate[Any]) -> None:
     for name, value in metrics.items():
         if type(name) is not str or type(value) is not float:
             raise WireError(f"the update's metric {name!r} is {value!r}, expected a float")
+
+
+def _require_seconds(answer: ClientUpdate[Any] | ClientScore) -> None:
+    """Raise WireError for times that are not seconds by the names of `STAGES`."""
+    if not isinstance(answer.seconds, Mapping):
+        raise WireError("the seconds are no mapping")
+    for stage, value in answer.seconds.items():
+        if stage not in STAGES or type(value) is not float or not 0.0 <= value <= _MAX_SECONDS:
+            raise WireError(
+                f"the seconds of stage {stage!r} are {value!r}, expected a time of {', '.join(STAGES)}"
+            )
+
+
+def _require_scores(score: ClientScore) -> None:
+    """Raise WireError for scores that are not accuracies by the names of `SCORES`."""
+    if not isinstance(score.scores, Mapping):
+        raise WireError("the scores are no mapping")
+    for name, value in score.scores.items():
+        if name not in SCORES or type(value) is not float or not 0.0 <= value <= 1.0:
+            raise WireError(f"the score {name!r} is {value!r}, expected an accuracy from 0 to 1")
+
+
+def _require_state(experiment: Experiment, state: object) -> None:
+    """Raise WireError for a client state that is not one of the method, or that no checkpoint gives back."""
+    algorithm = experiment.algorithm
+    max_elements = _MAX_VECTORS * algorithm.setting.layout.size + _MAX_FURTHER_VALUES
+    problem = state_problem(
+        experiment.client_template, state, max_further_bytes=_BYTES_PER_ELEMENT * max_elements
+    )
+    if problem is not None:
+        raise WireError(
+            f"the client state has another form than that of {type(algorithm).__name__}.init_client: {problem}"
+        )
+    algorithm.check_client_state(state)
 
 
 def _require_finite(item: Item) -> None:

@@ -1,7 +1,8 @@
-"""Detect that the cluster has lost its head.
+"""Detect that the cluster has lost its head, or this machine its raylet.
 
 Without a head Ray can start, find or end no actor. A process that does not reach the head for 60 s is ended by Ray,
-with a message that does not name the run.
+with a message that does not name the run. Ray ends a process without any message a few seconds after its raylet has
+died.
 """
 
 import os
@@ -34,16 +35,20 @@ class HeadMonitor:
         self.uses_client = is_client_connection()
         self.address = address if self.uses_client else ray.get_runtime_context().gcs_address
         self.is_lost = False
+        self._raylet = None if self.uses_client else raylet_address()
         self._cause = "the connection is closed" if self.uses_client else ""
         self._checked_s = time.monotonic()
         self._silent_since_s: float | None = None
+        self._raylet_is_dead = False
 
     def responds(self) -> bool:
-        """Check now whether the head accepts a connection."""
+        """Check now whether the head accepts a connection, and whether this machine's raylet runs."""
         if self.uses_client:
             return is_client_connection()
         host, _, port = str(self.address).rpartition(":")
         self._checked_s = time.monotonic()
+        if self._has_no_raylet():
+            return False
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=CHECK_INTERVAL_S).close()
         except OSError:
@@ -54,20 +59,41 @@ class HeadMonitor:
         return True
 
     def is_unreachable(self) -> bool:
-        """Whether the head has not responded for more than MAX_SILENCE_S seconds. Call this method repeatedly."""
+        """Whether the head has not responded for more than MAX_SILENCE_S seconds, or the raylet has died.
+
+        Call this method repeatedly.
+        """
         if self.uses_client:
             return not self.responds()
         if time.monotonic() - self._checked_s >= CHECK_INTERVAL_S:
             self.responds()
+        if self._raylet_is_dead:
+            return True
         return self._silent_since_s is not None and time.monotonic() - self._silent_since_s > MAX_SILENCE_S
 
     def loss_message(self, resume_command: str) -> str:
         """Return one line that reports the loss and names the command that resumes."""
+        if self._raylet_is_dead:
+            return (
+                "the raylet of this machine, Ray's own process, has died; look for its cause in Ray's logs, "
+                f"then `{resume_command}` resumes from the last checkpoint"
+            )
         why = f" ({self._cause})" if self._cause else ""
         return (
             f"the head of the Ray cluster, {self.address}, does not answer{why}; start the cluster again, then "
             f"`{resume_command}` resumes from the last checkpoint"
         )
+
+    def _has_no_raylet(self) -> bool:
+        """Whether the raylet's port is closed. A raylet that is slow keeps its port open."""
+        if self._raylet is not None and not self._raylet_is_dead:
+            try:
+                socket.create_connection(self._raylet, timeout=CHECK_INTERVAL_S).close()
+            except ConnectionRefusedError:
+                self._raylet_is_dead = True
+            except OSError:
+                pass
+        return self._raylet_is_dead
 
     @contextmanager
     def detecting_loss(self) -> Iterator[None]:
@@ -108,6 +134,15 @@ def exiting_when_head_is_lost(address: str | None, resume_command: str) -> Itera
         yield
     finally:
         is_over.set()
+
+
+def raylet_address() -> tuple[str, int] | None:
+    """Host and port of the raylet to which this process is connected; None if Ray does not know it."""
+    node_id = ray.get_runtime_context().get_node_id()
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        if node["NodeID"] == node_id and node["NodeManagerPort"]:
+            return str(node["NodeManagerAddress"]), int(node["NodeManagerPort"])
+    return None
 
 
 def is_client_connection() -> bool:

@@ -4,12 +4,19 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import ray
 
 from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.errors import AddressError, ClusterError, ConfigError, one_line
+from orchestrator.private_files import (
+    close_token_file,
+    private_ray_folder,
+    private_umask,
+    temporary_folder,
+)
 from orchestrator.processes.child_processes import killing_terminated_children, protected_children
 from orchestrator.runtime.ray_address import check_answers
 from orchestrator.runtime.ray_import_path import ImportPathJob
@@ -93,7 +100,10 @@ def _join(address: str, **options: Any) -> None:
 
 def _start_local(**options: Any) -> None:
     try:
-        _connect(address="local", **options)
+        folder = private_ray_folder(Path(temporary_folder()[1]))
+        with private_umask():
+            _connect(address="local", _temp_dir=str(folder), **options)
+        close_token_file()
     except Exception as error:
         with suppress(Exception):  # end the processes that have started
             ray.shutdown()
@@ -101,21 +111,13 @@ def _start_local(**options: Any) -> None:
             raise _temporary_folder_error(error) from error
         raise ClusterError(
             f"Ray did not start on this machine ({one_line(error)}); its logs are in "
-            f"{_temporary_folder()[1]}/ray/session_latest/logs; free memory and cores, then run the command again"
+            f"{folder}/session_latest/logs; free memory and cores, then run the command again"
         ) from error
-
-
-def _temporary_folder() -> tuple[str, str]:
-    """Return the name and the value of the environment variable that determines Ray's temporary folder."""
-    for name in ("RAY_TMPDIR", "TMPDIR"):
-        if value := os.environ.get(name):
-            return name, value
-    return "TMPDIR", "/tmp"
 
 
 def _temporary_folder_error(error: OSError) -> ConfigError:
     """Return the error for a folder that Ray cannot use, for example because a socket's path would be too long."""
-    variable, folder = _temporary_folder()
+    variable, folder = temporary_folder()
     problem = f"Ray cannot use this folder for its sockets and logs ({one_line(error.strerror or error)})"
     return ConfigError(variable, folder, problem, f"set {variable} to a writable folder with a short path")
 

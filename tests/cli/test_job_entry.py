@@ -27,6 +27,16 @@ def test_exit_code_and_output_are_those_of_the_command() -> None:
     assert output.startswith("error: WHAT=nothing: ")
 
 
+def test_job_with_other_source_than_was_uploaded_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For example, because an installed package of another version replaces the uploaded one."""
+    monkeypatch.setenv("SPARSEFLEET_SOURCE", "0" * 64)
+    process = _start("list", "algorithms")
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 1
+    assert output.startswith("error: ")
+    assert len(output.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )

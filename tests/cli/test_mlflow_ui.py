@@ -4,8 +4,11 @@ import configparser
 import os
 import signal
 import socket
+import sqlite3
+import stat
 import subprocess
 import sys
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,9 +17,16 @@ import psutil
 import pytest
 import yaml
 from sqlalchemy.engine import make_url
+from werkzeug.security import check_password_hash, generate_password_hash
 
-from orchestrator.cli.mlflow_ui import require_free_port, run_list_page, serve_ui, server_command
-from orchestrator.errors import ConfigError, RequestError
+from orchestrator.cli.mlflow_ui import (
+    require_free_port,
+    run_list_page,
+    serve_ui,
+    server_command,
+    set_admin_password,
+)
+from orchestrator.errors import ConfigError, RequestError, TrackingError
 from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.mlflow.experiment import find_or_create_experiment
 from orchestrator.tracking.uris import sqlite_uri
@@ -157,6 +167,50 @@ def test_remote_access_uses_basic_auth(tmp_path: Path) -> None:
     assert environment["MLFLOW_FLASK_SERVER_SECRET_KEY"]
     settings = Path(environment["MLFLOW_AUTH_CONFIG_PATH"]).read_text()
     assert "a long one" not in settings
+
+
+def users_of_a_server(tmp_path: Path, password: str) -> Path:
+    """The table of users that MLflow makes at the first start, with one user more."""
+    users = tmp_path / "mlflow-users.db"
+    with closing(sqlite3.connect(users)) as connection, connection:
+        connection.execute(
+            "CREATE TABLE users (id INTEGER PRIMARY KEY, username VARCHAR(255) UNIQUE, "
+            "password_hash VARCHAR(255), is_admin BOOLEAN)"
+        )
+        for name in ("admin", "ann"):
+            row = (name, generate_password_hash(password), name == "admin")
+            connection.execute("INSERT INTO users (username, password_hash, is_admin) VALUES (?, ?, ?)", row)
+    return users
+
+
+def hashes(users: Path) -> dict[str, str]:
+    with closing(sqlite3.connect(users)) as connection:
+        return dict(connection.execute("SELECT username, password_hash FROM users"))
+
+
+def test_changed_password_replaces_the_old_one_of_the_admin_alone(tmp_path: Path) -> None:
+    users = users_of_a_server(tmp_path, "the old password")
+    users.chmod(0o644)
+    set_admin_password(users, "the old password")
+    before = hashes(users)
+    set_admin_password(users, "the new password")
+    after = hashes(users)
+    assert before["ann"] == after["ann"]
+    assert check_password_hash(before["admin"], "the old password")
+    assert check_password_hash(after["admin"], "the new password")
+    assert not check_password_hash(after["admin"], "the old password")
+    assert stat.S_IMODE(users.stat().st_mode) == 0o600
+
+
+def test_first_start_has_no_users(tmp_path: Path) -> None:
+    set_admin_password(tmp_path / "mlflow-users.db", "a long one")
+    assert not (tmp_path / "mlflow-users.db").exists()
+
+
+def test_damaged_database_of_users_is_an_error_of_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mlflow-users.db").write_text("no database")
+    with pytest.raises(TrackingError, match="mlflow-users"):
+        set_admin_password(tmp_path / "mlflow-users.db", "a long one")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from orchestrator.display.run_progress import Progress
 from orchestrator.experiment.loading import load_config
 from orchestrator.runtime import session
 from tests.support.cluster_head import HeadProcess, started_head
+from tests.support.endings import local_uri, mlflow_status
 from tests.support.user_files import FLEET, MODEL, write_user_files
 from tests.support.user_files import METHOD as METHOD_FILE
 
@@ -161,9 +162,10 @@ def test_missing_or_wrong_token_is_one_line_with_the_remedy(
 def test_job_stopped_by_ctrl_c_resumes_to_the_result_of_an_uninterrupted_run(
     head: HeadProcess, tmp_path: Path
 ) -> None:
-    """While the job runs, `status` shows it."""
+    """While the job runs, `status` shows it. The stopped job leaves a summary and an ended MLflow run."""
     storage = tmp_path / "shared"
-    arguments = ("submit", "run", *SMALL, f"runtime.storage={storage}", "training.rounds=2000")
+    keys = (*SMALL, "tracking.enabled=true", f"runtime.storage={storage}", "training.rounds=2000")
+    arguments = ("submit", "run", *keys)
     submit = subprocess.Popen(
         _command(head, *arguments),
         env=head.environment,
@@ -195,6 +197,7 @@ def test_job_stopped_by_ctrl_c_resumes_to_the_result_of_an_uninterrupted_run(
 
     summary = _summary(storage)
     assert summary["interrupted"]
+    assert mlflow_status(local_uri(storage)) == "KILLED"
     assert f"stopped after {summary['num_rounds']} rounds; " in output
     rounds = summary["num_rounds"] + 2
     changes = ["runtime.executor=inprocess", f"training.rounds={rounds}"]

@@ -1,14 +1,14 @@
 """States become flat leaves and states again; errors name the path."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from orchestrator.federation.tree import flatten, rebuild, structure_problem
+from orchestrator.federation.tree import flatten, rebuild
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,51 +123,3 @@ def test_missing_leaf_is_named() -> None:
 def test_unsupported_value_is_rejected_with_its_path(tree: object, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         list(flatten(tree))
-
-
-class TestStructureProblem:
-    """`structure_problem`."""
-
-    @pytest.mark.parametrize(
-        ("template", "state"),
-        [
-            (None, None),
-            (None, 3),
-            (None, torch.zeros(2)),
-            (example(), example()),
-            (example(), replace(example(), mask=None, arms={})),
-            (example(), None),
-            ({"a": (1, 2)}, {"b": (3, None), "c": (5, 6)}),
-            ((1.0, 2.0), (torch.zeros(1), "text")),
-        ],
-    )
-    def test_state_that_a_checkpoint_gives_back_has_no_problem(self, template: Any, state: Any) -> None:
-        assert structure_problem(template, state) is None
-        restored = rebuild(template, dict(flatten(state)))
-        pairs = zip(flatten(restored), flatten(state), strict=True)
-        assert all(path == other and same(leaf, value) for (path, leaf), (other, value) in pairs)
-
-    @pytest.mark.parametrize(
-        ("template", "state", "path"),
-        [
-            (None, {"a": 1}, "the root"),
-            (None, example().inner, "the root"),
-            (example(), torch.zeros(3), "the root"),
-            (example(), example().inner, "the root"),
-            (example(), {"params": torch.zeros(3)}, "the root"),
-            (example(), replace(example(), inner=7), "inner"),
-            (example(), replace(example(), rates=(0.1, 0.2, 0.3)), "rates"),
-            (example(), replace(example(), rates=[0.1, 0.2]), "rates"),
-            (example(), replace(example(), mask={"conv": torch.zeros(1)}), "mask"),
-            ({"a": {"b": 1}}, {"a": {}}, "a"),
-            ({"a": 1}, {"a": 1, "c/d": 2}, "the root"),
-            ({"a": 1}, {1: 2}, "the root"),
-            ({"a": (1, 2)}, {"a": (1, 2), "new": (3,)}, "new"),
-            ({}, {"a": {"b": 1}}, "a"),
-            ((1, 2), (1,), "the root"),
-        ],
-    )
-    def test_any_other_state_is_reported_by_its_path(self, template: Any, state: Any, path: str) -> None:
-        problem = structure_problem(template, state)
-        assert problem is not None
-        assert path in problem

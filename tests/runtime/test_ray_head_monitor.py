@@ -1,11 +1,14 @@
 """How the monitor decides that the head of a cluster is lost, and how it reports the loss."""
 
+import socket
+
 import pytest
 import ray
 from ray.util import client
 
 from orchestrator.errors import ActorsLostError
-from orchestrator.runtime.ray_head_monitor import HeadMonitor
+from orchestrator.runtime import ray_head_monitor
+from orchestrator.runtime.ray_head_monitor import HeadMonitor, raylet_address
 
 ADDRESS = "ray://head:10001"
 
@@ -64,3 +67,32 @@ def test_errors_with_another_cause_are_not_changed(connection: FakeConnection) -
     with pytest.raises(ActorsLostError), head.detecting_loss():
         raise ActorsLostError("reported already")
     assert not head.is_lost
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("local_ray")
+class TestRaylet:
+    """The raylet of this machine, which a listening socket replaces when it must die."""
+
+    def test_running_raylet_has_an_open_port(self) -> None:
+        address = raylet_address()
+        assert address is not None
+        socket.create_connection(address, timeout=5).close()
+        head = HeadMonitor(None)
+        assert (head.responds(), head.is_unreachable()) == (True, False)
+
+    def test_closed_port_is_a_loss_at_the_next_check_although_the_head_responds(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with socket.socket() as port:
+            port.bind(("127.0.0.1", 0))
+            port.listen()
+            monkeypatch.setattr(ray_head_monitor, "raylet_address", port.getsockname)
+            head = HeadMonitor(None)
+            assert head.responds()
+        assert not head.responds()
+        assert head.is_unreachable()
+        line = head.loss_message("resume r")
+        assert "raylet" in line
+        assert "`resume r`" in line
+        assert "\n" not in line

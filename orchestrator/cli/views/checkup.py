@@ -25,6 +25,7 @@ def checkup(storage: Path) -> tuple[Table, bool]:
         ("GPU", _gpu),
         ("storage", lambda: _writable(storage)),
         ("Ray starts", _ray_starts),
+        ("Ray's token", _ray_token),
     ]
     table, healthy = plain_table("check", "", "found"), True
     for name, check in checks:
@@ -71,3 +72,15 @@ def _ray_starts() -> str:
     with ray_session(RuntimeConfig()):
         capacity = cluster_capacity()
         return f"{capacity.total('CPU'):g} CPU, {capacity.total('memory') / 2**30:.1f} GiB for actors"
+
+
+def _ray_token() -> str:
+    from orchestrator.private_files import require_private_token, token_file
+
+    if os.environ.get("RAY_AUTH_MODE") == "disabled":
+        return "none: RAY_AUTH_MODE=disabled lets everyone on the network run code in a local Ray"
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return "from the variable RAY_AUTH_TOKEN"
+    file = token_file()
+    require_private_token(file)
+    return f"only this user can read {file}"

@@ -14,12 +14,14 @@ from PIL import Image
 
 from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Images
+from orchestrator.data.loaders.locate import require_regular, require_size
 from orchestrator.errors import DataError
 from orchestrator.formatting import counted
 
 _GREY = {"1", "L", "LA"}
 _COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr", "HSV"}
 
+_MAX_CHANNELS = 4  # of an image with an alpha channel
 _BLOCK = 512  # images that a thread reads at a time
 
 Source = bytes | Path
@@ -69,6 +71,7 @@ def decode_parts(
     size = all_headers[0].size if config.image_size is None else (config.image_size, config.image_size)
     mode = "L" if all(header.is_grey for header in all_headers) else "RGB"
     form = _Form(mode, size, parts[0].origins[0])
+    require_size(config, len(all_headers) * len(mode) * size[0] * size[1], f"{len(all_headers)} images")
     return [_decode(config, part, form) for part in parts], _notes(parts, all_headers)
 
 
@@ -119,11 +122,14 @@ def _in_blocks(
 
 def _header(config: DataConfig, source: Source, origin: str) -> _Header:
     """Read mode and size of an image, without decoding its pixels."""
+    if isinstance(source, Path):
+        require_regular(config, source)
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             if image.mode not in _GREY | _COLOUR:
                 problem = f"{origin} has pixels of mode {image.mode}"
                 raise DataError("data.root", config.root, problem, "use images with 8 bits per channel")
+            require_size(config, _MAX_CHANNELS * image.width * image.height, origin)
             return _Header(
                 is_grey=image.mode in _GREY,
                 is_transparent=image.has_transparency_data,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Images
-from orchestrator.data.loaders.locate import existing_root
+from orchestrator.data.loaders.locate import existing_root, require_regular, require_size
 from orchestrator.data.loaders.parts import join_names
 from orchestrator.data.loaders.values import integers_or_names
 from orchestrator.data.splits import LoadedPart, Splits
@@ -35,7 +35,8 @@ def load(config: DataConfig) -> Splits:
     if len(files) != 1:
         problem = f"the folder contains {len(files)} .npz files"
         raise DataError("data.root", root, problem, f"point it at {_LAYOUT}")
-    arrays = _read(files[0])
+    require_regular(config, files[0])
+    arrays = _read(config, files[0])
     used, test = list(_TRAIN), None
     train = _rows(files[0], arrays, *_TRAIN)
     if "x_test" in arrays or "y_test" in arrays:
@@ -46,10 +47,14 @@ def load(config: DataConfig) -> Splits:
     return Splits(train, test, notes=notes)
 
 
-def _read(file: Path) -> dict[str, NDArray[np.generic]]:
+def _read(config: DataConfig, file: Path) -> dict[str, NDArray[np.generic]]:
     try:
+        with zipfile.ZipFile(file) as archive:
+            require_size(config, sum(entry.file_size for entry in archive.infolist()), file.name)
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             return dict(arrays)
+    except DataError:
+        raise
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         problem = f"is not a readable .npz file ({error})"
         raise DataError("data.root", file, problem, "write the file again") from error

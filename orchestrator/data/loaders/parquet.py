@@ -7,6 +7,7 @@
 - `parquet_files` chooses the files.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config.sections import DataConfig
 from orchestrator.data.loaders.images import EncodedImages, Source, decode_parts
-from orchestrator.data.loaders.locate import existing_root
+from orchestrator.data.loaders.locate import existing_root, require_regular, require_size
 from orchestrator.data.loaders.parquet_files import find_files
 from orchestrator.data.loaders.values import integers_or_names
 from orchestrator.data.splits import LoadedPart, Splits
@@ -26,6 +27,8 @@ from orchestrator.formatting import counted
 if TYPE_CHECKING:
     import pyarrow
 
+#: rows that are read at a time
+_MAX_BATCH = 1024
 _LABEL_NAMES = ("label", "labels", "fine_label")
 
 Values = NDArray[np.generic]
@@ -68,9 +71,10 @@ def _read_part(config: DataConfig, files: Sequence[Path], needs_client: bool) ->
     labels: list[Values] = []
     ids: list[Values] = []
     for file in files:
-        table = _read(config, file)
-        columns = _columns(config, table.schema, file, needs_client)
-        sources += [_source(cell, file) for cell in table.column(columns.image).to_pylist()]
+        require_regular(config, file)
+        table, columns = _read(config, file, needs_client)
+        cells = table.column(columns.image).to_pylist()
+        sources += [_source(config, cell, file, row) for row, cell in enumerate(cells)]
         origins += [f"row {row} of {file.name}" for row in range(table.num_rows)]
         labels.append(_values(table, columns.label, "data.label_column", file))
         if columns.client is not None:
@@ -83,12 +87,31 @@ def _read_part(config: DataConfig, files: Sequence[Path], needs_client: bool) ->
     )
 
 
-def _read(config: DataConfig, file: Path) -> "pyarrow.Table":
+def _read(config: DataConfig, file: Path, needs_client: bool) -> tuple["pyarrow.Table", _Columns]:
+    """Read the columns of a file that the run needs. Raises DataError for content above `data.max_gib`.
+
+    A dictionary of one value may stand for many large values. Therefore the loader reads a few rows at a time, at most
+    as many as stay within the bound if each row has the size of the whole group, and counts the bytes.
+    """
     import pyarrow
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.ParquetFile(file).read()
+        with pyarrow.parquet.ParquetFile(file) as parquet:
+            columns = _columns(config, parquet.schema_arrow, file, needs_client)
+            groups = [parquet.metadata.row_group(i).total_byte_size for i in range(parquet.num_row_groups)]
+            require_size(config, max(groups, default=0), file.name)
+            num_rows = int(config.max_gib * 2**30 / max(1, *groups))
+            batches, num_bytes = [], 0
+            names = dict.fromkeys(name for name in columns if name is not None)
+            for batch in parquet.iter_batches(max(1, min(num_rows, _MAX_BATCH)), columns=[*names]):
+                num_bytes += batch.nbytes
+                require_size(config, num_bytes, file.name)
+                batches.append(batch)
+            schema = pyarrow.schema([parquet.schema_arrow.field(name) for name in names])
+            return pyarrow.Table.from_batches(batches, None if batches else schema), columns
+    except DataError:
+        raise
     except (OSError, pyarrow.ArrowException) as error:
         problem = f"is not a readable Parquet file ({error})"
         raise DataError("data.root", file, problem, "write the file again") from error
@@ -135,12 +158,19 @@ def _list_columns(schema: "pyarrow.Schema") -> str:
     return ", ".join(f"{field.name} ({field.type})" for field in schema)
 
 
-def _source(cell: dict[str, Any] | None, file: Path) -> Source:
-    """Return the bytes of an image, else its path, else empty bytes, which the decoder rejects."""
+def _source(config: DataConfig, cell: dict[str, Any] | None, file: Path, row: int) -> Source:
+    """Return the bytes of an image, else its path, else empty bytes, which the decoder rejects.
+
+    Raises DataError for a path that leaves the file's folder: a data set must not name other files of the user.
+    """
     if cell is None:
         return b""
     if cell["bytes"] is None and cell.get("path"):
-        return file.parent / str(cell["path"])
+        path = Path(os.path.normpath(file.parent / str(cell["path"])))
+        if not path.is_relative_to(os.path.normpath(file.parent)):
+            problem = f"row {row} of {file.name} names the image {cell['path']} outside the file's folder"
+            raise DataError("data.root", config.root, problem, "use paths inside the folder, or image bytes")
+        return path
     return cell["bytes"] or b""
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config.sections import DataConfig
 from orchestrator.data.dataset import Dataset, Tokens
-from orchestrator.data.loaders.locate import existing_root
+from orchestrator.data.loaders.locate import existing_root, require_regular, require_size
 from orchestrator.data.loaders.parts import join_names
 from orchestrator.errors import DataError
 
@@ -82,6 +82,8 @@ def _find_file(config: DataConfig) -> Path:
     if len(files) != 1:
         problem = f"the folder contains {len(files)} .txt files"
         raise DataError("data.root", root, problem, f"point it at {_LAYOUT}")
+    require_regular(config, files[0])
+    require_size(config, files[0].stat().st_size, files[0].name)
     return files[0]
 
 

@@ -7,6 +7,7 @@ inside this mask. By default the server averages each weight over the clients wh
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar, cast
 
+import torch
 from torch import Tensor
 
 from orchestrator.errors import ConfigError
@@ -64,6 +65,15 @@ class ClientMaskAlgorithm(Algorithm[ServerState, C]):
     def init_client(self, client_id: int) -> C:
         """A mask of all weights. Override this for a client state with more than a mask."""
         return cast(C, ClientMask(mask=self.setting.layout.full_mask()))
+
+    def check_client_state(self, client_state: C) -> None:
+        """Reject a mask that removes all weights, or an entry that cannot be masked."""
+        layout, mask = self.setting.layout, client_state.mask
+        kept = layout.restrict(mask)
+        if not torch.equal(layout.expand(kept), mask):
+            raise ValueError("the mask removes entries that cannot be masked")
+        if layout.num_maskable and not kept.any():
+            raise ValueError("the mask keeps no weight")
 
     def broadcast(self, state: ServerState) -> Payload:
         """Nothing: `unicast` sends every client its own weights."""

@@ -15,7 +15,7 @@ Choices that the paper leaves open:
 - The first accuracy is compared with 0.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import exp, isfinite, log
 from typing import Literal
 
@@ -36,12 +36,12 @@ class Bandit:
     """The state of one device's bandit.
 
     - `arms`, float64[A, 6], ordered by ratio: low, high, number of rewards, sum of the rewards, sum of their squares,
-      pulls.
+      pulls. Choices add rows.
     - `played`: the row of the arm whose reward is still missing (-1: none).
     - `best_accuracy` and `last_accuracy`: in percent, 0 before the first reward.
     """
 
-    arms: Tensor
+    arms: Tensor = field(metadata={"grows": True})
     num_plays: int = 0
     played: int = -1
     best_accuracy: float = 0.0
@@ -73,6 +73,13 @@ def new_bandit(low: float, high: float, num_arms: int = 5) -> Bandit:
     arms = torch.zeros(num_arms, 6, dtype=torch.float64)
     arms[:, LOW], arms[:, HIGH], arms[:, PULLS] = edges[:-1], edges[1:], 1.0
     return Bandit(arms=arms)
+
+
+def check_bandit(bandit: Bandit) -> None:
+    """Raise ValueError for a bandit without arms, and for an arm that is no cell [low, high] of (0, 1]."""
+    low, high = bandit.arms[:, LOW], bandit.arms[:, HIGH]
+    if not len(low) or not bool(((low > 0.0) & (low <= high) & (high <= 1.0)).all()):
+        raise ValueError("the bandit's arms are no cells of (0, 1]")
 
 
 def choose(bandit: Bandit, horizon: float, rng: np.random.Generator, cap: float) -> tuple[Bandit, float]:

@@ -19,6 +19,7 @@ from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.bases.keep_ratio import (
     Bandit,
     RatioPolicy,
+    check_bandit,
     choose,
     credit,
     new_bandit,
@@ -105,6 +106,11 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
             return ClientRatio()
         capability = self.setting.population.largest_capability(client_id)
         return ClientRatio(bandit=new_bandit(min(self.config.min_ratio, capability), capability))
+
+    def check_client_state(self, client_state: C) -> None:
+        """Reject a bandit that cannot choose."""
+        if client_state.bandit is not None:
+            check_bandit(client_state.bandit)
 
     def ratio(self, task: ClientTask, client_state: C) -> float:
         """Keep ratio of the client in this task. Outside training, a client with a bandit uses its capability."""

@@ -15,6 +15,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from orchestrator.errors import RequestError
 from orchestrator.execution.placement import Capacity
+from orchestrator.plugins.package_source import package_source
 from orchestrator.sweeping.plan import SweepPlan
 from orchestrator.sweeping.resources import ClusterDivision, divide_cluster, trial_footprint
 from orchestrator.sweeping.store import Ending, SweepStore
@@ -118,6 +119,7 @@ def fit(plan: SweepPlan, remaining: RemainingTrials, environment: TuneEnvironmen
         mutable=plan.mutable,
         replay=plan.request.scheduler != "pbt",
         home=environment.home,
+        package=package_source(),
     )
     scheduler = make_scheduler(
         plan.request, plan.objective, _round_budget(plan, remaining, environment.store), plan.space.mutations

@@ -28,6 +28,7 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.prepare import prepare
 from orchestrator.plugins.loading import relocated
+from orchestrator.plugins.package_source import PackageSource, require_same_source
 from orchestrator.storage.sources import require_unchanged, stored_places
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.resources import TrialResources
@@ -50,6 +51,7 @@ class TrialSetting:
     - `mutable`: keys that population-based training may change.
     - `replay`: whether a resumed trial first reports its earlier evaluations.
     - `home`: folder that relative paths in the config refer to.
+    - `package`: place and digest of the command's source (see PackageSource).
     """
 
     sweep_dir: str
@@ -59,6 +61,7 @@ class TrialSetting:
     mutable: tuple[str, ...]
     replay: bool
     home: str
+    package: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +119,7 @@ class TuneTrial(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Store the task. The run opens at the first step, because Tune may load a checkpoint before."""
         self._setting = TrialSetting(**config["sweep"])
+        require_same_source(PackageSource(*self._setting.package))
         self._task = TrialTask(**config["trial"])
         self._run: TrialRun | None = None
         self._clients: tuple[str, list[Any]] | None = None

@@ -15,13 +15,13 @@ def test_file_in_place_of_the_storage_folder_fails_this_check_only(tmp_path: Pat
     names, results, found = ([*column.cells] for column in table.columns)
     assert names == [
         *("Python", "torch", "torchvision", "ray", "mlflow"),
-        *("cores", "memory", "GPU", "storage", "Ray starts"),
+        *("cores", "memory", "GPU", "storage", "Ray starts", "Ray's token"),
     ]
     passed = dict(zip(names, ["ok" in str(result) for result in results], strict=True))
     assert not healthy
     assert [name for name in names if not passed[name]] == ["storage"]
     assert "FileExistsError" in str(found[names.index("storage")])
-    assert " CPU, " in str(found[-1])
+    assert " CPU, " in str(found[names.index("Ray starts")])
 
 
 def test_healthy_machine_passes_and_gets_its_storage_folder(tmp_path: Path) -> None:

@@ -159,3 +159,16 @@ def test_empty_list_of_images_is_rejected() -> None:
     with pytest.raises(DataError, match="no images") as caught:
         decode([])
     assert caught.value.field == "data.root"
+
+
+def test_images_larger_than_the_bound_are_rejected_before_they_are_decoded() -> None:
+    """A black image of 4 megapixels has a few kilobytes: four such images take 16 MB, and one with alpha as much."""
+    image = png(np.zeros((2000, 2000), dtype=np.uint8))
+    small = DataConfig(name="parquet", root=Path("data"), max_gib=15.9e6 / 2**30)
+    for number in (1, 4):
+        with pytest.raises(DataError) as caught:
+            decode_parts(small, [EncodedImages([image] * number, ["row"] * number)])
+        assert caught.value.field == "data.max_gib"
+    enough = DataConfig(name="parquet", root=Path("data"), max_gib=16.1e6 / 2**30)
+    (images,), _ = decode_parts(enough, [EncodedImages([image] * 4, ["row"] * 4)])
+    assert images.nbytes == 16_000_000

@@ -1,5 +1,6 @@
 """Arrays in .npz files: layouts, types, notes and rejected files."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,18 @@ def test_folder_without_exactly_one_file_is_rejected(tmp_path: Path, num_files: 
     with pytest.raises(DataError, match=rf"\b{num_files}\b") as caught:
         load(tmp_path)
     assert (caught.value.field, caught.value.value) == ("data.root", tmp_path)
+
+
+def test_archive_with_large_arrays_is_rejected_before_it_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "data.npz"
+    np.savez_compressed(file, x=np.zeros((1000, 1, 32, 32), np.uint8), y=np.arange(1000) % 2)
+    assert file.stat().st_size < 10_000
+    with pytest.raises(DataError) as caught:
+        load_dataset(DataConfig(name="npz", root=file, max_gib=0.0009))
+    assert caught.value.field == "data.max_gib"
+
+
+def test_pipe_is_rejected(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "data.npz")
+    with pytest.raises(DataError, match="not a regular file"):
+        load_dataset(DataConfig(name="npz", root=tmp_path))

@@ -1,6 +1,7 @@
 """Parquet files in the Hugging Face image format: columns, types and rejected files."""
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +234,33 @@ def test_file_without_an_image_column_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"label \(int64\)") as caught:
         load(tmp_path)
     assert (caught.value.field, caught.value.value) == ("data.root", tmp_path)
+
+
+def test_small_file_with_large_content_is_rejected(tmp_path: Path) -> None:
+    """The file has one value of 1 MiB in its dictionary, and 3000 rows that name it."""
+    image_type = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    rows = pyarrow.array([{"bytes": b"\0" * 2**20, "path": None}], image_type)
+    images = pyarrow.chunked_array([rows] * 3000)
+    file = tmp_path / "train.parquet"
+    table = pyarrow.table({"img": images, "label": pyarrow.array([0, 1] * 1500)})
+    pyarrow.parquet.write_table(table, file, dictionary_pagesize_limit=2**22, compression="zstd")
+    assert file.stat().st_size < 100_000
+    with pytest.raises(DataError) as caught:
+        load_dataset(DataConfig(name="parquet", root=tmp_path, max_gib=0.05))
+    assert caught.value.field == "data.max_gib"
+
+
+@pytest.mark.parametrize("path", ["../secret.png", "/etc/secret.png", "images/../../secret.png"])
+def test_image_path_outside_the_folder_is_rejected(tmp_path: Path, path: str) -> None:
+    (tmp_path / "data").mkdir()
+    Image.fromarray(np.zeros((2, 3), dtype=np.uint8)).save(tmp_path / "secret.png")
+    write(tmp_path / "data" / "train.parquet", [{"bytes": None, "path": path}] * 2, label=[0, 1])
+    with pytest.raises(DataError, match=r"row 0 of train\.parquet"):
+        load(tmp_path / "data")
+
+
+def test_pipe_in_place_of_an_image_is_rejected(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "image.png")
+    write(tmp_path / "train.parquet", [{"bytes": None, "path": "image.png"}] * 2, label=[0, 1])
+    with pytest.raises(DataError, match="not a regular file"):
+        load(tmp_path)

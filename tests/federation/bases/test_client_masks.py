@@ -131,3 +131,18 @@ def test_explicit_densities_are_rejected() -> None:
     setting = make_setting(flat, (1, 3, 3), sparsity=sparsity)
     with rejects("sparsity.allocation", "explicit"):
         Halving(Halving.Config(name="halving"), setting)
+
+
+def test_returned_mask_must_keep_weights_and_all_entries_that_cannot_be_masked() -> None:
+    flat = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(9, 2)))
+    setting = make_setting(flat, (1, 3, 3))
+    method = Halving(Halving.Config(name="halving"), setting)
+    layout = setting.layout
+    one_weight, without_biases = torch.zeros(layout.num_maskable, dtype=torch.bool), layout.full_mask()
+    one_weight[7] = True
+    without_biases[layout.expand(torch.zeros_like(one_weight))] = False
+    method.check_client_state(ClientMask(mask=layout.expand(one_weight)))
+    with pytest.raises(ValueError, match="no weight"):
+        method.check_client_state(ClientMask(mask=layout.expand(torch.zeros_like(one_weight))))
+    with pytest.raises(ValueError, match="cannot be masked"):
+        method.check_client_state(ClientMask(mask=without_biases))

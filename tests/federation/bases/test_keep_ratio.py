@@ -15,6 +15,7 @@ from orchestrator.federation.bases.keep_ratio import (
     LOW,
     PULLS,
     Bandit,
+    check_bandit,
     choose,
     credit,
     new_bandit,
@@ -315,3 +316,20 @@ def test_policy_ratio_by_policy() -> None:
     for ratio in (0.0, -0.5, 1.5, float("nan")):
         with pytest.raises(ValueError, match=r"not in \(0, 1\]"):
             policy_ratio("fixed", ratio, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "value"), [(0, LOW, 0.0), (1, LOW, 0.95), (4, HIGH, 1.1), (2, HIGH, float("nan"))]
+)
+def test_arm_that_is_no_cell_is_rejected(row: int, column: int, value: float) -> None:
+    """The cells are [0.5, 0.6], ..., [0.9, 1]."""
+    bandit = new_bandit(0.5, 1.0)
+    check_bandit(bandit)
+    bandit.arms[row, column] = value
+    with pytest.raises(ValueError, match="no cells"):
+        check_bandit(bandit)
+
+
+def test_bandit_without_arms_is_rejected() -> None:
+    with pytest.raises(ValueError, match="no cells"):
+        check_bandit(Bandit(arms=torch.zeros(0, 6, dtype=torch.float64)))
