@@ -13,6 +13,7 @@ from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime import session
 from orchestrator.storage.tracking_setup import tracking_uri
 from orchestrator.tracking.record import METRICS, read_records
+from tests.support.endings import assert_finished, mlflow_status, mlflow_steps
 from tests.support.ray_runs import MakeConfig
 
 ONE_CORE = """
@@ -54,6 +55,11 @@ def test_mlflow_has_every_metric_once_and_a_model_that_predicts(
     logits = model.predict(dataset.test_inputs.astype(np.float32))
     accuracy = float((np.asarray(logits).argmax(axis=1) == dataset.test_labels).mean())
     assert accuracy == pytest.approx(summary.accuracy, abs=0.01)
+
+    assert_finished(tmp_path / summary.run_id, 6)
+    session.resume(tmp_path / summary.run_id, ["training.rounds=7"], Progress(quiet=True))
+    assert_finished(tmp_path / summary.run_id, 7)
+    assert (mlflow_status(uri), mlflow_steps(uri)[-1]) == ("FINISHED", 6)
 
 
 def test_doctor_accepts_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

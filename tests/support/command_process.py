@@ -4,10 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import psutil
+
+#: seconds between two checks of a condition; a test that only waits leaves the cores to the command
+_POLL_S = 0.02
 
 
 class CommandProcess:
@@ -39,6 +42,14 @@ class CommandProcess:
             if text in line:
                 return
         raise AssertionError(f"{text!r} was never printed, only {''.join(seen)}")
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` is true. Raises AssertionError if the process ends before."""
+        while not condition():
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_POLL_S)
+                assert condition(), self.rest()
+                return
 
     def rest(self, timeout_s: float | None = None) -> str:
         """Return the output until the process ends; after the timeout kill all its processes and raise."""
