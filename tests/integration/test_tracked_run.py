@@ -67,12 +67,6 @@ def test_doctor_accepts_this_machine(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "Ray starts" in capsys.readouterr().out
 
 
-def test_doctor_exits_1_when_the_storage_cannot_be_written(tmp_path: Path) -> None:
-    blocked = tmp_path / "a-file"
-    blocked.touch()
-    assert cli.run_command_line(["doctor", "--storage", str(blocked)]) == 1
-
-
 def test_actor_mode_that_does_not_fit_is_rejected_and_leaves_no_folder(
     make_config: MakeConfig, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
