@@ -23,7 +23,6 @@ from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
     from orchestrator.cluster.arguments import ParsedCommand
-    from orchestrator.cluster.follow import Choice
     from orchestrator.cluster.jobs import Jobs
     from orchestrator.cluster.view import Cluster, ClusterView
 
@@ -216,18 +215,12 @@ def _submit(
 
 
 def _follow(jobs: "Jobs", job_id: str, on_interrupt: str | None) -> int:
-    from orchestrator.cluster.follow import JobLogFollower, ask_choice
+    from orchestrator.cluster.follow import JobLogFollower
+    from orchestrator.cluster.interrupts import interrupt_choice
     from orchestrator.processes.signals import handling_signals
 
     with handling_signals() as signals:
-
-        def choose() -> "Choice":
-            choice = on_interrupt or ("ask" if sys.stdin.isatty() else "stop")
-            chosen = ask_choice() if choice == "ask" else ("stop" if choice == "stop" else "detach")
-            if chosen == "continue":
-                signals.forget()
-            return chosen
-
+        choose = interrupt_choice(on_interrupt, forget=signals.forget)
         return JobLogFollower(jobs, job_id, write=_write, note=_note, choose=choose).follow()
 
 

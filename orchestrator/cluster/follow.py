@@ -1,15 +1,14 @@
-"""Follow a job: print its log while it runs, let the user choose what Ctrl-C does, and return the job's exit code."""
+"""Follow a job: print its log while it runs, let the user choose what a signal does, and return the job's exit code."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
-from typing import Literal, final
+from typing import final
 
+from orchestrator.cluster.interrupts import Choice
 from orchestrator.cluster.jobs import Job, Jobs
 from orchestrator.commands import command_line
 from orchestrator.errors import ClusterError, SparsefleetError
 
-Choice = Literal["continue", "detach", "stop"]
 #: seconds without output after which the follower asks for the job's state
 SILENCE_S = 5.0
 #: silences after the job's end until the follower stops waiting for more output; Ray sends the last lines seconds late
@@ -33,7 +32,7 @@ class JobLogFollower:
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
         silence_s: float = SILENCE_S,
     ) -> None:
-        """`write` prints the job's output, `note` prints a line about the job, `choose` decides what Ctrl-C does."""
+        """`write` prints the job's output, `note` prints a line about the job, `choose` decides what a signal does."""
         self._jobs, self._job_id = jobs, job_id
         self._write, self._note, self._choose = write, note, choose
         self._pause, self._silence_s = pause, silence_s
@@ -99,9 +98,7 @@ class JobLogFollower:
                 self._num_written = max(self._num_written, position)
         finally:
             if waiting is not None:
-                waiting.cancel()
-                with suppress(asyncio.CancelledError, ClusterError):
-                    await waiting
+                await _end(waiting)
 
     def _note_pending(self, job: Job) -> None:
         line = f"{job.job_id} waits: {' '.join(job.message.split())}"
@@ -117,20 +114,16 @@ class JobLogFollower:
         )
 
 
-def ask_choice(read: Callable[[str], str] = input) -> Choice:
-    """Ask the user at the terminal what Ctrl-C does to the job; another Ctrl-C detaches from the job."""
-    try:
-        answer = read(
-            "\n[s]top the run after this round, [d]etach and let it run, or [c]ontinue to follow it? "
-        )
-    except (KeyboardInterrupt, EOFError):
-        return "detach"
-    choices: dict[str, Choice] = {"s": "stop", "d": "detach"}
-    return choices.get(answer.strip().lower()[:1], "continue")
-
-
 async def _next(log: AsyncIterator[str]) -> str | None:
     return await anext(log, None)
+
+
+async def _end(task: "asyncio.Task[str | None]") -> None:
+    """End a task and ignore its result. KeyboardInterrupt inside of the task has already reached `follow`."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()  # else asyncio prints the exception of the task
 
 
 def follow_command(jobs: Jobs, job_id: str) -> str:

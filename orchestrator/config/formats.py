@@ -33,7 +33,8 @@ class RemovedKey:
 class FormatChange:
     """The difference between format `version` and the format before it. All keys are dotted.
 
-    - `added`: values that mean "as before", for new keys whose default means something else.
+    - `added`: values that mean "as before", for new keys whose default means something else; or functions that return
+      such a value for the whole config.
     - `renamed`: old key -> new key.
     - `removed`: keys that no longer exist.
     - `restated`: key -> function that returns today's value for the old value and the whole config. Use it for a
@@ -80,7 +81,7 @@ def _apply(change: FormatChange, tree: dict[str, Any], keep_removed: bool) -> di
             values[key] = restate(old, tree)
     for key, value in change.added.items():
         if _get(tree, key) is _ABSENT:
-            values[key] = value
+            values[key] = value(tree) if callable(value) else value
     for old_key, new_key in change.renamed.items():
         if (value := _pop(tree, old_key)) is not _ABSENT and _get(tree, new_key) is _ABSENT:
             values[new_key] = value
@@ -118,11 +119,20 @@ def _readjust_after_only_epoch(value: Any, config: Mapping[str, Any]) -> Any:
     return 1 if value is None and _get(config, "training.local_epochs") == 1 else value
 
 
+def _digits_constant(value: float) -> Callable[[Mapping[str, Any]], list[float] | None]:
+    """Format 1 normalised the digits with fixed constants, which its test images had contributed to."""
+    return lambda config: [value] if _get(config, "data.name") in ("digits", _ABSENT) else None
+
+
 CONFIG_FORMATS = ConfigFormats(
     (
         FormatChange(
             version=2,
-            added={"fleet.sparse_efficiency": 1.0},
+            added={
+                "fleet.sparse_efficiency": 1.0,
+                "data.mean": _digits_constant(0.3053),
+                "data.std": _digits_constant(0.3760),
+            },
             restated={"algorithm.adjust_after_epoch": _readjust_after_only_epoch},
         ),
         FormatChange(version=3, added={"model.memory_format": "contiguous", "wire.version": 1}),

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from orchestrator.config.section import (
     Density,
+    Deviation,
     DeviceLevel,
     Fraction,
     Positive,
@@ -137,6 +138,14 @@ class DataConfig(Section):
     )
     augment: bool = Field(False, description="random crop with padding 4 and horizontal flip during training")
     image_size: Positive | None = Field(None, description="resize images to a square of this many pixels")
+    mean: tuple[float, ...] | None = Field(
+        None,
+        description="mean of each channel, with which images in [0, 1] are normalised; None: as published, else that "
+        "of the training images",
+    )
+    std: tuple[Deviation, ...] | None = Field(
+        None, description="standard deviation of each channel; set it together with `mean`"
+    )
     client_column: str | None = Field(None, description="column with the client ids (Parquet, kind=natural)")
     label_column: str | None = Field(
         None, description="column with the classes (Parquet); None: label, labels or fine_label"
@@ -161,6 +170,15 @@ class DataConfig(Section):
         description="share of samples for the central test set, if the data set has no test set",
     )
     partition: PartitionConfig = Field(PartitionConfig(), description="partition of the samples over clients")
+
+    @model_validator(mode="after")
+    def _check_constants(self) -> Self:
+        if self.mean is None and self.std is not None:
+            raise ConfigError("data.std", self.std, "data.mean is not set", "set both keys or neither")
+        if self.mean is not None and (self.std is None or len(self.std) != len(self.mean)):
+            problem = "data.std does not have the same number of channels"
+            raise ConfigError("data.mean", self.mean, problem, "give both keys one number for each channel")
+        return self
 
 
 class ModelConfig(Section):

@@ -77,7 +77,13 @@ def load_dataset(config: DataConfig) -> Dataset:
 
 
 def _reject_image_options(config: DataConfig) -> None:
-    for key, value in (("augment", config.augment or None), ("image_size", config.image_size)):
+    options = {
+        "augment": config.augment or None,
+        "image_size": config.image_size,
+        "mean": config.mean,
+        "std": config.std,
+    }
+    for key, value in options.items():
         if value is not None:
             problem = f"this key is for images, but data.name={config.name} contains texts"
             raise DataError(f"data.{key}", value, problem, "leave it out")

@@ -63,7 +63,8 @@ def assemble(config: DataConfig, splits: Splits) -> Dataset:
 
     - Without a test part, the function holds out `data.test_fraction` of the images with a fixed random stream: of
       each client's images when the data has client ids, else of each class's images; at least one and never all.
-    - Without published constants, mean and standard deviation are computed over the training pixels of each channel.
+    - `data.mean` and `data.std` are the constants. Without them, the published constants are used, and without
+      published ones, mean and standard deviation are computed over the training pixels of each channel.
     - Labels that are names become 0, 1, 2, ... in the sorted order of the names in the training part.
 
     Raises DataError for data on which no model can be trained.
@@ -78,7 +79,8 @@ def assemble(config: DataConfig, splits: Splits) -> Dataset:
     if forms[0] != forms[1]:
         problem = f"training images are {forms[0]}, but test images are {forms[1]}"
         raise _unusable(config, problem, "give both parts the same dtype and shape")
-    mean, std = splits.constants or channel_statistics(train.images)
+    constants = _own_constants(config, train.images.shape[1]) or splits.constants
+    mean, std = constants or channel_statistics(train.images)
     train_ids, test_ids = _dense_ids(config, train.client_ids, test.client_ids)
     channels, height, width = train.images.shape[1:]
     return Dataset(
@@ -95,6 +97,15 @@ def assemble(config: DataConfig, splits: Splits) -> Dataset:
         test_client_ids=test_ids,
         notes=splits.notes,
     )
+
+
+def _own_constants(config: DataConfig, num_channels: int) -> Constants | None:
+    if config.mean is None or config.std is None:
+        return None
+    if len(config.mean) != num_channels:
+        problem = f"the images have {num_channels} {'channel' if num_channels == 1 else 'channels'}"
+        raise DataError("data.mean", config.mean, problem, "give one number for each channel")
+    return config.mean, config.std
 
 
 def channel_statistics(images: Images) -> Constants:

@@ -152,24 +152,26 @@ def params_sha256(params: Tensor | NDArray[np.float32]) -> str:
 
 
 def machine_fingerprint(fleet: Fleet) -> dict[str, str]:
-    """Return the torch build, CPU and threads that bit-identical results need; for a fleet with GPUs also the GPU."""
+    """Return the torch build, processor and threads that equal bits need; for a fleet with GPUs also the GPU."""
     gpu = {}
     if any(profile.num_gpus > 0 for profile in fleet.profiles):
         gpu["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "threads": ", ".join(f"{profile.name}: {profile.num_threads}" for profile in fleet.profiles),
         "torch": torch.__version__,
-        "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}, {_cpu_model()}",
+        "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "processor": _processor(),
         "mkldnn": str(torch.backends.mkldnn.is_available()),  # type: ignore[no-untyped-call]
         **gpu,
     }
 
 
-def _cpu_model() -> str:
-    """Return maker, family and model of the CPU, by which math libraries choose kernels with other roundings."""
+def _processor() -> str:
+    """Return the processor's vendor, family and model, by which numerical libraries choose their kernels."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown model"
-    found = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    return " ".join(found.get(name, "unknown") for name in ("vendor_id", "cpu family", "model"))
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    values = [line.partition(":") for line in lines]
+    names = ("vendor_id", "cpu family", "model", "CPU implementer")
+    return " ".join(value.strip() for name, _, value in values if name.strip() in names)

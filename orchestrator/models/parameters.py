@@ -139,6 +139,11 @@ class ParameterLayout:
         """The weights of two or more dimensions that are not maskable."""
         return tuple(s for s in self.segments if s.kind == "weight" and not s.maskable)
 
+    @property
+    def num_dense(self) -> int:
+        """Number of entries that are not maskable, U."""
+        return self.size - self.num_maskable
+
     def full_mask(self) -> Tensor:
         """Return the mask that keeps every entry: bool[D], all True."""
         return torch.ones(self.size, dtype=torch.bool)

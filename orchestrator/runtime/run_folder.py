@@ -102,9 +102,9 @@ def verify_run(store: RunStore, experiment: Experiment, formats: ConfigFormats =
                 f"{remedy}start a new run"
             )
     notes = [
-        f"{name} was {about['machine'].get(name)} and is {value} now: results agree to rounding only"
+        f"{name} was {about['machine'][name]} and is {value} now: results agree to rounding only"
         for name, value in machine_fingerprint(experiment.fleet).items()
-        if about["machine"].get(name) != value
+        if name in about["machine"] and about["machine"][name] != value
     ]
     if version < formats.latest:
         notes.append(

@@ -3,7 +3,8 @@
 - Commands that train run with one short round, in this process and without MLflow. Their own keys stay.
 - Sweeps are planned: all their options and the configs of all their trials are checked. Other tests run sweeps.
 - Commands that need a cluster (`submit`, `runtime.address`, faults that kill actors), data that is not bundled, a
-  browser or a local Ray (`ui`, `doctor`, `list --address`) are only parsed and validated.
+  browser (`ui`, `list --address`) are only parsed and validated.
+- `doctor` uses the Ray of the tests.
 """
 
 import ast
@@ -130,8 +131,16 @@ def _check_job(parsed: ParsedCommand) -> None:
         assert inner[0] in job.entrypoint
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_documented_command_works(name: str, workplace: Path, command: Command) -> None:
+def _case(name: str) -> object:
+    """The command's name as a parameter, marked if the command needs Ray."""
+    needs_ray = COMMANDS[name].arguments[1] == "doctor"
+    return pytest.param(name, marks=pytest.mark.ray) if needs_ray else name
+
+
+@pytest.mark.parametrize("name", [_case(name) for name in COMMANDS])
+def test_documented_command_works(
+    name: str, workplace: Path, command: Command, request: pytest.FixtureRequest
+) -> None:
     for file, text in files(COMMANDS[name].page).items():
         (workplace / file).write_text(text)
     arguments = _filled_in(COMMANDS[name], workplace)
@@ -142,6 +151,10 @@ def test_documented_command_works(name: str, workplace: Path, command: Command) 
         _check_job(parsed)
     elif parsed.command == "run" and _needs_a_cluster_or_data(arguments):
         load_config(parsed.options["config"], parsed.options["overrides"] or [])
+    elif parsed.command == "doctor":
+        request.getfixturevalue("local_ray")
+        result = command(*arguments)
+        assert result.code == 0, result.out
     elif parsed.command in EXECUTED and not _needs_a_cluster_or_data(arguments):
         short = SHORT if parsed.command == "run" else ()
         if parsed.command == "resume":

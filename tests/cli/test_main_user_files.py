@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -134,14 +135,24 @@ def test_submitted_sweep_gets_the_space_with_its_neighbour(home: Path, storage: 
 def test_submitted_sweep_runs_with_the_files_of_its_job(
     command: Command, home: Path, storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    overrides = [*QUICK, *ALL, f"runtime.storage={storage}"]
+    """One dimension has the user's own method and a built-in method, and another dimension has such models."""
+    names = {
+        "algorithm.name": [METHOD.partition("=")[2], "fedavg"],
+        "model.name": [MODEL.partition("=")[2], "mlp"],
+    }
+    lists = [f"{key}=[{', '.join(values)}]" for key, values in names.items()]
+    short = (*QUICK, "training.rounds=1", "training.lr=0.1")
+    overrides = [*short, *lists, FLEET, f"runtime.storage={storage}"]
     with _staged("sweep", "grid.py", *overrides, space="grid.py", overrides=overrides) as folder:
         monkeypatch.chdir(folder)
         done = command("sweep", "grid.py", *overrides)
         monkeypatch.chdir(home)
     assert done.code == 0, done.out + done.err
-    (summary,) = storage.glob("*/summary.json")
-    assert json.loads(summary.read_text())["num_finished"] == 2
+    (file,) = storage.glob("*/endings.jsonl")
+    endings = [json.loads(line) for line in file.read_text().splitlines()]
+    assert {ending["status"] for ending in endings} == {"finished"}
+    trained = {tuple(ending["values"][key] for key in names) for ending in endings}
+    assert trained == set(product(*names.values()))
 
 
 @pytest.mark.ray
@@ -186,7 +197,8 @@ def test_sweep_runs_and_resumes_with_all_kinds_of_files(
     for run in folder.glob(f"{folder.name}-{number:03d}*"):
         shutil.rmtree(run)
     monkeypatch.chdir(elsewhere)
-    resumed = command("sweep", folder, "--resume")
+    resumed = command("sweep", folder, "--resume", "--summary", "-")
     assert resumed.code == 0, resumed.out + resumed.err
+    assert json.loads(resumed.out)["num_finished"] == 2
     assert len(endings.read_text().splitlines()) == 2
     assert json.loads((folder / "summary.json").read_text())["num_finished"] == 2

@@ -1,6 +1,5 @@
-"""Where `run` and `resume` track a run, and what they reject before the first round."""
+"""Where `run` and `resume` track a run."""
 
-import json
 from pathlib import Path
 
 import mlflow
@@ -117,50 +116,3 @@ def test_names_that_mlflow_does_not_accept_are_delivered_in_a_similar_form(
     named = {name: value for name, value in run.data.params.items() if "Pixel" in name}
     assert list(named.values()) == ["0.5"]
     assert run.info.status == "FINISHED"
-
-
-class TestRejection:
-    """Errors that MLflow would report at the end of the run."""
-
-    def test_name_that_is_too_long(self, command: Command, storage: Path) -> None:
-        result = command("run", *TRACKED, f"runtime.storage={storage}", f"tracking.experiment={'x' * 501}")
-        assert result.code == 2
-        assert result.error_line.startswith("error: tracking.experiment=")
-        assert list(storage.iterdir()) == []
-
-    def test_damaged_database(self, command: Command, storage: Path) -> None:
-        storage.mkdir()
-        (storage / "mlflow.db").write_text("no database")
-        result = command("run", *TRACKED, f"runtime.storage={storage}")
-        assert result.code == 1
-        assert result.error_line.startswith(f"error: tracking.uri=sqlite:///{storage}/mlflow.db: ")
-        assert [path.name for path in storage.iterdir()] == ["mlflow.db"]
-        again = command(
-            "run", *TRACKED, f"runtime.storage={storage}", f"tracking.uri=sqlite:///{storage}/new.db"
-        )
-        assert again.code == 0, "the remedy works"
-
-    def test_deleted_experiment(self, command: Command, storage: Path) -> None:
-        storage.mkdir()
-        client = connect(sqlite_uri(storage / "mlflow.db"))
-        client.delete_experiment(client.create_experiment("gone"))
-        result = command("run", *TRACKED, f"runtime.storage={storage}", "tracking.experiment=gone")
-        assert result.code == 2
-        assert result.error_line.startswith("error: tracking.experiment=gone: ")
-        assert _run_folders(storage) == []
-
-    def test_variable_with_a_store_that_is_not_supported(
-        self, command: Command, storage: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///tmp/mlruns")
-        result = command("run", *TRACKED, f"runtime.storage={storage}")
-        assert result.code == 2
-        assert result.error_line.startswith("error: MLFLOW_TRACKING_URI=file:///tmp/mlruns: ")
-
-    @pytest.mark.parametrize("key", ["tracking.uri", "tracking.url", "model.name"])
-    def test_no_error_shows_a_password(self, command: Command, storage: Path, key: str) -> None:
-        address = "http://ann:s3cr3t@127.0.0.1:1"
-        result = command("run", "--verbose", *TRACKED, f"runtime.storage={storage}", f"{key}={address}")
-        assert result.code in (1, 2)
-        assert "s3cr3t" not in result.out + result.err
-        assert "s3cr3t" not in json.dumps([path.name for path in storage.glob("**/*")])

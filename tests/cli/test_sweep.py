@@ -63,18 +63,26 @@ def test_sweep_rejects_a_space_file_without_a_space(command: Command, storage: P
 
 
 @pytest.mark.parametrize(
-    ("arguments", "used"), [([], "from-file"), (["--storage", "from-option"], "from-option")]
+    ("arguments", "used"),
+    [
+        ("-c a.yaml", "from-a"),
+        ("-c a.yaml -c b.yaml", "from-b"),
+        ("-c b.yaml -c a.yaml", "from-a"),
+        ("-c a.yaml -c seed.yaml", "from-a"),
+        ("-c a.yaml --storage from-option", "from-option"),
+    ],
 )
-def test_storage_option_takes_precedence_over_the_config_file(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], used: str
+def test_storage_comes_from_the_last_config_file_or_from_the_option(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, used: str
 ) -> None:
-    """Both paths are files, so neither folder can be made and no trial starts."""
+    """All paths are files, so no folder can be made and no trial starts."""
     monkeypatch.chdir(tmp_path)
-    for name in ("from-file", "from-option"):
+    for name in ("from-a", "from-b", "from-option"):
         (tmp_path / name).touch()
-    file = tmp_path / "config.yaml"
-    file.write_text("runtime: {storage: from-file}\n")
-    result = command("sweep", "smoke", "-c", file, *arguments)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.yaml").write_text(f"runtime: {{storage: from-{name}}}\n")
+    (tmp_path / "seed.yaml").write_text("seed: 3\n")
+    result = command("sweep", "smoke", *arguments.split())
     assert result.code == 2
     assert result.error_line.startswith(f"error: runtime.storage={used}: ")
 

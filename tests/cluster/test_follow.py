@@ -4,14 +4,18 @@ from collections.abc import Sequence
 
 import pytest
 
-from orchestrator.cluster.follow import RETRIES_S, Choice, JobLogFollower, ask_choice, exit_code
+from orchestrator.cluster.follow import RETRIES_S, JobLogFollower, exit_code
+from orchestrator.cluster.interrupts import Choice
 from orchestrator.cluster.jobs import Job
 from orchestrator.errors import ClusterError, SparsefleetError
+from orchestrator.processes.signals import handling_signals
 from tests.support.cluster_fakes import (
     BREAK,
     END,
+    HANG_UP,
     INTERRUPT,
     SILENCE,
+    TERMINATE,
     FakeJobs,
 )
 
@@ -130,27 +134,17 @@ def test_second_ctrl_c_does_not_wait_for_the_round() -> None:
     assert screen.notes[-1].startswith("the job is stopping; ")
 
 
-@pytest.mark.parametrize(
-    ("answer", "choice"),
-    [
-        ("s", "stop"),
-        (" Stop\n", "stop"),
-        ("d", "detach"),
-        ("c", "continue"),
-        ("", "continue"),
-        ("what?", "continue"),
-    ],
-)
-def test_answer_at_the_terminal_is_a_choice(answer: str, choice: Choice) -> None:
-    assert ask_choice(lambda _: answer) == choice
-
-
-@pytest.mark.parametrize("raised", [KeyboardInterrupt, EOFError])
-def test_no_answer_at_the_terminal_detaches(raised: type[BaseException]) -> None:
-    def read(prompt: str) -> str:
-        raise raised
-
-    assert ask_choice(read) == "detach"
+@pytest.mark.parametrize(("entry", "code"), [(INTERRUPT, 130), (TERMINATE, 143), (HANG_UP, 129)])
+@pytest.mark.parametrize(("choice", "stopped"), [("stop", ["run-1"]), ("detach", [])])
+def test_each_signal_to_submit_stops_or_detaches(
+    entry: str, code: int, choice: Choice, stopped: list[str]
+) -> None:
+    """The command line replaces the follower's exit code 130 by the signal's."""
+    screen = Screen()
+    jobs = FakeJobs([["one\n", entry], ["one\n", "stopped\n"]], DONE, on_stop=STOPPED)
+    with handling_signals() as signals:
+        assert (_follow(jobs, screen, [choice]), signals.exit_code) == (130, code)
+    assert jobs.stopped == stopped
 
 
 def test_stopped_job_has_the_exit_code_of_an_interrupt() -> None:

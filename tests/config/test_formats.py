@@ -9,7 +9,7 @@ FORMATS = ConfigFormats(
     [
         FormatChange(
             version=2,
-            added={"training.warmup": 0},
+            added={"training.warmup": 0, "training.level": lambda config: config.get("seed")},
             renamed={"training.rate": "training.lr"},
             removed={"wire.legacy": RemovedKey(False, "start a new run")},
             restated={"training.decay": lambda value, config: 1 - value},
@@ -27,7 +27,12 @@ def test_config_of_the_latest_format_stays_as_it_is() -> None:
 
 def test_all_changes_since_the_format_of_the_config_apply_in_order() -> None:
     tree = {"training": {"rate": 0.1, "decay": 0.25}, "wire": {"legacy": False}, "seed": 4}
-    expected = {"training": {"decay": 0.75, "warmup": 0}, "optimizer": {"lr": 0.1}, "wire": {}, "seed": 4}
+    expected = {
+        "training": {"decay": 0.75, "warmup": 0, "level": 4},
+        "optimizer": {"lr": 0.1},
+        "wire": {},
+        "seed": 4,
+    }
     assert FORMATS.migrate(tree, 1) == expected
     assert tree["training"] == {"rate": 0.1, "decay": 0.25}
 
@@ -44,7 +49,7 @@ def test_key_that_already_has_its_new_name_keeps_its_value() -> None:
     tree = {"training": {"rate": 0.1, "warmup": 7}, "optimizer": {"lr": 0.3}}
     migrated = FORMATS.migrate(tree, 1)
     assert migrated["optimizer"] == {"lr": 0.3}
-    assert migrated["training"] == {"warmup": 7}
+    assert migrated["training"] == {"warmup": 7, "level": None}
 
 
 def test_removed_key_with_another_value_is_rejected_with_the_remedy() -> None:
@@ -100,3 +105,16 @@ def test_models_of_formats_before_3_compute_on_contiguous_images() -> None:
             "memory_format": "contiguous",
         }
     assert CONFIG_FORMATS.migrate({"model": model}, 3) == {"model": model}
+
+
+@pytest.mark.parametrize(
+    ("name", "constants"),
+    [("digits", ([0.3053], [0.376])), ("mnist", (None, None)), (None, ([0.3053], [0.376]))],
+)
+def test_digits_of_format_1_keep_their_constants(
+    name: str | None, constants: tuple[list[float] | None, list[float] | None]
+) -> None:
+    tree = {"data": {} if name is None else {"name": name}}
+    migrated = CONFIG_FORMATS.migrate(tree, 1)["data"]
+    assert (migrated["mean"], migrated["std"]) == constants
+    assert CONFIG_FORMATS.migrate(tree, 2)["data"] == tree["data"]

@@ -45,6 +45,7 @@ def test_tensor_and_profile_names_can_be_nested() -> None:
         (SparsityConfig, {"device_levels": {"phone": 1.0}}),
         (DataConfig, {"test_fraction": 0.0}),
         (DataConfig, {"validation_fraction": 1.0}),
+        (DataConfig, {"mean": [0.5], "std": [0.0]}),
         (TrainingConfig, {"momentum": 1.0}),
         (TrainingConfig, {"lr_decay": 1.01}),
         (TrainingConfig, {"rounds": 0}),
@@ -53,3 +54,15 @@ def test_tensor_and_profile_names_can_be_nested() -> None:
 def test_values_at_open_ends_of_a_range_are_rejected(section: Any, option: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         section.model_validate(option)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "field"),
+    [([0.5], None, "data.mean"), (None, [0.5], "data.std"), ([0.5], [0.2, 0.2], "data.mean")],
+)
+def test_constants_of_images_need_each_other(
+    mean: list[float] | None, std: list[float] | None, field: str
+) -> None:
+    given = tuple(mean) if field == "data.mean" and mean is not None else tuple(std or ())
+    with rejects(field, given):
+        ExperimentConfig.parse({"data": {"mean": mean, "std": std}})

@@ -77,11 +77,12 @@ def test_client_column_is_rejected_for_other_data_sets() -> None:
     assert caught.value.field == "data.client_column"
 
 
-@pytest.mark.parametrize(("key", "value"), [("augment", True), ("image_size", 32)])
+@pytest.mark.parametrize(("key", "value"), [("augment", True), ("image_size", 32), ("mean", (0.5,))])
 def test_image_options_are_rejected_for_texts(tmp_path: Path, key: str, value: object) -> None:
     file = tmp_path / "play.txt"
     file.write_text("A:\nsome words\n")
-    config = DataConfig.model_validate({"name": "text", "root": file, key: value})
+    std = {"std": (0.5,)} if key == "mean" else {}
+    config = DataConfig.model_validate({"name": "text", "root": file, key: value, **std})
     with pytest.raises(DataError) as caught:
         load_dataset(config)
     assert (caught.value.field, caught.value.value) == (f"data.{key}", value)

@@ -92,6 +92,19 @@ def test_published_constants_replace_statistics() -> None:
     assert (assemble(DataConfig(), splits).mean, assemble(DataConfig(), splits).std) == ((0.1,), (0.2,))
 
 
+def test_configured_constants_replace_published_ones_and_statistics() -> None:
+    config = DataConfig(mean=(0.5,), std=(0.25,))
+    for splits in (Splits(rows([0, 1] * 5)), Splits(rows([0, 1] * 5), rows([0, 1]), ((0.1,), (0.2,)))):
+        dataset = assemble(config, splits)
+        assert (dataset.mean, dataset.std) == ((0.5,), (0.25,))
+
+
+def test_configured_constants_need_one_number_for_each_channel() -> None:
+    with pytest.raises(DataError) as caught:
+        assemble(DataConfig(mean=(0.5, 0.5), std=(0.2, 0.2)), Splits(rows([0, 1] * 5)))
+    assert (caught.value.field, caught.value.value) == ("data.mean", (0.5, 0.5))
+
+
 def test_constants_without_a_test_part_are_rejected() -> None:
     with pytest.raises(ValueError, match="include test images"):
         Splits(rows([0, 1] * 5), None, ((0.1,), (0.2,)))

@@ -82,7 +82,8 @@ def test_methods_share_partition_and_initial_parameters() -> None:
 def test_machine_fingerprint_contains_torch_cpu_and_threads() -> None:
     fleet = get_fleet("uniform")
     found = machine_fingerprint(fleet)
-    assert found.keys() >= {"torch", "cpu"}
+    assert found.keys() >= {"torch", "cpu", "processor"}
+    assert found["processor"]
     assert found["torch"] == torch.__version__
     assert found["threads"] == "default: 1"
     assert found == machine_fingerprint(fleet)

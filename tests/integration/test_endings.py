@@ -16,9 +16,11 @@ from tests.support.endings import (
     EXECUTORS,
     QUIET,
     arguments,
+    assert_finished,
     assert_resumes,
     local_uri,
     mlflow_status,
+    mlflow_steps,
     num_committed,
     run_folder,
     wait_for_first_checkpoint,
@@ -57,23 +59,47 @@ def assert_ended_in_order(process: CommandProcess, code: int, storage: Path) -> 
     assert process.process.returncode == code, output
     assert "Traceback" not in output
     assert "SIGTERM received" not in output, "Ray printed a stack trace"
+    assert f"resume {run_folder(storage)}" in output
+    assert_is_interrupted(storage)
+
+
+def assert_is_interrupted(storage: Path) -> None:
+    """Check the files of a run that finished the round in progress, its MLflow run, and that it resumes."""
     folder = run_folder(storage)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["interrupted"] is True
     assert 0 < summary["num_rounds"] < 400
-    assert f"resume {folder}" in output
     assert mlflow_status(local_uri(storage)) == "KILLED"
     assert json.loads((folder / "tracking.json").read_text())["num_delivered"] == summary["num_rounds"]
     assert_resumes(storage, summary["num_rounds"])
 
 
+def test_finished_run_is_complete_and_resume_adds_rounds(storage: Path) -> None:
+    """`test_losses.py` and `test_tracked_run.py` check the same on Ray."""
+    process = CommandProcess(arguments(storage, "inprocess", "training.rounds=2"))
+    output = process.rest(timeout_s=300)
+    assert process.process.returncode == 0, output
+    folder = run_folder(storage)
+    assert_finished(folder, 2)
+    assert (mlflow_status(local_uri(storage)), mlflow_steps(local_uri(storage))) == ("FINISHED", [0, 1])
+    assert_resumes(storage, 2)
+    assert_finished(folder, 3)
+
+
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("executor", "number", "code"),
+    [
+        ("inprocess", signal.SIGINT, 130),
+        ("inprocess", signal.SIGTERM, 143),
+        ("inprocess", signal.SIGHUP, 129),
+        pytest.param("ray", signal.SIGINT, 130, marks=pytest.mark.ray),
+        pytest.param("ray", signal.SIGTERM, 143, marks=pytest.mark.ray),
+    ],
 )
-@pytest.mark.parametrize("executor", EXECUTORS)
 def test_signal_to_all_processes_ends_the_run_after_the_round(
     executor: str, number: signal.Signals, code: int, storage: Path
 ) -> None:
+    """A closed terminal sends SIGHUP on Ray, too."""
     process = CommandProcess(arguments(storage, executor))
     process.wait_for("round 1/")
     process.signal_all(number)
@@ -90,9 +116,7 @@ def test_closed_terminal_ends_the_run_after_the_round(executor: str, storage: Pa
             assert os.read(controller, 4096)  # the progress bar writes several times a second
         os.close(controller)
         assert process.wait(300) == 129
-    summary = json.loads((run_folder(storage) / "summary.json").read_text())
-    assert summary["interrupted"] is True
-    assert mlflow_status(local_uri(storage)) == "KILLED"
+    assert_is_interrupted(storage)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
@@ -130,9 +154,16 @@ def test_second_interrupt_ends_the_run_at_once(executor: str, storage: Path, tmp
     assert_resumes(storage, 1)
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize(
+    ("executor", "number", "code"),
+    [
+        ("inprocess", signal.SIGTERM, 143),
+        ("inprocess", signal.SIGHUP, 129),
+        pytest.param("ray", signal.SIGTERM, 143, marks=pytest.mark.ray),
+    ],
+)
 def test_end_of_the_grace_period_keeps_the_last_checkpoint(
-    executor: str, storage: Path, tmp_path: Path
+    executor: str, number: signal.Signals, code: int, storage: Path, tmp_path: Path
 ) -> None:
     method = tmp_path / "hanging.py"
     method.write_text(HANGING)
@@ -141,9 +172,9 @@ def test_end_of_the_grace_period_keeps_the_last_checkpoint(
     process = CommandProcess(arguments(storage, executor, *overrides))
     wait_for_first_checkpoint(process, storage)
     wait_for_mlflow_run(process, run_folder(storage))
-    os.kill(process.process.pid, signal.SIGTERM)
+    os.kill(process.process.pid, number)
     output = process.rest(timeout_s=300)
-    assert process.process.returncode == 143, output
+    assert process.process.returncode == code, output
     assert not (run_folder(storage) / "summary.json").exists()
     assert num_committed(run_folder(storage)) == 1
     assert mlflow_status(local_uri(storage)) in STOPPED_AT_ONCE
@@ -165,4 +196,7 @@ def test_second_interrupt_ends_a_run_that_waits_for_mlflow(executor: str, storag
     assert process.process.returncode == 130, output
     folder = run_folder(storage)
     assert json.loads((folder / "summary.json").read_text())["interrupted"] is True
-    session.resume(folder, [f"training.rounds={num_committed(folder)}", "tracking.enabled=false"], QUIET)
+    uri, num_rounds = local_uri(storage), num_committed(folder)
+    changes = [f"training.rounds={num_rounds + 1}", f"tracking.uri={uri}", "runtime.executor=inprocess"]
+    assert session.resume(folder, changes, QUIET).num_rounds == num_rounds + 1
+    assert (mlflow_status(uri), mlflow_steps(uri)) == ("FINISHED", list(range(num_rounds + 1)))

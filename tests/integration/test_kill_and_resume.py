@@ -11,18 +11,14 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.tracking.record import read_records
 from tests.support.command_process import CommandProcess
-from tests.support.endings import wait_for_first_checkpoint
+from tests.support.endings import ONE_ACTOR, num_committed, run_folder, wait_for_first_checkpoint
 from tests.support.ray_runs import MakeConfig
 
 QUIET = Progress(quiet=True)
-pytestmark = pytest.mark.ray
-ASYNCHRONOUS = (
-    "training.rounds=120",
-    "asynchrony.kind=fedbuff",
-    "asynchrony.buffer_size=2",
-    "runtime.actors=pooled",
-    "runtime.pool_size=2",
-)
+#: enough rounds to end the run before its last round
+NUM_ROUNDS = 60
+SYNCHRONOUS = (f"training.rounds={NUM_ROUNDS}", "training.eval_every=1", "training.local_epochs=1")
+ASYNCHRONOUS = (*SYNCHRONOUS, "asynchrony.kind=fedbuff", "asynchrony.buffer_size=2")
 
 
 def launch(config: ExperimentConfig, folder: Path) -> CommandProcess:
@@ -32,85 +28,92 @@ def launch(config: ExperimentConfig, folder: Path) -> CommandProcess:
     return CommandProcess(["run", "-c", file])
 
 
-def run_folder(config: ExperimentConfig) -> Path:
-    """Return the folder of the only run in the storage folder."""
-    (folder,) = [path for path in config.runtime.storage.iterdir() if (path / "run.json").is_file()]
-    return folder
-
-
-@pytest.fixture
-def long_config(make_config: MakeConfig, tmp_path: Path) -> ExperimentConfig:
-    """A config with enough rounds to interrupt the run before its end."""
-    return make_config(
-        "training.rounds=120",
-        "training.eval_every=1",
-        "runtime.pool_size=2",
-        f"runtime.storage={tmp_path / 'a'}",
-    )
-
-
-@pytest.fixture
-def expected_digest(long_config: ExperimentConfig, tmp_path: Path) -> str:
-    """Digest of the parameters of the uninterrupted run."""
-    runtime = long_config.runtime.model_copy(update={"executor": "inprocess", "storage": tmp_path / "b"})
-    return session.run(long_config.model_copy(update={"runtime": runtime}), QUIET).params_sha256
-
-
-def test_run_resumes_after_all_its_processes_were_killed(
-    long_config: ExperimentConfig, expected_digest: str, tmp_path: Path
-) -> None:
-    process = launch(long_config, tmp_path)
-    process.wait_for("round 13/120")
+def kill(process: CommandProcess) -> None:
+    """Kill all processes of a command, and wait for its end."""
     process.kill()
     process.rest()
-    folder = run_folder(long_config)
-    done = len(list((folder / "commits").glob("round-*.json")))
-    assert 13 <= done < 120
-
-    summary = session.resume(folder, ["runtime.executor=inprocess"], QUIET)
-
-    assert summary.params_sha256 == expected_digest
-    assert [r.round_idx for r in read_records(folder / "metrics.jsonl")] == list(range(120))
 
 
-def test_asynchronous_run_resumes_after_three_kills(make_config: MakeConfig, tmp_path: Path) -> None:
-    """All processes of the run are killed, then those of two resumes, at any point of their start."""
-    config = make_config(*ASYNCHRONOUS, f"runtime.storage={tmp_path / 'a'}")
+def undisturbed(config: ExperimentConfig, storage: Path) -> str:
+    """Return the digest of the parameters of the same run in this process, without kills."""
+    runtime = config.runtime.model_copy(update={"executor": "inprocess", "storage": storage})
+    digest = session.run(config.model_copy(update={"runtime": runtime}), QUIET).params_sha256
+    assert digest is not None
+    return digest
+
+
+def assert_has_each_round_once(folder: Path) -> None:
+    assert [r.round_idx for r in read_records(folder / "metrics.jsonl")] == list(range(NUM_ROUNDS))
+
+
+@pytest.mark.parametrize("kind", [SYNCHRONOUS, ASYNCHRONOUS], ids=["synchronous", "asynchronous"])
+def test_run_in_one_process_resumes_after_three_kills(
+    kind: tuple[str, ...], make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """The kills happen after the first checkpoint, at the start of a resume, and after a checkpoint of a resume."""
+    config = make_config(*kind, "runtime.executor=inprocess", f"runtime.storage={tmp_path / 'a'}")
     process = launch(config, tmp_path)
     wait_for_first_checkpoint(process, config.runtime.storage)
-    process.kill()
-    process.rest()
-    folder = run_folder(config)
-    for _ in range(2):
-        process = CommandProcess(["resume", folder])
-        process.wait_for("120 rounds")
-        process.kill()
-        process.rest()
-
+    kill(process)
+    folder = run_folder(config.runtime.storage)
     process = CommandProcess(["resume", folder])
-    output = process.rest(timeout_s=300)
+    process.wait_for(f"{NUM_ROUNDS} rounds")
+    kill(process)
+    newest = max((folder / "commits").glob("round-*.json")).name
+    process = CommandProcess(["resume", folder])
+    process.wait_until(lambda: max((folder / "commits").glob("round-*.json")).name > newest)
+    kill(process)
+    assert num_committed(folder) > 0
+    assert not (folder / "summary.json").exists()
 
-    assert process.process.returncode == 0, output
-    alone = config.runtime.model_copy(update={"executor": "inprocess", "storage": tmp_path / "b"})
-    undisturbed = session.run(config.model_copy(update={"runtime": alone}), QUIET)
-    summary = json.loads((folder / "summary.json").read_text())
-    assert summary["params_sha256"] == undisturbed.params_sha256
-    assert [r.round_idx for r in read_records(folder / "metrics.jsonl")] == list(range(120))
+    summary = session.resume(folder, [], QUIET)
+
+    assert summary.params_sha256 == undisturbed(config, tmp_path / "b")
+    assert_has_each_round_once(folder)
 
 
-def test_interrupted_run_ends_in_order_and_names_the_command_to_resume(
-    long_config: ExperimentConfig, expected_digest: str, tmp_path: Path
+@pytest.mark.ray
+def test_run_on_ray_resumes_after_a_kill_and_after_an_interrupt(
+    make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    process = launch(long_config, tmp_path)
-    process.wait_for("round 13/120")
+    config = make_config(*SYNCHRONOUS, *ONE_ACTOR, f"runtime.storage={tmp_path / 'a'}")
+    process = launch(config, tmp_path)
+    process.wait_for(f"round 3/{NUM_ROUNDS}")
+    kill(process)
+    folder = run_folder(config.runtime.storage)
+    num_rounds = num_committed(folder)
+    assert 3 <= num_rounds < NUM_ROUNDS
+    process = CommandProcess(["resume", folder])
+    process.wait_for(f"round {num_rounds + 2}/{NUM_ROUNDS}")
     process.interrupt()
-    output = process.rest()
-    folder = run_folder(long_config)
-    assert process.process.returncode == 130
+    output = process.rest(timeout_s=300)
+    assert process.process.returncode == 130, output
     assert f"sparsefleet resume {folder}" in output
     assert json.loads((folder / "summary.json").read_text())["interrupted"] is True
 
-    summary = session.resume(folder, ["runtime.actors=pooled"], QUIET)
+    summary = session.resume(folder, ["runtime.executor=inprocess"], QUIET)
 
-    assert summary.params_sha256 == expected_digest
-    assert summary.interrupted is False
+    assert (summary.params_sha256, summary.interrupted) == (undisturbed(config, tmp_path / "b"), False)
+    assert_has_each_round_once(folder)
+
+
+@pytest.mark.ray
+def test_asynchronous_run_on_ray_resumes_after_three_kills(
+    make_config: MakeConfig, tmp_path: Path, local_ray: None
+) -> None:
+    """All processes of the run are killed, then those of two resumes, at any point of their start."""
+    pool = ("runtime.actors=pooled", "runtime.pool_size=2")
+    config = make_config(*ASYNCHRONOUS, *pool, f"runtime.storage={tmp_path / 'a'}")
+    process = launch(config, tmp_path)
+    wait_for_first_checkpoint(process, config.runtime.storage)
+    kill(process)
+    folder = run_folder(config.runtime.storage)
+    for _ in range(2):
+        process = CommandProcess(["resume", folder])
+        process.wait_for(f"{NUM_ROUNDS} rounds")
+        kill(process)
+
+    summary = session.resume(folder, [], QUIET)
+
+    assert summary.params_sha256 == undisturbed(config, tmp_path / "b")
+    assert_has_each_round_once(folder)

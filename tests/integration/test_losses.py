@@ -1,6 +1,5 @@
 """How a run ends that loses a process, MLflow or its disk: exit code, files, MLflow status, and what `resume` does."""
 
-import json
 import os
 import signal
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from tests.support.endings import (
     EXECUTORS,
     QUIET,
     arguments,
+    assert_finished,
     assert_resumes,
     local_uri,
     mlflow_status,
@@ -94,11 +94,6 @@ def gate(tmp_path: Path) -> Gate:
     return Gate(tmp_path / "method")
 
 
-def summary_of(folder: Path) -> dict[str, object]:
-    summary: dict[str, object] = json.loads((folder / "summary.json").read_text())
-    return summary
-
-
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_killed_run_is_running_in_mlflow_until_it_is_resumed(
     executor: str, storage: Path, gate: Gate
@@ -119,7 +114,7 @@ def test_killed_run_is_running_in_mlflow_until_it_is_resumed(
 @pytest.mark.ray
 @pytest.mark.parametrize("actor_class", ["DriverActor", "MlflowSink"])
 def test_run_that_loses_an_actor_finishes(actor_class: str, storage: Path, gate: Gate) -> None:
-    rounds = "training.rounds=12"
+    rounds = "training.rounds=4"
     process = CommandProcess(arguments(storage, "ray", gate.override, rounds))
     wait_for_first_checkpoint(process, storage)
     folder = run_folder(storage)
@@ -129,10 +124,10 @@ def test_run_that_loses_an_actor_finishes(actor_class: str, storage: Path, gate:
     output = process.rest(timeout_s=300)
     assert process.process.returncode == 0, output
     assert "Traceback" not in output
-    assert (summary_of(folder)["num_rounds"], summary_of(folder)["interrupted"]) == (12, False)
+    assert_finished(folder, 4)
     assert mlflow_status(local_uri(storage)) == "FINISHED"
-    assert mlflow_steps(local_uri(storage)) == list(range(12))
-    assert_resumes(storage, 12)
+    assert mlflow_steps(local_uri(storage)) == list(range(4))
+    assert_resumes(storage, 4)
 
 
 @pytest.mark.ray
@@ -168,7 +163,7 @@ def server(tmp_path: Path) -> Iterator[MlflowServer]:
 def test_run_that_mlflow_leaves_names_the_missing_rounds_and_resume_delivers_them(
     executor: str, storage: Path, gate: Gate, server: MlflowServer
 ) -> None:
-    overrides = ("training.rounds=6", f"tracking.uri={server.uri}", "tracking.flush_timeout_s=1")
+    overrides = ("training.rounds=4", f"tracking.uri={server.uri}", "tracking.flush_timeout_s=1")
     process = CommandProcess(arguments(storage, executor, gate.override, *overrides))
     wait_for_first_checkpoint(process, storage)
     folder = run_folder(storage)
@@ -179,12 +174,12 @@ def test_run_that_mlflow_leaves_names_the_missing_rounds_and_resume_delivers_the
     assert process.process.returncode == 1, output
     assert "Traceback" not in output
     assert f"resume {folder}" in output
-    assert (summary_of(folder)["num_rounds"], summary_of(folder)["interrupted"]) == (6, False)
+    assert_finished(folder, 4)
     server.start()
     assert mlflow_status(server.uri) == "RUNNING"
     session.resume(folder, ["runtime.executor=inprocess"], QUIET)
     assert mlflow_status(server.uri) == "FINISHED"
-    assert mlflow_steps(server.uri) == list(range(6))
+    assert mlflow_steps(server.uri) == list(range(4))
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

@@ -153,7 +153,7 @@ def test_sweep_is_nested_in_the_active_run_and_its_trials_record_the_store(
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment("mine")
     with mlflow.start_run() as outer:
-        result = sweep(str(tiny_space(tmp_path)), {**overrides, "seed": 1}, display=QUIET)
+        result = sweep(str(tiny_space(tmp_path)), {**overrides, "seed": 1}, num_samples=2, display=QUIET)
     store = SweepStore(result.folder)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [store.sweep_id]
     client = MlflowClient(uri)

@@ -13,6 +13,7 @@ from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime import session
 from orchestrator.runtime.tracking_setup import tracking_uri
 from orchestrator.tracking.record import METRICS, read_records
+from tests.support.endings import assert_finished, mlflow_status, mlflow_steps
 from tests.support.ray_runs import MakeConfig
 
 ONE_CORE = """
@@ -55,16 +56,15 @@ def test_mlflow_has_every_metric_once_and_a_model_that_predicts(
     accuracy = float((np.asarray(logits).argmax(axis=1) == dataset.test_labels).mean())
     assert accuracy == pytest.approx(summary.accuracy, abs=0.01)
 
+    assert_finished(tmp_path / summary.run_id, 6)
+    session.resume(tmp_path / summary.run_id, ["training.rounds=7"], Progress(quiet=True))
+    assert_finished(tmp_path / summary.run_id, 7)
+    assert (mlflow_status(uri), mlflow_steps(uri)[-1]) == ("FINISHED", 6)
+
 
 def test_doctor_accepts_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run_command_line(["doctor", "--storage", str(tmp_path)]) == 0
     assert "Ray starts" in capsys.readouterr().out
-
-
-def test_doctor_exits_1_when_the_storage_cannot_be_written(tmp_path: Path) -> None:
-    blocked = tmp_path / "a-file"
-    blocked.touch()
-    assert cli.run_command_line(["doctor", "--storage", str(blocked)]) == 1
 
 
 def test_actor_mode_that_does_not_fit_is_rejected_and_leaves_no_folder(

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.processes.signals import SIGNALS, exit_process, handling_signals
+from orchestrator.config.runtime import RuntimeConfig
+from orchestrator.processes.signal_watchdog import AT_ONCE_S
+from orchestrator.processes.signals import GRACE_PERIOD_S, SIGNALS, exit_process, handling_signals
 
 #: the exit codes of shells for these signals
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
@@ -47,6 +49,12 @@ def test_first_signal_stops_the_work_and_the_second_raises(
         assert (signals.at_once, signals.exit_code) == (True, EXIT_CODES[number])
     assert stops == [True]
     assert "stopping now" in capfd.readouterr().err
+
+
+def test_default_grace_period_ends_before_slurm_and_kubernetes_kill() -> None:
+    """Both send SIGKILL 30 s after SIGTERM. The process needs up to 4.5 s after the end of the grace period."""
+    for grace_period_s in (GRACE_PERIOD_S, RuntimeConfig().grace_period_s):
+        assert grace_period_s + AT_ONCE_S < 30.0
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.runtime.ray_import_path import ImportPathJob, imported_folders
 from tests.support.command import QUICK
+from tests.support.endings import ONE_ACTOR
 from tests.support.user_files import METHOD, MODEL, write_user_files
 
 PROJECT = Path(__file__).parents[2]
@@ -43,14 +44,24 @@ def test_ray_adds_no_folder_by_itself() -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("start", [["-P", "-m", "orchestrator.cli"], ["-m", "orchestrator.cli"]])
-def test_run_on_ray_in_a_folder_with_modules_of_the_same_names(tmp_path: Path, start: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("start", "command"),
+    [
+        (["-P", "-m", "orchestrator.cli"], ["sweep", "grid.py", "training.lr=0.1"]),
+        (["-m", "orchestrator.cli"], ["run"]),
+    ],
+    ids=["sweep", "run"],
+)
+def test_command_on_ray_in_a_folder_with_modules_of_the_same_names(
+    tmp_path: Path, start: list[str], command: list[str]
+) -> None:
+    """The drivers, trials and client actors import the user's method, and the installed package."""
     home = write_user_files(tmp_path / "home")
     if "-P" not in start:
         (home / "orchestrator.py").unlink()  # `python -m orchestrator` names this file
-    overrides = [*QUICK[1:], METHOD, MODEL, f"runtime.storage={tmp_path / 'runs'}", "runtime.pool_size=1"]
+    overrides = [*QUICK[1:], METHOD, MODEL, f"runtime.storage={tmp_path / 'runs'}", *ONE_ACTOR]
     done = subprocess.run(
-        [sys.executable, *start, "run", *overrides],
+        [sys.executable, *start, *command, *overrides],
         cwd=home,
         env={"PYTHONPATH": str(PROJECT), "PATH": "/usr/bin:/bin"},
         capture_output=True,

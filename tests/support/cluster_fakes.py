@@ -11,6 +11,8 @@ from orchestrator.errors import ClusterError, RequestError
 
 #: entries of a log that are events instead of text
 INTERRUPT, BREAK, SILENCE, END = "<ctrl-c>", "<connection lost>", "<silence>", "<the job ends>"
+TERMINATE, HANG_UP = "<sigterm>", "<sighup>"
+_SIGNALS = {INTERRUPT: signal.SIGINT, TERMINATE: signal.SIGTERM, HANG_UP: signal.SIGHUP}
 
 
 class FakeJobs:
@@ -58,8 +60,8 @@ class FakeJobs:
         for text in play:
             if text == BREAK:
                 raise ClusterError("the cluster at http://head:8265 does not answer (connection lost)")
-            if text == INTERRUPT:
-                signal.raise_signal(signal.SIGINT)
+            if text in _SIGNALS:
+                signal.raise_signal(_SIGNALS[text])
             elif text == END:
                 self._ended = True
             elif text == SILENCE:

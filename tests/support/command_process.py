@@ -9,6 +9,9 @@ from contextlib import suppress
 
 import psutil
 
+#: seconds between two checks of a condition; a test that only waits leaves the cores to the command
+_POLL_S = 0.02
+
 
 class CommandProcess:
     """`sparsefleet` with some arguments, in its own process group. One pipe takes stdout and stderr."""
@@ -41,11 +44,12 @@ class CommandProcess:
         raise AssertionError(f"{text!r} was never printed, only {''.join(seen)}")
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until the condition is true. Raises AssertionError with the output if the command ends before."""
+        """Wait until `condition` is true. Raises AssertionError if the process ends before."""
         while not condition():
-            with suppress(subprocess.TimeoutExpired):  # looks seldom, because the command needs the processor
-                self.process.wait(0.1)
-            assert self.process.poll() is None, self.rest()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_POLL_S)
+                assert condition(), self.rest()
+                return
 
     def rest(self, timeout_s: float | None = None) -> str:
         """Return the output until the process ends; after the timeout kill all its processes and raise."""

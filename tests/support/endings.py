@@ -1,5 +1,6 @@
 """Runs that end in some way: their arguments, what they leave on disk and in MLflow, and that they resume."""
 
+import json
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,8 @@ from tests.support.command_process import CommandProcess
 
 QUIET = Progress(quiet=True)
 EXECUTORS = ["inprocess", pytest.param("ray", marks=pytest.mark.ray)]
+#: one client actor, because the number of actors changes neither the endings nor the results
+ONE_ACTOR = ("runtime.actors=pooled", "runtime.pool_size=1")
 
 
 def arguments(storage: Path, executor: str, *overrides: str) -> list[str]:
@@ -26,6 +29,7 @@ def arguments(storage: Path, executor: str, *overrides: str) -> list[str]:
         "tracking.enabled=true",
         f"runtime.executor={executor}",
         "runtime.grace_period_s=300",
+        *(ONE_ACTOR if executor == "ray" else ()),
     ]
     return ["run", *QUICK, *changed, f"runtime.storage={storage}", *overrides]
 
@@ -43,7 +47,7 @@ def num_committed(folder: Path) -> int:
 
 def wait_for_first_checkpoint(process: CommandProcess, storage: Path) -> None:
     """Wait until the run has written the checkpoint of round 0. Raises AssertionError if the command ends before."""
-    process.wait_until(lambda: any(storage.glob("*/commits/round-000000.json")))
+    process.wait_until(lambda: bool(list(storage.glob("*/commits/round-000000.json"))))
 
 
 def wait_for_mlflow_run(process: CommandProcess, folder: Path) -> None:
@@ -93,6 +97,13 @@ def _only_run(client: MlflowClient) -> Run:
 def local_uri(storage: Path) -> str:
     """Return the address of the MLflow store that runs in this folder use by default."""
     return f"sqlite:///{storage}/mlflow.db"
+
+
+def assert_finished(folder: Path, num_rounds: int) -> None:
+    """Check the files of a run that has trained all its rounds."""
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["num_rounds"], summary["interrupted"]) == (num_rounds, False)
+    assert (folder / "model" / "model.safetensors").is_file()
 
 
 def assert_resumes(storage: Path, num_done: int) -> None:
