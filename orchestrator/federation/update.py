@@ -58,7 +58,7 @@ class ClientUpdate(Generic[C]):
     unmasked_flops: float
     client_state: C
     metrics: Mapping[str, float]
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ class ClientScore:
     position: int
     client_id: int
     scores: Mapping[str, float]
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 Outcome = ClientUpdate[C] | ClientScore | ClientFailure
