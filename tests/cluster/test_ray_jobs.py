@@ -198,7 +198,7 @@ def test_job_stopped_by_ctrl_c_resumes_to_the_result_of_an_uninterrupted_run(
     summary = _summary(storage)
     assert summary["interrupted"]
     assert mlflow_status(local_uri(storage)) == "KILLED"
-    assert f"stopped after {summary['num_rounds']} rounds; " in output
+    assert f"stopped after {summary['num_rounds']} round" in output
     rounds = summary["num_rounds"] + 2
     changes = ["runtime.executor=inprocess", f"training.rounds={rounds}"]
     resumed = session.resume(Path(run["folder"]), changes, Progress(quiet=True))

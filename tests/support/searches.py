@@ -57,17 +57,17 @@ class SearchHarness:
         assert config["trial"]["number"] == self.handed_out[-1].number
         return self.handed_out[-1]
 
-    def tell(self, spec: TrialSpec, **goals: float) -> None:
-        """End the trial with these goal values; without values, the trial has failed."""
+    def tell(self, spec: TrialSpec, **metrics: float) -> None:
+        """End the trial with these values of the metrics; without values, the trial has failed."""
         name = f"tune-{self.handed_out.index(spec)}"
-        self.search.on_trial_complete(name, goals or None, error=not goals)
+        self.search.on_trial_complete(name, metrics or None, error=not metrics)
 
     def run_remaining(self, value: float = 0.5) -> list[TrialSpec]:
         """Take all remaining trials from the search and end each with the same value."""
         trials = []
         while (spec := self.next()) is not None:
             trials.append(spec)
-            self.tell(spec, **{goal.name: value for goal in self.objective.goals})
+            self.tell(spec, **{metric.name: value for metric in self.objective.metrics})
         return trials
 
     def optuna_results(self) -> list[tuple[str, list[float] | None]]:

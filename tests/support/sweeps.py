@@ -51,15 +51,15 @@ def trial(number: int, **values: Any) -> TrialSpec:
 
 
 def ending(
-    spec: TrialSpec, status: EndStatus = "finished", run_id: str | None = None, **goals: float
+    spec: TrialSpec, status: EndStatus = "finished", run_id: str | None = None, **metrics: float
 ) -> Ending:
-    """Return the ending of a trial with these values of the goals."""
+    """Return the ending of a trial with these values of the metrics."""
     return Ending(
         number=spec.number,
         status=status,
         run_id=run_id,
         cause="RoundError: too few" if status == "failed" else "",
-        objective=goals,
+        objective=metrics,
         values=spec.values,
     )
 

@@ -104,7 +104,9 @@ def test_non_finite_evaluations_are_displayed(harness: CallbackHarness) -> None:
     summary = RunSummary.read(folder / "summary.json")
     (folder / "summary.json").write_text(replace(summary, num_not_finite=2).to_json())
     harness.callback.on_trial_complete(1, [], FakeTuneTrial(0, _result("sw-1-000", 4, 0.75)))
-    assert harness.lines()[0].startswith(f"sw-1-000: 2 of {summary.num_rounds} rounds")
+    line = harness.lines()[0]
+    assert line.startswith("sw-1-000: ")
+    assert f"2 of {summary.num_rounds} rounds" in line
 
 
 def test_stopped_trial_gets_a_summary(harness: CallbackHarness) -> None:

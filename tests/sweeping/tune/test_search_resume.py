@@ -118,7 +118,7 @@ class TestSeeds:
         assert again.optuna_results() == [("FAIL", None)]
 
 
-def test_resume_replays_both_goals_of_a_pareto_search() -> None:
+def test_resume_replays_both_metrics_of_a_pareto_search() -> None:
     options: dict[str, Any] = {"search": "nsga2", "objective": "pareto"}
     earlier = _first(2, **options)
     endings = {0: ending(earlier[0], validation_accuracy=0.5, upload_bytes=7.0)}
@@ -127,7 +127,7 @@ def test_resume_replays_both_goals_of_a_pareto_search() -> None:
     assert [spec.number for spec in again.run_remaining()] == [1, 2, 3]
 
 
-def test_resume_replays_infinite_goals() -> None:
+def test_resume_replays_infinite_metrics() -> None:
     earlier = _first(1, objective="time_to_accuracy=0.5")
     endings = {0: ending(earlier[0], validation_time_to_accuracy_s=inf)}
     again = SearchHarness(ALL, earlier=earlier, endings=endings, objective="time_to_accuracy=0.5")
