@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 
@@ -16,6 +17,7 @@ from orchestrator.errors import AddressError, ClusterError
 from orchestrator.experiment.loading import load_config
 from orchestrator.runtime import session
 from orchestrator.runtime.ray_session import dashboard_note, ray_session
+from tests.support.command import QUICK
 from tests.support.command_process import CommandProcess
 from tests.support.grpc_head import grpc_head
 
@@ -161,3 +163,21 @@ def test_temporary_folder_that_ray_cannot_use_is_named_with_its_variable(
     output = command.rest(timeout_s=300)
     assert command.process.returncode == 2
     assert output.splitlines()[-1].startswith(f"error: {variable}={folder}: ")
+
+
+@pytest.mark.ray
+def test_ray_whose_head_is_killed_while_it_starts_is_one_line(tmp_path: Path) -> None:
+    process = CommandProcess(["run", *QUICK, "runtime.executor=ray", f"runtime.storage={tmp_path / 'runs'}"])
+    heads: list[psutil.Process] = []
+
+    def has_head() -> bool:
+        children = psutil.Process(process.process.pid).children(recursive=True)
+        heads.extend(child for child in children if child.name().startswith("gcs_server"))
+        return bool(heads)
+
+    process.wait_until(has_head)
+    heads[0].kill()
+    (line,) = filter(None, process.rest(timeout_s=300).splitlines())
+    assert process.process.returncode == 1
+    assert line.startswith("error: Ray did not start on this machine ")
+    assert not list((tmp_path / "runs").iterdir())
