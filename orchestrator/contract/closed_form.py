@@ -1,6 +1,6 @@
 """The length of a message by the documented wire format, computed without the encoder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import ceil, floor, log2
 from types import MappingProxyType
@@ -40,7 +40,11 @@ def closed_form_bytes(
 
 
 def _mask_bytes(mask: Bool, known: Bool | None, version: int) -> int:
-    """Return 0 for a shared mask and for all ones, else the shorter of a bitmap and the gaps of the rarer entries."""
+    """Return the bytes of a mask's section.
+
+    A shared mask and a mask of all ones have 0 bytes. Other masks have the shortest of a bitmap, the gaps of the rarer
+    entries and the changes of a known mask.
+    """
     if mask.all() or (known is not None and np.array_equal(mask, known)):
         return 0
     width, bitmap = mask.size, (mask.size + 7) // 8
@@ -49,11 +53,26 @@ def _mask_bytes(mask: Bool, known: Bool | None, version: int) -> int:
         gaps = [b - a - 1 for a, b in pairwise(kept)]
         return min(bitmap, sum(max(1, -(-gap.bit_length() // 7)) for gap in gaps))
     rarer: list[int] = np.flatnonzero(mask if 2 * mask.sum() <= width else ~mask).tolist()
-    if 3 * len(rarer) > width:
-        return bitmap
-    count_bytes = (len(f"{width:b}") + 7) // 8
-    if not rarer:
-        return min(bitmap, count_bytes)
-    low_bits = floor(log2((width - len(rarer)) / len(rarer) + 0.5))
-    bits = sum(low_bits + 1 + ((b - a - 1) >> low_bits) for a, b in pairwise([-1, *rarer]))
-    return min(bitmap, count_bytes + ceil(bits / 8))
+    own = bitmap if 3 * len(rarer) > width else min(bitmap, _gaps_bytes(rarer, width))
+    if known is None or known.size != width:
+        return own
+    num_known = int(known.sum())
+    removed: list[int] = np.flatnonzero(~mask[known]).tolist()
+    added: list[int] = np.flatnonzero(mask[~known]).tolist()
+    if 2 * (len(removed) + len(added)) > min(num_known, width - num_known):
+        return own
+    changes = 4 + _count_bytes(width)
+    return min(own, changes + _gaps_bytes(removed, num_known) + _gaps_bytes(added, width - num_known))
+
+
+def _gaps_bytes(positions: Sequence[int], width: int) -> int:
+    """Return the bytes of a count and of the Golomb-Rice codes of the gaps between positions."""
+    if not positions:
+        return _count_bytes(width)
+    low_bits = floor(log2((width - len(positions)) / len(positions) + 0.5))
+    bits = sum(low_bits + 1 + ((b - a - 1) >> low_bits) for a, b in pairwise([-1, *positions]))
+    return _count_bytes(width) + ceil(bits / 8)
+
+
+def _count_bytes(width: int) -> int:
+    return ceil(log2(width + 1) / 8)

@@ -31,7 +31,7 @@ def low_bits(width: int, count: int) -> int:
 def encode_gaps(indices: Index, width: int) -> Bytes:
     """Encode positions (int64[m], ascending, below `width`; 0 <= m <= width / 2)."""
     count = indices.size
-    prefix = np.frombuffer(count.to_bytes(_count_bytes(width), "little"), np.uint8)
+    prefix = np.frombuffer(count.to_bytes(count_bytes(width), "little"), np.uint8)
     if not count:
         return prefix
     k = low_bits(width, count)
@@ -60,7 +60,7 @@ def decode_gaps(name: str, section: Bytes, width: int) -> Index:
     The function allocates memory in proportion to the section. Raises WireError for a section that `encode_gaps` does
     not write.
     """
-    start = _count_bytes(width)
+    start = count_bytes(width)
     count = int.from_bytes(section[:start].tobytes(), "little")
     if section.size < start or count > width // 2:
         raise WireError(f"item {name!r}: the mask section has no valid number of entries")
@@ -103,5 +103,6 @@ def _positions(ends: Index, planes: Bytes, k: int) -> Index:
     return ends
 
 
-def _count_bytes(width: int) -> int:
+def count_bytes(width: int) -> int:
+    """Return the bytes of a number from 0 to `width`."""
     return (width.bit_length() + 7) // 8

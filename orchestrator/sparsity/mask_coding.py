@@ -1,13 +1,12 @@
-"""Encodes and decodes masks: as no bytes, as a bitmap, or as the gaps between the rarer entries.
+"""Encodes and decodes masks: as no bytes, as a bitmap, or as the gaps between the rarer entries or changes.
 
 Legend: W = entries of the mask. Module `wire` describes the codings and the choice between them.
 """
 
-import zlib
-
 import numpy as np
 
 from orchestrator.errors import WireError
+from orchestrator.sparsity.change_coding import decode_changes, encode_changes, mask_checksum
 from orchestrator.sparsity.gap_coding import decode_gaps, encode_gaps
 from orchestrator.sparsity.payload import Bool, Float32, Index, Masked
 from orchestrator.sparsity.varint_coding import decode_varints, encode_varints, varint_lengths
@@ -25,10 +24,10 @@ def encode_mask(item: Masked, known: Bool | None, version: WireVersion = 2) -> t
         return "implicit", mask_checksum(known), NO_BYTES
     if item.num_kept == item.width:
         return "full", 0, NO_BYTES
-    coding, section = _short_gaps(item, version)
-    if section is None:
-        return "bitmap", 0, encode_bitmap(item.mask)
-    return coding, section.size, section
+    coding, section = _own_coding(item, version)
+    if known is not None and (changes := _short_changes(item, known, version, section.size)) is not None:
+        coding, section = "changes", changes
+    return coding, 0 if coding == "bitmap" else section.size, section
 
 
 def decode_masked(
@@ -42,14 +41,44 @@ def decode_masked(
     num_kept = item.num_kept
     if num_kept > header.num_values:
         raise WireError(f"item {header.name!r}: a mask of {num_kept} entries for {header.num_values} values")
-    if header.coding == "bitmap" and (num_kept == item.width or _short_gaps(item, version)[1] is not None):
-        raise WireError(f"item {header.name!r}: a bitmap is not the shortest coding of its mask")
+    if header.coding in ("bitmap", "changes") and not _is_shortest(
+        item, header.coding, section.size, version
+    ):
+        raise WireError(
+            f"item {header.name!r}: a {header.coding} section is not the shortest coding of its mask"
+        )
     if header.coding != "implicit" and known is not None and item.has_mask(known):
         raise WireError(
             f"item {header.name!r}: the sender sent a mask that the receiver already has; pass the same masks to "
             "sender and receiver"
         )
+    if (
+        header.coding not in ("implicit", "full", "changes")
+        and known is not None
+        and _short_changes(item, known, version, section.size) is not None
+    ):
+        raise WireError(f"item {header.name!r}: the changes of the known mask would be shorter than the mask")
     return item
+
+
+def _is_shortest(item: Masked, coding: MaskCoding, num_bytes: int, version: WireVersion) -> bool:
+    """Whether a mask that is not known is best coded as a bitmap, or as changes of this length."""
+    if item.num_kept == item.width:
+        return False
+    own, section = _own_coding(item, version)
+    return own == "bitmap" if coding == "bitmap" else num_bytes < section.size
+
+
+def _own_coding(item: Masked, version: WireVersion) -> tuple[MaskCoding, Bytes]:
+    """Return coding and section of a mask by itself, without a known mask."""
+    coding, section = _short_gaps(item, version)
+    return ("bitmap", encode_bitmap(item.mask)) if section is None else (coding, section)
+
+
+def _short_changes(item: Masked, known: Bool, version: WireVersion, limit: int) -> Bytes | None:
+    """Return the section of the changes of `known`; None if it would not be shorter than `limit`."""
+    section = None if version == 1 else encode_changes(item, known)
+    return None if section is None or section.size >= limit else section
 
 
 def _read_mask(header: ItemHeader, values: Float32, section: Bytes, known: Bool | None) -> Masked:
@@ -70,16 +99,15 @@ def _read_mask(header: ItemHeader, values: Float32, section: Bytes, known: Bool 
             return Masked.at(header.name, values, _read_indices(header, section), header.width)
         case "gaps":
             return Masked.at(header.name, values, _read_gaps(header, section), header.width)
+        case "changes":
+            if known is None or known.size != header.width:
+                raise WireError(f"item {header.name!r}: the receiver does not have the mask that has changed")
+            mask = decode_changes(header.name, section, known)
         case _:
             mask = np.ones(header.width, np.bool_)
             mask[_read_gaps(header, section)] = False
     mask.flags.writeable = False
     return Masked(header.name, values, mask)
-
-
-def mask_checksum(mask: Bool) -> int:
-    """Return the CRC-32 of the bitmap of a bool[W] mask."""
-    return zlib.crc32(encode_bitmap(mask).data)
 
 
 def encode_bitmap(bits: Bool) -> Bytes:

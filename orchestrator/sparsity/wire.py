@@ -17,11 +17,12 @@ A payload without items has 0 bytes, without a message header.
 
     item header, 16 + 4 ceil(name bytes / 4) bytes
       0  1  kind: 0 dense, 1 masked, 2 bits, 3 scalar
-      1  1  mask coding: 0 none, 1 implicit, 2 full, 3 bitmap, 4 indices, 5 gaps, 6 false_gaps
+      1  1  mask coding: 0 none, 1 implicit, 2 full, 3 bitmap, 4 indices, 5 gaps, 6 false_gaps,
+              7 changes
       2  2  bytes of the name
       4  4  number of values: dense n, masked nnz + U, bits 0, scalar 1
       8  4  W (masked) or n (bits), else 0
-     12  4  implicit: CRC-32 of the mask's bitmap; indices, gaps, false_gaps: bytes of the mask section; else 0
+     12  4  implicit: CRC-32 of the mask's bitmap; other codings except bitmap: bytes of the mask section; else 0
      16     the name in UTF-8, zero-padded to a multiple of 4 bytes
 
     value section: 4 (nnz + U) bytes of little-endian float32, or 2 (nnz + U) of float16 or bfloat16;
@@ -33,10 +34,12 @@ A payload without items has 0 bytes, without a message header.
       bitmap      ceil(W / 8) bytes: entry i is bit i mod 8 of byte i // 8; bits beyond W are 0
       gaps        the positions of the True entries, as module `gap_coding` encodes them
       false_gaps  the positions of the False entries, likewise
+      changes     the difference from the mask that the receiver has, as module `change_coding` encodes it
 
 A mask that sender and receiver have is implicit. Otherwise a mask that is all True is full. Otherwise the gaps of the
 rarer entries (True entries, if there are as many of both) are coded if these entries are at most a third of the mask
-and their section is shorter than a bitmap. All other masks are bitmaps. A bits item is always a bitmap.
+and their section is shorter than a bitmap. All other masks are bitmaps. If the receiver has another mask of the same
+length under the item's name and the changes are still shorter, they are coded instead. A bits item is always a bitmap.
 
 Version 1, in which runs of earlier releases go on, has one other coding instead of gaps and false_gaps:
 

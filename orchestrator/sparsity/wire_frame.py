@@ -14,7 +14,7 @@ from orchestrator.errors import WireError
 Bytes = NDArray[np.uint8]
 Buffer = bytes | memoryview | Bytes
 ItemKind = Literal["dense", "masked", "bits", "scalar"]
-MaskCoding = Literal["none", "implicit", "full", "bitmap", "indices", "gaps", "false_gaps"]
+MaskCoding = Literal["none", "implicit", "full", "bitmap", "indices", "gaps", "false_gaps", "changes"]
 ValueDtype = Literal["float32", "float16", "bfloat16"]
 WireVersion = Literal[1, 2]
 
@@ -33,12 +33,12 @@ _VALUE_DTYPES: tuple[ValueDtype, ...] = get_args(ValueDtype)
 _VERSIONS: tuple[WireVersion, ...] = get_args(WireVersion)
 _CODINGS_OF: dict[ItemKind, tuple[MaskCoding, ...]] = {
     "dense": ("none",),
-    "masked": ("implicit", "full", "bitmap", "indices", "gaps", "false_gaps"),
+    "masked": ("implicit", "full", "bitmap", "indices", "gaps", "false_gaps", "changes"),
     "bits": ("bitmap",),
     "scalar": ("none",),
 }
 #: codings whose section has a length of its own, by format version
-_GAPS: dict[WireVersion, tuple[MaskCoding, ...]] = {1: ("indices",), 2: ("gaps", "false_gaps")}
+_GAPS: dict[WireVersion, tuple[MaskCoding, ...]] = {1: ("indices",), 2: ("gaps", "false_gaps", "changes")}
 _ALL_GAPS = (*_GAPS[1], *_GAPS[2])
 _VALUE_BYTES: dict[ValueDtype, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 _SCALAR_BYTES = 8
@@ -46,7 +46,7 @@ _SCALAR_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class ItemHeader:
-    """The header of one item; `extra` is a mask's CRC-32 (implicit) or the bytes of its section (indices, gaps)."""
+    """The header of one item; `extra` is a mask's CRC-32 (implicit) or the bytes of its section (gaps, changes)."""
 
     name: str
     kind: ItemKind

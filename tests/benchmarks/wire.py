@@ -18,7 +18,8 @@ import torch
 from orchestrator.federation.aggregate import AGGREGATORS, Aggregator, Contribution
 from orchestrator.federation.exchange import pack_model, unpack_model
 from orchestrator.models.parameters import ParameterLayout, Segment
-from orchestrator.sparsity.wire import decode, encode
+from orchestrator.sparsity.payload import Masked
+from orchestrator.sparsity.wire import decode, encode, section_bytes
 
 PARAMETERS = 11_200_000
 FOLD_DENSITIES = (None, 0.5, 0.2, 0.1, 0.05, 0.01)
@@ -119,6 +120,24 @@ def coding_table(num_parameters: int, repeats: int) -> list[str]:
     return lines
 
 
+def moved_table(num_parameters: int) -> list[str]:
+    """Return the lines of the table of masks of which a hundredth of the kept entries moved."""
+    rng = np.random.default_rng(2)
+    lines = ["| density, 1 % of the kept entries moved | bytes / entropy of the change |", "| --- | --- |"]
+    for density in (0.5, 0.2, 0.1, 0.05, 0.01):
+        known = rng.random(num_parameters) < density
+        kept, others = np.flatnonzero(known), np.flatnonzero(~known)
+        num_moved = kept.size // 100
+        mask = known.copy()
+        mask[rng.choice(kept, num_moved, replace=False)] = False
+        mask[rng.choice(others, num_moved, replace=False)] = True
+        item = Masked("theta", np.zeros(int(mask.sum()), np.float32), mask)
+        (sections,) = section_bytes(encode((item,), known_masks={"theta": known}))
+        entropy = entropy_bytes(kept.size, num_moved) + entropy_bytes(others.size, num_moved)
+        lines.append(f"| {density:g} | {sections.mask_bytes / entropy:.3f} |")
+    return lines
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -129,6 +148,8 @@ def main() -> None:
     for size in CODING_SIZES:
         print()
         print("\n".join(coding_table(size, arguments.repeats)))
+    print()
+    print("\n".join(moved_table(PARAMETERS)))
 
 
 if __name__ == "__main__":

@@ -124,10 +124,22 @@ def corpus(rng: np.random.Generator) -> Sequence[EncodedPayload]:
 
 
 def _encoded(rng: np.random.Generator, payload: Payload, value_dtype: ValueDtype) -> EncodedPayload:
-    known = {item.name: item.mask for item in payload if isinstance(item, Masked) and rng.random() < 0.4}
+    known = {
+        item.name: _changed(rng, item.mask)
+        for item in payload
+        if isinstance(item, Masked) and rng.random() < 0.6
+    }
     version: WireVersion = 1 if rng.random() < 0.2 else 2
     data = encode(payload, value_dtype=value_dtype, known_masks=known, version=version)
     return EncodedPayload(data, known)
+
+
+def _changed(rng: np.random.Generator, mask: Bool) -> Bool:
+    """The mask, or one that differs in a few entries."""
+    changed = mask.copy()
+    if mask.size and rng.random() < 0.5:
+        changed[rng.integers(mask.size, size=int(rng.integers(1, 4)))] ^= True
+    return changed
 
 
 def _values(rng: np.random.Generator, size: int) -> Float32:
