@@ -59,10 +59,17 @@ def test_command_on_ray_in_a_folder_with_modules_of_the_same_names(
     home = write_user_files(tmp_path / "home")
     if "-P" not in start:
         (home / "orchestrator.py").unlink()  # `python -m orchestrator` names this file
-    overrides = [*QUICK[1:], METHOD, MODEL, f"runtime.storage={tmp_path / 'runs'}", *ONE_ACTOR]
+    names, folder = [METHOD, MODEL], home
+    if "-P" in start:  # without -P, Python itself takes these modules from the current folder
+        folder = write_user_files(tmp_path / "elsewhere")
+        for name in ("torch.py", "random.py", "socket.py"):
+            (folder / name).write_text(f"raise SystemExit('{name} of the current folder')")
+        names = [name.replace("=", f"={home}/") for name in names]
+        command = [str(home / word) if word.endswith(".py") else word for word in command]
+    overrides = [*QUICK[1:], *names, f"runtime.storage={tmp_path / 'runs'}", *ONE_ACTOR]
     done = subprocess.run(
         [sys.executable, *start, *command, *overrides],
-        cwd=home,
+        cwd=folder,
         env={"PYTHONPATH": str(PROJECT), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
