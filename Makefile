@@ -40,6 +40,7 @@ package: install ## build sdist and wheel, and run the demo from the wheel in an
 
 bench: install ## the benchmark of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks.round_time
+	$(BIN)/python -m tests.benchmarks.memory_format
 	$(BIN)/python -m tests.benchmarks.submodel_step
 	$(BIN)/python -m tests.benchmarks.masked_step
 	$(BIN)/python -m tests.benchmarks.wire
