@@ -12,6 +12,7 @@ from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.client_event import ClientEvent, EventOutcome
 from orchestrator.federation.staleness import discounted
 from orchestrator.federation.update import SCORES, ClientFailure
+from orchestrator.formatting import counted
 from orchestrator.storage.checkpoints.client_memory import ClientMemory
 
 
@@ -111,7 +112,7 @@ class Fold:
         deadline_s = self._experiment.config.fleet.deadline_s
         causes = [str(failure) for failure in self.failures[:3]]
         if num_vanished := sum(event.outcome == "vanished" for event in self.events):
-            causes.append(f"{num_vanished} devices dropped out")
+            causes.append(f"{counted(num_vanished, 'device')} dropped out")
         elif not causes:
             other = "other " if self.num_used else ""
             late = f"no {other}update arrived within fleet.deadline_s={deadline_s}"
