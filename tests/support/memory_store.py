@@ -22,13 +22,14 @@ class ProcessKilled(BaseException):
 class MemoryStore:
     """Behaves like MLflow's SQL store for the calls of a sink, including the limits per call.
 
-    Call number n (0-based) raises `failures[n]`. Every call raises `outage` while it is set. The process is killed
-    after call number `killed_after`.
+    Call number n (0-based) raises `failures[n]`. Every call raises `outage` while it is set, and calls of the functions
+    named in `broken` fail. The process is killed after call number `killed_after`.
     """
 
     def __init__(self) -> None:
         self.outage: Exception | None = None
         self.failures: dict[int, Exception] = {}
+        self.broken: set[str] = set()
         self.killed_after = -1
         self.calls: list[str] = []
         self.experiments: dict[str, str] = {}
@@ -45,6 +46,8 @@ class MemoryStore:
             index = len(self.calls)
             self.calls.append(name)
             failure = self.failures.get(index, self.outage)
+            if name in self.broken:
+                failure = PermissionError(13, "Permission denied")
             if failure is not None:
                 raise failure
             result = value(*args, **kwargs)

@@ -121,11 +121,13 @@ class MlflowSink:
         assert self._follower is not None, "call start() first"
         try:
             self._follower.open()
-            self._follower.send_first_artifacts()
             self._follower.send_records(self._last_committed)
-            if self._ending is not None:
-                self._follower.send_end(*self._ending)
-                self._ending = None
+            try:  # a failing artifact store blocks neither the records nor the status
+                self._follower.send_first_artifacts()
+            finally:
+                if self._ending is not None:
+                    self._follower.send_end(*self._ending)
+                    self._ending = None
         except CheckpointError:
             raise
         except Exception as error:  # errors of MLflow, requests, SQLAlchemy or the system

@@ -51,6 +51,22 @@ def test_sink_sends_only_committed_rounds(tmp_path: Path) -> None:
     assert sink.close() == TrackingOutcome("m0", 1, None)
 
 
+def test_sink_delivers_metrics_although_the_artifact_store_fails(tmp_path: Path) -> None:
+    store, clock, run_dir = MemoryStore(), Clock(), tmp_path / "r1"
+    run_dir.mkdir()
+    (run_dir / "partition.parquet").write_bytes(b"a first artifact")
+    store.broken = {"log_artifact"}
+    sink = sink_on(store, clock)
+    sink.start(run_info(run_dir))
+    for round_idx in range(3):
+        clock.now_s += 100.0
+        sink.log(commit(run_dir, round_idx))
+    assert store.points["m0"] == points(0, 1, 2)
+    sink.finish("FINISHED", {})
+    assert store.runs["m0"].info.status == "FINISHED"
+    assert "Permission denied" in (sink.outcome().problem or "")
+
+
 def test_sink_sends_at_most_a_thousand_points_per_call(tmp_path: Path) -> None:
     store, run_dir = MemoryStore(), tmp_path / "r1"
     sink = sink_on(store)
