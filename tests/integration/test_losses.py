@@ -21,6 +21,7 @@ from tests.support.endings import (
     mlflow_steps,
     num_committed,
     ray_process,
+    raylet_process,
     run_folder,
     wait_for_first_checkpoint,
     wait_for_mlflow_run,
@@ -128,6 +129,24 @@ def test_run_that_loses_an_actor_finishes(actor_class: str, storage: Path, gate:
     assert mlflow_status(local_uri(storage)) == "FINISHED"
     assert mlflow_steps(local_uri(storage)) == list(range(4))
     assert_resumes(storage, 4)
+
+
+@pytest.mark.ray
+def test_run_whose_raylet_dies_names_it_in_one_line_and_resumes(storage: Path, gate: Gate) -> None:
+    process = CommandProcess(arguments(storage, "ray", gate.override))
+    wait_for_first_checkpoint(process, storage)
+    folder = run_folder(storage)
+    wait_for_mlflow_run(process, folder)
+    raylet_process(process).kill()
+    output = process.rest(timeout_s=300)
+    assert process.process.returncode == 1, output
+    assert "Traceback" not in output
+    assert sum("raylet of this machine" in line for line in output.splitlines()) == 1
+    assert f"resume {folder}" in output
+    assert (folder / "failure.txt").exists()
+    assert (num_committed(folder), (folder / "summary.json").exists()) == (1, False)
+    gate.remove()
+    assert_resumes(storage, 1)
 
 
 @pytest.mark.ray

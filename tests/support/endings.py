@@ -68,6 +68,13 @@ def ray_process(process: CommandProcess, actor_class: str) -> psutil.Process:
     return found
 
 
+def raylet_process(process: CommandProcess) -> psutil.Process:
+    """Return the raylet of the command's own Ray."""
+    children = psutil.Process(process.process.pid).children(recursive=True)
+    (found,) = [child for child in children if child.name() == "raylet"]
+    return found
+
+
 def _title(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
