@@ -136,7 +136,8 @@ class FedDST(Algorithm[ServerState, None]):
             if not any(single):
                 return ()
             where = (
-                f"after the only mini-batch of clients ({int(counts[single].sum())} of {len(num_samples)})"
+                f"after the only mini-batch, in clients with one mini-batch "
+                f"({int(counts[single].sum())} of {len(num_samples)})"
             )
             remedy = "raise training.local_epochs or lower training.batch_size"
         else:

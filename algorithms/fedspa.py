@@ -24,7 +24,7 @@ Deviations:
 - A grown weight takes the server's value.
 - Only weight tensors are masked.
 - By default the density is distributed by RigL's ERK (`sparsity.allocation=erk`), as in the siblings.
-- A new mask is sent as a bitmap or as gaps, whichever is shorter.
+- A new mask is sent in the shortest coding of the wire format: a bitmap, gaps, or changes of the received mask.
 - `mu` adds FedProx's term, which the paper does not have.
 - With a moving `sparsity.schedule`, a client changes to the level of a round when it trains in that round.
 """

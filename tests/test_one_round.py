@@ -40,7 +40,7 @@ def test_every_name_on_the_page_exists(module: str, name: str) -> None:
 def test_program_of_the_page_runs_one_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The accuracy depends on the machine's instruction set, the clients and the encoded sizes do not."""
+    """The accuracy depends on the CPU model; the clients and the encoded sizes do not."""
     monkeypatch.chdir(tmp_path)
     program, output = re.findall(r"```(?:python|text)\n(.*?)```", PAGE, re.DOTALL)[:2]
     exec(compile(program, "one-round.md", "exec"), {})

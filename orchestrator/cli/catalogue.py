@@ -12,17 +12,17 @@ from orchestrator.federation.algorithm import AlgorithmType
 
 _INTRODUCTION = """# Algorithms
 
-A method and its options are keys of the config. This command trains FedDST, whose clients change their masks in every
-round instead of every tenth round:
+A method and its options are keys of the config. This command trains FedDST. Its clients readjust their masks in
+rounds 1, 2 and 3; with the default `algorithm.readjust_every=10` they do so in round 1 only:
 
 ```sh
-sparsefleet run algorithm.name=feddst algorithm.readjust_every=1 training.rounds=4 runtime.executor=inprocess \\
-  tracking.enabled=false
+sparsefleet run algorithm.name=feddst algorithm.readjust_every=1 algorithm.end_round=4 training.rounds=4 \\
+  runtime.executor=inprocess tracking.enabled=false
 ```
 
 ```text
 method  accuracy  personal  upload  download   training  emulated    wall
-feddst    73.82%    73.84%  592 kB    647 kB  250 MFLOP   0.182 s  2.21 s
+feddst    74.37%    74.24%  576 kB    631 kB  263 MFLOP   0.179 s  2.03 s
 ```
 
 `algorithm.name` is a name of the table below. The section of a method lists its further keys.

@@ -125,8 +125,9 @@ _OnInterrupt = Annotated[
     str | None,
     typer.Option(
         metavar="CHOICE",
-        help="What Ctrl-C does: ask, detach (the job continues) or stop (the job ends after the current round and "
-        "can be resumed). If not given: ask at a terminal, else stop, so that a script leaves no job running.",
+        help="What Ctrl-C, SIGTERM and SIGHUP do: ask, detach (the job continues) or stop (the job ends after the "
+        "current round and can be resumed). If not given: ask at a terminal, else stop, so that a script leaves no job "
+        "running. With ask, a closed terminal detaches.",
     ),
 ]
 

@@ -119,7 +119,7 @@ def server_command(
 
 
 def set_admin_password(users: Path, password: str) -> None:
-    """Give `admin` this password, if a server has made the database before: MLflow sets it only for a new user.
+    """Set the password of `admin` in an existing database of users. MLflow sets it only when it creates the user.
 
     The statements are those of MLflow's own store, whose import takes seconds. Other users of the machine cannot read
     the database afterwards. Raises TrackingError for a database that is locked or damaged.

@@ -13,8 +13,8 @@ def interrupt_choice(
     """Return the function that the follower of a job calls when a signal arrives.
 
     `on_interrupt` is the option of `submit`; None: ask at a terminal, else stop the job. `forget` is called when the
-    user wants to continue. Call this function before the first signal: SIGHUP means that the terminal is closed. Its
-    user gets no question then, and the job continues to run.
+    user wants to continue. Call this function before the first signal. After SIGHUP the terminal is closed, so that
+    `ask` gets no answer and detaches.
     """
     way = on_interrupt or ("ask" if sys.stdin.isatty() else "stop")
 

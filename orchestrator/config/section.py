@@ -85,7 +85,7 @@ def dotted_names(value: object) -> object:
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Density = Annotated[float, BeforeValidator(_reject_bool), Field(gt=0.0, le=1.0)]
-Deviation = Annotated[float, BeforeValidator(_reject_bool), Field(gt=0.0)]
+PositiveFloat = Annotated[float, BeforeValidator(_reject_bool), Field(gt=0.0)]
 DeviceLevel = Annotated[float, BeforeValidator(_reject_bool), Field(ge=0.0, lt=1.0)]
 
 

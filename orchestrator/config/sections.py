@@ -12,10 +12,10 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from orchestrator.config.section import (
     Density,
-    Deviation,
     DeviceLevel,
     Fraction,
     Positive,
+    PositiveFloat,
     Section,
     UserPath,
     dotted_names,
@@ -140,10 +140,10 @@ class DataConfig(Section):
     image_size: Positive | None = Field(None, description="resize images to a square of this many pixels")
     mean: tuple[float, ...] | None = Field(
         None,
-        description="mean of each channel, with which images in [0, 1] are normalised; None: as published, else that "
-        "of the training images",
+        description="mean of each channel, with which images in [0, 1] are normalised; None: the published mean of the "
+        "data set, else the mean of the training images",
     )
-    std: tuple[Deviation, ...] | None = Field(
+    std: tuple[PositiveFloat, ...] | None = Field(
         None, description="standard deviation of each channel; set it together with `mean`"
     )
     client_column: str | None = Field(None, description="column with the client ids (Parquet, kind=natural)")
@@ -158,7 +158,7 @@ class DataConfig(Section):
     max_gib: float = Field(
         4.0,
         gt=0.0,
-        description="largest size of the decoded samples; small files may contain very large data",
+        description="largest size of the decoded samples in GiB; a small file may contain very large data",
     )
     validation_fraction: Fraction = Field(
         0.1, description="share of a client's training samples used for validation"
@@ -196,8 +196,8 @@ class ModelConfig(Section):
     )
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
         "auto",
-        description="memory layout of images in the model, which changes speed and last bits; auto: the faster one for "
-        "a built-in model, contiguous for other models",
+        description="memory format of images in the model, which changes the speed and the last bits; auto: the format "
+        "measured to be faster for a built-in model, contiguous for other models",
     )
 
 
@@ -263,5 +263,5 @@ class WireConfig(Section):
         "float32", description="dtype of weights on the wire; both ends compute with the rounded values"
     )
     version: Literal[1, 2] = Field(
-        2, description="version of the wire format; 1 codes masks as releases before 0.2 did, with more bytes"
+        2, description="version of the wire format; 1 codes masks as release 0.1.0 did, with more bytes"
     )

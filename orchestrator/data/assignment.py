@@ -135,8 +135,8 @@ def natural(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Ge
         raise PartitionError(
             "fleet.num_clients",
             num_clients,
-            f"of {counted(len(sizes), 'client')} in the data, {len(eligible)} with a test sample and at least "
-            f"data.partition.min_samples={config.min_samples} training samples",
+            f"the data has {counted(len(sizes), 'client')}; the number with a test sample and at least "
+            f"data.partition.min_samples={config.min_samples} training samples is {len(eligible)}",
             f"use at most {counted(len(eligible), 'client')}",
         )
     client_of_id = np.full(len(sizes), -1, dtype=np.int64)

@@ -103,7 +103,7 @@ def _own_constants(config: DataConfig, num_channels: int) -> Constants | None:
     if config.mean is None or config.std is None:
         return None
     if len(config.mean) != num_channels:
-        problem = f"the images have {num_channels} {'channel' if num_channels == 1 else 'channels'}"
+        problem = f"the images have {counted(num_channels, 'channel')}"
         raise DataError("data.mean", config.mean, problem, "give one number for each channel")
     return config.mean, config.std
 

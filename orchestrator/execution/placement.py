@@ -166,7 +166,7 @@ def _shortage(capacity: Capacity, profiles: Sequence[DeviceProfile], counts: Map
     unplaced = first_unplaced(profiles, counts, capacity.nodes)
     if unplaced is not None:
         return (
-            f"cannot fit node by node and GPU by GPU: none has room left for {unplaced.name} "
+            f"do not fit: no node or GPU has enough free resources for {unplaced.name} "
             f"({unplaced.footprint()})"
         )
     return None

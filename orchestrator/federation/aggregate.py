@@ -36,7 +36,8 @@ class Contribution:
     """One decoded update. float32[D] `values` are 0 outside `mask` (bool[D]; None: all coordinates).
 
     `entries` are a masked model's values by index; `values` and `mask` are then None. `start` is the float32[D] model
-    from which the client started. All four are None for an update without a model. `items` are the update's other
+    from which the client started. `values`, `mask`, `start` and
+    `entries` are None for an update without a model. `items` are the update's other
     items.
     """
 
@@ -53,7 +54,7 @@ class Contribution:
         """Whether the update has a model."""
         return self.values is not None or self.entries is not None
 
-    def sparse(self) -> Entries | None:
+    def masked_entries(self) -> Entries | None:
         """Return the model's entries; None for a model with all coordinates, and for an update without a model."""
         if self.values is None or self.mask is None:
             return self.entries
@@ -104,7 +105,7 @@ class Aggregator(ABC):
         weight = contribution.weight
         for item in contribution.items:
             self._add_item(item, weight)
-        if (entries := contribution.sparse()) is not None:
+        if (entries := contribution.masked_entries()) is not None:
             self._add_entries(weight, entries, contribution.start)
         elif contribution.values is not None:
             self._add_vector(weight, contribution.values, contribution.start)

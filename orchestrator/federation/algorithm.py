@@ -167,10 +167,10 @@ class Algorithm(Generic[S, C]):
         return cast(C, None)
 
     def check_client_state(self, client_state: C) -> None:
-        """Raise ValueError for a returned client state that the server's hooks could not use; by default nothing.
+        """Raise ValueError for a returned client state that the server's hooks cannot use. By default all are accepted.
 
-        The driver calls this for every update. Paths, dtypes and shapes are those of `init_client` by then, and all
-        numbers are finite.
+        The driver calls this hook for every update, after it has checked paths, types, dtypes, shapes and finite
+        numbers.
         """
 
     def load(self, run: LocalRun[C]) -> None:

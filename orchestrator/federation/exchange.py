@@ -31,7 +31,7 @@ class ModelValues:
         self._entries: Entries | None = None
 
     @classmethod
-    def at(cls, entries: Entries) -> "ModelValues":
+    def from_entries(cls, entries: Entries) -> "ModelValues":
         """Return the model with these entries, which are its mask too."""
         model = cls(torch.empty(0), None)
         model._values, model._entries = None, entries
@@ -87,7 +87,9 @@ def unpack_model(layout: ParameterLayout, payload: Payload) -> ModelValues | Non
         return ModelValues(torch.from_numpy(np.array(item.values)), None)
     check_size("mask bits", item.width, layout.num_maskable)
     check_size("values", item.values.size, item.num_kept + layout.num_dense)
-    return ModelValues.at(Entries(_in_full_coordinates(layout, item.indices), item.values, layout.size))
+    return ModelValues.from_entries(
+        Entries(_in_full_coordinates(layout, item.indices), item.values, layout.size)
+    )
 
 
 def _in_full_coordinates(layout: ParameterLayout, indices: Index) -> Index:

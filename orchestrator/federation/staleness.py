@@ -54,7 +54,7 @@ def discounted(
     if share == 1.0 and (mixed or staleness == 0):
         return contribution
     started = current if mixed else contribution.start
-    if (entries := contribution.sparse()) is not None:
+    if (entries := contribution.masked_entries()) is not None:
         sent = from_numpy(entries.values.astype("float64"))
         shifted = _shifted(sent, entries.take(started), entries.take(current), share)
         entries = replace(entries, values=shifted.to(float32).numpy())

@@ -60,7 +60,7 @@ def source_digest(folders: Mapping[str, Path]) -> str:
 def require_same_source(expected: PackageSource) -> None:
     """Raise ClusterError, with both places, if this process has other source than the command that started the work.
 
-    Equal source may lie elsewhere: a job imports the package from the folder to which Ray has uploaded it.
+    The same source may be in another folder: a job imports the package from the folder to which Ray has uploaded it.
     """
     found = package_source()
     if found.digest != expected.digest:

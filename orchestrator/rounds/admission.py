@@ -189,7 +189,7 @@ def _require_scores(score: ClientScore) -> None:
 
 
 def _require_state(experiment: Experiment, state: object) -> None:
-    """Raise WireError for a client state that is not one of the method, or that no checkpoint gives back."""
+    """Raise WireError for a client state that the method does not produce or that a checkpoint cannot restore."""
     algorithm = experiment.algorithm
     max_elements = _MAX_VECTORS * algorithm.setting.layout.size + _MAX_FURTHER_VALUES
     problem = state_problem(
@@ -213,8 +213,8 @@ def _require_finite(item: Item) -> None:
     broken = np.flatnonzero(~np.isfinite(values))
     if broken.size:
         raise WireError(
-            f"not finite: {broken.size} of {counted(values.size, 'value')} of item {item.name!r}, the first is "
-            f"{values[broken[0]]} at {broken[0]}; if the training diverges, lower its learning rate"
+            f"item {item.name!r} contains values that are not finite ({broken.size} of {values.size}); the first is "
+            f"{values[broken[0]]} at position {broken[0]}; if the training diverges, lower its learning rate"
         )
 
 

@@ -1,4 +1,4 @@
-"""Compares the state that a client returns with the state that it started with: paths, types, dtypes and shapes."""
+"""Compares the state that a client returns with a new client's state: paths, types, dtypes and shapes."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -18,7 +18,7 @@ _LEAF_BYTES = 64
 
 
 def state_problem(template: object, state: object, *, max_further_bytes: int) -> str | None:
-    """Why a client state is not one of the method; None for a state that is.
+    """Return the first difference between the form of a client state and its template; None if there is none.
 
     - A state has the paths, types, dtypes and shapes of its template, the state of a client before its first task.
     - None in the template stands for any leaf, except at the root: a method without client states gets none.

@@ -1,4 +1,4 @@
-"""Detect that the cluster has lost its head, or this machine its raylet.
+"""Detect that the head of the cluster does not answer, or that the raylet of this machine has died.
 
 Without a head Ray can start, find or end no actor. A process that does not reach the head for 60 s is ended by Ray,
 with a message that does not name the run. Ray ends a process without any message a few seconds after its raylet has
@@ -75,8 +75,8 @@ class HeadMonitor:
         """Return one line that reports the loss and names the command that resumes."""
         if self._raylet_is_dead:
             return (
-                "the raylet of this machine, Ray's own process, has died; look for its cause in Ray's logs, "
-                f"then `{resume_command}` resumes from the last checkpoint"
+                "the raylet of this machine, Ray's own process, has died; Ray's logs name the cause; "
+                f"`{resume_command}` resumes from the last checkpoint"
             )
         why = f" ({self._cause})" if self._cause else ""
         return (

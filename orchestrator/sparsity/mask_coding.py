@@ -1,4 +1,4 @@
-"""Encodes and decodes masks: as no bytes, as a bitmap, or as the gaps between the rarer entries or changes.
+"""Encodes and decodes masks: with no bytes, as a bitmap, as gaps between the rarer entries, or as changes.
 
 Legend: W = entries of the mask. Module `wire` describes the codings and the choice between them.
 """
@@ -33,7 +33,7 @@ def encode_mask(item: Masked, known: Bool | None, version: WireVersion = 2) -> t
 def decode_masked(
     header: ItemHeader, values: Float32, section: Bytes, known: Bool | None, version: WireVersion = 2
 ) -> Masked:
-    """Return a masked item with these values; its mask is read-only, and its indices come straight from gaps.
+    """Return a masked item with these values. Its mask is read-only. From gaps, it gets its positions without a mask.
 
     Raises WireError for a section that `encode_mask` does not write, and for a checksum of another mask than `known`.
     """
@@ -96,9 +96,9 @@ def _read_mask(header: ItemHeader, values: Float32, section: Bytes, known: Bool 
         case "bitmap":
             mask = decode_bitmap(header, section)
         case "indices":
-            return Masked.at(header.name, values, _read_indices(header, section), header.width)
+            return Masked.from_indices(header.name, values, _read_indices(header, section), header.width)
         case "gaps":
-            return Masked.at(header.name, values, _read_gaps(header, section), header.width)
+            return Masked.from_indices(header.name, values, _read_gaps(header, section), header.width)
         case "changes":
             if known is None or known.size != header.width:
                 raise WireError(f"item {header.name!r}: the receiver does not have the mask that has changed")

@@ -37,7 +37,7 @@ class Masked:
         self._indices: Index | None = None
 
     @classmethod
-    def at(cls, name: str, values: Float32, indices: Index, width: int) -> "Masked":
+    def from_indices(cls, name: str, values: Float32, indices: Index, width: int) -> "Masked":
         """Return the item whose mask of `width` entries is True at `indices` (int64[nnz], ascending, below `width`)."""
         item = cls(name, values, np.empty(0, np.bool_))
         item._mask, item._indices, item.width = None, indices, width

@@ -1,7 +1,8 @@
 """Encodes payloads as buffers with a checksum, without pickle. The lengths of these buffers are the counted bytes.
 
-Format, version 2 (version 1 differs in the codings of masks). Integers are little-endian and unsigned;
-W = entries of a mask, nnz = its True entries, U = values of entries that are not maskable, n = entries of a vector.
+Format, version 2 (version 1 differs in the codings of masks and in the checksum). Integers are little-endian
+and unsigned; W = entries of a mask, nnz = its True entries, U = values of entries that are not maskable, n = entries of
+a vector.
 
     message = message header, item headers, value sections, mask sections (each kind in item order)
 
@@ -41,7 +42,7 @@ rarer entries (True entries, if there are as many of both) are coded if these en
 and their section is shorter than a bitmap. All other masks are bitmaps. If the receiver has another mask of the same
 length under the item's name and the changes are still shorter, they are coded instead. A bits item is always a bitmap.
 
-Version 1, in which runs of earlier releases go on, has one other coding instead of gaps and false_gaps:
+Version 1, in which runs of earlier releases resume, has one coding instead of gaps, false_gaps and changes:
 
       indices     per True entry the number of False entries since the previous True entry, as a minimal LEB128 varint;
                   used if it is shorter than a bitmap

@@ -38,8 +38,11 @@ _CODINGS_OF: dict[ItemKind, tuple[MaskCoding, ...]] = {
     "scalar": ("none",),
 }
 #: codings whose section has a length of its own, by format version
-_GAPS: dict[WireVersion, tuple[MaskCoding, ...]] = {1: ("indices",), 2: ("gaps", "false_gaps", "changes")}
-_ALL_GAPS = (*_GAPS[1], *_GAPS[2])
+_SIZED_CODINGS: dict[WireVersion, tuple[MaskCoding, ...]] = {
+    1: ("indices",),
+    2: ("gaps", "false_gaps", "changes"),
+}
+_ALL_SIZED_CODINGS = (*_SIZED_CODINGS[1], *_SIZED_CODINGS[2])
 _VALUE_BYTES: dict[ValueDtype, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 _SCALAR_BYTES = 8
 
@@ -58,7 +61,7 @@ class ItemHeader:
     @property
     def mask_bytes(self) -> int:
         """Bytes of the mask section."""
-        if self.coding in _ALL_GAPS:
+        if self.coding in _ALL_SIZED_CODINGS:
             return self.extra
         return bitmap_bytes(self.width) if self.coding == "bitmap" else 0
 
@@ -213,13 +216,13 @@ def _check_fields(header: ItemHeader, version: WireVersion) -> None:
     kind, coding = header.kind, header.coding
     valid = (
         coding in _CODINGS_OF[kind]
-        and (coding not in _ALL_GAPS or coding in _GAPS[version])
+        and (coding not in _ALL_SIZED_CODINGS or coding in _SIZED_CODINGS[version])
         and (kind in ("masked", "bits") or header.width == 0)
-        and (coding == "implicit" or coding in _ALL_GAPS or header.extra == 0)
+        and (coding == "implicit" or coding in _ALL_SIZED_CODINGS or header.extra == 0)
         and (kind != "bits" or header.num_values == 0)
         and (kind != "scalar" or header.num_values == 1)
         and (coding != "full" or header.width <= header.num_values)
-        and (coding not in _ALL_GAPS or header.extra < bitmap_bytes(header.width))
+        and (coding not in _ALL_SIZED_CODINGS or header.extra < bitmap_bytes(header.width))
     )
     if not valid:
         raise WireError(f"the header of item {header.name!r} has contradictory fields")

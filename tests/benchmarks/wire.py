@@ -3,7 +3,7 @@
 The first table has the CPU time of decoding and folding an update whose mask is its own, relative to a dense update of
 the same model. The second table has the bytes of an update relative to 4 bytes for each value and the entropy of a
 random mask, and the rates of packing with encoding and of decoding, in bytes of the dense model per second of CPU time.
-The contenders alternate within each repeat, and the figures are medians.
+Each repeat times the updates in turn, and the figures are medians.
 """
 
 import argparse

@@ -129,14 +129,14 @@ def test_name_that_is_too_long_is_rejected(
     assert _files(tracked.parent) == before
 
 
-def test_another_database_is_a_remedy(command: Command, storage: Path) -> None:
+def test_run_starts_with_another_database(command: Command, storage: Path) -> None:
     storage.mkdir()
     _damage(storage / "mlflow.db")
     uri = f"tracking.uri=sqlite:///{storage}/new.db"
     assert command("run", *TRACKED, f"runtime.storage={storage}", uri).code == 0
 
 
-def test_variable_with_a_store_that_is_not_supported(
+def test_variable_with_an_unsupported_store_is_rejected(
     command: Command, storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///tmp/mlruns")

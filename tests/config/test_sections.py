@@ -60,7 +60,7 @@ def test_values_at_open_ends_of_a_range_are_rejected(section: Any, option: dict[
     ("mean", "std", "field"),
     [([0.5], None, "data.mean"), (None, [0.5], "data.std"), ([0.5], [0.2, 0.2], "data.mean")],
 )
-def test_constants_of_images_need_each_other(
+def test_mean_and_std_must_be_set_together(
     mean: list[float] | None, std: list[float] | None, field: str
 ) -> None:
     given = tuple(mean) if field == "data.mean" and mean is not None else tuple(std or ())

@@ -141,7 +141,7 @@ class TestModelByIndex:
     """A decoded masked model is stored by index until its full tensors are read."""
 
     def _model(self) -> ModelValues:
-        return ModelValues.at(Entries(np.array([1, 3]), np.array([5.0, -2.0], np.float32), 4))
+        return ModelValues.from_entries(Entries(np.array([1, 3]), np.array([5.0, -2.0], np.float32), 4))
 
     def test_full_tensors_have_the_entries(self) -> None:
         model = self._model()

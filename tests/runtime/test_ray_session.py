@@ -166,7 +166,7 @@ def test_temporary_folder_that_ray_cannot_use_is_named_with_its_variable(
 
 
 @pytest.mark.ray
-def test_ray_whose_head_is_killed_while_it_starts_is_one_line(tmp_path: Path) -> None:
+def test_head_killed_during_start_is_reported_in_one_line(tmp_path: Path) -> None:
     process = CommandProcess(["run", *QUICK, "runtime.executor=ray", f"runtime.storage={tmp_path / 'runs'}"])
     heads: list[psutil.Process] = []
 

@@ -65,7 +65,7 @@ def test_mask_survives_the_message(width: int, density: float, changed: int, see
 
 
 @pytest.mark.parametrize("density", [0.5, 0.2, 0.05])
-def test_moved_hundredth_is_close_to_its_entropy(density: float) -> None:
+def test_changes_of_one_percent_are_coded_close_to_their_entropy(density: float) -> None:
     """A hundredth of the kept entries moved: the entropy is that of the choice of removed and of added entries."""
     width = 200_000
     kept = round(density * width)

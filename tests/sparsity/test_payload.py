@@ -9,7 +9,7 @@ VALUES = np.array([1.0, 2.0], np.float32)
 
 
 def test_item_with_positions_computes_its_mask() -> None:
-    item = Masked.at("m", VALUES, np.array([1, 4]), 6)
+    item = Masked.from_indices("m", VALUES, np.array([1, 4]), 6)
     assert (item.width, item.num_kept) == (6, 2)
     assert item.mask.tolist() == mask_of(6, 1, 4).tolist()
     assert item.mask is item.mask

@@ -26,7 +26,7 @@ def require_regular(config: DataConfig, file: Path) -> None:
     """Raise DataError for a pipe or a device, from which a loader might read without end."""
     if file.exists() and not file.is_file():
         problem = f"{file} is not a regular file"
-        raise DataError("data.root", config.root, problem, "replace it by a file, or remove it")
+        raise DataError("data.root", config.root, problem, "replace it with a file, or remove it")
 
 
 def require_size(config: DataConfig, num_bytes: float, what: str) -> None:

@@ -90,8 +90,9 @@ def _read_part(config: DataConfig, files: Sequence[Path], needs_client: bool) ->
 def _read(config: DataConfig, file: Path, needs_client: bool) -> tuple["pyarrow.Table", _Columns]:
     """Read the columns of a file that the run needs. Raises DataError for content above `data.max_gib`.
 
-    A dictionary of one value may stand for many large values. Therefore the loader reads a few rows at a time, at most
-    as many as stay within the bound if each row has the size of the whole group, and counts the bytes.
+    A dictionary column may repeat one large value in many rows. The loader therefore reads small batches and counts
+    their bytes. Batches are so small that one batch stays within `data.max_gib` even if each row is as large as its
+    row group.
     """
     import pyarrow
     import pyarrow.parquet

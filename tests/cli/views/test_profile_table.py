@@ -1,8 +1,13 @@
 """`run --profile`: the table of activities, summed over the rounds of a run."""
 
+from typing import get_args
+
 from rich.console import Console
 
 from orchestrator.cli.views.profile_table import profile_table
+from orchestrator.federation.update import STAGES
+from orchestrator.rounds.stopwatch import Activity
+from orchestrator.tracking.record import METRICS
 from tests.support.command import QUICK, Command
 
 ROUNDS = [
@@ -30,6 +35,15 @@ def test_table_has_the_sums_over_profiled_rounds_and_their_shares() -> None:
         ("0.50", "25.0%"),
     ]
     assert [row[0] for row in rows] == ["driver", "fold", "clients", "idle,"]
+
+
+def test_every_activity_and_stage_is_described_and_has_a_row() -> None:
+    names = {f"time/driver_{activity}_s" for activity in get_args(Activity)}
+    names |= {f"time/client_{stage}_s" for stage in (*STAGES, "idle")}
+    assert names == {name for name in METRICS if name.startswith(("time/driver_", "time/client_"))}
+    table = profile_table([dict.fromkeys(names, 1.0)])
+    assert table is not None
+    assert table.row_count == len(names)
 
 
 def test_run_without_profiled_rounds_has_no_table() -> None:
