@@ -137,7 +137,7 @@ def set_admin_password(users: Path, password: str) -> None:
             if rows and not check_password_hash(rows[0][0], password):
                 change = (generate_password_hash(password), ADMIN)
                 connection.execute("UPDATE users SET password_hash = ? WHERE username = ?", change)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, ValueError) as error:  # ValueError: an unknown kind of hash
         raise TrackingError(
             f"the users of the MLflow UI in {users} cannot be read ({one_line(error)})"
         ) from error

@@ -135,6 +135,8 @@ CONFIG_FORMATS = ConfigFormats(
             },
             restated={"algorithm.adjust_after_epoch": _readjust_after_only_epoch},
         ),
-        FormatChange(version=3, added={"model.memory_format": "contiguous", "wire.version": 1}),
+        FormatChange(
+            version=3, added={"model.memory_format": "contiguous", "wire.version": 1, "data.max_gib": 1e6}
+        ),
     )
 )

@@ -173,5 +173,5 @@ def _processor() -> str:
     except OSError:  # not Linux
         return platform.processor()
     values = [line.partition(":") for line in lines]
-    names = ("vendor_id", "cpu family", "model", "CPU implementer")
+    names = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part", "CPU variant")
     return " ".join(value.strip() for name, _, value in values if name.strip() in names)

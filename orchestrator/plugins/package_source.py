@@ -75,6 +75,6 @@ def _sources(folder: Path) -> Iterator[tuple[str, Path]]:
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name != "__pycache__"]
         for name in files:
-            if name.endswith(_SUFFIXES):
-                path = Path(place, name)
+            path = Path(place, name)
+            if name.endswith(_SUFFIXES) and path.is_file():  # an editor's lock is a link that leads nowhere
                 yield path.relative_to(folder).as_posix(), path

@@ -15,6 +15,11 @@ GROWS = "grows"
 _MAX_INT = 2**63
 #: memory of a leaf besides its values
 _LEAF_BYTES = 64
+#: dtypes of tensors in place of None
+_STORED_DTYPES = (
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+)
 
 
 def state_problem(template: object, state: object, *, max_further_bytes: int) -> str | None:
@@ -30,9 +35,10 @@ def state_problem(template: object, state: object, *, max_further_bytes: int) ->
     """
     if template is None and state is not None:
         return f"the root is a {type(state).__name__}, not None"
-    if (problem := _problem(template, state, "", grows=False)) is not None:
+    allowed = size_bytes(template) + max_further_bytes
+    if (problem := _problem(template, state, "", grows=False, max_bytes=allowed)) is not None:
         return problem
-    num_bytes, allowed = size_bytes(state), size_bytes(template) + max_further_bytes
+    num_bytes = size_bytes(state)
     if num_bytes > allowed:
         return f"it has {num_bytes} bytes, at most {allowed} are allowed"
     return None
@@ -50,12 +56,12 @@ def size_bytes(state: object) -> int:
     return total
 
 
-def _problem(template: object, state: object, path: str, *, grows: bool) -> str | None:
+def _problem(template: object, state: object, path: str, *, grows: bool, max_bytes: int) -> str | None:
     here = path or "the root"
     if is_leaf(template):
         if not is_leaf(state):
             return f"{here} is a {type(state).__name__}, not a {type(template).__name__}"
-        return _leaf_problem(template, state, here, grows=grows)
+        return _leaf_problem(template, state, here, grows=grows, max_bytes=max_bytes)
     try:
         found = dict(children(state, path))
     except TypeError as error:
@@ -73,7 +79,8 @@ def _problem(template: object, state: object, path: str, *, grows: bool) -> str 
         inside = f"{path}/{key}" if path else key
         if are_mappings and (problem := _entry_problem(key, child, here, inside)) is not None:
             return problem
-        if (problem := _problem(expected.get(key, first), child, inside, grows=key in growing)) is not None:
+        problem = _problem(expected.get(key, first), child, inside, grows=key in growing, max_bytes=max_bytes)
+        if problem is not None:
             return problem
     return None
 
@@ -96,9 +103,9 @@ def _growing(template: object) -> set[str]:
     return {field.name for field in fields(template) if field.metadata.get(GROWS)}
 
 
-def _leaf_problem(template: object, leaf: object, here: str, *, grows: bool) -> str | None:
+def _leaf_problem(template: object, leaf: object, here: str, *, grows: bool, max_bytes: int) -> str | None:
     if isinstance(leaf, Tensor):
-        return _tensor_problem(template, leaf, here, grows=grows)
+        return _tensor_problem(template, leaf, here, grows=grows, max_bytes=max_bytes)
     if template is not None and not _is_of_kind(template, leaf):
         return f"{here} is a {type(leaf).__name__}, not a {type(template).__name__}"
     if isinstance(leaf, int) and not -_MAX_INT <= leaf < _MAX_INT:
@@ -117,9 +124,14 @@ def _is_of_kind(template: object, leaf: object) -> bool:
     return isinstance(template, int | str) and isinstance(leaf, int if isinstance(template, int) else str)
 
 
-def _tensor_problem(template: object, leaf: Tensor, here: str, *, grows: bool) -> str | None:
+def _tensor_problem(template: object, leaf: Tensor, here: str, *, grows: bool, max_bytes: int) -> str | None:
     if leaf.layout is not torch.strided or leaf.is_quantized or leaf.device.type == "meta":
         return f"{here} is not a dense tensor with values"
+    num_bytes = leaf.numel() * leaf.element_size()
+    if num_bytes > max_bytes:  # before anything reads the values, which may repeat one number in memory
+        return f"{here} has {num_bytes} bytes, at most {max_bytes} are allowed"
+    if template is None and leaf.dtype not in _STORED_DTYPES:
+        return f"{here} has the dtype {leaf.dtype}, which a checkpoint does not store"
     if template is not None:
         if not isinstance(template, Tensor):
             return f"{here} is a Tensor, not a {type(template).__name__}"

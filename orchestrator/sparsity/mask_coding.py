@@ -41,6 +41,8 @@ def decode_masked(
     num_kept = item.num_kept
     if num_kept > header.num_values:
         raise WireError(f"item {header.name!r}: a mask of {num_kept} entries for {header.num_values} values")
+    if header.coding == "false_gaps" and num_kept == header.width:
+        raise WireError(f"item {header.name!r}: a mask that is all True is coded as gaps, not as full")
     if header.coding in ("bitmap", "changes") and not _is_shortest(
         item, header.coding, section.size, version
     ):

@@ -173,13 +173,10 @@ def _plan_resumed_sweep(
             f"{store.folder} has a request that this version cannot read ({as_option_error(error)}); "
             "start a new sweep"
         ) from error
-    version = about.get(FORMAT_KEY, 1)
-    earlier = {
-        "config": CONFIG_FORMATS.migrate(request.config, version),
-        "objective": with_data(request.objective),
-    }
+    stored_base, files = _in_latest_format(about, request.config)
+    earlier = {"config": files, "objective": with_data(request.objective)}
     plan = plan_sweep(request.model_copy(update={**earlier, **changes}))
-    before, now = flatten(CONFIG_FORMATS.migrate(about["base"], version)), flatten(plan.base)
+    before, now = flatten(stored_base), flatten(plan.base)
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     changed += sorted(set(about.get("dimensions", plan.dimensions)) ^ set(plan.dimensions))
     if changed:
@@ -191,3 +188,23 @@ def _plan_resumed_sweep(
     runtime = plan.config.runtime.model_copy(update={"storage": store.folder.parent})
     config = plan.config.model_copy(update={"runtime": runtime})
     return replace(plan, base=put_values(plan.base, storage), config=config)
+
+
+def _in_latest_format(
+    about: Mapping[str, Any], config: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the base and the config files of a stored sweep in the latest format of configs.
+
+    The value of a key that a format added may depend on other keys. These may come from an override or from the space,
+    so that the base decides for both; a key that varies between the trials has no known value.
+    """
+    version, base = about.get(FORMAT_KEY, 1), about["base"]
+    varied = dict.fromkeys(key for key in about.get("dimensions", ()) if "." in key)
+    decided = flatten(CONFIG_FORMATS.migrate(put_values(base, varied), version))
+
+    def migrated(tree: Mapping[str, Any]) -> dict[str, Any]:
+        latest = CONFIG_FORMATS.migrate(tree, version)
+        added = flatten(latest).keys() - flatten(tree).keys()
+        return put_values(latest, {key: decided[key] for key in added & decided.keys()})
+
+    return migrated(base), migrated(config)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.sparsity.payload import Scalar
+from orchestrator.sparsity.payload import Scalar, with_values
 from orchestrator.sparsity.wire import encode
 from orchestrator.storage.checkpoints.pointer import pointer_name
 from tests.fuzz import commits, configs, updates, wire
@@ -44,9 +44,20 @@ def test_hostile_updates_give_no_finding() -> None:
     assert set(tally.outcomes) <= {*updates.KINDS, *updates.PLAUSIBLE_KINDS, *updates.SCORE_KINDS}
 
 
+@pytest.mark.parametrize("policy", ["retry", "drop"])
+@pytest.mark.parametrize(
+    "kind", ["other name", "other size", "not finite", "other values", "round_idx", "FLOPs"]
+)
+def test_hostile_updates_with_a_mask_of_their_own_give_no_finding(policy: str, kind: str) -> None:
+    tally = Tally()
+    updates.run(tally, "topk", policy, np.random.default_rng(5), kind)
+    assert tally.findings == []
+    assert tally.num_inputs > 0
+
+
 def test_admitted_hostile_update_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     """A change that the driver cannot detect: other values of the right number."""
-    half = lambda rng, item: (replace(item, values=item.values * np.float32(0.5)),)  # noqa: E731
+    half = lambda rng, item: (with_values(item, item.values * np.float32(0.5)),)  # noqa: E731
     monkeypatch.setattr(updates, "KINDS", {"half": updates._with_item(half)})
     tally = Tally()
     updates.run(tally, "fedavg", "retry", np.random.default_rng(0), "half")

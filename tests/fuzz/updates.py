@@ -33,7 +33,7 @@ from orchestrator.experiment.methods import algorithm_names
 from orchestrator.federation import tree
 from orchestrator.federation.exchange import MODEL_ITEM
 from orchestrator.federation.update import ClientFailure, ClientScore, ClientUpdate, Outcome
-from orchestrator.sparsity.payload import Bits, Dense, Item, Masked, Payload, Scalar
+from orchestrator.sparsity.payload import Bits, Dense, Item, Masked, Payload, Scalar, with_values
 from orchestrator.sparsity.wire import decode, encode
 from tests.fuzz.mutation import mutated
 from tests.fuzz.tally import MIB, Tally, command
@@ -53,7 +53,9 @@ _VARIANTS = {
 }
 _SHORT = ("training.rounds=2", "data.test_fraction=0.8", "data.validation_fraction=0.2")
 _COUNTS: Sequence[object] = (0, -1, 1, 10**18, 2**63, 1.7e308, 0.5, float("nan"), None, "12", True)
-_FLOPS: Sequence[object] = (-1.0, float("nan"), float("inf"), 1.7e308, None, "12", True)
+_FLOPS: Sequence[object] = (-1.0, float("nan"), float("inf"), 1.7e308, 10**25, None, "12", True)
+#: the ids of a task are integers of Python
+_IDS: Sequence[object] = (-1, 77, None, 0.0, 1.0, True, np.int64(0), np.int64(1), np.array([1, 2]))
 _SCORES: Sequence[object] = (
     None,
     [],
@@ -275,6 +277,10 @@ def _with_item(make: Callable[[np.random.Generator, Item], Payload]) -> Change:
     return change
 
 
+def _renamed(item: Item, name: str) -> Item:
+    return Masked(name, item.values, item.mask) if isinstance(item, Masked) else replace(item, name=name)
+
+
 def _resized(rng: np.random.Generator, item: Item) -> Payload:
     more = bool(rng.integers(2))
     match item:
@@ -295,7 +301,7 @@ def _not_finite(rng: np.random.Generator, item: Item) -> Payload:
         case Dense() | Masked() if item.values.size:
             values = item.values.copy()
             values[int(rng.integers(values.size))] = value
-            return (replace(item, values=values),)
+            return (with_values(item, values),)
         case Scalar():
             return (replace(item, value=float(value)),)
         case _:
@@ -319,7 +325,7 @@ def _other_values(rng: np.random.Generator, item: Item) -> Payload:
     match item:
         case Dense() | Masked():
             values = np.clip(item.values * np.float64(scale), -3e38, 3e38).astype(np.float32)
-            return (replace(item, values=values),)
+            return (with_values(item, values),)
         case Bits():
             return (replace(item, bits=rng.random(item.bits.size) < 0.5),)
         case _:
@@ -398,7 +404,7 @@ KINDS: Mapping[str, Change] = {
     "scalar model": _with_payload(lambda rng: (Scalar(MODEL_ITEM, 1.0),)),
     "small model": _with_payload(lambda rng: (Dense(MODEL_ITEM, np.zeros(3, np.float32)),)),
     "further item": _with_item(lambda rng, item: (item, Scalar("further", 1.0))),
-    "other name": _with_item(lambda rng, item: (replace(item, name="other"),)),
+    "other name": _with_item(lambda rng, item: (_renamed(item, "other"),)),
     "other size": _with_item(_resized),
     "not finite": _with_item(_not_finite),
     "num_examples": _with_field("num_examples", _COUNTS),
@@ -407,9 +413,9 @@ KINDS: Mapping[str, Change] = {
     "unmasked_flops": _with_field("unmasked_flops", _FLOPS),
     "metrics": _with_field("metrics", _METRICS),
     "seconds": _with_field("seconds", _SECONDS),
-    "round_idx": _with_field("round_idx", (-1, 77, None)),
-    "client_id": _with_field("client_id", (-1, 77, None)),
-    "position": _with_field("position", (-1, 77, None)),
+    "round_idx": _with_field("round_idx", _IDS),
+    "client_id": _with_field("client_id", _IDS),
+    "position": _with_field("position", _IDS),
     "buffer": _with_field("buffer", (None, b"", "text", np.zeros(4), np.zeros((2, 2), np.uint8))),
     "client state": _other_state,
     "another answer": lambda rng, update: _chosen(rng, (None, "text", _score(update))),
@@ -420,14 +426,15 @@ PLAUSIBLE_KINDS: Mapping[str, Change] = {
     "other values": _with_item(_other_values),
     "changed bytes": _mutated_buffer,
     "other numbers of the client state": _other_numbers,
+    "FLOPs": _with_field("train_flops", (0, 2**60, 10**20, 1e23)),
     "metric values": _with_field("metrics", ({}, *({"loss": x} for x in (np.nan, np.inf, 1.7e308, -1.0)))),
 }
 
 SCORE_KINDS: Mapping[str, Change] = {
     "scores": _with_field("scores", _SCORES),
     "seconds of scores": _with_field("seconds", _SECONDS),
-    "round_idx of scores": _with_field("round_idx", (-1, 77, None)),
-    "client_id of scores": _with_field("client_id", (-1, 77, None)),
+    "round_idx of scores": _with_field("round_idx", _IDS),
+    "client_id of scores": _with_field("client_id", _IDS),
     "another answer with scores": lambda rng, score: _chosen(rng, (None, "text")),
 }
 

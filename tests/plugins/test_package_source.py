@@ -36,6 +36,7 @@ def test_equal_files_in_another_place_have_the_same_digest(tmp_path: Path) -> No
     (other / "__pycache__").mkdir()
     (other / "__pycache__" / "x.py").write_text("compiled")
     (other / "notes.txt").write_text("no source")
+    (other / ".#editing.py").symlink_to("user@host.1234")
     assert digest(one) == digest(other)
     assert source_digest({"package": one}) != source_digest({"renamed": one})
 

@@ -47,6 +47,10 @@ def test_upload_may_be_as_dense_as_the_received_model(
     [
         ({"round_idx": 5}, "round_idx"),
         ({"client_id": 77}, "client_id"),
+        ({"position": 0.0}, "position"),
+        ({"position": np.int64(0)}, "position"),
+        ({"position": False}, "position"),
+        ({"train_flops": 10**25}, "train_flops"),
         ({"num_examples": -1}, "num_examples"),
         ({"num_examples": 0}, "num_examples"),
         ({"num_examples": 10**18}, "num_examples"),

@@ -104,6 +104,7 @@ def test_state_of_the_method_is_stored_and_restored(template: Any, state: Any) -
         (STATE, replace(STATE, arms={"a": ARM, 1: ARM}), "arms"),
         (STATE, replace(STATE, arms={"a": ARM, "\ud800": ARM}), "arms"),
         ({}, {"a": {"b": 1}}, "a"),
+        ((None,), (torch.zeros(3, dtype=torch.complex128),), "0"),
     ],
 )
 def test_any_other_state_is_reported_by_its_path(template: Any, state: Any, path: str) -> None:
@@ -129,3 +130,9 @@ def test_bytes_beyond_those_of_the_template_are_limited(template: Any, state: An
 def test_repeated_values_count_although_they_share_memory() -> None:
     state = torch.zeros(1).expand(10_000)
     assert problem((None,), (state,)) is not None
+
+
+def test_size_is_checked_before_the_values_are_read() -> None:
+    """A check of 10^17 values would need 100 PB."""
+    rows = torch.zeros(1, 3).expand(10**17, 3)
+    assert "bytes" in (problem(STATE, with_inner(rows=rows)) or "")

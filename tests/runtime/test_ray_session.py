@@ -19,6 +19,7 @@ from orchestrator.runtime import session
 from orchestrator.runtime.ray_session import dashboard_note, ray_session
 from tests.support.command import QUICK
 from tests.support.command_process import CommandProcess
+from tests.support.endings import process_name
 from tests.support.grpc_head import grpc_head
 
 DIED = ConnectionAbortedError("Initialization failure from server:\nZombieProcess: PID still exists")
@@ -172,7 +173,7 @@ def test_head_killed_during_start_is_reported_in_one_line(tmp_path: Path) -> Non
 
     def has_head() -> bool:
         children = psutil.Process(process.process.pid).children(recursive=True)
-        heads.extend(child for child in children if child.name().startswith("gcs_server"))
+        heads.extend(child for child in children if process_name(child).startswith("gcs_server"))
         return bool(heads)
 
     process.wait_until(has_head)

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import WireError
+from orchestrator.sparsity.gap_coding import encode_gaps
 from orchestrator.sparsity.payload import Bits, Bool, Dense, Masked, Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode, section_bytes
-from orchestrator.sparsity.wire_frame import ValueDtype, WireVersion
+from orchestrator.sparsity.wire_frame import MaskCoding, ValueDtype, WireVersion
 from tests.support.masks import mask_of
 
 
@@ -130,7 +131,7 @@ def test_changed_bytes_are_rejected_or_canonical(changes: list[tuple[int, int]],
     width=st.integers(0, 70),
     coding=st.integers(0, 8),
     version=st.sampled_from([1, 2]),
-    num=st.integers(0, 4),
+    num=st.integers(0, 70),
 )
 def test_random_mask_sections_are_rejected_or_canonical(
     data: bytes, width: int, coding: int, version: int, num: int
@@ -139,6 +140,18 @@ def test_random_mask_sections_are_rejected_or_canonical(
     values = struct.pack(f"<{num}f", *range(num))
     crafted = message(header(b"m", 1, coding, num, width, extra), sections=values + data)
     check_canonical(crafted if version == 2 else of_version_1(crafted), {})
+
+
+@pytest.mark.parametrize("width", [9, 24, 1000])
+def test_full_mask_as_gaps_without_removed_entries_is_rejected(width: int) -> None:
+    """The encoder writes the coding `full`."""
+    section = encode_gaps(np.empty(0, np.int64), width).tobytes()
+    coding = get_args(MaskCoding).index("false_gaps")
+    crafted = message(
+        header(b"m", 1, coding, width, width, len(section)), sections=bytes(4 * width) + section
+    )
+    with pytest.raises(WireError):
+        decode(crafted)
 
 
 ONE = struct.pack("<f", 1.0)

@@ -71,8 +71,16 @@ def ray_process(process: CommandProcess, actor_class: str) -> psutil.Process:
 def raylet_process(process: CommandProcess) -> psutil.Process:
     """Return the raylet of the command's own Ray."""
     children = psutil.Process(process.process.pid).children(recursive=True)
-    (found,) = [child for child in children if child.name() == "raylet"]
+    (found,) = [child for child in children if process_name(child) == "raylet"]
     return found
+
+
+def process_name(process: psutil.Process) -> str:
+    """Return the name of a process; empty if it has ended."""
+    try:
+        return process.name()
+    except psutil.Error:
+        return ""
 
 
 def _title(process: psutil.Process) -> str:

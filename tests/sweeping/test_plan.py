@@ -204,10 +204,10 @@ def test_resume_rejects_unknown_option_in_sweep_json(tmp_path: Path) -> None:
         plan_resumed_sweep(store)
 
 
-def _stored(tmp_path: Path, space: Path) -> SweepStore:
+def _stored(tmp_path: Path, space: Path, **options: Any) -> SweepStore:
     """Write a sweep's folder as the command does before the first trial."""
     store = new_store(tmp_path)
-    request = SweepRequest(space=str(space))
+    request = SweepRequest(space=str(space), **options)
     plan = plan_sweep(request)
     dimensions = {key: str(value) for key, value in plan.dimensions.items()}
     store.describe(
@@ -255,6 +255,31 @@ def test_resumed_sweep_of_an_earlier_version_keeps_its_test_data(
     assert again.config.fleet.sparse_efficiency == 1.0, (
         "the description has no format, so that it is an old one"
     )
+
+
+@pytest.mark.parametrize(
+    ("constant", "overrides", "expected"),
+    [
+        ("", {}, [0.3053]),
+        ("", {"data.name": "digits"}, [0.3053]),
+        ("", {"data.name": "mnist"}, None),
+        ('"data.name": "mnist", ', {}, None),
+        ("", {"data.name": ["digits", "mnist"]}, None),
+    ],
+    ids=["default", "digits", "override", "constant of the space", "dimension"],
+)
+def test_resumed_sweep_of_format_1_normalises_only_the_digits_as_before(
+    tmp_path: Path, constant: str, overrides: dict[str, Any], expected: list[float] | None
+) -> None:
+    space = tmp_path / f"format_1_{len(constant)}_{len(str(overrides))}.py"
+    space.write_text(MINE.replace('SPACE = {"', f'SPACE = {{{constant}"'))
+    store = _stored(tmp_path, space, overrides=overrides)
+    about = store.about()
+    del about[FORMAT_KEY]
+    store.describe(about)
+    again = plan_resumed_sweep(store)
+    assert again.base["data"]["mean"] == expected
+    assert all(spec.config(again.base).data.mean == (expected and tuple(expected)) for spec in again.trials())
 
 
 @pytest.mark.parametrize("search", ["grid", "random", "tpe"])

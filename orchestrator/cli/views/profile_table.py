@@ -1,4 +1,7 @@
-"""What `run --profile` prints: the activities of the driver and of the clients, and the time that each took."""
+"""What `run --profile` prints: the activities of the driver and of the clients, and the time that each took.
+
+A round's record is part of its checkpoint, so that the time of a checkpoint counts in the next round.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence

@@ -55,7 +55,7 @@ def _read(config: DataConfig, file: Path) -> dict[str, NDArray[np.generic]]:
             return dict(arrays)
     except DataError:
         raise
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, TypeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         problem = f"is not a readable .npz file ({error})"
         raise DataError("data.root", file, problem, "write the file again") from error
 

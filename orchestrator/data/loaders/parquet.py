@@ -167,8 +167,8 @@ def _source(config: DataConfig, cell: dict[str, Any] | None, file: Path, row: in
     if cell is None:
         return b""
     if cell["bytes"] is None and cell.get("path"):
-        path = Path(os.path.normpath(file.parent / str(cell["path"])))
-        if not path.is_relative_to(os.path.normpath(file.parent)):
+        path = Path(os.path.realpath(file.parent / str(cell["path"])))
+        if not path.is_relative_to(os.path.realpath(file.parent)):
             problem = f"row {row} of {file.name} names the image {cell['path']} outside the file's folder"
             raise DataError("data.root", config.root, problem, "use paths inside the folder, or image bytes")
         return path

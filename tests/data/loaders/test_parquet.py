@@ -259,6 +259,15 @@ def test_image_path_outside_the_folder_is_rejected(tmp_path: Path, path: str) ->
         load(tmp_path / "data")
 
 
+def test_link_to_an_image_outside_the_folder_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    Image.fromarray(np.zeros((2, 3), dtype=np.uint8)).save(tmp_path / "secret.png")
+    (tmp_path / "data" / "image.png").symlink_to(tmp_path / "secret.png")
+    write(tmp_path / "data" / "train.parquet", [{"bytes": None, "path": "image.png"}] * 2, label=[0, 1])
+    with pytest.raises(DataError, match=r"row 0 of train\.parquet"):
+        load(tmp_path / "data")
+
+
 def test_pipe_in_place_of_an_image_is_rejected(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "image.png")
     write(tmp_path / "train.parquet", [{"bytes": None, "path": "image.png"}] * 2, label=[0, 1])
