@@ -126,7 +126,10 @@ class FedDST(Algorithm[ServerState, None]):
         if not any(self.alpha_at(round_idx) > 0.0 for round_idx in range(training.rounds)):
             return ()
         if self.adjust_after_epoch == training.local_epochs:
-            where = f"after the last of {training.local_epochs} local epochs"
+            epochs = training.local_epochs
+            where = (
+                "after the only local epoch" if epochs == 1 else f"after the last of {epochs} local epochs"
+            )
             remedy = "leave algorithm.adjust_after_epoch unset"
         elif self.adjust_after_epoch == 0:
             sizes, counts = np.unique(num_samples, return_counts=True)

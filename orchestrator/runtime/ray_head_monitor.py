@@ -47,16 +47,15 @@ class HeadMonitor:
             return is_client_connection()
         host, _, port = str(self.address).rpartition(":")
         self._checked_s = time.monotonic()
-        if self._has_no_raylet():
-            return False
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=CHECK_INTERVAL_S).close()
         except OSError:
             if self._silent_since_s is None:
                 self._silent_since_s = self._checked_s
+            self._has_no_raylet()  # a head that dies with this machine's raylet leaves less time
             return False
         self._silent_since_s = None
-        return True
+        return not self._has_no_raylet()
 
     def is_unreachable(self) -> bool:
         """Whether the head has not responded for more than MAX_SILENCE_S seconds, or the raylet has died.
@@ -73,7 +72,7 @@ class HeadMonitor:
 
     def loss_message(self, resume_command: str) -> str:
         """Return one line that reports the loss and names the command that resumes."""
-        if self._raylet_is_dead:
+        if self._raylet_is_dead and self._silent_since_s is None:
             return (
                 "the raylet of this machine, Ray's own process, has died; Ray's logs name the cause; "
                 f"`{resume_command}` resumes from the last checkpoint"

@@ -199,12 +199,12 @@ SIZES = np.array([3, 4, 5, 9])
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, "after the only mini-batch of 2 of 4 clients"),
-        ({"batch_size": 3}, "after the only mini-batch of 1 of 4 clients"),
+        ({}, "after the only mini-batch, in clients with one mini-batch (2 of 4)"),
+        ({"batch_size": 3}, "after the only mini-batch, in clients with one mini-batch (1 of 4)"),
         ({"batch_size": 2}, None),
         ({"epochs": 2}, None),
         ({"epochs": 2, "adjust_after_epoch": 2}, "after the last of 2 local epochs"),
-        ({"adjust_after_epoch": 1}, "after the last of 1 local epochs"),
+        ({"adjust_after_epoch": 1}, "after the only local epoch"),
         ({"adjust_after_epoch": 1, "end_round": 1}, None),
         ({"end_round": 0}, None),
         ({"alpha": 0.0}, None),

@@ -231,7 +231,7 @@ def test_upload_of_more_than_k_entries_is_rejected(num_sent: int, fits: bool) ->
     algorithm = one_layer(1626)
     item = Masked("update", np.ones(num_sent, dtype=np.float32), np.arange(1626) < num_sent)
     task = ClientTask(round_idx=0, position=0, client_id=0)
-    with nullcontext() if fits else pytest.raises(WireError, match="18 values, at most 17"):
+    with nullcontext() if fits else pytest.raises(WireError, match=r"18 values.* 17$"):
         require_forms((item,), algorithm.upload_items(task))
 
 

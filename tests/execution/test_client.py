@@ -173,17 +173,17 @@ class TestCaches:
         assert _update(other).buffer.tobytes() != buffers[0]
 
     def test_each_task_seeds_torch_generator(self) -> None:
-        drawn = []
+        sampled = []
         for seed in (0, 1):
             experiment = prepared("algorithm.name=tests.support.methods:Drawing", f"seed={seed}")
             buffer = _broadcast(experiment).message.buffer
             for client_id, round_idx in ((0, 0), (1, 0), (0, 1)):
                 task = _task(client_id, round_idx)
                 pair = [_update(ClientRunner(experiment).run(task, buffer, NOTHING, {})) for _ in range(2)]
-                first, second = (update.client_state["drawn"].tolist() for update in pair)
+                first, second = (update.client_state["sampled"].tolist() for update in pair)
                 assert first == second
-                drawn.append(tuple(first))
-        assert len(set(drawn)) == len(drawn) == 6
+                sampled.append(tuple(first))
+        assert len(set(sampled)) == len(sampled) == 6
 
     def test_every_runner_builds_the_same_model(self) -> None:
         """This includes random values of the build that are not parameters, because no message contains them."""

@@ -13,6 +13,7 @@ from tests.support.runs import (
     drive,
     new_driver,
     prepared,
+    server_mask_bytes,
 )
 from tests.support.timing import (
     FEDASYNC,
@@ -219,7 +220,8 @@ class TestAvailability:
         experiment = prepared(*TIERS, *options)
         drive(experiment, tmp_path)
         without, held = 12 + 16 + 8 + 4 * (128 + 10), set[int]()
+        mask_bytes = server_mask_bytes(experiment)
         for event in sorted(events(tmp_path), key=lambda e: e["start_s"]):
             k = event["client_id"]
-            assert event["download_bytes"] == without + (0 if k in held else 80)
+            assert event["download_bytes"] == without + (0 if k in held else mask_bytes)
             held.add(k)

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.errors import RoundError
 from orchestrator.federation.seeds import stream
 from tests.support.fleets import with_profiles
-from tests.support.runs import drive
+from tests.support.runs import drive, server_mask_bytes
 from tests.support.timing import (
     MODEL_BYTES,
     dense_flops,
@@ -24,7 +24,7 @@ class TestDropout:
 
     BOTH = ("training.clients_per_round=2",)
     SPARSE = ("algorithm.name=randommask", "sparsity.allocation=uniform")
-    #: 128 of 640 weights and 10 biases, without their mask of 80 bytes
+    #: 128 of 640 weights and 10 biases, without their mask
     SPARSE_BYTES = 12 + 16 + 8 + 4 * (128 + 10)
 
     def test_dropout_is_billed_for_a_part_of_its_task(self, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ class TestDropout:
         there = [(0.0, 1.0), (1.0, 2.0), (2.0, 99.0)]
         drive(with_availability(experiment, [there, [(0, 99)]]), tmp_path)
         mine = [(e["outcome"], e["download_bytes"]) for e in events(tmp_path) if e["client_id"] == 0]
-        with_mask, without = self.SPARSE_BYTES + 80, self.SPARSE_BYTES
+        with_mask, without = self.SPARSE_BYTES + server_mask_bytes(experiment), self.SPARSE_BYTES
         assert mine == [("vanished", with_mask)] * 2 + [("used", with_mask), ("used", without)]
 
     def test_dropout_after_download_keeps_the_mask(self, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ class TestDropout:
         there = [(0.0, 0.5), (0.5, 1.5), (1.5, 99.0)]
         drive(with_availability(experiment, [there, [(0, 99)]]), tmp_path)
         mine = [(e["outcome"], e["download_bytes"]) for e in events(tmp_path) if e["client_id"] == 0]
-        with_mask, without = self.SPARSE_BYTES + 80, self.SPARSE_BYTES
+        with_mask, without = self.SPARSE_BYTES + server_mask_bytes(experiment), self.SPARSE_BYTES
         assert mine == [("vanished", with_mask), ("vanished", without), ("used", without), ("used", without)]
 
     def test_candidate_may_drop_out_before_training(self, tmp_path: Path) -> None:
@@ -131,5 +131,5 @@ class TestDropout:
         drive(experiment, tmp_path / "stays")
         chosen = next(e["client_id"] for e in events(tmp_path / "stays") if e["kind"] == "train")
         there = [[(0.0, 0.5)] if k == chosen else [(0.0, 999.0)] for k in range(2)]
-        with pytest.raises(RoundError, match="1 devices"):
+        with pytest.raises(RoundError, match="1 device dropped out"):
             drive(with_availability(experiment, there), tmp_path / "leaves")

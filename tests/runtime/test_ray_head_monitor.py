@@ -96,3 +96,17 @@ class TestRaylet:
         assert "raylet" in line
         assert "`resume r`" in line
         assert "\n" not in line
+
+    def test_head_that_dies_with_the_raylet_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The command learns it as soon as the raylet is dead, because Ray ends the command soon."""
+        with socket.socket() as port:
+            port.bind(("127.0.0.1", 0))
+            port.listen()
+            monkeypatch.setattr(ray_head_monitor, "raylet_address", port.getsockname)
+            head = HeadMonitor(None)
+            host, number = port.getsockname()
+            head.address = f"{host}:{number}"
+            assert head.responds()
+        assert not head.responds()
+        assert head.is_unreachable()
+        assert head.address in head.loss_message("resume r")

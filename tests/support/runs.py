@@ -32,6 +32,7 @@ from orchestrator.storage.checkpoints.checkpoint_store import CheckpointStore
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord
 from tests.support.fakes import cohort
+from tests.support.masks import gaps_bytes
 
 #: metrics that differ between equal runs, because they measure the wall clock
 TIMING = ("time/wall_s", "time/wall_s_total")
@@ -104,6 +105,12 @@ def committed(experiment: Experiment, folder: Path) -> RestoredRun:
 def initial_state(experiment: Experiment) -> Any:
     """The server state before the first round."""
     return experiment.algorithm.init(torch.from_numpy(experiment.initial.copy()))
+
+
+def server_mask_bytes(experiment: Experiment) -> int:
+    """Bytes of the initial mask of the server in a message to a client that does not have the mask."""
+    mask = initial_state(experiment).mask
+    return gaps_bytes(experiment.setting.layout.restrict(mask).numpy())
 
 
 def mean_by_samples(

@@ -162,6 +162,7 @@ def test_executor_is_created_at_the_first_training_and_closed_with_the_trial(tmp
 
     class Counting:
         description = "counting"
+        num_workers = 1
 
         def __init__(self, of: Experiment) -> None:
             self._inner = InProcessExecutor(of)
