@@ -24,7 +24,7 @@ from tests.support.runs import (
 #: fault -> the stage of its failure, and a part of the cause; FedDST sends values under a mask
 MET: dict[str, tuple[str, str]] = {
     "client_raises": ("train", "InjectedError: chaos.client_raises hit try 0"),
-    "update_not_finite": ("admission", "values of item 'theta', the first is nan at 0"),
+    "update_not_finite": ("admission", "item 'theta' contains values that are not finite"),
     "update_wrong_shape": ("admission", "the model item has"),
     "update_wrong_mask": ("admission", "mask keeps 33800 weights"),
     "update_stale": ("admission", "answers another task: its round_idx is"),

@@ -255,7 +255,7 @@ class TestPooled:
         """Two GPUs have space for two actors of 0.6, not for three, although 1.8 < 2."""
         placement = _place([0] * 3, [_node(8, GPU=2.0)], [_profile(num_gpus=0.6)], cohort=3)
         assert (placement.mode, len(placement.actors)) == ("pooled", 2)
-        assert "GPU by GPU" in placement.reason
+        assert "no node or GPU has enough free resources" in placement.reason
 
     def test_placement_of_a_million_clients(self) -> None:
         placement = _place([0, 1] * 500_000, [_node(2)], [_profile("a"), _profile("b")])
