@@ -37,9 +37,9 @@ def package_folder(name: str) -> Path:
     """The folder of one of the project's packages, without an import; Ray unpacks each package of a job elsewhere."""
     if (module := sys.modules.get(name)) is not None:
         return Path(module.__path__[0])
-    beside = Path(__file__).parents[2] / name
-    if beside.is_dir():
-        return beside
+    neighbour = Path(__file__).parents[2] / name
+    if neighbour.is_dir():
+        return neighbour
     spec = find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise ClusterError(f"the package {name} of Sparsefleet is missing on node {platform.node()}")

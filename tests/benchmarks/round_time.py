@@ -100,9 +100,17 @@ def plain_rounds(num_processes: int, num_rounds: int) -> list[float]:
     return seconds
 
 
-def sparsefleet_rounds(folder: Path, num_actors: int, num_rounds: int, algorithm: str) -> list[float]:
-    """Run Sparsefleet on pooled actors with MLflow on, and return the seconds of each round from the run's log."""
+def sparsefleet_rounds(
+    folder: Path, num_actors: int, num_rounds: int, algorithm: str, *, profile: bool = False
+) -> list[float]:
+    """Run Sparsefleet on pooled actors with MLflow on, and return the seconds of each round from the run's log.
+
+    With `profile`, print what the time of the rounds was spent on; the first two rounds do not count.
+    """
+    from rich.console import Console
+
     from orchestrator import ExperimentConfig, run
+    from orchestrator.cli.views.profile_table import profile_table
     from orchestrator.display.run_progress import Progress
     from orchestrator.tracking.record import read_records
 
@@ -130,10 +138,17 @@ def sparsefleet_rounds(folder: Path, num_actors: int, num_rounds: int, algorithm
             "momentum": MOMENTUM,
             "eval_every": num_rounds,
         },
-        "runtime": {"actors": "pooled", "pool_size": num_actors, "storage": str(folder / "runs")},
+        "runtime": {
+            "actors": "pooled",
+            "pool_size": num_actors,
+            "storage": str(folder / "runs"),
+            "profile": profile,
+        },
     }
     summary = run(ExperimentConfig.parse(tree), Progress(quiet=True))
     records = read_records(folder / "runs" / summary.run_id / "metrics.jsonl")
+    if (table := profile_table(record.metrics for record in records[2:])) is not None:
+        Console(width=100).print(table)
     return [record.metrics["time/wall_s"] for record in records]
 
 
@@ -144,6 +159,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--actors", type=int, default=os.cpu_count())
     parser.add_argument("--algorithm", default="fedavg")
+    parser.add_argument("--profile", action="store_true", help="print what Sparsefleet's rounds are spent on")
     arguments = parser.parse_args()
     plain: list[float] = []
     ours: list[float] = []
@@ -151,7 +167,13 @@ def main() -> None:
     for repeat in range(arguments.repeats):
         a = plain_rounds(arguments.actors, arguments.rounds)[2:]
         with tempfile.TemporaryDirectory() as folder:
-            b = sparsefleet_rounds(Path(folder), arguments.actors, arguments.rounds, arguments.algorithm)[2:]
+            b = sparsefleet_rounds(
+                Path(folder),
+                arguments.actors,
+                arguments.rounds,
+                arguments.algorithm,
+                profile=arguments.profile,
+            )[2:]
         ratios.append(statistics.median(b) / statistics.median(a))
         print(f"repeat {repeat + 1}: plain {1e3 * statistics.median(a):.0f} ms, "
               f"Sparsefleet {1e3 * statistics.median(b):.0f} ms, ratio {ratios[-1]:.3f}", flush=True)  # fmt: skip

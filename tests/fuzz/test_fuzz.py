@@ -11,6 +11,7 @@ from orchestrator.sparsity.payload import Scalar, with_values
 from orchestrator.sparsity.wire import encode
 from orchestrator.storage.checkpoints.pointer import pointer_name
 from tests.fuzz import commits, configs, updates, wire
+from tests.fuzz.hostile_updates import with_item
 from tests.fuzz.tally import MIB, Tally, command
 
 
@@ -58,7 +59,7 @@ def test_hostile_updates_with_a_mask_of_their_own_give_no_finding(policy: str, k
 def test_admitted_hostile_update_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     """A change that the driver cannot detect: other values of the right number."""
     half = lambda rng, item: (with_values(item, item.values * np.float32(0.5)),)  # noqa: E731
-    monkeypatch.setattr(updates, "KINDS", {"half": updates._with_item(half)})
+    monkeypatch.setattr(updates, "KINDS", {"half": with_item(half)})
     tally = Tally()
     updates.run(tally, "fedavg", "retry", np.random.default_rng(0), "half")
     assert any("0 of them rejected" in finding for finding in tally.findings)
