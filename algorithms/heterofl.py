@@ -14,8 +14,8 @@ Deviations:
 - The Scaler acts on the outputs of all layers that produce units, before any norm. Without a norm after the layer,
   unlike in the paper's nets, the Scaler makes gradients larger by 1 / rho_k for each layer. In this case lower the
   learning rate, or set `scaler=false`.
-- A client's submodel is scored with the Scaler, because it was trained with it. The public code scores only the global
-  model. Scores do not use the masked loss.
+- As in the public code, a client's personal score is that of the global model with the logits of absent classes set to
+  0 (`scored_model`, `masked_scores`). A submodel is scored with the Scaler, because it was trained with it.
 - A classifier row is averaged over the clients that have its class. Clients send one bit for each class, which the
   paper does not count.
 - Running statistics are cut and averaged like any other coordinate. No pass over the training data sets them for

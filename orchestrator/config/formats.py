@@ -14,7 +14,7 @@ from orchestrator.config.overrides import put_values
 from orchestrator.errors import ConfigError
 
 #: stands for a key that a config does not have
-_ABSENT = object()
+ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class FormatChange:
     """The difference between format `version` and the format before it. All keys are dotted.
 
     - `added`: values that mean "as before", for new keys whose default means something else; or functions that return
-      such a value for the whole config.
+      such a value for the whole config, or `ABSENT` for a config that does not have the key.
     - `renamed`: old key -> new key.
     - `removed`: keys that no longer exist.
     - `restated`: key -> function that returns today's value for the old value and the whole config. Use it for a
@@ -77,16 +77,17 @@ class ConfigFormats:
 def _apply(change: FormatChange, tree: dict[str, Any], keep_removed: bool) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, restate in change.restated.items():
-        if (old := _get(tree, key)) is not _ABSENT:
+        if (old := _get(tree, key)) is not ABSENT:
             values[key] = restate(old, tree)
     for key, value in change.added.items():
-        if _get(tree, key) is _ABSENT:
-            values[key] = value(tree) if callable(value) else value
+        old_meaning = value(tree) if callable(value) else value
+        if _get(tree, key) is ABSENT and old_meaning is not ABSENT:
+            values[key] = old_meaning
     for old_key, new_key in change.renamed.items():
-        if (value := _pop(tree, old_key)) is not _ABSENT and _get(tree, new_key) is _ABSENT:
+        if (value := _pop(tree, old_key)) is not ABSENT and _get(tree, new_key) is ABSENT:
             values[new_key] = value
     for key, removed in change.removed.items():
-        if (value := _pop(tree, key)) is _ABSENT or value == removed.neutral:
+        if (value := _pop(tree, key)) is ABSENT or value == removed.neutral:
             continue
         if not keep_removed:
             raise ConfigError(key, value, "this release has no such key", removed.remedy)
@@ -99,14 +100,14 @@ def _get(tree: Mapping[str, Any], key: str) -> Any:
     for section in sections:
         inner = tree.get(section)
         if not isinstance(inner, Mapping):
-            return _ABSENT
+            return ABSENT
         tree = inner
-    return tree.get(last, _ABSENT)
+    return tree.get(last, ABSENT)
 
 
 def _pop(tree: dict[str, Any], key: str) -> Any:
     """Remove a key from the tree, and return its value."""
-    if (value := _get(tree, key)) is not _ABSENT:
+    if (value := _get(tree, key)) is not ABSENT:
         *sections, last = key.split(".")
         for section in sections:
             tree = tree[section]
@@ -121,7 +122,12 @@ def _readjust_after_only_epoch(value: Any, config: Mapping[str, Any]) -> Any:
 
 def _digits_constant(value: float) -> Callable[[Mapping[str, Any]], list[float] | None]:
     """Format 1 normalised the digits with fixed constants, which its test images had contributed to."""
-    return lambda config: [value] if _get(config, "data.name") in ("digits", _ABSENT) else None
+    return lambda config: [value] if _get(config, "data.name") in ("digits", ABSENT) else None
+
+
+def _if_compensated(value: Any) -> Callable[[Mapping[str, Any]], Any]:
+    """Formats up to 3 scored the submodels of all methods with the option `masked_loss`, with unchanged logits."""
+    return lambda config: ABSENT if _get(config, "algorithm.masked_loss") is ABSENT else value
 
 
 CONFIG_FORMATS = ConfigFormats(
@@ -137,6 +143,13 @@ CONFIG_FORMATS = ConfigFormats(
         ),
         FormatChange(
             version=3, added={"model.memory_format": "contiguous", "wire.version": 1, "data.max_gib": 1e6}
+        ),
+        FormatChange(
+            version=4,
+            added={
+                "algorithm.scored_model": _if_compensated("submodel"),
+                "algorithm.masked_scores": _if_compensated(False),
+            },
         ),
     )
 )

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 from traceback import format_exc
 from typing import Any
 
@@ -159,9 +160,10 @@ class ClientRunner:
 
     def _accuracies(self, run: LocalRun[Any], environment: DeviceEnvironment) -> dict[str, float]:
         """Accuracy of the loaded model on the client's own test part and, if configured, on the central test set."""
-        scores = {"/accuracy": accuracy(run.flat, *environment.test_batch(run.task.client_id))}
+        adjust = partial(self._experiment.algorithm.client_logits, run)
+        scores = {"/accuracy": accuracy(run.flat, *environment.test_batch(run.task.client_id), adjust)}
         if self._experiment.config.evaluation.central_personal:
-            scores["/central_accuracy"] = accuracy(run.flat, *environment.test_batch())
+            scores["/central_accuracy"] = accuracy(run.flat, *environment.test_batch(), adjust)
         return scores
 
     def _validation_score(self, run: LocalRun[Any], environment: DeviceEnvironment) -> dict[str, float]:
@@ -173,7 +175,8 @@ class ClientRunner:
         if not len(batch[1]):
             return {}
         with preserved_generators():
-            return {VALIDATION_SCORE: accuracy(run.flat, *batch)}
+            adjust = partial(self._experiment.algorithm.client_logits, run)
+            return {VALIDATION_SCORE: accuracy(run.flat, *batch, adjust)}
 
     def _encode(
         self, task: ClientTask, received: ModelValues | None, result: LocalResult[Any]

@@ -299,6 +299,13 @@ class Algorithm(Generic[S, C]):
         """
         self.load(run)
 
+    def client_logits(self, run: LocalRun[C], logits: Tensor) -> Tensor:
+        """The logits that a client predicts with, from float32[B, classes] logits of its model: the same ones.
+
+        Applies to every score of a client's own model. The global model's scores use its logits as they are.
+        """
+        return logits
+
 
 AnyAlgorithm = Algorithm[Any, Any]
 AlgorithmType = type[AnyAlgorithm]

@@ -1,6 +1,6 @@
 """Evaluation: predictions of a model on test samples, and the distribution of scores over clients."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,26 +21,31 @@ class Predictions:
     loss: NDArray[np.float64]
 
 
-def predict(flat: FlatModule, inputs: Tensor, labels: Tensor) -> Predictions:
+#: logits float32[B, classes] -> logits float32[B, classes]
+Adjust = Callable[[Tensor], Tensor]
+
+
+def predict(flat: FlatModule, inputs: Tensor, labels: Tensor, adjust: Adjust | None = None) -> Predictions:
     """Run the loaded model on inputs [N, ...] in evaluation mode, in order, in batches of a fixed size.
 
-    Afterwards the model is in its earlier mode (training or evaluation).
+    Predictions are those of the logits after `adjust`. Afterwards the model is in its earlier mode (training or
+    evaluation).
     """
     training = flat.module.training
     flat.module.eval()
     correct, loss = [], []
     with torch.no_grad():
         for x, y in _batches(inputs, labels):
-            logits = flat(x)
+            logits = flat(x) if adjust is None else adjust(flat(x))
             correct.append(logits.argmax(dim=1) == y)
             loss.append(cross_entropy(logits.to(torch.float64), y, reduction="none"))
     flat.module.train(training)
     return Predictions(torch.cat(correct).cpu().numpy(), torch.cat(loss).cpu().numpy())
 
 
-def accuracy(flat: FlatModule, inputs: Tensor, labels: Tensor) -> float:
-    """Share of samples that the loaded model predicts correctly."""
-    return float(predict(flat, inputs, labels).correct.mean())
+def accuracy(flat: FlatModule, inputs: Tensor, labels: Tensor, adjust: Adjust | None = None) -> float:
+    """Share of samples that the loaded model predicts correctly, with the logits after `adjust`."""
+    return float(predict(flat, inputs, labels, adjust).correct.mean())
 
 
 def _batches(inputs: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

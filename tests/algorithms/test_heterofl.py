@@ -1,6 +1,7 @@
 """HeteroFL: prefixes of units by capability, costs, and the average of each coordinate."""
 
 from math import ceil
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from orchestrator.contract.rounds import play
 from orchestrator.federation.bases.structured import ClientRatio
 from orchestrator.federation.plan import ClientTask
 from tests.support.fakes import experiment
+from tests.support.runs import committed, drive, prepared
+from tests.support.scores import last_metrics, part, spread_by_hand
 
 TIERS = {"algorithm.name": "heterofl", "fleet.name": "five-tier"}
 #: hidden units of the digits' perceptron
@@ -106,3 +109,38 @@ def test_all_clients_train_the_first_block_and_full_clients_the_last() -> None:
     rows = views["fc1.weight"][:, 0].tolist()
     assert rows == [sum(j < ceil(c * 200) for c in capabilities) for j in range(200)]
     assert views["fc3.bias"].tolist() == [8] * 10
+
+
+@pytest.mark.parametrize("scored_model", ["global", "submodel"])
+@pytest.mark.parametrize("masked", [True, False])
+def test_clients_are_scored_without_the_classes_that_they_do_not_have(
+    tmp_path: Path, scored_model: str, masked: bool
+) -> None:
+    """The oracle runs a plain perceptron of the client's width, and sets the logits of absent classes to 0."""
+    options = {"scored_model": scored_model, "masked_scores": masked, "scaler": False}
+    run = prepared(
+        *(f"{key}={value}" for key, value in TIERS.items()),
+        *(f"algorithm.{key}={value}" for key, value in options.items()),
+        "data.partition.kind=shards",
+        "data.partition.classes_per_client=2",
+        "training.rounds=2",
+    )
+    drive(run, tmp_path)
+    params = committed(run, tmp_path).server_state.params
+    w1, b1, w2, b2, w3, b3 = (
+        params[s.slice].view(s.shape) for s in sorted(run.setting.layout.segments, key=lambda s: s.offset)
+    )
+    inputs = run.dataset.to_tensor(run.dataset.test_inputs).flatten(1)
+    scores = []
+    for k, rows in enumerate(run.partition.test):
+        ratio = 1.0 if scored_model == "global" else run.setting.profile_of(k, 0).capability
+        n1, n2 = (ceil(ratio * num) for num in UNITS.values())
+        hidden = (inputs[rows] @ w1[:n1].T + b1[:n1]).relu()
+        logits = (hidden @ w2[:n2, :n1].T + b2[:n2]).relu() @ w3[:, :n2].T + b3
+        classes = set(run.dataset.train_labels[run.partition.train[k]].tolist())
+        if masked:
+            logits[:, [c for c in range(10) if c not in classes]] = 0.0
+        correct = logits.argmax(dim=1).numpy() == run.dataset.test_labels[rows]
+        scores.append(float(correct.mean()))
+    metrics = part(last_metrics(tmp_path), "personal/")
+    assert metrics == pytest.approx(spread_by_hand(scores, "personal/accuracy"), rel=1e-12)

@@ -101,6 +101,14 @@ def test_runs_of_earlier_formats_may_have_data_of_any_size() -> None:
     assert CONFIG_FORMATS.migrate({"data": {"name": "mnist"}}, 2)["data"]["max_gib"] > 1000
 
 
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_scores_of_submodels_stay_those_of_formats_before_4(version: int) -> None:
+    """Only configs of methods with a masked loss get the keys."""
+    migrated = CONFIG_FORMATS.migrate({"algorithm": {"name": "x", "masked_loss": True}}, version)["algorithm"]
+    assert (migrated["scored_model"], migrated["masked_scores"]) == ("submodel", False)
+    assert "scored_model" not in CONFIG_FORMATS.migrate({"algorithm": {"name": "x"}}, version)["algorithm"]
+
+
 def test_models_of_formats_before_3_compute_on_contiguous_images() -> None:
     model = {"name": "cnn_mnist"}
     for version in (1, 2):

@@ -4,6 +4,9 @@ The Scaler divides a submodel's hidden activations by its keep ratio. The activa
 model. The masked loss sets the logits of classes without samples at the client to 0, so that their classifier rows get
 no gradient. Each client sends one bit for every class, which says whether it has samples of the class. The server
 averages a classifier row only over the clients that have samples of its class.
+
+The public code of HeteroFL tests the global model for each client, with the same logits set to 0. A client that has the
+classes 3 and 7 thus hardly ever predicts another class. Compare such scores with personal models only.
 """
 
 from collections.abc import Mapping
@@ -47,6 +50,13 @@ class CompensatedConfig(StructuredConfig):
     agg_weight: Literal["uniform", "samples"] = Field(
         "uniform", description="weight the clients with a coordinate equally, or by their samples"
     )
+    scored_model: Literal["global", "submodel"] = Field(
+        "global",
+        description="a client's personal score: of the global model, as in the public code, or of its submodel",
+    )
+    masked_scores: bool = Field(
+        True, description="set logits of classes without samples at the client to 0 in the client's scores"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +73,15 @@ class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
     config: CompensatedConfig
 
     def check(self) -> None:
-        """Reject a masked loss if the last layer does not have one row for each class."""
+        """Reject a masked loss and masked scores if the last layer does not have one row for each class."""
         super().check()
         last = self.setting.layout.maskable[-1].name
         parts = [part for group in self.setting.units for part in group.slices]
-        if self.config.masked_loss and any(p.segment == last and p.dim == 0 for p in parts):
-            problem = f"the model's last weight, {last}, is no classifier"
-            raise ConfigError("algorithm.masked_loss", True, problem, "set it to false")
+        if any(p.segment == last and p.dim == 0 for p in parts):
+            for field in ("masked_loss", "masked_scores"):
+                if getattr(self.config, field):
+                    problem = f"the model's last weight, {last}, is no classifier"
+                    raise ConfigError(f"algorithm.{field}", True, problem, "set it to false")
 
     def weight(self, num_examples: int) -> float:
         """Return the client's weight in the average: 1 or its number of samples, as `agg_weight` says."""
@@ -83,17 +95,25 @@ class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
             layers = unit_producers(self.setting.layout, self.setting.units)
             divide_outputs(run.own_module(), layers, ratio)
 
+    def ratio(self, task: ClientTask, client_state: ClientRatio) -> float:
+        """Keep ratio of the client in this task; 1 for a task that scores the global model."""
+        if task.kind in ("evaluate", "finetune") and self.config.scored_model == "global":
+            return 1.0
+        return super().ratio(task, client_state)
+
     def on_train_start(self, run: LocalRun[ClientRatio]) -> None:
         """Store which classes the client has."""
-        owned = torch.zeros(self.classifier[0].shape[0], dtype=torch.bool, device=run.values.device)
-        owned[run.data.labels] = True
-        run.put_scratch(OwnedClasses(owned))
+        run.put_scratch(OwnedClasses(self._owned_classes(run)))
 
     def loss(self, run: LocalRun[ClientRatio], logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy, with 0 for the logits of classes without samples at the client."""
         if self.config.masked_loss:
             logits = logits.masked_fill(~run.scratch(OwnedClasses).owned, 0.0)
         return cross_entropy(logits, labels)
+
+    def client_logits(self, run: LocalRun[ClientRatio], logits: Tensor) -> Tensor:
+        """With `masked_scores`, 0 for the logits of classes without samples at the client."""
+        return logits.masked_fill(~self._owned_classes(run), 0.0) if self.config.masked_scores else logits
 
     def pack(self, run: LocalRun[ClientRatio]) -> Payload:
         """The trained submodel, and the bits of the client's classes."""
@@ -127,6 +147,11 @@ class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
             for vector in (model.values, model.mask):
                 vector[segment.slice].view(segment.shape)[missing] = 0
         return model
+
+    def _owned_classes(self, run: LocalRun[ClientRatio]) -> Tensor:
+        owned = torch.zeros(self.classifier[0].shape[0], dtype=torch.bool, device=run.values.device)
+        owned[run.data.labels] = True
+        return owned
 
     @property
     def classifier(self) -> tuple[Segment, ...]:

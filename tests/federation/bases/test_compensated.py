@@ -194,7 +194,7 @@ def test_clients_count_equally_or_by_samples() -> None:
     assert [prepared([0], agg_weight="samples")[0].weight(n) for n in (1, 70)] == [1.0, 70.0]
 
 
-def test_masked_loss_is_rejected_if_the_last_weight_is_no_classifier() -> None:
+def test_masked_loss_and_scores_are_rejected_if_the_last_weight_is_no_classifier() -> None:
     """The classifier is created first, so that it is first in the vector."""
 
     class Reversed(nn.Module):
@@ -208,6 +208,8 @@ def test_masked_loss_is_rejected_if_the_last_weight_is_no_classifier() -> None:
 
     flat = seeded(Reversed)
     setting = make_setting(flat, SHAPE, units=trace_units(flat.module, torch.zeros(2, *SHAPE)))
-    Prefix(CompensatedConfig(name="prefix", masked_loss=False), setting)
-    with rejects("algorithm.masked_loss", True):
-        Prefix(CompensatedConfig(name="prefix"), setting)
+    Prefix(CompensatedConfig(name="prefix", masked_loss=False, masked_scores=False), setting)
+    for name in ("masked_loss", "masked_scores"):
+        options = {"masked_loss": False, "masked_scores": False, name: True}
+        with rejects(f"algorithm.{name}", True):
+            Prefix(CompensatedConfig(name="prefix", **options), setting)
