@@ -14,7 +14,7 @@ Deviations:
 - Ratios belong to the devices. The public code redraws them in each round.
 - Of the code's weights in the average, `uniform` and `samples` are available. Weights by width or by the number of
   earlier updates are not.
-- Scaler, masked loss, personal scores and running statistics are as in `heterofl`, from whose code FedRolex's is derived.
+- Scaler, masking, personal scores and running statistics are as in `heterofl`, from whose code FedRolex's is derived.
 """
 
 from dataclasses import replace
