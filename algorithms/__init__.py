@@ -26,6 +26,7 @@ ALGORITHMS: Mapping[str, str] = MappingProxyType(
         "pfedme": "algorithms.pfedme:PFedMe",
         "apfl": "algorithms.apfl:APFL",
         "local": "algorithms.local:Local",
+        "local_submodel": "algorithms.local_submodel:LocalSubmodel",
         "randommask": "algorithms.randommask:RandomMask",
         "snip": "algorithms.snip:SNIP",
         "prunefl": "algorithms.prunefl:PruneFL",

@@ -25,6 +25,7 @@ SPACE = {
             "pfedme",
             "apfl",
             "local",
+            "local_submodel",
             "randommask",
             "snip",
             "prunefl",

@@ -1,6 +1,7 @@
 """Chooses a device's keep ratio: the share of each layer's units that its submodel keeps.
 
-The ratio is fixed, equal to the device's capability, or learned by a bandit (P-UCBV). P-UCBV is the bandit of FedLPS
+The ratio is fixed, with or without the device's capability as its limit, equal to the capability, or learned by a
+bandit (P-UCBV). P-UCBV is the bandit of FedLPS
 (arXiv 2412.07216) with the index of Efficient-UCBV (arXiv 1711.03591). This module follows the paper. FedLPS's
 published code differs from the paper; `algorithms._fedlps_as_coded_ratio` reproduces the code.
 
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-RatioPolicy = Literal["fixed", "capability", "p_ucbv"]
+RatioPolicy = Literal["fixed", "capped", "capability", "p_ucbv"]
 
 #: columns of `Bandit.arms`
 LOW, HIGH, NUM_REWARDS, REWARD_SUM, REWARD_SQUARES, PULLS = range(6)
@@ -49,13 +50,18 @@ class Bandit:
 
 
 def policy_ratio(policy: RatioPolicy, fixed_ratio: float, capability: float) -> float:
-    """Return a device's keep ratio in (0, 1]: `fixed_ratio` for policy fixed, else the device's capability.
+    """Return a device's keep ratio in (0, 1] by a policy that does not learn.
+
+    - fixed: `fixed_ratio` for all devices;
+    - capped: `fixed_ratio`, or the capability if it is smaller;
+    - capability: the device's capability.
 
     Raises ValueError for p_ucbv, where `choose` returns the ratio, and for a ratio outside (0, 1].
     """
     if policy == "p_ucbv":
         raise ValueError("a bandit chooses the ratio of p_ucbv; call choose")
-    ratio = fixed_ratio if policy == "fixed" else capability
+    ratio = capability if policy == "capability" else fixed_ratio
+    ratio = min(ratio, capability) if policy == "capped" else ratio
     if not 0.0 < ratio <= 1.0:
         raise ValueError(f"ratio {ratio} is not in (0, 1]")
     return ratio

@@ -46,9 +46,12 @@ class StructuredConfig(AlgorithmConfig):
 
     ratio_policy: RatioPolicy = Field(
         "capability",
-        description="a client's keep ratio: `ratio`, its device's capability, or a bandit's choice up to that",
+        description="a client's keep ratio: `ratio` (fixed), `ratio` up to its device's capability (capped), the "
+        "capability, or a bandit's choice up to that (p_ucbv)",
     )
-    ratio: float = Field(1.0, gt=0.0, le=1.0, description="share of units kept (ratio_policy=fixed)")
+    ratio: float = Field(
+        1.0, gt=0.0, le=1.0, description="share of units kept (ratio_policy=fixed or capped)"
+    )
     min_ratio: float = Field(
         1 / 16, gt=0.0, le=1.0, description="smallest ratio that the bandit tries (ratio_policy=p_ucbv)"
     )
@@ -83,11 +86,10 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
     def check(self) -> None:
         """Reject a `ratio` that the policy would ignore."""
         given = self.config.ratio != type(self.config).model_fields["ratio"].default
-        if given and self.config.ratio_policy != "fixed":
+        if given and self.config.ratio_policy not in ("fixed", "capped"):
             problem = f"algorithm.ratio_policy={self.config.ratio_policy} chooses the ratio"
-            raise ConfigError(
-                "algorithm.ratio", self.config.ratio, problem, "set algorithm.ratio_policy=fixed"
-            )
+            remedy = "set algorithm.ratio_policy=fixed, or capped"
+            raise ConfigError("algorithm.ratio", self.config.ratio, problem, remedy)
 
     def kept(self, task: ClientTask, client_state: C) -> KeptUnits:
         """Units of each group that the client trains in this task, as both ends derive them.

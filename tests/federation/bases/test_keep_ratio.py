@@ -309,6 +309,7 @@ def test_equal_generators_give_equal_plays() -> None:
 
 def test_policy_ratio_by_policy() -> None:
     assert policy_ratio("fixed", 0.5, 0.25) == 0.5
+    assert [policy_ratio("capped", 0.5, capability) for capability in (0.25, 0.5, 1.0)] == [0.25, 0.5, 0.5]
     assert policy_ratio("capability", 0.5, 0.25) == 0.25
     assert policy_ratio("capability", 0.5, 1.0) == 1.0
     with pytest.raises(ValueError, match="call choose"):
