@@ -1,13 +1,13 @@
 """Local training of a submodel: every client trains alone the model that its device can hold, without communication.
 This is the baseline for personal submodels (FedLPS: Xue, Sun, Liu, Wang, Liu and Wang, "Learnable Sparse Customization
-in Heterogeneous Edge Computing", ICDE 2025, arXiv 2412.07216, https://arxiv.org/abs/2412.07216). A federation is worth
-its cost if its personal submodels are more accurate.
+in Heterogeneous Edge Computing", ICDE 2025, arXiv 2412.07216, https://arxiv.org/abs/2412.07216). A federation is useful
+only if its personal submodels are more accurate.
 
 Each client trains the first units of each layer of its own model, from the common initial model.
 
 Symbols: w_k = client_state.params, rho_k = ratio, K_l = num_units of a group, kept = the first ceil(rho_k K_l) units.
 
-Deviations: none known. If the fleet draws devices anew, a client keeps one model, and trains as many of its units as
+Deviations: none known. If the devices of a fleet change, a client keeps one model, and trains as many of its units as
 the device of the round can hold. It is scored with the units that it trained last.
 """
 
