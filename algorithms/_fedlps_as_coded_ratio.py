@@ -17,17 +17,16 @@ Legend: A = arms, now. All tensors are float64.
 """
 
 from dataclasses import dataclass, field, replace
+from math import exp
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from orchestrator.method import (
-    LARGEST_DROP,
-    ucbv_index,
-    utility,
-)
+from orchestrator.method import ucbv_index
 
+#: percentage points of accuracy that an arm may lose before it is deleted
+LARGEST_DROP = 5.0
 #: columns of `CodedBandit.arms`
 LOW, HIGH, PULLS = range(3)
 #: columns of `CodedBandit.rewards`
@@ -137,3 +136,8 @@ def _reward_row(rewards: Tensor, low: float) -> int:
     if not len(found):
         raise KeyError(low)
     return int(found[0])
+
+
+def utility(accuracy: float) -> float:
+    """U(x) = 10 - 20 / (1 + exp(0.35 x)), for percent: U(0) = 0, and U increases towards 10."""
+    return 10.0 - 20.0 / (1.0 + exp(0.35 * accuracy))

@@ -1,48 +1,42 @@
 """FedLPS: Xue, Sun, Liu, Wang, Liu and Wang, "Learnable Sparse Customization in Heterogeneous Edge Computing",
 ICDE 2025, arXiv 2412.07216, https://arxiv.org/abs/2412.07216
 
-Every client learns the importance of the units on its own data and trains the submodel of its most important units. A
-bandit (P-UCBV) chooses the keep ratio from training accuracy and emulated cost.
+Every client trains the submodel of its most important units. It learns the importance together with the weights, on its
+own data. A bandit chooses the keep ratio from training accuracy and emulated cost.
 
-Symbols: q = state.importance, sg = sigmoid, s = ratio, z = the device's capability, lambda = algorithm.penalty,
-W_j = the entries that produce unit j, n_j = their L1 norm standardised within the layer, pi = algorithm.prior,
-u_j = q_j + pi n_j.
+Symbols: q = state.importance, s = ratio, n_j = the L1 norm of the entries that produce unit j, standardised within the
+layer, pi = algorithm.prior, eta = algorithm.importance_lr, d = algorithm.importance_decay, u_j = q_j + pi n_j = the
+importance by which units are ranked, g_j = a gate that scales the outputs of unit j.
 
 Deviations:
 
 - The paper's body was not available, and its public code learns no importance. `fedlps_as_coded` does what the code
   does.
-- q is private: it is part of the client's state.
-- Units are ranked by u. Clients therefore start with common units, the strong units of the received model. Norms are
-  standardised, because sg is flat at raw norms.
-- q changes at the start of a participation, and of its epochs before `importance_epochs`. It follows the gradient of
-  the loss at gates that scale the outputs of units, with the straight-through estimator of the hard choice: dL/dq_j =
-  sg'(u_j) (dL/dg_j + lambda d/dsg(u_j) mean_j (sg(u_j) - sg(pi n_j))^2).
-- This gradient uses `importance_batches` mini-batches of the dense model, so that dropped units can return. Its FLOPs
-  are counted. As in the public code, every client has the dense model for this gradient, whatever its capability. A
-  device with too little memory for the dense model fails.
-- Between two choices the client trains a smaller dense model, residual couplings included.
-- Units are parts that can be cut exactly: hidden units of an LSTM, not gate rows.
-- The personal model is the client's latest model of the best validation accuracy over all its epochs, because a
+- q is private: it is part of the client's state. It starts at 0, so that clients start with common units, the strong
+  units of the received model.
+- Gates are 1 for kept units, with the straight-through estimator: every step moves q_j by -eta dL/dg_j, for the units
+  that the device holds. Units are chosen at the start of a task, from q and the norms of the received model. A dropped
+  unit returns if others made it strong, or if the importance of a kept unit falls. q decays by d in each task.
+- Between two choices the client trains a smaller dense model, residual couplings included. It never needs the dense
+  model's memory or time. Units are parts that can be cut exactly: hidden units of an LSTM, not gate rows.
+- The personal model is the client's model of the lowest validation loss, over all epochs of all its tasks, because a
   submodel of few units can fail in a round. `keep=last` takes the last model. Before its first participation a client
   uses the global model.
-- The bandit is that of orchestrator/federation/bases/keep_ratio.py. Its cost is the task's emulated time over the dense
-  model's.
+- A layer of J units keeps ceil(s J), as in HeteroFL, so that submodels of all methods have the same size. The code
+  rounds down, and keeps one unit less.
 - `average=mean_delta` averages changes over all clients, as the code does. `per_unit` averages each coordinate over
   the clients that have it.
+- The bandit is that of orchestrator/federation/bases/keep_ratio.py.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
-from math import floor
 from typing import ClassVar, Literal, final
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from algorithms._fedlps_unit_gates import close_units, gate_gradient
 from orchestrator.method import (
     AGGREGATORS,
     Aggregator,
@@ -77,7 +71,8 @@ class FedLPSConfig(StructuredConfig):
     """Options of FedLPS."""
 
     ratio_policy: RatioPolicy = Field(
-        "p_ucbv", description="keep ratio: a bandit's choice, the device's capability, or `ratio`"
+        "p_ucbv",
+        description="keep ratio: a bandit's choice, `ratio` (fixed, or capped by the capability), or the capability",
     )
     pattern: Literal["learned", "magnitude", "ordered", "random"] = Field(
         "learned",
@@ -88,39 +83,37 @@ class FedLPSConfig(StructuredConfig):
         description="changes averaged over all clients, or each coordinate over the clients that have it",
     )
     agg_weight: Literal["uniform", "samples"] = Field("uniform", description="a client's weight in the mean")
-    importance_lr: float = Field(5.0, ge=0.0, description="learning rate of the importance")
-    importance_std: float = Field(0.01, ge=0.0, description="standard deviation of its initial values")
-    prior: float = Field(1.0, ge=0.0, description="pi, weight of a unit's norm in its score")
-    importance_epochs: int = Field(
-        1, ge=1, description="number of first epochs in a task that start with an importance update"
+    importance_lr: float = Field(1.0, ge=0.0, description="eta, learning rate of the importance")
+    importance_decay: float = Field(
+        0.1, ge=0.0, le=1.0, description="d, share of the importance that is lost in each task"
     )
-    importance_batches: int = Field(1, ge=1, description="mini-batches of each importance update")
-    penalty: float = Field(1.0, ge=0.0, description="lambda, pull of the importance to the weights' norm")
+    prior: float = Field(1.0, ge=0.0, description="pi, weight of a unit's norm in its importance")
     keep: Literal["best", "last"] = Field(
-        "best", description="personal model: of the best epoch by validation accuracy, or of the last epoch"
+        "best",
+        description="personal model: of the lowest validation loss over all epochs, or of the last epoch",
     )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FedLPSClient(ClientRatio):
-    """Adds q by group (float32[J]); the personal model (float32[D]), its units (bool[sum J]) and its score."""
+    """State of a client.
+
+    - `importance`: q by group, float32[J].
+    - `personal`: the personal model, float32[D], its units (bool[sum J]) and its validation loss.
+    """
 
     importance: Mapping[str, Tensor]
     personal: Tensor
     units: Tensor
-    best: float = -1.0
+    validation_loss: float = 0.0
     num_trained: int = 0
 
 
 @dataclass(eq=False)
-class FedLPSTask:
-    """Scratch values of a task: the full model float32[D], and the client's state so far (see FedLPSClient)."""
+class GateProduct:
+    """Scratch value of a task: sum over steps of (dL/dw) w, float32[T] of the submodel."""
 
-    full: Tensor
-    importance: dict[str, Tensor]
-    personal: Tensor
-    units: Tensor
-    best: float
+    total: Tensor
 
 
 @final
@@ -144,28 +137,18 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
 
     @property
     def needs_validation(self) -> bool:
-        """True if clients keep their best epoch."""
+        """True if clients keep their best model."""
         return self.config.keep == "best"
 
     def init_client(self, client_id: int) -> FedLPSClient:
-        """q starts near 0."""
-        rng, layout = stream(self.setting.seed, "client", client_id, "importance"), self.setting.layout
-        std = self.config.importance_std
-        importance = {
-            g.name: torch.from_numpy(rng.normal(0.0, std, g.num_units)).to(torch.float32)
-            for g in self.setting.units
-        }
-        num_units = sum(g.num_units for g in self.setting.units)
+        """q is 0."""
+        groups = self.setting.units
         return FedLPSClient(
             bandit=self.new_client_ratio(client_id).bandit,
-            importance=importance,
-            personal=torch.zeros(layout.size),
-            units=torch.ones(num_units, dtype=torch.bool),
+            importance={group.name: torch.zeros(group.num_units) for group in groups},
+            personal=torch.zeros(self.setting.layout.size),
+            units=torch.ones(sum(group.num_units for group in groups), dtype=torch.bool),
         )
-
-    def counts(self, ratio: float) -> dict[str, int]:
-        """max(1, floor(s J)) units of each group of J."""
-        return {g.name: max(1, floor(ratio * g.num_units + 1e-9)) for g in self.setting.units}
 
     def broadcast(self, state: ServerState) -> Payload:
         """The dense model, because each client chooses its units."""
@@ -192,42 +175,28 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
 
     def load(self, run: LocalRun[FedLPSClient]) -> None:
         """Load the units with the largest importance so far."""
-        run.put_scratch(
-            FedLPSTask(
-                full=run.start.cpu().clone(),
-                importance=dict(run.state.importance),
-                personal=run.state.personal,
-                units=run.state.units,
-                best=run.state.best,
-            )
-        )
         run.load_submodel(run.start, self._choose(run))
+        run.put_scratch(GateProduct(torch.zeros_like(run.grad)))
 
-    def on_train_start(self, run: LocalRun[FedLPSClient]) -> None:
-        """Update the importance, then choose the units."""
-        self._update_importance(run, 0)
+    def grad_hook(self, run: LocalRun[FedLPSClient]) -> None:
+        """Add the step's (dL/dw) w, from which the gradients of the gates follow."""
+        if self.config.pattern == "learned":
+            run.scratch(GateProduct).total.addcmul_(run.grad, run.values[: run.grad.numel()])
 
     def on_epoch(self, run: LocalRun[FedLPSClient], epochs_done: int) -> None:
-        """Keep the model if no earlier epoch was better; update the importance if the next epoch starts so."""
-        score = run.validation_accuracy() if self.config.keep == "best" else float(epochs_done)
-        scratch = run.scratch(FedLPSTask)
-        if score >= scratch.best:
-            scratch.best = score
-            scratch.personal = run.in_full_coordinates().values
-            scratch.units = self._bits(run)
-        if epochs_done < min(self.config.importance_epochs, self.setting.training.local_epochs):
-            self._update_importance(run, epochs_done)
+        """Keep the model if no earlier epoch was better."""
+        is_first = run.state.num_trained == 0 and epochs_done == 1
+        loss = run.validation_loss() if self.config.keep == "best" else 0.0
+        if is_first or loss <= run.state.validation_loss:
+            personal, units = run.in_full_coordinates().values, self._bits(run)
+            run.state = replace(run.state, personal=personal, units=units, validation_loss=loss)
 
     def after_train(self, run: LocalRun[FedLPSClient]) -> None:
-        """Store bandit, importance and personal model in the client's state."""
-        scratch = run.scratch(FedLPSTask)
+        """Update importance and bandit."""
         run.state = replace(
             run.state,
             bandit=self.updated_bandit(run),
-            importance=scratch.importance,
-            personal=scratch.personal,
-            units=scratch.units,
-            best=scratch.best,
+            importance=self._updated_importance(run),
             num_trained=run.state.num_trained + 1,
         )
 
@@ -251,51 +220,40 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
     def _bits(self, run: LocalRun[FedLPSClient]) -> Tensor:
         return torch.from_numpy(units_to_bits(self.setting.units, run.kept))
 
-    def _update_importance(self, run: LocalRun[FedLPSClient], epochs_done: int) -> None:
-        """Update q by its gradient on new mini-batches, then train the units that q now prefers."""
+    def _updated_importance(self, run: LocalRun[FedLPSClient]) -> dict[str, Tensor]:
+        """q (1 - d) - eta dL/dg. dL/dg_j sums (dL/dw) w over the entries that consume unit j; 0 for dropped units."""
         assert run.index is not None
-        if self.config.pattern != "learned":
-            return
-        layout, units, full = self.setting.layout, self.setting.units, run.scratch(FedLPSTask).full
-        full[run.index] = run.values.detach().cpu()
-        importance = run.scratch(FedLPSTask).importance
-        prior = self._prior(full)
-        for batch in islice(
-            next(run.batches(f"importance-{epochs_done}", 1, repeats=False)), self.config.importance_batches
-        ):
-            gradient = run.full_gradient(close_units(layout, units, run.kept, full), batch).cpu()
-            for name, slope in gate_gradient(layout, units, full, gradient).items():
-                gate = torch.sigmoid(importance[name] + prior[name])
-                pull = 2.0 * self.config.penalty / len(gate) * (gate - torch.sigmoid(prior[name]))
-                step = self.config.importance_lr * gate * (1.0 - gate) * (slope + pull)
-                importance[name] = importance[name] - step
-        chosen = self._choose(run)
-        if any(not torch.equal(chosen[name], run.kept[name]) for name in chosen):
-            run.load_submodel(full, chosen)
-            run.reset_optimizer()
-
-    def _prior(self, vector: Tensor) -> dict[str, Tensor]:
-        """pi n_j by group: L1 norms with mean 0 and deviation 1 over the units of a layer, times pi."""
-        sums = unit_sums(self.setting.layout, self.setting.units, vector.abs(), "output")
-        scaled = {name: (n - n.mean()) / (n.std(correction=0) + 1e-12) for name, n in sums.items()}
-        return {name: self.config.prior * n for name, n in scaled.items()}
+        product, total = torch.zeros(self.setting.layout.size), run.scratch(GateProduct).total.cpu()
+        product[run.index[: total.numel()]] = total
+        slopes = unit_sums(self.setting.layout, self.setting.units, product, "input")
+        kept_share = 1.0 - self.config.importance_decay
+        importance = run.state.importance
+        return {
+            name: kept_share * importance[name] - self.config.importance_lr * slopes[name]
+            for name in importance
+        }
 
     def _choose(self, run: LocalRun[FedLPSClient]) -> KeptUnits:
         """The units to keep, in ascending order; ties go to the lower index."""
-        counts = self.counts(self.ratio(run.task, run.state))
+        groups, counts = self.setting.units, self.counts(self.ratio(run.task, run.state))
+        norms = unit_sums(self.setting.layout, groups, run.start.abs().cpu(), "output")
         match self.config.pattern:
             case "learned":
-                prior = self._prior(run.scratch(FedLPSTask).full)
-                importance = run.scratch(FedLPSTask).importance
-                scores = {name: importance[name] + prior[name] for name in counts}
+                importance, prior = run.state.importance, self.config.prior
+                scores = {name: importance[name] + prior * _standardised(norms[name]) for name in counts}
             case "magnitude":
-                scores = unit_sums(self.setting.layout, self.setting.units, run.start.abs().cpu(), "output")
+                scores = norms
             case "ordered":
-                scores = {g.name: -torch.arange(g.num_units) for g in self.setting.units}
+                scores = {group.name: -torch.arange(group.num_units) for group in groups}
             case "random":
                 rng = stream(self.setting.seed, "client", run.task.client_id, "random-units")
-                scores = {g.name: torch.from_numpy(rng.permutation(g.num_units)) for g in self.setting.units}
+                scores = {g.name: torch.from_numpy(rng.permutation(g.num_units)) for g in groups}
         return {
             name: torch.sort(torch.argsort(scores[name], descending=True, stable=True)[:count]).values
             for name, count in counts.items()
         }
+
+
+def _standardised(norms: Tensor) -> Tensor:
+    """float32[J] with mean 0 and deviation 1; all 0 for equal norms."""
+    return (norms - norms.mean()) / (norms.std(correction=0) + 1e-12)

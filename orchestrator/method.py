@@ -17,7 +17,7 @@ complete method. Three modules are public: this one for methods, `orchestrator` 
 | masks for each client | ClientMask, ClientMaskAlgorithm, ROUNDING |
 | personal heads | PersonalHeadAlgorithm, PersonalHeadConfig, PersonalHead |
 | adaptive server steps | AdaptiveServerAlgorithm, AdaptiveServerConfig, AdaptiveServerState |
-| submodels | StructuredAlgorithm, StructuredConfig, CompensatedAlgorithm, CompensatedConfig, ClientRatio, RatioPolicy, KeptUnits, UnitGroup, first_units, unit_sums, units_to_bits, bits_to_units, LARGEST_DROP, ucbv_index, utility |
+| submodels | StructuredAlgorithm, StructuredConfig, CompensatedAlgorithm, CompensatedConfig, ClientRatio, RatioPolicy, KeptUnits, UnitGroup, first_units, unit_sums, units_to_bits, bits_to_units, ucbv_index |
 | the flat vector | ParameterLayout, Segment |
 """  # noqa: E501
 
@@ -32,7 +32,7 @@ from orchestrator.federation.bases.adaptive_server import (
 )
 from orchestrator.federation.bases.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.bases.compensated import CompensatedAlgorithm, CompensatedConfig
-from orchestrator.federation.bases.keep_ratio import LARGEST_DROP, RatioPolicy, ucbv_index, utility
+from orchestrator.federation.bases.keep_ratio import RatioPolicy, ucbv_index
 from orchestrator.federation.bases.personal_head import (
     PersonalHead,
     PersonalHeadAlgorithm,
@@ -86,7 +86,6 @@ from orchestrator.sparsity.scores import grow_top, keep_top, keep_top_overall, s
 
 __all__ = [
     "AGGREGATORS",
-    "LARGEST_DROP",
     "MODEL_FORM",
     "MODEL_ITEM",
     "ROUNDING",
@@ -163,5 +162,4 @@ __all__ = [
     "unit_sums",
     "units_to_bits",
     "unpack_model",
-    "utility",
 ]

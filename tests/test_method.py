@@ -36,7 +36,6 @@ NAMES = [
     "Dense",
     "ItemForm",
     "KeptUnits",
-    "LARGEST_DROP",
     "LocalRun",
     "MODEL_FORM",
     "MODEL_ITEM",
@@ -89,7 +88,6 @@ NAMES = [
     "unit_sums",
     "units_to_bits",
     "unpack_model",
-    "utility",
 ]
 
 

@@ -21,12 +21,14 @@ ABSENT = object()
 class RemovedKey:
     """A key that no longer exists.
 
+    - `remedy`: what a user can do whose run would give another result.
     - `neutral`: the value under which today's release gives the same result. A config with this value loses the key.
-    - `remedy`: what a user can do whose run has another value.
+    - `has_effect`: whether the key has an effect in a config. Where it has none, the config loses the key.
     """
 
-    neutral: Any
     remedy: str
+    neutral: Any = ABSENT
+    has_effect: Callable[[Mapping[str, Any]], bool] = lambda config: True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,8 @@ def _apply(change: FormatChange, tree: dict[str, Any], keep_removed: bool) -> di
         if (value := _pop(tree, old_key)) is not ABSENT and _get(tree, new_key) is ABSENT:
             values[new_key] = value
     for key, removed in change.removed.items():
-        if (value := _pop(tree, key)) is ABSENT or value == removed.neutral:
+        has_effect = removed.has_effect(tree)
+        if (value := _pop(tree, key)) is ABSENT or value == removed.neutral or not has_effect:
             continue
         if not keep_removed:
             raise ConfigError(key, value, "this release has no such key", removed.remedy)
@@ -130,6 +133,10 @@ def _if_compensated(value: Any) -> Callable[[Mapping[str, Any]], Any]:
     return lambda config: ABSENT if _get(config, "algorithm.masked_loss") is ABSENT else value
 
 
+def _has_bandit(config: Mapping[str, Any]) -> bool:
+    return bool(_get(config, "algorithm.ratio_policy") == "p_ucbv")
+
+
 CONFIG_FORMATS = ConfigFormats(
     (
         FormatChange(
@@ -149,6 +156,14 @@ CONFIG_FORMATS = ConfigFormats(
             added={
                 "algorithm.scored_model": _if_compensated("submodel"),
                 "algorithm.masked_scores": _if_compensated(False),
+            },
+            removed={
+                "algorithm.min_ratio": RemovedKey(
+                    "its bandit has another reward now; start a new run", has_effect=_has_bandit
+                ),
+                "algorithm.importance_std": RemovedKey(
+                    "its importance is learned in another way now; start a new run"
+                ),
             },
         ),
     )

@@ -16,8 +16,8 @@ from algorithms._fedlps_as_coded_ratio import (
     credit_as_coded,
     credited_arm,
     new_coded_bandit,
+    utility,
 )
-from orchestrator.federation.bases.keep_ratio import utility
 from orchestrator.federation.tree import flatten, rebuild
 
 #: phi T = 4 with five arms
@@ -188,3 +188,8 @@ def test_state_is_a_plain_tree_that_may_grow() -> None:
         0.5,
         0.4,
     )
+
+
+@pytest.mark.parametrize(("accuracy", "value"), [(0, 0.0), (1, 1.73), (5, 7.04), (10, 9.41), (100, 10.0)])
+def test_utility_by_hand(accuracy: float, value: float) -> None:
+    assert utility(accuracy) == pytest.approx(value, abs=0.005)

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from algorithms._fedlps_as_coded_ratio import REWARD_SUM
+from algorithms._fedlps_as_coded_ratio import REWARD_SUM, utility
 from algorithms.fedlps_as_coded import FedLPSAsCoded
 from orchestrator.contract.rounds import RecordedRound, play
 from orchestrator.federation.aggregate import Contribution
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.bases.keep_ratio import utility
 from orchestrator.federation.seeds import stream
 from orchestrator.sparsity.payload import Bits, Dense
 from tests.support.fakes import experiment

@@ -4,6 +4,7 @@ import pytest
 
 from orchestrator.config.formats import CONFIG_FORMATS, ConfigFormats, FormatChange, RemovedKey
 from orchestrator.errors import ConfigError
+from tests.support.errors import rejects
 
 FORMATS = ConfigFormats(
     [
@@ -11,7 +12,7 @@ FORMATS = ConfigFormats(
             version=2,
             added={"training.warmup": 0, "training.level": lambda config: config.get("seed")},
             renamed={"training.rate": "training.lr"},
-            removed={"wire.legacy": RemovedKey(False, "start a new run")},
+            removed={"wire.legacy": RemovedKey("start a new run", neutral=False)},
             restated={"training.decay": lambda value, config: 1 - value},
         ),
         FormatChange(version=3, renamed={"training.lr": "optimizer.lr"}),
@@ -107,6 +108,18 @@ def test_scores_of_submodels_stay_those_of_formats_before_4(version: int) -> Non
     migrated = CONFIG_FORMATS.migrate({"algorithm": {"name": "x", "masked_loss": True}}, version)["algorithm"]
     assert (migrated["scored_model"], migrated["masked_scores"]) == ("submodel", False)
     assert "scored_model" not in CONFIG_FORMATS.migrate({"algorithm": {"name": "x"}}, version)["algorithm"]
+
+
+def test_bandits_of_formats_before_4_have_no_equal_today() -> None:
+    """`min_ratio` has no effect with another policy. FedLPS's importance was learned in another way."""
+    policies = [
+        {"algorithm": {"ratio_policy": policy, "min_ratio": 0.0625}} for policy in ("capability", "p_ucbv")
+    ]
+    assert CONFIG_FORMATS.migrate(policies[0], 3) == {"algorithm": {"ratio_policy": "capability"}}
+    with rejects("algorithm.min_ratio", 0.0625):
+        CONFIG_FORMATS.migrate(policies[1], 3)
+    with rejects("algorithm.importance_std", 0.01):
+        CONFIG_FORMATS.migrate({"algorithm": {"importance_std": 0.01}}, 3)
 
 
 def test_models_of_formats_before_3_compute_on_contiguous_images() -> None:

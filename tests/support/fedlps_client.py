@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from algorithms.fedlps import FedLPS, FedLPSConfig, FedLPSTask
+from algorithms.fedlps import FedLPS, FedLPSConfig
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.models.units.tracing import trace_units
 from tests.support.fakes import (
@@ -70,7 +70,7 @@ class Client:
 
     @property
     def importance(self) -> Tensor:
-        return self.run.scratch(FedLPSTask).importance["1"]
+        return self.run.state.importance["1"]
 
     @property
     def units(self) -> list[int]:

@@ -82,7 +82,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     ),
     "heterofl, bandit": (
         "heterofl",
-        {"algorithm.ratio_policy": "p_ucbv", "algorithm.min_ratio": 0.1, "training.clients_per_round": 6},
+        {"algorithm.ratio_policy": "p_ucbv", "algorithm.min_share": 0.1, "training.clients_per_round": 6},
     ),
     "fedrolex, fixed ratio": ("fedrolex", {"algorithm.ratio_policy": "fixed", "algorithm.ratio": 0.3}),
     "fedrolex, random": (
@@ -165,7 +165,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
             "fleet.name": "five-tier",
             "training.local_epochs": 3,
             "algorithm.importance_lr": 30.0,
-            "algorithm.importance_batches": 2,
+            "algorithm.importance_decay": 0.5,
         },
     ),
     "fedlps, magnitude": (
@@ -185,7 +185,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     ),
     "fedlps, random": (
         "fedlps",
-        {"algorithm.pattern": "random", "fleet.name": "five-tier", "algorithm.min_ratio": 0.25},
+        {"algorithm.pattern": "random", "fleet.name": "five-tier", "algorithm.min_share": 0.25},
     ),
     "fedlps, residual": (
         "fedlps",

@@ -52,8 +52,14 @@ class StructuredConfig(AlgorithmConfig):
     ratio: float = Field(
         1.0, gt=0.0, le=1.0, description="share of units kept (ratio_policy=fixed or capped)"
     )
-    min_ratio: float = Field(
-        1 / 16, gt=0.0, le=1.0, description="smallest ratio that the bandit tries (ratio_policy=p_ucbv)"
+    min_share: float = Field(
+        0.5,
+        gt=0.0,
+        le=1.0,
+        description="smallest share of the capability that the bandit tries (ratio_policy=p_ucbv)",
+    )
+    cost_weight: float = Field(
+        0.05, ge=0.0, description="accuracy that the bandit gives for the time of the full model"
     )
 
 
@@ -106,8 +112,7 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
         """The state of the keep ratio before the client's first task."""
         if self.config.ratio_policy != "p_ucbv":
             return ClientRatio()
-        capability = self.setting.population.largest_capability(client_id)
-        return ClientRatio(bandit=new_bandit(min(self.config.min_ratio, capability), capability))
+        return ClientRatio(bandit=new_bandit(self.config.min_share))
 
     def check_client_state(self, client_state: C) -> None:
         """Reject a bandit that cannot choose."""
@@ -120,7 +125,7 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
         if client_state.bandit is None or task.kind != "train":
             policy = "capability" if client_state.bandit is not None else self.config.ratio_policy
             return policy_ratio(policy, self.config.ratio, capability)
-        return self._choose_arm(client_state.bandit, task)[1]
+        return self._choose_arm(client_state.bandit, task)[1] * capability
 
     def counts(self, ratio: float) -> dict[str, int]:
         """ceil(ratio * J) units of each group of J."""
@@ -175,7 +180,7 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
         if run.state.bandit is None:
             return None
         played, _ = self._choose_arm(run.state.bandit, run.task)
-        return credit(played, 100.0 * run.statistics.accuracy(), self.cost(run))
+        return credit(played, run.statistics.accuracy(), self.config.cost_weight * self.cost(run))
 
     def cost(self, run: LocalRun[C]) -> float:
         """Emulated time of the task, divided by the time of the full model on a device of capability 1."""
@@ -200,9 +205,8 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
         return task_s / full_s
 
     def _choose_arm(self, bandit: Bandit, task: ClientTask) -> tuple[Bandit, float]:
-        """The bandit after its choice, and the chosen ratio; every call in this round gives the same result."""
+        """The bandit after its choice, and the chosen share; every call in this round gives the same result."""
         training = self.setting.training
         horizon = training.rounds * training.clients_per_round / self.setting.num_clients
         rng = stream(self.setting.seed, "client", task.round_idx, task.client_id, "ratio")
-        capability = self.setting.profile_of(task.client_id, task.round_idx).capability
-        return choose(bandit, horizon, rng, capability)
+        return choose(bandit, horizon, rng)

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from orchestrator.errors import ConfigError
 from orchestrator.federation import tree
-from orchestrator.federation.evaluate import accuracy
+from orchestrator.federation.evaluate import Predictions, predict
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.local.batches import batch_sizes
 from orchestrator.federation.local.environment import Batch, ClientEnvironment, TrainingData
@@ -231,19 +231,6 @@ class LocalRun(Generic[C]):
         for epoch in self.batches(purpose, num_batches, repeats=False):
             yield self.dense_gradient(next(epoch), training=training)
 
-    def full_gradient(self, values: Tensor, batch: Batch) -> Tensor:
-        """float32[T]: cross-entropy gradient of the full model at float32[D] `values`, at the cost of a dense step.
-
-        Only for a task whose submodel is in training; the submodel's values do not change.
-        """
-        assert self.index is not None
-        self.flops.add_steps(len(batch[1]), self.flops.dense)
-        full = self.environment.full
-        self.trained_models.add(full)
-        full.load(values)
-        full.module.train()
-        return _gradient(full, batch)
-
     def add_proximal_gradient(self, mu: float) -> None:
         """Add mu (w - w_received), the gradient of FedProx's proximal term, to `grad`."""
         if mu:
@@ -309,6 +296,16 @@ class LocalRun(Generic[C]):
 
         Raises ConfigError for a client without validation samples.
         """
+        return float(self._validate().correct.mean())
+
+    def validation_loss(self) -> float:
+        """Mean cross-entropy of the loaded model on the client's validation samples, at the cost of a forward pass.
+
+        Raises ConfigError for a client without validation samples.
+        """
+        return float(self._validate().loss.mean())
+
+    def _validate(self) -> Predictions:
         batch = self.environment.validation_batch(self.task.client_id)
         if not len(batch[1]):
             raise ConfigError(
@@ -318,7 +315,7 @@ class LocalRun(Generic[C]):
                 "raise data.validation_fraction, or give clients more samples",
             )
         self.flops.add_forward(len(batch[1]))
-        return accuracy(self.flat, *batch)
+        return predict(self.flat, *batch)
 
     def require_finite(self) -> None:
         """Raises FloatingPointError if the model or the client's state contains NaN or infinity."""

@@ -85,18 +85,13 @@ def method_of(name: str, options: dict[str, object]) -> AnyAlgorithm:
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The labels of each batch on which a gradient is measured."""
     found: list[tuple[int, ...]] = []
-    dense, full = LocalRun.dense_gradient, LocalRun.full_gradient
+    dense = LocalRun.dense_gradient
 
     def dense_gradient(run: LocalRun[Any], batch: Batch, *, training: bool = True) -> Tensor:
         found.append(tuple(batch[1].tolist()))
         return dense(run, batch, training=training)
 
-    def full_gradient(run: LocalRun[Any], values: Tensor, batch: Batch) -> Tensor:
-        found.append(tuple(batch[1].tolist()))
-        return full(run, values, batch)
-
     monkeypatch.setattr(LocalRun, "dense_gradient", dense_gradient)
-    monkeypatch.setattr(LocalRun, "full_gradient", full_gradient)
     return found
 
 
@@ -126,7 +121,6 @@ def update(name: str, kind: TaskKind, options: dict[str, object], num_rounds: in
         ("snip", "probe", {"batches": 4}, 1),
         ("fedspa", "train", {"growth_batches": 4}, 1),
         ("fedspa", "train", {"growth_batches": 1}, 4),
-        ("fedlps", "train", {"importance_epochs": 2, "ratio_policy": "fixed", "keep": "last"}, 2),
     ],
 )
 def test_four_measured_batches_differ(

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import nn
 
 from orchestrator.contract.checked_run import CheckedRun
 from orchestrator.federation.exchange import ModelValues
@@ -167,27 +166,6 @@ def test_full_model_can_be_loaded_after_a_submodel() -> None:
     assert torch.equal(run.values, run.start)
     run.backward(all_images(run))
     assert run.flops.total == NUM_IMAGES * 456
-
-
-def gradient_at(values: Tensor, batch: Batch) -> Tensor:
-    """The gradient by plain autograd on a separate module."""
-    module = net()
-    nn.utils.vector_to_parameters(values, module.parameters())
-    torch.autograd.backward(cross_entropy(module(batch[0]), batch[1]))
-    return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
-
-
-def test_full_gradient_is_that_of_the_full_model_at_the_given_values() -> None:
-    run = narrow_run()
-    batch, point = all_images(run), torch.linspace(-1, 1, 83)
-    before, received = run.values.clone(), run.start.clone()
-    run.grad.fill_(7.0)
-    assert torch.equal(run.full_gradient(point, batch), gradient_at(point, batch))
-    assert torch.equal(run.values, before)
-    assert torch.equal(run.start, received)
-    assert set(run.grad.tolist()) == {7.0}
-    assert run.flops.total == run.flops.total_unmasked == run.flops.total_dense == NUM_IMAGES * 456
-    assert run.statistics.mean_loss() == 0.0
 
 
 def test_dense_gradient_of_a_submodel_costs_a_step_of_the_submodel() -> None:
