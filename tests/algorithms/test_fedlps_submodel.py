@@ -135,7 +135,9 @@ def test_client_uses_its_own_submodel_after_a_participation() -> None:
 
 def test_bandit_is_rewarded_with_accuracy_less_emulated_cost() -> None:
     """The whole model has 55 values in both directions. The submodel with n units has 13 n + 3."""
-    client = Client(ratio_policy="p_ucbv", capability=0.5, min_share=0.5, cost_weight=0.2, pattern="ordered")
+    client = Client(
+        ratio_policy="p_ucbv", capability=0.5, smallest_ratio=0.25, cost_weight=0.2, pattern="ordered"
+    )
     run = client.run
     client.run.payload = client.method.broadcast(client.method.init(run.start))
     before = client.method.ratio(run.task, run.state)

@@ -70,9 +70,15 @@ _MNIST = {
 }
 #: without norm layers the Scaler multiplies gradients by 1 / ratio for each layer; both methods do better without it
 _NO_SCALER = {"algorithm.scaler": False}
-_EVERY_EPOCH = {"algorithm.importance_epochs": 5}
-_PER_UNIT = {"algorithm.average": "per_unit"}
-_PATTERN = {"algorithm.name": "fedlps", "algorithm.ratio_policy": "fixed", "algorithm.ratio": 0.2}
+_FEDLPS = {"algorithm.name": "fedlps"}
+_AS_CODED = {"algorithm.name": "fedlps_as_coded"}
+_SUBMODELS = {"algorithm.name": "local_submodel"}
+
+
+def _capped(ratio: float) -> Options:
+    return {**_FEDLPS, "algorithm.ratio_policy": "capped", "algorithm.ratio": ratio}
+
+
 #: FedDST's setting (arXiv 2112.09824) with fewer rounds: 400 clients with two shards of 20 images each
 _CIFAR = {
     **_QUIET,
@@ -99,35 +105,32 @@ COMPARISONS: dict[str, Comparison] = {
     "mnist": Comparison(
         _MNIST,
         {
-            "FedLPS": {"algorithm.name": "fedlps"},
-            "FedLPS, capability": {"algorithm.name": "fedlps", "algorithm.ratio_policy": "capability"},
-            "FedLPS, as coded": {"algorithm.name": "fedlps_as_coded"},
+            "FedLPS, bandit": _FEDLPS,
+            "FedLPS, at most 1/2": _capped(0.5),
+            "FedLPS, at most 1/5": _capped(0.2),
+            "FedLPS as coded": _AS_CODED,
+            "local, device's size": _SUBMODELS,
+            "local, full size": {"algorithm.name": "local", "algorithm.participation": "sampled"},
             "FedAvg": {"algorithm.name": "fedavg"},
             "HeteroFL": {"algorithm.name": "heterofl", **_NO_SCALER},
             "FedRolex": {"algorithm.name": "fedrolex", **_NO_SCALER},
         },
         _PERSONAL,
     ),
-    # the variants from which FedLPS's defaults are chosen
-    "fedlps": Comparison(
-        _MNIST,
+    "redrawn": Comparison(
+        {**_MNIST, "fleet.redraw": True},
         {
-            "as it is": {"algorithm.name": "fedlps"},
-            "a pass every epoch": {"algorithm.name": "fedlps", **_EVERY_EPOCH},
-            "and per unit": {"algorithm.name": "fedlps", **_EVERY_EPOCH, **_PER_UNIT},
-            "and the last model": {
-                "algorithm.name": "fedlps",
-                **_EVERY_EPOCH,
-                **_PER_UNIT,
-                "algorithm.keep": "last",
-            },
+            "FedLPS, at most 1/2": _capped(0.5),
+            "FedLPS, at most 1/5": _capped(0.2),
+            "FedLPS as coded": _AS_CODED,
+            "local, device's size": _SUBMODELS,
         },
         _PERSONAL,
     ),
     "patterns": Comparison(
         _MNIST,
         {
-            pattern: {**_PATTERN, "algorithm.pattern": pattern}
+            pattern: {**_capped(0.5), "algorithm.pattern": pattern}
             for pattern in ("learned", "magnitude", "ordered", "random")
         },
         _PERSONAL,

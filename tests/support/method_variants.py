@@ -82,7 +82,11 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     ),
     "heterofl, bandit": (
         "heterofl",
-        {"algorithm.ratio_policy": "p_ucbv", "algorithm.min_share": 0.1, "training.clients_per_round": 6},
+        {
+            "algorithm.ratio_policy": "p_ucbv",
+            "algorithm.smallest_ratio": 0.1,
+            "training.clients_per_round": 6,
+        },
     ),
     "fedrolex, fixed ratio": ("fedrolex", {"algorithm.ratio_policy": "fixed", "algorithm.ratio": 0.3}),
     "fedrolex, random": (
@@ -185,7 +189,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     ),
     "fedlps, random": (
         "fedlps",
-        {"algorithm.pattern": "random", "fleet.name": "five-tier", "algorithm.min_share": 0.25},
+        {"algorithm.pattern": "random", "fleet.name": "five-tier", "algorithm.smallest_ratio": 0.25},
     ),
     "fedlps, residual": (
         "fedlps",

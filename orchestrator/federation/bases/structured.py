@@ -52,11 +52,11 @@ class StructuredConfig(AlgorithmConfig):
     ratio: float = Field(
         1.0, gt=0.0, le=1.0, description="share of units kept (ratio_policy=fixed or capped)"
     )
-    min_share: float = Field(
-        0.5,
+    smallest_ratio: float = Field(
+        1 / 8,
         gt=0.0,
         le=1.0,
-        description="smallest share of the capability that the bandit tries (ratio_policy=p_ucbv)",
+        description="smallest ratio that the bandit tries; a weaker device uses its capability (ratio_policy=p_ucbv)",
     )
     cost_weight: float = Field(
         0.05, ge=0.0, description="accuracy that the bandit gives for the time of the full model"
@@ -112,7 +112,8 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
         """The state of the keep ratio before the client's first task."""
         if self.config.ratio_policy != "p_ucbv":
             return ClientRatio()
-        return ClientRatio(bandit=new_bandit(self.config.min_share))
+        capability = self.setting.population.largest_capability(client_id)
+        return ClientRatio(bandit=new_bandit(min(1.0, self.config.smallest_ratio / capability)))
 
     def check_client_state(self, client_state: C) -> None:
         """Reject a bandit that cannot choose."""
@@ -125,7 +126,8 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
         if client_state.bandit is None or task.kind != "train":
             policy = "capability" if client_state.bandit is not None else self.config.ratio_policy
             return policy_ratio(policy, self.config.ratio, capability)
-        return self._choose_arm(client_state.bandit, task)[1] * capability
+        share = self._choose_arm(client_state.bandit, task)[1]
+        return max(share * capability, min(self.config.smallest_ratio, capability))
 
     def counts(self, ratio: float) -> dict[str, int]:
         """ceil(ratio * J) units of each group of J."""

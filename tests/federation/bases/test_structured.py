@@ -123,9 +123,9 @@ def test_ratio_of_a_bandit_is_repeatable_and_at_most_the_capability() -> None:
     for client_id in range(5):
         capability, state = 2.0**-client_id, algorithm.init_client(client_id)
         sampled = [algorithm.ratio(task(client_id, round_idx=r), state) for r in range(20)]
-        assert all(capability / 2 <= ratio <= capability for ratio in sampled)
+        assert all(min(capability, 1 / 8) <= ratio <= capability for ratio in sampled)
         assert sampled == [algorithm.ratio(task(client_id, round_idx=r), state) for r in range(20)]
-        assert len(set(sampled)) == 20
+        assert len(set(sampled)) == (20 if client_id < 3 else 1)
         assert algorithm.ratio(task(client_id, "evaluate"), state) == capability
 
 
