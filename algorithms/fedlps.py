@@ -1,5 +1,4 @@
-"""FedLPS: Xue, Sun, Liu, Wang, Liu and Wang, "Learnable Sparse Customization in Heterogeneous Edge Computing",
-ICDE 2025, arXiv 2412.07216, https://arxiv.org/abs/2412.07216
+"""FedLPS: each client learns which units it trains, and a bandit chooses how many.
 
 Every client learns the importance of the units on its own data and trains the submodel of its most important units. A
 bandit (P-UCBV) chooses the keep ratio from training accuracy and emulated cost.
@@ -42,6 +41,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from algorithms._fedlps_unit_gates import close_units, gate_gradient
 from orchestrator.method import (
     AGGREGATORS,
@@ -139,7 +139,7 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
         density="per device",
         personal=True,
         payload="unit bits up",
-        source="arXiv 2412.07216",
+        citations=(references.FEDLPS,),
     )
 
     @property
