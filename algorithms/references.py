@@ -1,4 +1,4 @@
-"""The publications of the built-in methods.
+"""The publications of the built-in methods, and of the methods in docs/methods-on-paper.md.
 
 Titles are those of the published versions. The preprints of three works have other titles: `PERFEDAVG` ("Personalized
 Federated Learning: A Meta-Learning Approach"), `LOTTERYFL` ("LotteryFL: Personalized and Communication-Efficient
@@ -8,6 +8,9 @@ Efficiency: Learning Salient Sparse Models in Non-IID Federated Learning"). Name
 
 from orchestrator.method import Citation
 
+_AAAI = "AAAI Conference on Artificial Intelligence (AAAI)"
+_ICDE = "IEEE International Conference on Data Engineering (ICDE)"
+_TMLR = "Transactions on Machine Learning Research (TMLR)"
 _ICML = "International Conference on Machine Learning (ICML)"
 _ICLR = "International Conference on Learning Representations (ICLR)"
 _NEURIPS = "Advances in Neural Information Processing Systems (NeurIPS)"
@@ -195,7 +198,7 @@ FEDDST = Citation(
         "Chen, Xiaohan",
     ),
     year=2022,
-    conference="AAAI Conference on Artificial Intelligence (AAAI)",
+    conference=_AAAI,
     arxiv="2112.09824",
     doi="10.1609/aaai.v36i6.20555",
 )
@@ -227,7 +230,7 @@ SSFL = Citation(
         "Plis, Sergey",
     ),
     year=2026,
-    journal="Transactions on Machine Learning Research (TMLR)",
+    journal=_TMLR,
     arxiv="2405.09037",
 )
 
@@ -243,7 +246,7 @@ FEDLPS = Citation(
         "Wang, Jingyuan",
     ),
     year=2025,
-    conference="IEEE International Conference on Data Engineering (ICDE)",
+    conference=_ICDE,
     arxiv="2412.07216",
 )
 
@@ -438,4 +441,168 @@ FJORD = Citation(
     year=2021,
     conference=_NEURIPS,
     arxiv="2102.13451",
+)
+
+GRASP = Citation(
+    key="wang2020grasp",
+    title="Picking Winning Tickets Before Training by Preserving Gradient Flow",
+    authors=(
+        "Wang, Chaoqi",
+        "Zhang, Guodong",
+        "Grosse, Roger",
+    ),
+    year=2020,
+    conference=_ICLR,
+    arxiv="2002.07376",
+)
+
+FLASH = Citation(
+    key="babakniya2023flash",
+    title="Revisiting Sparsity Hunting in Federated Learning: Why does Sparsity Consensus Matter?",
+    authors=(
+        "Babakniya, Sara",
+        "Kundu, Souvik",
+        "Prakash, Saurav",
+        "Niu, Yue",
+        "Avestimehr, Salman",
+    ),
+    year=2023,
+    journal=_TMLR,
+    arxiv="2208.13092",
+)
+
+SPAFL = Citation(
+    key="kim2024spafl",
+    title="SpaFL: Communication-Efficient Federated Learning with Sparse Models and Low Computational Overhead",
+    authors=(
+        "Kim, Minsu",
+        "Saad, Walid",
+        "Debbah, Merouane",
+        "Hong, Choong Seon",
+    ),
+    year=2024,
+    conference=_NEURIPS,
+    arxiv="2406.00431",
+)
+
+FEDTINY = Citation(
+    key="huang2023fedtiny",
+    title="Distributed Pruning Towards Tiny Neural Networks in Federated Learning",
+    authors=(
+        "Huang, Hong",
+        "Zhang, Lan",
+        "Sun, Chaoyue",
+        "Fang, Ruogu",
+        "Yuan, Xiaoyong",
+        "Wu, Dapeng",
+    ),
+    year=2023,
+    conference="IEEE International Conference on Distributed Computing Systems (ICDCS)",
+    arxiv="2212.01977",
+    doi="10.1109/ICDCS57875.2023.00036",
+)
+
+FEDMP = Citation(
+    key="jiang2022fedmp",
+    title="FedMP: Federated Learning through Adaptive Model Pruning in Heterogeneous Edge Computing",
+    authors=(
+        "Jiang, Zhida",
+        "Xu, Yang",
+        "Xu, Hongli",
+        "Wang, Zhiyuan",
+        "Qiao, Chunming",
+        "Zhao, Yangming",
+    ),
+    year=2022,
+    conference=_ICDE,
+    doi="10.1109/ICDE53745.2022.00062",
+)
+
+HERMES = Citation(
+    key="li2021hermes",
+    title="Hermes: An Efficient Federated Learning Framework for Heterogeneous Mobile Clients",
+    authors=(
+        "Li, Ang",
+        "Sun, Jingwei",
+        "Li, Pengcheng",
+        "Pu, Yu",
+        "Li, Hai",
+        "Chen, Yiran",
+    ),
+    year=2021,
+    conference="International Conference on Mobile Computing and Networking (MobiCom)",
+    doi="10.1145/3447993.3483278",
+)
+
+COMPLEMENT_SPARSIFICATION = Citation(
+    key="jiang2023complement",
+    title="Complement Sparsification: Low-Overhead Model Pruning for Federated Learning",
+    authors=(
+        "Jiang, Xiaopeng",
+        "Borcea, Cristian",
+    ),
+    year=2023,
+    conference=_AAAI,
+    arxiv="2303.06237",
+)
+
+ZEROFL = Citation(
+    key="qiu2022zerofl",
+    title="ZeroFL: Efficient On-Device Training for Federated Learning with Local Sparsity",
+    authors=(
+        "Qiu, Xinchi",
+        "Fernandez-Marques, Javier",
+        "Gusmao, Pedro PB",
+        "Gao, Yan",
+        "Parcollet, Titouan",
+        "Lane, Nicholas Donald",
+    ),
+    year=2022,
+    conference=_ICLR,
+    arxiv="2208.02507",
+)
+
+OORT = Citation(
+    key="lai2021oort",
+    title="Oort: Efficient Federated Learning via Guided Participant Selection",
+    authors=(
+        "Lai, Fan",
+        "Zhu, Xiangfeng",
+        "Madhyastha, Harsha V.",
+        "Chowdhury, Mosharaf",
+    ),
+    year=2021,
+    conference="USENIX Symposium on Operating Systems Design and Implementation (OSDI)",
+    arxiv="2010.06081",
+)
+
+REFL = Citation(
+    key="abdelmoniem2023refl",
+    title="REFL: Resource-Efficient Federated Learning",
+    authors=(
+        "Abdelmoniem, Ahmed M.",
+        "Sahu, Atal Narayan",
+        "Canini, Marco",
+        "Fahmy, Suhaib A.",
+    ),
+    year=2023,
+    conference="European Conference on Computer Systems (EuroSys)",
+    arxiv="2111.01108",
+    doi="10.1145/3552326.3567485",
+)
+
+#: the publications of the methods in docs/methods-on-paper.md, in the order of the page
+ON_PAPER = (
+    GRASP,
+    SUBFEDAVG,
+    DISPFL,
+    FLASH,
+    SPAFL,
+    FEDTINY,
+    FEDMP,
+    HERMES,
+    COMPLEMENT_SPARSIFICATION,
+    ZEROFL,
+    OORT,
+    REFL,
 )

@@ -2,12 +2,14 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from algorithms import ALGORITHMS, references
 from orchestrator.citations.bibtex import bibtex
 from orchestrator.citations.citation import Citation
+from orchestrator.citations.markdown import reference
 from orchestrator.experiment.methods import load_algorithm
 from tests.support.bibtex import read_authors, read_bibtex
 
@@ -15,7 +17,7 @@ CITATIONS = {name: value for name, value in vars(references).items() if isinstan
 
 
 def test_each_publication_is_listed_once() -> None:
-    assert len(CITATIONS) > 25
+    assert len(CITATIONS) > 35
     for field in ("key", "title", "arxiv"):
         values = [getattr(citation, field) for citation in CITATIONS.values()]
         values = [value for value in values if value]
@@ -45,11 +47,19 @@ def test_key_has_first_author_year_and_no_later_year_than_the_preprint(name: str
 
 
 def test_each_publication_belongs_to_a_method() -> None:
-    named = set()
+    """Either to a built-in method, or to a method on paper."""
+    named = {one.key for one in references.ON_PAPER}
     for name in ALGORITHMS:
         traits = load_algorithm(name).traits
         named |= {one.key for one in (*traits.citations, *traits.baseline_of, *traits.related)}
     assert named == {citation.key for citation in CITATIONS.values()}
+
+
+def test_page_of_methods_on_paper_lists_their_publications() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "methods-on-paper.md").read_text()
+    methods = re.findall(r"^\| (.+?) \|", page, re.MULTILINE)[2:]
+    expected = [f"- {m}: {reference(one)}" for m, one in zip(methods, references.ON_PAPER, strict=True)]
+    assert [line for line in page.splitlines() if line.startswith("- ")] == expected
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
