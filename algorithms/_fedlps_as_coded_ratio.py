@@ -1,4 +1,4 @@
-"""The bandit P-UCBV of FedLPS's public code (arXiv 2412.07216) with its faults, to compare with that code.
+"""The bandit P-UCBV of FedLPS's public code with its faults, to compare with that code.
 
 `orchestrator.federation.bases.keep_ratio` implements the described bandit. This module reproduces these faults:
 

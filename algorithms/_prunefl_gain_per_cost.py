@@ -1,4 +1,4 @@
-"""Chooses the weights with the largest summed gain per summed cost (PruneFL, arXiv 1909.12326).
+"""Chooses the weights with the largest summed gain per summed cost (PruneFL).
 
 Sums are float64, in a fixed order, so that a choice does not depend on the number of threads.
 """

@@ -1,5 +1,4 @@
-"""APFL: Deng, Kamani and Mahdavi, "Adaptive Personalized Federated Learning", 2020, arXiv 2003.13461,
-https://arxiv.org/abs/2003.13461
+"""APFL: each client mixes a personal model with the global model, and can learn the share of each.
 
 FedAvg with a personal model v_k on each client. The client uses the mixture m = alpha v_k + (1 - alpha) w. Every step
 trains w as FedAvg does, and takes v_k <- v_k - eta alpha grad f_k(m) on the same batch. With `adaptive`, the first
@@ -19,6 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     Algorithm,
     AlgorithmConfig,
@@ -60,7 +60,7 @@ class APFL(Algorithm[ServerState, APFLClient]):
 
     Config: ClassVar[type[AlgorithmConfig]] = APFLConfig
     config: APFLConfig
-    traits: ClassVar[Traits] = Traits(personal=True, source="arXiv 2003.13461")
+    traits: ClassVar[Traits] = Traits(personal=True, citations=(references.APFL,))
     capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)
 
     def init_client(self, client_id: int) -> APFLClient:

@@ -1,5 +1,4 @@
-"""Ditto: Li, Hu, Beirami and Smith, "Ditto: Fair and Robust Federated Learning Through Personalization", ICML 2021,
-arXiv 2012.04221, https://arxiv.org/abs/2012.04221
+"""Ditto: each client also trains a personal model that stays close to the global model.
 
 FedAvg with a personal model v_k on each client, which minimises f_k(v) + (lambda / 2) ||v - w_r||^2 around the received
 global model w_r. Clients and server exchange the same messages as in FedAvg.
@@ -9,7 +8,7 @@ Symbols: w_r = run.start, v_k = client_state.personal, lambda = algorithm.lam, e
 Deviations:
 
 - The pull lambda (v - w_r) is added to the gradient, as in FedProx. Momentum, clipping and weight decay therefore act
-  on the sum. The public code of DisPFL (arXiv 2206.00187) applies the pull after the optimiser's step.
+  on the sum. The public code of DisPFL applies the pull after the optimiser's step.
 - The personal pass takes epochs, and lambda is the same for all clients. The official code takes two local iterations,
   and can choose lambda for each client from its validation loss.
 - v_k starts at w_0. A client that is scored before its first participation uses w_0.
@@ -22,6 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     Algorithm,
     AlgorithmConfig,
@@ -56,7 +56,9 @@ class Ditto(Algorithm[ServerState, DittoClient]):
 
     Config: ClassVar[type[AlgorithmConfig]] = DittoConfig
     config: DittoConfig
-    traits: ClassVar[Traits] = Traits(personal=True, source="arXiv 2012.04221")
+    traits: ClassVar[Traits] = Traits(
+        personal=True, citations=(references.DITTO,), related=(references.DISPFL,)
+    )
     capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)
 
     def init_client(self, client_id: int) -> DittoClient:

@@ -1,5 +1,4 @@
-"""FedAdam: Reddi et al., "Adaptive Federated Optimization", ICLR 2021, arXiv 2003.00295,
-https://arxiv.org/abs/2003.00295
+"""FedAdam: the server applies Adam to the mean change of the clients.
 
 FedAvg whose server takes an Adam step without bias correction. With Delta = mean(w_k) - w:
 m <- beta1 m + (1 - beta1) Delta, v <- beta2 v + (1 - beta2) Delta^2, w <- w + eta_s m / (sqrt(v) + tau).
@@ -13,6 +12,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import AdaptiveServerAlgorithm, Traits
 
 
@@ -20,7 +20,7 @@ from orchestrator.method import AdaptiveServerAlgorithm, Traits
 class FedAdam(AdaptiveServerAlgorithm):
     """FedAvg with Adam at the server."""
 
-    traits: ClassVar[Traits] = Traits(source="arXiv 2003.00295")
+    traits: ClassVar[Traits] = Traits(citations=(references.FEDOPT,))
 
     def next_second(self, second: Tensor, squared: Tensor) -> Tensor:
         """v <- beta2 v + (1 - beta2) Delta^2."""

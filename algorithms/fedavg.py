@@ -1,5 +1,4 @@
-"""FedAvg: McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data",
-AISTATS 2017, arXiv 1602.05629, https://arxiv.org/abs/1602.05629
+"""FedAvg: clients train the global model on their own samples, and the server averages their models.
 
 Every selected client trains the global model for E epochs; the server takes the mean weighted by samples.
 
@@ -9,6 +8,7 @@ eta = training.lr.
 
 from typing import ClassVar, final
 
+from algorithms import references
 from orchestrator.method import (
     Algorithm,
     Capabilities,
@@ -21,5 +21,5 @@ from orchestrator.method import (
 class FedAvg(Algorithm[ServerState, None]):
     """Dense federated averaging."""
 
-    traits: ClassVar[Traits] = Traits(source="arXiv 1602.05629")
+    traits: ClassVar[Traits] = Traits(citations=(references.FEDAVG,))
     capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)

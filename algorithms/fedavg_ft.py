@@ -1,21 +1,21 @@
-"""FedAvg-FT: FedAvg (McMahan et al., AISTATS 2017, arXiv 1602.05629, https://arxiv.org/abs/1602.05629) whose
-clients are scored with a copy of the global model that each has trained further on its own samples.
+"""FedAvg-FT: FedAvg whose clients are scored with a copy of the global model that each has trained further on its own
+samples.
 
 Rounds and global model are FedAvg's. The copies are deleted after they are scored.
 
 Symbols: w = state.params, E = training.local_epochs.
 
 Deviations: FedAvg-FT has no single source; published comparisons fine-tune once, after the last round. Here the
-clients fine-tune a copy each time they are scored (`evaluation.personal_every`). As in DisPFL's code (arXiv
-2206.00187), fine-tuning uses plain steps and a new optimiser at the learning rate of round 0. Fine-tuning keeps the
-mask of the received model. The download of w and the FLOPs of fine-tuning belong to the evaluation and are not
-counted.
+clients fine-tune a copy each time they are scored (`evaluation.personal_every`). As in DisPFL's code, fine-tuning
+uses plain steps and a new optimiser at the learning rate of round 0. Fine-tuning keeps the mask of the received model.
+The download of w and the FLOPs of fine-tuning belong to the evaluation and are not counted.
 """
 
 from typing import ClassVar, final
 
 from pydantic import Field
 
+from algorithms import references
 from orchestrator.method import (
     Algorithm,
     AlgorithmConfig,
@@ -43,7 +43,9 @@ class FedAvgFT(Algorithm[ServerState, None]):
 
     Config: ClassVar[type[AlgorithmConfig]] = FedAvgFTConfig
     config: FedAvgFTConfig
-    traits: ClassVar[Traits] = Traits(personal=True, source="baseline of arXiv 2206.00187")
+    traits: ClassVar[Traits] = Traits(
+        personal=True, citations=(references.FEDAVG,), baseline_of=(references.DISPFL,)
+    )
     capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)
 
     def personal(self, run: LocalRun[None]) -> None:

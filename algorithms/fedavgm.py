@@ -1,5 +1,4 @@
-"""FedAvgM: Hsu, Qi and Brown, "Measuring the Effects of Non-Identical Data Distribution for Federated Visual
-Classification", 2019, arXiv 1909.06335, https://arxiv.org/abs/1909.06335
+"""FedAvgM: the server applies momentum to the mean change of the clients.
 
 FedAvg with momentum at the server: with g = w - mean(w_k), v <- beta v + g and w <- w - eta_s v.
 
@@ -16,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     Aggregate,
     Algorithm,
@@ -48,7 +48,7 @@ class FedAvgM(Algorithm[FedAvgMState, None]):
 
     Config: ClassVar[type[AlgorithmConfig]] = FedAvgMConfig
     config: FedAvgMConfig
-    traits: ClassVar[Traits] = Traits(source="arXiv 1909.06335")
+    traits: ClassVar[Traits] = Traits(citations=(references.FEDAVGM,))
     capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)
 
     def init(self, params: Tensor) -> FedAvgMState:

@@ -1,5 +1,4 @@
-"""FedDST: Bibikar, Vikalo, Wang and Chen, "Federated Dynamic Sparse Training: Computing Less, Communicating
-Less, Yet Learning Better", AAAI 2022, arXiv 2112.09824, https://arxiv.org/abs/2112.09824
+"""FedDST: dynamic sparse training with one global mask, which the clients readjust.
 
 FedAvg inside one global mask that moves: on readjustment rounds each client drops its smallest weights and
 grows the masked weights with the largest gradient; the server averages every weight over the clients that have
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     Aggregate,
     Algorithm,
@@ -84,7 +84,7 @@ class FedDST(Algorithm[ServerState, None]):
         when="dynamic",
         density="fixed",
         payload="the mask both ways, when it changed",
-        source="arXiv 2112.09824",
+        citations=(references.FEDDST,),
     )
 
     def check(self) -> None:

@@ -1,5 +1,4 @@
-"""FedDyn: Acar et al., "Federated Learning Based on Dynamic Regularization", ICLR 2021, arXiv 2111.04263,
-https://arxiv.org/abs/2111.04263
+"""FedDyn: each client adds a regulariser that changes in each round, so that local and global minima agree.
 
 Each client minimises f_k(w) - <g_k, w> + (alpha / 2) ||w - w_r||^2, where g_k is the gradient of f_k at the client's
 last model. Afterwards g_k <- g_k - alpha (w_k - w_r). The server takes h <- h - (alpha / N) sum(w_k - w_r) over the
@@ -18,6 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     Aggregate,
     Algorithm,
@@ -55,7 +55,7 @@ class FedDyn(Algorithm[FedDynState, FedDynClient]):
 
     Config: ClassVar[type[AlgorithmConfig]] = FedDynConfig
     config: FedDynConfig
-    traits: ClassVar[Traits] = Traits(source="arXiv 2111.04263")
+    traits: ClassVar[Traits] = Traits(citations=(references.FEDDYN,))
     capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)
 
     def init(self, params: Tensor) -> FedDynState:

@@ -1,5 +1,4 @@
-"""FedLPS: Xue, Sun, Liu, Wang, Liu and Wang, "Learnable Sparse Customization in Heterogeneous Edge Computing",
-ICDE 2025, arXiv 2412.07216, https://arxiv.org/abs/2412.07216
+"""FedLPS: each client learns which units it trains, and a bandit chooses how many.
 
 Every client trains the submodel of its most important units. It learns the importance together with the weights, on its
 own data. A bandit chooses the keep ratio from training accuracy and emulated cost.
@@ -37,6 +36,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     AGGREGATORS,
     Aggregator,
@@ -132,7 +132,7 @@ class FedLPS(StructuredAlgorithm[FedLPSClient]):
         density="per device",
         personal=True,
         payload="unit bits up",
-        source="arXiv 2412.07216",
+        citations=(references.FEDLPS,),
     )
 
     @property

@@ -1,5 +1,4 @@
-"""FedLPS as its public code runs it, faults included. Paper: Xue, Sun, Liu, Wang, Liu and Wang, "Learnable Sparse
-Customization in Heterogeneous Edge Computing", ICDE 2025, arXiv 2412.07216, https://arxiv.org/abs/2412.07216.
+"""FedLPS as its public code runs it, faults included.
 
 Use this method only to compare with that code (repository sunnyxuejj/FedLPS-main); `fedlps` is the described method.
 
@@ -37,6 +36,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from algorithms._fedlps_as_coded_ratio import (
     CodedBandit,
     choose_as_coded,
@@ -114,7 +114,7 @@ class FedLPSAsCoded(Algorithm[ServerState, CodedClient]):
         density="per device",
         personal=True,
         payload="row bits up",
-        source="code of arXiv 2412.07216",
+        citations=(references.FEDLPS,),
     )
 
     @classmethod

@@ -1,5 +1,4 @@
-"""FedPer: Arivazhagan, Aggarwal, Singh and Choudhary, "Federated Learning with Personalization Layers", 2019,
-arXiv 1912.00818, https://arxiv.org/abs/1912.00818
+"""FedPer: clients share the body of the model, and each client keeps its own last layers.
 
 Clients share the body of the model, and each client keeps its own head, the last layers. Body and head train together.
 
@@ -10,6 +9,7 @@ Deviations: none known. The server's own head stays the initial one, so that `ev
 
 from typing import ClassVar, final
 
+from algorithms import references
 from orchestrator.method import PersonalHeadAlgorithm, Traits
 
 
@@ -17,4 +17,4 @@ from orchestrator.method import PersonalHeadAlgorithm, Traits
 class FedPer(PersonalHeadAlgorithm):
     """FedAvg over the body; every client keeps its own head."""
 
-    traits: ClassVar[Traits] = Traits(personal=True, source="arXiv 1912.00818")
+    traits: ClassVar[Traits] = Traits(personal=True, citations=(references.FEDPER,))

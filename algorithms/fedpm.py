@@ -1,5 +1,4 @@
-"""FedPM: Isik, Pase, Gunduz, Weissman and Zorzi, "Sparse Random Networks for Communication-Efficient Federated
-Learning", ICLR 2023, arXiv 2209.15328, https://arxiv.org/abs/2209.15328
+"""FedPM: clients learn which weights of a random network to use, and upload one bit for each weight.
 
 The weights are random and never change. Clients learn the probability with which each weight is used, and upload one
 sampled bit for each weight. The server computes the next probabilities from the bits. Weights are never sent.
@@ -35,6 +34,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     Adam,
     Aggregate,
@@ -111,7 +111,7 @@ class FedPM(Algorithm[FedPMState, None]):
         when="learned",
         density="adaptive",
         payload="mask bits up, probabilities down, no weights",
-        source="arXiv 2209.15328",
+        citations=(references.FEDPM,),
     )
 
     def fixed_weights(self) -> Tensor:

@@ -1,5 +1,4 @@
-"""FedProx: Li et al., "Federated Optimization in Heterogeneous Networks", MLSys 2020, arXiv 1812.06127,
-https://arxiv.org/abs/1812.06127
+"""FedProx: a proximal term keeps each client's model close to the global model.
 
 FedAvg whose clients minimise f_k(w) + (mu / 2) ||w - w_r||^2, where w_r is the received model.
 
@@ -13,6 +12,7 @@ from typing import ClassVar, final
 
 from pydantic import Field
 
+from algorithms import references
 from orchestrator.method import (
     Algorithm,
     AlgorithmConfig,
@@ -35,7 +35,7 @@ class FedProx(Algorithm[ServerState, None]):
 
     Config: ClassVar[type[AlgorithmConfig]] = FedProxConfig
     config: FedProxConfig
-    traits: ClassVar[Traits] = Traits(source="arXiv 1812.06127")
+    traits: ClassVar[Traits] = Traits(citations=(references.FEDPROX,))
     capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)
 
     def grad_hook(self, run: LocalRun[None]) -> None:

@@ -1,5 +1,4 @@
-"""FedRep: Collins, Hassani, Mokhtari and Shakkottai, "Exploiting Shared Representations for Personalized Federated
-Learning", ICML 2021, arXiv 2102.07078, https://arxiv.org/abs/2102.07078
+"""FedRep: clients learn a shared representation, and each client learns a head of its own.
 
 Clients share the body of the model, and each client keeps its own head, the last layers. A client first trains its
 head with the received body, then the body with its new head.
@@ -17,6 +16,7 @@ from typing import ClassVar, final
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     AlgorithmConfig,
     Batch,
@@ -49,7 +49,7 @@ class FedRep(PersonalHeadAlgorithm):
 
     Config: ClassVar[type[AlgorithmConfig]] = FedRepConfig
     config: FedRepConfig
-    traits: ClassVar[Traits] = Traits(personal=True, source="arXiv 2102.07078")
+    traits: ClassVar[Traits] = Traits(personal=True, citations=(references.FEDREP,))
 
     def on_train_start(self, run: LocalRun[PersonalHead]) -> None:
         """Train the head alone."""

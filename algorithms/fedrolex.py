@@ -1,5 +1,4 @@
-"""FedRolex: Alam, Liu, Yan and Zhang, "FedRolex: Model-Heterogeneous Federated Learning with Rolling Sub-Model
-Extraction", NeurIPS 2022, arXiv 2212.01548, https://arxiv.org/abs/2212.01548
+"""FedRolex: clients train submodels whose units move through the model from round to round.
 
 HeteroFL with a rolling window: in each round the window of a client's units starts one unit further in every layer. All
 units are therefore trained evenly, also if no client can train the full model.
@@ -9,8 +8,7 @@ K_l)}, in that order.
 
 Deviations:
 
-- `offset=random` chooses random units for each client and round, as Federated Dropout does (Caldas et al., arXiv
-  1812.07210).
+- `offset=random` chooses random units for each client and round, as Federated Dropout does.
 - Ratios belong to the devices. The public code redraws them in each round.
 - Of the code's weights in the average, `uniform` and `samples` are available. Weights by width or by the number of
   earlier updates are not.
@@ -23,6 +21,7 @@ from typing import ClassVar, Literal, final
 import torch
 from pydantic import Field
 
+from algorithms import references
 from orchestrator.method import (
     Capabilities,
     ClientRatio,
@@ -56,7 +55,8 @@ class FedRolex(CompensatedAlgorithm):
         when="each round",
         density="per device",
         payload="class bits up",
-        source="arXiv 2212.01548",
+        citations=(references.FEDROLEX,),
+        related=(references.FEDERATED_DROPOUT,),
     )
 
     def kept(self, task: ClientTask, client_state: ClientRatio) -> KeptUnits:

@@ -1,5 +1,4 @@
-"""FedSpa: Huang, Liu, Shen, He, Lin and Tao, "Achieving Personalized Federated Learning with Sparse Local Models",
-2022, arXiv 2201.11380, https://arxiv.org/abs/2201.11380
+"""FedSpa: each client trains a sparse model under a mask of its own, which can move.
 
 Every client owns a sparse mask over one dense global model, trains the weights inside it and uploads their change. The
 server adds the mean change of all sampled clients, so that a weight in few masks changes little. With dynamic sparse
@@ -12,7 +11,7 @@ algorithm.variant.
 Deviations:
 
 - Neither the paper's body nor the authors' code was available. Details that the abstract does not give follow the code
-  of its siblings DisPFL (arXiv 2206.00187) and Lockdown (NeurIPS 2023). No published number is claimed.
+  of its siblings DisPFL and Lockdown. No published number is claimed.
 - Clients are weighted equally (`agg_weight`).
 - Masks are random. Under DST all clients have the same seed, under RSM each client has its own (`mask_seed`).
 - Pruning and growth happen together after training, so that the density is constant. Just-pruned weights may grow
@@ -38,6 +37,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     AlgorithmConfig,
     Bits,
@@ -90,7 +90,8 @@ class FedSpa(ClientMaskAlgorithm[ClientMask]):
         density="per device",
         personal=True,
         payload="the next mask up, when it changed",
-        source="arXiv 2201.11380",
+        citations=(references.FEDSPA,),
+        related=(references.DISPFL, references.LOCKDOWN),
     )
     capabilities: ClassVar[Capabilities] = replace(
         ClientMaskAlgorithm.capabilities,

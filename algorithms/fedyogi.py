@@ -1,5 +1,4 @@
-"""FedYogi: Reddi et al., "Adaptive Federated Optimization", ICLR 2021, arXiv 2003.00295,
-https://arxiv.org/abs/2003.00295
+"""FedYogi: the server applies Yogi to the mean change of the clients.
 
 FedAdam with Yogi's second moment, which changes by at most (1 - beta2) Delta^2 in a round:
 v <- v - (1 - beta2) Delta^2 sign(v - Delta^2).
@@ -13,6 +12,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import AdaptiveServerAlgorithm, Traits
 
 
@@ -20,7 +20,7 @@ from orchestrator.method import AdaptiveServerAlgorithm, Traits
 class FedYogi(AdaptiveServerAlgorithm):
     """FedAvg with Yogi at the server."""
 
-    traits: ClassVar[Traits] = Traits(source="arXiv 2003.00295")
+    traits: ClassVar[Traits] = Traits(citations=(references.FEDOPT,))
 
     def next_second(self, second: Tensor, squared: Tensor) -> Tensor:
         """v <- v - (1 - beta2) Delta^2 sign(v - Delta^2)."""

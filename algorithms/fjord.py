@@ -1,5 +1,4 @@
-"""FjORD: Horvath, Laskaridis, Almeida, Leontiadis, Venieris and Lane, "FjORD: Fair and Accurate Federated Learning
-under heterogeneous targets with Ordered Dropout", NeurIPS 2021, arXiv 2102.13451, https://arxiv.org/abs/2102.13451
+"""FjORD: clients train nested submodels of random width, up to the width that the device supports.
 
 A client has the first units of each layer, as many as its device supports. For each mini-batch it trains a smaller
 submodel of random width, so that every width up to its own is a usable model. The server averages each coordinate over
@@ -29,6 +28,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softmax
 
+from algorithms import references
 from orchestrator.method import (
     Batch,
     ClientRatio,
@@ -80,7 +80,7 @@ class FjORD(StructuredAlgorithm[ClientRatio]):
         structure="structured",
         when="each round",
         density="per device",
-        source="arXiv 2102.13451",
+        citations=(references.FJORD,),
     )
 
     def check(self) -> None:

@@ -1,5 +1,4 @@
-"""HeteroFL: Diao, Ding and Tarokh, "HeteroFL: Computation and Communication Efficient Federated Learning for
-Heterogeneous Clients", ICLR 2021, arXiv 2010.01264, https://arxiv.org/abs/2010.01264
+"""HeteroFL: each client trains the submodel that its device supports, and the server averages the overlaps.
 
 Every client trains a submodel: the first units of each layer, as many as its device supports. The server averages each
 coordinate over the clients that have it. Small submodels are therefore nested in larger submodels.
@@ -25,6 +24,7 @@ Deviations:
 from dataclasses import replace
 from typing import ClassVar, final
 
+from algorithms import references
 from orchestrator.method import (
     Capabilities,
     ClientRatio,
@@ -54,7 +54,7 @@ class HeteroFL(CompensatedAlgorithm):
         when="per device",
         density="per device",
         payload="class bits up",
-        source="arXiv 2010.01264",
+        citations=(references.HETEROFL,),
     )
 
     def kept(self, task: ClientTask, client_state: ClientRatio) -> KeptUnits:

@@ -1,5 +1,4 @@
-"""Local: every client trains alone, without communication. This is the baseline for personalised methods such as
-Ditto (Li, Hu, Beirami and Smith, ICML 2021, arXiv 2012.04221, https://arxiv.org/abs/2012.04221)
+"""Local: every client trains alone, without communication. This is the baseline for personalised methods such as Ditto.
 
 Each client trains its own model from the common initial model, with the learning rate of the round.
 
@@ -18,6 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     Algorithm,
     AlgorithmConfig,
@@ -53,9 +53,7 @@ class Local(Algorithm[ServerState, LocalClient]):
 
     Config: ClassVar[type[AlgorithmConfig]] = LocalConfig
     config: LocalConfig
-    traits: ClassVar[Traits] = Traits(
-        personal=True, payload="no traffic", source="baseline of arXiv 2012.04221"
-    )
+    traits: ClassVar[Traits] = Traits(personal=True, payload="no traffic", baseline_of=(references.DITTO,))
 
     def init_client(self, client_id: int) -> LocalClient:
         """Every client starts from w_0."""

@@ -1,7 +1,7 @@
 """Local training of a submodel: every client trains alone the model that its device can hold, without communication.
-This is the baseline for personal submodels (FedLPS: Xue, Sun, Liu, Wang, Liu and Wang, "Learnable Sparse Customization
-in Heterogeneous Edge Computing", ICDE 2025, arXiv 2412.07216, https://arxiv.org/abs/2412.07216). A federation is useful
-only if its personal submodels are more accurate.
+
+This is the baseline for personal submodels, as in FedLPS. A federation is useful only if its personal submodels are
+more accurate.
 
 Each client trains the first units of each layer of its own model, from the common initial model.
 
@@ -19,6 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     Capabilities,
     ClientRatio,
@@ -70,7 +71,7 @@ class LocalSubmodel(StructuredAlgorithm[LocalSubmodelClient]):
         density="per device",
         personal=True,
         payload="no traffic",
-        source="baseline of arXiv 2412.07216",
+        baseline_of=(references.FEDLPS,),
     )
 
     def init_client(self, client_id: int) -> LocalSubmodelClient:

@@ -1,5 +1,4 @@
-"""LotteryFL: Li et al., "LotteryFL: Personalized and Communication-Efficient Federated Learning with Lottery
-Ticket Hypothesis on Non-IID Datasets", SEC 2021, arXiv 2008.03371, https://arxiv.org/abs/2008.03371
+"""LotteryFL: each client finds a lottery ticket, a sparse model of its own, and exchanges only this model.
 
 Each client searches its own lottery ticket. If the received model is accurate enough on the client's validation
 samples, the client prunes the smallest weights of every layer. In this round it trains the remaining weights from
@@ -25,6 +24,7 @@ from typing import ClassVar, final
 import torch
 from pydantic import Field
 
+from algorithms import references
 from orchestrator.method import (
     ROUNDING,
     AlgorithmConfig,
@@ -71,7 +71,7 @@ class LotteryFL(ClientMaskAlgorithm[LotteryFLClient]):
         density="per device",
         personal=True,
         payload="the mask up, when it changed",
-        source="arXiv 2008.03371",
+        citations=(references.LOTTERYFL,),
     )
     gated: ClassVar[bool] = True
 

@@ -1,5 +1,4 @@
-"""Per-FedAvg: Fallah, Mokhtari and Ozdaglar, "Personalized Federated Learning with Theoretical Guarantees: A
-Model-Agnostic Meta-Learning Approach", NeurIPS 2020, arXiv 2002.07948, https://arxiv.org/abs/2002.07948
+"""Per-FedAvg: clients learn a common initial model that each client adapts with a few gradient steps.
 
 The server learns a model from which one gradient step gives a good model for each client. With independent batches
 B, B' and B'', a local step computes u = w - alpha grad f(w; B) and g = grad f(u; B'), and steps along
@@ -22,6 +21,7 @@ from typing import ClassVar, Literal, final
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     Algorithm,
     AlgorithmConfig,
@@ -58,7 +58,7 @@ class PerFedAvg(Algorithm[ServerState, None]):
 
     Config: ClassVar[type[AlgorithmConfig]] = PerFedAvgConfig
     config: PerFedAvgConfig
-    traits: ClassVar[Traits] = Traits(personal=True, source="arXiv 2002.07948")
+    traits: ClassVar[Traits] = Traits(personal=True, citations=(references.PERFEDAVG,))
     capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)
 
     def on_train_start(self, run: LocalRun[None]) -> None:

@@ -1,5 +1,4 @@
-"""pFedMe: Dinh, Tran and Nguyen, "Personalized Federated Learning with Moreau Envelopes", NeurIPS 2020,
-arXiv 2006.08848, https://arxiv.org/abs/2006.08848
+"""pFedMe: each client learns a personal model through the Moreau envelope of its loss.
 
 Each client minimises the Moreau envelope of its loss. For every mini-batch the personal model theta_k takes K steps
 towards the minimum of f_k(theta) + (lambda / 2) ||theta - w||^2, and then w <- w - eta lambda (w - theta_k). The server
@@ -19,6 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     Aggregate,
     Algorithm,
@@ -60,7 +60,7 @@ class PFedMe(Algorithm[ServerState, PFedMeClient]):
 
     Config: ClassVar[type[AlgorithmConfig]] = PFedMeConfig
     config: PFedMeConfig
-    traits: ClassVar[Traits] = Traits(personal=True, source="arXiv 2006.08848")
+    traits: ClassVar[Traits] = Traits(personal=True, citations=(references.PFEDME,))
     capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)
 
     def init_client(self, client_id: int) -> PFedMeClient:

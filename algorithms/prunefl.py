@@ -1,5 +1,4 @@
-"""PruneFL: Jiang et al., "Model Pruning Enables Efficient Federated Learning on Edge Devices", IEEE TNNLS 2022,
-arXiv 1909.12326, https://arxiv.org/abs/1909.12326
+"""PruneFL: the model is pruned at one client first, and its mask is adjusted during federated training.
 
 First one client trains and prunes alone. Then FedAvg runs inside the client's mask, and the server adjusts the mask
 every `adjust_every` rounds. The candidates of an adjustment are the smallest active weights and all masked weights.
@@ -38,6 +37,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from algorithms._prunefl_gain_per_cost import adjust_mask
 from orchestrator.method import (
     MODEL_FORM,
@@ -132,7 +132,7 @@ class PruneFL(Algorithm[PruneFLState, PruneFLClient]):
         when="dynamic",
         density="adaptive",
         payload="squared gradients up and the mask down, at adjustments",
-        source="arXiv 1909.12326",
+        citations=(references.PRUNEFL,),
     )
     capabilities: ClassVar[Capabilities] = Capabilities(
         aggregation="covmean", default_density=1.0, density_schedule=True

@@ -1,5 +1,5 @@
 """RandomMask: one random unstructured mask, chosen before round 0 and never changed. This is the baseline of FedDST
-(arXiv 2112.09824) and SSFL (arXiv 2405.09037).
+and SSFL.
 
 Symbols: m = state.mask.
 
@@ -12,6 +12,7 @@ from typing import ClassVar, Literal, final
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     Algorithm,
     AlgorithmConfig,
@@ -44,7 +45,7 @@ class RandomMask(Algorithm[ServerState, None]):
         when="at start",
         density="fixed",
         payload="the mask once, down",
-        source="baseline of arXiv 2112.09824",
+        baseline_of=(references.FEDDST, references.SSFL),
     )
     capabilities: ClassVar[Capabilities] = Capabilities(
         aggregation="covmean", default_density=0.2, steady_cost=True

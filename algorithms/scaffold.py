@@ -1,5 +1,4 @@
-"""SCAFFOLD: Karimireddy et al., "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning", ICML 2020,
-arXiv 1910.06378, https://arxiv.org/abs/1910.06378
+"""SCAFFOLD: control variates correct the drift of the clients.
 
 Control variates c and c_k correct the drift of the clients: every step uses the gradient g - c_k + c. After K steps
 the client sets c_k to the mean gradient of its steps. The server takes w <- w + eta_g mean(w_k - w) and
@@ -20,6 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     Aggregate,
     Algorithm,
@@ -74,7 +74,7 @@ class Scaffold(Algorithm[ScaffoldState, ScaffoldClient]):
 
     Config: ClassVar[type[AlgorithmConfig]] = ScaffoldConfig
     config: ScaffoldConfig
-    traits: ClassVar[Traits] = Traits(payload="c down, change of c_k up", source="arXiv 1910.06378")
+    traits: ClassVar[Traits] = Traits(payload="c down, change of c_k up", citations=(references.SCAFFOLD,))
     capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)
 
     def init(self, params: Tensor) -> ScaffoldState:

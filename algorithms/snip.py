@@ -1,5 +1,4 @@
-"""SNIP: Lee, Ajanthan and Torr, "SNIP: Single-shot Network Pruning Based on Connection Sensitivity", ICLR 2019,
-arXiv 1810.02340, https://arxiv.org/abs/1810.02340
+"""SNIP: one pruning step before training, by the effect of each weight on the loss.
 
 Before training, the method ranks the weights of all layers together by |gradient x weight| on the dense initial model.
 It keeps the weights whose removal would change the loss most, and FedAvg runs inside this mask.
@@ -11,8 +10,7 @@ Deviations:
 
 - The paper has no federation. `score_from` selects the gradient: that of one client, in place of data at the server;
   the first round's FedAvg step, g ~ (w_0 - mean(w_k)) / eta; or the gradients of all clients.
-- The FedAvg step is that of public code of PruneFL (arXiv 1909.12326). Training then continues from the averaged
-  weights inside the mask.
+- The FedAvg step is that of public code of PruneFL. Training then continues from the averaged weights inside the mask.
 - The server averages the scores of all clients by samples.
 - Scores are not normalised, which does not change the chosen set.
 - `least_per_layer` = 1 keeps every layer connected. The paper does not ensure this.
@@ -26,6 +24,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     Aggregate,
     Algorithm,
@@ -76,7 +75,8 @@ class SNIP(Algorithm[ServerState, None]):
         when="at start",
         density="fixed",
         payload="scores up once, the mask once, down",
-        source="arXiv 1810.02340",
+        citations=(references.SNIP,),
+        related=(references.PRUNEFL,),
     )
     capabilities: ClassVar[Capabilities] = Capabilities(aggregation="covmean", default_density=0.2)
 

@@ -1,5 +1,4 @@
-"""SSFL: Ohib, Thapaliya, Dziugaite, Liu, Calhoun and Plis, "SSFL: Discovering Sparse Unified Subnetworks at
-Initialization for Efficient Federated Learning", 2024, arXiv 2405.09037, https://arxiv.org/abs/2405.09037
+"""SSFL: the clients choose one sparse model together before training, by the effect of each weight on the loss.
 
 Before training, every client scores each weight by how much removing it would change its loss, |gradient x weight|
 on the dense initial model. The server averages the scores, keeps the largest of all layers together, and FedAvg
@@ -32,6 +31,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     Aggregate,
     Algorithm,
@@ -87,7 +87,7 @@ class SSFL(Algorithm[ServerState, ClientMask | None]):
         when="at start",
         density="fixed",
         payload="scores up once, the mask once, down",
-        source="arXiv 2405.09037",
+        citations=(references.SSFL,),
     )
     capabilities: ClassVar[Capabilities] = Capabilities(default_density=0.5)
 

@@ -1,5 +1,4 @@
-"""Sub-FedAvg (Un): Vahidian, Morafah and Lin, "Personalized Federated Learning by Structured and Unstructured
-Pruning under Data Heterogeneity", ICDCS Workshops 2021, arXiv 2105.00562, https://arxiv.org/abs/2105.00562
+"""Sub-FedAvg (Un): each client prunes its own model while it trains, and shares only the remaining weights.
 
 In a task a client computes two pruning masks: an early mask and a late mask. The late mask becomes the client's mask
 if three conditions are true: the two masks differ, the target is not reached, and the model under the late mask is
@@ -23,6 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     ROUNDING,
     AlgorithmConfig,
@@ -69,7 +69,7 @@ class SubFedAvg(ClientMaskAlgorithm[ClientMask]):
         density="per device",
         personal=True,
         payload="the mask up, when it changed",
-        source="arXiv 2105.00562",
+        citations=(references.SUBFEDAVG,),
     )
     gated: ClassVar[bool] = True
 

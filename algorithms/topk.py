@@ -1,5 +1,4 @@
-"""Top-k with error feedback: Stich, Cordonnier and Jaggi, "Sparsified SGD with Memory", NeurIPS 2018, arXiv
-1809.07599, https://arxiv.org/abs/1809.07599; over federated rounds as in Sattler et al., arXiv 1903.02891
+"""Top-k with error feedback: clients send the largest entries of their change, and add the rest to the next change.
 
 FedAvg whose clients upload only the k entries of their change with the largest absolute values. A client adds the
 entries that it did not send to its next change. The model stays dense.
@@ -26,6 +25,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from algorithms import references
 from orchestrator.method import (
     Aggregate,
     Algorithm,
@@ -84,7 +84,7 @@ class TopK(Algorithm[ServerState, TopKClient]):
         when="each round",
         density="fixed",
         payload="positions of the values, up",
-        source="arXiv 1809.07599",
+        citations=(references.MEMORY_SGD, references.STC),
     )
     capabilities: ClassVar[Capabilities] = Capabilities(
         default_density=0.01, steady_cost=True, density_schedule=True, device_densities=True

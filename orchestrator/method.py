@@ -8,7 +8,7 @@ complete method. Three modules are public: this one for methods, `orchestrator` 
 
 | what | names |
 | --- | --- |
-| the contract | Algorithm, AlgorithmConfig, Capabilities, Traits, ServerState, ConfigError, WireError |
+| the contract | Algorithm, AlgorithmConfig, Capabilities, Traits, Citation, ServerState, ConfigError, WireError |
 | a client's task | LocalRun, Batch, ClientTask, RoundPlan, Adam, accuracy, batch_sizes, fine_tune |
 | messages | Payload, Dense, Masked, Bits, Scalar, Bool, MODEL_ITEM, ModelValues, pack_model, unpack_model, find_model, find_bits, find_values, MODEL_FORM, ItemForm, check_size, as_sent |
 | averages | Aggregate, Aggregator, Contribution, AGGREGATORS |
@@ -21,6 +21,7 @@ complete method. Three modules are public: this one for methods, `orchestrator` 
 | the flat vector | ParameterLayout, Segment |
 """  # noqa: E501
 
+from orchestrator.citations.citation import Citation
 from orchestrator.config.sections import AlgorithmConfig, AllocationKind, SparsityConfig
 from orchestrator.errors import ConfigError, WireError
 from orchestrator.federation.aggregate import AGGREGATORS, Aggregate, Aggregator, Contribution
@@ -102,6 +103,7 @@ __all__ = [
     "Bits",
     "Bool",
     "Capabilities",
+    "Citation",
     "ClientMask",
     "ClientMaskAlgorithm",
     "ClientRatio",

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from algorithms import references
+from orchestrator.cli.views.citations import cited_publications
 from orchestrator.contract import CHECKS, contract_experiment
 from orchestrator.contract.rounds import play
 from orchestrator.experiment.methods import load_algorithm
@@ -24,6 +26,10 @@ def fedper(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("check", CHECKS)
 def test_example_passes_the_check(fedper: str, check: str) -> None:
     CHECKS[check](contract_experiment(fedper))
+
+
+def test_example_names_its_publication(fedper: str) -> None:
+    assert cited_publications([fedper]) == [references.FEDPER]
 
 
 def test_head_is_never_sent(fedper: str) -> None:

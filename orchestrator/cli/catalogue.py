@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from inspect import getdoc
 
 from algorithms import ALGORITHMS
+from orchestrator.citations.citation import Citation
+from orchestrator.citations.markdown import link, reference
 from orchestrator.config.errors import dotted_keys
 from orchestrator.experiment.methods import load_algorithm
 from orchestrator.federation.algorithm import AlgorithmType
@@ -29,7 +31,12 @@ feddst    74.37%    74.24%  576 kB    631 kB  263 MFLOP   0.179 s  2.03 s
 
 `make catalogue` writes this page from the methods, and a test checks that the page is up to date.
 [write-a-method.md](write-a-method.md) explains the contract of a method and how to write one.
-[benchmarks.md](benchmarks.md) compares the methods by measurements.
+[benchmarks.md](benchmarks.md) compares the methods by measurements. `sparsefleet cite` prints the publications of
+methods as BibTeX:
+
+```sh
+sparsefleet cite feddst fedavg
+```
 
 - **scope**: who shares a mask: all clients (global), no clients (personal), or the clients of one kind of device.
 - **structure**: the method removes single weights (unstructured), whole channels and neurons (structured), or entries
@@ -42,6 +49,7 @@ feddst    74.37%    74.24%  576 kB    631 kB  263 MFLOP   0.179 s  2.03 s
   global model.
 - **average**: how the server averages the updates; see [the four averages](#the-four-averages).
 - **additional payload**: what clients and server send in addition to the values of the model.
+- **source**: the publication of the method, or the publications that use it as a baseline.
 """
 
 _AVERAGES = """## The four averages
@@ -102,14 +110,26 @@ def _cells(name: str, method: AlgorithmType) -> tuple[str, ...]:
         personal,
         f"`{method.capabilities.aggregation}`",
         traits.payload,
-        traits.source,
+        _source(method),
     )
+
+
+def _source(method: AlgorithmType) -> str:
+    """Return links to what the method is a baseline of, else to its publication."""
+    traits = method.traits
+    if traits.baseline_of:
+        return f"baseline of {', '.join(map(link, traits.baseline_of))}"
+    return ", ".join(map(link, traits.citations))
 
 
 def _section(name: str, method: AlgorithmType) -> Iterator[str]:
     module = sys.modules[method.__module__]
     paragraphs = (getdoc(module) or "").split("\n\n")
     yield f"## {name}"
+    traits = method.traits
+    yield from _publications("Publication", traits.citations)
+    yield from _publications("Baseline of", traits.baseline_of)
+    yield from _publications("Related", traits.related)
     for paragraph in paragraphs:
         yield ""
         for item in re.split(r"\n(?=- )", paragraph):
@@ -124,6 +144,12 @@ def _section(name: str, method: AlgorithmType) -> Iterator[str]:
     if options:
         yield from ("", "| option | default | meaning |", "| --- | --- | --- |")
         yield from (_row((f"`{key}`", f"`{default}`", text)) for key, (text, default) in options.items())
+
+
+def _publications(label: str, citations: tuple[Citation, ...]) -> Iterator[str]:
+    if citations:
+        yield ""
+    yield from (f"- **{label}**: {reference(citation)}" for citation in citations)
 
 
 def _row(cells: "tuple[str, ...] | list[str]") -> str:

@@ -31,7 +31,14 @@ from orchestrator.cli.inspection import (
     partition_command,
     ui_command,
 )
-from orchestrator.cli.methods import CHECK_HELP, RETIME_HELP, check_command, retime_command
+from orchestrator.cli.methods import (
+    CHECK_HELP,
+    CITE_HELP,
+    RETIME_HELP,
+    check_command,
+    cite_command,
+    retime_command,
+)
 from orchestrator.cli.run import (
     DEMO_HELP,
     RESUME_HELP,
@@ -91,6 +98,7 @@ app.command("list", help=LIST_HELP)(list_command)
 app.command("partition", help=PARTITION_HELP)(partition_command)
 app.command("retime", help=RETIME_HELP)(retime_command)
 app.command("check", help=CHECK_HELP)(check_command)
+app.command("cite", help=CITE_HELP)(cite_command)
 app.command("doctor", help=DOCTOR_HELP)(doctor_command)
 
 

@@ -1,4 +1,7 @@
-"""The commands `check`, which tests a method against the contract, and `retime`, which moves a run to another fleet."""
+"""The commands `check`, `cite` and `retime`.
+
+`check` tests a method against the contract, `cite` prints publications, and `retime` moves a run to another fleet.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -48,6 +51,21 @@ Examples:
   sparsefleet check feddst -c preset:feddst-cifar10-code algorithm.adjust_after_epoch=1
 """
 
+CITE_HELP = """
+Print the publications to cite for methods as BibTeX; without a method, how to cite Sparsefleet.
+
+For a method that is only a baseline, the command prints the publications that use it. docs/algorithms.md lists the \
+publications of all methods.
+
+Examples:
+
+  sparsefleet cite
+
+  sparsefleet cite feddst fedavg
+
+  sparsefleet cite path/to/file.py:Class --json
+"""
+
 
 def check_command(
     method: Annotated[
@@ -67,6 +85,22 @@ def check_command(
     options = [*method_options(config or ()), *(overrides or [])]
     if not report(method, options, verbose=verbose):
         raise typer.Exit(1)
+
+
+def cite_command(
+    methods: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="METHOD", help="Registered names, path/to/file.py:Class or package.module:Class."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of BibTeX.")] = False,
+) -> None:
+    """Implement `sparsefleet cite`; CITE_HELP is its help text."""
+    from orchestrator.cli.views.citations import bibtex_text, cited_publications, json_text
+
+    citations = cited_publications(methods or ())
+    print(json_text(citations) if as_json else bibtex_text(citations))
 
 
 def retime_command(

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from algorithms import ALGORITHMS
+from algorithms import ALGORITHMS, references
+from orchestrator.citations.markdown import reference
 from orchestrator.cli.catalogue import algorithms_page
 from orchestrator.experiment.methods import load_algorithm
 from orchestrator.federation.aggregate import AGGREGATORS, Contribution
@@ -46,14 +47,28 @@ def test_page_says_what_an_untrained_coordinate_gets_under_each_average() -> Non
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_docstring_of_a_method_names_source_symbols_and_deviations(name: str) -> None:
+def test_docstring_of_a_method_names_symbols_and_deviations(name: str) -> None:
     method = load_algorithm(name)
     docstring = sys.modules[method.__module__].__doc__ or ""
     assert "Symbols:" in docstring
     assert "Deviations" in docstring or name == "fedavg"
-    assert method.traits.source
-    number = method.traits.source.rpartition(" ")[2]
-    assert number in docstring, f"{number} is not in the docstring"
+
+
+def test_section_of_a_method_lists_its_publications() -> None:
+    """FedAvg-FT has all kinds: FedAvg is its own publication, and DisPFL uses it as a baseline."""
+    page = algorithms_page()
+    section = page.partition("\n## fedavg_ft\n")[2].partition("\n## ")[0]
+    assert f"- **Publication**: {reference(references.FEDAVG)}" in section.splitlines()
+    assert f"- **Baseline of**: {reference(references.DISPFL)}" in section.splitlines()
+    section = page.partition("\n## snip\n")[2].partition("\n## ")[0]
+    assert f"- **Related**: {reference(references.PRUNEFL)}" in section.splitlines()
+
+
+def test_row_of_a_method_links_its_source() -> None:
+    rows = {line.split("`")[1]: line for line in algorithms_page().splitlines() if line.startswith("| [`")}
+    ditto = "[arXiv 2012.04221](https://arxiv.org/abs/2012.04221)"
+    assert rows["ditto"].endswith(f"| {ditto} |")
+    assert rows["local"].endswith(f"| baseline of {ditto} |")
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

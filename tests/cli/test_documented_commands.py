@@ -44,7 +44,7 @@ SHORT = (
 #: the sweep's name in the pages, and storage folders of a cluster
 SWEEP = "sparsity-20260101-120000-ab12"
 SHARED = re.compile("/mnt/sparsefleet/runs|/shared/runs")
-EXECUTED = ("check", "compare", "list", "partition", "resume", "retime", "run", "status", "stop")
+EXECUTED = ("check", "cite", "compare", "list", "partition", "resume", "retime", "run", "status", "stop")
 COMMANDS = {str(command): command for command in commands("sparsefleet")}
 MODULES = {str(command): command for command in commands("python -m")}
 

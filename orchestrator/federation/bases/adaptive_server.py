@@ -1,6 +1,6 @@
 """Base of the methods whose server takes an adaptive step with the clients' mean change as its gradient.
 
-Reddi et al., "Adaptive Federated Optimization", ICLR 2021, arXiv 2003.00295, Algorithm 2.
+Reddi et al., arXiv 2003.00295, Algorithm 2.
 """
 
 from abc import abstractmethod

@@ -1,0 +1,1 @@
+"""Publications that methods name, and their forms: BibTeX and Markdown."""
