@@ -73,6 +73,25 @@ def require_private_token(file: Path) -> None:
         )
 
 
+def require_private_session(folder: Path) -> Path | None:
+    """Return the newest session of `ray start` below `folder` if it is this user's; None if there is no such session.
+
+    Raises PermissionError, with the remedy, if other users can read its logs. Ray opens its folders to all users, so
+    the umask of `ray start` decides.
+    """
+    session = folder / "session_latest"
+    if not session.is_dir() or session.stat().st_uid != os.getuid():
+        return None
+    session = session.resolve()
+    for path in (session / "logs").glob("*"):
+        if path.is_file() and path.stat().st_mode & _OTHERS:
+            raise PermissionError(
+                f"other users can read the logs in {session} and the code of jobs; end Ray with `ray stop`, delete "
+                "this folder, and run `umask 077` before `ray start`"
+            )
+    return session
+
+
 def _is_private(path: Path) -> bool:
     found = path.stat()
     return found.st_uid == os.getuid() and not found.st_mode & _OTHERS

@@ -111,6 +111,7 @@ RAY_FILES = (
     "orchestrator.execution.ray_",
     "orchestrator.sweeping.tune.",
     "orchestrator.cluster.ray_",
+    "orchestrator.plugins.ray_",
 )
 #: these modules import ray inside functions, so that `--help` does not import ray
 LAZY_RAY = ("orchestrator.sweeping.space", "orchestrator.sweeping.trial_specs")

@@ -11,6 +11,7 @@ from orchestrator.private_files import (
     close_token_file,
     private_ray_folder,
     private_umask,
+    require_private_session,
     require_private_token,
     temporary_folder,
     token_file,
@@ -103,3 +104,21 @@ def test_token_file_in_the_home_folder_is_closed(tmp_path: Path, monkeypatch: py
 def test_named_token_file_is_the_users_own(tmp_path: Path) -> None:
     assert token_file({"RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}) == tmp_path / "token"
     require_private_token(tmp_path / "token")
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o022])
+def test_session_of_ray_start_is_private_after_a_private_umask_alone(tmp_path: Path, umask: int) -> None:
+    """Ray opens the folders to all users in any case."""
+    assert require_private_session(tmp_path) is None
+    os.umask(umask)
+    session = tmp_path / "session_1"
+    (session / "logs").mkdir(parents=True)
+    (session / "logs" / "gcs.out").write_text("")
+    for folder in (session, session / "logs"):
+        folder.chmod(0o777)
+    (tmp_path / "session_latest").symlink_to(session)
+    if umask == 0o077:
+        assert require_private_session(tmp_path) == session
+    else:
+        with pytest.raises(PermissionError, match="umask 077"):
+            require_private_session(tmp_path)

@@ -17,6 +17,7 @@ from orchestrator.cli.main import run_command_line
 from orchestrator.cli.mlflow_ui import _running, server_command
 from orchestrator.private_files import require_private_token, token_file
 from tests.support.command import QUICK
+from tests.support.secret_search import readable_by_others
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [
@@ -89,18 +90,6 @@ def usual_umask() -> Iterator[None]:
     previous = os.umask(0o022)
     yield
     os.umask(previous)
-
-
-def readable_by_others(path: Path) -> Iterator[Path]:
-    """The files below `path` that other users can reach and read, write or run; `path` itself counts as reachable."""
-    mode = path.lstat().st_mode
-    if not mode & 0o077 or stat.S_ISLNK(mode):
-        return
-    if stat.S_ISDIR(mode):
-        for child in path.iterdir():
-            yield from readable_by_others(child)
-    else:
-        yield path
 
 
 @pytest.mark.usefixtures("usual_umask")

@@ -107,16 +107,16 @@ _Env = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME",
-        help="Pass this environment variable to the job. Can be repeated. Ray writes the value to its log, which "
-        "all users of the cluster's machines can read. Use --env-file for passwords.",
+        help="Pass this environment variable to all processes of the job. Can be repeated. The value is in the head's "
+        "memory until the job ends, and in no log.",
     ),
 ]
 _EnvFile = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="Set the variables in this file for the job: one NAME=VALUE a line. FILE is an absolute path on the "
-        "cluster, with mode 600. Neither the job nor Ray's log contains the values.",
+        help="Set the variables in this file for the job's own process: one NAME=VALUE a line. FILE is an absolute "
+        "path on the cluster, with mode 600. The values do not leave the machine.",
     ),
 ]
 _Detach = Annotated[bool, typer.Option("--detach", help="Do not wait for the job.")]
@@ -146,7 +146,6 @@ def submit_command(
 ) -> None:
     """Implement `sparsefleet submit`; SUBMIT_HELP is its help text."""
     from orchestrator.cluster.address import cluster_address
-    from orchestrator.cluster.variables import secret_warnings
 
     if on_interrupt is not None:
         require_choice("--on-interrupt", on_interrupt, ("ask", "detach", "stop"))
@@ -162,8 +161,6 @@ def submit_command(
         jobs.job(follow)
         raise typer.Exit(_follow(jobs, follow, on_interrupt))
     parsed = _parse(context, arguments or [])
-    for line in secret_warnings(env or [], os.environ):
-        _note(f"warning: {line}")
     jobs, job_id = _submit(parsed, cluster, working_dir, env or [], env_file, quiet)
     if detach:
         from orchestrator.cluster.follow import follow_command

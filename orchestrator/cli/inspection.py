@@ -59,8 +59,8 @@ Examples:
 """
 
 DOCTOR_HELP = """
-Check this machine: packages, cores, memory, GPU, storage, Ray and who can read Ray's token. Exits with 1 when a \
-check fails.
+Check this machine: packages, cores, memory, GPU, storage, Ray, and who can read Ray's token and the files \
+of `ray start`. Exits with 1 when a check fails.
 
 The command starts a local Ray for a moment, and reports the resources that actors can use.
 

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from orchestrator.cluster.variables import SentVariables
+
 JobState = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
 ENDED_STATES: tuple[JobState, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
 
@@ -12,7 +14,8 @@ ENDED_STATES: tuple[JobState, ...] = ("SUCCEEDED", "FAILED", "STOPPED")
 class JobRequest:
     """A job to submit.
 
-    `runtime_env` is Ray's runtime environment. `shipped` lists the user's files that Ray uploads with the job.
+    `runtime_env` is Ray's runtime environment. `shipped` lists the user's files that Ray uploads with the job. Ray logs
+    the runtime environment, but not `variables`.
     """
 
     job_id: str
@@ -20,6 +23,7 @@ class JobRequest:
     runtime_env: Mapping[str, Any]
     metadata: Mapping[str, str]
     shipped: str = ""
+    variables: SentVariables | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

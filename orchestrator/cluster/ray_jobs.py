@@ -67,6 +67,12 @@ class RayJobs:
     def submit(self, request: JobRequest) -> None:
         """See Jobs."""
         with translated_errors(self.address):
+            if (sent := request.variables) is not None:
+                answer = self._client._do_request("PUT", sent.path, data=sent.content())
+                if answer.status_code != 200:
+                    raise RuntimeError(
+                        f"it does not store the variables of the job, status {answer.status_code}"
+                    )
             self._client.submit_job(
                 entrypoint=request.entrypoint,
                 runtime_env=dict(request.runtime_env),

@@ -15,7 +15,13 @@ from orchestrator.cluster.arguments import (
 from orchestrator.cluster.jobs import JobRequest
 from orchestrator.cluster.named_files import named_files
 from orchestrator.cluster.shipping import staged_files, staged_modules
-from orchestrator.cluster.variables import selected_variables, variable_of_file
+from orchestrator.cluster.variables import (
+    HOOK,
+    KEY_VARIABLE,
+    SentVariables,
+    selected_variables,
+    variable_of_file,
+)
 from orchestrator.errors import RequestError
 from orchestrator.plugins.package_source import SOURCE_VARIABLE, package_source
 from orchestrator.storage.folders import unique_name
@@ -54,18 +60,8 @@ def job_request(
     base = working_dir or Path()
     settings = command_settings(parsed, base)
     arguments = job_arguments(parsed, settings)
-    runtime_env: dict[str, Any] = {
-        "env_vars": {
-            # a run ends in order at SIGINT, and a round may take longer than Ray's default of three seconds
-            "RAY_JOB_STOP_SIGNAL": "SIGINT",
-            "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S),
-            "COLUMNS": str(columns),
-            SOURCE_VARIABLE: package_source().digest,
-            **selected_variables(env_names, environment),
-            **variable_of_file(env_file),
-        },
-        "excludes": ["**/__pycache__"],
-    }
+    sent = SentVariables(selected_variables(env_names, environment)) if env_names else None
+    runtime_env = _runtime_env(columns, env_file, sent)
     with ExitStack() as stack:
         runtime_env["py_modules"] = stack.enter_context(staged_modules())
         if working_dir is not None:
@@ -83,4 +79,22 @@ def job_request(
             runtime_env=runtime_env,
             metadata={"sparsefleet": installed_version()},
             shipped=shipped,
+            variables=sent,
         )
+
+
+def _runtime_env(columns: int, env_file: str | None, sent: SentVariables | None) -> dict[str, Any]:
+    """Return Ray's runtime environment without files. Ray logs it, so that it contains no value of `sent`."""
+    variables = {
+        # a run ends in order at SIGINT, and a round may take longer than Ray's default of three seconds
+        "RAY_JOB_STOP_SIGNAL": "SIGINT",
+        "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S),
+        "COLUMNS": str(columns),
+        SOURCE_VARIABLE: package_source().digest,
+        **variable_of_file(env_file),
+    }
+    found: dict[str, Any] = {"env_vars": variables, "excludes": ["**/__pycache__"]}
+    if sent is not None:
+        variables[KEY_VARIABLE] = sent.key
+        found["worker_process_setup_hook"] = HOOK
+    return found

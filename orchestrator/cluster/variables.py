@@ -1,24 +1,62 @@
 """The environment variables of a job: by name from this shell, or from a file on the cluster.
 
-Ray writes the variables of a job's runtime environment to its log, which all users of the machine can read. A file on
-the cluster keeps secrets out of the job: the job contains only the path of the file.
+Ray writes a job's runtime environment to its logs and shows it to every user with the token. So the runtime
+environment contains only the path of the file, and the key of the values from this shell. These values are in the
+memory of the head until the job ends.
 """
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 
-from orchestrator.errors import RequestError, has_password
+from orchestrator.errors import ClusterError, RequestError
+
+#: variable of the job that contains the key of its values
+KEY_VARIABLE = "SPARSEFLEET_VARIABLES"
+#: the function that Ray calls in every worker process of the job
+HOOK = "orchestrator.cluster.ray_variables.receive"
+#: Ray stores whatever it gets for an address of this form. It deletes only entries that a runtime environment names.
+_PROTOCOL = "gcs"
+#: Ray writes the first 15 bytes to its log when it cannot store them
+_BEGINNING = b'{"variables of a job": '
 
 #: variable of the job that contains the path of the file
 FILE_VARIABLE = "SPARSEFLEET_ENV_FILE"
-_SECRET_NAME = re.compile(
-    r"PASS(WORD|WD|PHRASE)?(_|$)|SECRET|TOKEN|CREDENTIAL|(^|_)(API_?|ACCESS_|PRIVATE_)?KEY(_|$)"
-)
-#: beginnings of the tokens of well-known services, and of private keys
-_SECRET_VALUE = re.compile(r"(gh[pousr]_|github_pat_|glpat-|hf_|sk-|AKIA|xox[abp]-|eyJ|-----BEGIN )\S")
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 _OTHERS = 0o077
+
+
+@dataclass(frozen=True, slots=True)
+class SentVariables:
+    """Values on their way to a job, by name, under a key that nobody can guess."""
+
+    values: Mapping[str, str] = field(repr=False)
+    name: str = field(default_factory=lambda: f"sparsefleet-variables-{token_hex(16)}")
+
+    @property
+    def key(self) -> str:
+        """The key in the store."""
+        return f"{_PROTOCOL}://{self.name}"
+
+    @property
+    def path(self) -> str:
+        """The path of the job server's page that stores the content."""
+        return f"/api/packages/{_PROTOCOL}/{self.name}"
+
+    def content(self) -> bytes:
+        """Return the bytes to store."""
+        return _BEGINNING + json.dumps(dict(self.values)).encode() + b"}"
+
+
+def values_of(content: bytes | None) -> dict[str, str]:
+    """Return the values in stored bytes. Raises ClusterError for None: the store does not have them any more."""
+    if content is None:
+        raise ClusterError("the cluster has lost the variables of --env; submit the job again")
+    (values,) = json.loads(content).values()
+    return dict(values)
 
 
 def selected_variables(names: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
@@ -35,17 +73,6 @@ def selected_variables(names: Sequence[str], environment: Mapping[str, str]) -> 
                 "--env", name, "the variable is not set in this shell", f"set it: export {name}=..."
             )
     return {name: environment[name] for name in names}
-
-
-def secret_warnings(names: Sequence[str], environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield one line for each variable of `--env` that looks like a secret."""
-    for name in names:
-        value = environment.get(name, "")
-        if _SECRET_NAME.search(name.upper()) or _SECRET_VALUE.match(value) or has_password(value):
-            yield (
-                f"--env {name} looks like a secret, and Ray writes it to a log that all users of the machine can read; "
-                "use --env-file FILE with a file on the cluster"
-            )
 
 
 def variable_of_file(file: str | None) -> dict[str, str]:

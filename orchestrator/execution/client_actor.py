@@ -10,7 +10,6 @@ from orchestrator.execution.client_device import limit_gpu_memory
 from orchestrator.execution.fault_injection import client_runner
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import Outcome
-from orchestrator.plugins.package_source import PackageSource, require_same_source
 
 if TYPE_CHECKING:
     from orchestrator.execution.ray_sharing import SharedExperiment
@@ -28,10 +27,6 @@ class ClientActor:
         """`num_gpus` is the reserved number or share of GPUs; it limits the GPU memory of this process."""
         limit_gpu_memory(num_gpus)
         self._current: tuple[SharedExperiment, ClientRunner] | None = None
-
-    def check_source(self, expected: PackageSource) -> None:
-        """Raise ClusterError if this process imports other source of the package than the expected one."""
-        require_same_source(expected)
 
     def run(
         self,

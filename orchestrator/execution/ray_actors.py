@@ -15,7 +15,7 @@ from orchestrator.execution.client_actor import ClientActor
 from orchestrator.execution.packing import hardest_first
 from orchestrator.execution.placement import Placement
 from orchestrator.fleet.profiles import DeviceProfile
-from orchestrator.plugins.package_source import package_source
+from orchestrator.plugins.ray_checked_actor import actor_class, start_error
 
 #: Ray's errors for a dead actor, which lost its tasks; Ray may restart the actor
 GONE = (
@@ -36,9 +36,9 @@ def start_actors(profiles: Sequence[DeviceProfile], placement: Placement, prefix
     The actors start in the order in which `packing` placed them, and are returned in the placement's order. Ray
     restarts a dead actor, but the failure policy retries its tasks.
     """
-    actor_class, started = ray.remote(ClientActor), dict[str, Any]()
+    client_class, started = actor_class(ClientActor), dict[str, Any]()
     for name, index in sorted(placement.actors, key=lambda a: (hardest_first(profiles[a[1]]), a[1])):
-        reserving = actor_class.options(
+        reserving = client_class.options(
             name=f"{prefix}/{name}",
             max_restarts=-1,
             max_task_retries=-1,  # calls to an actor wait while Ray restarts it
@@ -54,18 +54,16 @@ def wait_for_actors(actors: Sequence[Any], timeout_s: float | None = None) -> No
     Raises ActorsLostError when an actor does not start in time, SparsefleetError when an actor cannot start, and
     ClusterError for an actor that imports other source.
     """
-    source = package_source()
     try:
         ray.get(
-            [actor.check_source.options(max_task_retries=3).remote(source) for actor in actors],
-            timeout=timeout_s,
+            [actor.__ray_ready__.options(max_task_retries=3).remote() for actor in actors], timeout=timeout_s
         )
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
     except ray.exceptions.GetTimeoutError as error:
         raise ActorsLostError(f"not all client actors have started within {timeout_s:g} s") from error
     except ray.exceptions.RayActorError as error:
-        raise SparsefleetError(f"a client actor cannot start: {one_line(error)}") from error
+        raise start_error(error, "a client actor") or SparsefleetError(
+            f"a client actor cannot start: {one_line(error)}"
+        ) from error
 
 
 def reservation(profile: DeviceProfile) -> dict[str, Any]:
@@ -116,7 +114,10 @@ def this_node() -> NodeAffinitySchedulingStrategy:
 
 
 def get_unwrapped(ref: ray.ObjectRef[Any], who: str = "the driver actor") -> Any:
-    """Like ray.get, but raises the actor's own error without Ray's wrapper. `who` names the actor if it is lost."""
+    """Like ray.get, but raises the actor's own error without Ray's wrapper.
+
+    `who` names the actor if it cannot start (ClusterError, SparsefleetError) or is lost (ActorsLostError).
+    """
     try:
         return ray.get(ref)
     except ray.exceptions.RayTaskError as error:
@@ -125,4 +126,4 @@ def get_unwrapped(ref: ray.ObjectRef[Any], who: str = "the driver actor") -> Any
         cause = getattr(error, "cause", None)
         if isinstance(cause, Exception):
             raise cause from error
-        raise ActorsLostError(f"{who} is lost ({one_line(error)})") from error
+        raise start_error(error, who) or ActorsLostError(f"{who} is lost ({one_line(error)})") from error

@@ -8,7 +8,6 @@ from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition
 from orchestrator.experiment.experiment import Experiment, ExperimentSpec, with_samples
 from orchestrator.plugins.importer import add_sources, shipped_modules
-from orchestrator.plugins.package_source import PackageSource, package_source, require_same_source
 from orchestrator.plugins.source_files import SourceFiles
 
 
@@ -32,14 +31,9 @@ class SharedExperiment:
     recipe: ray.ObjectRef[ExperimentSpec]
     samples: SharedSamples
     sources: tuple[SourceFiles, ...]
-    package: PackageSource
 
     def get(self) -> Experiment:
-        """The whole experiment; the arrays of its samples are not copied.
-
-        Raises ClusterError in a process with other source of the package than the process that shared the experiment.
-        """
-        require_same_source(self.package)
+        """The whole experiment; the arrays of its samples are not copied."""
         for sources in self.sources:  # functions of users' files may import neighbours when they run
             add_sources(sources)
         return with_samples(ray.get(self.recipe), *self.samples.get())
@@ -56,4 +50,4 @@ def share(experiment: Experiment, samples: SharedSamples | None = None) -> Share
         samples = SharedSamples(ray.put(experiment.dataset), ray.put(experiment.partition))
     code = {section: files for section, files in experiment.sources.items() if section != "fleet"}
     spec = replace(experiment.spec, sources=code)
-    return SharedExperiment(ray.put(spec), samples, tuple(code.values()), package_source())
+    return SharedExperiment(ray.put(spec), samples, tuple(code.values()))

@@ -64,10 +64,14 @@ def require_same_source(expected: PackageSource) -> None:
     """
     found = package_source()
     if found.digest != expected.digest:
+        remedy = (
+            "if the code was changed after the start, start the command again"
+            if found.place == expected.place
+            else "install the same version on all nodes, or start the command with `sparsefleet submit`"
+        )
         raise ClusterError(
-            f"a process on node {platform.node()} imports other code of Sparsefleet than the command: "
-            f"{found.place} (SHA-256 {found.digest[:12]}) instead of {expected.place} ({expected.digest[:12]}); "
-            "install the same version on all nodes, or start the command with `sparsefleet submit`"
+            f"a process on node {platform.node()} imports other code of Sparsefleet than the command: {found.place} "
+            f"(SHA-256 {found.digest[:12]}) instead of {expected.place} ({expected.digest[:12]}); {remedy}"
         )
 
 

@@ -90,7 +90,7 @@ def checked(
     _require_counts(update, len(experiment.partition.train[task.client_id]))
     _require_metrics(update)
     _require_seconds(update)
-    payload = _decoded(algorithm, task, update, received)
+    payload = _decoded(experiment, task, update, received)
     model = None if task.kind == "loss" else algorithm.unpack(payload, task, request.client_state)
     if model is not None and task.kind == "train":
         _require_mask(algorithm, task, received, model)
@@ -116,13 +116,24 @@ def admit_score(request: TaskRequest, outcome: Outcome[Any]) -> ClientScore | Cl
 
 
 def _decoded(
-    algorithm: AnyAlgorithm, task: ClientTask, update: ClientUpdate[Any], received: ModelValues | None
+    experiment: Experiment, task: ClientTask, update: ClientUpdate[Any], received: ModelValues | None
 ) -> Payload:
-    """The payload of an update. Raises WireError for items of another form and for values that are not finite."""
+    """The payload of an update.
+
+    Raises WireError for another wire format than the config's, for items of another form, and for values that are not
+    finite. The format decides the precision of the values and the number of bytes, so the sender may not choose it.
+    """
+    algorithm, wire = experiment.algorithm, experiment.config.wire
     layout = algorithm.setting.layout
     known = known_masks(layout, None if received is None else received.mask)
     max_elements = _MAX_VECTORS * layout.size + _MAX_FURTHER_VALUES
-    payload = decode(update.buffer, known_masks=known, max_elements=max_elements)
+    payload = decode(
+        update.buffer,
+        known_masks=known,
+        max_elements=max_elements,
+        value_dtype=wire.value_dtype,
+        version=wire.version,
+    )
     require_forms(payload, LOSS_FORMS if task.kind == "loss" else algorithm.upload_items(task))
     for item in payload:
         _require_finite(item)

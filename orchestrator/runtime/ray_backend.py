@@ -23,6 +23,7 @@ from orchestrator.execution.ray_actors import (
 from orchestrator.execution.ray_calls import wait_with_checks
 from orchestrator.execution.ray_sharing import share
 from orchestrator.experiment.experiment import Experiment
+from orchestrator.plugins.ray_checked_actor import actor_class
 from orchestrator.runtime.driver_actor import ROUNDS, DriverActor
 from orchestrator.runtime.ray_head_monitor import CHECK_INTERVAL_S, HeadMonitor
 from orchestrator.runtime.ray_tracker import RayTracker
@@ -215,6 +216,6 @@ class RayBackend:
 
 def _driver_actor(run_id: str) -> Any:
     """Start a run's driver actor on the node of the command; `stop` can be called while the driver runs rounds."""
-    actor_class = ray.remote(concurrency_groups={ROUNDS: 1})(DriverActor)  # type: ignore[call-overload]
-    placed = actor_class.options(name=f"{run_id}/driver", num_cpus=0, scheduling_strategy=this_node())
+    driver_class = actor_class(DriverActor, concurrency_groups={ROUNDS: 1})
+    placed = driver_class.options(name=f"{run_id}/driver", num_cpus=0, scheduling_strategy=this_node())
     return once_free(placed.remote)

@@ -10,6 +10,7 @@ import ray
 from orchestrator.errors import TrackingError, one_line
 from orchestrator.execution.ray_actors import GONE, end_actors, once_free, this_node
 from orchestrator.execution.ray_calls import PendingCalls
+from orchestrator.plugins.ray_checked_actor import actor_class, start_error
 from orchestrator.runtime.ray_head_monitor import HeadMonitor
 from orchestrator.runtime.restart_counter import RestartCounter
 from orchestrator.runtime.run_folder import mention_ray_log
@@ -19,6 +20,7 @@ from orchestrator.tracking.mlflow.sink import MlflowSink
 from orchestrator.tracking.record import RoundRecord, RunInfo
 from orchestrator.tracking.tracker import Status, TrackingOutcome
 
+_TRACKER = "the MLflow tracker"
 _DELIVERED_LATER = "MLflow gets the missing records when the run is resumed"
 
 
@@ -66,7 +68,8 @@ class RayTracker:
                     if self._head.responds():
                         end_actors([self._sink])
         except ray.exceptions.RayError as error:
-            raise TrackingError(f"tracking failed: {one_line(error)}") from error
+            problem = start_error(error, _TRACKER) or one_line(error)
+            raise TrackingError(f"tracking failed: {problem}") from error
         except ConnectionError as error:
             if not self._head.is_lost:
                 raise
@@ -94,19 +97,23 @@ class RayTracker:
 
     def _start_actor(self) -> None:
         options = {"name": f"{self._run_id}/tracker", "num_cpus": 0, "scheduling_strategy": this_node()}
-        actor_class = ray.remote(MlflowSink).options(**options)
-        self._sink: Any = once_free(lambda: actor_class.remote(client_factory()))
+        sink_class = actor_class(MlflowSink).options(**options)
+        self._sink: Any = once_free(lambda: sink_class.remote(client_factory()))
         self._calls = PendingCalls()
 
     def _restart(self, error: Exception) -> None:
-        """Start another actor and repeat the calls that it needs; give up after too many losses."""
+        """Start another actor and repeat the calls that it needs.
+
+        Give up after too many losses, and at once if the actor cannot start.
+        """
         num_delivered = self._num_delivered()
-        if not self._losses.record_loss(num_delivered):
+        problem = start_error(error, _TRACKER)
+        if problem is not None or not self._losses.record_loss(num_delivered):
             self._given_up = error
-            self._note(f"the MLflow tracker died {self._losses.num_losses} times; {_DELIVERED_LATER}")
+            self._note(f"{problem or f'{_TRACKER} died {self._losses.num_losses} times'}; {_DELIVERED_LATER}")
             return
         self._note(
-            f"the MLflow tracker died ({one_line(error)}); it restarts after {num_delivered} delivered rounds"
+            f"{_TRACKER} died ({one_line(error)}); it restarts after {num_delivered} delivered rounds"
             f"{'' if self._info is None else mention_ray_log(Path(self._info.run_dir))}"
         )
         end_actors([self._sink])  # a dead actor too, because its handle keeps the actor's name in use

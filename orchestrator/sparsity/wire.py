@@ -156,17 +156,22 @@ def decode(
     *,
     known_masks: Mapping[str, Bool] | None = None,
     max_elements: int = 2**31,
+    value_dtype: ValueDtype | None = None,
+    version: WireVersion | None = None,
 ) -> Payload:
     """Decode a buffer into a payload.
 
     All arrays are read-only. float32 values are views of an aligned buffer; other values are converted to float32.
     `known_masks` must be equal to the sender's. `max_elements` limits the number of values and mask entries of the
     whole message. The function checks this limit and the length of the buffer before it allocates memory.
+    `value_dtype` and `version` are those that the sender must use; None accepts all.
 
-    Raises WireError, and no other error, for a buffer that `encode` does not write.
+    Raises WireError, and no other error, for a buffer that `encode` does not write with these arguments.
     """
     known = known_masks or {}
-    frame = parse_frame(buffer, max_elements=max_elements)
+    frame = parse_frame(
+        buffer, max_elements=max_elements, required_dtype=value_dtype, required_version=version
+    )
     return tuple(
         _decode_item(header, value_section, mask_section, frame, known.get(header.name))
         for header, value_section, mask_section in frame.sections()

@@ -119,16 +119,28 @@ def pack_frame(
     return b"".join((_PREFIX.pack(_MAGIC, version, checksum), *parts))
 
 
-def parse_frame(buffer: Buffer, *, max_elements: int | None = None, verify_checksum: bool = True) -> Frame:
+def parse_frame(
+    buffer: Buffer,
+    *,
+    max_elements: int | None = None,
+    verify_checksum: bool = True,
+    required_dtype: ValueDtype | None = None,
+    required_version: WireVersion | None = None,
+) -> Frame:
     """Read and check all headers. The function allocates no more memory than the headers need.
 
     Raises WireError for headers that are not valid, have more than `max_elements` elements (None: no limit) or do not
-    add up to the length of the buffer, and for a wrong checksum.
+    add up to the length of the buffer, for a wrong checksum, and for another dtype or version than the required one
+    (None: any).
     """
     data = _as_array(buffer)
     if not data.size:
-        return Frame(2, "float32", (), data)
+        return Frame(required_version or 2, required_dtype or "float32", (), data)
     version, num_items, value_dtype = _parse_message_header(data.data, verify_checksum)
+    if required_version not in (None, version):
+        raise WireError(f"the message has format version {version}, expected {required_version}")
+    if required_dtype not in (None, value_dtype):
+        raise WireError(f"the values of the message are {value_dtype}, expected {required_dtype}")
     headers: list[ItemHeader] = []
     names: set[str] = set()
     position = MESSAGE_HEADER_BYTES

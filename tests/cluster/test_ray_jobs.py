@@ -1,10 +1,13 @@
 """Commands as jobs of a real cluster with token authentication: their logs, results, exit codes, and Ctrl-C."""
 
+import hashlib
 import json
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from orchestrator.experiment.loading import load_config
 from orchestrator.runtime import session
 from tests.support.cluster_head import HeadProcess, started_head
 from tests.support.endings import local_uri, mlflow_status
+from tests.support.secret_search import Secrets, readable_by_others
 from tests.support.user_files import FLEET, MODEL, write_user_files
 from tests.support.user_files import METHOD as METHOD_FILE
 
@@ -205,23 +209,64 @@ def test_job_stopped_by_ctrl_c_resumes_to_the_result_of_an_uninterrupted_run(
     assert resumed.params_sha256 == _in_process(tmp_path / "here", f"training.rounds={rounds}")
 
 
-def test_variables_of_a_file_reach_the_job_and_stay_out_of_the_logs_of_ray(
-    head: HeadProcess, tmp_path: Path
-) -> None:
-    secret = "s3cr3t-of-the-file"
+#: a method whose clients reject a process without the variable
+READER = '''
+import os
+from hashlib import sha256
+
+from orchestrator.method import Algorithm, LocalRun, Payload, ServerState
+
+
+class Reader(Algorithm[ServerState, None]):
+    """FedAvg of clients that know a secret."""
+
+    def pack(self, run: LocalRun[None]) -> Payload:
+        assert sha256(os.environ["SECRET_OF_THE_CLIENTS"].encode()).hexdigest() == "{digest}"
+        return super().pack(run)
+'''
+
+
+def _job_info(head: HeadProcess, job_id: str) -> str:
+    """What the job server tells every user with the token about a job."""
+    request = urllib.request.Request(
+        f"{head.address}/api/jobs/{job_id}",
+        headers={"Authorization": f"Bearer {head.environment['RAY_AUTH_TOKEN']}"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        found: str = answer.read().decode()
+    return found
+
+
+def test_secrets_of_a_job_reach_it_and_are_written_nowhere(head: HeadProcess, tmp_path: Path) -> None:
+    """A value of `--env`, one of `--env-file` and the token: not in the files of Ray, of the run and of MLflow, not in
+    the log, in what the cluster tells of the job, or on a command line. No other user can read a file of the job."""
+    of_file, of_clients = f"file-{secrets.token_hex(16)}", f"clients-{secrets.token_hex(16)}"
+    searched = Secrets(of_file, of_clients, head.environment["RAY_AUTH_TOKEN"])
+    home, storage = Path(head.environment["HOME"]), tmp_path / "shared"
+    tmp_path.chmod(0o755)
+    digest = hashlib.sha256(of_clients.encode()).hexdigest()
+    (tmp_path / "reader.py").write_text(READER.replace("{digest}", digest))
     file = tmp_path / "secrets.env"
-    file.write_text(f"MLFLOW_TRACKING_TOKEN={secret}\nMLFLOW_EXPERIMENT_NAME='of the file'\n")
-    overrides = (*SMALL, "tracking.enabled=true", f"runtime.storage={tmp_path / 'runs'}", "training.rounds=1")
-    run = ("run", *overrides, "runtime.executor=inprocess")
+    file.write_text(f"MLFLOW_TRACKING_TOKEN={of_file}\nMLFLOW_EXPERIMENT_NAME='of the file'\n")
+    keys = (*SMALL, "tracking.enabled=true", f"runtime.storage={storage}", "training.rounds=1")
+    command = ("submit", "--env", "SECRET_OF_THE_CLIENTS", "--env-file", file, "run", *keys)
+    variables = {"SECRET_OF_THE_CLIENTS": of_clients}
     file.chmod(0o644)
-    rejected = _run(head, tmp_path, "submit", "--env-file", file, *run)
+    rejected = _run(head, tmp_path, *command, **variables)
     assert rejected.returncode != 0
     assert "--env-file" in rejected.stdout
-    assert not (tmp_path / "runs").exists()
+    assert not storage.exists()
     file.chmod(0o600)
-    done = _run(head, tmp_path, "submit", "--env-file", file, *run)
+    with searched.watched():
+        done = _run(head, tmp_path, *command, "algorithm.name=reader.py:Reader", **variables)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "of the file" in done.stdout
-    logs = [path for path in Path(head.environment["HOME"]).rglob("*") if path.is_file()]
-    assert any(str(file).encode() in path.read_bytes() for path in logs), "the logs name the file"
-    assert not [path for path in logs if secret.encode() in path.read_bytes()]
+    job_id = done.stderr.split()[0]
+    assert job_id.startswith("run-")
+    assert str(file) in _job_info(head, job_id)
+    assert not searched.are_in(done.stdout + done.stderr + _job_info(head, job_id))
+    assert [path for path in home.rglob("*") if job_id in path.name], "Ray has logs of the job"
+    assert searched.files(home, storage) == []
+    assert searched.shown == set()
+    assert [*readable_by_others(storage)] == []
+    assert [path for path in readable_by_others(home / "r") if path.is_file()] == []

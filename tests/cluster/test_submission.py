@@ -12,6 +12,7 @@ from orchestrator.cluster import shipping
 from orchestrator.cluster.arguments import ParsedCommand
 from orchestrator.cluster.jobs import JobRequest
 from orchestrator.cluster.submission import job_request
+from orchestrator.cluster.variables import HOOK, KEY_VARIABLE
 from orchestrator.errors import RequestError
 
 RUN = ParsedCommand(
@@ -99,11 +100,21 @@ def test_working_dir_is_uploaded_whole_and_relative_paths_start_there(tmp_path: 
     assert upload.request.entrypoint.endswith("job_entry run -c e.yaml")
 
 
-def test_only_selected_variables_are_passed_on() -> None:
-    variables = _upload(RUN, env=["TOKEN"], TOKEN="t", OTHER="o").request.runtime_env["env_vars"]
-    assert variables["TOKEN"] == "t"
-    assert "OTHER" not in variables
-    assert "t" not in shlex.split(_upload(RUN, env=["TOKEN"], TOKEN="t").request.entrypoint)
+def test_only_selected_variables_are_sent_and_ray_gets_their_key_alone() -> None:
+    request = _upload(RUN, env=["TOKEN"], TOKEN="s3cr3t", OTHER="o").request
+    assert request.variables is not None
+    assert request.variables.values == {"TOKEN": "s3cr3t"}
+    assert request.runtime_env["env_vars"][KEY_VARIABLE] == request.variables.key
+    assert request.runtime_env["worker_process_setup_hook"] == HOOK
+    assert "TOKEN" not in request.runtime_env["env_vars"]
+    assert "s3cr3t" not in repr(request)
+
+
+def test_job_without_variables_has_no_key() -> None:
+    request = _upload(RUN, OTHER="o").request
+    assert request.variables is None
+    assert KEY_VARIABLE not in request.runtime_env["env_vars"]
+    assert "worker_process_setup_hook" not in request.runtime_env
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,14 @@ def test_secret_patterns_match_examples(line: str) -> None:
     assert any(re.search(pattern, line) for pattern in SECRETS.values())
 
 
+def test_every_ray_start_of_the_guide_has_a_private_umask() -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    starts = [block for block in blocks if "ray start" in block]
+    assert len(starts) == 2
+    for block in starts:
+        assert re.search(r"^umask 077\b", block.split("ray start")[0], re.MULTILINE), block
+
+
 def test_nothing_listens_on_every_address() -> None:
     for path in ALL:
         assert "0.0.0.0" not in path.read_text(), path

@@ -149,6 +149,16 @@ def test_node_needs_the_token_in_a_private_file(path: Path) -> None:
 
 
 @BOTH
+def test_other_users_of_a_node_cannot_read_what_ray_and_mlflow_write(path: Path) -> None:
+    tree = load(path)
+    for command in commands(tree):
+        if "ray start" in command:
+            assert command.split("ray start")[0].count("umask 077;") == 1
+        if "systemd-run" in command:
+            assert "--property=UMask=0077" in command
+
+
+@BOTH
 def test_nodes_use_the_shared_folder_and_a_worker_needs_its_mount(path: Path) -> None:
     tree = load(path)
     assert any(STORAGE in command for command in tree["setup_commands"])

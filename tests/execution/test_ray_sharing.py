@@ -1,17 +1,13 @@
 """Experiments in Ray's object store: complete, read in place, and with data that several experiments share."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from orchestrator.errors import ClusterError
 from orchestrator.execution.client import ClientRunner
 from orchestrator.execution.ray_sharing import share
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.update import ClientUpdate
-from orchestrator.plugins.package_source import PackageSource
 from orchestrator.rounds.broadcast import Broadcast
 from tests.support.runs import NOTHING, initial_state, prepared
 
@@ -34,12 +30,6 @@ def test_shared_experiment_trains_like_the_original() -> None:
     assert found.config == experiment.config
     assert np.array_equal(found.initial, experiment.initial)
     assert _update(found) == _update(experiment)
-
-
-def test_process_with_other_source_of_the_package_rejects_the_experiment() -> None:
-    shared = replace(share(prepared()), package=PackageSource("/opt/old/orchestrator", "0" * 64))
-    with pytest.raises(ClusterError, match="/opt/old"):
-        shared.get()
 
 
 def test_samples_are_read_in_place() -> None:

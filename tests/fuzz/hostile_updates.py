@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from orchestrator.errors import WireError
 from orchestrator.federation import tree
 from orchestrator.federation.exchange import MODEL_ITEM
 from orchestrator.federation.update import ClientScore, ClientUpdate
 from orchestrator.sparsity.payload import Bits, Dense, Item, Masked, Payload, Scalar, with_values
+from orchestrator.sparsity.value_coding import decode_values, encode_values
 from orchestrator.sparsity.wire import decode, encode
+from orchestrator.sparsity.wire_frame import Frame, ValueDtype, WireVersion, pack_frame, parse_frame
 from tests.fuzz.mutation import mutated
 
 _COUNTS: Sequence[object] = (0, -1, 1, 10**18, 2**63, 1.7e308, 0.5, float("nan"), None, "12", True)
@@ -93,6 +96,37 @@ def with_item(make: Callable[[np.random.Generator, Item], Payload]) -> Change:
         return replace(update, buffer=np.frombuffer(encode(payload), np.uint8))
 
     return change
+
+
+def _in_other_format(rng: np.random.Generator, data: bytes) -> bytes:
+    """The same payload in another version or with another dtype of values than the config's."""
+    if not data:
+        return data
+    frame = parse_frame(data)
+    if rng.random() < 0.5:
+        return _in_version(1 if frame.version == 2 else 2, data, frame)
+    others: list[ValueDtype] = [d for d in get_args(ValueDtype) if d != frame.value_dtype]
+    return _with_dtype(chosen(rng, others), frame)
+
+
+def _in_version(version: WireVersion, data: bytes, frame: Frame) -> bytes:
+    try:
+        return encode(decode(data), value_dtype=frame.value_dtype, version=version)
+    except WireError:  # a mask that the receiver has is coded alike in all versions
+        sections = [*frame.sections()]
+        parts = [values for _, values, _ in sections] + [mask for *_, mask in sections]
+        return pack_frame(frame.headers, frame.value_dtype, parts, version)
+
+
+def _with_dtype(dtype: ValueDtype, frame: Frame) -> bytes:
+    values, masks = [], []
+    for header, value_section, mask_section in frame.sections():
+        if header.kind != "scalar":
+            decoded = decode_values(value_section, frame.value_dtype)
+            value_section = encode_values(header.name, decoded, dtype)
+        values.append(value_section)
+        masks.append(mask_section)
+    return pack_frame(frame.headers, dtype, values + masks, frame.version)
 
 
 def _renamed(item: Item, name: str) -> Item:
@@ -216,6 +250,7 @@ KINDS: Mapping[str, Change] = {
     "no bytes": _with_buffer(lambda rng, data: b""),
     "random bytes": _with_buffer(lambda rng, data: rng.bytes(len(data) or 8)),
     "cut": _with_buffer(lambda rng, data: data[: int(rng.integers(len(data)))] if data else b"x"),
+    "other wire format": _with_buffer(_in_other_format),
     "longer": _with_buffer(lambda rng, data: data + rng.bytes(1 + int(rng.integers(9)))),
     "scalar model": _with_payload(lambda rng: (Scalar(MODEL_ITEM, 1.0),)),
     "small model": _with_payload(lambda rng: (Dense(MODEL_ITEM, np.zeros(3, np.float32)),)),

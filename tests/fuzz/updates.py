@@ -42,11 +42,12 @@ _POLICIES = {
     "retry": ("runtime.failure_policy=retry", f"runtime.max_retries={_MAX_RETRIES}"),
     "drop": ("runtime.failure_policy=drop", "runtime.min_clients=1"),
 }
-#: methods and options that give clients states of further kinds
+#: methods and options that give clients states of further kinds, or another wire format
 _VARIANTS = {
     "fedlps with bandits": ("algorithm.name=fedlps", "algorithm.ratio_policy=p_ucbv"),
     "fedspa with own masks": ("algorithm.name=fedspa", "algorithm.mask_seed=per_client"),
     "growing states": (REMEMBERING,),
+    "first wire format": ("algorithm.name=feddst", "wire.version=1", "wire.value_dtype=bfloat16"),
 }
 _SHORT = ("training.rounds=2", "data.test_fraction=0.8", "data.validation_fraction=0.2")
 

@@ -75,6 +75,11 @@ def test_other_place_is_accepted_and_other_source_rejected_on_one_line() -> None
     assert "\n" not in str(caught.value)
 
 
+def test_changed_code_in_the_same_place_is_named_as_such() -> None:
+    with pytest.raises(ClusterError, match="changed after the start"):
+        require_same_source(PackageSource(package_source().place, "0" * 64))
+
+
 def test_uploaded_packages_lie_in_folders_of_their_own(tmp_path: Path) -> None:
     """As a job finds them: each below its own entry of PYTHONPATH, and a folder `algorithms` in the current folder."""
     entries = []

@@ -112,6 +112,24 @@ def test_update_with_one_more_item_is_rejected(experiment: Experiment, dense_rou
         checked(experiment, request, replace(update, buffer=buffer), received)
 
 
+@pytest.mark.parametrize("name", ["wire.value_dtype", "wire.version"])
+def test_update_in_another_wire_format_than_the_configs_is_rejected(
+    experiment: Experiment, dense_round: RecordedRound, name: str
+) -> None:
+    request, update, received = dense_round.jobs[0], dense_round.updates[0], dense_round.received[0]
+    assert received is not None
+    known = known_masks(experiment.setting.layout, received.mask)
+    payload = decode(update.buffer, known_masks=known)
+    data = (
+        encode(payload, known_masks=known, version=1)
+        if name == "wire.version"
+        else encode(payload, known_masks=known, value_dtype="float16")
+    )
+    changed = replace(update, buffer=np.frombuffer(data, np.uint8))
+    with pytest.raises(WireError, match="expected"):
+        checked(experiment, request, changed, received)
+
+
 def encoded(payload: Payload) -> np.ndarray:
     return np.frombuffer(encode(payload), dtype=np.uint8)
 

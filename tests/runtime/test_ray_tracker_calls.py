@@ -8,6 +8,8 @@ import pytest
 import ray
 
 from orchestrator.errors import TrackingError
+from orchestrator.plugins import ray_checked_actor
+from orchestrator.plugins.package_source import PackageSource
 from orchestrator.runtime import ray_tracker
 from orchestrator.runtime.ray_head_monitor import HeadMonitor
 from orchestrator.runtime.ray_tracker import RayTracker
@@ -79,6 +81,20 @@ def test_error_of_a_call_is_raised_at_the_end(head: HeadMonitor, notes: list[str
     tracker.log(record(1))
     with pytest.raises(TrackingError, match="PermissionError"):
         tracker.close()
+
+
+def test_tracker_with_other_source_does_not_start(
+    head: HeadMonitor, notes: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For example after the package was changed while the run runs. The resumed run delivers the records."""
+    old = PackageSource("/opt/old/orchestrator", "0" * 64)
+    monkeypatch.setattr(ray_checked_actor, "package_source", lambda: old)
+    tracker = RayTracker("run-4", head, notes.append)
+    tracker.start(run_info(tmp_path / "run-4"))
+    with pytest.raises(TrackingError, match="/opt/old/orchestrator"):
+        tracker.close()
+    (note,) = notes
+    assert "/opt/old/orchestrator" in note
 
 
 def test_lost_head_does_not_stop_the_run(head: HeadMonitor, notes: list[str], tmp_path: Path) -> None:

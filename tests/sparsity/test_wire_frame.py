@@ -85,6 +85,15 @@ def test_checksum_is_verified_unless_switched_off() -> None:
     assert parse_frame(bytes(message), verify_checksum=False).headers == (HEADERS[1],)
 
 
+def test_other_dtype_and_version_than_the_required_ones_are_rejected() -> None:
+    message = pack_frame((HEADERS[0],), "float16", _numbered(6, 2), 1)
+    assert parse_frame(message, required_dtype="float16", required_version=1).headers == HEADERS[:1]
+    with pytest.raises(WireError, match="float16, expected float32"):
+        parse_frame(message, required_dtype="float32")
+    with pytest.raises(WireError, match="version 1, expected 2"):
+        parse_frame(message, required_version=2)
+
+
 def test_elements_are_values_and_mask_entries() -> None:
     """3 + 10 elements in the first item, 1 in the second and 2 + 80 in the third: 96."""
     message = pack_frame(HEADERS, "float32", _numbered(12, 8, 8, 2, 2))

@@ -61,7 +61,13 @@ def started_head() -> Iterator[HeadProcess]:
     log = folder / "head.log"
     with log.open("w") as file:
         process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=file, stderr=file, start_new_session=True
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            umask=0o077,  # as docs/cluster/README.md says
         )
     head = HeadProcess(
         f"http://127.0.0.1:{dashboard}",

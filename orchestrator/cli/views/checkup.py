@@ -26,6 +26,7 @@ def checkup(storage: Path) -> tuple[Table, bool]:
         ("storage", lambda: _writable(storage)),
         ("Ray starts", _ray_starts),
         ("Ray's token", _ray_token),
+        ("Ray's files", _ray_files),
     ]
     table, healthy = plain_table("check", "", "found"), True
     for name, check in checks:
@@ -84,3 +85,12 @@ def _ray_token() -> str:
     file = token_file()
     require_private_token(file)
     return f"only this user can read {file}"
+
+
+def _ray_files() -> str:
+    from orchestrator.private_files import require_private_session, temporary_folder
+
+    session = require_private_session(Path(temporary_folder()[1]) / "ray")
+    return (
+        "no Ray of `ray start` on this machine" if session is None else f"only this user can read {session}"
+    )

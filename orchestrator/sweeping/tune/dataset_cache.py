@@ -16,6 +16,7 @@ from orchestrator.execution.ray_actors import get_unwrapped, once_free, this_nod
 from orchestrator.execution.ray_sharing import SharedSamples
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import split_samples
+from orchestrator.plugins.ray_checked_actor import actor_class
 
 #: partitions that the cache keeps for later trials; Ray keeps partitions in use independently of the cache
 MAX_PARTITIONS = 64
@@ -57,7 +58,7 @@ class DatasetCache:
 def start_dataset_cache(name: str, home: str) -> Any:
     """Start the dataset cache of a sweep as an actor with this name; `home` as in `DatasetCache`."""
     options = {"name": name, "num_cpus": 0, "scheduling_strategy": this_node()}
-    return once_free(lambda: ray.remote(DatasetCache).options(**options).remote(home))
+    return once_free(lambda: actor_class(DatasetCache).options(**options).remote(home))
 
 
 def shared_samples(name: str, config: ExperimentConfig) -> SharedSamples:

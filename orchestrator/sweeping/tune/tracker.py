@@ -12,6 +12,7 @@ import ray
 from orchestrator.errors import ActorsLostError, SparsefleetError, TrackingError, one_line
 from orchestrator.execution.ray_actors import GONE, end_actors, get_unwrapped, once_free, this_node
 from orchestrator.execution.ray_calls import PendingCalls
+from orchestrator.plugins.ray_checked_actor import actor_class, start_error
 from orchestrator.runtime.restart_counter import RestartCounter
 from orchestrator.runtime.run_folder import mention_ray_log
 from orchestrator.storage.summary import RunSummary
@@ -142,19 +143,19 @@ class SweepTracker:
 
     def _start_writer(self, info: RunInfo) -> None:
         options = {"name": f"{self._sweep_id}/tracker", "num_cpus": 0, "scheduling_strategy": this_node()}
-        actor_class = ray.remote(SweepSink).options(**options)
-        self._writer = once_free(lambda: actor_class.remote(client_factory()))
+        sink_class = actor_class(SweepSink).options(**options)
+        self._writer = once_free(lambda: sink_class.remote(client_factory()))
         self._calls = PendingCalls()
         self._opening = self._writer.open.remote(info)
 
     def _restart(self, error: Exception) -> bool:
         """Start another writer and repeat the calls that it needs; return whether the tracker has not given up."""
         assert self._info is not None, "a writer exists only with an info"
-        if not self._losses.record_loss(self._num_delivered()):
+        problem = start_error(error, "the MLflow tracker")
+        if problem is not None or not self._losses.record_loss(self._num_delivered()):
             self._given_up = True
-            self._note(
-                f"the MLflow tracker died {self._losses.num_losses} times; resume the sweep to deliver the rest"
-            )
+            died = f"the MLflow tracker died {self._losses.num_losses} times"
+            self._note(f"{problem or died}; resume the sweep to deliver the rest")
             return False
         ray_log = mention_ray_log(Path(self._info.run_dir))
         self._note(f"the MLflow tracker died ({one_line(error)}); it restarts{ray_log}")

@@ -15,7 +15,7 @@ def test_file_in_place_of_the_storage_folder_fails_this_check_only(tmp_path: Pat
     names, results, found = ([*column.cells] for column in table.columns)
     assert names == [
         *("Python", "torch", "torchvision", "ray", "mlflow"),
-        *("cores", "memory", "GPU", "storage", "Ray starts", "Ray's token"),
+        *("cores", "memory", "GPU", "storage", "Ray starts", "Ray's token", "Ray's files"),
     ]
     passed = dict(zip(names, ["ok" in str(result) for result in results], strict=True))
     assert not healthy
