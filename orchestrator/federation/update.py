@@ -1,9 +1,9 @@
 """The results of a client's task: an update, a score, or a failure with its cause."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,4 +95,34 @@ class ClientScore:
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
-Outcome = ClientUpdate[C] | ClientScore | ClientFailure
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadReport:
+    """What the server needs to know of an encoded payload that passed its check."""
+
+    upload_bytes: int
+    has_model: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedPayload:
+    """Why an encoded payload does not count: the fields of a ClientFailure."""
+
+    stage: str
+    cause: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredUpdate(Generic[C]):
+    """An update whose encoded payload stays outside the driver's process.
+
+    `update` has an empty buffer. `encoded` refers to the payload and to all that its decoding needs. `report` waits for
+    the check of the payload, which runs in another process; the result is the same at each call.
+    """
+
+    update: ClientUpdate[C]
+    encoded: Any
+    report: Callable[[], PayloadReport | RejectedPayload]
+
+
+Outcome = ClientUpdate[C] | StoredUpdate[C] | ClientScore | ClientFailure

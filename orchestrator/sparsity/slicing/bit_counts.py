@@ -13,7 +13,7 @@ _BLOCK_BITS = 8 * _BLOCK_BYTES
 
 @final
 class BitCounts:
-    """The ones of a stream, uint8[n], with the lowest bit of each byte first. A count per block of 512 bits is stored."""
+    """The ones of a stream, uint8[n], the lowest bit of each byte first. One count per block of 512 bits is stored."""
 
     def __init__(self, stream: Bytes) -> None:
         self._stream = stream

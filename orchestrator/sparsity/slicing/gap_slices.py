@@ -2,8 +2,8 @@
 
 Legend: W = length of the vector, m = number of positions, k = low bits of each gap (see `gap_coding`).
 
-The position of entry i is (u(i) - i) 2^k + s(i) + i. u(i) is the place of the one that ends entry i in the unary part of
-the stream, and s(i) is the sum of the low bits of the gaps 0 to i. Counts of ones give both, so that a binary search
+The position of entry i is (u(i) - i) 2^k + s(i) + i. u(i) is the place of the one that ends entry i in the unary part
+of the stream, and s(i) is the sum of the low bits of the gaps 0 to i. Counts of ones give both, so that a binary search
 finds the first entry of a part without decoding the entries before it.
 """
 

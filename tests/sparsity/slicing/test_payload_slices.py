@@ -66,7 +66,8 @@ def test_values_that_are_not_maskable_belong_to_their_slice() -> None:
     slices = {"left": VectorSlice(0, 2, 0, 2), "right": VectorSlice(2, 4, 2, 3)}
     (left,) = decode_slice(buffer, {}, lambda name, size: slices["left"])
     (right,) = decode_slice(buffer, {}, lambda name, size: slices["right"])
-    assert isinstance(left, Masked) and isinstance(right, Masked)
+    assert isinstance(left, Masked)
+    assert isinstance(right, Masked)
     assert (left.values.tolist(), left.indices.tolist(), left.width) == ([1.0], [0], 2)
     assert (right.values.tolist(), right.indices.tolist(), right.width) == ([2.0, 3.0], [0], 1)
 
