@@ -16,7 +16,7 @@ from torch import Tensor
 
 from orchestrator.aggregation.received_update import ReceivedUpdate
 from orchestrator.aggregation.shard import FoldKey
-from orchestrator.aggregation.shard_actor import ShardActor
+from orchestrator.aggregation.shard_actor import ShardActor, ShardTask
 from orchestrator.aggregation.shard_placement import AGGREGATOR_CPUS, memory_bytes
 from orchestrator.aggregation.slices import SliceAverage, SliceNumber, join_averages
 from orchestrator.aggregation.sums import Term
@@ -37,7 +37,7 @@ _ACTOR_LOST, _OBJECT_LOST = ray.exceptions.RayActorError, ray.exceptions.ObjectL
 _LOG = logging.getLogger(__name__)
 
 
-def start_aggregators(experiment: Experiment, shared: SharedExperiment, count: int, prefix: str) -> list[Any]:
+def start_aggregators(experiment: Experiment, count: int, prefix: str) -> list[Any]:
     """Start `count` aggregators, named `<prefix>/aggregator-<number>`, without waiting for them.
 
     Ray spreads them over the nodes and restarts a dead one.
@@ -53,7 +53,7 @@ def start_aggregators(experiment: Experiment, shared: SharedExperiment, count: i
             max_task_retries=-1,  # calls without an option of their own wait while Ray restarts the actor
             scheduling_strategy="SPREAD",
         )
-        actors.append(once_free(partial(placed.remote, shared, SliceNumber(number, count))))
+        actors.append(once_free(placed.remote))
     return actors
 
 
@@ -79,8 +79,9 @@ class _Addition:
 class RayAggregators:
     """See Aggregators. The caller starts and ends the actors."""
 
-    def __init__(self, experiment: Experiment, actors: Sequence[Any]) -> None:
+    def __init__(self, experiment: Experiment, shared: SharedExperiment, actors: Sequence[Any]) -> None:
         self.actors = tuple(actors)
+        self.tasks = [ShardTask(shared, SliceNumber(number, len(actors))) for number in range(len(actors))]
         self._size = experiment.setting.layout.size
         self._restart_timeout_s = experiment.config.runtime.restart_timeout_s
         self._num_checks = self._num_folds = 0
@@ -147,7 +148,8 @@ class _Check:
     def _start(self) -> None:
         check = self._aggregators.actors[self._number].check.options(max_task_retries=0)
         encoded = self._encoded
-        self._pending = check.remote(encoded.broadcast, encoded.request, encoded.payload)
+        task = self._aggregators.tasks[self._number]
+        self._pending = check.remote(task, encoded.broadcast, encoded.request, encoded.payload)
 
 
 @final
@@ -188,6 +190,7 @@ class _RaySums:
         add = self._actors[number].add.options(max_task_retries=0)
         pending.append(
             add.remote(
+                self._aggregators.tasks[number],
                 key,
                 place,
                 encoded.broadcast,
@@ -202,7 +205,9 @@ class _RaySums:
         self, number: int, key: FoldKey, server: np.ndarray[tuple[int], np.dtype[np.float32]]
     ) -> ray.ObjectRef[SliceAverage | None]:
         finish = self._actors[number].finish.options(max_task_retries=0)
-        ref: ray.ObjectRef[SliceAverage | None] = finish.remote(key, len(self._additions), server)
+        ref: ray.ObjectRef[SliceAverage | None] = finish.remote(
+            self._aggregators.tasks[number], key, len(self._additions), server
+        )
         return ref
 
     def _fetch(

@@ -1,6 +1,6 @@
 """The Ray actor around Shard."""
 
-from functools import cached_property
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 import numpy as np
@@ -19,12 +19,23 @@ if TYPE_CHECKING:
     from orchestrator.execution.ray_sharing import SharedExperiment
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardTask:
+    """Whose updates an aggregator adds, and which slice of them."""
+
+    shared: "SharedExperiment"
+    own: SliceNumber
+
+
 @final
 class ShardActor:
-    """Owns one slice of the model in a run. A restarted actor has lost its sums, and `finish` then returns None."""
+    """Adds slices of updates. Every call names its experiment and slice.
 
-    def __init__(self, shared: "SharedExperiment", own: SliceNumber) -> None:
-        self._shared, self._own = shared, own
+    A restarted actor has lost its sums, and `finish` then returns None.
+    """
+
+    def __init__(self) -> None:
+        self._current: tuple[ShardTask, Shard, AggregatorFaultInjector] | None = None
         torch.set_num_threads(1)
 
     def check_source(self, expected: PackageSource) -> None:
@@ -32,13 +43,19 @@ class ShardActor:
         require_same_source(expected)
 
     def check(
-        self, broadcast: NDArray[np.uint8], request: TaskRequest, payload: NDArray[np.uint8]
+        self,
+        task: ShardTask,
+        broadcast: NDArray[np.uint8],
+        request: TaskRequest,
+        payload: NDArray[np.uint8],
     ) -> PayloadReport | RejectedPayload:
         """See Shard. The arrays are views of Ray's object store."""
-        return self._shard.check(EncodedUpdate(broadcast=broadcast, request=request, payload=payload))
+        shard, _ = self._shard_of(task)
+        return shard.check(EncodedUpdate(broadcast=broadcast, request=request, payload=payload))
 
     def add(
         self,
+        task: ShardTask,
         key: FoldKey,
         place: int,
         broadcast: NDArray[np.uint8],
@@ -48,18 +65,23 @@ class ShardActor:
         present: NDArray[np.float32] | None,
     ) -> None:
         """See Shard."""
-        self._injector.strike(key.round_idx, key.attempt)
+        shard, injector = self._shard_of(task)
+        injector.strike(key.round_idx, key.attempt)
         encoded = EncodedUpdate(broadcast=broadcast, request=request, payload=payload)
-        self._shard.add(key, place, encoded, term, present)
+        shard.add(key, place, encoded, term, present)
 
-    def finish(self, key: FoldKey, num_updates: int, server: NDArray[np.float32]) -> SliceAverage | None:
+    def finish(
+        self, task: ShardTask, key: FoldKey, num_updates: int, server: NDArray[np.float32]
+    ) -> SliceAverage | None:
         """See Shard."""
-        return self._shard.finish(key, num_updates, server)
+        shard, _ = self._shard_of(task)
+        return shard.finish(key, num_updates, server)
 
-    @cached_property
-    def _shard(self) -> Shard:
-        return Shard(self._shared.get(), self._own)
-
-    @cached_property
-    def _injector(self) -> AggregatorFaultInjector:
-        return AggregatorFaultInjector(self._shared.get().config, self._own.number, self._own.count)
+    def _shard_of(self, task: ShardTask) -> tuple[Shard, AggregatorFaultInjector]:
+        current, own = self._current, task.own
+        if current is None or current[0].shared.recipe != task.shared.recipe or current[0].own != own:
+            self._current = None  # frees the old experiment before the new one is loaded
+            experiment = task.shared.get()
+            injector = AggregatorFaultInjector(experiment.config, own.number, own.count)
+            self._current = current = task, Shard(experiment, own), injector
+        return current[1], current[2]

@@ -15,8 +15,8 @@ AGGREGATOR_CPUS = 0.5
 _BYTES_PER_PARAMETER = 16
 #: bytes for each parameter of a slice: float64 sums of values and of weights
 _BYTES_PER_SUM = 16
-#: `auto` uses aggregators from this number of values a round on, for which the driver needs about half a second
-AUTO_VALUES = 200_000_000
+#: values of a round for which the driver alone needs about half a second
+MANY_VALUES = 200_000_000
 #: `auto` uses at most this number of aggregators, because every node with an aggregator gets a copy of every update
 _AUTO_COUNT = 8
 
@@ -34,8 +34,12 @@ class AggregatorPlacement:
         return f"{who} ({self.reason})"
 
 
-def place_run(experiment: Experiment, capacity: Capacity) -> tuple[Placement, AggregatorPlacement]:
+def place_run(
+    experiment: Experiment, capacity: Capacity, *, many_values: int = MANY_VALUES
+) -> tuple[Placement, AggregatorPlacement]:
     """Place the clients and choose the number of aggregators. Neither changes the result of a run.
+
+    `auto` uses aggregators in rounds of at least `many_values` values.
 
     Raises ResourceError when the configured number of aggregators, or the clients, do not fit.
     """
@@ -43,7 +47,7 @@ def place_run(experiment: Experiment, capacity: Capacity) -> tuple[Placement, Ag
     if (obstacle := _obstacle(experiment)) is not None:
         return _clients(experiment, capacity), AggregatorPlacement(0, obstacle, wanted != "auto")
     if wanted == "auto":
-        return _place_automatically(experiment, capacity)
+        return _place_automatically(experiment, capacity, many_values)
     left = capacity.without(_footprint(experiment, wanted), wanted)
     if left is None:
         raise _too_many(wanted, f"{_needs(experiment, wanted)}, which the cluster does not have")
@@ -63,12 +67,14 @@ def memory_bytes(experiment: Experiment, count: int) -> int:
     return ACTOR_BYTES + _BYTES_PER_PARAMETER * size + ceil(_BYTES_PER_SUM * size / count)
 
 
-def _place_automatically(experiment: Experiment, capacity: Capacity) -> tuple[Placement, AggregatorPlacement]:
+def _place_automatically(
+    experiment: Experiment, capacity: Capacity, many_values: int
+) -> tuple[Placement, AggregatorPlacement]:
     """Use the cores that no client actor uses, if a round has many values."""
     clients, training = _clients(experiment, capacity), experiment.config.training
     values = experiment.setting.layout.size * training.clients_per_round
-    if values < AUTO_VALUES:
-        reason = f"a round has {values:,} values, fewer than {AUTO_VALUES:,}"
+    if values < many_values:
+        reason = f"a round has {values:,} values, fewer than {many_values:,}"
         return clients, AggregatorPlacement(0, reason, is_notable=False)
     count = min(_AUTO_COUNT, capacity.num_cores - len(clients.actors))
     left = capacity.without(_footprint(experiment, count), count) if count > 0 else None

@@ -44,8 +44,8 @@ class DriverActor:
         placement, aggregation = place_run(experiment, capacity)
         aggregators = None
         if aggregation.count:
-            started = start_aggregators(experiment, shared, aggregation.count, store.run_id)
-            aggregators = RayAggregators(experiment, started)
+            started = start_aggregators(experiment, aggregation.count, store.run_id)
+            aggregators = RayAggregators(experiment, shared, started)
         clients = start_actors(experiment.setting.profiles, placement, store.run_id)
         self._actors = clients if aggregators is None else [*aggregators.actors, *clients]
         self._executor = RayExecutor(

@@ -98,8 +98,8 @@ def test_stale_update_is_discounted_towards_the_present_model(memory: ClientMemo
 
 def test_fedasync_needs_models(memory: ClientMemory) -> None:
     fold = _fold(memory, "asynchrony.kind=fedasync")
+    without_model = DecodedUpdate(received=None, model=None, items=())
     with pytest.raises(RoundError, match="fedbuff"):
-        without_model = DecodedUpdate(received=None, model=None, items=())
         fold.add(replace(received_update(), content=without_model), "used")
 
 

@@ -1,0 +1,108 @@
+"""Encoded updates for shards: those of a recorded round, and random payloads."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from orchestrator.aggregation.shard import EncodedUpdate
+from orchestrator.contract.rounds import RecordedRound
+from orchestrator.experiment.experiment import Experiment
+from orchestrator.federation.aggregate import AggregationName
+from orchestrator.federation.algorithm import Algorithm, ServerState
+from orchestrator.federation.capabilities import Capabilities
+from orchestrator.federation.exchange import MODEL_ITEM, ModelValues, known_masks, pack_model
+from orchestrator.federation.item_form import ItemForm
+from orchestrator.federation.plan import ClientTask
+from orchestrator.sparsity.payload import Bits, Dense, Masked, Payload, Scalar
+from orchestrator.sparsity.wire import encode
+from orchestrator.sparsity.wire_frame import ValueDtype, WireVersion
+
+_ITEMS = {
+    MODEL_ITEM: ItemForm(kinds=(Dense, Masked)),
+    "scores": ItemForm(kinds=(Dense,), size=101),
+    "squares": ItemForm(kinds=(Masked,), size=500),
+    "votes": ItemForm(kinds=(Bits,), size=77),
+    "loss": ItemForm(kinds=(Scalar,)),
+}
+
+
+class _Averaging(Algorithm[ServerState, None]):
+    """A method with this average, items of every kind, and masks of the clients' own."""
+
+    def upload_items(self, task: ClientTask) -> dict[str, ItemForm]:
+        return _ITEMS
+
+
+_METHODS = {
+    name: type(
+        f"Averaging{name.title()}",
+        (_Averaging,),
+        {"capabilities": Capabilities(aggregation=name, default_density=1.0, upload_mask="own")},
+    )
+    for name in ("wmean", "covmean", "dmean", "ipart")
+}
+
+
+def averaging(made: Experiment, average: AggregationName) -> Experiment:
+    """The experiment with a method that takes this average of updates with many items."""
+    setting = replace(
+        made.setting, sparsity=made.setting.sparsity.model_copy(update={"level": 0.0, "allocation": None})
+    )
+    return replace(made, algorithm=_METHODS[average](made.algorithm.config, setting))
+
+
+def encoded_updates(recorded: RecordedRound) -> list[EncodedUpdate]:
+    """The updates of a phase with what shards need to decode them."""
+    return [
+        EncodedUpdate(broadcast=recorded.broadcast.message.buffer, request=job, payload=update.buffer)
+        for job, update in zip(recorded.jobs, recorded.updates, strict=True)
+    ]
+
+
+def random_payload(
+    made: Experiment,
+    received: ModelValues | None,
+    rng: np.random.Generator,
+    place: int,
+    value_dtype: ValueDtype,
+    version: WireVersion,
+) -> NDArray[np.uint8]:
+    """Update `place` of a client: the form of its model depends on the place and on chance."""
+    layout = made.setting.layout
+    values = torch.from_numpy(rng.standard_normal(layout.size).astype(np.float32))
+    known = known_masks(layout, None if received is None else received.mask)
+    mask = _random_mask(made, received, rng, place)
+    squares = rng.random(500) < 0.1
+    payload: Payload = (
+        Dense("scores", _floats(rng, 101)),
+        pack_model(layout, values if mask is None else values * mask, mask),
+        Masked("squares", _floats(rng, int(squares.sum())), squares),
+        Bits("votes", rng.random(77) < 0.5),
+        Scalar("loss", float(rng.random())),
+    )
+    data = encode(payload, known_masks=known, value_dtype=value_dtype, version=version)
+    return np.frombuffer(data, np.uint8)
+
+
+def _random_mask(
+    made: Experiment, received: ModelValues | None, rng: np.random.Generator, place: int
+) -> torch.Tensor | None:
+    """No mask, the received mask, a mask that differs little from it, or a random mask."""
+    layout = made.setting.layout
+    kind = (place + int(rng.integers(5))) % 5
+    if kind == 0:
+        return None
+    if kind in (1, 2) and received is not None and received.mask is not None:
+        bits = layout.restrict(received.mask).numpy().copy()
+        if kind == 2:
+            moved = rng.choice(bits.size, 20, replace=False)
+            bits[moved] = ~bits[moved]
+        return layout.expand(torch.from_numpy(bits))
+    density = (0.5, 0.05, 0.95)[int(rng.integers(3))]
+    return layout.expand(torch.from_numpy(rng.random(layout.num_maskable) < density))
+
+
+def _floats(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
+    return rng.standard_normal(count).astype(np.float32)
