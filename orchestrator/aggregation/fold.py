@@ -99,6 +99,12 @@ class Fold:
             aggregate = self._sums.finish(server)
         except ValueError as error:
             raise RoundError(f"round {self._round_idx}: {error}", round_idx=self._round_idx) from error
+        self.failures += [
+            ClientFailure(
+                round_idx=self._round_idx, position=-1, client_id=-1, stage="aggregator", cause=cause
+            )
+            for cause in self._sums.losses()
+        ]
         return PhaseResult(
             aggregate=aggregate,
             seconds=seconds,

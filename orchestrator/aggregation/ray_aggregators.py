@@ -1,10 +1,11 @@
 """Aggregators on Ray: actors that check and add the updates, whose encoded payloads stay in the object store.
 
 The driver sends references to all aggregators in the order in which updates count. It keeps these references until a
-phase has finished, so that an aggregator that died can add its slice again.
+phase has finished, so that an aggregator that died can add its slice again. If the updates of a phase need more than a
+quarter of the object store, the driver forgets the oldest; after a loss it then restarts from the last checkpoint.
 """
 
-import logging
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,11 +31,12 @@ from orchestrator.federation.update import ClientUpdate, PayloadReport, Rejected
 
 #: updates that an aggregator may have to add, so that the driver does not run far ahead
 _MAX_PENDING = 8
+#: share of the cluster's object store that the updates of a phase may use after they were added
+_KEPT_SHARE = 0.25
 #: consecutive losses of an aggregator after which the driver gives up the round
 _MAX_LOSSES = 4
 #: Ray's errors for a lost aggregator, and for a lost object
 _ACTOR_LOST, _OBJECT_LOST = ray.exceptions.RayActorError, ray.exceptions.ObjectLostError
-_LOG = logging.getLogger(__name__)
 
 
 def start_aggregators(experiment: Experiment, count: int, prefix: str) -> list[Any]:
@@ -85,6 +87,9 @@ class RayAggregators:
         self._size = experiment.setting.layout.size
         self._restart_timeout_s = experiment.config.runtime.restart_timeout_s
         self._num_checks = self._num_folds = 0
+        self.losses: list[str] = []
+        store_bytes = ray.cluster_resources().get("object_store_memory", 0.0)  # type: ignore[no-untyped-call]
+        self.max_kept_bytes = int(_KEPT_SHARE * store_bytes)
 
     def store(
         self,
@@ -109,7 +114,7 @@ class RayAggregators:
 
     def await_restart(self, number: int, cause: Exception) -> None:
         """Wait until Ray has restarted an aggregator. Raises ActorsLostError if this takes too long."""
-        _LOG.warning("aggregator %d died (%s); it adds its slice again", number, one_line(cause))
+        self.losses.append(f"aggregator {number} died, and adds its slice again: {one_line(cause)}")
         try:
             ray.get(self.actors[number].__ray_ready__.remote(), timeout=self._restart_timeout_s)
         except (ray.exceptions.GetTimeoutError, _ACTOR_LOST) as error:
@@ -159,7 +164,9 @@ class _RaySums:
     def __init__(self, aggregators: RayAggregators, key: FoldKey, size: int) -> None:
         self._aggregators, self._key, self._size = aggregators, key, size
         self._actors = aggregators.actors
-        self._additions: list[_Addition] = []
+        self._additions: list[_Addition | None] = []
+        self._kept: deque[tuple[int, int]] = deque()
+        self._kept_bytes = 0
         self._pending: list[list[ray.ObjectRef[None]]] = [[] for _ in self._actors]
         self._present: ray.ObjectRef[Any] | None = None
 
@@ -171,7 +178,12 @@ class _RaySums:
         addition = _Addition(update.content.encoded, term, None if present is None else self._present)
         self._additions.append(addition)
         for number in range(len(self._actors)):
-            self._send(number, self._key, len(self._additions) - 1)
+            self._send(number, self._key, addition, len(self._additions) - 1)
+        report = update.content.report()
+        assert isinstance(report, PayloadReport), "rejected updates are not added"
+        self._kept.append((len(self._additions) - 1, report.upload_bytes))
+        self._kept_bytes += report.upload_bytes
+        self._release()
 
     def finish(self, server: Tensor) -> Aggregate:
         """See Sums. An aggregator that died adds all updates again. Raises ActorsLostError."""
@@ -181,11 +193,22 @@ class _RaySums:
         fetches = [partial(self._fetch, own.number, pending[own.number], parts[own.number]) for own in slices]
         return join_averages(fetches, self._size)
 
-    def _send(self, number: int, key: FoldKey, place: int) -> None:
+    def losses(self) -> Sequence[str]:
+        """See Sums."""
+        losses, self._aggregators.losses = self._aggregators.losses, []
+        return losses
+
+    def _release(self) -> None:
+        """Forget the oldest updates if the object store would otherwise be full of updates that were added."""
+        while self._kept_bytes > self._aggregators.max_kept_bytes:
+            place, num_bytes = self._kept.popleft()
+            self._additions[place] = None
+            self._kept_bytes -= num_bytes
+
+    def _send(self, number: int, key: FoldKey, addition: _Addition, place: int) -> None:
         pending = self._pending[number]
         if len(pending) >= _MAX_PENDING:
             ray.wait([pending[-_MAX_PENDING]], num_returns=1)
-        addition = self._additions[place]
         encoded = addition.encoded
         add = self._actors[number].add.options(max_task_retries=0)
         pending.append(
@@ -224,7 +247,7 @@ class _RaySums:
                 average = ray.get(pending)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from error
-            except _ACTOR_LOST as error:
+            except (_ACTOR_LOST, _OBJECT_LOST) as error:
                 cause = error
             else:
                 if average is not None:
@@ -233,8 +256,13 @@ class _RaySums:
             self._aggregators.await_restart(number, cause)
             key = replace(key, attempt=key.attempt + 1)
             self._pending[number] = []
-            for place in range(len(self._additions)):
-                self._send(number, key, place)
+            for place, addition in enumerate(self._additions):
+                if addition is None:
+                    raise ActorsLostError(
+                        f"aggregator {number} died, and the first updates of round {key.round_idx} are no longer in "
+                        "Ray's object store"
+                    ) from cause
+                self._send(number, key, addition, place)
             pending = self._finish(number, key, server)
         raise _lost(number, cause) from cause
 

@@ -1,5 +1,6 @@
 """Where the updates of a phase are added: in the driver's process, or on aggregators."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
@@ -35,6 +36,9 @@ class Sums(Protocol):
         Raises ValueError without an update of positive weight.
         """
 
+    def losses(self) -> Sequence[str]:
+        """Return the cause of each loss of an aggregator since the last call."""
+
 
 class Aggregators(Protocol):
     """Processes that add the updates of training and probe tasks, each for a slice of the model's coordinates."""
@@ -65,3 +69,7 @@ class LocalSums:
     def finish(self, server: Tensor) -> Aggregate:
         """See Sums."""
         return self._aggregator.finish(server)
+
+    def losses(self) -> Sequence[str]:
+        """See Sums: this process is no aggregator."""
+        return ()

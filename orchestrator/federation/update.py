@@ -65,7 +65,8 @@ class ClientUpdate(Generic[C]):
 class ClientFailure:
     """A failed task: `stage` says where the task failed, `cause` says why in one line.
 
-    The driver does not retry a `final` failure, because every retry would fail in the same way.
+    The driver does not retry a `final` failure, because every retry would fail in the same way. The failure of an
+    aggregator (stage `aggregator`) belongs to no client: `client_id` and `position` are -1.
     """
 
     round_idx: int

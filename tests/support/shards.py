@@ -1,20 +1,28 @@
-"""Encoded updates for shards: those of a recorded round, and random payloads."""
+"""Shards in this process, and encoded updates for them: those of a recorded round, and random payloads."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from orchestrator.aggregation.shard import EncodedUpdate
+from orchestrator.aggregation.received_update import ReceivedUpdate
+from orchestrator.aggregation.shard import EncodedUpdate, FoldKey, Shard
+from orchestrator.aggregation.slices import SliceAverage, SliceNumber, join_averages
+from orchestrator.aggregation.sums import Term
 from orchestrator.contract.rounds import RecordedRound
+from orchestrator.execution.executor import Executor, Message, TaskHandle, TaskRequest
 from orchestrator.experiment.experiment import Experiment
-from orchestrator.federation.aggregate import AggregationName
+from orchestrator.federation.aggregate import Aggregate, AggregationName
 from orchestrator.federation.algorithm import Algorithm, ServerState
 from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.exchange import MODEL_ITEM, ModelValues, known_masks, pack_model
 from orchestrator.federation.item_form import ItemForm
 from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.update import ClientUpdate, Outcome, StoredUpdate
 from orchestrator.sparsity.payload import Bits, Dense, Masked, Payload, Scalar
 from orchestrator.sparsity.wire import encode
 from orchestrator.sparsity.wire_frame import ValueDtype, WireVersion
@@ -26,6 +34,93 @@ _ITEMS = {
     "votes": ItemForm(kinds=(Bits,), size=77),
     "loss": ItemForm(kinds=(Scalar,)),
 }
+
+
+class LocalShards:
+    """Aggregators of this process; `store` is what RayAggregators do with an update that arrives."""
+
+    def __init__(self, made: Experiment, count: int) -> None:
+        self.owned = [SliceNumber(number, count) for number in range(count)]
+        self.shards = [Shard(made, own) for own in self.owned]
+        self.size = made.setting.layout.size
+        self._num_stored = self._num_folds = 0
+
+    def store(self, encoded: EncodedUpdate, update: ClientUpdate[Any]) -> StoredUpdate[Any]:
+        """Let one shard check the payload, and remove the payload from the update."""
+        shard = self.shards[self._num_stored % len(self.shards)]
+        self._num_stored += 1
+        report = cache(partial(shard.check, encoded))
+        return StoredUpdate(
+            update=replace(update, buffer=np.empty(0, np.uint8)), encoded=encoded, report=report
+        )
+
+    def sums(self, round_idx: int) -> "LocalShardSums":
+        """See Aggregators."""
+        self._num_folds += 1
+        return LocalShardSums(self, FoldKey(round_idx, self._num_folds, 0))
+
+
+class LocalShardSums:
+    """See Sums."""
+
+    def __init__(self, shards: LocalShards, key: FoldKey) -> None:
+        self._shards, self._key, self._num_added = shards, key, 0
+
+    def add(self, update: ReceivedUpdate, term: Term, present: torch.Tensor | None) -> None:
+        """See Sums."""
+        assert isinstance(update.content, StoredUpdate)
+        model = None if present is None else present.numpy()
+        for shard in self._shards.shards:
+            shard.add(self._key, self._num_added, update.content.encoded, term, model)
+        self._num_added += 1
+
+    def finish(self, server: torch.Tensor) -> Aggregate:
+        """See Sums."""
+        return join_averages(
+            [partial(self._finish, number, server) for number in range(len(self._shards.shards))],
+            self._shards.size,
+        )
+
+    def losses(self) -> Sequence[str]:
+        """See Sums: nothing dies here."""
+        return ()
+
+    def _finish(self, number: int, server: torch.Tensor) -> SliceAverage:
+        part = slice(*self._shards.owned[number].bounds(self._shards.size))
+        average = self._shards.shards[number].finish(self._key, self._num_added, server.numpy()[part])
+        assert average is not None
+        return average
+
+
+class StoringExecutor:
+    """Passes updates of training and probe tasks to shards, as the Ray executor does."""
+
+    description = "with shards"
+
+    def __init__(self, inner: Executor, shards: LocalShards) -> None:
+        self._inner, self._shards, self.num_workers = inner, shards, inner.num_workers
+        self._requests: dict[TaskHandle, tuple[Message, TaskRequest]] = {}
+
+    def submit(self, message: Message, requests: Sequence[TaskRequest]) -> tuple[TaskHandle, ...]:
+        """See Executor."""
+        handles = self._inner.submit(message, requests)
+        self._requests |= {
+            handle: (message, request) for handle, request in zip(handles, requests, strict=True)
+        }
+        return handles
+
+    def result(self, handle: TaskHandle) -> Outcome[Any]:
+        """See Executor."""
+        outcome = self._inner.result(handle)
+        message, request = self._requests.pop(handle)
+        if not isinstance(outcome, ClientUpdate) or request.task.kind not in ("train", "probe"):
+            return outcome
+        encoded = EncodedUpdate(broadcast=message.buffer, request=request, payload=outcome.buffer)
+        return self._shards.store(encoded, outcome)
+
+    def close(self) -> None:
+        """See Executor."""
+        self._inner.close()
 
 
 class _Averaging(Algorithm[ServerState, None]):
