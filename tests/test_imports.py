@@ -109,6 +109,7 @@ SHELLS = (
 RAY_FILES = (
     "orchestrator.runtime.ray_",
     "orchestrator.execution.ray_",
+    "orchestrator.aggregation.ray_",
     "orchestrator.sweeping.tune.",
     "orchestrator.cluster.ray_",
     "orchestrator.plugins.ray_",

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from orchestrator.aggregation.received_update import ReceivedUpdate
+from orchestrator.aggregation.sums import LocalSums, Sums, Term
 from orchestrator.errors import RoundError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.client_event import ClientEvent, EventOutcome
-from orchestrator.federation.staleness import discounted
 from orchestrator.federation.update import SCORES, ClientFailure
 from orchestrator.formatting import counted
 from orchestrator.storage.checkpoints.client_memory import ClientMemory
@@ -36,10 +36,13 @@ class PhaseResult:
 class Fold:
     """Adds updates one by one, in the order in which they count, and then finishes once."""
 
-    def __init__(self, experiment: Experiment, round_idx: int, memory: ClientMemory) -> None:
+    def __init__(
+        self, experiment: Experiment, round_idx: int, memory: ClientMemory, sums: Sums | None = None
+    ) -> None:
+        """`sums` None: add the updates in this process."""
         self._experiment, self._algorithm = experiment, experiment.algorithm
         self._round_idx, self._memory = round_idx, memory
-        self._aggregator = self._algorithm.aggregator()
+        self._sums = sums or LocalSums(self._algorithm.aggregator(), experiment.config.asynchrony)
         self.events: list[ClientEvent] = []
         self.failures: list[ClientFailure] = []
         self._trained_scores: list[Mapping[str, float]] = []
@@ -69,16 +72,14 @@ class Fold:
         asynchrony = self._experiment.config.asynchrony
         is_uniform = asynchrony.kind != "none" and asynchrony.weight == "uniform"
         weight = 1.0 if is_uniform else self._algorithm.weight(update.sent.num_examples)
-        contribution = update.contribution(weight)
-        if asynchrony.kind == "fedasync" and not contribution.has_model:
+        if asynchrony.kind == "fedasync" and not update.has_model:
             name = self._experiment.config.algorithm.name
             raise RoundError(
                 f"asynchrony.kind=fedasync mixes models, but clients of {name} send no models; use fedbuff",
                 round_idx=self._round_idx,
             )
-        if present is not None:
-            contribution = discounted(contribution, present, asynchrony, staleness)
-        self._aggregator.add(contribution)
+        term = Term(client_id=update.client_id, weight=weight, staleness=staleness)
+        self._sums.add(update, term, present)
 
     def finish(self, server: Tensor, seconds: float, *, waited_s: float = 0.0) -> PhaseResult:
         """The result; coordinates that no client trained keep the values of the server's float32[D] model.
@@ -95,9 +96,15 @@ class Fold:
                 num_updates=self.num_used,
             )
         try:
-            aggregate = self._aggregator.finish(server)
+            aggregate = self._sums.finish(server)
         except ValueError as error:
             raise RoundError(f"round {self._round_idx}: {error}", round_idx=self._round_idx) from error
+        self.failures += [
+            ClientFailure(
+                round_idx=self._round_idx, position=-1, client_id=-1, stage="aggregator", cause=cause
+            )
+            for cause in self._sums.losses()
+        ]
         return PhaseResult(
             aggregate=aggregate,
             seconds=seconds,

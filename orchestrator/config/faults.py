@@ -29,6 +29,10 @@ class ChaosConfig(Section):
     update_wrong_mask: Share = Field(0.0, description="share of updates under a wrong mask")
     update_stale: Share = Field(0.0, description="share of updates that belong to the round before")
     update_garbage: Share = Field(0.0, description="share of updates that are random bytes")
+    aggregator_dies: Share = Field(
+        0.0,
+        description="share of rounds in which an aggregator is killed, once each (ray, runtime.aggregators)",
+    )
     driver_dies: Share = Field(
         0.0, description="share of rounds in which the driver's actor is killed, once each (ray)"
     )

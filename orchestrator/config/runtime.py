@@ -17,6 +17,11 @@ class RuntimeConfig(Section):
         description="dedicated: one actor per client; pooled: shared actors; auto: dedicated if they fit",
     )
     pool_size: Positive | None = Field(None, description="total number of pooled actors; None: one per core")
+    aggregators: Literal["auto"] | Positive = Field(
+        "auto",
+        description="number of actors that add the clients' updates, each for a slice of the model; auto: the driver "
+        "adds them, unless a round has many values and the clients leave cores free (ray)",
+    )
     address: str | None = Field(
         None, description="Ray cluster to join (`auto` or host:port); None: start a local one"
     )

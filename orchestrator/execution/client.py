@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from traceback import format_exc
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from orchestrator.execution.device_environment import DeviceEnvironment
 from orchestrator.execution.device_memory import DeviceMemory, DeviceMemoryError
 from orchestrator.execution.torch_threads import torch_threads
 from orchestrator.experiment.experiment import Experiment
+from orchestrator.federation.algorithm import AnyAlgorithm
 from orchestrator.federation.evaluate import accuracy, predict
 from orchestrator.federation.exchange import ModelValues, known_masks
 from orchestrator.federation.local.run import LocalRun
@@ -36,6 +37,36 @@ from orchestrator.sparsity.wire import decode, encode
 Buffer = NDArray[np.uint8]
 
 
+@final
+class MessageDecoder:
+    """Decodes the messages to clients; the broadcast only once for all clients that receive the same bytes."""
+
+    def __init__(self, algorithm: AnyAlgorithm) -> None:
+        self._algorithm = algorithm
+        self._received: tuple[Buffer, Payload, ModelValues | None] | None = None
+
+    def decode(
+        self, task: ClientTask, broadcast: Buffer, unicast: Buffer, client_state: Any
+    ) -> tuple[Payload, ModelValues | None]:
+        """The payload that the client of a task receives, and the model in it."""
+        algorithm = self._algorithm
+        if self._received is None or not _is_equal(self._received[0], broadcast):
+            payload = decode(broadcast)
+            self._received = broadcast, payload, algorithm.unpack(payload, task, client_state)
+        _, payload, received = self._received
+        if not unicast.size:
+            return payload, received
+        known = known_masks(algorithm.setting.layout, algorithm.shared_mask(client_state))
+        payload = payload + decode(unicast, known_masks=known)
+        return payload, algorithm.unpack(payload, task, client_state)
+
+
+def _is_equal(one: Buffer, other: Buffer) -> bool:
+    """Whether two buffers have the same bytes. Both may be views of the same object in Ray's store."""
+    same_place = one.ctypes.data == other.ctypes.data and one.nbytes == other.nbytes
+    return same_place or np.array_equal(one, other)
+
+
 class ClientRunner:
     """Runs the tasks of any client, one at a time. It contains only caches: a new runner gives the same results."""
 
@@ -44,14 +75,14 @@ class ClientRunner:
         setting, input_shape = experiment.setting, experiment.dataset.input_shape
         self._memory = DeviceMemory(setting.training, input_shape, setting.smallest_batch)
         self._environments: dict[torch.device, DeviceEnvironment] = {}
-        self._received: tuple[Buffer, Payload, ModelValues | None] | None = None
+        self._messages = MessageDecoder(experiment.algorithm)
 
     def run(self, task: ClientTask, broadcast: Buffer, unicast: Buffer, client_state: Any) -> Outcome[Any]:
         """Run one task. An error becomes a ClientFailure that names its stage: receive, the task's kind, or send."""
         stage = "receive"
         began_s = time.perf_counter()
         try:
-            payload, received = self._receive(task, broadcast, unicast, client_state)
+            payload, received = self._messages.decode(task, broadcast, unicast, client_state)
             received_s = time.perf_counter()
             stage = task.kind
             result = self._perform(task, payload, received, client_state)
@@ -106,21 +137,6 @@ class ClientRunner:
     def _train(self, run: LocalRun[Any]) -> LocalResult[Any]:
         """Let the method train, or answer a probe."""
         return self._experiment.algorithm.client_update(run)
-
-    def _receive(
-        self, task: ClientTask, broadcast: Buffer, unicast: Buffer, client_state: Any
-    ) -> tuple[Payload, ModelValues | None]:
-        """Decode the messages; the broadcast only once for all clients that receive the same bytes."""
-        algorithm = self._experiment.algorithm
-        if self._received is None or not np.array_equal(self._received[0], broadcast):
-            payload = decode(broadcast)
-            self._received = broadcast, payload, algorithm.unpack(payload, task, client_state)
-        _, payload, received = self._received
-        if not unicast.size:
-            return payload, received
-        known = known_masks(self._experiment.setting.layout, algorithm.shared_mask(client_state))
-        payload = payload + decode(unicast, known_masks=known)
-        return payload, algorithm.unpack(payload, task, client_state)
 
     def _environment(self, device: torch.device) -> DeviceEnvironment:
         if device not in self._environments:

@@ -25,9 +25,13 @@ QUICK_ACTORS_PER_CORE = 4
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Ray resources of each alive node: `CPU`, `GPU`, `memory` in bytes, and custom resources."""
+    """Ray resources of each alive node: `CPU`, `GPU`, `memory` in bytes, and custom resources.
+
+    `cores` is the number of trainings that may run at the same time; None: one for each CPU of the nodes.
+    """
 
     nodes: tuple[Mapping[str, float], ...]
+    cores: int | None = None
 
     def total(self, resource: str) -> float:
         """Sum over the nodes."""
@@ -36,7 +40,22 @@ class Capacity:
     @property
     def num_cores(self) -> int:
         """Number of trainings that may run at the same time."""
-        return max(1, int(self.total("CPU")))
+        return max(1, int(self.total("CPU"))) if self.cores is None else self.cores
+
+    def without(self, footprint: Mapping[str, float], count: int) -> "Capacity | None":
+        """What is left, with the same cores, when `count` actors reserve this footprint; None if they do not fit.
+
+        Each actor goes to the node with the most free CPUs.
+        """
+        nodes = [dict(node) for node in self.nodes]
+        for _ in range(count):
+            possible = [node for node in nodes if fits(footprint, [node])]
+            if not possible:
+                return None
+            chosen = max(possible, key=lambda node: node.get("CPU", 0.0))
+            for resource, amount in footprint.items():
+                chosen[resource] -= amount
+        return Capacity(tuple(nodes), self.num_cores)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,18 @@ from orchestrator.execution.ray_actors import GONE
 from orchestrator.execution.ray_sharing import SharedExperiment
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.plan import ClientTask
-from orchestrator.federation.update import ClientFailure, Outcome
+from orchestrator.federation.update import ClientFailure, ClientUpdate, Outcome, StoredUpdate
 
 #: tasks of one pooled actor at a time: one that it runs, and one that it can start at once
 POOLED_DEPTH = 2
 #: an idle actor that does not answer within this time is lost; the tasks of a dead actor fail well within it
 ANSWER_S = 10.0
+#: kinds of tasks whose updates are averaged
+STORED_KINDS = ("train", "probe")
+#: (broadcast, request, update without its payload, encoded payload) -> the update as the driver gets it
+StoreUpdate = Callable[
+    [ray.ObjectRef[Any], TaskRequest, ClientUpdate[Any], ray.ObjectRef[Any]], StoredUpdate[Any]
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,14 +74,20 @@ class RayExecutor:
         actors: Sequence[Any],
         *,
         num_cores: int,
+        store: StoreUpdate | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`actors` are the placement's actors in its order; the caller ends them. `clock` gives seconds."""
+        """`actors` are the placement's actors in its order; the caller ends them. `clock` gives seconds.
+
+        `store` receives the references of updates whose payloads stay in the object store; None: no such updates.
+        """
         profiles = experiment.setting.profiles
         in_use = [profiles[index] for index in sorted({index for _, index in placement.actors})]
         self.description = f"Ray, {placement}{cpu_instead(in_use, cuda=torch.cuda.is_available())}"
         self.num_workers = len(actors)
         self._experiment, self._shared, self._dedicated = experiment, shared, placement.mode == "dedicated"
+        self._store = store
+        self._payloads: dict[ray.ObjectRef[Any], ray.ObjectRef[Any]] = {}
         self._clock, runtime = clock, experiment.config.runtime
         self._task_timeout_s, self._restart_timeout_s = runtime.task_timeout_s, runtime.restart_timeout_s
         self._max_in_flight = num_cores if self._dedicated else len(placement.actors) * POOLED_DEPTH
@@ -145,12 +157,29 @@ class RayExecutor:
                 continue
             if not queue.tasks:  # an idle actor answers at once, unless it is lost
                 queue.began_s, queue.answer = self._clock(), queue.actor.__ray_ready__.remote()
-            ref = queue.actor.run.options(max_task_retries=0).remote(
-                self._shared, request.task, submitted.message, request.unicast, request.client_state
-            )
+            ref = self._start(queue, submitted)
             queue.tasks.append((ref, submitted))
             self._in_flight[ref] = queue
         self._backlog.extendleft(reversed(waiting))
+
+    def _start(self, queue: _ActorQueue, submitted: _PendingTask) -> ray.ObjectRef[Any]:
+        """Send a task to an actor; the reference to its outcome."""
+        request, actor = submitted.request, queue.actor
+        arguments = request.task, submitted.message, request.unicast, request.client_state
+        if self._store is None or request.task.kind not in STORED_KINDS:
+            ref: ray.ObjectRef[Any] = actor.run.options(max_task_retries=0).remote(self._shared, *arguments)
+            return ref
+        stored = actor.run_and_store.options(max_task_retries=0, num_returns=2)
+        ref, self._payloads[ref] = stored.remote(self._shared, *arguments)
+        return ref
+
+    def _outcome(self, ref: ray.ObjectRef[Any], submitted: _PendingTask) -> Outcome[Any]:
+        """Fetch the outcome of a finished task. Raises Ray's error for a task that did not finish."""
+        payload = self._payloads.pop(ref, None)
+        outcome: Outcome[Any] = ray.get(ref)
+        if self._store is None or payload is None or not isinstance(outcome, ClientUpdate):
+            return outcome
+        return self._store(submitted.message, submitted.request, outcome, payload)
 
     def _free_queue(self, task: ClientTask) -> _ActorQueue | None:
         depth = 1 if self._dedicated else POOLED_DEPTH
@@ -195,23 +224,23 @@ class RayExecutor:
 
     def _receive(self, ref: ray.ObjectRef[Any]) -> None:
         queue = self._in_flight[ref]
+        submitted = next(submitted for one, submitted in queue.tasks if one == ref)
         try:
-            outcome = ray.get(ref)
+            outcome = self._outcome(ref, submitted)
         except GONE as error:
             self._lose(queue, "actor", f"{queue.name} died: {_cause(error)}")
         except ray.exceptions.RayError as error:
-            submitted = self._remove(queue, ref)
+            self._remove(queue, ref)
             self._done[submitted.handle] = _failure(submitted.request.task, "actor", _cause(error))
         else:
-            self._done[self._remove(queue, ref).handle] = outcome
+            self._remove(queue, ref)
+            self._done[submitted.handle] = outcome
 
-    def _remove(self, queue: _ActorQueue, ref: ray.ObjectRef[Any]) -> _PendingTask:
+    def _remove(self, queue: _ActorQueue, ref: ray.ObjectRef[Any]) -> None:
         """Remove a finished task from its actor's queue."""
         del self._in_flight[ref]
-        submitted = next(submitted for one, submitted in queue.tasks if one == ref)
         queue.tasks = deque(entry for entry in queue.tasks if entry[0] != ref)
         queue.began_s = self._clock()
-        return submitted
 
     def _lose(self, queue: _ActorQueue, stage: str, cause: str) -> None:
         """Handle a lost actor: keep finished results, fail the current task, return the others to the backlog."""
@@ -234,8 +263,9 @@ class RayExecutor:
             del self._in_flight[ref]
             try:
                 if ref in ready:
-                    self._done[submitted.handle] = ray.get(ref)
+                    self._done[submitted.handle] = self._outcome(ref, submitted)
                     continue
+                self._payloads.pop(ref, None)
                 ray.cancel(ref)  # it would run when the actor returns, perhaps much later
             except ray.exceptions.RayError:
                 pass

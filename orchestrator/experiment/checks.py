@@ -119,13 +119,27 @@ def _check_asynchrony(config: RoundSections) -> None:
         raise ConfigError("runtime.min_clients", least, problem, f"use {step} or fewer")
 
 
+def check_aggregators(runtime: RuntimeConfig) -> None:
+    """Reject aggregators, which are actors, without Ray."""
+    if runtime.executor == "inprocess" and runtime.aggregators != "auto":
+        problem = "aggregators are actors on Ray, and runtime.executor=inprocess starts none"
+        raise ConfigError(
+            "runtime.aggregators", runtime.aggregators, problem, "use auto, or runtime.executor=ray"
+        )
+
+
 def check_chaos(chaos: ChaosConfig, runtime: RuntimeConfig) -> None:
     """Reject faults that would kill or block the command itself, and hanging tasks without a time limit."""
     if runtime.executor == "inprocess":
-        for name in ("client_hangs", "client_dies", "driver_dies"):
+        for name in ("client_hangs", "client_dies", "aggregator_dies", "driver_dies"):
             if share := getattr(chaos, name):
                 problem = "with runtime.executor=inprocess this fault would hit the command itself"
                 raise ConfigError(f"chaos.{name}", share, problem, "use runtime.executor=ray")
+    if chaos.aggregator_dies and runtime.aggregators == "auto":
+        problem = "runtime.aggregators=auto may start no aggregator"
+        raise ConfigError(
+            "chaos.aggregator_dies", chaos.aggregator_dies, problem, "set runtime.aggregators to a number"
+        )
     if chaos.client_hangs and runtime.task_timeout_s is None:
         problem = "without runtime.task_timeout_s the run would wait forever"
         raise ConfigError("chaos.client_hangs", chaos.client_hangs, problem, "set runtime.task_timeout_s")

@@ -24,7 +24,7 @@ from orchestrator.config.sections import (
     WireConfig,
 )
 from orchestrator.errors import ConfigError
-from orchestrator.experiment.checks import check_chaos, check_rounds
+from orchestrator.experiment.checks import check_aggregators, check_chaos, check_rounds
 
 
 def _resolve_algorithm(value: object) -> object:
@@ -89,6 +89,7 @@ class ExperimentConfig(Section):
     @model_validator(mode="after")
     def _check_sections(self) -> Self:
         check_rounds(self)
+        check_aggregators(self.runtime)
         check_chaos(self.chaos, self.runtime)
         return self
 

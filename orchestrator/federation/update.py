@@ -1,9 +1,9 @@
 """The results of a client's task: an update, a score, or a failure with its cause."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,8 @@ class ClientUpdate(Generic[C]):
 class ClientFailure:
     """A failed task: `stage` says where the task failed, `cause` says why in one line.
 
-    The driver does not retry a `final` failure, because every retry would fail in the same way.
+    The driver does not retry a `final` failure, because every retry would fail in the same way. The failure of an
+    aggregator (stage `aggregator`) belongs to no client: `client_id` and `position` are -1.
     """
 
     round_idx: int
@@ -95,4 +96,34 @@ class ClientScore:
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
-Outcome = ClientUpdate[C] | ClientScore | ClientFailure
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadReport:
+    """What the server needs to know of an encoded payload that passed its check."""
+
+    upload_bytes: int
+    has_model: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedPayload:
+    """Why an encoded payload does not count: the fields of a ClientFailure."""
+
+    stage: str
+    cause: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StoredUpdate(Generic[C]):
+    """An update whose encoded payload stays outside the driver's process.
+
+    `update` has an empty buffer. `encoded` refers to the payload and to all that its decoding needs. `report` waits for
+    the check of the payload, which runs in another process; the result is the same at each call.
+    """
+
+    update: ClientUpdate[C]
+    encoded: Any
+    report: Callable[[], PayloadReport | RejectedPayload]
+
+
+Outcome = ClientUpdate[C] | StoredUpdate[C] | ClientScore | ClientFailure

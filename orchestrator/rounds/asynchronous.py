@@ -114,7 +114,7 @@ class AsynchronousRounds:
         New tasks start only when emulated time advances. So of several updates that arrive at the same moment, no task
         sees a server step too early.
         """
-        fold = Fold(self._experiment, started.round_idx, self._memory)
+        fold = self._phases.fold(started.round_idx)
         now_s, waited_s, num_taken = started.start_s, 0.0, 0
         while fold.num_used < self._buffer_size:
             if self._none_arrives_at(now_s) and self._start_tasks(now_s):

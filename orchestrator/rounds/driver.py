@@ -25,6 +25,7 @@ import torch
 
 from orchestrator.aggregation.costs import add_totals, round_costs
 from orchestrator.aggregation.fold import PhaseResult
+from orchestrator.aggregation.sums import Aggregators
 from orchestrator.execution.executor import Executor
 from orchestrator.experiment.experiment import Experiment, params_sha256
 from orchestrator.federation.algorithm import ServerState
@@ -77,9 +78,13 @@ class Driver:
         executor: Executor,
         store: RunStore,
         *,
+        aggregators: Aggregators | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        """Restores the last checkpoint, if there is one. `now_s` gives wall-clock seconds since the epoch."""
+        """Restores the last checkpoint, if there is one.
+
+        `aggregators` None: the driver adds the updates. `now_s` gives wall-clock seconds since the epoch.
+        """
         self._experiment, self._store, self._now_s = experiment, store, now_s
         self._algorithm, self._config = experiment.algorithm, experiment.config
         self._evaluator = Evaluator(experiment)
@@ -97,7 +102,7 @@ class Driver:
                 totals=dict(restored.totals),
             )
             self._memory = ClientMemory(restored.client_states, restored.shared_masks)
-        self._phases = PhaseRunner(experiment, executor, self._memory, self._stopwatch)
+        self._phases = PhaseRunner(experiment, executor, self._memory, self._stopwatch, aggregators)
         kind = AsynchronousRounds if self._config.asynchrony.kind != "none" else SynchronousRounds
         self._rounds: Rounds = kind(experiment, self._phases, self._memory)
         if restored is not None and self._state.next_round < self._config.training.rounds:

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 from orchestrator.aggregation.costs import phase_s
 from orchestrator.aggregation.fold import Fold, PhaseResult
 from orchestrator.aggregation.received_update import ReceivedUpdate
+from orchestrator.aggregation.sums import Aggregators
 from orchestrator.errors import RoundError
 from orchestrator.execution.executor import Executor, TaskHandle, TaskRequest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.plan import RoundPlan
-from orchestrator.federation.update import ClientFailure, Outcome
+from orchestrator.federation.update import ClientFailure, Outcome, StoredUpdate
 from orchestrator.formatting import counted
 from orchestrator.rounds.admission import admit, admit_score
 from orchestrator.rounds.broadcast import Broadcast
@@ -40,10 +41,16 @@ class PhaseRunner:
     """Runs the phases of one experiment on an executor."""
 
     def __init__(
-        self, experiment: Experiment, executor: Executor, memory: ClientMemory, stopwatch: Stopwatch
+        self,
+        experiment: Experiment,
+        executor: Executor,
+        memory: ClientMemory,
+        stopwatch: Stopwatch,
+        aggregators: Aggregators | None = None,
     ) -> None:
+        """`aggregators` None: the driver adds the updates."""
         self._experiment, self._executor, self._memory = experiment, executor, memory
-        self._stopwatch = stopwatch
+        self._stopwatch, self._aggregators = stopwatch, aggregators
 
     def submit(
         self,
@@ -71,12 +78,17 @@ class PhaseRunner:
             handles = self._executor.submit(broadcast.message, requests)
         return SubmittedTasks(plan.round_idx, broadcast, requests, handles, start_s)
 
+    def fold(self, round_idx: int) -> Fold:
+        """An empty fold of a training or a probe."""
+        sums = None if self._aggregators is None else self._aggregators.sums(round_idx)
+        return Fold(self._experiment, round_idx, self._memory, sums)
+
     def fold_all(self, submitted: SubmittedTasks) -> PhaseResult:
         """Wait for the answers to a probe and fold all of them in plan order.
 
         Raises RoundError when too many tasks fail.
         """
-        fold = Fold(self._experiment, submitted.round_idx, self._memory)
+        fold = self.fold(submitted.round_idx)
         for update in self.updates(submitted, fold):
             fold.add(update, "used")
         return fold.finish(submitted.broadcast.state.params, phase_s(fold.events))
@@ -155,7 +167,8 @@ class PhaseRunner:
                 result = read(request, outcome)
             if not isinstance(result, ClientFailure):
                 assert not isinstance(outcome, ClientFailure)
-                self._stopwatch.add_client(outcome.seconds)
+                answer = outcome.update if isinstance(outcome, StoredUpdate) else outcome
+                self._stopwatch.add_client(answer.seconds)
                 return result
             failures.append(result)
             if result.final:

@@ -5,7 +5,7 @@ from typing import final
 
 from orchestrator.aggregation.costs import phase_s
 from orchestrator.aggregation.fold import Fold, PhaseResult
-from orchestrator.aggregation.received_update import ReceivedUpdate
+from orchestrator.aggregation.received_update import DecodedUpdate, ReceivedUpdate
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.client_event import EventOutcome
@@ -70,7 +70,7 @@ class SynchronousRounds:
     def end(self, started: RoundInProgress) -> PhaseResult:
         """See Rounds."""
         assert started.submitted is not None
-        fold = Fold(self._experiment, started.round_idx, self._memory)
+        fold = self._phases.fold(started.round_idx)
         fold.failures, self._failures = self._failures, []
         has_message = {e.client_id for phase in started.phases for e in phase.events if e.kind == "loss"}
         updates = self._phases.updates(started.submitted, fold, has_message)
@@ -126,7 +126,8 @@ class SynchronousRounds:
         """Wait for the candidates' losses; returns what the phase cost, and the cohort by the losses."""
         fold, losses = Fold(self._experiment, submitted.round_idx, self._memory), dict[int, float]()
         for update in self._phases.updates(submitted, fold):
-            (item,) = update.items
+            assert isinstance(update.content, DecodedUpdate)
+            (item,) = update.content.items
             assert isinstance(item, Scalar)
             losses[update.client_id] = item.value
             fold.add(update, "used")

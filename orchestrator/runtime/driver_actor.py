@@ -7,9 +7,10 @@ from typing import final
 import ray
 import torch
 
+from orchestrator.aggregation.ray_aggregators import RayAggregators, start_aggregators
+from orchestrator.aggregation.shard_placement import place_run
 from orchestrator.errors import ConfigError
 from orchestrator.execution.fault_injection import DriverFaultInjector
-from orchestrator.execution.placement import place_clients
 from orchestrator.execution.ray_actors import start_actors, wait_for_actors
 from orchestrator.execution.ray_capacity import cluster_capacity
 from orchestrator.execution.ray_executor import RayExecutor
@@ -40,25 +41,32 @@ class DriverActor:
         self._lock = locked_folder(Path(run_dir), "driver.lock", patience_s=30.0)
         self._lock.__enter__()
         store, capacity = RunStore(Path(run_dir)), cluster_capacity()
-        placement = place_clients(
-            experiment.config.runtime,
-            capacity,
-            experiment.setting.population,
-            experiment.config.training.clients_per_round,
-        )
-        self._clients = start_actors(experiment.setting.profiles, placement, store.run_id)
+        placement, aggregation = place_run(experiment, capacity)
+        aggregators = None
+        if aggregation.count:
+            started = start_aggregators(experiment, aggregation.count, store.run_id)
+            aggregators = RayAggregators(experiment, shared, started)
+        clients = start_actors(experiment.setting.profiles, placement, store.run_id)
+        self._actors = clients if aggregators is None else [*aggregators.actors, *clients]
         self._executor = RayExecutor(
-            experiment, shared, placement, self._clients, num_cores=capacity.num_cores
+            experiment,
+            shared,
+            placement,
+            clients,
+            num_cores=capacity.num_cores,
+            store=None if aggregators is None else aggregators.store,
         )
-        self._driver = Driver(experiment, self._executor, store)
+        self._driver = Driver(experiment, self._executor, store, aggregators=aggregators)
+        store.describe_again({**store.about(), "aggregation": str(aggregation)})
         self._rounds = self._driver.run()
         self._num_done = num_committed(store.folder)
         self._fault_injector = DriverFaultInjector(experiment.config, store.folder)
-        return "; ".join((self._executor.description, *store.damage_notes))
+        notes = (str(aggregation),) if aggregation.is_notable else ()
+        return "; ".join((self._executor.description, *notes, *store.damage_notes))
 
     def ready(self, timeout_s: float | None = None) -> None:
-        """Wait until every client actor runs. Raises ActorsLostError after the timeout."""
-        wait_for_actors(self._clients, timeout_s)
+        """Wait until every client actor and aggregator runs. Raises ActorsLostError after the timeout."""
+        wait_for_actors(self._actors, timeout_s)
 
     @ray.method(concurrency_group=ROUNDS)
     def advance(self) -> RoundRecord | None:

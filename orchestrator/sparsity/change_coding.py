@@ -51,21 +51,30 @@ def decode_changes(name: str, section: Bytes, known: Bool) -> Bool:
 
     Raises WireError for a section that `encode_changes` does not write, and for a checksum of another known mask.
     """
-    start = _CHECKSUM_BYTES + count_bytes(known.size)
     if int.from_bytes(section[:_CHECKSUM_BYTES].tobytes(), "little") != mask_checksum(known):
         raise WireError(f"item {name!r}: sender and receiver have different masks")
-    middle = start + int.from_bytes(section[_CHECKSUM_BYTES:start].tobytes(), "little")
-    if middle > section.size:
-        raise WireError(f"item {name!r}: the mask section is too short for its changes")
+    first, second = change_parts(name, section, known.size)
     num_known = int(np.count_nonzero(known))
-    removed = decode_gaps(name, section[start:middle], num_known)
-    added = decode_gaps(name, section[middle:], known.size - num_known)
+    removed = decode_gaps(name, first, num_known)
+    added = decode_gaps(name, second, known.size - num_known)
     if not _applies(removed.size, added.size, num_known, known.size):
         raise WireError(f"item {name!r}: the mask has too many changes for their coding, or none")
     mask = known.copy()
     mask[np.flatnonzero(known)[removed]] = False
     mask[np.flatnonzero(~known)[added]] = True
     return mask
+
+
+def change_parts(name: str, section: Bytes, width: int) -> tuple[Bytes, Bytes]:
+    """Return the codes of the removed and of the added entries of a mask of `width` entries.
+
+    Raises WireError for a section that is too short for its first part.
+    """
+    start = _CHECKSUM_BYTES + count_bytes(width)
+    middle = start + int.from_bytes(section[_CHECKSUM_BYTES:start].tobytes(), "little")
+    if middle > section.size:
+        raise WireError(f"item {name!r}: the mask section is too short for its changes")
+    return section[start:middle], section[middle:]
 
 
 def _applies(num_removed: int, num_added: int, num_known: int, width: int) -> bool:

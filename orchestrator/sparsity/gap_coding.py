@@ -79,13 +79,13 @@ def decode_gaps(name: str, section: Bytes, width: int) -> Index:
         raise WireError(f"item {name!r}: the mask section has bytes after its last entry")
     if (int(ends[-1]) + 1 - count) << k >= width:
         raise WireError(f"item {name!r}: an index beyond the {width} entries of the mask")
-    indices = _positions(ends, stream[: k * count].reshape(k, count), k)
+    indices = positions_from(ends, stream[: k * count].reshape(k, count), k)
     if indices[-1] >= width:
         raise WireError(f"item {name!r}: an index beyond the {width} entries of the mask")
     return indices
 
 
-def _positions(ends: Index, planes: Bytes, k: int) -> Index:
+def positions_from(ends: Index, planes: Bytes, k: int) -> Index:
     """Return the positions from the ends of the unary codes (int64[m], overwritten) and the low bits, uint8[k, m].
 
     The sum of the gaps up to entry i is (ends[i] - i) 2^k plus the sum of their low bits, and i further entries lie

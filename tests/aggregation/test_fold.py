@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from orchestrator.aggregation.fold import Fold
+from orchestrator.aggregation.received_update import DecodedUpdate
 from orchestrator.errors import RoundError
 from orchestrator.federation.update import ClientFailure
 from orchestrator.storage.checkpoints.client_memory import ClientMemory
@@ -97,8 +98,9 @@ def test_stale_update_is_discounted_towards_the_present_model(memory: ClientMemo
 
 def test_fedasync_needs_models(memory: ClientMemory) -> None:
     fold = _fold(memory, "asynchrony.kind=fedasync")
+    without_model = DecodedUpdate(received=None, model=None, items=())
     with pytest.raises(RoundError, match="fedbuff"):
-        fold.add(replace(received_update(), model=None), "used")
+        fold.add(replace(received_update(), content=without_model), "used")
 
 
 def test_round_with_too_few_updates_is_an_error_with_the_first_three_causes(memory: ClientMemory) -> None:

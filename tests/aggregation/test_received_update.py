@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.aggregation.received_update import ReceivedUpdate
+from orchestrator.aggregation.received_update import DecodedUpdate
 from orchestrator.federation.exchange import ModelValues
+from orchestrator.federation.update import PayloadReport, StoredUpdate
 from orchestrator.sparsity.payload import Scalar
-from tests.support.updates import received_update
+from tests.support.updates import client_update, received_update
 
 
 def test_update_arrives_after_download_training_and_upload() -> None:
@@ -36,23 +37,24 @@ def test_message_of_a_device_that_vanished_during_the_download_is_lost(
 
 
 def test_contribution_has_the_sent_model_and_the_start() -> None:
-    update = received_update(client_id=3)
     start, mask = torch.tensor([1.0, 2.0]), torch.tensor([True, False])
-    update = replace(
-        update,
-        received=ModelValues(start, None),
-        model=ModelValues(torch.tensor([5.0, 0.0]), mask),
-        items=(Scalar("loss", 0.5),),
-    )
-    found = update.contribution(7.0)
+    sent = ModelValues(torch.tensor([5.0, 0.0]), mask)
+    content = DecodedUpdate(received=ModelValues(start, None), model=sent, items=(Scalar("loss", 0.5),))
+    found = content.contribution(3, 7.0)
     assert (found.client_id, found.weight, found.items) == (3, 7.0, (Scalar("loss", 0.5),))
-    assert found.values is update.model.values  # type: ignore[union-attr]
+    assert found.values is sent.values
     assert found.mask is mask
     assert found.start is start
 
 
 def test_contribution_of_an_update_without_a_model_has_no_values() -> None:
-    update: ReceivedUpdate = replace(received_update(), received=None, model=None)
-    found = update.contribution(1.0)
+    found = DecodedUpdate(received=None, model=None, items=()).contribution(0, 1.0)
     assert (found.values, found.mask, found.start) == (None, None, None)
     assert np.isfinite(found.weight)
+
+
+@pytest.mark.parametrize("has_model", [True, False])
+def test_stored_update_has_a_model_if_its_report_says_so(has_model: bool) -> None:
+    report = PayloadReport(upload_bytes=8, has_model=has_model)
+    stored = StoredUpdate(update=client_update(), encoded=None, report=lambda: report)
+    assert replace(received_update(), content=stored).has_model == has_model

@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import ConfigError, RoundError
-from orchestrator.execution.fault_injection import DriverFaultInjector, TaskFaultInjector
+from orchestrator.execution.fault_injection import (
+    AggregatorFaultInjector,
+    DriverFaultInjector,
+    TaskFaultInjector,
+)
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.federation.plan import ClientTask
 from orchestrator.sparsity.payload import Bits, Dense, Masked, Scalar
@@ -195,3 +199,11 @@ def test_no_driver_dies_after_the_last_round(tmp_path: Path, monkeypatch: pytest
     for round_idx in range(5):
         DriverFaultInjector(config, tmp_path).strike(round_idx)
     assert len(deaths) == 3
+
+
+def test_aggregator_survives_the_rounds_of_the_others_and_every_retry() -> None:
+    """Round 3 of two aggregators is the turn of aggregator 1, at its first try."""
+    config = ExperimentConfig.parse({"chaos": {"aggregator_dies": 1.0}, "runtime": {"aggregators": 2}})
+    AggregatorFaultInjector(config, 0, 2).strike(3, attempt=0)
+    AggregatorFaultInjector(config, 1, 2).strike(3, attempt=1)
+    AggregatorFaultInjector(ExperimentConfig(), 1, 2).strike(3, attempt=0)

@@ -85,6 +85,13 @@ REPLACEMENT = {"training.with_replacement": True}
             "runtime.executor=ray",
         ),
         ({"chaos.client_hangs": 0.1}, "chaos.client_hangs", 0.1, "runtime.task_timeout_s"),
+        ({"chaos.aggregator_dies": 0.1}, "chaos.aggregator_dies", 0.1, "runtime.aggregators"),
+        (
+            {"runtime.executor": "inprocess", "runtime.aggregators": 2},
+            "runtime.aggregators",
+            2,
+            "runtime.executor=ray",
+        ),
     ],
 )
 def test_options_that_exclude_each_other_are_rejected(

@@ -18,12 +18,13 @@ SLOW = DeviceProfile(name="slow", flops_per_s=100.0, uplink_bytes_per_s=2.0, dow
 TASK = ClientTask(round_idx=3, position=1, client_id=7)
 
 
-def test_event_has_the_bytes_of_the_buffer_and_the_seconds_of_the_profile() -> None:
+def test_event_has_the_bytes_and_the_seconds_of_the_profile() -> None:
     event = participation(
         TASK,
         client_update(round_idx=3, position=1, client_id=7),
         SLOW,
         download_bytes=20,
+        upload_bytes=8,
         start_s=60.0,
     )
     expected = client_event(round_idx=3, position=1, client_id=7, start_s=60.0)
@@ -35,13 +36,15 @@ def test_event_has_the_bytes_of_the_buffer_and_the_seconds_of_the_profile() -> N
 def test_event_has_its_time_and_the_time_of_an_ideal_device(efficiency: float, compute_s: float) -> None:
     """250 FLOPs under the mask and 350 without it, at 100 FLOP/s."""
     device = replace(SLOW, sparse_efficiency=efficiency)
-    event = participation(TASK, client_update(unmasked_flops=350.0), device, download_bytes=20)
+    event = participation(
+        TASK, client_update(unmasked_flops=350.0), device, download_bytes=20, upload_bytes=8
+    )
     assert (event.compute_s, event.compute_ideal_s) == (compute_s, 2.5)
     assert (event.train_flops, event.unmasked_flops, event.train_flops_dense) == (250.0, 350.0, 400.0)
 
 
 def test_event_of_an_update_without_a_loss_has_nan() -> None:
-    assert math.isnan(participation(TASK, client_update(metrics={}), SLOW, 20).train_loss)
+    assert math.isnan(participation(TASK, client_update(metrics={}), SLOW, 20, 8).train_loss)
 
 
 def test_event_is_one_line_of_json() -> None:

@@ -51,7 +51,7 @@ def test_hostile_updates_give_no_finding() -> None:
 )
 def test_hostile_updates_with_a_mask_of_their_own_give_no_finding(policy: str, kind: str) -> None:
     tally = Tally()
-    updates.run(tally, "topk", policy, np.random.default_rng(5), kind)
+    updates.run(tally, "topk", policy, np.random.default_rng(5), kind, has_shards=policy == "retry")
     assert tally.findings == []
     assert tally.num_inputs > 0
 
@@ -61,7 +61,7 @@ def test_admitted_hostile_update_is_a_finding(monkeypatch: pytest.MonkeyPatch) -
     half = lambda rng, item: (with_values(item, item.values * np.float32(0.5)),)  # noqa: E731
     monkeypatch.setattr(updates, "KINDS", {"half": with_item(half)})
     tally = Tally()
-    updates.run(tally, "fedavg", "retry", np.random.default_rng(0), "half")
+    updates.run(tally, "fedavg", "retry", np.random.default_rng(0), "half", has_shards=False)
     assert any("0 of them rejected" in finding for finding in tally.findings)
     assert any("other parameters" in finding for finding in tally.findings)
 

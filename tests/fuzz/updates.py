@@ -4,7 +4,7 @@ The clients of short runs train honestly, but their updates are changed before t
 other counts, metrics and client states, answers to other tasks, no updates at all. Scores of evaluation tasks are
 changed in the same way. Every registered method runs under both failure policies. With `retry`, the last try of each
 task is honest. With `drop`, a task has one try, and some updates get other values of the valid form: no server can
-reject these.
+reject these. In half of the runs, two shards check and add the updates.
 
 These results are findings:
 - the driver ends with another error than a RoundError;
@@ -35,6 +35,7 @@ from orchestrator.federation.update import ClientFailure, ClientUpdate, Outcome
 from tests.fuzz.hostile_updates import KINDS, PLAUSIBLE_KINDS, SCORE_KINDS, Change, chosen
 from tests.fuzz.tally import MIB, Tally, command
 from tests.support.runs import REMEMBERING, committed, drive, prepared
+from tests.support.shards import LocalShards, StoringExecutor
 
 MORE_BYTES = 1024 * MIB
 _MAX_RETRIES = 12
@@ -131,18 +132,25 @@ def fuzz(seed: int, num_updates: int) -> Iterator[Tally]:
     while tally.num_inputs < num_updates:
         name, policy = cases[(start + number) % len(cases)]
         number += 1
-        run(tally, name, policy, rng, f"seed {seed}, run {number}, {name}, {policy}")
+        has_shards = rng.random() < 0.5
+        place = "shards" if has_shards else "the driver"
+        what = f"seed {seed}, run {number}, {name}, {policy}, added by {place}"
+        run(tally, name, policy, rng, what, has_shards=has_shards)
         yield tally
 
 
-def run(tally: Tally, name: str, policy: str, rng: np.random.Generator, what: str) -> None:
+def run(
+    tally: Tally, name: str, policy: str, rng: np.random.Generator, what: str, *, has_shards: bool
+) -> None:
     """One run with hostile updates; findings go to the tally."""
     experiment = _experiment(name, policy)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "run"
         executor = HostileExecutor(experiment, rng, policy, tally)
+        shards = LocalShards(experiment, 2) if has_shards else None
+        used = executor if shards is None else StoringExecutor(executor, shards)
         try:
-            driver = drive(experiment, path, executor=executor)
+            driver = drive(experiment, path, executor=used, aggregators=shards)
         except (
             RoundError
         ):  # too few honest updates are left, or the values of a plausible update were too large

@@ -37,7 +37,7 @@ def test_upload_may_be_as_dense_as_the_received_model(
     for request, update, received in zip(
         dense_round.jobs, dense_round.updates, dense_round.received, strict=True
     ):
-        model, _ = checked(experiment, request, update, received)
+        model = checked(experiment, request, update, received).model
         assert model is not None
         assert experiment.setting.layout.density(model.mask) == 1.0
 

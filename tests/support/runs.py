@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from orchestrator.aggregation.sums import Aggregators
 from orchestrator.config.overrides import apply_overrides
 from orchestrator.execution.client import ClientRunner
 from orchestrator.execution.executor import (
@@ -71,9 +72,20 @@ class Clock:
         return self.now_s
 
 
-def new_driver(experiment: Experiment, folder: Path, executor: Executor | None = None) -> Driver:
+def new_driver(
+    experiment: Experiment,
+    folder: Path,
+    executor: Executor | None = None,
+    aggregators: Aggregators | None = None,
+) -> Driver:
     """A new driver for the run in this folder, as a new process creates it."""
-    return Driver(experiment, executor or InProcessExecutor(experiment), RunStore(folder), now_s=Clock())
+    return Driver(
+        experiment,
+        executor or InProcessExecutor(experiment),
+        RunStore(folder),
+        aggregators=aggregators,
+        now_s=Clock(),
+    )
 
 
 def drive(
@@ -81,11 +93,12 @@ def drive(
     folder: Path,
     *,
     executor: Executor | None = None,
+    aggregators: Aggregators | None = None,
     killed_after: int | None = None,
     stopped_after: int | None = None,
 ) -> Driver:
     """Run the remaining rounds. Drop the driver after `killed_after` records, or stop it after `stopped_after`."""
-    driver = new_driver(experiment, folder, executor)
+    driver = new_driver(experiment, folder, executor, aggregators)
     for num_records, _ in enumerate(driver.run(), 1):
         if num_records == killed_after:
             return driver

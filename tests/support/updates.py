@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from orchestrator.aggregation.received_update import ReceivedUpdate
+from orchestrator.aggregation.received_update import DecodedUpdate, ReceivedUpdate
 from orchestrator.federation.client_event import ClientEvent
 from orchestrator.federation.exchange import ModelValues
 from orchestrator.federation.plan import ClientTask
@@ -73,9 +73,11 @@ def received_update(
             client_state=client_state,
             metrics=metrics or {},
         ),
-        received=ModelValues(torch.zeros(len(values)), None),
-        model=ModelValues(torch.tensor(values), None),
-        items=(),
+        content=DecodedUpdate(
+            received=ModelValues(torch.zeros(len(values)), None),
+            model=ModelValues(torch.tensor(values), None),
+            items=(),
+        ),
         mask_digest=mask_digest,
         event=found,
     )

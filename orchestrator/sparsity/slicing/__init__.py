@@ -1,0 +1,1 @@
+"""Decodes a slice of an encoded payload: some coordinates of a vector, without the others."""
