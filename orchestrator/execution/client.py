@@ -153,6 +153,8 @@ class ClientRunner:
         scores = {f"personal{name}": x for name, x in self._accuracies(run, environment).items()}
         scores |= self._validation_score(run, environment)
         if task.kind == "finetune":
+            if experiment.algorithm.has_client_models:
+                experiment.algorithm.load_for_fine_tuning(run)
             fine_tune(run, experiment.config.evaluation.finetune_epochs)
             scores |= {f"finetuned{name}": x for name, x in self._accuracies(run, environment).items()}
         return ClientScore(

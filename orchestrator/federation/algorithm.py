@@ -299,6 +299,12 @@ class Algorithm(Generic[S, C]):
         """
         self.load(run)
 
+    def load_for_fine_tuning(self, run: LocalRun[C]) -> None:
+        """Load the model that this client would fine-tune. It has the model of `personal` loaded; by default that one.
+
+        Called only for methods with `has_client_models`.
+        """
+
     def client_logits(self, run: LocalRun[C], logits: Tensor) -> Tensor:
         """The logits that a client predicts with, from float32[B, classes] logits of its model: the same ones.
 

@@ -144,3 +144,21 @@ def test_clients_are_scored_without_the_classes_that_they_do_not_have(
         scores.append(float(correct.mean()))
     metrics = part(last_metrics(tmp_path), "personal/")
     assert metrics == pytest.approx(spread_by_hand(scores, "personal/accuracy"), rel=1e-12)
+
+
+def test_clients_fine_tune_the_submodel_of_their_device_whatever_is_scored(tmp_path: Path) -> None:
+    found = {}
+    for scored_model in ("global", "submodel"):
+        run = prepared(
+            *(f"{key}={value}" for key, value in TIERS.items()),
+            f"algorithm.scored_model={scored_model}",
+            "training.rounds=2",
+            "evaluation.finetune_epochs=1",
+        )
+        drive(run, tmp_path / scored_model)
+        found[scored_model] = last_metrics(tmp_path / scored_model)
+    tuned, personal = (
+        [part(metrics, name) for metrics in found.values()] for name in ("finetuned/", "personal/")
+    )
+    assert tuned[0] == tuned[1]
+    assert personal[0] != personal[1]

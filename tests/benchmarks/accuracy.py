@@ -223,11 +223,16 @@ def main() -> None:
         futures = {pool.submit(run_one, options): key for key, options in todo.items()}
         for number, future in enumerate(as_completed(futures), start=1):
             key = futures[future]
+            if (error := future.exception()) is not None:
+                print(f"{number} of {len(todo)}: {key} failed: {error}", flush=True)
+                continue
             done[key] = future.result()
             with arguments.out.open("a") as file:
                 file.write(json.dumps({"key": key, "rounds": done[key]}) + "\n")
             print(f"{number} of {len(todo)}: {key}", flush=True)
     print(table(arguments.comparison, done))
+    if missing := todo.keys() - done.keys():
+        raise SystemExit(f"without a result: {', '.join(sorted(missing))}")
 
 
 if __name__ == "__main__":

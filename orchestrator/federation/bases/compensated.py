@@ -10,7 +10,7 @@ classes 3 and 7 thus hardly ever predicts another class. Compare such scores wit
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -89,8 +89,16 @@ class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
 
     def load(self, run: LocalRun[ClientRatio]) -> None:
         """Load the client's units into a smaller model and add the Scaler."""
-        super().load(run)
-        ratio = self.ratio(run.task, run.state)
+        self._load_units(run, run.task)
+
+    def load_for_fine_tuning(self, run: LocalRun[ClientRatio]) -> None:
+        """Load the device's submodel, also if the global model is scored: the device cannot train more."""
+        # a kind that neither scores the global model nor lets a bandit choose
+        self._load_units(run, replace(run.task, kind="loss"))
+
+    def _load_units(self, run: LocalRun[ClientRatio], task: ClientTask) -> None:
+        run.load_submodel(run.start, self.kept(task, run.state))
+        ratio = self.ratio(task, run.state)
         if self.config.scaler and ratio < 1.0:
             layers = unit_producers(self.setting.layout, self.setting.units)
             divide_outputs(run.own_module(), layers, ratio)
