@@ -48,7 +48,7 @@ def test_default_options_are_the_public_codes() -> None:
 
 
 def test_bytes_of_every_message_by_the_closed_form() -> None:
-    """4 bytes an entry in both directions, and a bit a class up.
+    """4 bytes an entry in both directions, and the classes up: every client has all of them, which is 1 byte.
 
     Headers are 12 + 24 bytes, and 24 more with the bits.
     """
@@ -58,7 +58,7 @@ def test_bytes_of_every_message_by_the_closed_form() -> None:
             size = size_of(run.setting.profile_of(job.task.client_id, 0).capability)
             empty = closed_form_bytes(played.broadcast.payload, {})
             assert down == empty + 36 + 4 * size
-            assert update.buffer.nbytes == 36 + 4 * size + 24 + 2
+            assert update.buffer.nbytes == 36 + 4 * size + 24 + 1
 
 
 def test_flops_of_every_client_equal_those_of_its_submodel() -> None:
