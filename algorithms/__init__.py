@@ -33,6 +33,7 @@ ALGORITHMS: Mapping[str, str] = MappingProxyType(
         "subfedavg": "algorithms.subfedavg:SubFedAvg",
         "fedpm": "algorithms.fedpm:FedPM",
         "topk": "algorithms.topk:TopK",
+        "stc": "algorithms.stc:STC",
         "heterofl": "algorithms.heterofl:HeteroFL",
         "fedrolex": "algorithms.fedrolex:FedRolex",
         "fjord": "algorithms.fjord:FjORD",

@@ -32,6 +32,7 @@ SPACE = {
             "subfedavg",
             "fedpm",
             "topk",
+            "stc",
             "heterofl",
             "fedrolex",
             "fjord",

@@ -24,5 +24,5 @@ def test_registered_method_is_final_and_has_a_frozen_config(name: str) -> None:
 def test_file_of_a_method_has_its_source_and_symbols(name: str) -> None:
     module = importlib.import_module(ALGORITHMS[name].partition(":")[0])
     assert module.__doc__ is not None
-    assert "arXiv" in module.__doc__
+    assert "arXiv" in module.__doc__ or "https://doi.org/" in module.__doc__
     assert "Symbols:" in module.__doc__

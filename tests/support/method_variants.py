@@ -252,6 +252,17 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
             "algorithm.max_missed": 0,
         },
     ),
+    "stc, layer by layer": (
+        "stc",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "algorithm.scope": "layer",
+            "algorithm.agg_weight": "samples",
+            "training.with_replacement": True,
+            "training.clients_per_round": 6,
+        },
+    ),
+    "stc, values": ("stc", {"algorithm.ternary": False, "wire.value_dtype": "float16"}),
     "fedprox, sampled twice": (
         "fedprox",
         {"training.with_replacement": True, "training.clients_per_round": 6},
