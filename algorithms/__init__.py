@@ -34,6 +34,7 @@ ALGORITHMS: Mapping[str, str] = MappingProxyType(
         "fedpm": "algorithms.fedpm:FedPM",
         "topk": "algorithms.topk:TopK",
         "stc": "algorithms.stc:STC",
+        "fedmp": "algorithms.fedmp:FedMP",
         "heterofl": "algorithms.heterofl:HeteroFL",
         "fedrolex": "algorithms.fedrolex:FedRolex",
         "fjord": "algorithms.fjord:FjORD",

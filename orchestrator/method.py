@@ -17,7 +17,7 @@ complete method. Three modules are public: this one for methods, `orchestrator` 
 | masks for each client | ClientMask, ClientMaskAlgorithm, ROUNDING |
 | personal heads | PersonalHeadAlgorithm, PersonalHeadConfig, PersonalHead |
 | adaptive server steps | AdaptiveServerAlgorithm, AdaptiveServerConfig, AdaptiveServerState |
-| submodels | StructuredAlgorithm, StructuredConfig, CompensatedAlgorithm, CompensatedConfig, ClientRatio, RatioPolicy, KeptUnits, UnitGroup, first_units, unit_sums, units_to_bits, bits_to_units, LARGEST_DROP, ucbv_index, utility |
+| submodels | StructuredAlgorithm, StructuredConfig, ChosenUnitsAlgorithm, UNIT_BITS, CompensatedAlgorithm, CompensatedConfig, ClientRatio, RatioPolicy, KeptUnits, UnitGroup, first_units, unit_sums, units_to_bits, bits_to_units, LARGEST_DROP, ucbv_index, utility |
 | the flat vector | ParameterLayout, Segment |
 """  # noqa: E501
 
@@ -30,6 +30,7 @@ from orchestrator.federation.bases.adaptive_server import (
     AdaptiveServerConfig,
     AdaptiveServerState,
 )
+from orchestrator.federation.bases.chosen_units import UNIT_BITS, ChosenUnitsAlgorithm
 from orchestrator.federation.bases.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.bases.compensated import CompensatedAlgorithm, CompensatedConfig
 from orchestrator.federation.bases.keep_ratio import LARGEST_DROP, RatioPolicy, ucbv_index, utility
@@ -90,6 +91,7 @@ __all__ = [
     "MODEL_FORM",
     "MODEL_ITEM",
     "ROUNDING",
+    "UNIT_BITS",
     "Adam",
     "AdaptiveServerAlgorithm",
     "AdaptiveServerConfig",
@@ -103,6 +105,7 @@ __all__ = [
     "Bits",
     "Bool",
     "Capabilities",
+    "ChosenUnitsAlgorithm",
     "ClientMask",
     "ClientMaskAlgorithm",
     "ClientRatio",

@@ -33,6 +33,7 @@ SPACE = {
             "fedpm",
             "topk",
             "stc",
+            "fedmp",
             "heterofl",
             "fedrolex",
             "fjord",

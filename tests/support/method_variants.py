@@ -263,6 +263,15 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
         },
     ),
     "stc, values": ("stc", {"algorithm.ternary": False, "wire.value_dtype": "float16"}),
+    "fedmp, sampled twice": (
+        "fedmp",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "fleet.name": "five-tier",
+            "training.with_replacement": True,
+            "training.clients_per_round": 6,
+        },
+    ),
     "fedprox, sampled twice": (
         "fedprox",
         {"training.with_replacement": True, "training.clients_per_round": 6},
