@@ -28,6 +28,7 @@ ALGORITHMS: Mapping[str, str] = MappingProxyType(
         "local": "algorithms.local:Local",
         "randommask": "algorithms.randommask:RandomMask",
         "snip": "algorithms.snip:SNIP",
+        "grasp": "algorithms.grasp:GraSP",
         "prunefl": "algorithms.prunefl:PruneFL",
         "lotteryfl": "algorithms.lotteryfl:LotteryFL",
         "subfedavg": "algorithms.subfedavg:SubFedAvg",

@@ -15,6 +15,7 @@ complete method. Three modules are public: this one for methods, `orchestrator` 
 | random numbers | stream |
 | masks and densities | allocate, SparsityConfig, AllocationKind, initial_mask, magnitude_mask, random_mask, prune_share, mask_distance, reject_empty_layers, smallest_density, exact_share, keep_top, keep_top_overall, grow_top, select_top, cosine_anneal |
 | masks for each client | ClientMask, ClientMaskAlgorithm, ROUNDING |
+| a mask before training | MaskAtStartAlgorithm, MaskAtStartConfig |
 | personal heads | PersonalHeadAlgorithm, PersonalHeadConfig, PersonalHead |
 | adaptive server steps | AdaptiveServerAlgorithm, AdaptiveServerConfig, AdaptiveServerState |
 | submodels | StructuredAlgorithm, StructuredConfig, ChosenUnitsAlgorithm, UNIT_BITS, CompensatedAlgorithm, CompensatedConfig, ClientRatio, RatioPolicy, KeptUnits, UnitGroup, first_units, unit_sums, units_to_bits, bits_to_units, LARGEST_DROP, ucbv_index, utility |
@@ -34,6 +35,7 @@ from orchestrator.federation.bases.chosen_units import UNIT_BITS, ChosenUnitsAlg
 from orchestrator.federation.bases.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.bases.compensated import CompensatedAlgorithm, CompensatedConfig
 from orchestrator.federation.bases.keep_ratio import LARGEST_DROP, RatioPolicy, ucbv_index, utility
+from orchestrator.federation.bases.mask_at_start import MaskAtStartAlgorithm, MaskAtStartConfig
 from orchestrator.federation.bases.personal_head import (
     PersonalHead,
     PersonalHeadAlgorithm,
@@ -118,6 +120,8 @@ __all__ = [
     "ItemForm",
     "KeptUnits",
     "LocalRun",
+    "MaskAtStartAlgorithm",
+    "MaskAtStartConfig",
     "Masked",
     "ModelValues",
     "ParameterLayout",

@@ -27,6 +27,7 @@ SPACE = {
             "local",
             "randommask",
             "snip",
+            "grasp",
             "prunefl",
             "lotteryfl",
             "subfedavg",

@@ -41,6 +41,8 @@ NAMES = [
     "LocalRun",
     "MODEL_FORM",
     "MODEL_ITEM",
+    "MaskAtStartAlgorithm",
+    "MaskAtStartConfig",
     "Masked",
     "ModelValues",
     "ParameterLayout",

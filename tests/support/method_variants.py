@@ -263,6 +263,14 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
         },
     ),
     "stc, values": ("stc", {"algorithm.ternary": False, "wire.value_dtype": "float16"}),
+    "grasp, all clients": (
+        "grasp",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "algorithm.score_from": "all_clients",
+            "algorithm.batches": 2,
+        },
+    ),
     "fedmp, sampled twice": (
         "fedmp",
         {
