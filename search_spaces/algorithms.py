@@ -32,6 +32,7 @@ SPACE = {
             "lotteryfl",
             "subfedavg",
             "fedpm",
+            "dispfl",
             "topk",
             "stc",
             "fedmp",

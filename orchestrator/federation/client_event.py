@@ -63,14 +63,19 @@ def participation(
     download_bytes: int,
     *,
     start_s: float = 0.0,
+    upload_copies: int = 1,
 ) -> ClientEvent:
-    """The event of a task's update, for a client that received `download_bytes` from emulated time `start_s` on."""
+    """The event of a task's update, for a client that received `download_bytes` from emulated time `start_s` on.
+
+    The client sends its update to `upload_copies` receivers.
+    """
+    upload_bytes = update.buffer.nbytes * upload_copies
     time = client_time(
         profile,
         download_bytes=download_bytes,
         train_flops=update.train_flops,
         unmasked_flops=update.unmasked_flops,
-        upload_bytes=update.buffer.nbytes,
+        upload_bytes=upload_bytes,
     )
     return ClientEvent(
         round_idx=task.round_idx,
@@ -79,7 +84,7 @@ def participation(
         client_id=task.client_id,
         profile=profile.name,
         download_bytes=download_bytes,
-        upload_bytes=update.buffer.nbytes,
+        upload_bytes=upload_bytes,
         train_flops=float(update.train_flops),
         train_flops_dense=float(update.train_flops_dense),
         unmasked_flops=float(update.unmasked_flops),

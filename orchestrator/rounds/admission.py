@@ -60,7 +60,8 @@ def admit(
     except Exception as error:  # a method's `unpack` gets whatever a client sends
         return _rejected(task, error)
     profile = experiment.setting.profile_of(task.client_id, task.round_idx)
-    event = participation(task, outcome, profile, download_bytes, start_s=start_s)
+    copies = experiment.algorithm.upload_copies(task)
+    event = participation(task, outcome, profile, download_bytes, start_s=start_s, upload_copies=copies)
     return ReceivedUpdate(
         task=task,
         sent=outcome,

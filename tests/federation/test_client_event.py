@@ -90,3 +90,12 @@ class TestInterrupted:
     def test_interrupted_task_without_training_has_no_flops(self) -> None:
         found = interrupted_event(client_event(compute_s=0.0, train_flops=0.0, train_flops_dense=0.0), 5.0)
         assert (found.train_flops, found.upload_s, found.upload_bytes) == (0.0, 1.0, 0)
+
+
+def test_upload_counts_once_for_each_receiver() -> None:
+    once, thrice = (
+        participation(TASK, client_update(), SLOW, download_bytes=20, upload_copies=copies)
+        for copies in (1, 3)
+    )
+    assert thrice.upload_bytes == 3 * once.upload_bytes > 0
+    assert thrice.upload_s == 3 * once.upload_s

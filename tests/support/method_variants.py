@@ -271,6 +271,17 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
             "algorithm.batches": 2,
         },
     ),
+    "dispfl, ring": (
+        "dispfl",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "fleet.name": "five-tier",
+            "sparsity.device_levels.tier-1-1": 0.2,
+            "algorithm.topology": "ring",
+            "algorithm.growth": "random",
+            "algorithm.same_masks": True,
+        },
+    ),
     "fedmp, sampled twice": (
         "fedmp",
         {
