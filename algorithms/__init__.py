@@ -33,6 +33,7 @@ ALGORITHMS: Mapping[str, str] = MappingProxyType(
         "lotteryfl": "algorithms.lotteryfl:LotteryFL",
         "subfedavg": "algorithms.subfedavg:SubFedAvg",
         "fedpm": "algorithms.fedpm:FedPM",
+        "flash": "algorithms.flash:FLASH",
         "dispfl": "algorithms.dispfl:DisPFL",
         "topk": "algorithms.topk:TopK",
         "stc": "algorithms.stc:STC",

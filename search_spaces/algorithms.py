@@ -32,6 +32,7 @@ SPACE = {
             "lotteryfl",
             "subfedavg",
             "fedpm",
+            "flash",
             "dispfl",
             "topk",
             "stc",

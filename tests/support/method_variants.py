@@ -271,6 +271,23 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
             "algorithm.batches": 2,
         },
     ),
+    "flash, masks that change": (
+        "flash",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "algorithm.variant": "jmwst",
+            "algorithm.update_interval": 2,
+        },
+    ),
+    "flash, nested masks": (
+        "flash",
+        {
+            "algorithm.variant": "jmwst",
+            "training.local_epochs": 1,
+            "fleet.name": "five-tier",
+            "sparsity.device_levels.tier-1-16": 0.9,
+        },
+    ),
     "dispfl, ring": (
         "dispfl",
         {
