@@ -288,6 +288,39 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
             "sparsity.device_levels.tier-1-16": 0.9,
         },
     ),
+    "compsparse, schedule": (
+        "compsparse",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "sparsity.schedule.kind": "linear",
+            "sparsity.schedule.final_level": 0.8,
+        },
+    ),
+    "feddip, growing sparsity": (
+        "feddip",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "algorithm.interval": 2,
+            "algorithm.num_steps": 2,
+            "sparsity.schedule.kind": "cubic",
+            "sparsity.schedule.final_level": 0.9,
+        },
+    ),
+    "feddip, inside the mask": ("feddip", {"algorithm.feedback": False, "algorithm.interval": 1}),
+    "hermes": (
+        "hermes",
+        {"data.validation_fraction": 0.3, "algorithm.min_accuracy": 0.1, "algorithm.min_ratio": 0.3},
+    ),
+    "hermes, running statistics": (
+        "hermes",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "data.validation_fraction": 0.3,
+            "algorithm.min_accuracy": 0.0,
+            "algorithm.prune_share": 0.5,
+            "algorithm.min_ratio": 0.25,
+        },
+    ),
     "dispfl, ring": (
         "dispfl",
         {
