@@ -56,6 +56,7 @@ from orchestrator.method import (
     magnitude_mask,
     pack_model,
     random_mask,
+    share_out,
     stream,
 )
 
@@ -237,25 +238,3 @@ class FLASH(Algorithm[FLASHState, None]):
             return replace(state, params=params)
         mask = magnitude_mask(self.setting.layout, params, self.layer_counts(aggregate.coverage))
         return replace(state, params=params * mask, mask=mask)
-
-
-def share_out(total: int, weights: Mapping[str, float], limits: Mapping[str, int]) -> dict[str, int]:
-    """Divide `total` among names in proportion to `weights`, at least 0 and at most `limits[name]` each.
-
-    What a full name cannot take is divided among the others. The largest weight gets what rounding leaves.
-    """
-    given, open_names = (
-        dict.fromkeys(weights, 0),
-        [name for name in weights if limits[name] and weights[name] > 0],
-    )
-    while open_names and (rest := total - sum(given.values())) > 0:
-        whole = sum(weights[name] for name in open_names)
-        exact = {name: rest * weights[name] / whole for name in open_names}
-        steps = {name: min(limits[name] - given[name], int(exact[name] + 1e-9)) for name in open_names}
-        if not any(steps.values()):
-            best = max(open_names, key=lambda name: exact[name])
-            steps = {best: 1}
-        for name, step in steps.items():
-            given[name] += step
-        open_names = [name for name in open_names if given[name] < limits[name]]
-    return given

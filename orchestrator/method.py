@@ -9,11 +9,11 @@ complete method. Three modules are public: this one for methods, `orchestrator` 
 | what | names |
 | --- | --- |
 | the contract | Algorithm, AlgorithmConfig, Capabilities, Traits, ServerState, ConfigError, WireError |
-| a client's task | LocalRun, Batch, ClientTask, RoundPlan, Adam, accuracy, batch_sizes, fine_tune |
+| a client's task | LocalRun, Batch, ClientTask, RoundPlan, Adam, accuracy, batch_sizes, fine_tune, add_sparse_backward, largest_entries |
 | messages | Payload, Dense, Masked, Bits, Scalar, Bool, MODEL_ITEM, ModelValues, pack_model, unpack_model, find_model, find_bits, find_values, MODEL_FORM, ItemForm, check_size, as_sent |
 | averages | Aggregate, Aggregator, Contribution, AGGREGATORS |
 | random numbers | stream |
-| masks and densities | allocate, SparsityConfig, AllocationKind, initial_mask, magnitude_mask, random_mask, prune_share, mask_distance, reject_empty_layers, smallest_density, exact_share, keep_top, keep_top_overall, grow_top, select_top, cosine_anneal |
+| masks and densities | allocate, share_out, SparsityConfig, AllocationKind, initial_mask, magnitude_mask, random_mask, prune_share, mask_distance, reject_empty_layers, smallest_density, exact_share, keep_top, keep_top_overall, grow_top, select_top, cosine_anneal |
 | masks for each client | ClientMask, ClientMaskAlgorithm, ROUNDING |
 | a mask before training | MaskAtStartAlgorithm, MaskAtStartConfig |
 | personal heads | PersonalHeadAlgorithm, PersonalHeadConfig, PersonalHead |
@@ -60,6 +60,7 @@ from orchestrator.federation.local.batches import batch_sizes
 from orchestrator.federation.local.environment import Batch
 from orchestrator.federation.local.optimizers import Adam
 from orchestrator.federation.local.run import LocalRun
+from orchestrator.federation.local.sparse_backward import add_sparse_backward, largest_entries
 from orchestrator.federation.local.training import fine_tune
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.seeds import stream
@@ -73,7 +74,7 @@ from orchestrator.models.units.submodel import (
     unit_sums,
     units_to_bits,
 )
-from orchestrator.sparsity.allocation import allocate, smallest_density
+from orchestrator.sparsity.allocation import allocate, share_out, smallest_density
 from orchestrator.sparsity.exact import exact_share
 from orchestrator.sparsity.masks import (
     initial_mask,
@@ -141,6 +142,7 @@ __all__ = [
     "UnitGroup",
     "WireError",
     "accuracy",
+    "add_sparse_backward",
     "allocate",
     "as_sent",
     "batch_sizes",
@@ -157,6 +159,7 @@ __all__ = [
     "initial_mask",
     "keep_top",
     "keep_top_overall",
+    "largest_entries",
     "magnitude_mask",
     "mask_distance",
     "pack_model",
@@ -164,6 +167,7 @@ __all__ = [
     "random_mask",
     "reject_empty_layers",
     "select_top",
+    "share_out",
     "smallest_density",
     "stream",
     "ucbv_index",

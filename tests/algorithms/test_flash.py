@@ -5,7 +5,7 @@ from math import ceil
 import pytest
 import torch
 
-from algorithms.flash import FLASH, FLASHState, share_out
+from algorithms.flash import FLASH, FLASHState
 from orchestrator.contract.rounds import play
 from orchestrator.federation.aggregate import Aggregate
 from tests.support.errors import rejects
@@ -18,22 +18,6 @@ def method(**options: object) -> FLASH:
     algorithm = experiment({**FLASH_OPTIONS, **options}).algorithm
     assert isinstance(algorithm, FLASH)
     return algorithm
-
-
-@pytest.mark.parametrize(
-    ("total", "weights", "limits", "expected"),
-    [
-        (10, {"a": 1.0, "b": 4.0}, {"a": 10, "b": 10}, {"a": 2, "b": 8}),
-        (10, {"a": 1.0, "b": 4.0}, {"a": 10, "b": 5}, {"a": 5, "b": 5}),
-        (5, {"a": 1.0, "b": 2.0}, {"a": 10, "b": 10}, {"a": 1, "b": 4}),
-        (20, {"a": 1.0, "b": 1.0}, {"a": 4, "b": 5}, {"a": 4, "b": 5}),
-        (3, {"a": 0.0, "b": 1.0}, {"a": 4, "b": 5}, {"a": 0, "b": 3}),
-    ],
-)
-def test_total_is_shared_by_weight_up_to_the_limits(
-    total: int, weights: dict[str, float], limits: dict[str, int], expected: dict[str, int]
-) -> None:
-    assert share_out(total, weights, limits) == expected
 
 
 def test_mask_has_the_mean_layer_densities_of_the_search_and_never_changes() -> None:

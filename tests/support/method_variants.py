@@ -321,6 +321,36 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
             "algorithm.min_ratio": 0.25,
         },
     ),
+    "zerofl, largest weights": (
+        "zerofl",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "algorithm.rank": "weights",
+            "algorithm.average": "covered",
+            "sparsity.level": 0.7,
+        },
+    ),
+    "sparsyfed, running statistics": (
+        "sparsyfed",
+        {"model.name": "tests.support.fakes:normalised_net", "algorithm.beta": 2.0},
+    ),
+    "spafl, running statistics": (
+        "spafl",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "algorithm.penalty": 0.5,
+            "training.clip_norm": 1.0,
+        },
+    ),
+    "fedtiny, running statistics": (
+        "fedtiny",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "algorithm.interval": 1,
+            "algorithm.unit": "layer",
+        },
+    ),
+    "fedtiny, mask that moves": ("fedtiny", {"algorithm.interval": 1, "algorithm.stop_round": 4}),
     "dispfl, ring": (
         "dispfl",
         {
