@@ -12,7 +12,7 @@ Deviations:
   Running statistics, which its models do not have, are sent as values and averaged.
 - The server clamps theta to [.01, .99], because the clients send pure bits. In the public code the clients clamp the
   bits.
-- Bits are sent as a bitmap, without entropy coding.
+- The wire format codes the bits: as a bitmap, or as the gaps of rare bits. The paper has an arithmetic code.
 - `estimator=authors` is the public code's gradient: theta dL/dm, where `straight_through` has dL/dm. Both are
   multiplied by theta (1 - theta).
 - The public code resets the prior in each round. `reset_every` sets a slower schedule, for which no reference is

@@ -591,18 +591,61 @@ REFL = Citation(
     doi="10.1145/3552326.3567485",
 )
 
+FEDDIP = Citation(
+    key="long2023feddip",
+    title="FedDIP: Federated Learning with Extreme Dynamic Pruning and Incremental Regularization",
+    authors=(
+        "Long, Qianyu",
+        "Anagnostopoulos, Christos",
+        "Parambath, Shameem Puthiya",
+        "Bi, Daning",
+    ),
+    year=2023,
+    conference="IEEE International Conference on Data Mining (ICDM)",
+    arxiv="2309.06805",
+)
+
+SPARSYFED = Citation(
+    key="guastella2025sparsyfed",
+    title="SparsyFed: Sparse Adaptive Federated Training",
+    authors=(
+        "Guastella, Adriano",
+        "Sani, Lorenzo",
+        "Iacob, Alex",
+        "Mora, Alessio",
+        "Bellavista, Paolo",
+        "Lane, Nicholas Donald",
+    ),
+    year=2025,
+    conference=_ICLR,
+    arxiv="2504.05153",
+)
+
+FEDMASK = Citation(
+    key="li2021fedmask",
+    title="FedMask: Joint Computation and Communication-Efficient Personalized Federated Learning via Heterogeneous "
+    "Masking",
+    authors=(
+        "Li, Ang",
+        "Sun, Jingwei",
+        "Zeng, Xiao",
+        "Zhang, Mi",
+        "Li, Hai",
+        "Chen, Yiran",
+    ),
+    year=2021,
+    conference="ACM Conference on Embedded Networked Sensor Systems (SenSys)",
+    doi="10.1145/3485730.3485929",
+)
+
 #: the publications of the methods in docs/methods-on-paper.md, in the order of the page
 ON_PAPER = (
-    GRASP,
     SUBFEDAVG,
-    DISPFL,
-    FLASH,
-    SPAFL,
-    FEDTINY,
-    FEDMP,
-    HERMES,
-    COMPLEMENT_SPARSIFICATION,
-    ZEROFL,
+    FEDMASK,
+)
+
+#: the publications of the sampling rules
+SAMPLING_RULES = (
     OORT,
     REFL,
 )

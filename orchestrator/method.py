@@ -9,15 +9,16 @@ complete method. Three modules are public: this one for methods, `orchestrator` 
 | what | names |
 | --- | --- |
 | the contract | Algorithm, AlgorithmConfig, Capabilities, Traits, Citation, ServerState, ConfigError, WireError |
-| a client's task | LocalRun, Batch, ClientTask, RoundPlan, Adam, accuracy, batch_sizes, fine_tune |
+| a client's task | LocalRun, Batch, ClientTask, RoundPlan, Adam, accuracy, batch_sizes, fine_tune, add_sparse_backward, largest_entries |
 | messages | Payload, Dense, Masked, Bits, Scalar, Bool, MODEL_ITEM, ModelValues, pack_model, unpack_model, find_model, find_bits, find_values, MODEL_FORM, ItemForm, check_size, as_sent |
 | averages | Aggregate, Aggregator, Contribution, AGGREGATORS |
 | random numbers | stream |
-| masks and densities | allocate, SparsityConfig, AllocationKind, initial_mask, magnitude_mask, random_mask, prune_share, mask_distance, reject_empty_layers, smallest_density, exact_share, keep_top, keep_top_overall, grow_top, select_top, cosine_anneal |
+| masks and densities | allocate, share_out, SparsityConfig, AllocationKind, initial_mask, magnitude_mask, random_mask, prune_share, mask_distance, reject_empty_layers, smallest_density, exact_share, keep_top, keep_top_overall, grow_top, select_top, cosine_anneal |
 | masks for each client | ClientMask, ClientMaskAlgorithm, ROUNDING |
+| a mask before training | MaskAtStartAlgorithm, MaskAtStartConfig |
 | personal heads | PersonalHeadAlgorithm, PersonalHeadConfig, PersonalHead |
 | adaptive server steps | AdaptiveServerAlgorithm, AdaptiveServerConfig, AdaptiveServerState |
-| submodels | StructuredAlgorithm, StructuredConfig, CompensatedAlgorithm, CompensatedConfig, ClientRatio, RatioPolicy, KeptUnits, UnitGroup, first_units, unit_sums, units_to_bits, bits_to_units, ucbv_index |
+| submodels | StructuredAlgorithm, StructuredConfig, ChosenUnitsAlgorithm, UNIT_BITS, CompensatedAlgorithm, CompensatedConfig, ClientRatio, RatioPolicy, KeptUnits, UnitGroup, first_units, unit_sums, units_to_bits, bits_to_units, ucbv_index |
 | the flat vector | ParameterLayout, Segment |
 """  # noqa: E501
 
@@ -31,9 +32,11 @@ from orchestrator.federation.bases.adaptive_server import (
     AdaptiveServerConfig,
     AdaptiveServerState,
 )
+from orchestrator.federation.bases.chosen_units import UNIT_BITS, ChosenUnitsAlgorithm
 from orchestrator.federation.bases.client_masks import ROUNDING, ClientMask, ClientMaskAlgorithm
 from orchestrator.federation.bases.compensated import CompensatedAlgorithm, CompensatedConfig
 from orchestrator.federation.bases.keep_ratio import RatioPolicy, ucbv_index
+from orchestrator.federation.bases.mask_at_start import MaskAtStartAlgorithm, MaskAtStartConfig
 from orchestrator.federation.bases.personal_head import (
     PersonalHead,
     PersonalHeadAlgorithm,
@@ -58,6 +61,7 @@ from orchestrator.federation.local.batches import batch_sizes
 from orchestrator.federation.local.environment import Batch
 from orchestrator.federation.local.optimizers import Adam
 from orchestrator.federation.local.run import LocalRun
+from orchestrator.federation.local.sparse_backward import add_sparse_backward, largest_entries
 from orchestrator.federation.local.training import fine_tune
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.federation.seeds import stream
@@ -71,7 +75,7 @@ from orchestrator.models.units.submodel import (
     unit_sums,
     units_to_bits,
 )
-from orchestrator.sparsity.allocation import allocate, smallest_density
+from orchestrator.sparsity.allocation import allocate, share_out, smallest_density
 from orchestrator.sparsity.exact import exact_share
 from orchestrator.sparsity.masks import (
     initial_mask,
@@ -90,6 +94,7 @@ __all__ = [
     "MODEL_FORM",
     "MODEL_ITEM",
     "ROUNDING",
+    "UNIT_BITS",
     "Adam",
     "AdaptiveServerAlgorithm",
     "AdaptiveServerConfig",
@@ -103,6 +108,7 @@ __all__ = [
     "Bits",
     "Bool",
     "Capabilities",
+    "ChosenUnitsAlgorithm",
     "Citation",
     "ClientMask",
     "ClientMaskAlgorithm",
@@ -116,6 +122,8 @@ __all__ = [
     "ItemForm",
     "KeptUnits",
     "LocalRun",
+    "MaskAtStartAlgorithm",
+    "MaskAtStartConfig",
     "Masked",
     "ModelValues",
     "ParameterLayout",
@@ -135,6 +143,7 @@ __all__ = [
     "UnitGroup",
     "WireError",
     "accuracy",
+    "add_sparse_backward",
     "allocate",
     "as_sent",
     "batch_sizes",
@@ -151,6 +160,7 @@ __all__ = [
     "initial_mask",
     "keep_top",
     "keep_top_overall",
+    "largest_entries",
     "magnitude_mask",
     "mask_distance",
     "pack_model",
@@ -158,6 +168,7 @@ __all__ = [
     "random_mask",
     "reject_empty_layers",
     "select_top",
+    "share_out",
     "smallest_density",
     "stream",
     "ucbv_index",

@@ -48,14 +48,17 @@ class FleetConfig(Section):
 class SelectionConfig(Section):
     """How a round's cohort is sampled: without replacement, unless `training.with_replacement` is set."""
 
-    kind: Literal["uniform", "samples", "available", "power_of_choice"] = Field(
+    kind: Literal["uniform", "samples", "available", "power_of_choice", "oort", "refl"] = Field(
         "uniform",
         description="uniform; by number of samples; clients that stay available longest; of several candidates those "
-        "with the largest loss",
+        "with the largest loss; oort: by utility and speed; refl: clients that soon become unavailable",
     )
     candidates: Positive | None = Field(
         None,
         description="clients to compare first (available, power_of_choice); None: twice the cohort",
+    )
+    cooldown: Annotated[int, Field(ge=0)] = Field(
+        5, description="rounds after its participation in which a client is not sampled (refl)"
     )
 
 

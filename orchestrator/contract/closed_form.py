@@ -33,7 +33,7 @@ def closed_form_bytes(
                     item.mask, known.get(item.name), version
                 )
             case Bits():
-                total += (item.bits.size + 7) // 8
+                total += _bits_bytes(item.bits, version)
             case Scalar():
                 total += 8
     return total
@@ -52,8 +52,7 @@ def _mask_bytes(mask: Bool, known: Bool | None, version: int) -> int:
         kept = [-1, *np.flatnonzero(mask).tolist()]
         gaps = [b - a - 1 for a, b in pairwise(kept)]
         return min(bitmap, sum(max(1, -(-gap.bit_length() // 7)) for gap in gaps))
-    rarer: list[int] = np.flatnonzero(mask if 2 * mask.sum() <= width else ~mask).tolist()
-    own = bitmap if 3 * len(rarer) > width else min(bitmap, _gaps_bytes(rarer, width))
+    own = _bits_bytes(mask, version)
     if known is None or known.size != width:
         return own
     num_known = int(known.sum())
@@ -63,6 +62,15 @@ def _mask_bytes(mask: Bool, known: Bool | None, version: int) -> int:
         return own
     changes = 4 + _count_bytes(width)
     return min(own, changes + _gaps_bytes(removed, num_known) + _gaps_bytes(added, width - num_known))
+
+
+def _bits_bytes(bits: Bool, version: int) -> int:
+    """Return the bytes of bits by themselves: a bitmap or, from version 2 on, the gaps of the rarer entries."""
+    width, bitmap = bits.size, (bits.size + 7) // 8
+    rarer: list[int] = np.flatnonzero(bits if 2 * bits.sum() <= width else ~bits).tolist()
+    if version == 1 or 3 * len(rarer) > width:
+        return bitmap
+    return min(bitmap, _gaps_bytes(rarer, width))
 
 
 def _gaps_bytes(positions: Sequence[int], width: int) -> int:

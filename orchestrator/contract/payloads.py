@@ -7,6 +7,7 @@ from orchestrator.contract.violation import require
 from orchestrator.errors import WireError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.rounds.admission import checked
+from orchestrator.sparsity.wire import decode
 
 
 def check_masked_weights_stay_zero(experiment: Experiment) -> None:
@@ -69,11 +70,9 @@ def _check_message_size(experiment: Experiment, recorded: RecordedRound, positio
         recorded.updates[position].buffer.nbytes == up, "the length of an upload differs from the closed form"
     )
     shared = algorithm.shared_mask(job.client_state)
+    known = {} if shared is None else {"theta": layout.restrict(shared).numpy()}
     unicast_bytes = closed_form_bytes(
-        algorithm.unicast(recorded.before, job.task, job.client_state),
-        {} if shared is None else {"theta": layout.restrict(shared).numpy()},
-        value_bytes,
-        wire.version,
+        decode(job.unicast, known_masks=known), known, value_bytes, wire.version
     )
     allowed = {
         unicast_bytes + closed_form_bytes(recorded.broadcast.payload, masks, value_bytes, wire.version)

@@ -116,7 +116,7 @@ def _play_phase(
     for task in plan.tasks:
         k = task.client_id
         client_state = client_states[k] if k in client_states else algorithm.init_client(k)
-        jobs.append(broadcast.request(task, client_state))
+        jobs.append(broadcast.request(task, client_state, client_states))
         received.append(broadcast.received_by(jobs[-1]))
         update = updated(runner.run(task, broadcast.message.buffer, jobs[-1].unicast, client_state))
         updates.append(update)

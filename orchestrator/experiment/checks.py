@@ -47,12 +47,12 @@ def check_rounds(config: RoundSections) -> None:
 
 def _check_selection(config: RoundSections) -> None:
     kind, candidates = config.selection.kind, config.selection.candidates
-    if kind in ("available", "power_of_choice") and config.training.with_replacement:
+    if kind not in ("uniform", "samples") and config.training.with_replacement:
         problem = f"training.with_replacement=true samples a client twice, but {kind} ranks different clients"
         raise ConfigError("selection.kind", kind, problem, "set training.with_replacement=false")
     if candidates is None:
         return
-    if kind in ("uniform", "samples"):
+    if kind not in ("available", "power_of_choice"):
         problem = f"selection.kind={kind} compares no candidates"
         remedy = "leave it unset, or use available or power_of_choice"
         raise ConfigError("selection.candidates", candidates, problem, remedy)
@@ -107,7 +107,8 @@ def _check_asynchrony(config: RoundSections) -> None:
         "fleet.deadline_s": config.fleet.deadline_s is not None,
         "fleet.over_selection": config.fleet.over_selection > 1.0,
         "training.with_replacement": config.training.with_replacement,
-        "selection.kind=power_of_choice": config.selection.kind == "power_of_choice",
+        f"selection.kind={config.selection.kind}": config.selection.kind
+        in ("power_of_choice", "oort", "refl"),
     }
     for option, is_set in synchronous.items():
         if is_set:

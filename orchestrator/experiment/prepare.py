@@ -160,10 +160,11 @@ def _require_plain_rounds(config: ExperimentConfig, algorithm: AnyAlgorithm) -> 
     """Reject late and surplus tasks for methods whose rounds have probes, or another cohort than the sampled one."""
     probes = ("plan_probe", "probes clients before training")
     plans = ("plan", "chooses itself which clients train")
+    peers = ("neighbours", "sends the models of a client's neighbours as they are when its task starts")
     asynchronous, fleet = config.asynchrony.kind != "none", config.fleet
     for is_set, key, value, remedy, hooks in (
-        (asynchronous, "asynchrony.kind", config.asynchrony.kind, "use none", (probes, plans)),
-        (fleet.late == "keep", "fleet.late", "keep", "use drop", (probes, plans)),
+        (asynchronous, "asynchrony.kind", config.asynchrony.kind, "use none", (probes, plans, peers)),
+        (fleet.late == "keep", "fleet.late", "keep", "use drop", (probes, plans, peers)),
         (fleet.over_selection > 1.0, "fleet.over_selection", fleet.over_selection, "use 1", (plans,)),
     ):
         for hook, action in hooks:

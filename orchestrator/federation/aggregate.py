@@ -66,7 +66,8 @@ class Aggregate:
     """An average: float64[D] `values`, and float64[D] `coverage`, the total weight of the clients with each coordinate.
 
     `coverage` is None if every contribution has every coordinate. `extras` contains the float64 mean of each other
-    item, by name. `num_updates` counts the contributions.
+    item, by name. `scalars` contains the value of each scalar item of each client, by name and client; of a client that
+    was sampled twice, the later value. `num_updates` counts the contributions.
     """
 
     values: Tensor
@@ -74,6 +75,7 @@ class Aggregate:
     total_weight: float
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     num_updates: int = 0
+    scalars: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
     @property
     def union(self) -> Tensor | None:
@@ -98,6 +100,7 @@ class Aggregator(ABC):
         self._coverage: Tensor | None = None
         self._extras: dict[str, Tensor] = {}
         self._extra_weights: dict[str, float] = {}
+        self._scalars: dict[str, dict[int, float]] = {}
 
     def add(self, contribution: Contribution) -> None:
         """Add one contribution to the sums."""
@@ -105,6 +108,8 @@ class Aggregator(ABC):
         weight = contribution.weight
         for item in contribution.items:
             self._add_item(item, weight)
+            if isinstance(item, Scalar):
+                self._scalars.setdefault(item.name, {})[contribution.client_id] = item.value
         if (entries := contribution.masked_entries()) is not None:
             self._add_entries(weight, entries, contribution.start)
         elif contribution.values is not None:
@@ -121,9 +126,9 @@ class Aggregator(ABC):
         extras = {name: total / self._extra_weights[name] for name, total in self._extras.items()}
         values, coverage = server.to(torch.float64), torch.zeros_like(server, dtype=torch.float64)
         if self._weighted is None:
-            return Aggregate(values, coverage, self._total_weight, extras, self._num_updates)
+            return Aggregate(values, coverage, self._total_weight, extras, self._num_updates, self._scalars)
         values = self._mean(self._weighted, values)
-        return Aggregate(values, self._coverage, self._total_weight, extras, self._num_updates)
+        return Aggregate(values, self._coverage, self._total_weight, extras, self._num_updates, self._scalars)
 
     def _term(self, values: Tensor, start: Tensor | None) -> Tensor:
         """The term that is summed for one client, float32[n] or float64[n]: by default its values.

@@ -242,6 +242,21 @@ class Algorithm(Generic[S, C]):
         """What the server sends to one client in addition to the broadcast; by default nothing."""
         return ()
 
+    def neighbours(self, task: ClientTask) -> tuple[int, ...]:
+        """Other clients from which this task's client receives messages (`relay`); by default none."""
+        return ()
+
+    def relay(self, task: ClientTask, neighbours: Mapping[int, C]) -> Payload:
+        """What the `neighbours`, by client, send to this task's client, from their states; part of its unicast.
+
+        As in every server hook, only values that a neighbour has sent or that the seed gives may be read.
+        """
+        return ()
+
+    def upload_copies(self, task: ClientTask) -> int:
+        """How many receivers the client itself sends its upload to, by which its bytes are billed; 1: the server."""
+        return 1
+
     def shared_mask(self, client_state: C) -> Tensor | None:
         """bool[D] mask that both ends know, so that a unicast model under this mask need not repeat it."""
         return None

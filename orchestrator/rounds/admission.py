@@ -68,7 +68,14 @@ def admit(
             return _failure(task, report)
         content, upload_bytes = outcome, report.upload_bytes
     profile = experiment.setting.profile_of(task.client_id, task.round_idx)
-    event = participation(task, sent, profile, download_bytes, upload_bytes, start_s=start_s)
+    event = participation(
+        task,
+        sent,
+        profile,
+        download_bytes,
+        upload_bytes * experiment.algorithm.upload_copies(task),
+        start_s=start_s,
+    )
     return ReceivedUpdate(
         task=task,
         sent=sent,

@@ -6,7 +6,7 @@ training has not finished. Until then tasks train in parallel, in any order and 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import final
@@ -17,7 +17,7 @@ from orchestrator.errors import RoundError
 from orchestrator.execution.executor import TaskHandle, TaskRequest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.client_event import EventOutcome
+from orchestrator.federation.client_event import ClientEvent, EventOutcome
 from orchestrator.federation.plan import ClientTask, RoundPlan
 from orchestrator.fleet.clock import client_time
 from orchestrator.formatting import counted
@@ -146,8 +146,13 @@ class AsynchronousRounds:
         """See Rounds: the tasks that trained when the buffer was full."""
         return self._in_flight
 
-    def restore(self, in_flight: Sequence[InFlightTask], state_before: Callable[[int], ServerState]) -> None:
-        """See Rounds."""
+    def restore(
+        self,
+        in_flight: Sequence[InFlightTask],
+        state_before: Callable[[int], ServerState],
+        events: Iterable[ClientEvent],
+    ) -> None:
+        """See Rounds. Guided sampling needs synchronous rounds, so that `events` are not read."""
         broadcasts: dict[int, Broadcast] = {}
         for restored in in_flight:
             version = restored.task.round_idx

@@ -1,7 +1,9 @@
 """The message of one phase of a round, and the bytes that each client downloads."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -46,10 +48,18 @@ class Broadcast:
             message=Message(buffer),
         )
 
-    def request(self, task: ClientTask, client_state: Any) -> TaskRequest:
-        """The task with the client's own state and message."""
+    def request(
+        self, task: ClientTask, client_state: Any, states: Mapping[int, Any] = MappingProxyType({})
+    ) -> TaskRequest:
+        """The task with the client's own state and message.
+
+        `states` are the states of clients that took part, from which the client's neighbours send their messages.
+        """
         experiment, algorithm = self.experiment, self.experiment.algorithm
         payload = algorithm.unicast(self.state, task, client_state)
+        if neighbours := algorithm.neighbours(task):
+            known_states = {k: states[k] if k in states else algorithm.init_client(k) for k in neighbours}
+            payload += algorithm.relay(task, known_states)
         known = known_masks(experiment.setting.layout, algorithm.shared_mask(client_state))
         return TaskRequest(task, client_state, _encode(experiment, payload, known))
 

@@ -41,6 +41,7 @@ from orchestrator.rounds.synchronous import SynchronousRounds
 from orchestrator.storage.checkpoints.checkpoint import Checkpoint, Templates
 from orchestrator.storage.checkpoints.client_memory import ClientMemory
 from orchestrator.storage.checkpoints.in_flight import InFlightTask
+from orchestrator.storage.event_log import committed_events
 from orchestrator.storage.export import export_model
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord
@@ -109,6 +110,7 @@ class Driver:
             self._rounds.restore(
                 restored.in_flight,
                 lambda round_idx: restored.earlier_states[round_idx - 1] if round_idx else fresh,
+                committed_events(store.folder),
             )
 
     def stop(self) -> None:

@@ -74,7 +74,7 @@ class PhaseRunner:
             for task in plan.tasks:
                 k = task.client_id
                 client_state = states[k] if k in states else self._experiment.algorithm.init_client(k)
-                requests.append(broadcast.request(replace(task, score=score), client_state))
+                requests.append(broadcast.request(replace(task, score=score), client_state, states))
             handles = self._executor.submit(broadcast.message, requests)
         return SubmittedTasks(plan.round_idx, broadcast, requests, handles, start_s)
 

@@ -1,11 +1,12 @@
 """The interface between the driver and the two kinds of rounds, synchronous and asynchronous."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.aggregation.fold import PhaseResult
 from orchestrator.federation.algorithm import ServerState
+from orchestrator.federation.client_event import ClientEvent
 from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.rounds.phase import SubmittedTasks
 from orchestrator.storage.checkpoints.in_flight import InFlightTask
@@ -44,5 +45,13 @@ class Rounds(Protocol):
     def in_flight(self) -> Sequence[InFlightTask]:
         """Tasks that outlive the last round, in the order in which they were submitted."""
 
-    def restore(self, in_flight: Sequence[InFlightTask], state_before: Callable[[int], ServerState]) -> None:
-        """Submit tasks of a checkpoint again; `state_before` gives the server state with which a round began."""
+    def restore(
+        self,
+        in_flight: Sequence[InFlightTask],
+        state_before: Callable[[int], ServerState],
+        events: Iterable[ClientEvent],
+    ) -> None:
+        """Submit tasks of a checkpoint again; `state_before` gives the server state with which a round began.
+
+        `events` are the participations of the committed rounds, from which guided sampling learns again.
+        """

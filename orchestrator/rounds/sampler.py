@@ -1,13 +1,18 @@
 """Samples the cohort of a round by the configured policy (`selection.*`)."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from math import ceil
 from types import MappingProxyType
 
+import numpy as np
+
 from orchestrator.errors import RoundError
 from orchestrator.experiment.experiment import Experiment
+from orchestrator.federation.client_event import ClientEvent
 from orchestrator.federation.seeds import stream
+from orchestrator.fleet.client_history import ClientHistory
 from orchestrator.fleet.client_sampler import ClientSampler
+from orchestrator.fleet.oort import oort_cohort
 
 #: emulated seconds between two checks for available clients, and the number of checks: a week
 POLL_INTERVAL_S, MAX_POLLS = 60.0, 7 * 24 * 60
@@ -25,6 +30,8 @@ class CohortSampler:
         weighted = self._config.kind in ("samples", "power_of_choice")
         sizes = experiment.partition.train.sizes() if weighted else None
         self._clients = ClientSampler(len(self._population), sizes)
+        self._sizes = experiment.partition.train.sizes()
+        self._history = ClientHistory(len(self._population))
         wanted = ceil(round(config.fleet.over_selection * self._training.clients_per_round, 9))
         most = wanted if self._training.with_replacement else len(self._population)
         self.cohort_size = min(wanted, most)
@@ -33,6 +40,20 @@ class CohortSampler:
     def needs_losses(self) -> bool:
         """Whether `cohort` gives only candidates, and their losses decide (power-of-choice)."""
         return self._config.kind == "power_of_choice"
+
+    def record(self, events: Iterable[ClientEvent]) -> None:
+        """Learn from the participations of a round (oort, refl); other policies read nothing."""
+        if self._config.kind not in ("oort", "refl"):
+            return
+        for event in events:
+            if event.kind == "train" and event.outcome == "used":
+                self._history.record(
+                    event.client_id,
+                    event.round_idx,
+                    num_samples=event.num_examples,
+                    mean_loss=event.train_loss,
+                    seconds=event.total_s,
+                )
 
     def cohort(
         self,
@@ -59,6 +80,10 @@ class CohortSampler:
         def eligible(client_id: int) -> bool:
             return client_id not in busy and self._population.available_until(client_id, now_s) > now_s
 
+        if self._config.kind in ("oort", "refl"):
+            return self._guided(
+                round_idx, wanted, rng, [k for k in range(len(self._population)) if eligible(k)], now_s
+            )
         sampled = self._clients.sample(
             num_candidates,
             rng,
@@ -69,6 +94,26 @@ class CohortSampler:
             stays = {k: self._population.available_until(k, now_s) for k in sampled}
             sampled = tuple(sorted(sampled, key=lambda k: -stays[k]))[:wanted]
         return sampled
+
+    def _guided(
+        self, round_idx: int, wanted: int, rng: np.random.Generator, eligible: list[int], now_s: float
+    ) -> tuple[int, ...]:
+        """Up to `wanted` eligible clients by Oort, or by REFL: rested clients, those first that leave soonest.
+
+        REFL: Abdelmoniem, Sahu, Canini and Fahmy, EuroSys 2023, arXiv 2111.01108. The population's own times replace
+        the paper's prediction. If too few clients are rested, those follow whose participation is longest ago.
+        """
+        if self._config.kind == "oort":
+            return oort_cohort(self._history, eligible, self._sizes, wanted, round_idx, rng)
+        last, cooldown = self._history.last_round, self._config.cooldown
+
+        def rank(client_id: int) -> tuple[int, float]:
+            is_rested = self._history.rested(client_id, round_idx, cooldown)
+            waits = -1 if is_rested else int(last[client_id])
+            return waits, self._population.available_until(client_id, now_s)
+
+        shuffled = [eligible[int(i)] for i in rng.permutation(len(eligible))]
+        return tuple(sorted(shuffled, key=rank)[:wanted])
 
     def wait_for_cohort(
         self, round_idx: int, now_s: float, busy_until_s: Mapping[int, float] = _NOBODY

@@ -1,6 +1,6 @@
 """Synchronous rounds: a round ends with its slowest client, at a deadline, or when enough clients have answered."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import final
 
 from orchestrator.aggregation.costs import phase_s
@@ -8,7 +8,7 @@ from orchestrator.aggregation.fold import Fold, PhaseResult
 from orchestrator.aggregation.received_update import DecodedUpdate, ReceivedUpdate
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.client_event import EventOutcome
+from orchestrator.federation.client_event import ClientEvent, EventOutcome
 from orchestrator.federation.plan import RoundPlan
 from orchestrator.federation.update import ClientFailure
 from orchestrator.rounds.broadcast import Broadcast
@@ -78,7 +78,9 @@ class SynchronousRounds:
             self._fold_all(fold, updates) if self._cutoff.needed is None else self._fold_first(fold, updates)
         )
         self._fold_late(fold, started, started.start_s + seconds)
-        return fold.finish(started.state.params, seconds)
+        result = fold.finish(started.state.params, seconds)
+        self._sampler.record(result.events)
+        return result
 
     def in_flight(self) -> Sequence[InFlightTask]:
         """See Rounds: the late updates that have not arrived yet."""
@@ -89,8 +91,14 @@ class SynchronousRounds:
             for update in self._late
         )
 
-    def restore(self, in_flight: Sequence[InFlightTask], state_before: Callable[[int], ServerState]) -> None:
+    def restore(
+        self,
+        in_flight: Sequence[InFlightTask],
+        state_before: Callable[[int], ServerState],
+        events: Iterable[ClientEvent],
+    ) -> None:
         """See Rounds."""
+        self._sampler.record(events)
         for late in in_flight:
             round_idx = late.task.round_idx
             submitted = self._submit(

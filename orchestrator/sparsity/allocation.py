@@ -63,6 +63,28 @@ def allocate(layout: ParameterLayout, density: float, sparsity: SparsityConfig) 
     return counts
 
 
+def share_out(total: int, weights: Mapping[str, float], limits: Mapping[str, int]) -> dict[str, int]:
+    """Divide `total` among names in proportion to `weights`, at least 0 and at most `limits[name]` each.
+
+    What a full name cannot take is divided among the others. The largest weight gets what rounding leaves.
+    """
+    given, open_names = (
+        dict.fromkeys(weights, 0),
+        [name for name in weights if limits[name] and weights[name] > 0],
+    )
+    while open_names and (rest := total - sum(given.values())) > 0:
+        whole = sum(weights[name] for name in open_names)
+        exact = {name: rest * weights[name] / whole for name in open_names}
+        steps = {name: min(limits[name] - given[name], int(exact[name] + 1e-9)) for name in open_names}
+        if not any(steps.values()):
+            best = max(open_names, key=lambda name: exact[name])
+            steps = {best: 1}
+        for name, step in steps.items():
+            given[name] += step
+        open_names = [name for name in open_names if given[name] < limits[name]]
+    return given
+
+
 def implied_density(layout: ParameterLayout, layer_density: Mapping[str, float]) -> Fraction:
     """Return the density of explicit densities d_l: sum d_l N_l / sum N_l, with d_l = 1 for other layers.
 

@@ -1,4 +1,4 @@
-"""Encodes and decodes masks: with no bytes, as a bitmap, as gaps between the rarer entries, or as changes.
+"""Encodes and decodes masks and bits: with no bytes, as a bitmap, as gaps between the rarer entries, or as changes.
 
 Legend: W = entries of the mask. Module `wire` describes the codings and the choice between them.
 """
@@ -13,6 +13,7 @@ from orchestrator.sparsity.varint_coding import decode_varints, encode_varints, 
 from orchestrator.sparsity.wire_frame import Bytes, ItemHeader, MaskCoding, WireVersion, bitmap_bytes
 
 NO_BYTES: Bytes = np.empty(0, np.uint8)
+_NO_VALUES: Float32 = np.empty(0, np.float32)
 
 
 def encode_mask(item: Masked, known: Bool | None, version: WireVersion = 2) -> tuple[MaskCoding, int, Bytes]:
@@ -61,6 +62,26 @@ def decode_masked(
     ):
         raise WireError(f"item {header.name!r}: the changes of the known mask would be shorter than the mask")
     return item
+
+
+def encode_bits(bits: Bool, version: WireVersion = 2) -> tuple[MaskCoding, Bytes]:
+    """Return coding and section of a vector of bits, bool[n]: the gaps of its rarer entries, or a bitmap."""
+    if version == 1:
+        return "bitmap", encode_bitmap(bits)
+    return _own_coding(Masked("", _NO_VALUES, bits), version)
+
+
+def decode_bits(header: ItemHeader, section: Bytes, version: WireVersion = 2) -> Bool:
+    """Return the bits of an item, bool[n], read-only.
+
+    Raises WireError for a section that `encode_bits` does not write.
+    """
+    bits = _read_mask(header, _NO_VALUES, section, None).mask
+    if encode_bits(bits, version)[0] != header.coding:
+        raise WireError(
+            f"item {header.name!r}: a {header.coding} section is not the shortest coding of its bits"
+        )
+    return bits
 
 
 def _is_shortest(item: Masked, coding: MaskCoding, num_bytes: int, version: WireVersion) -> bool:

@@ -40,9 +40,11 @@ A payload without items has 0 bytes, without a message header.
 A mask that sender and receiver have is implicit. Otherwise a mask that is all True is full. Otherwise the gaps of the
 rarer entries (True entries, if there are as many of both) are coded if these entries are at most a third of the mask
 and their section is shorter than a bitmap. All other masks are bitmaps. If the receiver has another mask of the same
-length under the item's name and the changes are still shorter, they are coded instead. A bits item is always a bitmap.
+length under the item's name and the changes are still shorter, they are coded instead. A bits item is coded as a mask
+by itself: gaps of the rarer entries, or a bitmap.
 
-Version 1, in which runs of earlier releases resume, has one coding instead of gaps, false_gaps and changes:
+Version 1, in which runs of earlier releases resume, always codes bits items as bitmaps. For masks it has one coding
+instead of gaps, false_gaps and changes:
 
       indices     per True entry the number of False entries since the previous True entry, as a minimal LEB128 varint;
                   used if it is shorter than a bitmap
@@ -61,9 +63,9 @@ import numpy as np
 from orchestrator.errors import WireError
 from orchestrator.sparsity.mask_coding import (
     NO_BYTES,
-    decode_bitmap,
+    decode_bits,
     decode_masked,
-    encode_bitmap,
+    encode_bits,
     encode_mask,
 )
 from orchestrator.sparsity.payload import Bits, Bool, Dense, Item, Masked, Payload, Scalar
@@ -199,7 +201,9 @@ def _encode_item(
             return header, values, section
         case Bits():
             check_vector(name, item.bits, np.bool_)
-            return ItemHeader(name, "bits", "bitmap", 0, item.bits.size), NO_BYTES, encode_bitmap(item.bits)
+            coding, section = encode_bits(item.bits, version)
+            extra = 0 if coding == "bitmap" else section.size
+            return ItemHeader(name, "bits", coding, 0, item.bits.size, extra), NO_BYTES, section
         case Scalar():
             return ItemHeader(name, "scalar", "none", 1), encode_scalar(item.value), NO_BYTES
         case _:
@@ -218,9 +222,7 @@ def _decode_item(
                 header, decode_values(value_section, value_dtype), mask_section, known, frame.version
             )
         case "bits":
-            bits = decode_bitmap(header, mask_section)
-            bits.flags.writeable = False
-            return Bits(header.name, bits)
+            return Bits(header.name, decode_bits(header, mask_section, frame.version))
         case "scalar":
             return Scalar(header.name, decode_scalar(value_section))
         case _:

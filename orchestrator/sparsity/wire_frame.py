@@ -34,7 +34,7 @@ _VERSIONS: tuple[WireVersion, ...] = get_args(WireVersion)
 _CODINGS_OF: dict[ItemKind, tuple[MaskCoding, ...]] = {
     "dense": ("none",),
     "masked": ("implicit", "full", "bitmap", "indices", "gaps", "false_gaps", "changes"),
-    "bits": ("bitmap",),
+    "bits": ("bitmap", "gaps", "false_gaps"),
     "scalar": ("none",),
 }
 #: codings whose section has a length of its own, by format version

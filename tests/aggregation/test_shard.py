@@ -84,6 +84,8 @@ def assert_same_bits(one: Aggregate, other: Aggregate) -> None:
 def test_every_method_has_the_same_average_with_any_number_of_shards(name: str) -> None:
     method, options = VARIANTS[name]
     made = experiment({"algorithm.name": method, "data.test_fraction": 0.7, **options})
+    if type(made.algorithm.aggregator()) not in AGGREGATORS.values():
+        pytest.skip("the driver adds the updates of a method with an aggregator of its own")
     for recorded in phases(play(made, 1)):
         updates = encoded_updates(recorded)
         expected = whole(made, updates, recorded)

@@ -10,6 +10,7 @@ from algorithms.heterofl import HeteroFL
 from orchestrator.contract.closed_form import closed_form_bytes
 from orchestrator.contract.rounds import play
 from orchestrator.federation.bases.structured import ClientRatio
+from orchestrator.federation.exchange import find_bits
 from orchestrator.federation.plan import ClientTask
 from tests.support.fakes import experiment
 from tests.support.runs import committed, drive, prepared
@@ -51,17 +52,18 @@ def test_default_options_are_the_public_codes() -> None:
 
 
 def test_bytes_of_every_message_by_the_closed_form() -> None:
-    """4 bytes an entry in both directions, and a bit a class up.
+    """4 bytes an entry in both directions, and the 10 classes up: 2 bytes, or 1 for a client that has all.
 
     Headers are 12 + 24 bytes, and 24 more with the bits.
     """
     run = experiment(TIERS)
     for played in play(run):
-        for job, update, down in zip(played.jobs, played.updates, played.download_bytes, strict=True):
+        for position, job in enumerate(played.jobs):
             size = size_of(run.setting.profile_of(job.task.client_id, 0).capability)
             empty = closed_form_bytes(played.broadcast.payload, {})
-            assert down == empty + 36 + 4 * size
-            assert update.buffer.nbytes == 36 + 4 * size + 24 + 2
+            assert played.download_bytes[position] == empty + 36 + 4 * size
+            classes = 1 if find_bits(played.payloads[position], "classes").all() else 2
+            assert played.updates[position].buffer.nbytes == 36 + 4 * size + 24 + classes
 
 
 def test_flops_of_every_client_equal_those_of_its_submodel() -> None:

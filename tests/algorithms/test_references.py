@@ -46,9 +46,9 @@ def test_key_has_first_author_year_and_no_later_year_than_the_preprint(name: str
         assert citation.venue or citation.year == preprint
 
 
-def test_each_publication_belongs_to_a_method() -> None:
-    """Either to a built-in method, or to a method on paper."""
-    named = {one.key for one in references.ON_PAPER}
+def test_each_publication_is_used() -> None:
+    """To a built-in method, to a method on paper, or to a sampling rule."""
+    named = {one.key for one in (*references.ON_PAPER, *references.SAMPLING_RULES)}
     for name in ALGORITHMS:
         traits = load_algorithm(name).traits
         named |= {one.key for one in (*traits.citations, *traits.baseline_of, *traits.related)}

@@ -60,7 +60,7 @@ def probed(algorithm: SNIP, *uploads: tuple[int, Tensor]) -> ServerState:
     initial = torch.from_numpy(algorithm.setting.initial.copy())
     aggregator = algorithm.aggregator()
     for n, score in uploads:
-        items = (Dense("sensitivity", score.numpy()),)
+        items = (Dense("scores", score.numpy()),)
         weight = algorithm.weight(n)
         aggregator.add(
             Contribution(client_id=0, weight=weight, values=None, mask=None, start=None, items=items)
@@ -71,7 +71,7 @@ def probed(algorithm: SNIP, *uploads: tuple[int, Tensor]) -> ServerState:
 @pytest.mark.parametrize("count", [1, 3])
 def test_score_is_the_absolute_value_of_mean_gradient_times_weight(count: int) -> None:
     algorithm, run = make(batches=count)
-    found = find_values(algorithm.client_update(run).payload, "sensitivity")
+    found = find_values(algorithm.client_update(run).payload, "scores")
     flat = seeded(net)
     for epoch in run.batches("sensitivity", count):
         inputs, labels = next(epoch)
@@ -83,11 +83,11 @@ def test_score_is_the_absolute_value_of_mean_gradient_times_weight(count: int) -
 def test_larger_weights_with_smaller_gradients_score_the_same() -> None:
     """Doubling a layer before a ReLU and halving the next layer doubles w and halves g, and the reverse."""
     algorithm, run = make()
-    expected = find_values(algorithm.client_update(run).payload, "sensitivity").copy()
+    expected = find_values(algorithm.client_update(run).payload, "scores").copy()
     algorithm, run = make()
     run.start[:40] *= 2
     run.start[40:256] /= 2
-    scaled = find_values(algorithm.client_update(run).payload, "sensitivity")
+    scaled = find_values(algorithm.client_update(run).payload, "scores")
     assert np.allclose(scaled, expected, rtol=1e-5, atol=1e-8)
 
 
@@ -96,7 +96,7 @@ def test_gradient_uses_train_mode() -> None:
         return nn.Sequential(nn.Flatten(), nn.Linear(25, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 6))
 
     algorithm, run = make(normalised)
-    found = find_values(algorithm.client_update(run).payload, "sensitivity")
+    found = find_values(algorithm.client_update(run).payload, "scores")
     flat = seeded(normalised)
     inputs, labels = next(next(run.batches("sensitivity", 1)))
     initial = flat.values.clone()

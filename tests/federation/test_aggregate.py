@@ -290,6 +290,15 @@ class TestOtherItems:
         extras = fold("wmean", clients, torch.zeros(1)).extras
         assert {name: float(value) for name, value in extras.items()} == {"a": 7.0, "b": 7.0}
 
+    def test_scalars_are_also_kept_by_client(self) -> None:
+        clients = [
+            Contribution(client_id=k, weight=1.0, values=None, mask=None, start=None, items=(Scalar("a", x),))
+            for k, x in ((3, 1.5), (7, 2.0), (3, 4.0))
+        ]
+        aggregate = fold("wmean", clients, torch.zeros(1))
+        assert aggregate.scalars == {"a": {3: 4.0, 7: 2.0}}
+        assert float(aggregate.extras["a"]) == 2.5
+
     @pytest.mark.parametrize("name", NAMES)
     def test_updates_without_a_model_keep_the_servers_values(self, name: AggregationName) -> None:
         server = torch.tensor([2.5, -1.0])

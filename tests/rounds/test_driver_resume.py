@@ -33,6 +33,8 @@ METHODS = {
         "algorithm.name=tests.support.probing_methods:Stubborn",
         "evaluation.personal_every=1",
     ),
+    "guided sampling": ("selection.kind=oort",),
+    "messages between clients": ("algorithm.name=dispfl", "algorithm.num_neighbours=2"),
     "fixed batches": ("training.reshuffle=false", "training.with_replacement=true"),
 }
 

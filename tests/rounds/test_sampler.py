@@ -6,8 +6,10 @@ from math import inf
 import pytest
 
 from orchestrator.errors import RoundError
+from orchestrator.federation.client_event import ClientEvent
 from orchestrator.federation.seeds import stream
 from orchestrator.rounds.sampler import POLL_INTERVAL_S, CohortSampler
+from tests.support.errors import rejects
 from tests.support.runs import prepared
 from tests.support.timing import with_availability
 
@@ -173,3 +175,55 @@ class TestWaiting:
         with pytest.raises(RoundError, match="a week") as caught:
             CohortSampler(experiment).wait_for_cohort(3, 9.0, {1: inf})
         assert caught.value.round_idx == 3
+
+
+def participation_of(client_id: int, round_idx: int, loss: float = 1.0) -> ClientEvent:
+    return ClientEvent(
+        round_idx=round_idx,
+        kind="train",
+        position=0,
+        client_id=client_id,
+        profile="default",
+        download_bytes=0,
+        upload_bytes=0,
+        train_flops=0.0,
+        train_flops_dense=0.0,
+        unmasked_flops=0.0,
+        download_s=0.0,
+        compute_s=1.0,
+        compute_ideal_s=1.0,
+        upload_s=0.0,
+        num_examples=10,
+        train_loss=loss,
+    )
+
+
+class TestGuided:
+    """Oort and REFL learn from the rounds so far."""
+
+    def test_oort_prefers_new_clients_at_first(self) -> None:
+        selector = CohortSampler(prepared("selection.kind=oort"))
+        selector.record([participation_of(k, 0) for k in (0, 1, 2)])
+        assert set(selector.cohort(1)) == {3, 4, 5}
+
+    def test_refl_rests_clients_and_falls_back_to_the_oldest(self) -> None:
+        selector = CohortSampler(prepared("selection.kind=refl", "selection.cooldown=2"))
+        selector.record([participation_of(k, 0) for k in (0, 1)])
+        selector.record([participation_of(k, 1) for k in (2, 3)])
+        assert set(selector.cohort(2, count=2)) == {4, 5}
+        assert set(selector.cohort(2, count=4)) == {0, 1, 4, 5}
+        assert set(selector.cohort(3, count=4)) == {0, 1, 4, 5}
+
+    def test_refl_prefers_clients_that_leave_soon(self) -> None:
+        """Client 2 leaves first, then client 4; client 0 is away."""
+        ends = [0.0, 90.0, 10.0, 80.0, 20.0, 70.0]
+        intervals = [[(0.0, end)] if end else [(50.0, 60.0)] for end in ends]
+        experiment = with_availability(prepared("selection.kind=refl"), intervals)
+        assert CohortSampler(experiment).cohort(0, count=3) == (2, 4, 5)
+
+    @pytest.mark.parametrize("kind", ["oort", "refl"])
+    def test_asynchronous_rounds_and_replacement_are_rejected(self, kind: str) -> None:
+        with rejects("asynchrony.kind", "fedbuff"):
+            prepared(f"selection.kind={kind}", "asynchrony.kind=fedbuff")
+        with rejects("selection.kind", kind):
+            prepared(f"selection.kind={kind}", "training.with_replacement=true")

@@ -12,7 +12,7 @@ from torch import nn
 from orchestrator.config.sections import AllocationKind, SparsityConfig
 from orchestrator.errors import ConfigError
 from orchestrator.models.parameters import ParameterLayout
-from orchestrator.sparsity.allocation import allocate
+from orchestrator.sparsity.allocation import allocate, share_out
 from tests.support.errors import rejects
 
 #: the rules that know a layer by its shape alone
@@ -213,3 +213,19 @@ def test_erk_rescaled_rejects_layers_that_are_too_small() -> None:
     with pytest.raises(ConfigError) as caught:
         budget_of(ParameterLayout.of(nn.Linear(2, 2)), 0.5, "erk_rescaled")
     assert (caught.value.field, caught.value.value) == ("sparsity.allocation", "erk_rescaled")
+
+
+@pytest.mark.parametrize(
+    ("total", "weights", "limits", "expected"),
+    [
+        (10, {"a": 1.0, "b": 4.0}, {"a": 10, "b": 10}, {"a": 2, "b": 8}),
+        (10, {"a": 1.0, "b": 4.0}, {"a": 10, "b": 5}, {"a": 5, "b": 5}),
+        (5, {"a": 1.0, "b": 2.0}, {"a": 10, "b": 10}, {"a": 1, "b": 4}),
+        (20, {"a": 1.0, "b": 1.0}, {"a": 4, "b": 5}, {"a": 4, "b": 5}),
+        (3, {"a": 0.0, "b": 1.0}, {"a": 4, "b": 5}, {"a": 0, "b": 3}),
+    ],
+)
+def test_total_is_shared_by_weight_up_to_the_limits(
+    total: int, weights: dict[str, float], limits: dict[str, int], expected: dict[str, int]
+) -> None:
+    assert share_out(total, weights, limits) == expected

@@ -64,6 +64,17 @@ def test_crafted_messages_are_otherwise_valid() -> None:
     assert crafted == encode((Masked("sparse", np.array([1, 2], np.float32), SPARSE),))
 
 
+def test_bits_have_one_encoding() -> None:
+    """Bits are coded as the gaps of a mask if these are shorter than the bitmap."""
+    crafted = message(header(b"bits", 2, 5, 0, 40, 3), sections=GAPS)
+    assert crafted == encode((Bits("bits", SPARSE),))
+    bitmap = np.packbits(SPARSE, bitorder="little").tobytes()
+    with pytest.raises(WireError, match="shortest coding of its bits"):
+        decode(message(header(b"bits", 2, 3, 0, 40), sections=bitmap))
+    with pytest.raises(WireError, match="contradictory"):
+        decode(message(header(b"bits", 2, 2, 0, 40)))
+
+
 def test_every_truncation_is_rejected() -> None:
     for length in range(1, len(BUFFER)):
         with pytest.raises(WireError):

@@ -256,6 +256,125 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
             "algorithm.max_missed": 0,
         },
     ),
+    "stc, layer by layer": (
+        "stc",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "algorithm.scope": "layer",
+            "algorithm.agg_weight": "samples",
+            "training.with_replacement": True,
+            "training.clients_per_round": 6,
+        },
+    ),
+    "stc, values": ("stc", {"algorithm.ternary": False, "wire.value_dtype": "float16"}),
+    "grasp, all clients": (
+        "grasp",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "algorithm.score_from": "all_clients",
+            "algorithm.batches": 2,
+        },
+    ),
+    "flash, masks that change": (
+        "flash",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "algorithm.variant": "jmwst",
+            "algorithm.update_interval": 2,
+        },
+    ),
+    "flash, nested masks": (
+        "flash",
+        {
+            "algorithm.variant": "jmwst",
+            "training.local_epochs": 1,
+            "fleet.name": "five-tier",
+            "sparsity.device_levels.tier-1-16": 0.9,
+        },
+    ),
+    "compsparse, schedule": (
+        "compsparse",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "sparsity.schedule.kind": "linear",
+            "sparsity.schedule.final_level": 0.8,
+        },
+    ),
+    "feddip, growing sparsity": (
+        "feddip",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "algorithm.interval": 2,
+            "algorithm.num_steps": 2,
+            "sparsity.schedule.kind": "cubic",
+            "sparsity.schedule.final_level": 0.9,
+        },
+    ),
+    "feddip, inside the mask": ("feddip", {"algorithm.feedback": False, "algorithm.interval": 1}),
+    "hermes": (
+        "hermes",
+        {"data.validation_fraction": 0.3, "algorithm.min_accuracy": 0.1, "algorithm.min_ratio": 0.3},
+    ),
+    "hermes, running statistics": (
+        "hermes",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "data.validation_fraction": 0.3,
+            "algorithm.min_accuracy": 0.0,
+            "algorithm.prune_share": 0.5,
+            "algorithm.min_ratio": 0.25,
+        },
+    ),
+    "zerofl, largest weights": (
+        "zerofl",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "algorithm.rank": "weights",
+            "algorithm.average": "covered",
+            "sparsity.level": 0.7,
+        },
+    ),
+    "sparsyfed, running statistics": (
+        "sparsyfed",
+        {"model.name": "tests.support.fakes:normalised_net", "algorithm.beta": 2.0},
+    ),
+    "spafl, running statistics": (
+        "spafl",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "algorithm.penalty": 0.5,
+            "training.clip_norm": 1.0,
+        },
+    ),
+    "fedtiny, running statistics": (
+        "fedtiny",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "algorithm.interval": 1,
+            "algorithm.unit": "layer",
+        },
+    ),
+    "fedtiny, mask that moves": ("fedtiny", {"algorithm.interval": 1, "algorithm.stop_round": 4}),
+    "dispfl, ring": (
+        "dispfl",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "fleet.name": "five-tier",
+            "sparsity.device_levels.tier-1-1": 0.2,
+            "algorithm.topology": "ring",
+            "algorithm.growth": "random",
+            "algorithm.same_masks": True,
+        },
+    ),
+    "fedmp, sampled twice": (
+        "fedmp",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "fleet.name": "five-tier",
+            "training.with_replacement": True,
+            "training.clients_per_round": 6,
+        },
+    ),
     "fedprox, sampled twice": (
         "fedprox",
         {"training.with_replacement": True, "training.clients_per_round": 6},

@@ -32,6 +32,7 @@ _ITEMS = {
     "scores": ItemForm(kinds=(Dense,), size=101),
     "squares": ItemForm(kinds=(Masked,), size=500),
     "votes": ItemForm(kinds=(Bits,), size=77),
+    "rare votes": ItemForm(kinds=(Bits,), size=905),
     "loss": ItemForm(kinds=(Scalar,)),
 }
 
@@ -175,6 +176,7 @@ def random_payload(
         pack_model(layout, values if mask is None else values * mask, mask),
         Masked("squares", _floats(rng, int(squares.sum())), squares),
         Bits("votes", rng.random(77) < 0.5),
+        Bits("rare votes", rng.random(905) < 0.03),
         Scalar("loss", float(rng.random())),
     )
     data = encode(payload, known_masks=known, value_dtype=value_dtype, version=version)

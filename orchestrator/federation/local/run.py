@@ -25,6 +25,7 @@ from orchestrator.federation.local.statistics import TrainingStatistics
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
 from orchestrator.federation.setting import Setting
+from orchestrator.fleet.clock import client_time
 from orchestrator.models.parameters import FlatModule, ParameterLayout
 from orchestrator.models.replica import replica
 from orchestrator.models.units.submodel import KeptUnits, submodel_index
@@ -316,6 +317,17 @@ class LocalRun(Generic[C]):
             )
         self.flops.add_forward(len(batch[1]))
         return predict(self.flat, *batch)
+
+    def emulated_s(self) -> float:
+        """Emulated seconds of the work so far, and of messages with the loaded model's float32 values, both ways."""
+        model_bytes = 4 * self.values.numel()
+        return client_time(
+            self.setting.profile_of(self.task.client_id, self.task.round_idx),
+            download_bytes=model_bytes,
+            train_flops=self.flops.total,
+            unmasked_flops=self.flops.total_unmasked,
+            upload_bytes=model_bytes,
+        ).total_s
 
     def require_finite(self) -> None:
         """Raises FloatingPointError if the model or the client's state contains NaN or infinity."""

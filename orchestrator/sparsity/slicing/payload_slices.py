@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from orchestrator.errors import WireError
 from orchestrator.sparsity.payload import Bits, Bool, Dense, Item, Masked, Payload, Scalar
-from orchestrator.sparsity.slicing.bit_counts import BitCounts
 from orchestrator.sparsity.slicing.mask_slices import decode_mask_slice
 from orchestrator.sparsity.value_coding import decode_scalar, decode_values
 from orchestrator.sparsity.wire_frame import Buffer, Bytes, Frame, ItemHeader, parse_frame
@@ -67,8 +68,9 @@ def _decode_item(
         return Scalar(name, decode_scalar(values))
     part = slice_of(name, header.num_values if header.kind == "dense" else header.width)
     if header.kind == "bits":
-        bits = BitCounts(mask).bits(part.start, part.stop)
-        return Bits(name, bits.astype("bool"))
+        bits = np.zeros(part.stop - part.start, np.bool_)
+        bits[decode_mask_slice(header, mask, None, part.start, part.stop)[1]] = True
+        return Bits(name, bits)
     value_bytes = header.value_bytes(frame.value_dtype) // max(1, header.num_values)
     if header.kind == "dense":
         section = values[part.start * value_bytes : part.stop * value_bytes]

@@ -26,6 +26,8 @@ PAYLOAD: Payload = (
     _masked("sparse", 997, 0.1),
     _masked("half", 640, 0.5),
     Bits("bits", RNG.random(77) < 0.5),
+    Bits("rare bits", RNG.random(905) < 0.03),
+    Bits("frequent bits", RNG.random(905) < 0.97),
     Scalar("scalar", 0.25),
 )
 
