@@ -14,9 +14,8 @@ from orchestrator.cluster.arguments import (
 )
 from orchestrator.cluster.jobs import JobRequest
 from orchestrator.cluster.named_files import named_files
-from orchestrator.cluster.shipping import staged_files, staged_modules
+from orchestrator.cluster.shipping import WORKER_HOOK, staged_files, staged_folder, staged_modules
 from orchestrator.cluster.variables import (
-    HOOK,
     KEY_VARIABLE,
     SentVariables,
     selected_variables,
@@ -65,7 +64,7 @@ def job_request(
     with ExitStack() as stack:
         runtime_env["py_modules"] = stack.enter_context(staged_modules())
         if working_dir is not None:
-            runtime_env["working_dir"] = str(working_dir.resolve())
+            runtime_env["working_dir"] = stack.enter_context(staged_folder(working_dir))
             shipped = f"the folder {working_dir.resolve()}"
         else:
             files = named_files(parsed, settings, base)
@@ -93,8 +92,10 @@ def _runtime_env(columns: int, env_file: str | None, sent: SentVariables | None)
         SOURCE_VARIABLE: package_source().digest,
         **variable_of_file(env_file),
     }
-    found: dict[str, Any] = {"env_vars": variables, "excludes": ["**/__pycache__"]}
     if sent is not None:
         variables[KEY_VARIABLE] = sent.key
-        found["worker_process_setup_hook"] = HOOK
-    return found
+    return {
+        "env_vars": variables,
+        "excludes": ["**/__pycache__"],
+        "worker_process_setup_hook": WORKER_HOOK,
+    }

@@ -16,8 +16,6 @@ from orchestrator.errors import ClusterError, RequestError
 
 #: variable of the job that contains the key of its values
 KEY_VARIABLE = "SPARSEFLEET_VARIABLES"
-#: the function that Ray calls in every worker process of the job
-HOOK = "orchestrator.cluster.ray_variables.receive"
 #: Ray stores whatever it gets for an address of this form. It deletes only entries that a runtime environment names.
 _PROTOCOL = "gcs"
 #: Ray writes the first 15 bytes to its log when it cannot store them

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cluster.arguments import ParsedCommand
+from orchestrator.cluster.shipping import FILES_FOLDER
 from orchestrator.cluster.submission import job_request
 from orchestrator.storage.run_store import RunStore
 from tests.support.command import QUICK, Command
@@ -107,7 +108,7 @@ def _staged(*arguments: str, **options: Any) -> Iterator[Path]:
     """The folder that a job of this command gets."""
     parsed = ParsedCommand(arguments[0], arguments, options)
     with job_request(parsed, working_dir=None, env_names=(), environment={}, columns=80) as request:
-        yield Path(request.runtime_env["working_dir"])
+        yield Path(request.runtime_env["working_dir"], FILES_FOLDER)
 
 
 @pytest.mark.parametrize("kind", KINDS)

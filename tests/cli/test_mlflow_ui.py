@@ -2,12 +2,14 @@
 
 import configparser
 import os
+import secrets
 import signal
 import socket
 import sqlite3
 import stat
 import subprocess
 import sys
+from base64 import b64encode
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
@@ -33,6 +35,7 @@ from orchestrator.tracking.uris import sqlite_uri
 from tests.support.command import Command
 from tests.support.command_process import CommandProcess
 from tests.support.mlflow_server import free_port
+from tests.support.secret_search import Secrets, readable_by_others
 
 
 def test_page_is_the_run_list_of_the_experiment() -> None:
@@ -115,27 +118,46 @@ def test_damaged_database_is_an_error_of_one_line(command: Command, storage: Pat
 
 @pytest.mark.timeout(600)
 def test_ui_prints_the_run_list_and_ends_quietly_at_ctrl_c(storage: Path) -> None:
-    storage.mkdir()
+    """With a password, which it writes into no file and shows on no command line. Other users can read no file."""
+    password = f"password-{secrets.token_hex(16)}"
+    searched = Secrets(password)
+    storage.mkdir(mode=0o755)
     uri, port = sqlite_uri(storage / "mlflow.db"), free_port()
     client = connect(uri)
     experiment_id = find_or_create_experiment(client, uri, "e", None)
     client.create_run(experiment_id)
     command = [sys.executable, "-m", "orchestrator.cli", "ui", "--storage", str(storage), "--port", str(port)]
-    ui = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=storage)
+    ui = subprocess.Popen(
+        [*command, "--host", "0.0.0.0"],
+        env={**os.environ, "MLFLOW_AUTH_ADMIN_PASSWORD": password},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=storage,
+        umask=0o022,
+    )
     assert ui.stdout is not None
-    words = ui.stdout.readline().split()
-    address = urlsplit(words[2])
-    assert (address.hostname, address.port) == ("127.0.0.1", port)
-    assert address.fragment == f"/experiments/{experiment_id}/runs?workflowType=machine_learning"
-    connection = HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", f"/ajax-api/2.0/mlflow/experiments/get?experiment_id={experiment_id}")
-    assert connection.getresponse().status == 200
-    connection.close()
-    os.kill(ui.pid, signal.SIGINT)
-    out, err = ui.communicate(timeout=60)
+    with searched.watched():
+        words = ui.stdout.readline().split()
+        address = urlsplit(words[2])
+        assert (address.hostname, address.port) == ("0.0.0.0", port)
+        assert address.fragment == f"/experiments/{experiment_id}/runs?workflowType=machine_learning"
+        for given, status in (("wrong", 401), (password, 200)):
+            connection = HTTPConnection("127.0.0.1", port, timeout=60)
+            page = f"/ajax-api/2.0/mlflow/experiments/get?experiment_id={experiment_id}"
+            access = b64encode(f"admin:{given}".encode()).decode()
+            connection.request("GET", page, headers={"Authorization": f"Basic {access}"})
+            assert connection.getresponse().status == status
+            connection.close()
+        os.kill(ui.pid, signal.SIGINT)
+        out, err = ui.communicate(timeout=60)
     assert (ui.returncode, out, err) == (130, "", "")
     require_free_port("127.0.0.1", port)
-    assert {path.name for path in storage.iterdir()} == {"mlflow.db", "mlartifacts", "mlflow-ui.log"}
+    names = {path.name for path in storage.iterdir()}
+    assert names == {"mlflow.db", "mlartifacts", "mlflow-ui.log", "mlflow-auth.ini", "mlflow-users.db"}
+    assert searched.files(storage) == []
+    assert searched.shown == set()
+    assert [*readable_by_others(storage)] == []
 
 
 def test_folder_without_a_store_is_rejected(tmp_path: Path) -> None:

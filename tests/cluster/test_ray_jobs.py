@@ -103,10 +103,14 @@ def test_job_streams_its_log_and_gives_the_result_of_a_local_run(head: HeadProce
 def test_job_runs_the_package_and_users_files_in_a_folder_with_modules_of_its_names(
     head: HeadProcess, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    home, storage = write_user_files(tmp_path / "home"), tmp_path / "shared"
+    home, storage = tmp_path / "home", tmp_path / "shared"
+    write_user_files(home / "mine")
+    for name in ("torch.py", "random.py", "orchestrator.py", "algorithms.py"):
+        (home / name).write_text(f"raise SystemExit('{name} of the folder')")
+    names = [name.replace("=", "=mine/") for name in (METHOD_FILE, MODEL, FLEET)]
     # like the installed script, the command does not import from the current folder
     environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONSAFEPATH": "1"}
-    command = ["submit", *options, "run", *SMALL, METHOD_FILE, MODEL, FLEET, f"runtime.storage={storage}"]
+    command = ["submit", *options, "run", *SMALL, *names, f"runtime.storage={storage}"]
     ended = _run(head, home, *command, "training.rounds=1", **environment)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     shutil.rmtree(home)

@@ -1,11 +1,25 @@
 """The files of a job: the project's packages with their version, and copies of the user's files."""
 
+import sys
+from importlib import import_module
 from importlib.metadata import Distribution
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
+from ray._private.runtime_env.packaging import create_package
 
-from orchestrator.cluster.shipping import MAX_BYTES, PACKAGES, staged_files, staged_modules
+from orchestrator.cluster.ray_job_process import prepare_worker
+from orchestrator.cluster.shipping import (
+    FILES_FOLDER,
+    MAX_BYTES,
+    PACKAGES,
+    WORKER_HOOK,
+    enter_files,
+    staged_files,
+    staged_folder,
+    staged_modules,
+)
 from orchestrator.errors import RequestError
 from orchestrator.version import installed_version
 
@@ -27,7 +41,7 @@ def test_files_keep_their_relative_paths(tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("no\n")
     with staged_files(tmp_path, [Path("code/mine.py"), Path("space.py")]) as name:
         assert name is not None
-        folder = Path(name)
+        folder = Path(name) / FILES_FOLDER
         copies = {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
         assert copies == {"code/mine.py": "x = 1\n", "space.py": "SPACE = {}\n"}
     assert not folder.exists()
@@ -50,4 +64,36 @@ def test_sum_of_the_files_is_limited_and_the_largest_is_named(tmp_path: Path) ->
     assert (caught.value.field, caught.value.value) == ("COMMAND", Path("a.npz"))
     with staged_files(tmp_path, files[1:]) as name:
         assert name is not None
-        assert sum(path.stat().st_size for path in Path(name).iterdir()) == MAX_BYTES
+        assert sum(path.stat().st_size for path in (Path(name) / FILES_FOLDER).iterdir()) == MAX_BYTES
+
+
+def test_ray_packs_the_files_of_a_whole_folder(tmp_path: Path) -> None:
+    """Ray follows the link to the folder, and reads the folder's own .gitignore."""
+    (tmp_path / "code").mkdir()
+    for name in ("random.py", "code/mine.py", "big.bin"):
+        (tmp_path / name).write_text("x = 1\n")
+    (tmp_path / ".gitignore").write_text("*.bin\n")
+    package = tmp_path.parent / "package.zip"
+    with staged_folder(tmp_path) as folder:
+        create_package(folder, package, include_gitignore=True)
+    with ZipFile(package) as files:
+        names = {f"{FILES_FOLDER}/{name}" for name in ("random.py", "code/mine.py", ".gitignore")}
+        assert set(files.namelist()) == names
+
+
+def test_modules_of_the_files_are_imported_after_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), "installed"])
+    enter_files()  # a job without files
+    assert Path.cwd() == tmp_path
+    (tmp_path / FILES_FOLDER).mkdir()
+    enter_files()
+    assert Path.cwd() == tmp_path / FILES_FOLDER
+    assert sys.path == [str(tmp_path), "installed", str(tmp_path / FILES_FOLDER)]
+
+
+def test_ray_finds_the_function_of_the_hook() -> None:
+    module, _, name = WORKER_HOOK.rpartition(".")
+    assert getattr(import_module(module), name) is prepare_worker

@@ -11,8 +11,9 @@ import pytest
 from orchestrator.cluster import shipping
 from orchestrator.cluster.arguments import ParsedCommand
 from orchestrator.cluster.jobs import JobRequest
+from orchestrator.cluster.shipping import FILES_FOLDER
 from orchestrator.cluster.submission import job_request
-from orchestrator.cluster.variables import HOOK, KEY_VARIABLE
+from orchestrator.cluster.variables import KEY_VARIABLE
 from orchestrator.errors import RequestError
 
 RUN = ParsedCommand(
@@ -26,7 +27,10 @@ class Upload:
     def __init__(self, request: JobRequest) -> None:
         self.request = request
         self.modules = [Path(path) for path in request.runtime_env["py_modules"]]
-        folder = request.runtime_env.get("working_dir")
+        above = request.runtime_env.get("working_dir")
+        folder = above and Path(above, FILES_FOLDER)
+        if above:
+            assert [path.name for path in Path(above).iterdir()] == [FILES_FOLDER]
         self.files = (
             {
                 str(path.relative_to(folder)): path.read_text()
@@ -95,7 +99,8 @@ def test_working_dir_is_uploaded_whole_and_relative_paths_start_there(tmp_path: 
     (tmp_path / "e.yaml").write_text("runtime: {storage: /shared/runs, address: 'head:6379'}\n")
     parsed = ParsedCommand("run", ("run", "-c", "e.yaml"), {"config": ["e.yaml"]})
     upload = _upload(parsed, working_dir=tmp_path)
-    assert upload.request.runtime_env["working_dir"] == str(tmp_path.resolve())
+    assert upload.files is not None
+    assert set(upload.files) == {"helper.py", "e.yaml"}
     assert upload.request.shipped == f"the folder {tmp_path.resolve()}"
     assert upload.request.entrypoint.endswith("job_entry run -c e.yaml")
 
@@ -105,7 +110,6 @@ def test_only_selected_variables_are_sent_and_ray_gets_their_key_alone() -> None
     assert request.variables is not None
     assert request.variables.values == {"TOKEN": "s3cr3t"}
     assert request.runtime_env["env_vars"][KEY_VARIABLE] == request.variables.key
-    assert request.runtime_env["worker_process_setup_hook"] == HOOK
     assert "TOKEN" not in request.runtime_env["env_vars"]
     assert "s3cr3t" not in repr(request)
 
@@ -114,7 +118,6 @@ def test_job_without_variables_has_no_key() -> None:
     request = _upload(RUN, OTHER="o").request
     assert request.variables is None
     assert KEY_VARIABLE not in request.runtime_env["env_vars"]
-    assert "worker_process_setup_hook" not in request.runtime_env
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Set the variables of `submit --env` in the processes of the job: in its own process, and in Ray's workers."""
+"""Prepare the processes of a job: set the variables of `submit --env`, and change to the user's files."""
 
 import os
 from collections.abc import Mapping
@@ -6,17 +6,19 @@ from typing import Any
 
 from ray.experimental.internal_kv import _internal_kv_get
 
+from orchestrator.cluster.shipping import enter_files
 from orchestrator.cluster.variables import KEY_VARIABLE, values_of
 
 #: seconds that the head has to answer
 _TIMEOUT_S = 30
 
 
-def receive() -> None:
-    """Set the values in the environment of this worker process, which is connected to Ray.
+def prepare_worker() -> None:
+    """Set the variables of this worker process, which is connected to Ray, and change to the user's files.
 
-    Ray calls this in every worker process of the job before it runs anything there.
+    Ray calls this in every worker process of the job before it runs anything there (`WORKER_HOOK`).
     """
+    enter_files()
     if key := os.environ.get(KEY_VARIABLE):
         os.environ.update(values_of(_internal_kv_get(key)))
 

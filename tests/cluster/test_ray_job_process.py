@@ -1,15 +1,14 @@
 """The variables of `submit --env` in the processes of a job."""
 
 import os
-from importlib import import_module
 from typing import Any
 
 import pytest
 from ray.experimental import internal_kv
 
-from orchestrator.cluster import ray_variables
-from orchestrator.cluster.ray_variables import delete_variables, receive, variables_of_job
-from orchestrator.cluster.variables import HOOK, KEY_VARIABLE, SentVariables
+from orchestrator.cluster import ray_job_process
+from orchestrator.cluster.ray_job_process import delete_variables, prepare_worker, variables_of_job
+from orchestrator.cluster.variables import KEY_VARIABLE, SentVariables
 from orchestrator.errors import ClusterError
 
 VALUES = {"A": "s3cr3t", "B": "", "C": 'two "words"\nand ä'}
@@ -35,7 +34,7 @@ class Store:
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     """The store, to which this process is connected as a job and as a worker."""
     found = Store()
-    monkeypatch.setattr(ray_variables, "_store", lambda environment: found)
+    monkeypatch.setattr(ray_job_process, "_store", lambda environment: found)
     monkeypatch.setattr(internal_kv, "global_gcs_client", found)
     return found
 
@@ -55,13 +54,13 @@ def test_job_gets_the_values(store: Store) -> None:
 def test_worker_sets_the_values(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     environment: dict[str, Any] = _sent(store)
     monkeypatch.setattr(os, "environ", environment)
-    receive()
+    prepare_worker()
     assert environment.items() > VALUES.items()
 
 
 def test_process_without_a_key_needs_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {})
-    receive()
+    prepare_worker()
     delete_variables({})
 
 
@@ -71,8 +70,3 @@ def test_deleted_values_are_an_error(store: Store) -> None:
     assert store.entries == {}
     with pytest.raises(ClusterError, match="--env"):
         variables_of_job(environment)
-
-
-def test_ray_finds_the_function_of_the_hook() -> None:
-    module, _, name = HOOK.rpartition(".")
-    assert getattr(import_module(module), name) is receive
