@@ -42,14 +42,6 @@ def cost_at_target(
     return cost_to_reach(records, LOGGED[accuracy.metric], LOGGED[measure.metric], target)
 
 
-def validation_outcome(
-    records: Sequence[RoundRecord], measure: StudyMeasure, cap: float | None
-) -> float | None:
-    """Return the number by which tuning chooses: the mean of the last five evaluations on validation data.
-
-    With a cap, only evaluations within this number of uploaded bytes count.
-    """
-    name = VALIDATION[measure.metric]
-    if cap is None:
-        return mean_of_last(records, name, NUM_AVERAGED)
-    return mean_of_last(records, name, NUM_AVERAGED, cost=_UPLOAD, cap=cap)
+def validation_outcome(records: Sequence[RoundRecord], measure: StudyMeasure) -> float | None:
+    """Return the number by which tuning chooses: the mean of the last five evaluations on validation data."""
+    return mean_of_last(records, VALIDATION[measure.metric], NUM_AVERAGED)

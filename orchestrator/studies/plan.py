@@ -65,7 +65,9 @@ class StudyPlan:
         needed = (
             assumed_data_config(setting.data) if self.data is None else data_config(setting.data, self.data)
         )
-        return put_values(merge(merge(tree, {"data": needed}), arm.config), values)
+        for part in ({"data": needed}, arm.config, arm.scales.get(self.scale, {})):
+            tree = merge(tree, part)
+        return put_values(tree, values)
 
     def tuning_config(self, cell: Cell, values: Values) -> dict[str, Any]:
         """Return the config tree of a tuning run, without the seed."""
@@ -135,14 +137,6 @@ class StudyPlan:
             problem = f"{error.problem} (setting {cell.setting}, arm {cell.arm})"
             raise type(error)(error.field, error.value, problem, error.remedy) from error
 
-    def upload_cap(self, setting: str, *, tuning: bool = False) -> float | None:
-        """Return the setting's upload cap in bytes; in tuning runs, the share of the cap for their rounds."""
-        cap = self.setting_scale(setting).cap_bytes
-        if cap is None or not tuning:
-            return cap
-        cell = next(cell for cell in self.cells if cell.setting == setting)
-        full, short = (
-            self.parse(tree).training.rounds
-            for tree in (self.report_config(cell, {}), self.tuning_config(cell, {}))
-        )
-        return cap * short / full
+    def upload_cap(self, setting: str) -> float | None:
+        """Return the setting's upload cap in bytes; None without a cap."""
+        return self.setting_scale(setting).cap_bytes

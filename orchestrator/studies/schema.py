@@ -62,7 +62,7 @@ class ScaleConfig(StudyPart):
     """What one scale adds.
 
     - `config`: config tree of all runs.
-    - `tuning`: config tree of the tuning runs, such as fewer rounds.
+    - `tuning`: config tree of the tuning runs, such as fewer rounds, which are the same for all arms.
     - `upload_cap`: text such as 1.2GB, at which contrasts with `at: cap` measure; None: they have no result.
     """
 
@@ -101,6 +101,7 @@ class StudySetting(StudyPart):
 class Arm(StudyPart):
     """A method with its options.
 
+    - `scales`: config tree that a scale adds to the arm, such as fewer rounds for an arm that reaches the cap early.
     - `tune`: dotted config key -> values of the arm's main knob, from which the tuning chooses; the learning rate is
       always tuned.
     - `tuned_with`: another arm, whose chosen values this arm takes, so that an ablation changes one thing only.
@@ -108,6 +109,7 @@ class Arm(StudyPart):
 
     label: str
     config: ConfigTree
+    scales: Mapping[Scale, ConfigTree] = Field(default_factory=dict)
     tune: Mapping[str, tuple[Any, ...]] = Field(default_factory=dict)
     tuned_with: str | None = None
 

@@ -17,13 +17,10 @@ def choose_values(plan: StudyPlan, records: Sequence[SeedRecords]) -> dict[Cell,
     `records` has the runs of every entry of `plan.tuning_entries()`, in the same order. The first of equal values wins.
     A diverged or missing run counts as worse than any other.
     """
-    caps = {cell.setting: plan.upload_cap(cell.setting, tuning=True) for cell in plan.cells}
     best: dict[Cell, tuple[float, Values]] = {}
     for (cell, values, _), runs in zip(plan.tuning_entries(), records, strict=True):
         measure = plan.study.measures[plan.study.settings[cell.setting].tuned_by]
-        outcomes = [
-            validation_outcome(runs.get(seed, ()), measure, caps[cell.setting]) for seed in TUNING_SEEDS
-        ]
+        outcomes = [validation_outcome(runs.get(seed, ()), measure) for seed in TUNING_SEEDS]
         known = [value for value in outcomes if value is not None]
         mean = math.fsum(known) / len(known) if len(known) == len(outcomes) else -math.inf
         if cell not in best or mean > best[cell][0]:
