@@ -11,7 +11,7 @@ from orchestrator.studies.rules import CostRatioRule, DifferenceRule, ErrorReduc
 from orchestrator.studies.schema import MeasuredMetric, Study
 from orchestrator.studies.verdicts import Evidence
 
-_COST_FORMATS: dict[MeasuredMetric, Callable[[float], str]] = {
+_COST_FORMATS: dict[str, Callable[[float], str]] = {
     "upload_bytes": format_bytes,
     "download_bytes": format_bytes,
     "train_flops": format_flops,
@@ -25,13 +25,14 @@ def spread_text(found: Spread, metric: MeasuredMetric, *, sign: bool = False) ->
         return share_text(found, sign=sign)
     if found.mean is None:
         return f"{found.num_reached} of {found.num_seeds}" if found.num_reached else EMPTY
-    form = _COST_FORMATS.get(metric, _number)
-    mean = f"{'-' if found.mean < 0 else '+' if sign else ''}{form(abs(found.mean))}"
-    return mean if found.half_width is None else f"{mean} ± {form(found.half_width)}"
+    mean = f"{'-' if found.mean < 0 else '+' if sign else ''}{number_text(abs(found.mean), metric)}"
+    return mean if found.half_width is None else f"{mean} ± {number_text(found.half_width, metric)}"
 
 
-def _number(value: float) -> str:
-    return f"{value:.4g}"
+def number_text(value: float, metric: str) -> str:
+    """Return a cost with its unit, and any other number with four digits."""
+    form = _COST_FORMATS.get(metric)
+    return f"{value:.4g}" if form is None else form(value)
 
 
 def evidence_text(evidence: Evidence, rule: Rule, study: Study) -> str:
