@@ -1,6 +1,5 @@
 """Finds study files by name or path, and parses them."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,5 +56,5 @@ def read_study(path: Path) -> Study:
 
 
 def _shown(value: Any) -> str:
-    text = str(list(value)) if isinstance(value, dict) and isinstance(value, Sequence) else str(value)
+    text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
