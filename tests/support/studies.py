@@ -7,6 +7,7 @@ from typing import Any
 from orchestrator.analysis.runs import ComparedRun
 from orchestrator.analysis.statistics import p_value, spread
 from orchestrator.studies.contrasts import ContrastResult
+from orchestrator.studies.execution.folder import StudyState
 from orchestrator.studies.library import read_study
 from orchestrator.studies.plan import StudyPlan
 from orchestrator.studies.schema import LOGGED, Scale, Study
@@ -148,3 +149,19 @@ def compared_run(
         fingerprint={"data": "d", "partition": f"p{seed}"},
         records=records,
     )
+
+
+def study_state(**changes: Any) -> StudyState:
+    """Return the state of a small study that has just started."""
+    fields: dict[str, Any] = {
+        "name": "small",
+        "scale": "quick",
+        "num_seeds": 3,
+        "data": "data",
+        "overrides": {},
+        "command": "sparsefleet reproduce small.yaml",
+        "packages": {"sparsefleet": "0.1.0"},
+        "git_commit": "abc",
+        **changes,
+    }
+    return StudyState(**fields)
