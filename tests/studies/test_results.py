@@ -4,37 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.analysis.runs import ComparedRun
-from orchestrator.studies.plan import Cell
-from orchestrator.studies.results import StudyResults, compute_results
-from tests.support.studies import SMALL, compared_run, small_plan
-
-CHOSEN = {
-    Cell("digits", "dense"): {"training.lr": 0.1},
-    Cell("digits", "masked"): {"training.lr": 0.05, "algorithm.alpha": 0.2},
-}
-#: uploaded bytes a round
-UPLOAD = {"dense": 500_000.0, "masked": 100_000.0, "frozen": 100_000.0}
-
-
-def study_runs(
-    folder: Path, accuracy: dict[str, float], seeds: int = 3
-) -> dict[Cell, dict[int, ComparedRun]]:
-    """Runs of ten rounds of the small study; the seeds differ by 0.001."""
-    return {
-        Cell("digits", arm): {
-            seed: compared_run(
-                folder / f"{arm}-{seed}", seed, [value + 0.001 * seed] * 10, upload=UPLOAD[arm]
-            )
-            for seed in range(seeds)
-        }
-        for arm, value in accuracy.items()
-    }
-
-
-def _results(folder: Path, accuracy: dict[str, float], text: str = SMALL, seeds: int = 3) -> StudyResults:
-    plan = small_plan(folder, num_seeds=3, text=text)
-    return compute_results(plan, study_runs(folder, accuracy, seeds), CHOSEN)
+from tests.support.studies import SMALL, small_results
 
 
 @pytest.mark.parametrize(
@@ -43,7 +13,7 @@ def _results(folder: Path, accuracy: dict[str, float], text: str = SMALL, seeds:
 )
 def test_verdict_follows_the_outcomes(tmp_path: Path, masked: float, verdict: str) -> None:
     """The claim wants 10 points more than both others, which have 0.6."""
-    results = _results(tmp_path, {"masked": masked, "dense": 0.6, "frozen": 0.6})
+    results = small_results(tmp_path, {"masked": masked, "dense": 0.6, "frozen": 0.6})
     claims = {claim.name: claim for claim in results.claims}
     assert claims["better"].verdict == verdict
     assert len(claims["better"].evidence) == 2
@@ -51,7 +21,7 @@ def test_verdict_follows_the_outcomes(tmp_path: Path, masked: float, verdict: st
 
 
 def test_claim_of_another_scale_is_not_tested(tmp_path: Path) -> None:
-    results = _results(tmp_path, {"masked": 0.9, "dense": 0.6, "frozen": 0.6})
+    results = small_results(tmp_path, {"masked": 0.9, "dense": 0.6, "frozen": 0.6})
     large = next(claim for claim in results.claims if claim.name == "large")
     assert (large.verdict, large.evidence) == ("cannot be tested at this scale", ())
     assert "--scale paper" in large.reason
@@ -61,7 +31,7 @@ def test_untested_rule_gives_its_reason(tmp_path: Path) -> None:
     text = SMALL.replace(
         "{kind: cost_ratio, contrasts: [upload], at_most: 0.5}", "{kind: untested, reason: never}"
     )
-    results = _results(tmp_path, {"masked": 0.9, "dense": 0.6, "frozen": 0.6}, text)
+    results = small_results(tmp_path, {"masked": 0.9, "dense": 0.6, "frozen": 0.6}, text)
     cheaper = next(claim for claim in results.claims if claim.name == "cheaper")
     assert (cheaper.verdict, cheaper.reason) == ("cannot be tested at this scale", "never")
 
@@ -69,13 +39,13 @@ def test_untested_rule_gives_its_reason(tmp_path: Path) -> None:
 def test_slope_rule_uses_the_curves_of_its_arms(tmp_path: Path) -> None:
     rule = "{kind: slope, arms: [masked, dense], settings: [digits], measure: accuracy, low: -0.1, high: 0.1}"
     text = SMALL.replace("{kind: cost_ratio, contrasts: [upload], at_most: 0.5}", rule)
-    results = _results(tmp_path, {"masked": 0.9, "dense": 0.6, "frozen": 0.6}, text)
+    results = small_results(tmp_path, {"masked": 0.9, "dense": 0.6, "frozen": 0.6}, text)
     cheaper = next(claim for claim in results.claims if claim.name == "cheaper")
     assert [each.finding for each in cheaper.evidence] == ["shown", "shown"]
 
 
 def test_arms_have_their_chosen_values_and_outcomes(tmp_path: Path) -> None:
-    results = _results(tmp_path, {"masked": 0.9, "dense": 0.6, "frozen": 0.5})
+    results = small_results(tmp_path, {"masked": 0.9, "dense": 0.6, "frozen": 0.5})
     arms = {arm.cell.arm: arm for arm in results.arms}
     assert arms["masked"].values == {"training.lr": 0.05, "algorithm.alpha": 0.2}
     assert arms["frozen"].values == {"training.lr": 0.05}, "RandomMask has no alpha"
@@ -85,5 +55,5 @@ def test_arms_have_their_chosen_values_and_outcomes(tmp_path: Path) -> None:
 
 
 def test_missing_runs_are_named(tmp_path: Path) -> None:
-    results = _results(tmp_path, {"masked": 0.9, "dense": 0.6, "frozen": 0.5}, seeds=2)
+    results = small_results(tmp_path, {"masked": 0.9, "dense": 0.6, "frozen": 0.5}, seeds=2)
     assert "dense (digits) has 2 of 3 runs" in results.notes

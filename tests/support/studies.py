@@ -1,15 +1,17 @@
 """Builders for tests of studies: a small study on the digits, and contrast results with given outcomes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.analysis.runs import ComparedRun
 from orchestrator.analysis.statistics import p_value, spread
 from orchestrator.studies.contrasts import ContrastResult
-from orchestrator.studies.execution.folder import StudyState
+from orchestrator.studies.execution.folder import StudyFolder, StudyState
 from orchestrator.studies.library import read_study
-from orchestrator.studies.plan import StudyPlan
+from orchestrator.studies.plan import Cell, StudyPlan
+from orchestrator.studies.report.write import write_study_report
+from orchestrator.studies.results import StudyResults, compute_results
 from orchestrator.studies.schema import LOGGED, Scale, Study
 from orchestrator.tracking.record import RoundRecord
 
@@ -141,7 +143,7 @@ def compared_run(
         run_id=folder.name,
         name=folder.name,
         folder=folder,
-        config={"seed": seed, "algorithm.name": "fedavg"},
+        config={"seed": seed, "algorithm.name": folder.name.rpartition("-")[0]},
         tags={"method": "fedavg", "sparsity": "0.8"},
         sweep=None,
         status="finished",
@@ -165,3 +167,39 @@ def study_state(**changes: Any) -> StudyState:
         **changes,
     }
     return StudyState(**fields)
+
+
+#: values that tuning chose in the small study
+CHOSEN = {
+    Cell("digits", "dense"): {"training.lr": 0.1},
+    Cell("digits", "masked"): {"training.lr": 0.05, "algorithm.alpha": 0.2},
+}
+#: uploaded bytes a round of the arms of the small study
+UPLOAD = {"dense": 500_000.0, "masked": 100_000.0, "frozen": 100_000.0}
+
+
+def small_results(
+    folder: Path, accuracy: Mapping[str, float], text: str = SMALL, seeds: int = 3
+) -> StudyResults:
+    """Return the results of the small study for runs of ten rounds with these accuracies; the seeds differ by 0.001."""
+    runs = {
+        Cell("digits", arm): {
+            seed: compared_run(
+                folder / f"{arm}-{seed}", seed, [value + 0.001 * seed] * 10, upload=UPLOAD[arm]
+            )
+            for seed in range(seeds)
+        }
+        for arm, value in accuracy.items()
+    }
+    return compute_results(small_plan(folder, num_seeds=3, text=text), runs, CHOSEN)
+
+
+def finished_study(folder: Path, name: str = "frontier") -> Path:
+    """A finished study with the results of the small study, under the name of a built-in study."""
+    study = StudyFolder(folder / f"{name}-1")
+    study.folder.mkdir()
+    state = study_state(name=name, command=f"sparsefleet reproduce {name} --data data")
+    study.write(state)
+    results = small_results(folder, {"masked": 0.9, "dense": 0.6, "frozen": 0.5})
+    write_study_report(results, state, study.report)
+    return study.folder
