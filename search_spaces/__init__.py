@@ -4,7 +4,8 @@ A space imports Ray Tune and nothing from Sparsefleet, because the method and it
 module of a space contains:
 
 - `SPACE`: dotted config key -> a Tune domain, a list (`tune.grid_search`), or a constant for all trials. A value may be
-  a mapping, whose keys are appended to the dotted key.
+  a mapping, whose keys are appended to the dotted key. A list of such mappings with plain values lists the
+  configurations of the sweep.
 - `MUTATIONS` (optional): dotted config key -> the domain from which population-based training chooses new values.
 - A docstring, whose first line says what the space compares.
 """

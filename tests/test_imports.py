@@ -92,6 +92,12 @@ MAY_IMPORT = {
     ),
     "search_spaces": ("search_spaces",),
     "orchestrator.sweeping": (*RUN, "orchestrator.analysis", "search_spaces", "orchestrator.sweeping"),
+    "orchestrator.studies": (
+        *RUN,
+        "orchestrator.analysis",
+        "orchestrator.sweeping",
+        "orchestrator.studies",
+    ),
     "orchestrator.display": (*RUN, "orchestrator.sweeping", "orchestrator.display"),
     "orchestrator.cluster": (*RUN, "orchestrator.sweeping", "orchestrator.cluster"),
 }
@@ -104,6 +110,7 @@ SHELLS = (
     "orchestrator.api",
     "orchestrator.contract",
     "orchestrator.retiming",
+    "orchestrator.studies",
 )
 #: only modules with these prefixes import ray
 RAY_FILES = (

@@ -39,6 +39,8 @@ WITHOUT_TEST_FILE = {
     "orchestrator/federation/local/environment.py": "protocols without code",
     "orchestrator/rounds/protocol.py": "a record and a protocol without code",
     "orchestrator/storage/checkpoints/checkpoint.py": "records without functions",
+    "orchestrator/studies/board/__main__.py": "starts the command that tests/studies/board/test_write.py tests",
+    "orchestrator/studies/rules.py": "records without functions",
     "orchestrator/sweeping/display.py": "a protocol without code",
 }
 

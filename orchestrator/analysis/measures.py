@@ -34,6 +34,19 @@ def value_at_cap(records: Sequence[RoundRecord], metric: str, cost: str, cap: fl
     return _finite(within[-1].metrics[metric]) if within else None
 
 
+def mean_of_last(
+    records: Sequence[RoundRecord], metric: str, num: int, *, cost: str | None = None, cap: float = math.inf
+) -> float | None:
+    """Return the mean of the last `num` logged values, or of all if there are fewer.
+
+    With `cost`, only values that were logged at a cumulative `cost` of at most `cap` count. None when there is no such
+    value, or when one of the averaged values is not finite.
+    """
+    logged = [r for r in records if metric in r.metrics and (cost is None or cost in r.metrics)]
+    within = [r.metrics[metric] for r in logged if cost is None or r.metrics[cost] <= cap][-num:]
+    return _finite(math.fsum(within) / len(within)) if within and all(map(math.isfinite, within)) else None
+
+
 def cost_to_reach(records: Sequence[RoundRecord], metric: str, cost: str, target: float) -> float | None:
     """Return the cumulative `cost` at the first evaluation that reaches `target`; None if no evaluation does.
 

@@ -52,3 +52,35 @@ def half_width(values: Sequence[float]) -> float | None:
     variance = math.fsum((value - mean) ** 2 for value in values) / (num - 1)
     quantile = float(stdtrit(num - 1, (1 + _CONFIDENCE) / 2))
     return quantile * math.sqrt(variance / num)
+
+
+def p_value(values: Sequence[float]) -> float | None:
+    """Return the p-value of the two-sided t test of a mean of 0; None for fewer than two values.
+
+    Equal values other than 0 have the p-value 0, because they do not vary; values that are all 0 have 1.
+    """
+    half = half_width(values)
+    if half is None:
+        return None
+    from scipy.special import stdtr, stdtrit
+
+    mean = math.fsum(values) / len(values)
+    if half == 0.0:
+        return 1.0 if mean == 0.0 else 0.0
+    freedom = len(values) - 1
+    statistic = mean / (half / float(stdtrit(freedom, (1 + _CONFIDENCE) / 2)))
+    return 2.0 * float(stdtr(freedom, -abs(statistic)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p-values after Holm's correction for several tests, in the given order.
+
+    The k-th smallest of m p-values is multiplied by m - k + 1. A corrected value is at most 1, and not below the
+    corrected value of a smaller p-value.
+    """
+    order = sorted(range(len(p_values)), key=lambda idx: p_values[idx])
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, idx in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[idx]))
+        corrected[idx] = largest
+    return corrected

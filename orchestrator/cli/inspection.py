@@ -17,7 +17,8 @@ from orchestrator.cli.options import (
 )
 
 LIST_HELP = """
-List the algorithms, models, data sets, fleets, search spaces or presets, or all config keys with their defaults.
+List the algorithms, models, data sets, fleets, search spaces, presets or studies, or all config keys with their \
+defaults.
 
 For fleets, the command also shows the resources that 100 clients would reserve on this machine, or on the Ray \
 cluster at --address.
@@ -75,7 +76,9 @@ Examples:
 def list_command(
     what: Annotated[
         str,
-        typer.Argument(metavar="WHAT", help="algorithms, models, datasets, fleets, spaces, presets or keys."),
+        typer.Argument(
+            metavar="WHAT", help="algorithms, models, datasets, fleets, spaces, presets, studies or keys."
+        ),
     ],
     fleet: Annotated[
         str | None, typer.Argument(metavar="FLEET", help="List only this fleet: a name or a fleet file.")

@@ -39,6 +39,7 @@ from orchestrator.cli.methods import (
     cite_command,
     retime_command,
 )
+from orchestrator.cli.reproduce import REPRODUCE_HELP, reproduce_command
 from orchestrator.cli.run import (
     DEMO_HELP,
     RESUME_HELP,
@@ -87,6 +88,7 @@ def _app_options(
 app.command("run", help=RUN_HELP)(run_command)
 app.command("resume", help=RESUME_HELP)(resume_command)
 app.command("sweep", help=SWEEP_HELP)(sweep_command)
+app.command("reproduce", help=REPRODUCE_HELP)(reproduce_command)
 app.command("compare", help=COMPARE_HELP)(compare_command)
 # `submit` does not interpret the options that follow COMMAND
 app.command("submit", help=SUBMIT_HELP, context_settings={"allow_interspersed_args": False})(submit_command)

@@ -28,7 +28,8 @@ def load_algorithm(name: str) -> "AlgorithmType":
     """
     from orchestrator.federation.algorithm import Algorithm
 
-    known = algorithm_names()
+    # reading the entry points of all installed packages takes far longer than parsing a config
+    known = ALGORITHMS if name in ALGORITHMS else algorithm_names()
     if name not in known and ":" not in name:
         hint = suggest(name, known, f"choose one of {', '.join(sorted(known))}")
         raise ConfigError("algorithm.name", name, "there is no such algorithm", hint)

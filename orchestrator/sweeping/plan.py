@@ -23,6 +23,7 @@ from orchestrator.sweeping.request import (
     check_round_options,
 )
 from orchestrator.sweeping.space import (
+    CONFIGURATIONS,
     Space,
     is_at_or_below,
     load_space,
@@ -91,7 +92,7 @@ def plan_sweep(request: SweepRequest) -> SweepPlan:
         if key.partition(".")[0] in SHARED_SECTIONS:
             problem = "all trials of a sweep share their runtime and tracking sections"
             raise ConfigError(key, "(several values)", problem, "give this key one value")
-    trial_keys = {*open_keys, *(space.mutations if request.scheduler == "pbt" else ())}
+    trial_keys = {*open_keys, CONFIGURATIONS, *(space.mutations if request.scheduler == "pbt" else ())}
     # a constant below a dimension of mappings must override the mapping in every trial
     trial_keys |= {key for key in dimensions if any(is_at_or_below(key, other) for other in open_keys)}
     fixed = {key: value for key, value in dimensions.items() if key not in trial_keys}
@@ -130,12 +131,13 @@ def _overridden(
     file: Mapping[str, Any], dimensions: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> tuple[str, ...]:
     methods = method_names(dimensions, file)
+    set_by_space = {**dict.fromkeys(varying_keys(dimensions)), **dimensions}
     return tuple(
         key
         for key, value in flatten(file).items()
         if any(
-            is_at_or_below(key, other) and dimensions[other] != typed_value(key, value, methods)
-            for other in dimensions
+            is_at_or_below(key, other) and set_by_space[other] != typed_value(key, value, methods)
+            for other in set_by_space
         )
         and not any(is_at_or_below(key, over) for over in overrides)
     )

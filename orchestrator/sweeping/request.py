@@ -10,7 +10,14 @@ from orchestrator.config.section import Positive, Section
 from orchestrator.errors import RequestError
 from orchestrator.formatting import counted
 from orchestrator.sweeping.objective import Objective
-from orchestrator.sweeping.space import Space, is_at_or_below, is_grid, is_sampled, varying_keys
+from orchestrator.sweeping.space import (
+    CONFIGURATIONS,
+    Space,
+    is_at_or_below,
+    is_grid,
+    is_sampled,
+    varying_keys,
+)
 
 Search = Literal["grid", "random", "tpe", "nsga2"]
 Scheduler = Literal["fifo", "asha", "median", "pbt"]
@@ -71,6 +78,9 @@ def check_request(request: SweepRequest, space: Space, dimensions: Mapping[str, 
     """Return the parsed objective. Raises RequestError for options that do not fit together."""
     objective = Objective.parse(request.objective)
     _check_samples(request, dimensions)
+    if request.search in ADAPTIVE and CONFIGURATIONS in dimensions:
+        problem = "the space lists whole configurations, from whose values this search cannot learn"
+        _reject(request, "search", problem, "use grid or random, or write SPACE as a mapping")
     _check_seeds(request, dimensions)
     if request.search == "nsga2" and len(objective.metrics) == 1:
         _reject(request, "search", "nsga2 needs two metrics", "use --objective pareto, or --search tpe")

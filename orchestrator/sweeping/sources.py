@@ -7,7 +7,7 @@ from orchestrator.fleet.registry import fleet_sources
 from orchestrator.plugins.loading import sources_of
 from orchestrator.plugins.source_files import SourceFiles
 from orchestrator.sweeping.plan import SweepPlan
-from orchestrator.sweeping.space import is_grid
+from orchestrator.sweeping.space import is_grid, listed_configurations
 
 
 def sweep_sources(plan: SweepPlan) -> dict[str, SourceFiles]:
@@ -38,6 +38,7 @@ def _names(plan: SweepPlan, section: str) -> Iterator[str]:
     for dimension, value in plan.dimensions.items():
         if dimension in (section, key):
             values += value["grid_search"] if is_grid(value) else getattr(value, "categories", [value])
+    values += [each.get(key) for each in listed_configurations(plan.dimensions)]
     for value in values:
         name = value.get("name") if isinstance(value, Mapping) else value
         if isinstance(name, str):

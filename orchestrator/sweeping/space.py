@@ -6,18 +6,23 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
+from orchestrator.config.overrides import flatten
 from orchestrator.errors import ConfigError
 from orchestrator.plugins.loading import load_module
 from orchestrator.suggest import suggest
 from search_spaces import ENTRY_POINT_GROUP, SPACES
+
+#: the dimension of a space that lists whole configurations; its values map dotted keys to plain values
+CONFIGURATIONS = "configurations"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
     """A loaded search space.
 
-    `dimensions` maps dotted config keys to Tune domains, lists (`tune.grid_search`) and constants. `mutations` maps the
-    keys that population-based training may change to the domains of their new values.
+    `dimensions` maps dotted config keys to Tune domains, lists (`tune.grid_search`) and constants. A space that lists
+    its configurations has the dimension CONFIGURATIONS only. `mutations` maps the keys that population-based training
+    may change to the domains of their new values.
     """
 
     name: str
@@ -45,9 +50,30 @@ def load_space(spec: str) -> Space:
     return Space(
         name=(spec if spec in known else module.__name__.rpartition(".")[2]),
         summary=(module.__doc__ or "").strip().partition("\n")[0],
-        dimensions=_mapping(module, "SPACE", spec),
+        dimensions=_dimensions(module, spec),
         mutations=_mapping(module, "MUTATIONS", spec) if hasattr(module, "MUTATIONS") else {},
     )
+
+
+def _dimensions(module: ModuleType, spec: str) -> Mapping[str, Any]:
+    """Return the dimensions of `SPACE`, which is a mapping or a list of configurations."""
+    listed = getattr(module, "SPACE", None)
+    if not isinstance(listed, list):
+        return _mapping(module, "SPACE", spec)
+    if not listed or not all(isinstance(each, Mapping) and all(map(_is_text, each)) for each in listed):
+        problem = "SPACE is a list, but not of configurations that map dotted config keys to values"
+        raise ConfigError(
+            "SPACE", spec, problem, 'write SPACE = [{"training.lr": 0.1}, {"training.lr": 0.2}]'
+        )
+    for value in (value for each in listed for value in each.values()):
+        if is_grid(value) or hasattr(value, "sample"):
+            problem = "a listed configuration contains a domain or a list of values of Ray Tune"
+            raise ConfigError("SPACE", spec, problem, "give each key one value, or write SPACE as a mapping")
+    return {CONFIGURATIONS: {"grid_search": [flatten(each) for each in listed]}}
+
+
+def _is_text(key: object) -> bool:
+    return isinstance(key, str)
 
 
 def _mapping(module: ModuleType, name: str, spec: str) -> Mapping[str, Any]:
@@ -67,11 +93,10 @@ def with_overrides(dimensions: Mapping[str, Any], overrides: Mapping[str, Any]) 
     """
     from ray import tune
 
-    kept = {
-        key: value
-        for key, value in dimensions.items()
-        if not any(is_at_or_below(key, over) for over in overrides)
-    }
+    kept = _without(dimensions, overrides)
+    if CONFIGURATIONS in kept:
+        listed = kept[CONFIGURATIONS]["grid_search"]
+        kept[CONFIGURATIONS] = {"grid_search": [_without(each, overrides) for each in listed]}
     for key, value in overrides.items():
         if value == []:
             raise ConfigError(key, value, "an empty list has no value for the key", "list at least one value")
@@ -79,6 +104,11 @@ def with_overrides(dimensions: Mapping[str, Any], overrides: Mapping[str, Any]) 
         key: tune.grid_search(value) if isinstance(value, list) else value for key, value in overrides.items()
     }
     return {**kept, **added}
+
+
+def _without(values: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Return the entries that are neither at nor below one of the keys."""
+    return {k: value for k, value in values.items() if not any(is_at_or_below(k, key) for key in keys)}
 
 
 def is_at_or_below(key: str, other: str) -> bool:
@@ -106,10 +136,17 @@ def is_computed(value: object) -> bool:
 
 
 def varying_keys(dimensions: Mapping[str, Any]) -> list[str]:
-    """Return the keys whose values differ between trials."""
+    """Return the keys whose values differ between trials, including all keys of listed configurations."""
     from ray.tune.search.sample import Domain
 
-    return [key for key, value in dimensions.items() if is_grid(value) or isinstance(value, Domain)]
+    open_keys = [key for key, value in dimensions.items() if is_grid(value) or isinstance(value, Domain)]
+    listed = [key for each in listed_configurations(dimensions) for key in each]
+    return [*(key for key in open_keys if key != CONFIGURATIONS), *dict.fromkeys(listed)]
+
+
+def listed_configurations(dimensions: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the configurations that a space lists, as dotted key -> value; empty for any other space."""
+    return list(dimensions[CONFIGURATIONS]["grid_search"]) if CONFIGURATIONS in dimensions else []
 
 
 def grids_as_choices(dimensions: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,13 @@ from orchestrator.errors import RequestError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.request import SweepRequest
-from orchestrator.sweeping.space import grids_as_choices, is_computed, is_sampled, to_plain
+from orchestrator.sweeping.space import (
+    CONFIGURATIONS,
+    grids_as_choices,
+    is_computed,
+    is_sampled,
+    to_plain,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +81,8 @@ def generate_values(
     seen = set()
     for _ in range(request.samples if has_domains else 1):
         for _, spec in generate_variants(chosen, random_state=rng):
-            values = flatten(to_plain(spec))
+            plain = to_plain(spec)
+            values = {**plain.pop(CONFIGURATIONS, {}), **flatten(plain)}
             key = json.dumps(values, sort_keys=True)
             if key not in seen:
                 seen.add(key)

@@ -13,7 +13,7 @@ from orchestrator.config.section import convert
 from orchestrator.errors import RequestError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.methods import load_algorithm
-from orchestrator.sweeping.space import is_grid
+from orchestrator.sweeping.space import CONFIGURATIONS, is_grid, listed_configurations
 
 
 def typed_dimensions(dimensions: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,7 +28,10 @@ def typed_dimensions(dimensions: Mapping[str, Any], config: Mapping[str, Any]) -
         if is_grid(value):
             distinct: dict[str, Any] = {}
             for listed in value["grid_search"]:
-                converted = typed_value(key, listed, methods)
+                if key == CONFIGURATIONS:
+                    converted: Any = _typed_configuration(listed, config)
+                else:
+                    converted = typed_value(key, listed, methods)
                 distinct.setdefault(json.dumps(converted, sort_keys=True, default=repr), converted)
             typed[key] = {"grid_search": list(distinct.values())}
         else:
@@ -36,11 +39,17 @@ def typed_dimensions(dimensions: Mapping[str, Any], config: Mapping[str, Any]) -
     return typed
 
 
+def _typed_configuration(values: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    methods = method_names(values, config)
+    return {key: typed_value(key, value, methods) for key, value in values.items()}
+
+
 def method_names(dimensions: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     """Return the names of the methods that the trials may have."""
     dimension = dimensions.get("algorithm.name", flatten(config).get("algorithm.name", "fedavg"))
     names = dimension["grid_search"] if is_grid(dimension) else getattr(dimension, "categories", [dimension])
-    return [name for name in names if isinstance(name, str)]
+    names = [*names, *(each.get("algorithm.name") for each in listed_configurations(dimensions))]
+    return [name for name in dict.fromkeys(names) if isinstance(name, str)]
 
 
 def typed_value(key: str, value: Any, methods: Iterable[str]) -> Any:

@@ -70,6 +70,7 @@ _FIRST_ARTIFACTS: Artifacts = {
     "partition.parquet": (("partition.parquet",), _copy),
     "partition.png": (("partition.parquet",), _plot_partition),
     "sweep.json": (("sweep.json",), _copy_text),
+    "study.yaml": (("study.yaml",), _copy_text),
     "sources": (("sources",), _copy_folder),
 }
 _LAST_ARTIFACTS: Artifacts = {
@@ -78,6 +79,7 @@ _LAST_ARTIFACTS: Artifacts = {
     "curves.png": (("metrics.jsonl",), _plot_curves),
     "events.parquet": (("events.parquet",), _copy),
     "clients.parquet": (("events.jsonl", "partition.parquet"), _write_clients),
+    "study.json": (("study.json",), _copy_text),
     "trials.jsonl": (("trials.jsonl",), _copy),
     "endings.jsonl": (("endings.jsonl",), _copy),
     "report": (("report",), _copy_folder),

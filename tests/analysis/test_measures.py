@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from orchestrator.analysis.measures import cost_to_reach, final_value, total, value_at_cap
+from orchestrator.analysis.measures import cost_to_reach, final_value, mean_of_last, total, value_at_cap
 from orchestrator.tracking.record import RoundRecord
 
 UP, TIME, ACC = "comm/upload_bytes_total", "time/emulated_s_total", "eval/accuracy"
@@ -110,3 +110,13 @@ def test_non_finite_value_is_not_replaced_by_an_earlier_value() -> None:
     timeless = [RoundRecord(r, 0, {ACC: 0.9, TIME: math.nan, UP: 100.0}) for r in range(3)]
     assert cost_to_reach(timeless, ACC, TIME, 0.5) is None
     assert cost_to_reach(timeless, ACC, UP, 0.5) == 100.0
+
+
+def test_mean_of_last_values_is_limited_by_their_number_and_by_a_cap() -> None:
+    assert mean_of_last(ROUNDS, ACC, 2) == pytest.approx(0.6)
+    assert mean_of_last(ROUNDS, ACC, 5) == pytest.approx(0.6)
+    assert mean_of_last(ROUNDS, ACC, 5, cost=UP, cap=300.0) == pytest.approx(0.5)
+    assert mean_of_last(ROUNDS, ACC, 5, cost=UP, cap=199.0) is None
+    assert mean_of_last([], ACC, 5) is None
+    diverged = [*ROUNDS, RoundRecord(6, 0, {UP: 700.0, ACC: math.nan})]
+    assert mean_of_last(diverged, ACC, 2) is None

@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from orchestrator.analysis.statistics import half_width, spread
+from orchestrator.analysis.statistics import half_width, holm, p_value, spread
 
 values = st.lists(st.floats(0.0, 1.0), min_size=2, max_size=12)
 
@@ -44,3 +44,30 @@ def test_missing_seed_gives_no_mean() -> None:
     assert (found.mean, found.half_width, found.num_reached, found.num_seeds) == (None, None, 2, 3)
     assert found.values == (0.5, None, 0.7)
     assert (spread([None]).mean, spread([]).mean) == (None, None)
+
+
+@given(values)
+def test_p_value_is_that_of_a_t_test(sample: list[float]) -> None:
+    assume(max(sample) - min(sample) > 1e-6)
+    shifted = [value - 0.5 for value in sample]
+    assert p_value(shifted) == pytest.approx(stats.ttest_1samp(shifted, 0.0).pvalue, abs=1e-9)
+
+
+def test_p_value_of_equal_values() -> None:
+    assert (p_value([0.5, 0.5]), p_value([0.0, 0.0]), p_value([0.5])) == (0.0, 1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("given_values", "corrected"),
+    [
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.5, 0.6], [1.0, 1.0]),
+        ([0.02], [0.02]),
+        ([], []),
+    ],
+)
+def test_holm_multiplies_by_the_number_of_larger_p_values(
+    given_values: list[float], corrected: list[float]
+) -> None:
+    """The first row is the example of Holm's procedure with m = 4: 4 x 0.005, 3 x 0.01, 2 x 0.03, then not below it."""
+    assert holm(given_values) == pytest.approx(corrected)

@@ -2,6 +2,7 @@
 
 - Commands that train run with one short round, in this process and without MLflow. Their own keys stay.
 - Sweeps are planned: all their options and the configs of all their trials are checked. Other tests run sweeps.
+- Studies are planned: their files and the configs of all their runs are checked.
 - Commands that need a cluster (`submit`, `runtime.address`, faults that kill actors), data that is not bundled, a
   browser (`ui`, `list --address`) are only parsed and validated.
 - `doctor` uses the Ray of the tests.
@@ -27,6 +28,8 @@ from orchestrator.display.run_progress import Progress
 from orchestrator.experiment.loading import load_config
 from orchestrator.runtime import session
 from orchestrator.storage.lookup import find_sweep
+from orchestrator.studies.library import read_study, study_path
+from orchestrator.studies.plan import StudyPlan
 from orchestrator.sweeping.plan import plan_resumed_sweep, plan_sweep
 from orchestrator.sweeping.request import SweepRequest
 from orchestrator.sweeping.store import SweepStore
@@ -124,6 +127,17 @@ def _check_sweep(parsed: ParsedCommand, folder: Path) -> None:
     assert plan.is_adaptive or plan.trials()
 
 
+def _check_study(parsed: ParsedCommand) -> None:
+    """Check the configs of all runs of a study, without its data."""
+    if parsed.options["resume"] or parsed.options["report"]:
+        return
+    study = read_study(study_path(parsed.options["study"]))
+    scale = parsed.options["scale"] or "quick"
+    plan = StudyPlan(name=parsed.options["study"], study=study, scale=scale, num_seeds=3, data=None)
+    plan.check()
+    assert plan.cells
+
+
 def _check_job(parsed: ParsedCommand) -> None:
     """Build the job, which is not sent to a cluster."""
     inner: Any = parsed.options["arguments"]
@@ -147,6 +161,8 @@ def test_documented_command_works(
     parsed = _parse(arguments)
     if parsed.command == "sweep":
         _check_sweep(parsed, workplace)
+    elif parsed.command == "reproduce":
+        _check_study(parsed)
     elif parsed.command == "submit":
         _check_job(parsed)
     elif parsed.command == "run" and _needs_a_cluster_or_data(arguments):

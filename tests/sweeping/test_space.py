@@ -89,7 +89,6 @@ class TestLoading:
         ("code", "problem"),
         [
             ("OTHER = 1", "no SPACE"),
-            ("SPACE = [1]", "no SPACE"),
             ("SPACE = {}", "no SPACE"),
             ("SPACE = {1: 2}", "no SPACE"),
             ('SPACE = {"seed": 1}\nMUTATIONS = {}', "no MUTATIONS"),

@@ -20,7 +20,7 @@ AGGREGATION_NAMES = {
 
 
 def listing(what: str, fleet: str | None = None, address: str | None = None) -> RenderableType:
-    """Return the table of `what`: algorithms, models, datasets, fleets, spaces, presets or keys.
+    """Return the table of `what`: algorithms, models, datasets, fleets, spaces, presets, studies or keys.
 
     `fleet` restricts the list of fleets to one name or file. `address` is the Ray cluster that the fleets are compared
     with (None: this machine). Raises RequestError for an unknown list, an unknown fleet, or an unreachable cluster.
@@ -108,6 +108,17 @@ def _presets() -> Table:
     return table
 
 
+def _studies() -> Table:
+    from orchestrator.studies.library import read_study, study_names, study_path
+
+    table = plain_table("study", "question", "data", "claims")
+    for name in study_names():
+        study = read_study(study_path(name))
+        data = ", ".join(dict.fromkeys(setting.data for setting in study.settings.values()))
+        table.add_row(name, study.question, data, str(len(study.claims)))
+    return table
+
+
 def _keys() -> Table:
     from orchestrator.experiment.methods import algorithm_names, load_algorithm
 
@@ -130,5 +141,6 @@ _LISTINGS: dict[str, Callable[[], RenderableType]] = {
     "fleets": _fleets,
     "spaces": _spaces,
     "presets": _presets,
+    "studies": _studies,
     "keys": _keys,
 }

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
@@ -40,14 +40,20 @@ from orchestrator.sweeping.sources import sweep_sources
 from orchestrator.sweeping.store import SweepStore
 from orchestrator.sweeping.trial_specs import TrialSpec
 from orchestrator.sweeping.tune.sweep_execution import execute_sweep
-from orchestrator.tracking.destination import Destination
 
 
-def sweep(request: SweepRequest, display: SweepDisplay, *, verbose: bool = False) -> SweepResult:
+def sweep(
+    request: SweepRequest,
+    display: SweepDisplay,
+    *,
+    verbose: bool = False,
+    tags: Mapping[str, str] | None = None,
+) -> SweepResult:
     """Run a sweep in a new folder of `runtime.storage`.
 
-    A failed trial does not end the sweep. Raises RequestError for an invalid request. Raises TrackingError when MLflow
-    is unreachable at the start, or when some results could not be delivered at the end.
+    `tags` are added to the tags of the sweep, and those that are not MLflow's own (`mlflow.*`) to the tags of its
+    trials. A failed trial does not end the sweep. Raises RequestError for an invalid request. Raises TrackingError when
+    MLflow is unreachable at the start, or when some results could not be delivered at the end.
     """
     config, destination = resolve_tracking(plan_sweep(request).config)
     request = with_tracking(request, tracking_values(config))
@@ -56,7 +62,9 @@ def sweep(request: SweepRequest, display: SweepDisplay, *, verbose: bool = False
     check_storage_and_tracking(plan.config)
     folder = plan.config.runtime.storage.resolve() / unique_name(plan.space.name)
     with new_locked_folder(folder):
-        return _begin(plan, trials, SweepStore(folder), display, verbose, destination)
+        all_tags = {**parent_tags(destination), **(tags or {})}
+        place = destination_note(plan.config, destination)
+        return _begin(plan, trials, SweepStore(folder), display, verbose, all_tags, place)
 
 
 def _begin(
@@ -65,7 +73,8 @@ def _begin(
     store: SweepStore,
     display: SweepDisplay,
     verbose: bool,
-    destination: Destination | None,
+    tags: Mapping[str, str],
+    place: str,
 ) -> SweepResult:
     """Describe a new sweep in its folder, and run its trials."""
     request = plan.request
@@ -83,14 +92,14 @@ def _begin(
             "home": os.getcwd(),
             SOURCES: store_sources(store.folder, sweep_sources(replace(plan, request=request))),
             "git_commit": git_commit(),
-            "tags": parent_tags(destination),
+            "tags": dict(tags),
         }
     )
     store.add_trials(trials)
     if plan.overridden:
         display.note(f"space {plan.space.name} overrides {', '.join(plan.overridden)} of the config file")
     try:
-        return execute_sweep(plan, store, display, verbose, destination_note(plan.config, destination))
+        return execute_sweep(plan, store, display, verbose, place)
     except (RequestError, ClusterError):
         if not any(store.run_folders(trial.number) for trial in store.trials()):
             shutil.rmtree(store.folder)  # the sweep ended before the first trial: there is nothing to resume

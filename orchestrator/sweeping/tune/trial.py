@@ -206,7 +206,9 @@ class TuneTrial(tune.Trainable):
 
     def _labels(self) -> RunLabels:
         spec = self._spec()
+        given = SweepStore(Path(self._setting.sweep_dir)).about().get("tags", {})
         tags = {
+            **{tag: value for tag, value in given.items() if not tag.startswith("mlflow.")},
             "sweep": Path(self._setting.sweep_dir).name,
             "trial": str(spec.number),
             "configuration": spec.configuration,

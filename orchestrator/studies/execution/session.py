@@ -1,0 +1,98 @@
+"""Starts and resumes a study: checks the request, creates or locks the folder, and runs the stages."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+from orchestrator.config.overrides import put_values
+from orchestrator.errors import ConfigError
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.runtime.run_folder import git_commit
+from orchestrator.runtime.tracking_setup import check_storage_and_tracking, resolve_tracking
+from orchestrator.storage.folders import unique_name
+from orchestrator.storage.lock import new_locked_folder
+from orchestrator.studies.execution.folder import STUDY_YAML, StudyFolder, StudyState
+from orchestrator.studies.execution.stages import StudyEnd, run_stages
+from orchestrator.studies.library import read_study, study_path
+from orchestrator.studies.plan import StudyPlan
+from orchestrator.studies.schema import Scale
+from orchestrator.sweeping.display import SweepDisplay
+
+#: sections whose keys a study takes from the command line
+OWN_SECTIONS = ("runtime", "tracking")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRequest:
+    """What a user asks for. `spec` is a study's name or file, `data` the folder of the data.
+
+    `overrides` maps dotted keys of `runtime` and `tracking` to values; `command` is the command line for the report.
+    """
+
+    spec: str
+    scale: Scale
+    num_seeds: int
+    data: Path
+    overrides: Mapping[str, Any]
+    command: str
+    max_concurrent: int | None = None
+    verbose: bool = False
+
+
+def plan_study(request: StudyRequest) -> StudyPlan:
+    """Return the plan of a study whose data and configs are checked. Raises RequestError."""
+    path = study_path(request.spec)
+    plan = StudyPlan(
+        name=path.stem,
+        study=read_study(path),
+        scale=request.scale,
+        num_seeds=request.num_seeds,
+        data=request.data.expanduser().resolve(),
+    )
+    if not plan.cells:
+        problem = "no setting of the study runs at this scale"
+        raise ConfigError("--scale", request.scale, problem, "choose the other scale")
+    plan.check()
+    return plan
+
+
+def start_study(request: StudyRequest, display: SweepDisplay) -> StudyEnd:
+    """Run a study in a new folder of `runtime.storage`.
+
+    Raises RequestError before anything runs for an invalid study, config or option and for missing data.
+    """
+    for key, value in request.overrides.items():
+        if key.partition(".")[0] not in OWN_SECTIONS:
+            problem = "a study fixes all keys outside of runtime and tracking"
+            raise ConfigError(key, value, problem, "leave it out, or copy the study file and change the copy")
+    plan = plan_study(request)
+    config = ExperimentConfig.parse(put_values({}, request.overrides))
+    check_storage_and_tracking(resolve_tracking(config)[0])
+    folder = StudyFolder(config.runtime.storage.resolve() / unique_name(plan.name))
+    with new_locked_folder(folder.folder):
+        copyfile(study_path(request.spec), folder.folder / STUDY_YAML)
+        folder.write(
+            StudyState(
+                name=plan.name,
+                scale=plan.scale,
+                num_seeds=plan.num_seeds,
+                data=str(plan.data),
+                overrides=dict(request.overrides),
+                command=request.command,
+                packages={name: version(name) for name in ("sparsefleet", "torch", "ray", "numpy")},
+                git_commit=git_commit() or "unknown",
+            )
+        )
+        return run_stages(folder, display, request.max_concurrent, request.verbose)
+
+
+def resume_study(
+    path: Path, display: SweepDisplay, *, max_concurrent: int | None = None, verbose: bool = False
+) -> StudyEnd:
+    """Resume a study: run the trials that have not finished. A finished study only writes its results again."""
+    folder = StudyFolder(path)
+    with folder.locked():
+        return run_stages(folder, display, max_concurrent, verbose)

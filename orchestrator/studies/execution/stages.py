@@ -1,0 +1,164 @@
+"""Runs the two stages of a study, each as one sweep, and writes the report."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config.overrides import put_values
+from orchestrator.errors import ConfigError
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.runtime.tracking_setup import resolve_tracking, tracking_values
+from orchestrator.studies.execution.folder import STAGES, Stage, StudyFolder, StudyState
+from orchestrator.studies.execution.listing import Listing, list_configurations, write_space
+from orchestrator.studies.execution.runs import reported_runs, tuning_records
+from orchestrator.studies.execution.tracking import StudyTracker, resume_study_line
+from orchestrator.studies.execution.tuning import choose_values
+from orchestrator.studies.plan import TUNING_SEEDS, StudyPlan
+from orchestrator.studies.report.write import write_study_report
+from orchestrator.studies.results import StudyResults, compute_results
+from orchestrator.sweeping.display import SweepDisplay
+from orchestrator.sweeping.request import SweepRequest
+from orchestrator.sweeping.result import SweepResult
+from orchestrator.tracking.tracker import Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyEnd:
+    """How a process ended its work on a study.
+
+    - `results`: None when the study must be resumed: it was interrupted, or `num_failed` trials failed.
+    - `problem`: what MLflow did not get, and the remedy; None if it has everything.
+    """
+
+    folder: Path
+    results: StudyResults | None
+    interrupted: bool
+    num_failed: int
+    problem: str | None
+
+
+def run_stages(
+    folder: StudyFolder, display: SweepDisplay, max_concurrent: int | None, verbose: bool
+) -> StudyEnd:
+    """Run the stages of a study that have not finished, and write its report. The caller has locked the folder.
+
+    Raises the errors of `sweep` and `resume_sweep`.
+    """
+    state = folder.read()
+    overrides = {**state.overrides, "runtime.storage": str(folder.folder.parent)}
+    config, _ = resolve_tracking(ExperimentConfig.parse(put_values({}, overrides)))
+    tracker = StudyTracker(folder, state, config)
+    status: Status = "FAILED"
+    try:
+        sweeps = _Sweeps(
+            folder, overrides | tracking_values(config), tracker, display, max_concurrent, verbose
+        )
+        stopped = next((each for each in map(sweeps.finish, STAGES) if each is not None), None)
+        if stopped is not None:
+            status = "KILLED" if stopped.interrupted else "FAILED"
+            results = None
+        else:
+            results = report_study(folder.folder)
+            status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        problem = tracker.end(status)
+    return StudyEnd(
+        folder=folder.folder,
+        results=results,
+        interrupted=stopped is not None and stopped.interrupted,
+        num_failed=0 if stopped is None else stopped.num_failed,
+        problem=problem,
+    )
+
+
+def report_study(path: Path) -> StudyResults:
+    """Compute the results of a study from its stored runs, and write its report.
+
+    Raises ConfigError for a study whose reported runs have not started.
+    """
+    folder = StudyFolder(path)
+    state = folder.read()
+    plan, sweep = folder.plan(state), folder.sweep_folder("report", state)
+    if sweep is None:
+        problem = "the reported runs of this study have not started"
+        raise ConfigError("--report", path, problem, f"run `{resume_study_line(folder)}`")
+    runs = reported_runs(sweep, _report_listing(plan, state), plan.cells, plan.num_seeds)
+    results = compute_results(plan, runs, state.chosen_values)
+    write_study_report(results, state, folder.report)
+    return results
+
+
+class _Sweeps:
+    """Runs or resumes the sweep of each stage."""
+
+    def __init__(
+        self,
+        folder: StudyFolder,
+        overrides: Mapping[str, Any],
+        tracker: StudyTracker,
+        display: SweepDisplay,
+        max_concurrent: int | None,
+        verbose: bool,
+    ) -> None:
+        self._folder, self._overrides, self._tracker = folder, overrides, tracker
+        self._display, self._max_concurrent, self._verbose = display, max_concurrent, verbose
+
+    def finish(self, stage: Stage) -> SweepResult | None:
+        """Run what is left of a stage. Returns the result of a sweep that must be resumed, else None."""
+        state = self._folder.read()
+        if stage in state.finished:
+            return None
+        plan = self._folder.plan(state)
+        listing = _LISTINGS[stage](plan, state)
+        result = self._run(stage, state, plan, listing)
+        state = self._folder.update(sweeps={**state.sweeps, stage: result.sweep_id})
+        if result.interrupted or result.num_failed:
+            return result
+        chosen = state.chosen
+        if stage == "tuning":
+            values = choose_values(plan, tuning_records(result.folder, listing))
+            chosen = tuple((cell.setting, cell.arm, value) for cell, value in values.items())
+        self._folder.update(finished=(*state.finished, stage), chosen=chosen)
+        return None
+
+    def _run(self, stage: Stage, state: StudyState, plan: StudyPlan, listing: Listing) -> SweepResult:
+        from orchestrator.sweeping.tune.session import resume_sweep, sweep
+
+        if (existing := self._folder.sweep_folder(stage, state)) is not None:
+            return resume_sweep(
+                existing, self._display, max_concurrent=self._max_concurrent, verbose=self._verbose
+            )
+        file = self._folder.space_file(stage, state.name)
+        write_space(file, f"{plan.study.title} Stage: {stage}.", listing)
+        first_seed, num_seeds = (
+            (TUNING_SEEDS[0], len(TUNING_SEEDS)) if stage == "tuning" else (0, plan.num_seeds)
+        )
+        request = SweepRequest(
+            space=str(file),
+            config={**listing.base, "seed": first_seed},
+            overrides=dict(self._overrides),
+            seeds=num_seeds,
+            max_concurrent=self._max_concurrent,
+        )
+        return sweep(request, self._display, verbose=self._verbose, tags=self._tracker.tags)
+
+
+def _tuning_listing(plan: StudyPlan, state: StudyState) -> Listing:
+    return list_configurations(plan, [tree for _, _, tree in plan.tuning_entries()])
+
+
+def _report_listing(plan: StudyPlan, state: StudyState) -> Listing:
+    chosen = state.chosen_values
+    return list_configurations(
+        plan, [plan.report_config(cell, plan.values_for(cell, chosen)) for cell in plan.cells]
+    )
+
+
+_LISTINGS: dict[Stage, Callable[[StudyPlan, StudyState], Listing]] = {
+    "tuning": _tuning_listing,
+    "report": _report_listing,
+}

@@ -1,0 +1,1 @@
+"""Writes the results of a study as HTML, Markdown, CSV and plots."""

@@ -1,0 +1,45 @@
+"""Reading the runs of a stage from its sweep."""
+
+from pathlib import Path
+
+from orchestrator.studies.execution.listing import Listing
+from orchestrator.studies.execution.runs import reported_runs, tuning_records
+from orchestrator.studies.plan import Cell
+from orchestrator.sweeping.store import EndStatus, SweepStore
+from tests.support.run_folders import records, write_run
+from tests.support.sweeps import ending, trial
+
+CELLS = (Cell("digits", "a"), Cell("digits", "b"), Cell("digits", "c"))
+#: three entries, of which the last has the config of the first
+LISTING = Listing(base={}, configurations=({}, {}), index=(0, 1, 0))
+
+
+def _sweep(folder: Path, seeds: tuple[int, ...], failed: int | None = None) -> Path:
+    """A sweep of two configurations, whose runs all have finished, apart from the trial `failed`."""
+    folder.mkdir()
+    (folder / "sweep.json").write_text("{}")
+    store = SweepStore(folder)
+    for number in range(2 * len(seeds)):
+        run_id = f"{folder.name}-{number:03d}"
+        write_run(folder / run_id, seed=seeds[number % len(seeds)], rounds=records(0.1 * (number + 1)))
+        status: EndStatus = "failed" if number == failed else "finished"
+        store.add_ending(ending(trial(number), status, run_id))
+    return folder
+
+
+def test_runs_belong_to_cells_by_their_number(tmp_path: Path) -> None:
+    runs = reported_runs(_sweep(tmp_path / "sweep-1", (0, 1)), LISTING, CELLS, 2)
+    ids = {cell.arm: {seed: run.run_id for seed, run in found.items()} for cell, found in runs.items()}
+    first = {0: "sweep-1-000", 1: "sweep-1-001"}
+    assert ids == {"a": first, "b": {0: "sweep-1-002", 1: "sweep-1-003"}, "c": first}
+
+
+def test_failed_runs_are_left_out(tmp_path: Path) -> None:
+    runs = reported_runs(_sweep(tmp_path / "sweep-1", (0, 1), failed=3), LISTING, CELLS, 2)
+    assert [sorted(found) for found in runs.values()] == [[0, 1], [0], [0, 1]]
+
+
+def test_tuning_runs_have_the_tuning_seeds(tmp_path: Path) -> None:
+    found = tuning_records(_sweep(tmp_path / "sweep-1", (100, 101, 102)), LISTING)
+    assert [sorted(each) for each in found] == [[100, 101, 102]] * 3
+    assert found[0] == found[2]
