@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from algorithms import ALGORITHMS
 from orchestrator.errors import RequestError
 from orchestrator.studies.library import read_study, study_names, study_path
 from orchestrator.studies.plan import StudyPlan
@@ -82,3 +83,8 @@ def test_missing_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(RequestError) as error:
         study_path(str(tmp_path / "gone.yaml"))
     assert error.value.field == "STUDY"
+
+
+def test_frontier_has_every_registered_method() -> None:
+    arms = read_study(study_path("frontier")).arms.values()
+    assert {arm.config["algorithm"]["name"] for arm in arms} == set(ALGORITHMS)
