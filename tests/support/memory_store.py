@@ -33,6 +33,7 @@ class MemoryStore:
         self.killed_after = -1
         self.calls: list[str] = []
         self.experiments: dict[str, str] = {}
+        self.experiment_tags: dict[str, dict[str, str]] = {}
         self.runs: dict[str, SimpleNamespace] = {}
         self.points: dict[str, list[Point]] = {}
         self.artifacts: dict[str, set[str]] = {}
@@ -63,13 +64,20 @@ class MemoryStore:
 
     def get_experiment_by_name(self, name: str) -> SimpleNamespace | None:
         stage = self.experiments.get(name)
-        return None if stage is None else SimpleNamespace(experiment_id=name, lifecycle_stage=stage)
+        tags = self.experiment_tags.setdefault(name, {})
+        return (
+            None if stage is None else SimpleNamespace(experiment_id=name, lifecycle_stage=stage, tags=tags)
+        )
 
-    def create_experiment(self, name: str, artifact_location: str | None) -> str:
+    def create_experiment(self, name: str, artifact_location: str | None, tags: dict[str, str]) -> str:
         if name in self.experiments:
             raise MlflowException("exists", RESOURCE_ALREADY_EXISTS)
         self.experiments[name] = "active"
+        self.experiment_tags[name] = dict(tags)
         return name
+
+    def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
+        self.experiment_tags[experiment_id][key] = value
 
     def search_runs(
         self, experiment_ids: list[str], text: str, max_results: int = 1000

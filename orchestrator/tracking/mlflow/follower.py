@@ -73,13 +73,15 @@ class MlflowFollower:
             client = self._client_factory(self._info.uri)
             self._adopt_folder(client)
             times = [self._start_time_ms, *(record.timestamp_ms for record in self._records()[:1])]
-            mlflow_run_id, is_saved = open_run(client, self._info, self.delivery, min(times))
-            if not is_saved:
-                fresh = replace(self.delivery, num_delivered=0, model_sha256=None)
-                self._save(replace(fresh, mlflow_run_id=mlflow_run_id, ended=False))
-            elif self.delivery.ended:
-                self._save(replace(self.delivery, ended=False))
-            self._opened = client, mlflow_run_id
+            run = open_run(client, self._info, self.delivery, min(times))
+            opened = replace(
+                self.delivery, mlflow_run_id=run.mlflow_run_id, experiment_id=run.experiment_id, ended=False
+            )
+            if not run.is_saved:
+                opened = replace(opened, num_delivered=0, model_sha256=None)
+            if opened != self.delivery:
+                self._save(opened)
+            self._opened = client, run.mlflow_run_id
 
     def _adopt_folder(self, client: "MlflowClient") -> None:
         """Save that the delivery belongs to this folder, and start a new delivery in a copy."""

@@ -1,5 +1,6 @@
 """Finds or creates the MLflow run of a Sparsefleet run."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.tracking.delivery import Delivery
@@ -17,8 +18,17 @@ RUN_ID_TAG = "sparsefleet.run_id"
 DELIVERY_ID_TAG = "sparsefleet.delivery_id"
 
 
-def open_run(client: "MlflowClient", info: RunInfo, saved: Delivery, start_time_ms: int) -> tuple[str, bool]:
-    """Return the id of the MLflow run of `info`, and whether it is the run that `saved` names.
+@dataclass(frozen=True, slots=True)
+class OpenedRun:
+    """An MLflow run with status RUNNING. `is_saved`: it is the run that the saved state of delivery names."""
+
+    mlflow_run_id: str
+    experiment_id: str
+    is_saved: bool
+
+
+def open_run(client: "MlflowClient", info: RunInfo, saved: Delivery, start_time_ms: int) -> OpenedRun:
+    """Find or create the MLflow run of `info`.
 
     The run has status RUNNING and the params of `info`. If the run that `saved` names does not exist, the function
     searches a run with the tag of this delivery (a process that died before it saved the id), else it creates a run.
@@ -37,7 +47,7 @@ def open_run(client: "MlflowClient", info: RunInfo, saved: Delivery, start_time_
     elif run.info.status != "RUNNING":
         client.update_run(run.info.run_id, status="RUNNING")
     _log_params(client, run, info.params)
-    return str(run.info.run_id), is_saved
+    return OpenedRun(str(run.info.run_id), str(run.info.experiment_id), is_saved)
 
 
 def delete_duplicates(client: "MlflowClient", run: "Run", delivery_id: str) -> None:

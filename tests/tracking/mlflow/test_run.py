@@ -30,7 +30,9 @@ def delivery(tmp_path: Path) -> Delivery:
 
 def _open(store: MemoryStore, info: RunInfo, delivery: Delivery) -> tuple[str, bool]:
     client: object = store
-    return open_run(client, info, delivery, START_MS)  # type: ignore[arg-type]
+    opened = open_run(client, info, delivery, START_MS)  # type: ignore[arg-type]
+    assert opened.experiment_id == info.experiment
+    return opened.mlflow_run_id, opened.is_saved
 
 
 def test_first_open_creates_the_run(store: MemoryStore, info: RunInfo, delivery: Delivery) -> None:
