@@ -19,7 +19,7 @@ from orchestrator.cli.options import run_ui_hint
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError, one_line
 from orchestrator.private_files import private_umask
 from orchestrator.storage.folders import is_run
-from orchestrator.tracking.pages import page_at
+from orchestrator.tracking.presentation.pages import page_at
 from orchestrator.tracking.uris import client_uri, sqlite_uri
 
 LOOPBACK = "127.0.0.1"

@@ -145,7 +145,7 @@ def mlflow_ui_hint(tracking: "TrackingConfig", storage: Path, experiment_id: str
 
     `experiment_id` is the id of the experiment in the store; None: the address is that of the whole server.
     """
-    from orchestrator.tracking.pages import page_at, runs_page
+    from orchestrator.tracking.presentation.pages import page_at, runs_page
     from orchestrator.tracking.uris import client_uri, sqlite_path
 
     if not tracking.enabled:

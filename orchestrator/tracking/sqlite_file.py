@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from orchestrator.errors import TrackingError
-from orchestrator.tracking.pages import VIEW_TAG, runs_page
+from orchestrator.tracking.presentation.pages import VIEW_TAG, runs_page
 from orchestrator.tracking.uris import sqlite_uri
 
 #: a file that is too large to read completely in this time is checked in part

@@ -29,7 +29,7 @@ from orchestrator.cli.mlflow_ui import (
 from orchestrator.errors import ConfigError, RequestError, TrackingError
 from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.mlflow.experiment import find_or_create_experiment
-from orchestrator.tracking.pages import runs_page
+from orchestrator.tracking.presentation.pages import runs_page
 from orchestrator.tracking.uris import sqlite_uri
 from tests.support.command import Command
 from tests.support.command_process import CommandProcess

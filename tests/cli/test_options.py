@@ -12,7 +12,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.errors import RequestError, SparsefleetError
 from orchestrator.experiment.loading import load_config
-from orchestrator.tracking.pages import runs_page
+from orchestrator.tracking.presentation.pages import runs_page
 
 
 def test_summary_may_be_a_file_but_no_folder(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from orchestrator.display.run_progress import Progress
 from orchestrator.errors import RequestError
 from orchestrator.experiment.prepare import prepare
 from orchestrator.runtime import session
-from orchestrator.runtime.tracking_setup import tracking_uri
+from orchestrator.runtime.tracking.setup import tracking_uri
 from orchestrator.tracking.record import METRICS, read_records
 from tests.support.endings import assert_finished, mlflow_status, mlflow_steps
 from tests.support.ray_runs import MakeConfig

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import TrackingError
-from orchestrator.tracking.pages import VIEW_TAG, runs_page
+from orchestrator.tracking.presentation.pages import VIEW_TAG, runs_page
 from orchestrator.tracking.sqlite_file import check_database, page_of_newest_run, schema_versions
 
 

@@ -10,7 +10,7 @@ from orchestrator.atomic_write import PRIVATE_FOLDER
 from orchestrator.errors import ConfigError, TrackingError
 from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.mlflow.errors import http_status, is_rejection, reason
-from orchestrator.tracking.pages import VIEW, VIEW_TAG
+from orchestrator.tracking.presentation.pages import VIEW, VIEW_TAG
 from orchestrator.tracking.sqlite_file import schema_versions
 from orchestrator.tracking.uris import PASSWORD, USER, client_uri, public_uri, sqlite_path, sqlite_uri
 

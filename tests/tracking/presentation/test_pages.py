@@ -2,7 +2,7 @@
 
 import json
 
-from orchestrator.tracking.pages import VIEW, VIEW_TAG, page_at, run_page, runs_page
+from orchestrator.tracking.presentation.pages import VIEW, VIEW_TAG, page_at, run_page, runs_page
 
 
 def test_every_page_asks_for_the_view_for_model_training() -> None:
