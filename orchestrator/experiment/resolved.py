@@ -55,18 +55,22 @@ def _text(value: Any) -> str:
 def shown_values(
     config: ExperimentConfig, resolved: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the values that describe a run, with resolved ones, and the other values, which are defaults.
+    """Return the values that describe a run, with resolved ones, and all other values.
 
-    The first part has the keys in `_ALWAYS`, all options of the method, and all values that differ from the defaults.
+    The first part has the keys in `_ALWAYS`, all options of the method, and all values that differ from the defaults,
+    apart from the places where the run is stored and tracked.
     """
     changed = changed_values(config)
     flat = flatten(config.to_dict())
     shown = {
-        key: value
+        key: resolved.get(key, value)
         for key, value in flat.items()
-        if key in changed or key in _ALWAYS or key.startswith("algorithm.")
+        if key in _ALWAYS
+        or key in resolved
+        or key.startswith("algorithm.")
+        or (key in changed and not key.startswith("tracking.") and key != "runtime.storage")
     }
-    others = {key: value for key, value in flat.items() if key not in shown and key not in resolved}
+    others = {key: value for key, value in flat.items() if key not in shown}
     return {**shown, **resolved}, others
 
 

@@ -181,7 +181,7 @@ def run_info(store: RunStore, config: ExperimentConfig) -> RunInfo:
         flush_timeout_s=tracking.flush_timeout_s,
         description=describe_run(config, about.get(RESOLVED, {}), with_note=not is_trial),
         datasets=tuple(TrackedDataset(**part) for part in about.get(DATASETS, ())),
-        texts={"defaults.json": json.dumps(public_params(others), indent=1) + "\n"},
+        texts={"other_params.json": json.dumps(public_params(others), indent=1) + "\n"},
         model_name=config.algorithm.name,
         system_metrics=tracking.system_metrics and not is_trial,
     )

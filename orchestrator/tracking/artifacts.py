@@ -67,7 +67,9 @@ def _copy_text(run_dir: Path, path: Path) -> None:
 
 
 def _write_clients(run_dir: Path, path: Path) -> None:
-    write_clients(run_dir / "events.jsonl", run_dir / "partition.parquet", path)
+    scores = run_dir / "client_scores.json"
+    events, partition = run_dir / "events.jsonl", run_dir / "partition.parquet"
+    write_clients(events, partition, path, scores if scores.is_file() else None)
 
 
 _FIRST_ARTIFACTS: Artifacts = {

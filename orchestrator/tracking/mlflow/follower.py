@@ -20,6 +20,7 @@ from orchestrator.tracking.mlflow.model import log_model
 from orchestrator.tracking.mlflow.names import accepted_name
 from orchestrator.tracking.mlflow.note import update_note
 from orchestrator.tracking.mlflow.run import delete_duplicates, num_rounds, open_run
+from orchestrator.tracking.mlflow.system_metrics import SystemMetrics
 from orchestrator.tracking.presentation.metric_names import MetricPoints, final_metrics
 from orchestrator.tracking.record import RecordTail, RoundRecord, RunInfo, num_final_records, read_records
 from orchestrator.tracking.tracker import Status
@@ -52,6 +53,7 @@ class MlflowFollower:
         self._tail = RecordTail(self._run_dir / "metrics.jsonl")
         self._sent_first_artifacts = False
         self._points = MetricPoints(earlier_names=False)
+        self._system_metrics: SystemMetrics | None = None
         self._sent: set[str] = set()
         self._unsaved: OSError | None = None
 
@@ -89,6 +91,8 @@ class MlflowFollower:
             for line, record in enumerate(self._records()[: self.delivery.num_delivered]):
                 list(self._points.of_line(line, record))
             self._opened = client, run.mlflow_run_id
+            if self._info.system_metrics:
+                self._system_metrics = SystemMetrics(self._info.uri, run.mlflow_run_id)
 
     def _adopt_folder(self, client: "MlflowClient") -> None:
         """Save that the delivery belongs to this folder, and start a new delivery in a copy."""
@@ -135,6 +139,9 @@ class MlflowFollower:
         """Send summary, artifacts and model, then the status; the status also when one of the others fails."""
         client, mlflow_run_id = self._connection
         records = self._records()
+        if self._system_metrics is not None:
+            self._system_metrics.stop()
+            self._system_metrics = None
         try:
             self._send_results(status, summary, records[-1] if records else None)
             self._send_files(summary, records[-1].round_idx if records else 0)

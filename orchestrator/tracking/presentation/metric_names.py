@@ -15,6 +15,8 @@ Point = tuple[str, float, int, int]
 _RENAMED = {"comm/": "resources/", "compute/": "resources/", "fleet/": "rounds/"}
 #: metrics that MLflow gets only if some value is not 0; a 0 in any other metric is a result
 _OFTEN_ZERO = ("fleet/", "sparsity/", "time/")
+#: metrics that come before all others
+_FIRST = ("eval/accuracy", "personal/accuracy_mean", "validation/accuracy", "eval/loss", "train/loss")
 #: prefix of metrics that the MLflow runs of earlier releases have; such a run keeps all its names
 EARLIER_PREFIX = "comm/"
 
@@ -41,7 +43,8 @@ class MetricPoints:
 
     def of_line(self, line: int, record: RoundRecord) -> Iterator[Point]:
         """Yield the points of a line (0-based). Lines must come in order; the last line may come again."""
-        for name, value in record.metrics.items():
+        for name in sorted(record.metrics, key=_place):
+            value = record.metrics[name]
             shown = name if self._earlier_names else mlflow_metric(name)
             point = (shown, value, record.timestamp_ms, record.round_idx)
             if self._earlier_names or not name.startswith(_OFTEN_ZERO):
@@ -55,6 +58,11 @@ class MetricPoints:
             if line == self._first_line[name]:
                 yield from self._zeros.get(name, {}).values()
             yield point
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Return the place of a metric: MLflow lists the metrics of a run in the order in which they first arrive."""
+    return (_FIRST.index(name) if name in _FIRST else len(_FIRST), mlflow_metric(name))
 
 
 def final_metrics(summary: Mapping[str, object]) -> dict[str, float]:
