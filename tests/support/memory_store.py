@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import DatasetInput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS
 
@@ -98,11 +98,14 @@ class MemoryStore:
             lifecycle_stage="active",
             start_time=start_time,
             end_time=None,
+            run_name=run_name,
         )
+        stored_tags = dict(tags)
         self.runs[run_id] = SimpleNamespace(
             info=info,
-            data=SimpleNamespace(params={}, metrics={}),
-            tags=dict(tags),
+            data=SimpleNamespace(params={}, metrics={}, tags=stored_tags),
+            tags=stored_tags,
+            datasets=[],
             experiment_id=experiment_id,
             name=run_name,
         )
@@ -135,6 +138,12 @@ class MemoryStore:
             assert len(param.value) <= 6000
             assert self.runs[run_id].data.params.setdefault(param.key, param.value) == param.value
         self.runs[run_id].tags.update({tag.key: tag.value for tag in tags})
+
+    def log_inputs(self, run_id: str, datasets: Sequence[DatasetInput]) -> None:
+        present = self.runs[run_id].datasets
+        present += [
+            new for item in datasets if (new := (item.dataset.name, item.dataset.digest)) not in present
+        ]
 
     def get_metric_history(self, run_id: str, key: str) -> list[SimpleNamespace]:
         return [SimpleNamespace(step=step) for name, step, _, _ in self.points[run_id] if name == key]
@@ -170,10 +179,14 @@ def record(round_idx: int) -> RoundRecord:
 
 
 def points(*round_idxs: int) -> list[Point]:
+    """Return the points of rounds as MLflow has them."""
     return [
         (name, r.round_idx, r.timestamp_ms, value)
         for r in map(record, round_idxs)
-        for name, value in r.metrics.items()
+        for name, value in (
+            ("eval/accuracy", r.metrics["eval/accuracy"]),
+            ("resources/upload_bytes_total", r.metrics["comm/upload_bytes_total"]),
+        )
     ]
 
 

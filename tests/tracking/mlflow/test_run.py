@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.tracking.delivery import Delivery
+from orchestrator.tracking.mlflow.note import DIGEST_TAG, NOTE_TAG
 from orchestrator.tracking.mlflow.run import MAX_PARAM_LENGTH, open_run
+from orchestrator.tracking.presentation.run_page import digest
 from orchestrator.tracking.record import RunInfo
 from tests.support.memory_store import MemoryStore, run_info
 
@@ -44,6 +46,8 @@ def test_first_open_creates_the_run(store: MemoryStore, info: RunInfo, delivery:
         "method": "fedavg",
         "sparsefleet.run_id": "run-1",
         "sparsefleet.delivery_id": delivery.delivery_id,
+        NOTE_TAG: run.tags[NOTE_TAG],
+        DIGEST_TAG: digest(run.tags[NOTE_TAG]),
     }
 
 
