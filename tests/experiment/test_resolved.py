@@ -37,7 +37,7 @@ def test_values_that_the_config_leaves_open_are_resolved() -> None:
     assert resolved["model.num_parameters"] == experiment.setting.layout.size
     shown, others = shown_values(experiment.config, resolved)
     assert (shown["sparsity.level"], shown["algorithm.alpha"], shown["training.lr"]) == (0.8, 0.05, 0.05)
-    assert {"chaos.seed", "runtime.max_retries", "sparsity.level"} & others.keys() == {"runtime.max_retries"}
+    assert {"runtime.max_retries", "sparsity.level"} & others.keys() == {"runtime.max_retries"}
     assert not set(shown) & set(others)
 
 

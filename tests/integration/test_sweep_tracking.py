@@ -99,7 +99,10 @@ def test_report_and_later_comparisons_are_artifacts_of_the_parent(
     ]
     assert cli.run_command_line([str(argument) for argument in [*arguments, "--baseline", "randommask"]]) == 0
     client = MlflowClient(f"sqlite:///{swept.folder.parent}/mlflow.db")
-    names = {"report.html", "curves.png", "pareto.png", "comparison.csv", "comparison.json"}
+    figures = {
+        f"{name}.{ending}" for name in ("curves", "pareto", "fairness") for ending in ("png", "pdf", "svg")
+    }
+    names = {"report.html", "comparison.csv", "comparison.json", *figures}
     for folder in ("report", "comparisons/mine"):
         assert {f.path for f in client.list_artifacts(parent.info.run_id, folder)} == {
             f"{folder}/{n}" for n in names

@@ -166,7 +166,7 @@ class TestTracking:
         assert run_info(store, _config()).run_name == "r1"
 
     def test_params_do_not_contain_a_password(self) -> None:
-        params = public_params({"tracking": {"uri": "http://ann:secret@host:5000"}, "a": {"b": [1, None]}})
+        params = public_params({"tracking.uri": "http://ann:secret@host:5000", "a.b": [1, None]})
         assert params["a.b"] == "[1, None]"
         assert "secret" not in str(params)
         assert "host:5000" in params["tracking.uri"]

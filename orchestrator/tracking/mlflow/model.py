@@ -63,6 +63,7 @@ def log_model(
             model_id=model.model_id,
             signature=_signature(model_dir),
         )
+        example = _example(model_dir)
         about.add_flavor("pytorch", model_data=_TORCH, pytorch_version=_torch_version(model_dir), code="code")
         save_model(
             path,
@@ -71,8 +72,9 @@ def log_model(
             data_path=str(model_dir),
             pip_requirements=_requirements(),
             mlflow_model=about,
-            signature=about.signature,
-            input_example=_example(model_dir),
+            # without an example, MLflow warns of this argument
+            signature=None if example is None else about.signature,
+            input_example=example,
         )
         write_torch_file(model_dir, LOADER, path / _TORCH)
         send_files(path, partial(client.log_model_artifact, model.model_id), sent, owner=model.model_id)

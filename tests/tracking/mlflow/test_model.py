@@ -88,7 +88,8 @@ def test_logged_model_is_a_module_of_torch_that_wants_normalised_inputs(tmp_path
     assert not module.training
     served = mlflow.pyfunc.load_model(folder)
     example = np.asarray(served.metadata.load_input_example(folder), dtype=np.float32)
-    np.testing.assert_allclose(example, experiment.dataset.test_inputs[:1] / np.float32(255), rtol=1e-6)
+    assert experiment.dataset.test_inputs.dtype == np.float32
+    np.testing.assert_allclose(example, experiment.dataset.test_inputs[:1], rtol=1e-6)
     inputs = experiment.dataset.to_tensor(experiment.dataset.test_inputs[:3])
     flat = experiment.new_model()
     flat.load(params)
