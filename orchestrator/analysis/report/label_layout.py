@@ -38,7 +38,7 @@ class Box:
 def spread_rows(wanted: Sequence[float], gap: float, top: float, bottom: float) -> list[float]:
     """Return a position for each label of a column, near the wanted one and at least `gap` from the next.
 
-    The labels keep their order. They stay between `top` and `bottom` if there is room for all of them.
+    The labels keep their order. They stay between `top` and `bottom` if all of them fit.
     """
     order = sorted(range(len(wanted)), key=lambda idx: wanted[idx])
     placed = [0.0] * len(wanted)

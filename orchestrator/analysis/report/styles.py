@@ -9,8 +9,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from algorithms import ALGORITHMS
 from orchestrator.analysis.configurations import Configuration
+from orchestrator.experiment.methods import algorithm_names, load_algorithm
 
 COLORS = (
     "#1f77b4",
@@ -70,10 +70,8 @@ def looks_of(configurations: Sequence[Configuration]) -> list[Look]:
 @cache
 def family_of(method: str) -> str:
     """Return the family of a method, by its classification in docs/algorithms.md."""
-    if method not in ALGORITHMS:
+    if method not in algorithm_names():
         return "other methods"
-    from orchestrator.experiment.methods import load_algorithm
-
     traits = load_algorithm(method).traits
     if traits.structure == "structured":
         return "submodels"
