@@ -23,7 +23,7 @@ def test_description_has_resolved_values_and_the_note_of_the_user() -> None:
     description = describe_run(experiment.config, resolved, with_note=True)
     assert (description.note, description.settings["sparsity"]) == ("Mine.", "0.8, erk_rescaled")
     assert description.settings["model"].startswith("mlp, ")
-    assert description.command == "sparsefleet run algorithm.name=feddst"
+    assert description.command.startswith("sparsefleet run algorithm.name=feddst fleet.num_clients=")
     assert describe_run(experiment.config, resolved, with_note=False).note == ""
     assert "sparsity" not in describe_run(experiment.config, {}, with_note=True).settings, (
         "an earlier release"
