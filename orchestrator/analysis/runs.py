@@ -13,6 +13,7 @@ from orchestrator.commands import RUN_FILE
 from orchestrator.config.overrides import flatten
 from orchestrator.errors import CheckpointError
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.storage.client_scores import CLIENT_SCORES
 from orchestrator.storage.folders import is_sweep
 from orchestrator.tracking.record import RoundRecord, committed_records
 
@@ -35,6 +36,8 @@ class ComparedRun:
     - `status`: "stopped" after an interruption or an early stop, "unfinished" while the run continues or after a kill.
     - `superseded_by`: id of the run that replaced this run; None for a current run.
     - `fingerprint`: the fingerprint in run.json; empty without a fingerprint.
+    - `client_accuracy`: accuracy of the model that each client uses, on the client's own test part, in the last
+      evaluation; empty for runs of earlier releases.
     """
 
     run_id: str
@@ -47,6 +50,7 @@ class ComparedRun:
     superseded_by: str | None
     fingerprint: Mapping[str, str]
     records: Sequence[RoundRecord]
+    client_accuracy: Sequence[float] = ()
 
     @property
     def method(self) -> str:
@@ -83,7 +87,12 @@ def read_head(folder: Path) -> ComparedRun:
 def with_records(run: ComparedRun) -> ComparedRun:
     """Return the run with its committed records and its status. Raises CheckpointError for damaged logs."""
     records = tuple(committed_records(run.folder))
-    return replace(run, records=records, status=_status(run.folder / "summary.json", len(records)))
+    return replace(
+        run,
+        records=records,
+        status=_status(run.folder / "summary.json", len(records)),
+        client_accuracy=_client_accuracy(run.folder / CLIENT_SCORES),
+    )
 
 
 def mlflow_run_id(folder: Path) -> str | None:
@@ -94,6 +103,14 @@ def mlflow_run_id(folder: Path) -> str | None:
         return None
     found = noted.get("mlflow_run_id") if isinstance(noted, dict) else None
     return found if isinstance(found, str) else None
+
+
+def _client_accuracy(path: Path) -> tuple[float, ...]:
+    if not path.is_file():
+        return ()
+    scores = _mapping(path, json.loads).get("scores", {})
+    chosen = scores.get("personal/accuracy") or scores.get("eval/client_accuracy") or {}
+    return tuple(chosen.values())
 
 
 def _status(summary: Path, num_rounds: int) -> Status:
@@ -109,14 +126,14 @@ def _status(summary: Path, num_rounds: int) -> Status:
 def _with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     missing = {
         key: value
-        for key, value in _defaults().items()
+        for key, value in default_values().items()
         if key not in config and not any(own.startswith(f"{key}.") for own in config)
     }
     return {**config, **missing}
 
 
 @cache
-def _defaults() -> Mapping[str, Any]:
+def default_values() -> Mapping[str, Any]:
     """Return the default of every config key, without the options of methods."""
     return flatten(ExperimentConfig().to_dict())
 

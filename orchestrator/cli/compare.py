@@ -166,7 +166,7 @@ def _print_comparison(comparison: "Comparison", output_format: str) -> None:
 
 def _log_to_sweep(sweep: str, storage: Path, out: Path) -> None:
     """Log the report to the sweep's MLflow run, next to the report that the sweep made itself."""
-    from orchestrator.runtime.tracking_setup import tracking_uri
+    from orchestrator.runtime.tracking.setup import tracking_uri
     from orchestrator.storage.lookup import find_sweep
     from orchestrator.sweeping.plan import plan_resumed_sweep
     from orchestrator.sweeping.store import SweepStore

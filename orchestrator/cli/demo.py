@@ -6,7 +6,7 @@ from typing import Any
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
 from orchestrator.runtime.run_execution import Display
-from orchestrator.runtime.tracking_setup import check_storage_and_tracking
+from orchestrator.runtime.tracking.setup import check_storage_and_tracking
 from orchestrator.storage.summary import RunSummary
 
 #: config of both runs: the bundled digits, partitioned unevenly over twenty clients

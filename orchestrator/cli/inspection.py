@@ -111,13 +111,28 @@ def ui_command(
         str,
         typer.Option(help="Address to listen on. Any address but this machine's own requires a password."),
     ] = "127.0.0.1",
+    experiment: Annotated[
+        str | None,
+        typer.Option(help="Open the runs of this MLflow experiment (default: that of the newest run)."),
+    ] = None,
+    browser: Annotated[
+        bool | None,
+        typer.Option(
+            "--browser/--no-browser",
+            help="Open the page in a browser (default: on a terminal of a desktop).",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Implement `sparsefleet ui`; UI_HELP is its help text."""
-    from orchestrator.cli.mlflow_ui import serve_ui
+    import webbrowser
+
+    from orchestrator.cli.mlflow_ui import has_desktop, serve_ui
     from orchestrator.storage.lookup import only_storage_key
 
     folder = chosen_storage(storage, only_storage_key(overrides or ()), config)
-    serve_ui(folder, port, host)
+    show = webbrowser.open if (has_desktop() if browser is None else browser) else None
+    serve_ui(folder, port, host, experiment=experiment, show=show)
 
 
 def doctor_command(storage: Storage = Path("runs")) -> None:

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
@@ -19,6 +19,7 @@ from orchestrator.cli.options import run_ui_hint
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError, one_line
 from orchestrator.private_files import private_umask
 from orchestrator.storage.folders import is_run
+from orchestrator.tracking.presentation.pages import page_at
 from orchestrator.tracking.uris import client_uri, sqlite_uri
 
 LOOPBACK = "127.0.0.1"
@@ -40,14 +41,24 @@ _POLL_S, _STOP_S = 0.2, 10.0
 _PR_SET_PDEATHSIG = 1
 
 
-def serve_ui(storage: Path, port: int, host: str = LOOPBACK) -> None:
+def serve_ui(
+    storage: Path,
+    port: int,
+    host: str = LOOPBACK,
+    *,
+    experiment: str | None = None,
+    show: Callable[[str], object] | None = None,
+) -> None:
     """Run the MLflow UI on the database in a storage folder, until KeyboardInterrupt.
 
+    The function prints the address of the runs of an experiment (None: that of the newest run), and passes the address
+    to `show` when the server answers.
     Raises ConfigError when the folder has no database, TrackingError when MLflow cannot use the database, RequestError
-    for an address that is in use or needs a password, and SparsefleetError when the server ends.
+    for an unknown experiment and for an address that is in use or needs a password, and SparsefleetError when the
+    server ends.
     """
     from orchestrator.tracking.mlflow.experiment import check_schema
-    from orchestrator.tracking.sqlite_file import check_database, experiment_of_newest_run
+    from orchestrator.tracking.sqlite_file import check_database, page_of_newest_run
 
     database = storage.resolve() / "mlflow.db"
     if not database.is_file():
@@ -59,13 +70,29 @@ def serve_ui(storage: Path, port: int, host: str = LOOPBACK) -> None:
     if "--app-name" in command:
         set_admin_password(_users(database), environment["MLFLOW_AUTH_ADMIN_PASSWORD"])
     shown_host = f"[{host}]" if ":" in host else host
-    page = run_list_page(experiment_of_newest_run(database))
+    page = page_of_newest_run(database, experiment)
+    if page is None and experiment is not None:
+        problem = "the MLflow store has no active experiment with this name"
+        raise RequestError("--experiment", experiment, problem, "omit --experiment to open the newest one")
     log = database.with_name("mlflow-ui.log")
     with _running(command, environment, log) as server:
         if _answers(server, host, port):
-            print(f"MLflow UI: http://{shown_host}:{port}/{page} (Ctrl-C stops it)", flush=True)
+            address = page_at(f"http://{shown_host}:{port}", page or "")
+            print(f"MLflow UI: {address} (Ctrl-C stops it)", flush=True)
+            if show is not None:
+                show(address)
             server.wait()
     raise SparsefleetError(f"the server of the MLflow UI has ended with code {server.returncode}; see {log}")
+
+
+def has_desktop() -> bool:
+    """Return whether a person is at this terminal and can see a browser's window.
+
+    Without a display, Python would open a browser of text in the terminal.
+    """
+    is_local = not os.environ.get("SSH_CONNECTION")
+    has_display = sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    return sys.stdout.isatty() and is_local and has_display
 
 
 def _place_of_runs(storage: Path) -> str:
@@ -75,16 +102,6 @@ def _place_of_runs(storage: Path) -> str:
     if not tracked:
         return "run an experiment first"
     return f"the runs in it are tracked elsewhere: {run_ui_hint(tracked[-1])}"
-
-
-def run_list_page(experiment_id: str | None) -> str:
-    """Return the page with an experiment's runs; the first page when there is no experiment.
-
-    Without `workflowType`, MLflow may open its page for language models, which shows no runs.
-    """
-    return (
-        "" if experiment_id is None else f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
-    )
 
 
 def server_command(

@@ -70,6 +70,8 @@ Profile = Annotated[
     bool,
     typer.Option("--profile", help="Measure what the rounds' time is spent on, and print it as a table."),
 ]
+#: where `mlflow ui` listens by default
+_MLFLOW_UI = "http://127.0.0.1:5000"
 RunName = typer.Argument(metavar="RUN", help="The run's id or folder.")
 
 
@@ -123,20 +125,38 @@ def run_ui_hint(folder: Path) -> str | None:
     from orchestrator.storage.run_store import RunStore
 
     tracking = TrackingConfig.model_validate(RunStore(folder).config()["tracking"])
-    return mlflow_ui_hint(tracking, storage_of(folder))
+    return mlflow_ui_hint(tracking, storage_of(folder), experiment_of(folder))
 
 
-def mlflow_ui_hint(tracking: "TrackingConfig", storage: Path) -> str | None:
-    """Return the command or address that opens the runs in the MLflow UI; None when tracking is off."""
-    from orchestrator.tracking.uris import client_uri, public_uri, sqlite_path
+def experiment_of(folder: Path) -> str | None:
+    """Return the id of the MLflow experiment of the run or sweep in a folder; None if it is not known."""
+    from orchestrator.errors import CheckpointError
+    from orchestrator.tracking.delivery import Delivery
+
+    try:
+        delivery = Delivery.load(folder)
+    except CheckpointError:  # the hint is the last line of a run that is complete
+        return None
+    return delivery.experiment_id if delivery is not None else None
+
+
+def mlflow_ui_hint(tracking: "TrackingConfig", storage: Path, experiment_id: str | None) -> str | None:
+    """Return the command or address that opens the runs in the MLflow UI; None when tracking is off.
+
+    `experiment_id` is the id of the experiment in the store; None: the address is that of the whole server.
+    """
+    from orchestrator.tracking.presentation.pages import page_at, runs_page
+    from orchestrator.tracking.uris import client_uri, sqlite_path
 
     if not tracking.enabled:
         return None
     if tracking.uri is None:
         return command_line("ui", "--storage", storage)
-    if sqlite_path(tracking.uri) is not None:
-        return f"mlflow ui --backend-store-uri {shlex.quote(client_uri(tracking.uri))}"
-    return public_uri(tracking.uri)
+    page = "" if experiment_id is None else runs_page(experiment_id)
+    if sqlite_path(tracking.uri) is None:
+        return page_at(tracking.uri, page)
+    command = f"mlflow ui --backend-store-uri {shlex.quote(client_uri(tracking.uri))}"
+    return f"{command}, then {page_at(_MLFLOW_UI, page)}"
 
 
 def chosen_storage(option: Path | None, overrides: list[str] | None, sources: list[str] | None) -> Path:

@@ -17,6 +17,7 @@ from orchestrator.cli.options import (
     Verbose,
     check_summary,
     chosen_storage,
+    experiment_of,
     mlflow_ui_hint,
     result_console,
     write_summary,
@@ -232,5 +233,5 @@ def _report_places(result: "SweepResult") -> list[str]:
     page = result.folder / "report" / "report.html"
     lines = [f"Report: {page}"] if page.is_file() else []
     config = plan_resumed_sweep(SweepStore(result.folder)).config
-    ui_hint = mlflow_ui_hint(config.tracking, config.runtime.storage)
+    ui_hint = mlflow_ui_hint(config.tracking, config.runtime.storage, experiment_of(result.folder))
     return lines + ([f"Open in the MLflow UI: {ui_hint}"] if ui_hint else [])

@@ -1,11 +1,12 @@
 """The sections that decide where and how a run executes, and where its metrics go."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from orchestrator.config.section import Positive, Section, UserPath
+from orchestrator.config.section import Positive, Section, UserPath, dotted_names
 
 
 class RuntimeConfig(Section):
@@ -74,4 +75,16 @@ class TrackingConfig(Section):
     enabled: bool = Field(True, description="write to MLflow; the run's own folder is always written")
     flush_timeout_s: float = Field(
         60.0, gt=0.0, description="how long to wait at the end for a server that does not answer"
+    )
+    run_name: str | None = Field(
+        None, min_length=1, max_length=250, description="name of the MLflow run; None: the run's id"
+    )
+    tags: Annotated[Mapping[str, str], BeforeValidator(dotted_names)] = Field(
+        {}, description="more tags of the MLflow run, as {name: text}"
+    )
+    note: str | None = Field(
+        None, max_length=4000, description="Markdown that the description of the MLflow run starts with"
+    )
+    system_metrics: bool = Field(
+        False, description="log the use of processor, memory, disk, network and GPU of the driver's machine"
     )

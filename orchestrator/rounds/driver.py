@@ -41,6 +41,7 @@ from orchestrator.rounds.synchronous import SynchronousRounds
 from orchestrator.storage.checkpoints.checkpoint import Checkpoint, Templates
 from orchestrator.storage.checkpoints.client_memory import ClientMemory
 from orchestrator.storage.checkpoints.in_flight import InFlightTask
+from orchestrator.storage.client_scores import ClientScores
 from orchestrator.storage.event_log import committed_events
 from orchestrator.storage.export import export_model
 from orchestrator.storage.run_store import RunStore
@@ -236,15 +237,17 @@ class Driver:
 
         Raises RoundError, after the checkpoint, when the failure policy does not allow the scoring to end.
         """
-        round_idx, metrics = finished.round_idx, dict(finished.metrics)
+        round_idx, metrics, client_scores = finished.round_idx, dict(finished.metrics), ClientScores()
         if self._evaluator.is_due(round_idx, last=finished.last or self._stop_requested):
             with self._stopwatch.measure("evaluate"):
-                metrics |= self._evaluator.evaluate(finished.state.params)
+                metrics |= self._evaluator.evaluate(finished.state.params, client_scores)
         failures = [f for phase in finished.phases for f in phase.failures]
         scoring_error = None
         if finished.scoring is not None:
             scores, scoring_error = finished.scoring.collect(failures)
-            metrics |= {} if scoring_error else score_distributions(scores)
+            metrics |= {} if scoring_error else score_distributions([score.scores for score in scores])
+            for score in scores:
+                client_scores.add_client(score.client_id, score.scores)
         if self._config.runtime.profile:
             metrics |= self._stopwatch.lap(self._executor.num_workers)
         record = RoundRecord(round_idx, round(self._now_s() * 1000), metrics)
@@ -263,6 +266,7 @@ class Driver:
             "failures.jsonl": [failure.to_line() for failure in failures],
         }
         with self._stopwatch.measure("checkpoint"):
+            client_scores.write(self._store.folder, round_idx)
             self._store.commit(checkpoint, logs)
         self._memory.commit(round_idx)
         if scoring_error is not None:

@@ -21,6 +21,7 @@ from orchestrator.federation.seeds import stream
 from orchestrator.federation.update import SCORES
 from orchestrator.fleet.client_sampler import ClientSampler
 from orchestrator.models.parameters import FlatModule, ParameterLayout
+from orchestrator.storage.client_scores import ClientScores
 
 
 class Evaluator:
@@ -56,8 +57,11 @@ class Evaluator:
         sampled = ClientSampler(num_clients).sample(most, stream(config.seed, "scored clients"))
         return tuple(sorted(sampled))
 
-    def evaluate(self, params: Tensor) -> dict[str, float]:
-        """Scores of a float32[D] global model on the central test set and on the clients' test and validation parts."""
+    def evaluate(self, params: Tensor, client_scores: ClientScores | None = None) -> dict[str, float]:
+        """Scores of a float32[D] global model on the central test set and on the clients' test and validation parts.
+
+        The method adds the accuracy on each client's test part to `client_scores`.
+        """
         if self._flat is None or self._test is None:
             dataset = self._experiment.dataset
             self._flat = self._experiment.new_model()
@@ -67,13 +71,18 @@ class Evaluator:
         with torch_threads(1):
             predictions = predict(self._flat, *self._test)
             validation = self._validate(self._flat)
-        scores = client_means(predictions.correct, self._experiment.partition.test)
+        test = self._experiment.partition.test
+        scores = client_means(predictions.correct, test)
+        is_shared = not self._experiment.algorithm.has_client_models
+        if client_scores is not None:
+            for metric in ("eval/client_accuracy", *(["personal/accuracy"] if is_shared else [])):
+                client_scores.add(metric, np.flatnonzero(test.sizes()), scores)
         metrics = {
             "eval/accuracy": float(predictions.correct.mean()),
             "eval/loss": float(predictions.loss.mean()),
             **distribution(scores, "eval/client_accuracy"),
         }
-        if not self._experiment.algorithm.has_client_models:
+        if is_shared:
             metrics |= distribution(scores, "personal/accuracy")
         return metrics | validation
 

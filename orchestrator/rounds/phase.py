@@ -16,7 +16,7 @@ from orchestrator.execution.executor import Executor, TaskHandle, TaskRequest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.plan import RoundPlan
-from orchestrator.federation.update import ClientFailure, Outcome, StoredUpdate
+from orchestrator.federation.update import ClientFailure, ClientScore, Outcome, StoredUpdate
 from orchestrator.formatting import counted
 from orchestrator.rounds.admission import admit, admit_score
 from orchestrator.rounds.broadcast import Broadcast
@@ -131,19 +131,19 @@ class PhaseRunner:
 
     def scores(
         self, submitted: SubmittedTasks, failures: list[ClientFailure]
-    ) -> tuple[list[Mapping[str, float]], RoundError | None]:
+    ) -> tuple[list[ClientScore], RoundError | None]:
         """Wait for the scores of evaluation tasks. Failures go into `failures`.
 
         A RoundError is returned and not raised: the round before the scoring is valid all the same.
         """
-        collected: list[Mapping[str, float]] = []
+        collected: list[ClientScore] = []
         for request, handle in zip(submitted.requests, submitted.handles, strict=True):
             try:
                 score = self._with_retries(submitted.broadcast, request, handle, failures, admit_score)
             except RoundError as error:
                 return collected, error
             if score is not None:
-                collected.append(score.scores)
+                collected.append(score)
         return collected, None
 
     def _with_retries(

@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.errors import RoundError
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.plan import RoundPlan
-from orchestrator.federation.update import ClientFailure
+from orchestrator.federation.update import ClientFailure, ClientScore
 from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.rounds.phase import PhaseRunner, SubmittedTasks
 
@@ -29,9 +29,9 @@ class Scoring:
         self.broadcast = self._submitted[0].broadcast
         self._submit(self.broadcast)
 
-    def collect(self, failures: list[ClientFailure]) -> tuple[list[Mapping[str, float]], RoundError | None]:
+    def collect(self, failures: list[ClientFailure]) -> tuple[list[ClientScore], RoundError | None]:
         """All scores in plan order, as `PhaseRunner.scores` gives them."""
-        collected: list[Mapping[str, float]] = []
+        collected: list[ClientScore] = []
         while self._submitted:
             scores, error = self._phases.scores(self._submitted.popleft(), failures)
             collected += scores

@@ -1,8 +1,6 @@
 """Create the folder of a run, verify it when the run is resumed, and describe the run to trackers."""
 
-import getpass
-import os
-import subprocess
+import json
 from collections.abc import Mapping
 from hashlib import sha256
 from importlib.metadata import version
@@ -13,19 +11,25 @@ from orchestrator.atomic_write import PRIVATE_FOLDER, explained_write, write_dur
 from orchestrator.config.formats import CONFIG_FORMATS, ConfigFormats
 from orchestrator.config.overrides import flatten
 from orchestrator.errors import CheckpointError, ConfigError
+from orchestrator.experiment.checkout import commit_of_folder, commit_of_package
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, machine_fingerprint
 from orchestrator.experiment.loading import first_change, parse_stored
-from orchestrator.runtime.tracking_setup import experiment_name, tracking_uri
+from orchestrator.experiment.resolved import resolved_values, shown_values
+from orchestrator.runtime.tracking.description import dataset_parts, describe_run, source_tags
+from orchestrator.runtime.tracking.setup import experiment_name, tracking_uri
 from orchestrator.storage.folders import is_run
 from orchestrator.storage.run_description import CONFIG_FILE, FORMAT_KEY, run_format
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.sources import SOURCES, store_sources
+from orchestrator.tracking.presentation.run_page import TrackedDataset
 from orchestrator.tracking.record import RunInfo
 from orchestrator.tracking.uris import public_uri
 
 #: key of run.json for the notes on how the data was read; absent without notes
 DATA_NOTES = "data_notes"
+#: keys of run.json for what the config leaves open, and for the parts of the data set; absent in earlier releases
+RESOLVED, DATASETS = "resolved", "datasets"
 #: file in the folder of a run or a sweep with Ray's own messages; it exists only if Ray reported something
 RAY_LOG = "ray.log"
 #: fingerprint -> first format whose runs always have this fingerprint
@@ -58,16 +62,19 @@ def begin_run(
         )
     with explained_write(folder):
         folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
-    store, commit = RunStore(folder), git_commit()
+    store = RunStore(folder)
     about = {
         "run_id": store.run_id,
         FORMAT_KEY: CONFIG_FORMATS.latest,
         "name": name or store.run_id,
-        "tags": {**_tags(experiment), "git_commit": commit or "unknown", **(tags or {})},
+        "tags": {**_tags(experiment), **(tags or {})},
         "fingerprint": fingerprint(experiment),
         "machine": machine_fingerprint(experiment.fleet),
         "packages": {package: version(package) for package in ("sparsefleet", "torch", "ray", "numpy")},
-        "git_commit": commit,
+        "git_commit": commit_of_folder(Path()),
+        "package_commit": commit_of_package(),
+        RESOLVED: resolved_values(experiment),
+        DATASETS: dataset_parts(experiment),
         SOURCES: store_sources(folder, experiment.sources),
         **({DATA_NOTES: list(experiment.notes)} if experiment.notes else {}),
         **(notes or {}),
@@ -157,26 +164,33 @@ def _kept_digest(tree: Mapping[str, Any]) -> str:
 
 def run_info(store: RunStore, config: ExperimentConfig) -> RunInfo:
     """Describe the run in a folder to a tracker; `config` names the tracking server."""
-    about = store.about()
-    digests = {f"fingerprint.{name}": digest for name, digest in about["fingerprint"].items()}
+    about, tracking = store.about(), config.tracking
+    shown, others = shown_values(config, about.get(RESOLVED, {}))
+    is_trial = "sweep" in about.get(
+        "tags", {}
+    )  # name, note and system metrics are those of the sweep's own run
     return RunInfo(
         run_id=store.run_id,
         run_dir=str(store.folder),
         uri=tracking_uri(config),
         experiment=experiment_name(config),
         artifact_root=None,
-        run_name=about.get("name", store.run_id),
-        params=public_params(config.to_dict()),
-        tags={"mlflow.user": user_name(), **about.get("tags", {}), **digests},
-        flush_timeout_s=config.tracking.flush_timeout_s,
+        run_name=(None if is_trial else tracking.run_name) or about.get("name", store.run_id),
+        params=public_params(shown),
+        tags={**source_tags(about, "run"), **about.get("tags", {}), **tracking.tags},
+        flush_timeout_s=tracking.flush_timeout_s,
+        description=describe_run(config, about.get(RESOLVED, {}), with_note=not is_trial),
+        datasets=tuple(TrackedDataset(**part) for part in about.get(DATASETS, ())),
+        texts={"other_params.json": json.dumps(public_params(others), indent=1) + "\n"},
+        model_name=config.algorithm.name,
+        system_metrics=tracking.system_metrics and not is_trial,
     )
 
 
-def public_params(tree: Mapping[str, Any]) -> dict[str, str]:
-    """Flatten a config tree to dotted MLflow params, without the password that the server's address may contain."""
+def public_params(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return values by dotted key as MLflow params, without the password that the server's address may contain."""
     return {
-        key: public_uri(str(value)) if key == "tracking.uri" else str(value)
-        for key, value in flatten(tree).items()
+        key: public_uri(str(value)) if key == "tracking.uri" else str(value) for key, value in values.items()
     }
 
 
@@ -189,24 +203,6 @@ def _tags(experiment: Experiment) -> dict[str, str]:
         "sparsity": f"{1.0 - experiment.algorithm.density(0):g}",
         "fleet": config.fleet.name,
         "data": config.data.name,
+        "partition": config.data.partition.kind,
         "seed": str(config.seed),
     }
-
-
-def user_name() -> str:
-    """Return the user's name, or the user id where it has no name, as in some containers."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"
-
-
-def git_commit() -> str | None:
-    """Return the commit of the working folder; None if it is not a git checkout."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

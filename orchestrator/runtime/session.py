@@ -18,7 +18,7 @@ from orchestrator.formatting import counted
 from orchestrator.plugins.loading import relocated
 from orchestrator.runtime.run_execution import Display, execute_run
 from orchestrator.runtime.run_folder import begin_run, verify_run
-from orchestrator.runtime.tracking_setup import (
+from orchestrator.runtime.tracking.setup import (
     check_storage_and_tracking,
     destination_note,
     parent_tags,

@@ -1,11 +1,15 @@
 """Write the final model to files from which a reader can rebuild it without pickle."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from orchestrator.atomic_write import explained_write, write_durably
+from orchestrator.data.dataset import Dataset
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.seeds import derive
 from orchestrator.models.state import pack_state, whole_state
@@ -13,6 +17,8 @@ from orchestrator.models.state import pack_state, whole_state
 
 def export_model(experiment: Experiment, params: Tensor, folder: Path) -> None:
     """Write `model.safetensors` (the `state_dict`) and `model.json` (how to build the module) into a folder.
+
+    `example.npy` is an input as a served model expects it: one test sample, with pixels in [0, 1].
 
     `build_seed` seeds the generators of torch, numpy and Python before the build, because a builder may also make
     random choices outside tensors. If a user's file defines the model, this function copies that file and its
@@ -39,5 +45,18 @@ def export_model(experiment: Experiment, params: Tensor, folder: Path) -> None:
         "mean": list(dataset.mean),
         "std": list(dataset.std),
         "vocabulary": dataset.vocabulary,
+        "torch": torch.__version__,
     }
+    write_durably(folder / "example.npy", _example(dataset))
     write_durably(folder / "model.json", json.dumps(about, indent=2).encode())
+
+
+def _example(dataset: Dataset) -> bytes:
+    """Return the first test sample as a .npy file: float32[1, C, H, W], or int64[1, T]."""
+    inputs = dataset.test_inputs[:1]
+    scale = np.float32(255.0 if inputs.dtype == np.uint8 else 1.0)
+    is_text = dataset.vocabulary is not None
+    example = inputs.astype(np.int64) if is_text else inputs.astype(np.float32) / scale
+    file = BytesIO()
+    np.save(file, example, allow_pickle=False)
+    return file.getvalue()

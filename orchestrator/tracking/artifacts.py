@@ -15,8 +15,13 @@ Writer = Callable[[Path, Path], None]
 Artifacts = dict[str, tuple[tuple[str, ...], Writer]]
 
 
-def write_first_artifacts(run_dir: Path, out: Path) -> list[str]:
-    """Write the artifacts that exist at the start of a run to the folder `out`. Returns a line per failed artifact."""
+def write_first_artifacts(run_dir: Path, out: Path, texts: Mapping[str, str]) -> list[str]:
+    """Write the artifacts that exist at the start of a run to the folder `out`. Returns a line per failed artifact.
+
+    `texts` are further artifacts: name -> content.
+    """
+    for name, text in texts.items():
+        (out / name).write_text(text, encoding="utf-8")
     return _write(_FIRST_ARTIFACTS, run_dir, out)
 
 
@@ -62,11 +67,14 @@ def _copy_text(run_dir: Path, path: Path) -> None:
 
 
 def _write_clients(run_dir: Path, path: Path) -> None:
-    write_clients(run_dir / "events.jsonl", run_dir / "partition.parquet", path)
+    scores = run_dir / "client_scores.json"
+    events, partition = run_dir / "events.jsonl", run_dir / "partition.parquet"
+    write_clients(events, partition, path, scores if scores.is_file() else None)
 
 
 _FIRST_ARTIFACTS: Artifacts = {
     "config.yaml": (("config.yaml",), _copy_text),
+    "run.json": (("run.json",), _copy_text),
     "partition.parquet": (("partition.parquet",), _copy),
     "partition.png": (("partition.parquet",), _plot_partition),
     "sweep.json": (("sweep.json",), _copy_text),

@@ -19,7 +19,8 @@ class Delivery:
     `metrics.jsonl`. The store contains at least these lines; it contains more when the process died after it sent
     lines and before it saved this file. `model_sha256` is the digest of the last `model.safetensors` that was logged,
     None before the first. `ended` says that the store also has the summary, the artifacts and the final status.
-    `folder` is the run's folder, by which a copy of the folder is recognised; "" in files of old releases.
+    `folder` is the run's folder, by which a copy of the folder is recognised. `experiment_id` is the id of the
+    experiment in the store, None before the run is opened. Files of old releases have neither.
     """
 
     uri: str
@@ -30,6 +31,7 @@ class Delivery:
     model_sha256: str | None = None
     ended: bool = False
     folder: str = ""
+    experiment_id: str | None = None
 
     @classmethod
     def open(cls, uri: str, experiment: str, run_dir: Path) -> "Delivery":

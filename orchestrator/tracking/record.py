@@ -2,11 +2,13 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import final
 
 from orchestrator.errors import CheckpointError
+from orchestrator.tracking.presentation.run_page import Description, TrackedDataset
 
 #: prefixes of the metrics that an evaluation measures
 _EVALUATION_PREFIXES = ("eval/", "validation/", "personal/", "trained/", "finetuned/")
@@ -47,7 +49,8 @@ class RunInfo:
     `mlartifacts` next to the database); a server chooses its own. `params` is the resolved config with dotted keys.
     `tags` may contain MLflow's own names (`mlflow.user`, `mlflow.parentRunId`). `flush_timeout_s` is how long `close`
     waits for an unreachable server. `resumption` is the command that delivers the rest later (None:
-    `sparsefleet resume` of the run).
+    `sparsefleet resume` of the run). `texts` are further artifacts: name -> content. `model_name` is the name of the
+    logged model. With `system_metrics`, the tracker logs the use of its machine.
     """
 
     run_id: str
@@ -60,6 +63,11 @@ class RunInfo:
     tags: dict[str, str]
     flush_timeout_s: float
     resumption: str | None = None
+    description: Description = field(default_factory=lambda: Description(settings={}))
+    datasets: tuple[TrackedDataset, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
+    model_name: str = "model"
+    system_metrics: bool = False
 
 
 def read_records(path: Path, start: int = 0) -> list[RoundRecord]:

@@ -26,8 +26,11 @@ class ServedModel:
     """The final global model of a run, in evaluation mode on the CPU."""
 
     def __init__(self, module: nn.Module, constants: tuple[Tensor, Tensor] | None) -> None:
-        """`constants` are mean and std of the images, float32[C], on the scale of pixel / 255; None for texts."""
-        self._module = module.eval()
+        """`module` expects normalised inputs.
+
+        `constants` are mean and std of the images, float32[C], on the scale of pixel / 255; None for texts.
+        """
+        self.module = module.eval()
         self._constants = constants
 
     def predict(
@@ -47,7 +50,7 @@ class ServedModel:
         starts = range(0, max(len(inputs), 1), EVALUATION_BATCH)
         with torch.inference_mode():
             batches = [
-                self._module(self._normalise(inputs[start : start + EVALUATION_BATCH])) for start in starts
+                self.module(self._normalise(inputs[start : start + EVALUATION_BATCH])) for start in starts
             ]
         scores: NDArray[np.float32] = torch.cat(batches).numpy()
         return scores

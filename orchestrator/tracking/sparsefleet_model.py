@@ -10,6 +10,7 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 _PACKAGE = "orchestrator"
@@ -25,6 +26,19 @@ def _load_pyfunc(data_path: str) -> Any:
             f"this process has imported another module {_PACKAGE} ({place}); rename that module"
         )
     return import_module(f"{_PACKAGE}.tracking.served_model")._load_pyfunc(data_path)
+
+
+def load_module(files: dict[str, bytes]) -> Any:
+    """Return the `torch.nn.Module` whose folder has these files, by relative path; `mlflow.pytorch` calls this.
+
+    The module expects normalised inputs. Raises ImportError when Sparsefleet is not installed.
+    """
+    with TemporaryDirectory() as folder:
+        for name, content in files.items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return _load_pyfunc(folder).module
 
 
 def _import_package() -> None:

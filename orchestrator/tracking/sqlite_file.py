@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from orchestrator.errors import TrackingError
+from orchestrator.tracking.presentation.pages import VIEW_TAG, runs_page
 from orchestrator.tracking.uris import sqlite_uri
 
 #: a file that is too large to read completely in this time is checked in part
@@ -43,15 +44,25 @@ def check_database(path: Path, field: str) -> None:
         raise TrackingError(f"{field}={sqlite_uri(path)}: {problem}; {remedy}")
 
 
-def experiment_of_newest_run(path: Path) -> str | None:
-    """Return the id of the experiment with the newest run in MLflow's database; None when there are no runs."""
+def page_of_newest_run(path: Path, experiment: str | None = None) -> str | None:
+    """Return the page with the runs of the experiment of the newest run in MLflow's database; None without runs.
+
+    `experiment` names the experiment instead; None also when no active experiment has this name.
+    """
+    chosen = "SELECT experiment_id FROM experiments WHERE lifecycle_stage = 'active' AND name = ?"
     newest = (
         "SELECT experiment_id FROM runs WHERE lifecycle_stage = 'active' ORDER BY start_time DESC LIMIT 1"
     )
+    view = "SELECT 1 FROM experiment_tags WHERE experiment_id = ? AND key = ?"
     with _opened(path, "ro") as connection:
-        has_runs = ("runs",) in connection.execute(_TABLES).fetchall()
-        found = connection.execute(newest).fetchone() if has_runs else None
-    return None if found is None else str(found[0])
+        if ("runs",) not in connection.execute(_TABLES).fetchall():
+            return None
+        question = (newest,) if experiment is None else (chosen, (experiment,))
+        found = connection.execute(*question).fetchone()
+        if found is None:
+            return None
+        has_view = connection.execute(view, (found[0], VIEW_TAG)).fetchone() is not None
+    return runs_page(str(found[0]), with_view=has_view)
 
 
 def schema_versions(path: Path) -> set[str]:

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 _SUMMED_ENDINGS = ("_bytes", "_flops", "_flops_dense", "_s")
 
 
-def write_clients(events: Path, partition: Path, path: Path) -> None:
+def write_clients(events: Path, partition: Path, path: Path, scores: Path | None = None) -> None:
     """Write a row per client: its row of `partition.parquet`, `num_participations`, and the sums over its events.
+
+    `scores` is the file with the clients' accuracies in the last evaluation (None: there is none). Each metric becomes
+    a column, with `_` in place of `/`; a client without samples has no value.
 
     The sums cover the numeric fields whose names say that they add up: bytes, FLOPs, seconds and `num_` counts.
     Clients that never took part have zeros.
@@ -25,6 +28,10 @@ def write_clients(events: Path, partition: Path, path: Path) -> None:
     clients = clients.merge(sums, how="left", on="client_id", suffixes=("", "_trained"))
     clients = clients.fillna(dict.fromkeys(sums.columns.drop("client_id"), 0))
     clients["num_participations"] = clients["num_participations"].astype("int64")
+    if scores is not None:
+        for metric, values in json.loads(scores.read_bytes())["scores"].items():
+            column = {int(client): value for client, value in values.items()}
+            clients[metric.replace("/", "_")] = clients["client_id"].map(column).astype("float64")
     clients.to_parquet(path, index=False)
 
 

@@ -15,6 +15,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from tests.browser.conftest import METHODS, do, screenshot, wait_for, wait_for_words
 
 OpenPage = Callable[..., None]
+TRAINING = "workflowType=machine_learning"
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 
@@ -37,7 +38,9 @@ def test_page_that_the_command_prints_shows_the_sweep(
     browser: Chrome, announced: str, runs: dict[str, Run]
 ) -> None:
     browser.get(announced)
-    wait_for_words(browser, runs["sweep"].data.tags["sweep"], "matching run")
+    wait_for_words(
+        browser, runs["sweep"].data.tags["sweep"], "matching run", "personal_accuracy", "Sort: Created"
+    )
     screenshot(browser, "announced")
 
 
@@ -46,19 +49,40 @@ def test_run_list_shows_the_trials_below_their_sweep(
 ) -> None:
     sweep_id = runs["sweep"].data.tags["sweep"]
     search = quote(f"tags.sweep = '{sweep_id}' and metrics.\"eval/accuracy\" > 0")
-    page(f"{of_experiment(runs)}/runs?searchFilter={search}", "5 matching runs", sweep_id)
+    page(f"{of_experiment(runs)}/runs?{TRAINING}&searchFilter={search}", "5 matching runs", sweep_id)
     unfold(browser)
     wait_for_words(browser, *METHODS)
     screenshot(browser, "list")
 
 
 def test_chart_page_shows_a_chart_for_a_metric(page: OpenPage, browser: Chrome, runs: dict[str, Run]) -> None:
-    page(f"{of_experiment(runs)}/runs?compareRunsMode=CHART", "5 matching runs", "comm")
+    page(f"{of_experiment(runs)}/runs?{TRAINING}&compareRunsMode=CHART", "5 matching runs", "eval (")
     unfold(browser)
     search = "input[placeholder='Search metric charts']"
     do(browser, lambda field: field.send_keys("eval/accuracy"), By.CSS_SELECTOR, search)
     wait_for_words(browser, "topk (eval/accuracy)")
     screenshot(browser, "charts")
+
+
+def test_page_of_a_run_shows_description_source_and_data_sets(page: OpenPage, runs: dict[str, Run]) -> None:
+    words = (
+        "sparsefleet run",
+        "digits (train)",
+        "Federated dynamic sparse training",
+        runs["sweep"].info.run_name,
+    )
+    page(f"{of_experiment(runs)}/runs/{runs['feddst'].info.run_id}?{TRAINING}", *words)
+
+
+def test_accuracy_is_the_first_chart_of_a_run(page: OpenPage, browser: Chrome, runs: dict[str, Run]) -> None:
+    page(f"{of_experiment(runs)}/runs/{runs['feddst'].info.run_id}/model-metrics?{TRAINING}", "eval (")
+    wait_for(browser, lambda chrome: _first_chart(chrome) == "accuracy", "accuracy as first chart")
+    screenshot(browser, "run metrics")
+
+
+def _first_chart(browser: Chrome) -> str:
+    cards = browser.find_elements(By.CSS_SELECTOR, "[data-testid='experiment-view-compare-runs-card']")
+    return cards[0].text.splitlines()[0]
 
 
 def test_comparison_page_shows_the_params_of_four_runs(page: OpenPage, runs: dict[str, Run]) -> None:

@@ -41,7 +41,10 @@ def test_out_writes_a_report(command: Command, two_runs: Path, tmp_path: Path) -
     result = command("compare", "--storage", two_runs, "--out", tmp_path / "report")
     assert result.code == 0
     assert f"report: {tmp_path / 'report' / 'report.html'}" in result.err
-    names = {"report.html", "curves.png", "pareto.png", "comparison.csv", "comparison.json"}
+    figures = {
+        f"{name}.{ending}" for name in ("curves", "pareto", "fairness") for ending in ("png", "pdf", "svg")
+    }
+    names = {"report.html", "comparison.csv", "comparison.json", *figures}
     assert {file.name for file in (tmp_path / "report").iterdir()} == names
 
 

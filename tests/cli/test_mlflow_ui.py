@@ -22,8 +22,8 @@ from sqlalchemy.engine import make_url
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from orchestrator.cli.mlflow_ui import (
+    has_desktop,
     require_free_port,
-    run_list_page,
     serve_ui,
     server_command,
     set_admin_password,
@@ -31,16 +31,12 @@ from orchestrator.cli.mlflow_ui import (
 from orchestrator.errors import ConfigError, RequestError, TrackingError
 from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.mlflow.experiment import find_or_create_experiment
+from orchestrator.tracking.presentation.pages import runs_page
 from orchestrator.tracking.uris import sqlite_uri
 from tests.support.command import Command
 from tests.support.command_process import CommandProcess
 from tests.support.mlflow_server import free_port
 from tests.support.secret_search import Secrets, readable_by_others
-
-
-def test_page_is_the_run_list_of_the_experiment() -> None:
-    assert run_list_page("3") == "#/experiments/3/runs?workflowType=machine_learning"
-    assert run_list_page(None) == ""
 
 
 @pytest.mark.parametrize("name", ["plain", "a b", "a%20b", "a?b", "ä"])
@@ -141,7 +137,7 @@ def test_ui_prints_the_run_list_and_ends_quietly_at_ctrl_c(storage: Path) -> Non
         words = ui.stdout.readline().split()
         address = urlsplit(words[2])
         assert (address.hostname, address.port) == ("0.0.0.0", port)
-        assert address.fragment == f"/experiments/{experiment_id}/runs?workflowType=machine_learning"
+        assert address.fragment == runs_page(experiment_id).removeprefix("#")
         for given, status in (("wrong", 401), (password, 200)):
             connection = HTTPConnection("127.0.0.1", port, timeout=60)
             page = f"/ajax-api/2.0/mlflow/experiments/get?experiment_id={experiment_id}"
@@ -158,6 +154,36 @@ def test_ui_prints_the_run_list_and_ends_quietly_at_ctrl_c(storage: Path) -> Non
     assert searched.files(storage) == []
     assert searched.shown == set()
     assert [*readable_by_others(storage)] == []
+
+
+def test_unknown_experiment_is_rejected(command: Command, storage: Path) -> None:
+    storage.mkdir()
+    connect(sqlite_uri(storage / "mlflow.db")).create_experiment("known")
+    result = command("ui", "--storage", storage, "--port", free_port(), "--experiment", "other")
+    assert (result.code, result.out) == (2, "")
+    assert result.error_line.startswith("error: --experiment=other: ")
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "variables", "expected"),
+    [
+        (True, {"DISPLAY": ":0"}, True),
+        (True, {"WAYLAND_DISPLAY": "wayland-0"}, True),
+        (True, {}, False),
+        (True, {"DISPLAY": ":0", "SSH_CONNECTION": "192.0.2.1 1 192.0.2.2 22"}, False),
+        (False, {"DISPLAY": ":0"}, False),
+    ],
+)
+def test_browser_opens_only_where_a_person_sees_its_window(
+    is_terminal: bool, variables: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal, raising=False)
+    assert has_desktop() is expected
 
 
 def test_folder_without_a_store_is_rejected(tmp_path: Path) -> None:

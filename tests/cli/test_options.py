@@ -12,6 +12,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.errors import RequestError, SparsefleetError
 from orchestrator.experiment.loading import load_config
+from orchestrator.tracking.presentation.pages import runs_page
 
 
 def test_summary_may_be_a_file_but_no_folder(tmp_path: Path) -> None:
@@ -43,18 +44,24 @@ def test_summary_that_cannot_be_written_is_no_error_of_the_request(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("overrides", "hint"),
+    ("overrides", "experiment_id", "hint"),
     [
-        (["tracking.enabled=false"], None),
-        (["runtime.storage=/my runs"], "sparsefleet ui --storage '/my runs'"),
-        (["tracking.uri=sqlite:////a/m.db"], "mlflow ui --backend-store-uri sqlite+pysqlite:////a/m.db"),
-        (["tracking.uri=https://ann:secret@host:5000"], "https://host:5000"),
+        (["tracking.enabled=false"], "3", None),
+        (["runtime.storage=/my runs"], "3", "sparsefleet ui --storage '/my runs'"),
+        (
+            ["tracking.uri=sqlite:////a/m.db"],
+            "3",
+            "mlflow ui --backend-store-uri sqlite+pysqlite:////a/m.db, then http://127.0.0.1:5000/"
+            + runs_page("3"),
+        ),
+        (["tracking.uri=https://ann:secret@host:5000/"], "3", "https://host:5000/" + runs_page("3")),
+        (["tracking.uri=https://host:5000"], None, "https://host:5000/"),
     ],
 )
 def test_hint_opens_the_store_of_the_config(
-    overrides: list[str], hint: str | None, monkeypatch: pytest.MonkeyPatch
+    overrides: list[str], experiment_id: str | None, hint: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["pytest"])
     monkeypatch.setattr("shutil.which", lambda name: name)
     config = load_config(None, overrides)
-    assert mlflow_ui_hint(config.tracking, config.runtime.storage) == hint
+    assert mlflow_ui_hint(config.tracking, config.runtime.storage, experiment_id) == hint

@@ -40,7 +40,7 @@ def test_run_warns_of_an_evaluation_that_is_not_finite_and_marks_the_run(
     assert json.loads(summary.read_text())["num_not_finite"] == 1
     client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
     (run,) = client.search_runs([client.get_experiment_by_name("sparsefleet").experiment_id])
-    assert (run.info.status, run.data.tags["summary.num_not_finite"]) == ("FINISHED", "1")
+    assert (run.info.status, run.data.metrics["num_not_finite"]) == ("FINISHED", 1.0)
 
 
 def test_resume_warns_of_earlier_rounds_too(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
+from orchestrator.tracking.presentation.metric_names import mlflow_metric
 from orchestrator.tracking.record import read_records
 
 
@@ -18,9 +19,11 @@ def metric_findings(folder: Path, uri: str, num_rounds: int) -> list[str]:
     run_id = json.loads((folder / "tracking.json").read_text())["mlflow_run_id"]
     found = []
     for name in sorted({name for record in records for name in record.metrics}):
-        points = Counter((point.step, point.value) for point in client.get_metric_history(run_id, name))
+        history = client.get_metric_history(run_id, mlflow_metric(name))
+        points = Counter((point.step, point.value) for point in history)
         expected = Counter((r.round_idx, r.metrics[name]) for r in records if name in r.metrics)
-        if points != expected:
+        is_left_out = not points and not any(value for _, value in expected)
+        if points != expected and not is_left_out:
             different = sorted((points - expected) + (expected - points))
             found.append(f"{name} differs in MLflow: {different[:5]}")
     return found

@@ -91,6 +91,7 @@ def test_description_contains_inputs_and_classes(tmp_path: Path) -> None:
         "mean": list(experiment.dataset.mean),
         "std": list(experiment.dataset.std),
         "vocabulary": None,
+        "torch": torch.__version__,
     }
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from orchestrator.analysis import CompareOptions, Comparison, compare, write_report
 from orchestrator.analysis.report.charts import Chart, Series
+from orchestrator.analysis.report.styles import COLORS, Look
 from tests.support.run_folders import record, records, selected, write_run
 
 #: a method whose name must be escaped in HTML
@@ -44,7 +45,10 @@ def report_with_hostile_name(storage: Path) -> tuple[Comparison, list[Path]]:
 
 def series(rank: int = 0, x: tuple[float, ...] = (1.0, 2.0), y: tuple[float, ...] = (0.5, 0.6)) -> Series:
     """Return a series without intervals."""
-    return Series(label=f"m{rank}", rank=rank, x=x, y=y, low=(), high=(), rounds=tuple(range(len(x))))
+    look = Look(group="a family", color=COLORS[rank % len(COLORS)], marker="o", dashes=())
+    return Series(
+        label=f"m{rank}", rank=rank, look=look, x=x, y=y, low=(), high=(), rounds=tuple(range(len(x)))
+    )
 
 
 def chart(*drawn: Series, front: tuple[tuple[float, float], ...] | None = None) -> Chart:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import DatasetInput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS
 
@@ -33,6 +33,7 @@ class MemoryStore:
         self.killed_after = -1
         self.calls: list[str] = []
         self.experiments: dict[str, str] = {}
+        self.experiment_tags: dict[str, dict[str, str]] = {}
         self.runs: dict[str, SimpleNamespace] = {}
         self.points: dict[str, list[Point]] = {}
         self.artifacts: dict[str, set[str]] = {}
@@ -63,13 +64,20 @@ class MemoryStore:
 
     def get_experiment_by_name(self, name: str) -> SimpleNamespace | None:
         stage = self.experiments.get(name)
-        return None if stage is None else SimpleNamespace(experiment_id=name, lifecycle_stage=stage)
+        tags = self.experiment_tags.setdefault(name, {})
+        return (
+            None if stage is None else SimpleNamespace(experiment_id=name, lifecycle_stage=stage, tags=tags)
+        )
 
-    def create_experiment(self, name: str, artifact_location: str | None) -> str:
+    def create_experiment(self, name: str, artifact_location: str | None, tags: dict[str, str]) -> str:
         if name in self.experiments:
             raise MlflowException("exists", RESOURCE_ALREADY_EXISTS)
         self.experiments[name] = "active"
+        self.experiment_tags[name] = dict(tags)
         return name
+
+    def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> None:
+        self.experiment_tags[experiment_id][key] = value
 
     def search_runs(
         self, experiment_ids: list[str], text: str, max_results: int = 1000
@@ -90,11 +98,14 @@ class MemoryStore:
             lifecycle_stage="active",
             start_time=start_time,
             end_time=None,
+            run_name=run_name,
         )
+        stored_tags = dict(tags)
         self.runs[run_id] = SimpleNamespace(
             info=info,
-            data=SimpleNamespace(params={}, metrics={}),
-            tags=dict(tags),
+            data=SimpleNamespace(params={}, metrics={}, tags=stored_tags),
+            tags=stored_tags,
+            datasets=[],
             experiment_id=experiment_id,
             name=run_name,
         )
@@ -127,6 +138,12 @@ class MemoryStore:
             assert len(param.value) <= 6000
             assert self.runs[run_id].data.params.setdefault(param.key, param.value) == param.value
         self.runs[run_id].tags.update({tag.key: tag.value for tag in tags})
+
+    def log_inputs(self, run_id: str, datasets: Sequence[DatasetInput]) -> None:
+        present = self.runs[run_id].datasets
+        present += [
+            new for item in datasets if (new := (item.dataset.name, item.dataset.digest)) not in present
+        ]
 
     def get_metric_history(self, run_id: str, key: str) -> list[SimpleNamespace]:
         return [SimpleNamespace(step=step) for name, step, _, _ in self.points[run_id] if name == key]
@@ -162,10 +179,14 @@ def record(round_idx: int) -> RoundRecord:
 
 
 def points(*round_idxs: int) -> list[Point]:
+    """Return the points of rounds as MLflow has them."""
     return [
         (name, r.round_idx, r.timestamp_ms, value)
         for r in map(record, round_idxs)
-        for name, value in r.metrics.items()
+        for name, value in (
+            ("eval/accuracy", r.metrics["eval/accuracy"]),
+            ("resources/upload_bytes_total", r.metrics["comm/upload_bytes_total"]),
+        )
     ]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import TrackingError
-from orchestrator.tracking.sqlite_file import check_database, experiment_of_newest_run, schema_versions
+from orchestrator.tracking.presentation.pages import VIEW_TAG, runs_page
+from orchestrator.tracking.sqlite_file import check_database, page_of_newest_run, schema_versions
 
 
 @contextmanager
@@ -17,10 +18,11 @@ def _database(path: Path) -> Iterator[sqlite3.Connection]:
     """A database with the tables of MLflow that the checks read, large enough to be damaged in its middle."""
     connection = sqlite3.connect(path)
     connection.executescript(
-        "CREATE TABLE alembic_version (version_num); CREATE TABLE experiments (name);"
+        "CREATE TABLE alembic_version (version_num); CREATE TABLE experiments (name, experiment_id, lifecycle_stage);"
+        "CREATE TABLE experiment_tags (experiment_id, key);"
         "CREATE TABLE runs (experiment_id, lifecycle_stage, start_time);"
     )
-    connection.executemany("INSERT INTO experiments VALUES (?)", [("x" * 1000,)] * 100)
+    connection.executemany("INSERT INTO experiments VALUES (?, 0, 'deleted')", [("x" * 1000,)] * 100)
     connection.commit()
     yield connection
     connection.commit()
@@ -99,10 +101,16 @@ def test_schema_versions_and_newest_experiment_are_read(tmp_path: Path) -> None:
     assert schema_versions(path) == set()
     with _database(path) as connection:
         connection.execute("INSERT INTO alembic_version VALUES ('abc')")
-    assert (schema_versions(path), experiment_of_newest_run(path)) == ({"abc"}, None)
+    assert (schema_versions(path), page_of_newest_run(path)) == ({"abc"}, None)
     rows = [(1, "active", 10), (3, "active", 30), (2, "active", 20), (4, "deleted", 40)]
     connection = sqlite3.connect(path)
     connection.executemany("INSERT INTO runs VALUES (?, ?, ?)", rows)
+    connection.executemany(
+        "INSERT INTO experiments VALUES (?, ?, ?)", [("a", 1, "active"), ("b", 2, "deleted")]
+    )
+    connection.execute("INSERT INTO experiment_tags VALUES (1, ?)", (VIEW_TAG,))
     connection.commit()
     connection.close()
-    assert experiment_of_newest_run(path) == "3"
+    assert page_of_newest_run(path) == runs_page("3", with_view=False)
+    assert page_of_newest_run(path, "a") == runs_page("1")
+    assert page_of_newest_run(path, "b") is page_of_newest_run(path, "c") is None

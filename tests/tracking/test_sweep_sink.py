@@ -15,6 +15,7 @@ from tests.support.memory_store import (
     MemoryStore,
     commit,
     points,
+    record,
     run_info,
 )
 
@@ -92,12 +93,20 @@ def test_interleaved_trials_are_delivered_exactly_once(sweep: Sweep) -> None:
     sweep.sink.end("a", "FINISHED", {"accuracy": 0.5})
     sweep.advance("b", 3)
     sweep.sink.end("b", "KILLED", {})
-    sweep.sink.finish("FINISHED", {"num_trials": 2})
+    sweep.sink.log(commit(sweep.root / "sweep", 0))
+    sweep.sink.finish("FINISHED", {"num_trials": 2, "best": "a"})
     assert sweep.sink.close() is None
-    assert sweep.store.points == {"m0": [], "m1": points(0, 1, 2), "m2": points(0, 1, 2, 3)}
+    result = {
+        "m0": ("num_trials", 0, record(0).timestamp_ms, 2.0),
+        "m1": ("accuracy", 2, record(2).timestamp_ms, 0.5),
+    }
+    assert sweep.store.points == {
+        "m0": [*points(0), result["m0"]],
+        "m1": [*points(0, 1, 2), result["m1"]],
+        "m2": points(0, 1, 2, 3),
+    }
     assert [run.info.status for run in sweep.store.runs.values()] == ["FINISHED", "FINISHED", "KILLED"]
-    assert sweep.store.runs["m1"].tags["summary.accuracy"] == "0.5"
-    assert sweep.store.runs["m0"].tags["summary.num_trials"] == "2"
+    assert sweep.store.runs["m0"].tags["best"] == "a"
 
 
 def test_advance_includes_earlier_rounds(sweep: Sweep) -> None:
@@ -200,7 +209,7 @@ class TestOutage:
         sweep.sink.finish("FINISHED", {})
         num_calls = len(sweep.store.calls)
         assert sweep.sink.close() is not None
-        assert sweep.store.calls[num_calls:] == ["log_batch"] * (2 + 1 + 1) + ["set_terminated"]
+        assert sweep.store.calls[num_calls:] == ["log_batch"] * (2 + 1) + ["get_run", "set_terminated"]
 
     def test_open_raises_when_the_store_rejects_the_sweep(self, tmp_path: Path) -> None:
         store = MemoryStore()

@@ -58,7 +58,8 @@ def test_trials_are_child_runs_of_the_sweep(tmp_path: Path) -> None:
     assert {name: run.info.status for name, run in found.items()} == {"a": "FINISHED", "b": "KILLED"}
     assert found["a"].info.run_name == "run a"
     assert found["a"].data.params == {"training.lr": "0.1"}
-    assert found["a"].data.tags["summary.accuracy"] == "0.5"
+    assert found["a"].data.metrics["accuracy"] == 0.5
+    assert f"runs/{parent}?workflowType=machine_learning)" in found["a"].data.tags["mlflow.note.content"]
     for run in children:
         assert _history(client, run.info.run_id) == _accuracies(0, 1)
     assert _history(client, parent) == _accuracies(0)

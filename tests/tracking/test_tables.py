@@ -49,3 +49,14 @@ def test_write_clients_of_a_run_without_events(tmp_path: Path) -> None:
     partition = write_partition(tmp_path / "partition.parquet", np.array([[4, 0], [1, 1]]))
     write_clients(write_lines(tmp_path / "events.jsonl"), partition, tmp_path / "clients.parquet")
     assert pd.read_parquet(tmp_path / "clients.parquet")["num_participations"].tolist() == [0, 0]
+
+
+def test_accuracies_of_the_last_evaluation_are_columns(tmp_path: Path) -> None:
+    events = write_lines(tmp_path / "events.jsonl", event(0, 1, upload_bytes=1))
+    partition = write_partition(tmp_path / "partition.parquet", np.array([[4, 0], [1, 1], [0, 3]]))
+    scores = tmp_path / "client_scores.json"
+    scores.write_text(json.dumps({"round_idx": 0, "scores": {"personal/accuracy": {"0": 0.5, "2": 1.0}}}))
+    write_clients(events, partition, tmp_path / "clients.parquet", scores)
+    column = pd.read_parquet(tmp_path / "clients.parquet")["personal_accuracy"]
+    assert column[[0, 2]].to_list() == [0.5, 1.0]
+    assert np.isnan(column[1])

@@ -9,8 +9,6 @@ _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3
 _SYMBOLS: dict[Cost, str] = {"upload": "B", "download": "B", "flops": "FLOP"}
 #: an axis is in hours, or in minutes, if its largest value has at least this many seconds
 _HOURS_FROM_S, _MINUTES_FROM_S = 7200.0, 600.0
-#: an axis is logarithmic if its largest value is at least this many times its smallest value
-_LOG_FROM = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +33,6 @@ def cost_axis(cost: Cost, values: Iterable[float]) -> Axis:
     return Axis(unit=unit, label=f"{COST_TITLES[cost]}, {symbol}")
 
 
-def spread_out(values: Iterable[float]) -> bool:
-    """Whether the values are positive and span a range for which a logarithmic axis is more readable."""
-    given = list(values)
-    return bool(given) and min(given) > 0 and max(given) >= _LOG_FROM * min(given)
+def is_logarithmic(cost: Cost, values: Iterable[float]) -> bool:
+    """Whether an axis is logarithmic: axes of bytes and FLOPs are, if some value is positive."""
+    return cost != "time" and any(value > 0 for value in values)

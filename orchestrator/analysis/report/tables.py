@@ -20,11 +20,16 @@ EMPTY = "–"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextTable:
-    """Headings and cells of a table. Every row starts with a label; `caption` explains the columns."""
+    """Headings and cells of a table. Every row starts with a label; `caption` explains the columns.
+
+    `values` has the number of each cell, by which readers sort; None for a cell without a number. A table that is not
+    sorted has no values.
+    """
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str
+    values: tuple[tuple[float | None, ...], ...] = ()
 
 
 def main_table(comparison: Comparison) -> TextTable:
@@ -36,6 +41,7 @@ def main_table(comparison: Comparison) -> TextTable:
     return TextTable(
         headings=headings + costs,
         rows=tuple(_main_row(row, comparison) for row in comparison.rows),
+        values=tuple(_main_values(row, comparison) for row in comparison.rows),
         caption=_caption(comparison),
     )
 
@@ -52,6 +58,14 @@ def cap_table(comparison: Comparison) -> TextTable:
                 row.configuration.label,
                 *(share_text(spread) for spread in row.at_caps),
                 *(_reached_text(reached) for reached in row.reached),
+            )
+            for row in comparison.rows
+        ),
+        values=tuple(
+            (
+                None,
+                *(spread.mean for spread in row.at_caps),
+                *(reached.emulated_s.mean for reached in row.reached),
             )
             for row in comparison.rows
         ),
@@ -80,6 +94,14 @@ def _main_row(row: ComparisonRow, comparison: Comparison) -> tuple[str, ...]:
     if comparison.baseline is not None:
         cells.append(_difference_text(row))
     return (*cells, *(_mean_text(row.totals[cost], form) for cost, form in _FORMATS.items()))
+
+
+def _main_values(row: ComparisonRow, comparison: Comparison) -> tuple[float | None, ...]:
+    metrics: tuple[Metric, ...] = ("accuracy", "personal_accuracy", *_validation_metric(comparison))
+    values = [None, None, None, *(row.final[metric].mean for metric in metrics)]
+    if comparison.baseline is not None:
+        values.append(None if row.difference is None else row.difference.difference.mean)
+    return (*values, *(row.totals[cost].mean for cost in _FORMATS))
 
 
 def _validation_metric(comparison: Comparison) -> tuple[Metric, ...]:

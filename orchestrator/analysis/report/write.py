@@ -3,26 +3,33 @@
 from pathlib import Path
 
 from orchestrator.analysis.comparison import Comparison
-from orchestrator.analysis.report.charts import curve_charts, pareto_chart
-from orchestrator.analysis.report.draw_png import draw_charts
+from orchestrator.analysis.report.charts import curve_charts, fairness_of, pareto_chart
+from orchestrator.analysis.report.draw_figure import draw_charts, draw_fairness
 from orchestrator.analysis.report.export import to_csv, to_json
 from orchestrator.analysis.report.page import report_page
 from orchestrator.errors import RequestError
 
 
 def write_report(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write report.html, curves.png, pareto.png, comparison.csv and comparison.json; return the paths in this order.
+    """Write report.html, comparison.csv, comparison.json, and the figures; return the paths in this order.
 
-    The function creates the folder if necessary. Raises RequestError when a file cannot be written.
+    The figures are curves and pareto, and fairness if the runs have recorded their clients' accuracies; each is
+    written as PNG, PDF and SVG. The function creates the folder if necessary. Raises RequestError when a file cannot
+    be written.
     """
-    names = ("report.html", "curves.png", "pareto.png", "comparison.csv", "comparison.json")
-    page, curves, pareto, csv_file, json_file = paths = [folder / name for name in names]
+    page, csv_file, json_file = paths = [
+        folder / name for name in ("report.html", "comparison.csv", "comparison.json")
+    ]
     charts = curve_charts(comparison)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         page.write_text(report_page(comparison), encoding="utf-8")
-        draw_charts([charts["upload"], charts["flops"], charts["time"]], curves)
-        draw_charts([pareto_chart(comparison)], pareto)
+        paths += draw_charts(
+            [charts[name] for name in ("round", "upload", "flops", "time")], folder / "curves"
+        )
+        paths += draw_charts([pareto_chart(comparison)], folder / "pareto")
+        if distributions := fairness_of(comparison):
+            paths += draw_fairness(distributions, folder / "fairness")
         csv_file.write_text(to_csv(comparison), encoding="utf-8")
         json_file.write_text(to_json(comparison), encoding="utf-8")
     except OSError as error:

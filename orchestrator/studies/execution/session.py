@@ -9,9 +9,9 @@ from typing import Any
 
 from orchestrator.config.overrides import put_values
 from orchestrator.errors import ConfigError
+from orchestrator.experiment.checkout import commit_of_package
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.runtime.run_folder import git_commit
-from orchestrator.runtime.tracking_setup import check_storage_and_tracking, resolve_tracking
+from orchestrator.runtime.tracking.setup import check_storage_and_tracking, resolve_tracking
 from orchestrator.storage.folders import unique_name
 from orchestrator.storage.lock import new_locked_folder
 from orchestrator.studies.execution.folder import STUDY_YAML, StudyFolder, StudyState
@@ -83,7 +83,7 @@ def start_study(request: StudyRequest, display: SweepDisplay) -> StudyEnd:
                 overrides=dict(request.overrides),
                 command=request.command,
                 packages={name: version(name) for name in ("sparsefleet", "torch", "ray", "numpy")},
-                git_commit=git_commit() or "unknown",
+                git_commit=commit_of_package() or "unknown",
             )
         )
         return run_stages(folder, display, request.max_concurrent, request.verbose)

@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.config.overrides import put_values
 from orchestrator.errors import ConfigError
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.runtime.tracking_setup import resolve_tracking, tracking_values
+from orchestrator.runtime.tracking.setup import resolve_tracking, tracking_values
 from orchestrator.studies.execution.folder import STAGES, Stage, StudyFolder, StudyState
 from orchestrator.studies.execution.listing import Listing, list_configurations, write_space
 from orchestrator.studies.execution.runs import reported_runs, tuning_records

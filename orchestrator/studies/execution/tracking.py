@@ -5,8 +5,8 @@ from typing import final
 from orchestrator.commands import command_line
 from orchestrator.errors import TrackingError
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.runtime.run_folder import user_name
-from orchestrator.runtime.tracking_setup import experiment_name, tracking_uri
+from orchestrator.runtime.tracking.description import user_name
+from orchestrator.runtime.tracking.setup import experiment_name, tracking_uri
 from orchestrator.studies.execution.folder import StudyFolder, StudyState
 from orchestrator.tracking.mlflow.sink import MlflowSink
 from orchestrator.tracking.record import RunInfo

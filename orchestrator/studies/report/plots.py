@@ -8,7 +8,7 @@ from orchestrator.analysis.comparison import Comparison
 from orchestrator.analysis.compute import compare
 from orchestrator.analysis.options import CompareOptions, Metric
 from orchestrator.analysis.report.charts import curve_charts, pareto_chart
-from orchestrator.analysis.report.draw_png import draw_charts
+from orchestrator.analysis.report.draw_figure import draw_charts
 from orchestrator.analysis.runs import ComparedRun
 from orchestrator.studies.plan import Cell
 from orchestrator.studies.results import StudyResults

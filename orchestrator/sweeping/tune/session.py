@@ -10,10 +10,10 @@ from pathlib import Path
 from orchestrator.config.formats import CONFIG_FORMATS
 from orchestrator.config.overrides import put_values
 from orchestrator.errors import ClusterError, RequestError
+from orchestrator.experiment.checkout import commit_of_folder, commit_of_package
 from orchestrator.formatting import counted
 from orchestrator.plugins.loading import relocated
-from orchestrator.runtime.run_folder import git_commit
-from orchestrator.runtime.tracking_setup import (
+from orchestrator.runtime.tracking.setup import (
     check_storage_and_tracking,
     destination_note,
     parent_tags,
@@ -91,7 +91,8 @@ def _begin(
             "dimensions": {key: str(value) for key, value in plan.dimensions.items()},
             "home": os.getcwd(),
             SOURCES: store_sources(store.folder, sweep_sources(replace(plan, request=request))),
-            "git_commit": git_commit(),
+            "git_commit": commit_of_folder(Path()),
+            "package_commit": commit_of_package(),
             "tags": dict(tags),
         }
     )

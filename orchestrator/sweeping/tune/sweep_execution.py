@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.atomic_write import write_durably
 from orchestrator.commands import resume_sweep_line
-from orchestrator.config.overrides import put_values
+from orchestrator.config.overrides import flatten
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError
 from orchestrator.execution.placement import Capacity
 from orchestrator.execution.ray_actors import end_actors
@@ -25,9 +25,9 @@ from orchestrator.runtime.run_execution import ABANDON_S
 from orchestrator.runtime.run_folder import (
     public_params,
     run_info,
-    user_name,
 )
-from orchestrator.runtime.tracking_setup import (
+from orchestrator.runtime.tracking.description import source_tags
+from orchestrator.runtime.tracking.setup import (
     experiment_name,
     tracking_uri,
 )
@@ -55,6 +55,7 @@ from orchestrator.sweeping.tune.fit import (
 )
 from orchestrator.sweeping.tune.node_monitor import NodeMonitor
 from orchestrator.sweeping.tune.tracker import SweepTracker
+from orchestrator.tracking.presentation.run_page import Description
 from orchestrator.tracking.record import RunInfo
 
 
@@ -280,24 +281,34 @@ def _sweep_info(plan: SweepPlan, store: SweepStore) -> RunInfo:
         f"sweep.{key}": value for key, value in about["request"].items() if key not in ("config", "overrides")
     }
     dimensions = {f"dimension.{key}": value for key, value in about["dimensions"].items()}
+    tracking = config.tracking
     return RunInfo(
         run_id=store.sweep_id,
         run_dir=str(store.folder),
         uri=tracking_uri(config),
         experiment=experiment_name(config),
         artifact_root=None,
-        run_name=store.sweep_id,
-        params=public_params(put_values(plan.base, {}))
-        | {k: str(v) for k, v in (options | dimensions).items()},
+        run_name=tracking.run_name or store.sweep_id,
+        params=public_params(flatten(plan.base)) | {k: str(v) for k, v in (options | dimensions).items()},
         tags={
-            "mlflow.user": user_name(),
+            **source_tags(about, "sweep"),
             "sweep": store.sweep_id,
             "space": plan.space.name,
             "objective": plan.objective.text,
-            "git_commit": about.get("git_commit") or "unknown",
             **about.get("tags", {}),
+            **tracking.tags,
         },
-        flush_timeout_s=config.tracking.flush_timeout_s,
+        flush_timeout_s=tracking.flush_timeout_s,
+        description=Description(
+            note=tracking.note or "",
+            title=f"Sweep of **{plan.space.name}**: {plan.space.summary}",
+            settings={
+                "objective": plan.objective.text,
+                "search": plan.request.search,
+                **{f"`{key}`": value for key, value in about["dimensions"].items()},
+            },
+        ),
+        system_metrics=tracking.system_metrics,
     )
 
 

@@ -10,6 +10,7 @@ from orchestrator.atomic_write import PRIVATE_FOLDER
 from orchestrator.errors import ConfigError, TrackingError
 from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.mlflow.errors import http_status, is_rejection, reason
+from orchestrator.tracking.presentation.pages import VIEW, VIEW_TAG
 from orchestrator.tracking.sqlite_file import schema_versions
 from orchestrator.tracking.uris import PASSWORD, USER, client_uri, public_uri, sqlite_path, sqlite_uri
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 _MAX_NAME_LENGTH = 500
+#: tags of a new experiment; earlier MLflow versions choose the view of an experiment by its kind
+_TAGS = {"mlflow.experimentKind": "custom_model_development", VIEW_TAG: VIEW}
 _OTHER_NAME = "set tracking.experiment to another name"
 
 
@@ -57,14 +60,15 @@ def find_or_create_experiment(client: "MlflowClient", uri: str, name: str, artif
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
-            return str(
-                client.create_experiment(name, artifact_location=_artifact_location(uri, artifact_root))
-            )
+            location = _artifact_location(uri, artifact_root)
+            return str(client.create_experiment(name, artifact_location=location, tags=_TAGS))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
             experiment = client.get_experiment_by_name(name)  # another process created the experiment first
     _check_active(experiment)
+    if experiment.tags.get(VIEW_TAG) != VIEW:
+        client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, VIEW)
     return str(experiment.experiment_id)
 
 

@@ -14,10 +14,14 @@ from uuid import uuid4
 from orchestrator.errors import one_line
 from orchestrator.tracking.artifacts import write_artifacts, write_first_artifacts
 from orchestrator.tracking.delivery import Delivery
+from orchestrator.tracking.mlflow.datasets import log_datasets
 from orchestrator.tracking.mlflow.files import send_files
 from orchestrator.tracking.mlflow.model import log_model
 from orchestrator.tracking.mlflow.names import accepted_name
-from orchestrator.tracking.mlflow.run import MAX_ENTITIES_PER_CALL, delete_duplicates, num_rounds, open_run
+from orchestrator.tracking.mlflow.note import update_note
+from orchestrator.tracking.mlflow.run import delete_duplicates, num_rounds, open_run
+from orchestrator.tracking.mlflow.system_metrics import SystemMetrics
+from orchestrator.tracking.presentation.metric_names import MetricPoints, final_metrics
 from orchestrator.tracking.record import RecordTail, RoundRecord, RunInfo, num_final_records, read_records
 from orchestrator.tracking.tracker import Status
 from orchestrator.tracking.uris import public_uri
@@ -48,6 +52,8 @@ class MlflowFollower:
         self._artifact_problems: list[str] = []
         self._tail = RecordTail(self._run_dir / "metrics.jsonl")
         self._sent_first_artifacts = False
+        self._points = MetricPoints(earlier_names=False)
+        self._system_metrics: SystemMetrics | None = None
         self._sent: set[str] = set()
         self._unsaved: OSError | None = None
 
@@ -73,13 +79,20 @@ class MlflowFollower:
             client = self._client_factory(self._info.uri)
             self._adopt_folder(client)
             times = [self._start_time_ms, *(record.timestamp_ms for record in self._records()[:1])]
-            mlflow_run_id, is_saved = open_run(client, self._info, self.delivery, min(times))
-            if not is_saved:
-                fresh = replace(self.delivery, num_delivered=0, model_sha256=None)
-                self._save(replace(fresh, mlflow_run_id=mlflow_run_id, ended=False))
-            elif self.delivery.ended:
-                self._save(replace(self.delivery, ended=False))
-            self._opened = client, mlflow_run_id
+            run = open_run(client, self._info, self.delivery, min(times))
+            opened = replace(
+                self.delivery, mlflow_run_id=run.mlflow_run_id, experiment_id=run.experiment_id, ended=False
+            )
+            if not run.is_saved:
+                opened = replace(opened, num_delivered=0, model_sha256=None)
+            if opened != self.delivery:
+                self._save(opened)
+            self._points = MetricPoints(earlier_names=run.has_earlier_names)
+            for line, record in enumerate(self._records()[: self.delivery.num_delivered]):
+                list(self._points.of_line(line, record))
+            self._opened = client, run.mlflow_run_id
+            if self._info.system_metrics:
+                self._system_metrics = SystemMetrics(self._info.uri, run.mlflow_run_id)
 
     def _adopt_folder(self, client: "MlflowClient") -> None:
         """Save that the delivery belongs to this folder, and start a new delivery in a copy."""
@@ -98,9 +111,10 @@ class MlflowFollower:
         self._save(adopted)
 
     def send_first_artifacts(self) -> None:
-        """Send the artifacts that exist before the first round, once."""
+        """Send the data sets, and the artifacts that exist before the first round, once."""
         if not self._sent_first_artifacts:
-            self._send_folder(lambda folder: write_first_artifacts(self._run_dir, folder))
+            log_datasets(*self._connection, self._info.datasets)
+            self._send_folder(lambda folder: write_first_artifacts(self._run_dir, folder, self._info.texts))
             self._sent_first_artifacts = True
 
     def send_records(self, last_committed: float) -> None:
@@ -113,9 +127,9 @@ class MlflowFollower:
             last_committed = min(last_committed, num_final - 1)
         for group in _groups(record for record in pending if record.round_idx <= last_committed):
             metrics = [
-                Metric(accepted_name(name), value, record.timestamp_ms, record.round_idx)
-                for record in group
-                for name, value in record.metrics.items()
+                Metric(accepted_name(name), value, timestamp_ms, round_idx)
+                for line, record in enumerate(group, self.delivery.num_delivered)
+                for name, value, timestamp_ms, round_idx in self._points.of_line(line, record)
             ]
             for start in range(0, len(metrics), _MAX_METRICS_PER_CALL):
                 client.log_batch(mlflow_run_id, metrics=metrics[start : start + _MAX_METRICS_PER_CALL])
@@ -125,7 +139,11 @@ class MlflowFollower:
         """Send summary, artifacts and model, then the status; the status also when one of the others fails."""
         client, mlflow_run_id = self._connection
         records = self._records()
+        if self._system_metrics is not None:
+            self._system_metrics.stop()
+            self._system_metrics = None
         try:
+            self._send_results(status, summary, records[-1] if records else None)
             self._send_files(summary, records[-1].round_idx if records else 0)
         finally:
             client.set_terminated(mlflow_run_id, status, records[-1].timestamp_ms if records else None)
@@ -138,19 +156,39 @@ class MlflowFollower:
             client, mlflow_run_id = self._opened
             client.set_terminated(mlflow_run_id, "KILLED")
 
-    def _send_files(self, summary: Mapping[str, float | int | str], step: int) -> None:
-        from mlflow.entities import RunTag
+    def _send_results(
+        self, status: Status, summary: Mapping[str, float | int | str], last: RoundRecord | None
+    ) -> None:
+        """Send the summary's numbers as metrics of the last round, and the description with the result."""
+        from mlflow.entities import Metric, RunTag
 
         client, mlflow_run_id = self._connection
-        tags = [RunTag(accepted_name(f"summary.{name}"), str(value)) for name, value in summary.items()]
-        client.log_batch(mlflow_run_id, tags=tags[:MAX_ENTITIES_PER_CALL])
+        if last is not None and summary:
+            metrics = [
+                Metric(accepted_name(name), value, last.timestamp_ms, last.round_idx)
+                for name, value in final_metrics(summary).items()
+            ]
+            best = [RunTag("best", str(summary["best"]))] if "best" in summary else []
+            client.log_batch(mlflow_run_id, metrics=metrics, tags=best)
+        update_note(client, self._info, mlflow_run_id, summary, status)
+
+    def _send_files(self, summary: Mapping[str, float | int | str], step: int) -> None:
+        client, mlflow_run_id = self._connection
         self._send_folder(lambda folder: write_artifacts(self._run_dir, folder, summary))
         weights = self._run_dir / "model" / "model.safetensors"
         if weights.exists():
             with weights.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             if digest != self.delivery.model_sha256:
-                log_model(client, mlflow_run_id, weights.parent, digest, step, self._sent)
+                log_model(
+                    client,
+                    mlflow_run_id,
+                    weights.parent,
+                    digest,
+                    step,
+                    self._sent,
+                    name=self._info.model_name,
+                )
                 self._save(replace(self.delivery, model_sha256=digest))
 
     def _send_folder(self, write: Callable[[Path], list[str]]) -> None:

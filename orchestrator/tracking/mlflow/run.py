@@ -1,10 +1,14 @@
 """Finds or creates the MLflow run of a Sparsefleet run."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.mlflow.experiment import find_or_create_experiment
 from orchestrator.tracking.mlflow.names import MAX_NAME_LENGTH, accepted_name
+from orchestrator.tracking.mlflow.note import first_note
+from orchestrator.tracking.presentation.metric_names import EARLIER_PREFIX
 from orchestrator.tracking.record import RunInfo
 
 if TYPE_CHECKING:
@@ -13,12 +17,28 @@ if TYPE_CHECKING:
 
 MAX_ENTITIES_PER_CALL = 100
 MAX_PARAM_LENGTH = 6000
+#: ending of a metric that every round logs
+_EVERY_ROUND = "/upload_bytes_total"
 RUN_ID_TAG = "sparsefleet.run_id"
 DELIVERY_ID_TAG = "sparsefleet.delivery_id"
 
 
-def open_run(client: "MlflowClient", info: RunInfo, saved: Delivery, start_time_ms: int) -> tuple[str, bool]:
-    """Return the id of the MLflow run of `info`, and whether it is the run that `saved` names.
+@dataclass(frozen=True, slots=True)
+class OpenedRun:
+    """An MLflow run with status RUNNING.
+
+    - `is_saved`: it is the run that the saved state of delivery names.
+    - `has_earlier_names`: an earlier release has logged metrics in it, under names that this release has changed.
+    """
+
+    mlflow_run_id: str
+    experiment_id: str
+    is_saved: bool
+    has_earlier_names: bool
+
+
+def open_run(client: "MlflowClient", info: RunInfo, saved: Delivery, start_time_ms: int) -> OpenedRun:
+    """Find or create the MLflow run of `info`.
 
     The run has status RUNNING and the params of `info`. If the run that `saved` names does not exist, the function
     searches a run with the tag of this delivery (a process that died before it saved the id), else it creates a run.
@@ -32,12 +52,22 @@ def open_run(client: "MlflowClient", info: RunInfo, saved: Delivery, start_time_
         with_tag = f"tags.`{DELIVERY_ID_TAG}` = '{saved.delivery_id}'"
         run = next(iter(client.search_runs([experiment_id], with_tag, max_results=1)), None)
     if run is None:
-        tags = {**info.tags, RUN_ID_TAG: info.run_id, DELIVERY_ID_TAG: saved.delivery_id}
+        note = first_note(client, info, experiment_id)
+        tags = {**_accepted(info.tags), RUN_ID_TAG: info.run_id, DELIVERY_ID_TAG: saved.delivery_id, **note}
         run = client.create_run(experiment_id, start_time_ms, tags, info.run_name[:MAX_NAME_LENGTH])
     elif run.info.status != "RUNNING":
         client.update_run(run.info.run_id, status="RUNNING")
     _log_params(client, run, info.params)
-    return str(run.info.run_id), is_saved
+    return OpenedRun(
+        str(run.info.run_id),
+        str(run.info.experiment_id),
+        is_saved,
+        has_earlier_names=any(name.startswith(EARLIER_PREFIX) for name in run.data.metrics),
+    )
+
+
+def _accepted(tags: Mapping[str, str]) -> dict[str, str]:
+    return {accepted_name(name): value for name, value in tags.items()}
 
 
 def delete_duplicates(client: "MlflowClient", run: "Run", delivery_id: str) -> None:
@@ -56,8 +86,8 @@ def delete_duplicates(client: "MlflowClient", run: "Run", delivery_id: str) -> N
 def num_rounds(client: "MlflowClient", mlflow_run_id: str) -> int:
     """Return the number of rounds in an MLflow run; 0 for a run that was deleted."""
     run = _existing(client, mlflow_run_id)
-    totals = [] if run is None else sorted(name for name in run.data.metrics if name.endswith("_total"))
-    if not totals:  # every round logs its totals
+    totals = [] if run is None else sorted(name for name in run.data.metrics if name.endswith(_EVERY_ROUND))
+    if not totals:
         return 0
     return 1 + max(int(metric.step) for metric in client.get_metric_history(mlflow_run_id, totals[0]))
 

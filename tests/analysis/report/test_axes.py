@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.analysis.options import Cost
-from orchestrator.analysis.report.axes import cost_axis, spread_out
+from orchestrator.analysis.report.axes import cost_axis, is_logarithmic
 
 
 @pytest.mark.parametrize(
@@ -22,8 +22,8 @@ def test_unit_of_an_axis_fits_its_largest_value(cost: Cost, largest: float, unit
     assert (axis.unit, axis.label) == (unit, label)
 
 
-def test_axis_of_a_wide_range_is_logarithmic() -> None:
-    assert spread_out([1.0, 20.0])
-    assert not spread_out([1.0, 19.0])
-    assert not spread_out([0.0, 20.0])
-    assert not spread_out([])
+def test_axes_of_bytes_and_flops_are_logarithmic_if_a_value_is_positive() -> None:
+    assert is_logarithmic("upload", [0.0, 5.0])
+    assert is_logarithmic("flops", [5.0])
+    assert not is_logarithmic("upload", [0.0])
+    assert not is_logarithmic("time", [1.0, 1000.0])

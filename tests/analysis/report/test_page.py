@@ -55,42 +55,41 @@ def test_page_has_overview_notes_and_headings(
 ) -> None:
     comparison, _ = report
     assert re.findall(r"\d+ \w+", page.texts["p"][0]) == ["3 runs", "2 configurations", "2 seeds"]
-    assert page.texts["h1"] == page.texts["title"] == [f"Sparsefleet: {HOSTILE}, fedavg"]
+    assert page.texts["h1"] == page.texts["title"][:1] == [f"Sparsefleet: {HOSTILE}, fedavg"]
     assert page.texts["li"] == list(comparison.notes)
-    *curves, front = page.texts["h2"][2:]
-    assert curves == [
+    assert page.texts["h2"] == [
+        "Results",
+        "Accuracy and uploaded bytes, Pareto front",
         "Accuracy by round",
         "Accuracy by uploaded bytes",
         "Accuracy by downloaded bytes",
         "Accuracy by training FLOPs",
         "Accuracy by emulated time",
+        "At upload caps, and to targets",
+        "Setting and commands",
     ]
-    assert "Pareto front" in front
 
 
 def test_page_has_the_tables(report: tuple[Comparison, list[Path]], page: PageReader) -> None:
     tables = main_table(report[0]), cap_table(report[0])
     assert page.texts["th"] == [heading for table in tables for heading in table.headings]
-    assert page.texts["td"] == [cell for table in tables for row in table.rows for cell in row]
+    cells = [cell for table in tables for row in table.rows for cell in row]
+    assert page.texts["td"][: len(cells)] == cells
 
 
 def test_labels_are_escaped(report: tuple[Comparison, list[Path]], page: PageReader) -> None:
     text = report[1][0].read_text()
     assert "<script>alert" not in text
     assert 'alert("x")' not in text.replace(r"\"", "")
-    # one script for plotly.js, and one for each of the six charts
-    assert page.elements.count("script") == 7
+    assert page.elements.count("script") == 1
 
 
 def test_page_loads_nothing_from_the_network(report: tuple[Comparison, list[Path]], page: PageReader) -> None:
-    """plotly.js contains addresses for maps, which the page does not use. The page itself has no reference."""
     assert page.references == ["data:,"]
     assert not {"img", "iframe", "object", "embed", "audio", "video", "base"} & set(page.elements)
     text = report[1][0].read_text()
-    assert "Plotly.newPlot" in text
     style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)
     assert style is not None
     assert "url(" not in style[1]
     assert "@import" not in style[1]
-    charts = text[text.index("</head>") :]
-    assert not re.findall(r"https?://[^\"' ]+", charts)
+    assert not re.findall(r"https?://[^\"' ]+", text)

@@ -126,5 +126,5 @@ def test_status_is_final_though_a_file_is_rejected(store: MemoryStore, run_dir: 
     )
     assert not _saved(run_dir).ended
     follower.send_end("FAILED", {"accuracy": 0.5})
-    assert store.runs["m0"].tags["summary.accuracy"] == "0.5"
+    assert store.runs["m0"].data.metrics["accuracy"] == 0.5
     assert _saved(run_dir).ended

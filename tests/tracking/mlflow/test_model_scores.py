@@ -68,7 +68,7 @@ def logged(client: MlflowClient, experiment: Experiment, folder: Path) -> dict[s
     store = client.get_experiment_by_name("logged")
     assert store is not None
     run_id = client.create_run(store.experiment_id).info.run_id
-    model_id = log_model(client, run_id, folder / "model", digest="d", step=0, sent=set())
+    model_id = log_model(client, run_id, folder / "model", digest="d", step=0, sent=set(), name="m")
     torch.manual_seed(12345)  # the result must not depend on the random state of the loading process
     np.random.seed(54321)  # noqa: NPY002
     served = mlflow.pyfunc.load_model(f"models:/{model_id}")

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.tracking.delivery import Delivery
+from orchestrator.tracking.mlflow.note import DIGEST_TAG, NOTE_TAG
 from orchestrator.tracking.mlflow.run import MAX_PARAM_LENGTH, open_run
+from orchestrator.tracking.presentation.run_page import digest
 from orchestrator.tracking.record import RunInfo
 from tests.support.memory_store import MemoryStore, run_info
 
@@ -30,7 +32,9 @@ def delivery(tmp_path: Path) -> Delivery:
 
 def _open(store: MemoryStore, info: RunInfo, delivery: Delivery) -> tuple[str, bool]:
     client: object = store
-    return open_run(client, info, delivery, START_MS)  # type: ignore[arg-type]
+    opened = open_run(client, info, delivery, START_MS)  # type: ignore[arg-type]
+    assert opened.experiment_id == info.experiment
+    return opened.mlflow_run_id, opened.is_saved
 
 
 def test_first_open_creates_the_run(store: MemoryStore, info: RunInfo, delivery: Delivery) -> None:
@@ -42,6 +46,8 @@ def test_first_open_creates_the_run(store: MemoryStore, info: RunInfo, delivery:
         "method": "fedavg",
         "sparsefleet.run_id": "run-1",
         "sparsefleet.delivery_id": delivery.delivery_id,
+        NOTE_TAG: run.tags[NOTE_TAG],
+        DIGEST_TAG: digest(run.tags[NOTE_TAG]),
     }
 
 

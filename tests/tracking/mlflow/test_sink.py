@@ -37,7 +37,7 @@ def test_sink_delivers_params_tags_points_and_status(tmp_path: Path) -> None:
     assert len(run.data.params) == 150
     assert run.tags["method"] == "fedavg"
     assert run.tags["sparsefleet.run_id"] == "r1"
-    assert run.tags["summary.accuracy"] == "0.5"
+    assert store.points["m0"] == [*points(0, 1, 2), ("accuracy", 2, record(2).timestamp_ms, 0.5)]
     assert store.artifacts["m0"] == {"summary.json", "metrics.jsonl", "curves.png"}
 
 
@@ -179,7 +179,7 @@ def test_calls_of_a_run(tmp_path: Path) -> None:
     store = MemoryStore()
     deliver(store, tmp_path / "r1", 0, 1)
     opening = ["connect", "get_experiment_by_name", "create_experiment", "search_runs", "create_run"]
-    ending = ["log_batch", "log_artifact", "log_artifact", "log_artifact", "set_terminated"]
+    ending = ["get_run", "log_batch", "log_artifact", "log_artifact", "log_artifact", "set_terminated"]
     search = ["get_run", "search_runs"]
     assert store.calls == [*opening, "log_batch", "log_batch", "log_batch", *ending, *search]
 
@@ -215,9 +215,9 @@ def test_two_folders_of_one_name_get_different_mlflow_runs(tmp_path: Path) -> No
 
 def test_status_is_final_when_artifacts_are_rejected(tmp_path: Path) -> None:
     store = MemoryStore()
-    store.failures = {8: MlflowException("not allowed", PERMISSION_DENIED)}
+    store.failures = {9: MlflowException("not allowed", PERMISSION_DENIED)}
     outcome = deliver(store, tmp_path / "r1", 0)
-    assert store.calls[8] == "log_artifact"
+    assert store.calls[9] == "log_artifact"
     assert store.runs["m0"].info.status == "FINISHED"
     assert "not allowed" in str(outcome.problem)
 

@@ -36,9 +36,8 @@ def test_end_delivers_everything_at_once(tmp_path: Path) -> None:
     commit(run_dir, 1)
     sink.end("KILLED", {"accuracy": 0.5})
     assert sink.outcome() == TrackingOutcome("m0", 2, None)
-    assert store.points["m0"] == points(0, 1)
+    assert store.points["m0"] == [*points(0, 1), ("accuracy", 1, record(1).timestamp_ms, 0.5)]
     assert store.runs["m0"].info.status == "KILLED"
-    assert store.runs["m0"].tags["summary.accuracy"] == "0.5"
     delivery = Delivery.load(run_dir)
     assert delivery is not None
     assert delivery.ended

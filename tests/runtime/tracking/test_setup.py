@@ -8,7 +8,7 @@ import pytest
 from orchestrator.config.overrides import apply_overrides
 from orchestrator.errors import ConfigError, TrackingError
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.runtime.tracking_setup import (
+from orchestrator.runtime.tracking.setup import (
     check_storage_and_tracking,
     destination_note,
     experiment_name,

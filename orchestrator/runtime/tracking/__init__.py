@@ -1,0 +1,1 @@
+"""Where a run or a sweep is tracked, and how it is described to the tracker."""

@@ -1,0 +1,40 @@
+"""The accuracy of each client in the last evaluation: `client_scores.json` in a run's folder."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import final
+
+from orchestrator.atomic_write import explained_write, replace_file
+
+CLIENT_SCORES = "client_scores.json"
+
+
+@final
+class ClientScores:
+    """Accuracies by metric and client; clients without samples have none."""
+
+    def __init__(self) -> None:
+        self._scores: dict[str, dict[int, float]] = {}
+
+    def add(self, metric: str, client_ids: Iterable[int], values: Iterable[float]) -> None:
+        """Add the accuracies of several clients under one metric."""
+        pairs = zip(client_ids, values, strict=True)
+        self._scores.setdefault(metric, {}).update({int(client): float(value) for client, value in pairs})
+
+    def add_client(self, client_id: int, scores: Mapping[str, float]) -> None:
+        """Add all accuracies that one client measured."""
+        for metric, value in scores.items():
+            self.add(metric, (client_id,), (value,))
+
+    def write(self, folder: Path, round_idx: int) -> None:
+        """Replace the file of the evaluation before; does nothing without accuracies.
+
+        The file is not part of a checkpoint: a run that resumes before this evaluation writes the same file again.
+        Raises CheckpointError when the file system rejects the write.
+        """
+        if not self._scores:
+            return
+        path = folder / CLIENT_SCORES
+        with explained_write(path):
+            replace_file(path, json.dumps({"round_idx": round_idx, "scores": self._scores}).encode())
