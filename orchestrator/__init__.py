@@ -7,7 +7,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.api import compare, resume, resume_sweep, run, sweep
+    from orchestrator.api import compare, load_run, load_sweep, resume, resume_sweep, run, sweep
     from orchestrator.experiment.config import ExperimentConfig
     from orchestrator.storage.summary import RunSummary
 
@@ -18,6 +18,8 @@ __all__ = [
     "RunSummary",
     "__version__",
     "compare",
+    "load_run",
+    "load_sweep",
     "resume",
     "resume_sweep",
     "run",

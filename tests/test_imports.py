@@ -88,8 +88,22 @@ MAY_IMPORT = {
         "orchestrator.storage",
         "orchestrator.analysis",
     ),
+    "orchestrator.results": (
+        *CORE,
+        "orchestrator.experiment",
+        "orchestrator.tracking",
+        "orchestrator.storage",
+        "orchestrator.analysis",
+        "orchestrator.results",
+    ),
     "search_spaces": ("search_spaces",),
-    "orchestrator.sweeping": (*RUN, "orchestrator.analysis", "search_spaces", "orchestrator.sweeping"),
+    "orchestrator.sweeping": (
+        *RUN,
+        "orchestrator.analysis",
+        "orchestrator.results",
+        "search_spaces",
+        "orchestrator.sweeping",
+    ),
     "orchestrator.display": (*RUN, "orchestrator.sweeping", "orchestrator.display"),
     "orchestrator.cluster": (*RUN, "orchestrator.sweeping", "orchestrator.cluster"),
 }
@@ -111,7 +125,11 @@ RAY_FILES = (
     "orchestrator.cluster.ray_",
 )
 #: these modules import ray inside functions, so that `--help` does not import ray
-LAZY_RAY = ("orchestrator.sweeping.space", "orchestrator.sweeping.trial_specs")
+LAZY_RAY = (
+    "orchestrator.sweeping.inline",
+    "orchestrator.sweeping.space",
+    "orchestrator.sweeping.trial_specs",
+)
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 #: pickles a method and unpickles it at once, to check that Ray can send it
 PICKLING = "orchestrator.contract.repeatable"

@@ -1,4 +1,4 @@
-"""Writes the costs of each client over a run as Parquet."""
+"""The costs of each client over a run, as a data frame and as Parquet."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,12 @@ _SUMMED_ENDINGS = ("_bytes", "_flops", "_flops_dense", "_s")
 
 
 def write_clients(events: Path, partition: Path, path: Path) -> None:
-    """Write a row per client: its row of `partition.parquet`, `num_participations`, and the sums over its events.
+    """Write `clients_table` to a Parquet file."""
+    clients_table(events, partition).to_parquet(path, index=False)
+
+
+def clients_table(events: Path, partition: Path) -> "pd.DataFrame":
+    """Return a row per client: its row of `partition.parquet`, `num_participations`, and the sums over its events.
 
     The sums cover the numeric fields whose names say that they add up: bytes, FLOPs, seconds and `num_` counts.
     Clients that never took part have zeros.
@@ -25,7 +30,7 @@ def write_clients(events: Path, partition: Path, path: Path) -> None:
     clients = clients.merge(sums, how="left", on="client_id", suffixes=("", "_trained"))
     clients = clients.fillna(dict.fromkeys(sums.columns.drop("client_id"), 0))
     clients["num_participations"] = clients["num_participations"].astype("int64")
-    clients.to_parquet(path, index=False)
+    return clients
 
 
 def _rows(events: Path) -> list[dict[str, object]]:
@@ -40,6 +45,10 @@ def _sums(events: "pd.DataFrame") -> "pd.DataFrame":
             {"client_id": pd.Series(dtype="int64"), "num_participations": pd.Series(dtype="int64")}
         )
     numeric = events.select_dtypes("number").columns
-    summed = [name for name in numeric if name.endswith(_SUMMED_ENDINGS) or name.startswith("num_")]
+    summed = [
+        name
+        for name in numeric
+        if (name.endswith(_SUMMED_ENDINGS) and name != "start_s") or name.startswith("num_")
+    ]
     groups = events.groupby("client_id")
     return groups[summed].sum().assign(num_participations=groups.size()).reset_index()
