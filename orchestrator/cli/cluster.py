@@ -176,13 +176,17 @@ def submit_command(
 def _parse(context: typer.Context, arguments: list[str]) -> "ParsedCommand":
     """Parse a command's arguments with the command's own parser, which exits with a usage error if they are wrong."""
     from orchestrator.cluster.arguments import COMMANDS, ParsedCommand
+    from orchestrator.config.overrides import split_name
 
     name, *rest = arguments
     commands = context.parent.command.commands if context.parent else {}  # type: ignore[attr-defined]
     if name not in commands or name not in COMMANDS:
         raise RequestError("COMMAND", name, "it cannot run as a job", f"choose one of {', '.join(COMMANDS)}")
     with commands[name].make_context(name, list(rest), parent=context.parent) as parsed:
-        return ParsedCommand(name, tuple(arguments), dict(parsed.params))
+        options = dict(parsed.params)
+    if name == "sweep":
+        options["space"], options["overrides"] = split_name(options["space"], options["overrides"] or ())
+    return ParsedCommand(name, tuple(arguments), options)
 
 
 def _submit(

@@ -32,6 +32,15 @@ from orchestrator.formatting import counted
 if TYPE_CHECKING:
     from orchestrator.storage.summary import RunSummary
 
+_NumSeeds = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Run with N seeds (seed, seed + 1, ...) as trials of a sweep on Ray, and print a table of the seeds.",
+    ),
+]
+
 RUN_HELP = """
 Run one experiment and print its results.
 
@@ -47,6 +56,8 @@ Examples:
   sparsefleet run -c experiment.yaml seed=3 --summary result.json
 
   sparsefleet run -c preset:feddst-cifar10-code -c my-machine.yaml
+
+  sparsefleet run algorithm.name=feddst --seeds 3
 
   sparsefleet run algorithm.name=feddst --profile
 """
@@ -83,6 +94,7 @@ def run_command(
     config: ConfigSources = None,
     summary: SummaryFile = None,
     profile: Profile = False,
+    seeds: _NumSeeds = 1,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -93,6 +105,9 @@ def run_command(
 
     check_summary(summary)
     loaded = load_config(config, _profiled(overrides, profile))
+    if seeds > 1:
+        _run_seeds(config or (), _profiled(overrides, profile), seeds, summary, quiet=quiet, verbose=verbose)
+        return
     result = session.run(loaded, Progress(quiet=quiet), verbose=verbose)
     _write_run_summary(result, summary)
     _report([result], loaded.runtime.storage, None if quiet else result_console(summary))
@@ -134,6 +149,42 @@ def demo_command(storage: Storage = Path("runs"), quiet: Quiet = False, verbose:
 
     results = run_demo(storage, Progress(quiet=quiet), verbose=verbose)
     _report(results, storage, None if quiet else Console())
+
+
+def _run_seeds(
+    config: Sequence[str],
+    overrides: Sequence[str],
+    seeds: int,
+    summary: Path | None,
+    *,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Run the experiment with several seeds as the trials of a sweep, and print a row for each seed and the means."""
+    from orchestrator.api import sweep
+    from orchestrator.cli.sweep import report_sweep
+    from orchestrator.cli.views.seed_table import seed_table
+    from orchestrator.config.overrides import apply_overrides, read_configs
+    from orchestrator.display.sweep_progress import SweepProgress
+    from orchestrator.experiment.config import ExperimentConfig
+
+    tree = apply_overrides(read_configs(config), overrides)
+    has_validation = ExperimentConfig.parse(tree).data.validation_fraction > 0
+    result = sweep(
+        {},
+        config=tree,
+        seeds=seeds,
+        objective="accuracy" if has_validation else "test_accuracy",
+        display=SweepProgress(quiet),
+        verbose=verbose,
+    )
+    if summary is not None:
+        write_summary(summary, result.to_json())
+    report_sweep(
+        result,
+        None if quiet else result_console(summary),
+        lambda finished: seed_table({run.config.seed: run.to_dict() for run in finished.runs}),
+    )
 
 
 def _profiled(overrides: list[str] | None, profile: bool) -> list[str]:
