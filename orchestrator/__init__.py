@@ -7,7 +7,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.api import compare, load_run, load_sweep, resume, resume_sweep, run, sweep
+    from orchestrator.api import compare, load_run, load_sweep, resume, resume_sweep, run, sweep, trainable
     from orchestrator.experiment.config import ExperimentConfig
     from orchestrator.storage.summary import RunSummary
 
@@ -24,6 +24,7 @@ __all__ = [
     "resume_sweep",
     "run",
     "sweep",
+    "trainable",
 ]
 
 

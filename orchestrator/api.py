@@ -17,6 +17,8 @@ from orchestrator.storage.lookup import find_run, find_sweep, storage_folder
 from orchestrator.sweeping.request import SweepRequest, as_option_error
 
 if TYPE_CHECKING:
+    from ray import tune
+
     from orchestrator.results.comparison_result import ComparisonResult
     from orchestrator.sweeping.result import SweepResult
 
@@ -131,6 +133,23 @@ def load_sweep(sweep: str | Path, *, storage: str | Path | None = None) -> "Swee
     from orchestrator.sweeping.result import load_result
 
     return load_result(find_sweep(str(sweep), storage_folder(_path(storage))))
+
+
+def trainable(
+    base: ExperimentConfig | Mapping[str, Any] | None = None, *, actors: int = 1
+) -> "type[tune.Trainable]":
+    """Return an experiment as a class for your own `ray.tune.Tuner`.
+
+    `base` is the config, or a config tree, that all trials start from (None: all defaults). The `param_space` maps
+    config keys, dotted or nested, to values. A trial reports after each evaluation (`training.eval_every`): the fields
+    of RunSummary that were measured, such as `accuracy`, and `round` (committed rounds) and `run_folder`.
+    The trials' runs are in `runtime.storage` of `base`. `actors` is the number of client actors of each trial with
+    `runtime.executor=ray`. Sparsefleet does not send the trials to MLflow; use Tune's callbacks.
+    Raises ConfigError for an invalid `base`. A trial with an invalid config raises ConfigError when Tune creates it.
+    """
+    from orchestrator.sweeping.tune.trainable import make_trainable
+
+    return make_trainable({} if base is None else base, actors)
 
 
 def compare(

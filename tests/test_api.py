@@ -52,7 +52,7 @@ def _config(storage: Path, **training: int) -> ExperimentConfig:
 
 
 def test_public_names_are_exactly_these() -> None:
-    functions = {"run", "resume", "sweep", "resume_sweep", "compare", "load_run", "load_sweep"}
+    functions = {"run", "resume", "sweep", "resume_sweep", "compare", "load_run", "load_sweep", "trainable"}
     assert set(orchestrator.__all__) == {*functions, "ExperimentConfig", "RunSummary", "__version__"}
     assert len(orchestrator.__all__) == len(set(orchestrator.__all__))
     importlib.import_module("orchestrator.sweeping.tune.session")

@@ -81,6 +81,7 @@ MAY_IMPORT = {
     },
     "orchestrator.contract": (*FEDERATION, *LADDER, "orchestrator.contract"),
     "orchestrator.retiming": (*FEDERATION, *LADDER, "orchestrator.retiming"),
+    "orchestrator.forecast": (*FEDERATION, *LADDER, "orchestrator.retiming", "orchestrator.forecast"),
     "orchestrator.analysis": (
         *CORE,
         "orchestrator.experiment",
@@ -116,6 +117,7 @@ SHELLS = (
     "orchestrator.api",
     "orchestrator.contract",
     "orchestrator.retiming",
+    "orchestrator.forecast",
 )
 #: only modules with these prefixes import ray
 RAY_FILES = (
@@ -124,8 +126,9 @@ RAY_FILES = (
     "orchestrator.sweeping.tune.",
     "orchestrator.cluster.ray_",
 )
-#: these modules import ray inside functions, so that `--help` does not import ray
+#: these modules import ray inside functions or for types, so that `--help` does not import ray
 LAZY_RAY = (
+    "orchestrator.api",
     "orchestrator.sweeping.inline",
     "orchestrator.sweeping.space",
     "orchestrator.sweeping.trial_specs",
