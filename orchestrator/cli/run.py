@@ -30,6 +30,7 @@ from orchestrator.commands import resume_line
 from orchestrator.formatting import counted
 
 if TYPE_CHECKING:
+    from orchestrator.experiment.config import ExperimentConfig
     from orchestrator.storage.summary import RunSummary
 
 _NumSeeds = Annotated[
@@ -38,6 +39,14 @@ _NumSeeds = Annotated[
         min=1,
         metavar="N",
         help="Run with N seeds (seed, seed + 1, ...) as trials of a sweep on Ray, and print a table of the seeds.",
+    ),
+]
+
+_DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Do not run: print what the run of one seed would cost, and which numbers are exact. Trains one task.",
     ),
 ]
 
@@ -56,6 +65,8 @@ Examples:
   sparsefleet run -c experiment.yaml seed=3 --summary result.json
 
   sparsefleet run -c preset:feddst-cifar10-code -c my-machine.yaml
+
+  sparsefleet run training.rounds=500 --dry-run
 
   sparsefleet run algorithm.name=feddst --seeds 3
 
@@ -95,6 +106,7 @@ def run_command(
     summary: SummaryFile = None,
     profile: Profile = False,
     seeds: _NumSeeds = 1,
+    dry_run: _DryRun = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -105,6 +117,9 @@ def run_command(
 
     check_summary(summary)
     loaded = load_config(config, _profiled(overrides, profile))
+    if dry_run:
+        _forecast(loaded, summary, quiet=quiet)
+        return
     if seeds > 1:
         _run_seeds(config or (), _profiled(overrides, profile), seeds, summary, quiet=quiet, verbose=verbose)
         return
@@ -149,6 +164,21 @@ def demo_command(storage: Storage = Path("runs"), quiet: Quiet = False, verbose:
 
     results = run_demo(storage, Progress(quiet=quiet), verbose=verbose)
     _report(results, storage, None if quiet else Console())
+
+
+def _forecast(config: "ExperimentConfig", summary: Path | None, *, quiet: bool) -> None:
+    """Print what a run would cost on this machine, without starting Ray."""
+    from orchestrator.cli.views.fleet_table import this_machine
+    from orchestrator.cli.views.forecast_table import forecast_table
+    from orchestrator.execution.placement import Capacity
+    from orchestrator.experiment.prepare import prepare
+    from orchestrator.forecast.forecast import forecast
+
+    found = forecast(prepare(config), Capacity((this_machine(),)))
+    if summary is not None:
+        write_summary(summary, found.to_json())
+    if not quiet:
+        result_console(summary).print(forecast_table(found, config))
 
 
 def _run_seeds(
