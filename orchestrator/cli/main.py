@@ -32,6 +32,7 @@ from orchestrator.cli.inspection import (
     ui_command,
 )
 from orchestrator.cli.methods import CHECK_HELP, RETIME_HELP, check_command, retime_command
+from orchestrator.cli.project import INIT_HELP, SCHEMA_HELP, init_command, schema_command
 from orchestrator.cli.run import (
     DEMO_HELP,
     RESUME_HELP,
@@ -86,6 +87,8 @@ app.command("submit", help=SUBMIT_HELP, context_settings={"allow_interspersed_ar
 app.command("status", help=STATUS_HELP)(status_command)
 app.command("stop", help=STOP_HELP)(stop_command)
 app.command("demo", help=DEMO_HELP)(demo_command)
+app.command("init", help=INIT_HELP)(init_command)
+app.command("schema", help=SCHEMA_HELP)(schema_command)
 app.command("ui", help=UI_HELP)(ui_command)
 app.command("list", help=LIST_HELP)(list_command)
 app.command("partition", help=PARTITION_HELP)(partition_command)
