@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.api import compare, load_run, load_sweep, resume, resume_sweep, run, sweep, trainable
+    from orchestrator.display.callbacks import RunCallback
     from orchestrator.experiment.config import ExperimentConfig
     from orchestrator.storage.summary import RunSummary
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ExperimentConfig",
+    "RunCallback",
     "RunSummary",
     "__version__",
     "compare",
@@ -38,6 +40,10 @@ def __getattr__(name: str) -> Any:
         from orchestrator.experiment.config import ExperimentConfig
 
         return ExperimentConfig
+    if name == "RunCallback":
+        from orchestrator.display.callbacks import RunCallback
+
+        return RunCallback
     if name == "RunSummary":
         from orchestrator.storage.summary import RunSummary
 

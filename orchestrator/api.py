@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from orchestrator.display.callbacks import CallbackDisplay, RunCallback
 from orchestrator.display.run_progress import Progress
 from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.experiment.config import ExperimentConfig
@@ -23,15 +24,24 @@ if TYPE_CHECKING:
     from orchestrator.sweeping.result import SweepResult
 
 
-def run(config: ExperimentConfig, display: Display | None = None) -> RunResult:
+def run(
+    config: ExperimentConfig,
+    display: Display | None = None,
+    *,
+    callbacks: Sequence[RunCallback] = (),
+) -> RunResult:
     """Run an experiment in a new folder, and return its result when the run has ended.
+
+    `callbacks` get the metrics of each round and the result (see RunCallback). The function works in any thread,
+    several times in one process, and inside a Ray task or actor, whose Ray it uses.
 
     Without a `display`, the function shows a progress bar on standard error.
     Raises RequestError for an invalid request, and another SparsefleetError when the run fails.
     """
     storage = config.runtime.storage.resolve()
-    summary = session.run(config, display or Progress())
-    return RunResult.from_summary(summary, storage / summary.run_id)
+    shown = CallbackDisplay(display or Progress(), callbacks)
+    summary = session.run(config, shown)
+    return shown.end(RunResult.from_summary(summary, storage / summary.run_id))
 
 
 def resume(
@@ -41,6 +51,7 @@ def resume(
     *,
     storage: str | Path | None = None,
     accept_changed_code: bool = False,
+    callbacks: Sequence[RunCallback] = (),
 ) -> RunResult:
     """Resume a run from its last checkpoint, and return its result.
 
@@ -50,10 +61,9 @@ def resume(
     Raises ConfigError for any other override and for changed code, and CheckpointError when the run cannot be resumed.
     """
     folder = find_run(str(run), storage_folder(_path(storage), overrides))
-    summary = session.resume(
-        folder, list(overrides), display or Progress(), accept_changed_code=accept_changed_code
-    )
-    return RunResult.from_summary(summary, folder)
+    shown = CallbackDisplay(display or Progress(), callbacks)
+    summary = session.resume(folder, list(overrides), shown, accept_changed_code=accept_changed_code)
+    return shown.end(RunResult.from_summary(summary, folder))
 
 
 def load_run(run: str | Path, *, storage: str | Path | None = None) -> RunResult:

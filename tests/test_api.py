@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -51,9 +52,13 @@ def _config(storage: Path, **training: int) -> ExperimentConfig:
     )
 
 
+#: the public classes
+RECORDS = {"ExperimentConfig", "RunCallback", "RunSummary"}
+
+
 def test_public_names_are_exactly_these() -> None:
     functions = {"run", "resume", "sweep", "resume_sweep", "compare", "load_run", "load_sweep", "trainable"}
-    assert set(orchestrator.__all__) == {*functions, "ExperimentConfig", "RunSummary", "__version__"}
+    assert set(orchestrator.__all__) == {*functions, *RECORDS, "__version__"}
     assert len(orchestrator.__all__) == len(set(orchestrator.__all__))
     importlib.import_module("orchestrator.sweeping.tune.session")
     for name in functions:
@@ -80,6 +85,44 @@ def test_run_returns_its_summary_and_writes_its_folder(tmp_path: Path) -> None:
     assert about["run_id"] == summary.run_id
     assert about["fingerprint"].items() >= prepare(config).fingerprint().items()
     assert about["packages"].keys() >= {"sparsefleet", "torch", "ray", "numpy"}
+
+
+class RecordingCallback:
+    """A callback that records its calls; with `fails_in`, it raises in that round."""
+
+    def __init__(self, fails_in: int | None = None) -> None:
+        self.calls: list[tuple[object, ...]] = []
+        self._fails_in = fails_in
+
+    def on_round(self, round_idx: int, metrics: Mapping[str, float]) -> None:
+        """See RunCallback."""
+        self.calls.append((round_idx, metrics["eval/accuracy"]))
+        if round_idx == self._fails_in:
+            raise ZeroDivisionError("in a callback")
+
+    def on_end(self, result: RunResult) -> None:
+        """See RunCallback."""
+        self.calls.append(("end", result))
+
+
+def test_callbacks_get_every_round_and_the_result(tmp_path: Path) -> None:
+    callback = RecordingCallback()
+    result = run(_config(tmp_path), RecordingDisplay(), callbacks=[callback])
+    accuracies = result.to_dataframe()["eval/accuracy"]
+    assert callback.calls == [(0, accuracies[0]), (1, accuracies[1]), ("end", result)]
+    more = RecordingCallback()
+    resumed = resume(result.folder, ["training.rounds=3"], RecordingDisplay(), callbacks=[more])
+    assert more.calls == [(2, resumed.accuracy), ("end", resumed)]
+
+
+def test_run_whose_callback_fails_can_be_resumed(tmp_path: Path) -> None:
+    callback = RecordingCallback(fails_in=0)
+    with pytest.raises(ZeroDivisionError):
+        run(_config(tmp_path), RecordingDisplay(), callbacks=[callback])
+    (folder,) = tmp_path.iterdir()
+    assert len(callback.calls) == 1
+    resumed = resume(folder, (), RecordingDisplay())
+    assert resumed.params_sha256 == run(_config(tmp_path), RecordingDisplay()).params_sha256
 
 
 def test_run_shows_the_warnings_of_a_method_once_before_round_0(tmp_path: Path) -> None:

@@ -105,7 +105,12 @@ MAY_IMPORT = {
         "search_spaces",
         "orchestrator.sweeping",
     ),
-    "orchestrator.display": (*RUN, "orchestrator.sweeping", "orchestrator.display"),
+    "orchestrator.display": (
+        *RUN,
+        "orchestrator.results",
+        "orchestrator.sweeping",
+        "orchestrator.display",
+    ),
     "orchestrator.cluster": (*RUN, "orchestrator.sweeping", "orchestrator.cluster"),
 }
 #: the command line and the packages that only it imports

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.cli.options import (
+    AsJson,
     Quiet,
     StorageFile,
     StorageKey,
@@ -246,7 +247,7 @@ def status_command(
     show_all: Annotated[
         bool, typer.Option("--all", help="Show all runs, not only the running ones and the newest 20.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Implement `sparsefleet status`; STATUS_HELP is its help text."""
     from orchestrator.cli.views.status_tables import cluster_tables, runs_tables, status_json

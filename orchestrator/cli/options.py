@@ -66,6 +66,7 @@ AcceptChangedCode = Annotated[
         "--accept-changed-code", help="Continue although a file of a method, model or space has changed."
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Profile = Annotated[
     bool,
     typer.Option("--profile", help="Measure what the rounds' time is spent on, and print it as a table."),

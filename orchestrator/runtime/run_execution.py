@@ -207,13 +207,16 @@ def _backend(experiment: Experiment, folder: Path, display: Display, verbose: bo
         else:
             from orchestrator.runtime.ray_backend import RayBackend
             from orchestrator.runtime.ray_log import ray_log
-            from orchestrator.runtime.ray_session import dashboard_note, ray_session
+            from orchestrator.runtime.ray_session import dashboard_note, ray_session, session_note
 
             if not verbose:
                 stack.enter_context(ray_log(folder))
+            if line := session_note(experiment.config.runtime):
+                display.note(line)
             stack.enter_context(ray_session(experiment.config.runtime, verbose=verbose))
             if line := dashboard_note(experiment.config.runtime):
                 display.note(line)
+            display.note("starting the driver and the client actors")
             backend = RayBackend(experiment, folder, display.note)
         stack.callback(backend.close)
         yield backend

@@ -3,7 +3,7 @@
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.cli.views.tables import plain_table
+from orchestrator.cli.views.tables import PlainTable
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.forecast.forecast import Forecast
 from orchestrator.formatting import counted, format_bytes, format_flops, format_seconds
@@ -12,15 +12,15 @@ from orchestrator.formatting import counted, format_bytes, format_flops, format_
 def forecast_table(found: Forecast, config: ExperimentConfig) -> RenderableType:
     """Return a table of the costs with their certainty, and lines that say why a number is not exact."""
     certain = found.certainties
-    table = plain_table("cost", "total", "certainty")
+    table = PlainTable("cost", "total", "certainty")
     rounds = f"{counted(found.num_rounds, 'round')}, {counted(found.num_tasks, 'task')}"
-    table.add_row("training", rounds, "at most" if certain.bytes == "at most" else certain.bytes)
-    table.add_row("upload", format_bytes(found.upload_bytes), certain.bytes)
-    table.add_row("download", format_bytes(found.download_bytes), certain.bytes)
-    table.add_row("training FLOPs", format_flops(found.train_flops), certain.flops)
-    table.add_row("emulated time", format_seconds(found.emulated_s), certain.emulated_s)
-    table.add_row("wall time", format_seconds(found.wall_s), "estimate")
-    table.add_row("memory of the clients", format_bytes(found.actor_bytes), "estimate")
+    table.add("training", rounds, "at most" if certain.bytes == "at most" else certain.bytes)
+    table.add("upload", format_bytes(found.upload_bytes), certain.bytes)
+    table.add("download", format_bytes(found.download_bytes), certain.bytes)
+    table.add("training FLOPs", format_flops(found.train_flops), certain.flops)
+    table.add("emulated time", format_seconds(found.emulated_s), certain.emulated_s)
+    table.add("wall time", format_seconds(found.wall_s), "estimate")
+    table.add("memory of the clients", format_bytes(found.actor_bytes), "estimate")
     place = "in the command's process" if found.placement is None else str(found.placement)
     lines = [
         f"{config.algorithm.name} on {config.data.name}: a model of {found.num_parameters:,} values. "
