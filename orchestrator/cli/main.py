@@ -41,7 +41,7 @@ from orchestrator.cli.run import (
     resume_command,
     run_command,
 )
-from orchestrator.cli.streams import replace_unknown_characters
+from orchestrator.cli.streams import replace_unknown_characters, set_log_level
 from orchestrator.cli.sweep import SWEEP_HELP, sweep_command
 from orchestrator.errors import SparsefleetError, hide_passwords, one_line
 from orchestrator.processes.signals import exit_process, handling_signals
@@ -106,7 +106,11 @@ def main() -> None:
 
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command in this process and return its exit code; an error becomes one line on standard error."""
-    verbose = any(re.fullmatch("--verbose|-[a-z]*v[a-z]*", argument) for argument in arguments)
+    verbose, quiet = (
+        any(re.fullmatch(f"--{name}|-[a-z]*{name[0]}[a-z]*", argument) for argument in arguments)
+        for name in ("verbose", "quiet")
+    )
+    set_log_level(verbose=verbose, quiet=quiet)
     with handling_signals() as signals:
         try:
             app(args=list(arguments), prog_name="sparsefleet")

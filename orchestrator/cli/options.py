@@ -39,7 +39,9 @@ SummaryFile = Annotated[
 #: value of an option for a file that means standard output
 STDOUT = Path("-")
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and Ray's log.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show tracebacks, Sparsefleet's log and Ray's log.")
+]
 Storage = Annotated[
     Path, typer.Option(metavar="DIR", help="Folder that contains the runs (runtime.storage).")
 ]

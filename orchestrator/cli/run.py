@@ -1,6 +1,7 @@
 """The commands that run single experiments: `run`, `resume` and `demo`."""
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +28,7 @@ from orchestrator.cli.options import (
     write_summary,
 )
 from orchestrator.commands import resume_line
-from orchestrator.formatting import counted
+from orchestrator.formatting import counted, format_seconds
 
 if TYPE_CHECKING:
     from orchestrator.experiment.config import ExperimentConfig
@@ -115,6 +116,7 @@ def run_command(
     from orchestrator.experiment.loading import load_config
     from orchestrator.runtime import session
 
+    began_s = time.perf_counter()
     check_summary(summary)
     loaded = load_config(config, _profiled(overrides, profile))
     if dry_run:
@@ -125,7 +127,7 @@ def run_command(
         return
     result = session.run(loaded, Progress(quiet=quiet), verbose=verbose)
     _write_run_summary(result, summary)
-    _report([result], loaded.runtime.storage, None if quiet else result_console(summary))
+    _report([result], loaded.runtime.storage, None if quiet else result_console(summary), began_s)
 
 
 def resume_command(
@@ -144,6 +146,7 @@ def resume_command(
     from orchestrator.runtime import session
     from orchestrator.storage.lookup import find_run
 
+    began_s = time.perf_counter()
     check_summary(summary)
     folder = find_run(run, chosen_storage(storage, overrides, config))
     result = session.resume(
@@ -154,7 +157,7 @@ def resume_command(
         accept_changed_code=accept_changed_code,
     )
     _write_run_summary(result, summary)
-    _report([result], folder.parent, None if quiet else result_console(summary))
+    _report([result], folder.parent, None if quiet else result_console(summary), began_s)
 
 
 def demo_command(storage: Storage = Path("runs"), quiet: Quiet = False, verbose: Verbose = False) -> None:
@@ -162,8 +165,9 @@ def demo_command(storage: Storage = Path("runs"), quiet: Quiet = False, verbose:
     from orchestrator.cli.demo import run_demo
     from orchestrator.display.run_progress import Progress
 
+    began_s = time.perf_counter()
     results = run_demo(storage, Progress(quiet=quiet), verbose=verbose)
-    _report(results, storage, None if quiet else Console())
+    _report(results, storage, None if quiet else Console(), began_s)
 
 
 def _forecast(config: "ExperimentConfig", summary: Path | None, *, quiet: bool) -> None:
@@ -222,8 +226,11 @@ def _profiled(overrides: list[str] | None, profile: bool) -> list[str]:
     return [*(overrides or []), *(["runtime.profile=true"] if profile else [])]
 
 
-def _report(results: "Sequence[RunSummary]", storage: Path, console: Console | None) -> None:
-    """Print the results of runs (None: do not); exit with 130 when the last run was interrupted."""
+def _report(results: "Sequence[RunSummary]", storage: Path, console: Console | None, began_s: float) -> None:
+    """Print the results of runs (None: do not); exit with 130 when the last run was interrupted.
+
+    `began_s` is the value of `time.perf_counter` when the command began.
+    """
     last = results[-1]
     if last.interrupted:
         command = resume_line(storage / last.run_id)
@@ -239,7 +246,9 @@ def _report(results: "Sequence[RunSummary]", storage: Path, console: Console | N
     records = read_records(storage / last.run_id / "metrics.jsonl")
     if (table := profile_table(record.metrics for record in records)) is not None:
         console.print("", table)
-    lines = ["", *(f"{result.algorithm}: {storage / result.run_id}" for result in results)]
+    total_s = format_seconds(time.perf_counter() - began_s)
+    lines = ["", f"Total wall time: {total_s}, with the start of all processes and the delivery to MLflow"]
+    lines += [*(f"{result.algorithm}: {storage / result.run_id}" for result in results)]
     if (ui_hint := run_ui_hint(storage / last.run_id)) is not None:
         lines.append(f"Open in the MLflow UI: {ui_hint}")
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

@@ -1,5 +1,6 @@
 """Execute the remaining rounds of a run: start backend and tracker, follow the rounds, and deliver the results."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from orchestrator.storage.summary import RunSummary
 from orchestrator.tracking.record import RoundRecord, not_finite, read_records
 from orchestrator.tracking.tracker import Tracker
 
+_LOG = logging.getLogger(__name__)
 #: seconds that MLflow has to answer when the process must end at once
 ABANDON_S = 2.0
 
@@ -129,6 +131,7 @@ def _run_rounds(
     try:
         for record in backend.records():
             num_done = record.round_idx + 1
+            _LOG.info("%s: round %d is committed", store.run_id, record.round_idx)
             tracker.log(record)
             display.update(record)
             if not has_diverged and (names := not_finite(record)):

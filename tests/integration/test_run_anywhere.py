@@ -1,4 +1,4 @@
-"""`run` in a thread while another run trains, inside a Ray task, and several times in one process: always the same bits."""
+"""`run` in threads, inside Ray tasks, and several times in one process, always with the same bits."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
