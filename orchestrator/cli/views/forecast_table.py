@@ -14,7 +14,7 @@ def forecast_table(found: Forecast, config: ExperimentConfig) -> RenderableType:
     certain = found.certainties
     table = PlainTable("cost", "total", "certainty")
     rounds = f"{counted(found.num_rounds, 'round')}, {counted(found.num_tasks, 'task')}"
-    table.add("training", rounds, "at most" if certain.bytes == "at most" else certain.bytes)
+    table.add("training", rounds, certain.bytes)
     table.add("upload", format_bytes(found.upload_bytes), certain.bytes)
     table.add("download", format_bytes(found.download_bytes), certain.bytes)
     table.add("training FLOPs", format_flops(found.train_flops), certain.flops)
@@ -29,4 +29,6 @@ def forecast_table(found: Forecast, config: ExperimentConfig) -> RenderableType:
         "Failed tasks are not counted.",
         *(f"Not exact: {reason}." for reason in certain.reasons),
     ]
+    if config.runtime.address is not None:
+        lines.append("Actors and wall time are those of this machine, not of runtime.address.")
     return Group(Text(lines[0]), Text(), table, Text(), *(Text(line) for line in lines[1:]))

@@ -25,4 +25,7 @@ def test_dry_run_says_why_numbers_are_not_exact(command: Command, quick: tuple[s
     result = command("run", "--dry-run", *quick, "algorithm.name=feddst", "fleet.name=phones-and-edge")
     assert result.code == 0, result.err
     assert "Not exact: feddst" in result.out
+    assert "runtime.address" not in result.out
+    elsewhere = command("run", "--dry-run", *quick, "runtime.address=auto").out
+    assert "not of runtime.address" in elsewhere
     assert "exact " not in result.out.replace("Not exact", "")
