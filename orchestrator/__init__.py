@@ -7,7 +7,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.api import compare, resume, resume_sweep, run, sweep
+    from orchestrator.api import compare, load_run, load_sweep, resume, resume_sweep, run, sweep, trainable
+    from orchestrator.display.callbacks import RunCallback
     from orchestrator.experiment.config import ExperimentConfig
     from orchestrator.storage.summary import RunSummary
 
@@ -15,13 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ExperimentConfig",
+    "RunCallback",
     "RunSummary",
     "__version__",
     "compare",
+    "load_run",
+    "load_sweep",
     "resume",
     "resume_sweep",
     "run",
     "sweep",
+    "trainable",
 ]
 
 
@@ -35,6 +40,10 @@ def __getattr__(name: str) -> Any:
         from orchestrator.experiment.config import ExperimentConfig
 
         return ExperimentConfig
+    if name == "RunCallback":
+        from orchestrator.display.callbacks import RunCallback
+
+        return RunCallback
     if name == "RunSummary":
         from orchestrator.storage.summary import RunSummary
 

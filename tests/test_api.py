@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -9,10 +10,11 @@ import pytest
 
 import orchestrator
 from algorithms.prunefl import PruneFLConfig
-from orchestrator import ExperimentConfig, RunSummary, api, compare, resume, run
+from orchestrator import ExperimentConfig, RunSummary, api, compare, load_run, resume, run
 from orchestrator.config.overrides import read_yaml
 from orchestrator.errors import ConfigError, RequestError
 from orchestrator.experiment.prepare import prepare
+from orchestrator.results.run_result import RunResult
 from orchestrator.tracking.record import RoundRecord, read_records
 
 
@@ -50,9 +52,13 @@ def _config(storage: Path, **training: int) -> ExperimentConfig:
     )
 
 
+#: the public classes
+RECORDS = {"ExperimentConfig", "RunCallback", "RunSummary"}
+
+
 def test_public_names_are_exactly_these() -> None:
-    functions = {"run", "resume", "sweep", "resume_sweep", "compare"}
-    assert set(orchestrator.__all__) == {*functions, "ExperimentConfig", "RunSummary", "__version__"}
+    functions = {"run", "resume", "sweep", "resume_sweep", "compare", "load_run", "load_sweep", "trainable"}
+    assert set(orchestrator.__all__) == {*functions, *RECORDS, "__version__"}
     assert len(orchestrator.__all__) == len(set(orchestrator.__all__))
     importlib.import_module("orchestrator.sweeping.tune.session")
     for name in functions:
@@ -72,12 +78,51 @@ def test_run_returns_its_summary_and_writes_its_folder(tmp_path: Path) -> None:
     calls = [call for call in display.calls if call[0] != "note"]
     assert calls == [("start", summary.run_id, 2, 0), ("update", 0), ("update", 1), ("stop",)]
     assert json.loads((folder / "summary.json").read_text()) == summary.to_dict()
+    assert load_run(folder) == load_run(summary.run_id, storage=tmp_path) == summary
     assert len(read_records(folder / "metrics.jsonl")) == summary.num_rounds == 2
     assert ExperimentConfig.parse(read_yaml(folder / "config.yaml")) == config
     about = json.loads((folder / "run.json").read_text())
     assert about["run_id"] == summary.run_id
     assert about["fingerprint"].items() >= prepare(config).fingerprint().items()
     assert about["packages"].keys() >= {"sparsefleet", "torch", "ray", "numpy"}
+
+
+class RecordingCallback:
+    """A callback that records its calls; with `fails_in`, it raises in that round."""
+
+    def __init__(self, fails_in: int | None = None) -> None:
+        self.calls: list[tuple[object, ...]] = []
+        self._fails_in = fails_in
+
+    def on_round(self, round_idx: int, metrics: Mapping[str, float]) -> None:
+        """See RunCallback."""
+        self.calls.append((round_idx, metrics["eval/accuracy"]))
+        if round_idx == self._fails_in:
+            raise ZeroDivisionError("in a callback")
+
+    def on_end(self, result: RunResult) -> None:
+        """See RunCallback."""
+        self.calls.append(("end", result))
+
+
+def test_callbacks_get_every_round_and_the_result(tmp_path: Path) -> None:
+    callback = RecordingCallback()
+    result = run(_config(tmp_path), RecordingDisplay(), callbacks=[callback])
+    accuracies = result.to_dataframe()["eval/accuracy"]
+    assert callback.calls == [(0, accuracies[0]), (1, accuracies[1]), ("end", result)]
+    more = RecordingCallback()
+    resumed = resume(result.folder, ["training.rounds=3"], RecordingDisplay(), callbacks=[more])
+    assert more.calls == [(2, resumed.accuracy), ("end", resumed)]
+
+
+def test_run_whose_callback_fails_can_be_resumed(tmp_path: Path) -> None:
+    callback = RecordingCallback(fails_in=0)
+    with pytest.raises(ZeroDivisionError):
+        run(_config(tmp_path), RecordingDisplay(), callbacks=[callback])
+    (folder,) = tmp_path.iterdir()
+    assert len(callback.calls) == 1
+    resumed = resume(folder, (), RecordingDisplay())
+    assert resumed.params_sha256 == run(_config(tmp_path), RecordingDisplay()).params_sha256
 
 
 def test_run_shows_the_warnings_of_a_method_once_before_round_0(tmp_path: Path) -> None:
@@ -166,22 +211,23 @@ def test_run_names_each_dense_parameter_once(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def two_runs(tmp_path: Path) -> list[RunSummary]:
+def two_runs(tmp_path: Path) -> list[RunResult]:
     """The summaries of two runs in `tmp_path` that differ only in their seed."""
     config = _config(tmp_path)
     return [run(config.model_copy(update={"seed": seed}), RecordingDisplay()) for seed in (0, 1)]
 
 
-def test_compare_returns_the_means_over_seeds(two_runs: list[RunSummary], tmp_path: Path) -> None:
+def test_compare_returns_the_means_over_seeds(two_runs: list[RunResult], tmp_path: Path) -> None:
     comparison = compare(storage=tmp_path, cost="download", upload_caps=[1e9])
     assert {compared.run_id for compared in comparison.runs} == {summary.run_id for summary in two_runs}
     (row,) = comparison.rows
+    assert compare(two_runs, cost="download", upload_caps=[1e9]) == comparison
     accuracies = [summary.accuracy for summary in two_runs]
     assert row.final["accuracy"].mean == pytest.approx(sum(filter(None, accuracies)) / 2)
     assert (comparison.metric, comparison.cost, comparison.upload_caps) == ("accuracy", "download", (1e9,))
 
 
-def test_compare_selects_runs_by_id_folder_name_and_tags(two_runs: list[RunSummary], tmp_path: Path) -> None:
+def test_compare_selects_runs_by_id_folder_name_and_tags(two_runs: list[RunResult], tmp_path: Path) -> None:
     first, second = (summary.run_id for summary in two_runs)
     for criteria in (
         {"runs": [first]},
@@ -194,7 +240,7 @@ def test_compare_selects_runs_by_id_folder_name_and_tags(two_runs: list[RunSumma
     assert {compared.run_id for compared in compare(["fedavg-*"], storage=tmp_path).runs} == {first, second}
 
 
-def test_compare_rejects_unknown_runs_and_options(two_runs: list[RunSummary], tmp_path: Path) -> None:
+def test_compare_rejects_unknown_runs_and_options(two_runs: list[RunResult], tmp_path: Path) -> None:
     with pytest.raises(RequestError) as caught:
         compare(["none"], storage=tmp_path)
     assert (caught.value.field, caught.value.value) == ("RUN", "none")

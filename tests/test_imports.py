@@ -83,6 +83,7 @@ MAY_IMPORT = {
     },
     "orchestrator.contract": (*FEDERATION, *LADDER, "orchestrator.contract"),
     "orchestrator.retiming": (*FEDERATION, *LADDER, "orchestrator.retiming"),
+    "orchestrator.forecast": (*FEDERATION, *LADDER, "orchestrator.retiming", "orchestrator.forecast"),
     "orchestrator.analysis": (
         *CORE,
         "orchestrator.experiment",
@@ -90,15 +91,35 @@ MAY_IMPORT = {
         "orchestrator.storage",
         "orchestrator.analysis",
     ),
+    "orchestrator.results": (
+        *CORE,
+        "orchestrator.experiment",
+        "orchestrator.tracking",
+        "orchestrator.storage",
+        "orchestrator.analysis",
+        "orchestrator.results",
+    ),
     "search_spaces": ("search_spaces",),
-    "orchestrator.sweeping": (*RUN, "orchestrator.analysis", "search_spaces", "orchestrator.sweeping"),
+    "orchestrator.sweeping": (
+        *RUN,
+        "orchestrator.analysis",
+        "orchestrator.results",
+        "search_spaces",
+        "orchestrator.sweeping",
+    ),
     "orchestrator.studies": (
         *RUN,
         "orchestrator.analysis",
+        "orchestrator.results",
         "orchestrator.sweeping",
         "orchestrator.studies",
     ),
-    "orchestrator.display": (*RUN, "orchestrator.sweeping", "orchestrator.display"),
+    "orchestrator.display": (
+        *RUN,
+        "orchestrator.results",
+        "orchestrator.sweeping",
+        "orchestrator.display",
+    ),
     "orchestrator.cluster": (*RUN, "orchestrator.sweeping", "orchestrator.cluster"),
 }
 #: the command line and the packages that only it imports
@@ -111,6 +132,7 @@ SHELLS = (
     "orchestrator.contract",
     "orchestrator.retiming",
     "orchestrator.studies",
+    "orchestrator.forecast",
 )
 #: only modules with these prefixes import ray
 RAY_FILES = (
@@ -121,8 +143,13 @@ RAY_FILES = (
     "orchestrator.cluster.ray_",
     "orchestrator.plugins.ray_",
 )
-#: these modules import ray inside functions, so that `--help` does not import ray
-LAZY_RAY = ("orchestrator.sweeping.space", "orchestrator.sweeping.trial_specs")
+#: these modules import ray inside functions or for types, so that `--help` does not import ray
+LAZY_RAY = (
+    "orchestrator.api",
+    "orchestrator.sweeping.inline",
+    "orchestrator.sweeping.space",
+    "orchestrator.sweeping.trial_specs",
+)
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 #: pickles a method and unpickles it at once, to check that Ray can send it
 PICKLING = {"orchestrator.contract.repeatable", "orchestrator.tracking.mlflow.torch_file"}

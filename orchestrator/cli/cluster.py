@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from orchestrator.cli.options import (
+    AsJson,
     Quiet,
     StorageFile,
     StorageKey,
@@ -173,13 +174,17 @@ def submit_command(
 def _parse(context: typer.Context, arguments: list[str]) -> "ParsedCommand":
     """Parse a command's arguments with the command's own parser, which exits with a usage error if they are wrong."""
     from orchestrator.cluster.arguments import COMMANDS, ParsedCommand
+    from orchestrator.config.overrides import split_name
 
     name, *rest = arguments
     commands = context.parent.command.commands if context.parent else {}  # type: ignore[attr-defined]
     if name not in commands or name not in COMMANDS:
         raise RequestError("COMMAND", name, "it cannot run as a job", f"choose one of {', '.join(COMMANDS)}")
     with commands[name].make_context(name, list(rest), parent=context.parent) as parsed:
-        return ParsedCommand(name, tuple(arguments), dict(parsed.params))
+        options = dict(parsed.params)
+    if name == "sweep":
+        options["space"], options["overrides"] = split_name(options["space"], options["overrides"] or ())
+    return ParsedCommand(name, tuple(arguments), options)
 
 
 def _submit(
@@ -239,7 +244,7 @@ def status_command(
     show_all: Annotated[
         bool, typer.Option("--all", help="Show all runs, not only the running ones and the newest 20.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Implement `sparsefleet status`; STATUS_HELP is its help text."""
     from orchestrator.cli.views.status_tables import cluster_tables, runs_tables, status_json

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 from rich.console import Console
 
-from orchestrator.cli.options import STDOUT, StorageFile, StorageOption, chosen_storage, require_choice
+from orchestrator.cli.options import (
+    STDOUT,
+    AsJson,
+    StorageFile,
+    StorageOption,
+    chosen_storage,
+    require_choice,
+)
 from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
@@ -92,6 +99,7 @@ def compare_command(
     to_accuracy: _Targets = None,
     out: _ReportFolder = None,
     output_format: _OutputFormat = "table",
+    as_json: AsJson = False,
     config: StorageFile = None,
     storage: StorageOption = None,
 ) -> None:
@@ -102,6 +110,7 @@ def compare_command(
     from orchestrator.storage.lookup import split_storage_key
 
     require_choice("--format", output_format, ("table", "csv", "json"))
+    output_format = "json" if as_json else output_format
     require_choice("--metric", metric, get_args(Metric))
     require_choice("--cost", cost, get_args(Cost))
     names, storage_keys = split_storage_key(runs or [])

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.cli.options import (
+    AsJson,
     ConfigSources,
     Overrides,
     Storage,
@@ -15,6 +16,7 @@ from orchestrator.cli.options import (
     StorageOption,
     chosen_storage,
 )
+from orchestrator.errors import RequestError
 
 LIST_HELP = """
 List the algorithms, models, data sets, fleets, search spaces, presets or studies, or all config keys with their \
@@ -28,6 +30,8 @@ Examples:
   sparsefleet list algorithms
 
   sparsefleet list keys
+
+  sparsefleet list keys training.
 
   sparsefleet list presets
 
@@ -80,26 +84,45 @@ def list_command(
             metavar="WHAT", help="algorithms, models, datasets, fleets, spaces, presets, studies or keys."
         ),
     ],
-    fleet: Annotated[
-        str | None, typer.Argument(metavar="FLEET", help="List only this fleet: a name or a fleet file.")
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="fleets: only this fleet, a name or a file. keys: only the keys that start with this.",
+        ),
     ] = None,
     address: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="Compare fleets with the Ray cluster at `auto` or host:port."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Implement `sparsefleet list`; LIST_HELP is its help text."""
-    from orchestrator.cli.views.listings import listing
+    from orchestrator.cli.views.listings import listing, listing_records
+    from orchestrator.cli.views.tables import json_text
 
-    Console().print(listing(what, fleet, address))
+    if as_json:
+        if address is not None:
+            problem = "the JSON of a list does not depend on a cluster"
+            raise RequestError("--address", address, problem, "leave it out")
+        print(json_text(listing_records(what, name)))
+        return
+    Console().print(listing(what, name, address))
 
 
-def partition_command(overrides: Overrides = None, config: ConfigSources = None) -> None:
+def partition_command(
+    overrides: Overrides = None, config: ConfigSources = None, as_json: AsJson = False
+) -> None:
     """Implement `sparsefleet partition`; PARTITION_HELP is its help text."""
-    from orchestrator.cli.views.partition_table import partition_table
+    from orchestrator.cli.views.partition_table import partition_json, partition_table
+    from orchestrator.cli.views.tables import json_text
     from orchestrator.experiment.loading import load_config
 
-    Console().print(partition_table(load_config(config, overrides or [])))
+    loaded = load_config(config, overrides or [])
+    if as_json:
+        print(json_text(partition_json(loaded)))
+        return
+    Console().print(partition_table(loaded))
 
 
 def ui_command(
@@ -135,11 +158,15 @@ def ui_command(
     serve_ui(folder, port, host, experiment=experiment, show=show)
 
 
-def doctor_command(storage: Storage = Path("runs")) -> None:
+def doctor_command(storage: Storage = Path("runs"), as_json: AsJson = False) -> None:
     """Implement `sparsefleet doctor`; DOCTOR_HELP is its help text."""
     from orchestrator.cli.views.checkup import checkup
+    from orchestrator.cli.views.tables import json_text
 
     table, healthy = checkup(storage)
-    Console().print(table)
+    if as_json:
+        print(json_text(table.records))
+    else:
+        Console().print(table)
     if not healthy:
         raise typer.Exit(1)

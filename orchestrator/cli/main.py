@@ -39,6 +39,7 @@ from orchestrator.cli.methods import (
     cite_command,
     retime_command,
 )
+from orchestrator.cli.project import INIT_HELP, SCHEMA_HELP, init_command, schema_command
 from orchestrator.cli.reproduce import REPRODUCE_HELP, reproduce_command
 from orchestrator.cli.run import (
     DEMO_HELP,
@@ -48,7 +49,7 @@ from orchestrator.cli.run import (
     resume_command,
     run_command,
 )
-from orchestrator.cli.streams import replace_unknown_characters
+from orchestrator.cli.streams import replace_unknown_characters, set_log_level
 from orchestrator.cli.sweep import SWEEP_HELP, sweep_command
 from orchestrator.errors import SparsefleetError, hide_passwords, one_line
 from orchestrator.processes.signals import exit_process, handling_signals
@@ -95,6 +96,8 @@ app.command("submit", help=SUBMIT_HELP, context_settings={"allow_interspersed_ar
 app.command("status", help=STATUS_HELP)(status_command)
 app.command("stop", help=STOP_HELP)(stop_command)
 app.command("demo", help=DEMO_HELP)(demo_command)
+app.command("init", help=INIT_HELP)(init_command)
+app.command("schema", help=SCHEMA_HELP)(schema_command)
 app.command("ui", help=UI_HELP)(ui_command)
 app.command("list", help=LIST_HELP)(list_command)
 app.command("partition", help=PARTITION_HELP)(partition_command)
@@ -113,7 +116,11 @@ def main() -> None:
 
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command in this process and return its exit code; an error becomes one line on standard error."""
-    verbose = any(re.fullmatch("--verbose|-[a-z]*v[a-z]*", argument) for argument in arguments)
+    verbose, quiet = (
+        any(re.fullmatch(f"--{name}|-[a-z]*{name[0]}[a-z]*", argument) for argument in arguments)
+        for name in ("verbose", "quiet")
+    )
+    set_log_level(verbose=verbose, quiet=quiet)
     with handling_signals() as signals:
         try:
             app(args=list(arguments), prog_name="sparsefleet")

@@ -39,7 +39,9 @@ SummaryFile = Annotated[
 #: value of an option for a file that means standard output
 STDOUT = Path("-")
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and Ray's log.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show tracebacks, Sparsefleet's log and Ray's log.")
+]
 Storage = Annotated[
     Path, typer.Option(metavar="DIR", help="Folder that contains the runs (runtime.storage).")
 ]
@@ -66,6 +68,7 @@ AcceptChangedCode = Annotated[
         "--accept-changed-code", help="Continue although a file of a method, model or space has changed."
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Profile = Annotated[
     bool,
     typer.Option("--profile", help="Measure what the rounds' time is spent on, and print it as a table."),

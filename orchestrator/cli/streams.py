@@ -1,6 +1,7 @@
-"""Write to terminals that cannot show every character, such as an ASCII or latin-1 terminal."""
+"""What commands write to the terminal: characters that it cannot show, such as an ASCII terminal, and the log."""
 
 import codecs
+import logging
 import sys
 import unicodedata
 
@@ -24,6 +25,17 @@ def replace_unknown_characters() -> None:
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors=_ERRORS)
+
+
+def set_log_level(*, verbose: bool, quiet: bool) -> None:
+    """Print the package's log on standard error: all of it if `verbose`, errors only if `quiet`, else warnings."""
+    level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING
+    log = logging.getLogger(__name__.partition(".")[0])
+    log.setLevel(level)
+    if not log.handlers and verbose:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        log.addHandler(handler)
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:

@@ -1,7 +1,7 @@
 """The command `sweep`, which starts and resumes sweeps."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,17 +27,22 @@ from orchestrator.errors import RequestError
 from orchestrator.formatting import counted
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from orchestrator.sweeping.result import SweepResult
 
 SWEEP_HELP = """
 Run the trials of a search space on Ray Tune and rank them. Each trial is a run.
 
-SPACE is a name that `sparsefleet list spaces` shows, or a .py file. KEY=VALUE sets a key for all trials; KEY=[A,B] \
-adds a dimension. `sparsefleet sweep SWEEP --resume` continues an interrupted sweep and retries failed trials.
+SPACE is a name that `sparsefleet list spaces` shows, or a .py file. KEY=VALUE sets a key for all trials. KEY=[A,B] \
+and ranges such as 'KEY=loguniform(0.01, 0.1)' add a dimension; with such a key, SPACE is not needed. \
+`sparsefleet sweep SWEEP --resume` continues an interrupted sweep and retries failed trials.
 
 Examples:
 
   sparsefleet sweep smoke
+
+  sparsefleet sweep 'training.lr=[0.01, 0.1]' 'algorithm.name=[fedavg, feddst]'
 
   sparsefleet sweep sparsity --seeds 3 training.rounds=50
 
@@ -54,8 +59,11 @@ Examples:
 
 
 _Space = Annotated[
-    str,
-    typer.Argument(metavar="SPACE", help="The search space. With --resume: the sweep's folder, id or space."),
+    str | None,
+    typer.Argument(
+        metavar="[SPACE]",
+        help="The search space; not needed with KEY=[A,B]. With --resume: the sweep's folder, id or space.",
+    ),
 ]
 _Objective = Annotated[
     str,
@@ -104,7 +112,7 @@ _SweepStorage = Annotated[
 
 
 def sweep_command(
-    space: _Space,
+    space: _Space = None,
     overrides: Overrides = None,
     config: ConfigSources = None,
     objective: _Objective = "accuracy",
@@ -123,7 +131,11 @@ def sweep_command(
     verbose: Verbose = False,
 ) -> None:
     """Implement `sparsefleet sweep`; SWEEP_HELP is its help text."""
+    from orchestrator.cli.views.sweep_table import sweep_table
+    from orchestrator.config.overrides import parse_overrides, read_configs, split_name
+
     check_summary(summary)
+    space, overrides = split_name(space, overrides or ())
     if accept_changed_code and not resume:
         problem = "a new sweep has no earlier code"
         raise RequestError("--accept-changed-code", True, problem, "leave it out, or add --resume")
@@ -139,30 +151,36 @@ def sweep_command(
     if resume:
         from orchestrator.storage.lookup import split_storage_key
 
-        changes, storage_keys = split_storage_key(overrides or [])
+        if space is None:
+            raise RequestError("SWEEP", "", "--resume needs a sweep", "name its folder, id or space")
+        changes, storage_keys = split_storage_key(overrides)
         _require_no_changes(changes, config or [], options)
         folder = chosen_storage(storage, storage_keys, None)
         result = _resume(space, folder, max_concurrent, quiet, verbose, accept_changed_code)
     else:
-        from orchestrator.api import sweep
-        from orchestrator.config.overrides import parse_overrides, read_configs
-        from orchestrator.display.sweep_progress import SweepProgress
-
-        values = parse_overrides(overrides or [])
-        if storage is not None:
-            values.setdefault("runtime.storage", str(storage))
-        result = sweep(
-            space,
-            values,
-            config=read_configs(config or ()),
-            max_concurrent=max_concurrent,
-            display=SweepProgress(quiet),
-            verbose=verbose,
-            **options,
-        )
+        options |= {"config": read_configs(config or ()), "max_concurrent": max_concurrent}
+        result = _start(space, parse_overrides(overrides), storage, quiet, verbose, options)
     if summary is not None:
         write_summary(summary, result.to_json())
-    _report(result, None if quiet else result_console(summary))
+    report_sweep(result, None if quiet else result_console(summary), sweep_table)
+
+
+def _start(
+    space: str | None,
+    values: dict[str, Any],
+    storage: Path | None,
+    quiet: bool,
+    verbose: bool,
+    options: dict[str, Any],
+) -> "SweepResult":
+    from orchestrator.api import sweep
+    from orchestrator.display.sweep_progress import SweepProgress
+
+    if storage is not None:
+        values.setdefault("runtime.storage", str(storage))
+    return sweep(
+        {} if space is None else space, values, display=SweepProgress(quiet), verbose=verbose, **options
+    )
 
 
 def _require_no_changes(overrides: Sequence[str], files: Sequence[str], options: dict[str, Any]) -> None:
@@ -201,10 +219,13 @@ def _resume(
     )
 
 
-def _report(result: "SweepResult", console: Console | None) -> None:
-    """Print the result (None: do not); exit with 130 when the sweep was interrupted, and with 1 when a trial failed."""
-    from orchestrator.sweeping.result import result_table
+def report_sweep(
+    result: "SweepResult", console: Console | None, table: "Callable[[SweepResult], Table]"
+) -> None:
+    """Print a sweep's result as this table, and where its files are (console None: print nothing of both).
 
+    Exits with 130 when the sweep was interrupted, and with 1 when a trial failed.
+    """
     resume_command = resume_sweep_line(result.folder)
     if result.interrupted:
         num_ended = result.num_finished + result.num_stopped + result.num_failed
@@ -212,7 +233,7 @@ def _report(result: "SweepResult", console: Console | None) -> None:
         print(line, file=sys.stderr)
         raise typer.Exit(130)
     if console is not None:
-        console.print(result_table(result))
+        console.print(table(result))
         notes = [f"Note: {note}" for note in result.notes]
         lines = ["", *notes, f"{result.sweep_id}: {result.folder}", *_report_places(result)]
         console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

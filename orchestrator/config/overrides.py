@@ -1,6 +1,7 @@
 """Read YAML files, presets and dotted `KEY=VALUE` overrides into a nested mapping."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -16,6 +17,8 @@ from orchestrator.errors import ConfigError
 
 #: longest excerpt of a parser's message, in characters
 _LONGEST = 300
+#: start of an assignment to a config key; a path such as ./a=b.py does not match
+_ASSIGNMENT = re.compile(r"\w+(\.\w+)*=")
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -94,6 +97,13 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(key, ascii(text), "this is not text", "write it in UTF-8")
         values[key] = read_setting(text)
     return values
+
+
+def split_name(name: str | None, overrides: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Return a command's optional name and its overrides, when the name may be the first `KEY=VALUE` instead."""
+    if name is None or _ASSIGNMENT.match(name) is None:
+        return name, list(overrides)
+    return None, [name, *overrides]
 
 
 def method_options(sources: Sequence[Path | str]) -> list[str]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Union, get_args, get_origin
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -59,6 +59,20 @@ def _kinds(annotation: object) -> set[object]:
     if origin is Annotated:
         return _kinds(get_args(annotation)[0])
     return {annotation}
+
+
+def choices_of(annotation: object) -> tuple[str, ...]:
+    """Return the texts that a key accepts if its type is a choice or a truth value, else nothing."""
+    if annotation is bool:
+        return ("true", "false")
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return tuple(str(choice) for choice in get_args(annotation))
+    if origin is Annotated:
+        return choices_of(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return tuple(choice for inner in get_args(annotation) for choice in choices_of(inner))
+    return ()
 
 
 def _number(text: str) -> object:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import final
+from typing import NamedTuple, final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -128,11 +128,11 @@ def summary_table(rows: Sequence[Mapping[str, object]]) -> Table:
     """Build a table with one row per run, from summaries (`algorithm`, `accuracy`, ...); missing values are dashes."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("method", overflow="fold", min_width=6)
-    for heading, *_ in _COLUMNS:
+    for heading, *_ in SUMMARY_COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         cells = [str(row.get("algorithm", "-"))]
-        for _, key, formatter in _COLUMNS:
+        for _, key, formatter in SUMMARY_COLUMNS:
             value = row.get(key)
             cells.append(formatter(value) if isinstance(value, (int, float)) else "-")
         table.add_row(*cells)
@@ -143,14 +143,22 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f}%"
 
 
-_COLUMNS = (
-    ("accuracy", "accuracy", _percent),
-    ("personal", "personal_accuracy", _percent),
-    ("upload", "upload_bytes_total", format_bytes),
-    ("download", "download_bytes_total", format_bytes),
-    ("training", "train_flops_total", format_flops),
-    ("emulated", "emulated_s_total", format_seconds),
-    ("wall", "wall_s_total", format_seconds),
+class SummaryColumn(NamedTuple):
+    """A column of a table of summaries; `key` is a field of RunSummary, and `form` shows its value."""
+
+    heading: str
+    key: str
+    form: Callable[[float], str]
+
+
+SUMMARY_COLUMNS = (
+    SummaryColumn("accuracy", "accuracy", _percent),
+    SummaryColumn("personal", "personal_accuracy", _percent),
+    SummaryColumn("upload", "upload_bytes_total", format_bytes),
+    SummaryColumn("download", "download_bytes_total", format_bytes),
+    SummaryColumn("training", "train_flops_total", format_flops),
+    SummaryColumn("emulated", "emulated_s_total", format_seconds),
+    SummaryColumn("wall", "wall_s_total", format_seconds),
 )
 
 

@@ -63,6 +63,14 @@ def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[No
             ray.shutdown()
 
 
+def session_note(runtime: RuntimeConfig) -> str | None:
+    """Return the line that says what `ray_session` will do, which may take many seconds; None if Ray is connected."""
+    if ray.is_initialized():
+        return None
+    address = cluster_address(runtime)
+    return "starting Ray on this machine" if address is None else f"connecting to Ray at {address}"
+
+
 def dashboard_note(runtime: RuntimeConfig) -> str | None:
     """Return the line that names the dashboard of the connected local Ray; None if the config asks for no dashboard."""
     if not runtime.dashboard or runtime.address is not None:

@@ -1,5 +1,6 @@
 """Execute the remaining rounds of a run: start backend and tracker, follow the rounds, and deliver the results."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from orchestrator.storage.summary import RunSummary
 from orchestrator.tracking.record import RoundRecord, not_finite, read_records
 from orchestrator.tracking.tracker import Tracker
 
+_LOG = logging.getLogger(__name__)
 #: seconds that MLflow has to answer when the process must end at once
 ABANDON_S = 2.0
 
@@ -129,6 +131,7 @@ def _run_rounds(
     try:
         for record in backend.records():
             num_done = record.round_idx + 1
+            _LOG.info("%s: round %d is committed", store.run_id, record.round_idx)
             tracker.log(record)
             display.update(record)
             if not has_diverged and (names := not_finite(record)):
@@ -207,13 +210,16 @@ def _backend(experiment: Experiment, folder: Path, display: Display, verbose: bo
         else:
             from orchestrator.runtime.ray_backend import RayBackend
             from orchestrator.runtime.ray_log import ray_log
-            from orchestrator.runtime.ray_session import dashboard_note, ray_session
+            from orchestrator.runtime.ray_session import dashboard_note, ray_session, session_note
 
             if not verbose:
                 stack.enter_context(ray_log(folder))
+            if line := session_note(experiment.config.runtime):
+                display.note(line)
             stack.enter_context(ray_session(experiment.config.runtime, verbose=verbose))
             if line := dashboard_note(experiment.config.runtime):
                 display.note(line)
+            display.note("starting the driver and the client actors")
             backend = RayBackend(experiment, folder, display.note)
         stack.callback(backend.close)
         yield backend

@@ -52,6 +52,8 @@ def run(config: ExperimentConfig, display: Display, *, verbose: bool = False) ->
     check_cluster(config)
     check_storage_and_tracking(config)
     place = destination_note(config, destination)
+    if config.runtime.executor == "ray":
+        display.note(f"loading {config.data.name}")
     experiment = prepare(config)
     method = config.algorithm.name.rpartition(":")[2].lower()
     folder = config.runtime.storage.resolve() / unique_name(method)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,8 @@ class RunSummary:
             ) from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a dict in the order of the fields."""
-        return asdict(self)
+        """Return a dict in the order of the fields, without fields that a subclass adds."""
+        return {field.name: getattr(self, field.name) for field in fields(RunSummary)}
 
     def to_json(self) -> str:
         """Return one JSON object."""

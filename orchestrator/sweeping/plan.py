@@ -14,6 +14,7 @@ from orchestrator.federation.seeds import stream
 from orchestrator.plugins.loading import relocated
 from orchestrator.storage.run_description import FORMAT_KEY
 from orchestrator.storage.sources import stored_places
+from orchestrator.sweeping.inline import NO_SPACE, parse_domain
 from orchestrator.sweeping.objective import Objective, with_data
 from orchestrator.sweeping.request import (
     ADAPTIVE,
@@ -82,8 +83,9 @@ class SweepPlan:
 
 def plan_sweep(request: SweepRequest) -> SweepPlan:
     """Plan the sweep of a request. Raises RequestError for an invalid request."""
-    space = load_space(request.space)
-    dimensions = typed_dimensions(with_overrides(space.dimensions, request.overrides), request.config)
+    space = NO_SPACE if request.space is None else load_space(request.space)
+    overrides = {key: parse_domain(value) for key, value in request.overrides.items()}
+    dimensions = typed_dimensions(with_overrides(space.dimensions, overrides), request.config)
     objective = check_request(request, space, dimensions)
     _check_mutable(request, space, dimensions)
     request = request.model_copy(update={"objective": objective.text})

@@ -31,10 +31,14 @@ ADAPTIVE = ("tpe", "nsga2")
 class SweepRequest(Section):
     """The options of a sweep as plain values. The sweep's folder stores them, and a resumed sweep reads them back."""
 
-    space: str = Field(description="name of a search space, or path of a .py file")
+    space: str | None = Field(
+        None, description="name of a search space, or path of a .py file; None: the overrides are the space"
+    )
     config: Mapping[str, Any] = Field({}, description="config tree that all trials start from")
     overrides: Mapping[str, Any] = Field(
-        {}, description="dotted key -> a value that fixes the key, or a list that makes the key a dimension"
+        {},
+        description="dotted key -> a value that fixes the key, or a list or the text of a range that makes the key a "
+        "dimension",
     )
     search: Search = Field("grid", description="how the search chooses values")
     scheduler: Scheduler = Field("fifo", description="which trials are stopped early or changed")
@@ -77,6 +81,7 @@ def with_tracking(request: SweepRequest, values: Mapping[str, str]) -> SweepRequ
 def check_request(request: SweepRequest, space: Space, dimensions: Mapping[str, Any]) -> Objective:
     """Return the parsed objective. Raises RequestError for options that do not fit together."""
     objective = Objective.parse(request.objective)
+    _check_has_trials(request, dimensions)
     _check_samples(request, dimensions)
     if request.search in ADAPTIVE and CONFIGURATIONS in dimensions:
         problem = "the space lists whole configurations, from whose values this search cannot learn"
@@ -89,6 +94,15 @@ def check_request(request: SweepRequest, space: Space, dimensions: Mapping[str, 
         _reject(request, "scheduler", problem, "use fifo, or an objective on accuracy")
     _check_schedulers(request, space, dimensions)
     return objective
+
+
+def _check_has_trials(request: SweepRequest, dimensions: Mapping[str, Any]) -> None:
+    """Raise RequestError for a sweep without a space whose arguments vary no key."""
+    if request.space is None and request.seeds == 1 and not varying_keys(dimensions):
+        problem = "without a search space, at least one key needs several values"
+        raise RequestError(
+            "SPACE", "", problem, "list values as KEY=[A, B], name a search space, or use --seeds"
+        )
 
 
 def _check_samples(request: SweepRequest, dimensions: Mapping[str, Any]) -> None:
@@ -139,7 +153,7 @@ def check_round_options(request: SweepRequest, rounds: int) -> None:
 def _check_population(request: SweepRequest, space: Space, dimensions: Mapping[str, Any]) -> None:
     if not space.mutations:
         problem = f"space {space.name} has no MUTATIONS, so pbt may not change any key"
-        remedy = "choose feddst, fedspa, ssfl or fedlps, or add MUTATIONS to your space"
+        remedy = "choose feddst, fedspa, ssfl or fedlps, or write a space file with MUTATIONS"
         _reject(request, "scheduler", problem, remedy)
     if request.search in ADAPTIVE:
         problem = "population-based training changes the values itself"

@@ -2,21 +2,34 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import inf, isfinite
+from math import isfinite
 from pathlib import Path
 from statistics import fmean
-from typing import Any
-
-from rich.table import Table
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from orchestrator.analysis.pareto import pareto_front
-from orchestrator.formatting import format_bytes, format_seconds
+from orchestrator.errors import RequestError
+from orchestrator.formatting import counted
+from orchestrator.results.html import html_table
+from orchestrator.results.plots import ROUND, plot_rounds
+from orchestrator.results.run_result import RunResult
+from orchestrator.storage.folders import is_run
 from orchestrator.storage.summary import RunSummary
-from orchestrator.sweeping.objective import Objective, ObjectiveMetric
+from orchestrator.sweeping.objective import Objective, ObjectiveMetric, with_data
+from orchestrator.sweeping.request import ADAPTIVE, SweepRequest
 from orchestrator.sweeping.store import Ending, SweepStore
 from orchestrator.sweeping.trial_specs import TrialSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+#: tables of a sweep
+SweepTable = Literal["trials", "rounds", "clients"]
+#: configurations that the text of a result shows
+MAX_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +52,13 @@ class ConfigurationResult:
     is_best: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class SweepResult:
-    """The result of a sweep. `configurations` are in order, best first; a Pareto sweep has its front first.
+    """The result of a sweep. A notebook shows the object as a table.
 
-    `wall_s` is the wall-clock time from the first trial to the end of tracking, in seconds. `tracking_s` is the part of
-    that time in which the sweep's process called MLflow tracking or waited for it. `notes` are lines about how the
-    sweep ranks its configurations.
+    `configurations` are in order, best first; a Pareto sweep has its front first. `wall_s` is the wall-clock time from
+    the first trial to the end of tracking, in seconds. `tracking_s` is the part of that time in which the sweep's
+    process called MLflow tracking or waited for it. `notes` are lines about how the sweep ranks its configurations.
     """
 
     sweep_id: str
@@ -66,11 +79,96 @@ class SweepResult:
         """The best configuration that has an objective; None when there is no such configuration."""
         return next((found for found in self.configurations if found.objective is not None), None)
 
+    @property
+    def runs(self) -> list[RunResult]:
+        """The current run of each trial that has one, in the order of the trials."""
+        return [run for _, _, run in self._trials() if run is not None]
+
+    def to_dataframe(self, table: SweepTable = "trials") -> "pd.DataFrame":
+        """Return a table of the sweep.
+
+        - `trials`: one row per trial (index `trial`): its status, the values that vary, the objective, and the fields
+          of the run's summary. The values of a trial without a run are missing.
+        - `rounds`, `clients`: the tables of all trials' runs (see RunResult), with the index `trial` in front.
+
+        Raises RequestError for another name.
+        """
+        import pandas as pd
+
+        if table not in get_args(SweepTable):
+            remedy = f"use one of {', '.join(get_args(SweepTable))}"
+            raise RequestError("table", table, "a sweep has no such table", remedy)
+        if table == "trials":
+            rows = [_trial_row(trial, ending, run) for trial, ending, run in self._trials()]
+            return pd.DataFrame(rows).set_index("trial") if rows else pd.DataFrame()
+        runs = {trial.number: run for trial, _, run in self._trials() if run is not None}
+        frames = [run.to_dataframe(table) for run in runs.values()]
+        return pd.concat(frames, keys=runs.keys(), names=["trial"]) if frames else pd.DataFrame()
+
+    def plot(self, metric: str = "eval/accuracy", x: str = ROUND, axes: "Axes | None" = None) -> "Axes":
+        """Draw a metric of every trial's run over the rounds or over another metric; see RunResult.plot."""
+        frames = {trial.name: run.to_dataframe() for trial, _, run in self._trials() if run is not None}
+        return plot_rounds(frames, metric, x, axes)
+
+    def _trials(self) -> Iterator[tuple[TrialSpec, Ending | None, RunResult | None]]:
+        """Yield each trial with its ending and its current run, as the sweep's folder has them now."""
+        store = SweepStore(self.folder)
+        endings = store.endings()
+        for trial in store.trials():
+            folder = store.run_folder(trial.number)
+            run = RunResult.load(folder) if is_run(folder) else None
+            ending = endings.get(trial.number)
+            current = trial if ending is None else TrialSpec(number=trial.number, values=ending.values)
+            yield current, ending, run
+
+    def __repr__(self) -> str:
+        """The sweep, its best configurations, and its folder."""
+        lines = [f"{self._title()}, ranked by {self.objective}"]
+        lines += [f"{each.label}: {_objective_text(each)}" for each in self.configurations[:MAX_SHOWN]]
+        return "\n  ".join([*lines, *self._more(), str(self.folder)])
+
+    def _repr_html_(self) -> str:
+        """The table that a notebook shows."""
+        rows = [
+            ("best" if each.is_best else "", each.label, _objective_text(each), ", ".join(each.statuses))
+            for each in self.configurations[:MAX_SHOWN]
+        ]
+        title = " ".join([f"{self._title()} in {self.folder}", *self._more()])
+        return html_table(title, ("", "configuration", self.objective, "trials"), rows)
+
+    def _title(self) -> str:
+        counts = f"{self.num_finished} of {counted(self.num_trials, 'trial')} finished"
+        others = {"stopped early": self.num_stopped, "failed": self.num_failed}
+        return ", ".join(
+            [f"{self.sweep_id}: {counts}", *(f"{number} {name}" for name, number in others.items() if number)]
+        )
+
+    def _more(self) -> list[str]:
+        num_hidden = len(self.configurations) - MAX_SHOWN
+        return [f"and {counted(num_hidden, 'configuration')} more"] if num_hidden > 0 else []
+
     def to_json(self) -> str:
         """Return one JSON object. Infinite and NaN values become null, such as the time to an unreached accuracy."""
         return json.dumps(
             _non_finite_to_none({**asdict(self), "folder": str(self.folder)}), indent=2, allow_nan=False
         )
+
+
+def _trial_row(trial: TrialSpec, ending: Ending | None, run: RunResult | None) -> dict[str, Any]:
+    """The row of a trial. A field of the summary does not replace a varied key or an objective of the same name."""
+    row = {
+        "trial": trial.number,
+        "status": "unfinished" if ending is None else ending.status,
+        **trial.values,
+        **({} if ending is None else ending.objective),
+    }
+    return row if run is None else row | {k: v for k, v in run.to_dict().items() if k not in row}
+
+
+def _objective_text(configuration: ConfigurationResult) -> str:
+    if configuration.objective is None:
+        return "no result"
+    return ", ".join(f"{name} {value:.4g}" for name, value in configuration.objective.items())
 
 
 def _non_finite_to_none(value: Any) -> Any:
@@ -80,6 +178,20 @@ def _non_finite_to_none(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_non_finite_to_none(inner) for inner in value]
     return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def load_result(folder: Path) -> SweepResult:
+    """Read a sweep's folder, also of a sweep that still runs or was killed; `interrupted` is then True.
+
+    Raises CheckpointError for unreadable files.
+    """
+    store = SweepStore(folder)
+    request = SweepRequest.model_validate(store.about()["request"])
+    objective = Objective.parse(with_data(request.objective))
+    trials = store.trials()
+    num_trials = request.samples * request.seeds if request.search in ADAPTIVE else len(trials)
+    has_ended = len(store.endings()) >= num_trials
+    return read_result(store, objective, trials, num_trials, interrupted=not has_ended)
 
 
 def read_result(
@@ -162,53 +274,3 @@ def _ranked(
         best = {id(valued[index]) for index in front}
     marked = [replace(each, is_best=id(each) in best) for each in ordered]
     return sorted(marked, key=lambda each: not each.is_best) if len(metrics) > 1 else marked
-
-
-def result_table(result: SweepResult, max_rows: int = 20) -> Table:
-    """Return a table of the first `max_rows` configurations, best first, with the best configurations marked."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("", no_wrap=True)
-    table.add_column("configuration", overflow="fold", min_width=12)
-    metrics = list(result.best.objective) if result.best is not None and result.best.objective else []
-    names = [name.replace("_", " ") for name in metrics]
-    test = [] if "test_accuracy" in metrics else ["test accuracy"]
-    headings = [*names, *test, "upload", "emulated", "trials"]
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=heading in ("upload", "emulated"))
-    for configuration in result.configurations[:max_rows]:
-        mark = "best" if configuration.is_best else ""
-        table.add_row(mark, configuration.label, *_cells(configuration, metrics))
-    if len(result.configurations) > max_rows:
-        table.caption = f"the first {max_rows} of {len(result.configurations)}"
-    return table
-
-
-def _cells(configuration: ConfigurationResult, metrics: Sequence[str]) -> list[str]:
-    upload, emulated_s = configuration.upload_bytes, configuration.emulated_s
-    return [
-        *(_metric_text(configuration, name) for name in metrics),
-        *([] if "test_accuracy" in metrics else [_percent(configuration.accuracy)]),
-        "-" if upload is None else format_bytes(upload),
-        "-" if emulated_s is None else format_seconds(emulated_s),
-        _status_counts(configuration),
-    ]
-
-
-def _metric_text(configuration: ConfigurationResult, name: str) -> str:
-    if configuration.objective is None:
-        return "-"
-    value = configuration.objective[name]
-    if value == inf:
-        return "never"
-    if "bytes" in name:
-        return format_bytes(value)
-    return format_seconds(value) if name.endswith("_s") else _percent(value)
-
-
-def _percent(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{100 * fraction:.2f}%"
-
-
-def _status_counts(configuration: ConfigurationResult) -> str:
-    counts = Counter(configuration.statuses)
-    return ", ".join(f"{count} {status}" for status, count in counts.items()) or "not ended"

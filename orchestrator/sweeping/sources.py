@@ -15,7 +15,7 @@ def sweep_sources(plan: SweepPlan) -> dict[str, SourceFiles]:
 
     Names that a space computes from other dimensions are not included.
     """
-    found = {"space": sources_of(plan.request.space)}
+    found = {"space": None if plan.request.space is None else sources_of(plan.request.space)}
     for section, read in (("algorithm", sources_of), ("model", sources_of), ("fleet", _fleet_sources)):
         own = [sources for name in dict.fromkeys(_names(plan, section)) if (sources := read(name))]
         for number, sources in enumerate(own, 1):

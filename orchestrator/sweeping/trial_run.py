@@ -26,11 +26,12 @@ from orchestrator.storage.run_logs import LOGS
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.sources import updated_sources
 from orchestrator.storage.summary import RunSummary
-from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import discard_incomplete_run
-from orchestrator.tracking.record import committed_records
+from orchestrator.tracking.record import RoundRecord, committed_records
 
 MakeExecutor = Callable[[], Executor]
+#: returns what a trial reports after these records
+Measure = Callable[[Sequence[RoundRecord]], Mapping[str, Any]]
 #: a metric of every evaluated round
 _EVALUATED = "eval/accuracy"
 
@@ -38,8 +39,8 @@ _EVALUATED = "eval/accuracy"
 class TrialRun:
     """A run that trains until the next evaluation in every call of `step`.
 
-    With `replay`, the first steps of a resumed run report the evaluations that were committed before, one per step. A
-    scheduler in a new process needs these reports, because it has not seen the past of the trial.
+    The first steps of a resumed run report the evaluations that were committed before and not reported, one per step.
+    A scheduler in a new process needs these reports, because it has not seen the past of the trial.
     """
 
     def __init__(
@@ -47,22 +48,21 @@ class TrialRun:
         experiment: Experiment,
         store: RunStore,
         make_executor: MakeExecutor,
-        objective: Objective,
+        measure: Measure,
         *,
-        replay: bool,
+        num_reported: int | None,
     ) -> None:
-        """The run calls `make_executor` when it first trains.
+        """The run calls `make_executor` when it first trains, and `measure` for each result.
 
-        Raises CheckpointError for unreadable records, and ConfigError when the objective needs validation samples and
-        no client has one.
+        `num_reported` is the number of committed rounds that were reported before (None: all). Raises CheckpointError
+        for unreadable records.
         """
-        objective.require_data(experiment.config.data, len(experiment.partition.validation.indices))
-        self._experiment, self._store, self._objective = experiment, store, objective
+        self._experiment, self._store, self._measure = experiment, store, measure
         self._make_executor = make_executor
         self._fault_injector = DriverFaultInjector(experiment.config, store.folder)
         self._open_resources = ExitStack()
         self._records = committed_records(store.folder)
-        self._num_reported = 0 if replay else len(self._records)
+        self._num_reported = len(self._records) if num_reported is None else num_reported
         self._driver: Driver | None = None
 
     @property
@@ -142,7 +142,7 @@ class TrialRun:
 
     def _result(self, done: bool) -> dict[str, Any]:
         records = self._records[: self._num_reported]
-        values = self._objective.measure(records)
+        values = self._measure(records)
         return {"round": len(records), "run_id": self._store.run_id, "done": done, **values}
 
 
@@ -190,21 +190,28 @@ def open_store(experiment: Experiment, folder: Path, labels: RunLabels) -> RunSt
 
 
 def begin_from_snapshot(
-    snapshot: Path, experiment: Experiment, folder: Path, labels: RunLabels, mutable_keys: Sequence[str]
+    snapshot: Path,
+    experiment: Experiment,
+    folder: Path,
+    labels: RunLabels,
+    mutable_keys: Sequence[str] | None,
 ) -> RunStore:
     """Begin a run in a new folder that continues from the snapshot of another trial (the donor).
 
-    The run has its own config, which may differ from the donor's config in `mutable_keys` only. Raises
-    SparsefleetError when other keys differ.
+    The run has its own config, which may differ from the donor's config in `mutable_keys` only. None allows all keys
+    that leave the method and all fingerprints (data, partition, model, ...) as they are. Raises SparsefleetError when
+    anything else differs.
     """
     donor = RunStore(snapshot)
     donor_id = str(donor.about()["run_id"])
-    before, after = flatten(donor.config()), flatten(experiment.config.to_dict())
-    changed = {key for key in {**before, **after} if before.get(key) != after.get(key)}
-    if forbidden := sorted(changed - set(mutable_keys)):
+    if forbidden := _forbidden_changes(donor, experiment, mutable_keys):
+        why = (
+            "a checkpoint fits its own only"
+            if mutable_keys is None
+            else "the space's MUTATIONS do not list it"
+        )
         raise SparsefleetError(
-            f"{folder.name} cannot continue from {donor_id}: their configs differ in {', '.join(forbidden)}, "
-            "which the space's MUTATIONS do not list"
+            f"{folder.name} cannot continue from {donor_id}: they differ in {', '.join(forbidden)}, and {why}"
         )
     with new_locked_folder(folder):
         shutil.copytree(snapshot / "commits", folder / "commits")
@@ -213,3 +220,17 @@ def begin_from_snapshot(
                 shutil.copyfile(snapshot / log, folder / log)
         tags = {**labels.tags, "taken_over_from": donor_id}
         return begin_run(experiment, folder, name=labels.name, tags=tags, notes=labels.notes)
+
+
+def _forbidden_changes(
+    donor: RunStore, experiment: Experiment, mutable_keys: Sequence[str] | None
+) -> list[str]:
+    before, after = flatten(donor.config()), flatten(experiment.config.to_dict())
+    if mutable_keys is None:
+        prints = donor.about()["fingerprint"]
+        changed = {name for name, digest in experiment.fingerprint().items() if prints.get(name) != digest}
+        key = "algorithm.name"
+        return sorted(changed | ({key} if before.get(key) != after.get(key) else set()))
+    return sorted(
+        key for key in {**before, **after} if before.get(key) != after.get(key) and key not in mutable_keys
+    )

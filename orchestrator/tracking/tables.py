@@ -1,4 +1,4 @@
-"""Writes the costs of each client over a run as Parquet."""
+"""The costs of each client over a run, as a data frame and as Parquet."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,12 @@ _SUMMED_ENDINGS = ("_bytes", "_flops", "_flops_dense", "_s")
 
 
 def write_clients(events: Path, partition: Path, path: Path, scores: Path | None = None) -> None:
-    """Write a row per client: its row of `partition.parquet`, `num_participations`, and the sums over its events.
+    """Write `clients_table` to a Parquet file."""
+    clients_table(events, partition, scores).to_parquet(path, index=False)
+
+
+def clients_table(events: Path, partition: Path, scores: Path | None = None) -> "pd.DataFrame":
+    """Return a row per client: its row of `partition.parquet`, `num_participations`, and the sums over its events.
 
     `scores` is the file with the clients' accuracies in the last evaluation (None: there is none). Each metric becomes
     a column, with `_` in place of `/`; a client without samples has no value.
@@ -32,7 +37,7 @@ def write_clients(events: Path, partition: Path, path: Path, scores: Path | None
         for metric, values in json.loads(scores.read_bytes())["scores"].items():
             column = {int(client): value for client, value in values.items()}
             clients[metric.replace("/", "_")] = clients["client_id"].map(column).astype("float64")
-    clients.to_parquet(path, index=False)
+    return clients
 
 
 def _rows(events: Path) -> list[dict[str, object]]:
@@ -47,6 +52,10 @@ def _sums(events: "pd.DataFrame") -> "pd.DataFrame":
             {"client_id": pd.Series(dtype="int64"), "num_participations": pd.Series(dtype="int64")}
         )
     numeric = events.select_dtypes("number").columns
-    summed = [name for name in numeric if name.endswith(_SUMMED_ENDINGS) or name.startswith("num_")]
+    summed = [
+        name
+        for name in numeric
+        if (name.endswith(_SUMMED_ENDINGS) and name != "start_s") or name.startswith("num_")
+    ]
     groups = events.groupby("client_id")
     return groups[summed].sum().assign(num_participations=groups.size()).reset_index()

@@ -28,6 +28,7 @@ def test_compare_prints_a_table(command: Command, two_runs: Path) -> None:
 def test_csv_and_json_have_the_same_numbers(command: Command, two_runs: Path) -> None:
     as_csv = command("compare", "--storage", two_runs, "--format", "csv")
     as_json = command("compare", "--storage", two_runs, "--format", "json")
+    assert command("compare", "--storage", two_runs, "--json") == as_json
     assert (as_csv.code, as_csv.err, as_json.code, as_json.err) == (0, "", 0, "")
     lines = list(csv.DictReader(as_csv.out.splitlines()))
     found = json.loads(as_json.out)["configurations"]

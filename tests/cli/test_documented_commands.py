@@ -23,7 +23,7 @@ from typer.main import get_command
 from orchestrator.cli.main import app
 from orchestrator.cluster.arguments import ParsedCommand
 from orchestrator.cluster.submission import job_request
-from orchestrator.config.overrides import parse_overrides, read_configs
+from orchestrator.config.overrides import parse_overrides, read_configs, split_name
 from orchestrator.display.run_progress import Progress
 from orchestrator.experiment.loading import load_config
 from orchestrator.runtime import session
@@ -104,7 +104,10 @@ def _parse(arguments: Sequence[str]) -> ParsedCommand:
     name, *rest = arguments
     parent = typer.Context(get_command(app))
     with get_command(app).commands[name].make_context(name, list(rest), parent=parent) as parsed:  # type: ignore[attr-defined]
-        return ParsedCommand(name, tuple(arguments), dict(parsed.params))
+        options = dict(parsed.params)
+    if name == "sweep":
+        options["space"], options["overrides"] = split_name(options["space"], options["overrides"] or ())
+    return ParsedCommand(name, tuple(arguments), options)
 
 
 def _needs_a_cluster_or_data(arguments: Sequence[str]) -> bool:
@@ -118,7 +121,7 @@ def _needs_a_cluster_or_data(arguments: Sequence[str]) -> bool:
 def _check_sweep(parsed: ParsedCommand, folder: Path) -> None:
     """Plan the sweep with all its trials, or plan the rest of an existing sweep."""
     options = {key: value for key, value in parsed.options.items() if key in SweepRequest.model_fields}
-    if parsed.options["resume"]:
+    if parsed.options.get("resume"):
         plan_resumed_sweep(SweepStore(find_sweep(parsed.options["space"], folder / "runs")))
         return
     overrides = parse_overrides(parsed.options["overrides"] or [])
@@ -159,7 +162,7 @@ def test_documented_command_works(
         (workplace / file).write_text(text)
     arguments = _filled_in(COMMANDS[name], workplace)
     parsed = _parse(arguments)
-    if parsed.command == "sweep":
+    if parsed.command == "sweep" or parsed.options.get("seeds", 1) > 1:
         _check_sweep(parsed, workplace)
     elif parsed.command == "reproduce":
         _check_study(parsed)

@@ -1,11 +1,13 @@
 """Output on terminals that lack characters, in a process of its own with the terminal's encoding."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.streams import set_log_level
 from tests.support.command import Command
 
 _PRINT = """
@@ -61,3 +63,20 @@ def shown_by(encoding: str, *arguments: object) -> str:
     )
     assert (done.returncode, done.stderr) == (0, b"")
     return done.stdout.decode(encoding)
+
+
+@pytest.mark.parametrize(
+    ("options", "level"),
+    [({}, logging.WARNING), ({"quiet": True}, logging.ERROR), ({"verbose": True}, logging.DEBUG)],
+)
+def test_level_of_the_log_follows_the_options(options: dict[str, bool], level: int) -> None:
+    log = logging.getLogger("orchestrator")
+    before = log.level, list(log.handlers)
+    try:
+        set_log_level(**{"verbose": False, "quiet": False, **options})
+        assert log.getEffectiveLevel() == level
+        set_log_level(**{"verbose": False, "quiet": False, **options})
+        assert len(log.handlers) - len(before[1]) == int(options.get("verbose", False)), "one handler only"
+    finally:
+        log.setLevel(before[0])
+        log.handlers = before[1]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from algorithms import ALGORITHMS
-from orchestrator.api import sweep
+from orchestrator.api import load_sweep, sweep
 from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.sweeping.result import SweepResult
 from orchestrator.sweeping.store import SweepStore
@@ -70,6 +70,23 @@ def test_smoke_sweep_ends_with_a_table_of_its_trials(tmp_path: Path) -> None:
     assert (store.report / "report.html").is_file()
     assert f"ui --storage {tmp_path / 'runs'}" in output
     assert not (store.folder / "tune").exists()
+
+
+def test_run_with_seeds_ends_with_a_table_of_the_seeds(tmp_path: Path) -> None:
+    words = [
+        *("run", "--seeds", 2, "seed=5", f"runtime.storage={tmp_path / 'runs'}", "tracking.enabled=false"),
+        *("runtime.executor=inprocess", "training.rounds=1", "training.local_epochs=1"),
+    ]
+    command = CommandProcess(words)
+    output = command.rest(timeout_s=180)
+    assert command.process.returncode == 0, output
+    result = load_sweep("sweep", storage=tmp_path / "runs")
+    assert result.to_dataframe()["seed"].tolist() == [5, 6]
+    assert [run.config.seed for run in result.runs] == [5, 6]
+    rows = [line.split() for line in output.splitlines() if line[:4] in ("5   ", "6   ", "mean")]
+    accuracies = result.to_dataframe()["accuracy"]
+    assert [row[1] for row in rows[:2]] == [f"{100 * accuracy:.2f}%" for accuracy in accuracies]
+    assert rows[2][1].startswith(f"{100 * accuracies.mean():.2f}±")
 
 
 @pytest.mark.thorough

@@ -41,7 +41,8 @@ def opened(
     """Open the run of a trial, new or resumed, and close the run at the end of the block."""
     of = of or experiment()
     store = open_store(of, folder, labels())
-    trial = TrialRun(of, store, lambda: make_executor(of), Objective.parse(objective), replay=replay)
+    measure = Objective.parse(objective).measure
+    trial = TrialRun(of, store, lambda: make_executor(of), measure, num_reported=0 if replay else None)
     try:
         yield trial
     finally:

@@ -129,7 +129,7 @@ def test_adaptive_search_rejects_a_space_without_domains(tmp_path: Path) -> None
         ({"search": "bayes"}, "--search"),
         ({"scheduler": "hyperband"}, "--scheduler"),
         ({"max_concurrent": -1}, "--max-concurrent"),
-        ({"space": None}, "space"),
+        ({"space": ["smoke"]}, "space"),
         ({"trials": 3}, "trials"),
     ],
 )

@@ -2,21 +2,22 @@
 
 import json
 from collections.abc import Sequence
-from io import StringIO
 from math import inf
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
+from orchestrator.errors import RequestError
 from orchestrator.sweeping.objective import Objective
-from orchestrator.sweeping.result import SweepResult, read_result, result_table
+from orchestrator.sweeping.result import SweepResult, load_result, read_result
 from orchestrator.sweeping.store import Ending, SweepStore
 from orchestrator.sweeping.trial_specs import TrialSpec
+from tests.support.run_folders import records, write_run
 from tests.support.sweeps import (
     ending,
     new_store,
     put_run,
+    request,
     summary,
     trial,
 )
@@ -46,13 +47,6 @@ def _levels(result: SweepResult) -> list[object]:
 
 def _best(result: SweepResult) -> list[object]:
     return [each.values["level"] for each in result.configurations if each.is_best]
-
-
-def _shown(result: SweepResult, width: int = 100, max_rows: int = 20) -> str:
-    console = Console(file=StringIO(), width=width)
-    console.print(result_table(result, max_rows))
-    assert isinstance(console.file, StringIO)
-    return console.file.getvalue()
 
 
 class TestOrder:
@@ -90,8 +84,6 @@ class TestOrder:
         result = _result(store, [ending(trial(n, level=n), "failed") for n in range(2)])
         assert result.best is None
         assert _best(result) == []
-        assert "2 failed" not in _shown(result)
-        assert _shown(result).count("1 failed") == 2
 
     def test_pareto_front_comes_first(self, store: SweepStore) -> None:
         """2 dominates 0 (more accurate, cheaper); 3 dominates 4 (equally accurate, cheaper)."""
@@ -164,7 +156,7 @@ class TestMeans:
 
 
 class TestOutput:
-    """The result as JSON and as a table."""
+    """The result as JSON, as data frames and as text."""
 
     def test_json_has_null_for_infinity(self, store: SweepStore) -> None:
         ended = [ending(trial(n, level=n), validation_time_to_accuracy_s=t) for n, t in enumerate([inf, 2.0])]
@@ -191,57 +183,57 @@ class TestOutput:
         result.to_json()
         assert result.configurations[0].objective == {"validation_time_to_accuracy_s": inf}
 
-    def test_table_has_a_row_per_configuration(self, store: SweepStore) -> None:
-        put_run(store, "r0", summary("r0", accuracy=0.5, upload=2_500_000, emulated_s=75.0))
-        ended = [
-            ending(trial(0, level=1), run_id="r0", validation_accuracy=0.75),
-            ending(trial(1, level=2), "failed"),
-        ]
-        heading, first, second = _shown(_result(store, ended)).splitlines()
-        assert heading.split() == [
-            *("configuration", "validation", "accuracy", "test", "accuracy"),
-            *("upload", "emulated", "trials"),
-        ]
-        assert first.split() == ["best", "level=1", "75.00%", "50.00%", "2.5", "MB", "1:15", "1", "finished"]
-        assert second.split() == ["level=2", "-", "-", "-", "-", "1", "failed"]
-
-    def test_table_formats_times_and_infinite_times(self, store: SweepStore) -> None:
-        ended = [
-            ending(trial(n, level=n), validation_time_to_accuracy_s=t) for n, t in enumerate([inf, 90.0])
-        ]
-        shown = _shown(_result(store, ended, "time_to_accuracy=0.5"))
-        assert "1:30" in shown
-        assert "never" in shown
-        assert "validation time to accuracy s" in shown
-        assert "inf" not in shown
-
-    def test_table_marks_the_whole_front(self, store: SweepStore) -> None:
-        points = [(0.5, 1e6), (0.9, 2e6), (0.4, 3e6)]
-        ended = [
-            ending(trial(n, level=n), validation_accuracy=a, upload_bytes=b)
-            for n, (a, b) in enumerate(points)
-        ]
-        shown = _shown(_result(store, ended, "pareto"))
-        assert shown.count("best") == 2
-        assert "2 MB" in shown
-
-    def test_result_on_test_data_has_a_note_and_a_single_accuracy(self, store: SweepStore) -> None:
+    def test_result_on_test_data_has_a_note(self, store: SweepStore) -> None:
         result = _result(store, [ending(trial(0, level=1), test_accuracy=0.5)], "test_accuracy")
         assert result.notes == (Objective.parse("test_accuracy").note,)
         assert json.loads(result.to_json())["notes"] == list(result.notes)
-        assert _shown(result).splitlines()[0].split()[1:3] == ["test", "accuracy"]
-        assert _shown(result).count("test accuracy") == 1
 
     def test_result_on_validation_data_has_no_note(self, store: SweepStore) -> None:
         assert _result(store, [ending(trial(0, level=1), validation_accuracy=0.5)]).notes == ()
 
-    def test_long_table_is_cut_with_a_caption(self, store: SweepStore) -> None:
-        shown = _shown(
-            _result(store, [ending(trial(n, level=n), validation_accuracy=0.1) for n in range(5)]), max_rows=2
-        )
-        assert "the first 2 of 5" in shown
-        assert "level=2" not in shown
+    def test_data_frames_have_the_trials_and_their_rounds(self, store: SweepStore) -> None:
+        specs = [trial(0, level=1), trial(1, level=2), trial(2, level=3)]
+        store.add_trials(specs)
+        for number, accuracies in enumerate([(0.25, 0.5), (0.75,)]):
+            folder = store.folder / f"{store.sweep_id}-{number:03d}"
+            write_run(folder, rounds=records(*accuracies), interrupted=None)
+            (folder / "summary.json").write_text(summary(folder.name).to_json())
+        first = ending(trial(0, level=9), run_id=f"{store.sweep_id}-000", validation_accuracy=0.4)
+        result = _result(store, [first], trials=specs, interrupted=True)
+        trials = result.to_dataframe()
+        assert trials.index.tolist() == [0, 1, 2]
+        assert trials["status"].tolist() == ["finished", "unfinished", "unfinished"]
+        assert trials["level"].tolist() == [9, 2, 3], "a population may have changed the values"
+        assert trials["validation_accuracy"].isna().tolist() == [False, True, True]
+        assert trials["num_rounds"].tolist()[:2] == [2, 1]
+        rounds = result.to_dataframe("rounds")
+        assert rounds["eval/accuracy"].to_dict() == {(0, 0): 0.25, (0, 1): 0.5, (1, 0): 0.75}
+        assert [run.run_id[-3:] for run in result.runs] == ["000", "001"]
+        lines = {line.get_label(): list(line.get_ydata()) for line in result.plot().lines}
+        assert lines == {"level=9": [0.25, 0.5], "level=2": [0.75]}
+        with pytest.raises(RequestError) as caught:
+            result.to_dataframe("epochs")  # type: ignore[arg-type]
+        assert caught.value.value == "epochs"
 
-    def test_table_shows_trials_that_have_not_ended(self, store: SweepStore) -> None:
-        shown = _shown(_result(store, [], trials=[trial(0, level=1)]))
-        assert "not ended" in shown
+    def test_texts_of_a_result_are_escaped_and_short(self, store: SweepStore) -> None:
+        ended = [ending(trial(n, level=f"<{n}>"), validation_accuracy=0.1) for n in range(12)]
+        result = _result(store, ended)
+        assert "12 of 12 trials finished" in repr(result)
+        assert "and 2 configurations more" in repr(result)
+        assert "<0>" not in result._repr_html_()
+        assert "level=&lt;0&gt;" in result._repr_html_()
+
+    def test_sweep_without_trials_has_empty_frames(self, store: SweepStore) -> None:
+        result = _result(store, [])
+        assert (len(result.to_dataframe()), len(result.to_dataframe("rounds"))) == (0, 0)
+
+
+def test_loaded_result_equals_the_result(store: SweepStore) -> None:
+    specs = [trial(n, level=n) for n in range(2)]
+    store.describe({"request": request(objective="test_accuracy").model_dump(mode="json"), "base": {}})
+    store.add_trials(specs)
+    ended = [ending(each, test_accuracy=0.5 + each.number) for each in specs]
+    partial = _result(store, ended[:1], "test_accuracy", trials=specs, interrupted=True)
+    assert load_result(store.folder) == partial
+    complete = _result(store, ended[1:], "test_accuracy", trials=specs)
+    assert load_result(store.folder) == complete

@@ -16,6 +16,7 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.runtime import session
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
+from orchestrator.sweeping.objective import Objective
 from orchestrator.sweeping.store import VALUES_NOTE
 from orchestrator.sweeping.trial_run import is_complete, open_store, summarise_unfinished
 from orchestrator.tracking.record import RoundRecord, committed_records, read_records
@@ -246,7 +247,7 @@ def test_run_json_has_labels_and_values(tmp_path: Path) -> None:
     assert store.config() == experiment().config.to_dict()
 
 
-def test_trial_without_a_validation_sample_is_rejected(tmp_path: Path) -> None:
+def test_trial_without_a_validation_sample_is_rejected() -> None:
     """Clients with a single sample train on it, whatever the fraction."""
     single = experiment(
         "data.partition.kind=iid",
@@ -255,11 +256,11 @@ def test_trial_without_a_validation_sample_is_rejected(tmp_path: Path) -> None:
         "fleet.num_clients=1438",
     )
     assert single.partition.train.sizes().tolist() == [1] * 1438
-    with pytest.raises(ConfigError) as caught, opened(tmp_path / "t", single):
-        pass
+    num_samples = len(single.partition.validation.indices)
+    with pytest.raises(ConfigError) as caught:
+        Objective.parse("accuracy").require_data(single.config.data, num_samples)
     assert caught.value.field == "data.validation_fraction"
-    with opened(tmp_path / "u", single, objective="test_accuracy"):
-        pass
+    Objective.parse("test_accuracy").require_data(single.config.data, num_samples)
 
 
 def test_open_rejects_run_of_another_config(tmp_path: Path) -> None:

@@ -17,15 +17,26 @@ def to_csv(comparison: Comparison) -> str:
 
     Every key that differs between configurations has a column with its dotted name.
     """
-    lines = [_line(row, comparison) for row in comparison.rows]
-    keys = sorted({key for row in comparison.rows for key in row.configuration.key_values})
-    headings = [*list(lines[0])[:4], *keys, *list(lines[0])[4:]]
+    rows = table_rows(comparison)
     file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, headings, restval="", lineterminator="\n")
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    for line, row in zip(lines, comparison.rows, strict=True):
-        writer.writerow(line | dict(row.configuration.key_values))
+    writer.writerows(rows)
     return file.getvalue()
+
+
+def table_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return the columns of each configuration by name, in the order of the comparison. A missing value is None.
+
+    All rows have the same columns in the same order.
+    """
+    keys = sorted({key for row in comparison.rows for key in row.configuration.key_values})
+    rows = []
+    for row in comparison.rows:
+        columns = list(_line(row, comparison).items())
+        values = {key: row.configuration.key_values.get(key) for key in keys}
+        rows.append({**dict(columns[:4]), **values, **dict(columns[4:])})
+    return rows
 
 
 def to_json(comparison: Comparison) -> str:

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from rich.table import Table
+from rich.text import Text
 
-from orchestrator.cli.views.tables import plain_table
+from orchestrator.cli.views.tables import PlainTable
 from orchestrator.errors import SparsefleetError
 
 
-def checkup(storage: Path) -> tuple[Table, bool]:
+def checkup(storage: Path) -> tuple[PlainTable, bool]:
     """Return a table with the result of each check, and whether all checks passed."""
     checks: list[tuple[str, Callable[[], str]]] = [
         ("Python", lambda: sys.version.split()[0]),
@@ -28,14 +28,14 @@ def checkup(storage: Path) -> tuple[Table, bool]:
         ("Ray's token", _ray_token),
         ("Ray's files", _ray_files),
     ]
-    table, healthy = plain_table("check", "", "found"), True
+    table, healthy = PlainTable("check", "result", "found"), True
     for name, check in checks:
         try:
             found, passed = check(), True
         except (SparsefleetError, ImportError, PackageNotFoundError, OSError, RuntimeError) as error:
             found, passed = f"{type(error).__name__}: {' '.join(str(error).split())}", False
         healthy &= passed
-        table.add_row(name, "[green]ok[/]" if passed else "[red]failed[/]", found)
+        table.add(name, Text("ok", "green") if passed else Text("failed", "red"), found)
     return table, healthy
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 
-from orchestrator.cli.views.tables import plain_table
+from orchestrator.cli.views.tables import PlainTable
 
 _DRIVER, _CLIENT = "time/driver_", "time/client_"
 #: activity -> row of the table, in the order of a round; see orchestrator/rounds/stopwatch.py
@@ -36,7 +36,7 @@ def profile_table(rounds: Iterable[Mapping[str, float]]) -> Table | None:
     profiled = [metrics for metrics in rounds if f"{_DRIVER}wait_s" in metrics]
     if not profiled:
         return None
-    table = plain_table("process", "activity", "time", "share")
+    table = PlainTable("process", "activity", "time", "share")
     totals: defaultdict[str, float] = defaultdict(float)
     for metrics in profiled:
         for name, value in metrics.items():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 
-from orchestrator.cli.views.tables import plain_table
+from orchestrator.cli.views.tables import PlainTable
 from orchestrator.errors import DataError
 from orchestrator.formatting import format_bytes, format_flops, format_seconds
 from orchestrator.studies.data_needs import data_config
@@ -27,10 +27,10 @@ def estimate_table(request: StudyRequest, step_s: StepTimer = measured_step_s) -
         name=path.stem, study=read_study(path), scale=request.scale, num_seeds=request.num_seeds, data=None
     )
     plan.check()
-    table = plain_table("", "runs", "upload", "download", "training", "emulated", "this machine")
+    table = PlainTable("", "runs", "upload", "download", "training", "emulated", "this machine")
     num_cores = len(os.sched_getaffinity(0))
     for name, cost in estimate_study(plan, step_s).items():
-        table.add_row(
+        table.add(
             name,
             str(cost.num_runs),
             format_bytes(cost.upload_bytes),
@@ -62,9 +62,9 @@ def print_verdicts(results: StudyResults, folder: Path, quiet: bool) -> None:
         return
     console = Console()
     text = verdict_table(results)
-    table = plain_table(*text.headings)
+    table = PlainTable(*text.headings)
     for row in text.rows:
-        table.add_row(*row)
+        table.add(*row)
     console.print(table)
     console.print(
         f"Report: {folder / 'report' / 'report.html'}", highlight=False, markup=False, soft_wrap=True

@@ -78,7 +78,9 @@ def _begin(
 ) -> SweepResult:
     """Describe a new sweep in its folder, and run its trials."""
     request = plan.request
-    if request.space.endswith(".py"):  # the user may resume the sweep from another folder
+    if request.space is not None and request.space.endswith(
+        ".py"
+    ):  # the user may resume the sweep from another folder
         request = request.model_copy(update={"space": str(Path(request.space).expanduser().resolve())})
     store.describe(
         {

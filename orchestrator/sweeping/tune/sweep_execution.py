@@ -20,7 +20,7 @@ from orchestrator.formatting import counted
 from orchestrator.processes.signals import handling_signals
 from orchestrator.runtime.ray_head_monitor import exiting_when_head_is_lost, is_client_connection
 from orchestrator.runtime.ray_log import ray_log
-from orchestrator.runtime.ray_session import dashboard_note, ray_session
+from orchestrator.runtime.ray_session import dashboard_note, ray_session, require_cluster, session_note
 from orchestrator.runtime.run_execution import ABANDON_S
 from orchestrator.runtime.run_folder import (
     public_params,
@@ -68,6 +68,9 @@ def execute_sweep(
     """
     config = plan.config
     resume_command = resume_sweep_line(store.folder)
+    require_cluster(config.runtime)
+    if line := session_note(config.runtime):
+        display.note(line)
     with (
         handling_signals(config.runtime.grace_period_s, redeliver=True) as signals,
         nullcontext() if verbose else ray_log(store.folder),

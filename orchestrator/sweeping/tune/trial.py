@@ -10,20 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, final
 
-import ray
 from ray import tune
 
-from orchestrator.execution.executor import Executor, InProcessExecutor
 from orchestrator.execution.placement import Placement
-from orchestrator.execution.ray_actors import (
-    START_S,
-    end_actors,
-    reservation,
-    start_actors,
-    wait_for_actors,
-)
-from orchestrator.execution.ray_executor import RayExecutor
-from orchestrator.execution.ray_sharing import SharedSamples, share
+from orchestrator.execution.ray_sharing import SharedSamples
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.prepare import prepare
@@ -35,6 +25,7 @@ from orchestrator.sweeping.resources import TrialResources
 from orchestrator.sweeping.store import VALUES_NOTE, SweepStore
 from orchestrator.sweeping.trial_run import RunLabels, TrialRun, begin_from_snapshot, open_store
 from orchestrator.sweeping.trial_specs import TrialSpec
+from orchestrator.sweeping.tune.client_actors import TrialClients
 from orchestrator.sweeping.tune.dataset_cache import shared_samples
 
 #: file of a checkpoint that contains the name of the trial that wrote the checkpoint
@@ -122,7 +113,7 @@ class TuneTrial(tune.Trainable):
         require_same_source(PackageSource(*self._setting.package))
         self._task = TrialTask(**config["trial"])
         self._run: TrialRun | None = None
-        self._clients: tuple[str, list[Any]] | None = None
+        self._clients = TrialClients(Path(self._setting.sweep_dir).name)
         os.chdir(self._setting.home)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -155,7 +146,7 @@ class TuneTrial(tune.Trainable):
     def cleanup(self) -> None:
         """Close the trial's run and end the client actors."""
         self._close_run()
-        self._end_clients()
+        self._clients.end()
 
     def _close_run(self) -> None:
         if self._run is not None:
@@ -169,14 +160,15 @@ class TuneTrial(tune.Trainable):
     def _open_run(self, *, replay: bool | None = None) -> TrialRun:
         store = SweepStore(Path(self._setting.sweep_dir))
         experiment, samples = self._prepared()
-        folder = store.run_folder(self._number)
-        run_store = open_store(experiment, folder, self._labels())
+        objective = Objective.parse(self._setting.objective)
+        objective.require_data(experiment.config.data, len(experiment.partition.validation.indices))
+        replay = self._setting.replay if replay is None else replay
         return TrialRun(
             experiment,
-            run_store,
-            lambda: self._executor(experiment, samples),
-            Objective.parse(self._setting.objective),
-            replay=self._setting.replay if replay is None else replay,
+            open_store(experiment, store.run_folder(self._number), self._labels()),
+            lambda: self._clients.executor(experiment, samples, self._task.placement),
+            objective.measure,
+            num_reported=0 if replay else None,
         )
 
     def _begin_from_checkpoint(self, checkpoint: Path) -> None:
@@ -214,28 +206,3 @@ class TuneTrial(tune.Trainable):
             "configuration": spec.configuration,
         }
         return RunLabels(name=spec.name, tags=tags, notes={VALUES_NOTE: dict(spec.values)})
-
-    def _executor(self, experiment: Experiment, samples: SharedSamples) -> Executor:
-        placement = self._task.placement
-        if placement is None:
-            return InProcessExecutor(experiment)
-        cores = ray.cluster_resources().get("CPU", 1)  # type: ignore[no-untyped-call]
-        shared, clients = share(experiment, samples), self._client_actors(experiment, placement)
-        return RayExecutor(experiment, shared, placement, clients, num_cores=max(1, int(cores)))
-
-    def _client_actors(self, experiment: Experiment, placement: Placement) -> list[Any]:
-        """Return the client actors of the last trial if it reserved the same resources, else new client actors."""
-        profiles = experiment.setting.profiles
-        wanted = repr([(name, reservation(profiles[index])) for name, index in placement.actors])
-        if self._clients is not None and self._clients[0] == wanted:
-            return self._clients[1]
-        self._end_clients()
-        prefix = f"{Path(self._setting.sweep_dir).name}/{os.getpid()}"
-        self._clients = wanted, start_actors(profiles, placement, prefix)
-        wait_for_actors(self._clients[1], START_S)
-        return self._clients[1]
-
-    def _end_clients(self) -> None:
-        if self._clients is not None:
-            clients, self._clients = self._clients[1], None
-            end_actors(clients)

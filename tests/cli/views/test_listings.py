@@ -1,12 +1,13 @@
 """`list`: tables of algorithms, models, data sets, fleets and config keys."""
 
+import json
 import re
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from orchestrator.cli.views.listings import AGGREGATION_NAMES
+from orchestrator.cli.views.listings import AGGREGATION_NAMES, LISTS
 from orchestrator.config.errors import dotted_keys
 from orchestrator.config.sections import TrainingConfig
 from orchestrator.data.registry import DATASETS
@@ -94,7 +95,7 @@ def test_list_fleets_accepts_a_fleet_file(command: Command, tmp_path: Path) -> N
     [
         (("fleets", "unifrom"), "fleet.name=unifrom"),
         (("fleets", "no.yaml"), "fleet.name=no.yaml"),
-        (("models", "cnn"), "FLEET=cnn"),
+        (("models", "cnn"), "NAME=cnn"),
         (("models", "--address", "auto"), "--address=auto"),
     ],
 )
@@ -153,3 +154,35 @@ def test_list_keys_has_every_key_with_default_and_description(command: Command) 
     for key, method in (("mu", "fedprox"), ("mu", "feddst"), ("alpha", "feddst")):
         rows = [line for line in result.out.splitlines() if line.startswith(f"algorithm.{key} ")]
         assert any(f" {method}: " in row for row in rows)
+
+
+def test_list_keys_with_a_prefix_shows_choices_and_whole_keys(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = command("list", "keys", "data.partition.").out
+    expected = [key for key in dotted_keys(ExperimentConfig) if key.startswith("data.partition.")]
+    assert [word for word in out.split() if word.startswith("data.partition.")] == expected
+    assert "shards" in out, "the choices of data.partition.kind"
+    assert "(true, false)" in command("list", "keys", "training.with").out
+
+
+def test_unknown_prefix_of_keys_is_rejected(command: Command) -> None:
+    result = command("list", "keys", "trainin.lr")
+    assert result.code == 2
+    assert result.error_line.startswith("error: NAME=trainin.lr: ")
+    assert "training.lr" in result.error_line
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_every_list_is_json(command: Command, what: str) -> None:
+    rows = json.loads(command("list", what, "--json").out)
+    assert len(rows) > 2
+    assert all(isinstance(row, dict) for row in rows)
+
+
+def test_json_of_a_fleet_has_its_profiles(command: Command) -> None:
+    (row,) = json.loads(command("list", "fleets", "five-tier", "--json").out)
+    assert row["fleet"] == "five-tier"
+    assert [profile["name"] for profile in row["profiles"]] == [p.name for p in FLEETS["five-tier"].profiles]
+    assert row["profiles"][0]["flops_per_s"] == FLEETS["five-tier"].profiles[0].flops_per_s

@@ -1,5 +1,6 @@
 """`partition`: the table of each client's samples."""
 
+import json
 import re
 
 from tests.support.command import Command
@@ -28,3 +29,12 @@ def test_partition_prints_a_row_for_each_client(command: Command) -> None:
 def test_partition_depends_on_the_seed(command: Command) -> None:
     tables = [command("partition", f"seed={seed}").out for seed in (1, 1, 2)]
     assert tables[0] == tables[1] != tables[2]
+
+
+def test_json_has_the_columns_of_the_clients(command: Command) -> None:
+    read = json.loads(command("partition", "fleet.num_clients=7", "--json").out)
+    assert (read["data"], read["kind"]) == ("digits", "dirichlet")
+    clients = read["clients"]
+    assert clients["client_id"] == list(range(7))
+    assert sum(clients["num_train"]) + sum(clients["num_validation"]) == 1438
+    assert read["fingerprint"][:16] in command("partition", "fleet.num_clients=7").out

@@ -1,0 +1,1 @@
+"""Results for notebooks and scripts: data frames, plots, and short texts."""
