@@ -15,7 +15,7 @@ import numpy as np
 import ray
 from torch import Tensor
 
-from orchestrator.aggregation.received_update import ReceivedUpdate
+from orchestrator.aggregation.received_update import Content
 from orchestrator.aggregation.shard import FoldKey
 from orchestrator.aggregation.shard_actor import ShardActor, ShardTask
 from orchestrator.aggregation.shard_placement import AGGREGATOR_CPUS, memory_bytes
@@ -170,16 +170,16 @@ class _RaySums:
         self._pending: list[list[ray.ObjectRef[None]]] = [[] for _ in self._actors]
         self._present: ray.ObjectRef[Any] | None = None
 
-    def add(self, update: ReceivedUpdate, term: Term, present: Tensor | None) -> None:
+    def add(self, content: Content, term: Term, present: Tensor | None) -> None:
         """See Sums. Does not wait for the aggregators, unless they are far behind."""
-        assert isinstance(update.content, StoredUpdate), "aggregators add encoded updates only"
+        assert isinstance(content, StoredUpdate), "aggregators add stored updates only"
         if present is not None and self._present is None:
             self._present = ray.put(present.numpy())
-        addition = _Addition(update.content.encoded, term, None if present is None else self._present)
+        addition = _Addition(content.encoded, term, None if present is None else self._present)
         self._additions.append(addition)
         for number in range(len(self._actors)):
             self._send(number, self._key, addition, len(self._additions) - 1)
-        report = update.content.report()
+        report = content.report()
         assert isinstance(report, PayloadReport), "rejected updates are not added"
         self._kept.append((len(self._additions) - 1, report.upload_bytes))
         self._kept_bytes += report.upload_bytes

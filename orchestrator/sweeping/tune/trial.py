@@ -13,6 +13,7 @@ from typing import Any, Literal, final
 import ray
 from ray import tune
 
+from orchestrator.aggregation.shard_placement import AGGREGATION_NOTE, AggregatorPlacement
 from orchestrator.execution.executor import Executor, InProcessExecutor
 from orchestrator.execution.placement import Placement
 from orchestrator.execution.ray_actors import (
@@ -211,7 +212,9 @@ class TuneTrial(tune.Trainable):
             "trial": str(spec.number),
             "configuration": spec.configuration,
         }
-        return RunLabels(name=spec.name, tags=tags, notes={VALUES_NOTE: dict(spec.values)})
+        added = AggregatorPlacement(0, "a trial of a sweep has no aggregators")
+        notes = {VALUES_NOTE: dict(spec.values), AGGREGATION_NOTE: str(added)}
+        return RunLabels(name=spec.name, tags=tags, notes=notes)
 
     def _executor(self, experiment: Experiment, samples: SharedSamples) -> Executor:
         placement = self._task.placement
