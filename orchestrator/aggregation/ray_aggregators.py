@@ -87,7 +87,8 @@ class RayAggregators:
         self._size = experiment.setting.layout.size
         self._restart_timeout_s = experiment.config.runtime.restart_timeout_s
         self._num_checks = self._num_folds = 0
-        self.losses: list[str] = []
+        #: number of an aggregator that died in this phase -> the first error by which the driver noticed
+        self.losses: dict[int, str] = {}
         store_bytes = ray.cluster_resources().get("object_store_memory", 0.0)  # type: ignore[no-untyped-call]
         self.max_kept_bytes = int(_KEPT_SHARE * store_bytes)
 
@@ -114,7 +115,8 @@ class RayAggregators:
 
     def await_restart(self, number: int, cause: Exception) -> None:
         """Wait until Ray has restarted an aggregator. Raises ActorsLostError if this takes too long."""
-        self.losses.append(f"aggregator {number} died, and adds its slice again: {one_line(cause)}")
+        line = f"aggregator {number} died, and adds its slice again: {one_line(cause)}"
+        self.losses.setdefault(number, line)
         try:
             ray.get(self.actors[number].__ray_ready__.remote(), timeout=self._restart_timeout_s)
         except (ray.exceptions.GetTimeoutError, _ACTOR_LOST) as error:
@@ -195,8 +197,8 @@ class _RaySums:
 
     def losses(self) -> Sequence[str]:
         """See Sums."""
-        losses, self._aggregators.losses = self._aggregators.losses, []
-        return losses
+        losses, self._aggregators.losses = self._aggregators.losses, {}
+        return tuple(losses.values())
 
     def _release(self) -> None:
         """Forget the oldest updates if the object store would otherwise be full of updates that were added."""

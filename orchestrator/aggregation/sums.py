@@ -37,7 +37,7 @@ class Sums(Protocol):
         """
 
     def losses(self) -> Sequence[str]:
-        """Return the cause of each loss of an aggregator since the last call."""
+        """Return why aggregators had to add their slices again: one line for each, since the last call."""
 
 
 class Aggregators(Protocol):
