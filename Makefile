@@ -44,6 +44,7 @@ bench: install ## the benchmark of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks.submodel_step
 	$(BIN)/python -m tests.benchmarks.masked_step
 	$(BIN)/python -m tests.benchmarks.wire
+	$(BIN)/python -m tests.benchmarks.shards
 	$(BIN)/python -m tests.benchmarks.sweep_overhead
 
 .PHONY: help install demo test fast lint docs catalogue package bench

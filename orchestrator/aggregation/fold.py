@@ -79,7 +79,7 @@ class Fold:
                 round_idx=self._round_idx,
             )
         term = Term(client_id=update.client_id, weight=weight, staleness=staleness)
-        self._sums.add(update, term, present)
+        self._sums.add(update.content, term, present)
 
     def finish(self, server: Tensor, seconds: float, *, waited_s: float = 0.0) -> PhaseResult:
         """The result; coordinates that no client trained keep the values of the server's float32[D] model.

@@ -15,7 +15,7 @@ import numpy as np
 import ray
 from torch import Tensor
 
-from orchestrator.aggregation.received_update import ReceivedUpdate
+from orchestrator.aggregation.received_update import Content
 from orchestrator.aggregation.shard import FoldKey
 from orchestrator.aggregation.shard_actor import ShardActor, ShardTask
 from orchestrator.aggregation.shard_placement import AGGREGATOR_CPUS, memory_bytes
@@ -88,7 +88,8 @@ class RayAggregators:
         self._size = experiment.setting.layout.size
         self._restart_timeout_s = experiment.config.runtime.restart_timeout_s
         self._num_checks = self._num_folds = 0
-        self.losses: list[str] = []
+        #: number of an aggregator that died in this phase -> the first error by which the driver noticed
+        self.losses: dict[int, str] = {}
         store_bytes = ray.cluster_resources().get("object_store_memory", 0.0)  # type: ignore[no-untyped-call]
         self.max_kept_bytes = int(_KEPT_SHARE * store_bytes)
 
@@ -115,7 +116,8 @@ class RayAggregators:
 
     def await_restart(self, number: int, cause: Exception) -> None:
         """Wait until Ray has restarted an aggregator. Raises ActorsLostError if this takes too long."""
-        self.losses.append(f"aggregator {number} died, and adds its slice again: {one_line(cause)}")
+        line = f"aggregator {number} died, and adds its slice again: {one_line(cause)}"
+        self.losses.setdefault(number, line)
         try:
             ray.get(self.actors[number].__ray_ready__.remote(), timeout=self._restart_timeout_s)
         except (ray.exceptions.GetTimeoutError, _ACTOR_LOST) as error:
@@ -171,16 +173,16 @@ class _RaySums:
         self._pending: list[list[ray.ObjectRef[None]]] = [[] for _ in self._actors]
         self._present: ray.ObjectRef[Any] | None = None
 
-    def add(self, update: ReceivedUpdate, term: Term, present: Tensor | None) -> None:
+    def add(self, content: Content, term: Term, present: Tensor | None) -> None:
         """See Sums. Does not wait for the aggregators, unless they are far behind."""
-        assert isinstance(update.content, StoredUpdate), "aggregators add encoded updates only"
+        assert isinstance(content, StoredUpdate), "aggregators add stored updates only"
         if present is not None and self._present is None:
             self._present = ray.put(present.numpy())
-        addition = _Addition(update.content.encoded, term, None if present is None else self._present)
+        addition = _Addition(content.encoded, term, None if present is None else self._present)
         self._additions.append(addition)
         for number in range(len(self._actors)):
             self._send(number, self._key, addition, len(self._additions) - 1)
-        report = update.content.report()
+        report = content.report()
         assert isinstance(report, PayloadReport), "rejected updates are not added"
         self._kept.append((len(self._additions) - 1, report.upload_bytes))
         self._kept_bytes += report.upload_bytes
@@ -196,8 +198,8 @@ class _RaySums:
 
     def losses(self) -> Sequence[str]:
         """See Sums."""
-        losses, self._aggregators.losses = self._aggregators.losses, []
-        return losses
+        losses, self._aggregators.losses = self._aggregators.losses, {}
+        return tuple(losses.values())
 
     def _release(self) -> None:
         """Forget the oldest updates if the object store would otherwise be full of updates that were added."""

@@ -37,18 +37,21 @@ class DecodedUpdate:
         )
 
 
+#: the decoded content of an update, or the reference to an encoded content that aggregators decode
+Content = DecodedUpdate | StoredUpdate[Any]
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ReceivedUpdate:
     """An update that passed admission.
 
-    `content` is the decoded content, or refers to the encoded content that aggregators decode. `mask_digest` names the
-    mask that came with the broadcast (None: no mask). `event` says what the task cost in bytes, FLOPs and emulated
-    seconds.
+    `mask_digest` names the mask that came with the broadcast (None: no mask). `event` says what the task cost in bytes,
+    FLOPs and emulated seconds.
     """
 
     task: ClientTask
     sent: ClientUpdate[Any]
-    content: DecodedUpdate | StoredUpdate[Any]
+    content: Content
     mask_digest: str | None
     event: ClientEvent
 

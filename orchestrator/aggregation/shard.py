@@ -106,7 +106,7 @@ class Shard:
         if key != self._key or place != self._num_added:
             return
         server = None if present is None else torch.from_numpy(np.array(present[self._start : self._stop]))
-        self._sums.add_content(self._decode_slice(encoded), term, server)
+        self._sums.add(self._decode_slice(encoded), term, server)
         self._num_added += 1
 
     def finish(self, key: FoldKey, num_updates: int, server: NDArray[np.float32]) -> SliceAverage | None:

@@ -61,7 +61,7 @@ class ShardActor:
     ) -> None:
         """See Shard."""
         shard, injector = self._shard_of(task)
-        injector.strike(key.round_idx, key.attempt)
+        injector.strike(key.round_idx, key.attempt, place)
         encoded = EncodedUpdate(broadcast=broadcast, request=request, payload=payload)
         shard.add(key, place, encoded, term, present)
 

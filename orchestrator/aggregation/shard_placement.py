@@ -9,6 +9,8 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.aggregate import AGGREGATORS
 from orchestrator.formatting import counted
 
+#: key of run.json for the number of aggregators and its reason
+AGGREGATION_NOTE = "aggregation"
 #: CPUs that an aggregator reserves; it waits while the clients train
 AGGREGATOR_CPUS = 0.5
 #: bytes for each parameter of the model: a received model with its mask, and an update while it is checked

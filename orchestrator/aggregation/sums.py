@@ -6,7 +6,7 @@ from typing import Protocol, final
 
 from torch import Tensor
 
-from orchestrator.aggregation.received_update import DecodedUpdate, ReceivedUpdate
+from orchestrator.aggregation.received_update import Content, DecodedUpdate
 from orchestrator.config.rounds import AsynchronyConfig
 from orchestrator.federation.aggregate import Aggregate, Aggregator
 from orchestrator.federation.staleness import discounted
@@ -24,8 +24,8 @@ class Term:
 class Sums(Protocol):
     """The sums of one phase. The driver calls `add` in the order in which updates count, then `finish` once."""
 
-    def add(self, update: ReceivedUpdate, term: Term, present: Tensor | None) -> None:
-        """Add an update.
+    def add(self, content: Content, term: Term, present: Tensor | None) -> None:
+        """Add the content of an update.
 
         `present` is the server's float32[D] model; None in a phase that receives no update of an earlier round.
         """
@@ -37,7 +37,7 @@ class Sums(Protocol):
         """
 
     def losses(self) -> Sequence[str]:
-        """Return the cause of each loss of an aggregator since the last call."""
+        """Return why aggregators had to add their slices again: one line for each, since the last call."""
 
 
 class Aggregators(Protocol):
@@ -54,13 +54,9 @@ class LocalSums:
     def __init__(self, aggregator: Aggregator, asynchrony: AsynchronyConfig) -> None:
         self._aggregator, self._asynchrony = aggregator, asynchrony
 
-    def add(self, update: ReceivedUpdate, term: Term, present: Tensor | None) -> None:
+    def add(self, content: Content, term: Term, present: Tensor | None) -> None:
         """See Sums."""
-        assert isinstance(update.content, DecodedUpdate), "aggregators keep the other updates"
-        self.add_content(update.content, term, present)
-
-    def add_content(self, content: DecodedUpdate, term: Term, present: Tensor | None) -> None:
-        """Add the decoded content of an update; see `add`."""
+        assert isinstance(content, DecodedUpdate), "aggregators add the stored updates"
         contribution = content.contribution(term.client_id, term.weight)
         if present is not None:
             contribution = discounted(contribution, present, self._asynchrony, term.staleness)

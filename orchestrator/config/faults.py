@@ -31,7 +31,7 @@ class ChaosConfig(Section):
     update_garbage: Share = Field(0.0, description="share of updates that are random bytes")
     aggregator_dies: Share = Field(
         0.0,
-        description="share of rounds in which an aggregator is killed, once each (ray, runtime.aggregators)",
+        description="share of rounds in which an aggregator is killed, once in each phase (ray, runtime.aggregators)",
     )
     driver_dies: Share = Field(
         0.0, description="share of rounds in which the driver's actor is killed, once each (ray)"

@@ -144,17 +144,20 @@ def _other_mask(item: Item) -> Item:
 
 @final
 class AggregatorFaultInjector:
-    """Kills one aggregator in each chosen round, at the first try to add the round's updates."""
+    """Kills one aggregator in each chosen round, before it adds the first update of a phase for the first time."""
 
     def __init__(self, config: ExperimentConfig, number: int, count: int) -> None:
         """`number` is this aggregator's, of `count`."""
         self._config, self._number, self._count = config.chaos, number, count
 
-    def strike(self, round_idx: int, attempt: int) -> None:
-        """Kill this process if the round is chosen and it is this aggregator's turn."""
+    def strike(self, round_idx: int, attempt: int, place: int) -> None:
+        """Kill this process if the round is chosen and it is this aggregator's turn.
+
+        `place` is that of the update that the aggregator will add.
+        """
         rng = stream(self._config.seed, "chaos", "aggregator", round_idx)
         is_chosen = rng.random() < self._config.aggregator_dies
-        if is_chosen and attempt == 0 and round_idx % self._count == self._number:
+        if is_chosen and attempt == place == 0 and round_idx % self._count == self._number:
             os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -142,6 +142,7 @@ class RayExecutor:
             for queue in {id(self._in_flight[ref]): self._in_flight[ref] for ref in late}.values():
                 ray.kill(queue.actor, no_restart=False)
         self._in_flight.clear()
+        self._payloads.clear()
         for queue in self._queues:
             queue.tasks.clear()
 

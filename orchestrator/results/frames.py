@@ -23,7 +23,7 @@ def rounds_frame(folder: Path) -> "pd.DataFrame":
 
 
 def clients_frame(folder: Path) -> "pd.DataFrame":
-    """Return one row per client (index `client_id`): its samples, participations, bytes, FLOPs, emulated seconds, scores.
+    """Return a row per client (index `client_id`): samples, participations, bytes, FLOPs, emulated seconds, scores.
 
     See `clients_table` for the columns.
     """

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.aggregation.payload_check import decode_update, max_elements, rejected_payload
-from orchestrator.aggregation.received_update import DecodedUpdate, ReceivedUpdate
+from orchestrator.aggregation.received_update import Content, DecodedUpdate, ReceivedUpdate
 from orchestrator.errors import WireError
 from orchestrator.execution.executor import TaskRequest
 from orchestrator.experiment.experiment import Experiment
@@ -51,7 +51,7 @@ def admit(
         return outcome
     task = request.task
     sent = outcome.update if isinstance(outcome, StoredUpdate) else outcome
-    content: DecodedUpdate | StoredUpdate[Any]
+    content: Content
     try:
         if not isinstance(sent, ClientUpdate):
             raise WireError(f"the answer to a {task.kind} task is a {type(sent).__name__}")

@@ -8,7 +8,7 @@ import ray
 import torch
 
 from orchestrator.aggregation.ray_aggregators import RayAggregators, start_aggregators
-from orchestrator.aggregation.shard_placement import place_run
+from orchestrator.aggregation.shard_placement import AGGREGATION_NOTE, place_run
 from orchestrator.errors import ConfigError
 from orchestrator.execution.fault_injection import DriverFaultInjector
 from orchestrator.execution.ray_actors import start_actors, wait_for_actors
@@ -17,6 +17,7 @@ from orchestrator.execution.ray_executor import RayExecutor
 from orchestrator.execution.ray_sharing import SharedExperiment
 from orchestrator.rounds.driver import Driver
 from orchestrator.storage.event_log import num_committed
+from orchestrator.storage.folders import is_run
 from orchestrator.storage.lock import locked_folder
 from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import RoundRecord
@@ -57,7 +58,8 @@ class DriverActor:
             store=None if aggregators is None else aggregators.store,
         )
         self._driver = Driver(experiment, self._executor, store, aggregators=aggregators)
-        store.describe_again({**store.about(), "aggregation": str(aggregation)})
+        if is_run(store.folder):
+            store.describe_again({**store.about(), AGGREGATION_NOTE: str(aggregation)})
         self._rounds = self._driver.run()
         self._num_done = num_committed(store.folder)
         self._fault_injector = DriverFaultInjector(experiment.config, store.folder)

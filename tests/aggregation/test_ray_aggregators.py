@@ -86,8 +86,9 @@ def test_kind_of_rounds_does_not_change_the_bits(
 def test_wrong_updates_are_failures_of_their_clients(actors: Actors, tmp_path: Path) -> None:
     faults = ("not_finite", "wrong_shape", "wrong_mask", "garbage", "stale")
     chaos = [f"chaos.update_{fault}=0.2" for fault in faults]
-    driver = actors.drive(prepared(*METHOD, *chaos), tmp_path / "run", 2)
-    assert driver.params_sha256() == _without_aggregators(tmp_path / "reference", *METHOD)
+    options = (*METHOD, "training.rounds=3")
+    driver = actors.drive(prepared(*options, *chaos), tmp_path / "run", 2)
+    assert driver.params_sha256() == _without_aggregators(tmp_path / "reference", *options)
     lines = (tmp_path / "run" / "failures.jsonl").read_text().splitlines()
     failures = [json.loads(line) for line in lines]
     assert {failure["stage"] for failure in failures} == {"admission"}

@@ -60,7 +60,7 @@ def whole(
     sums = LocalSums(made.algorithm.aggregator(), made.config.asynchrony)
     for place, (encoded, received) in enumerate(zip(updates, recorded.received, strict=True)):
         content = decode_update(made, encoded.request, encoded.payload, received)
-        sums.add_content(content, _term(place), present)
+        sums.add(content, _term(place), present)
     return sums.finish(torch.from_numpy(made.initial.copy()))
 
 

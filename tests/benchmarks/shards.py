@@ -191,6 +191,10 @@ def main() -> None:
         for _ in range(arguments.repeats):
             for count, found in results.items():
                 found.append(measure(made, arguments.updates, actors[:count]))
+                print(
+                    f"{count} aggregators: {found[-1].wall_s:.2f} s, {found[-1].cpu_s:.2f} s of CPU",
+                    flush=True,
+                )
         few = measure(made, max(4, arguments.updates // 10), actors)
         end_actors(actors)
     assert len({one.digest for found in results.values() for one in found}) == 1, "the bits differ"

@@ -10,14 +10,17 @@ from orchestrator.experiment.config import ExperimentConfig
 from tests.support.errors import rejects
 
 
-def test_task_faults_are_the_shares_above_zero_without_faults_of_the_driver() -> None:
-    config = ChaosConfig(client_raises=0.25, update_stale=0.5, update_garbage=0.0, driver_dies=1.0)
+def test_task_faults_are_the_shares_above_zero_without_faults_of_the_server() -> None:
+    config = ChaosConfig(
+        client_raises=0.25, update_stale=0.5, update_garbage=0.0, driver_dies=1.0, aggregator_dies=1.0
+    )
     assert config.task_faults == {"client_raises": 0.25, "update_stale": 0.5}
     assert ChaosConfig().task_faults == {}
 
 
 def test_every_fault_of_a_task_counts() -> None:
-    names = {name for name in ChaosConfig.model_fields if name not in ("seed", "tries", "driver_dies")}
+    others = ("seed", "tries", "aggregator_dies", "driver_dies")
+    names = {name for name in ChaosConfig.model_fields if name not in others}
     config = ChaosConfig.model_validate(dict.fromkeys(names, 0.125))
     assert set(config.task_faults) == names
     assert len(names) == 8

@@ -202,8 +202,9 @@ def test_no_driver_dies_after_the_last_round(tmp_path: Path, monkeypatch: pytest
 
 
 def test_aggregator_survives_the_rounds_of_the_others_and_every_retry() -> None:
-    """Round 3 of two aggregators is the turn of aggregator 1, at its first try."""
+    """Round 3 of two aggregators is the turn of aggregator 1, at its first try to add the first update."""
     config = ExperimentConfig.parse({"chaos": {"aggregator_dies": 1.0}, "runtime": {"aggregators": 2}})
-    AggregatorFaultInjector(config, 0, 2).strike(3, attempt=0)
-    AggregatorFaultInjector(config, 1, 2).strike(3, attempt=1)
-    AggregatorFaultInjector(ExperimentConfig(), 1, 2).strike(3, attempt=0)
+    AggregatorFaultInjector(config, 0, 2).strike(3, attempt=0, place=0)
+    AggregatorFaultInjector(config, 1, 2).strike(3, attempt=1, place=0)
+    AggregatorFaultInjector(config, 1, 2).strike(3, attempt=0, place=1)
+    AggregatorFaultInjector(ExperimentConfig(), 1, 2).strike(3, attempt=0, place=0)

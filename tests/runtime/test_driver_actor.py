@@ -49,5 +49,5 @@ class TestOnRay:
 
 def end_driver(actor: DriverActor) -> None:
     """Release what the process of a real actor releases when the process ends."""
-    end_actors(actor._clients)
+    end_actors(actor._actors)
     actor._lock.__exit__(None, None, None)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from orchestrator.aggregation.received_update import ReceivedUpdate
+from orchestrator.aggregation.received_update import Content
 from orchestrator.aggregation.shard import EncodedUpdate, FoldKey, Shard
 from orchestrator.aggregation.slices import SliceAverage, SliceNumber, join_averages
 from orchestrator.aggregation.sums import Term
@@ -67,12 +67,12 @@ class LocalShardSums:
     def __init__(self, shards: LocalShards, key: FoldKey) -> None:
         self._shards, self._key, self._num_added = shards, key, 0
 
-    def add(self, update: ReceivedUpdate, term: Term, present: torch.Tensor | None) -> None:
+    def add(self, content: Content, term: Term, present: torch.Tensor | None) -> None:
         """See Sums."""
-        assert isinstance(update.content, StoredUpdate)
+        assert isinstance(content, StoredUpdate)
         model = None if present is None else present.numpy()
         for shard in self._shards.shards:
-            shard.add(self._key, self._num_added, update.content.encoded, term, model)
+            shard.add(self._key, self._num_added, content.encoded, term, model)
         self._num_added += 1
 
     def finish(self, server: torch.Tensor) -> Aggregate:

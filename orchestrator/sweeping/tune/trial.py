@@ -12,6 +12,7 @@ from typing import Any, Literal, final
 
 from ray import tune
 
+from orchestrator.aggregation.shard_placement import AGGREGATION_NOTE, AggregatorPlacement
 from orchestrator.execution.placement import Placement
 from orchestrator.execution.ray_sharing import SharedSamples
 from orchestrator.experiment.config import ExperimentConfig
@@ -205,4 +206,6 @@ class TuneTrial(tune.Trainable):
             "trial": str(spec.number),
             "configuration": spec.configuration,
         }
-        return RunLabels(name=spec.name, tags=tags, notes={VALUES_NOTE: dict(spec.values)})
+        added = AggregatorPlacement(0, "a trial of a sweep has no aggregators")
+        notes = {VALUES_NOTE: dict(spec.values), AGGREGATION_NOTE: str(added)}
+        return RunLabels(name=spec.name, tags=tags, notes=notes)
