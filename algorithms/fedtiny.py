@@ -228,7 +228,7 @@ class FedTiny(Algorithm[FedTinyState, None]):
         return {**super().upload_items(task), _GROWTH: growth}
 
     def server_update(self, state: FedTinyState, aggregate: Aggregate, round_idx: int) -> FedTinyState:
-        """The mean; with gradients, the smallest weights of each layer make room for those with the largest ones."""
+        """The mean; with gradients, the smallest weights of each layer go, and those with the largest ones grow."""
         assert state.mask is not None
         params, mask, layout = aggregate.values.to(torch.float32), state.mask, self.setting.layout
         if _GROWTH in aggregate.extras:
