@@ -75,7 +75,8 @@ def test_row_of_a_method_links_its_source() -> None:
 def test_traits_agree_with_the_method(name: str) -> None:
     method = load_algorithm(name)
     traits = method.traits
-    assert (traits.structure == "structured") == method.capabilities.submodels or name == "fedlps_as_coded"
+    masks_units = name in ("fedlps_as_coded", "spafl")  # whole units, but as masks of the full model
+    assert (traits.structure == "structured") == method.capabilities.submodels or masks_units
     assert (traits.scope == "-") == (traits.structure in ("-", "update"))
     if traits.structure in ("-", "structured"):
         assert method.capabilities.default_density is None

@@ -269,7 +269,11 @@ class TestAlgorithm:
         ("options", "field", "expected"),
         [
             ({"name": "fedprx"}, "algorithm.name", "did you mean 'fedprox'?"),
-            ({"name": "zzz"}, "algorithm.name", "choose one of apfl, ditto, fedadam, fedavg"),
+            (
+                {"name": "zzz"},
+                "algorithm.name",
+                "choose one of apfl, compsparse, dispfl, ditto, fedadam, fedavg",
+            ),
             ({"name": "fedprox", "muu": 1}, "algorithm.muu", "did you mean 'algorithm.mu'?"),
             ({"name": "fedprox", "mu": -1}, "algorithm.mu", "greater than or equal to 0"),
             ({"name": "fedprox", "mu": "big"}, "algorithm.mu", "number"),
