@@ -43,6 +43,7 @@ class SliceAverage:
     extras: Mapping[str, Float64]
     total_weight: float
     num_updates: int
+    scalars: Mapping[str, Mapping[int, float]]
 
     @classmethod
     def of(cls, aggregate: Aggregate) -> "SliceAverage":
@@ -53,6 +54,7 @@ class SliceAverage:
             extras={name: extra.numpy() for name, extra in aggregate.extras.items()},
             total_weight=aggregate.total_weight,
             num_updates=aggregate.num_updates,
+            scalars=aggregate.scalars,
         )
 
 
@@ -63,6 +65,7 @@ def join_averages(slices: Iterable[Callable[[], SliceAverage]], size: int) -> Ag
     """
     values, coverage = np.empty(size), None
     extras: dict[str, list[Float64]] = {}
+    scalars: Mapping[str, Mapping[int, float]] = {}
     start, total_weight, num_updates = 0, 0.0, 0
     for fetch in slices:
         average = fetch()
@@ -74,12 +77,14 @@ def join_averages(slices: Iterable[Callable[[], SliceAverage]], size: int) -> Ag
         for name, extra in average.extras.items():
             extras.setdefault(name, []).append(np.array(extra))
         start, total_weight, num_updates = stop, average.total_weight, average.num_updates
+        scalars = average.scalars  # every slice has all of them
     return Aggregate(
         torch.from_numpy(values),
         None if coverage is None else torch.from_numpy(coverage),
         total_weight,
         {name: _joined(parts) for name, parts in extras.items()},
         num_updates,
+        scalars,
     )
 
 

@@ -78,6 +78,7 @@ def assert_same_bits(one: Aggregate, other: Aggregate) -> None:
         assert extra.shape == other.extras[name].shape
         assert extra.numpy().tobytes() == other.extras[name].numpy().tobytes(), name
     assert (one.total_weight, one.num_updates) == (other.total_weight, other.num_updates)
+    assert one.scalars == other.scalars
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,20 +1,20 @@
 """Starts and resumes a study: checks the request, creates or locks the folder, and runs the stages."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from shutil import copyfile
 from typing import Any
 
 from orchestrator.config.overrides import put_values
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ClusterError, ConfigError, RequestError
 from orchestrator.experiment.checkout import commit_of_package
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime.tracking.setup import check_storage_and_tracking, resolve_tracking
 from orchestrator.storage.folders import unique_name
 from orchestrator.storage.lock import new_locked_folder
-from orchestrator.studies.execution.folder import STUDY_YAML, StudyFolder, StudyState
+from orchestrator.studies.execution.folder import STAGES, STUDY_YAML, StudyFolder, StudyState
 from orchestrator.studies.execution.stages import StudyEnd, run_stages
 from orchestrator.studies.library import read_study, study_path
 from orchestrator.studies.plan import StudyPlan
@@ -73,7 +73,7 @@ def start_study(request: StudyRequest, display: SweepDisplay) -> StudyEnd:
     check_storage_and_tracking(resolve_tracking(config)[0])
     folder = StudyFolder(config.runtime.storage.resolve() / unique_name(plan.name))
     with new_locked_folder(folder.folder):
-        copyfile(study_path(request.spec), folder.folder / STUDY_YAML)
+        shutil.copyfile(study_path(request.spec), folder.folder / STUDY_YAML)
         folder.write(
             StudyState(
                 name=plan.name,
@@ -86,7 +86,14 @@ def start_study(request: StudyRequest, display: SweepDisplay) -> StudyEnd:
                 git_commit=commit_of_package() or "unknown",
             )
         )
-        return run_stages(folder, display, request.max_concurrent, request.verbose)
+        try:
+            return run_stages(folder, display, request.max_concurrent, request.verbose)
+        except (RequestError, ClusterError):
+            if all(folder.sweep_folder(stage, folder.read()) is None for stage in STAGES):
+                shutil.rmtree(
+                    folder.folder
+                )  # the study ended before its first sweep: there is nothing to resume
+            raise
 
 
 def resume_study(

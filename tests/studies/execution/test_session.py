@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.display.sweep_progress import SweepProgress
-from orchestrator.errors import ConfigError, DataError
+from orchestrator.errors import ConfigError, DataError, SparsefleetError
 from orchestrator.studies.execution.session import StudyRequest, plan_study, start_study
 from tests.support.studies import SMALL, small_study
 
@@ -53,3 +53,15 @@ def test_scale_without_settings_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         plan_study(_request(tmp_path, text, scale="paper"))
     assert error.value.field == "--scale"
+
+
+def test_study_that_ends_before_its_first_sweep_leaves_no_folder(tmp_path: Path) -> None:
+    """No Ray cluster answers at the address."""
+    overrides = {
+        "runtime.storage": str(tmp_path / "runs"),
+        "runtime.address": "127.0.0.1:9",
+        "tracking.enabled": False,
+    }
+    with pytest.raises(SparsefleetError):
+        start_study(_request(tmp_path, overrides=overrides), SweepProgress(quiet=True))
+    assert list((tmp_path / "runs").iterdir()) == []
