@@ -49,8 +49,8 @@ from orchestrator.cli.run import (
     resume_command,
     run_command,
 )
-from orchestrator.cli.streams import replace_unknown_characters, set_log_level
 from orchestrator.cli.sweep import SWEEP_HELP, sweep_command
+from orchestrator.display.streams import replace_unknown_characters, set_log_level
 from orchestrator.errors import SparsefleetError, hide_passwords, one_line
 from orchestrator.processes.signals import exit_process, handling_signals
 from orchestrator.version import installed_version

@@ -1,18 +1,16 @@
 """Output on terminals that lack characters, in a process of its own with the terminal's encoding."""
 
-import logging
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.streams import set_log_level
 from tests.support.command import Command
 
 _PRINT = """
 import sys
-from orchestrator.cli.streams import replace_unknown_characters
+from orchestrator.display.streams import replace_unknown_characters
 replace_unknown_characters()
 for stream in (sys.stdout, sys.stderr):
     print("90 % ± 1 ≤ ü ⠋ ━ \\udcff", file=stream)
@@ -63,20 +61,3 @@ def shown_by(encoding: str, *arguments: object) -> str:
     )
     assert (done.returncode, done.stderr) == (0, b"")
     return done.stdout.decode(encoding)
-
-
-@pytest.mark.parametrize(
-    ("options", "level"),
-    [({}, logging.WARNING), ({"quiet": True}, logging.ERROR), ({"verbose": True}, logging.DEBUG)],
-)
-def test_level_of_the_log_follows_the_options(options: dict[str, bool], level: int) -> None:
-    log = logging.getLogger("orchestrator")
-    before = log.level, list(log.handlers)
-    try:
-        set_log_level(**{"verbose": False, "quiet": False, **options})
-        assert log.getEffectiveLevel() == level
-        set_log_level(**{"verbose": False, "quiet": False, **options})
-        assert len(log.handlers) - len(before[1]) == int(options.get("verbose", False)), "one handler only"
-    finally:
-        log.setLevel(before[0])
-        log.handlers = before[1]
