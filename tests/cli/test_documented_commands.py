@@ -112,7 +112,8 @@ def _parse(arguments: Sequence[str]) -> ParsedCommand:
 
 def _needs_a_cluster_or_data(arguments: Sequence[str]) -> bool:
     """Whether the command needs what a test machine may not have."""
-    needs = r"runtime\.address=.*|--address|chaos\.(client_dies|client_hangs|driver_dies)=.*|data\.root=DIR"
+    keys = r"runtime\.(address|aggregators)|chaos\.(client_dies|client_hangs|driver_dies)"
+    needs = rf"({keys})=.*|--address|data\.root=DIR"
     return any(re.fullmatch(needs, argument) for argument in arguments) or (
         any(argument.startswith("tracking.uri=") for argument in arguments)
     )
