@@ -56,7 +56,7 @@ def test_run_list_shows_the_trials_below_their_sweep(
 
 
 def test_chart_page_shows_a_chart_for_a_metric(page: OpenPage, browser: Chrome, runs: dict[str, Run]) -> None:
-    page(f"{of_experiment(runs)}/runs?{TRAINING}&compareRunsMode=CHART", "5 matching runs", "eval (")
+    page(f"{of_experiment(runs)}/runs?{TRAINING}&compareRunsMode=CHART", "5 matching runs", "eval")
     unfold(browser)
     search = "input[placeholder='Search metric charts']"
     do(browser, lambda field: field.send_keys("eval/accuracy"), By.CSS_SELECTOR, search)
@@ -75,7 +75,7 @@ def test_page_of_a_run_shows_description_source_and_data_sets(page: OpenPage, ru
 
 
 def test_accuracy_is_the_first_chart_of_a_run(page: OpenPage, browser: Chrome, runs: dict[str, Run]) -> None:
-    page(f"{of_experiment(runs)}/runs/{runs['feddst'].info.run_id}/model-metrics?{TRAINING}", "eval (")
+    page(f"{of_experiment(runs)}/runs/{runs['feddst'].info.run_id}/model-metrics?{TRAINING}", "eval")
     wait_for(browser, lambda chrome: _first_chart(chrome) == "accuracy", "accuracy as first chart")
     screenshot(browser, "run metrics")
 
