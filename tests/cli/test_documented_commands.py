@@ -163,7 +163,7 @@ def test_documented_command_works(
         (workplace / file).write_text(text)
     arguments = _filled_in(COMMANDS[name], workplace)
     parsed = _parse(arguments)
-    if parsed.command == "sweep" or parsed.options.get("seeds", 1) > 1:
+    if parsed.command == "sweep" or (parsed.command == "run" and parsed.options["seeds"] > 1):
         _check_sweep(parsed, workplace)
     elif parsed.command == "reproduce":
         _check_study(parsed)
