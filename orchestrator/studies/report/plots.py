@@ -15,7 +15,7 @@ from orchestrator.studies.results import StudyResults
 
 
 def plot_settings(results: StudyResults, folder: Path) -> dict[str, Path]:
-    """Write `<setting>.png` for each setting with runs, and return the files by setting."""
+    """Write `<setting>.png`, `.pdf` and `.svg` for each setting with runs, and return the PNG files by setting."""
     plots = {}
     for setting in results.plan.study.settings_at(results.plan.scale):
         runs = {cell: found for cell, found in results.runs.items() if cell.setting == setting and found}

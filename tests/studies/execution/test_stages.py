@@ -58,7 +58,7 @@ def test_report_is_written_again_from_stored_runs(tmp_path: Path) -> None:
         "verdicts.csv",
         "contrasts.csv",
         "outcomes.csv",
-        "digits.png",
+        *(f"digits.{ending}" for ending in ("png", "pdf", "svg")),
     }
     before = {path.name: path.read_text() for path in folder.report.glob("*.csv")}
     report_study(folder.folder)
