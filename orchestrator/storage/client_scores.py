@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import final
 
 from orchestrator.atomic_write import explained_write, replace_file
+from orchestrator.storage.checkpoints.checkpoint_store import name_round_in_errors
 
 CLIENT_SCORES = "client_scores.json"
 
@@ -36,5 +37,5 @@ class ClientScores:
         if not self._scores:
             return
         path = folder / CLIENT_SCORES
-        with explained_write(path):
+        with name_round_in_errors(round_idx), explained_write(path):
             replace_file(path, json.dumps({"round_idx": round_idx, "scores": self._scores}).encode())

@@ -75,7 +75,10 @@ def test_wrong_arguments_are_a_usage_error(arguments: str, token: str, command: 
 @pytest.mark.parametrize(
     ("arguments", "tokens"),
     [
-        ("list planets", ("WHAT=planets: ", "algorithms, models, datasets, fleets, spaces, presets, keys")),
+        (
+            "list planets",
+            ("WHAT=planets: ", "algorithms, models, datasets, fleets, spaces, presets, studies, keys"),
+        ),
         ("partition data.partition.kind=natural", ("data.partition.kind=natural: ", "client ids")),
         ("partition trainin.lr=1", ("trainin=", "training")),
         ("partition -c /no/such.yaml", ("--config=/no/such.yaml: ",)),
