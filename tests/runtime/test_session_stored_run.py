@@ -157,7 +157,7 @@ def _next_formats(neutral: int = 1000) -> ConfigFormats:
         version=CONFIG_FORMATS.latest + 1,
         added={"data.limit": 0},
         renamed={"data.stride": "data.step"},
-        removed={"data.min_characters": RemovedKey(neutral, "use the release before")},
+        removed={"data.min_characters": RemovedKey("use the release before", neutral=neutral)},
     )
     return ConfigFormats([*CONFIG_FORMATS.changes, change])
 
