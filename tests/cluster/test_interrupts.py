@@ -20,13 +20,12 @@ from orchestrator.cluster.jobs import Job
 from orchestrator.processes.signals import exit_process, handling_signals
 from tests.support.cluster_fakes import SILENCE, FakeJobs
 
-jobs = FakeJobs([[SILENCE] * 10**6], Job(job_id="run-1", state="STOPPED"))
+jobs = FakeJobs([["follows", *[SILENCE] * 10**6]], Job(job_id="run-1", state="STOPPED"))
 with handling_signals() as signals:
     choose = interrupt_choice(None, forget=signals.forget)
     follower = JobLogFollower(
         jobs, "run-1", write=print, note=print, choose=choose, silence_s=0.02
     )
-    print("follows", flush=True)
     follower.follow()
     Path(sys.argv[1]).write_text(f"stopped {jobs.stopped}")
     exit_process(signals.exit_code)
