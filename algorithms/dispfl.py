@@ -15,7 +15,7 @@ Deviations:
   model of each of its own neighbours.
 - A weight is averaged over the clients whose mask contained it while they trained, as in the code. Weights that have
   just grown are 0 and would pull the average down.
-- The random topology is drawn in each round. The code draws neighbours in the same way, from all clients.
+- With `topology=random`, each client gets new random neighbours in each round, chosen from all clients, as in the code.
 - `growth=gradient` reads one mini-batch after the last step.
 - `eval/` metrics describe the average of all models, which no client uses.
 """

@@ -72,7 +72,8 @@ class FedLPSConfig(StructuredConfig):
 
     ratio_policy: RatioPolicy = Field(
         "p_ucbv",
-        description="keep ratio: a bandit's choice, `ratio` (fixed, or capped by the capability), or the capability",
+        description="a client's keep ratio: a bandit's choice (p_ucbv), `ratio` (fixed), `ratio` up to its device's "
+        "capability (capped), or the capability",
     )
     pattern: Literal["learned", "magnitude", "ordered", "random"] = Field(
         "learned",

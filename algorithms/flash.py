@@ -16,8 +16,9 @@ Seen: the abstract and the public code (SaraBabakN/flash_fl). Not seen: the pape
 
 Deviations:
 
-- A readjustment removes ceil(p_t n) of a layer's n weights. As many random weights grow, shared among the layers by the
-  mean size of their weights, with exact numbers; the code draws them with these expectations.
+- A readjustment removes ceil(p_t n) of a layer's n weights. The same number of random weights grows, over all layers
+  together. A layer's share is proportional to the mean size of its weights. Here the shares are exact numbers; in the
+  code they are random numbers with these means.
 - All maskable layers are sparse. In the code a flag limits the masks to convolutions.
 - The common random mask has exactly floor(d n) weights in each layer, not a random number.
 - Training starts from the same initial weights as the search. The code draws new ones.

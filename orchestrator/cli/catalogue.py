@@ -44,9 +44,10 @@ sparsefleet cite feddst fedavg
 - **when**: when the method chooses the mask.
 - **density**: the share of weights in the model that a client trains; `sparsity.level` = 1 - density, with its default
   in brackets.
-- **personal**: whether each client ends with a model of its own, which `personal/accuracy_*` evaluates. For other
-  structured methods, `personal/accuracy_*` evaluates the submodel of the client's device; for all other methods, the
-  global model.
+- **personal**: whether each client ends with a model of its own, which `personal/accuracy_*` evaluates. For FjORD,
+  `personal/accuracy_*` evaluates the submodel of the client's device. For HeteroFL and FedRolex, it evaluates the
+  global model without the classes that the client does not have (`algorithm.scored_model`). For all other methods, it
+  evaluates the global model.
 - **average**: how the server averages the updates; see [the four averages](#the-four-averages).
 - **additional payload**: what clients and server send in addition to the values of the model.
 - **source**: the publication of the method, or the publications that use it as a baseline.

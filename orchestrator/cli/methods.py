@@ -24,7 +24,8 @@ RETIME_HELP = """
 Compute how long a run would have taken on another fleet, without training again.
 
 The command uses the bytes and FLOPs that the run counted for each client. It rejects runs whose results depend on \
-device speed or device memory: asynchronous runs, and runs with a deadline, over-selection or device-dependent sparsity.
+device speed, availability or memory, such as asynchronous runs, and runs with a deadline, over-selection, \
+selection.kind=available, oort or refl, or device-dependent sparsity.
 
 Examples:
 

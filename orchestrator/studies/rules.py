@@ -15,7 +15,7 @@ class StudyPart(BaseModel):
 
 
 class DifferenceRule(StudyPart):
-    """The first arm is better than the second by more than `margin`, and the interval of the difference is above 0.
+    """The first arm is better than the second by at least `margin`, and the interval of the difference is above 0.
 
     Accuracies are fractions: a margin of 0.1 is 10 points. `smallest` is the smallest difference of interest.
     """

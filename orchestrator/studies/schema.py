@@ -102,8 +102,8 @@ class Arm(StudyPart):
     """A method with its options.
 
     - `scales`: config tree that a scale adds to the arm, such as fewer rounds for an arm that reaches the cap early.
-    - `tune`: dotted config key -> values of the arm's main knob, from which the tuning chooses; the learning rate is
-      always tuned.
+    - `tune`: dotted config key -> values of the arm's main option, from which the tuning chooses. The learning
+      rate is always tuned.
     - `tuned_with`: another arm, whose chosen values this arm takes, so that an ablation changes one thing only.
     """
 

@@ -21,7 +21,7 @@ def forecast_table(found: Forecast, config: ExperimentConfig) -> RenderableType:
     table.add("emulated time", format_seconds(found.emulated_s), certain.emulated_s)
     table.add("wall time", format_seconds(found.wall_s), "estimate")
     table.add("memory of the clients", format_bytes(found.actor_bytes), "estimate")
-    place = "in the command's process" if found.placement is None else str(found.placement)
+    place = "in the command's process" if found.placement is None else f"on {found.placement}"
     lines = [
         f"{config.algorithm.name} on {config.data.name}: a model of {found.num_parameters:,} values. "
         f"The clients train {place}.",

@@ -14,7 +14,7 @@ def protocol_lines(results: StudyResults) -> list[str]:
         f"Scale: {plan.scale}. Reported seeds: 0 to {plan.num_seeds - 1}. Tuning seeds: "
         f"{TUNING_SEEDS[0]} to {TUNING_SEEDS[-1]}, on validation data.",
         f"Learning rates tried for each arm: {', '.join(f'{lr:g}' for lr in plan.study.learning_rates)}; an arm's "
-        "main knob is tuned together with the learning rate.",
+        "main option is tuned together with the learning rate.",
         f"Outcome of a run: mean of its last {NUM_AVERAGED} evaluations, at the end or within the upload cap. The "
         "number of rounds and all contrasts and rules were fixed before the study ran.",
     ]

@@ -70,9 +70,13 @@ def rule_text(rule: Rule) -> str:
             f"the difference is {margin}, its interval is above 0 and its corrected p-value below 0.05{where}"
         )
     if rule.kind == "error_reduction":
-        return f"the interval of the error reduction is at or above {100 * rule.at_least:g} %{where}"
+        return (
+            f"the interval of the error reduction is at or above {100 * rule.at_least:g} %{where}, "
+            "and the corrected p-values are below 0.05"
+        )
     if rule.kind == "cost_ratio":
-        return f"the interval of the ratio of costs is at or below {rule.at_most:g}{where}"
+        p_values = ", and the corrected p-values are below 0.05" if rule.at_most < 1.0 else ""
+        return f"the interval of the ratio of costs is at or below {rule.at_most:g}{where}{p_values}"
     if rule.kind == "slope":
         low, high = ("none" if bound is None else f"{bound:g}" for bound in (rule.low, rule.high))
         return f"the interval of the slope is within the bounds {low} and {high}{where}"
