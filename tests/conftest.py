@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -78,4 +79,12 @@ def local_ray() -> Iterator[None]:
     from orchestrator.runtime.ray_session import ray_session
 
     with ray_session(RuntimeConfig()):
+        yield
+
+
+@pytest.fixture
+def own_ray_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder of this test for Ray's sessions. Other tests start Ray as users do, in a folder that others can read."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:  # a short path, for sockets
+        monkeypatch.setenv("RAY_TMPDIR", folder)
         yield

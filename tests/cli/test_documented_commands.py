@@ -173,6 +173,7 @@ def test_documented_command_works(
         load_config(parsed.options["config"], parsed.options["overrides"] or [])
     elif parsed.command == "doctor":
         request.getfixturevalue("local_ray")
+        request.getfixturevalue("own_ray_folder")
         result = command(*arguments)
         assert result.code == 0, result.out
     elif parsed.command in EXECUTED and not _needs_a_cluster_or_data(arguments):

@@ -41,7 +41,7 @@ def test_partition_merges_config_files_in_order(command: Command, tmp_path: Path
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("local_ray")
+@pytest.mark.usefixtures("local_ray", "own_ray_folder")
 def test_doctor_exits_with_1_when_a_check_fails(command: Command, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     result = command("doctor", "--storage", tmp_path / "runs")

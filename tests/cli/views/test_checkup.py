@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.cli.views.checkup import checkup
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("own_ray_folder")]
 
 
 def test_file_in_place_of_the_storage_folder_fails_this_check_only(tmp_path: Path) -> None:
