@@ -82,7 +82,8 @@ def test_accuracy_is_the_first_chart_of_a_run(page: OpenPage, browser: Chrome, r
 
 def _first_chart(browser: Chrome) -> str:
     cards = browser.find_elements(By.CSS_SELECTOR, "[data-testid='experiment-view-compare-runs-card']")
-    return cards[0].text.splitlines()[0]
+    lines = cards[0].text.splitlines() if cards else []
+    return lines[0] if lines else ""
 
 
 def test_comparison_page_shows_the_params_of_four_runs(page: OpenPage, runs: dict[str, Run]) -> None:
