@@ -64,7 +64,7 @@ class CompSparse(Algorithm[ServerState, None]):
         citations=(references.COMPLEMENT_SPARSIFICATION,),
     )
     capabilities: ClassVar[Capabilities] = Capabilities(
-        default_density=0.5, default_allocation="uniform", density_schedule=True
+        round_bound=True, default_density=0.5, default_allocation="uniform", density_schedule=True
     )
 
     def max_density(self, round_idx: int, client_id: int) -> float:

@@ -109,8 +109,7 @@ def _client_accuracy(path: Path) -> tuple[float, ...]:
     if not path.is_file():
         return ()
     scores = _mapping(path, json.loads).get("scores", {})
-    chosen = scores.get("personal/accuracy") or scores.get("eval/client_accuracy") or {}
-    return tuple(chosen.values())
+    return tuple((scores.get("personal/accuracy") or {}).values())
 
 
 def _status(summary: Path, num_rounds: int) -> Status:

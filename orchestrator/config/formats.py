@@ -23,11 +23,13 @@ class RemovedKey:
 
     - `remedy`: what a user can do whose run would give another result.
     - `neutral`: the value under which today's release gives the same result. A config with this value loses the key.
+    - `belongs`: whether a config has the key in this meaning. A key of a user's own method stays.
     - `has_effect`: whether the key has an effect in a config. Where it has none, the config loses the key.
     """
 
     remedy: str
     neutral: Any = ABSENT
+    belongs: Callable[[Mapping[str, Any]], bool] = lambda config: True
     has_effect: Callable[[Mapping[str, Any]], bool] = lambda config: True
 
 
@@ -88,14 +90,23 @@ def _apply(change: FormatChange, tree: dict[str, Any], keep_removed: bool) -> di
     for old_key, new_key in change.renamed.items():
         if (value := _pop(tree, old_key)) is not ABSENT and _get(tree, new_key) is ABSENT:
             values[new_key] = value
+    values |= _without_removed(change, tree, keep_removed)
+    return put_values(tree, values)
+
+
+def _without_removed(change: FormatChange, tree: dict[str, Any], keep_removed: bool) -> dict[str, Any]:
+    """Take the removed keys out of the tree; return those that `keep_removed` keeps."""
+    kept: dict[str, Any] = {}
     for key, removed in change.removed.items():
+        if not removed.belongs(tree):
+            continue
         has_effect = removed.has_effect(tree)
         if (value := _pop(tree, key)) is ABSENT or value == removed.neutral or not has_effect:
             continue
         if not keep_removed:
             raise ConfigError(key, value, "this release has no such key", removed.remedy)
-        values[key] = value
-    return put_values(tree, values)
+        kept[key] = value
+    return kept
 
 
 def _get(tree: Mapping[str, Any], key: str) -> Any:
@@ -133,6 +144,10 @@ def _if_compensated(value: Any) -> Callable[[Mapping[str, Any]], Any]:
     return lambda config: ABSENT if _get(config, "algorithm.masked_loss") is ABSENT else value
 
 
+def _has(key: str) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda config: _get(config, key) is not ABSENT
+
+
 def _has_bandit(config: Mapping[str, Any]) -> bool:
     return bool(_get(config, "algorithm.ratio_policy") == "p_ucbv")
 
@@ -159,10 +174,13 @@ CONFIG_FORMATS = ConfigFormats(
             },
             removed={
                 "algorithm.min_ratio": RemovedKey(
-                    "its bandit has another reward now; start a new run", has_effect=_has_bandit
+                    "its bandit has another reward now; start a new run",
+                    belongs=_has("algorithm.ratio_policy"),
+                    has_effect=_has_bandit,
                 ),
                 "algorithm.importance_std": RemovedKey(
-                    "its importance is learned in another way now; start a new run"
+                    "its importance is learned in another way now; start a new run",
+                    belongs=_has("algorithm.importance_batches"),
                 ),
             },
         ),

@@ -162,6 +162,12 @@ def _require_plain_rounds(config: ExperimentConfig, algorithm: AnyAlgorithm) -> 
     plans = ("plan", "chooses itself which clients train")
     peers = ("neighbours", "sends the models of a client's neighbours as they are when its task starts")
     asynchronous, fleet = config.asynchrony.kind != "none", config.fleet
+    if algorithm.capabilities.round_bound:
+        problem = f"{config.algorithm.name} sends updates that belong to the mask of their round"
+        if asynchronous:
+            raise ConfigError("asynchrony.kind", config.asynchrony.kind, problem, "use none")
+        if fleet.late == "keep":
+            raise ConfigError("fleet.late", "keep", problem, "use drop")
     for is_set, key, value, remedy, hooks in (
         (asynchronous, "asynchrony.kind", config.asynchrony.kind, "use none", (probes, plans, peers)),
         (fleet.late == "keep", "fleet.late", "keep", "use drop", (probes, plans, peers)),

@@ -22,6 +22,8 @@ class Capabilities:
     - `device_densities`: the method supports `sparsity.device_levels`.
     - `upload_mask`: which mask an update may have. The server rejects updates under other masks.
     - `submodels`: clients train submodels, so that `setting.units` must list the model's units.
+    - `round_bound`: an update means something only in its own round, for example because it is compacted by the round's
+      mask. Late and asynchronous updates are then rejected.
     - `steady_cost`: a training task costs at least `local_epochs` passes under the received mask, unless the schedule
       moves. Asynchronous rounds then know a lower bound of the task's time and run more tasks in parallel.
     """
@@ -33,4 +35,5 @@ class Capabilities:
     device_densities: bool = False
     upload_mask: UploadMask = "received"
     submodels: bool = False
+    round_bound: bool = False
     steady_cost: bool = False

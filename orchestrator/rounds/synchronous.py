@@ -6,7 +6,9 @@ from typing import final
 from orchestrator.aggregation.costs import phase_s
 from orchestrator.aggregation.fold import Fold, PhaseResult
 from orchestrator.aggregation.received_update import DecodedUpdate, ReceivedUpdate
+from orchestrator.aggregation.sums import LocalSums
 from orchestrator.experiment.experiment import Experiment
+from orchestrator.federation.aggregate import AGGREGATORS
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.client_event import ClientEvent, EventOutcome
 from orchestrator.federation.plan import RoundPlan
@@ -132,7 +134,10 @@ class SynchronousRounds:
 
     def _ask_losses(self, submitted: SubmittedTasks) -> tuple[PhaseResult, tuple[int, ...]]:
         """Wait for the candidates' losses; returns what the phase cost, and the cohort by the losses."""
-        fold, losses = Fold(self._experiment, submitted.round_idx, self._memory), dict[int, float]()
+        # an average of its own may need the method's items, and an answer has only the loss
+        sums = LocalSums(AGGREGATORS["wmean"](), self._experiment.config.asynchrony)
+        fold = Fold(self._experiment, submitted.round_idx, self._memory, sums)
+        losses: dict[int, float] = {}
         for update in self._phases.updates(submitted, fold):
             assert isinstance(update.content, DecodedUpdate)
             (item,) = update.content.items

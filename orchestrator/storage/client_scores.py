@@ -29,13 +29,24 @@ class ClientScores:
             self.add(metric, (client_id,), (value,))
 
     def write(self, folder: Path, round_idx: int) -> None:
-        """Replace the file of the evaluation before; does nothing without accuracies.
+        """Replace the accuracies of the evaluation before; does nothing without accuracies.
 
+        A metric that this evaluation does not have keeps its last accuracies: personal models may be scored less often.
         The file is not part of a checkpoint: a run that resumes before this evaluation writes the same file again.
         Raises CheckpointError when the file system rejects the write.
         """
         if not self._scores:
             return
         path = folder / CLIENT_SCORES
+        scores = {**_earlier(path), **self._scores}
         with name_round_in_errors(round_idx), explained_write(path):
-            replace_file(path, json.dumps({"round_idx": round_idx, "scores": self._scores}).encode())
+            replace_file(path, json.dumps({"round_idx": round_idx, "scores": scores}).encode())
+
+
+def _earlier(path: Path) -> Mapping[str, Mapping[int, float]]:
+    """The accuracies by metric of the file; none if there is no file that can be read."""
+    try:
+        scores = json.loads(path.read_bytes())["scores"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return scores if isinstance(scores, dict) else {}

@@ -9,6 +9,7 @@ from orchestrator.contract.rounds import play
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.sparsity.payload import Dense
+from tests.support.errors import rejects
 from tests.support.fakes import experiment, make_setting, seeded
 
 COMPSPARSE = {"algorithm.name": "compsparse"}
@@ -74,3 +75,18 @@ def test_upload_has_the_complement_alone(level: float) -> None:
             size = 34_110 if played.round_idx == 0 else int(level * 33_800) + 310
             name_bytes = 8 if played.round_idx == 0 else 12
             assert update.buffer.nbytes == 12 + (16 + name_bytes) + 4 * size
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "options"),
+    [
+        ("asynchrony.kind", "fedbuff", {}),
+        ("fleet.late", "keep", {"fleet.deadline_s": 1.0}),
+    ],
+)
+def test_updates_of_another_round_are_rejected_before_the_run(
+    field: str, value: str, options: dict[str, object]
+) -> None:
+    """A complement belongs to the mask of its round."""
+    with rejects(field, value):
+        experiment({**COMPSPARSE, field: value, **options})

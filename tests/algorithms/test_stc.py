@@ -1,6 +1,7 @@
 """Sparse ternary compression: sent entries, residuals, what a client downloads, and the server's step."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from orchestrator.federation.aggregate import Aggregate, Contribution
 from orchestrator.federation.plan import ClientTask
 from orchestrator.sparsity.payload import Bits, Dense, Masked, Payload
 from orchestrator.sparsity.wire import section_bytes
+from orchestrator.tracking.record import read_records
 from tests.support.errors import rejects
 from tests.support.fakes import experiment, make_run, make_setting, random_data, seeded
 from tests.support.masks import gaps_bytes
+from tests.support.runs import drive, prepared
 
 SHAPE = (1, 1, 2)
 CHANGE = [1, -9, 7, 0, 0.5, 8, 7, -2, 3, 0, 0, 4]
@@ -188,3 +191,10 @@ def test_mean_is_over_the_decoded_changes() -> None:
         )
     mean = aggregator.finish(torch.zeros(12)).extras["update"]
     assert mean.tolist() == [4, 4, 4, 0, 0, 0, 0, 0, 0, -2, -2, -2]
+
+
+def test_losses_of_candidates_do_not_need_the_average_of_the_method(tmp_path: Path) -> None:
+    """An answer to the question for the loss has no entries of a change."""
+    run = prepared("algorithm.name=stc", "selection.kind=power_of_choice", "training.rounds=2")
+    drive(run, tmp_path)
+    assert len(read_records(tmp_path / "metrics.jsonl")) == 2

@@ -119,7 +119,13 @@ def test_bandits_of_formats_before_4_have_no_equal_today() -> None:
     with rejects("algorithm.min_ratio", 0.0625):
         CONFIG_FORMATS.migrate(policies[1], 3)
     with rejects("algorithm.importance_std", 0.01):
-        CONFIG_FORMATS.migrate({"algorithm": {"importance_std": 0.01}}, 3)
+        CONFIG_FORMATS.migrate({"algorithm": {"importance_std": 0.01, "importance_batches": 1}}, 3)
+
+
+@pytest.mark.parametrize("key", ["min_ratio", "importance_std"])
+def test_keys_of_a_users_own_method_stay(key: str) -> None:
+    tree = {"algorithm": {"name": "my.py:Mine", key: 0.5}}
+    assert CONFIG_FORMATS.migrate(tree, 3) == tree
 
 
 def test_models_of_formats_before_3_compute_on_contiguous_images() -> None:

@@ -10,6 +10,9 @@ from orchestrator.studies.execution.tuning import SeedRecords
 from orchestrator.studies.plan import TUNING_SEEDS, Cell
 from orchestrator.sweeping.store import SweepStore
 
+#: what the errors of all checks for NaN and infinity contain
+NOT_FINITE = "not finite"
+
 
 def tuning_records(folder: Path, listing: Listing) -> list[SeedRecords]:
     """Return the records of every entry of the tuning stage."""
@@ -25,6 +28,15 @@ def reported_runs(folder: Path, listing: Listing, cells: Sequence[Cell], num_see
         cell: {run.seed: run for run in groups[number]}
         for cell, number in zip(cells, listing.index, strict=True)
     }
+
+
+def needs_resume(folder: Path) -> bool:
+    """Whether a trial of the sweep failed for another reason than that its training diverged.
+
+    A diverged run would fail again, with the same numbers. It is a result: of an arm that has no outcome.
+    """
+    endings = SweepStore(folder).endings().values()
+    return any(ending.status == "failed" and NOT_FINITE not in ending.cause for ending in endings)
 
 
 def _finished_runs(folder: Path, num_seeds: int) -> dict[int, list[ComparedRun]]:

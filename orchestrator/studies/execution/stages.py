@@ -11,7 +11,7 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime.tracking.setup import resolve_tracking, tracking_values
 from orchestrator.studies.execution.folder import STAGES, Stage, StudyFolder, StudyState
 from orchestrator.studies.execution.listing import Listing, list_configurations, write_space
-from orchestrator.studies.execution.runs import reported_runs, tuning_records
+from orchestrator.studies.execution.runs import needs_resume, reported_runs, tuning_records
 from orchestrator.studies.execution.tracking import StudyTracker, resume_study_line
 from orchestrator.studies.execution.tuning import choose_values
 from orchestrator.studies.plan import TUNING_SEEDS, StudyPlan
@@ -116,7 +116,7 @@ class _Sweeps:
         listing = _LISTINGS[stage](plan, state)
         result = self._run(stage, state, plan, listing)
         state = self._folder.update(sweeps={**state.sweeps, stage: result.sweep_id})
-        if result.interrupted or result.num_failed:
+        if result.interrupted or needs_resume(result.folder):
             return result
         chosen = state.chosen
         if stage == "tuning":

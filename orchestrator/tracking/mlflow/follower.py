@@ -164,9 +164,10 @@ class MlflowFollower:
 
         client, mlflow_run_id = self._connection
         if last is not None and summary:
+            sent = client.get_run(mlflow_run_id).data.metrics
             metrics = [
                 Metric(accepted_name(name), value, last.timestamp_ms, last.round_idx)
-                for name, value in final_metrics(summary).items()
+                for name, value in final_metrics(summary, sent).items()
             ]
             best = [RunTag("best", str(summary["best"]))] if "best" in summary else []
             client.log_batch(mlflow_run_id, metrics=metrics, tags=best)

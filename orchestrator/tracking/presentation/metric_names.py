@@ -4,7 +4,7 @@ MLflow sorts the sections of its charts page and the table of a run's page by na
 changed, so that the accuracies come first.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import final
 
 from orchestrator.tracking.record import RoundRecord
@@ -65,14 +65,20 @@ def _place(name: str) -> tuple[int, str]:
     return (_FIRST.index(name) if name in _FIRST else len(_FIRST), mlflow_metric(name))
 
 
-def final_metrics(summary: Mapping[str, object]) -> dict[str, float]:
-    """Return the results of a summary that MLflow gets as metrics: its numbers, without counts of faults that are 0."""
+def final_metrics(summary: Mapping[str, object], sent: Collection[str] = ()) -> dict[str, float]:
+    """Return the results of a summary that MLflow gets as metrics.
+
+    These are its numbers, without counts of faults that are 0. A count that was `sent` before, with another value, is
+    sent again.
+    """
     numbers = {
         name: float(value)
         for name, value in summary.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
-    return {name: value for name, value in numbers.items() if value != 0 or name not in _FAULTS}
+    return {
+        name: value for name, value in numbers.items() if value != 0 or name not in _FAULTS or name in sent
+    }
 
 
 #: numbers of a summary that say something only if they are not 0

@@ -1,9 +1,12 @@
 """Reading the runs of a stage from its sweep."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from orchestrator.studies.execution.listing import Listing
-from orchestrator.studies.execution.runs import reported_runs, tuning_records
+from orchestrator.studies.execution.runs import needs_resume, reported_runs, tuning_records
 from orchestrator.studies.plan import Cell
 from orchestrator.sweeping.store import EndStatus, SweepStore
 from tests.support.run_folders import records, write_run
@@ -37,6 +40,24 @@ def test_runs_belong_to_cells_by_their_number(tmp_path: Path) -> None:
 def test_failed_runs_are_left_out(tmp_path: Path) -> None:
     runs = reported_runs(_sweep(tmp_path / "sweep-1", (0, 1), failed=3), LISTING, CELLS, 2)
     assert [sorted(found) for found in runs.values()] == [[0, 1], [0], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (
+            "RoundError: client 3: FloatingPointError: the trained values are not finite; lower training.lr",
+            False,
+        ),
+        ("WireError: item 'theta' contains values that are not finite (3 of 9)", False),
+        ("ActorDiedError: the node was lost", True),
+    ],
+)
+def test_only_trials_that_did_not_diverge_run_again(tmp_path: Path, cause: str, expected: bool) -> None:
+    folder = _sweep(tmp_path / "sweep-1", (0, 1))
+    assert not needs_resume(folder)
+    SweepStore(folder).add_ending(replace(ending(trial(3), "failed"), cause=cause))
+    assert needs_resume(folder) is expected
 
 
 def test_tuning_runs_have_the_tuning_seeds(tmp_path: Path) -> None:

@@ -66,3 +66,9 @@ def test_final_metrics_are_the_numbers_of_a_summary() -> None:
     assert final_metrics(summary) == {"accuracy": 0.0}
     assert final_metrics({"num_failures": 2, "num_rounds": 3}) == {"num_failures": 2.0, "num_rounds": 3.0}
     assert math.isnan(final_metrics({"accuracy": math.nan})["accuracy"])
+
+
+def test_count_of_faults_that_falls_to_zero_is_sent_again() -> None:
+    """A resumed sweep has no failed trial any more, and MLflow has its earlier count."""
+    summary = {"num_failed": 0, "num_stopped": 0}
+    assert final_metrics(summary, {"num_failed": 2.0}) == {"num_failed": 0.0}
