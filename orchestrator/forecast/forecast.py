@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from orchestrator.aggregation.costs import round_costs
+from orchestrator.aggregation.shard_placement import memory_bytes, place_run
 from orchestrator.errors import SparsefleetError
 from orchestrator.execution.client import ClientRunner
-from orchestrator.execution.placement import ACTOR_BYTES, Capacity, Placement, place_clients
+from orchestrator.execution.placement import ACTOR_BYTES, Capacity, Placement
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.client_event import ClientEvent, participation
 from orchestrator.federation.local.batches import batch_sizes
@@ -72,10 +73,11 @@ def forecast(experiment: Experiment, capacity: Capacity) -> Forecast:
     client becomes available.
     """
     config, certainties = experiment.config, certainties_of(experiment)
-    placement = None
+    placement, aggregator_bytes = None, 0
     if config.runtime.executor == "ray":
-        population, cohort_size = experiment.setting.population, config.training.clients_per_round
-        placement = place_clients(config.runtime, capacity, population, cohort_size)
+        placement, aggregators = place_run(experiment, capacity)
+        if aggregators.count:
+            aggregator_bytes = aggregators.count * memory_bytes(experiment, aggregators.count)
     measured, totals, num_tasks = None, dict[str, float](), 0
     for plan in _plans(experiment, totals):
         if measured is None:
@@ -99,7 +101,7 @@ def forecast(experiment: Experiment, capacity: Capacity) -> Forecast:
         emulated_s=totals["time/emulated_s"],
         wall_s=_wall_s(experiment, totals["compute/train_flops"], measured, workers),
         placement=placement,
-        actor_bytes=num_actors * ACTOR_BYTES,
+        actor_bytes=num_actors * ACTOR_BYTES + aggregator_bytes,
         num_parameters=experiment.setting.layout.size,
         certainties=certainties,
     )

@@ -65,6 +65,7 @@ def test_mlflow_has_every_metric_once_and_a_model_that_predicts(
     assert (mlflow_status(uri), mlflow_steps(uri)[-1]) == ("FINISHED", 6)
 
 
+@pytest.mark.usefixtures("own_ray_folder")
 def test_doctor_accepts_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run_command_line(["doctor", "--storage", str(tmp_path)]) == 0
     assert "Ray starts" in capsys.readouterr().out
