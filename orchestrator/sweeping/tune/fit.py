@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from orchestrator.errors import RequestError
@@ -131,6 +132,7 @@ def fit(plan: SweepPlan, remaining: RemainingTrials, environment: TuneEnvironmen
     )
     with (
         _disabled_logger(_NOISY_LOGGER),
+        _unsent_cloud_keys(),
         _environment_variables(
             {**_TUNE_VARIABLES, "TUNE_MAX_PENDING_TRIALS_PG": str(environment.division.concurrent)}
         ),
@@ -225,6 +227,17 @@ def _disabled_logger(name: str) -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
+
+
+@contextmanager
+def _unsent_cloud_keys() -> Iterator[None]:
+    """Keep Tune from sending the user's AWS keys to the trials: Ray writes what it sends there to its log."""
+    before = class_cache.ENV_VARS_TO_PROPAGATE
+    class_cache.ENV_VARS_TO_PROPAGATE = {name for name in before if not name.startswith("AWS_")}
+    try:
+        yield
+    finally:
+        class_cache.ENV_VARS_TO_PROPAGATE = before
 
 
 @contextmanager
