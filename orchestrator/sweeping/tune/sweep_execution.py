@@ -69,6 +69,7 @@ def execute_sweep(
     config = plan.config
     resume_command = resume_sweep_line(store.folder)
     require_cluster(config.runtime)
+    _require_cluster_node(config.runtime.address)
     if line := session_note(config.runtime):
         display.note(line)
     with (
@@ -77,7 +78,7 @@ def execute_sweep(
         ray_session(config.runtime, verbose=verbose),
         exiting_when_head_is_lost(config.runtime.address, resume_command),
     ):
-        _require_cluster_node(config.runtime.address)
+        _require_cluster_node(config.runtime.address)  # a user's program may be connected through Ray Client
         if line := dashboard_note(config.runtime):
             display.note(line)
         recorded = store.trials()
@@ -173,7 +174,7 @@ def _run_trials(
 
 def _require_cluster_node(address: str | None) -> None:
     """Reject Ray Client: Tune, the sweep's folder and the trials' drivers must be on the node of the command."""
-    if is_client_connection():
+    if (address or "").startswith("ray://") or is_client_connection():
         problem = "a sweep must run on a node of its cluster, not through Ray Client"
         remedy = "run `sparsefleet submit --address http://HEAD:8265 sweep ...` with runtime.address=auto"
         raise ConfigError("runtime.address", address, problem, remedy)
