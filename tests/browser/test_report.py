@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 @pytest.fixture
 def report(browser: Chrome, swept: Path) -> Chrome:
-    (file,) = swept.glob("sweep-*/report/report.html")
+    (file,) = swept.glob("smoke-*/report/report.html")
     browser.get(file.as_uri())
     return browser
 

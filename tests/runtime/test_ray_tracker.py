@@ -67,7 +67,8 @@ def test_new_actor_continues_after_the_last_delivered_record(tmp_path: Path) -> 
     run.tracker.finish("FINISHED", {"accuracy": 0.5})
     outcome = run.tracker.close()
     assert (outcome.num_logged, outcome.problem, len(run.notes)) == (4, None, 1)
-    assert run.delivered() == ("FINISHED", sorted(points(0, 1, 2, 3)))
+    result = ("accuracy", 3, points(3)[0][2], 0.5)
+    assert run.delivered() == ("FINISHED", sorted([result, *points(0, 1, 2, 3)]))
 
 
 def test_actor_that_dies_at_the_end_is_replaced(tmp_path: Path) -> None:

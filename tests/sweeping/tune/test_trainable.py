@@ -30,6 +30,7 @@ def base(tmp_path: Path) -> dict[str, Any]:
 def files(tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch) -> tune.RunConfig:
     """The folder of Tune's own files; Ray is connected."""
     monkeypatch.setenv("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # Tune leaves their files open
     return tune.RunConfig(name="own", storage_path=str(tmp_path / "tune"), verbose=0)
 
 
