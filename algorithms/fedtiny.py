@@ -135,7 +135,9 @@ class FedTiny(Algorithm[FedTinyState, None]):
 
     def plan_probe(self, state: FedTinyState, round_idx: int, cohort: tuple[int, ...]) -> RoundPlan | None:
         """Ask for statistics, then for losses, once."""
-        return None if state.mask is not None else RoundPlan.of(round_idx, cohort, "probe")
+        if state.mask is not None:
+            return None
+        return RoundPlan.of(round_idx, cohort, "probe", int(state.refreshed))
 
     def broadcast(self, state: FedTinyState) -> Payload:
         """The model under its mask; before the selection also the candidates and their statistics."""
@@ -193,8 +195,8 @@ class FedTiny(Algorithm[FedTinyState, None]):
     def changes(self, round_idx: int, active: Mapping[str, int]) -> dict[str, int]:
         """k_l of each layer in this round; 0 in rounds and for layers that do not change."""
         names = list(active)
-        due = round_idx > 0 and round_idx % self.config.interval == 0
-        share = cosine_anneal(self.config.alpha, round_idx, self.config.stop_round) if due else 0.0
+        due, alpha = self.is_due(round_idx), self.config.alpha
+        share = cosine_anneal(alpha, round_idx, self.config.stop_round) if due else 0.0
         if self.config.unit == "layer":
             names = [names[round_idx // self.config.interval % len(names)]]
         sizes = {s.name: s.size for s in self.setting.layout.maskable}
@@ -203,15 +205,17 @@ class FedTiny(Algorithm[FedTinyState, None]):
             for name, n in active.items()
         }
 
+    def is_due(self, round_idx: int) -> bool:
+        """Whether the mask may change in this round."""
+        return round_idx > 0 and round_idx % self.config.interval == 0
+
     def pack(self, run: LocalRun[None]) -> Payload:
-        """The model; when the mask changes, also the largest gradients of pruned weights."""
+        """The model; in rounds in which the mask may change, also the largest gradients of pruned weights."""
         payload = super().pack(run)
-        if run.mask is None:  # a dry run trains before the probes
+        if run.mask is None or not self.is_due(run.task.round_idx):  # a dry run trains before the probes
             return payload
         layout, mask = self.setting.layout, run.mask
         changes = self.changes(run.task.round_idx, layout.active(mask))
-        if not any(changes.values()):
-            return payload
         gradient = torch.zeros(layout.size)
         (sampled,) = run.sampled_gradients(_GROWTH, 1)
         gradient[: sampled.numel()] = sampled.cpu()
@@ -219,14 +223,15 @@ class FedTiny(Algorithm[FedTinyState, None]):
         return (*payload, Masked(_GROWTH, layout.restrict(gradient)[best].numpy(), best.numpy()))
 
     def upload_items(self, task: ClientTask) -> Mapping[str, ItemForm]:
-        """Statistics or losses from a probe; the model from training, and gradients when the mask changes."""
+        """Statistics, then losses from the probes; the model from training, with gradients if the mask may change."""
         layout, num_candidates = self.setting.layout, self.config.candidates
         if task.kind == "probe":
-            statistics = ItemForm(kinds=(Dense,), size=num_candidates * self.num_statistics, required=False)
-            losses = ItemForm(kinds=(Dense,), size=num_candidates, required=False)
-            return {_STATISTICS: statistics, _LOSSES: losses}
-        growth = ItemForm(kinds=(Masked,), size=layout.num_maskable, required=False)
-        return {**super().upload_items(task), _GROWTH: growth}
+            if task.probe_idx:
+                return {_LOSSES: ItemForm(kinds=(Dense,), size=num_candidates)}
+            return {_STATISTICS: ItemForm(kinds=(Dense,), size=num_candidates * self.num_statistics)}
+        if not self.is_due(task.round_idx):
+            return super().upload_items(task)
+        return {**super().upload_items(task), _GROWTH: ItemForm(kinds=(Masked,), size=layout.num_maskable)}
 
     def server_update(self, state: FedTinyState, aggregate: Aggregate, round_idx: int) -> FedTinyState:
         """The mean; with gradients, those with the largest ones replace the smallest weights of each layer."""

@@ -23,7 +23,7 @@ class ClientTask:
     `position` is the task's index in the plan. Updates are averaged in this order, and (round_idx, kind, position)
     identifies a result, also if a client is sampled twice. `repeat` counts how often the plan samples the client before
     this task; each repeat trains on other batches. `attempt` counts the failed attempts of this task; no result
-    depends on `attempt`.
+    depends on `attempt`. `probe_idx` tells the probes of a method apart that asks several times.
     """
 
     round_idx: int
@@ -33,6 +33,7 @@ class ClientTask:
     score: bool = False
     repeat: int = 0
     attempt: int = 0
+    probe_idx: int = 0
 
     @property
     def stream_path(self) -> tuple[str | int, ...]:
@@ -49,7 +50,9 @@ class RoundPlan:
     tasks: tuple[ClientTask, ...]
 
     @classmethod
-    def of(cls, round_idx: int, client_ids: "tuple[int, ...]", kind: TaskKind = "train") -> "RoundPlan":
+    def of(
+        cls, round_idx: int, client_ids: "tuple[int, ...]", kind: TaskKind = "train", probe_idx: int = 0
+    ) -> "RoundPlan":
         """One task of this kind for each client, in the given order."""
         repeated = len(set(client_ids)) < len(client_ids)
         tasks = (
@@ -59,6 +62,7 @@ class RoundPlan:
                 client_id=client_id,
                 kind=kind,
                 repeat=client_ids[:position].count(client_id) if repeated else 0,
+                probe_idx=probe_idx,
             )
             for position, client_id in enumerate(client_ids)
         )
