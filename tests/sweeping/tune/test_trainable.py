@@ -1,5 +1,8 @@
 """Experiments in a user's own Tuner: ASHA, population-based training, an interrupted Tuner, client actors."""
 
+import gc
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +30,13 @@ def base(tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def files(tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch) -> tune.RunConfig:
+def files(tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[tune.RunConfig]:
     """The folder of Tune's own files; Ray is connected."""
     monkeypatch.setenv("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # Tune leaves their files open
-    return tune.RunConfig(name="own", storage_path=str(tmp_path / "tune"), verbose=0)
+    yield tune.RunConfig(name="own", storage_path=str(tmp_path / "tune"), verbose=0)
+    with warnings.catch_warnings():  # Tune's own loggers leave their files open
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def _digest(tree: dict[str, Any], **values: Any) -> str | None:
