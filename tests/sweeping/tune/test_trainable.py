@@ -1,7 +1,6 @@
 """Experiments in a user's own Tuner: ASHA, population-based training, an interrupted Tuner, client actors."""
 
 import gc
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,15 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime import session
 from tests.support.sweeps import BASE
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(600),
+    # Tune's own loggers leave their files open
+    pytest.mark.filterwarnings("ignore:unclosed file .*driver_artifacts:ResourceWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in.*driver_artifacts:pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 
 
 @pytest.fixture
@@ -34,9 +41,7 @@ def files(tmp_path: Path, local_ray: None, monkeypatch: pytest.MonkeyPatch) -> I
     """The folder of Tune's own files; Ray is connected."""
     monkeypatch.setenv("TUNE_DISABLE_SIGINT_HANDLER", "1")
     yield tune.RunConfig(name="own", storage_path=str(tmp_path / "tune"), verbose=0)
-    with warnings.catch_warnings():  # Tune's own loggers leave their files open
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    gc.collect()  # here, and not in a test that rejects the warnings
 
 
 def _digest(tree: dict[str, Any], **values: Any) -> str | None:
