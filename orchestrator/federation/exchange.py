@@ -158,3 +158,15 @@ def check_size(what: str, got: int, expected: int) -> None:
     """Raises WireError if the model's item has `got` entries instead of `expected`; `what` names the entries."""
     if got != expected:
         raise WireError(f"the model item has {got} {what}, expected {expected}")
+
+
+def scatter(sub: np.ndarray[tuple[int], np.dtype[np.float32]], index: Tensor, size: int) -> ModelValues:
+    """A submodel's values at int64 positions of a full vector of `size`; other entries are 0 and outside the mask.
+
+    Raises WireError for a wrong number of values.
+    """
+    check_size("values", sub.size, index.numel())
+    values, mask = torch.zeros(size), torch.zeros(size, dtype=torch.bool)
+    values[index] = torch.from_numpy(np.array(sub))
+    mask[index] = True
+    return ModelValues(values, mask)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.storage.client_scores import CLIENT_SCORES
 from orchestrator.tracking.record import committed_records
 from orchestrator.tracking.tables import clients_table
 
@@ -27,7 +28,7 @@ def clients_frame(folder: Path) -> "pd.DataFrame":
 
     See `clients_table` for the columns.
     """
-    scores = folder / "client_scores.json"
+    scores = folder / CLIENT_SCORES
     table = clients_table(
         folder / "events.jsonl", folder / "partition.parquet", scores if scores.is_file() else None
     )

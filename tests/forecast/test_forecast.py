@@ -1,4 +1,4 @@
-"""A forecast equals the run wherever the run's costs are determined beforehand."""
+"""A forecast equals the costs of the run, unless these depend on what happens during the run."""
 
 import json
 from pathlib import Path

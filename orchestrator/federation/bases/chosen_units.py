@@ -6,8 +6,6 @@ Where both ends can derive the units, use `StructuredAlgorithm`, which sends no 
 from collections.abc import Mapping
 from typing import ClassVar, TypeVar
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from orchestrator.federation.algorithm import Algorithm, ServerState
@@ -15,9 +13,9 @@ from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.exchange import (
     MODEL_ITEM,
     ModelValues,
-    check_size,
     find_bits,
     find_model,
+    scatter,
     unpack_model,
 )
 from orchestrator.federation.item_form import ItemForm
@@ -64,12 +62,7 @@ class ChosenUnitsAlgorithm(Algorithm[S, C]):
         item = find_model(payload)
         if item is None or all(other.name != UNIT_BITS for other in payload):
             return unpack_model(self.setting.layout, payload)
-        index, size = self.index(self.units_of(payload)), self.setting.layout.size
-        check_size("values", item.values.size, index.numel())
-        values, mask = torch.zeros(size), torch.zeros(size, dtype=torch.bool)
-        values[index] = torch.from_numpy(np.array(item.values))
-        mask[index] = True
-        return ModelValues(values, mask)
+        return scatter(item.values, self.index(self.units_of(payload)), self.setting.layout.size)
 
     def load(self, run: LocalRun[C]) -> None:
         """Load the units that the download names."""

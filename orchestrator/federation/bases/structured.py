@@ -9,7 +9,6 @@ from math import ceil
 from typing import ClassVar, TypeVar, cast
 
 import numpy as np
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -26,7 +25,7 @@ from orchestrator.federation.bases.keep_ratio import (
     policy_ratio,
 )
 from orchestrator.federation.capabilities import Capabilities
-from orchestrator.federation.exchange import MODEL_ITEM, ModelValues, check_size, find_model
+from orchestrator.federation.exchange import MODEL_ITEM, ModelValues, find_model, scatter
 from orchestrator.federation.local.run import LocalRun
 from orchestrator.federation.plan import ClientTask
 from orchestrator.federation.seeds import stream
@@ -152,12 +151,7 @@ class StructuredAlgorithm(Algorithm[ServerState, C]):
 
     def scatter(self, sub: np.ndarray[tuple[int], np.dtype[np.float32]], kept: KeptUnits) -> ModelValues:
         """A submodel's values in full coordinates. Raises WireError for a wrong number of values."""
-        index, size = self.index(kept), self.setting.layout.size
-        check_size("values", sub.size, index.numel())
-        values, mask = torch.zeros(size), torch.zeros(size, dtype=torch.bool)
-        values[index] = torch.from_numpy(np.array(sub))
-        mask[index] = True
-        return ModelValues(values, mask)
+        return scatter(sub, self.index(kept), self.setting.layout.size)
 
     def load(self, run: LocalRun[C]) -> None:
         """Load the client's units into a smaller model."""

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import RoundError
 from orchestrator.studies.execution.listing import Listing
 from orchestrator.studies.execution.runs import needs_resume, reported_runs, tuning_records
 from orchestrator.studies.plan import Cell
 from orchestrator.sweeping.store import EndStatus, SweepStore
 from tests.support.run_folders import records, write_run
+from tests.support.runs import drive, prepared
 from tests.support.sweeps import ending, trial
 
 CELLS = (Cell("digits", "a"), Cell("digits", "b"), Cell("digits", "c"))
@@ -64,3 +66,11 @@ def test_tuning_runs_have_the_tuning_seeds(tmp_path: Path) -> None:
     found = tuning_records(_sweep(tmp_path / "sweep-1", (100, 101, 102)), LISTING)
     assert [sorted(each) for each in found] == [[100, 101, 102]] * 3
     assert found[0] == found[2]
+
+
+def test_a_real_divergence_is_recognised(tmp_path: Path) -> None:
+    with pytest.raises(RoundError) as diverged:
+        drive(prepared("training.lr=1e30", "training.rounds=3"), tmp_path / "run")
+    folder = _sweep(tmp_path / "sweep-1", (0, 1))
+    SweepStore(folder).add_ending(replace(ending(trial(3), "failed"), cause=f"RoundError: {diverged.value}"))
+    assert not needs_resume(folder)
