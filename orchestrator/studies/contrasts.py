@@ -134,13 +134,19 @@ def _values(
         means = [_final_mean(arm, accuracy) for arm in (first, second)]
         known = [mean for mean in means if mean is not None]
         target = TARGET_SHARE * min(known) if len(known) == len(means) else float("inf")
-        reach: Outcome = lambda run: cost_at_target(run.records, measure, accuracy, target)  # noqa: E731
+
+        def reach(run: ComparedRun) -> float | None:
+            return cost_at_target(run.records, measure, accuracy, target)
+
         return reach, reach
     cap = plan.upload_cap(setting)
     if contrast.at == "cap":
         # a second arm that did not use its cap up would favour the first arm
         return _at_cap(measure, cap, False), _at_cap(measure, cap and cap * contrast.cap_factor_b, True)
-    end: Outcome = lambda run: outcome_at_end(run.records, measure)  # noqa: E731
+
+    def end(run: ComparedRun) -> float | None:
+        return outcome_at_end(run.records, measure)
+
     return end, end
 
 
