@@ -1,14 +1,21 @@
 """Seeds the global random generators that user code may use: those of torch, numpy and Python.
 
 Model builders and forward passes use the global generators. The project's own code uses named streams instead.
+
+All threads of a process share one global generator of each kind. They therefore take turns: a block of this module
+begins when no other thread is in one. Otherwise runs in several threads would use each other's random numbers.
 """
 
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+
+#: reentrant, because a block may contain another one
+_TURN = threading.RLock()
 
 
 @contextmanager
@@ -29,9 +36,9 @@ def forked_generators(seed: int) -> Iterator[None]:
 @contextmanager
 def preserved_generators() -> Iterator[None]:
     """Restore the states of all global generators, those of the GPUs included, after the block."""
-    is_on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    gpu_states = torch.cuda.get_rng_state_all() if is_on_gpu else []
     with _preserved_cpu_generators():
+        is_on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        gpu_states = torch.cuda.get_rng_state_all() if is_on_gpu else []
         try:
             yield
         finally:
@@ -41,10 +48,11 @@ def preserved_generators() -> Iterator[None]:
 
 @contextmanager
 def _preserved_cpu_generators() -> Iterator[None]:
-    before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before[0])
-        np.random.set_state(before[1])  # noqa: NPY002
-        random.setstate(before[2])
+    with _TURN:
+        before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+        try:
+            yield
+        finally:
+            torch.set_rng_state(before[0])
+            np.random.set_state(before[1])  # noqa: NPY002
+            random.setstate(before[2])

@@ -1,6 +1,9 @@
 """The global random generators are seeded for a block, and restored after it."""
 
 import random
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,6 +15,34 @@ from orchestrator.models.seeding import forked_generators, preserved_generators
 def _random_numbers() -> tuple[float, float, float]:
     """One number of each global generator."""
     return float(torch.rand(())), float(np.random.random()), random.random()  # noqa: NPY002
+
+
+@pytest.fixture
+def _frequent_switches() -> Iterator[None]:
+    """Let Python switch between threads as often as it can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def _sequence(seed: int, num_blocks: int) -> list[tuple[float, float, float]]:
+    numbers = []
+    for _ in range(num_blocks):
+        with forked_generators(seed):
+            numbers += [_random_numbers() for _ in range(5)]
+            with preserved_generators():
+                numbers += [_random_numbers()]
+            numbers += [_random_numbers()]
+    return numbers
+
+
+@pytest.mark.usefixtures("_frequent_switches")
+def test_threads_do_not_use_each_others_numbers() -> None:
+    expected = [_sequence(seed, 1) * 50 for seed in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(_sequence, range(4), [50] * 4))
+    assert found == expected
 
 
 def test_same_seed_gives_the_same_numbers() -> None:
