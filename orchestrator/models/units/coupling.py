@@ -4,7 +4,8 @@ Legend: the *axis* of an activation is the dimension along which the activation 
 groups.Couplings) at each position of this dimension. An activation without an axis has no units that can be cut.
 """
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from orchestrator.models.units.layers import (
 from orchestrator.models.units.operations import MODULE_KINDS, OperationKind, function_kind
 
 _METHOD_REMEDY = "or use a method without submodels"
+#: torch.fx replaces the call of a module in the whole process while it traces
+_TRACE = threading.Lock()
 
 
 def follow_units(module: nn.Module, example: Tensor, couplings: Couplings) -> None:
@@ -34,7 +37,8 @@ def follow_units(module: nn.Module, example: Tensor, couplings: Couplings) -> No
     """
     copied = replica(module).to("cpu").eval()
     try:
-        graph = _LayerTracer().trace(copied)
+        with _TRACE:
+            graph = _LayerTracer().trace(copied)
     except Exception as error:
         raise ModelError(
             "model.name",
@@ -47,7 +51,21 @@ def follow_units(module: nn.Module, example: Tensor, couplings: Couplings) -> No
 
 
 class _LayerTracer(fx.Tracer):
-    """Traces layers of torch.nn, and subclasses with torch's forward, as single operations."""
+    """Traces layers of torch.nn, and subclasses with torch's forward, as single operations.
+
+    The modules that other threads call meanwhile are not traced: they compute as always.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return not isinstance(m, nn.Sequential) and type(m).forward.__module__.startswith("torch.nn.")

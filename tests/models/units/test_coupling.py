@@ -1,6 +1,8 @@
 """The operations through which units are followed, and the forward passes that are rejected."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -47,6 +49,32 @@ def test_weight_computed_from_other_tensors_is_rejected() -> None:
     normalised = torch.nn.utils.parametrizations.weight_norm(nn.Linear(3, 4))
     net = nn.Sequential(normalised, nn.ReLU(), nn.Linear(4, 2))
     assert _rejected_at(net, torch.zeros(2, 3), "weight is computed") == "0"
+
+
+def test_other_threads_compute_and_trace_meanwhile() -> None:
+    """torch.fx replaces the call of all modules of a process while it traces one of them."""
+    began, may_end = threading.Event(), threading.Event()
+
+    def slow(module: nn.Module, inputs: Tensor) -> Tensor:
+        if not isinstance(inputs, Tensor):  # torch.fx calls the forward pass with a proxy
+            began.set()
+            may_end.wait()
+        result: Tensor = module.net(inputs)
+        return result
+
+    layers = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    other = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2))
+    inputs = torch.ones(2, 3)
+    expected = other(inputs)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(_followed, Forward(slow, net=layers), inputs)
+        began.wait()
+        found = other(inputs)
+        second = threads.submit(_followed, other, inputs)
+        may_end.set()
+    assert torch.equal(found, expected)
+    assert [group.name for group in first.result().groups()] == ["net.0"]
+    assert [group.name for group in second.result().groups()] == ["0"]
 
 
 def _followed(module: nn.Module, example: Tensor = IMAGES) -> Couplings:
