@@ -106,21 +106,25 @@ def _file_module(source: str, spec: str, field: str) -> ModuleType:
     except RuntimeError as error:
         raise ConfigError(field, spec, str(error), "write the full path") from error
     name = module_name(path)
-    if name in sys.modules:
-        return sys.modules[name]
+    sources = None if name in sys.modules else _add_file(source, path, spec, field)
+    try:
+        module = importlib.import_module(name)  # waits until another thread has imported the file
+    except (Exception, SystemExit) as error:
+        if sources is not None:
+            forget_sources(sources)
+        raise _import_error(str(path), spec, field, error) from error
+    if sources is not None:
+        _LOADED[path] = sources
+    return module
+
+
+def _add_file(source: str, path: Path, spec: str, field: str) -> SourceFiles:
     if not path.is_file():
         raise ConfigError(field, spec, f"there is no file {path}", "correct the path")
     try:
-        sources = add_sources(read_sources(source, path))
+        return add_sources(read_sources(source, path))
     except OSError as error:
         raise _import_error(str(path), spec, field, error) from error
-    try:
-        module = importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        forget_sources(sources)
-        raise _import_error(str(path), spec, field, error) from error
-    _LOADED[path] = sources
-    return module
 
 
 def _import_error(source: str, spec: str, field: str, error: BaseException) -> ConfigError:

@@ -2,7 +2,9 @@
 
 import collections
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,22 @@ def test_path_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_file_is_imported_only_once(tmp_path: Path) -> None:
     path = _write(tmp_path / "method.py", "class Method: pass\n")
     assert load_object(f"{path}:Method", "x") is load_object(f"{path}:Method", "x")
+
+
+def test_second_thread_waits_until_the_file_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, may_end = threading.Event(), threading.Event()
+    monkeypatch.setattr(sys, "import_gate", (began, may_end), raising=False)
+    gate = "import sys\nbegan, may_end = sys.import_gate\nbegan.set()\nmay_end.wait()\n"
+    path = _write(tmp_path / "method.py", gate + "answer = 42\n")
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(load_object, f"{path}:answer", "x")
+        began.wait()
+        second = threads.submit(load_object, f"{path}:answer", "x")
+        wait([second], timeout=0.1)
+        may_end.set()
+    assert (first.result(), second.result()) == (42, 42)
 
 
 def test_files_with_the_same_name_are_different_modules(tmp_path: Path) -> None:

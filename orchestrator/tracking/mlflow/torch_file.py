@@ -6,6 +6,7 @@ with the files of the model, so the file contains no class of a model.
 
 import pickle
 import sys
+import threading
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,8 @@ _MAGIC_NUMBER, _PROTOCOL_VERSION = 0x1950A86A20F9469CFC6C, 1001
 _SYSTEM = {"protocol_version": _PROTOCOL_VERSION, "little_endian": True, "type_sizes": {}}
 #: names that MLflow expects in the folder
 MODEL_FILE, PICKLE_MODULE_FILE = "model.pth", "pickle_module_info.txt"
+#: several runs in threads of one process may log their models at once
+_IMPORT = threading.Lock()
 
 
 @final
@@ -48,10 +51,11 @@ def write_torch_file(model_dir: Path, loader: Path, out: Path) -> None:
 def _top_level(loader: Path) -> ModuleType:
     """Import the loader under the name that it has next to a logged model, so that pickles refer to this name."""
     name = loader.stem
-    if name not in sys.modules:
-        spec = spec_from_file_location(name, loader)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
+    with _IMPORT:
+        if name not in sys.modules:
+            spec = spec_from_file_location(name, loader)
+            assert spec is not None
+            assert spec.loader is not None
+            sys.modules[name] = module_from_spec(spec)
+            spec.loader.exec_module(sys.modules[name])
     return sys.modules[name]
