@@ -36,9 +36,11 @@ def ray_session(runtime: RuntimeConfig, *, verbose: bool = False) -> Iterator[No
     """Connect to the configured cluster or start a local Ray, and disconnect after the block.
 
     A connection that already exists is used and stays open. Raises AddressError when the cluster does not answer,
-    ClusterError when a local Ray does not start, and ConfigError when Ray cannot use its temporary folder.
+    ClusterError when a local Ray does not start, and ConfigError when Ray cannot use its temporary folder, or when the
+    connection that exists leads to another cluster.
     """
     if ray.is_initialized():
+        _require_connected(runtime.address)
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -95,6 +97,25 @@ def require_cluster(runtime: RuntimeConfig) -> None:
 def cluster_address(runtime: RuntimeConfig) -> str | None:
     """Return the address of the cluster to join; None to start a local Ray. A job joins its own cluster by default."""
     return runtime.address or ("auto" if _JOB_VARIABLE in os.environ else None)
+
+
+def _require_connected(address: str | None) -> None:
+    """Raise ConfigError when the user's own connection leads to another cluster than `address` = `host:port`.
+
+    Addresses of one cluster may differ in the host's name, and those of Ray Client in the port. In a worker, Ray
+    itself made the connection.
+    """
+    context = ray.get_runtime_context()
+    if address is None or "://" in address or ":" not in address or context.worker.mode != ray.SCRIPT_MODE:
+        return
+    connected = context.gcs_address
+    if address.rpartition(":")[2] != connected.rpartition(":")[2]:
+        raise ConfigError(
+            ADDRESS_KEY,
+            address,
+            f"this process is connected to the Ray cluster at {connected}",
+            "leave the key unset to use this connection, or call ray.shutdown() first",
+        )
 
 
 def _join(address: str, **options: Any) -> None:

@@ -13,7 +13,7 @@ import ray
 
 from orchestrator.config.runtime import RuntimeConfig
 from orchestrator.display.run_progress import Progress
-from orchestrator.errors import AddressError, ClusterError
+from orchestrator.errors import AddressError, ClusterError, ConfigError
 from orchestrator.experiment.loading import load_config
 from orchestrator.runtime import session
 from orchestrator.runtime.ray_session import dashboard_note, ray_session
@@ -183,3 +183,16 @@ def test_head_killed_during_start_is_reported_in_one_line(tmp_path: Path) -> Non
     assert process.process.returncode == 1
     assert line.startswith("error: Ray did not start on this machine ")
     assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.ray
+def test_connection_of_the_user_to_another_cluster_is_rejected(local_ray: None) -> None:
+    connected = ray.get_runtime_context().gcs_address
+    for address in (connected, f"another-name:{connected.rpartition(':')[2]}", "auto", None):
+        with ray_session(RuntimeConfig(address=address)):
+            assert ray.is_initialized()
+    with pytest.raises(ConfigError) as caught, ray_session(RuntimeConfig(address="127.0.0.1:9")):
+        pass
+    assert (caught.value.field, caught.value.value) == ("runtime.address", "127.0.0.1:9")
+    assert connected in caught.value.problem
+    assert ray.is_initialized()

@@ -56,7 +56,7 @@ def test_scale_without_settings_is_rejected(tmp_path: Path) -> None:
 
 
 def test_study_that_ends_before_its_first_sweep_leaves_no_folder(tmp_path: Path) -> None:
-    """No Ray cluster answers at the address."""
+    """No Ray cluster answers at the address, or this process is connected to another one."""
     overrides = {
         "runtime.storage": str(tmp_path / "runs"),
         "runtime.address": "127.0.0.1:9",
