@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 REPRODUCE_HELP = """
 Examine the claims of a paper: tune its methods, run them with several seeds, and decide about each claim by a rule.
 
-STUDY is a name that `sparsefleet list studies` shows, or a .yaml file. The study runs as two sweeps on Ray Tune and \
+STUDY is a name that `sparsefleet list studies` shows, or a .yaml file. The study runs as three sweeps on Ray Tune and \
 writes its verdicts as HTML, Markdown and CSV. KEY=VALUE sets keys of runtime and tracking. With --resume and \
 --report, STUDY is the study's folder, its id, or its name.
 

@@ -6,6 +6,7 @@ density, or that send less, cost less. Legend: D = parameters of the model.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -25,7 +26,7 @@ from orchestrator.models.parameters import FlatModule
 from orchestrator.models.registry import build_model
 from orchestrator.models.shapes import random_input
 from orchestrator.studies.data_needs import NEEDS, NeededData
-from orchestrator.studies.plan import TUNING_SEEDS, Cell, StudyPlan, Values
+from orchestrator.studies.plan import NUM_FINALISTS, TUNING_SEEDS, Cell, StudyPlan, Values
 from orchestrator.studies.schema import DataNeed
 
 _FLOAT_BYTES = 4
@@ -74,11 +75,14 @@ class CostEstimate:
 def estimate_study(plan: StudyPlan, step_s: StepTimer) -> dict[str, CostEstimate]:
     """Return the cost of the tuning runs, of the reported runs of one seed, and of the whole study."""
     first: dict[Cell, Values] = {}
-    tuning = CostEstimate()
+    tuning, num_values = CostEstimate(), Counter[Cell]()
     for cell, values, tree in plan.tuning_entries():
         first.setdefault(cell, values)
         need = plan.study.settings[cell.setting].data
-        tuning += estimate_run(plan.parse(tree, cell), need, step_s).times(len(TUNING_SEEDS))
+        cost = estimate_run(plan.parse(tree, cell), need, step_s)
+        num_values[cell] += 1
+        is_finalist = num_values[cell] <= NUM_FINALISTS  # all values of a cell cost about the same
+        tuning += cost.times(len(TUNING_SEEDS) if is_finalist else 1)
     seed = CostEstimate()
     for cell in plan.cells:
         config = plan.parse(plan.report_config(cell, plan.values_for(cell, first)), cell)

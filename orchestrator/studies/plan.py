@@ -1,6 +1,6 @@
 """The configurations of a study: which arms run in which settings, with which values, at one scale."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -12,8 +12,10 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.studies.data_needs import assumed_data_config, data_config
 from orchestrator.studies.schema import Scale, ScaleConfig, Study
 
-#: seeds of the tuning runs; no reported run has one of them
+#: seeds of the tuning runs, which no reported run has; all values run with the first seed, and the best with all
 TUNING_SEEDS = (100, 101, 102)
+#: how many values of an arm run with all tuning seeds
+NUM_FINALISTS = 2
 #: evaluations whose mean is the outcome of a run
 NUM_AVERAGED = 5
 #: the key that all arms tune
@@ -29,6 +31,10 @@ class Cell:
 
     setting: str
     arm: str
+
+
+#: cell, values and config tree of one configuration, without the seed
+Entry = tuple[Cell, Values, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +112,10 @@ class StudyPlan:
         options = self.parse(self.report_config(cell, {})).algorithm
         return key.removeprefix("algorithm.") in type(options).model_fields
 
-    def tuning_entries(self) -> Iterator[tuple[Cell, Values, dict[str, Any]]]:
-        """Yield cell, values and config tree of every tuning configuration."""
+    def tuning_entries(self, tried: Mapping[Cell, Sequence[Values]] | None = None) -> Iterator[Entry]:
+        """Yield every tuning configuration; `tried`: the values of each cell, by default its whole grid."""
         for cell in self.cells:
-            for values in self.grid(cell):
+            for values in self.grid(cell) if tried is None else tried.get(cell, ()):
                 yield cell, values, self.tuning_config(cell, values)
 
     def check(self) -> None:

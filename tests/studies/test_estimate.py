@@ -65,7 +65,7 @@ def test_samples_follow_the_partition() -> None:
 def test_study_adds_tuning_and_every_seed(tmp_path: Path) -> None:
     plan = small_plan(tmp_path, num_seeds=4)
     costs = estimate_study(plan, lambda *_: 0.5)
-    assert [costs[name].num_runs for name in ("tuning", "one seed", "whole study")] == [18, 3, 30]
+    assert [costs[name].num_runs for name in ("tuning", "one seed", "whole study")] == [14, 3, 26]
     whole = costs["tuning"].upload_bytes + 4 * costs["one seed"].upload_bytes
     assert costs["whole study"].upload_bytes == pytest.approx(whole)
 

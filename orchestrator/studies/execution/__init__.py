@@ -1,1 +1,1 @@
-"""Runs a study as two sweeps: one that tunes the arms, and one whose runs are reported."""
+"""Runs a study as three sweeps: two that tune the arms, and one whose runs are reported."""

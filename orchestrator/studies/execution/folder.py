@@ -2,7 +2,7 @@
 
 <storage>/<study_id>/study.json    the options, the stage, the ids of the sweeps, the chosen values, versions
                      study.yaml    a copy of the study file, which decides for resumed studies and reports
-                     <name>_tuning.py, <name>_report.py    the search spaces of the two sweeps
+                     <name>_<stage>.py    the search space of each stage's sweep
                      report/       the verdicts as HTML, Markdown and CSV, and the plots
                      tracking.json, lock
 
@@ -25,8 +25,13 @@ from orchestrator.studies.plan import Cell, StudyPlan, Values
 from orchestrator.studies.schema import Scale
 
 STUDY_JSON, STUDY_YAML = "study.json", "study.yaml"
-Stage = Literal["tuning", "report"]
-STAGES: tuple[Stage, ...] = ("tuning", "report")
+#: all values with the first tuning seed; the best values with the others; the reported runs
+Stage = Literal["screening", "tuning", "report"]
+STAGES: tuple[Stage, ...] = ("screening", "tuning", "report")
+
+
+#: setting, arm and values
+NamedValues = tuple[str, str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +43,7 @@ class StudyState:
     - `command`: the command that started the study.
     - `sweeps`: id of the sweep of each stage that has started.
     - `finished`: the stages whose sweeps have ended.
-    - `chosen`: the values that tuning chose, as [setting, arm, values].
+    - `finalists`, `chosen`: the best values of the screening, and the values that tuning chose; [setting, arm, values].
     """
 
     name: str
@@ -51,7 +56,16 @@ class StudyState:
     git_commit: str
     sweeps: Mapping[str, str] = field(default_factory=dict)
     finished: tuple[str, ...] = ()
-    chosen: tuple[tuple[str, str, Mapping[str, Any]], ...] = ()
+    finalists: tuple[NamedValues, ...] = ()
+    chosen: tuple[NamedValues, ...] = ()
+
+    @property
+    def finalist_values(self) -> dict[Cell, list[Values]]:
+        """The best values of the screening by cell."""
+        found: dict[Cell, list[Values]] = {}
+        for setting, arm, values in self.finalists:
+            found.setdefault(Cell(setting, arm), []).append(values)
+        return found
 
     @property
     def chosen_values(self) -> dict[Cell, Values]:
@@ -94,8 +108,11 @@ class StudyFolder:
         path = self.folder / STUDY_JSON
         try:
             content = json.loads(path.read_bytes())
-            chosen = tuple((setting, arm, values) for setting, arm, values in content.pop("chosen"))
-            return StudyState(**{**content, "chosen": chosen, "finished": tuple(content["finished"])})
+            named = {
+                name: tuple((setting, arm, values) for setting, arm, values in content.pop(name))
+                for name in ("finalists", "chosen")
+            }
+            return StudyState(**{**content, **named, "finished": tuple(content["finished"])})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise CheckpointError(
                 f"cannot read {path} ({' '.join(str(error).split())}); restore the file, or start a new study"

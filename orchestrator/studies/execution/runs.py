@@ -7,16 +7,16 @@ from orchestrator.analysis.runs import ComparedRun, read_head, with_records
 from orchestrator.studies.contrasts import StudyRuns
 from orchestrator.studies.execution.listing import Listing
 from orchestrator.studies.execution.tuning import SeedRecords
-from orchestrator.studies.plan import TUNING_SEEDS, Cell
+from orchestrator.studies.plan import Cell
 from orchestrator.sweeping.store import SweepStore
 
 #: what the errors of all checks for NaN and infinity contain
 NOT_FINITE = "not finite"
 
 
-def tuning_records(folder: Path, listing: Listing) -> list[SeedRecords]:
-    """Return the records of every entry of the tuning stage."""
-    runs = _finished_runs(folder, len(TUNING_SEEDS))
+def tuning_records(folder: Path, listing: Listing, num_seeds: int) -> list[SeedRecords]:
+    """Return the records of every entry of a tuning stage with `num_seeds` seeds."""
+    runs = _finished_runs(folder, num_seeds)
     by_configuration = [{run.seed: run.records for run in group} for group in _grouped(runs, listing)]
     return [by_configuration[number] for number in listing.index]
 

@@ -1,6 +1,7 @@
-"""Runs the two stages of a study, each as one sweep, and writes the report."""
+"""Runs the stages of a study, each as one sweep, and writes the report."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,12 @@ from orchestrator.config.overrides import put_values
 from orchestrator.errors import ConfigError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.runtime.tracking.setup import resolve_tracking, tracking_values
-from orchestrator.studies.execution.folder import STAGES, Stage, StudyFolder, StudyState
+from orchestrator.studies.execution.folder import STAGES, NamedValues, Stage, StudyFolder, StudyState
 from orchestrator.studies.execution.listing import Listing, list_configurations, write_space
 from orchestrator.studies.execution.runs import needs_resume, reported_runs, tuning_records
 from orchestrator.studies.execution.tracking import StudyTracker, resume_study_line
-from orchestrator.studies.execution.tuning import choose_values
-from orchestrator.studies.plan import TUNING_SEEDS, StudyPlan
+from orchestrator.studies.execution.tuning import SeedRecords, choose_finalists, choose_values
+from orchestrator.studies.plan import TUNING_SEEDS, Entry, StudyPlan
 from orchestrator.studies.report.write import write_study_report
 from orchestrator.studies.results import StudyResults, compute_results
 from orchestrator.sweeping.display import SweepDisplay
@@ -118,12 +119,43 @@ class _Sweeps:
         state = self._folder.update(sweeps={**state.sweeps, stage: result.sweep_id})
         if result.interrupted or needs_resume(result.folder):
             return result
-        chosen = state.chosen
-        if stage == "tuning":
-            values = choose_values(plan, tuning_records(result.folder, listing))
-            chosen = tuple((cell.setting, cell.arm, value) for cell, value in values.items())
-        self._folder.update(finished=(*state.finished, stage), chosen=chosen)
+        self._folder.update(finished=(*state.finished, stage), **self._choices(stage, plan, state))
         return None
+
+    def _choices(
+        self, stage: Stage, plan: StudyPlan, state: StudyState
+    ) -> dict[str, tuple[NamedValues, ...]]:
+        """Return what the runs of a tuning stage decide."""
+        if stage == "report":
+            return {}
+        screened = list(plan.tuning_entries())
+        first = self._records("screening", plan, state, screened)
+        if stage == "screening":
+            finalists = choose_finalists(plan, screened, first)
+            return {
+                "finalists": tuple(
+                    (cell.setting, cell.arm, values) for cell, each in finalists.items() for values in each
+                )
+            }
+        entries = list(plan.tuning_entries(state.finalist_values))
+        known = {
+            (cell, json.dumps(values)): runs for (cell, values, _), runs in zip(screened, first, strict=True)
+        }
+        later = self._records("tuning", plan, state, entries)
+        records = [
+            {**known[cell, json.dumps(values)], **runs}
+            for (cell, values, _), runs in zip(entries, later, strict=True)
+        ]
+        chosen = choose_values(plan, entries, records)
+        return {"chosen": tuple((cell.setting, cell.arm, values) for cell, values in chosen.items())}
+
+    def _records(
+        self, stage: Stage, plan: StudyPlan, state: StudyState, entries: Sequence[Entry]
+    ) -> list[SeedRecords]:
+        folder = self._folder.sweep_folder(stage, state)
+        assert folder is not None, "the stage has ended"
+        listing = list_configurations(plan, [tree for _, _, tree in entries])
+        return tuning_records(folder, listing, len(_seeds(stage, plan)))
 
     def _run(self, stage: Stage, state: StudyState, plan: StudyPlan, listing: Listing) -> SweepResult:
         from orchestrator.sweeping.tune.session import resume_sweep, sweep
@@ -134,21 +166,30 @@ class _Sweeps:
             )
         file = self._folder.space_file(stage, state.name)
         write_space(file, f"{plan.study.title} Stage: {stage}.", listing)
-        first_seed, num_seeds = (
-            (TUNING_SEEDS[0], len(TUNING_SEEDS)) if stage == "tuning" else (0, plan.num_seeds)
-        )
+        seeds = _seeds(stage, plan)
         request = SweepRequest(
             space=str(file),
-            config={**listing.base, "seed": first_seed},
+            config={**listing.base, "seed": seeds[0]},
             overrides=dict(self._overrides),
-            seeds=num_seeds,
+            seeds=len(seeds),
             max_concurrent=self._max_concurrent,
         )
         return sweep(request, self._display, verbose=self._verbose, tags=self._tracker.tags)
 
 
-def _tuning_listing(plan: StudyPlan, state: StudyState) -> Listing:
+def _seeds(stage: Stage, plan: StudyPlan) -> Sequence[int]:
+    """Return the seeds of a stage's runs, which are consecutive."""
+    if stage == "report":
+        return range(plan.num_seeds)
+    return TUNING_SEEDS[:1] if stage == "screening" else TUNING_SEEDS[1:]
+
+
+def _screening_listing(plan: StudyPlan, state: StudyState) -> Listing:
     return list_configurations(plan, [tree for _, _, tree in plan.tuning_entries()])
+
+
+def _tuning_listing(plan: StudyPlan, state: StudyState) -> Listing:
+    return list_configurations(plan, [tree for _, _, tree in plan.tuning_entries(state.finalist_values)])
 
 
 def _report_listing(plan: StudyPlan, state: StudyState) -> Listing:
@@ -159,6 +200,7 @@ def _report_listing(plan: StudyPlan, state: StudyState) -> Listing:
 
 
 _LISTINGS: dict[Stage, Callable[[StudyPlan, StudyState], Listing]] = {
+    "screening": _screening_listing,
     "tuning": _tuning_listing,
     "report": _report_listing,
 }

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from orchestrator.studies.execution.folder import StudyState
-from orchestrator.studies.plan import NUM_AVERAGED, TUNING_SEEDS
+from orchestrator.studies.plan import NUM_AVERAGED, NUM_FINALISTS, TUNING_SEEDS
 from orchestrator.studies.results import StudyResults
 
 
@@ -12,7 +12,8 @@ def protocol_lines(results: StudyResults) -> list[str]:
     plan = results.plan
     return [
         f"Scale: {plan.scale}. Reported seeds: 0 to {plan.num_seeds - 1}. Tuning seeds: "
-        f"{TUNING_SEEDS[0]} to {TUNING_SEEDS[-1]}, on validation data.",
+        f"{TUNING_SEEDS[0]} to {TUNING_SEEDS[-1]}, on validation data: all values with the first seed, and the best "
+        f"{NUM_FINALISTS} with all.",
         f"Learning rates tried for each arm: {', '.join(f'{lr:g}' for lr in plan.study.learning_rates)}; an arm's "
         "main option is tuned together with the learning rate.",
         f"Outcome of a run: mean of its last {NUM_AVERAGED} evaluations, at the end or within the upload cap. The "

@@ -29,7 +29,7 @@ def _reported_study(storage: Path) -> StudyFolder:
     folder = StudyFolder(storage / "small-1")
     folder.folder.mkdir()
     (folder.folder / STUDY_YAML).write_text(SMALL)
-    folder.write(replace(study_state(data=str(storage)), finished=("tuning",), chosen=CHOSEN))
+    folder.write(replace(study_state(data=str(storage)), finished=("screening", "tuning"), chosen=CHOSEN))
     sweep = storage / "small_report-1"
     sweep.mkdir()
     (sweep / "sweep.json").write_text('{"request": {"space": "/x/small-1/small_report.py"}, "base": {}}')
@@ -74,9 +74,12 @@ def test_report_of_a_study_without_reported_runs_says_how_to_resume(tmp_path: Pa
 
 
 def _tiny(folder: Path) -> Path:
-    """The small study with one learning rate, two arms and two rounds."""
+    """The small study with one learning rate, two arms and two rounds.
+
+    The screening tries one value of FedAvg and three of FedDST, of which two are finalists.
+    """
     text = SMALL.replace("[0.05, 0.1]", "[0.1]").replace("rounds: 6", "rounds: 2")
-    text = text.replace("    tune: {algorithm.alpha: [0.05, 0.2]}\n", "")
+    text = text.replace("{algorithm.alpha: [0.05, 0.2]}", "{algorithm.alpha: [0.05, 0.2, 0.4]}")
     start, end = text.index("  frozen:"), text.index("measures:")
     return small_study(folder, (text[:start] + text[end:]).replace("[dense, frozen]", "[dense]"))
 
@@ -98,14 +101,14 @@ def test_study_runs_and_resumes_after_a_kill(tmp_path: Path, local_ray: None) ->
     assert (end.interrupted, end.num_failed, end.problem) == (False, 0, None)
     folder = StudyFolder(end.folder)
     first = folder.read()
-    assert set(first.sweeps) == {"tuning", "report"}
+    assert set(first.sweeps) == {"screening", "tuning", "report"}
     assert [len(arm.run_ids) for arm in end.results.arms] == [2, 2]
     tags = _tags_of_runs(tmp_path / "runs")
-    assert len(tags) == 1 + 2 + 6 + 4, "the study, its sweeps and their trials"
+    assert len(tags) == 1 + 3 + 4 + 3 * 2 + 2 * 2, "the study, its sweeps and their trials"
     assert {each.get("study") for each in tags} == {folder.study_id}
     assert sum("mlflow.parentRunId" not in each for each in tags) == 1
 
-    folder.write(replace(first, sweeps={}, finished=(), chosen=()))
+    folder.write(replace(first, sweeps={}, finished=(), finalists=(), chosen=()))
     resumed = resume_study(end.folder, SweepProgress(quiet=True))
     assert folder.read() == first
     assert resumed.results is not None

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.studies.execution.tuning import SeedRecords, choose_values
-from orchestrator.studies.plan import Cell
+from orchestrator.studies.execution.tuning import SeedRecords, choose_finalists, choose_values
+from orchestrator.studies.plan import Cell, Values
 from orchestrator.tracking.record import RoundRecord
 from tests.support.studies import small_plan
 
@@ -17,13 +17,42 @@ def _runs(values: Sequence[float]) -> SeedRecords:
     }
 
 
+def _chosen(folder: Path, records: Sequence[SeedRecords]) -> dict[Cell, Values]:
+    plan = small_plan(folder)
+    return choose_values(plan, list(plan.tuning_entries()), records)
+
+
+def test_best_two_of_the_first_seed_are_the_finalists(tmp_path: Path) -> None:
+    """The later seeds decide nothing yet, and a diverged run is a finalist only when there is no other."""
+    plan, nan = small_plan(tmp_path), float("nan")
+    records = [
+        _runs([0.5, 0.0]),
+        _runs([nan]),
+        *(_runs([value, 1 - value]) for value in (0.1, 0.3, 0.2, 0.3)),
+    ]
+    assert choose_finalists(plan, list(plan.tuning_entries()), records) == {
+        Cell("digits", "dense"): [{"training.lr": 0.05}, {"training.lr": 0.1}],
+        Cell("digits", "masked"): [
+            {"training.lr": 0.05, "algorithm.alpha": 0.2},
+            {"training.lr": 0.1, "algorithm.alpha": 0.2},
+        ],
+    }
+
+
+def test_finalists_are_the_entries_of_the_second_stage(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path)
+    tried = {Cell("digits", "masked"): [{"training.lr": 0.1, "algorithm.alpha": 0.2}]}
+    (entry,) = plan.tuning_entries(tried)
+    assert entry == list(plan.tuning_entries())[-1]
+
+
 def test_best_mean_over_the_tuning_seeds_wins_for_each_arm(tmp_path: Path) -> None:
     records = [
         _runs([0.5, 0.5, 0.5]),
         _runs([0.9, 0.1, 0.6]),
         *(_runs([value] * 3) for value in (0.1, 0.2, 0.8, 0.3)),
     ]
-    assert choose_values(small_plan(tmp_path), records) == {
+    assert _chosen(tmp_path, records) == {
         Cell("digits", "dense"): {"training.lr": 0.1},
         Cell("digits", "masked"): {"training.lr": 0.1, "algorithm.alpha": 0.05},
     }
@@ -37,7 +66,7 @@ def test_diverged_and_missing_runs_lose(tmp_path: Path) -> None:
         _runs([0.9, 0.9]),
         *(_runs([0.2] * 3) for _ in range(3)),
     ]
-    chosen = choose_values(small_plan(tmp_path), records)
+    chosen = _chosen(tmp_path, records)
     assert chosen[Cell("digits", "dense")] == {"training.lr": 0.05}
     assert chosen[Cell("digits", "masked")] == {"training.lr": 0.05, "algorithm.alpha": 0.2}, (
         "the first of equals"
@@ -46,4 +75,4 @@ def test_diverged_and_missing_runs_lose(tmp_path: Path) -> None:
 
 def test_arm_whose_runs_all_diverged_keeps_its_first_values(tmp_path: Path) -> None:
     records: list[SeedRecords] = [{} for _ in range(6)]
-    assert choose_values(small_plan(tmp_path), records)[Cell("digits", "dense")] == {"training.lr": 0.05}
+    assert _chosen(tmp_path, records)[Cell("digits", "dense")] == {"training.lr": 0.05}
