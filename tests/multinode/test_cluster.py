@@ -95,10 +95,13 @@ def test_run_can_be_started_on_a_worker(
 def test_lost_worker_does_not_change_the_result(
     cluster: MultinodeCluster, launcher: ClusterLauncher, long_digest: str | None
 ) -> None:
-    run = launcher.run(cluster.head, "auto", *LONG, "runtime.actors=pooled", "runtime.pool_size=3")
+    """The worker has an aggregator. The aggregators lie on different nodes."""
+    actors = ["runtime.actors=pooled", "runtime.pool_size=3", "runtime.aggregators=2"]
+    run = launcher.run(cluster.head, "auto", *LONG, *actors)
     wait_until(lambda: run.num_commits() >= 5 or run.command.ended(), "rounds are committed", 120)
-    doomed = max(cluster.workers, key=lambda node: node.num_client_actors())
-    assert doomed.num_client_actors() >= 1
+    num_aggregators = [node.num_aggregators() for node in cluster.nodes]
+    assert sorted(num_aggregators) == [0, 1, 1]
+    doomed = cluster.nodes[num_aggregators.index(1, 1)]
     doomed.kill()
     assert run.num_commits() < 120
     assert run.command.wait(180) == 0, run.command.output()

@@ -146,8 +146,15 @@ class RayNode:
 
     def num_client_actors(self) -> int:
         """Return the number of client actors on the node, by the names of their processes."""
+        return self._num_processes("ray::ClientActor")
+
+    def num_aggregators(self) -> int:
+        """Return the number of aggregators on the node, by the names of their processes."""
+        return self._num_processes("ray::ShardActor")
+
+    def _num_processes(self, title: str) -> int:
         assert self._ray is not None
-        return sum(_title(pid).startswith("ray::ClientActor") for pid in descendants(self._ray.process.pid))
+        return sum(_title(pid).startswith(title) for pid in descendants(self._ray.process.pid))
 
     def close(self) -> None:
         """Kill all commands that were started on the node."""
