@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -40,6 +41,8 @@ Examples:
 
   sparsefleet reproduce feddst-upload-cap --data data --seeds 5
 
+  sparsefleet reproduce frontier --setting digits
+
   sparsefleet reproduce feddst-upload-cap --resume
 
   sparsefleet reproduce feddst-upload-cap --report
@@ -57,6 +60,10 @@ _ScaleName = Annotated[
 _NumSeeds = Annotated[
     int | None,
     typer.Option("--seeds", metavar="N", min=1, help="Report the seeds 0 to N - 1; 3 if not given."),
+]
+_Settings = Annotated[
+    list[str] | None,
+    typer.Option("--setting", metavar="NAME", help="Run only this setting of the study; can be repeated."),
 ]
 _DataFolder = Annotated[
     Path | None,
@@ -85,6 +92,7 @@ def reproduce_command(
     overrides: Overrides = None,
     scale: _ScaleName = None,
     seeds: _NumSeeds = None,
+    setting: _Settings = None,
     data: _DataFolder = None,
     dry_run: _DryRun = False,
     resume: _Resume = False,
@@ -100,10 +108,14 @@ def reproduce_command(
         chosen = [mode for mode, is_chosen in modes.items() if is_chosen]
         raise RequestError(chosen[0], True, f"{chosen[1]} is given too", "choose one of them")
     if resume or report:
-        _require_no_options("--resume" if resume else "--report", scale, seeds, overrides)
+        _require_no_options("--resume" if resume else "--report", scale, seeds, setting, overrides)
         _continue(study, chosen_storage(storage, None, None), report, max_concurrent, quiet, verbose)
         return
-    request = _request(study, scale or "quick", seeds or 3, data, overrides, storage, max_concurrent, verbose)
+    request = replace(
+        _request(study, scale or "quick", seeds or 3, setting or [], data, overrides, storage),
+        max_concurrent=max_concurrent,
+        verbose=verbose,
+    )
     if dry_run:
         from orchestrator.cli.views.study_tables import estimate_table
 
@@ -115,11 +127,18 @@ def reproduce_command(
     _finish(start_study(request, SweepProgress(quiet)), quiet)
 
 
-def _require_no_options(mode: str, scale: str | None, seeds: int | None, overrides: list[str] | None) -> None:
+def _require_no_options(
+    mode: str,
+    scale: str | None,
+    seeds: int | None,
+    settings: list[str] | None,
+    overrides: list[str] | None,
+) -> None:
     """Raise RequestError for options that a study keeps from its start."""
     for option, value in (
         ("--scale", scale),
         ("--seeds", seeds),
+        ("--setting", next(iter(settings or ()), None)),
         ("KEY=VALUE", next(iter(overrides or ()), None)),
     ):
         if value is not None:
@@ -131,11 +150,10 @@ def _request(
     study: str,
     scale: str,
     num_seeds: int,
+    settings: list[str],
     data: Path | None,
     overrides: list[str] | None,
     storage: Path | None,
-    max_concurrent: int | None,
-    verbose: bool,
 ) -> "StudyRequest":
     from orchestrator.config.overrides import parse_overrides
     from orchestrator.studies.data_needs import DEFAULT_FOLDER
@@ -149,6 +167,7 @@ def _request(
     folder = data or DEFAULT_FOLDER
     # a reader runs the command elsewhere, so that it names neither this machine's program nor its storage
     options = ["--scale", scale, "--seeds", str(num_seeds), "--data", str(folder)]
+    options += [part for name in settings for part in ("--setting", name)]
     return StudyRequest(
         spec=study,
         scale=next(name for name in get_args(Scale) if name == scale),
@@ -156,8 +175,7 @@ def _request(
         data=folder,
         overrides=values,
         command=shlex.join(["sparsefleet", "reproduce", study, *options, *(overrides or [])]),
-        max_concurrent=max_concurrent,
-        verbose=verbose,
+        settings=tuple(settings),
     )
 
 

@@ -67,8 +67,8 @@ def compute_contrasts(plan: StudyPlan, runs: StudyRuns) -> tuple[list[ContrastRe
 
 
 def pairs_of(plan: StudyPlan, contrast: StudyContrast) -> Iterator[tuple[str, str, str]]:
-    """Yield setting, first arm and second arm of every comparison of a contrast at the plan's scale."""
-    for setting in plan.study.settings_at(plan.scale):
+    """Yield setting, first arm and second arm of every comparison of a contrast in the settings that run."""
+    for setting in plan.settings:
         if contrast.settings is not None and setting not in contrast.settings:
             continue
         arms = plan.study.arms_in(setting)

@@ -43,6 +43,7 @@ class StudyPlan:
 
     - `num_seeds`: reported seeds, 0 to `num_seeds` - 1.
     - `data`: folder of the data; None: the configs do not name any files, for estimates.
+    - `chosen_settings`: the settings that the user chose; empty: all settings of the scale.
     """
 
     name: str
@@ -50,12 +51,23 @@ class StudyPlan:
     scale: Scale
     num_seeds: int
     data: Path | None
+    chosen_settings: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The settings that run, in the order of the study's file."""
+        known = self.study.settings_at(self.scale)
+        return tuple(name for name in known if not self.chosen_settings or name in self.chosen_settings)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether some settings of the scale do not run."""
+        return self.settings != self.study.settings_at(self.scale)
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """All arms in all settings of the scale."""
-        settings = self.study.settings_at(self.scale)
-        return tuple(Cell(setting, arm) for setting in settings for arm in self.study.arms_in(setting))
+        """All arms in all settings that run."""
+        return tuple(Cell(setting, arm) for setting in self.settings for arm in self.study.arms_in(setting))
 
     def setting_scale(self, setting: str) -> ScaleConfig:
         """Return what the scale adds to a setting."""

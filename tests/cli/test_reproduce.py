@@ -37,6 +37,8 @@ def test_missing_data_ends_with_one_line(
         (["frontier", "--scale", "huge"], "--scale=huge"),
         (["frontier", "--resume", "--report"], "--resume=True"),
         (["frontier", "--resume", "--seeds", "4"], "--seeds=4"),
+        (["frontier", "--report", "--setting", "digits"], "--setting=digits"),
+        (["frontier", "--setting", "digit"], "--setting=digit"),
         (["frontier", "--report", "--scale", "paper"], "--scale=paper"),
         (["frontier", "--resume", "tracking.enabled=false"], "KEY=VALUE=tracking.enabled=false"),
         (["frontier", "--report", "--storage", "nowhere"], "STUDY=frontier"),

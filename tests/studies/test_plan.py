@@ -6,8 +6,9 @@ import pytest
 
 from orchestrator.config.overrides import flatten
 from orchestrator.errors import ConfigError, DataError, RequestError
+from orchestrator.studies.contrasts import pairs_of
 from orchestrator.studies.plan import Cell
-from tests.support.studies import SMALL, small_plan
+from tests.support.studies import SMALL, TWO_SETTINGS, small_plan
 
 MASKED, FROZEN = Cell("digits", "masked"), Cell("digits", "frozen")
 
@@ -72,3 +73,12 @@ def test_missing_data_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         small_plan(tmp_path, text=text).check()
     assert error.value.field == "--data"
+
+
+def test_only_the_chosen_settings_run(tmp_path: Path) -> None:
+    whole = small_plan(tmp_path, text=TWO_SETTINGS)
+    assert (whole.settings, whole.is_part) == (("large-clients", "digits"), False)
+    part = small_plan(tmp_path, text=TWO_SETTINGS, settings=("digits",))
+    assert (part.settings, part.is_part) == (("digits",), True)
+    assert {cell.setting for cell in part.cells} == {"digits"}
+    assert {setting for setting, _, _ in pairs_of(part, part.study.contrasts["at-cap"])} == {"digits"}

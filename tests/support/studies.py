@@ -88,9 +88,39 @@ def parsed(folder: Path, text: str = SMALL) -> Study:
     return read_study(small_study(folder, text))
 
 
-def small_plan(folder: Path, *, scale: Scale = "quick", num_seeds: int = 2, text: str = SMALL) -> StudyPlan:
+#: the small study with a second setting, for which the cap is higher
+TWO_SETTINGS = SMALL.replace(
+    "settings:\n",
+    """settings:
+  large-clients:
+    title: Digits, three clients
+    data: digits
+    tuned_by: accuracy
+    config: {fleet: {num_clients: 3}}
+    scales:
+      quick: {upload_cap: 1800kB}
+      paper: {upload_cap: 18MB}
+""",
+)
+
+
+def small_plan(
+    folder: Path,
+    *,
+    scale: Scale = "quick",
+    num_seeds: int = 2,
+    text: str = SMALL,
+    settings: tuple[str, ...] = (),
+) -> StudyPlan:
     """Return a plan of a small study."""
-    return StudyPlan(name="small", study=parsed(folder, text), scale=scale, num_seeds=num_seeds, data=folder)
+    return StudyPlan(
+        name="small",
+        study=parsed(folder, text),
+        scale=scale,
+        num_seeds=num_seeds,
+        data=folder,
+        chosen_settings=settings,
+    )
 
 
 def contrast(

@@ -10,8 +10,7 @@ from orchestrator.errors import DataError
 from orchestrator.formatting import format_bytes, format_flops, format_seconds
 from orchestrator.studies.data_needs import data_config
 from orchestrator.studies.estimate import StepTimer, estimate_study, measured_step_s
-from orchestrator.studies.execution.session import StudyRequest
-from orchestrator.studies.library import read_study, study_path
+from orchestrator.studies.execution.session import StudyRequest, unchecked_plan
 from orchestrator.studies.plan import StudyPlan
 from orchestrator.studies.report.tables import verdict_table
 from orchestrator.studies.results import StudyResults
@@ -22,10 +21,7 @@ def estimate_table(request: StudyRequest, step_s: StepTimer = measured_step_s) -
 
     `step_s` measures the time of a training step on this machine. Raises RequestError for an invalid study.
     """
-    path = study_path(request.spec)
-    plan = StudyPlan(
-        name=path.stem, study=read_study(path), scale=request.scale, num_seeds=request.num_seeds, data=None
-    )
+    plan = unchecked_plan(request, None)
     plan.check()
     table = PlainTable("", "runs", "upload", "download", "training", "emulated", "this machine")
     num_cores = len(os.sched_getaffinity(0))

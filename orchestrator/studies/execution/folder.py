@@ -41,6 +41,7 @@ class StudyState:
     - `data`: absolute folder of the data.
     - `overrides`: values of keys of `runtime` and `tracking`, by dotted key.
     - `command`: the command that started the study.
+    - `settings`: the settings that the user chose; empty: all.
     - `sweeps`: id of the sweep of each stage that has started.
     - `finished`: the stages whose sweeps have ended.
     - `finalists`, `chosen`: the best values of the screening, and the values that tuning chose; [setting, arm, values].
@@ -54,6 +55,7 @@ class StudyState:
     command: str
     packages: Mapping[str, str]
     git_commit: str
+    settings: tuple[str, ...] = ()
     sweeps: Mapping[str, str] = field(default_factory=dict)
     finished: tuple[str, ...] = ()
     finalists: tuple[NamedValues, ...] = ()
@@ -112,7 +114,8 @@ class StudyFolder:
                 name: tuple((setting, arm, values) for setting, arm, values in content.pop(name))
                 for name in ("finalists", "chosen")
             }
-            return StudyState(**{**content, **named, "finished": tuple(content["finished"])})
+            texts = {name: tuple(content.pop(name)) for name in ("settings", "finished")}
+            return StudyState(**{**content, **named, **texts})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise CheckpointError(
                 f"cannot read {path} ({' '.join(str(error).split())}); restore the file, or start a new study"
@@ -126,6 +129,7 @@ class StudyFolder:
             scale=state.scale,
             num_seeds=state.num_seeds,
             data=Path(state.data),
+            chosen_settings=state.settings,
         )
 
     def space_file(self, stage: Stage, name: str) -> Path:

@@ -19,6 +19,7 @@ from orchestrator.studies.execution.stages import StudyEnd, run_stages
 from orchestrator.studies.library import read_study, study_path
 from orchestrator.studies.plan import StudyPlan
 from orchestrator.studies.schema import Scale
+from orchestrator.suggest import suggest
 from orchestrator.sweeping.display import SweepDisplay
 
 #: sections whose keys a study takes from the command line
@@ -29,7 +30,8 @@ OWN_SECTIONS = ("runtime", "tracking")
 class StudyRequest:
     """What a user asks for. `spec` is a study's name or file, `data` the folder of the data.
 
-    `overrides` maps dotted keys of `runtime` and `tracking` to values; `command` is the command line for the report.
+    `settings` are the settings that run (empty: all). `overrides` maps dotted keys of `runtime` and `tracking` to
+    values; `command` is the command line for the report.
     """
 
     spec: str
@@ -38,24 +40,37 @@ class StudyRequest:
     data: Path
     overrides: Mapping[str, Any]
     command: str
+    settings: tuple[str, ...] = ()
     max_concurrent: int | None = None
     verbose: bool = False
 
 
 def plan_study(request: StudyRequest) -> StudyPlan:
     """Return the plan of a study whose data and configs are checked. Raises RequestError."""
+    plan = unchecked_plan(request, request.data.expanduser().resolve())
+    plan.check()
+    return plan
+
+
+def unchecked_plan(request: StudyRequest, data: Path | None) -> StudyPlan:
+    """Return the plan of a study whose configs are not checked. Raises RequestError for settings that do not run."""
     path = study_path(request.spec)
     plan = StudyPlan(
         name=path.stem,
         study=read_study(path),
         scale=request.scale,
         num_seeds=request.num_seeds,
-        data=request.data.expanduser().resolve(),
+        data=data,
+        chosen_settings=request.settings,
     )
-    if not plan.cells:
+    known = plan.study.settings_at(plan.scale)
+    if not known:
         problem = "no setting of the study runs at this scale"
         raise ConfigError("--scale", request.scale, problem, "choose the other scale")
-    plan.check()
+    for name in request.settings:
+        if name not in known:
+            remedy = suggest(name, known, f"choose among {', '.join(known)}")
+            raise ConfigError("--setting", name, "the study has no such setting at this scale", remedy)
     return plan
 
 
@@ -80,6 +95,7 @@ def start_study(request: StudyRequest, display: SweepDisplay) -> StudyEnd:
                 scale=plan.scale,
                 num_seeds=plan.num_seeds,
                 data=str(plan.data),
+                settings=plan.chosen_settings,
                 overrides=dict(request.overrides),
                 command=request.command,
                 packages={name: version(name) for name in ("sparsefleet", "torch", "ray", "numpy")},

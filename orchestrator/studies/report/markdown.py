@@ -27,7 +27,7 @@ def _lines(results: StudyResults, state: StudyState) -> Iterator[str]:
     yield from ("## Protocol", "", *(f"- {line}" for line in protocol_lines(results)), "")
     if notes := (*study.notes, *results.notes):
         yield from ("## Notes", "", *(f"- {note}" for note in notes), "")
-    for name in study.settings_at(results.plan.scale):
+    for name in results.plan.settings:
         yield from (f"## {study.settings[name].title}", "", *markdown_table(outcome_table(results, name)))
     yield from ("## Contrasts", "", *markdown_table(contrast_table(results)))
     yield from ("## Evidence", "", *markdown_table(evidence_table(results)))

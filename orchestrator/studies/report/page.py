@@ -42,7 +42,7 @@ def study_page(results: StudyResults, state: StudyState, plots: Mapping[str, Pat
         html_list(protocol_lines(results)),
         *(["<h2>Notes</h2>", html_list(notes)] if notes else []),
     ]
-    for name in study.settings_at(results.plan.scale):
+    for name in results.plan.settings:
         parts += [
             f"<h2>{escape(study.settings[name].title)}</h2>",
             html_table(outcome_table(results, name)),

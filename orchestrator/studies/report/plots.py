@@ -17,7 +17,7 @@ from orchestrator.studies.results import StudyResults
 def plot_settings(results: StudyResults, folder: Path) -> dict[str, Path]:
     """Write `<setting>.png`, `.pdf` and `.svg` for each setting with runs, and return the PNG files by setting."""
     plots = {}
-    for setting in results.plan.study.settings_at(results.plan.scale):
+    for setting in results.plan.settings:
         runs = {cell: found for cell, found in results.runs.items() if cell.setting == setting and found}
         if runs:
             comparison = _comparison(results, setting, runs)

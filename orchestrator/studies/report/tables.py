@@ -17,7 +17,13 @@ def verdict_table(results: StudyResults) -> TextTable:
     return TextTable(
         headings=("claim", "published", "measured", "verdict"),
         rows=tuple(
-            (each.claim.text, f"{each.claim.published} ({each.claim.source})", measured, each.verdict)
+            (
+                each.claim.text,
+                f"{each.claim.published} ({each.claim.source})",
+                f"{measured}{part}",
+                each.verdict,
+            )
+            for part in [_part(results)]
             for each in results.claims
             for measured in [_measured(each, results)]
         ),
@@ -68,6 +74,11 @@ def contrast_table(results: StudyResults) -> TextTable:
         caption=f"Paired differences with 95 % t intervals; Holm's correction over {len(results.contrasts)} contrasts. "
         "Accuracies are in %.",
     )
+
+
+def _part(results: StudyResults) -> str:
+    """Say which settings a verdict is about, if not all settings of the study ran."""
+    return f" (only {', '.join(results.plan.settings)})" if results.plan.is_part else ""
 
 
 def _measured(result: ClaimResult, results: StudyResults) -> str:

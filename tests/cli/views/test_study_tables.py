@@ -17,8 +17,8 @@ def test_estimate_uses_the_given_time_of_a_step(tmp_path: Path, capsys: pytest.C
     )
     Console(width=200).print(estimate_table(request, lambda *_: 0.0))
     lines = {line.split("  ")[0]: line.split() for line in capsys.readouterr().out.splitlines()}
-    assert lines["tuning"][1] == "18"
-    assert lines["whole study"][2] == str(18 + 2 * 3)
+    assert lines["tuning"][1] == "14"
+    assert lines["whole study"][2] == str(14 + 2 * 3)
     assert lines["one seed"][-2:] == ["0", "s"]
 
 

@@ -30,7 +30,12 @@ def _study(storage: Path, name: str = "small-1", state: StudyState | None = None
 def test_state_round_trips(tmp_path: Path) -> None:
     chosen = (("digits", "dense", {"training.lr": 0.1}),)
     state = replace(
-        study_state(), sweeps={"tuning": "a"}, finished=("tuning",), finalists=chosen * 2, chosen=chosen
+        study_state(),
+        settings=("digits",),
+        sweeps={"tuning": "a"},
+        finished=("tuning",),
+        finalists=chosen * 2,
+        chosen=chosen,
     )
     folder = _study(tmp_path, state=state)
     assert folder.read() == state

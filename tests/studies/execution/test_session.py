@@ -7,7 +7,7 @@ import pytest
 from orchestrator.display.sweep_progress import SweepProgress
 from orchestrator.errors import ConfigError, DataError, SparsefleetError
 from orchestrator.studies.execution.session import StudyRequest, plan_study, start_study
-from tests.support.studies import SMALL, small_study
+from tests.support.studies import SMALL, TWO_SETTINGS, small_study
 
 
 def _request(folder: Path, text: str = SMALL, **fields: object) -> StudyRequest:
@@ -28,6 +28,14 @@ def test_plan_has_the_name_of_the_file_and_an_absolute_data_folder(
     monkeypatch.chdir(tmp_path)
     plan = plan_study(_request(tmp_path, data=Path("data")))
     assert (plan.name, plan.data) == ("small", tmp_path / "data")
+
+
+def test_plan_has_the_chosen_settings(tmp_path: Path) -> None:
+    assert plan_study(_request(tmp_path, TWO_SETTINGS, settings=("digits",))).settings == ("digits",)
+    with pytest.raises(ConfigError) as error:
+        plan_study(_request(tmp_path, TWO_SETTINGS, settings=("digits", "larger-clients")))
+    assert (error.value.field, error.value.value) == ("--setting", "larger-clients")
+    assert "large-clients" in error.value.remedy
 
 
 def test_missing_data_ends_the_study_before_it_has_a_folder(tmp_path: Path) -> None:

@@ -1,7 +1,11 @@
 """The tables of a report."""
 
+from dataclasses import replace
+from pathlib import Path
+
 from orchestrator.studies.report.tables import contrast_table, evidence_table, outcome_table, verdict_table
 from orchestrator.studies.results import StudyResults
+from tests.support.studies import TWO_SETTINGS, small_plan
 
 
 def test_verdict_table_has_every_claim_with_its_published_figure(results: StudyResults) -> None:
@@ -11,6 +15,12 @@ def test_verdict_table_has_every_claim_with_its_published_figure(results: StudyR
     assert "masked - dense, accuracy at the upload cap (digits): +30.00 [+30.00, +30.00], n=3" in better[2]
     assert better[3] == "holds"
     assert rows["The mask is better on large models."][2] == "this claim is tested at --scale paper"
+
+
+def test_verdicts_of_a_part_of_the_study_name_its_settings(results: StudyResults, tmp_path: Path) -> None:
+    part = replace(results, plan=small_plan(tmp_path, text=TWO_SETTINGS, settings=("digits",)))
+    assert all(row[2].endswith(" (only digits)") for row in verdict_table(part).rows)
+    assert not any("only" in row[2] for row in verdict_table(results).rows)
 
 
 def test_evidence_table_has_every_comparison_and_its_finding(results: StudyResults) -> None:
