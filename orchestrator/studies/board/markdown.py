@@ -39,13 +39,13 @@ def _lines(stored: StoredResults) -> Iterator[str]:
 
 
 def _verdict_lines(name: str, study: Study, verdicts: Sequence[Row]) -> Iterator[str]:
-    own = {(row["claim"], row["scale"]): row for row in verdicts if row["study"] == name}
+    own = [row for row in verdicts if row["study"] == name]
     if not study.claims:
         return
     yield from (_row(("claim", "published", "measured", "verdict")), _row(["---"] * 4))
     for claim, content in study.claims.items():
         published = f"{content.published} ({content.source})"
-        found = [row for (other, _), row in own.items() if other == claim]
+        found = [row for row in own if row["claim"] == claim]
         for row in found:
             verdict = f"{row['verdict']} ({row['scale']}, {row['num_seeds']} seeds)"
             yield _row((content.text, published, row["measured"], verdict))

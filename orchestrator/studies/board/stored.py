@@ -1,4 +1,7 @@
-"""Reads and adds the results that the board shows: `<study>-<scale>-outcomes.csv` and `-verdicts.csv` in one folder."""
+"""Reads and adds the results that the board shows: `<study>-<scale>-outcomes.csv` and `-verdicts.csv` in one folder.
+
+A study that ran with some of its settings has files of its own, with these settings in the name.
+"""
 
 import csv
 import shutil
@@ -35,18 +38,22 @@ def read_stored(folder: Path) -> StoredResults:
 def add_study(study: Path, folder: Path) -> list[Path]:
     """Copy the CSV files of a study's report into the folder, in place of earlier results of the study at its scale.
 
+    Results for some settings replace results for the same settings; results for all settings replace all of them.
     Raises RequestError for a study without a report.
     """
     source = StudyFolder(study)
     state = source.read()
     folder.mkdir(parents=True, exist_ok=True)
-    copies = []
+    name, copies = f"{state.name}-{state.scale}", []
+    part = f"-{'+'.join(state.settings)}" if state.settings else ""
     for kind in _KINDS:
         file = source.report / f"{kind}.csv"
         if not file.is_file():
             problem = "the study has no report"
             raise RequestError("STUDY", study, problem, "run `sparsefleet reproduce STUDY --resume` first")
-        copies.append(folder / f"{state.name}-{state.scale}-{kind}.csv")
+        for earlier in () if part else folder.glob(f"{name}-*{kind}.csv"):
+            earlier.unlink()
+        copies.append(folder / f"{name}{part}-{kind}.csv")
         shutil.copyfile(file, copies[-1])
     return copies
 
