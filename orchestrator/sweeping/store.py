@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.atomic_write import PRIVATE_FOLDER, append_durably, replace_file, write_durably
+from orchestrator.commands import resume_sweep_line
 from orchestrator.errors import CheckpointError, hide_passwords
 from orchestrator.runtime.run_folder import DATA_NOTES
 from orchestrator.storage.folders import SWEEP_FILE, is_run
@@ -68,10 +69,14 @@ class Ending:
 
 
 class SweepStore:
-    """Reads and writes the folder of one sweep."""
+    """Reads and writes the folder of one sweep.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    `resume_command` is the command that messages name: `resumption`, for a sweep that belongs to something larger, or
+    by default the command that resumes the sweep itself.
+    """
+
+    def __init__(self, folder: Path, resumption: str | None = None) -> None:
+        self.folder, self.resume_command = folder, resumption or resume_sweep_line(folder)
 
     @property
     def sweep_id(self) -> str:

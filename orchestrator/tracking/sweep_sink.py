@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, final
 
-from orchestrator.commands import resume_sweep_line
 from orchestrator.errors import TrackingError
 from orchestrator.tracking.mlflow.client import connect
 from orchestrator.tracking.mlflow.sink import MlflowSink
@@ -48,13 +47,14 @@ class SweepSink:
         self._sweep: MlflowSink | None = None
         self._parent_id: str | None = None
         self._runs: dict[str, MlflowSink] = {}
-        self._flush_timeout_s, self._resumption = 0.0, ""
+        self._flush_timeout_s = 0.0
+        self._resumption: str | None = None
 
     def open(self, info: RunInfo) -> str:
         """Open the sweep's MLflow run and return its id. Raises TrackingError when the store rejects the run."""
         self._sweep, self._flush_timeout_s = self._sink(), info.flush_timeout_s
-        self._resumption = resume_sweep_line(info.run_dir)
-        self._sweep.start(replace(info, resumption=self._resumption))
+        self._resumption = info.resumption
+        self._sweep.start(info)
         outcome = self._sweep.outcome()
         if outcome.mlflow_run_id is None:
             raise TrackingError(outcome.problem or "MLflow did not accept the sweep")

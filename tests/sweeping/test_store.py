@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.commands import resume_sweep_line
 from orchestrator.errors import CheckpointError
 from orchestrator.storage.run_store import RunStore
 from orchestrator.sweeping.store import (
@@ -33,6 +34,11 @@ def _run(store: SweepStore, name: str, **about: object) -> RunStore:
     run = RunStore(store.folder / name)
     run.describe({"seed": 1}, {"run_id": name, **about})
     return run
+
+
+def test_sweep_that_is_a_part_is_resumed_by_the_command_of_the_whole(tmp_path: Path) -> None:
+    assert SweepStore(tmp_path).resume_command == resume_sweep_line(tmp_path)
+    assert SweepStore(tmp_path, "resume the whole").resume_command == "resume the whole"
 
 
 def test_data_notes_have_no_duplicates(store: SweepStore) -> None:

@@ -26,6 +26,9 @@ def _info(folder: Path, timeout_s: float = 0.0) -> RunInfo:
     return replace(run_info(folder), flush_timeout_s=timeout_s)
 
 
+RESUMPTION = "sparsefleet sweep a-sweep --resume"
+
+
 class Sweep:
     """An open sink of a sweep on a store in memory, with a folder for each run."""
 
@@ -35,7 +38,7 @@ class Sweep:
         self.store, self.root, self._timeout_s = store, root, timeout_s
         self.clock = clock = Clock()
         self.sink = SweepSink(store.connect, interval_s=interval_s, clock=clock, sleep=clock.sleep)
-        self.parent = self.sink.open(_info(root / "sweep", timeout_s))
+        self.parent = self.sink.open(replace(_info(root / "sweep", timeout_s), resumption=RESUMPTION))
 
     def start(self, *names: str) -> None:
         for name in names:
@@ -189,13 +192,13 @@ class TestOutage:
         assert "more runs" not in str(sweep.sink.close())
 
     def test_remedy_resumes_the_sweep(self, sweep: Sweep) -> None:
-        """`sparsefleet resume` is only for runs; a sweep needs `sparsefleet sweep ... --resume`."""
+        """`sparsefleet resume` is only for runs."""
         sweep.store.outage = OUTAGE
         sweep.sink.log(commit(sweep.root / "sweep", 0))
         sweep.sink.finish("FINISHED", {})
         problem = str(sweep.sink.close())
         assert "sparsefleet resume sweep" not in problem
-        assert "--resume" in problem
+        assert RESUMPTION in problem
 
     def test_all_runs_share_the_time_limit(self, tmp_path: Path) -> None:
         """The first run uses the limit, with an attempt before and after; the others get one attempt each."""

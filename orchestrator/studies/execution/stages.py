@@ -160,9 +160,14 @@ class _Sweeps:
     def _run(self, stage: Stage, state: StudyState, plan: StudyPlan, listing: Listing) -> SweepResult:
         from orchestrator.sweeping.tune.session import resume_sweep, sweep
 
+        resumption = resume_study_line(self._folder)
         if (existing := self._folder.sweep_folder(stage, state)) is not None:
             return resume_sweep(
-                existing, self._display, max_concurrent=self._max_concurrent, verbose=self._verbose
+                existing,
+                self._display,
+                max_concurrent=self._max_concurrent,
+                verbose=self._verbose,
+                resumption=resumption,
             )
         file = self._folder.space_file(stage, state.name)
         write_space(file, f"{plan.study.title} Stage: {stage}.", listing)
@@ -174,7 +179,9 @@ class _Sweeps:
             seeds=len(seeds),
             max_concurrent=self._max_concurrent,
         )
-        return sweep(request, self._display, verbose=self._verbose, tags=self._tracker.tags)
+        return sweep(
+            request, self._display, verbose=self._verbose, tags=self._tracker.tags, resumption=resumption
+        )
 
 
 def _seeds(stage: Stage, plan: StudyPlan) -> Sequence[int]:

@@ -48,12 +48,14 @@ def sweep(
     *,
     verbose: bool = False,
     tags: Mapping[str, str] | None = None,
+    resumption: str | None = None,
 ) -> SweepResult:
     """Run a sweep in a new folder of `runtime.storage`.
 
     `tags` are added to the tags of the sweep, and those that are not MLflow's own (`mlflow.*`) to the tags of its
-    trials. A failed trial does not end the sweep. Raises RequestError for an invalid request. Raises TrackingError when
-    MLflow is unreachable at the start, or when some results could not be delivered at the end.
+    trials. `resumption` is the command that continues the work of which the sweep is a part (None: the command that
+    resumes the sweep). A failed trial does not end the sweep. Raises RequestError for an invalid request. Raises
+    TrackingError when MLflow is unreachable at the start, or when some results could not be delivered at the end.
     """
     config, destination = resolve_tracking(plan_sweep(request).config)
     request = with_tracking(request, tracking_values(config))
@@ -64,7 +66,7 @@ def sweep(
     with new_locked_folder(folder):
         all_tags = {**parent_tags(destination), **(tags or {})}
         place = destination_note(plan.config, destination)
-        return _begin(plan, trials, SweepStore(folder), display, verbose, all_tags, place)
+        return _begin(plan, trials, SweepStore(folder, resumption), display, verbose, all_tags, place)
 
 
 def _begin(
@@ -116,14 +118,15 @@ def resume_sweep(
     max_concurrent: int | None = None,
     verbose: bool = False,
     accept_changed_code: bool = False,
+    resumption: str | None = None,
 ) -> SweepResult:
     """Resume a sweep: run the trials that have neither finished nor been stopped, from their last checkpoints.
 
     Relative paths in the sweep's config refer to the folder in which the sweep was started. Raises CheckpointError
     when the folder does not contain a sweep or the search space has changed. Raises ConfigError for a user's file that
-    has changed, except with `accept_changed_code`. Raises the errors of `sweep` too.
+    has changed, except with `accept_changed_code`. Raises the errors of `sweep` too. `resumption` is as in `sweep`.
     """
-    store = SweepStore(folder)
+    store = SweepStore(folder, resumption)
     with store.locked():
         return _resume(store, display, max_concurrent, verbose, accept_changed_code)
 

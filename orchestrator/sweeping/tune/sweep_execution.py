@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.atomic_write import write_durably
-from orchestrator.commands import resume_sweep_line
 from orchestrator.config.overrides import flatten
 from orchestrator.errors import ConfigError, RequestError, SparsefleetError, TrackingError
 from orchestrator.execution.placement import Capacity
@@ -67,7 +66,7 @@ def execute_sweep(
     `place` is the line that says where the sweep is tracked.
     """
     config = plan.config
-    resume_command = resume_sweep_line(store.folder)
+    resume_command = store.resume_command
     require_cluster(config.runtime)
     _require_cluster_node(config.runtime.address)
     if line := session_note(config.runtime):
@@ -261,7 +260,7 @@ def _conclude(
     elif missing:
         raise SparsefleetError(
             f"{counted(missing, 'trial')} of {store.sweep_id} did not end, and Tune gives no cause; "
-            f"resume with `{resume_sweep_line(store.folder)}`"
+            f"resume with `{store.resume_command}`"
         )
     else:
         shutil.rmtree(store.folder / "tune", ignore_errors=True)
@@ -313,6 +312,7 @@ def _sweep_info(plan: SweepPlan, store: SweepStore) -> RunInfo:
             },
         ),
         system_metrics=tracking.system_metrics,
+        resumption=store.resume_command,
     )
 
 
