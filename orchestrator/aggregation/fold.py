@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from orchestrator.aggregation.phase_aggregator import phase_aggregator
 from orchestrator.aggregation.received_update import ReceivedUpdate
 from orchestrator.aggregation.sums import LocalSums, Sums, Term
 from orchestrator.errors import RoundError
@@ -42,7 +43,7 @@ class Fold:
         """`sums` None: add the updates in this process."""
         self._experiment, self._algorithm = experiment, experiment.algorithm
         self._round_idx, self._memory = round_idx, memory
-        self._sums = sums or LocalSums(self._algorithm.aggregator(), experiment.config.asynchrony)
+        self._sums = sums or LocalSums(phase_aggregator(experiment), experiment.config.asynchrony)
         self.events: list[ClientEvent] = []
         self.failures: list[ClientFailure] = []
         self._trained_scores: list[Mapping[str, float]] = []

@@ -1,0 +1,38 @@
+"""The sections for hostile clients and for privacy: the rule of aggregation, attacks, and differential privacy."""
+
+from math import ceil
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from orchestrator.config.section import Positive, PositiveFloat, Section
+
+RuleName = Literal["mean", "median", "trimmed_mean", "krum", "multi_krum", "geometric_median"]
+
+
+class AggregationConfig(Section):
+    """How the server combines the updates of a round: by the method's average, or by a robust rule in its place."""
+
+    rule: RuleName = Field(
+        "mean",
+        description="mean: the method's average; median or trimmed_mean of each coordinate; krum: the update closest "
+        "to others; multi_krum: the mean of several such updates; geometric_median of the updates",
+    )
+    attacker_share: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(
+        0.2,
+        description="largest share of attackers among the updates of a round that the rule withstands (trimmed_mean, "
+        "krum, multi_krum); trimmed_mean leaves out this share of the values at both ends",
+    )
+    num_selected: Positive | None = Field(
+        None, description="updates to average (multi_krum); None: all except the assumed attackers"
+    )
+    iterations: Positive = Field(
+        10, description="steps of the smoothed Weiszfeld algorithm (geometric_median)"
+    )
+    smoothing: PositiveFloat = Field(
+        1e-6, description="smallest distance that counts, nu in the algorithm (geometric_median)"
+    )
+
+    def num_attackers(self, num_updates: int) -> int:
+        """Attackers among this number of updates that the rule assumes: the share, rounded up."""
+        return ceil(round(self.attacker_share * num_updates, 9))

@@ -1,0 +1,14 @@
+"""The sections for robust rules: numbers that follow from their values."""
+
+import pytest
+
+from orchestrator.config.robustness import AggregationConfig
+
+
+@pytest.mark.parametrize(
+    ("share", "num_updates", "expected"),
+    [(0.2, 5, 1), (0.2, 10, 2), (0.2, 3, 1), (0.3, 10, 3), (0.1, 30, 3), (0.0, 9, 0)],
+)
+def test_share_of_attackers_is_rounded_up(share: float, num_updates: int, expected: int) -> None:
+    """0.1 x 30 is 3 in decimal, although its floating-point product is slightly larger."""
+    assert AggregationConfig(attacker_share=share).num_attackers(num_updates) == expected
