@@ -1,12 +1,13 @@
 """The sections for hostile clients and for privacy: the rule of aggregation, attacks, and differential privacy."""
 
-from math import ceil
+from math import ceil, floor
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from orchestrator.config.section import Positive, PositiveFloat, Section
 
+AttackKind = Literal["none", "label_flip", "sign_flip", "gaussian", "inner_product"]
 RuleName = Literal["mean", "median", "trimmed_mean", "krum", "multi_krum", "geometric_median"]
 
 
@@ -36,3 +37,25 @@ class AggregationConfig(Section):
     def num_attackers(self, num_updates: int) -> int:
         """Attackers among this number of updates that the rule assumes: the share, rounded up."""
         return ceil(round(self.attacker_share * num_updates, 9))
+
+
+class AttackConfig(Section):
+    """Clients that attack the training. The seed decides which clients attack, for the whole run."""
+
+    kind: AttackKind = Field(
+        "none",
+        description="what attackers do: train on flipped labels; send their update with the opposite sign; send "
+        "Gaussian noise; send the opposite of an estimate of the honest mean (inner_product)",
+    )
+    share: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.2, description="share of the clients that attack, rounded to a whole number"
+    )
+    scale: PositiveFloat = Field(
+        1.0,
+        description="factor on the opposite update (sign_flip, inner_product), or standard deviation of the noise "
+        "(gaussian)",
+    )
+
+    def num_attackers(self, num_clients: int) -> int:
+        """Attackers among all clients; 0 without an attack. Half an attacker counts as one."""
+        return 0 if self.kind == "none" else floor(round(self.share * num_clients, 9) + 0.5)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from orchestrator.execution.adversary.attack import ClientAttack
 from orchestrator.execution.client_device import client_device, repeatable
 from orchestrator.execution.device_environment import DeviceEnvironment
 from orchestrator.execution.device_memory import DeviceMemory, DeviceMemoryError
@@ -76,6 +77,7 @@ class ClientRunner:
         self._memory = DeviceMemory(setting.training, input_shape, setting.smallest_batch)
         self._environments: dict[torch.device, DeviceEnvironment] = {}
         self._messages = MessageDecoder(experiment.algorithm)
+        self._attack = ClientAttack(experiment)
 
     def run(self, task: ClientTask, broadcast: Buffer, unicast: Buffer, client_state: Any) -> Outcome[Any]:
         """Run one task. An error becomes a ClientFailure that names its stage: receive, the task's kind, or send."""
@@ -121,7 +123,7 @@ class ClientRunner:
             run: LocalRun[Any] = LocalRun(
                 setting=experiment.setting,
                 task=task,
-                environment=environment,
+                environment=self._attack.environment(task, environment),
                 received=received,
                 payload=payload,
                 state=client_state,
@@ -135,8 +137,10 @@ class ClientRunner:
         return result
 
     def _train(self, run: LocalRun[Any]) -> LocalResult[Any]:
-        """Let the method train, or answer a probe."""
-        return self._experiment.algorithm.client_update(run)
+        """Let the method train, or answer a probe; an attacker then alters what it sends."""
+        before = run.state
+        result = self._experiment.algorithm.client_update(run)
+        return replace(result, payload=self._attack.sent(run, result.payload, before))
 
     def _environment(self, device: torch.device) -> DeviceEnvironment:
         if device not in self._environments:

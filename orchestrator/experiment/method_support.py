@@ -1,4 +1,4 @@
-"""Checks whether a method supports the rounds and the rule of its experiment. Every check raises ConfigError."""
+"""Checks whether a method supports the rounds, the rule and the attack of its experiment. Every check raises ConfigError."""
 
 from orchestrator.errors import ConfigError
 from orchestrator.experiment.config import ExperimentConfig
@@ -8,9 +8,10 @@ from orchestrator.federation.plan import RoundPlan
 
 
 def require_support(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
-    """Reject options of rounds and of aggregation that the method does not support."""
+    """Reject options of rounds, aggregation and attack that the method does not support."""
     _require_plain_rounds(config, algorithm)
     _require_average(config, algorithm)
+    _require_attackable(config, algorithm)
 
 
 def _require_plain_rounds(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
@@ -37,16 +38,29 @@ def _require_plain_rounds(config: ExperimentConfig, algorithm: AnyAlgorithm) -> 
 
 def _require_average(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
     """Reject a robust rule for a method whose updates no average of the server combines."""
-    rule, name = config.aggregation.rule, config.algorithm.name
+    rule = config.aggregation.rule
     if rule == "mean":
         return
-    (task,) = RoundPlan.of(0, (0,)).tasks
-    problem = None
-    if type(algorithm).neighbours is not Algorithm.neighbours:
-        problem = f"the clients of {name} average the models of their neighbours themselves"
-    elif not algorithm.upload_items(task):
-        problem = f"the clients of {name} send no update"
-    elif type(algorithm.aggregator()) not in AGGREGATORS.values():
-        problem = f"{name} has an aggregator of its own"
+    problem = _without_updates(config, algorithm)
+    if problem is None and type(algorithm.aggregator()) not in AGGREGATORS.values():
+        problem = f"{config.algorithm.name} has an aggregator of its own"
     if problem is not None:
         raise ConfigError("aggregation.rule", rule, problem, "use mean, or another method")
+
+
+def _require_attackable(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
+    """Reject an attack that alters updates for a method whose server receives none."""
+    kind = config.attack.kind
+    if kind in ("none", "label_flip"):
+        return
+    if (problem := _without_updates(config, algorithm)) is not None:
+        raise ConfigError("attack.kind", kind, problem, "use label_flip, or another method")
+
+
+def _without_updates(config: ExperimentConfig, algorithm: AnyAlgorithm) -> str | None:
+    """Why the server averages no updates of the method; None if it does."""
+    name = config.algorithm.name
+    if type(algorithm).neighbours is not Algorithm.neighbours:
+        return f"the clients of {name} average the models of their neighbours themselves"
+    (task,) = RoundPlan.of(0, (0,)).tasks
+    return None if algorithm.upload_items(task) else f"the clients of {name} send no update"

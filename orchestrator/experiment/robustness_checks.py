@@ -1,10 +1,10 @@
-"""Checks of options of robust rules that exclude each other. Every check raises ConfigError."""
+"""Checks of options of robust rules and of attacks that exclude each other. Every check raises ConfigError."""
 
 from collections.abc import Mapping
 from typing import Protocol
 
-from orchestrator.config.robustness import AggregationConfig, RuleName
-from orchestrator.config.rounds import AsynchronyConfig
+from orchestrator.config.robustness import AggregationConfig, AttackConfig, RuleName
+from orchestrator.config.rounds import AsynchronyConfig, FleetConfig
 from orchestrator.config.sections import TrainingConfig
 from orchestrator.errors import ConfigError
 from orchestrator.formatting import counted
@@ -73,3 +73,32 @@ def _check_krum(chosen: AggregationConfig, num_updates: int) -> None:
         problem = f"{rounds}"
         remedy = f"use {num_updates} or fewer"
         raise ConfigError("aggregation.num_selected", chosen.num_selected, problem, remedy)
+
+
+class AttackSections(Protocol):
+    """The sections of an experiment's config that decide how many clients attack."""
+
+    @property
+    def attack(self) -> AttackConfig:
+        """The attack."""
+
+    @property
+    def fleet(self) -> FleetConfig:
+        """The number of clients."""
+
+
+def check_attack(config: AttackSections) -> None:
+    """Reject options that the attack ignores, and shares that give no attacker or no honest client."""
+    chosen, num_clients = config.attack, config.fleet.num_clients
+    used = {"none": (), "label_flip": ("share",)}.get(chosen.kind, ("share", "scale"))
+    for name, field in type(chosen).model_fields.items():
+        value = getattr(chosen, name)
+        if name not in ("kind", *used) and value != field.default:
+            problem = f"attack.kind={chosen.kind} ignores this option"
+            raise ConfigError(f"attack.{name}", value, problem, "leave it unset, or choose another kind")
+    if chosen.kind != "none" and not 0 < chosen.num_attackers(num_clients) < num_clients:
+        found = counted(chosen.num_attackers(num_clients), "attacker")
+        problem = f"this is {found} among {counted(num_clients, 'client')}"
+        raise ConfigError(
+            "attack.share", chosen.share, problem, "choose a share with attackers and honest clients"
+        )

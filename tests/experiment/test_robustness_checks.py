@@ -1,4 +1,4 @@
-"""Options of robust rules that exclude each other; every remedy works."""
+"""Options of robust rules and of attacks that exclude each other; every remedy works."""
 
 import re
 from collections.abc import Mapping
@@ -41,6 +41,19 @@ def _config(**options: Any) -> ExperimentConfig:
             {"aggregation__rule": "multi_krum", "aggregation__num_selected": 6},
             "aggregation.num_selected",
             "a round has 5 updates",
+        ),
+        ({"attack__scale": 2.0}, "attack.scale", "attack.kind=none ignores"),
+        ({"attack__share": 0.3}, "attack.share", "attack.kind=none ignores"),
+        (
+            {"attack__kind": "label_flip", "attack__scale": 2.0},
+            "attack.scale",
+            "attack.kind=label_flip ignores",
+        ),
+        ({"attack__kind": "gaussian", "attack__share": 0.02}, "attack.share", "0 attackers among 20 clients"),
+        (
+            {"attack__kind": "gaussian", "attack__share": 0.98},
+            "attack.share",
+            "20 attackers among 20 clients",
         ),
     ],
 )
