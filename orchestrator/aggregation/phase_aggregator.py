@@ -1,14 +1,19 @@
 """The aggregator of a phase: the method's own, or a robust rule in the place of the method's average."""
 
 from orchestrator.experiment.experiment import Experiment
-from orchestrator.federation.aggregate import AGGREGATORS, Aggregator
+from orchestrator.federation.aggregate import AGGREGATORS, AggregationName, Aggregator
 from orchestrator.federation.robust.aggregator import RobustAggregator
 
 
 def phase_aggregator(experiment: Experiment) -> Aggregator | RobustAggregator:
     """Return an empty aggregator. `prepare` rejects a robust rule for a method with an aggregator of its own."""
-    own, config = experiment.algorithm.aggregator(), experiment.config.aggregation
+    config = experiment.config.aggregation
     if config.rule == "mean":
-        return own
-    average = next(name for name, kind in AGGREGATORS.items() if type(own) is kind)
-    return RobustAggregator(config, average)
+        return experiment.algorithm.aggregator()
+    return RobustAggregator(config, average_of(experiment))
+
+
+def average_of(experiment: Experiment) -> AggregationName:
+    """Return the average of the method under its options. The method has no aggregator of its own."""
+    own = type(experiment.algorithm.aggregator())
+    return next(name for name, kind in AGGREGATORS.items() if kind is own)

@@ -59,3 +59,24 @@ class AttackConfig(Section):
     def num_attackers(self, num_clients: int) -> int:
         """Attackers among all clients; 0 without an attack. Half an attacker counts as one."""
         return 0 if self.kind == "none" else floor(round(self.share * num_clients, 9) + 0.5)
+
+
+class PrivacyConfig(Section):
+    """User-level differential privacy: clipped updates of clients, and Gaussian noise on their mean."""
+
+    clip_norm: PositiveFloat | None = Field(
+        None,
+        description="largest norm of a client's change of the model, which is scaled down to it; None: no limit",
+    )
+    noise_multiplier: Annotated[float, Field(ge=0.0)] = Field(
+        0.0,
+        description="standard deviation of the noise on the sum of the changes, divided by `clip_norm`; 0: no noise",
+    )
+    delta: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        1e-5, description="probability with which the privacy loss may be larger than the logged epsilon"
+    )
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether the mean of the updates is differentially private."""
+        return self.noise_multiplier > 0.0

@@ -20,8 +20,10 @@ from orchestrator.federation.algorithm import AnyAlgorithm
 from orchestrator.federation.evaluate import accuracy, predict
 from orchestrator.federation.exchange import ModelValues, known_masks
 from orchestrator.federation.local.run import LocalRun
+from orchestrator.federation.local.sent_model import sent_model
 from orchestrator.federation.local.training import fine_tune
 from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.privacy.clipping import clipped_payload
 from orchestrator.federation.seeds import forked_seeds, stream
 from orchestrator.federation.update import (
     VALIDATION_SCORE,
@@ -137,10 +139,14 @@ class ClientRunner:
         return result
 
     def _train(self, run: LocalRun[Any]) -> LocalResult[Any]:
-        """Let the method train, or answer a probe; an attacker then alters what it sends."""
-        before = run.state
-        result = self._experiment.algorithm.client_update(run)
-        return replace(result, payload=self._attack.sent(run, result.payload, before))
+        """Let the method train, or answer a probe; an attacker then alters what it sends. Clipping comes last."""
+        before, algorithm = run.state, self._experiment.algorithm
+        result = algorithm.client_update(run)
+        payload = self._attack.sent(run, result.payload, before)
+        clip_norm = self._experiment.config.privacy.clip_norm
+        if clip_norm is not None and (model := sent_model(algorithm, run, payload, before)) is not None:
+            payload = clipped_payload(payload, model, clip_norm)
+        return replace(result, payload=payload)
 
     def _environment(self, device: torch.device) -> DeviceEnvironment:
         if device not in self._environments:

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, mo
 from orchestrator.config.errors import as_request_error
 from orchestrator.config.faults import ChaosConfig
 from orchestrator.config.overrides import flatten
-from orchestrator.config.robustness import AggregationConfig, AttackConfig
+from orchestrator.config.robustness import AggregationConfig, AttackConfig, PrivacyConfig
 from orchestrator.config.rounds import AsynchronyConfig, FleetConfig, SelectionConfig
 from orchestrator.config.runtime import RuntimeConfig, TrackingConfig
 from orchestrator.config.section import Section
@@ -26,6 +26,7 @@ from orchestrator.config.sections import (
 )
 from orchestrator.errors import ConfigError
 from orchestrator.experiment.checks import check_aggregators, check_chaos, check_rounds
+from orchestrator.experiment.privacy_checks import check_privacy
 from orchestrator.experiment.robustness_checks import check_aggregation, check_attack
 
 
@@ -64,6 +65,7 @@ class ExperimentConfig(Section):
     asynchrony: AsynchronyConfig = Field(AsynchronyConfig(), description="asynchronous rounds")
     aggregation: AggregationConfig = Field(AggregationConfig(), description="how the server combines updates")
     attack: AttackConfig = Field(AttackConfig(), description="clients that attack the training")
+    privacy: PrivacyConfig = Field(PrivacyConfig(), description="differential privacy of clients")
     training: TrainingConfig = Field(TrainingConfig(), description="rounds and local training")
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="what an evaluation measures")
     wire: WireConfig = Field(WireConfig(), description="encoding of payloads")
@@ -95,6 +97,7 @@ class ExperimentConfig(Section):
         check_rounds(self)
         check_aggregation(self)
         check_attack(self)
+        check_privacy(self)
         check_aggregators(self.runtime)
         check_chaos(self.chaos, self.runtime)
         return self

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition, make_partition
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.method_support import privacy_warnings
 from orchestrator.federation.adversary.attackers import sample_attackers
 from orchestrator.federation.algorithm import AnyAlgorithm
 from orchestrator.federation.seeds import forked_seeds, stream
@@ -90,8 +91,9 @@ class Experiment(ExperimentSpec):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Warnings for the user about the method with these options, one per line."""
-        return self.algorithm.warnings(self.partition.train.sizes())
+        """Warnings for the user about the method and its privacy with these options, one per line."""
+        further = privacy_warnings(self.algorithm, self.config.privacy)
+        return (*self.algorithm.warnings(self.partition.train.sizes()), *further)
 
     @property
     def initial(self) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Methods that a robust rule cannot protect, or an attack cannot reach, are rejected with the reason."""
+"""Methods that rules, attacks or noise cannot reach are rejected with the reason."""
 
 import pytest
 
@@ -31,3 +31,44 @@ def test_attack_on_updates_that_the_server_never_gets_is_rejected(method: str) -
         fresh(f"algorithm.name={method}", "attack.kind=sign_flip")
     assert caught.value.field == "attack.kind"
     assert fresh(f"algorithm.name={method}", "attack.kind=label_flip").attackers
+
+
+@pytest.mark.parametrize(
+    ("method", "problem"),
+    [
+        ("dispfl", "average the models of their neighbours"),
+        ("local", "send no update"),
+        ("topk", "send update and no model"),
+        ("compsparse", "send complement and no model"),
+    ],
+)
+def test_clip_of_a_method_without_models_is_rejected(method: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        fresh(f"algorithm.name={method}", "privacy.clip_norm=1")
+    assert caught.value.field == "privacy.clip_norm"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (("algorithm.name=ssfl",), "to its probes would have no noise"),
+        (("algorithm.name=scaffold",), "also send control"),
+        (("model.name=tests.support.fakes:normalised_net",), "running statistics"),
+        (("fleet.name=phones-and-edge",), "come and go"),
+    ],
+)
+def test_noise_that_would_not_protect_clients_is_rejected(overrides: tuple[str, ...], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        fresh(*overrides, "privacy.clip_norm=1", "privacy.noise_multiplier=1")
+    assert caught.value.field == "privacy.noise_multiplier"
+
+
+def test_masks_that_clients_choose_are_named_as_unprotected() -> None:
+    private = ("privacy.clip_norm=1", "privacy.noise_multiplier=1")
+    for method in ("feddst", "fedspa"):
+        (warning,) = (
+            w for w in fresh(f"algorithm.name={method}", *private).warnings if "privacy/epsilon" in w
+        )
+        assert "masks of their own" in warning
+        assert not any("privacy" in w for w in fresh(f"algorithm.name={method}").warnings)
+    assert not any("privacy" in w for w in fresh("algorithm.name=randommask", *private).warnings)
