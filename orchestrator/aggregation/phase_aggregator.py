@@ -1,14 +1,18 @@
-"""The aggregator of a phase: the method's own, or a robust rule in the place of the method's average."""
+"""The aggregator of a phase: the method's own, or a robust rule in the place of the method's average.
+
+A rule combines the updates of training. Answers to probes are averaged as the method does: a probe may ask one client.
+"""
 
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.aggregate import AGGREGATORS, AggregationName, Aggregator
+from orchestrator.federation.plan import TaskKind
 from orchestrator.federation.robust.aggregator import RobustAggregator
 
 
-def phase_aggregator(experiment: Experiment) -> Aggregator | RobustAggregator:
+def phase_aggregator(experiment: Experiment, kind: TaskKind = "train") -> Aggregator | RobustAggregator:
     """Return an empty aggregator. `prepare` rejects a robust rule for a method with an aggregator of its own."""
     config = experiment.config.aggregation
-    if config.rule == "mean":
+    if config.rule == "mean" or kind != "train":
         return experiment.algorithm.aggregator()
     return RobustAggregator(config, average_of(experiment))
 

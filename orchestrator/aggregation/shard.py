@@ -101,7 +101,8 @@ class Shard:
         `present` is the server's float32[D] model (see `Sums.add`).
         """
         if place == 0 and key != self._key:
-            self._sums = LocalSums(phase_aggregator(self._experiment), self._experiment.config.asynchrony)
+            aggregator = phase_aggregator(self._experiment, encoded.request.task.kind)
+            self._sums = LocalSums(aggregator, self._experiment.config.asynchrony)
             self._key, self._num_added = key, 0
         if key != self._key or place != self._num_added:
             return
