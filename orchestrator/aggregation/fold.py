@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from orchestrator.aggregation.phase_aggregator import average_of, phase_aggregator
 from orchestrator.aggregation.received_update import ReceivedUpdate
 from orchestrator.aggregation.sums import LocalSums, Sums, Term
 from orchestrator.errors import RoundError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.client_event import ClientEvent, EventOutcome
+from orchestrator.federation.privacy.noise import noisy_aggregate
+from orchestrator.federation.seeds import stream
 from orchestrator.federation.update import SCORES, ClientFailure
 from orchestrator.formatting import counted
 from orchestrator.storage.checkpoints.client_memory import ClientMemory
@@ -42,7 +45,7 @@ class Fold:
         """`sums` None: add the updates in this process."""
         self._experiment, self._algorithm = experiment, experiment.algorithm
         self._round_idx, self._memory = round_idx, memory
-        self._sums = sums or LocalSums(self._algorithm.aggregator(), experiment.config.asynchrony)
+        self._sums = sums or LocalSums(phase_aggregator(experiment), experiment.config.asynchrony)
         self.events: list[ClientEvent] = []
         self.failures: list[ClientFailure] = []
         self._trained_scores: list[Mapping[str, float]] = []
@@ -71,6 +74,7 @@ class Fold:
         self.num_used += 1
         asynchrony = self._experiment.config.asynchrony
         is_uniform = asynchrony.kind != "none" and asynchrony.weight == "uniform"
+        is_uniform |= self._experiment.config.privacy.has_noise
         weight = 1.0 if is_uniform else self._algorithm.weight(update.sent.num_examples)
         if asynchrony.kind == "fedasync" and not update.has_model:
             name = self._experiment.config.algorithm.name
@@ -96,7 +100,7 @@ class Fold:
                 num_updates=self.num_used,
             )
         try:
-            aggregate = self._sums.finish(server)
+            aggregate = self._with_noise(self._sums.finish(server))
         except ValueError as error:
             raise RoundError(f"round {self._round_idx}: {error}", round_idx=self._round_idx) from error
         self.failures += [
@@ -114,6 +118,16 @@ class Fold:
             num_kept=self.num_kept,
             waited_s=waited_s,
         )
+
+    def _with_noise(self, aggregate: Aggregate) -> Aggregate:
+        """The aggregate of the round with the noise of differential privacy, if configured."""
+        experiment, privacy = self._experiment, self._experiment.config.privacy
+        if not privacy.has_noise:
+            return aggregate
+        assert privacy.clip_norm is not None
+        rng = stream(experiment.config.seed, "server", self._round_idx, "privacy")
+        deviation = privacy.noise_multiplier * privacy.clip_norm
+        return noisy_aggregate(aggregate, average_of(experiment), deviation, rng)
 
     def _causes(self) -> str:
         deadline_s = self._experiment.config.fleet.deadline_s

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from orchestrator.aggregation.payload_check import decode_update, rejected_payload
+from orchestrator.aggregation.phase_aggregator import phase_aggregator
 from orchestrator.aggregation.received_update import DecodedUpdate
 from orchestrator.aggregation.slices import SliceAverage, SliceNumber, cut_item, cut_model, layout_slice
 from orchestrator.aggregation.sums import LocalSums, Term
@@ -100,7 +101,7 @@ class Shard:
         `present` is the server's float32[D] model (see `Sums.add`).
         """
         if place == 0 and key != self._key:
-            aggregator = self._algorithm.aggregator()
+            aggregator = phase_aggregator(self._experiment, encoded.request.task.kind)
             self._sums = LocalSums(aggregator, self._experiment.config.asynchrony)
             self._key, self._num_added = key, 0
         if key != self._key or place != self._num_added:

@@ -6,7 +6,9 @@ from math import ceil
 from orchestrator.errors import ResourceError
 from orchestrator.execution.placement import ACTOR_BYTES, Capacity, Placement, place_clients
 from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.robustness_checks import updates_per_round
 from orchestrator.federation.aggregate import AGGREGATORS
+from orchestrator.federation.robust.aggregator import COORDINATE_RULES
 from orchestrator.formatting import counted
 
 #: key of run.json for the number of aggregators and its reason
@@ -17,6 +19,8 @@ AGGREGATOR_CPUS = 0.5
 _BYTES_PER_PARAMETER = 16
 #: bytes for each parameter of a slice: float64 sums of values and of weights
 _BYTES_PER_SUM = 16
+#: bytes for each value of an update that a robust rule keeps: a float64 change and its position
+_BYTES_PER_KEPT_VALUE = 16
 #: values of a round for which the driver alone needs about half a second
 MANY_VALUES = 200_000_000
 #: `auto` uses at most this number of aggregators, because every node with an aggregator gets a copy of every update
@@ -65,8 +69,10 @@ def place_run(
 
 def memory_bytes(experiment: Experiment, count: int) -> int:
     """Return the memory that one of `count` aggregators reserves, in bytes."""
-    size = experiment.setting.layout.size
-    return ACTOR_BYTES + _BYTES_PER_PARAMETER * size + ceil(_BYTES_PER_SUM * size / count)
+    config, size = experiment.config, experiment.setting.layout.size
+    num_kept = 0 if config.aggregation.rule == "mean" else updates_per_round(config)
+    per_entry = _BYTES_PER_SUM + _BYTES_PER_KEPT_VALUE * num_kept
+    return ACTOR_BYTES + _BYTES_PER_PARAMETER * size + ceil(per_entry * size / count)
 
 
 def _place_automatically(
@@ -94,6 +100,8 @@ def _fits_as_before(experiment: Experiment, clients: Placement, left: Capacity) 
 
 def _obstacle(experiment: Experiment) -> str | None:
     """Why the updates of a method cannot be added in slices; None if they can."""
+    if (rule := experiment.config.aggregation.rule) not in ("mean", *COORDINATE_RULES):
+        return f"aggregation.rule={rule} compares whole updates"
     if type(experiment.algorithm.aggregator()) in AGGREGATORS.values():
         return None
     return f"{experiment.config.algorithm.name} has an aggregator of its own, which may need whole updates"

@@ -9,6 +9,7 @@ from torch import Tensor
 from orchestrator.aggregation.received_update import Content, DecodedUpdate
 from orchestrator.config.rounds import AsynchronyConfig
 from orchestrator.federation.aggregate import Aggregate, Aggregator
+from orchestrator.federation.robust.aggregator import RobustAggregator
 from orchestrator.federation.staleness import discounted
 
 
@@ -51,7 +52,7 @@ class Aggregators(Protocol):
 class LocalSums:
     """See Sums. Adds decoded updates in this process."""
 
-    def __init__(self, aggregator: Aggregator, asynchrony: AsynchronyConfig) -> None:
+    def __init__(self, aggregator: Aggregator | RobustAggregator, asynchrony: AsynchronyConfig) -> None:
         self._aggregator, self._asynchrony = aggregator, asynchrony
 
     def add(self, content: Content, term: Term, present: Tensor | None) -> None:

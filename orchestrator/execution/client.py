@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from orchestrator.execution.adversary.attack import ClientAttack
 from orchestrator.execution.client_device import client_device, repeatable
 from orchestrator.execution.device_environment import DeviceEnvironment
 from orchestrator.execution.device_memory import DeviceMemory, DeviceMemoryError
@@ -19,8 +20,10 @@ from orchestrator.federation.algorithm import AnyAlgorithm
 from orchestrator.federation.evaluate import accuracy, predict
 from orchestrator.federation.exchange import ModelValues, known_masks
 from orchestrator.federation.local.run import LocalRun
+from orchestrator.federation.local.sent_model import sent_model
 from orchestrator.federation.local.training import fine_tune
 from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.privacy.clipping import clipped_payload
 from orchestrator.federation.seeds import forked_seeds, stream
 from orchestrator.federation.update import (
     VALIDATION_SCORE,
@@ -76,6 +79,7 @@ class ClientRunner:
         self._memory = DeviceMemory(setting.training, input_shape, setting.smallest_batch)
         self._environments: dict[torch.device, DeviceEnvironment] = {}
         self._messages = MessageDecoder(experiment.algorithm)
+        self._attack = ClientAttack(experiment)
 
     def run(self, task: ClientTask, broadcast: Buffer, unicast: Buffer, client_state: Any) -> Outcome[Any]:
         """Run one task. An error becomes a ClientFailure that names its stage: receive, the task's kind, or send."""
@@ -121,7 +125,7 @@ class ClientRunner:
             run: LocalRun[Any] = LocalRun(
                 setting=experiment.setting,
                 task=task,
-                environment=environment,
+                environment=self._attack.environment(task, environment),
                 received=received,
                 payload=payload,
                 state=client_state,
@@ -135,8 +139,14 @@ class ClientRunner:
         return result
 
     def _train(self, run: LocalRun[Any]) -> LocalResult[Any]:
-        """Let the method train, or answer a probe."""
-        return self._experiment.algorithm.client_update(run)
+        """Let the method train, or answer a probe; an attacker then alters what it sends. Clipping comes last."""
+        before, algorithm = run.state, self._experiment.algorithm
+        result = algorithm.client_update(run)
+        payload = self._attack.sent(run, result.payload, before)
+        clip_norm = self._experiment.config.privacy.clip_norm
+        if clip_norm is not None and (model := sent_model(algorithm, run, payload, before)) is not None:
+            payload = clipped_payload(payload, model, clip_norm)
+        return replace(result, payload=payload)
 
     def _environment(self, device: torch.device) -> DeviceEnvironment:
         if device not in self._environments:

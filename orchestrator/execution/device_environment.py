@@ -42,10 +42,14 @@ class DeviceEnvironment:
 
     def training_data(self, client_id: int) -> ClientSamples:
         """See ClientEnvironment."""
+        return self.samples(self._experiment.partition.train[client_id])
+
+    def samples(self, rows: NDArray[np.int64]) -> ClientSamples:
+        """Training samples of any clients, by their rows (int64[n]) in the data set."""
         experiment = self._experiment
         return ClientSamples(
             experiment.dataset,
-            experiment.partition.train[client_id],
+            rows,
             augment=experiment.config.data.augment,
             device=self._device,
         )

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, mo
 from orchestrator.config.errors import as_request_error
 from orchestrator.config.faults import ChaosConfig
 from orchestrator.config.overrides import flatten
+from orchestrator.config.robustness import AggregationConfig, AttackConfig, PrivacyConfig
 from orchestrator.config.rounds import AsynchronyConfig, FleetConfig, SelectionConfig
 from orchestrator.config.runtime import RuntimeConfig, TrackingConfig
 from orchestrator.config.section import Section
@@ -25,6 +26,8 @@ from orchestrator.config.sections import (
 )
 from orchestrator.errors import ConfigError
 from orchestrator.experiment.checks import check_aggregators, check_chaos, check_rounds
+from orchestrator.experiment.privacy_checks import check_privacy
+from orchestrator.experiment.robustness_checks import check_aggregation, check_attack
 
 
 def _resolve_algorithm(value: object) -> object:
@@ -60,6 +63,9 @@ class ExperimentConfig(Section):
     fleet: FleetConfig = Field(FleetConfig(), description="population and devices")
     selection: SelectionConfig = Field(SelectionConfig(), description="sampling of a round's cohort")
     asynchrony: AsynchronyConfig = Field(AsynchronyConfig(), description="asynchronous rounds")
+    aggregation: AggregationConfig = Field(AggregationConfig(), description="how the server combines updates")
+    attack: AttackConfig = Field(AttackConfig(), description="clients that attack the training")
+    privacy: PrivacyConfig = Field(PrivacyConfig(), description="differential privacy of clients")
     training: TrainingConfig = Field(TrainingConfig(), description="rounds and local training")
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="what an evaluation measures")
     wire: WireConfig = Field(WireConfig(), description="encoding of payloads")
@@ -89,6 +95,9 @@ class ExperimentConfig(Section):
     @model_validator(mode="after")
     def _check_sections(self) -> Self:
         check_rounds(self)
+        check_aggregation(self)
+        check_attack(self)
+        check_privacy(self)
         check_aggregators(self.runtime)
         check_chaos(self.chaos, self.runtime)
         return self

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition, make_partition
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.method_support import privacy_warnings
+from orchestrator.federation.adversary.attackers import sample_attackers
 from orchestrator.federation.algorithm import AnyAlgorithm
 from orchestrator.federation.seeds import forked_seeds, stream
 from orchestrator.federation.setting import Setting
@@ -82,10 +84,16 @@ class Experiment(ExperimentSpec):
         """A new client state, which has the structure of all client states."""
         return self.algorithm.init_client(0)
 
+    @cached_property
+    def attackers(self) -> tuple[int, ...]:
+        """The clients that attack, ascending; () without an attack."""
+        return sample_attackers(self.config.attack, self.config.fleet.num_clients, self.config.seed)
+
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Warnings for the user about the method with these options, one per line."""
-        return self.algorithm.warnings(self.partition.train.sizes())
+        """Warnings for the user about the method and its privacy with these options, one per line."""
+        further = privacy_warnings(self.algorithm, self.config.privacy)
+        return (*self.algorithm.warnings(self.partition.train.sizes()), *further)
 
     @property
     def initial(self) -> NDArray[np.float32]:
@@ -144,6 +152,17 @@ def model_notes(experiment: Experiment) -> list[str]:
     return [
         f"{names} ({size:,} values): always dense, because a mask would save no FLOPs that can be counted"
     ]
+
+
+def attack_notes(experiment: Experiment) -> list[str]:
+    """Return a line with the clients that attack; [] without an attack."""
+    attackers, config = experiment.attackers, experiment.config
+    if not attackers:
+        return []
+    names = ", ".join(map(str, attackers[:10])) + (
+        f" and {len(attackers) - 10} more" if attackers[10:] else ""
+    )
+    return [f"{len(attackers)} of {config.fleet.num_clients} clients attack ({config.attack.kind}): {names}"]
 
 
 def params_sha256(params: Tensor | NDArray[np.float32]) -> str:

@@ -11,8 +11,8 @@ from orchestrator.data.registry import DATASETS, load_dataset
 from orchestrator.errors import ConfigError, ModelError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, split_samples
+from orchestrator.experiment.method_support import require_support
 from orchestrator.experiment.methods import load_algorithm
-from orchestrator.federation.algorithm import Algorithm, AnyAlgorithm
 from orchestrator.federation.device_assignment import sample_population
 from orchestrator.federation.seeds import forked_seeds
 from orchestrator.federation.setting import Setting
@@ -82,7 +82,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         smallest_batch=smallest,
     )
     algorithm = algorithm_type(config.algorithm, setting)
-    _require_plain_rounds(config, algorithm)
+    require_support(config, algorithm)
     if algorithm.needs_validation:
         _require_validation(config, partition)
     return Experiment(
@@ -154,28 +154,6 @@ def _require_maskable(config: ExperimentConfig, flat: FlatModule) -> None:
     if level and not flat.layout.num_maskable:
         problem = "no weight of the model can be masked"
         raise ConfigError("sparsity.level", level, problem, "leave it unset, or choose another model")
-
-
-def _require_plain_rounds(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
-    """Reject late and surplus tasks for methods whose rounds have probes, or another cohort than the sampled one."""
-    probes = ("plan_probe", "probes clients before training")
-    plans = ("plan", "chooses itself which clients train")
-    peers = ("neighbours", "sends the models of a client's neighbours as they are when its task starts")
-    asynchronous, fleet = config.asynchrony.kind != "none", config.fleet
-    if algorithm.capabilities.round_bound:
-        problem = f"{config.algorithm.name} sends updates that belong to the mask of their round"
-        if asynchronous:
-            raise ConfigError("asynchrony.kind", config.asynchrony.kind, problem, "use none")
-        if fleet.late == "keep":
-            raise ConfigError("fleet.late", "keep", problem, "use drop")
-    for is_set, key, value, remedy, hooks in (
-        (asynchronous, "asynchrony.kind", config.asynchrony.kind, "use none", (probes, plans, peers)),
-        (fleet.late == "keep", "fleet.late", "keep", "use drop", (probes, plans, peers)),
-        (fleet.over_selection > 1.0, "fleet.over_selection", fleet.over_selection, "use 1", (plans,)),
-    ):
-        for hook, action in hooks:
-            if is_set and getattr(type(algorithm), hook) is not getattr(Algorithm, hook):
-                raise ConfigError(key, value, f"{config.algorithm.name} {action}", remedy)
 
 
 def _trace(model_spec: str, flat: FlatModule, dataset: Dataset) -> tuple[UnitGroup, ...]:

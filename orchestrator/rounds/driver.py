@@ -29,6 +29,7 @@ from orchestrator.aggregation.sums import Aggregators
 from orchestrator.execution.executor import Executor
 from orchestrator.experiment.experiment import Experiment, params_sha256
 from orchestrator.federation.algorithm import ServerState
+from orchestrator.federation.privacy.accountant import epsilon
 from orchestrator.rounds.asynchronous import AsynchronousRounds
 from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.rounds.evaluator import Evaluator, score_distributions, sparsity_metrics
@@ -220,6 +221,20 @@ class Driver:
         costs["fleet/in_flight"] = len(self._rounds.in_flight())
         return costs
 
+    def _privacy_metrics(self, round_idx: int) -> dict[str, float]:
+        """The privacy loss of all rounds up to this one; nothing without noise."""
+        config = self._config
+        if not config.privacy.has_noise:
+            return {}
+        spent = epsilon(
+            config.privacy.noise_multiplier,
+            config.privacy.delta,
+            num_rounds=round_idx + 1,
+            cohort_size=config.training.clients_per_round,
+            num_clients=config.fleet.num_clients,
+        )
+        return {"privacy/epsilon": spent}
+
     def _is_last(self, round_idx: int) -> bool:
         return self._stop_requested or round_idx + 1 == self._config.training.rounds
 
@@ -248,6 +263,7 @@ class Driver:
             metrics |= {} if scoring_error else score_distributions([score.scores for score in scores])
             for score in scores:
                 client_scores.add_client(score.client_id, score.scores)
+        metrics |= self._privacy_metrics(round_idx)
         if self._config.runtime.profile:
             metrics |= self._stopwatch.lap(self._executor.num_workers)
         record = RoundRecord(round_idx, round(self._now_s() * 1000), metrics)

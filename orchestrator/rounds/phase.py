@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 
 from orchestrator.aggregation.costs import phase_s
 from orchestrator.aggregation.fold import Fold, PhaseResult
+from orchestrator.aggregation.phase_aggregator import phase_aggregator
 from orchestrator.aggregation.received_update import ReceivedUpdate
-from orchestrator.aggregation.sums import Aggregators
+from orchestrator.aggregation.sums import Aggregators, LocalSums
 from orchestrator.errors import RoundError
 from orchestrator.execution.executor import Executor, TaskHandle, TaskRequest
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
-from orchestrator.federation.plan import RoundPlan
+from orchestrator.federation.plan import RoundPlan, TaskKind
 from orchestrator.federation.update import ClientFailure, ClientScore, Outcome, StoredUpdate
 from orchestrator.formatting import counted
 from orchestrator.rounds.admission import admit, admit_score
@@ -78,9 +79,14 @@ class PhaseRunner:
             handles = self._executor.submit(broadcast.message, requests)
         return SubmittedTasks(plan.round_idx, broadcast, requests, handles, start_s)
 
-    def fold(self, round_idx: int) -> Fold:
+    def fold(self, round_idx: int, kind: TaskKind = "train") -> Fold:
         """An empty fold of a training or a probe."""
-        sums = None if self._aggregators is None else self._aggregators.sums(round_idx)
+        asynchrony = self._experiment.config.asynchrony
+        sums = (
+            LocalSums(phase_aggregator(self._experiment, kind), asynchrony)
+            if self._aggregators is None
+            else self._aggregators.sums(round_idx)
+        )
         return Fold(self._experiment, round_idx, self._memory, sums)
 
     def fold_all(self, submitted: SubmittedTasks) -> PhaseResult:
@@ -88,7 +94,7 @@ class PhaseRunner:
 
         Raises RoundError when too many tasks fail.
         """
-        fold = self.fold(submitted.round_idx)
+        fold = self.fold(submitted.round_idx, "probe")
         for update in self.updates(submitted, fold):
             fold.add(update, "used")
         return fold.finish(submitted.broadcast.state.params, phase_s(fold.events))

@@ -11,7 +11,7 @@ from orchestrator.commands import resume_line
 from orchestrator.errors import ActorsLostError, SparsefleetError, TrackingError
 from orchestrator.execution.torch_threads import torch_threads
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.experiment.experiment import Experiment, model_notes
+from orchestrator.experiment.experiment import Experiment, attack_notes, model_notes
 from orchestrator.formatting import counted
 from orchestrator.processes.signals import SignalHandling, handling_signals
 from orchestrator.runtime.backend import Backend, InProcessBackend
@@ -63,7 +63,7 @@ def execute_run(
         display.note(place)
         for warning in experiment.warnings:
             display.note(f"warning: {warning}")
-        for line in model_notes(experiment):
+        for line in (*model_notes(experiment), *attack_notes(experiment)):
             display.note(line)
         tracker = backend.tracker()
         tracker.start(run_info(store, config))

@@ -30,6 +30,8 @@ from orchestrator.tracking.uris import public_uri
 DATA_NOTES = "data_notes"
 #: keys of run.json for what the config leaves open, and for the parts of the data set; absent in earlier releases
 RESOLVED, DATASETS = "resolved", "datasets"
+#: key of run.json for the clients that attack; absent without an attack
+ATTACKERS = "attackers"
 #: file in the folder of a run or a sweep with Ray's own messages; it exists only if Ray reported something
 RAY_LOG = "ray.log"
 #: fingerprint -> first format whose runs always have this fingerprint
@@ -77,6 +79,7 @@ def begin_run(
         DATASETS: dataset_parts(experiment),
         SOURCES: store_sources(folder, experiment.sources),
         **({DATA_NOTES: list(experiment.notes)} if experiment.notes else {}),
+        **({ATTACKERS: list(experiment.attackers)} if experiment.attackers else {}),
         **(notes or {}),
     }
     table = pd.DataFrame(experiment.partition.table(experiment.dataset)).to_parquet()

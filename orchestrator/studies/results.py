@@ -8,7 +8,13 @@ from orchestrator.analysis.statistics import Spread, spread
 from orchestrator.studies.contrasts import ContrastResult, StudyRuns, compute_contrasts
 from orchestrator.studies.outcomes import outcome_at_cap, outcome_at_end
 from orchestrator.studies.plan import Cell, StudyPlan, Values
-from orchestrator.studies.rules import CostRatioRule, DifferenceRule, SlopeRule, UntestedRule
+from orchestrator.studies.rules import (
+    CostRatioRule,
+    DifferenceRule,
+    NonInferiorityRule,
+    SlopeRule,
+    UntestedRule,
+)
 from orchestrator.studies.schema import LOGGED, Claim
 from orchestrator.studies.slopes import fitted_slope
 from orchestrator.studies.verdicts import (
@@ -18,6 +24,7 @@ from orchestrator.studies.verdicts import (
     cost_ratio_evidence,
     difference_evidence,
     error_reduction_evidence,
+    non_inferiority_evidence,
     slope_evidence,
     verdict_of,
 )
@@ -111,6 +118,8 @@ def _evidence(
     for result in (result for result in contrasts if result.contrast in rule.contrasts):
         if isinstance(rule, DifferenceRule):
             yield difference_evidence(rule, result)
+        elif isinstance(rule, NonInferiorityRule):
+            yield non_inferiority_evidence(rule, result)
         elif isinstance(rule, CostRatioRule):
             yield cost_ratio_evidence(rule, result)
         else:

@@ -27,6 +27,15 @@ class DifferenceRule(StudyPart):
     need: Need = "all"
 
 
+class NonInferiorityRule(StudyPart):
+    """The first arm is worse than the second by at most `margin`. Accuracies are fractions, as in DifferenceRule."""
+
+    kind: Literal["non_inferiority"]
+    contrasts: tuple[str, ...] = Field(min_length=1)
+    margin: Annotated[float, Field(gt=0.0)]
+    need: Need = "all"
+
+
 class ErrorReductionRule(StudyPart):
     """The first arm's error, 1 - accuracy, is smaller than the second's by at least the share `at_least`."""
 
@@ -69,6 +78,6 @@ class UntestedRule(StudyPart):
 
 
 Rule = Annotated[
-    DifferenceRule | ErrorReductionRule | CostRatioRule | SlopeRule | UntestedRule,
+    DifferenceRule | NonInferiorityRule | ErrorReductionRule | CostRatioRule | SlopeRule | UntestedRule,
     Field(discriminator="kind"),
 ]

@@ -1,13 +1,20 @@
 """Decides about claims: a rule of the study file turns contrasts and slopes into a verdict."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.analysis.statistics import Spread, spread
 from orchestrator.studies.contrasts import ContrastResult
-from orchestrator.studies.rules import CostRatioRule, DifferenceRule, ErrorReductionRule, Need, SlopeRule
+from orchestrator.studies.rules import (
+    CostRatioRule,
+    DifferenceRule,
+    ErrorReductionRule,
+    Need,
+    NonInferiorityRule,
+    SlopeRule,
+)
 
 Verdict = Literal["holds", "holds in part", "does not hold", "cannot be tested at this scale"]
 UNTESTED: Verdict = "cannot be tested at this scale"
@@ -41,19 +48,42 @@ def difference_evidence(rule: DifferenceRule, result: ContrastResult) -> Evidenc
     - not shown: the interval excludes the margin and every difference from `smallest` on.
     - undecided: anything else, such as an interval that contains 0 and the margin.
     """
+
+    def judge(mean: float, low: float, high: float) -> Finding:
+        if low > 0.0 and _is_significant(result):
+            return "shown" if mean >= rule.margin else "smaller"
+        return "not shown" if high < max(rule.margin, rule.smallest) else "undecided"
+
+    return _judged_difference(result, judge)
+
+
+def non_inferiority_evidence(rule: NonInferiorityRule, result: ContrastResult) -> Evidence:
+    """Judge whether the first arm is worse by at most the margin.
+
+    - shown: the interval of the difference is at or above the negative margin.
+    - smaller: only the mean is at or above the negative margin.
+    - not shown: the interval is below the negative margin.
+    - undecided: the mean is below the negative margin, and the interval contains it.
+    """
+
+    def judge(mean: float, low: float, high: float) -> Finding:
+        if mean >= -rule.margin:
+            return "shown" if low >= -rule.margin else "smaller"
+        return "not shown" if high < -rule.margin else "undecided"
+
+    return _judged_difference(result, judge)
+
+
+def _judged_difference(result: ContrastResult, judge: Callable[[float, float, float], Finding]) -> Evidence:
+    """The evidence of a difference in favour of the first arm; `judge` gets its mean and the ends of its interval."""
     sign = 1.0 if result.higher_is_better else -1.0
     mean, half = result.difference.mean, result.difference.half_width
     if mean is None or half is None:
         return _without_interval(result, None if mean is None else sign * mean)
     low, high = sign * mean - half, sign * mean + half
-    finding: Finding
-    if low > 0.0 and _is_significant(result):
-        finding = "shown" if sign * mean >= rule.margin else "smaller"
-    else:
-        finding = "not shown" if high < max(rule.margin, rule.smallest) else "undecided"
     return Evidence(
         title=result.title,
-        finding=finding,
+        finding=judge(sign * mean, low, high),
         estimate=sign * mean,
         low=low,
         high=high,

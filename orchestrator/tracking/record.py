@@ -238,6 +238,7 @@ METRICS: dict[str, str] = {
     "fleet/stale": "clients whose update is staler than asynchrony.max_staleness, so the server did not use it",
     "fleet/staleness_mean": "server steps from sending the model to using the update, mean over updates",
     "fleet/staleness_max": "server steps from sending the model to using the update, maximum over updates",
+    "privacy/epsilon": "epsilon at privacy.delta of all rounds so far, for one client with other samples",
     "sparsity/mask_change": "share of maskable weights whose mask entry changed in the round",
     "fleet/participants": "clients whose update was used in the round",
     "fleet/failures": "client tasks that failed in the round",

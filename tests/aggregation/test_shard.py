@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from orchestrator.aggregation.payload_check import decode_update
+from orchestrator.aggregation.phase_aggregator import phase_aggregator
 from orchestrator.aggregation.shard import EncodedUpdate, FoldKey, Shard
 from orchestrator.aggregation.slices import SliceNumber, join_averages
 from orchestrator.aggregation.sums import LocalSums, Term
@@ -57,7 +58,7 @@ def whole(
     present: torch.Tensor | None = None,
 ) -> Aggregate:
     """The average by the driver."""
-    sums = LocalSums(made.algorithm.aggregator(), made.config.asynchrony)
+    sums = LocalSums(phase_aggregator(made), made.config.asynchrony)
     for place, (encoded, received) in enumerate(zip(updates, recorded.received, strict=True)):
         content = decode_update(made, encoded.request, encoded.payload, received)
         sums.add(content, _term(place), present)
@@ -95,10 +96,14 @@ def test_every_method_has_the_same_average_with_any_number_of_shards(name: str) 
 
 
 @cache
-def _played(version: WireVersion, value_dtype: ValueDtype) -> tuple[Experiment, RecordedRound]:
+def _played(
+    version: WireVersion, value_dtype: ValueDtype, rule: str = "mean"
+) -> tuple[Experiment, RecordedRound]:
     """A round whose broadcast has a mask of sparsity 0.8."""
     wire = {"wire.version": version, "wire.value_dtype": value_dtype}
-    made = experiment({"algorithm.name": "randommask", "sparsity.level": 0.8, **wire})
+    made = experiment(
+        {"algorithm.name": "randommask", "sparsity.level": 0.8, "aggregation.rule": rule, **wire}
+    )
     return made, phases(play(made, 1))[-1]
 
 
@@ -120,6 +125,27 @@ def test_random_payloads_have_the_same_average_with_any_number_of_shards(
         )
     ]
     expected = whole(made, updates, recorded)
+    for count in (1, 2, 5):
+        assert_same_bits(sharded(made, updates, count), expected)
+
+
+@pytest.mark.parametrize("rule", ["median", "trimmed_mean"])
+@pytest.mark.parametrize("average", sorted(AGGREGATORS))
+def test_robust_rules_have_the_same_result_with_any_number_of_shards(
+    average: AggregationName, rule: str
+) -> None:
+    """The random payloads of the test above, of which some have masks and some have no item "rare votes"."""
+    made, recorded = _played(2, "float32", rule)
+    made = averaging(made, average)
+    rng = np.random.default_rng(7)
+    updates = [
+        replace(encoded, payload=random_payload(made, received, rng, place, "float32", 2))
+        for place, (encoded, received) in enumerate(
+            zip(encoded_updates(recorded), recorded.received, strict=True)
+        )
+    ]
+    expected = whole(made, updates, recorded)
+    assert len(expected.extras) > 1
     for count in (1, 2, 5):
         assert_same_bits(sharded(made, updates, count), expected)
 

@@ -91,3 +91,21 @@ def test_memory_grows_with_the_slice() -> None:
     experiment = _experiment(2)
     size = experiment.setting.layout.size
     assert memory_bytes(experiment, 2) == ACTOR_BYTES + 16 * size + 8 * size
+
+
+@pytest.mark.parametrize("rule", ["krum", "multi_krum", "geometric_median"])
+def test_rule_that_compares_whole_updates_is_computed_by_the_driver(rule: str) -> None:
+    _, found = place_run(
+        _experiment(2, f"aggregation.rule={rule}", "training.clients_per_round=5"), _cluster(2.0)
+    )
+    assert (found.count, found.is_notable) == (0, True)
+    assert f"aggregation.rule={rule} compares whole updates" in str(found)
+
+
+def test_aggregators_of_a_rule_for_each_coordinate_keep_the_updates() -> None:
+    """Three clients a round: a value and a position of 8 bytes each, for half of the entries."""
+    experiment = _experiment(2, "aggregation.rule=median", "runtime.actors=pooled")
+    _, found = place_run(experiment, _cluster(4.0))
+    assert found.count == 2
+    size = experiment.setting.layout.size
+    assert memory_bytes(experiment, 2) == ACTOR_BYTES + 16 * size + 8 * size + 3 * 8 * size

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from orchestrator.execution.device_environment import DeviceEnvironment
-from orchestrator.experiment.experiment import machine_fingerprint, params_sha256
+from orchestrator.experiment.experiment import attack_notes, machine_fingerprint, params_sha256
 from orchestrator.fleet.fleets import Fleet
 from orchestrator.fleet.registry import get_fleet
 from orchestrator.models.parameters import FlatModule
@@ -102,3 +102,10 @@ def test_params_digest_is_over_little_endian_float32() -> None:
     expected = sha256(struct.pack("<3f", *values)).hexdigest()
     assert params_sha256(np.array(values, dtype=np.float32)) == expected
     assert params_sha256(torch.tensor(values)) == expected
+
+
+def test_attackers_are_named_in_one_line() -> None:
+    attacked = prepared("fleet.num_clients=30", "attack.kind=gaussian", "attack.share=0.5")
+    first = ", ".join(map(str, attacked.attackers[:10]))
+    assert attack_notes(attacked) == [f"15 of 30 clients attack (gaussian): {first} and 5 more"]
+    assert attack_notes(prepared()) == []

@@ -81,6 +81,23 @@ def test_only_emulated_time_orders_updates(
     assert found[0] == found[1] == found[2] == found[3]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["attack.kind=sign_flip", "aggregation.rule=trimmed_mean"],
+        ["attack.kind=inner_product", "aggregation.rule=geometric_median"],
+        ["privacy.clip_norm=0.5", "privacy.noise_multiplier=0.5"],
+    ],
+    ids=["trimmed mean", "geometric median", "privacy"],
+)
+def test_rules_attacks_and_noise_do_not_depend_on_actors(make_config: MakeConfig, options: list[str]) -> None:
+    """With one aggregator too, where the rule allows it; the driver adds the updates for other rules."""
+    alone = session.run(make_config(*options, "runtime.executor=inprocess"), QUIET)
+    for placement in (["runtime.pool_size=2"], ["runtime.pool_size=1", "runtime.aggregators=1"]):
+        pooled = session.run(make_config("runtime.actors=pooled", *options, *placement), QUIET)
+        assert pooled.params_sha256 == alone.params_sha256
+
+
 def test_personal_models_have_the_same_scores_on_ray(make_config: MakeConfig, tmp_path: Path) -> None:
     """Scoring tasks run on the actors too; all metrics except wall time are equal."""
     mine = make_config("training.rounds=2", "training.eval_every=1", "runtime.actors=pooled").to_dict()

@@ -35,6 +35,13 @@ METHODS = {
     ),
     "guided sampling": ("selection.kind=oort",),
     "messages between clients": ("algorithm.name=dispfl", "algorithm.num_neighbours=2"),
+    "rule and attack": (
+        "aggregation.rule=multi_krum",
+        "aggregation.attacker_share=0",
+        "attack.kind=gaussian",
+        "algorithm.name=feddst",
+    ),
+    "privacy": ("privacy.clip_norm=0.5", "privacy.noise_multiplier=0.3", "attack.kind=label_flip"),
     "fixed batches": ("training.reshuffle=false", "training.with_replacement=true"),
 }
 

@@ -28,6 +28,14 @@ def _config(*overrides: str) -> ExperimentConfig:
 class TestBeginRun:
     """`begin_run`."""
 
+    def test_attackers_are_recorded(self, tmp_path: Path) -> None:
+        attacked = prepared(*OVERRIDES, "attack.kind=sign_flip", "attack.share=0.34")
+        store = begin_run(attacked, tmp_path / "attacked")
+        assert store.about()["attackers"] == list(attacked.attackers)
+        assert len(attacked.attackers) == 2
+        assert run_info(store, attacked.config).params["attack.kind"] == "sign_flip"
+        assert "attackers" not in begin_run(prepared(*OVERRIDES), tmp_path / "honest").about()
+
     def test_folder_contains_config_and_partition(self, tmp_path: Path) -> None:
         experiment = prepared(*OVERRIDES)
         store = begin_run(experiment, tmp_path / "deep" / "r1")

@@ -13,8 +13,9 @@ from orchestrator.studies.schema import SCALES, Scale
 from tests.support.studies import SMALL, small_study
 
 
-def test_five_studies_are_built_in() -> None:
+def test_six_studies_are_built_in() -> None:
     assert set(study_names()) == {
+        "attacks",
         "feddst-upload-cap",
         "fedspa-personal",
         "ssfl-sparsity",

@@ -7,11 +7,18 @@ import math
 
 import pytest
 
-from orchestrator.studies.rules import CostRatioRule, DifferenceRule, ErrorReductionRule, SlopeRule
+from orchestrator.studies.rules import (
+    CostRatioRule,
+    DifferenceRule,
+    ErrorReductionRule,
+    NonInferiorityRule,
+    SlopeRule,
+)
 from orchestrator.studies.verdicts import (
     cost_ratio_evidence,
     difference_evidence,
     error_reduction_evidence,
+    non_inferiority_evidence,
     slope_evidence,
     verdict_of,
 )
@@ -23,6 +30,37 @@ T1 = 12.706204736
 
 def _rule(margin: float = 0.0, smallest: float = 0.01) -> DifferenceRule:
     return DifferenceRule(kind="difference", contrasts=("c",), margin=margin, smallest=smallest)
+
+
+class TestNonInferiority:
+    """`non_inferiority_evidence` with a margin of 3 points."""
+
+    @pytest.mark.parametrize(
+        ("values_a", "values_b", "finding"),
+        [
+            ([0.90, 0.91, 0.90], [0.91, 0.91, 0.91], "shown"),
+            ([0.95, 0.96, 0.95], [0.91, 0.91, 0.91], "shown"),
+            ([0.80, 0.81, 0.80], [0.91, 0.91, 0.91], "not shown"),
+            ([0.895, 0.910, 0.870], [0.91, 0.91, 0.91], "smaller"),
+            ([0.885, 0.890, 0.860], [0.91, 0.91, 0.91], "undecided"),
+            ([0.90], [0.91], "undecided"),
+        ],
+    )
+    def test_finding_follows_the_interval_and_the_margin(
+        self, values_a: list[float], values_b: list[float], finding: str
+    ) -> None:
+        rule = NonInferiorityRule(kind="non_inferiority", contrasts=("c",), margin=0.03)
+        assert non_inferiority_evidence(rule, contrast(values_a, values_b)).finding == finding
+
+    def test_bound_is_the_lower_end_of_the_interval(self) -> None:
+        """Differences of -0.01 and -0.02: -0.015 with a half width of 12.706 x 0.01 / 2."""
+        result = contrast([0.40, 0.39], [0.41, 0.41])
+        low = -0.015 - T1 * 0.01 / 2
+        for margin, finding in ((-low + 1e-6, "shown"), (-low - 1e-6, "smaller")):
+            rule = NonInferiorityRule(kind="non_inferiority", contrasts=("c",), margin=margin)
+            evidence = non_inferiority_evidence(rule, result)
+            assert evidence.finding == finding
+            assert evidence.low == pytest.approx(low)
 
 
 class TestDifference:

@@ -7,7 +7,13 @@ from orchestrator.analysis.labels import short_text
 from orchestrator.analysis.report.tables import EMPTY, share_text
 from orchestrator.analysis.statistics import Spread
 from orchestrator.formatting import format_bytes, format_flops, format_seconds
-from orchestrator.studies.rules import CostRatioRule, DifferenceRule, ErrorReductionRule, Rule
+from orchestrator.studies.rules import (
+    CostRatioRule,
+    DifferenceRule,
+    ErrorReductionRule,
+    NonInferiorityRule,
+    Rule,
+)
 from orchestrator.studies.schema import MeasuredMetric, Study
 from orchestrator.studies.verdicts import Evidence
 
@@ -51,12 +57,12 @@ def _estimate_format(rule: Rule, study: Study) -> Callable[[float], str]:
         return lambda value: f"{100 * value:.1f} %"
     if isinstance(rule, CostRatioRule):
         return lambda value: f"{value:.3g}x"
-    if isinstance(rule, DifferenceRule) and _compares_accuracies(rule, study):
+    if isinstance(rule, DifferenceRule | NonInferiorityRule) and _compares_accuracies(rule, study):
         return lambda value: f"{100 * value:+.2f}"
     return lambda value: f"{value:+.3g}"
 
 
-def _compares_accuracies(rule: DifferenceRule, study: Study) -> bool:
+def _compares_accuracies(rule: DifferenceRule | NonInferiorityRule, study: Study) -> bool:
     measures = (study.measures[study.contrasts[name].measure] for name in rule.contrasts)
     return all(measure.metric in ("accuracy", "personal_accuracy") for measure in measures)
 
@@ -69,6 +75,8 @@ def rule_text(rule: Rule) -> str:
         return (
             f"the difference is {margin}, its interval is above 0 and its corrected p-value below 0.05{where}"
         )
+    if rule.kind == "non_inferiority":
+        return f"the interval of the difference is at or above -{100 * rule.margin:g} points{where}"
     if rule.kind == "error_reduction":
         return (
             f"the interval of the error reduction is at or above {100 * rule.at_least:g} %{where}, "

@@ -5,7 +5,7 @@ import pytest
 from orchestrator.analysis.statistics import spread
 from orchestrator.studies.report.text import evidence_text, rule_text, spread_text, values_text
 from orchestrator.studies.results import StudyResults
-from orchestrator.studies.rules import SlopeRule, UntestedRule
+from orchestrator.studies.rules import NonInferiorityRule, SlopeRule, UntestedRule
 from orchestrator.studies.verdicts import Evidence
 
 
@@ -36,12 +36,18 @@ def test_evidence_has_its_interval_in_the_unit_of_the_rule(results: StudyResults
     assert text("better", 0.123) == "+12.30 [+12.30, +12.30], n=3"
     assert text("cheaper", 0.25) == "0.25x [0.25x, 0.25x], n=3"
     assert text("better", None) == "no result (3 seeds)"
+    rules["not worse"] = NonInferiorityRule(
+        kind="non_inferiority", contrasts=rules["better"].contrasts, margin=0.03
+    )
+    assert text("not worse", -0.01) == "-1.00 [-1.00, -1.00], n=3"
 
 
 def test_rules_are_sentences(results: StudyResults) -> None:
     rules = {name: claim.rule for name, claim in results.plan.study.claims.items()}
     assert "at least 10 points" in rule_text(rules["better"])
     assert "at or below 0.5 in all comparisons" in rule_text(rules["cheaper"])
+    inferior = NonInferiorityRule(kind="non_inferiority", contrasts=("at-cap",), margin=0.03)
+    assert "at or above -3 points in all comparisons" in rule_text(inferior)
     slope = SlopeRule(kind="slope", arms=("a",), settings=("s",), measure="loss", high=-0.5)
     assert "none and -0.5" in rule_text(slope)
     assert rule_text(UntestedRule(kind="untested", reason="r")) == "no run of this study tests the claim"

@@ -1,0 +1,1 @@
+"""Attacks in the place where clients' tasks run."""

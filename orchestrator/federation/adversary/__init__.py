@@ -1,0 +1,1 @@
+"""Attacks of clients on the training: who attacks, flipped labels, and altered updates."""
