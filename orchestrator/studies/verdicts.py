@@ -61,14 +61,13 @@ def non_inferiority_evidence(rule: NonInferiorityRule, result: ContrastResult) -
     """Judge whether the first arm is worse by at most the margin.
 
     - shown: the interval of the difference is at or above the negative margin.
-    - smaller: only the mean is at or above the negative margin.
     - not shown: the interval is below the negative margin.
-    - undecided: the mean is below the negative margin, and the interval contains it.
+    - undecided: the interval contains the negative margin.
     """
 
     def judge(mean: float, low: float, high: float) -> Finding:
-        if mean >= -rule.margin:
-            return "shown" if low >= -rule.margin else "smaller"
+        if low >= -rule.margin:
+            return "shown"
         return "not shown" if high < -rule.margin else "undecided"
 
     return _judged_difference(result, judge)

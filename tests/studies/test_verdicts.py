@@ -41,7 +41,7 @@ class TestNonInferiority:
             ([0.90, 0.91, 0.90], [0.91, 0.91, 0.91], "shown"),
             ([0.95, 0.96, 0.95], [0.91, 0.91, 0.91], "shown"),
             ([0.80, 0.81, 0.80], [0.91, 0.91, 0.91], "not shown"),
-            ([0.895, 0.910, 0.870], [0.91, 0.91, 0.91], "smaller"),
+            ([0.895, 0.910, 0.870], [0.91, 0.91, 0.91], "undecided"),
             ([0.885, 0.890, 0.860], [0.91, 0.91, 0.91], "undecided"),
             ([0.90], [0.91], "undecided"),
         ],
@@ -56,7 +56,7 @@ class TestNonInferiority:
         """Differences of -0.01 and -0.02: -0.015 with a half width of 12.706 x 0.01 / 2."""
         result = contrast([0.40, 0.39], [0.41, 0.41])
         low = -0.015 - T1 * 0.01 / 2
-        for margin, finding in ((-low + 1e-6, "shown"), (-low - 1e-6, "smaller")):
+        for margin, finding in ((-low + 1e-6, "shown"), (-low - 1e-6, "undecided")):
             rule = NonInferiorityRule(kind="non_inferiority", contrasts=("c",), margin=margin)
             evidence = non_inferiority_evidence(rule, result)
             assert evidence.finding == finding
