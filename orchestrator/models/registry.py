@@ -73,9 +73,18 @@ MODELS: dict[str, ModelEntry] = {
     "resnet18": ModelEntry(
         "orchestrator.models.architectures.resnet:resnet18", "SSFL's ResNet-18, group norm"
     ),
+    "vit": ModelEntry(
+        "orchestrator.models.architectures.transformer:vit",
+        "vision transformer, 4 blocks of 4 heads, 64 features",
+    ),
     "char_lstm": ModelEntry(
         "orchestrator.models.architectures.lstm:char_lstm",
         "LSTM over the characters of a text, 64 hidden units",
+        takes="text",
+    ),
+    "char_transformer": ModelEntry(
+        "orchestrator.models.architectures.transformer:char_transformer",
+        "causal language model over characters, 2 blocks of 4 heads",
         takes="text",
     ),
 }
