@@ -34,6 +34,7 @@ class ExperimentSpec:
     `memory_format` is the format of images in the model.
     `fixed_state` is the packed initial state of the model outside the flat vector.
     `sources` are the user's files that the config names, by the name of their section.
+    `initial_file` is the SHA-256 of the file of `model.init`; None without such a file.
     """
 
     config: ExperimentConfig
@@ -44,6 +45,7 @@ class ExperimentSpec:
     fixed_state: NDArray[np.uint8]
     fleet: Fleet
     sources: Mapping[str, SourceFiles]
+    initial_file: str | None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,6 +72,7 @@ class Experiment(ExperimentSpec):
             fixed_state=self.fixed_state,
             fleet=self.fleet,
             sources=self.sources,
+            initial_file=self.initial_file,
         )
 
     @property
@@ -102,7 +105,9 @@ class Experiment(ExperimentSpec):
     def fingerprint(self) -> dict[str, str]:
         """Return digests, and the memory format, by name. A resumed run has the same result only if all are equal."""
         layout = [(s.name, s.shape, s.kind) for s in self.setting.layout.segments]
+        file = {} if self.initial_file is None else {"initial_file": self.initial_file}
         return {
+            **file,
             "data": self.dataset.fingerprint(),
             "partition": self.partition.fingerprint(),
             "model": sha256(repr(layout).encode()).hexdigest(),
@@ -129,6 +134,7 @@ def with_samples(spec: ExperimentSpec, dataset: Dataset, partition: Partition) -
         fixed_state=spec.fixed_state,
         fleet=spec.fleet,
         sources=spec.sources,
+        initial_file=spec.initial_file,
         dataset=dataset,
         partition=partition,
     )

@@ -18,7 +18,7 @@ from orchestrator.federation.seeds import forked_seeds
 from orchestrator.federation.setting import Setting
 from orchestrator.fleet.registry import fleet_sources, get_fleet
 from orchestrator.models.cost import ModelCost, measure_cost
-from orchestrator.models.initial import load_initial, require_finite_start
+from orchestrator.models.initial.loading import load_initial, require_finite_start
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.rebuilding import require_reproducible
 from orchestrator.models.registry import (
@@ -62,8 +62,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         double_softmax=config.model.double_softmax,
     )
     flat = _first_model(config, model_spec, build, dataset)
-    if config.model.init is not None:
-        load_initial(config.model.init, flat)
+    initial_file = _load_init(config, flat)
     smallest = _smallest_batch(config, model_spec, flat, dataset, partition)
     cost = _count(config, flat, dataset)
     units = _trace(model_spec, flat, dataset) if algorithm_type.capabilities.submodels else ()
@@ -97,6 +96,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         fixed_state=pack_state(flat.fixed_state()),
         fleet=fleet,
         sources=named_sources(config),
+        initial_file=initial_file,
     )
 
 
@@ -126,6 +126,13 @@ def _first_model(
             model_spec, flat, build_once(), random_input(dataset.input_shape, dataset.num_classes)
         )
     return flat
+
+
+def _load_init(config: ExperimentConfig, flat: FlatModule) -> str | None:
+    """Load the file of `model.init`, if it is set, and return its SHA-256."""
+    if config.model.init is None:
+        return None
+    return load_initial(config.model.init, flat, config.model.init_names)
 
 
 def _smallest_batch(
