@@ -196,6 +196,11 @@ class ModelConfig(Section):
         description="names in the file of `init` of the model's tensors or parts, by the model's name; null: keep the "
         "initial values; {}: the file contains exactly this model's tensors",
     )
+    output: str | None = Field(
+        None,
+        description="the logits in a model with several outputs: their position from 0, or their name; the other "
+        "outputs get no loss; None: the model has one output",
+    )
     double_softmax: bool = Field(
         False, description="append a softmax before the cross-entropy, as the public FedDST code does"
     )

@@ -59,6 +59,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         resolve_builder(model_spec),
         dataset.input_shape,
         dataset.num_classes,
+        output=config.model.output,
         double_softmax=config.model.double_softmax,
     )
     flat = _first_model(config, model_spec, build, dataset)

@@ -86,6 +86,7 @@ def test_description_contains_inputs_and_classes(tmp_path: Path) -> None:
         "build_seed": derive(0, "model"),
         "input_shape": [1, 8, 8],
         "num_classes": 10,
+        "output": None,
         "double_softmax": False,
         "file": None,
         "mean": list(experiment.dataset.mean),
