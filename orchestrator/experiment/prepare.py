@@ -53,15 +53,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
     model_spec = resolve_name(
         config.model.name, dataset.input_shape, DATASETS[config.data.name].default_model
     )
-    build = partial(
-        construct,
-        model_spec,
-        resolve_builder(model_spec),
-        dataset.input_shape,
-        dataset.num_classes,
-        output=config.model.output,
-        double_softmax=config.model.double_softmax,
-    )
+    build = _builder(config, model_spec, dataset)
     flat = _first_model(config, model_spec, build, dataset)
     initial_file = _load_init(config, flat)
     smallest = _smallest_batch(config, model_spec, flat, dataset, partition)
@@ -109,6 +101,19 @@ def named_sources(config: ExperimentConfig) -> dict[str, SourceFiles]:
         "fleet": fleet_sources(config.fleet.name),
     }
     return {section: sources for section, sources in found.items() if sources is not None}
+
+
+def _builder(config: ExperimentConfig, model_spec: str, dataset: Dataset) -> Callable[[], nn.Module]:
+    """Return a function that builds the model, and that other processes can call without the user's file."""
+    return partial(
+        construct,
+        model_spec,
+        resolve_builder(model_spec),
+        dataset.input_shape,
+        dataset.num_classes,
+        output=config.model.output,
+        double_softmax=config.model.double_softmax,
+    )
 
 
 def _first_model(
