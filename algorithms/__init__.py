@@ -22,6 +22,7 @@ ALGORITHMS: Mapping[str, str] = MappingProxyType(
         "ditto": "algorithms.ditto:Ditto",
         "fedrep": "algorithms.fedrep:FedRep",
         "fedper": "algorithms.fedper:FedPer",
+        "fedbn": "algorithms.fedbn:FedBN",
         "perfedavg": "algorithms.perfedavg:PerFedAvg",
         "pfedme": "algorithms.pfedme:PFedMe",
         "apfl": "algorithms.apfl:APFL",

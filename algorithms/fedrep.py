@@ -21,9 +21,9 @@ from orchestrator.method import (
     AlgorithmConfig,
     Batch,
     LocalRun,
-    PersonalHead,
     PersonalHeadAlgorithm,
     PersonalHeadConfig,
+    PersonalPart,
     Traits,
 )
 
@@ -51,7 +51,7 @@ class FedRep(PersonalHeadAlgorithm):
     config: FedRepConfig
     traits: ClassVar[Traits] = Traits(personal=True, citations=(references.FEDREP,))
 
-    def on_train_start(self, run: LocalRun[PersonalHead]) -> None:
+    def on_train_start(self, run: LocalRun[PersonalPart]) -> None:
         """Train the head alone."""
         run.flat.module.train()
         num_trainable, head = self.setting.layout.num_trainable, self.head
@@ -65,7 +65,7 @@ class FedRep(PersonalHeadAlgorithm):
         run.reset_optimizer()
         run.put_scratch(TrainedHead(run.values[head].clone()))
 
-    def step(self, run: LocalRun[PersonalHead], batch: Batch) -> None:
+    def step(self, run: LocalRun[PersonalPart], batch: Batch) -> None:
         """Train the body alone."""
         run.backward(batch)
         run.grad[self.head] = 0

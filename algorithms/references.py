@@ -150,6 +150,34 @@ FEDPER = Citation(
     arxiv="1912.00818",
 )
 
+FEDBN = Citation(
+    key="li2021fedbn",
+    title="FedBN: Federated Learning on Non-IID Features via Local Batch Normalization",
+    authors=(
+        "Li, Xiaoxiao",
+        "Jiang, Meirui",
+        "Zhang, Xiaofei",
+        "Kamp, Michael",
+        "Dou, Qi",
+    ),
+    year=2021,
+    conference=_ICLR,
+    arxiv="2102.07623",
+)
+
+SILOBN = Citation(
+    key="andreux2020silobn",
+    title="Siloed Federated Learning for Multi-Centric Histopathology Datasets",
+    authors=(
+        "Andreux, Mathieu",
+        "Ogier du Terrail, Jean",
+        "Beguier, Constance",
+        "Tramel, Eric W.",
+    ),
+    year=2020,
+    arxiv="2008.07424",
+)
+
 PERFEDAVG = Citation(
     key="fallah2020perfedavg",
     title="Personalized Federated Learning with Theoretical Guarantees: A Model-Agnostic Meta-Learning Approach",

@@ -16,7 +16,7 @@ complete method. Three modules are public: this one for methods, `orchestrator` 
 | masks and densities | allocate, share_out, SparsityConfig, AllocationKind, initial_mask, magnitude_mask, random_mask, prune_share, mask_distance, reject_empty_layers, smallest_density, exact_share, keep_top, keep_top_overall, grow_top, select_top, cosine_anneal |
 | masks for each client | ClientMask, ClientMaskAlgorithm, ROUNDING |
 | a mask before training | MaskAtStartAlgorithm, MaskAtStartConfig |
-| personal heads | PersonalHeadAlgorithm, PersonalHeadConfig, PersonalHead |
+| personal parts and heads | PersonalPartAlgorithm, PersonalPart, PersonalHeadAlgorithm, PersonalHeadConfig |
 | adaptive server steps | AdaptiveServerAlgorithm, AdaptiveServerConfig, AdaptiveServerState |
 | submodels | StructuredAlgorithm, StructuredConfig, ChosenUnitsAlgorithm, UNIT_BITS, CompensatedAlgorithm, CompensatedConfig, ClientRatio, RatioPolicy, KeptUnits, UnitGroup, first_units, unit_sums, units_to_bits, bits_to_units, ucbv_index |
 | the flat vector | ParameterLayout, Segment |
@@ -37,11 +37,8 @@ from orchestrator.federation.bases.client_masks import ROUNDING, ClientMask, Cli
 from orchestrator.federation.bases.compensated import CompensatedAlgorithm, CompensatedConfig
 from orchestrator.federation.bases.keep_ratio import RatioPolicy, ucbv_index
 from orchestrator.federation.bases.mask_at_start import MaskAtStartAlgorithm, MaskAtStartConfig
-from orchestrator.federation.bases.personal_head import (
-    PersonalHead,
-    PersonalHeadAlgorithm,
-    PersonalHeadConfig,
-)
+from orchestrator.federation.bases.personal_head import PersonalHeadAlgorithm, PersonalHeadConfig
+from orchestrator.federation.bases.personal_part import PersonalPart, PersonalPartAlgorithm
 from orchestrator.federation.bases.structured import ClientRatio, StructuredAlgorithm, StructuredConfig
 from orchestrator.federation.capabilities import Capabilities
 from orchestrator.federation.evaluate import accuracy
@@ -128,9 +125,10 @@ __all__ = [
     "ModelValues",
     "ParameterLayout",
     "Payload",
-    "PersonalHead",
     "PersonalHeadAlgorithm",
     "PersonalHeadConfig",
+    "PersonalPart",
+    "PersonalPartAlgorithm",
     "RatioPolicy",
     "RoundPlan",
     "Scalar",

@@ -21,6 +21,7 @@ SPACE = {
             "ditto",
             "fedrep",
             "fedper",
+            "fedbn",
             "perfedavg",
             "pfedme",
             "apfl",

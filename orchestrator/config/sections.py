@@ -191,6 +191,16 @@ class ModelConfig(Section):
     init: UserPath | None = Field(
         None, description="safetensors file with initial parameters; None: PyTorch's default under the seed"
     )
+    init_names: Annotated[Mapping[str, str | None], BeforeValidator(dotted_names)] = Field(
+        {},
+        description="names in the file of `init` of the model's tensors or parts, by the model's name; null: keep the "
+        "initial values; {}: the file contains exactly this model's tensors",
+    )
+    output: str | None = Field(
+        None,
+        description="the logits in a model with several outputs: their position from 0, or their name; the other "
+        "outputs get no loss; None: the model has one output",
+    )
     double_softmax: bool = Field(
         False, description="append a softmax before the cross-entropy, as the public FedDST code does"
     )
@@ -199,6 +209,16 @@ class ModelConfig(Section):
         description="memory format of images in the model, which changes the speed and the last bits; auto: the format "
         "measured to be faster for a built-in model, contiguous for other models",
     )
+
+    @model_validator(mode="after")
+    def _check_init(self) -> Self:
+        if self.init_names and self.init is None:
+            problem, remedy = (
+                "model.init is not set",
+                "set model.init to a safetensors file, or leave it empty",
+            )
+            raise ConfigError("model.init_names", dict(self.init_names), problem, remedy)
+        return self
 
 
 class TrainingConfig(Section):

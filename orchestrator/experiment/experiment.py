@@ -36,6 +36,7 @@ class ExperimentSpec:
     `memory_format` is the format of images in the model.
     `fixed_state` is the packed initial state of the model outside the flat vector.
     `sources` are the user's files that the config names, by the name of their section.
+    `initial_file` is the SHA-256 of the file of `model.init`; None without such a file.
     """
 
     config: ExperimentConfig
@@ -46,6 +47,7 @@ class ExperimentSpec:
     fixed_state: NDArray[np.uint8]
     fleet: Fleet
     sources: Mapping[str, SourceFiles]
+    initial_file: str | None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -72,6 +74,7 @@ class Experiment(ExperimentSpec):
             fixed_state=self.fixed_state,
             fleet=self.fleet,
             sources=self.sources,
+            initial_file=self.initial_file,
         )
 
     @property
@@ -110,7 +113,9 @@ class Experiment(ExperimentSpec):
     def fingerprint(self) -> dict[str, str]:
         """Return digests, and the memory format, by name. A resumed run has the same result only if all are equal."""
         layout = [(s.name, s.shape, s.kind) for s in self.setting.layout.segments]
+        file = {} if self.initial_file is None else {"initial_file": self.initial_file}
         return {
+            **file,
             "data": self.dataset.fingerprint(),
             "partition": self.partition.fingerprint(),
             "model": sha256(repr(layout).encode()).hexdigest(),
@@ -137,6 +142,7 @@ def with_samples(spec: ExperimentSpec, dataset: Dataset, partition: Partition) -
         fixed_state=spec.fixed_state,
         fleet=spec.fleet,
         sources=spec.sources,
+        initial_file=spec.initial_file,
         dataset=dataset,
         partition=partition,
     )

@@ -17,8 +17,8 @@ from orchestrator.federation.device_assignment import sample_population
 from orchestrator.federation.seeds import forked_seeds
 from orchestrator.federation.setting import Setting
 from orchestrator.fleet.registry import fleet_sources, get_fleet
-from orchestrator.models.cost import measure_cost
-from orchestrator.models.initial import load_initial, require_finite_start
+from orchestrator.models.cost import ModelCost, measure_cost
+from orchestrator.models.initial.loading import load_initial, require_finite_start
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.rebuilding import require_reproducible
 from orchestrator.models.registry import (
@@ -33,12 +33,13 @@ from orchestrator.models.state import pack_state
 from orchestrator.models.training_check import smallest_batch
 from orchestrator.models.units.groups import UnitGroup
 from orchestrator.models.units.tracing import trace_units
+from orchestrator.models.units.unit_cost import with_unit_macs
 from orchestrator.plugins.loading import sources_of
 from orchestrator.plugins.source_files import SourceFiles
 
 
 def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None = None) -> Experiment:
-    """Load and check everything that a run needs. `samples` are the config's data if a caller has loaded them already.
+    """Load and check what a run needs. `samples` are the config's data if a caller has loaded them already.
 
     Raises a RequestError for a config that cannot run.
     """
@@ -49,35 +50,27 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         partition = split_samples(dataset, config)
     else:
         dataset, partition = samples
-    num_clients = config.fleet.num_clients
     model_spec = resolve_name(
         config.model.name, dataset.input_shape, DATASETS[config.data.name].default_model
     )
-    build = partial(
-        construct,
-        model_spec,
-        resolve_builder(model_spec),
-        dataset.input_shape,
-        dataset.num_classes,
-        double_softmax=config.model.double_softmax,
-    )
+    build = _builder(config, model_spec, dataset)
     flat = _first_model(config, model_spec, build, dataset)
-    if config.model.init is not None:
-        load_initial(config.model.init, flat)
+    initial_file = _load_init(config, flat)
     smallest = _smallest_batch(config, model_spec, flat, dataset, partition)
-    cost = measure_cost(flat.module, flat.layout, dataset.input_shape)
-    flat.keep_dense([s.name for s in flat.layout.maskable if s.name not in cost.positions])
-    _require_maskable(config, flat)
+    cost = _count(config, flat, dataset)
+    units = _trace(model_spec, flat, dataset) if algorithm_type.capabilities.submodels else ()
     setting = Setting(
         layout=flat.layout,
-        cost=cost,
+        cost=with_unit_macs(cost, flat.module, flat.layout, dataset.input_shape, units),
         training=config.training,
         sparsity=config.sparsity,
-        num_clients=num_clients,
+        num_clients=config.fleet.num_clients,
         seed=config.seed,
         initial=flat.values.numpy().copy(),
-        population=sample_population(fleet, num_clients, config.seed, redraw=config.fleet.redraw),
-        units=_trace(model_spec, flat, dataset) if algorithm_type.capabilities.submodels else (),
+        population=sample_population(
+            fleet, config.fleet.num_clients, config.seed, redraw=config.fleet.redraw
+        ),
+        units=units,
         value_dtype=config.wire.value_dtype,
         smallest_batch=smallest,
     )
@@ -96,6 +89,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         fixed_state=pack_state(flat.fixed_state()),
         fleet=fleet,
         sources=named_sources(config),
+        initial_file=initial_file,
     )
 
 
@@ -107,6 +101,19 @@ def named_sources(config: ExperimentConfig) -> dict[str, SourceFiles]:
         "fleet": fleet_sources(config.fleet.name),
     }
     return {section: sources for section, sources in found.items() if sources is not None}
+
+
+def _builder(config: ExperimentConfig, model_spec: str, dataset: Dataset) -> Callable[[], nn.Module]:
+    """Return a function that builds the model, and that other processes can call without the user's file."""
+    return partial(
+        construct,
+        model_spec,
+        resolve_builder(model_spec),
+        dataset.input_shape,
+        dataset.num_classes,
+        output=config.model.output,
+        double_softmax=config.model.double_softmax,
+    )
 
 
 def _first_model(
@@ -125,6 +132,13 @@ def _first_model(
             model_spec, flat, build_once(), random_input(dataset.input_shape, dataset.num_classes)
         )
     return flat
+
+
+def _load_init(config: ExperimentConfig, flat: FlatModule) -> str | None:
+    """Load the file of `model.init`, if it is set, and return its SHA-256."""
+    if config.model.init is None:
+        return None
+    return load_initial(config.model.init, flat, config.model.init_names)
 
 
 def _smallest_batch(
@@ -149,11 +163,18 @@ def _smallest_batch(
     return smallest
 
 
-def _require_maskable(config: ExperimentConfig, flat: FlatModule) -> None:
+def _count(config: ExperimentConfig, flat: FlatModule, dataset: Dataset) -> ModelCost:
+    """Return the model's cost, and keep weights dense that a mask makes no cheaper.
+
+    Raises ConfigError for a sparsity level if no weight can be masked.
+    """
+    cost = measure_cost(flat.module, flat.layout, dataset.input_shape)
+    flat.keep_dense([s.name for s in flat.layout.maskable if s.name not in cost.positions])
     level = config.sparsity.level
     if level and not flat.layout.num_maskable:
         problem = "no weight of the model can be masked"
         raise ConfigError("sparsity.level", level, problem, "leave it unset, or choose another model")
+    return cost
 
 
 def _trace(model_spec: str, flat: FlatModule, dataset: Dataset) -> tuple[UnitGroup, ...]:

@@ -4,7 +4,7 @@ A multiply-accumulate (MAC) counts as two operations. Biases, norms, activations
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -30,24 +30,33 @@ class ModelCost:
       that is called several times counts several times.
     - `sizes`: the number of entries of each parameter in `positions`.
     - `other_macs`: the MACs of products without these parameters, such as attention between tokens.
+    - `unit_macs`: the part of `other_macs` of one unit of a group, by the group's name: an attention head's products.
+      It has no entries for groups without such products, and for a method without submodels.
     """
 
     positions: Mapping[str, float]
     sizes: Mapping[str, int]
     other_macs: float
+    unit_macs: Mapping[str, float] = field(default_factory=dict)
 
-    def forward_flops(self, active: Mapping[str, int] | None = None) -> float:
+    def forward_flops(
+        self, active: Mapping[str, int] | None = None, removed: Mapping[str, int] | None = None
+    ) -> float:
         """Return the operations of one sample's forward pass.
 
-        `active` is the number of active entries of each parameter (None: the model is dense).
+        `active` is the number of active entries of each parameter (None: the model is dense). `removed` is the number
+        of units that a submodel does not have, by group (None: the model has all units).
         """
         counts = self.sizes if active is None else active
         macs = sum(counts[name] * positions for name, positions in self.positions.items())
-        return 2.0 * (macs + self.other_macs)
+        saved = sum(num * self.unit_macs.get(name, 0.0) for name, num in (removed or {}).items())
+        return 2.0 * (macs + self.other_macs - saved)
 
-    def training_flops(self, active: Mapping[str, int] | None = None) -> float:
+    def training_flops(
+        self, active: Mapping[str, int] | None = None, removed: Mapping[str, int] | None = None
+    ) -> float:
         """Return the operations of one sample's forward and backward pass, counted as three forward passes."""
-        return 3.0 * self.forward_flops(active)
+        return 3.0 * self.forward_flops(active, removed)
 
 
 @torch.inference_mode(False)

@@ -34,13 +34,17 @@ _NORMS = (
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One tensor of the model in the flat vector: the entries from `offset` to `offset + size`."""
+    """One tensor of the model in the flat vector: the entries from `offset` to `offset + size`.
+
+    `batch_norm`: the tensor is a parameter or a statistic of a batch norm layer.
+    """
 
     name: str
     shape: tuple[int, ...]
     offset: int
     kind: SegmentKind
     maskable: bool
+    batch_norm: bool = False
 
     @property
     def size(self) -> int:
@@ -76,6 +80,12 @@ class ParameterLayout:
         norms = {
             id(p) for m in module.modules() if isinstance(m, _NORMS) for p in m.parameters(recurse=False)
         }
+        batch_norms = {
+            id(t)
+            for m in module.modules()
+            if isinstance(m, nn.modules.batchnorm._BatchNorm)
+            for t in (*m.parameters(recurse=False), *m.buffers(recurse=False))
+        }
         segments: list[Segment] = []
         offset = 0
         for name, tensor in (*_trained(module), *_statistics(module)):
@@ -88,7 +98,8 @@ class ParameterLayout:
                 kind = "buffer"
             elif id(tensor) in norms:
                 kind = "norm"
-            segments.append(Segment(name, tuple(tensor.shape), offset, kind, kind == "weight"))
+            is_batch_norm = id(tensor) in batch_norms
+            segments.append(Segment(name, tuple(tensor.shape), offset, kind, kind == "weight", is_batch_norm))
             offset += tensor.numel()
         if not any(s.kind != "buffer" for s in segments):
             problem, remedy = (

@@ -10,6 +10,7 @@ from torch import nn
 from orchestrator.config.sections import ModelConfig
 from orchestrator.errors import ConfigError, ModelError, RequestError
 from orchestrator.models.memory_format import MemoryFormat
+from orchestrator.models.outputs import ChosenOutput
 from orchestrator.models.shapes import InputKind, InputShape, example_input, input_kind
 from orchestrator.models.uncompile import uncompile
 from orchestrator.plugins.loading import load_object
@@ -73,9 +74,18 @@ MODELS: dict[str, ModelEntry] = {
     "resnet18": ModelEntry(
         "orchestrator.models.architectures.resnet:resnet18", "SSFL's ResNet-18, group norm"
     ),
+    "vit": ModelEntry(
+        "orchestrator.models.architectures.transformer:vit",
+        "vision transformer, 4 blocks of 4 heads, 64 features",
+    ),
     "char_lstm": ModelEntry(
         "orchestrator.models.architectures.lstm:char_lstm",
         "LSTM over the characters of a text, 64 hidden units",
+        takes="text",
+    ),
+    "char_transformer": ModelEntry(
+        "orchestrator.models.architectures.transformer:char_transformer",
+        "causal language model over characters, 2 blocks of 4 heads",
         takes="text",
     ),
 }
@@ -141,16 +151,30 @@ def build_model(
     """Construct the model that a config names. The caller loads the weights of `config.init`."""
     name = resolve_name(config.name, input_shape, default)
     builder = resolve_builder(name)
-    return construct(name, builder, input_shape, num_classes, double_softmax=config.double_softmax)
+    return construct(
+        name,
+        builder,
+        input_shape,
+        num_classes,
+        output=config.output,
+        double_softmax=config.double_softmax,
+    )
 
 
 def construct(
-    name: str, builder: Builder, input_shape: InputShape, num_classes: int, *, double_softmax: bool = False
+    name: str,
+    builder: Builder,
+    input_shape: InputShape,
+    num_classes: int,
+    *,
+    output: str | None = None,
+    double_softmax: bool = False,
 ) -> nn.Module:
     """Return a new module in training mode, which maps a batch of inputs to float32[B, num_classes].
 
-    The module's initial weights come from torch's global generator, which the caller seeds. With `double_softmax` a
-    softmax follows the logits. Errors call the model `name`.
+    The module's initial weights come from torch's global generator, which the caller seeds. `output` is the position
+    or the name of the logits in a model with several outputs (None: it has one). With `double_softmax` a softmax
+    follows the logits. Errors call the model `name`.
 
     Raises ModelError when building fails, and when a forward pass of two black images (texts of token 0) fails or
     returns another shape.
@@ -170,6 +194,8 @@ def construct(
             "return a torch.nn.Module from the function",
         )
     model = uncompile(name, model)
+    if output is not None:
+        model.register_forward_hook(ChosenOutput(output))
     _check_output(name, noun, model, input_shape, num_classes)
     return _with_softmax(model) if double_softmax else model
 
@@ -179,16 +205,19 @@ def _check_output(name: str, noun: str, model: nn.Module, input_shape: InputShap
     try:
         with torch.no_grad():
             output = model(example_input(input_shape))
+    except RequestError:
+        raise
     except Exception as error:
         raise _failure(name, f"a forward pass of {noun} of {input_shape} raised", error) from error
     model.train()
     shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if shape != (2, num_classes):
+        several = "return one tensor of logits, or choose one of the outputs with model.output"
         raise ModelError(
             "model.name",
             name,
             f"the model returns {shape} for two {noun}, not {(2, num_classes)}",
-            "return one logit per sample and class",
+            several if isinstance(shape, str) else "return one logit per sample and class",
         )
 
 

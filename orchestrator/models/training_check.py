@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from orchestrator.errors import ModelError
+from orchestrator.errors import ModelError, RequestError
 from orchestrator.models.replica import replica
 from orchestrator.models.seeding import forked_generators
 
@@ -19,6 +19,8 @@ def smallest_batch(name: str, module: nn.Module, inputs: Tensor, num_classes: in
     with forked_generators(0), torch.enable_grad():
         try:
             output = replica(module).train()(inputs)
+        except RequestError:
+            raise
         except Exception as error:
             raise _failure(name, f"a forward pass raised {type(error).__name__}: {error}") from error
         shape = tuple(output.shape) if isinstance(output, Tensor) else f"a {type(output).__name__}"
@@ -45,5 +47,8 @@ def _accepts_one_sample(module: nn.Module, sample: Tensor, *, finite: bool) -> b
 
 
 def _failure(name: str, problem: str) -> ModelError:
-    remedy = "return one tensor of logits in both modes; set aux_logits=False for a torchvision model"
+    remedy = (
+        "return one tensor of logits in both modes, or set model.output to the position or name of the logits; set "
+        "aux_logits=False for a torchvision model"
+    )
     return ModelError("model.name", name, f"in training mode {problem}", remedy)

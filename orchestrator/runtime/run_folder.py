@@ -35,7 +35,7 @@ ATTACKERS = "attackers"
 #: file in the folder of a run or a sweep with Ray's own messages; it exists only if Ray reported something
 RAY_LOG = "ray.log"
 #: fingerprint -> first format whose runs always have this fingerprint
-_LATER_FINGERPRINTS = {"fixed_state": 2, "memory_format": 3}
+_LATER_FINGERPRINTS = {"fixed_state": 2, "memory_format": 3, "initial_file": 5}
 
 
 def mention_ray_log(folder: Path) -> str:

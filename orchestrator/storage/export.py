@@ -40,6 +40,7 @@ def export_model(experiment: Experiment, params: Tensor, folder: Path) -> None:
         "build_seed": derive(experiment.config.seed, "model"),
         "input_shape": list(dataset.input_shape),
         "num_classes": dataset.num_classes,
+        "output": experiment.config.model.output,
         "double_softmax": experiment.config.model.double_softmax,
         "file": source.path.name if source is not None else None,
         "mean": list(dataset.mean),

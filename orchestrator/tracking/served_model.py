@@ -70,7 +70,10 @@ def _load_pyfunc(data_path: str) -> ServedModel:
     builder = description["builder"]
     if description["file"] is not None:
         builder = f"{folder / description['file']}:{builder.rpartition(':')[2]}"
-    config = ModelConfig(name=builder, double_softmax=description["double_softmax"])
+    # earlier releases wrote no `output`
+    config = ModelConfig(
+        name=builder, output=description.get("output"), double_softmax=description["double_softmax"]
+    )
     input_shape = tuple(description["input_shape"])
     with forked_generators(description["build_seed"]):
         module = build_model(config, input_shape, description["num_classes"], None)

@@ -1,5 +1,7 @@
 """Every registered method passes every check. The tests of each check have a method that breaks its rule."""
 
+from pathlib import Path
+
 import pytest
 
 from orchestrator.contract import CHECKS, contract_experiment
@@ -7,6 +9,7 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.prepare import prepare
 from tests.support.method_variants import NAMES, VARIANTS
+from tests.support.text_files import text_data
 
 
 def _experiment(variant: str) -> Experiment:
@@ -43,3 +46,36 @@ def test_resolved_config_gives_the_same_experiment(variant: str) -> None:
 @pytest.mark.parametrize("name", ["Masked", "Personal"])
 def test_correct_user_method_passes(name: str, check: str) -> None:
     CHECKS[check](contract_experiment(f"tests.support.broken_methods:{name}"))
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Overrides for a small text, with one epoch in each round."""
+    folder: Path = tmp_path_factory.mktemp("texts")
+    return (*text_data(folder), "training.local_epochs=1", "data.stride=8")
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("method", ["fedavg", "feddst", "heterofl", "fedbn"])
+@pytest.mark.parametrize("model", ["normalised", "frozen"])
+def test_method_passes_with_batch_norm_and_frozen_parts(model: str, method: str, check: str) -> None:
+    overrides = (f"model.name=tests.support.stateful_models:{model}", "fleet.name=five-tier")
+    CHECKS[check](contract_experiment(method, overrides))
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("method", ["feddst", "heterofl"])
+@pytest.mark.parametrize("model", ["tests.support.stateful_models:tied", "char_transformer"])
+def test_method_passes_with_tied_weights_and_attention(
+    model: str, method: str, check: str, texts: tuple[str, ...]
+) -> None:
+    # HeteroFL's masked loss needs a classifier that no other layer shares
+    options = ("algorithm.masked_loss=false", "algorithm.masked_scores=false") if method == "heterofl" else ()
+    overrides = (*texts, f"model.name={model}", "fleet.name=five-tier", *options)
+    CHECKS[check](contract_experiment(method, overrides))
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_method_passes_with_one_of_several_outputs(check: str) -> None:
+    model = "model.name=tests.support.library_models:two_heads"
+    CHECKS[check](contract_experiment("feddst", (model, "model.output=0")))

@@ -28,7 +28,11 @@ def _on(experiment: Experiment, num_gpus: float) -> Experiment:
 
 
 @needs_gpu
-@pytest.mark.parametrize("overrides", [(), CONVOLUTIONS], ids=["perceptron", "convolutions"])
+@pytest.mark.parametrize(
+    "overrides",
+    [(), CONVOLUTIONS, ("model.name=vit",)],
+    ids=["perceptron", "convolutions", "vision transformer"],
+)
 @pytest.mark.parametrize("name", sorted(algorithm_names()))
 def test_round_agrees_with_the_cpu_to_rounding_and_is_deterministic(
     name: str, overrides: tuple[str, ...]

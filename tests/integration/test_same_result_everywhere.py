@@ -15,6 +15,7 @@ from orchestrator.storage.run_store import RunStore
 from orchestrator.tracking.record import read_records
 from tests.support.ray_runs import MakeConfig
 from tests.support.runs import comparable
+from tests.support.text_files import text_data
 
 QUIET = Progress(quiet=True)
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
@@ -48,6 +49,35 @@ def test_actors_have_the_fixed_state_of_the_model(make_config: MakeConfig, model
     alone = session.run(make_config(name, "runtime.executor=inprocess"), QUIET)
     pooled = session.run(make_config(name, "runtime.actors=pooled", "runtime.pool_size=2"), QUIET)
     assert pooled.params_sha256 == alone.params_sha256
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "executor"),
+    [
+        ("vit", "heterofl", ["fleet.name=five-tier", "runtime.actors=pooled", "runtime.pool_size=5"]),
+        ("vit", "feddst", ["runtime.actors=dedicated"]),
+        ("char_transformer", "fedavg", ["runtime.actors=pooled", "runtime.pool_size=2"]),
+        (
+            "char_transformer",
+            "fedlps",
+            ["fleet.name=five-tier", "runtime.actors=pooled", "runtime.aggregators=2"],
+        ),
+        ("tests.support.models:normalised_maps", "fedbn", ["runtime.actors=pooled", "runtime.pool_size=2"]),
+    ],
+)
+def test_transformers_and_local_norms_give_the_result_of_one_process(
+    make_config: MakeConfig, tmp_path: Path, model: str, method: str, executor: list[str]
+) -> None:
+    data = text_data(tmp_path) if model == "char_transformer" else ()
+    shared = (*data, "fleet.num_clients=6", "training.rounds=2", "training.local_epochs=1")
+    fleet = [override for override in executor if override.startswith("fleet.")]
+    found = []
+    for placement in ([*fleet, "runtime.executor=inprocess"], executor):
+        config = make_config(*shared, f"model.name={model}", *placement).to_dict()
+        config |= {"algorithm": {"name": method}, "sparsity": {}}
+        summary = session.run(ExperimentConfig.parse(config), QUIET)
+        found.append((summary.params_sha256, summary.emulated_s_total))
+    assert found[0] == found[1]
 
 
 def test_several_profiles_give_the_result_of_one_process(make_config: MakeConfig) -> None:

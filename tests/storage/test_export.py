@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,6 +15,7 @@ from orchestrator.federation.seeds import derive
 from orchestrator.models.parameters import FlatModule
 from orchestrator.models.registry import construct, resolve_builder
 from orchestrator.storage.export import export_model
+from orchestrator.tracking.served_model import _load_pyfunc
 from tests.support.runs import drive, fresh, prepared
 from tests.support.user_files import write_user_files
 
@@ -86,6 +88,7 @@ def test_description_contains_inputs_and_classes(tmp_path: Path) -> None:
         "build_seed": derive(0, "model"),
         "input_shape": [1, 8, 8],
         "num_classes": 10,
+        "output": None,
         "double_softmax": False,
         "file": None,
         "mean": list(experiment.dataset.mean),
@@ -116,3 +119,16 @@ def test_another_run_can_start_from_an_exported_model(tmp_path: Path) -> None:
     path = tmp_path / "model" / "model.safetensors"
     following = fresh(f"model.init={path}", "seed=9")
     assert params_sha256(following.initial) == driver.params_sha256()
+
+
+def test_loaded_model_returns_the_chosen_output(tmp_path: Path) -> None:
+    experiment = fresh("model.name=tests.support.models:named_outputs", "model.output=logits")
+    export_model(experiment, _params(experiment), tmp_path)
+    flat = experiment.new_model()
+    flat.load(_params(experiment))
+    flat.module.eval()
+    images = np.load(tmp_path / "example.npy")
+    with torch.no_grad():
+        expected = flat.module(experiment.dataset.to_tensor(experiment.dataset.test_inputs[:1]))
+    assert expected.shape == (1, 10)
+    np.testing.assert_allclose(_load_pyfunc(str(tmp_path)).predict(images), expected.numpy(), rtol=1e-5)

@@ -64,6 +64,23 @@ def two_heads(input_shape: InputShape, num_classes: int) -> nn.Module:
     return TwoHeads(prod(input_shape), num_classes)
 
 
+class NamedOutputs(nn.Module):
+    """Returns its logits and its features by name, as libraries do."""
+
+    def __init__(self, num_pixels: int, num_classes: int) -> None:
+        super().__init__()
+        self.hidden, self.out = nn.Linear(num_pixels, 8), nn.Linear(8, num_classes)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        features = self.hidden(images.flatten(1)).relu()
+        return {"features": features, "logits": self.out(features)}
+
+
+def named_outputs(input_shape: InputShape, num_classes: int) -> nn.Module:
+    """A model that returns a dictionary."""
+    return NamedOutputs(prod(input_shape), num_classes)
+
+
 class InPlace(nn.Module):
     """Changes a tensor in place that the backward pass needs."""
 

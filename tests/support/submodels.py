@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from orchestrator.models.parameters import FlatModule, ParameterLayout
 from orchestrator.models.registry import resolve_builder
@@ -16,7 +16,7 @@ from orchestrator.models.units.submodel import KeptUnits, shrink, submodel_index
 from orchestrator.models.units.tracing import trace_units
 from tests.support.fakes import normalised_net
 
-BUILTIN: dict[str, tuple[int, int, int]] = {
+BUILTIN: dict[str, tuple[int, ...]] = {
     "mlp": (1, 8, 8),
     "lenet_mnist": (1, 28, 28),
     "lenet_cifar": (3, 32, 32),
@@ -25,6 +25,9 @@ BUILTIN: dict[str, tuple[int, int, int]] = {
     "cnn_cifar": (3, 32, 32),
     "vgg11": (3, 32, 32),
     "resnet18": (3, 16, 16),
+    "vit": (3, 8, 8),
+    "char_lstm": (5,),
+    "char_transformer": (5,),
 }
 
 
@@ -94,6 +97,58 @@ def _padded_shortcut(m: Any, x: Tensor) -> Any:
     return m.head(torch.flatten(torch.relu(m.conv(x) + wide), 1))
 
 
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention over heads of 4 entries, from three tensors [B, H, T, 4]."""
+    return (query @ key.transpose(-2, -1) / 2.0).softmax(-1) @ value
+
+
+def _merged(m: Any, x: Tensor, mixed: Tensor) -> Any:
+    return m.head((x + m.out(mixed.transpose(1, 2).flatten(2))).mean(1))
+
+
+def _separate_heads(m: Any, x: Tensor) -> Any:
+    x = m.norm(m.embed(x))
+    heads = [layer(x).unflatten(2, (-1, 4)).transpose(1, 2) for layer in (m.query, m.key, m.value)]
+    return _merged(m, x, _attend(*heads))
+
+
+def _chunked_heads(m: Any, x: Tensor) -> Any:
+    x = m.norm(m.embed(x))
+    query, key, value = m.packed(x).chunk(3, dim=-1)
+    heads = [t.view(t.size(0), t.size(1), -1, 4).transpose(1, 2) for t in (query, key, value)]
+    return _merged(m, x, _attend(*heads))
+
+
+def _permuted_heads(m: Any, x: Tensor) -> Any:
+    x = m.norm(m.embed(x))
+    packed = m.packed(x).reshape(x.size(0), x.size(1), 3, -1, 4).permute(2, 0, 3, 1, 4)
+    query, key, value = packed.unbind(0)
+    return _merged(m, x, scaled_dot_product_attention(query, key, value, is_causal=True))
+
+
+def _attention(function: Callable[..., Tensor], **layers: nn.Module) -> nn.Module:
+    return Forward(
+        function,
+        embed=nn.Embedding(11, 8),
+        norm=nn.LayerNorm(8),
+        **layers,
+        out=nn.Linear(12, 8),
+        head=nn.Linear(8, 3),
+    )
+
+
+def _gated(m: Any, x: Tensor) -> Any:
+    left, right = m.wide(m.embed(x)).chunk(2, dim=-1)
+    return m.head((left * right.sigmoid()).sum(1))
+
+
+def _mixed_rows(m: Any, x: Tensor) -> Any:
+    """A constant matrix over the characters times units as columns, and units as rows times the matrix."""
+    x = m.wide(m.embed(x))
+    x = torch.full((5, 5), 0.25) @ x
+    return m.head((x.transpose(1, 2) @ torch.full((5, 5), 0.25)).transpose(1, 2).mean(1))
+
+
 #: shapes of input batches: texts and images
 CHARACTERS, PICTURES = (3, 5), (3, 3, 8, 8)
 #: models with layers and operations that no built-in model has, and the shape of an input batch for each
@@ -115,6 +170,22 @@ CUSTOM: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         CHARACTERS,
     ),
     "tied embedding": (tied, CHARACTERS),
+    "attention heads": (
+        lambda: _attention(
+            _separate_heads, query=nn.Linear(8, 12), key=nn.Linear(8, 12), value=nn.Linear(8, 12)
+        ),
+        CHARACTERS,
+    ),
+    "chunked attention heads": (lambda: _attention(_chunked_heads, packed=nn.Linear(8, 36)), CHARACTERS),
+    "permuted attention heads": (lambda: _attention(_permuted_heads, packed=nn.Linear(8, 36)), CHARACTERS),
+    "gate": (
+        lambda: Forward(_gated, embed=nn.Embedding(11, 4), wide=nn.Linear(4, 16), head=nn.Linear(8, 3)),
+        CHARACTERS,
+    ),
+    "products with constants": (
+        lambda: Forward(_mixed_rows, embed=nn.Embedding(11, 4), wide=nn.Linear(4, 8), head=nn.Linear(8, 3)),
+        CHARACTERS,
+    ),
     "text convolution": (
         lambda: Forward(
             lambda m, x: m.head(m.norm(m.conv(m.embed(x).transpose(1, 2))).mean(-1)),
@@ -184,7 +255,7 @@ class Cut:
         self.rng = np.random.default_rng(5)
         self.batch = (
             torch.from_numpy(self.rng.integers(0, 11, shape))
-            if shape == CHARACTERS
+            if len(shape) == 2
             else torch.from_numpy(self.rng.normal(size=shape).astype(np.float32))
         )
         self.groups = trace_units(module, self.batch)
@@ -232,7 +303,7 @@ class Cut:
 def builtin(name: str) -> Cut:
     """A built-in model."""
     shape = BUILTIN[name]
-    return Cut(resolve_builder(name)(shape, 10), (2, *shape))
+    return Cut(resolve_builder(name)(shape, 11 if len(shape) == 1 else 10), (2, *shape))
 
 
 def custom(name: str) -> Cut:

@@ -110,8 +110,9 @@ class CompensatedAlgorithm(StructuredAlgorithm[ClientRatio]):
         return super().ratio(task, client_state)
 
     def on_train_start(self, run: LocalRun[ClientRatio]) -> None:
-        """Store which classes the client has."""
-        run.put_scratch(OwnedClasses(self._owned_classes(run)))
+        """Store which classes the client has, if the loss is masked."""
+        if self.config.masked_loss:
+            run.put_scratch(OwnedClasses(self._owned_classes(run)))
 
     def loss(self, run: LocalRun[ClientRatio], logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy, with 0 for the logits of classes without samples at the client."""

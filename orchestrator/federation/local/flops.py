@@ -3,6 +3,8 @@
 A multiply-accumulate is 2 operations, and a training step costs three forward passes. Masked weights cost nothing.
 """
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from orchestrator.models.cost import ModelCost
@@ -20,6 +22,7 @@ class FlopCounter:
 
     def __init__(self, cost: ModelCost) -> None:
         self._cost = cost
+        self._removed: Mapping[str, int] = {}
         self.total = 0.0
         self.total_unmasked = 0.0
         self.total_dense = 0.0
@@ -30,9 +33,13 @@ class FlopCounter:
         """Operations of one sample's forward pass through the loaded model under its mask."""
         return self.step / 3.0
 
-    def load_model(self, layout: ParameterLayout | None) -> None:
-        """Count the submodel with this layout from here on; None: the full model."""
-        self.unmasked = self.dense if layout is None else self.of_submodel(layout)
+    def load_model(self, layout: ParameterLayout | None, removed: Mapping[str, int] | None = None) -> None:
+        """Count the submodel with this layout from here on; None: the full model.
+
+        `removed` is the number of units that the submodel does not have, by group (None: no unit is missing).
+        """
+        self._removed = removed or {}
+        self.unmasked = self.dense if layout is None else self.of_submodel(layout, self._removed)
         self.step = self._computed = self.unmasked
 
     def set_mask(self, layout: ParameterLayout, mask: Tensor | None, *, cuts_units: bool = False) -> None:
@@ -41,12 +48,12 @@ class FlopCounter:
         `cuts_units`: the mask stands for a smaller dense model, so that `total_unmasked` counts it like `total`.
         """
         active = None if mask is None else layout.active(mask)
-        self.step = self.unmasked if active is None else self._cost.training_flops(active)
+        self.step = self.unmasked if active is None else self._cost.training_flops(active, self._removed)
         self._computed = self.step if cuts_units else self.unmasked
 
-    def of_submodel(self, layout: ParameterLayout) -> float:
-        """Operations of one sample's training step in a submodel with this layout."""
-        return self._cost.training_flops({s.name: s.size for s in layout.maskable})
+    def of_submodel(self, layout: ParameterLayout, removed: Mapping[str, int]) -> float:
+        """Operations of one sample's training step in a submodel with this layout, without the `removed` units."""
+        return self._cost.training_flops({s.name: s.size for s in layout.maskable}, removed)
 
     def add_steps(self, num_samples: int, step: float | None = None) -> None:
         """Add a training step of these samples, in the loaded model or in an unmasked model that costs `step`."""

@@ -70,7 +70,6 @@ class LocalRun(Generic[C]):
         self.last_batch: Batch | None = None
         self.trained_models: set[FlatModule] = set()
         self.mask: Tensor | None = None
-        self.kept: KeptUnits = {}
         self._scratch: dict[type, object] = {}
         self._keep: Tensor | None = None
         self._bind(environment.full)
@@ -111,7 +110,6 @@ class LocalRun(Generic[C]):
     def load(self, values: Tensor, mask: Tensor | None) -> None:
         """Load a float32[D] vector into the full model under a bool[D] mask (None: all entries)."""
         self._bind(self.environment.full)
-        self.kept = {}
         self.flat.load(values)
         self.set_mask(mask)
 
@@ -119,10 +117,9 @@ class LocalRun(Generic[C]):
         """Load the units `kept` of a full float32[D] vector into a smaller dense model."""
         groups, layout = self.setting.units, self.setting.layout
         index = submodel_index(layout, groups, kept)
-        self._bind(self._submodel(kept), index)
+        self._bind(self._submodel(kept), index, kept)
         self.flat.load(values[index.to(values.device)])
         self.flat.module.train()
-        self.kept = kept
         self.set_mask(None)
 
     def own_module(self) -> nn.Module:
@@ -132,7 +129,8 @@ class LocalRun(Generic[C]):
         """
         assert self.mask is None
         copied = replica(self.flat.module)
-        self._bind(FlatModule(copied, self.values.device, self.layout, self.flat.memory_format), self.index)
+        flat = FlatModule(copied, self.values.device, self.layout, self.flat.memory_format)
+        self._bind(flat, self.index, self.kept)
         return self.flat.module
 
     def set_mask(self, mask: Tensor | None) -> None:
@@ -156,12 +154,17 @@ class LocalRun(Generic[C]):
         mask[self.index] = True if self.mask is None else self.mask
         return ModelValues(values, mask)
 
-    def _bind(self, flat: FlatModule, index: Tensor | None = None) -> None:
+    def _bind(self, flat: FlatModule, index: Tensor | None = None, kept: KeptUnits | None = None) -> None:
         self.flat, self.index = flat, index
+        self.kept: KeptUnits = kept or {}
         self.layout: ParameterLayout = flat.layout
         self.values, self.grad = flat.values, flat.grad
         self._positions: dict[tuple[tuple[str, bytes], ...], Tensor] = {}
-        self.flops.load_model(None if index is None else flat.layout)
+        self.flops.load_model(None if index is None else flat.layout, self._num_removed(self.kept))
+
+    def _num_removed(self, kept: KeptUnits) -> dict[str, int]:
+        """Number of units outside `kept`, by group."""
+        return {g.name: g.num_units - len(kept[g.name]) for g in self.setting.units if g.name in kept}
 
     def _submodel(self, kept: KeptUnits) -> FlatModule:
         return self.environment.submodel({name: len(units) for name, units in kept.items()})
@@ -185,7 +188,8 @@ class LocalRun(Generic[C]):
         positions, num_trainable = self._positions_of(kept), smaller.layout.num_trainable
         smaller.load(self.values[positions])
         smaller.module.train()
-        self._backward(smaller, self.flops.of_submodel(smaller.layout), batch, loss)
+        step_flops = self.flops.of_submodel(smaller.layout, self._num_removed(kept))
+        self._backward(smaller, step_flops, batch, loss)
         self.grad.zero_()
         self.grad[positions[:num_trainable]] = smaller.grad
         self.values[positions[num_trainable:]] = smaller.values[num_trainable:]

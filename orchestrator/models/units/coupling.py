@@ -5,7 +5,7 @@ groups.Couplings) at each position of this dimension. An activation without an a
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from orchestrator.models.units.layers import (
     follow_layer,
 )
 from orchestrator.models.units.operations import MODULE_KINDS, OperationKind, function_kind
+from orchestrator.models.units.reshaping import named_sizes, unit_dim
 
 _METHOD_REMEDY = "or use a method without submodels"
 #: torch.fx replaces the call of a module in the whole process while it traces
@@ -143,14 +144,21 @@ class _Follower(fx.Interpreter):
         return None
 
     def _elementwise(self, node: fx.Node, axis: UnitAxis, result: Tensor) -> UnitAxis | None:
+        operands = [n for n in node.all_input_nodes if _is_tensor(self.env[n])]
+        return self._joined(node, [(n, self._axes[n]) for n in operands], result)
+
+    def _joined(
+        self, node: fx.Node, operands: Sequence[tuple[fx.Node, UnitAxis | None]], result: Tensor
+    ) -> UnitAxis | None:
         """Join the units at the same position. Units that are broadcast along this dimension are fixed."""
-        offsets = {n: result.ndim - self.env[n].ndim for n in node.all_input_nodes if _is_tensor(self.env[n])}
-        dims = {self._axes[n].dim + offsets[n] for n in offsets if self._axes[n] is not None}
+        offsets = {n: result.ndim - self.env[n].ndim for n, _ in operands}
+        dims = {own.dim + offsets[n] for n, own in operands if own is not None}
+        if not dims:
+            return None
         dim = min(dims)
         complete: list[NDArray[np.int64]] = []
-        for n, offset in offsets.items():
-            own = self._axes[n]
-            size = self.env[n].shape[dim - offset] if dim >= offset else 1
+        for n, own in operands:
+            size = self.env[n].shape[dim - offsets[n]] if dim >= offsets[n] else 1
             if own is not None and (len(dims) > 1 or len(own.atoms) != result.shape[dim]):
                 problem = "its operands have units in different dimensions"
                 self._couplings.fix(own.atoms, (_location(node), problem))
@@ -161,6 +169,42 @@ class _Follower(fx.Interpreter):
         for atoms in complete[1:]:
             self._couplings.join(complete[0], atoms)
         return UnitAxis(dim, complete[0]) if complete else None
+
+    def _matmul(self, node: fx.Node, axis: UnitAxis, result: Tensor) -> UnitAxis | None:
+        """Follow a product of matrices [..., M, K] and [..., K, N]: units along K are mixed and fixed."""
+        left, right = self._operands(node, ("input", "other"))
+        if min(self.env[left].ndim, self.env[right].ndim) < 2:
+            return self._unknown(node, axis, result)
+        rows = self._unless_at(node, left, -1)
+        columns = self._unless_at(node, right, -2)
+        last, shape = result.ndim - 1, (self.env[left].ndim, self.env[right].ndim)
+        if rows is not None and columns is None and rows.dim == shape[0] - 2:
+            return UnitAxis(last - 1, rows.atoms)
+        if columns is not None and rows is None and columns.dim == shape[1] - 1:
+            return UnitAxis(last, columns.atoms)
+        return self._joined(node, ((left, rows), (right, columns)), result)
+
+    def _attention(self, node: fx.Node, axis: UnitAxis, result: Tensor) -> UnitAxis | None:
+        """Follow torch's attention over queries, keys and values [..., T, S]; units are in the first dimensions."""
+        if self._argument(node, 7, "enable_gqa"):
+            return self._unknown(node, axis, result)
+        operands = [n for n in node.all_input_nodes if _is_tensor(self.env[n])]
+        kept = [(n, self._unless_at(node, n, -1, -2)) for n in operands]
+        return self._joined(node, kept, result)
+
+    def _unless_at(self, node: fx.Node, operand: fx.Node, *dims: int) -> UnitAxis | None:
+        """Return the operand's axis. If it is one of these dimensions, counted from the end, fix its units instead."""
+        own: UnitAxis | None = self._axes[operand]
+        if own is None or own.dim - self.env[operand].ndim not in dims:
+            return own
+        return self._mix(node, own)
+
+    def _operands(self, node: fx.Node, names: tuple[str, str]) -> tuple[fx.Node, fx.Node]:
+        found = [*node.args, *(node.kwargs[name] for name in names if name in node.kwargs)]
+        left, right = found[:2]
+        assert isinstance(left, fx.Node)
+        assert isinstance(right, fx.Node)
+        return left, right
 
     def _spatial(self, node: fx.Node, axis: UnitAxis, result: Any) -> UnitAxis | None:
         if not _is_tensor(result):
@@ -186,23 +230,49 @@ class _Follower(fx.Interpreter):
 
     def _movement(self, node: fx.Node, axis: UnitAxis, result: Any) -> Any:
         """Apply the operation to an array of atoms, and find the dimension along which the result has them."""
-        if isinstance(source := self._axes[node.all_input_nodes[0]], tuple):
-            return source[self._argument(node, 1, "index")]
+        source = node.all_input_nodes[0]
+        if isinstance(axes := self._axes[source], tuple):
+            return axes[self._argument(node, 1, "index")]
         moved = self._moved_atoms(node)
-        varying = [d for d in range(moved.ndim) if (moved != moved.take([0], d)).any()]
+        if isinstance(moved, tuple):
+            return self._parts(node, moved)
+        varying = _varying(moved)
         lost = np.setdiff1d(np.concatenate([f.atoms for f in self._inputs(node)]), moved)
-        if len(varying) != 1 or len(lost):
-            for own in self._inputs(node):
-                problem = "the operation splits the units or selects some of them"
-                self._couplings.fix(own.atoms, (_location(node), problem))
-            return None
-        (dim,) = varying
-        atoms = np.moveaxis(moved, dim, -1).reshape(-1, moved.shape[dim])[0]
-        self._reject_constant_size(node, dim, atoms)
-        return UnitAxis(dim, atoms)
+        sizes = named_sizes(node, self.env[source].ndim)
+        if len(varying) == 1 and not len(lost):
+            dim, atoms = varying[0], _along(moved, varying[0])
+            self._reject_constant_size(node, sizes.get(dim), atoms)
+            return UnitAxis(dim, atoms)
+        if (heads := unit_dim(sizes, varying)) is not None:
+            return self._split(moved, heads)
+        return self._fix_inputs(node, "the operation splits the units or selects some of them")
 
-    def _moved_atoms(self, node: fx.Node) -> NDArray[np.int64]:
-        """Return the atom at each entry of the node's result, int64 of the result's shape."""
+    def _split(self, moved: NDArray[np.int64], dim: int) -> UnitAxis:
+        """Join all atoms at the same position along `dim`: the forward pass splits the units into equal groups."""
+        by_unit = np.moveaxis(moved, dim, 0).reshape(moved.shape[dim], -1)
+        for column in by_unit.T:
+            self._couplings.join(by_unit[:, 0], column)
+        return UnitAxis(dim, by_unit[:, 0])
+
+    def _parts(self, node: fx.Node, moved: Sequence[NDArray[np.int64]]) -> Any:
+        """Return the axis of each part of a tensor.
+
+        The units at the same position of all parts are joined, because the sizes of the parts must stay equal.
+        """
+        dims = [_varying(part) for part in moved]
+        if any(len(d) != 1 or d != dims[0] for d in dims) or len({part.shape for part in moved}) > 1:
+            return self._fix_inputs(node, "the operation splits the units into unequal parts")
+        axes = tuple(UnitAxis(dims[0][0], _along(part, dims[0][0])) for part in moved)
+        for other in axes[1:]:
+            self._couplings.join(axes[0].atoms, other.atoms)
+        return axes
+
+    def _fix_inputs(self, node: fx.Node, problem: str) -> None:
+        for own in self._inputs(node):
+            self._couplings.fix(own.atoms, (_location(node), problem))
+
+    def _moved_atoms(self, node: fx.Node) -> Any:
+        """Return the atom at each entry of the node's result, int64 of the result's shape; a tuple for several."""
         concatenates = function_kind(node) is OperationKind.MOVEMENT and isinstance(
             node.args[0], list | tuple
         )
@@ -217,16 +287,11 @@ class _Follower(fx.Interpreter):
             )
 
         args, kwargs = fx.node.map_arg(node.args, replace), fx.node.map_arg(node.kwargs, replace)
-        moved: NDArray[np.int64] = getattr(self, node.op)(node.target, args, kwargs).numpy()
-        return moved
+        moved = getattr(self, node.op)(node.target, args, kwargs)
+        return tuple(part.numpy() for part in moved) if isinstance(moved, tuple) else moved.numpy()
 
-    def _reject_constant_size(self, node: fx.Node, dim: int, atoms: NDArray[np.int64]) -> None:
+    def _reject_constant_size(self, node: fx.Node, size: object, atoms: NDArray[np.int64]) -> None:
         """Raise ModelError for a reshape whose constant size would not fit a submodel."""
-        if node.target not in ("view", "reshape", "expand", torch.reshape):
-            return
-        arguments = (*node.args[1:], *node.kwargs.values())
-        sizes = arguments[0] if isinstance(arguments[0], list | tuple) else arguments
-        size = sizes[dim] if len(sizes) > dim else -1
         if isinstance(size, int) and size != -1 and self._couplings.can_cut(atoms):
             raise ModelError(
                 "model.name",
@@ -262,6 +327,17 @@ def _leaves(axes: Any) -> Iterator[UnitAxis]:
     elif isinstance(axes, tuple):
         for part in axes:
             yield from _leaves(part)
+
+
+def _varying(atoms: NDArray[np.int64]) -> list[int]:
+    """Return the dimensions along which the atoms differ."""
+    return [d for d in range(atoms.ndim) if (atoms != atoms.take([0], d)).any()]
+
+
+def _along(atoms: NDArray[np.int64], dim: int) -> NDArray[np.int64]:
+    """Return the atoms along a dimension, int64[size], where all other dimensions have equal atoms."""
+    along: NDArray[np.int64] = np.moveaxis(atoms, dim, -1).reshape(-1, atoms.shape[dim])[0]
+    return along
 
 
 def _is_tensor(value: object) -> bool:

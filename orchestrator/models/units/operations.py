@@ -21,6 +21,8 @@ class OperationKind(Enum):
     PAD = "pad"
     REDUCTION = "reduction"
     MOVEMENT = "movement"  # only moves entries
+    MATMUL = "matmul"  # a product of activations
+    ATTENTION = "attention"  # torch's scaled dot-product attention
     MIX = "mix"  # each output depends on several units
     UNKNOWN = "unknown"
 
@@ -73,7 +75,7 @@ _FUNCTIONS: dict[OperationKind, str] = {
     OperationKind.ELEMENTWISE: (
         "add iadd sub isub mul imul div truediv itruediv neg pow abs exp sqrt maximum minimum clamp relu relu6 "
         "leaky_relu elu celu selu gelu silu mish hardtanh hardswish hardsigmoid sigmoid logsigmoid softplus "
-        "softsign tanh dropout dropout1d dropout2d feature_dropout contiguous clone detach float to"
+        "softsign tanh masked_fill dropout dropout1d dropout2d feature_dropout contiguous clone detach float to"
     ),
     OperationKind.SPATIAL: (
         "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "
@@ -84,9 +86,11 @@ _FUNCTIONS: dict[OperationKind, str] = {
     OperationKind.PAD: "pad",
     OperationKind.REDUCTION: "mean sum amax amin std var",
     OperationKind.MOVEMENT: (
-        "flatten view reshape permute transpose swapaxes movedim squeeze unsqueeze expand repeat getitem select "
-        "cat concat stack"
+        "flatten unflatten view reshape permute transpose swapaxes movedim squeeze unsqueeze expand repeat getitem "
+        "select cat concat stack chunk unbind"
     ),
+    OperationKind.MATMUL: "matmul bmm",
+    OperationKind.ATTENTION: "scaled_dot_product_attention",
 }
 
 _KIND_OF = {name: kind for kind, names in _FUNCTIONS.items() for name in names.split()}

@@ -44,7 +44,7 @@ def test_masked_weights_cost_nothing() -> None:
 
 def test_costs_of_a_submodel() -> None:
     counter = FlopCounter(COST)
-    assert counter.of_submodel(SUBMODEL) == 48 * 6
+    assert counter.of_submodel(SUBMODEL, {}) == 48 * 6
     counter.load_model(SUBMODEL)
     assert (counter.step, counter.unmasked, counter.dense) == (288, 288, 576)
     counter.load_model(None)

@@ -22,6 +22,9 @@ from orchestrator.models.registry import MODELS, resolve_builder
         ("resnet18", (3, 32, 32), 10, 11_164_352, 9_610),
         ("resnet18", (3, 32, 32), 100, 11_210_432, 9_700),
         ("char_lstm", (40,), 65, 65 * 8 + 256 * 8 + 256 * 64 + 64 * 65, 2 * 256 + 65),
+        # positions are maskable in a layout that no cost has made dense
+        ("vit", (1, 8, 8), 10, 16 * 64 + 4 * 64 + 4 * 32_768 + 640, 64 + 4 * 704 + 128 + 10),
+        ("char_transformer", (40,), 65, 65 * 64 + 40 * 64 + 2 * 32_768 + 65 * 64, 2 * 704 + 128 + 65),
     ],
 )
 def test_published_parameter_counts(
@@ -53,6 +56,7 @@ def test_models_take_any_image_size_and_number_of_channels(name: str) -> None:
         ("cnn_cifar", 16),
         ("vgg11", 32),
         ("resnet18", 1),
+        ("vit", 1),
     ],
 )
 def test_smallest_image_of_a_model(name: str, smallest: int) -> None:

@@ -142,8 +142,26 @@ def test_units_are_followed_to_the_columns_of_the_next_layer(
         (lambda x: x[:, :1], 64),
         (lambda x: x.transpose(1, 2) + x.mean(), 128),
         (lambda x: F.max_pool2d(x.transpose(1, 3), 2), 32),
+        (lambda x: x.transpose(1, 2)[:, :2] @ x, 32),
+        (lambda x: x.permute(0, 3, 2, 1) @ x.permute(0, 3, 1, 2), 512),
+        (lambda x: x.transpose(1, 2) @ x.permute(0, 2, 3, 1), 32),
+        (lambda x: F.scaled_dot_product_attention(*[x.transpose(1, 3)] * 3), 128),
+        (lambda x: torch.cat(x.chunk(2, dim=1), 1), 128),
+        (lambda x: x.unbind(1)[0], 64),
     ],
-    ids=["mean", "softmax", "selection", "sum over all", "pooling over units"],
+    ids=[
+        "mean",
+        "softmax",
+        "selection",
+        "sum over all",
+        "pooling over units",
+        "units in different dimensions of a product",
+        "product that sums over units",
+        "units as rows and columns",
+        "attention over units",
+        "chunks of one unit",
+        "one unit alone",
+    ],
 )
 def test_operations_that_mix_or_select_units_fix_them(
     function: Callable[[Tensor], Tensor], num_columns: int
@@ -151,6 +169,54 @@ def test_operations_that_mix_or_select_units_fix_them(
     couplings = _followed(_with_head(function, num_columns))
     assert couplings.first_fixed is not None
     assert couplings.groups() == ()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x @ torch.ones(1, 2, 8, 8),
+        lambda x: F.scaled_dot_product_attention(x, torch.ones(2, 2, 8, 8), x),
+    ],
+    ids=["product", "attention"],
+)
+def test_constants_for_each_unit_fix_the_units(function: Callable[[Tensor], Tensor]) -> None:
+    assert _followed(_with_head(function, 128)).groups() == ()
+
+
+def test_heads_are_units_and_their_parts_stay_together() -> None:
+    """Two heads of 3 outputs each: rows 0-2 and 3-5."""
+    net = Forward(
+        lambda m, x: m.head(m.query(x).view(2, 5, -1, 3).transpose(1, 2).relu().transpose(1, 2).flatten(2)),
+        query=nn.Linear(4, 6),
+        head=nn.Linear(6, 2),
+    )
+    (group,) = _followed(net, torch.zeros(2, 5, 4)).groups()
+    heads = [[0, 1, 2], [3, 4, 5]]
+    assert [part.index.tolist() for part in group.slices] == [heads, heads, heads]
+
+
+def test_constant_number_of_heads_keeps_them_whole() -> None:
+    net = Forward(
+        lambda m, x: m.head(m.query(x).view(2, 5, 2, 3).relu().flatten(2)),
+        query=nn.Linear(4, 6),
+        head=nn.Linear(6, 2),
+    )
+    couplings = _followed(net, torch.zeros(2, 5, 4))
+    assert couplings.groups() == ()
+    assert couplings.first_fixed == (
+        "view after query",
+        "the operation splits the units or selects some of them",
+    )
+
+
+def test_grouped_query_attention_is_rejected() -> None:
+    net = _with_head(lambda x: F.scaled_dot_product_attention(x, x, x, enable_gqa=True), 128)
+    assert _rejected_at(net, IMAGES, "unknown") == "scaled_dot_product_attention after conv"
+
+
+def test_product_with_a_vector_is_rejected() -> None:
+    net = _with_head(lambda x: x @ torch.ones(8), 16)
+    assert _rejected_at(net, IMAGES, "unknown") == "matmul after conv"
 
 
 def test_operands_with_units_in_different_dimensions_are_fixed() -> None:

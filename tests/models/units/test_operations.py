@@ -42,7 +42,11 @@ def test_all_spellings_of_a_sum_have_one_kind(function: Callable[[Tensor], objec
         (lambda x: torch.flatten(x, 1), OperationKind.MOVEMENT),
         (lambda x: x[:, 0], OperationKind.MOVEMENT),
         (lambda x: x.cumsum(1), OperationKind.UNKNOWN),
-        (lambda x: x @ x, OperationKind.UNKNOWN),
+        (lambda x: x @ x, OperationKind.MATMUL),
+        (lambda x: F.scaled_dot_product_attention(x, x, x), OperationKind.ATTENTION),
+        (lambda x: x.unflatten(1, (-1, 2)), OperationKind.MOVEMENT),
+        (lambda x: x.chunk(2), OperationKind.MOVEMENT),
+        (lambda x: torch.einsum("ij,jk->ik", x, x), OperationKind.UNKNOWN),
     ],
 )
 def test_kind_of_a_function(function: Callable[[Tensor], object], kind: OperationKind) -> None:

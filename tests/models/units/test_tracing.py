@@ -214,6 +214,28 @@ def test_model_whose_only_hidden_layer_is_mixed_is_rejected_at_the_norm() -> Non
     assert _rejected_at(net, torch.zeros(2, 3), "mixes") == "1"
 
 
+def test_forward_pass_that_fails_with_fewer_units_is_rejected() -> None:
+    """The number of features after attention is that of the input, 4, in the full model only."""
+    net = Forward(
+        lambda m, x: m.head(m.query(x).view(x.size(0), x.size(1), -1, 2).reshape(x.shape)),
+        query=nn.Linear(4, 4),
+        head=nn.Linear(4, 2),
+    )
+    assert _rejected_at(net, torch.zeros(2, 5, 4), "fails with fewer units") == "Forward"
+
+
+def test_torchs_attention_layer_stays_whole() -> None:
+    """It derives the size of a head from the number of features, so that no submodel can have fewer heads."""
+    net = Forward(
+        lambda m, x: m.fc2(m.fc1(x + m.attention(m.norm(x), m.norm(x), m.norm(x))[0]).relu()),
+        norm=nn.LayerNorm(4),
+        attention=nn.MultiheadAttention(4, 2, batch_first=True),
+        fc1=nn.Linear(4, 6),
+        fc2=nn.Linear(6, 3),
+    )
+    assert _names(trace_units(net, torch.zeros(2, 5, 4))) == ["fc1"]
+
+
 def test_model_without_a_hidden_layer_is_rejected() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
     assert _rejected_at(net, IMAGES, "output") == "Sequential"

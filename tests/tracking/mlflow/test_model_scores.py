@@ -17,6 +17,7 @@ from orchestrator.tracking.mlflow.model import log_model
 from orchestrator.tracking.record import read_records
 from tests.support import stateful_models
 from tests.support.runs import drive, fresh, prepared
+from tests.support.text_files import text_data
 
 pytestmark = [
     pytest.mark.filterwarnings(
@@ -82,20 +83,6 @@ def logged(client: MlflowClient, experiment: Experiment, folder: Path) -> dict[s
         "accuracy": float((scores.argmax(dim=1) == labels).double().mean()),
         "loss": float(cross_entropy(scores.double(), labels)),
     }
-
-
-def text_data(folder: Path) -> tuple[str, ...]:
-    """Write a text with six roles, whose repeated lines a model can learn; return overrides that use it."""
-    lines = [f"ROLE{k}:\n{'to be or not to be that is the question ' * 6}\n" for k in range(6)]
-    (folder / "play.txt").write_text("\n".join(lines))
-    return (
-        "data.name=text",
-        f"data.root={folder / 'play.txt'}",
-        "data.sequence_length=8",
-        "data.stride=2",
-        "data.min_characters=10",
-        "training.local_epochs=3",
-    )
 
 
 def assert_same_scores(client: MlflowClient, experiment: Experiment, folder: Path) -> dict[str, float]:
