@@ -6,7 +6,7 @@ Every key has a default, so that an empty config is a complete experiment. The n
 
 import fractions
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -130,8 +130,8 @@ class DataConfig(Section):
 
     name: str = Field(
         "digits",
-        description="digits, mnist, fashionmnist, emnist, cifar10, cifar100; or parquet, imagefolder, npz, text "
-        "in `root`",
+        description="digits, mnist, fashionmnist, emnist, cifar10, cifar100; parquet, imagefolder, npz, table, "
+        "huggingface or text in `root`; or `path/to/file.py:function`",
     )
     root: UserPath | None = Field(
         None, description="folder or file with the data; None: torchvision downloads the data"
@@ -146,9 +146,18 @@ class DataConfig(Section):
     std: tuple[PositiveFloat, ...] | None = Field(
         None, description="standard deviation of each channel; set it together with `mean`"
     )
-    client_column: str | None = Field(None, description="column with the client ids (Parquet, kind=natural)")
+    options: Annotated[Mapping[str, Any], BeforeValidator(dotted_names)] = Field(
+        {}, description="keyword arguments of your own function (name=path/to/file.py:function)"
+    )
+    client_column: str | None = Field(
+        None, description="column with the client ids (parquet, table, huggingface; kind=natural)"
+    )
     label_column: str | None = Field(
-        None, description="column with the classes (Parquet); None: label, labels or fine_label"
+        None,
+        description="column with the classes (parquet, table, huggingface); None: label, labels or fine_label",
+    )
+    feature_columns: tuple[str, ...] | None = Field(
+        None, description="columns with the features (table, huggingface); None: all other columns"
     )
     sequence_length: Positive = Field(40, description="number of characters before the one to predict (text)")
     stride: Positive = Field(

@@ -7,16 +7,17 @@ from torch import nn
 
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition
-from orchestrator.data.registry import DATASETS, load_dataset
+from orchestrator.data.registry import default_model, load_dataset
 from orchestrator.errors import ConfigError, ModelError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, split_samples
 from orchestrator.experiment.methods import load_algorithm
+from orchestrator.experiment.sources import named_sources
 from orchestrator.federation.algorithm import Algorithm, AnyAlgorithm
 from orchestrator.federation.device_assignment import sample_population
 from orchestrator.federation.seeds import forked_seeds
 from orchestrator.federation.setting import Setting
-from orchestrator.fleet.registry import fleet_sources, get_fleet
+from orchestrator.fleet.registry import get_fleet
 from orchestrator.models.cost import measure_cost
 from orchestrator.models.initial import load_initial, require_finite_start
 from orchestrator.models.parameters import FlatModule
@@ -33,8 +34,6 @@ from orchestrator.models.state import pack_state
 from orchestrator.models.training_check import smallest_batch
 from orchestrator.models.units.groups import UnitGroup
 from orchestrator.models.units.tracing import trace_units
-from orchestrator.plugins.loading import sources_of
-from orchestrator.plugins.source_files import SourceFiles
 
 
 def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None = None) -> Experiment:
@@ -50,9 +49,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
     else:
         dataset, partition = samples
     num_clients = config.fleet.num_clients
-    model_spec = resolve_name(
-        config.model.name, dataset.input_shape, DATASETS[config.data.name].default_model
-    )
+    model_spec = resolve_name(config.model.name, dataset.input_shape, default_model(config.data.name))
     build = partial(
         construct,
         model_spec,
@@ -97,16 +94,6 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         fleet=fleet,
         sources=named_sources(config),
     )
-
-
-def named_sources(config: ExperimentConfig) -> dict[str, SourceFiles]:
-    """Return the user's files that a config names, by the name of their section."""
-    found = {
-        "algorithm": sources_of(config.algorithm.name),
-        "model": sources_of(config.model.name),
-        "fleet": fleet_sources(config.fleet.name),
-    }
-    return {section: sources for section, sources in found.items() if sources is not None}
 
 
 def _first_model(

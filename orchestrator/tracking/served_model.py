@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from orchestrator.config.sections import ModelConfig
 from orchestrator.models.registry import build_model
 from orchestrator.models.seeding import forked_generators
-from orchestrator.models.shapes import EVALUATION_BATCH, input_kind
+from orchestrator.models.shapes import EVALUATION_BATCH, TextShape
 from orchestrator.models.state import load_whole_state
 
 
@@ -28,7 +28,8 @@ class ServedModel:
     def __init__(self, module: nn.Module, constants: tuple[Tensor, Tensor] | None) -> None:
         """`module` expects normalised inputs.
 
-        `constants` are mean and std of the images, float32[C], on the scale of pixel / 255; None for texts.
+        `constants` are mean and std of the images, float32[C], on the scale of pixel / 255, or of the vectors,
+        float32[F]; None for texts.
         """
         self.module = module.eval()
         self._constants = constants
@@ -38,7 +39,7 @@ class ServedModel:
         model_input: NDArray[np.float32] | NDArray[np.uint8] | NDArray[np.int64],
         params: dict[str, Any] | None = None,
     ) -> NDArray[np.float32]:
-        """Compute class scores: images [n, C, H, W] or texts [n, T] -> float32[n, num_classes].
+        """Compute class scores: images [n, C, H, W], vectors [n, F] or texts [n, T] -> float32[n, num_classes].
 
         The method divides uint8 pixels by 255. It does not scale float32 pixels: they must be those of a float data
         set, or those of a uint8 data set divided by 255. It then normalises all images as in training. Texts are
@@ -58,7 +59,7 @@ class ServedModel:
     def _normalise(self, inputs: Tensor) -> Tensor:
         if self._constants is None:
             return inputs.long()
-        mean, std = (constant.view(-1, 1, 1) for constant in self._constants)
+        mean, std = (constant.view(-1, *[1] * (inputs.ndim - 2)) for constant in self._constants)
         scale = 255.0 if inputs.dtype == torch.uint8 else 1.0
         return (inputs.float() / scale - mean) / std
 
@@ -71,12 +72,13 @@ def _load_pyfunc(data_path: str) -> ServedModel:
     if description["file"] is not None:
         builder = f"{folder / description['file']}:{builder.rpartition(':')[2]}"
     config = ModelConfig(name=builder, double_softmax=description["double_softmax"])
-    input_shape = tuple(description["input_shape"])
+    is_text = description["vocabulary"] is not None
+    input_shape = (TextShape if is_text else tuple)(description["input_shape"])
     with forked_generators(description["build_seed"]):
         module = build_model(config, input_shape, description["num_classes"], None)
     path = folder / "model.safetensors"
     load_whole_state(module, load_file(path), path)
-    if input_kind(input_shape) == "text":
+    if is_text:
         return ServedModel(module, None)
     mean, std = (torch.tensor(description[name], dtype=torch.float32) for name in ("mean", "std"))
     return ServedModel(module, (mean, std))

@@ -1,0 +1,40 @@
+"""The users' files that a config names, by the label under which runs and sweeps store them."""
+
+from collections.abc import Callable, Mapping
+
+from orchestrator.config.overrides import flatten
+from orchestrator.errors import RequestError
+from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.fleet.registry import fleet_sources
+from orchestrator.plugins.loading import sources_of
+from orchestrator.plugins.source_files import SourceFiles
+
+#: label of a user's file -> the key of the config that names the file
+FILE_KEYS: Mapping[str, str] = {
+    "algorithm": "algorithm.name",
+    "model": "model.name",
+    "data": "data.name",
+    "fleet": "fleet.name",
+}
+
+
+def key_of(label: str) -> str:
+    """Return the config key of a label; a sweep's labels end with -2, -3, ... after the first file of a key."""
+    label = label.partition("-")[0]
+    return "SPACE" if label == "space" else FILE_KEYS.get(label, label)
+
+
+def sources_named(label: str, name: str) -> SourceFiles | None:
+    """Return the files of the object that the key of `label` names; None if `name` names no readable file."""
+    read: Callable[[str], SourceFiles | None] = fleet_sources if label == "fleet" else sources_of
+    try:
+        return read(name)
+    except (OSError, ValueError, RequestError):
+        return None
+
+
+def named_sources(config: ExperimentConfig) -> dict[str, SourceFiles]:
+    """Return the user's files that a config names, by their label."""
+    flat = flatten(config.to_dict())
+    found = {label: sources_named(label, str(flat[key])) for label, key in FILE_KEYS.items()}
+    return {label: sources for label, sources in found.items() if sources is not None}

@@ -1,0 +1,75 @@
+"""Runs with users' own data: records, resume after a change of the file, and methods with submodels."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import Command
+from tests.support.new_process import forget_plugins
+
+DATA = '''
+import numpy as np
+
+
+def blobs(classes=3, shift=2.0):
+    """Three clouds of points in six dimensions, with four owners."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, classes, 240)
+    x = rng.normal(size=(240, 6)) + shift * y[:, None]
+    return {"x": x, "y": y, "client_ids": np.arange(240) // 60}
+'''
+QUICK = ("training.rounds=1", "fleet.num_clients=4", "training.clients_per_round=2", "tracking.enabled=false")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    file = tmp_path / "mydata.py"
+    file.write_text(DATA)
+    return file
+
+
+def _options(data: Path, tmp_path: Path, *more: str) -> tuple[str, ...]:
+    name = f"data.name={data}:blobs"
+    return (name, f"runtime.storage={tmp_path / 'runs'}", "runtime.executor=inprocess", *QUICK, *more)
+
+
+def _run_folder(tmp_path: Path) -> Path:
+    (folder,) = [path.parent for path in (tmp_path / "runs").glob("*/run.json")]
+    return folder
+
+
+@pytest.mark.parametrize("method", ["fedavg", "heterofl"])
+def test_run_learns_from_own_vectors(command: Command, data: Path, tmp_path: Path, method: str) -> None:
+    more = (f"algorithm.name={method}", "data.partition.kind=natural", "data.options.shift=4")
+    assert command("run", *_options(data, tmp_path, *more)).code == 0
+    folder = _run_folder(tmp_path)
+    about = json.loads((folder / "run.json").read_text())
+    assert about["sources"]["data"]["named"] == str(data)
+    assert (folder / "sources" / "data" / "mydata.py").read_text() == DATA
+    record = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert record["metrics"]["eval/accuracy"] > 0.5
+
+
+def test_resume_rejects_a_changed_file_and_other_data(command: Command, data: Path, tmp_path: Path) -> None:
+    assert command("run", *_options(data, tmp_path)).code == 0
+    folder = str(_run_folder(tmp_path))
+    forget_plugins()
+    data.write_text(DATA.replace("four owners", "4 owners"))
+    changed = command("resume", folder, "training.rounds=2")
+    assert changed.code == 2
+    assert "data.name" in changed.err.splitlines()[-1]
+    assert "mydata.py" in changed.err.splitlines()[-1]
+    assert command("resume", folder, "training.rounds=2", "--accept-changed-code").code == 0
+    forget_plugins()
+    data.write_text(DATA.replace("shift=2.0", "shift=3.0"))
+    other = command("resume", folder, "training.rounds=3", "--accept-changed-code")
+    assert other.code != 0
+    assert "data is not what the run" in other.err.splitlines()[-1]
+
+
+def test_resume_uses_the_copy_of_a_deleted_file(command: Command, data: Path, tmp_path: Path) -> None:
+    assert command("run", *_options(data, tmp_path)).code == 0
+    forget_plugins()
+    data.unlink()
+    assert command("resume", str(_run_folder(tmp_path)), "training.rounds=2").code == 0
