@@ -5,15 +5,16 @@ Every key has a default, so that an empty config is a complete experiment. The n
 """
 
 import fractions
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from orchestrator.config.section import (
     Density,
     DeviceLevel,
     Fraction,
+    OwnObject,
     Positive,
     PositiveFloat,
     Section,
@@ -107,9 +108,15 @@ class SparsityConfig(Section):
 class PartitionConfig(Section):
     """How the training samples are partitioned over clients."""
 
-    kind: Literal["iid", "shards", "dirichlet", "balanced_dirichlet", "quantity", "natural"] = Field(
-        "dirichlet",
-        description="iid; label-sorted shards; Dirichlet by class; balanced; quantity skew; the clients of the data",
+    kind: Literal["iid", "shards", "dirichlet", "balanced_dirichlet", "quantity", "natural"] | OwnObject = (
+        Field(
+            "dirichlet",
+            description="iid; label-sorted shards; Dirichlet by class; balanced; quantity skew; the data's clients; "
+            "or `path/to/file.py:function`",
+        )
+    )
+    options: Annotated[Mapping[str, Any], BeforeValidator(dotted_names)] = Field(
+        {}, description="keyword arguments of your own function (kind=path/to/file.py:function)"
     )
     alpha: float = Field(
         0.5, gt=0.0, description="Dirichlet concentration; small values give skewed partitions"
@@ -210,6 +217,19 @@ class ModelConfig(Section):
     )
 
 
+class LearningRateConfig(Section):
+    """How the local learning rate changes over the rounds."""
+
+    name: str = Field(
+        "none",
+        description="a class of torch.optim.lr_scheduler, such as CosineAnnealingLR, of which each round is a step; "
+        "`path/to/file.py:function`; none: `lr_decay` alone",
+    )
+    options: Annotated[Mapping[str, Any], BeforeValidator(dotted_names)] = Field(
+        {}, description="arguments of the class, such as T_max, or of your own function"
+    )
+
+
 class TrainingConfig(Section):
     """The federated rounds, and the local training of a client."""
 
@@ -235,14 +255,40 @@ class TrainingConfig(Section):
     )
     lr: float = Field(0.05, gt=0.0, description="local learning rate in round 0")
     lr_decay: float = Field(1.0, gt=0.0, le=1.0, description="factor on the learning rate per round")
+    lr_schedule: LearningRateConfig = Field(
+        LearningRateConfig(), description="change of the learning rate over the rounds"
+    )
     momentum: float = Field(0.9, ge=0.0, lt=1.0, description="SGD momentum (sgd only)")
     weight_decay: float = Field(0.0, ge=0.0, description="L2 decay on all parameters (decoupled for adamw)")
     clip_norm: float | None = Field(None, gt=0.0, description="largest gradient norm; None: no clipping")
     eval_every: Positive = Field(1, description="evaluate every this many rounds and after the last round")
 
+    #: the learning rate of each round by `lr_schedule`; None: not computed
+    _rates: tuple[float, ...] | None = PrivateAttr(None)
+
+    def with_rates(self, rates: Sequence[float]) -> Self:
+        """Return a copy with the learning rate of each round, which `lr_schedule` gives."""
+        copy = self.model_copy()
+        copy._rates = tuple(rates)
+        return copy
+
     def lr_at(self, round_idx: int) -> float:
-        """Local learning rate of a round: lr * lr_decay ** round_idx."""
+        """Local learning rate of a round: lr * lr_decay ** round_idx, or the rate that `lr_schedule` gives."""
+        if self._rates is not None:
+            return self._rates[round_idx]
+        assert self.lr_schedule.name == "none", "experiment.learning_rates computes the rates of a schedule"
         return self.lr * self.lr_decay**round_idx
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> Self:
+        if self.lr_schedule.name != "none" and self.lr_decay != 1.0:
+            problem = f"training.lr_schedule.name={self.lr_schedule.name} decides about the learning rate"
+            raise ConfigError("training.lr_decay", self.lr_decay, problem, "use 1, or lr_schedule.name=none")
+        if self.lr_schedule.name == "none" and self.lr_schedule.options:
+            problem = "training.lr_schedule.name=none has no options"
+            remedy = "leave it out, or name a schedule"
+            raise ConfigError("training.lr_schedule.options", dict(self.lr_schedule.options), problem, remedy)
+        return self
 
 
 class EvaluationConfig(Section):

@@ -11,6 +11,7 @@ from orchestrator.data.registry import default_model, load_dataset
 from orchestrator.errors import ConfigError, ModelError
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, split_samples
+from orchestrator.experiment.learning_rates import with_learning_rates
 from orchestrator.experiment.methods import load_algorithm
 from orchestrator.experiment.sources import named_sources
 from orchestrator.federation.algorithm import Algorithm, AnyAlgorithm
@@ -68,7 +69,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
     setting = Setting(
         layout=flat.layout,
         cost=cost,
-        training=config.training,
+        training=with_learning_rates(config.training),
         sparsity=config.sparsity,
         num_clients=num_clients,
         seed=config.seed,

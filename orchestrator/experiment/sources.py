@@ -14,6 +14,8 @@ FILE_KEYS: Mapping[str, str] = {
     "algorithm": "algorithm.name",
     "model": "model.name",
     "data": "data.name",
+    "partition": "data.partition.kind",
+    "lr_schedule": "training.lr_schedule.name",
     "fleet": "fleet.name",
 }
 

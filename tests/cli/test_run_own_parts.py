@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.storage.run_store import RunStore
 from tests.support.command import Command
 from tests.support.new_process import forget_plugins
 
@@ -73,3 +74,37 @@ def test_resume_uses_the_copy_of_a_deleted_file(command: Command, data: Path, tm
     forget_plugins()
     data.unlink()
     assert command("resume", str(_run_folder(tmp_path)), "training.rounds=2").code == 0
+
+
+def test_own_partition_is_recorded_and_used(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "halves.py"
+    file.write_text(
+        "import numpy as np\n\n\ndef halves(dataset, num_clients, rng, turns=1):\n"
+        "    return np.arange(len(dataset.train_labels)) * turns % num_clients\n"
+    )
+    more = (f"data.partition.kind={file}:halves", "data.partition.options.turns=3")
+    arguments = (f"runtime.storage={tmp_path / 'runs'}", "runtime.executor=inprocess", *QUICK, *more)
+    assert command("run", *arguments).code == 0
+    folder = _run_folder(tmp_path)
+    assert json.loads((folder / "run.json").read_text())["sources"]["partition"]["named"] == str(file)
+    forget_plugins()
+    file.write_text(file.read_text().replace("* turns", "* (turns + 2)"))
+    changed = command("resume", str(folder), "training.rounds=2")
+    assert "data.partition.kind" in changed.err.splitlines()[-1]
+
+
+def test_schedule_of_torch_trains_like_the_same_decay_and_resumes(command: Command, tmp_path: Path) -> None:
+    """A factor of 0.5 is exact in both forms, so all losses must be equal bit for bit."""
+    schedule = ("training.lr_schedule.name=ExponentialLR", "training.lr_schedule.options.gamma=0.5")
+    losses = []
+    for name, more in (("decay", ("training.lr_decay=0.5",)), ("torch", schedule)):
+        storage = tmp_path / name
+        arguments = (f"runtime.storage={storage}", "runtime.executor=inprocess", *QUICK)
+        assert command("run", *arguments, *more, "training.rounds=2").code == 0
+        (folder,) = [path.parent for path in storage.glob("*/run.json")]
+        assert command("resume", str(folder), "training.rounds=3").code == 0
+        records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        losses.append([record["metrics"]["train/loss"] for record in records])
+        assert RunStore(folder).config()["training"]["rounds"] == 3
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 3
