@@ -294,6 +294,11 @@ class TrainingConfig(Section):
 class EvaluationConfig(Section):
     """What an evaluation measures besides the accuracy of the global model."""
 
+    metrics: tuple[str, ...] = Field(
+        (),
+        description="further metrics of the global model on the central test set: top5, balanced_accuracy, macro_f1, "
+        "auc, or `path/to/file.py:function`",
+    )
     personal_every: Positive | None = Field(
         None,
         description="score the clients' own models every this many rounds and at the end; None: at every evaluation",

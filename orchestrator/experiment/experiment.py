@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition, make_partition
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.metrics import Metric
 from orchestrator.federation.algorithm import AnyAlgorithm
 from orchestrator.federation.seeds import forked_seeds, stream
 from orchestrator.federation.setting import Setting
@@ -34,6 +35,7 @@ class ExperimentSpec:
     `memory_format` is the format of images in the model.
     `fixed_state` is the packed initial state of the model outside the flat vector.
     `sources` are the user's files that the config names, by the name of their section.
+    `metrics` are the further metrics of the global model, by name.
     """
 
     config: ExperimentConfig
@@ -44,6 +46,7 @@ class ExperimentSpec:
     fixed_state: NDArray[np.uint8]
     fleet: Fleet
     sources: Mapping[str, SourceFiles]
+    metrics: Mapping[str, Metric]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,6 +73,7 @@ class Experiment(ExperimentSpec):
             fixed_state=self.fixed_state,
             fleet=self.fleet,
             sources=self.sources,
+            metrics=self.metrics,
         )
 
     @property
@@ -129,6 +133,7 @@ def with_samples(spec: ExperimentSpec, dataset: Dataset, partition: Partition) -
         fixed_state=spec.fixed_state,
         fleet=spec.fleet,
         sources=spec.sources,
+        metrics=spec.metrics,
         dataset=dataset,
         partition=partition,
     )

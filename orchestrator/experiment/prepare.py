@@ -13,6 +13,7 @@ from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, split_samples
 from orchestrator.experiment.learning_rates import with_learning_rates
 from orchestrator.experiment.methods import load_algorithm
+from orchestrator.experiment.metrics import load_metrics
 from orchestrator.experiment.sources import named_sources
 from orchestrator.federation.algorithm import Algorithm, AnyAlgorithm
 from orchestrator.federation.device_assignment import sample_population
@@ -94,6 +95,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         fixed_state=pack_state(flat.fixed_state()),
         fleet=fleet,
         sources=named_sources(config),
+        metrics=load_metrics(config.evaluation.metrics, dataset),
     )
 
 

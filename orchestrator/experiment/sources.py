@@ -1,6 +1,6 @@
 """The users' files that a config names, by the label under which runs and sweeps store them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from orchestrator.config.overrides import flatten
 from orchestrator.errors import RequestError
@@ -16,12 +16,13 @@ FILE_KEYS: Mapping[str, str] = {
     "data": "data.name",
     "partition": "data.partition.kind",
     "lr_schedule": "training.lr_schedule.name",
+    "metric": "evaluation.metrics",
     "fleet": "fleet.name",
 }
 
 
 def key_of(label: str) -> str:
-    """Return the config key of a label; a sweep's labels end with -2, -3, ... after the first file of a key."""
+    """Return the config key of a label; labels end with -2, -3, ... after the first file of a key."""
     label = label.partition("-")[0]
     return "SPACE" if label == "space" else FILE_KEYS.get(label, label)
 
@@ -38,5 +39,20 @@ def sources_named(label: str, name: str) -> SourceFiles | None:
 def named_sources(config: ExperimentConfig) -> dict[str, SourceFiles]:
     """Return the user's files that a config names, by their label."""
     flat = flatten(config.to_dict())
-    found = {label: sources_named(label, str(flat[key])) for label, key in FILE_KEYS.items()}
-    return {label: sources for label, sources in found.items() if sources is not None}
+    found: dict[str, SourceFiles] = {}
+    for label, key in FILE_KEYS.items():
+        found |= labelled(label, names_in(flat[key]))
+    return found
+
+
+def names_in(value: object) -> list[str]:
+    """Return the names in the value of a key: one, or several for a list."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return [each for each in values if isinstance(each, str)]
+
+
+def labelled(label: str, names: Iterable[str]) -> dict[str, SourceFiles]:
+    """Return the files of all names of a key; those after the first have the label with -2, -3, ..."""
+    own = [sources for name in dict.fromkeys(names) if (sources := sources_named(label, name))]
+    different = list({sources.path: sources for sources in own}.values())
+    return {label if i == 1 else f"{label}-{i}": sources for i, sources in enumerate(different, 1)}

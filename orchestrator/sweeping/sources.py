@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from orchestrator.config.overrides import flatten
-from orchestrator.experiment.sources import FILE_KEYS, sources_named
+from orchestrator.experiment.sources import FILE_KEYS, labelled, names_in
 from orchestrator.plugins.loading import sources_of
 from orchestrator.plugins.source_files import SourceFiles
 from orchestrator.sweeping.plan import SweepPlan
@@ -17,10 +17,7 @@ def sweep_sources(plan: SweepPlan) -> dict[str, SourceFiles]:
     """
     found = {"space": None if plan.request.space is None else sources_of(plan.request.space)}
     for label, key in FILE_KEYS.items():
-        named = dict.fromkeys(_names(plan, key))
-        own = [sources for name in named if (sources := sources_named(label, name))]
-        for number, sources in enumerate(own, 1):
-            found[label if number == 1 else f"{label}-{number}"] = sources
+        found |= labelled(label, _names(plan, key))
     return {label: sources for label, sources in found.items() if sources is not None}
 
 
@@ -32,4 +29,5 @@ def _names(plan: SweepPlan, key: str) -> Iterator[str]:
             choices = value["grid_search"] if is_grid(value) else getattr(value, "categories", [value])
             values += [flatten({dimension: choice}).get(key) for choice in choices]
     values += [each.get(key) for each in listed_configurations(plan.dimensions)]
-    yield from (value for value in values if isinstance(value, str))
+    for value in values:
+        yield from names_in(value)

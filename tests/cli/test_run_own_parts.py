@@ -108,3 +108,46 @@ def test_schedule_of_torch_trains_like_the_same_decay_and_resumes(command: Comma
         assert RunStore(folder).config()["training"]["rounds"] == 3
     assert losses[0] == losses[1]
     assert len(losses[0]) == 3
+
+
+PARTS = (
+    DATA
+    + """
+
+def turns(dataset, num_clients, rng):
+    return rng.permutation(np.arange(len(dataset.train_labels)) % num_clients)
+
+
+def mean_margin(labels, logits):
+    return float(np.sort(logits, axis=1)[:, -1].mean())
+
+
+def rate(round_idx, num_rounds, lr):
+    return lr / (round_idx + 1)
+"""
+)
+
+
+@pytest.mark.ray
+def test_own_parts_give_the_same_result_on_ray(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "parts.py"
+    file.write_text(PARTS)
+    own = (
+        f"data.name={file}:blobs",
+        f"data.partition.kind={file}:turns",
+        f"evaluation.metrics=[{file}:mean_margin, macro_f1]",
+        f"training.lr_schedule.name={file}:rate",
+    )
+    found = []
+    for executor in ("inprocess", "ray"):
+        storage = tmp_path / executor
+        arguments = (f"runtime.storage={storage}", f"runtime.executor={executor}", *QUICK, *own)
+        done = command("run", *arguments, "training.rounds=2")
+        assert done.code == 0, done.err
+        (log,) = storage.glob("*/metrics.jsonl")
+        records = [json.loads(line)["metrics"] for line in log.read_text().splitlines()]
+        found.append([{k: v for k, v in each.items() if not k.startswith("time/wa")} for each in records])
+        about = json.loads((log.parent / "run.json").read_text())
+        assert set(about["sources"]) == {"data", "partition", "lr_schedule", "metric"}
+    assert found[0] == found[1]
+    assert {"eval/mean_margin", "eval/macro_f1"} <= found[0][-1].keys()
