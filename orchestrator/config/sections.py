@@ -37,8 +37,8 @@ class AlgorithmConfig(Section):
 class ScheduleConfig(Section):
     """How the sparsity level changes over the rounds (methods with a fixed mask accept only `constant`)."""
 
-    kind: Literal["constant", "linear", "cosine", "cubic", "step"] = Field(
-        "constant", description="shape of the curve"
+    kind: Literal["constant", "linear", "cosine", "cubic", "step"] | OwnObject = Field(
+        "constant", description="shape of the curve, or `path/to/file.py:function`"
     )
     final_level: Fraction | None = Field(None, description="level at `end_round`; None: `sparsity.level`")
     end_round: Positive | None = Field(
@@ -47,6 +47,21 @@ class ScheduleConfig(Section):
     num_steps: Positive = Field(
         4, description="number of equal steps of the level, the last at `end_round` (kind=step)"
     )
+    #: the share of the change in each round, and after the last round, by a user's function; None: not computed
+    _shares: tuple[float, ...] | None = PrivateAttr(None)
+
+    def with_shares(self, shares: Sequence[float]) -> Self:
+        """Return a copy with the share of the change that a user's function gives for each round."""
+        copy = self.model_copy()
+        copy._shares = tuple(shares)
+        return copy
+
+    def own_share(self, round_idx: int) -> float | None:
+        """Return the share of the change in a round by a user's function; None for a built-in kind."""
+        if self._shares is None:
+            assert ":" not in self.kind, "experiment.density_schedule computes the shares of a function"
+            return None
+        return self._shares[min(round_idx, len(self._shares) - 1)]
 
 
 class SparsityConfig(Section):
@@ -294,10 +309,10 @@ class TrainingConfig(Section):
 class EvaluationConfig(Section):
     """What an evaluation measures besides the accuracy of the global model."""
 
-    metrics: tuple[str, ...] = Field(
-        (),
+    metrics: tuple[str, ...] | None = Field(
+        None,
         description="further metrics of the global model on the central test set: top5, balanced_accuracy, macro_f1, "
-        "auc, or `path/to/file.py:function`",
+        "auc, or `path/to/file.py:function`; None: no further ones",
     )
     personal_every: Positive | None = Field(
         None,

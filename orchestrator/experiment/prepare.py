@@ -10,6 +10,7 @@ from orchestrator.data.partition import Partition
 from orchestrator.data.registry import default_model, load_dataset
 from orchestrator.errors import ConfigError, ModelError
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.density_schedule import with_density_schedule
 from orchestrator.experiment.experiment import Experiment, split_samples
 from orchestrator.experiment.learning_rates import with_learning_rates
 from orchestrator.experiment.methods import load_algorithm
@@ -71,7 +72,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         layout=flat.layout,
         cost=cost,
         training=with_learning_rates(config.training),
-        sparsity=config.sparsity,
+        sparsity=with_density_schedule(config.sparsity, config.training.rounds),
         num_clients=num_clients,
         seed=config.seed,
         initial=flat.values.numpy().copy(),
@@ -95,7 +96,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         fixed_state=pack_state(flat.fixed_state()),
         fleet=fleet,
         sources=named_sources(config),
-        metrics=load_metrics(config.evaluation.metrics, dataset),
+        metrics=load_metrics(config.evaluation.metrics or (), dataset),
     )
 
 

@@ -16,6 +16,7 @@ FILE_KEYS: Mapping[str, str] = {
     "data": "data.name",
     "partition": "data.partition.kind",
     "lr_schedule": "training.lr_schedule.name",
+    "schedule": "sparsity.schedule.kind",
     "metric": "evaluation.metrics",
     "fleet": "fleet.name",
 }

@@ -124,6 +124,10 @@ def mean_margin(labels, logits):
 
 def rate(round_idx, num_rounds, lr):
     return lr / (round_idx + 1)
+
+
+def late(round_idx, num_rounds):
+    return max(0.0, 2 * round_idx / num_rounds - 1)
 """
 )
 
@@ -137,6 +141,10 @@ def test_own_parts_give_the_same_result_on_ray(command: Command, tmp_path: Path)
         f"data.partition.kind={file}:turns",
         f"evaluation.metrics=[{file}:mean_margin, macro_f1]",
         f"training.lr_schedule.name={file}:rate",
+        f"sparsity.schedule.kind={file}:late",
+        "sparsity.schedule.final_level=0.9",
+        "algorithm.name=feddst",
+        "evaluation.finetune_epochs=1",
     )
     found = []
     for executor in ("inprocess", "ray"):
@@ -148,6 +156,6 @@ def test_own_parts_give_the_same_result_on_ray(command: Command, tmp_path: Path)
         records = [json.loads(line)["metrics"] for line in log.read_text().splitlines()]
         found.append([{k: v for k, v in each.items() if not k.startswith("time/wa")} for each in records])
         about = json.loads((log.parent / "run.json").read_text())
-        assert set(about["sources"]) == {"data", "partition", "lr_schedule", "metric"}
+        assert set(about["sources"]) == {"data", "partition", "lr_schedule", "schedule", "metric"}
     assert found[0] == found[1]
     assert {"eval/mean_margin", "eval/macro_f1"} <= found[0][-1].keys()
