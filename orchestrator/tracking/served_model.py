@@ -5,6 +5,7 @@ MLflow calls `_load_pyfunc` (see "loader_module" in `mlflow.pyfunc`).
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -64,6 +65,13 @@ class ServedModel:
         return (inputs.float() / scale - mean) / std
 
 
+def contains_text(description: Mapping[str, Any]) -> bool:
+    """Whether a model takes texts, by its `model.json`. Those without a vocabulary entry have no vectors as inputs."""
+    if "vocabulary" in description:
+        return description["vocabulary"] is not None
+    return len(description["input_shape"]) == 1
+
+
 def _load_pyfunc(data_path: str) -> ServedModel:
     """Rebuild the model from its folder. Raises ModelError when the tensors do not fit the model."""
     folder = Path(data_path)
@@ -72,7 +80,7 @@ def _load_pyfunc(data_path: str) -> ServedModel:
     if description["file"] is not None:
         builder = f"{folder / description['file']}:{builder.rpartition(':')[2]}"
     config = ModelConfig(name=builder, double_softmax=description["double_softmax"])
-    is_text = description["vocabulary"] is not None
+    is_text = contains_text(description)
     input_shape = (TextShape if is_text else tuple)(description["input_shape"])
     with forked_generators(description["build_seed"]):
         module = build_model(config, input_shape, description["num_classes"], None)
