@@ -184,7 +184,7 @@ class SpaFL(Algorithm[SpaFLState, SpaFLClient]):
         run.values[:num_trainable] = task.weights[:num_trainable]
         run.apply_gradient()
         task.weights.copy_(run.values)
-        task.thresholds -= training.lr * training.lr_decay**run.task.round_idx * slope
+        task.thresholds -= training.lr_at(run.task.round_idx) * slope
 
     def after_train(self, run: LocalRun[SpaFLClient]) -> None:
         """Store the weights, and leave the model behind its gates."""

@@ -22,7 +22,8 @@ def as_request_error(error: ValidationError, model: type[BaseModel], prefix: str
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, RequestError):
         return cause
-    field = ".".join([*([prefix] if prefix else []), *(str(part) for part in first["loc"])])
+    places = [str(part) for part in first["loc"]]
+    field = ".".join([*([prefix] if prefix else []), *(part for part in places if not _is_case(part))])
     keys = dotted_keys(model, prefix)
     if first["type"] == "extra_forbidden":
         return _unknown_key(field, first, keys)
@@ -38,6 +39,11 @@ def as_request_error(error: ValidationError, model: type[BaseModel], prefix: str
     if key is not None and (description := keys[key][0]):
         remedy = f"give a valid value for this key ({description})"
     return ConfigError(field, _shortened(first["input"]), first["msg"][:1].lower() + first["msg"][1:], remedy)
+
+
+def _is_case(place: str) -> bool:
+    """Whether a place of an error names one of the types that a key accepts, not a key."""
+    return place.startswith("literal[") or place == "constrained-str"
 
 
 def dotted_keys(model: type[BaseModel], prefix: str = "") -> dict[str, tuple[str, Any]]:

@@ -100,6 +100,8 @@ Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Density = Annotated[float, BeforeValidator(_reject_bool), Field(gt=0.0, le=1.0)]
 PositiveFloat = Annotated[float, BeforeValidator(_reject_bool), Field(gt=0.0)]
+#: the name of a user's object: `path/to/file.py:name` or `package.module:name`
+OwnObject = Annotated[str, Field(pattern=r"^.+:\w+$")]
 DeviceLevel = Annotated[float, BeforeValidator(_reject_bool), Field(ge=0.0, lt=1.0)]
 
 

@@ -5,15 +5,16 @@ Every key has a default, so that an empty config is a complete experiment. The n
 """
 
 import fractions
-from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from orchestrator.config.section import (
     Density,
     DeviceLevel,
     Fraction,
+    OwnObject,
     Positive,
     PositiveFloat,
     Section,
@@ -36,8 +37,8 @@ class AlgorithmConfig(Section):
 class ScheduleConfig(Section):
     """How the sparsity level changes over the rounds (methods with a fixed mask accept only `constant`)."""
 
-    kind: Literal["constant", "linear", "cosine", "cubic", "step"] = Field(
-        "constant", description="shape of the curve"
+    kind: Literal["constant", "linear", "cosine", "cubic", "step"] | OwnObject = Field(
+        "constant", description="shape of the curve, or `path/to/file.py:function`"
     )
     final_level: Fraction | None = Field(None, description="level at `end_round`; None: `sparsity.level`")
     end_round: Positive | None = Field(
@@ -46,6 +47,21 @@ class ScheduleConfig(Section):
     num_steps: Positive = Field(
         4, description="number of equal steps of the level, the last at `end_round` (kind=step)"
     )
+    #: the share of the change in each round, and after the last round, by a user's function; None: not computed
+    _shares: tuple[float, ...] | None = PrivateAttr(None)
+
+    def with_shares(self, shares: Sequence[float]) -> Self:
+        """Return a copy with the share of the change that a user's function gives for each round."""
+        copy = self.model_copy()
+        copy._shares = tuple(shares)
+        return copy
+
+    def own_share(self, round_idx: int) -> float | None:
+        """Return the share of the change in a round by a user's function; None for a built-in kind."""
+        if self._shares is None:
+            assert ":" not in self.kind, "experiment.density_schedule computes the shares of a function"
+            return None
+        return self._shares[min(round_idx, len(self._shares) - 1)]
 
 
 class SparsityConfig(Section):
@@ -107,9 +123,15 @@ class SparsityConfig(Section):
 class PartitionConfig(Section):
     """How the training samples are partitioned over clients."""
 
-    kind: Literal["iid", "shards", "dirichlet", "balanced_dirichlet", "quantity", "natural"] = Field(
-        "dirichlet",
-        description="iid; label-sorted shards; Dirichlet by class; balanced; quantity skew; the clients of the data",
+    kind: Literal["iid", "shards", "dirichlet", "balanced_dirichlet", "quantity", "natural"] | OwnObject = (
+        Field(
+            "dirichlet",
+            description="iid; label-sorted shards; Dirichlet by class; balanced; quantity skew; the data's clients; "
+            "or `path/to/file.py:function`",
+        )
+    )
+    options: Annotated[Mapping[str, Any], BeforeValidator(dotted_names)] = Field(
+        {}, description="keyword arguments of your own function (kind=path/to/file.py:function)"
     )
     alpha: float = Field(
         0.5, gt=0.0, description="Dirichlet concentration; small values give skewed partitions"
@@ -130,8 +152,8 @@ class DataConfig(Section):
 
     name: str = Field(
         "digits",
-        description="digits, mnist, fashionmnist, emnist, cifar10, cifar100; or parquet, imagefolder, npz, text "
-        "in `root`",
+        description="digits, mnist, fashionmnist, emnist, cifar10, cifar100; parquet, imagefolder, npz, table, "
+        "huggingface or text in `root`; or `path/to/file.py:function`",
     )
     root: UserPath | None = Field(
         None, description="folder or file with the data; None: torchvision downloads the data"
@@ -146,9 +168,18 @@ class DataConfig(Section):
     std: tuple[PositiveFloat, ...] | None = Field(
         None, description="standard deviation of each channel; set it together with `mean`"
     )
-    client_column: str | None = Field(None, description="column with the client ids (Parquet, kind=natural)")
+    options: Annotated[Mapping[str, Any], BeforeValidator(dotted_names)] = Field(
+        {}, description="keyword arguments of your own function (name=path/to/file.py:function)"
+    )
+    client_column: str | None = Field(
+        None, description="column with the client ids (parquet, table, huggingface; kind=natural)"
+    )
     label_column: str | None = Field(
-        None, description="column with the classes (Parquet); None: label, labels or fine_label"
+        None,
+        description="column with the classes (parquet, table, huggingface); None: label, labels or fine_label",
+    )
+    feature_columns: tuple[str, ...] | None = Field(
+        None, description="columns with the features (table, huggingface); None: all other columns"
     )
     sequence_length: Positive = Field(40, description="number of characters before the one to predict (text)")
     stride: Positive = Field(
@@ -221,6 +252,19 @@ class ModelConfig(Section):
         return self
 
 
+class LearningRateConfig(Section):
+    """How the local learning rate changes over the rounds."""
+
+    name: str = Field(
+        "none",
+        description="a class of torch.optim.lr_scheduler, such as CosineAnnealingLR, of which each round is a step; "
+        "`path/to/file.py:function`; none: `lr_decay` alone",
+    )
+    options: Annotated[Mapping[str, Any], BeforeValidator(dotted_names)] = Field(
+        {}, description="arguments of the class, such as T_max, or of your own function"
+    )
+
+
 class TrainingConfig(Section):
     """The federated rounds, and the local training of a client."""
 
@@ -246,19 +290,50 @@ class TrainingConfig(Section):
     )
     lr: float = Field(0.05, gt=0.0, description="local learning rate in round 0")
     lr_decay: float = Field(1.0, gt=0.0, le=1.0, description="factor on the learning rate per round")
+    lr_schedule: LearningRateConfig = Field(
+        LearningRateConfig(), description="change of the learning rate over the rounds"
+    )
     momentum: float = Field(0.9, ge=0.0, lt=1.0, description="SGD momentum (sgd only)")
     weight_decay: float = Field(0.0, ge=0.0, description="L2 decay on all parameters (decoupled for adamw)")
     clip_norm: float | None = Field(None, gt=0.0, description="largest gradient norm; None: no clipping")
     eval_every: Positive = Field(1, description="evaluate every this many rounds and after the last round")
 
+    #: the learning rate of each round by `lr_schedule`; None: not computed
+    _rates: tuple[float, ...] | None = PrivateAttr(None)
+
+    def with_rates(self, rates: Sequence[float]) -> Self:
+        """Return a copy with the learning rate of each round, which `lr_schedule` gives."""
+        copy = self.model_copy()
+        copy._rates = tuple(rates)
+        return copy
+
     def lr_at(self, round_idx: int) -> float:
-        """Local learning rate of a round: lr * lr_decay ** round_idx."""
+        """Local learning rate of a round: lr * lr_decay ** round_idx, or the rate that `lr_schedule` gives."""
+        if self._rates is not None:
+            return self._rates[round_idx]
+        assert self.lr_schedule.name == "none", "experiment.learning_rates computes the rates of a schedule"
         return self.lr * self.lr_decay**round_idx
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> Self:
+        if self.lr_schedule.name != "none" and self.lr_decay != 1.0:
+            problem = f"training.lr_schedule.name={self.lr_schedule.name} decides about the learning rate"
+            raise ConfigError("training.lr_decay", self.lr_decay, problem, "use 1, or lr_schedule.name=none")
+        if self.lr_schedule.name == "none" and self.lr_schedule.options:
+            problem = "training.lr_schedule.name=none has no options"
+            remedy = "leave it out, or name a schedule"
+            raise ConfigError("training.lr_schedule.options", dict(self.lr_schedule.options), problem, remedy)
+        return self
 
 
 class EvaluationConfig(Section):
     """What an evaluation measures besides the accuracy of the global model."""
 
+    metrics: tuple[str, ...] | None = Field(
+        None,
+        description="further metrics of the global model on the central test set: top5, balanced_accuracy, macro_f1, "
+        "auc, or `path/to/file.py:function`; None: no further ones",
+    )
     personal_every: Positive | None = Field(
         None,
         description="score the clients' own models every this many rounds and at the end; None: at every evaluation",

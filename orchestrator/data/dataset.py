@@ -1,6 +1,7 @@
 """A data set in memory: plain numpy arrays, which Ray's object store can share without a copy.
 
-Legend: N = samples of a part; C = channels, H, W = height and width of an image; T = characters of a text.
+Legend: N = samples of a part; C = channels, H, W = height and width of an image; F = features of a vector;
+T = characters of a text.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ class Dataset:
 
     - Images (`vocabulary` None): inputs are uint8 (0..255) or float32, [N, C, H, W]. `mean` and `std` have one number
       per channel; for uint8 images they refer to pixel / 255.
+    - Vectors: inputs are float32, [N, F]. `mean` and `std` have one number per feature.
     - Texts: inputs are unsigned token ids, [N, T]. Token i is the character `vocabulary[i]`. The label is the next
       token. `mean` and `std` are empty.
     - Labels are int64[N].
@@ -48,17 +50,19 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def to_tensor(self, inputs: Inputs) -> Tensor:
-        """Convert inputs to a model's input: normalised images, float32[n, C, H, W], or texts, int64[n, T].
+        """Convert inputs to a model's input: normalised images, float32[n, C, H, W], or vectors, float32[n, F], or
+        texts, int64[n, T].
 
-        An image becomes (x - mean) / std, where x of a uint8 image is pixel / 255. The result is a copy, so the inputs
-        may be read-only.
+        An image or vector becomes (x - mean) / std, where x of a uint8 image is pixel / 255. The result is a copy, so
+        the inputs may be read-only.
         """
         if self.vocabulary is not None:
             return torch.from_numpy(inputs.astype(np.int64, order="C"))
         values = torch.from_numpy(inputs.astype(np.float32, order="C"))
         if inputs.dtype == np.uint8:
             values.div_(255.0)
-        mean, std = (torch.tensor(c, dtype=torch.float32).view(-1, 1, 1) for c in (self.mean, self.std))
+        trailing = [1] * (inputs.ndim - 2)
+        mean, std = (torch.tensor(c, dtype=torch.float32).view(-1, *trailing) for c in (self.mean, self.std))
         return values.sub_(mean).div_(std)
 
     def fingerprint(self) -> str:

@@ -24,7 +24,7 @@ def test_index(dataset: Dataset, kind: str, owner: Int64, num_clients: int, rng:
     `owner` is the client of each training sample, int64[N], -1 for unused samples. A client has no rows when the test
     set has no samples of the client's classes.
     """
-    return _RULES[kind](dataset, owner, num_clients, rng)
+    return _RULES.get(kind, _label_mix)(dataset, owner, num_clients, rng)
 
 
 def class_counts(dataset: Dataset, owner: Int64, num_clients: int) -> Int64:

@@ -7,9 +7,9 @@ The test part of a client depends on the kind of partition. Test parts of differ
 
 - iid, quantity: the whole central test set, since all clients have the same distribution.
 - shards: every test sample of the client's labels.
-- dirichlet, balanced_dirichlet: ceil(share of c in the client's training samples * n_ref) random test samples of each
-  class c, or all if there are fewer, with n_ref = max(ceil(N_test / K), min(N_test, 100)). This is the label-mix test
-  part of DisPFL (arXiv:2206.00187) with a minimum of about 100 samples.
+- dirichlet, balanced_dirichlet, and a user's own function: ceil(share of c in the client's training samples * n_ref)
+  random test samples of each class c, or all if there are fewer, with n_ref = max(ceil(N_test / K), min(N_test, 100)).
+  This is the label-mix test part of DisPFL (arXiv:2206.00187) with a minimum of about 100 samples.
 - natural: the client's own rows of the test part.
 
 With `distinct_clients` = B the partition has B distinct clients, and client k has the parts of client k mod B.
@@ -23,12 +23,13 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from orchestrator.config.sections import DataConfig
+from orchestrator.config.sections import DataConfig, PartitionConfig
 from orchestrator.data.assignment import ASSIGNMENTS
 from orchestrator.data.client_index import ClientIndex
 from orchestrator.data.dataset import Dataset, update_digest
 from orchestrator.data.evaluation_parts import class_counts, test_index
 from orchestrator.data.grouping import group_rows, ranks
+from orchestrator.data.own_partition import assign_own
 from orchestrator.errors import PartitionError
 from orchestrator.formatting import counted
 
@@ -94,7 +95,7 @@ def make_partition(dataset: Dataset, config: DataConfig, num_clients: int, rng: 
     if config.partition.distinct_clients is not None:
         num_clients = _num_distinct(config.partition.distinct_clients, population)
     _check_population(dataset, config, num_clients)
-    owner = ASSIGNMENTS[kind](dataset, config.partition, num_clients, rng)
+    owner = _assign(dataset, config.partition, num_clients, rng)
     rows, sizes = group_rows(owner, num_clients, rng)
     fraction = config.validation_fraction
     exact = Fraction(fraction).limit_denominator(10**9)  # in floating point, 0.29 * 100 is below 29
@@ -120,6 +121,17 @@ def make_partition(dataset: Dataset, config: DataConfig, num_clients: int, rng: 
         num_distinct=num_clients,
         notes=_unused_note(dataset, kind, owner),
     )
+
+
+def _assign(dataset: Dataset, config: PartitionConfig, num_clients: int, rng: Generator) -> Int64:
+    """Return the client of each training sample. Raises PartitionError."""
+    if config.kind not in ASSIGNMENTS:
+        return assign_own(dataset, config, num_clients, rng)
+    if config.options:
+        problem = f"data.partition.kind={config.kind} is built in and has no options"
+        remedy = "leave it out, or name your own function"
+        raise PartitionError("data.partition.options", dict(config.options), problem, remedy)
+    return ASSIGNMENTS[config.kind](dataset, config, num_clients, rng)
 
 
 def _unused_note(dataset: Dataset, kind: str, owner: Int64) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Turns the images that a loader read into a checked `Dataset`: labels, client ids, test part, normalisation."""
+"""Turns the images or vectors that a loader read into a checked `Dataset`: labels, client ids, test part, constants."""
 
 from dataclasses import dataclass, replace
 
@@ -20,7 +20,8 @@ _HOLDOUT_SEED = 2_112_098
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedPart:
-    """One part of a data set as read: images [N, C, H, W], labels [N], client ids [N] or None.
+    """One part of a data set as read: images [N, C, H, W] or vectors [N, F], labels [N], client ids [N] or
+    None.
 
     Labels and client ids are integers or strings. `label_source` names the labels' file and column in errors.
     """
@@ -73,19 +74,20 @@ def assemble(config: DataConfig, splits: Splits) -> Dataset:
     num_classes = _num_classes(config, train, test)
     if test is None:
         train, test = _hold_out(config, train)
+    if train.images.ndim == 2:
+        _reject_image_keys(config)
     if config.image_size is not None:
         train, test = _resized(train, config.image_size), _resized(test, config.image_size)
     forms = [(rows.images.dtype, rows.images.shape[1:]) for rows in (train, test)]
     if forms[0] != forms[1]:
-        problem = f"training images are {forms[0]}, but test images are {forms[1]}"
+        problem = f"training inputs are {forms[0]}, but test inputs are {forms[1]}"
         raise _unusable(config, problem, "give both parts the same dtype and shape")
     constants = _own_constants(config, train.images.shape[1]) or splits.constants
     mean, std = constants or channel_statistics(train.images)
     train_ids, test_ids = _dense_ids(config, train.client_ids, test.client_ids)
-    channels, height, width = train.images.shape[1:]
     return Dataset(
         name=config.name,
-        input_shape=(channels, height, width),
+        input_shape=tuple(train.images.shape[1:]),
         num_classes=num_classes,
         train_inputs=_contiguous(train.images),
         train_labels=train.labels.astype(np.int64),
@@ -103,13 +105,16 @@ def _own_constants(config: DataConfig, num_channels: int) -> Constants | None:
     if config.mean is None or config.std is None:
         return None
     if len(config.mean) != num_channels:
-        problem = f"the images have {counted(num_channels, 'channel')}"
-        raise DataError("data.mean", config.mean, problem, "give one number for each channel")
+        problem = f"the inputs have {counted(num_channels, 'channel or feature', 'channels or features')}"
+        raise DataError("data.mean", config.mean, problem, "give one number for each of them")
     return config.mean, config.std
 
 
 def channel_statistics(images: Images) -> Constants:
-    """Return mean and standard deviation by channel; uint8 counts as pixel / 255, and a deviation of 0 becomes 1."""
+    """Return mean and standard deviation by channel, or by feature of vectors [N, F]; a deviation of 0 becomes 1.
+
+    A uint8 value counts as pixel / 255.
+    """
     means, stds = [], []
     for channel in range(images.shape[1]):
         plane = images[:, channel]
@@ -146,17 +151,17 @@ def _numbered(
     if test is None:
         return train, None
     if (unknown := np.setdiff1d(test.labels, names)).size:
-        problem = f"test label {unknown[0]}{_source(test)} has no training image"
-        raise _unusable(config, problem, "add training images of this label, or remove its test images")
+        problem = f"test label {unknown[0]}{_source(test)} has no training sample"
+        raise _unusable(config, problem, "add training samples of this label, or remove its test samples")
     return train, replace(test, labels=np.searchsorted(names, test.labels))
 
 
 def _check_labels(config: DataConfig, part: str, rows: LoadedPart) -> None:
     if not len(rows.labels):
-        raise _unusable(config, f"there is no {part} image", f"add {part} images")
+        raise _unusable(config, f"there is no {part} sample", f"add {part} samples")
     if len(rows.labels) != len(rows.images):
-        problem = f"{counted(len(rows.images), f'{part} image')} but {counted(len(rows.labels), 'label')}"
-        raise _unusable(config, problem, "give each image one label")
+        problem = f"{counted(len(rows.images), f'{part} sample')} but {counted(len(rows.labels), 'label')}"
+        raise _unusable(config, problem, "give each sample one label")
     if rows.labels.dtype.kind not in "iuU":
         problem = f"the {part} labels{_source(rows)} are {rows.labels.dtype}"
         raise _unusable(config, problem, "use integers or names")
@@ -169,12 +174,12 @@ def _num_classes(config: DataConfig, train: LoadedPart, test: LoadedPart | None)
         problem = f"the training labels{_source(train)} are {found}"
         raise _unusable(config, problem, "number the classes 0, 1, 2, ... without a gap")
     if len(classes) < 2:
-        problem = f"all {len(train.labels)} training images{_source(train)} are of one class"
-        raise _unusable(config, problem, "use images of at least two classes")
+        problem = f"all {len(train.labels)} training samples{_source(train)} are of one class"
+        raise _unusable(config, problem, "use samples of at least two classes")
     if test is not None:
         unknown = np.setdiff1d(test.labels, classes)
         if unknown.size:
-            problem = f"test label {unknown[0]}{_source(test)} has no training image"
+            problem = f"test label {unknown[0]}{_source(test)} has no training sample"
             raise _unusable(config, problem, f"use only labels 0 to {len(classes) - 1}")
     return len(classes)
 
@@ -193,11 +198,11 @@ def _hold_out(config: DataConfig, rows: LoadedPart) -> tuple[LoadedPart, LoadedP
     in_test[order[ranks(sizes) < np.repeat(np.minimum(num_test, sizes - 1), sizes)]] = True
     if not in_test.any():
         kind = "class" if rows.client_ids is None else "client"
-        raise _unusable(config, f"no {kind} has a second image to hold out for testing", "add a test part")
+        raise _unusable(config, f"no {kind} has a second sample to hold out for testing", "add a test part")
     train = rows.select(~in_test)
     lost = np.setdiff1d(rows.labels[in_test], train.labels)
     if lost.size:
-        problem = f"class {lost[0]} has no training image after holding out a test part"
+        problem = f"class {lost[0]} has no training sample after holding out a test part"
         raise _unusable(config, problem, "add a test part")
     return train, rows.select(in_test)
 
@@ -230,4 +235,14 @@ def _dense_ids(
 
 
 def _unusable(config: DataConfig, problem: str, remedy: str) -> DataError:
+    if config.root is None:
+        return DataError("data.name", config.name, problem, remedy)
     return DataError("data.root", config.root, problem, remedy)
+
+
+def _reject_image_keys(config: DataConfig) -> None:
+    for key, value in (("augment", config.augment or None), ("image_size", config.image_size)):
+        if value is not None:
+            raise DataError(
+                f"data.{key}", value, "this key is for images, but the data has vectors", "leave it out"
+            )

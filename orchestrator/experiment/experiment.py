@@ -17,6 +17,7 @@ from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition, make_partition
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.method_support import privacy_warnings
+from orchestrator.experiment.metrics import Metric
 from orchestrator.federation.adversary.attackers import sample_attackers
 from orchestrator.federation.algorithm import AnyAlgorithm
 from orchestrator.federation.seeds import forked_seeds, stream
@@ -37,6 +38,7 @@ class ExperimentSpec:
     `fixed_state` is the packed initial state of the model outside the flat vector.
     `sources` are the user's files that the config names, by the name of their section.
     `initial_file` is the SHA-256 of the file of `model.init`; None without such a file.
+    `metrics` are the further metrics of the global model, by name.
     """
 
     config: ExperimentConfig
@@ -48,6 +50,7 @@ class ExperimentSpec:
     fleet: Fleet
     sources: Mapping[str, SourceFiles]
     initial_file: str | None
+    metrics: Mapping[str, Metric]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -75,6 +78,7 @@ class Experiment(ExperimentSpec):
             fleet=self.fleet,
             sources=self.sources,
             initial_file=self.initial_file,
+            metrics=self.metrics,
         )
 
     @property
@@ -143,6 +147,7 @@ def with_samples(spec: ExperimentSpec, dataset: Dataset, partition: Partition) -
         fleet=spec.fleet,
         sources=spec.sources,
         initial_file=spec.initial_file,
+        metrics=spec.metrics,
         dataset=dataset,
         partition=partition,
     )

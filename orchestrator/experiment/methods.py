@@ -1,12 +1,10 @@
 """Finds a method by its registry name, by the entry point of another package, or in a file."""
 
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from algorithms import ALGORITHMS
 from orchestrator.errors import ConfigError
-from orchestrator.plugins.loading import load_object
-from orchestrator.suggest import suggest
+from orchestrator.plugins.offered import load_offered, offered_names
 
 if TYPE_CHECKING:
     from orchestrator.federation.algorithm import AlgorithmType
@@ -17,8 +15,7 @@ ENTRY_POINT_GROUP = "sparsefleet.algorithms"
 
 def algorithm_names() -> dict[str, str]:
     """Every name that `algorithm.name` accepts, and where its class is. Paths are not listed."""
-    offered = {point.name: point.value for point in entry_points(group=ENTRY_POINT_GROUP)}
-    return {**offered, **ALGORITHMS}
+    return offered_names(ENTRY_POINT_GROUP, ALGORITHMS)
 
 
 def load_algorithm(name: str) -> "AlgorithmType":
@@ -28,12 +25,7 @@ def load_algorithm(name: str) -> "AlgorithmType":
     """
     from orchestrator.federation.algorithm import Algorithm
 
-    # reading the entry points of all installed packages takes far longer than parsing a config
-    known = ALGORITHMS if name in ALGORITHMS else algorithm_names()
-    if name not in known and ":" not in name:
-        hint = suggest(name, known, f"choose one of {', '.join(sorted(known))}")
-        raise ConfigError("algorithm.name", name, "there is no such algorithm", hint)
-    found = load_object(known.get(name, name), "algorithm.name")
+    found = load_offered(name, "algorithm.name", ENTRY_POINT_GROUP, ALGORITHMS, "algorithm")
     if not (isinstance(found, type) and issubclass(found, Algorithm)):
         raise ConfigError(
             "algorithm.name", name, "this is not a subclass of Algorithm", "name a class that derives from it"

@@ -7,16 +7,20 @@ from torch import nn
 
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition
-from orchestrator.data.registry import DATASETS, load_dataset
+from orchestrator.data.registry import default_model, load_dataset
 from orchestrator.errors import ConfigError, ModelError
 from orchestrator.experiment.config import ExperimentConfig
+from orchestrator.experiment.density_schedule import with_density_schedule
 from orchestrator.experiment.experiment import Experiment, split_samples
+from orchestrator.experiment.learning_rates import with_learning_rates
 from orchestrator.experiment.method_support import require_support
 from orchestrator.experiment.methods import load_algorithm
+from orchestrator.experiment.metrics import load_metrics
+from orchestrator.experiment.sources import named_sources
 from orchestrator.federation.device_assignment import sample_population
 from orchestrator.federation.seeds import forked_seeds
 from orchestrator.federation.setting import Setting
-from orchestrator.fleet.registry import fleet_sources, get_fleet
+from orchestrator.fleet.registry import get_fleet
 from orchestrator.models.cost import ModelCost, measure_cost
 from orchestrator.models.initial.loading import load_initial, require_finite_start
 from orchestrator.models.parameters import FlatModule
@@ -34,8 +38,6 @@ from orchestrator.models.training_check import smallest_batch
 from orchestrator.models.units.groups import UnitGroup
 from orchestrator.models.units.tracing import trace_units
 from orchestrator.models.units.unit_cost import with_unit_macs
-from orchestrator.plugins.loading import sources_of
-from orchestrator.plugins.source_files import SourceFiles
 
 
 def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None = None) -> Experiment:
@@ -50,9 +52,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         partition = split_samples(dataset, config)
     else:
         dataset, partition = samples
-    model_spec = resolve_name(
-        config.model.name, dataset.input_shape, DATASETS[config.data.name].default_model
-    )
+    model_spec = resolve_name(config.model.name, dataset.input_shape, default_model(config.data.name))
     build = _builder(config, model_spec, dataset)
     flat = _first_model(config, model_spec, build, dataset)
     initial_file = _load_init(config, flat)
@@ -62,8 +62,8 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
     setting = Setting(
         layout=flat.layout,
         cost=with_unit_macs(cost, flat.module, flat.layout, dataset.input_shape, units),
-        training=config.training,
-        sparsity=config.sparsity,
+        training=with_learning_rates(config.training),
+        sparsity=with_density_schedule(config.sparsity, config.training.rounds),
         num_clients=config.fleet.num_clients,
         seed=config.seed,
         initial=flat.values.numpy().copy(),
@@ -90,17 +90,8 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         fleet=fleet,
         sources=named_sources(config),
         initial_file=initial_file,
+        metrics=load_metrics(config.evaluation.metrics or (), dataset),
     )
-
-
-def named_sources(config: ExperimentConfig) -> dict[str, SourceFiles]:
-    """Return the user's files that a config names, by the name of their section."""
-    found = {
-        "algorithm": sources_of(config.algorithm.name),
-        "model": sources_of(config.model.name),
-        "fleet": fleet_sources(config.fleet.name),
-    }
-    return {section: sources for section, sources in found.items() if sources is not None}
 
 
 def _builder(config: ExperimentConfig, model_spec: str, dataset: Dataset) -> Callable[[], nn.Module]:

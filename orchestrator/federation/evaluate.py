@@ -15,17 +15,25 @@ from orchestrator.models.shapes import EVALUATION_BATCH
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """Per test sample: bool[N] `correct`, float64[N] cross-entropy `loss`."""
+    """Per test sample: bool[N] `correct`, float64[N] cross-entropy `loss`, and float32[N, classes] `logits` if kept."""
 
     correct: NDArray[np.bool_]
     loss: NDArray[np.float64]
+    logits: NDArray[np.float32] | None = None
 
 
 #: logits float32[B, classes] -> logits float32[B, classes]
 Adjust = Callable[[Tensor], Tensor]
 
 
-def predict(flat: FlatModule, inputs: Tensor, labels: Tensor, adjust: Adjust | None = None) -> Predictions:
+def predict(
+    flat: FlatModule,
+    inputs: Tensor,
+    labels: Tensor,
+    adjust: Adjust | None = None,
+    *,
+    keep_logits: bool = False,
+) -> Predictions:
     """Run the loaded model on inputs [N, ...] in evaluation mode, in order, in batches of a fixed size.
 
     Predictions are those of the logits after `adjust`. Afterwards the model is in its earlier mode (training or
@@ -33,14 +41,17 @@ def predict(flat: FlatModule, inputs: Tensor, labels: Tensor, adjust: Adjust | N
     """
     training = flat.module.training
     flat.module.eval()
-    correct, loss = [], []
+    correct, loss, kept = [], [], []
     with torch.no_grad():
         for x, y in _batches(inputs, labels):
             logits = flat(x) if adjust is None else adjust(flat(x))
             correct.append(logits.argmax(dim=1) == y)
             loss.append(cross_entropy(logits.to(torch.float64), y, reduction="none"))
+            if keep_logits:
+                kept.append(logits)
     flat.module.train(training)
-    return Predictions(torch.cat(correct).cpu().numpy(), torch.cat(loss).cpu().numpy())
+    logits_of_all = torch.cat(kept).cpu().numpy() if kept else None
+    return Predictions(torch.cat(correct).cpu().numpy(), torch.cat(loss).cpu().numpy(), logits_of_all)
 
 
 def accuracy(flat: FlatModule, inputs: Tensor, labels: Tensor, adjust: Adjust | None = None) -> float:

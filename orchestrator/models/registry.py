@@ -16,10 +16,11 @@ from orchestrator.models.uncompile import uncompile
 from orchestrator.plugins.loading import load_object
 from orchestrator.suggest import suggest
 
-#: (input_shape, num_classes) -> module from float32[B, C, H, W] or int64[B, T] to float32[B, num_classes] logits
+#: (input_shape, num_classes) -> module from float32[B, C, H, W], float32[B, F] or int64[B, T] to
+#: float32[B, num_classes] logits
 Builder = Callable[[InputShape, int], nn.Module]
 
-_NOUNS: dict[InputKind, str] = {"image": "images", "text": "texts"}
+_NOUNS: dict[InputKind, str] = {"image": "images", "vector": "vectors", "text": "texts"}
 
 #: `auto` chooses a perceptron for images with a side below this, in pixels, and `cnn_cifar` for larger images
 _SMALL_SIDE = 16
@@ -29,18 +30,22 @@ _SMALL_SIDE = 16
 class ModelEntry:
     """A built-in model.
 
-    `path` is `module:function`, `summary` its line in a list, `takes` the kind of its inputs, and `memory_format` the
-    faster one.
+    `path` is `module:function`, `summary` its line in a list, `takes` the kinds of its inputs, and `memory_format` the
+    faster one for images.
     """
 
     path: str
     summary: str
-    takes: InputKind = "image"
+    takes: tuple[InputKind, ...] = ("image",)
     memory_format: MemoryFormat = "contiguous"
 
 
 MODELS: dict[str, ModelEntry] = {
-    "mlp": ModelEntry("orchestrator.models.architectures.mlp:mlp", "perceptron, 200 and 100 hidden units"),
+    "mlp": ModelEntry(
+        "orchestrator.models.architectures.mlp:mlp",
+        "perceptron, 200 and 100 hidden units",
+        takes=("image", "vector"),
+    ),
     "lenet_mnist": ModelEntry(
         "orchestrator.models.architectures.cnn:lenet_mnist",
         "FedDST's net for MNIST",
@@ -81,12 +86,12 @@ MODELS: dict[str, ModelEntry] = {
     "char_lstm": ModelEntry(
         "orchestrator.models.architectures.lstm:char_lstm",
         "LSTM over the characters of a text, 64 hidden units",
-        takes="text",
+        takes=("text",),
     ),
     "char_transformer": ModelEntry(
         "orchestrator.models.architectures.transformer:char_transformer",
         "causal language model over characters, 2 blocks of 4 heads",
-        takes="text",
+        takes=("text",),
     ),
 }
 
@@ -94,37 +99,41 @@ MODELS: dict[str, ModelEntry] = {
 def resolve_name(name: str, input_shape: InputShape, default: str | None) -> str:
     """Return the model's name; for `auto` return the data set's default model, `default`.
 
-    When the data set has no default, `auto` is `char_lstm` for text, `mlp` for images with a side below 16 pixels,
-    and `cnn_cifar` for larger images. Raises ModelError for a built-in model that takes inputs of another kind.
+    When the data set has no default, `auto` is `char_lstm` for text, `mlp` for vectors and for images with a side below
+    16 pixels, and `cnn_cifar` for larger images. Raises ModelError for a built-in model that takes other inputs.
     """
     kind = input_kind(input_shape)
     default = default or _default_model(input_shape)
     chosen = default if name == "auto" else name
-    if chosen in MODELS and MODELS[chosen].takes != kind:
+    if chosen in MODELS and kind not in MODELS[chosen].takes:
+        taken = " or ".join(_NOUNS[each] for each in MODELS[chosen].takes)
         raise ModelError(
             "model.name",
             chosen,
-            f"the model takes {_NOUNS[MODELS[chosen].takes]}, but the data set contains {_NOUNS[kind]}",
+            f"the model takes {taken}, but the data set contains {_NOUNS[kind]}",
             f"use {default}, or another data.name",
         )
     return chosen
 
 
 def _default_model(input_shape: InputShape) -> str:
-    if input_kind(input_shape) == "text":
+    kind = input_kind(input_shape)
+    if kind == "text":
         return "char_lstm"
-    return "mlp" if min(input_shape[1:]) < _SMALL_SIDE else "cnn_cifar"
+    return "mlp" if kind == "vector" or min(input_shape[1:]) < _SMALL_SIDE else "cnn_cifar"
 
 
 def resolve_memory_format(config: ModelConfig, name: str, input_shape: InputShape) -> MemoryFormat:
     """Return the configured memory format of the model `name`; `auto` is contiguous for a model that is not built in.
 
-    Raises ConfigError when channels-last format is configured for texts.
+    Raises ConfigError when channels-last format is configured for vectors or texts.
     """
     if config.memory_format == "auto":
         return MODELS[name].memory_format if name in MODELS else "contiguous"
-    if config.memory_format == "channels_last" and input_kind(input_shape) == "text":
-        raise ConfigError("model.memory_format", "channels_last", "texts have no channels", "use auto")
+    if config.memory_format == "channels_last" and (kind := input_kind(input_shape)) != "image":
+        raise ConfigError(
+            "model.memory_format", "channels_last", f"{_NOUNS[kind]} have no channels", "use auto"
+        )
     return config.memory_format
 
 
@@ -176,8 +185,8 @@ def construct(
     or the name of the logits in a model with several outputs (None: it has one). With `double_softmax` a softmax
     follows the logits. Errors call the model `name`.
 
-    Raises ModelError when building fails, and when a forward pass of two black images (texts of token 0) fails or
-    returns another shape.
+    Raises ModelError when building fails, and when a forward pass of two black images (vectors of 0, texts of token 0)
+    fails or returns another shape.
     """
     noun = _NOUNS[input_kind(input_shape)]
     try:

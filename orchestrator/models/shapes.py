@@ -9,27 +9,35 @@ from torch import Tensor
 
 from orchestrator.errors import ModelError
 
-#: (channels, height, width) of one image, or (characters,) of one text
+#: (channels, height, width) of one image, (features,) of one vector, or TextShape((characters,)) of one text
 InputShape = tuple[int, ...]
-InputKind = Literal["image", "text"]
+InputKind = Literal["image", "vector", "text"]
 
 #: batch size of every evaluation and of the served model, equal because a model may use batch statistics
 EVALUATION_BATCH = 250
 
 
+class TextShape(tuple[int, ...]):
+    """The shape of a text, (characters,). The type tells token ids from features, which also have one dimension."""
+
+    __slots__ = ()
+
+
 def input_kind(input_shape: InputShape) -> InputKind:
-    """Return the kind of inputs with this shape: a text has one dimension, an image has three."""
-    return "text" if len(input_shape) == 1 else "image"
+    """Return the kind of inputs with this shape: a text has a TextShape, a vector one dimension, an image three."""
+    if isinstance(input_shape, TextShape):
+        return "text"
+    return "vector" if len(input_shape) == 1 else "image"
 
 
 def example_input(input_shape: InputShape, batch_size: int = 2) -> Tensor:
-    """Return black images, float32[B, C, H, W], or texts of token 0, int64[B, T]."""
+    """Return black images, float32[B, C, H, W], vectors of zeros, float32[B, F], or texts of token 0, int64[B, T]."""
     dtype = torch.int64 if input_kind(input_shape) == "text" else torch.float32
     return torch.zeros(batch_size, *input_shape, dtype=dtype)
 
 
 def random_input(input_shape: InputShape, num_classes: int) -> Tensor:
-    """Return two images with random pixels or two texts with random tokens; every call returns the same values."""
+    """Return two images or vectors of random numbers, or two texts of random tokens; always the same values."""
     generator, shape = torch.Generator(), (2, *input_shape)
     if input_kind(input_shape) == "text":
         return torch.randint(num_classes, shape, generator=generator)

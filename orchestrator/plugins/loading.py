@@ -60,6 +60,11 @@ def relocated(places: Mapping[str, Path]) -> Iterator[None]:
         _PLACES.reset(token)
 
 
+def current_places() -> dict[str, Path]:
+    """Return the other places of users' files that hold here, for `relocated` in another process."""
+    return dict(_PLACES.get())
+
+
 def file_place(source: str) -> Path:
     """Return the absolute path of a file that a config names. Raises RuntimeError for an unknown home folder."""
     return (_PLACES.get().get(source) or Path(source).expanduser()).resolve()

@@ -13,6 +13,7 @@ from torch import Tensor
 from orchestrator.data.client_index import ClientIndex
 from orchestrator.execution.torch_threads import torch_threads
 from orchestrator.experiment.experiment import Experiment
+from orchestrator.experiment.metrics import measured
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.evaluate import distribution, predict
@@ -69,7 +70,7 @@ class Evaluator:
             self._test = inputs, torch.from_numpy(np.array(dataset.test_labels))
         self._flat.load(params)
         with torch_threads(1):
-            predictions = predict(self._flat, *self._test)
+            predictions = predict(self._flat, *self._test, keep_logits=bool(self._experiment.metrics))
             validation = self._validate(self._flat)
         test = self._experiment.partition.test
         scores = client_means(predictions.correct, test)
@@ -84,6 +85,9 @@ class Evaluator:
         }
         if is_shared:
             metrics |= distribution(scores, "personal/accuracy")
+        if predictions.logits is not None:
+            labels = self._experiment.dataset.test_labels
+            metrics |= measured(self._experiment.metrics, "eval", labels, predictions.logits)
         return metrics | validation
 
     def _validate(self, flat: FlatModule) -> dict[str, float]:

@@ -6,7 +6,9 @@ from orchestrator.config.sections import ScheduleConfig
 
 
 def schedule_progress(schedule: ScheduleConfig, round_idx: int, num_rounds: int) -> float:
-    """Share of its change that the density has made in round r: 0 at r = 0, exactly 1 from `end_round` R_end on.
+    """Share of its change that the density has made in round r.
+
+    Built-in kinds start with 0 at r = 0, and have exactly 1 from `end_round` R_end on.
 
     With p = r / R_end, the share is:
 
@@ -16,7 +18,10 @@ def schedule_progress(schedule: ScheduleConfig, round_idx: int, num_rounds: int)
     - step: floor(n p) / n with n = `num_steps`. Step i of n equal steps comes in round ceil(i R_end / n), and the last
       step in round R_end. When n > R_end, several steps come in the same round.
     - constant: 0.
+    - a user's function: what the function returned for the round; `end_round` has no effect.
     """
+    if (share := schedule.own_share(round_idx)) is not None:
+        return share
     if schedule.kind == "constant":
         return 0.0
     end_round = num_rounds // 2 if schedule.end_round is None else schedule.end_round

@@ -53,7 +53,7 @@ def export_model(experiment: Experiment, params: Tensor, folder: Path) -> None:
 
 
 def _example(dataset: Dataset) -> bytes:
-    """Return the first test sample as a .npy file: float32[1, C, H, W], or int64[1, T]."""
+    """Return the first test sample as a .npy file: float32[1, C, H, W] or [1, F], or int64[1, T]."""
     inputs = dataset.test_inputs[:1]
     scale = np.float32(255.0 if inputs.dtype == np.uint8 else 1.0)
     is_text = dataset.vocabulary is not None

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.atomic_write import explained_write, write_durably
 from orchestrator.errors import ConfigError
+from orchestrator.experiment.sources import key_of
 from orchestrator.plugins.source_files import SourceFiles
 
 #: key of run.json and sweep.json, and name of the folder
@@ -82,9 +83,9 @@ def require_unchanged(folder: Path, about: Mapping[str, Any], sources: Mapping[s
             continue
         now, before = present[entry["named"]].digests, entry["sha256"]
         if changed := sorted(name for name in {**before, **now} if before.get(name) != now.get(name)):
-            section, copies = label.partition("-")[0], folder / SOURCES / label
+            copies = folder / SOURCES / label
             raise ConfigError(
-                "SPACE" if section == "space" else f"{section}.name",
+                key_of(label),
                 entry["named"],
                 f"the code has changed since the start, in {', '.join(changed)} (the code of the start is in {copies})",
                 "restore the files, or accept the new code with --accept-changed-code",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import DataError
-from orchestrator.models.shapes import InputShape
+from orchestrator.models.shapes import InputShape, TextShape
 from orchestrator.studies.schema import DataNeed
 
 DEFAULT_FOLDER = Path("data")
@@ -99,7 +99,7 @@ NEEDS: dict[DataNeed, NeededData] = {
         ),
         download="download https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/"
         "input.txt to {folder}/shakespeare/input.txt",
-        input_shape=(40,),
+        input_shape=TextShape((40,)),
         num_classes=65,
         num_train=77_611,
         num_test=19_023,

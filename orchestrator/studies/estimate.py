@@ -15,7 +15,7 @@ from math import ceil
 import torch
 
 from orchestrator.config.sections import ModelConfig, PartitionConfig
-from orchestrator.data.registry import DATASETS
+from orchestrator.data.registry import default_model
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.methods import load_algorithm
 from orchestrator.fleet.clock import client_time
@@ -191,7 +191,7 @@ def _measured(model: ModelConfig, need: DataNeed, data_name: str) -> tuple[int, 
 
 def _module(model: ModelConfig, need: DataNeed, data_name: str) -> torch.nn.Module:
     needed = NEEDS[need]
-    return build_model(model, needed.input_shape, needed.num_classes, DATASETS[data_name].default_model)
+    return build_model(model, needed.input_shape, needed.num_classes, default_model(data_name))
 
 
 @cache

@@ -5,6 +5,7 @@ MLflow calls `_load_pyfunc` (see "loader_module" in `mlflow.pyfunc`).
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from orchestrator.config.sections import ModelConfig
 from orchestrator.models.registry import build_model
 from orchestrator.models.seeding import forked_generators
-from orchestrator.models.shapes import EVALUATION_BATCH, input_kind
+from orchestrator.models.shapes import EVALUATION_BATCH, TextShape
 from orchestrator.models.state import load_whole_state
 
 
@@ -28,7 +29,8 @@ class ServedModel:
     def __init__(self, module: nn.Module, constants: tuple[Tensor, Tensor] | None) -> None:
         """`module` expects normalised inputs.
 
-        `constants` are mean and std of the images, float32[C], on the scale of pixel / 255; None for texts.
+        `constants` are mean and std of the images, float32[C], on the scale of pixel / 255, or of the vectors,
+        float32[F]; None for texts.
         """
         self.module = module.eval()
         self._constants = constants
@@ -38,7 +40,7 @@ class ServedModel:
         model_input: NDArray[np.float32] | NDArray[np.uint8] | NDArray[np.int64],
         params: dict[str, Any] | None = None,
     ) -> NDArray[np.float32]:
-        """Compute class scores: images [n, C, H, W] or texts [n, T] -> float32[n, num_classes].
+        """Compute class scores: images [n, C, H, W], vectors [n, F] or texts [n, T] -> float32[n, num_classes].
 
         The method divides uint8 pixels by 255. It does not scale float32 pixels: they must be those of a float data
         set, or those of a uint8 data set divided by 255. It then normalises all images as in training. Texts are
@@ -58,9 +60,16 @@ class ServedModel:
     def _normalise(self, inputs: Tensor) -> Tensor:
         if self._constants is None:
             return inputs.long()
-        mean, std = (constant.view(-1, 1, 1) for constant in self._constants)
+        mean, std = (constant.view(-1, *[1] * (inputs.ndim - 2)) for constant in self._constants)
         scale = 255.0 if inputs.dtype == torch.uint8 else 1.0
         return (inputs.float() / scale - mean) / std
+
+
+def contains_text(description: Mapping[str, Any]) -> bool:
+    """Whether a model takes texts, by its `model.json`. Those without a vocabulary entry have no vectors as inputs."""
+    if "vocabulary" in description:
+        return description["vocabulary"] is not None
+    return len(description["input_shape"]) == 1
 
 
 def _load_pyfunc(data_path: str) -> ServedModel:
@@ -74,12 +83,13 @@ def _load_pyfunc(data_path: str) -> ServedModel:
     config = ModelConfig(
         name=builder, output=description.get("output"), double_softmax=description["double_softmax"]
     )
-    input_shape = tuple(description["input_shape"])
+    is_text = contains_text(description)
+    input_shape = (TextShape if is_text else tuple)(description["input_shape"])
     with forked_generators(description["build_seed"]):
         module = build_model(config, input_shape, description["num_classes"], None)
     path = folder / "model.safetensors"
     load_whole_state(module, load_file(path), path)
-    if input_kind(input_shape) == "text":
+    if is_text:
         return ServedModel(module, None)
     mean, std = (torch.tensor(description[name], dtype=torch.float32) for name in ("mean", "std"))
     return ServedModel(module, (mean, std))

@@ -77,6 +77,6 @@ def test_run_rejects_data_of_one_class(
     result = command("run", *quick, "data.name=npz", f"data.root={file}")
     assert result.code == 2
     assert "one.npz" in result.error_line
-    assert "60 training images" in result.error_line
+    assert "60 training samples" in result.error_line
     assert "one class" in result.error_line
     assert not list(storage.glob("*"))

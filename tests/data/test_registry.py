@@ -30,6 +30,8 @@ def test_names_default_models_and_kinds() -> None:
         "parquet": None,
         "imagefolder": None,
         "npz": None,
+        "table": None,
+        "huggingface": None,
         "text": "char_lstm",
     }
     assert {name: entry.default_model for name, entry in DATASETS.items()} == models
@@ -37,6 +39,8 @@ def test_names_default_models_and_kinds() -> None:
         "parquet",
         "imagefolder",
         "npz",
+        "table",
+        "huggingface",
         "text",
     }
     assert {name for name, entry in DATASETS.items() if entry.kind == "text"} == {"text"}
@@ -63,7 +67,7 @@ def test_unknown_name_is_rejected_with_a_suggestion(name: str, suggested: list[s
     assert all(dataset in caught.value.remedy for dataset in suggested)
 
 
-@pytest.mark.parametrize("name", ["parquet", "imagefolder", "npz", "text"])
+@pytest.mark.parametrize("name", ["parquet", "imagefolder", "npz", "table", "huggingface", "text"])
 def test_missing_root_is_rejected(name: str, tmp_path: Path) -> None:
     for root in (None, tmp_path / "absent"):
         with pytest.raises(DataError) as caught:

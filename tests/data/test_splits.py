@@ -1,6 +1,7 @@
 """From loaded images to a data set: checks, hold-out, client ids, statistics and resizing."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,24 +144,24 @@ def test_image_size_resizes_bilinearly(dtype: type) -> None:
 @pytest.mark.parametrize(
     ("splits", "problem"),
     [
-        (Splits(rows([])), "no training image"),
-        (Splits(rows([0, 1]), rows([])), "no test image"),
+        (Splits(rows([])), "no training sample"),
+        (Splits(rows([0, 1]), rows([])), "no test sample"),
         (
             Splits(LoadedPart(np.zeros((2, 1, 1, 1), np.uint8), np.array([0]))),
-            "2 training images but 1 label",
+            "2 training samples but 1 label",
         ),
         (Splits(rows([1, 2])), "the training labels are 1, 2"),
         (Splits(rows([0, 2])), "without a gap"),
         (Splits(rows([-1, 0])), "the training labels are -1, 0"),
         (Splits(rows([0.0, 1.0])), "the training labels are float64"),
-        (Splits(rows([0] * 9)), "all 9 training images"),
-        (Splits(rows(["cat"] * 3), rows(["cat"])), "all 3 training images"),
-        (Splits(rows([0] * 2), rows([0, 1])), "all 2 training images"),
+        (Splits(rows([0] * 9)), "all 9 training samples"),
+        (Splits(rows(["cat"] * 3), rows(["cat"])), "all 3 training samples"),
+        (Splits(rows([0] * 2), rows([0, 1])), "all 2 training samples"),
         (Splits(rows(["cat", "dog"]), rows(["cow"])), "test label cow"),
         (Splits(rows(["cat", "dog"]), rows([0])), "labels are names"),
         (Splits(rows([0, 1]), rows(["cat"])), "labels are numbers"),
         (Splits(rows([0, 1]), rows([2])), "test label 2"),
-        (Splits(rows([0, 1]), rows([0], size=3)), "but test images"),
+        (Splits(rows([0, 1]), rows([0], size=3)), "but test inputs"),
         (Splits(rows([0, 1])), "no class"),
         (Splits(rows([0, 1], ["a", "b"])), "no client"),
         (Splits(rows([0, 1, 0, 0], ["a", "b", "b", "b"], fill=1), rows([0], [1])), "client ids"),
@@ -169,6 +170,9 @@ def test_image_size_resizes_bilinearly(dtype: type) -> None:
 def test_unusable_parts_are_rejected(splits: Splits, problem: str) -> None:
     with pytest.raises(DataError) as caught:
         assemble(DataConfig(), splits)
+    assert caught.value.field == "data.name"
+    with pytest.raises(DataError) as caught:
+        assemble(DataConfig(root=Path("folder")), splits)
     assert caught.value.field == "data.root"
     assert problem in str(caught.value)
 
@@ -185,4 +189,4 @@ def test_hold_out_of_all_images_of_a_class_is_rejected() -> None:
             outcomes.append(error.problem)
     num_classes, problem = sorted(outcomes, key=str)
     assert num_classes == 2
-    assert "class 1 has no training image" in str(problem)
+    assert "class 1 has no training sample" in str(problem)

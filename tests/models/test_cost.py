@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from orchestrator.models.cost import ModelCost, measure_cost
 from orchestrator.models.parameters import FlatModule, ParameterLayout
 from orchestrator.models.registry import resolve_builder
+from orchestrator.models.shapes import TextShape
 
 
 def _measure(module: nn.Module, input_shape: tuple[int, ...]) -> ModelCost:
@@ -271,7 +272,7 @@ def test_recurrent_layer_uses_each_weight_once_per_step(layer: nn.RNNBase, num_w
 def test_cost_of_a_character_model_by_hand(context: type[nullcontext[None]] | type[torch.no_grad]) -> None:
     """5 steps of four gates of 3 units, from 2 features and 3 units; then 9 logits."""
     with context():
-        cost = _measure(Characters(), (5,))
+        cost = _measure(Characters(), TextShape((5,)))
     weights = {"embedding.weight": 0, "lstm.weight_ih_l0": 5, "lstm.weight_hh_l0": 5, "fc.weight": 1}
     assert cost.positions == weights
     assert cost.forward_flops() == 2 * (5 * (12 * 2 + 12 * 3) + 3 * 9)

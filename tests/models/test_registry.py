@@ -15,6 +15,7 @@ from orchestrator.models.registry import (
     resolve_memory_format,
     resolve_name,
 )
+from orchestrator.models.shapes import TextShape
 
 SHAPE = (1, 4, 4)
 
@@ -40,9 +41,9 @@ def test_every_entry_names_a_builder_and_has_a_summary(name: str) -> None:
         ("auto", (1, 8, 8), None, "mlp"),
         ("auto", (1, 40, 15), None, "mlp"),
         ("auto", (3, 16, 16), None, "cnn_cifar"),
-        ("auto", (40,), None, "char_lstm"),
-        ("auto", (40,), "char_lstm", "char_lstm"),
-        ("mine.py:build", (40,), "char_lstm", "mine.py:build"),
+        ("auto", TextShape((40,)), None, "char_lstm"),
+        ("auto", TextShape((40,)), "char_lstm", "char_lstm"),
+        ("mine.py:build", TextShape((40,)), "char_lstm", "mine.py:build"),
     ],
 )
 def test_auto_is_the_data_sets_default_model(
@@ -54,8 +55,8 @@ def test_auto_is_the_data_sets_default_model(
 @pytest.mark.parametrize(
     ("name", "input_shape", "default", "suggested"),
     [
-        ("mlp", (40,), "char_lstm", "char_lstm"),
-        ("vgg11", (40,), None, "char_lstm"),
+        ("mlp", TextShape((40,)), "char_lstm", "char_lstm"),
+        ("vgg11", TextShape((40,)), None, "char_lstm"),
         ("char_lstm", (1, 8, 8), "lenet_mnist", "lenet_mnist"),
         ("char_lstm", (1, 8, 8), None, "mlp"),
     ],
@@ -76,7 +77,7 @@ def test_model_for_inputs_of_another_kind_is_rejected(
         ("auto", "lenet_cifar", (3, 32, 32), "channels_last"),
         ("auto", "resnet18", (3, 32, 32), "contiguous"),
         ("auto", "mine.py:build", (3, 32, 32), "contiguous"),
-        ("auto", "char_lstm", (40,), "contiguous"),
+        ("auto", "char_lstm", TextShape((40,)), "contiguous"),
         ("contiguous", "cnn_mnist", (1, 28, 28), "contiguous"),
         ("channels_last", "mine.py:build", (3, 32, 32), "channels_last"),
     ],
@@ -91,7 +92,7 @@ def test_memory_format_is_the_configured_one_or_the_models_own(
 def test_channels_last_format_is_rejected_for_texts() -> None:
     config = ModelConfig(memory_format="channels_last")
     with pytest.raises(ConfigError) as caught:
-        resolve_memory_format(config, "char_lstm", (40,))
+        resolve_memory_format(config, "char_lstm", TextShape((40,)))
     assert (caught.value.field, caught.value.value) == ("model.memory_format", "channels_last")
 
 
@@ -193,11 +194,11 @@ def test_model_that_does_not_classify_these_images_is_rejected(
 def test_users_model_is_tried_on_tokens_for_a_text_data_set(tmp_path: Path) -> None:
     tokens = torch.tensor([[0, 1, 2], [2, 2, 2]])
     bags = _from_source(tmp_path, "return nn.EmbeddingBag(5, num_classes)")
-    assert build_model(bags, (3,), 5, None)(tokens).shape == (2, 5)
+    assert build_model(bags, TextShape((3,)), 5, None)(tokens).shape == (2, 5)
     (tmp_path / "other").mkdir()
     dense = _from_source(tmp_path / "other", "return nn.Linear(3, num_classes)")
     with pytest.raises(ModelError, match="forward pass of texts") as caught:
-        build_model(dense, (3,), 5, None)
+        build_model(dense, TextShape((3,)), 5, None)
     assert (caught.value.field, caught.value.value) == ("model.name", dense.name)
 
 

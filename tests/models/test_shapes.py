@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from orchestrator.errors import ModelError
-from orchestrator.models.shapes import Window, example_input, input_kind, output_positions
+from orchestrator.models.shapes import TextShape, Window, example_input, input_kind, output_positions
 
 WINDOWS = [
     Window(5),
@@ -17,8 +17,10 @@ WINDOWS = [
 
 
 def test_example_input_is_black_images_or_texts_of_token_0() -> None:
-    images, texts = example_input((3, 4, 5)), example_input((7,), batch_size=1)
-    assert (input_kind((3, 4, 5)), input_kind((7,))) == ("image", "text")
+    images, texts = example_input((3, 4, 5)), example_input(TextShape((7,)), batch_size=1)
+    kinds = [input_kind(shape) for shape in ((3, 4, 5), (7,), TextShape((7,)))]
+    assert kinds == ["image", "vector", "text"]
+    assert torch.equal(example_input((7,)), torch.zeros(2, 7, dtype=torch.float32))
     assert torch.equal(images, torch.zeros(2, 3, 4, 5, dtype=torch.float32))
     assert torch.equal(texts, torch.zeros(1, 7, dtype=torch.int64))
 

@@ -19,10 +19,9 @@ from orchestrator.config.sections import DataConfig
 from orchestrator.data.loaders.images import EncodedImages, Source, decode_parts
 from orchestrator.data.loaders.locate import existing_root, require_regular, require_size
 from orchestrator.data.loaders.parquet_files import find_files
-from orchestrator.data.loaders.values import integers_or_names
+from orchestrator.data.loaders.values import column_values
 from orchestrator.data.splits import LoadedPart, Splits
 from orchestrator.errors import DataError
-from orchestrator.formatting import counted
 
 if TYPE_CHECKING:
     import pyarrow
@@ -34,7 +33,9 @@ _LABEL_NAMES = ("label", "labels", "fine_label")
 Values = NDArray[np.generic]
 
 
-class _Columns(NamedTuple):
+class ImageColumns(NamedTuple):
+    """The names of the columns that a data set of images has; `client` None: without client ids."""
+
     image: str
     label: str
     client: str | None
@@ -74,11 +75,11 @@ def _read_part(config: DataConfig, files: Sequence[Path], needs_client: bool) ->
         require_regular(config, file)
         table, columns = _read(config, file, needs_client)
         cells = table.column(columns.image).to_pylist()
-        sources += [_source(config, cell, file, row) for row, cell in enumerate(cells)]
+        sources += [image_source(config, cell, file, row) for row, cell in enumerate(cells)]
         origins += [f"row {row} of {file.name}" for row in range(table.num_rows)]
-        labels.append(_values(table, columns.label, "data.label_column", file))
+        labels.append(column_values(table, columns.label, "data.label_column", file.name))
         if columns.client is not None:
-            ids.append(_values(table, columns.client, "data.client_column", file))
+            ids.append(column_values(table, columns.client, "data.client_column", file.name))
     return _ParquetPart(
         EncodedImages(sources, origins),
         _joined(labels, files, "data.label_column", columns.label),
@@ -87,7 +88,7 @@ def _read_part(config: DataConfig, files: Sequence[Path], needs_client: bool) ->
     )
 
 
-def _read(config: DataConfig, file: Path, needs_client: bool) -> tuple["pyarrow.Table", _Columns]:
+def _read(config: DataConfig, file: Path, needs_client: bool) -> tuple["pyarrow.Table", ImageColumns]:
     """Read the columns of a file that the run needs. Raises DataError for content above `data.max_gib`.
 
     A dictionary column may repeat one large value in many rows. The loader therefore reads small batches and counts
@@ -99,7 +100,7 @@ def _read(config: DataConfig, file: Path, needs_client: bool) -> tuple["pyarrow.
 
     try:
         with pyarrow.parquet.ParquetFile(file) as parquet:
-            columns = _columns(config, parquet.schema_arrow, file, needs_client)
+            columns = image_columns(config, parquet.schema_arrow, file.name, needs_client)
             groups = [parquet.metadata.row_group(i).total_byte_size for i in range(parquet.num_row_groups)]
             require_size(config, max(groups, default=0), file.name)
             num_rows = int(config.max_gib * 2**30 / max(1, *groups))
@@ -118,40 +119,47 @@ def _read(config: DataConfig, file: Path, needs_client: bool) -> tuple["pyarrow.
         raise DataError("data.root", file, problem, "write the file again") from error
 
 
-def _columns(config: DataConfig, schema: "pyarrow.Schema", file: Path, needs_client: bool) -> _Columns:
-    """Return the columns to read: those that the config names, else those with a conventional type or name."""
+def image_columns(
+    config: DataConfig, schema: "pyarrow.Schema", place: str, needs_client: bool
+) -> ImageColumns:
+    """Return the columns to read: those that the config names, else those with a conventional type or name.
+
+    `place` names the file in messages. Raises DataError.
+    """
     import pyarrow.types as types
 
     images = [f.name for f in schema if types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
     if len(images) != 1:
         problem = (
-            f"{file.name} has {len(images)} image columns (structs with bytes and path); its columns are "
+            f"{place} has {len(images)} image columns (structs with bytes and path); its columns are "
             f"{_list_columns(schema)}"
         )
         raise DataError("data.root", config.root, problem, "give the file one image column")
     client = config.client_column
     if needs_client:
-        _require_column("data.client_column", client, schema, file)
+        require_column("data.client_column", client, schema, place)
     elif client not in schema.names:
         client = None
-    return _Columns(images[0], _label_column(config, schema, file), client)
+    return ImageColumns(images[0], label_column(config, schema, place), client)
 
 
-def _label_column(config: DataConfig, schema: "pyarrow.Schema", file: Path) -> str:
-    _require_column("data.label_column", config.label_column, schema, file)
+def label_column(config: DataConfig, schema: "pyarrow.Schema", place: str) -> str:
+    """Return `data.label_column`, else the one column with a conventional name. Raises DataError without one."""
+    require_column("data.label_column", config.label_column, schema, place)
     if config.label_column is not None:
         return config.label_column
     names = [name for name in _LABEL_NAMES if name in schema.names and name != config.client_column]
     if len(names) == 1:
         return names[0]
     found = f"the label columns {', '.join(names)}" if names else f"no column {', '.join(_LABEL_NAMES)}"
-    problem = f"{file.name} has {found}; its columns are {_list_columns(schema)}"
+    problem = f"{place} has {found}; its columns are {_list_columns(schema)}"
     raise DataError("data.label_column", None, problem, "set it to the name of the label column")
 
 
-def _require_column(field: str, column: str | None, schema: "pyarrow.Schema", file: Path) -> None:
+def require_column(field: str, column: str | None, schema: "pyarrow.Schema", place: str) -> None:
+    """Raise DataError, with the columns of the file, for a column that does not exist; None is accepted."""
     if column is not None and column not in schema.names:
-        problem = f"{file.name} has only the columns {', '.join(schema.names)}"
+        problem = f"{place} has only the columns {', '.join(schema.names)}"
         raise DataError(field, column, problem, "name one of these columns")
 
 
@@ -159,7 +167,7 @@ def _list_columns(schema: "pyarrow.Schema") -> str:
     return ", ".join(f"{field.name} ({field.type})" for field in schema)
 
 
-def _source(config: DataConfig, cell: dict[str, Any] | None, file: Path, row: int) -> Source:
+def image_source(config: DataConfig, cell: dict[str, Any] | None, file: Path, row: int) -> Source:
     """Return the bytes of an image, else its path, else empty bytes, which the decoder rejects.
 
     Raises DataError for a path that leaves the file's folder: a data set must not name other files of the user.
@@ -173,23 +181,6 @@ def _source(config: DataConfig, cell: dict[str, Any] | None, file: Path, row: in
             raise DataError("data.root", config.root, problem, "use paths inside the folder, or image bytes")
         return path
     return cell["bytes"] or b""
-
-
-def _values(table: "pyarrow.Table", column: str, field: str, file: Path) -> Values:
-    """Return a column as integers or strings. Raises DataError for a missing value, and for other types."""
-    import pyarrow.types as types
-
-    cells = table.column(column)
-    if cells.null_count:
-        problem = f"{file.name} has {counted(cells.null_count, 'row')} without a value"
-        raise DataError(field, column, problem, "add the values, or remove these rows")
-    kind = cells.type.value_type if types.is_dictionary(cells.type) else cells.type
-    source = f"column {column} of {file.name}"
-    is_text = types.is_string(kind) or types.is_large_string(kind)
-    if not (is_text or types.is_integer(kind) or types.is_boolean(kind) or types.is_floating(kind)):
-        raise DataError(field, column, f"{source} contains {cells.type} values", "use integers or strings")
-    values = np.asarray(cells.to_pylist(), dtype=np.str_ if is_text else None)
-    return integers_or_names(values, field, column, source)
 
 
 def _joined(values: Sequence[Values], files: Sequence[Path], field: str, column: object) -> Values:

@@ -1,4 +1,4 @@
-"""Finds the Parquet files of the training part and of the test part under `data.root`.
+"""Finds the Parquet or CSV files of the training part and of the test part under `data.root`.
 
 `data.root` is one file, or a folder. The training part in a folder is train.parquet, or train-00000-of-00002.parquet
 and so on, or train_0.parquet and so on. The test part has a name such as test or validation. Other files are not read.
@@ -22,7 +22,7 @@ _NAME = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetFiles:
+class PartFiles:
     """The files in the order of their numbers. `test` may be empty. `notes` name the files that are not read."""
 
     train: list[Path]
@@ -39,14 +39,14 @@ class _Shard:
     total: int | None
 
 
-def find_files(root: Path) -> ParquetFiles:
-    """Return the files to read.
+def find_files(root: Path, suffix: str = ".parquet") -> PartFiles:
+    """Return the files with this suffix to read.
 
     Raises DataError when there is no training file, for two sets of files of the same part, and for a missing file.
     """
     if root.is_file():
-        return ParquetFiles([root], [])
-    files = sorted(path for path in root.rglob("*.parquet") if path.is_file() and not _is_hidden(path, root))
+        return PartFiles([root], [])
+    files = sorted(path for path in root.rglob(f"*{suffix}") if path.is_file() and not _is_hidden(path, root))
     shards: defaultdict[str, list[_Shard]] = defaultdict(list)
     for file in files:
         match = _NAME.fullmatch(file.stem)
@@ -57,16 +57,14 @@ def find_files(root: Path) -> ParquetFiles:
     train = [shard for name in TRAIN_NAMES for shard in shards.get(name, [])]
     if not train:
         found = join_names([str(path.relative_to(root)) for path in files])
-        problem = f"the folder contains no train*.parquet{f', but {found}' if found else ''}"
-        raise DataError("data.root", root, problem, "name one file, or a folder with train.parquet")
+        problem = f"the folder contains no train*{suffix}{f', but {found}' if found else ''}"
+        raise DataError("data.root", root, problem, f"name one file, or a folder with train{suffix}")
     train_files = _one_set(root, train)
     tests = {name: shards[name] for name in TEST_NAMES if name in shards}
     test = choose_test(tests, bool)
     test_files = [] if test is None else _one_set(root, test)
     unused = [path for path in files if path not in {*train_files, *test_files}]
-    return ParquetFiles(
-        train_files, test_files, unused_note(root, unused, "not the training or the test part")
-    )
+    return PartFiles(train_files, test_files, unused_note(root, unused, "not the training or the test part"))
 
 
 def _one_set(root: Path, shards: Sequence[_Shard]) -> list[Path]:

@@ -22,6 +22,7 @@ from orchestrator.data.dataset import Dataset, Tokens
 from orchestrator.data.loaders.locate import existing_root, require_regular, require_size
 from orchestrator.data.loaders.parts import join_names
 from orchestrator.errors import DataError
+from orchestrator.models.shapes import TextShape
 
 _LAYOUT = "a text file of roles and their lines, or a folder with one such .txt file"
 
@@ -53,7 +54,7 @@ def load(config: DataConfig) -> Dataset:
     test_inputs, test_labels, test_ids = _samples(config, [codes[cut:] for codes, cut in tokens])
     return Dataset(
         name=config.name,
-        input_shape=(config.sequence_length,),
+        input_shape=TextShape((config.sequence_length,)),
         num_classes=len(vocabulary),
         train_inputs=train_inputs,
         train_labels=train_labels,

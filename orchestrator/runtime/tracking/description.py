@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.sections import PartitionConfig
-from orchestrator.data.registry import DATASETS
+from orchestrator.data.registry import loader_of
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.experiment.resolved import command_arguments, method_summary
@@ -29,7 +29,7 @@ def dataset_parts(experiment: Experiment) -> list[dict[str, Any]]:
                 name=f"{data.name} ({part})",
                 digest=sha256(f"{digest} {part}".encode()).hexdigest()[:16],
                 context=context,
-                source=DATASETS[data.name].loader if data.root is None else str(data.root.absolute()),
+                source=loader_of(data.name) if data.root is None else str(data.root.absolute()),
                 is_local=data.root is not None,
                 shape=tuple(inputs.shape),
                 dtype=str(inputs.dtype),

@@ -3,6 +3,8 @@
 import json
 import os
 from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, final
 
 import ray
@@ -16,6 +18,7 @@ from orchestrator.execution.ray_actors import get_unwrapped, once_free, this_nod
 from orchestrator.execution.ray_sharing import SharedSamples
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import split_samples
+from orchestrator.plugins.loading import current_places, relocated
 from orchestrator.plugins.ray_checked_actor import actor_class
 
 #: partitions that the cache keeps for later trials; Ray keeps partitions in use independently of the cache
@@ -32,8 +35,15 @@ class DatasetCache:
         self._datasets: dict[str, ray.ObjectRef[Dataset]] = {}
         self._partitions: OrderedDict[str, ray.ObjectRef[Partition]] = OrderedDict()
 
-    def samples(self, config: ExperimentConfig) -> SharedSamples:
-        """Return the samples of a config. Raises DataError or PartitionError when loading or partitioning fails."""
+    def samples(self, config: ExperimentConfig, places: Mapping[str, Path]) -> SharedSamples:
+        """Return the samples of a config. `places` are other places of users' files, as in `relocated`.
+
+        Raises ConfigError, DataError or PartitionError when loading or partitioning fails.
+        """
+        with relocated(places):
+            return self._samples(config)
+
+    def _samples(self, config: ExperimentConfig) -> SharedSamples:
         data = config.data.model_dump(mode="json")
         split_config = data.pop("partition"), data.pop("validation_fraction")
         dataset_key = json.dumps(data, sort_keys=True)
@@ -73,5 +83,5 @@ def shared_samples(name: str, config: ExperimentConfig) -> SharedSamples:
         raise ActorsLostError(f"{actor} is lost ({one_line(error)})") from error
     # the actor does not know the users' modules, and the samples do not depend on the method
     plain = config.model_copy(update={"algorithm": AlgorithmConfig(name="fedavg")})
-    samples: SharedSamples = get_unwrapped(dataset_cache.samples.remote(plain), actor)
+    samples: SharedSamples = get_unwrapped(dataset_cache.samples.remote(plain, current_places()), actor)
     return samples

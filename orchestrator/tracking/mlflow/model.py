@@ -13,6 +13,7 @@ import numpy as np
 from orchestrator.tracking import sparsefleet_model
 from orchestrator.tracking.mlflow.files import send_files
 from orchestrator.tracking.mlflow.torch_file import write_torch_file
+from orchestrator.tracking.served_model import contains_text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -116,13 +117,13 @@ def _existing_model(
 
 
 def _signature(model_dir: Path) -> "ModelSignature":
-    """Signature: images float32[n, C, H, W] or token ids int64[n, T] -> float32[n, num_classes]."""
+    """Images float32[n, C, H, W], vectors float32[n, F] or token ids int64[n, T] -> float32[n, num_classes]."""
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     description = json.loads((model_dir / "model.json").read_text(encoding="utf-8"))
     input_shape = description["input_shape"]
-    dtype = np.dtype(np.int64 if len(input_shape) == 1 else np.float32)
+    dtype = np.dtype(np.int64 if contains_text(description) else np.float32)
     inputs = TensorSpec(dtype, (-1, *input_shape), name=None)
     scores = TensorSpec(np.dtype(np.float32), (-1, description["num_classes"]), name=None)
     return ModelSignature(inputs=Schema([inputs]), outputs=Schema([scores]))

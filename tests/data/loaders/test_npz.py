@@ -102,14 +102,14 @@ def test_note_names_the_arrays_that_are_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "problem"),
     [
-        ({"x": np.zeros((2, 2, 2))}, "the array y is missing; the file contains x"),
-        ({"y": LABELS}, "the array x is missing; the file contains y"),
+        ({"x": np.zeros((2, 2, 2))}, "the array y is missing; data.npz contains x"),
+        ({"y": LABELS}, "the array x is missing; data.npz contains y"),
         (
             {"x": np.zeros((6, 2, 2)), "y": LABELS, "x_test": np.zeros((1, 2, 2))},
             "the array y_test is missing",
         ),
-        ({"x": np.zeros((6, 4)), "y": LABELS}, "x has shape (6, 4)"),
-        ({"x": np.zeros((6, 4, 4, 2)), "y": LABELS}, "x has shape (6, 4, 4, 2)"),
+        ({"x": np.zeros(6), "y": LABELS}, "x has shape (6,)"),
+        ({"x": np.zeros((6, 1, 4, 4, 2)), "y": LABELS}, "x has shape (6, 1, 4, 4, 2)"),
         ({"x": np.zeros((6, 0, 4)), "y": LABELS}, "x has shape (6, 1, 0, 4)"),
         ({"x": np.zeros((5, 2, 2)), "y": LABELS}, "y has shape (6,) for 5 images"),
         ({"x": np.zeros((6, 2, 2)), "y": LABELS[:, None]}, "y has shape (6, 1)"),

@@ -14,9 +14,10 @@ from orchestrator.models.architectures.lstm import char_lstm
 from orchestrator.models.cost import measure_cost
 from orchestrator.models.parameters import FlatModule, ParameterLayout
 from orchestrator.models.registry import construct
+from orchestrator.models.shapes import TextShape
 
 NUM_CHARACTERS = 7
-SHAPE = (6,)
+SHAPE = TextShape((6,))
 
 
 def _model(seed: int = 0) -> nn.Module:

@@ -7,6 +7,7 @@ from torch import nn
 from orchestrator.models.cost import ModelCost, measure_cost
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.models.registry import Builder, resolve_builder
+from orchestrator.models.shapes import TextShape
 from tests.support.published_nets import (
     reddit_lstm,
     resnet50,
@@ -77,6 +78,6 @@ def test_size_of_fedlps_lstm() -> None:
 
 def test_fedlps_lstm_uses_every_weight_once_per_word() -> None:
     """The lookup is free. The model reads 9 words and predicts 9 words."""
-    counted = cost(reddit_lstm((9,), 10_000), (9,))
+    counted = cost(reddit_lstm((9,), 10_000), TextShape((9,)))
     assert set(counted.positions.values()) == {9.0}
     assert counted.forward_flops() == 2 * 9 * (2_000_000 + 466_944 + 364_800)
