@@ -32,6 +32,9 @@ lint: install ## ruff and mypy
 docs: install ## build the documentation site in site/, with warnings as errors
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs site
 
+tutorials: install ## execute the notebooks of docs/tutorials and store their outputs
+	$(BIN)/python -m tests.support.tutorials
+
 catalogue: install ## write docs/algorithms.md from the methods
 	$(BIN)/python -m orchestrator.cli.catalogue > docs/algorithms.md
 
@@ -47,4 +50,4 @@ bench: install ## the benchmark of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks.shards
 	$(BIN)/python -m tests.benchmarks.sweep_overhead
 
-.PHONY: help install demo test fast lint docs catalogue package bench
+.PHONY: help install demo test fast lint docs tutorials catalogue package bench
