@@ -1,4 +1,4 @@
-"""Executes the notebooks of docs/tutorials in a real kernel: `python -m tests.support.tutorials` stores their outputs."""
+"""Executes notebooks of docs/tutorials in a real kernel: `python -m tests.support.tutorials` stores outputs."""
 
 import os
 import sys
