@@ -15,6 +15,7 @@ from orchestrator.cli.options import (
     chosen_storage,
     require_choice,
 )
+from orchestrator.cli.views.completions import run_names
 from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
@@ -38,7 +39,11 @@ Examples:
 
 _Runs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[RUN]...", help="Runs to compare, or patterns; and runtime.storage=DIR."),
+    typer.Argument(
+        metavar="[RUN]...",
+        help="Runs to compare, or patterns; and runtime.storage=DIR.",
+        autocompletion=run_names,
+    ),
 ]
 _SweepName = Annotated[
     str | None, typer.Option(metavar="SWEEP", help="Compare the trials of this sweep (id or folder).")
