@@ -38,7 +38,7 @@ tutorials: install ## execute the notebooks of docs/tutorials and store their ou
 catalogue: install ## write docs/algorithms.md from the methods
 	$(BIN)/python -m orchestrator.cli.catalogue > docs/algorithms.md
 
-package: install ## build sdist and wheel, and run the demo from the wheel in an empty environment
+package: install ## build sdist and wheel, and run the demo and a user's whole path from the wheel
 	.ci/package
 
 bench: install ## the benchmark of docs/benchmarks.md
