@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## make .venv with everything at the pinned versions
 
@@ -32,10 +32,16 @@ lint: install ## ruff and mypy
 docs: install ## build the documentation site in site/, with warnings as errors
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs site
 
+tutorials: install ## execute the notebooks of docs/tutorials and store their outputs
+	$(BIN)/python -m tests.support.tutorials
+
+screenshots: install ## make docs/images from a real sweep, with Chromium
+	$(BIN)/python -m tests.support.screenshots
+
 catalogue: install ## write docs/algorithms.md from the methods
 	$(BIN)/python -m orchestrator.cli.catalogue > docs/algorithms.md
 
-package: install ## build sdist and wheel, and run the demo from the wheel in an empty environment
+package: install ## build sdist and wheel, and run the demo and a user's whole path from the wheel
 	.ci/package
 
 bench: install ## the benchmark of docs/benchmarks.md
@@ -47,4 +53,4 @@ bench: install ## the benchmark of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks.shards
 	$(BIN)/python -m tests.benchmarks.sweep_overhead
 
-.PHONY: help install demo test fast lint docs catalogue package bench
+.PHONY: help install demo test fast lint docs tutorials screenshots catalogue package bench

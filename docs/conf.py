@@ -13,8 +13,11 @@ project = "Sparsefleet"
 author = "The Sparsefleet authors"
 release = version = installed_version("sparsefleet")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "docstrings", "reference_pages"]
-source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+extensions = ["myst_nb", "sphinx.ext.autodoc", "docstrings", "reference_pages"]
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".rst": "restructuredtext"}
+#: the pages show the stored outputs of the notebooks; `make tutorials` executes the notebooks
+nb_execution_mode = "off"
+nb_merge_streams = True
 exclude_patterns = ["_ext"]
 
 #: headings down to this depth are targets of links such as `page.md#heading`

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.api import compare, load_run, load_sweep, resume, resume_sweep, run, sweep, trainable
     from orchestrator.display.callbacks import RunCallback
+    from orchestrator.display.tensorboard_callback import TensorBoardCallback
+    from orchestrator.display.wandb_callback import WandbCallback
     from orchestrator.experiment.config import ExperimentConfig
     from orchestrator.storage.summary import RunSummary
 
@@ -18,6 +20,8 @@ __all__ = [
     "ExperimentConfig",
     "RunCallback",
     "RunSummary",
+    "TensorBoardCallback",
+    "WandbCallback",
     "__version__",
     "compare",
     "load_run",
@@ -44,6 +48,14 @@ def __getattr__(name: str) -> Any:
         from orchestrator.display.callbacks import RunCallback
 
         return RunCallback
+    if name == "TensorBoardCallback":
+        from orchestrator.display.tensorboard_callback import TensorBoardCallback
+
+        return TensorBoardCallback
+    if name == "WandbCallback":
+        from orchestrator.display.wandb_callback import WandbCallback
+
+        return WandbCallback
     if name == "RunSummary":
         from orchestrator.storage.summary import RunSummary
 

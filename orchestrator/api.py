@@ -20,6 +20,7 @@ from orchestrator.sweeping.request import SweepRequest, as_option_error
 if TYPE_CHECKING:
     from ray import tune
 
+    from orchestrator.analysis.selection import SelectedRuns
     from orchestrator.results.comparison_result import ComparisonResult
     from orchestrator.sweeping.result import SweepResult
 
@@ -183,22 +184,54 @@ def compare(
     """
     from orchestrator.analysis.compute import compare as compare_runs
     from orchestrator.analysis.options import CompareOptions
-    from orchestrator.analysis.selection import select_runs
     from orchestrator.results.comparison_result import ComparisonResult
 
     checked_options = CompareOptions(**options)
+    selected = _select(runs, storage, sweep, name, tags)
+    return ComparisonResult.from_comparison(compare_runs(selected.runs, checked_options, selected.notes))
+
+
+def compare_each_data_set(
+    runs: "Sequence[str | Path | RunResult | SweepResult]" = (),
+    *,
+    storage: str | Path | None = None,
+    sweep: str | Path | None = None,
+    name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    **options: Any,
+) -> "dict[str, ComparisonResult]":
+    """Compare the runs of each data set on their own, and return the comparisons by `data.name`; see `compare`."""
+    from orchestrator.analysis.compute import compare_by_data
+    from orchestrator.analysis.options import CompareOptions
+    from orchestrator.results.comparison_result import ComparisonResult
+
+    checked_options = CompareOptions(**options)
+    selected = _select(runs, storage, sweep, name, tags)
+    comparisons = compare_by_data(selected.runs, checked_options, selected.notes)
+    return {data: ComparisonResult.from_comparison(each) for data, each in comparisons.items()}
+
+
+def _select(
+    runs: "Sequence[str | Path | RunResult | SweepResult]",
+    storage: str | Path | None,
+    sweep: str | Path | None,
+    name: str | None,
+    tags: Mapping[str, str] | None,
+) -> "SelectedRuns":
+    """Return the runs that satisfy the criteria of `compare`."""
+    from orchestrator.analysis.selection import select_runs
+
     if sweep is not None and is_sweep(Path(sweep)):
         storage = Path(sweep).resolve().parent
     if storage is None:
         storage = next((run.folder.parent for run in runs if not isinstance(run, str | Path)), "runs")
-    selected = select_runs(
+    return select_runs(
         Path(storage),
         [name for run in runs for name in _run_names(run)],
         sweep=None if sweep is None else str(sweep),
         name=name,
         tags=tags or {},
     )
-    return ComparisonResult.from_comparison(compare_runs(selected.runs, checked_options, selected.notes))
 
 
 def _run_names(run: "str | Path | RunResult | SweepResult") -> list[str]:

@@ -53,7 +53,7 @@ def _config(storage: Path, **training: int) -> ExperimentConfig:
 
 
 #: the public classes
-RECORDS = {"ExperimentConfig", "RunCallback", "RunSummary"}
+RECORDS = {"ExperimentConfig", "RunCallback", "RunSummary", "TensorBoardCallback", "WandbCallback"}
 
 
 def test_public_names_are_exactly_these() -> None:

@@ -71,6 +71,23 @@ def compare(
     )
 
 
+def compare_by_data(
+    runs: Sequence[ComparedRun], options: CompareOptions | None = None, notes: Sequence[str] = ()
+) -> dict[str, Comparison]:
+    """Compare the runs of each data set on their own; the keys are the values of `data.name`.
+
+    Accuracies on different data sets have no common scale, so that no table, rank or picture may mix them. `notes` go
+    to the first comparison. Raises RequestError as `compare` does.
+    """
+    by_data: dict[str, list[ComparedRun]] = {}
+    for run in runs:
+        by_data.setdefault(str(run.config["data.name"]), []).append(run)
+    if not by_data:
+        return {"": compare(runs, options, notes)}
+    first = next(iter(by_data))
+    return {name: compare(each, options, notes if name == first else ()) for name, each in by_data.items()}
+
+
 def _finals(histories: Histories) -> dict[Metric, Spread]:
     return {
         metric: spread(final_value(history, name) for history in histories)

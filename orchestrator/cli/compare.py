@@ -1,6 +1,8 @@
 """The command `compare`."""
 
+import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -15,6 +17,7 @@ from orchestrator.cli.options import (
     chosen_storage,
     require_choice,
 )
+from orchestrator.cli.views.completions import run_names
 from orchestrator.errors import RequestError
 
 if TYPE_CHECKING:
@@ -38,7 +41,11 @@ Examples:
 
 _Runs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[RUN]...", help="Runs to compare, or patterns; and runtime.storage=DIR."),
+    typer.Argument(
+        metavar="[RUN]...",
+        help="Runs to compare, or patterns; and runtime.storage=DIR.",
+        autocompletion=run_names,
+    ),
 ]
 _SweepName = Annotated[
     str | None, typer.Option(metavar="SWEEP", help="Compare the trials of this sweep (id or folder).")
@@ -105,8 +112,8 @@ def compare_command(
 ) -> None:
     """Implement `sparsefleet compare`; COMPARE_HELP is its help text."""
     from orchestrator.analysis.options import Cost, Metric
-    from orchestrator.analysis.report.write import write_report
-    from orchestrator.api import compare
+    from orchestrator.analysis.report.write import write_reports
+    from orchestrator.api import compare_each_data_set
     from orchestrator.storage.lookup import split_storage_key
 
     require_choice("--format", output_format, ("table", "csv", "json"))
@@ -115,7 +122,7 @@ def compare_command(
     require_choice("--cost", cost, get_args(Cost))
     names, storage_keys = split_storage_key(runs or [])
     place = chosen_storage(storage, storage_keys, config)
-    comparison = compare(
+    comparisons = compare_each_data_set(
         names,
         storage=place,
         sweep=sweep,
@@ -133,10 +140,10 @@ def compare_command(
             raise RequestError("--out", out, problem, "name a folder, or use --format json")
         if out.exists() and not out.is_dir():
             raise RequestError("--out", out, "this is a file", "name a folder")
-        write_report(comparison, out)
-    _print_comparison(comparison, output_format)
+        pages = [file for file in write_reports(comparisons, out) if file.name == "report.html"]
+    _print_comparisons(comparisons, output_format)
     if out is not None:
-        print(f"report: {out / 'report.html'}", file=sys.stderr)
+        print("\n".join(f"report: {page}" for page in pages), file=sys.stderr)
     if sweep is not None and out is not None:
         _log_to_sweep(sweep, place, out)
 
@@ -161,16 +168,27 @@ def _parse_tags(assignments: list[str]) -> dict[str, str]:
     return tags
 
 
-def _print_comparison(comparison: "Comparison", output_format: str) -> None:
+def _print_comparisons(comparisons: "Mapping[str, Comparison]", output_format: str) -> None:
+    """Print the comparison of each data set, with a title if there are several."""
     from orchestrator.analysis.report.export import to_csv, to_json
     from orchestrator.analysis.report.terminal import terminal_tables
 
-    if output_format == "table":
-        Console().print(terminal_tables(comparison))
-    elif output_format == "json":
-        print(to_json(comparison))
-    else:
-        print(to_csv(comparison), end="")
+    if output_format == "json":
+        single = [to_json(each) for each in comparisons.values()]
+        several = {"data_sets": {name: json.loads(to_json(each)) for name, each in comparisons.items()}}
+        print(single[0] if len(single) == 1 else json.dumps(several, indent=1))
+        return
+    if output_format == "csv" and len(comparisons) > 1:
+        problem = f"the runs are on {len(comparisons)} data sets, and a CSV file has one table"
+        raise RequestError("--format", "csv", problem, f"add --tag data={next(iter(comparisons))}")
+    console = Console()
+    for name, comparison in comparisons.items():
+        if output_format == "csv":
+            print(to_csv(comparison), end="")
+            continue
+        if len(comparisons) > 1:
+            console.print(f"data.name={name}", style="bold", markup=False, highlight=False)
+        console.print(terminal_tables(comparison))
 
 
 def _log_to_sweep(sweep: str, storage: Path, out: Path) -> None:

@@ -16,6 +16,7 @@ from orchestrator.cli.options import (
     StorageOption,
     chosen_storage,
 )
+from orchestrator.cli.views.completions import list_names
 from orchestrator.errors import RequestError
 
 LIST_HELP = """
@@ -81,7 +82,9 @@ def list_command(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="WHAT", help="algorithms, models, datasets, fleets, spaces, presets, studies or keys."
+            metavar="WHAT",
+            help="algorithms, models, datasets, fleets, spaces, presets, studies or keys.",
+            autocompletion=list_names,
         ),
     ],
     name: Annotated[

@@ -65,7 +65,6 @@ app = typer.Typer(
     name="sparsefleet",
     help=APP_HELP,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
 )
 

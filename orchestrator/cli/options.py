@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from orchestrator.cli.views.completions import config_keys, run_names
 from orchestrator.commands import command_line
 from orchestrator.errors import RequestError, SparsefleetError
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...", help="Config keys and their values, such as training.rounds=50."
+        metavar="[KEY=VALUE]...",
+        help="Config keys and their values, such as training.rounds=50.",
+        autocompletion=config_keys,
     ),
 ]
 ConfigSources = Annotated[
@@ -75,7 +78,7 @@ Profile = Annotated[
 ]
 #: where `mlflow ui` listens by default
 _MLFLOW_UI = "http://127.0.0.1:5000"
-RunName = typer.Argument(metavar="RUN", help="The run's id or folder.")
+RunName = typer.Argument(metavar="RUN", help="The run's id or folder.", autocompletion=run_names)
 
 
 def check_summary(summary: Path | None) -> None:

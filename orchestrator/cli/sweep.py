@@ -27,7 +27,7 @@ from orchestrator.errors import RequestError
 from orchestrator.formatting import counted
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
     from orchestrator.sweeping.result import SweepResult
 
@@ -220,7 +220,7 @@ def _resume(
 
 
 def report_sweep(
-    result: "SweepResult", console: Console | None, table: "Callable[[SweepResult], Table]"
+    result: "SweepResult", console: Console | None, table: "Callable[[SweepResult], RenderableType]"
 ) -> None:
     """Print a sweep's result as this table, and where its files are (console None: print nothing of both).
 

@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
+from orchestrator.display.bars import ProgressBar, print_line, progress_console, start_bar
 from orchestrator.formatting import counted, format_bytes, format_flops, format_seconds
 from orchestrator.tracking.record import RoundRecord
 
@@ -43,7 +42,7 @@ class LineThrottle:
 
 @final
 class Progress:
-    """Shows a run as a progress bar on a terminal, and as plain lines elsewhere.
+    """Shows a run as a progress bar on a terminal or in a notebook, and as plain lines elsewhere.
 
     Plain lines appear at the start, for about twenty evaluated rounds, for the last round, and after long silences.
     Call `start`, then `update` and `note` any number of times, then `stop`. The same object may show another run.
@@ -57,8 +56,8 @@ class Progress:
     ) -> None:
         """`quiet` prints nothing. `console` gets the output (None: standard error)."""
         self._quiet, self._clock = quiet, clock
-        self._console = console or Console(stderr=True)
-        self._bar: Bar | None = None
+        self._console = console or progress_console()
+        self._bar: ProgressBar | None = None
         self._name, self._num_rounds, self._first_round, self._next_line = "", 0, 0, 0
         self._throttle, self._state = LineThrottle(clock), ""
 
@@ -68,20 +67,10 @@ class Progress:
         self._next_line, self._throttle, self._state = first_round, LineThrottle(self._clock), ""
         if self._quiet:
             return
-        if not self._console.is_terminal:
+        self._bar = start_bar(self._console, name, num_rounds, first_round, "", shows_time_left=True)
+        if self._bar is None:
             done = f", {first_round} of them finished" if first_round else ""
-            self._print(f"{name}: {counted(num_rounds, 'round')}{done}")
-            return
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeRemainingColumn(),
-            console=self._console,
-        )
-        self._bar.add_task(name, total=num_rounds, completed=first_round, state="")
-        self._bar.start()
+            self.note(f"{name}: {counted(num_rounds, 'round')}{done}")
 
     def update(self, record: RoundRecord) -> None:
         """Show a committed round."""
@@ -91,7 +80,7 @@ class Progress:
         evaluated = "eval/accuracy" in record.metrics
         self._state = _state(record.metrics) if evaluated else self._state
         if self._bar is not None:
-            self._bar.update(self._bar.tasks[0].id, completed=num_done, state=self._state)
+            self._bar.update(num_done, self._state)
             return
         is_listed = evaluated and record.round_idx >= self._next_line
         if is_listed or num_done == self._num_rounds or self._throttle.is_due():
@@ -103,10 +92,10 @@ class Progress:
     def note(self, text: str) -> None:
         """Print a line of text above the bar."""
         if not self._quiet:
-            self._print(text)
+            print_line(self._console, text)
 
     def stop(self) -> None:
-        """Remove the bar at the end of the run; does nothing when there is no bar."""
+        """Stop the bar at the end of the run; does nothing when no bar is shown."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -117,11 +106,8 @@ class Progress:
         parts = [f"{self._name}: round {num_done}/{self._num_rounds}", self._state, format_seconds(elapsed_s)]
         if num_done < self._num_rounds:
             parts.append(f"{format_seconds(left_s)} left")
-        self._print("  ".join(part for part in parts if part))
+        self.note("  ".join(part for part in parts if part))
         self._throttle.printed()
-
-    def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def summary_table(rows: Sequence[Mapping[str, object]]) -> Table:

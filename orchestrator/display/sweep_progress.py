@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from orchestrator.display.bars import ProgressBar, print_line, progress_console, start_bar
 from orchestrator.display.run_progress import LineThrottle
 from orchestrator.formatting import format_seconds
 from orchestrator.sweeping.store import Ending
@@ -15,7 +15,7 @@ from orchestrator.sweeping.trial_specs import TrialSpec
 
 @final
 class SweepProgress:
-    """Shows a sweep as a progress bar of trials on a terminal, and as plain lines elsewhere.
+    """Shows a sweep as a progress bar of trials on a terminal or in a notebook, and as plain lines elsewhere.
 
     A plain line appears when a trial ends, and after long silences.
     """
@@ -27,8 +27,8 @@ class SweepProgress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`quiet` prints nothing. `console` gets the output (None: standard error)."""
-        self._quiet, self._console, self._clock = quiet, console or Console(stderr=True), clock
-        self._bar: Progress | None = None
+        self._quiet, self._console, self._clock = quiet, console or progress_console(), clock
+        self._bar: ProgressBar | None = None
         self._name, self._throttle = "", LineThrottle(clock)
         self._num_ended, self._num_trials = 0, 0
         self._rounds: dict[int, int] = {}
@@ -37,14 +37,10 @@ class SweepProgress:
         """Start showing a sweep in which `num_ended` trials have already ended."""
         self._name, self._num_trials, self._num_ended = name, num_trials, num_ended
         self._throttle = LineThrottle(self._clock)
-        if self._quiet or not self._console.is_terminal:
-            return
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-        self._bar = Progress(
-            *columns, TextColumn("{task.fields[state]}"), TimeElapsedColumn(), console=self._console
-        )
-        self._bar.add_task(name, total=num_trials, completed=num_ended, state="starting")
-        self._bar.start()
+        if not self._quiet:
+            self._bar = start_bar(
+                self._console, name, num_trials, num_ended, "starting", shows_time_left=False
+            )
 
     def update(self, number: int, num_rounds: int) -> None:
         """Show that a trial has finished `num_rounds` rounds."""
@@ -79,10 +75,10 @@ class SweepProgress:
     def note(self, text: str) -> None:
         """Print a line of text above the bar."""
         if not self._quiet:
-            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+            print_line(self._console, text)
 
     def stop(self) -> None:
-        """Remove the bar at the end of the sweep; does nothing when there is no bar."""
+        """Stop the bar at the end of the sweep; does nothing when no bar is shown."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -90,7 +86,7 @@ class SweepProgress:
     def _show(self) -> None:
         running = ", ".join(f"{number}: round {done}" for number, done in sorted(self._rounds.items()))
         if self._bar is not None:
-            self._bar.update(self._bar.tasks[0].id, completed=self._num_ended, state=running)
+            self._bar.update(self._num_ended, running)
         elif self._throttle.is_due():
             ended = f"{self._name}: {self._num_ended}/{self._num_trials} trials have ended"
             self.note(f"{ended}  {format_seconds(self._throttle.elapsed_s)}  running {running or 'none'}")

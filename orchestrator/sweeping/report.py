@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from orchestrator.analysis.compute import compare
+from orchestrator.analysis.compute import compare_by_data
 from orchestrator.analysis.options import CompareOptions, Metric
-from orchestrator.analysis.report.write import write_report
+from orchestrator.analysis.report.write import write_reports
 from orchestrator.analysis.selection import select_runs
 from orchestrator.errors import RequestError
 from orchestrator.sweeping.objective import Objective
@@ -15,7 +15,7 @@ def report_sweep(store: SweepStore, objective: Objective) -> list[Path]:
     """Compare the trials of a sweep, write the report, and return its files.
 
     The report shows test metrics, in the order of the validation metric by which the sweep chooses.
-    Writes nothing and returns no file when no trial has an evaluated round.
+    Each data set has a report of its own. Writes nothing and returns no file when no trial has an evaluated round.
     """
     try:
         selected = select_runs(store.folder.parent, sweep=str(store.folder))
@@ -32,4 +32,4 @@ def report_sweep(store: SweepStore, objective: Objective) -> list[Path]:
         targets=targets,
         upload_caps=caps,
     )
-    return write_report(compare(selected.runs, options, selected.notes), store.report)
+    return write_reports(compare_by_data(selected.runs, options, selected.notes), store.report)

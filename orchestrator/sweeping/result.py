@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: tables of a sweep
 SweepTable = Literal["trials", "rounds", "clients"]
+#: config key of the data set; results on different data sets are never compared or averaged
+DATA_KEY = "data.name"
 #: configurations that the text of a result shows
 MAX_SHOWN = 10
 
@@ -36,9 +38,10 @@ MAX_SHOWN = 10
 class ConfigurationResult:
     """The result of one configuration over its trials, which differ in the seed only.
 
-    `objective` is the mean of each metric over the trials, and `accuracy` the mean accuracy of the global models on the
-    central test set. `objective` and the other means are None when a trial has no value. `statuses` and `run_ids` are
-    in the order of the trials.
+    `objective` is the mean of each metric over the trials, `accuracy` the mean accuracy of the global models on the
+    central test set, and `personal_accuracy` that of the clients' own models on their test parts. `objective` and the
+    other means are None when a trial has no value. `statuses` and `run_ids` are in the order of the trials.
+    `is_best` marks the best configuration, or the Pareto front, of each data set.
     """
 
     label: str
@@ -49,6 +52,7 @@ class ConfigurationResult:
     accuracy: float | None
     upload_bytes: float | None
     emulated_s: float | None
+    personal_accuracy: float | None = None
     is_best: bool = False
 
 
@@ -236,7 +240,6 @@ def _configuration(
     names = [metric.name for metric in objective.metrics]
     run_ids = [ending.run_id for ending in endings if ending.run_id is not None]
     summaries = [RunSummary.read(store.folder / run_id / "summary.json") for run_id in run_ids]
-    accuracies = [summary.accuracy for summary in summaries if summary.accuracy is not None]
     has_summaries = len(summaries) == len(group)
     return ConfigurationResult(
         label=group[0].configuration,
@@ -246,10 +249,17 @@ def _configuration(
         objective={name: fmean(ending.objective[name] for ending in endings) for name in names}
         if has_objective
         else None,
-        accuracy=fmean(accuracies) if accuracies and len(accuracies) == len(group) else None,
+        accuracy=_mean_of_all([summary.accuracy for summary in summaries], len(group)),
+        personal_accuracy=_mean_of_all([summary.personal_accuracy for summary in summaries], len(group)),
         upload_bytes=fmean(summary.upload_bytes_total for summary in summaries) if has_summaries else None,
         emulated_s=fmean(summary.emulated_s_total for summary in summaries) if has_summaries else None,
     )
+
+
+def _mean_of_all(values: Sequence[float | None], num_trials: int) -> float | None:
+    """Return the mean; None if a trial has no value."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == num_trials else None
 
 
 def _ranked(
@@ -264,13 +274,22 @@ def _ranked(
         return (int(stopped), *(metric.key(configuration.objective[metric.name]) for metric in metrics))
 
     ordered = sorted(configurations, key=rank)
-    valued = [each for each in ordered if each.objective is not None]
-    if len(metrics) == 1:
-        best = {id(valued[0])} if valued else set()
-    else:
-        gain, cost = metrics
-        points = [(each.objective[cost.name], each.objective[gain.name]) for each in valued if each.objective]
-        front = pareto_front(points)
-        best = {id(valued[index]) for index in front}
+    by_data: dict[str, list[ConfigurationResult]] = {}
+    for each in ordered:
+        if each.objective is not None:
+            by_data.setdefault(str(each.values.get(DATA_KEY)), []).append(each)
+    # results on different data sets cannot be compared, so each data set has its own best configuration
+    best = {id(each) for valued in by_data.values() for each in _best(valued, metrics)}
     marked = [replace(each, is_best=id(each) in best) for each in ordered]
     return sorted(marked, key=lambda each: not each.is_best) if len(metrics) > 1 else marked
+
+
+def _best(
+    valued: Sequence[ConfigurationResult], metrics: Sequence[ObjectiveMetric]
+) -> list[ConfigurationResult]:
+    """Return the first of the ranked configurations, or the Pareto front of two metrics."""
+    if len(metrics) == 1:
+        return [valued[0]]
+    gain, cost = metrics
+    points = [(each.objective[cost.name], each.objective[gain.name]) for each in valued if each.objective]
+    return [valued[index] for index in pareto_front(points)]

@@ -31,11 +31,13 @@ _PAGE_LOADING = (
     ElementNotInteractableException,
     JavascriptException,
 )
+#: the browser's window
+WIDTH, HEIGHT = 1500, 1000
 #: switches off accounts, updates and connections to other hosts
 _CHROME_ARGUMENTS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    "--window-size=1500,1000",
+    f"--window-size={WIDTH},{HEIGHT}",
 )
 #: the methods of the sweep that the tests show
 METHODS = ("feddst", "fedavg", "randommask", "topk")
@@ -136,9 +138,11 @@ def wait_for_words(browser: Chrome, *words: str) -> None:
     wait_for(browser, are_shown, ", ".join(words))
 
 
-def screenshot(browser: Chrome, name: str) -> None:
-    """Save a screenshot if SPARSEFLEET_SCREENSHOTS names a folder."""
+def screenshot(browser: Chrome, name: str, height: int = HEIGHT) -> None:
+    """Save a screenshot of a window of this height if SPARSEFLEET_SCREENSHOTS names a folder."""
     if folder := os.environ.get("SPARSEFLEET_SCREENSHOTS"):
+        browser.set_window_size(WIDTH, height)
         Path(folder).mkdir(parents=True, exist_ok=True)
         file = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
         browser.save_screenshot(str(Path(folder) / f"{file}.png"))
+        browser.set_window_size(WIDTH, HEIGHT)

@@ -34,7 +34,7 @@ def _opacity(browser: Chrome, label: str) -> float:
 
 
 def test_pointer_on_the_legend_highlights_a_configuration(report: Chrome) -> None:
-    screenshot(report, "report")
+    screenshot(report, "report", height=1400)
     button = report.find_element(By.XPATH, "//nav//button[text()='topk']")
     ActionChains(report).move_to_element(button).perform()
     assert (_opacity(report, "topk"), _opacity(report, "fedavg")) == (1.0, 0.12)

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import Command
+from tests.support.run_folders import write_run
 
 
 @pytest.fixture
@@ -36,6 +38,47 @@ def test_csv_and_json_have_the_same_numbers(command: Command, two_runs: Path) ->
     summaries = [json.loads(file.read_text()) for file in two_runs.glob("*/summary.json")]
     accuracies = {summary["algorithm"]: summary["accuracy"] for summary in summaries}
     assert {line["method"]: float(line["accuracy_mean"]) for line in lines} == pytest.approx(accuracies)
+
+
+@pytest.fixture
+def two_data_sets(tmp_path: Path) -> Path:
+    """A storage folder with two runs on digits and one run on MNIST."""
+    storage = tmp_path / "mixed"
+    for name, data, method in (
+        ("a", "digits", "fedavg"),
+        ("b", "digits", "feddst"),
+        ("c", "mnist", "fedavg"),
+    ):
+        write_run(storage / name, f"data.name={data}", method=method)
+    return storage
+
+
+def test_each_data_set_has_a_table_and_a_report(
+    command: Command, two_data_sets: Path, tmp_path: Path
+) -> None:
+    result = command("compare", "--storage", two_data_sets, "--out", tmp_path / "report")
+    assert result.code == 0, result.err
+    parts = re.split(r"^data\.name=(\w+)$", result.out, flags=re.MULTILINE)[1:]
+    assert dict(zip(parts[::2], ["feddst" in part for part in parts[1::2]], strict=True)) == {
+        "digits": True,
+        "mnist": False,
+    }
+    for name in ("digits", "mnist"):
+        assert f"report: {tmp_path / 'report' / name / 'report.html'}" in result.err
+        assert (tmp_path / "report" / name / "comparison.csv").is_file()
+
+
+def test_json_of_several_data_sets_has_an_object_for_each(command: Command, two_data_sets: Path) -> None:
+    found = json.loads(command("compare", "--storage", two_data_sets, "--json").out)["data_sets"]
+    assert {name: len(each["configurations"]) for name, each in found.items()} == {"digits": 2, "mnist": 1}
+
+
+def test_csv_of_several_data_sets_is_rejected_with_a_remedy_that_works(
+    command: Command, two_data_sets: Path
+) -> None:
+    arguments = ("compare", "--storage", two_data_sets, "--format", "csv")
+    assert command(*arguments).error_line.endswith("add --tag data=digits")
+    assert len(command(*arguments, "--tag", "data=digits").out.splitlines()) == 3
 
 
 def test_out_writes_a_report(command: Command, two_runs: Path, tmp_path: Path) -> None:

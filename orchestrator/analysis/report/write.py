@@ -1,5 +1,7 @@
 """Writes all files of a report into one folder."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.analysis.comparison import Comparison
@@ -8,6 +10,17 @@ from orchestrator.analysis.report.draw_figure import draw_charts, draw_fairness
 from orchestrator.analysis.report.export import to_csv, to_json
 from orchestrator.analysis.report.page import report_page
 from orchestrator.errors import RequestError
+
+
+def write_reports(comparisons: Mapping[str, Comparison], folder: Path) -> list[Path]:
+    """Write the report of each data set, and return all paths; see `write_report`.
+
+    A single report goes to `folder`. Several reports go to subfolders with the names of their data sets.
+    """
+    if len(comparisons) == 1:
+        return write_report(next(iter(comparisons.values())), folder)
+    places = {name: folder / re.sub(r"[^\w.-]+", "_", name) for name in comparisons}
+    return [path for name, place in places.items() for path in write_report(comparisons[name], place)]
 
 
 def write_report(comparison: Comparison, folder: Path) -> list[Path]:

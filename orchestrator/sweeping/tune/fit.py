@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from math import lcm
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import ray
 from ray import tune
@@ -206,9 +206,22 @@ def _run_config(environment: TuneEnvironment) -> tune.RunConfig:
         callbacks=[environment.callback],
         stop=environment.stopper,
         verbose=0,
+        progress_reporter=SilentReporter(),
         failure_config=tune.FailureConfig(max_failures=0),
         checkpoint_config=tune.CheckpointConfig(num_to_keep=_NUM_CHECKPOINTS, checkpoint_at_end=False),
     )
+
+
+@final
+class SilentReporter(tune.ProgressReporter):
+    """Reports nothing: Tune's own reporter for notebooks clears the output of the cell, whatever `verbose` is."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        """See tune.ProgressReporter."""
+        return False
+
+    def report(self, trials: list[Any], done: bool, *sys_info: str) -> None:
+        """See tune.ProgressReporter."""
 
 
 def _unused_name(folder: Path) -> str:

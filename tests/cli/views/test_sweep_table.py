@@ -1,6 +1,7 @@
 """The table of a sweep's configurations."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from io import StringIO
 from math import inf
 from pathlib import Path
@@ -33,9 +34,9 @@ def _result(
     return read_result(store, Objective.parse(objective), planned, len(planned), interrupted=False)
 
 
-def _shown(result: SweepResult, width: int = 100, max_rows: int = 20) -> str:
+def _shown(result: SweepResult, width: int = 100) -> str:
     console = Console(file=StringIO(), width=width)
-    console.print(sweep_table(result, max_rows))
+    console.print(sweep_table(result))
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
@@ -61,11 +62,11 @@ class TestTable:
         ]
         heading, first, second = _shown(_result(store, ended)).splitlines()
         assert heading.split() == [
-            *("configuration", "validation", "accuracy", "test", "accuracy"),
+            *("level", "validation", "accuracy", "test", "accuracy"),
             *("upload", "emulated", "trials"),
         ]
-        assert first.split() == ["best", "level=1", "75.00%", "50.00%", "2.5", "MB", "1:15", "1", "finished"]
-        assert second.split() == ["level=2", "-", "-", "-", "-", "1", "failed"]
+        assert first.split() == ["best", "1", "75.00%", "50.00%", "2.5", "MB", "1:15", "1", "finished"]
+        assert second.split() == ["2", "-", "-", "-", "-", "1", "failed"]
 
     def test_table_formats_times_and_infinite_times(self, store: SweepStore) -> None:
         ended = [
@@ -87,12 +88,50 @@ class TestTable:
         assert shown.count("best") == 2
         assert "2 MB" in shown
 
-    def test_long_table_is_cut_with_a_caption(self, store: SweepStore) -> None:
-        shown = _shown(
-            _result(store, [ending(trial(n, level=n), validation_accuracy=0.1) for n in range(5)]), max_rows=2
-        )
-        assert "the first 2 of 5" in shown
-        assert "level=2" not in shown
+    def test_long_table_shows_all_configurations(self, store: SweepStore) -> None:
+        ended = [ending(trial(n, level=n), validation_accuracy=n / 100) for n in range(30)]
+        _, *rows = _shown(_result(store, ended)).splitlines()
+        levels = [row.removeprefix("best").split()[0] for row in rows]
+        assert levels == [str(n) for n in range(29, -1, -1)]
+
+    def test_each_dimension_is_a_column_with_a_short_name(self, store: SweepStore) -> None:
+        values = {"algorithm__name": "feddst", "sparsity__level": 0.8, "training__lr": 0.05}
+        ended = [
+            ending(trial(0, **values), validation_accuracy=0.75),
+            ending(trial(1, algorithm__name="fedavg", training__lr=0.1), validation_accuracy=0.5),
+        ]
+        heading, first, second = _shown(_result(store, ended)).splitlines()
+        assert heading.split()[:3] == ["name", "level", "lr"]
+        assert first.split()[:5] == ["best", "feddst", "0.8", "0.05", "75.00%"]
+        assert second.split()[:4] == ["fedavg", "-", "0.1", "50.00%"]
+
+    def test_personal_accuracy_is_shown_if_a_configuration_has_it(self, store: SweepStore) -> None:
+        """The mean over the two seeds: (0.75 + 0.25) / 2."""
+        for seed, personal in ((0, 0.75), (1, 0.25)):
+            put_run(store, f"r{seed}", replace(summary(f"r{seed}"), personal_accuracy=personal))
+        ended = [ending(trial(n, level=1, seed=n), run_id=f"r{n}", validation_accuracy=0.5) for n in range(2)]
+        shown = _shown(_result(store, ended))
+        assert "personal" in shown.splitlines()[0]
+        assert shown.splitlines()[-1].split()[2:5] == ["50.00%", "50.00%", "50.00%"]
+
+    def test_each_data_set_has_a_table_with_its_own_best(self, store: SweepStore) -> None:
+        ended = [
+            ending(trial(n, data__name=data, level=level), validation_accuracy=accuracy)
+            for n, (data, level, accuracy) in enumerate(
+                [("digits", 1, 0.9), ("digits", 2, 0.8), ("cifar10", 1, 0.3), ("cifar10", 2, 0.4)]
+            )
+        ]
+        lines = [line.split() for line in _shown(_result(store, ended)).splitlines()]
+        assert [line[:3] for line in lines if "%" in "".join(line)] == [
+            ["best", "1", "90.00%"],
+            ["2", "80.00%", "-"],
+            ["best", "2", "40.00%"],
+            ["1", "30.00%", "-"],
+        ]
+        assert [line for line in lines if line[0].startswith("data.name=")] == [
+            ["data.name=digits"],
+            ["data.name=cifar10"],
+        ]
 
     def test_table_shows_trials_that_have_not_ended(self, store: SweepStore) -> None:
         shown = _shown(_result(store, [], trials=[trial(0, level=1)]))
