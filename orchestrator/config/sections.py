@@ -59,7 +59,7 @@ class ScheduleConfig(Section):
     def own_share(self, round_idx: int) -> float | None:
         """Return the share of the change in a round by a user's function; None for a built-in kind."""
         if self._shares is None:
-            assert ":" not in self.kind, "experiment.density_schedule computes the shares of a function"
+            assert ":" not in self.kind, "own_parts.density_schedule computes the shares of a function"
             return None
         return self._shares[min(round_idx, len(self._shares) - 1)]
 
@@ -311,7 +311,7 @@ class TrainingConfig(Section):
         """Local learning rate of a round: lr * lr_decay ** round_idx, or the rate that `lr_schedule` gives."""
         if self._rates is not None:
             return self._rates[round_idx]
-        assert self.lr_schedule.name == "none", "experiment.learning_rates computes the rates of a schedule"
+        assert self.lr_schedule.name == "none", "own_parts.learning_rates computes the rates of a schedule"
         return self.lr * self.lr_decay**round_idx
 
     @model_validator(mode="after")

@@ -17,7 +17,7 @@ from orchestrator.data.dataset import Dataset
 from orchestrator.data.partition import Partition, make_partition
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.method_support import privacy_warnings
-from orchestrator.experiment.metrics import Metric
+from orchestrator.experiment.own_parts.metrics import Metric
 from orchestrator.federation.adversary.attackers import sample_attackers
 from orchestrator.federation.algorithm import AnyAlgorithm
 from orchestrator.federation.seeds import forked_seeds, stream

@@ -10,13 +10,13 @@ from orchestrator.data.partition import Partition
 from orchestrator.data.registry import default_model, load_dataset
 from orchestrator.errors import ConfigError, ModelError
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.experiment.density_schedule import with_density_schedule
 from orchestrator.experiment.experiment import Experiment, split_samples
-from orchestrator.experiment.learning_rates import with_learning_rates
 from orchestrator.experiment.method_support import require_support
 from orchestrator.experiment.methods import load_algorithm
-from orchestrator.experiment.metrics import load_metrics
-from orchestrator.experiment.sources import named_sources
+from orchestrator.experiment.own_parts.density_schedule import with_density_schedule
+from orchestrator.experiment.own_parts.learning_rates import with_learning_rates
+from orchestrator.experiment.own_parts.metrics import load_metrics
+from orchestrator.experiment.own_parts.sources import named_sources
 from orchestrator.federation.device_assignment import sample_population
 from orchestrator.federation.seeds import forked_seeds
 from orchestrator.federation.setting import Setting

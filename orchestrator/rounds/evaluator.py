@@ -13,7 +13,7 @@ from torch import Tensor
 from orchestrator.data.client_index import ClientIndex
 from orchestrator.execution.torch_threads import torch_threads
 from orchestrator.experiment.experiment import Experiment
-from orchestrator.experiment.metrics import measured
+from orchestrator.experiment.own_parts.metrics import measured
 from orchestrator.federation.aggregate import Aggregate
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.evaluate import distribution, predict

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.atomic_write import explained_write, write_durably
 from orchestrator.errors import ConfigError
-from orchestrator.experiment.sources import key_of
+from orchestrator.experiment.own_parts.sources import key_of
 from orchestrator.plugins.source_files import SourceFiles
 
 #: key of run.json and sweep.json, and name of the folder

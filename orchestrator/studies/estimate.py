@@ -151,7 +151,7 @@ class _Task:
 
 
 def _task(config: ExperimentConfig, need: DataNeed, profile: DeviceProfile, num_samples: float) -> _Task:
-    num_params, num_maskable, cost = _measured(config.model, need, config.data.name)
+    num_params, num_maskable, cost = _measured(config.model.model_dump_json(), need, config.data.name)
     method = load_algorithm(config.algorithm.name)
     level = config.sparsity.level
     density = 1.0 - level if level is not None else method.capabilities.default_density or 1.0
@@ -182,9 +182,9 @@ def _task(config: ExperimentConfig, need: DataNeed, profile: DeviceProfile, num_
 
 
 @cache
-def _measured(model: ModelConfig, need: DataNeed, data_name: str) -> tuple[int, int, ModelCost]:
-    """Return D, the number of maskable parameters, and the cost of one sample."""
-    flat = FlatModule(_module(model, need, data_name))
+def _measured(model_json: str, need: DataNeed, data_name: str) -> tuple[int, int, ModelCost]:
+    """Return D, the number of maskable parameters, and the cost of one sample, for `config.model` as JSON."""
+    flat = FlatModule(_module(ModelConfig.model_validate_json(model_json), need, data_name))
     cost = measure_cost(flat.module, flat.layout, NEEDS[need].input_shape)
     return len(flat.values), flat.layout.num_maskable, cost
 
@@ -194,10 +194,14 @@ def _module(model: ModelConfig, need: DataNeed, data_name: str) -> torch.nn.Modu
     return build_model(model, needed.input_shape, needed.num_classes, default_model(data_name))
 
 
-@cache
 def measured_step_s(model: ModelConfig, need: DataNeed, data_name: str, batch_size: int) -> float:
     """Measure the time of one training step with one thread on this machine: the smallest of three, in seconds."""
-    module, needed = _module(model, need, data_name), NEEDS[need]
+    return _measured_step_s(model.model_dump_json(), need, data_name, batch_size)
+
+
+@cache
+def _measured_step_s(model_json: str, need: DataNeed, data_name: str, batch_size: int) -> float:
+    module, needed = _module(ModelConfig.model_validate_json(model_json), need, data_name), NEEDS[need]
     inputs = random_input(needed.input_shape, needed.num_classes)[:1].repeat(
         batch_size, *(1 for _ in needed.input_shape)
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from orchestrator.config.overrides import flatten
-from orchestrator.experiment.sources import FILE_KEYS, labelled, names_in
+from orchestrator.experiment.own_parts.sources import FILE_KEYS, labelled, names_in
 from orchestrator.plugins.loading import sources_of
 from orchestrator.plugins.source_files import SourceFiles
 from orchestrator.sweeping.plan import SweepPlan

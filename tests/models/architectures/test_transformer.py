@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from orchestrator.models.architectures.transformer import char_transformer, vit
 from orchestrator.models.cost import measure_cost
 from orchestrator.models.parameters import FlatModule, ParameterLayout
-from orchestrator.models.shapes import InputShape
+from orchestrator.models.shapes import InputShape, TextShape
 from orchestrator.models.units.tracing import trace_units
 
 NUM_CHARACTERS = 7
-TEXT = (6,)
+TEXT = TextShape((6,))
 IMAGE = (1, 8, 8)
 _TENSORS = ("weight", "bias")
 

@@ -8,13 +8,13 @@ from orchestrator.federation.local.flops import FlopCounter
 from orchestrator.models.cost import ModelCost, measure_cost
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.models.registry import resolve_builder
-from orchestrator.models.shapes import InputShape, example_input
+from orchestrator.models.shapes import InputShape, TextShape, example_input
 from orchestrator.models.units.groups import UnitGroup
 from orchestrator.models.units.submodel import shrink
 from orchestrator.models.units.tracing import trace_units
 from orchestrator.models.units.unit_cost import with_unit_macs
 
-TEXT = (5,)
+TEXT = TextShape((5,))
 
 
 def _counted(

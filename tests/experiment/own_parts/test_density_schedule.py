@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.config.sections import SparsityConfig
 from orchestrator.errors import ConfigError
-from orchestrator.experiment.density_schedule import with_density_schedule
+from orchestrator.experiment.own_parts.density_schedule import with_density_schedule
 from orchestrator.sparsity.schedules import schedule_progress
 
 

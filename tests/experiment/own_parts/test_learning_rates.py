@@ -10,7 +10,7 @@ import pytest
 from orchestrator.config.sections import TrainingConfig
 from orchestrator.errors import ConfigError
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.experiment.learning_rates import with_learning_rates
+from orchestrator.experiment.own_parts.learning_rates import with_learning_rates
 
 
 def rates(name: str, num_rounds: int = 6, **options: Any) -> list[float]:

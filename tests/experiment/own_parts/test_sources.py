@@ -4,7 +4,7 @@ from pathlib import Path
 
 from orchestrator.config.overrides import flatten
 from orchestrator.experiment.config import ExperimentConfig
-from orchestrator.experiment.sources import FILE_KEYS, key_of, named_sources, sources_named
+from orchestrator.experiment.own_parts.sources import FILE_KEYS, key_of, named_sources, sources_named
 
 
 def test_every_label_belongs_to_a_key_of_the_config() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.data.dataset import Dataset
 from orchestrator.errors import ConfigError, SparsefleetError
-from orchestrator.experiment.metrics import METRICS_BY_NAME, load_metrics, measured
+from orchestrator.experiment.own_parts.metrics import METRICS_BY_NAME, load_metrics, measured
 
 #: predictions 0, 0, 1, 2, 0 for the labels 0, 0, 0, 1, 2
 LOGITS = np.array([[3, 1, 0], [3, 0, 1], [0, 3, 1], [0, 1, 3], [3, 0, 1]], dtype=np.float32)

@@ -1,0 +1,1 @@
+"""Parts that users bring: files that a config names, metrics, sparsity schedules and learning-rate schedules."""
