@@ -6,7 +6,7 @@ from typing import Protocol
 from orchestrator.config.faults import ChaosConfig
 from orchestrator.config.rounds import AsynchronyConfig, FleetConfig, SelectionConfig
 from orchestrator.config.runtime import RuntimeConfig
-from orchestrator.config.sections import TrainingConfig
+from orchestrator.config.sections import TrainingConfig, WireConfig
 from orchestrator.errors import ConfigError
 from orchestrator.formatting import counted
 
@@ -127,6 +127,13 @@ def check_aggregators(runtime: RuntimeConfig) -> None:
         raise ConfigError(
             "runtime.aggregators", runtime.aggregators, problem, "use auto, or runtime.executor=ray"
         )
+
+
+def check_wire(wire: WireConfig) -> None:
+    """Reject int8 values in the old format."""
+    if wire.value_dtype == "int8" and wire.version == 1:
+        problem = "wire.version=1 has no such values"
+        raise ConfigError("wire.value_dtype", "int8", problem, "use float16 or bfloat16, or wire.version=2")
 
 
 def check_chaos(chaos: ChaosConfig, runtime: RuntimeConfig) -> None:

@@ -24,7 +24,7 @@ from orchestrator.config.sections import (
     WireConfig,
 )
 from orchestrator.errors import ConfigError
-from orchestrator.experiment.checks import check_aggregators, check_chaos, check_rounds
+from orchestrator.experiment.checks import check_aggregators, check_chaos, check_rounds, check_wire
 
 
 def _resolve_algorithm(value: object) -> object:
@@ -91,6 +91,7 @@ class ExperimentConfig(Section):
         check_rounds(self)
         check_aggregators(self.runtime)
         check_chaos(self.chaos, self.runtime)
+        check_wire(self.wire)
         return self
 
     @classmethod

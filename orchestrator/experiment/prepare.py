@@ -83,6 +83,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
     )
     algorithm = algorithm_type(config.algorithm, setting)
     _require_plain_rounds(config, algorithm)
+    _require_rounding(config, algorithm)
     if algorithm.needs_validation:
         _require_validation(config, partition)
     return Experiment(
@@ -154,6 +155,13 @@ def _require_maskable(config: ExperimentConfig, flat: FlatModule) -> None:
     if level and not flat.layout.num_maskable:
         problem = "no weight of the model can be masked"
         raise ConfigError("sparsity.level", level, problem, "leave it unset, or choose another model")
+
+
+def _require_rounding(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
+    """Reject values that are rounded at random for methods that compute with the values that the server decodes."""
+    if config.wire.value_dtype == "int8" and algorithm.capabilities.exact_values:
+        problem = f"{config.algorithm.name} computes with the values that the server decodes, and int8 rounds at random"
+        raise ConfigError("wire.value_dtype", "int8", problem, "use float16 or bfloat16")
 
 
 def _require_plain_rounds(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:

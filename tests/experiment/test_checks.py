@@ -92,6 +92,7 @@ REPLACEMENT = {"training.with_replacement": True}
             2,
             "runtime.executor=ray",
         ),
+        ({"wire.value_dtype": "int8", "wire.version": 1}, "wire.value_dtype", "int8", "wire.version=2"),
     ],
 )
 def test_options_that_exclude_each_other_are_rejected(
