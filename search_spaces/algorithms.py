@@ -33,6 +33,7 @@ SPACE = {
             "lotteryfl",
             "subfedavg",
             "fedpm",
+            "fedmask",
             "flash",
             "fedtiny",
             "feddip",
