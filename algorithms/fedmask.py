@@ -90,7 +90,7 @@ class FedMask(Algorithm[ServerState, FedMaskClient]):
     capabilities: ClassVar[Capabilities] = Capabilities(default_density=0.5, device_densities=True)
     traits: ClassVar[Traits] = Traits(
         scope="personal",
-        structure="structured",
+        structure="unstructured",
         when="learned",
         density="per device",
         personal=True,
