@@ -82,8 +82,7 @@ def prepare(config: ExperimentConfig, samples: tuple[Dataset, Partition] | None 
         smallest_batch=smallest,
     )
     algorithm = algorithm_type(config.algorithm, setting)
-    _require_plain_rounds(config, algorithm)
-    _require_rounding(config, algorithm)
+    _require_supported(config, algorithm)
     if algorithm.needs_validation:
         _require_validation(config, partition)
     return Experiment(
@@ -155,6 +154,12 @@ def _require_maskable(config: ExperimentConfig, flat: FlatModule) -> None:
     if level and not flat.layout.num_maskable:
         problem = "no weight of the model can be masked"
         raise ConfigError("sparsity.level", level, problem, "leave it unset, or choose another model")
+
+
+def _require_supported(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
+    """Reject options that the method does not support."""
+    _require_plain_rounds(config, algorithm)
+    _require_rounding(config, algorithm)
 
 
 def _require_rounding(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
