@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from orchestrator.aggregation.received_update import ReceivedUpdate
+from orchestrator.aggregation.refl_sums import ReflSums
 from orchestrator.aggregation.sums import LocalSums, Sums, Term
 from orchestrator.errors import RoundError
 from orchestrator.experiment.experiment import Experiment
@@ -42,7 +43,9 @@ class Fold:
         """`sums` None: add the updates in this process."""
         self._experiment, self._algorithm = experiment, experiment.algorithm
         self._round_idx, self._memory = round_idx, memory
-        self._sums = sums or LocalSums(self._algorithm.aggregator(), experiment.config.asynchrony)
+        asynchrony = experiment.config.asynchrony
+        own = ReflSums if asynchrony.staleness == "refl" else LocalSums
+        self._sums = sums or own(self._algorithm.aggregator(), asynchrony)
         self.events: list[ClientEvent] = []
         self.failures: list[ClientFailure] = []
         self._trained_scores: list[Mapping[str, float]] = []

@@ -88,7 +88,7 @@ def _check_late_updates(config: RoundSections) -> None:
 def _check_unused_asynchrony(config: RoundSections) -> None:
     """Reject options that the chosen kind ignores; `fleet.late=keep` uses the staleness options too."""
     chosen = config.asynchrony
-    discounts = ("staleness", "exponent", "hinge", "max_staleness")
+    discounts = ("staleness", "exponent", "hinge", "refl_beta", "refl_scale", "max_staleness")
     used = {
         "none": discounts if config.fleet.late == "keep" else (),
         "fedbuff": ("buffer_size", "weight", *discounts),
@@ -103,6 +103,10 @@ def _check_unused_asynchrony(config: RoundSections) -> None:
 
 def _check_asynchrony(config: RoundSections) -> None:
     kind = config.asynchrony.kind
+    if config.asynchrony.staleness == "refl":
+        problem = "it compares late updates with the updates that a synchronous round has received in time"
+        remedy = "use polynomial, or asynchrony.kind=none with fleet.late=keep"
+        raise ConfigError("asynchrony.staleness", "refl", problem, remedy)
     synchronous = {
         "fleet.deadline_s": config.fleet.deadline_s is not None,
         "fleet.over_selection": config.fleet.over_selection > 1.0,
