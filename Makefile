@@ -52,5 +52,6 @@ bench: install ## the benchmark of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks.wire
 	$(BIN)/python -m tests.benchmarks.shards
 	$(BIN)/python -m tests.benchmarks.sweep_overhead
+	$(BIN)/python -m tests.benchmarks.start
 
 .PHONY: help install demo test fast lint docs tutorials screenshots catalogue package bench

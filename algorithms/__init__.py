@@ -35,6 +35,7 @@ ALGORITHMS: Mapping[str, str] = MappingProxyType(
         "lotteryfl": "algorithms.lotteryfl:LotteryFL",
         "subfedavg": "algorithms.subfedavg:SubFedAvg",
         "fedpm": "algorithms.fedpm:FedPM",
+        "fedmask": "algorithms.fedmask:FedMask",
         "flash": "algorithms.flash:FLASH",
         "fedtiny": "algorithms.fedtiny:FedTiny",
         "feddip": "algorithms.feddip:FedDIP",

@@ -667,10 +667,7 @@ FEDMASK = Citation(
 )
 
 #: the publications of the methods in docs/methods-on-paper.md, in the order of the page
-ON_PAPER = (
-    SUBFEDAVG,
-    FEDMASK,
-)
+ON_PAPER = (SUBFEDAVG,)
 
 #: the publications of the sampling rules
 SAMPLING_RULES = (

@@ -75,7 +75,7 @@ class Scaffold(Algorithm[ScaffoldState, ScaffoldClient]):
     Config: ClassVar[type[AlgorithmConfig]] = ScaffoldConfig
     config: ScaffoldConfig
     traits: ClassVar[Traits] = Traits(payload="c down, change of c_k up", citations=(references.SCAFFOLD,))
-    capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(steady_cost=True, exact_values=True)
 
     def init(self, params: Tensor) -> ScaffoldState:
         """c starts at 0."""

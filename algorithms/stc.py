@@ -123,7 +123,7 @@ class STC(Algorithm[STCState, STCClient]):
         citations=(references.STC,),
     )
     capabilities: ClassVar[Capabilities] = Capabilities(
-        default_density=0.01, steady_cost=True, density_schedule=True
+        default_density=0.01, steady_cost=True, density_schedule=True, exact_values=True
     )
 
     def check(self) -> None:

@@ -87,7 +87,11 @@ class TopK(Algorithm[ServerState, TopKClient]):
         citations=(references.MEMORY_SGD, references.STC),
     )
     capabilities: ClassVar[Capabilities] = Capabilities(
-        default_density=0.01, steady_cost=True, density_schedule=True, device_densities=True
+        default_density=0.01,
+        steady_cost=True,
+        density_schedule=True,
+        device_densities=True,
+        exact_values=True,
     )
 
     def check(self) -> None:

@@ -34,6 +34,7 @@ SPACE = {
             "lotteryfl",
             "subfedavg",
             "fedpm",
+            "fedmask",
             "flash",
             "fedtiny",
             "feddip",

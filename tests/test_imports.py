@@ -162,6 +162,7 @@ HEAVY = (
     "matplotlib",
     "mlflow",
     "torch._dynamo",
+    "triton",
 )
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from orchestrator.aggregation.phase_aggregator import average_of, phase_aggregator
 from orchestrator.aggregation.received_update import ReceivedUpdate
+from orchestrator.aggregation.refl_sums import ReflSums
 from orchestrator.aggregation.sums import LocalSums, Sums, Term
 from orchestrator.errors import RoundError
 from orchestrator.experiment.experiment import Experiment
@@ -45,7 +46,9 @@ class Fold:
         """`sums` None: add the updates in this process."""
         self._experiment, self._algorithm = experiment, experiment.algorithm
         self._round_idx, self._memory = round_idx, memory
-        self._sums = sums or LocalSums(phase_aggregator(experiment), experiment.config.asynchrony)
+        asynchrony = experiment.config.asynchrony
+        own = ReflSums if asynchrony.staleness == "refl" else LocalSums
+        self._sums = sums or own(phase_aggregator(experiment), asynchrony)
         self.events: list[ClientEvent] = []
         self.failures: list[ClientFailure] = []
         self._trained_scores: list[Mapping[str, float]] = []

@@ -99,9 +99,11 @@ def _fits_as_before(experiment: Experiment, clients: Placement, left: Capacity) 
 
 
 def _obstacle(experiment: Experiment) -> str | None:
-    """Why the updates of a method cannot be added in slices; None if they can."""
+    """Why the updates of a run cannot be added in slices; None if they can."""
     if (rule := experiment.config.aggregation.rule) not in ("mean", *COORDINATE_RULES):
         return f"aggregation.rule={rule} compares whole updates"
+    if experiment.config.asynchrony.staleness == "refl":
+        return "asynchrony.staleness=refl compares whole updates"
     if type(experiment.algorithm.aggregator()) in AGGREGATORS.values():
         return None
     return f"{experiment.config.algorithm.name} has an aggregator of its own, which may need whole updates"

@@ -73,11 +73,19 @@ class AsynchronyConfig(Section):
     mixing: float = Field(
         0.6, gt=0.0, le=1.0, description="alpha, weight of an update without staleness (fedasync)"
     )
-    staleness: Literal["constant", "polynomial", "hinge"] = Field(
-        "polynomial", description="s(tau): 1; (1 + tau)^-a; or 1 up to b, then 1 / (a (tau - b) + 1)"
+    staleness: Literal["constant", "polynomial", "hinge", "refl"] = Field(
+        "polynomial",
+        description="s(tau): 1; (1 + tau)^-a; or 1 up to b, then 1 / (a (tau - b) + 1); refl: weights by the delay and "
+        "by the distance from the round's updates in time (fleet.late=keep)",
     )
     exponent: float = Field(0.5, ge=0.0, description="a in s(tau)")
     hinge: Annotated[int, Field(ge=0)] = Field(4, description="b in s(tau) (staleness=hinge)")
+    refl_beta: float = Field(
+        0.35, ge=0.0, le=1.0, description="beta, share of the distance in a weight (staleness=refl)"
+    )
+    refl_scale: float = Field(
+        10.0, ge=1.0, description="c in beta (1 - exp(-distance / largest distance) / c) (staleness=refl)"
+    )
     max_staleness: Positive | None = Field(
         None, description="discard updates that are staler than this many rounds; None: discard none"
     )

@@ -354,8 +354,10 @@ class EvaluationConfig(Section):
 class WireConfig(Section):
     """How payloads are encoded."""
 
-    value_dtype: Literal["float32", "float16", "bfloat16"] = Field(
-        "float32", description="dtype of weights on the wire; both ends compute with the rounded values"
+    value_dtype: Literal["float32", "float16", "bfloat16", "int8"] = Field(
+        "float32",
+        description="dtype of weights on the wire; both ends compute with the rounded values; int8 has a scale for "
+        "each vector and rounds at random",
     )
     version: Literal[1, 2] = Field(
         2, description="version of the wire format; 1 codes masks as release 0.1.0 did, with more bytes"

@@ -8,17 +8,18 @@ from types import MappingProxyType
 import numpy as np
 
 from orchestrator.sparsity.payload import Bits, Bool, Dense, Masked, Payload, Scalar
+from orchestrator.sparsity.wire_frame import ValueDtype
 
 #: bytes of the message header, and of an item header without the item's name
 _MESSAGE_BYTES, _ITEM_BYTES = 12, 16
 #: bytes of a value by `wire.value_dtype`
-VALUE_BYTES: Mapping[str, int] = MappingProxyType({"float32": 4, "float16": 2, "bfloat16": 2})
+_VALUE_BYTES = MappingProxyType({"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1})
 
 
 def closed_form_bytes(
-    payload: Payload, known: Mapping[str, Bool], value_bytes: int = 4, version: int = 2
+    payload: Payload, known: Mapping[str, Bool], value_dtype: ValueDtype = "float32", version: int = 2
 ) -> int:
-    """Return the length in bytes of an encoded payload, with `value_bytes` bytes a value, in a format version.
+    """Return the length in bytes of a payload that is encoded with a dtype and in a format version.
 
     `known` are the shared masks by item name, which the message does not contain.
     """
@@ -27,16 +28,20 @@ def closed_form_bytes(
         total += _ITEM_BYTES + (len(item.name.encode()) + 3) // 4 * 4
         match item:
             case Dense():
-                total += value_bytes * item.values.size
+                total += _values_bytes(item.values.size, value_dtype)
             case Masked():
-                total += value_bytes * item.values.size + _mask_bytes(
-                    item.mask, known.get(item.name), version
-                )
+                total += _values_bytes(item.values.size, value_dtype)
+                total += _mask_bytes(item.mask, known.get(item.name), version)
             case Bits():
                 total += _bits_bytes(item.bits, version)
             case Scalar():
                 total += 8
     return total
+
+
+def _values_bytes(count: int, value_dtype: ValueDtype) -> int:
+    """Return the bytes of `count` values; int8 values have a float32 scale."""
+    return _VALUE_BYTES[value_dtype] * count + (4 if value_dtype == "int8" and count else 0)
 
 
 def _mask_bytes(mask: Bool, known: Bool | None, version: int) -> int:

@@ -1,7 +1,7 @@
 """Checks of what clients and server send: nothing outside the mask, no more than the density, the exact length."""
 
 from orchestrator.contract.checked_run import checked_run
-from orchestrator.contract.closed_form import VALUE_BYTES, closed_form_bytes
+from orchestrator.contract.closed_form import closed_form_bytes
 from orchestrator.contract.rounds import RecordedRound, known_upload_masks, phases, recorded_rounds
 from orchestrator.contract.violation import require
 from orchestrator.errors import WireError
@@ -63,19 +63,18 @@ def check_message_sizes(experiment: Experiment) -> None:
 def _check_message_size(experiment: Experiment, recorded: RecordedRound, position: int) -> None:
     layout, algorithm, job = experiment.setting.layout, experiment.algorithm, recorded.jobs[position]
     wire = experiment.config.wire
-    value_bytes = VALUE_BYTES[wire.value_dtype]
     known = known_upload_masks(experiment, recorded.received[position])
-    up = closed_form_bytes(recorded.payloads[position], known, value_bytes, wire.version)
+    up = closed_form_bytes(recorded.payloads[position], known, wire.value_dtype, wire.version)
     require(
         recorded.updates[position].buffer.nbytes == up, "the length of an upload differs from the closed form"
     )
     shared = algorithm.shared_mask(job.client_state)
     known = {} if shared is None else {"theta": layout.restrict(shared).numpy()}
     unicast_bytes = closed_form_bytes(
-        decode(job.unicast, known_masks=known), known, value_bytes, wire.version
+        decode(job.unicast, known_masks=known), known, wire.value_dtype, wire.version
     )
     allowed = {
-        unicast_bytes + closed_form_bytes(recorded.broadcast.payload, masks, value_bytes, wire.version)
+        unicast_bytes + closed_form_bytes(recorded.broadcast.payload, masks, wire.value_dtype, wire.version)
         for masks in ({}, recorded.broadcast.known_masks)
     }
     require(

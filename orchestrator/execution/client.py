@@ -212,7 +212,13 @@ class ClientRunner:
         experiment = self._experiment
         known = known_masks(experiment.setting.layout, None if received is None else received.mask)
         wire = experiment.config.wire
-        data = encode(result.payload, value_dtype=wire.value_dtype, known_masks=known, version=wire.version)
+        data = encode(
+            result.payload,
+            value_dtype=wire.value_dtype,
+            known_masks=known,
+            version=wire.version,
+            rng=stream(experiment.config.seed, *task.stream_path, task.kind, task.probe_idx, "upload"),
+        )
         return ClientUpdate(
             round_idx=task.round_idx,
             position=task.position,

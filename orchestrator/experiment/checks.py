@@ -6,7 +6,7 @@ from typing import Protocol
 from orchestrator.config.faults import ChaosConfig
 from orchestrator.config.rounds import AsynchronyConfig, FleetConfig, SelectionConfig
 from orchestrator.config.runtime import RuntimeConfig
-from orchestrator.config.sections import TrainingConfig
+from orchestrator.config.sections import TrainingConfig, WireConfig
 from orchestrator.errors import ConfigError
 from orchestrator.formatting import counted
 
@@ -88,7 +88,7 @@ def _check_late_updates(config: RoundSections) -> None:
 def _check_unused_asynchrony(config: RoundSections) -> None:
     """Reject options that the chosen kind ignores; `fleet.late=keep` uses the staleness options too."""
     chosen = config.asynchrony
-    discounts = ("staleness", "exponent", "hinge", "max_staleness")
+    discounts = ("staleness", "exponent", "hinge", "refl_beta", "refl_scale", "max_staleness")
     used = {
         "none": discounts if config.fleet.late == "keep" else (),
         "fedbuff": ("buffer_size", "weight", *discounts),
@@ -103,6 +103,10 @@ def _check_unused_asynchrony(config: RoundSections) -> None:
 
 def _check_asynchrony(config: RoundSections) -> None:
     kind = config.asynchrony.kind
+    if config.asynchrony.staleness == "refl":
+        problem = "it compares late updates with the updates that a synchronous round has received in time"
+        remedy = "use polynomial, or asynchrony.kind=none with fleet.late=keep"
+        raise ConfigError("asynchrony.staleness", "refl", problem, remedy)
     synchronous = {
         "fleet.deadline_s": config.fleet.deadline_s is not None,
         "fleet.over_selection": config.fleet.over_selection > 1.0,
@@ -127,6 +131,13 @@ def check_aggregators(runtime: RuntimeConfig) -> None:
         raise ConfigError(
             "runtime.aggregators", runtime.aggregators, problem, "use auto, or runtime.executor=ray"
         )
+
+
+def check_wire(wire: WireConfig) -> None:
+    """Reject int8 values in the old format."""
+    if wire.value_dtype == "int8" and wire.version == 1:
+        problem = "wire.version=1 has no such values"
+        raise ConfigError("wire.value_dtype", "int8", problem, "use float16 or bfloat16, or wire.version=2")
 
 
 def check_chaos(chaos: ChaosConfig, runtime: RuntimeConfig) -> None:

@@ -25,7 +25,7 @@ from orchestrator.config.sections import (
     WireConfig,
 )
 from orchestrator.errors import ConfigError
-from orchestrator.experiment.checks import check_aggregators, check_chaos, check_rounds
+from orchestrator.experiment.checks import check_aggregators, check_chaos, check_rounds, check_wire
 from orchestrator.experiment.privacy_checks import check_privacy
 from orchestrator.experiment.robustness_checks import check_aggregation, check_attack
 
@@ -100,6 +100,7 @@ class ExperimentConfig(Section):
         check_privacy(self)
         check_aggregators(self.runtime)
         check_chaos(self.chaos, self.runtime)
+        check_wire(self.wire)
         return self
 
     @classmethod

@@ -18,11 +18,19 @@ from orchestrator.sparsity.payload import Bits
 
 
 def require_support(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
-    """Reject options of rounds, aggregation, attack and privacy that the method does not support."""
+    """Reject options of rounds, values, aggregation, attack and privacy that the method does not support."""
     _require_plain_rounds(config, algorithm)
     _require_average(config, algorithm)
     _require_attackable(config, algorithm)
     _require_private(config, algorithm)
+    _require_rounding(config, algorithm)
+
+
+def _require_rounding(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
+    """Reject values that are rounded at random for methods that compute with the values that the server decodes."""
+    if config.wire.value_dtype == "int8" and algorithm.capabilities.exact_values:
+        problem = f"{config.algorithm.name} computes with the values that the server decodes, and int8 rounds at random"
+        raise ConfigError("wire.value_dtype", "int8", problem, "use float16 or bfloat16")
 
 
 def _require_plain_rounds(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:

@@ -24,6 +24,8 @@ class Capabilities:
     - `submodels`: clients train submodels, so that `setting.units` must list the model's units.
     - `round_bound`: an update means something only in its own round, for example because it is compacted by the round's
       mask. Late and asynchronous updates are then rejected.
+    - `exact_values`: a client computes with the values that the server decodes, as `as_sent` gives them. int8, which
+      rounds at random when the payload is encoded, is then rejected.
     - `steady_cost`: a training task costs at least `local_epochs` passes under the received mask, unless the schedule
       moves. Asynchronous rounds then know a lower bound of the task's time and run more tasks in parallel.
     """
@@ -36,4 +38,5 @@ class Capabilities:
     upload_mask: UploadMask = "received"
     submodels: bool = False
     round_bound: bool = False
+    exact_values: bool = False
     steady_cost: bool = False

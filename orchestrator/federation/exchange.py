@@ -114,7 +114,12 @@ def _in_full_coordinates(layout: ParameterLayout, indices: Index) -> Index:
 
 
 def as_sent(values: Tensor, value_dtype: ValueDtype) -> Tensor:
-    """float32 values as the receiver decodes them: rounded to `value_dtype`."""
+    """float32 values as the receiver decodes them: rounded to `value_dtype`.
+
+    Methods that call this function set `Capabilities.exact_values`. Raises ValueError for int8, which rounds at random.
+    """
+    if value_dtype == "int8":
+        raise ValueError("int8 rounds at random; set Capabilities.exact_values")
     if value_dtype == "float32":
         return values
     return values.to(torch.float16 if value_dtype == "float16" else torch.bfloat16).to(torch.float32)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import flop_registry
 
 from orchestrator.models.operator_observer import OperatorObserver
 from orchestrator.models.parameters import ParameterLayout
@@ -85,7 +84,10 @@ class _MacCounter(OperatorObserver):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, maskable: Mapping[str, Tensor]) -> None:
+        from torch.utils.flop_counter import flop_registry  # imports Triton, which clients do not need
+
         super().__init__()
+        self._formulas = flop_registry
         self.macs: dict[str, float] = {}
         self.other_macs = 0.0
         self._multiplied: set[str] = set()
@@ -106,7 +108,7 @@ class _MacCounter(OperatorObserver):  # type: ignore[no-untyped-call]
         self, func: OpOverload, args: Sequence[object], kwargs: Mapping[str, object], output: object
     ) -> None:
         """Count the MACs of this operator."""
-        formula = flop_registry.get(func.overloadpacket)
+        formula = self._formulas.get(func.overloadpacket)
         if formula is not None:
             self._count(formula(*args, **kwargs, out_val=output) / 2, tuple(self._parameters_among(args)))
         elif func.overloadpacket is torch.ops.aten.embedding:

@@ -1,5 +1,6 @@
 """The message of one phase of a round, and the bytes that each client downloads."""
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,8 +16,9 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.algorithm import ServerState
 from orchestrator.federation.exchange import MODEL_ITEM, ModelValues, find_model, known_masks
 from orchestrator.federation.plan import ClientTask
+from orchestrator.federation.seeds import stream
 from orchestrator.sparsity.masks import mask_digest
-from orchestrator.sparsity.payload import Bool, Masked, Payload
+from orchestrator.sparsity.payload import Bool, Dense, Masked, Payload
 from orchestrator.sparsity.wire import decode, encode
 
 
@@ -105,5 +107,24 @@ def _encode(
     experiment: Experiment, payload: Payload, known: dict[str, Bool] | None = None
 ) -> NDArray[np.uint8]:
     wire = experiment.config.wire
-    data = encode(payload, value_dtype=wire.value_dtype, known_masks=known, version=wire.version)
+    data = encode(
+        payload,
+        value_dtype=wire.value_dtype,
+        known_masks=known,
+        version=wire.version,
+        rng=_rounding(experiment, payload) if wire.value_dtype == "int8" else None,
+    )
     return np.frombuffer(data, dtype=np.uint8)
+
+
+def _rounding(experiment: Experiment, payload: Payload) -> np.random.Generator:
+    """The random numbers that round a message of the server.
+
+    They depend on the values and not on the round: the message of a model is encoded when the model is evaluated or
+    when clients train it, and again by a resumed run.
+    """
+    checksum = 0
+    for item in payload:
+        if isinstance(item, Dense | Masked):
+            checksum = zlib.crc32(np.ascontiguousarray(item.values).data, checksum)
+    return stream(experiment.config.seed, "server", "message", checksum)

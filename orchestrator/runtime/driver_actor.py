@@ -1,4 +1,4 @@
-"""The Ray actor around Driver: it starts the client actors and runs the rounds one by one."""
+"""The Ray actor around Driver: it runs the rounds one by one on the run's client actors."""
 
 import platform
 from pathlib import Path
@@ -7,15 +7,15 @@ from typing import final
 import ray
 import torch
 
-from orchestrator.aggregation.ray_aggregators import RayAggregators, start_aggregators
-from orchestrator.aggregation.shard_placement import AGGREGATION_NOTE, place_run
+from orchestrator.aggregation.ray_aggregators import RayAggregators
+from orchestrator.aggregation.shard_placement import AGGREGATION_NOTE
 from orchestrator.errors import ConfigError
 from orchestrator.execution.fault_injection import DriverFaultInjector
-from orchestrator.execution.ray_actors import start_actors, wait_for_actors
-from orchestrator.execution.ray_capacity import cluster_capacity
+from orchestrator.execution.ray_actors import wait_for_actors
 from orchestrator.execution.ray_executor import RayExecutor
 from orchestrator.execution.ray_sharing import SharedExperiment
 from orchestrator.rounds.driver import Driver
+from orchestrator.runtime.ray_workers import Workers
 from orchestrator.storage.event_log import num_committed
 from orchestrator.storage.folders import is_run
 from orchestrator.storage.lock import locked_folder
@@ -30,8 +30,8 @@ ROUNDS = "rounds"
 class DriverActor:
     """Drives one run. Call `open` first; `stop` may be called while `advance` runs."""
 
-    def open(self, shared: SharedExperiment, run_dir: str) -> str:
-        """Restore the run, start the client actors, and return a text that says how clients are placed and why.
+    def open(self, shared: SharedExperiment, run_dir: str, workers: Workers) -> str:
+        """Restore the run, and return a text that says how clients are placed and why.
 
         Raises ConfigError when this node cannot see the run's folder.
         """
@@ -41,20 +41,17 @@ class DriverActor:
         # second driver for the same run.
         self._lock = locked_folder(Path(run_dir), "driver.lock", patience_s=30.0)
         self._lock.__enter__()
-        store, capacity = RunStore(Path(run_dir)), cluster_capacity()
-        placement, aggregation = place_run(experiment, capacity)
+        store, aggregation = RunStore(Path(run_dir)), workers.aggregation
         aggregators = None
         if aggregation.count:
-            started = start_aggregators(experiment, aggregation.count, store.run_id)
-            aggregators = RayAggregators(experiment, shared, started)
-        clients = start_actors(experiment.setting.profiles, placement, store.run_id)
-        self._actors = clients if aggregators is None else [*aggregators.actors, *clients]
+            aggregators = RayAggregators(experiment, shared, workers.aggregators)
+        self._actors = workers.actors
         self._executor = RayExecutor(
             experiment,
             shared,
-            placement,
-            clients,
-            num_cores=capacity.num_cores,
+            workers.placement,
+            workers.clients,
+            num_cores=workers.num_cores,
             store=None if aggregators is None else aggregators.store,
         )
         self._driver = Driver(experiment, self._executor, store, aggregators=aggregators)

@@ -27,6 +27,7 @@ from orchestrator.plugins.ray_checked_actor import actor_class
 from orchestrator.runtime.driver_actor import ROUNDS, DriverActor
 from orchestrator.runtime.ray_head_monitor import CHECK_INTERVAL_S, HeadMonitor
 from orchestrator.runtime.ray_tracker import RayTracker
+from orchestrator.runtime.ray_workers import start_workers
 from orchestrator.runtime.restart_counter import RestartCounter
 from orchestrator.runtime.run_folder import mention_ray_log
 from orchestrator.storage.event_log import num_committed
@@ -53,6 +54,7 @@ class RayBackend:
     ) -> None:
         """`note` reports each restart of the driver. Raises the error that prevents the first start."""
         self._tracked, self._run_dir, self._note = experiment.config.tracking.enabled, run_dir, note
+        self._experiment = experiment
         self._shared = share(experiment)
         self._stopping, self._losses = Event(), RestartCounter()
         self._head = HeadMonitor(experiment.config.runtime.address)
@@ -70,10 +72,12 @@ class RayBackend:
         with self._checking_head():
             self._driver = driver = _driver_actor(self._run_id)
             try:
-                self.description: str = get_unwrapped(driver.open.remote(self._shared, str(self._run_dir)))
+                workers = start_workers(self._experiment, self._run_id)
+                opening = driver.open.remote(self._shared, str(self._run_dir), workers)
+                self.description: str = get_unwrapped(opening)
             except BaseException:
                 if self._head.responds():
-                    end_actors([driver])
+                    self._end_actors()
                 raise
 
     def tracker(self) -> Tracker:
@@ -171,8 +175,7 @@ class RayBackend:
             ) from error
         self._note(f"{error}; restarting from the last checkpoint{mention_ray_log(self._run_dir)}")
         with self._checking_head():
-            end_actors([self._driver])  # a dead driver too, because its handle keeps the actor's name in use
-            end_named(f"{self._run_id}/", but=f"{self._run_id}/tracker")
+            self._end_actors()
         try:
             self._start()
             self._get(self._call("ready", START_S))
@@ -206,12 +209,17 @@ class RayBackend:
             return
         try:
             with self._head.detecting_loss():
-                end_actors(
-                    [self._driver]
-                )  # the driver first, or it would report the ended clients as failures
-                end_named(f"{self._run_id}/", but=f"{self._run_id}/tracker")
+                self._end_actors()
         except (ConnectionError, ray.exceptions.RayError):
             _LOG.debug("Ray ends the remaining actors of the run", exc_info=True)
+
+    def _end_actors(self) -> None:
+        """End the driver, also a dead one, because its handle keeps the actor's name in use; then the other actors.
+
+        The driver ends first, because it would report the ended clients as failures.
+        """
+        end_actors([self._driver])
+        end_named(f"{self._run_id}/", but=f"{self._run_id}/tracker")
 
 
 def _driver_actor(run_id: str) -> Any:

@@ -40,11 +40,13 @@ class RayTracker:
         self._info: RunInfo | None = None
         self._ending: tuple[Status, dict[str, float | int | str]] | None = None
         self._given_up: Exception | None = None
-        self._start_actor()
 
     def start(self, info: RunInfo) -> None:
-        """See Tracker."""
+        """See Tracker. Starts the actor, except if the head is lost."""
+        if self._head.is_lost:
+            return
         self._info = info
+        self._start_actor()
         self._send("start", info)
 
     def log(self, record: RoundRecord) -> None:
@@ -77,7 +79,7 @@ class RayTracker:
 
     def abandon(self, timeout_s: float) -> None:
         """See Tracker."""
-        if self._head.is_lost:
+        if self._head.is_lost or self._info is None:
             return
         with suppress(ray.exceptions.RayError, ConnectionError), self._head.detecting_loss():
             ray.wait([self._sink.abandon.remote(timeout_s)], timeout=timeout_s)

@@ -19,7 +19,7 @@ from orchestrator.runtime.run_folder import mention_ray_log, run_info
 from orchestrator.storage.event_log import save_events
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
-from orchestrator.tracking.record import RoundRecord, not_finite, read_records
+from orchestrator.tracking.record import RoundRecord, RunInfo, not_finite, read_records
 from orchestrator.tracking.tracker import Tracker
 
 _LOG = logging.getLogger(__name__)
@@ -66,10 +66,9 @@ def execute_run(
         for line in (*model_notes(experiment), *attack_notes(experiment)):
             display.note(line)
         tracker = backend.tracker()
-        tracker.start(run_info(store, config))
         try:
             with _ending_failed_run(tracker, store, display):
-                backend.ready()
+                start_clients_and_tracker(backend, tracker, run_info(store, config))
             with signals.finishing(backend.stop, "stopping after this round") as work:
                 with _ending_failed_run(tracker, store, display):
                     interrupted = _run_rounds(
@@ -84,6 +83,16 @@ def execute_run(
             tracker.abandon(ABANDON_S)
             _save_events_of_failed_run(store, display)
             raise
+
+
+def start_clients_and_tracker(backend: Backend, tracker: Tracker, info: RunInfo) -> None:
+    """Wait for the clients, then start the tracker, which needs seconds of CPU time that the clients need first."""
+    try:
+        backend.ready()
+    except Exception:
+        tracker.start(info)  # so that MLflow shows the run as failed
+        raise
+    tracker.start(info)
 
 
 def _summarise(

@@ -13,7 +13,7 @@ A payload without items has 0 bytes, without a message header.
       3  1  version, 1 or 2
       4  4  CRC-32 of bytes 0 to 3 and everything from byte 8 on (version 1: only from byte 8 on)
       8  2  number of items
-     10  1  dtype of values: 0 float32, 1 float16, 2 bfloat16
+     10  1  dtype of values: 0 float32, 1 float16, 2 bfloat16, 3 int8 (only version 2)
      11  1  0
 
     item header, 16 + 4 ceil(name bytes / 4) bytes
@@ -26,8 +26,9 @@ A payload without items has 0 bytes, without a message header.
      12  4  implicit: CRC-32 of the mask's bitmap; other codings except bitmap: bytes of the mask section; else 0
      16     the name in UTF-8, zero-padded to a multiple of 4 bytes
 
-    value section: 4 (nnz + U) bytes of little-endian float32, or 2 (nnz + U) of float16 or bfloat16;
-                   a scalar is float64
+    value section: 4 (nnz + U) bytes of little-endian float32, or 2 (nnz + U) of float16 or bfloat16, or
+                   4 + nnz + U of int8: the largest magnitude m as float32, and q in [-127, 127] for the value
+                   m q / 127 (0 bytes for nnz + U = 0); a scalar is float64
     mask section, by coding:
       none        dense and scalar items have no mask
       implicit    0 bytes: sender and receiver have the mask under the item's name
@@ -49,8 +50,9 @@ instead of gaps, false_gaps and changes:
       indices     per True entry the number of False entries since the previous True entry, as a minimal LEB128 varint;
                   used if it is shorter than a bitmap
 
-For a given version and dtype and given known masks, a payload has exactly one encoding. `decode` rejects every other
-buffer, so sender and receiver must pass the same `known_masks`. With float32 values, every header and value section
+For a given version and dtype and given known masks, a payload has exactly one encoding, except that int8 rounds values
+at random; a decoded payload has one encoding with int8 too. `decode` rejects every other buffer, so sender and receiver
+must pass the same `known_masks`. With float32 values, every header and value section
 starts at a multiple of 4 and is decoded without a copy.
 """
 
@@ -130,14 +132,15 @@ def encode(
     value_dtype: ValueDtype = "float32",
     known_masks: Mapping[str, Bool] | None = None,
     version: WireVersion = 2,
+    rng: np.random.Generator | None = None,
 ) -> bytes:
     """Encode a payload; `known_masks` are the masks (bool[W], by item name) that the receiver already has.
 
-    float16 and bfloat16 apply to vectors only and round to nearest even; scalars are float64. NaN and infinities are
-    allowed.
+    float16, bfloat16 and int8 apply to vectors only; scalars are float64. float16 and bfloat16 round to nearest even,
+    int8 rounds with the random numbers of `rng`, which it needs. NaN and infinities are allowed, except with int8.
 
     Raises WireError for duplicate names, arrays of another dtype or rank, a mask with more True entries than values,
-    and a finite value beyond the range of the dtype.
+    a value beyond the range of the dtype, and int8 in version 1.
     """
     if not payload:
         return b""
@@ -146,7 +149,9 @@ def encode(
     values: list[Bytes] = []
     masks: list[Bytes] = []
     for item in payload:
-        header, value_section, mask_section = _encode_item(item, value_dtype, known.get(item.name), version)
+        header, value_section, mask_section = _encode_item(
+            item, value_dtype, known.get(item.name), version, rng
+        )
         headers.append(header)
         values.append(value_section)
         masks.append(mask_section)
@@ -181,17 +186,21 @@ def decode(
 
 
 def _encode_item(
-    item: Item, value_dtype: ValueDtype, known: Bool | None, version: WireVersion
+    item: Item,
+    value_dtype: ValueDtype,
+    known: Bool | None,
+    version: WireVersion,
+    rng: np.random.Generator | None,
 ) -> tuple[ItemHeader, Bytes, Bytes]:
     """Return header, value section and mask section."""
     name = item.name
     match item:
         case Dense():
-            values = encode_values(name, item.values, value_dtype)
+            values = encode_values(name, item.values, value_dtype, rng)
             return ItemHeader(name, "dense", "none", item.values.size), values, NO_BYTES
         case Masked():
             check_vector(name, item.mask, np.bool_)
-            values = encode_values(name, item.values, value_dtype)
+            values = encode_values(name, item.values, value_dtype, rng)
             if item.num_kept > item.values.size:
                 raise WireError(
                     f"item {name!r}: a mask of {item.num_kept} entries for {item.values.size} values"

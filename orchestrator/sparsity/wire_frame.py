@@ -15,10 +15,12 @@ Bytes = NDArray[np.uint8]
 Buffer = bytes | memoryview | Bytes
 ItemKind = Literal["dense", "masked", "bits", "scalar"]
 MaskCoding = Literal["none", "implicit", "full", "bitmap", "indices", "gaps", "false_gaps", "changes"]
-ValueDtype = Literal["float32", "float16", "bfloat16"]
+ValueDtype = Literal["float32", "float16", "bfloat16", "int8"]
 WireVersion = Literal[1, 2]
 
 MESSAGE_HEADER_BYTES = 12
+#: bytes of the scale before int8 values
+SCALE_BYTES = 4
 
 _MAGIC = b"SFL"
 _PREFIX = struct.Struct("<3sBI")
@@ -43,7 +45,7 @@ _SIZED_CODINGS: dict[WireVersion, tuple[MaskCoding, ...]] = {
     2: ("gaps", "false_gaps", "changes"),
 }
 _ALL_SIZED_CODINGS = (*_SIZED_CODINGS[1], *_SIZED_CODINGS[2])
-_VALUE_BYTES: dict[ValueDtype, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
+_VALUE_BYTES: dict[ValueDtype, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 _SCALAR_BYTES = 8
 
 
@@ -67,7 +69,10 @@ class ItemHeader:
 
     def value_bytes(self, value_dtype: ValueDtype) -> int:
         """Return the bytes of the value section."""
-        return self.num_values * (_SCALAR_BYTES if self.kind == "scalar" else _VALUE_BYTES[value_dtype])
+        if self.kind == "scalar":
+            return _SCALAR_BYTES
+        scale_bytes = SCALE_BYTES if value_dtype == "int8" and self.num_values else 0
+        return scale_bytes + self.num_values * _VALUE_BYTES[value_dtype]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +115,8 @@ def pack_frame(
         raise WireError("two items of the payload have the same name")
     if len(headers) > _LARGEST_U16:
         raise WireError(f"a payload of {len(headers)} items; at most {_LARGEST_U16} can be sent")
+    if value_dtype == "int8" and version == 1:
+        raise WireError("format version 1 has no int8 values; set wire.version=2")
     contents = _CONTENTS.pack(len(headers), _VALUE_DTYPES.index(value_dtype), 0)
     parts: list[bytes | memoryview] = [contents, *map(_pack_item, headers)]
     parts += (section.data for section in sections)
@@ -182,7 +189,7 @@ def _parse_message_header(data: memoryview, verify_checksum: bool) -> tuple[Wire
     if verify_checksum and zlib.crc32(data[_PREFIX.size :], _first_checksum(version)) != checksum:
         raise WireError("the checksum of the message is wrong: the message is truncated or damaged")
     num_items, dtype, reserved = _CONTENTS.unpack_from(data, _PREFIX.size)
-    if dtype >= len(_VALUE_DTYPES) or reserved:
+    if dtype >= len(_VALUE_DTYPES) or reserved or (version == 1 and _VALUE_DTYPES[dtype] == "int8"):
         raise WireError(f"the message header is not valid (dtype {dtype}, reserved {reserved})")
     if not num_items:
         raise WireError("the message has no items; a payload without items has 0 bytes")

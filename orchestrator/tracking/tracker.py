@@ -29,7 +29,8 @@ class TrackingOutcome:
 class Tracker(Protocol):
     """Sends a run to a tracking server.
 
-    A run calls `start` once, `log` after each commit, `finish` when the run has ended, and `close` or `abandon` last.
+    A run calls `start` once its clients can train or cannot start, `log` after each commit, `finish` when the run has
+    ended, and `close` or `abandon` last. An interrupted run may call `abandon` without `start`.
     """
 
     def start(self, info: RunInfo) -> None:

@@ -108,8 +108,10 @@ def _played(
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("value_dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    ("version", "value_dtype"),
+    [(1, "float32"), (1, "bfloat16"), (2, "float32"), (2, "bfloat16"), (2, "int8")],
+)
 @pytest.mark.parametrize("average", sorted(AGGREGATORS))
 def test_random_payloads_have_the_same_average_with_any_number_of_shards(
     average: AggregationName, version: WireVersion, value_dtype: ValueDtype, seed: int

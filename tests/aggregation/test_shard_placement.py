@@ -87,6 +87,15 @@ def test_method_with_an_aggregator_of_its_own_is_added_by_the_driver() -> None:
     assert "aggregator of its own" in str(found)
 
 
+def test_weights_of_refl_are_computed_by_the_driver() -> None:
+    experiment = _experiment(2)
+    asynchrony = experiment.config.asynchrony.model_copy(update={"staleness": "refl"})
+    config = experiment.config.model_copy(update={"asynchrony": asynchrony})
+    _, found = place_run(replace(experiment, config=config), _cluster(2.0))
+    assert (found.count, found.is_notable) == (0, True)
+    assert "asynchrony.staleness=refl" in str(found)
+
+
 def test_memory_grows_with_the_slice() -> None:
     experiment = _experiment(2)
     size = experiment.setting.layout.size

@@ -22,6 +22,7 @@ ASYNC = ("fleet.name=five-tier", "training.rounds=6", "asynchrony.kind=fedbuff",
 #: name -> options of a run
 KINDS: dict[str, tuple[str, ...]] = {
     "masks": ("algorithm.name=feddst", "algorithm.readjust_every=1", "wire.value_dtype=bfloat16"),
+    "masks, int8": ("algorithm.name=feddst", "algorithm.readjust_every=1", "wire.value_dtype=int8"),
     "masks, wire version 1": ("algorithm.name=fedspa", "wire.version=1"),
     "probes": ("algorithm.name=ssfl",),
     "losses": ("selection.kind=power_of_choice",),

@@ -19,7 +19,8 @@ def test_closed_form_equals_the_computation_by_hand() -> None:
     assert closed_form_bytes((masked,), {}) == 12 + 24 + 20 + 4
     assert closed_form_bytes((masked,), {"theta": mask}) == 12 + 24 + 20
     assert closed_form_bytes((masked,), {"theta": ~mask}) == 12 + 24 + 20 + 4
-    assert closed_form_bytes((masked,), {}, value_bytes=2) == 12 + 24 + 10 + 4
+    assert closed_form_bytes((masked,), {}, value_dtype="float16") == 12 + 24 + 10 + 4
+    assert closed_form_bytes((masked,), {}, value_dtype="int8") == 12 + 24 + (4 + 5) + 4
     others = (Dense("a", values), Bits("bits", np.arange(9) % 2 == 0), Scalar("loss!", 1.0))
     assert closed_form_bytes(others, {}) == 12 + (20 + 20) + (20 + 2) + (24 + 8)
     assert closed_form_bytes((Bits("bits", mask),), {}) == 12 + 20 + 4

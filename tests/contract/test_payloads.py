@@ -46,3 +46,10 @@ def test_update_under_another_mask_than_the_received_one_is_detected() -> None:
 )
 def test_correct_method_passes(check: Callable[[Experiment], None]) -> None:
     check(contract_experiment(f"{BROKEN}:Masked"))
+
+
+@pytest.mark.parametrize("name", ["fedavg", "feddst", "fedspa", "heterofl", "fedpm", "dispfl", "ssfl"])
+def test_int8_messages_have_the_closed_form_and_are_accepted(name: str) -> None:
+    made = contract_experiment(name, ["wire.value_dtype=int8"])
+    check_message_sizes(made)
+    check_updates_are_accepted(made)

@@ -34,6 +34,9 @@ REPLACEMENT = {"training.with_replacement": True}
             1.5,
             "training.with_replacement=true",
         ),
+        ({**FEDBUFF, "asynchrony.staleness": "refl"}, "asynchrony.staleness", "refl", "fleet.late=keep"),
+        ({"asynchrony.staleness": "refl"}, "asynchrony.staleness", "refl", "asynchrony.kind=none"),
+        ({"asynchrony.refl_beta": 0.5}, "asynchrony.refl_beta", 0.5, "asynchrony.kind=none"),
         ({"asynchrony.buffer_size": 3}, "asynchrony.buffer_size", 3, "asynchrony.kind=none"),
         ({**FEDBUFF, "asynchrony.mixing": 0.5}, "asynchrony.mixing", 0.5, "asynchrony.kind=fedbuff"),
         ({"selection.candidates": 9}, "selection.candidates", 9, "selection.kind=uniform"),
@@ -92,6 +95,7 @@ REPLACEMENT = {"training.with_replacement": True}
             2,
             "runtime.executor=ray",
         ),
+        ({"wire.value_dtype": "int8", "wire.version": 1}, "wire.value_dtype", "int8", "wire.version=2"),
     ],
 )
 def test_options_that_exclude_each_other_are_rejected(
@@ -134,6 +138,12 @@ def test_values_out_of_range_are_rejected(key: str, value: object) -> None:
     "options",
     [
         {"fleet.late": "keep", "fleet.deadline_s": 3, "fleet.over_selection": 1.5},
+        {
+            "fleet.late": "keep",
+            "fleet.deadline_s": 3,
+            "asynchrony.staleness": "refl",
+            "asynchrony.refl_beta": 0,
+        },
         {"selection.kind": "samples", "training.with_replacement": True},
         {"selection.kind": "available", "selection.candidates": 5, **FEDBUFF},
         {"selection.kind": "power_of_choice", "selection.candidates": 20, "fleet.over_selection": 2},

@@ -210,7 +210,7 @@ def test_parse_does_not_change_its_argument() -> None:
         ("data.test_fraction", 0, "greater than 0"),
         ("data.validation_fraction", 1, "less than 1"),
         ("fleet.num_clients", 0, "greater than or equal to 1"),
-        ("wire.value_dtype", "float64", "'float32', 'float16' or 'bfloat16'"),
+        ("wire.value_dtype", "float64", "'float32', 'float16', 'bfloat16' or 'int8'"),
         ("runtime.executor", "local", "'inprocess' or 'ray'"),
         ("runtime.pool_size", 0, "greater than or equal to 1"),
         ("runtime.max_retries", -1, "greater than or equal to 0"),

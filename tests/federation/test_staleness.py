@@ -9,7 +9,7 @@ from torch import Tensor
 
 from orchestrator.config.rounds import AsynchronyConfig
 from orchestrator.federation.aggregate import AGGREGATORS, Contribution
-from orchestrator.federation.staleness import discount, discounted
+from orchestrator.federation.staleness import discount, discounted, refl_weight, restarted
 from orchestrator.sparsity.payload import Dense
 
 
@@ -32,6 +32,29 @@ def _update(
         start=start,
         items=(Dense("scores", np.ones(2, np.float32)),),
     )
+
+
+@pytest.mark.parametrize(
+    ("beta", "scale", "staleness", "deviation", "expected"),
+    [
+        (0.35, 10.0, 1, 0.0, 0.325 + 0.35 * 0.9),
+        (0.35, 10.0, 1, 1.0, 0.325 + 0.35 * (1 - 0.36787944117144233 / 10)),
+        (0.0, 10.0, 3, 1.0, 0.25),
+        (1.0, 1.0, 3, 0.0, 0.0),
+    ],
+)
+def test_weight_of_refl(beta: float, scale: float, staleness: int, deviation: float, expected: float) -> None:
+    config = _config("none", "refl", refl_beta=beta, refl_scale=scale)
+    assert refl_weight(config, staleness, deviation) == pytest.approx(expected, rel=1e-12)
+
+
+def test_restarted_update_has_the_same_change_from_the_current_model() -> None:
+    found = restarted(_update(_floats(3.0, 0.0), _floats(1.0, 5.0), [True, False]), _floats(10.0, 20.0))
+    entries = found.masked_entries()
+    assert entries is not None
+    assert (entries.values.tolist(), found.weight) == ([12.0], 4.0)
+    without = _update(None)
+    assert restarted(without, _floats(10.0, 20.0)) is without
 
 
 class TestDiscount:

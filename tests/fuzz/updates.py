@@ -49,6 +49,7 @@ _VARIANTS = {
     "fedlps with bandits": ("algorithm.name=fedlps", "algorithm.ratio_policy=p_ucbv"),
     "fedspa with own masks": ("algorithm.name=fedspa", "algorithm.mask_seed=per_client"),
     "growing states": (REMEMBERING,),
+    "int8 values": ("algorithm.name=fedspa", "wire.value_dtype=int8"),
     "first wire format": ("algorithm.name=feddst", "wire.version=1", "wire.value_dtype=bfloat16"),
 }
 _SHORT = ("training.rounds=2", "data.test_fraction=0.8", "data.validation_fraction=0.2")

@@ -293,6 +293,26 @@ class TestFloat16:
         assert (caught.value.round_idx, caught.value.stage) == (0, "send")
 
 
+class TestInt8:
+    """Values have one byte, and a scale of 4 bytes for each vector."""
+
+    def test_int8_has_a_byte_for_each_value_and_trains(self, tmp_path: Path) -> None:
+        drive(prepared("wire.value_dtype=int8"), tmp_path)
+        for metrics in _metrics(tmp_path):
+            assert metrics["comm/upload_bytes"] == metrics["comm/download_bytes"] == 3 * (36 + 4 + 34_110)
+        assert _metrics(tmp_path)[-1]["eval/accuracy"] > 0.5
+
+    @pytest.mark.parametrize("method", ["fedavg", "feddst", "dispfl"])
+    def test_resumed_run_rounds_as_the_undisturbed_run(self, tmp_path: Path, method: str) -> None:
+        """Evaluation decides which phase first encodes a message, so that it must not decide how values are rounded."""
+        options = ("wire.value_dtype=int8", f"algorithm.name={method}", "training.eval_every=3")
+        experiment = prepared(*options)
+        whole = drive(experiment, tmp_path / "whole")
+        for killed_after in (1, 1, 1, None):
+            resumed = drive(experiment, tmp_path / "resumed", killed_after=killed_after)
+        assert resumed.params_sha256() == whole.params_sha256()
+
+
 def test_finished_run_only_exports_the_model(tmp_path: Path) -> None:
     experiment = prepared()
     first = drive(experiment, tmp_path)

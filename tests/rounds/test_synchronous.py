@@ -91,6 +91,22 @@ class TestLate:
         without = sum(n * values for n, values in zip(sizes[:2], x[:2], strict=True)) / sizes[:2].sum()
         assert np.abs(w[3].numpy() - without).max() > 1e-3
 
+    def test_late_update_has_the_weight_of_refl(self, tmp_path: Path) -> None:
+        """The only late update is two rounds late, and the one with the largest distance.
+
+        w3 = (n_0 x_0 + n_1 x_1 + n_2 s x_2) / (n_0 + n_1 + n_2 s) with x_2 = w2 + w_2k - w0 and
+        s = .65 / 3 + .35 (1 - exp(-1) / 10).
+        """
+        experiment = self._experiment("training.rounds=3", "asynchrony.staleness=refl")
+        w = models_of(experiment, tmp_path)
+        x = [trained_from(experiment, w[2], 2, k) for k in (0, 1)]
+        late = trained_from(experiment, w[0], 0, 2) - w[0].numpy().astype(float)
+        x.append(w[2].numpy().astype(float) + late)
+        weights = experiment.partition.train.sizes().astype(float)
+        weights[2] *= 0.65 / 3 + 0.35 * (1 - np.exp(-1.0) / 10)
+        expected = sum(n * values for n, values in zip(weights, x, strict=True)) / weights.sum()
+        np.testing.assert_allclose(w[3].numpy(), expected, rtol=0, atol=1e-7)
+
     def test_dropped_late_update_never_counts(self, tmp_path: Path) -> None:
         """The other policy samples client 2 again, and its update is late again."""
         experiment = with_durations((1.0, 1.0, 3.5), "fleet.deadline_s=2")
@@ -99,7 +115,10 @@ class TestLate:
         assert [row["time/emulated_s"] for row in metrics(tmp_path)] == [2.0] * 4
         assert [e["outcome"] for e in events(tmp_path) if e["client_id"] == 2] == ["late"] * 4
 
-    @pytest.mark.parametrize("method", ["algorithm.name=fedavg", REMEMBERING, "algorithm.name=fedspa"])
+    @pytest.mark.parametrize(
+        "method",
+        ["algorithm.name=fedavg", REMEMBERING, "algorithm.name=fedspa", "asynchrony.staleness=refl"],
+    )
     def test_killed_after_every_round_in_turn(self, tmp_path: Path, method: str) -> None:
         """A resumed run submits the late task again, from the client state with which the task started."""
         experiment = self._experiment(method, "training.rounds=5")

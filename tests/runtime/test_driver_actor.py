@@ -8,6 +8,7 @@ from orchestrator.errors import CheckpointError, ConfigError
 from orchestrator.execution.ray_actors import end_actors
 from orchestrator.execution.ray_sharing import share
 from orchestrator.runtime.driver_actor import DriverActor, require_visible
+from orchestrator.runtime.ray_workers import start_workers
 from orchestrator.storage.lock import locked_folder
 from tests.support.runs import drive, prepared
 
@@ -32,7 +33,8 @@ class TestOnRay:
         alone = drive(prepared("training.rounds=2"), tmp_path / "alone").params_sha256()
         actor, folder = DriverActor(), tmp_path / "run-1"
         folder.mkdir()
-        description = actor.open(share(experiment), str(folder))
+        workers = start_workers(experiment, "run-1")
+        description = actor.open(share(experiment), str(folder), workers)
         try:
             assert "1 pooled actor" in description
             actor.ready(60.0)

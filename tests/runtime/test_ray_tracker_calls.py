@@ -67,16 +67,18 @@ def test_calls_arrive_in_their_order(head: HeadMonitor, notes: list[str], tmp_pa
     assert tracker.close() == TrackingOutcome(", ".join(calls), 5, None)
 
 
-def test_close_ends_the_actor(head: HeadMonitor, notes: list[str]) -> None:
+def test_close_ends_the_actor(head: HeadMonitor, notes: list[str], tmp_path: Path) -> None:
     tracker = RayTracker("run-2", head, notes.append)
+    tracker.start(run_info(tmp_path / "run-2"))
     assert ray.get_actor("run-2/tracker")
     tracker.close()
     with pytest.raises(ValueError, match="run-2/tracker"):
         ray.get_actor("run-2/tracker")
 
 
-def test_error_of_a_call_is_raised_at_the_end(head: HeadMonitor, notes: list[str]) -> None:
+def test_error_of_a_call_is_raised_at_the_end(head: HeadMonitor, notes: list[str], tmp_path: Path) -> None:
     tracker = RayTracker("run-3", head, notes.append)
+    tracker.start(run_info(tmp_path / "run-3"))
     tracker.log(record(9))
     tracker.log(record(1))
     with pytest.raises(TrackingError, match="PermissionError"):
@@ -100,13 +102,29 @@ def test_tracker_with_other_source_does_not_start(
 def test_lost_head_does_not_stop_the_run(head: HeadMonitor, notes: list[str], tmp_path: Path) -> None:
     """No call goes to Ray, and `close` says that the records arrive when the run is resumed."""
     tracker = RayTracker("run-5", head, notes.append)
+    tracker.start(run_info(tmp_path / "run-5"))
     actor = ray.get_actor("run-5/tracker")
     head.is_lost = True
-    tracker.start(run_info(tmp_path / "run-5"))
     tracker.log(record(0))
     tracker.finish("FAILED", {})
     with pytest.raises(TrackingError, match="resumed"):
         tracker.close()
     outcome = ray.get(actor.close.remote())
-    assert outcome.num_logged == 0
+    assert outcome.mlflow_run_id == "start run-5"
     ray.kill(actor)
+
+
+def test_tracker_of_a_lost_head_does_not_start(head: HeadMonitor, notes: list[str], tmp_path: Path) -> None:
+    tracker = RayTracker("run-6", head, notes.append)
+    head.is_lost = True
+    tracker.start(run_info(tmp_path / "run-6"))
+    tracker.abandon(1.0)
+    with pytest.raises(ValueError, match="run-6/tracker"):
+        ray.get_actor("run-6/tracker")
+
+
+def test_tracker_that_has_not_started_can_be_abandoned(head: HeadMonitor, notes: list[str]) -> None:
+    """The user interrupts the run before its clients have started."""
+    RayTracker("run-7", head, notes.append).abandon(1.0)
+    with pytest.raises(ValueError, match="run-7/tracker"):
+        ray.get_actor("run-7/tracker")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from orchestrator.errors import WireError
-from orchestrator.sparsity.payload import Bits, Bool, Dense, Item, Masked, Payload, Scalar
+from orchestrator.sparsity.payload import Bits, Bool, Dense, Float32, Item, Masked, Payload, Scalar
 from orchestrator.sparsity.wire import decode, encode, header_bytes, section_bytes
 from orchestrator.sparsity.wire_frame import ValueDtype
 from tests.support.masks import mask_of
@@ -144,6 +144,24 @@ def test_round_trip(payload: Payload, value_dtype: ValueDtype) -> None:
     expected = payload if value_dtype == "float32" else tuple(rounded(item, value_dtype) for item in payload)
     assert list(map(contents, decoded)) == list(map(contents, expected))
     assert encode(decoded, value_dtype=value_dtype) == buffer
+
+
+@given(payload=payloads(), seed=st.integers(0, 9))
+def test_round_trip_of_int8(payload: Payload, seed: int) -> None:
+    """Values are within a step of the scale, and a decoded payload has one encoding."""
+    finite = tuple(item for item in payload if all(np.isfinite(vector).all() for vector in values_of(item)))
+    buffer = encode(finite, value_dtype="int8", rng=np.random.default_rng(seed))
+    decoded = decode(buffer)
+    assert encode(decoded, value_dtype="int8", rng=np.random.default_rng(seed + 1)) == buffer
+    for sent, found in zip(finite, decoded, strict=True):
+        for before, after in zip(values_of(sent), values_of(found), strict=True):
+            step = float(np.abs(before).max(initial=0.0)) / 127
+            assert np.abs(after.astype(np.float64) - before).max(initial=0.0) <= max(1.001 * step, 2.0**-100)
+
+
+def values_of(item: Item) -> list[Float32]:
+    """The vectors of an item that int8 encodes."""
+    return [item.values] if isinstance(item, Dense | Masked) else []
 
 
 @given(payload=payloads(), flips=st.lists(st.booleans(), min_size=4, max_size=4))

@@ -114,7 +114,26 @@ def check_canonical(buffer: bytes, known: dict[str, Bool]) -> None:
         return
     value_dtype = get_args(ValueDtype)[buffer[10]]
     version: WireVersion = 1 if buffer[3] == 1 else 2
-    assert encode(payload, value_dtype=value_dtype, known_masks=known, version=version) == buffer
+    rng = np.random.default_rng(0)
+    assert encode(payload, value_dtype=value_dtype, known_masks=known, version=version, rng=rng) == buffer
+
+
+def test_version_1_has_no_int8_values() -> None:
+    payload = (Dense("d", np.ones(2, np.float32)),)
+    with pytest.raises(WireError, match=r"wire\.version=2"):
+        encode(payload, value_dtype="int8", version=1, rng=np.random.default_rng(0))
+    body = encode(payload, value_dtype="int8", rng=np.random.default_rng(0))[8:]
+    assert len(decode(sealed(body))[0].values) == 2  # type: ignore[union-attr]
+    with pytest.raises(WireError, match="dtype 3"):
+        decode(b"SFL\x01" + struct.pack("<I", zlib.crc32(body)) + body)
+
+
+def test_int8_values_that_no_encoder_writes_are_rejected() -> None:
+    """The last byte is the only value, whose integer must be 127 or -127."""
+    buffer = encode((Dense("d", np.ones(1, np.float32)),), value_dtype="int8", rng=np.random.default_rng(0))
+    assert buffer[-5:] == b"\x00\x00\x80\x3f\x7f"
+    with pytest.raises(WireError, match="int8"):
+        decode(sealed(buffer[8:-1] + b"\x7e"))
 
 
 @given(st.binary(min_size=1, max_size=200))
@@ -176,7 +195,7 @@ ONE = struct.pack("<f", 1.0)
         (np.empty(0, np.float64), "float64"),
         (b"PK\x03\x04" + BUFFER[4:], "not a Sparsefleet message"),
         (b"SFL\x03" + BUFFER[4:], "version 3"),
-        (message(dtype=3), "message header"),
+        (message(dtype=4), "message header"),
         (message(reserved=1), "message header"),
         (sealed(struct.pack("<HBB", 2, 0, 0) + header(b"d", 0, 0)), "within an item header"),
         (sealed(struct.pack("<HBB", 1, 0, 0) + header(b"name", 0, 0)[:-1]), "within an item name"),

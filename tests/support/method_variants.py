@@ -233,6 +233,10 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
             "algorithm.lam": 0.5,
         },
     ),
+    "fedmask, running statistics": (
+        "fedmask",
+        {"model.name": "tests.support.fakes:normalised_net", "sparsity.level": 0.25},
+    ),
     "fedpm, running statistics": (
         "fedpm",
         {

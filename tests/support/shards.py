@@ -179,7 +179,7 @@ def random_payload(
         Bits("rare votes", rng.random(905) < 0.03),
         Scalar("loss", float(rng.random())),
     )
-    data = encode(payload, known_masks=known, value_dtype=value_dtype, version=version)
+    data = encode(payload, known_masks=known, value_dtype=value_dtype, version=version, rng=rng)
     return np.frombuffer(data, np.uint8)
 
 

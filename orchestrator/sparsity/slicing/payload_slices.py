@@ -8,7 +8,7 @@ import numpy as np
 from orchestrator.errors import WireError
 from orchestrator.sparsity.payload import Bits, Bool, Dense, Item, Masked, Payload, Scalar
 from orchestrator.sparsity.slicing.mask_slices import decode_mask_slice
-from orchestrator.sparsity.value_coding import decode_scalar, decode_values
+from orchestrator.sparsity.value_coding import decode_part, decode_scalar
 from orchestrator.sparsity.wire_frame import Buffer, Bytes, Frame, ItemHeader, parse_frame
 
 
@@ -71,16 +71,12 @@ def _decode_item(
         bits = np.zeros(part.stop - part.start, np.bool_)
         bits[decode_mask_slice(header, mask, None, part.start, part.stop)[1]] = True
         return Bits(name, bits)
-    value_bytes = header.value_bytes(frame.value_dtype) // max(1, header.num_values)
     if header.kind == "dense":
-        section = values[part.start * value_bytes : part.stop * value_bytes]
-        return Dense(name, decode_values(section, frame.value_dtype))
+        return Dense(name, decode_part(values, frame.value_dtype, part.start, part.stop))
     num_before, indices = decode_mask_slice(header, mask, known, part.mask_start, part.mask_stop)
     first = num_before + part.num_dense_before
     last = first + indices.size + part.num_dense
     if last > header.num_values:
         raise WireError(f"item {name!r}: its {header.num_values} values do not fit its mask")
-    section = values[first * value_bytes : last * value_bytes]
-    return Masked.from_indices(
-        name, decode_values(section, frame.value_dtype), indices, part.mask_stop - part.mask_start
-    )
+    kept = decode_part(values, frame.value_dtype, first, last)
+    return Masked.from_indices(name, kept, indices, part.mask_stop - part.mask_start)

@@ -32,10 +32,10 @@ PAYLOAD: Payload = (
 )
 
 
-@pytest.mark.parametrize("value_dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("value_dtype", ["float32", "float16", "bfloat16", "int8"])
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_slices_of_all_items_join_to_the_payload(value_dtype: ValueDtype, count: int) -> None:
-    buffer = encode(PAYLOAD, value_dtype=value_dtype)
+    buffer = encode(PAYLOAD, value_dtype=value_dtype, rng=np.random.default_rng(2))
     slices = [
         decode_slice(
             buffer,
