@@ -112,7 +112,7 @@ def reproduce_command(
         _continue(study, chosen_storage(storage, None, None), report, max_concurrent, quiet, verbose)
         return
     request = replace(
-        _request(study, scale or "quick", seeds or 3, setting or [], data, overrides, storage),
+        study_request(study, scale or "quick", seeds or 3, setting or [], data, overrides, storage),
         max_concurrent=max_concurrent,
         verbose=verbose,
     )
@@ -146,7 +146,7 @@ def _require_no_options(
             raise RequestError(option, value, problem, "leave it out, or start a new study")
 
 
-def _request(
+def study_request(
     study: str,
     scale: str,
     num_seeds: int,
@@ -155,6 +155,7 @@ def _request(
     overrides: list[str] | None,
     storage: Path | None,
 ) -> "StudyRequest":
+    """Return the request of a command line. Raises RequestError for an unknown scale or key."""
     from orchestrator.config.overrides import parse_overrides
     from orchestrator.studies.data_needs import DEFAULT_FOLDER
     from orchestrator.studies.execution.session import StudyRequest
@@ -165,8 +166,9 @@ def _request(
     if storage is not None:
         values.setdefault("runtime.storage", str(storage))
     folder = data or DEFAULT_FOLDER
-    # a reader runs the command elsewhere, so that it names neither this machine's program nor its storage
-    options = ["--scale", scale, "--seeds", str(num_seeds), "--data", str(folder)]
+    # a reader runs the command elsewhere, so that it names neither this machine's program nor its folders
+    named = DEFAULT_FOLDER if folder.is_absolute() else folder
+    options = ["--scale", scale, "--seeds", str(num_seeds), "--data", str(named)]
     options += [part for name in settings for part in ("--setting", name)]
     return StudyRequest(
         spec=study,

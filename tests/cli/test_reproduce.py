@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.reproduce import study_request
 from orchestrator.studies.execution.folder import STUDY_YAML, StudyFolder
-from orchestrator.studies.library import study_names
+from orchestrator.studies.library import read_study, study_names, study_path
 from tests.support.command import Command
 from tests.support.studies import SMALL, small_study, study_state
 
@@ -17,7 +18,8 @@ def test_dry_run_estimates_every_study_without_its_data(command: Command, name: 
     for row in ("tuning", "one seed", "whole study"):
         assert row in result.out
     missing = [line for line in result.out.splitlines() if line.startswith("Missing: --data=")]
-    assert missing, "every study needs more than the bundled digits"
+    needs = {setting.data for setting in read_study(study_path(name)).settings.values()} - {"digits"}
+    assert len(missing) == len(needs), "all data sets apart from the bundled digits are missing"
 
 
 def test_missing_data_ends_with_one_line(
@@ -51,6 +53,18 @@ def test_invalid_request_is_one_line_with_exit_code_2(
     result = command("reproduce", *arguments)
     assert (result.code, result.out) == (2, "")
     assert result.error_line.startswith(f"error: {field}: ")
+
+
+def test_command_of_the_report_names_no_folder_of_this_machine(tmp_path: Path) -> None:
+    request = study_request(
+        "frontier", "quick", 3, ["digits"], tmp_path, ["tracking.enabled=false"], tmp_path
+    )
+    assert request.data == tmp_path
+    assert request.command == (
+        "sparsefleet reproduce frontier --scale quick --seeds 3 --data data --setting digits tracking.enabled=false"
+    )
+    relative = study_request("frontier", "quick", 3, [], Path("my/data"), None, None)
+    assert relative.command.endswith("--data my/data")
 
 
 def test_key_outside_of_runtime_and_tracking_is_rejected(command: Command, tmp_path: Path) -> None:

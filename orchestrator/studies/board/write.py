@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator.atomic_write import explained_write
+from orchestrator.studies.board.frontier_picture import write_frontier_picture
 from orchestrator.studies.board.markdown import results_page
 from orchestrator.studies.board.page import board_page
 from orchestrator.studies.board.stored import add_study, read_stored
@@ -12,7 +13,8 @@ from orchestrator.studies.board.stored import add_study, read_stored
 def write_board(docs: Path, studies: Iterable[Path] = ()) -> list[Path]:
     """Add the results of finished studies to `docs/results`, and write `docs/results.md` and `docs/board/index.html`.
 
-    Returns the paths of the two pages. Raises RequestError for a study without a report.
+    Also draws `docs/images/frontier.png` if the study of all methods has results. Returns the paths of the two pages.
+    Raises RequestError for a study without a report.
     """
     for study in studies:
         add_study(study, docs / "results")
@@ -22,4 +24,5 @@ def write_board(docs: Path, studies: Iterable[Path] = ()) -> list[Path]:
         for path, text in pages.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+        write_frontier_picture(stored.outcomes, docs / "images" / "frontier.png")
     return list(pages)
