@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
 from orchestrator.atomic_write import write_durably
 from orchestrator.commands import resume_line
-from orchestrator.errors import ActorsLostError, SparsefleetError, TrackingError
+from orchestrator.errors import ActorsLostError, CheckpointError, SparsefleetError, TrackingError
 from orchestrator.execution.torch_threads import torch_threads
 from orchestrator.experiment.config import ExperimentConfig
 from orchestrator.experiment.experiment import Experiment, attack_notes, model_notes
@@ -19,8 +19,10 @@ from orchestrator.runtime.run_folder import mention_ray_log, run_info
 from orchestrator.storage.event_log import save_events
 from orchestrator.storage.run_store import RunStore
 from orchestrator.storage.summary import RunSummary
+from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.record import RoundRecord, RunInfo, not_finite, read_records
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.tracking.uris import public_uri
 
 _LOG = logging.getLogger(__name__)
 #: seconds that MLflow has to answer when the process must end at once
@@ -65,10 +67,12 @@ def execute_run(
             display.note(f"warning: {warning}")
         for line in (*model_notes(experiment), *attack_notes(experiment)):
             display.note(line)
-        tracker = backend.tracker()
+        tracker, info = backend.tracker(), run_info(store, config)
+        if config.tracking.enabled:
+            _open_delivery(info)
         try:
             with _ending_failed_run(tracker, store, display):
-                start_clients_and_tracker(backend, tracker, run_info(store, config))
+                start_clients_and_tracker(backend, tracker, info)
             with signals.finishing(backend.stop, "stopping after this round") as work:
                 with _ending_failed_run(tracker, store, display):
                     interrupted = _run_rounds(
@@ -83,6 +87,15 @@ def execute_run(
             tracker.abandon(ABANDON_S)
             _save_events_of_failed_run(store, display)
             raise
+
+
+def _open_delivery(info: RunInfo) -> None:
+    """Write the state of the delivery to MLflow before the rounds: a disk that is full later stops no delivery.
+
+    The tracker itself reports a file that is not valid or cannot be written.
+    """
+    with suppress(CheckpointError, OSError):
+        Delivery.open(public_uri(info.uri), info.experiment, Path(info.run_dir))
 
 
 def start_clients_and_tracker(backend: Backend, tracker: Tracker, info: RunInfo) -> None:
