@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from orchestrator.aggregation.phase_aggregator import average_of, phase_aggregator
+from orchestrator.aggregation.phase_aggregator import average_of, phase_sums
 from orchestrator.aggregation.received_update import ReceivedUpdate
-from orchestrator.aggregation.refl_sums import ReflSums
-from orchestrator.aggregation.sums import LocalSums, Sums, Term
+from orchestrator.aggregation.sums import Sums, Term
 from orchestrator.errors import RoundError
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.aggregate import Aggregate
@@ -46,9 +45,7 @@ class Fold:
         """`sums` None: add the updates in this process."""
         self._experiment, self._algorithm = experiment, experiment.algorithm
         self._round_idx, self._memory = round_idx, memory
-        asynchrony = experiment.config.asynchrony
-        own = ReflSums if asynchrony.staleness == "refl" else LocalSums
-        self._sums = sums or own(phase_aggregator(experiment), asynchrony)
+        self._sums = sums or phase_sums(experiment)
         self.events: list[ClientEvent] = []
         self.failures: list[ClientFailure] = []
         self._trained_scores: list[Mapping[str, float]] = []

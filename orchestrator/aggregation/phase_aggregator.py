@@ -3,6 +3,8 @@
 A rule combines the updates of training. Answers to probes are averaged as the method does: a probe may ask one client.
 """
 
+from orchestrator.aggregation.refl_sums import ReflSums
+from orchestrator.aggregation.sums import LocalSums
 from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.aggregate import AGGREGATORS, AggregationName, Aggregator
 from orchestrator.federation.plan import TaskKind
@@ -15,6 +17,13 @@ def phase_aggregator(experiment: Experiment, kind: TaskKind = "train") -> Aggreg
     if config.rule == "mean" or kind != "train":
         return experiment.algorithm.aggregator()
     return RobustAggregator(config, average_of(experiment))
+
+
+def phase_sums(experiment: Experiment, kind: TaskKind = "train") -> LocalSums | ReflSums:
+    """Return empty sums of this process for a phase."""
+    asynchrony = experiment.config.asynchrony
+    own = ReflSums if asynchrony.staleness == "refl" else LocalSums
+    return own(phase_aggregator(experiment, kind), asynchrony)
 
 
 def average_of(experiment: Experiment) -> AggregationName:

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from orchestrator.aggregation.costs import phase_s
 from orchestrator.aggregation.fold import Fold, PhaseResult
-from orchestrator.aggregation.phase_aggregator import phase_aggregator
+from orchestrator.aggregation.phase_aggregator import phase_sums
 from orchestrator.aggregation.received_update import ReceivedUpdate
-from orchestrator.aggregation.sums import Aggregators, LocalSums
+from orchestrator.aggregation.sums import Aggregators
 from orchestrator.errors import RoundError
 from orchestrator.execution.executor import Executor, TaskHandle, TaskRequest
 from orchestrator.experiment.experiment import Experiment
@@ -81,9 +81,8 @@ class PhaseRunner:
 
     def fold(self, round_idx: int, kind: TaskKind = "train") -> Fold:
         """An empty fold of a training or a probe."""
-        asynchrony = self._experiment.config.asynchrony
         sums = (
-            LocalSums(phase_aggregator(self._experiment, kind), asynchrony)
+            phase_sums(self._experiment, kind)
             if self._aggregators is None
             else self._aggregators.sums(round_idx)
         )

@@ -16,6 +16,7 @@ from orchestrator.fleet.registry import get_fleet
 from orchestrator.models.cost import measure_cost
 from orchestrator.models.parameters import ParameterLayout
 from orchestrator.models.registry import resolve_builder
+from orchestrator.models.shapes import TextShape
 from tests.support.fakes import experiment
 from tests.support.published_nets import reddit_lstm
 
@@ -76,9 +77,9 @@ def test_batch_of_fedlps_net_for_reddit() -> None:
     Its code counts one of the 9 steps of an LSTM layer, one sentence and step of the decoder, and charges the table
     for 9 products, whatever the number of sentences: 145.04 MFLOP instead of 764.57.
     """
-    module = reddit_lstm((9,), 10_000)
+    module = reddit_lstm(TextShape((9,)), 10_000)
     layout = ParameterLayout.of(module)
-    cost = measure_cost(module, layout, (9,))
+    cost = measure_cost(module, layout, TextShape((9,)))
     assert is_printed_as(5 * cost.training_flops() / 1e6, "764.57")
     biases = {s.name: s.size for s in layout.segments if s.kind == "bias"}
     decoder_bias = biases.pop("decoder.bias")

@@ -42,7 +42,7 @@ WRONG_VALUES = {
     "not finite": Case("training.lr=.nan", ("training.lr=nan", "finite")),
     "unknown choice": Case("training.optimizer=sdg", ("training.optimizer=sdg", "'sgd', 'adam' or 'adamw'")),
     "unknown dtype": Case(
-        "wire.value_dtype=float64", ("wire.value_dtype=float64", "'float32', 'float16' or 'bfloat16'")
+        "wire.value_dtype=float64", ("wire.value_dtype=float64", "'float32', 'float16', 'bfloat16' or 'int8'")
     ),
     "null for a number": Case("fleet.num_clients=null", ("fleet.num_clients=None", "integer")),
     "more updates required than clients sampled": Case(

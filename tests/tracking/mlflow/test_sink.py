@@ -81,7 +81,7 @@ def test_sink_delivers_everything_after_an_outage(tmp_path: Path, caplog: pytest
     store, clock, run_dir = MemoryStore(), Clock(), tmp_path / "r1"
     sink = sink_on(store, clock)
     store.outage = ConnectionRefusedError(111, "Connection refused")
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="orchestrator"):
         sink.start(run_info(run_dir))
         for round_idx in range(4):
             clock.now_s += 1.0
