@@ -3,7 +3,8 @@
 Both have the same workload: 100 clients with 100 generated images each, 10 clients a round, 5 epochs, batch size 20,
 the CNN with 21,840 parameters, SGD with momentum. The plain loop uses as many processes with one thread as
 Sparsefleet has pooled actors. It has no orchestration, no evaluation and no tracking. Sparsefleet writes checkpoints
-and writes to MLflow. The two alternate several times within one command. Prints the medians and their ratio.
+and writes to MLflow, whose start is not timed. The two alternate several times within one command. Prints the medians
+and their ratio.
 """
 
 import argparse
@@ -11,29 +12,29 @@ import json
 import multiprocessing
 import os
 import statistics
-import tempfile
 import time
 from multiprocessing.queues import Queue
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-NUM_CLIENTS, PER_ROUND, SAMPLES, EPOCHS, BATCH, LR, MOMENTUM = 100, 10, 100, 5, 20, 0.01, 0.9
+from orchestrator.cli.views.profile_table import profile_table
+from tests.benchmarks.workload import (
+    BATCH,
+    EPOCHS,
+    LR,
+    MOMENTUM,
+    NUM_CLIENTS,
+    Workload,
+    sparsefleet_records,
+)
+
+WORKLOAD = Workload()
+PER_ROUND, SAMPLES = WORKLOAD.per_round, WORKLOAD.samples
 Weights = dict[str, Tensor]
-
-
-def make_images() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Images float32[10000, 1, 28, 28] around ten prototypes, and their labels."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 10, NUM_CLIENTS * SAMPLES)
-    prototypes = rng.normal(size=(10, 1, 28, 28))
-    images = prototypes[labels] * 0.5 + rng.normal(size=(len(labels), 1, 28, 28))
-    return images.astype(np.float32), labels
 
 
 def make_net() -> nn.Module:
@@ -58,7 +59,7 @@ def train_plainly(net: nn.Module, images: Tensor, labels: Tensor) -> None:
 def plain_worker(jobs: "Queue[tuple[Weights, list[int]] | None]", results: "Queue[Weights | None]") -> None:
     """Train the clients of each job one by one, and return the sum of their weights."""
     torch.set_num_threads(1)
-    images, labels = (torch.from_numpy(array) for array in make_images())
+    images, labels = (torch.from_numpy(array) for array in WORKLOAD.make_images())
     net = make_net()
     results.put(None)
     while (job := jobs.get()) is not None:
@@ -100,63 +101,11 @@ def plain_rounds(num_processes: int, num_rounds: int) -> list[float]:
     return seconds
 
 
-def sparsefleet_rounds(
-    folder: Path, num_actors: int, num_rounds: int, algorithm: str, *, profile: bool = False
-) -> list[float]:
-    """Run Sparsefleet on pooled actors with MLflow on, and return the seconds of each round from the run's log.
-
-    With `profile`, print what the time of the rounds was spent on; the first two rounds do not count.
-    """
-    from rich.console import Console
-
-    from orchestrator import ExperimentConfig, run
-    from orchestrator.cli.views.profile_table import profile_table
-    from orchestrator.display.run_progress import Progress
-    from orchestrator.tracking.record import read_records
-
-    images, labels = make_images()
-    owners = np.repeat(np.arange(NUM_CLIENTS), SAMPLES)
-    data = folder / "workload.npz"
-    np.savez(data, x=images, y=labels, client_ids=owners, x_test=images[:100], y_test=labels[:100],
-             client_ids_test=np.arange(100))  # fmt: skip
-    tree: dict[str, Any] = {
-        "algorithm": {"name": algorithm},
-        "data": {
-            "name": "npz",
-            "root": str(data),
-            "validation_fraction": 0.0,
-            "partition": {"kind": "natural"},
-        },
-        "model": {"name": "cnn_mnist"},
-        "fleet": {"num_clients": NUM_CLIENTS},
-        "training": {
-            "rounds": num_rounds,
-            "clients_per_round": PER_ROUND,
-            "local_epochs": EPOCHS,
-            "batch_size": BATCH,
-            "lr": LR,
-            "momentum": MOMENTUM,
-            "eval_every": num_rounds,
-        },
-        "runtime": {
-            "actors": "pooled",
-            "pool_size": num_actors,
-            "storage": str(folder / "runs"),
-            "profile": profile,
-        },
-    }
-    summary = run(ExperimentConfig.parse(tree), Progress(quiet=True))
-    records = read_records(folder / "runs" / summary.run_id / "metrics.jsonl")
-    if (table := profile_table(record.metrics for record in records[2:])) is not None:
-        Console(width=100).print(table)
-    return [record.metrics["time/wall_s"] for record in records]
-
-
 def main() -> None:
     """Print the medians and their ratio, as text and as one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=60, help="rounds of each that are timed")
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--actors", type=int, default=os.cpu_count())
     parser.add_argument("--algorithm", default="fedavg")
     parser.add_argument("--profile", action="store_true", help="print what Sparsefleet's rounds are spent on")
@@ -165,15 +114,16 @@ def main() -> None:
     ours: list[float] = []
     ratios: list[float] = []
     for repeat in range(arguments.repeats):
-        a = plain_rounds(arguments.actors, arguments.rounds)[2:]
-        with tempfile.TemporaryDirectory() as folder:
-            b = sparsefleet_rounds(
-                Path(folder),
-                arguments.actors,
-                arguments.rounds,
-                arguments.algorithm,
-                profile=arguments.profile,
-            )[2:]
+        a = plain_rounds(arguments.actors, arguments.rounds)
+        records = sparsefleet_records(
+            WORKLOAD,
+            arguments.rounds,
+            runtime={"actors": "pooled", "pool_size": arguments.actors, "profile": arguments.profile},
+            sections={"algorithm": {"name": arguments.algorithm}},
+        )
+        b = [metrics["time/wall_s"] for metrics in records]
+        if (table := profile_table(records)) is not None:
+            Console(width=100).print(table)
         ratios.append(statistics.median(b) / statistics.median(a))
         print(f"repeat {repeat + 1}: plain {1e3 * statistics.median(a):.0f} ms, "
               f"Sparsefleet {1e3 * statistics.median(b):.0f} ms, ratio {ratios[-1]:.3f}", flush=True)  # fmt: skip

@@ -73,7 +73,7 @@ class LocalRun(Generic[C]):
         self._scratch: dict[type, object] = {}
         self._keep: Tensor | None = None
         self._bind(environment.full)
-        self.statistics = TrainingStatistics(self.values.device)
+        self.statistics = TrainingStatistics()
 
     # What the task works with
 

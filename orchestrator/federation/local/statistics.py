@@ -5,23 +5,28 @@ from torch import Tensor
 
 
 class TrainingStatistics:
-    """Sums over the samples of all training steps of a task. The sums stay on the device until somebody reads them."""
+    """Losses and correct predictions of all training steps of a task.
 
-    def __init__(self, device: torch.device) -> None:
-        self._loss_sum = torch.zeros((), device=device)
-        self._num_correct = torch.zeros((), dtype=torch.int64, device=device)
-        self._num_samples = 0
+    A step only stores what it has computed. The sums are made when somebody reads them, so that a step of a small
+    model, which takes one or two milliseconds, does not wait for them.
+    """
+
+    def __init__(self) -> None:
+        self._losses: list[Tensor] = []
+        self._correct: list[Tensor] = []
 
     def add(self, mean_loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: its mean loss (scalar), logits float32[B, classes] and labels int64[B]."""
-        self._loss_sum += mean_loss.detach() * len(labels)
-        self._num_correct += (logits.detach().argmax(dim=1) == labels).sum()
-        self._num_samples += len(labels)
+        self._losses.append(mean_loss.detach())
+        self._correct.append(logits.argmax(dim=1) == labels)
 
     def mean_loss(self) -> float:
         """Mean loss over all samples; 0 before the first batch."""
-        return float(self._loss_sum) / max(1, self._num_samples)
+        if not self._losses:
+            return 0.0
+        sizes = torch.tensor([len(correct) for correct in self._correct], dtype=torch.float64)
+        return float(torch.dot(torch.stack(self._losses).double().cpu(), sizes) / sizes.sum())
 
     def accuracy(self) -> float:
         """Share of the samples that the model predicted correctly in the step that trained on them."""
-        return int(self._num_correct) / max(1, self._num_samples)
+        return float(torch.cat(self._correct).double().mean()) if self._correct else 0.0

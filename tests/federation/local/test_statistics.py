@@ -8,7 +8,7 @@ from orchestrator.federation.local.statistics import TrainingStatistics
 
 def test_loss_is_the_mean_over_samples_and_not_over_batches() -> None:
     """4 samples with mean loss 0.5 and one with 2: (4 * 0.5 + 2) / 5 = 0.8."""
-    statistics = TrainingStatistics(torch.device("cpu"))
+    statistics = TrainingStatistics()
     statistics.add(torch.tensor(0.5), torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64))
     statistics.add(torch.tensor(2.0), torch.zeros(1, 3), torch.zeros(1, dtype=torch.int64))
     assert statistics.mean_loss() == pytest.approx(0.8)
@@ -16,7 +16,7 @@ def test_loss_is_the_mean_over_samples_and_not_over_batches() -> None:
 
 def test_accuracy_is_the_share_of_samples_whose_largest_logit_is_the_label() -> None:
     """2 of 3, then 0 of 1."""
-    statistics = TrainingStatistics(torch.device("cpu"))
+    statistics = TrainingStatistics()
     logits = torch.tensor([[0.0, 1.0, -1.0], [5.0, 0.0, 0.0], [0.0, 0.0, 9.0]])
     statistics.add(torch.tensor(1.0), logits, torch.tensor([1, 0, 1]))
     assert statistics.accuracy() == pytest.approx(2 / 3)
@@ -25,12 +25,12 @@ def test_accuracy_is_the_share_of_samples_whose_largest_logit_is_the_label() -> 
 
 
 def test_loss_and_accuracy_are_zero_before_the_first_batch() -> None:
-    statistics = TrainingStatistics(torch.device("cpu"))
+    statistics = TrainingStatistics()
     assert (statistics.mean_loss(), statistics.accuracy()) == (0.0, 0.0)
 
 
 def test_sums_keep_no_gradient_history() -> None:
-    statistics = TrainingStatistics(torch.device("cpu"))
+    statistics = TrainingStatistics()
     logits = torch.zeros(2, 3, requires_grad=True)
     statistics.add(logits.sum(), logits, torch.tensor([0, 1]))
     assert statistics.mean_loss() == 0.0
