@@ -34,6 +34,7 @@ ALGORITHMS: Mapping[str, str] = MappingProxyType(
         "prunefl": "algorithms.prunefl:PruneFL",
         "lotteryfl": "algorithms.lotteryfl:LotteryFL",
         "subfedavg": "algorithms.subfedavg:SubFedAvg",
+        "subfedavg_hybrid": "algorithms.subfedavg_hybrid:SubFedAvgHybrid",
         "fedpm": "algorithms.fedpm:FedPM",
         "fedmask": "algorithms.fedmask:FedMask",
         "flash": "algorithms.flash:FLASH",

@@ -33,6 +33,7 @@ SPACE = {
             "prunefl",
             "lotteryfl",
             "subfedavg",
+            "subfedavg_hybrid",
             "fedpm",
             "fedmask",
             "flash",

@@ -322,6 +322,26 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
         "hermes",
         {"data.validation_fraction": 0.3, "algorithm.min_accuracy": 0.1, "algorithm.min_ratio": 0.3},
     ),
+    "subfedavg_hybrid": ("subfedavg_hybrid", {"data.validation_fraction": 0.3}),
+    "subfedavg_hybrid, running statistics": (
+        "subfedavg_hybrid",
+        {
+            "model.name": "tests.support.fakes:normalised_net",
+            "data.validation_fraction": 0.3,
+            "algorithm.min_accuracy": 0.0,
+            "algorithm.min_distance": 0.0,
+        },
+    ),
+    "subfedavg_hybrid, one epoch, device levels": (
+        "subfedavg_hybrid",
+        {
+            "data.validation_fraction": 0.3,
+            "algorithm.min_accuracy": 0.0,
+            "training.local_epochs": 1,
+            "fleet.name": "five-tier",
+            "sparsity.device_levels.tier-1-1": 0.2,
+        },
+    ),
     "hermes, running statistics": (
         "hermes",
         {
