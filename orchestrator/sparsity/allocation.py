@@ -8,9 +8,10 @@ The rules use rational arithmetic, so that the floor of an exact product is neve
 
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 from math import floor, prod
 
-from orchestrator.config.sections import SparsityConfig
+from orchestrator.config.sections import AllocationKind, SparsityConfig
 from orchestrator.errors import ConfigError
 from orchestrator.formatting import counted
 from orchestrator.models.parameters import ParameterLayout, Segment
@@ -116,17 +117,30 @@ def smallest_density(layout: ParameterLayout, sparsity: SparsityConfig) -> Fract
 
 def _counts(layout: ParameterLayout, density: Fraction, sparsity: SparsityConfig) -> dict[str, int]:
     """Return T_l by name, at most N_l. The result of a rule may be below 1."""
+    layer_density = tuple(sparsity.layer_density.items())
+    return dict(_counts_of(layout, density, sparsity.allocation or "erk_rescaled", layer_density))
+
+
+@lru_cache(
+    maxsize=128
+)  # both ends of every task of a method with masks of the clients ask for the same counts
+def _counts_of(
+    layout: ParameterLayout,
+    density: Fraction,
+    kind: AllocationKind,
+    layer_density: tuple[tuple[str, float], ...],
+) -> Mapping[str, int]:
     layers = [s for s in layout.maskable if s.size]
     counts = {s.name: s.size for s in layout.maskable}
     if density == 1 or not layers:
         return counts
-    kind, budget = sparsity.allocation or "erk_rescaled", density * layout.num_maskable
+    budget = density * layout.num_maskable
     if kind == "uniform":
         targets = {s.name: density * s.size for s in layers}
     elif kind == "erk_rescaled":
         targets = _rescaled(layers, _num_biases(layout), density)
     elif kind == "explicit":
-        raw = _explicit(layout, sparsity.layer_density)
+        raw = _explicit(layout, dict(layer_density))
         dense = [s for s in layers if s.name not in raw]
         scaled = [s for s in layers if s.name in raw]
         targets = _saturating(scaled, raw, budget - sum(s.size for s in dense))
