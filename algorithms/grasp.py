@@ -19,11 +19,14 @@ Deviations:
 - A probe counts two gradients for each sample. A double backward pass costs slightly more.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar, Literal, final
 
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
 from algorithms import references
@@ -84,8 +87,17 @@ class GraSP(MaskAtStartAlgorithm):
         """float32[T]: the gradient of the loss at temperature T, which can be differentiated again."""
         inputs, labels = batch
         run.flops.add_dense_gradient(len(labels))
-        loss = cross_entropy(run.flat(inputs) / self.config.temperature, labels)
+        with _twice_differentiable():
+            logits = run.flat(inputs)
+        loss = cross_entropy(logits / self.config.temperature, labels)
         return _flat(torch.autograd.grad(loss, _parameters(run), create_graph=True, materialize_grads=True))
+
+
+@contextmanager
+def _twice_differentiable() -> Iterator[None]:
+    """Compute attention and recurrent layers by steps that have second derivatives; the fused kernels have none."""
+    with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
+        yield
 
 
 def _parameters(run: LocalRun[None]) -> list[Tensor]:

@@ -245,9 +245,8 @@ class SubFedAvgHybrid(ChosenUnitsAlgorithm[ServerState, HybridClient]):
     @property
     def channel_groups(self) -> frozenset[str]:
         """Names of the groups whose units are channels of a convolution."""
-        return frozenset(
-            s.name.removesuffix(".weight") for s in self.setting.layout.maskable if len(s.shape) > 2
-        )
+        convolutions = {s.name for s in self.setting.layout.maskable if len(s.shape) > 2}
+        return frozenset(g.name for g in self.setting.units if f"{g.name}.weight" in convolutions)
 
     def channel_ranks(self, model: Tensor) -> dict[str, Tensor]:
         """By group of channels float32[num_units]: each channel's scale, or the norm of its weights without scales."""

@@ -1,5 +1,6 @@
 """GraSP: the score by hand and by finite differences, the kept weights, and bytes."""
 
+from collections.abc import Callable
 from math import log
 
 import pytest
@@ -24,6 +25,33 @@ def smooth_net() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(36, 6))
 
 
+class Attention(nn.Module):
+    """Fused attention over the rows of an image, or a gated recurrent layer over them."""
+
+    def __init__(self, *, recurrent: bool) -> None:
+        super().__init__()
+        self.rows = nn.GRU(5, 5, batch_first=True) if recurrent else None
+        self.values, self.classes = nn.Linear(5, 5), nn.Linear(25, 6)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits float32[B, 6] of images float32[B, 1, 5, 5]."""
+        rows = images[:, 0]
+        if self.rows is not None:
+            mixed: torch.Tensor = self.rows(rows)[0]
+        else:
+            mixed = nn.functional.scaled_dot_product_attention(rows, self.values(rows), self.values(rows))
+        logits: torch.Tensor = self.classes(mixed.flatten(1))
+        return logits
+
+
+def attention_net() -> nn.Module:
+    return Attention(recurrent=False)
+
+
+def recurrent_net() -> nn.Module:
+    return Attention(recurrent=True)
+
+
 def method(flat: FlatModule, shape: tuple[int, int, int], **options: object) -> GraSP:
     setting = make_setting(flat, shape, sparsity={"level": 0.5}, training={"batch_size": 4})
     return GraSP(GraSPConfig.model_validate({"name": "grasp", **options}), setting)
@@ -43,10 +71,14 @@ def test_score_is_the_weight_times_hessian_times_gradient() -> None:
     assert scores.tolist() == pytest.approx([-3 / 32 * log(3.0), 0.0])
 
 
-def test_score_agrees_with_finite_differences() -> None:
-    """H g = (grad(theta + e g) - grad(theta - e g)) / 2e; both are means over the same two mini-batches."""
+@pytest.mark.parametrize("net", [smooth_net, attention_net, recurrent_net])
+def test_score_agrees_with_finite_differences(net: Callable[[], nn.Module]) -> None:
+    """H g = (grad(theta + e g) - grad(theta - e g)) / 2e; both are means over the same two mini-batches.
+
+    The fused kernels of attention have no second derivatives.
+    """
     shape = (1, 5, 5)
-    flat = seeded(smooth_net)
+    flat = seeded(net)
     algorithm = method(flat, shape, batches=2, temperature=1.0)
     run = make_run(algorithm.setting, flat, random_data(12, shape, 3), kind="probe")
     algorithm.load(run)

@@ -22,6 +22,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
         {"sparsity.schedule.kind": "cubic", "sparsity.schedule.final_level": 0.95, "algorithm.alpha": 0.3},
     ),
     "feddst, vision transformer": ("feddst", {"model.name": "vit"}),
+    "grasp, vision transformer": ("grasp", {"model.name": "vit"}),
     "heterofl, attention heads": ("heterofl", {"model.name": "vit", "fleet.name": "five-tier"}),
     "fedlps, attention heads": ("fedlps", {"model.name": "vit", "fleet.name": "five-tier"}),
     "feddst, running statistics": ("feddst", {"model.name": "tests.support.fakes:normalised_net"}),
@@ -331,6 +332,10 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
             "algorithm.min_accuracy": 0.0,
             "algorithm.min_distance": 0.0,
         },
+    ),
+    "subfedavg_hybrid, vision transformer": (
+        "subfedavg_hybrid",
+        {"model.name": "vit", "data.validation_fraction": 0.3, "algorithm.min_accuracy": 0.0},
     ),
     "subfedavg_hybrid, one epoch, device levels": (
         "subfedavg_hybrid",
