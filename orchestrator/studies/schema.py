@@ -105,6 +105,8 @@ class Arm(StudyPart):
     - `tune`: dotted config key -> values of the arm's main option, from which the tuning chooses. The learning
       rate is always tuned.
     - `tuned_with`: another arm, whose chosen values this arm takes, so that an ablation changes one thing only.
+    - `tuned_by`: the measure for this arm if it differs from the setting's, such as that of a method without a server
+      model.
     """
 
     label: str
@@ -112,6 +114,7 @@ class Arm(StudyPart):
     scales: Mapping[Scale, ConfigTree] = Field(default_factory=dict)
     tune: Mapping[str, tuple[Any, ...]] = Field(default_factory=dict)
     tuned_with: str | None = None
+    tuned_by: str | None = None
 
     @model_validator(mode="after")
     def _check_tuning(self) -> Self:
@@ -182,12 +185,10 @@ class Study(StudyPart):
     def _check_names(self) -> Self:
         for name, setting in self.settings.items():
             _require(setting.arms or (), self.arms, f"settings.{name}.arms")
-            _require([setting.tuned_by], self.measures, f"settings.{name}.tuned_by")
-            if self.measures[setting.tuned_by].metric not in VALIDATION:
-                raise ValueError(
-                    f"settings.{name}.tuned_by must be a measure of accuracy or personal_accuracy"
-                )
+            self._check_tuned_by(f"settings.{name}.tuned_by", setting.tuned_by)
         for name, arm in self.arms.items():
+            if arm.tuned_by is not None:
+                self._check_tuned_by(f"arms.{name}.tuned_by", arm.tuned_by)
             if arm.tuned_with is not None:
                 _require([arm.tuned_with], self.arms, f"arms.{name}.tuned_with")
                 self._check_tuned_with(name, arm.tuned_with)
@@ -196,6 +197,11 @@ class Study(StudyPart):
         for name, claim in self.claims.items():
             self._check_rule(f"claims.{name}.rule", claim.rule)
         return self
+
+    def _check_tuned_by(self, where: str, measure: str) -> None:
+        _require([measure], self.measures, where)
+        if self.measures[measure].metric not in VALIDATION:
+            raise ValueError(f"{where} must be a measure of accuracy or personal_accuracy")
 
     def _check_tuned_with(self, name: str, other: str) -> None:
         if self.arms[other].tuned_with is not None:
@@ -233,6 +239,10 @@ class Study(StudyPart):
         """Return the arms that run in a setting."""
         chosen = self.settings[setting].arms
         return tuple(self.arms) if chosen is None else chosen
+
+    def tuning_measure(self, setting: str, arm: str) -> StudyMeasure:
+        """Return the measure that chooses an arm's values in a setting."""
+        return self.measures[self.arms[arm].tuned_by or self.settings[setting].tuned_by]
 
     def settings_at(self, scale: Scale) -> tuple[str, ...]:
         """Return the settings that run at a scale."""

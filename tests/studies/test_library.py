@@ -51,6 +51,8 @@ def test_built_in_study_follows_the_protocol(name: str) -> None:
         ("contrasts: [at-cap], margin", "contrasts: [at-cup], margin", "study"),
         ("tuned_with: masked", "tuned_with: frozen", "study"),
         ("tuned_by: accuracy", "tuned_by: upload", "study"),
+        ("tuned_with: masked", "tuned_by: upload", "study"),
+        ("tuned_with: masked", "tuned_by: speed", "study"),
         ("b: [dense, frozen], measure: accuracy, at: cap", "b: [dens], measure: accuracy, at: cap", "study"),
         ("at: end}", "at: target}", "study"),
         ("upload_cap: 900kB", "upload_cap: lots", "settings.digits.scales.quick"),

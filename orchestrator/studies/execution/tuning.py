@@ -36,7 +36,7 @@ def _ranked(
     """Return the values of each cell, those with the highest mean outcome over the seeds first."""
     means: dict[Cell, list[tuple[float, Values]]] = {}
     for (cell, values, _), runs in zip(entries, records, strict=True):
-        measure = plan.study.measures[plan.study.settings[cell.setting].tuned_by]
+        measure = plan.study.tuning_measure(cell.setting, cell.arm)
         outcomes = [validation_outcome(runs.get(seed, ()), measure) for seed in seeds]
         known = [value for value in outcomes if value is not None]
         mean = math.fsum(known) / len(known) if len(known) == len(outcomes) else -math.inf

@@ -6,7 +6,7 @@ from pathlib import Path
 from orchestrator.studies.execution.tuning import SeedRecords, choose_finalists, choose_values
 from orchestrator.studies.plan import Cell, Values
 from orchestrator.tracking.record import RoundRecord
-from tests.support.studies import small_plan
+from tests.support.studies import SMALL, small_plan
 
 
 def _runs(values: Sequence[float]) -> SeedRecords:
@@ -56,6 +56,22 @@ def test_best_mean_over_the_tuning_seeds_wins_for_each_arm(tmp_path: Path) -> No
         Cell("digits", "dense"): {"training.lr": 0.1},
         Cell("digits", "masked"): {"training.lr": 0.1, "algorithm.alpha": 0.05},
     }
+
+
+def test_arm_with_a_measure_of_its_own_is_chosen_by_it(tmp_path: Path) -> None:
+    """Both rates have records of both accuracies, which rank them in opposite orders."""
+    text = SMALL.replace(
+        "measures:\n", "measures:\n  personal: {metric: personal_accuracy, direction: higher}\n"
+    )
+    text = text.replace("{algorithm: {name: fedavg}}}", "{algorithm: {name: ditto}}, tuned_by: personal}")
+    plan = small_plan(tmp_path, text=text)
+    records: list[SeedRecords] = []
+    for accuracy, personal in ((0.9, 0.2), (0.1, 0.8), *((0.5, 0.5) for _ in range(4))):
+        metrics = {"validation/accuracy": accuracy, "validation/personal_accuracy_mean": personal}
+        records.append({seed: [RoundRecord(0, 0, metrics)] for seed in (100, 101, 102)})
+    chosen = choose_values(plan, list(plan.tuning_entries()), records)
+    assert chosen[Cell("digits", "dense")] == {"training.lr": 0.1}
+    assert chosen[Cell("digits", "masked")] == {"training.lr": 0.05, "algorithm.alpha": 0.05}
 
 
 def test_diverged_and_missing_runs_lose(tmp_path: Path) -> None:
