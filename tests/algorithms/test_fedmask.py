@@ -42,7 +42,7 @@ def loaded(algorithm: FedMask, client: FedMaskClient, bits: Tensor | None = None
     """A client that has received these bits of the server; None: all ones."""
     layout = algorithm.setting.layout
     mask = layout.full_mask() if bits is None else layout.expand(bits)
-    state = ServerState(params=torch.from_numpy(algorithm.setting.initial.copy()), mask=mask)
+    state = ServerState(params=algorithm.frozen(), mask=mask)
     run = make_run(
         algorithm.setting,
         seeded(net),
@@ -88,6 +88,18 @@ class Recorder:
         """See Optimizer."""
 
 
+def test_frozen_weights_are_the_initial_ones_times_the_gain() -> None:
+    """The default turns PyTorch's bound 1 / sqrt(n) into sqrt(6 / n). Biases keep their values."""
+    initial = torch.from_numpy(method().setting.initial.copy())
+    layout = method().setting.layout
+    weights = ~layout.expand(torch.zeros(90, dtype=torch.bool))
+    for gain, options in ((6**0.5, {}), (1.0, {"gain": 1.0})):
+        frozen = method(**options).frozen()
+        assert torch.allclose(frozen[weights], gain * initial[weights], rtol=1e-3)
+        assert torch.equal(frozen[~weights], initial[~weights])
+        assert torch.equal(method(**options).init(initial).params, frozen)
+
+
 def test_gradient_of_a_score_is_that_of_its_bit_times_the_slope_of_the_sigmoid() -> None:
     algorithm = method()
     scores = torch.linspace(-1.0, 2.0, 90)
@@ -98,7 +110,7 @@ def test_gradient_of_a_score_is_that_of_its_bit_times_the_slope_of_the_sigmoid()
     batch = next(next(run.batches()))
     algorithm.step(run, batch)
 
-    layout, frozen = algorithm.setting.layout, torch.from_numpy(algorithm.setting.initial.copy())
+    layout, frozen = algorithm.setting.layout, algorithm.frozen()
     mask = layout.expand(scores > 0.0).float().requires_grad_()
     assert torch.equal(run.values, mask.detach() * frozen)
     logits = functional_call(net(), layout.views(mask * frozen), (batch[0],))
@@ -114,7 +126,7 @@ def test_weights_are_never_trained_and_one_task_prunes() -> None:
     algorithm = method(0.5, epochs=2, score_lr=0.5)
     run = loaded(algorithm, algorithm.init_client(0))
     algorithm.client_update(run)
-    client, frozen = run.state, torch.from_numpy(algorithm.setting.initial)
+    client, frozen = run.state, algorithm.frozen()
     assert client.has_trained
     assert (int(client.kept[:3].sum()), int(client.kept[3:].sum())) == (2, 6)
     inside = client.kept[algorithm.units()[0]]
@@ -149,7 +161,7 @@ def test_first_task_ignores_the_mask_of_the_server() -> None:
 def updated(algorithm: FedMask, uploads: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tensor:
     """The server's first bits after uploads that differ in their first bits and first units, and are 0 elsewhere."""
     aggregator, layout = algorithm.aggregator(), algorithm.setting.layout
-    state = algorithm.init(torch.from_numpy(algorithm.setting.initial.copy()))
+    state = algorithm.init(algorithm.frozen())
     for k, (bits, units) in enumerate(uploads):
         mask, kept = np.zeros(90, np.bool_), np.zeros(15, np.bool_)
         mask[: len(bits)], kept[: len(units)] = bits, units
@@ -159,7 +171,7 @@ def updated(algorithm: FedMask, uploads: Sequence[tuple[Sequence[int], Sequence[
             Contribution(client_id=k, weight=weight, values=None, mask=None, start=None, items=items)
         )
     after = algorithm.server_update(state, aggregator.finish(state.params), 0)
-    frozen = torch.from_numpy(algorithm.setting.initial)
+    frozen = algorithm.frozen()
     assert after.mask is not None
     assert torch.equal(after.params, frozen * after.mask)
     return layout.restrict(after.mask)
