@@ -47,6 +47,21 @@ def mean_of_last(
     return _finite(math.fsum(within) / len(within)) if within and all(map(math.isfinite, within)) else None
 
 
+def sum_of(
+    records: Sequence[RoundRecord], metric: str, *, cost: str | None = None, cap: float = math.inf
+) -> float | None:
+    """Return the sum of all logged values.
+
+    With `cost`, only values that were logged at a cumulative `cost` of at most `cap` count. None when there is no such
+    value, or when one of them is not finite.
+    """
+    logged = (
+        records if cost is None else [r for r in _measured(records, metric, cost) if r.metrics[cost] <= cap]
+    )
+    values = [r.metrics[metric] for r in logged if metric in r.metrics]
+    return _finite(math.fsum(values)) if values and all(map(math.isfinite, values)) else None
+
+
 def cost_to_reach(records: Sequence[RoundRecord], metric: str, cost: str, target: float) -> float | None:
     """Return the cumulative `cost` at the first evaluation that reaches `target`; None if no evaluation does.
 

@@ -23,6 +23,7 @@ MeasuredMetric = Literal[
     "download_bytes",
     "train_flops",
     "emulated_s",
+    "mask_turnover",
 ]
 #: logged name of each metric
 LOGGED: dict[MeasuredMetric, str] = {
@@ -33,6 +34,7 @@ LOGGED: dict[MeasuredMetric, str] = {
     "download_bytes": "comm/download_bytes_total",
     "train_flops": "compute/train_flops_total",
     "emulated_s": "time/emulated_s_total",
+    "mask_turnover": "sparsity/mask_change",
 }
 #: logged name of the same accuracy on validation data
 VALIDATION: dict[MeasuredMetric, str] = {
@@ -41,6 +43,8 @@ VALIDATION: dict[MeasuredMetric, str] = {
 }
 #: metrics that grow over a run
 COST_METRICS: tuple[MeasuredMetric, ...] = ("upload_bytes", "download_bytes", "train_flops", "emulated_s")
+#: metrics of single rounds that count as their sum over the rounds
+SUMMED_METRICS: tuple[MeasuredMetric, ...] = ("mask_turnover",)
 #: sections and keys that a study's config cannot set, because the command sets them
 _RESERVED = ("seed", "runtime", "tracking", "chaos")
 

@@ -12,6 +12,7 @@ from orchestrator.studies.schema import StudyMeasure
 from orchestrator.tracking.record import RoundRecord
 
 ACCURACY = StudyMeasure(metric="accuracy", direction="higher")
+TURNOVER = StudyMeasure(metric="mask_turnover", direction="higher")
 UPLOAD = StudyMeasure(metric="upload_bytes", direction="lower")
 #: eight rounds with 100 uploaded bytes each, and an accuracy of 0.1, 0.2, ... 0.8
 RECORDS = [
@@ -22,6 +23,7 @@ RECORDS = [
             "eval/accuracy": (idx + 1) / 10,
             "validation/accuracy": (idx + 1) / 20,
             "comm/upload_bytes_total": 100.0 * (idx + 1),
+            "sparsity/mask_change": 0.25,
         },
     )
     for idx in range(8)
@@ -38,6 +40,15 @@ def test_outcome_at_the_cap_uses_the_last_five_evaluations_within_it() -> None:
     assert outcome_at_cap(RECORDS, ACCURACY, 250.0) == pytest.approx(0.15)
     assert outcome_at_cap(RECORDS, UPLOAD, 250.0) == 200.0
     assert outcome_at_cap(RECORDS, ACCURACY, 50.0) is None
+
+
+def test_turnover_of_the_mask_is_the_sum_over_the_rounds() -> None:
+    assert outcome_at_end(RECORDS, TURNOVER) == 2.0
+    assert outcome_at_cap(RECORDS, TURNOVER, 350.0) == 0.75
+    assert outcome_at_cap(RECORDS, TURNOVER, 50.0) is None
+    assert outcome_at_end([RoundRecord(0, 0, {"eval/accuracy": 0.5})], TURNOVER) is None
+    broken = RoundRecord(8, 0, {"comm/upload_bytes_total": 900.0, "sparsity/mask_change": float("nan")})
+    assert outcome_at_end([*RECORDS, broken], TURNOVER) is None
 
 
 def test_run_that_did_not_use_its_cap_up_has_no_outcome_as_baseline() -> None:
