@@ -41,7 +41,7 @@ screenshots: install ## make docs/images from a real sweep, with Chromium
 catalogue: install ## write docs/algorithms.md from the methods
 	$(BIN)/python -m orchestrator.cli.catalogue > docs/algorithms.md
 
-package: install ## build sdist and wheel, and run the demo and a user's whole path from the wheel
+package: install ## build sdist and wheel, and run the demo and all steps of a user's project from the wheel
 	.ci/package
 
 bench: install ## the benchmark of docs/benchmarks.md

@@ -1,4 +1,4 @@
-"""The aggregator of a phase: the method's own, or a robust rule in the place of the method's average.
+"""The aggregator of a phase: the method's own, or a robust rule that replaces the method's average.
 
 A rule combines the updates of training. Answers to probes are averaged as the method does: a probe may ask one client.
 """

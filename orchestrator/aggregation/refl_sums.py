@@ -1,11 +1,11 @@
 """Weights late updates as REFL does (staleness-aware aggregation), when all updates of a round are known.
 
-Abdelmoniem et al., "REFL", arXiv 2111.01108, and its public code. An update in time counts as usual. A late update
-counts as if the client had made its change from the current model. Its weight is multiplied by `refl_weight`, which
-compares the change with the mean change of the updates in time.
+Abdelmoniem et al., "REFL", arXiv 2111.01108, and its public code. A fresh update arrives in the round in which its
+client was sampled, and counts as usual. A late update counts as if the client had made its change from the current
+model. Its weight is multiplied by `refl_weight`, which compares this change with the mean change of the fresh updates.
 
-The public code compares models; here the changes are compared, inside the clients' masks. Without an update in time,
-and for updates without a model, the deviation is 0.
+Deviations: the public code compares models, and this module compares changes inside the clients' masks. The deviation
+is 0 without a fresh update, and for updates without a model.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from orchestrator.federation.staleness import refl_weight, restarted
 
 @final
 class ReflSums:
-    """See Sums. Adds updates in time at once, and late updates in their order when the round ends."""
+    """See Sums. Adds fresh updates at once, and late updates in their order when the round ends."""
 
     def __init__(self, aggregator: Aggregator | RobustAggregator, asynchrony: AsynchronyConfig) -> None:
         self._aggregator, self._asynchrony = aggregator, asynchrony
@@ -60,7 +60,7 @@ class ReflSums:
         return ()
 
     def _squared_distance(self, contribution: Contribution) -> float:
-        """Squared distance between a client's change and the mean change of the updates in time."""
+        """Squared distance between a client's change and the mean change of the fresh updates."""
         change = _change(contribution)
         if change is None or self._fresh_change is None or not self._fresh_weight:
             return 0.0

@@ -76,7 +76,7 @@ class AsynchronyConfig(Section):
     staleness: Literal["constant", "polynomial", "hinge", "refl"] = Field(
         "polynomial",
         description="s(tau): 1; (1 + tau)^-a; or 1 up to b, then 1 / (a (tau - b) + 1); refl: weights by the delay and "
-        "by the distance from the round's updates in time (fleet.late=keep)",
+        "by the distance from the round's fresh updates (fleet.late=keep)",
     )
     exponent: float = Field(0.5, ge=0.0, description="a in s(tau)")
     hinge: Annotated[int, Field(ge=0)] = Field(4, description="b in s(tau) (staleness=hinge)")

@@ -104,7 +104,7 @@ def _check_unused_asynchrony(config: RoundSections) -> None:
 def _check_asynchrony(config: RoundSections) -> None:
     kind = config.asynchrony.kind
     if config.asynchrony.staleness == "refl":
-        problem = "it compares late updates with the updates that a synchronous round has received in time"
+        problem = "it compares late updates with the fresh updates of a synchronous round"
         remedy = "use polynomial, or asynchrony.kind=none with fleet.late=keep"
         raise ConfigError("asynchrony.staleness", "refl", problem, remedy)
     synchronous = {

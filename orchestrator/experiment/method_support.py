@@ -107,7 +107,7 @@ def _require_private(config: ExperimentConfig, algorithm: AnyAlgorithm) -> None:
     elif algorithm.setting.layout.size > algorithm.setting.layout.num_trainable:
         problem = "the model has running statistics, and noise can make a variance negative"
     elif not algorithm.setting.population.always_available:
-        problem = "devices of this fleet come and go, so that cohorts are no uniform samples"
+        problem = "devices of this fleet come and go, so that cohorts are not uniform samples"
     if problem is not None:
         remedy = "use 0, or another method, model or fleet"
         raise ConfigError("privacy.noise_multiplier", privacy.noise_multiplier, problem, remedy)

@@ -155,7 +155,7 @@ def _smallest_batch(
 
 
 def _count(config: ExperimentConfig, flat: FlatModule, dataset: Dataset) -> ModelCost:
-    """Return the model's cost, and keep weights dense that a mask makes no cheaper.
+    """Return the model's cost. Make weights dense if a mask on them would save no operations.
 
     Raises ConfigError for a sparsity level if no weight can be masked.
     """

@@ -60,14 +60,14 @@ def check_privacy(config: PrivateSections) -> None:
             )
         return
     if privacy.clip_norm is None:
-        problem = "the noise must be larger than the largest update, and updates have no limit"
+        problem = "the noise is scaled to the largest norm of an update, and no norm is set"
         raise ConfigError(
             "privacy.noise_multiplier", privacy.noise_multiplier, problem, "set privacy.clip_norm"
         )
     fleet = config.fleet
     cohort = "a round must average exactly its uniformly sampled clients"
     for key, value, needed, problem in (
-        ("aggregation.rule", config.aggregation.rule, "mean", "only a mean has a known noise"),
+        ("aggregation.rule", config.aggregation.rule, "mean", "epsilon is known only for the mean"),
         ("asynchrony.kind", config.asynchrony.kind, "none", cohort),
         ("selection.kind", config.selection.kind, "uniform", cohort),
         ("training.with_replacement", config.training.with_replacement, False, cohort),
@@ -78,7 +78,7 @@ def check_privacy(config: PrivateSections) -> None:
             "wire.value_dtype",
             config.wire.value_dtype,
             "float32",
-            "rounding makes updates longer than the clip",
+            "rounding can make updates longer than privacy.clip_norm",
         ),
     ):
         if value != needed:

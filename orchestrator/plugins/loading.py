@@ -61,7 +61,7 @@ def relocated(places: Mapping[str, Path]) -> Iterator[None]:
 
 
 def current_places() -> dict[str, Path]:
-    """Return the other places of users' files that hold here, for `relocated` in another process."""
+    """Return the other places of users' files that this context uses, for `relocated` in another process."""
     return dict(_PLACES.get())
 
 

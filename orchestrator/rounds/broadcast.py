@@ -120,8 +120,8 @@ def _encode(
 def _rounding(experiment: Experiment, payload: Payload) -> np.random.Generator:
     """The random numbers that round a message of the server.
 
-    They depend on the values and not on the round: the message of a model is encoded when the model is evaluated or
-    when clients train it, and again by a resumed run.
+    They depend on the values and not on the round. The driver encodes a model when it evaluates the model or when
+    clients train the model, and a resumed run encodes the model again. All these messages must be equal.
     """
     checksum = 0
     for item in payload:

@@ -90,7 +90,9 @@ def execute_run(
 
 
 def _open_delivery(info: RunInfo) -> None:
-    """Write the state of the delivery to MLflow before the rounds: a disk that is full later stops no delivery.
+    """Write the file with the state of the delivery to MLflow before the rounds.
+
+    The delivery then also works if the disk becomes full later.
 
     The tracker itself reports a file that is not valid or cannot be written.
     """

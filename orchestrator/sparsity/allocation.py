@@ -123,7 +123,7 @@ def _counts(layout: ParameterLayout, density: Fraction, sparsity: SparsityConfig
 
 @lru_cache(
     maxsize=128
-)  # both ends of every task of a method with masks of the clients ask for the same counts
+)  # with client masks, server and client compute the same counts for every task
 def _counts_of(
     layout: ParameterLayout,
     density: Fraction,

@@ -15,18 +15,18 @@ from orchestrator.sparsity.wire_frame import SCALE_BYTES, Bytes
 
 #: integers on each side of 0
 LEVELS = 127
-#: a vector whose values are all smaller is sent as zeros; float32 is as exact as elsewhere from m / 127 on
+#: a vector whose values are all smaller is sent as zeros; above, m / 127 is a normal float32 of full precision
 SMALLEST_SCALE = float(np.float32(2.0**-100))
 _SCALE = np.dtype("<f4")
-#: rounding errors of float32 at 127 are below 2**-17
+#: largest distance of a decoded value from its integer; rounding errors of float32 at 127 are below 2**-17
 _TOLERANCE = 2.0**-16
 
 
 def encode_int8(name: str, values: Float32, rng: np.random.Generator) -> Bytes:
     """Encode float32[n] as 4 + n bytes: the scale m as float32, and n integers; 0 bytes for n = 0.
 
-    `rng` rounds: it gives one uniform number for each value. Raises WireError, which names the item, for a value that
-    is not finite.
+    `rng` gives one uniform number for each value, which decides between rounding up and down.
+    Raises WireError, which names the item, for a value that is not finite.
     """
     if not values.size:
         return np.empty(0, np.uint8)

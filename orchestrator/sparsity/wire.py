@@ -50,10 +50,10 @@ instead of gaps, false_gaps and changes:
       indices     per True entry the number of False entries since the previous True entry, as a minimal LEB128 varint;
                   used if it is shorter than a bitmap
 
-For a given version and dtype and given known masks, a payload has exactly one encoding, except that int8 rounds values
-at random; a decoded payload has one encoding with int8 too. `decode` rejects every other buffer, so sender and receiver
-must pass the same `known_masks`. With float32 values, every header and value section
-starts at a multiple of 4 and is decoded without a copy.
+For a given version and dtype and given known masks, a payload has exactly one encoding. int8 is an exception, because
+it rounds values at random, but a decoded payload has one encoding with int8 too. `decode` rejects every other buffer,
+so sender and receiver must pass the same `known_masks`. With float32 values, every header and value section starts at a
+multiple of 4 and is decoded without a copy.
 """
 
 from collections.abc import Mapping

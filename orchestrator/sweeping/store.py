@@ -71,8 +71,8 @@ class Ending:
 class SweepStore:
     """Reads and writes the folder of one sweep.
 
-    `resume_command` is the command that messages name: `resumption`, for a sweep that belongs to something larger, or
-    by default the command that resumes the sweep itself.
+    `resume_command` is the command that messages name. `resumption` is this command for a sweep of a study: it resumes
+    the study. None stands for the command that resumes the sweep.
     """
 
     def __init__(self, folder: Path, resumption: str | None = None) -> None:

@@ -66,7 +66,10 @@ class ServedModel:
 
 
 def contains_text(description: Mapping[str, Any]) -> bool:
-    """Whether a model takes texts, by its `model.json`. Those without a vocabulary entry have no vectors as inputs."""
+    """Whether a model takes texts, by its `model.json`.
+
+    Earlier releases wrote no entry `vocabulary` and had no vectors as inputs, so one dimension means text.
+    """
     if "vocabulary" in description:
         return description["vocabulary"] is not None
     return len(description["input_shape"]) == 1

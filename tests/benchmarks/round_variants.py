@@ -1,7 +1,7 @@
 """Compare rounds of Sparsefleet with each other, in turn: `python -m tests.benchmarks.round_variants COMPARISON`.
 
 `methods`: FedDST and SSFL at a sparsity of 0.8 and 0.5, and FedSpa at 0.5, relative to FedAvg, on two pooled actors.
-`executors`: this process relative to a Ray with one pooled actor, alone and beside a process that keeps one core busy.
+`executors`: this process relative to a Ray with one pooled actor, alone and next to a process that keeps one core busy.
 `tasks`: the time of a task without its training, for 100 clients a round with 5 samples each, on two pooled actors.
 
 The workload is that of `round_time`. The variants alternate within each repeat. Prints medians over the repeats.

@@ -1,4 +1,4 @@
-"""The words that the shell proposes for an argument: runs, config keys and the names of lists."""
+"""Shell completion of arguments: runs, config keys and the names of lists."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""Attacks in the place where clients' tasks run."""
+"""Attacks on the side of the client, in the process that runs the client's tasks."""

@@ -1,4 +1,4 @@
-"""Makes some clients attack. The runner of a client's task asks for their samples and for what they send."""
+"""Makes some clients attack: gives `ClientRunner` the samples on which they train and the payloads that they send."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,8 +77,8 @@ class ClientAttack:
     def sent(self, run: LocalRun[Any], payload: Payload, client_state: Any) -> Payload:
         """What the client of a finished task sends. `client_state` is its state before the task.
 
-        An attacker alters only updates of training tasks, because an average of altered answers to probes, such as
-        running variances, may be no valid model.
+        An attacker alters only updates of training tasks. Altered answers to probes could make the average invalid, for
+        example a negative running variance.
         """
         task, config = run.task, self._config
         if not self.attacks(task) or task.kind != "train" or config.kind == "label_flip":

@@ -1,7 +1,7 @@
 """Computes the learning rate of each round by a schedule of torch, or by a user's function.
 
-The rates are computed once, before the run, from the first round on. Client actors get the numbers, because importing
-torch.optim costs each of them 3 s. A resumed run computes the same rates again.
+The rates of all rounds are computed once, before the run. Client actors get the numbers, because importing torch.optim
+costs each of them 3 s. A resumed run computes the same rates again, from the first round.
 """
 
 import inspect
@@ -60,7 +60,7 @@ def _own_rates(training: TrainingConfig) -> list[float]:
 def _torch_rates(training: TrainingConfig) -> list[float]:
     """Let torch's scheduler take one step for each round, and read the rates."""
     schedule = training.lr_schedule
-    # a schedule that cycles the momentum must find one to cycle
+    # CyclicLR and OneCycleLR reject an optimiser without a momentum option
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], training.lr, training.momentum)
     scheduler_class = _scheduler_class(schedule.name)
     try:

@@ -10,8 +10,8 @@ w_k0 is the model that the client received, w_k the model that it trained, and s
 
 Only the entries that the client sends change, so that an update keeps its mask and its length. Running statistics do
 not change: a negative variance would end the run. An item besides the model (a sparse change, a control variate,
-scores) is altered as a change from 0. Scalars do not change, and bits only in a payload without any other vector, where
-they are the update and not a mask.
+scores) is altered as a change from 0. Scalars do not change. Bits change only in a payload without any other vector,
+because there the bits are the update and not a mask.
 
 Deviation: the attackers of Fall of Empires know the updates of all honest clients. These attackers know only their own
 samples. For SGD, the mean over attackers with independent samples estimates the same mean.

@@ -1,11 +1,12 @@
 """The privacy loss of a run, by the accountant of the library dp-accounting.
 
 The guarantee is user-level (epsilon, delta) differential privacy in the replace-one sense: two populations are
-neighbours if one client has other samples. The change of this client then moves the sum of the clipped changes by at
-most 2 C, so that noise of standard deviation z C is z / 2 times the sensitivity. Each round samples a fixed number of
-clients uniformly without replacement, which is what the run does. The accountant composes the rounds by Renyi
-differential privacy with the bound of Wang, Balle and Kasiviswanathan, "Subsampled Renyi Differential Privacy and
-Analytical Moments Accountant", AISTATS 2019, arXiv 1808.00087, theorem 27.
+neighbours if one client has other samples. With C = `privacy.clip_norm`, this client moves the sum of the clipped
+changes by at most 2 C. Noise of standard deviation z C is therefore z / 2 times the sensitivity.
+
+Like the run, the accountant samples a fixed number of clients in each round, uniformly without replacement. It composes
+the rounds by Renyi differential privacy with the bound of Wang, Balle and Kasiviswanathan, "Subsampled Renyi
+Differential Privacy and Analytical Moments Accountant", AISTATS 2019, arXiv 1808.00087, theorem 27.
 
 Many papers report a smaller epsilon for the same noise: they assume Poisson sampling, where each client takes part
 independently, and neighbours where one client is missing. Neither is true of a cohort of fixed size.

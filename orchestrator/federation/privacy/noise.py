@@ -1,8 +1,8 @@
 """Adds Gaussian noise to the mean of clipped updates (the Gaussian mechanism).
 
-Every client has the same weight. With z the noise multiplier and C the largest norm of a change, the sum of the changes
-gets noise of standard deviation z C in each coordinate that a client holds. The mean divides the sum by the number of
-clients that it counts at a coordinate, and so is the noise divided:
+Every client has the weight 1. z is the noise multiplier, and C the largest norm of a change. The sum of the changes
+gets noise of standard deviation z C in each coordinate that a client holds. The mean divides sum and noise by the
+number of clients that it counts at a coordinate:
 
     wmean, dmean   all n clients of the round
     covmean        the clients that hold the coordinate

@@ -1,7 +1,7 @@
 """Replaces a method's average by a robust rule. It keeps all updates of a phase and combines them at its end.
 
-The rule combines what the average would: the model, of which each coordinate is taken over the clients that hold it,
-and every further item. The kind of the average decides what a model is and which coordinates change:
+The rule combines the same items as the average: the model, each coordinate over the clients that hold it, and every
+further item. The kind of the average decides which values of the model are combined and which coordinates change:
 
     wmean, covmean  the values of the clients; a coordinate that no client holds keeps the server's value
     dmean           the changes of the clients, added to the server's model

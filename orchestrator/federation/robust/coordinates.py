@@ -4,9 +4,15 @@ Source: Yin, Chen, Kannan and Bartlett, "Byzantine-Robust Distributed Learning: 
 ICML 2018, arXiv 1803.01498, definitions 1 (median) and 2 (trimmed mean: without the largest and the smallest share beta
 of the values).
 
-Only the n clients that hold a coordinate count there. Deviations: the trimmed mean leaves out ceil(beta n) values at
-each end, which the paper does not need to round, but always keeps one value (n odd) or two (n even); and it weighs the
-remaining values as the method's average does, which for equal weights is the paper's mean. The median has no weights.
+At a coordinate, n is the number of clients that hold it. Only these clients count there.
+
+Deviations:
+
+- The trimmed mean leaves out ceil(beta n) values at each end, but keeps at least one value (n odd) or two (n even). The
+  paper assumes that beta n is an integer.
+- The trimmed mean weighs the remaining values as the method's average does. Equal weights give the paper's mean.
+
+The median ignores weights.
 """
 
 from collections.abc import Callable

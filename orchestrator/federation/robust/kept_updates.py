@@ -22,9 +22,10 @@ BLOCK = 1 << 14
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class KeptVector:
-    """One vector of an update: `values`, float32[h] or float64[h], at the positions `index` (int64[h]; None: all).
+    """One vector of an update, of `size` entries: `values`, float32[h] or float64[h], at the positions `index`.
 
-    At other positions the client has no value, or the value 0 if `is_zero_elsewhere`.
+    `index` is int64[h]; None: all positions. At other positions the client has no value, or the
+    value 0 if `is_zero_elsewhere`.
     """
 
     values: NDArray[np.float32] | Float64
@@ -87,7 +88,7 @@ class ValueBlock:
     """Consecutive entries of one vector of all updates that have it.
 
     `values` is float64[n, B], 0 where `held` (bool[n, B]) is False. `numbers` are the places of the n updates in the
-    order of the phase, and `weights` (float64[n]) their weights.
+    order of the phase, and `weights` (float64[n]) their weights. `start` is the position of the first entry.
     """
 
     start: int

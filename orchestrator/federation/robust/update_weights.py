@@ -8,11 +8,14 @@
   arXiv 1912.13445: argmin_z sum a_k |z - x_k|, by the smoothed Weiszfeld algorithm. One step is
   b_k = a_k / max(nu, |z - x_k|) and z = sum b_k x_k / sum b_k. It starts at the weighted mean.
 
-With masks, Krum's squared distance is the sum over the coordinates that both clients hold, times all coordinates
-divided by these, so that a small overlap is no advantage; without overlap it is infinite. The geometric median measures
-|z - x_k| on the coordinates that client k holds, and averages each coordinate over the clients that hold it: this
-minimises sum a_k |m_k (z - x_k)| in the same way. Without masks both are the published rules. The mean of Multi-Krum
-weighs the chosen updates as the method's average does.
+Deviations:
+
+- With masks, Krum's squared distance is the sum over the coordinates that both clients hold, times D / (number of these
+  coordinates) for D coordinates. Otherwise a small overlap would be an advantage. Without overlap the distance is
+  infinite.
+- With masks m_k, the geometric median minimises sum a_k |m_k (z - x_k)|. A step measures |z - x_k| on the coordinates
+  that client k holds, and averages each coordinate over the clients that hold it.
+- The mean of Multi-Krum weighs the chosen updates as the method's average does.
 
 Distances cover the model and all further vectors of an update, without its scalars, whose units differ.
 """
@@ -77,7 +80,10 @@ def squared_distances(updates: Sequence[KeptUpdate]) -> Float64:
 
 
 def geometric_median(iterations: int, smoothing: float) -> WeightRule:
-    """The weights b_k after this number of steps; their mean of the updates is the geometric median."""
+    """Return the rule that gives the weights b_k after `iterations` steps, with nu = `smoothing`.
+
+    The mean of the updates under these weights approximates the geometric median.
+    """
 
     def rule(updates: Sequence[KeptUpdate]) -> Float64:
         given = np.array([update.weight for update in updates])

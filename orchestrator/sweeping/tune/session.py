@@ -53,7 +53,7 @@ def sweep(
     """Run a sweep in a new folder of `runtime.storage`.
 
     `tags` are added to the tags of the sweep, and those that are not MLflow's own (`mlflow.*`) to the tags of its
-    trials. `resumption` is the command that continues the work of which the sweep is a part (None: the command that
+    trials. `resumption` is the command that resumes the study to which the sweep belongs (None: the command that
     resumes the sweep). A failed trial does not end the sweep. Raises RequestError for an invalid request. Raises
     TrackingError when MLflow is unreachable at the start, or when some results could not be delivered at the end.
     """
