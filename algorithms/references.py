@@ -1,4 +1,4 @@
-"""The publications of the built-in methods, and of the methods in docs/methods-on-paper.md.
+"""The publications of the built-in methods and of the sampling rules.
 
 Titles are those of the published versions. The preprints of three works have other titles: `PERFEDAVG` ("Personalized
 Federated Learning: A Meta-Learning Approach"), `LOTTERYFL` ("LotteryFL: Personalized and Communication-Efficient
@@ -666,8 +666,19 @@ FEDMASK = Citation(
     doi="10.1145/3485730.3485929",
 )
 
-#: the publications of the methods in docs/methods-on-paper.md, in the order of the page
-ON_PAPER = (SUBFEDAVG,)
+KAIMING = Citation(
+    key="he2015delving",
+    title="Delving Deep into Rectifiers: Surpassing Human-Level Performance on ImageNet Classification",
+    authors=(
+        "He, Kaiming",
+        "Zhang, Xiangyu",
+        "Ren, Shaoqing",
+        "Sun, Jian",
+    ),
+    year=2015,
+    conference="IEEE International Conference on Computer Vision (ICCV)",
+    arxiv="1502.01852",
+)
 
 #: the publications of the sampling rules
 SAMPLING_RULES = (

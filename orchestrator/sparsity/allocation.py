@@ -121,9 +121,7 @@ def _counts(layout: ParameterLayout, density: Fraction, sparsity: SparsityConfig
     return dict(_counts_of(layout, density, sparsity.allocation or "erk_rescaled", layer_density))
 
 
-@lru_cache(
-    maxsize=128
-)  # with client masks, server and client compute the same counts for every task
+@lru_cache(maxsize=128)  # with client masks, server and client compute the same counts for every task
 def _counts_of(
     layout: ParameterLayout,
     density: Fraction,

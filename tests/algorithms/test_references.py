@@ -2,14 +2,12 @@
 
 import re
 import sys
-from pathlib import Path
 
 import pytest
 
 from algorithms import ALGORITHMS, references
 from orchestrator.citations.bibtex import bibtex
 from orchestrator.citations.citation import Citation
-from orchestrator.citations.markdown import reference
 from orchestrator.experiment.methods import load_algorithm
 from tests.support.bibtex import read_authors, read_bibtex
 
@@ -47,19 +45,12 @@ def test_key_has_first_author_year_and_no_later_year_than_the_preprint(name: str
 
 
 def test_each_publication_is_used() -> None:
-    """To a built-in method, to a method on paper, or to a sampling rule."""
-    named = {one.key for one in (*references.ON_PAPER, *references.SAMPLING_RULES)}
+    """To a built-in method, or to a sampling rule."""
+    named = {one.key for one in references.SAMPLING_RULES}
     for name in ALGORITHMS:
         traits = load_algorithm(name).traits
         named |= {one.key for one in (*traits.citations, *traits.baseline_of, *traits.related)}
     assert named == {citation.key for citation in CITATIONS.values()}
-
-
-def test_page_of_methods_on_paper_lists_their_publications() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "methods-on-paper.md").read_text()
-    methods = re.findall(r"^\| (.+?) \|", page, re.MULTILINE)[2:]
-    expected = [f"- {m}: {reference(one)}" for m, one in zip(methods, references.ON_PAPER, strict=True)]
-    assert [line for line in page.splitlines() if line.startswith("- ")] == expected
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
