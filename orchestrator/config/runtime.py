@@ -18,6 +18,11 @@ class RuntimeConfig(Section):
         description="dedicated: one actor per client; pooled: shared actors; auto: dedicated if they fit",
     )
     pool_size: Positive | None = Field(None, description="total number of pooled actors; None: one per core")
+    cohort: Literal["auto"] | Positive = Field(
+        "auto",
+        description="largest number of clients that an actor trains together, with stacked models; their results agree "
+        "with those of single clients within rounding; auto: 1 on a CPU, as many as fit on a GPU",
+    )
     aggregators: Literal["auto"] | Positive = Field(
         "auto",
         description="number of actors that add the clients' updates, each for a slice of the model; auto: the driver "
