@@ -56,7 +56,7 @@ def test_configured_number_makes_the_same_bundles_for_any_number_of_actors() -> 
 
 
 def test_clients_with_other_batches_are_in_other_bundles() -> None:
-    """The clients' samples are 1295 digits, unequal. With two samples a batch, hardly any two clients agree."""
+    """Each client trains on all of its samples in one batch, so that the number of samples decides."""
     experiment = prepared("data.partition.alpha=0.5", "runtime.cohort=6", "training.batch_size=2000")
     sizes = experiment.partition.train.sizes()
     bundles = _bundles(experiment, _tasks(*range(6)))
@@ -69,7 +69,7 @@ def test_clients_with_other_batches_are_in_other_bundles() -> None:
 
 
 def test_dropped_last_batches_make_batches_equal() -> None:
-    """216 samples each, of which one client has fewer after the split: only whole batches of 50 count."""
+    """Only whole batches count. Each client has its number of samples divided by 100 batches."""
     experiment = prepared(EQUAL, "runtime.cohort=6", "training.batch_size=50", "training.drop_last=true")
     assert _bundles(experiment, _tasks(*range(6))) == [[0, 1, 2, 3, 4, 5]]
 
@@ -87,7 +87,7 @@ def test_task_that_failed_before_runs_alone() -> None:
 
 def test_profiles_are_not_mixed() -> None:
     profiles = (replace(DEVICE, name="a"), replace(DEVICE, name="b"))
-    experiment = with_profiles(prepared(EQUAL, "runtime.cohort=6"), *profiles)
+    experiment = with_profiles(prepared(EQUAL, "runtime.cohort=6"), profiles)
     setting = experiment.setting
     bundles = _bundles(experiment, _tasks(*range(6)))
     assert sorted(place for bundle in bundles for place in bundle) == list(range(6))
@@ -121,7 +121,7 @@ class TestAutoOnGpu:
 
     def _plan(self, *overrides: str, num_gpus: float = 1.0) -> BundlePlan:
         gpu = replace(DEVICE, name="gpu", num_gpus=num_gpus)
-        experiment = with_profiles(prepared(EQUAL, *overrides), gpu)
+        experiment = with_profiles(prepared(EQUAL, *overrides), [gpu])
         return BundlePlan(experiment, uses_gpu=lambda share: share > 0)
 
     def test_small_models_reach_the_largest_number(self) -> None:
@@ -139,7 +139,7 @@ class TestAutoOnGpu:
 
     def test_profiles_without_gpu_train_one_by_one(self) -> None:
         profiles = (replace(DEVICE, name="gpu", num_gpus=1.0), replace(DEVICE, name="cpu"))
-        experiment = with_profiles(prepared(EQUAL), *profiles)
+        experiment = with_profiles(prepared(EQUAL), profiles)
         plan = BundlePlan(experiment, uses_gpu=lambda share: share > 0)
         for bundle in plan.bundles(_tasks(*range(6)), lambda profile: 1):
             on_gpu = [experiment.setting.profile_of(client_id, 0).num_gpus > 0 for client_id in bundle]

@@ -1,6 +1,7 @@
 """Bundles of tasks against the same tasks one by one, in whole rounds and in single calls."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from orchestrator.experiment.experiment import Experiment
 from orchestrator.federation.update import ClientFailure, ClientUpdate, Outcome
 from orchestrator.rounds.broadcast import Broadcast
 from orchestrator.tracking.record import read_records
-from tests.support.runs import TIMING, committed, drive, initial_state, prepared
+from tests.support.fakes import DEVICE
+from tests.support.fleets import with_profiles
+from tests.support.runs import committed, comparable, drive, initial_state, prepared
 
 EQUAL = "data.partition.kind=iid"
 #: of rounds on the bundled digits; see docs/architecture.md
@@ -23,22 +26,18 @@ TOLERANCE = 1e-5
 
 
 def _params(experiment: Experiment, folder: Path) -> torch.Tensor:
-    return committed(experiment, folder).state.params
+    return committed(experiment, folder).server_state.params
 
 
 def _rounds(folder: Path, *overrides: str) -> tuple[torch.Tensor, list[dict[str, float]]]:
+    """Run all rounds; the final parameters, and the metrics of each round without the wall clock."""
     experiment = prepared(EQUAL, *overrides)
     drive(experiment, folder)
-    metrics = [
-        {name: x for name, x in record.metrics.items() if name not in TIMING}
-        for record in read_records(folder)
-    ]
-    return _params(experiment, folder), metrics
+    records = comparable(read_records(folder / "metrics.jsonl"))
+    return _params(experiment, folder), [metrics for _, metrics in records]
 
 
-def _bundle(
-    experiment: Experiment, client_ids: Sequence[int], *, scale: float = 1.0
-) -> tuple[Outcome[Any], ...]:
+def _bundle(experiment: Experiment, client_ids: Sequence[int]) -> tuple[Outcome[Any], ...]:
     state = initial_state(experiment)
     broadcast = Broadcast.of(experiment, state)
     plan = experiment.algorithm.plan(state, 0, tuple(client_ids))
@@ -61,7 +60,7 @@ def _alone(experiment: Experiment, client_id: int) -> Outcome[Any]:
         ("algorithm.name=dispfl",),
         ("algorithm.name=fedper",),
         ("model.name=tests.support.library_models:plain",),
-        ("attack.fraction=0.5", "attack.kind=sign_flip"),
+        ("attack.share=0.5", "attack.kind=sign_flip"),
         ("privacy.clip_norm=0.1",),
         ("training.eval_every=1", "evaluation.central_personal=true", "algorithm.name=fedper"),
     ],
@@ -97,7 +96,7 @@ def test_any_grouping_agrees(tmp_path: Path) -> None:
 
 
 def test_order_within_a_bundle_changes_no_update_beyond_rounding() -> None:
-    experiment = prepared(EQUAL)
+    experiment = prepared(EQUAL, "runtime.cohort=4")
     forward = _bundle(experiment, [0, 1, 2, 3])
     backward = tuple(reversed(_bundle(experiment, [3, 2, 1, 0])))
     for one, other in zip(forward, backward, strict=True):
@@ -126,7 +125,7 @@ def test_run_resumes_with_another_cohort(tmp_path: Path) -> None:
 
 def test_tasks_train_together() -> None:
     """A gradient of a batched kernel has other roundings, so equal bits would mean that nothing was stacked."""
-    experiment = prepared(EQUAL)
+    experiment = prepared(EQUAL, "runtime.cohort=4")
     together = _bundle(experiment, [0, 1, 2, 3])
     buffers = []
     for outcome in together:
@@ -142,7 +141,7 @@ def test_tasks_train_together() -> None:
 
 def test_clients_with_other_batches_still_get_their_updates() -> None:
     """The plan bundles no such clients. If it did, they would train one by one."""
-    experiment = prepared("data.partition.alpha=0.3")
+    experiment = prepared("data.partition.alpha=0.3", "runtime.cohort=4")
     for outcome in _bundle(experiment, [0, 1, 2]):
         assert isinstance(outcome, ClientUpdate)
         alone = _alone(experiment, outcome.client_id)
@@ -152,18 +151,54 @@ def test_clients_with_other_batches_still_get_their_updates() -> None:
 
 @pytest.mark.parametrize("hook", ["load", "after_train", "pack"])
 def test_task_that_fails_fails_alone(hook: str) -> None:
-    options = (
-        "algorithm.name=tests.support.methods:Misbehaving",
-        f"algorithm.hook={hook}",
-        "algorithm.client_id=2",
+    experiment = prepared(
+        EQUAL, "runtime.cohort=4", "algorithm.name=tests.support.methods:Failing", f"algorithm.hook={hook}"
     )
-    experiment = prepared(EQUAL, *options)
-    outcomes = _bundle(experiment, [1, 2, 3])
-    assert [type(outcome) for outcome in outcomes] == [ClientUpdate, ClientFailure, ClientUpdate]
-    alone = _alone(experiment, 2)
+    outcomes = _bundle(experiment, [1, 2, 3, 4])
+    types = [type(outcome) for outcome in outcomes]
+    assert types == [ClientUpdate, ClientFailure, ClientUpdate, ClientUpdate]
+    alone, failure, update = _alone(experiment, 2), outcomes[1], outcomes[0]
     assert isinstance(alone, ClientFailure)
-    assert isinstance(outcomes[1], ClientFailure)
-    assert (outcomes[1].stage, outcomes[1].cause) == (alone.stage, alone.cause)
+    assert isinstance(failure, ClientFailure)
+    assert (
+        (failure.stage, failure.cause)
+        == (alone.stage, alone.cause)
+        == ("train", f"ZeroDivisionError: in {hook}")
+    )
+    other = _alone(experiment, 1)
+    assert isinstance(other, ClientUpdate)
+    assert isinstance(update, ClientUpdate)
+    assert not np.array_equal(other.buffer, update.buffer), "the others did not train together"
+
+
+def test_method_that_trains_before_its_first_epoch_trains_alone() -> None:
+    """Its optimiser has moments already."""
+    experiment = prepared(EQUAL, "runtime.cohort=4", "algorithm.name=tests.support.methods:EarlyStep")
+    for outcome in _bundle(experiment, [1, 2]):
+        alone = _alone(experiment, outcome.client_id)
+        assert isinstance(outcome, ClientUpdate)
+        assert isinstance(alone, ClientUpdate)
+        assert np.array_equal(outcome.buffer, alone.buffer)
+
+
+def test_random_numbers_after_training_are_those_of_single_training() -> None:
+    """The method draws from torch's global generator before and after its epochs."""
+    experiment = prepared(EQUAL, "runtime.cohort=4", "algorithm.name=tests.support.methods:DrawingTwice")
+    for outcome in _bundle(experiment, [1, 2, 3]):
+        alone = _alone(experiment, outcome.client_id)
+        assert isinstance(outcome, ClientUpdate)
+        assert isinstance(alone, ClientUpdate)
+        assert outcome.metrics["before"] == alone.metrics["before"]
+        assert outcome.metrics["after"] == alone.metrics["after"]
+
+
+def test_memory_of_the_emulated_device_is_checked_for_each_task() -> None:
+    experiment = prepared(EQUAL, "runtime.cohort=4")
+    small = replace(DEVICE, name="small", memory_bytes=1000)
+    experiment = with_profiles(experiment, [replace(DEVICE, name="large"), small])
+    outcomes = _bundle(experiment, [0, 1, 2, 3])
+    on_small = [experiment.setting.profile_of(client_id, 0).name == "small" for client_id in range(4)]
+    assert [isinstance(outcome, ClientFailure) and outcome.final for outcome in outcomes] == on_small
 
 
 def test_injected_faults_hit_the_same_tasks(tmp_path: Path) -> None:
@@ -171,5 +206,9 @@ def test_injected_faults_hit_the_same_tasks(tmp_path: Path) -> None:
     one, alone = _rounds(tmp_path / "one", *chaos)
     many, together = _rounds(tmp_path / "many", "runtime.cohort=3", *chaos)
     torch.testing.assert_close(many, one, rtol=0.0, atol=TOLERANCE)
-    failures = "clients/failures"
-    assert [m.get(failures) for m in together] == [m.get(failures) for m in alone]
+    found, wanted = (
+        [{name: x for name, x in metrics.items() if "fail" in name} for metrics in rounds]
+        for rounds in (together, alone)
+    )
+    assert found == wanted
+    assert any(x > 0 for metrics in wanted for x in metrics.values())
