@@ -7,6 +7,15 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from orchestrator.config.section import Positive, Section, UserPath, dotted_names
+from orchestrator.errors import ConfigError
+
+
+def _auto_or_number(value: object) -> object:
+    """Raise ConfigError for a value of `cohort` that is neither `auto` nor a positive number."""
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    remedy = "use auto, 1 to train clients one by one, or a larger number of clients"
+    raise ConfigError("runtime.cohort", value, "this is neither auto nor a positive number", remedy)
 
 
 class RuntimeConfig(Section):
@@ -18,7 +27,7 @@ class RuntimeConfig(Section):
         description="dedicated: one actor per client; pooled: shared actors; auto: dedicated if they fit",
     )
     pool_size: Positive | None = Field(None, description="total number of pooled actors; None: one per core")
-    cohort: Literal["auto"] | Positive = Field(
+    cohort: Annotated[Literal["auto"] | Positive, BeforeValidator(_auto_or_number)] = Field(
         "auto",
         description="largest number of clients that an actor trains together, with stacked models; their results agree "
         "with those of single clients within rounding; auto: 1 on a CPU, as many as fit on a GPU",

@@ -43,6 +43,20 @@ def test_actors_give_the_result_of_one_process(
     assert session.run(make_config(*placement), QUIET).params_sha256 == reference
 
 
+def test_bundles_have_the_same_bits_on_any_number_of_actors(make_config: MakeConfig) -> None:
+    """A configured number makes the same bundles everywhere; aggregators leave the payloads in the object store."""
+    bundled = ("data.partition.kind=iid", "runtime.cohort=2")
+    wanted = session.run(make_config(*bundled, "runtime.executor=inprocess"), QUIET).params_sha256
+    assert session.run(make_config(bundled[0], "runtime.executor=inprocess"), QUIET).params_sha256 != wanted
+    for placement in (
+        ["runtime.pool_size=1"],
+        ["runtime.pool_size=2"],
+        ["runtime.pool_size=1", "runtime.aggregators=1"],
+    ):
+        run = session.run(make_config(*bundled, "runtime.actors=pooled", *placement), QUIET)
+        assert run.params_sha256 == wanted, placement
+
+
 @pytest.mark.parametrize("model", ["torch_buffer", "python_attribute", "frozen"])
 def test_actors_have_the_fixed_state_of_the_model(make_config: MakeConfig, model: str) -> None:
     name = f"model.name=tests.support.stateful_models:{model}"
