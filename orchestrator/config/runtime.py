@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from orchestrator.config.section import Positive, Section, UserPath, dotted_names
-from orchestrator.errors import ConfigError
 
 
 def _auto_or_number(value: object) -> object:
-    """Raise ConfigError for a value of `cohort` that is neither `auto` nor a positive number."""
+    """Raise PydanticCustomError for a value of `cohort` that is neither `auto` nor a positive number."""
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
-    remedy = "use auto, 1 to train clients one by one, or a larger number of clients"
-    raise ConfigError("runtime.cohort", value, "this is neither auto nor a positive number", remedy)
+    raise PydanticCustomError(
+        "cohort", "expected auto, 1 (clients train one by one) or a larger number of clients"
+    )
 
 
 class RuntimeConfig(Section):

@@ -66,7 +66,7 @@ class GeneratorStates:
         random.setstate(self.python)
 
     def equal_now(self) -> bool:
-        """Whether nobody has used a global generator since."""
+        """Whether all global generators still have these states."""
         numpy: Any = np.random.get_state()  # noqa: NPY002
         return (
             torch.equal(self.torch_cpu, torch.get_rng_state())

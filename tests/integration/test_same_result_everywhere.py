@@ -45,16 +45,21 @@ def test_actors_give_the_result_of_one_process(
 
 def test_bundles_have_the_same_bits_on_any_number_of_actors(make_config: MakeConfig) -> None:
     """A configured number makes the same bundles everywhere; aggregators leave the payloads in the object store."""
-    bundled = ("data.partition.kind=iid", "runtime.cohort=2")
-    wanted = session.run(make_config(*bundled, "runtime.executor=inprocess"), QUIET).params_sha256
-    assert session.run(make_config(bundled[0], "runtime.executor=inprocess"), QUIET).params_sha256 != wanted
-    for placement in (
+    digests = []
+    for executor in (
+        ["runtime.executor=inprocess", "runtime.cohort=1"],
+        ["runtime.executor=inprocess"],
         ["runtime.pool_size=1"],
         ["runtime.pool_size=2"],
         ["runtime.pool_size=1", "runtime.aggregators=1"],
     ):
-        run = session.run(make_config(*bundled, "runtime.actors=pooled", *placement), QUIET)
-        assert run.params_sha256 == wanted, placement
+        pooled = ("runtime.actors=pooled", "data.partition.kind=iid", "runtime.cohort=2")
+        config = make_config(*pooled, "training.rounds=2", *executor).to_dict()
+        config |= {"algorithm": {"name": "ssfl"}, "sparsity": {}}
+        digests.append(session.run(ExperimentConfig.parse(config), QUIET).params_sha256)
+    one_by_one, *bundled = digests
+    assert len(set(bundled)) == 1
+    assert one_by_one not in bundled
 
 
 @pytest.mark.parametrize("model", ["torch_buffer", "python_attribute", "frozen"])

@@ -1,7 +1,7 @@
 """The local epochs of several clients' tasks in lock-step. `local/training.py` is the reference for one task.
 
 Every task keeps a row of its own: its mask, its gradient norm for the clipping and its moments. A task's result
-therefore depends on the tasks beside it only by the rounding of batched kernels.
+therefore depends on the other tasks only by the rounding of batched kernels.
 """
 
 from collections.abc import Iterator, Sequence
